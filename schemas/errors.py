@@ -1,0 +1,86 @@
+"""Error codes, what each one tells the user, and the error that carries them inside clipmill."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class ErrorCode(StrEnum):
+    """Stable, dotted names of everything that can go wrong. Part of the contract."""
+
+    NETWORK_TIMEOUT = "network.timeout"
+    NETWORK_DNS = "network.dns"
+    NETWORK_CONNECTION = "network.connection"
+    NETWORK_SERVER = "network.server"
+    RATE_LIMIT_API = "rate_limit.api"
+    RATE_LIMIT_IP_BLOCK = "rate_limit.ip_block"
+    RATE_LIMIT_ACCOUNT = "rate_limit.account"
+    CONTENT_NOT_FOUND = "content.not_found"
+    CONTENT_PRIVATE = "content.private"
+    CONTENT_UNSUPPORTED = "content.unsupported"
+    CONTENT_LIVE_ENDED = "content.live_ended"
+    CONTENT_GEO_BLOCKED = "content.geo_blocked"
+    CONTENT_LOGIN_REQUIRED = "content.login_required"
+    CONTENT_AGE_RESTRICTED = "content.age_restricted"
+    CONTENT_NO_FORMATS = "content.no_formats"
+    CONTENT_LINK_EXPIRED = "content.link_expired"
+    PLATFORM_CHANGED = "platform.changed"
+    SYSTEM_DISK_FULL = "system.disk_full"
+    SYSTEM_STORAGE = "system.storage"
+    SYSTEM_CONFIG = "system.config"
+    SYSTEM_ENGINE_CRASH = "system.engine_crash"
+    INTERNAL_BUG = "internal.bug"
+    REQUEST_INVALID = "request.invalid"
+    REQUEST_TOO_LARGE = "request.too_large"
+    REQUEST_EXPIRED = "request.expired"
+    REQUEST_CANCELLED = "request.cancelled"
+
+
+class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened, to what, and what the user can do. Field names are part of the contract.
+
+    Attributes:
+        operation: the step that failed, such as ``extraction``.
+        url: the URL that it was about, as the client gave it.
+        error_type: one of `ErrorCode`.
+        user_message: one sentence for people.
+        technical_details: facts for developers, redacted; ``field`` and ``reason`` for bad input.
+        recovery_options: commands that would help, ready to type.
+        suggested_actions: what the user can do, one sentence each.
+    """
+
+    operation: str
+    url: str
+    error_type: ErrorCode
+    user_message: str
+    technical_details: dict[str, str] = {}
+    recovery_options: tuple[str, ...] = ()
+    suggested_actions: tuple[str, ...] = ()
+
+
+class ClipmillError(Exception):
+    """The one error that stages understand: a code and the facts.
+
+    Args:
+        code: what kind of failure it is; decides whether and when it is tried again.
+        message: what happened, to what. Must hold no secrets.
+        retry_after: seconds that the platform asked to wait, if it did.
+        details: further facts for `ErrorContext.technical_details`.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        **details: str,
+    ) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"

@@ -1,0 +1,43 @@
+"""What one step hands to the next."""
+
+from typing import Literal
+
+import msgspec
+
+from schemas.job import Job
+from schemas.video import EngineVersions, Extraction, MediaSource, VideoInfo, VideoRef
+
+CacheUse = Literal["hit", "miss", "stale"]
+
+
+class PendingLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job that goes back to validation because its short link could not be resolved yet."""
+
+    job: Job
+
+
+class ValidatedVideo(msgspec.Struct, frozen=True, kw_only=True):
+    """validation to extraction: this URL is this video."""
+
+    job: Job
+    video: VideoRef
+
+
+class ExtractedVideo(msgspec.Struct, frozen=True, kw_only=True):
+    """extraction to selection: this is what its page says."""
+
+    job: Job
+    video: VideoRef
+    extraction: Extraction
+    cache: CacheUse
+
+
+class SelectedVideo(msgspec.Struct, frozen=True, kw_only=True):
+    """selection to download: fetch this format."""
+
+    job: Job
+    video: VideoRef
+    info: VideoInfo
+    source: MediaSource
+    cache: CacheUse
+    engine: EngineVersions

@@ -1,0 +1,203 @@
+"""What every error code tells the user: one sentence, what to do, and commands that would help."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from schemas.errors import ErrorCode, ErrorContext
+from schemas.request import MAX_URL_CHARACTERS
+
+URL = "{url}"
+"""Stands for the quoted URL in a command. `explain` leaves nothing of it."""
+
+AGAIN = f"clipmill submit {URL}"
+SMALLER = f"clipmill submit {URL} --quality 480p"
+
+_MAX_REASON_CHARACTERS = 300
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What one code means to people.
+
+    Attributes:
+        user_message: what happened, one sentence.
+        suggested_actions: what the user can do, a sentence each.
+        recovery_options: commands; `URL` stands for the URL.
+    """
+
+    user_message: str
+    suggested_actions: tuple[str, ...] = ()
+    recovery_options: tuple[str, ...] = ()
+
+
+_LATER = "Submit it again later."
+_OPERATOR = "Tell the operator of this clipmill, with the request id."
+_BROWSER = "Open the link in a browser to see whether the video is there."
+
+MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
+    {
+        ErrorCode.NETWORK_TIMEOUT: Message(
+            "The platform did not answer in time.", (_LATER,), (AGAIN, SMALLER)
+        ),
+        ErrorCode.NETWORK_DNS: Message(
+            "The platform's host name could not be resolved.",
+            ("Check the network connection and the DNS of the machine.", _LATER),
+            (AGAIN,),
+        ),
+        ErrorCode.NETWORK_CONNECTION: Message(
+            "The connection to the platform failed or broke.",
+            ("Check the network connection of the machine.", _LATER),
+            (AGAIN,),
+        ),
+        ErrorCode.NETWORK_SERVER: Message(
+            "The platform's servers reported an error of their own.", (_LATER,), (AGAIN,)
+        ),
+        ErrorCode.RATE_LIMIT_API: Message(
+            "The platform asks for fewer requests.",
+            ("Wait before submitting more.", "Spread large batches over a longer time."),
+            (AGAIN,),
+        ),
+        ErrorCode.RATE_LIMIT_IP_BLOCK: Message(
+            "The platform refuses requests from this network address.",
+            ("Wait some hours.", "Use another network or proxy."),
+            (AGAIN,),
+        ),
+        ErrorCode.RATE_LIMIT_ACCOUNT: Message(
+            "The platform limits the account that was used.",
+            ("Wait before submitting more.", "Use cookies of another account."),
+            (AGAIN,),
+        ),
+        ErrorCode.CONTENT_NOT_FOUND: Message(
+            "The video does not exist, or not any more.",
+            (_BROWSER, "Check the link for missing characters."),
+        ),
+        ErrorCode.CONTENT_PRIVATE: Message(
+            "The video is not public.",
+            ("Ask its author to publish it.", _BROWSER),
+        ),
+        ErrorCode.CONTENT_UNSUPPORTED: Message(
+            "This kind of link or post is not supported.",
+            ("Submit the link of a single video.", _BROWSER),
+        ),
+        ErrorCode.CONTENT_LIVE_ENDED: Message(
+            "The live stream is over.",
+            ("Submit the link of the recording, if its author published one.",),
+        ),
+        ErrorCode.CONTENT_GEO_BLOCKED: Message(
+            "The video is not available in the region that it was requested from.",
+            ("Use a network or proxy in a region where it is available.",),
+            (AGAIN,),
+        ),
+        ErrorCode.CONTENT_LOGIN_REQUIRED: Message(
+            "The platform shows this video only to people who are logged in.",
+            (_BROWSER, "Submit it again later, as the platform may ask every visitor at times."),
+            (AGAIN,),
+        ),
+        ErrorCode.CONTENT_AGE_RESTRICTED: Message(
+            "The platform shows this video only to adults who are logged in.",
+            ("Watch it in a browser with an account of the right age.",),
+        ),
+        ErrorCode.CONTENT_NO_FORMATS: Message(
+            "The video has no file of the kind that was asked for.",
+            ("Ask for another quality, container or codec.",),
+            (AGAIN, SMALLER),
+        ),
+        ErrorCode.CONTENT_LINK_EXPIRED: Message(
+            "The platform refused the file although its page lists it.",
+            ("Submit it again, so that the page is read anew.",),
+            (AGAIN, SMALLER),
+        ),
+        ErrorCode.PLATFORM_CHANGED: Message(
+            "The platform answered with a page that could not be understood.",
+            (
+                _LATER,
+                "If all videos fail, update yt-dlp and curl_cffi: the platform may have changed.",
+            ),
+            (AGAIN,),
+        ),
+        ErrorCode.SYSTEM_DISK_FULL: Message(
+            "There is no space left for the file.",
+            ("Free space in the storage folder.", "Ask for a lower quality."),
+            (AGAIN, SMALLER),
+        ),
+        ErrorCode.SYSTEM_STORAGE: Message(
+            "The file could not be stored.",
+            ("Check the storage folder or bucket, and the rights on it.", _OPERATOR),
+            (AGAIN,),
+        ),
+        ErrorCode.SYSTEM_CONFIG: Message(
+            "This clipmill is not set up rightly for the request.",
+            ("Check the settings that the technical details name.", _OPERATOR),
+            (AGAIN,),
+        ),
+        ErrorCode.SYSTEM_ENGINE_CRASH: Message(
+            "The process that reads the platform's pages died.", (_LATER, _OPERATOR), (AGAIN,)
+        ),
+        ErrorCode.INTERNAL_BUG: Message(
+            "Something went wrong inside clipmill.",
+            ("Report it with the technical details.", _LATER),
+            (AGAIN,),
+        ),
+        ErrorCode.REQUEST_INVALID: Message(
+            "The request could not be used.",
+            ("Correct the field that the technical details name, and submit it again.",),
+        ),
+        ErrorCode.REQUEST_TOO_LARGE: Message(
+            "The request, or the file that it asks for, is larger than allowed.",
+            ("Ask for a lower quality, or raise max_bytes.", "Split a large batch."),
+            (SMALLER,),
+        ),
+        ErrorCode.REQUEST_EXPIRED: Message(
+            "The deadline of the request passed before it was done.",
+            ("Submit it again with a later deadline.",),
+            (AGAIN, SMALLER),
+        ),
+        ErrorCode.REQUEST_CANCELLED: Message(
+            "The request was cancelled.",
+            ("Submit it again if it is still wanted.",),
+            (AGAIN,),
+        ),
+    }
+)
+"""One row for every `ErrorCode`."""
+
+_TYPEABLE = re.compile(r"(?:https?://)?[A-Za-z0-9][!-~]*", re.ASCII)
+
+
+def explain(
+    code: ErrorCode, *, operation: str, url: str, details: Mapping[str, str] = MappingProxyType({})
+) -> ErrorContext:
+    """Return the error as clients see it.
+
+    Args:
+        code: what kind of failure it is.
+        operation: the step that failed.
+        url: the URL that it was about, as the client gave it.
+        details: facts for developers, without secrets; a ``reason`` among them also becomes part
+            of the user's sentence.
+    """
+    message = MESSAGES[code]
+    return ErrorContext(
+        operation=operation,
+        url=url,
+        error_type=code,
+        user_message=_sentence(message.user_message, details.get("reason", "")),
+        technical_details=dict(details),
+        recovery_options=_commands(message.recovery_options, url.strip(" ")),
+        suggested_actions=message.suggested_actions,
+    )
+
+
+def _sentence(general: str, reason: str) -> str:
+    told = " ".join(reason.split()).rstrip(".")[:_MAX_REASON_CHARACTERS]
+    return f"{general.rstrip('.')}: {told}." if told else general
+
+
+def _commands(templates: tuple[str, ...], url: str) -> tuple[str, ...]:
+    """Fill in the URL; one that is no clean word is not offered to be typed into a shell."""
+    if len(url) > MAX_URL_CHARACTERS or not _TYPEABLE.fullmatch(url):
+        return ()
+    return tuple(template.replace(URL, shlex.quote(url)) for template in templates)

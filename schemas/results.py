@@ -1,0 +1,79 @@
+"""What a client gets: exactly one of these per URL, told apart by ``status``."""
+
+from datetime import datetime
+
+import msgspec
+
+from schemas.errors import ErrorContext
+from schemas.events import CacheUse
+from schemas.files import StoredFile
+from schemas.job import Attempt
+from schemas.video import EngineVersions, VideoInfo
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
+    """What every result has.
+
+    Attributes:
+        request_id: the request's id, or ``<batch id>/<index>``.
+        url: as the client gave it.
+        finished_at: when this was decided.
+        trace_id: W3C trace id that all records of the request share.
+        attributes: the client's own, echoed.
+        attempts: how often clipmill tried, 0 when nothing had to be tried.
+        timings: seconds spent per step.
+        retry_of: echoed.
+        batch_id: id of the request that this was a member of; None outside a batch.
+        batch_index: place in the batch, from 0.
+        batch_size: members of the batch.
+    """
+
+    request_id: str
+    url: str
+    finished_at: datetime
+    trace_id: str
+    attributes: dict[str, str] = {}
+    attempts: int = 0
+    timings: dict[str, float] = {}
+    retry_of: str | None = None
+    batch_id: str | None = None
+    batch_index: int | None = None
+    batch_size: int | None = None
+
+
+class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
+    """Done. ``files`` is empty for ``info``; ``recovery`` is what failed on the way."""
+
+    video: VideoInfo
+    cache: CacheUse
+    engine: EngineVersions
+    files: tuple[StoredFile, ...] = ()
+    recovery: tuple[Attempt, ...] = ()
+
+
+class Rejected(Outcome, frozen=True, kw_only=True, tag="rejected"):
+    """The request is not one: `error` names the field and the reason."""
+
+    error: ErrorContext
+
+
+class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
+    """It cannot be done, or not any more after all retries."""
+
+    error: ErrorContext
+    recovery: tuple[Attempt, ...] = ()
+
+
+class Expired(Outcome, frozen=True, kw_only=True, tag="expired"):
+    """The request's deadline passed before it was done."""
+
+    error: ErrorContext
+
+
+class Cancelled(Outcome, frozen=True, kw_only=True, tag="cancelled"):
+    """The user took it back."""
+
+    error: ErrorContext
+
+
+Result = Completed | Rejected | Failed | Expired | Cancelled

@@ -1,0 +1,121 @@
+"""What a video is: its name, its description, its formats and where their bytes are."""
+
+from datetime import datetime
+
+import msgspec
+
+
+class VideoRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The canonical name of one video; ``url`` is the canonical page."""
+
+    platform: str
+    id: str
+    url: str
+
+    @property
+    def key(self) -> str:
+        """Key on every topic and in every cache: ``tiktok:7608826249200356630``."""
+        return f"{self.platform}:{self.id}"
+
+
+class Author(msgspec.Struct, frozen=True, kw_only=True):
+    """Who published it."""
+
+    id: str | None = None
+    name: str | None = None
+    display_name: str | None = None
+    url: str | None = None
+
+
+class Statistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts as the platform showed them when the page was read."""
+
+    views: int | None = None
+    likes: int | None = None
+    comments: int | None = None
+    reposts: int | None = None
+    saves: int | None = None
+
+
+class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which the platform offers the video.
+
+    Attributes:
+        format_id: the extractor's name for it.
+        container: file extension: ``mp4``, ``m4a``, …
+        video_codec: ``h264``, ``h265``, …; None without a picture.
+        audio_codec: None without sound.
+        width: pixels.
+        height: pixels.
+        bits_per_second: average, when told.
+        bytes: size, when told.
+        watermarked: the platform says that it is.
+        playable: False for codecs that no common player knows.
+    """
+
+    format_id: str
+    container: str
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    bits_per_second: int | None = None
+    bytes: int | None = None
+    watermarked: bool = False
+    playable: bool = True
+
+    @property
+    def smaller_side(self) -> int:
+        """Pixels of the smaller side, 0 when unknown: what ``720p`` means for portrait video."""
+        return min(self.width or 0, self.height or 0)
+
+
+class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the platform tells about a video."""
+
+    platform: str
+    id: str
+    url: str
+    title: str
+    description: str | None = None
+    author: Author = Author()
+    statistics: Statistics = Statistics()
+    published_at: datetime | None = None
+    duration_seconds: float | None = None
+    thumbnail_url: str | None = None
+    formats: tuple[VideoFormat, ...] = ()
+
+
+class Cookie(msgspec.Struct, frozen=True, kw_only=True):
+    """A cookie that the video's page set; some media is served only with it."""
+
+    name: str
+    value: str
+    domain: str
+    path: str = "/"
+    secure: bool = True
+
+
+class MediaSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bytes of one format are, and what to send along to get them."""
+
+    format: VideoFormat
+    url: str
+    headers: dict[str, str] = {}
+    cookies: tuple[Cookie, ...] = ()
+
+
+class EngineVersions(msgspec.Struct, frozen=True, kw_only=True):
+    """Versions that decide whether a platform can be read."""
+
+    yt_dlp: str
+    curl_cffi: str
+
+
+class Extraction(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine read from a video's page. ``raw`` is the extractor's dictionary, opaque."""
+
+    raw: msgspec.Raw
+    engine: EngineVersions
+    extracted_at: datetime
+    cookies: tuple[Cookie, ...] = ()
