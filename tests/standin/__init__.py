@@ -1,0 +1,58 @@
+"""A local TikTok: pages, short links and media, with every failure on demand.
+
+The stand-in is an HTTP CONNECT proxy on loopback that ends TLS itself, with a certificate of its
+own authority, and answers for the TikTok host names. It never makes an outgoing connection. A
+client reaches it with two settings: the proxy, and the authority's file as a trusted root::
+
+    async with Standin(state_dir) as standin:
+        standin.proxy_url    # http://127.0.0.1:PORT
+        standin.ca_file      # the root to trust
+        standin.control_url  # the same switches and counters over HTTP, for other processes
+        standin.switches.set("page.503", for_seconds=30)
+        standin.counters.requests["page"]
+
+As a process: ``python -m tests.standin --state-dir DIR [--port N] [--control-port N]`` prints one
+JSON line ``{"proxy": ..., "ca_file": ..., "control": ...}`` and runs until SIGTERM.
+
+What happens to a request is decided by a *case*: a scenario of ``scenarios.SCENARIOS``, a number
+(``param``, its meaning is in the scenario's row, 0 is the default) and ``times`` (only the first
+so many requests of that video are affected; 0 is always). The first of these that says something
+about a surface (post, page, media) wins:
+
+1. a switch for that video id: ``switches.set("media.reset", param=64, times=1, video=ID)``
+2. a switch for everything: ``switches.set("page.429")``
+3. the user name: ``/@sc_<scenario>[_<param>[_<times>]]/video/ID``, e.g. ``@sc_page.503_0_2``
+4. the video id: ``video_id("page.503", times=2, serial=1)``, which is 19 digits::
+
+       7 SSS PPPPP TT 00 NNNNNN      scenario code, param, times, a fixed 00, serial
+
+   so ``https://www.tiktok.com/@_/video/7103000000200000001`` answers 503 twice and then works.
+   Any other id (also a real one) is an ordinary video.
+
+Scenarios of the surface ``connect`` come before any URL is known and are reached by switch only.
+
+Short links are ``vm.tiktok.com/CODE``, ``vt.tiktok.com/CODE`` and ``www.tiktok.com/t/CODE`` with
+``short_code(id, kind)``: ``Z``, a letter for the kind (``M`` leads to the video; the others are in
+``short_links.KINDS``), and the id in base 36.
+
+Media are deterministic: ``expected_media(id, format_id)`` gives size and sha256 without a server.
+"""
+
+from tests.standin.ids import user_name, video_id
+from tests.standin.media import ExpectedMedia, expected_images, expected_media
+from tests.standin.scenarios import SCENARIOS, Case, Scenario
+from tests.standin.server import Standin
+from tests.standin.short_links import short_code
+
+__all__ = [
+    "SCENARIOS",
+    "Case",
+    "ExpectedMedia",
+    "Scenario",
+    "Standin",
+    "expected_images",
+    "expected_media",
+    "short_code",
+    "user_name",
+    "video_id",
+]

@@ -1,0 +1,42 @@
+"""The stand-in as a process of its own."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from tests.standin.server import Standin
+
+
+async def run(state_dir: Path, port: int, control_port: int) -> None:
+    """Serve until SIGTERM or SIGINT; the addresses go to standard output as one JSON line."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with Standin(state_dir, port=port, control_port=control_port) as standin:
+        addresses = {
+            "proxy": standin.proxy_url,
+            "ca_file": str(standin.ca_file.resolve()),
+            "control": standin.control_url,
+        }
+        sys.stdout.write(json.dumps(addresses) + "\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.standin", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, required=True, help="keeps the authority")
+    parser.add_argument("--port", type=int, default=0, help="of the proxy; 0 takes a free one")
+    parser.add_argument("--control-port", type=int, default=0, help="of the control endpoint")
+    arguments = parser.parse_args()
+    uvloop.run(run(arguments.state_dir, arguments.port, arguments.control_port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the stand-in has been asked, for tests and measurements to read."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+# Enough for a long measurement, little enough to keep (about 20 MB).
+MAX_EVENTS = 200_000
+MAX_VIDEOS = 200_000
+
+
+class Event(NamedTuple):
+    """One request: when it came (Unix seconds), its kind, its video and the status chosen."""
+
+    at: float
+    kind: str
+    video_id: str
+    status: int
+
+
+@dataclass
+class Counters:
+    """Counts since the start or the last reset.
+
+    Attributes:
+        requests: By kind: page, short, media, image, and each with ``_head`` for HEAD; other.
+        statuses: By HTTP status that was chosen, also when it never went out.
+        videos: By video id and kind.
+        events: The latest requests in order.
+        refused_hosts: What clients wanted to reach and must not.
+        connections: TLS connections made.
+        failed_handshakes: TLS connections that came to nothing.
+        open_media: Media answers under way.
+        max_open_media: The most there were at once.
+    """
+
+    requests: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[int] = field(default_factory=Counter)
+    videos: Counter[tuple[str, str]] = field(default_factory=Counter)
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    refused_hosts: Counter[str] = field(default_factory=Counter)
+    connections: int = 0
+    failed_handshakes: int = 0
+    open_media: int = 0
+    max_open_media: int = 0
+
+    def count(self, kind: str, video_id: str, status: int) -> None:
+        self.requests[kind] += 1
+        self.statuses[status] += 1
+        if video_id and len(self.videos) < MAX_VIDEOS:
+            self.videos[video_id, kind] += 1
+        self.events.append(Event(time.time(), kind, video_id, status))
+
+    def of(self, video_id: str, kind: str = "page") -> int:
+        """How many requests of a kind a video had."""
+        return self.videos[video_id, kind]
+
+    @contextmanager
+    def media_stream(self) -> Iterator[None]:
+        """Counts a media answer as open while it goes out."""
+        self.open_media += 1
+        self.max_open_media = max(self.max_open_media, self.open_media)
+        try:
+            yield
+        finally:
+            self.open_media -= 1
+
+    def reset(self) -> None:
+        """Everything to zero; streams under way stay counted as open."""
+        for store in (self.requests, self.statuses, self.videos, self.refused_hosts):
+            store.clear()
+        self.events.clear()
+        self.connections = self.failed_handshakes = 0
+        self.max_open_media = self.open_media
+
+    def as_json(self, latest: int = 1000) -> dict[str, Any]:
+        """All of it as plain data, with the latest events."""
+        videos: dict[str, dict[str, int]] = {}
+        for (video_id, kind), count in self.videos.items():
+            videos.setdefault(video_id, {})[kind] = count
+        return {
+            "requests": dict(self.requests),
+            "statuses": {str(status): count for status, count in self.statuses.items()},
+            "videos": videos,
+            "events": [event._asdict() for event in list(self.events)[-latest:]],
+            "refused_hosts": dict(self.refused_hosts),
+            "connections": self.connections,
+            "failed_handshakes": self.failed_handshakes,
+            "open_media": self.open_media,
+            "max_open_media": self.max_open_media,
+        }

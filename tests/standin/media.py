@@ -1,0 +1,134 @@
+"""Deterministic media: a file header that fits its kind, then a seeded block over and over.
+
+Any byte range of a file of any size is made without the bytes before it, and without holding more
+than a few hundred KiB.
+"""
+
+import functools
+import hashlib
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.standin.ids import case_of_id
+from tests.standin.posts import image_ids, media_bytes, post_for
+from tests.standin.scenarios import Case, scenario_named
+
+BLOCK_BYTES = 64 * 1024
+# Whole blocks, so that every chunk but the first and last is the same memory.
+CHUNK_BYTES = 4 * BLOCK_BYTES
+_HOST_NUMBER = re.compile(r"-\d+$")
+_FTYP = (
+    b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
+    b"\x00\x00\x00\x01mdat\x00\x00\x00\x00\xff\xff\xff\xff"
+)
+_M4A = _FTYP.replace(b"ftypisom", b"ftypM4A ")
+_JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of one media file.
+
+    Attributes:
+        video_id: Whose it is.
+        format_id: Which of its media.
+        size: In bytes.
+        version: 2 for the re-encoded file that replaces the first in ``media.changed``.
+    """
+
+    video_id: str
+    format_id: str
+    size: int
+    version: int = 1
+
+    @property
+    def etag(self) -> str:
+        seed = f"{self.video_id}/{self.format_id}/{self.version}/{self.size}"
+        return f'"{hashlib.md5(seed.encode()).hexdigest()}"'
+
+    @property
+    def media_type(self) -> str:
+        return _kind(self.format_id)[0]
+
+    def chunks(self, start: int, length: int) -> Iterator[bytes | memoryview]:
+        """The bytes from ``start`` on, in chunks of at most `CHUNK_BYTES`."""
+        header = _kind(self.format_id)[1][: self.size]
+        end = start + length
+        if start < len(header):
+            yield header[start:end]
+            start = min(len(header), end)
+        ring = memoryview(_ring(self.video_id, self.format_id, self.version))
+        while start < end:
+            phase = (start - len(header)) % BLOCK_BYTES
+            count = min(CHUNK_BYTES, end - start)
+            yield ring[phase : phase + count]
+            start += count
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedMedia:
+    """What a client must end up with.
+
+    Attributes:
+        size: In bytes.
+        sha256: Hexadecimal.
+        media_type: Such as ``video/mp4``.
+    """
+
+    size: int
+    sha256: str
+    media_type: str
+
+
+def expected_media(
+    video_id: str, format_id: str, *, scenario: str | None = None, param: int = 0, version: int = 1
+) -> ExpectedMedia:
+    """Size and sha256 of a media file, computed without a server.
+
+    Args:
+        video_id: Whose media.
+        format_id: As yt-dlp calls it, with or without the host's number (``h264_720p_800000-1``);
+            or ``play``, ``download``, ``audio``, ``cover``, ``image_1`` and so on.
+        scenario: The post's scenario when a switch or user name sets it, not the id.
+        param: The number of that scenario.
+        version: 2 for what ``media.changed`` serves after its first answer.
+
+    Raises:
+        ValueError: The post has no such media.
+    """
+    case = Case(scenario_named(scenario), param) if scenario else case_of_id(video_id)
+    name = _HOST_NUMBER.sub("", format_id)
+    size = media_bytes(post_for(video_id, case=case), name)
+    if size is None:
+        raise ValueError(f"the post {video_id} has no media {format_id!r}")
+    return _digest(Content(video_id, name, size, version))
+
+
+def expected_images(video_id: str) -> tuple[ExpectedMedia, ...]:
+    """The pictures of a photo post, in order."""
+    post = post_for(video_id, case=case_of_id(video_id))
+    return tuple(expected_media(video_id, name) for name in image_ids(post))
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(content: Content) -> ExpectedMedia:
+    digest = hashlib.sha256()
+    for chunk in content.chunks(0, content.size):
+        digest.update(chunk)
+    return ExpectedMedia(content.size, digest.hexdigest(), content.media_type)
+
+
+def _kind(format_id: str) -> tuple[str, bytes]:
+    if format_id == "audio":
+        return "audio/mp4", _M4A
+    if format_id == "cover" or format_id.startswith("image_"):
+        return "image/jpeg", _JPEG
+    return "video/mp4", _FTYP
+
+
+@functools.lru_cache(maxsize=64)
+def _ring(video_id: str, format_id: str, version: int) -> bytes:
+    block = random.Random(f"{video_id}/{format_id}/{version}").randbytes(BLOCK_BYTES)
+    return block * (CHUNK_BYTES // BLOCK_BYTES + 1)

@@ -1,0 +1,115 @@
+"""From a request for media to its reply: links checked, ranges cut, faults applied."""
+
+import re
+import time
+from dataclasses import dataclass, replace
+
+from tests.standin.links import MediaAddress, refusal
+from tests.standin.media import Content
+from tests.standin.posts import media_bytes, post_for
+from tests.standin.scenarios import ORDINARY, Case
+from tests.standin.switches import Switches
+from tests.standin.wire import BEFORE_HEAD, Body, Cut, Delivery, Reply, Request, text_reply
+
+_RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a file: where it starts, how long it is, and whether it was asked for."""
+
+    start: int
+    length: int
+    asked: bool = True
+
+
+def answer_media(request: Request, address: MediaAddress, switches: Switches) -> Reply:
+    """The reply to a request for video, sound or a picture."""
+    user = request.query.get("sc", "")
+    choose = switches.peek if request.method == "HEAD" else switches.use
+    case = choose("media", address.video_id, user)
+    status = case.scenario.name.removeprefix("media.")
+    if status.isdecimal():
+        return text_reply(int(status), "the media are not to be had")
+    if reason := refusal(request, time.time()):
+        return text_reply(403, reason)
+    content = _content(address, user, case, switches)
+    return _served(request, content, case, switches) if content else text_reply(404, "no such")
+
+
+def _content(address: MediaAddress, user: str, case: Case, switches: Switches) -> Content | None:
+    shape = switches.last("post", address.video_id, user)
+    size = media_bytes(post_for(address.video_id, case=shape), address.format_id)
+    if size is None:
+        return None
+    again = case.scenario.name == "media.changed" and switches.uses(case, address.video_id) > 1
+    return Content(address.video_id, address.format_id, size, 2 if again else 1)
+
+
+def _served(request: Request, content: Content, case: Case, switches: Switches) -> Reply:
+    ignored = case.scenario.name == "media.norange"
+    span = _everything(content) if ignored else requested_span(request, content)
+    if span is None:
+        unsatisfiable = ("Content-Range", f"bytes */{content.size}")
+        return text_reply(416, "no such range", unsatisfiable)
+    pace = Delivery(bytes_per_second=switches.media_bytes_per_second)
+    reply = replace(_file(content, span), delivery=pace)
+    return reply if case is ORDINARY else _fault(case, reply, content)
+
+
+def requested_span(request: Request, content: Content) -> Span | None:
+    """The part a request wants: all of it without a usable Range or with another validator.
+
+    Returns:
+        Nothing when the range lies outside the file.
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    validator = request.headers.get("if-range", content.etag)
+    if match is None or validator != content.etag or not (match["first"] or match["last"]):
+        return _everything(content)
+    if not match["first"]:
+        length = min(int(match["last"]), content.size)
+        return Span(content.size - length, length) if length else None
+    first = int(match["first"])
+    last = min(int(match["last"] or content.size), content.size - 1)
+    return Span(first, last - first + 1) if first <= last else None
+
+
+def _everything(content: Content) -> Span:
+    return Span(0, content.size, asked=False)
+
+
+def _file(content: Content, span: Span) -> Reply:
+    body = Body(span.length, lambda: content.chunks(span.start, span.length))
+    headers = (
+        ("Content-Type", content.media_type),
+        ("Accept-Ranges", "bytes"),
+        ("ETag", content.etag),
+        ("Cache-Control", "max-age=2592000"),
+    )
+    if not span.asked:
+        return Reply(200, body, headers)
+    where = f"bytes {span.start}-{span.start + span.length - 1}/{content.size}"
+    return Reply(206, body, (*headers, ("Content-Range", where)))
+
+
+def _fault(case: Case, reply: Reply, content: Content) -> Reply:
+    if case.scenario.name == "media.unsized":
+        cut = Cut(case.param << 10, "close") if case.param else None
+        return replace(reply, sized=False, delivery=Delivery(cut=cut))
+    delivery = _deliveries(case, reply.body.length, content).get(case.scenario.name)
+    return replace(reply, delivery=delivery) if delivery else reply
+
+
+def _deliveries(case: Case, length: int, content: Content) -> dict[str, Delivery]:
+    sent = (case.param << 10) or length // 2
+    again = content.version > 1
+    return {
+        "media.hang": Delivery(cut=Cut(BEFORE_HEAD, "hang")),
+        "media.stall": Delivery(cut=Cut(sent, "hang")),
+        "media.reset": Delivery(cut=Cut(sent, "reset")),
+        "media.truncated": Delivery(cut=Cut(sent, "close")),
+        "media.changed": Delivery(cut=None if again else Cut(sent, "reset")),
+        "media.slow": Delivery(bytes_per_second=case.value << 10),
+        "media.takes": Delivery(bytes_per_second=max(1, content.size / max(1, case.value))),
+    }

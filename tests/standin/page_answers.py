@@ -1,0 +1,131 @@
+"""From a request for a page to its reply."""
+
+import base64
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from tests.standin import pages
+from tests.standin.links import TOKEN_COOKIE
+from tests.standin.posts import post_for
+from tests.standin.scenarios import ORDINARY, Case
+from tests.standin.short_links import redirect
+from tests.standin.switches import Switches
+from tests.standin.wire import (
+    BEFORE_HEAD,
+    Body,
+    Cut,
+    CutKind,
+    Delivery,
+    Headers,
+    Reply,
+    Request,
+    text_reply,
+    whole,
+)
+
+_HTML = ("Content-Type", "text/html; charset=utf-8")
+_LOGIN = (
+    "https://www.tiktok.com/login?redirect_url=https%3A%2F%2Fwww.tiktok.com%2F&enter_method=post"
+)
+_LAYOUT = b'<!DOCTYPE html><html><body><script id="__STATE__">{}</script></body></html>'
+
+
+def answer_page(request: Request, user: str, video_id: str, switches: Switches) -> Reply:
+    """The reply to a request for a post's page."""
+    # A HEAD only looks where a link leads: it uses up none of the first times.
+    choose = switches.peek if request.method == "HEAD" else switches.use
+    case = choose("page", video_id, user)
+    page = _post(user, video_id, choose("post", video_id, user))
+    if case is ORDINARY:
+        return page
+    if case.scenario.name.startswith("page."):
+        return _fault(case, page)
+    return _instead(request, user, video_id, case)
+
+
+def _post(user: str, video_id: str, case: Case) -> Reply:
+    post = post_for(video_id, user=user, case=case)
+    marker = user if user.startswith("sc_") else ""
+    return _html(pages.post_page(post, now=time.time(), marker=marker), video_id)
+
+
+def _fault(case: Case, page: Reply) -> Reply:
+    fault = _FAULTS.get(case.scenario.name)
+    if fault is not None:
+        return fault(page, case.value)
+    status = int(case.scenario.name.removeprefix("page."))
+    return text_reply(status, "the page is not to be had")
+
+
+def _cut_short(page: Reply, kibibytes: int) -> Reply:
+    return _cut(page, kibibytes << 10 or page.body.length // 2, "close")
+
+
+def _cut(page: Reply, after_bytes: int, how: CutKind) -> Reply:
+    return replace(page, delivery=Delivery(cut=Cut(after_bytes, how)))
+
+
+def _broken_gzip(page: Reply, _: int) -> Reply:
+    body = whole(b"\x1f\x8b\x08\x00" + b"this is not deflated " * 4096)
+    return replace(page, body=body, headers=(*page.headers, ("Content-Encoding", "gzip")))
+
+
+def _huge(page: Reply, mebibytes: int) -> Reply:
+    filler = b"<!-- " + b"x" * (mebibytes << 20) + b" -->"
+    return replace(page, body=whole(*map(bytes, page.body.chunks()), filler))
+
+
+_FAULTS: dict[str, Callable[[Reply, int], Reply]] = {
+    "page.429after": lambda _, s: text_reply(429, "slow down", ("Retry-After", str(s))),
+    "page.hang": lambda page, _: _cut(page, BEFORE_HEAD, "hang"),
+    "page.reset": lambda page, _: _cut(page, BEFORE_HEAD, "reset"),
+    "page.truncated": _cut_short,
+    "page.drip": lambda page, k: replace(page, delivery=Delivery(bytes_per_second=k << 10)),
+    "page.slow": lambda page, ms: replace(page, delivery=Delivery(wait_seconds=ms / 1000)),
+    "page.gzip": _broken_gzip,
+    "page.huge": _huge,
+}
+
+
+def _instead(request: Request, user: str, video_id: str, case: Case) -> Reply:
+    if case.scenario.name == "login":
+        return redirect(_LOGIN, 302)
+    if case.scenario.name == "challenge":
+        return _challenge(request, user, video_id, case)
+    return _html(_wall(user, video_id, case), video_id)
+
+
+def _wall(user: str, video_id: str, case: Case) -> Body:
+    match case.scenario.name:
+        case "layout":
+            return whole(_LAYOUT)
+        case "captcha":
+            return pages.captcha_page()
+        case "age":
+            return pages.classified_page(post_for(video_id, user=user))
+        case "status":
+            return pages.status_page(case.value, "")
+        case name:
+            return pages.status_page(*pages.STATUSES[name])
+
+
+def _challenge(request: Request, user: str, video_id: str, case: Case) -> Reply:
+    cookie = request.cookies.get(pages.CHALLENGE_COOKIE, "")
+    if pages.solves_challenge(cookie, case.value):
+        return _post(user, video_id, ORDINARY)
+    return _html(pages.challenge_page(case.value), video_id)
+
+
+def _html(body: Body, video_id: str) -> Reply:
+    return Reply(200, body, (_HTML, *_cookies(video_id)))
+
+
+def _cookies(video_id: str) -> Headers:
+    token = base64.b64encode(hashlib.md5(video_id.encode()).digest()).decode()
+    scope = "Domain=.tiktok.com; Path=/; Secure"
+    return (
+        ("Set-Cookie", f"{TOKEN_COOKIE}={token}; {scope}; HttpOnly; Max-Age=15552000"),
+        ("Set-Cookie", f"ttwid=1%7C{video_id}; {scope}; HttpOnly; Max-Age=31536000"),
+    )

@@ -1,0 +1,91 @@
+"""The HTML of a post, of a status instead of a post, and of the walls in front of it."""
+
+import base64
+import hashlib
+
+import orjson
+
+from tests.standin import layout
+from tests.standin.item import Json, Links, classified_item, item_struct
+from tests.standin.posts import Post
+from tests.standin.wire import Body, whole
+
+CHALLENGE_COOKIE = "_wafchallengeid"
+_CHALLENGE_SEED = b"stand-in challenge "
+_SHARE = {"title": "clip on TikTok", "desc": "10 Likes, 2 Comments"}
+
+# Status code and statusMsg of `webapp.video-detail` as recorded from live pages.
+STATUSES = {
+    "deleted": (10204, "item_privacy_authorization&status_deleted"),
+    "region": (10204, "cross_border_violation_ur"),
+    "blocked": (10204, ""),
+    "private": (10216, ""),
+    "privateaccount": (10222, ""),
+    "withheld": (10231, ""),
+    "selfsee": (10204, "status_self_see"),
+    "reviewing": (10204, "author_status,status_reviewing"),
+    "geofence": (10204, "person_geo_fencing"),
+    "noitem": (0, ""),
+}
+
+
+def post_page(post: Post, *, now: float, marker: str = "") -> Body:
+    """The page of a post that can be seen."""
+    item = layout.dumps(item_struct(post, Links(post, now, marker)))
+    return _page(
+        b'{"itemInfo":{"itemStruct":' + item[:-1] + layout.item_filler() + b"},"
+        b'"shareMeta":' + layout.dumps(_SHARE) + b',"statusCode":0,"statusMsg":""}'
+    )
+
+
+def classified_page(post: Post) -> Body:
+    """The page of a post that wants a login for its classification."""
+    return _detail({"itemInfo": {"itemStruct": classified_item(post)}, "statusCode": 0})
+
+
+def status_page(code: int, message: str) -> Body:
+    """The page that shows a status instead of a post."""
+    return _detail({"statusCode": code, "statusMsg": message})
+
+
+def captcha_page() -> Body:
+    """The wall without a challenge that a program could solve."""
+    return whole(
+        b"<!DOCTYPE html><html><head><title>TikTok</title></head><body>"
+        b'<p id="wait">Please wait...</p><script src="/captcha/index.js"></script></body></html>'
+    )
+
+
+def challenge_page(solution: int) -> Body:
+    """The proof-of-work wall: find the number whose digest after the seed is the given one."""
+    digest = hashlib.sha256(_CHALLENGE_SEED + str(solution).encode()).digest()
+    task = {"v": {"a": _b64(_CHALLENGE_SEED), "b": _b64(b"0"), "c": _b64(digest)}, "s": "stand-in"}
+    packed = _b64(orjson.dumps(task)).rstrip("=")
+    elements = (("cs", packed), ("wci", CHALLENGE_COOKIE), ("rci", "waforiginalreid"), ("rs", "r1"))
+    marks = "".join(f'<p id="{name}" class="{value}"></p>' for name, value in elements)
+    return whole(
+        b"<!DOCTYPE html><html><head><title>Please wait...</title></head><body>Please wait..."
+        + marks.encode()
+        + b"</body></html>"
+    )
+
+
+def solves_challenge(cookie: str, solution: int) -> bool:
+    """Whether a cookie carries the challenge's solution."""
+    try:
+        answer = orjson.loads(base64.b64decode(cookie))["d"]
+        return base64.b64decode(answer) == str(solution).encode()
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _detail(detail: Json) -> Body:
+    return _page(layout.dumps(detail))
+
+
+def _page(detail: bytes) -> Body:
+    return whole(layout.page_start(), detail, layout.page_end())
+
+
+def _b64(value: bytes) -> str:
+    return base64.b64encode(value).decode()

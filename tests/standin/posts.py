@@ -1,0 +1,141 @@
+"""What a post consists of: its formats, sizes and texts, as its case says."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.standin.scenarios import ORDINARY, Case
+
+DURATION_SECONDS = 10
+AUDIO_BYTES = 160_000
+IMAGE_BYTES = 90_000
+COVER_BYTES = 24_000
+HOSTILE_TEXT = (
+    '../../etc/passwd </script><script>alert("x")</script> \x00\x1b[31m \u202e %(id)s $(id)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One encoding of a video.
+
+    Attributes:
+        format_id: What yt-dlp calls it, without the number of the host.
+        codec: TikTok's name of the codec.
+        resolution: The nominal smaller side, such as ``720p``; empty for the single addresses.
+        bits_per_second: The nominal rate; with the duration it makes the size.
+    """
+
+    format_id: str
+    codec: str
+    resolution: str
+    bits_per_second: int
+
+
+RENDITIONS = (
+    Rendition("h264_540p_480000", "h264", "540p", 480_000),
+    Rendition("h264_720p_800000", "h264", "720p", 800_000),
+    Rendition("h264_1080p_1600000", "h264", "1080p", 1_600_000),
+    Rendition("bytevc1_720p_400000", "bytevc1", "720p", 400_000),
+    Rendition("bytevc1_1080p_900000", "bytevc1", "1080p", 900_000),
+    Rendition("bytevc2_720p_260000", "bytevc2", "720p", 260_000),
+)
+PLAY = Rendition("play", "h264", "", 720_000)
+DOWNLOAD = Rendition("download", "h264", "", 1_000_000)
+_VIDEOS = {item.format_id: item for item in (*RENDITIONS, PLAY, DOWNLOAD)}
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A video or photo post.
+
+    Attributes:
+        video_id: Its id.
+        author: The author's unique name.
+        description: The text under it.
+        width: Of the video, in pixels.
+        height: Of the video, in pixels.
+        renditions: Which encodings the page lists.
+        play: Whether there is an address without watermark.
+        download: Whether there is an address with watermark.
+        audio: Whether the music has an address.
+        images: How many pictures; a post with pictures has no video.
+        silent: Whether its formats are without sound.
+        fixed_bytes: The size of every video format, when it is not made from rate and duration.
+        declared_factor: What the page multiplies sizes by.
+        link_seconds: How long links live.
+        media_host: The host of the links, when it is not the usual pair.
+    """
+
+    video_id: str
+    author: str
+    description: str = "a clip #fyp #clipmill"
+    width: int = 720
+    height: int = 1280
+    renditions: tuple[Rendition, ...] = RENDITIONS
+    play: bool = True
+    download: bool = True
+    audio: bool = True
+    images: int = 0
+    silent: bool = False
+    fixed_bytes: int | None = None
+    declared_factor: int = 1
+    link_seconds: int = 48 * 3600
+    media_host: str | None = None
+
+    @property
+    def created(self) -> int:
+        """Unix time of publication: the upper half of an id, as in real ones."""
+        return int(self.video_id) >> 32
+
+
+def post_for(video_id: str, *, user: str = "", case: Case = ORDINARY) -> Post:
+    """The post of an id, as a case of the surface ``post`` shapes it."""
+    author = user if user not in {"", "_"} else f"clip.maker{zlib.crc32(video_id.encode()) % 1000}"
+    shape = _SHAPES.get(case.scenario.name)
+    post = Post(video_id, author)
+    return shape(post, case.value) if shape else post
+
+
+def _only(post: Post, codec: str) -> Post:
+    kept = tuple(item for item in post.renditions if item.codec == codec)
+    return replace(post, renditions=kept, play=False, download=False, audio=False)
+
+
+_SHAPES: dict[str, Callable[[Post, int], Post]] = {
+    "landscape": lambda post, _: replace(post, width=1280, height=720),
+    "silent": lambda post, _: replace(_only(post, "bytevc1"), silent=True),
+    "watermarked": lambda post, _: replace(_only(post, ""), download=True),
+    "noformats": lambda post, _: _only(post, ""),
+    "unplayable": lambda post, _: _only(post, "bytevc2"),
+    "photo": lambda post, count: replace(_only(post, ""), images=count, audio=True),
+    "size": lambda post, mebibytes: replace(post, fixed_bytes=mebibytes << 20),
+    "kilobytes": lambda post, kibibytes: replace(post, fixed_bytes=kibibytes << 10),
+    "mismatch": lambda post, _: replace(post, declared_factor=2),
+    "hostile": lambda post, _: replace(post, author="..", description=HOSTILE_TEXT),
+    "expired": lambda post, _: replace(post, link_seconds=-3600),
+    "linklife": lambda post, seconds: replace(post, link_seconds=seconds),
+    "media.tls": lambda post, _: replace(post, media_host="tls-reset.tiktokcdn.com"),
+}
+
+
+def media_bytes(post: Post, format_id: str) -> int | None:
+    """The size of one of the post's media, or nothing when the post has no such media."""
+    extra = zlib.crc32(f"{post.video_id}/{format_id}".encode()) % 4096
+    if format_id in _formats(post):
+        nominal = _VIDEOS[format_id].bits_per_second * DURATION_SECONDS // 8
+        return post.fixed_bytes or nominal + extra
+    if format_id == "audio" and post.audio:
+        return AUDIO_BYTES + extra
+    if format_id in image_ids(post):
+        return IMAGE_BYTES + extra
+    return COVER_BYTES + extra if format_id == "cover" else None
+
+
+def image_ids(post: Post) -> tuple[str, ...]:
+    return tuple(f"image_{number}" for number in range(1, post.images + 1))
+
+
+def _formats(post: Post) -> set[str]:
+    listed = {item.format_id for item in post.renditions}
+    return listed | ({"play"} if post.play else set()) | ({"download"} if post.download else set())

@@ -1,0 +1,115 @@
+"""The CONNECT proxy that ends TLS itself and serves the site behind it."""
+
+import asyncio
+import contextlib
+import ssl
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from tests.standin.counters import Counters
+from tests.standin.delivery import WRITE_BUFFER_BYTES, deliver, reset, until_hangup
+from tests.standin.scenarios import ORDINARY
+from tests.standin.short_links import redirect
+from tests.standin.site import Site, is_tiktok
+from tests.standin.switches import Switches
+from tests.standin.wire import BadRequestError, Reply, Request, read_request, text_reply
+
+HTTPS_PORT = "443"
+HANDSHAKE_SECONDS = 10.0
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Handles the connections of the proxy's port.
+
+    Attributes:
+        site: Who answers inside a tunnel.
+        context: TLS of the tunnels' far end.
+        switches: What is on, for the surface ``connect``.
+        counters: Where connections are counted.
+    """
+
+    site: Site
+    context: ssl.SSLContext
+    switches: Switches
+    counters: Counters
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client connection.
+
+        Raises:
+            OSError: The client went away.
+        """
+        try:
+            request = await read_request(reader)
+            if request is not None and request.method == "CONNECT":
+                await self._connect(request, reader, writer)
+            elif request is not None:
+                await _close_with(self._plain(request), reader, writer)
+        except BadRequestError as error:
+            await _close_with(text_reply(400, str(error)), reader, writer)
+
+    async def _connect(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        host, _, port = request.target.rpartition(":")
+        if not is_tiktok(host.lower()) or port != HTTPS_PORT:
+            await _close_with(self._refused(request.target), reader, writer)
+            return
+        case = self.switches.use("connect", host.lower())
+        if case.scenario.name == "connect.502":
+            await _close_with(text_reply(502, "cannot resolve the host"), reader, writer)
+        elif case.scenario.name == "connect.hang":
+            await until_hangup(reader)
+        else:
+            writer.write(_ESTABLISHED)
+            broken = case is not ORDINARY or host.startswith("tls-reset.")
+            await (_reset_tls(reader, writer) if broken else self._tunnel(host, reader, writer))
+
+    async def _tunnel(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            await writer.start_tls(self.context, ssl_handshake_timeout=HANDSHAKE_SECONDS)
+        except (OSError, EOFError):
+            self.counters.failed_handshakes += 1
+            raise
+        self.counters.connections += 1
+        writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        while request := await read_request(reader, host.lower()):
+            if not await self._served(request, reader, writer):
+                return
+
+    async def _served(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        reply = self.site.answer(request)
+        is_media = reply.kind == "media" and request.method == "GET"
+        with self.counters.media_stream() if is_media else contextlib.nullcontext():
+            alive = await deliver(reply, reader, writer, head_only=request.method == "HEAD")
+        return alive and request.headers.get("connection", "").lower() != "close"
+
+    def _plain(self, request: Request) -> Reply:
+        """TikTok sends plain requests to https; nobody else is reachable."""
+        target = urlsplit(request.target)
+        if target.scheme == "http" and is_tiktok(target.hostname or ""):
+            return redirect(target._replace(scheme="https").geturl())
+        return self._refused(target.netloc or request.host)
+
+    def _refused(self, host: str) -> Reply:
+        self.counters.refused_hosts[host] += 1
+        self.counters.count("refused", "", 403)
+        return text_reply(403, "only TikTok is reachable here")
+
+
+async def _reset_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    # The client's hello must have come: before it, this would be a broken proxy.
+    await reader.read(1)
+    await reset(writer)
+
+
+async def _close_with(
+    reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await deliver(replace(reply, sized=False), reader, writer, head_only=False)

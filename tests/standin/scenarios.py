@@ -1,0 +1,145 @@
+"""The table of scenarios: one row each, with a code for video ids and a sentence."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Surface = Literal["post", "page", "media", "connect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way the stand-in can behave.
+
+    Attributes:
+        code: Three digits in a video id; 0 to 99 posts, 100 to 299 pages, 300 to 399 media,
+            400 and up connections (never in an id).
+        name: What user names and switches call it.
+        surface: What it changes: the post itself (what the page says and which media exist), the
+            answer to a page request, the answer to a media request, or the connection.
+        sentence: What a client sees.
+        param: What the number means, with its unit; empty when it means nothing.
+        default: The number taken for 0.
+    """
+
+    code: int
+    name: str
+    surface: Surface
+    sentence: str
+    param: str = ""
+    default: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scenario with its numbers.
+
+    Attributes:
+        scenario: The row of the table.
+        param: The scenario's number, 0 for its default.
+        times: How many requests of one video are affected, 0 for all.
+    """
+
+    scenario: Scenario
+    param: int = 0
+    times: int = 0
+
+    @property
+    def value(self) -> int:
+        return self.param or self.scenario.default
+
+
+_POSTS = (
+    Scenario(0, "ok", "post", "A portrait video of ten seconds in six formats."),
+    Scenario(1, "landscape", "post", "The same, wider than high."),
+    Scenario(2, "silent", "post", "Only H.265 formats without sound, and no music."),
+    Scenario(3, "watermarked", "post", "Only the watermarked download address."),
+    Scenario(4, "noformats", "post", "A video without any address, and no music."),
+    Scenario(5, "photo", "post", "A photo post with music.", "images", 3),
+    Scenario(6, "size", "post", "Every video format has this size.", "MiB", 1),
+    Scenario(7, "mismatch", "post", "The page promises twice the bytes that media have."),
+    Scenario(8, "hostile", "post", "Description and names try paths, markup and control marks."),
+    Scenario(9, "expired", "post", "The links of the page are past their expiry."),
+    Scenario(10, "linklife", "post", "The links of the page live this long.", "seconds", 60),
+    Scenario(11, "media.tls", "post", "Media hosts reset during the TLS handshake."),
+    Scenario(12, "unplayable", "post", "Only the H.266 format nobody can play."),
+    Scenario(13, "kilobytes", "post", "Every video format has this size.", "KiB", 64),
+)
+
+_PAGE_STATUSES = tuple(
+    Scenario(code, f"page.{status}", "page", f"The page is answered {status}.")
+    for code, status in ((100, 404), (101, 403), (102, 429), (103, 503), (104, 500), (105, 502))
+)
+
+_PAGES = (
+    Scenario(106, "page.451", "page", "The page is answered 451."),
+    Scenario(107, "page.429after", "page", "429 with Retry-After.", "seconds", 30),
+    Scenario(110, "page.hang", "page", "No answer ever comes."),
+    Scenario(111, "page.drip", "page", "The page trickles.", "KiB/s", 2),
+    Scenario(112, "page.reset", "page", "The connection is reset before the answer."),
+    Scenario(113, "page.truncated", "page", "Closed early.", "KiB sent, 0 is half"),
+    Scenario(114, "page.gzip", "page", "Content-Encoding gzip, and bytes that are none."),
+    Scenario(115, "page.huge", "page", "A page of this size.", "MiB", 9),
+    Scenario(116, "page.slow", "page", "The page comes late.", "milliseconds", 1000),
+    Scenario(200, "deleted", "page", "10204, item_privacy_authorization&status_deleted."),
+    Scenario(201, "region", "page", "10204, cross_border_violation_ur."),
+    Scenario(202, "blocked", "page", "10204 without a message."),
+    Scenario(203, "private", "page", "10216, a private post."),
+    Scenario(204, "privateaccount", "page", "10222, a private account."),
+    Scenario(205, "withheld", "page", "10231, locked in this region."),
+    Scenario(206, "selfsee", "page", "10204, status_self_see: only its author sees it."),
+    Scenario(207, "reviewing", "page", "10204, author_status,status_reviewing."),
+    Scenario(208, "geofence", "page", "10204, person_geo_fencing."),
+    Scenario(209, "status", "page", "This status code without a message.", "status code", 10217),
+    Scenario(210, "age", "page", "Classified content: the item comes without its video."),
+    Scenario(211, "login", "page", "A redirect to the login page."),
+    Scenario(212, "noitem", "page", "Status 0 without an item."),
+    Scenario(213, "layout", "page", "A changed layout: no universal data."),
+    Scenario(214, "captcha", "page", "The 'Please wait...' page, without a challenge."),
+    Scenario(215, "challenge", "page", "The proof-of-work page until solved.", "solution", 500),
+)
+
+_MEDIA_STATUSES = tuple(
+    Scenario(code, f"media.{status}", "media", f"Media are answered {status}.")
+    for code, status in ((300, 403), (301, 404), (302, 429), (303, 503), (304, 500))
+)
+
+_MEDIA = (
+    Scenario(310, "media.hang", "media", "No first byte ever comes."),
+    Scenario(311, "media.stall", "media", "Then nothing more comes.", "KiB sent, 0 is half"),
+    Scenario(312, "media.reset", "media", "Reset in the middle.", "KiB sent, 0 is half"),
+    Scenario(313, "media.truncated", "media", "Closed early.", "KiB sent, 0 is half"),
+    Scenario(314, "media.unsized", "media", "No Content-Length; whole for 0.", "KiB sent"),
+    Scenario(315, "media.changed", "media", "Reset once, then other bytes and ETag.", "KiB sent"),
+    Scenario(316, "media.slow", "media", "Media come at this speed.", "KiB/s", 64),
+    Scenario(317, "media.takes", "media", "Media take this long.", "seconds", 10),
+    Scenario(318, "media.norange", "media", "Range is ignored: always 200 and all bytes."),
+)
+
+_CONNECTIONS = (
+    Scenario(400, "connect.502", "connect", "The proxy answers CONNECT with 502."),
+    Scenario(401, "connect.tls", "connect", "Reset during the TLS handshake."),
+    Scenario(402, "connect.hang", "connect", "The proxy never answers CONNECT."),
+)
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *_POSTS,
+    *_PAGE_STATUSES,
+    *_PAGES,
+    *_MEDIA_STATUSES,
+    *_MEDIA,
+    *_CONNECTIONS,
+)
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+BY_CODE = {scenario.code: scenario for scenario in SCENARIOS}
+ORDINARY = Case(BY_NAME["ok"])
+
+
+def scenario_named(name: str) -> Scenario:
+    """The row of that name.
+
+    Raises:
+        ValueError: No scenario has that name.
+    """
+    if name not in BY_NAME:
+        raise ValueError(f"no scenario is called {name!r}; there are: {', '.join(BY_NAME)}")
+    return BY_NAME[name]

@@ -1,0 +1,71 @@
+"""The stand-in as one object."""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.standin.certificates import load_authority, server_context
+from tests.standin.connections import Listener
+from tests.standin.control import Control
+from tests.standin.counters import Counters
+from tests.standin.proxy import Proxy
+from tests.standin.site import Site
+from tests.standin.switches import Switches
+
+
+class Standin:
+    """A local TikTok in the running event loop; an async context manager.
+
+    Args:
+        state_dir: Where the authority is kept: the same directory, the same authority.
+        port: Of the proxy; 0 takes a free one.
+        control_port: Of the control endpoint; 0 takes a free one.
+
+    Attributes:
+        switches: What it does to requests.
+        counters: What it was asked.
+        ca_file: The root certificate clients must trust; there once entered.
+    """
+
+    def __init__(self, state_dir: Path, *, port: int = 0, control_port: int = 0) -> None:
+        self.switches = Switches()
+        self.counters = Counters()
+        self.ca_file = state_dir / "ca.pem"
+        self._state_dir = state_dir
+        self._ports = (port, control_port)
+        self._proxy: Listener | None = None
+        self._control = Listener(Control(self.switches, self.counters).handle)
+
+    @property
+    def proxy_url(self) -> str:
+        assert self._proxy is not None
+        return self._proxy.url
+
+    @property
+    def control_url(self) -> str:
+        return self._control.url
+
+    async def __aenter__(self) -> Self:
+        authority, self.ca_file = await asyncio.to_thread(load_authority, self._state_dir)
+        site = Site(self.switches, self.counters)
+        proxy = Proxy(site, server_context(authority), self.switches, self.counters)
+        self._proxy = Listener(proxy.handle)
+        await self._proxy.start(self._ports[0])
+        await self._control.start(self._ports[1])
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._control.close()
+        if self._proxy is not None:
+            await self._proxy.close()
+
+    def reset(self) -> None:
+        """Every switch off, every counter at zero."""
+        self.switches.reset()
+        self.counters.reset()

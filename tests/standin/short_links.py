@@ -1,0 +1,86 @@
+"""Short links: the code carries the kind of redirect and the video id, in base 36."""
+
+import re
+
+from tests.standin import layout
+from tests.standin.posts import post_for
+from tests.standin.wire import BEFORE_HEAD, Cut, Delivery, Reply, text_reply, whole
+
+# Letter after the leading Z, and where the link leads.
+KINDS = {
+    "video": "M",
+    "photo": "P",
+    "chain": "C",  # over www.tiktok.com/t/ to the video
+    "dead": "D",  # 404
+    "loop": "L",  # to itself
+    "outside": "O",  # to a host that is not TikTok
+    "loopback": "I",  # to http://127.0.0.1/
+    "home": "H",
+    "login": "G",
+    "page": "N",  # 200 and no redirect
+    "limited": "T",  # 429
+    "broken": "S",  # 503
+    "hang": "W",  # no answer ever
+}
+_LETTERS = {letter: kind for kind, letter in KINDS.items()}
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CODE = re.compile(r"Z(?P<letter>[A-Z])(?P<number>[0-9A-Z]{1,13})", re.ASCII)
+_TRACKING = "?_r=1&_t=ZM-8xStandIn"
+
+
+def short_code(video_id: str, kind: str = "video") -> str:
+    """The code of a short link.
+
+    Args:
+        video_id: Where it leads, or at least whose link it is.
+        kind: One of `KINDS`.
+    """
+    number, digits = int(video_id), ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return f"Z{KINDS[kind]}{digits or '0'}"
+
+
+def read_code(code: str) -> tuple[str, str] | None:
+    """Kind and video id of a code; nothing for a code that was never given out."""
+    match = _CODE.fullmatch(code)
+    kind = _LETTERS.get(match["letter"]) if match else None
+    return (kind, str(int(match["number"], 36))) if match and kind else None
+
+
+def answer_short_link(code: str, url: str) -> Reply:
+    """What the service says to a short link that was requested as ``url``."""
+    kind, video_id = read_code(code) or ("dead", "0")
+    match kind:
+        case "dead":
+            return text_reply(404, "this link leads nowhere")
+        case "page":
+            return Reply(200, whole(layout.other_page()), (("Content-Type", "text/html"),))
+        case "limited":
+            return text_reply(429, "too many requests", ("Retry-After", "30"))
+        case "broken":
+            return text_reply(503, "try later")
+        case "hang":
+            return Reply(200, whole(), delivery=Delivery(cut=Cut(BEFORE_HEAD, "hang")))
+        case _:
+            return redirect(_target(kind, video_id, url))
+
+
+def redirect(location: str, status: int = 301) -> Reply:
+    return text_reply(status, "moved", ("Location", location))
+
+
+def _target(kind: str, video_id: str, url: str) -> str:
+    author = post_for(video_id).author
+    targets = {
+        "photo": f"https://www.tiktok.com/@{author}/photo/{video_id}{_TRACKING}",
+        "chain": f"https://www.tiktok.com/t/{short_code(video_id)}/",
+        "loop": url,
+        "outside": f"https://clips.example.com/video/{video_id}",
+        "loopback": "http://127.0.0.1/",
+        "home": "https://www.tiktok.com/",
+        "login": "https://www.tiktok.com/login?redirect_url=https%3A%2F%2Fwww.tiktok.com%2F",
+    }
+    ordinary = f"https://www.tiktok.com/@{author}/video/{video_id}{_TRACKING}"
+    return targets.get(kind, ordinary)

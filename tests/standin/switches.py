@@ -1,0 +1,105 @@
+"""What is switched on right now, and which case a request gets."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tests.standin.ids import case_of_id, case_of_user
+from tests.standin.scenarios import ORDINARY, Case, Surface, scenario_named
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A case that is on until a time of the monotonic clock."""
+
+    case: Case
+    until: float
+
+
+class Switches:
+    """The stand-in's behaviour beyond what URLs carry.
+
+    Args:
+        clock: Monotonic seconds.
+
+    Attributes:
+        latency_seconds: Before the first byte of every answer.
+        media_bytes_per_second: The pace of every media answer, or nothing for full speed.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._on: dict[tuple[str, Surface], Switch] = {}
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self.latency_seconds = 0.0
+        self.media_bytes_per_second: float | None = None
+
+    def set(
+        self,
+        scenario: str,
+        *,
+        param: int = 0,
+        times: int = 0,
+        video: str = "",
+        for_seconds: float = float("inf"),
+    ) -> None:
+        """Play a scenario for one video, or for everything, until cleared or for a time.
+
+        One switch holds per video and surface; another of the same surface replaces it. For a
+        scenario of the surface ``connect``, ``video`` is a host name.
+
+        Raises:
+            ValueError: There is no such scenario.
+        """
+        case = Case(scenario_named(scenario), param, times)
+        self._on[video, case.scenario.surface] = Switch(case, self._clock() + for_seconds)
+        for key in [key for key in self._seen if key[0] == scenario and video in {"", key[1]}]:
+            del self._seen[key]
+
+    def clear(self, video: str | None = None) -> None:
+        """Switch off what is on for one video, for everything (``""``), or all there is."""
+        for key in [key for key in self._on if video in {None, key[0]}]:
+            del self._on[key]
+
+    def reset(self) -> None:
+        """Everything off, every pace normal, every first time ahead again."""
+        self._on.clear()
+        self._seen.clear()
+        self.latency_seconds = 0.0
+        self.media_bytes_per_second = None
+
+    def peek(self, surface: Surface, video: str = "", user: str = "") -> Case:
+        """The case the next request on a surface will get."""
+        case = self._wanted(surface, video, user)
+        return case if not case.times or self.uses(case, video) < case.times else ORDINARY
+
+    def last(self, surface: Surface, video: str = "", user: str = "") -> Case:
+        """The case the latest counted request on a surface got, or the first one will get."""
+        case = self._wanted(surface, video, user)
+        return case if not case.times or self.uses(case, video) <= case.times else ORDINARY
+
+    def use(self, surface: Surface, video: str = "", user: str = "") -> Case:
+        """The case of a request on a surface, counted: past its times it is the ordinary one."""
+        case = self._wanted(surface, video, user)
+        if case.scenario is not ORDINARY.scenario:
+            self._seen[case.scenario.name, video] += 1
+        return self.last(surface, video, user)
+
+    def uses(self, case: Case, video: str) -> int:
+        """How many counted requests of a video wanted a case."""
+        return self._seen[case.scenario.name, video]
+
+    def _wanted(self, surface: Surface, video: str, user: str) -> Case:
+        carried = (case_of_user(user), case_of_id(video))
+        for case in (*self._switched(surface, video), *carried):
+            if case is not None and case.scenario.surface == surface:
+                return case
+        return ORDINARY
+
+    def _switched(self, surface: Surface, video: str) -> Iterable[Case]:
+        now = self._clock()
+        for owner in (video, "") if video else ("",):
+            switch = self._on.get((owner, surface))
+            if switch is not None and now < switch.until:
+                yield switch.case

@@ -1,0 +1,238 @@
+"""yt-dlp's own TikTok extractor, unchanged, against the stand-in."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from yt_dlp.networking.exceptions import (
+    HTTPError,
+    IncompleteRead,
+    ProxyError,
+    SSLError,
+    TransportError,
+)
+from yt_dlp.utils import DownloadError, ExtractorError
+
+from tests.standin import Standin, expected_media, short_code, user_name, video_id
+from tests.unit.standin.clients import extract
+
+
+def page(video: str, user: str = "_") -> str:
+    return f"https://www.tiktok.com/@{user}/video/{video}"
+
+
+def formats_of(info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {found["format_id"]: found for found in info["formats"]}
+
+
+async def failure(standin: Standin, url: str, **options: Any) -> BaseException:
+    """What `extract_info` failed with: the cause, or the extractor's own error."""
+    with pytest.raises(DownloadError) as caught:
+        await extract(standin, url, **options)
+    context = caught.value.__context__
+    assert isinstance(context, ExtractorError)
+    cause: BaseException = context.cause or context
+    return cause
+
+
+async def test_an_ordinary_video(trusted: Standin) -> None:
+    video = video_id(serial=77)
+    info = await extract(trusted, page(video))
+    found = formats_of(info)
+
+    assert (info["id"], info["duration"], info["ext"]) == (video, 10, "mp4")
+    assert info["timestamp"] == int(video) >> 32
+    assert info["uploader"].startswith("clip.maker")
+    assert {"play", "download", "audio", "bytevc2_720p_260000-0"} < found.keys()
+    best = found["h264_1080p_1600000-0"]
+    assert (best["width"], best["height"], best["vcodec"]) == (1080, 1920, "h264")
+    assert best["filesize"] == expected_media(video, "h264_1080p_1600000-0").size
+    assert found["bytevc1_720p_400000-1"]["vcodec"] == "h265"
+    assert found["h264_540p_480000-0"]["width"] == 576
+    assert found["download"]["format_note"] == "watermarked"
+
+
+async def test_every_listed_video_format_is_the_expected_file(
+    trusted: Standin, tmp_path: Path
+) -> None:
+    video = video_id(serial=78)
+    wanted = "h264_720p_800000-0,bytevc1_720p_400000-1,play,download,audio"
+    name = str(tmp_path / "%(format_id)s.bin")
+    await extract(trusted, page(video), format=wanted, outtmpl=name)
+
+    for format_id in wanted.split(","):
+        content = (tmp_path / f"{format_id}.bin").read_bytes()
+        assert len(content) == expected_media(video, format_id).size
+
+
+async def test_a_short_link_leads_to_the_video(trusted: Standin) -> None:
+    video = video_id(serial=79)
+    info = await extract(trusted, f"https://vm.tiktok.com/{short_code(video)}/")
+
+    assert info["id"] == video
+    assert trusted.counters.requests == {"short_head": 1, "page_head": 1, "page": 1}
+
+
+async def test_the_challenge_is_solved(trusted: Standin) -> None:
+    video = video_id("challenge", param=321)
+    info = await extract(trusted, page(video))
+
+    assert info["id"] == video
+    assert trusted.counters.of(video) == 2
+
+
+@pytest.mark.parametrize(
+    ("scenario", "formats"),
+    [
+        pytest.param("watermarked", {"download"}, id="watermarked"),
+        pytest.param("photo", {"audio"}, id="photo"),
+        pytest.param("unplayable", {"bytevc2_720p_260000-0", "bytevc2_720p_260000-1"}, id="h266"),
+    ],
+)
+async def test_posts_with_few_formats(trusted: Standin, scenario: str, formats: set[str]) -> None:
+    info = await extract(trusted, page(video_id(scenario)), ignore_no_formats_error=True)
+
+    assert formats_of(info).keys() == formats
+
+
+async def test_landscape(trusted: Standin) -> None:
+    found = formats_of(await extract(trusted, page(video_id("landscape"))))
+    best = found["h264_720p_800000-0"]
+
+    assert (best["width"], best["height"]) == (1280, 720)
+
+
+async def test_silent_formats(trusted: Standin) -> None:
+    info = await extract(trusted, page(video_id("silent")), format="bv")
+
+    assert {found["acodec"] for found in info["formats"]} == {"none"}
+
+
+async def test_the_page_may_promise_other_sizes(trusted: Standin) -> None:
+    video = video_id("mismatch")
+    found = formats_of(await extract(trusted, page(video)))["h264_720p_800000-0"]
+
+    assert found["filesize"] == 2 * expected_media(video, "h264_720p_800000").size
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("deleted", "Your IP address is blocked"),
+        ("region", "Your IP address is blocked"),
+        ("blocked", "Your IP address is blocked"),
+        ("selfsee", "Your IP address is blocked"),
+        ("private", "You do not have permission to view this post"),
+        ("privateaccount", "You do not have permission to view this post"),
+        ("withheld", "status code 10231"),
+        ("status", "status code 10217"),
+        ("noitem", "status code 0"),
+        ("age", "may not be comfortable for some audiences"),
+        ("login", "requiring login for access"),
+        ("layout", "Unexpected response from webpage request"),
+        ("captcha", "Unable to extract challenge data"),
+        ("noformats", "No video formats found"),
+    ],
+)
+async def test_what_the_extractor_says(trusted: Standin, scenario: str, words: str) -> None:
+    error = await failure(trusted, page(video_id(scenario)))
+
+    assert isinstance(error, ExtractorError)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 451, 500, 502, 503])
+async def test_statuses_of_a_page(trusted: Standin, status: int) -> None:
+    error = await failure(trusted, page(video_id(f"page.{status}")))
+
+    assert isinstance(error, HTTPError)
+    assert error.status == status
+    assert error.response.get_header("Retry-After") is None
+
+
+async def test_retry_after(trusted: Standin) -> None:
+    error = await failure(trusted, page(video_id("page.429after", param=17)))
+
+    assert isinstance(error, HTTPError)
+    assert error.response.get_header("Retry-After") == "17"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kind"),
+    [
+        pytest.param("page.reset", TransportError, id="reset"),
+        pytest.param("page.truncated", IncompleteRead, id="truncated"),
+        pytest.param("page.gzip", TransportError, id="broken gzip"),
+        pytest.param("page.hang", TransportError, id="hang"),
+    ],
+)
+async def test_broken_deliveries(
+    trusted: Standin, scenario: str, kind: type[BaseException]
+) -> None:
+    error = await failure(trusted, page(video_id(scenario)), socket_timeout=0.5)
+
+    assert isinstance(error, kind)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "kind"), [("connect.tls", SSLError), ("connect.502", ProxyError)]
+)
+async def test_broken_connections(
+    trusted: Standin, scenario: str, kind: type[BaseException]
+) -> None:
+    trusted.switches.set(scenario)
+
+    assert isinstance(await failure(trusted, page(video_id())), kind)
+    trusted.switches.clear()
+    assert (await extract(trusted, page(video_id())))["id"] == video_id()
+
+
+async def test_twice_unavailable_and_then_there(trusted: Standin) -> None:
+    video = video_id("page.503", times=2)
+    for _ in range(2):
+        assert isinstance(await failure(trusted, page(video)), HTTPError)
+
+    assert (await extract(trusted, page(video)))["id"] == video
+
+
+async def test_a_user_name_carries_a_case_to_its_media(trusted: Standin, tmp_path: Path) -> None:
+    video, user = video_id(serial=80), user_name("kilobytes", param=7)
+    name = str(tmp_path / "file.bin")
+    await extract(trusted, page(video, user), format="play", outtmpl=name)
+
+    assert (tmp_path / "file.bin").stat().st_size == 7 << 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        pytest.param("dead", "404", id="dead"),
+        pytest.param("loop", "redirect loop", id="loop"),
+        pytest.param("outside", "403", id="outside"),
+        pytest.param("home", "No suitable extractor", id="home"),
+        pytest.param("photo", "No suitable extractor", id="photo"),
+        pytest.param("page", "Unsupported URL", id="no redirect"),
+    ],
+)
+async def test_short_links_that_lead_astray(trusted: Standin, kind: str, words: str) -> None:
+    code = short_code(video_id(), kind)
+    with pytest.raises(DownloadError, match=words):
+        await extract(trusted, f"https://vm.tiktok.com/{code}/")
+
+
+async def test_where_a_short_link_led_outside_is_on_record(trusted: Standin) -> None:
+    with pytest.raises(DownloadError):
+        await extract(trusted, f"https://vm.tiktok.com/{short_code(video_id(), 'outside')}/")
+
+    assert trusted.counters.refused_hosts == {"clips.example.com:443": 1}
+
+
+async def test_an_untrusted_authority_is_refused(
+    standin: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    error = await failure(standin, page(video_id()))
+
+    assert "certificate" in str(error).lower()
+    assert standin.counters.requests == {}

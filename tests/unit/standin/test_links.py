@@ -1,0 +1,81 @@
+import pytest
+
+from tests.standin.links import (
+    AUDIO_HOST,
+    DOWNLOAD_HOST,
+    VIDEO_HOSTS,
+    image_url,
+    media_address,
+    media_url,
+    refusal,
+)
+from tests.standin.posts import post_for
+from tests.standin.wire import Request
+
+NOW = 1_790_000_000.0
+LIFE = 48 * 3600
+COOKIE = {"cookie": "ttwid=1; tt_chain_token=abc=="}
+POST = post_for("7000000000000000001")
+
+
+def request_for(url: str, headers: dict[str, str] | None = None) -> Request:
+    host, _, rest = url.removeprefix("https://").partition("/")
+    return Request("GET", host, f"/{rest}", headers or {})
+
+
+@pytest.mark.parametrize("format_id", ["h264_720p_800000", "play", "audio"])
+def test_a_media_address_names_its_media(format_id: str) -> None:
+    request = request_for(media_url(POST, VIDEO_HOSTS[0], format_id, now=NOW))
+    address = media_address(request.path)
+
+    assert address is not None
+    assert (address.video_id, address.format_id) == (POST.video_id, format_id)
+
+
+def test_an_image_address_names_its_image() -> None:
+    address = media_address(request_for(image_url(POST, "image_2", now=NOW)).path)
+
+    assert address is not None
+    assert address.format_id == "image_2"
+
+
+@pytest.mark.parametrize("path", ["/", "/favicon.ico", "/video/tos/", "/7/../../etc/passwd"])
+def test_other_paths_name_none(path: str) -> None:
+    assert media_address(path) is None
+
+
+def test_links_live_two_days_and_name_their_cookie() -> None:
+    query = request_for(media_url(POST, VIDEO_HOSTS[0], "play", now=NOW)).query
+
+    assert int(query["expire"]) == NOW + LIFE
+    assert query["tk"] == "tt_chain_token"
+    assert query["l"].startswith("2026092")
+
+
+@pytest.mark.parametrize(
+    ("host", "headers", "later", "expected"),
+    [
+        pytest.param(VIDEO_HOSTS[0], COOKIE, 0, None, id="in order"),
+        pytest.param(VIDEO_HOSTS[0], {}, 0, "cookie tt_chain_token missing", id="no cookie"),
+        pytest.param(VIDEO_HOSTS[1], {}, 0, "cookie tt_chain_token missing", id="second host"),
+        pytest.param(DOWNLOAD_HOST, {}, 0, None, id="outside the cookie's domain"),
+        pytest.param(AUDIO_HOST, {}, 0, None, id="music"),
+        pytest.param(VIDEO_HOSTS[0], COOKIE, LIFE - 1, None, id="last second"),
+        pytest.param(VIDEO_HOSTS[0], COOKIE, LIFE, "link expired", id="expired"),
+    ],
+)
+def test_refusals(host: str, headers: dict[str, str], later: int, expected: str | None) -> None:
+    request = request_for(media_url(POST, host, "play", now=NOW), headers)
+
+    assert refusal(request, NOW + later) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("/play/", "/download/"), ("expire=179", "expire=189"), ("signature=", "signature=f")],
+)
+def test_a_changed_link_is_refused(old: str, new: str) -> None:
+    url = media_url(POST, VIDEO_HOSTS[0], "play", now=NOW)
+    assert old in url
+
+    assert refusal(request_for(url.replace(old, new), COOKIE), NOW) == "bad signature"

@@ -1,0 +1,70 @@
+"""The stand-in as a process of its own."""
+
+import asyncio
+import json
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.standin import Standin, expected_media, video_id
+from tests.unit.standin.clients import client_of, received
+
+
+@asynccontextmanager
+async def started(
+    state_dir: Path,
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.standin", "--state-dir", str(state_dir)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        yield process, json.loads(line)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_it_says_where_it_is_serves_and_ends_on_sigterm(state_dir: Path) -> None:
+    video = video_id("kilobytes", param=600)
+    async with started(state_dir) as (process, addresses):
+        assert addresses.keys() == {"proxy", "ca_file", "control"}
+        async with client_of(addresses["proxy"], Path(addresses["ca_file"])) as client:
+            url = await client.media_url(video)
+            async with client.request(url) as response:
+                content = await response.read()
+            reset = video_id("media.reset", param=64)
+            async with client.request(await client.media_url(reset)) as response:
+                part, error = await received(response)
+        process.send_signal(signal.SIGTERM)
+        code = await asyncio.wait_for(process.wait(), 5)
+
+    assert len(content) == expected_media(video, "h264_540p_480000").size
+    assert (len(part), error is None) == (64 << 10, False)
+    assert code == 0
+
+
+async def test_a_restart_keeps_the_authority(tmp_path: Path) -> None:
+    async with started(tmp_path) as (_, addresses):
+        kept = tmp_path / "kept.pem"
+        await asyncio.to_thread(shutil.copy, addresses["ca_file"], kept)
+    async with (
+        Standin(tmp_path) as standin,
+        client_of(standin.proxy_url, kept) as client,
+    ):
+        assert (await client.item(video_id()))["id"] == video_id()
+
+
+async def test_two_at_once_have_counters_of_their_own(state_dir: Path) -> None:
+    async with Standin(state_dir) as one, Standin(state_dir) as other:
+        async with client_of(one.proxy_url, one.ca_file) as client:
+            await client.item(video_id())
+
+        assert one.counters.of(video_id()) == 1
+        assert other.counters.of(video_id()) == 0

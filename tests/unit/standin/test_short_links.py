@@ -1,0 +1,80 @@
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.standin import Standin, short_code, video_id
+from tests.standin.short_links import KINDS, read_code
+from tests.unit.standin.clients import Client
+
+VIDEO = video_id(serial=5)
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), number=st.integers(0, 10**19 - 1))
+def test_a_code_brings_back_its_video(kind: str, number: int) -> None:
+    code = short_code(str(number), kind)
+
+    assert code.isalnum()
+    assert read_code(code) == (kind, str(number))
+
+
+@given(st.text(max_size=20))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    read_code(text)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("prefix", ["vm.tiktok.com/", "vt.tiktok.com/", "www.tiktok.com/t/"])
+async def test_a_link_leads_to_its_video(client: Client, prefix: str, method: str) -> None:
+    url = f"https://{prefix}{short_code(VIDEO)}/"
+    async with client.request(url, method) as response:
+        assert response.status == 301
+        target = response.headers["Location"]
+
+    assert target.startswith("https://www.tiktok.com/@clip.maker")
+    assert f"/video/{VIDEO}?" in target
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "where"),
+    [
+        ("photo", 301, f"/photo/{VIDEO}"),
+        ("chain", 301, f"https://www.tiktok.com/t/{short_code(VIDEO)}/"),
+        ("dead", 404, ""),
+        ("loop", 301, f"https://vm.tiktok.com/{short_code(VIDEO, 'loop')}"),
+        ("outside", 301, "https://clips.example.com/"),
+        ("loopback", 301, "http://127.0.0.1/"),
+        ("home", 301, "https://www.tiktok.com/"),
+        ("login", 301, "https://www.tiktok.com/login?"),
+        ("page", 200, ""),
+        ("limited", 429, ""),
+        ("broken", 503, ""),
+    ],
+)
+async def test_kinds(client: Client, kind: str, status: int, where: str) -> None:
+    async with client.request(f"https://vm.tiktok.com/{short_code(VIDEO, kind)}") as response:
+        assert response.status == status
+        assert where in response.headers.get("Location", "")
+
+
+async def test_a_chain_ends_at_the_page(client: Client) -> None:
+    url = f"https://vm.tiktok.com/{short_code(VIDEO, 'chain')}/"
+    async with client.request(url, allow_redirects=True) as response:
+        assert response.url.path.endswith(f"/video/{VIDEO}")
+        assert [step.status for step in response.history] == [301, 301]
+
+
+async def test_a_code_never_given_out_is_dead(client: Client) -> None:
+    async with client.request("https://vm.tiktok.com/ZMhKqXYZt/") as response:
+        assert response.status in {301, 404}
+    async with client.request("https://vm.tiktok.com/hello/") as response:
+        assert response.status == 404
+
+
+async def test_a_link_that_hangs_is_counted(standin: Standin, client: Client) -> None:
+    url = f"https://vm.tiktok.com/{short_code(VIDEO, 'hang')}"
+    with pytest.raises(TimeoutError):
+        async with client.request(url, timeout=aiohttp.ClientTimeout(total=0.2)):
+            pass
+
+    assert standin.counters.of(VIDEO, "short") == 1

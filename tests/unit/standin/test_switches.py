@@ -1,0 +1,119 @@
+import pytest
+
+from tests.standin import user_name, video_id
+from tests.standin.scenarios import Surface
+from tests.standin.switches import Switches
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def switches(clock: Clock) -> Switches:
+    return Switches(clock)
+
+
+def names(switches: Switches, count: int, video: str = "1", surface: Surface = "page") -> list[str]:
+    return [switches.use(surface, video).scenario.name for _ in range(count)]
+
+
+def test_the_nearest_word_wins(switches: Switches) -> None:
+    video, user = video_id("page.404"), user_name("page.500")
+    order = [switches.use("page", video).scenario.name]
+    order.append(switches.use("page", video, user).scenario.name)
+    switches.set("page.503")
+    order.append(switches.use("page", video, user).scenario.name)
+    switches.set("page.403", video=video)
+    order.append(switches.use("page", video, user).scenario.name)
+
+    assert order == ["page.404", "page.500", "page.503", "page.403"]
+
+
+def test_surfaces_do_not_disturb_each_other(switches: Switches) -> None:
+    switches.set("page.503")
+    video = video_id("media.reset")
+
+    assert switches.use("media", video).scenario.name == "media.reset"
+    assert switches.use("post", video).scenario.name == "ok"
+    assert switches.use("page", video).scenario.name == "page.503"
+
+
+def test_only_the_first_times(switches: Switches) -> None:
+    video = video_id("page.503", times=2)
+
+    assert names(switches, 4, video) == ["page.503", "page.503", "ok", "ok"]
+
+
+def test_each_video_has_its_own_first_times(switches: Switches) -> None:
+    switches.set("page.429", times=1)
+
+    assert names(switches, 2, "1") == ["page.429", "ok"]
+    assert names(switches, 2, "2") == ["page.429", "ok"]
+
+
+def test_setting_again_starts_the_times_anew(switches: Switches) -> None:
+    switches.set("page.503", times=1, video="1")
+    assert names(switches, 2) == ["page.503", "ok"]
+    switches.set("page.503", times=1, video="1")
+    assert names(switches, 2) == ["page.503", "ok"]
+
+
+def test_peek_and_last_count_nothing(switches: Switches) -> None:
+    video = video_id("expired", times=1)
+    assert [switches.peek("post", video).scenario.name for _ in range(3)] == ["expired"] * 3
+    switches.use("post", video)
+
+    assert switches.peek("post", video).scenario.name == "ok"
+    assert switches.last("post", video).scenario.name == "expired"
+    switches.use("post", video)
+    assert switches.last("post", video).scenario.name == "ok"
+
+
+def test_a_switch_ends_with_its_time(switches: Switches, clock: Clock) -> None:
+    switches.set("page.503", for_seconds=30)
+    clock.now += 29.9
+    assert names(switches, 1) == ["page.503"]
+    clock.now += 0.2
+    assert names(switches, 1) == ["ok"]
+
+
+def test_clearing_one_video_leaves_the_rest(switches: Switches) -> None:
+    switches.set("page.503")
+    switches.set("page.404", video="1")
+    switches.clear("1")
+    assert names(switches, 1) == ["page.503"]
+    switches.clear("")
+    assert names(switches, 1) == ["ok"]
+
+
+def test_reset_puts_everything_back(switches: Switches) -> None:
+    video = video_id("page.503", times=1)
+    switches.use("page", video)
+    switches.set("page.404")
+    switches.latency_seconds, switches.media_bytes_per_second = 1.0, 10.0
+    switches.reset()
+
+    assert names(switches, 2, video) == ["page.503", "ok"]
+    assert switches.latency_seconds == 0.0
+    assert switches.media_bytes_per_second is None
+
+
+def test_ordinary_requests_leave_no_trace(switches: Switches) -> None:
+    names(switches, 50, video_id(serial=3))
+
+    assert not switches._seen
+
+
+def test_unknown_scenarios_are_refused(switches: Switches) -> None:
+    with pytest.raises(ValueError, match=r"no scenario is called 'page\.999'"):
+        switches.set("page.999")
