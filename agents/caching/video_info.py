@@ -1,0 +1,73 @@
+"""What pages said, remembered for a while: a table of the stage, in front of it decoded entries.
+
+The table's changelog lets the cache survive restarts; the decoded entries save the parsing of
+what is asked for again and again.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+from cachetools import TTLCache
+
+from schemas.codec import decode, encode
+from schemas.video import Extraction
+
+ENTRIES_IN_FRONT = 2_000
+"""Decoded entries kept: about 20 KB each, so 40 MB at most."""
+
+
+class CachedExtraction(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: the extraction and the epoch second up to which it may be used."""
+
+    expires_at: float
+    extraction: Extraction
+
+
+class VideoInfoCache:
+    """Extractions by video key.
+
+    Args:
+        read_row: reads a row of the table.
+        life_seconds: how long an extraction may be used.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        read_row: Callable[[str], bytes | None],
+        life_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._read_row = read_row
+        self._life = life_seconds
+        self._clock = clock
+        self._front: TTLCache[bytes, CachedExtraction] = TTLCache(
+            ENTRIES_IN_FRONT, life_seconds, timer=clock
+        )
+
+    def get(self, key: str) -> Extraction | None:
+        """Return the extraction of a video that may still be used."""
+        row = self._read_row(key)
+        if row is None:
+            return None
+        entry = self._front.get(row)
+        if entry is None:
+            entry = decode(row, CachedExtraction)
+            self._front[row] = entry
+        return entry.extraction if entry.expires_at > self._clock() else None
+
+    def row(self, extraction: Extraction, expires_at: float | None) -> bytes:
+        """Return the row to be written; ``expires_at`` shortens its life."""
+        end = self._clock() + self._life
+        end = end if expires_at is None else min(end, expires_at)
+        return encode(CachedExtraction(expires_at=end, extraction=extraction))
+
+    def expired(self, rows: Iterable[tuple[str, bytes]]) -> list[str]:
+        """Return the keys of rows that nobody may use any more."""
+        now = self._clock()
+        return [key for key, row in rows if decode(row, _Life).expires_at <= now]
+
+
+class _Life(msgspec.Struct, frozen=True):
+    expires_at: float

@@ -1,0 +1,77 @@
+"""Outcomes of a job: the messages that end it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.errors import ErrorCode, ErrorContext
+from schemas.events import CacheUse
+from schemas.files import StoredFile
+from schemas.job import Job
+from schemas.messages import explain
+from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
+from schemas.video import EngineVersions, VideoInfo
+
+_ENDS: dict[ErrorCode, type[Rejected | Expired | Cancelled]] = {
+    ErrorCode.REQUEST_INVALID: Rejected,
+    ErrorCode.REQUEST_TOO_LARGE: Rejected,
+    ErrorCode.REQUEST_EXPIRED: Expired,
+    ErrorCode.REQUEST_CANCELLED: Cancelled,
+}
+
+
+def completed(
+    job: Job,
+    info: VideoInfo,
+    *,
+    cache: CacheUse,
+    engine: EngineVersions,
+    files: tuple[StoredFile, ...] = (),
+) -> Completed:
+    """Return the outcome of a job that is done."""
+    return Completed(
+        **_common(job, tried=len(job.attempts) + 1),
+        video=info,
+        cache=cache,
+        engine=engine,
+        files=files,
+        recovery=job.attempts,
+    )
+
+
+def ended(job: Job, error: ErrorContext) -> Result:
+    """Return the outcome of a job that ends with an error; the code decides which kind it is."""
+    common = _common(job, tried=len(job.attempts))
+    end = _ENDS.get(error.error_type)
+    if end is not None:
+        return end(**common, error=error)
+    return Failed(**common, error=error, recovery=job.attempts)
+
+
+def expired(job: Job, step: str) -> Result:
+    """Return the outcome of a job whose deadline has passed."""
+    deadline = job.deadline.isoformat() if job.deadline else ""
+    details = {"deadline": deadline}
+    return ended(
+        job, explain(ErrorCode.REQUEST_EXPIRED, operation=step, url=job.url, details=details)
+    )
+
+
+def is_expired(job: Job, now: datetime) -> bool:
+    """Return whether the job's deadline has passed."""
+    return job.deadline is not None and job.deadline <= now
+
+
+def _common(job: Job, *, tried: int) -> dict[str, Any]:
+    return {
+        "request_id": job.request_id,
+        "url": job.url,
+        "finished_at": datetime.now(UTC),
+        "trace_id": job.trace_id,
+        "attributes": job.attributes,
+        "attempts": tried,
+        "timings": job.timings,
+        "retry_of": job.retry_of,
+        "batch_id": job.batch.id if job.batch else None,
+        "batch_index": job.batch.index if job.batch else None,
+        "batch_size": job.batch.size if job.batch else None,
+    }

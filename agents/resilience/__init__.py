@@ -1,0 +1,1 @@
+"""What to do about failures: the policy, and the decision that it leads to."""

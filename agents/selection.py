@@ -1,0 +1,53 @@
+"""selection: which format of the video answers the request? Pure rules, nothing is fetched."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agents.platforms.choice import choose
+from agents.platforms.registry import Platforms
+from agents.step import Passed, Product, bug_handler, step_handler
+from schemas.events import ExtractedVideo, SelectedVideo
+from streams.stage import Handler, Stage, StageContext
+from streams.topics import EXTRACTED
+
+NAME = "selection"
+
+
+class Selection:
+    """The stage's work."""
+
+    def __init__(self, platforms: Platforms) -> None:
+        self._platforms = platforms
+
+    async def work(self, event: ExtractedVideo) -> Product:
+        """Return the video with the format to fetch."""
+        platform = self._platforms.by_name(event.video.platform)
+        sources = {
+            source.format.format_id: source
+            for source in platform.get_media_sources(event.extraction)
+        }
+        chosen = choose([source.format for source in sources.values()], event.job.options)
+        selected = SelectedVideo(
+            job=event.job,
+            video=event.video,
+            info=platform.describe(event.video, event.extraction),
+            source=sources[chosen.format_id],
+            cache=event.cache,
+            engine=event.extraction.engine,
+        )
+        return Passed(selected, "selected", detail={"format_id": chosen.format_id})
+
+
+@asynccontextmanager
+async def open_selection(_context: StageContext) -> AsyncIterator[Handler]:
+    """Nothing to open."""
+    yield step_handler(NAME, ExtractedVideo, Selection(Platforms.load()).work)
+
+
+stage = Stage(
+    name=NAME,
+    sources=(EXTRACTED,),
+    open=open_selection,
+    on_bug=bug_handler(NAME, ExtractedVideo),
+    ordered=False,
+)

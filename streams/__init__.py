@@ -1,0 +1,1 @@
+"""How it travels: Kafka, Faust, settings, metrics, the command line. Knows no videos."""

@@ -1,0 +1,51 @@
+"""The command line. Each command is a module of this package, imported when it is called."""
+
+import importlib
+import sys
+
+import click
+
+from streams.settings import SettingsError
+
+COMMANDS = {
+    "up": "streams.cli.up:up",
+    "worker": "streams.cli.worker:worker",
+    "submit": "streams.cli.submit:submit",
+    "status": "streams.cli.status:status",
+    "topics": "streams.cli.topics:topics",
+    "config": "streams.cli.config:config",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is needed.
+
+    Engine processes import the main module again; this keeps that, and the start, cheap.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (the library's)
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, None when there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="clipmill")
+def cli() -> None:
+    """Clipmill turns video URLs into files, by way of Kafka."""
+
+
+def main() -> None:
+    """Run the command line; expected errors are one readable line and exit status 1."""
+    try:
+        cli.main(standalone_mode=True)
+    except SettingsError as error:
+        click.echo(f"clipmill: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,32 @@
+"""Expected errors of commands: one readable line instead of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from schemas.errors import ClipmillError
+from streams.client import ClusterAwayError
+from streams.stage import UnknownStageError
+from streams.topic_admin import TopicsError
+from streams.web import AddressError
+
+EXPECTED = (AddressError, ClipmillError, ClusterAwayError, TopicsError, UnknownStageError)
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn expected errors into click's own, which are printed without a traceback."""
+    try:
+        yield
+    except EXPECTED as error:
+        raise click.ClickException(str(error)) from None
+    except ExceptionGroup as group:
+        expected = group.subgroup(EXPECTED)
+        if expected is None:
+            raise
+        raise click.ClickException(str(_first(expected))) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,98 @@
+"""Results and progress as people see them on a terminal."""
+
+from pathlib import PurePath
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from streams.client import Client, wait_for
+
+SHORT = 46
+"""Characters of a URL in a table: the host and the id fit."""
+
+COLOURS = {"completed": "green", "failed": "red", "rejected": "yellow", "expired": "yellow"}
+
+
+def results_table(results: list[dict[str, Any]]) -> Table:
+    """Return the results as a table, one row per URL."""
+    table = Table("request", "url", "status", "seconds", "tries", "what came of it")
+    for result in results:
+        colour = COLOURS.get(result["status"], "white")
+        table.add_row(
+            result["request_id"][:24],
+            shorten(result["url"]),
+            f"[{colour}]{result['status']}[/]",
+            f"{sum(result['timings'].values()):.2f}",
+            str(result["attempts"]),
+            describe(result),
+        )
+    return table
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return what came of a request in one line."""
+    if "error" in result:
+        return f"{result['error']['error_type']}: {result['error']['user_message']}"
+    if not result["files"]:
+        return f"“{result['video']['title']}”, {len(result['video']['formats'])} formats"
+    return ", ".join(
+        f"{PurePath(file['uri']).name} ({file['bytes'] / 1e6:.1f} MB{_notes(file, result)})"
+        for file in result["files"]
+    )
+
+
+def _notes(file: dict[str, Any], result: dict[str, Any]) -> str:
+    notes = [", already there"] if file["reused"] else []
+    failures = [attempt["code"] for attempt in result["recovery"]]
+    return "".join(notes) + (f", after {', '.join(failures)}" if failures else "")
+
+
+def shorten(url: str) -> str:
+    """Return a URL that fits into a table."""
+    text = url.removeprefix("https://").removeprefix("www.")
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+async def follow(
+    client: Client, request_ids: set[str], seconds: float, console: Console
+) -> list[dict[str, Any]]:
+    """Return the results of requests as they come; on a terminal show bars meanwhile."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bars:
+        board = _Board(bars, len(request_ids))
+        return [
+            board.finished(message)
+            async for message in wait_for(client, request_ids, seconds, board.moved)
+        ]
+
+
+class _Board:
+    """The bars: one for all requests, one for each running download."""
+
+    def __init__(self, bars: Progress, requests: int) -> None:
+        self._bars = bars
+        self._all = bars.add_task("requests", total=requests)
+        self._tasks: dict[str, TaskID] = {}
+
+    def moved(self, progress: dict[str, Any]) -> None:
+        request_id = progress["request_id"]
+        if request_id not in self._tasks:
+            self._tasks[request_id] = self._bars.add_task(progress["video_key"])
+        self._bars.update(
+            self._tasks[request_id], completed=progress["bytes"], total=progress["total_bytes"]
+        )
+
+    def finished(self, result: dict[str, Any]) -> dict[str, Any]:
+        task = self._tasks.pop(result["request_id"], None)
+        if task is not None:
+            self._bars.remove_task(task)
+        self._bars.advance(self._all)
+        return result

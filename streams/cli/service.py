@@ -1,0 +1,49 @@
+"""What `up` and `worker` share: run the stages with health and metrics until a signal comes."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from streams.health import Health
+from streams.settings import Settings
+from streams.stage import Stage
+from streams.web import serve
+from streams.worker import Worker
+
+READY_POLL_SECONDS = 0.05
+
+
+async def run_stages(
+    stages: Sequence[Stage], settings: Settings, on_ready: Callable[[str], None]
+) -> None:
+    """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all can work."""
+    health = Health()
+    async with serve(settings.http, health) as address, asyncio.TaskGroup() as group:
+        worker = group.create_task(Worker(stages, settings, health).run())
+        announcement = group.create_task(_announce(health, address, on_ready))
+        async with stop_signal() as stopped:
+            waiting = group.create_task(stopped.wait())
+            await asyncio.wait([worker, waiting], return_when=asyncio.FIRST_COMPLETED)
+        for task in (waiting, announcement, worker):
+            task.cancel()
+
+
+async def _announce(health: Health, address: str, on_ready: Callable[[str], None]) -> None:
+    while health.problems():  # noqa: ASYNC110  (the parts have no common event)
+        await asyncio.sleep(READY_POLL_SECONDS)
+    on_ready(address)
+
+
+@asynccontextmanager
+async def stop_signal() -> AsyncIterator[asyncio.Event]:
+    """Give an event that SIGTERM and SIGINT set."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,56 @@
+"""`clipmill status`: the story of one request."""
+
+import asyncio
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from streams.cli.errors import readable_errors
+from streams.cli.options import bootstrap_option, client_settings
+from streams.client import read_history
+
+
+@click.command()
+@click.argument("request_id")
+@bootstrap_option
+@click.option("--json", "as_json", is_flag=True, help="One audit record per line.")
+def status(request_id: str, bootstrap: str | None, as_json: bool) -> None:
+    """Show what happened to a request, or to a batch and its members."""
+    kafka = client_settings(bootstrap).kafka
+    with readable_errors():
+        history = asyncio.run(read_history(kafka, request_id))
+    if not history:
+        raise click.ClickException(
+            f"nothing is known of {request_id}; it was never accepted, or longer ago than the "
+            "retention of the audit topic"
+        )
+    if as_json:
+        for record in history:
+            click.echo(json.dumps(record))
+    else:
+        Console().print(_table(history))
+
+
+def _table(history: list[dict[str, Any]]) -> Table:
+    table = Table("time", "request", "step", "what", "detail")
+    for record in history:
+        table.add_row(
+            record["at"][:23],
+            record["request_id"],
+            record["step"],
+            record["transition"],
+            _detail(record),
+        )
+    return table
+
+
+def _detail(record: dict[str, Any]) -> str:
+    outcome = record["outcome"]
+    if outcome is None:
+        return ", ".join(f"{name}={value}" for name, value in record["detail"].items())
+    if "error" in outcome:
+        return f"{outcome['status']}: {outcome['error']['user_message']}"
+    return ", ".join([outcome["status"], *(file["uri"] for file in outcome["files"])])

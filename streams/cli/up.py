@@ -1,0 +1,68 @@
+"""`clipmill up`: everything on one box."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+import uvloop
+
+from streams.broker import EmbeddedBroker
+from streams.cli.errors import readable_errors
+from streams.cli.service import run_stages
+from streams.logs import configure_logging
+from streams.settings import Settings, load_settings
+from streams.stage import load_stages
+from streams.topic_admin import apply_topics
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Files and broker data.")
+@click.option("--bootstrap", help="HOST:PORT of your Kafka; without it an embedded one is started.")
+@click.option("--http", help="HOST:PORT of health and metrics; port 0 takes a free one.")
+def up(data_dir: Path | None, bootstrap: str | None, http: str | None) -> None:
+    """Run broker and all stages; prints one line of JSON when ready."""
+    given = {"data_dir": data_dir, "http": http}
+    settings = load_settings(**{name: value for name, value in given.items() if value})
+    configure_logging(settings)
+    with readable_errors():
+        uvloop.run(_up(settings, bootstrap))
+
+
+async def _up(settings: Settings, bootstrap: str | None) -> None:
+    if bootstrap:
+        await _run(with_bootstrap(settings, bootstrap))
+        return
+    async with EmbeddedBroker(settings.data_dir / "kafka") as broker:
+        supervision = asyncio.create_task(broker.supervise())
+        running = asyncio.create_task(_run(with_bootstrap(settings, broker.bootstrap)))
+        done, pending = await asyncio.wait(
+            [supervision, running], return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        for task in done:
+            task.result()
+
+
+async def _run(settings: Settings) -> None:
+    await apply_topics(settings.kafka)
+    await run_stages(load_stages(), settings, lambda http: _announce(settings, http))
+
+
+def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
+    """Return the settings with another cluster."""
+    kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def _announce(settings: Settings, http: str) -> None:
+    line: dict[str, Any] = {
+        "ready": True,
+        "bootstrap": settings.kafka.bootstrap,
+        "http": http,
+        "data_dir": str(settings.data_dir.absolute()),
+    }
+    click.echo(orjson.dumps(line))

@@ -1,0 +1,35 @@
+"""`clipmill worker`: some stages, on one of many boxes."""
+
+import click
+import orjson
+import uvloop
+
+from streams.cli.errors import readable_errors
+from streams.cli.options import bootstrap_option
+from streams.cli.service import run_stages
+from streams.logs import configure_logging
+from streams.settings import Settings, load_settings
+from streams.stage import load_stages
+
+
+@click.command()
+@click.argument("stages", nargs=-1, required=True)
+@bootstrap_option
+@click.option("--http", help="HOST:PORT of health and metrics; port 0 takes a free one.")
+def worker(stages: tuple[str, ...], bootstrap: str | None, http: str | None) -> None:
+    """Run STAGES (or `all`); prints one line of JSON when ready."""
+    given = {"kafka": {"bootstrap": bootstrap} if bootstrap else None, "http": http}
+    settings = load_settings(**{name: value for name, value in given.items() if value})
+    configure_logging(settings)
+    with readable_errors():
+        uvloop.run(_work(() if stages == ("all",) else stages, settings))
+
+
+async def _work(names: tuple[str, ...], settings: Settings) -> None:
+    stages = load_stages(names)
+    started = [stage.name for stage in stages]
+
+    def announce(http: str) -> None:
+        click.echo(orjson.dumps({"ready": True, "stages": started, "http": http}))
+
+    await run_stages(stages, settings, announce)

@@ -1,0 +1,152 @@
+"""The client's side: publish requests, wait for results, read a request's history.
+
+Plain Kafka, as any other client would do it; nothing here needs a worker of this process.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from streams.kafka import client_options
+from streams.outbox import Outbox, Write
+from streams.settings import KafkaSettings
+from streams.topics import AUDIT, PROGRESS, REQUESTS, RESULTS, Topic
+
+POLL_MILLISECONDS = 500
+
+
+class ClusterAwayError(Exception):
+    """No broker answers, or it is not clipmill's; the text says where it was looked for."""
+
+
+class Client:
+    """Publishes requests and sees what becomes of them.
+
+    Records of `results` and `progress` are read from the moment the client opens.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._outbox = Outbox(kafka)
+        self._consumer = AIOKafkaConsumer(
+            self._name(RESULTS), self._name(PROGRESS), **client_options(kafka)
+        )
+
+    async def __aenter__(self) -> Self:
+        async with _explained(self._kafka):
+            await self._outbox.__aenter__()
+            try:
+                await self._consumer.start()
+                await self._listen()
+            except BaseException:
+                await self.__aexit__()
+                raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._consumer.stop()
+        await self._outbox.__aexit__()
+
+    def _name(self, topic: Topic) -> str:
+        return topic.kafka_name(self._kafka.topic_prefix)
+
+    async def _listen(self) -> None:
+        """Fix the place to read from now, not at the first read: results may come before it."""
+        if not self._consumer.assignment():
+            raise ClusterAwayError(
+                f"there is no topic {self._name(RESULTS)} at {self._kafka.bootstrap}; "
+                "run `clipmill topics apply` first"
+            )
+        for place, end in (await self._consumer.end_offsets(self._consumer.assignment())).items():
+            self._consumer.seek(place, end)
+
+    async def publish(self, bodies: Sequence[bytes]) -> None:
+        """Publish requests; each body is the JSON of one."""
+        name = self._name(REQUESTS)
+        await self._outbox.publish([Write(name, None, body) for body in bodies])
+
+    async def records(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Iterate over (``results`` or ``progress``, message) as they come, for ever."""
+        names = {self._name(topic): topic.name for topic in (RESULTS, PROGRESS)}
+        while True:
+            batches = await self._consumer.getmany(timeout_ms=POLL_MILLISECONDS)
+            for place, records in batches.items():
+                for record in records:
+                    yield names[place.topic], json.loads(record.value)
+
+
+@asynccontextmanager
+async def _explained(kafka: KafkaSettings) -> AsyncIterator[None]:
+    try:
+        yield
+    except KafkaConnectionError as error:
+        raise ClusterAwayError(
+            f"no broker answers at {kafka.bootstrap}: {error}\n"
+            "Start one with `clipmill up`, or name yours with --bootstrap HOST:PORT."
+        ) from None
+
+
+async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
+    """Return the audit records of a request, or of a batch and its members, oldest first."""
+    name = AUDIT.kafka_name(kafka.topic_prefix)
+    consumer = AIOKafkaConsumer(name, **client_options(kafka), auto_offset_reset="earliest")
+    async with _explained(kafka):
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets(consumer.assignment())
+            found = [
+                json.loads(record.value)
+                async for record in _until(consumer, ends)
+                if _belongs(record.key, request_id)
+            ]
+        finally:
+            await consumer.stop()
+    return sorted(found, key=lambda record: str(record["at"]))
+
+
+def _belongs(key: bytes | None, request_id: str) -> bool:
+    text = (key or b"").decode(errors="replace")
+    return text == request_id or text.startswith(f"{request_id}/")
+
+
+async def _until(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> AsyncIterator[Any]:
+    while any([await consumer.position(place) < end for place, end in ends.items()]):
+        batches = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
+        for records in batches.values():
+            for record in records:
+                yield record
+
+
+def request_body(**fields: Any) -> bytes:
+    """Return the JSON of a request; fields that are None are left out."""
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+async def wait_for(
+    client: Client,
+    request_ids: set[str],
+    seconds: float,
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> AsyncIterator[dict[str, Any]]:
+    """Iterate over the results of these requests until all are there.
+
+    Raises:
+        TimeoutError: some are still missing after so many seconds.
+    """
+    waiting = set(request_ids)
+    async with asyncio.timeout(seconds):
+        async for topic, message in client.records():
+            if message["request_id"] not in waiting:
+                continue
+            if topic == PROGRESS.name:
+                on_progress(message)
+                continue
+            waiting.discard(message["request_id"])
+            yield message
+            if not waiting:
+                return

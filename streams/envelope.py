@@ -1,0 +1,186 @@
+"""CloudEvents 1.0 over Kafka: what stands around a message.
+
+Read are three forms: bare JSON without headers, binary mode (``ce_*`` headers) and structured
+mode (``content-type: application/cloudevents+json``). Written is binary mode. Source: CloudEvents
+Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
+"""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from schemas.codec import MalformedMessageError, decode
+from streams.records import Header, Incoming, Outgoing
+from streams.topics import Topic
+
+STRUCTURED = "application/cloudevents+json"
+JSON = "application/json"
+TYPE_PREFIX = "io.clipmill."
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """A message's envelope.
+
+    Attributes:
+        id: the same for every copy of one event.
+        type: CloudEvents type; "" when a client sent bare JSON.
+        correlation_id: the request's id, when already known.
+        expires: the deadline that stood on the envelope.
+        trace_id: W3C trace id, 32 hex digits; made from the record's position when none came.
+        data: the message's body.
+    """
+
+    id: str
+    type: str
+    correlation_id: str | None
+    expires: datetime | None
+    trace_id: str
+    data: bytes
+
+
+class _Structured(msgspec.Struct, frozen=True):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    data: msgspec.Raw | None = None
+    data_base64: str | None = None
+    correlationid: str | None = None
+    expirytime: str | None = None
+    traceparent: str | None = None
+
+
+def open_envelope(record: Incoming) -> Envelope:
+    """Return the envelope of a record in any of the three forms.
+
+    Raises:
+        MalformedMessageError: the record is empty or its envelope is broken.
+    """
+    if record.value is None:
+        raise MalformedMessageError("$", "the record has no value")
+    content_type = record.header("content-type") or JSON
+    if content_type.startswith(STRUCTURED):
+        return _open_structured(record, record.value)
+    if content_type.startswith("application/cloudevents"):
+        raise MalformedMessageError(
+            "header content-type", f"{content_type[:100]} is not supported, use {STRUCTURED}"
+        )
+    return _open_binary(record, record.value)
+
+
+def _open_binary(record: Incoming, value: bytes) -> Envelope:
+    _check_version(record.header("ce_specversion") or "1.0", "header ce_specversion")
+    return Envelope(
+        id=record.header("ce_id") or record.position,
+        type=record.header("ce_type") or "",
+        correlation_id=record.header("ce_correlationid"),
+        expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
+        trace_id=_trace_id(record.header("traceparent"), record),
+        data=value,
+    )
+
+
+def _open_structured(record: Incoming, value: bytes) -> Envelope:
+    event = decode(value, _Structured)
+    _check_version(event.specversion, "$.specversion")
+    return Envelope(
+        id=event.id,
+        type=event.type,
+        correlation_id=event.correlationid,
+        expires=_moment(event.expirytime, "$.expirytime"),
+        trace_id=_trace_id(event.traceparent or record.header("traceparent"), record),
+        data=_structured_data(event),
+    )
+
+
+def _structured_data(event: _Structured) -> bytes:
+    if event.data is not None:
+        return bytes(event.data)
+    try:
+        return base64.b64decode(event.data_base64 or "", validate=True)
+    except ValueError:
+        raise MalformedMessageError("$.data_base64", "not base64") from None
+
+
+def _check_version(version: str, field: str) -> None:
+    if version != "1.0":
+        raise MalformedMessageError(
+            field, f"CloudEvents {version[:20]!r} is not supported, use 1.0"
+        )
+
+
+def _moment(text: str | None, field: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise MalformedMessageError(field, f"{text[:40]!r} is not an RFC 3339 time") from None
+    if moment.tzinfo is None:
+        raise MalformedMessageError(field, f"{text[:40]!r} has no time zone")
+    return moment
+
+
+TRACEPARENT_PARTS = 4
+TRACE_ID_DIGITS = 32
+
+
+def trace_id_of(record: Incoming) -> str:
+    """Return the trace id of a record whose envelope may be unreadable."""
+    return _trace_id(record.header("traceparent"), record)
+
+
+def _trace_id(traceparent: str | None, record: Incoming) -> str:
+    parts = (traceparent or "").split("-")
+    if len(parts) == TRACEPARENT_PARTS and _is_trace_id(parts[1]):
+        return parts[1]
+    return _digest(record.position, TRACE_ID_DIGITS)
+
+
+def _is_trace_id(text: str) -> bool:
+    return (
+        len(text) == TRACE_ID_DIGITS and set(text) <= set("0123456789abcdef") and set(text) != {"0"}
+    )
+
+
+def _digest(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def seal(
+    topic: Topic,
+    key: str | None,
+    body: bytes,
+    *,
+    kind: str,
+    step: str,
+    event_id: str,
+    request_id: str,
+    trace_id: str,
+    cause_id: str | None = None,
+    expires: datetime | None = None,
+    extra: tuple[Header, ...] = (),
+) -> Outgoing:
+    """Return the message as a record in binary mode.
+
+    ``kind`` is the CloudEvents type without its prefix, such as ``video.extracted.v1``;
+    ``event_id`` is the same for every copy: made of request, step and attempt, never random;
+    ``cause_id`` is the id of the event that led to this one.
+    """
+    fields: dict[str, Any] = {
+        "ce_specversion": "1.0",
+        "ce_id": event_id,
+        "ce_source": f"/clipmill/{step}",
+        "ce_type": f"{TYPE_PREFIX}{kind}",
+        "ce_time": datetime.now(UTC).isoformat(),
+        "content-type": JSON,
+        "ce_correlationid": request_id,
+        "ce_causationid": cause_id,
+        "ce_expirytime": expires.isoformat() if expires else None,
+        "traceparent": f"00-{trace_id}-{_digest(event_id, 16)}-01",
+    }
+    headers = tuple((name, value.encode()) for name, value in fields.items() if value)
+    return Outgoing(topic, None if key is None else key.encode(), body, (*headers, *extra))

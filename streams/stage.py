@@ -1,0 +1,92 @@
+"""A stage is data: where it reads, how much at a time, and the function that does the work.
+
+Everything that is hard about doing this on Kafka without losing a record is in
+`streams.runner`; what a stage does is in ``agents/``. Stages are found through the entry-point
+group ``clipmill.stages``.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+from streams.records import Effect, Incoming, Outgoing
+from streams.settings import Settings
+from streams.tables import StageTable
+from streams.topics import Topic
+
+GROUP = "clipmill.stages"
+
+Handler = Callable[[Incoming], Awaitable[Sequence[Effect]]]
+"""Does the work of a stage for one record and returns everything that is to be written."""
+
+Sweep = Callable[[], Sequence[Effect]]
+"""A pure housekeeping function; returns what is to be written."""
+
+HealthCheck = Callable[[], str | None]
+"""Returns what is wrong, None when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What a stage is given when it opens.
+
+    Attributes:
+        settings: all settings.
+        tables: its tables by name.
+        supplement: sends a record that may be lost (progress); never waits, never fails.
+        sweeps: housekeeping to be run every so many seconds; the stage adds its own.
+        checks: reasons not to be ready; the stage adds its own.
+    """
+
+    settings: Settings
+    tables: Mapping[str, StageTable]
+    supplement: Callable[[Outgoing], None]
+    sweeps: list[tuple[float, Sweep]] = field(default_factory=list)
+    checks: list[HealthCheck] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of the pipeline.
+
+    Attributes:
+        name: also the name of its consumer group, behind the prefix.
+        sources: topics that it reads.
+        open: makes the handler and holds its resources while the stage runs.
+        on_bug: turns an unexpected exception into records, so that nothing is only a log line.
+        tables: names of its tables; rows are keyed like the records of its source.
+        concurrency: how many records are worked on at a time.
+        window: how many unfinished records may be held, per source topic.
+        ordered: records of one key are worked on one after the other, in their order.
+        drains: finish running work on SIGTERM; False where work is waiting.
+    """
+
+    name: str
+    sources: tuple[Topic, ...]
+    open: Callable[[StageContext], AbstractAsyncContextManager[Handler]]
+    on_bug: Callable[[Incoming, Exception], Sequence[Effect]]
+    tables: tuple[str, ...] = ()
+    concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
+    window: Callable[[Settings], int] = lambda settings: settings.stage.window
+    ordered: bool = True
+    drains: bool = True
+
+
+class UnknownStageError(Exception):
+    """No stage of this name is installed; the text lists those that are."""
+
+
+def load_stages(names: Sequence[str] = ()) -> list[Stage]:
+    """Return the installed stages of these names, all of them when none is named.
+
+    Raises:
+        UnknownStageError: a name is not installed.
+    """
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    unknown = sorted(set(names) - set(installed))
+    if unknown:
+        raise UnknownStageError(
+            f"no stage named {', '.join(unknown)}; there are {', '.join(sorted(installed))}"
+        )
+    return [installed[name].load() for name in dict.fromkeys(names or installed)]

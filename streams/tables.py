@@ -1,0 +1,48 @@
+"""Faust tables as stages see them: read here, written as data.
+
+A row is bytes under a text key. A handler does not write; it returns a `TableWrite`. The runner
+puts the row on the changelog with the partition of the event, and shows it to readers once it is
+acknowledged, before the event's offset can be committed. So a row is never lost by a crash, and
+recovery reads exactly what was acknowledged.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from streams.outbox import Write
+from streams.records import TableWrite
+
+
+class StageTable:
+    """One table of one stage: the rows of the partitions that this process owns."""
+
+    def __init__(self, app: Any, name: str, partitions: int) -> None:
+        self.name = name
+        self._table = app.Table(
+            name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
+        )
+
+    def __len__(self) -> int:
+        return len(self._table.data.data)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the row, None when there is none."""
+        row: bytes | None = self._table.data.data.get(key.encode())
+        return row
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Iterate over a snapshot of all rows."""
+        for key, value in list(self._table.data.data.items()):
+            yield key.decode(), value
+
+    def changelog(self, write: TableWrite, partition: int | None) -> Write:
+        """Return the changelog record of a write."""
+        topic = self._table.changelog_topic.get_topic_name()
+        return Write(topic, write.key.encode(), write.value, partition=partition)
+
+    def show(self, write: TableWrite) -> None:
+        """Make an acknowledged write visible to readers."""
+        if write.value is None:
+            self._table.data.data.pop(write.key.encode(), None)
+        else:
+            self._table.data.data[write.key.encode()] = write.value

@@ -1,0 +1,163 @@
+"""Creating and checking the topics of `streams.topics`."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from streams.kafka import client_options
+from streams.settings import KafkaSettings
+from streams.topics import MESSAGE_BYTES_MAX, TOPICS, Topic
+
+
+class TopicsError(Exception):
+    """Topics are missing or wrong; the text names each one and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicProblem:
+    """What is wrong with one topic. ``missing`` ones can be created."""
+
+    topic: Topic
+    reason: str
+    missing: bool = False
+
+
+async def apply_topics(kafka: KafkaSettings) -> list[str]:
+    """Create missing topics, leave existing ones as they are; return the names created.
+
+    Raises:
+        TopicsError: an existing topic is not as it must be.
+    """
+    async with _Admin(kafka) as admin:
+        problems = await admin.check()
+        created = await admin.create([problem.topic for problem in problems if problem.missing])
+        _refuse([problem for problem in problems if not problem.missing], kafka)
+    return created
+
+
+async def check_topics(kafka: KafkaSettings) -> None:
+    """Return when every topic is as it must be.
+
+    Raises:
+        TopicsError: it is not.
+    """
+    async with _Admin(kafka) as admin:
+        _refuse(await admin.check(), kafka)
+
+
+def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
+    if problems:
+        lines = [f"{each.topic.kafka_name(kafka.topic_prefix)}: {each.reason}" for each in problems]
+        raise TopicsError(
+            "topics are not as they must be:\n  "
+            + "\n  ".join(lines)
+            + f"\nRun `clipmill topics apply --bootstrap {kafka.bootstrap}`; it creates what is "
+            "missing and never changes what exists."
+        )
+
+
+def topic_config(topic: Topic) -> dict[str, str]:
+    """Return the topic's settings on the broker."""
+    config = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
+    if topic.compacted:
+        return config | {"cleanup.policy": "compact"}
+    retention = str(int(topic.retention.total_seconds() * 1000))
+    return config | {"cleanup.policy": "delete", "retention.ms": retention}
+
+
+def find_problem(
+    topic: Topic, partitions: int | None, config: dict[str, str], kafka: KafkaSettings
+) -> TopicProblem | None:
+    """Return what is wrong with a topic as it is on the broker; None partitions: missing."""
+    wanted = topic.partitions or kafka.partitions
+    if partitions is None:
+        return TopicProblem(topic, "does not exist", missing=True)
+    if partitions != wanted:
+        return TopicProblem(topic, f"has {partitions} partitions instead of {wanted}")
+    policy = topic_config(topic)["cleanup.policy"]
+    if config.get("cleanup.policy") != policy:
+        return TopicProblem(
+            topic, f"has cleanup.policy={config.get('cleanup.policy')} instead of {policy}"
+        )
+    if int(config.get("max.message.bytes", 0)) < MESSAGE_BYTES_MAX:
+        return TopicProblem(topic, f"has max.message.bytes below {MESSAGE_BYTES_MAX}")
+    return None
+
+
+class _Admin:
+    """The admin client, in the words of this module."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._client = AIOKafkaAdminClient(**client_options(kafka))
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._client.start()
+        except BaseException:
+            await self._client.close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._client.close()
+
+    def _name(self, topic: Topic) -> str:
+        return topic.kafka_name(self._kafka.topic_prefix)
+
+    async def check(self) -> list[TopicProblem]:
+        existing = set(await self._client.list_topics())
+        present = [topic for topic in TOPICS if self._name(topic) in existing]
+        partitions = await self._partitions(present)
+        configs = await self._configs(present)
+        found = (
+            find_problem(
+                topic,
+                partitions.get(self._name(topic)),
+                configs.get(self._name(topic), {}),
+                self._kafka,
+            )
+            for topic in TOPICS
+        )
+        return [problem for problem in found if problem]
+
+    async def _partitions(self, topics: list[Topic]) -> dict[str, int]:
+        described = await self._client.describe_topics([self._name(topic) for topic in topics])
+        return {each["topic"]: len(each["partitions"]) for each in described}
+
+    async def _configs(self, topics: list[Topic]) -> dict[str, dict[str, str]]:
+        if not topics:
+            return {}
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, self._name(topic)) for topic in topics
+        ]
+        configs: dict[str, dict[str, str]] = {}
+        for response in await self._client.describe_configs(resources):
+            for _code, _message, _type, name, entries in response.resources:
+                configs[name] = {entry[0]: entry[1] for entry in entries}
+        return configs
+
+    async def create(self, topics: list[Topic]) -> list[str]:
+        if not topics:
+            return []
+        response = await self._client.create_topics([self._new(topic) for topic in topics])
+        for name, code, *message in response.topic_errors:
+            error = for_code(code)
+            if code and error is not TopicAlreadyExistsError:
+                raise TopicsError(f"{name} cannot be created: {error.__name__} {_first(message)}")
+        return [self._name(topic) for topic in topics]
+
+    def _new(self, topic: Topic) -> NewTopic:
+        return NewTopic(
+            self._name(topic),
+            num_partitions=topic.partitions or self._kafka.partitions,
+            replication_factor=self._kafka.replication_factor,
+            topic_configs=topic_config(topic),
+        )
+
+
+def _first(parts: list[Any]) -> str:
+    return str(parts[0]) if parts and parts[0] else ""

@@ -1,0 +1,99 @@
+"""The one table of topics. Names, keys, retention and purpose of everything on Kafka."""
+
+from datetime import timedelta
+
+import msgspec
+
+PREFIX = "clipmill."
+VERSION = ".v1"
+
+_DAY = timedelta(days=1)
+_WEEK = timedelta(days=7)
+
+MESSAGE_BYTES_MAX = 2_097_152
+"""Largest record on any topic; twice what a client may send, so that wrapping one always fits."""
+
+REQUEST_BYTES_MAX = 1_000_000
+"""Largest request that is accepted: Kafka's own default for producers."""
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """One topic.
+
+    Attributes:
+        name: logical name; on Kafka it stands between prefix and version.
+        key: what its records are keyed by.
+        purpose: what it is for, one sentence.
+        retention: how long records are kept.
+        compacted: keep the newest record of each key for ever instead.
+        partitions: None for the number in the settings.
+    """
+
+    name: str
+    key: str
+    purpose: str
+    retention: timedelta = _WEEK
+    compacted: bool = False
+    partitions: int | None = None
+
+    def kafka_name(self, prefix: str = PREFIX) -> str:
+        """Return the name of the topic on Kafka."""
+        return f"{prefix}{self.name}{VERSION}"
+
+
+REQUESTS = Topic("requests", "the client's own", "What clients ask for.")
+VALIDATED = Topic("videos.validated", "video key", "Videos that are to be extracted.")
+EXTRACTED = Topic("videos.extracted", "video key", "Videos whose page has been read.")
+SELECTED = Topic("videos.selected", "video key", "Videos that are to be downloaded.")
+ERRORS = Topic("errors", "video key", "Failed attempts, each with the event that failed.")
+DEADLETTERS = Topic(
+    "deadletters",
+    "original key",
+    "Records that nobody could handle: key, value and headers as they were.",
+    retention=4 * _WEEK,
+)
+ATTEMPTS = Topic(
+    "attempts", "platform:operation:egress", "Outcome of every network attempt.", retention=_DAY
+)
+SIGNALS = Topic(
+    "signals", "kind/name", "Shared state of all workers.", compacted=True, partitions=1
+)
+AUDIT = Topic("audit", "request id", "Every transition of every request.")
+PROGRESS = Topic("progress", "request id", "How far downloads are.", retention=_DAY)
+COMMANDS = Topic("commands", "request id", "What operators and users order.")
+RESULTS = Topic("results", "request id", "Exactly one outcome per URL.")
+
+DELAYS: dict[Topic, timedelta] = {
+    Topic(f"retry.{name}", "video key", f"Events that wait {name} or less.", 2 * _WEEK): delay
+    for name, delay in {
+        "5s": timedelta(seconds=5),
+        "30s": timedelta(seconds=30),
+        "2m": timedelta(minutes=2),
+        "10m": timedelta(minutes=10),
+        "1h": timedelta(hours=1),
+    }.items()
+}
+"""The delay topics, shortest first, with the longest wait that each one is meant for."""
+
+TOPICS: tuple[Topic, ...] = (
+    REQUESTS,
+    VALIDATED,
+    EXTRACTED,
+    SELECTED,
+    ERRORS,
+    *DELAYS,
+    DEADLETTERS,
+    ATTEMPTS,
+    SIGNALS,
+    AUDIT,
+    PROGRESS,
+    COMMANDS,
+    RESULTS,
+)
+
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+
+
+def delay_topic(wait: timedelta) -> Topic:
+    """Return the delay topic for a wait: the shortest one that is at least as long."""
+    return next((topic for topic, delay in DELAYS.items() if wait <= delay), list(DELAYS)[-1])

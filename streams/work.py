@@ -1,0 +1,128 @@
+"""The work of one stage: at most so many at a time, one at a time per key, nothing lost.
+
+For each record: wait for the turn of its key, take a slot, call the handler, write everything
+that it returned, and only then report the record as finished. A kill on any of these lines leaves
+the record uncommitted, so it is read again.
+"""
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakValueDictionary
+
+from streams.logs import REQUEST, TRACE
+from streams.metrics import DEAD_LETTERS, StageMetrics
+from streams.outbox import Outbox, RecordRefusedError, Write
+from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.stage import Handler, Stage
+from streams.tables import StageTable
+from streams.topics import DEADLETTERS
+
+log = logging.getLogger(__name__)
+
+Finished = Callable[[Incoming], None]
+
+
+class Work:
+    """Runs a handler over records.
+
+    Args:
+        finished: called when everything that a record led to is acknowledged.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        handler: Handler,
+        *,
+        outbox: Outbox,
+        tables: Mapping[str, StageTable],
+        concurrency: int,
+        topic_prefix: str,
+        finished: Finished,
+    ) -> None:
+        self._stage = stage
+        self._handler = handler
+        self._outbox = outbox
+        self._tables = tables
+        self._slots = asyncio.Semaphore(concurrency)
+        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._prefix = topic_prefix
+        self._finished = finished
+        self._metrics = StageMetrics(stage.name)
+
+    async def run(self, record: Incoming) -> None:
+        """Do all the work of one record. Never raises, except when cancelled."""
+        started = time.perf_counter()
+        REQUEST.set(record.header("ce_correlationid") or record.position)
+        TRACE.set((record.header("traceparent") or "")[3:35])
+        self._metrics.records_in.inc()
+        with self._metrics.in_progress.track_inprogress():
+            async with self._turn(record.key):
+                async with self._slots:
+                    effects = await self._handle(record)
+                written = await self._write(record, effects)
+        self._finished(record)
+        self._metrics.finished(started, written)
+
+    def _turn(self, key: bytes | None) -> asyncio.Lock:
+        """Return the lock of a key; its waiters are served in the order of their records."""
+        if key is None or not self._stage.ordered:
+            return asyncio.Lock()
+        return self._turns.setdefault(key, asyncio.Lock())
+
+    async def _handle(self, record: Incoming) -> Sequence[Effect]:
+        try:
+            return await self._handler(record)
+        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost event)
+            return self._report_bug(record, error)
+
+    def _report_bug(self, record: Incoming, error: Exception) -> Sequence[Effect]:
+        self._metrics.bugs.inc()
+        log.error("%s: bug at %s", self._stage.name, record.position, exc_info=error)
+        try:
+            return self._stage.on_bug(record, error)
+        except Exception as second:
+            log.exception("%s: %s goes to the dead letters", self._stage.name, record.position)
+            return [dead_letter(record, second, self._stage.name)]
+
+    async def _write(self, record: Incoming, effects: Sequence[Effect]) -> int:
+        try:
+            await self._outbox.publish([self.to_write(effect, record) for effect in effects])
+        except RecordRefusedError as error:
+            effects = self._report_bug(record, error)
+            await self._outbox.publish([self.to_write(effect, record) for effect in effects])
+        self.show(effects)
+        return len(effects)
+
+    def to_write(self, effect: Effect, record: Incoming | None = None) -> Write:
+        """Return the Kafka record of an effect; rows go to the partition of the event."""
+        if isinstance(effect, TableWrite):
+            partition = record.partition if record else None
+            return self._tables[effect.table].changelog(effect, partition)
+        name = effect.topic.kafka_name(self._prefix)
+        return Write(name, effect.key, effect.value, effect.headers)
+
+    def show(self, effects: Sequence[Effect]) -> None:
+        """Make acknowledged rows visible."""
+        for effect in effects:
+            if isinstance(effect, TableWrite):
+                self._tables[effect.table].show(effect)
+
+
+def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
+    """Return the record as a dead letter: key, value and headers as they were, and the origin."""
+    DEAD_LETTERS.labels(type(error).__name__).inc()
+    reason = "".join(traceback.format_exception_only(error)).strip()
+    origin = {
+        "clipmill_origin_topic": record.topic,
+        "clipmill_origin_partition": str(record.partition),
+        "clipmill_origin_offset": str(record.offset),
+        "clipmill_origin_timestamp": str(record.timestamp),
+        "clipmill_step": step,
+        "clipmill_reason": reason[:1_000],
+    }
+    headers = (*record.headers, *((name, value.encode()) for name, value in origin.items()))
+    return Outgoing(DEADLETTERS, record.key, record.value, headers)
