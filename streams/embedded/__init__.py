@@ -1,0 +1,1 @@
+"""The parts of the embedded broker: pinned jars, configuration, state on disk, launcher."""
