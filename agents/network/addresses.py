@@ -1,0 +1,56 @@
+"""Which media URLs may be opened at all: https, and a host of the platform."""
+
+import re
+
+from yarl import URL
+
+from schemas.errors import ClipmillError, ErrorCode
+
+MAX_CHARACTERS = 8_192
+"""Signed links have about 1,000; servers commonly refuse more than 8 KiB."""
+
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+
+
+def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
+    """Return the URL, to be sent exactly as it is written (it is signed).
+
+    Args:
+        text: the URL.
+        hosts: suffixes of permitted hosts, with or without a leading dot; ``.tiktokcdn.com``
+            permits itself without the dot and every host under it.
+
+    Raises:
+        ClipmillError: ``platform.changed``; it is no https URL, or its host is not permitted.
+    """
+    url = _parse(text)
+    if url is None:
+        raise ClipmillError(
+            ErrorCode.PLATFORM_CHANGED, "the platform gave a media link that is no https URL"
+        )
+    host = url.host or ""
+    if not is_permitted(host, hosts):
+        raise ClipmillError(
+            ErrorCode.PLATFORM_CHANGED,
+            f"the media link leads to {host[:255]}, which is not a host of the platform",
+        )
+    return url
+
+
+def is_permitted(host: str, hosts: tuple[str, ...]) -> bool:
+    """Return whether the host is one of the suffixes, or under one of them."""
+    name = host.lower()
+    bare = (suffix.lower().lstrip(".") for suffix in hosts)
+    return any(name == suffix or name.endswith(f".{suffix}") for suffix in bare if suffix)
+
+
+def _parse(text: str) -> URL | None:
+    if len(text) > MAX_CHARACTERS or not _VISIBLE_ASCII.fullmatch(text):
+        return None
+    try:
+        url = URL(text, encoded=True)
+        # yarl takes the parts apart, and may refuse them, only when they are asked for.
+        sound = url.scheme == "https" and url.host and url.port and not (url.user or url.password)
+    except ValueError:
+        return None
+    return url if sound else None

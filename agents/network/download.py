@@ -1,0 +1,104 @@
+"""Downloads media: from the source that the platform named into a file, checked on the way."""
+
+import asyncio
+import mimetypes
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+import msgspec
+
+from agents.network.transfer import FetchLimits, OnBytes, Pause, Transfer
+from agents.storage.writing import open_hashing_file
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import MediaSource
+
+__all__ = ["FetchLimits", "Fetched", "MediaDownloader", "MediaFetcher", "OnBytes"]
+
+UNTOLD = frozenset({None, "application/octet-stream", "binary/octet-stream"})
+"""Media types that say nothing; the container says more."""
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrived: size, sha256 (hex) and media type."""
+
+    bytes: int
+    sha256: str
+    mime_type: str
+
+
+class MediaFetcher(Protocol):
+    """Streams the bytes of one media source into a file."""
+
+    async def fetch(
+        self,
+        source: MediaSource,
+        target: Path,
+        *,
+        hosts: tuple[str, ...],
+        limits: FetchLimits,
+        on_bytes: OnBytes,
+    ) -> Fetched:
+        """Return what was written to `target`, which must not exist.
+
+        Args:
+            source: where the bytes are, and what to send along.
+            target: the new file. After a failure it may be there, incomplete.
+            hosts: suffixes of the hosts that the bytes may come from, redirects included.
+            limits: its bounds.
+            on_bytes: called for every piece, many times a second.
+
+        Raises:
+            ClipmillError: ``network.*``, ``rate_limit.api``, ``content.link_expired``,
+                ``content.geo_blocked``, ``platform.changed`` (a forbidden host),
+                ``request.too_large``, ``system.config``, ``system.disk_full`` or
+                ``system.storage``.
+        """
+        ...
+
+
+class MediaDownloader:
+    """A `MediaFetcher` over HTTP.
+
+    Args:
+        session: an HTTP client of `agents.network.session.open_session`.
+        pause: waits before a resume.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, pause: Pause = asyncio.sleep) -> None:
+        self._session = session
+        self._pause = pause
+
+    async def fetch(
+        self,
+        source: MediaSource,
+        target: Path,
+        *,
+        hosts: tuple[str, ...],
+        limits: FetchLimits,
+        on_bytes: OnBytes,
+    ) -> Fetched:
+        """See `MediaFetcher.fetch`."""
+        transfer = Transfer(self._session, source, hosts, limits, on_bytes)
+        async with open_hashing_file(target) as file:
+            try:
+                async with asyncio.timeout(limits.total_seconds):
+                    mime_type = await transfer.run(file, self._pause)
+            except TimeoutError:
+                raise _too_slow(limits) from None
+            digest = await file.finish()
+        return Fetched(bytes=file.size, sha256=digest, mime_type=_media_type(mime_type, source))
+
+
+def _too_slow(limits: FetchLimits) -> ClipmillError:
+    return ClipmillError(
+        ErrorCode.NETWORK_TIMEOUT,
+        f"the download was not done after {limits.total_seconds:g} seconds",
+    )
+
+
+def _media_type(told: str | None, source: MediaSource) -> str:
+    if told is not None and told not in UNTOLD:
+        return told
+    guessed, _ = mimetypes.guess_type(f"file.{source.format.container}")
+    return guessed or "application/octet-stream"

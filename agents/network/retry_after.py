@@ -1,0 +1,26 @@
+"""The ``Retry-After`` header."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+MAX_SECONDS = 86_400.0
+"""A server that asks for more than a day is taken to have said a day."""
+
+_SECONDS = re.compile(r"[0-9]{1,18}")
+
+
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds to wait, 0 to `MAX_SECONDS`; None when absent or not understood.
+
+    Both forms of RFC 9110, section 10.2.3 are read: seconds and HTTP date. ``now`` has a zone.
+    """
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), MAX_SECONDS)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max((zoned - now).total_seconds(), 0.0), MAX_SECONDS)

@@ -1,0 +1,62 @@
+"""The HTTP client: guarded addresses, trusted roots, explicit proxy, no cookies of its own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from agents.network.egress import Egress
+from agents.network.guard import AddressGuard, GuardedResolver
+from agents.network.proxy import parse_proxy
+from agents.network.trust import client_context
+
+CONNECTIONS = 256
+"""At once and in all; more than any stage runs tasks, so that waiting for one is rare."""
+
+KEEP_ALIVE_SECONDS = 15.0
+"""Shorter than the idle timeouts of common servers (nginx 75 s, many CDNs 60 s or 30 s)."""
+
+READ_BUFFER_BYTES = 1 << 19
+"""Per connection: enough for full-sized reads, small against hundreds of connections."""
+
+TIMEOUT = aiohttp.ClientTimeout(total=60.0, connect=10.0, sock_connect=10.0, sock_read=20.0)
+"""For requests that bring none of their own, in seconds."""
+
+
+@asynccontextmanager
+async def open_session(
+    egress: Egress, *, connections: int = CONNECTIONS, resolver: AbstractResolver | None = None
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open an HTTP client for one way out; closes it at the end.
+
+    Bodies are handed over as they came (no decompression), cookies are neither kept nor sent,
+    and proxy settings of the environment are ignored. Redirects must be followed by
+    `agents.network.redirects.open_response`, which checks every step.
+
+    Args:
+        egress: proxy and additional roots.
+        connections: at once and in all; waiting for one counts as connecting.
+        resolver: resolves names; default: the system's.
+
+    Raises:
+        ClipmillError: ``system.config``; the proxy's URL or the file of roots is unusable.
+    """
+    guard = AddressGuard(parse_proxy(egress.proxy))
+    connector = aiohttp.TCPConnector(
+        ssl=client_context(egress),
+        socket_factory=guard.open_socket,
+        resolver=GuardedResolver(guard, resolver),
+        limit=connections,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        proxy=egress.proxy,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        timeout=TIMEOUT,
+        read_bufsize=READ_BUFFER_BYTES,
+    ) as session:
+        yield session

@@ -1,0 +1,42 @@
+"""What a store of finished files must offer."""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+
+class Storage(Protocol):
+    """Keeps finished files: each appears whole or not at all, and is found again by its URI."""
+
+    def workspace(self) -> AbstractAsyncContextManager[Path]:
+        """Return a new private directory for one job; it is gone at the end of the block."""
+        ...
+
+    async def publish(
+        self, path: Path, *, platform: str, video_id: str, format_id: str, extension: str
+    ) -> str:
+        """Move a finished file of a workspace into the store; returns its URI.
+
+        The same names give the same URI; an older file under it is replaced in one step.
+
+        Raises:
+            ClipmillError: ``content.unsupported`` when the names cannot be used;
+                ``system.disk_full`` or ``system.storage``.
+        """
+        ...
+
+    async def stat(self, uri: str) -> int | None:
+        """Return the size in bytes of a published file; None when it is not (or no longer) there.
+
+        Raises:
+            ClipmillError: ``system.storage``; it cannot be told.
+        """
+        ...
+
+    async def free_bytes(self) -> int:
+        """Return how many bytes workspaces can still take.
+
+        Raises:
+            ClipmillError: ``system.storage``; it cannot be told.
+        """
+        ...

@@ -1,0 +1,171 @@
+"""Every way in which a TikTok extraction fails, played by the stand-in and the real engine.
+
+``python -m tests.integration.failure_samples`` records `SAMPLES` anew: after an update of yt-dlp
+or curl_cffi, or with a new scenario. The difference shows what the update changed.
+"""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agents.engine.interface import EngineError, EngineFailure, EngineJob
+from agents.engine.pool import EnginePool
+from agents.engine.settings import EngineSettings
+from agents.network.egress import Egress
+from agents.network.trust import write_ca_bundle
+from agents.platforms.tiktok.page import EXTRACTOR
+from tests.standin import SCENARIOS, Standin, short_code, video_id
+from tests.unit.engine.extractors import named
+
+SAMPLES = Path(__file__).parents[1] / "samples" / "tiktok_failures.json"
+LINK_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokVMIE"
+SETTINGS = EngineSettings(processes=2, kill_grace_seconds=0.3, preload=(EXTRACTOR,))
+DEADLINE_SECONDS = 5.0
+HANG_SECONDS = 0.5
+MEBIBYTE = 1024 * 1024
+
+FAILING_LINKS = ("dead", "loop", "limited", "broken", "hang", "page", "loopback", "outside")
+WORKING_PAGES = frozenset({"page.slow", "challenge"})
+FAILING_PAGES = tuple(
+    row.name for row in SCENARIOS if row.surface == "page" and row.name not in WORKING_PAGES
+)
+CONNECTIONS = tuple(row.name for row in SCENARIOS if row.surface == "connect")
+HANGING = frozenset({"page.hang", "page.drip", "connect.hang", "link.hang"})
+
+
+class Stage:
+    """A stand-in, and an engine that goes through it."""
+
+    def __init__(self, standin: Standin, egress: Egress, pool: EnginePool) -> None:
+        self.standin = standin
+        self.egress = egress
+        self.pool = pool
+
+    async def failure(self, job: EngineJob) -> EngineFailure:
+        """Return the job's failure in the engine of the stage."""
+        return await failure_of(self.pool, job)
+
+    async def failure_with(self, job: EngineJob, egress: Egress, **settings: Any) -> EngineFailure:
+        """Return the job's failure in another engine."""
+        async with EnginePool(msgspec.structs.replace(SETTINGS, **settings), egress) as pool:
+            return await failure_of(pool, job)
+
+
+@asynccontextmanager
+async def staged(directory: Path) -> AsyncIterator[Stage]:
+    async with Standin(directory) as standin:
+        bundle = await asyncio.to_thread(write_ca_bundle, standin.ca_file, directory / "bundle.pem")
+        egress = Egress(proxy=standin.proxy_url, ca_file=standin.ca_file, ca_bundle=bundle)
+        async with EnginePool(SETTINGS, egress) as pool:
+            yield Stage(standin, egress, pool)
+
+
+def page_job(scenario: str = "ok", serial: int = 1, **options: Any) -> EngineJob:
+    seconds = HANG_SECONDS if scenario in HANGING else DEADLINE_SECONDS
+    url = f"https://www.tiktok.com/@_/video/{video_id(scenario, serial=serial)}"
+    return EngineJob(**{"url": url, "extractor": EXTRACTOR, "deadline_seconds": seconds, **options})
+
+
+def link_job(kind: str) -> EngineJob:
+    seconds = HANG_SECONDS if kind == "hang" else DEADLINE_SECONDS
+    url = f"https://vm.tiktok.com/{short_code(video_id(), kind)}/"
+    return EngineJob(url=url, extractor=LINK_EXTRACTOR, deadline_seconds=seconds)
+
+
+def harm_job(kind: str, url: str = "test:1", seconds: float = DEADLINE_SECONDS) -> EngineJob:
+    return EngineJob(url=url, extractor=named(kind), deadline_seconds=seconds)
+
+
+async def failure_of(pool: EnginePool, job: EngineJob) -> EngineFailure:
+    try:
+        result = await pool.extract(job)
+    except EngineError as error:
+        return error.failure
+    raise AssertionError(f"{job.url} did not fail: {bytes(result.raw)[:100]!r}")
+
+
+def closed_port() -> int:
+    """Return a port on loopback that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+async def _connection(stage: Stage, scenario: str) -> EngineFailure:
+    stage.standin.switches.set(scenario)
+    seconds = HANG_SECONDS if scenario in HANGING else DEADLINE_SECONDS
+    try:
+        # In a new engine: an old one has connections open already.
+        return await stage.failure_with(page_job(deadline_seconds=seconds), stage.egress)
+    finally:
+        stage.standin.reset()
+
+
+async def _closed(stage: Stage) -> EngineFailure:
+    return await failure_of(EnginePool(SETTINGS, stage.egress), page_job())
+
+
+async def _address(stage: Stage, browser: str) -> EngineFailure:
+    url = f"http://127.0.0.1:{closed_port()}/?browser={browser}"
+    return await stage.failure_with(harm_job("Fetch", url), Egress())
+
+
+async def _crash(stage: Stage) -> EngineFailure:
+    with tempfile.NamedTemporaryFile() as log:
+        return await stage.failure(harm_job("Crash", f"test:?times=99&log={log.name}"))
+
+
+def _dead_proxy(stage: Stage) -> Egress:
+    proxy = f"http://127.0.0.1:{closed_port()}"
+    return msgspec.structs.replace(stage.egress, proxy=proxy)
+
+
+def _untrusting(stage: Stage) -> Egress:
+    return Egress(proxy=stage.standin.proxy_url)
+
+
+Play = Callable[[Stage], Coroutine[Any, Any, EngineFailure]]
+PLAYS: dict[str, Play] = {
+    **{name: lambda stage, name=name: stage.failure(page_job(name)) for name in FAILING_PAGES},  # type: ignore[misc]
+    **{
+        f"link.{kind}": lambda stage, kind=kind: stage.failure(link_job(kind))  # type: ignore[misc]
+        for kind in FAILING_LINKS
+    },
+    **{name: lambda stage, name=name: _connection(stage, name) for name in CONNECTIONS},  # type: ignore[misc]
+    "proxy.closed": lambda stage: stage.failure_with(page_job(), _dead_proxy(stage)),
+    "proxy.closed.link": lambda stage: stage.failure_with(link_job("video"), _dead_proxy(stage)),
+    "untrusted": lambda stage: stage.failure_with(page_job(), _untrusting(stage)),
+    "untrusted.link": lambda stage: stage.failure_with(link_job("video"), _untrusting(stage)),
+    "address.refused": lambda stage: _address(stage, "1"),
+    "address.refused.link": lambda stage: _address(stage, ""),
+    "not.tiktok": lambda stage: stage.failure(page_job(url="https://clips.example.com/1")),
+    "engine.timeout": lambda stage: stage.failure(harm_job("Stuck", seconds=HANG_SECONDS)),
+    "engine.crash": _crash,
+    "engine.closed": _closed,
+    "engine.memory": lambda stage: stage.failure_with(
+        harm_job("Memory", f"test:?bytes={300 * MEBIBYTE}"),
+        stage.egress,
+        memory_bytes_max=256 * MEBIBYTE,
+    ),
+    "engine.result": lambda stage: stage.failure(harm_job("Big", "test:?bytes=1000001")),
+}
+
+
+async def record() -> None:
+    """Play everything and write `SAMPLES`."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with staged(Path(directory)) as stage:
+            samples = {name: await play(stage) for name, play in PLAYS.items()}
+    encoded = msgspec.json.format(msgspec.json.encode(samples), indent=2)
+    SAMPLES.write_bytes(encoded + b"\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(record())

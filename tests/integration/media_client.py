@@ -1,0 +1,49 @@
+"""The downloader as the tests use it: short times, and pauses that only get noted."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from agents.network.download import Fetched, FetchLimits, MediaDownloader
+from agents.network.egress import Egress
+from agents.network.session import open_session
+from schemas.video import Cookie, MediaSource
+
+HOSTS = (".tiktok.com", ".tiktokcdn.com")
+TOKEN = Cookie(name="tt_chain_token", value="abc==", domain=".tiktok.com")
+QUICK = FetchLimits(connect_seconds=5.0, stall_seconds=0.3, total_seconds=20.0)
+
+
+class Pauses:
+    """A clock for pauses: nothing waits, all is noted."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+async def fetch(
+    egress: Egress,
+    source: MediaSource,
+    target: Path,
+    *,
+    limits: FetchLimits = QUICK,
+    hosts: tuple[str, ...] = HOSTS,
+    on_bytes: Callable[[int, int | None], None] = lambda _, __: None,
+    pauses: Pauses | None = None,
+) -> Fetched:
+    async with open_session(egress) as session:
+        downloader = MediaDownloader(session, pause=pauses or Pauses())
+        return await downloader.fetch(source, target, hosts=hosts, limits=limits, on_bytes=on_bytes)
+
+
+def limits(**changes: float) -> FetchLimits:
+    return msgspec.structs.replace(QUICK, **changes)
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

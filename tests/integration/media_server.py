@@ -1,0 +1,49 @@
+"""Media answers that no real host gives: a site of one function behind the stand-in's proxy."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents.network.egress import Egress
+from tests.standin.certificates import load_authority, server_context
+from tests.standin.connections import Listener
+from tests.standin.counters import Counters
+from tests.standin.proxy import Proxy
+from tests.standin.switches import Switches
+from tests.standin.wire import Reply, Request
+
+Answers = Callable[[Request], Reply]
+
+
+@dataclass
+class ScriptedSite:
+    """Answers every request by a function, and keeps the requests.
+
+    Attributes:
+        answers: The function.
+        requests: What was asked, in order.
+    """
+
+    answers: Answers
+    requests: list[Request] = field(default_factory=list)
+
+    def answer(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return self.answers(request)
+
+
+@contextlib.asynccontextmanager
+async def scripted_site(
+    state_dir: Path, answers: Answers
+) -> AsyncIterator[tuple[ScriptedSite, Egress]]:
+    """The site for all of TikTok's names, and the way to it."""
+    authority, ca_file = load_authority(state_dir)
+    site = ScriptedSite(answers)
+    proxy = Proxy(site, server_context(authority), Switches(), Counters())  # type: ignore[arg-type]
+    listener = Listener(proxy.handle)
+    await listener.start(0)
+    try:
+        yield site, Egress(proxy=listener.url, ca_file=ca_file)
+    finally:
+        await listener.close()

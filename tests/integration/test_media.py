@@ -1,0 +1,308 @@
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agents.network.download import Fetched, MediaDownloader
+from agents.network.egress import Egress
+from agents.network.session import open_session
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import Cookie, MediaSource, VideoFormat
+from tests.integration.media_client import HOSTS, QUICK, TOKEN, Pauses, fetch, limits, sha256_of
+from tests.standin import Standin, expected_media, video_id
+from tests.standin.ids import case_of_id
+from tests.standin.links import DOWNLOAD_HOST, VIDEO_HOSTS, media_url
+from tests.standin.posts import post_for
+
+
+@pytest.fixture
+async def standin(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Standin]:
+    async with Standin(tmp_path_factory.getbasetemp()) as running:
+        yield running
+
+
+def source_of(
+    video: str,
+    format_id: str = "play",
+    *,
+    host: str = VIDEO_HOSTS[0],
+    cookies: tuple[Cookie, ...] = (TOKEN,),
+    expected_bytes: int | None = None,
+) -> MediaSource:
+    post = post_for(video, case=case_of_id(video))
+    return MediaSource(
+        format=VideoFormat(format_id=format_id, container="mp4", bytes=expected_bytes),
+        url=media_url(post, host, format_id, now=time.time()),
+        headers={"Referer": f"https://www.tiktok.com/@_/video/{video}"},
+        cookies=cookies,
+    )
+
+
+def way_to(standin: Standin) -> Egress:
+    return Egress(proxy=standin.proxy_url, ca_file=standin.ca_file)
+
+
+@pytest.mark.parametrize("format_id", ["play", "h264_720p_800000", "audio"])
+async def test_media_arrive_whole_with_their_digest(
+    format_id: str, standin: Standin, tmp_path: Path
+) -> None:
+    video = video_id()
+    told: list[tuple[int, int | None]] = []
+    got = await fetch(
+        way_to(standin),
+        source_of(video, format_id),
+        tmp_path / "file",
+        on_bytes=lambda so_far, total: told.append((so_far, total)),
+    )
+    expected = expected_media(video, format_id)
+    assert got == Fetched(
+        bytes=expected.size, sha256=expected.sha256, mime_type=expected.media_type
+    )
+    assert sha256_of(tmp_path / "file") == expected.sha256
+    assert told[-1] == (expected.size, expected.size)
+    assert told == sorted(told)
+
+
+async def test_connections_are_kept_for_the_next_file(standin: Standin, tmp_path: Path) -> None:
+    async with open_session(way_to(standin)) as session:
+        downloader = MediaDownloader(session)
+        for number in range(3):
+            await downloader.fetch(
+                source_of(video_id("kilobytes")),
+                tmp_path / str(number),
+                hosts=HOSTS,
+                limits=QUICK,
+                on_bytes=lambda _, __: None,
+            )
+    assert standin.counters.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("scenario", "param", "code"),
+    [
+        ("media.403", 0, ErrorCode.CONTENT_LINK_EXPIRED),
+        ("media.404", 0, ErrorCode.CONTENT_LINK_EXPIRED),
+        ("expired", 0, ErrorCode.CONTENT_LINK_EXPIRED),
+        ("media.429", 0, ErrorCode.RATE_LIMIT_API),
+        ("media.500", 0, ErrorCode.NETWORK_SERVER),
+        ("media.503", 0, ErrorCode.NETWORK_SERVER),
+        ("media.hang", 0, ErrorCode.NETWORK_TIMEOUT),
+        ("media.stall", 64, ErrorCode.NETWORK_TIMEOUT),
+        ("media.reset", 64, ErrorCode.NETWORK_CONNECTION),
+        ("media.truncated", 64, ErrorCode.NETWORK_CONNECTION),
+        ("media.tls", 0, ErrorCode.NETWORK_CONNECTION),
+    ],
+)
+async def test_faults_of_the_media_host_have_codes(
+    scenario: str, param: int, code: ErrorCode, standin: Standin, tmp_path: Path
+) -> None:
+    source = source_of(video_id(scenario, param=param))
+    with pytest.raises(ClipmillError) as caught:
+        await fetch(way_to(standin), source, tmp_path / "file", limits=limits(resumes=0))
+    assert caught.value.code is code
+    assert "tiktok" in caught.value.message
+    assert "signature" not in f"{caught.value} {caught.value.details}"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code"),
+    [
+        ("connect.502", ErrorCode.NETWORK_CONNECTION),
+        ("connect.tls", ErrorCode.NETWORK_CONNECTION),
+        ("connect.hang", ErrorCode.NETWORK_TIMEOUT),
+    ],
+)
+async def test_faults_of_the_way_have_codes(
+    scenario: str, code: ErrorCode, standin: Standin, tmp_path: Path
+) -> None:
+    standin.switches.set(scenario)
+    with pytest.raises(ClipmillError) as caught:
+        await fetch(
+            way_to(standin),
+            source_of(video_id()),
+            tmp_path / "file",
+            limits=limits(connect_seconds=0.3),
+        )
+    assert caught.value.code is code
+
+
+async def test_a_host_that_the_proxy_denies_is_a_matter_of_settings(
+    standin: Standin, tmp_path: Path
+) -> None:
+    source = msgspec.structs.replace(
+        source_of(video_id()), url="https://media.example/x?sig=secret"
+    )
+    with pytest.raises(ClipmillError, match=r"refused the way to media\.example:") as caught:
+        await fetch(way_to(standin), source, tmp_path / "file", hosts=(".example",))
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+async def test_an_unknown_authority_is_a_matter_of_settings(
+    standin: Standin, tmp_path: Path
+) -> None:
+    with pytest.raises(ClipmillError, match="is not trusted") as caught:
+        await fetch(Egress(proxy=standin.proxy_url), source_of(video_id()), tmp_path / "file")
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+@pytest.mark.parametrize("scenario", ["media.reset", "media.truncated", "media.stall"])
+async def test_a_broken_transfer_goes_on_where_it_broke(
+    scenario: str, standin: Standin, tmp_path: Path
+) -> None:
+    video = video_id(scenario, param=256, times=2)
+    pauses = Pauses()
+    got = await fetch(way_to(standin), source_of(video), tmp_path / "file", pauses=pauses)
+    expected = expected_media(video, "play")
+    assert (got.bytes, got.sha256) == (expected.size, expected.sha256)
+    assert sha256_of(tmp_path / "file") == expected.sha256
+    assert list(standin.counters.statuses.elements()).count(206) == 2
+    assert pauses.seconds == [0.25, 1.0]
+
+
+async def test_a_file_that_changed_meanwhile_comes_anew(standin: Standin, tmp_path: Path) -> None:
+    video = video_id("media.changed", param=128)
+    got = await fetch(way_to(standin), source_of(video), tmp_path / "file")
+    expected = expected_media(video, "play", version=2)
+    assert (got.bytes, got.sha256) == (expected.size, expected.sha256)
+    assert sha256_of(tmp_path / "file") == expected.sha256
+
+
+async def test_a_server_without_ranges_starts_from_zero(standin: Standin, tmp_path: Path) -> None:
+    video = video_id()
+    standin.switches.set("media.reset", param=64, times=1, video=video)
+
+    def on_bytes(_: int, __: int | None) -> None:
+        standin.switches.set("media.norange", video=video)
+
+    got = await fetch(way_to(standin), source_of(video), tmp_path / "file", on_bytes=on_bytes)
+    expected = expected_media(video, "play")
+    assert (got.bytes, got.sha256) == (expected.size, expected.sha256)
+    assert sha256_of(tmp_path / "file") == expected.sha256
+    assert standin.counters.statuses == {200: 2}
+
+
+async def test_resuming_has_an_end(standin: Standin, tmp_path: Path) -> None:
+    video = video_id("media.reset", param=16)
+    pauses = Pauses()
+    with pytest.raises(ClipmillError) as caught:
+        await fetch(way_to(standin), source_of(video), tmp_path / "file", pauses=pauses)
+    assert caught.value.code is ErrorCode.NETWORK_CONNECTION
+    assert standin.counters.of(video, "media") == 1 + QUICK.resumes
+    assert pauses.seconds == [0.25, 1.0, 4.0]
+
+
+async def test_a_file_without_a_length_is_taken_whole(standin: Standin, tmp_path: Path) -> None:
+    video = video_id("media.unsized")
+    expected = expected_media(video, "play")
+    told: list[int | None] = []
+    got = await fetch(
+        way_to(standin),
+        source_of(video, expected_bytes=expected.size),
+        tmp_path / "file",
+        on_bytes=lambda _, total: told.append(total),
+    )
+    assert (got.bytes, got.sha256) == (expected.size, expected.sha256)
+    assert set(told) == {None}
+
+
+async def test_without_a_length_the_page_tells_a_cut_file(standin: Standin, tmp_path: Path) -> None:
+    video = video_id("media.unsized", param=100)
+    size = expected_media(video, "play").size
+    with pytest.raises(ClipmillError, match=f"of {size} bytes") as caught:
+        await fetch(
+            way_to(standin),
+            source_of(video, expected_bytes=size),
+            tmp_path / "file",
+            limits=limits(resumes=0),
+        )
+    assert caught.value.code is ErrorCode.NETWORK_CONNECTION
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+async def test_with_a_length_the_size_of_the_page_does_not_matter(
+    factor: float, standin: Standin, tmp_path: Path
+) -> None:
+    video = video_id()
+    size = expected_media(video, "play").size
+    source = source_of(video, expected_bytes=int(size * factor))
+    got = await fetch(way_to(standin), source, tmp_path / "file")
+    assert got.bytes == size
+
+
+async def test_an_announced_size_over_the_limit_is_refused_at_once(
+    standin: Standin, tmp_path: Path
+) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await fetch(
+            way_to(standin),
+            source_of(video_id("size", param=8)),
+            tmp_path / "file",
+            limits=limits(max_bytes=1 << 20),
+        )
+    assert caught.value.code is ErrorCode.REQUEST_TOO_LARGE
+    assert (tmp_path / "file").stat().st_size == 0
+
+
+async def test_an_unannounced_size_over_the_limit_is_cut(standin: Standin, tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await fetch(
+            way_to(standin),
+            source_of(video_id("media.unsized")),
+            tmp_path / "file",
+            limits=limits(max_bytes=100_000),
+        )
+    assert caught.value.code is ErrorCode.REQUEST_TOO_LARGE
+    assert (tmp_path / "file").stat().st_size <= 100_000
+
+
+async def test_a_trickle_ends_with_the_total_time(standin: Standin, tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError, match=r"not done after 0\.5 seconds") as caught:
+        await fetch(
+            way_to(standin),
+            source_of(video_id("media.slow", param=16)),
+            tmp_path / "file",
+            limits=limits(total_seconds=0.5),
+        )
+    assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
+
+
+async def test_a_cancelled_download_leaves_no_handle(standin: Standin, tmp_path: Path) -> None:
+    begun = asyncio.Event()
+    async with open_session(way_to(standin)) as session:
+        running = asyncio.create_task(
+            MediaDownloader(session).fetch(
+                source_of(video_id("media.slow", param=64)),
+                tmp_path / "file",
+                hosts=HOSTS,
+                limits=QUICK,
+                on_bytes=lambda _, __: begun.set(),
+            )
+        )
+        await begun.wait()
+        assert str(tmp_path / "file") in open_files()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert str(tmp_path / "file") not in open_files()
+
+
+def open_files() -> set[str]:
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(str(link.readlink()))
+    return found
+
+
+async def test_the_cookie_goes_to_its_host_and_media_without_it_are_refused(
+    standin: Standin, tmp_path: Path
+) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await fetch(way_to(standin), source_of(video_id(), cookies=()), tmp_path / "one")
+    assert caught.value.code is ErrorCode.CONTENT_LINK_EXPIRED
+    elsewhere = source_of(video_id(), host=DOWNLOAD_HOST, cookies=())
+    assert (await fetch(way_to(standin), elsewhere, tmp_path / "two")).bytes > 0

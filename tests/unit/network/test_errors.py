@@ -1,0 +1,169 @@
+import errno
+import socket
+import ssl
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.http_exceptions import TransferEncodingError
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from agents.network.errors import from_status, map_errors
+from agents.network.guard import AddressRefusedError
+from schemas.errors import ClipmillError, ErrorCode
+
+HOST = "v16.tiktok.com"
+SIGNED = URL(f"https://{HOST}/x?signature=secret")
+KEY = ConnectionKey(
+    host=HOST,
+    port=443,
+    is_ssl=True,
+    ssl=True,
+    proxy=None,
+    proxy_auth=None,
+    proxy_headers_hash=None,
+    server_hostname=None,
+)
+REQUEST = aiohttp.RequestInfo(SIGNED, "GET", CIMultiDictProxy(CIMultiDict()), SIGNED)
+
+
+def untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate in certificate chain"
+    return error
+
+
+def proxy_error(status: int, **headers: str) -> aiohttp.ClientHttpProxyError:
+    return aiohttp.ClientHttpProxyError(
+        REQUEST, (), status=status, message="no", headers=CIMultiDict(headers)
+    )
+
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+TIMED_OUT = TimeoutError(errno.ETIMEDOUT, "Connection timed out")
+UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+CASES: list[tuple[Exception, ErrorCode, str]] = [
+    (aiohttp.ConnectionTimeoutError(), ErrorCode.NETWORK_TIMEOUT, "did not answer in time"),
+    (aiohttp.SocketTimeoutError(), ErrorCode.NETWORK_TIMEOUT, "did not answer in time"),
+    (TimeoutError(), ErrorCode.NETWORK_TIMEOUT, "did not answer in time"),
+    (aiohttp.ClientConnectorError(KEY, TIMED_OUT), ErrorCode.NETWORK_TIMEOUT, "in time"),
+    (aiohttp.ClientConnectorDNSError(KEY, UNKNOWN), ErrorCode.NETWORK_DNS, "cannot be resolved"),
+    (UNKNOWN, ErrorCode.NETWORK_DNS, "cannot be resolved"),
+    (aiohttp.ClientConnectorError(KEY, REFUSED), ErrorCode.NETWORK_CONNECTION, "refused"),
+    (aiohttp.ServerDisconnectedError(), ErrorCode.NETWORK_CONNECTION, "broke"),
+    (
+        aiohttp.ClientOSError(errno.ECONNRESET, "text of the loop"),
+        ErrorCode.NETWORK_CONNECTION,
+        "by peer",
+    ),
+    (
+        ConnectionResetError(errno.ECONNRESET, "text of the loop"),
+        ErrorCode.NETWORK_CONNECTION,
+        "by peer",
+    ),
+    (aiohttp.ClientConnectionResetError("no"), ErrorCode.NETWORK_CONNECTION, "broke"),
+    (aiohttp.ClientPayloadError("no"), ErrorCode.NETWORK_CONNECTION, "before its end"),
+    (aiohttp.ClientProxyConnectionError(KEY, REFUSED), ErrorCode.NETWORK_CONNECTION, "the proxy"),
+    (
+        aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "bad")),
+        ErrorCode.NETWORK_CONNECTION,
+        "TLS",
+    ),
+    (ssl.SSLError(1, "bad"), ErrorCode.NETWORK_CONNECTION, "TLS"),
+    (
+        aiohttp.ClientConnectorCertificateError(KEY, untrusted()),
+        ErrorCode.SYSTEM_CONFIG,
+        "self-signed",
+    ),
+    (untrusted(), ErrorCode.SYSTEM_CONFIG, "self-signed"),
+    (
+        aiohttp.ClientConnectorError(KEY, AddressRefusedError()),
+        ErrorCode.SYSTEM_CONFIG,
+        "not public",
+    ),
+    (AddressRefusedError(), ErrorCode.SYSTEM_CONFIG, "not public"),
+    (aiohttp.ClientResponseError(REQUEST, (), status=400), ErrorCode.NETWORK_SERVER, "not HTTP"),
+    (TransferEncodingError("bad chunk"), ErrorCode.NETWORK_SERVER, "not HTTP"),
+    (aiohttp.InvalidURL(SIGNED), ErrorCode.NETWORK_CONNECTION, "InvalidURL"),
+    (proxy_error(403), ErrorCode.SYSTEM_CONFIG, "403 Forbidden"),
+    (proxy_error(407), ErrorCode.SYSTEM_CONFIG, "407 Proxy Authentication Required"),
+    (proxy_error(429), ErrorCode.RATE_LIMIT_API, "429"),
+    (proxy_error(502), ErrorCode.NETWORK_CONNECTION, "502 Bad Gateway"),
+    (proxy_error(504), ErrorCode.NETWORK_TIMEOUT, "504"),
+    (proxy_error(302), ErrorCode.NETWORK_CONNECTION, "302"),
+]
+
+
+@pytest.mark.parametrize(
+    ("foreign", "code", "text"), CASES, ids=lambda value: getattr(type(value), "__name__", None)
+)
+def test_every_foreign_error_has_a_code(foreign: Exception, code: ErrorCode, text: str) -> None:
+    with pytest.raises(ClipmillError) as caught, map_errors(HOST):
+        raise foreign
+    assert caught.value.code is code
+    assert text in caught.value.message
+    assert HOST in caught.value.message
+
+
+@pytest.mark.parametrize("foreign", [case[0] for case in CASES])
+def test_no_secret_of_a_url_is_told_or_chained(foreign: Exception) -> None:
+    with pytest.raises(ClipmillError) as caught, map_errors(HOST):
+        raise foreign
+    assert "secret" not in f"{caught.value} {caught.value.details}"
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), ClipmillError(ErrorCode.SYSTEM_DISK_FULL, "full")], ids=["bug", "ours"]
+)
+def test_what_is_not_foreign_passes(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, map_errors(HOST):
+        raise error
+    assert caught.value is error
+
+
+def test_a_proxy_that_asks_to_wait_is_heard() -> None:
+    with pytest.raises(ClipmillError) as caught, map_errors(HOST):
+        raise proxy_error(429, **{"Retry-After": "7"})
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, ErrorCode.CONTENT_LINK_EXPIRED),
+        (401, ErrorCode.CONTENT_LINK_EXPIRED),
+        (403, ErrorCode.CONTENT_LINK_EXPIRED),
+        (404, ErrorCode.CONTENT_LINK_EXPIRED),
+        (410, ErrorCode.CONTENT_LINK_EXPIRED),
+        (407, ErrorCode.SYSTEM_CONFIG),
+        (408, ErrorCode.NETWORK_TIMEOUT),
+        (425, ErrorCode.RATE_LIMIT_API),
+        (429, ErrorCode.RATE_LIMIT_API),
+        (451, ErrorCode.CONTENT_GEO_BLOCKED),
+        (500, ErrorCode.NETWORK_SERVER),
+        (503, ErrorCode.NETWORK_SERVER),
+        (599, ErrorCode.NETWORK_SERVER),
+        (204, ErrorCode.NETWORK_SERVER),
+        (206, ErrorCode.NETWORK_SERVER),
+        (304, ErrorCode.NETWORK_SERVER),
+        (999, ErrorCode.NETWORK_SERVER),
+    ],
+)
+def test_every_status_has_a_code(status: int, code: ErrorCode) -> None:
+    error = from_status(status, None, HOST)
+    assert error.code is code
+    assert error.details == {"status": str(status)}
+    assert HOST in error.message
+    assert str(status) in error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [(429, "30", 30.0), (503, "5", 5.0), (429, "never", None), (429, None, None)],
+)
+def test_the_wanted_wait_is_kept(status: int, header: Any, seconds: float | None) -> None:
+    assert from_status(status, header, HOST).retry_after == seconds

@@ -1,0 +1,96 @@
+import ssl
+from pathlib import Path
+
+import certifi
+import pytest
+import trustme
+
+from agents.network.egress import Egress
+from agents.network.trust import client_context, write_ca_bundle
+from schemas.errors import ClipmillError, ErrorCode
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(tmp_path: Path, authority: trustme.CA) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+def roots(context: ssl.SSLContext) -> set[bytes]:
+    return set(context.get_ca_certs(binary_form=True))
+
+
+def usual_roots() -> set[bytes]:
+    return roots(ssl.create_default_context(cafile=certifi.where()))
+
+
+def root_of(authority: trustme.CA) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
+
+
+def test_without_a_file_the_usual_roots_are_trusted() -> None:
+    context = client_context(Egress())
+    assert roots(context) == usual_roots()
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert context.check_hostname
+
+
+def test_a_file_of_roots_is_trusted_in_addition(ca_file: Path, authority: trustme.CA) -> None:
+    trusted = roots(client_context(Egress(ca_file=ca_file)))
+    assert trusted == usual_roots() | {root_of(authority)}
+
+
+def test_the_bundle_has_both(ca_file: Path, authority: trustme.CA, tmp_path: Path) -> None:
+    target = tmp_path / "bundle.pem"
+    assert write_ca_bundle(ca_file, target) == target
+    trusted = roots(ssl.create_default_context(cafile=target))
+    assert trusted == usual_roots() | {root_of(authority)}
+
+
+def test_the_bundle_replaces_an_older_one_and_leaves_nothing_else(
+    ca_file: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "bundle.pem"
+    target.write_text("old")
+    write_ca_bundle(ca_file, target)
+    assert "old" not in target.read_text()[:3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.pem", "ca.pem"]
+
+
+BROKEN = "-----BEGIN CERTIFICATE-----\nnot base64 at all\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", BROKEN.encode(), b"\xff\xfe\x00"])
+def test_a_useless_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+    ca_file = tmp_path / "mine.pem"
+    if content is not None:
+        ca_file.write_bytes(content)
+    for attempt in (
+        lambda: client_context(Egress(ca_file=ca_file)),
+        lambda: write_ca_bundle(ca_file, tmp_path / "bundle.pem"),
+    ):
+        with pytest.raises(ClipmillError, match=r"mine\.pem.*name a readable PEM file") as caught:
+            attempt()
+        assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+    assert not (tmp_path / "bundle.pem").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_named(ca_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError, match="missing/bundle") as caught:
+        write_ca_bundle(ca_file, tmp_path / "missing" / "bundle.pem")
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_a_failed_replacement_leaves_no_temporary_file(ca_file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "bundle.pem"
+    target.mkdir()
+    (target / "full").touch()
+    with pytest.raises(ClipmillError):
+        write_ca_bundle(ca_file, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.pem", "ca.pem"]
