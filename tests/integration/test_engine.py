@@ -8,19 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 import pytest
 import pytest_asyncio
 
 from agents.engine.interface import EngineFailure, EngineJob, EngineResult
 from agents.engine.pool import EnginePool
 from agents.network.egress import Egress
-from agents.platforms.tiktok.page import EXTRACTOR
 from tests.integration.failure_samples import (
     PLAYS,
     SAMPLES,
@@ -33,6 +32,7 @@ from tests.integration.failure_samples import (
     staged,
 )
 from tests.standin import SCENARIOS, video_id
+from tests.unit.engine.processes import alive, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -79,23 +79,6 @@ def blurred(failure: EngineFailure) -> EngineFailure:
     return msgspec.structs.replace(failure, message=NUMBERS.sub("#", failure.message))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and not is_zombie(pid)]
-
-
-def is_zombie(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 async def test_page_becomes_a_result(stage: Stage) -> None:
     result = await stage.pool.extract(page_job("ok", serial=77))
     info = told(result)
@@ -136,7 +119,7 @@ async def test_failure_is_the_recorded_one(stage: Stage, name: str) -> None:
     assert blurred(await PLAYS[name](stage)) == blurred(RECORDED[name])
 
 
-def test_every_failure_of_the_standin_is_recorded() -> None:
+async def test_every_failure_of_the_standin_is_recorded() -> None:
     surfaces = {"page", "connect"}
     names = {row.name for row in SCENARIOS if row.surface in surfaces}
     assert RECORDED.keys() == PLAYS.keys()
@@ -249,38 +232,33 @@ async def test_plugins_of_the_user_are_not_loaded(
     assert not mark.exists()
 
 
+@contextmanager
+def main_process(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", list[int]]]:
+    """Another program with an engine, and the process ids of that engine."""
+    command = [sys.executable, "-c", MAIN, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as main:
+        assert main.stdout is not None
+        pids = [int(word) for word in main.stdout.readline().split()]
+        assert len(pids) == 3
+        assert alive(pids) == pids
+        yield main, pids
+        main.kill()
+
+
 @pytest.mark.parametrize("arguments", [[], ["fork"]], ids=["alone", "with a forked relative"])
 async def test_nothing_survives_a_killed_main_process(arguments: list[str]) -> None:
-    with subprocess.Popen([sys.executable, "-c", MAIN, *arguments], stdout=subprocess.PIPE) as main:
-        pids = _pids(main)
-        assert alive(pids) == pids
+    with main_process(*arguments) as (main, pids):
         main.kill()
         await until(lambda: not alive(pids), seconds=2)
 
 
 async def test_terminal_does_not_end_the_engine() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", MAIN], stdout=subprocess.PIPE, start_new_session=True
-    ) as main:
-        pids = _pids(main)
+    with main_process() as (main, pids):
         os.killpg(main.pid, signal.SIGINT)
         await asyncio.sleep(0.3)
         assert alive(pids) == pids
-        main.kill()
-        await until(lambda: not alive(pids), seconds=2)
-
-
-def _pids(main: "subprocess.Popen[bytes]") -> list[int]:
-    assert main.stdout is not None
-    pids = [int(word) for word in main.stdout.readline().split()]
-    assert len(pids) == 3
-    return pids
 
 
 async def test_closed_engine_takes_no_jobs(stage: Stage) -> None:
     closed = EnginePool(SETTINGS, stage.egress)
     assert (await failure_of(closed, page_job())).types == ("EngineClosed",)
-
-
-def test_extractor_has_the_name_that_the_platform_uses() -> None:
-    assert page_job().extractor == EXTRACTOR

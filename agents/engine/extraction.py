@@ -1,0 +1,120 @@
+"""One thread's extractors: runs a job to its result or its failure, and never raises.
+
+An extractor that knows more about a failure than its exception says has an attribute
+``facts: dict[str, str]``. It is emptied before every job and travels with the failure.
+"""
+
+import importlib
+from typing import Any
+
+from yt_dlp import YoutubeDL
+from yt_dlp.extractor.common import InfoExtractor
+
+from agents.engine.failures import flatten
+from agents.engine.handlers import guarded_handlers
+from agents.engine.protocol import Assignment, Failed, Finished
+from agents.engine.requesting import Bounds, Deadline
+from agents.engine.results import cookies_for, put_cookies, to_json
+
+
+class Extraction:
+    """Extractors and their `YoutubeDL`. Belongs to one thread: neither is thread-safe."""
+
+    def __init__(self, bounds: Bounds, proxy: str | None) -> None:
+        self._deadline = Deadline()
+        self._ydl = _EngineDL(bounds, self._deadline, proxy)
+        self._extractors: dict[str, Any] = {}
+
+    def run(self, assignment: Assignment) -> Finished | Failed:
+        """Return what became of the job."""
+        facts: dict[str, str] = {}
+        try:
+            return self._extract(assignment, facts)
+        except BaseException as error:  # noqa: BLE001 - foreign code; whatever it is, it is a failure
+            return Failed(number=assignment.number, failure=flatten(error, facts))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._ydl.close()
+
+    def _extract(self, assignment: Assignment, facts: dict[str, str]) -> Finished:
+        job = assignment.job
+        extractor = self._extractor(job.extractor)
+        self._deadline.start(assignment.seconds)
+        jar = self._ydl.cookiejar
+        jar.clear()
+        put_cookies(jar, job.cookies)
+        if hasattr(extractor, "facts"):
+            extractor.facts = facts
+        result = extractor.extract(job.url)
+        cookies = cookies_for(job.url, jar)
+        return Finished(number=assignment.number, raw=to_json(result), cookies=cookies)
+
+    def _extractor(self, name: str) -> Any:
+        if name not in self._extractors:
+            extractor = load_extractor(name)()
+            self._ydl.add_info_extractor(extractor)
+            self._extractors[name] = extractor
+        return self._extractors[name]
+
+
+def load_extractor(name: str) -> Any:
+    """Return the extractor class of a dotted name ``package.module:Class``.
+
+    Raises:
+        ImportError: there is no such module.
+        AttributeError: there is no such class in it.
+        TypeError: it is no extractor class of yt-dlp.
+    """
+    module, _, kind = name.partition(":")
+    found = getattr(importlib.import_module(module), kind)
+    if not (isinstance(found, type) and issubclass(found, InfoExtractor)):
+        raise TypeError(f"{name} is not an extractor class of yt-dlp")
+    return found
+
+
+def warm_up(extractors: list[str]) -> None:
+    """Import and build everything once, so that processes forked from here start warm."""
+    for name in extractors:
+        load_extractor(name)
+    YoutubeDL(_parameters(None, 1.0), auto_init=False).close()
+
+
+class _EngineDL(YoutubeDL):
+    """A `YoutubeDL` with the guarded handlers and no extractors but those added."""
+
+    def __init__(self, bounds: Bounds, deadline: Deadline, proxy: str | None) -> None:
+        self._handlers = guarded_handlers(bounds, deadline)
+        super().__init__(_parameters(proxy, bounds.request_seconds), auto_init=False)
+
+    def build_request_director(self, _handlers: Any, preferences: Any = None) -> Any:
+        return super().build_request_director(self._handlers, preferences)
+
+
+class _Silence:
+    """yt-dlp's logger: failures travel as data, and its notes would hold URLs."""
+
+    def debug(self, message: str) -> None:
+        """Drop it."""
+
+    info = warning = error = debug
+
+
+def _parameters(proxy: str | None, request_seconds: float) -> dict[str, Any]:
+    return {
+        "cachedir": False,
+        "check_formats": False,
+        "color": "no_color",
+        "extractor_retries": 0,
+        "geo_bypass": False,
+        "ignoreerrors": False,
+        "js_runtimes": {},
+        "logger": _Silence(),
+        "no_warnings": True,
+        "noprogress": True,
+        # None would mean: as the environment says.
+        "proxy": proxy or "",
+        "quiet": True,
+        "retries": 0,
+        "socket_timeout": request_seconds,
+    }

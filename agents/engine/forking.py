@@ -1,0 +1,126 @@
+"""The pool's side of the fork server: start it, order processes, end it with all of them."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from agents.engine.forkserver import FORK, KILL, ORDER
+
+CLOSE_SECONDS = 1.5
+_KEPT_VARIABLES = frozenset(
+    {"LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TMPDIR", "TZ", "VIRTUAL_ENV"}
+)
+_KEPT_PREFIXES = ("LC_", "COVERAGE_")
+
+
+class ForkServer:
+    """The fork server of one pool. Started when first needed, and again when it died.
+
+    Args:
+        preload: dotted names of extractors that it imports beforehand.
+    """
+
+    def __init__(self, preload: tuple[str, ...]) -> None:
+        self._preload = preload
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None when it is not running."""
+        alive = self._process is not None and self._process.poll() is None
+        return self._process.pid if alive and self._process else None
+
+    def fork(self, connection: socket.socket) -> None:
+        """Order a process that owns this end of a connection.
+
+        Raises:
+            OSError: the fork server cannot be started, or was closed.
+        """
+        if self._closed:
+            raise ConnectionError("the fork server was closed")
+        if self.pid is None:
+            self._restart()
+        try:
+            self._send(FORK, 0, [connection.fileno()])
+        except OSError:
+            self._restart()
+            self._send(FORK, 0, [connection.fileno()])
+
+    def kill(self, pid: int) -> None:
+        """Kill a process that was forked here. Does nothing when it has ended already."""
+        # Without a fork server there is no process either: they die with it.
+        with contextlib.suppress(OSError):
+            self._send(KILL, pid, [])
+
+    async def close(self) -> None:
+        """End the fork server for good, and with it every process that it forked."""
+        self._closed = True
+        process = self._hang_up()
+        if process is None:
+            return
+        try:
+            await asyncio.to_thread(process.wait, CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _send(self, letter: bytes, pid: int, descriptors: list[int]) -> None:
+        if self._control is None:
+            raise ConnectionError("the fork server is not running")
+        socket.send_fds(self._control, [ORDER.pack(letter, pid)], descriptors)
+
+    def _restart(self) -> None:
+        process = self._hang_up()
+        if process is not None:
+            process.kill()
+            process.wait()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            ours.setblocking(False)
+            self._control = ours
+            self._process = _spawn(theirs.fileno(), self._preload)
+
+    def _hang_up(self) -> "subprocess.Popen[bytes] | None":
+        process, self._process = self._process, None
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        return process
+
+
+def _spawn(descriptor: int, preload: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+    program = ("-P", "-m", "agents.engine.forkserver", str(descriptor), *preload)
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, *program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=child_environment(dict(os.environ), sys.path),
+        pass_fds=(descriptor,),
+        start_new_session=True,
+    )
+
+
+def child_environment(environment: dict[str, str], path: list[str]) -> dict[str, str]:
+    """Return the environment of engine processes: nothing that they have no use for.
+
+    Proxies and roots of the environment would win over the configured ones, and secrets do not
+    belong where foreign code runs.
+    """
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name in _KEPT_VARIABLES or name.startswith(_KEPT_PREFIXES)
+    }
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in path),
+        "YTDLP_NO_PLUGINS": "1",
+        # One arena per thread would keep the largest page of each thread for ever.
+        "MALLOC_ARENA_MAX": "2",
+    }

@@ -1,0 +1,42 @@
+"""What the kernel holds a worker process to."""
+
+import ctypes
+import os
+import resource
+import signal
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process as soon as its parent ends, however that happens.
+
+    Args:
+        parent: process id of the parent, taken before the fork: it may have ended since.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def ignore_terminal_signals() -> None:
+    """Leave the end of this process to the pool: Ctrl-C and a unit's stop go to everyone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Bound this process's private memory; beyond it allocations fail (MemoryError)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))
+
+
+def forbid_core_dumps() -> None:
+    """Keep cookies and proxy credentials out of core files."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,174 @@
+"""The engine: warm worker processes around yt-dlp's extractors, each of which may be killed."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import certifi
+
+from agents.engine.crew import Crew
+from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
+from agents.engine.protocol import Setup
+from agents.engine.settings import EngineSettings
+from agents.engine.stats import EngineStats
+from agents.engine.worker import Answer, EngineStartError, ProcessLostError, timed_out
+from agents.network.egress import Egress
+from schemas.errors import ClipmillError, ErrorCode
+
+ATTEMPTS = 3
+"""The first in company, the others alone in a process of their own."""
+
+
+@dataclass(slots=True)
+class _Ticket:
+    job: EngineJob
+    expires: float
+    answer: Answer
+    started: bool = False
+
+
+class EnginePool:
+    """Runs extractions in worker processes. Use it as an async context manager.
+
+    A job whose process is lost is tried again, in a process of its own: so a job that kills its
+    process takes others along at most once, and none of them fails for it.
+
+    Args:
+        settings: how many processes, and their bounds.
+        egress: how the outside is reached.
+
+    Raises:
+        ClipmillError: ``system.config``; additional roots without their bundle.
+        EngineStartError: on entering: a process did not become ready.
+    """
+
+    def __init__(self, settings: EngineSettings, egress: Egress) -> None:
+        self._crew = Crew(settings, _setup(settings, egress), self._dispatch)
+        self._start_seconds = settings.start_timeout_seconds
+        self._quarantine = asyncio.Semaphore(settings.processes)
+        self._waiting: deque[_Ticket] = deque()
+        self._running = False
+
+    async def __aenter__(self) -> Self:
+        self._running = True
+        try:
+            await self._crew.start()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    def stats(self) -> EngineStats:
+        """Return the state of the engine at this moment."""
+        waiting = sum(not ticket.answer.done() for ticket in self._waiting)
+        return self._crew.stats(jobs_waiting=waiting)
+
+    async def extract(self, job: EngineJob) -> EngineResult:
+        """Return what the extractor found. ``deadline_seconds`` counts from here.
+
+        Raises:
+            EngineError: the extractor's failure, or one of ours, with ``types`` of
+                ``EngineTimeout`` (not done in time), ``EngineCrash`` (its process was lost
+                `ATTEMPTS` times) or ``EngineClosed`` (the pool is not running).
+        """
+        loop = asyncio.get_running_loop()
+        expires = loop.time() + job.deadline_seconds
+        for attempt in range(ATTEMPTS):
+            if not self._running:
+                raise _failure("EngineClosed", "the engine is not running")
+            with contextlib.suppress(ProcessLostError, EngineStartError):
+                run = self._in_quarantine if attempt else self._in_company
+                return await run(_Ticket(job, expires, loop.create_future()))
+        raise _failure("EngineCrash", f"its engine process was lost {ATTEMPTS} times")
+
+    async def _in_company(self, ticket: _Ticket) -> EngineResult:
+        self._waiting.append(ticket)
+        self._dispatch()
+        with _expiry(ticket):
+            return await ticket.answer
+
+    async def _in_quarantine(self, ticket: _Ticket) -> EngineResult:
+        async with self._place(ticket.expires):
+            left = ticket.expires - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise timed_out("its process was lost")
+            async with self._crew.alone(min(left, self._start_seconds)) as worker:
+                worker.assign(ticket.job, ticket.expires, ticket.answer)
+                return await ticket.answer
+
+    @contextlib.asynccontextmanager
+    async def _place(self, expires: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout_at(expires):
+                await self._quarantine.acquire()
+        except TimeoutError:
+            raise timed_out("no process was free") from None
+        try:
+            yield
+        finally:
+            self._quarantine.release()
+
+    def _dispatch(self) -> None:
+        while self._waiting:
+            ticket = self._waiting[0]
+            if not ticket.answer.done():
+                if not self._crew.hand_over(ticket.job, ticket.expires, ticket.answer):
+                    return
+                ticket.started = True
+            self._waiting.popleft()
+
+    async def _close(self) -> None:
+        self._running = False
+        await self._crew.close()
+        for ticket in self._waiting:
+            if not ticket.answer.done():
+                ticket.answer.set_exception(ProcessLostError("the engine was closed"))
+        self._waiting.clear()
+
+
+@contextlib.contextmanager
+def _expiry(ticket: _Ticket) -> Iterator[None]:
+    timer = asyncio.get_running_loop().call_at(ticket.expires, _give_up, ticket)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _give_up(ticket: _Ticket) -> None:
+    if not ticket.started and not ticket.answer.done():
+        ticket.answer.set_exception(timed_out("no process was free"))
+
+
+def _failure(kind: str, message: str) -> EngineError:
+    return EngineError(EngineFailure(types=(kind,), message=message))
+
+
+def _setup(settings: EngineSettings, egress: Egress) -> Setup:
+    if egress.ca_file is not None and egress.ca_bundle is None:
+        raise ClipmillError(
+            ErrorCode.SYSTEM_CONFIG,
+            f"the engine cannot trust the roots in {egress.ca_file} without a bundle;"
+            " write one with agents.network.trust.write_ca_bundle",
+        )
+    return Setup(
+        threads=settings.threads_per_process,
+        page_bytes_max=settings.page_bytes_max,
+        request_timeout_seconds=settings.request_timeout_seconds,
+        memory_bytes_max=settings.memory_bytes_max,
+        proxy=egress.proxy,
+        ca_file=str(egress.ca_bundle or Path(certifi.where())),
+    )

@@ -1,0 +1,95 @@
+"""Reads what extractors return: dictionaries in which every field may be missing or of any type."""
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from schemas.errors import ClipmillError, ErrorCode
+
+MAX_COUNT = 2**63 - 1
+"""Larger numbers are no counts, and do not fit what consumers store them in."""
+
+MAX_SECONDS = 366 * 86_400.0
+MAX_URL_CHARACTERS = 8_192
+"""Signed media links are longer than links that people use."""
+
+_LAST_MOMENT = 253_402_300_799  # the end of the year 9999, the last one datetime knows
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+Fields = Mapping[str, Any]
+
+
+def open_raw(raw: msgspec.Raw) -> Fields:
+    """Return the extractor's dictionary.
+
+    Raises:
+        ClipmillError: ``platform.changed``; it is none.
+    """
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = "The extractor's answer is not a description of a video."
+        raise ClipmillError(ErrorCode.PLATFORM_CHANGED, message) from None
+
+
+def text(fields: Fields, name: str, *, limit: int) -> str | None:
+    """Return a text without control and direction marks, cut to a number of characters."""
+    value = fields.get(name)
+    if not isinstance(value, str):
+        return None
+    return _UNSEEN.sub("", value).strip()[:limit] or None
+
+
+def integer(fields: Fields, name: str, *, least: int = 0) -> int | None:
+    """Return a whole number between `least` and `MAX_COUNT`."""
+    value = number(fields, name)
+    return int(value) if value is not None and least <= value <= MAX_COUNT else None
+
+
+def number(fields: Fields, name: str) -> float | int | None:
+    """Return a finite number."""
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def seconds(fields: Fields, name: str) -> float | None:
+    """Return a positive duration of at most a year."""
+    value = number(fields, name)
+    return float(value) if value is not None and 0 < value <= MAX_SECONDS else None
+
+
+def moment(fields: Fields, name: str) -> datetime | None:
+    """Return a Unix time as a moment after 1970."""
+    value = integer(fields, name, least=1)
+    return datetime.fromtimestamp(value, UTC) if value and value <= _LAST_MOMENT else None
+
+
+def web_url(fields: Fields, name: str) -> str | None:
+    """Return an absolute https URL of printable ASCII."""
+    value = fields.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_URL_CHARACTERS:
+        return None
+    clean = value.isascii() and value.isprintable() and " " not in value
+    return value if clean and _has_https_host(value) else None
+
+
+def rows(fields: Fields, name: str, *, limit: int) -> list[Fields]:
+    """Return the dictionaries of a list, at most `limit` of its entries."""
+    value = fields.get(name)
+    entries = value[:limit] if isinstance(value, list) else []
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _has_https_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname)

@@ -1,0 +1,102 @@
+"""What a platform must offer. A new platform is one class with these methods and an entry point."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from agents.engine.interface import Extractor
+from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a platform can do, and the hosts that it may be reached at.
+
+    Attributes:
+        name: first part of every video key.
+        page_hosts: hosts of all links that the platform accepts, those of short links included,
+            lower case. No two platforms may share one.
+        link_hosts: hosts that a short link may pass through while it is resolved.
+        media_hosts: suffixes of hosts that media may come from, each with its leading dot.
+        content: kinds of posts that are understood: ``video``, …
+    """
+
+    name: str
+    page_hosts: tuple[str, ...]
+    link_hosts: tuple[str, ...]
+    media_hosts: tuple[str, ...]
+    content: tuple[str, ...] = ("video",)
+
+
+class ShortLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A link that only the platform's server can turn into a video's URL."""
+
+    url: str
+
+
+OnProgress = Callable[[int, int | None], None]
+"""Called with (bytes so far, total bytes or None)."""
+
+
+UNTUNED = FetchLimits()
+"""Bounds of a download when the caller sets none."""
+
+
+class Platform(Protocol):
+    """One video platform. Stateless: the tools that do the work are handed in."""
+
+    def get_capabilities(self) -> Capabilities:
+        """Return what the platform can do."""
+        ...
+
+    def is_valid_url(self, url: str) -> bool:
+        """Return whether this platform is responsible for the URL. Never raises."""
+        ...
+
+    def parse_url(self, url: str) -> VideoRef | ShortLink:
+        """Return the canonical video, or the short link that has to be resolved first.
+
+        Raises:
+            ClipmillError: ``request.invalid`` or ``content.unsupported``, with the reason.
+        """
+        ...
+
+    async def get_video_info(
+        self, video: VideoRef, engine: Extractor, *, deadline_seconds: float
+    ) -> Extraction:
+        """Read the video's page.
+
+        Raises:
+            ClipmillError: with the platform's own reason mapped to one of our codes.
+        """
+        ...
+
+    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
+        """Return the extraction as a `VideoInfo` (pure)."""
+        ...
+
+    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
+        """Return where the bytes of each format are (pure), formats as in `describe`."""
+        ...
+
+    def get_expiry_seconds(self, extraction: Extraction) -> float | None:
+        """Return the epoch second at which the media links stop working, None when unknown."""
+        ...
+
+    async def download_video(
+        self,
+        source: MediaSource,
+        target: Path,
+        fetcher: MediaFetcher,
+        on_progress: OnProgress,
+        *,
+        limits: FetchLimits = UNTUNED,
+    ) -> Fetched:
+        """Fetch one format into `target`.
+
+        Raises:
+            ClipmillError: the fetch failed; a 403 is ``content.link_expired``.
+        """
+        ...

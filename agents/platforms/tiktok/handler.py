@@ -1,0 +1,131 @@
+"""TikTok as a platform: the tools of this folder behind one class."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agents.engine.interface import EngineError, EngineJob, Extractor
+from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.platforms.fields import open_raw
+from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink
+from agents.platforms.tiktok.errors import to_clipmill_error
+from agents.platforms.tiktok.formats import read_expiry, read_sources
+from agents.platforms.tiktok.metadata import read_info
+from agents.platforms.tiktok.urls import HOSTS, NAME, read_url
+from agents.platforms.urls import parse_link
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
+
+EXTRACTOR = "agents.platforms.tiktok.page:TikTokIE"
+
+MEDIA_HOSTS = (
+    ".tiktok.com",
+    ".tiktokv.com",
+    ".tiktokv.us",
+    ".tiktokv.eu",
+    ".tiktokcdn.com",
+    ".tiktokcdn-us.com",
+    ".tiktokcdn-eu.com",
+)
+"""Domains of TikTok's own from which pages have it load video, sound and pictures."""
+
+CAPABILITIES = Capabilities(
+    name=NAME, page_hosts=HOSTS, link_hosts=HOSTS, media_hosts=MEDIA_HOSTS, content=("video",)
+)
+
+
+class TikTok:
+    """Single videos of TikTok. Stateless.
+
+    Args:
+        clock: tells the time of an extraction.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+
+    def get_capabilities(self) -> Capabilities:
+        """Return TikTok's hosts and what is understood of it."""
+        return CAPABILITIES
+
+    def is_valid_url(self, url: str) -> bool:
+        """Return whether the URL is one of TikTok's hosts; `parse_url` may still refuse it."""
+        try:
+            return parse_link(url, known_hosts=HOSTS).host in HOSTS
+        except ClipmillError:
+            return False
+
+    def parse_url(self, url: str) -> VideoRef | ShortLink:
+        """Return the canonical video, or the short link that has to be resolved first.
+
+        Raises:
+            ClipmillError: ``request.invalid``, ``request.too_large`` or ``content.unsupported``.
+        """
+        return read_url(url)
+
+    async def get_video_info(
+        self, video: VideoRef, engine: Extractor, *, deadline_seconds: float
+    ) -> Extraction:
+        """Read the video's page.
+
+        Raises:
+            ClipmillError: what TikTok, the network or the engine says, by the table in
+                `agents.platforms.tiktok.failures`; ``content.no_formats``, the page has no files.
+        """
+        job = EngineJob(url=video.url, extractor=EXTRACTOR, deadline_seconds=deadline_seconds)
+        try:
+            result = await engine.extract(job)
+        except EngineError as error:
+            raise to_clipmill_error(error.failure, video) from None
+        extraction = Extraction(
+            raw=result.raw,
+            engine=result.versions,
+            extracted_at=self._clock(),
+            cookies=result.cookies,
+        )
+        return self._with_files(video, extraction)
+
+    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
+        """Return the extraction as a `VideoInfo`.
+
+        Raises:
+            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
+        """
+        formats = tuple(source.format for source in self.get_media_sources(extraction))
+        return read_info(open_raw(extraction.raw), video, formats)
+
+    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
+        """Return where the bytes of each format are, formats as in `describe`.
+
+        Raises:
+            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
+        """
+        return read_sources(open_raw(extraction.raw), extraction.cookies)
+
+    def get_expiry_seconds(self, extraction: Extraction) -> float | None:
+        """Return the epoch second at which the first media link stops working, if it is known."""
+        return read_expiry(self.get_media_sources(extraction))
+
+    async def download_video(
+        self,
+        source: MediaSource,
+        target: Path,
+        fetcher: MediaFetcher,
+        on_progress: OnProgress,
+        *,
+        limits: FetchLimits = UNTUNED,
+    ) -> Fetched:
+        """Fetch one format into `target`.
+
+        Raises:
+            ClipmillError: the fetch failed; a 403 is ``content.link_expired``.
+        """
+        return await fetcher.fetch(
+            source, target, hosts=MEDIA_HOSTS, limits=limits, on_bytes=on_progress
+        )
+
+    def _with_files(self, video: VideoRef, extraction: Extraction) -> Extraction:
+        if self.get_media_sources(extraction):
+            return extraction
+        message = f"TikTok video {video.id}: its page offers no file."
+        raise ClipmillError(ErrorCode.CONTENT_NO_FORMATS, message, failure="no_formats")

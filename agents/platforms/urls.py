@@ -1,0 +1,162 @@
+"""The one parser of links that every platform uses. All input is hostile.
+
+It is stricter than browsers on purpose: what two parsers could read differently is refused, so
+that the host that is checked here is the host that is dialled later.
+"""
+
+import re
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.request import MAX_URL_CHARACTERS
+
+MAX_ECHO_CHARACTERS = 200
+"""How much of a refused link an error repeats."""
+
+EXAMPLE_URL = "https://www.tiktok.com/@name/video/7608826249200356630"
+
+_PARTS = re.compile(  # RFC 3986, appendix B
+    r"(?:(?P<scheme>[^:/?#]+):)?(?://(?P<authority>[^/?#]*))?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?"
+)
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123, lower case
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)  # "ends in a number", WHATWG URL 3.5
+_MAX_HOST_CHARACTERS = 253  # RFC 1035
+_DEFAULT_PORTS = {"https": "443", "http": "80"}
+_CREDENTIALS = re.compile(r".*[^/]@", re.DOTALL)
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A link whose parts can be trusted to be what they look like.
+
+    Attributes:
+        scheme: ``https`` or ``http``.
+        host: registered name, ASCII, lower case; never an address, never with a port.
+        path: as given, starts with a slash unless empty; may hold printable non-ASCII.
+        query: as given, without the question mark.
+    """
+
+    scheme: str
+    host: str
+    path: str = ""
+    query: str = ""
+
+    @property
+    def url(self) -> str:
+        """The link as one text, without its fragment."""
+        return f"{self.scheme}://{self.host}{self.path}{'?' if self.query else ''}{self.query}"
+
+
+def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:
+    """Return the parts of a link.
+
+    Plain spaces around it are ignored. ``www.tiktok.com/@name/video/1``, as people copy it from
+    an address bar, is read as https when its host is one of `known_hosts`; nothing else may lack
+    its scheme, because a bare word is more often a mistake than a link.
+
+    Raises:
+        ClipmillError: ``request.invalid``, or ``request.too_large`` for more than
+            `MAX_URL_CHARACTERS`; ``details["reason"]`` says why.
+    """
+    if not isinstance(text, str):
+        raise _refusal(f"it is not a text but {type(text).__name__}")
+    if len(text) > MAX_URL_CHARACTERS:
+        raise _too_long(text)
+    trimmed = text.strip(" ")
+    _check(trimmed, _WRITING, trimmed)
+    parts = _PARTS.fullmatch(_completed(trimmed, known_hosts))
+    assert parts is not None, "every line of text has these parts"
+    return _link(parts, trimmed)
+
+
+def shorten(text: str) -> str:
+    """Return a link as an error may show it: printable ASCII, bounded, no query, no credentials."""
+    page = re.split(r"[?#]", text, maxsplit=1)[0]
+    harmless = _CREDENTIALS.sub("...@", page[:MAX_URL_CHARACTERS])
+    shown = harmless[:MAX_ECHO_CHARACTERS].encode("unicode_escape").decode("ascii")
+    if len(page) <= MAX_ECHO_CHARACTERS >= len(shown):
+        return shown
+    return f"{shown[: MAX_ECHO_CHARACTERS - 3]}..."
+
+
+Rule = tuple[Callable[[str], bool], str]
+"""A test that a good text fails, and what it means."""
+
+_WRITING: tuple[Rule, ...] = (
+    (lambda text: not text, "it is empty"),
+    (lambda text: not text.isprintable(), "it holds an invisible or control character"),
+    (lambda text: " " in text, "there is a space inside it"),
+    (lambda text: "\\" in text, "it holds a backslash"),
+    (lambda text: not set('<>"`').isdisjoint(text), "it holds a quotation mark or angle bracket"),
+    (lambda text: text.startswith("-"), "it starts with a dash"),
+    (lambda text: text.startswith("//"), "its scheme is missing"),
+    (lambda text: not re.match(r"[A-Za-z0-9]", text), "it does not start with https://"),
+    (lambda text: text[-1] in ",;:!'()[]{}|^", "it ends with a character that is no part of it"),
+)
+
+_AUTHORITY: tuple[Rule, ...] = (
+    (lambda text: not text, "it names no host"),
+    (lambda text: "@" in text, "it holds a user name or password"),
+    (lambda text: not text.isascii(), "its host holds characters beyond ASCII"),
+    (lambda text: "%" in text, "its host is percent-encoded"),
+    (lambda text: "[" in text, "its host is an IP address"),
+)
+
+_HOST: tuple[Rule, ...] = (
+    (lambda text: not text, "it names no host"),
+    (lambda text: text.endswith("."), "its host ends with a dot"),
+    (
+        lambda text: _NUMBER.fullmatch(text.rpartition(".")[2]) is not None,
+        "its host is an IP address",
+    ),
+    (lambda text: "." not in text, "its host is not a public name"),
+    (lambda text: text.endswith(".localhost"), "its host is not a public name"),
+    (lambda text: len(text) > _MAX_HOST_CHARACTERS, "its host is too long"),
+    (lambda text: not all(map(_LABEL.fullmatch, text.split("."))), "its host is misspelt"),
+)
+
+
+def _completed(text: str, known_hosts: Collection[str]) -> str:
+    host = re.split(r"[/?#]", text, maxsplit=1)[0]
+    bare = host.isascii() and host.lower() in known_hosts
+    return f"https://{text}" if bare else text
+
+
+def _link(parts: re.Match[str], text: str) -> Link:
+    scheme = parts["scheme"] and parts["scheme"].lower()
+    if scheme not in _DEFAULT_PORTS:
+        reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
+        raise _refusal(reason, text)
+    host = _host(parts["authority"] or "", _DEFAULT_PORTS[scheme], text)
+    if "://" in parts["path"]:
+        raise _refusal("it holds a second link", text)
+    return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
+
+
+def _host(authority: str, default_port: str, text: str) -> str:
+    _check(authority, _AUTHORITY, text)
+    name, colon, port = authority.lower().partition(":")
+    if colon and port != default_port:
+        raise _refusal("it names a port", text)
+    _check(name, _HOST, text)
+    return name
+
+
+def _check(part: str, rules: tuple[Rule, ...], text: str) -> None:
+    for breaks, reason in rules:
+        if breaks(part):
+            raise _refusal(reason, text)
+
+
+def _refusal(reason: str, text: str = "") -> ClipmillError:
+    shown = f" ({shorten(text)})" if text else ""
+    message = f"This is not a usable link: {reason}{shown}. A good one looks like {EXAMPLE_URL}."
+    return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
+
+
+def _too_long(text: str) -> ClipmillError:
+    reason = f"it has {len(text)} characters, at most {MAX_URL_CHARACTERS} are allowed"
+    message = f"This link is too long: {reason}. A good one looks like {EXAMPLE_URL}."
+    return ClipmillError(ErrorCode.REQUEST_TOO_LARGE, message, field="url", reason=reason)

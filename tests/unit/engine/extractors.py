@@ -1,0 +1,113 @@
+"""Extractors that do to an engine process what hostile pages and broken libraries might."""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.utils import ExtractorError
+
+HERE = "tests.unit.engine.extractors"
+DIRECT = {"Ytdl-Request-Proxy": "__noproxy__"}
+
+
+def named(kind: str) -> str:
+    return f"{HERE}:{kind}IE"
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+class _HarmIE(InfoExtractor):  # type: ignore[misc]  # yt-dlp has no types
+    _VALID_URL = r"[a-z]+:(?P<id>.*)"
+
+
+class EchoIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        time.sleep(float(_query(url).get("seconds", 0)))
+        return {
+            "id": url,
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "group": os.getpgrp(),
+            "environment": dict(os.environ),
+            "extractors": list(self._downloader._ies),
+        }
+
+
+class StuckIE(_HarmIE):
+    """Holds the interpreter lock, so that no thread of the process runs any more."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        del url
+        ctypes.PyDLL(None).sleep(60)
+        return {}
+
+
+class CrashIE(_HarmIE):
+    """Ends its process, the first so many times."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        query = _query(url)
+        with Path(query["log"]).open("a") as log:
+            log.write("x")
+        if Path(query["log"]).stat().st_size <= int(query["times"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"pid": os.getpid()}
+
+
+class MemoryIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"bytes": len(bytearray(int(_query(url)["bytes"])))}
+
+
+class FailIE(_HarmIE):
+    facts: dict[str, str]
+
+    def __init__(self, downloader: Any = None) -> None:
+        super().__init__(downloader)
+        self.facts = {}
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        if fact := _query(url).get("fact"):
+            self.facts["fact"] = fact
+        raise ExtractorError("no such luck", expected=True)
+
+
+class ExitIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        raise SystemExit(url)
+
+
+class BigIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"text": "x" * int(_query(url)["bytes"])}
+
+
+class CookieIE(_HarmIE):
+    """Tells the cookies that it was given, and leaves one behind."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        seen = {cookie.name: cookie.value for cookie in self.cookiejar}
+        self._set_cookie(urlsplit(url).hostname, "left", "behind")
+        self._set_cookie("elsewhere.example", "foreign", "1")
+        return {"seen": seen}
+
+
+class FetchIE(_HarmIE):
+    """Fetches its URL like a browser (``browser=1``) or plainly, past the proxy if ``direct=1``."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        query = _query(url)
+        page, response = self._download_webpage_handle(
+            url,
+            "page",
+            impersonate=True if query.get("browser") else None,
+            headers=DIRECT if query.get("direct") else {},
+        )
+        return {"text": page[:100], "bytes": len(page), "url": response.url}

@@ -1,0 +1,31 @@
+"""Waiting for things that other processes do."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import psutil
+
+POLL_SECONDS = 0.005
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until it is so.
+
+    Raises:
+        TimeoutError: it is not so in time.
+    """
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - no event tells what other processes do
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Return those that run. A zombie does not: only its parent has not looked yet."""
+    return [pid for pid in pids if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

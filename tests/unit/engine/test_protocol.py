@@ -1,0 +1,116 @@
+import asyncio
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.engine.interface import EngineFailure, EngineJob
+from agents.engine.protocol import (
+    FRAME_BYTES_MAX,
+    Assignment,
+    Failed,
+    Finished,
+    FromProcess,
+    ProtocolError,
+    Ready,
+    Setup,
+    ToProcess,
+    frame,
+    read_message,
+    receive,
+)
+from schemas.video import Cookie, EngineVersions
+
+COOKIES = (Cookie(name="a", value="b", domain=".a.example"),)
+TO_PROCESS: list[ToProcess] = [
+    Setup(
+        threads=8,
+        page_bytes_max=1,
+        request_timeout_seconds=2.5,
+        memory_bytes_max=3,
+        proxy="http://user:pw@127.0.0.1:1",
+        ca_file="/ca.pem",
+    ),
+    Assignment(
+        number=7,
+        job=EngineJob(url="https://a.example", extractor="a:B", cookies=COOKIES),
+        seconds=3.5,
+    ),
+]
+FROM_PROCESS: list[FromProcess] = [
+    Ready(pid=1, versions=EngineVersions(yt_dlp="1", curl_cffi="2"), impersonation=True),
+    Finished(number=1, raw=b'{"id": "\xc3\xa4"}', cookies=COOKIES),
+    Failed(number=2, failure=EngineFailure(types=("A", "B"), message="m", facts={"a": "b"})),
+]
+
+
+def names(messages: list[object]) -> list[str]:
+    return [type(message).__name__ for message in messages]
+
+
+def received(data: bytes) -> ToProcess:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(data)
+        return receive(ours)
+
+
+async def read(data: bytes) -> FromProcess:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    return await read_message(reader)
+
+
+@pytest.mark.parametrize("message", TO_PROCESS, ids=names([*TO_PROCESS]))
+def test_process_receives_what_the_pool_sent(message: ToProcess) -> None:
+    assert received(frame(message)) == message
+
+
+@pytest.mark.parametrize("message", FROM_PROCESS, ids=names([*FROM_PROCESS]))
+async def test_pool_reads_what_the_process_sent(message: FromProcess) -> None:
+    assert await read(frame(message)) == message
+
+
+def test_process_receives_in_pieces() -> None:
+    ours, theirs = socket.socketpair()
+    data = frame(TO_PROCESS[0]) + frame(TO_PROCESS[1])
+    with ours, theirs:
+        theirs.sendall(data)
+        assert [receive(ours), receive(ours)] == TO_PROCESS
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\x00", frame(TO_PROCESS[0])[:-1]], ids=len)
+def test_hang_up_ends_the_process_side(data: bytes) -> None:
+    with pytest.raises(EOFError):
+        received(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\x00", frame(FROM_PROCESS[0])[:-1]], ids=len)
+async def test_hang_up_ends_the_pool_side(data: bytes) -> None:
+    with pytest.raises(EOFError):
+        await read(data)
+
+
+async def test_frame_too_long_is_refused_before_it_is_read() -> None:
+    header = struct.pack("!I", FRAME_BYTES_MAX + 1)
+    with pytest.raises(ProtocolError, match=str(FRAME_BYTES_MAX)):
+        await read(header)
+    with pytest.raises(ProtocolError, match=str(FRAME_BYTES_MAX)):
+        received(header)
+
+
+async def test_message_of_the_other_direction_is_refused() -> None:
+    with pytest.raises(ProtocolError):
+        await read(frame(TO_PROCESS[0]))
+    with pytest.raises(ProtocolError):
+        received(frame(FROM_PROCESS[0]))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        received(struct.pack("!I", len(body)) + body)

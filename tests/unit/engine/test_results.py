@@ -1,0 +1,122 @@
+import json
+from http.cookiejar import CookieJar
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.engine.results import (
+    COOKIE_CHARACTERS_MAX,
+    COOKIES_MAX,
+    DEPTH_MAX,
+    RESULT_BYTES_MAX,
+    NotAResultError,
+    ResultTooLargeError,
+    cookies_for,
+    put_cookies,
+    to_json,
+)
+from schemas.video import Cookie
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "text": ("text", "text"),
+    "half a surrogate pair": ("\ud83d half", "? half"),
+    "other scripts": ("größe 🎬", "größe 🎬"),
+    "largest integer": (2**63 - 1, 2**63 - 1),
+    "larger integer": (2**63, str(2**63)),
+    "integer beyond printing": (10**5_000, None),
+    "fraction": (1.5, 1.5),
+    "not a number": (float("nan"), None),
+    "infinity": (float("inf"), None),
+    "boolean": (True, True),
+    "tuple": ((1, 2), [1, 2]),
+    "set": ({3}, [3]),
+    "object": (object(), None),
+    "bytes": (b"bytes", None),
+    "generator": ((number for number in (1, 2)), None),
+    "private keys": ({"a": {"__private": 1, "_hidden": 2, "b": 3}}, {"a": {"b": 3}}),
+    "keys that are no text": ({1: 2}, {"1": 2}),
+}
+
+
+@pytest.mark.parametrize(("value", "expected"), VALUES.values(), ids=VALUES)
+def test_every_value_becomes_json(value: Any, expected: Any) -> None:
+    assert json.loads(to_json({"value": value})) == {"value": expected}
+
+
+def test_type_of_a_result_is_kept() -> None:
+    assert json.loads(to_json({"_type": "url", "__post_extractor": 1})) == {"_type": "url"}
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(), JSON))
+def test_anything_a_page_can_hold_becomes_json(result: dict[str, Any]) -> None:
+    assert isinstance(json.loads(to_json(result)), dict)
+
+
+def test_depth_is_bounded() -> None:
+    nested: Any = "end"
+    for _ in range(10_000):
+        nested = {"a": nested}
+    assert to_json(nested).count(b"{") == DEPTH_MAX
+
+
+def test_too_much_is_refused() -> None:
+    with pytest.raises(ResultTooLargeError, match=str(RESULT_BYTES_MAX)):
+        to_json({"text": "x" * RESULT_BYTES_MAX})
+
+
+@pytest.mark.parametrize("result", [None, [], "text", 1], ids=repr)
+def test_only_a_dictionary_is_a_result(result: Any) -> None:
+    with pytest.raises(NotAResultError, match=type(result).__name__):
+        to_json(result)
+
+
+def jar_with(*cookies: Cookie) -> CookieJar:
+    jar = CookieJar()
+    put_cookies(jar, cookies)
+    return jar
+
+
+@pytest.mark.parametrize(
+    ("domain", "belongs"),
+    [
+        (".tiktok.com", True),
+        ("tiktok.com", True),
+        ("www.tiktok.com", True),
+        (".www.tiktok.com", True),
+        ("v16.tiktok.com", False),
+        ("nottiktok.com", False),
+        ("k.com", False),
+        ("elsewhere.example", False),
+    ],
+)
+def test_cookies_of_the_site_only(domain: str, belongs: bool) -> None:
+    cookie = Cookie(name="a", value="b", domain=domain)
+    found = cookies_for("https://www.tiktok.com/@a/video/1", jar_with(cookie))
+    assert found == ((cookie,) if belongs else ())
+
+
+def test_cookies_come_back_as_they_were_put() -> None:
+    cookie = Cookie(name="a", value="b=c", domain=".tiktok.com", path="/x", secure=False)
+    assert cookies_for("https://tiktok.com/", jar_with(cookie)) == (cookie,)
+
+
+def test_cookies_are_few_and_short() -> None:
+    many = [Cookie(name=str(number), value="", domain=".a.example") for number in range(200)]
+    long = Cookie(name="long", value="x" * (COOKIE_CHARACTERS_MAX + 1), domain=".a.example")
+    found = cookies_for("https://a.example/", jar_with(long, *many))
+    assert len(found) == COOKIES_MAX
+    assert "long" not in {cookie.name for cookie in found}
+
+
+def test_url_without_a_host_has_no_cookies() -> None:
+    assert cookies_for("test:1", jar_with(Cookie(name="a", value="b", domain="x.example"))) == ()

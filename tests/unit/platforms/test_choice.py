@@ -1,0 +1,382 @@
+import itertools
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.platforms.choice import CONTAINERS, EXACT_SHARE, TIERS, choose, wanted_side
+from agents.platforms.tiktok.formats import read_sources
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.request import Options, Quality
+from schemas.video import VideoFormat
+from tests.unit.platforms.tiktok.raws import raw_of
+
+
+def video(format_id: str, side: int | None = 720, **fields: Any) -> VideoFormat:
+    told = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac", **fields}
+    width, height = side, side * 16 // 9 if side else None
+    return VideoFormat(format_id=format_id, width=width, height=height, **told)
+
+
+def sound(format_id: str, **fields: Any) -> VideoFormat:
+    return VideoFormat(format_id=format_id, **{"container": "m4a", "audio_codec": "aac", **fields})
+
+
+LADDER = tuple(video(f"{side}", side, bytes=side * 1_000) for side in (360, 576, 720, 1080))
+TIKTOK = tuple(source.format for source in read_sources(raw_of()))
+
+CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
+    "best": (LADDER, Options(), "1080"),
+    "1080p": (LADDER, Options(quality="1080p"), "1080"),
+    "720p": (LADDER, Options(quality="720p"), "720"),
+    "480p takes what is below, not 576": (LADDER, Options(quality="480p"), "360"),
+    "360p": (LADDER, Options(quality="360p"), "360"),
+    "worst": (LADDER, Options(quality="worst"), "360"),
+    "576 is below 720": (LADDER[:2], Options(quality="720p"), "576"),
+    "the smallest above when none is below": (LADDER[1:], Options(quality="360p"), "576"),
+    "landscape is measured by its height": (
+        (VideoFormat(format_id="x", container="mp4", video_codec="h264", width=1280, height=720),),
+        Options(quality="720p", degrade=False),
+        "x",
+    ),
+    "exact": (LADDER, Options(quality="720p", degrade=False), "720"),
+    "exact but cut to blocks": (
+        (video("704", 704), *LADDER[3:]),
+        Options(quality="720p", degrade=False),
+        "704",
+    ),
+    "best does not mind degrade": (LADDER, Options(degrade=False), "1080"),
+    "higher bitrate": (
+        (video("a", bits_per_second=1), video("b", bits_per_second=2), video("c")),
+        Options(),
+        "b",
+    ),
+    "lower bitrate for worst": (
+        (video("a", bits_per_second=1), video("b", bits_per_second=2), video("c")),
+        Options(quality="worst"),
+        "a",
+    ),
+    "h264 at the same bitrate": (
+        (video("a", video_codec="h265"), video("b", video_codec="h264")),
+        Options(),
+        "b",
+    ),
+    "the earlier name at last": ((video("x-1"), video("x-0")), Options(), "x-0"),
+    "h265 on demand": (
+        (video("a"), video("b", 360, video_codec="h265")),
+        Options(codec="h265"),
+        "b",
+    ),
+    "webm on demand": (
+        (video("a"), video("b", 360, container="webm", video_codec="vp9")),
+        Options(container="webm"),
+        "b",
+    ),
+    "sound before size": ((video("a", 360), video("b", 1080, audio_codec=None)), Options(), "a"),
+    "silent when nothing has sound": ((video("a", audio_codec=None),), Options(), "a"),
+    "clean before size": (
+        (video("a", 360), video("b", 1080, watermarked=True)),
+        Options(watermark="allow"),
+        "a",
+    ),
+    "watermarked rather than nothing": (
+        (video("a", watermarked=True),),
+        Options(watermark="allow"),
+        "a",
+    ),
+    "sound before clean": (
+        (video("a", audio_codec=None), video("b", watermarked=True)),
+        Options(watermark="allow"),
+        "b",
+    ),
+    "worst is not the watermarked one": (
+        (video("a", 720), video("b", 100, watermarked=True)),
+        Options(quality="worst", watermark="allow"),
+        "a",
+    ),
+    "a known size before an unknown one": ((video("a", 360), video("b", None)), Options(), "a"),
+    "a known size above the tier too": (
+        (video("a", 1080), video("b", None)),
+        Options(quality="360p"),
+        "a",
+    ),
+    "a known size for worst": (
+        (video("a", 1080), video("b", None)),
+        Options(quality="worst"),
+        "a",
+    ),
+    "an unknown size rather than nothing": ((video("b", None),), Options(quality="360p"), "b"),
+    "unplayable is no choice": (
+        (video("a", 360), video("b", 1080, playable=False)),
+        Options(),
+        "a",
+    ),
+    "what is too large is left out": (LADDER, Options(max_bytes=720_000), "720"),
+    "an unknown number of bytes is no reason": (
+        (video("a", 1080), video("b", 360, bytes=1)),
+        Options(max_bytes=10),
+        "a",
+    ),
+    "the smaller file of the same size": (
+        (video("a", bytes=9, bits_per_second=9), video("b", bytes=5, bits_per_second=5)),
+        Options(max_bytes=5, degrade=False),
+        "b",
+    ),
+    "sound alone": ((video("a"), sound("b")), Options(audio_only=True), "b"),
+    "the best sound": (
+        (sound("a", bits_per_second=64), sound("b", bits_per_second=128)),
+        Options(audio_only=True),
+        "b",
+    ),
+    "the worst sound": (
+        (sound("a", bits_per_second=64), sound("b", bits_per_second=128)),
+        Options(audio_only=True, quality="worst"),
+        "a",
+    ),
+    "sound has no size and no video codec": (
+        (sound("a"),),
+        Options(audio_only=True, quality="480p", degrade=False, codec="h265", container="mp4"),
+        "a",
+    ),
+    "TikTok, best": (TIKTOK, Options(), "h264_1080p_1600000-0"),
+    "TikTok, 720p": (TIKTOK, Options(quality="720p"), "h264_720p_800000-0"),
+    "TikTok, 480p": (TIKTOK, Options(quality="480p"), "h264_540p_480000-0"),
+    "TikTok, worst": (TIKTOK, Options(quality="worst"), "h264_540p_480000-0"),
+    "TikTok, h265": (TIKTOK, Options(codec="h265"), "bytevc1_1080p_900000-0"),
+    "TikTok, sound": (TIKTOK, Options(audio_only=True), "audio"),
+}
+
+
+@pytest.mark.parametrize(("formats", "options", "chosen"), CHOICES.values(), ids=CHOICES.keys())
+def test_choice(formats: Sequence[VideoFormat], options: Options, chosen: str) -> None:
+    assert choose(formats, options).format_id == chosen
+
+
+REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
+    "nothing": ((), Options(), ErrorCode.CONTENT_NO_FORMATS, "Offered: nothing"),
+    "sound only": (
+        (sound("a"),),
+        Options(),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "sound only, as photo posts",
+    ),
+    "no sound alone": (
+        LADDER,
+        Options(audio_only=True),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "sound without a picture",
+    ),
+    "watermarked": (
+        (video("a", watermarked=True),),
+        Options(),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "watermark=allow",
+    ),
+    "unplayable": (
+        (video("a", playable=False),),
+        Options(),
+        ErrorCode.CONTENT_NO_FORMATS,
+        r"a (720x1280 h264 aac unplayable mp4)",
+    ),
+    "no such codec": (
+        LADDER,
+        Options(codec="h265"),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "is what the options ask for",
+    ),
+    "no such container": (
+        LADDER,
+        Options(container="webm"),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "is what the options ask for",
+    ),
+    "not that tier": (
+        LADDER,
+        Options(quality="480p", degrade=False),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "no 480p, and degrade is off",
+    ),
+    "unknown size is not that tier": (
+        (video("a", None),),
+        Options(quality="480p", degrade=False),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "no 480p",
+    ),
+    "all too large": (
+        LADDER,
+        Options(max_bytes=100),
+        ErrorCode.REQUEST_TOO_LARGE,
+        "smallest file has 360000 bytes, max_bytes is 100",
+    ),
+    "the tier is too large": (
+        LADDER,
+        Options(quality="1080p", max_bytes=720_000, degrade=False),
+        ErrorCode.REQUEST_TOO_LARGE,
+        "smallest file has 1080000 bytes",
+    ),
+    "the best is too large": (
+        LADDER,
+        Options(max_bytes=720_000, degrade=False),
+        ErrorCode.REQUEST_TOO_LARGE,
+        "smallest file has 1080000 bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "code", "text"), REFUSALS.values(), ids=REFUSALS.keys()
+)
+def test_refusal(
+    formats: Sequence[VideoFormat], options: Options, code: ErrorCode, text: str
+) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        choose(formats, options)
+    assert caught.value.code is code
+    assert text in caught.value.message
+    assert caught.value.details["offered"] in caught.value.message
+    assert caught.value.details["reason"] in caught.value.message
+
+
+def test_what_was_offered_is_bounded() -> None:
+    with pytest.raises(ClipmillError, match="970 more"):
+        choose([video(f"f{number}") for number in range(1_000)], Options(codec="h265"))
+
+
+@pytest.mark.parametrize(
+    ("sides", "quality", "degrade", "side"),
+    [
+        ({360, 720}, "best", True, 720),
+        ({360, 720}, "worst", False, 360),
+        ({0, 720}, "worst", True, 720),
+        ({0}, "best", True, 0),
+        ({684}, "720p", False, 684),
+        ({683}, "720p", False, None),
+        ({721}, "720p", False, None),
+        ({721}, "720p", True, 721),
+    ],
+)
+def test_wanted_side(sides: set[int], quality: Quality, degrade: bool, side: int | None) -> None:
+    assert wanted_side(sides, Options(quality=quality, degrade=degrade)) == side
+
+
+SIDES = st.none() | st.sampled_from([240, 360, 480, 576, 704, 720, 1080, 1440])
+FORMATS = st.lists(
+    st.builds(
+        VideoFormat,
+        format_id=st.text("abc-01", min_size=1, max_size=4),
+        container=st.sampled_from(["mp4", "webm", "m4a", "flv"]),
+        video_codec=st.sampled_from([None, "h264", "h265", "bytevc2"]),
+        audio_codec=st.sampled_from([None, "aac"]),
+        width=SIDES,
+        height=SIDES,
+        bits_per_second=st.none() | st.integers(1, 5),
+        bytes=st.none() | st.integers(1, 5),
+        watermarked=st.booleans(),
+        playable=st.booleans(),
+    ),
+    max_size=7,
+    unique_by=lambda each: each.format_id,
+)
+OPTIONS = st.builds(
+    Options,
+    quality=st.sampled_from(get_args(Quality)),
+    container=st.sampled_from(["any", "mp4", "webm"]),
+    codec=st.sampled_from(["any", "h264", "h265"]),
+    audio_only=st.booleans(),
+    watermark=st.sampled_from(["avoid", "allow"]),
+    max_bytes=st.none() | st.integers(1, 5),
+    degrade=st.booleans(),
+)
+
+
+def outcome(formats: Sequence[VideoFormat], options: Options) -> VideoFormat | ErrorCode:
+    try:
+        return choose(formats, options)
+    except ClipmillError as error:
+        return error.code
+
+
+def fulfils(each: VideoFormat, options: Options) -> bool:
+    return all(
+        (
+            each.playable,
+            options.watermark == "allow" or not each.watermarked,
+            options.container == "any" or each.container in CONTAINERS[options.container],
+            options.max_bytes is None or each.bytes is None or each.bytes <= options.max_bytes,
+            (each.video_codec is None) == options.audio_only,
+            options.audio_only or options.codec in {"any", each.video_codec},
+            each.audio_codec is not None or not options.audio_only,
+        )
+    )
+
+
+@given(FORMATS, OPTIONS)
+def test_the_choice_fulfils_the_options(formats: list[VideoFormat], options: Options) -> None:
+    chosen = outcome(formats, options)
+    if isinstance(chosen, VideoFormat):
+        assert chosen in formats
+        assert fulfils(chosen, options)
+    else:
+        assert chosen in {ErrorCode.CONTENT_NO_FORMATS, ErrorCode.REQUEST_TOO_LARGE}
+
+
+@given(FORMATS, OPTIONS)
+def test_with_degrade_something_is_chosen_whenever_something_fits(
+    formats: list[VideoFormat], options: Options
+) -> None:
+    lenient = msgspec.structs.replace(options, degrade=True)
+    fitting = [each for each in formats if fulfils(each, options)]
+    assert isinstance(outcome(formats, lenient), VideoFormat) == bool(fitting)
+
+
+@given(FORMATS, OPTIONS)
+def test_silent_and_watermarked_only_without_a_better_one(
+    formats: list[VideoFormat], options: Options
+) -> None:
+    chosen = outcome(formats, msgspec.structs.replace(options, degrade=True))
+    fitting = [each for each in formats if fulfils(each, options)]
+    if isinstance(chosen, VideoFormat):
+        assert chosen.audio_codec or not any(each.audio_codec for each in fitting)
+        rivals = [each for each in fitting if bool(each.audio_codec) == bool(chosen.audio_codec)]
+        assert not chosen.watermarked or all(each.watermarked for each in rivals)
+
+
+@given(FORMATS, OPTIONS)
+def test_a_higher_quality_is_never_smaller(formats: list[VideoFormat], options: Options) -> None:
+    lenient = msgspec.structs.replace(options, degrade=True, audio_only=False)
+    rising: tuple[Quality, ...] = ("worst", "360p", "480p", "720p", "1080p", "best")
+    found = [
+        outcome(formats, msgspec.structs.replace(lenient, quality=quality)) for quality in rising
+    ]
+    sides = [each.smaller_side for each in found if isinstance(each, VideoFormat)]
+    assert sides == sorted(sides)
+    assert len(sides) in {0, len(rising)}
+
+
+@given(FORMATS, OPTIONS)
+def test_a_size_above_the_tier_only_when_nothing_else_is_there(
+    formats: list[VideoFormat], options: Options
+) -> None:
+    chosen = outcome(formats, options)
+    limit = TIERS.get(options.quality)
+    if not isinstance(chosen, VideoFormat) or limit is None or options.audio_only:
+        return
+    if not options.degrade:
+        assert limit * EXACT_SHARE <= chosen.smaller_side <= limit
+    if chosen.smaller_side > limit:
+        alike = (chosen.watermarked, chosen.audio_codec)
+        rivals = [
+            each
+            for each in formats
+            if fulfils(each, options) and (each.watermarked, each.audio_codec) == alike
+        ]
+        assert not any(0 < each.smaller_side < chosen.smaller_side for each in rivals)
+
+
+@given(FORMATS.filter(lambda formats: len(formats) <= 4), OPTIONS)
+def test_the_order_of_formats_does_not_matter(formats: list[VideoFormat], options: Options) -> None:
+    outcomes = [outcome(each, options) for each in itertools.permutations(formats)]
+    assert all(each == outcomes[0] for each in outcomes)

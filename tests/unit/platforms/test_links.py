@@ -1,0 +1,261 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import aiohttp
+import msgspec
+import pytest
+from multidict import CIMultiDict
+
+from agents.platforms.interface import Capabilities, Platform, ShortLink
+from agents.platforms.links import (
+    CACHE_SECONDS,
+    HEADERS,
+    MAX_HOPS,
+    Answer,
+    LinkResolver,
+    next_step,
+)
+from agents.platforms.tiktok.handler import CAPABILITIES, TikTok
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import VideoRef
+
+ID = "7608826249200356630"
+PAGE = f"https://www.tiktok.com/@name/video/{ID}"
+VIDEO = VideoRef(platform="tiktok", id=ID, url=PAGE)
+LINK = ShortLink(url="https://vm.tiktok.com/ZMabc/")
+SECOND = "https://www.tiktok.com/t/ZTdef/"
+
+
+def to(location: str, status: int = 301) -> Answer:
+    return Answer(status, location)
+
+
+class FakeResponse:
+    def __init__(self, answer: Answer) -> None:
+        self.status = answer.status
+        told = {"Location": answer.location, "Retry-After": answer.retry_after}
+        self.headers = CIMultiDict({name: value for name, value in told.items() if value})
+
+
+class FakeSession:
+    """Answers by URL, or by method and URL; an exception is raised, None never answers."""
+
+    def __init__(self, answers: dict[str, Answer | Exception | None]) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    @asynccontextmanager
+    async def request(self, method: str, url: str, **options: Any) -> AsyncIterator[FakeResponse]:
+        assert options == {"allow_redirects": False, "headers": HEADERS}
+        self.asked.append(f"{method} {url}")
+        answer = self.answers.get(f"{method} {url}", self.answers.get(url))
+        if answer is None:
+            await asyncio.Event().wait()
+        if isinstance(answer, Exception):
+            raise answer
+        yield FakeResponse(cast("Answer", answer))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def resolver(session: FakeSession, **options: Any) -> LinkResolver:
+    return LinkResolver(cast("aiohttp.ClientSession", session), **options)
+
+
+async def resolve(answers: dict[str, Answer | Exception | None]) -> VideoRef:
+    return await resolver(FakeSession(answers), deadline_seconds=5).resolve(LINK, TikTok())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "location",
+    [
+        PAGE,
+        f"{PAGE}?_r=1&_t=ZM-8x",
+        f"{PAGE}?{'x' * 7_000}#top",
+        f"http://www.tiktok.com/@name/video/{ID}",
+        f"//www.tiktok.com/@name/video/{ID}",
+    ],
+    ids=["plain", "tracking", "long", "http", "relative to the scheme"],
+)
+async def test_a_redirect_to_a_video_is_enough(status: int, location: str) -> None:
+    session = FakeSession({LINK.url: to(location, status)})
+    assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
+    assert session.asked == [f"HEAD {LINK.url}"]
+
+
+async def test_a_redirect_within_the_host() -> None:
+    mobile = ShortLink(url="https://m.tiktok.com/t/ZTabc/")
+    session = FakeSession({mobile.url: to(f"/v/{ID}.html")})
+    found = await resolver(session).resolve(mobile, TikTok())
+    assert found.key == VIDEO.key
+
+
+async def test_a_chain_of_short_links() -> None:
+    session = FakeSession({LINK.url: to(SECOND), SECOND: to(PAGE)})
+    assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
+    assert session.asked == [f"HEAD {LINK.url}", f"HEAD {SECOND}"]
+
+
+@pytest.mark.parametrize("refusal", [405, 501])
+async def test_get_is_asked_when_head_is_refused(refusal: int) -> None:
+    session = FakeSession({f"HEAD {LINK.url}": Answer(refusal), f"GET {LINK.url}": to(PAGE)})
+    assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
+    assert session.asked == [f"HEAD {LINK.url}", f"GET {LINK.url}"]
+
+
+def chain(length: int) -> dict[str, Answer | Exception | None]:
+    """Answers of a chain that takes so many requests to its video."""
+    urls = [LINK.url, *(f"https://vt.tiktok.com/Z{place}/" for place in range(1, length))]
+    return {url: to(after) for url, after in zip(urls, [*urls[1:], PAGE], strict=True)}
+
+
+async def test_the_longest_chain_and_one_more() -> None:
+    assert await resolve(chain(MAX_HOPS)) == VIDEO
+    with pytest.raises(ClipmillError, match="more than 5 times") as caught:
+        await resolve(chain(MAX_HOPS + 1))
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+
+
+REFUSED = {
+    "to itself": (to(LINK.url), ErrorCode.CONTENT_UNSUPPORTED, "back to itself"),
+    "other site": (to("https://evil.example/x"), ErrorCode.CONTENT_UNSUPPORTED, "evil.example"),
+    "loopback": (to("http://127.0.0.1/"), ErrorCode.CONTENT_UNSUPPORTED, "IP address"),
+    "metadata": (to("http://169.254.169.254/"), ErrorCode.CONTENT_UNSUPPORTED, "IP address"),
+    "file": (to("file:///etc/passwd"), ErrorCode.CONTENT_UNSUPPORTED, "neither https nor http"),
+    "credentials": (to("https://a:b@www.tiktok.com/"), ErrorCode.CONTENT_UNSUPPORTED, "password"),
+    "port": (to("https://www.tiktok.com:8443/"), ErrorCode.CONTENT_UNSUPPORTED, "a port"),
+    "no URL": (to("https://[/"), ErrorCode.CONTENT_UNSUPPORTED, "no URL"),
+    "control": (to("https://www.tiktok.com/\x00"), ErrorCode.CONTENT_UNSUPPORTED, "control"),
+    "huge": (to("https://www.tiktok.com/" + "x" * 7_000), ErrorCode.CONTENT_UNSUPPORTED, "2048"),
+    "photo": (
+        to(f"https://www.tiktok.com/@name/photo/{ID}"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "a photo post",
+    ),
+    "profile": (to("https://www.tiktok.com/@name"), ErrorCode.CONTENT_UNSUPPORTED, "a profile"),
+    "home": (to("https://www.tiktok.com/?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "home without slash": (to("https://www.tiktok.com"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "404 page": (to("https://www.tiktok.com/404?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "login": (
+        to("https://www.tiktok.com/login?redirect_url=x"),
+        ErrorCode.CONTENT_LOGIN_REQUIRED,
+        "login",
+    ),
+    "login by phone": (
+        to("/login/phone"),
+        ErrorCode.CONTENT_LOGIN_REQUIRED,
+        "login",
+    ),
+    "home of another site": (
+        to("https://evil.example/"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "not a TikTok host",
+    ),
+    "no redirect": (Answer(200), ErrorCode.CONTENT_UNSUPPORTED, "not redirected to a video"),
+    "no location": (Answer(301), ErrorCode.CONTENT_UNSUPPORTED, "not redirected to a video"),
+    "not modified": (Answer(304, PAGE), ErrorCode.CONTENT_UNSUPPORTED, "not redirected"),
+    "401": (Answer(401), ErrorCode.CONTENT_LOGIN_REQUIRED, "vm.tiktok.com answered 401"),
+    "403": (Answer(403), ErrorCode.RATE_LIMIT_IP_BLOCK, "answered 403"),
+    "404": (Answer(404), ErrorCode.CONTENT_NOT_FOUND, "answered 404"),
+    "405 twice": (Answer(405), ErrorCode.PLATFORM_CHANGED, "answered 405"),
+    "410": (Answer(410), ErrorCode.CONTENT_NOT_FOUND, "answered 410"),
+    "451": (Answer(451), ErrorCode.CONTENT_GEO_BLOCKED, "answered 451"),
+    "500": (Answer(500), ErrorCode.NETWORK_SERVER, "answered 500"),
+    "503": (Answer(503), ErrorCode.NETWORK_SERVER, "answered 503"),
+    "timeout": (TimeoutError(), ErrorCode.NETWORK_TIMEOUT, "in time"),
+    "reset": (ConnectionResetError(104, "reset"), ErrorCode.NETWORK_CONNECTION, "broke"),
+    "disconnected": (
+        aiohttp.ServerDisconnectedError(),
+        ErrorCode.NETWORK_CONNECTION,
+        "vm.tiktok.com",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "code", "text"), REFUSED.values(), ids=REFUSED.keys())
+async def test_refused(answer: Answer | Exception, code: ErrorCode, text: str) -> None:
+    session = FakeSession({LINK.url: answer})
+    with pytest.raises(ClipmillError) as caught:
+        await resolver(session).resolve(LINK, TikTok())
+    assert caught.value.code is code
+    assert text in caught.value.message
+    assert len(caught.value.message) < 700
+    assert all(asked.endswith(LINK.url) for asked in session.asked)
+
+
+async def test_retry_after_is_kept() -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await resolve({LINK.url: Answer(429, retry_after="30")})
+    assert caught.value.code is ErrorCode.RATE_LIMIT_API
+    assert caught.value.retry_after == 30
+
+
+async def test_a_loop_of_two() -> None:
+    session = FakeSession({LINK.url: to(SECOND), SECOND: to(LINK.url)})
+    with pytest.raises(ClipmillError, match="back to itself"):
+        await resolver(session).resolve(LINK, TikTok())
+    assert len(session.asked) == 2
+
+
+async def test_the_deadline_is_for_all_hops() -> None:
+    session = FakeSession({LINK.url: to(SECOND), SECOND: None})
+    with pytest.raises(ClipmillError, match="did not answer in time") as caught:
+        await resolver(session, deadline_seconds=0.01).resolve(LINK, TikTok())
+    assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
+    assert len(session.asked) == 2
+
+
+class Careless(TikTok):
+    """Calls anything a short link."""
+
+    def get_capabilities(self) -> Capabilities:
+        return msgspec.structs.replace(CAPABILITIES, link_hosts=("vm.tiktok.com",))
+
+    def parse_url(self, url: str) -> VideoRef | ShortLink:
+        return ShortLink(url=url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://www.tiktok.com/t/x", "http://vm.tiktok.com/x", "https://[/", "x", ""]
+)
+async def test_only_https_on_link_hosts_is_asked_whatever_a_platform_says(url: str) -> None:
+    session = FakeSession({LINK.url: to(url)})
+    platform: Platform = Careless()
+    with pytest.raises(ClipmillError) as caught:
+        await resolver(session).resolve(ShortLink(url=url), platform)
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+    assert session.asked == []
+
+
+async def test_a_resolved_link_is_remembered_for_an_hour() -> None:
+    clock, session = Clock(), FakeSession({LINK.url: to(PAGE)})
+    links = resolver(session, timer=clock)
+    await links.resolve(LINK, TikTok())
+    clock.now = CACHE_SECONDS - 1
+    assert await links.resolve(LINK, TikTok()) == VIDEO
+    assert len(session.asked) == 1
+    clock.now = CACHE_SECONDS + 1
+    assert await links.resolve(LINK, TikTok()) == VIDEO
+    assert len(session.asked) == 2
+
+
+async def test_a_failure_is_not_remembered() -> None:
+    session = FakeSession({LINK.url: Answer(503)})
+    links = resolver(session)
+    with pytest.raises(ClipmillError):
+        await links.resolve(LINK, TikTok())
+    session.answers[LINK.url] = to(PAGE)
+    assert await links.resolve(LINK, TikTok()) == VIDEO
+
+
+def test_next_step_is_pure() -> None:
+    assert next_step(TikTok(), LINK, to(SECOND)) == ShortLink(url=SECOND)
+    assert next_step(TikTok(), LINK, to(PAGE)) == VIDEO

@@ -1,0 +1,61 @@
+"""The resolver with its real HTTP client, against a local short-link service."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from agents.network.egress import Egress
+from agents.network.session import open_session
+from agents.platforms.interface import ShortLink
+from agents.platforms.links import LinkResolver
+from agents.platforms.tiktok.handler import TikTok
+from schemas.errors import ClipmillError, ErrorCode
+from tests.standin.ids import video_id
+from tests.standin.server import Standin
+from tests.standin.short_links import KINDS, short_code
+
+
+@pytest_asyncio.fixture
+async def links(tmp_path: Path) -> AsyncIterator[LinkResolver]:
+    async with Standin(tmp_path) as standin:
+        egress = Egress(proxy=standin.proxy_url, ca_file=standin.ca_file)
+        async with open_session(egress) as session:
+            yield LinkResolver(session, deadline_seconds=10)
+
+
+def link(kind: str) -> ShortLink:
+    return ShortLink(url=f"https://vm.tiktok.com/{short_code(video_id(), kind)}/")
+
+
+@pytest.mark.parametrize("kind", ["video", "chain"])
+async def test_leads_to_its_video(links: LinkResolver, kind: str) -> None:
+    found = await links.resolve(link(kind), TikTok())
+    assert found.id == video_id()
+
+
+REFUSALS = {
+    "photo": ErrorCode.CONTENT_UNSUPPORTED,
+    "dead": ErrorCode.CONTENT_NOT_FOUND,
+    "loop": ErrorCode.CONTENT_UNSUPPORTED,
+    "outside": ErrorCode.CONTENT_UNSUPPORTED,
+    "loopback": ErrorCode.CONTENT_UNSUPPORTED,
+    "home": ErrorCode.CONTENT_NOT_FOUND,
+    "login": ErrorCode.CONTENT_LOGIN_REQUIRED,
+    "page": ErrorCode.CONTENT_UNSUPPORTED,
+    "limited": ErrorCode.RATE_LIMIT_API,
+    "broken": ErrorCode.NETWORK_SERVER,
+}
+
+
+@pytest.mark.parametrize(("kind", "code"), REFUSALS.items())
+async def test_leads_nowhere(links: LinkResolver, kind: str, code: ErrorCode) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await links.resolve(link(kind), TikTok())
+    assert caught.value.code is code
+
+
+def test_every_kind_of_link_is_tried() -> None:
+    # "hang" is a matter of the deadline, which is tested without waiting elsewhere.
+    assert {"video", "chain", "hang", *REFUSALS} == set(KINDS)

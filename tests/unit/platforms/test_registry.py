@@ -1,0 +1,143 @@
+import logging
+from importlib.metadata import EntryPoint
+
+import msgspec
+import pytest
+
+from agents.platforms.interface import Capabilities, Platform
+from agents.platforms.registry import GROUP, Platforms
+from agents.platforms.tiktok.handler import CAPABILITIES, TikTok
+from schemas.errors import ClipmillError, ErrorCode
+from tests.unit.platforms.hostile_urls import HOSTILE_URLS, Hostile
+
+
+class Other(TikTok):
+    def get_capabilities(self) -> Capabilities:
+        return msgspec.structs.replace(
+            CAPABILITIES, name="other", page_hosts=("other.example", "www.other.example")
+        )
+
+
+class SameHost(TikTok):
+    def get_capabilities(self) -> Capabilities:
+        return msgspec.structs.replace(CAPABILITIES, name="rival")
+
+
+class FailsToStart(TikTok):
+    def __init__(self) -> None:
+        raise RuntimeError("no licence")
+
+
+def point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, GROUP)
+
+
+def own(kind: type) -> EntryPoint:
+    return point(kind.__name__.lower(), f"{__name__}:{kind.__name__}")
+
+
+@pytest.fixture
+def both() -> Platforms:
+    return Platforms([TikTok(), Other()])
+
+
+def test_the_installed_platforms() -> None:
+    platforms = Platforms.load()
+    assert platforms.names == ("tiktok",)
+    assert not platforms.broken
+    assert isinstance(platforms.by_name("tiktok"), TikTok)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://www.tiktok.com/@a/video/1", "tiktok"),
+        ("https://vm.tiktok.com/ZMabc/", "tiktok"),
+        ("m.tiktok.com/v/1.html", "tiktok"),
+        ("https://www.tiktok.com/foryou", "tiktok"),
+        ("https://other.example/1", "other"),
+        ("WWW.Other.Example/1", "other"),
+    ],
+)
+def test_for_url(both: Platforms, url: str, name: str) -> None:
+    assert both.for_url(url).get_capabilities().name == name
+    assert both.for_url(url) is both.by_name(name)
+
+
+def test_an_unknown_host_is_refused_with_what_there_is(both: Platforms) -> None:
+    with pytest.raises(ClipmillError, match="there are: other, tiktok") as caught:
+        both.for_url("https://example.com/1?token=hunter2")
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+    assert "example.com" in caught.value.details["reason"]
+    assert "hunter2" not in caught.value.message
+
+
+def refused_by(platforms: Platforms, url: object) -> ErrorCode | None:
+    try:
+        platform = platforms.for_url(url)
+        assert isinstance(url, str)
+        platform.parse_url(url)
+    except ClipmillError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_URLS, ids=lambda hostile: hostile.name)
+def test_hostile_links_end_the_same_way_through_the_registry(
+    both: Platforms, hostile: Hostile
+) -> None:
+    assert refused_by(both, hostile.url) is hostile.code
+
+
+def test_there_are_many_hostile_links_with_names_of_their_own() -> None:
+    assert len({hostile.name for hostile in HOSTILE_URLS}) == len(HOSTILE_URLS) >= 120
+
+
+def test_an_unknown_name_is_refused_with_what_there_is(both: Platforms) -> None:
+    with pytest.raises(ClipmillError, match=r"'vimeo' is not available .*other, tiktok") as caught:
+        both.by_name("vimeo")
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+BROKEN = {
+    "module is missing": (point("bad", "clipmill_no_such_module:X"), "ModuleNotFoundError"),
+    "class is missing": (point("bad", f"{__name__}:Missing"), "AttributeError"),
+    "constructor fails": (point("bad", f"{__name__}:FailsToStart"), "no licence"),
+    "not a platform": (point("bad", "builtins:int"), "get_capabilities"),
+    "not a class": (point("bad", f"{__name__}:BROKEN"), "not callable"),
+}
+
+
+@pytest.mark.parametrize(("broken", "why"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_plug_in_is_named_and_hides_no_other(
+    broken: EntryPoint, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        platforms = Platforms.from_entry_points([broken, own(Other)])
+    assert platforms.names == ("other",)
+    assert why in platforms.broken["bad"]
+    assert broken.value in platforms.broken["bad"]
+    assert "platform plug-in bad" in caplog.text
+    with pytest.raises(ClipmillError, match=why):
+        platforms.by_name("bad")
+    with pytest.raises(ClipmillError, match=r"bad \(broken\)"):
+        platforms.for_url("https://example.com/")
+
+
+@pytest.mark.parametrize(
+    ("platforms", "claim"),
+    [
+        ([TikTok(), TikTok()], "the name tiktok"),
+        ([TikTok(), SameHost()], r"the host .*www\.tiktok\.com"),
+    ],
+    ids=["name", "host"],
+)
+def test_a_claim_of_two_platforms_is_an_error(platforms: list[Platform], claim: str) -> None:
+    with pytest.raises(ClipmillError, match=f"Two platforms claim {claim}") as caught:
+        Platforms(platforms)
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_no_platform_at_all() -> None:
+    with pytest.raises(ClipmillError, match="there are: none"):
+        Platforms([]).for_url("https://www.tiktok.com/@a/video/1")

@@ -1,0 +1,224 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.engine.interface import EngineFailure
+from agents.platforms.statuses import PAGE_STATUSES
+from agents.platforms.tiktok.errors import (
+    MAX_DETAIL_CHARACTERS,
+    find_row,
+    plain,
+    to_clipmill_error,
+)
+from agents.platforms.tiktok.failures import BUG, TABLE, Row
+from schemas.errors import ErrorCode
+from schemas.video import VideoRef
+
+VIDEO = VideoRef(
+    platform="tiktok",
+    id="7608826249200356630",
+    url="https://www.tiktok.com/@name/video/7608826249200356630",
+)
+FILE = Path(__file__).parent.parent / "samples" / "tiktok_failures.json"
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A failure, the row of the table that it belongs to, and what that means."""
+
+    row: str
+    code: ErrorCode
+    failure: EngineFailure
+
+
+RECORDED_FILE = Path(__file__).parents[3] / "samples" / "tiktok_failures.json"
+RECORDED = msgspec.json.decode(RECORDED_FILE.read_bytes(), type=dict[str, EngineFailure])
+"""Failures of the real extractor, by the scenario that was played to it."""
+
+ROWS = {
+    "page.404": "http_404",
+    "page.403": "http_403",
+    "page.429": "http_429",
+    "page.429after": "http_429",
+    "page.451": "http_451",
+    "page.500": "http_5xx",
+    "page.502": "http_5xx",
+    "page.503": "http_5xx",
+    "page.hang": "timeout",
+    "page.drip": "timeout",
+    "page.reset": "connection",
+    "page.truncated": "truncated",
+    "page.gzip": "undecodable",
+    "page.huge": "too_large",
+    "deleted": "deleted",
+    "region": "withheld",
+    "geofence": "withheld",
+    "blocked": "ip_block",
+    "private": "private",
+    "selfsee": "private",
+    "privateaccount": "private_account",
+    "withheld": "region_locked",
+    "reviewing": "under_review",
+    "status": "gone",
+    "age": "classified",
+    "login": "login",
+    "noitem": "no_item",
+    "layout": "no_page_data",
+    "captcha": "no_page_data",
+    "link.dead": "http_404",
+    "link.loop": "http_other",
+    "link.limited": "http_429",
+    "link.broken": "http_5xx",
+    "link.hang": "timeout",
+    "link.page": "unsupported",
+    "link.loopback": "http_403",
+    "link.outside": "proxy_denies",
+    "connect.502": "proxy_fails",
+    "connect.tls": "tls",
+    "connect.hang": "timeout",
+    "proxy.closed": "connection",
+    "proxy.closed.link": "proxy_fails",
+    "untrusted": "certificate",
+    "untrusted.link": "certificate",
+    "address.refused": "address_refused",
+    "address.refused.link": "address_refused",
+    "not.tiktok": "bug",
+    "engine.timeout": "engine_timeout",
+    "engine.crash": "engine_crash",
+    "engine.closed": "engine_closed",
+    "engine.memory": "engine_crash",
+    "engine.result": "answer_too_large",
+}
+
+SAMPLES = msgspec.json.decode(FILE.read_bytes(), type=dict[str, Sample])
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES.keys())
+def test_sample(sample: Sample) -> None:
+    error = to_clipmill_error(sample.failure, VIDEO)
+    assert error.details["failure"] == sample.row
+    assert error.code is sample.code
+    assert error.message.startswith(f"TikTok video {VIDEO.id}: ")
+    assert error.message.endswith(".")
+
+
+@pytest.mark.parametrize("scenario", RECORDED)
+def test_recorded(scenario: str) -> None:
+    assert find_row(RECORDED[scenario]).name == ROWS[scenario]
+
+
+def test_retry_after_of_a_recorded_answer() -> None:
+    assert to_clipmill_error(RECORDED["page.429after"], VIDEO).retry_after == 30
+
+
+@pytest.mark.parametrize("row", [*TABLE, BUG], ids=lambda row: row.name)
+def test_every_row_has_a_sample_that_it_recognises(row: Row) -> None:
+    own = [sample.failure for sample in SAMPLES.values() if sample.row == row.name]
+    assert own
+    assert all(row.sign(failure) for failure in own if failure.types)
+
+
+def test_names_are_unique() -> None:
+    assert len({row.name for row in (*TABLE, BUG)}) == len(TABLE) + 1
+
+
+def failure(**fields: Any) -> EngineFailure:
+    return EngineFailure(**{"types": ("ExtractorError",), "message": "", **fields})
+
+
+@pytest.mark.parametrize(("status", "code"), PAGE_STATUSES.items())
+def test_statuses_mean_what_they_mean_for_short_links(status: int, code: ErrorCode) -> None:
+    assert find_row(failure(types=("ExtractorError", "HTTPError"), status=status)).code is code
+
+
+@pytest.mark.parametrize(
+    ("more", "row"),
+    [
+        ({"facts": {"status_code": "10204", "status_message": "status_deleted"}}, "deleted"),
+        ({"status": 403}, "http_403"),
+        ({"curl_code": 28}, "timeout"),
+        ({"types": ("EngineTimeout", "ExtractorError")}, "engine_timeout"),
+    ],
+    ids=["TikTok's words", "status", "curl's code", "engine"],
+)
+def test_facts_count_more_than_words(more: dict[str, Any], row: str) -> None:
+    message = "Unexpected response from webpage request"
+    assert find_row(failure(message=message, **more)).name == row
+
+
+def test_a_deleted_post_is_not_called_private() -> None:
+    facts = {"status_code": "10204", "status_message": "item_privacy_authorization&status_deleted"}
+    assert find_row(failure(facts=facts)).code is ErrorCode.CONTENT_NOT_FOUND
+    alone = {"status_code": "10204", "status_message": "item_privacy_authorization"}
+    assert find_row(failure(facts=alone)).code is ErrorCode.CONTENT_PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("30", 30), ("0", 0), (None, None), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    error = to_clipmill_error(failure(status=429, retry_after=header), VIDEO)
+    assert error.code is ErrorCode.RATE_LIMIT_API
+    assert error.retry_after == seconds
+
+
+def test_details_are_for_developers() -> None:
+    sample = failure(
+        types=("ExtractorError", "TransportError"),
+        message="broke",
+        curl_code=56,
+        errno=104,
+        facts={"status_code": "7"},
+    )
+    assert to_clipmill_error(sample, VIDEO).details == {
+        "failure": "connection",
+        "types": "ExtractorError < TransportError",
+        "said": "broke",
+        "curl_code": "56",
+        "errno": "104",
+        "tiktok_status_code": "7",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\n b\t c", "a b c"),
+        ("broke; please report this issue on https://github.com/x", "broke"),
+        ("GET https://a.example/x?token=hunter2#y failed", "GET https://a.example/x failed"),
+        ("GET https://a.example?token=hunter2", "GET https://a.example"),
+        ("x" * 10_000, "x" * MAX_DETAIL_CHARACTERS),
+        ("", ""),
+    ],
+)
+def test_plain(text: str, expected: str) -> None:
+    assert plain(text) == expected
+
+
+def test_many_facts_are_cut() -> None:
+    facts = {f"fact{number:03}": "x" * 10_000 for number in range(1_000)}
+    details = to_clipmill_error(failure(facts=facts), VIDEO).details
+    assert len(json.dumps(details)) < 5_000
+
+
+@given(
+    st.builds(
+        EngineFailure,
+        types=st.lists(st.sampled_from(["ExtractorError", "HTTPError", "X"])).map(tuple),
+        message=st.text(),
+        status=st.none() | st.integers(),
+        retry_after=st.none() | st.text(),
+        errno=st.none() | st.integers(),
+        curl_code=st.none() | st.integers(),
+        facts=st.dictionaries(st.sampled_from(["status_code", "status_message", "x"]), st.text()),
+    )
+)
+def test_any_failure_has_a_meaning(any_failure: EngineFailure) -> None:
+    error = to_clipmill_error(any_failure, VIDEO)
+    assert error.code in ErrorCode
+    assert all(len(value) <= MAX_DETAIL_CHARACTERS for value in error.details.values())

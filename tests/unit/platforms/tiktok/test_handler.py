@@ -1,0 +1,177 @@
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.engine.extraction import load_extractor
+from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
+from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.platforms.interface import UNTUNED, Platform, ShortLink
+from agents.platforms.tiktok.handler import EXTRACTOR, MEDIA_HOSTS, TikTok
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import MediaSource, VideoFormat
+from tests.unit.platforms.hostile_urls import HOSTILE_URLS
+from tests.unit.platforms.tiktok.raws import (
+    EXTRACTED_AT,
+    TOKEN,
+    VERSIONS,
+    extraction_of,
+    raw_of,
+    video_of,
+)
+
+VIDEO = video_of()
+
+
+class FakeEngine:
+    def __init__(self, raw: object = None, failure: EngineFailure | None = None) -> None:
+        self.raw = raw
+        self.failure = failure
+        self.jobs: list[EngineJob] = []
+
+    async def extract(self, job: EngineJob) -> EngineResult:
+        self.jobs.append(job)
+        if self.failure:
+            raise EngineError(self.failure)
+        body = msgspec.Raw(msgspec.json.encode(self.raw))
+        return EngineResult(raw=body, cookies=(TOKEN,), versions=VERSIONS)
+
+
+class FakeFetcher:
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+
+    async def fetch(
+        self,
+        source: MediaSource,
+        target: Path,
+        *,
+        hosts: tuple[str, ...],
+        limits: FetchLimits,
+        on_bytes: OnBytes,
+    ) -> Fetched:
+        self.asked = {"source": source, "target": target, "hosts": hosts, "limits": limits}
+        on_bytes(5, 10)
+        return Fetched(bytes=10, sha256="0" * 64, mime_type="video/mp4")
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return TikTok(clock=lambda: EXTRACTED_AT)
+
+
+async def test_info_is_what_the_engine_found(platform: Platform) -> None:
+    engine = FakeEngine(raw_of())
+    extraction = await platform.get_video_info(VIDEO, engine, deadline_seconds=12)
+    assert extraction == extraction_of(raw_of())
+    assert engine.jobs == [EngineJob(url=VIDEO.url, extractor=EXTRACTOR, deadline_seconds=12)]
+
+
+def test_the_extractor_exists_and_takes_canonical_urls() -> None:
+    assert load_extractor(EXTRACTOR).suitable(VIDEO.url)
+
+
+async def test_a_failure_of_the_engine_is_ours(platform: Platform) -> None:
+    engine = FakeEngine(failure=EngineFailure(types=("EngineTimeout",), message="not done"))
+    with pytest.raises(ClipmillError, match=VIDEO.id) as caught:
+        await platform.get_video_info(VIDEO, engine, deadline_seconds=12)
+    assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (raw_of("noformats"), ErrorCode.CONTENT_NO_FORMATS),
+        ({}, ErrorCode.CONTENT_NO_FORMATS),
+        ({"formats": [{"url": "http://127.0.0.1/"}]}, ErrorCode.CONTENT_NO_FORMATS),
+        ([], ErrorCode.PLATFORM_CHANGED),
+        (None, ErrorCode.PLATFORM_CHANGED),
+    ],
+    ids=["no formats", "empty", "no usable link", "list", "null"],
+)
+async def test_a_page_without_files_is_an_error(
+    platform: Platform, raw: object, code: ErrorCode
+) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await platform.get_video_info(VIDEO, FakeEngine(raw), deadline_seconds=12)
+    assert caught.value.code is code
+
+
+async def test_the_clock_is_the_real_one_by_default() -> None:
+    extraction = await TikTok().get_video_info(VIDEO, FakeEngine(raw_of()), deadline_seconds=12)
+    assert extraction.extracted_at.tzinfo is not None
+    assert extraction.extracted_at > EXTRACTED_AT.replace(year=2020)
+
+
+def test_describe_and_sources_agree(platform: Platform) -> None:
+    extraction = extraction_of(raw_of())
+    sources = platform.get_media_sources(extraction)
+    assert platform.describe(VIDEO, extraction).formats == tuple(each.format for each in sources)
+    assert {source.cookies for source in sources} == {(TOKEN,)}
+
+
+def test_expiry(platform: Platform) -> None:
+    extraction = extraction_of(raw_of())
+    assert platform.get_expiry_seconds(extraction) == EXTRACTED_AT.timestamp() + 48 * 3600
+    assert platform.get_expiry_seconds(extraction_of(raw_of("noformats"))) is None
+
+
+@pytest.mark.parametrize("limits", [UNTUNED, FetchLimits(max_bytes=7)])
+async def test_download(platform: Platform, tmp_path: Path, limits: FetchLimits) -> None:
+    source = MediaSource(
+        format=VideoFormat(format_id="play", container="mp4"), url="https://v16.tiktokcdn.com/x"
+    )
+    fetcher, seen, target = FakeFetcher(), list[tuple[int, int | None]](), tmp_path / "x"
+    fetched = await platform.download_video(
+        source, target, fetcher, lambda *told: seen.append(told), limits=limits
+    )
+    assert fetched.bytes == 10
+    assert seen == [(5, 10)]
+    assert fetcher.asked == {
+        "source": source,
+        "target": target,
+        "hosts": MEDIA_HOSTS,
+        "limits": limits,
+    }
+
+
+def test_media_hosts_are_suffixes_that_hold_the_hosts_of_pages(platform: Platform) -> None:
+    assert all(host.startswith(".") for host in MEDIA_HOSTS)
+    hosts = [
+        source.url.split("/")[2] for source in platform.get_media_sources(extraction_of(raw_of()))
+    ]
+    assert all(host.endswith(MEDIA_HOSTS) for host in hosts)
+
+
+def test_capabilities(platform: Platform) -> None:
+    told = platform.get_capabilities()
+    assert told.name == "tiktok"
+    assert {"www.tiktok.com", "vm.tiktok.com"} <= set(told.page_hosts) & set(told.link_hosts)
+    assert told.media_hosts == MEDIA_HOSTS
+
+
+@pytest.mark.parametrize(
+    ("url", "valid"),
+    [
+        (VIDEO.url, True),
+        ("https://vm.tiktok.com/ZMabc/", True),
+        ("https://www.tiktok.com/@name", True),
+        ("https://example.com/", False),
+        ("file:///etc/passwd", False),
+        ("", False),
+    ],
+)
+def test_is_valid_url(platform: Platform, url: str, valid: bool) -> None:
+    assert platform.is_valid_url(url) is valid
+
+
+def test_is_valid_url_never_raises(platform: Platform) -> None:
+    texts = [hostile.url for hostile in HOSTILE_URLS if isinstance(hostile.url, str)]
+    assert {type(platform.is_valid_url(text)) for text in texts} == {bool}
+
+
+def test_parse_url(platform: Platform) -> None:
+    assert platform.parse_url(VIDEO.url) == VIDEO
+    assert platform.parse_url("vm.tiktok.com/ZMa") == ShortLink(url="https://vm.tiktok.com/ZMa/")
