@@ -4,16 +4,17 @@ An event that waits stays in Kafka, uncommitted; what is in memory is only the a
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from agents.step import unreadable
 from streams.metrics import PARKED
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import BY_NAME, DELAYS, Topic
-from streams.work import dead_letter
 
 NAME = "delay"
 DUE = "clipmill_due"
@@ -21,6 +22,9 @@ TARGET = "clipmill_target"
 
 HELD_PER_TOPIC = 5_000
 """Events of one delay topic that are held at a time; more wait in Kafka. About 5 KB each."""
+
+LONGEST_WAIT_SECONDS = min(topic.retention for topic in DELAYS).total_seconds()
+"""A record that waits for longer is gone before it is due."""
 
 
 def delay_headers(due: datetime, target: Topic) -> tuple[Header, ...]:
@@ -43,9 +47,9 @@ class Delay:
         """Return the event for its topic, when it is due."""
         target = BY_NAME.get(record.header(TARGET) or "")
         due = _seconds(record.header(DUE))
-        if target is None or due is None:
+        if target is None or due is None or due - self._clock() > LONGEST_WAIT_SECONDS:
             problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
-            return [dead_letter(record, problem, NAME)]
+            return unreadable(record, problem, NAME)
         with PARKED.labels(record.topic).track_inprogress():
             while (wait := due - self._clock()) > 0:
                 await self._sleep(wait)
@@ -55,14 +59,15 @@ class Delay:
 
 def _seconds(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        seconds = float(text or "")
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return the record as a dead letter."""
-    return [dead_letter(record, error, NAME)]
+    """Return the record as a dead letter, and an outcome for whose it was."""
+    return unreadable(record, error, NAME)
 
 
 @asynccontextmanager

@@ -5,27 +5,29 @@ Events of one video come one after the other: the second asker finds the first o
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import msgspec
 
+from agents.caching.rows import is_over
 from agents.egress import open_egress
 from agents.letters import report_progress
-from agents.network.download import Fetched, FetchLimits, MediaDownloader, MediaFetcher, OnBytes
+from agents.network.download import Fetched, FetchLimits, MediaDownloader, MediaFetcher
 from agents.network.session import open_session
-from agents.outcomes import completed, expired, is_expired
+from agents.outcomes import completed, expired
 from agents.platforms.registry import Platforms
 from agents.progress import ProgressMeter
 from agents.step import Finished, Product, bug_handler, step_handler
 from agents.storage.interface import Storage
 from agents.storage.local import LocalStorage
-from schemas.codec import decode, encode
+from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.job import Job
+from schemas.progress import Progress
 from streams.metrics import BYTES, CACHE, DISK_FREE
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
@@ -37,11 +39,15 @@ TABLE = "files"
 SWEEP_SECONDS = 600.0
 
 
-class KnownFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: a finished file and the epoch second up to which it is remembered."""
+class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: the finished files of a video by format, and the epoch second up to which they count.
+
+    Keyed by video like the records of the stage: so the row, and later its tombstone, are written
+    to the partition of the table that is restored along with these records.
+    """
 
     expires_at: float
-    file: StoredFile
+    files: dict[str, StoredFile]
 
 
 class Download:
@@ -62,31 +68,50 @@ class Download:
 
     async def work(self, event: SelectedVideo) -> Product:
         """Return the outcome with the file, fetched now or found."""
-        key = f"{event.video.key}/{event.source.format.format_id}"
-        known = await self._find(key, event.job)
-        if known is not None:
+        known = self._known(event.video.key)
+        found = await self._find(known, event)
+        if found is not None:
             CACHE.labels("files", "hit").inc()
-            return _done(event, msgspec.structs.replace(known, reused=True))
+            return _done(event, msgspec.structs.replace(found, reused=True))
         CACHE.labels("files", "miss").inc()
+        seconds = self._seconds_left(event.job)
         try:
-            async with asyncio.timeout(self._seconds_left(event.job)):
+            async with asyncio.timeout(seconds) as bound:
                 file = await self._fetch(event)
         except TimeoutError:
-            return self._out_of_time(event.job)
+            if not bound.expired():
+                raise
+            return self._out_of_time(event.job, seconds)
         BYTES.labels(event.video.platform).inc(file.bytes)
-        row = KnownFile(expires_at=time.time() + self._settings.cache.file_seconds, file=file)
-        return _done(event, file, (TableWrite(TABLE, key, encode(row)),))
+        return _done(event, file, (self._remember(event, file, known),))
 
-    async def _find(self, key: str, job: Job) -> StoredFile | None:
+    def _known(self, key: str) -> dict[str, StoredFile]:
         row = self._context.tables[TABLE].get(key)
-        if row is None or job.options.refresh:
+        with suppress(MalformedMessageError):
+            return {} if row is None else decode(row, KnownFiles).files
+        return {}
+
+    async def _find(
+        self, known: Mapping[str, StoredFile], event: SelectedVideo
+    ) -> StoredFile | None:
+        file = known.get(event.source.format.format_id)
+        if file is None or event.job.options.refresh:
             return None
-        file = decode(row, KnownFile).file
+        if file.bytes > (event.job.options.max_bytes or file.bytes):
+            return None
         return file if await self._storage.stat(file.uri) == file.bytes else None
+
+    def _remember(
+        self, event: SelectedVideo, file: StoredFile, known: Mapping[str, StoredFile]
+    ) -> TableWrite:
+        expires_at = time.time() + self._settings.cache.file_seconds
+        row = KnownFiles(expires_at=expires_at, files={**known, file.format_id: file})
+        return TableWrite(TABLE, event.video.key, encode(row))
 
     async def _fetch(self, event: SelectedVideo) -> StoredFile:
         platform = self._platforms.by_name(event.video.platform)
         chosen = event.source.format
+        meter = ProgressMeter(event.job.request_id, event.video.key, chosen)
         async with self._storage.workspace() as directory:
             target = directory / "media"
             fetched = await platform.download_video(
@@ -94,8 +119,9 @@ class Download:
                 target,
                 self._fetcher,
                 limits=fetch_limits(self._settings, event.job),
-                on_progress=self._watch(event),
+                on_progress=lambda done, total: self._tell(meter.update(done, total), event.job),
             )
+            self._tell(meter.finish(fetched.bytes), event.job)
             uri = await self._storage.publish(
                 target,
                 platform=event.video.platform,
@@ -105,15 +131,9 @@ class Download:
             )
         return _stored(event, fetched, uri)
 
-    def _watch(self, event: SelectedVideo) -> OnBytes:
-        meter = ProgressMeter(event.job.request_id, event.video.key, event.source.format)
-
-        def on_bytes(done: int, total: int | None) -> None:
-            progress = meter.update(done, total)
-            if progress is not None:
-                self._context.supplement(report_progress(progress, event.job, NAME))
-
-        return on_bytes
+    def _tell(self, progress: Progress | None, job: Job) -> None:
+        if progress is not None:
+            self._context.supplement(report_progress(progress, job, NAME))
 
     def _seconds_left(self, job: Job) -> float:
         limit = self._settings.download.deadline_seconds
@@ -121,10 +141,10 @@ class Download:
             return limit
         return min(limit, (job.deadline - datetime.now(UTC)).total_seconds())
 
-    def _out_of_time(self, job: Job) -> Product:
-        if is_expired(job, datetime.now(UTC)):
-            return Finished(expired(job, NAME))
+    def _out_of_time(self, job: Job, seconds: float) -> Product:
         limit = self._settings.download.deadline_seconds
+        if seconds < limit:
+            return Finished(expired(job, NAME))
         raise ClipmillError(
             ErrorCode.NETWORK_TIMEOUT, f"the download took longer than {limit:.0f} s"
         )
@@ -172,7 +192,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
 
     def sweep() -> Sequence[Effect]:
         now = time.time()
-        forgotten = [key for key, row in table.items() if decode(row, _Life).expires_at <= now]
+        forgotten = [key for key, row in table.items() if is_over(row, now)]
         return [TableWrite(TABLE, key, None) for key in forgotten]
 
     async with (
@@ -183,10 +203,6 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         DISK_FREE.set(await storage.free_bytes())
         work = Download(Platforms.load(), MediaDownloader(session), storage, context)
         yield step_handler(NAME, SelectedVideo, work.work)
-
-
-class _Life(msgspec.Struct, frozen=True):
-    expires_at: float
 
 
 stage = Stage(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from agents.caching.metadata import MetadataCache
 from agents.caching.video_info import VideoInfoCache
 from agents.egress import open_egress
 from agents.engine.interface import Extractor
@@ -43,6 +44,7 @@ class ExtractionWork:
         self._platforms = platforms
         self._engine = engine
         self._cache = cache
+        self._metadata = MetadataCache()
         self._deadline_seconds = deadline_seconds
 
     async def work(self, event: ValidatedVideo) -> Product:
@@ -75,7 +77,8 @@ class ExtractionWork:
         writes: tuple[TableWrite, ...] = (),
     ) -> Product:
         if event.job.action == "info":
-            info = self._platforms.by_name(event.video.platform).describe(event.video, extraction)
+            platform = self._platforms.by_name(event.video.platform)
+            info, _ = self._metadata.read(platform, event.video, extraction)
             outcome = completed(event.job, info, cache=cache, engine=extraction.engine)
             return Finished(outcome, writes)
         passed = ExtractedVideo(

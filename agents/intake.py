@@ -1,28 +1,30 @@
 """From the bytes of a record to jobs: one per URL. Pure; refusals name the field and the reason."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import orjson
 
+from agents.step import received_at
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
-from schemas.request import MAX_URL_CHARACTERS, Request, RequestId
-from streams.envelope import Envelope
+from schemas.request import MAX_URL_CHARACTERS, Attributes, Request, RequestId
+from streams.envelope import STRUCTURED, Envelope
 from streams.records import Incoming
 from streams.topics import REQUEST_BYTES_MAX
 
+MAX_CAUSE_CHARACTERS = 256
+"""Of a client's event id. It goes into every record that a request leads to."""
 
-class RefusedRequestError(Exception):
-    """A record is no request. ``job`` carries what could still be told of it."""
+MAX_REASON_CHARACTERS = 300
+"""What the decoder says may repeat a name or a value of any length."""
 
-    def __init__(self, job: Job, cause: ClipmillError) -> None:
-        super().__init__(str(cause))
-        self.job = job
-        self.cause = cause
+
+def cause_of(envelope: Envelope, record: Incoming) -> str:
+    """Return the id of the event that a request is, the record's name when that is no good id."""
+    return envelope.id if len(envelope.id) <= MAX_CAUSE_CHARACTERS else record.position
 
 
 def read_request(envelope: Envelope) -> Request:
@@ -31,25 +33,37 @@ def read_request(envelope: Envelope) -> Request:
     Raises:
         ClipmillError: ``request.invalid`` or ``request.too_large``, with ``field``.
     """
-    size = len(envelope.data)
-    if size > REQUEST_BYTES_MAX:
-        reason = f"{size} bytes, at most {REQUEST_BYTES_MAX} are taken; split the batch"
-        raise _refusal("$", reason, ErrorCode.REQUEST_TOO_LARGE)
+    check_size(envelope)
     try:
         request = decode(envelope.data, Request)
     except MalformedMessageError as error:
-        raise _refusal(error.field, error.reason) from None
+        raise refusal(error) from None
     if (request.url is None) == (request.urls is None):
-        raise _refusal("$.url", "give either `url` or `urls`, not both and not neither")
+        reason = "give either `url` or `urls`, not both and not neither"
+        raise refusal(MalformedMessageError("$.url", reason))
     return request
 
 
-def _refusal(field: str, reason: str, code: ErrorCode = ErrorCode.REQUEST_INVALID) -> ClipmillError:
-    return ClipmillError(code, reason, field=field)
+def check_size(envelope: Envelope) -> None:
+    """Refuse what is larger than a request may be.
+
+    Raises:
+        ClipmillError: ``request.too_large``.
+    """
+    size = len(envelope.data)
+    if size > REQUEST_BYTES_MAX:
+        reason = f"{size} bytes, at most {REQUEST_BYTES_MAX} are taken; split the batch"
+        raise ClipmillError(ErrorCode.REQUEST_TOO_LARGE, reason, field="$")
+
+
+def refusal(error: MalformedMessageError) -> ClipmillError:
+    """Return the refusal of a message; what it repeats of it is bounded."""
+    field, reason = (text[:MAX_REASON_CHARACTERS] for text in (error.field, error.reason))
+    return ClipmillError(ErrorCode.REQUEST_INVALID, reason, field=field)
 
 
 def jobs_of(request: Request, envelope: Envelope, record: Incoming) -> list[Job]:
-    """Return one job per URL of a request. Members of a batch that are not texts have url ""."""
+    """Return one job per URL of a request, with the URL as it may stand in a result."""
     request_id = request.id or record.position
     if request.urls is None:
         return [_job(request, envelope, record, request_id=request_id, url=request.url)]
@@ -78,10 +92,10 @@ def _job(
 ) -> Job:
     return Job(
         request_id=request_id,
-        url=url if isinstance(url, str) else "",
+        url=clip(url),
         action=request.action,
         options=request.options,
-        received_at=datetime.fromtimestamp(record.timestamp, UTC),
+        received_at=received_at(record),
         trace_id=envelope.trace_id,
         deadline=request.deadline or envelope.expires,
         priority=request.priority,
@@ -91,20 +105,40 @@ def _job(
     )
 
 
-def salvage(data: bytes | None) -> tuple[str | None, str]:
-    """Return id and URL of a body that is no valid request, as far as they can be told."""
+class Salvage(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be told of a record that is no valid request."""
+
+    request_id: str
+    url: str = ""
+    attributes: dict[str, str] = {}
+
+
+def salvage(record: Incoming, envelope: Envelope | None) -> Salvage:
+    """Return what can be told of a record; ``envelope`` None when that is broken already."""
+    body = _fields(envelope.data if envelope else record.value)
+    if envelope is None and (record.header("content-type") or "").lower().startswith(STRUCTURED):
+        body = _mapping(body.get("data"))
+    return Salvage(
+        request_id=_converted(body.get("id"), RequestId) or record.position,
+        url=clip(body.get("url")),
+        attributes=_converted(body.get("attributes"), Attributes) or {},
+    )
+
+
+def _fields(data: bytes | None) -> Mapping[str, Any]:
     try:
-        body = orjson.loads(data or b"")
+        return _mapping(orjson.loads(data or b""))
     except orjson.JSONDecodeError:
-        return None, ""
-    if not isinstance(body, dict):
-        return None, ""
-    return _valid_id(body.get("id")), clip(body.get("url"))
+        return {}
 
 
-def _valid_id(text: object) -> str | None:
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _converted(value: object, kind: Any) -> Any:
     try:
-        return msgspec.convert(text, RequestId)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError:
         return None
 
@@ -123,6 +157,6 @@ def is_json(data: bytes | None) -> bool:
     return True
 
 
-def field_of(job: Job, urls: Sequence[Any] | None) -> str:
+def field_of(job: Job) -> str:
     """Return the JSON path of a job's URL in its request."""
-    return f"$.urls[{job.batch.index}]" if urls is not None and job.batch else "$.url"
+    return f"$.urls[{job.batch.index}]" if job.batch else "$.url"

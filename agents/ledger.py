@@ -6,18 +6,18 @@ after the other, so the order on the topic decides, also after a crash.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from heapq import nsmallest
 
 import msgspec
 
 from agents.letters import publish_result
 from agents.outcomes import ended
-from agents.step import as_bug, bare_job, unreadable
-from schemas.audit import AuditRecord
+from agents.step import as_bug, bare_job
+from schemas.audit import NO_OUTCOME, AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.messages import explain
-from schemas.results import Completed, Result
 from streams.envelope import open_envelope
 from streams.metrics import END_TO_END, RESULTS
 from streams.records import Effect, Incoming, TableWrite
@@ -29,20 +29,37 @@ NAME = "ledger"
 TABLE = "outcomes"
 SWEEP_SECONDS = 60.0
 
+ROWS_MAX = 500_000
+"""Requests known at a time by one process, about 300 bytes each: 150 MB at most."""
+
 LONE_SECONDS = 3_600.0
 """How long the outcome of a bug in the ledger itself is remembered."""
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: the outcome of a request, and which record decided it.
+    """A row: which record decided a request, and the epoch second up to which that is known.
 
-    The same record read again (its offset was not committed before a crash) publishes the same
-    bytes again. Any other record about a decided request comes too late and changes nothing.
+    The same record read again (its offset was not committed before a crash) publishes its outcome
+    again, the same bytes. Any other record about a decided request comes too late.
     """
 
     position: str
     expires_at: float
-    outcome: msgspec.Raw
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger itself wants to know of an outcome."""
+
+    status: str
+    trace_id: str
+    timings: dict[str, float] = {}
+    error: "HeadError | None" = None
+
+
+class HeadError(msgspec.Struct, frozen=True):
+    """The code of an outcome that is no success."""
+
+    error_type: str
 
 
 class Ledger:
@@ -63,82 +80,74 @@ class Ledger:
         try:
             envelope = open_envelope(record)
             entry = decode(envelope.data, AuditRecord)
+            if entry.outcome == NO_OUTCOME:
+                return []
+            head = decode(entry.outcome, Head)
         except MalformedMessageError as error:
-            return unreadable(record, error, NAME)
-        if entry.outcome is None:
-            return []
+            return _report(record, error, record.header("ce_correlationid"))
         row = self._read_row(entry.request_id)
-        if row is None:
-            return self.decide(entry.request_id, entry.outcome, record, envelope.id)
-        return self._repeat(entry.outcome, decode(row, Decided), record, envelope.id)
-
-    def decide(
-        self, request_id: str, outcome: Result, record: Incoming, cause: str
-    ) -> Sequence[Effect]:
-        """Return the outcome as the result and as the row that keeps it the only one."""
-        body = encode(outcome)
-        decided = Decided(
-            position=record.position,
-            expires_at=self._clock() + self._remember_seconds,
-            outcome=msgspec.Raw(body),
+        result = publish_result(
+            entry.request_id, head.status, bytes(entry.outcome), head.trace_id, envelope.id
         )
-        _measure(outcome)
-        return [
-            TableWrite(TABLE, request_id, encode(decided)),
-            publish_result(request_id, _status(outcome), body, outcome.trace_id, cause),
-        ]
+        if row is None:
+            _measure(head)
+            return [self.decide(entry.request_id, record), result]
+        return [result] if decode(row, Decided).position == record.position else []
 
-    def _repeat(
-        self, late: Result, decided: Decided, record: Incoming, cause: str
-    ) -> Sequence[Effect]:
-        if decided.position != record.position:
-            return []
-        body = bytes(decided.outcome)
-        return [publish_result(late.request_id, _status(late), body, late.trace_id, cause)]
+    def decide(self, request_id: str, record: Incoming) -> TableWrite:
+        """Return the row that makes this record the one that decides."""
+        expires_at = self._clock() + self._remember_seconds
+        row = Decided(position=record.position, expires_at=expires_at)
+        return TableWrite(TABLE, request_id, encode(row))
+
+    def forgotten(self, rows: Mapping[str, bytes]) -> list[str]:
+        """Return the requests that need not be known any more, and the oldest of too many."""
+        now = self._clock()
+        ends = {key: decode(row, Decided).expires_at for key, row in rows.items()}
+        surplus = max(0, len(ends) - ROWS_MAX)
+        oldest = set(nsmallest(surplus, ends, key=ends.__getitem__))
+        return [key for key, end in ends.items() if end <= now or key in oldest]
 
 
-def _status(outcome: Result) -> str:
-    return str(outcome.__struct_config__.tag)
+def _measure(head: Head) -> None:
+    RESULTS.labels(head.status, head.error.error_type if head.error else "").inc()
+    END_TO_END.labels(head.status).observe(sum(head.timings.values()))
 
 
-def _measure(outcome: Result) -> None:
-    error_type = "" if isinstance(outcome, Completed) else outcome.error.error_type
-    RESULTS.labels(_status(outcome), error_type).inc()
-    END_TO_END.labels(_status(outcome)).observe(sum(outcome.timings.values()))
+def _report(record: Incoming, error: Exception, request_id: str | None) -> Sequence[Effect]:
+    """Return a dead letter and, so that nobody waits for ever, an outcome that says so.
+
+    It goes straight to the results: a detour by the audit topic would come back here.
+    """
+    letter = dead_letter(record, error, NAME)
+    if not request_id:
+        return [letter]
+    bug = as_bug(error)
+    context = explain(bug.code, operation=NAME, url="", details=bug.details)
+    outcome = ended(bare_job(request_id, record), context)
+    return [
+        letter,
+        Ledger(lambda _: None, LONE_SECONDS).decide(request_id, record),
+        publish_result(request_id, "failed", encode(outcome), outcome.trace_id, record.position),
+    ]
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return a dead letter and, so that nobody waits for ever, a short outcome that says so."""
-    try:
-        entry = decode(open_envelope(record).data, AuditRecord)
-    except MalformedMessageError as malformed:
-        return unreadable(record, malformed, NAME)
-    bug = as_bug(error)
-    context = explain(bug.code, operation=NAME, url="", details=bug.details)
-    outcome = ended(bare_job(entry.request_id, record), context)
-    lone = Ledger(lambda _: None, LONE_SECONDS)
-    return [
-        dead_letter(record, error, NAME),
-        *lone.decide(entry.request_id, outcome, record, record.position),
-    ]
+    """Return what an unexpected exception in this stage leads to."""
+    return _report(record, error, record.header("ce_correlationid"))
 
 
 @asynccontextmanager
 async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     """Watch the table's rows."""
     table = context.tables[TABLE]
+    ledger = Ledger(table.get, context.settings.ledger.remember_seconds)
 
     def sweep() -> Sequence[Effect]:
-        now = time.time()
-        old = [key for key, row in table.items() if decode(row, _Life).expires_at <= now]
-        return [TableWrite(TABLE, key, None) for key in old]
+        return [TableWrite(TABLE, key, None) for key in ledger.forgotten(dict(table.items()))]
 
     context.sweeps.append((SWEEP_SECONDS, sweep))
-    yield Ledger(table.get, context.settings.ledger.remember_seconds).handle
-
-
-class _Life(msgspec.Struct, frozen=True):
-    expires_at: float
+    yield ledger.handle
 
 
 stage = Stage(name=NAME, sources=(AUDIT,), open=open_ledger, on_bug=on_bug, tables=(TABLE,))

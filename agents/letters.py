@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import msgspec
+
 from schemas.audit import AuditRecord, Transition
 from schemas.codec import encode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
@@ -79,7 +81,7 @@ def audit(
         transition=transition,
         at=datetime.now(UTC),
         detail=detail or {},
-        outcome=outcome,
+        outcome=msgspec.Raw(encode(outcome)),
     )
     kind = f"request.{transition}.v1"
     return _seal(AUDIT, job.request_id, record, kind=kind, job=job, step=step, cause=cause)
@@ -100,7 +102,8 @@ def fail(failure: Failure, key: str | None, cause: str | None) -> Outgoing:
 def report_progress(progress: Progress, job: Job, step: str) -> Outgoing:
     """Return how far a download is."""
     kind = "download.progress.v1"
-    return _seal(PROGRESS, job.request_id, progress, kind=kind, job=job, step=step)
+    part = f":{progress.bytes}"
+    return _seal(PROGRESS, job.request_id, progress, kind=kind, job=job, step=step, part=part)
 
 
 def publish_result(
@@ -129,6 +132,7 @@ def _seal(
     job: Job,
     step: str,
     cause: str | None = None,
+    part: str = "",
     extra: tuple[Header, ...] = (),
 ) -> Outgoing:
     return seal(
@@ -137,7 +141,7 @@ def _seal(
         encode(message),
         kind=kind,
         step=step,
-        event_id=f"{job.request_id}:{kind}:{len(job.attempts) + 1}",
+        event_id=f"{job.request_id}:{kind}:{len(job.attempts) + 1}{part}",
         request_id=job.request_id,
         trace_id=job.trace_id,
         cause_id=cause,

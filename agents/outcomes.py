@@ -1,9 +1,10 @@
 """Outcomes of a job: the messages that end it."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.errors import ErrorCode, ErrorContext
+from schemas.errors import ClipmillError, ErrorCode, ErrorContext
 from schemas.events import CacheUse
 from schemas.files import StoredFile
 from schemas.job import Job
@@ -54,6 +55,25 @@ def expired(job: Job, step: str) -> Result:
     return ended(
         job, explain(ErrorCode.REQUEST_EXPIRED, operation=step, url=job.url, details=details)
     )
+
+
+FACT_CHARACTERS = 4_000
+"""Of one detail of an error: enough for the frames of a traceback that matter."""
+
+_SECRETS = re.compile(
+    r"(?P<scheme>https?://)(?:[^\s/?#@]*@)?(?P<page>[^\s?#'\"]*)(?:[?#][^\s'\"]*)?"
+)
+
+
+def facts_of(error: ClipmillError) -> dict[str, str]:
+    """Return the details of an error: bounded, its message as ``reason`` unless they have one."""
+    facts = {"reason": error.message, **error.details}
+    return {name: fact[:FACT_CHARACTERS] for name, fact in facts.items()}
+
+
+def redact(text: str) -> str:
+    """Return text without users, passwords, queries and fragments of the URLs in it."""
+    return _SECRETS.sub(r"\g<scheme>\g<page>", text)
 
 
 def is_expired(job: Job, now: datetime) -> bool:

@@ -27,6 +27,7 @@ class ProgressMeter:
         self._clock = clock
         self._started = clock()
         self._reported = self._started
+        self._ended = False
 
     def update(self, done: int, total: int | None) -> Progress | None:
         """Return a report, None when the last one was a moment ago and this is not the end."""
@@ -34,7 +35,12 @@ class ProgressMeter:
         if now - self._reported < REPORT_SECONDS and done != total:
             return None
         self._reported = now
+        self._ended = done == total
         return self._report(done, total, now - self._started)
+
+    def finish(self, done: int) -> Progress | None:
+        """Return the report of a finished download, None when the last one was that already."""
+        return None if self._ended else self.update(done, done)
 
     def _report(self, done: int, total: int | None, seconds: float) -> Progress:
         speed = done / seconds if seconds > 0 else 0.0

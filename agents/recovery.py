@@ -37,9 +37,15 @@ NAME = "recovery"
 class Recovery:
     """The stage's work."""
 
-    def __init__(self, retry: RetrySettings, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        retry: RetrySettings,
+        chance: Callable[[], float] = random.random,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._retry = retry
         self._chance = chance
+        self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
         """Return what follows from a failure."""
@@ -49,9 +55,10 @@ class Recovery:
             event = decode(failure.event.body, EVENTS_BY_KIND[failure.event.kind])
         except (MalformedMessageError, KeyError) as error:
             return unreadable(record, error, NAME)
+        now = self._clock()
         decision = decide(
             failure,
-            datetime.now(UTC),
+            now,
             total=timedelta(seconds=self._retry.total_seconds),
             jitter=self._retry.jitter,
             chance=self._chance(),
@@ -59,7 +66,7 @@ class Recovery:
         job = failure.job.failed(_attempt(failure, decision))
         match decision:
             case Retry():
-                return _retry(event, job, failure, decision, envelope.id)
+                return _retry(event, job, decision, decision.due - now, envelope.id)
             case DeadLetter():
                 return [_keep(failure, job, envelope.id), *_give_up(failure, job, envelope.id)]
             case Fail():
@@ -77,16 +84,15 @@ def _attempt(failure: Failure, decision: Retry | DeadLetter | Fail) -> Attempt:
 
 
 def _retry(
-    event: Event, job: Job, failure: Failure, decision: Retry, cause: str
+    event: Event, job: Job, decision: Retry, wait: timedelta, cause: str
 ) -> Sequence[Effect]:
     event = _anew(event, job) if decision.fresh else msgspec.structs.replace(event, job=job)
-    wait = max(decision.due - datetime.now(UTC), timedelta())
     by_way_of = delay_topic(wait)
-    code = failure.error.error_type
-    RETRIES.labels(by_way_of.name, code).inc()
+    failed = job.attempts[-1]
+    RETRIES.labels(by_way_of.name, failed.code).inc()
     target, _ = EVENT_TOPICS[type(event)]
     headers = delay_headers(decision.due, target)
-    detail = {"code": code, "due": decision.due.isoformat(), "step": failure.step}
+    detail = {"code": failed.code, "due": decision.due.isoformat(), "step": failed.step}
     return [
         send_event(event, NAME, cause, by_way_of=by_way_of, extra=headers),
         audit(job, NAME, "retrying", cause, detail=detail),

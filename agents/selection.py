@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agents.caching.metadata import MetadataCache
 from agents.platforms.choice import choose
 from agents.platforms.registry import Platforms
 from agents.step import Passed, Product, bug_handler, step_handler
@@ -18,19 +19,18 @@ class Selection:
 
     def __init__(self, platforms: Platforms) -> None:
         self._platforms = platforms
+        self._metadata = MetadataCache()
 
     async def work(self, event: ExtractedVideo) -> Product:
         """Return the video with the format to fetch."""
         platform = self._platforms.by_name(event.video.platform)
-        sources = {
-            source.format.format_id: source
-            for source in platform.get_media_sources(event.extraction)
-        }
+        info, offered = self._metadata.read(platform, event.video, event.extraction)
+        sources = {source.format.format_id: source for source in offered}
         chosen = choose([source.format for source in sources.values()], event.job.options)
         selected = SelectedVideo(
             job=event.job,
             video=event.video,
-            info=platform.describe(event.video, event.extraction),
+            info=info,
             source=sources[chosen.format_id],
             cache=event.cache,
             engine=event.extraction.engine,

@@ -7,6 +7,7 @@ A step's own file holds only its work: from an event to what follows from it, ra
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,7 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from agents.letters import EVENT_TOPICS, Event, audit, fail, finish, send_event
-from agents.outcomes import ended, expired, is_expired
+from agents.outcomes import FACT_CHARACTERS, ended, expired, facts_of, is_expired, redact
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
@@ -111,12 +112,7 @@ def fail_event(
     failure = Failure(
         job=event.job,
         step=step,
-        error=explain(
-            error.code,
-            operation=step,
-            url=event.job.url,
-            details={"reason": error.message, **error.details},
-        ),
+        error=explain(error.code, operation=step, url=event.job.url, details=facts_of(error)),
         failed_at=datetime.now(UTC),
         event=FailedEvent(
             topic=topic.name, kind=kind, key=text_key, body=msgspec.Raw(encode(event))
@@ -129,17 +125,30 @@ def fail_event(
 def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect]:
     """Return what becomes of a record of ours that cannot be read.
 
-    That is a dead letter, and an outcome when its headers still tell whose it was.
+    That is a dead letter, and an outcome when the record still tells whose it was.
     """
-    effects: list[Effect] = [dead_letter(record, error, step)]
-    request_id = record.header("ce_correlationid")
-    if request_id:
-        job = bare_job(request_id, record)
-        context = explain(
-            ErrorCode.INTERNAL_BUG, operation=step, url="", details={"reason": str(error)}
-        )
-        effects.append(finish(job, step, ended(job, context), None))
-    return effects
+    job = _owner(record)
+    if job is None:
+        return [dead_letter(record, error, step)]
+    details = facts_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
+    context = explain(ErrorCode.INTERNAL_BUG, operation=step, url=job.url, details=details)
+    return [dead_letter(record, error, step), finish(job, step, ended(job, context), None)]
+
+
+REQUEST_ID_CHARACTERS = 160
+"""Longest id of a request: the client's 128 characters, and its place in a batch."""
+
+
+class _Owned(msgspec.Struct, frozen=True):
+    job: Job
+
+
+def _owner(record: Incoming) -> Job | None:
+    """Return whose record this is: by its body, else by its headers."""
+    with suppress(MalformedMessageError):
+        return decode(record.value or b"", _Owned).job
+    request_id = record.header("ce_correlationid") or ""
+    return bare_job(request_id, record) if 0 < len(request_id) <= REQUEST_ID_CHARACTERS else None
 
 
 def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Sequence[Effect]]:
@@ -156,13 +165,9 @@ def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Seq
     return on_bug
 
 
-TRACEBACK_CHARACTERS = 4_000
-"""Enough for the frames that matter; the newest ones are kept."""
-
-
 def as_bug(error: Exception) -> ClipmillError:
-    """Return an unexpected exception as ``internal.bug`` with its traceback."""
-    trace = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
+    """Return an unexpected exception as ``internal.bug`` with its traceback, newest frames."""
+    trace = redact("".join(traceback.format_exception(error)))[-FACT_CHARACTERS:]
     return ClipmillError(ErrorCode.INTERNAL_BUG, type(error).__name__, traceback=trace)
 
 
@@ -173,6 +178,13 @@ def bare_job(request_id: str, record: Incoming, url: str = "") -> Job:
         url=url,
         action="download",
         options=Options(),
-        received_at=datetime.fromtimestamp(record.timestamp, UTC),
+        received_at=received_at(record),
         trace_id=trace_id_of(record),
     )
+
+
+def received_at(record: Incoming) -> datetime:
+    """Return when a record was written; now, when its producer's clock says what cannot be."""
+    now = datetime.now(UTC)
+    past = 0 < record.timestamp <= now.timestamp()
+    return datetime.fromtimestamp(record.timestamp, UTC) if past else now

@@ -5,23 +5,34 @@ keys it by video.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import msgspec
 
 from agents.egress import open_egress
-from agents.intake import clip, field_of, is_json, jobs_of, read_request, salvage
+from agents.intake import (
+    cause_of,
+    field_of,
+    is_json,
+    jobs_of,
+    read_request,
+    refusal,
+    salvage,
+)
 from agents.letters import EVENT_TOPICS, audit, finish, send_event
 from agents.network.session import open_session
-from agents.outcomes import ended, expired, is_expired
-from agents.platforms.interface import ShortLink
+from agents.outcomes import ended, expired, facts_of, is_expired
+from agents.pending import read_pending
+from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
 from agents.step import as_bug, bare_job, fail_event
-from schemas.codec import MalformedMessageError, decode
-from schemas.errors import ClipmillError, ErrorCode
+from schemas.codec import MalformedMessageError
+from schemas.errors import ClipmillError
 from schemas.events import PendingLink, ValidatedVideo
 from schemas.job import Job
 from schemas.messages import explain
@@ -38,10 +49,18 @@ BATCH_CONCURRENCY = 16
 """Members of one batch that are looked at together: only short links wait for anything."""
 
 
+class Links(Protocol):
+    """Finds the videos that short links stand for."""
+
+    async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
+        """Return the video; raises `ClipmillError`."""
+        ...
+
+
 class Validation:
     """The stage's work."""
 
-    def __init__(self, platforms: Platforms, links: LinkResolver) -> None:
+    def __init__(self, platforms: Platforms, links: Links) -> None:
         self._platforms = platforms
         self._links = links
 
@@ -50,101 +69,110 @@ class Validation:
         try:
             envelope = open_envelope(record)
         except MalformedMessageError as error:
-            return _refuse(record, ClipmillError(*_INVALID, error.reason, field=error.field))
-        if envelope.type == TYPE_PREFIX + EVENT_TOPICS[PendingLink][1]:
-            return await self._resume(record, envelope)
+            return _refuse(record, refusal(error))
         try:
-            request = read_request(envelope)
+            asked = _read(envelope, record)
         except ClipmillError as error:
             return _refuse(record, error, envelope)
-        jobs = jobs_of(request, envelope, record)
-        fields = [field_of(job, request.urls) for job in jobs]
-        return await self._members(jobs, fields, record, envelope)
+        return await self._members(asked, cause_of(envelope, record))
 
-    async def _members(
-        self, jobs: list[Job], fields: list[str], record: Incoming, envelope: Envelope
-    ) -> Sequence[Effect]:
+    async def _members(self, asked: list["Asked"], cause: str) -> Sequence[Effect]:
         limit = asyncio.Semaphore(BATCH_CONCURRENCY)
 
-        async def member(job: Job, field: str) -> Sequence[Effect]:
+        async def member(each: Asked) -> Sequence[Effect]:
             async with limit:
-                return await self._member(job, field, record, envelope)
+                return await self._member(*each, cause)
 
-        parts = await asyncio.gather(*map(member, jobs, fields))
+        parts = await asyncio.gather(*map(member, asked))
         return [effect for part in parts for effect in part]
 
-    async def _resume(self, record: Incoming, envelope: Envelope) -> Sequence[Effect]:
-        """Try again to resolve a short link."""
-        try:
-            pending = decode(envelope.data, PendingLink)
-        except MalformedMessageError as error:
-            invalid = ClipmillError(*_INVALID, error.reason, field=error.field)
-            return _refuse(record, invalid, envelope)
-        return await self._member(pending.job, "$.url", record, envelope)
-
-    async def _member(
-        self, job: Job, field: str, record: Incoming, envelope: Envelope
-    ) -> Sequence[Effect]:
+    async def _member(self, job: Job, url: Any, cause: str) -> Sequence[Effect]:
         if is_expired(job, datetime.now(UTC)):
-            return [finish(job, NAME, expired(job, NAME), envelope.id)]
+            return [finish(job, NAME, expired(job, NAME), cause)]
+        started = time.perf_counter()
         try:
-            video = await self._find_video(job)
+            video = await self._find_video(url)
         except ClipmillError as error:
-            return [_not_found(job, field, error, record, envelope)]
-        event = ValidatedVideo(job=job, video=video)
+            return [_not_found(_timed(job, started), error, cause)]
+        except Exception as error:  # noqa: BLE001  (a bug must not end the rest of the batch)
+            return [_not_found(_timed(job, started), as_bug(error), cause)]
+        event = ValidatedVideo(job=_timed(job, started), video=video)
         return [
-            send_event(event, NAME, envelope.id),
-            audit(job, NAME, "accepted", envelope.id, detail={"video": video.key}),
+            send_event(event, NAME, cause),
+            audit(event.job, NAME, "accepted", cause, detail={"video": video.key}),
         ]
 
-    async def _find_video(self, job: Job) -> VideoRef:
-        platform = self._platforms.for_url(job.url)
-        found = platform.parse_url(job.url)
+    async def _find_video(self, url: Any) -> VideoRef:
+        platform = self._platforms.for_url(url)
+        found = platform.parse_url(url)
         if isinstance(found, ShortLink):
             return await self._links.resolve(found, platform)
         return found
 
 
-_INVALID = (ErrorCode.REQUEST_INVALID,)
+Asked = tuple[Job, Any]
+"""A job, its URL bounded, and what the client really gave as its URL."""
+
+
+def _read(envelope: Envelope, record: Incoming) -> list[Asked]:
+    """Return the jobs that a record asks for, new ones or one that comes back."""
+    if envelope.type == TYPE_PREFIX + EVENT_TOPICS[PendingLink][1]:
+        job = read_pending(envelope, record)
+        return [(job, job.url)]
+    request = read_request(envelope)
+    urls = (request.url,) if request.urls is None else request.urls
+    return list(zip(jobs_of(request, envelope, record), urls, strict=True))
+
+
+def _timed(job: Job, started: float) -> Job:
+    return job.spent(NAME, time.perf_counter() - started)
+
 
 _FINAL = ("request.", "content.")
 """Families of codes that no second look at a link changes."""
 
 
-def _not_found(
-    job: Job, field: str, error: ClipmillError, record: Incoming, envelope: Envelope
-) -> Effect:
+def _not_found(job: Job, error: ClipmillError, cause: str) -> Effect:
     """Return the outcome of a link that is none, or the failure of one that may yet be."""
-    job = msgspec.structs.replace(job, url=clip(job.url))
     if not error.code.startswith(_FINAL):
-        return fail_event(PendingLink(job=job), error, NAME, record.key, envelope.id)
-    details = {"field": field, "reason": error.message, **error.details}
+        # Not under the client's key, which may be as large as a record.
+        return fail_event(PendingLink(job=job), error, NAME, job.request_id.encode(), cause)
+    details = facts_of(error) | {"field": field_of(job)}
     context = explain(error.code, operation=NAME, url=job.url, details=details)
-    return finish(job, NAME, ended(job, context), envelope.id)
+    return finish(job, NAME, ended(job, context), cause)
 
 
 def _refuse(
     record: Incoming, error: ClipmillError, envelope: Envelope | None = None
 ) -> Sequence[Effect]:
     """Return the outcome of a record that is no request; an unreadable one is also kept."""
-    data = envelope.data if envelope else record.value
-    request_id, url = salvage(data)
-    job = bare_job(request_id or record.position, record, url)
-    details = {"reason": error.message, **error.details}
-    context = explain(error.code, operation=NAME, url=url, details=details)
+    told = salvage(record, envelope)
+    job = bare_job(told.request_id, record, told.url)
+    job = msgspec.structs.replace(job, attributes=told.attributes)
+    context = explain(error.code, operation=NAME, url=told.url, details=facts_of(error))
     effects: list[Effect] = [finish(job, NAME, ended(job, context), None)]
-    if envelope is None or not is_json(data):
+    if not is_json(envelope.data if envelope else record.value):
         effects.append(dead_letter(record, error, NAME))
     return effects
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return what an unexpected exception leads to: an outcome that says so, and a dead letter."""
-    request_id, url = salvage(record.value)
-    job = bare_job(request_id or record.position, record, url)
+    """Return what an unexpected exception leads to: outcomes that say so, and a dead letter."""
     bug = as_bug(error)
-    context = explain(bug.code, operation=NAME, url=url, details=bug.details)
-    return [finish(job, NAME, ended(job, context), None), dead_letter(record, error, NAME)]
+    outcomes: list[Effect] = []
+    for job in _owners(record):
+        context = explain(bug.code, operation=NAME, url=job.url, details=facts_of(bug))
+        outcomes.append(finish(job, NAME, ended(job, context), None))
+    return [*outcomes, dead_letter(record, error, NAME)]
+
+
+def _owners(record: Incoming) -> list[Job]:
+    """Return the jobs of a record, one of which little is known when it has none."""
+    try:
+        return [job for job, _ in _read(open_envelope(record), record)]
+    except Exception:  # noqa: BLE001  (reading may be where the bug is)
+        told = salvage(record, None)
+        return [bare_job(told.request_id, record, told.url)]
 
 
 @asynccontextmanager

@@ -5,17 +5,23 @@ from typing import Literal
 
 import msgspec
 
-from schemas.results import Result
-
 Transition = Literal["accepted", "extracted", "selected", "failed", "retrying", "finished"]
 
 
+NO_OUTCOME = msgspec.Raw(b"null")
+"""Not a union with None: msgspec decodes only a bare `Raw` as it stands."""
+
+
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to a request at a step. ``finished`` proposes the outcome to the ledger."""
+    """What happened to a request at a step.
+
+    ``outcome`` (a `Result`, kept as its JSON) comes with ``finished``: it is what the step
+    proposes to the ledger as the outcome of the request.
+    """
 
     request_id: str
     step: str
     transition: Transition
     at: datetime
     detail: dict[str, str] = {}
-    outcome: Result | None = None
+    outcome: msgspec.Raw = NO_OUTCOME

@@ -88,10 +88,25 @@ class InOrderAcks:
     def _check_gap(self, partition: Partition, offset: int) -> None:
         last = self._last.get(partition)
         self._last[partition] = offset
-        if last is None or offset == last + 1 or (partition, offset) in self._believed:
+        if last is None:
+            self._check_resumption(partition, offset)
+            return
+        if offset == last + 1 or (partition, offset) in self._believed:
             return
         self._believed.add((partition, offset))
         raise SkippedOffsetsError(f"{partition[0]}-{partition[1]}: {last} is followed by {offset}")
+
+    def _check_resumption(self, partition: Partition, offset: int) -> None:
+        """Refuse to wait for events that never come again.
+
+        Reading goes on behind them when another owner committed them while this process was
+        frozen, or when Faust dropped them.
+        """
+        first = next(iter(self._entries.get(partition, ())), offset)
+        if first < offset:
+            raise SkippedOffsetsError(
+                f"{partition[0]}-{partition[1]} goes on at {offset}, but {first} is still in flight"
+            )
 
     def _advance(self, partition: Partition) -> None:
         entries = self._entries[partition]

@@ -6,22 +6,16 @@ Plain Kafka, as any other client would do it; nothing here needs a worker of thi
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaConnectionError
 
-from streams.kafka import client_options
+from streams.kafka import ClusterAwayError, client_options, explained
 from streams.outbox import Outbox, Write
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, REQUESTS, RESULTS, Topic
 
 POLL_MILLISECONDS = 500
-
-
-class ClusterAwayError(Exception):
-    """No broker answers, or it is not clipmill's; the text says where it was looked for."""
 
 
 class Client:
@@ -38,7 +32,7 @@ class Client:
         )
 
     async def __aenter__(self) -> Self:
-        async with _explained(self._kafka):
+        with explained(self._kafka):
             await self._outbox.__aenter__()
             try:
                 await self._consumer.start()
@@ -80,22 +74,11 @@ class Client:
                     yield names[place.topic], json.loads(record.value)
 
 
-@asynccontextmanager
-async def _explained(kafka: KafkaSettings) -> AsyncIterator[None]:
-    try:
-        yield
-    except KafkaConnectionError as error:
-        raise ClusterAwayError(
-            f"no broker answers at {kafka.bootstrap}: {error}\n"
-            "Start one with `clipmill up`, or name yours with --bootstrap HOST:PORT."
-        ) from None
-
-
 async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
     """Return the audit records of a request, or of a batch and its members, oldest first."""
     name = AUDIT.kafka_name(kafka.topic_prefix)
     consumer = AIOKafkaConsumer(name, **client_options(kafka), auto_offset_reset="earliest")
-    async with _explained(kafka):
+    with explained(kafka):
         await consumer.start()
         try:
             ends = await consumer.end_offsets(consumer.assignment())

@@ -8,7 +8,7 @@ Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 import base64
 import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -43,10 +43,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Structured(msgspec.Struct, frozen=True):
     specversion: str
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1)]
     source: str
     type: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     data_base64: str | None = None
     correlationid: str | None = None
     expirytime: str | None = None
@@ -62,9 +62,10 @@ def open_envelope(record: Incoming) -> Envelope:
     if record.value is None:
         raise MalformedMessageError("$", "the record has no value")
     content_type = record.header("content-type") or JSON
-    if content_type.startswith(STRUCTURED):
+    media_type = content_type.lower()
+    if media_type.startswith(STRUCTURED):
         return _open_structured(record, record.value)
-    if content_type.startswith("application/cloudevents"):
+    if media_type.startswith("application/cloudevents"):
         raise MalformedMessageError(
             "header content-type", f"{content_type[:100]} is not supported, use {STRUCTURED}"
         )
@@ -97,7 +98,7 @@ def _open_structured(record: Incoming, value: bytes) -> Envelope:
 
 
 def _structured_data(event: _Structured) -> bytes:
-    if event.data is not None:
+    if bytes(event.data):
         return bytes(event.data)
     try:
         return base64.b64decode(event.data_base64 or "", validate=True)

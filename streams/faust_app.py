@@ -1,9 +1,11 @@
 """The Faust app of a stage: settings that were each paid for with a lost or stuck event."""
 
+from inspect import iscoroutine
 from pathlib import Path
 from typing import Any
 
 import faust
+from faust.transport.drivers.aiokafka import Consumer, Transport
 
 from streams.kafka import faust_broker, faust_credentials
 from streams.records import Incoming
@@ -16,6 +18,39 @@ one poll: below that, one backlogged topic stops all others of the process."""
 
 NEVER_SECONDS = 1_000_000.0
 """Poll interval. A consumer in back-pressure for longer leaves its group and never comes back."""
+
+
+class DirectConsumer(Consumer):
+    """Hands each record straight to its stream.
+
+    Faust makes two tasks for every record, so that a full queue cannot hold up a rebalance; that
+    is a third of the cost of a record. With the buffer above no queue is ever full: partitions
+    are paused at 80 % of it, and one poll brings less than the rest.
+    """
+
+    async def wait_first(self, *coros: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        """Await the delivery; everything else is waited for as Faust does."""
+        if len(coros) != DELIVERY_AND_SUSPENSION or not iscoroutine(coros[1]):
+            return await super().wait_first(*coros, timeout=timeout)
+        delivery, suspension = coros
+        suspension.close()
+        return await delivery
+
+
+DELIVERY_AND_SUSPENSION = 2
+"""What Faust waits for with each record: its delivery, or that a rebalance suspends the flow."""
+
+
+class DirectTransport(Transport):
+    """Faust's transport with `DirectConsumer`."""
+
+    Consumer = DirectConsumer
+
+
+async def start_app(app: Any) -> None:
+    """Start an app, without Faust's own monitor: nobody reads it, and it costs a tenth."""
+    await app.start()
+    app.sensors.remove(app.monitor)
 
 
 def raw_topic(app: Any, kafka_name: str, partitions: int) -> Any:
@@ -47,7 +82,7 @@ def build_app(stage: str, settings: Settings) -> Any:
     """Return the Faust app (one consumer group) of a stage."""
     kafka = settings.kafka
     app_id = f"{kafka.topic_prefix}{stage}"
-    return faust.App(
+    app = faust.App(
         app_id,
         broker=faust_broker(kafka),
         broker_credentials=faust_credentials(kafka),
@@ -69,6 +104,8 @@ def build_app(stage: str, settings: Settings) -> Any:
         producer_acks=-1,
         producer_request_timeout=60,
     )
+    app.transport = DirectTransport(app.conf.broker_consumer, app)
+    return app
 
 
 def _faust_dir(settings: Settings, app_id: str) -> Path:

@@ -1,12 +1,33 @@
 """Connections to the cluster: one place for bootstrap, TLS and login."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from streams.settings import KafkaSettings
+
+
+class ClusterAwayError(Exception):
+    """No broker answers, or it is not clipmill's; the text says where it was looked for."""
+
+
+@contextmanager
+def explained(kafka: KafkaSettings) -> Iterator[None]:
+    """Turn what a client raises when it cannot work with the cluster into `ClusterAwayError`."""
+    try:
+        yield
+    except KafkaConnectionError as error:
+        raise ClusterAwayError(
+            f"no broker answers at {kafka.bootstrap}: {error}\n"
+            "Start one with `clipmill up`, or name yours with --bootstrap HOST:PORT."
+        ) from None
+    except (KafkaError, OSError) as error:
+        raise ClusterAwayError(f"the cluster at {kafka.bootstrap} refuses: {error!r}") from None
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -46,9 +67,11 @@ def faust_credentials(kafka: KafkaSettings) -> Any:
 def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
     if not kafka.security_protocol.endswith("SSL"):
         return None
-    context: ssl.SSLContext = create_ssl_context(
-        cafile=str(kafka.ca_file) if kafka.ca_file else None
-    )
+    cafile = str(kafka.ca_file) if kafka.ca_file else None
+    try:
+        context: ssl.SSLContext = create_ssl_context(cafile=cafile)
+    except OSError as error:
+        raise ClusterAwayError(f"kafka.ca_file {cafile} cannot be used: {error}") from None
     return context
 
 

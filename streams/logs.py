@@ -32,13 +32,18 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _encodable(record.getMessage()),
             "request_id": REQUEST.get(),
             "trace_id": TRACE.get(),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _encodable(self.formatException(record.exc_info))
         return orjson.dumps(line).decode()
+
+
+def _encodable(text: str) -> str:
+    """Return the text without lone surrogates, which foreign JSON may carry and ours must not."""
+    return text.encode(errors="replace").decode()
 
 
 class ConsoleFormatter(logging.Formatter):

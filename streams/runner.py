@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from streams.acks import InOrderAcks, Partition, SkippedOffsetsError
-from streams.faust_app import build_app, raw_topic, to_incoming
+from streams.faust_app import build_app, raw_topic, start_app, to_incoming
 from streams.metrics import TABLE_ROWS, StageMetrics
 from streams.outbox import Outbox
 from streams.records import Incoming, Outgoing
@@ -68,7 +68,7 @@ class StageRunner:
             for topic in self.stage.sources:
                 self._subscribe(topic)
             self._follow_rebalances()
-            await self.app.start()
+            await start_app(self.app)
             for seconds, sweep in self._sweeps:
                 self._resources.push_async_callback(
                     _cancel, asyncio.create_task(self._sweep_every(seconds, sweep))

@@ -5,9 +5,17 @@ A nested value is named with two underscores: ``CLIPMILL_EGRESS__PROXY``.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -18,8 +26,9 @@ from pydantic_settings import (
 ENV_PREFIX = "CLIPMILL_"
 CONFIG_FILE_VARIABLE = "CLIPMILL_CONFIG"
 DEFAULT_CONFIG_FILE = "clipmill.toml"
+HIGHEST_PORT = 65_535
 
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 
@@ -52,6 +61,23 @@ class KafkaSettings(_Group):
     )
     sasl_username: str | None = Field(None, description="Login name.")
     sasl_password: SecretStr | None = Field(None, description="Login password.")
+
+    @field_validator("bootstrap")
+    @classmethod
+    def _names_brokers(cls, bootstrap: str) -> str:
+        brokers = [broker.strip() for broker in bootstrap.split(",")]
+        for broker in brokers:
+            host, _, port = broker.rpartition(":")
+            if not (host and port.isdecimal() and 0 < int(port) <= HIGHEST_PORT):
+                raise ValueError(f"{broker[:100]!r} is not HOST:PORT")
+        return ",".join(brokers)
+
+    @model_validator(mode="after")
+    def _has_a_login(self) -> Self:
+        complete = self.sasl_username is not None and self.sasl_password is not None
+        if self.security_protocol.startswith("SASL") and not complete:
+            raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password")
+        return self
 
 
 class EgressSettings(_Group):
@@ -102,7 +128,7 @@ class LedgerSettings(_Group):
     """The outcomes of requests."""
 
     remember_seconds: Seconds = Field(
-        21_600, description="How long a decided request is known, so that copies change nothing."
+        3_600, description="How long a decided request is known, so that copies change nothing."
     )
 
 
@@ -167,7 +193,7 @@ class Settings(BaseSettings):
 
 
 def config_file() -> Path:
-    """Return the path of the settings file; it need not exist."""
+    """Return the path of the settings file; the default one need not exist."""
     return Path(os.environ.get(CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE))
 
 
@@ -178,11 +204,12 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: an unknown setting or a bad value; the text names it.
     """
     _refuse_unknown_variables()
+    _refuse_missing_file()
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("\n".join(map(_explain, error.errors()))) from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{config_file()} or the environment cannot be read: {error}") from None
 
 
@@ -199,6 +226,12 @@ def _refuse_unknown_variables() -> None:
     for name in sorted(os.environ):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | groups:
             raise SettingsError(f"{name} is not a setting; `clipmill config` lists them all")
+
+
+def _refuse_missing_file() -> None:
+    file = config_file()
+    if (CONFIG_FILE_VARIABLE in os.environ or file.exists()) and not file.is_file():
+        raise SettingsError(f"the settings are to be read from {file}, which is no file")
 
 
 def setting_paths(

@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from streams.kafka import client_options
+from streams.kafka import client_options, explained
 from streams.settings import KafkaSettings
 from streams.topics import MESSAGE_BYTES_MAX, TOPICS, Topic
 
@@ -30,7 +30,13 @@ async def apply_topics(kafka: KafkaSettings) -> list[str]:
 
     Raises:
         TopicsError: an existing topic is not as it must be.
+        ClusterAwayError: no broker answers.
     """
+    with explained(kafka):
+        return await _apply(kafka)
+
+
+async def _apply(kafka: KafkaSettings) -> list[str]:
     async with _Admin(kafka) as admin:
         problems = await admin.check()
         created = await admin.create([problem.topic for problem in problems if problem.missing])
@@ -43,9 +49,12 @@ async def check_topics(kafka: KafkaSettings) -> None:
 
     Raises:
         TopicsError: it is not.
+        ClusterAwayError: no broker answers.
     """
-    async with _Admin(kafka) as admin:
-        _refuse(await admin.check(), kafka)
+    with explained(kafka):
+        async with _Admin(kafka) as admin:
+            problems = await admin.check()
+    _refuse(problems, kafka)
 
 
 def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:

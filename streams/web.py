@@ -45,7 +45,7 @@ async def serve(address: str, health: Health) -> AsyncIterator[str]:
         AddressError: the address is malformed or taken.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal():
         raise AddressError(f"{address!r} is not HOST:PORT; set `http`, such as 127.0.0.1:8080")
     runner = web.AppRunner(build_web(health), access_log=None)
     await runner.setup()

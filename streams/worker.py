@@ -33,6 +33,8 @@ class Worker:
         self._stages = stages
         self._settings = settings
         self._health = health
+        for stage in stages:
+            health.watch(stage.name, _is_starting)
 
     async def run(self) -> None:
         """Check the topics, then run all stages until cancelled.
@@ -70,9 +72,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001  (whatever it is, the stage is started again)
             return error
         finally:
-            self._health.watch(stage.name, lambda: "is being started")
+            self._health.watch(stage.name, _is_starting)
 
     async def _watch(self, runner: StageRunner) -> BaseException:
         while (error := runner.failure()) is None:  # noqa: ASYNC110  (Faust has no such event)
             await asyncio.sleep(WATCH_SECONDS)
         return error
+
+
+def _is_starting() -> str:
+    return "is being started"

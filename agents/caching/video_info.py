@@ -6,11 +6,13 @@ what is asked for again and again.
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 from cachetools import TTLCache
 
-from schemas.codec import decode, encode
+from agents.caching.rows import is_over
+from schemas.codec import MalformedMessageError, decode, encode
 from schemas.video import Extraction
 
 ENTRIES_IN_FRONT = 2_000
@@ -49,13 +51,18 @@ class VideoInfoCache:
     def get(self, key: str) -> Extraction | None:
         """Return the extraction of a video that may still be used."""
         row = self._read_row(key)
-        if row is None:
+        entry = None if row is None else self._open(row)
+        if entry is None or entry.expires_at <= self._clock():
             return None
+        return entry.extraction
+
+    def _open(self, row: bytes) -> CachedExtraction | None:
         entry = self._front.get(row)
         if entry is None:
-            entry = decode(row, CachedExtraction)
-            self._front[row] = entry
-        return entry.extraction if entry.expires_at > self._clock() else None
+            # A row that an older version wrote may not be readable: then the page is.
+            with suppress(MalformedMessageError):
+                entry = self._front[row] = decode(row, CachedExtraction)
+        return entry
 
     def row(self, extraction: Extraction, expires_at: float | None) -> bytes:
         """Return the row to be written; ``expires_at`` shortens its life."""
@@ -66,8 +73,4 @@ class VideoInfoCache:
     def expired(self, rows: Iterable[tuple[str, bytes]]) -> list[str]:
         """Return the keys of rows that nobody may use any more."""
         now = self._clock()
-        return [key for key, row in rows if decode(row, _Life).expires_at <= now]
-
-
-class _Life(msgspec.Struct, frozen=True):
-    expires_at: float
+        return [key for key, row in rows if is_over(row, now)]

@@ -48,11 +48,13 @@ def decide(
     wait = _next_wait(policy, failure)
     if wait is None:
         return _give_up(policy)
-    due = now + timedelta(seconds=_longer(wait, failure.retry_after_seconds, jitter * chance))
-    if due > failure.job.received_at + total:
+    seconds = _longer(wait, failure.retry_after_seconds, jitter * chance, policy)
+    left = total - (now - failure.job.received_at)
+    if seconds > left.total_seconds():
         return _give_up(policy)
+    due = now + timedelta(seconds=seconds)
     return Retry(
-        due=_by_deadline(due, failure.job), counted=not policy.repeat_last, fresh=policy.fresh
+        due=_by_deadline(due, failure.job, now), counted=not policy.repeat_last, fresh=policy.fresh
     )
 
 
@@ -66,14 +68,18 @@ def _next_wait(policy: Policy, failure: Failure) -> float | None:
     return policy.waits[-1] if policy.repeat_last else None
 
 
-def _longer(wait: float, asked: float | None, stretch: float) -> float:
+def _longer(wait: float, asked: float | None, stretch: float, policy: Policy) -> float:
     """Return the wait: what the platform asked for, to the second, or ours, stretched."""
-    return asked if asked is not None else wait * (1 + stretch)
+    ours = wait * (1 + stretch)
+    if asked is None:
+        return ours
+    # Retries that use up nothing have no other bound: a short Retry-After would make them spin.
+    return max(asked, ours if policy.repeat_last else 0.0)
 
 
-def _by_deadline(due: datetime, job: Job) -> datetime:
+def _by_deadline(due: datetime, job: Job, now: datetime) -> datetime:
     """Return the moment to look again: at the deadline the step ends the job in time."""
-    return due if job.deadline is None else min(due, max(job.deadline, job.received_at))
+    return due if job.deadline is None else min(due, max(job.deadline, now))
 
 
 def _give_up(policy: Policy) -> Decision:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import click
 
 from schemas.errors import ClipmillError
-from streams.client import ClusterAwayError
+from streams.kafka import ClusterAwayError
 from streams.stage import UnknownStageError
 from streams.topic_admin import TopicsError
 from streams.web import AddressError

@@ -1,0 +1,193 @@
+"""The JSON Schema 2020-12 of every message, made from its struct."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from schemas import examples
+from schemas.audit import AuditRecord
+from schemas.codec import encode
+from schemas.descriptions import describe, structs_of
+from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from schemas.failure import Failure
+from schemas.progress import Progress
+from schemas.request import Request
+from schemas.results import Result
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+VERSION = "v1"
+
+_REF = "#/$defs/{name}"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of the contract.
+
+    Attributes:
+        name: in the names of its files and in ``$id``.
+        summary: what it is, one sentence.
+        kind: its struct, or a union of them.
+        shape: what is documented, where that is more exact than ``kind``.
+        examples: valid bodies.
+        rules: JSON Schema keywords for what its type cannot say.
+    """
+
+    name: str
+    summary: str
+    kind: Any
+    shape: Any = None
+    examples: tuple[Any, ...]
+    rules: dict[str, Any] = {}
+
+    @property
+    def documented(self) -> Any:
+        """The type that the JSON Schema is made from."""
+        return self.shape or self.kind
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file with its JSON Schema."""
+        return f"{self.name}.{VERSION}.json"
+
+
+class AuditShape(AuditRecord, frozen=True, kw_only=True):
+    """What happened to a request at a step.
+
+    Attributes:
+        outcome: with ``finished``: what the step proposes to the ledger as the outcome.
+    """
+
+    outcome: Result | None = None  # type: ignore[assignment]  # carried as JSON, made of this
+
+
+_ONE_URL_OR_MANY = {
+    "oneOf": [
+        {
+            "required": [given],
+            "properties": {given: {"type": kind}, other: {"type": "null"}},
+        }
+        for given, kind, other in (("url", "string", "urls"), ("urls", "array", "url"))
+    ]
+}
+
+REQUEST = Message(
+    name="request",
+    summary="What a client asks for.",
+    kind=Request,
+    examples=examples.REQUESTS,
+    rules=_ONE_URL_OR_MANY,
+)
+PENDING_LINK = Message(
+    name="pending-link",
+    summary="A short link that could not be resolved yet.",
+    kind=PendingLink,
+    examples=(examples.PENDING_LINK,),
+)
+VALIDATED_VIDEO = Message(
+    name="validated-video",
+    summary="A video that is to be extracted.",
+    kind=ValidatedVideo,
+    examples=(examples.VALIDATED_VIDEO,),
+)
+EXTRACTED_VIDEO = Message(
+    name="extracted-video",
+    summary="A video whose page has been read.",
+    kind=ExtractedVideo,
+    examples=(examples.EXTRACTED_VIDEO,),
+)
+SELECTED_VIDEO = Message(
+    name="selected-video",
+    summary="A video that is to be downloaded, with the format chosen.",
+    kind=SelectedVideo,
+    examples=(examples.SELECTED_VIDEO,),
+)
+FAILURE = Message(
+    name="failure",
+    summary="A failed attempt of a step, with the event that failed.",
+    kind=Failure,
+    examples=(examples.FAILURE,),
+)
+AUDIT_RECORD = Message(
+    name="audit-record",
+    summary="A transition of a request.",
+    kind=AuditRecord,
+    shape=AuditShape,
+    examples=examples.AUDIT_RECORDS,
+)
+PROGRESS = Message(
+    name="progress",
+    summary="How far a download is.",
+    kind=Progress,
+    examples=(examples.PROGRESS,),
+)
+RESULT = Message(
+    name="result",
+    summary="The outcome of one URL; `status` tells which kind it is.",
+    kind=Result,
+    examples=examples.RESULTS,
+)
+
+MESSAGES: tuple[Message, ...] = (
+    REQUEST,
+    PENDING_LINK,
+    VALIDATED_VIDEO,
+    EXTRACTED_VIDEO,
+    SELECTED_VIDEO,
+    FAILURE,
+    AUDIT_RECORD,
+    PROGRESS,
+    RESULT,
+)
+"""Every message of the contract, in the order of a request's way."""
+
+
+def json_schema(message: Message) -> dict[str, Any]:
+    """Return the JSON Schema of a message, complete in itself."""
+    (reference,), definitions = msgspec.json.schema_components(
+        [message.documented], ref_template=_REF
+    )
+    for name, struct in structs_of(message.documented).items():
+        describe(definitions[name], struct)
+    schema: dict[str, Any] = {
+        "$schema": DIALECT,
+        "$id": f"urn:clipmill:schema:{message.name}:{VERSION}",
+        "title": message.name,
+        "description": message.summary,
+        **_body(reference, definitions),
+        **message.rules,
+        "examples": [json.loads(encode(each)) for each in message.examples],
+        "$defs": definitions,
+    }
+    exclusive: dict[str, Any] = _exclusive(schema)
+    return exclusive
+
+
+def _body(reference: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the message itself; a struct's own one moves up from the definitions."""
+    if "$ref" not in reference:
+        return reference
+    own: dict[str, Any] = definitions.pop(reference["$ref"].removeprefix(_REF.format(name="")))
+    return {key: value for key, value in own.items() if key != "title"}
+
+
+def _exclusive(node: Any) -> Any:
+    """Return a schema in which tagged unions say that exactly one member fits."""
+    if isinstance(node, list):
+        return [_exclusive(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        "oneOf" if key == "anyOf" and "discriminator" in node else key: _exclusive(value)
+        for key, value in node.items()
+    }
+
+
+def schema_files() -> dict[str, str]:
+    """Return the text of every schema file by its name."""
+    return {message.file_name: as_text(json_schema(message)) for message in MESSAGES}
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """Return a JSON document as it stands in a file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

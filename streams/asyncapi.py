@@ -1,0 +1,146 @@
+"""The AsyncAPI 3.0 document: topics, messages and who sends and receives them."""
+
+from typing import Any
+
+from schemas.documents import MESSAGES, REQUEST, Message
+from streams.contract import KINDS, MESSAGES_ON, PARTIES, Party
+from streams.envelope import JSON, TYPE_PREFIX
+from streams.headers import BARE, DEAD_LETTER, SEALED
+from streams.settings import KafkaSettings
+from streams.topic_admin import topic_config
+from streams.topics import DEADLETTERS, PREFIX, REQUESTS, TOPICS, Topic
+
+BINDING_VERSION = "0.5.0"
+SCHEMA_FOLDER = "../schemas/json"
+"""Where the JSON Schemas are, seen from the document."""
+
+SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
+DEAD = "dead-letter"
+
+_DESCRIPTION = """\
+clipmill turns video URLs into files. A client publishes requests and consumes results; the other
+topics are between the stages, and are described for those who watch, replay or extend them.
+`send` and `receive` say what the party that an operation is named after does. Names of topics,
+partitions and replicas are the defaults; prefix and numbers are settings."""
+
+
+def asyncapi() -> dict[str, Any]:
+    """Return the document."""
+    kafka = KafkaSettings()
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:clipmill:api:v1",
+        "info": {
+            "title": "clipmill",
+            "version": "1.0.0",
+            "description": _DESCRIPTION,
+            "license": {"name": "MIT"},
+        },
+        "defaultContentType": JSON,
+        "servers": {"kafka": {"host": kafka.bootstrap, "protocol": "kafka"}},
+        "channels": {topic.name: _channel(topic, kafka) for topic in TOPICS},
+        "operations": _operations(),
+        "components": {
+            "messages": {each.name: _message(each) for each in MESSAGES} | {DEAD: _dead_letter()},
+            "messageTraits": {"cloudEvents": SEALED, "cloudEventsOptional": BARE},
+        },
+    }
+
+
+def _names_on(topic: Topic) -> list[str]:
+    return [DEAD] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON.get(topic, ())]
+
+
+def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
+    names = _names_on(topic)
+    unused = "" if names else " Reserved: nothing is written to it yet."
+    return {
+        "address": topic.kafka_name(),
+        "title": topic.name,
+        "description": f"{topic.purpose} Key: {topic.key}.{unused}",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+        "bindings": {
+            "kafka": {
+                "topic": topic.kafka_name(),
+                "partitions": topic.partitions or kafka.partitions,
+                "replicas": kafka.replication_factor,
+                "topicConfiguration": _configuration(topic),
+                "bindingVersion": BINDING_VERSION,
+            }
+        },
+    }
+
+
+def _configuration(topic: Topic) -> dict[str, Any]:
+    """Return the topic's settings in the types of the Kafka binding."""
+    config = topic_config(topic)
+    policy = config.pop("cleanup.policy").split(",")
+    return {"cleanup.policy": policy} | {name: int(value) for name, value in config.items()}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    trait = "cloudEventsOptional" if message is REQUEST else "cloudEvents"
+    return {
+        "name": message.name,
+        "title": message.name,
+        "summary": message.summary,
+        "contentType": JSON,
+        "correlationId": {"location": "$message.header#/ce_correlationid"},
+        "headers": _types(message),
+        "payload": {
+            "schemaFormat": SCHEMA_FORMAT,
+            "schema": {"$ref": f"{SCHEMA_FOLDER}/{message.file_name}"},
+        },
+        "traits": [{"$ref": f"#/components/messageTraits/{trait}"}],
+    }
+
+
+def _types(message: Message) -> dict[str, Any]:
+    kinds = [TYPE_PREFIX + kind for kind in KINDS.get(message.name, ())]
+    known = {"properties": {"ce_type": {"type": "string", "enum": kinds}}} if kinds else {}
+    return {"type": "object", **known}
+
+
+def _dead_letter() -> dict[str, Any]:
+    return {
+        "name": DEAD,
+        "title": DEAD,
+        "summary": "A record as it was, whatever was in it; the headers say where it came from.",
+        "headers": DEAD_LETTER,
+    }
+
+
+def _operations() -> dict[str, Any]:
+    return {
+        f"{party.name}.{action}.{topic.name}": _operation(party, action, topic)
+        for party in PARTIES
+        for action, topics in (("receive", party.reads), ("send", party.writes))
+        for topic in topics
+    }
+
+
+def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
+    operation = {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{topic.name}"},
+        "summary": f"{party.name} {party.purpose}.",
+        "tags": [{"name": party.name}],
+        "messages": [
+            {"$ref": f"#/channels/{topic.name}/messages/{name}"}
+            for name in _names_on(topic)
+            if _takes_part(party, action, topic, name)
+        ],
+    }
+    if party.name == "client" or action == "send":
+        return operation
+    group = {"type": "string", "const": f"{PREFIX}{party.name}"}
+    return operation | {
+        "bindings": {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
+    }
+
+
+def _takes_part(party: Party, action: str, topic: Topic, name: str) -> bool:
+    """Return whether a party sends this message: on the requests topic, clients send requests."""
+    if topic is not REQUESTS or action == "receive":
+        return True
+    return (party.name == "client") == (name == REQUEST.name)

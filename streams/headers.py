@@ -1,0 +1,81 @@
+"""The record headers of the contract, as JSON Schema objects for the AsyncAPI document."""
+
+from typing import Any
+
+from streams.envelope import JSON, STRUCTURED
+
+_TIME = {"type": "string", "format": "date-time"}
+
+CLOUD_EVENT: dict[str, dict[str, Any]] = {
+    "ce_specversion": {"type": "string", "const": "1.0", "description": "Version of CloudEvents."},
+    "ce_id": {"type": "string", "description": "The same for every copy of one event."},
+    "ce_source": {
+        "type": "string",
+        "description": "Who wrote it: `/clipmill/<stage>`.",
+        "examples": ["/clipmill/extraction"],
+    },
+    "ce_type": {"type": "string", "description": "What it is: `io.clipmill.<kind>`."},
+    "ce_time": _TIME | {"description": "When it was written."},
+    "content-type": {"type": "string", "description": "Form of the record's value."},
+    "ce_correlationid": {"type": "string", "description": "Id of the request."},
+    "traceparent": {"type": "string", "description": "W3C trace context."},
+    "ce_causationid": {"type": "string", "description": "Id of the event that led to this one."},
+    "ce_expirytime": _TIME | {"description": "Deadline of the request."},
+}
+"""Headers of CloudEvents 1.0 in binary mode, its extensions and W3C Trace Context."""
+
+OPTIONAL = ("ce_causationid", "ce_expirytime")
+
+WAITING: dict[str, dict[str, Any]] = {
+    "clipmill_due": {
+        "type": "string",
+        "description": "On delay topics: when the event goes on, epoch seconds.",
+    },
+    "clipmill_target": {
+        "type": "string",
+        "description": "On delay topics: logical name of the topic that it goes to.",
+    },
+}
+
+ORIGIN: dict[str, dict[str, Any]] = {
+    "clipmill_origin_topic": {"type": "string", "description": "Logical name of its topic."},
+    "clipmill_origin_partition": {"type": "string", "description": "Partition it was read from."},
+    "clipmill_origin_offset": {"type": "string", "description": "Offset it was read at."},
+    "clipmill_origin_timestamp": {"type": "string", "description": "Epoch seconds, its time."},
+    "clipmill_step": {"type": "string", "description": "Stage that could not handle it."},
+    "clipmill_reason": {"type": "string", "description": "Why not."},
+    "clipmill_code": {"type": "string", "description": "Error code of the last attempt."},
+    "clipmill_attempts": {"type": "string", "description": "How often it was tried."},
+}
+
+SEALED: dict[str, Any] = {
+    "name": "CloudEvents 1.0, binary mode",
+    "summary": "Headers of every record that clipmill writes.",
+    "headers": {
+        "type": "object",
+        "properties": CLOUD_EVENT | {"content-type": {"type": "string", "const": JSON}} | WAITING,
+        "required": [name for name in CLOUD_EVENT if name not in OPTIONAL],
+    },
+}
+"""Message trait of what clipmill writes."""
+
+BARE: dict[str, Any] = {
+    "name": "CloudEvents 1.0, optional",
+    "summary": (
+        "Plain JSON without headers is enough; binary and structured mode are understood as well."
+    ),
+    "headers": {
+        "type": "object",
+        "properties": CLOUD_EVENT
+        | {"content-type": {"type": "string", "enum": [JSON, STRUCTURED]}},
+    },
+}
+"""Message trait of what clients write."""
+
+DEAD_LETTER: dict[str, Any] = {
+    "type": "object",
+    "description": "Its own headers as they were, and where it came from.",
+    "properties": ORIGIN,
+    "required": ["clipmill_origin_topic", "clipmill_step"],
+}
+"""Headers of a dead letter."""
