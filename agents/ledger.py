@@ -7,16 +7,18 @@ after the other, so the order on the topic decides, also after a crash.
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from heapq import nsmallest
+from typing import Literal
 
 import msgspec
 
 from agents.letters import publish_result
-from agents.outcomes import ended
-from agents.step import as_bug, bare_job
+from agents.outcomes import ended, facts_of
+from agents.step import as_bug, owner_of
 from schemas.audit import NO_OUTCOME, AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
+from schemas.errors import ErrorCode
 from schemas.messages import explain
 from streams.envelope import open_envelope
 from streams.metrics import END_TO_END, RESULTS
@@ -50,7 +52,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger itself wants to know of an outcome."""
 
-    status: str
+    status: Literal["completed", "rejected", "failed", "expired", "cancelled"]
     trace_id: str
     timings: dict[str, float] = {}
     error: "HeadError | None" = None
@@ -59,7 +61,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 class HeadError(msgspec.Struct, frozen=True):
     """The code of an outcome that is no success."""
 
-    error_type: str
+    error_type: ErrorCode
 
 
 class Ledger:
@@ -84,7 +86,7 @@ class Ledger:
                 return []
             head = decode(entry.outcome, Head)
         except MalformedMessageError as error:
-            return _report(record, error, record.header("ce_correlationid"))
+            return self._unreadable(record, error)
         row = self._read_row(entry.request_id)
         result = publish_result(
             entry.request_id, head.status, bytes(entry.outcome), head.trace_id, envelope.id
@@ -92,7 +94,15 @@ class Ledger:
         if row is None:
             _measure(head)
             return [self.decide(entry.request_id, record), result]
-        return [result] if decode(row, Decided).position == record.position else []
+        return [result] if _decided_by(row, record) else []
+
+    def _unreadable(self, record: Incoming, error: MalformedMessageError) -> Sequence[Effect]:
+        """Return the record as a dead letter; a request that is decided stays as it is."""
+        owner = owner_of(record)
+        row = None if owner is None else self._read_row(owner.request_id)
+        if row is None or _decided_by(row, record):
+            return on_bug(record, error)
+        return [dead_letter(record, error, NAME)]
 
     def decide(self, request_id: str, record: Incoming) -> TableWrite:
         """Return the row that makes this record the one that decides."""
@@ -103,10 +113,22 @@ class Ledger:
     def forgotten(self, rows: Mapping[str, bytes]) -> list[str]:
         """Return the requests that need not be known any more, and the oldest of too many."""
         now = self._clock()
-        ends = {key: decode(row, Decided).expires_at for key, row in rows.items()}
+        ends = {key: _end(row) for key, row in rows.items()}
         surplus = max(0, len(ends) - ROWS_MAX)
         oldest = set(nsmallest(surplus, ends, key=ends.__getitem__))
         return [key for key, end in ends.items() if end <= now or key in oldest]
+
+
+def _decided_by(row: bytes, record: Incoming) -> bool:
+    with suppress(MalformedMessageError):
+        return decode(row, Decided).position == record.position
+    return False
+
+
+def _end(row: bytes) -> float:
+    with suppress(MalformedMessageError):
+        return decode(row, Decided).expires_at
+    return 0.0
 
 
 def _measure(head: Head) -> None:
@@ -114,27 +136,24 @@ def _measure(head: Head) -> None:
     END_TO_END.labels(head.status).observe(sum(head.timings.values()))
 
 
-def _report(record: Incoming, error: Exception, request_id: str | None) -> Sequence[Effect]:
+def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     """Return a dead letter and, so that nobody waits for ever, an outcome that says so.
 
-    It goes straight to the results: a detour by the audit topic would come back here.
+    It goes straight to the results: a detour by the audit topic would come back here. Made anew
+    of the same record it is the same, to the byte.
     """
     letter = dead_letter(record, error, NAME)
-    if not request_id:
+    owner = owner_of(record)
+    if owner is None:
         return [letter]
     bug = as_bug(error)
-    context = explain(bug.code, operation=NAME, url="", details=bug.details)
-    outcome = ended(bare_job(request_id, record), context)
-    return [
-        letter,
-        Ledger(lambda _: None, LONE_SECONDS).decide(request_id, record),
-        publish_result(request_id, "failed", encode(outcome), outcome.trace_id, record.position),
-    ]
-
-
-def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return what an unexpected exception in this stage leads to."""
-    return _report(record, error, record.header("ce_correlationid"))
+    context = explain(bug.code, operation=NAME, url=owner.url, details=facts_of(bug))
+    outcome = msgspec.structs.replace(ended(owner, context), finished_at=owner.received_at)
+    row = Ledger(lambda _: None, LONE_SECONDS).decide(owner.request_id, record)
+    result = publish_result(
+        owner.request_id, "failed", encode(outcome), outcome.trace_id, record.position
+    )
+    return [letter, row, result]
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from agents.letters import (
 )
 from agents.outcomes import ended
 from agents.resilience.decision import DeadLetter, Fail, Retry, decide
+from agents.resilience.policy import with_waits
 from agents.step import as_bug, unreadable
 from schemas.codec import MalformedMessageError, decode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
@@ -45,6 +46,7 @@ class Recovery:
     ) -> None:
         self._retry = retry
         self._chance = chance
+        self._policies = with_waits(retry.waits_seconds)
         self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
@@ -62,6 +64,7 @@ class Recovery:
             total=timedelta(seconds=self._retry.total_seconds),
             jitter=self._retry.jitter,
             chance=self._chance(),
+            policies=self._policies,
         )
         job = failure.job.failed(_attempt(failure, decision))
         match decision:

@@ -127,7 +127,7 @@ def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect
 
     That is a dead letter, and an outcome when the record still tells whose it was.
     """
-    job = _owner(record)
+    job = owner_of(record)
     if job is None:
         return [dead_letter(record, error, step)]
     details = facts_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
@@ -143,8 +143,8 @@ class _Owned(msgspec.Struct, frozen=True):
     job: Job
 
 
-def _owner(record: Incoming) -> Job | None:
-    """Return whose record this is: by its body, else by its headers."""
+def owner_of(record: Incoming) -> Job | None:
+    """Return whose record this is: by its body, else by its headers; None when neither tells."""
     with suppress(MalformedMessageError):
         return decode(record.value or b"", _Owned).job
     request_id = record.header("ce_correlationid") or ""

@@ -57,4 +57,4 @@ def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
 def _split(text: str) -> tuple[str, str]:
     """Split msgspec's ``reason - at `path```; a reason without a path is about the whole body."""
     reason, _, path = text.partition(" - at ")
-    return path.strip("`") or "$", reason
+    return path.strip("`").rpartition("`")[2] or "$", reason

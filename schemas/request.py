@@ -14,7 +14,7 @@ MAX_URL_CHARACTERS = 2_048
 Action = Literal["download", "info"]
 Quality = Literal["best", "1080p", "720p", "480p", "360p", "worst"]
 
-RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}$")]
+RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}$(?!\n)")]
 """The client's own id. No slash: ``<batch id>/<index>`` names the members of a batch."""
 
 Attributes = Annotated[

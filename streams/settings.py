@@ -23,6 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.errors import ErrorCode
+
 ENV_PREFIX = "CLIPMILL_"
 CONFIG_FILE_VARIABLE = "CLIPMILL_CONFIG"
 DEFAULT_CONFIG_FILE = "clipmill.toml"
@@ -135,6 +137,9 @@ class LedgerSettings(_Group):
 class RetrySettings(_Group):
     """Trying again."""
 
+    waits_seconds: dict[ErrorCode, tuple[float, ...]] = Field(
+        {}, description='Waits before each retry by error code, {"network.server": [5, 30]}.'
+    )
     total_seconds: Seconds = Field(86_400, description="No retry later than this after the start.")
     jitter: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.2, description="Waits vary by up to this share, so that retries do not march in step."

@@ -4,11 +4,13 @@ Breaker state and other strategies come in as further arguments of `decide` and 
 of `Decision`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
 
 from agents.resilience.policy import POLICIES, Policy
+from schemas.errors import ErrorCode
 from schemas.failure import Failure
 from schemas.job import Job
 
@@ -33,7 +35,13 @@ Decision = Retry | DeadLetter | Fail
 
 
 def decide(
-    failure: Failure, now: datetime, *, total: timedelta, jitter: float, chance: float
+    failure: Failure,
+    now: datetime,
+    *,
+    total: timedelta,
+    jitter: float,
+    chance: float,
+    policies: Mapping[ErrorCode, Policy] = POLICIES,
 ) -> Decision:
     """Return what to do about a failure.
 
@@ -43,8 +51,9 @@ def decide(
         total: no retry is due later than this after the request came in.
         jitter: share by which a wait may grow.
         chance: a random number from 0 to 1.
+        policies: the policy of each code.
     """
-    policy = POLICIES[failure.error.error_type]
+    policy = policies[failure.error.error_type]
     wait = _next_wait(policy, failure)
     if wait is None:
         return _give_up(policy)

@@ -1,5 +1,7 @@
 """The policy table: which failures are tried again, and after how long."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from schemas.errors import ErrorCode
@@ -60,3 +62,16 @@ POLICIES: dict[ErrorCode, Policy] = {
     ErrorCode.REQUEST_CANCELLED: _NEVER,
 }
 """Every code has a row."""
+
+
+def with_waits(waits: Mapping[ErrorCode, tuple[float, ...]]) -> dict[ErrorCode, Policy]:
+    """Return the table with other waits for some codes; no waits at all mean no retry."""
+    changed = {
+        code: msgspec.structs.replace(
+            POLICIES[code],
+            waits=seconds,
+            repeat_last=POLICIES[code].repeat_last and bool(seconds),
+        )
+        for code, seconds in waits.items()
+    }
+    return POLICIES | changed

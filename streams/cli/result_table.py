@@ -4,6 +4,7 @@ from pathlib import PurePath
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
@@ -12,21 +13,34 @@ from streams.client import Client, wait_for
 SHORT = 46
 """Characters of a URL in a table: the host and the id fit."""
 
+ID_CHARACTERS = 32
+"""Characters of a request's id in a table."""
+
+PLAIN_WIDTH = 130
+"""Characters of a line where there is no terminal that says how wide it is."""
+
 COLOURS = {"completed": "green", "failed": "red", "rejected": "yellow", "expired": "yellow"}
+
+
+def open_console(*, errors: bool = False) -> Console:
+    """Return the console for people: as wide as the terminal, or wide enough without one."""
+    console = Console(stderr=errors)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def results_table(results: list[dict[str, Any]]) -> Table:
     """Return the results as a table, one row per URL."""
-    table = Table("request", "url", "status", "seconds", "tries", "what came of it")
+    table = Table("request", "status", "s", "tries", "what came of it")
     for result in results:
         colour = COLOURS.get(result["status"], "white")
         table.add_row(
-            result["request_id"][:24],
-            shorten(result["url"]),
+            f"{escape(result['request_id'][:ID_CHARACTERS])}\n[dim]{escape(shorten(result['url']))}[/]",
             f"[{colour}]{result['status']}[/]",
             f"{sum(result['timings'].values()):.2f}",
             str(result["attempts"]),
-            describe(result),
+            escape(describe(result)),
         )
     return table
 

@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
+from streams.cli.result_table import open_console
 from streams.client import read_history
 
 
@@ -31,7 +31,7 @@ def status(request_id: str, bootstrap: str | None, as_json: bool) -> None:
         for record in history:
             click.echo(json.dumps(record))
     else:
-        Console().print(_table(history))
+        open_console().print(_table(history))
 
 
 def _table(history: list[dict[str, Any]]) -> Table:

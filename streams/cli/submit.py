@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import click
-from rich.console import Console
 
 from schemas.request import Action, Quality
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
-from streams.cli.result_table import follow, results_table
+from streams.cli.result_table import follow, open_console, results_table
 from streams.client import Client, request_body
 from streams.settings import KafkaSettings
 
@@ -72,7 +71,7 @@ async def _submit(
             _print_requests(requests, as_json=as_json)
             return []
         try:
-            results = await follow(client, set(requests), limit, Console(stderr=True))
+            results = await follow(client, set(requests), limit, open_console(errors=True))
         except TimeoutError:
             raise click.ClickException(
                 f"no result within {limit:.0f} s; look with `clipmill status ID`"
@@ -81,7 +80,7 @@ async def _submit(
         for result in results:
             click.echo(json.dumps(result))
     else:
-        Console().print(results_table(results))
+        open_console().print(results_table(results))
     return results
 
 

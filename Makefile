@@ -1,0 +1,44 @@
+# `make run` and `make test` do all set-up themselves; they need Python 3.11+ and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test lint bench serve lock clean
+
+run: $(READY)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
+	@$(BIN)/python -m tests.sample
+
+test: $(READY)  ## All tests, with branch coverage of the three packages.
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(READY)  ## Style, types, layers, and whether the generated documents are current.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m streams.documents --check
+
+bench: $(READY)  ## Measurements, each beside its reference in the same run.
+	$(BIN)/python -m benchmarks
+
+serve: $(READY)  ## clipmill on this box, for real: files and broker data in ./data.
+	$(BIN)/clipmill up
+
+lock: $(READY)  ## Resolve the locked requirements again.
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.txt
+
+clean:  ## Remove what was installed and what `make run` left.
+	rm -rf $(VENV) .run .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): requirements-dev.txt pyproject.toml
+	@echo "Installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

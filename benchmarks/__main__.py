@@ -1,0 +1,18 @@
+"""Run the measurements: all, or those that are named."""
+
+import asyncio
+import importlib
+import sys
+
+NAMES = ("pipeline", "extraction", "media", "idle")
+
+
+def main() -> None:
+    for name in sys.argv[1:] or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        print(f"\n# {name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        asyncio.run(module.main())
+
+
+if __name__ == "__main__":
+    main()

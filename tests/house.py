@@ -1,0 +1,250 @@
+"""A clipmill of one's own for tests and measurements: stand-in, broker and workers as processes.
+
+    async with House(directory) as house:
+        worker = await house.start_worker("all")
+        await house.publish({"url": "https://www.tiktok.com/@u/video/7…", "id": "a"})
+        results = await house.results(1)
+        worker.kill()
+
+The broker is a child of this process and is restarted when it dies; workers are real `clipmill`
+processes whose egress leads to the stand-in.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from streams.broker import EmbeddedBroker
+from streams.embedded.restarts import RestartPolicy
+from streams.settings import KafkaSettings
+from streams.topic_admin import apply_topics
+from streams.topics import REQUESTS, RESULTS
+
+CLIPMILL = str(Path(sys.executable).parent / "clipmill")
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+class Process:
+    """A child that prints one line of JSON when it is ready."""
+
+    def __init__(self, command: Sequence[str], variables: dict[str, str], log: Path) -> None:
+        self.command = command
+        self.log = log
+        with log.open("ab") as errors:
+            self._child = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **variables},
+                text=True,
+            )
+        self.pid = self._child.pid
+        self.ready: dict[str, Any] = {}
+
+    async def wait_ready(self) -> Self:
+        """Return when the line is there."""
+        async with asyncio.timeout(START_SECONDS):
+            assert self._child.stdout is not None
+            line = await asyncio.to_thread(self._child.stdout.readline)
+        if not line:
+            raise RuntimeError(f"{self.command} did not start:\n{self.log.read_text()[-3000:]}")
+        self.ready = json.loads(line)
+        return self
+
+    def running(self) -> bool:
+        """Return whether the child is alive."""
+        return self._child.poll() is None
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL and wait."""
+        self._child.kill()
+        self._close()
+
+    def terminate(self) -> int:
+        """Ask it with SIGTERM to end; return its exit status."""
+        self._child.send_signal(signal.SIGTERM)
+        try:
+            self._child.wait(STOP_SECONDS)
+        finally:
+            self.kill()
+        return self._child.returncode
+
+    def _close(self) -> None:
+        self._child.wait()
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+
+
+class StandinControl:
+    """The switches and counters of the stand-in's process."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def counters(self) -> dict[str, Any]:
+        """Return what it has counted."""
+        found: dict[str, Any] = self._call("GET", "/counters")
+        return found
+
+    def switch(self, scenario: str, **fields: Any) -> None:
+        """Set a scenario for all or for one video."""
+        self._call("POST", "/switches", {"scenario": scenario, **fields})
+
+    def media(self, video: str, format_id: str) -> dict[str, Any]:
+        """Return size and sha256 of a format as they must be."""
+        found: dict[str, Any] = self._call("GET", f"/media?video={video}&format={format_id}")
+        return found
+
+    def clear(self) -> None:
+        """Take back all switches."""
+        self._call("DELETE", "/switches")
+
+    def pace(self, **fields: Any) -> None:
+        """Set latency and media speed."""
+        self._call("POST", "/pace", fields)
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data=data, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+
+class House:
+    """Stand-in, broker and any number of workers.
+
+    Args:
+        directory: everything is kept here; the workers' data directory is ``directory/data``.
+        variables: settings of all workers, as environment variables.
+    """
+
+    broker: EmbeddedBroker
+    standin: StandinControl
+    bootstrap: str
+
+    def __init__(self, directory: Path, **variables: str) -> None:
+        self.directory = directory
+        self.data_dir = directory / "data"
+        self.variables = {"CLIPMILL_DATA_DIR": str(self.data_dir), **variables}
+        self.workers: list[Process] = []
+        self._stack = AsyncExitStack()
+        self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start_standin()
+            await self._start_broker()
+            await self._open_clients()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self._stack.callback(self._stop_workers)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start_standin(self) -> None:
+        state = self.directory / "standin"
+        command = [sys.executable, "-m", "tests.standin", "--state-dir", str(state)]
+        process = Process(command, {}, self.directory / "standin.log")
+        self._stack.callback(process.kill)
+        ready = (await process.wait_ready()).ready
+        self.standin = StandinControl(ready["control"])
+        self.variables["CLIPMILL_EGRESS__PROXY"] = ready["proxy"]
+        self.variables["CLIPMILL_EGRESS__CA_FILE"] = ready["ca_file"]
+
+    async def _start_broker(self) -> None:
+        self.broker = EmbeddedBroker(
+            self.directory / "kafka", restarts=RestartPolicy(short_life_seconds=0.1)
+        )
+        await self._stack.enter_async_context(self.broker)
+        self.bootstrap = self.broker.bootstrap
+        supervision = asyncio.create_task(self.broker.supervise())
+        self._stack.push_async_callback(_cancel, supervision)
+        self.kafka = KafkaSettings(bootstrap=self.bootstrap)
+        await apply_topics(self.kafka)
+
+    async def _open_clients(self) -> None:
+        self._producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
+        await self._producer.start()
+        self._stack.push_async_callback(self._producer.stop)
+        self._consumer = AIOKafkaConsumer(
+            RESULTS.kafka_name(), bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
+        )
+        await self._consumer.start()
+        self._stack.push_async_callback(self._consumer.stop)
+
+    def _stop_workers(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    async def start_worker(self, *stages: str, **variables: str) -> Process:
+        """Return a worker of these stages (or ``all``) once it is ready."""
+        worker = self.spawn_worker(*stages, **variables)
+        return await worker.wait_ready()
+
+    def spawn_worker(self, *stages: str, **variables: str) -> Process:
+        """Return a worker that has just been started."""
+        command = [CLIPMILL, "worker", *stages, "--bootstrap", self.bootstrap]
+        command += ["--http", "127.0.0.1:0"]
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        worker = Process(command, {**self.variables, **variables}, log)
+        self.workers.append(worker)
+        return worker
+
+    async def publish(self, *requests: dict[str, Any]) -> None:
+        """Publish requests."""
+        for request in requests:
+            await self.publish_raw(json.dumps(request).encode())
+
+    async def publish_raw(self, value: bytes | None, **fields: Any) -> None:
+        """Publish any record on the requests topic; return when it is acknowledged."""
+        await self._producer.send_and_wait(REQUESTS.kafka_name(), value, **fields)
+
+    async def results(self, count: int, seconds: float = 60) -> dict[str, list[dict[str, Any]]]:
+        """Return all results so far by request, once so many requests have one.
+
+        Each request has the list of all its results, copies included.
+        """
+        deadline = time.monotonic() + seconds
+        while len(self._seen) < count and time.monotonic() < deadline:
+            await self.read_results(min(1.0, max(0.0, deadline - time.monotonic())))
+        if len(self._seen) < count:
+            raise TimeoutError(f"{len(self._seen)} of {count} results after {seconds} s")
+        return dict(self._seen)
+
+    async def read_results(self, seconds: float) -> dict[str, list[dict[str, Any]]]:
+        """Read what comes within a time; return all results so far by request."""
+        batches = await self._consumer.getmany(timeout_ms=int(seconds * 1000))
+        for records in batches.values():
+            for record in records:
+                result = json.loads(record.value)
+                result["_seen_at"] = time.time()
+                self._seen[result["request_id"]].append(result)
+        return dict(self._seen)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

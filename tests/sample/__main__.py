@@ -1,0 +1,112 @@
+"""Run the sample: start everything, publish, show progress, print the results."""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+
+from streams.cli.result_table import follow, open_console, results_table
+from streams.client import Client
+from streams.settings import KafkaSettings
+from streams.topics import REQUESTS
+from tests.sample.requests import EXPECTED, bodies, result_ids
+from tests.standin import Standin
+
+HERE = Path(".run")
+RESULT_SECONDS = 90
+QUICK_RETRIES = json.dumps({"network.server": [2, 4]})
+"""Waits in seconds instead of 5 and 30, so that nobody has to wait half a minute for the sample."""
+
+
+async def main() -> int:
+    """Return the exit status: 0 when every request ended as it should."""
+    console = open_console()
+    started = time.monotonic()
+    shutil.rmtree(HERE, ignore_errors=True)
+    async with Standin(HERE / "standin") as standin:
+        console.print("Starting Kafka and all stages (the first time, Kafka is fetched) ...")
+        process = await start_clipmill(standin)
+        try:
+            assert process.stdout is not None
+            line = await process.stdout.readline()
+            if not line:
+                return 1
+            ready = json.loads(line)
+            seconds = time.monotonic() - started
+            console.print(
+                f"Ready after {seconds:.1f} s: Kafka at {ready['bootstrap']}, "
+                f"health and metrics at {ready['http']}"
+            )
+            results = await ask(ready["bootstrap"], console)
+        finally:
+            process.terminate()
+            await process.wait()
+    console.print(results_table(results))
+    console.print(
+        f"Files are in {HERE / 'data' / 'files'}; "
+        f"{len(results)} results after {time.monotonic() - started:.1f} s."
+    )
+    return report(results, console)
+
+
+async def start_clipmill(standin: Standin) -> asyncio.subprocess.Process:
+    """Start `clipmill up` with the stand-in as its way out."""
+    variables = {
+        "CLIPMILL_EGRESS__PROXY": standin.proxy_url,
+        "CLIPMILL_EGRESS__CA_FILE": str(standin.ca_file),
+        "CLIPMILL_RETRY__WAITS_SECONDS": QUICK_RETRIES,
+        "CLIPMILL_HTTP": "127.0.0.1:0",
+        "CLIPMILL_LOG_LEVEL": "WARNING",
+    }
+    return await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "clipmill"),
+        "up",
+        "--data-dir",
+        str(HERE / "data"),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | variables,
+    )
+
+
+async def ask(bootstrap: str, console: Console) -> list[dict[str, Any]]:
+    """Publish the sample as any Kafka client would; return the results in the order of coming."""
+    async with Client(KafkaSettings(bootstrap=bootstrap)) as client:
+        producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+        await producer.start()
+        try:
+            for body in bodies():
+                place = await producer.send_and_wait(REQUESTS.kafka_name(), body)
+        finally:
+            await producer.stop()
+        garbage = f"requests-{place.partition}-{place.offset}"
+        return await follow(client, result_ids() | {garbage}, RESULT_SECONDS, console)
+
+
+def report(results: list[dict[str, Any]], console: Console) -> int:
+    """Say which requests did not end as they should."""
+    wrong = [
+        f"{result['request_id']} is {result['status']}"
+        for result in results
+        if result["status"] != expected_status(result["request_id"])
+    ]
+    if wrong:
+        console.print(f"[red]Not as it should be: {', '.join(wrong)}[/]")
+    return 1 if wrong else 0
+
+
+def expected_status(request_id: str) -> str:
+    """Return the status that a request of the sample should have."""
+    if request_id.startswith("requests-"):
+        return "rejected"
+    return EXPECTED.get(request_id, "completed")
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,311 @@
+"""Records, events and stand-ins of tools for the tests of agents; no broker, no network."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import msgspec
+
+from agents.letters import EVENT_TOPICS, Event, event_key
+from agents.platforms.interface import Platform, ShortLink
+from schemas.audit import AuditRecord
+from schemas.codec import decode, encode
+from schemas.errors import ErrorCode, ErrorContext
+from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from schemas.failure import FailedEvent, Failure
+from schemas.job import Attempt, BatchMember, Job
+from schemas.request import Options
+from schemas.results import Result
+from schemas.video import EngineVersions, Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+from streams.envelope import TYPE_PREFIX
+from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
+from streams.settings import Settings
+from streams.stage import StageContext
+from streams.tables import StageTable
+from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
+from tests.unit.platforms.tiktok.raws import extraction_of, raw_of, video_of
+
+T = TypeVar("T")
+
+VIDEO: VideoRef = video_of()
+URL = VIDEO.url
+SHORT_URL = "https://vm.tiktok.com/ZMabc123/"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+
+WRITTEN = 1_767_225_600.0
+"""When records are written, unless a test says otherwise: 2026-01-01, the past of every test."""
+
+WRITTEN_AT = datetime.fromtimestamp(WRITTEN, UTC)
+PAST = datetime(2026, 1, 2, tzinfo=UTC)
+FUTURE = datetime(2999, 1, 1, tzinfo=UTC)
+
+FORMAT = VideoFormat(
+    format_id="bytevc1_720p",
+    container="mp4",
+    video_codec="h265",
+    audio_codec="aac",
+    width=720,
+    height=1280,
+    bytes=1_000,
+)
+SOURCE = MediaSource(format=FORMAT, url="https://v16.tiktokcdn.com/abc/video.mp4?sig=s3cret")
+ENGINE = EngineVersions(yt_dlp="2026.10.26", curl_cffi="0.16.3")
+INFO = VideoInfo(platform="tiktok", id=VIDEO.id, url=VIDEO.url, title="Cats", duration_seconds=12.5)
+
+
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# Jobs and events
+
+
+def make_job(**changes: Any) -> Job:
+    plain = Job(
+        request_id="r1",
+        url=URL,
+        action="download",
+        options=Options(),
+        received_at=WRITTEN_AT,
+        trace_id=TRACE_ID,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def member_job(index: int = 1, size: int = 3, **changes: Any) -> Job:
+    batch = BatchMember(id="b1", index=index, size=size)
+    return make_job(**{"request_id": f"b1/{index}", "batch": batch, **changes})
+
+
+def make_attempt(
+    code: ErrorCode = ErrorCode.NETWORK_TIMEOUT, step: str = "extraction", counted: bool = True
+) -> Attempt:
+    return Attempt(step=step, code=code, at=WRITTEN_AT, counted=counted)
+
+
+@cache
+def make_extraction(scenario: str = "ok") -> Extraction:
+    return extraction_of(raw_of(scenario))
+
+
+def validated(**changes: Any) -> ValidatedVideo:
+    return ValidatedVideo(job=make_job(**changes), video=VIDEO)
+
+
+def extracted(extraction: Extraction | None = None, **changes: Any) -> ExtractedVideo:
+    return ExtractedVideo(
+        job=make_job(**changes),
+        video=VIDEO,
+        extraction=extraction or make_extraction(),
+        cache="miss",
+    )
+
+
+def selected(source: MediaSource = SOURCE, **changes: Any) -> SelectedVideo:
+    return SelectedVideo(
+        job=make_job(**changes), video=VIDEO, info=INFO, source=source, cache="miss", engine=ENGINE
+    )
+
+
+def make_failure(
+    code: ErrorCode,
+    event: Event | None = None,
+    *,
+    step: str = "extraction",
+    retry_after_seconds: float | None = None,
+) -> Failure:
+    event = event or validated()
+    topic, kind = EVENT_TOPICS[type(event)]
+    return Failure(
+        job=event.job,
+        step=step,
+        error=ErrorContext(operation=step, url=URL, error_type=code, user_message="It failed."),
+        failed_at=WRITTEN_AT,
+        event=FailedEvent(
+            topic=topic.name, kind=kind, key=event_key(event), body=msgspec.Raw(encode(event))
+        ),
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+# Records
+
+
+def make_record(
+    value: bytes | None,
+    *,
+    topic: Topic = REQUESTS,
+    key: bytes | None = b"k",
+    headers: Sequence[Header] = (),
+    offset: int = 7,
+    timestamp: float = WRITTEN,
+) -> Incoming:
+    return Incoming(topic.name, 0, offset, key, value, tuple(headers), timestamp)
+
+
+def request(body: Mapping[str, Any], **changes: Any) -> Incoming:
+    """A request as plain JSON."""
+    return make_record(msgspec.json.encode(body), **changes)
+
+
+def event_record(event: Event, *headers: Header, **changes: Any) -> Incoming:
+    """An event as the stage behind it reads it."""
+    topic, kind = EVENT_TOPICS[type(event)]
+    fields = {
+        "ce_id": f"{event.job.request_id}:{kind}:1",
+        "ce_type": f"{TYPE_PREFIX}{kind}",
+        "ce_correlationid": event.job.request_id,
+        "traceparent": f"00-{event.job.trace_id}-b7ad6b7169203331-01",
+    }
+    sealed = tuple((name, text.encode()) for name, text in fields.items())
+    return make_record(
+        encode(event),
+        topic=topic,
+        key=event_key(event).encode(),
+        headers=(*sealed, *headers),
+        **changes,
+    )
+
+
+def failure_record(failure: Failure, **changes: Any) -> Incoming:
+    headers = ((("ce_id", b"failure-1")), ("ce_correlationid", failure.job.request_id.encode()))
+    return make_record(encode(failure), topic=ERRORS, headers=headers, **changes)
+
+
+def arrive(effect: Effect, *, offset: int = 0, timestamp: float = WRITTEN) -> Incoming:
+    """What was written, as the next stage reads it."""
+    assert isinstance(effect, Outgoing)
+    return Incoming(
+        effect.topic.name, 0, offset, effect.key, effect.value, effect.headers, timestamp
+    )
+
+
+# What came of it
+
+
+def header(effect: Effect | Incoming, name: str) -> str | None:
+    record = effect if isinstance(effect, Incoming) else arrive(effect)
+    return record.header(name)
+
+
+def sent_to(effects: Sequence[Effect], topic: Topic) -> list[Outgoing]:
+    return [each for each in effects if isinstance(each, Outgoing) and each.topic is topic]
+
+
+def only(effects: Sequence[Effect], topic: Topic) -> Outgoing:
+    (found,) = sent_to(effects, topic)
+    return found
+
+
+def body_of(effect: Effect, kind: type[T]) -> T:
+    assert isinstance(effect, Outgoing)
+    assert effect.value is not None
+    return decode(effect.value, kind)
+
+
+def writes(effects: Sequence[Effect]) -> list[TableWrite]:
+    return [each for each in effects if isinstance(each, TableWrite)]
+
+
+def transitions(effects: Sequence[Effect]) -> list[str]:
+    return [body_of(each, AuditRecord).transition for each in sent_to(effects, AUDIT)]
+
+
+def outcomes(effects: Sequence[Effect]) -> list[Any]:
+    """The outcomes that were proposed to the ledger, read as clients read them."""
+    proposed = [body_of(each, _Proposal).outcome for each in sent_to(effects, AUDIT)]
+    return [each for each in proposed if each is not None]
+
+
+class _Proposal(msgspec.Struct, frozen=True):
+    outcome: Result | None = None
+
+
+def outcome(effects: Sequence[Effect]) -> Any:
+    (found,) = outcomes(effects)
+    return found
+
+
+def failure(effects: Sequence[Effect]) -> Failure:
+    return body_of(only(effects, ERRORS), Failure)
+
+
+def pending(effects: Sequence[Effect]) -> PendingLink:
+    return decode(failure(effects).event.body, PendingLink)
+
+
+def dead_letters(effects: Sequence[Effect]) -> list[Outgoing]:
+    return sent_to(effects, DEADLETTERS)
+
+
+def largest(effects: Sequence[Effect]) -> int:
+    """Bytes of the largest record that comes of it, headers included."""
+    return max(
+        len(each.value or b"") + len(each.key or b"") + sum(len(value) for _, value in each.headers)
+        for each in effects
+        if isinstance(each, Outgoing)
+    )
+
+
+# Tools and surroundings
+
+
+class FakeLinks:
+    """Resolves every short link in the same way."""
+
+    def __init__(self, found: VideoRef | Exception = VIDEO) -> None:
+        self.found = found
+        self.asked: list[str] = []
+
+    async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
+        assert platform.get_capabilities().name == "tiktok"
+        self.asked.append(link.url)
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+class _FaustTable:
+    def __init__(self, **_: Any) -> None:
+        self.data = SimpleNamespace(data={})
+        self.changelog_topic = SimpleNamespace(get_topic_name=lambda: "changelog")
+
+
+class _FaustApp:
+    def Table(self, name: str, **options: Any) -> _FaustTable:  # noqa: N802  (Faust's name)
+        return _FaustTable(name=name, **options)
+
+
+def make_table(name: str) -> StageTable:
+    return StageTable(_FaustApp(), name, 4)
+
+
+def show(table: StageTable, effects: Sequence[Effect]) -> None:
+    """Make acknowledged rows visible, as the runner does."""
+    for write in writes(effects):
+        if write.table == table.name:
+            table.show(write)
+
+
+def make_settings(**changes: Any) -> Settings:
+    return Settings(**changes)
+
+
+def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[Outgoing]]:
+    """The context of a stage, and the list of the supplements that it sent."""
+    supplements: list[Outgoing] = []
+    named = {name: make_table(name) for name in tables}
+    return StageContext(settings=settings, tables=named, supplement=supplements.append), supplements
+
+
+def soon(seconds: float) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=seconds)

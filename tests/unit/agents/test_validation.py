@@ -1,0 +1,526 @@
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.delay import Delay
+from agents.platforms.registry import Platforms
+from agents.recovery import Recovery
+from agents.validation import BATCH_CONCURRENCY, Validation, on_bug
+from schemas.codec import encode
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.events import PendingLink, ValidatedVideo
+from schemas.job import Attempt
+from schemas.request import MAX_URL_CHARACTERS
+from schemas.results import Expired, Failed, Rejected
+from schemas.video import VideoRef
+from streams.records import Incoming, Outgoing
+from streams.settings import RetrySettings
+from streams.topics import DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
+from tests.unit.agents.builders import (
+    FUTURE,
+    PAST,
+    SHORT_URL,
+    TRACE_ID,
+    TRACEPARENT,
+    URL,
+    VIDEO,
+    WRITTEN,
+    WRITTEN_AT,
+    FakeLinks,
+    arrive,
+    body_of,
+    dead_letters,
+    event_record,
+    failure,
+    header,
+    largest,
+    make_attempt,
+    make_job,
+    make_record,
+    member_job,
+    only,
+    outcome,
+    outcomes,
+    pending,
+    request,
+    sent_to,
+    soon,
+    transitions,
+)
+from tests.unit.agents.test_intake import (
+    FORMS,
+    REFUSALS,
+    STRUCTURED_HEADER,
+    structured,
+    structured_base64,
+)
+
+PLATFORMS = Platforms.load()
+
+
+def make_stage(links: FakeLinks | None = None) -> Validation:
+    return Validation(PLATFORMS, links or FakeLinks())
+
+
+async def handle(record: Incoming, links: FakeLinks | None = None) -> list[Any]:
+    return list(await make_stage(links).handle(record))
+
+
+def video_event(effects: list[Any]) -> ValidatedVideo:
+    return body_of(only(effects, VALIDATED), ValidatedVideo)
+
+
+# Requests that are good
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_every_form_of_request_becomes_the_video(form: str) -> None:
+    effects = await handle(FORMS[form])
+    event = video_event(effects)
+    assert event.video == VIDEO
+    assert (event.job.request_id, event.job.url) == ("mine", URL)
+    assert transitions(effects) == ["accepted"]
+    assert not outcomes(effects)
+    assert only(effects, VALIDATED).key == VIDEO.key.encode()
+
+
+async def test_the_event_carries_request_trace_deadline_and_cause() -> None:
+    headers = [("traceparent", TRACEPARENT.encode()), ("ce_id", b"cause-1")]
+    body = {"id": "mine", "url": URL, "deadline": FUTURE.isoformat()}
+    effects = await handle(request(body, headers=headers))
+    for effect in effects:
+        assert header(effect, "ce_correlationid") == "mine"
+        assert header(effect, "ce_causationid") == "cause-1"
+        assert header(effect, "ce_expirytime") == FUTURE.isoformat()
+        assert (header(effect, "traceparent") or "")[3:35] == TRACE_ID
+
+
+async def test_a_copy_of_a_request_leads_to_the_same_ids_and_keys() -> None:
+    record = request({"urls": [URL, "nonsense", SHORT_URL]})
+    first, second = await handle(record), await handle(record)
+    identity = [(each.topic.name, each.key, header(each, "ce_id")) for each in first]
+    assert identity == [(each.topic.name, each.key, header(each, "ce_id")) for each in second]
+    assert len(set(identity)) == len(identity)
+
+
+async def test_the_time_spent_is_noted() -> None:
+    event = video_event(await handle(request({"url": URL})))
+    assert 0 <= event.job.timings["validation"] < 10
+
+
+# Batches
+
+
+async def test_each_member_of_a_batch_ends_for_itself() -> None:
+    urls = [URL, 7, "", "https://example.com/x", URL, "u" * 5_000, None, "not a link", {"a": 1}]
+    effects = await handle(request({"id": "b", "urls": urls, "attributes": {"a": "b"}}))
+    accepted = [body_of(each, ValidatedVideo) for each in sent_to(effects, VALIDATED)]
+    assert [event.job.request_id for event in accepted] == ["b/0", "b/4"]
+    found = {each.request_id: each for each in outcomes(effects)}
+    assert set(found) == {f"b/{index}" for index in (1, 2, 3, 5, 6, 7, 8)}
+    for each in found.values():
+        place = int(each.request_id.removeprefix("b/"))
+        assert (each.batch_id, each.batch_index, each.batch_size) == ("b", place, len(urls))
+        assert each.attributes == {"a": "b"}
+        assert each.error.technical_details["field"] == f"$.urls[{place}]"
+    assert not dead_letters(effects)
+
+
+MEMBERS: dict[str, tuple[object, type[Any], ErrorCode, str]] = {
+    "a number": (7, Rejected, ErrorCode.REQUEST_INVALID, "not a text but int"),
+    "null": (None, Rejected, ErrorCode.REQUEST_INVALID, "not a text but NoneType"),
+    "empty": ("", Rejected, ErrorCode.REQUEST_INVALID, "empty"),
+    "another host": ("https://example.com/x", Failed, ErrorCode.CONTENT_UNSUPPORTED, "example.com"),
+    "a profile": ("https://www.tiktok.com/@name", Failed, ErrorCode.CONTENT_UNSUPPORTED, "profile"),
+    "too long": ("u" * 5_000, Rejected, ErrorCode.REQUEST_TOO_LARGE, "5000 characters"),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+async def test_a_bad_member_is_told_why(name: str) -> None:
+    url, kind, code, reason = MEMBERS[name]
+    found = outcome(await handle(request({"urls": [url]})))
+    assert type(found) is kind
+    assert found.error.error_type is code
+    assert reason in found.error.technical_details["reason"]
+    assert found.attempts == 0
+
+
+async def test_a_bug_in_one_member_does_not_end_the_others() -> None:
+    links = FakeLinks(RuntimeError("secret https://u:p@host.example/x?token=s3cret"))
+    effects = await handle(request({"id": "b", "urls": [URL, SHORT_URL]}), links)
+    assert video_event(effects).job.request_id == "b/0"
+    failed = failure(effects)
+    assert (failed.job.request_id, failed.error.error_type) == ("b/1", ErrorCode.INTERNAL_BUG)
+    assert "RuntimeError" in failed.error.technical_details["traceback"]
+    assert "s3cret" not in str(failed)
+    assert "u:p" not in str(failed)
+
+
+async def test_members_are_looked_at_together_but_not_all_at_once() -> None:
+    class SlowLinks(FakeLinks):
+        running = 0
+        most = 0
+
+        async def resolve(self, link: Any, platform: Any) -> VideoRef:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(0)
+            self.running -= 1
+            return await super().resolve(link, platform)
+
+    links = SlowLinks()
+    effects = await handle(request({"urls": [SHORT_URL] * 100}), links)
+    assert len(sent_to(effects, VALIDATED)) == 100
+    assert 1 < links.most <= BATCH_CONCURRENCY
+
+
+# Requests that are none
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+async def test_json_that_is_no_request_is_rejected_and_not_kept(name: str) -> None:
+    body, field, _ = REFUSALS[name]
+    effects = await handle(request(body))
+    found = outcome(effects)
+    assert isinstance(found, Rejected)
+    assert found.error.technical_details["field"] == field
+    assert len(effects) == 1
+
+
+GARBAGE: dict[str, Incoming] = {
+    "no text": make_record(b"\xff\xfe\x00", headers=[("x", b"\xff"), ("ce_id", b"e")]),
+    "no JSON": make_record(b"{oops", key=b"\xff"),
+    "empty": make_record(b"", key=None),
+    "no value": make_record(None),
+    "nested": make_record(b"[" * 50_000),
+    "two values": make_record(b"{}{}"),
+    "structured, no JSON": make_record(b"oops", headers=[STRUCTURED_HEADER]),
+    "large": make_record(b"x" * 1_500_000),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_garbage_is_rejected_and_kept_as_it_was(name: str) -> None:
+    record = GARBAGE[name]
+    effects = await handle(record)
+    found = outcome(effects)
+    assert isinstance(found, Rejected)
+    assert found.request_id == record.position
+    (kept,) = dead_letters(effects)
+    assert (kept.key, kept.value) == (record.key, record.value)
+    assert kept.headers[: len(record.headers)] == record.headers
+    assert header(kept, "clipmill_origin_topic") == "requests"
+    assert header(kept, "clipmill_origin_offset") == "7"
+    assert len(effects) == 2
+
+
+async def test_garbage_in_a_sound_event_is_kept_too() -> None:
+    effects = await handle(structured_base64(b"\xff"))
+    assert isinstance(outcome(effects), Rejected)
+    assert len(dead_letters(effects)) == 1
+
+
+ENVELOPES: dict[str, tuple[Incoming, str]] = {
+    "deadline": (
+        request({"id": "mine", "url": URL}, headers=[("ce_expirytime", b"soon")]),
+        "header ce_expirytime",
+    ),
+    "version": (
+        request({"id": "mine", "url": URL}, headers=[("ce_specversion", b"0.3")]),
+        "header ce_specversion",
+    ),
+    "batched events": (
+        request(
+            {"id": "mine", "url": URL},
+            headers=[("content-type", b"application/cloudevents-batch+json")],
+        ),
+        "header content-type",
+    ),
+    "structured version": (
+        structured({"id": "mine", "url": URL}, specversion="0.3"),
+        "$.specversion",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENVELOPES)
+async def test_a_broken_envelope_is_rejected_under_the_id_of_the_request(name: str) -> None:
+    record, field = ENVELOPES[name]
+    effects = await handle(record)
+    found = outcome(effects)
+    assert isinstance(found, Rejected)
+    assert (found.request_id, found.url) == ("mine", URL)
+    assert found.error.technical_details["field"] == field
+    assert not dead_letters(effects)
+
+
+async def test_what_is_known_of_a_refused_request_is_in_its_outcome() -> None:
+    body = {"id": "mine", "url": URL, "attributes": {"a": "b"}, "unknown": 1}
+    found = outcome(await handle(request(body, headers=[("traceparent", TRACEPARENT.encode())])))
+    assert (found.request_id, found.url, found.attributes) == ("mine", URL, {"a": "b"})
+    assert (found.trace_id, found.attempts, found.batch_id) == (TRACE_ID, 0, None)
+
+
+@pytest.mark.parametrize("size", [REQUEST_BYTES_MAX + 1, 2_000_000])
+async def test_too_large_a_request_is_rejected_and_not_repeated(size: int) -> None:
+    body = {"id": "mine", "url": URL, "padding": "x" * size}
+    effects = await handle(request(body))
+    found = outcome(effects)
+    assert isinstance(found, Rejected)
+    assert (found.request_id, found.error.error_type) == ("mine", ErrorCode.REQUEST_TOO_LARGE)
+    assert len(effects) == 1
+    assert largest(effects) < 5_000
+
+
+ENDLESS: dict[str, Incoming] = {
+    "url": request({"url": "https://www.tiktok.com/" + "u" * 100_000}),
+    "url of a refused request": request({"url": "u" * 100_000, "x": 1}),
+    "url after the deadline": request({"url": "u" * 100_000, "deadline": PAST.isoformat()}),
+    "urls of a batch": request({"urls": ["u" * 100_000, "v" * 100_000]}),
+    "url of another host": request({"url": f"https://{'a' * 60}.example/{'u' * 100_000}"}),
+    "name of a field": request({"url": URL, "x" * 100_000: 1}),
+    "value": request({"url": URL, "action": "x" * 100_000}),
+    "id": request({"url": URL, "id": "x" * 100_000}),
+    "event id": request({"url": URL}, headers=[("ce_id", b"e" * 100_000)]),
+    "event type": request({"url": URL}, headers=[("ce_type", b"e" * 100_000)]),
+    "deadline": request({"url": URL}, headers=[("ce_expirytime", b"9" * 100_000)]),
+    "version": request({"url": URL}, headers=[("ce_specversion", b"9" * 100_000)]),
+    "content type": request(
+        {"url": URL}, headers=[("content-type", b"application/cloudevents" + b"x" * 100_000)]
+    ),
+    "trace": request({"url": URL}, headers=[("traceparent", b"0" * 100_000)]),
+    "correlation": request({"url": URL}, headers=[("ce_correlationid", b"0" * 100_000)]),
+    "key": request({"urls": [SHORT_URL, URL, ""]}, key=b"k" * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+async def test_nothing_endless_is_repeated(name: str) -> None:
+    links = FakeLinks(ClipmillError(ErrorCode.NETWORK_DNS, "no name"))
+    effects = await handle(ENDLESS[name], links)
+    assert effects
+    assert largest(effects) < 10_000
+
+
+async def test_a_clipped_url_is_not_taken_for_a_good_one() -> None:
+    short = "https://www.tiktok.com/@name/video/7608826249200356630?x="
+    url = short + "y" * MAX_URL_CHARACTERS
+    found = outcome(await handle(request({"url": url})))
+    assert found.error.error_type is ErrorCode.REQUEST_TOO_LARGE
+    assert found.url == url[:MAX_URL_CHARACTERS]
+
+
+# Deadlines
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        request({"url": URL, "deadline": PAST.isoformat()}),
+        request({"url": URL}, headers=[("ce_expirytime", PAST.isoformat().encode())]),
+        request({"url": URL, "deadline": "0001-01-01T00:00:00+23:00"}),
+        structured({"url": URL}, expirytime=PAST.isoformat()),
+    ],
+    ids=["request", "header", "first day", "structured"],
+)
+async def test_a_deadline_in_the_past_ends_it(record: Incoming) -> None:
+    effects = await handle(record)
+    assert isinstance(outcome(effects), Expired)
+    assert not sent_to(effects, VALIDATED)
+
+
+@pytest.mark.parametrize(
+    "deadline", ["9999-12-31T23:59:59-23:00", "2999-01-01T00:00:00.123456+05:30"]
+)
+async def test_odd_deadlines_travel_whole(deadline: str) -> None:
+    event = video_event(await handle(request({"url": URL, "deadline": deadline})))
+    assert event.job.deadline is not None
+    assert event.job.deadline.isoformat() == deadline
+
+
+async def test_one_deadline_is_for_all_members() -> None:
+    effects = await handle(request({"urls": [URL, "x", 7], "deadline": PAST.isoformat()}))
+    assert [type(each) for each in outcomes(effects)] == [Expired] * 3
+
+
+# Short links
+
+
+async def test_a_short_link_becomes_its_video() -> None:
+    links = FakeLinks()
+    effects = await handle(request({"url": SHORT_URL}), links)
+    assert video_event(effects).video == VIDEO
+    assert video_event(effects).job.url == SHORT_URL
+    assert links.asked == [SHORT_URL]
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in ErrorCode if code.startswith(("content.", "request."))]
+)
+async def test_what_no_second_look_changes_is_the_outcome(code: ErrorCode) -> None:
+    links = FakeLinks(ClipmillError(code, "it is so", leads_to="x"))
+    effects = await handle(request({"url": SHORT_URL}), links)
+    found = outcome(effects)
+    assert found.error.error_type is code
+    assert found.error.technical_details == {
+        "reason": "it is so",
+        "leads_to": "x",
+        "field": "$.url",
+    }
+    assert len(effects) == 1
+
+
+@pytest.mark.parametrize(
+    "code", [code for code in ErrorCode if not code.startswith(("content.", "request."))]
+)
+async def test_what_may_change_is_a_failure_with_the_job_in_it(code: ErrorCode) -> None:
+    links = FakeLinks(ClipmillError(code, "not now", retry_after=7.0))
+    effects = await handle(request({"id": "mine", "url": SHORT_URL}), links)
+    found = failure(effects)
+    assert (found.step, found.error.error_type, found.retry_after_seconds) == (
+        "validation",
+        code,
+        7.0,
+    )
+    assert (found.event.topic, found.event.kind) == ("requests", "link.pending.v1")
+    assert pending(effects).job == found.job
+    assert only(effects, ERRORS).key == b"mine"
+    assert len(effects) == 1
+
+
+async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
+    """Fail once, and come back to validation by way of recovery and delay."""
+    failed = await handle(record, FakeLinks(ClipmillError(code, "not now")))
+    recovery = Recovery(RetrySettings(), chance=lambda: 0.5, clock=lambda: WRITTEN_AT)
+    retried = await recovery.handle(arrive(only(failed, ERRORS), offset=3))
+    (waiting,) = [
+        each for each in retried if isinstance(each, Outgoing) and each.topic in set(DELAYS)
+    ]
+    (back,) = await Delay(clock=lambda: WRITTEN + 1e6).handle(arrive(waiting))
+    assert isinstance(back, Outgoing)
+    assert back.topic is REQUESTS
+    return arrive(back, offset=99)
+
+
+async def test_a_link_is_tried_again_as_the_same_request() -> None:
+    body = {
+        "id": "b",
+        "urls": [SHORT_URL],
+        "attributes": {"a": "b"},
+        "options": {"quality": "480p"},
+        "deadline": FUTURE.isoformat(),
+        "retry_of": "old",
+    }
+    first = request(body, headers=[("traceparent", TRACEPARENT.encode())])
+    second = await round_trip(first, ErrorCode.NETWORK_DNS)
+    third = await round_trip(second, ErrorCode.PLATFORM_CHANGED)
+    job = video_event(await handle(third)).job
+    (expected,) = [event.job for event in map(video_event, [await handle(request(body))])]
+    expected = msgspec.structs.replace(
+        expected, trace_id=TRACE_ID, timings=job.timings, attempts=job.attempts
+    )
+    assert job == expected
+    assert [(each.step, each.code, each.counted) for each in job.attempts] == [
+        ("validation", ErrorCode.NETWORK_DNS, True),
+        ("validation", ErrorCode.PLATFORM_CHANGED, False),
+    ]
+
+
+async def test_ids_of_a_second_attempt_are_new() -> None:
+    record = request({"id": "mine", "url": SHORT_URL})
+    again = await round_trip(record, ErrorCode.NETWORK_DNS)
+    first = {header(each, "ce_id") for each in await handle(record)}
+    second = {header(each, "ce_id") for each in await handle(again)}
+    assert not first & second
+
+
+async def test_a_link_that_turns_out_dead_ends_under_the_same_request() -> None:
+    record = request({"id": "b", "urls": ["x", SHORT_URL]})
+    again = await round_trip(record, ErrorCode.NETWORK_TIMEOUT)
+    found = outcome(
+        await handle(again, FakeLinks(ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone")))
+    )
+    assert (found.request_id, found.batch_id, found.batch_index, found.batch_size) == (
+        "b/1",
+        "b",
+        1,
+        2,
+    )
+    assert (found.attempts, len(found.recovery)) == (1, 1)
+    assert found.error.technical_details["field"] == "$.urls[1]"
+
+
+async def test_a_link_is_not_asked_after_the_deadline() -> None:
+    links = FakeLinks()
+    job = make_job(url=SHORT_URL, deadline=PAST, attempts=(make_attempt(step="validation"),))
+    found = outcome(await handle(event_record(PendingLink(job=job)), links))
+    assert isinstance(found, Expired)
+    assert found.attempts == 1
+    assert not links.asked
+
+
+async def test_a_spoofed_pending_link_is_rejected_under_its_own_name() -> None:
+    job = make_job(request_id="victim/1", url=SHORT_URL)
+    effects = await handle(event_record(PendingLink(job=job)))
+    found = outcome(effects)
+    assert isinstance(found, Rejected)
+    assert found.request_id == "requests-0-7"
+    assert len(effects) == 1
+
+
+async def test_a_request_that_calls_itself_a_pending_link_is_rejected() -> None:
+    record = request(
+        {"id": "mine", "url": URL}, headers=[("ce_type", b"io.clipmill.link.pending.v1")]
+    )
+    found = outcome(await handle(record))
+    assert isinstance(found, Rejected)
+    assert found.request_id == "mine"
+
+
+async def test_other_types_of_events_are_requests() -> None:
+    record = request({"url": URL}, headers=[("ce_type", b"io.clipmill.video.validated.v1")])
+    assert video_event(await handle(record)).video == VIDEO
+
+
+# Bugs
+
+
+async def test_a_bug_ends_every_job_of_the_record() -> None:
+    record = request({"id": "b", "urls": [URL, 7], "attributes": {"a": "b"}})
+    effects = list(on_bug(record, RuntimeError("at https://h.example/?sig=s3cret")))
+    found = outcomes(effects)
+    assert [each.request_id for each in found] == ["b/0", "b/1"]
+    assert {each.error.error_type for each in found} == {ErrorCode.INTERNAL_BUG}
+    assert all(each.attributes == {"a": "b"} for each in found)
+    assert "s3cret" not in str(found)
+    assert len(dead_letters(effects)) == 1
+
+
+async def test_a_bug_with_a_pending_link_ends_its_job() -> None:
+    attempts: tuple[Attempt, ...] = (make_attempt(step="validation"),)
+    record = event_record(PendingLink(job=member_job(attempts=attempts, deadline=soon(60))))
+    found = outcome(on_bug(record, RuntimeError("oops")))
+    assert (found.request_id, found.batch_id, found.attempts) == ("b1/1", "b1", 1)
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_a_bug_with_garbage_is_an_outcome_too(name: str) -> None:
+    effects = on_bug(GARBAGE[name], RuntimeError("oops"))
+    assert outcome(effects).request_id == "requests-0-7"
+    assert len(dead_letters(effects)) == 1
+
+
+async def test_a_bug_with_a_structured_event_names_its_request() -> None:
+    found = outcome(on_bug(structured({"id": "mine", "url": URL}), RuntimeError("oops")))
+    assert (found.request_id, found.url) == ("mine", URL)
+
+
+@pytest.mark.parametrize("timestamp", [-1.0, 1e30, float("nan")])
+async def test_a_clock_that_is_wrong_stops_no_request(timestamp: float) -> None:
+    record = make_record(encode({"url": URL}), timestamp=timestamp)
+    assert video_event(await handle(record)).video == VIDEO
+    garbage = make_record(b"oops", timestamp=timestamp)
+    assert isinstance(outcome(await handle(garbage)), Rejected)

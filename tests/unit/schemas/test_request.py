@@ -1,0 +1,92 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.codec import MalformedMessageError, decode, encode
+from schemas.request import MAX_BATCH_URLS, Options, Request
+
+URL = "https://www.tiktok.com/@a/video/1"
+
+
+def read(**fields: Any) -> Request:
+    return decode(encode({"url": URL, **fields}), Request)
+
+
+def test_a_url_is_enough() -> None:
+    assert read() == Request(url=URL)
+    assert read().options == Options()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"id": "a"},
+        {"id": "A" * 128},
+        {"id": "2026-11-02T10:00:00Z"},
+        {"id": "a.b_c:d~e@f+g=h-i"},
+        {"url": None, "urls": [URL] * MAX_BATCH_URLS},
+        {"priority": 0},
+        {"priority": 9},
+        {"options": {"max_bytes": 1}},
+        {"attributes": {str(number): "" for number in range(32)}},
+        {"attributes": {"k" * 64: "v" * 1_024}},
+        {"retry_of": "r" * 160},
+        {"deadline": "2026-11-02T10:00:00+01:00"},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
+    read(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"id": ""}, "$.id"),
+        ({"id": "A" * 129}, "$.id"),
+        ({"id": "batch/0"}, "$.id"),
+        ({"id": "-a"}, "$.id"),
+        ({"id": "a b"}, "$.id"),
+        ({"id": "a\n"}, "$.id"),
+        ({"id": "ä"}, "$.id"),
+        ({"id": 7}, "$.id"),
+        ({"url": 7}, "$.url"),
+        ({"urls": []}, "$.urls"),
+        ({"urls": [URL] * (MAX_BATCH_URLS + 1)}, "$.urls"),
+        ({"urls": URL}, "$.urls"),
+        ({"action": "delete"}, "$.action"),
+        ({"options": {"quality": "8k"}}, "$.options.quality"),
+        ({"options": {"max_bytes": 0}}, "$.options.max_bytes"),
+        ({"options": {"audio_only": "yes"}}, "$.options.audio_only"),
+        ({"options": None}, "$.options"),
+        ({"priority": 10}, "$.priority"),
+        ({"priority": -1}, "$.priority"),
+        ({"priority": 1.5}, "$.priority"),
+        ({"priority": True}, "$.priority"),
+        ({"attributes": {str(number): "" for number in range(33)}}, "$.attributes"),
+        ({"attributes": {"": "v"}}, "$.attributes"),
+        ({"attributes": {"k" * 65: "v"}}, "$.attributes"),
+        ({"attributes": {"k": "v" * 1_025}}, "$.attributes[...]"),
+        ({"attributes": {"k": 1}}, "$.attributes[...]"),
+        ({"retry_of": "r" * 161}, "$.retry_of"),
+        ({"deadline": "2026-11-02T10:00:00"}, "$.deadline"),
+        ({"deadline": "tomorrow"}, "$.deadline"),
+        ({"deadline": 1_793_000_000}, "$.deadline"),
+    ],
+    ids=lambda case: str(case)[:40] if isinstance(case, dict) else None,
+)
+def test_what_is_behind_a_limit_is_refused_with_its_path(fields: dict[str, Any], path: str) -> None:
+    with pytest.raises(MalformedMessageError) as caught:
+        read(**fields)
+    assert caught.value.field == path
+
+
+def test_members_of_a_batch_are_judged_one_by_one() -> None:
+    assert read(url=None, urls=[URL, 7, None]).urls == (URL, 7, None)
+
+
+def test_a_deadline_keeps_its_zone() -> None:
+    deadline = read(deadline="2026-11-02T10:00:00+01:00").deadline
+    assert deadline is not None
+    assert deadline.utcoffset() == timedelta(hours=1)

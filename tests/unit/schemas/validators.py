@@ -1,0 +1,25 @@
+"""JSON Schema validation for the tests, with dates checked as RFC 3339 times."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+_formats = FormatChecker(formats=())
+
+
+@_formats.checks("date-time", raises=ValueError)  # type: ignore[untyped-decorator]
+def _is_moment(value: object) -> bool:
+    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+def errors(schema: Mapping[str, Any], body: object) -> list[str]:
+    """Return what is wrong with a body, empty when it is valid."""
+    validator = Draft202012Validator(schema, format_checker=_formats)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(body)]
+
+
+def check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise when a schema is none."""
+    Draft202012Validator.check_schema(schema)

@@ -1,0 +1,16 @@
+"""Records for tests."""
+
+from collections.abc import Iterable
+
+from streams.records import Header, Incoming
+
+
+def incoming(
+    value: bytes | None = b"{}",
+    *,
+    offset: int = 7,
+    key: bytes | None = b"k",
+    partition: int = 3,
+    headers: Iterable[Header] = (),
+) -> Incoming:
+    return Incoming("requests", partition, offset, key, value, tuple(headers), 1_700_000_000.5)

@@ -1,0 +1,165 @@
+from collections.abc import Callable
+
+import pytest
+
+from streams.acks import InOrderAcks, SkippedOffsetsError
+
+P = ("requests", 0)
+Q = ("requests", 1)
+
+
+class Log:
+    """What was acknowledged, as ``<offset>`` or ``<offset>@<generation>``."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def ack(self, name: object) -> Callable[[], None]:
+        return lambda: self.names.append(str(name))
+
+
+def delivered(*offsets: int, log: Log) -> InOrderAcks:
+    acks = InOrderAcks()
+    for offset in offsets:
+        assert acks.deliver(P, offset, log.ack(offset))
+    return acks
+
+
+@pytest.mark.parametrize(
+    ("finished", "acknowledged"),
+    [
+        pytest.param([], [], id="nothing finished"),
+        pytest.param([0], ["0"], id="the head"),
+        pytest.param([1, 2, 3], [], id="everything but the head"),
+        pytest.param([3, 2, 1, 0], ["0", "1", "2", "3"], id="backwards"),
+        pytest.param([1, 0, 3], ["0", "1"], id="up to the first unfinished"),
+        pytest.param([2, 0, 1], ["0", "1", "2"], id="a hole that is filled"),
+        pytest.param([0, 0, 0], ["0"], id="finished thrice"),
+        pytest.param([9], [], id="never delivered"),
+    ],
+)
+def test_acknowledged_is_the_finished_beginning(
+    finished: list[int], acknowledged: list[str]
+) -> None:
+    log = Log()
+    acks = delivered(0, 1, 2, 3, log=log)
+    for offset in finished:
+        acks.finish(P, offset)
+    assert log.names == acknowledged
+    assert len(acks) == 4 - len(acknowledged)
+
+
+def test_partitions_do_not_wait_for_each_other() -> None:
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.deliver(Q, 5, log.ack("other"))
+    acks.finish(Q, 5)
+    assert log.names == ["other"]
+
+
+def test_an_unknown_partition_is_finished_without_harm() -> None:
+    InOrderAcks().finish(P, 0)
+
+
+def test_a_stale_event_is_never_acknowledged() -> None:
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.suspend()
+    acks.finish(P, 0)
+    assert log.names == []
+
+
+def test_running_work_is_not_repeated_and_acknowledges_the_new_copy() -> None:
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.suspend()
+    assert not acks.deliver(P, 0, log.ack("0 again"))
+    acks.finish(P, 0)
+    assert log.names == ["0 again"]
+
+
+def test_work_that_ended_meanwhile_is_acknowledged_when_its_event_comes_again() -> None:
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.suspend()
+    acks.finish(P, 1)
+    acks.finish(P, 0)
+    assert not acks.deliver(P, 0, log.ack("0 again"))
+    assert log.names == ["0 again"]
+    assert not acks.deliver(P, 1, log.ack("1 again"))
+    assert log.names == ["0 again", "1 again"]
+
+
+def test_acknowledged_but_not_committed_work_is_done_again() -> None:
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.finish(P, 0)
+    acks.suspend()
+    assert acks.deliver(P, 0, log.ack("0 again"))
+    assert not acks.deliver(P, 1, log.ack("1 again"))
+    acks.finish(P, 1)
+    assert log.names == ["0"]
+    acks.finish(P, 0)
+    assert log.names == ["0", "0 again", "1 again"]
+
+
+def test_work_of_a_lost_partition_is_forgotten() -> None:
+    log = Log()
+    acks = delivered(0, log=log)
+    acks.deliver(Q, 0, log.ack("other"))
+    acks.suspend()
+    acks.retain({Q})
+    acks.finish(P, 0)
+    assert acks.deliver(P, 0, log.ack("0 again"))
+    assert log.names == []
+    assert len(acks) == 2
+
+
+@pytest.mark.parametrize("following", [2, 7, 0, -1], ids=["skipped", "far", "same", "back"])
+def test_offsets_that_do_not_follow_are_refused(following: int) -> None:
+    log = Log()
+    acks = delivered(0, log=log)
+    with pytest.raises(SkippedOffsetsError, match=f"requests-0: 0 is followed by {following}"):
+        acks.deliver(P, following, log.ack(following))
+    assert len(acks) == 1
+
+
+def test_a_gap_that_stands_there_again_after_a_restart_is_believed() -> None:
+    log = Log()
+    believed: set[tuple[tuple[str, int], int]] = set()
+    acks = InOrderAcks(believed)
+    acks.deliver(P, 0, log.ack(0))
+    with pytest.raises(SkippedOffsetsError):
+        acks.deliver(P, 2, log.ack(2))
+    again = InOrderAcks(believed)
+    assert again.deliver(P, 0, log.ack(0))
+    assert again.deliver(P, 2, log.ack(2))
+    again.finish(P, 2)
+    again.finish(P, 0)
+    assert log.names == ["0", "2"]
+
+
+def test_a_believed_gap_does_not_excuse_another_one() -> None:
+    acks = InOrderAcks({(P, 2)})
+    acks.deliver(P, 0, Log().ack(0))
+    with pytest.raises(SkippedOffsetsError):
+        acks.deliver(P, 3, Log().ack(3))
+
+
+def test_a_gap_right_after_a_rebalance_is_where_reading_goes_on() -> None:
+    log = Log()
+    acks = delivered(0, log=log)
+    acks.finish(P, 0)
+    acks.suspend()
+    assert acks.deliver(P, 5, log.ack(5))
+
+
+def test_a_worker_that_was_frozen_while_others_went_on_starts_again() -> None:
+    # Its unfinished events were committed by another owner and never come again: waiting for
+    # them would stop the partition for ever.
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.suspend()
+    acks.retain({P})
+    with pytest.raises(SkippedOffsetsError, match="goes on at 2, but 0 is still in flight"):
+        acks.deliver(P, 2, log.ack(2))

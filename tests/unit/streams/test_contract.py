@@ -1,0 +1,118 @@
+"""The contract as it is written down, against what the stages and their letters really do."""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from agents import letters
+from schemas import examples
+from schemas.audit import Transition
+from schemas.codec import decode, encode
+from schemas.documents import (
+    AUDIT_RECORD,
+    EXTRACTED_VIDEO,
+    FAILURE,
+    MESSAGES,
+    PENDING_LINK,
+    PROGRESS,
+    REQUEST,
+    RESULT,
+    SELECTED_VIDEO,
+    VALIDATED_VIDEO,
+    Message,
+)
+from schemas.results import Result
+from streams.contract import KINDS, MESSAGES_ON, PARTIES
+from streams.envelope import TYPE_PREFIX
+from streams.records import Outgoing
+from streams.stage import load_stages
+from streams.topics import ATTEMPTS, COMMANDS, DEADLETTERS, DELAYS, SIGNALS, TOPICS
+
+JOB = examples.VALIDATED_VIDEO.job
+BY_NAME = {party.name: party for party in PARTIES}
+
+
+def result(status: str) -> Result:
+    for each in examples.RESULTS:
+        if each.__struct_config__.tag == status:
+            return each
+    raise AssertionError(status)
+
+
+def published(status: str) -> Outgoing:
+    outcome = result(status)
+    return letters.publish_result(
+        outcome.request_id, status, encode(outcome), outcome.trace_id, "cause"
+    )
+
+
+LETTERS: list[tuple[Message, Callable[[], Any]]] = [
+    (PENDING_LINK, lambda: letters.send_event(examples.PENDING_LINK, "recovery", None)),
+    (VALIDATED_VIDEO, lambda: letters.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
+    (EXTRACTED_VIDEO, lambda: letters.send_event(examples.EXTRACTED_VIDEO, "extraction", "1")),
+    (SELECTED_VIDEO, lambda: letters.send_event(examples.SELECTED_VIDEO, "selection", "1")),
+    (FAILURE, lambda: letters.fail(examples.FAILURE, "key", "1")),
+    (PROGRESS, lambda: letters.report_progress(examples.PROGRESS, JOB, "download")),
+    *(
+        (AUDIT_RECORD, lambda each=each: letters.audit(JOB, "extraction", each, None))
+        for each in get_args(Transition)
+    ),
+    *(
+        (RESULT, lambda each=each: published(each.__struct_config__.tag))
+        for each in get_args(Result)
+    ),
+]
+
+
+def test_stages_read_what_is_written_down() -> None:
+    written = {name: set(party.reads) for name, party in BY_NAME.items() if name != "client"}
+    assert written == {stage.name: set(stage.sources) for stage in load_stages()}
+
+
+@pytest.mark.parametrize(("message", "write"), LETTERS, ids=[each.name for each, _ in LETTERS])
+def test_letters_have_the_topic_and_type_that_are_written_down(
+    message: Message, write: Callable[[], Outgoing]
+) -> None:
+    letter = write()
+    assert message in MESSAGES_ON[letter.topic]
+    kind = dict(letter.headers)["ce_type"].decode()
+    assert kind in {TYPE_PREFIX + each for each in KINDS[message.name]}
+    assert letter.value is not None
+    decode(letter.value, message.kind)
+
+
+def test_every_type_is_written_by_some_letter() -> None:
+    written = {dict(write().headers)["ce_type"].decode() for _, write in LETTERS}
+    assert written == {TYPE_PREFIX + kind for kinds in KINDS.values() for kind in kinds}
+
+
+def test_every_event_may_wait_on_every_delay_topic() -> None:
+    events = {PENDING_LINK.kind, VALIDATED_VIDEO.kind, EXTRACTED_VIDEO.kind, SELECTED_VIDEO.kind}
+    assert events == set(letters.EVENT_TOPICS)
+    for topic in DELAYS:
+        assert {message.kind for message in MESSAGES_ON[topic]} == events
+
+
+def test_every_message_has_a_topic() -> None:
+    used = {message.name for messages in MESSAGES_ON.values() for message in messages}
+    assert used == {message.name for message in MESSAGES}
+    assert KINDS.keys() == used - {REQUEST.name}
+
+
+def test_what_is_written_is_read_by_somebody() -> None:
+    read = {topic for party in PARTIES for topic in party.reads}
+    written = {topic for party in PARTIES for topic in party.writes}
+    assert written - read == {DEADLETTERS}
+    assert read - written == set()
+
+
+def test_topics_that_nobody_uses_are_known() -> None:
+    used = {topic for party in PARTIES for topic in (*party.reads, *party.writes)}
+    assert set(TOPICS) - used == {ATTEMPTS, SIGNALS, COMMANDS}
+
+
+@pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.name)
+def test_nobody_names_a_topic_twice(party: Any) -> None:
+    assert len(set(party.reads)) == len(party.reads)
+    assert len(set(party.writes)) == len(party.writes)

@@ -1,0 +1,220 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.settings import (
+    KafkaSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+    setting_paths,
+    variable_name,
+)
+
+FILE = Path("clipmill.toml")
+
+
+def value_of(settings: Settings, path: str) -> Any:
+    value: Any = settings
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize(("path", "description"), setting_paths())
+def test_every_setting_is_described_in_a_sentence(path: tuple[str, ...], description: str) -> None:
+    assert description.endswith("."), path
+    assert description[0].isupper()
+
+
+def test_every_setting_has_its_own_variable() -> None:
+    names = [variable_name(path) for path, _ in setting_paths()]
+    assert len(set(names)) == len(names) > 30
+    assert "CLIPMILL_KAFKA__BOOTSTRAP" in names
+    assert "CLIPMILL_HTTP" in names
+
+
+def test_without_anything_said_the_defaults_hold() -> None:
+    settings = load_settings()
+    assert settings.kafka.bootstrap == "127.0.0.1:9092"
+    assert settings.http.startswith("127.0.0.1:"), "nothing is open to the network by default"
+
+
+@pytest.mark.parametrize(
+    ("argument", "variable", "file", "in_force"),
+    [
+        pytest.param(None, None, None, 4, id="default"),
+        pytest.param(None, None, 5, 5, id="file before default"),
+        pytest.param(None, 6, 5, 6, id="environment before file"),
+        pytest.param(7, 6, 5, 7, id="argument before environment"),
+    ],
+)
+def test_precedence(
+    monkeypatch: pytest.MonkeyPatch,
+    argument: int | None,
+    variable: int | None,
+    file: int | None,
+    in_force: int,
+) -> None:
+    if variable:
+        monkeypatch.setenv("CLIPMILL_KAFKA__PARTITIONS", str(variable))
+    if file:
+        FILE.write_text(f'[kafka]\npartitions = {file}\nbootstrap = "file:1"\n')
+    settings = load_settings(**({"kafka": {"partitions": argument}} if argument else {}))
+    assert settings.kafka.partitions == in_force
+    assert settings.kafka.bootstrap == ("file:1" if file else "127.0.0.1:9092")
+
+
+def test_the_file_may_be_somewhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('http = "127.0.0.1:1"\n')
+    monkeypatch.setenv("CLIPMILL_CONFIG", str(tmp_path / "other.toml"))
+    assert load_settings().http == "127.0.0.1:1"
+
+
+def test_a_group_may_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA", '{"partitions": 9}')
+    monkeypatch.setenv("CLIPMILL_KAFKA__REPLICATION_FACTOR", "3")
+    kafka = load_settings().kafka
+    assert (kafka.partitions, kafka.replication_factor) == (9, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["CLIPMILL_HTPP", "CLIPMILL_KAFKA__BOOTSTRAPS", "clipmill_nonsense", "CLIPMILL_KAFKA__"]
+)
+def test_an_unknown_variable_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=f"^{name} is not a setting"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        pytest.param("htpp = 1", "htpp is not a setting", id="unknown"),
+        pytest.param("[kafka]\nbootstraps = 1", "kafka.bootstraps is not a setting", id="nested"),
+        pytest.param("[kafak]\nx = 1", "kafak is not a setting", id="unknown group"),
+        pytest.param("[kafka]\npartitions = 0", "kafka.partitions has a bad value", id="zero"),
+        pytest.param("kafka = 3", "kafka has a bad value", id="no group"),
+        pytest.param("http = ", "clipmill.toml", id="not TOML"),
+    ],
+)
+def test_a_bad_file_is_refused_by_the_name(text: str, name: str) -> None:
+    FILE.write_text(text)
+    with pytest.raises(SettingsError, match=name):
+        load_settings()
+
+
+def test_all_bad_values_are_named_at_once() -> None:
+    FILE.write_text('log_format = "xml"\nlog_level = "LOUD"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == [
+        "log_format",
+        "log_level",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLIPMILL_KAFKA__PARTITIONS", "many"),
+        ("CLIPMILL_KAFKA__PARTITIONS", "-1"),
+        ("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "TLS"),
+        ("CLIPMILL_KAFKA__COMMIT_INTERVAL_SECONDS", "0"),
+        ("CLIPMILL_KAFKA__COMMIT_INTERVAL_SECONDS", "nan"),
+        ("CLIPMILL_KAFKA__COMMIT_INTERVAL_SECONDS", "inf"),
+        ("CLIPMILL_KAFKA__BOOTSTRAP", ""),
+        ("CLIPMILL_KAFKA__BOOTSTRAP", "broker"),
+        ("CLIPMILL_KAFKA__BOOTSTRAP", "broker:port"),
+        ("CLIPMILL_KAFKA__BOOTSTRAP", "broker:0"),
+        ("CLIPMILL_KAFKA__BOOTSTRAP", "broker:65536"),
+        ("CLIPMILL_KAFKA__BOOTSTRAP", "a:1,,b:2"),
+        ("CLIPMILL_EGRESS__PROXY", "socks5://127.0.0.1:1"),
+        ("CLIPMILL_RETRY__JITTER", "0.6"),
+        ("CLIPMILL_RETRY__JITTER", "-0.1"),
+        ("CLIPMILL_STAGE__WINDOW", "0"),
+    ],
+)
+def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    path = name.removeprefix("CLIPMILL_").lower().replace("__", ".")
+    with pytest.raises(SettingsError, match=f"^{path} has a bad value"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "in_force"),
+    [
+        ("a:1", "a:1"),
+        ("a:1, b:2 ", "a:1,b:2"),
+        ("[::1]:9092", "[::1]:9092"),
+        ("host.example.org:65535", "host.example.org:65535"),
+    ],
+)
+def test_brokers(given: str, in_force: str) -> None:
+    assert KafkaSettings(bootstrap=given).bootstrap == in_force
+
+
+def test_a_group_that_is_not_json_is_refused_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA", "127.0.0.1:9092")
+    with pytest.raises(SettingsError, match="kafka"):
+        load_settings()
+
+
+def test_a_settings_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPMILL_CONFIG", "missing.toml")
+    with pytest.raises(SettingsError, match="missing.toml, which is no file"):
+        load_settings()
+
+
+def test_a_settings_file_that_is_a_folder_is_refused() -> None:
+    FILE.mkdir()
+    with pytest.raises(SettingsError, match=r"clipmill\.toml, which is no file"):
+        load_settings()
+
+
+def test_settings_that_are_not_utf8_are_refused() -> None:
+    FILE.write_bytes(b'http = "\xff"')
+    with pytest.raises(SettingsError, match=r"clipmill\.toml"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["sasl_username", "sasl_password"])
+def test_a_login_must_be_complete(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv(f"CLIPMILL_KAFKA__{name.upper()}", "x")
+    with pytest.raises(SettingsError, match="kafka has a bad value: .*sasl_username and sasl_pass"):
+        load_settings()
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = load_settings(kafka={"sasl_password": "hunter2"})
+    assert "hunter2" not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_a_bad_value_beside_a_secret_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA__SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("CLIPMILL_KAFKA__PARTITIONS", "0")
+    monkeypatch.setenv("CLIPMILL_EGRESS__PROXY", "ftp://user:hunter2@127.0.0.1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_empty_proxy_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPMILL_EGRESS__PROXY", "")
+    assert load_settings().egress.proxy is None
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().kafka.partitions = 3
+
+
+def test_defaults_are_the_same_for_every_group() -> None:
+    assert value_of(load_settings(), "stage.window") == Settings().stage.window

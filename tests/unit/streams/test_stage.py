@@ -1,0 +1,57 @@
+from dataclasses import FrozenInstanceError
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from streams import stage as module
+from streams.settings import Settings, StageSettings
+from streams.stage import Stage, UnknownStageError, load_stages
+from streams.topics import REQUESTS
+
+FIRST = Stage("first", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
+SECOND = Stage("second", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry_points(**given: Any) -> list[EntryPoint]:
+        assert given == {"group": "clipmill.stages"}
+        return [
+            EntryPoint(name, f"{__name__}:{name.upper()}", "clipmill.stages")
+            for name in ("first", "second")
+        ]
+
+    monkeypatch.setattr(module, "entry_points", entry_points)
+
+
+@pytest.mark.parametrize(
+    ("names", "stages"),
+    [
+        ((), [FIRST, SECOND]),
+        (("second",), [SECOND]),
+        (("second", "first"), [SECOND, FIRST]),
+        (("first", "first"), [FIRST]),
+    ],
+)
+def test_stages_are_loaded_once_in_the_order_of_their_names(
+    names: tuple[str, ...], stages: list[Stage]
+) -> None:
+    assert load_stages(names) == stages
+
+
+def test_unknown_stages_are_named_and_the_known_ones_listed() -> None:
+    with pytest.raises(
+        UnknownStageError, match="no stage named third, zeroth; there are first, second"
+    ):
+        load_stages(("zeroth", "first", "third"))
+
+
+def test_concurrency_and_window_come_from_the_settings() -> None:
+    settings = Settings(stage=StageSettings(concurrency=3, window=5))
+    assert (FIRST.concurrency(settings), FIRST.window(settings)) == (3, 5)
+
+
+def test_a_stage_is_data() -> None:
+    with pytest.raises(FrozenInstanceError):
+        FIRST.name = "x"  # type: ignore[misc]

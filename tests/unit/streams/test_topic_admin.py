@@ -1,0 +1,81 @@
+from datetime import timedelta
+
+import pytest
+
+from streams.settings import KafkaSettings
+from streams.topic_admin import TopicProblem, find_problem, topic_config
+from streams.topics import MESSAGE_BYTES_MAX, REQUESTS, SIGNALS, TOPICS, Topic
+
+KAFKA = KafkaSettings(partitions=3)
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=[topic.name for topic in TOPICS])
+def test_a_topic_as_it_is_created_has_no_problem(topic: Topic) -> None:
+    assert find_problem(topic, topic.partitions or 3, topic_config(topic), KAFKA) is None
+
+
+def test_records_are_kept_for_the_retention() -> None:
+    topic = Topic("x", "k", "p.", retention=timedelta(hours=1, milliseconds=5))
+    assert topic_config(topic) == {
+        "max.message.bytes": str(MESSAGE_BYTES_MAX),
+        "cleanup.policy": "delete",
+        "retention.ms": "3600005",
+    }
+
+
+def test_a_compacted_topic_keeps_the_newest_for_ever() -> None:
+    assert topic_config(SIGNALS) == {
+        "max.message.bytes": str(MESSAGE_BYTES_MAX),
+        "cleanup.policy": "compact",
+    }
+
+
+@pytest.mark.parametrize(
+    ("topic", "partitions", "changes", "reason"),
+    [
+        pytest.param(REQUESTS, 4, {}, "has 4 partitions instead of 3", id="too many partitions"),
+        pytest.param(REQUESTS, 1, {}, "has 1 partitions instead of 3", id="too few partitions"),
+        pytest.param(SIGNALS, 3, {}, "has 3 partitions instead of 1", id="its own number"),
+        pytest.param(
+            REQUESTS,
+            3,
+            {"cleanup.policy": "compact"},
+            "has cleanup.policy=compact instead of delete",
+            id="compacted",
+        ),
+        pytest.param(
+            SIGNALS,
+            1,
+            {"cleanup.policy": "compact,delete"},
+            "has cleanup.policy=compact,delete instead of compact",
+            id="signals that expire",
+        ),
+        pytest.param(
+            REQUESTS,
+            3,
+            {"max.message.bytes": "1048588"},
+            f"has max.message.bytes below {MESSAGE_BYTES_MAX}",
+            id="records too small",
+        ),
+    ],
+)
+def test_a_wrong_topic_is_explained(
+    topic: Topic, partitions: int, changes: dict[str, str], reason: str
+) -> None:
+    found = find_problem(topic, partitions, topic_config(topic) | changes, KAFKA)
+    assert found == TopicProblem(topic, reason)
+
+
+def test_a_missing_topic_can_be_created() -> None:
+    assert find_problem(REQUESTS, None, {}, KAFKA) == TopicProblem(
+        REQUESTS, "does not exist", missing=True
+    )
+
+
+def test_unknown_settings_of_a_topic_are_wrong() -> None:
+    assert find_problem(REQUESTS, 3, {}, KAFKA) is not None
+
+
+@pytest.mark.parametrize("config", [{"retention.ms": "1"}, {"max.message.bytes": "9999999"}])
+def test_operators_may_keep_records_longer_and_larger(config: dict[str, str]) -> None:
+    assert find_problem(REQUESTS, 3, topic_config(REQUESTS) | config, KAFKA) is None

@@ -1,0 +1,75 @@
+import re
+from datetime import timedelta
+
+import pytest
+
+from streams.topics import (
+    BY_NAME,
+    DELAYS,
+    MESSAGE_BYTES_MAX,
+    REQUEST_BYTES_MAX,
+    REQUESTS,
+    SIGNALS,
+    TOPICS,
+    Topic,
+    delay_topic,
+)
+
+names = [topic.name for topic in TOPICS]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=names)
+def test_every_topic_has_a_valid_kafka_name_and_a_sentence(topic: Topic) -> None:
+    assert re.fullmatch(r"clipmill\.[a-z0-9.]+\.v1", topic.kafka_name())
+    assert topic.purpose.endswith(".")
+    assert topic.key
+    assert topic.retention > timedelta(0)
+
+
+def test_the_names_are_the_published_ones() -> None:
+    assert names == [
+        *("requests", "videos.validated", "videos.extracted", "videos.selected", "errors"),
+        *("retry.5s", "retry.30s", "retry.2m", "retry.10m", "retry.1h"),
+        *("deadletters", "attempts", "signals", "audit", "progress", "commands", "results"),
+    ]
+    assert {name: topic.name for name, topic in BY_NAME.items()} == dict(zip(names, names))  # noqa: B905
+
+
+def test_the_prefix_can_be_another_one() -> None:
+    assert REQUESTS.kafka_name("mine-") == "mine-requests.v1"
+
+
+def test_only_the_shared_state_is_compacted_and_has_one_partition() -> None:
+    assert [topic for topic in TOPICS if topic.compacted] == [SIGNALS]
+    assert [topic for topic in TOPICS if topic.partitions] == [SIGNALS]
+
+
+def test_wrapping_the_largest_request_always_fits() -> None:
+    assert MESSAGE_BYTES_MAX >= 2 * REQUEST_BYTES_MAX
+
+
+def test_delays_grow_and_outlive_the_longest_wait() -> None:
+    waits = list(DELAYS.values())
+    assert waits == sorted(set(waits))
+    assert all(topic.retention > 24 * wait for topic, wait in DELAYS.items())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "name"),
+    [
+        (-1, "retry.5s"),
+        (0, "retry.5s"),
+        (5, "retry.5s"),
+        (5.001, "retry.30s"),
+        (30, "retry.30s"),
+        (31, "retry.2m"),
+        (120, "retry.2m"),
+        (121, "retry.10m"),
+        (600, "retry.10m"),
+        (601, "retry.1h"),
+        (3600, "retry.1h"),
+        (86_400, "retry.1h"),
+    ],
+)
+def test_the_delay_topic_is_the_shortest_that_is_long_enough(seconds: float, name: str) -> None:
+    assert delay_topic(timedelta(seconds=seconds)).name == name

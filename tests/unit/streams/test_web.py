@@ -1,0 +1,105 @@
+import socket
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.health import Health
+from streams.metrics import StageMetrics
+from streams.web import AddressError, build_web, serve
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+async def client(health: Health) -> AsyncIterator["TestClient[object, object]"]:
+    async with TestClient(TestServer(build_web(health))) as client:  # type: ignore[type-var]
+        yield client
+
+
+async def test_alive_says_nothing_about_ready(
+    client: "TestClient[object, object]", health: Health
+) -> None:
+    health.watch("broker", lambda: "is away")
+    async with client.get("/health/live") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "alive"})
+
+
+async def test_ready_names_the_problems_until_there_are_none(
+    client: "TestClient[object, object]", health: Health
+) -> None:
+    state: list[str | None] = ["is away"]
+    health.watch("broker", lambda: state[0])
+    async with client.get("/health/ready") as answer:
+        assert answer.status == 503
+        assert await answer.json() == {"status": "waiting", "problems": {"broker": "is away"}}
+    state[0] = None
+    async with client.get("/health/ready") as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "ready", "problems": {}})
+
+
+async def test_metrics_are_in_the_format_of_prometheus(
+    client: "TestClient[object, object]",
+) -> None:
+    StageMetrics("web-test").records_in.inc(3)
+    async with client.get("/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        families = list(text_string_to_metric_families(await answer.text()))
+    samples = [sample for family in families for sample in family.samples]
+    found = [
+        sample.value
+        for sample in samples
+        if sample.name == "clipmill_stage_records_in_total"
+        and sample.labels == {"stage": "web-test"}
+    ]
+    assert found == [3.0]
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live/../../etc/passwd"])
+async def test_other_paths_are_not_found(client: "TestClient[object, object]", path: str) -> None:
+    async with client.get(path) as answer:
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_port_0_takes_a_free_port(host: str) -> None:
+    async with serve(f"{host}:0", Health()) as url, aiohttp.ClientSession() as session:
+        assert url.startswith(f"http://{host}:")
+        async with session.get(f"{url}/health/live") as answer:
+            assert answer.status == 200
+
+
+async def test_the_port_is_free_again_afterwards() -> None:
+    async with serve("127.0.0.1:0", Health()) as url:
+        address = url.removeprefix("http://")
+    async with serve(address, Health()) as again:
+        assert again == url
+
+
+async def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(AddressError, match=f"cannot listen on {address}.*--http HOST:PORT"):
+            async with serve(address, Health()):
+                pass
+
+
+@pytest.mark.parametrize(
+    "address", ["", "8080", ":8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:²"]
+)
+async def test_a_malformed_address_is_refused(address: str) -> None:
+    with pytest.raises(AddressError, match="is not HOST:PORT"):
+        async with serve(address, Health()):
+            pass
+
+
+@pytest.mark.parametrize("port", [65_536, 10**30])
+async def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(AddressError, match=f"cannot listen on 127.0.0.1:{port}"):
+        async with serve(f"127.0.0.1:{port}", Health()):
+            pass

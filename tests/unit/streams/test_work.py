@@ -1,0 +1,396 @@
+"""The work of a stage, with an outbox that the test holds in its hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.logs import REQUEST, TRACE
+from streams.outbox import RecordRefusedError, Write
+from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.stage import Handler, Stage, StageContext
+from streams.topics import DEADLETTERS, ERRORS, REQUESTS, VALIDATED
+from streams.work import Work, dead_letter
+from tests.unit.streams.records import incoming
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+class FakeOutbox:
+    """Takes everything, except what the test says."""
+
+    def __init__(self) -> None:
+        self.written: list[Write] = []
+        self.refuse: Callable[[Write], bool] = lambda _: False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def publish(self, writes: Sequence[Write]) -> None:
+        await self.open.wait()
+        for write in writes:
+            if self.refuse(write):
+                raise RecordRefusedError(f"too large for {write.topic}")
+        self.written += writes
+
+    @property
+    def topics(self) -> list[str]:
+        return [write.topic for write in self.written]
+
+
+class FakeTable:
+    def __init__(self) -> None:
+        self.rows: dict[str, bytes | None] = {}
+
+    def changelog(self, write: TableWrite, partition: int | None) -> Write:
+        return Write("changelog", write.key.encode(), write.value, partition=partition)
+
+    def show(self, write: TableWrite) -> None:
+        self.rows[write.key] = write.value
+
+
+@asynccontextmanager
+async def _never(_context: StageContext) -> AsyncIterator[Handler]:
+    raise NotImplementedError
+    yield
+
+
+def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
+    return [Outgoing(ERRORS, record.key, repr(error).encode())]
+
+
+STAGE = Stage("test", (REQUESTS,), open=_never, on_bug=on_bug)
+
+
+class Bench:
+    """A `Work` and everything around it."""
+
+    def __init__(self, handler: Handler, *, stage: Stage = STAGE, concurrency: int = 8) -> None:
+        self.outbox = FakeOutbox()
+        self.table = FakeTable()
+        self.finished: list[Incoming] = []
+        self.work = Work(
+            stage,
+            handler,
+            outbox=self.outbox,  # type: ignore[arg-type]
+            tables={"rows": self.table},  # type: ignore[dict-item]
+            concurrency=concurrency,
+            topic_prefix="p.",
+            finished=self.finished.append,
+        )
+
+    def start(self, *records: Incoming) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self.work.run(record)) for record in records]
+
+
+def returning(*effects: Effect) -> Handler:
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        return effects
+
+    return handle
+
+
+def raising(error: Exception) -> Handler:
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        raise error
+
+    return handle
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_everything_returned_is_written_then_reported() -> None:
+    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"v", (("a", b"1"),))))
+    await bench.work.run(incoming())
+    assert bench.outbox.written == [Write("p.videos.validated.v1", b"k", b"v", (("a", b"1"),))]
+    assert bench.finished == [incoming()]
+
+
+async def test_nothing_to_write_is_finished_too() -> None:
+    bench = Bench(returning())
+    await bench.work.run(incoming())
+    assert bench.outbox.written == []
+    assert len(bench.finished) == 1
+
+
+async def test_nothing_is_reported_before_it_is_acknowledged() -> None:
+    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"v")))
+    bench.outbox.open.clear()
+    [task] = bench.start(incoming())
+    await turns()
+    assert bench.finished == []
+    bench.outbox.open.set()
+    await task
+    assert len(bench.finished) == 1
+
+
+async def test_a_row_goes_to_the_partition_of_its_event_and_is_seen_when_acknowledged() -> None:
+    bench = Bench(returning(TableWrite("rows", "k", b"v")))
+    bench.outbox.open.clear()
+    [task] = bench.start(incoming(partition=3))
+    await turns()
+    assert bench.table.rows == {}
+    bench.outbox.open.set()
+    await task
+    assert bench.table.rows == {"k": b"v"}
+    assert bench.outbox.written == [Write("changelog", b"k", b"v", partition=3)]
+
+
+async def test_a_row_of_housekeeping_goes_where_its_key_belongs() -> None:
+    bench = Bench(returning())
+    assert bench.work.to_write(TableWrite("rows", "k", None)).partition is None
+
+
+async def test_a_bug_becomes_records_and_the_record_is_finished() -> None:
+    bench = Bench(raising(ZeroDivisionError("oh")))
+    await bench.work.run(incoming(key=b"mine"))
+    [write] = bench.outbox.written
+    assert (write.topic, write.key, write.value) == (
+        "p.errors.v1",
+        b"mine",
+        b"ZeroDivisionError('oh')",
+    )
+    assert len(bench.finished) == 1
+
+
+async def test_a_bug_in_the_bug_handler_ends_in_the_dead_letters() -> None:
+    def worse(_record: Incoming, _error: Exception) -> Sequence[Effect]:
+        raise KeyError("worse")
+
+    bench = Bench(raising(ValueError("bad")), stage=replace(STAGE, on_bug=worse))
+    await bench.work.run(incoming(b"\xff", key=None))
+    [write] = bench.outbox.written
+    assert (write.topic, write.key, write.value) == ("p.deadletters.v1", None, b"\xff")
+    assert len(bench.finished) == 1
+
+
+async def test_a_record_that_is_too_large_becomes_a_bug_and_its_row_is_not_shown() -> None:
+    bench = Bench(returning(TableWrite("rows", "k", b"v"), Outgoing(VALIDATED, b"k", b"large")))
+    bench.outbox.refuse = lambda write: write.value == b"large"
+    await bench.work.run(incoming())
+    assert bench.outbox.topics == ["p.errors.v1"]
+    assert bench.table.rows == {}
+    assert len(bench.finished) == 1
+
+
+async def test_a_record_too_large_to_report_does_not_stop_the_stage() -> None:
+    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"large")))
+    bench.outbox.refuse = lambda write: write.topic != "p.deadletters.v1"
+    await bench.work.run(incoming())
+    assert bench.outbox.topics == ["p.deadletters.v1"]
+    assert len(bench.finished) == 1
+
+
+async def test_a_record_too_large_for_the_dead_letters_is_kept_without_its_value() -> None:
+    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"large")))
+    bench.outbox.refuse = lambda write: bool(write.value and len(write.value) > 1_000)
+    await bench.work.run(incoming(b"x" * 2_000_000))
+    await bench.work.run(incoming(b"x" * 2_000_000))
+    assert len(bench.finished) == 2
+
+
+async def test_the_largest_record_that_nobody_can_write_is_finished() -> None:
+    huge = incoming(b"x" * 2_000_000, headers=[("a", b"x" * 100_000)])
+    bench = Bench(raising(ValueError("bad")))
+    bench.outbox.refuse = lambda write: (
+        len(write.value or b"") + sum(len(value) for _, value in write.headers) > 90_000
+    )
+    bench.work._stage = replace(
+        STAGE, on_bug=lambda record, _: [Outgoing(ERRORS, record.key, record.value)]
+    )
+    await bench.work.run(huge)
+    assert bench.outbox.topics == ["p.deadletters.v1"]
+    assert len(bench.finished) == 1
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        pytest.param(None, id="nothing at all"),
+        pytest.param([None], id="no effect"),
+        pytest.param([TableWrite("unknown", "k", b"v")], id="a table that it does not have"),
+        pytest.param(7, id="a number"),
+    ],
+)
+async def test_a_handler_that_returns_nonsense_is_a_bug(returned: Any) -> None:
+    async def handle(_record: Incoming) -> Any:
+        return returned
+
+    bench = Bench(handle)
+    await bench.work.run(incoming())
+    assert bench.outbox.topics == ["p.errors.v1"]
+    assert len(bench.finished) == 1
+
+
+async def test_a_bug_handler_that_returns_nonsense_ends_in_the_dead_letters() -> None:
+    stage = replace(STAGE, on_bug=lambda *_: [TableWrite("unknown", "k", b"v")])
+    bench = Bench(raising(ValueError("bad")), stage=stage)
+    await bench.work.run(incoming())
+    assert bench.outbox.topics == ["p.deadletters.v1"]
+    assert len(bench.finished) == 1
+
+
+@pytest.mark.parametrize("moment", ["waiting for its turn", "in the handler", "while written"])
+async def test_cancelled_work_is_never_reported(moment: str) -> None:
+    release = asyncio.Event()
+
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        if moment != "while written":
+            await release.wait()
+        return [TableWrite("rows", "k", b"v")]
+
+    bench = Bench(handle, concurrency=1)
+    if moment == "while written":
+        bench.outbox.open.clear()
+    tasks = bench.start(incoming(offset=1), incoming(offset=2))
+    await turns()
+    victim = tasks[1] if moment == "waiting for its turn" else tasks[0]
+    victim.cancel()
+    await asyncio.gather(victim, return_exceptions=True)
+    assert bench.finished == []
+    assert bench.table.rows == {}
+    release.set()
+    bench.outbox.open.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(bench.finished) == 1, "the other one goes on"
+
+
+async def run_all(
+    keys: Sequence[bytes | None], concurrency: int, *, ordered: bool = True
+) -> tuple[list[int], int, set[bytes]]:
+    """Order of starts, most at a time, keys that ran twice at a time."""
+    started: list[int] = []
+    running: list[bytes | None] = []
+    doubled: set[bytes] = set()
+    most = 0
+
+    async def handle(record: Incoming) -> Sequence[Effect]:
+        nonlocal most
+        started.append(record.offset)
+        if record.key is not None and record.key in running:
+            doubled.add(record.key)
+        running.append(record.key)
+        most = max(most, len(running))
+        await turns(record.offset * 7 % 5)
+        running.remove(record.key)
+        return [Outgoing(VALIDATED, record.key, str(record.offset).encode())]
+
+    bench = Bench(handle, concurrency=concurrency, stage=replace(STAGE, ordered=ordered))
+    records = [incoming(offset=number, key=key) for number, key in enumerate(keys)]
+    await asyncio.gather(*bench.start(*records))
+    assert sorted(record.offset for record in bench.finished) == list(range(len(keys)))
+    assert len(bench.outbox.written) == len(keys)
+    if ordered:
+        for key in {key for key in keys if key is not None}:
+            expected = [number for number, each in enumerate(keys) if each == key]
+            assert [int(w.value or b"") for w in bench.outbox.written if w.key == key] == expected
+    return started, most, doubled
+
+
+async def test_unordered_work_of_one_key_runs_side_by_side() -> None:
+    _, most, doubled = await run_all([b"k"] * 4, 8, ordered=False)
+    assert doubled == {b"k"}
+    assert most > 1
+
+
+async def test_records_without_a_key_run_side_by_side() -> None:
+    _, most, _ = await run_all([None] * 9, 3)
+    assert most == 3
+
+
+async def test_a_key_that_waits_holds_no_slot() -> None:
+    release = asyncio.Event()
+
+    async def handle(record: Incoming) -> Sequence[Effect]:
+        if record.offset == 0:
+            await release.wait()
+        return ()
+
+    bench = Bench(handle, concurrency=2)
+    same = [incoming(offset=number, key=b"slow") for number in range(5)]
+    tasks = bench.start(*same, incoming(offset=9, key=b"quick"))
+    await turns()
+    assert [record.offset for record in bench.finished] == [9]
+    release.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_the_next_of_a_key_sees_the_row_of_the_one_before() -> None:
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        count = int(bench.table.rows.get("n") or 0)
+        await turns(3)
+        return [TableWrite("rows", "n", str(count + 1).encode())]
+
+    bench = Bench(handle)
+    await asyncio.gather(*bench.start(*(incoming(offset=n) for n in range(10))))
+    assert bench.table.rows == {"n": b"10"}
+
+
+@given(
+    keys=st.lists(st.sampled_from([None, b"a", b"b", b"c"]), max_size=20),
+    concurrency=st.integers(1, 5),
+)
+def test_any_mixture_of_keys_keeps_order_and_bound(
+    keys: list[bytes | None], concurrency: int
+) -> None:
+    _, most, doubled = asyncio.run(run_all(keys, concurrency))
+    assert most <= concurrency
+    assert doubled == set()
+
+
+async def test_log_lines_carry_the_request_of_their_record() -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def handle(record: Incoming) -> Sequence[Effect]:
+        await turns(record.offset)
+        seen.append((REQUEST.get(), TRACE.get()))
+        return ()
+
+    bench = Bench(handle)
+    headers = [("ce_correlationid", b"r1"), ("traceparent", f"00-{TRACE_ID}-x-01".encode())]
+    await asyncio.gather(
+        *bench.start(incoming(offset=1, key=None), incoming(key=None, headers=headers))
+    )
+    assert seen == [("requests-3-1", ""), ("r1", TRACE_ID)]
+
+
+@pytest.mark.parametrize("header", [b"\xff", b"", b"x"])
+async def test_hostile_headers_do_no_harm(header: bytes) -> None:
+    bench = Bench(returning())
+    names = ("ce_correlationid", "traceparent")
+    await bench.work.run(incoming(headers=[(name, header) for name in names]))
+    assert len(bench.finished) == 1
+
+
+def test_a_dead_letter_is_the_record_as_it_was_and_its_origin() -> None:
+    record = incoming(b"\xff\x00", key=b"\xfe", headers=[("a", b"1"), ("a", b"\xff")])
+    letter = dead_letter(record, ValueError("bad\nthing"), "validation")
+    assert (letter.topic, letter.key, letter.value) == (DEADLETTERS, b"\xfe", b"\xff\x00")
+    assert letter.headers[:2] == (("a", b"1"), ("a", b"\xff"))
+    assert dict(letter.headers[2:]) == {
+        "clipmill_origin_topic": b"requests",
+        "clipmill_origin_partition": b"3",
+        "clipmill_origin_offset": b"7",
+        "clipmill_origin_timestamp": b"1700000000.5",
+        "clipmill_step": b"validation",
+        "clipmill_reason": b"ValueError: bad\nthing",
+    }
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "half \ud800"])
+def test_any_reason_fits_into_a_dead_letter(text: str) -> None:
+    headers = dict(dead_letter(incoming(), ValueError(text), "s").headers)
+    assert len(headers["clipmill_reason"]) <= 1_100
+
+
+def test_a_tombstone_stays_one_as_a_dead_letter() -> None:
+    assert dead_letter(incoming(None), ValueError(), "s").value is None
+
+

@@ -1,0 +1,173 @@
+"""The worker, with runners that crash as the test says."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Self
+
+import pytest
+
+from streams import worker as module
+from streams.health import Health
+from streams.metrics import REGISTRY
+from streams.settings import Settings
+from streams.stage import Stage
+from streams.topic_admin import TopicsError
+from streams.topics import REQUESTS
+from streams.worker import CALM_SECONDS, RESTART_SECONDS, Worker
+
+STAGE = Stage("toy", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
+OTHER = Stage("other", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
+
+
+class World:
+    """What the runners do, and what the clock says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+        self.lives: dict[str, list[float]] = {}
+        self.opening_fails = False
+        self.closing_fails = False
+        self.made: list[str] = []
+        self.gaps: list[Any] = []
+        self.closed = 0
+
+
+class FakeRunner:
+    world: World
+
+    def __init__(self, stage: Stage, _settings: Settings, _outbox: Any, **more: Any) -> None:
+        self.stage = stage
+        self.world.made.append(stage.name)
+        self.world.gaps.append(more["believed_gaps"])
+        lives = self.world.lives.get(stage.name, [])
+        self.dies_at = self.world.now + (lives.pop(0) if lives else float("inf"))
+
+    async def __aenter__(self) -> Self:
+        if self.world.opening_fails:
+            raise OSError("no broker")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.world.closed += 1
+        if self.world.closing_fails:
+            raise RuntimeError("cannot stop")
+
+    def failure(self) -> BaseException | None:
+        return RuntimeError("crashed") if self.world.now >= self.dies_at else None
+
+    def problem(self) -> str | None:
+        return "waits"
+
+
+class FakeOutbox:
+    def __init__(self, _kafka: object) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    made = World()
+    turn = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        made.now += seconds
+        if seconds != module.WATCH_SECONDS or made.closed > len(made.waits):
+            made.waits.append(seconds)
+        await turn(0)
+
+    async def check_topics(_kafka: object) -> None:
+        pass
+
+    monkeypatch.setattr(FakeRunner, "world", made, raising=False)
+    monkeypatch.setattr(module, "StageRunner", FakeRunner)
+    monkeypatch.setattr(module, "Outbox", FakeOutbox)
+    monkeypatch.setattr(module, "check_topics", check_topics)
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(module.time, "monotonic", lambda: made.now)
+    yield made
+
+
+async def run_until(worker: Worker, done: Any) -> None:
+    task = asyncio.create_task(worker.run())
+    async with asyncio.timeout(10):
+        while not done() and not task.done():
+            await asyncio.wait([task], timeout=0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_before_it_runs_nothing_is_ready() -> None:
+    health = Health()
+    Worker([STAGE, OTHER], Settings(), health)
+    assert health.problems() == {"toy": "is being started", "other": "is being started"}
+
+
+async def test_a_running_stage_speaks_for_itself(world: World) -> None:
+    health = Health()
+    worker = Worker([STAGE], Settings(), health)
+    seen: list[dict[str, str]] = []
+    await run_until(worker, lambda: seen.append(health.problems()) or len(seen) > 5)  # type: ignore[func-returns-value]
+    assert seen[-1] == {"toy": "waits"}
+    assert world.made == ["toy"]
+    assert world.closed == 1, "a cancelled stage is closed"
+
+
+async def test_crashes_are_answered_with_growing_waits(world: World) -> None:
+    world.lives["toy"] = [0.0] * 7
+    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 7)
+    assert world.waits[:7] == [*RESTART_SECONDS, RESTART_SECONDS[-1], RESTART_SECONDS[-1]]
+    assert world.closed >= 7
+
+
+async def test_after_a_long_life_the_waits_begin_again(world: World) -> None:
+    world.lives["toy"] = [0.0, 0.0, CALM_SECONDS + 1, 0.0]
+    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 4)
+    waits = [seconds for seconds in world.waits if seconds in RESTART_SECONDS]
+    assert waits[:4] == [RESTART_SECONDS[0], RESTART_SECONDS[1], RESTART_SECONDS[0], 1.0]
+
+
+@pytest.mark.parametrize("where", ["opening_fails", "closing_fails"])
+async def test_a_stage_that_cannot_open_or_close_is_tried_again(world: World, where: str) -> None:
+    setattr(world, where, True)
+    world.lives["toy"] = [0.0] * 3
+    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 3)
+    assert len(world.made) > 3
+
+
+async def test_gaps_that_were_seen_are_remembered_over_restarts(world: World) -> None:
+    world.lives["toy"] = [0.0, 0.0]
+    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 2)
+    assert len({id(gaps) for gaps in world.gaps}) == 1
+
+
+async def test_a_stage_that_crashes_leaves_the_others_alone(world: World) -> None:
+    world.lives["toy"] = [0.0] * 3
+    await run_until(Worker([STAGE, OTHER], Settings(), Health()), lambda: len(world.made) > 4)
+    assert world.made.count("other") == 1
+
+
+async def test_restarts_are_counted(world: World) -> None:
+    labels = {"stage": "toy"}
+    before = REGISTRY.get_sample_value("clipmill_stage_restarts_total", labels) or 0
+    world.lives["toy"] = [0.0] * 3
+    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 3)
+    assert REGISTRY.get_sample_value("clipmill_stage_restarts_total", labels) == before + 3
+
+
+async def test_missing_topics_stop_the_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check_topics(_kafka: object) -> None:
+        raise TopicsError("requests does not exist")
+
+    monkeypatch.setattr(module, "check_topics", check_topics)
+    with pytest.raises(TopicsError):
+        await Worker([STAGE], Settings(), Health()).run()
+    assert world.made == []
