@@ -15,7 +15,7 @@ REQUEST = ContextVar("request", default="")
 TRACE = ContextVar("trace", default="")
 """W3C trace id of that request."""
 
-NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3")
+NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3", "streams.faust_app")
 """Libraries of which only warnings are wanted, unless the level is DEBUG."""
 
 
