@@ -20,6 +20,7 @@ from schemas.audit import NO_OUTCOME, AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ErrorCode
 from schemas.messages import explain
+from schemas.moment import Moment
 from streams.envelope import open_envelope
 from streams.metrics import END_TO_END, RESULTS
 from streams.records import Effect, Incoming, TableWrite
@@ -54,7 +55,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Literal["completed", "rejected", "failed", "expired", "cancelled"]
     trace_id: str
-    timings: dict[str, float] = {}
+    received_at: Moment
+    finished_at: Moment
     error: "HeadError | None" = None
 
 
@@ -133,7 +135,7 @@ def _end(row: bytes) -> float:
 
 def _measure(head: Head) -> None:
     RESULTS.labels(head.status, head.error.error_type if head.error else "").inc()
-    END_TO_END.labels(head.status).observe(sum(head.timings.values()))
+    END_TO_END.labels(head.status).observe((head.finished_at - head.received_at).total_seconds())
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:

@@ -48,6 +48,11 @@ def ended(job: Job, error: ErrorContext) -> Result:
     return Failed(**common, error=error, recovery=job.attempts)
 
 
+def rejected(job: Job, error: ErrorContext) -> Rejected:
+    """Return the outcome of a job that asks for what is no video."""
+    return Rejected(**_common(job, tried=len(job.attempts)), error=error)
+
+
 def expired(job: Job, step: str) -> Result:
     """Return the outcome of a job whose deadline has passed."""
     deadline = job.deadline.isoformat() if job.deadline else ""
@@ -85,6 +90,7 @@ def _common(job: Job, *, tried: int) -> dict[str, Any]:
     return {
         "request_id": job.request_id,
         "url": job.url,
+        "received_at": job.received_at,
         "finished_at": datetime.now(UTC),
         "trace_id": job.trace_id,
         "attributes": job.attributes,

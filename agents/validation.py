@@ -25,14 +25,14 @@ from agents.intake import (
 )
 from agents.letters import EVENT_TOPICS, audit, finish, send_event
 from agents.network.session import open_session
-from agents.outcomes import ended, expired, facts_of, is_expired
+from agents.outcomes import ended, expired, facts_of, is_expired, rejected
 from agents.pending import read_pending
 from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
 from agents.step import as_bug, bare_job, fail_event
 from schemas.codec import MalformedMessageError
-from schemas.errors import ClipmillError
+from schemas.errors import ClipmillError, ErrorContext
 from schemas.events import PendingLink, ValidatedVideo
 from schemas.job import Job
 from schemas.messages import explain
@@ -45,8 +45,8 @@ from streams.work import dead_letter
 
 NAME = "validation"
 
-BATCH_CONCURRENCY = 16
-"""Members of one batch that are looked at together: only short links wait for anything."""
+BREATH = 50
+"""Members of a batch after which other records get their turn; about 10 ms of work."""
 
 
 class Links(Protocol):
@@ -55,6 +55,14 @@ class Links(Protocol):
     async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
         """Return the video; raises `ClipmillError`."""
         ...
+
+
+class NoLinkError(Exception):
+    """A text is no link to a video, for this reason."""
+
+    def __init__(self, reason: ClipmillError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class Validation:
@@ -74,24 +82,37 @@ class Validation:
             asked = _read(envelope, record)
         except ClipmillError as error:
             return _refuse(record, error, envelope)
-        return await self._members(asked, cause_of(envelope, record))
+        cause = cause_of(envelope, record)
+        if len(asked) == 1:
+            return await self._member(*asked[0], cause)
+        return await self._batch(asked, cause)
 
-    async def _members(self, asked: list["Asked"], cause: str) -> Sequence[Effect]:
-        limit = asyncio.Semaphore(BATCH_CONCURRENCY)
+    async def _batch(self, asked: list["Asked"], cause: str) -> Sequence[Effect]:
+        effects: list[Effect] = []
+        for index, (job, url) in enumerate(asked, start=1):
+            effects += await self._member(job, url, cause, alone=False)
+            if index % BREATH == 0:
+                await asyncio.sleep(0)
+        return effects
 
-        async def member(each: Asked) -> Sequence[Effect]:
-            async with limit:
-                return await self._member(*each, cause)
+    async def _member(
+        self, job: Job, url: Any, cause: str, *, alone: bool = True
+    ) -> Sequence[Effect]:
+        """Return what follows from one URL.
 
-        parts = await asyncio.gather(*map(member, asked))
-        return [effect for part in parts for effect in part]
-
-    async def _member(self, job: Job, url: Any, cause: str) -> Sequence[Effect]:
+        A short link in company becomes a record of its own: a batch of slow links would hold up
+        the commits of its partition.
+        """
         if is_expired(job, datetime.now(UTC)):
             return [finish(job, NAME, expired(job, NAME), cause)]
         started = time.perf_counter()
         try:
-            video = await self._find_video(url)
+            platform, found = self._read_link(url)
+            if isinstance(found, ShortLink) and not alone:
+                return [send_event(PendingLink(job=_timed(job, started)), NAME, cause)]
+            video = await self._find_video(platform, found)
+        except NoLinkError as error:
+            return [_reject(_timed(job, started), error.reason, cause)]
         except ClipmillError as error:
             return [_not_found(_timed(job, started), error, cause)]
         except Exception as error:  # noqa: BLE001  (a bug must not end the rest of the batch)
@@ -102,9 +123,14 @@ class Validation:
             audit(event.job, NAME, "accepted", cause, detail={"video": video.key}),
         ]
 
-    async def _find_video(self, url: Any) -> VideoRef:
-        platform = self._platforms.for_url(url)
-        found = platform.parse_url(url)
+    def _read_link(self, url: Any) -> tuple[Platform, VideoRef | ShortLink]:
+        try:
+            platform = self._platforms.for_url(url)
+            return platform, platform.parse_url(url)
+        except ClipmillError as error:
+            raise NoLinkError(error) from None
+
+    async def _find_video(self, platform: Platform, found: VideoRef | ShortLink) -> VideoRef:
         if isinstance(found, ShortLink):
             return await self._links.resolve(found, platform)
         return found
@@ -137,9 +163,17 @@ def _not_found(job: Job, error: ClipmillError, cause: str) -> Effect:
     if not error.code.startswith(_FINAL):
         # Not under the client's key, which may be as large as a record.
         return fail_event(PendingLink(job=job), error, NAME, job.request_id.encode(), cause)
+    return finish(job, NAME, ended(job, _explain(job, error)), cause)
+
+
+def _reject(job: Job, error: ClipmillError, cause: str) -> Effect:
+    """Return the outcome of a text that is no link to a video, whatever the reason."""
+    return finish(job, NAME, rejected(job, _explain(job, error)), cause)
+
+
+def _explain(job: Job, error: ClipmillError) -> ErrorContext:
     details = facts_of(error) | {"field": field_of(job)}
-    context = explain(error.code, operation=NAME, url=job.url, details=details)
-    return finish(job, NAME, ended(job, context), cause)
+    return explain(error.code, operation=NAME, url=job.url, details=details)
 
 
 def _refuse(

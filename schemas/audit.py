@@ -1,9 +1,10 @@
 """The event-sourced history of a request: one record per transition."""
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
+
+from schemas.moment import Moment
 
 Transition = Literal["accepted", "extracted", "selected", "failed", "retrying", "finished"]
 
@@ -22,6 +23,6 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     step: str
     transition: Transition
-    at: datetime
+    at: Moment
     detail: dict[str, str] = {}
     outcome: msgspec.Raw = NO_OUTCOME

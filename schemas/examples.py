@@ -147,6 +147,7 @@ def _common(request_id: str, **more: Any) -> dict[str, Any]:
     return {
         "request_id": request_id,
         "url": _URL,
+        "received_at": _START,
         "finished_at": _START + timedelta(seconds=24),
         "trace_id": _TRACE_ID,
         **more,

@@ -1,11 +1,10 @@
 """What a failed step tells the error agent, and what is kept of a record that nobody can handle."""
 
-from datetime import datetime
-
 import msgspec
 
 from schemas.errors import ErrorContext
 from schemas.job import Job
+from schemas.moment import Moment
 
 
 class FailedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +29,6 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     step: str
     error: ErrorContext
-    failed_at: datetime
+    failed_at: Moment
     event: FailedEvent
     retry_after_seconds: float | None = None

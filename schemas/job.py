@@ -1,10 +1,9 @@
 """What travels with one video through every step: whose it is, and what happened to it so far."""
 
-from datetime import datetime
-
 import msgspec
 
 from schemas.errors import ErrorCode
+from schemas.moment import Moment
 from schemas.request import Action, Options
 
 
@@ -21,7 +20,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     step: str
     code: ErrorCode
-    at: datetime
+    at: Moment
     counted: bool = True
 
 
@@ -41,9 +40,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     action: Action
     options: Options
-    received_at: datetime
+    received_at: Moment
     trace_id: str
-    deadline: datetime | None = None
+    deadline: Moment | None = None
     priority: int = 5
     attributes: dict[str, str] = {}
     retry_of: str | None = None

@@ -1,8 +1,8 @@
 """How far a download is. A supplement: losing one hurts nobody."""
 
-from datetime import datetime
-
 import msgspec
+
+from schemas.moment import Moment
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,4 +15,4 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int | None
     bytes_per_second: float
     eta_seconds: float | None
-    at: datetime
+    at: Moment

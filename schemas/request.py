@@ -1,9 +1,10 @@
 """What a client asks for: the body of a record on the requests topic."""
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from schemas.moment import Moment
 
 MAX_BATCH_URLS = 1_000
 """URLs in one request; the design's limit, so that one record cannot flood the pipeline."""
@@ -25,9 +26,6 @@ Attributes = Annotated[
     msgspec.Meta(max_length=32),
 ]
 """Free strings of the client, echoed in every result."""
-
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A point in time with its zone, RFC 3339 in JSON."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

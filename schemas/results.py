@@ -1,13 +1,12 @@
 """What a client gets: exactly one of these per URL, told apart by ``status``."""
 
-from datetime import datetime
-
 import msgspec
 
 from schemas.errors import ErrorContext
 from schemas.events import CacheUse
 from schemas.files import StoredFile
 from schemas.job import Attempt
+from schemas.moment import Moment
 from schemas.video import EngineVersions, VideoInfo
 
 
@@ -17,6 +16,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
     Attributes:
         request_id: the request's id, or ``<batch id>/<index>``.
         url: as the client gave it.
+        received_at: when the request's record was written.
         finished_at: when this was decided.
         trace_id: W3C trace id that all records of the request share.
         attributes: the client's own, echoed.
@@ -30,7 +30,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
 
     request_id: str
     url: str
-    finished_at: datetime
+    received_at: Moment
+    finished_at: Moment
     trace_id: str
     attributes: dict[str, str] = {}
     attempts: int = 0

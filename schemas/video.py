@@ -1,8 +1,8 @@
 """What a video is: its name, its description, its formats and where their bytes are."""
 
-from datetime import datetime
-
 import msgspec
+
+from schemas.moment import Moment
 
 
 class VideoRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     author: Author = Author()
     statistics: Statistics = Statistics()
-    published_at: datetime | None = None
+    published_at: Moment | None = None
     duration_seconds: float | None = None
     thumbnail_url: str | None = None
     formats: tuple[VideoFormat, ...] = ()
@@ -117,5 +117,5 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
 
     raw: msgspec.Raw
     engine: EngineVersions
-    extracted_at: datetime
+    extracted_at: Moment
     cookies: tuple[Cookie, ...] = ()

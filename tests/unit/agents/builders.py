@@ -276,7 +276,7 @@ class FakeLinks:
 
 class _FaustTable:
     def __init__(self, **_: Any) -> None:
-        self.data = SimpleNamespace(data={})
+        self.data = SimpleNamespace(data={}, _key_partition={})
         self.changelog_topic = SimpleNamespace(get_topic_name=lambda: "changelog")
 
 

@@ -7,14 +7,13 @@ import pytest
 from agents.delay import Delay
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
-from agents.validation import BATCH_CONCURRENCY, Validation, on_bug
+from agents.validation import Validation, on_bug
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import PendingLink, ValidatedVideo
-from schemas.job import Attempt
+from schemas.job import Attempt, BatchMember
 from schemas.request import MAX_URL_CHARACTERS
-from schemas.results import Expired, Failed, Rejected
-from schemas.video import VideoRef
+from schemas.results import Expired, Rejected
 from streams.records import Incoming, Outgoing
 from streams.settings import RetrySettings
 from streams.topics import DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
@@ -132,8 +131,13 @@ MEMBERS: dict[str, tuple[object, type[Any], ErrorCode, str]] = {
     "a number": (7, Rejected, ErrorCode.REQUEST_INVALID, "not a text but int"),
     "null": (None, Rejected, ErrorCode.REQUEST_INVALID, "not a text but NoneType"),
     "empty": ("", Rejected, ErrorCode.REQUEST_INVALID, "empty"),
-    "another host": ("https://example.com/x", Failed, ErrorCode.CONTENT_UNSUPPORTED, "example.com"),
-    "a profile": ("https://www.tiktok.com/@name", Failed, ErrorCode.CONTENT_UNSUPPORTED, "profile"),
+    "another host": ("https://example.com/", Rejected, ErrorCode.CONTENT_UNSUPPORTED, "example"),
+    "a profile": (
+        "https://www.tiktok.com/@name",
+        Rejected,
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "profile",
+    ),
     "too long": ("u" * 5_000, Rejected, ErrorCode.REQUEST_TOO_LARGE, "5000 characters"),
 }
 
@@ -152,29 +156,37 @@ async def test_a_bug_in_one_member_does_not_end_the_others() -> None:
     links = FakeLinks(RuntimeError("secret https://u:p@host.example/x?token=s3cret"))
     effects = await handle(request({"id": "b", "urls": [URL, SHORT_URL]}), links)
     assert video_event(effects).job.request_id == "b/0"
-    failed = failure(effects)
+    (alone,) = sent_to(effects, REQUESTS)
+    failed = failure(await handle(arrive(alone), links))
     assert (failed.job.request_id, failed.error.error_type) == ("b/1", ErrorCode.INTERNAL_BUG)
     assert "RuntimeError" in failed.error.technical_details["traceback"]
     assert "s3cret" not in str(failed)
     assert "u:p" not in str(failed)
 
 
-async def test_members_are_looked_at_together_but_not_all_at_once() -> None:
-    class SlowLinks(FakeLinks):
-        running = 0
-        most = 0
+async def test_short_links_of_a_batch_become_records_of_their_own() -> None:
+    links = FakeLinks(RuntimeError("must not be asked"))
+    effects = await handle(request({"id": "b", "urls": [SHORT_URL] * 100}), links)
+    sent = sent_to(effects, REQUESTS)
+    assert len(sent) == len(effects) == 100
+    resumed = await handle(arrive(sent[7]))
+    assert video_event(resumed).job.request_id == "b/7"
+    assert video_event(resumed).job.batch == BatchMember(id="b", index=7, size=100)
 
-        async def resolve(self, link: Any, platform: Any) -> VideoRef:
-            self.running += 1
-            self.most = max(self.most, self.running)
+
+async def test_a_large_batch_lets_other_records_have_their_turn() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
             await asyncio.sleep(0)
-            self.running -= 1
-            return await super().resolve(link, platform)
 
-    links = SlowLinks()
-    effects = await handle(request({"urls": [SHORT_URL] * 100}), links)
-    assert len(sent_to(effects, VALIDATED)) == 100
-    assert 1 < links.most <= BATCH_CONCURRENCY
+    counter = asyncio.create_task(count())
+    await handle(request({"urls": [URL] * 500}))
+    counter.cancel()
+    assert turns >= 10
 
 
 # Requests that are none
@@ -386,6 +398,7 @@ async def test_what_may_change_is_a_failure_with_the_job_in_it(code: ErrorCode) 
         7.0,
     )
     assert (found.event.topic, found.event.kind) == ("requests", "link.pending.v1")
+    assert found.event.key == "mine"
     assert pending(effects).job == found.job
     assert only(effects, ERRORS).key == b"mine"
     assert len(effects) == 1
@@ -393,7 +406,10 @@ async def test_what_may_change_is_a_failure_with_the_job_in_it(code: ErrorCode) 
 
 async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
     """Fail once, and come back to validation by way of recovery and delay."""
-    failed = await handle(record, FakeLinks(ClipmillError(code, "not now")))
+    links = FakeLinks(ClipmillError(code, "not now"))
+    failed = await handle(record, links)
+    for alone in sent_to(failed, REQUESTS):
+        failed = await handle(arrive(alone), links)
     recovery = Recovery(RetrySettings(), chance=lambda: 0.5, clock=lambda: WRITTEN_AT)
     retried = await recovery.handle(arrive(only(failed, ERRORS), offset=3))
     (waiting,) = [

@@ -1,0 +1,366 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.download import SWEEP_SECONDS, TABLE, Download, KnownFiles, fetch_limits
+from agents.download import stage as download_stage
+from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.platforms.registry import Platforms
+from agents.step import step_handler
+from agents.storage.local import LocalStorage
+from schemas.codec import decode, encode
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.events import SelectedVideo
+from schemas.files import StoredFile
+from schemas.progress import Progress
+from schemas.request import Options
+from schemas.results import Completed, Expired
+from schemas.video import MediaSource
+from streams.records import Effect, TableWrite
+from streams.settings import CacheSettings, DownloadSettings, Settings
+from streams.topics import PROGRESS
+from tests.unit.agents.builders import (
+    ENGINE,
+    FORMAT,
+    INFO,
+    SOURCE,
+    VIDEO,
+    body_of,
+    event_record,
+    failure,
+    make_attempt,
+    make_context,
+    make_job,
+    make_settings,
+    outcome,
+    selected,
+    show,
+    soon,
+    transitions,
+    writes,
+)
+
+BODY = b"x" * 1_000
+PLATFORMS = Platforms.load()
+
+
+class FakeFetcher:
+    """Writes `BODY` in four pieces, then does what a test wants."""
+
+    def __init__(self, then: Callable[[], Any] | None = None, *, told: bool = True) -> None:
+        self.then = then
+        self.told = told
+        self.limits: list[FetchLimits] = []
+        self.hosts: tuple[str, ...] = ()
+
+    async def fetch(
+        self,
+        source: MediaSource,
+        target: Path,
+        *,
+        hosts: tuple[str, ...],
+        limits: FetchLimits,
+        on_bytes: OnBytes,
+    ) -> Fetched:
+        assert source.url
+        self.limits.append(limits)
+        self.hosts = hosts
+        for done in range(250, 1_001, 250):
+            on_bytes(done, len(BODY) if self.told else None)
+        await asyncio.to_thread(target.write_bytes, BODY)
+        if self.then is not None:
+            await self.then()
+        return Fetched(bytes=len(BODY), sha256="0" * 64, mime_type="video/mp4")
+
+
+def fails(code: ErrorCode, **details: Any) -> Callable[[], Any]:
+    async def raise_it() -> None:
+        await asyncio.sleep(0)
+        raise ClipmillError(code, "it is so", **details)
+
+    return raise_it
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+class Kit:
+    """The stage's handler over a fake fetcher, a real store and a table."""
+
+    def __init__(self, storage: LocalStorage, settings: Settings) -> None:
+        self.context, self.supplements = make_context(settings, TABLE)
+        self.table = self.context.tables[TABLE]
+        self.storage = storage
+        self.fetcher = FakeFetcher()
+
+    async def run(self, event: SelectedVideo) -> list[Effect]:
+        work = Download(PLATFORMS, self.fetcher, self.storage, self.context)
+        handle = step_handler("download", SelectedVideo, work.work)
+        effects = list(await handle(event_record(event)))
+        show(self.table, effects)
+        return effects
+
+    def reports(self) -> list[Progress]:
+        return [body_of(each, Progress) for each in self.supplements]
+
+
+@asynccontextmanager
+async def opened(folder: Path, **download: Any) -> AsyncIterator[Kit]:
+    settings = make_settings(data_dir=folder, download=DownloadSettings(**download))
+    async with LocalStorage.open(folder) as storage:
+        yield Kit(storage, settings)
+
+
+@pytest.fixture
+async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
+    async with opened(tmp_path) as made:
+        yield made
+
+
+def path_of(file: StoredFile) -> Path:
+    return Path(file.uri.removeprefix("file://"))
+
+
+def file_of(effects: list[Effect]) -> StoredFile:
+    found = outcome(effects)
+    assert isinstance(found, Completed)
+    (file,) = found.files
+    return file
+
+
+async def test_a_file_is_fetched_and_told_of(kit: Kit) -> None:
+    effects = await kit.run(selected(attempts=(make_attempt(),), attributes={"a": "b"}))
+    found = outcome(effects)
+    file = file_of(effects)
+    assert path_of(file).read_bytes() == BODY
+    assert file == StoredFile(
+        uri=file.uri,
+        bytes=1_000,
+        sha256="0" * 64,
+        mime_type="video/mp4",
+        format_id=FORMAT.format_id,
+        width=720,
+        height=1280,
+        duration_seconds=12.5,
+        codec="h265",
+    )
+    assert (found.video, found.engine, found.cache) == (INFO, ENGINE, "miss")
+    assert (found.attempts, len(found.recovery), found.attributes) == (2, 1, {"a": "b"})
+    assert set(found.timings) == {"download"}
+    assert transitions(effects) == ["finished"]
+
+
+async def test_the_row_is_keyed_like_the_records_of_the_stage(kit: Kit) -> None:
+    (row,) = writes(await kit.run(selected()))
+    assert (row.table, row.key) == (TABLE, VIDEO.key)
+    assert set(decode(row.value or b"", KnownFiles).files) == {FORMAT.format_id}
+
+
+async def test_the_second_asker_gets_the_first_one_s_file(kit: Kit) -> None:
+    first = file_of(await kit.run(selected()))
+    effects = await kit.run(selected(request_id="r2"))
+    assert file_of(effects) == msgspec.structs.replace(first, reused=True)
+    assert len(kit.fetcher.limits) == 1
+    assert not writes(effects)
+
+
+async def test_formats_of_one_video_are_remembered_side_by_side(kit: Kit) -> None:
+    other = MediaSource(
+        format=msgspec.structs.replace(FORMAT, format_id="other"), url="https://v16.tiktokcdn.com/o"
+    )
+    first = file_of(await kit.run(selected()))
+    second = file_of(await kit.run(selected(other)))
+    assert first.uri != second.uri
+    assert file_of(await kit.run(selected())).reused
+    assert file_of(await kit.run(selected(other))).reused
+    assert len(kit.fetcher.limits) == 2
+
+
+async def test_a_file_that_vanished_is_fetched_again(kit: Kit) -> None:
+    path_of(file_of(await kit.run(selected()))).unlink()
+    file = file_of(await kit.run(selected()))
+    assert not file.reused
+    assert path_of(file).read_bytes() == BODY
+
+
+async def test_a_file_of_another_size_is_fetched_again(kit: Kit) -> None:
+    path_of(file_of(await kit.run(selected()))).write_bytes(b"cut")
+    assert not file_of(await kit.run(selected())).reused
+
+
+async def test_a_refresh_fetches_again(kit: Kit) -> None:
+    await kit.run(selected())
+    file = file_of(await kit.run(selected(options=Options(refresh=True))))
+    assert not file.reused
+    assert len(kit.fetcher.limits) == 2
+
+
+@pytest.mark.parametrize(("max_bytes", "reused"), [(None, True), (1_000, True), (999, False)])
+async def test_a_known_file_that_is_too_large_is_no_answer(
+    kit: Kit, max_bytes: int | None, reused: bool
+) -> None:
+    await kit.run(selected())
+    effects = await kit.run(selected(options=Options(max_bytes=max_bytes)))
+    assert file_of(effects).reused is reused
+
+
+async def test_a_row_that_nobody_can_read_is_no_answer(kit: Kit) -> None:
+    kit.table.show(TableWrite(TABLE, VIDEO.key, b"\xff"))
+    assert not file_of(await kit.run(selected())).reused
+
+
+# Bounds
+
+
+@pytest.mark.parametrize(("asked", "limit"), [(None, 500), (100, 100), (900, 500)])
+def test_the_tighter_bound_of_bytes_counts(asked: int | None, limit: int) -> None:
+    settings = make_settings(download=DownloadSettings(file_bytes=500))
+    job = make_job(options=Options(max_bytes=asked))
+    assert fetch_limits(settings, job).max_bytes == limit
+
+
+async def test_the_bounds_of_the_settings_are_passed_on(tmp_path: Path) -> None:
+    async with opened(
+        tmp_path,
+        connect_timeout_seconds=1,
+        stall_timeout_seconds=2,
+        deadline_seconds=3,
+        file_bytes=4_000,
+    ) as kit:
+        await kit.run(selected())
+    expected = FetchLimits(connect_seconds=1, stall_seconds=2, total_seconds=3, max_bytes=4_000)
+    assert kit.fetcher.limits == [expected]
+    assert ".tiktokcdn.com" in kit.fetcher.hosts
+
+
+async def test_a_deadline_that_passes_in_the_middle_ends_the_job(kit: Kit) -> None:
+    kit.fetcher.then = never
+    effects = await kit.run(selected(deadline=soon(0.05), attempts=(make_attempt(),)))
+    found = outcome(effects)
+    assert isinstance(found, Expired)
+    assert found.attempts == 1
+    assert 0.01 < found.timings["download"] < 5
+    assert not writes(effects)
+
+
+async def test_a_download_that_takes_too_long_is_a_failure(tmp_path: Path) -> None:
+    async with opened(tmp_path, deadline_seconds=0.05) as kit:
+        kit.fetcher.then = never
+        found = failure(await kit.run(selected(deadline=soon(600))))
+        assert found.error.error_type is ErrorCode.NETWORK_TIMEOUT
+        assert found.event.kind == "video.selected.v1"
+
+
+async def test_a_stray_timeout_is_not_taken_for_the_deadline(kit: Kit) -> None:
+    async def stray() -> None:
+        raise TimeoutError
+
+    kit.fetcher.then = stray
+    with pytest.raises(TimeoutError):
+        await kit.run(selected(deadline=soon(600)))
+
+
+async def test_nothing_is_left_behind(kit: Kit, tmp_path: Path) -> None:
+    kit.fetcher.then = never
+    await kit.run(selected(deadline=soon(0.05)))
+    kit.fetcher.then = fails(ErrorCode.NETWORK_CONNECTION)
+    await kit.run(selected())
+    left = await asyncio.to_thread(lambda: [path.name for path in tmp_path.rglob("*")])
+    assert "media" not in left
+    assert not [name for name in left if name.startswith("job-")]
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        ErrorCode.CONTENT_LINK_EXPIRED,
+        ErrorCode.NETWORK_CONNECTION,
+        ErrorCode.REQUEST_TOO_LARGE,
+        ErrorCode.SYSTEM_DISK_FULL,
+        ErrorCode.RATE_LIMIT_API,
+    ],
+)
+async def test_what_the_fetcher_cannot_do_is_a_failure(kit: Kit, code: ErrorCode) -> None:
+    kit.fetcher.then = fails(code, retry_after=9.0)
+    effects = await kit.run(selected())
+    found = failure(effects)
+    assert (found.step, found.error.error_type) == ("download", code)
+    assert found.retry_after_seconds == 9.0
+    assert decode(found.event.body, SelectedVideo).source == SOURCE
+    assert len(effects) == 1
+
+
+async def test_a_store_that_takes_nothing_is_a_failure(kit: Kit, tmp_path: Path) -> None:
+    folder = tmp_path / "files" / "tiktok"
+    folder.write_bytes(b"in the way")
+    found = failure(await kit.run(selected()))
+    assert found.error.error_type is ErrorCode.SYSTEM_STORAGE
+    assert SOURCE.url not in str(found.error)
+
+
+async def test_a_store_that_cannot_tell_is_a_failure(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kit.run(selected())
+
+    async def broken(_uri: str) -> int | None:
+        raise ClipmillError(ErrorCode.SYSTEM_STORAGE, "the disk is gone")
+
+    monkeypatch.setattr(kit.storage, "stat", broken)
+    assert failure(await kit.run(selected())).error.error_type is ErrorCode.SYSTEM_STORAGE
+
+
+async def test_a_name_that_is_none_is_a_failure(kit: Kit) -> None:
+    video = msgspec.structs.replace(VIDEO, id="../../etc/passwd")
+    found = failure(await kit.run(msgspec.structs.replace(selected(), video=video)))
+    assert found.error.error_type is ErrorCode.CONTENT_UNSUPPORTED
+
+
+# Progress
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["size told", "size untold"])
+async def test_the_end_is_always_told_and_the_way_there_seldom(kit: Kit, told: bool) -> None:
+    kit.fetcher.told = told
+    await kit.run(selected())
+    (report,) = kit.reports()
+    assert (report.bytes, report.total_bytes) == (1_000, 1_000)
+    assert (report.request_id, report.video_key) == ("r1", VIDEO.key)
+    assert [(each.topic, each.key) for each in kit.supplements] == [(PROGRESS, b"r1")]
+
+
+async def test_a_failed_download_has_no_end_to_tell(kit: Kit) -> None:
+    kit.fetcher.told = False
+    kit.fetcher.then = fails(ErrorCode.NETWORK_CONNECTION)
+    await kit.run(selected())
+    assert kit.reports() == []
+
+
+# The stage
+
+
+async def test_the_stage_opens_and_forgets_old_files(tmp_path: Path) -> None:
+    settings = make_settings(data_dir=tmp_path, cache=CacheSettings(file_seconds=60))
+    context, _ = make_context(settings, TABLE)
+    table = context.tables[TABLE]
+    async with download_stage.open(context):
+        ((seconds, sweep),) = context.sweeps
+        rows = {"old": 1.0, "new": 1e11}
+        for key, end in rows.items():
+            table.show(TableWrite(TABLE, key, encode(KnownFiles(expires_at=end, files={}))))
+        table.show(TableWrite(TABLE, "unreadable", b"\xff"))
+        swept = sweep()
+    assert seconds == SWEEP_SECONDS
+    assert {(each.key, each.value) for each in writes(swept)} == {
+        ("old", None),
+        ("unreadable", None),
+    }

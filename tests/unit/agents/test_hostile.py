@@ -1,0 +1,253 @@
+"""Whatever arrives at whichever stage: no handler raises, and nothing is passed over in silence."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import agents.delay
+import agents.download
+import agents.extraction
+import agents.ledger
+import agents.recovery
+import agents.selection
+import agents.validation
+from agents.caching.video_info import VideoInfoCache
+from agents.delay import DUE, TARGET, Delay
+from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
+from agents.extraction import ExtractionWork
+from agents.ledger import Ledger
+from agents.letters import audit, finish
+from agents.outcomes import expired
+from agents.platforms.registry import Platforms
+from agents.recovery import Recovery
+from agents.selection import Selection
+from agents.step import Finished, Product, step_handler
+from agents.validation import Validation
+from schemas.errors import ErrorCode
+from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from streams.records import Effect, Header, Incoming, Outgoing
+from streams.settings import RetrySettings
+from streams.stage import Handler, Stage
+from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
+from tests.unit.agents.builders import (
+    URL,
+    WRITTEN,
+    Clock,
+    FakeLinks,
+    event_record,
+    extracted,
+    failure_record,
+    make_failure,
+    make_job,
+    make_record,
+    member_job,
+    request,
+    selected,
+    validated,
+)
+
+PLATFORMS = Platforms.load()
+
+
+class DeadEngine:
+    async def extract(self, job: EngineJob) -> EngineResult:
+        raise EngineError(EngineFailure(types=("EngineCrash",), message=job.url))
+
+
+async def download_work(event: SelectedVideo) -> Product:
+    await asyncio.sleep(0)
+    return Finished(expired(event.job, "download"))
+
+
+def make_delay() -> Handler:
+    clock = Clock(WRITTEN)
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(0)
+        clock.now += seconds
+
+    return Delay(clock, sleep).handle
+
+
+def make_extraction_work() -> ExtractionWork:
+    cache = VideoInfoCache(lambda _: None, 60.0)
+    return ExtractionWork(PLATFORMS, DeadEngine(), cache, 1.0)
+
+
+MAKERS: dict[str, tuple[Stage, Callable[[], Handler]]] = {
+    "validation": (agents.validation.stage, lambda: Validation(PLATFORMS, FakeLinks()).handle),
+    "extraction": (
+        agents.extraction.stage,
+        lambda: step_handler("extraction", ValidatedVideo, make_extraction_work().work),
+    ),
+    "selection": (
+        agents.selection.stage,
+        lambda: step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work),
+    ),
+    "download": (
+        agents.download.stage,
+        lambda: step_handler("download", SelectedVideo, download_work),
+    ),
+    "recovery": (agents.recovery.stage, lambda: Recovery(RetrySettings(), lambda: 0.5).handle),
+    "delay": (agents.delay.stage, make_delay),
+    "ledger": (agents.ledger.stage, lambda: Ledger(lambda _: None, 60.0).handle),
+}
+
+HEADER_NAMES = [
+    "ce_id",
+    "ce_type",
+    "ce_specversion",
+    "ce_correlationid",
+    "ce_expirytime",
+    "content-type",
+    "traceparent",
+    DUE,
+    TARGET,
+    "other",
+]
+HEADER_VALUES = st.binary(max_size=50) | st.sampled_from(
+    [
+        b"1.0",
+        b"application/cloudevents+json",
+        b"application/cloudevents-batch+json",
+        b"io.clipmill.link.pending.v1",
+        b"2999-01-01T00:00:00Z",
+        b"0001-01-01T00:00:00+23:59",
+        b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        b"r1",
+        b"videos.validated",
+        b"1767225660.000",
+        b"nan",
+    ]
+)
+HEADERS = st.lists(st.tuples(st.sampled_from(HEADER_NAMES), HEADER_VALUES), max_size=6)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+VALUES = st.none() | st.binary(max_size=200) | JSON.map(msgspec.json.encode)
+
+
+def ends_or_goes_on(effects: Sequence[Effect]) -> bool:
+    return any(isinstance(each, Outgoing) for each in effects)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@settings(max_examples=80, deadline=None)
+@given(
+    value=VALUES,
+    headers=HEADERS,
+    key=st.none() | st.binary(max_size=20),
+    timestamp=st.floats(),
+)
+async def test_garbage_leads_to_a_record_and_never_to_an_exception(
+    name: str, value: bytes | None, headers: list[Header], key: bytes | None, timestamp: float
+) -> None:
+    stage, make = MAKERS[name]
+    record = make_record(
+        value, topic=stage.sources[0], key=key, headers=headers, timestamp=timestamp
+    )
+    assert ends_or_goes_on(await make()(record))
+    assert ends_or_goes_on(stage.on_bug(record, RuntimeError("oops")))
+
+
+# Messages that are nearly right
+
+JOB = make_job(attributes={"a": "b"})
+NEAR: dict[str, list[Incoming]] = {
+    "validation": [
+        request({"id": "r1", "url": URL, "options": {"quality": "480p"}}),
+        request({"id": "r1", "urls": [URL, URL]}),
+        event_record(PendingLink(job=member_job())),
+    ],
+    "extraction": [event_record(validated())],
+    "selection": [event_record(extracted())],
+    "download": [event_record(selected())],
+    "recovery": [
+        failure_record(make_failure(ErrorCode.NETWORK_DNS, selected())),
+        failure_record(make_failure(ErrorCode.SYSTEM_CONFIG, PendingLink(job=member_job()))),
+    ],
+    "ledger": [
+        make_record(finish(JOB, "x", expired(JOB, "x"), None).value, topic=AUDIT),
+        make_record(audit(JOB, "x", "accepted", None).value, topic=AUDIT),
+    ],
+}
+ODD = JSON | st.sampled_from(
+    ["2026-01-01T00:00:00", "9999-12-31T23:59:59-23:59", "", URL, 1e308, -1, 2**63, "r1/0", []]
+)
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every path in a JSON value, its root left out."""
+    pairs: Any = ()
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
+    found = []
+    for name, inner in pairs:
+        found += [(*above, name), *places(inner, (*above, name))]
+    return found
+
+
+def changed(value: Any, path: tuple[Any, ...], to: Any) -> Any:
+    """The value with another one in one place."""
+    name, *rest = path
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[name] = changed(value[name], tuple(rest), to) if rest else to
+    return copy
+
+
+@pytest.mark.parametrize("name", NEAR)
+@settings(max_examples=120, deadline=None)
+@given(data=st.data())
+async def test_a_wrong_value_anywhere_loses_no_request(name: str, data: st.DataObject) -> None:
+    stage, make = MAKERS[name]
+    record = data.draw(st.sampled_from(NEAR[name]))
+    body = msgspec.json.decode(record.value or b"")
+    path = data.draw(st.sampled_from(places(body)))
+    headers = (*record.headers, ("ce_correlationid", b"r1"))
+    value = msgspec.json.encode(changed(body, path, data.draw(ODD)))
+    damaged = make_record(value, topic=stage.sources[0], headers=headers)
+    effects = await as_the_runner_does(stage, make(), damaged)
+    assert ends_or_goes_on(effects) or is_news(value)
+
+
+async def as_the_runner_does(stage: Stage, handle: Handler, record: Incoming) -> Sequence[Effect]:
+    try:
+        return await handle(record)
+    except Exception as error:  # noqa: BLE001  (as the runner does)
+        return stage.on_bug(record, error)
+
+
+def is_news(value: bytes) -> bool:
+    """Whether it is an audit record that proposes no outcome."""
+    return b'"outcome":null' in value or (b'"transition"' in value and b'"outcome":{' not in value)
+
+
+# Every stage reads what another one, or a client, writes
+
+
+def test_every_source_is_read_by_one_stage() -> None:
+    sources: list[Topic] = [topic for stage, _ in MAKERS.values() for topic in stage.sources]
+    assert len(set(sources)) == len(sources)
+    assert {REQUESTS, AUDIT, *DELAYS} <= set(sources)
+    assert DEADLETTERS not in sources
+
+
+def test_stages_carry_their_own_names() -> None:
+    assert {name: stage.name for name, (stage, _) in MAKERS.items()} == {
+        name: name for name in MAKERS
+    }
+
+
+def test_only_what_needs_no_order_has_none() -> None:
+    ordered = {name for name, (stage, _) in MAKERS.items() if stage.ordered}
+    assert ordered == {"extraction", "download", "ledger"}
+    assert all(stage.ordered for stage, _ in MAKERS.values() if stage.tables)

@@ -1,0 +1,102 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.platforms.registry import Platforms
+from agents.selection import Selection
+from agents.selection import stage as selection_stage
+from agents.step import step_handler
+from schemas.errors import ErrorCode
+from schemas.events import ExtractedVideo, SelectedVideo
+from schemas.request import Options
+from streams.records import Effect
+from streams.topics import SELECTED
+from tests.unit.agents.builders import (
+    VIDEO,
+    body_of,
+    event_record,
+    extracted,
+    failure,
+    header,
+    make_context,
+    make_extraction,
+    make_settings,
+    only,
+    transitions,
+)
+from tests.unit.platforms.tiktok.raws import TOKEN, VERSIONS, extraction_of, raw_of
+
+PLATFORMS = Platforms.load()
+
+
+async def run(event: ExtractedVideo) -> list[Effect]:
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work)
+    return list(await handle(event_record(event)))
+
+
+def selected_of(effects: list[Effect]) -> SelectedVideo:
+    return body_of(only(effects, SELECTED), SelectedVideo)
+
+
+async def test_a_format_is_chosen_with_all_that_is_needed_to_fetch_it() -> None:
+    effects = await run(extracted())
+    event = selected_of(effects)
+    offered = PLATFORMS.by_name("tiktok").get_media_sources(make_extraction())
+    assert event.source in offered
+    assert event.source.cookies == (TOKEN,)
+    assert event.source.format in event.info.formats
+    assert (event.video, event.cache, event.engine) == (VIDEO, "miss", VERSIONS)
+    assert not event.source.format.watermarked
+    assert transitions(effects) == ["selected"]
+    assert only(effects, SELECTED).key == VIDEO.key.encode()
+
+
+@pytest.mark.parametrize("quality", ["best", "1080p", "720p", "480p", "360p", "worst"])
+async def test_the_quality_asked_for_is_kept(quality: Any) -> None:
+    event = selected_of(await run(extracted(options=Options(quality=quality))))
+    limit = int(quality.removesuffix("p")) if quality.endswith("p") else 10_000
+    sides = {each.smaller_side for each in event.info.formats if each.smaller_side}
+    assert event.source.format.smaller_side <= max(limit, min(sides))
+
+
+async def test_what_fits_no_format_is_a_failure() -> None:
+    found = failure(await run(extracted(options=Options(container="webm", degrade=False))))
+    assert found.error.error_type is ErrorCode.CONTENT_NO_FORMATS
+    assert found.error.technical_details["offered"]
+
+
+async def test_what_is_too_large_is_a_failure() -> None:
+    raw = raw_of()
+    for each in raw["formats"]:
+        each["filesize"] = 1_000
+    event = extracted(extraction_of(raw), options=Options(max_bytes=999))
+    assert failure(await run(event)).error.error_type is ErrorCode.REQUEST_TOO_LARGE
+
+
+@pytest.mark.parametrize("raw", [[], "x", 7, None], ids=repr)
+async def test_what_is_no_video_is_a_failure(raw: object) -> None:
+    found = failure(await run(extracted(extraction_of(raw))))
+    assert found.error.error_type is ErrorCode.PLATFORM_CHANGED
+
+
+async def test_a_video_without_files_is_a_failure() -> None:
+    found = failure(await run(extracted(extraction_of({"formats": []}))))
+    assert found.error.error_type is ErrorCode.CONTENT_NO_FORMATS
+
+
+async def test_other_cookies_of_the_same_page_are_used() -> None:
+    selection = Selection(PLATFORMS)
+    handle = step_handler("selection", ExtractedVideo, selection.work)
+    await handle(event_record(extracted()))
+    fresh = msgspec.structs.replace(TOKEN, value="fresh")
+    extraction = msgspec.structs.replace(make_extraction(), cookies=(fresh,))
+    effects = list(await handle(event_record(extracted(extraction))))
+    assert selected_of(effects).source.cookies == (fresh,)
+
+
+async def test_the_stage_opens_with_the_installed_platforms() -> None:
+    context, _ = make_context(make_settings())
+    async with selection_stage.open(context) as handle:
+        effects = await handle(event_record(extracted()))
+    assert header(only(effects, SELECTED), "ce_source") == "/clipmill/selection"
