@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.kafka import ClusterAwayError, client_options, explained
 from streams.outbox import Outbox, Write
 from streams.settings import KafkaSettings
+from streams.topic_admin import missing_topics
 from streams.topics import AUDIT, PROGRESS, REQUESTS, RESULTS, Topic
 
 POLL_MILLISECONDS = 500
@@ -32,15 +33,19 @@ class Client:
         )
 
     async def __aenter__(self) -> Self:
-        with explained(self._kafka):
-            await self._outbox.__aenter__()
-            try:
-                await self._consumer.start()
-                await self._listen()
-            except BaseException:
-                await self.__aexit__()
-                raise
+        try:
+            with explained(self._kafka):
+                await self._open()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
+
+    async def _open(self) -> None:
+        await _require(self._kafka, RESULTS, PROGRESS)
+        await self._outbox.__aenter__()
+        await self._consumer.start()
+        await self._listen()
 
     async def __aexit__(self, *exc: object) -> None:
         await self._consumer.stop()
@@ -51,11 +56,6 @@ class Client:
 
     async def _listen(self) -> None:
         """Fix the place to read from now, not at the first read: results may come before it."""
-        if not self._consumer.assignment():
-            raise ClusterAwayError(
-                f"there is no topic {self._name(RESULTS)} at {self._kafka.bootstrap}; "
-                "run `clipmill topics apply` first"
-            )
         for place, end in (await self._consumer.end_offsets(self._consumer.assignment())).items():
             self._consumer.seek(place, end)
 
@@ -71,25 +71,45 @@ class Client:
             batches = await self._consumer.getmany(timeout_ms=POLL_MILLISECONDS)
             for place, records in batches.items():
                 for record in records:
-                    yield names[place.topic], json.loads(record.value)
+                    if message := _message(record.value):
+                        yield names[place.topic], message
+
+
+async def _require(kafka: KafkaSettings, *topics: Topic) -> None:
+    """Refuse a cluster without these topics: a consumer would wait 40 s for each of them."""
+    if missing := await missing_topics(kafka, topics):
+        raise ClusterAwayError(
+            f"there is no topic {missing[0]} at {kafka.bootstrap}; "
+            "run `clipmill topics apply` first"
+        )
 
 
 async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
     """Return the audit records of a request, or of a batch and its members, oldest first."""
+    await _require(kafka, AUDIT)
     name = AUDIT.kafka_name(kafka.topic_prefix)
     consumer = AIOKafkaConsumer(name, **client_options(kafka), auto_offset_reset="earliest")
     with explained(kafka):
-        await consumer.start()
         try:
+            await consumer.start()
             ends = await consumer.end_offsets(consumer.assignment())
             found = [
-                json.loads(record.value)
+                message
                 async for record in _until(consumer, ends)
-                if _belongs(record.key, request_id)
+                if _belongs(record.key, request_id) and (message := _message(record.value))
             ]
         finally:
             await consumer.stop()
-    return sorted(found, key=lambda record: str(record["at"]))
+    return sorted(found, key=lambda record: str(record.get("at")))
+
+
+def _message(value: bytes | None) -> dict[str, Any] | None:
+    """Return a message about a request, None for what others may have written there."""
+    try:
+        message = json.loads(value or b"null")
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "request_id" in message else None
 
 
 def _belongs(key: bytes | None, request_id: str) -> bool:

@@ -77,11 +77,12 @@ class Outbox:
             await self._deliver_all(writes)
 
     async def _deliver_all(self, writes: Sequence[Write]) -> None:
-        acknowledgements = [await self._offer(write) for write in writes]
-        outcomes = await asyncio.gather(*acknowledgements, return_exceptions=True)
-        for write, outcome in zip(writes, outcomes, strict=True):
-            if isinstance(outcome, BaseException):
-                await self._deliver(write, first_error=outcome)
+        offered = [await self._offer(write) for write in writes]
+        for write, acknowledgement in zip(writes, offered, strict=True):
+            try:
+                await acknowledgement
+            except KafkaError as error:
+                await self._deliver(write, first_error=error)
 
     async def _offer(self, write: Write) -> "asyncio.Future[Any]":
         try:
@@ -91,7 +92,7 @@ class Outbox:
             failed.set_exception(error)
             return failed
 
-    async def _deliver(self, write: Write, first_error: BaseException | None = None) -> None:
+    async def _deliver(self, write: Write, first_error: KafkaError | None = None) -> None:
         failures = 0
         error = first_error
         while True:
@@ -115,12 +116,10 @@ class Outbox:
         )
         return future
 
-    async def _wait_out(self, write: Write, error: BaseException, failures: int) -> None:
+    async def _wait_out(self, write: Write, error: KafkaError, failures: int) -> None:
         if isinstance(error, MessageSizeTooLargeError | RecordTooLargeError):
             raise RecordRefusedError(
                 f"a record of {len(write.value or b'')} bytes is too large for {write.topic}"
             ) from error
-        if not isinstance(error, KafkaError):
-            raise error
         log.warning("%s does not take records, waiting: %r", write.topic, error)
         await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])

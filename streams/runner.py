@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Self
 
 from streams.acks import InOrderAcks, Partition, SkippedOffsetsError
@@ -141,11 +142,15 @@ class StageRunner:
         assert self._work is not None
         task = asyncio.create_task(self._work.run(record))
         self._tasks[place, record.offset] = task
-        task.add_done_callback(lambda _: self._forget(place, record.offset, window))
+        task.add_done_callback(partial(self._forget, (place, record.offset), window))
 
-    def _forget(self, place: Partition, offset: int, window: asyncio.Semaphore) -> None:
+    def _forget(
+        self, name: tuple[Partition, int], window: asyncio.Semaphore, task: asyncio.Task[None]
+    ) -> None:
         window.release()
-        task = self._tasks.pop((place, offset))
+        # A partition that came back may have started the same record again meanwhile.
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
@@ -213,9 +218,12 @@ class StageRunner:
             await asyncio.sleep(seconds)
             for name, table in self.tables.items():
                 TABLE_ROWS.labels(self.stage.name, name).set(len(table))
-            effects = sweep() if self.ready.is_set() else ()
-            await self._outbox.publish([self._work.to_write(effect) for effect in effects])
-            self._work.show(effects)
+            try:
+                effects = sweep() if self.ready.is_set() else ()
+                await self._work.write(effects)
+            except Exception:
+                self._metrics.bugs.inc()
+                log.exception("%s: housekeeping failed, next time again", self.stage.name)
 
     # State seen from outside
 

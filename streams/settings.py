@@ -33,6 +33,7 @@ HIGHEST_PORT = 65_535
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Wait = Annotated[float, Field(ge=0)]
 
 
 class SettingsError(Exception):
@@ -137,7 +138,7 @@ class LedgerSettings(_Group):
 class RetrySettings(_Group):
     """Trying again."""
 
-    waits_seconds: dict[ErrorCode, tuple[float, ...]] = Field(
+    waits_seconds: dict[ErrorCode, tuple[Wait, ...]] = Field(
         {}, description='Waits before each retry by error code, {"network.server": [5, 30]}.'
     )
     total_seconds: Seconds = Field(86_400, description="No retry later than this after the start.")

@@ -40,9 +40,17 @@ class StageTable:
         topic = self._table.changelog_topic.get_topic_name()
         return Write(topic, write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite) -> None:
-        """Make an acknowledged write visible to readers."""
+    def show(self, write: TableWrite, partition: int | None = None) -> None:
+        """Make an acknowledged write visible to readers.
+
+        ``partition`` is where its changelog record went: Faust forgets the rows of a partition
+        that gets another owner, but only those whose partition it knows.
+        """
+        key, store = write.key.encode(), self._table.data
         if write.value is None:
-            self._table.data.data.pop(write.key.encode(), None)
-        else:
-            self._table.data.data[write.key.encode()] = write.value
+            store.data.pop(key, None)
+            store._key_partition.pop(key, None)  # noqa: SLF001  (Faust has no other way)
+            return
+        store.data[key] = write.value
+        if partition is not None:
+            store._key_partition[key] = partition  # noqa: SLF001

@@ -1,5 +1,7 @@
 """Creating and checking the topics of `streams.topics`."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,6 +12,11 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from streams.kafka import client_options, explained
 from streams.settings import KafkaSettings
 from streams.topics import MESSAGE_BYTES_MAX, TOPICS, Topic
+
+VISIBLE_SECONDS = 15
+"""A created topic is in every broker's metadata much earlier than this: measured 5-50 ms."""
+
+VISIBLE_POLL_SECONDS = 0.02
 
 
 class TopicsError(Exception):
@@ -25,7 +32,7 @@ class TopicProblem:
     missing: bool = False
 
 
-async def apply_topics(kafka: KafkaSettings) -> list[str]:
+async def apply_topics(kafka: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> list[str]:
     """Create missing topics, leave existing ones as they are; return the names created.
 
     Raises:
@@ -33,12 +40,12 @@ async def apply_topics(kafka: KafkaSettings) -> list[str]:
         ClusterAwayError: no broker answers.
     """
     with explained(kafka):
-        return await _apply(kafka)
+        return await _apply(kafka, topics)
 
 
-async def _apply(kafka: KafkaSettings) -> list[str]:
+async def _apply(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
     async with _Admin(kafka) as admin:
-        problems = await admin.check()
+        problems = await admin.check(topics)
         created = await admin.create([problem.topic for problem in problems if problem.missing])
         _refuse([problem for problem in problems if not problem.missing], kafka)
     return created
@@ -53,8 +60,19 @@ async def check_topics(kafka: KafkaSettings) -> None:
     """
     with explained(kafka):
         async with _Admin(kafka) as admin:
-            problems = await admin.check()
+            problems = await admin.check(TOPICS)
     _refuse(problems, kafka)
+
+
+async def missing_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
+    """Return the Kafka names of those topics that do not exist.
+
+    Raises:
+        ClusterAwayError: no broker answers.
+    """
+    with explained(kafka):
+        async with _Admin(kafka) as admin:
+            return await admin.missing(topics)
 
 
 def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
@@ -117,9 +135,9 @@ class _Admin:
     def _name(self, topic: Topic) -> str:
         return topic.kafka_name(self._kafka.topic_prefix)
 
-    async def check(self) -> list[TopicProblem]:
+    async def check(self, topics: Sequence[Topic]) -> list[TopicProblem]:
         existing = set(await self._client.list_topics())
-        present = [topic for topic in TOPICS if self._name(topic) in existing]
+        present = [topic for topic in topics if self._name(topic) in existing]
         partitions = await self._partitions(present)
         configs = await self._configs(present)
         found = (
@@ -129,7 +147,7 @@ class _Admin:
                 configs.get(self._name(topic), {}),
                 self._kafka,
             )
-            for topic in TOPICS
+            for topic in topics
         )
         return [problem for problem in found if problem]
 
@@ -157,7 +175,21 @@ class _Admin:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
                 raise TopicsError(f"{name} cannot be created: {error.__name__} {_first(message)}")
+        await self._until_visible(topics)
         return [self._name(topic) for topic in topics]
+
+    async def missing(self, topics: Sequence[Topic]) -> list[str]:
+        existing = set(await self._client.list_topics())
+        return [name for name in map(self._name, topics) if name not in existing]
+
+    async def _until_visible(self, topics: Sequence[Topic]) -> None:
+        """Wait for the metadata: the controller answers before the brokers know the topics."""
+        try:
+            async with asyncio.timeout(VISIBLE_SECONDS):
+                while missing := await self.missing(topics):  # noqa: ASYNC110  (Kafka tells nobody)
+                    await asyncio.sleep(VISIBLE_POLL_SECONDS)
+        except TimeoutError:
+            raise TopicsError(f"{', '.join(missing)}: created, but no broker knows them") from None
 
     def _new(self, topic: Topic) -> NewTopic:
         return NewTopic(

@@ -27,6 +27,7 @@ class Topic(msgspec.Struct, frozen=True):
         retention: how long records are kept.
         compacted: keep the newest record of each key for ever instead.
         partitions: None for the number in the settings.
+        version: last part of the name on Kafka.
     """
 
     name: str
@@ -35,10 +36,11 @@ class Topic(msgspec.Struct, frozen=True):
     retention: timedelta = _WEEK
     compacted: bool = False
     partitions: int | None = None
+    version: str = VERSION
 
     def kafka_name(self, prefix: str = PREFIX) -> str:
         """Return the name of the topic on Kafka."""
-        return f"{prefix}{self.name}{VERSION}"
+        return f"{prefix}{self.name}{self.version}"
 
 
 REQUESTS = Topic("requests", "the client's own", "What clients ask for.")
@@ -92,6 +94,17 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+
+
+def changelog_topic(stage: str, table: str) -> Topic:
+    """Return the changelog of a stage's table, under the name that Faust gives it."""
+    return Topic(
+        f"{stage}-{table}-changelog",
+        "row key",
+        f"Rows of the table {table} of {stage}.",
+        compacted=True,
+        version="",
+    )
 
 
 def delay_topic(wait: timedelta) -> Topic:

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streams.health import Health
 from streams.metrics import REGISTRY
+from streams.settings import HIGHEST_PORT
 
 
 class AddressError(Exception):
@@ -45,14 +46,15 @@ async def serve(address: str, health: Health) -> AsyncIterator[str]:
         AddressError: the address is malformed or taken.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    # uvloop would take a port above the highest one modulo 65,536.
+    if not host or not port.isdecimal() or int(port[:6]) > HIGHEST_PORT:
         raise AddressError(f"{address!r} is not HOST:PORT; set `http`, such as 127.0.0.1:8080")
     runner = web.AppRunner(build_web(health), access_log=None)
     await runner.setup()
     try:
         try:
             await web.TCPSite(runner, host.strip("[]"), int(port)).start()
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise AddressError(
                 f"cannot listen on {address}: {error}; choose another one with --http HOST:PORT"
             ) from None

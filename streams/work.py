@@ -10,11 +10,12 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from streams.logs import REQUEST, TRACE
 from streams.metrics import DEAD_LETTERS, StageMetrics
-from streams.outbox import Outbox, RecordRefusedError, Write
+from streams.outbox import Outbox, Write
 from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.stage import Handler, Stage
 from streams.tables import StageTable
@@ -61,9 +62,7 @@ class Work:
         self._metrics.records_in.inc()
         with self._metrics.in_progress.track_inprogress():
             async with self._turn(record.key):
-                async with self._slots:
-                    effects = await self._handle(record)
-                written = await self._write(record, effects)
+                written = await self._settle(record)
         self._finished(record)
         self._metrics.finished(started, written)
 
@@ -73,43 +72,47 @@ class Work:
             return asyncio.Lock()
         return self._turns.setdefault(key, asyncio.Lock())
 
-    async def _handle(self, record: Incoming) -> Sequence[Effect]:
+    async def _settle(self, record: Incoming) -> int:
+        """Do the work and write what came of it, or else the report of why not."""
         try:
-            return await self._handler(record)
+            async with self._slots:
+                effects = await self._handler(record)
+            return await self.write(effects, record)
         except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost event)
-            return self._report_bug(record, error)
+            return await self._report(record, error)
 
-    def _report_bug(self, record: Incoming, error: Exception) -> Sequence[Effect]:
+    async def _report(self, record: Incoming, error: Exception) -> int:
+        """Write the stage's own report; failing that a dead letter, failing that its stub."""
         self._metrics.bugs.inc()
         log.error("%s: bug at %s", self._stage.name, record.position, exc_info=error)
-        try:
-            return self._stage.on_bug(record, error)
-        except Exception as second:
-            log.exception("%s: %s goes to the dead letters", self._stage.name, record.position)
-            return [dead_letter(record, second, self._stage.name)]
+        for report in (self._stage.on_bug, self._dead_letter):
+            try:
+                return await self.write(report(record, error), record)
+            except Exception:
+                log.exception("%s: %s cannot be reported so", self._stage.name, record.position)
+        return await self.write([dead_letter(stub(record), error, self._stage.name)], record)
 
-    async def _write(self, record: Incoming, effects: Sequence[Effect]) -> int:
-        try:
-            await self._outbox.publish([self.to_write(effect, record) for effect in effects])
-        except RecordRefusedError as error:
-            effects = self._report_bug(record, error)
-            await self._outbox.publish([self.to_write(effect, record) for effect in effects])
-        self.show(effects)
+    def _dead_letter(self, record: Incoming, error: Exception) -> Sequence[Effect]:
+        return [dead_letter(record, error, self._stage.name)]
+
+    async def write(self, effects: Sequence[Effect], record: Incoming | None = None) -> int:
+        """Write effects, of a record or of housekeeping; return how many when acknowledged.
+
+        Rows go to the partition of the record, and become visible when they are acknowledged.
+        """
+        await self._outbox.publish([self.to_write(effect, record) for effect in effects])
+        for effect in effects:
+            if isinstance(effect, TableWrite):
+                self._tables[effect.table].show(effect, record.partition if record else None)
         return len(effects)
 
     def to_write(self, effect: Effect, record: Incoming | None = None) -> Write:
-        """Return the Kafka record of an effect; rows go to the partition of the event."""
+        """Return the Kafka record of an effect."""
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
             return self._tables[effect.table].changelog(effect, partition)
         name = effect.topic.kafka_name(self._prefix)
         return Write(name, effect.key, effect.value, effect.headers)
-
-    def show(self, effects: Sequence[Effect]) -> None:
-        """Make acknowledged rows visible."""
-        for effect in effects:
-            if isinstance(effect, TableWrite):
-                self._tables[effect.table].show(effect)
 
 
 def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
@@ -124,5 +127,15 @@ def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
         "clipmill_step": step,
         "clipmill_reason": reason[:1_000],
     }
-    headers = (*record.headers, *((name, value.encode()) for name, value in origin.items()))
+    facts = ((name, value.encode(errors="backslashreplace")) for name, value in origin.items())
+    headers = (*record.headers, *facts)
     return Outgoing(DEADLETTERS, record.key, record.value, headers)
+
+
+STUB_KEY_BYTES = 1_000
+
+
+def stub(record: Incoming) -> Incoming:
+    """Return what is kept of a record that is too large even for the dead letters: its name."""
+    key = None if record.key is None else record.key[:STUB_KEY_BYTES]
+    return replace(record, key=key, value=None, headers=())

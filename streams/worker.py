@@ -12,7 +12,8 @@ from streams.outbox import Outbox
 from streams.runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Stage
-from streams.topic_admin import check_topics
+from streams.topic_admin import apply_topics, check_topics
+from streams.topics import Topic, changelog_topic
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,16 @@ class Worker:
             TopicsError: topics are missing or wrong.
         """
         await check_topics(self._settings.kafka)
+        # Faust would create them too, but after the partitions are assigned: without tables.
+        await apply_topics(self._settings.kafka, self._changelogs())
         async with Outbox(self._settings.kafka) as outbox, asyncio.TaskGroup() as group:
             for stage in self._stages:
                 group.create_task(self._keep_running(stage, outbox))
+
+    def _changelogs(self) -> list[Topic]:
+        return [
+            changelog_topic(stage.name, table) for stage in self._stages for table in stage.tables
+        ]
 
     async def _keep_running(self, stage: Stage, outbox: Outbox) -> None:
         believed_gaps: set[tuple[Partition, int]] = set()
@@ -69,7 +77,10 @@ class Worker:
             async with runner:
                 self._health.watch(stage.name, runner.problem)
                 return await self._watch(runner)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the stage is started again)
+        except Exception as error:
+            if _is_cancelled():
+                # A runner that fails to close must not swallow the order to stop.
+                raise asyncio.CancelledError from error
             return error
         finally:
             self._health.watch(stage.name, _is_starting)
@@ -78,6 +89,11 @@ class Worker:
         while (error := runner.failure()) is None:  # noqa: ASYNC110  (Faust has no such event)
             await asyncio.sleep(WATCH_SECONDS)
         return error
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _is_starting() -> str:

@@ -1,5 +1,6 @@
 """`clipmill config`: what is in force, and where each value came from."""
 
+import json
 import os
 import tomllib
 from typing import Any
@@ -44,12 +45,21 @@ def _without_login(text: str) -> str:
 
 
 def _source(path: Path, file: dict[str, Any]) -> str:
-    if variable_name(path) in {name.upper() for name in os.environ}:
+    variables = {name.upper(): value for name, value in os.environ.items()}
+    group = variable_name(path[:1])
+    if variable_name(path) in variables:
         return f"environment {variable_name(path)}"
-    node: Any = file
+    if group in variables and _has(json.loads(variables[group]), path[1:]):
+        return f"environment {group}"
+    return f"file {config_file()}" if _has(file, path) else "default"
+
+
+def _has(node: Any, path: Path) -> bool:
     for name in path:
-        node = node.get(name) if isinstance(node, dict) else None
-    return "default" if node is None else f"file {config_file()}"
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def _read_file() -> dict[str, Any]:

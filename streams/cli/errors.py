@@ -6,12 +6,25 @@ from contextlib import contextmanager
 import click
 
 from schemas.errors import ClipmillError
+from streams.broker import BrokerError
+from streams.embedded.jars import JarError
+from streams.embedded.state import PortTakenError, StateError
 from streams.kafka import ClusterAwayError
 from streams.stage import UnknownStageError
 from streams.topic_admin import TopicsError
 from streams.web import AddressError
 
-EXPECTED = (AddressError, ClipmillError, ClusterAwayError, TopicsError, UnknownStageError)
+EXPECTED = (
+    AddressError,
+    BrokerError,
+    ClipmillError,
+    ClusterAwayError,
+    JarError,
+    PortTakenError,
+    StateError,
+    TopicsError,
+    UnknownStageError,
+)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ ID_CHARACTERS = 32
 PLAIN_WIDTH = 130
 """Characters of a line where there is no terminal that says how wide it is."""
 
+UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
 COLOURS = {"completed": "green", "failed": "red", "rejected": "yellow", "expired": "yellow"}
 
 
@@ -36,13 +38,18 @@ def results_table(results: list[dict[str, Any]]) -> Table:
     for result in results:
         colour = COLOURS.get(result["status"], "white")
         table.add_row(
-            f"{escape(result['request_id'][:ID_CHARACTERS])}\n[dim]{escape(shorten(result['url']))}[/]",
+            f"{plain(result['request_id'][:ID_CHARACTERS])}\n[dim]{plain(shorten(result['url']))}[/]",
             f"[{colour}]{result['status']}[/]",
             f"{sum(result['timings'].values()):.2f}",
             str(result["attempts"]),
-            escape(describe(result)),
+            plain(describe(result)),
         )
     return table
+
+
+def plain(text: str) -> str:
+    """Return foreign text so that nothing in it means anything to Rich or to the terminal."""
+    return escape("".join(char if char.isprintable() else UNPRINTABLE for char in text))
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -99,7 +106,7 @@ class _Board:
     def moved(self, progress: dict[str, Any]) -> None:
         request_id = progress["request_id"]
         if request_id not in self._tasks:
-            self._tasks[request_id] = self._bars.add_task(progress["video_key"])
+            self._tasks[request_id] = self._bars.add_task(plain(progress["video_key"]))
         self._bars.update(
             self._tasks[request_id], completed=progress["bytes"], total=progress["total_bytes"]
         )

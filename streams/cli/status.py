@@ -9,7 +9,7 @@ from rich.table import Table
 
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
-from streams.cli.result_table import open_console
+from streams.cli.result_table import open_console, plain
 from streams.client import read_history
 
 
@@ -37,13 +37,8 @@ def status(request_id: str, bootstrap: str | None, as_json: bool) -> None:
 def _table(history: list[dict[str, Any]]) -> Table:
     table = Table("time", "request", "step", "what", "detail")
     for record in history:
-        table.add_row(
-            record["at"][:23],
-            record["request_id"],
-            record["step"],
-            record["transition"],
-            _detail(record),
-        )
+        texts = (record["request_id"], record["step"], record["transition"], _detail(record))
+        table.add_row(record["at"][:23], *map(plain, texts))
     return table
 
 

@@ -23,17 +23,15 @@ from streams.topic_admin import apply_topics
 @click.option("--http", help="HOST:PORT of health and metrics; port 0 takes a free one.")
 def up(data_dir: Path | None, bootstrap: str | None, http: str | None) -> None:
     """Run broker and all stages; prints one line of JSON when ready."""
-    given = {"data_dir": data_dir, "http": http}
+    kafka = {"bootstrap": bootstrap} if bootstrap else None
+    given = {"data_dir": data_dir, "http": http, "kafka": kafka}
     settings = load_settings(**{name: value for name, value in given.items() if value})
     configure_logging(settings)
     with readable_errors():
-        uvloop.run(_up(settings, bootstrap))
+        uvloop.run(_run(settings) if bootstrap else _run_with_broker(settings))
 
 
-async def _up(settings: Settings, bootstrap: str | None) -> None:
-    if bootstrap:
-        await _run(with_bootstrap(settings, bootstrap))
-        return
+async def _run_with_broker(settings: Settings) -> None:
     async with EmbeddedBroker(settings.data_dir / "kafka") as broker:
         supervision = asyncio.create_task(broker.supervise())
         running = asyncio.create_task(_run(with_bootstrap(settings, broker.bootstrap)))

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees the settings of the machine it runs on."""
     for name in list(os.environ):
         if name.upper().startswith("CLIPMILL_"):

@@ -211,9 +211,7 @@ json_values = st.recursive(
 )
 
 
-@given(
-    st.dictionaries(st.sampled_from([*EVENT, "data", "data_base64", "expirytime"]), json_values)
-)
+@given(st.dictionaries(st.sampled_from([*EVENT, "data", "data_base64", "expirytime"]), json_values))
 def test_any_structured_event_opens_or_is_malformed(fields: dict[str, Any]) -> None:
     try:
         opened = open_envelope(structured(**fields))

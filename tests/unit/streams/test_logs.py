@@ -18,6 +18,8 @@ from streams.logs import (
 )
 from streams.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("own_settings")
+
 
 def record(message: str, *args: object, error: BaseException | None = None) -> logging.LogRecord:
     info = (type(error), error, error.__traceback__) if error else None
@@ -105,7 +107,9 @@ def test_json_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None
     configure_logging(Settings(log_format="json"))
     logging.getLogger("streams.y").info("hello")
     logging.getLogger("streams.y").debug("unseen")
-    assert [json.loads(each)["message"] for each in capsys.readouterr().err.splitlines()] == ["hello"]
+    assert [json.loads(each)["message"] for each in capsys.readouterr().err.splitlines()] == [
+        "hello"
+    ]
 
 
 @pytest.mark.usefixtures("_logging_put_back")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,8 +65,15 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     async def sleep(seconds: float) -> None:
         found.append(seconds)
+        await asyncio.sleep(0)
 
-    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(
+        module,
+        "asyncio",
+        SimpleNamespace(
+            sleep=sleep, gather=asyncio.gather, get_running_loop=asyncio.get_running_loop
+        ),
+    )
     return found
 
 

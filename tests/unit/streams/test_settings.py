@@ -12,6 +12,8 @@ from streams.settings import (
     variable_name,
 )
 
+pytestmark = pytest.mark.usefixtures("own_settings")
+
 FILE = Path("clipmill.toml")
 
 

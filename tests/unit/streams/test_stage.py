@@ -9,6 +9,8 @@ from streams.settings import Settings, StageSettings
 from streams.stage import Stage, UnknownStageError, load_stages
 from streams.topics import REQUESTS
 
+pytestmark = pytest.mark.usefixtures("own_settings")
+
 FIRST = Stage("first", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
 SECOND = Stage("second", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
 

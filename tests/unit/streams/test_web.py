@@ -90,16 +90,13 @@ async def test_a_taken_port_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "8080", ":8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:²"]
+    "address",
+    [
+        *("", "8080", ":8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:²"),
+        *("127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999", f"127.0.0.1:{10**5000}"),
+    ],
 )
 async def test_a_malformed_address_is_refused(address: str) -> None:
     with pytest.raises(AddressError, match="is not HOST:PORT"):
         async with serve(address, Health()):
-            pass
-
-
-@pytest.mark.parametrize("port", [65_536, 10**30])
-async def test_a_port_that_is_none_is_refused(port: int) -> None:
-    with pytest.raises(AddressError, match=f"cannot listen on 127.0.0.1:{port}"):
-        async with serve(f"127.0.0.1:{port}", Health()):
             pass

@@ -45,11 +45,13 @@ class FakeOutbox:
 class FakeTable:
     def __init__(self) -> None:
         self.rows: dict[str, bytes | None] = {}
+        self.partitions: dict[str, int | None] = {}
 
     def changelog(self, write: TableWrite, partition: int | None) -> Write:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite) -> None:
+    def show(self, write: TableWrite, partition: int | None = None) -> None:
+        self.partitions[write.key] = partition
         self.rows[write.key] = write.value
 
 
@@ -140,6 +142,7 @@ async def test_a_row_goes_to_the_partition_of_its_event_and_is_seen_when_acknowl
     bench.outbox.open.set()
     await task
     assert bench.table.rows == {"k": b"v"}
+    assert bench.table.partitions == {"k": 3}
     assert bench.outbox.written == [Write("changelog", b"k", b"v", partition=3)]
 
 
@@ -392,5 +395,3 @@ def test_any_reason_fits_into_a_dead_letter(text: str) -> None:
 
 def test_a_tombstone_stays_one_as_a_dead_letter() -> None:
     assert dead_letter(incoming(None), ValueError(), "s").value is None
-
-

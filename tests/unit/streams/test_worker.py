@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -12,8 +14,10 @@ from streams.metrics import REGISTRY
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.topic_admin import TopicsError
-from streams.topics import REQUESTS
+from streams.topics import REQUESTS, Topic, changelog_topic
 from streams.worker import CALM_SECONDS, RESTART_SECONDS, Worker
+
+pytestmark = pytest.mark.usefixtures("own_settings")
 
 STAGE = Stage("toy", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
 OTHER = Stage("other", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
@@ -25,12 +29,14 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.waits: list[float] = []
+        self.applied: list[Topic] = []
         self.lives: dict[str, list[float]] = {}
         self.opening_fails = False
         self.closing_fails = False
         self.made: list[str] = []
         self.gaps: list[Any] = []
         self.closed = 0
+        """Runners that ended; a wait that follows one is the wait before the next start."""
 
 
 class FakeRunner:
@@ -74,23 +80,32 @@ class FakeOutbox:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World()
-    turn = asyncio.sleep
 
     async def sleep(seconds: float) -> None:
         made.now += seconds
-        if seconds != module.WATCH_SECONDS or made.closed > len(made.waits):
+        if made.closed > len(made.waits):
             made.waits.append(seconds)
-        await turn(0)
+        await asyncio.sleep(0)
 
     async def check_topics(_kafka: object) -> None:
         pass
 
+    async def apply_topics(_kafka: object, topics: list[Topic]) -> None:
+        made.applied += topics
+
+    monkeypatch.setattr(module, "apply_topics", apply_topics)
     monkeypatch.setattr(FakeRunner, "world", made, raising=False)
     monkeypatch.setattr(module, "StageRunner", FakeRunner)
     monkeypatch.setattr(module, "Outbox", FakeOutbox)
     monkeypatch.setattr(module, "check_topics", check_topics)
-    monkeypatch.setattr(module.asyncio, "sleep", sleep)
-    monkeypatch.setattr(module.time, "monotonic", lambda: made.now)
+    clock = SimpleNamespace(
+        sleep=sleep,
+        TaskGroup=asyncio.TaskGroup,
+        CancelledError=asyncio.CancelledError,
+        current_task=asyncio.current_task,
+    )
+    monkeypatch.setattr(module, "asyncio", clock)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now))
     yield made
 
 
@@ -100,7 +115,8 @@ async def run_until(worker: Worker, done: Any) -> None:
         while not done() and not task.done():
             await asyncio.wait([task], timeout=0)
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.wait([task], timeout=1)
+    assert task.done(), "the worker did not stop when it was told to"
 
 
 async def test_before_it_runs_nothing_is_ready() -> None:
@@ -129,8 +145,8 @@ async def test_crashes_are_answered_with_growing_waits(world: World) -> None:
 async def test_after_a_long_life_the_waits_begin_again(world: World) -> None:
     world.lives["toy"] = [0.0, 0.0, CALM_SECONDS + 1, 0.0]
     await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 4)
-    waits = [seconds for seconds in world.waits if seconds in RESTART_SECONDS]
-    assert waits[:4] == [RESTART_SECONDS[0], RESTART_SECONDS[1], RESTART_SECONDS[0], 1.0]
+    first, second = RESTART_SECONDS[:2]
+    assert world.waits[:4] == [first, second, first, second]
 
 
 @pytest.mark.parametrize("where", ["opening_fails", "closing_fails"])
@@ -161,9 +177,14 @@ async def test_restarts_are_counted(world: World) -> None:
     assert REGISTRY.get_sample_value("clipmill_stage_restarts_total", labels) == before + 3
 
 
-async def test_missing_topics_stop_the_start(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_changelogs_are_made_before_the_stages_start(world: World) -> None:
+    stage = replace(STAGE, tables=("rows",))
+    await run_until(Worker([stage, OTHER], Settings(), Health()), lambda: len(world.made) > 1)
+    assert world.applied == [changelog_topic("toy", "rows")]
+    assert world.applied[0].kafka_name("p.") == "p.toy-rows-changelog"
+
+
+async def test_missing_topics_stop_the_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check_topics(_kafka: object) -> None:
         raise TopicsError("requests does not exist")
 

@@ -1,0 +1,47 @@
+"""Extractions by our engine, as the product runs it: the platform asks, the pool answers."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+import uvloop
+
+from agents.engine.interface import Extractor
+from agents.engine.pool import EnginePool
+from agents.extraction import engine_settings
+from agents.network.egress import Egress
+from agents.platforms.tiktok.handler import TikTok
+from benchmarks.children.orders import Extractions
+from benchmarks.children.stopwatch import stopwatch
+from schemas.video import VideoRef
+from streams.settings import load_settings
+
+DEADLINE_SECONDS = 60.0
+
+
+async def main(order: Extractions) -> None:
+    """Extract the pages."""
+    roots = {"ca_file": Path(order.ca_file), "ca_bundle": Path(order.ca_bundle)}
+    egress = Egress(proxy=order.proxy, **roots)
+    async with EnginePool(engine_settings(load_settings()), egress) as engine:
+        await _extract_all(engine, order.warm, order.in_flight)
+        with stopwatch():
+            await _extract_all(engine, order.urls, order.in_flight)
+
+
+async def _extract_all(engine: Extractor, urls: list[str], in_flight: int) -> None:
+    left = iter(urls)
+    await asyncio.gather(*(_extract_some(engine, left) for _ in range(in_flight)))
+
+
+async def _extract_some(engine: Extractor, urls: Iterable[str]) -> None:
+    platform = TikTok()
+    for url in urls:
+        video = platform.parse_url(url)
+        assert isinstance(video, VideoRef)
+        found = await platform.get_video_info(video, engine, deadline_seconds=DEADLINE_SECONDS)
+        assert platform.describe(video, found).formats
+
+
+if __name__ == "__main__":
+    uvloop.run(main(Extractions.read()))

@@ -1,0 +1,45 @@
+"""A download as the product does it: into a workspace, with its digest, published at the end."""
+
+from pathlib import Path
+
+import uvloop
+
+from agents.network.download import FetchLimits, MediaDownloader
+from agents.network.egress import Egress
+from agents.network.session import open_session
+from agents.progress import ProgressMeter
+from agents.storage.local import LocalStorage
+from benchmarks.children.orders import Download
+from benchmarks.children.stopwatch import stopwatch
+from schemas.video import MediaSource, VideoFormat
+
+HOSTS = (".tiktokcdn.com",)
+
+
+async def main(order: Download) -> None:
+    """Fetch the file into a store in the directory."""
+    source = MediaSource(format=VideoFormat(format_id="play", container="mp4"), url=order.url)
+    meter = ProgressMeter("benchmark", "tiktok:1", source.format)
+
+    def progress(done: int, total: int | None) -> None:
+        meter.update(done, total)
+
+    async with (
+        open_session(Egress(proxy=order.proxy, ca_file=Path(order.ca_file))) as session,
+        LocalStorage.open(Path(order.directory)) as storage,
+    ):
+        with stopwatch():
+            async with storage.workspace() as workspace:
+                target = workspace / "media"
+                fetched = await MediaDownloader(session).fetch(
+                    source, target, hosts=HOSTS, limits=FetchLimits(), on_bytes=progress
+                )
+                uri = await storage.publish(
+                    target, platform="tiktok", video_id="1", format_id="play", extension="mp4"
+                )
+        assert await storage.stat(uri) == order.size
+        assert fetched.sha256 == order.sha256
+
+
+if __name__ == "__main__":
+    uvloop.run(main(Download.read()))

@@ -1,0 +1,53 @@
+"""Time, processor time and memory of a block, told to the parent."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a block used.
+
+    Attributes:
+        seconds: by the clock.
+        cpu_seconds: user and system time, of this process and all below it.
+        start_bytes: resident memory of this process before the block.
+        peak_bytes: the most there ever was.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    start_bytes: int
+    peak_bytes: int
+
+
+@contextmanager
+def stopwatch() -> Iterator[None]:
+    """Measure the block; at its end the `Usage` goes to standard output, as a line of JSON."""
+    start_bytes = _memory("VmRSS")
+    cpu, started = cpu_seconds(psutil.Process()), time.perf_counter()
+    yield
+    seconds = time.perf_counter() - started
+    cpu = cpu_seconds(psutil.Process()) - cpu
+    usage = Usage(seconds, cpu, start_bytes, _memory("VmHWM"))
+    print(json.dumps(asdict(usage)), flush=True)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return user and system time of a process and its descendants, ended ones included."""
+    family = (process, *process.children(recursive=True))
+    return sum(sum(member.cpu_times()[:4]) for member in family)
+
+
+# Not getrusage: its peak starts at what the parent had when it forked.
+def _memory(name: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return int(lines[name].split()[0]) * 1024

@@ -1,0 +1,115 @@
+"""Processor time and memory of a large download over TLS, beside plain loops and yt-dlp.
+
+The bytes come from a stand-in on the same cores; all write to the same disk, one after the other.
+"""
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.children.orders import Download
+from benchmarks.children.stopwatch import Usage
+from benchmarks.measuring import Place, in_rounds, load_average, open_place
+from tests.standin import expected_media, video_id
+from tests.standin.ids import case_of_id
+from tests.standin.links import DOWNLOAD_HOST, media_url
+from tests.standin.posts import post_for
+
+MEBIBYTES = 1024
+ROUNDS = 3
+WARM_MEBIBYTES = 8
+"""A download before the others: code and certificates come from the page cache from then on."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to download: the child that does it, and its other arguments."""
+
+    name: str
+    child: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+OURS = Way("MediaDownloader, published", "our_download")
+WAYS = (
+    OURS,
+    Way("aiohttp, read only", "aiohttp_download", {"way": "read"}),
+    Way("aiohttp, sha256, write", "aiohttp_download", {"way": "write"}),
+    Way("aiohttp, sha256, write, sync", "aiohttp_download", {"way": "sync"}),
+    Way("yt-dlp's HttpFD", "stock_download"),
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one way: what a download of so many megabytes used."""
+
+    megabytes: float
+    usage: Usage
+
+    @property
+    def cpu(self) -> float:
+        """Milliseconds per megabyte."""
+        return self.usage.cpu_seconds / self.megabytes * 1e3
+
+    def line(self, name: str, ours: "Figures") -> str:
+        """Return the row of the table."""
+        peak, start = self.usage.peak_bytes / 1e6, self.usage.start_bytes / 1e6
+        return (
+            f"{name:30}{self.megabytes / self.usage.seconds:7.0f} MB/s   {self.cpu:6.2f} ms/MB"
+            f"   {ours.cpu / self.cpu:9.2f}   {peak:8.0f} MB   {peak - start:8.0f} MB"
+            f"   {ours.usage.peak_bytes / self.usage.peak_bytes:9.2f}"
+        )
+
+
+async def main(mebibytes: int = MEBIBYTES) -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with open_place(Path(directory)) as place:
+            for way in WAYS:
+                await _download(way, place, WARM_MEBIBYTES)
+            found = await _measure(place, mebibytes)
+    print(
+        f"{'':30}{'speed':>12}   {'CPU':>12}   {'CPU ours/':>9}"
+        f"   {'peak RSS':>11}   {'above start':>11}   {'RSS ours/':>9}"
+    )
+    for name, figures in found.items():
+        print(figures.line(name, found[OURS.name]))
+    print(f"a file of {found[OURS.name].megabytes:.0f} MB; medians of {ROUNDS} rounds")
+    print(load_average())
+
+
+async def _measure(place: Place, mebibytes: int) -> dict[str, Figures]:
+    async def run(way: Way) -> Usage:
+        return await _download(way, place, mebibytes)
+
+    usages = await in_rounds(WAYS, run, ROUNDS)
+    megabytes = mebibytes * 2**20 / 1e6
+    return {name: Figures(megabytes, usage) for name, usage in usages.items()}
+
+
+async def _download(way: Way, place: Place, mebibytes: int) -> Usage:
+    with tempfile.TemporaryDirectory(dir=place.directory) as directory:
+        return await place.measure(way.child, _order(way, place, mebibytes, directory))
+
+
+def _order(way: Way, place: Place, mebibytes: int, directory: str) -> Download:
+    video = video_id("size", param=mebibytes)
+    post = post_for(video, case=case_of_id(video))
+    expected = expected_media(video, "play")
+    return Download(
+        proxy=place.proxy,
+        ca_file=place.ca_file,
+        url=media_url(post, DOWNLOAD_HOST, "play", now=time.time()),
+        directory=directory,
+        size=expected.size,
+        sha256=expected.sha256,
+        **way.options,
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

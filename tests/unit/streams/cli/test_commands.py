@@ -1,0 +1,158 @@
+"""Every command from outside, as far as it goes without a broker."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams import cli as module
+from streams.cli import COMMANDS, cli, main
+from streams.logs import NOISY, SILENT
+from tests.integration.kafka_side import closed_port
+
+pytestmark = pytest.mark.usefixtures("own_settings", "_logging_put_back")
+
+
+@pytest.fixture
+def _logging_put_back() -> Iterator[None]:
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in (*NOISY, *SILENT))]
+    before = root.handlers[:], [each.level for each in loggers]
+    yield
+    root.handlers[:] = before[0]
+    for each, level in zip(loggers, before[1], strict=True):
+        each.setLevel(level)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_help_lists_all_commands() -> None:
+    output = run("--help").output
+    assert all(f"  {name} " in output for name in COMMANDS)
+    assert run("-h").output == output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_explained(name: str) -> None:
+    command = cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    assert command.name == name
+    assert command.help
+    assert run(name, "--help").exit_code == 0
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert run("--version").output.strip().endswith(f"version {version('clipmill')}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["worker"], "Missing argument 'STAGES...'"),
+        (["submit"], "Missing argument 'URLS...'"),
+        (["submit", "--quality", "9000p", "u"], "Invalid value for '--quality'"),
+        (["submit", "--action", "delete", "u"], "Invalid value for '--action'"),
+        (["submit", "--timeout", "soon", "u"], "Invalid value for '--timeout'"),
+        (["status"], "Missing argument 'REQUEST_ID'"),
+        (["up", "--nonsense"], "No such option"),
+        (["config", "extra"], "unexpected extra argument"),
+        (["topics", "destroy"], "No such command 'destroy'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert text in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["topics", "apply"],
+        ["topics", "check"],
+        ["submit", "https://example.org/1"],
+        ["status", "r1"],
+        ["up", "--http", "127.0.0.1:0"],
+        ["worker", "delay", "--http", "127.0.0.1:0"],
+    ],
+    ids=" ".join,
+)
+def test_without_a_broker_one_readable_line_says_so(arguments: list[str]) -> None:
+    address = closed_port()
+    result = run(*arguments, "--bootstrap", address)
+    assert result.exit_code == 1
+    assert f"Error: no broker answers at {address}" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", ":8080", "127.0.0.1:65536"])
+def test_a_bad_http_address_is_readable(address: str) -> None:
+    result = run("worker", "delay", "--bootstrap", closed_port(), "--http", address)
+    assert result.exit_code == 1
+    assert address in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_unknown_stage_is_readable() -> None:
+    result = run("worker", "delay", "nonsense")
+    assert result.exit_code == 1
+    assert "Error: no stage named nonsense; there are delay, " in result.output
+
+
+def test_a_broker_that_cannot_start_is_readable(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "broker.json").write_text("damaged")
+    result = run("up", "--data-dir", str(tmp_path), "--http", "127.0.0.1:0")
+    assert result.exit_code == 1
+    assert "broker.json" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "text"),
+    [
+        (["config"], ("CLIPMILL_HTPP", "x"), "CLIPMILL_HTPP is not a setting"),
+        (["config"], ("CLIPMILL_KAFKA__PARTITIONS", "x"), "kafka.partitions has a bad value"),
+        (["up", "--bootstrap", "nonsense"], None, "kafka.bootstrap has a bad value"),
+        (["status", "r1", "--bootstrap", "a:b"], None, "kafka.bootstrap has a bad value"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_setting_is_one_readable_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    variable: tuple[str, str] | None,
+    text: str,
+) -> None:
+    if variable:
+        monkeypatch.setenv(*variable)
+    monkeypatch.setattr(sys, "argv", ["clipmill", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"clipmill: {text}")
+    assert len(error.splitlines()) == 1
+
+
+async def test_listing_commands_imports_none_of_them() -> None:
+    script = (
+        "import sys; from streams.cli import cli; cli.list_commands(None);"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('faust', 'aiokafka')])"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", script), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert output == b"[]\n"
+    assert set(module.COMMANDS) == set(cli.list_commands(None))  # type: ignore[arg-type]

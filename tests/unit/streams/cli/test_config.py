@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from streams.cli.config import _without_login, config
+from streams.settings import setting_paths
+
+pytestmark = pytest.mark.usefixtures("own_settings")
+
+
+def lines() -> dict[str, str]:
+    result = CliRunner().invoke(config, catch_exceptions=False)
+    assert result.exit_code == 0
+    return dict(line.split(" = ", 1) for line in result.output.splitlines())
+
+
+def test_every_setting_is_printed_with_its_meaning() -> None:
+    printed = lines()
+    assert list(printed) == [".".join(path) for path, _ in setting_paths()]
+    assert all(line.endswith(".") for line in printed.values())
+    assert printed["kafka.bootstrap"].startswith('"127.0.0.1:9092"  # default; Brokers')
+    assert printed["egress.proxy"].startswith("none  # default; ")
+
+
+def test_the_source_of_each_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("clipmill.toml").write_text('http = "127.0.0.1:1"\n[kafka]\npartitions = 4\n')
+    monkeypatch.setenv("CLIPMILL_LOG_FORMAT", "json")
+    monkeypatch.setenv("clipmill_log_level", "DEBUG")
+    monkeypatch.setenv("CLIPMILL_KAFKA__REPLICATION_FACTOR", "2")
+    monkeypatch.setenv("CLIPMILL_STAGE", '{"window": 9}')
+    printed = lines()
+    for path, value, source in [
+        ("http", '"127.0.0.1:1"', "file clipmill.toml"),
+        ("kafka.partitions", "4", "file clipmill.toml"),
+        ("log_format", '"json"', "environment CLIPMILL_LOG_FORMAT"),
+        ("log_level", '"DEBUG"', "environment CLIPMILL_LOG_LEVEL"),
+        ("kafka.replication_factor", "2", "environment CLIPMILL_KAFKA__REPLICATION_FACTOR"),
+        ("stage.window", "9", "environment CLIPMILL_STAGE"),
+        ("stage.concurrency", "32", "default"),
+        ("kafka.bootstrap", '"127.0.0.1:9092"', "default"),
+    ]:
+        assert printed[path].startswith(f"{value}  # {source}; "), path
+
+
+def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA__SASL_PASSWORD", "hunter2")
+    monkeypatch.setenv("CLIPMILL_EGRESS__PROXY", "http://me:hunter2@127.0.0.1:3128")
+    printed = lines()
+    assert "hunter2" not in "".join(printed.values())
+    assert printed["kafka.sasl_password"].startswith("********  # environment ")
+    assert printed["egress.proxy"].startswith('"http://********@127.0.0.1:3128"')
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://a:1", "http://a:1"),
+        ("http://u@a:1", "http://********@a:1"),
+        ("http://u:p@a:1", "http://********@a:1"),
+        ("http://u:p@ss@a:1", "http://********@a:1"),
+        ("127.0.0.1:9092", "127.0.0.1:9092"),
+        ("", ""),
+    ],
+)
+def test_a_login_in_a_url_is_masked(url: str, shown: str) -> None:
+    assert _without_login(url) == shown

@@ -1,0 +1,42 @@
+import click
+import pytest
+
+from schemas.errors import ClipmillError, ErrorCode
+from streams.broker import BrokerError
+from streams.cli.errors import readable_errors
+from streams.kafka import ClusterAwayError
+from streams.topic_admin import TopicsError
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        pytest.param(TopicsError("missing"), "missing", id="plain"),
+        pytest.param(BrokerError("no"), "no", id="broker"),
+        pytest.param(ExceptionGroup("g", [ClusterAwayError("away")]), "away", id="in a group"),
+        pytest.param(
+            ExceptionGroup("g", [ExceptionGroup("h", [TopicsError("deep")])]),
+            "deep",
+            id="in a group of groups",
+        ),
+        pytest.param(
+            ExceptionGroup("g", [ValueError("noise"), TopicsError("cause")]),
+            "cause",
+            id="beside another",
+        ),
+        pytest.param(
+            ClipmillError(ErrorCode.SYSTEM_CONFIG, "bad"), "system.config: bad", id="a stage's"
+        ),
+    ],
+)
+def test_expected_errors_are_readable(error: Exception, text: str) -> None:
+    with pytest.raises(click.ClickException) as caught, readable_errors():
+        raise error
+    assert caught.value.message == text
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), ExceptionGroup("g", [ValueError("bug")])])
+def test_bugs_keep_their_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, readable_errors():
+        raise error
+    assert caught.value is error

@@ -1,0 +1,126 @@
+"""Running stages until a signal, with a worker that does what the test says."""
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import aiohttp
+import pytest
+
+from streams.cli import service as module
+from streams.cli.service import run_stages, stop_signal
+from streams.health import Health
+from streams.settings import Settings
+from streams.stage import Stage
+from streams.topics import REQUESTS
+from streams.web import AddressError
+
+pytestmark = pytest.mark.usefixtures("own_settings")
+
+STAGE = Stage("toy", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *_: ())
+
+
+class FakeWorker:
+    """Not ready until the test says so."""
+
+    made: "FakeWorker"
+
+    def __init__(self, _stages: Any, _settings: Settings, health: Health) -> None:
+        FakeWorker.made = self
+        self.problem: str | None = "waits"
+        self.error: Exception | None = None
+        self.cancelled = False
+        health.watch("toy", lambda: self.problem)
+
+    async def run(self) -> None:
+        try:
+            while self.error is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        raise self.error
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(module, "Worker", FakeWorker)
+    return []
+
+
+def start(announced: list[str]) -> asyncio.Task[None]:
+    settings = Settings(http="127.0.0.1:0")
+    return asyncio.create_task(run_stages([STAGE], settings, announced.append))
+
+
+async def until_announced(announced: list[str]) -> None:
+    async with asyncio.timeout(5):
+        while not announced:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_everything(announced: list[str], number: int) -> None:
+    task = start(announced)
+    await asyncio.sleep(0.2)
+    assert announced == [], "not ready, so nothing is announced"
+    FakeWorker.made.problem = None
+    await until_announced(announced)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{announced[0]}/health/ready") as answer,
+    ):
+        assert answer.status == 200
+    os.kill(os.getpid(), number)
+    await asyncio.wait_for(task, 5)
+    assert FakeWorker.made.cancelled
+    assert len(announced) == 1
+
+
+async def test_a_signal_before_anything_is_ready_stops_too(announced: list[str]) -> None:
+    task = start(announced)
+    await asyncio.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(task, 5)
+    assert announced == []
+
+
+async def test_a_worker_that_fails_ends_the_run(announced: list[str]) -> None:
+    task = start(announced)
+    await asyncio.sleep(0.1)
+    FakeWorker.made.error = AddressError("bad")
+    with pytest.raises(ExceptionGroup) as caught:
+        await asyncio.wait_for(task, 5)
+    assert caught.group_contains(AddressError)
+
+
+async def test_being_cancelled_stops_the_worker(announced: list[str]) -> None:
+    task = start(announced)
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+    assert FakeWorker.made.cancelled
+
+
+async def test_with_the_real_worker_nothing_is_ready_before_the_stages_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def check_topics(_kafka: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("streams.worker.check_topics", check_topics)
+    announced: list[str] = []
+    task = start(announced)
+    await asyncio.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(task, 5)
+    assert announced == []
+
+
+async def test_signals_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    async with stop_signal() as stopped:
+        assert not stopped.is_set()
+    assert signal.getsignal(signal.SIGTERM) == before
