@@ -3,9 +3,9 @@
 Faust commits past events that are still being worked on as soon as a later one is acknowledged
 (faust-streaming issue 606), so events must be acknowledged strictly in the order of their offsets.
 
-After a rebalance the broker sends everything uncommitted again. Work that is still running, or
-finished but waiting behind a slower neighbour, is not repeated: the new copy of the event takes
-the place of the old one.
+After a rebalance the broker sends everything uncommitted again, and now and then Faust goes back to
+the committed offset in between. Work that is still running, or finished but waiting behind a slower
+neighbour, is not repeated: the new copy of the event takes the place of the old one.
 """
 
 from collections.abc import Callable, Collection
@@ -47,13 +47,23 @@ class InOrderAcks:
     def __len__(self) -> int:
         return sum(len(entries) for entries in self._entries.values())
 
-    def deliver(self, partition: Partition, offset: int, acknowledge: Acknowledge) -> bool:
+    def deliver(
+        self,
+        partition: Partition,
+        offset: int,
+        acknowledge: Acknowledge,
+        *,
+        committed: int | None = None,
+    ) -> bool:
         """Note a delivered event. False when its work is already running or finished.
+
+        ``committed`` is the offset from which reading began; it counts for the first event after
+        a rebalance, None when it is not known.
 
         Raises:
             SkippedOffsetsError: events before this one never arrived.
         """
-        self._check_gap(partition, offset)
+        self._check_gap(partition, offset, committed)
         entries = self._entries.setdefault(partition, {})
         known = entries.get(offset)
         if known is not None:
@@ -85,13 +95,13 @@ class InOrderAcks:
         for partition in self._entries.keys() - set(partitions):
             del self._entries[partition]
 
-    def _check_gap(self, partition: Partition, offset: int) -> None:
+    def _check_gap(self, partition: Partition, offset: int, committed: int | None) -> None:
         last = self._last.get(partition)
         self._last[partition] = offset
         if last is None:
             self._check_resumption(partition, offset)
-            return
-        if offset == last + 1 or (partition, offset) in self._believed:
+            last = offset if committed is None else committed - 1
+        if offset <= last + 1 or (partition, offset) in self._believed:
             return
         self._believed.add((partition, offset))
         raise SkippedOffsetsError(f"{partition[0]}-{partition[1]}: {last} is followed by {offset}")

@@ -78,11 +78,12 @@ class Outbox:
 
     async def _deliver_all(self, writes: Sequence[Write]) -> None:
         offered = [await self._offer(write) for write in writes]
-        for write, acknowledgement in zip(writes, offered, strict=True):
-            try:
-                await acknowledgement
-            except KafkaError as error:
-                await self._deliver(write, first_error=error)
+        outcomes = await asyncio.gather(*offered, return_exceptions=True)
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if isinstance(outcome, KafkaError):
+                await self._deliver(write, first_error=outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
 
     async def _offer(self, write: Write) -> "asyncio.Future[Any]":
         try:

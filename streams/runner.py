@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Self
 
 from streams.acks import InOrderAcks, Partition, SkippedOffsetsError
-from streams.faust_app import build_app, raw_topic, start_app, to_incoming
+from streams.faust_app import build_app, raw_topic, read_from, start_app, to_incoming
 from streams.metrics import TABLE_ROWS, StageMetrics
 from streams.outbox import Outbox
 from streams.records import Incoming, Outgoing
@@ -75,16 +75,22 @@ class StageRunner:
                     _cancel, asyncio.create_task(self._sweep_every(seconds, sweep))
                 )
         except BaseException:
-            await self._resources.aclose()
+            await self._close()
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         try:
             await self._finish_work()
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        """End everything, however far it came: an app left behind keeps its partitions."""
+        self._metrics.ready.set(0)
+        try:
             await self.app.stop()
         finally:
-            self._metrics.ready.set(0)
             await self._resources.aclose()
 
     async def _open(self) -> Handler:
@@ -128,7 +134,7 @@ class StageRunner:
         place: Partition = (topic.name, message.partition)
         try:
             new = message.generation_id == self.app.consumer_generation_id and self._acks.deliver(
-                place, message.offset, event.ack
+                place, message.offset, event.ack, committed=read_from(self.app, message.tp)
             )
         except SkippedOffsetsError as error:
             self._fail(error)
@@ -245,16 +251,16 @@ class StageRunner:
         """Let running work end within the grace time, cancel the rest, commit what is done."""
         self._accepting = False
         grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
-        if self._tasks and grace:
-            await asyncio.wait(self._tasks.values(), timeout=grace)
-        running = [*self._tasks.values(), *self._supplements]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        try:
+            if self._tasks and grace:
+                await asyncio.wait(self._tasks.values(), timeout=grace)
+        finally:
+            await _cancel(*self._tasks.values(), *self._supplements)
         if self.ready.is_set() and not self.app.crashed:
             await self.app.consumer.commit()
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

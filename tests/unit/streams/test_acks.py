@@ -163,3 +163,22 @@ def test_a_worker_that_was_frozen_while_others_went_on_starts_again() -> None:
     acks.retain({P})
     with pytest.raises(SkippedOffsetsError, match="goes on at 2, but 0 is still in flight"):
         acks.deliver(P, 2, log.ack(2))
+
+
+def test_a_first_event_that_is_not_the_next_to_read_was_dropped() -> None:
+    log = Log()
+    believed: set[tuple[tuple[str, int], int]] = set()
+    with pytest.raises(SkippedOffsetsError, match="requests-0: 4 is followed by 6"):
+        InOrderAcks(believed).deliver(P, 6, log.ack(6), committed=5)
+    assert InOrderAcks(believed).deliver(P, 6, log.ack(6), committed=5)
+
+
+@pytest.mark.parametrize(("offset", "committed"), [(5, 5), (4, 5), (0, 0), (7, None)])
+def test_reading_begins_at_the_committed_offset(offset: int, committed: int | None) -> None:
+    assert InOrderAcks().deliver(P, offset, Log().ack(offset), committed=committed)
+
+
+def test_the_committed_offset_counts_for_the_first_event_only() -> None:
+    acks = InOrderAcks()
+    assert acks.deliver(P, 5, Log().ack(5), committed=5)
+    assert acks.deliver(P, 6, Log().ack(6), committed=5)

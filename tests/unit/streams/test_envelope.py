@@ -198,12 +198,11 @@ header_values = st.one_of(
 def test_any_record_opens_or_is_malformed(headers: list[Any], value: bytes | None) -> None:
     try:
         opened = open_envelope(incoming(value, headers=headers))
-    except MalformedMessageError as error:
-        assert error.reason
-    else:
-        assert opened.id
-        assert len(opened.trace_id) == 32
-        assert opened.expires is None or opened.expires.tzinfo is not None
+    except MalformedMessageError:
+        return
+    assert opened.id
+    assert len(opened.trace_id) == 32
+    assert opened.expires is None or opened.expires.tzinfo is not None
 
 
 json_values = st.recursive(
@@ -215,10 +214,9 @@ json_values = st.recursive(
 def test_any_structured_event_opens_or_is_malformed(fields: dict[str, Any]) -> None:
     try:
         opened = open_envelope(structured(**fields))
-    except MalformedMessageError as error:
-        assert error.reason
-    else:
-        assert opened.id
+    except MalformedMessageError:
+        return
+    assert opened.id
 
 
 def sealed(**changes: Any) -> Outgoing:

@@ -8,8 +8,8 @@ def test_without_parts_there_are_no_problems() -> None:
 def test_problems_are_named_by_part_and_asked_for_each_time() -> None:
     health = Health()
     states: dict[str, str | None] = {"disk": "is full", "engine": None}
-    for part in states:
-        health.watch(part, lambda part=part: states[part])  # type: ignore[misc]
+    health.watch("disk", lambda: states["disk"])
+    health.watch("engine", lambda: states["engine"])
     assert health.problems() == {"disk": "is full"}
     states["disk"], states["engine"] = None, "is dead"
     assert health.problems() == {"engine": "is dead"}

@@ -91,7 +91,7 @@ def test_a_cluster_that_is_away_is_explained() -> None:
 
 
 def test_a_root_file_that_is_not_there_is_explained() -> None:
-    with pytest.raises(ClusterAwayError, match="nowhere.pem"), explained(kafka("SSL")):
+    with pytest.raises(ClusterAwayError, match=r"nowhere\.pem"), explained(kafka("SSL")):
         client_options(kafka("SSL", ca_file="nowhere.pem"))
 
 

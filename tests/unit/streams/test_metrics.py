@@ -19,7 +19,7 @@ BOUNDED = {
 
 @pytest.mark.parametrize("metric", OURS.values(), ids=list(OURS))
 def test_a_metric_has_prefix_sentence_and_bounded_labels(metric: MetricWrapperBase) -> None:
-    family: Metric = metric.describe()[0]
+    family: Metric = next(iter(metric.describe()))
     assert re.fullmatch(r"clipmill_[a-z_]+", family.name)
     assert family.documentation.endswith(".")
     assert set(metric._labelnames) <= BOUNDED

@@ -144,6 +144,7 @@ async def test_a_cluster_that_is_away_is_waited_for(
     outbox: Outbox,
     producer: FakeProducer,
     waits: list[float],
+    *,
     when: str,
     error: KafkaError,
     count: int,
@@ -168,6 +169,7 @@ async def test_a_record_that_is_too_large_is_refused_at_once(
     outbox: Outbox,
     producer: FakeProducer,
     waits: list[float],
+    *,
     when: str,
     error: KafkaError,
     count: int,
@@ -202,7 +204,12 @@ async def test_publishing_can_be_cancelled_while_the_cluster_is_away(
 ) -> None:
     producer.outcomes = [AWAY] * 1_000
     task = asyncio.create_task(outbox.publish(writes(b"x")))
-    producer.on_offer = lambda: task.cancel() if len(producer.calls) > 5 else None  # type: ignore[func-returns-value]
+
+    def cancel_at_last() -> None:
+        if len(producer.calls) > 5:
+            task.cancel()
+
+    producer.on_offer = cancel_at_last
     with pytest.raises(asyncio.CancelledError):
         await task
     assert producer.sent == []

@@ -34,6 +34,18 @@ class FakeOutbox:
         self.written += writes
 
 
+PLACE = ("clipmill.requests.v1", 0)
+
+
+class Consumer:
+    def __init__(self) -> None:
+        self.commits = 0
+        self._committed_offset: dict[Any, int] = {}
+
+    async def commit(self) -> None:
+        self.commits += 1
+
+
 class Bench:
     """A runner whose Faust app is never started; the test hands it the events."""
 
@@ -55,7 +67,11 @@ class Bench:
         self.runner = StageRunner(stage, settings, self.outbox)  # type: ignore[arg-type]
         self.runner._work = self.runner._build_work(self.handle)
         self.app = SimpleNamespace(
-            consumer_generation_id=1, crashed=False, should_stop=False, crash_reason=None
+            consumer_generation_id=1,
+            crashed=False,
+            should_stop=False,
+            crash_reason=None,
+            consumer=Consumer(),
         )
         self.runner.app = self.app
 
@@ -78,6 +94,7 @@ class Bench:
     async def accept(self, offset: int, *, generation: int | None = None) -> None:
         message = SimpleNamespace(
             partition=0,
+            tp=PLACE,
             offset=offset,
             key=str(offset).encode(),
             value=b"{}",
@@ -173,6 +190,13 @@ async def test_a_partition_that_comes_back_while_its_old_work_still_ends(bench: 
     assert bench.held == 0
     assert bench.runner._window["requests"]._value == 100
     assert bench.runner.failure() is None
+
+
+async def test_a_first_event_behind_the_committed_offset_stops_the_stage(bench: Bench) -> None:
+    bench.app.consumer._committed_offset[PLACE] = 5
+    await bench.accept(6)
+    assert isinstance(bench.runner.failure(), SkippedOffsetsError)
+    assert bench.started == []
 
 
 async def test_a_gap_stops_the_stage_and_nothing_more_is_started(bench: Bench) -> None:
@@ -277,18 +301,9 @@ async def test_housekeeping_waits_until_the_tables_are_there(bench: Bench) -> No
     assert calls == []
 
 
-class Consumer:
-    def __init__(self) -> None:
-        self.commits = 0
-
-    async def commit(self) -> None:
-        self.commits += 1
-
-
 @pytest.mark.parametrize("drains", [True, False])
 async def test_closing_lets_work_end_if_the_stage_drains(bench: Bench, drains: bool) -> None:
     bench.runner.stage = replace(bench.runner.stage, drains=drains)
-    bench.app.consumer = Consumer()
     bench.runner.ready.set()
     await bench.accept(0)
     asyncio.get_running_loop().call_later(0.02, bench.release, 0)
@@ -308,7 +323,6 @@ async def test_closing_does_not_wait_longer_than_the_grace(tmp_path: Path) -> No
 
 
 async def test_events_that_come_while_closing_are_left_to_the_next_owner(bench: Bench) -> None:
-    bench.app.consumer = Consumer()
     await bench.runner._finish_work()
     await bench.accept(0)
     assert bench.started == []

@@ -170,7 +170,7 @@ def test_a_group_that_is_not_json_is_refused_without_a_traceback(
 
 def test_a_settings_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMILL_CONFIG", "missing.toml")
-    with pytest.raises(SettingsError, match="missing.toml, which is no file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml, which is no file"):
         load_settings()
 
 
@@ -190,7 +190,9 @@ def test_settings_that_are_not_utf8_are_refused() -> None:
 def test_a_login_must_be_complete(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv(f"CLIPMILL_KAFKA__{name.upper()}", "x")
-    with pytest.raises(SettingsError, match="kafka has a bad value: .*sasl_username and sasl_pass"):
+    with pytest.raises(
+        SettingsError, match=r"kafka has a bad value: .*sasl_username and sasl_pass"
+    ):
         load_settings()
 
 
@@ -215,7 +217,7 @@ def test_an_empty_proxy_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load_settings().kafka.partitions = 3
+        load_settings().kafka.partitions = 3  # type: ignore[misc]
 
 
 def test_defaults_are_the_same_for_every_group() -> None:

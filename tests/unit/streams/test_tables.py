@@ -67,7 +67,8 @@ def test_faust_knows_the_partition_of_a_row_as_long_as_there_is_one(
 def test_rows_may_change_while_they_are_iterated(table: StageTable) -> None:
     for number in range(10):
         table.show(TableWrite("rows", str(number), b"x"))
-    for key, _ in table.items():
+    for key, value in table.items():
+        assert value == b"x"
         table.show(TableWrite("rows", key, None))
     assert len(table) == 0
 

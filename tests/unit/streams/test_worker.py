@@ -1,7 +1,6 @@
 """The worker, with runners that crash as the test says."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Self
@@ -78,7 +77,7 @@ class FakeOutbox:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
 
     async def sleep(seconds: float) -> None:
@@ -106,7 +105,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     )
     monkeypatch.setattr(module, "asyncio", clock)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now))
-    yield made
+    return made
 
 
 async def run_until(worker: Worker, done: Any) -> None:

@@ -1,0 +1,107 @@
+"""What other programs would do with the cluster: make topics, write, read, look at offsets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from streams.records import Header
+from streams.settings import KafkaSettings
+from streams.topic_admin import topic_config
+from streams.topics import Topic
+
+QUIET_SECONDS = 0.7
+
+
+@asynccontextmanager
+async def admin(kafka: KafkaSettings) -> AsyncIterator[Any]:
+    client = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def make_topics(kafka: KafkaSettings, *topics: Topic, partitions: int | None = None) -> None:
+    async with admin(kafka) as client:
+        await client.create_topics(
+            [
+                NewTopic(
+                    topic.kafka_name(kafka.topic_prefix),
+                    num_partitions=partitions or kafka.partitions,
+                    replication_factor=1,
+                    topic_configs=topic_config(topic),
+                )
+                for topic in topics
+            ]
+        )
+        names = {topic.kafka_name(kafka.topic_prefix) for topic in topics}
+        async with asyncio.timeout(10):
+            while not names <= set(await client.list_topics()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+Sent = tuple[bytes | None, bytes | None, Sequence[Header], int | None]
+
+
+async def produce(kafka: KafkaSettings, topic: Topic, records: Iterable[Sent]) -> None:
+    """Write (key, value, headers, partition) in order, acknowledged."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap, acks="all", max_request_size=3_000_000
+    )
+    name = topic.kafka_name(kafka.topic_prefix)
+    async with producer:
+        futures = [
+            await producer.send(
+                name, key=key, value=value, headers=list(headers), partition=partition
+            )
+            for key, value, headers, partition in records
+        ]
+        await asyncio.gather(*futures)
+
+
+async def produce_numbers(kafka: KafkaSettings, topic: Topic, numbers: Iterable[int]) -> None:
+    await produce(kafka, topic, [(b"k%d" % n, b"%d" % n, (), n % 2) for n in numbers])
+
+
+async def read(
+    kafka: KafkaSettings, topic: Topic, enough: Callable[[list[Any]], bool], seconds: float = 20
+) -> list[Any]:
+    """Read a topic from its beginning until there is enough, and then until it is quiet."""
+    consumer = AIOKafkaConsumer(
+        topic.kafka_name(kafka.topic_prefix),
+        bootstrap_servers=kafka.bootstrap,
+        auto_offset_reset="earliest",
+    )
+    records: list[Any] = []
+    async with consumer, asyncio.timeout(seconds):
+        while True:
+            batches = await consumer.getmany(timeout_ms=int(QUIET_SECONDS * 1000))
+            records += [record for batch in batches.values() for record in batch]
+            if not batches and enough(records):
+                return records
+
+
+async def committed(kafka: KafkaSettings, group: str, topic: Topic) -> dict[int, int]:
+    """Return the committed offset of each partition."""
+    name = topic.kafka_name(kafka.topic_prefix)
+    async with admin(kafka) as client:
+        offsets = await client.list_consumer_group_offsets(f"{kafka.topic_prefix}{group}")
+    return {place.partition: data.offset for place, data in offsets.items() if place.topic == name}
+
+
+async def until(is_true: Callable[[], object], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while not is_true():  # noqa: ASYNC110  (what is waited for sets no event)
+            await asyncio.sleep(0.02)
+
+
+def closed_port() -> str:
+    """Return a loopback address where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"

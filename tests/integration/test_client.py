@@ -1,0 +1,134 @@
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from streams.client import Client, read_history, request_body, wait_for
+from streams.kafka import ClusterAwayError
+from streams.settings import KafkaSettings
+from streams.topics import AUDIT, PROGRESS, REQUESTS, RESULTS, Topic
+from tests.integration.kafka_side import closed_port, make_topics, produce, read
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def tell(kafka: KafkaSettings, topic: Topic, messages: Sequence[dict[str, Any]]) -> None:
+    await produce(
+        kafka,
+        topic,
+        [(m["request_id"].encode(), json.dumps(m).encode(), (), None) for m in messages],
+    )
+
+
+def result(request_id: str) -> dict[str, Any]:
+    return {"request_id": request_id, "status": "completed"}
+
+
+async def results(client: Client, ids: set[str], seconds: float = 10) -> list[str]:
+    return [found["request_id"] async for found in wait_for(client, ids, seconds)]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def topics(kafka: KafkaSettings) -> None:
+    await make_topics(kafka, RESULTS, PROGRESS, REQUESTS, AUDIT)
+
+
+@pytest.mark.usefixtures("topics")
+async def test_requests_are_published(kafka: KafkaSettings) -> None:
+    bodies = [request_body(id=str(number), url="u", options=None) for number in range(100)]
+    async with Client(kafka) as client:
+        await client.publish(bodies)
+    written = await read(kafka, REQUESTS, lambda records: len(records) >= 100)
+    assert sorted(record.value for record in written) == sorted(bodies)
+    assert json.loads(written[0].value).keys() == {"id", "url"}
+
+
+@pytest.mark.usefixtures("topics")
+async def test_results_are_seen_from_the_moment_of_opening(kafka: KafkaSettings) -> None:
+    await tell(kafka, RESULTS, [result("before")])
+    async with Client(kafka) as client:
+        await tell(kafka, RESULTS, [result("r1"), result("stranger"), result("r2")])
+        await asyncio.sleep(0.5)
+        assert sorted(await results(client, {"r1", "r2"})) == ["r1", "r2"]
+        with pytest.raises(TimeoutError):
+            await results(client, {"before"}, 0.5)
+
+
+@pytest.mark.usefixtures("topics")
+async def test_waiting_ends_in_time_and_gives_what_came(kafka: KafkaSettings) -> None:
+    started = time.monotonic()
+    async with Client(kafka) as client:
+        await tell(kafka, RESULTS, [result("r1")])
+        waiting = wait_for(client, {"r1", "never"}, 1.0)
+        assert (await anext(waiting))["request_id"] == "r1"
+        with pytest.raises(TimeoutError):
+            await anext(waiting)
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.usefixtures("topics")
+async def test_copies_of_a_result_are_given_once(kafka: KafkaSettings) -> None:
+    async with Client(kafka) as client:
+        await tell(kafka, RESULTS, [result("r1"), result("r1"), result("r2")])
+        assert sorted(await results(client, {"r1", "r2"})) == ["r1", "r2"]
+
+
+@pytest.mark.usefixtures("topics")
+async def test_progress_is_told_meanwhile(kafka: KafkaSettings) -> None:
+    seen: list[int] = []
+    async with Client(kafka) as client:
+        await tell(kafka, PROGRESS, [{"request_id": r, "bytes": 5} for r in ("r1", "other")])
+        asyncio.get_running_loop().call_later(
+            0.5, lambda: tasks.append(asyncio.create_task(tell(kafka, RESULTS, [result("r1")])))
+        )
+        tasks: list[asyncio.Task[None]] = []
+        waiting = wait_for(client, {"r1"}, 10, lambda progress: seen.append(progress["bytes"]))
+        assert [each["request_id"] async for each in waiting] == ["r1"]
+        await asyncio.gather(*tasks)
+    assert seen == [5]
+
+
+@pytest.mark.usefixtures("topics")
+async def test_what_is_no_message_is_passed_over(kafka: KafkaSettings) -> None:
+    garbage = [b"\xff\xfe", b"not JSON", b"[1]", b"null", b"{}", None]
+    async with Client(kafka) as client:
+        for topic in (RESULTS, PROGRESS):
+            await produce(kafka, topic, [(b"k", value, (), 0) for value in garbage])
+        await tell(kafka, RESULTS, [result("r1")])
+        assert await results(client, {"r1"}) == ["r1"]
+
+
+@pytest.mark.usefixtures("topics")
+async def test_the_history_of_a_request_and_its_members_is_in_order(kafka: KafkaSettings) -> None:
+    story = [
+        {"request_id": request_id, "at": f"2030-01-01T00:00:0{second}Z"}
+        for second, request_id in [(3, "b"), (1, "b/0"), (2, "b/1"), (0, "b2"), (4, "x"), (5, "b")]
+    ]
+    await tell(kafka, AUDIT, story)
+    await produce(kafka, AUDIT, [(b"b", b"\xff", (), None), (b"b", None, (), None)])
+    found = await read_history(kafka, "b")
+    assert [record["at"][17:19] for record in found] == ["01", "02", "03", "05"]
+    assert await read_history(kafka, "unknown") == []
+
+
+async def test_without_topics_the_way_out_is_named(kafka: KafkaSettings) -> None:
+    with pytest.raises(ClusterAwayError, match="clipmill topics apply"):
+        async with Client(kafka):
+            pass
+    with pytest.raises(ClusterAwayError, match="clipmill topics apply"):
+        await read_history(kafka, "r1")
+
+
+async def test_without_a_broker_the_address_is_named_at_once() -> None:
+    kafka = KafkaSettings(bootstrap=closed_port())
+    started = time.monotonic()
+    with pytest.raises(ClusterAwayError, match=f"no broker answers at {kafka.bootstrap}"):
+        async with Client(kafka):
+            pass
+    with pytest.raises(ClusterAwayError, match="--bootstrap HOST:PORT"):
+        await read_history(kafka, "r1")
+    assert time.monotonic() - started < 5
