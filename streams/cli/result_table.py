@@ -1,5 +1,6 @@
 """Results and progress as people see them on a terminal."""
 
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
@@ -79,7 +80,11 @@ def shorten(url: str) -> str:
 async def follow(
     client: Client, request_ids: set[str], seconds: float, console: Console
 ) -> list[dict[str, Any]]:
-    """Return the results of requests as they come; on a terminal show bars meanwhile."""
+    """Return the results of requests in the order in which they come.
+
+    These may be fewer than asked for when the time is over. On a terminal, bars show how far it is.
+    """
+    results: list[dict[str, Any]] = []
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -89,10 +94,11 @@ async def follow(
         disable=not console.is_terminal,
     ) as bars:
         board = _Board(bars, len(request_ids))
-        return [
-            board.finished(message)
-            async for message in wait_for(client, request_ids, seconds, board.moved)
-        ]
+        with suppress(TimeoutError):
+            async for message in wait_for(client, request_ids, seconds, board.moved):
+                results.append(message)
+                board.finished(message)
+    return results
 
 
 class _Board:
@@ -111,9 +117,8 @@ class _Board:
             self._tasks[request_id], completed=progress["bytes"], total=progress["total_bytes"]
         )
 
-    def finished(self, result: dict[str, Any]) -> dict[str, Any]:
+    def finished(self, result: dict[str, Any]) -> None:
         task = self._tasks.pop(result["request_id"], None)
         if task is not None:
             self._bars.remove_task(task)
         self._bars.advance(self._all)
-        return result

@@ -70,18 +70,23 @@ async def _submit(
         if not wait:
             _print_requests(requests, as_json=as_json)
             return []
-        try:
-            results = await follow(client, set(requests), limit, open_console(errors=True))
-        except TimeoutError:
-            raise click.ClickException(
-                f"no result within {limit:.0f} s; look with `clipmill status ID`"
-            ) from None
+        results = await follow(client, set(requests), limit, open_console(errors=True))
+    _print_results(results, as_json=as_json)
+    missing = sorted(requests.keys() - {result["request_id"] for result in results})
+    if missing:
+        raise click.ClickException(
+            f"no result within {limit:.0f} s for {', '.join(missing)}; "
+            f"look with `clipmill status {missing[0]}`"
+        )
+    return results
+
+
+def _print_results(results: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         for result in results:
             click.echo(json.dumps(result))
-    else:
+    elif results:
         open_console().print(results_table(results))
-    return results
 
 
 def _print_requests(requests: dict[str, dict[str, Any]], *, as_json: bool) -> None:

@@ -33,14 +33,16 @@ def up(data_dir: Path | None, bootstrap: str | None, http: str | None) -> None:
 
 async def _run_with_broker(settings: Settings) -> None:
     async with EmbeddedBroker(settings.data_dir / "kafka") as broker:
-        supervision = asyncio.create_task(broker.supervise())
-        running = asyncio.create_task(_run(with_bootstrap(settings, broker.bootstrap)))
-        done, pending = await asyncio.wait(
-            [supervision, running], return_when=asyncio.FIRST_COMPLETED
-        )
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        tasks = [
+            asyncio.create_task(broker.supervise()),
+            asyncio.create_task(_run(with_bootstrap(settings, broker.bootstrap))),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
 
