@@ -83,6 +83,14 @@ class InOrderAcks:
             entry.done = True
             self._advance(partition)
 
+    def in_flight(self, partition: Partition) -> int:
+        """Return how many events of a partition are not acknowledged yet."""
+        return len(self._entries.get(partition, ()))
+
+    def delivered(self, partition: Partition) -> int | None:
+        """Return the offset of the last event since the rebalance, None before the first."""
+        return self._last.get(partition)
+
     def suspend(self) -> None:
         """Forget the events, not the work: a rebalance makes every delivered event stale."""
         self._last.clear()

@@ -1,6 +1,7 @@
 """The Faust app of a stage: settings that were each paid for with a lost or stuck event."""
 
 import logging
+from collections.abc import Collection
 from inspect import iscoroutine
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ def read_from(app: Any, partition: Any) -> int:
     """
     committed: int | None = app.consumer._committed_offset.get(partition)  # noqa: SLF001
     return committed or 0
+
+
+async def end_offsets(app: Any, topics: Collection[str]) -> dict[Any, int]:
+    """Return the end of each assigned partition of these topics."""
+    mine = [tp for tp in app.consumer.assignment() if tp.topic in topics]
+    ends: dict[Any, int] = await app.consumer.highwaters(*mine) if mine else {}
+    return ends
 
 
 def raw_topic(app: Any, kafka_name: str, partitions: int) -> Any:

@@ -7,13 +7,20 @@ itself; it starts bounded tasks, and `streams.acks` acknowledges in order.
 
 import asyncio
 import logging
-import time
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Self
 
 from streams.acks import InOrderAcks, Partition, SkippedOffsetsError
-from streams.faust_app import build_app, raw_topic, read_from, start_app, to_incoming
+from streams.faust_app import (
+    build_app,
+    end_offsets,
+    raw_topic,
+    read_from,
+    start_app,
+    to_incoming,
+)
 from streams.metrics import TABLE_ROWS, StageMetrics
 from streams.outbox import Outbox
 from streams.records import Incoming, Outgoing
@@ -21,6 +28,7 @@ from streams.settings import Settings
 from streams.stage import Handler, HealthCheck, Stage, StageContext, Sweep
 from streams.tables import StageTable
 from streams.topics import Topic
+from streams.watchdog import Position, StalledError, Watchdog
 from streams.work import Work
 
 log = logging.getLogger(__name__)
@@ -53,7 +61,9 @@ class StageRunner:
         self._metrics = StageMetrics(stage.name)
         self._sweeps: list[tuple[float, Sweep]] = []
         self._checks: list[HealthCheck] = []
-        self._last_finished = time.monotonic()
+        self._names = {
+            topic.kafka_name(settings.kafka.topic_prefix): topic.name for topic in stage.sources
+        }
         self._crash: BaseException | None = None
         self._accepting = True
         self.ready = asyncio.Event()
@@ -71,9 +81,8 @@ class StageRunner:
             self._follow_rebalances()
             await start_app(self.app)
             for seconds, sweep in self._sweeps:
-                self._resources.push_async_callback(
-                    _cancel, asyncio.create_task(self._sweep_every(seconds, sweep))
-                )
+                self._beside(self._sweep_every(seconds, sweep))
+            self._beside(self._watch_progress())
         except BaseException:
             await self._close()
             raise
@@ -165,24 +174,19 @@ class StageRunner:
         self._crash = self._crash or error
 
     def _finished(self, record: Incoming) -> None:
-        self._last_finished = time.monotonic()
         self._acks.finish((record.topic, record.partition), record.offset)
 
     # Rebalances
 
     def _follow_rebalances(self) -> None:
-        names = {
-            topic.kafka_name(self._settings.kafka.topic_prefix): topic.name
-            for topic in self.stage.sources
-        }
-
         async def revoked(_app: Any, _partitions: Any, **_: Any) -> None:
             self._not_ready()
             self._acks.suspend()
 
         async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._acks.suspend()
-            self._keep({(names[tp.topic], tp.partition) for tp in partitions if tp.topic in names})
+            mine = (tp for tp in partitions if tp.topic in self._names)
+            self._keep({(self._names[tp.topic], tp.partition) for tp in mine})
 
         async def complete(_app: Any, **_: Any) -> None:
             self.ready.set()
@@ -217,6 +221,35 @@ class StageRunner:
         self._supplements.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.warning("%s: supplement lost: %r", self.stage.name, task.exception())
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something as long as the stage runs."""
+        self._resources.push_async_callback(_cancel, asyncio.create_task(work))
+
+    async def _watch_progress(self) -> None:
+        watchdog = Watchdog(self._settings.stage.stall_seconds)
+        while True:
+            await asyncio.sleep(self._settings.stage.stall_seconds / 4)
+            try:
+                watchdog.observe(await self._positions())
+            except StalledError as error:
+                self._fail(error)
+            except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
+                log.warning("%s: cannot see how far it is: %r", self.stage.name, error)
+
+    async def _positions(self) -> dict[Partition, Position]:
+        if not self.ready.is_set():
+            return {}
+        positions: dict[Partition, Position] = {}
+        for tp, end in (await end_offsets(self.app, self._names)).items():
+            place = (self._names[tp.topic], tp.partition)
+            positions[place] = Position(
+                end=end,
+                committed=read_from(self.app, tp),
+                delivered=self._acks.delivered(place),
+                in_flight=self._acks.in_flight(place),
+            )
+        return positions
 
     async def _sweep_every(self, seconds: float, sweep: Sweep) -> None:
         assert self._work is not None

@@ -154,7 +154,7 @@ class StageSettings(_Group):
     window: Count = Field(2_000, description="Unfinished events that a stage may hold.")
     shutdown_grace_seconds: Seconds = Field(5, description="Time to finish work on SIGTERM.")
     stall_seconds: Seconds = Field(
-        300, description="A stage with work but without progress for this long is restarted."
+        120, description="A stage that stands still before unread records is restarted."
     )
 
 
