@@ -6,8 +6,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from streams.client import Client, wait_for
 
@@ -88,7 +97,7 @@ async def follow(
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
+        _Amount(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -101,12 +110,30 @@ async def follow(
     return results
 
 
+ALL = "requests"
+"""The bar that counts requests; all others count bytes."""
+
+
+class _Amount(ProgressColumn):
+    """How much is done, in the unit of the bar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes = DownloadColumn()
+
+    def render(self, task: Task) -> Text:
+        """Return the text beside the bar."""
+        if task.description == ALL:
+            return Text(f"{task.completed:.0f} of {task.total:.0f}")
+        return self._bytes.render(task)
+
+
 class _Board:
     """The bars: one for all requests, one for each running download."""
 
     def __init__(self, bars: Progress, requests: int) -> None:
         self._bars = bars
-        self._all = bars.add_task("requests", total=requests)
+        self._all = bars.add_task(ALL, total=requests)
         self._tasks: dict[str, TaskID] = {}
 
     def moved(self, progress: dict[str, Any]) -> None:
