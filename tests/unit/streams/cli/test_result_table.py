@@ -1,10 +1,23 @@
+import asyncio
 import io
+from collections.abc import AsyncIterator
+from io import StringIO
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from streams.cli.result_table import SHORT, _Board, describe, plain, results_table, shorten
+from streams.cli.result_table import (
+    PLAIN_WIDTH,
+    SHORT,
+    _Board,
+    describe,
+    follow,
+    open_console,
+    plain,
+    results_table,
+    shorten,
+)
 from streams.cli.status import _table
 
 FILE = {"uri": "file:///d/tiktok/1.mp4", "bytes": 1_234_567, "reused": False}
@@ -155,3 +168,58 @@ def test_bars_follow_downloads() -> None:
     board.finished(completed(request_id="never moved"))
     assert bars.tasks[1]["removed"]
     assert bars.advanced == 2
+
+
+# Following requests
+
+
+class FakeClient:
+    """Hands out records as they would come."""
+
+    def __init__(self, *records: tuple[str, dict[str, Any]], then_wait: bool = False) -> None:
+        self._records = records
+        self._then_wait = then_wait
+
+    async def records(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        for record in self._records:
+            yield record
+        if self._then_wait:
+            await asyncio.Event().wait()
+
+
+def terminal() -> Console:
+    return Console(file=StringIO(), force_terminal=True, width=100, color_system=None)
+
+
+def progress_of(request_id: str, done: int) -> tuple[str, dict[str, Any]]:
+    message = {"request_id": request_id, "video_key": "tiktok:1", "bytes": done}
+    return "progress", {**message, "total_bytes": 2_000_000}
+
+
+async def test_results_come_in_their_order_and_bars_show_bytes_and_requests() -> None:
+    console = terminal()
+    client: Any = FakeClient(
+        progress_of("a", 1_000_000),
+        ("results", {"request_id": "b"}),
+        progress_of("a", 1_500_000),
+        progress_of("somebody else's", 5),
+        ("results", {"request_id": "a"}),
+    )
+    found = await follow(client, {"a", "b"}, 10, console)
+    assert [each["request_id"] for each in found] == ["b", "a"]
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert "0 of 2" in shown
+    assert "2 of 2" in shown
+    assert "bytes" in shown
+
+
+async def test_what_came_in_time_is_not_lost() -> None:
+    client: Any = FakeClient(("results", {"request_id": "a"}), then_wait=True)
+    found = await follow(client, {"a", "b"}, 0.05, terminal())
+    assert [each["request_id"] for each in found] == ["a"]
+
+
+def test_without_a_terminal_lines_are_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert open_console().width == PLAIN_WIDTH
