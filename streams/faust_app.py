@@ -1,14 +1,13 @@
 """The Faust app of a stage: settings that were each paid for with a lost or stuck event."""
 
-import logging
 from collections.abc import Collection
-from inspect import iscoroutine
 from pathlib import Path
 from typing import Any
 
 import faust
-from faust.transport.drivers.aiokafka import Consumer, Transport
 
+from streams import tolerant_records
+from streams.direct_consumer import DirectTransport
 from streams.kafka import faust_broker, faust_credentials
 from streams.records import Incoming
 from streams.settings import Settings
@@ -22,53 +21,9 @@ NEVER_SECONDS = 1_000_000.0
 """Poll interval. A consumer in back-pressure for longer leaves its group and never comes back."""
 
 
-class DirectConsumer(Consumer):
-    """Hands each record straight to its stream, and commits what `streams.acks` let through.
-
-    Faust makes two tasks for every record, so that a full queue cannot hold up a rebalance; that
-    is a third of the cost of a record. With the buffer above no queue is ever full: partitions
-    are paused at 80 % of it, and one poll brings less than the rest.
-
-    Faust looks for gaps itself, and takes it for one when it goes back to the committed offset in
-    the middle of a batch: it would commit past events in flight.
-    """
-
-    logger = logging.getLogger("faust.direct_consumer")
-
-    async def wait_first(self, *coros: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Await the delivery; everything else is waited for as Faust does."""
-        if len(coros) != DELIVERY_AND_SUSPENSION or not iscoroutine(coros[1]):
-            return await super().wait_first(*coros, timeout=timeout)
-        delivery, suspension = coros
-        suspension.close()
-        return await delivery
-
-    async def _add_gap(self, *_: Any) -> None:
-        """Believe in no gap: the acknowledgements have passed over those that are real."""
-
-    def _new_offset(self, tp: Any) -> int | None:
-        """Return the offset to commit: what is acknowledged is acknowledged in order."""
-        acknowledged = self._acked[tp]
-        if not acknowledged:
-            return None
-        newest: int = max(acknowledged)
-        acknowledged.clear()
-        self._acked_index[tp].clear()
-        return newest + 1
-
-
-DELIVERY_AND_SUSPENSION = 2
-"""What Faust waits for with each record: its delivery, or that a rebalance suspends the flow."""
-
-
-class DirectTransport(Transport):
-    """Faust's transport with `DirectConsumer`."""
-
-    Consumer = DirectConsumer
-
-
 async def start_app(app: Any) -> None:
     """Start an app, without Faust's own monitor: nobody reads it, and it costs a tenth."""
+    tolerant_records.install()
     await app.start()
     app.sensors.remove(app.monitor)
 

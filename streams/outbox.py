@@ -108,12 +108,25 @@ class Outbox:
                 return
 
     async def _send(self, write: Write) -> "asyncio.Future[Any]":
+        if write.key is None and write.value is None:
+            return await self._send_nothing(write)
         future: asyncio.Future[Any] = await self._producer.send(
             write.topic,
             value=write.value,
             key=write.key,
             partition=write.partition,
             headers=list(write.headers),
+        )
+        return future
+
+    async def _send_nothing(self, write: Write) -> "asyncio.Future[Any]":
+        """Send a record without key and value: other clients can, the producer's `send` cannot."""
+        batch = self._producer.create_batch()
+        batch.append(key=None, value=None, timestamp=None, headers=list(write.headers))
+        batch.close()
+        partition = write.partition or min(await self._producer.partitions_for(write.topic))
+        future: asyncio.Future[Any] = await self._producer.send_batch(
+            batch, write.topic, partition=partition
         )
         return future
 

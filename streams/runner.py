@@ -143,7 +143,7 @@ class StageRunner:
         place: Partition = (topic.name, message.partition)
         try:
             new = message.generation_id == self.app.consumer_generation_id and self._acks.deliver(
-                place, message.offset, event.ack, committed=read_from(self.app, message.tp)
+                place, message.offset, event.ack, committed=self.app.consumer.start_of(message.tp)
             )
         except SkippedOffsetsError as error:
             self._fail(error)
@@ -268,7 +268,8 @@ class StageRunner:
 
     def problem(self) -> str | None:
         """Return why the stage is not ready for work, None when it is."""
-        if not self.ready.is_set():
+        # Faust says "complete" before it reads on.
+        if not self.ready.is_set() or self.app.rebalancing:
             return "waits for its partitions and tables"
         return next((text for check in self._checks if (text := check())), None)
 

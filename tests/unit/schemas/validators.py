@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 _formats = FormatChecker(formats=())
 
 
-@_formats.checks("date-time", raises=ValueError)  # type: ignore[untyped-decorator]
+@_formats.checks("date-time", raises=ValueError)
 def _is_moment(value: object) -> bool:
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
 

@@ -115,13 +115,26 @@ def test_work_of_a_lost_partition_is_forgotten() -> None:
     assert len(acks) == 2
 
 
-@pytest.mark.parametrize("following", [2, 7, 0, -1], ids=["skipped", "far", "same", "back"])
+@pytest.mark.parametrize("following", [2, 7], ids=["skipped", "far"])
 def test_offsets_that_do_not_follow_are_refused(following: int) -> None:
     log = Log()
     acks = delivered(0, log=log)
     with pytest.raises(SkippedOffsetsError, match=f"requests-0: 0 is followed by {following}"):
         acks.deliver(P, following, log.ack(following))
     assert len(acks) == 1
+
+
+def test_events_that_come_again_without_a_rebalance_are_not_repeated_while_they_run() -> None:
+    log = Log()
+    acks = delivered(0, 1, 2, log=log)
+    acks.finish(P, 0)
+    assert acks.deliver(P, 0, log.ack("0 again"))
+    assert not acks.deliver(P, 1, log.ack("1 again"))
+    assert not acks.deliver(P, 2, log.ack("2 again"))
+    for offset in (2, 1, 0):
+        acks.finish(P, offset)
+    assert log.names == ["0", "0 again", "1 again", "2 again"]
+    assert acks.deliver(P, 3, log.ack(3))
 
 
 def test_a_gap_that_stands_there_again_after_a_restart_is_believed() -> None:

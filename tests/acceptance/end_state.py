@@ -1,0 +1,129 @@
+"""What must be true when the work is over, read from the topics and the disk themselves."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.settings import KafkaSettings
+from streams.stage import load_stages
+from streams.topics import REQUESTS, RESULTS
+from tests.acceptance.workload import Asked
+from tests.house import House
+from tests.standin import expected_media
+
+
+async def read_topic(bootstrap: str, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
+    """Return every record of a topic, up to its present end."""
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(consumer.assignment())
+        records: list[ConsumerRecord[bytes, bytes]] = []
+        while any([await consumer.position(place) < end for place, end in ends.items()]):
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def expected_statuses(bootstrap: str, asked: Sequence[Asked]) -> dict[str, str]:
+    """Return the status of every request; the nameless are called after their records."""
+    expected = {name: status for each in asked for name, status in each.expects.items()}
+    nameless = {each.value for each in asked if not each.expects}
+    for record in await read_topic(bootstrap, REQUESTS.kafka_name()):
+        if record.value in nameless:
+            expected[f"{REQUESTS.name}-{record.partition}-{record.offset}"] = "rejected"
+    return expected
+
+
+async def outcomes(bootstrap: str) -> dict[str, list[bytes]]:
+    """Return all results by request, as bytes, copies included."""
+    found: dict[str, list[bytes]] = defaultdict(list)
+    for record in await read_topic(bootstrap, RESULTS.kafka_name()):
+        found[json.loads(record.value)["request_id"]].append(record.value)
+    return dict(found)
+
+
+def check_outcomes(found: Mapping[str, Sequence[bytes]], expected: Mapping[str, str]) -> None:
+    """One outcome per request, the right one; copies of it are the same bytes."""
+    assert expected.keys() - found.keys() == set(), "requests without a result"
+    assert found.keys() - expected.keys() == set(), "results that nobody asked for"
+    different = {name: values for name, values in found.items() if len(set(values)) > 1}
+    assert different == {}, "requests with several different outcomes"
+    statuses = {name: json.loads(values[0])["status"] for name, values in found.items()}
+    wrong = {name: values[0] for name, values in found.items() if statuses[name] != expected[name]}
+    assert wrong == {}, "outcomes of another kind than expected"
+
+
+def check_files(data_dir: Path, found: Mapping[str, Sequence[bytes]]) -> int:
+    """Every promised file is there, and every file there is whole; return how many there are."""
+    files = {path for path in (data_dir / "files").rglob("*") if path.is_file()}
+    digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert {path: _expected_digest(path) for path in files} == digests
+    for values in found.values():
+        for file in json.loads(values[0]).get("files", ()):
+            path = Path(unquote(urlsplit(file["uri"]).path))
+            assert digests.get(path) == file["sha256"], f"{path} is not what was promised"
+            assert path.stat().st_size == file["bytes"]
+    return len(files)
+
+
+def _expected_digest(path: Path) -> str:
+    video, format_id, *_ = path.name.split(".")
+    return expected_media(video, format_id).sha256
+
+
+def check_scratch(data_dir: Path, living: Collection[int]) -> None:
+    """No temporary directory is left but those of living workers, and these are empty."""
+    owners = {int(path.name.partition("-")[0]) for path in (data_dir / "tmp").iterdir()}
+    assert owners <= set(living)
+    assert [str(path) for path in (data_dir / "tmp").glob("*/job-*")] == []
+
+
+async def until_committed(house: House, seconds: float) -> float:
+    """Wait until every stage has committed the end of its topics; return how long it took."""
+    started = time.monotonic()
+    while lags := await uncommitted(house):
+        assert time.monotonic() - started < seconds, f"offsets stand still: {lags}"
+        await asyncio.sleep(0.5)
+    return time.monotonic() - started
+
+
+async def uncommitted(house: House) -> dict[str, int]:
+    """Return how many records each stage has not committed, by stage and partition."""
+    ends, prefix = await _end_offsets(house.bootstrap), KafkaSettings().topic_prefix
+    admin = AIOKafkaAdminClient(bootstrap_servers=house.bootstrap)
+    await admin.start()
+    try:
+        lags: dict[str, int] = {}
+        for stage in load_stages():
+            done: Any = await admin.list_consumer_group_offsets(f"{prefix}{stage.name}")
+            names = {topic.kafka_name() for topic in stage.sources}
+            for place, end in ends.items():
+                behind = end - (done[place].offset if place in done else 0)
+                if place.topic in names and behind:
+                    lags[f"{stage.name} {place.topic}-{place.partition}"] = behind
+        return lags
+    finally:
+        await admin.close()
+
+
+async def _end_offsets(bootstrap: str) -> dict[TopicPartition, int]:
+    names = {topic.kafka_name() for stage in load_stages() for topic in stage.sources}
+    consumer = AIOKafkaConsumer(*names, bootstrap_servers=bootstrap)
+    await consumer.start()
+    try:
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(consumer.assignment())
+        return ends
+    finally:
+        await consumer.stop()

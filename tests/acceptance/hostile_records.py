@@ -1,0 +1,397 @@
+"""Records that nobody should send: name, what is written, and the refusal that must come of it.
+
+Each is one record on the requests topic. `KEPT` ones cannot be read and must also be found among
+the dead letters, as they were.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from tests.standin import short_code, video_id
+
+GOOD = f"https://www.tiktok.com/@name/video/{video_id('kilobytes', param=16, serial=999)}"
+"""A link that works: what is refused is refused for something else."""
+
+PENDING = "io.clipmill.link.pending.v1"
+STRUCTURED = "application/cloudevents+json"
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class HostileRecord(NamedTuple):
+    """One refused record.
+
+    Attributes:
+        name: unique.
+        value: of the record.
+        field: start of the path that the refusal must name.
+        code: of the refusal.
+        headers: of the record.
+        key: of the record.
+        told: id under which the outcome must come; None for the record's place.
+        kept: whether the dead letters must hold it too.
+        status: of the outcome.
+    """
+
+    name: str
+    value: bytes | None
+    field: str = "$"
+    code: str = "request.invalid"
+    headers: Headers = ()
+    key: bytes | None = None
+    told: str | None = None
+    kept: bool = False
+    status: str = "rejected"
+
+
+def written(body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+def unreadable(name: str, value: bytes | None, **others: Any) -> HostileRecord:
+    return HostileRecord(f"unreadable: {name}", value, kept=True, **others)
+
+
+GOOD_BODY = written({"url": GOOD})
+
+_UNREADABLE = (
+    unreadable("null value", None, key=b"some key"),
+    unreadable("null value under an empty key", None, key=b""),
+    unreadable("nothing", b""),
+    unreadable("spaces", b"   \n"),
+    unreadable("one byte", b"\xff"),
+    unreadable("nul bytes", b"\x00" * 100),
+    unreadable("every byte", bytes(range(256))),
+    unreadable("every byte as key", bytes(range(256)), key=bytes(range(256))),
+    unreadable("word", b"hello"),
+    unreadable("bare link", GOOD.encode()),
+    unreadable("xml", b"<?xml version='1.0'?><url>https://www.tiktok.com</url>"),
+    unreadable("form", b"url=https%3A%2F%2Fwww.tiktok.com&action=download"),
+    unreadable("yaml", b"url: https://www.tiktok.com\naction: info\n"),
+    unreadable("gzip", gzip.compress(GOOD_BODY, mtime=0)),
+    unreadable("schema registry", b"\x00\x00\x00\x00\x07" + GOOD_BODY),
+    unreadable("byte order mark", b"\xef\xbb\xbf" + GOOD_BODY),
+    unreadable("utf-16", GOOD_BODY.decode().encode("utf-16")),
+    unreadable("utf-32", GOOD_BODY.decode().encode("utf-32")),
+    unreadable("latin-1", '{"attributes": {"a": "é"}}'.encode("latin-1")),
+    unreadable("bad utf-8 in a text", b'{"url": "https://www.tiktok.com/\xc3\x28"}'),
+    unreadable("overlong utf-8", b'{"url": "\xc0\xaf"}'),
+    unreadable("surrogate in utf-8", b'{"url": "\xed\xa0\x80"}'),
+    unreadable("half an escape", rb'{"url": "\u12"}'),
+    unreadable("lone surrogate", rb'{"url": "\ud800"}'),
+    unreadable("half an object", b'{"url": "https'),
+    unreadable("open object", b'{"url":'),
+    unreadable("open list", b"["),
+    unreadable("open list with links", b'["' + GOOD.encode() + b'",'),
+    unreadable("single quotes", b"{'url': 'x'}"),
+    unreadable("no quotes", b"{url: 1}"),
+    unreadable("comment", b'{"url": "x"} // a comment'),
+    unreadable("closing comma", b'{"url": "x",}'),
+    unreadable("two objects", GOOD_BODY + GOOD_BODY),
+    unreadable("lines of objects", GOOD_BODY + b"\n" + GOOD_BODY),
+    unreadable("newline in a text", b'{"url": "a\nb"}'),
+    unreadable("nul in a text", b'{"url": "a\x00b"}'),
+    unreadable("nul at the end", GOOD_BODY + b"\x00"),
+    unreadable("not a number", b"NaN"),
+    unreadable("infinity in a field", b'{"priority": Infinity}'),
+    unreadable("hexadecimal", b'{"priority": 0x5}'),
+    unreadable("leading zero", b'{"priority": 05}'),
+    unreadable("plus sign", b'{"priority": +5}'),
+    unreadable("endless list", b"[" * 100_000),
+    unreadable("endless object", b'{"a":' * 100_000),
+    unreadable("deep list", b"[" * 50_000 + b"]" * 50_000),
+    unreadable("deep object", b'{"options":' * 50_000 + b"1" + b"}" * 50_000),
+    unreadable("deep in a field", b'{"urls":' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
+    unreadable("large", b"\xfe" * 1_500_000, code="request.too_large"),
+    unreadable("with headers", b"\xff", headers=(("a", b"\xff"), ("a", b""), ("", b"\x00"))),
+    unreadable("with a large header", b"\xff", headers=(("x" * 1_000, b"y" * 400_000),)),
+    unreadable("with many headers", b"\xff", headers=tuple((f"h{n}", b"v") for n in range(2_000))),
+    unreadable("with a large key", b"\xff", key=b"k" * 400_000),
+)
+
+_NO_OBJECT = tuple(
+    HostileRecord(f"no object: {text[:20]!r}", text.encode())
+    for text in ("null", "true", "0", "-1.5e3", '""', f'"{GOOD}"', "[]", f'["{GOOD}"]', "[{}]")
+)
+
+_IDS: tuple[object, ...] = (
+    *("", " ", "a b", " a", "a\n", "a\r\nx: y", "a\tb", "\x00", "a\x1b[31m", "a\u202eb", "ä"),
+    *("../a", "a/b", "/etc/passwd", "..", ".", "-a", "--help", "a/0", "a" * 129, "a" * 100_000),
+    *("%00", "a;b", "a'b", 'a"b', "a`b", "$(id)", "{}", "<a>", "a\\b", "a,b", "a|b", "\ufeffa"),
+    *(1, 0, -1, 1.5, True, [], ["a"], {}, {"a": 1}),
+)
+_WRONG: dict[str, tuple[object, ...]] = {
+    "id": _IDS,
+    "action": ("", "delete", "DOWNLOAD", "info ", "info\n", None, 1, True, [], ["info"], {}),
+    "options": ("best", 1, True, None, [], [{}], "{}"),
+    "deadline": (
+        *("", "soon", "tomorrow", "2099-01-01", "2099-01-01T00:00:00", "2099-13-01T00:00:00Z"),
+        *("2099-01-01T25:00:00Z", "2099-02-30T00:00:00Z", "20990101T000000Z", "9" * 10_000),
+        *("10000-01-01T00:00:00Z", "-1-01-01T00:00:00Z", 1e300, [], {}, True),
+    ),
+    "priority": (-1, 10, 10**30, 1e300, -(2**63), 1.5, "5", "", True, None, [], {}),
+    "attributes": (
+        *("", "a", 1, True, None, [], ["a"], [["a", "b"]], {"a": 1}, {"a": None}, {"a": []}),
+        *({"a": {"b": "c"}}, {"": "a"}, {"a" * 65: ""}, {"a": "b" * 1_025}),
+        {f"a{number}": "" for number in range(33)},
+    ),
+    "retry_of": (1, True, [], {}, "a" * 161, "a" * 100_000),
+    "urls": ("", GOOD, 1, True, {}, {"0": GOOD}, [], [GOOD] * 1_001),
+    "url": (1, 1.5, True, False, [GOOD], {"href": GOOD}, []),
+}
+_WRONG_OPTIONS: dict[str, tuple[object, ...]] = {
+    "quality": ("", "4k", "720", "best\n", "BEST", "bestvideo+bestaudio", 720, True, None, [], {}),
+    "container": ("", "avi", "mp4;rm", "../mp4", 1, None, ["mp4"]),
+    "codec": ("", "av1", "H264", 264, None, ["h264"]),
+    "audio_only": ("yes", "true", "", 1, 0, None, []),
+    "watermark": ("", "remove", True, None, 1),
+    "max_bytes": (0, -1, 1.5, "1", "", True, [], {}, -(2**63)),
+    "degrade": ("no", 0, None, {}),
+    "refresh": ("yes", 1, None, []),
+}
+_FOREIGN_OPTIONS = (
+    *(
+        "format",
+        "proxy",
+        "outtmpl",
+        "paths",
+        "exec",
+        "cookiefile",
+        "cookiesfrombrowser",
+        "extractor",
+    ),
+    *(
+        "postprocessors",
+        "external_downloader",
+        "ffmpeg_location",
+        "config_locations",
+        "http_headers",
+    ),
+    *("enable_file_urls", "load_info_filename", "plugin_dirs", "__proto__", "", "a.b", "Quality"),
+)
+_FOREIGN = (
+    *(
+        "URL",
+        "Url",
+        "url ",
+        "ur1",
+        "href",
+        "link",
+        "job",
+        "video",
+        "status",
+        "attempts",
+        "trace_id",
+    ),
+    *("proxy", "cookies", "headers", "output", "path", "__class__", "__proto__", "constructor"),
+    *("", " ", "\x00", "a\nb", "$.url", "a.b", "urls[0]", "\uff55rl", "x" * 10_000),
+)
+
+
+def _wrong_fields() -> Iterator[HostileRecord]:
+    for field, values in _WRONG.items():
+        for number, value in enumerate(values):
+            body = {"id": f"w-{field}-{number}", "url": GOOD, field: value}
+            if field == "urls":
+                del body["url"]
+            told = None if field == "id" else f"w-{field}-{number}"
+            name = f"{field} is {str(value)[:20]!r} ({number})"
+            yield HostileRecord(name, written(body), field=f"$.{field}", told=told)
+
+
+def _wrong_options() -> Iterator[HostileRecord]:
+    for field, values in _WRONG_OPTIONS.items():
+        for number, value in enumerate(values):
+            told = f"o-{field}-{number}"
+            body = {"id": told, "url": GOOD, "options": {field: value}}
+            name = f"options.{field} is {str(value)[:20]!r} ({number})"
+            yield HostileRecord(name, written(body), field=f"$.options.{field}", told=told)
+
+
+def _foreign_fields() -> Iterator[HostileRecord]:
+    for number, field in enumerate(_FOREIGN):
+        body: dict[str, object] = {"id": f"f-{number}", "url": GOOD, field: "x"}
+        name = f"unknown field {field[:20]!r}"
+        yield HostileRecord(name, written(body), told=f"f-{number}")
+    for number, field in enumerate(_FOREIGN_OPTIONS):
+        body = {"id": f"p-{number}", "url": GOOD, "options": {field: "id > /tmp/x"}}
+        name = f"unknown option {field!r}"
+        yield HostileRecord(name, written(body), field="$.options", told=f"p-{number}")
+
+
+def _asking(name: str, told: str, /, **fields: object) -> HostileRecord:
+    return HostileRecord(name, written({"id": told, **fields}), told=told)
+
+
+_CONTRADICTIONS = (
+    _asking("nothing is asked", "c-1"),
+    _asking("url and urls", "c-2", url=GOOD, urls=[GOOD]),
+    _asking("both are null", "c-3", url=None, urls=None),
+    HostileRecord("nothing at all", b"{}"),
+    HostileRecord(
+        "the last of two links counts",
+        b'{"id": "c-4", "url": "' + GOOD.encode() + b'", "url": "file:///etc/passwd"}',
+        field="$.url",
+        told="c-4",
+    ),
+    HostileRecord(
+        "the last of two ids counts", b'{"id": "c-5", "id": "c-6", "url": "x"}', "$.url", told="c-6"
+    ),
+    HostileRecord("escaped names", rb'{"\u0069d": "c-7", "url": "x"}', "$.url", told="c-7"),
+    HostileRecord(
+        "a large request",
+        written({"id": "c-8", "url": GOOD, "attributes": {"a": "b" * 1_500_000}}),
+        code="request.too_large",
+        told="c-8",
+    ),
+    HostileRecord(
+        "a large batch",
+        written({"id": "c-9", "urls": [GOOD + "?" + "a" * 1_400] * 1_000}),
+        code="request.too_large",
+        told="c-9",
+    ),
+)
+
+
+def _with(
+    name: str, header: str, value: bytes, body: bytes = GOOD_BODY, **others: Any
+) -> HostileRecord:
+    return HostileRecord(f"header: {name}", body, headers=((header, value),), **others)
+
+
+def _structured(name: str, body: object, **others: Any) -> HostileRecord:
+    value = body if isinstance(body, bytes) else written(body)
+    return _with(f"structured, {name}", "content-type", STRUCTURED.encode(), value, **others)
+
+
+_EVENT = {"specversion": "1.0", "id": "e", "source": "/s", "type": "t"}
+
+_HEADERS = (
+    _with("old version", "ce_specversion", b"0.3", field="header ce_specversion"),
+    _with("long version", "ce_specversion", b"1" * 100_000, field="header ce_specversion"),
+    _with("no time", "ce_expirytime", b"soon", field="header ce_expirytime"),
+    _with("long time", "ce_expirytime", b"9" * 100_000, field="header ce_expirytime"),
+    _with("time without zone", "ce_expirytime", b"2099-01-01T00:00:00", field="header ce_expiry"),
+    _with(
+        "a batch of events",
+        "content-type",
+        b"application/cloudevents-batch+json",
+        b"[]",
+        field="header content-type",
+    ),
+    _with("avro", "content-type", b"application/cloudevents+avro", field="header content-type"),
+    _with("garbage with an id", "ce_id", b"a" * 100_000, b"\xff", kept=True),
+    _with("garbage with a trace", "traceparent", b"\xff" * 55, b"\xff", kept=True),
+    _structured("garbage", b"\xff\xfe", kept=True),
+    _structured("nothing", b"", kept=True),
+    _structured("a list", []),
+    _structured("nothing in it", {}),
+    _structured("old version", {**_EVENT, "specversion": "0.3", "data": {}}, field="$.specversion"),
+    _structured("number as version", {**_EVENT, "specversion": 1.0}, field="$.specversion"),
+    _structured("no id", {**_EVENT, "id": ""}, field="$.id"),
+    _structured("no data", _EVENT, kept=True),
+    _structured("text as data", {**_EVENT, "data": json.dumps({"url": GOOD})}),
+    _structured("bad base64", {**_EVENT, "data_base64": "!!"}, field="$.data_base64"),
+    _structured("garbage in base64", {**_EVENT, "data_base64": "//79"}, kept=True),
+    _structured("bad time", {**_EVENT, "expirytime": "soon", "data": {}}, field="$.expirytime"),
+    _structured(
+        "bad request in it",
+        {**_EVENT, "data": {"id": "s-1", "url": "x"}},
+        field="$.url",
+        told="s-1",
+    ),
+    _structured(
+        "unknown field in it",
+        {**_EVENT, "data": {"id": "s-2", "url": GOOD, "x": 1}},
+        told="s-2",
+    ),
+)
+
+
+def job(request_id: str, **fields: object) -> dict[str, object]:
+    """Return a job as clipmill itself would write it."""
+    return {
+        "request_id": request_id,
+        "url": "https://127.0.0.1/",
+        "action": "info",
+        "options": {},
+        "received_at": datetime.now(UTC).isoformat(),
+        "trace_id": "0" * 32,
+        **fields,
+    }
+
+
+def _spoofed(name: str, body: object, **others: Any) -> HostileRecord:
+    value = body if isinstance(body, bytes) else written(body)
+    return _with(f"spoofed, {name}", "ce_type", PENDING.encode(), value, **others)
+
+
+_SPOOFED = (
+    _spoofed("garbage", b"\xff", kept=True),
+    _spoofed("a request", {"url": GOOD}),
+    _spoofed("no job", {}),
+    _spoofed("an empty job", {"job": {}}, field="$.job"),
+    _spoofed("a text as job", {"job": "x"}, field="$.job"),
+    _spoofed("something beside the job", {"job": job("x"), "x": 1}),
+    _spoofed("the job of another", {"job": job("another")}, field="$.url", told="another"),
+    _spoofed("an id with a newline", {"job": job("a\nb")}, field="$.id"),
+    _spoofed("a long id", {"job": job("a" * 100_000)}, field="$.id"),
+    _spoofed("a path as id", {"job": job("../../x")}, field="$.id"),
+    _spoofed("a member of nothing", {"job": job("a/0")}, field="$.id"),
+    _spoofed(
+        "a member beyond the batch",
+        {"job": job("a/7", batch={"id": "a", "index": 7, "size": 2})},
+        field="$.job.batch",
+    ),
+    _spoofed(
+        "a member of another batch",
+        {"job": job("a/0", batch={"id": "b", "index": 0, "size": 2})},
+        field="$.job.batch",
+    ),
+    _spoofed("a long link", {"job": job("l", url="https://" + "a" * 100_000)}, field="$.job"),
+    _spoofed("a time without zone", {"job": job("z", received_at="2020-01-01T00:00:00")}),
+    _spoofed("too many attributes", {"job": job("t", attributes={"a": "b" * 9_999})}),
+    _spoofed("a priority", {"job": job("q", priority=99)}, field="$.priority"),
+)
+
+_OTHER_TYPES = tuple(
+    _with(f"type {kind}", "ce_type", f"io.clipmill.{kind}".encode(), written({"job": job("i")}))
+    for kind in ("video.validated.v1", "video.selected.v1", "request.finished.v1", "x", "")
+)
+
+HOSTILE_RECORDS: tuple[HostileRecord, ...] = (
+    *_UNREADABLE,
+    *_NO_OBJECT,
+    *_wrong_fields(),
+    *_wrong_options(),
+    *_foreign_fields(),
+    *_CONTRADICTIONS,
+    *_HEADERS,
+    *_SPOOFED,
+    *_OTHER_TYPES,
+)
+
+BAD_LINKS = {
+    kind: f"https://vm.tiktok.com/{short_code(video_id(serial=700), kind)}/"
+    for kind in ("dead", "loop", "outside", "loopback", "home", "login", "page", "photo")
+}
+"""Short links that lead nowhere or astray; each ends as failed."""
+
+HARMLESS: dict[str, Headers] = {
+    "no version": (("ce_specversion", b"\xff"),),
+    "odd id": (("ce_id", b"\xff\x00\n"),),
+    "long id": (("ce_id", b"a" * 500_000),),
+    "odd type": (("ce_type", b"../../\x00"),),
+    "odd trace": (("traceparent", b"00-zz-zz-zz"),),
+    "zero trace": (("traceparent", b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-01"),),
+    "long trace": (("traceparent", b"0" * 500_000),),
+    "odd correlation": (("ce_correlationid", b"somebody/else\n"),),
+    "odd content type": (("content-type", b"text/plain; charset=\xff"),),
+    "due and target": (("clipmill_due", b"1e309"), ("clipmill_target", b"deadletters")),
+    "many": tuple((f"h{number}", b"v" * 100) for number in range(2_000)),
+    "empty name": (("", b""),),
+}
+"""Headers that change nothing: the request under them is done."""

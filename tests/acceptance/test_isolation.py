@@ -1,0 +1,78 @@
+"""One slow download stands in nobody's way: those behind it are done in the usual time."""
+
+import asyncio
+import statistics
+import time
+from typing import Any
+
+import pytest
+
+from tests.acceptance.desk import Desk, page
+from tests.house import House
+from tests.standin import video_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SLOW_SECONDS = 60
+REQUESTS = 500
+PER_SECOND = 50
+MEDIAN_SECONDS = 1.0
+CACHED = [video_id("kilobytes", param=16, serial=number) for number in range(20)]
+
+
+def others() -> list[dict[str, Any]]:
+    """Return requests of all kinds: new and known videos, metadata and files."""
+    found = []
+    for number in range(REQUESTS):
+        new = video_id("kilobytes", param=16, serial=1000 + number)
+        video = new if number % 4 else CACHED[number // 4 % len(CACHED)]
+        action = "info" if number % 2 else "download"
+        found.append({"id": f"other-{number}", "url": page(video), "action": action})
+    return found
+
+
+async def publish_evenly(house: House, asked: list[dict[str, Any]]) -> dict[str, float]:
+    """Publish at a steady rate; return when each request was published."""
+    began, moments = time.time(), {}
+    for number, request in enumerate(asked):
+        await asyncio.sleep(began + number / PER_SECOND - time.time())
+        moments[request["id"]] = time.time()
+        await house.publish(request)
+    return moments
+
+
+async def read_until(house: House, done: asyncio.Event) -> None:
+    """Read results as they come, so that the moment of each is known."""
+    while not done.is_set():
+        await house.read_results(0.05)
+
+
+async def warm_up(desk: Desk) -> None:
+    await asyncio.gather(*(desk.ask(page(video)) for video in CACHED))
+
+
+async def test_a_slow_download_holds_up_nobody(desk: Desk, house: House) -> None:
+    await warm_up(desk)
+    slow = video_id("media.takes", param=SLOW_SECONDS)
+    await house.publish({"id": "slow", "url": page(slow)})
+    async with asyncio.timeout(10):
+        while not desk.counts(slow).get("media"):
+            await house.read_results(0.05)
+    began, done = time.time(), asyncio.Event()
+    reading = asyncio.create_task(read_until(house, done))
+    asked = await publish_evenly(house, others())
+    done.set()
+    await reading
+    await desk.wait_for(list(asked), 20)
+    results = await house.read_results(0)
+    assert {results[name][0]["status"] for name in asked} == {"completed"}
+    seconds = sorted(results[name][0]["_seen_at"] - moment for name, moment in asked.items())
+    median, p95 = statistics.median(seconds), seconds[int(0.95 * len(seconds))]
+    print(
+        f"behind a slow download: median {median:.3f} s, p95 {p95:.3f} s, max {seconds[-1]:.3f} s"
+    )
+    assert median < MEDIAN_SECONDS
+    assert time.time() - began < SLOW_SECONDS - 5
+    assert "slow" not in results
+    assert house.standin.counters()["open_media"] == 1
+    house.workers[0].kill()
