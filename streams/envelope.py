@@ -8,7 +8,8 @@ Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 import base64
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated
 
 import msgspec
 
@@ -171,17 +172,26 @@ def seal(
     ``event_id`` is the same for every copy: made of request, step and attempt, never random;
     ``cause_id`` is the id of the event that led to this one.
     """
-    fields: dict[str, Any] = {
-        "ce_specversion": "1.0",
-        "ce_id": event_id,
-        "ce_source": f"/clipmill/{step}",
-        "ce_type": f"{TYPE_PREFIX}{kind}",
-        "ce_time": datetime.now(UTC).isoformat(),
-        "content-type": JSON,
-        "ce_correlationid": request_id,
-        "ce_causationid": cause_id,
-        "ce_expirytime": expires.isoformat() if expires else None,
-        "traceparent": f"00-{trace_id}-{_digest(event_id, 16)}-01",
-    }
-    headers = tuple((name, value.encode()) for name, value in fields.items() if value)
+    headers = [
+        *_constant_headers(step, kind),
+        ("ce_id", event_id.encode()),
+        ("ce_time", datetime.now(UTC).isoformat().encode()),
+        ("ce_correlationid", request_id.encode()),
+        ("traceparent", f"00-{trace_id}-{_digest(event_id, 16)}-01".encode()),
+    ]
+    if cause_id:
+        headers.append(("ce_causationid", cause_id.encode()))
+    if expires:
+        headers.append(("ce_expirytime", expires.isoformat().encode()))
     return Outgoing(topic, None if key is None else key.encode(), body, (*headers, *extra))
+
+
+@cache
+def _constant_headers(step: str, kind: str) -> tuple[Header, ...]:
+    """Return the headers that all messages of one kind from one step share."""
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_source", f"/clipmill/{step}".encode()),
+        ("ce_type", f"{TYPE_PREFIX}{kind}".encode()),
+        ("content-type", JSON.encode()),
+    )

@@ -10,14 +10,16 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 
 from streams.kafka import client_options
+from streams.last_resort import STOP_SECONDS, ends_within
 from streams.records import Header
 from streams.settings import KafkaSettings
 from streams.topics import MESSAGE_BYTES_MAX
 
 log = logging.getLogger(__name__)
 
-LINGER_MS = 2
-"""Milliseconds that records wait for company: fills batches under load, unseen otherwise."""
+LINGER_MS = 0
+"""Records do not wait for company: under load they find it anyway while the batch before is under
+way. Measured at 500 requests a second: median 44 ms, with 2 ms 52, with 5 ms 61."""
 
 BATCH_BYTES = 131_072
 """Batch size; more brought nothing at 500 requests a second."""
@@ -63,7 +65,8 @@ class Outbox:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._producer.stop()
+        with ends_within(STOP_SECONDS, "the producer"):
+            await self._producer.stop()
 
     async def publish(self, writes: Sequence[Write]) -> None:
         """Return when every record is acknowledged; wait as long as the cluster is away.

@@ -21,6 +21,7 @@ from streams.faust_app import (
     start_app,
     to_incoming,
 )
+from streams.last_resort import STOP_SECONDS, ends_within
 from streams.metrics import TABLE_ROWS, StageMetrics
 from streams.outbox import Outbox
 from streams.records import Incoming, Outgoing
@@ -95,10 +96,14 @@ class StageRunner:
             await self._close()
 
     async def _close(self) -> None:
-        """End everything, however far it came: an app left behind keeps its partitions."""
+        """End everything, however far it came: an app left behind keeps its partitions.
+
+        Stopping the app commits what is done.
+        """
         self._metrics.ready.set(0)
         try:
-            await self.app.stop()
+            with ends_within(STOP_SECONDS, self.stage.name):
+                await self.app.stop()
         finally:
             await self._resources.aclose()
 
@@ -282,7 +287,7 @@ class StageRunner:
         return None
 
     async def _finish_work(self) -> None:
-        """Let running work end within the grace time, cancel the rest, commit what is done."""
+        """Let running work end within the grace time, cancel the rest."""
         self._accepting = False
         grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
         try:
@@ -290,8 +295,6 @@ class StageRunner:
                 await asyncio.wait(self._tasks.values(), timeout=grace)
         finally:
             await _cancel(*self._tasks.values(), *self._supplements)
-        if self.ready.is_set() and not self.app.crashed:
-            await self.app.consumer.commit()
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:
