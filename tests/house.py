@@ -20,7 +20,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,8 +29,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from streams.broker import EmbeddedBroker
 from streams.embedded.restarts import RestartPolicy
+from streams.kafka import ClusterAwayError
 from streams.settings import KafkaSettings
-from streams.topic_admin import apply_topics
+from streams.topic_admin import apply_topics, check_topics
 from streams.topics import REQUESTS, RESULTS
 
 CLIPMILL = str(Path(sys.executable).parent / "clipmill")
@@ -193,7 +194,20 @@ class House:
             RESULTS.kafka_name(), bootstrap_servers=self.bootstrap, auto_offset_reset="earliest"
         )
         await self._consumer.start()
-        self._stack.push_async_callback(self._consumer.stop)
+        self._stack.push_async_callback(self._stop_consumer)
+
+    async def _stop_consumer(self) -> None:
+        # aiokafka lets the cancellation of its own waiting fetch escape while a broker is away.
+        with suppress(asyncio.CancelledError):
+            await self._consumer.stop()
+
+    async def broker_is_back(self) -> None:
+        """Return when the broker answers, after it was killed."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                with suppress(ClusterAwayError):
+                    return await check_topics(self.kafka)
+                await asyncio.sleep(0.2)
 
     def _stop_workers(self) -> None:
         for worker in self.workers:

@@ -35,6 +35,7 @@ async def test_nothing_is_lost_or_decided_twice_when_everything_is_killed(tmp_pa
         watching = asyncio.create_task(watch_results(house, chaos.timeline))
         try:
             await _strike_and_publish(house, chaos, asked, chance)
+            await house.broker_is_back()
             expected = await expected_statuses(house.bootstrap, asked)
             await until_answered(chaos.timeline, expected.keys(), DRAIN_SECONDS)
             chaos.timeline.note("all answered")
