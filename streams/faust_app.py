@@ -26,6 +26,8 @@ async def start_app(app: Any) -> None:
     tolerant_records.install()
     await app.start()
     app.sensors.remove(app.monitor)
+    # Without any state of a sensor Faust warns at each rebalance.
+    app.sensors.on_rebalance_start = lambda _app: {"nobody": {}}
 
 
 def read_from(app: Any, partition: Any) -> int:

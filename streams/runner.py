@@ -96,13 +96,12 @@ class StageRunner:
             await self._close()
 
     async def _close(self) -> None:
-        """End everything, however far it came: an app left behind keeps its partitions.
-
-        Stopping the app commits what is done.
-        """
+        """Commit what is done and end everything: an app left behind keeps its partitions."""
         self._metrics.ready.set(0)
         try:
             with ends_within(STOP_SECONDS, self.stage.name):
+                if self.ready.is_set() and not self.app.crashed:
+                    await self.app.consumer.commit()
                 await self.app.stop()
         finally:
             await self._resources.aclose()

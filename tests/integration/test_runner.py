@@ -271,19 +271,28 @@ async def test_a_row_of_a_partition_that_moved_is_not_kept_by_the_old_owner(
             assert not rows[0].keys() & rows[1].keys(), "both would clean up the same rows"
 
 
+ENOUGH_TO_JOIN = 20
+"""Records after which the first of two runners waits for the second."""
+
+
 async def test_a_second_runner_joins_in_the_middle_of_slow_work(
     settings: Settings, tmp_path: Path
 ) -> None:
+    joined = asyncio.Event()
+
     async def handle(record: Incoming) -> Sequence[Effect]:
         await asyncio.sleep(0.05)
+        if len(first.seen) > ENOUGH_TO_JOIN:
+            await joined.wait()
         return [passed_on(record)]
 
     first, second = Toy(handle), Toy(handle)
     small = with_stage(settings, concurrency=4)
     await produce_numbers(settings.kafka, REQUESTS, range(200))
     async with running(first, small) as one:
-        await until(lambda: len(first.seen) > 20)
+        await until(lambda: len(first.seen) > ENOUGH_TO_JOIN)
         async with running(second, beside(small, tmp_path)) as other:
+            joined.set()
             out = await read(
                 settings.kafka, RESULTS, lambda records: len(set(values(records))) >= 200
             )
