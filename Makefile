@@ -30,8 +30,8 @@ serve: $(READY)  ## clipmill on this box, for real: files and broker data in ./d
 	$(BIN)/clipmill up
 
 lock: $(READY)  ## Resolve the locked requirements again.
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
 
 clean:  ## Remove what was installed and what `make run` left.
 	rm -rf $(VENV) .run .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
