@@ -13,6 +13,7 @@ from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import Usage
 from benchmarks.measuring import Place, in_rounds, load_average, open_place
 from tests.standin import video_id
+from tests.standin.links import Issue
 from tests.standin.pages import post_page
 from tests.standin.posts import post_for
 
@@ -68,7 +69,7 @@ async def main() -> None:
             found = await _measure(place)
             served = ROUNDS * sum(way.warm + way.pages for way in WAYS)
             standin = place.standin_cpu_seconds() / served * 1e3
-    page = post_page(post_for(video_id()), now=0).length
+    page = post_page(post_for(video_id()), Issue(0)).length
     print(f"{'':28}{'rate':>10}   {'CPU each':>11}   {'rate ratio':>10}   {'CPU ratio':>9}")
     for name, figures in found.items():
         print(figures.line(name, found[REFERENCE.name]))

@@ -15,7 +15,7 @@ from benchmarks.children.stopwatch import Usage
 from benchmarks.measuring import Place, in_rounds, load_average, open_place
 from tests.standin import expected_media, video_id
 from tests.standin.ids import case_of_id
-from tests.standin.links import DOWNLOAD_HOST, media_url
+from tests.standin.links import DOWNLOAD_HOST, Issue, media_url
 from tests.standin.posts import post_for
 
 MEBIBYTES = 1024
@@ -103,7 +103,7 @@ def _order(way: Way, place: Place, mebibytes: int, directory: str) -> Download:
     return Download(
         proxy=place.proxy,
         ca_file=place.ca_file,
-        url=media_url(post, DOWNLOAD_HOST, "play", now=time.time()),
+        url=media_url(post, DOWNLOAD_HOST, "play", Issue(time.time())),
         directory=directory,
         size=expected.size,
         sha256=expected.sha256,

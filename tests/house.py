@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,11 +33,12 @@ from streams.embedded.restarts import RestartPolicy
 from streams.kafka import ClusterAwayError
 from streams.settings import KafkaSettings
 from streams.topic_admin import apply_topics, check_topics
-from streams.topics import REQUESTS, RESULTS
+from streams.topics import COMMANDS, REQUESTS, RESULTS
 
 CLIPMILL = str(Path(sys.executable).parent / "clipmill")
 START_SECONDS = 60
 STOP_SECONDS = 20
+COMMAND_SECONDS = 120
 
 
 class Process:
@@ -102,7 +104,7 @@ class StandinControl:
         return found
 
     def switch(self, scenario: str, **fields: Any) -> None:
-        """Set a scenario for all or for one video."""
+        """Set a scenario for all or for one video or egress; see `Switches.set`."""
         self._call("POST", "/switches", {"scenario": scenario, **fields})
 
     def media(self, video: str, format_id: str) -> dict[str, Any]:
@@ -110,9 +112,9 @@ class StandinControl:
         found: dict[str, Any] = self._call("GET", f"/media?video={video}&format={format_id}")
         return found
 
-    def clear(self) -> None:
-        """Take back all switches."""
-        self._call("DELETE", "/switches")
+    def clear(self, **which: str) -> None:
+        """Take back all switches, or those of a ``video`` or an ``egress``."""
+        self._call("DELETE", f"/switches?{urllib.parse.urlencode(which)}")
 
     def pace(self, **fields: Any) -> None:
         """Set latency and media speed."""
@@ -131,6 +133,7 @@ class House:
 
     Args:
         directory: everything is kept here; the workers' data directory is ``directory/data``.
+        egresses: names of several ways out of the workers instead of one.
         variables: settings of all workers, as environment variables.
     """
 
@@ -138,8 +141,9 @@ class House:
     standin: StandinControl
     bootstrap: str
 
-    def __init__(self, directory: Path, **variables: str) -> None:
+    def __init__(self, directory: Path, *, egresses: Sequence[str] = (), **variables: str) -> None:
         self.directory = directory
+        self._egresses = egresses
         self.data_dir = directory / "data"
         self.variables = {"CLIPMILL_DATA_DIR": str(self.data_dir), **variables}
         self.workers: list[Process] = []
@@ -168,11 +172,15 @@ class House:
     async def _start_standin(self) -> None:
         state = self.directory / "standin"
         command = [sys.executable, "-m", "tests.standin", "--state-dir", str(state)]
+        command += ["--egresses", ",".join(self._egresses)]
         process = Process(command, {}, self.directory / "standin.log")
         self._stack.callback(process.kill)
         ready = (await process.wait_ready()).ready
         self.standin = StandinControl(ready["control"])
-        self.variables["CLIPMILL_EGRESS__PROXY"] = ready["proxy"]
+        if self._egresses:
+            self.variables["CLIPMILL_EGRESS__PROXIES"] = json.dumps(ready["egresses"])
+        else:
+            self.variables["CLIPMILL_EGRESS__PROXY"] = ready["proxy"]
         self.variables["CLIPMILL_EGRESS__CA_FILE"] = ready["ca_file"]
 
     async def _start_broker(self) -> None:
@@ -213,14 +221,16 @@ class House:
         for worker in self.workers:
             worker.kill()
 
-    async def start_worker(self, *stages: str, **variables: str) -> Process:
+    async def start_worker(
+        self, *stages: str, prefix: Sequence[str] = (), **variables: str
+    ) -> Process:
         """Return a worker of these stages (or ``all``) once it is ready."""
-        worker = self.spawn_worker(*stages, **variables)
+        worker = self.spawn_worker(*stages, prefix=prefix, **variables)
         return await worker.wait_ready()
 
-    def spawn_worker(self, *stages: str, **variables: str) -> Process:
-        """Return a worker that has just been started."""
-        command = [CLIPMILL, "worker", *stages, "--bootstrap", self.bootstrap]
+    def spawn_worker(self, *stages: str, prefix: Sequence[str] = (), **variables: str) -> Process:
+        """Return a worker that has just been started, by way of the command ``prefix``."""
+        command = [*prefix, CLIPMILL, "worker", *stages, "--bootstrap", self.bootstrap]
         command += ["--http", "127.0.0.1:0"]
         log = self.directory / f"worker-{len(self.workers)}.log"
         worker = Process(command, {**self.variables, **variables}, log)
@@ -235,6 +245,30 @@ class House:
     async def publish_raw(self, value: bytes | None, **fields: Any) -> None:
         """Publish any record on the requests topic; return when it is acknowledged."""
         await self._producer.send_and_wait(REQUESTS.kafka_name(), value, **fields)
+
+    async def command(self, **body: Any) -> None:
+        """Publish a command, such as ``command="cancel", request_id="a"``."""
+        key = body.get("request_id", "").encode() or None
+        await self._producer.send_and_wait(COMMANDS.kafka_name(), json.dumps(body).encode(), key)
+
+    async def clipmill(self, *arguments: str) -> tuple[int, str, str]:
+        """Return exit status, output and complaints of ``clipmill ARGUMENTS`` in this house."""
+        variables = {**self.variables, "CLIPMILL_KAFKA__BOOTSTRAP": self.bootstrap}
+        child = await asyncio.create_subprocess_exec(
+            *(CLIPMILL, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **variables},
+        )
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                output, complaints = await child.communicate()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+        return child.returncode or 0, output.decode(), complaints.decode()
 
     async def results(self, count: int, seconds: float = 60) -> dict[str, list[dict[str, Any]]]:
         """Return all results so far by request, once so many requests have one.

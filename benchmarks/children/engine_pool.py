@@ -9,7 +9,7 @@ import uvloop
 from agents.engine.interface import Extractor
 from agents.engine.pool import EnginePool
 from agents.extraction import engine_settings
-from agents.network.egress import Egress
+from agents.network.egress import DIRECT, Egress
 from agents.platforms.tiktok.handler import TikTok
 from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import stopwatch
@@ -21,8 +21,8 @@ DEADLINE_SECONDS = 60.0
 
 async def main(order: Extractions) -> None:
     """Extract the pages."""
-    roots = {"ca_file": Path(order.ca_file), "ca_bundle": Path(order.ca_bundle)}
-    egress = Egress(proxy=order.proxy, **roots)
+    ca_file, ca_bundle = Path(order.ca_file), Path(order.ca_bundle)
+    egress = Egress(proxy=order.proxy, ca_file=ca_file, ca_bundle=ca_bundle)
     async with EnginePool(engine_settings(load_settings()), egress) as engine:
         await _extract_all(engine, order.warm, order.in_flight)
         with stopwatch():
@@ -39,7 +39,9 @@ async def _extract_some(engine: Extractor, urls: Iterable[str]) -> None:
     for url in urls:
         video = platform.parse_url(url)
         assert isinstance(video, VideoRef)
-        found = await platform.get_video_info(video, engine, deadline_seconds=DEADLINE_SECONDS)
+        found = await platform.get_video_info(
+            video, engine, egress=DIRECT, deadline_seconds=DEADLINE_SECONDS
+        )
         assert platform.describe(video, found).formats
 
 

@@ -15,7 +15,7 @@ from schemas.video import Cookie, MediaSource, VideoFormat
 from tests.integration.media_client import HOSTS, QUICK, TOKEN, Pauses, fetch, limits, sha256_of
 from tests.standin import Standin, expected_media, video_id
 from tests.standin.ids import case_of_id
-from tests.standin.links import DOWNLOAD_HOST, VIDEO_HOSTS, media_url
+from tests.standin.links import DOWNLOAD_HOST, VIDEO_HOSTS, Issue, media_url
 from tests.standin.posts import post_for
 
 
@@ -36,7 +36,7 @@ def source_of(
     post = post_for(video, case=case_of_id(video))
     return MediaSource(
         format=VideoFormat(format_id=format_id, container="mp4", bytes=expected_bytes),
-        url=media_url(post, host, format_id, now=time.time()),
+        url=media_url(post, host, format_id, Issue(time.time())),
         headers={"Referer": f"https://www.tiktok.com/@_/video/{video}"},
         cookies=cookies,
     )

@@ -11,8 +11,14 @@ client reaches it with two settings: the proxy, and the authority's file as a tr
         standin.switches.set("page.503", for_seconds=30)
         standin.counters.requests["page"]
 
-As a process: ``python -m tests.standin --state-dir DIR [--port N] [--control-port N]`` prints one
-JSON line ``{"proxy": ..., "ca_file": ..., "control": ...}`` and runs until SIGTERM.
+As a process: ``python -m tests.standin --state-dir DIR [--port N] [--control-port N] [--egresses
+a,b]`` prints one JSON line ``{"proxy": ..., "ca_file": ..., "control": ..., "egresses": {}}`` and
+runs until SIGTERM.
+
+Several ways out: ``Standin(state_dir, egresses=("a", "b"))`` opens one more proxy for each name,
+``standin.egress_urls["a"]``. What comes that way is counted in ``counters.egresses["a", "page"]``,
+and a switch may be for it alone: ``switches.set("withheld", egress="a")``. The proxy without a name
+is called ``""``.
 
 What happens to a request is decided by a *case*: a scenario of ``scenarios.SCENARIOS``, a number
 (``param``, its meaning is in the scenario's row, 0 is the default) and ``times`` (only the first
@@ -20,7 +26,8 @@ so many requests of that video are affected; 0 is always). The first of these th
 about a surface (post, page, media) wins:
 
 1. a switch for that video id: ``switches.set("media.reset", param=64, times=1, video=ID)``
-2. a switch for everything: ``switches.set("page.429")``
+2. a switch for everything: ``switches.set("page.429")``; of both kinds, one that is for the
+   egress of the request comes before one for all
 3. the user name: ``/@sc_<scenario>[_<param>[_<times>]]/video/ID``, e.g. ``@sc_page.503_0_2``
 4. the video id: ``video_id("page.503", times=2, serial=1)``, which is 19 digits::
 
@@ -30,6 +37,10 @@ about a surface (post, page, media) wins:
    Any other id (also a real one) is an ordinary video.
 
 Scenarios of the surface ``connect`` come before any URL is known and are reached by switch only.
+
+Posts that need a login (``members``, ``adults``) are whole for requests with the cookie
+``sessionid``; ``session_cookies_file(path)`` writes it as a file. Media links carry the number of
+their page, so that ``media.expired`` refuses those of a video's first pages and no others.
 
 Short links are ``vm.tiktok.com/CODE``, ``vt.tiktok.com/CODE`` and ``www.tiktok.com/t/CODE`` with
 ``short_code(id, kind)``: ``Z``, a letter for the kind (``M`` leads to the video; the others are in
@@ -42,6 +53,7 @@ from tests.standin.ids import user_name, video_id
 from tests.standin.media import ExpectedMedia, expected_images, expected_media
 from tests.standin.scenarios import SCENARIOS, Case, Scenario
 from tests.standin.server import Standin
+from tests.standin.sessions import session_cookies_file
 from tests.standin.short_links import short_code
 
 __all__ = [
@@ -52,6 +64,7 @@ __all__ = [
     "Standin",
     "expected_images",
     "expected_media",
+    "session_cookies_file",
     "short_code",
     "user_name",
     "video_id",

@@ -1,8 +1,9 @@
 """The same switches and counters over HTTP on loopback, for other processes.
 
 ``GET /counters``, ``GET /scenarios``, ``GET /media?video=ID&format=F[&scenario=S&param=N]`` (size
-and sha256), ``POST /switches`` with the arguments of `Switches.set`, ``DELETE /switches[?video=]``,
-``POST /pace`` with ``latency_seconds`` and ``media_bytes_per_second``, ``POST /reset``.
+and sha256), ``POST /switches`` with the arguments of `Switches.set`, ``DELETE
+/switches[?video=ID][&egress=NAME]``, ``POST /pace`` with ``latency_seconds`` and
+``media_bytes_per_second``, ``POST /reset``.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ class SetSwitch(msgspec.Struct, forbid_unknown_fields=True):
     param: int = 0
     times: int = 0
     video: str = ""
+    egress: str = ""
     for_seconds: float | None = None
 
 
@@ -100,14 +102,15 @@ class Control:
             param=wanted.param,
             times=wanted.times,
             video=wanted.video,
+            egress=wanted.egress,
             for_seconds=float("inf") if wanted.for_seconds is None else wanted.for_seconds,
         )
         return {"set": wanted.scenario}
 
     def _clear(self, request: Request, _: bytes) -> dict[str, str]:
-        video = request.query.get("video")
-        self._switches.clear(video)
-        return {"cleared": video or "all"}
+        video, egress = request.query.get("video"), request.query.get("egress")
+        self._switches.clear(video, egress)
+        return {"cleared": " ".join(filter(None, (video, egress))) or "all"}
 
     def _pace(self, _: Request, body: bytes) -> dict[str, float | None]:
         pace = msgspec.json.decode(body, type=SetPace)

@@ -13,12 +13,13 @@ MAX_VIDEOS = 200_000
 
 
 class Event(NamedTuple):
-    """One request: when it came (Unix seconds), its kind, its video and the status chosen."""
+    """One request: when it came (Unix seconds), its kind, its video, the status chosen, its way."""
 
     at: float
     kind: str
     video_id: str
     status: int
+    egress: str = ""
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Counters:
         requests: By kind: page, short, media, image, and each with ``_head`` for HEAD; other.
         statuses: By HTTP status that was chosen, also when it never went out.
         videos: By video id and kind.
+        egresses: By egress and kind.
         events: The latest requests in order.
         refused_hosts: What clients wanted to reach and must not.
         connections: TLS connections made.
@@ -40,6 +42,7 @@ class Counters:
     requests: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     videos: Counter[tuple[str, str]] = field(default_factory=Counter)
+    egresses: Counter[tuple[str, str]] = field(default_factory=Counter)
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     refused_hosts: Counter[str] = field(default_factory=Counter)
     connections: int = 0
@@ -47,12 +50,13 @@ class Counters:
     open_media: int = 0
     max_open_media: int = 0
 
-    def count(self, kind: str, video_id: str, status: int) -> None:
+    def count(self, kind: str, video_id: str, status: int, egress: str = "") -> None:
         self.requests[kind] += 1
+        self.egresses[egress, kind] += 1
         self.statuses[status] += 1
         if video_id and len(self.videos) < MAX_VIDEOS:
             self.videos[video_id, kind] += 1
-        self.events.append(Event(time.time(), kind, video_id, status))
+        self.events.append(Event(time.time(), kind, video_id, status, egress))
 
     def of(self, video_id: str, kind: str = "page") -> int:
         """How many requests of a kind a video had."""
@@ -70,7 +74,8 @@ class Counters:
 
     def reset(self) -> None:
         """Everything to zero; streams under way stay counted as open."""
-        for store in (self.requests, self.statuses, self.videos, self.refused_hosts):
+        stores = (self.requests, self.statuses, self.videos, self.egresses, self.refused_hosts)
+        for store in stores:
             store.clear()
         self.events.clear()
         self.connections = self.failed_handshakes = 0
@@ -78,13 +83,11 @@ class Counters:
 
     def as_json(self, latest: int = 1000) -> dict[str, Any]:
         """All of it as plain data, with the latest events."""
-        videos: dict[str, dict[str, int]] = {}
-        for (video_id, kind), count in self.videos.items():
-            videos.setdefault(video_id, {})[kind] = count
         return {
             "requests": dict(self.requests),
             "statuses": {str(status): count for status, count in self.statuses.items()},
-            "videos": videos,
+            "videos": _by_owner(self.videos),
+            "egresses": _by_owner(self.egresses),
             "events": [event._asdict() for event in list(self.events)[-latest:]],
             "refused_hosts": dict(self.refused_hosts),
             "connections": self.connections,
@@ -92,3 +95,10 @@ class Counters:
             "open_media": self.open_media,
             "max_open_media": self.max_open_media,
         }
+
+
+def _by_owner(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (owner, kind), count in counts.items():
+        found.setdefault(owner, {})[kind] = count
+    return found

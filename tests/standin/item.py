@@ -25,20 +25,18 @@ class Links:
 
     Args:
         post: Whose media.
-        now: Unix time the links start to live.
-        marker: The user name's case, or empty.
+        issue: Of the page.
     """
 
-    def __init__(self, post: Post, now: float, marker: str) -> None:
+    def __init__(self, post: Post, issue: links.Issue) -> None:
         self._post = post
-        self._now = now
-        self._marker = marker
+        self._issue = issue
 
     def media(self, host: str, format_id: str) -> str:
-        return links.media_url(self._post, host, format_id, now=self._now, marker=self._marker)
+        return links.media_url(self._post, host, format_id, self._issue)
 
     def image(self, format_id: str) -> str:
-        return links.image_url(self._post, format_id, now=self._now, marker=self._marker)
+        return links.image_url(self._post, format_id, self._issue)
 
 
 def item_struct(post: Post, links_of: Links) -> Json:

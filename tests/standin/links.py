@@ -34,39 +34,59 @@ class MediaAddress:
     format_id: str
 
 
-def media_url(post: Post, host: str, format_id: str, *, now: float, marker: str = "") -> str:
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Where links stand.
+
+    Attributes:
+        now: Unix time their life starts.
+        marker: The user name's case, carried along to the media request.
+        page: The number of the page among those of its video.
+    """
+
+    now: float
+    marker: str = ""
+    page: int = 1
+
+
+def media_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
     """A signed address of video or sound.
 
     Args:
         post: Whose media.
         host: One of the hosts of this module; the post's own host takes its place.
         format_id: Which media.
-        now: Unix time the link's life starts.
-        marker: The user name's case, carried along to the media request.
+        issue: Where the link stands.
     """
     kind, mime = ("music", "audio_mp4") if format_id == "audio" else ("video", "video_mp4")
     tail = "media-video-hvc1/" if post.silent else ""
     path = f"/{kind}/tos/maliva/tos-maliva-ve-0068c799-us/{post.video_id}/{format_id}/{tail}"
-    expire = int(now) + post.link_seconds
+    expire = int(issue.now) + post.link_seconds
     return (
         f"https://{post.media_host or host}{path}?{_UNCHANGING}&mime_type={mime}&expire={expire}"
-        f"&l={_log_id(int(now))}&signature={_signature(path, expire)}"
-        f"&tk={TOKEN_COOKIE}{_marked(marker)}"
+        f"&l={_log_id(int(issue.now))}&signature={_signature(path, expire)}"
+        f"&tk={TOKEN_COOKIE}{_marked(issue)}"
     )
 
 
-def image_url(post: Post, format_id: str, *, now: float, marker: str = "") -> str:
+def image_url(post: Post, format_id: str, issue: Issue) -> str:
     """A signed address of a picture."""
     path = f"/tos-maliva-i-photomode-us/{post.video_id}/{format_id}{_SUFFIX}"
-    expire = int(now) + post.link_seconds
+    expire = int(issue.now) + post.link_seconds
     signed = f"x-expires={expire}&x-signature={_signature(path, expire)}"
-    return f"https://{post.media_host or IMAGE_HOST}{path}?{signed}{_marked(marker)}"
+    return f"https://{post.media_host or IMAGE_HOST}{path}?{signed}{_marked(issue)}"
 
 
 def media_address(path: str) -> MediaAddress | None:
     """Which media a path names, if any."""
     match = _PATH.search(path)
     return MediaAddress(match["id"], match["format"]) if match else None
+
+
+def page_of(request: Request) -> int:
+    """The number of the page that a link was on."""
+    number = request.query.get("page", "")
+    return int(number) if number.isdecimal() else 0
 
 
 def refusal(request: Request, now: float) -> str | None:
@@ -88,8 +108,9 @@ def _log_id(now: int) -> str:
     return time.strftime("%Y%m%d%H%M%S", time.gmtime(now)) + "0A1B2C3D4E5F60718293"
 
 
-def _marked(marker: str) -> str:
-    return f"&sc={quote(marker)}" if marker else ""
+def _marked(issue: Issue) -> str:
+    marker = f"&sc={quote(issue.marker)}" if issue.marker else ""
+    return f"{marker}&page={issue.page}"
 
 
 def _signature(path: str, expire: int) -> str:

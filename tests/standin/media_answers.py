@@ -4,9 +4,9 @@ import re
 import time
 from dataclasses import dataclass, replace
 
-from tests.standin.links import MediaAddress, refusal
+from tests.standin.links import MediaAddress, page_of, refusal
 from tests.standin.media import Content
-from tests.standin.posts import media_bytes, post_for
+from tests.standin.posts import format_at, media_bytes, post_for
 from tests.standin.scenarios import ORDINARY, Case
 from tests.standin.switches import Switches
 from tests.standin.wire import BEFORE_HEAD, Body, Cut, Delivery, Reply, Request, text_reply
@@ -27,18 +27,29 @@ def answer_media(request: Request, address: MediaAddress, switches: Switches) ->
     """The reply to a request for video, sound or a picture."""
     user = request.query.get("sc", "")
     choose = switches.peek if request.method == "HEAD" else switches.use
-    case = choose("media", address.video_id, user)
+    case = choose("media", address.video_id, user, request.egress)
     status = case.scenario.name.removeprefix("media.")
     if status.isdecimal():
         return text_reply(int(status), "the media are not to be had")
-    if reason := refusal(request, time.time()):
+    if case.scenario.name == "media.broken" and address.format_id == format_at(case.value):
+        return text_reply(404, "no such file any more")
+    if reason := _refusal(request, case):
         return text_reply(403, reason)
-    content = _content(address, user, case, switches)
+    content = _content(request, address, case, switches)
     return _served(request, content, case, switches) if content else text_reply(404, "no such")
 
 
-def _content(address: MediaAddress, user: str, case: Case, switches: Switches) -> Content | None:
-    shape = switches.last("post", address.video_id, user)
+def _refusal(request: Request, case: Case) -> str | None:
+    if case.scenario.name == "media.expired" and page_of(request) <= case.value:
+        return "link withdrawn"
+    return refusal(request, time.time())
+
+
+def _content(
+    request: Request, address: MediaAddress, case: Case, switches: Switches
+) -> Content | None:
+    user = request.query.get("sc", "")
+    shape = switches.last("post", address.video_id, user, request.egress)
     size = media_bytes(post_for(address.video_id, case=shape), address.format_id)
     if size is None:
         return None

@@ -4,12 +4,13 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tests.standin import pages
-from tests.standin.links import TOKEN_COOKIE
+from tests.standin.links import TOKEN_COOKIE, Issue
 from tests.standin.posts import post_for
 from tests.standin.scenarios import ORDINARY, Case
+from tests.standin.sessions import is_logged_in
 from tests.standin.short_links import redirect
 from tests.standin.switches import Switches
 from tests.standin.wire import (
@@ -30,25 +31,43 @@ _LOGIN = (
     "https://www.tiktok.com/login?redirect_url=https%3A%2F%2Fwww.tiktok.com%2F&enter_method=post"
 )
 _LAYOUT = b'<!DOCTYPE html><html><body><script id="__STATE__">{}</script></body></html>'
+# What a page is without a session.
+_FOR_SOME = {"members": "login", "adults": "age"}
 
 
-def answer_page(request: Request, user: str, video_id: str, switches: Switches) -> Reply:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which page a request is for.
+
+    Attributes:
+        user: As it stood in the URL.
+        video_id: Whose page.
+        number: How many pages of the video there will have been with this one.
+    """
+
+    user: str
+    video_id: str
+    number: int = 1
+
+
+def answer_page(request: Request, asked: Asked, switches: Switches) -> Reply:
     """The reply to a request for a post's page."""
     # A HEAD only looks where a link leads: it uses up none of the first times.
     choose = switches.peek if request.method == "HEAD" else switches.use
-    case = choose("page", video_id, user)
-    page = _post(user, video_id, choose("post", video_id, user))
-    if case is ORDINARY:
+    case = choose("page", asked.video_id, asked.user, request.egress)
+    page = _post(asked, choose("post", asked.video_id, asked.user, request.egress))
+    if case is ORDINARY or (case.scenario.name in _FOR_SOME and is_logged_in(request)):
         return page
     if case.scenario.name.startswith("page."):
         return _fault(case, page)
-    return _instead(request, user, video_id, case)
+    return _instead(request, asked, case, page)
 
 
-def _post(user: str, video_id: str, case: Case) -> Reply:
-    post = post_for(video_id, user=user, case=case)
-    marker = user if user.startswith("sc_") else ""
-    return _html(pages.post_page(post, now=time.time(), marker=marker), video_id)
+def _post(asked: Asked, case: Case) -> Reply:
+    post = post_for(asked.video_id, user=asked.user, case=case)
+    marker = asked.user if asked.user.startswith("sc_") else ""
+    issue = Issue(time.time(), marker, asked.number)
+    return _html(pages.post_page(post, issue), asked.video_id)
 
 
 def _fault(case: Case, page: Reply) -> Reply:
@@ -89,33 +108,36 @@ _FAULTS: dict[str, Callable[[Reply, int], Reply]] = {
 }
 
 
-def _instead(request: Request, user: str, video_id: str, case: Case) -> Reply:
-    if case.scenario.name == "login":
+def _instead(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
+    wall = _FOR_SOME.get(case.scenario.name, case.scenario.name)
+    if wall == "login":
         return redirect(_LOGIN, 302)
-    if case.scenario.name == "challenge":
-        return _challenge(request, user, video_id, case)
-    return _html(_wall(user, video_id, case), video_id)
+    if wall == "challenge":
+        return _challenge(request, asked, case, page)
+    return _html(_wall(wall, asked, case), asked.video_id)
 
 
-def _wall(user: str, video_id: str, case: Case) -> Body:
-    match case.scenario.name:
+def _wall(wall: str, asked: Asked, case: Case) -> Body:
+    match wall:
         case "layout":
             return whole(_LAYOUT)
+        case "badjson":
+            return pages.broken_page()
         case "captcha":
             return pages.captcha_page()
         case "age":
-            return pages.classified_page(post_for(video_id, user=user))
+            return pages.classified_page(post_for(asked.video_id, user=asked.user))
         case "status":
             return pages.status_page(case.value, "")
         case name:
             return pages.status_page(*pages.STATUSES[name])
 
 
-def _challenge(request: Request, user: str, video_id: str, case: Case) -> Reply:
+def _challenge(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
     cookie = request.cookies.get(pages.CHALLENGE_COOKIE, "")
     if pages.solves_challenge(cookie, case.value):
-        return _post(user, video_id, ORDINARY)
-    return _html(pages.challenge_page(case.value), video_id)
+        return page
+    return _html(pages.challenge_page(case.value), asked.video_id)
 
 
 def _html(body: Body, video_id: str) -> Reply:

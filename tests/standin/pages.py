@@ -7,6 +7,7 @@ import orjson
 
 from tests.standin import layout
 from tests.standin.item import Json, Links, classified_item, item_struct
+from tests.standin.links import Issue
 from tests.standin.posts import Post
 from tests.standin.wire import Body, whole
 
@@ -26,12 +27,17 @@ STATUSES = {
     "reviewing": (10204, "author_status,status_reviewing"),
     "geofence": (10204, "person_geo_fencing"),
     "noitem": (0, ""),
+    "audit": (10204, "status_audit_not_pass"),
+    "copyright": (10204, "copyright_geo_filter"),
+    "classified": (10204, "content_classification"),
+    "missing": (10204, "item doesn't exist"),
+    "other": (10204, "item_words_of_another_year"),
 }
 
 
-def post_page(post: Post, *, now: float, marker: str = "") -> Body:
+def post_page(post: Post, issue: Issue) -> Body:
     """The page of a post that can be seen."""
-    item = layout.dumps(item_struct(post, Links(post, now, marker)))
+    item = layout.dumps(item_struct(post, Links(post, issue)))
     return _page(
         b'{"itemInfo":{"itemStruct":' + item[:-1] + layout.item_filler() + b"},"
         b'"shareMeta":' + layout.dumps(_SHARE) + b',"statusCode":0,"statusMsg":""}'
@@ -46,6 +52,11 @@ def classified_page(post: Post) -> Body:
 def status_page(code: int, message: str) -> Body:
     """The page that shows a status instead of a post."""
     return _detail({"statusCode": code, "statusMsg": message})
+
+
+def broken_page() -> Body:
+    """A page whose universal data are cut off."""
+    return _page(b'{"itemInfo":')
 
 
 def captcha_page() -> Body:

@@ -132,6 +132,11 @@ def media_bytes(post: Post, format_id: str) -> int | None:
     return COVER_BYTES + extra if format_id == "cover" else None
 
 
+def format_at(place: int) -> str:
+    """The format at a place in the page, from 1 on; then the two single addresses."""
+    return tuple(_VIDEOS)[(place - 1) % len(_VIDEOS)]
+
+
 def image_ids(post: Post) -> tuple[str, ...]:
     return tuple(f"image_{number}" for number in range(1, post.images + 1))
 

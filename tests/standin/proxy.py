@@ -28,12 +28,14 @@ class Proxy:
         context: TLS of the tunnels' far end.
         switches: What is on, for the surface ``connect``.
         counters: Where connections are counted.
+        egress: What this way is called.
     """
 
     site: Site
     context: ssl.SSLContext
     switches: Switches
     counters: Counters
+    egress: str = ""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client connection.
@@ -57,7 +59,7 @@ class Proxy:
         if not is_tiktok(host.lower()) or port != HTTPS_PORT:
             await _close_with(self._refused(request.target), reader, writer)
             return
-        case = self.switches.use("connect", host.lower())
+        case = self.switches.use("connect", host.lower(), egress=self.egress)
         if case.scenario.name == "connect.502":
             await _close_with(text_reply(502, "cannot resolve the host"), reader, writer)
         elif case.scenario.name == "connect.hang":
@@ -78,7 +80,8 @@ class Proxy:
         self.counters.connections += 1
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         while request := await read_request(reader, host.lower()):
-            if not await self._served(request, reader, writer):
+            asked = replace(request, egress=self.egress)
+            if not await self._served(asked, reader, writer):
                 return
 
     async def _served(
@@ -99,7 +102,7 @@ class Proxy:
 
     def _refused(self, host: str) -> Reply:
         self.counters.refused_hosts[host] += 1
-        self.counters.count("refused", "", 403)
+        self.counters.count("refused", "", 403, self.egress)
         return text_reply(403, "only TikTok is reachable here")
 
 

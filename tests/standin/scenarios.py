@@ -37,11 +37,13 @@ class Case:
         scenario: The row of the table.
         param: The scenario's number, 0 for its default.
         times: How many requests of one video are affected, 0 for all.
+        egress: The way out that it is for, empty for all.
     """
 
     scenario: Scenario
     param: int = 0
     times: int = 0
+    egress: str = ""
 
     @property
     def value(self) -> int:
@@ -67,7 +69,10 @@ _POSTS = (
 
 _PAGE_STATUSES = tuple(
     Scenario(code, f"page.{status}", "page", f"The page is answered {status}.")
-    for code, status in ((100, 404), (101, 403), (102, 429), (103, 503), (104, 500), (105, 502))
+    for code, status in (
+        *((100, 404), (101, 403), (102, 429), (103, 503), (104, 500), (105, 502), (108, 401)),
+        *((117, 408), (118, 410), (119, 418), (120, 425)),
+    )
 )
 
 _PAGES = (
@@ -96,6 +101,14 @@ _PAGES = (
     Scenario(213, "layout", "page", "A changed layout: no universal data."),
     Scenario(214, "captcha", "page", "The 'Please wait...' page, without a challenge."),
     Scenario(215, "challenge", "page", "The proof-of-work page until solved.", "solution", 500),
+    Scenario(216, "members", "page", "As login, but whole with a cookie of `sessions`."),
+    Scenario(217, "adults", "page", "As age, but whole with a cookie of `sessions`."),
+    Scenario(218, "audit", "page", "10204, status_audit_not_pass: taken down after a review."),
+    Scenario(219, "copyright", "page", "10204, copyright_geo_filter."),
+    Scenario(220, "classified", "page", "10204, content_classification."),
+    Scenario(221, "missing", "page", "10204, item doesn't exist."),
+    Scenario(222, "other", "page", "10204 with words that nobody has explained."),
+    Scenario(223, "badjson", "page", "Universal data that end in the middle."),
 )
 
 _MEDIA_STATUSES = tuple(
@@ -113,6 +126,8 @@ _MEDIA = (
     Scenario(316, "media.slow", "media", "Media come at this speed.", "KiB/s", 64),
     Scenario(317, "media.takes", "media", "Media take this long.", "seconds", 10),
     Scenario(318, "media.norange", "media", "Range is ignored: always 200 and all bytes."),
+    Scenario(319, "media.expired", "media", "403 to links of a video's first pages.", "pages", 1),
+    Scenario(320, "media.broken", "media", "404 for one format.", "its place in the page", 3),
 )
 
 _CONNECTIONS = (

@@ -1,6 +1,8 @@
 """The stand-in as one object."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +23,7 @@ class Standin:
         state_dir: Where the authority is kept: the same directory, the same authority.
         port: Of the proxy; 0 takes a free one.
         control_port: Of the control endpoint; 0 takes a free one.
+        egresses: Names of further ways out, each with a port of its own.
 
     Attributes:
         switches: What it does to requests.
@@ -28,19 +31,31 @@ class Standin:
         ca_file: The root certificate clients must trust; there once entered.
     """
 
-    def __init__(self, state_dir: Path, *, port: int = 0, control_port: int = 0) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        port: int = 0,
+        control_port: int = 0,
+        egresses: Sequence[str] = (),
+    ) -> None:
         self.switches = Switches()
         self.counters = Counters()
         self.ca_file = state_dir / "ca.pem"
         self._state_dir = state_dir
         self._ports = (port, control_port)
-        self._proxy: Listener | None = None
+        self._egresses = tuple(egresses)
+        self._ways: dict[str, Listener] = {}
         self._control = Listener(Control(self.switches, self.counters).handle)
 
     @property
     def proxy_url(self) -> str:
-        assert self._proxy is not None
-        return self._proxy.url
+        return self._ways[""].url
+
+    @property
+    def egress_urls(self) -> dict[str, str]:
+        """The proxies of the further ways out, by name."""
+        return {name: self._ways[name].url for name in self._egresses}
 
     @property
     def control_url(self) -> str:
@@ -49,11 +64,16 @@ class Standin:
     async def __aenter__(self) -> Self:
         authority, self.ca_file = await asyncio.to_thread(load_authority, self._state_dir)
         site = Site(self.switches, self.counters)
-        proxy = Proxy(site, server_context(authority), self.switches, self.counters)
-        self._proxy = Listener(proxy.handle)
-        await self._proxy.start(self._ports[0])
+        main = Proxy(site, server_context(authority), self.switches, self.counters)
+        await self._open(main, self._ports[0])
+        for name in self._egresses:
+            await self._open(replace(main, egress=name), 0)
         await self._control.start(self._ports[1])
         return self
+
+    async def _open(self, proxy: Proxy, port: int) -> None:
+        self._ways[proxy.egress] = Listener(proxy.handle)
+        await self._ways[proxy.egress].start(port)
 
     async def __aexit__(
         self,
@@ -62,8 +82,8 @@ class Standin:
         traceback: TracebackType | None,
     ) -> None:
         await self._control.close()
-        if self._proxy is not None:
-            await self._proxy.close()
+        for way in self._ways.values():
+            await way.close()
 
     def reset(self) -> None:
         """Every switch off, every counter at zero."""

@@ -7,7 +7,7 @@ from tests.standin import layout
 from tests.standin.counters import Counters
 from tests.standin.links import media_address
 from tests.standin.media_answers import answer_media
-from tests.standin.page_answers import answer_page
+from tests.standin.page_answers import Asked, answer_page
 from tests.standin.short_links import answer_short_link, read_code
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply, whole
@@ -18,6 +18,8 @@ _SHORT_HOSTS = {"vm.tiktok.com", "vt.tiktok.com"}
 _POST = re.compile(
     r"/(?:share|@(?P<user>[\w.-]{0,40}))/(?:video|photo)/(?P<id>\d{1,20})/?", re.ASCII
 )
+# Of an author, who is never live.
+_PROFILE = re.compile(r"/@[\w.-]{1,40}(?:/live)?/?", re.ASCII)
 _SHORT = re.compile(r"/(?:t/)?(?P<code>\w{1,40})/?", re.ASCII)
 
 
@@ -37,7 +39,7 @@ class Site:
         """The reply to a request, counted."""
         reply = self._route(request)
         kind = f"{reply.kind}_head" if request.method == "HEAD" else reply.kind
-        self._counters.count(kind, reply.video_id, reply.status)
+        self._counters.count(kind, reply.video_id, reply.status, request.egress)
         late = reply.delivery.wait_seconds + self._switches.latency_seconds
         return replace(reply, delivery=replace(reply.delivery, wait_seconds=late))
 
@@ -54,7 +56,8 @@ class Site:
         return self._media(request)
 
     def _page(self, request: Request, user: str, video_id: str) -> Reply:
-        reply = answer_page(request, user, video_id, self._switches)
+        generation = self._counters.of(video_id) + 1
+        reply = answer_page(request, Asked(user, video_id, generation), self._switches)
         return replace(reply, kind="page", video_id=video_id)
 
     def _media(self, request: Request) -> Reply:
@@ -80,6 +83,6 @@ def _short(request: Request) -> Reply:
 
 
 def _other(path: str) -> Reply:
-    if path in {"/", "/login", "/foryou", "/explore"}:
+    if path in {"/", "/login", "/foryou", "/explore"} or _PROFILE.fullmatch(path):
         return Reply(200, whole(layout.other_page()), (("Content-Type", "text/html"),))
     return text_reply(404, "no such page")

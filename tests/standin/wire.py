@@ -26,12 +26,14 @@ class Request:
         host: Without port, lower case.
         target: As it stood in the request line.
         headers: By lower-case name; the last of a name counts.
+        egress: Which of the stand-in's ways it came by.
     """
 
     method: str
     host: str
     target: str
     headers: dict[str, str] = field(default_factory=dict)
+    egress: str = ""
 
     @cached_property
     def path(self) -> str:

@@ -4,9 +4,11 @@ from tests.standin.links import (
     AUDIO_HOST,
     DOWNLOAD_HOST,
     VIDEO_HOSTS,
+    Issue,
     image_url,
     media_address,
     media_url,
+    page_of,
     refusal,
 )
 from tests.standin.posts import post_for
@@ -14,6 +16,7 @@ from tests.standin.wire import Request
 
 NOW = 1_790_000_000.0
 LIFE = 48 * 3600
+ISSUE = Issue(NOW)
 COOKIE = {"cookie": "ttwid=1; tt_chain_token=abc=="}
 POST = post_for("7000000000000000001")
 
@@ -25,7 +28,7 @@ def request_for(url: str, headers: dict[str, str] | None = None) -> Request:
 
 @pytest.mark.parametrize("format_id", ["h264_720p_800000", "play", "audio"])
 def test_a_media_address_names_its_media(format_id: str) -> None:
-    request = request_for(media_url(POST, VIDEO_HOSTS[0], format_id, now=NOW))
+    request = request_for(media_url(POST, VIDEO_HOSTS[0], format_id, ISSUE))
     address = media_address(request.path)
 
     assert address is not None
@@ -33,7 +36,7 @@ def test_a_media_address_names_its_media(format_id: str) -> None:
 
 
 def test_an_image_address_names_its_image() -> None:
-    address = media_address(request_for(image_url(POST, "image_2", now=NOW)).path)
+    address = media_address(request_for(image_url(POST, "image_2", ISSUE)).path)
 
     assert address is not None
     assert address.format_id == "image_2"
@@ -45,7 +48,7 @@ def test_other_paths_name_none(path: str) -> None:
 
 
 def test_links_live_two_days_and_name_their_cookie() -> None:
-    query = request_for(media_url(POST, VIDEO_HOSTS[0], "play", now=NOW)).query
+    query = request_for(media_url(POST, VIDEO_HOSTS[0], "play", ISSUE)).query
 
     assert int(query["expire"]) == NOW + LIFE
     assert query["tk"] == "tt_chain_token"
@@ -65,7 +68,7 @@ def test_links_live_two_days_and_name_their_cookie() -> None:
     ],
 )
 def test_refusals(host: str, headers: dict[str, str], later: int, expected: str | None) -> None:
-    request = request_for(media_url(POST, host, "play", now=NOW), headers)
+    request = request_for(media_url(POST, host, "play", ISSUE), headers)
 
     assert refusal(request, NOW + later) == expected
 
@@ -75,7 +78,21 @@ def test_refusals(host: str, headers: dict[str, str], later: int, expected: str 
     [("/play/", "/download/"), ("expire=179", "expire=189"), ("signature=", "signature=f")],
 )
 def test_a_changed_link_is_refused(old: str, new: str) -> None:
-    url = media_url(POST, VIDEO_HOSTS[0], "play", now=NOW)
+    url = media_url(POST, VIDEO_HOSTS[0], "play", ISSUE)
     assert old in url
 
     assert refusal(request_for(url.replace(old, new), COOKIE), NOW) == "bad signature"
+
+
+@pytest.mark.parametrize("number", [1, 2, 300])
+def test_a_link_tells_which_page_it_was_on(number: int) -> None:
+    issue = Issue(NOW, "sc_ok", number)
+    for url in (media_url(POST, DOWNLOAD_HOST, "play", issue), image_url(POST, "cover", issue)):
+        request = request_for(url)
+        assert page_of(request) == number
+        assert request.query["sc"] == "sc_ok"
+
+
+@pytest.mark.parametrize("query", ["", "?page=", "?page=x", "?page=-1"])
+def test_a_link_without_a_number_is_older_than_any_page(query: str) -> None:
+    assert page_of(request_for(f"https://{DOWNLOAD_HOST}/1/play/{query}")) == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import time
 
 import aiohttp
@@ -315,3 +316,59 @@ async def test_a_large_file_is_streamed(client: Client) -> None:
             digest.update(chunk)
 
     assert digest.hexdigest() == expected_media(video, FORMAT).sha256
+
+
+async def statuses(client: Client, *urls: str) -> list[int]:
+    found = []
+    for url in urls:
+        async with client.request(url) as response:
+            await response.read()
+            found.append(response.status)
+    return found
+
+
+async def test_links_of_the_first_page_are_refused_and_fresh_ones_work(client: Client) -> None:
+    video = video_id("media.expired")
+    first, second = await client.media_url(video), await client.media_url(video)
+
+    assert await statuses(client, first, second, first) == [403, 200, 403]
+
+
+async def test_links_of_several_pages_can_be_dead(client: Client) -> None:
+    video = video_id("media.expired", param=2)
+    urls = [await client.media_url(video) for _ in range(3)]
+
+    assert await statuses(client, *urls) == [403, 403, 200]
+
+
+async def test_links_that_worked_can_die_for_all(standin: Standin, client: Client) -> None:
+    one, other = video_id(serial=71), video_id(serial=72)
+    urls = [await client.media_url(video) for video in (one, other)]
+    before = await statuses(client, *urls)
+    standin.switches.set("media.expired")
+
+    assert (before, await statuses(client, *urls)) == ([200, 200], [403, 403])
+    assert await statuses(client, await client.media_url(one)) == [200]
+
+
+async def test_dead_links_look_alive(client: Client) -> None:
+    urls = [await client.media_url(video_id(name)) for name in ("media.expired", "ok")]
+    expiries = [re.findall(r"expire=(\d+)", url) for url in urls]
+
+    assert abs(int(expiries[0][0]) - int(expiries[1][0])) < 60
+
+
+@pytest.mark.parametrize(
+    ("param", "broken"), [(0, "h264_1080p_1600000"), (1, "h264_540p_480000"), (7, "play")]
+)
+async def test_one_format_is_broken(client: Client, param: int, broken: str) -> None:
+    video = (await client.item(video_id("media.broken", param=param)))["video"]
+    urls = {
+        url.split("/")[-2]: url
+        for rendition in video["bitrateInfo"]
+        for url in rendition["PlayAddr"]["UrlList"][:2]
+    }
+    urls["play"] = video["playAddr"]
+    found = {name: (await statuses(client, url))[0] for name, url in urls.items()}
+
+    assert found == {name: 404 if name == broken else 200 for name in urls}

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.standin import Case, Standin, video_id
+from tests.standin.links import Issue
 from tests.standin.pages import STATUSES, challenge_page, post_page, solves_challenge, status_page
 from tests.standin.posts import post_for
 from tests.standin.scenarios import scenario_named
@@ -19,7 +20,7 @@ def joined(body: Body) -> bytes:
 
 
 def test_a_page_has_the_real_proportions() -> None:
-    page = joined(post_page(post_for(VIDEO), now=1_790_000_000.0))
+    page = joined(post_page(post_for(VIDEO), Issue(1_790_000_000.0)))
     scope = universal_data(page)
 
     assert 300_000 < len(page) < 400_000
@@ -31,7 +32,7 @@ def test_a_page_has_the_real_proportions() -> None:
 
 
 def test_slashes_are_written_as_the_site_writes_them() -> None:
-    page = joined(post_page(post_for(VIDEO), now=1_790_000_000.0))
+    page = joined(post_page(post_for(VIDEO), Issue(1_790_000_000.0)))
     script = page.partition(b'type="application/json">')[2].partition(b"</script>")[0]
 
     assert b"/" not in script
@@ -40,7 +41,7 @@ def test_slashes_are_written_as_the_site_writes_them() -> None:
 
 def test_nothing_in_a_post_ends_its_script() -> None:
     post = post_for(VIDEO, case=Case(scenario_named("hostile")))
-    scope = universal_data(joined(post_page(post, now=1_790_000_000.0)))
+    scope = universal_data(joined(post_page(post, Issue(1_790_000_000.0))))
 
     assert scope[DETAIL]["itemInfo"]["itemStruct"]["desc"] == post.description
 

@@ -8,6 +8,9 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 from tests.standin import Standin, expected_media, video_id
 from tests.unit.standin.clients import client_of, received
@@ -15,10 +18,10 @@ from tests.unit.standin.clients import client_of, received
 
 @asynccontextmanager
 async def started(
-    state_dir: Path,
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+    state_dir: Path, *options: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.standin", "--state-dir", str(state_dir)),
+        *(sys.executable, "-m", "tests.standin", "--state-dir", str(state_dir), *options),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -34,7 +37,7 @@ async def started(
 async def test_it_says_where_it_is_serves_and_ends_on_sigterm(state_dir: Path) -> None:
     video = video_id("kilobytes", param=600)
     async with started(state_dir) as (process, addresses):
-        assert addresses.keys() == {"proxy", "ca_file", "control"}
+        assert addresses.keys() == {"proxy", "ca_file", "control", "egresses"}
         async with client_of(addresses["proxy"], Path(addresses["ca_file"])) as client:
             url = await client.media_url(video)
             async with client.request(url) as response:
@@ -59,6 +62,18 @@ async def test_a_restart_keeps_the_authority(tmp_path: Path) -> None:
         client_of(standin.proxy_url, kept) as client,
     ):
         assert (await client.item(video_id()))["id"] == video_id()
+
+
+async def test_it_opens_a_way_for_every_egress(state_dir: Path) -> None:
+    async with started(state_dir, "--egresses", "a,b") as (_, addresses):
+        ca_file = Path(addresses["ca_file"])
+        for name, url in addresses["egresses"].items():
+            async with client_of(url, ca_file) as client:
+                await client.item(video_id(serial=ord(name)))
+        async with aiohttp.ClientSession(addresses["control"]) as session:
+            counters = await (await session.get("/counters")).json()
+
+    assert counters["egresses"] == {"a": {"page": 1}, "b": {"page": 1}}
 
 
 async def test_two_at_once_have_counters_of_their_own(state_dir: Path) -> None:

@@ -117,3 +117,61 @@ def test_ordinary_requests_leave_no_trace(switches: Switches) -> None:
 def test_unknown_scenarios_are_refused(switches: Switches) -> None:
     with pytest.raises(ValueError, match=r"no scenario is called 'page\.999'"):
         switches.set("page.999")
+
+
+def by_egress(switches: Switches, *egresses: str, video: str = "1") -> list[str]:
+    return [switches.use("page", video, "", egress).scenario.name for egress in egresses]
+
+
+def test_a_switch_for_one_egress_leaves_the_others(switches: Switches) -> None:
+    switches.set("withheld", egress="a")
+
+    assert by_egress(switches, "a", "b", "", "a") == ["withheld", "ok", "ok", "withheld"]
+
+
+def test_a_switch_for_all_reaches_every_egress(switches: Switches) -> None:
+    switches.set("layout")
+
+    assert by_egress(switches, "a", "b", "") == ["layout"] * 3
+    assert names(switches, 1, video_id("page.404")) == ["layout"]
+
+
+def test_the_egress_counts_after_the_video(switches: Switches) -> None:
+    switches.set("page.500")
+    assert by_egress(switches, "a", "b") == ["page.500", "page.500"]
+    switches.set("page.502", egress="a")
+    assert by_egress(switches, "a", "b") == ["page.502", "page.500"]
+    switches.set("page.503", video="1")
+    assert by_egress(switches, "a", "b") == ["page.503", "page.503"]
+    switches.set("page.404", video="1", egress="a")
+    assert by_egress(switches, "a", "b") == ["page.404", "page.503"]
+
+
+def test_each_switched_egress_has_its_own_first_times(switches: Switches) -> None:
+    switches.set("page.429", times=1, egress="a")
+    switches.set("page.429", times=2, egress="b")
+
+    found = by_egress(switches, "a", "b", "a", "b", "b")
+    assert found == ["page.429", "page.429", "ok", "page.429", "ok"]
+    switches.set("page.429", times=1, egress="a")
+    assert by_egress(switches, "a", "a", "b") == ["page.429", "ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("cleared", "left"),
+    [
+        pytest.param({}, [], id="everything"),
+        pytest.param({"egress": "a"}, ["all", "one"], id="an egress"),
+        pytest.param({"egress": ""}, ["all a", "one a"], id="all egresses"),
+        pytest.param({"video": "1"}, ["all", "all a"], id="a video"),
+        pytest.param({"video": "1", "egress": "a"}, ["all", "all a", "one"], id="both"),
+        pytest.param({"egress": "c"}, ["all", "all a", "one", "one a"], id="another"),
+    ],
+)
+def test_clearing_by_egress(switches: Switches, cleared: dict[str, str], left: list[str]) -> None:
+    switched = {"all": ("", ""), "all a": ("", "a"), "one": ("1", ""), "one a": ("1", "a")}
+    for video, egress in switched.values():
+        switches.set("page.503", video=video, egress=egress)
+    switches.clear(**cleared)
+
+    assert switches._on.keys() == {(*switched[name], "page") for name in left}
