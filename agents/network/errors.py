@@ -21,8 +21,16 @@ FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A class of errors, its code, and what to tell; ``{host}`` and ``{reason}`` are filled in."""
+    """A class of errors.
 
+    Attributes:
+        name: short name.
+        kind: the class; that of the error itself, or of the system's error inside it.
+        code: what it means.
+        message: what to tell; ``{host}`` and ``{reason}`` are filled in.
+    """
+
+    name: str
     kind: type[BaseException]
     code: ErrorCode
     message: str
@@ -31,47 +39,56 @@ class Row(msgspec.Struct, frozen=True):
 # The first row that fits counts: special classes stand before the general ones.
 TABLE = (
     Row(
+        "address_refused",
         AddressRefusedError,
         ErrorCode.SYSTEM_CONFIG,
         "{host} was not dialled: its address is not public; check the DNS answer for it"
         " (a private proxy has to be configured as the proxy)",
     ),
     Row(
+        "certificate",
         ssl.SSLCertVerificationError,
         ErrorCode.SYSTEM_CONFIG,
         "the certificate of {host} is not trusted: {reason}; check the clock, and if a proxy"
         " ends TLS, configure the file of its root",
     ),
-    Row(aiohttp.ClientConnectorDNSError, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
-    Row(socket.gaierror, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
-    Row(TimeoutError, ErrorCode.NETWORK_TIMEOUT, "{host} did not answer in time"),
+    Row("dns", aiohttp.ClientConnectorDNSError, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
+    Row("resolver", socket.gaierror, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
+    Row("timeout", TimeoutError, ErrorCode.NETWORK_TIMEOUT, "{host} did not answer in time"),
     Row(
+        "proxy_away",
         aiohttp.ClientProxyConnectionError,
         ErrorCode.NETWORK_CONNECTION,
         "the proxy {host} cannot be reached: {reason}",
     ),
-    Row(ssl.SSLError, ErrorCode.NETWORK_CONNECTION, "TLS with {host} failed: {reason}"),
+    Row("tls", ssl.SSLError, ErrorCode.NETWORK_CONNECTION, "TLS with {host} failed: {reason}"),
     Row(
+        "no_http",
         aiohttp.ClientResponseError,
         ErrorCode.NETWORK_SERVER,
         "the answer of {host} is not HTTP as it should be",
     ),
     Row(
+        "no_http_inside",
         HttpProcessingError,
         ErrorCode.NETWORK_SERVER,
         "the answer of {host} is not HTTP as it should be",
     ),
     Row(
+        "truncated",
         aiohttp.ClientPayloadError,
         ErrorCode.NETWORK_CONNECTION,
         "{host} ended the transfer before its end",
     ),
     Row(
+        "broken",
         aiohttp.ClientError,
         ErrorCode.NETWORK_CONNECTION,
         "the connection to {host} broke: {reason}",
     ),
-    Row(OSError, ErrorCode.NETWORK_CONNECTION, "the connection to {host} broke: {reason}"),
+    Row(
+        "system", OSError, ErrorCode.NETWORK_CONNECTION, "the connection to {host} broke: {reason}"
+    ),
 )
 
 STATUSES: Mapping[int, ErrorCode] = {
@@ -121,11 +138,21 @@ def from_exception(error: BaseException, host: str) -> ClipmillError:
     """Return what the exception means, when talking to that host."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _from_proxy_status(error, host)
-    inner = getattr(error, "os_error", error)
-    row = next(row for row in TABLE if isinstance(error, row.kind) or isinstance(inner, row.kind))
+    row, inner = find_row(error), _inner(error)
     dialled = getattr(error, "host", host)
     message = row.message.format(host=dialled, reason=_reason(inner))
     return ClipmillError(row.code, message, cause=type(inner).__name__)
+
+
+def find_row(error: BaseException) -> Row:
+    """Return the first row of the table that fits one of the `FOREIGN` errors."""
+    inner = _inner(error)
+    return next(row for row in TABLE if isinstance(error, row.kind) or isinstance(inner, row.kind))
+
+
+def _inner(error: BaseException) -> BaseException:
+    found: BaseException = getattr(error, "os_error", error)
+    return found
 
 
 def _reason(error: BaseException) -> str:

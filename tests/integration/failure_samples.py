@@ -24,11 +24,16 @@ from tests.standin import SCENARIOS, Standin, short_code, video_id
 from tests.unit.engine.extractors import named
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "tiktok_failures.json"
+LIVE_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokLiveIE"
 LINK_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokVMIE"
 SETTINGS = EngineSettings(processes=2, kill_grace_seconds=0.3, preload=(EXTRACTOR,))
 DEADLINE_SECONDS = 5.0
 HANG_SECONDS = 0.5
 MEBIBYTE = 1024 * 1024
+# Too long for a name, so that no resolver needs to be asked.
+NO_NAME = ".".join(["x" * 60] * 5) + ".tiktok.com"
+# 10004 is no status that anybody has seen.
+UNKNOWN_STATUS = video_id("status", param=10004)
 
 FAILING_LINKS = ("dead", "loop", "limited", "broken", "hang", "page", "loopback", "outside")
 WORKING_PAGES = frozenset({"page.slow", "challenge"})
@@ -98,12 +103,12 @@ def closed_port() -> int:
         return port
 
 
-async def _connection(stage: Stage, scenario: str) -> EngineFailure:
+async def _connection(stage: Stage, scenario: str, job: EngineJob | None = None) -> EngineFailure:
     stage.standin.switches.set(scenario)
     seconds = HANG_SECONDS if scenario in HANGING else DEADLINE_SECONDS
     try:
         # In a new engine: an old one has connections open already.
-        return await stage.failure_with(page_job(deadline_seconds=seconds), stage.egress)
+        return await stage.failure_with(job or page_job(deadline_seconds=seconds), stage.egress)
     finally:
         stage.standin.reset()
 
@@ -123,8 +128,11 @@ async def _crash(stage: Stage) -> EngineFailure:
 
 
 def _dead_proxy(stage: Stage) -> Egress:
-    proxy = f"http://127.0.0.1:{closed_port()}"
-    return msgspec.structs.replace(stage.egress, proxy=proxy)
+    return _proxied(stage, f"127.0.0.1:{closed_port()}")
+
+
+def _proxied(stage: Stage, place: str) -> Egress:
+    return msgspec.structs.replace(stage.egress, proxy=f"http://{place}")
 
 
 def _untrusting(stage: Stage) -> Egress:
@@ -141,11 +149,38 @@ PLAYS: dict[str, Play] = {
     **{name: lambda stage, name=name: _connection(stage, name) for name in CONNECTIONS},  # type: ignore[misc]
     "proxy.closed": lambda stage: stage.failure_with(page_job(), _dead_proxy(stage)),
     "proxy.closed.link": lambda stage: stage.failure_with(link_job("video"), _dead_proxy(stage)),
+    "connect.502.link": lambda stage: _connection(stage, "connect.502", link_job("video")),
+    "connect.tls.link": lambda stage: _connection(stage, "connect.tls", link_job("video")),
+    "proxy.dns": lambda stage: stage.failure_with(page_job(), _proxied(stage, f"{NO_NAME}:1")),
+    "proxy.dns.link": lambda stage: stage.failure_with(
+        link_job("video"), _proxied(stage, f"{NO_NAME}:1")
+    ),
+    "proxy.label.link": lambda stage: stage.failure_with(
+        link_job("video"), _proxied(stage, f"{'x' * 64}.tiktok.com:1")
+    ),
+    "dns": lambda stage: stage.failure_with(
+        harm_job("Fetch", f"https://{NO_NAME}/?browser=1"), Egress()
+    ),
+    "dns.link": lambda stage: stage.failure_with(
+        harm_job("Fetch", f"https://{NO_NAME}/"), Egress()
+    ),
     "untrusted": lambda stage: stage.failure_with(page_job(), _untrusting(stage)),
     "untrusted.link": lambda stage: stage.failure_with(link_job("video"), _untrusting(stage)),
     "address.refused": lambda stage: _address(stage, "1"),
     "address.refused.link": lambda stage: _address(stage, ""),
     "not.tiktok": lambda stage: stage.failure(page_job(url="https://clips.example.com/1")),
+    "address.scheme": lambda stage: stage.failure(harm_job("Fetch", "file:///etc/passwd")),
+    "address.hostless": lambda stage: stage.failure(harm_job("Fetch", "https:///x")),
+    "status.unknown": lambda stage: stage.failure(
+        page_job(url=f"https://www.tiktok.com/@_/video/{UNKNOWN_STATUS}")
+    ),
+    "live.ended": lambda stage: stage.failure(
+        page_job(url="https://www.tiktok.com/@a/live", extractor=LIVE_EXTRACTOR)
+    ),
+    "formats.none": lambda stage: stage.failure(harm_job("Formats", "test:?ids=")),
+    "formats.other": lambda stage: stage.failure(harm_job("Formats", "test:?ids=a,b")),
+    "page.reshaped": lambda stage: stage.failure(harm_job("Reshaped")),
+    "disk.full": lambda stage: stage.failure(harm_job("FullDisk")),
     "engine.timeout": lambda stage: stage.failure(harm_job("Stuck", seconds=HANG_SECONDS)),
     "engine.crash": _crash,
     "engine.closed": _closed,

@@ -1,12 +1,13 @@
 """Failed extractions become our errors; which one is said by the table in `failures`."""
 
-import re
 from datetime import UTC, datetime
 
 from agents.engine.interface import EngineFailure
 from agents.network.retry_after import parse_retry_after
-from agents.platforms.tiktok.failures import BUG, TABLE, Row
+from agents.platforms.tiktok.failures import BUG, TABLE
+from agents.platforms.tiktok.rows import Row
 from schemas.errors import ClipmillError
+from schemas.redaction import redact
 from schemas.video import VideoRef
 
 MAX_DETAIL_CHARACTERS = 300
@@ -42,7 +43,6 @@ def _bounded_facts(failure: EngineFailure) -> list[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """Return foreign text on one bounded line, without queries of URLs and yt-dlp's advice."""
+    """Return foreign text on one bounded line, without secrets of URLs and yt-dlp's advice."""
     said = text[: 4 * MAX_DETAIL_CHARACTERS].partition("; please report this issue")[0]
-    redacted = re.sub(r"(https?://[^\s?#]*)[?#]\S*", r"\1", said)
-    return " ".join(redacted.split())[:MAX_DETAIL_CHARACTERS]
+    return " ".join(redact(said).split())[:MAX_DETAIL_CHARACTERS]

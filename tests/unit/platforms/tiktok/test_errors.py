@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agents.engine.interface import EngineFailure
@@ -15,7 +15,8 @@ from agents.platforms.tiktok.errors import (
     plain,
     to_clipmill_error,
 )
-from agents.platforms.tiktok.failures import BUG, TABLE, Row
+from agents.platforms.tiktok.failures import BUG, TABLE
+from agents.platforms.tiktok.rows import Row
 from schemas.errors import ErrorCode
 from schemas.video import VideoRef
 
@@ -40,7 +41,12 @@ RECORDED = msgspec.json.decode(RECORDED_FILE.read_bytes(), type=dict[str, Engine
 """Failures of the real extractor, by the scenario that was played to it."""
 
 ROWS = {
+    "page.401": "http_401",
     "page.404": "http_404",
+    "page.408": "http_408",
+    "page.410": "http_410",
+    "page.418": "http_other",
+    "page.425": "http_425",
     "page.403": "http_403",
     "page.429": "http_429",
     "page.429after": "http_429",
@@ -66,6 +72,15 @@ ROWS = {
     "status": "gone",
     "age": "classified",
     "login": "login",
+    "members": "login",
+    "adults": "classified",
+    "audit": "not_approved",
+    "copyright": "withheld",
+    "classified": "classified",
+    "missing": "deleted",
+    "other": "unavailable",
+    "badjson": "no_page_data",
+    "status.unknown": "unknown_code",
     "noitem": "no_item",
     "layout": "no_page_data",
     "captcha": "no_page_data",
@@ -78,6 +93,20 @@ ROWS = {
     "link.loopback": "http_403",
     "link.outside": "proxy_denies",
     "connect.502": "proxy_fails",
+    "connect.502.link": "proxy_fails",
+    "connect.tls.link": "connection",
+    "dns": "dns",
+    "dns.link": "dns",
+    "proxy.dns": "proxy_dns",
+    "proxy.dns.link": "proxy_dns",
+    "proxy.label.link": "proxy_unusable",
+    "address.scheme": "bad_address",
+    "address.hostless": "bad_address",
+    "live.ended": "live_ended",
+    "formats.none": "no_formats",
+    "formats.other": "no_formats",
+    "disk.full": "disk_full",
+    "page.reshaped": "unreadable",
     "connect.tls": "tls",
     "connect.hang": "timeout",
     "proxy.closed": "connection",
@@ -120,6 +149,11 @@ def test_every_row_has_a_sample_that_it_recognises(row: Row) -> None:
     own = [sample.failure for sample in SAMPLES.values() if sample.row == row.name]
     assert own
     assert all(row.sign(failure) for failure in own if failure.types)
+
+
+@pytest.mark.parametrize("row", [*TABLE, BUG], ids=lambda row: row.name)
+def test_every_row_was_seen_in_a_failure_of_the_real_libraries(row: Row) -> None:
+    assert row.name in {ROWS[scenario] for scenario in RECORDED}
 
 
 def test_names_are_unique() -> None:
@@ -198,6 +232,32 @@ def test_details_are_for_developers() -> None:
 )
 def test_plain(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+SECRETS = st.text("0123456789abcdef", min_size=32, max_size=32)
+
+
+@given(
+    SECRETS,
+    st.sampled_from(["http", "https"]),
+    st.sampled_from(
+        [
+            "{scheme}://user:{secret}@proxy.example:3128",
+            "{scheme}://{secret}@proxy.example/",
+            "{scheme}://v16.tiktok.com/x?signature={secret}",
+            "{scheme}://v16.tiktok.com?a=1&b={secret}#c",
+            "{scheme}://v16.tiktok.com/#{secret}",
+            "'{scheme}://u:{secret}@h.example/x?y={secret}'",
+        ]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=50),
+)
+def test_no_secret_of_an_address_is_told(secret: str, scheme: str, form: str, around: str) -> None:
+    assume(secret not in around)
+    said = f"{around} {form.format(secret=secret, scheme=scheme)} {around}"
+    facts = {"status_message": said}
+    error = to_clipmill_error(failure(message=said, facts=facts), VIDEO)
+    assert secret not in f"{error} {error.details}"
 
 
 def test_many_facts_are_cut() -> None:

@@ -1,0 +1,95 @@
+"""What TikTok says about a video that it does not show, and what yt-dlp makes of it."""
+
+from agents.platforms.tiktok.rows import Row
+from agents.platforms.tiktok.signs import both, either, kind, page_code, reason, says, some_reason
+from schemas.errors import ErrorCode as Code
+
+# TikTok's words before its numbers, and both before yt-dlp's: 10204 stands for half a dozen
+# reasons, and yt-dlp calls all of them a blocked address.
+REASONS = (
+    Row(
+        "deleted",
+        Code.CONTENT_NOT_FOUND,
+        reason("status_deleted", "doesn't exist", "not exist"),
+        "it was deleted or never existed",
+    ),
+    Row(
+        "withheld",
+        Code.CONTENT_GEO_BLOCKED,
+        reason("cross_border_violation", "geo_fencing", "geo_filter"),
+        "TikTok withholds it in the region that it was asked from",
+    ),
+    # Until the review ends it is what private posts are: there, and for its author only.
+    Row(
+        "under_review",
+        Code.CONTENT_PRIVATE,
+        reason("reviewing"),
+        "TikTok is reviewing it and shows it to its author only",
+    ),
+    Row(
+        "not_approved",
+        Code.CONTENT_NOT_FOUND,
+        reason("audit"),
+        "TikTok took it down after a review",
+    ),
+    Row(
+        "classified",
+        Code.CONTENT_AGE_RESTRICTED,
+        either(reason("content_classification"), says("may not be comfortable for some")),
+        "TikTok shows it to adults who are logged in",
+    ),
+    Row(
+        "private",
+        Code.CONTENT_PRIVATE,
+        either(reason("self_see", "privacy_authorization", "private"), page_code(10216)),
+        "its author shows it to nobody, or to friends only",
+    ),
+    Row(
+        "private_account",
+        Code.CONTENT_PRIVATE,
+        either(page_code(10222), says("You do not have permission to view this post")),
+        "its author's account is private",
+    ),
+    Row(
+        "region_locked",
+        Code.CONTENT_GEO_BLOCKED,
+        either(page_code(10231), kind("GeoRestrictedError")),
+        "TikTok withholds it in the region that it was asked from",
+    ),
+    Row(
+        "gone",
+        Code.CONTENT_NOT_FOUND,
+        page_code(10217, 10221),
+        "it was deleted, or its author's account does not exist",
+    ),
+    Row(
+        "unavailable",
+        Code.CONTENT_NOT_FOUND,
+        both(page_code(10204), some_reason),
+        "TikTok does not show it, for a reason that clipmill does not know",
+    ),
+    Row(
+        "ip_block",
+        Code.RATE_LIMIT_IP_BLOCK,
+        either(page_code(10204), says("Your IP address is blocked")),
+        "TikTok does not show it to the address that it was asked from, and says no more",
+    ),
+    Row(
+        "login",
+        Code.CONTENT_LOGIN_REQUIRED,
+        says("requiring login", "Log in for access"),
+        "TikTok wants a login",
+    ),
+    Row(
+        "live_ended",
+        Code.CONTENT_LIVE_ENDED,
+        kind("UserNotLive"),
+        "the live stream is over",
+    ),
+    Row(
+        "no_formats",
+        Code.CONTENT_NO_FORMATS,
+        says("No video formats found", "Requested format is not available"),
+        "its page offers no file",
+    ),
+)

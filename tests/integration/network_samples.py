@@ -1,0 +1,171 @@
+"""Every way in which a request of ours fails, provoked on loopback with the real aiohttp.
+
+``python -m tests.integration.network_samples`` records `SAMPLES` anew: after an update of aiohttp,
+or with a new row in the table. The difference shows what the update changed.
+"""
+
+import asyncio
+import re
+import socket
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_parser import HttpResponseParser
+
+from agents.network.egress import Egress
+from agents.network.errors import FOREIGN, find_row, from_exception
+from agents.network.session import open_session
+from tests.integration.failure_samples import NO_NAME, closed_port
+from tests.standin import Standin, video_id
+from tests.standin.connections import Handler, Listener
+from tests.standin.links import DOWNLOAD_HOST, Issue, media_url
+from tests.standin.posts import post_for
+
+SAMPLES = Path(__file__).parents[1] / "samples" / "network_failures.json"
+TIMEOUT = aiohttp.ClientTimeout(total=2, sock_read=0.3)
+FAR_FUTURE = 4_000_000_000.0
+PLAIN = "http://v16.tiktokcdn.com/"
+NUMBERS = re.compile(r"\d+")
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An exception of a library, the row that knows it, and what it becomes.
+
+    Attributes:
+        types: class of the exception, and of the system's error inside it.
+        row: name of the row.
+        code: what it means.
+        message: what is told; numbers are blurred.
+    """
+
+    types: tuple[str, ...]
+    row: str
+    code: str
+    message: str
+
+
+Play = Callable[[Standin], Awaitable[None]]
+
+
+async def sample_of(play: Play, standin: Standin) -> Sample:
+    """Return what the failure of a play looks like."""
+    try:
+        await play(standin)
+    except FOREIGN as error:
+        meant = from_exception(error, "HOST")
+        links = [error, *filter(None, [getattr(error, "os_error", None)])]
+        return Sample(
+            tuple(type(link).__name__ for link in links),
+            find_row(error).name,
+            meant.code,
+            NUMBERS.sub("#", meant.message),
+        )
+    finally:
+        standin.reset()
+    raise AssertionError("it did not fail")
+
+
+async def _get(egress: Egress, url: str) -> None:
+    async with (
+        open_session(egress) as session,
+        session.get(url, timeout=TIMEOUT, allow_redirects=False) as response,
+    ):
+        await response.read()
+
+
+def _way(standin: Standin) -> Egress:
+    return Egress(proxy=standin.proxy_url, ca_file=standin.ca_file)
+
+
+def _media(scenario: str) -> str:
+    post = post_for(video_id(scenario))
+    return media_url(post, DOWNLOAD_HOST, "play", Issue(FAR_FUTURE))
+
+
+async def _switched(standin: Standin, scenario: str) -> None:
+    standin.switches.set(scenario)
+    await _get(_way(standin), _media("ok"))
+
+
+async def _answered(handler: Handler, scheme: str = "http") -> None:
+    """Ask through a proxy that behaves like this."""
+    listener = Listener(handler)
+    await listener.start()
+    try:
+        await _get(Egress(proxy=listener.url.replace("http", scheme)), PLAIN)
+    finally:
+        await listener.close()
+
+
+def _saying(text: bytes) -> Handler:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(text)
+        await writer.drain()
+        # Until the client has read it and goes, so that the text is what fails.
+        await reader.read()
+
+    return handler
+
+
+async def _no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await writer.drain()
+
+
+async def _hanging_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+
+async def _resolve() -> None:
+    await asyncio.get_running_loop().getaddrinfo(NO_NAME, 443, type=socket.SOCK_STREAM)
+
+
+async def _dial() -> None:
+    await asyncio.open_connection("127.0.0.1", closed_port())
+
+
+async def _parse() -> None:
+    loop = asyncio.get_running_loop()
+    HttpResponseParser(BaseProtocol(loop), loop, 1 << 16).feed_data(b"hello\r\n\r\n")
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+PLAYS: dict[str, Play] = {
+    "private address": lambda _: _get(Egress(), f"http://127.0.0.1:{closed_port()}/"),
+    "untrusted": lambda standin: _get(Egress(proxy=standin.proxy_url), _media("ok")),
+    "name": lambda _: _get(Egress(), f"https://{NO_NAME}/"),
+    "name, by the system": lambda _: _resolve(),
+    "name of the proxy": lambda _: _get(Egress(proxy=f"http://{NO_NAME}:1"), PLAIN),
+    "silence": lambda standin: _get(_way(standin), _media("media.hang")),
+    "silence in the middle": lambda standin: _get(_way(standin), _media("media.stall")),
+    "silent proxy": lambda standin: _switched(standin, "connect.hang"),
+    "no proxy": lambda _: _get(Egress(proxy=f"http://127.0.0.1:{closed_port()}"), PLAIN),
+    "reset in the handshake": lambda standin: _switched(standin, "connect.tls"),
+    "no HTTP": lambda _: _answered(_saying(b"hello\r\n\r\n")),
+    "no TLS": lambda _: _answered(_no_tls, scheme="https"),
+    "no HTTP, by the parser": lambda _: _parse(),
+    "no chunk": lambda _: _answered(_saying(CHUNKED + b"zz\r\n")),
+    "truncated": lambda standin: _get(_way(standin), _media("media.truncated")),
+    "reset in the middle": lambda standin: _get(_way(standin), _media("media.reset")),
+    "hung up": lambda _: _answered(_hanging_up),
+    "refused, by the system": lambda _: _dial(),
+}
+
+
+async def samples() -> dict[str, Sample]:
+    """Play everything."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with Standin(Path(directory)) as standin:
+            return {name: await sample_of(play, standin) for name, play in PLAYS.items()}
+
+
+if __name__ == "__main__":
+    recorded = msgspec.json.encode(asyncio.run(samples()))
+    SAMPLES.write_bytes(msgspec.json.format(recorded, indent=2) + b"\n")
