@@ -6,14 +6,18 @@ from typing import Any
 import msgspec
 
 from schemas import examples
+from schemas.attempts import AttemptRecord
 from schemas.audit import AuditRecord
 from schemas.codec import encode
+from schemas.commands import Command
 from schemas.descriptions import describe, structs_of
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
 from schemas.failure import Failure
+from schemas.letters import Mark
 from schemas.progress import Progress
 from schemas.request import Request
 from schemas.results import Result
+from schemas.signals import BreakerState, CancelSignal, IntakeSignal, RefreshSignal
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = "v1"
@@ -128,6 +132,50 @@ RESULT = Message(
     examples=examples.RESULTS,
 )
 
+COMMAND = Message(
+    name="command",
+    summary="What a user or an operator orders; `command` tells what.",
+    kind=Command,
+    examples=examples.COMMANDS,
+)
+
+ATTEMPT = Message(
+    name="attempt",
+    summary="What the error monitor is told; `kind` tells what.",
+    kind=AttemptRecord,
+    examples=examples.ATTEMPTS,
+)
+BREAKER_STATE = Message(
+    name="breaker-state",
+    summary="Whether attempts of one platform, operation and egress are made.",
+    kind=BreakerState,
+    examples=examples.BREAKER_STATES,
+)
+CANCEL_SIGNAL = Message(
+    name="cancel-signal",
+    summary="A request is not wanted any more.",
+    kind=CancelSignal,
+    examples=(examples.CANCEL_SIGNAL,),
+)
+REFRESH_SIGNAL = Message(
+    name="refresh-signal",
+    summary="What is remembered of a video is no use.",
+    kind=RefreshSignal,
+    examples=(examples.REFRESH_SIGNAL,),
+)
+INTAKE_SIGNAL = Message(
+    name="intake-signal",
+    summary="Whether a stage takes records.",
+    kind=IntakeSignal,
+    examples=(examples.INTAKE_SIGNAL,),
+)
+LETTER_MARK = Message(
+    name="letter-mark",
+    summary="What an operator did with a dead letter.",
+    kind=Mark,
+    examples=(examples.LETTER_MARK,),
+)
+
 MESSAGES: tuple[Message, ...] = (
     REQUEST,
     PENDING_LINK,
@@ -138,6 +186,13 @@ MESSAGES: tuple[Message, ...] = (
     AUDIT_RECORD,
     PROGRESS,
     RESULT,
+    COMMAND,
+    ATTEMPT,
+    BREAKER_STATE,
+    CANCEL_SIGNAL,
+    REFRESH_SIGNAL,
+    INTAKE_SIGNAL,
+    LETTER_MARK,
 )
 """Every message of the contract, in the order of a request's way."""
 

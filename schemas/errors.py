@@ -1,8 +1,11 @@
 """Error codes, what each one tells the user, and the error that carries them inside clipmill."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
+
+from schemas.video import EngineVersions
 
 
 class ErrorCode(StrEnum):
@@ -58,6 +61,14 @@ class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
     suggested_actions: tuple[str, ...] = ()
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Platform, operation and egress of an attempt; see `schemas.attempts.Way`."""
+
+    platform: str
+    operation: Literal["resolve", "extract", "download"]
+    egress: str
+
+
 class ClipmillError(Exception):
     """The one error that stages understand: a code and the facts.
 
@@ -66,6 +77,11 @@ class ClipmillError(Exception):
         message: what happened, to what. Must hold no secrets.
         retry_after: seconds that the platform asked to wait, if it did.
         details: further facts for `ErrorContext.technical_details`.
+
+    Attributes:
+        place: where it happened, when it was about the network; set by the one who dials out.
+        permitted: False when nothing was tried, because a circuit breaker is open.
+        engine: versions of the engine that failed to read a page.
     """
 
     def __init__(
@@ -81,6 +97,9 @@ class ClipmillError(Exception):
         self.message = message
         self.retry_after = retry_after
         self.details = details
+        self.place: Place | None = None
+        self.permitted = True
+        self.engine: EngineVersions | None = None
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

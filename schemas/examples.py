@@ -5,17 +5,30 @@ from typing import Any
 
 import msgspec
 
+from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt, TrialRequest
 from schemas.audit import AuditRecord
 from schemas.codec import encode
+from schemas.commands import (
+    Cancel,
+    Command,
+    OpenBreaker,
+    OptionChanges,
+    Refresh,
+    ResetBreaker,
+    ResumeStage,
+    Retry,
+)
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
-from schemas.failure import FailedEvent, Failure
+from schemas.failure import FailedRecord, Failure
 from schemas.files import StoredFile
 from schemas.job import Attempt, Job
+from schemas.letters import Mark
 from schemas.messages import explain
 from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
+from schemas.signals import BreakerState, CancelSignal, IntakeSignal, RefreshSignal
 from schemas.video import (
     Author,
     Cookie,
@@ -46,6 +59,21 @@ REQUESTS: tuple[dict[str, Any], ...] = (
         "attributes": {"collection": "autumn"},
     },
     {"id": "again-1", "url": _URL, "action": "info", "retry_of": "archive-2026-11-02/0"},
+)
+
+CANCEL = Cancel(id="cancel-1", request_id="order-4", by="ann")
+COMMANDS: tuple[Command, ...] = (
+    CANCEL,
+    Retry(
+        request_id="order-3",
+        new_id="order-3-again",
+        options=OptionChanges(quality="480p"),
+        by="ann",
+    ),
+    Refresh(video="tiktok:7608826249200356630"),
+    OpenBreaker(breaker="tiktok:extract:direct", by="ann"),
+    ResetBreaker(breaker="tiktok:extract:direct", by="ann"),
+    ResumeStage(stage="download", by="ann"),
 )
 
 _JOB = Job(
@@ -123,12 +151,19 @@ FAILURE = Failure(
     step="extraction",
     error=_TIMED_OUT,
     failed_at=_ATTEMPT.at,
-    event=FailedEvent(
+    record=FailedRecord(
         topic="videos.validated",
-        kind="video.validated.v1",
-        key=_VIDEO.key,
-        body=msgspec.Raw(encode(VALIDATED_VIDEO)),
+        partition=2,
+        offset=4_711,
+        timestamp=_START.timestamp(),
+        key=_VIDEO.key.encode(),
+        value=encode(VALIDATED_VIDEO),
+        headers=(("ce_type", b"io.clipmill.video.validated.v1"),),
     ),
+    platform="tiktok",
+    subject=_VIDEO.key,
+    operation="extract",
+    egress="direct",
 )
 
 PROGRESS = Progress(
@@ -214,4 +249,56 @@ AUDIT_RECORDS = (
         at=CANCELLED.finished_at,
         outcome=msgspec.Raw(encode(CANCELLED)),
     ),
+    AuditRecord(
+        request_id="order-4",
+        step="commands",
+        transition="ordered",
+        at=CANCELLED.finished_at,
+        detail={"command": "cancel", "by": "ann"},
+        command=CANCEL,
+    ),
+)
+
+_WAY: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "direct"}
+_TRIAL = "order-5:extract:1"
+ATTEMPTS: tuple[AttemptRecord, ...] = (
+    NetworkAttempt(
+        **_WAY,
+        request_id=_JOB.request_id,
+        subject=_VIDEO.key,
+        code=ErrorCode.NETWORK_TIMEOUT,
+        seconds=15.0,
+        at=_ATTEMPT.at,
+    ),
+    TrialRequest(**_WAY, trial=_TRIAL, at=_START + timedelta(minutes=2)),
+    BreakerOrder(**_WAY, action="open", by="ann", at=_START + timedelta(minutes=5)),
+)
+
+BREAKER_STATES: tuple[BreakerState, ...] = (
+    BreakerState(
+        **_WAY,
+        state="open",
+        reason=ErrorCode.NETWORK_TIMEOUT,
+        since=_ATTEMPT.at,
+        until=_ATTEMPT.at + timedelta(seconds=30),
+        openings=1,
+    ),
+    BreakerState(
+        **_WAY,
+        state="half_open",
+        reason=ErrorCode.NETWORK_TIMEOUT,
+        since=_START + timedelta(minutes=2),
+        openings=1,
+        trials=(_TRIAL,),
+        trials_max=5,
+    ),
+)
+CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
+REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)
+LETTER_MARK = Mark(
+    state="replayed", by="operator", at=_START + timedelta(hours=2), note="yt-dlp was updated"
+)
+
+INTAKE_SIGNAL = IntakeSignal(
+    paused=True, reason="100 dead letters within 60 s", by="download", at=_START
 )

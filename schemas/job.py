@@ -1,5 +1,7 @@
 """What travels with one video through every step: whose it is, and what happened to it so far."""
 
+from typing import Literal
+
 import msgspec
 
 from schemas.errors import ErrorCode
@@ -15,13 +17,55 @@ class BatchMember(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
+Strategy = Literal[
+    "backoff",
+    "wait",
+    "lower_quality",
+    "other_format",
+    "fresh_extraction",
+    "other_egress",
+    "authenticate",
+    "give_up",
+]
+"""What was done about a failure; ``wait`` is a retry that uses up no attempt."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One failed attempt: the step, why it failed, when, and whether it used up a retry."""
+    """One failed attempt and what was done about it.
+
+    Attributes:
+        step: the stage that failed.
+        code: why.
+        at: when.
+        counted: it used up a retry.
+        egress: the way out that was used, when it was about the network.
+        strategy: what was done about it.
+        changed: what is otherwise in the next attempt, such as ``{"quality": "best -> 720p"}``.
+        wait_seconds: how long the next attempt was put off.
+    """
 
     step: str
     code: ErrorCode
     at: Moment
     counted: bool = True
+    egress: str | None = None
+    strategy: Strategy = "backoff"
+    changed: dict[str, str] = {}
+    wait_seconds: float = 0.0
+
+
+class Parking(msgspec.Struct, frozen=True, kw_only=True):
+    """Waits that used up no attempt, because of an outage that is not the request's fault.
+
+    Attributes:
+        times: how often it was put off.
+        since: when that began.
+        code: the latest reason.
+    """
+
+    times: int
+    since: Moment
+    code: ErrorCode
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +78,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         trace_id: W3C trace id, 32 hex digits.
         attempts: the failures so far, oldest first.
         timings: seconds spent per step so far.
+        parked: waits that used up no attempt.
+        avoid_egress: ways out that are not to be taken again.
+        avoid_formats: formats whose download failed.
+        authenticate: use the platform's cookies.
+        replays: how often this was put back from the dead letters.
     """
 
     request_id: str
@@ -49,6 +98,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     batch: BatchMember | None = None
     attempts: tuple[Attempt, ...] = ()
     timings: dict[str, float] = {}
+    parked: Parking | None = None
+    avoid_egress: tuple[str, ...] = ()
+    avoid_formats: tuple[str, ...] = ()
+    authenticate: bool = False
+    replays: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Number of the present try, from 1; the same for every copy of one event."""
+        return 1 + len(self.attempts) + (self.parked.times if self.parked else 0)
 
     def attempt_number(self, step: str) -> int:
         """Return the number of the attempt now under way at this step, from 1."""
@@ -62,3 +121,29 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def failed(self, attempt: Attempt) -> "Job":
         """Return the job with one more failed attempt."""
         return msgspec.structs.replace(self, attempts=(*self.attempts, attempt))
+
+    def replayed(self, number: int, at: Moment) -> "Job":
+        """Return the job of a replay from the dead letters: a request of its own, made ``at``.
+
+        It has no deadline, as that has passed, and all its attempts.
+        """
+        first = self.request_id.partition("/replay-")[0]
+        return Job(
+            request_id=f"{first}/replay-{number}",
+            url=self.url,
+            action=self.action,
+            options=self.options,
+            received_at=at,
+            trace_id=self.trace_id,
+            priority=self.priority,
+            attributes=self.attributes,
+            retry_of=first,
+            batch=self.batch,
+            replays=number,
+        )
+
+    def put_off(self, code: ErrorCode, at: Moment) -> "Job":
+        """Return the job with one more wait that uses up no attempt."""
+        before = self.parked or Parking(times=0, since=at, code=code)
+        parked = Parking(times=before.times + 1, since=before.since, code=code)
+        return msgspec.structs.replace(self, parked=parked)

@@ -8,13 +8,12 @@ from types import MappingProxyType
 import msgspec
 
 from schemas.errors import ErrorCode, ErrorContext
-from schemas.request import MAX_URL_CHARACTERS
 
-URL = "{url}"
-"""Stands for the quoted URL in a command. `explain` leaves nothing of it."""
+REQUEST = "{request}"
+"""Stands for the request's id in a command. `explain` leaves nothing of it."""
 
-AGAIN = f"clipmill submit {URL}"
-SMALLER = f"clipmill submit {URL} --quality 480p"
+AGAIN = f"clipmill retry {REQUEST}"
+SMALLER = f"clipmill retry {REQUEST} --quality 480p"
 
 _MAX_REASON_CHARACTERS = 300
 
@@ -25,7 +24,7 @@ class Message(msgspec.Struct, frozen=True):
     Attributes:
         user_message: what happened, one sentence.
         suggested_actions: what the user can do, a sentence each.
-        recovery_options: commands; `URL` stands for the URL.
+        recovery_options: commands; `REQUEST` stands for the request's id.
     """
 
     user_message: str
@@ -164,11 +163,16 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
 )
 """One row for every `ErrorCode`."""
 
-_TYPEABLE = re.compile(r"(?:https?://)?[A-Za-z0-9][!-~]*", re.ASCII)
+_TYPEABLE = re.compile(r"[A-Za-z0-9][!-~]{0,175}", re.ASCII)
 
 
 def explain(
-    code: ErrorCode, *, operation: str, url: str, details: Mapping[str, str] = MappingProxyType({})
+    code: ErrorCode,
+    *,
+    operation: str,
+    url: str,
+    details: Mapping[str, str] = MappingProxyType({}),
+    request_id: str = "",
 ) -> ErrorContext:
     """Return the error as clients see it.
 
@@ -178,6 +182,7 @@ def explain(
         url: the URL that it was about, as the client gave it.
         details: facts for developers, without secrets; a ``reason`` among them also becomes part
             of the user's sentence.
+        request_id: of the request that failed; without it no commands are offered.
     """
     message = MESSAGES[code]
     return ErrorContext(
@@ -186,7 +191,7 @@ def explain(
         error_type=code,
         user_message=_sentence(message.user_message, details.get("reason", "")),
         technical_details=dict(details),
-        recovery_options=_commands(message.recovery_options, url.strip(" ")),
+        recovery_options=_commands(message.recovery_options, request_id),
         suggested_actions=message.suggested_actions,
     )
 
@@ -196,8 +201,8 @@ def _sentence(general: str, reason: str) -> str:
     return f"{general.rstrip('.')}: {told}." if told else general
 
 
-def _commands(templates: tuple[str, ...], url: str) -> tuple[str, ...]:
-    """Fill in the URL; one that is no clean word is not offered to be typed into a shell."""
-    if len(url) > MAX_URL_CHARACTERS or not _TYPEABLE.fullmatch(url):
+def _commands(templates: tuple[str, ...], request_id: str) -> tuple[str, ...]:
+    """Fill in the id; one that is no clean word is not offered to be typed into a shell."""
+    if not _TYPEABLE.fullmatch(request_id):
         return ()
-    return tuple(template.replace(URL, shlex.quote(url)) for template in templates)
+    return tuple(template.replace(REQUEST, shlex.quote(request_id)) for template in templates)

@@ -5,7 +5,7 @@ import msgspec
 from schemas.errors import ErrorContext
 from schemas.events import CacheUse
 from schemas.files import StoredFile
-from schemas.job import Attempt
+from schemas.job import Attempt, Parking
 from schemas.moment import Moment
 from schemas.video import EngineVersions, VideoInfo
 
@@ -23,6 +23,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
         attempts: how often clipmill tried, 0 when nothing had to be tried.
         timings: seconds spent per step.
         retry_of: echoed.
+        parked: waits that used up no attempt, such as those for an open circuit breaker.
         batch_id: id of the request that this was a member of; None outside a batch.
         batch_index: place in the batch, from 0.
         batch_size: members of the batch.
@@ -37,6 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
     attempts: int = 0
     timings: dict[str, float] = {}
     retry_of: str | None = None
+    parked: Parking | None = None
     batch_id: str | None = None
     batch_index: int | None = None
     batch_size: int | None = None

@@ -1,5 +1,6 @@
 """Hypothesis strategies for JSON bodies of any message, made from its type."""
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +40,8 @@ def _strategy(node: Any) -> st.SearchStrategy[Any]:
             found = st.one_of([_strategy(each) for each in members])
         case types.VarTupleType(item_type=item):
             found = st.lists(_strategy(item), max_size=2)
+        case types.TupleType(item_types=items):
+            found = st.tuples(*map(_strategy, items)).map(list)
         case types.DictType(key_type=key, value_type=value):
             found = st.dictionaries(_strategy(key), _strategy(value), max_size=3)
         case types.EnumType(cls=names):
@@ -71,6 +74,7 @@ _PLAIN: dict[type, st.SearchStrategy[Any]] = {
     types.NoneType: st.none(),
     types.AnyType: json_values,
     types.RawType: json_values,
+    types.BytesType: st.binary(max_size=20).map(lambda value: base64.b64encode(value).decode()),
 }
 
 

@@ -51,13 +51,22 @@ def test_every_reference_leads_somewhere(message: Message) -> None:
 def test_a_missing_required_field_is_refused_by_schema_and_codec(message: Message) -> None:
     schema = SCHEMAS[message.name]
     example = schema["examples"][0]
-    required = schema.get("required") or ["url"]
+    required = _kind_of(schema, example)["required"]
     for name in required:
         body = {key: value for key, value in example.items() if key != name}
         assert errors(schema, body)
         if message is not REQUEST:
             with pytest.raises(MalformedMessageError):
                 decode(encode(body), message.kind)
+
+
+def _kind_of(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the kind that an example is of, where there are several."""
+    if "discriminator" not in schema:
+        return schema if schema["required"] else {"required": ["url"]}
+    name = schema["discriminator"]["mapping"][example[schema["discriminator"]["propertyName"]]]
+    kind: dict[str, Any] = schema["$defs"][name.rpartition("/")[2]]
+    return kind
 
 
 @every_message
@@ -126,7 +135,7 @@ def test_unknown_fields_are_refused_by_schema_and_codec(extra: dict[str, Any], p
     assert caught.value.field == path
 
 
-CLOSED = {"request", "pending-link"}
+CLOSED = {"request", "pending-link", "command"}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +163,23 @@ def test_an_audit_record_says_that_its_outcome_is_a_result() -> None:
     result, nothing = schema["properties"]["outcome"]["anyOf"]
     assert result["oneOf"] == SCHEMAS["result"]["oneOf"]
     assert nothing == {"type": "null"}
-    assert schema["$defs"].keys() == SCHEMAS["result"]["$defs"].keys()
+    assert schema["$defs"].keys() >= SCHEMAS["result"]["$defs"].keys()
+
+
+def test_an_audit_record_carries_orders_about_requests_only() -> None:
+    *orders, nothing = SCHEMAS["audit-record"]["properties"]["command"]["anyOf"]
+    assert nothing == {"type": "null"}
+    assert {"Cancel", "Retry"} <= SCHEMAS["audit-record"]["$defs"].keys()
+    assert "ResumeStage" not in SCHEMAS["audit-record"]["$defs"]
+    assert len(orders) == 1
+
+
+def test_commands_are_told_apart_by_their_names() -> None:
+    schema = SCHEMAS["command"]
+    assert schema["discriminator"]["propertyName"] == "command"
+    names = ["cancel", "retry", "refresh", "open_breaker", "reset_breaker", "resume_stage"]
+    assert list(schema["discriminator"]["mapping"]) == names
+    assert {example["command"] for example in schema["examples"]} == set(names)
 
 
 @pytest.mark.parametrize("example", RESULT.examples, ids=lambda each: type(each).__name__)
@@ -170,16 +195,15 @@ def test_a_result_fits_its_own_kind_only(example: Any) -> None:
     assert type(decode(encode(body), RESULT.kind)) is type(example)
 
 
-@pytest.mark.parametrize(
-    ("name", "struct", "field"),
-    [
-        ("extracted-video", "Extraction", "raw"),
-        ("failure", "FailedEvent", "body"),
-    ],
-)
-def test_opaque_json_has_no_type_but_a_description(name: str, struct: str, field: str) -> None:
-    described = SCHEMAS[name]["$defs"][struct]["properties"][field]
+def test_opaque_json_has_no_type_but_a_description() -> None:
+    described = SCHEMAS["extracted-video"]["$defs"]["Extraction"]["properties"]["raw"]
     assert described.keys() == {"description"}
+
+
+@pytest.mark.parametrize("field", ["key", "value", "headers"])
+def test_a_failed_record_is_base64(field: str) -> None:
+    described = SCHEMAS["failure"]["$defs"]["FailedRecord"]["properties"][field]
+    assert "base64" in json.dumps(described)
 
 
 def test_every_message_has_its_own_file() -> None:

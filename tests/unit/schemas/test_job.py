@@ -1,9 +1,10 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from schemas.errors import ErrorCode
-from schemas.job import Attempt, Job
+from schemas.job import Attempt, Job, Parking
 from schemas.request import Options
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
@@ -47,3 +48,34 @@ def test_time_spent_adds_up_per_step() -> None:
     job = JOB.spent("a", 0.1).spent("b", 1.0).spent("a", 0.2)
     assert job.timings == {"a": 0.3, "b": 1.0}
     assert JOB.timings == {}
+
+
+def test_a_replay_is_a_request_of_its_own_with_all_its_attempts() -> None:
+    spent = msgspec.structs.replace(
+        JOB,
+        deadline=NOW,
+        attempts=(attempt("extraction"),),
+        timings={"extraction": 1.0},
+        avoid_egress=("a",),
+        avoid_formats=("f",),
+        authenticate=True,
+    )
+    later = NOW + timedelta(days=2)
+    replay = spent.put_off(ErrorCode.NETWORK_DNS, NOW).replayed(1, later)
+    assert (replay.request_id, replay.retry_of, replay.replays) == ("1/replay-1", "1", 1)
+    assert (replay.received_at, replay.deadline) == (later, None)
+    assert (replay.attempts, replay.parked, replay.tries) == ((), None, 1)
+    assert (replay.avoid_egress, replay.avoid_formats, replay.authenticate) == ((), (), False)
+    assert (replay.url, replay.options) == (spent.url, spent.options)
+
+
+def test_a_replay_of_a_replay_is_named_after_the_first_request() -> None:
+    again = JOB.replayed(1, NOW).replayed(2, NOW)
+    assert (again.request_id, again.retry_of, again.replays) == ("1/replay-2", "1", 2)
+
+
+def test_waits_that_use_up_nothing_are_counted_together() -> None:
+    later = NOW + timedelta(seconds=5)
+    job = JOB.put_off(ErrorCode.NETWORK_DNS, NOW).put_off(ErrorCode.NETWORK_SERVER, later)
+    assert job.parked == Parking(times=2, since=NOW, code=ErrorCode.NETWORK_SERVER)
+    assert (job.tries, job.attempts) == (3, ())
