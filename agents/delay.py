@@ -1,17 +1,15 @@
 """delay: holds an event until it is due, then puts it back on the topic of its step.
 
-An event that waits stays in Kafka, uncommitted; what is in memory is only the alarm clock.
+An event that waits stays in Kafka, uncommitted; what is in memory is only the alarm clock, in
+`streams.waiting_room`.
 """
 
-import asyncio
 import math
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 from agents.step import unreadable
-from streams.metrics import PARKED
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import BY_NAME, DELAYS, Topic
@@ -20,8 +18,8 @@ NAME = "delay"
 DUE = "clipmill_due"
 TARGET = "clipmill_target"
 
-HELD_PER_TOPIC = 5_000
-"""Events of one delay topic that are held at a time; more wait in Kafka. About 5 KB each."""
+HELD_PER_TOPIC = 20_000
+"""Events of one delay topic that are held at a time, 1 to 2 KB each; more wait in Kafka."""
 
 LONGEST_WAIT_SECONDS = min(topic.retention for topic in DELAYS).total_seconds()
 """A record that waits for longer is gone before it is due."""
@@ -32,29 +30,22 @@ def delay_headers(due: datetime, target: Topic) -> tuple[Header, ...]:
     return ((DUE, f"{due.timestamp():.3f}".encode()), (TARGET, target.name.encode()))
 
 
-class Delay:
-    """The stage's work."""
+def due_of(record: Incoming) -> float | None:
+    """Return when an event is due, epoch seconds; None when its headers do not say it."""
+    due = _seconds(record.header(DUE))
+    if due is None or due - record.timestamp > LONGEST_WAIT_SECONDS:
+        return None
+    return due if record.header(TARGET) in BY_NAME else None
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._clock = clock
-        self._sleep = sleep
 
-    async def handle(self, record: Incoming) -> Sequence[Effect]:
-        """Return the event for its topic, when it is due."""
-        target = BY_NAME.get(record.header(TARGET) or "")
-        due = _seconds(record.header(DUE))
-        if target is None or due is None or due - self._clock() > LONGEST_WAIT_SECONDS:
-            problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
-            return unreadable(record, problem, NAME)
-        with PARKED.labels(record.topic).track_inprogress():
-            while (wait := due - self._clock()) > 0:
-                await self._sleep(wait)
-        headers = tuple(each for each in record.headers if each[0] not in {DUE, TARGET})
-        return [Outgoing(target, record.key, record.value, headers)]
+async def handle(record: Incoming) -> Sequence[Effect]:
+    """Return the event for its topic; it is due, or taken back."""
+    if due_of(record) is None:
+        problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
+        return unreadable(record, problem, NAME)
+    target = BY_NAME[record.header(TARGET) or ""]
+    headers = tuple(each for each in record.headers if each[0] not in {DUE, TARGET})
+    return [Outgoing(target, record.key, record.value, headers)]
 
 
 def _seconds(text: str | None) -> float | None:
@@ -73,7 +64,7 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
 @asynccontextmanager
 async def open_delay(_context: StageContext) -> AsyncIterator[Handler]:
     """Nothing to open."""
-    yield Delay().handle
+    yield handle
 
 
 stage = Stage(
@@ -81,8 +72,8 @@ stage = Stage(
     sources=tuple(DELAYS),
     open=open_delay,
     on_bug=on_bug,
-    concurrency=lambda _: HELD_PER_TOPIC * len(DELAYS),
     window=lambda _: HELD_PER_TOPIC,
     ordered=False,
     drains=False,
+    due=due_of,
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.documents import MESSAGES, REQUEST, Message
+from schemas.documents import COMMAND, MESSAGES, REQUEST, Message
 from streams.contract import KINDS, MESSAGES_ON, PARTIES, Party
 from streams.envelope import JSON, TYPE_PREFIX
 from streams.headers import BARE, DEAD_LETTER, SEALED
@@ -16,6 +16,12 @@ SCHEMA_FOLDER = "../schemas/json"
 
 SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 DEAD = "dead-letter"
+
+PEOPLE = frozenset({"client", "operator"})
+"""Parties that are no stage, and so have no consumer group."""
+
+ASKING = frozenset({"client", "ledger"})
+"""Parties that write requests."""
 
 _DESCRIPTION = """\
 clipmill turns video URLs into files. A client publishes requests and consumes results; the other
@@ -48,16 +54,15 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _names_on(topic: Topic) -> list[str]:
-    return [DEAD] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON.get(topic, ())]
+    return [DEAD] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON[topic]]
 
 
 def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
     names = _names_on(topic)
-    unused = "" if names else " Reserved: nothing is written to it yet."
     return {
         "address": topic.kafka_name(),
         "title": topic.name,
-        "description": f"{topic.purpose} Key: {topic.key}.{unused}",
+        "description": f"{topic.purpose} Key: {topic.key}.",
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {
             "kafka": {
@@ -79,7 +84,7 @@ def _configuration(topic: Topic) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    trait = "cloudEventsOptional" if message is REQUEST else "cloudEvents"
+    trait = "cloudEventsOptional" if message in (REQUEST, COMMAND) else "cloudEvents"
     return {
         "name": message.name,
         "title": message.name,
@@ -131,7 +136,7 @@ def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
             if _takes_part(party, action, topic, name)
         ],
     }
-    if party.name == "client" or action == "send":
+    if party.name in PEOPLE or action == "send":
         return operation
     group = {"type": "string", "const": f"{PREFIX}{party.name}"}
     return operation | {
@@ -140,7 +145,7 @@ def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
 
 
 def _takes_part(party: Party, action: str, topic: Topic, name: str) -> bool:
-    """Return whether a party sends this message: on the requests topic, clients send requests."""
+    """Return whether a party sends this message: requests come from clients, and from retries."""
     if topic is not REQUESTS or action == "receive":
         return True
-    return (party.name == "client") == (name == REQUEST.name)
+    return (party.name in ASKING) == (name == REQUEST.name)

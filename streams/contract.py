@@ -5,11 +5,18 @@ from typing import get_args
 
 from schemas.audit import Transition
 from schemas.documents import (
+    ATTEMPT,
     AUDIT_RECORD,
+    BREAKER_STATE,
+    CANCEL_SIGNAL,
+    COMMAND,
     EXTRACTED_VIDEO,
     FAILURE,
+    INTAKE_SIGNAL,
+    LETTER_MARK,
     PENDING_LINK,
     PROGRESS,
+    REFRESH_SIGNAL,
     REQUEST,
     RESULT,
     SELECTED_VIDEO,
@@ -47,6 +54,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     PROGRESS.name: ("download.progress.v1",),
     AUDIT_RECORD.name: tuple(f"request.{each}.v1" for each in get_args(Transition)),
     RESULT.name: tuple(f"request.{each.__struct_config__.tag}.v1" for each in get_args(Result)),
+    ATTEMPT.name: ("network.attempt.v1", "network.trial.v1", "breaker.ordered.v1"),
+    BREAKER_STATE.name: ("breaker.changed.v1",),
+    CANCEL_SIGNAL.name: ("cancel.v1",),
+    REFRESH_SIGNAL.name: ("refresh.v1",),
+    INTAKE_SIGNAL.name: ("intake.v1",),
+    LETTER_MARK.name: ("letter.marked.v1",),
 }
 """CloudEvents types of each message that clipmill writes, without their prefix."""
 
@@ -62,29 +75,48 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.AUDIT: (AUDIT_RECORD,),
     topics.PROGRESS: (PROGRESS,),
     topics.RESULTS: (RESULT,),
+    topics.COMMANDS: (COMMAND,),
+    topics.ATTEMPTS: (ATTEMPT,),
+    topics.SIGNALS: (BREAKER_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
+    topics.MARKS: (LETTER_MARK,),
 }
 """Messages of each topic. Dead letters are as they were, so they have no schema of their own."""
 
-_TROUBLE = (topics.ERRORS, topics.AUDIT, topics.DEADLETTERS)
+_LETTERS = (topics.DEADLETTERS, topics.SIGNALS)
+"""Too many dead letters stop a stage, which the signals tell."""
+
+_TROUBLE = (topics.ERRORS, topics.AUDIT, *_LETTERS)
 
 PARTIES: tuple[Party, ...] = (
     Party(
         "client",
         "asks for videos and sees what becomes of them",
-        reads=(topics.RESULTS, topics.PROGRESS, topics.AUDIT),
-        writes=(topics.REQUESTS,),
+        reads=(topics.RESULTS, topics.PROGRESS, topics.AUDIT, topics.SIGNALS),
+        writes=(topics.REQUESTS, topics.COMMANDS),
+    ),
+    Party(
+        "operator",
+        "looks after dead letters (`clipmill deadletters`)",
+        reads=(topics.DEADLETTERS, topics.MARKS),
+        writes=(
+            topics.MARKS,
+            topics.REQUESTS,
+            topics.VALIDATED,
+            topics.EXTRACTED,
+            topics.SELECTED,
+        ),
     ),
     Party(
         "validation",
         "refuses nonsense and finds out which video a URL means",
         reads=(topics.REQUESTS,),
-        writes=(topics.VALIDATED, *_TROUBLE),
+        writes=(topics.VALIDATED, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "extraction",
         "reads the page of a video",
         reads=(topics.VALIDATED,),
-        writes=(topics.EXTRACTED, *_TROUBLE),
+        writes=(topics.EXTRACTED, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "selection",
@@ -96,13 +128,13 @@ PARTIES: tuple[Party, ...] = (
         "download",
         "fetches the file",
         reads=(topics.SELECTED,),
-        writes=(topics.PROGRESS, *_TROUBLE),
+        writes=(topics.PROGRESS, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "recovery",
         "decides what follows from a failure",
         reads=(topics.ERRORS,),
-        writes=(*DELAYS, topics.AUDIT, topics.DEADLETTERS),
+        writes=(*DELAYS, topics.AUDIT, *_LETTERS),
     ),
     Party(
         "delay",
@@ -113,14 +145,26 @@ PARTIES: tuple[Party, ...] = (
             topics.VALIDATED,
             topics.EXTRACTED,
             topics.SELECTED,
-            topics.DEADLETTERS,
+            *_LETTERS,
         ),
     ),
     Party(
         "ledger",
         "publishes exactly one outcome per URL",
         reads=(topics.AUDIT,),
-        writes=(topics.RESULTS, topics.AUDIT, topics.DEADLETTERS),
+        writes=(topics.RESULTS, topics.REQUESTS, topics.AUDIT, *_LETTERS),
+    ),
+    Party(
+        "commands",
+        "carries out what users and operators order",
+        reads=(topics.COMMANDS,),
+        writes=(topics.ATTEMPTS, topics.AUDIT, *_LETTERS),
+    ),
+    Party(
+        "monitor",
+        "watches the attempts and opens and closes circuit breakers",
+        reads=(topics.ATTEMPTS,),
+        writes=_LETTERS,
     ),
 )
 """Everybody on the topics, in the order of a request's way."""

@@ -44,6 +44,7 @@ LAST_PROCESSED = _gauge(
 BUGS = _counter("stage_bugs_total", "Unexpected exceptions; each one is also on errors.", "stage")
 RESTARTS = _counter("stage_restarts_total", "Restarts of a stage after a crash.", "stage")
 READY = _gauge("stage_ready", "1 when the stage has its partitions and tables.", "stage")
+INTAKE_PAUSED = _gauge("stage_intake_paused", "1 while the stage takes no records.", "stage")
 TABLE_ROWS = _gauge("table_rows", "Rows of a table in this process.", "stage", "table")
 
 RESULTS = _counter("results_total", "Outcomes decided.", "status", "error_type")
@@ -54,6 +55,37 @@ DEAD_LETTERS = _counter("dead_letters_total", "Records put on the dead-letter to
 PARKED = _gauge("parked_events", "Events waiting in the delay topics.", "delay")
 CACHE = _counter("cache_requests_total", "Look-ups by what they found.", "cache", "outcome")
 BYTES = _counter("downloaded_bytes_total", "Bytes of finished files.", "platform")
+BREAKER_STATE = _gauge(
+    "breaker_state",
+    "0 closed, 1 half-open, 2 open, 3 forced open.",
+    "platform",
+    "operation",
+    "egress",
+)
+BREAKER_TRANSITIONS = _counter(
+    "breaker_transitions_total", "Changes of state.", "platform", "operation", "egress", "state"
+)
+NOT_PERMITTED = _counter(
+    "not_permitted_total", "Attempts that an open breaker held back.", "platform", "operation"
+)
+ATTEMPT_ERRORS = _gauge(
+    "attempt_error_ratio",
+    "Share of the attempts in the window that failed with a code.",
+    "platform",
+    "operation",
+    "egress",
+    "error_type",
+)
+RECOVERIES = _counter(
+    "recoveries_total", "Requests completed after a strategy was tried.", "strategy", "error_type"
+)
+STRATEGIES = _counter("strategies_total", "Strategies chosen.", "strategy", "error_type")
+OLDEST_PARKED = _gauge("oldest_parked_seconds", "Age of the event that waits longest.", "delay")
+DELAY_LATENESS = _histogram("delay_lateness_seconds", "How long after its due time.", "delay")
+COMMANDS_TAKEN = _counter(
+    "commands_total", "Commands by what became of them.", "command", "outcome"
+)
+REPLAYS = _counter("dead_letter_replays_total", "Dead letters put back.", "step")
 ENGINE_PROCESSES = _gauge("engine_processes", "Living engine processes.")
 ENGINE_RESTARTS = _gauge("engine_restarts", "Engine processes replaced since the start.")
 ENGINE_INFO = _gauge("engine_info", "1; versions as labels.", "yt_dlp", "curl_cffi")

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,6 +29,16 @@ BATCH_BYTES = 131_072
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Waits between attempts while the cluster is away; the last one repeats."""
 
+PATIENCE_SECONDS = 5.0
+"""A cluster that does not answer for this long is a problem. An answer takes milliseconds, a
+change of a partition's leader one or two seconds."""
+
+PROBE_SECONDS = 5.0
+"""Pause between questions to the cluster, so that it is missed also when nothing is written."""
+
+WARN_SECONDS = 10.0
+"""Pause between warnings while the cluster is away; thousands of records may wait."""
+
 
 class RecordRefusedError(Exception):
     """The cluster will never take this record."""
@@ -47,6 +59,10 @@ class Outbox:
     """The one producer of a process."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
+        self._bootstrap = kafka.bootstrap
+        self._waiting: dict[object, float] = {}
+        self._warned = -WARN_SECONDS
+        self._probing: asyncio.Task[None] | None = None
         self._producer = AIOKafkaProducer(
             **client_options(kafka),
             acks="all",
@@ -62,9 +78,12 @@ class Outbox:
         except BaseException:
             await self._producer.stop()
             raise
+        self._probing = asyncio.create_task(self._probe())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
         with ends_within(STOP_SECONDS, "the producer"):
             await self._producer.stop()
 
@@ -74,10 +93,39 @@ class Outbox:
         Raises:
             RecordRefusedError: a record is larger than the cluster takes.
         """
-        if len(writes) == 1:
-            await self._deliver(writes[0])
-        elif writes:
-            await self._deliver_all(writes)
+        with self._patience():
+            if len(writes) == 1:
+                await self._deliver(writes[0])
+            elif writes:
+                await self._deliver_all(writes)
+
+    def problem(self) -> str | None:
+        """Return since when the cluster does not answer, None while it does."""
+        since = min(self._waiting.values(), default=None)
+        waited = 0.0 if since is None else time.monotonic() - since
+        if waited < PATIENCE_SECONDS:
+            return None
+        return f"the cluster at {self._bootstrap} does not take records for {waited:.0f} s"
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Note how long something waits for the cluster."""
+        name = object()
+        self._waiting[name] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._waiting[name]
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            with self._patience():
+                await self._answer()
+
+    async def _answer(self) -> None:
+        while not await self._producer.client.force_metadata_update():  # noqa: ASYNC110
+            await asyncio.sleep(RETRY_SECONDS[-1])
 
     async def _deliver_all(self, writes: Sequence[Write]) -> None:
         offered = [await self._offer(write) for write in writes]
@@ -138,5 +186,7 @@ class Outbox:
             raise RecordRefusedError(
                 f"a record of {len(write.value or b'')} bytes is too large for {write.topic}"
             ) from error
-        log.warning("%s does not take records, waiting: %r", write.topic, error)
+        if time.monotonic() - self._warned >= WARN_SECONDS:
+            self._warned = time.monotonic()
+            log.warning("%s does not take records, waiting: %r", write.topic, error)
         await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])

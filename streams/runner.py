@@ -7,25 +7,22 @@ itself; it starts bounded tasks, and `streams.acks` acknowledges in order.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import Any, Self
 
-from streams.acks import InOrderAcks, Partition, SkippedOffsetsError
-from streams.faust_app import (
-    build_app,
-    end_offsets,
-    raw_topic,
-    read_from,
-    start_app,
-    to_incoming,
-)
+from schemas.signals import INTAKE
+from streams.acks import InOrderAcks, Partition
+from streams.faust_app import build_app, end_offsets, raw_topic, read_from, start_app
+from streams.flow import Flow, cancel
+from streams.housekeeping import Housekeeping
+from streams.intake import Intake, obey
 from streams.last_resort import STOP_SECONDS, ends_within
-from streams.metrics import TABLE_ROWS, StageMetrics
+from streams.metrics import StageMetrics
 from streams.outbox import Outbox
-from streams.records import Incoming, Outgoing
+from streams.records import Effect, Incoming
 from streams.settings import Settings
+from streams.signals import Signals
 from streams.stage import Handler, HealthCheck, Stage, StageContext, Sweep
 from streams.tables import StageTable
 from streams.topics import Topic
@@ -47,17 +44,15 @@ class StageRunner:
         settings: Settings,
         outbox: Outbox,
         *,
+        signals: Signals | None = None,
         believed_gaps: set[tuple[Partition, int]] | None = None,
     ) -> None:
         self.stage = stage
+        self._signals = signals or Signals()
+        self._intake = Intake(stage.name)
         self._settings = settings
         self._outbox = outbox
         self._acks = InOrderAcks(believed_gaps)
-        self._tasks: dict[tuple[Partition, int], asyncio.Task[None]] = {}
-        self._supplements: set[asyncio.Task[None]] = set()
-        self._window = {
-            topic.name: asyncio.Semaphore(stage.window(settings)) for topic in stage.sources
-        }
         self._resources = AsyncExitStack()
         self._metrics = StageMetrics(stage.name)
         self._sweeps: list[tuple[float, Sweep]] = []
@@ -65,24 +60,37 @@ class StageRunner:
         self._names = {
             topic.kafka_name(settings.kafka.topic_prefix): topic.name for topic in stage.sources
         }
-        self._crash: BaseException | None = None
-        self._accepting = True
         self.ready = asyncio.Event()
         self.app = build_app(stage.name, settings)
         self.tables = {
             name: StageTable(self.app, name, settings.kafka.partitions) for name in stage.tables
         }
         self._work: Work | None = None
+        self._housekeeping = Housekeeping(
+            stage.name, self._write, tables=self.tables, ready=self.ready
+        )
+        self.flow = Flow(
+            stage,
+            self._run,
+            app=self.app,
+            acks=self._acks,
+            intake=self._intake,
+            signals=self._signals,
+            window=stage.window(settings),
+        )
 
     async def __aenter__(self) -> Self:
         try:
             self._work = self._build_work(await self._open())
+            key = f"{INTAKE}{self.stage.name}"
+            self._resources.enter_context(self._signals.listen(key, obey(self._intake)))
             for topic in self.stage.sources:
                 self._subscribe(topic)
             self._follow_rebalances()
+            self.flow.start()
             await start_app(self.app)
             for seconds, sweep in self._sweeps:
-                self._beside(self._sweep_every(seconds, sweep))
+                self._beside(self._housekeeping.sweep_every(seconds, sweep))
             self._beside(self._watch_progress())
         except BaseException:
             await self._close()
@@ -90,9 +98,11 @@ class StageRunner:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
         try:
-            await self._finish_work()
+            await self.flow.finish(grace)
         finally:
+            await self._housekeeping.stop()
             await self._close()
 
     async def _close(self) -> None:
@@ -110,7 +120,9 @@ class StageRunner:
         context = StageContext(
             settings=self._settings,
             tables=self.tables,
-            supplement=self._supplement,
+            supplement=self._housekeeping.supplement,
+            signals=self._signals,
+            intake=self._intake,
             sweeps=self._sweeps,
             checks=self._checks,
         )
@@ -125,9 +137,21 @@ class StageRunner:
             concurrency=self.stage.concurrency(self._settings),
             topic_prefix=self._settings.kafka.topic_prefix,
             finished=self._finished,
+            limit=self._settings.deadletters,
         )
 
-    # The way of an event
+    def _run(self, record: Incoming) -> Coroutine[Any, Any, None]:
+        assert self._work is not None
+        return self._work.run(record)
+
+    def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
+        assert self._work is not None
+        return self._work.write(effects)
+
+    def _finished(self, record: Incoming) -> None:
+        self._acks.finish((record.topic, record.partition), record.offset)
+
+    # Partitions
 
     def _subscribe(self, topic: Topic) -> None:
         """Declare the agent that reads a topic."""
@@ -136,51 +160,9 @@ class StageRunner:
 
         async def consume(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self._accept(topic, event)
+                await self.flow.accept(topic, event)
 
         self.app.agent(channel, name=f"{self.stage.name}:{topic.name}")(consume)
-
-    async def _accept(self, topic: Topic, event: Any) -> None:
-        window = self._window[topic.name]
-        await window.acquire()
-        message = event.message
-        place: Partition = (topic.name, message.partition)
-        try:
-            new = message.generation_id == self.app.consumer_generation_id and self._acks.deliver(
-                place, message.offset, event.ack, committed=self.app.consumer.start_of(message.tp)
-            )
-        except SkippedOffsetsError as error:
-            self._fail(error)
-            new = False
-        if new and self._accepting:
-            self._start(place, to_incoming(topic, message), window)
-        else:
-            window.release()
-
-    def _start(self, place: Partition, record: Incoming, window: asyncio.Semaphore) -> None:
-        assert self._work is not None
-        task = asyncio.create_task(self._work.run(record))
-        self._tasks[place, record.offset] = task
-        task.add_done_callback(partial(self._forget, (place, record.offset), window))
-
-    def _forget(
-        self, name: tuple[Partition, int], window: asyncio.Semaphore, task: asyncio.Task[None]
-    ) -> None:
-        window.release()
-        # A partition that came back may have started the same record again meanwhile.
-        if self._tasks.get(name) is task:
-            del self._tasks[name]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        self._accepting = False
-        self._crash = self._crash or error
-
-    def _finished(self, record: Incoming) -> None:
-        self._acks.finish((record.topic, record.partition), record.offset)
-
-    # Rebalances
 
     def _follow_rebalances(self) -> None:
         async def revoked(_app: Any, _partitions: Any, **_: Any) -> None:
@@ -190,7 +172,7 @@ class StageRunner:
         async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._acks.suspend()
             mine = (tp for tp in partitions if tp.topic in self._names)
-            self._keep({(self._names[tp.topic], tp.partition) for tp in mine})
+            self.flow.keep({(self._names[tp.topic], tp.partition) for tp in mine})
 
         async def complete(_app: Any, **_: Any) -> None:
             self.ready.set()
@@ -206,29 +188,11 @@ class StageRunner:
         self.ready.clear()
         self._metrics.ready.set(0)
 
-    def _keep(self, partitions: set[Partition]) -> None:
-        """Stop the work of partitions that have another owner now."""
-        self._acks.retain(partitions)
-        for (partition, _), task in list(self._tasks.items()):
-            if partition not in partitions:
-                task.cancel()
-
     # Beside the events
-
-    def _supplement(self, record: Outgoing) -> None:
-        assert self._work is not None
-        task = asyncio.create_task(self._outbox.publish([self._work.to_write(record)]))
-        self._supplements.add(task)
-        task.add_done_callback(self._supplement_done)
-
-    def _supplement_done(self, task: asyncio.Task[None]) -> None:
-        self._supplements.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("%s: supplement lost: %r", self.stage.name, task.exception())
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something as long as the stage runs."""
-        self._resources.push_async_callback(_cancel, asyncio.create_task(work))
+        self._resources.push_async_callback(cancel, asyncio.create_task(work))
 
     async def _watch_progress(self) -> None:
         watchdog = Watchdog(self._settings.stage.stall_seconds)
@@ -237,12 +201,12 @@ class StageRunner:
             try:
                 watchdog.observe(await self._positions())
             except StalledError as error:
-                self._fail(error)
+                self.flow.fail(error)
             except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
                 log.warning("%s: cannot see how far it is: %r", self.stage.name, error)
 
     async def _positions(self) -> dict[Partition, Position]:
-        if not self.ready.is_set():
+        if not self.ready.is_set() or self._intake.paused:
             return {}
         positions: dict[Partition, Position] = {}
         for tp, end in (await end_offsets(self.app, self._names)).items():
@@ -255,19 +219,6 @@ class StageRunner:
             )
         return positions
 
-    async def _sweep_every(self, seconds: float, sweep: Sweep) -> None:
-        assert self._work is not None
-        while True:
-            await asyncio.sleep(seconds)
-            for name, table in self.tables.items():
-                TABLE_ROWS.labels(self.stage.name, name).set(len(table))
-            try:
-                effects = sweep() if self.ready.is_set() else ()
-                await self._work.write(effects)
-            except Exception:
-                self._metrics.bugs.inc()
-                log.exception("%s: housekeeping failed, next time again", self.stage.name)
-
     # State seen from outside
 
     def problem(self) -> str | None:
@@ -275,28 +226,13 @@ class StageRunner:
         # Faust says "complete" before it reads on.
         if not self.ready.is_set() or self.app.rebalancing:
             return "waits for its partitions and tables"
-        return next((text for check in self._checks if (text := check())), None)
+        checks = (self._intake.problem, *self._checks)
+        return next((text for check in checks if (text := check())), None)
 
     def failure(self) -> BaseException | None:
         """Return why the stage must be started again, None while it runs."""
-        if self._crash is not None:
-            return self._crash
+        if self.flow.failure is not None:
+            return self.flow.failure
         if self.app.crashed or self.app.should_stop:
             return self.app.crash_reason or RuntimeError("the Faust app stopped by itself")
         return None
-
-    async def _finish_work(self) -> None:
-        """Let running work end within the grace time, cancel the rest."""
-        self._accepting = False
-        grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
-        try:
-            if self._tasks and grace:
-                await asyncio.wait(self._tasks.values(), timeout=grace)
-        finally:
-            await _cancel(*self._tasks.values(), *self._supplements)
-
-
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

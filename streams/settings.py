@@ -34,6 +34,8 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Wait = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+EgressName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 class SettingsError(Exception):
@@ -87,6 +89,9 @@ class EgressSettings(_Group):
     """The way out to the platforms."""
 
     proxy: str | None = Field(None, description="URL of an HTTP CONNECT proxy.")
+    proxies: dict[EgressName, str] = Field(
+        {}, description='Several ways out by name instead of one, {"a": "http://…"}.'
+    )
     ca_file: Path | None = Field(None, description="PEM file of roots trusted additionally.")
 
     @field_validator("proxy")
@@ -95,6 +100,56 @@ class EgressSettings(_Group):
         if proxy and not proxy.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return proxy or None
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_http(cls, proxies: dict[str, str]) -> dict[str, str]:
+        for name, url in proxies.items():
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{name} must start with http:// or https://")
+        return proxies
+
+    @model_validator(mode="after")
+    def _is_one_or_several(self) -> Self:
+        if self.proxy and self.proxies:
+            raise ValueError("give either proxy or proxies")
+        return self
+
+
+class AuthSettings(_Group):
+    """Logging in to platforms."""
+
+    cookie_files: dict[str, Path] = Field(
+        {}, description='Netscape cookie files by platform, {"tiktok": "tiktok.txt"}.'
+    )
+
+
+class BreakerSettings(_Group):
+    """Circuit breakers: one for each platform, operation and egress."""
+
+    window_calls: Count = Field(100, description="Latest attempts that are looked at.")
+    window_seconds: Seconds = Field(60, description="Older attempts are not looked at.")
+    minimum_calls: Count = Field(20, description="Fewer attempts open nothing.")
+    failure_ratio: Share = Field(0.5, description="Share of failed attempts that opens.")
+    slow_ratio: Share = Field(0.9, description="Share of slow attempts that opens.")
+    slow_seconds: Seconds = Field(20, description="A page or link that takes longer is slow.")
+    suspicious_videos: Count = Field(
+        3, description="Different videos with blocks or unknown pages that open it earlier."
+    )
+    open_seconds: Seconds = Field(30, description="Time before the first trial; doubles.")
+    open_seconds_max: Seconds = Field(600, description="Longest time between trials.")
+    trials: Count = Field(5, description="Attempts while half-open, over all workers.")
+    trial_seconds: Seconds = Field(60, description="A trial not heard of for this long is void.")
+    retry_share: Share = Field(0.2, description="Largest share of retries among attempts.")
+    retry_floor: Count = Field(10, description="Retries in the window that are always allowed.")
+
+
+class DeadLetterSettings(_Group):
+    """What nobody could handle."""
+
+    limit: Count = Field(100, description="Dead letters of a stage that stop its intake.")
+    window_seconds: Seconds = Field(60, description="Within this time.")
+    replays: Count = Field(1, description="How often one may be put back without force.")
 
 
 class EngineSettings(_Group):
@@ -118,12 +173,21 @@ class DownloadSettings(_Group):
     stall_timeout_seconds: Seconds = Field(20, description="Longest silence in the middle.")
     deadline_seconds: Seconds = Field(3_600, description="Time for one file.")
     file_bytes: Bytes = Field(2_000_000_000, description="Largest file that is fetched.")
+    free_bytes: Bytes = Field(
+        100 * 2**20, description="With less space than this no download is begun."
+    )
+    storage_check_seconds: Seconds = Field(
+        5, description="Pause between looks at a storage that is full or away."
+    )
 
 
 class CacheSettings(_Group):
     """How long answers are remembered."""
 
     video_info_seconds: Seconds = Field(1_800, description="Life of what a page said.")
+    stale_seconds: Seconds = Field(
+        86_400, description="How much longer an answer may serve while the platform is away."
+    )
     file_seconds: Seconds = Field(604_800, description="How long a finished file is known.")
 
 
@@ -131,7 +195,7 @@ class LedgerSettings(_Group):
     """The outcomes of requests."""
 
     remember_seconds: Seconds = Field(
-        3_600, description="How long a decided request is known, so that copies change nothing."
+        86_400, description="How long a decided request is known, to be retried or not repeated."
     )
 
 
@@ -177,6 +241,9 @@ class Settings(BaseSettings):
     )
     kafka: KafkaSettings = KafkaSettings()
     egress: EgressSettings = EgressSettings()
+    auth: AuthSettings = AuthSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    deadletters: DeadLetterSettings = DeadLetterSettings()
     engine: EngineSettings = EngineSettings()
     download: DownloadSettings = DownloadSettings()
     cache: CacheSettings = CacheSettings()

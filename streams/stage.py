@@ -10,8 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
+from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
+from streams.signals import Signals
 from streams.tables import StageTable
 from streams.topics import Topic
 
@@ -35,6 +37,8 @@ class StageContext:
         settings: all settings.
         tables: its tables by name.
         supplement: sends a record that may be lost (progress); never waits, never fails.
+        signals: shared state of all workers, read here, written as records.
+        intake: stops and starts the intake of the stage.
         sweeps: housekeeping to be run every so many seconds; the stage adds its own.
         checks: reasons not to be ready; the stage adds its own.
     """
@@ -42,6 +46,8 @@ class StageContext:
     settings: Settings
     tables: Mapping[str, StageTable]
     supplement: Callable[[Outgoing], None]
+    signals: Signals
+    intake: Intake
     sweeps: list[tuple[float, Sweep]] = field(default_factory=list)
     checks: list[HealthCheck] = field(default_factory=list)
 
@@ -60,6 +66,8 @@ class Stage:
         window: how many unfinished records may be held, per source topic.
         ordered: records of one key are worked on one after the other, in their order.
         drains: finish running work on SIGTERM; False where work is waiting.
+        due: when a record is due, epoch seconds, None for at once; it waits until then without
+            being worked on, except when its request is taken back. Such a stage is not ordered.
     """
 
     name: str
@@ -71,10 +79,16 @@ class Stage:
     window: Callable[[Settings], int] = lambda settings: settings.stage.window
     ordered: bool = True
     drains: bool = True
+    due: Callable[[Incoming], float | None] | None = None
 
 
 class UnknownStageError(Exception):
     """No stage of this name is installed; the text lists those that are."""
+
+
+def stage_names() -> list[str]:
+    """Return the names of the installed stages."""
+    return sorted(point.name for point in entry_points(group=GROUP))
 
 
 def load_stages(names: Sequence[str] = ()) -> list[Stage]:

@@ -89,9 +89,11 @@ def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
 def topic_config(topic: Topic) -> dict[str, str]:
     """Return the topic's settings on the broker."""
     config = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
-    if topic.compacted:
+    if topic.compacted and not topic.expires:
         return config | {"cleanup.policy": "compact"}
     retention = str(int(topic.retention.total_seconds() * 1000))
+    if topic.compacted:
+        return config | {"cleanup.policy": "compact,delete", "retention.ms": retention}
     return config | {"cleanup.policy": "delete", "retention.ms": retention}
 
 
@@ -105,7 +107,8 @@ def find_problem(
     if partitions != wanted:
         return TopicProblem(topic, f"has {partitions} partitions instead of {wanted}")
     policy = topic_config(topic)["cleanup.policy"]
-    if config.get("cleanup.policy") != policy:
+    # The broker lists several policies in an order of its own.
+    if set(config.get("cleanup.policy", "").split(",")) != set(policy.split(",")):
         return TopicProblem(
             topic, f"has cleanup.policy={config.get('cleanup.policy')} instead of {policy}"
         )

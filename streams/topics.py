@@ -25,7 +25,8 @@ class Topic(msgspec.Struct, frozen=True):
         key: what its records are keyed by.
         purpose: what it is for, one sentence.
         retention: how long records are kept.
-        compacted: keep the newest record of each key for ever instead.
+        compacted: keep the newest record of each key instead, for ever unless ``expires``.
+        expires: compacted records are dropped too when they are older than ``retention``.
         partitions: None for the number in the settings.
         version: last part of the name on Kafka.
     """
@@ -35,6 +36,7 @@ class Topic(msgspec.Struct, frozen=True):
     purpose: str
     retention: timedelta = _WEEK
     compacted: bool = False
+    expires: bool = False
     partitions: int | None = None
     version: str = VERSION
 
@@ -54,11 +56,26 @@ DEADLETTERS = Topic(
     "Records that nobody could handle: key, value and headers as they were.",
     retention=4 * _WEEK,
 )
+MARKS = Topic(
+    "deadletters.marks",
+    "dead letter",
+    "What operators did with dead letters.",
+    retention=5 * _WEEK,
+    compacted=True,
+    expires=True,
+    partitions=1,
+)
 ATTEMPTS = Topic(
     "attempts", "platform:operation:egress", "Outcome of every network attempt.", retention=_DAY
 )
 SIGNALS = Topic(
-    "signals", "kind/name", "Shared state of all workers.", compacted=True, partitions=1
+    "signals",
+    "kind/name",
+    "Shared state of all workers.",
+    retention=2 * _WEEK,
+    compacted=True,
+    expires=True,
+    partitions=1,
 )
 AUDIT = Topic("audit", "request id", "Every transition of every request.")
 PROGRESS = Topic("progress", "request id", "How far downloads are.", retention=_DAY)
@@ -85,6 +102,7 @@ TOPICS: tuple[Topic, ...] = (
     ERRORS,
     *DELAYS,
     DEADLETTERS,
+    MARKS,
     ATTEMPTS,
     SIGNALS,
     AUDIT,

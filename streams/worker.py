@@ -11,6 +11,7 @@ from streams.metrics import StageMetrics
 from streams.outbox import Outbox
 from streams.runner import StageRunner
 from streams.settings import Settings
+from streams.signals import Signals, following
 from streams.stage import Stage
 from streams.topic_admin import apply_topics, check_topics
 from streams.topics import Topic, changelog_topic
@@ -46,21 +47,26 @@ class Worker:
         await check_topics(self._settings.kafka)
         # Faust would create them too, but after the partitions are assigned: without tables.
         await apply_topics(self._settings.kafka, self._changelogs())
-        async with Outbox(self._settings.kafka) as outbox, asyncio.TaskGroup() as group:
+        async with (
+            Outbox(self._settings.kafka) as outbox,
+            following(self._settings.kafka) as signals,
+            asyncio.TaskGroup() as group,
+        ):
+            self._health.watch("kafka", outbox.problem)
             for stage in self._stages:
-                group.create_task(self._keep_running(stage, outbox))
+                group.create_task(self._keep_running(stage, outbox, signals))
 
     def _changelogs(self) -> list[Topic]:
         return [
             changelog_topic(stage.name, table) for stage in self._stages for table in stage.tables
         ]
 
-    async def _keep_running(self, stage: Stage, outbox: Outbox) -> None:
+    async def _keep_running(self, stage: Stage, outbox: Outbox, signals: Signals) -> None:
         believed_gaps: set[tuple[Partition, int]] = set()
         failures = 0
         while True:
             started = time.monotonic()
-            error = await self._run_once(stage, outbox, believed_gaps)
+            error = await self._run_once(stage, outbox, signals, believed_gaps)
             if time.monotonic() - started > CALM_SECONDS:
                 failures = 0
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
@@ -70,10 +76,16 @@ class Worker:
             await asyncio.sleep(wait)
 
     async def _run_once(
-        self, stage: Stage, outbox: Outbox, believed_gaps: set[tuple[Partition, int]]
+        self,
+        stage: Stage,
+        outbox: Outbox,
+        signals: Signals,
+        believed_gaps: set[tuple[Partition, int]],
     ) -> BaseException:
         try:
-            runner = StageRunner(stage, self._settings, outbox, believed_gaps=believed_gaps)
+            runner = StageRunner(
+                stage, self._settings, outbox, signals=signals, believed_gaps=believed_gaps
+            )
             async with runner:
                 self._health.watch(stage.name, runner.problem)
                 return await self._watch(runner)

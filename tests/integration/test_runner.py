@@ -370,7 +370,7 @@ async def test_a_window_smaller_than_the_backlog_loses_nothing(settings: Setting
     held: list[int] = []
 
     async def handle(record: Incoming) -> Sequence[Effect]:
-        held.append(len(runner._tasks))
+        held.append(len(runner.flow))
         await asyncio.sleep(0.001)
         return [passed_on(record)]
 

@@ -13,7 +13,8 @@ OURS = {
 }
 BOUNDED = {
     *("stage", "table", "status", "error_type", "step", "delay", "reason", "cache", "outcome"),
-    *("platform", "yt_dlp", "curl_cffi"),
+    *("platform", "yt_dlp", "curl_cffi", "operation", "egress", "state"),
+    *("strategy", "command"),
 }
 
 

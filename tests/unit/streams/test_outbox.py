@@ -16,7 +16,14 @@ from aiokafka.errors import (
 )
 
 from streams import outbox as module
-from streams.outbox import RETRY_SECONDS, Outbox, RecordRefusedError, Write
+from streams.outbox import (
+    PATIENCE_SECONDS,
+    PROBE_SECONDS,
+    RETRY_SECONDS,
+    Outbox,
+    RecordRefusedError,
+    Write,
+)
 from streams.settings import KafkaSettings
 from streams.topics import MESSAGE_BYTES_MAX
 
@@ -29,6 +36,9 @@ class FakeProducer:
 
     def __init__(self, **options: Any) -> None:
         self.options = options
+        self.client = self
+        self.answers: list[bool] = []
+        self.asked = 0
         self.sent: list[bytes] = []
         self.calls: list[dict[str, Any]] = []
         self.offers: list[BaseException | None] = []
@@ -43,6 +53,10 @@ class FakeProducer:
 
     async def stop(self) -> None:
         self.stopped += 1
+
+    async def force_metadata_update(self) -> bool:
+        self.asked += 1
+        return self.answers.pop(0) if self.answers else True
 
     async def send(self, topic: str, **fields: Any) -> "asyncio.Future[None]":
         self.calls.append({"topic": topic} | fields)
@@ -71,7 +85,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         module,
         "asyncio",
         SimpleNamespace(
-            sleep=sleep, gather=asyncio.gather, get_running_loop=asyncio.get_running_loop
+            sleep=sleep,
+            gather=asyncio.gather,
+            get_running_loop=asyncio.get_running_loop,
+            create_task=asyncio.create_task,
         ),
     )
     return found
@@ -213,3 +230,92 @@ async def test_publishing_can_be_cancelled_while_the_cluster_is_away(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert producer.sent == []
+
+
+# Health
+
+
+class Time:
+    """The clock of the outbox."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    made = Time()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+async def test_a_cluster_that_answers_is_no_problem(outbox: Outbox, clock: Time) -> None:
+    await outbox.publish(writes(b"x"))
+    clock.now += 3_600
+    assert outbox.problem() is None
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_health_says_for_how_long_no_record_was_taken(
+    outbox: Outbox, producer: FakeProducer, clock: Time, count: int
+) -> None:
+    said: list[str | None] = []
+
+    def look() -> None:
+        said.append(outbox.problem())
+        clock.now += 4
+
+    producer.offers = [AWAY] * (count + 3)
+    producer.on_offer = look
+    await outbox.publish(writes(*[b"x"] * count))
+    assert said[:2] == [None, None]
+    assert said[3] == "the cluster at 127.0.0.1:9092 does not take records for 12 s"
+    assert outbox.problem() is None
+
+
+async def test_a_cluster_that_is_silent_is_a_problem_too(
+    outbox: Outbox, producer: FakeProducer, clock: Time
+) -> None:
+    silent = asyncio.Event()
+
+    async def send(topic: str, **_: Any) -> "asyncio.Future[None]":
+        assert topic == "t"
+        await silent.wait()
+        raise AWAY
+
+    producer.send = send  # type: ignore[method-assign]
+    task = asyncio.create_task(outbox.publish(writes(b"x")))
+    await asyncio.sleep(0)
+    clock.now += PATIENCE_SECONDS
+    assert outbox.problem() is not None
+    task.cancel()
+    await asyncio.wait([task])
+    assert outbox.problem() is None
+
+
+async def test_the_cluster_is_missed_also_when_nothing_is_written(
+    producer: FakeProducer, waits: list[float], clock: Time
+) -> None:
+    producer.answers = [False] * 3
+    said: list[str | None] = []
+    async with Outbox(KafkaSettings()) as outbox:
+        while producer.asked < 5:
+            await asyncio.sleep(0)
+            said.append(outbox.problem())
+            clock.now += 3 if 0 < producer.asked < 4 else 0
+    assert any(said), waits
+    assert said[-1] is None
+    assert waits[:2] == [PROBE_SECONDS, RETRY_SECONDS[-1]]
+
+
+async def test_thousands_that_wait_do_not_fill_the_log(
+    outbox: Outbox, producer: FakeProducer, clock: Time, caplog: pytest.LogCaptureFixture
+) -> None:
+    for now in (100.0, 101.0, 120.0):
+        clock.now = now
+        producer.offers = [AWAY] * 50
+        await outbox.publish(writes(*[b"x"] * 50))
+    assert len(caplog.records) == 2

@@ -24,10 +24,24 @@ def test_records_are_kept_for_the_retention() -> None:
 
 
 def test_a_compacted_topic_keeps_the_newest_for_ever() -> None:
-    assert topic_config(SIGNALS) == {
+    assert topic_config(Topic("x", "k", "p.", compacted=True)) == {
         "max.message.bytes": str(MESSAGE_BYTES_MAX),
         "cleanup.policy": "compact",
     }
+
+
+def test_one_that_expires_keeps_it_for_the_retention() -> None:
+    topic = Topic("x", "k", "p.", timedelta(hours=1), compacted=True, expires=True)
+    assert topic_config(topic) == {
+        "max.message.bytes": str(MESSAGE_BYTES_MAX),
+        "cleanup.policy": "compact,delete",
+        "retention.ms": "3600000",
+    }
+
+
+def test_the_order_in_which_policies_are_told_does_not_matter() -> None:
+    told = topic_config(SIGNALS) | {"cleanup.policy": "delete,compact"}
+    assert find_problem(SIGNALS, 1, told, KAFKA) is None
 
 
 @pytest.mark.parametrize(
@@ -46,9 +60,9 @@ def test_a_compacted_topic_keeps_the_newest_for_ever() -> None:
         pytest.param(
             SIGNALS,
             1,
-            {"cleanup.policy": "compact,delete"},
-            "has cleanup.policy=compact,delete instead of compact",
-            id="signals that expire",
+            {"cleanup.policy": "compact"},
+            "has cleanup.policy=compact instead of compact,delete",
+            id="signals that never expire",
         ),
         pytest.param(
             REQUESTS,

@@ -6,6 +6,7 @@ import pytest
 from streams.topics import (
     BY_NAME,
     DELAYS,
+    MARKS,
     MESSAGE_BYTES_MAX,
     REQUEST_BYTES_MAX,
     REQUESTS,
@@ -30,7 +31,8 @@ def test_the_names_are_the_published_ones() -> None:
     assert names == [
         *("requests", "videos.validated", "videos.extracted", "videos.selected", "errors"),
         *("retry.5s", "retry.30s", "retry.2m", "retry.10m", "retry.1h"),
-        *("deadletters", "attempts", "signals", "audit", "progress", "commands", "results"),
+        *("deadletters", "deadletters.marks", "attempts", "signals"),
+        *("audit", "progress", "commands", "results"),
     ]
     assert {name: topic.name for name, topic in BY_NAME.items()} == dict(zip(names, names))  # noqa: B905
 
@@ -40,8 +42,8 @@ def test_the_prefix_can_be_another_one() -> None:
 
 
 def test_only_the_shared_state_is_compacted_and_has_one_partition() -> None:
-    assert [topic for topic in TOPICS if topic.compacted] == [SIGNALS]
-    assert [topic for topic in TOPICS if topic.partitions] == [SIGNALS]
+    assert [topic for topic in TOPICS if topic.compacted] == [MARKS, SIGNALS]
+    assert [topic for topic in TOPICS if topic.partitions] == [MARKS, SIGNALS]
 
 
 def test_wrapping_the_largest_request_always_fits() -> None:

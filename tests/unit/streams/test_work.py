@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.errors import ClipmillError, ErrorCode
+from streams.letters.facts import split_headers
 from streams.logs import REQUEST, TRACE
 from streams.outbox import RecordRefusedError, Write
 from streams.records import Effect, Incoming, Outgoing, TableWrite
@@ -372,25 +374,36 @@ async def test_hostile_headers_do_no_harm(header: bytes) -> None:
     assert len(bench.finished) == 1
 
 
-def test_a_dead_letter_is_the_record_as_it_was_and_its_origin() -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError("bad"), ErrorCode.INTERNAL_BUG),
+        (ClipmillError(ErrorCode.REQUEST_INVALID, "bad"), ErrorCode.REQUEST_INVALID),
+    ],
+)
+def test_a_dead_letter_is_the_record_as_it_was_and_why(error: Exception, code: str) -> None:
     record = incoming(b"\xff\x00", key=b"\xfe", headers=[("a", b"1"), ("a", b"\xff")])
-    letter = dead_letter(record, ValueError("bad\nthing"), "validation")
+    letter = dead_letter(record, error, "validation")
+    own, facts = split_headers(letter.headers)
     assert (letter.topic, letter.key, letter.value) == (DEADLETTERS, b"\xfe", b"\xff\x00")
-    assert letter.headers[:2] == (("a", b"1"), ("a", b"\xff"))
-    assert dict(letter.headers[2:]) == {
-        "clipmill_origin_topic": b"requests",
-        "clipmill_origin_partition": b"3",
-        "clipmill_origin_offset": b"7",
-        "clipmill_origin_timestamp": b"1700000000.5",
-        "clipmill_step": b"validation",
-        "clipmill_reason": b"ValueError: bad\nthing",
-    }
+    assert own == (("a", b"1"), ("a", b"\xff"))
+    assert facts is not None
+    assert (facts.step, facts.code, facts.attempts) == ("validation", code, 1)
 
 
-@pytest.mark.parametrize("text", ["x" * 100_000, "half \ud800"])
-def test_any_reason_fits_into_a_dead_letter(text: str) -> None:
-    headers = dict(dead_letter(incoming(), ValueError(text), "s").headers)
-    assert len(headers["clipmill_reason"]) <= 1_100
+async def test_a_dead_letter_names_its_origin_as_it_is_called_on_kafka() -> None:
+    bench = Bench(returning(dead_letter(incoming(), ValueError("bad"), "test")))
+    await bench.work.run(incoming())
+    assert dict(bench.outbox.written[0].headers)["kafka_dlt-original-topic"] == b"p.requests.v1"
+
+
+async def test_too_many_dead_letters_stop_the_intake_in_the_same_breath() -> None:
+    record = replace(incoming(), topic="videos.validated")
+    bench = Bench(returning(*[dead_letter(record, ValueError("bad"), "test")] * 101))
+    await bench.work.run(record)
+    assert bench.outbox.topics[-1] == "p.signals.v1"
+    assert bench.outbox.written[-1].key == b"intake/test"
+    assert b"clipmill resume test" in (bench.outbox.written[-1].value or b"")
 
 
 def test_a_tombstone_stays_one_as_a_dead_letter() -> None:

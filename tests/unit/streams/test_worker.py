@@ -1,6 +1,8 @@
 """The worker, with runners that crash as the test says."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Self
@@ -11,6 +13,7 @@ from streams import worker as module
 from streams.health import Health
 from streams.metrics import REGISTRY
 from streams.settings import Settings
+from streams.signals import Signals
 from streams.stage import Stage
 from streams.topic_admin import TopicsError
 from streams.topics import REQUESTS, Topic, changelog_topic
@@ -34,6 +37,7 @@ class World:
         self.closing_fails = False
         self.made: list[str] = []
         self.gaps: list[Any] = []
+        self.cluster: str | None = None
         self.closed = 0
         """Runners that ended; a wait that follows one is the wait before the next start."""
 
@@ -75,6 +79,14 @@ class FakeOutbox:
     async def __aexit__(self, *exc: object) -> None:
         pass
 
+    def problem(self) -> str | None:
+        return FakeRunner.world.cluster
+
+
+@asynccontextmanager
+async def following(_kafka: object) -> AsyncIterator[Signals]:
+    yield Signals()
+
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
@@ -96,6 +108,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(FakeRunner, "world", made, raising=False)
     monkeypatch.setattr(module, "StageRunner", FakeRunner)
     monkeypatch.setattr(module, "Outbox", FakeOutbox)
+    monkeypatch.setattr(module, "following", following)
     monkeypatch.setattr(module, "check_topics", check_topics)
     clock = SimpleNamespace(
         sleep=sleep,
@@ -132,6 +145,15 @@ async def test_a_running_stage_speaks_for_itself(world: World) -> None:
     assert seen[-1] == {"toy": "waits"}
     assert world.made == ["toy"]
     assert world.closed == 1, "a cancelled stage is closed"
+
+
+async def test_a_cluster_that_takes_no_records_is_a_problem_of_the_process(world: World) -> None:
+    world.cluster = "takes no records"
+    health = Health()
+    seen: list[dict[str, str]] = []
+    worker = Worker([STAGE], Settings(), health)
+    await run_until(worker, lambda: seen.append(health.problems()) or len(seen) > 5)  # type: ignore[func-returns-value]
+    assert seen[-1] == {"toy": "waits", "kafka": "takes no records"}
 
 
 async def test_crashes_are_answered_with_growing_waits(world: World) -> None:

@@ -1,0 +1,102 @@
+import asyncio
+import logging
+
+import pytest
+
+from schemas.codec import encode
+from schemas.signals import IntakeSignal
+from streams.intake import Intake, obey
+from streams.metrics import INTAKE_PAUSED
+from streams.signals import Signals
+from tests.unit.agents.builders import PAST
+
+KEY = "intake/toy"
+
+
+def signal(*, paused: bool, reason: str = "too many dead letters") -> bytes:
+    return encode(IntakeSignal(paused=paused, reason=reason, by="toy", at=PAST))
+
+
+def gauge() -> float:
+    value: float = INTAKE_PAUSED.labels("toy")._value.get()
+    return value
+
+
+def is_open(intake: Intake) -> bool:
+    return not intake.paused and intake.problem() is None and gauge() == 0
+
+
+def test_it_is_open_at_first() -> None:
+    assert is_open(Intake("toy"))
+
+
+def test_it_opens_when_the_last_reason_is_gone() -> None:
+    intake = Intake("toy")
+    intake.pause("storage", "the disk is full")
+    intake.pause("operator", "wait")
+    assert intake.problem() == "the disk is full; wait"
+    intake.resume("storage")
+    assert (intake.paused, intake.problem(), gauge()) == (True, "wait", 1)
+    intake.resume("operator")
+    assert is_open(intake)
+
+
+def test_taking_back_what_was_never_said_changes_nothing() -> None:
+    intake = Intake("toy")
+    intake.resume("storage")
+    assert is_open(intake)
+    intake.pause("operator", "wait")
+    intake.resume("storage")
+    assert intake.paused
+
+
+def test_the_same_reason_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    intake = Intake("toy")
+    for reason in ("full", "still full"):
+        intake.pause("storage", reason)
+    intake.resume("storage")
+    intake.resume("storage")
+    assert [record.getMessage() for record in caplog.records] == [
+        "toy takes no more records: full",
+        "toy takes records again",
+    ]
+
+
+async def test_who_waits_goes_on_when_it_opens() -> None:
+    intake = Intake("toy")
+    await intake.opened()
+    intake.pause("storage", "full")
+    waiting = asyncio.create_task(intake.opened())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    intake.resume("storage")
+    await asyncio.wait_for(waiting, 1)
+
+
+def test_signals_stop_and_start_it() -> None:
+    intake, signals = Intake("toy"), Signals()
+    signals.put(KEY, signal(paused=True))
+    with signals.listen(KEY, obey(intake)):
+        assert intake.problem() == "too many dead letters"
+        signals.put(KEY, signal(paused=False))
+        assert is_open(intake)
+        signals.put(KEY, signal(paused=True, reason="again"))
+        assert intake.problem() == "again"
+        signals.put(KEY, None)
+        assert is_open(intake)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b"null"])
+def test_what_nobody_can_read_stops_nothing(value: bytes) -> None:
+    intake = Intake("toy")
+    obey(intake)(KEY, signal(paused=True))
+    obey(intake)(KEY, value)
+    assert is_open(intake)
+
+
+def test_a_signal_does_not_take_back_the_stage_s_own_reason() -> None:
+    intake = Intake("toy")
+    intake.pause("storage", "full")
+    obey(intake)(KEY, signal(paused=False))
+    assert intake.problem() == "full"
