@@ -43,10 +43,21 @@ ORIGIN: dict[str, dict[str, Any]] = {
     "clipmill_origin_offset": {"type": "string", "description": "Offset it was read at."},
     "clipmill_origin_timestamp": {"type": "string", "description": "Epoch seconds, its time."},
     "clipmill_step": {"type": "string", "description": "Stage that could not handle it."},
-    "clipmill_reason": {"type": "string", "description": "Why not."},
     "clipmill_code": {"type": "string", "description": "Error code of the last attempt."},
+    "clipmill_reason": {"type": "string", "description": "Why not, without secrets."},
     "clipmill_attempts": {"type": "string", "description": "How often it was tried."},
+    "clipmill_platform": {"type": "string", "description": "Platform, empty if none was reached."},
+    "clipmill_request_id": {
+        "type": "string",
+        "description": "Id of the request, empty if unknown.",
+    },
+    "clipmill_engine": {"type": "string", "description": "Version of yt-dlp that read the page."},
+    "clipmill_version": {"type": "string", "description": "Version of clipmill."},
+    "clipmill_replays": {"type": "string", "description": "How often it had been put back."},
+    "kafka_dlt-original-topic": {"type": "string", "description": "Name of its topic on Kafka."},
+    "clipmill_failed_at": _TIME | {"description": "When the last attempt failed."},
 }
+"""Behind the record's own headers, in the order of `streams.letters.facts.NAMES`."""
 
 SEALED: dict[str, Any] = {
     "name": "CloudEvents 1.0, binary mode",
@@ -76,6 +87,6 @@ DEAD_LETTER: dict[str, Any] = {
     "type": "object",
     "description": "Its own headers as they were, and where it came from.",
     "properties": ORIGIN,
-    "required": ["clipmill_origin_topic", "clipmill_step"],
+    "required": [name for name in ORIGIN if name.startswith("clipmill_")],
 }
 """Headers of a dead letter."""

@@ -13,10 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+from schemas.errors import ClipmillError, ErrorCode
+from streams.letter_limit import LetterLimit
+from streams.letters.facts import make_letter, name_origin, replays_of
 from streams.logs import REQUEST, TRACE
-from streams.metrics import DEAD_LETTERS, StageMetrics
+from streams.metrics import DEAD_LETTERS, REPLAYS, StageMetrics
 from streams.outbox import Outbox, Write
 from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.settings import DeadLetterSettings
 from streams.stage import Handler, Stage
 from streams.tables import StageTable
 from streams.topics import DEADLETTERS
@@ -31,6 +35,7 @@ class Work:
 
     Args:
         finished: called when everything that a record led to is acknowledged.
+        limit: how many dead letters of a step stop its intake.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Work:
         concurrency: int,
         topic_prefix: str,
         finished: Finished,
+        limit: DeadLetterSettings | None = None,
     ) -> None:
         self._stage = stage
         self._handler = handler
@@ -52,6 +58,7 @@ class Work:
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._prefix = topic_prefix
         self._finished = finished
+        self._limit = LetterLimit(limit or DeadLetterSettings())
         self._metrics = StageMetrics(stage.name)
 
     async def run(self, record: Incoming) -> None:
@@ -60,6 +67,8 @@ class Work:
         REQUEST.set(record.header("ce_correlationid") or record.position)
         TRACE.set((record.header("traceparent") or "")[3:35])
         self._metrics.records_in.inc()
+        if replays_of(record):
+            REPLAYS.labels(self._stage.name).inc()
         with self._metrics.in_progress.track_inprogress():
             async with self._turn(record.key):
                 written = await self._settle(record)
@@ -100,6 +109,7 @@ class Work:
 
         Rows go to the partition of the record, and become visible when they are acknowledged.
         """
+        effects = [*effects, *self._limit.stops(effects, self._stage.name)]
         await self._outbox.publish([self.to_write(effect, record) for effect in effects])
         for effect in effects:
             if isinstance(effect, TableWrite):
@@ -112,24 +122,18 @@ class Work:
             partition = record.partition if record else None
             return self._tables[effect.table].changelog(effect, partition)
         name = effect.topic.kafka_name(self._prefix)
-        return Write(name, effect.key, effect.value, effect.headers)
+        headers = effect.headers
+        if effect.topic is DEADLETTERS:
+            headers = name_origin(effect, self._prefix)
+        return Write(name, effect.key, effect.value, headers)
 
 
 def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
-    """Return the record as a dead letter: key, value and headers as they were, and the origin."""
+    """Return a record that nobody can read as a dead letter."""
     DEAD_LETTERS.labels(type(error).__name__).inc()
-    reason = "".join(traceback.format_exception_only(error)).strip()
-    origin = {
-        "clipmill_origin_topic": record.topic,
-        "clipmill_origin_partition": str(record.partition),
-        "clipmill_origin_offset": str(record.offset),
-        "clipmill_origin_timestamp": str(record.timestamp),
-        "clipmill_step": step,
-        "clipmill_reason": reason[:1_000],
-    }
-    facts = ((name, value.encode(errors="backslashreplace")) for name, value in origin.items())
-    headers = (*record.headers, *facts)
-    return Outgoing(DEADLETTERS, record.key, record.value, headers)
+    code = error.code if isinstance(error, ClipmillError) else ErrorCode.INTERNAL_BUG
+    reason = "".join(traceback.format_exception_only(error))
+    return make_letter(record, step=step, code=code, reason=reason)
 
 
 STUB_KEY_BYTES = 1_000

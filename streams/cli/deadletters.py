@@ -1,0 +1,223 @@
+"""`clipmill deadletters`: what nobody could handle; look at it, put it back, be done with it."""
+
+import asyncio
+import getpass
+import heapq
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from schemas.letters import Mark
+from streams.cli.errors import readable_errors
+from streams.cli.letter_view import letter_fields, letter_table, letter_text
+from streams.cli.options import bootstrap_option, client_settings
+from streams.cli.result_table import open_console
+from streams.kafka import explained
+from streams.letters.filters import Filter, read_moment
+from streams.letters.letter import STATES, Letter
+from streams.letters.lock import ReplayRunningError, only_replay
+from streams.letters.replay import Pace, Plan, Replay, Totals, mark_record, to_write
+from streams.letters.store import LetterStore
+from streams.outbox import Outbox
+from streams.settings import KafkaSettings, Settings
+
+LIST_LIMIT = 100
+DEFAULT_RATE = 50.0
+
+SHARED = (
+    click.option("--code", "codes", multiple=True, help="Error code, or its family."),
+    click.option("--platform", help="Name of the platform."),
+    click.option("--step", help="Stage that failed."),
+    click.option("--since", help="Failed since: RFC 3339, or 2h, 3d ago."),
+    click.option("--until", help="Failed until: RFC 3339, or 2h, 3d ago."),
+    click.option("--engine", help="Version of yt-dlp."),
+    click.option("--state", type=click.Choice(STATES), help="What became of it."),
+    click.option("--max-replays", type=click.IntRange(1), help="Failures before it is parked."),
+    bootstrap_option,
+)
+"""What `list` and `replay` have in common."""
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Filter`."""
+    for option in reversed(SHARED):
+        command = option(command)
+    return command
+
+
+def _filter(settings: Settings, ids: tuple[str, ...] = (), **given: Any) -> Filter:
+    now = datetime.now(UTC)
+    try:
+        moments: dict[str, Any] = {
+            name: read_moment(text, now)
+            for name in ("since", "until")
+            if (text := given.pop(name)) is not None
+        }
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    replays_max = given.pop("max_replays") or settings.deadletters.replays
+    return Filter(ids=frozenset(ids), replays_max=replays_max, **given, **moments)
+
+
+@click.group()
+def deadletters() -> None:
+    """List, show, replay or resolve what nobody could handle."""
+
+
+@deadletters.command("list")
+@filtered
+@click.option("--limit", default=LIST_LIMIT, show_default=True, help="Newest so many.")
+@click.option("--json", "as_json", is_flag=True, help="One letter per line.")
+def list_letters(*, bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None:
+    """List dead letters, newest first."""
+    settings = client_settings(bootstrap)
+    wanted = _filter(settings, **given)
+    with readable_errors():
+        letters, count = asyncio.run(_newest(settings.kafka, wanted, limit))
+    if as_json:
+        for letter in letters:
+            click.echo(json.dumps(letter_fields(letter, wanted.replays_max)))
+        return
+    open_console().print(letter_table(letters, wanted.replays_max))
+    click.echo(f"{len(letters)} of {count}")
+
+
+async def _newest(kafka: KafkaSettings, wanted: Filter, limit: int) -> tuple[list[Letter], int]:
+    """Return the newest letters, and how many there are in all."""
+    count = 0
+    newest: list[tuple[datetime, str, Letter]] = []
+    async for letter in (await _open_store(kafka)).letters():
+        if wanted.matches(letter):
+            count += 1
+            heapq.heappush(newest, (letter.facts.failed_at, letter.id, letter))
+            if len(newest) > limit:
+                heapq.heappop(newest)
+    return [letter for *_, letter in sorted(newest, reverse=True)], count
+
+
+async def _open_store(kafka: KafkaSettings) -> LetterStore:
+    store = LetterStore(kafka)
+    await store.require_topics()
+    return store
+
+
+@deadletters.command()
+@click.argument("letter_id", metavar="ID")
+@bootstrap_option
+def show(letter_id: str, bootstrap: str | None) -> None:
+    """Show one dead letter, all of it but the values of cookies."""
+    settings = client_settings(bootstrap)
+    with readable_errors():
+        [letter] = asyncio.run(_find(settings.kafka, {letter_id}))
+    click.echo(letter_text(letter, settings.deadletters.replays))
+
+
+async def _find(kafka: KafkaSettings, ids: set[str]) -> list[Letter]:
+    found = [each async for each in (await _open_store(kafka)).letters() if each.id in ids]
+    _require_all(ids, {letter.id for letter in found})
+    return found
+
+
+def _require_all(ids: set[str] | frozenset[str], found: set[str]) -> None:
+    if missing := sorted(ids - found):
+        raise click.ClickException(
+            f"no dead letter {', '.join(missing)} is there and meant; "
+            "`clipmill deadletters list` shows them"
+        )
+
+
+@deadletters.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@filtered
+@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option(
+    "--rate", type=click.FloatRange(0.01), default=DEFAULT_RATE, show_default=True, help="A second."
+)
+@click.option("--force", is_flag=True, help="Parked and resolved ones too.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be put back.")
+@click.option("--by", default=getpass.getuser, help="Who does it; default: the user.")
+def replay(
+    *,
+    ids: tuple[str, ...],
+    bootstrap: str | None,
+    limit: int | None,
+    rate: float,
+    force: bool,
+    dry_run: bool,
+    by: str,
+    **given: Any,
+) -> None:
+    """Put dead letters back where they came from, as requests of their own."""
+    settings = client_settings(bootstrap)
+    plan = Plan(_filter(settings, ids, **given), force=force, limit=limit, by=by)
+    with readable_errors():
+        if dry_run:
+            totals = asyncio.run(_rehearse(settings.kafka, plan))
+        else:
+            totals = asyncio.run(_replay(settings.kafka, plan, Pace(rate)))
+    click.echo(_summary(totals, dry_run=dry_run))
+    _require_all(plan.wanted.ids, totals.seen)
+
+
+async def _rehearse(kafka: KafkaSettings, plan: Plan) -> Totals:
+    totals = Totals()
+    async for letter in (await _open_store(kafka)).letters():
+        if plan.limit is not None and totals.replayed >= plan.limit:
+            break
+        if plan.takes(letter, totals):
+            totals.replayed += 1
+            facts = letter.facts
+            click.echo(f"{letter.id}  {facts.step}  {facts.code}  {facts.request_id}")
+    return totals
+
+
+async def _replay(kafka: KafkaSettings, plan: Plan, pace: Pace) -> Totals:
+    store = await _open_store(kafka)
+    try:
+        async with only_replay(kafka) as seat, Outbox(kafka) as outbox:
+            return await Replay(
+                store,
+                outbox,
+                topic_prefix=kafka.topic_prefix,
+                pace=pace,
+                confirm=seat.confirm,
+                progress=lambda totals: click.echo(f"{totals.replayed} put back", err=True),
+            ).run(plan)
+    except ReplayRunningError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _summary(totals: Totals, *, dry_run: bool) -> str:
+    parts = [f"{totals.replayed} {'would be ' if dry_run else ''}put back"]
+    if totals.settled:
+        parts.append(f"{totals.settled} had been put back by a replay that was interrupted")
+    parts += [f"{count} not: {reason}" for reason, count in totals.skipped.most_common()]
+    return "; ".join(parts)
+
+
+@deadletters.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@bootstrap_option
+@click.option("--note", default="", help="Why, in words.")
+@click.option("--by", default=getpass.getuser, help="Who does it; default: the user.")
+def resolve(ids: tuple[str, ...], bootstrap: str | None, note: str, by: str) -> None:
+    """Say that nothing needs to be done about dead letters any more."""
+    kafka = client_settings(bootstrap).kafka
+    mark = Mark(state="resolved", by=by, at=datetime.now(UTC), note=note)
+    with readable_errors():
+        asyncio.run(_resolve(kafka, set(ids), mark))
+    click.echo(f"{len(set(ids))} resolved")
+
+
+async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
+    letters = await _find(kafka, ids)
+    for letter in letters:
+        if letter.mark is not None and letter.mark.state in ("replaying", "replayed"):
+            raise click.ClickException(f"{letter.id} is {letter.mark.state}, nothing was resolved")
+    with explained(kafka):
+        async with Outbox(kafka) as outbox:
+            records = [mark_record(letter, mark) for letter in letters]
+            await outbox.publish([to_write(each, kafka.topic_prefix) for each in records])

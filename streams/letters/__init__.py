@@ -1,0 +1,1 @@
+"""Dead letters: what stands on them, reading them, and putting them back."""

@@ -1,0 +1,228 @@
+"""Replaying dead letters on a real broker: none lost, none doubled, whatever interrupts."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from click.testing import CliRunner, Result
+
+from streams.cli import cli
+from streams.kafka import ClusterAwayError
+from streams.letters.facts import REPLAY_OF, REPLAYS, make_letter
+from streams.letters.filters import Filter
+from streams.letters.letter import Letter
+from streams.letters.lock import ReplayRunningError, only_replay
+from streams.letters.replay import Pace, Plan, Replay, Totals
+from streams.letters.store import LetterStore
+from streams.outbox import Outbox, Write
+from streams.records import Header, Incoming
+from streams.settings import KafkaSettings
+from streams.topics import DEADLETTERS, MARKS, REQUESTS, VALIDATED
+from tests.integration.kafka_side import make_topics, produce, read
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HEADERS: tuple[Header, ...] = (("a", b"1"), ("a", b"\xff"), ("traceparent", b"00-x"))
+
+
+@pytest_asyncio.fixture(loop_scope="session", autouse=True)
+async def _topics(kafka: KafkaSettings) -> None:
+    await make_topics(kafka, DEADLETTERS, VALIDATED, REQUESTS)
+    await make_topics(kafka, MARKS, partitions=1)
+
+
+def record(number: int, headers: tuple[Header, ...] = HEADERS) -> Incoming:
+    value = b"\x00\xff%d" % number
+    return Incoming(VALIDATED.name, 0, number, b"k%d" % number, value, headers, 1.5)
+
+
+async def bury(kafka: KafkaSettings, *records: Incoming, code: str = "internal.bug") -> None:
+    letters = [make_letter(each, step="extraction", code=code, reason="no") for each in records]
+    await produce(kafka, DEADLETTERS, [(x.key, x.value, x.headers, None) for x in letters])
+
+
+async def letters(kafka: KafkaSettings) -> list[Letter]:
+    return [letter async for letter in LetterStore(kafka).letters()]
+
+
+async def states(kafka: KafkaSettings) -> list[str]:
+    return sorted(letter.state(1) for letter in await letters(kafka))
+
+
+async def put_back(kafka: KafkaSettings, count: int) -> list[Any]:
+    return await read(kafka, VALIDATED, lambda records: len(records) >= count)
+
+
+class KilledError(Exception):
+    pass
+
+
+class DyingOutbox:
+    """Ends the replay before or after its nth call."""
+
+    def __init__(self, outbox: Outbox, call: int, *, before: bool) -> None:
+        self._outbox, self._call, self._before = outbox, call, before
+        self._calls = 0
+
+    async def publish(self, writes: Sequence[Write]) -> None:
+        if not writes:
+            return
+        self._calls += 1
+        dies = self._calls == self._call
+        if dies and self._before:
+            raise KilledError
+        await self._outbox.publish(writes)
+        if dies:
+            raise KilledError
+
+
+async def replay(
+    kafka: KafkaSettings,
+    plan: Plan | None = None,
+    *,
+    rate: float = 1_000,
+    dies: tuple[int, bool] | None = None,
+) -> Totals:
+    async with only_replay(kafka) as seat, Outbox(kafka) as outbox:
+        run = Replay(
+            LetterStore(kafka),
+            DyingOutbox(outbox, dies[0], before=dies[1]) if dies else outbox,
+            topic_prefix=kafka.topic_prefix,
+            pace=Pace(rate),
+            confirm=seat.confirm,
+        )
+        return await run.run(plan or Plan(Filter(), by="me"))
+
+
+async def test_five_hundred_come_back_as_they_were_at_the_rate_that_was_asked(
+    kafka: KafkaSettings,
+) -> None:
+    await bury(kafka, *map(record, range(500)))
+    started = asyncio.get_running_loop().time()
+    totals = await replay(kafka, rate=250)
+    assert asyncio.get_running_loop().time() - started > 1.5
+    assert totals.replayed == 500
+    found = await put_back(kafka, 500)
+    assert len(found) == 500
+    names = {each.value: each.id for each in await letters(kafka)}
+    originals = {each.value: each for each in map(record, range(500))}
+    for each in found:
+        original = originals.pop(each.value)
+        replayed = ((REPLAYS, b"1"), (REPLAY_OF, names[each.value].encode()))
+        assert (each.key, each.headers) == (original.key, (*HEADERS, *replayed))
+    assert originals == {}
+    assert await states(kafka) == ["replayed"] * 500
+    assert (await replay(kafka)).replayed == 0
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5, 6])
+async def test_an_interrupted_replay_loses_and_doubles_nothing(
+    kafka: KafkaSettings, call: int, before: bool
+) -> None:
+    await bury(kafka, *map(record, range(6)))
+    with pytest.raises(KilledError):
+        await replay(kafka, rate=3, dies=(call, before))
+    await replay(kafka)
+    found = await put_back(kafka, 6)
+    assert sorted(each.value for each in found) == [record(number).value for number in range(6)]
+    assert await states(kafka) == ["replayed"] * 6
+
+
+async def test_only_what_is_meant_is_put_back(kafka: KafkaSettings) -> None:
+    await bury(kafka, record(1), code="network.dns")
+    await bury(kafka, record(2), record(3), code="internal.bug")
+    plan = Plan(Filter(codes=("internal",)), limit=1)
+    assert (await replay(kafka, plan)).replayed == 1
+    assert await states(kafka) == ["replayed", "waiting", "waiting"]
+
+
+async def test_what_fails_again_is_parked_until_it_is_forced(kafka: KafkaSettings) -> None:
+    again = record(1, (*HEADERS, (REPLAYS, b"1"), (REPLAY_OF, b"0-7")))
+    await bury(kafka, again)
+    totals = await replay(kafka)
+    assert (totals.replayed, sum(totals.skipped.values())) == (0, 1)
+    assert await states(kafka) == ["parked"]
+    assert (await replay(kafka, Plan(Filter(), force=True))).replayed == 1
+    [found] = await put_back(kafka, 1)
+    [letter] = await letters(kafka)
+    assert found.headers == (*HEADERS, (REPLAYS, b"2"), (REPLAY_OF, letter.id.encode()))
+
+
+async def test_a_copy_of_a_letter_is_no_second_letter(kafka: KafkaSettings) -> None:
+    await bury(kafka, record(1), record(1))
+    assert (await replay(kafka)).replayed == 1
+    assert len(await put_back(kafka, 1)) == 1
+    assert (await replay(kafka)).replayed == 0
+
+
+async def test_a_forged_replay_is_not_taken_for_one(kafka: KafkaSettings) -> None:
+    await bury(kafka, record(1))
+    with pytest.raises(KilledError):
+        await replay(kafka, dies=(1, False))
+    [letter] = await letters(kafka)
+    forged = ((REPLAYS, b"1"), (REPLAY_OF, letter.id.encode()))
+    await produce(kafka, VALIDATED, [(b"x", b"forged", forged, None)])
+    assert (await replay(kafka)).replayed == 1
+
+
+async def test_a_second_replay_at_the_same_time_is_refused(kafka: KafkaSettings) -> None:
+    async with only_replay(kafka) as first:
+        with pytest.raises(ReplayRunningError, match="another replay"):
+            await replay(kafka)
+        await first.confirm()
+    async with only_replay(kafka):
+        pass
+
+
+async def test_a_letter_of_others_is_shown_and_stays(kafka: KafkaSettings) -> None:
+    await produce(kafka, DEADLETTERS, [(None, b"x", (("own", b"1"),), None)])
+    totals = await replay(kafka)
+    assert totals.replayed == 0
+    [letter] = await letters(kafka)
+    assert letter.headers == (("own", b"1"),)
+    assert letter.facts.failed_at <= datetime.now(UTC)
+
+
+async def test_a_cluster_without_dead_letters_says_so(kafka: KafkaSettings) -> None:
+    other = kafka.model_copy(update={"topic_prefix": "nothing."})
+    with pytest.raises(ClusterAwayError, match="topics apply"):
+        await LetterStore(other).require_topics()
+
+
+async def run_cli(kafka: KafkaSettings, *arguments: str) -> Result:
+    where = {
+        "CLIPMILL_KAFKA__TOPIC_PREFIX": kafka.topic_prefix,
+        "CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS": "6",
+    }
+    command = ["deadletters", *arguments, "--bootstrap", kafka.bootstrap]
+    return await asyncio.to_thread(CliRunner().invoke, cli, command, env=where)
+
+
+async def test_an_operator_lists_shows_replays_and_resolves(kafka: KafkaSettings) -> None:
+    await bury(kafka, record(1), code="internal.bug")
+    await bury(kafka, record(2), code="network.dns")
+    listed = await run_cli(kafka, "list", "--json")
+    ids = {line["code"]: line["id"] for line in map(json.loads, listed.output.splitlines())}
+    assert "2 of 2" in (await run_cli(kafka, "list")).output
+    shown = await run_cli(kafka, "show", ids["network.dns"])
+    assert f"clipmill deadletters replay {ids['network.dns']}" in shown.output
+    assert (
+        "1 would be put back"
+        in (await run_cli(kafka, "replay", "--dry-run", "--code", "internal")).output
+    )
+    assert await states(kafka) == ["waiting", "waiting"]
+    replayed = await run_cli(kafka, "replay", ids["internal.bug"])
+    assert replayed.exit_code == 0, replayed.output
+    assert replayed.output.endswith("1 put back\n")
+    resolved = await run_cli(kafka, "resolve", ids["network.dns"], "--note", "known")
+    assert resolved.exit_code == 0, resolved.output
+    assert await states(kafka) == ["replayed", "resolved"]
+    again = await run_cli(kafka, "resolve", *ids.values())
+    assert "nothing was resolved" in again.output
+    for act in ("show", "replay", "resolve"):
+        assert "no dead letter 9-9 is there" in (await run_cli(kafka, act, "9-9")).output
