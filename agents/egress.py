@@ -1,18 +1,35 @@
-"""From the settings to the way out that all tools share."""
+"""From the settings to the ways out that all tools share."""
 
-from agents.network.egress import Egress
+from agents.network.egress import DIRECT, Egress
 from agents.network.trust import write_ca_bundle
 from streams.settings import Settings
 
+PROXY = "proxy"
+"""Name of the one proxy of the settings."""
 
-def open_egress(settings: Settings) -> Egress:
-    """Return the way out of the settings, with the bundle of trusted roots written.
+
+def egress_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the ways out, in the order of the settings."""
+    return tuple(_proxies(settings))
+
+
+def open_egresses(settings: Settings) -> dict[str, Egress]:
+    """Return the ways out by name, with the bundle of trusted roots written.
 
     Raises:
         ClipmillError: ``system.config``, the file with the additional roots cannot be used.
     """
+    ca_file = settings.egress.ca_file
+    target = settings.data_dir / "ca-bundle.pem"
+    bundle = None if ca_file is None else write_ca_bundle(ca_file, target)
+    return {
+        name: Egress(name=name, proxy=proxy, ca_file=ca_file, ca_bundle=bundle)
+        for name, proxy in _proxies(settings).items()
+    }
+
+
+def _proxies(settings: Settings) -> dict[str, str | None]:
     chosen = settings.egress
-    if chosen.ca_file is None:
-        return Egress(proxy=chosen.proxy)
-    bundle = write_ca_bundle(chosen.ca_file, settings.data_dir / "ca-bundle.pem")
-    return Egress(proxy=chosen.proxy, ca_file=chosen.ca_file, ca_bundle=bundle)
+    if chosen.proxies:
+        return dict(chosen.proxies)
+    return {DIRECT: None} if chosen.proxy is None else {PROXY: chosen.proxy}

@@ -5,6 +5,7 @@ An extractor that knows more about a failure than its exception says has an attr
 """
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from yt_dlp import YoutubeDL
@@ -18,12 +19,19 @@ from agents.engine.results import cookies_for, put_cookies, to_json
 
 
 class Extraction:
-    """Extractors and their `YoutubeDL`. Belongs to one thread: neither is thread-safe."""
+    """Extractors and their `YoutubeDL`. Belongs to one thread: neither is thread-safe.
 
-    def __init__(self, bounds: Bounds, proxy: str | None) -> None:
+    Args:
+        bounds: of every request.
+        proxies: URL of each egress's proxy. An egress gets a `YoutubeDL` of its own when it is
+            first used (1.3 ms), so that connections through it are kept.
+    """
+
+    def __init__(self, bounds: Bounds, proxies: Mapping[str, str | None]) -> None:
+        self._bounds = bounds
+        self._proxies = proxies
         self._deadline = Deadline()
-        self._ydl = _EngineDL(bounds, self._deadline, proxy)
-        self._extractors: dict[str, Any] = {}
+        self._desks: dict[str, _Desk] = {}
 
     def run(self, assignment: Assignment) -> Finished | Failed:
         """Return what became of the job."""
@@ -35,13 +43,15 @@ class Extraction:
 
     def close(self) -> None:
         """Close the connections."""
-        self._ydl.close()
+        for desk in self._desks.values():
+            desk.ydl.close()
 
     def _extract(self, assignment: Assignment, facts: dict[str, str]) -> Finished:
         job = assignment.job
-        extractor = self._extractor(job.extractor)
+        desk = self._desk(job.egress)
+        extractor = desk.extractor(job.extractor)
         self._deadline.start(assignment.seconds)
-        jar = self._ydl.cookiejar
+        jar = desk.ydl.cookiejar
         jar.clear()
         put_cookies(jar, job.cookies)
         if hasattr(extractor, "facts"):
@@ -50,12 +60,11 @@ class Extraction:
         cookies = cookies_for(job.url, jar)
         return Finished(number=assignment.number, raw=to_json(result), cookies=cookies)
 
-    def _extractor(self, name: str) -> Any:
-        if name not in self._extractors:
-            extractor = load_extractor(name)()
-            self._ydl.add_info_extractor(extractor)
-            self._extractors[name] = extractor
-        return self._extractors[name]
+    def _desk(self, egress: str) -> "_Desk":
+        if egress not in self._desks:
+            proxy = self._proxies[egress]
+            self._desks[egress] = _Desk(_EngineDL(self._bounds, self._deadline, proxy))
+        return self._desks[egress]
 
 
 def load_extractor(name: str) -> Any:
@@ -78,6 +87,21 @@ def warm_up(extractors: list[str]) -> None:
     for name in extractors:
         load_extractor(name)
     YoutubeDL(_parameters(None, 1.0), auto_init=False).close()
+
+
+class _Desk:
+    """A `YoutubeDL` and the extractors that work with it."""
+
+    def __init__(self, ydl: YoutubeDL) -> None:
+        self.ydl = ydl
+        self._extractors: dict[str, Any] = {}
+
+    def extractor(self, name: str) -> Any:
+        if name not in self._extractors:
+            extractor = load_extractor(name)()
+            self.ydl.add_info_extractor(extractor)
+            self._extractors[name] = extractor
+        return self._extractors[name]
 
 
 class _EngineDL(YoutubeDL):

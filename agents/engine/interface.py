@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from agents.network.egress import DIRECT
 from schemas.video import Cookie, EngineVersions
 
 
@@ -16,12 +17,14 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
         extractor: dotted name ``package.module:Class`` of the yt-dlp extractor class to use.
         deadline_seconds: wall time for the whole extraction; behind it the process is killed.
         cookies: sent along.
+        egress: name of the way out to take.
     """
 
     url: str
     extractor: str
     deadline_seconds: float = 30.0
     cookies: tuple[Cookie, ...] = ()
+    egress: str = DIRECT
 
 
 class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +62,9 @@ class EngineError(Exception):
     """An extraction failed; `failure` says how.
 
     The engine's own failures have a single type: ``EngineTimeout`` (not done before its deadline),
-    ``EngineCrash`` (its process was lost again and again), ``EngineClosed`` (the engine is not
-    running). In a longer chain of types, ``PageTooLargeError`` is a response over the cap and
-    ``AddressRefusedError`` an address that is not public.
+    ``EngineCrash`` (its process was lost, at last while it was alone in it), ``EngineClosed`` (the
+    engine is not running). In a longer chain of types, ``PageTooLargeError`` is a response over
+    the cap and ``AddressRefusedError`` an address that is not public.
     """
 
     def __init__(self, failure: EngineFailure) -> None:

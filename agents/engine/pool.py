@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,8 @@ from agents.engine.worker import Answer, EngineStartError, ProcessLostError, tim
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
 
-ATTEMPTS = 3
-"""The first in company, the others alone in a process of their own."""
+ATTEMPTS = 2
+"""The first in company, the second alone in a process of its own: then nobody else is to blame."""
 
 
 @dataclass(slots=True)
@@ -35,20 +35,20 @@ class _Ticket:
 class EnginePool:
     """Runs extractions in worker processes. Use it as an async context manager.
 
-    A job whose process is lost is tried again, in a process of its own: so a job that kills its
-    process takes others along at most once, and none of them fails for it.
+    A job whose process is lost is tried once more, in a process of its own: so a job that kills
+    its process takes others along at most once, and none of them fails for it.
 
     Args:
         settings: how many processes, and their bounds.
-        egress: how the outside is reached.
+        egresses: the ways out that jobs may name; all trust the same roots.
 
     Raises:
         ClipmillError: ``system.config``; additional roots without their bundle.
         EngineStartError: on entering: a process did not become ready.
     """
 
-    def __init__(self, settings: EngineSettings, egress: Egress) -> None:
-        self._crew = Crew(settings, _setup(settings, egress), self._dispatch)
+    def __init__(self, settings: EngineSettings, *egresses: Egress) -> None:
+        self._crew = Crew(settings, _setup(settings, egresses), self._dispatch)
         self._start_seconds = settings.start_timeout_seconds
         self._quarantine = asyncio.Semaphore(settings.processes)
         self._waiting: deque[_Ticket] = deque()
@@ -82,7 +82,7 @@ class EnginePool:
         Raises:
             EngineError: the extractor's failure, or one of ours, with ``types`` of
                 ``EngineTimeout`` (not done in time), ``EngineCrash`` (its process was lost
-                `ATTEMPTS` times) or ``EngineClosed`` (the pool is not running).
+                `ATTEMPTS` times, at last alone) or ``EngineClosed`` (the pool is not running).
         """
         loop = asyncio.get_running_loop()
         expires = loop.time() + job.deadline_seconds
@@ -157,18 +157,23 @@ def _failure(kind: str, message: str) -> EngineError:
     return EngineError(EngineFailure(types=(kind,), message=message))
 
 
-def _setup(settings: EngineSettings, egress: Egress) -> Setup:
-    if egress.ca_file is not None and egress.ca_bundle is None:
-        raise ClipmillError(
-            ErrorCode.SYSTEM_CONFIG,
-            f"the engine cannot trust the roots in {egress.ca_file} without a bundle;"
-            " write one with agents.network.trust.write_ca_bundle",
-        )
+def _setup(settings: EngineSettings, egresses: Sequence[Egress]) -> Setup:
     return Setup(
         threads=settings.threads_per_process,
         page_bytes_max=settings.page_bytes_max,
         request_timeout_seconds=settings.request_timeout_seconds,
         memory_bytes_max=settings.memory_bytes_max,
-        proxy=egress.proxy,
-        ca_file=str(egress.ca_bundle or Path(certifi.where())),
+        proxies={egress.name: egress.proxy for egress in egresses},
+        ca_file=str(_roots(egresses) or certifi.where()),
     )
+
+
+def _roots(egresses: Sequence[Egress]) -> Path | None:
+    for egress in egresses:
+        if egress.ca_file is not None and egress.ca_bundle is None:
+            raise ClipmillError(
+                ErrorCode.SYSTEM_CONFIG,
+                f"the engine cannot trust the roots in {egress.ca_file} without a bundle;"
+                " write one with agents.network.trust.write_ca_bundle",
+            )
+    return next((egress.ca_bundle for egress in egresses if egress.ca_bundle), None)

@@ -39,7 +39,7 @@ def serve(connection: socket.socket) -> None:
     if not isinstance(setup, Setup):
         raise ProtocolError("the first frame must be a Setup")
     limit_memory(setup.memory_bytes_max)
-    install_connect_guard(setup.proxy)
+    install_connect_guard(*setup.proxies.values())
     inbox = _start_threads(setup, connection)
     connection.sendall(frame(_ready()))
     _take_assignments(connection, inbox)
@@ -71,7 +71,7 @@ def _start_threads(setup: Setup, connection: socket.socket) -> Inbox:
 
 
 def _work(setup: Setup, inbox: Inbox, connection: socket.socket, sending: threading.Lock) -> None:
-    extraction = Extraction(_bounds(setup), setup.proxy)
+    extraction = Extraction(_bounds(setup), setup.proxies)
     while True:
         answer = extraction.run(inbox.get())
         _send(connection, sending, answer)
@@ -91,5 +91,5 @@ def _bounds(setup: Setup) -> Bounds:
         page_bytes_max=setup.page_bytes_max,
         request_seconds=setup.request_timeout_seconds,
         ca_file=Path(setup.ca_file),
-        permits=connect_check(parse_proxy(setup.proxy)),
+        permits=connect_check(*map(parse_proxy, setup.proxies.values())),
     )

@@ -29,7 +29,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         page_bytes_max: bytes of one decoded response.
         request_timeout_seconds: total time of one request.
         memory_bytes_max: private memory of the process.
-        proxy: URL of the egress proxy; may hold credentials.
+        proxies: URL of each egress's proxy, None without one; may hold credentials.
         ca_file: PEM file of trusted roots.
     """
 
@@ -37,7 +37,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     page_bytes_max: int
     request_timeout_seconds: float
     memory_bytes_max: int
-    proxy: str | None
+    proxies: dict[str, str | None]
     ca_file: str
 
 

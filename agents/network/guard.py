@@ -120,20 +120,20 @@ class GuardedResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def install_connect_guard(proxy: str | None) -> None:
-    """Make every Python socket of this process refuse what is neither public nor the proxy.
+def install_connect_guard(*proxies: str | None) -> None:
+    """Make every Python socket of this process refuse what is neither public nor a proxy.
 
     For processes that run foreign code, such as an extraction engine's. It cannot be undone
     (an audit hook) and does not see connections made by C libraries such as libcurl. Unix
     sockets are left alone.
 
     Args:
-        proxy: URL of the proxy, None for direct connections.
+        proxies: URLs of the proxies in use, None for direct connections.
 
     Raises:
-        ClipmillError: ``system.config``; the proxy's URL is none.
+        ClipmillError: ``system.config``; a proxy's URL is none.
     """
-    permits = connect_check(parse_proxy(proxy))
+    permits = connect_check(*map(parse_proxy, proxies))
 
     def on_event(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.connect" and not permits(*arguments):
@@ -142,8 +142,9 @@ def install_connect_guard(proxy: str | None) -> None:
     sys.addaudithook(on_event)
 
 
-def connect_check(proxy: ProxyAddress | None) -> Callable[[socket.socket, Any], bool]:
+def connect_check(*proxies: ProxyAddress | None) -> Callable[[socket.socket, Any], bool]:
     """Return the decision of `install_connect_guard`: may this socket connect to there?"""
+    known = [proxy for proxy in proxies if proxy is not None]
 
     def permits(connecting: socket.socket, address: Any) -> bool:
         if connecting.family == socket.AF_UNIX:
@@ -151,7 +152,7 @@ def connect_check(proxy: ProxyAddress | None) -> Callable[[socket.socket, Any], 
         if connecting.family not in {socket.AF_INET, socket.AF_INET6}:
             return False
         host, port = address[:2]
-        return is_public(host) or (proxy is not None and _is_proxy(proxy, host, port))
+        return is_public(host) or any(_is_proxy(proxy, host, port) for proxy in known)
 
     return permits
 

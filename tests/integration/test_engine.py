@@ -37,6 +37,7 @@ from tests.unit.engine.processes import alive, until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECORDED = msgspec.json.decode(SAMPLES.read_bytes(), type=dict[str, EngineFailure])
+PAGE_NUMBER = re.compile(r"&page=\d+")
 NUMBERS = re.compile(r"\d+(\.\d+)?")
 MAIN = """
 import asyncio, os, signal, sys, time
@@ -92,7 +93,7 @@ async def test_page_becomes_a_result(stage: Stage) -> None:
 async def test_result_is_that_of_the_stock_extractor(stage: Stage) -> None:
     stock = page_job(extractor="yt_dlp.extractor.tiktok:TikTokIE")
     ours, theirs = await stage.pool.extract(page_job()), await stage.pool.extract(stock)
-    assert told(ours) == told(theirs)
+    assert PAGE_NUMBER.sub("", str(told(ours))) == PAGE_NUMBER.sub("", str(told(theirs)))
 
 
 @pytest.mark.parametrize("scenario", ["hostile", "photo", "challenge", "page.slow", "noformats"])

@@ -99,6 +99,32 @@ class CookieIE(_HarmIE):
         return {"seen": seen}
 
 
+class FullDiskIE(_HarmIE):
+    """Writes to the device that is always full."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"bytes": Path("/dev/full").write_text(url)}
+
+
+class FormatsIE(_HarmIE):
+    """Lets yt-dlp choose a format among those of the URL: ``ids=a,b``."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        names = [name for name in _query(url).get("ids", "").split(",") if name]
+        formats = [{"format_id": name, "url": f"https://x.example/{name}"} for name in names]
+        info = {"id": "1", "title": "x", "formats": formats, "extractor": "x", "webpage_url": url}
+        ydl = self._downloader
+        ydl.format_selector = ydl.build_format_selector("none-such")
+        return dict(ydl.process_ie_result(info, download=False))
+
+
+class ReshapedIE(_HarmIE):
+    """Looks for what the page does not have any more."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"id": _query(url)["gone"]}
+
+
 class FetchIE(_HarmIE):
     """Fetches its URL like a browser (``browser=1``) or plainly, past the proxy if ``direct=1``."""
 

@@ -24,7 +24,7 @@ BOUNDS = Bounds(
 
 @pytest.fixture
 def extraction() -> Iterator[Extraction]:
-    made = Extraction(BOUNDS, None)
+    made = Extraction(BOUNDS, {"direct": None})
     yield made
     made.close()
 
@@ -153,3 +153,25 @@ def test_warming_up_names_what_is_missing() -> None:
 
 def test_extractor_is_found_by_its_name() -> None:
     assert load_extractor("yt_dlp.extractor.tiktok:TikTokVMIE").IE_NAME == "vm.tiktok"
+
+
+def test_each_egress_has_its_proxy_and_its_connections() -> None:
+    with serving() as one, serving() as two:
+        extraction = Extraction(BOUNDS, {"a": one.url, "b": two.url, "direct": None})
+        url = "http://somewhere.example/page?bytes=7"
+        for egress in ("a", "b", "a", "a", "b"):
+            assert finished(extraction, "Fetch", url, egress=egress)["bytes"] == 7
+        extraction.close()
+        assert (len(one.paths), len(two.paths)) == (3, 2)
+
+
+def test_an_unknown_egress_is_a_failure_and_dials_nobody(extraction: Extraction) -> None:
+    assert failure(extraction, "Echo", egress="nowhere").types == ("KeyError",)
+
+
+def test_cookies_of_one_egress_are_not_those_of_another() -> None:
+    extraction = Extraction(BOUNDS, {"a": None, "b": None})
+    finished(extraction, "Cookie", "https://www.a.example/", egress="a")
+    page = finished(extraction, "Cookie", "https://www.a.example/", egress="b")
+    assert page == {"seen": {}}
+    extraction.close()

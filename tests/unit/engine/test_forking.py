@@ -22,7 +22,7 @@ SETUP = Setup(
     page_bytes_max=1_000,
     request_timeout_seconds=5,
     memory_bytes_max=2**30,
-    proxy=None,
+    proxies={"direct": None},
     ca_file=certifi.where(),
 )
 

@@ -30,7 +30,7 @@ SETUP = Setup(
     page_bytes_max=1_000,
     request_timeout_seconds=5,
     memory_bytes_max=123_456,
-    proxy="http://127.0.0.1:3128",
+    proxies={"a": "http://127.0.0.1:3128", "direct": None},
     ca_file=certifi.where(),
 )
 
@@ -57,7 +57,7 @@ class Conversation:
 def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     seen: dict[str, object] = {}
     monkeypatch.setattr(process, "limit_memory", lambda limit: seen.update(memory=limit))
-    monkeypatch.setattr(process, "install_connect_guard", lambda proxy: seen.update(proxy=proxy))
+    monkeypatch.setattr(process, "install_connect_guard", lambda *urls: seen.update(urls=urls))
     return seen
 
 
@@ -87,7 +87,7 @@ def test_introduces_itself_and_is_limited(limits: dict[str, object]) -> None:
         ready = conversation.hear()
     assert isinstance(ready, Ready)
     assert ready.impersonation
-    assert limits == {"memory": 123_456, "proxy": "http://127.0.0.1:3128"}
+    assert limits == {"memory": 123_456, "urls": ("http://127.0.0.1:3128", None)}
 
 
 def test_answers_every_assignment(limits: dict[str, object]) -> None:

@@ -30,7 +30,7 @@ TO_PROCESS: list[ToProcess] = [
         page_bytes_max=1,
         request_timeout_seconds=2.5,
         memory_bytes_max=3,
-        proxy="http://user:pw@127.0.0.1:1",
+        proxies={"a": "http://user:pw@127.0.0.1:1", "direct": None},
         ca_file="/ca.pem",
     ),
     Assignment(

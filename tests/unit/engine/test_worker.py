@@ -27,7 +27,7 @@ SETUP = Setup(
     page_bytes_max=1,
     request_timeout_seconds=1,
     memory_bytes_max=1,
-    proxy=None,
+    proxies={"direct": None},
     ca_file=certifi.where(),
 )
 VERSIONS = EngineVersions(yt_dlp="1", curl_cffi="2")

@@ -243,3 +243,12 @@ def test_an_installed_guard_refuses_all_loopback_but_the_proxy() -> None:
             timeout=30,
         )
     assert ran.stdout.splitlines() == ["open", "its address is not public"]
+
+
+def test_each_of_several_proxies_is_permitted_with_its_own_port() -> None:
+    permits = connect_check(None, ProxyAddress("127.0.0.1", 1), ProxyAddress("10.0.0.1", 2))
+    with socket.socket() as connecting:
+        assert permits(connecting, ("127.0.0.1", 1))
+        assert permits(connecting, ("10.0.0.1", 2))
+        assert not permits(connecting, ("127.0.0.1", 2))
+        assert not permits(connecting, ("10.0.0.1", 1))

@@ -1,0 +1,101 @@
+"""Attempts at the network as records for the error monitor. Ids are the same for every copy."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.attempts import (
+    AttemptRecord,
+    NetworkAttempt,
+    Operation,
+    TrialRequest,
+    breaker_name,
+)
+from schemas.codec import encode
+from schemas.errors import ErrorCode, Place
+from schemas.job import Job
+from schemas.signals import BREAKER
+from streams.envelope import seal
+from streams.records import Outgoing
+from streams.topics import ATTEMPTS
+
+STEPS: dict[Operation, str] = {
+    "resolve": "validation",
+    "extract": "extraction",
+    "download": "download",
+}
+"""The step that does each operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempting:
+    """An attempt that is, or could be, made: for whom, where, and as which granted trial.
+
+    ``subject`` is the video's key, or the short link.
+    """
+
+    job: Job
+    subject: str
+    place: Place
+    trial: str | None = None
+
+    @property
+    def breaker(self) -> str:
+        """Name of its breaker, and key of what is told of it."""
+        return breaker_name(self.place.platform, self.place.operation, self.place.egress)
+
+    @property
+    def signal(self) -> str:
+        """Key of the signal that has the state of its breaker."""
+        return f"{BREAKER}{self.breaker}"
+
+    @property
+    def trial_id(self) -> str:
+        """Id of the trial that it may be: the same for every copy of the event."""
+        return f"{self.job.request_id}:{self.place.operation}:{self.job.tries}"
+
+
+def attempt_record(
+    made: Attempting, code: ErrorCode | None, seconds: float, now: datetime
+) -> Outgoing:
+    """Return what the monitor is told of an attempt that ended now."""
+    place, job = made.place, made.job
+    attempt = NetworkAttempt(
+        platform=place.platform,
+        operation=place.operation,
+        egress=place.egress,
+        request_id=job.request_id,
+        subject=made.subject,
+        code=code,
+        seconds=round(seconds, 6),
+        at=now,
+        retry=job.attempt_number(STEPS[place.operation]) > 1,
+        trial=made.trial,
+    )
+    return _sealed(attempt, made, "attempt")
+
+
+def trial_record(wanted: Attempting, now: datetime, *, withdrawn: bool = False) -> Outgoing:
+    """Return the question whether this attempt may be one of its breaker's trials, or its end."""
+    place = wanted.place
+    asked = TrialRequest(
+        platform=place.platform,
+        operation=place.operation,
+        egress=place.egress,
+        trial=wanted.trial_id,
+        at=now,
+        withdrawn=withdrawn,
+    )
+    return _sealed(asked, wanted, "trial", part=":withdrawn" if withdrawn else "")
+
+
+def _sealed(message: AttemptRecord, about: Attempting, what: str, *, part: str = "") -> Outgoing:
+    return seal(
+        ATTEMPTS,
+        about.breaker,
+        encode(message),
+        kind=f"network.{what}.v1",
+        step=STEPS[about.place.operation],
+        event_id=f"{about.trial_id}:{what}{part}",
+        request_id=about.job.request_id,
+        trace_id=about.job.trace_id,
+    )
