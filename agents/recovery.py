@@ -1,4 +1,4 @@
-"""recovery: the error agent. Every failure ends here in a retry, a dead letter or an outcome."""
+"""recovery: the error agent. Every failure ends here in a new try, a dead letter or an outcome."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -7,32 +7,42 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from agents.deadletter import dead_letter_of
 from agents.delay import delay_headers
 from agents.letters import (
     EVENT_TOPICS,
-    EVENTS_BY_KIND,
     Event,
     audit,
+    failed_event,
     finish,
     send_event,
 )
+from agents.means import breaker_of, means_of
 from agents.outcomes import ended
-from agents.resilience.decision import DeadLetter, Fail, Retry, decide
+from agents.resilience.decision import decide
+from agents.resilience.handlers import ErrorHandlers
+from agents.resilience.history import job_after, strategy_of
 from agents.resilience.policy import with_waits
+from agents.resilience.verdicts import Change, DeadLetter, Decision, Fail, Park, Retry, bounded
 from agents.step import as_bug, unreadable
+from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from schemas.events import PendingLink, ValidatedVideo
 from schemas.failure import Failure
-from schemas.job import Attempt, Job
+from schemas.job import Job
 from schemas.messages import explain
-from streams.envelope import open_envelope, seal
-from streams.metrics import DEAD_LETTERS, RETRIES
+from streams.envelope import open_envelope
+from streams.metrics import RETRIES, STRATEGIES
 from streams.records import Effect, Incoming
-from streams.settings import RetrySettings
+from streams.settings import Settings
+from streams.signals import Signals
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import DEADLETTERS, ERRORS, delay_topic
+from streams.topics import ERRORS, delay_topic
 
 NAME = "recovery"
+
+AT_ONCE = "none"
+"""Label of the delay when there is none."""
 
 
 class Recovery:
@@ -40,13 +50,19 @@ class Recovery:
 
     def __init__(
         self,
-        retry: RetrySettings,
+        settings: Settings,
+        signals: Signals,
+        handlers: ErrorHandlers,
+        *,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._retry = retry
+        self._settings = settings
+        self._signals = signals
+        self._handlers = handlers
+        self._policies = with_waits(settings.retry.waits_seconds)
+        self._total = timedelta(seconds=settings.retry.total_seconds)
         self._chance = chance
-        self._policies = with_waits(retry.waits_seconds)
         self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
@@ -54,89 +70,86 @@ class Recovery:
         try:
             envelope = open_envelope(record)
             failure = decode(envelope.data, Failure)
-            event = decode(failure.event.body, EVENTS_BY_KIND[failure.event.kind])
+            event = failed_event(failure)
         except (MalformedMessageError, KeyError) as error:
             return unreadable(record, error, NAME)
+        decision = await self._decide(failure, event)
+        STRATEGIES.labels(strategy_of(decision), failure.error.error_type).inc()
+        return _apply(decision, failure, event, self._clock(), envelope.id)
+
+    async def _decide(self, failure: Failure, event: Event) -> Decision:
+        """Ask whoever knows better, then the policy. What was not permitted is no failure yet."""
+        theirs = await self._handlers.decide(failure) if failure.permitted else None
         now = self._clock()
-        decision = decide(
+        if theirs is not None and now - failure.job.received_at < self._total:
+            return bounded(theirs, failure, now=now, total=self._total)
+        return decide(
             failure,
-            now,
-            total=timedelta(seconds=self._retry.total_seconds),
-            jitter=self._retry.jitter,
+            now=now,
+            total=self._total,
+            jitter=self._settings.retry.jitter,
             chance=self._chance(),
+            breaker=breaker_of(failure, self._signals),
+            means=means_of(failure, event, self._settings, self._signals),
             policies=self._policies,
         )
-        job = failure.job.failed(_attempt(failure, decision))
-        match decision:
-            case Retry():
-                return _retry(event, job, decision, decision.due - now, envelope.id)
-            case DeadLetter():
-                return [_keep(failure, job, envelope.id), *_give_up(failure, job, envelope.id)]
-            case Fail():
-                return _give_up(failure, job, envelope.id)
 
 
-def _attempt(failure: Failure, decision: Retry | DeadLetter | Fail) -> Attempt:
-    counted = decision.counted if isinstance(decision, Retry) else True
-    return Attempt(
-        step=failure.step,
-        code=failure.error.error_type,
-        at=failure.failed_at,
-        counted=counted,
-    )
-
-
-def _retry(
-    event: Event, job: Job, decision: Retry, wait: timedelta, cause: str
+def _apply(
+    decision: Decision, failure: Failure, event: Event, now: datetime, cause: str
 ) -> Sequence[Effect]:
-    event = _anew(event, job) if decision.fresh else msgspec.structs.replace(event, job=job)
-    by_way_of = delay_topic(wait)
-    failed = job.attempts[-1]
-    RETRIES.labels(by_way_of.name, failed.code).inc()
-    target, _ = EVENT_TOPICS[type(event)]
-    headers = delay_headers(decision.due, target)
-    detail = {"code": failed.code, "due": decision.due.isoformat(), "step": failed.step}
-    return [
-        send_event(event, NAME, cause, by_way_of=by_way_of, extra=headers),
-        audit(job, NAME, "retrying", cause, detail=detail),
-    ]
+    job = job_after(failure, decision, now)
+    match decision:
+        case Retry() | Park() | Change():
+            again = _again(decision, event, job)
+            return [
+                _put_back(again, decision, failure, now, cause),
+                _report(decision, failure, job, cause),
+            ]
+        case DeadLetter():
+            return [dead_letter_of(failure, job), *_give_up(failure, job, cause)]
+        case Fail():
+            return _give_up(failure, job, cause)
 
 
-def _anew(event: Event, job: Job) -> Event:
-    """Return the event that lets extraction read the page again."""
+def _again(decision: Decision, event: Event, job: Job) -> Event:
+    """Return the event of the next try: the same one, or the one that lets the page be read."""
     if isinstance(event, PendingLink):
         return PendingLink(job=job)
-    options = msgspec.structs.replace(job.options, refresh=True)
-    job = msgspec.structs.replace(job, options=options)
-    assert isinstance(event, ValidatedVideo | ExtractedVideo | SelectedVideo)
-    return ValidatedVideo(job=job, video=event.video)
+    if isinstance(decision, Change) and decision.restart == "extraction":
+        return ValidatedVideo(job=job, video=event.video)
+    return msgspec.structs.replace(event, job=job)
+
+
+def _put_back(
+    event: Event, decision: Retry | Park | Change, failure: Failure, now: datetime, cause: str
+) -> Effect:
+    """Return the event for the topic of its step, by way of a delay topic if it has to wait."""
+    code = failure.error.error_type
+    if decision.due <= now:
+        RETRIES.labels(AT_ONCE, code).inc()
+        return send_event(event, NAME, cause)
+    by_way_of = delay_topic(decision.due - now)
+    RETRIES.labels(by_way_of.name, code).inc()
+    headers = delay_headers(decision.due, EVENT_TOPICS[type(event)][0])
+    return send_event(event, NAME, cause, by_way_of=by_way_of, extra=headers)
+
+
+def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: str) -> Effect:
+    transition: Transition = "parked" if isinstance(decision, Park) else "retrying"
+    detail = {
+        "code": str(failure.error.error_type),
+        "due": decision.due.isoformat(),
+        "step": failure.step,
+        "strategy": strategy_of(decision),
+    }
+    if isinstance(decision, Change):
+        detail |= decision.changes.changed
+    return audit(job, NAME, transition, cause, detail=detail)
 
 
 def _give_up(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:
     return [finish(job, failure.step, ended(job, failure.error), cause)]
-
-
-def _keep(failure: Failure, job: Job, cause: str) -> Effect:
-    """Return the failed event as a dead letter, with its origin."""
-    DEAD_LETTERS.labels(failure.error.error_type).inc()
-    facts = {
-        "clipmill_origin_topic": failure.event.topic,
-        "clipmill_step": failure.step,
-        "clipmill_code": failure.error.error_type,
-        "clipmill_attempts": str(len(job.attempts)),
-    }
-    return seal(
-        DEADLETTERS,
-        failure.event.key,
-        bytes(failure.event.body),
-        kind=failure.event.kind,
-        step=NAME,
-        event_id=f"{job.request_id}:deadletter:{len(job.attempts)}",
-        request_id=job.request_id,
-        trace_id=job.trace_id,
-        cause_id=cause,
-        extra=tuple((name, value.encode()) for name, value in facts.items()),
-    )
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
@@ -146,17 +159,17 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     except MalformedMessageError as malformed:
         return unreadable(record, malformed, NAME)
     bug = as_bug(error)
-    context = explain(bug.code, operation=NAME, url=failure.job.url, details=bug.details)
-    return [
-        finish(failure.job, NAME, ended(failure.job, context), None),
-        _keep(failure, failure.job, record.position),
-    ]
+    job = failure.job
+    context = explain(
+        bug.code, operation=NAME, url=job.url, details=bug.details, request_id=job.request_id
+    )
+    return [finish(job, NAME, ended(job, context), None), dead_letter_of(failure, job)]
 
 
 @asynccontextmanager
 async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
-    """Nothing to open."""
-    yield Recovery(context.settings.retry).handle
+    """Find the error handlers of others."""
+    yield Recovery(context.settings, context.signals, ErrorHandlers.load()).handle
 
 
 stage = Stage(name=NAME, sources=(ERRORS,), open=open_recovery, on_bug=on_bug, ordered=False)

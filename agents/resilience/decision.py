@@ -1,46 +1,67 @@
-"""What to do about one failure. Pure: facts in, decision out.
-
-Breaker state and other strategies come in as further arguments of `decide` and as further kinds
-of `Decision`.
-"""
+"""What to do about one failure. Pure: facts in, decision out."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import msgspec
-
 from agents.resilience.policy import POLICIES, Policy
+from agents.resilience.remedies import NO_MEANS, Means, Remedy
+from agents.resilience.rules import COUNTING
+from agents.resilience.strategies import other_egresses, remedy
+from agents.resilience.verdicts import Change, DeadLetter, Decision, Fail, Park, Retry
+from agents.resilience.waits import (
+    SHORT_PARK_SECONDS,
+    breaker_seconds,
+    budget_seconds,
+    due_after,
+    seconds_left,
+)
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
-from schemas.job import Job
+from schemas.job import Attempt, Strategy
+from schemas.signals import BreakerState
 
 
-class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """Put the event back on the topic of its step (or of extraction, if fresh) at ``due``."""
+@dataclass(frozen=True, slots=True)
+class _Case:
+    failure: Failure
+    policy: Policy
+    breaker: BreakerState | None
+    means: Means
+    now: datetime
+    total: timedelta
+    jitter: float
+    chance: float
 
-    due: datetime
-    counted: bool
-    fresh: bool
+    @property
+    def code(self) -> ErrorCode:
+        return self.failure.error.error_type
 
+    @property
+    def left(self) -> float:
+        return seconds_left(self.failure.job, self.now, self.total)
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """Give up, tell the client, and keep the event for an operator."""
+    def due(self, seconds: float) -> datetime:
+        return due_after(seconds, self.failure.job, self.now, self.total)
 
-
-class Fail(msgspec.Struct, frozen=True, kw_only=True):
-    """Give up and tell the client."""
-
-
-Decision = Retry | DeadLetter | Fail
+    @property
+    def before(self) -> list[Attempt]:
+        """The earlier failures of this kind."""
+        attempts = self.failure.job.attempts
+        return [
+            each for each in attempts if each.code == self.code and each.step == self.failure.step
+        ]
 
 
 def decide(
     failure: Failure,
-    now: datetime,
     *,
+    now: datetime,
     total: timedelta,
     jitter: float,
     chance: float,
+    breaker: BreakerState | None = None,
+    means: Means = NO_MEANS,
     policies: Mapping[ErrorCode, Policy] = POLICIES,
 ) -> Decision:
     """Return what to do about a failure.
@@ -48,48 +69,105 @@ def decide(
     Args:
         failure: what failed; its job tells what failed before.
         now: the present moment.
-        total: no retry is due later than this after the request came in.
+        total: nothing is due later than this after the request came in.
         jitter: share by which a wait may grow.
         chance: a random number from 0 to 1.
+        breaker: state of the circuit breaker of the failure's platform, operation and egress.
+        means: what there is to try.
         policies: the policy of each code.
     """
     policy = policies[failure.error.error_type]
-    wait = _next_wait(policy, failure)
-    if wait is None:
-        return _give_up(policy)
-    seconds = _longer(wait, failure.retry_after_seconds, jitter * chance, policy)
-    left = total - (now - failure.job.received_at)
-    if seconds > left.total_seconds():
-        return _give_up(policy)
-    due = now + timedelta(seconds=seconds)
-    return Retry(
-        due=_by_deadline(due, failure.job, now), counted=not policy.repeat_last, fresh=policy.fresh
+    case = _Case(failure, policy, breaker, means, now, total, jitter, chance)
+    if not failure.permitted:
+        return _park(case, breaker_seconds(breaker, now, chance))
+    return _at_once(case) or _held_back(case) or _later(case)
+
+
+# What helps at once
+
+
+def _at_once(case: _Case) -> Decision | None:
+    found = _first(case, case.policy.at_once)
+    if found is None or case.left < 0:
+        return None
+    return _change(found, case.due(0.0), counted=False)
+
+
+def _first(case: _Case, strategies: tuple[Strategy, ...]) -> Remedy | None:
+    """Return what the first of the strategies that can still change something would change."""
+    if sum(bool(attempt.changed) for attempt in case.before) >= case.policy.changes:
+        return None
+    found = (remedy(each, case.failure, case.means) for each in strategies)
+    return next((each for each in found if each is not None), None)
+
+
+def _change(found: Remedy, due: datetime, *, counted: bool) -> Change:
+    return Change(
+        due=due,
+        strategy=found.strategy,
+        changes=found.changes,
+        restart=found.restart,
+        counted=counted,
     )
 
 
-def _next_wait(policy: Policy, failure: Failure) -> float | None:
-    before = sum(
-        attempt.code == failure.error.error_type and attempt.step == failure.step
-        for attempt in failure.job.attempts
-    )
-    if before < len(policy.waits):
-        return policy.waits[before]
-    return policy.waits[-1] if policy.repeat_last else None
+# What is not the request's fault: it waits, and nothing is used up
 
 
-def _longer(wait: float, asked: float | None, stretch: float, policy: Policy) -> float:
-    """Return the wait: what the platform asked for, to the second, or ours, stretched."""
-    ours = wait * (1 + stretch)
-    if asked is None:
-        return ours
-    # Retries that use up nothing have no other bound: a short Retry-After would make them spin.
-    return max(asked, ours if policy.repeat_last else 0.0)
+def _held_back(case: _Case) -> Decision | None:
+    """Wait for the breaker, when it is one for this failure and not closed."""
+    breaker = case.breaker
+    if case.code not in COUNTING or breaker is None or breaker.state == "closed":
+        return None
+    asked = case.failure.retry_after_seconds or 0.0
+    return _park(case, max(breaker_seconds(breaker, case.now, case.chance), asked))
 
 
-def _by_deadline(due: datetime, job: Job, now: datetime) -> datetime:
-    """Return the moment to look again: at the deadline the step ends the job in time."""
-    return due if job.deadline is None else min(due, max(job.deadline, now))
+def _park(case: _Case, seconds: float) -> Decision:
+    return _hold(case, 0.0 if _may_go_elsewhere(case) else seconds)
 
 
-def _give_up(policy: Policy) -> Decision:
-    return DeadLetter() if policy.keep else Fail()
+def _may_go_elsewhere(case: _Case) -> bool:
+    """Every second time at most: the step may know fewer ways out, or that they are closed."""
+    parked = case.failure.job.parked
+    often = parked is not None and parked.times % 2 == 1
+    return not often and bool(other_egresses(case.failure, case.means))
+
+
+def _wait_out(case: _Case) -> Decision:
+    parked = case.failure.job.parked
+    times = parked.times if parked is not None and parked.code == case.code else 0
+    seconds = _stretched(case, min(times, len(case.policy.waits) - 1))
+    asked = case.failure.retry_after_seconds or 0.0
+    # Nothing else bounds these: without any wait they would spin.
+    return _hold(case, max(seconds, asked, SHORT_PARK_SECONDS))
+
+
+def _hold(case: _Case, seconds: float) -> Decision:
+    return Park(due=case.due(seconds), code=case.code) if case.left > 0 else _give_up(case)
+
+
+# What helps later
+
+
+def _later(case: _Case) -> Decision:
+    if case.policy.outage:
+        return _wait_out(case)
+    used = sum(attempt.counted for attempt in case.before)
+    if used >= len(case.policy.waits):
+        return _give_up(case)
+    asked = case.failure.retry_after_seconds
+    seconds = _stretched(case, used) if asked is None else max(asked, 0.0)
+    if seconds > case.left:
+        return _give_up(case)
+    due = case.due(max(seconds, budget_seconds(case.breaker, case.now, case.chance)))
+    found = _first(case, case.policy.on_repeat) if used else None
+    return Retry(due=due) if found is None else _change(found, due, counted=True)
+
+
+def _stretched(case: _Case, number: int) -> float:
+    return case.policy.waits[number] * (1 + case.jitter * case.chance)
+
+
+def _give_up(case: _Case) -> Decision:
+    return DeadLetter() if case.policy.keep else Fail()

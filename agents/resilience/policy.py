@@ -1,56 +1,82 @@
-"""The policy table: which failures are tried again, and after how long."""
+"""The policy table: what is done about each kind of failure, in which order, how often."""
 
 from collections.abc import Mapping
 
 import msgspec
 
 from schemas.errors import ErrorCode
+from schemas.job import Strategy
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """What a failure of one code leads to.
+    """What a failure of one code leads to: first what helps at once, then waits, then the end.
 
     Attributes:
+        at_once: strategies without a wait, in this order; they use up no retry.
+        changes: how often, at most, something is changed because of this code at one step.
         waits: seconds before each retry; as many retries as there are waits.
-        repeat_last: go on with the last wait until the total time is over, using up no retry:
-            for outages that are not the request's fault.
+        on_repeat: strategies that go along with every retry but the first.
+        outage: it is not the request's fault: wait on until the total time is over, using up no
+            retry; the last wait repeats.
         keep: in the end the event also goes to the dead letters, for an operator to replay.
-        fresh: the retry starts with a new extraction, because what was read before is no use.
     """
 
+    at_once: tuple[Strategy, ...] = ()
+    changes: int = 1
     waits: tuple[float, ...] = ()
-    repeat_last: bool = False
+    on_repeat: tuple[Strategy, ...] = ()
+    outage: bool = False
     keep: bool = False
-    fresh: bool = False
 
 
 MINUTE = 60.0
 HOUR = 3_600.0
 
-_NEVER = Policy()
-_NETWORK = Policy(waits=(5, 30, 2 * MINUTE, 10 * MINUTE))
-_OUTAGE = Policy(waits=(10 * MINUTE, HOUR), repeat_last=True)
-_LOCAL_FAULT = Policy(waits=(10 * MINUTE,), repeat_last=True)
-_ONCE = Policy(waits=(10 * MINUTE,))
+NETWORK_WAITS = (5, 30, 2 * MINUTE, 10 * MINUTE)
 
-POLICIES: dict[ErrorCode, Policy] = {
-    ErrorCode.NETWORK_TIMEOUT: _NETWORK,
+EGRESSES_TRIED = 5
+"""Other ways out for one request at one step. When that many are refused, more will be too."""
+
+LINKS_TRIED = 3
+"""Fresh links for one file. yt-dlp's users find that a refused link works on the second try."""
+
+_NEVER = Policy()
+_NETWORK = Policy(waits=NETWORK_WAITS)
+_LOCAL_FAULT = Policy(waits=(10 * MINUTE,), outage=True)
+_AUTHENTICATE = Policy(at_once=("authenticate",))
+
+POLICIES: Mapping[ErrorCode, Policy] = {
+    ErrorCode.NETWORK_TIMEOUT: Policy(
+        waits=NETWORK_WAITS, on_repeat=("lower_quality",), changes=len(NETWORK_WAITS)
+    ),
     ErrorCode.NETWORK_DNS: _NETWORK,
     ErrorCode.NETWORK_CONNECTION: _NETWORK,
     ErrorCode.NETWORK_SERVER: _NETWORK,
-    ErrorCode.RATE_LIMIT_API: Policy(waits=(2 * MINUTE, 10 * MINUTE, HOUR)),
-    ErrorCode.RATE_LIMIT_IP_BLOCK: Policy(waits=(10 * MINUTE, HOUR)),
-    ErrorCode.RATE_LIMIT_ACCOUNT: _ONCE,
+    ErrorCode.RATE_LIMIT_API: Policy(
+        at_once=("other_egress",),
+        changes=EGRESSES_TRIED,
+        waits=(2 * MINUTE, 10 * MINUTE, HOUR),
+    ),
+    ErrorCode.RATE_LIMIT_IP_BLOCK: Policy(
+        at_once=("other_egress",),
+        changes=EGRESSES_TRIED,
+        waits=(10 * MINUTE, HOUR),
+    ),
+    ErrorCode.RATE_LIMIT_ACCOUNT: Policy(waits=(10 * MINUTE,)),
     ErrorCode.CONTENT_NOT_FOUND: _NEVER,
     ErrorCode.CONTENT_PRIVATE: _NEVER,
     ErrorCode.CONTENT_UNSUPPORTED: _NEVER,
     ErrorCode.CONTENT_LIVE_ENDED: _NEVER,
-    ErrorCode.CONTENT_GEO_BLOCKED: _NEVER,
-    ErrorCode.CONTENT_LOGIN_REQUIRED: _NEVER,
-    ErrorCode.CONTENT_AGE_RESTRICTED: _NEVER,
-    ErrorCode.CONTENT_NO_FORMATS: _NEVER,
-    ErrorCode.CONTENT_LINK_EXPIRED: Policy(waits=(0, 0, 5), fresh=True),
-    ErrorCode.PLATFORM_CHANGED: _OUTAGE,
+    ErrorCode.CONTENT_GEO_BLOCKED: Policy(at_once=("other_egress",)),
+    ErrorCode.CONTENT_LOGIN_REQUIRED: _AUTHENTICATE,
+    ErrorCode.CONTENT_AGE_RESTRICTED: _AUTHENTICATE,
+    # Codec, then container. A lower quality is no remedy: selection takes the nearest size by
+    # itself, unless `Options.degrade` is off, and then no other one is wanted.
+    ErrorCode.CONTENT_NO_FORMATS: Policy(at_once=("other_format",), changes=2),
+    ErrorCode.CONTENT_LINK_EXPIRED: Policy(
+        at_once=("other_format", "fresh_extraction"), changes=LINKS_TRIED
+    ),
+    ErrorCode.PLATFORM_CHANGED: Policy(waits=(10 * MINUTE, HOUR), outage=True),
     ErrorCode.SYSTEM_DISK_FULL: _LOCAL_FAULT,
     ErrorCode.SYSTEM_STORAGE: _LOCAL_FAULT,
     ErrorCode.SYSTEM_CONFIG: Policy(keep=True),
@@ -65,13 +91,11 @@ POLICIES: dict[ErrorCode, Policy] = {
 
 
 def with_waits(waits: Mapping[ErrorCode, tuple[float, ...]]) -> dict[ErrorCode, Policy]:
-    """Return the table with other waits for some codes; no waits at all mean no retry."""
+    """Return the table with other waits for some codes; without any wait there is no retry."""
     changed = {
         code: msgspec.structs.replace(
-            POLICIES[code],
-            waits=seconds,
-            repeat_last=POLICIES[code].repeat_last and bool(seconds),
+            POLICIES[code], waits=seconds, outage=POLICIES[code].outage and bool(seconds)
         )
         for code, seconds in waits.items()
     }
-    return POLICIES | changed
+    return {**POLICIES, **changed}

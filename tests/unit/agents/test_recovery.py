@@ -1,4 +1,5 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,17 +9,25 @@ from agents.delay import DUE, TARGET
 from agents.letters import EVENT_TOPICS, Event
 from agents.recovery import Recovery, on_bug
 from agents.recovery import stage as recovery_stage
+from agents.resilience.handlers import ErrorHandlers
 from agents.resilience.policy import POLICIES
+from agents.resilience.verdicts import Decision, Fail, Park, Retry
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.errors import ErrorCode
 from schemas.events import PendingLink, SelectedVideo, ValidatedVideo
-from schemas.failure import Failure
+from schemas.failure import FailedRecord, Failure
+from schemas.job import Attempt, Parking
 from schemas.results import Cancelled, Expired, Failed, Rejected
+from schemas.signals import BreakerState
 from streams.records import Effect, Outgoing
-from streams.settings import RetrySettings
-from streams.topics import AUDIT, DELAYS, ERRORS
+from streams.settings import AuthSettings, EgressSettings, RetrySettings, Settings
+from streams.signals import Signals
+from streams.topics import AUDIT, DELAYS, ERRORS, REQUESTS, VALIDATED
 from tests.unit.agents.builders import (
+    FORMAT,
+    INFO,
+    SOURCE,
     VIDEO,
     WRITTEN_AT,
     body_of,
@@ -45,8 +54,45 @@ NOW = WRITTEN_AT + timedelta(seconds=60)
 EVENTS: list[Event] = [PendingLink(job=make_job()), validated(), extracted(), selected()]
 
 
-async def run(failure: Failure, *, now: Any = NOW, chance: float = 0.0) -> list[Effect]:
-    recovery = Recovery(RetrySettings(), chance=lambda: chance, clock=lambda: now)
+ALONE = make_settings(egress=EgressSettings(proxies={"a": "http://a.test"}))
+POOL = make_settings(egress=EgressSettings(proxies={"a": "http://a.test", "b": "http://b.test"}))
+OPEN = BreakerState(
+    platform="tiktok",
+    operation="extract",
+    egress="a",
+    state="open",
+    since=WRITTEN_AT,
+    until=NOW + timedelta(seconds=42),
+)
+EXTRACT: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
+
+
+def recovery_of(
+    settings: Settings | None = None,
+    *breakers: BreakerState,
+    handlers: ErrorHandlers | None = None,
+    now: datetime = NOW,
+    chance: float = 0.0,
+) -> Recovery:
+    signals = Signals()
+    for each in breakers:
+        signals.put(f"breaker/{each.name}", encode(each))
+    return Recovery(
+        settings or make_settings(),
+        signals,
+        handlers or ErrorHandlers({}),
+        chance=lambda: chance,
+        clock=lambda: now,
+    )
+
+
+async def run(
+    failure: Failure,
+    settings: Settings | None = None,
+    *breakers: BreakerState,
+    **changes: Any,
+) -> list[Effect]:
+    recovery = recovery_of(settings, *breakers, **changes)
     return list(await recovery.handle(failure_record(failure)))
 
 
@@ -55,8 +101,17 @@ def parked(effects: list[Effect]) -> Outgoing:
     return found
 
 
-RETRIED = [code for code in ErrorCode if POLICIES[code].waits]
-FINAL = [code for code in ErrorCode if not POLICIES[code].waits]
+def detail_of(effects: list[Effect]) -> dict[str, str]:
+    return body_of(only(effects, AUDIT), AuditRecord).detail
+
+
+RETRIED = [code for code in ErrorCode if POLICIES[code].waits and not POLICIES[code].outage]
+OUTAGES = [code for code in ErrorCode if POLICIES[code].outage]
+FINAL = [
+    code
+    for code in ErrorCode
+    if not POLICIES[code].waits and code is not ErrorCode.CONTENT_LINK_EXPIRED
+]
 
 
 @pytest.mark.parametrize("code", RETRIED)
@@ -68,10 +123,34 @@ async def test_a_failure_that_may_pass_waits(code: ErrorCode) -> None:
     assert header(sent, TARGET) == "videos.validated"
     event = body_of(sent, ValidatedVideo)
     (attempt,) = event.job.attempts
-    assert (attempt.step, attempt.code, attempt.at) == ("extraction", code, WRITTEN_AT)
-    assert attempt.counted is not POLICIES[code].repeat_last
+    assert attempt == Attempt(
+        step="extraction",
+        code=code,
+        at=WRITTEN_AT,
+        strategy="backoff",
+        wait_seconds=POLICIES[code].waits[0],
+    )
     assert transitions(effects) == ["retrying"]
+    assert detail_of(effects) == {
+        "code": code,
+        "due": due.isoformat(),
+        "step": "extraction",
+        "strategy": "backoff",
+    }
     assert len(effects) == 2
+    assert not outcomes(effects)
+
+
+@pytest.mark.parametrize("code", OUTAGES)
+async def test_an_outage_is_waited_out(code: ErrorCode) -> None:
+    effects = await run(make_failure(code))
+    sent = parked(effects)
+    due = NOW + timedelta(seconds=POLICIES[code].waits[0])
+    assert header(sent, DUE) == f"{due.timestamp():.3f}"
+    job = body_of(sent, ValidatedVideo).job
+    assert job == make_job(parked=Parking(times=1, since=NOW, code=code))
+    assert transitions(effects) == ["parked"]
+    assert detail_of(effects)["strategy"] == "wait"
     assert not outcomes(effects)
 
 
@@ -118,7 +197,7 @@ async def test_a_member_keeps_its_place() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "topic"),
-    [(0, "5s"), (5, "5s"), (5.1, "30s"), (31, "2m"), (121, "10m"), (601, "1h"), (20_000, "1h")],
+    [(0.1, "5s"), (5, "5s"), (5.1, "30s"), (31, "2m"), (121, "10m"), (601, "1h"), (20_000, "1h")],
 )
 async def test_the_delay_topic_fits_the_wait(seconds: float, topic: str) -> None:
     failure = make_failure(ErrorCode.RATE_LIMIT_API, retry_after_seconds=seconds)
@@ -126,6 +205,17 @@ async def test_the_delay_topic_fits_the_wait(seconds: float, topic: str) -> None
     assert sent.topic.name == f"retry.{topic}"
     due = NOW + timedelta(seconds=seconds)
     assert header(sent, DUE) == f"{due.timestamp():.3f}"
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+async def test_what_does_not_wait_goes_straight_to_its_step(event: Event) -> None:
+    failure = make_failure(ErrorCode.RATE_LIMIT_API, event, retry_after_seconds=0)
+    effects = await run(failure)
+    topic, kind = EVENT_TOPICS[type(event)]
+    sent = only(effects, topic)
+    assert header(sent, "ce_type") == f"io.clipmill.{kind}"
+    assert (header(sent, DUE), header(sent, TARGET)) == (None, None)
+    assert len(effects) == 2
 
 
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 5.0), (0.5, 5.5), (1.0, 6.0)])
@@ -138,36 +228,203 @@ async def test_jitter_comes_from_the_given_chance(chance: float, seconds: float)
 @pytest.mark.parametrize("event", EVENTS[1:], ids=lambda event: type(event).__name__)
 async def test_a_dead_link_makes_the_page_be_read_anew(event: Event) -> None:
     failure = make_failure(ErrorCode.CONTENT_LINK_EXPIRED, event, step="download")
-    sent = parked(await run(failure))
-    assert header(sent, TARGET) == "videos.validated"
+    effects = await run(failure)
+    sent = only(effects, VALIDATED)
     again = body_of(sent, ValidatedVideo)
     assert again.job.options.refresh
     assert again.video == VIDEO
     assert header(sent, "ce_type") == "io.clipmill.video.validated.v1"
     assert sent.key == VIDEO.key.encode()
+    assert detail_of(effects)["page"] == "read anew"
+    (attempt,) = again.job.attempts
+    assert (attempt.strategy, attempt.counted) == ("fresh_extraction", False)
 
 
-async def test_links_that_stay_dead_are_asked_for_three_times() -> None:
-    event = selected(attempts=())
-    seen = 0
+async def test_a_short_link_stays_one() -> None:
+    event = PendingLink(job=make_job())
+    failure = make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, event, **EXTRACT)
+    settings = make_settings(auth=AuthSettings(cookie_files={"tiktok": Path("tiktok.txt")}))
+    sent = only(await run(failure, settings), REQUESTS)
+    assert body_of(sent, PendingLink).job.authenticate
+
+
+async def test_links_that_stay_dead_are_asked_for_three_times_in_two_formats() -> None:
+    other = msgspec.structs.replace(FORMAT, format_id="other")
+    info = msgspec.structs.replace(INFO, formats=(FORMAT, other))
+    job, tried = make_job(), []
     while True:
-        failure = make_failure(ErrorCode.CONTENT_LINK_EXPIRED, event, step="download")
-        effects = await run(failure)
+        left = [each for each in info.formats if each.format_id not in job.avoid_formats]
+        source = msgspec.structs.replace(SOURCE, format=left[0])
+        event = msgspec.structs.replace(selected(source), job=job, info=info)
+        tried.append(left[0].format_id)
+        code = ErrorCode.CONTENT_LINK_EXPIRED
+        effects = await run(make_failure(code, event, step="download", format_id=tried[-1]))
         if outcomes(effects):
             break
-        seen += 1
-        job = body_of(parked(effects), ValidatedVideo).job
-        event = selected(attempts=job.attempts)
-    assert seen == 3
+        job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    assert tried == [FORMAT.format_id, FORMAT.format_id, "other", "other"]
     assert outcome(effects).attempts == 4
+    strategies = [each.strategy for each in outcome(effects).recovery]
+    assert strategies == ["fresh_extraction", "other_format", "fresh_extraction", "give_up"]
 
 
-async def test_an_outage_uses_up_no_retry() -> None:
+async def test_waits_for_an_outage_are_one_line_in_the_result() -> None:
     code = ErrorCode.PLATFORM_CHANGED
-    event = validated(attempts=tuple(make_attempt(code, counted=False) for _ in range(20)))
-    job = body_of(parked(await run(make_failure(code, event))), ValidatedVideo).job
-    assert not any(attempt.counted for attempt in job.attempts)
-    assert len(job.attempts) == 21
+    before = Parking(times=20, since=WRITTEN_AT, code=code)
+    job = body_of(
+        parked(await run(make_failure(code, validated(parked=before)))), ValidatedVideo
+    ).job
+    assert job.parked == Parking(times=21, since=WRITTEN_AT, code=code)
+    assert job.attempts == ()
+
+
+# Breakers, ways out, cookies
+
+
+async def test_what_was_not_permitted_waits_for_the_breaker_of_its_way() -> None:
+    failure = make_failure(ErrorCode.NETWORK_SERVER, permitted=False, **EXTRACT)
+    effects = await run(failure, ALONE, OPEN)
+    assert OPEN.until is not None
+    assert header(parked(effects), DUE) == f"{OPEN.until.timestamp():.3f}"
+    job = body_of(parked(effects), ValidatedVideo).job
+    assert (job.attempts, job.tries) == ((), 2)
+    assert transitions(effects) == ["parked"]
+
+
+async def test_what_was_not_permitted_and_runs_out_of_time_was_not_tried() -> None:
+    late = WRITTEN_AT + timedelta(seconds=RetrySettings().total_seconds)
+    failure = make_failure(ErrorCode.NETWORK_SERVER, permitted=False, **EXTRACT)
+    found = outcome(await run(failure, None, OPEN, now=late))
+    assert (found.attempts, found.recovery) == (0, ())
+
+
+async def test_another_way_out_is_taken_at_once() -> None:
+    failure = make_failure(ErrorCode.RATE_LIMIT_IP_BLOCK, **EXTRACT)
+    effects = await run(failure, POOL, OPEN)
+    job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    assert job.avoid_egress == ("a",)
+    (attempt,) = job.attempts
+    assert attempt == Attempt(
+        step="extraction",
+        code=ErrorCode.RATE_LIMIT_IP_BLOCK,
+        at=WRITTEN_AT,
+        counted=False,
+        egress="a",
+        strategy="other_egress",
+        changed={"egress": "a -> another"},
+    )
+    assert detail_of(effects)["egress"] == "a -> another"
+    assert transitions(effects) == ["retrying"]
+
+
+@pytest.mark.parametrize("state", ["open", "half_open", "forced_open"])
+async def test_a_way_out_that_is_not_open_is_none(state: Any) -> None:
+    other = msgspec.structs.replace(OPEN, egress="b", state=state)
+    effects = await run(make_failure(ErrorCode.RATE_LIMIT_IP_BLOCK, **EXTRACT), POOL, other)
+    assert parked(effects).topic.name == "retry.10m"
+
+
+async def test_the_breaker_of_another_operation_does_not_matter() -> None:
+    other = msgspec.structs.replace(OPEN, operation="download")
+    effects = await run(make_failure(ErrorCode.NETWORK_SERVER, **EXTRACT), None, other)
+    assert parked(effects).topic.name == "retry.5s"
+    assert transitions(effects) == ["retrying"]
+
+
+async def test_a_breaker_that_cannot_be_read_is_none() -> None:
+    recovery = recovery_of()
+    recovery._signals.put(f"breaker/{OPEN.name}", b"{")
+    failure = make_failure(ErrorCode.NETWORK_SERVER, **EXTRACT)
+    effects = list(await recovery.handle(failure_record(failure)))
+    assert parked(effects).topic.name == "retry.5s"
+
+
+@pytest.mark.parametrize(("platform", "retried"), [("tiktok", True), ("other", False)])
+async def test_cookies_of_the_platform_are_used(platform: str, retried: bool) -> None:
+    settings = make_settings(auth=AuthSettings(cookie_files={platform: Path("cookies.txt")}))
+    effects = await run(make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, **EXTRACT), settings)
+    if not retried:
+        assert isinstance(outcome(effects), Failed)
+        return
+    job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    assert job.authenticate
+    assert job.options.refresh
+
+
+async def test_a_lower_quality_begins_with_the_page() -> None:
+    low = msgspec.structs.replace(FORMAT, format_id="low", width=540, height=960)
+    attempts = (make_attempt(ErrorCode.NETWORK_TIMEOUT, "download"),)
+    event = msgspec.structs.replace(
+        selected(attempts=attempts), info=msgspec.structs.replace(INFO, formats=(FORMAT, low))
+    )
+    failure = make_failure(
+        ErrorCode.NETWORK_TIMEOUT, event, step="download", format_id=FORMAT.format_id
+    )
+    effects = await run(failure)
+    sent = parked(effects)
+    assert header(sent, TARGET) == "videos.validated"
+    job = body_of(sent, ValidatedVideo).job
+    assert (job.options.quality, job.options.refresh) == ("480p", False)
+    assert job.attempts[-1].changed == {"quality": "best -> 480p"}
+    assert job.attempts[-1].counted
+
+
+# Who knows better
+
+
+class Fixed:
+    """A handler that always decides the same."""
+
+    def __init__(self, decision: Decision | None) -> None:
+        self.decision = decision
+        self.asked = 0
+
+    def can_handle(self, failure: Failure) -> bool:
+        return failure.platform != "other"
+
+    async def handle(self, failure: Failure) -> Decision | None:
+        assert failure.job.request_id == "r1"
+        self.asked += 1
+        return self.decision
+
+
+async def test_an_error_handler_of_others_comes_first() -> None:
+    handlers = ErrorHandlers({"mine": Fixed(Retry(due=NOW + timedelta(seconds=20)))})
+    sent = parked(await run(make_failure(ErrorCode.CONTENT_PRIVATE), handlers=handlers))
+    assert sent.topic.name == "retry.30s"
+
+
+async def test_what_it_decides_stays_within_the_time_of_the_request() -> None:
+    deadline = NOW + timedelta(seconds=9)
+    handlers = ErrorHandlers({"mine": Fixed(Retry(due=NOW + timedelta(days=99)))})
+    failure = make_failure(ErrorCode.CONTENT_PRIVATE, validated(deadline=deadline))
+    sent = parked(await run(failure, handlers=handlers))
+    assert header(sent, DUE) == f"{deadline.timestamp():.3f}"
+
+
+async def test_it_decides_nothing_after_the_total_time() -> None:
+    late = WRITTEN_AT + timedelta(seconds=RetrySettings().total_seconds)
+    handlers = ErrorHandlers({"mine": Fixed(Park(due=late, code=ErrorCode.NETWORK_DNS))})
+    effects = await run(make_failure(ErrorCode.NETWORK_DNS), handlers=handlers, now=late)
+    assert isinstance(outcome(effects), Failed)
+
+
+async def test_it_may_leave_a_failure_to_the_policy() -> None:
+    mine = Fixed(None)
+    effects = await run(make_failure(ErrorCode.NETWORK_DNS), handlers=ErrorHandlers({"mine": mine}))
+    assert parked(effects).topic.name == "retry.5s"
+    assert mine.asked == 1
+
+
+async def test_it_is_not_asked_about_what_was_not_permitted() -> None:
+    mine = Fixed(Fail())
+    failure = make_failure(ErrorCode.NETWORK_DNS, permitted=False, **EXTRACT)
+    effects = await run(failure, handlers=ErrorHandlers({"mine": mine}))
+    assert transitions(effects) == ["parked"]
+    assert mine.asked == 0
+
+
+# The end
 
 
 @pytest.mark.parametrize("code", [code for code in ErrorCode if POLICIES[code].keep])
@@ -212,17 +469,27 @@ async def test_copies_have_equal_ids_and_attempts_other_ones() -> None:
 
 def changed(**fields: object) -> bytes:
     body = msgspec.json.decode(encode(make_failure(ErrorCode.NETWORK_DNS)), type=dict[str, Any])
-    return msgspec.json.encode({**body, **fields})
+    return encode({**body, **fields})
+
+
+def wrong(*, kind: str = "video.validated.v1", value: bytes | None = None) -> FailedRecord:
+    """A record that failed and is not what its headers say."""
+    record = make_failure(ErrorCode.NETWORK_DNS).record
+    headers = [(name, text) for name, text in record.headers if name != "ce_type"]
+    return msgspec.structs.replace(
+        record,
+        value=record.value if value is None else value,
+        headers=(*headers, ("ce_type", f"io.clipmill.{kind}".encode())),
+    )
 
 
 UNREADABLE = {
     "no text": b"\xff",
     "empty": b"",
     "no failure": b"{}",
-    "unknown kind": changed(event={"topic": "t", "kind": "x" * 5_000, "key": None, "body": {}}),
-    "event of another kind": changed(
-        event={"topic": "t", "kind": "video.selected.v1", "key": None, "body": {"job": 1}}
-    ),
+    "unknown kind": changed(record=wrong(kind="x" * 5_000)),
+    "event of another kind": changed(record=wrong(kind="video.selected.v1")),
+    "no event": changed(record=wrong(value=b"{}")),
     "unknown code": changed(error={"operation": "o", "url": "u", "error_type": "x"}),
     "no value": None,
 }
@@ -230,7 +497,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 async def test_what_is_no_failure_ends_its_request(name: str) -> None:
-    recovery = Recovery(RetrySettings())
+    recovery = recovery_of()
     record = make_record(UNREADABLE[name], topic=ERRORS, headers=[("ce_correlationid", b"r1")])
     effects = await recovery.handle(record)
     assert [each.value for each in dead_letters(effects)] == [record.value]

@@ -5,148 +5,395 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.resilience.decision import DeadLetter, Decision, Fail, Retry, decide
-from agents.resilience.policy import HOUR, POLICIES
+from agents.resilience.decision import decide
+from agents.resilience.policy import HOUR, POLICIES, Policy
+from agents.resilience.remedies import Means
+from agents.resilience.rules import COUNTING
+from agents.resilience.verdicts import Change, DeadLetter, Decision, Fail, Park, Retry
 from schemas.errors import ErrorCode
-from schemas.job import Attempt
-from tests.unit.agents.builders import (
-    WRITTEN_AT,
-    make_attempt,
-    make_failure,
-    validated,
+from schemas.failure import Failure
+from schemas.request import Options
+from schemas.signals import BreakerState
+from tests.unit.agents.builders import WRITTEN_AT
+from tests.unit.resilience.cases import (
+    DAY,
+    FORMATS,
+    NOW,
+    breaker,
+    changed_attempts,
+    failed,
+    failed_download,
+    means,
+    parked,
+    tried,
 )
 
-DAY = timedelta(days=1)
-NOW = WRITTEN_AT + timedelta(seconds=60)
-ALWAYS = [code for code in ErrorCode if POLICIES[code].repeat_last]
+ALWAYS = [code for code in ErrorCode if POLICIES[code].outage]
 COUNTED = [code for code in ErrorCode if POLICIES[code].waits and code not in ALWAYS]
+NOT_ALWAYS = [code for code in ErrorCode if code not in ALWAYS]
+DNS = ErrorCode.NETWORK_DNS
+API = ErrorCode.RATE_LIMIT_API
+BLOCK = ErrorCode.RATE_LIMIT_IP_BLOCK
+GEO = ErrorCode.CONTENT_GEO_BLOCKED
+LOGIN = ErrorCode.CONTENT_LOGIN_REQUIRED
+EXPIRED = ErrorCode.CONTENT_LINK_EXPIRED
+TIMEOUT = ErrorCode.NETWORK_TIMEOUT
+CHANGED = ErrorCode.PLATFORM_CHANGED
 
 
 def decided(
-    code: ErrorCode,
-    attempts: tuple[Attempt, ...] = (),
+    failure: Failure,
     *,
     now: datetime = NOW,
     total: timedelta = DAY,
     jitter: float = 0.2,
     chance: float = 0.0,
-    retry_after: float | None = None,
-    **changes: Any,
+    **surroundings: Any,
 ) -> Decision:
-    event = validated(attempts=attempts, **changes)
-    failure = make_failure(code, event, retry_after_seconds=retry_after)
-    return decide(failure, now, total=total, jitter=jitter, chance=chance)
+    return decide(failure, now=now, total=total, jitter=jitter, chance=chance, **surroundings)
 
 
 def wait_of(decision: Decision, now: datetime = NOW) -> float:
-    assert isinstance(decision, Retry)
+    assert isinstance(decision, Retry | Park | Change)
     return (decision.due - now).total_seconds()
 
 
-def tried(code: ErrorCode, times: int, step: str = "extraction") -> tuple[Attempt, ...]:
-    return (make_attempt(code, step),) * times
+def parked_for(seconds: float, code: ErrorCode) -> Park:
+    return Park(due=NOW + timedelta(seconds=seconds), code=code)
 
+
+def retried_in(seconds: float) -> Retry:
+    return Retry(due=NOW + timedelta(seconds=seconds))
+
+
+def changed_by(decision: Decision, strategy: str, *, seconds: float = 0, counted: bool) -> Change:
+    assert isinstance(decision, Change)
+    assert (decision.strategy, decision.counted) == (strategy, counted)
+    assert wait_of(decision) == seconds
+    return decision
+
+
+# Waits
 
 WAITS = [
     pytest.param(code, before, wait, id=f"{code}-{before}")
-    for code in ErrorCode
+    for code in COUNTED
     for before, wait in enumerate(POLICIES[code].waits)
 ]
 
 
 @pytest.mark.parametrize(("code", "before", "wait"), WAITS)
 def test_each_attempt_has_its_wait(code: ErrorCode, before: int, wait: float) -> None:
-    decision = decided(code, tried(code, before))
-    assert wait_of(decision) == wait
+    assert decided(failed(code, attempts=tried(code, before))) == retried_in(wait)
 
 
-@pytest.mark.parametrize("code", [code for code in ErrorCode if code not in ALWAYS])
+@pytest.mark.parametrize("code", NOT_ALWAYS)
 def test_after_the_last_wait_comes_the_end(code: ErrorCode) -> None:
     policy = POLICIES[code]
-    decision = decided(code, tried(code, len(policy.waits)))
+    used = tried(code, len(policy.waits)) + changed_attempts(code, policy.changes)
+    decision = decided(failed(code, attempts=used), means=means("b", cookies=True))
     assert decision == (DeadLetter() if policy.keep else Fail())
 
 
-@pytest.mark.parametrize("code", ALWAYS)
-def test_outages_are_waited_out_and_use_up_nothing(code: ErrorCode) -> None:
-    decision = decided(code, tried(code, 500))
-    assert isinstance(decision, Retry)
-    assert wait_of(decision) == POLICIES[code].waits[-1]
-    assert not decision.counted
-
-
-@pytest.mark.parametrize("code", COUNTED)
-def test_other_retries_count(code: ErrorCode) -> None:
-    decision = decided(code)
-    assert isinstance(decision, Retry)
-    assert decision.counted
-    assert decision.fresh is (code is ErrorCode.CONTENT_LINK_EXPIRED)
-
-
 def test_other_codes_and_other_steps_use_up_nothing() -> None:
-    code = ErrorCode.NETWORK_TIMEOUT
-    elsewhere = tried(code, 4, step="download") + tried(ErrorCode.NETWORK_DNS, 4)
-    assert wait_of(decided(code, elsewhere)) == 5
+    elsewhere = tried(TIMEOUT, 4, step="download") + tried(DNS, 4)
+    assert decided(failed(TIMEOUT, attempts=elsewhere)) == retried_in(5)
+    assert decided(failed(TIMEOUT, attempts=changed_attempts(TIMEOUT, 3))) == retried_in(5)
 
 
 @pytest.mark.parametrize(("chance", "wait"), [(0.0, 5.0), (0.5, 5.5), (1.0, 6.0)])
 def test_jitter_only_makes_waits_longer(chance: float, wait: float) -> None:
-    assert wait_of(decided(ErrorCode.NETWORK_DNS, jitter=0.2, chance=chance)) == wait
+    assert decided(failed(DNS), jitter=0.2, chance=chance) == retried_in(wait)
 
 
-@pytest.mark.parametrize("code", [ErrorCode.RATE_LIMIT_API, ErrorCode.NETWORK_SERVER])
-@pytest.mark.parametrize("seconds", [0.0, 1.0, 77.0, 7_200.0])
+@pytest.mark.parametrize("code", [API, ErrorCode.NETWORK_SERVER])
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 7.0, 77.0, 7_200.0])
 def test_what_the_platform_asks_for_is_done_to_the_second(code: ErrorCode, seconds: float) -> None:
-    assert wait_of(decided(code, retry_after=seconds, chance=1.0)) == seconds
+    failure = failed(code, retry_after_seconds=seconds)
+    assert decided(failure, chance=1.0) == retried_in(seconds)
+
+
+def test_a_negative_wait_is_none() -> None:
+    assert decided(failed(API, retry_after_seconds=-10)) == retried_in(0)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e18, 1e300])
+def test_too_long_a_wait_ends_it(seconds: float) -> None:
+    assert decided(failed(API, retry_after_seconds=seconds)) == Fail()
+
+
+def test_retry_after_does_not_make_final_errors_retry() -> None:
+    assert decided(failed(ErrorCode.CONTENT_NOT_FOUND, retry_after_seconds=5)) == Fail()
+
+
+def test_the_policies_can_be_others() -> None:
+    policies = {DNS: Policy(waits=(1, 2))}
+    assert decided(failed(DNS, attempts=tried(DNS, 1)), policies=policies) == retried_in(2)
+
+
+# Outages
+
+OUTAGES = [
+    pytest.param(code, times, wait, id=f"{code}-{times}")
+    for code in ALWAYS
+    for times, wait in (*enumerate(POLICIES[code].waits), (500, POLICIES[code].waits[-1]))
+]
+
+
+@pytest.mark.parametrize(("code", "times", "wait"), OUTAGES)
+def test_outages_are_waited_out_and_use_up_nothing(
+    code: ErrorCode, times: int, wait: float
+) -> None:
+    failure = failed(code, parked=parked(times, code) if times else None, attempts=tried(code, 99))
+    assert decided(failure) == parked_for(wait, code)
+    assert decided(failure, chance=1.0) == parked_for(1.2 * wait, code)
+
+
+def test_another_outage_begins_with_its_first_wait() -> None:
+    failure = failed(CHANGED, parked=parked(9, ErrorCode.SYSTEM_STORAGE))
+    assert decided(failure) == parked_for(600, CHANGED)
 
 
 @pytest.mark.parametrize("code", ALWAYS)
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 1.0])
 def test_what_uses_up_nothing_never_spins(code: ErrorCode, seconds: float) -> None:
-    wait = wait_of(decided(code, tried(code, 3), retry_after=seconds))
-    assert wait == POLICIES[code].waits[-1]
+    decision = decided(failed(code, parked=parked(3, code), retry_after_seconds=seconds))
+    assert wait_of(decision) == POLICIES[code].waits[-1]
 
 
 def test_an_outage_waits_as_long_as_asked() -> None:
-    assert wait_of(decided(ErrorCode.PLATFORM_CHANGED, retry_after=3 * HOUR)) == 3 * HOUR
+    failure = failed(CHANGED, retry_after_seconds=3 * HOUR)
+    assert decided(failure) == parked_for(3 * HOUR, CHANGED)
 
 
-@pytest.mark.parametrize("seconds", [1e9, 1e18, 1e300])
-def test_too_long_a_wait_ends_it(seconds: float) -> None:
-    assert decided(ErrorCode.RATE_LIMIT_API, retry_after=seconds) == Fail()
+def test_an_outage_without_a_wait_waits_a_second() -> None:
+    policies = {CHANGED: Policy(waits=(0,), outage=True)}
+    assert decided(failed(CHANGED), policies=policies) == parked_for(1, CHANGED)
 
 
-def test_retry_after_does_not_make_final_errors_retry() -> None:
-    assert decided(ErrorCode.CONTENT_NOT_FOUND, retry_after=5) == Fail()
+def test_the_last_look_at_an_outage_is_at_the_very_end() -> None:
+    last = WRITTEN_AT + DAY - timedelta(milliseconds=1)
+    assert decided(failed(CHANGED), now=last) == Park(due=WRITTEN_AT + DAY, code=CHANGED)
+    assert decided(failed(CHANGED, retry_after_seconds=1e300)) == Park(
+        due=WRITTEN_AT + DAY, code=CHANGED
+    )
+    assert decided(failed(CHANGED), now=WRITTEN_AT + DAY) == Fail()
+
+
+# The end of the time
 
 
 def test_the_total_time_is_kept_to_the_second() -> None:
     last = WRITTEN_AT + DAY - timedelta(seconds=5)
-    assert wait_of(decided(ErrorCode.NETWORK_DNS, now=last), last) == 5
-    assert decided(ErrorCode.NETWORK_DNS, now=last + timedelta(seconds=1)) == Fail()
+    assert wait_of(decided(failed(DNS), now=last), last) == 5
+    assert decided(failed(DNS), now=last + timedelta(milliseconds=1)) == Fail()
 
 
-def test_after_the_total_time_an_outage_ends_too() -> None:
-    assert decided(ErrorCode.SYSTEM_DISK_FULL, now=WRITTEN_AT + DAY) == Fail()
-    assert decided(ErrorCode.INTERNAL_BUG, now=WRITTEN_AT + DAY) == DeadLetter()
+def test_after_the_total_time_no_wait_is_short_enough() -> None:
+    late = WRITTEN_AT + DAY + timedelta(seconds=5)
+    assert decided(failed(API, retry_after_seconds=0), now=late) == Fail()
+    assert decided(failed(API, retry_after_seconds=-10), now=late) == Fail()
+    assert decided(failed(ErrorCode.INTERNAL_BUG), now=late) == DeadLetter()
 
 
-def test_a_retry_is_due_at_the_deadline_at_the_latest() -> None:
-    decision = decided(ErrorCode.NETWORK_DNS, deadline=NOW + timedelta(seconds=2))
-    assert wait_of(decision) == 2
+def test_changes_end_with_the_total_time() -> None:
+    end = WRITTEN_AT + DAY
+    other = means("b")
+    assert wait_of(decided(failed(GEO), now=end, means=other), end) == 0
+    assert decided(failed(GEO), now=end + timedelta(milliseconds=1), means=other) == Fail()
 
 
-def test_a_deadline_that_has_passed_is_due_now() -> None:
-    decision = decided(ErrorCode.NETWORK_DNS, deadline=NOW - timedelta(hours=2))
-    assert wait_of(decision) == 0
+@pytest.mark.parametrize(("seconds", "wait"), [(2, 2), (-7_200, 0), (90_000, 5)])
+def test_a_retry_is_due_at_the_deadline_at_the_latest(seconds: float, wait: float) -> None:
+    failure = failed(DNS, deadline=NOW + timedelta(seconds=seconds))
+    assert wait_of(decided(failure)) == wait
 
 
-def test_a_later_deadline_changes_nothing() -> None:
-    assert wait_of(decided(ErrorCode.NETWORK_DNS, deadline=NOW + DAY)) == 5
+# Breakers
 
 
-def test_a_negative_wait_is_none() -> None:
-    assert wait_of(decided(ErrorCode.RATE_LIMIT_API, retry_after=-10)) == 0
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [
+        (None, 1),
+        (breaker("closed"), 1),
+        (breaker("half_open"), 1),
+        (breaker("open", 42), 42),
+        (breaker("open", -1), 1),
+        (breaker("open"), 30),
+        (breaker("forced_open"), 30),
+    ],
+)
+@pytest.mark.parametrize("code", [API, GEO, ErrorCode.INTERNAL_BUG, CHANGED])
+def test_what_was_not_permitted_waits_for_the_breaker(
+    state: BreakerState | None, seconds: float, code: ErrorCode
+) -> None:
+    used = tried(code, 99) + changed_attempts(code, 99)
+    failure = failed(code, permitted=False, attempts=used, retry_after_seconds=1e6)
+    assert decided(failure, breaker=state) == parked_for(seconds, code)
+    assert decided(failure, breaker=state, chance=1.0) == parked_for(seconds + 1, code)
+
+
+def test_what_was_not_permitted_is_not_given_up_before_the_total_time() -> None:
+    end = WRITTEN_AT + DAY
+    failure = failed(API, permitted=False)
+    for state in (None, breaker("forced_open")):
+        last = end - timedelta(milliseconds=1)
+        assert decided(failure, now=last, breaker=state) == Park(due=end, code=API)
+        assert decided(failure, now=end, breaker=state) == Fail()
+
+
+def test_what_was_not_permitted_here_goes_elsewhere_at_once() -> None:
+    failure = failed(API, permitted=False)
+    state = breaker("open", 42)
+    assert decided(failure, breaker=state, means=means("a", "b")) == parked_for(0, API)
+    assert decided(failure, breaker=state, means=means("a")) == parked_for(42, API)
+    avoiding = failed(API, permitted=False, avoid_egress=("b",))
+    assert decided(avoiding, breaker=state, means=means("b")) == parked_for(42, API)
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(1, 42), (2, 0), (3, 42), (4, 0)])
+def test_what_goes_elsewhere_does_not_spin(times: int, seconds: float) -> None:
+    failure = failed(API, permitted=False, parked=parked(times, API))
+    decision = decided(failure, breaker=breaker("open", 42), means=means("b"))
+    assert decision == parked_for(seconds, API)
+
+
+@pytest.mark.parametrize("state", ["open", "half_open", "forced_open"])
+@pytest.mark.parametrize("code", sorted(COUNTING))
+def test_a_failure_that_an_open_breaker_is_for_uses_up_nothing(code: ErrorCode, state: str) -> None:
+    used = tried(code, 99)
+    decision = decided(failed(code, attempts=used), breaker=breaker(state, 42))
+    assert decision == parked_for({"open": 42, "half_open": 1, "forced_open": 30}[state], code)
+
+
+@pytest.mark.parametrize("code", sorted(set(COUNTED) - COUNTING))
+def test_a_failure_that_breakers_do_not_count_is_retried(code: ErrorCode) -> None:
+    assert decided(failed(code), breaker=breaker("open", 42)) == retried_in(POLICIES[code].waits[0])
+
+
+def test_a_failure_with_a_closed_breaker_is_retried() -> None:
+    assert decided(failed(DNS), breaker=breaker("closed")) == retried_in(5)
+
+
+def test_the_longer_of_two_waits_counts() -> None:
+    for asked, seconds in ((7.0, 42), (77.0, 77)):
+        failure = failed(API, retry_after_seconds=asked)
+        assert decided(failure, breaker=breaker("open", 42)) == parked_for(seconds, API)
+
+
+def test_with_another_way_out_nothing_is_waited_for() -> None:
+    decision = decided(failed(DNS), breaker=breaker("open", 42), means=means("b"))
+    assert decision == parked_for(0, DNS)
+
+
+@pytest.mark.parametrize(("budget", "chance", "wait"), [(3, 0, 5), (60, 0, 60), (60, 1, 61)])
+def test_retries_wait_for_their_share_and_are_not_dropped(
+    budget: float, chance: float, wait: float
+) -> None:
+    state = breaker("closed", budget=budget)
+    assert decided(failed(DNS), breaker=state, chance=chance, jitter=0) == retried_in(wait)
+
+
+def test_a_share_beyond_the_total_time_is_the_last_retry() -> None:
+    state = breaker("closed", budget=2 * DAY.total_seconds())
+    assert decided(failed(DNS), breaker=state) == Retry(due=WRITTEN_AT + DAY)
+
+
+# Changes
+
+
+@pytest.mark.parametrize("code", [API, BLOCK, GEO])
+def test_another_way_out_is_taken_at_once(code: ErrorCode) -> None:
+    failure = failed(code, retry_after_seconds=7)
+    change = changed_by(decided(failure, means=means("b")), "other_egress", counted=False)
+    assert change.changes.avoid_egress == ("a",)
+    state = breaker("open", 42)
+    assert decided(failure, means=means("b"), breaker=state) == change
+
+
+@pytest.mark.parametrize(("code", "wait"), [(API, 120), (BLOCK, 600)])
+def test_without_another_way_out_a_limit_is_waited_for(code: ErrorCode, wait: float) -> None:
+    assert decided(failed(code), means=means("a")) == retried_in(wait)
+    moved = failed(code, attempts=changed_attempts(code, 1), avoid_egress=("b",))
+    assert decided(moved, means=means("a", "b")) == retried_in(wait)
+
+
+@pytest.mark.parametrize(("before", "changes"), [(4, True), (5, False), (6, False)])
+def test_not_every_way_out_is_tried(before: int, changes: bool) -> None:
+    failure = failed(API, attempts=changed_attempts(API, before))
+    assert isinstance(decided(failure, means=means("b")), Change) is changes
+
+
+@pytest.mark.parametrize("code", [GEO, LOGIN, ErrorCode.CONTENT_AGE_RESTRICTED])
+def test_what_is_refused_is_tried_otherwise_once(code: ErrorCode) -> None:
+    given_means = means("b", cookies=True)
+    change = decided(failed(code), means=given_means)
+    strategy = "other_egress" if code is GEO else "authenticate"
+    assert changed_by(change, strategy, counted=False).restart == "extraction"
+    again = failed(code, attempts=changed_attempts(code, 1))
+    assert decided(again, means=given_means) == Fail()
+    assert decided(failed(code)) == Fail()
+
+
+def test_links_are_read_anew_then_other_formats_are_taken() -> None:
+    given_means = means(formats=FORMATS)
+    changed_by(decided(failed_download(), means=given_means), "fresh_extraction", counted=False)
+    second = failed_download(read_anew=True)
+    changed_by(decided(second, means=given_means), "other_format", counted=False)
+    changed_by(decided(second, means=means(formats=FORMATS[:1])), "fresh_extraction", counted=False)
+    last = failed_download(read_anew=True, attempts=changed_attempts(EXPIRED, 2, step="download"))
+    assert decided(last, means=given_means) == Fail()
+
+
+def test_what_does_not_fit_is_chosen_otherwise_twice_at_most() -> None:
+    code = ErrorCode.CONTENT_NO_FORMATS
+    options = Options(codec="h265", container="webm")
+    for before, changes in ((0, True), (1, True), (2, False)):
+        used = changed_attempts(code, before, "selection")
+        failure = failed(code, step="selection", place=False, options=options, attempts=used)
+        assert isinstance(decided(failure), Change) is changes
+
+
+@pytest.mark.parametrize(("before", "wait"), [(1, 30), (2, 120), (3, 600)])
+def test_the_second_timeout_of_a_file_lowers_the_quality(before: int, wait: float) -> None:
+    failure = failed_download(TIMEOUT, attempts=tried(TIMEOUT, before, "download"))
+    change = changed_by(
+        decided(failure, means=means(formats=FORMATS)), "lower_quality", seconds=wait, counted=True
+    )
+    assert change.changes.changed == {"quality": "best -> 720p"}
+    assert change.restart == "extraction"
+
+
+def test_the_first_timeout_of_a_file_and_what_cannot_be_smaller_are_just_retried() -> None:
+    assert decided(failed_download(TIMEOUT), means=means(formats=FORMATS)) == retried_in(5)
+    again = failed_download(TIMEOUT, attempts=tried(TIMEOUT, 1, "download"))
+    assert decided(again, means=means(formats=FORMATS[:1])) == retried_in(30)
+    other = failed_download(DNS, attempts=tried(DNS, 1, "download"))
+    assert decided(other, means=means(formats=FORMATS)) == retried_in(30)
+
+
+def test_a_lower_quality_waits_for_its_share_too() -> None:
+    failure = failed_download(TIMEOUT, attempts=tried(TIMEOUT, 1, "download"))
+    state = breaker("closed", budget=60)
+    decision = decided(failure, means=means(formats=FORMATS), breaker=state)
+    changed_by(decision, "lower_quality", seconds=60, counted=True)
+
+
+# Whatever comes
+
+MEANS = st.builds(
+    Means,
+    egresses=st.lists(st.sampled_from("abc"), unique=True).map(tuple),
+    cookies=st.booleans(),
+)
+SPAN = st.integers(-100_000, 100_000)
+BREAKERS = st.none() | st.builds(
+    breaker,
+    st.sampled_from(["closed", "open", "half_open", "forced_open"]),
+    st.none() | SPAN,
+    st.none() | SPAN,
+)
 
 
 @given(
@@ -158,6 +405,9 @@ def test_a_negative_wait_is_none() -> None:
     chance=st.floats(0, 1),
     retry_after=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     deadline=st.none() | st.timedeltas(timedelta(days=-2), timedelta(days=3)),
+    permitted=st.booleans(),
+    state=BREAKERS,
+    given_means=MEANS,
 )
 def test_every_failure_is_decided_within_its_bounds(
     *,
@@ -169,33 +419,34 @@ def test_every_failure_is_decided_within_its_bounds(
     chance: float,
     retry_after: float | None,
     deadline: timedelta | None,
+    permitted: bool,
+    state: BreakerState | None,
+    given_means: Means,
 ) -> None:
     now = WRITTEN_AT + age
-    decision = decided(
+    failure = failed(
         code,
-        tried(code, before),
-        now=now,
-        total=total,
-        jitter=jitter,
-        chance=chance,
-        retry_after=retry_after,
+        attempts=tried(code, before),
+        retry_after_seconds=retry_after,
         deadline=None if deadline is None else now + deadline,
+        permitted=permitted,
     )
-    if isinstance(decision, Retry):
+    surroundings: dict[str, Any] = {"breaker": state, "means": given_means}
+    bounds: dict[str, Any] = {"now": now, "total": total, "jitter": jitter, "chance": chance}
+    decision = decided(failure, **bounds, **surroundings)
+    assert decision == decided(failure, **bounds, **surroundings)
+    if isinstance(decision, Retry | Park | Change):
         assert now <= decision.due <= WRITTEN_AT + total
-        assert decision.counted is not POLICIES[code].repeat_last
+        assert permitted or isinstance(decision, Park)
     else:
         assert isinstance(decision, DeadLetter) is POLICIES[code].keep
+        assert permitted or age >= total
 
 
-@given(
-    code=st.sampled_from([code for code in ErrorCode if POLICIES[code].waits]),
-    before=st.integers(0, 6),
-    chance=st.floats(0, 1),
-)
+@given(code=st.sampled_from(COUNTED), before=st.integers(0, 6), chance=st.floats(0, 1))
 def test_waits_never_get_shorter(code: ErrorCode, before: int, chance: float) -> None:
-    first = decided(code, tried(code, before), chance=chance)
-    second = decided(code, tried(code, before + 1), chance=chance)
+    first = decided(failed(code, attempts=tried(code, before)), chance=chance)
+    second = decided(failed(code, attempts=tried(code, before + 1)), chance=chance)
     if isinstance(first, Retry) and isinstance(second, Retry):
         assert first.due <= second.due
     assert isinstance(first, Retry) or not isinstance(second, Retry)
@@ -203,5 +454,4 @@ def test_waits_never_get_shorter(code: ErrorCode, before: int, chance: float) ->
 
 @given(received=st.datetimes(timezones=st.just(WRITTEN_AT.tzinfo)), code=st.sampled_from(ErrorCode))
 def test_no_moment_of_arrival_is_too_odd(received: datetime, code: ErrorCode) -> None:
-    event = validated(received_at=received)
-    decide(make_failure(code, event), NOW, total=DAY, jitter=0.2, chance=0.5)
+    decided(failed(code, received_at=received), means=means("b"))

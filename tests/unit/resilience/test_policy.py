@@ -1,31 +1,35 @@
 import pytest
 
-from agents.resilience.policy import HOUR, MINUTE, POLICIES, Policy
+from agents.resilience.policy import HOUR, MINUTE, POLICIES, Policy, with_waits
+from agents.resilience.strategies import remedy
 from schemas.errors import ErrorCode
 from streams.topics import DELAYS, delay_topic
+from tests.unit.resilience.cases import COOKIES, FORMATS, failed_download, means
 
 NETWORK = (5, 30, 2 * MINUTE, 10 * MINUTE)
 
 EXPECTED: dict[str, Policy] = {
-    "network.timeout": Policy(waits=NETWORK),
+    "network.timeout": Policy(waits=NETWORK, on_repeat=("lower_quality",), changes=4),
     "network.dns": Policy(waits=NETWORK),
     "network.connection": Policy(waits=NETWORK),
     "network.server": Policy(waits=NETWORK),
-    "rate_limit.api": Policy(waits=(2 * MINUTE, 10 * MINUTE, HOUR)),
-    "rate_limit.ip_block": Policy(waits=(10 * MINUTE, HOUR)),
+    "rate_limit.api": Policy(
+        at_once=("other_egress",), changes=5, waits=(2 * MINUTE, 10 * MINUTE, HOUR)
+    ),
+    "rate_limit.ip_block": Policy(at_once=("other_egress",), changes=5, waits=(10 * MINUTE, HOUR)),
     "rate_limit.account": Policy(waits=(10 * MINUTE,)),
     "content.not_found": Policy(),
     "content.private": Policy(),
     "content.unsupported": Policy(),
     "content.live_ended": Policy(),
-    "content.geo_blocked": Policy(),
-    "content.login_required": Policy(),
-    "content.age_restricted": Policy(),
-    "content.no_formats": Policy(),
-    "content.link_expired": Policy(waits=(0, 0, 5), fresh=True),
-    "platform.changed": Policy(waits=(10 * MINUTE, HOUR), repeat_last=True),
-    "system.disk_full": Policy(waits=(10 * MINUTE,), repeat_last=True),
-    "system.storage": Policy(waits=(10 * MINUTE,), repeat_last=True),
+    "content.geo_blocked": Policy(at_once=("other_egress",)),
+    "content.login_required": Policy(at_once=("authenticate",)),
+    "content.age_restricted": Policy(at_once=("authenticate",)),
+    "content.no_formats": Policy(at_once=("other_format",), changes=2),
+    "content.link_expired": Policy(at_once=("other_format", "fresh_extraction"), changes=3),
+    "platform.changed": Policy(waits=(10 * MINUTE, HOUR), outage=True),
+    "system.disk_full": Policy(waits=(10 * MINUTE,), outage=True),
+    "system.storage": Policy(waits=(10 * MINUTE,), outage=True),
     "system.config": Policy(keep=True),
     "system.engine_crash": Policy(waits=(5, 30), keep=True),
     "internal.bug": Policy(waits=(30,), keep=True),
@@ -42,22 +46,55 @@ def test_every_code_has_the_documented_row(code: ErrorCode) -> None:
 
 
 def test_no_row_is_left_over() -> None:
-    assert set(POLICIES) == set(ErrorCode)
+    assert set(POLICIES) == set(ErrorCode) == set(EXPECTED)
+
+
+def test_by_default_a_code_changes_something_once() -> None:
+    assert Policy() == Policy(
+        at_once=(), changes=1, waits=(), on_repeat=(), outage=False, keep=False
+    )
 
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_wait_has_its_delay_topic(code: ErrorCode) -> None:
     seconds = {delay.total_seconds() for delay in DELAYS.values()}
-    assert set(POLICIES[code].waits) <= seconds | {0}
+    assert set(POLICIES[code].waits) <= seconds
 
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_outages_do_not_spin(code: ErrorCode) -> None:
     policy = POLICIES[code]
-    assert not policy.repeat_last or policy.waits[-1] >= MINUTE
+    assert not policy.outage or policy.waits[-1] >= MINUTE
+
+
+def test_every_strategy_of_the_table_can_change_something() -> None:
+    named = {each for row in POLICIES.values() for each in (*row.at_once, *row.on_repeat)}
+    failure = failed_download(read_anew=True)
+    every = means("a", "b", cookies=COOKIES, formats=FORMATS)
+    assert all(remedy(each, failure, every) for each in named)
 
 
 def test_the_delay_topics_are_in_order() -> None:
     delays = list(DELAYS.values())
     assert delays == sorted(delays)
     assert delay_topic(max(delays) * 2) is list(DELAYS)[-1]
+
+
+def test_waits_can_be_set() -> None:
+    changed = with_waits({ErrorCode.NETWORK_DNS: (1, 2), ErrorCode.PLATFORM_CHANGED: (3, 5)})
+    assert changed[ErrorCode.NETWORK_DNS] == Policy(waits=(1, 2))
+    assert changed[ErrorCode.PLATFORM_CHANGED] == Policy(waits=(3, 5), outage=True)
+    assert {code: row for code, row in changed.items() if row != POLICIES[code]}.keys() == {
+        ErrorCode.NETWORK_DNS,
+        ErrorCode.PLATFORM_CHANGED,
+    }
+
+
+def test_without_any_wait_an_outage_is_the_end() -> None:
+    changed = with_waits({ErrorCode.PLATFORM_CHANGED: (), ErrorCode.INTERNAL_BUG: ()})
+    assert changed[ErrorCode.PLATFORM_CHANGED] == Policy()
+    assert changed[ErrorCode.INTERNAL_BUG] == Policy(keep=True)
+
+
+def test_nothing_set_is_the_table() -> None:
+    assert with_waits({}) == POLICIES

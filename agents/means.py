@@ -1,0 +1,42 @@
+"""What a decision about a failure needs to know of the surroundings."""
+
+from agents.egress import egress_names
+from agents.letters import Event
+from agents.resilience.remedies import Means
+from schemas.attempts import breaker_name
+from schemas.codec import MalformedMessageError, decode
+from schemas.events import SelectedVideo
+from schemas.failure import Failure
+from schemas.signals import BREAKER, BreakerState
+from streams.settings import Settings
+from streams.signals import Signals
+
+
+def breaker_of(failure: Failure, signals: Signals) -> BreakerState | None:
+    """Return the breaker of where it failed; None when there is none, or nothing was dialled."""
+    return None if failure.egress is None else _breaker(failure, failure.egress, signals)
+
+
+def means_of(failure: Failure, event: Event, settings: Settings, signals: Signals) -> Means:
+    """Return what there is to try after a failure."""
+    return Means(
+        egresses=tuple(
+            name for name in egress_names(settings) if _is_open(_breaker(failure, name, signals))
+        ),
+        cookies=failure.platform in settings.auth.cookie_files,
+        formats=event.info.formats if isinstance(event, SelectedVideo) else (),
+    )
+
+
+def _is_open(breaker: BreakerState | None) -> bool:
+    """Return whether the way is: a closed breaker lets everything through."""
+    return breaker is None or breaker.state == "closed"
+
+
+def _breaker(failure: Failure, egress: str, signals: Signals) -> BreakerState | None:
+    name = breaker_name(failure.platform or "", failure.operation or "", egress)
+    value = signals.get(f"{BREAKER}{name}")
+    try:
+        return None if value is None else decode(value, BreakerState)
+    except MalformedMessageError:
+        return None
