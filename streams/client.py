@@ -1,20 +1,23 @@
-"""The client's side: publish requests, wait for results, read a request's history.
+"""The client's side: publish requests and orders, wait for results, read what is known.
 
 Plain Kafka, as any other client would do it; nothing here needs a worker of this process.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.codec import encode
+from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
 from streams.kafka import ClusterAwayError, client_options, explained
 from streams.outbox import Outbox, Write
 from streams.settings import KafkaSettings
+from streams.signals import following
 from streams.topic_admin import missing_topics
-from streams.topics import AUDIT, PROGRESS, REQUESTS, RESULTS, Topic
+from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, SIGNALS, Topic
 
 POLL_MILLISECONDS = 500
 
@@ -64,6 +67,12 @@ class Client:
         name = self._name(REQUESTS)
         await self._outbox.publish([Write(name, None, body) for body in bodies])
 
+    async def order(self, command: Command) -> None:
+        """Publish a command; orders about one thing come one after the other."""
+        await _require(self._kafka, COMMANDS)
+        key = ordered_thing(command).encode()
+        await self._outbox.publish([Write(self._name(COMMANDS), key, encode(command))])
+
     async def records(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Iterate over (``results`` or ``progress``, message) as they come, for ever."""
         names = {self._name(topic): topic.name for topic in (RESULTS, PROGRESS)}
@@ -82,6 +91,26 @@ async def _require(kafka: KafkaSettings, *topics: Topic) -> None:
             f"there is no topic {missing[0]} at {kafka.bootstrap}; "
             "run `clipmill topics apply` first"
         )
+
+
+def ordered_thing(command: Command) -> str:
+    """Return what a command is about: a request, a video, a breaker or a stage."""
+    match command:
+        case Cancel() | Retry():
+            return command.request_id
+        case Refresh():
+            return command.video
+        case OpenBreaker() | ResetBreaker():
+            return command.breaker
+    return command.stage
+
+
+async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
+    """Return the newest values of all signals whose keys begin so."""
+    with explained(kafka):
+        await _require(kafka, SIGNALS)
+        async with following(kafka) as signals:
+            return dict(signals.items(prefix))
 
 
 async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
@@ -135,7 +164,7 @@ async def wait_for(
     request_ids: set[str],
     seconds: float,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """Iterate over the results of these requests until all are there.
 
     Raises:

@@ -12,6 +12,12 @@ COMMANDS = {
     "worker": "streams.cli.worker:worker",
     "submit": "streams.cli.submit:submit",
     "status": "streams.cli.status:status",
+    "retry": "streams.cli.retry:retry",
+    "cancel": "streams.cli.cancel:cancel",
+    "refresh": "streams.cli.refresh:refresh",
+    "breakers": "streams.cli.breakers:breakers",
+    "resume": "streams.cli.resume:resume",
+    "deadletters": "streams.cli.deadletters:deadletters",
     "topics": "streams.cli.topics:topics",
     "config": "streams.cli.config:config",
 }

@@ -34,6 +34,8 @@ def _show(value: Any) -> str:
         return "********"
     if isinstance(value, str):
         return f'"{_without_login(value)}"'
+    if isinstance(value, dict):
+        return str({name: _without_login(str(each)) for name, each in value.items()})
     return "none" if value is None else str(value)
 
 

@@ -1,5 +1,8 @@
 """Options that several commands have."""
 
+import getpass
+import secrets
+
 import click
 
 from streams.settings import Settings, load_settings
@@ -10,3 +13,19 @@ bootstrap_option = click.option("--bootstrap", help="HOST:PORT of Kafka; default
 def client_settings(bootstrap: str | None) -> Settings:
     """Return the settings, with the cluster that was named on the command line."""
     return load_settings(**({"kafka": {"bootstrap": bootstrap}} if bootstrap else {}))
+
+
+def operator() -> str:
+    """Return who gives an order: the user of the operating system, "" when it has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+ID_BYTES = 8
+
+
+def new_id() -> str:
+    """Return an id for a request or a command."""
+    return secrets.token_hex(ID_BYTES)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -10,13 +9,10 @@ import click
 
 from schemas.request import Action, Quality
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option, client_settings
-from streams.cli.result_table import follow, open_console, results_table
+from streams.cli.options import bootstrap_option, client_settings, new_id
+from streams.cli.waiting import FAILED_STATUS, results_of
 from streams.client import Client, request_body
 from streams.settings import KafkaSettings
-
-ID_BYTES = 8
-FAILED_STATUS = 2
 
 
 @click.command()
@@ -45,10 +41,7 @@ def submit(
     """
     kafka = client_settings(bootstrap).kafka
     options = {"quality": quality} if quality else None
-    requests = {
-        secrets.token_hex(ID_BYTES): {"url": url, "action": action, "options": options}
-        for url in urls
-    }
+    requests = {new_id(): {"url": url, "action": action, "options": options} for url in urls}
     with readable_errors():
         results = asyncio.run(_submit(kafka, requests, wait=wait, as_json=as_json, limit=timeout))
     if wait and any(result["status"] != "completed" for result in results):
@@ -70,23 +63,7 @@ async def _submit(
         if not wait:
             _print_requests(requests, as_json=as_json)
             return []
-        results = await follow(client, set(requests), limit, open_console(errors=True))
-    _print_results(results, as_json=as_json)
-    missing = sorted(requests.keys() - {result["request_id"] for result in results})
-    if missing:
-        raise click.ClickException(
-            f"no result within {limit:.0f} s for {', '.join(missing)}; "
-            f"look with `clipmill status {missing[0]}`"
-        )
-    return results
-
-
-def _print_results(results: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        for result in results:
-            click.echo(json.dumps(result))
-    elif results:
-        open_console().print(results_table(results))
+        return await results_of(client, set(requests), limit, as_json=as_json)
 
 
 def _print_requests(requests: dict[str, dict[str, Any]], *, as_json: bool) -> None:

@@ -1,4 +1,6 @@
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -8,23 +10,34 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import agents.ledger
-from agents.ledger import LONE_SECONDS, ROWS_MAX, SWEEP_SECONDS, TABLE, Decided, Ledger, on_bug
+from agents.caching.rows import ROW_OVERHEAD_BYTES
+from agents.intake import jobs_of, read_request
+from agents.known_requests import Batch, Decided, Open, essence_of, read_row
+from agents.ledger import LATE_SECONDS, SWEEP_SECONDS, Ledger
 from agents.ledger import stage as ledger_stage
-from agents.letters import audit, finish
+from agents.ledger_bugs import LONE_SECONDS, on_bug
+from agents.ledger_news import TABLE
+from agents.letters import audit, finish, introduce_batch, order
 from agents.outcomes import completed, ended, expired
+from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
+from schemas.commands import Cancel, OptionChanges, Retry
 from schemas.errors import ErrorCode
 from schemas.job import Job
 from schemas.messages import explain
-from schemas.results import Failed, Result
+from schemas.request import Options, Request
+from schemas.results import Cancelled, Failed, Rejected, Result
+from streams.envelope import open_envelope
 from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.tables import StageTable
-from streams.topics import AUDIT, RESULTS
+from streams.topics import AUDIT, REQUESTS, RESULTS
 from tests.unit.agents.builders import (
     ENGINE,
+    FUTURE,
     INFO,
     TRACE_ID,
     URL,
+    WRITTEN_AT,
     Clock,
     arrive,
     body_of,
@@ -41,8 +54,13 @@ from tests.unit.agents.builders import (
     show,
     writes,
 )
+from tests.unit.agents.builders import (
+    outcome as outcome_of,
+)
 
 JOB = make_job(timings={"extraction": 1.5})
+OPEN_SECONDS = 500.0
+ORDERED = WRITTEN_AT + timedelta(minutes=1)
 
 
 def done(job: Job = JOB) -> Result:
@@ -63,7 +81,15 @@ class Kit:
     def __init__(self, remember_seconds: float = 100.0) -> None:
         self.table: StageTable = make_table(TABLE)
         self.clock = Clock()
-        self.ledger = Ledger(self.table.get, remember_seconds, self.clock)
+        self.ledger = Ledger(
+            self.table.get,
+            open_seconds=OPEN_SECONDS,
+            remember_seconds=remember_seconds,
+            clock=self.clock,
+        )
+
+    def known(self, request_id: str = "r1") -> Any:
+        return read_row(self.table.get(request_id))
 
     async def run(self, record: Incoming) -> list[Effect]:
         effects = list(await self.ledger.handle(record))
@@ -163,11 +189,12 @@ async def test_a_decided_request_is_forgotten_after_its_time() -> None:
     assert kit.ledger.forgotten(rows) == ["r1"]
 
 
-def test_too_many_rows_lose_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ROWS_MAX >= 100_000
-    monkeypatch.setattr(agents.ledger, "ROWS_MAX", 2)
+def test_too_many_rows_lose_those_that_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"a": 5_000.0, "b": 3_000.0, "c": 4_000.0}
     rows = {key: encode(Decided(position="p", expires_at=end)) for key, end in ends.items()}
+    size = len(rows["a"]) + ROW_OVERHEAD_BYTES
+    assert Kit().ledger.forgotten(rows) == []
+    monkeypatch.setattr(agents.ledger, "ROWS_BYTES_MAX", 2 * size)
     assert Kit().ledger.forgotten(rows) == ["b"]
 
 
@@ -177,7 +204,7 @@ def test_rows_that_nobody_can_read_are_forgotten() -> None:
 
 async def test_a_row_that_nobody_can_read_still_decides() -> None:
     kit = Kit()
-    kit.ledger = Ledger(lambda _: b"\xff", 100.0, kit.clock)
+    kit.table.show(TableWrite(TABLE, "r1", b"\xff"))
     assert await kit.run(proposal(done())) == []
 
 
@@ -275,11 +302,359 @@ def test_a_bug_that_happens_again_says_the_same() -> None:
     assert first.value == second.value
 
 
+# Requests that have no outcome yet
+
+
+def accepted(job: Job = JOB, *, offset: int = 0) -> Incoming:
+    return arrive(audit(job, "validation", "accepted", "cause"), offset=offset)
+
+
+async def test_a_request_is_known_from_its_first_record_on() -> None:
+    kit = Kit()
+    effects = await kit.run(accepted())
+    assert effects == writes(effects)
+    assert kit.known() == Open(job=essence_of(JOB), expires_at=1_000.0 + OPEN_SECONDS)
+    kit.clock.now += 1
+    assert await kit.run(accepted(offset=1)) == []
+
+
+async def test_its_end_is_decided_and_what_it_was_is_kept() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    await kit.run(proposal(done(), offset=4))
+    assert kit.known() == Decided(position="audit-0-4", expires_at=1_100.0, job=essence_of(JOB))
+    assert await kit.run(accepted(offset=5)) == []
+
+
+async def test_an_end_that_introduces_its_job_keeps_it() -> None:
+    kit = Kit()
+    outcome = failed(code=ErrorCode.CONTENT_NOT_FOUND)
+    await kit.run(arrive(finish(JOB, "validation", outcome, "cause")))
+    assert kit.known().job == essence_of(JOB)
+
+
+@pytest.mark.parametrize("opens", [True, False])
+async def test_of_what_was_no_request_nothing_is_kept(opens: bool) -> None:
+    kit = Kit()
+    if opens:
+        await kit.run(accepted())
+    outcome = failed(code=ErrorCode.REQUEST_INVALID)
+    await kit.run(arrive(finish(JOB, "validation", outcome, "cause"), offset=1))
+    assert kit.known().job is None
+
+
+async def test_a_job_without_url_is_not_kept() -> None:
+    kit, job = Kit(), make_job(url="")
+    outcome = failed(job, ErrorCode.REQUEST_TOO_LARGE)
+    await kit.run(arrive(finish(job, "validation", outcome, "cause")))
+    assert kit.known().job is None
+
+
+async def test_replays_introduce_themselves_at_every_step() -> None:
+    kit, job = Kit(), JOB.replayed(2, JOB.received_at)
+    await kit.run(arrive(audit(job, "extraction", "extracted", "cause")))
+    assert kit.known("r1/replay-2") == Open(job=essence_of(job), expires_at=1_500.0)
+
+
+async def test_an_open_request_is_forgotten_after_its_time() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    kit.clock.now += OPEN_SECONDS - 0.1
+    assert kit.ledger.forgotten(dict(kit.table.items())) == []
+    kit.clock.now += 0.1
+    assert kit.ledger.forgotten(dict(kit.table.items())) == ["r1"]
+
+
+async def test_garbage_ends_an_open_request() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    effects = await kit.run(make_record(b"\xff", topic=AUDIT, headers=HEADERS, offset=1))
+    assert isinstance(result(effects), Failed)
+    assert isinstance(kit.known(), Decided)
+
+
+async def test_the_stage_knows_open_requests_for_longer_than_they_are_retried() -> None:
+    context, _ = make_context(make_settings(retry={"total_seconds": 50}), TABLE)
+    async with ledger_stage.open(context) as handle:
+        (row,) = writes(await handle(accepted()))
+    left = decode(row.value or b"", Open).expires_at - time.time()
+    assert left == pytest.approx(50 + LATE_SECONDS, abs=10)
+
+
+# Batches
+
+FIRST = member_job(0, 3)
+
+
+async def test_the_first_member_makes_its_batch_known() -> None:
+    kit = Kit()
+    effects = await kit.run(accepted(FIRST))
+    assert set(dict(kit.table.items())) == {"b1/0"}
+    told = only(effects, AUDIT)
+    assert told.key == b"b1"
+    effects = await kit.run(arrive(told, offset=1))
+    assert kit.known("b1") == Batch(size=3, expires_at=1_500.0)
+    assert await kit.run(arrive(told, offset=2)) == []
+
+
+async def test_it_does_so_again_after_a_crash_and_with_its_end() -> None:
+    kit = Kit()
+    first = await kit.run(accepted(FIRST))
+    again = await kit.run(accepted(FIRST))
+    assert only(again, AUDIT).value == only(first, AUDIT).value
+    ended_at_once = arrive(finish(FIRST, "validation", failed(FIRST), "cause"), offset=3)
+    for _ in range(2):
+        assert only(await kit.run(ended_at_once), AUDIT).value == only(first, AUDIT).value
+
+
+async def test_other_members_do_not() -> None:
+    effects = await Kit().run(accepted(member_job(1, 3)))
+    assert not sent_to(effects, AUDIT)
+
+
+async def test_a_request_of_a_batch_s_name_is_a_request() -> None:
+    kit = Kit()
+    await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
+    job = make_job(request_id="b1")
+    await kit.run(accepted(job, offset=1))
+    assert kit.known("b1") == Open(job=essence_of(job), expires_at=1_500.0)
+    await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause"), offset=2))
+    assert isinstance(kit.known("b1"), Open)
+
+
+# Orders
+
+
+def ordered(command: Cancel | Retry, *, offset: int = 7) -> Incoming:
+    sent = order(command, "commands", at=ORDERED, cause="c1", trace_id=TRACE_ID)
+    return arrive(sent, offset=offset)
+
+
+def cancel(request_id: str = "r1", **more: Any) -> Incoming:
+    return ordered(Cancel(id="c1", request_id=request_id, by="ann"), **more)
+
+
+def retry(request_id: str = "r1", *, offset: int = 7, **more: Any) -> Incoming:
+    command = Retry(id="c1", new_id="n1", request_id=request_id, by="ann", **more)
+    return ordered(command, offset=offset)
+
+
+def refusal(effects: Sequence[Effect]) -> Rejected:
+    found = outcome_of(effects)
+    assert isinstance(found, Rejected)
+    assert found.error.technical_details["field"] == "$.request_id"
+    return found
+
+
+async def test_an_open_request_is_cancelled_at_once() -> None:
+    kit, job = Kit(), make_job(attributes={"a": "b"}, retry_of="r0")
+    await kit.run(accepted(job))
+    effects = await kit.run(cancel())
+    found = result(effects)
+    assert isinstance(found, Cancelled)
+    assert (found.request_id, found.url, found.finished_at) == ("r1", URL, ORDERED)
+    assert (found.attributes, found.retry_of, found.trace_id) == ({"a": "b"}, "r0", TRACE_ID)
+    assert found.error.technical_details == {"by": "ann"}
+    assert found.error.recovery_options == ("clipmill retry r1",)
+    assert kit.known() == Decided(position="audit-0-7", expires_at=1_100.0, job=essence_of(job))
+
+
+async def test_a_member_that_is_cancelled_says_which_it_is() -> None:
+    kit = Kit()
+    await kit.run(accepted(member_job(2, 3)))
+    found = result(await kit.run(cancel("b1/2")))
+    assert (found.batch_id, found.batch_index, found.batch_size) == ("b1", 2, 3)
+
+
+async def test_a_cancellation_that_is_read_again_says_the_same() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    before_the_row = await kit.ledger.handle(cancel())
+    kit.clock.now += 30
+    first = await kit.run(cancel())
+    kit.clock.now += 30
+    after_the_row = await kit.run(cancel())
+    bodies = {only(each, RESULTS).value for each in (before_the_row, first, after_the_row)}
+    assert len(bodies) == 1
+    assert not writes(after_the_row)
+
+
+async def test_what_steps_say_of_a_cancelled_request_comes_too_late() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    await kit.run(cancel())
+    for offset, late in enumerate((done(), failed(code=ErrorCode.REQUEST_CANCELLED)), start=8):
+        assert await kit.run(proposal(late, offset=offset)) == []
+
+
+async def test_a_request_that_has_ended_is_not_cancelled() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    await kit.run(proposal(done(), offset=4))
+    assert await kit.run(cancel(offset=5)) == []
+
+
+@pytest.mark.parametrize("request_id", ["r1", "b1/77"])
+async def test_a_cancellation_of_what_is_not_known_is_answered(request_id: str) -> None:
+    found = refusal(await Kit().run(cancel(request_id)))
+    assert found.request_id == "c1"
+    assert request_id in found.error.user_message
+
+
+async def test_a_batch_is_cancelled_member_by_member() -> None:
+    kit = Kit()
+    for index in range(3):
+        await kit.run(accepted(member_job(index, 4), offset=index))
+    await kit.run(arrive(introduce_batch(member_job(0, 4), "ledger", "cause"), offset=8))
+    parts = sent_to(await kit.run(cancel("b1", offset=9)), AUDIT)
+    assert [each.key for each in parts] == [b"b1/0", b"b1/1", b"b1/2", b"b1/3"]
+    assert len({header(each, "ce_id") for each in parts}) == 4
+    results = [await kit.run(arrive(each, offset=10 + n)) for n, each in enumerate(parts)]
+    assert [result(each).request_id for each in results[:3]] == ["b1/0", "b1/1", "b1/2"]
+    assert results[3] == [], "a member of which nothing is known yet is nobody's error"
+
+
+async def test_a_request_that_has_ended_is_asked_for_again() -> None:
+    kit = Kit()
+    job = make_job(
+        options=Options(quality="1080p", codec="h264"),
+        action="info",
+        priority=7,
+        attributes={"a": "b"},
+        deadline=FUTURE,
+    )
+    await kit.run(accepted(job))
+    await kit.run(proposal(failed(job), offset=4, job=job))
+    effects = await kit.run(retry(options=OptionChanges(quality="480p", watermark="allow")))
+    assert len(effects) == 1
+    sent = only(effects, REQUESTS)
+    assert sent.key == b"n1"
+    assert body_of(sent, Request) == Request(
+        id="n1",
+        url=URL,
+        action="info",
+        options=Options(quality="480p", codec="h264", watermark="allow"),
+        priority=7,
+        attributes={"a": "b"},
+        retry_of="r1",
+    )
+    assert header(sent, "ce_correlationid") == "n1"
+    assert (header(sent, "traceparent") or "")[3:35] == TRACE_ID
+
+
+async def test_a_retry_is_a_request_to_validation() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    await kit.run(proposal(done(), offset=4))
+    record = arrive(only(await kit.run(retry()), REQUESTS))
+    envelope = open_envelope(record)
+    (job,) = jobs_of(read_request(envelope), envelope, record)
+    assert (job.request_id, job.retry_of, job.url, job.batch) == ("n1", "r1", URL, None)
+
+
+async def test_a_member_is_repeated_as_a_single_request() -> None:
+    kit, member = Kit(), member_job(2, 3)
+    await kit.run(accepted(member))
+    await kit.run(proposal(failed(member), offset=4, job=member))
+    asked = body_of(only(await kit.run(retry("b1/2")), REQUESTS), Request)
+    assert (asked.id, asked.url, asked.urls, asked.retry_of) == ("n1", URL, None, "b1/2")
+
+
+async def test_an_order_that_is_read_again_asks_for_the_same() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    await kit.run(proposal(done(), offset=4))
+    first, second = [only(await kit.run(retry()), REQUESTS) for _ in range(2)]
+    assert (first.key, first.value) == (second.key, second.value)
+    assert header(first, "ce_id") == header(second, "ce_id")
+
+
+async def known_state(kit: Kit, state: str) -> None:
+    match state:
+        case "open":
+            await kit.run(accepted())
+        case "batch":
+            await kit.run(
+                arrive(introduce_batch(member_job(0, 3, request_id="r1/0"), "ledger", None))
+            )
+            kit.table.show(TableWrite(TABLE, "r1", encode(Batch(size=3, expires_at=1e9))))
+        case "refused":
+            await kit.run(proposal(failed(code=ErrorCode.REQUEST_INVALID)))
+        case "unreadable":
+            kit.table.show(TableWrite(TABLE, "r1", b"\xff"))
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("unknown", "nothing is known of r1"),
+        ("open", "r1 is still under way; cancel it first"),
+        ("batch", "retry its members, r1/0 to r1/2"),
+        ("refused", "submit it anew"),
+        ("unreadable", "submit it anew"),
+    ],
+)
+async def test_what_cannot_be_repeated_is_refused_under_the_new_name(state: str, why: str) -> None:
+    kit = Kit()
+    await known_state(kit, state)
+    effects = await kit.run(retry())
+    assert len(effects) == 1
+    assert only(effects, AUDIT).key == b"n1"
+    found = refusal(effects)
+    assert (found.request_id, found.retry_of) == ("n1", "r1")
+    assert why in found.error.user_message
+
+
+async def test_a_refusal_becomes_a_result_and_stays_the_only_one() -> None:
+    kit = Kit()
+    await kit.run(accepted())
+    refused = only(await kit.run(retry()), AUDIT)
+    assert isinstance(result(await kit.run(arrive(refused, offset=8))), Rejected)
+    await kit.run(proposal(done(), offset=9))
+    assert sent_to(await kit.run(retry(offset=10)), REQUESTS), "a copy comes when it can be done"
+    again = make_job(request_id="n1")
+    assert await kit.run(accepted(again, offset=11)) == []
+    assert await kit.run(proposal(done(again), offset=12, job=again)) == []
+
+
+@pytest.mark.parametrize("step", ["commands", "ledger"])
+@pytest.mark.parametrize("state", ["open", "batch"])
+async def test_a_refused_order_ends_no_request_of_its_name(step: str, state: str) -> None:
+    kit = Kit()
+    await known_state(kit, state)
+    before = kit.known()
+    refused = finish(JOB, step, failed(code=ErrorCode.REQUEST_INVALID), None)
+    assert await kit.run(arrive(refused, offset=9)) == []
+    assert kit.known() == before
+
+
+async def test_an_order_is_told_by_the_ledger_to_nobody_else() -> None:
+    record = cancel()
+    entry = decode(record.value or b"", AuditRecord)
+    assert entry.detail == {"command": "cancel", "by": "ann"}
+    assert (entry.step, entry.transition, entry.at) == ("commands", "ordered", ORDERED)
+
+
+@pytest.mark.parametrize(
+    ("record", "answered"),
+    [(cancel(), "c1"), (retry(), "n1"), (ordered(Cancel(request_id="r1")), None)],
+    ids=["cancel", "retry", "part of a batch's"],
+)
+def test_a_bug_at_an_order_ends_no_request(record: Incoming, answered: str | None) -> None:
+    effects = on_bug(record, RuntimeError("x"))
+    assert len(dead_letters(effects)) == 1
+    assert not writes(effects)
+    assert not sent_to(effects, RESULTS)
+    answers = [outcome_of([each]) for each in sent_to(effects, AUDIT)]
+    assert [each.request_id for each in answers] == ([answered] if answered else [])
+    assert all(each.error.error_type is ErrorCode.INTERNAL_BUG for each in answers)
+
+
 # Any order of news, with a crash at any place
 
 
 class Requests(RuleBasedStateMachine):
-    """One partition of the audit topic, read with crashes; three requests."""
+    """One partition of the audit topic, read with crashes; three requests and their retries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -305,6 +680,22 @@ class Requests(RuleBasedStateMachine):
     @rule(request=st.sampled_from("abc"))
     def tell_news(self, request: str) -> None:
         self._append(audit(make_job(request_id=request), "extraction", "accepted", None))
+
+    @rule(request=st.sampled_from("abc"))
+    def accept(self, request: str) -> None:
+        self._append(audit(make_job(request_id=request), "validation", "accepted", None))
+
+    @rule(request=st.sampled_from("abc"))
+    def cancel(self, request: str) -> None:
+        self._order(Cancel(id=f"c{len(self.log)}", request_id=request))
+
+    @rule(request=st.sampled_from("abc"), new_id=st.sampled_from("xyz"))
+    def retry(self, request: str, new_id: str) -> None:
+        self._order(Retry(id=f"c{len(self.log)}", request_id=request, new_id=new_id))
+
+    def _order(self, command: Cancel | Retry) -> None:
+        sent = order(command, "commands", at=ORDERED, cause=command.id or "", trace_id=TRACE_ID)
+        self._append(sent)
 
     @rule(request=st.sampled_from("abc"))
     def write_garbage(self, request: str) -> None:
@@ -333,6 +724,12 @@ class Requests(RuleBasedStateMachine):
         for sent in sent_to(effects, RESULTS):
             key = (sent.key or b"").decode()
             self.published.setdefault(key, set()).add(sent.value or b"")
+        for sent in sent_to(effects, AUDIT):
+            self._append(sent)
+        for sent in sent_to(effects, REQUESTS):
+            job = make_job(request_id=body_of(sent, Request).id)
+            self._append(audit(job, "validation", "accepted", None))
+            self._append(finish(job, "download", done(job), "cause"))
 
     @invariant()
     def nobody_hears_two_stories(self) -> None:

@@ -1,19 +1,24 @@
+from datetime import datetime, timedelta
+from typing import Any
+
 import pytest
 
-from agents.caching.rows import is_over
+from agents.caching import video_info
+from agents.caching.rows import ROW_OVERHEAD_BYTES
 from agents.caching.video_info import CachedExtraction, VideoInfoCache
-from schemas.codec import decode, encode
+from schemas.codec import decode
 from tests.unit.agents.builders import Clock, make_extraction
 
 LIFE = 100.0
+STALE = 1_000.0
 NOW = 1_000.0
 
 
 class Kit:
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         self.clock = Clock(NOW)
         self.rows: dict[str, bytes] = {}
-        self.cache = VideoInfoCache(self.rows.get, LIFE, self.clock)
+        self.cache = VideoInfoCache(self.rows.get, LIFE, self.clock, **more)
 
     def put(self, key: str, expires_at: float | None = None) -> None:
         self.rows[key] = self.cache.row(make_extraction(), expires_at)
@@ -100,16 +105,75 @@ def test_what_is_over_is_listed() -> None:
     assert kit.cache.expired(kit.rows.items()) == ["long", "short", "broken"]
 
 
+# While the platform is away
+
+
 @pytest.mark.parametrize(
-    ("row", "over"),
+    ("age", "fresh", "stale"),
     [
-        (encode({"expires_at": NOW + 1, "more": [1]}), False),
-        (encode({"expires_at": NOW}), True),
-        (encode({"expires_at": "never"}), True),
-        (b"", True),
-        (b"[", True),
+        (LIFE - 0.1, True, True),
+        (LIFE, False, True),
+        (LIFE + STALE - 0.1, False, True),
+        (LIFE + STALE, False, False),
     ],
-    ids=["to come", "now", "no number", "empty", "broken"],
 )
-def test_a_row_is_over_at_its_end_or_unreadable(row: bytes, over: bool) -> None:
-    assert is_over(row, NOW) is over
+def test_what_is_over_may_serve_for_some_time(age: float, fresh: bool, stale: bool) -> None:
+    kit = Kit(stale_seconds=STALE)
+    kit.put("a")
+    kit.clock.now += age
+    assert (kit.cache.get("a") is not None) is fresh
+    assert (kit.cache.get_stale("a") is not None) is stale
+    assert (kit.cache.expired(kit.rows.items()) == []) is stale
+
+
+def test_nothing_stale_is_known_of_other_videos() -> None:
+    kit = Kit(stale_seconds=STALE)
+    kit.rows["broken"] = b"\xff"
+    assert kit.cache.get_stale("a") is None
+    assert kit.cache.get_stale("broken") is None
+
+
+def test_of_too_many_rows_those_go_first_that_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    kit = Kit(stale_seconds=STALE)
+    for number, key in enumerate("cab"):
+        kit.put(key, NOW + 10 + number)
+    size = len(kit.rows["a"]) + ROW_OVERHEAD_BYTES
+    monkeypatch.setattr(video_info, "ROWS_BYTES_MAX", 2 * size)
+    assert kit.cache.expired(kit.rows.items()) == ["c"]
+
+
+# What users have forgotten
+
+READ_AT = make_extraction().extracted_at
+A_MOMENT = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("refreshed", "is_known"),
+    [
+        (None, True),
+        (READ_AT - A_MOMENT, True),
+        (READ_AT, True),
+        (READ_AT + A_MOMENT, False),
+    ],
+    ids=["never", "before it was read", "in the same moment", "after it was read"],
+)
+def test_what_was_read_before_a_refresh_is_of_no_use(
+    refreshed: datetime | None, is_known: bool
+) -> None:
+    kit = Kit(stale_seconds=STALE, refreshed={"a": refreshed}.get)
+    kit.put("a")
+    kit.put("b")
+    assert (kit.cache.get("a") is not None) is is_known
+    kit.clock.now += LIFE
+    assert (kit.cache.get_stale("a") is not None) is is_known
+    assert kit.cache.get_stale("b") is not None
+
+
+def test_a_refresh_counts_for_entries_that_are_decoded_already() -> None:
+    refreshed: dict[str, datetime] = {}
+    kit = Kit(refreshed=refreshed.get)
+    kit.put("a")
+    assert kit.cache.get("a") is not None
+    refreshed["a"] = READ_AT + A_MOMENT
+    assert kit.cache.get("a") is None

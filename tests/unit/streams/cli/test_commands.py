@@ -63,6 +63,13 @@ def test_the_version_is_the_package_s() -> None:
         (["submit", "--timeout", "soon", "u"], "Invalid value for '--timeout'"),
         (["status"], "Missing argument 'REQUEST_ID'"),
         (["up", "--nonsense"], "No such option"),
+        (["cancel"], "Missing argument 'REQUEST_ID'"),
+        (["retry", "r1", "--quality", "9000p"], "Invalid value for '--quality'"),
+        (["retry", "r1", "--codec", "vp9"], "Invalid value for '--codec'"),
+        (["refresh"], "Missing argument 'VIDEO'"),
+        (["breakers", "open"], "Missing argument 'NAME'"),
+        (["breakers", "explode"], "No such command 'explode'"),
+        (["resume"], "Missing argument 'STAGE'"),
         (["config", "extra"], "unexpected extra argument"),
         (["topics", "destroy"], "No such command 'destroy'"),
     ],
@@ -81,6 +88,13 @@ def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
         ["topics", "check"],
         ["submit", "https://example.org/1"],
         ["status", "r1"],
+        ["cancel", "r1"],
+        ["retry", "r1", "--quality", "480p", "--wait"],
+        ["refresh", "tiktok:1"],
+        ["breakers"],
+        ["breakers", "open", "tiktok:extract:direct"],
+        ["breakers", "reset", "tiktok:extract:direct"],
+        ["resume", "download"],
         ["up", "--http", "127.0.0.1:0"],
         ["worker", "delay", "--http", "127.0.0.1:0"],
     ],
@@ -105,7 +119,7 @@ def test_a_bad_http_address_is_readable(address: str) -> None:
 def test_an_unknown_stage_is_readable() -> None:
     result = run("worker", "delay", "nonsense")
     assert result.exit_code == 1
-    assert "Error: no stage named nonsense; there are delay, " in result.output
+    assert "Error: no stage named nonsense; there are commands, delay, " in result.output
 
 
 def test_a_broker_that_cannot_start_is_readable(tmp_path: Path) -> None:

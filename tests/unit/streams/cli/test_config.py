@@ -65,3 +65,12 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_login_in_a_url_is_masked(url: str, shown: str) -> None:
     assert _without_login(url) == shown
+
+
+def test_proxies_are_shown_without_their_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxies = '{"a": "http://user:s3cret@proxy.example:3128", "b": "http://proxy.example:3129"}'
+    monkeypatch.setenv("CLIPMILL_EGRESS__PROXIES", proxies)
+    shown = CliRunner().invoke(config).output
+    assert "s3cret" not in shown
+    assert "http://********@proxy.example:3128" in shown
+    assert "http://proxy.example:3129" in shown

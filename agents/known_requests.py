@@ -1,0 +1,117 @@
+"""What the ledger knows of a request: the rows of its table."""
+
+import msgspec
+
+from schemas.codec import MalformedMessageError, decode
+from schemas.commands import OptionChanges
+from schemas.job import BatchMember, Job
+from schemas.moment import Moment
+from schemas.request import Action, Options
+
+
+class Essence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of a job: enough to ask for it again, or to say that it was taken back.
+
+    ``options`` are those that are not the defaults. A row is read and written more often than it
+    is of use, so it holds nothing else.
+    """
+
+    url: str
+    received_at: Moment
+    trace_id: str
+    action: Action = "download"
+    options: OptionChanges = OptionChanges()
+    priority: int = 5
+    attributes: dict[str, str] = {}
+    retry_of: str | None = None
+    batch: BatchMember | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """A row; ``expires_at`` is the epoch second up to which it is of use."""
+
+    expires_at: float
+
+
+class Open(Row, frozen=True, kw_only=True, tag="open"):
+    """A request that has no outcome yet."""
+
+    job: Essence
+
+
+class Decided(Row, frozen=True, kw_only=True, tag="decided"):
+    """A request with its outcome: which record decided it.
+
+    The same record read again (its offset was not committed before a crash) publishes its outcome
+    again, the same bytes. Any other record about a decided request comes too late.
+    """
+
+    position: str
+    job: Essence | None = None
+
+
+class Batch(Row, frozen=True, kw_only=True, tag="batch"):
+    """The id of a batch; its members have rows of their own."""
+
+    size: int
+
+
+Known = Open | Decided | Batch
+
+UNREADABLE = Decided(position="", expires_at=0.0)
+"""What a row that nobody can read stands for: decided, by no record that can be read again."""
+
+
+def read_row(row: bytes | None) -> Known | None:
+    """Return what a row says, None when there is none."""
+    if row is None:
+        return None
+    try:
+        return decode(row, Known)  # type: ignore[arg-type]  # a union is a type to msgspec
+    except MalformedMessageError:
+        return UNREADABLE
+
+
+def essence_of(job: Job) -> Essence:
+    """Return what is kept of a job."""
+    return Essence(
+        url=job.url,
+        received_at=job.received_at,
+        trace_id=job.trace_id,
+        action=job.action,
+        options=_unusual(job.options),
+        priority=job.priority,
+        attributes=job.attributes,
+        retry_of=job.retry_of,
+        batch=job.batch,
+    )
+
+
+def job_of(request_id: str, kept: Essence) -> Job:
+    """Return the job again, without what happened to it on its way."""
+    return Job(
+        request_id=request_id,
+        url=kept.url,
+        action=kept.action,
+        options=changed(Options(), kept.options),
+        received_at=kept.received_at,
+        trace_id=kept.trace_id,
+        priority=kept.priority,
+        attributes=kept.attributes,
+        retry_of=kept.retry_of,
+        batch=kept.batch,
+    )
+
+
+def changed(options: Options, changes: OptionChanges) -> Options:
+    """Return the options with some of them changed."""
+    merged = msgspec.to_builtins(options) | msgspec.to_builtins(changes)
+    return msgspec.convert(merged, Options)
+
+
+def _unusual(options: Options) -> OptionChanges:
+    usual = msgspec.to_builtins(Options())
+    own = msgspec.to_builtins(options)
+    return msgspec.convert(
+        {name: value for name, value in own.items() if value != usual[name]}, OptionChanges
+    )

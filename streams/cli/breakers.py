@@ -1,0 +1,103 @@
+"""`clipmill breakers`: show circuit breakers, open one by force, reset one."""
+
+import asyncio
+from datetime import datetime
+
+import click
+from rich.table import Table
+
+from schemas.codec import MalformedMessageError, decode, encode
+from schemas.commands import OpenBreaker, ResetBreaker
+from schemas.signals import BREAKER, BreakerState
+from streams.cli.errors import readable_errors
+from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.result_table import open_console, plain
+from streams.cli.waiting import confirmed
+from streams.client import Client, read_signals
+from streams.settings import KafkaSettings
+from streams.signals import Signals, following
+
+COLOURS = {"closed": "green", "half_open": "yellow", "open": "red", "forced_open": "red"}
+
+
+@click.group(invoke_without_command=True)
+@bootstrap_option
+@click.option("--json", "as_json", is_flag=True, help="One breaker per line.")
+@click.pass_context
+def breakers(context: click.Context, bootstrap: str | None, as_json: bool) -> None:
+    """Show all circuit breakers, or open or reset one (PLATFORM:OPERATION:EGRESS)."""
+    if context.invoked_subcommand is not None:
+        return
+    kafka = client_settings(bootstrap).kafka
+    with readable_errors():
+        found = asyncio.run(read_signals(kafka, BREAKER))
+    states = sorted(filter(None, map(_state, found.values())), key=lambda state: state.name)
+    if as_json:
+        for state in states:
+            click.echo(encode(state))
+    elif states:
+        open_console().print(breakers_table(states))
+    else:
+        click.echo("no breaker has had anything to count yet")
+
+
+@breakers.command(name="open")
+@click.argument("name")
+@bootstrap_option
+def open_one(name: str, bootstrap: str | None) -> None:
+    """Open a breaker until it is reset: nothing is tried any more."""
+    kafka = client_settings(bootstrap).kafka
+    with readable_errors():
+        asyncio.run(_order(kafka, OpenBreaker(id=new_id(), breaker=name, by=operator())))
+    click.echo(f"{name} is open")
+
+
+@breakers.command()
+@click.argument("name")
+@bootstrap_option
+def reset(name: str, bootstrap: str | None) -> None:
+    """Close a breaker and forget what it counted."""
+    kafka = client_settings(bootstrap).kafka
+    with readable_errors():
+        asyncio.run(_order(kafka, ResetBreaker(id=new_id(), breaker=name, by=operator())))
+    click.echo(f"{name} is closed")
+
+
+async def _order(kafka: KafkaSettings, command: OpenBreaker | ResetBreaker) -> None:
+    assert command.id is not None
+    wanted = "forced_open" if isinstance(command, OpenBreaker) else "closed"
+    async with Client(kafka) as client, following(kafka) as signals:
+        await client.order(command)
+        await confirmed(client, command.id, lambda: _state_of(signals, command.breaker) == wanted)
+
+
+def _state_of(signals: Signals, name: str) -> str | None:
+    value = signals.get(f"{BREAKER}{name}")
+    state = None if value is None else _state(value)
+    return None if state is None else state.state
+
+
+def _state(value: bytes) -> BreakerState | None:
+    try:
+        return decode(value, BreakerState)
+    except MalformedMessageError:
+        return None
+
+
+def breakers_table(states: list[BreakerState]) -> Table:
+    """Return breakers as a table, one row each."""
+    table = Table("breaker", "state", "reason", "since", "next trial", "by")
+    for state in states:
+        table.add_row(
+            plain(state.name),
+            f"[{COLOURS[state.state]}]{state.state}[/]",
+            state.reason or "",
+            _moment(state.since),
+            _moment(state.until),
+            plain(state.by or ""),
+        )
+    return table
+
+
+def _moment(at: datetime | None) -> str:
+    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"

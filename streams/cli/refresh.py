@@ -1,0 +1,42 @@
+"""`clipmill refresh`: forget what is remembered of a video."""
+
+import asyncio
+
+import click
+
+from schemas.commands import Refresh
+from schemas.signals import REFRESH
+from streams.cli.errors import readable_errors
+from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.waiting import confirmed
+from streams.client import Client
+from streams.settings import KafkaSettings
+from streams.signals import following
+
+
+@click.command()
+@click.argument("video")
+@bootstrap_option
+def refresh(video: str, bootstrap: str | None) -> None:
+    """Forget what is remembered of VIDEO, a link or PLATFORM:ID.
+
+    Its page is read again when it is next asked for, and its file is fetched again.
+    """
+    kafka = client_settings(bootstrap).kafka
+    with readable_errors():
+        keys = asyncio.run(_refresh(kafka, Refresh(id=new_id(), video=video, by=operator())))
+    click.echo(f"forgotten: {', '.join(sorted(keys))}")
+
+
+async def _refresh(kafka: KafkaSettings, command: Refresh) -> set[str]:
+    assert command.id is not None
+    async with Client(kafka) as client, following(kafka) as signals:
+        before = dict(signals.items(REFRESH))
+
+        def news() -> set[str]:
+            items = signals.items(REFRESH)
+            return {key.removeprefix(REFRESH) for key, at in items if before.get(key) != at}
+
+        await client.order(command)
+        await confirmed(client, command.id, lambda: bool(news()))
+        return news()

@@ -1,0 +1,42 @@
+"""`clipmill resume`: let a stage take records again."""
+
+import asyncio
+
+import click
+
+from schemas.codec import decode
+from schemas.commands import ResumeStage
+from schemas.signals import INTAKE, IntakeSignal
+from streams.cli.errors import readable_errors
+from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.waiting import confirmed
+from streams.client import Client
+from streams.settings import KafkaSettings
+from streams.signals import following
+
+
+@click.command()
+@click.argument("stage")
+@bootstrap_option
+def resume(stage: str, bootstrap: str | None) -> None:
+    """Let STAGE take records again after too many dead letters had stopped it."""
+    kafka = client_settings(bootstrap).kafka
+    command = ResumeStage(id=new_id(), stage=stage, by=operator())
+    with readable_errors():
+        asyncio.run(_resume(kafka, command))
+    click.echo(f"{stage} takes records")
+
+
+async def _resume(kafka: KafkaSettings, command: ResumeStage) -> None:
+    assert command.id is not None
+    key = f"{INTAKE}{command.stage}"
+    async with Client(kafka) as client, following(kafka) as signals:
+        before = signals.get(key)
+
+        def resumed() -> bool:
+            value = signals.get(key)
+            changed = value is not None and value != before
+            return changed and not decode(value or b"", IntakeSignal).paused
+
+        await client.order(command)
+        await confirmed(client, command.id, resumed)

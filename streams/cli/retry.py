@@ -1,0 +1,75 @@
+"""`clipmill retry`: ask again for what a request asked for."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import click
+from msgspec import UNSET
+
+from schemas.commands import OptionChanges, Retry
+from schemas.request import Quality
+from streams.cli.errors import readable_errors
+from streams.cli.options import bootstrap_option, client_settings, new_id, operator
+from streams.cli.waiting import FAILED_STATUS, results_of
+from streams.client import Client
+from streams.settings import KafkaSettings
+
+
+@click.command()
+@click.argument("request_id")
+@bootstrap_option
+@click.option("--quality", type=click.Choice(get_args(Quality)), help="Largest size wanted.")
+@click.option("--container", type=click.Choice(("any", "mp4", "webm")), help="File type wanted.")
+@click.option("--codec", type=click.Choice(("any", "h264", "h265")), help="Video codec wanted.")
+@click.option("--allow-watermark", is_flag=True, help="Take a watermarked file too.")
+@click.option("--wait", is_flag=True, help="Wait for the result.")
+@click.option("--json", "as_json", is_flag=True, help="The result (or the new id) as JSON.")
+@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait at most.")
+@click.pass_context
+def retry(
+    context: click.Context,
+    *,
+    request_id: str,
+    bootstrap: str | None,
+    quality: Any,
+    container: Any,
+    codec: Any,
+    allow_watermark: bool,
+    wait: bool,
+    as_json: bool,
+    timeout: float,
+) -> None:
+    """Make a new request of one that has ended, perhaps with other options.
+
+    Exit status 0: ordered and, with --wait, completed; 2: it was not completed.
+    """
+    changes = OptionChanges(
+        quality=quality or UNSET,
+        container=container or UNSET,
+        codec=codec or UNSET,
+        watermark="allow" if allow_watermark else UNSET,
+    )
+    name = new_id()
+    command = Retry(id=name, new_id=name, request_id=request_id, options=changes, by=operator())
+    kafka = client_settings(bootstrap).kafka
+    limit = timeout if wait else None
+    with readable_errors():
+        results = asyncio.run(_retry(kafka, command, limit, as_json=as_json))
+    if any(result["status"] != "completed" for result in results):
+        context.exit(FAILED_STATUS)
+
+
+async def _retry(
+    kafka: KafkaSettings, command: Retry, limit: float | None, *, as_json: bool
+) -> Sequence[dict[str, Any]]:
+    assert command.new_id is not None
+    async with Client(kafka) as client:
+        await client.order(command)
+        if limit is not None:
+            return await results_of(client, {command.new_id}, limit, as_json=as_json)
+    line = {"request_id": command.new_id, "retry_of": command.request_id}
+    text = f"{command.new_id}  retry of {command.request_id}"
+    click.echo(json.dumps(line) if as_json else text)
+    return []
