@@ -6,16 +6,21 @@ Events of one video come one after the other: the second asker finds the first o
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
+from agents.attempting import Gate
+from agents.background import running
 from agents.caching.rows import is_over
-from agents.egress import open_egress
+from agents.egress import open_egresses
+from agents.freshness import refreshed_at
 from agents.letters import report_progress
 from agents.network.download import Fetched, FetchLimits, MediaDownloader, MediaFetcher
 from agents.network.session import open_session
+from agents.outage import StorageOutage
 from agents.outcomes import completed, expired
 from agents.platforms.registry import Platforms
 from agents.progress import ProgressMeter
@@ -28,7 +33,7 @@ from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.job import Job
 from schemas.progress import Progress
-from streams.metrics import BYTES, CACHE, DISK_FREE
+from streams.metrics import BYTES, CACHE
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
@@ -40,55 +45,86 @@ SWEEP_SECONDS = 600.0
 
 
 class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: the finished files of a video by format, and the epoch second up to which they count.
+    """A row: the finished files of a video by format.
 
     Keyed by video like the records of the stage: so the row, and later its tombstone, are written
     to the partition of the table that is restored along with these records.
+
+    Attributes:
+        expires_at: epoch second up to which they count.
+        fetched_at: epoch second of the newest fetch; they all counted then.
+        files: by format.
     """
 
     expires_at: float
+    fetched_at: float
     files: dict[str, StoredFile]
 
 
 class Download:
-    """The stage's work."""
+    """The stage's work.
+
+    Args:
+        platforms: the installed ones.
+        fetchers: fetch media, one for each way out.
+        storage: where files go.
+        gate: in front of the fetchers.
+        outage: notices when the storage takes nothing.
+        context: the stage's.
+    """
 
     def __init__(
         self,
         platforms: Platforms,
-        fetcher: MediaFetcher,
+        fetchers: Mapping[str, MediaFetcher],
         storage: Storage,
+        *,
+        gate: Gate,
+        outage: StorageOutage,
         context: StageContext,
     ) -> None:
         self._platforms = platforms
-        self._fetcher = fetcher
+        self._fetchers = fetchers
         self._storage = storage
+        self._gate = gate
+        self._outage = outage
         self._context = context
         self._settings = context.settings
 
     async def work(self, event: SelectedVideo) -> Product:
-        """Return the outcome with the file, fetched now or found."""
+        """Return the outcome with the file, fetched now or found.
+
+        What was taken before an outage waits for its end, as what is not yet taken does.
+        """
+        try:
+            async with asyncio.timeout(_seconds_left(event.job)) as bound:
+                await self._context.intake.opened()
+                with self._outage.noticing():
+                    return await self._provide(event)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            return Finished(expired(event.job, NAME))
+
+    async def _provide(self, event: SelectedVideo) -> Product:
+        began = time.time()
         known = self._known(event.video.key)
         found = await self._find(known, event)
         if found is not None:
             CACHE.labels("files", "hit").inc()
             return _done(event, msgspec.structs.replace(found, reused=True))
         CACHE.labels("files", "miss").inc()
-        seconds = self._seconds_left(event.job)
-        try:
-            async with asyncio.timeout(seconds) as bound:
-                file = await self._fetch(event)
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            return self._out_of_time(event.job, seconds)
+        file = await self._fetch(event)
         BYTES.labels(event.video.platform).inc(file.bytes)
-        return _done(event, file, (self._remember(event, file, known),))
+        return _done(event, file, (self._remember(event, file, known, began),))
 
     def _known(self, key: str) -> dict[str, StoredFile]:
         row = self._context.tables[TABLE].get(key)
+        refreshed = refreshed_at(self._context.signals, key)
         with suppress(MalformedMessageError):
-            return {} if row is None else decode(row, KnownFiles).files
+            known = None if row is None else decode(row, KnownFiles)
+            if known and (refreshed is None or known.fetched_at >= refreshed.timestamp()):
+                return known.files
         return {}
 
     async def _find(
@@ -102,26 +138,30 @@ class Download:
         return file if await self._storage.stat(file.uri) == file.bytes else None
 
     def _remember(
-        self, event: SelectedVideo, file: StoredFile, known: Mapping[str, StoredFile]
+        self,
+        event: SelectedVideo,
+        file: StoredFile,
+        known: Mapping[str, StoredFile],
+        began: float,
     ) -> TableWrite:
-        expires_at = time.time() + self._settings.cache.file_seconds
-        row = KnownFiles(expires_at=expires_at, files={**known, file.format_id: file})
+        row = KnownFiles(
+            expires_at=time.time() + self._settings.cache.file_seconds,
+            fetched_at=began,
+            files={**known, file.format_id: file},
+        )
         return TableWrite(TABLE, event.video.key, encode(row))
 
     async def _fetch(self, event: SelectedVideo) -> StoredFile:
-        platform = self._platforms.by_name(event.video.platform)
         chosen = event.source.format
-        meter = ProgressMeter(event.job.request_id, event.video.key, chosen)
+        await self._outage.check()
         async with self._storage.workspace() as directory:
             target = directory / "media"
-            fetched = await platform.download_video(
-                event.source,
-                target,
-                self._fetcher,
-                limits=fetch_limits(self._settings, event.job),
-                on_progress=lambda done, total: self._tell(meter.update(done, total), event.job),
+            fetched = await self._gate.run(
+                event.job,
+                platform=event.video.platform,
+                subject=event.video.key,
+                call=lambda egress: self._fetch_by(egress, event, target),
             )
-            self._tell(meter.finish(fetched.bytes), event.job)
             uri = await self._storage.publish(
                 target,
                 platform=event.video.platform,
@@ -131,23 +171,40 @@ class Download:
             )
         return _stored(event, fetched, uri)
 
+    async def _fetch_by(self, egress: str, event: SelectedVideo, target: Path) -> Fetched:
+        platform = self._platforms.by_name(event.video.platform)
+        meter = ProgressMeter(event.job.request_id, event.video.key, event.source.format)
+        limits = fetch_limits(self._settings, event.job)
+        try:
+            async with asyncio.timeout(limits.total_seconds) as bound:
+                fetched = await platform.download_video(
+                    event.source,
+                    target,
+                    self._fetchers[egress],
+                    limits=limits,
+                    on_progress=lambda done, size: self._tell(meter.update(done, size), event.job),
+                )
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise _too_slow(limits) from None
+        self._tell(meter.finish(fetched.bytes), event.job)
+        return fetched
+
     def _tell(self, progress: Progress | None, job: Job) -> None:
         if progress is not None:
             self._context.supplement(report_progress(progress, job, NAME))
 
-    def _seconds_left(self, job: Job) -> float:
-        limit = self._settings.download.deadline_seconds
-        if job.deadline is None:
-            return limit
-        return min(limit, (job.deadline - datetime.now(UTC)).total_seconds())
 
-    def _out_of_time(self, job: Job, seconds: float) -> Product:
-        limit = self._settings.download.deadline_seconds
-        if seconds < limit:
-            return Finished(expired(job, NAME))
-        raise ClipmillError(
-            ErrorCode.NETWORK_TIMEOUT, f"the download took longer than {limit:.0f} s"
-        )
+def _seconds_left(job: Job) -> float | None:
+    if job.deadline is None:
+        return None
+    return (job.deadline - datetime.now(UTC)).total_seconds()
+
+
+def _too_slow(limits: FetchLimits) -> ClipmillError:
+    message = f"the download took longer than {limits.total_seconds:.0f} s"
+    return ClipmillError(ErrorCode.NETWORK_TIMEOUT, message)
 
 
 def fetch_limits(settings: Settings, job: Job) -> FetchLimits:
@@ -186,7 +243,7 @@ def _done(event: SelectedVideo, file: StoredFile, writes: tuple[TableWrite, ...]
 
 @asynccontextmanager
 async def open_download(context: StageContext) -> AsyncIterator[Handler]:
-    """Open the way out and the storage."""
+    """Open the ways out and the storage."""
     settings = context.settings
     table = context.tables[TABLE]
 
@@ -195,14 +252,20 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         forgotten = [key for key, row in table.items() if is_over(row, now)]
         return [TableWrite(TABLE, key, None) for key in forgotten]
 
-    async with (
-        open_session(open_egress(settings)) as session,
-        LocalStorage.open(settings.data_dir) as storage,
-    ):
+    async with AsyncExitStack() as stack:
+        fetchers: dict[str, MediaFetcher] = {
+            name: MediaDownloader(await stack.enter_async_context(open_session(egress)))
+            for name, egress in open_egresses(settings).items()
+        }
+        storage = await stack.enter_async_context(LocalStorage.open(settings.data_dir))
+        outage = StorageOutage(storage, context.intake, settings.download)
+        await stack.enter_async_context(running(outage.watch()))
         context.sweeps.append((SWEEP_SECONDS, sweep))
-        DISK_FREE.set(await storage.free_bytes())
-        work = Download(Platforms.load(), MediaDownloader(session), storage, context)
-        yield step_handler(NAME, SelectedVideo, work.work)
+        gate = Gate("download", tuple(fetchers), context)
+        work = Download(
+            Platforms.load(), fetchers, storage, gate=gate, outage=outage, context=context
+        )
+        yield step_handler(NAME, SelectedVideo, work.work, context.signals)
 
 
 stage = Stage(

@@ -4,22 +4,27 @@ Answers from the cache of the video's key, or asks the engine. Events of one vid
 the other, so a video is extracted once however many ask for it at the same time.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+from agents.attempting import Gate
 from agents.caching.metadata import MetadataCache
 from agents.caching.video_info import VideoInfoCache
-from agents.egress import open_egress
+from agents.egress import open_egresses
 from agents.engine.interface import Extractor
 from agents.engine.pool import EnginePool
 from agents.engine.settings import EngineSettings
+from agents.freshness import refreshed_at
 from agents.outcomes import completed
+from agents.platforms.cookie_files import CookieFiles
 from agents.platforms.registry import Platforms
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
+from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedVideo
 from schemas.job import Job
-from schemas.video import Extraction, VideoRef
+from schemas.video import Cookie, EngineVersions, Extraction, VideoRef
 from streams.metrics import CACHE, ENGINE_INFO, ENGINE_PROCESSES, ENGINE_RESTARTS
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
@@ -39,11 +44,18 @@ class ExtractionWork:
         platforms: Platforms,
         engine: Extractor,
         cache: VideoInfoCache,
+        *,
+        gate: Gate,
+        cookies: CookieFiles,
         deadline_seconds: float,
+        versions: Callable[[], EngineVersions | None] = lambda: None,
     ) -> None:
+        self._versions = versions
         self._platforms = platforms
         self._engine = engine
         self._cache = cache
+        self._gate = gate
+        self._cookies = cookies
         self._metadata = MetadataCache()
         self._deadline_seconds = deadline_seconds
 
@@ -54,17 +66,48 @@ class ExtractionWork:
             CACHE.labels("video_info", "hit").inc()
             return self._hand_on(event, cached, "hit")
         CACHE.labels("video_info", "miss").inc()
-        extraction = await self._extract(event.video, event.job)
+        try:
+            extraction = await self._extract(event.video, event.job)
+        except ClipmillError as error:
+            error.engine = self._versions()
+            return self._serve_stale(event, error)
         row = self._cache.row(extraction, self._links_end(event.video, extraction))
         return self._hand_on(event, extraction, "miss", (TableWrite(TABLE, event.video.key, row),))
 
+    def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> Product:
+        """Return what was known, when nothing could be asked for and nothing fresh is wanted."""
+        job = event.job
+        if error.permitted or job.action != "info" or job.options.refresh:
+            raise error
+        stale = self._cache.get_stale(event.video.key)
+        if stale is None:
+            raise error
+        CACHE.labels("video_info", "stale").inc()
+        return self._hand_on(event, stale, "stale")
+
     async def _extract(self, video: VideoRef, job: Job) -> Extraction:
-        seconds = self._deadline_seconds
-        if job.deadline is not None:
-            left = (job.deadline - datetime.now(UTC)).total_seconds()
-            seconds = max(1.0, min(seconds, left))
         platform = self._platforms.by_name(video.platform)
-        return await platform.get_video_info(video, self._engine, deadline_seconds=seconds)
+        cookies = await self._account(video.platform) if job.authenticate else ()
+
+        async def call(egress: str) -> Extraction:
+            return await platform.get_video_info(
+                video,
+                self._engine,
+                egress=egress,
+                deadline_seconds=self._seconds_left(job),
+                cookies=cookies,
+            )
+
+        return await self._gate.run(job, platform=video.platform, subject=video.key, call=call)
+
+    async def _account(self, platform: str) -> tuple[Cookie, ...]:
+        return await asyncio.to_thread(self._cookies.read, platform)
+
+    def _seconds_left(self, job: Job) -> float:
+        if job.deadline is None:
+            return self._deadline_seconds
+        left = (job.deadline - datetime.now(UTC)).total_seconds()
+        return max(1.0, min(self._deadline_seconds, left))
 
     def _links_end(self, video: VideoRef, extraction: Extraction) -> float | None:
         return self._platforms.by_name(video.platform).get_expiry_seconds(extraction)
@@ -103,12 +146,18 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
     """Start the engine and open the cache."""
     settings = context.settings
     table = context.tables[TABLE]
-    cache = VideoInfoCache(table.get, settings.cache.video_info_seconds)
+    egresses = open_egresses(settings)
+    cache = VideoInfoCache(
+        table.get,
+        settings.cache.video_info_seconds,
+        stale_seconds=settings.cache.stale_seconds,
+        refreshed=lambda key: refreshed_at(context.signals, key),
+    )
 
     def sweep() -> Sequence[Effect]:
         return [TableWrite(TABLE, key, None) for key in cache.expired(table.items())]
 
-    async with EnginePool(engine_settings(settings), open_egress(settings)) as engine:
+    async with EnginePool(engine_settings(settings), *egresses.values()) as engine:
 
         def check() -> str | None:
             stats = engine.stats()
@@ -121,8 +170,16 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         versions = engine.stats().versions
         if versions is not None:
             ENGINE_INFO.labels(versions.yt_dlp, versions.curl_cffi).set(1)
-        work = ExtractionWork(Platforms.load(), engine, cache, settings.engine.deadline_seconds)
-        yield step_handler(NAME, ValidatedVideo, work.work)
+        work = ExtractionWork(
+            Platforms.load(),
+            engine,
+            cache,
+            gate=Gate("extract", tuple(egresses), context),
+            cookies=CookieFiles(settings.auth.cookie_files),
+            deadline_seconds=settings.engine.deadline_seconds,
+            versions=lambda: engine.stats().versions,
+        )
+        yield step_handler(NAME, ValidatedVideo, work.work, context.signals)
 
 
 stage = Stage(

@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 import msgspec
 
 from schemas.audit import AuditRecord, Transition
-from schemas.codec import encode
+from schemas.codec import decode, encode
+from schemas.commands import Cancel, Retry
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
 from schemas.failure import Failure
 from schemas.job import Job
 from schemas.progress import Progress
 from schemas.results import Result
-from streams.envelope import seal
-from streams.records import Header, Outgoing
+from streams.envelope import TYPE_PREFIX, open_envelope, seal
+from streams.records import Header, Incoming, Outgoing
 from streams.topics import (
     AUDIT,
     ERRORS,
@@ -74,7 +75,11 @@ def audit(
     detail: dict[str, str] | None = None,
     outcome: Result | None = None,
 ) -> Outgoing:
-    """Return the record of a transition; with an outcome it asks the ledger to end the job."""
+    """Return the record of a transition; with an outcome it asks the ledger to end the job.
+
+    What comes from validation, the first step, introduces the job to the ledger; replays do not
+    pass it, so everything introduces them.
+    """
     record = AuditRecord(
         request_id=job.request_id,
         step=step,
@@ -82,9 +87,53 @@ def audit(
         at=datetime.now(UTC),
         detail=detail or {},
         outcome=msgspec.Raw(encode(outcome)),
+        job=job if step == "validation" or job.replays else None,
     )
     kind = f"request.{transition}.v1"
     return _seal(AUDIT, job.request_id, record, kind=kind, job=job, step=step, cause=cause)
+
+
+def introduce_batch(first: Job, step: str, cause: str | None) -> Outgoing:
+    """Return the record that makes a batch known under its own id, told by its first member."""
+    assert first.batch is not None
+    batch = first.batch
+    record = AuditRecord(
+        request_id=batch.id,
+        step=step,
+        transition="accepted",
+        at=first.received_at,
+        detail={"members": str(batch.size)},
+        job=first,
+    )
+    job = msgspec.structs.replace(first, request_id=batch.id)
+    kind = "request.accepted.v1"
+    return _seal(AUDIT, batch.id, record, kind=kind, job=job, step=step, cause=cause)
+
+
+def order(
+    command: Cancel | Retry, step: str, *, at: datetime, cause: str, trace_id: str
+) -> Outgoing:
+    """Return what a user wants of a request, for the ledger."""
+    kind = "request.ordered.v1"
+    record = AuditRecord(
+        request_id=command.request_id,
+        step=step,
+        transition="ordered",
+        at=at,
+        detail={"command": command.__struct_config__.tag, "by": command.by},  # type: ignore[dict-item]
+        command=command,
+    )
+    return seal(
+        AUDIT,
+        command.request_id,
+        encode(record),
+        kind=kind,
+        step=step,
+        event_id=f"{cause}:{kind}:{command.request_id}",
+        request_id=command.request_id,
+        trace_id=trace_id,
+        cause_id=cause,
+    )
 
 
 def finish(job: Job, step: str, outcome: Result, cause: str | None) -> Outgoing:
@@ -97,6 +146,32 @@ def fail(failure: Failure, key: str | None, cause: str | None) -> Outgoing:
     key = key or failure.job.request_id
     kind = "step.failed.v1"
     return _seal(ERRORS, key, failure, kind=kind, job=failure.job, step=failure.step, cause=cause)
+
+
+def failed_record(failure: Failure) -> Incoming:
+    """Return the record that failed, as its step had read it."""
+    record = failure.record
+    return Incoming(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        record.headers,
+        record.timestamp,
+    )
+
+
+def failed_event(failure: Failure) -> Event:
+    """Return the event that failed, with the time that its step spent on it.
+
+    Raises:
+        MalformedMessageError: the record is no event.
+        KeyError: it is an event of a kind that is not known.
+    """
+    envelope = open_envelope(failed_record(failure))
+    event = decode(envelope.data, EVENTS_BY_KIND[envelope.type.removeprefix(TYPE_PREFIX)])
+    return msgspec.structs.replace(event, job=failure.job)
 
 
 def report_progress(progress: Progress, job: Job, step: str) -> Outgoing:
@@ -141,7 +216,7 @@ def _seal(
         encode(message),
         kind=kind,
         step=step,
-        event_id=f"{job.request_id}:{kind}:{len(job.attempts) + 1}{part}",
+        event_id=f"{job.request_id}:{kind}:{job.tries}{part}",
         request_id=job.request_id,
         trace_id=job.trace_id,
         cause_id=cause,

@@ -1,6 +1,5 @@
 """Outcomes of a job: the messages that end it."""
 
-import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +8,7 @@ from schemas.events import CacheUse
 from schemas.files import StoredFile
 from schemas.job import Job
 from schemas.messages import explain
+from schemas.redaction import redact
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
 from schemas.video import EngineVersions, VideoInfo
 
@@ -58,27 +58,36 @@ def expired(job: Job, step: str) -> Result:
     deadline = job.deadline.isoformat() if job.deadline else ""
     details = {"deadline": deadline}
     return ended(
-        job, explain(ErrorCode.REQUEST_EXPIRED, operation=step, url=job.url, details=details)
+        job,
+        explain(
+            ErrorCode.REQUEST_EXPIRED,
+            operation=step,
+            url=job.url,
+            details=details,
+            request_id=job.request_id,
+        ),
     )
+
+
+def cancelled(job: Job, step: str) -> Result:
+    """Return the outcome of a job that the user has taken back."""
+    context = explain(
+        ErrorCode.REQUEST_CANCELLED, operation=step, url=job.url, request_id=job.request_id
+    )
+    return ended(job, context)
 
 
 FACT_CHARACTERS = 4_000
 """Of one detail of an error: enough for the frames of a traceback that matter."""
 
-_SECRETS = re.compile(
-    r"(?P<scheme>https?://)(?:[^\s/?#@]*@)?(?P<page>[^\s?#'\"]*)(?:[?#][^\s'\"]*)?"
-)
-
 
 def facts_of(error: ClipmillError) -> dict[str, str]:
-    """Return the details of an error: bounded, its message as ``reason`` unless they have one."""
+    """Return the details of an error, its message as ``reason`` unless they have one.
+
+    They are bounded and without secrets, whoever wrote them.
+    """
     facts = {"reason": error.message, **error.details}
-    return {name: fact[:FACT_CHARACTERS] for name, fact in facts.items()}
-
-
-def redact(text: str) -> str:
-    """Return text without users, passwords, queries and fragments of the URLs in it."""
-    return _SECRETS.sub(r"\g<scheme>\g<page>", text)
+    return {name: redact(fact)[:FACT_CHARACTERS] for name, fact in facts.items()}
 
 
 def is_expired(job: Job, now: datetime) -> bool:
@@ -97,6 +106,7 @@ def _common(job: Job, *, tried: int) -> dict[str, Any]:
         "attempts": tried,
         "timings": job.timings,
         "retry_of": job.retry_of,
+        "parked": job.parked,
         "batch_id": job.batch.id if job.batch else None,
         "batch_index": job.batch.index if job.batch else None,
         "batch_size": job.batch.size if job.batch else None,

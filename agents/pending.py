@@ -4,6 +4,7 @@ They come back on the topic that clients write to, so each must be one that a re
 could have led to: no other ids, no larger texts, no other times.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +17,9 @@ from schemas.job import BatchMember, Job
 from schemas.request import MAX_BATCH_URLS, MAX_URL_CHARACTERS, Request
 from streams.envelope import Envelope
 from streams.records import Incoming
+
+_REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
+"""Behind the id of a request that was put back from the dead letters; see `Job.replayed`."""
 
 
 def read_pending(envelope: Envelope, record: Incoming) -> Job:
@@ -36,11 +40,12 @@ def read_pending(envelope: Envelope, record: Incoming) -> Job:
 
 def _check(job: Job) -> None:
     batch = job.batch
-    if batch is not None and not _is_member(job.request_id, batch):
+    first = _REPLAY.sub("", job.request_id)
+    if batch is not None and not _is_member(first, batch):
         raise MalformedMessageError("$.job.batch", "this is no place in a batch")
     if len(job.url) > MAX_URL_CHARACTERS or job.received_at.tzinfo is None:
         raise MalformedMessageError("$.job", "no request leads to such a job")
-    decode(encode(_request_of(job)), Request)
+    decode(encode(_request_of(job, first)), Request)
 
 
 def _is_member(request_id: str, batch: BatchMember) -> bool:
@@ -48,9 +53,9 @@ def _is_member(request_id: str, batch: BatchMember) -> bool:
     return in_range and request_id == f"{batch.id}/{batch.index}"
 
 
-def _request_of(job: Job) -> dict[str, Any]:
+def _request_of(job: Job, first: str) -> dict[str, Any]:
     return {
-        "id": job.batch.id if job.batch else job.request_id,
+        "id": job.batch.id if job.batch else first,
         "url": job.url,
         "deadline": job.deadline,
         "priority": job.priority,

@@ -26,7 +26,8 @@ class Selection:
         platform = self._platforms.by_name(event.video.platform)
         info, offered = self._metadata.read(platform, event.video, event.extraction)
         sources = {source.format.format_id: source for source in offered}
-        chosen = choose([source.format for source in sources.values()], event.job.options)
+        formats = [source.format for source in sources.values()]
+        chosen = choose(formats, event.job.options, event.job.avoid_formats)
         selected = SelectedVideo(
             job=event.job,
             video=event.video,
@@ -39,9 +40,9 @@ class Selection:
 
 
 @asynccontextmanager
-async def open_selection(_context: StageContext) -> AsyncIterator[Handler]:
+async def open_selection(context: StageContext) -> AsyncIterator[Handler]:
     """Nothing to open."""
-    yield step_handler(NAME, ExtractedVideo, Selection(Platforms.load()).work)
+    yield step_handler(NAME, ExtractedVideo, Selection(Platforms.load()).work, context.signals)
 
 
 stage = Stage(

@@ -14,19 +14,25 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.letters import EVENT_TOPICS, Event, audit, fail, finish, send_event
-from agents.outcomes import FACT_CHARACTERS, ended, expired, facts_of, is_expired, redact
+from agents.cancellation import RequestCancelledError, cancellable
+from agents.letters import Event, audit, fail, finish, send_event
+from agents.outcomes import FACT_CHARACTERS, cancelled, ended, expired, facts_of, is_expired
 from schemas.audit import Transition
-from schemas.codec import MalformedMessageError, decode, encode
+from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.failure import FailedEvent, Failure
+from schemas.events import ExtractedVideo, PendingLink, SelectedVideo
+from schemas.failure import FailedRecord, Failure
 from schemas.job import Job
 from schemas.messages import explain
+from schemas.redaction import redact
 from schemas.request import Options
 from schemas.results import Result
+from schemas.video import EngineVersions
 from streams.envelope import Envelope, open_envelope, trace_id_of
-from streams.metrics import FAILURES
+from streams.letters.facts import replays_of
+from streams.metrics import FAILURES, RECOVERIES
 from streams.records import Effect, Incoming, TableWrite
+from streams.signals import Signals
 from streams.stage import Handler
 from streams.work import dead_letter
 
@@ -54,20 +60,42 @@ class Finished:
 Product = Passed | Finished
 
 
-def step_handler(step: str, kind: type[E], work: Callable[[E], Awaitable[Product]]) -> Handler:
+def step_handler(
+    step: str, kind: type[E], work: Callable[[E], Awaitable[Product]], signals: Signals
+) -> Handler:
     """Return the handler of a step that reads events of one kind."""
 
     async def handle(record: Incoming) -> Sequence[Effect]:
         try:
             envelope = open_envelope(record)
-            event = decode(envelope.data, kind)
+            event = read_event(record, envelope, kind)
         except MalformedMessageError as error:
             return unreadable(record, error, step)
         if is_expired(event.job, datetime.now(UTC)):
             return [finish(event.job, step, expired(event.job, step), envelope.id)]
-        return await _do(event, envelope, work, step, record)
+        try:
+            with cancellable(event.job, signals):
+                return await _do(event, envelope, work, step, record)
+        except RequestCancelledError:
+            return [finish(event.job, step, cancelled(event.job, step), envelope.id)]
 
     return handle
+
+
+def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
+    """Return the event in a record; one from the dead letters as a request of its own.
+
+    The first request has had its outcome. What comes of the replay is the outcome of
+    ``<request id>/replay-<n>``, with ``retry_of`` naming the first.
+
+    Raises:
+        MalformedMessageError: it is no event of this kind.
+    """
+    event = decode(envelope.data, kind)
+    number = replays_of(record)
+    if number <= event.job.replays:
+        return event
+    return _with_job(event, event.job.replayed(number, received_at(record)))
 
 
 async def _do(
@@ -82,13 +110,15 @@ async def _do(
         product = await work(event)
     except ClipmillError as error:
         job = event.job.spent(step, time.perf_counter() - started)
-        return [fail_event(_with_job(event, job), error, step, record.key, envelope.id)]
+        return [fail_event(_with_job(event, job), error, step, record, envelope.id)]
     return _hand_on(product, event.job.spent(step, time.perf_counter() - started), step, envelope)
 
 
 def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
     if isinstance(product, Finished):
         outcome = msgspec.structs.replace(product.outcome, timings=job.timings)
+        for attempt in job.attempts:
+            RECOVERIES.labels(attempt.strategy, attempt.code).inc()
         return [*product.writes, finish(job, step, outcome, envelope.id)]
     event = _with_job(product.event, job)
     return [
@@ -98,28 +128,59 @@ def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Seque
     ]
 
 
-def _with_job(event: Event, job: Job) -> Event:
+def _with_job(event: E, job: Job) -> E:
     return msgspec.structs.replace(event, job=job)
 
 
 def fail_event(
-    event: Event, error: ClipmillError, step: str, key: bytes | None, cause: str | None
+    event: Event, error: ClipmillError, step: str, record: Incoming, cause: str | None
 ) -> Effect:
-    """Return the failure of an event, with the event in it, for the error agent."""
-    topic, kind = EVENT_TOPICS[type(event)]
-    text_key = key.decode(errors="replace") if key else None
+    """Return the failure of an event, with the record that was read, for the error agent."""
     FAILURES.labels(step, error.code).inc()
+    place, job = error.place, event.job
     failure = Failure(
-        job=event.job,
+        job=job,
         step=step,
-        error=explain(error.code, operation=step, url=event.job.url, details=facts_of(error)),
-        failed_at=datetime.now(UTC),
-        event=FailedEvent(
-            topic=topic.name, kind=kind, key=text_key, body=msgspec.Raw(encode(event))
+        error=explain(
+            error.code,
+            operation=step,
+            url=job.url,
+            details=facts_of(error),
+            request_id=job.request_id,
         ),
+        failed_at=datetime.now(UTC),
+        record=failed_record(record),
         retry_after_seconds=error.retry_after,
+        platform=place.platform if place else None,
+        operation=place.operation if place else None,
+        egress=place.egress if place else None,
+        permitted=error.permitted,
+        subject=job.url if isinstance(event, PendingLink) else event.video.key,
+        format_id=event.source.format.format_id if isinstance(event, SelectedVideo) else None,
+        engine=error.engine or engine_of(event),
     )
-    return fail(failure, text_key, cause)
+    key = record.key.decode(errors="replace") if record.key else None
+    return fail(failure, job.request_id if isinstance(event, PendingLink) else key, cause)
+
+
+def failed_record(record: Incoming) -> FailedRecord:
+    """Return a record, byte for byte, as a failure carries it."""
+    return FailedRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+        key=record.key,
+        value=record.value or b"",
+        headers=record.headers,
+    )
+
+
+def engine_of(event: Event) -> EngineVersions | None:
+    """Return the versions that read the page of an event, None before it was read."""
+    if isinstance(event, ExtractedVideo):
+        return event.extraction.engine
+    return event.engine if isinstance(event, SelectedVideo) else None
 
 
 def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect]:
@@ -131,12 +192,18 @@ def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect
     if job is None:
         return [dead_letter(record, error, step)]
     details = facts_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
-    context = explain(ErrorCode.INTERNAL_BUG, operation=step, url=job.url, details=details)
+    context = explain(
+        ErrorCode.INTERNAL_BUG,
+        operation=step,
+        url=job.url,
+        details=details,
+        request_id=job.request_id,
+    )
     return [dead_letter(record, error, step), finish(job, step, ended(job, context), None)]
 
 
-REQUEST_ID_CHARACTERS = 160
-"""Longest id of a request: the client's 128 characters, and its place in a batch."""
+REQUEST_ID_CHARACTERS = 176
+"""Longest id of a request: the client's 128 characters, its place in a batch, a replay's number."""
 
 
 class _Owned(msgspec.Struct, frozen=True):
@@ -157,10 +224,10 @@ def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Seq
     def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
         try:
             envelope = open_envelope(record)
-            event = decode(envelope.data, kind)
+            event = read_event(record, envelope, kind)
         except MalformedMessageError as malformed:
             return unreadable(record, malformed, step)
-        return [fail_event(event, as_bug(error), step, record.key, envelope.id)]
+        return [fail_event(event, as_bug(error), step, record, envelope.id)]
 
     return on_bug
 

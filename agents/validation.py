@@ -6,14 +6,17 @@ keys it by video.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
-from agents.egress import open_egress
+from agents.attempting import Gate
+from agents.cancellation import RequestCancelledError, cancellable
+from agents.egress import open_egresses
 from agents.intake import (
     cause_of,
     field_of,
@@ -25,12 +28,12 @@ from agents.intake import (
 )
 from agents.letters import EVENT_TOPICS, audit, finish, send_event
 from agents.network.session import open_session
-from agents.outcomes import ended, expired, facts_of, is_expired, rejected
+from agents.outcomes import cancelled, ended, expired, facts_of, is_expired, rejected
 from agents.pending import read_pending
 from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
-from agents.step import as_bug, bare_job, fail_event
+from agents.step import as_bug, bare_job, fail_event, received_at
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorContext
 from schemas.events import PendingLink, ValidatedVideo
@@ -38,7 +41,9 @@ from schemas.job import Job
 from schemas.messages import explain
 from schemas.video import VideoRef
 from streams.envelope import TYPE_PREFIX, Envelope, open_envelope
-from streams.records import Effect, Incoming
+from streams.letters.facts import replays_of
+from streams.records import Effect, Incoming, Outgoing
+from streams.signals import Signals
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import REQUESTS
 from streams.work import dead_letter
@@ -50,7 +55,11 @@ BREATH = 50
 
 
 class Links(Protocol):
-    """Finds the videos that short links stand for."""
+    """Finds the videos that short links stand for, by one way out."""
+
+    def known(self, link: ShortLink) -> VideoRef | None:
+        """Return the video of a link that was resolved a short while ago."""
+        ...
 
     async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
         """Return the video; raises `ClipmillError`."""
@@ -66,11 +75,22 @@ class NoLinkError(Exception):
 
 
 class Validation:
-    """The stage's work."""
+    """The stage's work.
 
-    def __init__(self, platforms: Platforms, links: Links) -> None:
+    Args:
+        platforms: the installed ones.
+        links: find the videos of short links, one for each way out.
+        gate: in front of them.
+        signals: tell what was taken back.
+    """
+
+    def __init__(
+        self, platforms: Platforms, links: Mapping[str, Links], gate: Gate, signals: Signals
+    ) -> None:
         self._platforms = platforms
         self._links = links
+        self._gate = gate
+        self._signals = signals
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
         """Return what follows from a record on the requests topic, whatever is in it."""
@@ -84,44 +104,59 @@ class Validation:
             return _refuse(record, error, envelope)
         cause = cause_of(envelope, record)
         if len(asked) == 1:
-            return await self._member(*asked[0], cause)
-        return await self._batch(asked, cause)
+            return await self._member(*asked[0], cause, record)
+        return await self._batch(asked, cause, record)
 
-    async def _batch(self, asked: list["Asked"], cause: str) -> Sequence[Effect]:
+    async def _batch(self, asked: list["Asked"], cause: str, record: Incoming) -> Sequence[Effect]:
         effects: list[Effect] = []
         for index, (job, url) in enumerate(asked, start=1):
-            effects += await self._member(job, url, cause, alone=False)
+            effects += await self._member(job, url, cause, record, alone=False)
             if index % BREATH == 0:
                 await asyncio.sleep(0)
         return effects
 
     async def _member(
-        self, job: Job, url: Any, cause: str, *, alone: bool = True
+        self, job: Job, url: Any, cause: str, record: Incoming, *, alone: bool = True
     ) -> Sequence[Effect]:
-        """Return what follows from one URL.
-
-        A short link in company becomes a record of its own: a batch of slow links would hold up
-        the commits of its partition.
-        """
+        """Return what follows from one URL."""
         if is_expired(job, datetime.now(UTC)):
             return [finish(job, NAME, expired(job, NAME), cause)]
+        try:
+            with cancellable(job, self._signals):
+                return await self._follow(job, url, cause, record, alone=alone)
+        except RequestCancelledError:
+            return [finish(job, NAME, cancelled(job, NAME), cause)]
+
+    async def _follow(
+        self, job: Job, url: Any, cause: str, record: Incoming, *, alone: bool
+    ) -> Sequence[Effect]:
         started = time.perf_counter()
         try:
-            platform, found = self._read_link(url)
-            if isinstance(found, ShortLink) and not alone:
-                return [send_event(PendingLink(job=_timed(job, started)), NAME, cause)]
-            video = await self._find_video(platform, found)
+            video = await self._find_video(job, url, alone=alone)
         except NoLinkError as error:
             return [_reject(_timed(job, started), error.reason, cause)]
         except ClipmillError as error:
-            return [_not_found(_timed(job, started), error, cause)]
+            return _not_found(_timed(job, started), error, cause, record)
         except Exception as error:  # noqa: BLE001  (a bug must not end the rest of the batch)
-            return [_not_found(_timed(job, started), as_bug(error), cause)]
+            return _not_found(_timed(job, started), as_bug(error), cause, record)
+        if video is None:
+            return _pend(_timed(job, started), cause)
         event = ValidatedVideo(job=_timed(job, started), video=video)
         return [
             send_event(event, NAME, cause),
             audit(event.job, NAME, "accepted", cause, detail={"video": video.key}),
         ]
+
+    async def _find_video(self, job: Job, url: Any, *, alone: bool) -> VideoRef | None:
+        """Return the video of a URL, None when it is to be found later.
+
+        A short link in company becomes a record of its own: a batch of slow links would hold up
+        the commits of its partition.
+        """
+        platform, found = self._read_link(url)
+        if isinstance(found, VideoRef):
+            return found
+        return await self._resolve(job, found, platform) if alone else None
 
     def _read_link(self, url: Any) -> tuple[Platform, VideoRef | ShortLink]:
         try:
@@ -130,10 +165,17 @@ class Validation:
         except ClipmillError as error:
             raise NoLinkError(error) from None
 
-    async def _find_video(self, platform: Platform, found: VideoRef | ShortLink) -> VideoRef:
-        if isinstance(found, ShortLink):
-            return await self._links.resolve(found, platform)
-        return found
+    async def _resolve(self, job: Job, link: ShortLink, platform: Platform) -> VideoRef:
+        known = (links.known(link) for links in self._links.values())
+        video = next((each for each in known if each is not None), None)
+        if video is not None:
+            return video
+        return await self._gate.run(
+            job,
+            platform=platform.get_capabilities().name,
+            subject=link.url,
+            call=lambda egress: self._links[egress].resolve(link, platform),
+        )
 
 
 Asked = tuple[Job, Any]
@@ -141,7 +183,17 @@ Asked = tuple[Job, Any]
 
 
 def _read(envelope: Envelope, record: Incoming) -> list[Asked]:
-    """Return the jobs that a record asks for, new ones or one that comes back."""
+    """Return the jobs that a record asks for; from the dead letters as requests of their own."""
+    return [(_counted(job, record), url) for job, url in _asked(envelope, record)]
+
+
+def _counted(job: Job, record: Incoming) -> Job:
+    number = replays_of(record)
+    return job.replayed(number, received_at(record)) if number > job.replays else job
+
+
+def _asked(envelope: Envelope, record: Incoming) -> list[Asked]:
+    """Return new jobs, or one that comes back."""
     if envelope.type == TYPE_PREFIX + EVENT_TOPICS[PendingLink][1]:
         job = read_pending(envelope, record)
         return [(job, job.url)]
@@ -158,12 +210,21 @@ _FINAL = ("request.", "content.")
 """Families of codes that no second look at a link changes."""
 
 
-def _not_found(job: Job, error: ClipmillError, cause: str) -> Effect:
+def _pend(job: Job, cause: str) -> Sequence[Effect]:
+    link = send_event(PendingLink(job=job), NAME, cause)
+    return [link, audit(job, NAME, "accepted", cause)]
+
+
+def _not_found(job: Job, error: ClipmillError, cause: str, record: Incoming) -> Sequence[Effect]:
     """Return the outcome of a link that is none, or the failure of one that may yet be."""
-    if not error.code.startswith(_FINAL):
-        # Not under the client's key, which may be as large as a record.
-        return fail_event(PendingLink(job=job), error, NAME, job.request_id.encode(), cause)
-    return finish(job, NAME, ended(job, _explain(job, error)), cause)
+    if error.code.startswith(_FINAL):
+        return [finish(job, NAME, ended(job, _explain(job, error)), cause)]
+    link, accepted = _pend(job, cause)
+    # The link alone, not the client's record: that may be a batch of a thousand.
+    assert isinstance(link, Outgoing)
+    alone = replace(record, key=link.key, value=link.value, headers=link.headers)
+    failed = fail_event(PendingLink(job=job), error, NAME, alone, cause)
+    return [failed, accepted] if job.tries == 1 else [failed]
 
 
 def _reject(job: Job, error: ClipmillError, cause: str) -> Effect:
@@ -173,7 +234,9 @@ def _reject(job: Job, error: ClipmillError, cause: str) -> Effect:
 
 def _explain(job: Job, error: ClipmillError) -> ErrorContext:
     details = facts_of(error) | {"field": field_of(job)}
-    return explain(error.code, operation=NAME, url=job.url, details=details)
+    return explain(
+        error.code, operation=NAME, url=job.url, details=details, request_id=job.request_id
+    )
 
 
 def _refuse(
@@ -181,7 +244,7 @@ def _refuse(
 ) -> Sequence[Effect]:
     """Return the outcome of a record that is no request; an unreadable one is also kept."""
     told = salvage(record, envelope)
-    job = bare_job(told.request_id, record, told.url)
+    job = _counted(bare_job(told.request_id, record, told.url), record)
     job = msgspec.structs.replace(job, attributes=told.attributes)
     context = explain(error.code, operation=NAME, url=told.url, details=facts_of(error))
     effects: list[Effect] = [finish(job, NAME, ended(job, context), None)]
@@ -195,7 +258,7 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     bug = as_bug(error)
     outcomes: list[Effect] = []
     for job in _owners(record):
-        context = explain(bug.code, operation=NAME, url=job.url, details=facts_of(bug))
+        context = _explain(job, bug)
         outcomes.append(finish(job, NAME, ended(job, context), None))
     return [*outcomes, dead_letter(record, error, NAME)]
 
@@ -206,15 +269,19 @@ def _owners(record: Incoming) -> list[Job]:
         return [job for job, _ in _read(open_envelope(record), record)]
     except Exception:  # noqa: BLE001  (reading may be where the bug is)
         told = salvage(record, None)
-        return [bare_job(told.request_id, record, told.url)]
+        return [_counted(bare_job(told.request_id, record, told.url), record)]
 
 
 @asynccontextmanager
 async def open_validation(context: StageContext) -> AsyncIterator[Handler]:
-    """Open the way out for short links."""
-    async with open_session(open_egress(context.settings)) as session:
-        links = LinkResolver(session)
-        yield Validation(Platforms.load(), links).handle
+    """Open the ways out for short links."""
+    async with AsyncExitStack() as stack:
+        links: dict[str, Links] = {
+            name: LinkResolver(await stack.enter_async_context(open_session(egress)))
+            for name, egress in open_egresses(context.settings).items()
+        }
+        gate = Gate("resolve", tuple(links), context)
+        yield Validation(Platforms.load(), links, gate, context.signals).handle
 
 
 stage = Stage(name=NAME, sources=(REQUESTS,), open=open_validation, on_bug=on_bug, ordered=False)

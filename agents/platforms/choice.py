@@ -14,7 +14,7 @@ With ``degrade`` a byte limit leaves out what is known to be larger, so that a s
 be chosen; without it, a file of the quality asked for that is too large is an error.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -39,17 +39,25 @@ MAX_OFFERED = 30
 Formats = Sequence[VideoFormat]
 
 
-def choose(formats: Formats, options: Options) -> VideoFormat:
+def choose(formats: Formats, options: Options, avoided: Collection[str] = ()) -> VideoFormat:
     """Return the format to fetch; the order of `formats` does not matter.
+
+    Args:
+        formats: what the platform offers.
+        options: what the request asks for.
+        avoided: ids of formats that are left out, because their download failed.
 
     Raises:
         ClipmillError: ``content.no_formats``, none fulfils the options; ``request.too_large``,
             those that do are known to be larger than ``max_bytes``. ``details["offered"]`` lists
             what there was.
     """
-    usable = [each for each in formats if _is_usable(each, options)]
-    if not usable:
+    fulfilling = [each for each in formats if _is_usable(each, options)]
+    if not fulfilling:
         raise _no_format(_why(formats, options), formats)
+    usable = [each for each in fulfilling if each.format_id not in avoided]
+    if not usable:
+        raise _no_format("the download of every fitting file has failed", formats)
     pool = _affordable(usable, formats, options) if options.degrade else usable
     preferred = _preferred(pool)
     sized = _of_size(preferred, options)

@@ -8,7 +8,7 @@ import msgspec
 
 from agents.engine.interface import Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
-from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
+from schemas.video import Cookie, Extraction, MediaSource, VideoInfo, VideoRef
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +64,23 @@ class Platform(Protocol):
         ...
 
     async def get_video_info(
-        self, video: VideoRef, engine: Extractor, *, deadline_seconds: float
+        self,
+        video: VideoRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        cookies: tuple[Cookie, ...] = (),
     ) -> Extraction:
         """Read the video's page.
+
+        Args:
+            video: which one.
+            engine: reads it.
+            egress: name of the way out to take.
+            deadline_seconds: wall time for everything.
+            cookies: of an account, sent along. They must not be in the extraction, which
+                travels, but for those that media is served only with.
 
         Raises:
             ClipmillError: with the platform's own reason mapped to one of our codes.

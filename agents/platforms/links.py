@@ -64,6 +64,10 @@ class LinkResolver:
         self._deadline_seconds = deadline_seconds
         self._known: TTLCache[str, VideoRef] = TTLCache(CACHED_LINKS, CACHE_SECONDS, timer)
 
+    def known(self, link: ShortLink) -> VideoRef | None:
+        """Return the video of a short link that was resolved a short while ago."""
+        return self._known.get(link.url)
+
     async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
         """Return the video that a short link leads to.
 
@@ -72,7 +76,7 @@ class LinkResolver:
                 ``content.unsupported`` (it leads elsewhere, or in circles), or what the network
                 or the status of an answer says.
         """
-        known = self._known.get(link.url)
+        known = self.known(link)
         if known is not None:
             return known
         with map_errors(_host(link.url)):

@@ -33,6 +33,14 @@ class Storage(Protocol):
         """
         ...
 
+    async def probe(self) -> None:
+        """Do once what a download needs of the store, and leave no trace.
+
+        Raises:
+            ClipmillError: ``system.disk_full`` or ``system.storage``; it cannot be done (yet).
+        """
+        ...
+
     async def free_bytes(self) -> int:
         """Return how many bytes workspaces can still take.
 

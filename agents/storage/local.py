@@ -2,6 +2,9 @@
 
 ``ROOT/files/<platform>/<id>/<id>.<format>.<ext>`` holds finished files and nothing else;
 ``ROOT/tmp/<worker>/<job>`` what is being made. Both must be on one file system.
+
+A store whose ``files`` has gone is away: it is never made anew while a worker runs, because below
+an unmounted mount point that would fill the wrong disk.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -20,13 +23,21 @@ from agents.storage.names import file_name
 from agents.storage.scratch import worker_directory
 from schemas.errors import ClipmillError, ErrorCode
 
+PROBE_NAME = ".probe"
+"""Hidden, so that nobody takes it for a file; several workers may meet there."""
+
+PROBE_BYTES = 65_536
+"""More than a file system keeps beside the data of its own."""
+
 
 class LocalStorage:
     """A `Storage` in a directory. Made by `LocalStorage.open`."""
 
-    def __init__(self, root: Path, scratch: Path) -> None:
+    def __init__(self, root: Path, resources: ExitStack) -> None:
         self._files = root / "files"
-        self._scratch = scratch
+        self._temporary = root / "tmp"
+        self._resources = resources
+        self._scratch = resources.enter_context(worker_directory(self._temporary))
 
     @classmethod
     @asynccontextmanager
@@ -40,12 +51,12 @@ class LocalStorage:
         """
         with map_file_errors(root):
             absolute = await asyncio.to_thread(_prepared, root)
-            worker = worker_directory(absolute / "tmp")
-            scratch = await asyncio.to_thread(worker.__enter__)
+            resources = ExitStack()
+            storage = await asyncio.to_thread(cls, absolute, resources)
         try:
-            yield cls(absolute, scratch)
+            yield storage
         finally:
-            await asyncio.to_thread(worker.__exit__, None, None, None)
+            await asyncio.to_thread(resources.close)
 
     @asynccontextmanager
     async def workspace(self) -> AsyncIterator[Path]:
@@ -73,10 +84,26 @@ class LocalStorage:
             return None
         return await asyncio.to_thread(self._stat, Path(unquote(parts.path)))
 
+    async def probe(self) -> None:
+        """See `Storage.probe`. Makes this worker's directory again if it is gone."""
+        with map_file_errors(self._files):
+            await asyncio.to_thread(self._probe)
+
     async def free_bytes(self) -> int:
         """See `Storage.free_bytes`."""
         with map_file_errors(self._files):
-            return (await asyncio.to_thread(shutil.disk_usage, self._files)).free
+            # With the slash it is an error when something else than a directory is there.
+            return (await asyncio.to_thread(shutil.disk_usage, f"{self._files}/")).free
+
+    def _probe(self) -> None:
+        shutil.disk_usage(f"{self._files}/")
+        if not self._scratch.is_dir():
+            self._scratch = self._resources.enter_context(worker_directory(self._temporary))
+        made, target = self._scratch / PROBE_NAME, self._files / PROBE_NAME
+        made.write_bytes(bytes(PROBE_BYTES))
+        _sync_file(made)
+        made.replace(target)
+        target.unlink(missing_ok=True)
 
     def _publish(self, path: Path, target: Path) -> str:
         with map_file_errors(self._files):

@@ -14,7 +14,7 @@ from agents.platforms.tiktok.metadata import read_info
 from agents.platforms.tiktok.urls import HOSTS, NAME, read_url
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
+from schemas.video import Cookie, Extraction, MediaSource, VideoInfo, VideoRef
 
 EXTRACTOR = "agents.platforms.tiktok.page:TikTokIE"
 
@@ -28,6 +28,9 @@ MEDIA_HOSTS = (
     ".tiktokcdn-eu.com",
 )
 """Domains of TikTok's own from which pages have it load video, sound and pictures."""
+
+MEDIA_COOKIES = frozenset({"tt_chain_token"})
+"""Cookies that media is served only with; they name no account."""
 
 CAPABILITIES = Capabilities(
     name=NAME, page_hosts=HOSTS, link_hosts=HOSTS, media_hosts=MEDIA_HOSTS, content=("video",)
@@ -64,7 +67,13 @@ class TikTok:
         return read_url(url)
 
     async def get_video_info(
-        self, video: VideoRef, engine: Extractor, *, deadline_seconds: float
+        self,
+        video: VideoRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        cookies: tuple[Cookie, ...] = (),
     ) -> Extraction:
         """Read the video's page.
 
@@ -72,7 +81,13 @@ class TikTok:
             ClipmillError: what TikTok, the network or the engine says, by the table in
                 `agents.platforms.tiktok.failures`; ``content.no_formats``, the page has no files.
         """
-        job = EngineJob(url=video.url, extractor=EXTRACTOR, deadline_seconds=deadline_seconds)
+        job = EngineJob(
+            url=video.url,
+            extractor=EXTRACTOR,
+            deadline_seconds=deadline_seconds,
+            cookies=cookies,
+            egress=egress,
+        )
         try:
             result = await engine.extract(job)
         except EngineError as error:
@@ -81,7 +96,7 @@ class TikTok:
             raw=result.raw,
             engine=result.versions,
             extracted_at=self._clock(),
-            cookies=result.cookies,
+            cookies=_without(cookies, result.cookies),
         )
         return self._with_files(video, extraction)
 
@@ -129,3 +144,9 @@ class TikTok:
             return extraction
         message = f"TikTok video {video.id}: its page offers no file."
         raise ClipmillError(ErrorCode.CONTENT_NO_FORMATS, message, failure="no_formats")
+
+
+def _without(account: tuple[Cookie, ...], found: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
+    """Return the cookies found, without those of the account, also when they were set anew."""
+    secret = {cookie.name for cookie in account} - MEDIA_COOKIES
+    return tuple(cookie for cookie in found if cookie.name not in secret)

@@ -8,20 +8,24 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from agents.attempting import Gate
 from agents.letters import EVENT_TOPICS, Event, event_key
 from agents.platforms.interface import Platform, ShortLink
+from schemas.attempts import Operation
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode, ErrorContext
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
-from schemas.failure import FailedEvent, Failure
+from schemas.failure import FailedRecord, Failure
 from schemas.job import Attempt, BatchMember, Job
 from schemas.request import Options
 from schemas.results import Result
 from schemas.video import EngineVersions, Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
 from streams.envelope import TYPE_PREFIX
+from streams.intake import Intake
 from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
+from streams.signals import Signals
 from streams.stage import StageContext
 from streams.tables import StageTable
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
@@ -122,18 +126,26 @@ def make_failure(
     *,
     step: str = "extraction",
     retry_after_seconds: float | None = None,
+    **changes: Any,
 ) -> Failure:
     event = event or validated()
-    topic, kind = EVENT_TOPICS[type(event)]
+    record = event_record(event)
     return Failure(
         job=event.job,
         step=step,
         error=ErrorContext(operation=step, url=URL, error_type=code, user_message="It failed."),
         failed_at=WRITTEN_AT,
-        event=FailedEvent(
-            topic=topic.name, kind=kind, key=event_key(event), body=msgspec.Raw(encode(event))
+        record=FailedRecord(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            timestamp=record.timestamp,
+            key=record.key,
+            value=record.value or b"",
+            headers=record.headers,
         ),
         retry_after_seconds=retry_after_seconds,
+        **changes,
     )
 
 
@@ -240,7 +252,7 @@ def failure(effects: Sequence[Effect]) -> Failure:
 
 
 def pending(effects: Sequence[Effect]) -> PendingLink:
-    return decode(failure(effects).event.body, PendingLink)
+    return decode(failure(effects).record.value, PendingLink)
 
 
 def dead_letters(effects: Sequence[Effect]) -> list[Outgoing]:
@@ -265,6 +277,10 @@ class FakeLinks:
     def __init__(self, found: VideoRef | Exception = VIDEO) -> None:
         self.found = found
         self.asked: list[str] = []
+
+    def known(self, link: ShortLink) -> VideoRef | None:
+        assert link.url
+        return None
 
     async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
         assert platform.get_capabilities().name == "tiktok"
@@ -304,7 +320,20 @@ def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[O
     """The context of a stage, and the list of the supplements that it sent."""
     supplements: list[Outgoing] = []
     named = {name: make_table(name) for name in tables}
-    return StageContext(settings=settings, tables=named, supplement=supplements.append), supplements
+    context = StageContext(
+        settings=settings,
+        tables=named,
+        supplement=supplements.append,
+        signals=Signals(),
+        intake=Intake("toy"),
+    )
+    return context, supplements
+
+
+def make_gate(operation: Operation, context: StageContext | None = None) -> Gate:
+    """A gate with one way out, ``direct``, and no patience."""
+    around = context or make_context(make_settings())[0]
+    return Gate(operation, ("direct",), around, grant_seconds=0.02)
 
 
 def soon(seconds: float) -> datetime:

@@ -1,44 +1,53 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from agents.background import running
 from agents.download import SWEEP_SECONDS, TABLE, Download, KnownFiles, fetch_limits
 from agents.download import stage as download_stage
 from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.outage import StorageOutage
 from agents.platforms.registry import Platforms
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
+from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.progress import Progress
 from schemas.request import Options
-from schemas.results import Completed, Expired
+from schemas.results import Cancelled, Completed, Expired
+from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal
 from schemas.video import MediaSource
 from streams.records import Effect, TableWrite
 from streams.settings import CacheSettings, DownloadSettings, Settings
-from streams.topics import PROGRESS
+from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
     ENGINE,
     FORMAT,
+    FUTURE,
     INFO,
     SOURCE,
     VIDEO,
+    WRITTEN_AT,
     body_of,
     event_record,
     failure,
     make_attempt,
     make_context,
+    make_gate,
     make_job,
     make_settings,
     outcome,
     selected,
+    sent_to,
     show,
     soon,
     transitions,
@@ -98,16 +107,30 @@ class Kit:
         self.table = self.context.tables[TABLE]
         self.storage = storage
         self.fetcher = FakeFetcher()
+        self.ticks: asyncio.Queue[None] = asyncio.Queue()
+        self.outage = StorageOutage(
+            storage, self.context.intake, settings.download, lambda _: self.ticks.get()
+        )
 
     async def run(self, event: SelectedVideo) -> list[Effect]:
-        work = Download(PLATFORMS, self.fetcher, self.storage, self.context)
-        handle = step_handler("download", SelectedVideo, work.work)
+        work = Download(
+            PLATFORMS,
+            {"direct": self.fetcher},
+            self.storage,
+            gate=make_gate("download", self.context),
+            outage=self.outage,
+            context=self.context,
+        )
+        handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
         effects = list(await handle(event_record(event)))
         show(self.table, effects)
         return effects
 
     def reports(self) -> list[Progress]:
-        return [body_of(each, Progress) for each in self.supplements]
+        return [body_of(each, Progress) for each in sent_to(self.supplements, PROGRESS)]
+
+    def attempts(self) -> list[NetworkAttempt]:
+        return [body_of(each, NetworkAttempt) for each in sent_to(self.supplements, ATTEMPTS)]
 
 
 @asynccontextmanager
@@ -121,6 +144,10 @@ async def opened(folder: Path, **download: Any) -> AsyncIterator[Kit]:
 async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
     async with opened(tmp_path) as made:
         yield made
+
+
+def known_files(end: float) -> KnownFiles:
+    return KnownFiles(expires_at=end, fetched_at=0.0, files={})
 
 
 def path_of(file: StoredFile) -> Path:
@@ -254,7 +281,7 @@ async def test_a_download_that_takes_too_long_is_a_failure(tmp_path: Path) -> No
         kit.fetcher.then = never
         found = failure(await kit.run(selected(deadline=soon(600))))
         assert found.error.error_type is ErrorCode.NETWORK_TIMEOUT
-        assert found.event.kind == "video.selected.v1"
+        assert found.record.topic == "videos.selected"
 
 
 async def test_a_stray_timeout_is_not_taken_for_the_deadline(kit: Kit) -> None:
@@ -295,7 +322,7 @@ async def test_what_the_fetcher_cannot_do_is_a_failure(kit: Kit, code: ErrorCode
     found = failure(effects)
     assert (found.step, found.error.error_type) == ("download", code)
     assert found.retry_after_seconds == 9.0
-    assert decode(found.event.body, SelectedVideo).source == SOURCE
+    assert decode(found.record.value, SelectedVideo).source == SOURCE
     assert len(effects) == 1
 
 
@@ -335,7 +362,7 @@ async def test_the_end_is_always_told_and_the_way_there_seldom(kit: Kit, told: b
     (report,) = kit.reports()
     assert (report.bytes, report.total_bytes) == (1_000, 1_000)
     assert (report.request_id, report.video_key) == ("r1", VIDEO.key)
-    assert [(each.topic, each.key) for each in kit.supplements] == [(PROGRESS, b"r1")]
+    assert [each.key for each in sent_to(kit.supplements, PROGRESS)] == [b"r1"]
 
 
 async def test_a_failed_download_has_no_end_to_tell(kit: Kit) -> None:
@@ -356,7 +383,7 @@ async def test_the_stage_opens_and_forgets_old_files(tmp_path: Path) -> None:
         ((seconds, sweep),) = context.sweeps
         rows = {"old": 1.0, "new": 1e11}
         for key, end in rows.items():
-            table.show(TableWrite(TABLE, key, encode(KnownFiles(expires_at=end, files={}))))
+            table.show(TableWrite(TABLE, key, encode(known_files(end))))
         table.show(TableWrite(TABLE, "unreadable", b"\xff"))
         swept = sweep()
     assert seconds == SWEEP_SECONDS
@@ -364,3 +391,158 @@ async def test_the_stage_opens_and_forgets_old_files(tmp_path: Path) -> None:
         ("old", None),
         ("unreadable", None),
     }
+
+
+# The network is behind the gate
+
+
+def shut(kit: Kit) -> None:
+    """The breaker of the only way out is open."""
+    state = BreakerState(
+        platform="tiktok",
+        operation="download",
+        egress="direct",
+        state="open",
+        reason=ErrorCode.NETWORK_SERVER,
+        since=WRITTEN_AT,
+        until=FUTURE,
+    )
+    kit.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+
+
+async def test_an_open_breaker_leaves_the_platform_alone(kit: Kit) -> None:
+    shut(kit)
+    found = failure(await kit.run(selected()))
+    assert (found.error.error_type, found.permitted) == (ErrorCode.NETWORK_SERVER, False)
+    assert (found.operation, found.egress) == ("download", "direct")
+    assert kit.fetcher.limits == []
+
+
+async def test_a_known_file_is_served_behind_an_open_breaker(kit: Kit) -> None:
+    await kit.run(selected())
+    shut(kit)
+    assert file_of(await kit.run(selected())).reused
+
+
+async def test_what_the_store_refuses_says_nothing_about_the_platform(
+    kit: Kit, tmp_path: Path
+) -> None:
+    (tmp_path / "files" / "tiktok").write_bytes(b"in the way")
+    found = failure(await kit.run(selected()))
+    assert (found.error.error_type, found.operation) == (ErrorCode.SYSTEM_STORAGE, None)
+    assert [each.code for each in kit.attempts()] == [None]
+
+
+async def test_a_download_that_takes_too_long_is_told(tmp_path: Path) -> None:
+    async with opened(tmp_path, deadline_seconds=0.05) as kit:
+        kit.fetcher.then = never
+        await kit.run(selected())
+        assert [each.code for each in kit.attempts()] == [ErrorCode.NETWORK_TIMEOUT]
+
+
+# What a user takes back
+
+
+def found_in(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.rglob(pattern))
+
+
+async def begun(kit: Kit) -> "asyncio.Task[list[Effect]]":
+    """A download that stands still in the middle."""
+    reached = asyncio.Event()
+
+    async def stand_still() -> None:
+        reached.set()
+        await never()
+
+    kit.fetcher.then = stand_still
+    task = asyncio.create_task(kit.run(selected()))
+    async with asyncio.timeout(5):
+        await reached.wait()
+    return task
+
+
+async def test_a_cancelled_download_stops_at_once_and_leaves_nothing(
+    kit: Kit, tmp_path: Path
+) -> None:
+    task = await begun(kit)
+    assert found_in(tmp_path, "media")
+    kit.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
+    effects = await asyncio.wait_for(task, 1)
+    assert isinstance(outcome(effects), Cancelled)
+    assert found_in(tmp_path, "media") == found_in(tmp_path, "job-*") == []
+    assert kit.attempts() == []
+
+
+@pytest.mark.parametrize(("seconds", "reused"), [(-60, True), (60, False)])
+async def test_files_from_before_a_refresh_are_not_used(
+    kit: Kit, seconds: float, *, reused: bool
+) -> None:
+    await kit.run(selected())
+    signal = RefreshSignal(by="ann", at=soon(seconds))
+    kit.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
+    effects = await kit.run(selected())
+    assert file_of(effects).reused is reused
+
+
+async def test_a_refresh_forgets_the_other_formats_too(kit: Kit) -> None:
+    other = MediaSource(
+        format=msgspec.structs.replace(FORMAT, format_id="other"), url="https://v16.tiktokcdn.com/o"
+    )
+    await kit.run(selected(other))
+    signal = RefreshSignal(by="ann", at=datetime.now(UTC))
+    kit.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
+    await kit.run(selected())
+    assert not file_of(await kit.run(selected(other))).reused
+    assert file_of(await kit.run(selected())).reused
+
+
+# An outage of the storage
+
+
+async def test_too_little_space_begins_nothing_and_stops_the_intake(tmp_path: Path) -> None:
+    async with opened(tmp_path, free_bytes=2**60) as kit:
+        found = failure(await kit.run(selected()))
+        assert found.error.error_type is ErrorCode.SYSTEM_DISK_FULL
+        assert (kit.fetcher.limits, kit.attempts()) == ([], [])
+        assert "free" in (kit.context.intake.problem() or "")
+
+
+@pytest.mark.parametrize("code", [ErrorCode.SYSTEM_DISK_FULL, ErrorCode.SYSTEM_STORAGE])
+async def test_a_failing_store_stops_the_intake(kit: Kit, code: ErrorCode) -> None:
+    kit.fetcher.then = fails(code)
+    await kit.run(selected())
+    assert kit.context.intake.paused
+
+
+async def test_other_failures_do_not(kit: Kit) -> None:
+    kit.fetcher.then = fails(ErrorCode.NETWORK_CONNECTION)
+    await kit.run(selected())
+    assert not kit.context.intake.paused
+
+
+async def test_what_was_taken_before_waits_for_the_end_of_the_outage(
+    kit: Kit, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.rename(tmp_path / "away")
+    failed = failure(await kit.run(selected()))
+    assert failed.error.error_type is ErrorCode.SYSTEM_STORAGE
+    async with running(kit.outage.watch()):
+        waiting = asyncio.create_task(kit.run(selected(request_id="r2")))
+        kit.ticks.put_nowait(None)
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        (tmp_path / "away").rename(files)
+        kit.ticks.put_nowait(None)
+        assert path_of(file_of(await asyncio.wait_for(waiting, 5))).read_bytes() == BODY
+    assert not kit.context.intake.paused
+
+
+async def test_who_waits_for_the_storage_can_be_taken_back_and_expires(kit: Kit) -> None:
+    kit.context.intake.pause("storage", "away")
+    assert isinstance(outcome(await kit.run(selected(deadline=soon(0.05)))), Expired)
+    waiting = asyncio.create_task(kit.run(selected()))
+    await asyncio.sleep(0.01)
+    kit.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
+    assert isinstance(outcome(await asyncio.wait_for(waiting, 1)), Cancelled)

@@ -7,28 +7,36 @@ import pytest
 from agents.caching.video_info import CachedExtraction, VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import NAME, TABLE, ExtractionWork, engine_settings
+from agents.platforms.cookie_files import CookieFiles
 from agents.platforms.registry import Platforms
 from agents.step import step_handler
-from schemas.codec import decode
+from schemas.attempts import NetworkAttempt
+from schemas.codec import decode, encode
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, ValidatedVideo
 from schemas.request import Options
 from schemas.results import Completed
+from schemas.signals import BREAKER, BreakerState
 from streams.records import Effect
 from streams.settings import EngineSettings
-from streams.topics import EXTRACTED
+from streams.signals import Signals
+from streams.topics import ATTEMPTS, EXTRACTED
 from tests.unit.agents.builders import (
+    FUTURE,
     URL,
     VIDEO,
     Clock,
     body_of,
     event_record,
     failure,
+    make_context,
     make_extraction,
+    make_gate,
     make_settings,
     make_table,
     only,
     outcome,
+    sent_to,
     show,
     soon,
     transitions,
@@ -61,11 +69,23 @@ class Kit:
         self.engine = FakeEngine(found or make_extraction().raw)
         self.clock = Clock(EXTRACTED_AT.timestamp())
         self.table = make_table(TABLE)
-        self.cache = VideoInfoCache(self.table.get, LIFE, self.clock)
-        self.work = ExtractionWork(PLATFORMS, self.engine, self.cache, DEADLINE)
+        self.cache = VideoInfoCache(self.table.get, LIFE, self.clock, stale_seconds=3_600.0)
+        self.files: dict[str, Path] = {}
+        self.context, self.supplements = make_context(make_settings())
+
+    @property
+    def work(self) -> ExtractionWork:
+        return ExtractionWork(
+            PLATFORMS,
+            self.engine,
+            self.cache,
+            gate=make_gate("extract", self.context),
+            cookies=CookieFiles(self.files),
+            deadline_seconds=DEADLINE,
+        )
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
-        handle = step_handler(NAME, ValidatedVideo, self.work.work)
+        handle = step_handler(NAME, ValidatedVideo, self.work.work, Signals())
         effects = list(await handle(event_record(event)))
         show(self.table, effects)
         return effects
@@ -131,7 +151,6 @@ async def test_nothing_outlives_its_links() -> None:
 async def test_a_row_that_nobody_can_read_is_no_answer() -> None:
     kit = Kit()
     kit.cache = VideoInfoCache(lambda _: b"\xff", LIFE, kit.clock)
-    kit.work = ExtractionWork(PLATFORMS, kit.engine, kit.cache, DEADLINE)
     assert event_of(await kit.run(validated())).cache == "miss"
 
 
@@ -192,7 +211,7 @@ async def test_what_the_engine_cannot_do_is_a_failure(code: ErrorCode) -> None:
     found = failure(effects)
     assert (found.step, found.error.error_type) == (NAME, code)
     assert found.retry_after_seconds == (17.0 if code is ErrorCode.RATE_LIMIT_API else None)
-    assert decode(found.event.body, ValidatedVideo).video == VIDEO
+    assert decode(found.record.value, ValidatedVideo).video == VIDEO
     assert len(effects) == 1
     assert kit.table.get(VIDEO.key) is None
 
@@ -224,3 +243,107 @@ def test_the_engine_is_set_up_by_the_settings(tmp_path: Path) -> None:
     found = engine_settings(make_settings(engine=engine, data_dir=tmp_path))
     assert (found.processes, found.threads_per_process) == (3, 2)
     assert (found.page_bytes_max, found.request_timeout_seconds) == (1_000, 7)
+
+
+# The network is behind the gate
+
+
+def shut(kit: Kit) -> None:
+    """The breaker of the only way out is open."""
+    state = BreakerState(
+        platform="tiktok",
+        operation="extract",
+        egress="direct",
+        state="open",
+        reason=ErrorCode.PLATFORM_CHANGED,
+        since=EXTRACTED_AT,
+        until=FUTURE,
+    )
+    kit.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+
+
+async def test_attempts_are_told_and_hits_are_none() -> None:
+    kit = Kit()
+    await kit.run(validated())
+    await kit.run(validated())
+    (told,) = [body_of(each, NetworkAttempt) for each in sent_to(kit.supplements, ATTEMPTS)]
+    assert (told.name, told.subject, told.code) == ("tiktok:extract:direct", VIDEO.key, None)
+    assert kit.engine.jobs[0].egress == "direct"
+
+
+async def test_an_open_breaker_leaves_the_engine_alone() -> None:
+    kit = Kit()
+    shut(kit)
+    found = failure(await kit.run(validated()))
+    assert (found.error.error_type, found.permitted) == (ErrorCode.PLATFORM_CHANGED, False)
+    assert (found.platform, found.operation, found.egress) == ("tiktok", "extract", "direct")
+    assert kit.engine.jobs == []
+
+
+async def test_a_failure_says_where_it_happened() -> None:
+    kit = Kit(EngineFailure(types=("EngineTimeout",), message="late"))
+    found = failure(await kit.run(validated()))
+    assert found.permitted
+    assert (found.platform, found.operation, found.egress) == ("tiktok", "extract", "direct")
+
+
+async def test_what_is_fresh_is_served_behind_an_open_breaker() -> None:
+    kit = Kit()
+    await kit.run(validated())
+    shut(kit)
+    assert event_of(await kit.run(validated())).cache == "hit"
+
+
+STALE: dict[str, tuple[dict[str, Any], float, bool]] = {
+    "info": ({"action": "info"}, LIFE, True),
+    "info, but wanted fresh": ({"action": "info", "options": Options(refresh=True)}, LIFE, False),
+    "info, but too old": ({"action": "info"}, LIFE + 3_600.0, False),
+    "download": ({"action": "download"}, LIFE, False),
+}
+
+
+@pytest.mark.parametrize("name", STALE)
+async def test_an_old_answer_serves_info_behind_an_open_breaker(name: str) -> None:
+    job, age, served = STALE[name]
+    kit = Kit()
+    await kit.run(validated())
+    kit.clock.now += age
+    shut(kit)
+    effects = await kit.run(validated(**job))
+    if served:
+        assert (outcome(effects).cache, outcome(effects).video.id) == ("stale", VIDEO.id)
+        assert not writes(effects)
+    else:
+        assert not failure(effects).permitted
+    assert len(kit.engine.jobs) == 1
+
+
+async def test_a_failed_attempt_is_no_reason_to_serve_an_old_answer() -> None:
+    kit = Kit()
+    await kit.run(validated())
+    kit.clock.now += LIFE
+    kit.engine.found = EngineFailure(types=("EngineTimeout",), message="late")
+    assert failure(await kit.run(validated(action="info"))).permitted
+
+
+# Cookies of an account
+
+
+async def test_cookies_are_sent_only_when_the_job_asks_for_it(tmp_path: Path) -> None:
+    kit = Kit()
+    kit.files["tiktok"] = tmp_path / "cookies.txt"
+    kit.files["tiktok"].write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
+    await kit.run(validated())
+    effects = await kit.run(validated(authenticate=True, options=Options(refresh=True)))
+    first, second = kit.engine.jobs
+    assert first.cookies == ()
+    assert [(each.name, each.value) for each in second.cookies] == [("sessionid", "s3cret")]
+    assert b"s3cret" not in (only(effects, EXTRACTED).value or b"")
+
+
+async def test_a_cookie_file_that_is_none_is_a_matter_of_settings(tmp_path: Path) -> None:
+    kit = Kit()
+    kit.files["tiktok"] = tmp_path / "missing.txt"
+    found = failure(await kit.run(validated(authenticate=True)))
+    assert found.error.error_type is ErrorCode.SYSTEM_CONFIG
+    assert kit.engine.jobs == []

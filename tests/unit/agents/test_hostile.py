@@ -17,34 +17,36 @@ import agents.recovery
 import agents.selection
 import agents.validation
 from agents.caching.video_info import VideoInfoCache
-from agents.delay import DUE, TARGET, Delay
+from agents.delay import DUE, TARGET
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
 from agents.letters import audit, finish
 from agents.outcomes import expired
+from agents.platforms.cookie_files import CookieFiles
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
+from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
 from agents.step import Finished, Product, step_handler
 from agents.validation import Validation
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
 from streams.records import Effect, Header, Incoming, Outgoing
-from streams.settings import RetrySettings
+from streams.signals import Signals
 from streams.stage import Handler, Stage
 from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
 from tests.unit.agents.builders import (
     URL,
-    WRITTEN,
-    Clock,
     FakeLinks,
     event_record,
     extracted,
     failure_record,
     make_failure,
+    make_gate,
     make_job,
     make_record,
+    make_settings,
     member_job,
     request,
     selected,
@@ -64,38 +66,53 @@ async def download_work(event: SelectedVideo) -> Product:
     return Finished(expired(event.job, "download"))
 
 
-def make_delay() -> Handler:
-    clock = Clock(WRITTEN)
+def make_ledger() -> Ledger:
+    return Ledger(lambda _: None, open_seconds=60.0, remember_seconds=60.0)
 
-    async def sleep(seconds: float) -> None:
-        await asyncio.sleep(0)
-        clock.now += seconds
 
-    return Delay(clock, sleep).handle
+def make_recovery() -> Recovery:
+    return Recovery(make_settings(), Signals(), ErrorHandlers({}), chance=lambda: 0.5)
 
 
 def make_extraction_work() -> ExtractionWork:
     cache = VideoInfoCache(lambda _: None, 60.0)
-    return ExtractionWork(PLATFORMS, DeadEngine(), cache, 1.0)
+    return ExtractionWork(
+        PLATFORMS,
+        DeadEngine(),
+        cache,
+        gate=make_gate("extract"),
+        cookies=CookieFiles({}),
+        deadline_seconds=1.0,
+    )
+
+
+def make_validation() -> Validation:
+    return Validation(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve"), Signals())
 
 
 MAKERS: dict[str, tuple[Stage, Callable[[], Handler]]] = {
-    "validation": (agents.validation.stage, lambda: Validation(PLATFORMS, FakeLinks()).handle),
+    "validation": (
+        agents.validation.stage,
+        lambda: make_validation().handle,
+    ),
     "extraction": (
         agents.extraction.stage,
-        lambda: step_handler("extraction", ValidatedVideo, make_extraction_work().work),
+        lambda: step_handler("extraction", ValidatedVideo, make_extraction_work().work, Signals()),
     ),
     "selection": (
         agents.selection.stage,
-        lambda: step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work),
+        lambda: step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals()),
     ),
     "download": (
         agents.download.stage,
-        lambda: step_handler("download", SelectedVideo, download_work),
+        lambda: step_handler("download", SelectedVideo, download_work, Signals()),
     ),
-    "recovery": (agents.recovery.stage, lambda: Recovery(RetrySettings(), lambda: 0.5).handle),
-    "delay": (agents.delay.stage, make_delay),
-    "ledger": (agents.ledger.stage, lambda: Ledger(lambda _: None, 60.0).handle),
+    "recovery": (agents.recovery.stage, lambda: make_recovery().handle),
+    "delay": (agents.delay.stage, lambda: agents.delay.handle),
+    "ledger": (
+        agents.ledger.stage,
+        lambda: make_ledger().handle,
+    ),
 }
 
 HEADER_NAMES = [

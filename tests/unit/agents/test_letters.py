@@ -8,6 +8,8 @@ from agents.letters import (
     event_key,
     fail,
     finish,
+    introduce_batch,
+    order,
     publish_result,
     report_progress,
     send_event,
@@ -15,6 +17,7 @@ from agents.letters import (
 from agents.outcomes import expired
 from agents.progress import ProgressMeter
 from schemas.audit import AuditRecord
+from schemas.commands import Cancel, Retry
 from schemas.errors import ErrorCode
 from schemas.events import PendingLink
 from schemas.progress import Progress
@@ -25,6 +28,7 @@ from tests.unit.agents.builders import (
     FUTURE,
     TRACE_ID,
     VIDEO,
+    WRITTEN_AT,
     arrive,
     body_of,
     extracted,
@@ -32,6 +36,7 @@ from tests.unit.agents.builders import (
     make_attempt,
     make_failure,
     make_job,
+    member_job,
     selected,
     validated,
 )
@@ -90,6 +95,41 @@ def test_an_audit_record_tells_what_happened() -> None:
     assert (sent.topic, sent.key) == (AUDIT, b"r1")
     assert (entry.request_id, entry.step, entry.transition) == ("r1", "extraction", "extracted")
     assert entry.detail == {"cache": "hit"}
+
+
+@pytest.mark.parametrize(
+    ("step", "replays", "introduces"),
+    [("validation", 0, True), ("extraction", 0, False), ("extraction", 1, True)],
+)
+def test_who_introduces_a_job(step: str, replays: int, introduces: bool) -> None:
+    job = make_job(replays=replays)
+    entry = body_of(audit(job, step, "extracted", "cause"), AuditRecord)
+    assert entry.job == (job if introduces else None)
+
+
+def test_a_batch_is_introduced_under_its_own_id() -> None:
+    first = member_job(0, 3)
+    sent = introduce_batch(first, "ledger", "cause")
+    entry = body_of(sent, AuditRecord)
+    assert (sent.topic, sent.key, entry.request_id) == (AUDIT, b"b1", "b1")
+    assert (entry.job, entry.detail) == (first, {"members": "3"})
+    assert header(sent, "ce_correlationid") == "b1"
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (Cancel(id="c1", request_id="r1", by="ann"), "cancel"),
+        (Retry(id="c1", request_id="r1", by="ann"), "retry"),
+    ],
+)
+def test_an_order_is_keyed_by_its_request(command: Cancel | Retry, name: str) -> None:
+    sent = order(command, "commands", at=WRITTEN_AT, cause="c1", trace_id=TRACE_ID)
+    entry = body_of(sent, AuditRecord)
+    assert (sent.topic, sent.key) == (AUDIT, b"r1")
+    assert header(sent, "ce_id") == "c1:request.ordered.v1:r1"
+    assert header(sent, "ce_type") == "io.clipmill.request.ordered.v1"
+    assert (entry.command, entry.detail) == (command, {"command": name, "by": "ann"})
 
 
 def test_every_report_of_a_download_is_an_event_of_its_own() -> None:

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from agents.outcomes import completed, ended, expired, facts_of, is_expired, redact
+from agents.outcomes import completed, ended, expired, facts_of, is_expired
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.messages import explain
@@ -94,22 +94,3 @@ def test_the_reason_is_the_message_unless_there_is_a_better_one() -> None:
     assert facts_of(ClipmillError(ErrorCode.NETWORK_DNS, "m")) == {"reason": "m"}
     better = ClipmillError(ErrorCode.NETWORK_DNS, "m", reason="r", host="h")
     assert facts_of(better) == {"reason": "r", "host": "h"}
-
-
-@pytest.mark.parametrize(
-    ("text", "redacted"),
-    [
-        ("nothing to hide", "nothing to hide"),
-        ("https://h.example/a?b=c d", "https://h.example/a d"),
-        ("https://h.example/a#b", "https://h.example/a"),
-        ("https://u:p@h.example/a", "https://h.example/a"),
-        (
-            "('https://h.example/a?b', 'http://h.example:80/')",
-            "('https://h.example/a', 'http://h.example:80/')",
-        ),
-        ("mail me@h.example?", "mail me@h.example?"),
-        ("", ""),
-    ],
-)
-def test_urls_lose_what_may_be_secret(text: str, redacted: str) -> None:
-    assert redact(text) == redacted

@@ -11,6 +11,7 @@ from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo
 from schemas.request import Options
 from streams.records import Effect
+from streams.signals import Signals
 from streams.topics import SELECTED
 from tests.unit.agents.builders import (
     VIDEO,
@@ -31,7 +32,7 @@ PLATFORMS = Platforms.load()
 
 
 async def run(event: ExtractedVideo) -> list[Effect]:
-    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work)
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals())
     return list(await handle(event_record(event)))
 
 
@@ -87,7 +88,7 @@ async def test_a_video_without_files_is_a_failure() -> None:
 
 async def test_other_cookies_of_the_same_page_are_used() -> None:
     selection = Selection(PLATFORMS)
-    handle = step_handler("selection", ExtractedVideo, selection.work)
+    handle = step_handler("selection", ExtractedVideo, selection.work, Signals())
     await handle(event_record(extracted()))
     fresh = msgspec.structs.replace(TOKEN, value="fresh")
     extraction = msgspec.structs.replace(make_extraction(), cookies=(fresh,))
@@ -100,3 +101,17 @@ async def test_the_stage_opens_with_the_installed_platforms() -> None:
     async with selection_stage.open(context) as handle:
         effects = await handle(event_record(extracted()))
     assert header(only(effects, SELECTED), "ce_source") == "/clipmill/selection"
+
+
+async def test_formats_to_avoid_are_not_chosen() -> None:
+    first = selected_of(await run(extracted())).source.format.format_id
+    event = selected_of(await run(extracted(avoid_formats=(first,))))
+    assert event.source.format.format_id != first
+
+
+async def test_when_all_formats_are_to_be_avoided_none_is_left() -> None:
+    offered = PLATFORMS.by_name("tiktok").get_media_sources(make_extraction())
+    avoided = tuple(source.format.format_id for source in offered)
+    found = failure(await run(extracted(avoid_formats=avoided)))
+    assert found.error.error_type is ErrorCode.CONTENT_NO_FORMATS
+    assert "has failed" in found.error.technical_details["reason"]

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from agents import letters
 from agents.letters import audit
 from agents.outcomes import FACT_CHARACTERS, completed
 from agents.step import (
@@ -20,6 +21,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, ValidatedVideo
 from schemas.results import Completed, Expired, Failed
 from streams.records import Effect, Incoming, TableWrite
+from streams.signals import Signals
 from streams.topics import ERRORS, EXTRACTED, VALIDATED
 from tests.unit.agents.builders import (
     ENGINE,
@@ -68,7 +70,7 @@ def raising(error: Exception) -> Any:
 
 
 async def run(work: Any, record: Incoming) -> list[Effect]:
-    return list(await step_handler("extraction", ValidatedVideo, work)(record))
+    return list(await step_handler("extraction", ValidatedVideo, work, Signals())(record))
 
 
 async def test_work_that_is_done_goes_on() -> None:
@@ -110,8 +112,7 @@ async def test_an_error_is_a_failure_with_the_event_in_it() -> None:
     assert found.error.technical_details == {"reason": "no such name", "host": "h"}
     assert found.error.url == URL
     assert found.retry_after_seconds == 3.0
-    assert (found.event.topic, found.event.kind) == ("videos.validated", "video.validated.v1")
-    assert found.event.key == VIDEO.key
+    assert letters.failed_record(found) == event_record(event)
     assert found.job.attempts == event.job.attempts
     assert set(found.job.timings) == {"extraction"}
     assert only(effects, ERRORS).key == VIDEO.key.encode()
@@ -154,7 +155,7 @@ def test_a_bug_becomes_a_failure_with_its_traceback() -> None:
     found = failure(on_bug(event_record(validated()), _raised(ZeroDivisionError("at home"))))
     assert found.error.error_type is ErrorCode.INTERNAL_BUG
     assert "ZeroDivisionError: at home" in found.error.technical_details["traceback"]
-    assert found.event.kind == "video.validated.v1"
+    assert found.record.topic == "videos.validated"
 
 
 def _raised(error: Exception) -> Exception:

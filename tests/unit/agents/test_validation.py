@@ -1,22 +1,29 @@
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
-from agents.delay import Delay
+from agents.attempting import Gate
+from agents.delay import handle as delay
+from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
-from agents.validation import Validation, on_bug
+from agents.resilience.handlers import ErrorHandlers
+from agents.validation import Links, Validation, on_bug
+from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import PendingLink, ValidatedVideo
 from schemas.job import Attempt, BatchMember
 from schemas.request import MAX_URL_CHARACTERS
-from schemas.results import Expired, Rejected
+from schemas.results import Cancelled, Expired, Rejected
+from schemas.signals import BreakerState
+from schemas.video import VideoRef
 from streams.records import Incoming, Outgoing
-from streams.settings import RetrySettings
-from streams.topics import DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
+from streams.signals import Signals
+from streams.topics import ATTEMPTS, DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
 from tests.unit.agents.builders import (
     FUTURE,
     PAST,
@@ -25,7 +32,6 @@ from tests.unit.agents.builders import (
     TRACEPARENT,
     URL,
     VIDEO,
-    WRITTEN,
     WRITTEN_AT,
     FakeLinks,
     arrive,
@@ -36,8 +42,11 @@ from tests.unit.agents.builders import (
     header,
     largest,
     make_attempt,
+    make_context,
+    make_gate,
     make_job,
     make_record,
+    make_settings,
     member_job,
     only,
     outcome,
@@ -60,7 +69,8 @@ PLATFORMS = Platforms.load()
 
 
 def make_stage(links: FakeLinks | None = None) -> Validation:
-    return Validation(PLATFORMS, links or FakeLinks())
+    found: Mapping[str, Links] = {"direct": links or FakeLinks()}
+    return Validation(PLATFORMS, found, make_gate("resolve"), Signals())
 
 
 async def handle(record: Incoming, links: FakeLinks | None = None) -> list[Any]:
@@ -168,7 +178,8 @@ async def test_short_links_of_a_batch_become_records_of_their_own() -> None:
     links = FakeLinks(RuntimeError("must not be asked"))
     effects = await handle(request({"id": "b", "urls": [SHORT_URL] * 100}), links)
     sent = sent_to(effects, REQUESTS)
-    assert len(sent) == len(effects) == 100
+    assert (len(sent), len(effects)) == (100, 200)
+    assert transitions(effects) == ["accepted"] * 100
     resumed = await handle(arrive(sent[7]))
     assert video_event(resumed).job.request_id == "b/7"
     assert video_event(resumed).job.batch == BatchMember(id="b", index=7, size=100)
@@ -397,11 +408,11 @@ async def test_what_may_change_is_a_failure_with_the_job_in_it(code: ErrorCode) 
         code,
         7.0,
     )
-    assert (found.event.topic, found.event.kind) == ("requests", "link.pending.v1")
-    assert found.event.key == "mine"
+    assert (found.record.topic, found.record.key) == ("requests", b"mine")
     assert pending(effects).job == found.job
     assert only(effects, ERRORS).key == b"mine"
-    assert len(effects) == 1
+    assert transitions(effects) == ["accepted"]
+    assert len(effects) == 2
 
 
 async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
@@ -410,12 +421,18 @@ async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
     failed = await handle(record, links)
     for alone in sent_to(failed, REQUESTS):
         failed = await handle(arrive(alone), links)
-    recovery = Recovery(RetrySettings(), chance=lambda: 0.5, clock=lambda: WRITTEN_AT)
+    recovery = Recovery(
+        make_settings(),
+        Signals(),
+        ErrorHandlers({}),
+        chance=lambda: 0.5,
+        clock=lambda: WRITTEN_AT,
+    )
     retried = await recovery.handle(arrive(only(failed, ERRORS), offset=3))
     (waiting,) = [
         each for each in retried if isinstance(each, Outgoing) and each.topic in set(DELAYS)
     ]
-    (back,) = await Delay(clock=lambda: WRITTEN + 1e6).handle(arrive(waiting))
+    (back,) = await delay(arrive(waiting))
     assert isinstance(back, Outgoing)
     assert back.topic is REQUESTS
     return arrive(back, offset=99)
@@ -436,13 +453,14 @@ async def test_a_link_is_tried_again_as_the_same_request() -> None:
     job = video_event(await handle(third)).job
     (expected,) = [event.job for event in map(video_event, [await handle(request(body))])]
     expected = msgspec.structs.replace(
-        expected, trace_id=TRACE_ID, timings=job.timings, attempts=job.attempts
+        expected, trace_id=TRACE_ID, timings=job.timings, attempts=job.attempts, parked=job.parked
     )
     assert job == expected
     assert [(each.step, each.code, each.counted) for each in job.attempts] == [
         ("validation", ErrorCode.NETWORK_DNS, True),
-        ("validation", ErrorCode.PLATFORM_CHANGED, False),
     ]
+    assert job.parked is not None
+    assert (job.parked.times, job.parked.code) == (1, ErrorCode.PLATFORM_CHANGED)
 
 
 async def test_ids_of_a_second_attempt_are_new() -> None:
@@ -540,3 +558,85 @@ async def test_a_clock_that_is_wrong_stops_no_request(timestamp: float) -> None:
     assert video_event(await handle(record)).video == VIDEO
     garbage = make_record(b"oops", timestamp=timestamp)
     assert isinstance(outcome(await handle(garbage)), Rejected)
+
+
+# The network is behind the gate
+
+
+async def test_a_link_that_is_known_asks_nobody() -> None:
+    links = FakeLinks(RuntimeError("must not be asked"))
+    links.known = lambda _link: VIDEO  # type: ignore[method-assign,assignment]
+    assert video_event(await handle(request({"url": SHORT_URL}), links)).video == VIDEO
+    assert links.asked == []
+
+
+async def test_links_are_tried_by_another_way_out_and_told_of() -> None:
+    context, sent = make_context(make_settings())
+    links = {"a": FakeLinks(), "b": FakeLinks()}
+    gate = Gate("resolve", tuple(links), context)
+    job = make_job(url=SHORT_URL, avoid_egress=("a",))
+    stage = Validation(PLATFORMS, links, gate, Signals())
+    effects = list(await stage.handle(event_record(PendingLink(job=job))))
+    assert video_event(effects).video == VIDEO
+    assert (links["a"].asked, links["b"].asked) == ([], [SHORT_URL])
+    (told,) = [body_of(each, NetworkAttempt) for each in sent_to(sent, ATTEMPTS)]
+    assert (told.name, told.subject) == ("tiktok:resolve:b", SHORT_URL)
+
+
+async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
+    context, _ = make_context(make_settings())
+    state = BreakerState(
+        platform="tiktok",
+        operation="resolve",
+        egress="direct",
+        state="forced_open",
+        since=WRITTEN_AT,
+    )
+    context.signals.put(f"breaker/{state.name}", encode(state))
+    links = FakeLinks()
+    stage = Validation(PLATFORMS, {"direct": links}, make_gate("resolve", context), Signals())
+    found = failure(list(await stage.handle(request({"url": SHORT_URL}))))
+    assert (found.permitted, found.operation, found.egress) == (False, "resolve", "direct")
+    assert links.asked == []
+
+
+async def test_a_link_that_is_taken_back_while_it_is_asked_ends() -> None:
+    signals, asked = Signals(), asyncio.Event()
+
+    class Slow(FakeLinks):
+        async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
+            assert link.url
+            assert platform
+            asked.set()
+            await asyncio.Event().wait()
+            return VIDEO
+
+    stage = Validation(PLATFORMS, {"direct": Slow()}, make_gate("resolve"), signals)
+    task = asyncio.create_task(stage.handle(request({"id": "mine", "url": SHORT_URL})))
+    await asked.wait()
+    signals.put("cancel/mine", b"{}")
+    assert isinstance(outcome(list(await asyncio.wait_for(task, 1))), Cancelled)
+
+
+REPLAYED = (("clipmill_replays", b"1"),)
+
+
+async def test_a_request_from_the_dead_letters_is_a_request_of_its_own() -> None:
+    effects = await handle(request({"id": "mine", "url": URL}, headers=REPLAYED))
+    event = body_of(only(effects, VALIDATED), ValidatedVideo)
+    assert (event.job.request_id, event.job.retry_of) == ("mine/replay-1", "mine")
+
+
+async def test_a_link_from_the_dead_letters_may_wait_again() -> None:
+    links = FakeLinks(ClipmillError(ErrorCode.NETWORK_DNS, "no such name"))
+    effects = await handle(request({"id": "mine", "url": SHORT_URL}, headers=REPLAYED), links)
+    back = event_record(pending(effects))
+    effects = await handle(back)
+    event = body_of(only(effects, VALIDATED), ValidatedVideo)
+    assert (event.job.request_id, event.job.replays) == ("mine/replay-1", 1)
+
+
+async def test_what_fails_again_is_refused_under_a_name_of_its_own() -> None:
+    told = outcome(await handle(request({"id": "mine", "url": 5}, headers=REPLAYED)))
+    assert isinstance(told, Rejected)
+    assert told.request_id == "mine/replay-1"

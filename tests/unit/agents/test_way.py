@@ -9,14 +9,17 @@ import msgspec
 import pytest
 
 from agents.caching.video_info import VideoInfoCache
-from agents.delay import Delay
+from agents.delay import handle as delay
 from agents.download import Download
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
 from agents.network.download import Fetched, FetchLimits, OnBytes
+from agents.outage import StorageOutage
+from agents.platforms.cookie_files import CookieFiles
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
+from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
@@ -26,8 +29,8 @@ from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo
 from schemas.results import Completed, Expired, Failed, Rejected, Result
 from schemas.video import MediaSource
 from streams.records import Incoming, Outgoing
-from streams.settings import RetrySettings
-from streams.stage import Handler
+from streams.signals import Signals
+from streams.stage import Handler, StageContext
 from streams.tables import StageTable
 from streams.topics import AUDIT, DELAYS, ERRORS, EXTRACTED, REQUESTS, RESULTS, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
@@ -42,6 +45,7 @@ from tests.unit.agents.builders import (
     dead_letters,
     make_context,
     make_extraction,
+    make_gate,
     make_settings,
     make_table,
     request,
@@ -97,20 +101,44 @@ class Pipeline:
         rows, outcomes = make_table("video-info"), make_table("outcomes")
         self.tables: list[StageTable] = [rows, outcomes, context.tables["files"]]
         cache = VideoInfoCache(rows.get, 60.0, lambda: NOW)
-        extraction = ExtractionWork(PLATFORMS, self.tools, cache, 40.0)
-        download = Download(PLATFORMS, self.tools, storage, context)
-        recovery = Recovery(RetrySettings(), lambda: 0.0, lambda: WRITTEN_AT)
+        extraction = ExtractionWork(
+            PLATFORMS,
+            self.tools,
+            cache,
+            gate=make_gate("extract", context),
+            cookies=CookieFiles({}),
+            deadline_seconds=40.0,
+        )
+        download = Download(
+            PLATFORMS,
+            {"direct": self.tools},
+            storage,
+            gate=make_gate("download", context),
+            outage=StorageOutage(storage, context.intake, context.settings.download),
+            context=context,
+        )
+        recovery = Recovery(
+            context.settings,
+            context.signals,
+            ErrorHandlers({}),
+            chance=lambda: 0.0,
+            clock=lambda: WRITTEN_AT,
+        )
         selection = Selection(PLATFORMS)
         self.handlers: dict[str, Handler] = {
-            REQUESTS.name: Validation(PLATFORMS, self.links).handle,
-            VALIDATED.name: step_handler("extraction", ValidatedVideo, extraction.work),
-            EXTRACTED.name: step_handler("selection", ExtractedVideo, selection.work),
-            SELECTED.name: step_handler("download", SelectedVideo, download.work),
+            REQUESTS.name: self.validation(context),
+            VALIDATED.name: step_handler("extraction", ValidatedVideo, extraction.work, Signals()),
+            EXTRACTED.name: step_handler("selection", ExtractedVideo, selection.work, Signals()),
+            SELECTED.name: step_handler("download", SelectedVideo, download.work, Signals()),
             ERRORS.name: recovery.handle,
-            AUDIT.name: Ledger(outcomes.get, 60.0).handle,
-            **{topic.name: Delay(lambda: 1e11).handle for topic in DELAYS},
+            AUDIT.name: Ledger(outcomes.get, open_seconds=60.0, remember_seconds=60.0).handle,
+            **{topic.name: delay for topic in DELAYS},
         }
         self.written: list[Outgoing] = []
+
+    def validation(self, context: StageContext) -> Handler:
+        gate = make_gate("resolve", context)
+        return Validation(PLATFORMS, {"direct": self.links}, gate, Signals()).handle
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""

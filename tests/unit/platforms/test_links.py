@@ -259,3 +259,10 @@ async def test_a_failure_is_not_remembered() -> None:
 def test_next_step_is_pure() -> None:
     assert next_step(TikTok(), LINK, to(SECOND)) == ShortLink(url=SECOND)
     assert next_step(TikTok(), LINK, to(PAGE)) == VIDEO
+
+
+async def test_what_was_resolved_is_known_without_asking() -> None:
+    links = resolver(FakeSession(chain(1)))
+    assert links.known(LINK) is None
+    await links.resolve(LINK, TikTok())
+    assert links.known(LINK) == VIDEO

@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,66 @@ async def test_many_jobs_at_once_do_not_disturb_each_other(storage: Storage) -> 
     )
     assert len(set(uris)) == 4
     assert all(int(path_of(uri).read_bytes()) % 4 == int(uri.split(".")[-2]) for uri in uris)
+
+
+def everything(root: Path) -> list[Path]:
+    return sorted(root.rglob("*"))
+
+
+def unmount(root: Path) -> Path:
+    """Take the store away; an unmounted file system leaves an empty directory."""
+    elsewhere = root.rename(root.with_name("elsewhere"))
+    root.mkdir()
+    return elsewhere
+
+
+def mount(elsewhere: Path, root: Path) -> None:
+    root.rmdir()
+    elsewhere.rename(root)
+
+
+async def test_a_probe_leaves_nothing_behind(storage: Storage, root: Path) -> None:
+    before = everything(root)
+    await storage.probe()
+    assert everything(root) == before
+
+
+async def away(storage: Storage) -> ErrorCode:
+    with pytest.raises(ClipmillError) as caught:
+        await storage.probe()
+    with pytest.raises(ClipmillError) as asked:
+        await storage.free_bytes()
+    assert asked.value.code is caught.value.code
+    return caught.value.code
+
+
+async def test_a_store_that_is_away_is_not_made_anew(storage: Storage, root: Path) -> None:
+    elsewhere = unmount(root)
+    assert await away(storage) is ErrorCode.SYSTEM_STORAGE
+    assert everything(root) == []
+    mount(elsewhere, root)
+    await storage.probe()
+    await publish(storage, b"bytes")
+
+
+async def test_something_else_in_its_place_is_no_store(storage: Storage, root: Path) -> None:
+    (root / "files").rmdir()
+    (root / "files").write_text("no directory")
+    assert await away(storage) is ErrorCode.SYSTEM_STORAGE
+
+
+async def test_a_workers_lost_directory_is_made_again(storage: Storage, root: Path) -> None:
+    shutil.rmtree(root / "tmp")
+    with pytest.raises(ClipmillError):
+        await publish(storage, b"bytes")
+    await storage.probe()
+    await publish(storage, b"bytes")
+    assert visible(root) == [f"tiktok/{VIDEO}/{VIDEO}.play.mp4"]
+
+
+async def test_directories_made_again_are_gone_at_the_end(root: Path) -> None:
+    async with LocalStorage.open(root) as storage:
+        shutil.rmtree(root / "tmp")
+        await storage.probe()
+        assert len(list((root / "tmp").iterdir())) == 1
+    assert list((root / "tmp").iterdir()) == []

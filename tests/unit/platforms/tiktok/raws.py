@@ -11,6 +11,7 @@ from agents.engine.results import to_json
 from schemas.video import Cookie, EngineVersions, Extraction, VideoRef
 from tests.standin.ids import case_of_id, video_id
 from tests.standin.item import Links, item_struct
+from tests.standin.links import Issue
 from tests.standin.posts import post_for
 
 EXTRACTED_AT = datetime(2026, 2, 20, 7, 20, tzinfo=UTC)
@@ -30,7 +31,7 @@ def raw_of(scenario: str = "ok") -> dict[str, Any]:
     """yt-dlp's dictionary of a scenario's post, as it travels."""
     video = video_of(scenario)
     post = post_for(video.id, user="name", case=case_of_id(video.id))
-    item = item_struct(post, Links(post, EXTRACTED_AT.timestamp(), ""))
+    item = item_struct(post, Links(post, Issue(EXTRACTED_AT.timestamp())))
     with YoutubeDL({"quiet": True}, auto_init=False) as ydl:
         extractor = TikTokIE(ydl)
         found = extractor._parse_aweme_video_web(item, video.url, video.id)

@@ -10,7 +10,7 @@ from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.platforms.interface import UNTUNED, Platform, ShortLink
 from agents.platforms.tiktok.handler import EXTRACTOR, MEDIA_HOSTS, TikTok
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import MediaSource, VideoFormat
+from schemas.video import Cookie, MediaSource, VideoFormat
 from tests.unit.platforms.hostile_urls import HOSTILE_URLS
 from tests.unit.platforms.tiktok.raws import (
     EXTRACTED_AT,
@@ -25,8 +25,14 @@ VIDEO = video_of()
 
 
 class FakeEngine:
-    def __init__(self, raw: object = None, failure: EngineFailure | None = None) -> None:
+    def __init__(
+        self,
+        raw: object = None,
+        failure: EngineFailure | None = None,
+        cookies: tuple[Cookie, ...] = (TOKEN,),
+    ) -> None:
         self.raw = raw
+        self.cookies = cookies
         self.failure = failure
         self.jobs: list[EngineJob] = []
 
@@ -35,7 +41,7 @@ class FakeEngine:
         if self.failure:
             raise EngineError(self.failure)
         body = msgspec.Raw(msgspec.json.encode(self.raw))
-        return EngineResult(raw=body, cookies=(TOKEN,), versions=VERSIONS)
+        return EngineResult(raw=body, cookies=self.cookies, versions=VERSIONS)
 
 
 class FakeFetcher:
@@ -63,9 +69,11 @@ def platform() -> Platform:
 
 async def test_info_is_what_the_engine_found(platform: Platform) -> None:
     engine = FakeEngine(raw_of())
-    extraction = await platform.get_video_info(VIDEO, engine, deadline_seconds=12)
+    extraction = await platform.get_video_info(VIDEO, engine, egress="a", deadline_seconds=12)
     assert extraction == extraction_of(raw_of())
-    assert engine.jobs == [EngineJob(url=VIDEO.url, extractor=EXTRACTOR, deadline_seconds=12)]
+    assert engine.jobs == [
+        EngineJob(url=VIDEO.url, extractor=EXTRACTOR, egress="a", deadline_seconds=12)
+    ]
 
 
 def test_the_extractor_exists_and_takes_canonical_urls() -> None:
@@ -75,7 +83,7 @@ def test_the_extractor_exists_and_takes_canonical_urls() -> None:
 async def test_a_failure_of_the_engine_is_ours(platform: Platform) -> None:
     engine = FakeEngine(failure=EngineFailure(types=("EngineTimeout",), message="not done"))
     with pytest.raises(ClipmillError, match=VIDEO.id) as caught:
-        await platform.get_video_info(VIDEO, engine, deadline_seconds=12)
+        await platform.get_video_info(VIDEO, engine, egress="a", deadline_seconds=12)
     assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
     assert caught.value.__suppress_context__
 
@@ -95,12 +103,14 @@ async def test_a_page_without_files_is_an_error(
     platform: Platform, raw: object, code: ErrorCode
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
-        await platform.get_video_info(VIDEO, FakeEngine(raw), deadline_seconds=12)
+        await platform.get_video_info(VIDEO, FakeEngine(raw), egress="a", deadline_seconds=12)
     assert caught.value.code is code
 
 
 async def test_the_clock_is_the_real_one_by_default() -> None:
-    extraction = await TikTok().get_video_info(VIDEO, FakeEngine(raw_of()), deadline_seconds=12)
+    extraction = await TikTok().get_video_info(
+        VIDEO, FakeEngine(raw_of()), egress="a", deadline_seconds=12
+    )
     assert extraction.extracted_at.tzinfo is not None
     assert extraction.extracted_at > EXTRACTED_AT.replace(year=2020)
 
@@ -175,3 +185,17 @@ def test_is_valid_url_never_raises(platform: Platform) -> None:
 def test_parse_url(platform: Platform) -> None:
     assert platform.parse_url(VIDEO.url) == VIDEO
     assert platform.parse_url("vm.tiktok.com/ZMa") == ShortLink(url="https://vm.tiktok.com/ZMa/")
+
+
+async def test_cookies_of_an_account_are_sent_and_do_not_travel_on() -> None:
+    account = (
+        Cookie(name="sessionid", value="s3cret", domain=".tiktok.com"),
+        Cookie(name=TOKEN.name, value="old", domain=".tiktok.com"),
+    )
+    again = msgspec.structs.replace(account[0], value="s3cret too")
+    engine = FakeEngine(raw_of(), cookies=(again, TOKEN))
+    found = await TikTok().get_video_info(
+        VIDEO, engine, egress="a", deadline_seconds=12, cookies=account
+    )
+    assert engine.jobs[0].cookies == account
+    assert found.cookies == (TOKEN,)

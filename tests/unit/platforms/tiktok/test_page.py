@@ -73,10 +73,9 @@ def test_has_the_names_of_the_stock_extractor() -> None:
 
 def test_changes_nothing_else() -> None:
     overridden = {name for name in vars(TikTokIE) if hasattr(StockTikTokIE, name)}
-    assert overridden - set(dir(type)) - {"__doc__", "__module__"} <= {
-        "__init__",
-        "_get_universal_data",
-    }
+    # yt-dlp keeps the compiled pattern of a class on the class that was asked first.
+    own = overridden - set(dir(type)) - {"__doc__", "__module__", "_VALID_URL_RE"}
+    assert own <= {"__init__", "_get_universal_data"}
 
 
 def test_facts_belong_to_one_extractor(downloader: Any) -> None:
