@@ -4,6 +4,7 @@ import asyncio
 import json
 import secrets
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.topics import Topic
-from tests.house import House
+from streams.topics import AUDIT, Topic
+from tests.house import House, Process
 
 Message = dict[str, Any]
 
@@ -69,6 +70,24 @@ class Desk:
         found = [json.loads(record.value) for record in await self.records(topic)]
         return [each for each in found if fields.items() <= each.items()]
 
+    async def transition(self, request_id: str, name: str, seconds: float = 20) -> Message:
+        """Return the first audit record of a request with this transition, once it is there."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = await self.messages(AUDIT, request_id=request_id, transition=name)
+                if found:
+                    return found[0]
+                await asyncio.sleep(0.1)
+
+    async def problem(self, worker: Process, part: str, seconds: float = 30) -> str:
+        """Return what a worker says is wrong with a part of it, once it says so."""
+        async with asyncio.timeout(seconds):
+            while True:
+                health = json.loads(await get(f"{worker.ready['http']}/health/ready"))
+                if part in health["problems"]:
+                    return str(health["problems"][part])
+                await self.house.read_results(0.2)
+
     def counts(self, video: str) -> dict[str, int]:
         """Return how often the stand-in was asked for a video, by kind of request."""
         found: dict[str, int] = self.house.standin.counters()["videos"].get(video, {})
@@ -97,8 +116,12 @@ async def get(url: str) -> str:
     """Return the body behind a loopback URL."""
 
     def fetch() -> str:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            text: bytes = answer.read()
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text: bytes = answer.read()
+        except urllib.error.HTTPError as answered:
+            with answered:
+                text = answered.read()
         return text.decode()
 
     return await asyncio.to_thread(fetch)

@@ -11,7 +11,7 @@ from tests.acceptance.desk import Desk, page
 from tests.house import House
 from tests.standin import video_id
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.alone]
 
 SLOW_SECONDS = 60
 REQUESTS = 500

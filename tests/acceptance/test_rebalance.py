@@ -17,7 +17,7 @@ from tests.acceptance.workload import SMALLEST, Asked, ask, page
 from tests.house import House
 from tests.standin import video_id
 
-OTHERS = ("validation", "extraction", "selection", "recovery", "delay", "ledger")
+OTHERS = ("validation", "extraction", "selection", "recovery", "delay", "ledger", "monitor")
 DOWNLOAD_SECONDS = (5, 8)
 VIDEOS = 48
 DRAIN_SECONDS = 120.0

@@ -7,10 +7,20 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from schemas.codec import encode
+from schemas.commands import (
+    Cancel,
+    Command,
+    OpenBreaker,
+    Refresh,
+    ResetBreaker,
+    ResumeStage,
+    Retry,
+)
 from streams.client import Client, read_history, request_body, wait_for
 from streams.kafka import ClusterAwayError
 from streams.settings import KafkaSettings
-from streams.topics import AUDIT, PROGRESS, REQUESTS, RESULTS, Topic
+from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, Topic
 from tests.integration.kafka_side import closed_port, make_topics, produce, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -45,6 +55,29 @@ async def test_requests_are_published(kafka: KafkaSettings) -> None:
     written = await read(kafka, REQUESTS, lambda records: len(records) >= 100)
     assert sorted(record.value for record in written) == sorted(bodies)
     assert json.loads(written[0].value).keys() == {"id", "url"}
+
+
+ORDERS: list[tuple[Command, bytes]] = [
+    (Cancel(id="c1", request_id="r1", by="ann"), b"r1"),
+    (Retry(id="c2", request_id="b/1"), b"b/1"),
+    (Refresh(video="tiktok:1"), b"tiktok:1"),
+    (OpenBreaker(breaker="a:extract:b"), b"a:extract:b"),
+    (ResetBreaker(breaker="a:extract:b"), b"a:extract:b"),
+    (ResumeStage(stage="download"), b"download"),
+]
+
+
+@pytest.mark.usefixtures("topics")
+async def test_orders_are_keyed_by_what_they_are_about(kafka: KafkaSettings) -> None:
+    async with Client(kafka) as client:
+        with pytest.raises(ClusterAwayError, match="clipmill topics apply"):
+            await client.order(ORDERS[0][0])
+        await make_topics(kafka, COMMANDS)
+        for command, _ in ORDERS:
+            await client.order(command)
+    written = await read(kafka, COMMANDS, lambda records: len(records) >= len(ORDERS))
+    found = sorted((each.value, each.key) for each in written)
+    assert found == sorted((encode(command), key) for command, key in ORDERS)
 
 
 @pytest.mark.usefixtures("topics")
