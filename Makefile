@@ -5,16 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench serve lock clean
+.PHONY: run test test-full lint bench serve lock clean
 
 run: $(READY)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
 
 test: $(READY)  ## All tests, with branch coverage of the three packages.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage run -m pytest -m alone
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-full: $(READY)  ## The long acceptance tests in full length: outages of minutes. About half an hour.
+	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \
+	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py
 
 lint: $(READY)  ## Style, types, layers, and whether the generated documents are current.
 	$(BIN)/ruff check
