@@ -149,6 +149,13 @@ def test_outages_are_waited_out_and_use_up_nothing(
     assert decided(failure, chance=1.0) == parked_for(1.2 * wait, code)
 
 
+@pytest.mark.parametrize(("times", "wait"), [(0, 2), (1, 3), (2, 5), (3, 8), (4, 8)])
+def test_every_wait_of_a_longer_outage_is_used(times: int, wait: float) -> None:
+    policies = {CHANGED: Policy(waits=(2, 3, 5, 8), outage=True)}
+    failure = failed(CHANGED, parked=parked(times, CHANGED) if times else None)
+    assert decided(failure, policies=policies) == parked_for(wait, CHANGED)
+
+
 def test_another_outage_begins_with_its_first_wait() -> None:
     failure = failed(CHANGED, parked=parked(9, ErrorCode.SYSTEM_STORAGE))
     assert decided(failure) == parked_for(600, CHANGED)
@@ -274,6 +281,10 @@ def test_a_failure_that_breakers_do_not_count_is_retried(code: ErrorCode) -> Non
 
 def test_a_failure_with_a_closed_breaker_is_retried() -> None:
     assert decided(failed(DNS), breaker=breaker("closed")) == retried_in(5)
+
+
+def test_a_breaker_that_may_be_tried_in_a_moment_is_waited_for_no_longer() -> None:
+    assert decided(failed(DNS), breaker=breaker("open", 0.25)) == parked_for(0.25, DNS)
 
 
 def test_the_longer_of_two_waits_counts() -> None:
