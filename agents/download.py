@@ -33,6 +33,7 @@ from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.job import Job
 from schemas.progress import Progress
+from schemas.video import MediaSource
 from streams.metrics import BYTES, CACHE
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
@@ -92,7 +93,7 @@ class Download:
         self._settings = context.settings
 
     async def work(self, event: SelectedVideo) -> Product:
-        """Return the outcome with the file, fetched now or found.
+        """Return the outcome with the files, fetched now or found.
 
         What was taken before an outage waits for its end, as what is not yet taken does.
         """
@@ -109,14 +110,26 @@ class Download:
     async def _provide(self, event: SelectedVideo) -> Product:
         began = time.time()
         known = self._known(event.video.key)
-        found = await self._find(known, event)
+        files: dict[str, StoredFile] = {}
+        for source in event.sources:
+            file = await self._have(known, source, event)
+            files[file.format_id] = file
+        writes: tuple[TableWrite, ...] = ()
+        if not all(file.reused for file in files.values()):
+            writes = (self._remember(event, files, known, began),)
+        return _done(event, tuple(files.values()), writes)
+
+    async def _have(
+        self, known: Mapping[str, StoredFile], source: MediaSource, event: SelectedVideo
+    ) -> StoredFile:
+        """Return a file that was there already, or is now."""
+        found = await self._find(known, source, event)
+        CACHE.labels("files", "miss" if found is None else "hit").inc()
         if found is not None:
-            CACHE.labels("files", "hit").inc()
-            return _done(event, msgspec.structs.replace(found, reused=True))
-        CACHE.labels("files", "miss").inc()
-        file = await self._fetch(event)
+            return msgspec.structs.replace(found, reused=True)
+        file = await self._fetch(source, event)
         BYTES.labels(event.video.platform).inc(file.bytes)
-        return _done(event, file, (self._remember(event, file, known, began),))
+        return file
 
     def _known(self, key: str) -> dict[str, StoredFile]:
         row = self._context.tables[TABLE].get(key)
@@ -128,9 +141,9 @@ class Download:
         return {}
 
     async def _find(
-        self, known: Mapping[str, StoredFile], event: SelectedVideo
+        self, known: Mapping[str, StoredFile], source: MediaSource, event: SelectedVideo
     ) -> StoredFile | None:
-        file = known.get(event.source.format.format_id)
+        file = known.get(source.format.format_id)
         if file is None or event.job.options.refresh:
             return None
         if file.bytes > (event.job.options.max_bytes or file.bytes):
@@ -140,19 +153,19 @@ class Download:
     def _remember(
         self,
         event: SelectedVideo,
-        file: StoredFile,
+        files: Mapping[str, StoredFile],
         known: Mapping[str, StoredFile],
         began: float,
     ) -> TableWrite:
         row = KnownFiles(
             expires_at=time.time() + self._settings.cache.file_seconds,
             fetched_at=began,
-            files={**known, file.format_id: file},
+            files={**known, **files},
         )
         return TableWrite(TABLE, event.video.key, encode(row))
 
-    async def _fetch(self, event: SelectedVideo) -> StoredFile:
-        chosen = event.source.format
+    async def _fetch(self, source: MediaSource, event: SelectedVideo) -> StoredFile:
+        chosen = source.format
         await self._outage.check()
         async with self._storage.workspace() as directory:
             target = directory / "media"
@@ -160,7 +173,7 @@ class Download:
                 event.job,
                 platform=event.video.platform,
                 subject=event.video.key,
-                call=lambda egress: self._fetch_by(egress, event, target),
+                call=lambda egress: self._fetch_by(egress, source, event, target),
             )
             uri = await self._storage.publish(
                 target,
@@ -169,16 +182,18 @@ class Download:
                 format_id=chosen.format_id,
                 extension=chosen.container,
             )
-        return _stored(event, fetched, uri)
+        return _stored(source, event, fetched, uri)
 
-    async def _fetch_by(self, egress: str, event: SelectedVideo, target: Path) -> Fetched:
+    async def _fetch_by(
+        self, egress: str, source: MediaSource, event: SelectedVideo, target: Path
+    ) -> Fetched:
         platform = self._platforms.by_name(event.video.platform)
-        meter = ProgressMeter(event.job.request_id, event.video.key, event.source.format)
+        meter = ProgressMeter(event.job.request_id, event.video.key, source.format)
         limits = fetch_limits(self._settings, event.job)
         try:
             async with asyncio.timeout(limits.total_seconds) as bound:
                 fetched = await platform.download_video(
-                    event.source,
+                    source,
                     target,
                     self._fetchers[egress],
                     limits=limits,
@@ -218,8 +233,8 @@ def fetch_limits(settings: Settings, job: Job) -> FetchLimits:
     )
 
 
-def _stored(event: SelectedVideo, fetched: Fetched, uri: str) -> StoredFile:
-    chosen = event.source.format
+def _stored(source: MediaSource, event: SelectedVideo, fetched: Fetched, uri: str) -> StoredFile:
+    chosen = source.format
     return StoredFile(
         uri=uri,
         bytes=fetched.bytes,
@@ -234,10 +249,10 @@ def _stored(event: SelectedVideo, fetched: Fetched, uri: str) -> StoredFile:
     )
 
 
-def _done(event: SelectedVideo, file: StoredFile, writes: tuple[TableWrite, ...] = ()) -> Finished:
-    outcome = completed(
-        event.job, event.info, cache=event.cache, engine=event.engine, files=(file,)
-    )
+def _done(
+    event: SelectedVideo, files: tuple[StoredFile, ...], writes: tuple[TableWrite, ...]
+) -> Finished:
+    outcome = completed(event.job, event.info, cache=event.cache, engine=event.engine, files=files)
     return Finished(outcome, writes)
 
 

@@ -4,27 +4,24 @@ Answers from the cache of the video's key, or asks the engine. Events of one vid
 the other, so a video is extracted once however many ask for it at the same time.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 from agents.attempting import Gate
+from agents.authentication.cookie_files import CookieFiles
 from agents.caching.metadata import MetadataCache
 from agents.caching.video_info import VideoInfoCache
 from agents.egress import open_egresses
-from agents.engine.interface import Extractor
 from agents.engine.pool import EnginePool
 from agents.engine.settings import EngineSettings
 from agents.freshness import refreshed_at
 from agents.outcomes import completed
-from agents.platforms.cookie_files import CookieFiles
+from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedVideo
-from schemas.job import Job
-from schemas.video import Cookie, EngineVersions, Extraction, VideoRef
+from schemas.video import EngineVersions, Extraction, VideoRef
 from streams.metrics import CACHE, ENGINE_INFO, ENGINE_PROCESSES, ENGINE_RESTARTS
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
@@ -42,22 +39,16 @@ class ExtractionWork:
     def __init__(
         self,
         platforms: Platforms,
-        engine: Extractor,
+        reader: PageReader,
         cache: VideoInfoCache,
         *,
-        gate: Gate,
-        cookies: CookieFiles,
-        deadline_seconds: float,
         versions: Callable[[], EngineVersions | None] = lambda: None,
     ) -> None:
         self._versions = versions
         self._platforms = platforms
-        self._engine = engine
+        self._reader = reader
         self._cache = cache
-        self._gate = gate
-        self._cookies = cookies
         self._metadata = MetadataCache()
-        self._deadline_seconds = deadline_seconds
 
     async def work(self, event: ValidatedVideo) -> Product:
         """Return the video with what its page says."""
@@ -67,7 +58,7 @@ class ExtractionWork:
             return self._hand_on(event, cached, "hit")
         CACHE.labels("video_info", "miss").inc()
         try:
-            extraction = await self._extract(event.video, event.job)
+            extraction = await self._reader.read(event.video, event.job)
         except ClipmillError as error:
             error.engine = self._versions()
             return self._serve_stale(event, error)
@@ -84,30 +75,6 @@ class ExtractionWork:
             raise error
         CACHE.labels("video_info", "stale").inc()
         return self._hand_on(event, stale, "stale")
-
-    async def _extract(self, video: VideoRef, job: Job) -> Extraction:
-        platform = self._platforms.by_name(video.platform)
-        cookies = await self._account(video.platform) if job.authenticate else ()
-
-        async def call(egress: str) -> Extraction:
-            return await platform.get_video_info(
-                video,
-                self._engine,
-                egress=egress,
-                deadline_seconds=self._seconds_left(job),
-                cookies=cookies,
-            )
-
-        return await self._gate.run(job, platform=video.platform, subject=video.key, call=call)
-
-    async def _account(self, platform: str) -> tuple[Cookie, ...]:
-        return await asyncio.to_thread(self._cookies.read, platform)
-
-    def _seconds_left(self, job: Job) -> float:
-        if job.deadline is None:
-            return self._deadline_seconds
-        left = (job.deadline - datetime.now(UTC)).total_seconds()
-        return max(1.0, min(self._deadline_seconds, left))
 
     def _links_end(self, video: VideoRef, extraction: Extraction) -> float | None:
         return self._platforms.by_name(video.platform).get_expiry_seconds(extraction)
@@ -170,15 +137,15 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         versions = engine.stats().versions
         if versions is not None:
             ENGINE_INFO.labels(versions.yt_dlp, versions.curl_cffi).set(1)
-        work = ExtractionWork(
-            Platforms.load(),
+        platforms = Platforms.load()
+        reader = PageReader(
+            platforms,
             engine,
-            cache,
             gate=Gate("extract", tuple(egresses), context),
-            cookies=CookieFiles(settings.auth.cookie_files),
+            authenticator=CookieFiles(settings.auth.cookie_files),
             deadline_seconds=settings.engine.deadline_seconds,
-            versions=lambda: engine.stats().versions,
         )
+        work = ExtractionWork(platforms, reader, cache, versions=lambda: engine.stats().versions)
         yield step_handler(NAME, ValidatedVideo, work.work, context.signals)
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from agents.caching.metadata import MetadataCache
-from agents.platforms.choice import choose
+from agents.platforms.choice import choose_files
 from agents.platforms.registry import Platforms
 from agents.step import Passed, Product, bug_handler, step_handler
 from schemas.events import ExtractedVideo, SelectedVideo
@@ -22,21 +22,22 @@ class Selection:
         self._metadata = MetadataCache()
 
     async def work(self, event: ExtractedVideo) -> Product:
-        """Return the video with the format to fetch."""
+        """Return the video with the files to fetch."""
         platform = self._platforms.by_name(event.video.platform)
         info, offered = self._metadata.read(platform, event.video, event.extraction)
         sources = {source.format.format_id: source for source in offered}
         formats = [source.format for source in sources.values()]
-        chosen = choose(formats, event.job.options, event.job.avoid_formats)
+        chosen = choose_files(formats, event.job.options, event.job.avoid_formats)
         selected = SelectedVideo(
             job=event.job,
             video=event.video,
             info=info,
-            source=sources[chosen.format_id],
+            sources=tuple(sources[each.format_id] for each in chosen),
             cache=event.cache,
             engine=event.extraction.engine,
         )
-        return Passed(selected, "selected", detail={"format_id": chosen.format_id})
+        ids = " ".join(each.format_id for each in chosen)
+        return Passed(selected, "selected", detail={"format_id": ids})
 
 
 @asynccontextmanager

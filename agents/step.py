@@ -156,11 +156,19 @@ def fail_event(
         egress=place.egress if place else None,
         permitted=error.permitted,
         subject=job.url if isinstance(event, PendingLink) else event.video.key,
-        format_id=event.source.format.format_id if isinstance(event, SelectedVideo) else None,
+        account=error.account,
+        format_id=error.format_id or _only_format(event),
         engine=error.engine or engine_of(event),
     )
     key = record.key.decode(errors="replace") if record.key else None
     return fail(failure, job.request_id if isinstance(event, PendingLink) else key, cause)
+
+
+def _only_format(event: Event) -> str | None:
+    """Return the format that an event is about, None when there is none or there are several."""
+    if isinstance(event, SelectedVideo) and len(event.sources) == 1:
+        return event.sources[0].format.format_id
+    return None
 
 
 def failed_record(record: Incoming) -> FailedRecord:

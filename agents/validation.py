@@ -30,7 +30,7 @@ from agents.letters import EVENT_TOPICS, audit, finish, send_event
 from agents.network.session import open_session
 from agents.outcomes import cancelled, ended, expired, facts_of, is_expired, rejected
 from agents.pending import read_pending
-from agents.platforms.interface import Platform, ShortLink
+from agents.platforms.interface import Platform, ShortLink, Target
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
 from agents.step import as_bug, bare_job, fail_event, received_at
@@ -57,11 +57,11 @@ BREATH = 50
 class Links(Protocol):
     """Finds the videos that short links stand for, by one way out."""
 
-    def known(self, link: ShortLink) -> VideoRef | None:
-        """Return the video of a link that was resolved a short while ago."""
+    def known(self, link: ShortLink) -> Target | None:
+        """Return the target of a link that was resolved a short while ago."""
         ...
 
-    async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
+    async def resolve(self, link: ShortLink, platform: Platform) -> Target:
         """Return the video; raises `ClipmillError`."""
         ...
 

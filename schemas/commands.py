@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from schemas.listing import LISTED_MAX
 from schemas.request import Quality, RequestId
 
 AnyRequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=176)]
@@ -41,6 +42,7 @@ class OptionChanges(
     max_bytes: Annotated[int, msgspec.Meta(gt=0)] | UnsetType | None = UNSET
     degrade: bool | UnsetType = UNSET
     refresh: bool | UnsetType = UNSET
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET
 
 
 class Cancel(Order, frozen=True, kw_only=True, tag="cancel"):

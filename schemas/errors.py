@@ -81,6 +81,8 @@ class ClipmillError(Exception):
     Attributes:
         place: where it happened, when it was about the network; set by the one who dials out.
         permitted: False when nothing was tried, because a circuit breaker is open.
+        account: that was used, by name.
+        format_id: of the file that it was about, when there were several.
         engine: versions of the engine that failed to read a page.
     """
 
@@ -99,6 +101,8 @@ class ClipmillError(Exception):
         self.details = details
         self.place: Place | None = None
         self.permitted = True
+        self.account: str | None = None
+        self.format_id: str | None = None
         self.engine: EngineVersions | None = None
 
     def __str__(self) -> str:

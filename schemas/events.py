@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from schemas.job import Job
+from schemas.listing import ListingRef
 from schemas.video import EngineVersions, Extraction, MediaSource, VideoInfo, VideoRef
 
 CacheUse = Literal["hit", "miss", "stale"]
@@ -23,6 +24,13 @@ class ValidatedVideo(msgspec.Struct, frozen=True, kw_only=True):
     video: VideoRef
 
 
+class ValidatedListing(msgspec.Struct, frozen=True, kw_only=True):
+    """validation to extraction: this URL is this profile, collection or playlist."""
+
+    job: Job
+    listing: ListingRef
+
+
 class ExtractedVideo(msgspec.Struct, frozen=True, kw_only=True):
     """extraction to selection: this is what its page says."""
 
@@ -33,11 +41,14 @@ class ExtractedVideo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelectedVideo(msgspec.Struct, frozen=True, kw_only=True):
-    """selection to download: fetch this format."""
+    """selection to download: fetch these files.
+
+    One for a video; of a photo post every picture, and its music.
+    """
 
     job: Job
     video: VideoRef
     info: VideoInfo
-    source: MediaSource
+    sources: tuple[MediaSource, ...]
     cache: CacheUse
     engine: EngineVersions

@@ -127,10 +127,12 @@ SELECTED_VIDEO = SelectedVideo(
     job=_JOB,
     video=_VIDEO,
     info=_INFO,
-    source=MediaSource(
-        format=_FORMAT,
-        url="https://v16-webapp-prime.tiktok.com/video/example/?expire=1793662200",
-        headers={"Referer": _URL},
+    sources=(
+        MediaSource(
+            format=_FORMAT,
+            url="https://v16-webapp-prime.tiktok.com/video/example/?expire=1793662200",
+            headers={"Referer": _URL},
+        ),
     ),
     cache="miss",
     engine=_ENGINE,

@@ -46,6 +46,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         operation: what was tried over the network; None when it was not about the network.
         egress: by which way out.
         permitted: False when nothing was tried because a circuit breaker is open.
+        account: name of the account that was used.
         format_id: the format whose download failed.
         engine: versions that read the page.
     """
@@ -61,5 +62,6 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     operation: Operation | None = None
     egress: str | None = None
     permitted: bool = True
+    account: str | None = None
     format_id: str | None = None
     engine: EngineVersions | None = None

@@ -25,6 +25,7 @@ Strategy = Literal[
     "fresh_extraction",
     "other_egress",
     "authenticate",
+    "other_account",
     "give_up",
 ]
 """What was done about a failure; ``wait`` is a retry that uses up no attempt."""
@@ -81,7 +82,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         parked: waits that used up no attempt.
         avoid_egress: ways out that are not to be taken again.
         avoid_formats: formats whose download failed.
-        authenticate: use the platform's cookies.
+        authenticate: log in, if there is an account for the platform.
+        avoid_accounts: accounts that are not to be used again.
         replays: how often this was put back from the dead letters.
     """
 
@@ -102,6 +104,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     avoid_egress: tuple[str, ...] = ()
     avoid_formats: tuple[str, ...] = ()
     authenticate: bool = False
+    avoid_accounts: tuple[str, ...] = ()
     replays: int = 0
 
     @property

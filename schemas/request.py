@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from schemas.listing import LISTED_MAX
 from schemas.moment import Moment
 
 MAX_BATCH_URLS = 1_000
@@ -12,7 +13,7 @@ MAX_BATCH_URLS = 1_000
 MAX_URL_CHARACTERS = 2_048
 """Longer than any platform's link; browsers and CDNs refuse longer ones too."""
 
-Action = Literal["download", "info"]
+Action = Literal["download", "info", "list"]
 Quality = Literal["best", "1080p", "720p", "480p", "360p", "worst"]
 
 RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}$(?!\n)")]
@@ -40,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         max_bytes: refuse files larger than this.
         degrade: a lower quality than asked is better than none.
         refresh: do not answer from a cache.
+        limit: posts of a profile, collection or playlist; one that is to be downloaded needs it.
     """
 
     quality: Quality = "best"
@@ -50,6 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_bytes: Annotated[int, msgspec.Meta(gt=0)] | None = None
     degrade: bool = True
     refresh: bool = False
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +63,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             Default: ``<topic>-<partition>-<offset>`` of the record.
         url: the video, in any form of link that the platform uses.
         urls: a batch; each member has its own outcome, ``<id>/<index>``.
-        action: ``download`` makes files, ``info`` answers with the video's metadata.
+        action: ``download`` makes files, ``info`` answers with the video's metadata, ``list``
+            with the posts of a profile, collection or playlist.
         options: how the file should be.
         deadline: after this the outcome is ``expired``.
         priority: 0 (whenever) to 9 (first).

@@ -6,6 +6,7 @@ from schemas.errors import ErrorContext
 from schemas.events import CacheUse
 from schemas.files import StoredFile
 from schemas.job import Attempt, Parking
+from schemas.listing import Listing
 from schemas.moment import Moment
 from schemas.video import EngineVersions, VideoInfo
 
@@ -45,9 +46,20 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
 
 
 class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
-    """Done. ``files`` is empty for ``info``; ``recovery`` is what failed on the way."""
+    """Done.
 
-    video: VideoInfo
+    Attributes:
+        video: what the page says; None when it was a listing.
+        listing: of a profile, collection or playlist its posts. When they are to be downloaded,
+            each has an outcome of its own, ``<request id>/<index>``.
+        members: how many of these outcomes there will be.
+        files: what was fetched; empty for ``info`` and ``list``.
+        recovery: what failed on the way.
+    """
+
+    video: VideoInfo | None = None
+    listing: Listing | None = None
+    members: int = 0
     cache: CacheUse
     engine: EngineVersions
     files: tuple[StoredFile, ...] = ()

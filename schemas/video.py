@@ -1,4 +1,6 @@
-"""What a video is: its name, its description, its formats and where their bytes are."""
+"""What a post is: its name, its description, its files and where their bytes are."""
+
+from typing import Literal
 
 import msgspec
 
@@ -51,6 +53,7 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
         bytes: size, when told.
         watermarked: the platform says that it is.
         playable: False for codecs that no common player knows.
+        picture: of a photo post's picture its place in the post, from 1; None for all else.
     """
 
     format_id: str
@@ -63,6 +66,7 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int | None = None
     watermarked: bool = False
     playable: bool = True
+    picture: int | None = None
 
     @property
     def smaller_side(self) -> int:
@@ -71,12 +75,17 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the platform tells about a video."""
+    """Everything that the platform tells about a post.
+
+    Attributes:
+        content: ``photos`` for a post of pictures, with their music among the formats.
+    """
 
     platform: str
     id: str
     url: str
     title: str
+    content: Literal["video", "photos"] = "video"
     description: str | None = None
     author: Author = Author()
     statistics: Statistics = Statistics()
@@ -87,13 +96,18 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cookie(msgspec.Struct, frozen=True, kw_only=True):
-    """A cookie that the video's page set; some media is served only with it."""
+    """A cookie that a page set, or that an account has; some media is served only with one.
+
+    Attributes:
+        expires_at: epoch second of its end; None for the end of the session.
+    """
 
     name: str
     value: str
     domain: str
     path: str = "/"
     secure: bool = True
+    expires_at: float | None = None
 
 
 class MediaSource(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,8 @@ class StageContext:
         intake: stops and starts the intake of the stage.
         sweeps: housekeeping to be run every so many seconds; the stage adds its own.
         checks: reasons not to be ready; the stage adds its own.
+        reliefs: called when memory is short; each lets go of what can be had again.
+        share: which part of the stage's partitions this worker has, 0 to 1.
     """
 
     settings: Settings
@@ -50,6 +52,8 @@ class StageContext:
     intake: Intake
     sweeps: list[tuple[float, Sweep]] = field(default_factory=list)
     checks: list[HealthCheck] = field(default_factory=list)
+    reliefs: list[Callable[[], None]] = field(default_factory=list)
+    share: Callable[[], float] = lambda: 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,12 @@ An extractor that knows more about a failure than its exception says has an attr
 ``facts: dict[str, str]``. It is emptied before every job and travels with the failure.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from yt_dlp import YoutubeDL
-from yt_dlp.extractor.common import InfoExtractor
 
+from agents.engine.extractors import load_extractor
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
 from agents.engine.protocol import Assignment, Failed, Finished
@@ -65,21 +64,6 @@ class Extraction:
             proxy = self._proxies[egress]
             self._desks[egress] = _Desk(_EngineDL(self._bounds, self._deadline, proxy))
         return self._desks[egress]
-
-
-def load_extractor(name: str) -> Any:
-    """Return the extractor class of a dotted name ``package.module:Class``.
-
-    Raises:
-        ImportError: there is no such module.
-        AttributeError: there is no such class in it.
-        TypeError: it is no extractor class of yt-dlp.
-    """
-    module, _, kind = name.partition(":")
-    found = getattr(importlib.import_module(module), kind)
-    if not (isinstance(found, type) and issubclass(found, InfoExtractor)):
-        raise TypeError(f"{name} is not an extractor class of yt-dlp")
-    return found
 
 
 def warm_up(extractors: list[str]) -> None:

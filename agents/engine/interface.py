@@ -18,6 +18,8 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
         deadline_seconds: wall time for the whole extraction; behind it the process is killed.
         cookies: sent along.
         egress: name of the way out to take.
+        entries_max: how many entries of a playlist are wanted; no more are asked for. None: it
+            is no playlist.
     """
 
     url: str
@@ -25,6 +27,7 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
     deadline_seconds: float = 30.0
     cookies: tuple[Cookie, ...] = ()
     egress: str = DIRECT
+    entries_max: int | None = None
 
 
 class EngineResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -67,6 +67,27 @@ def choose(formats: Formats, options: Options, avoided: Collection[str] = ()) ->
     return min(fitting, key=_smallest_first if options.quality == "worst" else _richest_first)
 
 
+def choose_files(
+    formats: Formats, options: Options, avoided: Collection[str] = ()
+) -> tuple[VideoFormat, ...]:
+    """Return every file to fetch: the one that `choose` finds or, of a photo post, all.
+
+    That is its pictures in their order, then its music; with ``audio_only`` the music alone.
+
+    Raises:
+        ClipmillError: see `choose`; ``request.too_large``, they have too many bytes together.
+    """
+    pictures = [each for each in formats if each.picture]
+    pictures.sort(key=lambda each: each.picture or 0)
+    if not pictures or options.audio_only:
+        return (choose(formats, options, avoided),)
+    files = (*pictures, *[each for each in formats if _is_sound(each)][:1])
+    size = sum(each.bytes or 0 for each in files)
+    if options.max_bytes is not None and size > options.max_bytes:
+        raise _too_large(options.max_bytes, size, formats)
+    return files
+
+
 def _is_usable(each: VideoFormat, options: Options) -> bool:
     return (
         each.playable
@@ -88,7 +109,7 @@ def _affordable(wanted: Formats, formats: Formats, options: Options) -> Formats:
     limit = options.max_bytes
     fitting = [each for each in wanted if limit is None or (each.bytes or 0) <= limit]
     if not fitting:
-        raise _too_large(limit or 0, wanted, formats)
+        raise _too_large(limit or 0, min(each.bytes or 0 for each in wanted), formats)
     return fitting
 
 
@@ -151,8 +172,7 @@ def _no_format(reason: str, formats: Formats) -> ClipmillError:
     )
 
 
-def _too_large(limit: int, wanted: Formats, formats: Formats) -> ClipmillError:
-    smallest = min(each.bytes or 0 for each in wanted)
+def _too_large(limit: int, smallest: int, formats: Formats) -> ClipmillError:
     reason = f"the smallest file has {smallest} bytes, max_bytes is {limit}"
     message = f"No format of this video can be chosen: {reason}. Offered: {_list(formats)}."
     return ClipmillError(

@@ -6,9 +6,11 @@ from typing import Protocol
 
 import msgspec
 
+from agents.authentication.interface import Account
 from agents.engine.interface import Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
-from schemas.video import Cookie, Extraction, MediaSource, VideoInfo, VideoRef
+from schemas.listing import Listing, ListingKind, ListingRef
+from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         link_hosts: hosts that a short link may pass through while it is resolved.
         media_hosts: suffixes of hosts that media may come from, each with its leading dot.
         content: kinds of posts that are understood: ``video``, …
+        listings: kinds of pages with many posts that are understood.
+        extractors: dotted names of the extractors that it has the engine run, to be loaded
+            beforehand.
     """
 
     name: str
@@ -28,12 +33,18 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     link_hosts: tuple[str, ...]
     media_hosts: tuple[str, ...]
     content: tuple[str, ...] = ("video",)
+    listings: tuple[ListingKind, ...] = ()
+    extractors: tuple[str, ...] = ()
 
 
 class ShortLink(msgspec.Struct, frozen=True, kw_only=True):
     """A link that only the platform's server can turn into a video's URL."""
 
     url: str
+
+
+Target = VideoRef | ListingRef
+"""What a link is about: one post, or a page that lists many."""
 
 
 OnProgress = Callable[[int, int | None], None]
@@ -55,8 +66,8 @@ class Platform(Protocol):
         """Return whether this platform is responsible for the URL. Never raises."""
         ...
 
-    def parse_url(self, url: str) -> VideoRef | ShortLink:
-        """Return the canonical video, or the short link that has to be resolved first.
+    def parse_url(self, url: str) -> Target | ShortLink:
+        """Return the canonical post or listing, or the short link that has to be resolved first.
 
         Raises:
             ClipmillError: ``request.invalid`` or ``content.unsupported``, with the reason.
@@ -70,7 +81,7 @@ class Platform(Protocol):
         *,
         egress: str,
         deadline_seconds: float,
-        cookies: tuple[Cookie, ...] = (),
+        account: Account | None = None,
     ) -> Extraction:
         """Read the video's page.
 
@@ -79,8 +90,26 @@ class Platform(Protocol):
             engine: reads it.
             egress: name of the way out to take.
             deadline_seconds: wall time for everything.
-            cookies: of an account, sent along. They must not be in the extraction, which
-                travels, but for those that media is served only with.
+            account: to read it as. Its cookies must not be in the extraction, which travels,
+                but for those that media is served only with; what the page sets anew of them is
+                given back to it.
+
+        Raises:
+            ClipmillError: with the platform's own reason mapped to one of our codes.
+        """
+        ...
+
+    async def get_listing(
+        self,
+        listing: ListingRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        limit: int,
+        account: Account | None = None,
+    ) -> Listing:
+        """Read the first posts of a listing, at most ``limit``; otherwise as `get_video_info`.
 
         Raises:
             ClipmillError: with the platform's own reason mapped to one of our codes.

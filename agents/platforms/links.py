@@ -11,11 +11,10 @@ import msgspec
 from cachetools import TTLCache
 
 from agents.network.errors import map_errors
-from agents.platforms.interface import Platform, ShortLink
+from agents.platforms.interface import Platform, ShortLink, Target
 from agents.platforms.statuses import from_page_status
 from agents.platforms.urls import shorten
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import VideoRef
 
 MAX_HOPS = 5
 """Requests for one link. One is usual, two are seen."""
@@ -62,14 +61,14 @@ class LinkResolver:
     ) -> None:
         self._session = session
         self._deadline_seconds = deadline_seconds
-        self._known: TTLCache[str, VideoRef] = TTLCache(CACHED_LINKS, CACHE_SECONDS, timer)
+        self._known: TTLCache[str, Target] = TTLCache(CACHED_LINKS, CACHE_SECONDS, timer)
 
-    def known(self, link: ShortLink) -> VideoRef | None:
-        """Return the video of a short link that was resolved a short while ago."""
+    def known(self, link: ShortLink) -> Target | None:
+        """Return the target of a short link that was resolved a short while ago."""
         return self._known.get(link.url)
 
-    async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
-        """Return the video that a short link leads to.
+    async def resolve(self, link: ShortLink, platform: Platform) -> Target:
+        """Return the post or listing that a short link leads to.
 
         Raises:
             ClipmillError: ``content.not_found`` (dead link), ``content.login_required``,
@@ -81,17 +80,17 @@ class LinkResolver:
             return known
         with map_errors(_host(link.url)):
             async with asyncio.timeout(self._deadline_seconds):
-                video = await self._follow(link, platform)
-        self._known[link.url] = video
-        return video
+                target = await self._follow(link, platform)
+        self._known[link.url] = target
+        return target
 
-    async def _follow(self, link: ShortLink, platform: Platform) -> VideoRef:
+    async def _follow(self, link: ShortLink, platform: Platform) -> Target:
         hop, asked = link, set[str]()
         while len(asked) < MAX_HOPS:
             _check_hop(hop, link, platform, asked)
             asked.add(hop.url)
             found = next_step(platform, hop, await self._ask(hop.url))
-            if isinstance(found, VideoRef):
+            if isinstance(found, Target):
                 return found
             hop = found
         raise _leads(link, hop.url, f"it is redirected more than {MAX_HOPS} times")
@@ -108,7 +107,7 @@ class LinkResolver:
             return Answer(response.status, location, headers.get("Retry-After"))
 
 
-def next_step(platform: Platform, hop: ShortLink, answer: Answer) -> VideoRef | ShortLink:
+def next_step(platform: Platform, hop: ShortLink, answer: Answer) -> Target | ShortLink:
     """Return where an answer to a short link leads (pure).
 
     Raises:
@@ -129,7 +128,7 @@ def _absolute(hop: ShortLink, location: str) -> str:
         raise _leads(hop, location, "the redirect is no URL") from None
 
 
-def _read_target(platform: Platform, hop: ShortLink, target: str) -> VideoRef | ShortLink:
+def _read_target(platform: Platform, hop: ShortLink, target: str) -> Target | ShortLink:
     try:
         return platform.parse_url(target)
     except ClipmillError as refused:

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from agents.authentication.interface import Account
 from agents.engine.interface import EngineError, EngineJob, Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms.fields import open_raw
-from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink
+from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
 from agents.platforms.tiktok.errors import to_clipmill_error
 from agents.platforms.tiktok.formats import read_expiry, read_sources
 from agents.platforms.tiktok.metadata import read_info
 from agents.platforms.tiktok.urls import HOSTS, NAME, read_url
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import Listing, ListingRef
 from schemas.video import Cookie, Extraction, MediaSource, VideoInfo, VideoRef
 
 EXTRACTOR = "agents.platforms.tiktok.page:TikTokIE"
@@ -58,8 +60,8 @@ class TikTok:
         except ClipmillError:
             return False
 
-    def parse_url(self, url: str) -> VideoRef | ShortLink:
-        """Return the canonical video, or the short link that has to be resolved first.
+    def parse_url(self, url: str) -> Target | ShortLink:
+        """Return the canonical post or listing, or the short link that has to be resolved first.
 
         Raises:
             ClipmillError: ``request.invalid``, ``request.too_large`` or ``content.unsupported``.
@@ -73,7 +75,7 @@ class TikTok:
         *,
         egress: str,
         deadline_seconds: float,
-        cookies: tuple[Cookie, ...] = (),
+        account: Account | None = None,
     ) -> Extraction:
         """Read the video's page.
 
@@ -81,6 +83,7 @@ class TikTok:
             ClipmillError: what TikTok, the network or the engine says, by the table in
                 `agents.platforms.tiktok.failures`; ``content.no_formats``, the page has no files.
         """
+        cookies = account.cookies if account else ()
         job = EngineJob(
             url=video.url,
             extractor=EXTRACTOR,
@@ -99,6 +102,25 @@ class TikTok:
             cookies=_without(cookies, result.cookies),
         )
         return self._with_files(video, extraction)
+
+    async def get_listing(
+        self,
+        listing: ListingRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        limit: int,
+        account: Account | None = None,
+    ) -> Listing:
+        """Refuse: no kind of listing is understood yet.
+
+        Raises:
+            ClipmillError: ``content.unsupported``.
+        """
+        raise ClipmillError(
+            ErrorCode.CONTENT_UNSUPPORTED, f"{listing.url}: TikTok's {listing.kind} is not listed"
+        )
 
     def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
         """Return the extraction as a `VideoInfo`.

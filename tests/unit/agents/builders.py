@@ -116,7 +116,12 @@ def extracted(extraction: Extraction | None = None, **changes: Any) -> Extracted
 
 def selected(source: MediaSource = SOURCE, **changes: Any) -> SelectedVideo:
     return SelectedVideo(
-        job=make_job(**changes), video=VIDEO, info=INFO, source=source, cache="miss", engine=ENGINE
+        job=make_job(**changes),
+        video=VIDEO,
+        info=INFO,
+        sources=(source,),
+        cache="miss",
+        engine=ENGINE,
     )
 
 

@@ -322,7 +322,7 @@ async def test_what_the_fetcher_cannot_do_is_a_failure(kit: Kit, code: ErrorCode
     found = failure(effects)
     assert (found.step, found.error.error_type) == ("download", code)
     assert found.retry_after_seconds == 9.0
-    assert decode(found.record.value, SelectedVideo).source == SOURCE
+    assert decode(found.record.value, SelectedVideo).sources == (SOURCE,)
     assert len(effects) == 1
 
 

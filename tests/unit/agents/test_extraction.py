@@ -4,10 +4,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.authentication.cookie_files import CookieFiles
 from agents.caching.video_info import CachedExtraction, VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import NAME, TABLE, ExtractionWork, engine_settings
-from agents.platforms.cookie_files import CookieFiles
+from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.step import step_handler
 from schemas.attempts import NetworkAttempt
@@ -75,14 +76,14 @@ class Kit:
 
     @property
     def work(self) -> ExtractionWork:
-        return ExtractionWork(
+        reader = PageReader(
             PLATFORMS,
             self.engine,
-            self.cache,
             gate=make_gate("extract", self.context),
-            cookies=CookieFiles(self.files),
+            authenticator=CookieFiles(self.files),
             deadline_seconds=DEADLINE,
         )
+        return ExtractionWork(PLATFORMS, reader, self.cache)
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
         handle = step_handler(NAME, ValidatedVideo, self.work.work, Signals())
@@ -159,6 +160,7 @@ async def test_info_ends_here() -> None:
     effects = await kit.run(validated(action="info"))
     found = outcome(effects)
     assert isinstance(found, Completed)
+    assert found.video is not None
     assert (found.video.id, found.files, found.cache) == (VIDEO.id, (), "miss")
     assert found.video.formats
     assert found.engine == VERSIONS

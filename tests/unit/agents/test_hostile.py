@@ -16,6 +16,7 @@ import agents.ledger
 import agents.recovery
 import agents.selection
 import agents.validation
+from agents.authentication.cookie_files import CookieFiles
 from agents.caching.video_info import VideoInfoCache
 from agents.delay import DUE, TARGET
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
@@ -23,7 +24,7 @@ from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
 from agents.letters import audit, finish
 from agents.outcomes import expired
-from agents.platforms.cookie_files import CookieFiles
+from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
 from agents.resilience.handlers import ErrorHandlers
@@ -76,14 +77,14 @@ def make_recovery() -> Recovery:
 
 def make_extraction_work() -> ExtractionWork:
     cache = VideoInfoCache(lambda _: None, 60.0)
-    return ExtractionWork(
+    reader = PageReader(
         PLATFORMS,
         DeadEngine(),
-        cache,
         gate=make_gate("extract"),
-        cookies=CookieFiles({}),
+        authenticator=CookieFiles({}),
         deadline_seconds=1.0,
     )
+    return ExtractionWork(PLATFORMS, reader, cache)
 
 
 def make_validation() -> Validation:

@@ -44,11 +44,11 @@ async def test_a_format_is_chosen_with_all_that_is_needed_to_fetch_it() -> None:
     effects = await run(extracted())
     event = selected_of(effects)
     offered = PLATFORMS.by_name("tiktok").get_media_sources(make_extraction())
-    assert event.source in offered
-    assert event.source.cookies == (TOKEN,)
-    assert event.source.format in event.info.formats
+    assert event.sources[0] in offered
+    assert event.sources[0].cookies == (TOKEN,)
+    assert event.sources[0].format in event.info.formats
     assert (event.video, event.cache, event.engine) == (VIDEO, "miss", VERSIONS)
-    assert not event.source.format.watermarked
+    assert not event.sources[0].format.watermarked
     assert transitions(effects) == ["selected"]
     assert only(effects, SELECTED).key == VIDEO.key.encode()
 
@@ -58,7 +58,7 @@ async def test_the_quality_asked_for_is_kept(quality: Any) -> None:
     event = selected_of(await run(extracted(options=Options(quality=quality))))
     limit = int(quality.removesuffix("p")) if quality.endswith("p") else 10_000
     sides = {each.smaller_side for each in event.info.formats if each.smaller_side}
-    assert event.source.format.smaller_side <= max(limit, min(sides))
+    assert event.sources[0].format.smaller_side <= max(limit, min(sides))
 
 
 async def test_what_fits_no_format_is_a_failure() -> None:
@@ -93,7 +93,7 @@ async def test_other_cookies_of_the_same_page_are_used() -> None:
     fresh = msgspec.structs.replace(TOKEN, value="fresh")
     extraction = msgspec.structs.replace(make_extraction(), cookies=(fresh,))
     effects = list(await handle(event_record(extracted(extraction))))
-    assert selected_of(effects).source.cookies == (fresh,)
+    assert selected_of(effects).sources[0].cookies == (fresh,)
 
 
 async def test_the_stage_opens_with_the_installed_platforms() -> None:
@@ -104,9 +104,9 @@ async def test_the_stage_opens_with_the_installed_platforms() -> None:
 
 
 async def test_formats_to_avoid_are_not_chosen() -> None:
-    first = selected_of(await run(extracted())).source.format.format_id
+    first = selected_of(await run(extracted())).sources[0].format.format_id
     event = selected_of(await run(extracted(avoid_formats=(first,))))
-    assert event.source.format.format_id != first
+    assert event.sources[0].format.format_id != first
 
 
 async def test_when_all_formats_are_to_be_avoided_none_is_left() -> None:

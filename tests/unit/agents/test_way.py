@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.authentication.cookie_files import CookieFiles
 from agents.caching.video_info import VideoInfoCache
 from agents.delay import handle as delay
 from agents.download import Download
@@ -16,7 +17,7 @@ from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.outage import StorageOutage
-from agents.platforms.cookie_files import CookieFiles
+from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
 from agents.resilience.handlers import ErrorHandlers
@@ -103,11 +104,14 @@ class Pipeline:
         cache = VideoInfoCache(rows.get, 60.0, lambda: NOW)
         extraction = ExtractionWork(
             PLATFORMS,
-            self.tools,
+            PageReader(
+                PLATFORMS,
+                self.tools,
+                gate=make_gate("extract", context),
+                authenticator=CookieFiles({}),
+                deadline_seconds=40.0,
+            ),
             cache,
-            gate=make_gate("extract", context),
-            cookies=CookieFiles({}),
-            deadline_seconds=40.0,
         )
         download = Download(
             PLATFORMS,
@@ -177,6 +181,7 @@ async def test_a_request_becomes_a_file(pipeline: Pipeline) -> None:
     found = await pipeline.run(request({"id": "r1", "url": URL, "attributes": {"a": "b"}}))
     done = found["r1"]
     assert isinstance(done, Completed)
+    assert done.video is not None
     assert (done.video.id, done.attempts, done.attributes) == (VIDEO.id, 1, {"a": "b"})
     assert set(done.timings) == {"validation", "extraction", "selection", "download"}
     assert done.files[0].bytes == 5

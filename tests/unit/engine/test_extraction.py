@@ -6,7 +6,8 @@ from typing import Any
 import certifi
 import pytest
 
-from agents.engine.extraction import Extraction, load_extractor, warm_up
+from agents.engine.extraction import Extraction, warm_up
+from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import Assignment, Failed, Finished
 from agents.engine.requesting import Bounds

@@ -69,7 +69,7 @@ def resolver(session: FakeSession, **options: Any) -> LinkResolver:
     return LinkResolver(cast("aiohttp.ClientSession", session), **options)
 
 
-async def resolve(answers: dict[str, Answer | Exception | None]) -> VideoRef:
+async def resolve(answers: dict[str, Answer | Exception | None]) -> Target:
     return await resolver(FakeSession(answers), deadline_seconds=5).resolve(LINK, TikTok())
 
 

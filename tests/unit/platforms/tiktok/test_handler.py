@@ -4,7 +4,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.engine.extraction import load_extractor
+from agents.authentication.cookie_files import FileAccount
+from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.platforms.interface import UNTUNED, Platform, ShortLink
@@ -188,14 +189,14 @@ def test_parse_url(platform: Platform) -> None:
 
 
 async def test_cookies_of_an_account_are_sent_and_do_not_travel_on() -> None:
-    account = (
+    cookies = (
         Cookie(name="sessionid", value="s3cret", domain=".tiktok.com"),
         Cookie(name=TOKEN.name, value="old", domain=".tiktok.com"),
     )
-    again = msgspec.structs.replace(account[0], value="s3cret too")
+    again = msgspec.structs.replace(cookies[0], value="s3cret too")
     engine = FakeEngine(raw_of(), cookies=(again, TOKEN))
     found = await TikTok().get_video_info(
-        VIDEO, engine, egress="a", deadline_seconds=12, cookies=account
+        VIDEO, engine, egress="a", deadline_seconds=12, account=FileAccount("main", cookies)
     )
-    assert engine.jobs[0].cookies == account
+    assert engine.jobs[0].cookies == cookies
     assert found.cookies == (TOKEN,)

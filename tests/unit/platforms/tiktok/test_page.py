@@ -6,7 +6,7 @@ import pytest
 from yt_dlp import YoutubeDL
 from yt_dlp.extractor.tiktok import TikTokIE as StockTikTokIE
 
-from agents.engine.extraction import load_extractor
+from agents.engine.extractors import load_extractor
 from agents.platforms.tiktok.page import EXTRACTOR, TikTokIE
 
 DATA_START = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json">'

@@ -4,9 +4,13 @@ The format: https://curl.se/docs/http-cookies.html#cookie-file-format. Values ar
 message holds any.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import msgspec
+
+from agents.authentication.interface import Account
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie
 
@@ -23,8 +27,20 @@ Stamp = tuple[int, int]
 """Time of the last change (ns) and size."""
 
 
+class FileAccount(msgspec.Struct, frozen=True):
+    """The account of a cookie file."""
+
+    name: str
+    cookies: tuple[Cookie, ...]
+
+    def renew(self, cookies: tuple[Cookie, ...]) -> None:
+        """Leave the file as it is."""
+
+
 class CookieFiles:
-    """Reads the cookies of each platform; a file is parsed again when it has changed.
+    """An `Authenticator`: one account for each platform that has a cookie file.
+
+    A file is parsed again when it has changed.
 
     Args:
         files: a file for each platform that has one.
@@ -33,6 +49,24 @@ class CookieFiles:
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
         self._known: dict[str, tuple[Stamp, tuple[Cookie, ...]]] = {}
+
+    def accounts(self, platform: str) -> tuple[str, ...]:
+        """Return the name of the platform's file, none without one."""
+        return (self._files[platform].stem,) if platform in self._files else ()
+
+    async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> FileAccount | None:
+        """Return the account of the file.
+
+        Raises:
+            ClipmillError: ``system.config``; the file cannot be read, or is no cookie file.
+        """
+        for name in self.accounts(platform):
+            if name not in avoid:
+                return FileAccount(name, await asyncio.to_thread(self.read, platform))
+        return None
+
+    def tell(self, account: Account, code: ErrorCode | None) -> None:
+        """Take no note: there is no other account to choose."""
 
     def read(self, platform: str) -> tuple[Cookie, ...]:
         """Return the cookies for a platform, none when no file is set. Blocks.

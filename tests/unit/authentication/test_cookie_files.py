@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.platforms.cookie_files import BYTES_MAX, CookieFiles
+from agents.authentication.cookie_files import BYTES_MAX, CookieFiles
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie
 

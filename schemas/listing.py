@@ -1,0 +1,52 @@
+"""What a page with many posts is: a profile, a collection or a playlist, and what it lists."""
+
+from typing import Literal
+
+import msgspec
+
+from schemas.moment import Moment
+
+ListingKind = Literal["profile", "collection", "playlist"]
+
+LISTED_MAX = 1_000
+"""Posts of one listing; as many as a batch may have."""
+
+
+class ListingRef(msgspec.Struct, frozen=True, kw_only=True):
+    """The canonical name of one listing; ``url`` is its canonical page."""
+
+    platform: str
+    kind: ListingKind
+    id: str
+    url: str
+
+    @property
+    def key(self) -> str:
+        """Key of its record: ``tiktok:profile/name``."""
+        return f"{self.platform}:{self.kind}/{self.id}"
+
+
+class ListedPost(msgspec.Struct, frozen=True, kw_only=True):
+    """One post of a listing, as far as the listing tells about it."""
+
+    id: str
+    url: str
+    title: str | None = None
+    published_at: Moment | None = None
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """The posts of a listing, newest first where the platform has an order.
+
+    Attributes:
+        entries: as many as were asked for.
+        complete: there are no more.
+    """
+
+    platform: str
+    kind: ListingKind
+    id: str
+    url: str
+    title: str | None = None
+    entries: tuple[ListedPost, ...] = ()
+    complete: bool = True

@@ -1,0 +1,37 @@
+"""Settings: environment (``CLIPMILL_…``), then ``clipmill.toml``, then the default.
+
+A nested value is named with two underscores: ``CLIPMILL_EGRESS__PROXY``. A group is a file here.
+"""
+
+from streams.settings.auth import AuthSettings
+from streams.settings.cache import CacheSettings, LedgerSettings
+from streams.settings.download import DownloadSettings
+from streams.settings.egress import EgressSettings
+from streams.settings.engine import EngineSettings
+from streams.settings.kafka import KafkaSettings
+from streams.settings.kinds import HIGHEST_PORT
+from streams.settings.loading import SettingsError, load_settings, setting_paths, variable_name
+from streams.settings.model import Settings, config_file
+from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
+from streams.settings.stage import StageSettings
+
+__all__ = [
+    "HIGHEST_PORT",
+    "AuthSettings",
+    "BreakerSettings",
+    "CacheSettings",
+    "DeadLetterSettings",
+    "DownloadSettings",
+    "EgressSettings",
+    "EngineSettings",
+    "KafkaSettings",
+    "LedgerSettings",
+    "RetrySettings",
+    "Settings",
+    "SettingsError",
+    "StageSettings",
+    "config_file",
+    "load_settings",
+    "setting_paths",
+    "variable_name",
+]

@@ -1,0 +1,21 @@
+"""Settings of fetching media."""
+
+from pydantic import Field
+
+from streams.settings.kinds import Bytes, Count, Group, Seconds
+
+
+class DownloadSettings(Group):
+    """Fetching media."""
+
+    concurrency: Count = Field(16, description="Downloads at a time in one process.")
+    connect_timeout_seconds: Seconds = Field(10, description="Time to connect.")
+    stall_timeout_seconds: Seconds = Field(20, description="Longest silence in the middle.")
+    deadline_seconds: Seconds = Field(3_600, description="Time for one file.")
+    file_bytes: Bytes = Field(2_000_000_000, description="Largest file that is fetched.")
+    free_bytes: Bytes = Field(
+        100 * 2**20, description="With less space than this no download is begun."
+    )
+    storage_check_seconds: Seconds = Field(
+        5, description="Pause between looks at a storage that is full or away."
+    )

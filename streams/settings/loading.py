@@ -1,0 +1,69 @@
+"""Reads the settings, and says by name what is wrong with them."""
+
+import os
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from streams.settings.kinds import Group
+from streams.settings.model import CONFIG_FILE_VARIABLE, ENV_PREFIX, Settings, config_file
+
+
+class SettingsError(Exception):
+    """A setting is unknown or has a bad value; the text names it."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Return the settings in force; ``overrides`` are what the command line said.
+
+    Raises:
+        SettingsError: an unknown setting or a bad value; the text names it.
+    """
+    _refuse_unknown_variables()
+    _refuse_missing_file()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{config_file()} or the environment cannot be read: {error}") from None
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a setting; `clipmill config` lists them all"
+    return f"{name} has a bad value: {error['msg']}"
+
+
+def _refuse_unknown_variables() -> None:
+    known = {variable_name(path) for path, _ in setting_paths()} | {CONFIG_FILE_VARIABLE}
+    groups = {name.rpartition("__")[0] for name in known} - {""}
+    for name in sorted(os.environ):
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | groups:
+            raise SettingsError(f"{name} is not a setting; `clipmill config` lists them all")
+
+
+def _refuse_missing_file() -> None:
+    file = config_file()
+    if (CONFIG_FILE_VARIABLE in os.environ or file.exists()) and not file.is_file():
+        raise SettingsError(f"the settings are to be read from {file}, which is no file")
+
+
+def setting_paths(
+    model: type[BaseModel] = Settings, above: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], str]]:
+    """Return (path, description) of every setting, in the order of the file."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    for name, field in model.model_fields.items():
+        path = (*above, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            found += setting_paths(field.annotation, path)
+        else:
+            found.append((path, field.description or ""))
+    return found
+
+
+def variable_name(path: tuple[str, ...]) -> str:
+    """Return the environment variable of a setting."""
+    return ENV_PREFIX + "__".join(path).upper()

@@ -1,0 +1,74 @@
+"""All settings in one frozen object, and where their values come from."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from streams.settings.auth import AuthSettings
+from streams.settings.cache import CacheSettings, LedgerSettings
+from streams.settings.download import DownloadSettings
+from streams.settings.egress import EgressSettings
+from streams.settings.engine import EngineSettings
+from streams.settings.kafka import KafkaSettings
+from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
+from streams.settings.stage import StageSettings
+
+ENV_PREFIX = "CLIPMILL_"
+CONFIG_FILE_VARIABLE = "CLIPMILL_CONFIG"
+DEFAULT_CONFIG_FILE = "clipmill.toml"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+    )
+
+    data_dir: Path = Field(Path("data"), description="Files, and the embedded broker's data.")
+    http: str = Field("127.0.0.1:8080", description="HOST:PORT of health and metrics.")
+    log_format: Literal["console", "json"] = Field("console", description="Form of log lines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe log line that is written."
+    )
+    kafka: KafkaSettings = KafkaSettings()
+    egress: EgressSettings = EgressSettings()
+    auth: AuthSettings = AuthSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    deadletters: DeadLetterSettings = DeadLetterSettings()
+    engine: EngineSettings = EngineSettings()
+    download: DownloadSettings = DownloadSettings()
+    cache: CacheSettings = CacheSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    retry: RetrySettings = RetrySettings()
+    stage: StageSettings = StageSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (given by the library)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file before default; arguments (of the command line) before all."""
+        file = TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, file
+
+
+def config_file() -> Path:
+    """Return the path of the settings file; the default one need not exist."""
+    return Path(os.environ.get(CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE))
