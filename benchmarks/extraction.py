@@ -1,6 +1,6 @@
 """Extractions a second, and processor time of each, beside yt-dlp as it comes.
 
-The pages come from a stand-in on the same cores, without any latency.
+The pages come from a stand-in on the same cores, without any latency but where it says so.
 """
 
 import asyncio
@@ -11,13 +11,16 @@ from typing import Any
 
 from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import Usage
+from benchmarks.decoding import decoding_lines
 from benchmarks.measuring import Place, in_rounds, load_average, open_place
+from benchmarks.replacement import replacement_line
 from tests.standin import video_id
 from tests.standin.links import Issue
 from tests.standin.pages import post_page
 from tests.standin.posts import post_for
 
 ROUNDS = 3
+LATENCY_MILLISECONDS = 400
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Way:
         options: its other arguments.
         warm: pages before the clock starts; enough for every thread to have loaded everything.
         pages: pages that are measured.
+        latency: milliseconds that each page takes to come.
     """
 
     name: str
@@ -37,15 +41,24 @@ class Way:
     warm: int
     pages: int
     options: dict[str, Any] = field(default_factory=dict)
+    latency: int = 0
 
 
 REFERENCE = Way("yt-dlp, one YoutubeDL", "stock_extraction", 3, 60, {"way": "reused"})
 WAYS = (
     Way("EnginePool, 16 in flight", "engine_pool", 64, 300, {"in_flight": 16}),
-    Way("EnginePool, 64 in flight", "engine_pool", 64, 300, {"in_flight": 64}),
+    Way("EnginePool, 64 in flight", "engine_pool", 128, 300, {"in_flight": 64}),
     REFERENCE,
     Way("yt-dlp, YoutubeDL per call", "stock_extraction", 2, 15, {"way": "fresh"}),
     Way("yt-dlp -j, process per URL", "stock_extraction", 1, 2, {"way": "command"}),
+    Way(
+        f"one process, {LATENCY_MILLISECONDS} ms latency",
+        "engine_pool",
+        64,
+        256,
+        {"in_flight": 32, "processes": 1},
+        LATENCY_MILLISECONDS,
+    ),
 )
 
 
@@ -75,6 +88,8 @@ async def main() -> None:
         print(figures.line(name, found[REFERENCE.name]))
     print(f"pages of {page / 1e3:.0f} kB, each {standin:.1f} ms CPU of the stand-in beside it")
     print(f"medians of {ROUNDS} rounds; ratios to {REFERENCE.name}")
+    print("\n".join(decoding_lines()))
+    print(await replacement_line())
     print(load_average())
 
 
@@ -91,8 +106,7 @@ def _figures(way: Way, usage: Usage) -> Figures:
 
 
 def _order(way: Way, place: Place) -> Extractions:
-    videos = (video_id(serial=serial) for serial in range(1, way.warm + way.pages + 1))
-    urls = [f"https://www.tiktok.com/@_/video/{video}" for video in videos]
+    urls = [f"https://www.tiktok.com/@_/video/{video}" for video in _videos(way)]
     return Extractions(
         proxy=place.proxy,
         ca_file=place.ca_file,
@@ -101,6 +115,12 @@ def _order(way: Way, place: Place) -> Extractions:
         urls=urls[way.warm :],
         **way.options,
     )
+
+
+def _videos(way: Way) -> list[str]:
+    serials = range(1, way.warm + way.pages + 1)
+    scenario = "page.slow" if way.latency else "ok"
+    return [video_id(scenario, param=way.latency, serial=serial) for serial in serials]
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
-from agents.engine.forking import ForkServer
+from agents.engine.forking import ForkServer, engine_environment
 from agents.engine.interface import EngineJob
+from agents.engine.packages import check_packages
 from agents.engine.protocol import Setup
 from agents.engine.settings import EngineSettings
+from agents.engine.starting import EngineStartError, start_worker
 from agents.engine.stats import EngineStats, Tally
-from agents.engine.worker import Answer, EngineStartError, Worker, start_worker
+from agents.engine.worker import Answer, Worker
 
 START_DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Waits between failed starts; the last one is repeated."""
@@ -35,7 +37,7 @@ class Crew:
         self._settings = settings
         self._setup = setup
         self._on_free = on_free
-        self._forks = ForkServer(settings.preload)
+        self._forks = ForkServer(settings.preload, settings.packages_dir)
         self._workers: list[Worker] = []
         self._others: set[Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,8 +48,12 @@ class Crew:
         """Start all processes.
 
         Raises:
+            ClipmillError: ``system.config``; the packages that are set cannot be used.
             EngineStartError: one of them did not become ready.
         """
+        packages_dir = self._settings.packages_dir
+        if packages_dir is not None:
+            await check_packages(packages_dir, engine_environment(packages_dir))
         starts = (self._add() for _ in range(self._settings.processes))
         # All are waited for, so that none is started behind the back of a close.
         for outcome in await asyncio.gather(*starts, return_exceptions=True):
@@ -113,6 +119,7 @@ class Crew:
                 self._forks,
                 setup,
                 grace_seconds=self._settings.kill_grace_seconds,
+                hang_seconds=self._settings.hang_seconds,
                 timeout_seconds=seconds,
             )
         except EngineStartError:

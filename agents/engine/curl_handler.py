@@ -8,7 +8,7 @@ from curl_cffi.const import CurlECode, CurlOpt
 from curl_cffi.requests import Response, Session
 from curl_cffi.requests.exceptions import RequestException
 from yt_dlp.networking._curlcffi import CurlCFFIRH
-from yt_dlp.networking.exceptions import IncompleteRead, TransportError
+from yt_dlp.networking.exceptions import TransportError
 
 from agents.engine.curl_guard import CurlGuard
 from agents.engine.requesting import Bounds, Deadline, PageTooLargeError
@@ -43,10 +43,7 @@ class GuardedCurlRH(CurlCFFIRH):
     def _precise(self, error: Any) -> Any:
         if self._guard.refused:
             return TransportError(cause=AddressRefusedError())
-        code = getattr(error.cause, "code", None)
-        if code == CurlECode.PARTIAL_FILE:
-            return _incomplete(error.cause)
-        if code == CurlECode.FILESIZE_EXCEEDED:
+        if getattr(error.cause, "code", None) == CurlECode.FILESIZE_EXCEEDED:
             return PageTooLargeError(cause=error.cause)
         return error
 
@@ -89,17 +86,25 @@ class _WholeSession:
         # libcurl's handle forgets every option after each request.
         self._guard.attach(self.curl)
         try:
-            response = self._session.request(**options, timeout=timeout[0])
+            return _WholeResponse(self._session.request(**options, timeout=timeout[0]))
         except RequestException as error:
-            error.response = _WholeResponse(error.response) if error.response else None
+            partial = _WholeResponse(error.response, error) if error.response else None
+            error.response = partial
+            if partial is not None and error.code == CurlECode.PARTIAL_FILE:
+                return partial
             raise
-        return _WholeResponse(response)
 
 
 class _WholeResponse:
-    """A response that was read already, in the shape that yt-dlp reads streamed ones."""
+    """A response that was read already, in the shape that yt-dlp reads streamed ones.
 
-    def __init__(self, response: Response) -> None:
+    Args:
+        response: as far as it came.
+        failure: why no more came; it is met where it would be met in a stream.
+    """
+
+    def __init__(self, response: Response, failure: RequestException | None = None) -> None:
+        self._failure = failure
         self.content = response.content
         self.headers = response.headers
         self.url = response.url
@@ -108,6 +113,8 @@ class _WholeResponse:
 
     def iter_content(self) -> Iterator[bytes]:
         yield self.content
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """Do nothing: the connection is free already."""
@@ -122,11 +129,3 @@ def _options(bounds: Bounds) -> dict[Any, Any]:
         CurlOpt.PROTOCOLS_STR: _SCHEMES,
         CurlOpt.REDIR_PROTOCOLS_STR: _SCHEMES,
     }
-
-
-def _incomplete(cause: Any) -> IncompleteRead:
-    response = cause.response
-    got = len(response.content) if response else 0
-    promised = response.headers.get("Content-Length", "") if response else ""
-    missing = int(promised) - got if promised.isdecimal() else None
-    return IncompleteRead(partial=got, expected=missing, cause=cause)

@@ -12,6 +12,7 @@ from yt_dlp import YoutubeDL
 from agents.engine.extractors import load_extractor
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
+from agents.engine.playlists import read_entries
 from agents.engine.protocol import Assignment, Failed, Finished
 from agents.engine.requesting import Bounds, Deadline
 from agents.engine.results import cookies_for, put_cookies, to_json
@@ -55,7 +56,7 @@ class Extraction:
         put_cookies(jar, job.cookies)
         if hasattr(extractor, "facts"):
             extractor.facts = facts
-        result = extractor.extract(job.url)
+        result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
         cookies = cookies_for(job.url, jar)
         return Finished(number=assignment.number, raw=to_json(result), cookies=cookies)
 

@@ -13,6 +13,9 @@ HEADER_CHARACTERS_MAX = 64
 FACTS_MAX = 16
 FACT_CHARACTERS_MAX = 256
 
+CURL_OUT_OF_MEMORY = 27
+"""CURLE_OUT_OF_MEMORY, https://curl.se/libcurl/c/libcurl-errors.html."""
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/'\"<>]+@")
 _QUERY = re.compile(r"[?#][^\s'\"<>)?#]*=[^\s'\"<>)]*")
@@ -35,6 +38,11 @@ def flatten(error: BaseException, facts: Mapping[str, str] | None = None) -> Eng
         curl_code=_first(chain, _curl_code),
         facts=bounded_facts(facts or {}),
     )
+
+
+def is_out_of_memory(failure: EngineFailure) -> bool:
+    """Return whether the process had no memory left, which another job may have taken."""
+    return "MemoryError" in failure.types or failure.curl_code == CURL_OUT_OF_MEMORY
 
 
 def bounded_facts(facts: Mapping[Any, Any]) -> dict[str, str]:

@@ -22,10 +22,12 @@ class ForkServer:
 
     Args:
         preload: dotted names of extractors that it imports beforehand.
+        packages_dir: folder that it imports from before all others.
     """
 
-    def __init__(self, preload: tuple[str, ...]) -> None:
+    def __init__(self, preload: tuple[str, ...], packages_dir: Path | None = None) -> None:
         self._preload = preload
+        self._packages_dir = packages_dir
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._closed = False
@@ -84,7 +86,8 @@ class ForkServer:
         with theirs:
             ours.setblocking(False)
             self._control = ours
-            self._process = _spawn(theirs.fileno(), self._preload)
+            environment = engine_environment(self._packages_dir)
+            self._process = _spawn(theirs.fileno(), self._preload, environment)
 
     def _hang_up(self) -> "subprocess.Popen[bytes] | None":
         process, self._process = self._process, None
@@ -94,16 +97,28 @@ class ForkServer:
         return process
 
 
-def _spawn(descriptor: int, preload: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+def _spawn(
+    descriptor: int, preload: tuple[str, ...], environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     program = ("-P", "-m", "agents.engine.forkserver", str(descriptor), *preload)
     return subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, *program],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env=child_environment(dict(os.environ), sys.path),
+        env=environment,
         pass_fds=(descriptor,),
         start_new_session=True,
     )
+
+
+def engine_environment(packages_dir: Path | None) -> dict[str, str]:
+    """Return the environment of engine processes started from here.
+
+    Args:
+        packages_dir: folder that they import from before all others.
+    """
+    first = [] if packages_dir is None else [str(packages_dir.resolve())]
+    return child_environment(dict(os.environ), [*first, *sys.path])
 
 
 def child_environment(environment: dict[str, str], path: list[str]) -> dict[str, str]:

@@ -8,13 +8,17 @@ import msgspec
 from agents.network.egress import DIRECT
 from schemas.video import Cookie, EngineVersions
 
+YT_DLP = "yt-dlp"
+"""In place of a module: extractors that yt-dlp brings, by the names that it gives them."""
+
 
 class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
     """One extraction.
 
     Attributes:
         url: canonical page URL.
-        extractor: dotted name ``package.module:Class`` of the yt-dlp extractor class to use.
+        extractor: dotted name ``package.module:Class`` of the yt-dlp extractor class to use, or
+            `YT_DLP`, a colon and the names of yt-dlp's own extractors, with commas between them.
         deadline_seconds: wall time for the whole extraction; behind it the process is killed.
         cookies: sent along.
         egress: name of the way out to take.

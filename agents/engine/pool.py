@@ -12,16 +12,22 @@ from typing import Self
 import certifi
 
 from agents.engine.crew import Crew
+from agents.engine.failures import is_out_of_memory
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.engine.protocol import Setup
 from agents.engine.settings import EngineSettings
+from agents.engine.starting import EngineStartError
 from agents.engine.stats import EngineStats
-from agents.engine.worker import Answer, EngineStartError, ProcessLostError, timed_out
+from agents.engine.worker import Answer, ProcessLostError, timed_out
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
 
 ATTEMPTS = 2
 """The first in company, the second alone in a process of its own: then nobody else is to blame."""
+
+QUARANTINE_PROCESSES = 8
+"""Processes with a single job each, at a time. A lost process leaves up to as many jobs as it had
+threads, and each of them costs 35 ms of a core and some 10 MB."""
 
 
 @dataclass(slots=True)
@@ -36,21 +42,23 @@ class EnginePool:
     """Runs extractions in worker processes. Use it as an async context manager.
 
     A job whose process is lost is tried once more, in a process of its own: so a job that kills
-    its process takes others along at most once, and none of them fails for it.
+    its process, or takes its memory, takes others along at most once, and none of them fails for
+    it.
 
     Args:
         settings: how many processes, and their bounds.
         egresses: the ways out that jobs may name; all trust the same roots.
 
     Raises:
-        ClipmillError: ``system.config``; additional roots without their bundle.
+        ClipmillError: ``system.config``; additional roots without their bundle, or on entering:
+            ``packages_dir`` cannot be used.
         EngineStartError: on entering: a process did not become ready.
     """
 
     def __init__(self, settings: EngineSettings, *egresses: Egress) -> None:
         self._crew = Crew(settings, _setup(settings, egresses), self._dispatch)
         self._start_seconds = settings.start_timeout_seconds
-        self._quarantine = asyncio.Semaphore(settings.processes)
+        self._quarantine = asyncio.Semaphore(QUARANTINE_PROCESSES)
         self._waiting: deque[_Ticket] = deque()
         self._running = False
 
@@ -98,7 +106,12 @@ class EnginePool:
         self._waiting.append(ticket)
         self._dispatch()
         with _expiry(ticket):
-            return await ticket.answer
+            try:
+                return await ticket.answer
+            except EngineError as error:
+                if is_out_of_memory(error.failure):
+                    raise ProcessLostError("the engine process ran out of memory") from error
+                raise
 
     async def _in_quarantine(self, ticket: _Ticket) -> EngineResult:
         async with self._place(ticket.expires):

@@ -1,18 +1,21 @@
 """The life of a worker process: take assignments, run them in threads, answer."""
 
 import os
-import queue
 import socket
 import threading
 from pathlib import Path
 
 from agents.engine.extraction import Extraction
+from agents.engine.failures import is_out_of_memory
 from agents.engine.handlers import IMPERSONATION, engine_versions
 from agents.engine.limits import limit_memory
 from agents.engine.protocol import (
     Assignment,
     Failed,
     Finished,
+    FromProcess,
+    Ping,
+    Pong,
     ProtocolError,
     Ready,
     Setup,
@@ -20,13 +23,12 @@ from agents.engine.protocol import (
     receive,
 )
 from agents.engine.requesting import Bounds
+from agents.engine.threads import Run, Threads
 from agents.network.guard import connect_check, install_connect_guard
 from agents.network.proxy import parse_proxy
 
-THREAD_STACK_BYTES = 2 * 1024 * 1024
-"""Enough for CPython's recursion limit; the usual 8 MiB would count eight times as memory."""
-
-Inbox = queue.SimpleQueue[Assignment]
+OUT_OF_MEMORY = 3
+"""Exit code of a process that ended because it had no memory left."""
 
 
 def serve(connection: socket.socket) -> None:
@@ -40,50 +42,53 @@ def serve(connection: socket.socket) -> None:
         raise ProtocolError("the first frame must be a Setup")
     limit_memory(setup.memory_bytes_max)
     install_connect_guard(*setup.proxies.values())
-    inbox = _start_threads(setup, connection)
-    connection.sendall(frame(_ready()))
-    _take_assignments(connection, inbox)
+    sending = threading.Lock()
+    threads = _threads(setup, connection, sending)
+    _send(connection, sending, _ready())
+    _take_orders(connection, sending, threads)
 
 
 def _ready() -> Ready:
     return Ready(pid=os.getpid(), versions=engine_versions(), impersonation=IMPERSONATION)
 
 
-def _take_assignments(connection: socket.socket, inbox: Inbox) -> None:
+def _take_orders(connection: socket.socket, sending: threading.Lock, threads: Threads) -> None:
     while True:
         try:
             message = receive(connection)
         except EOFError:
             return
-        if not isinstance(message, Assignment):
-            raise ProtocolError("only the first frame may be a Setup")
-        inbox.put(message)
+        match message:
+            case Assignment():
+                threads.run(message)
+            case Ping():
+                _send(connection, sending, Pong())
+            case Setup():
+                raise ProtocolError("only the first frame may be a Setup")
 
 
-def _start_threads(setup: Setup, connection: socket.socket) -> Inbox:
-    inbox: Inbox = queue.SimpleQueue()
-    sending = threading.Lock()
-    threading.stack_size(THREAD_STACK_BYTES)
-    for _ in range(setup.threads):
-        arguments = (setup, inbox, connection, sending)
-        threading.Thread(target=_work, args=arguments, daemon=True).start()
-    return inbox
+def _threads(setup: Setup, connection: socket.socket, sending: threading.Lock) -> Threads:
+    bounds = _bounds(setup)
+
+    def equip() -> Run:
+        return Extraction(bounds, setup.proxies).run
+
+    def answer(done: Finished | Failed) -> None:
+        _send(connection, sending, done)
+
+    return Threads(setup.threads, equip, answer)
 
 
-def _work(setup: Setup, inbox: Inbox, connection: socket.socket, sending: threading.Lock) -> None:
-    extraction = Extraction(_bounds(setup), setup.proxies)
-    while True:
-        answer = extraction.run(inbox.get())
-        _send(connection, sending, answer)
-
-
-def _send(connection: socket.socket, sending: threading.Lock, answer: Finished | Failed) -> None:
+def _send(connection: socket.socket, sending: threading.Lock, answer: FromProcess) -> None:
     with sending:
         try:
             connection.sendall(frame(answer))
         except OSError:
             # Nobody is left to work for.
             os._exit(0)
+        if isinstance(answer, Failed) and is_out_of_memory(answer.failure):
+            # Whoever took the memory may never give it back; a new process is there in a moment.
+            os._exit(OUT_OF_MEMORY)
 
 
 def _bounds(setup: Setup) -> Bounds:

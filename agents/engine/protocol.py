@@ -2,7 +2,7 @@
 
 A frame is four bytes (length, big-endian) and one MessagePack map, tagged by ``type``.
 The pool sends `Setup` once, then an `Assignment` per job; the process answers `Ready` once, then
-`Finished` or `Failed` per job, in any order.
+`Finished` or `Failed` per job, in any order, and to each `Ping` at once a `Pong`.
 """
 
 import asyncio
@@ -49,12 +49,20 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     seconds: float
 
 
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Does the process live?"""
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The process takes jobs from now on."""
 
     pid: int
     versions: EngineVersions
     impersonation: bool
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """It does: none of its threads keeps the others from running."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -72,8 +80,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     failure: EngineFailure
 
 
-ToProcess = Setup | Assignment
-FromProcess = Ready | Finished | Failed
+ToProcess = Setup | Assignment | Ping
+FromProcess = Ready | Pong | Finished | Failed
 Message = TypeVar("Message", bound=ToProcess | FromProcess)
 
 _encoder = msgspec.msgpack.Encoder()

@@ -37,15 +37,25 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deadline:
-    """When the job of a thread must be done. One per thread, set anew for every job."""
+    """When the job of a thread must be done. One per thread, set anew for every job.
+
+    Attributes:
+        refused: something was not allowed any time since the start of the job.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.refused = False
         self._clock = clock
         self._ends = 0.0
 
     def start(self, seconds: float) -> None:
         """Begin a job that has this much time."""
+        self.refused = False
         self._ends = self._clock() + seconds
+
+    def end(self) -> None:
+        """Allow nothing more until the next job."""
+        self._ends = self._clock()
 
     def allow(self, seconds: float) -> float:
         """Return how long something may take that would like to take so many seconds.
@@ -55,5 +65,6 @@ class Deadline:
         """
         left = self._ends - self._clock()
         if left <= 0:
+            self.refused = True
             raise TransportError("the deadline of the job has passed")
         return min(seconds, left)

@@ -18,6 +18,9 @@ DEPTH_MAX = 40
 COOKIES_MAX = 64
 COOKIE_CHARACTERS_MAX = 4_096  # RFC 6265, section 6.1
 
+EXPIRY_MAX = 253_402_300_799
+"""Epoch second of the last of the year 9999: a cookie's end is at most that."""
+
 _INT_MAX = 2**63 - 1
 _KEPT_PRIVATE_KEYS = frozenset({"_type"})
 
@@ -27,7 +30,7 @@ class ResultTooLargeError(Exception):
 
 
 class NotAResultError(Exception):
-    """The extractor returned something other than a dictionary."""
+    """The extractor returned something other than the description of a post or of a list."""
 
 
 def to_json(result: Any) -> bytes:
@@ -113,7 +116,13 @@ def _from_jar(cookie: JarCookie) -> Cookie:
         domain=cookie.domain,
         path=cookie.path,
         secure=cookie.secure,
+        expires_at=_expiry(cookie.expires),
     )
+
+
+def _expiry(second: int | None) -> float | None:
+    # A page may name a second that no float can hold.
+    return None if second is None else float(max(0, min(second, EXPIRY_MAX)))
 
 
 def _to_jar(cookie: Cookie) -> JarCookie:
@@ -129,8 +138,8 @@ def _to_jar(cookie: Cookie) -> JarCookie:
         path=cookie.path,
         path_specified=True,
         secure=cookie.secure,
-        expires=None,
-        discard=True,
+        expires=None if cookie.expires_at is None else int(min(cookie.expires_at, EXPIRY_MAX)),
+        discard=cookie.expires_at is None,
         comment=None,
         comment_url=None,
         rest={},

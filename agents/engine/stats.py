@@ -17,7 +17,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
         fork_server_pid: None when it is not running.
         jobs_in_flight: jobs in processes.
         jobs_waiting: jobs that no process was free for.
-        kills: processes killed because a job overstayed its deadline.
+        kills: processes killed because a job overstayed its deadline, or because they answered no
+            more.
         crashes: processes that ended by themselves or were killed by others.
         recycled: processes replaced after their share of jobs.
         restarts: processes started in place of another, for any of these reasons.

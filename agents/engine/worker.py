@@ -2,21 +2,21 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 
 import msgspec
 
 from agents.engine.forking import ForkServer
+from agents.engine.heartbeat import Heartbeat
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.engine.protocol import (
     Assignment,
     Failed,
     Finished,
-    FromProcess,
+    Ping,
+    Pong,
     ProtocolError,
     Ready,
-    Setup,
     frame,
     read_message,
 )
@@ -26,20 +26,17 @@ _log = logging.getLogger(__name__)
 Answer = asyncio.Future[EngineResult]
 
 
-class EngineStartError(Exception):
-    """An engine process did not become ready. Its standard error says why."""
-
-
 class ProcessLostError(Exception):
     """The process ended while a job was under way in it, through no known fault of the job."""
 
 
 class Worker:
-    """One process that is ready for jobs. Make it with `start_worker`.
+    """One process that is ready for jobs. Made by `agents.engine.starting`.
 
     Attributes:
         ready: what the process said about itself.
-        overdue: whether it was killed because a job overstayed its deadline.
+        overdue: whether it was killed because a job overstayed its deadline, or because it
+            answered no more.
         closing: whether its end is wanted.
         taken: jobs handed over so far.
     """
@@ -52,6 +49,7 @@ class Worker:
         *,
         threads: int,
         grace_seconds: float,
+        hang_seconds: float,
     ) -> None:
         self.ready = ready
         self.overdue = False
@@ -63,6 +61,12 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._under_way: dict[int, tuple[Answer, asyncio.TimerHandle]] = {}
         self._listening: asyncio.Task[None] | None = None
+        self._heartbeat = Heartbeat(
+            hang_seconds,
+            is_busy=lambda: self.jobs > 0,
+            ask=lambda: self._writer.write(frame(Ping())),
+            on_silence=self._kill_overdue,
+        )
 
     @property
     def jobs(self) -> int:
@@ -79,6 +83,7 @@ class Worker:
     ) -> None:
         """Start to take answers; tell about each one, and once about the end of the process."""
         self._listening = asyncio.create_task(self._listen(on_answer, on_end))
+        self._heartbeat.start()
 
     def assign(self, job: EngineJob, expires: float, answer: Answer) -> None:
         """Hand over a job.
@@ -91,7 +96,7 @@ class Worker:
         self.taken += 1
         number = self.taken
         loop = asyncio.get_running_loop()
-        timer = loop.call_at(expires + self._grace_seconds, self._kill_overdue, number)
+        timer = loop.call_at(expires + self._grace_seconds, self._give_up, number)
         self._under_way[number] = answer, timer
         seconds = max(0.0, expires - loop.time())
         self._writer.write(frame(Assignment(number=number, job=job, seconds=seconds)))
@@ -110,17 +115,21 @@ class Worker:
     ) -> None:
         try:
             while True:
-                self._take(await read_message(self._reader))
-                on_answer(self)
+                message = await read_message(self._reader)
+                self._heartbeat.heard()
+                if not isinstance(message, Pong):
+                    self._take(message)
+                    on_answer(self)
         except (EOFError, OSError, ProtocolError) as error:
             _log.debug("engine process %d ended: %r", self.ready.pid, error)
         finally:
+            self._heartbeat.stop()
             self._forks.kill(self.ready.pid)
             self._writer.close()
             self._lose_all()
             on_end(self)
 
-    def _take(self, message: FromProcess) -> None:
+    def _take(self, message: Ready | Finished | Failed) -> None:
         if isinstance(message, Ready) or message.number not in self._under_way:
             raise ProtocolError("an answer without a job")
         answer, timer = self._under_way.pop(message.number)
@@ -136,10 +145,13 @@ class Worker:
         raw = msgspec.Raw(message.raw)
         return EngineResult(raw=raw, cookies=message.cookies, versions=self.ready.versions)
 
-    def _kill_overdue(self, number: int) -> None:
+    def _give_up(self, number: int) -> None:
         answer, _ = self._under_way.pop(number)
         if not answer.done():
             answer.set_exception(timed_out("its process had to be killed"))
+        self._kill_overdue()
+
+    def _kill_overdue(self) -> None:
         self.overdue = True
         self._forks.kill(self.ready.pid)
 
@@ -155,46 +167,3 @@ def timed_out(detail: str) -> EngineError:
     """Return the failure of a job whose deadline passed."""
     message = f"the extraction was not done before its deadline; {detail}"
     return EngineError(EngineFailure(types=("EngineTimeout",), message=message))
-
-
-async def start_worker(
-    forks: ForkServer, setup: Setup, *, grace_seconds: float, timeout_seconds: float
-) -> Worker:
-    """Fork a process and wait until it is ready.
-
-    Raises:
-        EngineStartError: it was not ready in time, or ended before it was.
-    """
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs:
-            forks.fork(theirs)
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-    except BaseException as error:
-        ours.close()
-        if isinstance(error, OSError):
-            raise EngineStartError(f"cannot fork an engine process: {error}") from error
-        raise
-    ready = await _introduced(reader, writer, setup, timeout_seconds)
-    return Worker(
-        ready, (reader, writer), forks, threads=setup.threads, grace_seconds=grace_seconds
-    )
-
-
-async def _introduced(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, setup: Setup, seconds: float
-) -> Ready:
-    try:
-        writer.write(frame(setup))
-        return _as_ready(await asyncio.wait_for(read_message(reader), seconds))
-    except BaseException as error:
-        writer.close()
-        if isinstance(error, EOFError | OSError | ProtocolError):
-            raise EngineStartError(f"an engine process did not start: {error!r}") from error
-        raise
-
-
-def _as_ready(message: FromProcess) -> Ready:
-    if not isinstance(message, Ready):
-        raise ProtocolError("the first frame must be a Ready")
-    return message

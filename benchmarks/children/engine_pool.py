@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import uvloop
 
 from agents.engine.interface import Extractor
 from agents.engine.pool import EnginePool
-from agents.extraction import engine_settings
+from agents.engine_room import engine_settings
 from agents.network.egress import DIRECT, Egress
-from agents.platforms.tiktok.handler import TikTok
+from agents.platforms.tiktok.handler import EXTRACTOR, TikTok
 from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import stopwatch
 from schemas.video import VideoRef
@@ -23,7 +24,10 @@ async def main(order: Extractions) -> None:
     """Extract the pages."""
     ca_file, ca_bundle = Path(order.ca_file), Path(order.ca_bundle)
     egress = Egress(proxy=order.proxy, ca_file=ca_file, ca_bundle=ca_bundle)
-    async with EnginePool(engine_settings(load_settings()), egress) as engine:
+    settings = engine_settings(load_settings(), preload=(EXTRACTOR,))
+    if order.processes:
+        settings = msgspec.structs.replace(settings, processes=order.processes)
+    async with EnginePool(settings, egress) as engine:
         await _extract_all(engine, order.warm, order.in_flight)
         with stopwatch():
             await _extract_all(engine, order.urls, order.in_flight)

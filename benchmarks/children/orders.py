@@ -25,6 +25,7 @@ class Extractions(_Order):
         urls: the others.
         way: which way of several, if the child has several.
         in_flight: how many at a time, if the child can do that.
+        processes: of the engine, if the child has one; 0: as the settings say.
     """
 
     proxy: str
@@ -34,6 +35,7 @@ class Extractions(_Order):
     urls: list[str]
     way: str = ""
     in_flight: int = 1
+    processes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +59,22 @@ class Download(_Order):
     size: int
     sha256: str
     way: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downloads(_Order):
+    """Files to download at once.
+
+    Attributes:
+        proxy: URL of the stand-in.
+        ca_file: its root.
+        urls: the files.
+        directory: for the files, and for this child alone.
+        size: of each file, in bytes.
+    """
+
+    proxy: str
+    ca_file: str
+    urls: list[str]
+    directory: str
+    size: int

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 import psutil
 
+from tests.acceptance.engine_processes import fork_server_of
 from tests.acceptance.workload import Asked
 from tests.house import House, Process
 
@@ -80,8 +81,7 @@ class Chaos:
 
     async def _engine(self) -> None:
         worker = await self.ready()
-        [fork_server] = psutil.Process(worker.pid).children()
-        self._chance.choice(fork_server.children()).kill()
+        self._chance.choice(fork_server_of(worker.pid).children()).kill()
 
     async def _broker(self) -> None:
         os.kill(self._house.broker.pid, signal.SIGKILL)

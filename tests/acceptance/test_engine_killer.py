@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from tests.acceptance.desk import Desk, page
+from tests.acceptance.engine_processes import fork_server_of
 from tests.house import House, Process
 from tests.standin import video_id
 
@@ -47,5 +48,4 @@ async def _kill_whoever_reads_it(desk: Desk, worker: Process) -> None:
 
 
 def _engine_processes(worker: Process) -> list[psutil.Process]:
-    [fork_server] = psutil.Process(worker.pid).children()
-    return fork_server.children()
+    return fork_server_of(worker.pid).children()

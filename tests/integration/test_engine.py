@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,15 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+import yt_dlp
 
 from agents.engine.interface import EngineFailure, EngineJob, EngineResult
 from agents.engine.pool import EnginePool
 from agents.network.egress import Egress
+from schemas.errors import ClipmillError
 from tests.integration.failure_samples import (
+    HANG_SECONDS,
+    MEBIBYTE,
     PLAYS,
     SAMPLES,
     SETTINGS,
@@ -31,13 +36,14 @@ from tests.integration.failure_samples import (
     page_job,
     staged,
 )
-from tests.standin import SCENARIOS, video_id
+from tests.standin import SCENARIOS, user_name, video_id
 from tests.unit.engine.processes import alive, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECORDED = msgspec.json.decode(SAMPLES.read_bytes(), type=dict[str, EngineFailure])
-PAGE_NUMBER = re.compile(r"&page=\d+")
+DAY = 86_400
+PROFILE_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokUserIE"
 NUMBERS = re.compile(r"\d+(\.\d+)?")
 MAIN = """
 import asyncio, os, signal, sys, time
@@ -71,6 +77,13 @@ async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         yield stage
 
 
+SLOW = video_id("page.slow", param=300)
+
+
+def slow_page() -> EngineJob:
+    return page_job(url=f"https://www.tiktok.com/@_/video/{SLOW}")
+
+
 def told(result: EngineResult) -> Any:
     return json.loads(bytes(result.raw))
 
@@ -90,15 +103,39 @@ async def test_page_becomes_a_result(stage: Stage) -> None:
     assert result.versions == stage.pool.stats().versions
 
 
-async def test_result_is_that_of_the_stock_extractor(stage: Stage) -> None:
-    stock = page_job(extractor="yt_dlp.extractor.tiktok:TikTokIE")
-    ours, theirs = await stage.pool.extract(page_job()), await stage.pool.extract(stock)
-    assert PAGE_NUMBER.sub("", str(told(ours))) == PAGE_NUMBER.sub("", str(told(theirs)))
+async def test_cookies_have_their_end(stage: Stage) -> None:
+    result = await stage.pool.extract(page_job())
+    ends = {cookie.name: cookie.expires_at for cookie in result.cookies}
+    token = ends["tt_chain_token"]
+    assert token is not None
+    assert time.time() + 170 * DAY < token < time.time() + 190 * DAY
 
 
 @pytest.mark.parametrize("scenario", ["hostile", "photo", "challenge", "page.slow", "noformats"])
 async def test_uncommon_page_becomes_a_result(stage: Stage, scenario: str) -> None:
     assert told(await stage.pool.extract(page_job(scenario)))["id"] == video_id(scenario)
+
+
+@pytest.mark.parametrize(
+    ("most", "count", "pages", "complete"),
+    [
+        (10, 10, 1, False),
+        (15, 15, 1, False),
+        (16, 16, 2, False),
+        (25, 25, 2, True),
+        (99, 25, 2, True),
+    ],
+)
+async def test_profile_is_read_as_far_as_wanted(
+    stage: Stage, most: int, count: int, pages: int, complete: bool
+) -> None:
+    stage.standin.counters.reset()
+    url = f"https://www.tiktok.com/@{user_name('profile', param=25)}"
+    job = EngineJob(url=url, extractor=PROFILE_EXTRACTOR, entries_max=most)
+    found = told(await stage.pool.extract(job))
+    assert len({entry["url"] for entry in found["entries"]}) == count
+    assert found["clipmill_complete"] is complete
+    assert stage.standin.counters.requests["listing"] == pages
 
 
 async def test_short_link_is_resolved(stage: Stage) -> None:
@@ -111,8 +148,7 @@ async def test_connections_are_kept(stage: Stage) -> None:
     before = stage.standin.counters.connections
     for serial in range(20):
         await stage.pool.extract(page_job(serial=serial))
-    places = SETTINGS.processes * SETTINGS.threads_per_process
-    assert stage.standin.counters.connections - before <= places
+    assert stage.standin.counters.connections - before <= SETTINGS.processes
 
 
 @pytest.mark.parametrize("name", PLAYS)
@@ -169,6 +205,84 @@ async def test_stuck_job_leaves_the_others_untouched(stage: Stage) -> None:
     results = await asyncio.gather(*slow)
     assert {told(result)["id"] for result in results} == {video_id("page.slow")}
     assert stage.pool.stats().kills == before.kills + 1
+
+
+NARROW = msgspec.structs.replace(SETTINGS, memory_bytes_max=256 * MEBIBYTE)
+HARMS = {
+    "holds the interpreter": (harm_job("Stuck", seconds=HANG_SECONDS), "EngineTimeout"),
+    "takes all memory": (harm_job("Memory", f"test:?bytes={300 * MEBIBYTE}"), "MemoryError"),
+    "aborts without memory": (harm_job("Leak", "test:?abort=1"), "EngineCrash"),
+}
+
+
+@pytest.mark.parametrize(("job", "outcome"), HARMS.values(), ids=HARMS)
+async def test_harmful_job_costs_only_its_process(
+    stage: Stage, job: EngineJob, outcome: str
+) -> None:
+    async with EnginePool(NARROW, stage.egress) as pool:
+        before = pool.stats()
+        slow = [asyncio.create_task(pool.extract(slow_page())) for _ in range(6)]
+        assert (await failure_of(pool, job)).types == (outcome,)
+        assert {told(result)["id"] for result in await asyncio.gather(*slow)} == {SLOW}
+        await until(lambda: pool.stats().processes_alive == NARROW.processes)
+        assert len(set(before.pids) & set(pool.stats().pids)) == NARROW.processes - 1
+        assert pool.stats().fork_server_pid == before.fork_server_pid
+
+
+async def test_memory_that_a_job_leaves_taken_costs_no_page(stage: Stage) -> None:
+    async with EnginePool(NARROW, stage.egress) as pool:
+        before = pool.stats().pids
+        await pool.extract(harm_job("Leak", "test:?"))
+        pages = [pool.extract(page_job(serial=serial)) for serial in range(16)]
+        ids = [told(result)["id"] for result in await asyncio.gather(*pages)]
+        assert ids == [video_id(serial=serial) for serial in range(16)]
+        await until(lambda: pool.stats().processes_alive == NARROW.processes)
+        assert len(set(before) & set(pool.stats().pids)) == NARROW.processes - 1
+
+
+async def test_stopped_process_costs_only_the_job_whose_time_is_over(stage: Stage) -> None:
+    settings = msgspec.structs.replace(SETTINGS, processes=1)
+    async with EnginePool(settings, stage.egress) as pool:
+        [stopped] = pool.stats().pids
+        slow = [asyncio.create_task(pool.extract(slow_page())) for _ in range(4)]
+        await until(lambda: pool.stats().jobs_in_flight == 4)
+        os.kill(stopped, signal.SIGSTOP)
+        found = await failure_of(pool, page_job(deadline_seconds=0.2))
+        assert found.types == ("EngineTimeout",)
+        assert {told(result)["id"] for result in await asyncio.gather(*slow)} == {SLOW}
+        assert not alive([stopped])
+        assert (pool.stats().kills, pool.stats().crashes) == (1, 0)
+
+
+def another_yt_dlp(directory: Path, version: str) -> Path:
+    """Copy the installed yt-dlp to a folder, as another version."""
+    target = directory / "yt_dlp"
+    unneeded = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(yt_dlp.__file__).parent, target, ignore=unneeded)
+    (target / "version.py").write_text(
+        (target / "version.py").read_text().replace(yt_dlp.version.__version__, version)
+    )
+    return directory
+
+
+async def test_another_yt_dlp_is_used_without_a_release(stage: Stage, tmp_path: Path) -> None:
+    installed = (await stage.pool.extract(page_job())).versions
+    packages = await asyncio.to_thread(another_yt_dlp, tmp_path, "2099.01.02")
+    settings = msgspec.structs.replace(SETTINGS, processes=1, packages_dir=packages)
+    async with EnginePool(settings, stage.egress) as pool:
+        result = await pool.extract(page_job())
+        assert told(result)["id"] == video_id()
+        assert result.versions.yt_dlp == "2099.01.02"
+        assert result.versions.curl_cffi == installed.curl_cffi
+        assert pool.stats().impersonation
+    assert installed.yt_dlp == yt_dlp.version.__version__
+
+
+async def test_packages_that_cannot_be_used_stop_the_start(stage: Stage, tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SETTINGS, packages_dir=tmp_path)
+    with pytest.raises(ClipmillError, match=r"engine\.packages_dir .* no yt_dlp"):
+        async with EnginePool(settings, stage.egress):
+            pass
 
 
 async def _killed(stage: Stage, choose: Callable[[tuple[int, ...]], tuple[int, ...]]) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -64,6 +65,39 @@ class CrashIE(_HarmIE):
 class MemoryIE(_HarmIE):
     def _real_extract(self, url: str) -> dict[str, Any]:
         return {"bytes": len(bytearray(int(_query(url)["bytes"])))}
+
+
+class LeakIE(_HarmIE):
+    """Takes all memory without Python's knowledge, and keeps it or aborts (``abort=1``)."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        libc = ctypes.PyDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        libc.malloc.argtypes = (ctypes.c_size_t,)
+        libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+        piece, taken = 4 * 1024 * 1024, 0
+        while place := libc.malloc(piece):
+            libc.memset(place, 1, piece)
+            taken += piece
+        if _query(url).get("abort"):
+            libc.abort()
+        return {"bytes": taken}
+
+
+class ListIE(_HarmIE):
+    """Lists entries, ``each`` of them a page, of ``pages`` pages behind the ``site``."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        query = _query(url)
+        return dict(self.playlist_result(self._entries(**query), "list", "a list"))
+
+    def _entries(self, site: str, pages: str, each: str) -> Iterator[dict[str, Any]]:
+        for page in range(int(pages)):
+            self._download_webpage(f"{site}/page?bytes=5&number={page}", "page")
+            for place in range(int(each)):
+                number = page * int(each) + place
+                yield self.url_result(f"https://a.example/{number}", video_id=str(number))
+        raise ExtractorError("there is no end")
 
 
 class FailIE(_HarmIE):

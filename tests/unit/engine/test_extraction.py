@@ -176,3 +176,56 @@ def test_cookies_of_one_egress_are_not_those_of_another() -> None:
     page = finished(extraction, "Cookie", "https://www.a.example/", egress="b")
     assert page == {"seen": {}}
     extraction.close()
+
+
+def listed(extraction: Extraction, site: str, most: int | None) -> Any:
+    return finished(extraction, "List", f"test:?site={site}&pages=5&each=3", entries_max=most)
+
+
+@pytest.mark.parametrize(("most", "pages"), [(0, 0), (1, 1), (3, 1), (4, 2), (15, 5)])
+def test_of_a_list_no_more_pages_are_asked_for_than_wanted(
+    extraction: Extraction, most: int, pages: int
+) -> None:
+    with serving() as web:
+        found = listed(extraction, web.url, most)
+        assert [path.rpartition("=")[2] for path in web.paths] == [str(n) for n in range(pages)]
+    assert [entry["id"] for entry in found["entries"]] == [str(n) for n in range(most)]
+    assert (found["_type"], found["id"], found["title"]) == ("playlist", "list", "a list")
+    assert found["clipmill_complete"] is False
+
+
+def test_list_that_fails_before_there_is_enough_is_a_failure(extraction: Extraction) -> None:
+    with serving() as web:
+        url = f"test:?site={web.url}&pages=5&each=3"
+        found = failure(extraction, "List", url, entries_max=16)
+    assert (found.types, found.message) == (("ExtractorError",), "there is no end")
+
+
+def test_list_is_no_result_when_none_is_asked_for(extraction: Extraction) -> None:
+    with serving() as web:
+        found = failure(extraction, "List", f"test:?site={web.url}&pages=5&each=3")
+        assert web.paths == []
+    assert found.types == ("NotAResultError",)
+
+
+def test_list_is_read_within_the_deadline(extraction: Extraction) -> None:
+    with serving() as web:
+        job = EngineJob(
+            url=f"test:?site={web.url}&pages=5&each=3", extractor=named("List"), entries_max=9
+        )
+        answer = extraction.run(Assignment(number=5, job=job, seconds=0))
+        assert web.paths == []
+    assert isinstance(answer, Failed)
+    assert answer.failure.types[-1] == "TransportError"
+
+
+def test_job_after_a_list_may_ask_again(extraction: Extraction) -> None:
+    with serving() as web:
+        listed(extraction, web.url, 3)
+        assert finished(extraction, "Fetch", f"{web.url}/page?bytes=7")["bytes"] == 7
+
+
+def test_a_thousand_entries_are_within_the_bounds_of_a_result(extraction: Extraction) -> None:
+    with serving() as web:
+        url = f"test:?site={web.url}&pages=50&each=20"
+        assert len(finished(extraction, "List", url, entries_max=1_000)["entries"]) == 1_000

@@ -97,6 +97,13 @@ def test_truncated_page_is_refused(handler: Any, web: Web) -> None:
     assert (caught.value.partial, caught.value.expected) == (400, 600)
 
 
+def test_status_of_a_truncated_page_is_told(handler: Any, web: Web) -> None:
+    with pytest.raises(HTTPError) as caught:
+        get(handler, f"{web.url}/short?status=503")
+    assert caught.value.status == 503
+    caught.value.close()
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=["curl", "requests"])
 def test_time_of_a_request_is_a_total(kind: Any, web: Web) -> None:
     deadline = Deadline()

@@ -15,7 +15,7 @@ import pytest
 from agents.engine.interface import EngineError, EngineJob
 from agents.engine.pool import EnginePool
 from agents.engine.settings import EngineSettings
-from agents.engine.worker import EngineStartError
+from agents.engine.starting import EngineStartError
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.engine.extractors import named
@@ -35,6 +35,15 @@ def settings(**changes: Any) -> EngineSettings:
 @pytest.fixture
 async def pool() -> AsyncIterator[EnginePool]:
     async with EnginePool(SETTINGS, Egress()) as pool:
+        yield pool
+
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture
+async def narrow() -> AsyncIterator[EnginePool]:
+    async with EnginePool(settings(memory_bytes_max=256 * MEGABYTE), Egress()) as pool:
         yield pool
 
 
@@ -115,6 +124,49 @@ async def test_job_that_was_unlucky_is_done_again(pool: EnginePool, tmp_path: Pa
     await until(lambda: not alive((found["pid"],)))
 
 
+async def test_stopped_process_is_replaced_and_its_other_jobs_are_done_again(
+    pool: EnginePool,
+) -> None:
+    before = pool.stats().pids
+    jobs = [asyncio.create_task(_sleeping(pool, 0.3)) for _ in range(3)]
+    await until(lambda: pool.stats().jobs_in_flight == 3)
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    short = asyncio.create_task(failure_of(_sleeping(pool, 0, deadline=0.2)))
+    await until(lambda: pool.stats().jobs_in_flight == 4)
+    [kept] = [pid for pid in before if pid != await _killed_for(short, before)]
+    os.kill(kept, signal.SIGCONT)
+    assert await short == ("EngineTimeout",)
+    await asyncio.gather(*jobs)
+    await until(lambda: pool.stats().processes_alive == 2)
+    assert set(before) & set(pool.stats().pids) == {kept}
+    assert (pool.stats().kills, pool.stats().crashes) == (1, 0)
+
+
+@pytest.mark.parametrize("how", ["stuck", "stopped"])
+async def test_hanging_process_costs_no_other_job_its_time(how: str) -> None:
+    async with EnginePool(settings(hang_seconds=0.4), Egress()) as pool:
+        before = pool.stats().pids
+        others = [asyncio.create_task(_sleeping(pool, 0.5)) for _ in range(3)]
+        await until(lambda: pool.stats().jobs_in_flight == 3)
+        if how == "stopped":
+            os.kill(before[0], signal.SIGSTOP)
+        else:
+            assert await failure_of(extract(pool, "Stuck")) == ("EngineCrash",)
+        await asyncio.gather(*others)
+        await until(lambda: pool.stats().processes_alive == 2)
+        assert len(set(before) & set(pool.stats().pids)) == 1
+        assert pool.stats().crashes == 0
+
+
+async def _killed_for(job: "asyncio.Task[Any]", pids: tuple[int, ...]) -> int:
+    """Return the process that was killed for a job that overstayed its deadline."""
+    await asyncio.wait([job])
+    await until(lambda: len(alive(pids)) == 1)
+    [killed] = set(pids) - set(alive(pids))
+    return killed
+
+
 async def test_deadline_holds_over_all_attempts(pool: EnginePool) -> None:
     slow = asyncio.create_task(failure_of(_sleeping(pool, 9, deadline=0.6)))
     await until(lambda: pool.stats().jobs_in_flight == 1)
@@ -160,15 +212,34 @@ async def test_replacing_a_process_is_quick(pool: EnginePool) -> None:
     assert min(times) < 0.2
 
 
-async def test_memory_is_bounded_without_loss() -> None:
-    megabyte = 1024 * 1024
-    bounds = settings(processes=1, memory_bytes_max=256 * megabyte)
-    async with EnginePool(bounds, Egress()) as pool:
-        pids = pool.stats().pids
-        types = await failure_of(extract(pool, "Memory", bytes=300 * megabyte))
-        assert types == ("MemoryError",)
-        assert (await extract(pool, "Memory", bytes=50 * megabyte))["bytes"] == 50 * megabyte
-        assert pool.stats().pids == pids
+async def test_memory_is_bounded_and_others_lose_nothing(narrow: EnginePool) -> None:
+    before = narrow.stats().pids
+    others = [asyncio.create_task(_sleeping(narrow, 0.3)) for _ in range(3)]
+    await until(lambda: narrow.stats().jobs_in_flight == 3)
+    types = await failure_of(extract(narrow, "Memory", bytes=300 * MEGABYTE))
+    assert types == ("MemoryError",)
+    await asyncio.gather(*others)
+    assert (await extract(narrow, "Memory", bytes=50 * MEGABYTE))["bytes"] == 50 * MEGABYTE
+    await until(lambda: narrow.stats().processes_alive == 2)
+    assert len(set(before) & set(narrow.stats().pids)) == 1
+
+
+async def test_memory_that_native_code_keeps_costs_nobody_a_job(narrow: EnginePool) -> None:
+    before = narrow.stats().pids
+    leaked = (await extract(narrow, "Leak"))["bytes"]
+    assert leaked > 100 * MEGABYTE
+    wanted = 80 * MEGABYTE
+    found = await asyncio.gather(*(extract(narrow, "Memory", bytes=wanted) for _ in range(4)))
+    assert {each["bytes"] for each in found} == {wanted}
+    await until(lambda: narrow.stats().processes_alive == 2)
+    assert len(set(before) & set(narrow.stats().pids)) == 1
+
+
+async def test_native_code_that_aborts_without_memory_fails_alone(narrow: EnginePool) -> None:
+    others = [asyncio.create_task(_sleeping(narrow, 0.3)) for _ in range(3)]
+    await until(lambda: narrow.stats().jobs_in_flight == 3)
+    assert await failure_of(extract(narrow, "Leak", abort=1)) == ("EngineCrash",)
+    await asyncio.gather(*others)
 
 
 async def test_process_is_replaced_after_its_share_of_jobs() -> None:

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from agents.engine import process
-from agents.engine.interface import EngineJob
+from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import (
     Assignment,
     Failed,
     Finished,
     FromProcess,
+    Ping,
+    Pong,
     ProtocolError,
     Ready,
     Setup,
@@ -95,10 +97,13 @@ def test_answers_every_assignment(limits: dict[str, object]) -> None:
         conversation.say(SETUP)
         assert limits is not None
         assert isinstance(conversation.hear(), Ready)
+        answers = []
         for number in range(1, 6):
             conversation.say(assignment(number, kind="Fail" if number % 2 else "Echo"))
-        answers = [conversation.hear() for _ in range(5)]
-    kinds = {answer.number: type(answer) for answer in answers if not isinstance(answer, Ready)}
+            answers.append(conversation.hear())
+    kinds = {
+        answer.number: type(answer) for answer in answers if isinstance(answer, Finished | Failed)
+    }
     assert kinds == {1: Failed, 2: Finished, 3: Failed, 4: Finished, 5: Failed}
 
 
@@ -110,7 +115,19 @@ def test_threads_work_side_by_side(limits: dict[str, object]) -> None:
         conversation.say(assignment(1, "test:?seconds=0.5"))
         conversation.say(assignment(2, "test:?seconds=0"))
         answers = [conversation.hear(), conversation.hear()]
-    assert [answer.number for answer in answers if not isinstance(answer, Ready)] == [2, 1]
+    assert [answer.number for answer in answers if isinstance(answer, Finished | Failed)] == [2, 1]
+
+
+def test_answers_while_its_threads_work(limits: dict[str, object]) -> None:
+    with serving() as conversation:
+        conversation.say(SETUP)
+        assert limits is not None
+        conversation.hear()
+        conversation.say(assignment(1, "test:?seconds=0.3"))
+        conversation.say(assignment(2, "test:?seconds=0.3"))
+        conversation.say(Ping())
+        kinds = [type(conversation.hear()) for _ in range(3)]
+    assert kinds == [Pong, Finished, Finished]
 
 
 @pytest.mark.parametrize(
@@ -136,3 +153,31 @@ def test_process_without_a_pool_ends(
     with theirs:
         process._send(theirs, threading.Lock(), Finished(number=1, raw=b"{}", cookies=()))
     assert ended == [0]
+
+
+@pytest.mark.parametrize(
+    ("types", "curl_code", "codes"),
+    [
+        (("MemoryError",), None, [process.OUT_OF_MEMORY]),
+        (("ExtractorError", "MemoryError"), None, [process.OUT_OF_MEMORY]),
+        (("ExtractorError", "CurlError"), 27, [process.OUT_OF_MEMORY]),
+        (("ExtractorError", "CurlError"), 28, []),
+        (("KeyError",), None, []),
+    ],
+)
+def test_process_without_memory_answers_and_ends(
+    limits: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    types: tuple[str, ...],
+    curl_code: int | None,
+    codes: list[int],
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    assert limits == {}
+    failure = EngineFailure(types=types, message="x", curl_code=curl_code)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process._send(theirs, threading.Lock(), Failed(number=1, failure=failure))
+        assert ended == codes
+        assert len(ours.recv(1_000)) > 4

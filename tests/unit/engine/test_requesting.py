@@ -41,3 +41,27 @@ def test_starts_anew_for_every_job() -> None:
     clock.now += 5
     deadline.start(2)
     assert deadline.allow(5) == 2
+
+
+def test_ended_it_allows_nothing_until_the_next_job() -> None:
+    deadline = Deadline(Clock())
+    deadline.start(10)
+    deadline.end()
+    with pytest.raises(TransportError, match="deadline"):
+        deadline.allow(0)
+    deadline.start(10)
+    assert deadline.allow(5) == 5
+
+
+def test_notes_that_it_refused_since_the_start() -> None:
+    deadline = Deadline(Clock())
+    deadline.start(10)
+    deadline.allow(1)
+    assert not deadline.refused
+    deadline.end()
+    assert not deadline.refused
+    with pytest.raises(TransportError):
+        deadline.allow(1)
+    assert deadline.refused
+    deadline.start(10)
+    assert not deadline.refused

@@ -10,6 +10,7 @@ from agents.engine.results import (
     COOKIE_CHARACTERS_MAX,
     COOKIES_MAX,
     DEPTH_MAX,
+    EXPIRY_MAX,
     RESULT_BYTES_MAX,
     NotAResultError,
     ResultTooLargeError,
@@ -106,8 +107,40 @@ def test_cookies_of_the_site_only(domain: str, belongs: bool) -> None:
 
 
 def test_cookies_come_back_as_they_were_put() -> None:
-    cookie = Cookie(name="a", value="b=c", domain=".tiktok.com", path="/x", secure=False)
-    assert cookies_for("https://tiktok.com/", jar_with(cookie)) == (cookie,)
+    session = Cookie(name="a", value="b=c", domain=".tiktok.com", path="/x", secure=False)
+    lasting = Cookie(name="b", value="d", domain=".tiktok.com", expires_at=2_000_000_000.0)
+    found = cookies_for("https://tiktok.com/", jar_with(session, lasting))
+    assert set(found) == {session, lasting}
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [(0.0, 0.0), (1.9, 1.0), (float("inf"), EXPIRY_MAX), (1e300, EXPIRY_MAX), (-5.0, 0.0)],
+)
+def test_end_of_a_cookie_is_a_whole_second_that_a_date_has(second: float, expected: float) -> None:
+    cookie = Cookie(name="a", value="b", domain="a.example", expires_at=second)
+    [found] = cookies_for("https://a.example/", jar_with(cookie))
+    assert found.expires_at == expected
+
+
+def test_end_beyond_all_numbers_is_bounded() -> None:
+    jar = jar_with(Cookie(name="a", value="b", domain="a.example"))
+    for cookie in jar:
+        cookie.expires = 10**400
+    [found] = cookies_for("https://a.example/", jar)
+    assert found.expires_at == EXPIRY_MAX
+
+
+def test_only_a_cookie_without_an_end_goes_with_its_session() -> None:
+    domain = "a.example"
+    jar = jar_with(
+        Cookie(name="session", value="", domain=domain),
+        Cookie(name="lasting", value="", domain=domain, expires_at=2_000_000_000.0),
+    )
+    assert {cookie.name: (cookie.discard, cookie.expires) for cookie in jar} == {
+        "session": (True, None),
+        "lasting": (False, 2_000_000_000),
+    }
 
 
 def test_cookies_are_few_and_short() -> None:

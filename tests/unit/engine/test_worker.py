@@ -1,25 +1,18 @@
 """The pool's side of a process, with a process that is made of coroutines."""
 
 import asyncio
-import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import certifi
 import pytest
 
-from agents.engine.forking import ForkServer
 from agents.engine.interface import EngineError, EngineFailure, EngineJob
-from agents.engine.protocol import Failed, Finished, FromProcess, Ready, Setup, frame
-from agents.engine.worker import (
-    Answer,
-    EngineStartError,
-    ProcessLostError,
-    Worker,
-    start_worker,
-)
+from agents.engine.protocol import Failed, Finished, FromProcess, Pong, Ready, Setup
+from agents.engine.starting import start_worker
+from agents.engine.worker import Answer, ProcessLostError, Worker
 from schemas.video import EngineVersions
+from tests.unit.engine.fork_stand_in import Forks
 from tests.unit.engine.processes import until
 
 SETUP = Setup(
@@ -33,32 +26,6 @@ SETUP = Setup(
 VERSIONS = EngineVersions(yt_dlp="1", curl_cffi="2")
 READY = Ready(pid=4_242, versions=VERSIONS, impersonation=True)
 JOB = EngineJob(url="test:1", extractor="a:B")
-
-
-class Forks(ForkServer):
-    """Keeps what it should have forked and killed."""
-
-    def __init__(self) -> None:
-        super().__init__(())
-        self.killed: list[int] = []
-        self.process: socket.socket | None = None
-        self.works = True
-
-    def fork(self, connection: socket.socket) -> None:
-        if not self.works:
-            raise OSError("no more processes")
-        self.process = socket.socket(fileno=os.dup(connection.fileno()))
-
-    def kill(self, pid: int) -> None:
-        self.killed.append(pid)
-
-    def hang_up(self) -> None:
-        assert self.process is not None
-        self.process.close()
-
-    def say(self, message: FromProcess) -> None:
-        assert self.process is not None
-        self.process.sendall(frame(message))
 
 
 class Bench:
@@ -91,7 +58,7 @@ async def started(forks: Forks, **options: Any) -> Worker:
 
     introduction = asyncio.create_task(introduce())
     worker = await start_worker(
-        forks, SETUP, **{"grace_seconds": 0.05, "timeout_seconds": 5, **options}
+        forks, SETUP, **{"grace_seconds": 0.05, "hang_seconds": 9, "timeout_seconds": 5, **options}
     )
     await introduction
     return worker
@@ -202,33 +169,36 @@ async def test_close_kills_and_ends(bench: Bench) -> None:
     assert READY.pid in bench.forks.killed
 
 
-async def test_process_that_cannot_be_forked_is_a_start_error() -> None:
+@pytest.fixture
+async def impatient() -> AsyncIterator[Bench]:
     forks = Forks()
-    forks.works = False
-    with pytest.raises(EngineStartError, match="no more processes"):
-        await start_worker(forks, SETUP, grace_seconds=1, timeout_seconds=1)
-
-
-async def _hang_up(forks: Forks) -> None:
+    bench = Bench(await started(forks, hang_seconds=0.1), forks)
+    yield bench
     forks.hang_up()
+    await bench.worker.close()
 
 
-async def _talk_nonsense(forks: Forks) -> None:
-    forks.say(Finished(number=1, raw=b"{}", cookies=()))
+async def test_process_that_answers_no_more_is_killed(impatient: Bench) -> None:
+    answer = impatient.assign()
+    await until(lambda: impatient.worker.overdue)
+    assert impatient.forks.killed == [READY.pid]
+    assert impatient.worker.free == 0
+    impatient.forks.hang_up()
+    with pytest.raises(ProcessLostError):
+        await answer
 
 
-async def _say_nothing(_forks: Forks) -> None:
-    pass
+async def test_process_that_answers_is_left_alone(impatient: Bench) -> None:
+    answer = impatient.assign()
+    for _ in range(12):
+        await asyncio.sleep(0.02)
+        impatient.forks.say(Pong())
+    assert not impatient.worker.overdue
+    assert impatient.answered == 0
+    impatient.forks.say(Finished(number=1, raw=b"{}", cookies=()))
+    assert bytes((await answer).raw) == b"{}"
 
 
-@pytest.mark.parametrize("behave", [_hang_up, _talk_nonsense, _say_nothing])
-async def test_process_that_does_not_introduce_itself_is_a_start_error(
-    behave: Callable[[Forks], Awaitable[None]],
-) -> None:
-    forks = Forks()
-    start = asyncio.create_task(start_worker(forks, SETUP, grace_seconds=1, timeout_seconds=0.2))
-    await until(lambda: forks.process is not None)
-    await behave(forks)
-    with pytest.raises(EngineStartError):
-        await start
-    forks.hang_up()
+async def test_idle_process_need_not_answer(impatient: Bench) -> None:
+    await asyncio.sleep(0.25)
+    assert not impatient.worker.overdue

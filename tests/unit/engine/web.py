@@ -65,8 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(200, len(body), Content_Encoding="gzip")
         self.wfile.write(body)
 
-    def _short(self, _query: dict[str, str]) -> None:
-        self._head(200, 1_000)
+    def _short(self, query: dict[str, str]) -> None:
+        self._head(int(query.get("status", 200)), 1_000)
         self.wfile.write(b"x" * 400)
         self.close_connection = True
 

@@ -75,7 +75,30 @@ def test_changes_nothing_else() -> None:
     overridden = {name for name in vars(TikTokIE) if hasattr(StockTikTokIE, name)}
     # yt-dlp keeps the compiled pattern of a class on the class that was asked first.
     own = overridden - set(dir(type)) - {"__doc__", "__module__", "_VALID_URL_RE"}
-    assert own <= {"__init__", "_get_universal_data"}
+    assert own <= {"__init__", "_get_universal_data", "_parse_aweme_video_web"}
+
+
+ITEM = {
+    "id": "1",
+    "desc": "x",
+    "imagePost": {"images": [{"imageURL": {"urlList": ["https://a/1"]}}]},
+}
+
+
+def parsed(extractor: Any, item: Any, **options: Any) -> Any:
+    return extractor._parse_aweme_video_web(item, "https://www.tiktok.com/1", "1", **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"extract_flat": True}], ids=str)
+def test_photo_post_has_its_pictures_besides(downloader: Any, options: dict[str, Any]) -> None:
+    ours, stock = (parsed(kind(downloader), ITEM, **options) for kind in (TikTokIE, StockTikTokIE))
+    assert ours.pop("images") == [{"urls": ["https://a/1"], "width": None, "height": None}]
+    assert ours == stock
+
+
+def test_other_posts_have_no_such_field(downloader: Any) -> None:
+    item = {"id": "1", "desc": "x", "imagePost": {"images": []}}
+    assert parsed(TikTokIE(downloader), item) == parsed(StockTikTokIE(downloader), item)
 
 
 def test_facts_belong_to_one_extractor(downloader: Any) -> None:

@@ -1,0 +1,72 @@
+"""Starts a worker process: forks it and waits until it is ready."""
+
+import asyncio
+import socket
+
+from agents.engine.forking import ForkServer
+from agents.engine.protocol import (
+    FromProcess,
+    ProtocolError,
+    Ready,
+    Setup,
+    frame,
+    read_message,
+)
+from agents.engine.worker import Worker
+
+
+class EngineStartError(Exception):
+    """An engine process did not become ready. Its standard error says why."""
+
+
+async def start_worker(
+    forks: ForkServer,
+    setup: Setup,
+    *,
+    grace_seconds: float,
+    hang_seconds: float,
+    timeout_seconds: float,
+) -> Worker:
+    """Fork a process and wait until it is ready.
+
+    Raises:
+        EngineStartError: it was not ready in time, or ended before it was.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            forks.fork(theirs)
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+    except BaseException as error:
+        ours.close()
+        if isinstance(error, OSError):
+            raise EngineStartError(f"cannot fork an engine process: {error}") from error
+        raise
+    ready = await _introduced(reader, writer, setup, timeout_seconds)
+    return Worker(
+        ready,
+        (reader, writer),
+        forks,
+        threads=setup.threads,
+        grace_seconds=grace_seconds,
+        hang_seconds=hang_seconds,
+    )
+
+
+async def _introduced(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, setup: Setup, seconds: float
+) -> Ready:
+    try:
+        writer.write(frame(setup))
+        return _as_ready(await asyncio.wait_for(read_message(reader), seconds))
+    except BaseException as error:
+        writer.close()
+        if isinstance(error, EOFError | OSError | ProtocolError):
+            raise EngineStartError(f"an engine process did not start: {error!r}") from error
+        raise
+
+
+def _as_ready(message: FromProcess) -> Ready:
+    if not isinstance(message, Ready):
+        raise ProtocolError("the first frame must be a Ready")
+    return message

@@ -1,0 +1,115 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.platforms.tiktok.page_images import IMAGES_MAX, SIDE_MAX, URLS_MAX, read_images
+
+URL = "https://p16.tiktokcdn.com/a.jpeg"
+
+
+def image(*urls: Any, **more: Any) -> dict[str, Any]:
+    return {"imageURL": {"urlList": list(urls)}, **more}
+
+
+def item(*images: Any) -> dict[str, Any]:
+    return {"imagePost": {"images": list(images)}}
+
+
+def test_pictures_in_their_order_with_all_addresses() -> None:
+    post = item(image("https://a/1", "http://b/1", imageWidth=1080, imageHeight=1440), image(URL))
+    assert read_images(post) == [
+        {"urls": ["https://a/1", "http://b/1"], "width": 1080, "height": 1440},
+        {"urls": [URL], "width": None, "height": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    "post",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"imagePost": None},
+        {"imagePost": []},
+        {"imagePost": {}},
+        {"imagePost": {"images": None}},
+        {"imagePost": {"images": {"0": image(URL)}}},
+        {"imagePost": {"images": "text"}},
+        item(),
+        item(None, 5, "text", []),
+        item({}, {"imageURL": None}, {"imageURL": {"urlList": URL}}, {"imageURL": [URL]}),
+    ],
+    ids=repr,
+)
+def test_what_is_no_photo_post_has_none(post: Any) -> None:
+    assert read_images(post) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        5,
+        [URL],
+        "",
+        "file:///etc/passwd",
+        "data:image/png;base64,x",
+        "javascript:alert(1)",
+        "//p16.tiktokcdn.com/a.jpeg",
+        "ftp://a/1",
+        " https://a/1",
+        "https://a/" + "x" * 5_000,
+    ],
+)
+def test_what_is_no_web_address_is_left_out(url: Any) -> None:
+    assert read_images(item(image(url))) == []
+    assert read_images(item(image(url, URL)))[0]["urls"] == [URL]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (1, 1),
+        (1080, 1080),
+        (SIDE_MAX, SIDE_MAX),
+        (SIDE_MAX + 1, None),
+        (0, None),
+        (-5, None),
+        (True, None),
+        ("1080", None),
+        (10.5, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_sides_are_whole_and_believable(pixels: Any, expected: int | None) -> None:
+    found = read_images(item(image(URL, imageWidth=pixels, imageHeight=pixels)))
+    assert found == [{"urls": [URL], "width": expected, "height": expected}]
+
+
+def test_pictures_and_addresses_are_bounded() -> None:
+    found = read_images(item(*(image(*[URL] * 1_000) for _ in range(1_000))))
+    assert len(found) == IMAGES_MAX
+    assert {len(each["urls"]) for each in found} == {URLS_MAX}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["imagePost", "images", "imageURL", "urlList", "imageWidth", "x"]),
+            inner,
+        )
+    ),
+)
+
+
+@given(JSON)
+def test_any_page_can_be_read(post: Any) -> None:
+    for each in read_images(post):
+        assert each["urls"]
+        assert all(url.startswith(("https://", "http://")) for url in each["urls"])
