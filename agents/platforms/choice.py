@@ -12,13 +12,19 @@
 
 With ``degrade`` a byte limit leaves out what is known to be larger, so that a smaller picture may
 be chosen; without it, a file of the quality asked for that is too large is an error.
+
+A post with pictures is given as what its author published: every picture, then the best of its
+music, for which rule 4 holds. Where TikTok has also made a video of the pictures, that is taken
+when a container or a codec is asked for, which only videos have; without one, both conditions have
+nothing to speak of and the pictures are taken.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from schemas.errors import ClipmillError, ErrorCode
+from agents.platforms.refusals import no_format, too_large
 from schemas.request import Options
 from schemas.video import VideoFormat
 
@@ -33,8 +39,6 @@ CONTAINERS: Mapping[str, frozenset[str]] = {
     "webm": frozenset({"webm", "weba"}),
 }
 """File extensions of each container, those of files with sound only included."""
-
-MAX_OFFERED = 30
 
 Formats = Sequence[VideoFormat]
 
@@ -54,15 +58,15 @@ def choose(formats: Formats, options: Options, avoided: Collection[str] = ()) ->
     """
     fulfilling = [each for each in formats if _is_usable(each, options)]
     if not fulfilling:
-        raise _no_format(_why(formats, options), formats)
+        raise no_format(_why(formats, options), formats)
     usable = [each for each in fulfilling if each.format_id not in avoided]
     if not usable:
-        raise _no_format("the download of every fitting file has failed", formats)
+        raise no_format("the download of every fitting file has failed", formats)
     pool = _affordable(usable, formats, options) if options.degrade else usable
     preferred = _preferred(pool)
     sized = _of_size(preferred, options)
     if not sized:
-        raise _no_format(f"it has no {options.quality}, and degrade is off", formats)
+        raise no_format(f"it has no {options.quality}, and degrade is off", formats)
     fitting = _affordable(sized, formats, options)
     return min(fitting, key=_smallest_first if options.quality == "worst" else _richest_first)
 
@@ -72,20 +76,47 @@ def choose_files(
 ) -> tuple[VideoFormat, ...]:
     """Return every file to fetch: the one that `choose` finds or, of a photo post, all.
 
-    That is its pictures in their order, then its music; with ``audio_only`` the music alone.
+    That is its pictures in their order, then its music; with ``audio_only`` the music alone. Of a
+    picture at several hosts the first is taken; when a host has failed with one, the other is asked
+    for all. Music that cannot be had is left out with ``degrade``.
 
     Raises:
         ClipmillError: see `choose`; ``request.too_large``, they have too many bytes together.
     """
-    pictures = [each for each in formats if each.picture]
-    pictures.sort(key=lambda each: each.picture or 0)
-    if not pictures or options.audio_only:
+    if options.audio_only or not any(each.picture for each in formats):
         return (choose(formats, options, avoided),)
-    files = (*pictures, *[each for each in formats if _is_sound(each)][:1])
+    if _asks_for_video(options) and any(_is_usable(each, options) for each in formats):
+        return (choose(formats, options, avoided),)
+    files = (*_pictures(formats, avoided), *_music(formats, options, avoided))
     size = sum(each.bytes or 0 for each in files)
     if options.max_bytes is not None and size > options.max_bytes:
-        raise _too_large(options.max_bytes, size, formats)
+        raise too_large(options.max_bytes, size, formats)
     return files
+
+
+def _asks_for_video(options: Options) -> bool:
+    return (options.container, options.codec) != ("any", "any")
+
+
+def _pictures(formats: Formats, avoided: Collection[str]) -> list[VideoFormat]:
+    ways: dict[int, list[VideoFormat]] = defaultdict(list)
+    for each in formats:
+        if each.picture:
+            ways[each.picture].append(each)
+    ranked = [list(enumerate(ways[place])) for place in sorted(ways)]
+    failed = Counter(rank for way in ranked for rank, each in way if each.format_id in avoided)
+    usable = [[pair for pair in way if pair[1].format_id not in avoided] for way in ranked]
+    if not all(usable):
+        raise no_format("the download of one of its pictures has failed from every host", formats)
+    return [min(way, key=lambda pair: (failed[pair[0]], pair[0]))[1] for way in usable]
+
+
+def _music(formats: Formats, options: Options, avoided: Collection[str]) -> list[VideoFormat]:
+    sounds = [each for each in formats if _is_sound(each) and each.playable]
+    usable = [each for each in sounds if each.format_id not in avoided]
+    if sounds and not usable and not options.degrade:
+        raise no_format("the download of its music has failed, and degrade is off", formats)
+    return sorted(usable, key=_richest_first)[:1]
 
 
 def _is_usable(each: VideoFormat, options: Options) -> bool:
@@ -109,7 +140,7 @@ def _affordable(wanted: Formats, formats: Formats, options: Options) -> Formats:
     limit = options.max_bytes
     fitting = [each for each in wanted if limit is None or (each.bytes or 0) <= limit]
     if not fitting:
-        raise _too_large(limit or 0, min(each.bytes or 0 for each in wanted), formats)
+        raise too_large(limit or 0, min(each.bytes or 0 for each in wanted), formats)
     return fitting
 
 
@@ -158,40 +189,8 @@ def _why(formats: Formats, options: Options) -> str:
     if options.audio_only:
         return "none of its files is sound without a picture"
     if formats and all(each.video_codec is None for each in formats):
-        return "it has sound only, as photo posts do; audio_only would take that"
+        return "it has sound only; audio_only would take that"
     allowed = msgspec.structs.replace(options, watermark="allow")
     if any(_is_usable(each, allowed) for each in formats):
         return "every fitting file is watermarked; watermark=allow would take one"
     return "none of its files is what the options ask for"
-
-
-def _no_format(reason: str, formats: Formats) -> ClipmillError:
-    message = f"No format of this video can be chosen: {reason}. Offered: {_list(formats)}."
-    return ClipmillError(
-        ErrorCode.CONTENT_NO_FORMATS, message, reason=reason, offered=_list(formats)
-    )
-
-
-def _too_large(limit: int, smallest: int, formats: Formats) -> ClipmillError:
-    reason = f"the smallest file has {smallest} bytes, max_bytes is {limit}"
-    message = f"No format of this video can be chosen: {reason}. Offered: {_list(formats)}."
-    return ClipmillError(
-        ErrorCode.REQUEST_TOO_LARGE,
-        message,
-        field="options.max_bytes",
-        reason=reason,
-        offered=_list(formats),
-    )
-
-
-def _list(formats: Formats) -> str:
-    shown = [_describe(each) for each in formats[:MAX_OFFERED]]
-    more = [f"{len(formats) - MAX_OFFERED} more"] if len(formats) > MAX_OFFERED else []
-    return ", ".join(shown + more) or "nothing"
-
-
-def _describe(each: VideoFormat) -> str:
-    size = f"{each.width}x{each.height}" if each.smaller_side else ""
-    marks = "watermarked" * each.watermarked, "unplayable" * (not each.playable)
-    parts = size, each.video_codec or "", each.audio_codec or "silent", *marks
-    return f"{each.format_id} ({' '.join(part for part in parts if part)} {each.container})"

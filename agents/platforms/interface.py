@@ -24,8 +24,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         media_hosts: suffixes of hosts that media may come from, each with its leading dot.
         content: kinds of posts that are understood: ``video``, …
         listings: kinds of pages with many posts that are understood.
-        extractors: dotted names of the extractors that it has the engine run, to be loaded
-            beforehand.
+        extractors: names of the extractors that it has the engine run, as in `EngineJob`, to be
+            loaded beforehand. Those of yt-dlp are checked when the engine starts.
     """
 
     name: str
@@ -91,8 +91,8 @@ class Platform(Protocol):
             egress: name of the way out to take.
             deadline_seconds: wall time for everything.
             account: to read it as. Its cookies must not be in the extraction, which travels,
-                but for those that media is served only with; what the page sets anew of them is
-                given back to it.
+                but for those that media is served only with. What the page sets anew is given
+                to it by the engine that is handed in.
 
         Raises:
             ClipmillError: with the platform's own reason mapped to one of our codes.

@@ -1,10 +1,12 @@
-"""Which platforms are installed, found by the entry-point group ``clipmill.platforms``."""
+"""Which platforms there are: plug-ins (``clipmill.platforms``) and sites of the settings."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
+from agents.platforms.configured.handler import ConfiguredPlatform
+from agents.platforms.configured.site import Site
 from agents.platforms.interface import Platform
 from agents.platforms.urls import parse_link, shorten
 from schemas.errors import ClipmillError, ErrorCode
@@ -39,18 +41,24 @@ class Platforms:
         self.broken: Mapping[str, str] = dict(broken or {})
 
     @classmethod
-    def load(cls) -> "Platforms":
-        """Return every installed platform; the ones that cannot be loaded are in `broken`.
+    def load(cls, sites: Mapping[str, Site] | None = None) -> "Platforms":
+        """Return every platform; the plug-ins that cannot be loaded are in `broken`.
+
+        Args:
+            sites: what the settings describe, by the name of the platform.
 
         Raises:
             ClipmillError: ``system.config``; two platforms claim one name or one host.
         """
-        return cls.from_entry_points(entry_points(group=GROUP))
+        return cls.from_entry_points(entry_points(group=GROUP), sites)
 
     @classmethod
-    def from_entry_points(cls, points: Iterable[EntryPoint]) -> "Platforms":
-        """Return the platforms of these entry points; see `load`."""
-        platforms: list[Platform] = []
+    def from_entry_points(
+        cls, points: Iterable[EntryPoint], sites: Mapping[str, Site] | None = None
+    ) -> "Platforms":
+        """Return the platforms of these entry points and sites; see `load`."""
+        described = (sites or {}).items()
+        platforms: list[Platform] = [ConfiguredPlatform(name, site) for name, site in described]
         broken: dict[str, str] = {}
         for point in points:
             try:
@@ -64,6 +72,12 @@ class Platforms:
     def names(self) -> tuple[str, ...]:
         """Names of the platforms that work, sorted."""
         return tuple(sorted(self._by_name))
+
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """What the platforms have the engine run, to be loaded beforehand."""
+        named = (each.get_capabilities().extractors for each in self._by_name.values())
+        return tuple(sorted({extractor for extractors in named for extractor in extractors}))
 
     def by_name(self, name: str) -> Platform:
         """Return the platform of that name.
@@ -110,5 +124,6 @@ def _check_unique(what: str, values: list[str]) -> None:
     if twice:
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG,
-            f"Two platforms claim the {what} {', '.join(twice)}; uninstall one of them.",
+            f"Two platforms claim the {what} {', '.join(twice)}; uninstall one of them,"
+            " or take it out of the settings.",
         )

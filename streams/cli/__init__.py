@@ -1,10 +1,14 @@
-"""The command line. Each command is a module of this package, imported when it is called."""
+"""The command line. Each command is a module of this package, imported when it is called.
+
+Layers above and other packages add theirs by entry points, see `streams.cli.plugged`.
+"""
 
 import importlib
 import sys
 
 import click
 
+from streams.cli.plugged import plugged_command, plugged_names
 from streams.settings import SettingsError
 
 COMMANDS = {
@@ -31,12 +35,12 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (the library's)
         """Return the names of all commands."""
-        return list(COMMANDS)
+        return [*COMMANDS, *(name for name in plugged_names() if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return a command, None when there is none of this name."""
         if cmd_name not in COMMANDS:
-            return None
+            return plugged_command(cmd_name)
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command

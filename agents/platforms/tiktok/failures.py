@@ -1,62 +1,25 @@
 """The one table of how extractions fail: what engine, libraries and TikTok say, and its meaning.
 
-The rows of libcurl, requests and the system are in `transport`, those of TikTok's own words in
-`reasons`; here are those of the engine, of HTTP statuses and of pages that yt-dlp cannot read.
+The rows that hold for any platform are in `agents.platforms.failures` and
+`agents.platforms.transport`, those of TikTok's own words in `reasons`; here are those of pages that
+yt-dlp cannot read, and of lists.
 """
 
-from agents.platforms.statuses import PAGE_STATUSES
+from agents.platforms.failures import ENGINE, status_rows
+from agents.platforms.rows import Row
+from agents.platforms.signs import kind, says
 from agents.platforms.tiktok.reasons import REASONS
-from agents.platforms.tiktok.rows import Row
-from agents.platforms.tiktok.signs import kind, noted_code, page_code, says, status
-from agents.platforms.tiktok.transport import ADDRESS, PROXY, TRANSPORT
+from agents.platforms.tiktok.signs import noted_code, page_code
+from agents.platforms.transport import ADDRESS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
 
-# A dead process left nothing behind that could be believed.
-_ENGINE = (
-    Row(
-        "engine_timeout",
-        Code.NETWORK_TIMEOUT,
-        kind("EngineTimeout"),
-        "its page could not be read within the deadline",
-    ),
-    Row(
-        "engine_crash",
-        Code.SYSTEM_ENGINE_CRASH,
-        kind("EngineCrash", "MemoryError"),
-        "the extraction process died",
-    ),
-    Row(
-        "engine_closed",
-        Code.SYSTEM_ENGINE_CRASH,
-        kind("EngineClosed"),
-        "the extraction engine was stopped",
-    ),
-    Row(
-        "answer_too_large",
-        Code.CONTENT_UNSUPPORTED,
-        kind("ResultTooLargeError"),
-        "its description is larger than clipmill reads",
-    ),
+NO_ITEM = Row(
+    "no_item",
+    Code.PLATFORM_CHANGED,
+    page_code(0),
+    "its page says that all is well, but holds no video",
 )
-
-_STATUSES = (
-    *(
-        Row(f"http_{number:d}", code, status(number), f"TikTok answered {number:d}")
-        for number, code in PAGE_STATUSES.items()
-    ),
-    Row(
-        "http_5xx",
-        Code.NETWORK_SERVER,
-        status(range(500, 600)),
-        "TikTok's servers failed to answer",
-    ),
-    Row(
-        "http_other",
-        Code.PLATFORM_CHANGED,
-        status(range(100, 1000)),
-        "TikTok answered as it never does for videos",
-    ),
-)
+"""Of a story it means that its time is over."""
 
 _PAGES = (
     Row(
@@ -65,12 +28,7 @@ _PAGES = (
         says("Unexpected response from webpage request", "universal data", "challenge"),
         "its page holds no video data: TikTok sent a challenge, or changed its pages",
     ),
-    Row(
-        "no_item",
-        Code.PLATFORM_CHANGED,
-        page_code(0),
-        "its page says that all is well, but holds no video",
-    ),
+    NO_ITEM,
     Row(
         "unknown_code",
         Code.PLATFORM_CHANGED,
@@ -92,21 +50,30 @@ _PAGES = (
     ),
 )
 
+# What the interface of lists says in its own way. It is no page: its answers are JSON.
+_LISTS = (
+    Row(
+        "empty_answer",
+        Code.RATE_LIMIT_API,
+        kind("JSONDecodeError"),
+        "TikTok answered with nothing that can be read, as it does to those who ask too much",
+    ),
+    Row(
+        "same_page",
+        Code.NETWORK_SERVER,
+        says("keeps sending the same page"),
+        "TikTok sent the first page of its list again instead of the next one",
+    ),
+)
+
 TABLE: tuple[Row, ...] = (
-    *_ENGINE,
+    *ENGINE,
     *ADDRESS,
-    *PROXY,
+    *proxy_rows("TikTok"),
     *REASONS,
-    *_STATUSES,
-    *TRANSPORT,
+    *_LISTS,
+    *status_rows("TikTok"),
+    *transport_rows("TikTok"),
     *_PAGES,
 )
 """In priority order: the first row whose sign is seen counts."""
-
-BUG = Row(
-    "bug",
-    Code.INTERNAL_BUG,
-    lambda failure: bool(failure.types),
-    "reading its page failed by a mistake in the program",
-)
-"""What no row of the table knows."""

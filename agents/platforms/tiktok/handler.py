@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agents.authentication.interface import Account
-from agents.engine.interface import EngineError, EngineJob, Extractor
+from agents.engine.interface import EngineError, EngineJob, EngineResult, Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms.fields import open_raw
 from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
 from agents.platforms.tiktok.errors import to_clipmill_error
 from agents.platforms.tiktok.formats import read_expiry, read_sources
+from agents.platforms.tiktok.listings import EXTRACTORS, read_listing
 from agents.platforms.tiktok.metadata import read_info
-from agents.platforms.tiktok.urls import HOSTS, NAME, read_url
+from agents.platforms.tiktok.urls import HOSTS, NAME, page_url, read_url
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef
@@ -35,12 +36,18 @@ MEDIA_COOKIES = frozenset({"tt_chain_token"})
 """Cookies that media is served only with; they name no account."""
 
 CAPABILITIES = Capabilities(
-    name=NAME, page_hosts=HOSTS, link_hosts=HOSTS, media_hosts=MEDIA_HOSTS, content=("video",)
+    name=NAME,
+    page_hosts=HOSTS,
+    link_hosts=HOSTS,
+    media_hosts=MEDIA_HOSTS,
+    content=("video", "photos"),
+    listings=tuple(EXTRACTORS),
+    extractors=(EXTRACTOR, *EXTRACTORS.values()),
 )
 
 
 class TikTok:
-    """Single videos of TikTok. Stateless.
+    """Videos, photo posts and stories of TikTok, its profiles and collections. Stateless.
 
     Args:
         clock: tells the time of an extraction.
@@ -77,7 +84,7 @@ class TikTok:
         deadline_seconds: float,
         account: Account | None = None,
     ) -> Extraction:
-        """Read the video's page.
+        """Read the page of a post.
 
         Raises:
             ClipmillError: what TikTok, the network or the engine says, by the table in
@@ -85,21 +92,18 @@ class TikTok:
         """
         cookies = account.cookies if account else ()
         job = EngineJob(
-            url=video.url,
+            url=page_url(video),
             extractor=EXTRACTOR,
             deadline_seconds=deadline_seconds,
             cookies=cookies,
             egress=egress,
         )
-        try:
-            result = await engine.extract(job)
-        except EngineError as error:
-            raise to_clipmill_error(error.failure, video) from None
+        result = await _extract(engine, job, video)
         extraction = Extraction(
             raw=result.raw,
             engine=result.versions,
             extracted_at=self._clock(),
-            cookies=_without(cookies, result.cookies),
+            cookies=_for_media(result.cookies) if account else result.cookies,
         )
         return self._with_files(video, extraction)
 
@@ -113,14 +117,25 @@ class TikTok:
         limit: int,
         account: Account | None = None,
     ) -> Listing:
-        """Refuse: no kind of listing is understood yet.
+        """Read the first posts of a profile, newest first, or of a collection.
 
         Raises:
-            ClipmillError: ``content.unsupported``.
+            ClipmillError: what TikTok, the network or the engine says, by the same table;
+                ``content.unsupported``, it is a playlist.
         """
-        raise ClipmillError(
-            ErrorCode.CONTENT_UNSUPPORTED, f"{listing.url}: TikTok's {listing.kind} is not listed"
+        if listing.kind not in EXTRACTORS:
+            message = f"{listing.url}: no extractor reads TikTok's {listing.kind}s."
+            raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message)
+        job = EngineJob(
+            url=listing.url,
+            extractor=EXTRACTORS[listing.kind],
+            deadline_seconds=deadline_seconds,
+            cookies=account.cookies if account else (),
+            egress=egress,
+            entries_max=limit,
         )
+        result = await _extract(engine, job, listing)
+        return read_listing(open_raw(result.raw), listing, limit)
 
     def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
         """Return the extraction as a `VideoInfo`.
@@ -168,7 +183,15 @@ class TikTok:
         raise ClipmillError(ErrorCode.CONTENT_NO_FORMATS, message, failure="no_formats")
 
 
-def _without(account: tuple[Cookie, ...], found: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
-    """Return the cookies found, without those of the account, also when they were set anew."""
-    secret = {cookie.name for cookie in account} - MEDIA_COOKIES
-    return tuple(cookie for cookie in found if cookie.name not in secret)
+async def _extract(
+    engine: Extractor, job: EngineJob, subject: VideoRef | ListingRef
+) -> EngineResult:
+    try:
+        return await engine.extract(job)
+    except EngineError as error:
+        raise to_clipmill_error(error.failure, subject) from None
+
+
+def _for_media(found: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
+    """Return what media needs: all else may open an account, also what the page set for it."""
+    return tuple(cookie for cookie in found if cookie.name in MEDIA_COOKIES)

@@ -1,7 +1,8 @@
-"""What TikTok says about a video that it does not show, and what yt-dlp makes of it."""
+"""What TikTok says about posts and accounts that it does not show, and what yt-dlp makes of it."""
 
-from agents.platforms.tiktok.rows import Row
-from agents.platforms.tiktok.signs import both, either, kind, page_code, reason, says, some_reason
+from agents.platforms.rows import Row
+from agents.platforms.signs import both, either, kind, says
+from agents.platforms.tiktok.signs import page_code, reason, some_reason
 from schemas.errors import ErrorCode as Code
 
 # TikTok's words before its numbers, and both before yt-dlp's: 10204 stands for half a dozen
@@ -47,8 +48,11 @@ REASONS = (
     Row(
         "private_account",
         Code.CONTENT_PRIVATE,
-        either(page_code(10222), says("You do not have permission to view this post")),
-        "its author's account is private",
+        either(
+            page_code(10222),
+            says("You do not have permission to view this post", "either private or all"),
+        ),
+        "the account is private",
     ),
     Row(
         "region_locked",
@@ -59,8 +63,14 @@ REASONS = (
     Row(
         "gone",
         Code.CONTENT_NOT_FOUND,
-        page_code(10217, 10221),
-        "it was deleted, or its author's account does not exist",
+        page_code(10217),
+        "it was deleted",
+    ),
+    Row(
+        "no_account",
+        Code.CONTENT_NOT_FOUND,
+        page_code(10221),
+        "the account does not exist, or not any more",
     ),
     Row(
         "unavailable",

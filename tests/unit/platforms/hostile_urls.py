@@ -270,9 +270,7 @@ _PATHS = (
     Hostile("parent folder inside", "https://www.tiktok.com/@name/../video/1", UNSUPPORTED),
     Hostile("encoded parent folder", f"https://www.tiktok.com/%2e%2e{VIDEO}", UNSUPPORTED),
     Hostile("passwd", "https://www.tiktok.com/../../../../etc/passwd", UNSUPPORTED),
-    Hostile(
-        "encoded slash", "https://www.tiktok.com/@name%2Fvideo%2F7608826249200356630", UNSUPPORTED
-    ),
+    Hostile("encoded slash", "https://www.tiktok.com/@name%2Fvideo%2F7608826249200356630", INVALID),
     Hostile("something after the id", f"{GOOD}/../../x", UNSUPPORTED),
     Hostile("one more folder", f"{GOOD}/comments", UNSUPPORTED),
     Hostile(

@@ -26,7 +26,13 @@ def sound(format_id: str, **fields: Any) -> VideoFormat:
 
 
 LADDER = tuple(video(f"{side}", side, bytes=side * 1_000) for side in (360, 576, 720, 1080))
-TIKTOK = tuple(source.format for source in read_sources(raw_of()))
+
+
+def tiktok(scenario: str = "ok") -> tuple[VideoFormat, ...]:
+    return tuple(source.format for source in read_sources(raw_of(scenario)))
+
+
+TIKTOK = tiktok()
 
 CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "best": (LADDER, Options(), "1080"),
@@ -147,6 +153,27 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "TikTok, worst": (TIKTOK, Options(quality="worst"), "h264_540p_480000-0"),
     "TikTok, h265": (TIKTOK, Options(codec="h265"), "bytevc1_1080p_900000-0"),
     "TikTok, sound": (TIKTOK, Options(audio_only=True), "audio"),
+    "TikTok, landscape is measured by its height": (
+        tiktok("landscape"),
+        Options(quality="720p", degrade=False),
+        "h264_720p_800000-0",
+    ),
+    "TikTok, the marked file only when it is allowed": (
+        tiktok("watermarked"),
+        Options(watermark="allow"),
+        "download",
+    ),
+    "TikTok, allowed is not wanted": (TIKTOK, Options(watermark="allow"), "h264_1080p_1600000-0"),
+    "TikTok, worst is not the marked file": (
+        TIKTOK,
+        Options(quality="worst", watermark="allow"),
+        "h264_540p_480000-0",
+    ),
+    "TikTok, silent rather than nothing": (
+        tiktok("silent"),
+        Options(),
+        "bytevc1_1080p_900000-0",
+    ),
 }
 
 
@@ -156,12 +183,30 @@ def test_choice(formats: Sequence[VideoFormat], options: Options, chosen: str) -
 
 
 REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
+    "TikTok, 576 is not 480p": (
+        TIKTOK,
+        Options(quality="480p", degrade=False),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "it has no 480p, and degrade is off",
+    ),
+    "TikTok, H.266 is not playable": (
+        tiktok("unplayable"),
+        Options(),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "bytevc2_720p_260000-0 (720x1280 bytevc2 aac unplayable mp4)",
+    ),
+    "TikTok, marked only": (
+        tiktok("watermarked"),
+        Options(),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "watermark=allow would take one",
+    ),
     "nothing": ((), Options(), ErrorCode.CONTENT_NO_FORMATS, "Offered: nothing"),
     "sound only": (
         (sound("a"),),
         Options(),
         ErrorCode.CONTENT_NO_FORMATS,
-        "sound only, as photo posts",
+        "it has sound only; audio_only would take that",
     ),
     "no sound alone": (
         LADDER,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from agents.platforms.interface import Capabilities, Platform, ShortLink
+from agents.platforms.interface import Capabilities, Platform, ShortLink, Target
 from agents.platforms.links import (
     CACHE_SECONDS,
     HEADERS,
@@ -98,6 +98,18 @@ async def test_a_redirect_within_the_host() -> None:
     assert found.key == VIDEO.key
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"https://www.tiktok.com/@name/story/{ID}",
+        "https://www.tiktok.com/@name",
+        f"https://www.tiktok.com/@name/collection/cats-{ID}",
+    ],
+)
+async def test_stories_and_listings_are_targets_too(target: str) -> None:
+    assert await resolve({LINK.url: to(f"{target}?_r=1&_t=ZM")}) == TikTok().parse_url(target)
+
+
 async def test_a_chain_of_short_links() -> None:
     session = FakeSession({LINK.url: to(SECOND), SECOND: to(PAGE)})
     assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
@@ -135,12 +147,17 @@ REFUSED = {
     "no URL": (to("https://[/"), ErrorCode.CONTENT_UNSUPPORTED, "no URL"),
     "control": (to("https://www.tiktok.com/\x00"), ErrorCode.CONTENT_UNSUPPORTED, "control"),
     "huge": (to("https://www.tiktok.com/" + "x" * 7_000), ErrorCode.CONTENT_UNSUPPORTED, "2048"),
-    "photo": (
-        to(f"https://www.tiktok.com/@name/photo/{ID}"),
+    "playlist": (
+        to(f"https://www.tiktok.com/@name/playlist/cats-{ID}"),
         ErrorCode.CONTENT_UNSUPPORTED,
-        "a photo post",
+        "a playlist",
     ),
-    "profile": (to("https://www.tiktok.com/@name"), ErrorCode.CONTENT_UNSUPPORTED, "a profile"),
+    "live": (
+        to("https://www.tiktok.com/@name/live?x=1"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "live streams are not recorded",
+    ),
+    "nobody": (to("https://www.tiktok.com/@_"), ErrorCode.CONTENT_UNSUPPORTED, "user name is none"),
     "home": (to("https://www.tiktok.com/?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
     "home without slash": (to("https://www.tiktok.com"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
     "404 page": (to("https://www.tiktok.com/404?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),

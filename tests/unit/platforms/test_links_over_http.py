@@ -13,6 +13,7 @@ from agents.platforms.links import LinkResolver
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError, ErrorCode
 from tests.standin.ids import video_id
+from tests.standin.posts import post_for
 from tests.standin.server import Standin
 from tests.standin.short_links import KINDS, short_code
 
@@ -29,14 +30,25 @@ def link(kind: str) -> ShortLink:
     return ShortLink(url=f"https://vm.tiktok.com/{short_code(video_id(), kind)}/")
 
 
-@pytest.mark.parametrize("kind", ["video", "chain"])
-async def test_leads_to_its_video(links: LinkResolver, kind: str) -> None:
+AUTHOR = post_for(video_id()).author
+TARGETS = {
+    "video": f"@{AUTHOR}/video/{video_id()}",
+    "chain": f"@{AUTHOR}/video/{video_id()}",
+    "photo": f"@{AUTHOR}/video/{video_id()}",
+    "story": f"@{AUTHOR}/story/{video_id()}",
+    "profile": f"@{AUTHOR}",
+    "collection": f"@{AUTHOR}/collection/cats-{video_id()}",
+}
+
+
+@pytest.mark.parametrize(("kind", "page"), TARGETS.items())
+async def test_leads_to_its_target(links: LinkResolver, kind: str, page: str) -> None:
     found = await links.resolve(link(kind), TikTok())
-    assert found.id == video_id()
+    assert found.url == f"https://www.tiktok.com/{page}"
 
 
 REFUSALS = {
-    "photo": ErrorCode.CONTENT_UNSUPPORTED,
+    "live": ErrorCode.CONTENT_UNSUPPORTED,
     "dead": ErrorCode.CONTENT_NOT_FOUND,
     "loop": ErrorCode.CONTENT_UNSUPPORTED,
     "outside": ErrorCode.CONTENT_UNSUPPORTED,
@@ -58,4 +70,4 @@ async def test_leads_nowhere(links: LinkResolver, kind: str, code: ErrorCode) ->
 
 def test_every_kind_of_link_is_tried() -> None:
     # "hang" is a matter of the deadline, which is tested without waiting elsewhere.
-    assert {"video", "chain", "hang", *REFUSALS} == set(KINDS)
+    assert {"hang", *TARGETS, *REFUSALS} == set(KINDS)

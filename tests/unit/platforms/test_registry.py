@@ -41,11 +41,63 @@ def both() -> Platforms:
     return Platforms([TikTok(), Other()])
 
 
+class Site:
+    """A site as the settings describe it."""
+
+    hosts: tuple[str, ...] = ("mine.example",)
+    short_hosts: tuple[str, ...] = ("mi.ne",)
+    extractors: tuple[str, ...] = ("Mine",)
+    media_hosts: tuple[str, ...] = (".mine.example",)
+
+
+class TikToksHost(Site):
+    hosts = ("vm.tiktok.com",)
+
+
 def test_the_installed_platforms() -> None:
     platforms = Platforms.load()
-    assert platforms.names == ("tiktok",)
+    assert set(platforms.names) >= {"tiktok"}
     assert not platforms.broken
     assert isinstance(platforms.by_name("tiktok"), TikTok)
+
+
+def test_sites_of_the_settings_are_platforms_beside_the_installed_ones() -> None:
+    platforms = Platforms.load({"mine": Site(), "second": NoHost()})
+    assert set(platforms.names) == {*Platforms.load().names, "mine", "second"}
+    assert platforms.for_url("https://mi.ne/x").get_capabilities().name == "mine"
+    assert isinstance(platforms.by_name("tiktok"), TikTok)
+
+
+class NoHost(Site):
+    hosts = ("second.example",)
+    short_hosts = ()
+
+
+@pytest.mark.parametrize(
+    ("sites", "claim"),
+    [
+        ({"tiktok": Site()}, "the name tiktok"),
+        ({"mine": TikToksHost()}, r"the host vm\.tiktok\.com"),
+        ({"mine": Site(), "other": Site()}, r"the host mi\.ne, mine\.example"),
+    ],
+    ids=["name of a plug-in", "host of a plug-in", "host of another site"],
+)
+def test_a_site_may_not_claim_what_another_platform_has(sites: dict[str, Site], claim: str) -> None:
+    with pytest.raises(ClipmillError, match=f"{claim}; .*take it out of the settings") as caught:
+        Platforms.load(sites)
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_a_broken_plug_in_hides_no_site() -> None:
+    platforms = Platforms.from_entry_points([point("bad", "nowhere:X")], {"mine": Site()})
+    assert platforms.names == ("mine",)
+    assert platforms.broken.keys() == {"bad"}
+
+
+def test_what_the_engine_is_to_load_beforehand() -> None:
+    platforms = Platforms.from_entry_points([], {"mine": Site(), "second": NoHost()})
+    assert platforms.extractors == ("yt-dlp:Mine",)
+    assert Platforms([]).extractors == ()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from yt_dlp import YoutubeDL
 from yt_dlp.extractor.tiktok import TikTokIE
 
 from agents.engine.results import to_json
+from agents.platforms.tiktok.page_images import read_images
 from schemas.video import Cookie, EngineVersions, Extraction, VideoRef
 from tests.standin.ids import case_of_id, video_id
 from tests.standin.item import Links, item_struct
@@ -19,22 +20,24 @@ VERSIONS = EngineVersions(yt_dlp="2026.10.26", curl_cffi="0.16.3")
 TOKEN = Cookie(name="tt_chain_token", value="abc==", domain=".tiktok.com")
 
 
-def video_of(scenario: str = "ok") -> VideoRef:
+def video_of(scenario: str = "ok", param: int = 0) -> VideoRef:
     """The video of a scenario."""
-    number = video_id(scenario)
+    number = video_id(scenario, param=param)
     return VideoRef(
         platform="tiktok", id=number, url=f"https://www.tiktok.com/@name/video/{number}"
     )
 
 
-def raw_of(scenario: str = "ok") -> dict[str, Any]:
-    """yt-dlp's dictionary of a scenario's post, as it travels."""
-    video = video_of(scenario)
+def raw_of(scenario: str = "ok", param: int = 0) -> dict[str, Any]:
+    """yt-dlp's dictionary of a scenario's post, with what our extractor adds, as it travels."""
+    video = video_of(scenario, param)
     post = post_for(video.id, user="name", case=case_of_id(video.id))
     item = item_struct(post, Links(post, Issue(EXTRACTED_AT.timestamp())))
     with YoutubeDL({"quiet": True}, auto_init=False) as ydl:
         extractor = TikTokIE(ydl)
         found = extractor._parse_aweme_video_web(item, video.url, video.id)
+    if images := read_images(item):
+        found["images"] = images
     raw: dict[str, Any] = msgspec.json.decode(to_json(found))
     return raw
 

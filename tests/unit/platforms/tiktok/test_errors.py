@@ -8,16 +8,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agents.engine.interface import EngineFailure
+from agents.platforms import errors
+from agents.platforms.errors import MAX_DETAIL_CHARACTERS, plain
+from agents.platforms.failures import BUG
+from agents.platforms.rows import Row
 from agents.platforms.statuses import PAGE_STATUSES
-from agents.platforms.tiktok.errors import (
-    MAX_DETAIL_CHARACTERS,
-    find_row,
-    plain,
-    to_clipmill_error,
-)
-from agents.platforms.tiktok.failures import BUG, TABLE
-from agents.platforms.tiktok.rows import Row
+from agents.platforms.tiktok.errors import to_clipmill_error
+from agents.platforms.tiktok.failures import TABLE
+from agents.platforms.tiktok.urls import read_url
 from schemas.errors import ErrorCode
+from schemas.listing import ListingRef
 from schemas.video import VideoRef
 
 VIDEO = VideoRef(
@@ -26,6 +26,10 @@ VIDEO = VideoRef(
     url="https://www.tiktok.com/@name/video/7608826249200356630",
 )
 FILE = Path(__file__).parent.parent / "samples" / "tiktok_failures.json"
+
+
+def find_row(failure: EngineFailure) -> Row:
+    return errors.find_row(failure, TABLE)
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +119,20 @@ ROWS = {
     "untrusted.link": "certificate",
     "address.refused": "address_refused",
     "address.refused.link": "address_refused",
+    "profile:profile.private": "private_account",
+    "profile:profile.missing": "no_account",
+    "profile:profile.hidden": "private_account",
+    "profile:list.429": "http_429",
+    "profile:list.nothing": "empty_answer",
+    "profile:list.same": "same_page",
+    "profile:list.status": "private_account",
+    "profile:page.429": "http_429",
+    "profile:login": "login",
+    "profile:layout": "no_page_data",
+    "profile:captcha": "no_page_data",
+    "collection:list.status": "unknown_code",
+    "collection:list.429": "http_429",
+    "extractor.unknown": "unknown_extractor",
     "not.tiktok": "bug",
     "engine.timeout": "engine_timeout",
     "engine.crash": "engine_crash",
@@ -189,6 +207,46 @@ def test_a_deleted_post_is_not_called_private() -> None:
     assert find_row(failure(facts=facts)).code is ErrorCode.CONTENT_NOT_FOUND
     alone = {"status_code": "10204", "status_message": "item_privacy_authorization"}
     assert find_row(failure(facts=alone)).code is ErrorCode.CONTENT_PRIVATE
+
+
+PROFILE = read_url("https://www.tiktok.com/@name")
+STORY = read_url(f"https://www.tiktok.com/@name/story/{VIDEO.id}")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code", "words"),
+    [
+        ("profile:profile.missing", ErrorCode.CONTENT_NOT_FOUND, "does not exist"),
+        ("profile:profile.private", ErrorCode.CONTENT_PRIVATE, "the account is private"),
+        ("profile:profile.hidden", ErrorCode.CONTENT_PRIVATE, "the account is private"),
+        ("profile:list.429", ErrorCode.RATE_LIMIT_API, "answered 429"),
+        ("profile:list.nothing", ErrorCode.RATE_LIMIT_API, "nothing that can be read"),
+        ("profile:list.same", ErrorCode.NETWORK_SERVER, "again instead of the next one"),
+        ("profile:layout", ErrorCode.PLATFORM_CHANGED, "changed its pages"),
+    ],
+)
+def test_what_is_said_about_a_profile(scenario: str, code: ErrorCode, words: str) -> None:
+    assert isinstance(PROFILE, ListingRef)
+    error = to_clipmill_error(RECORDED[scenario], PROFILE)
+    assert error.code is code
+    assert error.message.startswith("TikTok profile name: ")
+    assert words in error.message
+
+
+@pytest.mark.parametrize("scenario", ["noitem", "deleted", "missing", "status"])
+def test_a_story_that_is_gone_is_over(scenario: str) -> None:
+    assert isinstance(STORY, VideoRef)
+    error = to_clipmill_error(RECORDED[scenario], STORY)
+    assert error.code is ErrorCode.CONTENT_NOT_FOUND
+    assert "stories last 24 hours" in error.message
+    assert error.details["failure"] == ROWS[scenario]
+
+
+@pytest.mark.parametrize("scenario", ["private", "withheld", "blocked", "page.429", "layout"])
+def test_other_failures_of_stories_are_those_of_videos(scenario: str) -> None:
+    assert isinstance(STORY, VideoRef)
+    story, video = (to_clipmill_error(RECORDED[scenario], each) for each in (STORY, VIDEO))
+    assert (story.code, story.message) == (video.code, video.message)
 
 
 @pytest.mark.parametrize(

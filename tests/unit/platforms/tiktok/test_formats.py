@@ -82,7 +82,7 @@ def test_the_size_comes_from_the_page() -> None:
 
 @pytest.mark.parametrize(
     ("scenario", "present"),
-    [("photo", {"audio"}), ("noformats", set()), ("watermarked", {"download"})],
+    [("noformats", set()), ("watermarked", {"download"})],
 )
 def test_the_formats_of_other_posts(scenario: str, present: set[str]) -> None:
     assert set(by_id(read_sources(raw_of(scenario)))) == present

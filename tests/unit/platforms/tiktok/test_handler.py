@@ -4,13 +4,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.authentication.cookie_files import FileAccount
 from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.platforms.interface import UNTUNED, Platform, ShortLink
 from agents.platforms.tiktok.handler import EXTRACTOR, MEDIA_HOSTS, TikTok
+from agents.platforms.tiktok.listings import EXTRACTORS
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import ListingKind, ListingRef
 from schemas.video import Cookie, MediaSource, VideoFormat
 from tests.unit.platforms.hostile_urls import HOSTILE_URLS
 from tests.unit.platforms.tiktok.raws import (
@@ -45,6 +46,15 @@ class FakeEngine:
         return EngineResult(raw=body, cookies=self.cookies, versions=VERSIONS)
 
 
+class FakeAccount:
+    name = "main"
+
+    def __init__(self, cookies: tuple[Cookie, ...]) -> None:
+        self.cookies = cookies
+
+    def renew(self, cookies: tuple[Cookie, ...]) -> None: ...
+
+
 class FakeFetcher:
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
@@ -75,6 +85,85 @@ async def test_info_is_what_the_engine_found(platform: Platform) -> None:
     assert engine.jobs == [
         EngineJob(url=VIDEO.url, extractor=EXTRACTOR, egress="a", deadline_seconds=12)
     ]
+
+
+async def test_the_page_of_a_story_is_read_as_that_of_a_video(platform: Platform) -> None:
+    story = msgspec.structs.replace(VIDEO, url=VIDEO.url.replace("/video/", "/story/"))
+    engine = FakeEngine(raw_of())
+    extraction = await platform.get_video_info(story, engine, egress="a", deadline_seconds=12)
+    assert engine.jobs[0].url == VIDEO.url
+    assert platform.describe(story, extraction).url == story.url
+
+
+async def test_a_photo_post_without_music_is_whole(platform: Platform) -> None:
+    video, raw = video_of("photo.mute"), raw_of("photo.mute")
+    extraction = await platform.get_video_info(
+        video, FakeEngine(raw), egress="a", deadline_seconds=12
+    )
+    info = platform.describe(video, extraction)
+    assert info.content == "photos"
+    assert {each.picture for each in info.formats} == {1, 2, 3}
+
+
+def listing_of(kind: ListingKind = "profile") -> ListingRef:
+    url = f"https://www.tiktok.com/@name{'' if kind == 'profile' else f'/{kind}/cats-7'}"
+    return ListingRef(platform="tiktok", kind=kind, id="name", url=url)
+
+
+LIST = {
+    "_type": "playlist",
+    "title": "name",
+    "entries": [{"url": VIDEO.url, "id": VIDEO.id}],
+    "clipmill_complete": True,
+}
+
+
+@pytest.mark.parametrize("kind", EXTRACTORS)
+async def test_a_listing_is_what_the_engine_found(kind: ListingKind, platform: Platform) -> None:
+    listing, engine = listing_of(kind), FakeEngine(LIST)
+    found = await platform.get_listing(listing, engine, egress="a", deadline_seconds=12, limit=20)
+    assert [post.id for post in found.entries] == [VIDEO.id]
+    assert (found.kind, found.id, found.url) == (kind, "name", listing.url)
+    assert engine.jobs == [
+        EngineJob(
+            url=listing.url,
+            extractor=EXTRACTORS[kind],
+            egress="a",
+            deadline_seconds=12,
+            entries_max=20,
+        )
+    ]
+
+
+async def test_a_listing_is_read_as_an_account(platform: Platform) -> None:
+    cookies = (Cookie(name="sessionid", value="s3cret", domain=".tiktok.com"),)
+    engine = FakeEngine(LIST)
+    await platform.get_listing(
+        listing_of(),
+        engine,
+        egress="a",
+        deadline_seconds=12,
+        limit=20,
+        account=FakeAccount(cookies),
+    )
+    assert engine.jobs[0].cookies == cookies
+
+
+async def test_a_failed_listing_is_about_the_profile(platform: Platform) -> None:
+    engine = FakeEngine(failure=EngineFailure(types=("EngineTimeout",), message="not done"))
+    with pytest.raises(ClipmillError, match="TikTok profile name: its page") as caught:
+        await platform.get_listing(listing_of(), engine, egress="a", deadline_seconds=12, limit=20)
+    assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
+
+
+async def test_playlists_are_refused_without_a_request(platform: Platform) -> None:
+    engine = FakeEngine(LIST)
+    with pytest.raises(ClipmillError, match="no extractor reads TikTok's playlists") as caught:
+        await platform.get_listing(
+            listing_of("playlist"), engine, egress="a", deadline_seconds=12, limit=20
+        )
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+    assert not engine.jobs
 
 
 def test_the_extractor_exists_and_takes_canonical_urls() -> None:
@@ -161,6 +250,10 @@ def test_capabilities(platform: Platform) -> None:
     assert told.name == "tiktok"
     assert {"www.tiktok.com", "vm.tiktok.com"} <= set(told.page_hosts) & set(told.link_hosts)
     assert told.media_hosts == MEDIA_HOSTS
+    assert told.content == ("video", "photos")
+    assert told.listings == ("profile", "collection")
+    assert told.extractors == (EXTRACTOR, *EXTRACTORS.values())
+    assert all(load_extractor(name) for name in told.extractors)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +289,7 @@ async def test_cookies_of_an_account_are_sent_and_do_not_travel_on() -> None:
     again = msgspec.structs.replace(cookies[0], value="s3cret too")
     engine = FakeEngine(raw_of(), cookies=(again, TOKEN))
     found = await TikTok().get_video_info(
-        VIDEO, engine, egress="a", deadline_seconds=12, account=FileAccount("main", cookies)
+        VIDEO, engine, egress="a", deadline_seconds=12, account=FakeAccount(cookies)
     )
     assert engine.jobs[0].cookies == cookies
     assert found.cookies == (TOKEN,)

@@ -25,7 +25,7 @@ def read(**fields: Any) -> VideoInfo:
 def test_an_ordinary_post() -> None:
     video = video_of()
     info = read_info(raw_of(), video, (FORMAT,))
-    assert info.platform == "tiktok"
+    assert (info.platform, info.content) == ("tiktok", "video")
     assert (info.id, info.url) == (video.id, video.url)
     assert info.title == info.description == "a clip #fyp #clipmill"
     assert info.author.name == "name"

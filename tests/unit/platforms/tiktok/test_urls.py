@@ -4,9 +4,9 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yt_dlp.extractor.tiktok import TikTokIE, TikTokVMIE
+from yt_dlp.extractor.tiktok import TikTokCollectionIE, TikTokIE, TikTokUserIE, TikTokVMIE
 
-from agents.platforms.interface import ShortLink
+from agents.platforms.interface import ShortLink, Target
 from agents.platforms.tiktok.urls import (
     FORMS,
     HOSTS,
@@ -14,10 +14,13 @@ from agents.platforms.tiktok.urls import (
     SUPPORTED,
     Form,
     canonical_url,
+    is_story,
+    page_url,
     profile_url,
     read_url,
 )
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import ListingRef
 from schemas.video import VideoRef
 from tests.unit.platforms.hostile_urls import HOSTILE_URLS, Hostile
 
@@ -56,6 +59,40 @@ VIDEOS = {
     f"https://m.tiktok.com/v/{ID}.html": NAMELESS,
     f"https://m.tiktok.com/v/{ID}.html?u_code=abc": NAMELESS,
     f"https://m.tiktok.com/v/{ID}": NAMELESS,
+    f"https://www.tiktok.com/@name/photo/{ID}": NAMED,
+    f"https://tiktok.com/@name/photo/{ID}/": NAMED,
+    f"https://m.tiktok.com/@name/photo/{ID}?x=1": NAMED,
+    f"https://www.tiktok.com/photo/{ID}": NAMELESS,
+    f"https://tiktokv.com/share/video/{ID}": NAMELESS,
+    f"https://www.tiktokv.com/share/photo/{ID}/?x=1": NAMELESS,
+}
+
+STORIES = {
+    f"https://www.tiktok.com/@name/story/{ID}": f"https://www.tiktok.com/@name/story/{ID}",
+    f"https://m.tiktok.com/@name/story/{ID}/?x=1": f"https://www.tiktok.com/@name/story/{ID}",
+    f"https://www.tiktok.com/@/story/{ID}": f"https://www.tiktok.com/@_/story/{ID}",
+}
+
+PROFILES = {
+    "https://www.tiktok.com/@name": "name",
+    "https://www.tiktok.com/@name/": "name",
+    "https://tiktok.com/@name?lang=en": "name",
+    "m.tiktok.com/@a.b_c-9": "a.b_c-9",
+    "https://lite.tiktok.com/@6820838815978423302": "6820838815978423302",
+    f"https://www.tiktok.com/@MS4wLjABAAAA{'x' * 64}": f"MS4wLjABAAAA{'x' * 64}",
+}
+
+COLLECTIONS = {
+    f"https://www.tiktok.com/@name/collection/cats-{ID}": ("name", "cats"),
+    f"https://m.tiktok.com/@name/collection/cats-and-2-dogs-{ID}/?lang=en": (
+        "name",
+        "cats-and-2-dogs",
+    ),
+    f"https://www.tiktok.com/@name/collection/%F0%9F%98%82-{ID}": ("name", "%F0%9F%98%82"),
+    f"https://www.tiktok.com/@name/collection/caf\u00e9-{ID}": ("name", "collection"),
+    f"https://www.tiktok.com/@name/collection/{ID}": ("name", "collection"),
+    f"https://www.tiktok.com/@name/collection/-{ID}": ("name", "collection"),
+    f"https://www.tiktok.com/@caf\u00e9/collection/cats-{ID}": ("_", "cats"),
 }
 
 SHORT_LINKS = {
@@ -70,19 +107,12 @@ SHORT_LINKS = {
 }
 
 REFUSED = {
-    f"https://www.tiktok.com/@name/photo/{ID}": "a photo post",
-    f"https://m.tiktok.com/@name/photo/{ID}?x=1": "a photo post",
-    f"https://www.tiktok.com/photo/{ID}": "a photo post",
-    f"https://www.tiktok.com/@name/story/{ID}": "a story",
-    "https://www.tiktok.com/@name/live": "a live stream",
+    "https://www.tiktok.com/@name/live": "live streams are not recorded",
     "https://www.tiktok.com/@name/live/": "a live stream",
     "https://www.tiktok.com/live": "a live stream",
     f"https://m.tiktok.com/share/live/{ID}": "a live stream",
-    f"https://www.tiktok.com/@name/collection/cats-{ID}": "a collection",
-    f"https://www.tiktok.com/@name/playlist/cats-{ID}": "a playlist",
-    "https://www.tiktok.com/@name": "a profile",
-    "https://www.tiktok.com/@name/": "a profile",
-    "https://tiktok.com/@name?lang=en": "a profile",
+    f"https://www.tiktok.com/@name/playlist/cats-{ID}": "yt-dlp has no extractor for",
+    "https://www.tiktok.com/@name/collection/cats": "not a page of a post",
     "https://www.tiktok.com/music/original-sound-760882": "a music page",
     "https://www.tiktok.com/sticker/hat-760882": "an effect page",
     "https://www.tiktok.com/tag/cats": "a tag page",
@@ -90,8 +120,8 @@ REFUSED = {
     "https://www.tiktok.com/": "the home page",
     "https://www.tiktok.com": "the home page",
     "https://vm.tiktok.com/": "the home page",
-    "https://www.tiktok.com/foryou": "not a page of a single video",
-    "https://www.tiktok.com/search?q=cats": "not a page of a single video",
+    "https://www.tiktok.com/foryou": "not a page of a post",
+    "https://www.tiktok.com/search?q=cats": "not a page of a post",
     "https://example.com/x": "example.com is not a TikTok host",
 }
 
@@ -101,6 +131,64 @@ def test_video(url: str, canonical: str) -> None:
     video = read_url(url)
     assert video == VideoRef(platform="tiktok", id=ID, url=canonical)
     assert read_url(canonical) == video
+
+
+@pytest.mark.parametrize(("url", "canonical"), STORIES.items(), ids=STORIES.keys())
+def test_story(url: str, canonical: str) -> None:
+    story = read_url(url)
+    assert story == VideoRef(platform="tiktok", id=ID, url=canonical)
+    assert is_story(story)
+    assert read_url(canonical) == story
+
+
+@pytest.mark.parametrize("url", [*VIDEOS, *STORIES])
+def test_the_page_that_is_read_is_one_that_yt_dlp_knows(url: str) -> None:
+    video = read_url(url)
+    assert isinstance(video, VideoRef)
+    assert TikTokIE.suitable(page_url(video))
+    assert TikTokIE.get_temp_id(page_url(video)) == ID
+    assert is_story(video) == (url in STORIES)
+
+
+@pytest.mark.parametrize(("url", "name"), PROFILES.items(), ids=PROFILES.keys())
+def test_profile(url: str, name: str) -> None:
+    page = f"https://www.tiktok.com/@{name}"
+    profile = read_url(url)
+    assert profile == ListingRef(platform="tiktok", kind="profile", id=name, url=page)
+    assert profile.key == f"tiktok:profile/{name}"
+    assert read_url(page) == profile
+    assert TikTokUserIE.suitable(page)
+
+
+@pytest.mark.parametrize(("url", "parts"), COLLECTIONS.items(), ids=COLLECTIONS.keys())
+def test_collection(url: str, parts: tuple[str, str]) -> None:
+    page = f"https://www.tiktok.com/@{parts[0]}/collection/{parts[1]}-{ID}"
+    collection = read_url(url)
+    assert collection == ListingRef(platform="tiktok", kind="collection", id=ID, url=page)
+    assert read_url(page) == collection
+    assert TikTokCollectionIE.suitable(page)
+    assert TikTokCollectionIE.get_temp_id(page) == ID
+
+
+@pytest.mark.parametrize("user", ["", "_", "..", "caf\u00e9", "n%61me", "a" * 101, "a@b"])
+def test_a_profile_of_nobody_is_refused(user: str) -> None:
+    with pytest.raises(ClipmillError, match="user name is none that TikTok gives") as caught:
+        read_url(f"https://www.tiktok.com/@{user}")
+    assert caught.value.code is ErrorCode.REQUEST_INVALID
+
+
+@pytest.mark.parametrize("number", ["0", "007", str(2**64), "9" * 500])
+@pytest.mark.parametrize("form", ["video/", "photo/", "story/", "collection/cats-"])
+def test_an_id_that_cannot_be_one_is_refused(form: str, number: str) -> None:
+    with pytest.raises(ClipmillError, match="its id is not a number") as caught:
+        read_url(f"https://www.tiktok.com/@name/{form}{number}")
+    assert caught.value.code is ErrorCode.REQUEST_INVALID
+
+
+def test_the_name_of_an_account_without_a_link_is_no_url() -> None:
+    with pytest.raises(ClipmillError, match="neither https nor http") as caught:
+        read_url(f"tiktokuser:MS4wLjABAAAA{'x' * 64}")
+    assert caught.value.code is ErrorCode.REQUEST_INVALID
 
 
 @pytest.mark.parametrize(("url", "normal"), SHORT_LINKS.items(), ids=SHORT_LINKS.keys())
@@ -129,7 +217,12 @@ def test_hostile(hostile: Hostile) -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.example)
 def test_every_form_is_what_its_example_says(form: Form) -> None:
     found = outcome(form.example)
-    kinds = {"video": VideoRef, "short": ShortLink, "refused": ClipmillError}
+    kinds = {
+        **dict.fromkeys(("post", "story"), VideoRef),
+        **dict.fromkeys(("profile", "collection"), ListingRef),
+        "short": ShortLink,
+        "refused": ClipmillError,
+    }
     assert type(found) is kinds[form.kind]
     assert not isinstance(found, ClipmillError) or form.what in found.message
 
@@ -158,6 +251,7 @@ def test_yt_dlp_understands_normalised_short_links() -> None:
         ("name", "https://www.tiktok.com/@name"),
         ("MS4wLjABAAAA-x_y", "https://www.tiktok.com/@MS4wLjABAAAA-x_y"),
         (None, None),
+        ("_", None),
         ("", None),
         ("..", None),
         ("a/b", None),
@@ -182,7 +276,7 @@ CODES = {
 }
 
 
-def outcome(url: str) -> VideoRef | ShortLink | ClipmillError:
+def outcome(url: str) -> Target | ShortLink | ClipmillError:
     try:
         return read_url(url)
     except ClipmillError as error:
@@ -192,8 +286,13 @@ def outcome(url: str) -> VideoRef | ShortLink | ClipmillError:
 def assert_canonical(url: str) -> None:
     found = outcome(url)
     if isinstance(found, VideoRef):
-        assert re.fullmatch(r"https://www\.tiktok\.com/@[\w.-]+/video/[1-9][0-9]{0,19}", found.url)
-        assert found.url.endswith(f"/video/{found.id}")
+        page = r"https://www\.tiktok\.com/@[\w.-]+/(video|story)/[1-9][0-9]{0,19}"
+        assert re.fullmatch(page, found.url, re.ASCII)
+        assert found.url.endswith(f"/{found.id}")
+    if isinstance(found, ListingRef):
+        page = r"https://www\.tiktok\.com/@[\w.-]+(/collection/[\w%.~-]+-[1-9][0-9]{0,19})?"
+        assert re.fullmatch(page, found.url, re.ASCII)
+        assert found.url.endswith(found.id)
     if isinstance(found, ShortLink):
         assert re.fullmatch(
             r"https://(v[mt]\.tiktok\.com|(www|m|us|lite)\.tiktokv?\.com/t)/[\w-]{1,64}/",
@@ -212,7 +311,7 @@ def test_any_text(text: str) -> None:
 
 
 @given(
-    st.sampled_from([*VIDEOS, *SHORT_LINKS, *REFUSED]),
+    st.sampled_from([*VIDEOS, *STORIES, *PROFILES, *COLLECTIONS, *SHORT_LINKS, *REFUSED]),
     st.integers(0, 120),
     st.integers(0, 5),
     st.text(max_size=5),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from agents.platforms.tiktok.signs import Sign
+from agents.platforms.signs import Sign
 from schemas.errors import ErrorCode
 
 
@@ -13,7 +13,7 @@ class Row(msgspec.Struct, frozen=True):
         name: short name, in the details of the error.
         code: what it means.
         sign: how it is recognised.
-        text: what happened to the video; completes "TikTok video 1: …".
+        text: what happened to the video; completes "Video 1 of the platform: …".
     """
 
     name: str

@@ -1,0 +1,155 @@
+"""How extractors fail on any platform: what engine, libraries and yt-dlp say, and its meaning.
+
+A platform puts the rows of its own words in front; the rows of libcurl, requests and the system
+are in `transport`.
+"""
+
+from agents.platforms.rows import Row
+from agents.platforms.signs import either, kind, says, status
+from agents.platforms.statuses import PAGE_STATUSES
+from agents.platforms.transport import ADDRESS, proxy_rows, transport_rows
+from schemas.errors import ErrorCode as Code
+
+# A dead process left nothing behind that could be believed.
+ENGINE = (
+    Row(
+        "engine_timeout",
+        Code.NETWORK_TIMEOUT,
+        kind("EngineTimeout"),
+        "its page could not be read within the deadline",
+    ),
+    Row(
+        "engine_crash",
+        Code.SYSTEM_ENGINE_CRASH,
+        kind("EngineCrash", "MemoryError"),
+        "the extraction process died",
+    ),
+    Row(
+        "engine_closed",
+        Code.SYSTEM_ENGINE_CRASH,
+        kind("EngineClosed"),
+        "the extraction engine was stopped",
+    ),
+    Row(
+        "answer_too_large",
+        Code.CONTENT_UNSUPPORTED,
+        kind("ResultTooLargeError"),
+        "its description is larger than clipmill reads",
+    ),
+    Row(
+        "unknown_extractor",
+        Code.SYSTEM_CONFIG,
+        kind("UnknownExtractorError"),
+        "the extractor that the settings name for its platform cannot be used",
+    ),
+)
+
+# Sentences of `yt_dlp.extractor.common` and those that its extractors share.
+_WORDS = (
+    Row(
+        "region_locked",
+        Code.CONTENT_GEO_BLOCKED,
+        kind("GeoRestrictedError"),
+        "it is withheld in the region that it was asked from",
+    ),
+    Row("live_ended", Code.CONTENT_LIVE_ENDED, kind("UserNotLive"), "the live stream is over"),
+    Row(
+        "login",
+        Code.CONTENT_LOGIN_REQUIRED,
+        says("only available for registered users", "Use --cookies", "--username and --password"),
+        "a login is wanted",
+    ),
+    Row(
+        "protected",
+        Code.CONTENT_UNSUPPORTED,
+        says("DRM protected", "DRM-protected"),
+        "it is protected by DRM, which nobody but its player reads",
+    ),
+    Row(
+        "no_formats",
+        Code.CONTENT_NO_FORMATS,
+        says("No video formats found", "Requested format is not available"),
+        "its page offers no file",
+    ),
+    Row(
+        "private",
+        Code.CONTENT_PRIVATE,
+        says("video is private", "is a private video"),
+        "its author does not show it to everybody",
+    ),
+    Row(
+        "gone",
+        Code.CONTENT_NOT_FOUND,
+        says("has been removed", "has been deleted", "does not exist", "no longer available"),
+        "it was deleted or never existed",
+    ),
+)
+
+_PAGES = (
+    Row(
+        "unsupported",
+        Code.CONTENT_UNSUPPORTED,
+        kind("UnsupportedError"),
+        "the extractor does not know this kind of page",
+    ),
+    # What yt-dlp calls an extraction error is a page that it could not read, and so is what an
+    # extractor stumbles over: it expects other data.
+    Row(
+        "unreadable",
+        Code.PLATFORM_CHANGED,
+        either(
+            kind("ExtractorError", "RegexNotFoundError", "NotAResultError"),
+            kind("AssertionError", "AttributeError", "TypeError", "ValueError"),
+        ),
+        "its page could not be understood",
+    ),
+)
+
+BUG = Row(
+    "bug",
+    Code.INTERNAL_BUG,
+    lambda failure: bool(failure.types),
+    "reading its page failed by a mistake in the program",
+)
+"""What no row of a table knows."""
+
+
+def failure_table(site: str, reasons: tuple[Row, ...] = ()) -> tuple[Row, ...]:
+    """Return the table of a platform, in priority order: the first row whose sign is seen counts.
+
+    Args:
+        site: what the texts call the platform.
+        reasons: rows of its own words.
+    """
+    return (
+        *ENGINE,
+        *ADDRESS,
+        *proxy_rows(site),
+        *reasons,
+        *status_rows(site),
+        *transport_rows(site),
+        *_WORDS,
+        *_PAGES,
+    )
+
+
+def status_rows(site: str) -> tuple[Row, ...]:
+    """Return the rows of HTTP statuses that a site answers, which the texts name."""
+    return (
+        *(
+            Row(f"http_{number:d}", code, status(number), f"{site} answered {number:d}")
+            for number, code in PAGE_STATUSES.items()
+        ),
+        Row(
+            "http_5xx",
+            Code.NETWORK_SERVER,
+            status(range(500, 600)),
+            f"{site}'s servers failed to answer",
+        ),
+        Row(
+            "http_other",
+            Code.PLATFORM_CHANGED,
+            status(range(100, 1000)),
+            f"{site} answered as it never does for videos",
+        ),
+    )

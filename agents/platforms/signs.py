@@ -1,0 +1,44 @@
+"""How a failed extraction is recognised: small predicates over `EngineFailure`."""
+
+from collections.abc import Callable
+
+from agents.engine.interface import EngineFailure
+
+Sign = Callable[[EngineFailure], bool]
+
+
+def either(*signs: Sign) -> Sign:
+    """One of them."""
+    return lambda failure: any(sign(failure) for sign in signs)
+
+
+def both(first: Sign, second: Sign) -> Sign:
+    """Both of them."""
+    return lambda failure: first(failure) and second(failure)
+
+
+def says(*words: str) -> Sign:
+    """Words of the extractor's message."""
+    return lambda failure: any(word in failure.message for word in words)
+
+
+def kind(*names: str) -> Sign:
+    """Class names in the chain of exceptions."""
+    wanted = frozenset(names)
+    return lambda failure: not wanted.isdisjoint(failure.types)
+
+
+def status(*statuses: int | range) -> Sign:
+    """HTTP statuses."""
+    ranges = [each if isinstance(each, range) else range(each, each + 1) for each in statuses]
+    return lambda failure: any(failure.status in each for each in ranges)
+
+
+def system(*numbers: int) -> Sign:
+    """Numbers of the system, see `errno`."""
+    return lambda failure: failure.errno in numbers
+
+
+def curl(*codes: int) -> Sign:
+    """Codes of libcurl: https://curl.se/libcurl/c/libcurl-errors.html."""
+    return lambda failure: failure.curl_code in codes

@@ -1,0 +1,141 @@
+"""Streamable as a platform: single videos, read by yt-dlp's own extractor, unchanged."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agents.authentication.interface import Account
+from agents.engine.interface import EngineFailure, Extractor
+from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.platforms.description import read_info
+from agents.platforms.errors import to_clipmill_error
+from agents.platforms.expiry import read_expiry
+from agents.platforms.fields import open_raw
+from agents.platforms.formats import no_files, read_sources
+from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
+from agents.platforms.reading import Reading, read_page
+from agents.platforms.streamable.errors import SITE, TABLE
+from agents.platforms.streamable.urls import HOSTS, NAME, read_url
+from agents.platforms.urls import parse_link
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import Listing, ListingRef
+from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
+
+EXTRACTOR = "yt_dlp.extractor.streamable:StreamableIE"
+
+MEDIA_HOSTS = (".streamable.com",)
+"""Such as ``cdn-cf-east.streamable.com``."""
+
+CAPABILITIES = Capabilities(
+    name=NAME,
+    page_hosts=HOSTS,
+    link_hosts=(),
+    media_hosts=MEDIA_HOSTS,
+    extractors=(EXTRACTOR,),
+)
+
+
+class Streamable:
+    """Single videos of Streamable. Stateless.
+
+    Args:
+        clock: tells the time of an extraction.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+
+    def get_capabilities(self) -> Capabilities:
+        """Return Streamable's hosts."""
+        return CAPABILITIES
+
+    def is_valid_url(self, url: str) -> bool:
+        """Return whether the URL is on a host of Streamable; `parse_url` may still refuse it."""
+        try:
+            return parse_link(url, known_hosts=HOSTS).host in HOSTS
+        except ClipmillError:
+            return False
+
+    def parse_url(self, url: str) -> Target | ShortLink:
+        """Return the canonical video.
+
+        Raises:
+            ClipmillError: ``request.invalid``, ``request.too_large`` or ``content.unsupported``.
+        """
+        return read_url(url)
+
+    async def get_video_info(
+        self,
+        video: VideoRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        account: Account | None = None,
+    ) -> Extraction:
+        """Read the video's page.
+
+        Raises:
+            ClipmillError: by `agents.platforms.streamable.errors`; ``content.no_formats``, the
+                page offers no file.
+        """
+        how = Reading(
+            egress=egress, deadline_seconds=deadline_seconds, account=account, clock=self._clock
+        )
+
+        def explain(failure: EngineFailure) -> ClipmillError:
+            return to_clipmill_error(failure, video, site=SITE, table=TABLE)
+
+        extraction = await read_page(video, engine, EXTRACTOR, how, explain)
+        if not self.get_media_sources(extraction):
+            raise no_files(open_raw(extraction.raw), video, SITE)
+        return extraction
+
+    async def get_listing(self, listing: ListingRef, engine: Extractor, **_how: object) -> Listing:
+        """Refuse: no kind of listing is understood.
+
+        Raises:
+            ClipmillError: ``content.unsupported``.
+        """
+        del engine
+        message = f"{listing.url}: {SITE} has no listings."
+        raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message)
+
+    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
+        """Return the extraction as a `VideoInfo`.
+
+        Raises:
+            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
+        """
+        formats = tuple(source.format for source in self.get_media_sources(extraction))
+        return read_info(open_raw(extraction.raw), video, formats, site=SITE)
+
+    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
+        """Return where the bytes of each format are, formats as in `describe`.
+
+        Raises:
+            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
+        """
+        return read_sources(open_raw(extraction.raw), extraction.cookies)
+
+    def get_expiry_seconds(self, extraction: Extraction) -> float | None:
+        """Return the epoch second at which the first media link stops working, if it is known."""
+        return read_expiry(self.get_media_sources(extraction))
+
+    async def download_video(
+        self,
+        source: MediaSource,
+        target: Path,
+        fetcher: MediaFetcher,
+        on_progress: OnProgress,
+        *,
+        limits: FetchLimits = UNTUNED,
+    ) -> Fetched:
+        """Fetch one format into `target`.
+
+        Raises:
+            ClipmillError: the fetch failed; a 403 is ``content.link_expired``.
+        """
+        return await fetcher.fetch(
+            source, target, hosts=MEDIA_HOSTS, limits=limits, on_bytes=on_progress
+        )

@@ -1,0 +1,58 @@
+"""The forms in which Streamable's links are seen, and the one form that we use."""
+
+import re
+
+from agents.platforms.urls import Link, parse_link, shorten
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import VideoRef
+
+NAME = "streamable"
+HOSTS = ("streamable.com", "www.streamable.com")
+SUPPORTED = "clipmill fetches single videos, such as https://streamable.com/moo"
+
+PAGES = frozenset(
+    {
+        "about",
+        "contact",
+        "dmca",
+        "documentation",
+        "jobs",
+        "login",
+        "pricing",
+        "privacy",
+        "recover",
+        "settings",
+        "signup",
+        "support",
+        "terms",
+        "upload",
+        "videos",
+    }
+)
+"""First parts of paths that look like a video's and are pages of the site itself."""
+
+_VIDEO = re.compile(r"/(?:[eos]/)?(?P<id>[A-Za-z0-9]{1,32})(?:/[A-Za-z0-9]*)?/?", re.ASCII)
+"""A page, ``/e/`` in a frame, ``/o/`` without controls, ``/s/`` shared with a second code."""
+
+
+def read_url(url: object) -> VideoRef:
+    """Return the canonical video.
+
+    Raises:
+        ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
+            ``content.unsupported`` for what is not Streamable's or not a single video.
+    """
+    link = parse_link(url, known_hosts=HOSTS)
+    if link.host not in HOSTS:
+        raise _unsupported(f"{link.host} is not a host of Streamable", link)
+    found = _VIDEO.fullmatch(link.path)
+    if found is None or found["id"] in PAGES:
+        raise _unsupported("this is not a page of a single video", link)
+    return VideoRef(platform=NAME, id=found["id"], url=f"https://streamable.com/{found['id']}")
+
+
+def _unsupported(reason: str, link: Link) -> ClipmillError:
+    message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
+    return ClipmillError(
+        ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED
+    )

@@ -1,0 +1,48 @@
+"""Settings of platforms that need no code: a site whose pages yt-dlp can read."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from streams.settings.kinds import Group
+
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+PlatformName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+"""First part of every video key, and the name of a folder."""
+
+HostName = Annotated[str, Field(max_length=253, pattern=rf"^({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")]
+"""A registered name in lower case: never an address, never with a port."""
+
+MediaSuffix = Annotated[
+    str, Field(max_length=253, pattern=rf"^\.({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")
+]
+"""A dot and at least two labels: ``.com`` alone would permit half of the internet."""
+
+ExtractorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+
+FORBIDDEN_EXTRACTOR = "generic"
+"""It reads any page of any site. The engine refuses others that do."""
+
+
+class ConfiguredSite(Group):
+    """A platform without code."""
+
+    hosts: tuple[HostName, ...] = Field(min_length=1, description="Hosts of its pages.")
+    extractors: tuple[ExtractorName, ...] = Field(
+        min_length=1, description="Names of yt-dlp's extractors that read its pages."
+    )
+    media_hosts: tuple[MediaSuffix, ...] = Field(
+        min_length=1, description='Suffixes of the hosts of its files, such as ".example.com".'
+    )
+    short_hosts: tuple[HostName, ...] = Field((), description="Hosts of short links alone.")
+
+    @model_validator(mode="after")
+    def _is_one_site(self) -> Self:
+        if any(name.lower() == FORBIDDEN_EXTRACTOR for name in self.extractors):
+            raise ValueError("the extractor Generic reads pages of any site; it is never allowed")
+        hosts = self.hosts + self.short_hosts
+        twice = sorted({host for host in hosts if hosts.count(host) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is named twice")
+        return self

@@ -1,0 +1,118 @@
+"""Two sites beside TikTok, as far as yt-dlp's extractors `Streamable` and `HitRecord` ask them.
+
+Their ids are those of the stand-in (`ids.video_id`), which fit both sites' forms: so an id carries
+its scenario here too. Understood are all of the surface ``media``, of pages the statuses
+(``page.404``), ``missing`` (the site's own words) and ``login``, and of posts ``kilobytes``,
+``size``, ``linklife``, ``noformats`` (streams instead of files) and ``hostile`` (the file is on a
+host that is not the site's).
+"""
+
+import json
+import re
+import time
+from typing import Any
+
+from tests.standin.links import Issue, media_url
+from tests.standin.media_shapes import shape_of
+from tests.standin.posts import DURATION_SECONDS, Post, media_bytes, post_for
+from tests.standin.scenarios import Case
+from tests.standin.short_links import redirect
+from tests.standin.switches import Switches
+from tests.standin.wire import Reply, Request, text_reply, whole
+
+STREAMABLE_API = "ajax.streamable.com"
+STREAMABLE_MEDIA = "cdn-cf-east.streamable.com"
+HITRECORD = "hitrecord.org"
+HITRECORD_MEDIA = "media.hitrecord.org"
+HITRECORD_SHORT = "go.hitrecord.org"
+ELSEWHERE = "files.elsewhere.example"
+DOMAINS = ("streamable.com", "hitrecord.org", "elsewhere.example")
+
+FILES = {"mp4": "h264_720p_800000", "mp4-mobile": "h264_540p_480000"}
+"""Streamable's names of its files, and what they are in the stand-in. HitRecord has the first."""
+
+_ROUTES = {
+    STREAMABLE_API: re.compile(r"/videos/(?P<id>\d{1,20})"),
+    HITRECORD: re.compile(r"/api/web/records/(?P<id>\d{1,20})"),
+}
+_SHORT = re.compile(r"/(?P<id>\d{1,20})/?")
+
+
+def is_other_site(host: str) -> bool:
+    """Whether a host name is of one of these sites."""
+    return any(host == domain or host.endswith(f".{domain}") for domain in DOMAINS)
+
+
+def answer_other_page(request: Request, switches: Switches) -> Reply | None:
+    """The reply to a request for what a site tells about a video; nothing for its media."""
+    if request.host == HITRECORD_SHORT and (short := _SHORT.fullmatch(request.path)):
+        return redirect(f"https://{HITRECORD}/records/{short['id']}?utm_source=share")
+    route = _ROUTES.get(request.host)
+    found = route.fullmatch(request.path) if route else None
+    if found is None:
+        return text_reply(404, "no such page") if route else None
+    case = switches.use("page", found["id"], "", request.egress)
+    post = post_for(found["id"], case=switches.use("post", found["id"], "", request.egress))
+    reply = _fault(case) or _told(request.host, post, case)
+    return Reply(reply.status, reply.body, reply.headers, video_id=found["id"], kind="page")
+
+
+def _fault(case: Case) -> Reply | None:
+    name = case.scenario.name.removeprefix("page.")
+    if name == "429after":
+        return text_reply(429, "slow down", ("Retry-After", str(case.value)))
+    return text_reply(int(name), "it is not to be had") if name.isdecimal() else None
+
+
+def _told(host: str, post: Post, case: Case) -> Reply:
+    describe = _streamable if host == STREAMABLE_API else _hitrecord
+    body = json.dumps(describe(post, case)).encode()
+    return Reply(200, whole(body), (("Content-Type", "application/json"),))
+
+
+def _streamable(post: Post, case: Case) -> dict[str, Any]:
+    return {
+        "status": 3 if case.scenario.name == "missing" else 2,
+        "title": f"Clip {post.video_id}",
+        "files": {name: _file(post, name) for name in FILES},
+        "owner": {"user_name": post.author},
+        "date_added": float(post.created),
+        "duration": float(DURATION_SECONDS),
+        "plays": 97,
+        "thumbnail_url": "//cdn-cf-east.streamable.com/image/cover.jpg",
+    }
+
+
+def _file(post: Post, name: str) -> dict[str, Any]:
+    rendition = FILES[name]
+    shape = shape_of(post, rendition)
+    return {
+        "url": _address(post, STREAMABLE_MEDIA, rendition).removeprefix("https:"),
+        "width": shape.width,
+        "height": shape.height,
+        "size": media_bytes(post, rendition),
+        "framerate": 30,
+        "bitrate": int(rendition.rpartition("_")[2]),
+        "input_metadata": {"video_codec_name": "h264", "audio_codec_name": "aac"},
+    }
+
+
+def _hitrecord(post: Post, case: Case) -> dict[str, Any]:
+    address = _address(post, HITRECORD_MEDIA, FILES["mp4"])
+    return {
+        "title": f"Record {post.video_id}",
+        "source_url": {} if case.scenario.name == "missing" else {"mp4_url": address},
+        "body": "<p>made together</p>",
+        "duration": DURATION_SECONDS * 1000,
+        "created_at_i": post.created,
+        "user": {"id": 7, "username": post.author},
+        "total_views_count": 97,
+        "tags": [{"text": "short"}],
+    }
+
+
+def _address(post: Post, host: str, rendition: str) -> str:
+    if not post.play:
+        return f"https://{host}/{post.video_id}/master.m3u8"
+    place = ELSEWHERE if post.author == ".." else host
+    return media_url(post, place, rendition, Issue(time.time()))

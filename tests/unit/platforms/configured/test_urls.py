@@ -1,0 +1,113 @@
+import string
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.platforms.configured.urls import DIGEST_CHARACTERS, read_page_link
+from agents.platforms.urls import Link, parse_link
+from agents.storage.names import file_name
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import VideoRef
+
+HOSTS = ("mine.example", "www.mine.example", "m.mine.example", "www.other.example")
+PAGE = "https://mine.example/clips/7a?b=2&a=1"
+
+
+def read(url: str) -> VideoRef:
+    return read_page_link(parse_link(url), "mine", HOSTS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://mine.example/clips/7a?a=1&b=2",
+        "https://MINE.example:443/clips/7a?b=2&a=1#t=5",
+        "https://www.mine.example/clips/7a?b=2&a=1",
+        "https://mine.example/clips/7a/?b=2&a=1",
+        "https://mine.example/clips/7a?b=2&utm_source=x&a=1&UTM_Campaign=y&fbclid=z",
+    ],
+)
+def test_ways_to_write_one_page_are_one_video(other: str) -> None:
+    assert read(other).key == read(PAGE).key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://mine.example/clips/7A?b=2&a=1",
+        "https://mine.example/clips/7a?b=2",
+        "https://mine.example/clips/7a?b=2&a=",
+        "https://mine.example/clips?b=2&a=1",
+        "https://mine.example//clips/7a?b=2&a=1",
+        "https://m.mine.example/clips/7a?b=2&a=1",
+    ],
+)
+def test_other_pages_are_other_videos(other: str) -> None:
+    assert read(other).key != read(PAGE).key
+
+
+@pytest.mark.parametrize(
+    ("url", "canonical"),
+    [
+        (PAGE, "https://mine.example/clips/7a?a=1&b=2"),
+        ("http://mine.example/a#x", "https://mine.example/a"),
+        ("https://mine.example/a?utm_source=x", "https://mine.example/a"),
+        ("https://www.mine.example/a/", "https://www.mine.example/a/"),
+        ("https://mine.example/ä%20/b", "https://mine.example/%C3%A4%20/b"),
+    ],
+)
+def test_the_page_that_is_asked_for(url: str, canonical: str) -> None:
+    assert read(url).url == canonical
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://mine.example/clips/2954362", "2954362-"),
+        ("https://mine.example/a-nice_one/", "a-nice_one-"),
+        ("https://mine.example/a.b..c%2F", "a-b-c-2F-"),
+        ("https://mine.example/watch?v=1", "watch-"),
+        ("https://mine.example/---", ""),
+        (f"https://mine.example/{'x' * 90}", f"{'x' * 32}-"),
+    ],
+)
+def test_ids_can_be_recognised(url: str, shown: str) -> None:
+    found = read(url).id
+    assert found[:-DIGEST_CHARACTERS] == shown
+    assert set(found[-DIGEST_CHARACTERS:]) <= set(string.hexdigits.lower())
+
+
+def test_an_id_is_the_same_for_ever() -> None:
+    # It is the key of tables, and the name of folders.
+    assert read(PAGE).id == "7a-28ecb4cbbb7a971a2ec3"
+
+
+@pytest.mark.parametrize("url", ["https://mine.example", "https://mine.example/?a=1"])
+def test_the_home_page_is_no_video(url: str) -> None:
+    with pytest.raises(ClipmillError, match="this is the home page") as caught:
+        read(url)
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+
+
+PATHS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"]), max_size=40)
+
+
+@given(PATHS, st.text(st.characters(codec="ascii", exclude_characters="#"), max_size=40))
+def test_any_page_has_a_name_for_files_and_a_plain_address(path: str, query: str) -> None:
+    video = read_page_link(
+        Link(scheme="https", host="mine.example", path=f"/x{path}", query=query), "mine", HOSTS
+    )
+    assert file_name(platform="mine", video_id=video.id, format_id="0", extension="mp4")
+    assert video.url.isascii()
+    assert urlsplit(video.url).hostname == "mine.example"
+
+
+@given(PATHS)
+def test_reading_its_own_address_changes_nothing(path: str) -> None:
+    link = Link(scheme="https", host="mine.example", path=f"/x{path}".replace("\\", ""))
+    video = read_page_link(link, "mine", HOSTS)
+    parts = urlsplit(video.url)
+    again = Link(scheme="https", host="mine.example", path=parts.path, query=parts.query)
+    assert read_page_link(again, "mine", HOSTS).url == video.url

@@ -1,0 +1,98 @@
+"""Platforms without code, as they stand in the settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.settings import ConfiguredSite, SettingsError, load_settings
+
+pytestmark = pytest.mark.usefixtures("own_settings")
+
+SITE: dict[str, Any] = {
+    "hosts": ["hitrecord.org"],
+    "extractors": ["HitRecord"],
+    "media_hosts": [".hitrecord.org"],
+}
+
+
+def test_there_are_none_by_default() -> None:
+    assert load_settings().platforms == {}
+
+
+def test_a_site_in_the_file() -> None:
+    Path("clipmill.toml").write_text(
+        "[platforms.hitrecord]\n"
+        'hosts = ["hitrecord.org", "www.hitrecord.org"]\n'
+        'extractors = ["HitRecord"]\n'
+        'media_hosts = [".hitrecord.org"]\n'
+    )
+    assert load_settings().platforms == {
+        "hitrecord": ConfiguredSite(
+            hosts=("hitrecord.org", "www.hitrecord.org"),
+            extractors=("HitRecord",),
+            media_hosts=(".hitrecord.org",),
+        )
+    }
+
+
+def test_a_site_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = SITE | {"short_hosts": ["hr.example"]}
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": site}))
+    assert load_settings().platforms["hitrecord"].short_hosts == ("hr.example",)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"hosts": []}, "hosts"),
+        ({"hosts": ["https://hitrecord.org"]}, "hosts.0"),
+        ({"hosts": ["HitRecord.org"]}, "hosts.0"),
+        ({"hosts": ["hitrecord.org:443"]}, "hosts.0"),
+        ({"hosts": ["hitrecord"]}, "hosts.0"),
+        ({"hosts": ["127.0.0.1"]}, "hosts.0"),
+        ({"hosts": ["[::1]"]}, "hosts.0"),
+        ({"hosts": ["*.hitrecord.org"]}, "hosts.0"),
+        ({"hosts": ["-a.hitrecord.org"]}, "hosts.0"),
+        ({"hosts": [f"{'a.' * 126}com"]}, "hosts.0"),
+        ({"hosts": ["hitrecord.org\n"]}, "hosts.0"),
+        ({"short_hosts": ["localhost"]}, "short_hosts.0"),
+        ({"media_hosts": []}, "media_hosts"),
+        ({"media_hosts": [".com"]}, "media_hosts.0"),
+        ({"media_hosts": ["."]}, "media_hosts.0"),
+        ({"media_hosts": ["hitrecord.org"]}, "media_hosts.0"),
+        ({"media_hosts": ["..org"]}, "media_hosts.0"),
+        ({"media_hosts": [".0.0.1"]}, "media_hosts.0"),
+        ({"extractors": []}, "extractors"),
+        ({"extractors": ["os:system"]}, "extractors.0"),
+        ({"extractors": ["A,B"]}, "extractors.0"),
+        ({"extractors": [""]}, "extractors.0"),
+        ({"extractors": ["Generic"]}, "never allowed"),
+        ({"extractors": ["HitRecord", "generic"]}, "never allowed"),
+        ({"short_hosts": ["hitrecord.org"]}, "hitrecord.org is named twice"),
+        ({"options": {"exec": "rm"}}, "options"),
+    ],
+    ids=str,
+)
+def test_what_a_site_may_not_say(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], field: str
+) -> None:
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": SITE | change}))
+    with pytest.raises(SettingsError, match=rf"^platforms\.hitrecord.*{field}"):
+        load_settings()
+
+
+@pytest.mark.parametrize("field", ["hosts", "extractors", "media_hosts"])
+def test_what_a_site_must_say(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    said = {name: value for name, value in SITE.items() if name != field}
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": said}))
+    with pytest.raises(SettingsError, match=rf"platforms\.hitrecord\.{field} .*required"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["", "Hit", "a:b", "../x", "a.b", "1a", "x" * 33])
+def test_names_are_plain_words(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({name: SITE}))
+    with pytest.raises(SettingsError, match="platforms"):
+        load_settings()
