@@ -376,7 +376,7 @@ HOSTILE_RECORDS: tuple[HostileRecord, ...] = (
 
 BAD_LINKS = {
     kind: f"https://vm.tiktok.com/{short_code(video_id(serial=700), kind)}/"
-    for kind in ("dead", "loop", "outside", "loopback", "home", "login", "page", "photo")
+    for kind in ("dead", "loop", "outside", "loopback", "home", "login", "page", "live")
 }
 """Short links that lead nowhere or astray; each ends as failed."""
 

@@ -212,7 +212,7 @@ async def test_short_links_that_lead_astray_fail(desk: Desk) -> None:
         "dead": "content.not_found",
         "home": "content.not_found",
         "login": "content.login_required",
-        **dict.fromkeys(("loop", "outside", "loopback", "page", "photo"), "content.unsupported"),
+        **dict.fromkeys(("loop", "outside", "loopback", "page", "live"), "content.unsupported"),
     }
 
 

@@ -25,6 +25,8 @@ from tests.unit.engine.extractors import named
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "tiktok_failures.json"
 LIVE_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokLiveIE"
+PROFILE_EXTRACTOR = "agents.platforms.tiktok.list_pages:TikTokUserIE"
+COLLECTION_EXTRACTOR = "agents.platforms.tiktok.list_pages:TikTokCollectionIE"
 LINK_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokVMIE"
 SETTINGS = EngineSettings(processes=2, kill_grace_seconds=0.3, preload=(EXTRACTOR,))
 DEADLINE_SECONDS = 5.0
@@ -83,6 +85,24 @@ def link_job(kind: str) -> EngineJob:
     return EngineJob(url=url, extractor=LINK_EXTRACTOR, deadline_seconds=seconds)
 
 
+def profile_job(user: str) -> EngineJob:
+    return EngineJob(
+        url=f"https://www.tiktok.com/@{user}",
+        extractor=PROFILE_EXTRACTOR,
+        deadline_seconds=DEADLINE_SECONDS,
+        entries_max=20,
+    )
+
+
+def collection_job(collection: str) -> EngineJob:
+    return EngineJob(
+        url=f"https://www.tiktok.com/@a/collection/cats-{collection}",
+        extractor=COLLECTION_EXTRACTOR,
+        deadline_seconds=DEADLINE_SECONDS,
+        entries_max=20,
+    )
+
+
 def harm_job(kind: str, url: str = "test:1", seconds: float = DEADLINE_SECONDS) -> EngineJob:
     return EngineJob(url=url, extractor=named(kind), deadline_seconds=seconds)
 
@@ -139,6 +159,13 @@ def _untrusting(stage: Stage) -> Egress:
     return Egress(proxy=stage.standin.proxy_url)
 
 
+FAILING_PROFILES = (
+    *("profile.private", "profile.missing", "profile.hidden"),
+    *("list.429", "list.nothing", "list.same", "list.status"),
+    *("page.429", "login", "layout", "captcha"),
+)
+"""Scenarios of a profile's page and of its list."""
+
 Play = Callable[[Stage], Coroutine[Any, Any, EngineFailure]]
 PLAYS: dict[str, Play] = {
     **{name: lambda stage, name=name: stage.failure(page_job(name)) for name in FAILING_PAGES},  # type: ignore[misc]
@@ -147,6 +174,15 @@ PLAYS: dict[str, Play] = {
         for kind in FAILING_LINKS
     },
     **{name: lambda stage, name=name: _connection(stage, name) for name in CONNECTIONS},  # type: ignore[misc]
+    **{
+        f"profile:{name}": lambda stage, name=name: stage.failure(profile_job(f"sc_{name}"))  # type: ignore[misc]
+        for name in FAILING_PROFILES
+    },
+    "collection:list.status": lambda stage: stage.failure(
+        collection_job(video_id("list.status", param=10002))
+    ),
+    "collection:list.429": lambda stage: stage.failure(collection_job(video_id("list.429"))),
+    "extractor.unknown": lambda stage: stage.failure(page_job(extractor="yt-dlp:NoSuchSite")),
     "proxy.closed": lambda stage: stage.failure_with(page_job(), _dead_proxy(stage)),
     "proxy.closed.link": lambda stage: stage.failure_with(link_job("video"), _dead_proxy(stage)),
     "connect.502.link": lambda stage: _connection(stage, "connect.502", link_job("video")),

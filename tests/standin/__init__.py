@@ -38,6 +38,11 @@ about a surface (post, page, media) wins:
 
 Scenarios of the surface ``connect`` come before any URL is known and are reached by switch only.
 
+Accounts have pages and lists of posts, newest first (`accounts.posts_from`): ``/@anna`` has 25, a
+name such as ``user_name("profile", param=4000)`` as many as it says, and the other scenarios of the
+surfaces ``profile`` and ``list`` work the same way or by switch, the account's name in the place
+of the video's id. Collections are known by their id: ``video_id("collection", param=70)``.
+
 Posts that need a login (``members``, ``adults``) are whole for requests with the cookie
 ``sessionid``; ``session_cookies_file(path)`` writes it as a file. Media links carry the number of
 their page, so that ``media.expired`` refuses those of a video's first pages and no others.

@@ -27,9 +27,10 @@ class Counters:
     """Counts since the start or the last reset.
 
     Attributes:
-        requests: By kind: page, short, media, image, and each with ``_head`` for HEAD; other.
+        requests: By kind: page, short, media, image, profile, embed, listing, and each with
+            ``_head`` for HEAD; other.
         statuses: By HTTP status that was chosen, also when it never went out.
-        videos: By video id and kind.
+        videos: By video id (of lists: name of the account or id of the collection) and kind.
         egresses: By egress and kind.
         events: The latest requests in order.
         refused_hosts: What clients wanted to reach and must not.

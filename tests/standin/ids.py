@@ -25,6 +25,8 @@ def video_id(scenario: str = "ok", *, param: int = 0, times: int = 0, serial: in
     row = scenario_named(scenario)
     if row.surface == "connect":
         raise ValueError(f"{scenario} happens before a URL is known; set it by a switch")
+    if row.surface == "profile":
+        raise ValueError(f"{scenario} is about an account; put it into a user name")
     _check("param", param, MAX_PARAM)
     _check("times", times, MAX_TIMES)
     _check("serial", serial, MAX_SERIAL)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.standin import links
+from tests.standin.accounts import sec_uid
 from tests.standin.posts import (
     DURATION_SECONDS,
     RENDITIONS,
@@ -35,8 +36,11 @@ class Links:
     def media(self, host: str, format_id: str) -> str:
         return links.media_url(self._post, host, format_id, self._issue)
 
-    def image(self, format_id: str) -> str:
-        return links.image_url(self._post, format_id, self._issue)
+    def images(self, format_id: str) -> list[str]:
+        """The address at each host."""
+        first = (links.DEAD_IMAGE_HOST,) if self._post.dead_host else links.IMAGE_HOSTS[:1]
+        hosts = (*first, *links.IMAGE_HOSTS[1:])
+        return [links.image_url(self._post, host, format_id, self._issue) for host in hosts]
 
 
 def item_struct(post: Post, links_of: Links) -> Json:
@@ -48,7 +52,7 @@ def item_struct(post: Post, links_of: Links) -> Json:
         "createTime": str(post.created),
         "scheduleTime": 0,
         "video": _video(post, links_of),
-        "author": _author(post),
+        "author": account_fields(post.author),
         "music": _music(post, links_of),
         "stats": counts,
         "statsV2": {name: str(count) for name, count in counts.items()},
@@ -68,17 +72,18 @@ def classified_item(post: Post) -> Json:
         "id": post.video_id,
         "desc": post.description,
         "createTime": str(post.created),
-        "author": _author(post),
+        "author": account_fields(post.author),
         "isContentClassified": True,
     }
 
 
-def _author(post: Post) -> Json:
+def account_fields(name: str) -> Json:
+    """What is said of an account."""
     return {
-        "id": str(6_800_000_000_000_000_000 + zlib.crc32(post.author.encode())),
-        "uniqueId": post.author,
-        "nickname": post.author.replace(".", " ").title(),
-        "secUid": "MS4wLjABAAAA" + f"{zlib.crc32(post.author.encode()):064x}",
+        "id": str(6_800_000_000_000_000_000 + zlib.crc32(name.encode())),
+        "uniqueId": name,
+        "nickname": name.replace(".", " ").title(),
+        "secUid": sec_uid(name),
         "verified": False,
         "privateAccount": False,
         "signature": "clips, mostly",
@@ -110,7 +115,7 @@ def _music(post: Post, links_of: Links) -> Json:
 
 
 def _video(post: Post, links_of: Links) -> Json:
-    if post.images:
+    if post.images and not post.renditions:
         return {"id": post.video_id, "width": 0, "height": 0, "duration": 0, "ratio": ""}
     return {
         "id": post.video_id,
@@ -121,9 +126,7 @@ def _video(post: Post, links_of: Links) -> Json:
         "format": "mp4",
         "codecType": "h264",
         "definition": "720p",
-        "cover": links_of.image("cover"),
-        "originCover": links_of.image("cover"),
-        "dynamicCover": links_of.image("cover"),
+        **dict.fromkeys(("cover", "originCover", "dynamicCover"), links_of.images("cover")[0]),
         "bitrateInfo": [_bitrate(post, item, links_of) for item in post.renditions],
         **dict(_single_addresses(post, links_of)),
     }
@@ -138,7 +141,7 @@ def _single_addresses(post: Post, links_of: Links) -> Iterator[tuple[str, str]]:
 
 def _bitrate(post: Post, rendition: Rendition, links_of: Links) -> Json:
     size = (media_bytes(post, rendition.format_id) or 0) * post.declared_factor
-    width, height = _dimensions(post, rendition)
+    width, height = dimensions(post, rendition)
     file_id = f"v12044gd0000{zlib.crc32(post.video_id.encode()):08x}"
     addresses = [links_of.media(host, rendition.format_id) for host in links.VIDEO_HOSTS]
     api = f"https://www.tiktok.com/aweme/v1/play/?faid=1988&item_id={post.video_id}&line=0"
@@ -163,14 +166,14 @@ def _bitrate(post: Post, rendition: Rendition, links_of: Links) -> Json:
     }
 
 
-def _dimensions(post: Post, rendition: Rendition) -> tuple[int, int]:
+def dimensions(post: Post, rendition: Rendition) -> tuple[int, int]:
     small = _SIDES[rendition.resolution]
     large = small * max(post.width, post.height) // min(post.width, post.height)
     return (small, large) if post.height > post.width else (large, small)
 
 
 def _images(post: Post, links_of: Links) -> Json:
-    pictures = [_image(links_of.image(name)) for name in image_ids(post)]
+    pictures = [_image(links_of.images(name)) for name in image_ids(post)]
     return {
         "images": pictures,
         "cover": pictures[0],
@@ -179,5 +182,5 @@ def _images(post: Post, links_of: Links) -> Json:
     }
 
 
-def _image(address: str) -> Json:
-    return {"imageURL": {"urlList": [address]}, "imageWidth": 1080, "imageHeight": 1440}
+def _image(addresses: list[str]) -> Json:
+    return {"imageURL": {"urlList": addresses}, "imageWidth": 1080, "imageHeight": 1440}

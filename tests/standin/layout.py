@@ -30,20 +30,20 @@ def dumps(value: Any) -> bytes:
 
 
 @functools.cache
-def page_start() -> bytes:
-    """Everything before the value of ``webapp.video-detail``."""
+def page_start(detail: str = "webapp.video-detail") -> bytes:
+    """Everything before the value that the page is about, in the scope of this name."""
     scope = {
         "webapp.app-context": _context(),
         "webapp.biz-context": {"os": "linux", "isMobile": False, "domains": _domains()},
         "webapp.i18n-translation": _translations(),
         "seo.abtest": {"canonical": "https://www.tiktok.com/", "vidList": []},
     }
-    return _shell_start() + SCRIPT_START + dumps(scope)[:-1] + b',"webapp.video-detail":'
+    return _shell_start() + SCRIPT_START + dumps(scope)[:-1] + b',"%s":' % detail.encode()
 
 
 @functools.cache
 def page_end() -> bytes:
-    """Everything after the value of ``webapp.video-detail``."""
+    """Everything after the value that the page is about."""
     return b"}}</script>" + _script_tags(SHELL_BYTES // 2) + b"</body></html>"
 
 

@@ -14,7 +14,9 @@ from tests.standin.wire import Request
 VIDEO_HOSTS = ("v16-webapp-prime.tiktok.com", "v19-webapp-prime.us.tiktok.com")
 DOWNLOAD_HOST = "v19.tiktokcdn.com"
 AUDIO_HOST = "sf16-ies-music.tiktokcdn.com"
-IMAGE_HOST = "p16-sign-va.tiktokcdn.com"
+IMAGE_HOSTS = ("p16-sign-va.tiktokcdn.com", "p19-sign-va.tiktokcdn.com")
+# Has no picture at all.
+DEAD_IMAGE_HOST = "p77-sign-va.tiktokcdn.com"
 TOKEN_COOKIE = "tt_chain_token"
 _PATH = re.compile(r"/(?P<id>\d{1,20})/(?P<format>[a-z0-9_]{1,40})(?:[/~]|$)", re.ASCII)
 # Written out: encoding it for the fifteen addresses of a page would cost more than the page.
@@ -69,12 +71,12 @@ def media_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
     )
 
 
-def image_url(post: Post, format_id: str, issue: Issue) -> str:
-    """A signed address of a picture."""
+def image_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
+    """A signed address of a picture, at one of the hosts of this module."""
     path = f"/tos-maliva-i-photomode-us/{post.video_id}/{format_id}{_SUFFIX}"
     expire = int(issue.now) + post.link_seconds
     signed = f"x-expires={expire}&x-signature={_signature(path, expire)}"
-    return f"https://{post.media_host or IMAGE_HOST}{path}?{signed}{_marked(issue)}"
+    return f"https://{post.media_host or host}{path}?{signed}{_marked(issue)}"
 
 
 def media_address(path: str) -> MediaAddress | None:

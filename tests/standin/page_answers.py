@@ -56,6 +56,11 @@ def answer_page(request: Request, asked: Asked, switches: Switches) -> Reply:
     choose = switches.peek if request.method == "HEAD" else switches.use
     case = choose("page", asked.video_id, asked.user, request.egress)
     page = _post(asked, choose("post", asked.video_id, asked.user, request.egress))
+    return faced(request, asked, case, page)
+
+
+def faced(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
+    """The page, or what a case puts in its place."""
     if case is ORDINARY or (case.scenario.name in _FOR_SOME and is_logged_in(request)):
         return page
     if case.scenario.name.startswith("page."):

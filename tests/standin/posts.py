@@ -59,7 +59,8 @@ class Post:
         play: Whether there is an address without watermark.
         download: Whether there is an address with watermark.
         audio: Whether the music has an address.
-        images: How many pictures; a post with pictures has no video.
+        images: How many pictures.
+        dead_host: Whether the first host of its pictures has none of them.
         silent: Whether its formats are without sound.
         fixed_bytes: The size of every video format, when it is not made from rate and duration.
         declared_factor: What the page multiplies sizes by.
@@ -77,6 +78,7 @@ class Post:
     download: bool = True
     audio: bool = True
     images: int = 0
+    dead_host: bool = False
     silent: bool = False
     fixed_bytes: int | None = None
     declared_factor: int = 1
@@ -109,6 +111,9 @@ _SHAPES: dict[str, Callable[[Post, int], Post]] = {
     "noformats": lambda post, _: _only(post, ""),
     "unplayable": lambda post, _: _only(post, "bytevc2"),
     "photo": lambda post, count: replace(_only(post, ""), images=count, audio=True),
+    "photo.mute": lambda post, count: replace(_only(post, ""), images=count),
+    "photo.onehost": lambda post, count: replace(_only(post, ""), images=count, dead_host=True),
+    "slideshow": lambda post, count: replace(post, images=count),
     "size": lambda post, mebibytes: replace(post, fixed_bytes=mebibytes << 20),
     "kilobytes": lambda post, kibibytes: replace(post, fixed_bytes=kibibytes << 10),
     "mismatch": lambda post, _: replace(post, declared_factor=2),

@@ -10,6 +10,10 @@ from tests.standin.wire import BEFORE_HEAD, Cut, Delivery, Reply, text_reply, wh
 KINDS = {
     "video": "M",
     "photo": "P",
+    "story": "Y",
+    "profile": "U",  # of the video's author
+    "collection": "K",  # with the video's id
+    "live": "V",  # of the video's author
     "chain": "C",  # over www.tiktok.com/t/ to the video
     "dead": "D",  # 404
     "loop": "L",  # to itself
@@ -75,6 +79,10 @@ def _target(kind: str, video_id: str, url: str) -> str:
     author = post_for(video_id).author
     targets = {
         "photo": f"https://www.tiktok.com/@{author}/photo/{video_id}{_TRACKING}",
+        "story": f"https://www.tiktok.com/@{author}/story/{video_id}{_TRACKING}",
+        "profile": f"https://www.tiktok.com/@{author}{_TRACKING}",
+        "collection": f"https://www.tiktok.com/@{author}/collection/cats-{video_id}{_TRACKING}",
+        "live": f"https://www.tiktok.com/@{author}/live{_TRACKING}",
         "chain": f"https://www.tiktok.com/t/{short_code(video_id)}/",
         "loop": url,
         "outside": f"https://clips.example.com/video/{video_id}",

@@ -1,0 +1,257 @@
+"""Every form of TikTok's links and posts through the whole pipeline, all asked for at once."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.acceptance.desk import Desk, Message, page
+from tests.house import House
+from tests.standin import expected_images, expected_media, short_code, user_name, video_id
+from tests.standin.accounts import posts_from
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WWW = "https://www.tiktok.com"
+SEC_UID = f"MS4wLjABAAAA{'x' * 64}"
+
+
+def small(serial: int) -> str:
+    return video_id("kilobytes", param=16, serial=serial)
+
+
+VIDEO_FORMS = (
+    f"{WWW}/@name/video/{{id}}",
+    "http://www.tiktok.com/@name/video/{id}?is_from_webapp=1&sender_device=pc",
+    f"{WWW}/@/video/{{id}}",
+    f"{WWW}/video/{{id}}",
+    f"{WWW}/@name/photo/{{id}}",
+    f"{WWW}/@name/story/{{id}}",
+    f"{WWW}/share/video/{{id}}",
+    f"{WWW}/embed/{{id}}",
+    f"{WWW}/embed/v2/{{id}}",
+    f"{WWW}/player/v1/{{id}}?loop=1",
+    "https://www.tiktokv.com/share/video/{id}/",
+    "https://tiktokv.com/share/video/{id}",
+    "https://tiktok.com/@name/video/{id}",
+    "tiktok.com/@name/video/{id}",
+    "https://m.tiktok.com/@name/video/{id}",
+    "https://m.tiktok.com/v/{id}.html",
+    "https://us.tiktok.com/@name/video/{id}",
+    "https://lite.tiktok.com/@name/video/{id}",
+    "https://vm.tiktok.com/{video}/",
+    "https://vt.tiktok.com/{video}",
+    f"{WWW}/t/{{video}}/",
+    "https://tiktok.com/t/{video}/",
+    "https://lite.tiktok.com/t/{video}/",
+    "https://vm.tiktok.com/{chain}/",
+    "https://vm.tiktok.com/{photo}/",
+    "https://vt.tiktok.com/{story}/",
+)
+"""Of research/ytdlp.md 1.1 those that name one post; each is asked for with a video of its own."""
+
+
+def filled(form: str, video: str) -> str:
+    codes = {kind: short_code(video, kind) for kind in ("video", "chain", "photo", "story")}
+    return form.format(id=video, **codes)
+
+
+VIDEOS = {f"form-{place}": small(place) for place in range(len(VIDEO_FORMS))}
+
+REFUSED: dict[str, tuple[str, str, str, str]] = {
+    "live": (f"{WWW}/@name/live", "rejected", "content.unsupported", "live streams are not"),
+    "live-share": (
+        f"https://m.tiktok.com/share/live/{small(1)}",
+        "rejected",
+        "content.unsupported",
+        "live streams are not recorded",
+    ),
+    "live-short": (
+        f"https://vm.tiktok.com/{short_code(small(1), 'live')}/",
+        "failed",
+        "content.unsupported",
+        "live streams are not recorded",
+    ),
+    "playlist": (f"{WWW}/@name/playlist/a-7", "rejected", "content.unsupported", "no extractor"),
+    "music": (f"{WWW}/music/a-7", "rejected", "content.unsupported", "a music page"),
+    "effect": (f"{WWW}/sticker/a-7", "rejected", "content.unsupported", "an effect page"),
+    "tag": (f"{WWW}/tag/cats", "rejected", "content.unsupported", "a tag page"),
+    "home": (WWW, "rejected", "content.unsupported", "the home page"),
+    "nobody": (f"{WWW}/@_", "rejected", "request.invalid", "user name is none"),
+    "sec-uid": (f"tiktokuser:{SEC_UID}", "rejected", "request.invalid", "neither https nor http"),
+    "no-id": (f"{WWW}/@name/photo/0", "rejected", "request.invalid", "not a number from 1"),
+    "removed": (page(video_id("deleted")), "failed", "content.not_found", "it was deleted"),
+    "story-over": (
+        f"{WWW}/@name/story/{video_id('noitem')}",
+        "failed",
+        "content.not_found",
+        "stories last 24 hours",
+    ),
+}
+
+PHOTOS = video_id("photo", param=12)
+MUTE = video_id("photo.mute", param=2)
+ONE_HOST = video_id("photo.onehost")
+SLIDESHOW = video_id("slideshow")
+
+POSTS: dict[str, dict[str, Any]] = {
+    "photos": {"url": f"{WWW}/@name/photo/{PHOTOS}"},
+    "photos-info": {"url": page(video_id("photo", param=35)), "action": "info"},
+    "photos-mute": {"url": page(MUTE)},
+    "photos-music": {"url": page(video_id("photo", serial=2)), "options": {"audio_only": True}},
+    "photos-one-host": {"url": page(ONE_HOST)},
+    "slideshow": {"url": page(SLIDESHOW)},
+    "slideshow-video": {"url": page(SLIDESHOW), "options": {"container": "mp4"}},
+}
+
+COLLECTION = video_id("collection", param=70)
+LISTINGS: dict[str, dict[str, Any]] = {
+    "profile": {"url": f"{WWW}/@anna", "action": "list", "options": {"limit": 20}},
+    "profile-whole": {
+        "url": f"https://vm.tiktok.com/{short_code(small(1), 'profile')}/",
+        "action": "list",
+        "options": {"limit": 1000},
+    },
+    "profile-empty": {"url": f"{WWW}/@{user_name('profile.empty')}", "action": "list"},
+    "collection": {
+        "url": f"{WWW}/@anna/collection/cats-{COLLECTION}",
+        "action": "list",
+        "options": {"limit": 65},
+    },
+    "profile-files": {"url": f"{WWW}/@bob", "options": {"limit": 3}},
+    "profile-missing": {"url": f"{WWW}/@{user_name('profile.missing')}", "action": "list"},
+    "profile-private": {"url": f"{WWW}/@{user_name('profile.private')}", "action": "list"},
+}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module", autouse=True)
+async def asked(house: House) -> AsyncIterator[None]:
+    """Everything is asked for at once; the tests look at what came of it."""
+    forms = zip(VIDEOS.items(), VIDEO_FORMS, strict=True)
+    requests = [{"id": name, "url": filled(form, video)} for (name, video), form in forms]
+    requests += [{"id": name, "url": row[0]} for name, row in REFUSED.items()]
+    requests += [{"id": name, **request} for name, request in (POSTS | LISTINGS).items()]
+    await house.publish(*requests)
+    yield
+
+
+async def done(desk: Desk, name: str) -> Message:
+    outcome = await desk.outcome(name)
+    assert outcome["status"] == "completed", outcome
+    return outcome
+
+
+@pytest.mark.parametrize(("name", "video"), VIDEOS.items(), ids=VIDEO_FORMS)
+async def test_every_form_of_link_leads_to_its_video(name: str, video: str, desk: Desk) -> None:
+    outcome = await done(desk, name)
+    (file,) = outcome["files"]
+    expected = expected_media(video, file["format_id"])
+    assert (outcome["video"]["id"], outcome["video"]["content"]) == (video, "video")
+    assert (file["bytes"], file["sha256"]) == (expected.size, expected.sha256)
+    assert file["uri"].endswith(f"/tiktok/{video}/{video}.{file['format_id']}.mp4")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_what_is_no_post_says_why(name: str, desk: Desk) -> None:
+    _, status, code, words = REFUSED[name]
+    outcome = await desk.outcome(name)
+    assert (outcome["status"], outcome["error"]["error_type"]) == (status, code), outcome
+    assert words in outcome["error"]["user_message"]
+    assert not outcome.get("files")
+
+
+async def test_a_photo_post_is_all_its_pictures_and_its_music(desk: Desk) -> None:
+    outcome = await done(desk, "photos")
+    *pictures, music = outcome["files"]
+    expected = expected_images(PHOTOS)
+    assert [each["format_id"] for each in pictures] == [f"image-{n:02}" for n in range(1, 13)]
+    assert [(each["bytes"], each["sha256"]) for each in pictures] == [
+        (each.size, each.sha256) for each in expected
+    ]
+    assert {each["mime_type"] for each in pictures} == {"image/jpeg"}
+    assert {(each["width"], each["height"]) for each in pictures} == {(1080, 1440)}
+    assert music["sha256"] == expected_media(PHOTOS, "audio").sha256
+    assert outcome["video"]["content"] == "photos"
+    assert len({each["uri"] for each in outcome["files"]}) == 13
+    assert desk.counts(PHOTOS) == {"page": 1, "image": 12, "media": 1}
+
+
+async def test_what_is_told_about_a_photo_post(desk: Desk) -> None:
+    video = (await done(desk, "photos-info"))["video"]
+    places = [each["picture"] for each in video["formats"] if each["picture"]]
+    assert video["content"] == "photos"
+    assert sorted(set(places)) == list(range(1, 36))
+    assert [each["format_id"] for each in video["formats"] if not each["picture"]] == ["audio"]
+
+
+@pytest.mark.parametrize(
+    ("name", "formats"),
+    [
+        ("photos-mute", ["image-01", "image-02"]),
+        ("photos-music", ["audio"]),
+        ("slideshow", ["image-01", "image-02", "image-03", "audio"]),
+        ("slideshow-video", ["h264_1080p_1600000-0"]),
+    ],
+)
+async def test_the_files_of_other_photo_posts(name: str, formats: list[str], desk: Desk) -> None:
+    assert [each["format_id"] for each in (await done(desk, name))["files"]] == formats
+
+
+async def test_pictures_that_one_host_does_not_have_come_from_another(desk: Desk) -> None:
+    outcome = await done(desk, "photos-one-host")
+    assert [(each["format_id"], each["sha256"]) for each in outcome["files"]] == [
+        (f"image-{place:02}-2", each.sha256)
+        for place, each in enumerate(expected_images(ONE_HOST), start=1)
+    ]
+    strategies = [each["strategy"] for each in outcome["recovery"]]
+    assert strategies == ["fresh_extraction", "other_format"]
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "count", "complete"),
+    [
+        ("profile", "anna", 20, False),
+        ("collection", COLLECTION, 65, False),
+        ("profile-empty", "", 0, True),
+    ],
+)
+async def test_the_posts_of_a_listing(
+    name: str, owner: str, count: int, complete: bool, desk: Desk
+) -> None:
+    outcome = await done(desk, name)
+    listing = outcome["listing"]
+    assert [post["id"] for post in listing["entries"]] == [
+        post.video_id for post in posts_from(owner, count, 0, count)
+    ]
+    assert listing["complete"] is complete
+    assert (outcome["members"], outcome["files"]) == (0, [])
+
+
+async def test_a_short_link_may_lead_to_a_profile(desk: Desk) -> None:
+    listing = (await done(desk, "profile-whole"))["listing"]
+    assert (listing["kind"], len(listing["entries"]), listing["complete"]) == ("profile", 25, True)
+    assert listing["id"].startswith("clip.maker")
+
+
+async def test_the_posts_of_a_profile_are_fetched(desk: Desk) -> None:
+    outcome = await done(desk, "profile-files")
+    expected = [post.video_id for post in posts_from("bob", 3, 0, 3)]
+    assert [post["id"] for post in outcome["listing"]["entries"]] == expected
+    assert outcome["members"] == 3
+    members = [await done(desk, f"profile-files/{index}") for index in range(3)]
+    assert [each["video"]["id"] for each in members] == expected
+    assert all(each["files"] for each in members)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("profile-missing", "content.not_found", "does not exist"),
+        ("profile-private", "content.private", "the account is private"),
+    ],
+)
+async def test_a_profile_that_is_not_shown(name: str, code: str, words: str, desk: Desk) -> None:
+    outcome = await desk.outcome(name)
+    assert (outcome["status"], outcome["error"]["error_type"]) == ("failed", code), outcome
+    assert words in outcome["error"]["user_message"]
