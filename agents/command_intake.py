@@ -6,10 +6,11 @@ from typing import get_args
 
 import msgspec
 
+from agents.failing import as_bug
 from agents.intake import check_size, is_json, refusal, salvage
 from agents.letters import finish
 from agents.outcomes import ended, facts_of
-from agents.step import as_bug, bare_job
+from agents.owners import bare_job
 from schemas.codec import MalformedMessageError, decode
 from schemas.commands import Command, Retry
 from schemas.errors import ClipmillError, ErrorCode

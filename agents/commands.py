@@ -157,9 +157,9 @@ def _breaker_order(command: OpenBreaker | ResetBreaker, at: datetime) -> Breaker
 
 
 @asynccontextmanager
-async def open_commands(_context: StageContext) -> AsyncIterator[Handler]:
+async def open_commands(context: StageContext) -> AsyncIterator[Handler]:
     """Nothing to open."""
-    yield Commands(Platforms.load(), stage_names()).handle
+    yield Commands(Platforms.load(context.settings.platforms), stage_names()).handle
 
 
 stage = Stage(name=NAME, sources=(COMMANDS,), open=open_commands, on_bug=on_bug)

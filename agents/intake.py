@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from agents.step import received_at
+from agents.owners import received_at
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job

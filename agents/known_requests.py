@@ -43,11 +43,13 @@ class Decided(Row, frozen=True, kw_only=True, tag="decided"):
     """A request with its outcome: which record decided it.
 
     The same record read again (its offset was not committed before a crash) publishes its outcome
-    again, the same bytes. Any other record about a decided request comes too late.
+    again, the same bytes. Any other record about a decided request comes too late. ``members``
+    are the requests that were made of it, when it was a listing.
     """
 
     position: str
     job: Essence | None = None
+    members: int = 0
 
 
 class Batch(Row, frozen=True, kw_only=True, tag="batch"):

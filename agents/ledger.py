@@ -18,7 +18,7 @@ from agents.ledger_bugs import on_bug
 from agents.ledger_news import NAME, TABLE, Head, News, measure
 from agents.letters import introduce_batch, publish_result
 from agents.orders import obey
-from agents.step import owner_of
+from agents.owners import owner_of
 from schemas.audit import NO_OUTCOME, AuditRecord
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ErrorCode
@@ -91,7 +91,7 @@ class Ledger:
         if news.known is not None and entry.step in ANSWERING:
             return []
         measure(head)
-        return [*batch, self._decide(news, _worth_keeping(news, head)), result]
+        return [*batch, self._decide(news, head), result]
 
     def _meet(self, news: News) -> Sequence[Effect]:
         """Return the row of a request, or of a batch, that is heard of for the first time."""
@@ -106,10 +106,14 @@ class Ledger:
         is_new = news.known is None or isinstance(news.known, Batch)
         return [*_introduced(news), *([news.row(row)] if is_new else [])]
 
-    def _decide(self, news: News, kept: Essence | None) -> TableWrite:
-        expires_at = self._clock() + self._remember_seconds
-        position = news.record.position
-        return news.row(Decided(position=position, expires_at=expires_at, job=kept))
+    def _decide(self, news: News, head: Head) -> TableWrite:
+        row = Decided(
+            position=news.record.position,
+            expires_at=self._clock() + self._remember_seconds,
+            job=_worth_keeping(news, head),
+            members=head.members,
+        )
+        return news.row(row)
 
     def _unreadable(self, record: Incoming, error: MalformedMessageError) -> Sequence[Effect]:
         """Return the record as a dead letter; a request that is decided stays as it is."""

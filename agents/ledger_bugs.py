@@ -6,12 +6,13 @@ from contextlib import suppress
 
 import msgspec
 
+from agents.failing import as_bug
 from agents.known_requests import Decided
 from agents.ledger_news import NAME, TABLE
 from agents.letters import publish_result
 from agents.orders import answer, answer_id
 from agents.outcomes import ended, facts_of
-from agents.step import as_bug, owner_of
+from agents.owners import owner_of
 from schemas.audit import AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.commands import Cancel, Retry

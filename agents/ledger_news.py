@@ -23,6 +23,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str
     received_at: Moment
     finished_at: Moment
+    members: int = 0
     error: "HeadError | None" = None
 
 

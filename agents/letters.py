@@ -7,7 +7,13 @@ import msgspec
 from schemas.audit import AuditRecord, Transition
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from schemas.events import (
+    ExtractedVideo,
+    PendingLink,
+    SelectedVideo,
+    ValidatedListing,
+    ValidatedVideo,
+)
 from schemas.failure import Failure
 from schemas.job import Job
 from schemas.progress import Progress
@@ -26,11 +32,12 @@ from streams.topics import (
     Topic,
 )
 
-Event = PendingLink | ValidatedVideo | ExtractedVideo | SelectedVideo
+Event = PendingLink | ValidatedVideo | ValidatedListing | ExtractedVideo | SelectedVideo
 
 EVENT_TOPICS: dict[type[Event], tuple[Topic, str]] = {
     PendingLink: (REQUESTS, "link.pending.v1"),
     ValidatedVideo: (VALIDATED, "video.validated.v1"),
+    ValidatedListing: (VALIDATED, "listing.validated.v1"),
     ExtractedVideo: (EXTRACTED, "video.extracted.v1"),
     SelectedVideo: (SELECTED, "video.selected.v1"),
 }
@@ -41,7 +48,17 @@ EVENTS_BY_KIND: dict[str, type[Event]] = {kind: each for each, (_, kind) in EVEN
 
 def event_key(event: Event) -> str:
     """Return the record key of an event."""
-    return event.job.request_id if isinstance(event, PendingLink) else event.video.key
+    return event.job.request_id if isinstance(event, PendingLink) else subject_of(event)
+
+
+def subject_of(event: Event) -> str:
+    """Return what an event is about: the key of a post or of a listing, or a short link."""
+    match event:
+        case PendingLink(job=job):
+            return job.url
+        case ValidatedListing(listing=listing):
+            return listing.key
+    return event.video.key
 
 
 def send_event(
@@ -77,8 +94,8 @@ def audit(
 ) -> Outgoing:
     """Return the record of a transition; with an outcome it asks the ledger to end the job.
 
-    What comes from validation, the first step, introduces the job to the ledger; replays do not
-    pass it, so everything introduces them.
+    What comes from validation, the first step, introduces the job to the ledger, and so does what
+    accepts the members of a listing. Replays pass neither, so everything introduces them.
     """
     record = AuditRecord(
         request_id=job.request_id,
@@ -87,7 +104,7 @@ def audit(
         at=datetime.now(UTC),
         detail=detail or {},
         outcome=msgspec.Raw(encode(outcome)),
-        job=job if step == "validation" or job.replays else None,
+        job=job if step == "validation" or transition == "accepted" or job.replays else None,
     )
     kind = f"request.{transition}.v1"
     return _seal(AUDIT, job.request_id, record, kind=kind, job=job, step=step, cause=cause)

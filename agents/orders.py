@@ -9,7 +9,7 @@ from agents.known_requests import Batch, Decided, Essence, Known, Open, changed,
 from agents.ledger_news import NAME, Head, News, measure
 from agents.letters import finish, order, publish_result
 from agents.outcomes import ended
-from agents.step import bare_job
+from agents.owners import bare_job
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.errors import ErrorCode, ErrorContext
@@ -53,7 +53,7 @@ def _cancel(news: News, command: Cancel, remembered_until: float) -> Sequence[Ef
             return [news.row(row), _taken_back(news, kept, command)]
         case Decided(job=Essence() as kept) if news.decided:
             return [_taken_back(news, kept, command)]
-        case Batch(size=size):
+        case Batch(size=size) | Decided(members=size) if size:
             return to_members(command, size, news)
         case None if (name := answer_id(command, news.record)) is not None:
             return [refuse(name, command, why_not_cancelled(command.request_id), news.record)]

@@ -7,6 +7,7 @@ from schemas.errors import ClipmillError, ErrorCode, ErrorContext
 from schemas.events import CacheUse
 from schemas.files import StoredFile
 from schemas.job import Job
+from schemas.listing import Listing
 from schemas.messages import explain
 from schemas.redaction import redact
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
@@ -35,6 +36,20 @@ def completed(
         cache=cache,
         engine=engine,
         files=files,
+        recovery=job.attempts,
+    )
+
+
+def listed(
+    job: Job, listing: Listing, *, cache: CacheUse, engine: EngineVersions, members: int
+) -> Completed:
+    """Return the outcome of a job whose listing was read; ``members`` are jobs of their own."""
+    return Completed(
+        **_common(job, tried=len(job.attempts) + 1),
+        listing=listing,
+        members=members,
+        cache=cache,
+        engine=engine,
         recovery=job.attempts,
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from agents.intake import check_size, refusal
-from agents.step import received_at
+from agents.owners import received_at
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import PendingLink
 from schemas.job import BatchMember, Job

@@ -5,9 +5,7 @@ A step's own file holds only its work: from an event to what follows from it, ra
 """
 
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,26 +13,22 @@ from typing import TypeVar
 import msgspec
 
 from agents.cancellation import RequestCancelledError, cancellable
-from agents.letters import Event, audit, fail, finish, send_event
-from agents.outcomes import FACT_CHARACTERS, cancelled, ended, expired, facts_of, is_expired
+from agents.failing import as_bug, fail_event, unreadable
+from agents.letters import Event, audit, finish, send_event
+from agents.outcomes import cancelled, expired, is_expired
+from agents.owners import received_at
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
-from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo
-from schemas.failure import FailedRecord, Failure
+from schemas.errors import ClipmillError
+from schemas.events import ValidatedVideo
 from schemas.job import Job
-from schemas.messages import explain
-from schemas.redaction import redact
-from schemas.request import Options
 from schemas.results import Result
-from schemas.video import EngineVersions
-from streams.envelope import Envelope, open_envelope, trace_id_of
+from streams.envelope import Envelope, open_envelope
 from streams.letters.facts import replays_of
-from streams.metrics import FAILURES, RECOVERIES
+from streams.metrics import RECOVERIES
 from streams.records import Effect, Incoming, TableWrite
 from streams.signals import Signals
 from streams.stage import Handler
-from streams.work import dead_letter
 
 E = TypeVar("E", bound=Event)
 
@@ -51,10 +45,11 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The work is done and so is the job."""
+    """The work is done and so is the job; its ``members`` are jobs of their own from now on."""
 
     outcome: Result
     writes: tuple[TableWrite, ...] = ()
+    members: tuple[ValidatedVideo, ...] = ()
 
 
 Product = Passed | Finished
@@ -119,7 +114,8 @@ def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Seque
         outcome = msgspec.structs.replace(product.outcome, timings=job.timings)
         for attempt in job.attempts:
             RECOVERIES.labels(attempt.strategy, attempt.code).inc()
-        return [*product.writes, finish(job, step, outcome, envelope.id)]
+        members = _introduce(product.members, step, envelope.id)
+        return [*product.writes, finish(job, step, outcome, envelope.id), *members]
     event = _with_job(product.event, job)
     return [
         *product.writes,
@@ -128,102 +124,18 @@ def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Seque
     ]
 
 
+def _introduce(members: tuple[ValidatedVideo, ...], step: str, cause: str) -> list[Effect]:
+    effects: list[Effect] = []
+    for member in members:
+        effects.append(send_event(member, step, cause))
+        effects.append(
+            audit(member.job, step, "accepted", cause, detail={"video": member.video.key})
+        )
+    return effects
+
+
 def _with_job(event: E, job: Job) -> E:
     return msgspec.structs.replace(event, job=job)
-
-
-def fail_event(
-    event: Event, error: ClipmillError, step: str, record: Incoming, cause: str | None
-) -> Effect:
-    """Return the failure of an event, with the record that was read, for the error agent."""
-    FAILURES.labels(step, error.code).inc()
-    place, job = error.place, event.job
-    failure = Failure(
-        job=job,
-        step=step,
-        error=explain(
-            error.code,
-            operation=step,
-            url=job.url,
-            details=facts_of(error),
-            request_id=job.request_id,
-        ),
-        failed_at=datetime.now(UTC),
-        record=failed_record(record),
-        retry_after_seconds=error.retry_after,
-        platform=place.platform if place else None,
-        operation=place.operation if place else None,
-        egress=place.egress if place else None,
-        permitted=error.permitted,
-        subject=job.url if isinstance(event, PendingLink) else event.video.key,
-        account=error.account,
-        format_id=error.format_id or _only_format(event),
-        engine=error.engine or engine_of(event),
-    )
-    key = record.key.decode(errors="replace") if record.key else None
-    return fail(failure, job.request_id if isinstance(event, PendingLink) else key, cause)
-
-
-def _only_format(event: Event) -> str | None:
-    """Return the format that an event is about, None when there is none or there are several."""
-    if isinstance(event, SelectedVideo) and len(event.sources) == 1:
-        return event.sources[0].format.format_id
-    return None
-
-
-def failed_record(record: Incoming) -> FailedRecord:
-    """Return a record, byte for byte, as a failure carries it."""
-    return FailedRecord(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp=record.timestamp,
-        key=record.key,
-        value=record.value or b"",
-        headers=record.headers,
-    )
-
-
-def engine_of(event: Event) -> EngineVersions | None:
-    """Return the versions that read the page of an event, None before it was read."""
-    if isinstance(event, ExtractedVideo):
-        return event.extraction.engine
-    return event.engine if isinstance(event, SelectedVideo) else None
-
-
-def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect]:
-    """Return what becomes of a record of ours that cannot be read.
-
-    That is a dead letter, and an outcome when the record still tells whose it was.
-    """
-    job = owner_of(record)
-    if job is None:
-        return [dead_letter(record, error, step)]
-    details = facts_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
-    context = explain(
-        ErrorCode.INTERNAL_BUG,
-        operation=step,
-        url=job.url,
-        details=details,
-        request_id=job.request_id,
-    )
-    return [dead_letter(record, error, step), finish(job, step, ended(job, context), None)]
-
-
-REQUEST_ID_CHARACTERS = 176
-"""Longest id of a request: the client's 128 characters, its place in a batch, a replay's number."""
-
-
-class _Owned(msgspec.Struct, frozen=True):
-    job: Job
-
-
-def owner_of(record: Incoming) -> Job | None:
-    """Return whose record this is: by its body, else by its headers; None when neither tells."""
-    with suppress(MalformedMessageError):
-        return decode(record.value or b"", _Owned).job
-    request_id = record.header("ce_correlationid") or ""
-    return bare_job(request_id, record) if 0 < len(request_id) <= REQUEST_ID_CHARACTERS else None
 
 
 def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Sequence[Effect]]:
@@ -238,28 +150,3 @@ def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Seq
         return [fail_event(event, as_bug(error), step, record, envelope.id)]
 
     return on_bug
-
-
-def as_bug(error: Exception) -> ClipmillError:
-    """Return an unexpected exception as ``internal.bug`` with its traceback, newest frames."""
-    trace = redact("".join(traceback.format_exception(error)))[-FACT_CHARACTERS:]
-    return ClipmillError(ErrorCode.INTERNAL_BUG, type(error).__name__, traceback=trace)
-
-
-def bare_job(request_id: str, record: Incoming, url: str = "") -> Job:
-    """Return a job for a record of which little more than its name is known."""
-    return Job(
-        request_id=request_id,
-        url=url,
-        action="download",
-        options=Options(),
-        received_at=received_at(record),
-        trace_id=trace_id_of(record),
-    )
-
-
-def received_at(record: Incoming) -> datetime:
-    """Return when a record was written; now, when its producer's clock says what cannot be."""
-    now = datetime.now(UTC)
-    past = 0 < record.timestamp <= now.timestamp()
-    return datetime.fromtimestamp(record.timestamp, UTC) if past else now

@@ -6,17 +6,19 @@ keys it by video.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from agents.attempting import Gate
 from agents.cancellation import RequestCancelledError, cancellable
 from agents.egress import open_egresses
+from agents.failing import as_bug, fail_event
+from agents.installed_plugins import installed_plugins
 from agents.intake import (
     cause_of,
     field_of,
@@ -29,17 +31,16 @@ from agents.intake import (
 from agents.letters import EVENT_TOPICS, audit, finish, send_event
 from agents.network.session import open_session
 from agents.outcomes import cancelled, ended, expired, facts_of, is_expired, rejected
+from agents.owners import bare_job, received_at
 from agents.pending import read_pending
-from agents.platforms.interface import Platform, ShortLink, Target
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
-from agents.step import as_bug, bare_job, fail_event, received_at
+from agents.targets import Links, NoLinkError, TargetFinder, event_of
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorContext
-from schemas.events import PendingLink, ValidatedVideo
+from schemas.events import PendingLink
 from schemas.job import Job
 from schemas.messages import explain
-from schemas.video import VideoRef
 from streams.envelope import TYPE_PREFIX, Envelope, open_envelope
 from streams.letters.facts import replays_of
 from streams.records import Effect, Incoming, Outgoing
@@ -54,42 +55,16 @@ BREATH = 50
 """Members of a batch after which other records get their turn; about 10 ms of work."""
 
 
-class Links(Protocol):
-    """Finds the videos that short links stand for, by one way out."""
-
-    def known(self, link: ShortLink) -> Target | None:
-        """Return the target of a link that was resolved a short while ago."""
-        ...
-
-    async def resolve(self, link: ShortLink, platform: Platform) -> Target:
-        """Return the video; raises `ClipmillError`."""
-        ...
-
-
-class NoLinkError(Exception):
-    """A text is no link to a video, for this reason."""
-
-    def __init__(self, reason: ClipmillError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
 class Validation:
     """The stage's work.
 
     Args:
-        platforms: the installed ones.
-        links: find the videos of short links, one for each way out.
-        gate: in front of them.
+        finder: finds out what URLs mean.
         signals: tell what was taken back.
     """
 
-    def __init__(
-        self, platforms: Platforms, links: Mapping[str, Links], gate: Gate, signals: Signals
-    ) -> None:
-        self._platforms = platforms
-        self._links = links
-        self._gate = gate
+    def __init__(self, finder: TargetFinder, signals: Signals) -> None:
+        self._finder = finder
         self._signals = signals
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
@@ -132,50 +107,20 @@ class Validation:
     ) -> Sequence[Effect]:
         started = time.perf_counter()
         try:
-            video = await self._find_video(job, url, alone=alone)
+            target = await self._finder.find(job, url, alone=alone)
         except NoLinkError as error:
             return [_reject(_timed(job, started), error.reason, cause)]
         except ClipmillError as error:
             return _not_found(_timed(job, started), error, cause, record)
         except Exception as error:  # noqa: BLE001  (a bug must not end the rest of the batch)
             return _not_found(_timed(job, started), as_bug(error), cause, record)
-        if video is None:
+        if target is None:
             return _pend(_timed(job, started), cause)
-        event = ValidatedVideo(job=_timed(job, started), video=video)
+        event = event_of(_timed(job, started), target)
         return [
             send_event(event, NAME, cause),
-            audit(event.job, NAME, "accepted", cause, detail={"video": video.key}),
+            audit(event.job, NAME, "accepted", cause, detail={"video": target.key}),
         ]
-
-    async def _find_video(self, job: Job, url: Any, *, alone: bool) -> VideoRef | None:
-        """Return the video of a URL, None when it is to be found later.
-
-        A short link in company becomes a record of its own: a batch of slow links would hold up
-        the commits of its partition.
-        """
-        platform, found = self._read_link(url)
-        if isinstance(found, VideoRef):
-            return found
-        return await self._resolve(job, found, platform) if alone else None
-
-    def _read_link(self, url: Any) -> tuple[Platform, VideoRef | ShortLink]:
-        try:
-            platform = self._platforms.for_url(url)
-            return platform, platform.parse_url(url)
-        except ClipmillError as error:
-            raise NoLinkError(error) from None
-
-    async def _resolve(self, job: Job, link: ShortLink, platform: Platform) -> VideoRef:
-        known = (links.known(link) for links in self._links.values())
-        video = next((each for each in known if each is not None), None)
-        if video is not None:
-            return video
-        return await self._gate.run(
-            job,
-            platform=platform.get_capabilities().name,
-            subject=link.url,
-            call=lambda egress: self._links[egress].resolve(link, platform),
-        )
 
 
 Asked = tuple[Job, Any]
@@ -280,8 +225,9 @@ async def open_validation(context: StageContext) -> AsyncIterator[Handler]:
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))
             for name, egress in open_egresses(context.settings).items()
         }
-        gate = Gate("resolve", tuple(links), context)
-        yield Validation(Platforms.load(), links, gate, context.signals).handle
+        gate = Gate("resolve", tuple(links), context, plugins=installed_plugins())
+        finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
+        yield Validation(finder, context.signals).handle
 
 
 stage = Stage(name=NAME, sources=(REQUESTS,), open=open_validation, on_bug=on_bug, ordered=False)

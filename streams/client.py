@@ -165,20 +165,28 @@ async def wait_for(
     seconds: float,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """Iterate over the results of these requests until all are there.
+    """Iterate over the results of these requests, and of their members, until all are there.
 
     Raises:
         TimeoutError: some are still missing after so many seconds.
     """
-    waiting = set(request_ids)
+    wanted, seen = set(request_ids), set[str]()
     async with asyncio.timeout(seconds):
         async for topic, message in client.records():
-            if message["request_id"] not in waiting:
+            name = message["request_id"]
+            # Results of members may come before the one that tells how many there are.
+            if name in seen or not (name in wanted or name.rpartition("/")[0] in request_ids):
                 continue
             if topic == PROGRESS.name:
                 on_progress(message)
                 continue
-            waiting.discard(message["request_id"])
+            seen.add(name)
             yield message
-            if not waiting:
+            wanted |= members_of(message)
+            if wanted <= seen:
                 return
+
+
+def members_of(result: dict[str, Any]) -> set[str]:
+    """Return the ids of the requests that were made of a listing; none of all other results."""
+    return {f"{result['request_id']}/{index}" for index in range(result.get("members", 0))}

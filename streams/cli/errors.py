@@ -10,6 +10,7 @@ from streams.broker import BrokerError
 from streams.embedded.jars import JarError
 from streams.embedded.state import PortTakenError, StateError
 from streams.kafka import ClusterAwayError
+from streams.memory import MemoryExhaustedError
 from streams.stage import UnknownStageError
 from streams.topic_admin import TopicsError
 from streams.web import AddressError
@@ -20,6 +21,7 @@ EXPECTED = (
     ClipmillError,
     ClusterAwayError,
     JarError,
+    MemoryExhaustedError,
     PortTakenError,
     StateError,
     TopicsError,

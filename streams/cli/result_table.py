@@ -29,6 +29,9 @@ ID_CHARACTERS = 32
 PLAIN_WIDTH = 130
 """Characters of a line where there is no terminal that says how wide it is."""
 
+FILES_SHOWN = 3
+"""Files of one result that are named; of more only the number is told."""
+
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 COLOURS = {"completed": "green", "failed": "red", "rejected": "yellow", "expired": "yellow"}
@@ -66,12 +69,24 @@ def describe(result: dict[str, Any]) -> str:
     """Return what came of a request in one line."""
     if "error" in result:
         return f"{result['error']['error_type']}: {result['error']['user_message']}"
+    if result.get("listing"):
+        return _describe_listing(result)
+    if len(result["files"]) > FILES_SHOWN:
+        size = sum(file["bytes"] for file in result["files"])
+        return f"{len(result['files'])} files ({size / 1e6:.1f} MB)"
     if not result["files"]:
         return f"“{result['video']['title']}”, {len(result['video']['formats'])} formats"
     return ", ".join(
         f"{PurePath(file['uri']).name} ({file['bytes'] / 1e6:.1f} MB{_notes(file, result)})"
         for file in result["files"]
     )
+
+
+def _describe_listing(result: dict[str, Any]) -> str:
+    listing = result["listing"]
+    more = "" if listing["complete"] else " and more"
+    requests = f"; {result['members']} requests of their own" if result["members"] else ""
+    return f"{listing['kind']} of {len(listing['entries'])} posts{more}{requests}"
 
 
 def _notes(file: dict[str, Any], result: dict[str, Any]) -> str:
@@ -133,6 +148,7 @@ class _Board:
 
     def __init__(self, bars: Progress, requests: int) -> None:
         self._bars = bars
+        self._requests = requests
         self._all = bars.add_task(ALL, total=requests)
         self._tasks: dict[str, TaskID] = {}
 
@@ -145,6 +161,8 @@ class _Board:
         )
 
     def finished(self, result: dict[str, Any]) -> None:
+        self._requests += result.get("members", 0)
+        self._bars.update(self._all, total=self._requests)
         task = self._tasks.pop(result["request_id"], None)
         if task is not None:
             self._bars.remove_task(task)

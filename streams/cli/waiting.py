@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from streams.cli.result_table import follow, open_console, results_table
-from streams.client import Client, wait_for
+from streams.client import Client, members_of, wait_for
 
 FAILED_STATUS = 2
 """Exit status when something was not completed."""
@@ -28,7 +28,8 @@ async def results_of(
     """
     results = await follow(client, request_ids, limit, open_console(errors=True))
     print_results(results, as_json=as_json)
-    missing = sorted(request_ids - {result["request_id"] for result in results})
+    expected = request_ids.union(*map(members_of, results))
+    missing = sorted(expected - {result["request_id"] for result in results})
     if missing:
         raise click.ClickException(
             f"no result within {limit:.0f} s for {', '.join(missing)}; "

@@ -18,7 +18,7 @@ from agents.intake import (
     read_request,
     salvage,
 )
-from agents.step import received_at
+from agents.owners import received_at
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
 from schemas.request import MAX_BATCH_URLS, MAX_URL_CHARACTERS, Request

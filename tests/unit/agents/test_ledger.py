@@ -18,12 +18,13 @@ from agents.ledger import stage as ledger_stage
 from agents.ledger_bugs import LONE_SECONDS, on_bug
 from agents.ledger_news import TABLE
 from agents.letters import audit, finish, introduce_batch, order
-from agents.outcomes import completed, ended, expired
+from agents.outcomes import completed, ended, expired, listed
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, OptionChanges, Retry
 from schemas.errors import ErrorCode
-from schemas.job import Job
+from schemas.job import BatchMember, Job
+from schemas.listing import Listing
 from schemas.messages import explain
 from schemas.request import Options, Request
 from schemas.results import Cancelled, Failed, Rejected, Result
@@ -141,7 +142,7 @@ async def test_every_kind_of_outcome_is_published_as_proposed(outcome: Result) -
     assert header(sent, "ce_type") == f"io.clipmill.request.{status}.v1"
 
 
-@pytest.mark.parametrize("transition", ["accepted", "extracted", "selected", "failed", "retrying"])
+@pytest.mark.parametrize("transition", ["extracted", "selected", "failed", "retrying"])
 async def test_other_news_publish_nothing(transition: Any) -> None:
     record = arrive(audit(JOB, "extraction", transition, "cause", detail={"a": "b"}))
     assert await Kit().run(record) == []
@@ -512,6 +513,35 @@ async def test_a_batch_is_cancelled_member_by_member() -> None:
     results = [await kit.run(arrive(each, offset=10 + n)) for n, each in enumerate(parts)]
     assert [result(each).request_id for each in results[:3]] == ["b1/0", "b1/1", "b1/2"]
     assert results[3] == [], "a member of which nothing is known yet is nobody's error"
+
+
+async def test_the_members_of_a_listing_are_cancelled_with_it() -> None:
+    kit, job = Kit(), make_job(options=Options(limit=2))
+    await kit.run(accepted(job))
+    listing = Listing(platform="tiktok", kind="profile", id="a", url=URL)
+    outcome = listed(job, listing, cache="miss", engine=ENGINE, members=2)
+    await kit.run(proposal(outcome, offset=1, job=job))
+    places = (BatchMember(id="r1", index=index, size=2) for index in range(2))
+    members = [make_job(request_id=f"r1/{each.index}", batch=each) for each in places]
+    for offset, member in enumerate(members, start=2):
+        await kit.run(arrive(audit(member, "extraction", "accepted", "cause"), offset=offset))
+    parts = sent_to(await kit.run(cancel(offset=9)), AUDIT)
+    assert [each.key for each in parts] == [b"r1/0", b"r1/1"]
+    ends = [result(await kit.run(arrive(each, offset=10 + n))) for n, each in enumerate(parts)]
+    assert all(isinstance(each, Cancelled) for each in ends)
+
+
+async def test_the_first_member_of_a_listing_does_not_undo_its_outcome() -> None:
+    kit, job = Kit(), make_job(options=Options(limit=1))
+    await kit.run(accepted(job))
+    listing = Listing(platform="tiktok", kind="profile", id="a", url=URL)
+    await kit.run(proposal(listed(job, listing, cache="miss", engine=ENGINE, members=1), job=job))
+    before = kit.known()
+    first = make_job(request_id="r1/0", batch=BatchMember(id="r1", index=0, size=1))
+    effects = await kit.run(arrive(audit(first, "extraction", "accepted", "cause"), offset=2))
+    for offset, each in enumerate(sent_to(effects, AUDIT), start=3):
+        assert await kit.run(arrive(each, offset=offset)) == []
+    assert kit.known() == before
 
 
 async def test_a_request_that_has_ended_is_asked_for_again() -> None:

@@ -13,13 +13,15 @@ from agents.letters import (
     publish_result,
     report_progress,
     send_event,
+    subject_of,
 )
 from agents.outcomes import expired
 from agents.progress import ProgressMeter
 from schemas.audit import AuditRecord
 from schemas.commands import Cancel, Retry
 from schemas.errors import ErrorCode
-from schemas.events import PendingLink
+from schemas.events import PendingLink, ValidatedListing
+from schemas.listing import ListingRef
 from schemas.progress import Progress
 from streams.envelope import open_envelope
 from streams.topics import AUDIT, ERRORS, PROGRESS, RESULTS
@@ -27,6 +29,7 @@ from tests.unit.agents.builders import (
     FORMAT,
     FUTURE,
     TRACE_ID,
+    URL,
     VIDEO,
     WRITTEN_AT,
     arrive,
@@ -41,7 +44,14 @@ from tests.unit.agents.builders import (
     validated,
 )
 
-EVENTS: list[Event] = [PendingLink(job=make_job()), validated(), extracted(), selected()]
+LISTING = ListingRef(platform="tiktok", kind="profile", id="a", url="https://www.tiktok.com/@a")
+EVENTS: list[Event] = [
+    PendingLink(job=make_job()),
+    validated(),
+    ValidatedListing(job=make_job(), listing=LISTING),
+    extracted(),
+    selected(),
+]
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
@@ -56,13 +66,17 @@ def test_every_event_has_its_topic_key_and_type(event: Event) -> None:
     assert body_of(sent, type(event)) == event
 
 
-def test_no_two_events_share_topic_or_type() -> None:
-    assert len({topic.name for topic, _ in EVENT_TOPICS.values()}) == len(EVENT_TOPICS)
+def test_no_two_events_share_a_type() -> None:
     assert len(EVENTS_BY_KIND) == len(EVENT_TOPICS)
 
 
+def test_an_event_is_about_its_post_listing_or_link() -> None:
+    assert [subject_of(event) for event in EVENTS[:3]] == [URL, VIDEO.key, "tiktok:profile/a"]
+
+
 def test_videos_are_keyed_by_video_and_pending_links_by_request() -> None:
-    assert [event_key(event) for event in EVENTS] == ["r1", VIDEO.key, VIDEO.key, VIDEO.key]
+    keys = ["r1", VIDEO.key, LISTING.key, VIDEO.key, VIDEO.key]
+    assert [event_key(event) for event in EVENTS] == keys
 
 
 def test_an_envelope_is_read_as_it_was_sealed() -> None:
@@ -133,8 +147,8 @@ def test_an_order_is_keyed_by_its_request(command: Cancel | Retry, name: str) ->
 
 
 def test_every_report_of_a_download_is_an_event_of_its_own() -> None:
-    meter = ProgressMeter("r1", VIDEO.key, FORMAT, lambda: 0.0)
-    reports = [meter.update(done, done) for done in (5, 10)]
+    meter = ProgressMeter("r1", VIDEO.key, [FORMAT], lambda: 0.0)
+    reports = [meter.finish(FORMAT.format_id, done) for done in (5, 10)]
     sent = [report_progress(each, make_job(), "download") for each in reports if each]
     assert [body_of(each, Progress).bytes for each in sent] == [5, 10]
     assert len({header(each, "ce_id") for each in sent}) == 2

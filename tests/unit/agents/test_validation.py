@@ -11,7 +11,8 @@ from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
 from agents.resilience.handlers import ErrorHandlers
-from agents.validation import Links, Validation, on_bug
+from agents.targets import Links, TargetFinder
+from agents.validation import Validation, on_bug
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
@@ -70,7 +71,7 @@ PLATFORMS = Platforms.load()
 
 def make_stage(links: FakeLinks | None = None) -> Validation:
     found: Mapping[str, Links] = {"direct": links or FakeLinks()}
-    return Validation(PLATFORMS, found, make_gate("resolve"), Signals())
+    return Validation(TargetFinder(PLATFORMS, found, make_gate("resolve")), Signals())
 
 
 async def handle(record: Incoming, links: FakeLinks | None = None) -> list[Any]:
@@ -143,10 +144,10 @@ MEMBERS: dict[str, tuple[object, type[Any], ErrorCode, str]] = {
     "empty": ("", Rejected, ErrorCode.REQUEST_INVALID, "empty"),
     "another host": ("https://example.com/", Rejected, ErrorCode.CONTENT_UNSUPPORTED, "example"),
     "a profile": (
-        "https://www.tiktok.com/@name",
+        "https://www.tiktok.com/@cats",
         Rejected,
-        ErrorCode.CONTENT_UNSUPPORTED,
-        "profile",
+        ErrorCode.REQUEST_INVALID,
+        "this is a profile, which cannot be a member of a batch",
     ),
     "too long": ("u" * 5_000, Rejected, ErrorCode.REQUEST_TOO_LARGE, "5000 characters"),
 }
@@ -575,7 +576,7 @@ async def test_links_are_tried_by_another_way_out_and_told_of() -> None:
     links = {"a": FakeLinks(), "b": FakeLinks()}
     gate = Gate("resolve", tuple(links), context)
     job = make_job(url=SHORT_URL, avoid_egress=("a",))
-    stage = Validation(PLATFORMS, links, gate, Signals())
+    stage = Validation(TargetFinder(PLATFORMS, links, gate), Signals())
     effects = list(await stage.handle(event_record(PendingLink(job=job))))
     assert video_event(effects).video == VIDEO
     assert (links["a"].asked, links["b"].asked) == ([], [SHORT_URL])
@@ -594,7 +595,9 @@ async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
     )
     context.signals.put(f"breaker/{state.name}", encode(state))
     links = FakeLinks()
-    stage = Validation(PLATFORMS, {"direct": links}, make_gate("resolve", context), Signals())
+    stage = Validation(
+        TargetFinder(PLATFORMS, {"direct": links}, make_gate("resolve", context)), Signals()
+    )
     found = failure(list(await stage.handle(request({"url": SHORT_URL}))))
     assert (found.permitted, found.operation, found.egress) == (False, "resolve", "direct")
     assert links.asked == []
@@ -611,7 +614,7 @@ async def test_a_link_that_is_taken_back_while_it_is_asked_ends() -> None:
             await asyncio.Event().wait()
             return VIDEO
 
-    stage = Validation(PLATFORMS, {"direct": Slow()}, make_gate("resolve"), signals)
+    stage = Validation(TargetFinder(PLATFORMS, {"direct": Slow()}, make_gate("resolve")), signals)
     task = asyncio.create_task(stage.handle(request({"id": "mine", "url": SHORT_URL})))
     await asked.wait()
     signals.put("cancel/mine", b"{}")

@@ -5,6 +5,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from streams.broker import BrokerError
 from streams.cli.errors import readable_errors
 from streams.kafka import ClusterAwayError
+from streams.memory import MemoryExhaustedError
 from streams.topic_admin import TopicsError
 
 
@@ -13,6 +14,9 @@ from streams.topic_admin import TopicsError
     [
         pytest.param(TopicsError("missing"), "missing", id="plain"),
         pytest.param(BrokerError("no"), "no", id="broker"),
+        pytest.param(
+            ExceptionGroup("g", [MemoryExhaustedError("full")]), "full", id="memory used up"
+        ),
         pytest.param(ExceptionGroup("g", [ClusterAwayError("away")]), "away", id="in a group"),
         pytest.param(
             ExceptionGroup("g", [ExceptionGroup("h", [TopicsError("deep")])]),

@@ -21,6 +21,7 @@ from streams.cli.result_table import (
 from streams.cli.status import _table
 
 FILE = {"uri": "file:///d/tiktok/1.mp4", "bytes": 1_234_567, "reused": False}
+LISTING = {"kind": "profile", "entries": [{}, {}], "complete": False}
 ERROR = {"error_type": "content.private", "user_message": "The video is private."}
 
 
@@ -69,7 +70,18 @@ def printed(table: Any) -> str:
             "1.mp4 (1.2 MB), 2.jpg (0.0 MB)",
             id="two files",
         ),
+        pytest.param(completed(FILE, FILE, FILE, FILE), "4 files (4.9 MB)", id="a photo post"),
         pytest.param(completed(), "“Cat”, 2 formats", id="info only"),
+        pytest.param(
+            completed(video=None, listing=LISTING, members=0),
+            "profile of 2 posts and more",
+            id="a listing",
+        ),
+        pytest.param(
+            completed(video=None, listing=LISTING | {"complete": True}, members=2),
+            "profile of 2 posts; 2 requests of their own",
+            id="a listing that is downloaded",
+        ),
         pytest.param(failed(), "content.private: The video is private.", id="failed"),
     ],
 )
@@ -212,6 +224,22 @@ async def test_results_come_in_their_order_and_bars_show_bytes_and_requests() ->
     assert "0 of 2" in shown
     assert "2 of 2" in shown
     assert "bytes" in shown
+
+
+async def test_members_are_waited_for_too_whenever_they_come() -> None:
+    console = terminal()
+    client: Any = FakeClient(
+        ("results", {"request_id": "a/1"}),
+        progress_of("a/0", 1_000_000),
+        ("results", {"request_id": "b/0"}),
+        ("results", {"request_id": "a", "members": 2}),
+        ("results", {"request_id": "a/1"}),
+        ("results", {"request_id": "a/0"}),
+    )
+    found = await follow(client, {"a"}, 10, console)
+    assert [each["request_id"] for each in found] == ["a/1", "a", "a/0"]
+    assert isinstance(console.file, StringIO)
+    assert "3 of 3" in console.file.getvalue()
 
 
 async def test_what_came_in_time_is_not_lost() -> None:

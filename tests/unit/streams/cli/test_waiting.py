@@ -45,6 +45,12 @@ async def test_nothing_in_time_is_none() -> None:
     assert await first_of(client(refused("x")), {"a"}, 0.01) is None
 
 
+async def test_a_member_that_is_missing_is_named() -> None:
+    listing = refused("a") | {"members": 2}
+    with pytest.raises(click.ClickException, match="for a/1; look"):
+        await results_of(client(listing, refused("a/0")), {"a"}, 0.05, as_json=True)
+
+
 async def test_all_results_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     found = await results_of(client(refused("a")), {"a"}, 5, as_json=True)
     assert found == [refused("a")]
