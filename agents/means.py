@@ -1,5 +1,7 @@
 """What a decision about a failure needs to know of the surroundings."""
 
+from collections.abc import Callable
+
 from agents.egress import egress_names
 from agents.letters import Event
 from agents.resilience.remedies import Means
@@ -11,19 +13,24 @@ from schemas.signals import BREAKER, BreakerState
 from streams.settings import Settings
 from streams.signals import Signals
 
+Accounts = Callable[[str], tuple[str, ...]]
+"""Names of the accounts of a platform."""
+
 
 def breaker_of(failure: Failure, signals: Signals) -> BreakerState | None:
     """Return the breaker of where it failed; None when there is none, or nothing was dialled."""
     return None if failure.egress is None else _breaker(failure, failure.egress, signals)
 
 
-def means_of(failure: Failure, event: Event, settings: Settings, signals: Signals) -> Means:
+def means_of(
+    failure: Failure, event: Event, settings: Settings, signals: Signals, accounts: Accounts
+) -> Means:
     """Return what there is to try after a failure."""
     return Means(
         egresses=tuple(
             name for name in egress_names(settings) if _is_open(_breaker(failure, name, signals))
         ),
-        cookies=failure.platform in settings.auth.cookie_files,
+        accounts=() if failure.platform is None else accounts(failure.platform),
         formats=event.info.formats if isinstance(event, SelectedVideo) else (),
     )
 

@@ -1,124 +1,169 @@
-"""Cookies of accounts, from the files in Netscape's format that browsers' extensions write.
-
-The format: https://curl.se/docs/http-cookies.html#cookie-file-format. Values are secrets: no
-message holds any.
-"""
+"""An `Authenticator` whose accounts are cookie files: several of a platform, chosen by health."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
-from agents.authentication.interface import Account
+from agents.authentication.cookie_file import Content, Stamp, load
+from agents.authentication.cookie_sets import account_files, account_names
+from agents.authentication.health import choose, may_be_used, rested_at
+from agents.authentication.interface import Account, LoginSettings, Standing, Use
+from agents.authentication.living_session import LentAccount, LivingSession
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import Cookie
 
-FIELDS = 7
-"""Domain, subdomains too, path, secure, expiry, name, value; separated by tabs."""
+_log = logging.getLogger(__name__)
 
-HTTP_ONLY = "#HttpOnly_"
-"""In front of the domain of cookies that scripts cannot see. Other lines with # are remarks."""
-
-BYTES_MAX = 1_000_000
-"""Of a file; one with every cookie of a browser has about 200 KB."""
-
-Stamp = tuple[int, int]
-"""Time of the last change (ns) and size."""
-
-
-class FileAccount(msgspec.Struct, frozen=True):
-    """The account of a cookie file."""
-
-    name: str
-    cookies: tuple[Cookie, ...]
-
-    def renew(self, cookies: tuple[Cookie, ...]) -> None:
-        """Leave the file as it is."""
+Look = tuple[Mapping[str, Path], Mapping[str, Content | ClipmillError]]
+"""The files by account; and what those say that have changed, or why they cannot be used."""
 
 
 class CookieFiles:
-    """An `Authenticator`: one account for each platform that has a cookie file.
-
-    A file is parsed again when it has changed.
+    """The accounts of cookie files. Files and folders are looked at again for every page.
 
     Args:
-        files: a file for each platform that has one.
+        settings: where the files are.
+        clock: tells the time, epoch seconds.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = files
-        self._known: dict[str, tuple[Stamp, tuple[Cookie, ...]]] = {}
+    def __init__(self, settings: LoginSettings, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._sessions: dict[str, dict[str, LivingSession]] = {}
+        self._complaints: dict[str, Mapping[Path, str]] = {}
 
     def accounts(self, platform: str) -> tuple[str, ...]:
-        """Return the name of the platform's file, none without one."""
-        return (self._files[platform].stem,) if platform in self._files else ()
+        """Return the names of the platform's files; a folder that is not here counts as one."""
+        return account_names(self._settings.cookie_files.get(platform, ()))
 
-    async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> FileAccount | None:
-        """Return the account of the file.
+    async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> LentAccount | None:
+        """Return the account to use now; see `Authenticator`."""
+        if platform not in self._settings.cookie_files:
+            return None
+        broken = await self._look(platform)
+        sessions = self._sessions[platform]
+        others = [each for name, each in sessions.items() if name not in avoid]
+        avoided = [each for name, each in sessions.items() if name in avoid]
+        found = self._best(platform, others) or self._best(platform, avoided)
+        if found is None and not sessions and broken:
+            raise broken[0]
+        return None if found is None else found.lend()
+
+    def tell(self, platform: str, account: Account, use: Use) -> None:
+        """Take note of how a request with an account ended."""
+        session = self._sessions.get(platform, {}).get(account.name)
+        if session is not None:
+            session.tell(use)
+
+    def standings(self) -> Sequence[Standing]:
+        """Return how the accounts fare that are known so far."""
+        return [
+            self._standing(platform, session)
+            for platform, sessions in self._sessions.items()
+            for session in sessions.values()
+        ]
+
+    async def close(self) -> None:
+        """Write what is still to be written."""
+        for sessions in self._sessions.values():
+            for session in sessions.values():
+                await session.close()
+
+    def _best(self, platform: str, sessions: Iterable[LivingSession]) -> LivingSession | None:
+        """Return the session to use, None when there is none.
 
         Raises:
-            ClipmillError: ``system.config``; the file cannot be read, or is no cookie file.
+            ClipmillError: ``rate_limit.account``; those that could be used are resting.
         """
-        for name in self.accounts(platform):
-            if name not in avoid:
-                return FileAccount(name, await asyncio.to_thread(self.read, platform))
+        now = self._clock()
+        by_name = {each.name: each for each in sessions}
+        candidates = [each.candidate() for each in by_name.values()]
+        chosen = choose(candidates, now)
+        if chosen is not None:
+            return by_name[chosen.name]
+        until = rested_at(candidates, now)
+        if until is not None:
+            raise _resting(platform, until - now)
         return None
 
-    def tell(self, account: Account, code: ErrorCode | None) -> None:
-        """Take no note: there is no other account to choose."""
-
-    def read(self, platform: str) -> tuple[Cookie, ...]:
-        """Return the cookies for a platform, none when no file is set. Blocks.
+    async def _look(self, platform: str) -> list[ClipmillError]:
+        """Take over what has changed on disk; return why files cannot be used.
 
         Raises:
-            ClipmillError: ``system.config``; the file cannot be read, or is no cookie file.
+            ClipmillError: ``system.config``; a folder cannot be listed, or has too many files.
         """
-        path = self._files.get(platform)
-        if path is None:
-            return ()
+        sessions = self._sessions.setdefault(platform, {})
+        known = {each.path: each.content.stamp for each in sessions.values()}
+        places = self._settings.cookie_files[platform]
+        files, changes = await asyncio.to_thread(_look_at, places, known)
+        for name in sessions.keys() - files.keys():
+            del sessions[name]
+        for name, change in changes.items():
+            if isinstance(change, Content):
+                self._take_over(platform, files[name], change, known)
+        broken = {name: each for name, each in changes.items() if isinstance(each, ClipmillError)}
+        for name in broken:
+            sessions.pop(name, None)
+        self._complain(platform, {files[name]: each.message for name, each in broken.items()})
+        return list(broken.values())
+
+    def _take_over(
+        self, platform: str, path: Path, content: Content, known: Mapping[Path, Stamp]
+    ) -> None:
+        sessions = self._sessions[platform]
+        session = sessions.get(path.stem)
+        if session is None:
+            sessions[path.stem] = LivingSession(
+                path,
+                content,
+                carriers=self._settings.session_cookies.get(platform, ()),
+                write_seconds=self._settings.write_seconds,
+                clock=self._clock,
+            )
+        elif session.content.stamp == known.get(path) and not session.is_being_written:
+            # Otherwise it has learned of it itself meanwhile.
+            session.adopt(content)
+
+    def _complain(self, platform: str, broken: Mapping[Path, str]) -> None:
+        """Log, once, what is wrong with files: as long as others can be used, nothing fails."""
+        before = self._complaints.get(platform, {})
+        for path, message in broken.items():
+            if before.get(path) != message:
+                _log.warning("%s", message)
+        self._complaints[platform] = broken
+
+    def _standing(self, platform: str, session: LivingSession) -> Standing:
+        candidate = session.candidate()
+        return Standing(
+            platform=platform,
+            account=session.name,
+            healthy=may_be_used(candidate, self._clock()),
+            last_success_at=session.health.success_at,
+            expires_at=candidate.expires_at,
+            unsaved=session.unsaved is not None,
+        )
+
+
+def _look_at(places: Sequence[Path], known: Mapping[Path, Stamp]) -> Look:
+    files = account_files(places)
+    changes: dict[str, Content | ClipmillError] = {}
+    for name, path in files.items():
         try:
-            found = path.stat()
-            stamp = found.st_mtime_ns, found.st_size
-            known = self._known.get(platform)
-            if known is None or known[0] != stamp:
-                known = self._known[platform] = stamp, _load(path, found.st_size)
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unusable(path, _reason(error)) from None
-        return known[1]
+            content = load(path, known.get(path))
+        except ClipmillError as error:
+            changes[name] = error
+        else:
+            if content is not None:
+                changes[name] = content
+    return files, changes
 
 
-def _load(path: Path, size: int) -> tuple[Cookie, ...]:
-    if size > BYTES_MAX:
-        raise _unusable(path, f"it has {size} bytes; {BYTES_MAX} is the most")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    cookies = [_parse(line, number, path) for number, line in enumerate(lines, start=1)]
-    found = tuple(cookie for cookie in cookies if cookie is not None)
-    if not found:
-        raise _unusable(path, "there is no cookie in it")
-    return found
-
-
-def _parse(line: str, number: int, path: Path) -> Cookie | None:
-    text = line.removeprefix(HTTP_ONLY)
-    if not text.strip() or text.startswith("#"):
-        return None
-    fields = text.split("\t")
-    if len(fields) != FIELDS:
-        raise _unusable(path, f"line {number} has {len(fields)} fields, not {FIELDS}")
-    domain, _, where, secure, _, name, value = fields
-    return Cookie(
-        name=name, value=value, domain=domain, path=where or "/", secure=secure.upper() == "TRUE"
+def _resting(platform: str, seconds: float) -> ClipmillError:
+    error = ClipmillError(
+        ErrorCode.RATE_LIMIT_ACCOUNT,
+        f"nothing was tried: all accounts for {platform} that can be used are resting",
+        retry_after=seconds,
     )
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or type(error).__name__) if isinstance(error, OSError) else "not UTF-8"
-
-
-def _unusable(path: Path, reason: str) -> ClipmillError:
-    return ClipmillError(
-        ErrorCode.SYSTEM_CONFIG,
-        f"the cookie file {path} cannot be used: {reason};"
-        " export it anew in Netscape's format, or correct auth.cookie_files",
-    )
+    error.permitted = False
+    return error

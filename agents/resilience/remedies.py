@@ -17,12 +17,12 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         egresses: ways out that are open to this platform and operation now.
-        cookies: there are cookies for this platform.
+        accounts: names of the platform's accounts.
         formats: what the video's page offered; empty when that is not known.
     """
 
     egresses: tuple[str, ...] = ()
-    cookies: bool = False
+    accounts: tuple[str, ...] = ()
     formats: tuple[VideoFormat, ...] = ()
 
 
@@ -36,13 +36,15 @@ class JobChanges(msgspec.Struct, frozen=True, kw_only=True):
         options: options with other values.
         avoid_egress: ways out not to be taken again.
         avoid_formats: formats not to be chosen again.
-        authenticate: use the platform's cookies.
+        avoid_accounts: accounts not to be used again.
+        authenticate: log in.
         changed: the same in words, for the result: ``{"quality": "best -> 720p"}``.
     """
 
     options: OptionChanges = OptionChanges()
     avoid_egress: tuple[str, ...] = ()
     avoid_formats: tuple[str, ...] = ()
+    avoid_accounts: tuple[str, ...] = ()
     authenticate: bool = False
     changed: dict[str, str] = {}
 
@@ -67,5 +69,6 @@ def applied(changes: JobChanges, job: Job) -> Job:
         options=msgspec.structs.replace(job.options, **new),
         avoid_egress=(*job.avoid_egress, *changes.avoid_egress),
         avoid_formats=(*job.avoid_formats, *changes.avoid_formats),
+        avoid_accounts=(*job.avoid_accounts, *changes.avoid_accounts),
         authenticate=job.authenticate or changes.authenticate,
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from agents.platforms.choice import choose
+from agents.platforms.choice import choose, choose_files
 from agents.resilience.remedies import JobChanges, Means, Remedy
 from schemas.commands import OptionChanges
 from schemas.errors import ClipmillError, ErrorCode
@@ -30,7 +30,12 @@ def remedy(strategy: Strategy, failure: Failure, means: Means) -> Remedy | None:
 
 
 def other_egresses(failure: Failure, means: Means) -> tuple[str, ...]:
-    """Return the ways out that are open and that the job has no reason to avoid."""
+    """Return the ways out that are open and that the job has no reason to avoid.
+
+    None when it was not by a way out that it failed.
+    """
+    if failure.egress is None:
+        return ()
     left_out = {*failure.job.avoid_egress, failure.egress}
     return tuple(name for name in means.egresses if name not in left_out)
 
@@ -51,12 +56,26 @@ def _other_egress(failure: Failure, means: Means) -> Remedy | None:
 
 
 def _authenticate(failure: Failure, means: Means) -> Remedy | None:
-    if failure.job.authenticate or not means.cookies:
+    if failure.job.authenticate or failure.account is not None or not means.accounts:
         return None
     changes = JobChanges(
-        options=_FRESH, authenticate=True, changed={"cookies": "none -> the platform's"}
+        options=_FRESH, authenticate=True, changed={"account": "none -> the platform's"}
     )
     return Remedy(strategy="authenticate", changes=changes, restart="extraction")
+
+
+def _other_account(failure: Failure, means: Means) -> Remedy | None:
+    """Leave out the account that was used; which of the others is best is known where they are."""
+    used = failure.account
+    if used is None or not {*means.accounts} - {*failure.job.avoid_accounts, used}:
+        return None
+    changes = JobChanges(
+        options=_FRESH,
+        avoid_accounts=() if used in failure.job.avoid_accounts else (used,),
+        authenticate=True,
+        changed={"account": f"{used} -> another"},
+    )
+    return Remedy(strategy="other_account", changes=changes, restart="extraction")
 
 
 def _fresh_extraction(_failure: Failure, _means: Means) -> Remedy | None:
@@ -86,8 +105,12 @@ def _was_read_anew(failure: Failure) -> bool:
 
 
 def _is_replaceable(format_id: str, job: Job, means: Means) -> bool:
-    left_out = {*job.avoid_formats, format_id}
-    return _chosen(job.options, left_out, means) is not None
+    """Return whether there is a choice without the file; a photo post's may be had elsewhere."""
+    try:
+        choose_files(means.formats, job.options, {*job.avoid_formats, format_id})
+    except ClipmillError:
+        return False
+    return True
 
 
 def _other_kind(failure: Failure) -> Remedy | None:
@@ -149,6 +172,7 @@ def _chosen(options: Options, left_out: set[str], means: Means) -> VideoFormat |
 _STRATEGIES: Mapping[Strategy, Callable[[Failure, Means], Remedy | None]] = {
     "other_egress": _other_egress,
     "authenticate": _authenticate,
+    "other_account": _other_account,
     "fresh_extraction": _fresh_extraction,
     "other_format": _other_format,
     "lower_quality": _lower_quality,

@@ -15,7 +15,7 @@ from schemas.job import Strategy
 from schemas.request import Options
 from tests.unit.agents.builders import make_failure, make_job, selected
 from tests.unit.resilience.cases import (
-    COOKIES,
+    ACCOUNTS,
     FORMATS,
     failed,
     failed_download,
@@ -42,7 +42,7 @@ def found(strategy: Strategy, failure: Failure, given: Means = NO_MEANS) -> Reme
 
 @pytest.mark.parametrize("strategy", ["backoff", "wait", "give_up"])
 def test_what_changes_nothing_is_no_remedy(strategy: Strategy) -> None:
-    assert remedy(strategy, failed(API), means("b", cookies=COOKIES, formats=FORMATS)) is None
+    assert remedy(strategy, failed(API), means("b", accounts=ACCOUNTS, formats=FORMATS)) is None
 
 
 # Other ways out
@@ -83,23 +83,67 @@ def test_what_is_withheld_in_a_region_is_read_anew_elsewhere() -> None:
 
 
 def test_what_was_not_about_the_network_has_no_other_way_out() -> None:
+    assert other_egresses(failed(API, place=False), means("b")) == ()
     assert remedy("other_egress", failed(API, place=False), means("b")) is None
 
 
 # Logging in
 
 
-def test_cookies_are_used_where_there_are_some() -> None:
+def test_an_account_is_used_where_there_is_one() -> None:
     changes = JobChanges(
-        options=FRESH, authenticate=True, changed={"cookies": "none -> the platform's"}
+        options=FRESH, authenticate=True, changed={"account": "none -> the platform's"}
     )
     expected = Remedy(strategy="authenticate", changes=changes, restart="extraction")
-    assert found("authenticate", failed(LOGIN), means(cookies=COOKIES)) == expected
+    assert found("authenticate", failed(LOGIN), means(accounts=ACCOUNTS)) == expected
 
 
-def test_cookies_are_used_once() -> None:
+def test_one_logs_in_once() -> None:
+    given = means(accounts=ACCOUNTS)
     assert remedy("authenticate", failed(LOGIN), means()) is None
-    assert remedy("authenticate", failed(LOGIN, authenticate=True), means(cookies=True)) is None
+    assert remedy("authenticate", failed(LOGIN, authenticate=True), given) is None
+    assert remedy("authenticate", failed(LOGIN, account="main"), given) is None
+
+
+OTHER_ACCOUNTS: dict[str, tuple[str | None, tuple[str, ...], tuple[str, ...], bool]] = {
+    "there is another": ("main", (), ("main", "spare"), True),
+    "there is only this one": ("main", (), ("main",), False),
+    "there is none": ("main", (), (), False),
+    "the other is avoided": ("main", ("spare",), ("main", "spare"), False),
+    "one of two others is avoided": ("main", ("spare",), ("main", "spare", "third"), True),
+    "none was used": (None, (), ("main", "spare"), False),
+    "it is not known here": ("other", (), ("main",), True),
+    "who there is is not known here": ("main", (), ("*",), True),
+}
+
+
+@pytest.mark.parametrize(
+    ("used", "avoided", "accounts", "changes"), OTHER_ACCOUNTS.values(), ids=OTHER_ACCOUNTS
+)
+def test_another_account_is_used_where_there_is_one(
+    used: str | None, avoided: tuple[str, ...], accounts: tuple[str, ...], changes: bool
+) -> None:
+    failure = failed(LOGIN, account=used, avoid_accounts=avoided)
+    assert (remedy("other_account", failure, means(accounts=accounts)) is not None) is changes
+
+
+@pytest.mark.parametrize("code", [LOGIN, ErrorCode.RATE_LIMIT_ACCOUNT])
+def test_the_page_is_read_anew_with_another_account(code: ErrorCode) -> None:
+    changes = JobChanges(
+        options=FRESH,
+        avoid_accounts=("main",),
+        authenticate=True,
+        changed={"account": "main -> another"},
+    )
+    expected = Remedy(strategy="other_account", changes=changes, restart="extraction")
+    assert (
+        found("other_account", failed(code, account="main"), means(accounts=ACCOUNTS)) == expected
+    )
+
+
+def test_an_account_that_was_avoided_in_vain_is_avoided_once() -> None:
+    failure = failed(LOGIN, account="main", avoid_accounts=("main",))
+    assert found("other_account", failure, means(accounts=ACCOUNTS)).changes.avoid_accounts == ()
 
 
 # Links
@@ -286,17 +330,24 @@ def test_lower_qualities_end_and_each_makes_the_file_smaller(asked: Any, sides: 
 
 
 def test_changes_are_added_to_what_was_changed_before() -> None:
-    job = make_job(avoid_egress=("a",), avoid_formats=("x",), options=Options(codec="h265"))
+    job = make_job(
+        avoid_egress=("a",),
+        avoid_formats=("x",),
+        avoid_accounts=("first",),
+        options=Options(codec="h265"),
+    )
     changes = JobChanges(
         options=OptionChanges(quality="480p", refresh=True),
         avoid_egress=("b",),
         avoid_formats=("y",),
+        avoid_accounts=("second",),
         authenticate=True,
         changed={"a": "b"},
     )
     assert applied(changes, job) == make_job(
         avoid_egress=("a", "b"),
         avoid_formats=("x", "y"),
+        avoid_accounts=("first", "second"),
         authenticate=True,
         options=Options(codec="h265", quality="480p", refresh=True),
     )
@@ -314,6 +365,6 @@ def test_a_limit_can_be_taken_away() -> None:
 
 
 def test_by_default_there_is_nothing_to_try() -> None:
-    assert Means(egresses=(), cookies=False, formats=()) == NO_MEANS
+    assert Means(egresses=(), accounts=(), formats=()) == NO_MEANS
     failure = make_failure(API, selected())
     assert other_egresses(failure, NO_MEANS) == ()

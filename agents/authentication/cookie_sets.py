@@ -1,0 +1,60 @@
+"""Which cookie files there are for a platform. An account is a file, its name the file's stem."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from agents.authentication.cookie_file import unusable
+from schemas.errors import ClipmillError, ErrorCode
+
+PATTERN = "*.txt"
+"""Cookie files in a folder."""
+
+ACCOUNTS_MAX = 100
+"""Of one platform; they are labels of metrics, and all are looked at for every page."""
+
+
+def account_names(places: Sequence[Path]) -> tuple[str, ...]:
+    """Return the names of the accounts of these files and folders.
+
+    A folder that is not here, as on a machine that only needs to know whether there are accounts,
+    counts as one account, ``*``. Blocks for as long as it takes to list a folder.
+    """
+    found: dict[str, None] = {}
+    for place in places:
+        try:
+            found |= dict.fromkeys(path.stem for path in _files(place))
+        except OSError:
+            found["*"] = None
+    return tuple(found)[:ACCOUNTS_MAX]
+
+
+def account_files(places: Sequence[Path]) -> Mapping[str, Path]:
+    """Return the files of the accounts by name; of two of one name the first. Blocks.
+
+    Raises:
+        ClipmillError: ``system.config``; a folder cannot be listed, or there are too many files.
+    """
+    found: dict[str, Path] = {}
+    for place in places:
+        try:
+            for path in _files(place):
+                found.setdefault(path.stem, path)
+        except OSError as error:
+            raise unusable(place, error.strerror or type(error).__name__) from None
+    if len(found) > ACCOUNTS_MAX:
+        message = f"there are {len(found)} cookie files for a platform; {ACCOUNTS_MAX} is the most"
+        raise ClipmillError(ErrorCode.SYSTEM_CONFIG, message)
+    return found
+
+
+def _files(place: Path) -> list[Path]:
+    """Return the cookie files at a place; a file is named though it is not here."""
+    if not _is_folder(place):
+        return [place]
+    found = (path for path in place.iterdir() if path.match(PATTERN))
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _is_folder(place: Path) -> bool:
+    """Return whether a place is a folder; what is not here is one when it has no suffix."""
+    return place.is_dir() or not (place.exists() or place.suffix)

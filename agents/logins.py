@@ -1,0 +1,99 @@
+"""From the settings to the authenticator, and what the metrics show of its accounts."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from prometheus_client import Gauge
+
+from agents.authentication.interface import Authenticator, LoginSettings, Standing
+from agents.authentication.registry import load_authenticator
+from streams.metrics import (
+    ACCOUNT_EXPIRY,
+    ACCOUNT_HEALTHY,
+    ACCOUNT_LAST_SUCCESS,
+    ACCOUNT_UNSAVED,
+)
+from streams.records import Effect
+from streams.settings import AuthSettings
+from streams.stage import StageContext
+
+SWEEP_SECONDS = 2.0
+"""How old what the metrics show of accounts may be."""
+
+
+def open_authenticator(settings: AuthSettings) -> Authenticator:
+    """Return the authenticator of the settings.
+
+    Raises:
+        ClipmillError: ``system.config``; it is not installed, or broken.
+    """
+    options = {name: value.get_secret_value() for name, value in settings.options.items()}
+    return load_authenticator(
+        settings.authenticator,
+        LoginSettings(
+            cookie_files=settings.cookie_files,
+            session_cookies=settings.session_cookies,
+            write_seconds=settings.write_seconds,
+            options=options,
+        ),
+    )
+
+
+@asynccontextmanager
+async def logins(context: StageContext) -> AsyncIterator[Authenticator]:
+    """Lend the authenticator of the settings to a stage, and keep what it still has to keep.
+
+    Raises:
+        ClipmillError: ``system.config``; it is not installed, or broken.
+    """
+    authenticator = open_authenticator(context.settings.auth)
+    shown = ShownAccounts()
+
+    def sweep() -> list[Effect]:
+        shown.show(authenticator.standings())
+        return []
+
+    context.sweeps.append((SWEEP_SECONDS, sweep))
+    try:
+        yield authenticator
+    finally:
+        await authenticator.close()
+
+
+class ShownAccounts:
+    """The accounts that metrics show now: one that is gone is not shown any more."""
+
+    def __init__(self) -> None:
+        self._labels: set[tuple[str, str]] = set()
+
+    def show(self, standings: Sequence[Standing]) -> None:
+        """Show how all accounts fare."""
+        now = {(each.platform, each.account) for each in standings}
+        for labels in self._labels - now:
+            for gauge in _GAUGES:
+                _hide(gauge, labels)
+        self._labels = now
+        for standing in standings:
+            _show(standing)
+
+
+_GAUGES = (ACCOUNT_HEALTHY, ACCOUNT_LAST_SUCCESS, ACCOUNT_EXPIRY, ACCOUNT_UNSAVED)
+
+
+def _show(standing: Standing) -> None:
+    labels = standing.platform, standing.account
+    ACCOUNT_HEALTHY.labels(*labels).set(standing.healthy)
+    ACCOUNT_UNSAVED.labels(*labels).set(standing.unsaved)
+    _show_moment(ACCOUNT_LAST_SUCCESS, labels, standing.last_success_at)
+    _show_moment(ACCOUNT_EXPIRY, labels, standing.expires_at)
+
+
+def _show_moment(gauge: Gauge, labels: tuple[str, str], moment: float | None) -> None:
+    if moment is None:
+        _hide(gauge, labels)
+    else:
+        gauge.labels(*labels).set(moment)
+
+
+def _hide(gauge: Gauge, labels: tuple[str, str]) -> None:
+    gauge.remove(*labels)

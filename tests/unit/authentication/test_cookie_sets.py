@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from agents.authentication.cookie_sets import ACCOUNTS_MAX, account_files, account_names
+from schemas.errors import ClipmillError, ErrorCode
+from tests.unit.authentication.sessions import write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("b.txt", "a.txt", ".a.txt.lock", ".hidden.txt", "notes.md"):
+        write(folder / name)
+    return folder
+
+
+def test_an_account_is_a_file(tmp_path: Path) -> None:
+    main, other = tmp_path / "main.txt", tmp_path / "other.cookies"
+    assert account_files([main, other]) == {"main": main, "other": other}
+    assert account_names([main, other]) == ("main", "other")
+
+
+def test_a_folder_has_an_account_for_each_file(folder: Path, tmp_path: Path) -> None:
+    assert account_files([folder]) == {"a": folder / "a.txt", "b": folder / "b.txt"}
+    assert account_names([folder, tmp_path / "main.txt"]) == ("a", "b", "main")
+    write(folder / "c.txt")
+    assert account_names([folder]) == ("a", "b", "c")
+
+
+def test_of_two_of_one_name_the_first_is_taken(folder: Path, tmp_path: Path) -> None:
+    twin = write(tmp_path / "a.txt")
+    assert account_files([twin, folder])["a"] == twin
+    assert account_files([folder, twin])["a"] == folder / "a.txt"
+    assert account_names([twin, folder]) == ("a", "b")
+
+
+def test_a_file_without_a_suffix_is_a_file_when_it_is_here(tmp_path: Path) -> None:
+    assert account_names([write(tmp_path / "cookies")]) == ("cookies",)
+
+
+def test_a_folder_that_is_elsewhere_counts_as_one_account(tmp_path: Path) -> None:
+    assert account_names([tmp_path / "away"]) == ("*",)
+    assert account_names([tmp_path / "away", tmp_path / "main.txt"]) == ("*", "main")
+    with pytest.raises(ClipmillError, match="No such file") as caught:
+        account_files([tmp_path / "away"])
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_there_is_an_end_to_accounts(folder: Path) -> None:
+    for number in range(ACCOUNTS_MAX - 2):
+        (folder / f"n{number:03}.txt").touch()
+    assert len(account_files([folder])) == len(account_names([folder])) == ACCOUNTS_MAX
+    write(folder / "c.txt")
+    assert len(account_names([folder])) == ACCOUNTS_MAX
+    with pytest.raises(ClipmillError, match=f"{ACCOUNTS_MAX + 1} cookie files") as caught:
+        account_files([folder])
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_nothing_is_nothing() -> None:
+    assert account_files([]) == {}
+    assert account_names([]) == ()
