@@ -1,37 +1,45 @@
-"""The gate in front of the network: picks the way out, asks the breakers, tells what came of it.
+"""The gate in front of the network: picks the way out, asks the breakers, waits for its turn.
 
 What resolve, extract and download do over the network goes through here, so that an open circuit
-breaker holds everything back, and the error monitor hears of every attempt.
+breaker holds everything back, no platform is asked too much, and the error monitor hears of every
+attempt.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
 from agents.attempts import Attempting, attempt_record, trial_record
+from agents.plugins import Plugins, describe
 from agents.resilience.permission import (
     Permission,
     by_preference,
     has_free_trials,
     opens_next,
     permission,
+    postponement,
     refusal,
+    was_postponed,
 )
+from agents.resilience.rate_line import NotYetError
 from agents.resilience.rules import says_something
+from agents.turns import Turns
 from schemas.attempts import Operation
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode, Place
 from schemas.job import Job
 from schemas.signals import BreakerState
-from streams.metrics import NOT_PERMITTED
+from streams.metrics import NOT_PERMITTED, RATE_POSTPONED
 from streams.stage import StageContext
 
 T = TypeVar("T")
+
+NO_PLUGINS = Plugins()
 
 GRANT_SECONDS = 2.0
 """How long an event waits for a trial, or for the outcome of the others'. The monitor answers
@@ -47,6 +55,7 @@ class Gate:
         context: has the states of the breakers, and sends what the monitor reads.
         clock: tells the time that breakers go by.
         timer: seconds, for how long an attempt takes.
+        plugins: are told of every attempt.
         grant_seconds: how long an event waits for a trial.
     """
 
@@ -58,6 +67,7 @@ class Gate:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         timer: Callable[[], float] = time.perf_counter,
+        plugins: Plugins = NO_PLUGINS,
         grant_seconds: float = GRANT_SECONDS,
     ) -> None:
         self._operation = operation
@@ -65,6 +75,8 @@ class Gate:
         self._context = context
         self._clock = clock
         self._timer = timer
+        self._plugins = plugins
+        self._turns = Turns(operation, context, clock=clock)
         self._grant_seconds = grant_seconds
 
     async def run(
@@ -80,17 +92,45 @@ class Gate:
 
         Raises:
             ClipmillError: the call's, with its place; or, not permitted, the code that opened the
-                breakers, when all of them are open.
+                breakers, when all of them are open, or ``rate_limit.api`` when its turn is far
+                off; or ``request.expired`` when its deadline comes before its turn.
         """
-        attempting = await self._permitted(job, platform, subject)
+        while True:
+            way = await self._permitted(job, platform, subject)
+            async with AsyncExitStack() as turn:
+                await self._wait(way, turn)
+                # It may have changed while it waited.
+                if self._permission(way) in {"go", "trial"}:
+                    return await self._attempt(way, call)
+
+    async def _wait(self, way: Attempting, turn: AsyncExitStack) -> None:
+        """Return when it is the turn of this attempt; ``turn`` ends it."""
+        returning = was_postponed(way.job)
+        try:
+            async with asyncio.timeout(self._seconds_left(way.job)):
+                await turn.enter_async_context(self._turns.turn(way.place, returning=returning))
+        except NotYetError as error:
+            self._withdraw(way)
+            RATE_POSTPONED.labels(*way.labels).inc()
+            raise postponement(way.place, error.seconds) from None
+        except TimeoutError:
+            self._withdraw(way)
+            message = "the deadline came before anything could be tried"
+            raise ClipmillError(ErrorCode.REQUEST_EXPIRED, message) from None
+
+    def _seconds_left(self, job: Job) -> float | None:
+        return None if job.deadline is None else (job.deadline - self._clock()).total_seconds()
+
+    async def _attempt(self, way: Attempting, call: Callable[[str], Awaitable[T]]) -> T:
         started = self._timer()
         try:
-            result = await call(attempting.place.egress)
+            with self._plugins.watching(describe(way.job, way.subject, way.place)):
+                result = await call(way.place.egress)
         except ClipmillError as error:
-            error.place = attempting.place
-            self._report(attempting, error.code, started)
+            error.place = way.place
+            self._report(way, error, started)
             raise
-        self._report(attempting, None, started)
+        self._report(way, None, started)
         return result
 
     async def _permitted(self, job: Job, platform: str, subject: str) -> Attempting:
@@ -101,17 +141,25 @@ class Gate:
         """
         names = by_preference(self._egresses, job.avoid_egress, subject)
         ways = [self._attempting(job, subject, platform, name) for name in names]
-        free = [way for way in ways if self._permission(way) == "go"]
+        free = self._free(ways)
         shut = [way for way in ways if self._permission(way) in {"trial", "wait"}]
         if shut and (not free or self._tries(shut[0], ways[0])):
             granted = await self._ask(shut[0], patient=not free)
             if granted is not None:
                 return granted
         # They may have changed while it waited.
-        free = [way for way in ways if self._permission(way) == "go"]
+        free = self._free(ways)
         if free:
             return free[0]
         raise self._not_permitted(ways)
+
+    def _free(self, ways: Sequence[Attempting]) -> list[Attempting]:
+        """Return the ways that are open, those first by which its turn comes soon."""
+        free = [way for way in ways if self._permission(way) == "go"]
+        return sorted(free, key=self._is_far_off) if len(free) > 1 else free
+
+    def _is_far_off(self, way: Attempting) -> bool:
+        return not self._turns.is_soon(way.place, returning=was_postponed(way.job))
 
     def _attempting(self, job: Job, subject: str, platform: str, egress: str) -> Attempting:
         place = Place(platform=platform, operation=self._operation, egress=egress)
@@ -145,8 +193,16 @@ class Gate:
             case "trial":
                 return replace(way, trial=way.trial_id)
         # A monitor that was away grants it later: to nobody, and nobody would report it.
-        self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
+        self._take_back(way)
         return None
+
+    def _withdraw(self, way: Attempting) -> None:
+        """Give back a trial that was granted and is not made."""
+        if way.trial is not None:
+            self._take_back(way)
+
+    def _take_back(self, way: Attempting) -> None:
+        self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
 
     def _waits(self, way: Attempting, *, patient: bool) -> bool:
         if self._permission(way) != "wait":
@@ -163,15 +219,15 @@ class Gate:
         NOT_PERMITTED.labels(state.platform, state.operation).inc()
         return refusal(state)
 
-    def _report(self, way: Attempting, code: ErrorCode | None, started: float) -> None:
+    def _report(self, way: Attempting, error: ClipmillError | None, started: float) -> None:
         """Tell the monitor of an attempt.
 
         One that says nothing about the platform is told of only when it was a trial: its slot is
         free for another then.
         """
-        if says_something(code) or way.trial:
+        if says_something(error.code if error else None) or way.trial:
             seconds = self._timer() - started
-            self._context.supplement(attempt_record(way, code, seconds, self._clock()))
+            self._context.supplement(attempt_record(way, error, seconds, self._clock()))
 
 
 @lru_cache(maxsize=1_024)

@@ -11,7 +11,7 @@ from schemas.attempts import (
     breaker_name,
 )
 from schemas.codec import encode
-from schemas.errors import ErrorCode, Place
+from schemas.errors import ClipmillError, Place
 from schemas.job import Job
 from schemas.signals import BREAKER
 from streams.envelope import seal
@@ -49,15 +49,20 @@ class Attempting:
         return f"{BREAKER}{self.breaker}"
 
     @property
+    def labels(self) -> tuple[str, str, str]:
+        """Platform, operation and egress, as metrics have them."""
+        return self.place.platform, self.place.operation, self.place.egress
+
+    @property
     def trial_id(self) -> str:
         """Id of the trial that it may be: the same for every copy of the event."""
         return f"{self.job.request_id}:{self.place.operation}:{self.job.tries}"
 
 
 def attempt_record(
-    made: Attempting, code: ErrorCode | None, seconds: float, now: datetime
+    made: Attempting, error: ClipmillError | None, seconds: float, now: datetime
 ) -> Outgoing:
-    """Return what the monitor is told of an attempt that ended now."""
+    """Return what the monitor is told of an attempt that ended now, with this error or well."""
     place, job = made.place, made.job
     attempt = NetworkAttempt(
         platform=place.platform,
@@ -65,11 +70,12 @@ def attempt_record(
         egress=place.egress,
         request_id=job.request_id,
         subject=made.subject,
-        code=code,
+        code=error.code if error else None,
         seconds=round(seconds, 6),
         at=now,
         retry=job.attempt_number(STEPS[place.operation]) > 1,
         trial=made.trial,
+        retry_after_seconds=error.retry_after if error else None,
     )
     return _sealed(attempt, made, "attempt")
 

@@ -1,60 +1,27 @@
 """What is told of a circuit breaker: the signal to all workers, the log line, the metrics."""
 
-import hashlib
 import logging
 
+from agents.live_rows import Told
 from agents.resilience.breaker import Breaker, state_of
 from agents.resilience.rules import COUNTING
 from agents.resilience.window import error_ratios
 from schemas.codec import encode
 from schemas.errors import ErrorCode
-from schemas.signals import BREAKER, BreakerState
-from streams.envelope import seal
 from streams.metrics import ATTEMPT_ERRORS, BREAKER_STATE, BREAKER_TRANSITIONS
-from streams.records import Outgoing
-from streams.topics import SIGNALS
 
 log = logging.getLogger(__name__)
 
-KIND = "breaker.changed.v1"
+EVENT = "breaker.changed.v1"
 
 LEVELS = {"closed": 0, "half_open": 1, "open": 2, "forced_open": 3}
 """Values of the gauge `clipmill_breaker_state`."""
 
 
-def signal_key(name: str) -> str:
-    """Return the key of a breaker's signal."""
-    return f"{BREAKER}{name}"
-
-
-def is_plain(state: BreakerState) -> bool:
-    """Return whether a breaker lets everything through, which nobody needs to be told."""
-    return state.state == "closed" and state.budget_until is None
-
-
-def signal(state: BreakerState, step: str, cause: str | None) -> Outgoing:
-    """Return the state for all workers. What differs has another id, what is the same has none."""
-    key, body = signal_key(state.name), encode(state)
-    return seal(
-        SIGNALS,
-        key,
-        body,
-        kind=KIND,
-        step=step,
-        event_id=f"{key}:{_digest(body)}",
-        request_id=key,
-        trace_id=_digest(key.encode()),
-        cause_id=cause,
-    )
-
-
-def withdrawal(name: str) -> Outgoing:
-    """Return the tombstone of a breaker's signal."""
-    return Outgoing(SIGNALS, signal_key(name).encode(), None)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:32]
+def told(row: Breaker) -> Told:
+    """Return what workers must know; nothing while it lets everything through."""
+    state = state_of(row)
+    return Told(encode(state), plain=state.state == "closed" and state.budget_until is None)
 
 
 def announce(before: Breaker, after: Breaker) -> None:

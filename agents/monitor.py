@@ -1,64 +1,48 @@
-"""monitor: watches every network attempt and is the one writer of the circuit breakers.
+"""monitor: watches every network attempt, the one writer of circuit breakers and adaptive rates.
 
-Attempts of one breaker come one after the other, with the trials that workers ask for and the
-orders of operators. Breakers are worked on in memory; the table gets a row when the published
-state changes, else once a second. A crash takes up to a second of counted attempts. It takes no
-state: the record that brought it about is not committed before row and signal are written.
+Attempts of one platform, operation and egress come one after the other, with the trials that
+workers ask for and the orders of operators. Breakers and rates are worked on in memory; the tables
+get a row when the published state changes, else once a second. A crash takes up to a second of
+counted attempts. It takes no state: the record that brought it about is not committed before row
+and signal are written.
 """
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from agents.breaker_news import announce, measure
-from agents.live_breakers import ROW_SECONDS, LiveBreakers
-from agents.resilience.breaker import (
-    Breaker,
-    is_idle,
-    new_breaker,
-    on_attempt,
-    on_order,
-    on_trial_request,
-    state_of,
-    tidied,
-)
+from agents import monitored_breakers, monitored_rates
+from agents.monitored_breakers import MonitoredBreakers
+from agents.monitored_rates import MonitoredRates
+from agents.resilience.adaptive_rate import RateRules
 from agents.resilience.rules import Rules
-from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt, TrialRequest
-from schemas.codec import MalformedMessageError, decode, encode
+from agents.turns import PACED
+from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt
+from schemas.codec import MalformedMessageError, decode
 from streams.envelope import open_envelope
 from streams.records import Effect, Incoming
-from streams.settings import BreakerSettings
+from streams.settings import BreakerSettings, LimitSettings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import ATTEMPTS
 from streams.work import dead_letter
 
 NAME = "monitor"
-TABLE = "breakers"
+TABLES = (monitored_breakers.TABLE, monitored_rates.TABLE)
 SWEEP_SECONDS = 5.0
-
-IDLE_SECONDS = 3_600.0
-"""A closed breaker that nothing happened to for so long is forgotten."""
 
 
 class Monitor:
-    """The stage's work.
-
-    Args:
-        read_row: returns the row of a breaker.
-        read_signal: returns what workers know under a key.
-    """
+    """The stage's work."""
 
     def __init__(
         self,
-        read_row: Callable[[str], bytes | None],
-        read_signal: Callable[[str], bytes | None],
-        rules: Rules,
+        breakers: MonitoredBreakers,
+        rates: MonitoredRates,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._read_row = read_row
-        self._rules = rules
+        self._breakers = breakers
+        self._rates = rates
         self._clock = clock
-        self._breakers = LiveBreakers(TABLE, NAME, read_signal)
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
         """Return what follows from an attempt, a request for a trial, or an order."""
@@ -66,45 +50,38 @@ class Monitor:
             message, cause = _read(record)
         except MalformedMessageError as error:
             return [dead_letter(record, error, NAME)]
-        now, name = self._clock(), message.name
-        live = self._breakers.at(name, self._read_row(name))
-        if live is None:
-            live = self._breakers.begin(name, new_breaker(message, now))
-        before, live.breaker = live.breaker, self._after(live.breaker, message, now)
-        announce(before, live.breaker)
-        changed = state_of(before) != state_of(live.breaker)
-        due = changed or now - live.written_at >= ROW_SECONDS
-        row = [self._breakers.write(name, live, now)] if due else []
-        return [*row, *self._breakers.tell_news(name, live, cause, now)]
+        now = self._clock()
+        if message.operation not in PACED:
+            return self._breakers.hear(message, cause, now, forgiving=False)
+        paced = self._pace(message, cause, now)
+        forgiving = self._is_forgiving(message, now)
+        return [*paced, *self._breakers.hear(message, cause, now, forgiving=forgiving)]
 
-    def _after(self, breaker: Breaker, message: AttemptRecord, now: float) -> Breaker:
+    def _pace(self, message: AttemptRecord, cause: str, now: float) -> Sequence[Effect]:
+        """Return what a message does to the rate; a breaker that is not closed has taken over."""
         match message:
-            case NetworkAttempt():
-                return on_attempt(breaker, message, self._rules, now)
-            case TrialRequest():
-                return on_trial_request(breaker, message, self._rules, now)
-            case BreakerOrder():
-                return on_order(breaker, message, now)
+            case NetworkAttempt() if self._breakers.is_closed(message, now):
+                return self._rates.hear(message, cause, now)
+            case BreakerOrder(action="reset"):
+                return self._rates.reset(message, cause, now)
+            case _:
+                return ()
 
-    def sweep(self, rows: Mapping[str, bytes]) -> Sequence[Effect]:
-        """Return what is to be written about the breakers that this process owns.
+    def _is_forgiving(self, message: AttemptRecord, now: float) -> bool:
+        """Return whether 429 is left to the rate.
+
+        Attempts that end after a 429 must not open the breaker for it either.
+        """
+        return isinstance(message, NetworkAttempt) and self._rates.handles_limits(message, now)
+
+    def sweep(self, breakers: Mapping[str, bytes], rates: Mapping[str, bytes]) -> Sequence[Effect]:
+        """Return what is to be written about what this process owns.
 
         That is what time has changed, rows that are behind, and signals that were not written
         before a crash, or that were overwritten by an owner that has gone.
         """
-        self._breakers.keep(rows)
         now = self._clock()
-        return [effect for name, row in rows.items() for effect in self._look(name, row, now)]
-
-    def _look(self, name: str, row: bytes, now: float) -> Sequence[Effect]:
-        live = self._breakers.at(name, row)
-        if live is None or is_idle(live.breaker, IDLE_SECONDS, now):
-            return self._breakers.drop(name)
-        live.breaker = tidied(live.breaker, self._rules, now)
-        live.codes = measure(live.breaker, live.codes)
-        told = self._breakers.tell_again(name, live, now)
-        behind = encode(live.breaker) != row
-        return [self._breakers.write(name, live, now), *told] if behind else told
+        return [*self._breakers.sweep(breakers, now), *self._rates.sweep(rates, now)]
 
 
 def _read(record: Incoming) -> tuple[AttemptRecord, str]:
@@ -126,6 +103,17 @@ def rules_of(settings: BreakerSettings) -> Rules:
     return Rules(**settings.model_dump())
 
 
+def rate_rules_of(settings: LimitSettings, videos: int, platform: str) -> RateRules:
+    """Return the numbers of a platform's rates; so many videos in trouble are a sign."""
+    return RateRules(
+        limit=settings.limit_of(platform),
+        floor=settings.floor_requests_per_second,
+        recovery_seconds=settings.recovery_seconds,
+        pause_seconds_max=settings.pause_seconds_max,
+        suspicious_videos=videos,
+    )
+
+
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     """Return the record as a dead letter."""
     return [dead_letter(record, error, NAME)]
@@ -133,11 +121,25 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
 
 @asynccontextmanager
 async def open_monitor(context: StageContext) -> AsyncIterator[Handler]:
-    """Watch the table's rows."""
-    table = context.tables[TABLE]
-    monitor = Monitor(table.get, context.signals.get, rules_of(context.settings.breaker))
-    context.sweeps.append((SWEEP_SECONDS, lambda: monitor.sweep(dict(table.items()))))
+    """Watch the tables' rows."""
+    settings, known = context.settings, context.signals.get
+    breakers, rates = (context.tables[name] for name in TABLES)
+    videos = settings.breaker.suspicious_videos
+    monitor = Monitor(
+        MonitoredBreakers(
+            rules_of(settings.breaker), NAME, read_row=breakers.get, read_signal=known
+        ),
+        MonitoredRates(
+            lambda platform: rate_rules_of(settings.limits, videos, platform),
+            NAME,
+            read_row=rates.get,
+            read_signal=known,
+        ),
+    )
+    context.sweeps.append(
+        (SWEEP_SECONDS, lambda: monitor.sweep(dict(breakers.items()), dict(rates.items())))
+    )
     yield monitor.handle
 
 
-stage = Stage(name=NAME, sources=(ATTEMPTS,), open=open_monitor, on_bug=on_bug, tables=(TABLE,))
+stage = Stage(name=NAME, sources=(ATTEMPTS,), open=open_monitor, on_bug=on_bug, tables=TABLES)

@@ -41,6 +41,7 @@ class NetworkAttempt(Way, frozen=True, kw_only=True, tag="attempt"):
         at: when it ended.
         retry: it was not the first attempt for this request at this step.
         trial: id of the trial that it was made as, None outside of half-open breakers.
+        retry_after_seconds: how long the platform asked to wait, if it did.
     """
 
     request_id: str
@@ -50,6 +51,7 @@ class NetworkAttempt(Way, frozen=True, kw_only=True, tag="attempt"):
     at: Moment
     retry: bool = False
     trial: str | None = None
+    retry_after_seconds: float | None = None
 
 
 class TrialRequest(Way, frozen=True, kw_only=True, tag="trial"):

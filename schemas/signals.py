@@ -12,7 +12,9 @@ BREAKER = "breaker/"
 CANCEL = "cancel/"
 REFRESH = "refresh/"
 INTAKE = "intake/"
-"""First parts of the keys; behind them stand breaker, request id, video key, stage."""
+RATE = "rate/"
+"""First parts of the keys; behind them stand breaker, request id, video key, stage, and what a
+breaker is for too: platform, operation and egress."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,31 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Name of the breaker: ``tiktok:extract:direct``."""
+        return breaker_name(self.platform, self.operation, self.egress)
+
+
+class RateState(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast a platform is asked over one egress, all workers together. Key: ``rate/<name>``.
+
+    Attributes:
+        requests_per_second: at most so many, if the settings do not say fewer; None: as many as
+            they say.
+        reason: code of the trouble that it was cut for, None when it is not cut.
+        since: when that came up, or went away.
+        until: nothing is asked before; None when there is no such moment.
+    """
+
+    platform: str
+    operation: Operation
+    egress: str
+    requests_per_second: float | None = None
+    reason: ErrorCode | None = None
+    since: Moment
+    until: Moment | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is for: ``tiktok:extract:direct``, like the breaker's."""
         return breaker_name(self.platform, self.operation, self.egress)
 
 

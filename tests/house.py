@@ -39,6 +39,13 @@ CLIPMILL = str(Path(sys.executable).parent / "clipmill")
 START_SECONDS = 60
 STOP_SECONDS = 20
 COMMAND_SECONDS = 120
+UNLIMITED = {
+    "CLIPMILL_LIMITS__DEFAULT_REQUESTS_PER_SECOND": "10000",
+    "CLIPMILL_LIMITS__RESOLVE_TASKS": "32",
+    "CLIPMILL_LIMITS__EXTRACT_TASKS": "32",
+    "CLIPMILL_LIMITS__DOWNLOAD_TASKS": "16",
+}
+"""The stand-in bears more than a platform does."""
 
 
 class Process:
@@ -120,6 +127,16 @@ class StandinControl:
         """Set latency and media speed."""
         self._call("POST", "/pace", fields)
 
+    def limit(self, per_second: int | None = None, retry_after_seconds: int = 0) -> None:
+        """Answer more pages a second by one way with 429, and count anew."""
+        body = {"per_second": per_second, "retry_after_seconds": retry_after_seconds}
+        self._call("POST", "/rate", body)
+
+    def asked(self) -> tuple[int, int]:
+        """Return the most pages within a second by one way, and how many were refused since."""
+        found = self._call("GET", "/rate")
+        return max(found["most"].values(), default=0), found["refused"]
+
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data=data, method=method)
@@ -145,7 +162,7 @@ class House:
         self.directory = directory
         self._egresses = egresses
         self.data_dir = directory / "data"
-        self.variables = {"CLIPMILL_DATA_DIR": str(self.data_dir), **variables}
+        self.variables = {"CLIPMILL_DATA_DIR": str(self.data_dir), **UNLIMITED, **variables}
         self.workers: list[Process] = []
         self._stack = AsyncExitStack()
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -79,7 +79,7 @@ def decide(
     policy = policies[failure.error.error_type]
     case = _Case(failure, policy, breaker, means, now, total, jitter, chance)
     if not failure.permitted:
-        return _park(case, breaker_seconds(breaker, now, chance))
+        return _wait_for_permission(case)
     return _at_once(case) or _held_back(case) or _later(case)
 
 
@@ -114,13 +114,17 @@ def _change(found: Remedy, due: datetime, *, counted: bool) -> Change:
 # What is not the request's fault: it waits, and nothing is used up
 
 
+def _wait_for_permission(case: _Case) -> Decision:
+    """Wait for what did not let it through: a breaker, or accounts that say how long they rest."""
+    asked = case.failure.retry_after_seconds or 0.0
+    return _park(case, max(breaker_seconds(case.breaker, case.now, case.chance), asked))
+
+
 def _held_back(case: _Case) -> Decision | None:
     """Wait for the breaker, when it is one for this failure and not closed."""
-    breaker = case.breaker
-    if case.code not in COUNTING or breaker is None or breaker.state == "closed":
+    if case.code not in COUNTING or case.breaker is None or case.breaker.state == "closed":
         return None
-    asked = case.failure.retry_after_seconds or 0.0
-    return _park(case, max(breaker_seconds(breaker, case.now, case.chance), asked))
+    return _wait_for_permission(case)
 
 
 def _park(case: _Case, seconds: float) -> Decision:
@@ -128,7 +132,12 @@ def _park(case: _Case, seconds: float) -> Decision:
 
 
 def _may_go_elsewhere(case: _Case) -> bool:
-    """Every second time at most: the step may know fewer ways out, or that they are closed."""
+    """Every second time at most: the step may know fewer ways out, or that they are closed.
+
+    A way that is open needs no other.
+    """
+    if case.breaker is None or case.breaker.state == "closed":
+        return False
     parked = case.failure.job.parked
     often = parked is not None and parked.times % 2 == 1
     return not often and bool(other_egresses(case.failure, case.means))

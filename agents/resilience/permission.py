@@ -1,11 +1,16 @@
-"""May an attempt be made, and by which way out? Pure: states of breakers in, an answer out."""
+"""May an attempt be made, and by which way out? Pure: states of breakers in, an answer out.
+
+What may not be made now becomes an error that costs the request nothing.
+"""
 
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
+from schemas.attempts import breaker_name
 from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.job import Job
 from schemas.signals import BreakerState
 
 Permission = Literal["go", "trial", "wait", "no"]
@@ -53,6 +58,21 @@ def refusal(state: BreakerState) -> ClipmillError:
     error.place = Place(platform=state.platform, operation=state.operation, egress=state.egress)
     error.permitted = False
     return error
+
+
+def postponement(place: Place, seconds: float) -> ClipmillError:
+    """Return the error of an attempt whose turn would come in so many seconds only."""
+    name = breaker_name(place.platform, place.operation, place.egress)
+    message = f"nothing was tried: {name} is asked as often as it may be; its turn comes later"
+    error = ClipmillError(ErrorCode.RATE_LIMIT_API, message, retry_after=round(seconds, 3))
+    error.place = place
+    error.permitted = False
+    return error
+
+
+def was_postponed(job: Job) -> bool:
+    """Return whether a job comes back for its turn: then it does not begin at the end again."""
+    return job.parked is not None and job.parked.code is ErrorCode.RATE_LIMIT_API
 
 
 def _sentence(state: BreakerState) -> str:

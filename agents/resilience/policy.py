@@ -37,13 +37,16 @@ NETWORK_WAITS = (5, 30, 2 * MINUTE, 10 * MINUTE)
 EGRESSES_TRIED = 5
 """Other ways out for one request at one step. When that many are refused, more will be too."""
 
+ACCOUNTS_TRIED = 3
+"""Accounts for one request: what as many are refused is refused for another reason."""
+
 LINKS_TRIED = 3
 """Fresh links for one file. yt-dlp's users find that a refused link works on the second try."""
 
 _NEVER = Policy()
 _NETWORK = Policy(waits=NETWORK_WAITS)
 _LOCAL_FAULT = Policy(waits=(10 * MINUTE,), outage=True)
-_AUTHENTICATE = Policy(at_once=("authenticate",))
+_AUTHENTICATE = Policy(at_once=("authenticate", "other_account"), changes=ACCOUNTS_TRIED)
 
 POLICIES: Mapping[ErrorCode, Policy] = {
     ErrorCode.NETWORK_TIMEOUT: Policy(
@@ -62,7 +65,9 @@ POLICIES: Mapping[ErrorCode, Policy] = {
         changes=EGRESSES_TRIED,
         waits=(10 * MINUTE, HOUR),
     ),
-    ErrorCode.RATE_LIMIT_ACCOUNT: Policy(waits=(10 * MINUTE,)),
+    ErrorCode.RATE_LIMIT_ACCOUNT: Policy(
+        at_once=("other_account",), changes=ACCOUNTS_TRIED, waits=(10 * MINUTE,)
+    ),
     ErrorCode.CONTENT_NOT_FOUND: _NEVER,
     ErrorCode.CONTENT_PRIVATE: _NEVER,
     ErrorCode.CONTENT_UNSUPPORTED: _NEVER,
@@ -74,6 +79,9 @@ POLICIES: Mapping[ErrorCode, Policy] = {
     # itself, unless `Options.degrade` is off, and then no other one is wanted.
     ErrorCode.CONTENT_NO_FORMATS: Policy(at_once=("other_format",), changes=2),
     ErrorCode.CONTENT_LINK_EXPIRED: Policy(
+        at_once=("other_format", "fresh_extraction"), changes=LINKS_TRIED
+    ),
+    ErrorCode.CONTENT_DAMAGED: Policy(
         at_once=("other_format", "fresh_extraction"), changes=LINKS_TRIED
     ),
     ErrorCode.PLATFORM_CHANGED: Policy(waits=(10 * MINUTE, HOUR), outage=True),

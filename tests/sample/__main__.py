@@ -62,6 +62,7 @@ async def start_clipmill(standin: Standin) -> asyncio.subprocess.Process:
         "CLIPMILL_EGRESS__PROXY": standin.proxy_url,
         "CLIPMILL_EGRESS__CA_FILE": str(standin.ca_file),
         "CLIPMILL_RETRY__WAITS_SECONDS": QUICK_RETRIES,
+        "CLIPMILL_LIMITS__DEFAULT_REQUESTS_PER_SECOND": "10000",
         "CLIPMILL_HTTP": "127.0.0.1:0",
         "CLIPMILL_LOG_LEVEL": "WARNING",
     }

@@ -3,7 +3,8 @@
 ``GET /counters``, ``GET /scenarios``, ``GET /media?video=ID&format=F[&scenario=S&param=N]`` (size
 and sha256), ``POST /switches`` with the arguments of `Switches.set`, ``DELETE
 /switches[?video=ID][&egress=NAME]``, ``POST /pace`` with ``latency_seconds`` and
-``media_bytes_per_second``, ``POST /reset``.
+``media_bytes_per_second``, ``POST /rate`` with ``per_second`` and ``retry_after_seconds`` and
+``GET /rate`` (what was counted since), ``POST /reset``.
 """
 
 import asyncio
@@ -47,6 +48,13 @@ class SetPace(msgspec.Struct, forbid_unknown_fields=True):
     media_bytes_per_second: float | None = None
 
 
+class SetRate(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /rate``; without ``per_second`` there is no limit."""
+
+    per_second: int | None = None
+    retry_after_seconds: int = 0
+
+
 class Control:
     """Handles the connections of the control port.
 
@@ -65,6 +73,8 @@ class Control:
             ("POST", "/switches"): self._set,
             ("DELETE", "/switches"): self._clear,
             ("POST", "/pace"): self._pace,
+            ("GET", "/rate"): lambda *_: switches.rate_limit.as_json(),
+            ("POST", "/rate"): self._rate,
             ("POST", "/reset"): self._reset,
         }
 
@@ -117,6 +127,11 @@ class Control:
         self._switches.latency_seconds = pace.latency_seconds
         self._switches.media_bytes_per_second = pace.media_bytes_per_second
         return msgspec.structs.asdict(pace)
+
+    def _rate(self, _: Request, body: bytes) -> dict[str, int | None]:
+        rate = msgspec.json.decode(body, type=SetRate)
+        self._switches.rate_limit.set(rate.per_second, rate.retry_after_seconds)
+        return msgspec.structs.asdict(rate)
 
     def _reset(self, *_: Any) -> dict[str, bool]:
         self._switches.reset()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tests.standin.ids import case_of_id, case_of_user
+from tests.standin.rate_limit import RateLimit
 from tests.standin.scenarios import ORDINARY, Case, Surface, scenario_named
 
 
@@ -27,6 +28,7 @@ class Switches:
     Attributes:
         latency_seconds: Before the first byte of every answer.
         media_bytes_per_second: The pace of every media answer, or nothing for full speed.
+        rate_limit: Of pages.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,6 +37,7 @@ class Switches:
         self._seen: Counter[tuple[str, str, str]] = Counter()
         self.latency_seconds = 0.0
         self.media_bytes_per_second: float | None = None
+        self.rate_limit = RateLimit(clock)
 
     def set(
         self,
@@ -76,6 +79,7 @@ class Switches:
         self._seen.clear()
         self.latency_seconds = 0.0
         self.media_bytes_per_second = None
+        self.rate_limit.set()
 
     def peek(self, surface: Surface, video: str = "", user: str = "", egress: str = "") -> Case:
         """The case the next request on a surface will get."""

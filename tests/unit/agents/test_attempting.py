@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 
-from agents.attempting import Gate
+from agents.attempting import NO_PLUGINS, Gate
+from agents.cancellation import RequestCancelledError, cancellable
+from agents.plugins import Plugin, PluginRequest, Plugins
 from agents.resilience.permission import by_preference
 from schemas.attempts import NetworkAttempt, TrialRequest
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode, Place
-from schemas.signals import BREAKER, BreakerState
+from schemas.job import Parking
+from schemas.signals import BREAKER, CANCEL, RATE, BreakerState, RateState
 from streams.metrics import NOT_PERMITTED, REGISTRY
 from streams.records import Outgoing
+from streams.settings import LimitSettings
 from streams.topics import ATTEMPTS
 from tests.unit.agents.builders import (
     TRACE_ID,
@@ -37,8 +41,15 @@ TRIAL = "r1:extract:1"
 class Kit:
     """A gate, the signals that it reads and a monitor that does what a test wants."""
 
-    def __init__(self, *egresses: str, grant_seconds: float = 5.0) -> None:
-        self.context, self.sent = make_context(make_settings())
+    def __init__(
+        self,
+        *egresses: str,
+        grant_seconds: float = 5.0,
+        plugins: Plugins = NO_PLUGINS,
+        **limits: Any,
+    ) -> None:
+        fast = {"default_requests_per_second": 1e6, **limits}
+        self.context, self.sent = make_context(make_settings(limits=LimitSettings(**fast)))
         self.timer = Clock(10.0)
         self.went: list[str] = []
         self.gate = Gate(
@@ -47,6 +58,7 @@ class Kit:
             self.context,
             clock=lambda: NOW,
             timer=self.timer,
+            plugins=plugins,
             grant_seconds=grant_seconds,
         )
 
@@ -59,6 +71,17 @@ class Kit:
         return await self.gate.run(
             make_job(**job), platform="tiktok", subject=SUBJECT, call=call or self.go
         )
+
+    def slowed(self, egress: str, per_second: float, **changes: Any) -> None:
+        state = RateState(
+            platform="tiktok",
+            operation="extract",
+            egress=egress,
+            requests_per_second=per_second,
+            since=NOW,
+            **changes,
+        )
+        self.context.signals.put(f"{RATE}{state.name}", encode(state))
 
     async def go(self, egress: str) -> str:
         self.went.append(egress)
@@ -341,3 +364,162 @@ async def test_a_way_that_opens_during_the_wait_is_taken() -> None:
     kit.breaker(OTHER, "closed")
     await running
     assert kit.went == [OTHER]
+
+
+# Turns
+
+
+class Slow:
+    """A call that ends when a test says so."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.end = asyncio.Event()
+
+    async def __call__(self, egress: str) -> str:
+        self.began.append(egress)
+        await self.end.wait()
+        return f"by {egress}"
+
+
+async def begin(kit: Kit, call: Slow, *request_ids: str) -> list[asyncio.Task[str]]:
+    tasks = []
+    for name in request_ids:
+        tasks.append(asyncio.create_task(kit.run(call, request_id=name)))
+        await asyncio.sleep(0.002)
+    return tasks
+
+
+async def test_so_many_at_a_time() -> None:
+    kit, call = Kit(extract_tasks=2), Slow()
+    tasks = await begin(kit, call, *"abc")
+    assert len(call.began) == 2
+    call.end.set()
+    assert await asyncio.gather(*tasks) == ["by direct"] * 3
+
+
+async def test_a_breaker_that_opens_while_one_waits_holds_it_back() -> None:
+    kit, call = Kit(extract_tasks=1), Slow()
+    first, second = await begin(kit, call, *"ab")
+    kit.breaker("direct", "open", until=LATER, reason=ErrorCode.NETWORK_SERVER)
+    call.end.set()
+    await first
+    error = await refused(second)
+    assert (error.code, error.permitted) == (ErrorCode.NETWORK_SERVER, False)
+    assert len(call.began) == 1
+
+
+async def test_a_way_that_shuts_while_one_waits_is_left_for_another() -> None:
+    kit, call = Kit("a", "b", extract_tasks=1), Slow()
+    first, second = await begin(kit, call, *"ab")
+    kit.breaker(PREFERRED, "open", until=LATER)
+    call.end.set()
+    await asyncio.gather(first, second)
+    assert call.began == [PREFERRED, OTHER]
+
+
+async def test_who_is_taken_back_while_waiting_is_never_tried() -> None:
+    kit, call = Kit(extract_tasks=1), Slow()
+    (first,) = await begin(kit, call, "a")
+
+    async def waits() -> None:
+        job = make_job(request_id="b")
+        with cancellable(job, kit.context.signals):
+            await kit.gate.run(job, platform="tiktok", subject=SUBJECT, call=call)
+
+    second = asyncio.create_task(waits())
+    await asyncio.sleep(0.002)
+    kit.context.signals.put(f"{CANCEL}b", b"{}")
+    with pytest.raises(RequestCancelledError):
+        await second
+    call.end.set()
+    await first
+    assert len(call.began) == 1
+
+
+async def test_who_waits_until_the_deadline_has_expired() -> None:
+    kit, call = Kit(extract_tasks=1), Slow()
+    (first,) = await begin(kit, call, "a")
+    error = await refused(kit.run(deadline=NOW + timedelta(milliseconds=20)))
+    assert (error.code, kit.went) == (ErrorCode.REQUEST_EXPIRED, [])
+    call.end.set()
+    await first
+
+
+async def test_a_turn_that_is_far_off_is_waited_for_outside_and_costs_nothing() -> None:
+    kit = Kit(patience_seconds=5)
+    kit.slowed("direct", 0.1)
+    await kit.run()
+    error = await refused(kit.run())
+    assert (error.code, error.permitted) == (ErrorCode.RATE_LIMIT_API, False)
+    assert error.place == Place(platform="tiktok", operation="extract", egress="direct")
+    assert error.retry_after == pytest.approx(10, abs=0.2)
+    assert "tiktok:extract:direct" in error.message
+    assert len(kit.attempts()) == len(kit.went) == 1
+    labels = {"platform": "tiktok", "operation": "extract", "egress": "direct"}
+    assert (REGISTRY.get_sample_value("clipmill_rate_postponed_total", labels) or 0) >= 1
+
+
+async def test_who_comes_back_does_not_begin_at_the_end_again() -> None:
+    kit = Kit(patience_seconds=0.3)
+    kit.slowed("direct", 5)
+    await kit.run()
+    for _ in range(3):
+        with pytest.raises(ClipmillError):
+            await asyncio.gather(*(kit.run() for _ in range(3)))
+    parked = Parking(times=1, since=NOW, code=ErrorCode.RATE_LIMIT_API)
+    await asyncio.sleep(0.3)
+    assert (await refused(kit.run())).retry_after
+    assert await kit.run(parked=parked) == "by direct"
+
+
+async def test_a_way_whose_turn_is_far_off_is_left_for_another() -> None:
+    kit = Kit("a", "b", patience_seconds=5)
+    kit.slowed(PREFERRED, 0.1)
+    for _ in range(3):
+        await kit.run()
+    assert kit.went == [PREFERRED, OTHER, OTHER]
+
+
+async def test_a_trial_that_is_not_made_is_given_back() -> None:
+    kit = Kit(patience_seconds=5)
+    kit.slowed("direct", 1, until=LATER)
+    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    assert not (await refused(kit.run())).permitted
+    assert [(each.trial, each.withdrawn) for each in kit.requests()] == [(TRIAL, True)]
+
+
+# Plug-ins
+
+
+class Notes:
+    """A plug-in that remembers."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    def on_request_start(self, request: PluginRequest) -> None:
+        self.seen.append(("start", request.egress))
+
+    def on_request_complete(self, request: PluginRequest, _seconds: float) -> None:
+        self.seen.append(("complete", request.operation))
+
+    def on_request_error(
+        self, _request: PluginRequest, error: BaseException, _seconds: float
+    ) -> None:
+        self.seen.append(("error", type(error)))
+
+
+async def test_plugins_are_told_of_what_is_tried_and_of_nothing_else() -> None:
+    notes = Notes()
+    kit = Kit(plugins=Plugins([Plugin("notes", notes)]))
+    await kit.run()
+    await refused(kit.run(fails(ErrorCode.NETWORK_DNS)))
+    kit.breaker("direct", "open", until=LATER)
+    await refused(kit.run())
+    assert notes.seen == [
+        ("start", "direct"),
+        ("complete", "extract"),
+        ("start", "direct"),
+        ("error", ClipmillError),
+    ]

@@ -6,20 +6,24 @@ import msgspec
 import pytest
 from prometheus_client import Gauge
 
-from agents.breaker_news import describe, signal_key
-from agents.live_breakers import REPEAT_SECONDS
-from agents.monitor import IDLE_SECONDS, NAME, SWEEP_SECONDS, TABLE, Monitor, on_bug, rules_of
+from agents.breaker_news import describe
+from agents.live_rows import REPEAT_SECONDS
+from agents.monitor import NAME, SWEEP_SECONDS, TABLES, Monitor, on_bug, rate_rules_of, rules_of
 from agents.monitor import stage as monitor_stage
+from agents.monitored_breakers import IDLE_SECONDS, TABLE, MonitoredBreakers
+from agents.monitored_rates import IDLE_SECONDS as RATE_IDLE_SECONDS
+from agents.monitored_rates import TABLE as RATES
+from agents.monitored_rates import MonitoredRates
+from agents.resilience.adaptive_rate import AdaptiveRate, RateRules
 from agents.resilience.breaker import Breaker
 from schemas.attempts import AttemptRecord
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode
-from schemas.signals import BREAKER, BreakerState
+from schemas.signals import BREAKER, RATE, BreakerState, RateState
 from streams.metrics import ATTEMPT_ERRORS, BREAKER_STATE, BREAKER_TRANSITIONS
 from streams.records import Effect, Incoming, Outgoing, TableWrite
-from streams.settings import BreakerSettings
+from streams.settings import BreakerSettings, LimitSettings
 from streams.signals import Signals
-from streams.tables import StageTable
 from streams.topics import ATTEMPTS, SIGNALS
 from tests.unit.agents.builders import (
     Clock,
@@ -52,18 +56,30 @@ def arriving(message: AttemptRecord, key: str | None = None) -> Incoming:
     )
 
 
-class Kit:
-    """A monitor with its table and the signals; what is written is seen at once."""
+CALM = LimitSettings(default_requests_per_second=0.5)
+"""The limit is the floor: there is nothing to adapt."""
 
-    def __init__(self, table: StageTable | None = None, signals: Signals | None = None) -> None:
-        self.table = table or make_table(TABLE)
-        self.signals = signals or Signals()
+
+class Kit:
+    """A monitor with its tables and the signals; what is written is seen at once."""
+
+    def __init__(self, limits: LimitSettings = CALM) -> None:
+        self.limits = limits
+        self.table = make_table(TABLE)
+        self.rates = make_table(RATES)
+        self.signals = Signals()
         self.clock = Clock()
         self.monitor = self.process()
 
     def process(self) -> Monitor:
         """A process that has just started."""
-        return Monitor(self.table.get, self.signals.get, RULES, self.clock)
+        known = self.signals.get
+        breakers = MonitoredBreakers(RULES, NAME, read_row=self.table.get, read_signal=known)
+        rates = MonitoredRates(self.rules, NAME, read_row=self.rates.get, read_signal=known)
+        return Monitor(breakers, rates, self.clock)
+
+    def rules(self, platform: str) -> RateRules:
+        return rate_rules_of(self.limits, 3, platform)
 
     async def run(self, *messages: AttemptRecord) -> list[Effect]:
         """Handle messages; what came of the last one."""
@@ -74,12 +90,17 @@ class Kit:
         return effects
 
     def sweep(self) -> list[Effect]:
-        effects = list(self.monitor.sweep(dict(self.table.items())))
+        """What came of it, the rows of rates aside."""
+        effects = list(self.look())
         self.written(effects)
-        return effects
+        return [each for each in effects if each not in rows(effects, RATES)]
+
+    def look(self) -> Sequence[Effect]:
+        return self.monitor.sweep(dict(self.table.items()), dict(self.rates.items()))
 
     def written(self, effects: Sequence[Effect]) -> None:
         show(self.table, effects)
+        show(self.rates, effects)
         for sent in sent_to(effects, SIGNALS):
             self.signals.put((sent.key or b"").decode(), sent.value)
 
@@ -91,6 +112,16 @@ class Kit:
     @property
     def row(self) -> Breaker:
         return decode(self.table.get(BREAKER_NAME) or b"", Breaker)
+
+    @property
+    def pace(self) -> RateState | None:
+        """How fast workers are told to go."""
+        value = self.signals.get(f"{RATE}{BREAKER_NAME}")
+        return None if value is None else decode(value, RateState)
+
+
+def rows(effects: Sequence[Effect], table: str = TABLE) -> list[TableWrite]:
+    return [each for each in writes(effects) if each.table == table]
 
 
 def blocked(count: int = 3, at: float = 1_000.0) -> list[AttemptRecord]:
@@ -139,7 +170,7 @@ async def test_a_change_writes_the_row_and_tells_all_workers() -> None:
         until=moment(1_030),
         openings=1,
     )
-    (row,) = writes(effects)
+    (row,) = rows(effects)
     assert (row.table, row.key) == (TABLE, BREAKER_NAME)
     assert decode(row.value or b"", Breaker).state == "open"
 
@@ -209,11 +240,11 @@ async def test_orders_are_obeyed() -> None:
 
 async def test_a_row_that_only_counts_on_is_written_once_a_second() -> None:
     kit = Kit()
-    assert len(writes(await kit.run(attempt(1)))) == 1
+    assert len(rows(await kit.run(attempt(1)))) == 1
     kit.clock.now += 0.9
-    assert writes(await kit.run(attempt(2))) == []
+    assert rows(await kit.run(attempt(2))) == []
     kit.clock.now += 0.1
-    assert len(writes(await kit.run(attempt(3)))) == 1
+    assert len(rows(await kit.run(attempt(3)))) == 1
     assert len(kit.row.window) == 3
 
 
@@ -221,7 +252,7 @@ async def test_the_sweep_writes_what_is_behind_once() -> None:
     kit = Kit()
     await kit.run(attempt(1), attempt(2))
     assert len(kit.row.window) == 1
-    assert len(writes(kit.sweep())) == 1
+    assert len(rows(kit.sweep())) == 1
     assert len(kit.row.window) == 2
     assert kit.sweep() == []
 
@@ -253,7 +284,7 @@ async def test_a_row_under_way_does_not_take_memory_back() -> None:
     """The sweep's row is shown late: between two records that were read meanwhile."""
     kit = Kit()
     await kit.run(attempt(1), attempt(2, BLOCK))
-    late = kit.monitor.sweep(dict(kit.table.items()))
+    late = kit.look()
     await kit.run(attempt(3, BLOCK))
     kit.written(late)
     await kit.run(attempt(4, BLOCK))
@@ -274,7 +305,7 @@ def a_row(value: bytes | None) -> TableWrite:
 async def test_the_sweep_drops_an_unreadable_row() -> None:
     kit = Kit()
     show(kit.table, [a_row(b"{")])
-    (gone,) = writes(kit.sweep())
+    (gone,) = rows(kit.sweep())
     assert (gone.key, gone.value) == (BREAKER_NAME, None)
 
 
@@ -356,7 +387,7 @@ async def test_an_idle_breaker_is_forgotten_with_its_signal() -> None:
     effects = kit.sweep()
     tombstone = only(effects, SIGNALS)
     assert (tombstone.key, tombstone.value) == (KEY.encode(), None)
-    assert [(each.key, each.value) for each in writes(effects)] == [(BREAKER_NAME, None)]
+    assert [(each.key, each.value) for each in rows(effects)] == [(BREAKER_NAME, None)]
     assert kit.state is None
     assert kit.sweep() == []
 
@@ -519,7 +550,7 @@ def test_changes_are_described(before: Any, after: Any, text: str) -> None:
 
 
 async def test_the_stage_is_wired() -> None:
-    context, _ = make_context(make_settings(), TABLE)
+    context, _ = make_context(make_settings(), *TABLES)
     assert (monitor_stage.name, monitor_stage.sources) == (NAME, (ATTEMPTS,))
     assert monitor_stage.ordered
     async with monitor_stage.open(context) as handle:
@@ -528,7 +559,7 @@ async def test_the_stage_is_wired() -> None:
             show(context.tables[TABLE], effects)
         ((seconds, sweep),) = context.sweeps
         assert seconds == SWEEP_SECONDS
-        assert len(writes(effects) + writes(sweep())) >= 1
+        assert len(rows(effects) + rows(sweep())) >= 1
 
 
 def test_the_rules_are_the_settings() -> None:
@@ -536,5 +567,176 @@ def test_the_rules_are_the_settings() -> None:
     assert msgspec.structs.asdict(rules_of(settings)) == settings.model_dump()
 
 
-def test_the_signal_has_the_key_that_workers_read() -> None:
-    assert signal_key(attempt().name) == KEY
+# Rates
+
+LIMIT = ErrorCode.RATE_LIMIT_API
+TEN = LimitSettings(default_requests_per_second=10)
+
+
+def limited(number: object, at: float, **changes: Any) -> AttemptRecord:
+    return attempt(number, LIMIT, at=at, seconds=0.01, **changes)
+
+
+async def cut() -> Kit:
+    kit = Kit(TEN)
+    await kit.run(limited(1, 1_000))
+    return kit
+
+
+async def test_a_rate_that_is_well_is_not_told_of() -> None:
+    kit = Kit(TEN)
+    await kit.run(attempt(1), attempt(2, GONE))
+    kit.sweep()
+    assert kit.pace is None
+    assert len(kit.rates) == 1
+
+
+async def test_a_429_slows_all_workers_down() -> None:
+    kit = Kit(TEN)
+    effects = await kit.run(limited(1, 1_000))
+    sent = only(effects, SIGNALS)
+    assert header(sent, "ce_type") == "io.clipmill.rate.changed.v1"
+    assert header(sent, "ce_causationid") == "cause-1"
+    assert kit.pace == RateState(
+        platform="tiktok",
+        operation="extract",
+        egress="a",
+        requests_per_second=2.0,
+        reason=LIMIT,
+        since=moment(1_000),
+    )
+    (row,) = rows(effects, RATES)
+    assert decode(row.value or b"", AdaptiveRate).allowed == 2.0
+
+
+async def test_each_operation_and_egress_has_its_own_rate_and_files_have_none() -> None:
+    kit = Kit(TEN)
+    await kit.run(
+        limited(1, 1_000, egress="b"),
+        limited(1, 1_000, operation="resolve"),
+        limited(1, 1_000, operation="download"),
+    )
+    assert [key for key, _ in kit.signals.items(RATE)] == [
+        f"{RATE}tiktok:extract:b",
+        f"{RATE}tiktok:resolve:a",
+    ]
+
+
+async def test_small_steps_are_no_news() -> None:
+    kit = await cut()
+    told = []
+    for step in range(1, 41):
+        kit.clock.now = 1_001 + step / 4
+        effects = await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
+        told += sent_to(effects, SIGNALS)
+    assert kit.pace is not None
+    assert (kit.pace.requests_per_second or 0) > 2
+    assert 1 <= len(told) <= 10
+
+
+async def test_the_whole_limit_is_told_when_it_is_reached() -> None:
+    kit = await cut()
+    for step in range(1, 400):
+        kit.clock.now = 1_001 + step
+        await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
+    assert kit.pace is not None
+    assert (kit.pace.requests_per_second, kit.pace.reason) == (None, None)
+
+
+async def test_another_process_goes_on_from_the_rate() -> None:
+    kit = await cut()
+    kit.monitor = kit.process()
+    kit.clock.now += 2
+    await kit.run(limited(2, kit.clock.now))
+    assert kit.pace is not None
+    assert kit.pace.requests_per_second == 0.5
+
+
+async def test_a_rate_whose_signal_was_lost_is_told_again() -> None:
+    kit = await cut()
+    kit.signals.put(f"{RATE}{BREAKER_NAME}", None)
+    kit.monitor = kit.process()
+    kit.sweep()
+    assert kit.pace is not None
+
+
+async def test_a_reset_allows_all_again() -> None:
+    kit = await cut()
+    await kit.run(ordered("reset"))
+    assert kit.pace is not None
+    assert kit.pace.requests_per_second is None
+
+
+async def test_an_idle_rate_is_forgotten_with_its_signal() -> None:
+    kit = await cut()
+    kit.clock.now += RATE_IDLE_SECONDS
+    kit.sweep()
+    assert kit.pace is None
+    assert len(kit.rates) == 0
+
+
+async def test_a_pause_that_is_over_is_taken_back_without_any_attempt() -> None:
+    kit = Kit(TEN)
+    await kit.run(*(limited(each, 1_000, retry_after_seconds=7.0) for each in range(3)))
+    assert kit.pace is not None
+    assert kit.pace.until == moment(1_007)
+    kit.clock.now += 7
+    kit.sweep()
+    assert kit.pace.until is None
+
+
+async def storm(kit: Kit, *, successes: int, seconds: int = 30) -> list[str]:
+    """Ten attempts a second, some of them well; the states of the breaker meanwhile."""
+    states: list[str] = []
+    for step in range(seconds * 10):
+        kit.clock.now = 1_000 + step / 10
+        code = None if step % 10 < successes else LIMIT
+        await kit.run(attempt(f"v{step}", code, at=kit.clock.now, seconds=0.05))
+        states.append(kit.state.state if kit.state else "closed")
+    return states
+
+
+async def test_429_is_left_to_the_rate_while_that_helps() -> None:
+    kit = Kit(LimitSettings(default_requests_per_second=1_000))
+    assert set(await storm(kit, successes=2, seconds=5)) == {"closed"}
+    assert kit.pace is not None
+    assert (kit.pace.requests_per_second or 1_000) <= 30
+
+
+async def test_429_opens_the_breaker_when_nothing_succeeds() -> None:
+    kit = Kit(LimitSettings(default_requests_per_second=1_000))
+    states = await storm(kit, successes=0, seconds=10)
+    assert "open" in states
+    assert states.index("open") < 60
+
+
+async def test_429_opens_the_breaker_when_the_rate_is_at_its_floor() -> None:
+    assert "open" in await storm(Kit(TEN), successes=2)
+
+
+async def test_what_else_fails_opens_the_breaker_as_ever() -> None:
+    kit = Kit(TEN)
+    for step in range(20):
+        kit.clock.now = 1_000 + step / 10
+        await kit.run(attempt(f"v{step}", SERVER, at=kit.clock.now, seconds=0.05))
+    assert kit.state is not None
+    assert kit.state.state == "open"
+
+
+async def test_an_open_breaker_leaves_the_rate_alone() -> None:
+    kit = Kit(TEN)
+    await kit.run(ordered("open"))
+    await kit.run(*(limited(each, 1_000) for each in range(5)))
+    assert kit.pace is None
+
+
+async def test_cuts_and_the_way_back_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        kit = await cut()
+        for step in range(1, 400):
+            kit.clock.now = 1_001 + step
+            await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
+    assert [line.getMessage() for line in caplog.records] == [
+        "tiktok:extract:a slows down from 10 to 2 requests a second: rate_limit.api",
+        "tiktok:extract:a is back to 10 requests a second",
+    ]

@@ -23,7 +23,7 @@ from tests.unit.agents.builders import (
 
 NOW = WRITTEN_AT + timedelta(seconds=60)
 DAY = timedelta(days=1)
-COOKIES = True
+ACCOUNTS = ("main", "spare")
 
 
 def format_of(name: str, side: int, **changes: Any) -> VideoFormat:
@@ -41,8 +41,10 @@ def format_of(name: str, side: int, **changes: Any) -> VideoFormat:
 FORMATS = (format_of("high", 1080), format_of("middle", 720), format_of("low", 540))
 
 
-def means(*egresses: str, cookies: bool = False, formats: tuple[VideoFormat, ...] = ()) -> Means:
-    return Means(egresses=egresses, cookies=cookies, formats=formats)
+def means(
+    *egresses: str, accounts: tuple[str, ...] = (), formats: tuple[VideoFormat, ...] = ()
+) -> Means:
+    return Means(egresses=egresses, accounts=accounts, formats=formats)
 
 
 def failed(
@@ -54,6 +56,7 @@ def failed(
     retry_after_seconds: float | None = None,
     permitted: bool = True,
     place: bool = True,
+    account: str | None = None,
     **changes: Any,
 ) -> Failure:
     """A failure of extraction by way of egress a; ``changes`` are the job's."""
@@ -65,6 +68,7 @@ def failed(
         step=step,
         retry_after_seconds=retry_after_seconds,
         permitted=permitted,
+        account=account,
         **(where if place else {}),
     )
 

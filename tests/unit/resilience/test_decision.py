@@ -16,6 +16,7 @@ from schemas.request import Options
 from schemas.signals import BreakerState
 from tests.unit.agents.builders import WRITTEN_AT
 from tests.unit.resilience.cases import (
+    ACCOUNTS,
     DAY,
     FORMATS,
     NOW,
@@ -36,6 +37,7 @@ API = ErrorCode.RATE_LIMIT_API
 BLOCK = ErrorCode.RATE_LIMIT_IP_BLOCK
 GEO = ErrorCode.CONTENT_GEO_BLOCKED
 LOGIN = ErrorCode.CONTENT_LOGIN_REQUIRED
+LIMITED = ErrorCode.RATE_LIMIT_ACCOUNT
 EXPIRED = ErrorCode.CONTENT_LINK_EXPIRED
 TIMEOUT = ErrorCode.NETWORK_TIMEOUT
 CHANGED = ErrorCode.PLATFORM_CHANGED
@@ -91,7 +93,7 @@ def test_each_attempt_has_its_wait(code: ErrorCode, before: int, wait: float) ->
 def test_after_the_last_wait_comes_the_end(code: ErrorCode) -> None:
     policy = POLICIES[code]
     used = tried(code, len(policy.waits)) + changed_attempts(code, policy.changes)
-    decision = decided(failed(code, attempts=used), means=means("b", cookies=True))
+    decision = decided(failed(code, attempts=used), means=means("b", accounts=ACCOUNTS))
     assert decision == (DeadLetter() if policy.keep else Fail())
 
 
@@ -236,9 +238,15 @@ def test_what_was_not_permitted_waits_for_the_breaker(
     state: BreakerState | None, seconds: float, code: ErrorCode
 ) -> None:
     used = tried(code, 99) + changed_attempts(code, 99)
-    failure = failed(code, permitted=False, attempts=used, retry_after_seconds=1e6)
+    failure = failed(code, permitted=False, attempts=used)
     assert decided(failure, breaker=state) == parked_for(seconds, code)
     assert decided(failure, breaker=state, chance=1.0) == parked_for(seconds + 1, code)
+
+
+def test_what_waits_for_its_turn_waits_until_then_and_does_not_go_elsewhere() -> None:
+    failure = failed(API, permitted=False, retry_after_seconds=42.5)
+    for state in (None, breaker("closed")):
+        assert decided(failure, breaker=state, means=means("a", "b")) == parked_for(42.5, API)
 
 
 def test_what_was_not_permitted_is_not_given_up_before_the_total_time() -> None:
@@ -338,13 +346,45 @@ def test_not_every_way_out_is_tried(before: int, changes: bool) -> None:
 
 @pytest.mark.parametrize("code", [GEO, LOGIN, ErrorCode.CONTENT_AGE_RESTRICTED])
 def test_what_is_refused_is_tried_otherwise_once(code: ErrorCode) -> None:
-    given_means = means("b", cookies=True)
+    given_means = means("b", accounts=ACCOUNTS)
     change = decided(failed(code), means=given_means)
     strategy = "other_egress" if code is GEO else "authenticate"
     assert changed_by(change, strategy, counted=False).restart == "extraction"
-    again = failed(code, attempts=changed_attempts(code, 1))
+    again = failed(code, attempts=changed_attempts(code, 1), authenticate=True)
     assert decided(again, means=given_means) == Fail()
     assert decided(failed(code)) == Fail()
+
+
+@pytest.mark.parametrize("code", [LOGIN, ErrorCode.CONTENT_AGE_RESTRICTED, LIMITED])
+@pytest.mark.parametrize(("before", "changes"), [(0, True), (1, True), (2, True), (3, False)])
+def test_not_every_account_is_tried(code: ErrorCode, before: int, changes: bool) -> None:
+    used = changed_attempts(code, before)
+    failure = failed(code, attempts=used, authenticate=True, account="main")
+    decision = decided(failure, means=means(accounts=ACCOUNTS))
+    if changes:
+        changed_by(decision, "other_account", counted=False)
+    else:
+        assert decision == (retried_in(600) if code is LIMITED else Fail())
+
+
+def test_a_limited_account_is_waited_for_when_there_is_no_other() -> None:
+    failure = failed(LIMITED, authenticate=True, account="main")
+    assert decided(failure, means=means("b", accounts=("main",))) == retried_in(600)
+    spent = failed(LIMITED, authenticate=True, account="main", attempts=tried(LIMITED, 1))
+    assert decided(spent, means=means("b", accounts=("main",))) == Fail()
+
+
+def test_resting_accounts_are_waited_for_without_using_up_anything() -> None:
+    failure = failed(
+        LIMITED,
+        permitted=False,
+        retry_after_seconds=1_234.5,
+        place=False,
+        authenticate=True,
+        attempts=tried(LIMITED, 9),
+    )
+    given_means = means("a", "b", accounts=ACCOUNTS)
+    assert decided(failure, means=given_means) == parked_for(1_234.5, LIMITED)
 
 
 def test_links_are_read_anew_then_other_formats_are_taken() -> None:
@@ -396,7 +436,7 @@ def test_a_lower_quality_waits_for_its_share_too() -> None:
 MEANS = st.builds(
     Means,
     egresses=st.lists(st.sampled_from("abc"), unique=True).map(tuple),
-    cookies=st.booleans(),
+    accounts=st.lists(st.sampled_from(["main", "spare"]), unique=True).map(tuple),
 )
 SPAN = st.integers(-100_000, 100_000)
 BREAKERS = st.none() | st.builds(

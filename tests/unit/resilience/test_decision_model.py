@@ -70,23 +70,31 @@ class LifeOfAJob(RuleBasedStateMachine):
             budget_until=self._in(budget),
         )
 
-    @rule(egresses=st.sets(st.sampled_from("abcdefgh")), cookies=st.booleans())
-    def means_change(self, egresses: set[str], cookies: bool) -> None:
-        self.means = Means(egresses=tuple(sorted(egresses)), cookies=cookies, formats=FORMATS)
+    @rule(egresses=st.sets(st.sampled_from("abcdefgh")), accounts=st.sets(st.sampled_from("xyz")))
+    def means_change(self, egresses: set[str], accounts: set[str]) -> None:
+        self.means = Means(
+            egresses=tuple(sorted(egresses)), accounts=tuple(sorted(accounts)), formats=FORMATS
+        )
 
     @precondition(lambda self: not self.ended)
     @rule(
         code=st.sampled_from(CODES),
         permitted=st.booleans(),
-        asked=st.none() | st.floats(-1, 10_000),
+        retry_after_seconds=st.none() | st.floats(-1, 10_000),
         chance=st.floats(0, 1),
         egress=st.sampled_from("ab"),
+        account=st.none() | st.sampled_from("xyz"),
     )
-    def extraction_fails(
-        self, code: ErrorCode, permitted: bool, asked: float | None, chance: float, egress: str
-    ) -> None:
-        failure = failed(code, permitted=permitted, retry_after_seconds=asked)
+    def extraction_fails(self, chance: float, egress: str, **how: Any) -> None:
+        failure = failed(**how)
         self._settle(msgspec.structs.replace(failure, job=self.job, egress=egress), chance)
+
+    @precondition(lambda self: not self.ended)
+    @rule(asked=st.floats(0, 100_000), chance=st.floats(0, 1))
+    def all_accounts_rest(self, asked: float, chance: float) -> None:
+        code = ErrorCode.RATE_LIMIT_ACCOUNT
+        failure = failed(code, permitted=False, retry_after_seconds=asked, place=False)
+        self._settle(msgspec.structs.replace(failure, job=self.job), chance)
 
     @precondition(lambda self: not self.ended)
     @rule(

@@ -63,6 +63,16 @@ def test_a_change_is_told_and_made() -> None:
     assert after.avoid_egress == ("a",)
 
 
+def test_another_account_is_told_and_used() -> None:
+    changes = JobChanges(
+        avoid_accounts=("main",), authenticate=True, changed={"account": "main -> another"}
+    )
+    change = Change(due=NOW, strategy="other_account", changes=changes, restart="extraction")
+    after = job_after(failed(DNS, account="main"), change, NOW)
+    assert (after.authenticate, after.avoid_accounts) == (True, ("main",))
+    assert after.attempts == (attempt("other_account", counted=False, changed=changes.changed),)
+
+
 def test_a_change_may_use_up_nothing() -> None:
     free = Change(due=NOW, strategy="other_egress", changes=JobChanges())
     assert job_after(failed(DNS), free, NOW).attempts == (attempt("other_egress", counted=False),)

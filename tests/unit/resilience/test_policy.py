@@ -1,10 +1,11 @@
+import msgspec
 import pytest
 
 from agents.resilience.policy import HOUR, MINUTE, POLICIES, Policy, with_waits
 from agents.resilience.strategies import remedy
 from schemas.errors import ErrorCode
 from streams.topics import DELAYS, delay_topic
-from tests.unit.resilience.cases import COOKIES, FORMATS, failed_download, means
+from tests.unit.resilience.cases import ACCOUNTS, FORMATS, failed_download, means
 
 NETWORK = (5, 30, 2 * MINUTE, 10 * MINUTE)
 
@@ -17,16 +18,17 @@ EXPECTED: dict[str, Policy] = {
         at_once=("other_egress",), changes=5, waits=(2 * MINUTE, 10 * MINUTE, HOUR)
     ),
     "rate_limit.ip_block": Policy(at_once=("other_egress",), changes=5, waits=(10 * MINUTE, HOUR)),
-    "rate_limit.account": Policy(waits=(10 * MINUTE,)),
+    "rate_limit.account": Policy(at_once=("other_account",), changes=3, waits=(10 * MINUTE,)),
     "content.not_found": Policy(),
     "content.private": Policy(),
     "content.unsupported": Policy(),
     "content.live_ended": Policy(),
     "content.geo_blocked": Policy(at_once=("other_egress",)),
-    "content.login_required": Policy(at_once=("authenticate",)),
-    "content.age_restricted": Policy(at_once=("authenticate",)),
+    "content.login_required": Policy(at_once=("authenticate", "other_account"), changes=3),
+    "content.age_restricted": Policy(at_once=("authenticate", "other_account"), changes=3),
     "content.no_formats": Policy(at_once=("other_format",), changes=2),
     "content.link_expired": Policy(at_once=("other_format", "fresh_extraction"), changes=3),
+    "content.damaged": Policy(at_once=("other_format", "fresh_extraction"), changes=3),
     "platform.changed": Policy(waits=(10 * MINUTE, HOUR), outage=True),
     "system.disk_full": Policy(waits=(10 * MINUTE,), outage=True),
     "system.storage": Policy(waits=(10 * MINUTE,), outage=True),
@@ -70,8 +72,9 @@ def test_outages_do_not_spin(code: ErrorCode) -> None:
 def test_every_strategy_of_the_table_can_change_something() -> None:
     named = {each for row in POLICIES.values() for each in (*row.at_once, *row.on_repeat)}
     failure = failed_download(read_anew=True)
-    every = means("a", "b", cookies=COOKIES, formats=FORMATS)
-    assert all(remedy(each, failure, every) for each in named)
+    with_account = msgspec.structs.replace(failure, account="main")
+    every = means("a", "b", accounts=ACCOUNTS, formats=FORMATS)
+    assert all(remedy(e, failure, every) or remedy(e, with_account, every) for e in named)
 
 
 def test_the_delay_topics_are_in_order() -> None:
