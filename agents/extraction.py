@@ -1,30 +1,37 @@
 """extraction: what does the video's page say?
 
-Answers from the cache of the video's key, or asks the engine. Events of one video come one after
-the other, so a video is extracted once however many ask for it at the same time.
+Answers with what is remembered of the video, or asks the engine. Events of one video come one
+after the other, so a video is extracted once however many ask for it at the same time.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from agents import listings
 from agents.attempting import Gate
-from agents.authentication.cookie_files import CookieFiles
+from agents.caches import StageCaches, open_caches
+from agents.caching import metadata, negative, upload_date, video_info
+from agents.caching.bounded import BoundedCache
+from agents.caching.memory import MemoryBackend
 from agents.caching.metadata import MetadataCache
-from agents.caching.video_info import VideoInfoCache
+from agents.caching.negative import NegativeCache
+from agents.caching.upload_date import UploadDates
+from agents.caching.video_info import Found, VideoInfoCache
+from agents.dispatch import bug_by_kind, handle_by_kind
 from agents.egress import open_egresses
-from agents.engine.pool import EnginePool
-from agents.engine.settings import EngineSettings
-from agents.freshness import refreshed_at
+from agents.engine_room import open_engine
+from agents.installed_plugins import installed_plugins
+from agents.listings import ListingWork, sweep_listings
+from agents.logins import logins
 from agents.outcomes import completed
 from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError
-from schemas.events import CacheUse, ExtractedVideo, ValidatedVideo
-from schemas.video import EngineVersions, Extraction, VideoRef
-from streams.metrics import CACHE, ENGINE_INFO, ENGINE_PROCESSES, ENGINE_RESTARTS
+from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo
+from schemas.job import Job
+from schemas.video import EngineVersions, Extraction
 from streams.records import Effect, TableWrite
-from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import VALIDATED
 
@@ -32,9 +39,28 @@ NAME = "extraction"
 TABLE = "video-info"
 SWEEP_SECONDS = 60.0
 
+MEMORY_SHARES = {
+    video_info.NAME: 0.4,
+    metadata.NAME: 0.4,
+    negative.NAME: 0.1,
+    upload_date.NAME: 0.1,
+}
+"""Of ``cache.memory_bytes``. What is decoded of a video takes 14 KB in front, and 28 KB as
+metadata."""
+
 
 class ExtractionWork:
-    """The stage's work."""
+    """The stage's work.
+
+    Args:
+        platforms: the installed ones.
+        reader: asks them.
+        cache: what pages said.
+        failures: what was said of videos that cannot be had; default: none are remembered.
+        pages: what was read in pages.
+        dates: when posts were published.
+        versions: of the engine, as far as they are known.
+    """
 
     def __init__(
         self,
@@ -42,28 +68,60 @@ class ExtractionWork:
         reader: PageReader,
         cache: VideoInfoCache,
         *,
+        failures: NegativeCache | None = None,
+        pages: MetadataCache | None = None,
+        dates: UploadDates | None = None,
         versions: Callable[[], EngineVersions | None] = lambda: None,
     ) -> None:
-        self._versions = versions
         self._platforms = platforms
         self._reader = reader
         self._cache = cache
-        self._metadata = MetadataCache()
+        self._failures = failures or NegativeCache(0, MemoryBackend(BoundedCache(negative.NAME, 0)))
+        self._pages = pages or MetadataCache()
+        self._dates = dates or UploadDates()
+        self._versions = versions
 
     async def work(self, event: ValidatedVideo) -> Product:
-        """Return the video with what its page says."""
-        cached = None if event.job.options.refresh else self._cache.get(event.video.key)
-        if cached is not None:
-            CACHE.labels("video_info", "hit").inc()
-            return self._hand_on(event, cached, "hit")
-        CACHE.labels("video_info", "miss").inc()
+        """Return the video with what its page says.
+
+        Raises:
+            ClipmillError: the platform's reason, or why nothing was asked.
+        """
+        known = await self._known(event)
+        if known is not None:
+            return self._hand_on(event, known.extraction, "hit", known.row)
         try:
             extraction = await self._reader.read(event.video, event.job)
         except ClipmillError as error:
             error.engine = self._versions()
+            await self._learn(event, error)
             return self._serve_stale(event, error)
-        row = self._cache.row(extraction, self._links_end(event.video, extraction))
-        return self._hand_on(event, extraction, "miss", (TableWrite(TABLE, event.video.key, row),))
+        return self._hand_on(event, extraction, "miss", await self._keep(event, extraction))
+
+    async def _known(self, event: ValidatedVideo) -> Found | None:
+        """Return what is remembered; a failure that is remembered is raised again."""
+        key = event.video.key
+        if event.job.options.refresh:
+            await self._cache.drop(key)
+            return None
+        found = await self._cache.get(key)
+        if found is None and _is_anybody(event.job) and event.job.retry_of is None:
+            failure = await self._failures.get(key)
+            if failure is not None:
+                raise failure.error()
+        return found
+
+    async def _keep(self, event: ValidatedVideo, extraction: Extraction) -> bytes:
+        """Remember what a page said; return the row to be written."""
+        platform = self._platforms.by_name(event.video.platform)
+        links_end = platform.get_expiry_seconds(extraction)
+        await self._failures.forget(event.video.key)
+        return await self._cache.put(event.video.key, extraction, links_end)
+
+    async def _learn(self, event: ValidatedVideo, error: ClipmillError) -> None:
+        # What is withheld from one account may be shown to another.
+        if _is_anybody(event.job) and error.account is None:
+            await self._failures.note(event.video.key, error)
 
     def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> Product:
         """Return what was known, when nothing could be asked for and nothing fresh is wanted."""
@@ -73,22 +131,20 @@ class ExtractionWork:
         stale = self._cache.get_stale(event.video.key)
         if stale is None:
             raise error
-        CACHE.labels("video_info", "stale").inc()
         return self._hand_on(event, stale, "stale")
-
-    def _links_end(self, video: VideoRef, extraction: Extraction) -> float | None:
-        return self._platforms.by_name(video.platform).get_expiry_seconds(extraction)
 
     def _hand_on(
         self,
         event: ValidatedVideo,
         extraction: Extraction,
         cache: CacheUse,
-        writes: tuple[TableWrite, ...] = (),
+        row: bytes | None = None,
     ) -> Product:
+        writes = () if row is None else (TableWrite(TABLE, event.video.key, row),)
         if event.job.action == "info":
             platform = self._platforms.by_name(event.video.platform)
-            info, _ = self._metadata.read(platform, event.video, extraction)
+            page = self._pages.read(platform, event.video, extraction)
+            info = self._dates.complete(event.video.key, page.info)
             outcome = completed(event.job, info, cache=cache, engine=extraction.engine)
             return Finished(outcome, writes)
         passed = ExtractedVideo(
@@ -97,62 +153,77 @@ class ExtractionWork:
         return Passed(passed, "extracted", writes, {"cache": cache})
 
 
-def engine_settings(settings: Settings) -> EngineSettings:
-    """Return the engine's part of the settings."""
-    engine = settings.engine
-    return EngineSettings(
-        processes=engine.processes,
-        threads_per_process=engine.threads,
-        page_bytes_max=engine.page_bytes,
-        request_timeout_seconds=engine.request_timeout_seconds,
-    )
+def _is_anybody(job: Job) -> bool:
+    """Return whether a job asks as nobody in particular, without an account."""
+    return not job.authenticate
 
 
 @asynccontextmanager
 async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
-    """Start the engine and open the cache."""
+    """Start the engine and open the caches."""
     settings = context.settings
-    table = context.tables[TABLE]
     egresses = open_egresses(settings)
-    cache = VideoInfoCache(
-        table.get,
-        settings.cache.video_info_seconds,
-        stale_seconds=settings.cache.stale_seconds,
-        refreshed=lambda key: refreshed_at(context.signals, key),
-    )
+    platforms = Platforms.load(settings.platforms)
+    async with (
+        open_caches(NAME, context, MEMORY_SHARES) as caches,
+        logins(context) as authenticator,
+        open_engine(context, platforms, egresses) as engine,
+    ):
+        sweep_listings(context)
+        reader = PageReader(
+            platforms,
+            engine,
+            gate=Gate("extract", tuple(egresses), context, plugins=installed_plugins()),
+            authenticator=authenticator,
+            deadline_seconds=settings.engine.deadline_seconds,
+            always=settings.auth.always,
+        )
+        dates = caches.upload_dates()
+        work = ExtractionWork(
+            platforms,
+            reader,
+            _open_table(caches, context),
+            failures=caches.negative(lambda platform: bool(authenticator.accounts(platform))),
+            pages=caches.metadata(),
+            dates=dates,
+            versions=lambda: engine.stats().versions,
+        )
+        listing_work = ListingWork(
+            platforms,
+            reader,
+            context.tables[listings.TABLE].get,
+            life_seconds=settings.cache.listing_seconds,
+            dates=dates,
+            versions=lambda: engine.stats().versions,
+        )
+        yield handle_by_kind(
+            {
+                ValidatedListing: step_handler(
+                    NAME, ValidatedListing, listing_work.work, context.signals
+                )
+            },
+            step_handler(NAME, ValidatedVideo, work.work, context.signals),
+        )
+
+
+def _open_table(caches: StageCaches, context: StageContext) -> VideoInfoCache:
+    """Return the cache over the stage's table, which is swept from now on."""
+    table = context.tables[TABLE]
+    cache = caches.video_info(table)
 
     def sweep() -> Sequence[Effect]:
         return [TableWrite(TABLE, key, None) for key in cache.expired(table.items())]
 
-    async with EnginePool(engine_settings(settings), *egresses.values()) as engine:
-
-        def check() -> str | None:
-            stats = engine.stats()
-            ENGINE_PROCESSES.set(stats.processes_alive)
-            ENGINE_RESTARTS.set(stats.restarts)
-            return None if stats.processes_alive else "no engine process is alive"
-
-        context.sweeps.append((SWEEP_SECONDS, sweep))
-        context.checks.append(check)
-        versions = engine.stats().versions
-        if versions is not None:
-            ENGINE_INFO.labels(versions.yt_dlp, versions.curl_cffi).set(1)
-        platforms = Platforms.load()
-        reader = PageReader(
-            platforms,
-            engine,
-            gate=Gate("extract", tuple(egresses), context),
-            authenticator=CookieFiles(settings.auth.cookie_files),
-            deadline_seconds=settings.engine.deadline_seconds,
-        )
-        work = ExtractionWork(platforms, reader, cache, versions=lambda: engine.stats().versions)
-        yield step_handler(NAME, ValidatedVideo, work.work, context.signals)
+    context.sweeps.append((SWEEP_SECONDS, sweep))
+    return cache
 
 
 stage = Stage(
     name=NAME,
     sources=(VALIDATED,),
     open=open_extraction,
-    on_bug=bug_handler(NAME, ValidatedVideo),
-    tables=(TABLE,),
+    on_bug=bug_by_kind(
+        {ValidatedListing: bug_handler(NAME, ValidatedListing)}, bug_handler(NAME, ValidatedVideo)
+    ),
+    tables=(TABLE, listings.TABLE),
 )

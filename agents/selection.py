@@ -3,8 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agents.caches import open_caches
+from agents.caching import format_choice, metadata, upload_date
+from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
-from agents.platforms.choice import choose_files
+from agents.caching.upload_date import UploadDates
 from agents.platforms.registry import Platforms
 from agents.step import Passed, Product, bug_handler, step_handler
 from schemas.events import ExtractedVideo, SelectedVideo
@@ -14,36 +17,66 @@ from streams.topics import EXTRACTED
 NAME = "selection"
 
 
-class Selection:
-    """The stage's work."""
+MEMORY_SHARES = {metadata.NAME: 0.6, format_choice.NAME: 0.3, upload_date.NAME: 0.1}
+"""Of ``cache.memory_bytes``."""
 
-    def __init__(self, platforms: Platforms) -> None:
+
+class Selection:
+    """The stage's work.
+
+    Args:
+        platforms: the installed ones.
+        pages: what was read in pages.
+        choices: what was chosen of them.
+        dates: when posts were published.
+    """
+
+    def __init__(
+        self,
+        platforms: Platforms,
+        *,
+        pages: MetadataCache | None = None,
+        choices: FormatChoices | None = None,
+        dates: UploadDates | None = None,
+    ) -> None:
         self._platforms = platforms
-        self._metadata = MetadataCache()
+        self._pages = pages or MetadataCache()
+        self._choices = choices or FormatChoices()
+        self._dates = dates or UploadDates()
 
     async def work(self, event: ExtractedVideo) -> Product:
-        """Return the video with the files to fetch."""
-        platform = self._platforms.by_name(event.video.platform)
-        info, offered = self._metadata.read(platform, event.video, event.extraction)
-        sources = {source.format.format_id: source for source in offered}
-        formats = [source.format for source in sources.values()]
-        chosen = choose_files(formats, event.job.options, event.job.avoid_formats)
+        """Return the video with the files to fetch.
+
+        Raises:
+            ClipmillError: none fits the options, or the page cannot be read.
+        """
+        job, video = event.job, event.video
+        platform = self._platforms.by_name(video.platform)
+        page = self._pages.read(platform, video, event.extraction)
+        sources = self._choices.choose(video, page, job.options, job.avoid_formats)
         selected = SelectedVideo(
-            job=event.job,
-            video=event.video,
-            info=info,
-            sources=tuple(sources[each.format_id] for each in chosen),
+            job=job,
+            video=video,
+            info=self._dates.complete(video.key, page.info),
+            sources=sources,
             cache=event.cache,
             engine=event.extraction.engine,
         )
-        ids = " ".join(each.format_id for each in chosen)
+        ids = " ".join(source.format.format_id for source in sources)
         return Passed(selected, "selected", detail={"format_id": ids})
 
 
 @asynccontextmanager
 async def open_selection(context: StageContext) -> AsyncIterator[Handler]:
-    """Nothing to open."""
-    yield step_handler(NAME, ExtractedVideo, Selection(Platforms.load()).work, context.signals)
+    """Open the caches."""
+    async with open_caches(NAME, context, MEMORY_SHARES) as caches:
+        work = Selection(
+            Platforms.load(context.settings.platforms),
+            pages=caches.metadata(),
+            choices=caches.format_choices(),
+            dates=caches.upload_dates(),
+        )
+        yield step_handler(NAME, ExtractedVideo, work.work, context.signals)
 
 
 stage = Stage(

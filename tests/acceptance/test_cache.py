@@ -97,13 +97,44 @@ def path_of(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
 
 
-@pytest.mark.parametrize("serial", range(20, 23))
-async def test_a_failure_is_not_taken_for_an_answer(serial: int, desk: Desk, house: House) -> None:
-    """A video that was away and came back is had."""
-    video = small(serial)
+@pytest.mark.parametrize("action", ["info", "download"])
+async def test_a_video_that_is_gone_is_asked_for_once(
+    action: str, desk: Desk, house: House
+) -> None:
+    """Until somebody wants to know it anew: one that came back is had, and stays."""
+    video = small(20 + len(action))
     house.standin.switch("deleted", video=video, times=1)
-    assert (await desk.ask(page(video)))["status"] == "failed"
-    assert (await desk.ask(page(video), options={"refresh": True}))["status"] == "completed"
+    first = await desk.ask(page(video), action=action)
+    again = await desk.ask(page(video), action=action)
+    assert (first["status"], again["status"]) == ("failed", "failed")
+    assert again["error"]["error_type"] == "content.not_found"
+    assert "remembered_since" in again["error"]["technical_details"]
+    assert desk.counts(video) == {"page": 1}
+    fresh = await desk.ask(page(video), action=action, options={"refresh": True})
+    assert (fresh["status"], fresh["cache"]) == ("completed", "miss")
+    assert (await desk.ask(page(video), action=action))["cache"] == "hit"
+    assert desk.counts(video)["page"] == 2
+
+
+async def test_a_video_that_was_ordered_to_be_forgotten_is_asked_for_again(
+    desk: Desk, house: House
+) -> None:
+    video = small(26)
+    house.standin.switch("private", video=video, times=1)
+    assert (await desk.ask(page(video), action="info"))["status"] == "failed"
+    status, _, complaint = await house.clipmill("refresh", f"tiktok:{video}")
+    assert (status, complaint) == (0, "")
+    assert (await desk.ask(page(video), action="info"))["status"] == "completed"
+
+
+async def test_links_that_are_refused_take_their_page_along(desk: Desk, house: House) -> None:
+    video = small(27)
+    await desk.ask(page(video), action="info")
+    house.standin.switch("media.expired", video=video)
+    result = await desk.ask(page(video))
+    assert (result["status"], result["cache"]) == ("completed", "miss")
+    assert [each["strategy"] for each in result["recovery"]] == ["fresh_extraction"]
+    assert desk.counts(video)["page"] == 2
 
 
 PAGE_ONLY = small(30)
@@ -136,4 +167,6 @@ async def test_files_are_known_after_a_kill(desk: Desk) -> None:
 
 @pytest.mark.usefixtures("restarted")
 async def test_look_ups_are_counted(desk: Desk) -> None:
-    assert (await desk.metrics())["clipmill_cache_requests_total"] >= 4
+    found = await desk.metrics()
+    assert found["clipmill_cache_requests_total"] >= 4
+    assert {"clipmill_cache_entries", "clipmill_cache_bytes"} <= found.keys()

@@ -1,13 +1,21 @@
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from agents.authentication.cookie_files import CookieFiles
-from agents.caching.video_info import CachedExtraction, VideoInfoCache
+from agents.authentication.interface import LoginSettings
+from agents.caching.bounded import BoundedCache
+from agents.caching.memory import MemoryBackend
+from agents.caching.negative import REMEMBERED_SINCE, NegativeCache
+from agents.caching.packing import unpack
+from agents.caching.upload_date import UploadDates
+from agents.caching.video_info import VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.extraction import NAME, TABLE, ExtractionWork, engine_settings
+from agents.extraction import NAME, TABLE, ExtractionWork
+from agents.extraction import stage as extraction_stage
 from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.step import step_handler
@@ -18,10 +26,11 @@ from schemas.events import ExtractedVideo, ValidatedVideo
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.signals import BREAKER, BreakerState
+from streams.outbox import Outbox, Write
 from streams.records import Effect
-from streams.settings import EngineSettings
 from streams.signals import Signals
 from streams.topics import ATTEMPTS, EXTRACTED
+from streams.work import Work
 from tests.unit.agents.builders import (
     FUTURE,
     URL,
@@ -44,10 +53,12 @@ from tests.unit.agents.builders import (
     validated,
     writes,
 )
-from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS
+from tests.unit.caching.backends import Dictionary
+from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS, raw_of
 
 PLATFORMS = Platforms.load()
 LIFE = 1_800.0
+FAILURE_LIFE = 600.0
 DEADLINE = 40.0
 
 
@@ -66,12 +77,27 @@ class FakeEngine:
 class Kit:
     """The stage's handler over a fake engine, a clock and a table."""
 
-    def __init__(self, found: msgspec.Raw | EngineFailure | None = None) -> None:
-        self.engine = FakeEngine(found or make_extraction().raw)
+    def __init__(
+        self,
+        found: msgspec.Raw | EngineFailure | None = None,
+        *,
+        shared: Dictionary | None = None,
+        engine: FakeEngine | None = None,
+    ) -> None:
+        self.engine = engine or FakeEngine(found or make_extraction().raw)
         self.clock = Clock(EXTRACTED_AT.timestamp())
         self.table = make_table(TABLE)
-        self.cache = VideoInfoCache(self.table.get, LIFE, self.clock, stale_seconds=3_600.0)
-        self.files: dict[str, Path] = {}
+        self.cache = VideoInfoCache(
+            self.table.get, LIFE, self.clock, stale_seconds=3_600.0, shared=shared
+        )
+        self.failures = NegativeCache(
+            FAILURE_LIFE,
+            MemoryBackend(BoundedCache("negative", FAILURE_LIFE, clock=self.clock)),
+            shared=shared,
+            clock=self.clock,
+        )
+        self.dates = UploadDates()
+        self.files: dict[str, tuple[Path, ...]] = {}
         self.context, self.supplements = make_context(make_settings())
 
     @property
@@ -80,10 +106,12 @@ class Kit:
             PLATFORMS,
             self.engine,
             gate=make_gate("extract", self.context),
-            authenticator=CookieFiles(self.files),
+            authenticator=CookieFiles(LoginSettings(cookie_files=self.files)),
             deadline_seconds=DEADLINE,
         )
-        return ExtractionWork(PLATFORMS, reader, self.cache)
+        return ExtractionWork(
+            PLATFORMS, reader, self.cache, failures=self.failures, dates=self.dates
+        )
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
         handle = step_handler(NAME, ValidatedVideo, self.work.work, Signals())
@@ -144,7 +172,7 @@ async def test_nothing_outlives_its_links() -> None:
     assert end is not None
     kit.clock.now = end - 60
     (row,) = writes(await kit.run(validated()))
-    assert decode(row.value or b"", CachedExtraction).expires_at == end
+    assert unpack(row.value or b"").expires_at == end
     kit.clock.now = end
     assert event_of(await kit.run(validated())).cache == "miss"
 
@@ -240,13 +268,6 @@ async def test_a_platform_that_is_gone_is_a_matter_of_settings() -> None:
     assert failure(await Kit().run(event)).error.error_type is ErrorCode.SYSTEM_CONFIG
 
 
-def test_the_engine_is_set_up_by_the_settings(tmp_path: Path) -> None:
-    engine = EngineSettings(processes=3, threads=2, request_timeout_seconds=7, page_bytes=1_000)
-    found = engine_settings(make_settings(engine=engine, data_dir=tmp_path))
-    assert (found.processes, found.threads_per_process) == (3, 2)
-    assert (found.page_bytes_max, found.request_timeout_seconds) == (1_000, 7)
-
-
 # The network is behind the gate
 
 
@@ -333,8 +354,9 @@ async def test_a_failed_attempt_is_no_reason_to_serve_an_old_answer() -> None:
 
 async def test_cookies_are_sent_only_when_the_job_asks_for_it(tmp_path: Path) -> None:
     kit = Kit()
-    kit.files["tiktok"] = tmp_path / "cookies.txt"
-    kit.files["tiktok"].write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
+    cookies = tmp_path / "cookies.txt"
+    kit.files["tiktok"] = (cookies,)
+    cookies.write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
     await kit.run(validated())
     effects = await kit.run(validated(authenticate=True, options=Options(refresh=True)))
     first, second = kit.engine.jobs
@@ -345,7 +367,163 @@ async def test_cookies_are_sent_only_when_the_job_asks_for_it(tmp_path: Path) ->
 
 async def test_a_cookie_file_that_is_none_is_a_matter_of_settings(tmp_path: Path) -> None:
     kit = Kit()
-    kit.files["tiktok"] = tmp_path / "missing.txt"
+    kit.files["tiktok"] = (tmp_path / "missing.txt",)
     found = failure(await kit.run(validated(authenticate=True)))
     assert found.error.error_type is ErrorCode.SYSTEM_CONFIG
     assert kit.engine.jobs == []
+
+
+# Videos that cannot be had
+
+PAGE = make_extraction().raw
+
+
+def gone() -> EngineFailure:
+    return FAILURES[ErrorCode.CONTENT_NOT_FOUND]
+
+
+@pytest.mark.parametrize("action", ["download", "info"])
+async def test_a_video_that_is_gone_is_not_asked_for_again(action: str) -> None:
+    kit = Kit(gone())
+    first = failure(await kit.run(validated(action=action))).error
+    again = failure(await kit.run(validated(action=action, request_id="r2"))).error
+    assert (first.error_type, again.error_type) == (ErrorCode.CONTENT_NOT_FOUND,) * 2
+    assert REMEMBERED_SINCE not in first.technical_details
+    since = again.technical_details.pop(REMEMBERED_SINCE)
+    assert again.technical_details == first.technical_details
+    assert since == EXTRACTED_AT.isoformat()
+    assert len(kit.engine.jobs) == 1
+    assert len(sent_to(kit.supplements, ATTEMPTS)) == 1
+
+
+ASKED_AGAIN: dict[str, tuple[dict[str, Any], float]] = {
+    "its time is over": ({}, FAILURE_LIFE),
+    "wanted fresh": ({"options": Options(refresh=True)}, 0),
+    "with an account": ({"authenticate": True}, 0),
+    "a user tries once more": ({"retry_of": "r1"}, 0),
+}
+
+
+@pytest.mark.parametrize("name", ASKED_AGAIN)
+async def test_a_video_that_is_gone_is_asked_for_again_when(name: str) -> None:
+    changes, age = ASKED_AGAIN[name]
+    kit = Kit(gone())
+    await kit.run(validated())
+    kit.clock.now += age
+    found = failure(await kit.run(validated(**changes)))
+    assert REMEMBERED_SINCE not in found.error.technical_details
+    assert len(kit.engine.jobs) == 2
+
+
+async def test_a_video_that_came_back_is_had_and_stays() -> None:
+    kit = Kit(gone())
+    await kit.run(validated())
+    kit.engine.found = PAGE
+    assert event_of(await kit.run(validated(options=Options(refresh=True)))).cache == "miss"
+    assert event_of(await kit.run(validated())).cache == "hit"
+    kit.clock.now += LIFE
+    assert event_of(await kit.run(validated())).cache == "miss"
+
+
+PASSING = sorted(set(FAILURES) - {ErrorCode.CONTENT_NOT_FOUND})
+
+
+@pytest.mark.parametrize("code", PASSING)
+async def test_what_may_pass_is_asked_for_again(code: ErrorCode) -> None:
+    kit = Kit(FAILURES[code])
+    for _ in range(2):
+        assert failure(await kit.run(validated())).error.error_type is code
+    assert len(kit.engine.jobs) == 2
+
+
+async def test_what_an_account_was_told_is_not_told_to_others(tmp_path: Path) -> None:
+    kit = Kit(gone())
+    kit.files["tiktok"] = (tmp_path / "cookies.txt",)
+    kit.files["tiktok"][0].write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
+    for _ in range(2):
+        await kit.run(validated(authenticate=True))
+    await kit.run(validated())
+    assert len(kit.engine.jobs) == 3
+
+
+# What was found to be no good
+
+
+async def test_links_that_are_refused_serve_nobody_although_the_page_cannot_be_read_anew() -> None:
+    kit = Kit()
+    await kit.run(validated())
+    kit.engine.found = FAILURES[ErrorCode.NETWORK_TIMEOUT]
+    failure(await kit.run(validated(options=Options(refresh=True))))
+    failure(await kit.run(validated(request_id="r2")))
+    assert len(kit.engine.jobs) == 3
+    shut(kit)
+    assert outcome(await kit.run(validated(action="info"))).cache == "stale"
+
+
+# Several who ask
+
+
+async def test_one_extraction_serves_all_who_ask_together() -> None:
+    kit = Kit()
+    context, _ = make_context(make_settings(), TABLE)
+    kit.table = context.tables[TABLE]
+    kit.cache = VideoInfoCache(kit.table.get, LIFE, kit.clock)
+    written: list[Write] = []
+
+    class Broker:
+        async def publish(self, writes: list[Write]) -> None:
+            await asyncio.sleep(0)
+            written.extend(writes)
+
+    work = Work(
+        extraction_stage,
+        step_handler(NAME, ValidatedVideo, kit.work.work, Signals()),
+        outbox=cast(Outbox, Broker()),
+        tables=context.tables,
+        concurrency=16,
+        topic_prefix="",
+        finished=lambda _: None,
+    )
+    actions = ["download", "info"] * 10
+    events = [validated(action=each, request_id=f"b/{n}") for n, each in enumerate(actions)]
+    await asyncio.gather(
+        *(work.run(event_record(event, offset=n)) for n, event in enumerate(events))
+    )
+    assert len(kit.engine.jobs) == 1
+    assert sum(write.topic == EXTRACTED.kafka_name("") for write in written) == 10
+
+
+async def test_what_one_worker_reads_serves_the_next_owner_of_the_partition() -> None:
+    shared, engine = Dictionary(), FakeEngine(PAGE)
+    one, other = Kit(shared=shared, engine=engine), Kit(shared=shared, engine=engine)
+    first = event_of(await one.run(validated()))
+    effects = await other.run(validated(request_id="r2"))
+    assert event_of(effects) == msgspec.structs.replace(
+        first, job=event_of(effects).job, cache="hit"
+    )
+    assert len(writes(effects)) == 1
+    assert len(engine.jobs) == 1
+    assert not writes(await other.run(validated(request_id="r3")))
+
+
+async def test_what_one_worker_was_told_serves_the_next() -> None:
+    shared, engine = Dictionary(), FakeEngine(gone())
+    one, other = Kit(shared=shared, engine=engine), Kit(shared=shared, engine=engine)
+    await one.run(validated())
+    found = failure(await other.run(validated()))
+    assert REMEMBERED_SINCE in found.error.technical_details
+    engine.found = PAGE
+    await other.run(validated(options=Options(refresh=True)))
+    assert set(shared.values) == {f"video_info:{VIDEO.key}"}
+
+
+# When posts were published
+
+
+async def test_a_date_that_a_page_lacks_is_filled_in() -> None:
+    raw = raw_of()
+    del raw["timestamp"]
+    kit = Kit(msgspec.Raw(msgspec.json.encode(raw)))
+    assert outcome(await kit.run(validated(action="info"))).video.published_at is None
+    kit.dates.note(VIDEO.key, EXTRACTED_AT)
+    assert outcome(await kit.run(validated(action="info"))).video.published_at == EXTRACTED_AT

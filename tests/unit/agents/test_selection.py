@@ -3,6 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.caching.upload_date import UploadDates
 from agents.platforms.registry import Platforms
 from agents.selection import Selection
 from agents.selection import stage as selection_stage
@@ -26,7 +27,7 @@ from tests.unit.agents.builders import (
     only,
     transitions,
 )
-from tests.unit.platforms.tiktok.raws import TOKEN, VERSIONS, extraction_of, raw_of
+from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS, extraction_of, raw_of
 
 PLATFORMS = Platforms.load()
 
@@ -115,3 +116,43 @@ async def test_when_all_formats_are_to_be_avoided_none_is_left() -> None:
     found = failure(await run(extracted(avoid_formats=avoided)))
     assert found.error.error_type is ErrorCode.CONTENT_NO_FORMATS
     assert "has failed" in found.error.technical_details["reason"]
+
+
+async def test_what_was_chosen_before_is_chosen_again() -> None:
+    selection = Selection(PLATFORMS)
+    handle = step_handler("selection", ExtractedVideo, selection.work, Signals())
+    fresh = Options(refresh=True)
+    first, again = [
+        selected_of(list(await handle(event_record(extracted(options=options)))))
+        for options in (Options(), fresh)
+    ]
+    assert again.sources == first.sources
+    assert len(selection._choices._store) == 1
+
+
+async def test_a_format_that_failed_is_not_chosen_from_memory() -> None:
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals())
+    first = selected_of(list(await handle(event_record(extracted())))).sources[0].format.format_id
+    effects = list(await handle(event_record(extracted(avoid_formats=(first,)))))
+    assert selected_of(effects).sources[0].format.format_id != first
+
+
+async def test_fresh_links_are_taken_from_the_fresh_page() -> None:
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals())
+    await handle(event_record(extracted()))
+    raw = raw_of()
+    for each in raw["formats"]:
+        each["url"] += "&fresh=1"
+    effects = list(await handle(event_record(extracted(extraction_of(raw)))))
+    assert selected_of(effects).sources[0].url.endswith("&fresh=1")
+
+
+async def test_a_date_that_a_page_lacks_is_filled_in() -> None:
+    dates = UploadDates()
+    selection = Selection(PLATFORMS, dates=dates)
+    handle = step_handler("selection", ExtractedVideo, selection.work, Signals())
+    raw = raw_of()
+    del raw["timestamp"]
+    dates.note(VIDEO.key, EXTRACTED_AT)
+    effects = list(await handle(event_record(extracted(extraction_of(raw)))))
+    assert selected_of(effects).info.published_at == EXTRACTED_AT

@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from agents.caching.metadata import LIFE_SECONDS, MetadataCache
+from agents.caching.bounded import BoundedCache
+from agents.caching.metadata import LIFE_SECONDS, MetadataCache, Page, digest_of, size_of
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError
 from schemas.video import Extraction, VideoInfo, VideoRef
@@ -19,14 +20,20 @@ class CountingTikTok(TikTok):
         return super().describe(video, extraction)
 
 
+def make_cache(clock: Clock | None = None) -> MetadataCache:
+    store = BoundedCache("metadata", LIFE_SECONDS, size_of=size_of, clock=clock or Clock())
+    return MetadataCache(store)
+
+
 def test_the_same_page_is_read_once() -> None:
-    platform, cache = CountingTikTok(), MetadataCache(Clock())
+    platform, cache = CountingTikTok(), make_cache()
     first = cache.read(platform, VIDEO, make_extraction())
     again = cache.read(platform, VIDEO, extraction_of(msgspec.json.decode(make_extraction().raw)))
     assert first is again
-    assert first == (
+    assert first == Page(
         platform.describe(VIDEO, make_extraction()),
         platform.get_media_sources(make_extraction()),
+        digest_of(make_extraction()),
     )
     assert platform.described == 2
 
@@ -45,24 +52,31 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_page_is_read(name: str) -> None:
-    platform, cache = CountingTikTok(), MetadataCache(Clock())
+    platform, cache = CountingTikTok(), make_cache()
     first = cache.read(platform, VIDEO, make_extraction())
     assert cache.read(platform, *OTHERS[name]) != first
     assert platform.described == 2
 
 
-def test_nothing_is_remembered_for_ever() -> None:
+@pytest.mark.parametrize(("age", "described"), [(LIFE_SECONDS - 1, 1), (LIFE_SECONDS, 2)])
+def test_nothing_is_remembered_for_ever(age: float, described: int) -> None:
     clock = Clock()
-    platform, cache = CountingTikTok(), MetadataCache(clock)
+    platform, cache = CountingTikTok(), make_cache(clock)
     cache.read(platform, VIDEO, make_extraction())
-    clock.now += LIFE_SECONDS
+    clock.now += age
     cache.read(platform, VIDEO, make_extraction())
-    assert platform.described == 2
+    assert platform.described == described
 
 
 def test_a_failure_is_not_remembered() -> None:
-    platform, cache = CountingTikTok(), MetadataCache(Clock())
+    platform, cache = CountingTikTok(), make_cache()
     for _ in range(2):
         with pytest.raises(ClipmillError):
             cache.read(platform, VIDEO, extraction_of([]))
     assert platform.described == 2
+
+
+def test_a_page_counts_by_its_files() -> None:
+    page = make_cache().read(TikTok(), VIDEO, make_extraction())
+    fewer = Page(page.info, page.sources[:1], page.digest)
+    assert size_of(("", b""), page) > size_of(("", b""), fewer) > 0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.caching.rows import ROW_OVERHEAD_BYTES, end_of, is_over, no_longer_kept
+from agents.caching.rows import ROW_OVERHEAD_BYTES, end_of, is_over, no_longer_kept, sweep
 from schemas.codec import encode
 
 NOW = 1_000.0
@@ -78,3 +78,10 @@ def test_what_is_kept_fits_and_nothing_more_had_to_go(
     if alive:
         assert weight(*kept.values(), made[alive[-1]]) > room
         assert all(end_of(each) >= end_of(made[alive[-1]]) for each in kept.values())
+
+
+def test_rows_of_another_form_end_as_their_reader_says() -> None:
+    rows = [("a", b"1"), ("b", b"22"), ("c", b"333")]
+    swept = sweep(rows, 1.0, weight(b"333"), len)
+    assert (swept.over, swept.surplus) == (["a"], ["b"])
+    assert (swept.rows, swept.size_bytes) == (3, weight(b"1", b"22", b"333"))
