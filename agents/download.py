@@ -1,14 +1,14 @@
-"""download: fetch the chosen format into storage, whole and checked, and tell how far it is.
+"""download: fetch the chosen files into storage, whole and checked, and tell how far it is.
 
-Events of one video come one after the other: the second asker finds the first one's file.
+Events of one post come one after the other: the second asker finds the first one's files.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 
 import msgspec
 
@@ -16,81 +16,56 @@ from agents.attempting import Gate
 from agents.background import running
 from agents.caching.rows import is_over
 from agents.egress import open_egresses
-from agents.freshness import refreshed_at
-from agents.letters import report_progress
-from agents.network.download import Fetched, FetchLimits, MediaDownloader, MediaFetcher
-from agents.network.session import open_session
+from agents.errand import Errand
+from agents.examining import Examiner
+from agents.fetching import Fetching
+from agents.installed_plugins import installed_plugins
+from agents.known_files import TABLE, FileShelf
+from agents.media.prober import open_prober
+from agents.network.bandwidth import Bandwidth
+from agents.network.download import MediaDownloader
+from agents.network.session import CONNECTIONS, open_session
 from agents.outage import StorageOutage
 from agents.outcomes import completed, expired
 from agents.platforms.registry import Platforms
-from agents.progress import ProgressMeter
 from agents.step import Finished, Product, bug_handler, step_handler
-from agents.storage.interface import Storage
 from agents.storage.local import LocalStorage
-from schemas.codec import MalformedMessageError, decode, encode
-from schemas.errors import ClipmillError, ErrorCode
+from agents.together import together
+from schemas.errors import ClipmillError
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.job import Job
-from schemas.progress import Progress
 from schemas.video import MediaSource
-from streams.metrics import BYTES, CACHE
+from streams.metrics import CACHE_REQUESTS
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import SELECTED
 
 NAME = "download"
-TABLE = "files"
 SWEEP_SECONDS = 600.0
 
-
-class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: the finished files of a video by format.
-
-    Keyed by video like the records of the stage: so the row, and later its tombstone, are written
-    to the partition of the table that is restored along with these records.
-
-    Attributes:
-        expires_at: epoch second up to which they count.
-        fetched_at: epoch second of the newest fetch; they all counted then.
-        files: by format.
-    """
-
-    expires_at: float
-    fetched_at: float
-    files: dict[str, StoredFile]
+FILES_AT_A_TIME = 4
+"""Of one post: enough to hide the way to the server, and little for one host to serve."""
 
 
 class Download:
     """The stage's work.
 
     Args:
-        platforms: the installed ones.
-        fetchers: fetch media, one for each way out.
-        storage: where files go.
-        gate: in front of the fetchers.
+        fetching: gets files into the storage.
+        shelf: knows those that are there.
         outage: notices when the storage takes nothing.
         context: the stage's.
     """
 
     def __init__(
-        self,
-        platforms: Platforms,
-        fetchers: Mapping[str, MediaFetcher],
-        storage: Storage,
-        *,
-        gate: Gate,
-        outage: StorageOutage,
-        context: StageContext,
+        self, fetching: Fetching, shelf: FileShelf, *, outage: StorageOutage, context: StageContext
     ) -> None:
-        self._platforms = platforms
-        self._fetchers = fetchers
-        self._storage = storage
-        self._gate = gate
+        self._fetching = fetching
+        self._shelf = shelf
         self._outage = outage
         self._context = context
-        self._settings = context.settings
 
     async def work(self, event: SelectedVideo) -> Product:
         """Return the outcome with the files, fetched now or found.
@@ -108,145 +83,59 @@ class Download:
             return Finished(expired(event.job, NAME))
 
     async def _provide(self, event: SelectedVideo) -> Product:
-        began = time.time()
-        known = self._known(event.video.key)
-        files: dict[str, StoredFile] = {}
-        for source in event.sources:
-            file = await self._have(known, source, event)
-            files[file.format_id] = file
+        """Have every file. What is stored when one fails is found by the next try."""
+        began, row = time.time(), self._shelf.row(event.video.key)
+        errand = Errand.of(event, self._context.settings)
+        works = [partial(self._have, row, source, errand) for source in event.sources]
+        files = await together(works, FILES_AT_A_TIME)
         writes: tuple[TableWrite, ...] = ()
-        if not all(file.reused for file in files.values()):
-            writes = (self._remember(event, files, known, began),)
-        return _done(event, tuple(files.values()), writes)
+        if not all(each.reused and each.format_id in row for each in files):
+            new = {each.format_id: _as_fetched(each) for each in files}
+            writes = (self._shelf.remember(event, new, row, began),)
+        return _done(event, tuple(files), writes)
 
     async def _have(
-        self, known: Mapping[str, StoredFile], source: MediaSource, event: SelectedVideo
+        self, row: Mapping[str, StoredFile], source: MediaSource, errand: Errand
     ) -> StoredFile:
         """Return a file that was there already, or is now."""
-        found = await self._find(known, source, event)
-        CACHE.labels("files", "miss" if found is None else "hit").inc()
-        if found is not None:
-            return msgspec.structs.replace(found, reused=True)
-        file = await self._fetch(source, event)
-        BYTES.labels(event.video.platform).inc(file.bytes)
-        return file
-
-    def _known(self, key: str) -> dict[str, StoredFile]:
-        row = self._context.tables[TABLE].get(key)
-        refreshed = refreshed_at(self._context.signals, key)
-        with suppress(MalformedMessageError):
-            known = None if row is None else decode(row, KnownFiles)
-            if known and (refreshed is None or known.fetched_at >= refreshed.timestamp()):
-                return known.files
-        return {}
+        format_id = source.format.format_id
+        try:
+            file = await self._find(row, source, errand.event)
+            if file is None:
+                return await self._fetching.fetch(source, errand)
+            errand.budget.claim(format_id, file.bytes)
+        except ClipmillError as error:
+            error.format_id = format_id
+            raise
+        self._fetching.note(errand, format_id, file.bytes, reused=True)
+        return msgspec.structs.replace(file, reused=True)
 
     async def _find(
-        self, known: Mapping[str, StoredFile], source: MediaSource, event: SelectedVideo
+        self, row: Mapping[str, StoredFile], source: MediaSource, event: SelectedVideo
     ) -> StoredFile | None:
-        file = known.get(source.format.format_id)
-        if file is None or event.job.options.refresh:
-            return None
-        if file.bytes > (event.job.options.max_bytes or file.bytes):
-            return None
-        return file if await self._storage.stat(file.uri) == file.bytes else None
+        known = await self._shelf.known(row, source.format, event)
+        _count("table", known)
+        if known is not None:
+            return known
+        found = await self._shelf.stored(row, source.format, event)
+        file = None if found is None else await self._fetching.adopt(found, source, event)
+        _count("storage", file)
+        return file
 
-    def _remember(
-        self,
-        event: SelectedVideo,
-        files: Mapping[str, StoredFile],
-        known: Mapping[str, StoredFile],
-        began: float,
-    ) -> TableWrite:
-        row = KnownFiles(
-            expires_at=time.time() + self._settings.cache.file_seconds,
-            fetched_at=began,
-            files={**known, **files},
-        )
-        return TableWrite(TABLE, event.video.key, encode(row))
 
-    async def _fetch(self, source: MediaSource, event: SelectedVideo) -> StoredFile:
-        chosen = source.format
-        await self._outage.check()
-        async with self._storage.workspace() as directory:
-            target = directory / "media"
-            fetched = await self._gate.run(
-                event.job,
-                platform=event.video.platform,
-                subject=event.video.key,
-                call=lambda egress: self._fetch_by(egress, source, event, target),
-            )
-            uri = await self._storage.publish(
-                target,
-                platform=event.video.platform,
-                video_id=event.video.id,
-                format_id=chosen.format_id,
-                extension=chosen.container,
-            )
-        return _stored(source, event, fetched, uri)
+def _count(level: str, file: StoredFile | None) -> None:
+    outcome = "miss" if file is None else "hit"
+    CACHE_REQUESTS.labels(NAME, "files", level, outcome).inc()
 
-    async def _fetch_by(
-        self, egress: str, source: MediaSource, event: SelectedVideo, target: Path
-    ) -> Fetched:
-        platform = self._platforms.by_name(event.video.platform)
-        meter = ProgressMeter(event.job.request_id, event.video.key, source.format)
-        limits = fetch_limits(self._settings, event.job)
-        try:
-            async with asyncio.timeout(limits.total_seconds) as bound:
-                fetched = await platform.download_video(
-                    source,
-                    target,
-                    self._fetchers[egress],
-                    limits=limits,
-                    on_progress=lambda done, size: self._tell(meter.update(done, size), event.job),
-                )
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            raise _too_slow(limits) from None
-        self._tell(meter.finish(fetched.bytes), event.job)
-        return fetched
 
-    def _tell(self, progress: Progress | None, job: Job) -> None:
-        if progress is not None:
-            self._context.supplement(report_progress(progress, job, NAME))
+def _as_fetched(file: StoredFile) -> StoredFile:
+    return msgspec.structs.replace(file, reused=False)
 
 
 def _seconds_left(job: Job) -> float | None:
     if job.deadline is None:
         return None
     return (job.deadline - datetime.now(UTC)).total_seconds()
-
-
-def _too_slow(limits: FetchLimits) -> ClipmillError:
-    message = f"the download took longer than {limits.total_seconds:.0f} s"
-    return ClipmillError(ErrorCode.NETWORK_TIMEOUT, message)
-
-
-def fetch_limits(settings: Settings, job: Job) -> FetchLimits:
-    """Return the bounds of a job's download: the settings', or the client's when tighter."""
-    download = settings.download
-    return FetchLimits(
-        connect_seconds=download.connect_timeout_seconds,
-        stall_seconds=download.stall_timeout_seconds,
-        total_seconds=download.deadline_seconds,
-        max_bytes=min(download.file_bytes, job.options.max_bytes or download.file_bytes),
-    )
-
-
-def _stored(source: MediaSource, event: SelectedVideo, fetched: Fetched, uri: str) -> StoredFile:
-    chosen = source.format
-    return StoredFile(
-        uri=uri,
-        bytes=fetched.bytes,
-        sha256=fetched.sha256,
-        mime_type=fetched.mime_type,
-        format_id=chosen.format_id,
-        width=chosen.width,
-        height=chosen.height,
-        duration_seconds=event.info.duration_seconds,
-        codec=chosen.video_codec or chosen.audio_codec,
-        watermarked=chosen.watermarked,
-    )
 
 
 def _done(
@@ -258,7 +147,7 @@ def _done(
 
 @asynccontextmanager
 async def open_download(context: StageContext) -> AsyncIterator[Handler]:
-    """Open the ways out and the storage."""
+    """Open the ways out, the storage and the one who looks into files."""
     settings = context.settings
     table = context.tables[TABLE]
 
@@ -268,19 +157,34 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         return [TableWrite(TABLE, key, None) for key in forgotten]
 
     async with AsyncExitStack() as stack:
-        fetchers: dict[str, MediaFetcher] = {
-            name: MediaDownloader(await stack.enter_async_context(open_session(egress)))
-            for name, egress in open_egresses(settings).items()
-        }
+        fetchers = await open_fetchers(settings, stack)
         storage = await stack.enter_async_context(LocalStorage.open(settings.data_dir))
         outage = StorageOutage(storage, context.intake, settings.download)
         await stack.enter_async_context(running(outage.watch()))
+        prober = await stack.enter_async_context(open_prober())
         context.sweeps.append((SWEEP_SECONDS, sweep))
-        gate = Gate("download", tuple(fetchers), context)
-        work = Download(
-            Platforms.load(), fetchers, storage, gate=gate, outage=outage, context=context
+        fetching = Fetching(
+            Platforms.load(context.settings.platforms),
+            fetchers,
+            storage,
+            gate=Gate("download", tuple(fetchers), context, plugins=installed_plugins()),
+            outage=outage,
+            examiner=Examiner(prober if settings.download.probe else None),
+            context=context,
         )
+        work = Download(fetching, FileShelf(storage, context), outage=outage, context=context)
         yield step_handler(NAME, SelectedVideo, work.work, context.signals)
+
+
+async def open_fetchers(settings: Settings, stack: AsyncExitStack) -> dict[str, MediaDownloader]:
+    """Return a fetcher for each way out; they share the bandwidth."""
+    bandwidth = Bandwidth(settings.download.bytes_per_second)
+    connections = max(CONNECTIONS, settings.limits.download_tasks)
+    fetchers: dict[str, MediaDownloader] = {}
+    for name, egress in open_egresses(settings).items():
+        session = await stack.enter_async_context(open_session(egress, connections=connections))
+        fetchers[name] = MediaDownloader(session, bandwidth=bandwidth)
+    return fetchers
 
 
 stage = Stage(
@@ -289,5 +193,4 @@ stage = Stage(
     open=open_download,
     on_bug=bug_handler(NAME, SelectedVideo),
     tables=(TABLE,),
-    concurrency=lambda settings: settings.download.concurrency,
 )

@@ -1,57 +1,91 @@
 """How far a download is, as often as people want to know and no oftener."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schemas.progress import Progress
 from schemas.video import VideoFormat
 
 REPORT_SECONDS = 0.5
-"""At most two reports a second for each request."""
+"""At most two reports a second for each request, and one at the end."""
+
+
+@dataclass(slots=True)
+class _File:
+    done: int = 0
+    total: int | None = None
+    stored: bool = False
 
 
 class ProgressMeter:
-    """Turns byte counts into progress reports of one download."""
+    """Turns byte counts into progress reports of the files of one request together.
+
+    Args:
+        request_id: whose.
+        video_key: of which post.
+        formats: of its files; the page's sizes count until a server tells better.
+        clock: seconds.
+    """
 
     def __init__(
         self,
         request_id: str,
         video_key: str,
-        chosen: VideoFormat,
+        formats: Sequence[VideoFormat],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._request_id = request_id
         self._video_key = video_key
-        self._format = chosen
+        self._files = {each.format_id: _File(total=each.bytes) for each in formats}
         self._clock = clock
         self._started = clock()
         self._reported = self._started
-        self._ended = False
+        self._reused = 0
 
-    def update(self, done: int, total: int | None) -> Progress | None:
-        """Return a report, None when the last one was a moment ago and this is not the end."""
+    def update(self, format_id: str, done: int, total: int | None) -> Progress | None:
+        """Return a report, None when the last one was a moment ago.
+
+        Args:
+            format_id: whose bytes came.
+            done: its bytes so far.
+            total: its size, None when the server does not tell.
+        """
+        file = self._files[format_id]
+        file.done, file.total = done, total
+        return self._due(format_id)
+
+    def finish(self, format_id: str, size: int, *, reused: bool = False) -> Progress | None:
+        """Note that a file is stored, or was there already; the last one is always reported."""
+        self._files[format_id] = _File(done=size, total=size, stored=True)
+        self._reused += size if reused else 0
+        ended = all(file.stored for file in self._files.values())
+        return self._report(format_id, self._clock()) if ended else self._due(format_id)
+
+    def _due(self, format_id: str) -> Progress | None:
         now = self._clock()
-        if now - self._reported < REPORT_SECONDS and done != total:
-            return None
+        return None if now - self._reported < REPORT_SECONDS else self._report(format_id, now)
+
+    def _report(self, format_id: str, now: float) -> Progress:
         self._reported = now
-        self._ended = done == total
-        return self._report(done, total, now - self._started)
-
-    def finish(self, done: int) -> Progress | None:
-        """Return the report of a finished download, None when the last one was that already."""
-        return None if self._ended else self.update(done, done)
-
-    def _report(self, done: int, total: int | None, seconds: float) -> Progress:
-        speed = done / seconds if seconds > 0 else 0.0
+        files = self._files.values()
+        done, total, seconds = sum(file.done for file in files), self._total(), now - self._started
+        speed = (done - self._reused) / seconds if seconds > 0 else 0.0
         left = (total - done) / speed if total is not None and speed else None
         return Progress(
             request_id=self._request_id,
             video_key=self._video_key,
-            format_id=self._format.format_id,
+            format_id=format_id,
             bytes=done,
             total_bytes=total,
             bytes_per_second=round(speed, 1),
             eta_seconds=None if left is None else round(max(left, 0.0), 1),
+            files_done=sum(file.stored for file in files),
+            files_total=len(files),
             at=datetime.now(UTC),
         )
+
+    def _total(self) -> int | None:
+        totals = [file.total for file in self._files.values() if file.total is not None]
+        return sum(totals) if len(totals) == len(self._files) else None

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import psutil
 
 from agents.network.trust import write_ca_bundle
-from benchmarks.children.orders import Download, Extractions
+from benchmarks.children.orders import Download, Downloads, Extractions
 from benchmarks.children.stopwatch import Usage, cpu_seconds
 
 START_SECONDS = 20.0
@@ -43,7 +43,7 @@ class Place:
         """Return the processor time that the stand-in has used."""
         return cpu_seconds(self.process)
 
-    async def measure(self, child: str, order: Extractions | Download) -> Usage:
+    async def measure(self, child: str, order: Extractions | Download | Downloads) -> Usage:
         """Give a module of `benchmarks.children` its order and return what it used.
 
         Raises:

@@ -4,13 +4,14 @@ The bytes come from a stand-in on the same cores; all write to the same disk, on
 """
 
 import asyncio
+import json
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.children.orders import Download
+from benchmarks.children.orders import Download, Downloads
 from benchmarks.children.stopwatch import Usage
 from benchmarks.measuring import Place, in_rounds, load_average, open_place
 from tests.standin import expected_media, video_id
@@ -20,6 +21,8 @@ from tests.standin.posts import post_for
 
 MEBIBYTES = 1024
 ROUNDS = 3
+MANY = 100
+MANY_MEBIBYTES = 10
 WARM_MEBIBYTES = 8
 """A download before the others: code and certificates come from the page cache from then on."""
 
@@ -72,6 +75,7 @@ async def main(mebibytes: int = MEBIBYTES) -> None:
             for way in WAYS:
                 await _download(way, place, WARM_MEBIBYTES)
             found = await _measure(place, mebibytes)
+            many = await _measure_many(place)
     print(
         f"{'':30}{'speed':>12}   {'CPU':>12}   {'CPU ours/':>9}"
         f"   {'peak RSS':>11}   {'above start':>11}   {'RSS ours/':>9}"
@@ -79,6 +83,7 @@ async def main(mebibytes: int = MEBIBYTES) -> None:
     for name, figures in found.items():
         print(figures.line(name, found[OURS.name]))
     print(f"a file of {found[OURS.name].megabytes:.0f} MB; medians of {ROUNDS} rounds")
+    print(many)
     print(load_average())
 
 
@@ -91,6 +96,28 @@ async def _measure(place: Place, mebibytes: int) -> dict[str, Figures]:
     return {name: Figures(megabytes, usage) for name, usage in usages.items()}
 
 
+async def _measure_many(place: Place) -> str:
+    """Return a line about many downloads at once."""
+    videos = [video_id("size", param=MANY_MEBIBYTES, serial=1 + each) for each in range(MANY)]
+    with tempfile.TemporaryDirectory(dir=place.directory) as directory:
+        order = Downloads(
+            proxy=place.proxy,
+            ca_file=place.ca_file,
+            urls=[_url(each) for each in videos],
+            directory=directory,
+            size=MANY_MEBIBYTES << 20,
+        )
+        usage = await place.measure("many_downloads", order)
+        half = sorted(json.loads(await asyncio.to_thread(Path(directory, "half.json").read_text)))
+    shares = ", ".join(f"{each / order.size:.0%}" for each in (half[0], half[MANY // 2], half[-1]))
+    figures = Figures(MANY * order.size / 1e6, usage)
+    return (
+        f"{MANY} downloads of {MANY_MEBIBYTES} MiB at once: {figures.cpu:.2f} ms/MB, peak RSS"
+        f" {usage.peak_bytes / 1e6:.0f} MB; when half of all was there, the slowest, the median"
+        f" and the fastest had {shares} of theirs"
+    )
+
+
 async def _download(way: Way, place: Place, mebibytes: int) -> Usage:
     with tempfile.TemporaryDirectory(dir=place.directory) as directory:
         return await place.measure(way.child, _order(way, place, mebibytes, directory))
@@ -98,17 +125,21 @@ async def _download(way: Way, place: Place, mebibytes: int) -> Usage:
 
 def _order(way: Way, place: Place, mebibytes: int, directory: str) -> Download:
     video = video_id("size", param=mebibytes)
-    post = post_for(video, case=case_of_id(video))
     expected = expected_media(video, "play")
     return Download(
         proxy=place.proxy,
         ca_file=place.ca_file,
-        url=media_url(post, DOWNLOAD_HOST, "play", Issue(time.time())),
+        url=_url(video),
         directory=directory,
         size=expected.size,
         sha256=expected.sha256,
         **way.options,
     )
+
+
+def _url(video: str) -> str:
+    post = post_for(video, case=case_of_id(video))
+    return media_url(post, DOWNLOAD_HOST, "play", Issue(time.time()))
 
 
 if __name__ == "__main__":

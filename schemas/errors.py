@@ -27,6 +27,7 @@ class ErrorCode(StrEnum):
     CONTENT_AGE_RESTRICTED = "content.age_restricted"
     CONTENT_NO_FORMATS = "content.no_formats"
     CONTENT_LINK_EXPIRED = "content.link_expired"
+    CONTENT_DAMAGED = "content.damaged"
     PLATFORM_CHANGED = "platform.changed"
     SYSTEM_DISK_FULL = "system.disk_full"
     SYSTEM_STORAGE = "system.storage"

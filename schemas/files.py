@@ -10,8 +10,16 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
         uri: where it is: ``file:///…`` or ``s3://…``.
         bytes: its size.
         sha256: hex digest of its bytes.
-        codec: video codec, or the audio codec of a sound file.
-        reused: it was already there; nothing was fetched for this request.
+        width: pixels.
+        height: pixels.
+        duration_seconds: how long it plays; None for a picture.
+        codec: of the video (``h264``, ``h265``, …) or the picture (``jpeg``, …); of a sound file
+            its audio codec.
+        audio_codec: None without sound.
+        sample_rate: of the sound, in samples per second.
+        probed: a media library has read it, and these facts are the file's own; otherwise they
+            are what the page said.
+        reused: it was there already; nothing was fetched for it this time.
     """
 
     uri: str
@@ -23,5 +31,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     duration_seconds: float | None = None
     codec: str | None = None
+    audio_codec: str | None = None
+    sample_rate: int | None = None
     watermarked: bool = False
+    probed: bool = False
     reused: bool = False

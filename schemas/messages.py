@@ -35,6 +35,7 @@ class Message(msgspec.Struct, frozen=True):
 _LATER = "Submit it again later."
 _OPERATOR = "Tell the operator of this clipmill, with the request id."
 _BROWSER = "Open the link in a browser to see whether the video is there."
+_LOG_IN = "Let clipmill log in: CLIPMILL_AUTH__COOKIE_FILES names files with cookies of accounts."
 
 MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
     {
@@ -79,7 +80,7 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ),
         ErrorCode.CONTENT_UNSUPPORTED: Message(
             "This kind of link or post is not supported.",
-            ("Submit the link of a single video.", _BROWSER),
+            ("Submit the link of a single post, or of a list of posts.", _BROWSER),
         ),
         ErrorCode.CONTENT_LIVE_ENDED: Message(
             "The live stream is over.",
@@ -92,12 +93,16 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ),
         ErrorCode.CONTENT_LOGIN_REQUIRED: Message(
             "The platform shows this video only to people who are logged in.",
-            (_BROWSER, "Submit it again later, as the platform may ask every visitor at times."),
+            (
+                _BROWSER,
+                "Submit it again later, as the platform may ask every visitor at times.",
+                _LOG_IN,
+            ),
             (AGAIN,),
         ),
         ErrorCode.CONTENT_AGE_RESTRICTED: Message(
             "The platform shows this video only to adults who are logged in.",
-            ("Watch it in a browser with an account of the right age.",),
+            ("Watch it in a browser with an account of the right age.", _LOG_IN),
         ),
         ErrorCode.CONTENT_NO_FORMATS: Message(
             "The video has no file of the kind that was asked for.",
@@ -107,6 +112,11 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ErrorCode.CONTENT_LINK_EXPIRED: Message(
             "The platform refused the file although its page lists it.",
             ("Submit it again, so that the page is read anew.",),
+            (AGAIN, SMALLER),
+        ),
+        ErrorCode.CONTENT_DAMAGED: Message(
+            "The file that came is not what the page promised.",
+            (_BROWSER, "Ask for another quality."),
             (AGAIN, SMALLER),
         ),
         ErrorCode.PLATFORM_CHANGED: Message(

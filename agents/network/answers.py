@@ -133,6 +133,14 @@ def _refuse_pages(headers: Mapping[str, str], host: str) -> None:
         )
 
 
+def too_large_together(max_bytes: int) -> ClipmillError:
+    """Return the refusal of files that are larger together than permitted."""
+    return ClipmillError(
+        ErrorCode.REQUEST_TOO_LARGE,
+        f"the files of the post have more than the {max_bytes} bytes permitted together",
+    )
+
+
 def too_large(host: str, max_bytes: int) -> ClipmillError:
     """Return the refusal of a body that is larger than permitted."""
     return ClipmillError(

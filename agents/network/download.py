@@ -8,12 +8,20 @@ from typing import Protocol
 import aiohttp
 import msgspec
 
+from agents.network.bandwidth import UNLIMITED, Bandwidth
 from agents.network.transfer import FetchLimits, OnBytes, Pause, Transfer
 from agents.storage.writing import open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
 
-__all__ = ["FetchLimits", "Fetched", "MediaDownloader", "MediaFetcher", "OnBytes"]
+__all__ = [
+    "FetchLimits",
+    "Fetched",
+    "MediaDownloader",
+    "MediaFetcher",
+    "OnBytes",
+    "media_type",
+]
 
 UNTOLD = frozenset({None, "application/octet-stream", "binary/octet-stream"})
 """Media types that say nothing; the container says more."""
@@ -62,11 +70,19 @@ class MediaDownloader:
 
     Args:
         session: an HTTP client of `agents.network.session.open_session`.
+        bandwidth: of all downloads together; unlimited without.
         pause: waits before a resume.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, *, pause: Pause = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        bandwidth: Bandwidth = UNLIMITED,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
         self._session = session
+        self._bandwidth = bandwidth
         self._pause = pause
 
     async def fetch(
@@ -79,7 +95,9 @@ class MediaDownloader:
         on_bytes: OnBytes,
     ) -> Fetched:
         """See `MediaFetcher.fetch`."""
-        transfer = Transfer(self._session, source, hosts, limits, on_bytes)
+        transfer = Transfer(
+            self._session, source, hosts, limits, on_bytes=on_bytes, bandwidth=self._bandwidth
+        )
         async with open_hashing_file(target) as file:
             try:
                 async with asyncio.timeout(limits.total_seconds):
@@ -87,7 +105,7 @@ class MediaDownloader:
             except TimeoutError:
                 raise _too_slow(limits) from None
             digest = await file.finish()
-        return Fetched(bytes=file.size, sha256=digest, mime_type=_media_type(mime_type, source))
+        return Fetched(bytes=file.size, sha256=digest, mime_type=media_type(mime_type, source))
 
 
 def _too_slow(limits: FetchLimits) -> ClipmillError:
@@ -97,7 +115,8 @@ def _too_slow(limits: FetchLimits) -> ClipmillError:
     )
 
 
-def _media_type(told: str | None, source: MediaSource) -> str:
+def media_type(told: str | None, source: MediaSource) -> str:
+    """Return what a server says that a file is, or what its container says when that is nothing."""
     if told is not None and told not in UNTOLD:
         return told
     guessed, _ = mimetypes.guess_type(f"file.{source.format.container}")

@@ -7,6 +7,7 @@ import aiohttp
 import msgspec
 
 from agents.network.answers import Answer, Partial, judge, too_large
+from agents.network.bandwidth import Bandwidth
 from agents.network.redirects import open_response
 from agents.network.request_headers import media_headers
 from agents.storage.writing import HashingFile
@@ -58,6 +59,7 @@ class Transfer:
         hosts: suffixes of the hosts that they may come from.
         limits: its bounds.
         on_bytes: told about progress.
+        bandwidth: of all transfers together.
     """
 
     def __init__(
@@ -66,13 +68,16 @@ class Transfer:
         source: MediaSource,
         hosts: tuple[str, ...],
         limits: FetchLimits,
+        *,
         on_bytes: OnBytes,
+        bandwidth: Bandwidth,
     ) -> None:
         self._session = session
         self._source = source
         self._hosts = hosts
         self._limits = limits
         self._on_bytes = on_bytes
+        self._bandwidth = bandwidth
         self._known = Partial()
 
     async def run(self, file: HashingFile, pause: Pause = asyncio.sleep) -> str | None:
@@ -128,6 +133,7 @@ class Transfer:
                 raise too_large(_host(response), self._limits.max_bytes)
             await file.write(chunk)
             self._on_bytes(file.size, answer.partial.total)
+            await self._bandwidth.spend(len(chunk))
         self._check_whole(response, answer, file.size)
 
     def _check_whole(self, response: aiohttp.ClientResponse, answer: Answer, size: int) -> None:

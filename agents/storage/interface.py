@@ -4,6 +4,22 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A published file.
+
+    Attributes:
+        uri: where it is.
+        bytes: its size.
+        published_at: epoch second of its last byte, by the store's clock.
+    """
+
+    uri: str
+    bytes: int
+    published_at: float
+
 
 class Storage(Protocol):
     """Keeps finished files: each appears whole or not at all, and is found again by its URI."""
@@ -22,6 +38,25 @@ class Storage(Protocol):
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;
                 ``system.disk_full`` or ``system.storage``.
+        """
+        ...
+
+    async def find(
+        self, *, platform: str, video_id: str, format_id: str, extension: str
+    ) -> Found | None:
+        """Return the file that was published under these names; None when there is none.
+
+        Raises:
+            ClipmillError: ``content.unsupported`` when the names cannot be used;
+                ``system.storage``, it cannot be told.
+        """
+        ...
+
+    def reading(self, uri: str) -> AbstractAsyncContextManager[Path]:
+        """Return a path at which a published file can be read until the end of the block.
+
+        Raises:
+            ClipmillError: ``system.storage``, it is not there (any more).
         """
         ...
 

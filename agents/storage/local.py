@@ -19,6 +19,7 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from agents.storage.errors import map_file_errors
+from agents.storage.interface import Found
 from agents.storage.names import file_name
 from agents.storage.scratch import worker_directory
 from schemas.errors import ClipmillError, ErrorCode
@@ -77,12 +78,34 @@ class LocalStorage:
         )
         return await asyncio.to_thread(self._publish, path, self._files / name)
 
+    async def find(
+        self, *, platform: str, video_id: str, format_id: str, extension: str
+    ) -> Found | None:
+        """See `Storage.find`."""
+        name = file_name(
+            platform=platform, video_id=video_id, format_id=format_id, extension=extension
+        )
+        path = self._files / name
+        found = await asyncio.to_thread(self._look_up, path)
+        if found is None:
+            return None
+        return Found(uri=path.as_uri(), bytes=found.st_size, published_at=found.st_mtime)
+
+    @asynccontextmanager
+    async def reading(self, uri: str) -> AsyncIterator[Path]:
+        """See `Storage.reading`."""
+        path = _path_of(uri)
+        if path is None or await asyncio.to_thread(self._look_up, path) is None:
+            raise ClipmillError(ErrorCode.SYSTEM_STORAGE, f"{uri} is not in {self._files}")
+        yield path
+
     async def stat(self, uri: str) -> int | None:
         """See `Storage.stat`."""
-        parts = urlsplit(uri)
-        if parts.scheme != "file" or parts.netloc or "\0" in unquote(parts.path):
+        path = _path_of(uri)
+        if path is None:
             return None
-        return await asyncio.to_thread(self._stat, Path(unquote(parts.path)))
+        found = await asyncio.to_thread(self._look_up, path)
+        return None if found is None else found.st_size
 
     async def probe(self) -> None:
         """See `Storage.probe`. Makes this worker's directory again if it is gone."""
@@ -121,7 +144,8 @@ class LocalStorage:
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
 
-    def _stat(self, path: Path) -> int | None:
+    def _look_up(self, path: Path) -> os.stat_result | None:
+        """Return the facts of a regular file of the store, None when there is none."""
         with map_file_errors(self._files):
             try:
                 resolved = path.resolve(strict=True)
@@ -129,7 +153,14 @@ class LocalStorage:
             except (FileNotFoundError, NotADirectoryError):
                 return None
             inside = resolved.is_relative_to(self._files.resolve())
-        return found.st_size if inside and stat.S_ISREG(found.st_mode) else None
+        return found if inside and stat.S_ISREG(found.st_mode) else None
+
+
+def _path_of(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    if parts.scheme != "file" or parts.netloc or "\0" in unquote(parts.path):
+        return None
+    return Path(unquote(parts.path))
 
 
 def _prepared(root: Path) -> Path:

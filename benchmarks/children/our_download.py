@@ -19,10 +19,10 @@ HOSTS = (".tiktokcdn.com",)
 async def main(order: Download) -> None:
     """Fetch the file into a store in the directory."""
     source = MediaSource(format=VideoFormat(format_id="play", container="mp4"), url=order.url)
-    meter = ProgressMeter("benchmark", "tiktok:1", source.format)
+    meter = ProgressMeter("benchmark", "tiktok:1", [source.format])
 
     def progress(done: int, total: int | None) -> None:
-        meter.update(done, total)
+        meter.update("play", done, total)
 
     async with (
         open_session(Egress(proxy=order.proxy, ca_file=Path(order.ca_file))) as session,

@@ -2,17 +2,24 @@
 
 from pydantic import Field
 
-from streams.settings.kinds import Bytes, Count, Group, Seconds
+from streams.settings.kinds import Bytes, Group, Rate, Seconds
 
 
 class DownloadSettings(Group):
     """Fetching media."""
 
-    concurrency: Count = Field(16, description="Downloads at a time in one process.")
     connect_timeout_seconds: Seconds = Field(10, description="Time to connect.")
     stall_timeout_seconds: Seconds = Field(20, description="Longest silence in the middle.")
     deadline_seconds: Seconds = Field(3_600, description="Time for one file.")
-    file_bytes: Bytes = Field(2_000_000_000, description="Largest file that is fetched.")
+    file_bytes: Bytes = Field(
+        2_000_000_000, description="Most bytes of all files of one post together."
+    )
+    bytes_per_second: Rate | None = Field(
+        None, description="Of all downloads of a process together; none: as fast as it goes."
+    )
+    probe: bool = Field(
+        True, description="Look into every finished file whether it is what the page promised."
+    )
     free_bytes: Bytes = Field(
         100 * 2**20, description="With less space than this no download is begun."
     )

@@ -109,6 +109,14 @@ ROWS = (
         "completed",
         action="download",
     ),
+    Row(
+        "content.damaged",
+        "media.html",
+        (("fresh_extraction", AT_ONCE),),
+        "completed",
+        times=1,
+        action="download",
+    ),
     Row("network.server", "media.503", (("backoff", 5),), "completed", times=1, action="download"),
     Row(
         "network.timeout",

@@ -1,12 +1,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 
+from agents.network.bandwidth import BURST_SECONDS, UNLIMITED, Bandwidth
 from agents.network.download import Fetched, MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
@@ -67,18 +69,97 @@ async def test_media_arrive_whole_with_their_digest(
     assert told == sorted(told)
 
 
+async def fetch_small(session: aiohttp.ClientSession, folder: Path, numbers: Iterable[int]) -> None:
+    """One file after the other."""
+    for number in numbers:
+        await MediaDownloader(session).fetch(
+            source_of(video_id("kilobytes", serial=number + 1)),
+            folder / str(number),
+            hosts=HOSTS,
+            limits=QUICK,
+            on_bytes=lambda _, __: None,
+        )
+
+
 async def test_connections_are_kept_for_the_next_file(standin: Standin, tmp_path: Path) -> None:
     async with open_session(way_to(standin)) as session:
-        downloader = MediaDownloader(session)
-        for number in range(3):
-            await downloader.fetch(
-                source_of(video_id("kilobytes")),
-                tmp_path / str(number),
-                hosts=HOSTS,
-                limits=QUICK,
-                on_bytes=lambda _, __: None,
-            )
+        await fetch_small(session, tmp_path, range(20))
+    assert standin.counters.of(video_id("kilobytes", serial=20), "media") == 1
     assert standin.counters.connections == 1
+
+
+async def test_as_many_connections_are_made_as_files_come_at_a_time(
+    standin: Standin, tmp_path: Path
+) -> None:
+    async with open_session(way_to(standin)) as session, asyncio.TaskGroup() as group:
+        for first in range(4):
+            group.create_task(fetch_small(session, tmp_path, range(first, 20, 4)))
+    assert standin.counters.requests["media"] == 20
+    assert standin.counters.connections == 4
+
+
+async def test_a_broken_transfer_costs_one_connection(standin: Standin, tmp_path: Path) -> None:
+    async with open_session(way_to(standin)) as session:
+        await fetch_small(session, tmp_path, range(2))
+        standin.switches.set("media.truncated", times=1, video=video_id("kilobytes", serial=3))
+        await fetch_small(session, tmp_path, range(2, 5))
+    assert standin.counters.connections == 2
+
+
+# Many at a time
+
+
+MANY = 30
+
+
+async def fetch_many(
+    standin: Standin, folder: Path, *, bandwidth: Bandwidth = UNLIMITED
+) -> tuple[list[int], list[int], float]:
+    """Fetch MANY files of 1 MiB; return their bytes when half of all were there and at the end.
+
+    And the seconds that it took.
+    """
+    done, half = [0] * MANY, list[int]()
+
+    def noted(number: int, so_far: int) -> None:
+        done[number] = so_far
+        if not half and sum(done) >= MANY << 19:
+            half.extend(done)
+
+    async def one(session: aiohttp.ClientSession, number: int) -> None:
+        await MediaDownloader(session, bandwidth=bandwidth).fetch(
+            source_of(video_id("size", param=1, serial=number + 1)),
+            folder / str(number),
+            hosts=HOSTS,
+            limits=limits(stall_seconds=5.0),
+            on_bytes=lambda so_far, _: noted(number, so_far),
+        )
+
+    started = time.monotonic()
+    async with open_session(way_to(standin)) as session, asyncio.TaskGroup() as group:
+        for number in range(MANY):
+            group.create_task(one(session, number))
+    return half, done, time.monotonic() - started
+
+
+async def test_many_come_forward_alike(standin: Standin, tmp_path: Path) -> None:
+    standin.switches.media_bytes_per_second = 1_000_000.0
+    half, done, _ = await fetch_many(standin, tmp_path)
+    assert done == [1 << 20] * MANY
+    assert min(half) > 1 << 18
+    assert max(half) < 1 << 20
+    assert standin.counters.max_open_media == MANY
+
+
+async def test_a_limit_of_bandwidth_is_for_all_and_shared_alike(
+    standin: Standin, tmp_path: Path
+) -> None:
+    rate = 16_000_000.0
+    half, done, seconds = await fetch_many(standin, tmp_path, bandwidth=Bandwidth(rate))
+    assert done == [1 << 20] * MANY
+    assert min(half) > 0
+    wanted = sum(done) / rate
+    assert wanted - BURST_SECONDS <= seconds < wanted + 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,11 @@ NAMES = (
     "*.us.tiktokv.com",
     "*.tiktokcdn.com",
     "*.tiktokcdn-us.com",
+    "streamable.com",
+    "*.streamable.com",
+    "hitrecord.org",
+    "*.hitrecord.org",
+    "*.elsewhere.example",
 )
 _KEY_FILE = "authority.pem"
 _CA_FILE = "ca.pem"

@@ -1,8 +1,4 @@
-"""Deterministic media: a file header that fits its kind, then a seeded block over and over.
-
-Any byte range of a file of any size is made without the bytes before it, and without holding more
-than a few hundred KiB.
-"""
+"""Deterministic media: real files of their kind, filled up to their size with seeded bytes."""
 
 import functools
 import hashlib
@@ -12,19 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.standin.ids import case_of_id
+from tests.standin.media_layout import BLOCK_BYTES, CHUNK_BYTES, Part, layout, pieces
+from tests.standin.media_shapes import Shape, shape_of
 from tests.standin.posts import image_ids, media_bytes, post_for
 from tests.standin.scenarios import Case, scenario_named
 
-BLOCK_BYTES = 64 * 1024
-# Whole blocks, so that every chunk but the first and last is the same memory.
-CHUNK_BYTES = 4 * BLOCK_BYTES
 _HOST_NUMBER = re.compile(r"-\d+$")
-_FTYP = (
-    b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41"
-    b"\x00\x00\x00\x01mdat\x00\x00\x00\x00\xff\xff\xff\xff"
-)
-_M4A = _FTYP.replace(b"ftypisom", b"ftypM4A ")
-_JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +24,29 @@ class Content:
         video_id: Whose it is.
         format_id: Which of its media.
         size: In bytes.
+        shape: What it shows.
         version: 2 for the re-encoded file that replaces the first in ``media.changed``.
     """
 
     video_id: str
     format_id: str
     size: int
+    shape: Shape
     version: int = 1
 
     @property
     def etag(self) -> str:
-        seed = f"{self.video_id}/{self.format_id}/{self.version}/{self.size}"
+        seed = f"{self.video_id}/{self.format_id}/{self.version}/{self.size}/{self.shape}"
         return f'"{hashlib.md5(seed.encode()).hexdigest()}"'
 
     @property
     def media_type(self) -> str:
-        return _kind(self.format_id)[0]
+        return self.shape.media_type
 
-    def chunks(self, start: int, length: int) -> Iterator[bytes | memoryview]:
+    def chunks(self, start: int, length: int) -> Iterator[memoryview]:
         """The bytes from ``start`` on, in chunks of at most `CHUNK_BYTES`."""
-        header = _kind(self.format_id)[1][: self.size]
-        end = start + length
-        if start < len(header):
-            yield header[start:end]
-            start = min(len(header), end)
         ring = memoryview(_ring(self.video_id, self.format_id, self.version))
-        while start < end:
-            phase = (start - len(header)) % BLOCK_BYTES
-            count = min(CHUNK_BYTES, end - start)
-            yield ring[phase : phase + count]
-            start += count
+        return pieces(_layout(self.shape, self.size), ring, start, start + length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +82,11 @@ def expected_media(
     """
     case = Case(scenario_named(scenario), param) if scenario else case_of_id(video_id)
     name = _HOST_NUMBER.sub("", format_id)
-    size = media_bytes(post_for(video_id, case=case), name)
+    post = post_for(video_id, case=case)
+    size = media_bytes(post, name)
     if size is None:
         raise ValueError(f"the post {video_id} has no media {format_id!r}")
-    return _digest(Content(video_id, name, size, version))
+    return _digest(Content(video_id, name, size, shape_of(post, name), version))
 
 
 def expected_images(video_id: str) -> tuple[ExpectedMedia, ...]:
@@ -120,12 +103,9 @@ def _digest(content: Content) -> ExpectedMedia:
     return ExpectedMedia(content.size, digest.hexdigest(), content.media_type)
 
 
-def _kind(format_id: str) -> tuple[str, bytes]:
-    if format_id == "audio":
-        return "audio/mp4", _M4A
-    if format_id == "cover" or format_id.startswith("image_"):
-        return "image/jpeg", _JPEG
-    return "video/mp4", _FTYP
+@functools.lru_cache(maxsize=256)
+def _layout(shape: Shape, size: int) -> tuple[Part, ...]:
+    return layout(shape, size)
 
 
 @functools.lru_cache(maxsize=64)

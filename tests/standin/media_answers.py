@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from tests.standin.links import MediaAddress, page_of, refusal
 from tests.standin.media import Content
+from tests.standin.media_shapes import damaged, shape_of
 from tests.standin.posts import format_at, media_bytes, post_for
 from tests.standin.scenarios import ORDINARY, Case
 from tests.standin.switches import Switches
@@ -49,12 +50,14 @@ def _content(
     request: Request, address: MediaAddress, case: Case, switches: Switches
 ) -> Content | None:
     user = request.query.get("sc", "")
-    shape = switches.last("post", address.video_id, user, request.egress)
-    size = media_bytes(post_for(address.video_id, case=shape), address.format_id)
+    case_of_post = switches.last("post", address.video_id, user, request.egress)
+    post = post_for(address.video_id, case=case_of_post)
+    size = media_bytes(post, address.format_id)
     if size is None:
         return None
     again = case.scenario.name == "media.changed" and switches.uses(case, address.video_id) > 1
-    return Content(address.video_id, address.format_id, size, 2 if again else 1)
+    shape = damaged(shape_of(post, address.format_id), case)
+    return Content(address.video_id, address.format_id, size, shape, 2 if again else 1)
 
 
 def _served(request: Request, content: Content, case: Case, switches: Switches) -> Reply:

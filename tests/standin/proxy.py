@@ -10,7 +10,7 @@ from tests.standin.counters import Counters
 from tests.standin.delivery import WRITE_BUFFER_BYTES, deliver, reset, until_hangup
 from tests.standin.scenarios import ORDINARY
 from tests.standin.short_links import redirect
-from tests.standin.site import Site, is_tiktok
+from tests.standin.site import Site, is_here
 from tests.standin.switches import Switches
 from tests.standin.wire import BadRequestError, Reply, Request, read_request, text_reply
 
@@ -56,7 +56,7 @@ class Proxy:
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         host, _, port = request.target.rpartition(":")
-        if not is_tiktok(host.lower()) or port != HTTPS_PORT:
+        if not is_here(host.lower()) or port != HTTPS_PORT:
             await _close_with(self._refused(request.target), reader, writer)
             return
         case = self.switches.use("connect", host.lower(), egress=self.egress)
@@ -94,9 +94,9 @@ class Proxy:
         return alive and request.headers.get("connection", "").lower() != "close"
 
     def _plain(self, request: Request) -> Reply:
-        """TikTok sends plain requests to https; nobody else is reachable."""
+        """Plain requests are sent to https; nobody else is reachable."""
         target = urlsplit(request.target)
-        if target.scheme == "http" and is_tiktok(target.hostname or ""):
+        if target.scheme == "http" and is_here(target.hostname or ""):
             return redirect(target._replace(scheme="https").geturl())
         return self._refused(target.netloc or request.host)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Surface = Literal["post", "page", "media", "connect"]
+Surface = Literal["post", "page", "media", "profile", "collection", "list", "connect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +12,11 @@ class Scenario:
 
     Attributes:
         code: Three digits in a video id; 0 to 99 posts, 100 to 299 pages, 300 to 399 media,
-            400 and up connections (never in an id).
+            400 to 499 connections (never in an id), 500 and up lists of posts.
         name: What user names and switches call it.
         surface: What it changes: the post itself (what the page says and which media exist), the
-            answer to a page request, the answer to a media request, or the connection.
+            answer to a page request, the answer to a media request, an account (by its name), a
+            collection (by its id), the answer to a request for a list, or the connection.
         sentence: What a client sees.
         param: What the number means, with its unit; empty when it means nothing.
         default: The number taken for 0.
@@ -65,6 +66,11 @@ _POSTS = (
     Scenario(11, "media.tls", "post", "Media hosts reset during the TLS handshake."),
     Scenario(12, "unplayable", "post", "Only the H.266 format nobody can play."),
     Scenario(13, "kilobytes", "post", "Every video format has this size.", "KiB", 64),
+    Scenario(14, "photo.mute", "post", "A photo post without music.", "images", 3),
+    Scenario(
+        15, "photo.onehost", "post", "The same; the first host of pictures has none.", "images", 2
+    ),
+    Scenario(16, "slideshow", "post", "A photo post of which there is a video, too.", "images", 3),
 )
 
 _PAGE_STATUSES = tuple(
@@ -128,12 +134,29 @@ _MEDIA = (
     Scenario(318, "media.norange", "media", "Range is ignored: always 200 and all bytes."),
     Scenario(319, "media.expired", "media", "403 to links of a video's first pages.", "pages", 1),
     Scenario(320, "media.broken", "media", "404 for one format.", "its place in the page", 3),
+    Scenario(321, "media.html", "media", "A page of HTML that says it is a video."),
+    Scenario(322, "media.short", "media", "Media play only this long.", "seconds, in fives", 5),
+    Scenario(323, "media.soundonly", "media", "Videos have their sound only."),
 )
 
 _CONNECTIONS = (
     Scenario(400, "connect.502", "connect", "The proxy answers CONNECT with 502."),
     Scenario(401, "connect.tls", "connect", "Reset during the TLS handshake."),
     Scenario(402, "connect.hang", "connect", "The proxy never answers CONNECT."),
+)
+
+_LISTS = (
+    Scenario(500, "profile", "profile", "An account with this many posts.", "posts", 25),
+    Scenario(501, "profile.private", "profile", "10222, a private account."),
+    Scenario(502, "profile.missing", "profile", "10221, no such account."),
+    Scenario(503, "profile.empty", "profile", "An account without posts."),
+    Scenario(504, "profile.hidden", "profile", "An account that shows none of its posts."),
+    Scenario(505, "profile.shell", "profile", "The page does not say whose it is."),
+    Scenario(510, "collection", "collection", "A collection of this many posts.", "posts", 40),
+    Scenario(520, "list.429", "list", "429 with Retry-After.", "seconds", 30),
+    Scenario(521, "list.nothing", "list", "An answer without a body."),
+    Scenario(522, "list.same", "list", "The first page again and again."),
+    Scenario(523, "list.status", "list", "This status code and no list.", "status code", 10222),
 )
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -143,6 +166,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *_MEDIA_STATUSES,
     *_MEDIA,
     *_CONNECTIONS,
+    *_LISTS,
 )
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 BY_CODE = {scenario.code: scenario for scenario in SCENARIOS}

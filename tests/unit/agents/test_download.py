@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from agents.background import running
-from agents.download import SWEEP_SECONDS, TABLE, Download, KnownFiles, fetch_limits
+from agents.download import SWEEP_SECONDS, open_fetchers
 from agents.download import stage as download_stage
+from agents.known_files import TABLE, KnownFiles
+from agents.media.prober import MediaProber
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.outage import StorageOutage
-from agents.platforms.registry import Platforms
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt
@@ -27,7 +28,13 @@ from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal
 from schemas.video import MediaSource
 from streams.records import Effect, TableWrite
-from streams.settings import CacheSettings, DownloadSettings, Settings
+from streams.settings import (
+    CacheSettings,
+    DownloadSettings,
+    EgressSettings,
+    LimitSettings,
+    Settings,
+)
 from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
     ENGINE,
@@ -42,8 +49,6 @@ from tests.unit.agents.builders import (
     failure,
     make_attempt,
     make_context,
-    make_gate,
-    make_job,
     make_settings,
     outcome,
     selected,
@@ -53,9 +58,9 @@ from tests.unit.agents.builders import (
     transitions,
     writes,
 )
+from tests.unit.agents.downloads import FakeProbe, make_download
 
 BODY = b"x" * 1_000
-PLATFORMS = Platforms.load()
 
 
 class FakeFetcher:
@@ -107,19 +112,19 @@ class Kit:
         self.table = self.context.tables[TABLE]
         self.storage = storage
         self.fetcher = FakeFetcher()
+        self.probe: FakeProbe | None = None
         self.ticks: asyncio.Queue[None] = asyncio.Queue()
         self.outage = StorageOutage(
             storage, self.context.intake, settings.download, lambda _: self.ticks.get()
         )
 
     async def run(self, event: SelectedVideo) -> list[Effect]:
-        work = Download(
-            PLATFORMS,
-            {"direct": self.fetcher},
+        work = make_download(
             self.storage,
-            gate=make_gate("download", self.context),
+            {"direct": self.fetcher},
+            self.context,
+            probe=self.probe,
             outage=self.outage,
-            context=self.context,
         )
         handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
         effects = list(await handle(event_record(event)))
@@ -176,6 +181,7 @@ async def test_a_file_is_fetched_and_told_of(kit: Kit) -> None:
         height=1280,
         duration_seconds=12.5,
         codec="h265",
+        audio_codec="aac",
     )
     assert (found.video, found.engine, found.cache) == (INFO, ENGINE, "miss")
     assert (found.attempts, len(found.recovery), found.attributes) == (2, 1, {"a": "b"})
@@ -223,18 +229,32 @@ async def test_a_file_of_another_size_is_fetched_again(kit: Kit) -> None:
 
 async def test_a_refresh_fetches_again(kit: Kit) -> None:
     await kit.run(selected())
-    file = file_of(await kit.run(selected(options=Options(refresh=True))))
+    event = selected(options=Options(refresh=True), received_at=datetime.now(UTC))
+    file = file_of(await kit.run(event))
     assert not file.reused
     assert len(kit.fetcher.limits) == 2
 
 
-@pytest.mark.parametrize(("max_bytes", "reused"), [(None, True), (1_000, True), (999, False)])
-async def test_a_known_file_that_is_too_large_is_no_answer(
-    kit: Kit, max_bytes: int | None, reused: bool
+async def test_the_retry_of_a_refresh_finds_what_was_fetched_since_it_was_asked_for(
+    kit: Kit,
 ) -> None:
     await kit.run(selected())
-    effects = await kit.run(selected(options=Options(max_bytes=max_bytes)))
-    assert file_of(effects).reused is reused
+    file = file_of(await kit.run(selected(options=Options(refresh=True), received_at=WRITTEN_AT)))
+    assert file.reused
+    assert len(kit.fetcher.limits) == 1
+
+
+@pytest.mark.parametrize("max_bytes", [None, 1_000])
+async def test_a_known_file_within_the_bound_is_an_answer(kit: Kit, max_bytes: int | None) -> None:
+    await kit.run(selected())
+    assert file_of(await kit.run(selected(options=Options(max_bytes=max_bytes)))).reused
+
+
+async def test_a_known_file_that_is_too_large_is_no_answer(kit: Kit) -> None:
+    await kit.run(selected())
+    found = failure(await kit.run(selected(options=Options(max_bytes=999))))
+    assert found.error.error_type is ErrorCode.REQUEST_TOO_LARGE
+    assert len(kit.fetcher.limits) == 2
 
 
 async def test_a_row_that_nobody_can_read_is_no_answer(kit: Kit) -> None:
@@ -243,13 +263,6 @@ async def test_a_row_that_nobody_can_read_is_no_answer(kit: Kit) -> None:
 
 
 # Bounds
-
-
-@pytest.mark.parametrize(("asked", "limit"), [(None, 500), (100, 100), (900, 500)])
-def test_the_tighter_bound_of_bytes_counts(asked: int | None, limit: int) -> None:
-    settings = make_settings(download=DownloadSettings(file_bytes=500))
-    job = make_job(options=Options(max_bytes=asked))
-    assert fetch_limits(settings, job).max_bytes == limit
 
 
 async def test_the_bounds_of_the_settings_are_passed_on(tmp_path: Path) -> None:
@@ -391,6 +404,32 @@ async def test_the_stage_opens_and_forgets_old_files(tmp_path: Path) -> None:
         ("old", None),
         ("unreadable", None),
     }
+
+
+async def test_all_ways_out_share_the_bandwidth() -> None:
+    settings = make_settings(
+        download=DownloadSettings(bytes_per_second=5e6),
+        egress=EgressSettings(proxies={"a": "http://127.0.0.1:1", "b": "http://127.0.0.1:2"}),
+        limits=LimitSettings(download_tasks=1_000),
+    )
+    async with AsyncExitStack() as stack:
+        fetchers = await open_fetchers(settings, stack)
+        assert set(fetchers) == {"a", "b"}
+        (bandwidth,) = {each._bandwidth for each in fetchers.values()}
+        assert bandwidth._rate == 5e6
+        connectors = [each._session.connector for each in fetchers.values()]
+        assert [each and each.limit for each in connectors] == [1_000, 1_000]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_files_are_looked_into_unless_the_settings_forbid_it(
+    wanted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes: list[object] = []
+    monkeypatch.setattr("agents.download.Examiner", probes.append)
+    settings = make_settings(data_dir=tmp_path, download=DownloadSettings(probe=wanted))
+    async with download_stage.open(make_context(settings, TABLE)[0]):
+        assert [isinstance(each, MediaProber) for each in probes] == [wanted]
 
 
 # The network is behind the gate

@@ -1,6 +1,7 @@
 """How tests reach the stand-in: yt-dlp unchanged, and aiohttp."""
 
 import asyncio
+import itertools
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +34,13 @@ async def extract(standin: Standin, url: str, **options: Any) -> dict[str, Any]:
 
 
 def _extract(proxy: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
-    settings = {
+    with yt_dlp.YoutubeDL(_settings(proxy, **options)) as engine:
+        found: dict[str, Any] = engine.extract_info(url, download="outtmpl" in options)
+        return found
+
+
+def _settings(proxy: str, **options: Any) -> dict[str, Any]:
+    return {
         "proxy": proxy,
         "allowed_extractors": ["tiktok", "vm.tiktok"],
         "compat_opts": {"no-certifi"},
@@ -45,9 +52,18 @@ def _extract(proxy: str, url: str, options: dict[str, Any]) -> dict[str, Any]:
         "logger": Silent(),
         **options,
     }
+
+
+async def list_posts(standin: Standin, url: str, count: int) -> list[dict[str, Any]]:
+    """The first entries that yt-dlp's extractor finds for the URL of a list."""
+    return await asyncio.to_thread(_list_posts, standin.proxy_url, url, count)
+
+
+def _list_posts(proxy: str, url: str, count: int) -> list[dict[str, Any]]:
+    settings = _settings(proxy, allowed_extractors=["tiktok.*"])
     with yt_dlp.YoutubeDL(settings) as engine:
-        found: dict[str, Any] = engine.extract_info(url, download="outtmpl" in options)
-        return found
+        found = engine.extract_info(url, download=False, process=False)
+        return list(itertools.islice(found["entries"], count))
 
 
 class Client:

@@ -14,7 +14,8 @@ from yt_dlp.networking.exceptions import (
 from yt_dlp.utils import DownloadError, ExtractorError
 
 from tests.standin import Standin, expected_media, short_code, user_name, video_id
-from tests.unit.standin.clients import extract
+from tests.standin.accounts import posts_from
+from tests.unit.standin.clients import extract, list_posts
 
 
 def page(video: str, user: str = "_") -> str:
@@ -86,6 +87,7 @@ async def test_the_challenge_is_solved(trusted: Standin) -> None:
     [
         pytest.param("watermarked", {"download"}, id="watermarked"),
         pytest.param("photo", {"audio"}, id="photo"),
+        pytest.param("photo.mute", set(), id="photo without music"),
         pytest.param("unplayable", {"bytevc2_720p_260000-0", "bytevc2_720p_260000-1"}, id="h266"),
     ],
 )
@@ -113,6 +115,62 @@ async def test_the_page_may_promise_other_sizes(trusted: Standin) -> None:
     found = formats_of(await extract(trusted, page(video)))["h264_720p_800000-0"]
 
     assert found["filesize"] == 2 * expected_media(video, "h264_720p_800000").size
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "found", "lists"),
+    [
+        pytest.param("anna", 100, 25, 2, id="all"),
+        pytest.param("anna", 15, 15, 1, id="one page"),
+        pytest.param("sc_profile_4000", 40, 40, 3, id="some of very many"),
+        pytest.param("sc_profile_15", 100, 15, 1, id="a whole page"),
+        pytest.param("sc_profile_1", 100, 1, 1, id="one"),
+    ],
+)
+async def test_posts_of_a_profile(
+    trusted: Standin, name: str, count: int, found: int, lists: int
+) -> None:
+    posts = await list_posts(trusted, f"https://www.tiktok.com/@{name}", count)
+    expected = posts_from(name, found, 0, found)
+
+    assert [post["id"] for post in posts] == [each.video_id for each in expected]
+    assert [post["timestamp"] for post in posts] == [each.created for each in expected]
+    assert posts[0]["url"] == page(expected[0].video_id, name)
+    assert trusted.counters.requests == {"profile": 1, "listing": lists}
+
+
+async def test_a_profile_that_does_not_tell_its_id_is_found_by_its_posts(trusted: Standin) -> None:
+    posts = await list_posts(trusted, "https://www.tiktok.com/@sc_profile.shell", 5)
+
+    assert len(posts) == 5
+    assert trusted.counters.requests == {"profile": 1, "embed": 1, "page": 1, "listing": 1}
+
+
+async def test_posts_of_a_collection(trusted: Standin) -> None:
+    number = video_id("collection", param=70)
+    url = f"https://www.tiktok.com/@anna/collection/cats-{number}"
+    posts = await list_posts(trusted, url, 65)
+
+    expected = posts_from(number, 70, 0, 65)
+    assert [post["id"] for post in posts] == [each.video_id for each in expected]
+    assert trusted.counters.requests == {"listing": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sc_profile.private", "account is private"),
+        ("sc_profile.empty", "does not have any videos posted"),
+        ("sc_profile.hidden", "either private or all of their videos are private"),
+        ("sc_list.429", "HTTP Error 429"),
+        ("sc_list.nothing", "Failed to parse JSON"),
+        ("sc_list.same", "keeps sending the same page"),
+        ("sc_login", "Unable to extract secondary user ID"),
+    ],
+)
+async def test_what_the_extractor_says_of_profiles(trusted: Standin, name: str, words: str) -> None:
+    with pytest.raises((DownloadError, ExtractorError), match=words):
+        await list_posts(trusted, f"https://www.tiktok.com/@{name}", 20)
 
 
 @pytest.mark.parametrize(

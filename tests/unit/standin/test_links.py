@@ -3,6 +3,7 @@ import pytest
 from tests.standin.links import (
     AUDIO_HOST,
     DOWNLOAD_HOST,
+    IMAGE_HOSTS,
     VIDEO_HOSTS,
     Issue,
     image_url,
@@ -36,7 +37,7 @@ def test_a_media_address_names_its_media(format_id: str) -> None:
 
 
 def test_an_image_address_names_its_image() -> None:
-    address = media_address(request_for(image_url(POST, "image_2", ISSUE)).path)
+    address = media_address(request_for(image_url(POST, IMAGE_HOSTS[1], "image_2", ISSUE)).path)
 
     assert address is not None
     assert address.format_id == "image_2"
@@ -87,7 +88,10 @@ def test_a_changed_link_is_refused(old: str, new: str) -> None:
 @pytest.mark.parametrize("number", [1, 2, 300])
 def test_a_link_tells_which_page_it_was_on(number: int) -> None:
     issue = Issue(NOW, "sc_ok", number)
-    for url in (media_url(POST, DOWNLOAD_HOST, "play", issue), image_url(POST, "cover", issue)):
+    for url in (
+        media_url(POST, DOWNLOAD_HOST, "play", issue),
+        image_url(POST, IMAGE_HOSTS[0], "cover", issue),
+    ):
         request = request_for(url)
         assert page_of(request) == number
         assert request.query["sc"] == "sc_ok"

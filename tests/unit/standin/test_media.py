@@ -1,69 +1,164 @@
 import hashlib
+import io
 
+import av
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.standin import expected_images, expected_media, video_id
-from tests.standin.media import CHUNK_BYTES, Content
+from tests.standin.ids import case_of_id
+from tests.standin.media import Content
+from tests.standin.media_layout import CHUNK_BYTES
+from tests.standin.media_shapes import SOUND, Shape, damaged, shape_of
+from tests.standin.posts import RENDITIONS, media_bytes, post_for
 
+VIDEO = Shape("video", "h264", 720, 1280)
+PICTURE = Shape("picture", width=540, height=720)
+PAGE = Shape("page")
+SHAPES = st.sampled_from([VIDEO, PICTURE, SOUND, PAGE])
 SIZES = st.integers(0, 3 * CHUNK_BYTES)
+
+
+def content_of(size: int, shape: Shape = VIDEO) -> Content:
+    return Content("7", "play", size, shape)
 
 
 def joined(content: Content, start: int, length: int) -> bytes:
     return b"".join(content.chunks(start, length))
 
 
-@given(size=SIZES, data=st.data())
-def test_any_range_is_a_slice_of_the_whole(size: int, data: st.DataObject) -> None:
-    content = Content("7", "play", size)
+def whole(content: Content) -> bytes:
+    return joined(content, 0, content.size)
+
+
+def media_of(video: str, format_id: str) -> Content:
+    post = post_for(video, case=case_of_id(video))
+    return Content(video, format_id, media_bytes(post, format_id) or 0, shape_of(post, format_id))
+
+
+@given(size=SIZES, shape=SHAPES, data=st.data())
+def test_any_range_is_a_slice_of_the_whole(size: int, shape: Shape, data: st.DataObject) -> None:
+    content = content_of(size, shape)
     start = data.draw(st.integers(0, size))
     length = data.draw(st.integers(0, size - start))
-    everything = joined(content, 0, size)
+    everything = whole(content)
 
     assert len(everything) == size
     assert joined(content, start, length) == everything[start : start + length]
 
 
-@given(size=SIZES)
-def test_chunks_stay_small(size: int) -> None:
-    assert all(len(c) <= CHUNK_BYTES for c in Content("7", "play", size).chunks(0, size))
+@given(size=SIZES, shape=SHAPES)
+def test_chunks_stay_small(size: int, shape: Shape) -> None:
+    assert all(0 < len(c) <= CHUNK_BYTES for c in content_of(size, shape).chunks(0, size))
+
+
+@given(size=st.integers(20_000, 300_000))
+def test_pictures_of_any_size_can_be_read(size: int) -> None:
+    with av.open(io.BytesIO(whole(content_of(size, PICTURE))), "r") as container:
+        (picture,) = container.decode(video=0)
+
+    assert (picture.width, picture.height) == (540, 720)
+
+
+@given(size=st.integers(20_000, 300_000), shape=st.sampled_from([VIDEO, SOUND]))
+def test_media_of_any_size_can_be_read(size: int, shape: Shape) -> None:
+    with av.open(io.BytesIO(whole(content_of(size, shape))), "r") as container:
+        assert container.duration == 10_000_000
+
+
+@pytest.mark.parametrize("rendition", RENDITIONS, ids=lambda each: each.format_id)
+@pytest.mark.parametrize("scenario", ["ok", "landscape"])
+def test_videos_are_what_the_page_says(scenario: str, rendition: object) -> None:
+    video = video_id(scenario)
+    post = post_for(video, case=case_of_id(video))
+    format_id = rendition.format_id  # type: ignore[attr-defined]
+    shape = shape_of(post, format_id)
+    with av.open(io.BytesIO(whole(media_of(video, format_id))), "r") as container:
+        (picture,) = container.streams.video
+        (sound,) = container.streams.audio
+        assert (picture.width, picture.height) == (shape.width, shape.height)
+        assert (picture.width > picture.height) == (scenario == "landscape")
+        assert picture.codec.canonical_name == {"h265": "hevc"}.get(shape.codec, "h264")
+        assert sound.codec.canonical_name == "aac"
+        assert len(list(container.decode(video=0))) == 2
+
+
+def test_silent_videos_have_no_sound() -> None:
+    content = media_of(video_id("silent"), "bytevc1_720p_400000")
+    with av.open(io.BytesIO(whole(content)), "r") as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize("format_id", ["image_1", "cover"])
+def test_pictures_have_their_size(format_id: str) -> None:
+    content = media_of(video_id("photo") if format_id != "cover" else video_id(), format_id)
+    with av.open(io.BytesIO(whole(content)), "r") as container:
+        (picture,) = container.streams.video
+        assert (picture.width, picture.height) == (content.shape.width, content.shape.height)
 
 
 @pytest.mark.parametrize(
-    ("format_id", "start", "media_type"),
+    ("shape", "start", "media_type"),
     [
-        ("h264_720p_800000", b"\x00\x00\x00\x20ftypisom", "video/mp4"),
-        ("audio", b"\x00\x00\x00\x20ftypM4A ", "audio/mp4"),
-        ("image_1", b"\xff\xd8\xff\xe0", "image/jpeg"),
-        ("cover", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (VIDEO, b"\x00\x00\x00\x20ftypisom", "video/mp4"),
+        (SOUND, b"\x00\x00\x00\x1cftypM4A ", "audio/mp4"),
+        (PICTURE, b"\xff\xd8\xff", "image/jpeg"),
+        (PAGE, b"<!DOCTYPE html>", "video/mp4"),
     ],
 )
-def test_files_begin_like_their_kind(format_id: str, start: bytes, media_type: str) -> None:
-    content = Content("7", format_id, 1000)
+def test_files_begin_like_their_kind(shape: Shape, start: bytes, media_type: str) -> None:
+    content = content_of(1_000, shape)
 
-    assert joined(content, 0, 1000).startswith(start)
+    assert whole(content).startswith(start)
     assert content.media_type == media_type
 
 
+def test_the_index_comes_first() -> None:
+    begin = joined(content_of(100_000), 0, 10_000)
+
+    assert 0 < begin.index(b"moov") < begin.index(b"mdat") < begin.rindex(b"free")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "found"),
+    [
+        ("ok", VIDEO),
+        ("media.html", PAGE),
+        ("media.short", Shape("video", "h264", 720, 1280, seconds=5)),
+        ("media.soundonly", SOUND),
+    ],
+)
+def test_damage(scenario: str, found: Shape) -> None:
+    assert damaged(VIDEO, case_of_id(video_id(scenario))) == found
+
+
+def test_a_short_video_is_short() -> None:
+    shape = Shape("video", "h264", 720, 1280, seconds=5)
+    with av.open(io.BytesIO(whole(content_of(20_000, shape))), "r") as container:
+        assert container.duration == 5_000_000
+
+
 def test_videos_formats_and_versions_differ() -> None:
+    size = 50_000
     files = [
-        Content("7", "play", 5000),
-        Content("8", "play", 5000),
-        Content("7", "download", 5000),
-        Content("7", "play", 5000, version=2),
+        Content("7", "play", size, VIDEO),
+        Content("8", "play", size, VIDEO),
+        Content("7", "download", size, VIDEO),
+        Content("7", "play", size, VIDEO, version=2),
     ]
 
-    assert len({joined(file, 0, 5000) for file in files}) == 4
+    assert len({whole(file) for file in files}) == 4
     assert len({file.etag for file in files}) == 4
 
 
 def test_the_expected_sum_is_that_of_the_bytes() -> None:
     video = video_id()
     wanted = expected_media(video, "h264_540p_480000-1")
-    content = Content(video, "h264_540p_480000", wanted.size)
+    content = media_of(video, "h264_540p_480000")
 
-    assert wanted.sha256 == hashlib.sha256(joined(content, 0, wanted.size)).hexdigest()
+    assert wanted.size == content.size
+    assert wanted.sha256 == hashlib.sha256(whole(content)).hexdigest()
     assert 600_000 <= wanted.size < 604_096
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.standin import Standin, expected_images, expected_media, user_name, video_id
 from tests.standin.media import Content
 from tests.standin.media_answers import Span, requested_span
+from tests.standin.media_shapes import SOUND
 from tests.standin.wire import Request
 from tests.unit.standin.clients import Client, received
 
@@ -107,7 +108,7 @@ async def test_if_range(client: Client) -> None:
 def test_a_span_lies_in_the_file(size: int, first: int | None, last: int | None) -> None:
     numbers = ["" if number is None else str(number) for number in (first, last)]
     request = Request("GET", "h", "/", {"range": f"bytes={'-'.join(numbers)}"})
-    span = requested_span(request, Content("7", "play", size))
+    span = requested_span(request, Content("7", "play", size, SOUND))
 
     if span is not None:
         assert 0 <= span.start < size

@@ -84,6 +84,7 @@ async def test_the_page_sets_the_media_cookie(standin: Standin, client: Client) 
         f"https://www.tiktok.com/@someone/video/{VIDEO}",
         f"https://www.tiktok.com/@/video/{VIDEO}",
         f"https://www.tiktok.com/@someone/photo/{VIDEO}",
+        f"https://www.tiktok.com/@someone/story/{VIDEO}",
         f"https://www.tiktok.com/share/video/{VIDEO}/",
         f"https://m.tiktok.com/@someone/video/{VIDEO}",
         f"https://www.tiktok.com/@someone/video/{VIDEO}?lang=en",
@@ -117,9 +118,34 @@ async def test_a_photo_post_lists_images_and_music_only(client: Client) -> None:
     pictures = item["imagePost"]["images"]
 
     assert len(pictures) == 2
-    assert all(len(picture["imageURL"]["urlList"]) == 1 for picture in pictures)
+    hosts = [[url.split("/")[2] for url in each["imageURL"]["urlList"]] for each in pictures]
+    assert hosts == [["p16-sign-va.tiktokcdn.com", "p19-sign-va.tiktokcdn.com"]] * 2
     assert not {"playAddr", "downloadAddr", "bitrateInfo"} & item["video"].keys()
     assert item["music"]["playUrl"]
+
+
+async def test_a_photo_post_without_music(client: Client) -> None:
+    item = await client.item(video_id("photo.mute"))
+
+    assert len(item["imagePost"]["images"]) == 3
+    assert not item["music"]["playUrl"]
+
+
+async def test_a_photo_post_of_which_there_is_a_video(client: Client) -> None:
+    item = await client.item(video_id("slideshow"))
+
+    assert len(item["imagePost"]["images"]) == 3
+    assert len(item["video"]["bitrateInfo"]) == 6
+
+
+async def test_pictures_that_the_first_host_does_not_have(client: Client) -> None:
+    item = await client.item(video_id("photo.onehost"))
+    statuses = []
+    for url in item["imagePost"]["images"][0]["imageURL"]["urlList"]:
+        async with client.request(url) as response:
+            statuses.append(response.status)
+
+    assert statuses == [404, 200]
 
 
 async def test_expired_links_then_fresh_ones(client: Client) -> None:

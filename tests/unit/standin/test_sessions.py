@@ -7,8 +7,17 @@ import pytest
 from yt_dlp.utils import DownloadError
 
 from tests.standin import Standin, session_cookies_file, user_name, video_id
-from tests.standin.sessions import SESSION, SESSION_COOKIE, is_logged_in
-from tests.standin.wire import Request
+from tests.standin.sessions import (
+    ENDED,
+    LIMITED,
+    OLD_USES,
+    SESSION,
+    SESSION_COOKIE,
+    Sessions,
+    is_logged_in,
+    living_session,
+)
+from tests.standin.wire import Reply, Request, whole
 from tests.unit.standin.clients import Client, extract
 
 SESSION_HEADER = {"Cookie": f"ttwid=1; {SESSION_COOKIE}={SESSION}"}
@@ -90,3 +99,77 @@ async def test_user_names_work_too(client: Client) -> None:
     url = f"https://www.tiktok.com/@{user_name('members')}/video/1"
     async with client.request(url) as response:
         assert response.status == 302
+
+
+# Sessions that change
+
+
+def asked(value: str, method: str = "GET") -> Request:
+    headers = {"cookie": f"a=b; {SESSION_COOKIE}={value}; c=d"}
+    return Request(method, "www.tiktok.com", "/", headers)
+
+
+def shown(sessions: Sessions, value: str, status: int = 200) -> tuple[bool, str | None]:
+    """Whether the page was shown to somebody logged in, and the value that it set anew."""
+    seen: list[bool] = []
+
+    def page(request: Request) -> Reply:
+        seen.append(is_logged_in(request))
+        return Reply(status, whole(b""))
+
+    headers = dict(sessions.answer(asked(value), page).headers)
+    cookie = headers.get("Set-Cookie", "")
+    new = cookie.partition(";")[0].partition("=")[2] or None
+    return seen == [True], new
+
+
+def test_every_page_sets_a_living_session_anew() -> None:
+    sessions, value = Sessions(), living_session()
+    for page in range(1, 20):
+        logged_in, new = shown(sessions, value)
+        assert (logged_in, new) == (True, living_session(0, page))
+        value = new or ""
+
+
+def test_an_old_value_dies() -> None:
+    sessions = Sessions()
+    found = [shown(sessions, living_session()) for _ in range(OLD_USES + 2)]
+    assert [logged_in for logged_in, _ in found] == [True] * OLD_USES + [False] * 2
+    assert [new for _, new in found[OLD_USES:]] == [None, None]
+    assert shown(sessions, living_session(0, 1))[0]
+
+
+def test_two_sessions_have_nothing_to_do_with_each_other() -> None:
+    sessions = Sessions()
+    assert shown(sessions, living_session(1)) == (True, living_session(1, 1))
+    assert shown(sessions, living_session(2)) == (True, living_session(2, 1))
+
+
+def test_only_a_page_that_is_shown_sets_it_anew() -> None:
+    assert shown(Sessions(), living_session(), 302) == (True, None)
+
+
+@pytest.mark.parametrize(("value", "logged_in"), [(SESSION, True), (ENDED, False), ("", False)])
+def test_other_sessions_stay_as_they_are(value: str, logged_in: bool) -> None:
+    sessions = Sessions()
+    assert {shown(sessions, value) for _ in range(9)} == {(logged_in, None)}
+
+
+def test_a_limited_session_is_answered_so_whatever_it_asks() -> None:
+    reply = Sessions().answer(asked(LIMITED), lambda _: Reply(200, whole(b"")))
+    assert reply.status == 429
+
+
+def test_a_look_at_a_link_uses_up_nothing() -> None:
+    sessions = Sessions()
+    for _ in range(9):
+        sessions.answer(asked(living_session(), "HEAD"), lambda _: Reply(200, whole(b"")))
+    assert shown(sessions, living_session())[0]
+
+
+async def test_a_living_session_opens_pages(client: Client) -> None:
+    header = {"Cookie": f"{SESSION_COOKIE}={living_session()}"}
+    url = page(video_id("members", serial=9))
+    async with client.request(url, headers=header) as response:
+        assert response.status == 200
+        assert response.cookies[SESSION_COOKIE].value == living_session(0, 1)

@@ -39,6 +39,10 @@ async def test_a_link_leads_to_its_video(client: Client, prefix: str, method: st
     ("kind", "status", "where"),
     [
         ("photo", 301, f"/photo/{VIDEO}"),
+        ("story", 301, f"/story/{VIDEO}"),
+        ("profile", 301, "https://www.tiktok.com/@clip.maker"),
+        ("collection", 301, f"/collection/cats-{VIDEO}"),
+        ("live", 301, "/live?"),
         ("chain", 301, f"https://www.tiktok.com/t/{short_code(VIDEO)}/"),
         ("dead", 404, ""),
         ("loop", 301, f"https://vm.tiktok.com/{short_code(VIDEO, 'loop')}"),

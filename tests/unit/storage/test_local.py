@@ -2,6 +2,7 @@ import asyncio
 import errno
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,58 @@ async def test_directories_made_again_are_gone_at_the_end(root: Path) -> None:
         await storage.probe()
         assert len(list((root / "tmp").iterdir())) == 1
     assert list((root / "tmp").iterdir()) == []
+
+
+# Found by its names
+
+
+NAMES = {"platform": "tiktok", "video_id": VIDEO, "format_id": "play", "extension": "mp4"}
+
+
+async def test_a_published_file_is_found_by_its_names(storage: Storage) -> None:
+    before = time.time()
+    uri = await publish(storage, b"bytes")
+    found = await storage.find(**NAMES)
+    assert found is not None
+    assert (found.uri, found.bytes) == (uri, 5)
+    assert before - 1 <= found.published_at <= time.time() + 1
+    async with storage.reading(uri) as path:
+        assert path.read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize(
+    "change", [{"format_id": "other"}, {"extension": "m4a"}, {"video_id": "1"}]
+)
+async def test_other_names_find_nothing(change: dict[str, str], storage: Storage) -> None:
+    await publish(storage, b"bytes")
+    assert await storage.find(**(NAMES | change)) is None
+
+
+async def test_what_is_not_published_is_not_found(storage: Storage) -> None:
+    async with storage.workspace() as directory:
+        (directory / "media").write_bytes(b"half")
+        assert await storage.find(**NAMES) is None
+
+
+async def test_names_that_are_none_find_nothing(storage: Storage) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await storage.find(**(NAMES | {"video_id": "../../etc"}))
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+
+
+async def test_a_link_out_of_the_store_is_not_found(
+    storage: Storage, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    folder = root / "files" / "tiktok" / VIDEO
+    folder.mkdir(parents=True)
+    (folder / f"{VIDEO}.play.mp4").symlink_to(tmp_path / "secret")
+    assert await storage.find(**NAMES) is None
+
+
+@pytest.mark.parametrize("uri", ["file:///etc/hostname", "s3://bucket/key", "file:///nowhere%00"])
+async def test_only_files_of_the_store_can_be_read(uri: str, storage: Storage) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        async with storage.reading(uri):
+            pass
+    assert caught.value.code is ErrorCode.SYSTEM_STORAGE

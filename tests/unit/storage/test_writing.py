@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.storage import writing
-from agents.storage.writing import BATCH_BYTES, open_hashing_file
+from agents.storage.writing import BATCH_BYTES, digest_of, open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
 
 
@@ -159,3 +159,15 @@ async def test_a_slow_disk_does_not_stop_the_loop(
             group.create_task(file.write(b"x" * BATCH_BYTES))
             group.create_task(asyncio.to_thread(go_on.set))
         await file.finish()
+
+
+async def test_the_digest_of_a_file(tmp_path: Path) -> None:
+    content = os.urandom(3 * BATCH_BYTES + 1)
+    (tmp_path / "file").write_bytes(content)
+    assert await digest_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+async def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await digest_of(tmp_path / "gone")
+    assert caught.value.code is ErrorCode.SYSTEM_STORAGE

@@ -1,0 +1,1 @@
+"""Looks into finished files: are they the media that the page promised?"""

@@ -1,0 +1,66 @@
+"""Whether a file is what the page promised. Pure.
+
+What is held against a file: that it is no media, that the kind of stream is missing which makes
+it the file that was chosen, that it is cut, or that a video plays for another time than the page
+says. What is not: another codec or size (pages are often wrong about those, and the result says
+what the file has), a video without sound (pages promise sound for silent ones too), and the
+length of sound by itself (it is the whole song, of which the post uses a part).
+"""
+
+from agents.media.facts import MediaFacts
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import VideoFormat
+
+TOLERATED_SECONDS = 1.0
+TOLERATED_SHARE = 0.1
+"""A length is off when it is off by more than both: pages round to whole seconds."""
+
+
+def check(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) -> None:
+    """Return when the file is what was promised.
+
+    Args:
+        facts: what is in the file.
+        promised: the format as the page describes it.
+        page_seconds: how long the post plays, as the page says.
+
+    Raises:
+        ClipmillError: ``content.damaged``, with the reason.
+    """
+    reason = flaw(facts, promised, page_seconds)
+    if reason is not None:
+        raise damage(reason)
+
+
+def damage(reason: str) -> ClipmillError:
+    """Return the error of a file that is not what was promised."""
+    message = f"the file that came is not what the page promised: {reason}"
+    return ClipmillError(ErrorCode.CONTENT_DAMAGED, message, reason=reason)
+
+
+def flaw(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) -> str | None:
+    """Return what is wrong with a file, None when nothing is."""
+    missing = _missing(facts, promised)
+    if missing:
+        return missing
+    length = facts.duration_seconds
+    if length is None or promised.picture is not None:
+        return None
+    if facts.end_seconds is not None and _is_off(min(facts.end_seconds, length), length):
+        return f"it ends after {facts.end_seconds:.1f} of {length:.1f} seconds"
+    if promised.video_codec and page_seconds and _is_off(length, page_seconds):
+        return f"it plays for {length:.1f} seconds, the page says {page_seconds:.1f}"
+    return None
+
+
+def _missing(facts: MediaFacts, promised: VideoFormat) -> str | None:
+    pictured = promised.picture is not None or promised.video_codec is not None
+    if pictured and facts.video_codec is None:
+        return "there is no picture in it"
+    if not pictured and promised.audio_codec is not None and facts.audio_codec is None:
+        return "there is no sound in it"
+    return None
+
+
+def _is_off(seconds: float, wanted: float) -> bool:
+    return abs(seconds - wanted) > max(TOLERATED_SECONDS, TOLERATED_SHARE * wanted)

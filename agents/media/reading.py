@@ -1,0 +1,103 @@
+"""Reads what is in a media file, by FFmpeg's libraries (PyAV). For files of anyone's making.
+
+Only `agents.media.process` may run this: the libraries are C code.
+"""
+
+from io import FileIO
+from itertools import islice
+from typing import BinaryIO
+
+import av
+import av.subtitles.stream
+from av.container import InputContainer
+from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
+from av.video.stream import VideoStream
+
+from agents.media.facts import Answer, MediaFacts, Unknown, Unreadable
+
+FORMATS = (
+    "mov,mp4,matroska,webm,mp3,aac,flac,ogg,wav,mpegts,flv"
+    ",jpeg_pipe,png_pipe,webp_pipe,gif,gif_pipe,bmp_pipe"
+)
+"""Formats that are read. None of them is a list of other files, as HLS and concat are."""
+
+PICTURES = "_pipe"
+"""How FFmpeg calls the formats of single pictures."""
+
+LAST_PACKETS = 5_000
+"""Read at most to find the end: more than the longest group of pictures of a sane file."""
+
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none", "max_pixels": "100000000"}
+_CODECS = {"hevc": "h265", "vvc": "h266", "mjpeg": "jpeg"}
+_MICROSECONDS = 1_000_000
+
+
+def read_facts(file: FileIO | BinaryIO) -> Answer:
+    """Return what is in an open file, whatever it is."""
+    try:
+        with av.open(file, "r", options=_OPTIONS, metadata_errors="replace") as container:
+            return _picture(container) if _is_picture(container) else _movie(container)
+    except (PatchWelcomeError, DecoderNotFoundError, NotImplementedError) as error:
+        return Unknown(reason=_reason(error))
+    except (FFmpegError, ValueError, MemoryError, StopIteration) as error:
+        return Unreadable(reason=_reason(error))
+
+
+def _is_picture(container: InputContainer) -> bool:
+    return container.format.name.endswith(PICTURES)
+
+
+def _picture(container: InputContainer) -> MediaFacts:
+    """Decode it whole: there is nothing else that tells whether it can be shown."""
+    frame = next(container.decode(video=0))
+    return MediaFacts(
+        video_codec=_codec(container.streams.video[0]), width=frame.width, height=frame.height
+    )
+
+
+def _movie(container: InputContainer) -> MediaFacts:
+    pictures = [each for each in container.streams.video if not _is_cover(each)]
+    video = pictures[0] if pictures else None
+    sound = container.streams.audio[0] if container.streams.audio else None
+    length = container.duration / _MICROSECONDS if container.duration else None
+    return MediaFacts(
+        duration_seconds=length,
+        end_seconds=_end(container, video or sound, length),
+        video_codec=_codec(video),
+        audio_codec=_codec(sound),
+        width=(video.codec_context.width or None) if video else None,
+        height=(video.codec_context.height or None) if video else None,
+        sample_rate=(sound.codec_context.sample_rate or None) if sound else None,
+    )
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _codec(stream: av.stream.Stream | None) -> str | None:
+    if stream is None or stream.codec_context is None:
+        return None
+    name = stream.codec_context.codec.canonical_name
+    return _CODECS.get(name, name)
+
+
+def _end(
+    container: InputContainer, stream: av.stream.Stream | None, length: float | None
+) -> float | None:
+    """Return the last moment for which there is a packet, as far as the file can be searched."""
+    if stream is None or stream.time_base is None or length is None:
+        return None
+    container.seek(int(length * _MICROSECONDS), backward=True)
+    ends = [
+        (packet.pts + (packet.duration or 0)) * stream.time_base
+        for packet in islice(container.demux(stream), LAST_PACKETS)
+        if packet.pts is not None
+    ]
+    start = (stream.start_time or 0) * stream.time_base
+    return float(max(ends) - start) if ends else 0.0
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)[:200]

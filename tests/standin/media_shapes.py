@@ -1,0 +1,82 @@
+"""What a media file shows: its kind, codec, size and length, as its post and format say."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tests.standin.item import dimensions
+from tests.standin.posts import DOWNLOAD, DURATION_SECONDS, PLAY, RENDITIONS, Post
+from tests.standin.scenarios import Case
+
+Kind = Literal["video", "sound", "picture", "page"]
+PICTURE_SIZE = (1080, 1440)
+# Small enough that the smallest cover holds it.
+COVER_SIZE = (540, 720)
+_MEDIA_TYPES = {
+    "video": "video/mp4",
+    "sound": "audio/mp4",
+    "picture": "image/jpeg",
+    "page": "video/mp4",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is in a file.
+
+    Attributes:
+        kind: ``page`` is a page of HTML that is said to be a video.
+        codec: Of the video: ``h264`` or ``h265``.
+        width: In pixels.
+        height: In pixels.
+        seconds: How long it plays.
+        sound: Whether a video has sound.
+    """
+
+    kind: Kind
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    seconds: int = DURATION_SECONDS
+    sound: bool = True
+
+    @property
+    def media_type(self) -> str:
+        """What the stand-in says that it is."""
+        return _MEDIA_TYPES[self.kind]
+
+
+SOUND = Shape("sound")
+
+
+def shape_of(post: Post, format_id: str) -> Shape:
+    """The shape of one of the post's media."""
+    if format_id == "audio":
+        return SOUND
+    if format_id == "cover":
+        return Shape("picture", width=COVER_SIZE[0], height=COVER_SIZE[1])
+    if format_id.startswith("image_"):
+        return Shape("picture", width=PICTURE_SIZE[0], height=PICTURE_SIZE[1])
+    return _video(post, format_id)
+
+
+def damaged(shape: Shape, case: Case) -> Shape:
+    """The shape as a case of the surface ``media`` makes it."""
+    match case.scenario.name:
+        case "media.html":
+            return Shape("page")
+        case "media.short":
+            return replace(shape, seconds=case.value)
+        case "media.soundonly":
+            return replace(SOUND, seconds=shape.seconds)
+    return shape
+
+
+def _video(post: Post, format_id: str) -> Shape:
+    rendition = next((item for item in RENDITIONS if item.format_id == format_id), None)
+    if rendition is None:
+        assert format_id in {PLAY.format_id, DOWNLOAD.format_id}
+        return Shape("video", "h264", post.width, post.height, sound=not post.silent)
+    width, height = dimensions(post, rendition)
+    # H.266 is never fetched; nothing here could make it.
+    codec = "h264" if rendition.codec == "h264" else "h265"
+    return Shape("video", codec, width, height, sound=not post.silent)

@@ -1,0 +1,55 @@
+"""The download stage's work over stand-ins of its tools."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agents.download import Download
+from agents.examining import Examiner
+from agents.fetching import Fetching
+from agents.known_files import FileShelf
+from agents.media.facts import Answer
+from agents.media.prober import Probe
+from agents.network.download import MediaFetcher
+from agents.outage import StorageOutage
+from agents.platforms.registry import Platforms
+from agents.storage.interface import Storage
+from streams.stage import StageContext
+from tests.unit.agents.builders import make_gate
+
+PLATFORMS = Platforms.load()
+
+
+class FakeProbe:
+    """Finds in every file what a test says, one after the other; the last one stays."""
+
+    def __init__(self, *answers: Answer | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[Path] = []
+
+    async def probe(self, path: Path) -> Answer:
+        self.asked.append(path)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def make_download(
+    storage: Storage,
+    fetchers: Mapping[str, MediaFetcher],
+    context: StageContext,
+    *,
+    probe: Probe | None = None,
+    outage: StorageOutage | None = None,
+) -> Download:
+    outage = outage or StorageOutage(storage, context.intake, context.settings.download)
+    fetching = Fetching(
+        PLATFORMS,
+        fetchers,
+        storage,
+        gate=make_gate("download", context),
+        outage=outage,
+        examiner=Examiner(probe),
+        context=context,
+    )
+    return Download(fetching, FileShelf(storage, context), outage=outage, context=context)

@@ -1,0 +1,102 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.network.bandwidth import BURST_SECONDS, UNLIMITED, Bandwidth
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.sleeps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+
+def limited(rate: float) -> tuple[Bandwidth, Time]:
+    time = Time()
+    return Bandwidth(rate, clock=time, sleep=time.sleep), time
+
+
+@given(
+    st.floats(1, 1e9),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.floats(0, 5)), min_size=1, max_size=30),
+)
+async def test_no_more_than_the_rate_and_a_burst_comes_in_any_time(
+    rate: float, steps: list[tuple[int, float]]
+) -> None:
+    bandwidth, time = limited(rate)
+    done: list[tuple[float, int]] = []
+    for count, pause in steps:
+        await bandwidth.spend(count)
+        done.append((time.now, count))
+        time.now += pause
+    for first, (start, _) in enumerate(done):
+        spent = sum(count for _, count in done[first + 1 :])
+        seconds = done[-1][0] - start
+        assert spent <= rate * (seconds + BURST_SECONDS) * (1 + 1e-6) + 1
+
+
+async def test_the_rate_is_reached() -> None:
+    bandwidth, time = limited(1_000)
+    for _ in range(100):
+        await bandwidth.spend(100)
+    assert time.now - 100.0 == pytest.approx(10.0 - BURST_SECONDS)
+
+
+async def test_idle_time_is_not_hoarded() -> None:
+    bandwidth, time = limited(1_000)
+    time.now += 3_600
+    await bandwidth.spend(10_000)
+    assert sum(time.sleeps) == pytest.approx(10.0 - BURST_SECONDS)
+
+
+async def test_little_is_not_held_up() -> None:
+    bandwidth, time = limited(1_000)
+    await bandwidth.spend(int(1_000 * BURST_SECONDS))
+    assert time.sleeps == []
+
+
+async def test_without_a_limit_nothing_waits() -> None:
+    async with asyncio.timeout(1):
+        await UNLIMITED.spend(10**15)
+
+
+async def test_several_share_it_alike() -> None:
+    bandwidth = Bandwidth(1_000_000)
+    spent = dict.fromkeys(range(5), 0)
+
+    async def transfer(number: int) -> None:
+        while True:
+            await bandwidth.spend(10_000)
+            spent[number] += 10_000
+            await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*map(transfer, spent)), 0.3)
+    assert max(spent.values()) - min(spent.values()) <= 20_000
+    assert sum(spent.values()) <= 1_000_000 * (0.3 + BURST_SECONDS) * 1.2
+
+
+async def test_whoever_gives_up_waiting_leaves_the_others_their_turn() -> None:
+    bandwidth, time = limited(1_000)
+
+    async def never(_: float) -> None:
+        await asyncio.Event().wait()
+
+    bandwidth._sleep = never
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await bandwidth.spend(1_000)
+    bandwidth._sleep = time.sleep
+    await bandwidth.spend(1_000)
+    assert sum(time.sleeps) == pytest.approx(2.0 - BURST_SECONDS)
