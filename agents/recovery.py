@@ -9,6 +9,7 @@ import msgspec
 
 from agents.deadletter import dead_letter_of
 from agents.delay import delay_headers
+from agents.failing import as_bug, unreadable
 from agents.letters import (
     EVENT_TOPICS,
     Event,
@@ -17,17 +18,17 @@ from agents.letters import (
     finish,
     send_event,
 )
-from agents.means import breaker_of, means_of
+from agents.logins import open_authenticator
+from agents.means import Accounts, breaker_of, means_of
 from agents.outcomes import ended
 from agents.resilience.decision import decide
 from agents.resilience.handlers import ErrorHandlers
 from agents.resilience.history import job_after, strategy_of
 from agents.resilience.policy import with_waits
 from agents.resilience.verdicts import Change, DeadLetter, Decision, Fail, Park, Retry, bounded
-from agents.step import as_bug, unreadable
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
-from schemas.events import PendingLink, ValidatedVideo
+from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
 from schemas.failure import Failure
 from schemas.job import Job
 from schemas.messages import explain
@@ -54,12 +55,14 @@ class Recovery:
         signals: Signals,
         handlers: ErrorHandlers,
         *,
+        accounts: Accounts = lambda _platform: (),
         chance: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._signals = signals
         self._handlers = handlers
+        self._accounts = accounts
         self._policies = with_waits(settings.retry.waits_seconds)
         self._total = timedelta(seconds=settings.retry.total_seconds)
         self._chance = chance
@@ -90,7 +93,7 @@ class Recovery:
             jitter=self._settings.retry.jitter,
             chance=self._chance(),
             breaker=breaker_of(failure, self._signals),
-            means=means_of(failure, event, self._settings, self._signals),
+            means=means_of(failure, event, self._settings, self._signals, self._accounts),
             policies=self._policies,
         )
 
@@ -114,8 +117,8 @@ def _apply(
 
 def _again(decision: Decision, event: Event, job: Job) -> Event:
     """Return the event of the next try: the same one, or the one that lets the page be read."""
-    if isinstance(event, PendingLink):
-        return PendingLink(job=job)
+    if isinstance(event, PendingLink | ValidatedListing):
+        return msgspec.structs.replace(event, job=job)
     if isinstance(decision, Change) and decision.restart == "extraction":
         return ValidatedVideo(job=job, video=event.video)
     return msgspec.structs.replace(event, job=job)
@@ -168,8 +171,10 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
 
 @asynccontextmanager
 async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
-    """Find the error handlers of others."""
-    yield Recovery(context.settings, context.signals, ErrorHandlers.load()).handle
+    """Find the error handlers of others, and who knows the accounts."""
+    settings, handlers = context.settings, ErrorHandlers.load()
+    accounts = open_authenticator(settings.auth).accounts
+    yield Recovery(settings, context.signals, handlers, accounts=accounts).handle
 
 
 stage = Stage(name=NAME, sources=(ERRORS,), open=open_recovery, on_bug=on_bug, ordered=False)

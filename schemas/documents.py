@@ -11,13 +11,25 @@ from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.commands import Command
 from schemas.descriptions import describe, structs_of
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from schemas.events import (
+    ExtractedVideo,
+    PendingLink,
+    SelectedVideo,
+    ValidatedListing,
+    ValidatedVideo,
+)
 from schemas.failure import Failure
 from schemas.letters import Mark
 from schemas.progress import Progress
 from schemas.request import Request
 from schemas.results import Result
-from schemas.signals import BreakerState, CancelSignal, IntakeSignal, RefreshSignal
+from schemas.signals import (
+    BreakerState,
+    CancelSignal,
+    IntakeSignal,
+    RateState,
+    RefreshSignal,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = "v1"
@@ -94,6 +106,12 @@ VALIDATED_VIDEO = Message(
     kind=ValidatedVideo,
     examples=(examples.VALIDATED_VIDEO,),
 )
+VALIDATED_LISTING = Message(
+    name="validated-listing",
+    summary="A profile, collection or playlist whose posts are to be listed.",
+    kind=ValidatedListing,
+    examples=(examples.VALIDATED_LISTING,),
+)
 EXTRACTED_VIDEO = Message(
     name="extracted-video",
     summary="A video whose page has been read.",
@@ -151,6 +169,12 @@ BREAKER_STATE = Message(
     kind=BreakerState,
     examples=examples.BREAKER_STATES,
 )
+RATE_STATE = Message(
+    name="rate-state",
+    summary="How fast a platform is asked over one egress.",
+    kind=RateState,
+    examples=examples.RATE_STATES,
+)
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
     summary="A request is not wanted any more.",
@@ -180,6 +204,7 @@ MESSAGES: tuple[Message, ...] = (
     REQUEST,
     PENDING_LINK,
     VALIDATED_VIDEO,
+    VALIDATED_LISTING,
     EXTRACTED_VIDEO,
     SELECTED_VIDEO,
     FAILURE,
@@ -189,6 +214,7 @@ MESSAGES: tuple[Message, ...] = (
     COMMAND,
     ATTEMPT,
     BREAKER_STATE,
+    RATE_STATE,
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,

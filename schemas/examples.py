@@ -19,16 +19,29 @@ from schemas.commands import (
     Retry,
 )
 from schemas.errors import ErrorCode
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from schemas.events import (
+    ExtractedVideo,
+    PendingLink,
+    SelectedVideo,
+    ValidatedListing,
+    ValidatedVideo,
+)
 from schemas.failure import FailedRecord, Failure
 from schemas.files import StoredFile
 from schemas.job import Attempt, Job
 from schemas.letters import Mark
+from schemas.listing import ListingRef
 from schemas.messages import explain
 from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
-from schemas.signals import BreakerState, CancelSignal, IntakeSignal, RefreshSignal
+from schemas.signals import (
+    BreakerState,
+    CancelSignal,
+    IntakeSignal,
+    RateState,
+    RefreshSignal,
+)
 from schemas.video import (
     Author,
     Cookie,
@@ -112,6 +125,18 @@ _INFO = VideoInfo(
 
 PENDING_LINK = PendingLink(job=msgspec.structs.replace(_JOB, url=_SHORT_URL))
 VALIDATED_VIDEO = ValidatedVideo(job=_JOB, video=_VIDEO)
+_LISTING = ListingRef(
+    platform="tiktok", kind="profile", id="clipmill", url="https://www.tiktok.com/@clipmill"
+)
+VALIDATED_LISTING = ValidatedListing(
+    job=msgspec.structs.replace(
+        _JOB,
+        url=_LISTING.url,
+        action="list",
+        options=msgspec.structs.replace(_JOB.options, limit=20),
+    ),
+    listing=_LISTING,
+)
 EXTRACTED_VIDEO = ExtractedVideo(
     job=_JOB,
     video=_VIDEO,
@@ -294,6 +319,16 @@ BREAKER_STATES: tuple[BreakerState, ...] = (
         trials=(_TRIAL,),
         trials_max=5,
     ),
+)
+RATE_STATES: tuple[RateState, ...] = (
+    RateState(
+        **_WAY,
+        requests_per_second=2.5,
+        reason=ErrorCode.RATE_LIMIT_API,
+        since=_ATTEMPT.at,
+        until=_ATTEMPT.at + timedelta(seconds=30),
+    ),
+    RateState(**_WAY, since=_START + timedelta(minutes=5)),
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

@@ -109,6 +109,10 @@ class Cookie(msgspec.Struct, frozen=True, kw_only=True):
     secure: bool = True
     expires_at: float | None = None
 
+    def __repr__(self) -> str:
+        """Return whose cookie it is, without its value: that may open an account."""
+        return f"<cookie {self.name} of {self.domain}{self.path}>"
+
 
 class MediaSource(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bytes of one format are, and what to send along to get them."""

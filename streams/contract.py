@@ -16,10 +16,12 @@ from schemas.documents import (
     LETTER_MARK,
     PENDING_LINK,
     PROGRESS,
+    RATE_STATE,
     REFRESH_SIGNAL,
     REQUEST,
     RESULT,
     SELECTED_VIDEO,
+    VALIDATED_LISTING,
     VALIDATED_VIDEO,
     Message,
 )
@@ -48,6 +50,7 @@ class Party:
 KINDS: dict[str, tuple[str, ...]] = {
     PENDING_LINK.name: ("link.pending.v1",),
     VALIDATED_VIDEO.name: ("video.validated.v1",),
+    VALIDATED_LISTING.name: ("listing.validated.v1",),
     EXTRACTED_VIDEO.name: ("video.extracted.v1",),
     SELECTED_VIDEO.name: ("video.selected.v1",),
     FAILURE.name: ("step.failed.v1",),
@@ -56,6 +59,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     RESULT.name: tuple(f"request.{each.__struct_config__.tag}.v1" for each in get_args(Result)),
     ATTEMPT.name: ("network.attempt.v1", "network.trial.v1", "breaker.ordered.v1"),
     BREAKER_STATE.name: ("breaker.changed.v1",),
+    RATE_STATE.name: ("rate.changed.v1",),
     CANCEL_SIGNAL.name: ("cancel.v1",),
     REFRESH_SIGNAL.name: ("refresh.v1",),
     INTAKE_SIGNAL.name: ("intake.v1",),
@@ -63,11 +67,11 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """CloudEvents types of each message that clipmill writes, without their prefix."""
 
-_EVENTS = (PENDING_LINK, VALIDATED_VIDEO, EXTRACTED_VIDEO, SELECTED_VIDEO)
+_EVENTS = (PENDING_LINK, VALIDATED_VIDEO, VALIDATED_LISTING, EXTRACTED_VIDEO, SELECTED_VIDEO)
 
 MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.REQUESTS: (REQUEST, PENDING_LINK),
-    topics.VALIDATED: (VALIDATED_VIDEO,),
+    topics.VALIDATED: (VALIDATED_VIDEO, VALIDATED_LISTING),
     topics.EXTRACTED: (EXTRACTED_VIDEO,),
     topics.SELECTED: (SELECTED_VIDEO,),
     topics.ERRORS: (FAILURE,),
@@ -77,7 +81,7 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.RESULTS: (RESULT,),
     topics.COMMANDS: (COMMAND,),
     topics.ATTEMPTS: (ATTEMPT,),
-    topics.SIGNALS: (BREAKER_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
+    topics.SIGNALS: (BREAKER_STATE, RATE_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
     topics.MARKS: (LETTER_MARK,),
 }
 """Messages of each topic. Dead letters are as they were, so they have no schema of their own."""
@@ -108,25 +112,25 @@ PARTIES: tuple[Party, ...] = (
     ),
     Party(
         "validation",
-        "refuses nonsense and finds out which video a URL means",
+        "refuses nonsense and finds out which post or listing a URL means",
         reads=(topics.REQUESTS,),
         writes=(topics.VALIDATED, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "extraction",
-        "reads the page of a video",
+        "reads the page of a post, and what a profile lists",
         reads=(topics.VALIDATED,),
         writes=(topics.EXTRACTED, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "selection",
-        "chooses the format",
+        "chooses the files",
         reads=(topics.EXTRACTED,),
         writes=(topics.SELECTED, *_TROUBLE),
     ),
     Party(
         "download",
-        "fetches the file",
+        "fetches the files",
         reads=(topics.SELECTED,),
         writes=(topics.PROGRESS, topics.ATTEMPTS, *_TROUBLE),
     ),

@@ -53,8 +53,28 @@ FAILURES = _counter("failures_total", "Failed attempts.", "step", "error_type")
 RETRIES = _counter("retries_total", "Retries scheduled.", "delay", "error_type")
 DEAD_LETTERS = _counter("dead_letters_total", "Records put on the dead-letter topic.", "reason")
 PARKED = _gauge("parked_events", "Events waiting in the delay topics.", "delay")
-CACHE = _counter("cache_requests_total", "Look-ups by what they found.", "cache", "outcome")
+CACHE_REQUESTS = _counter(
+    "cache_requests_total",
+    "Look-ups by level and by what they found there.",
+    "stage",
+    "cache",
+    "level",
+    "outcome",
+)
+CACHE_EVICTIONS = _counter(
+    "cache_evictions_total", "Entries let go of, by reason.", "stage", "cache", "reason"
+)
+CACHE_ENTRIES = _gauge("cache_entries", "Entries of a cache.", "stage", "cache", "level")
+CACHE_BYTES = _gauge("cache_bytes", "Memory of a cache, estimated.", "stage", "cache", "level")
+SHARED_CACHE_CALLS = _counter(
+    "shared_cache_calls_total", "Calls of the shared cache.", "stage", "operation", "outcome"
+)
 BYTES = _counter("downloaded_bytes_total", "Bytes of finished files.", "platform")
+PROBES = _counter(
+    "probes_total",
+    "Finished files that were looked into: sound, damaged, unknown (kept), away (kept).",
+    "outcome",
+)
 BREAKER_STATE = _gauge(
     "breaker_state",
     "0 closed, 1 half-open, 2 open, 3 forced open.",
@@ -76,6 +96,37 @@ ATTEMPT_ERRORS = _gauge(
     "egress",
     "error_type",
 )
+TASKS_RUNNING = _gauge("tasks_running", "Network operations under way.", "operation")
+TASKS_WAITING = _gauge("tasks_waiting", "Network operations that wait for a slot.", "operation")
+TASKS_LIMIT = _gauge("tasks_limit", "Network operations at a time.", "operation")
+RATE_LIMIT = _gauge(
+    "rate_limit_per_second",
+    "Requests a second that all workers may make together.",
+    "platform",
+    "operation",
+    "egress",
+)
+RATE_ALLOWED = _gauge(
+    "rate_allowed_per_second",
+    "Requests a second that this process may make at present.",
+    "platform",
+    "operation",
+    "egress",
+)
+RATE_WAIT = _counter(
+    "rate_wait_seconds_total",
+    "Time that requests waited for their turn, slots included.",
+    "platform",
+    "operation",
+    "egress",
+)
+RATE_POSTPONED = _counter(
+    "rate_postponed_total",
+    "Requests parked because their turn was too far off.",
+    "platform",
+    "operation",
+    "egress",
+)
 RECOVERIES = _counter(
     "recoveries_total", "Requests completed after a strategy was tried.", "strategy", "error_type"
 )
@@ -89,7 +140,61 @@ REPLAYS = _counter("dead_letter_replays_total", "Dead letters put back.", "step"
 ENGINE_PROCESSES = _gauge("engine_processes", "Living engine processes.")
 ENGINE_RESTARTS = _gauge("engine_restarts", "Engine processes replaced since the start.")
 ENGINE_INFO = _gauge("engine_info", "1; versions as labels.", "yt_dlp", "curl_cffi")
+ENGINE_IMPERSONATION = _gauge(
+    "engine_impersonation", "1 when the engine's requests can look like a browser's, else 0."
+)
 DISK_FREE = _gauge("disk_free_bytes", "Free bytes where files go.")
+MEMORY = _gauge("memory_bytes", "Memory in use, shared pages counted once.", "process")
+MEMORY_LIMIT = _gauge("memory_limit_bytes", "Memory that all processes may use together.")
+MEMORY_RELIEFS = _counter("memory_reliefs_total", "Times that caches were let go of.")
+MEMORY_TREND = _gauge(
+    "memory_trend_bytes_per_hour", "Lasting growth of memory over the window.", "process"
+)
+OPEN_FILES = _gauge("open_files", "Open file descriptors.", "process")
+THREADS = _gauge("threads", "Threads.", "process")
+PLUGIN_TROUBLES = _counter(
+    "plugin_troubles_total",
+    "Hooks of plug-ins that raised or were slow, and plug-ins that are off.",
+    "plugin",
+    "trouble",
+)
+REQUEST_SECONDS = _histogram(
+    "request_seconds", "Time of one attempt over the network.", "platform", "operation", "outcome"
+)
+REQUESTS_IN_FLIGHT = _gauge(
+    "requests_in_flight", "Attempts over the network under way.", "platform", "operation"
+)
+REQUEST_QUANTILE = _gauge(
+    "request_quantile_seconds",
+    "Time within which this share of the latest attempts ended.",
+    "platform",
+    "operation",
+    "quantile",
+)
+ACCOUNT_HEALTHY = _gauge(
+    "account_healthy", "1 when an account may be used to log in.", "platform", "account"
+)
+ACCOUNT_LAST_SUCCESS = _gauge(
+    "account_last_success_timestamp_seconds",
+    "When a page that needs a login was last read with an account.",
+    "platform",
+    "account",
+)
+ACCOUNT_EXPIRY = _gauge(
+    "account_cookie_expiry_timestamp_seconds",
+    "When the login of an account ends by itself.",
+    "platform",
+    "account",
+)
+ACCOUNT_UNSAVED = _gauge(
+    "account_unsaved",
+    "1 while the renewed cookies of an account cannot be written to its file.",
+    "platform",
+    "account",
+)
+ACCOUNT_USES = _counter(
+    "account_uses_total", "Pages read with an account.", "platform", "account", "outcome"
+)
 
 
 class StageMetrics:

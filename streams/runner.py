@@ -18,8 +18,10 @@ from streams.flow import Flow, cancel
 from streams.housekeeping import Housekeeping
 from streams.intake import Intake, obey
 from streams.last_resort import STOP_SECONDS, ends_within
+from streams.memory import MemoryUsers
 from streams.metrics import StageMetrics
 from streams.outbox import Outbox
+from streams.partition_share import PartitionShare
 from streams.records import Effect, Incoming
 from streams.settings import Settings
 from streams.signals import Signals
@@ -45,10 +47,12 @@ class StageRunner:
         outbox: Outbox,
         *,
         signals: Signals | None = None,
+        memory: MemoryUsers | None = None,
         believed_gaps: set[tuple[Partition, int]] | None = None,
     ) -> None:
         self.stage = stage
         self._signals = signals or Signals()
+        self._memory = memory or MemoryUsers()
         self._intake = Intake(stage.name)
         self._settings = settings
         self._outbox = outbox
@@ -60,6 +64,7 @@ class StageRunner:
         self._names = {
             topic.kafka_name(settings.kafka.topic_prefix): topic.name for topic in stage.sources
         }
+        self._share = PartitionShare(stage.sources, settings.kafka.partitions)
         self.ready = asyncio.Event()
         self.app = build_app(stage.name, settings)
         self.tables = {
@@ -125,7 +130,9 @@ class StageRunner:
             intake=self._intake,
             sweeps=self._sweeps,
             checks=self._checks,
+            share=self._share,
         )
+        self._resources.enter_context(self._memory.using(self._intake, context.reliefs))
         return await self._resources.enter_async_context(self.stage.open(context))
 
     def _build_work(self, handler: Handler) -> Work:
@@ -171,8 +178,10 @@ class StageRunner:
 
         async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._acks.suspend()
-            mine = (tp for tp in partitions if tp.topic in self._names)
-            self.flow.keep({(self._names[tp.topic], tp.partition) for tp in mine})
+            known = (tp for tp in partitions if tp.topic in self._names)
+            mine = {(self._names[tp.topic], tp.partition) for tp in known}
+            self._share.assign(mine)
+            self.flow.keep(mine)
 
         async def complete(_app: Any, **_: Any) -> None:
             self.ready.set()

@@ -22,6 +22,9 @@ GROUP = "clipmill.stages"
 Handler = Callable[[Incoming], Awaitable[Sequence[Effect]]]
 """Does the work of a stage for one record and returns everything that is to be written."""
 
+BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
+"""Turns an unexpected exception into records, so that nothing is only a log line."""
+
 Sweep = Callable[[], Sequence[Effect]]
 """A pure housekeeping function; returns what is to be written."""
 
@@ -77,7 +80,7 @@ class Stage:
     name: str
     sources: tuple[Topic, ...]
     open: Callable[[StageContext], AbstractAsyncContextManager[Handler]]
-    on_bug: Callable[[Incoming, Exception], Sequence[Effect]]
+    on_bug: BugHandler
     tables: tuple[str, ...] = ()
     concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
     window: Callable[[Settings], int] = lambda settings: settings.stage.window

@@ -46,7 +46,7 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 REQUESTS = Topic("requests", "the client's own", "What clients ask for.")
-VALIDATED = Topic("videos.validated", "video key", "Videos that are to be extracted.")
+VALIDATED = Topic("videos.validated", "video key", "Posts and listings that are to be extracted.")
 EXTRACTED = Topic("videos.extracted", "video key", "Videos whose page has been read.")
 SELECTED = Topic("videos.selected", "video key", "Videos that are to be downloaded.")
 ERRORS = Topic("errors", "video key", "Failed attempts, each with the event that failed.")

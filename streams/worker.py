@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from streams.acks import Partition
 from streams.health import Health
+from streams.memory import MemoryMonitor, MemoryUsers
 from streams.metrics import StageMetrics
 from streams.outbox import Outbox
 from streams.runner import StageRunner
@@ -35,6 +36,8 @@ class Worker:
         self._stages = stages
         self._settings = settings
         self._health = health
+        self._memory = MemoryUsers()
+        health.watch("memory", self._memory.problem)
         for stage in stages:
             health.watch(stage.name, _is_starting)
 
@@ -43,6 +46,7 @@ class Worker:
 
         Raises:
             TopicsError: topics are missing or wrong.
+            MemoryExhaustedError: memory stayed near its limit, in an exception group.
         """
         await check_topics(self._settings.kafka)
         # Faust would create them too, but after the partitions are assigned: without tables.
@@ -53,6 +57,7 @@ class Worker:
             asyncio.TaskGroup() as group,
         ):
             self._health.watch("kafka", outbox.problem)
+            group.create_task(MemoryMonitor(self._settings.memory, self._memory).run())
             for stage in self._stages:
                 group.create_task(self._keep_running(stage, outbox, signals))
 
@@ -84,7 +89,12 @@ class Worker:
     ) -> BaseException:
         try:
             runner = StageRunner(
-                stage, self._settings, outbox, signals=signals, believed_gaps=believed_gaps
+                stage,
+                self._settings,
+                outbox,
+                signals=signals,
+                memory=self._memory,
+                believed_gaps=believed_gaps,
             )
             async with runner:
                 self._health.watch(stage.name, runner.problem)

@@ -10,8 +10,12 @@ from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.kinds import HIGHEST_PORT
+from streams.settings.limits import LimitSettings
 from streams.settings.loading import SettingsError, load_settings, setting_paths, variable_name
+from streams.settings.memory import MemorySettings
 from streams.settings.model import Settings, config_file
+from streams.settings.performance import PerformanceSettings
+from streams.settings.platforms import ConfiguredSite
 from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
 from streams.settings.stage import StageSettings
 
@@ -20,12 +24,16 @@ __all__ = [
     "AuthSettings",
     "BreakerSettings",
     "CacheSettings",
+    "ConfiguredSite",
     "DeadLetterSettings",
     "DownloadSettings",
     "EgressSettings",
     "EngineSettings",
     "KafkaSettings",
     "LedgerSettings",
+    "LimitSettings",
+    "MemorySettings",
+    "PerformanceSettings",
     "RetrySettings",
     "Settings",
     "SettingsError",

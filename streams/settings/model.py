@@ -18,6 +18,10 @@ from streams.settings.download import DownloadSettings
 from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
 from streams.settings.kafka import KafkaSettings
+from streams.settings.limits import LimitSettings
+from streams.settings.memory import MemorySettings
+from streams.settings.performance import PerformanceSettings
+from streams.settings.platforms import ConfiguredSite, PlatformName
 from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
 from streams.settings.stage import StageSettings
 
@@ -52,6 +56,12 @@ class Settings(BaseSettings):
     download: DownloadSettings = DownloadSettings()
     cache: CacheSettings = CacheSettings()
     ledger: LedgerSettings = LedgerSettings()
+    limits: LimitSettings = LimitSettings()
+    memory: MemorySettings = MemorySettings()
+    performance: PerformanceSettings = PerformanceSettings()
+    platforms: dict[PlatformName, ConfiguredSite] = Field(
+        {}, description="Platforms without code by name; see docs/platforms.md."
+    )
     retry: RetrySettings = RetrySettings()
     stage: StageSettings = StageSettings()
 

@@ -404,14 +404,14 @@ async def test_status_of_nobody_is_said_in_words(service: Service) -> None:
 
 async def test_config_tells_where_each_value_came_from(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text("[download]\nconcurrency = 3\n[kafka]\npartitions = 8\n")
+    file.write_text("[limits]\ndownload_tasks = 3\n[kafka]\npartitions = 8\n")
     said = await shell.run(
         "config", CLIPMILL_CONFIG=str(file), CLIPMILL_KAFKA__PARTITIONS="9", CLIPMILL_HTTP="[::1]:1"
     )
     assert said.status == 0, said
     lines = {line.partition(" = ")[0]: line for line in said.lines}
     assert lines["kafka.partitions"].startswith("kafka.partitions = 9  # environment")
-    assert f"= 3  # file {file}" in lines["download.concurrency"]
+    assert f"= 3  # file {file}" in lines["limits.download_tasks"]
     assert "# default" in lines["cache.video_info_seconds"]
     assert "CLIPMILL_HTTP" in lines["http"]
 

@@ -79,7 +79,6 @@ ENDINGS = {
     "noformats": "content.no_formats",
     "unplayable": "content.no_formats",
     "watermarked": "content.no_formats",
-    "photo": "content.no_formats",
     "page.huge": "content.unsupported",
     "media.404": "content.link_expired",
 }
@@ -109,8 +108,8 @@ ONE_OFFS: dict[str, dict[str, Any]] = {
     },
     "affordable": {"url": page(video_id(serial=7)), "options": {"max_bytes": 700_000}},
     "exact": {"url": page(video_id(serial=8)), "options": {"quality": "360p", "degrade": False}},
-    "photo-link": {"url": f"https://www.tiktok.com/@name/photo/{video_id('photo', serial=9)}"},
-    "photo-short": {"url": f"https://vm.tiktok.com/{short_code(video_id(serial=10), 'photo')}/"},
+    "live-link": {"url": "https://www.tiktok.com/@name/live"},
+    "live-short": {"url": f"https://vm.tiktok.com/{short_code(video_id(serial=10), 'live')}/"},
     "dead-link": {"url": f"https://vm.tiktok.com/{short_code(video_id(serial=11), 'dead')}/"},
     "by-user": {"url": page(video_id(serial=12), user_name("deleted"))},
     "echo": {
@@ -297,14 +296,12 @@ async def test_what_cannot_be_had_fails_at_once_and_helpfully(
     assert not (house.data_dir / "files" / "tiktok" / video_id(name)).exists()
 
 
-async def test_a_photo_post_is_refused_with_what_would_work(desk: Desk) -> None:
-    for name, status in {"photo-link": "rejected", "photo-short": "failed"}.items():
+async def test_a_live_stream_is_refused_with_what_would_work(desk: Desk) -> None:
+    for name, status in {"live-link": "rejected", "live-short": "failed"}.items():
         error = (await ended(desk, name, status))["error"]
         assert error["error_type"] == "content.unsupported"
-        assert "a photo post" in error["user_message"]
-        assert "single video" in error["suggested_actions"][0]
-    error = (await ended(desk, "is-photo", "failed"))["error"]
-    assert "audio_only would take that" in error["user_message"]
+        assert "live streams are not recorded" in error["user_message"]
+        assert "single post" in error["suggested_actions"][0]
 
 
 async def test_a_dead_link_is_not_found(desk: Desk) -> None:

@@ -271,6 +271,24 @@ async def test_a_row_of_a_partition_that_moved_is_not_kept_by_the_old_owner(
             assert not rows[0].keys() & rows[1].keys(), "both would clean up the same rows"
 
 
+async def test_workers_know_their_share_of_the_partitions(
+    settings: Settings, tmp_path: Path
+) -> None:
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        return ()
+
+    def shares() -> list[float]:
+        return [each.context.share() for each in (first, second) if each.context is not None]
+
+    first, second = Toy(handle), Toy(handle)
+    async with running(first, settings):
+        assert shares() == [1.0]
+        async with running(second, beside(settings, tmp_path)):
+            await until(lambda: max(shares()) < 1)
+            assert sum(shares()) == 1.0
+        await until(lambda: shares()[0] == 1.0)
+
+
 ENOUGH_TO_JOIN = 20
 """Records after which the first of two runners waits for the second."""
 

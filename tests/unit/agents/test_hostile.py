@@ -17,6 +17,7 @@ import agents.recovery
 import agents.selection
 import agents.validation
 from agents.authentication.cookie_files import CookieFiles
+from agents.authentication.interface import LoginSettings
 from agents.caching.video_info import VideoInfoCache
 from agents.delay import DUE, TARGET
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
@@ -30,6 +31,7 @@ from agents.recovery import Recovery
 from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
 from agents.step import Finished, Product, step_handler
+from agents.targets import TargetFinder
 from agents.validation import Validation
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
@@ -81,14 +83,16 @@ def make_extraction_work() -> ExtractionWork:
         PLATFORMS,
         DeadEngine(),
         gate=make_gate("extract"),
-        authenticator=CookieFiles({}),
+        authenticator=CookieFiles(LoginSettings()),
         deadline_seconds=1.0,
     )
     return ExtractionWork(PLATFORMS, reader, cache)
 
 
 def make_validation() -> Validation:
-    return Validation(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve"), Signals())
+    return Validation(
+        TargetFinder(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve")), Signals()
+    )
 
 
 MAKERS: dict[str, tuple[Stage, Callable[[], Handler]]] = {

@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def recovery_of(
     settings: Settings | None = None,
     *breakers: BreakerState,
     handlers: ErrorHandlers | None = None,
+    accounts: tuple[str, ...] = (),
     now: datetime = NOW,
     chance: float = 0.0,
 ) -> Recovery:
@@ -81,6 +82,7 @@ def recovery_of(
         settings or make_settings(),
         signals,
         handlers or ErrorHandlers({}),
+        accounts=lambda platform: accounts if platform == "tiktok" else (),
         chance=lambda: chance,
         clock=lambda: now,
     )
@@ -107,11 +109,8 @@ def detail_of(effects: list[Effect]) -> dict[str, str]:
 
 RETRIED = [code for code in ErrorCode if POLICIES[code].waits and not POLICIES[code].outage]
 OUTAGES = [code for code in ErrorCode if POLICIES[code].outage]
-FINAL = [
-    code
-    for code in ErrorCode
-    if not POLICIES[code].waits and code is not ErrorCode.CONTENT_LINK_EXPIRED
-]
+READ_ANEW = [code for code in ErrorCode if "fresh_extraction" in POLICIES[code].at_once]
+FINAL = [code for code in ErrorCode if not POLICIES[code].waits and code not in READ_ANEW]
 
 
 @pytest.mark.parametrize("code", RETRIED)
@@ -243,8 +242,7 @@ async def test_a_dead_link_makes_the_page_be_read_anew(event: Event) -> None:
 async def test_a_short_link_stays_one() -> None:
     event = PendingLink(job=make_job())
     failure = make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, event, **EXTRACT)
-    settings = make_settings(auth=AuthSettings(cookie_files={"tiktok": Path("tiktok.txt")}))
-    sent = only(await run(failure, settings), REQUESTS)
+    sent = only(await run(failure, accounts=("main",)), REQUESTS)
     assert body_of(sent, PendingLink).job.authenticate
 
 
@@ -340,15 +338,48 @@ async def test_a_breaker_that_cannot_be_read_is_none() -> None:
 
 
 @pytest.mark.parametrize(("platform", "retried"), [("tiktok", True), ("other", False)])
-async def test_cookies_of_the_platform_are_used(platform: str, retried: bool) -> None:
-    settings = make_settings(auth=AuthSettings(cookie_files={platform: Path("cookies.txt")}))
-    effects = await run(make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, **EXTRACT), settings)
+async def test_an_account_of_the_platform_is_used(platform: str, retried: bool) -> None:
+    place = {**EXTRACT, "platform": platform}
+    failure = make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, **place)
+    effects = await run(failure, accounts=("main",))
     if not retried:
         assert isinstance(outcome(effects), Failed)
         return
     job = body_of(only(effects, VALIDATED), ValidatedVideo).job
     assert job.authenticate
     assert job.options.refresh
+
+
+async def test_accounts_take_the_place_of_one_that_is_limited() -> None:
+    code = ErrorCode.RATE_LIMIT_ACCOUNT
+    failure = make_failure(code, validated(authenticate=True), account="main", **EXTRACT)
+    effects = await run(failure, accounts=("main", "spare"))
+    job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    assert (job.avoid_accounts, job.attempts[0].strategy) == (("main",), "other_account")
+    assert detail_of(effects)["account"] == "main -> another"
+    assert parked(await run(failure, accounts=("main",))).topic.name == "retry.10m"
+
+
+async def test_resting_accounts_are_waited_for() -> None:
+    event = validated(authenticate=True)
+    failure = make_failure(
+        ErrorCode.RATE_LIMIT_ACCOUNT, event, permitted=False, retry_after_seconds=300.0
+    )
+    effects = await run(failure, accounts=("main", "spare"))
+    assert parked(effects)
+    assert detail_of(effects)["strategy"] == "wait"
+    due = datetime.fromisoformat(detail_of(effects)["due"])
+    assert due == NOW + timedelta(seconds=300)
+
+
+async def test_the_settings_say_which_accounts_there_are(tmp_path: Path) -> None:
+    files = (tmp_path / "main.txt", tmp_path / "spare.txt")
+    context, _ = make_context(make_settings(auth=AuthSettings(cookie_files={"tiktok": files})))
+    event = validated(authenticate=True, received_at=datetime.now(UTC))
+    failure = make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, event, account="main", **EXTRACT)
+    async with recovery_stage.open(context) as handle:
+        effects = list(await handle(failure_record(failure)))
+    assert body_of(only(effects, VALIDATED), ValidatedVideo).job.avoid_accounts == ("main",)
 
 
 async def test_a_lower_quality_begins_with_the_page() -> None:

@@ -9,14 +9,13 @@ import msgspec
 import pytest
 
 from agents.authentication.cookie_files import CookieFiles
+from agents.authentication.interface import LoginSettings
 from agents.caching.video_info import VideoInfoCache
 from agents.delay import handle as delay
-from agents.download import Download
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
 from agents.network.download import Fetched, FetchLimits, OnBytes
-from agents.outage import StorageOutage
 from agents.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
@@ -24,6 +23,7 @@ from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
+from agents.targets import TargetFinder
 from agents.validation import Validation
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo
@@ -52,6 +52,7 @@ from tests.unit.agents.builders import (
     request,
     show,
 )
+from tests.unit.agents.downloads import make_download
 from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS
 
 PLATFORMS = Platforms.load()
@@ -108,19 +109,12 @@ class Pipeline:
                 PLATFORMS,
                 self.tools,
                 gate=make_gate("extract", context),
-                authenticator=CookieFiles({}),
+                authenticator=CookieFiles(LoginSettings()),
                 deadline_seconds=40.0,
             ),
             cache,
         )
-        download = Download(
-            PLATFORMS,
-            {"direct": self.tools},
-            storage,
-            gate=make_gate("download", context),
-            outage=StorageOutage(storage, context.intake, context.settings.download),
-            context=context,
-        )
+        download = make_download(storage, {"direct": self.tools}, context)
         recovery = Recovery(
             context.settings,
             context.signals,
@@ -142,7 +136,7 @@ class Pipeline:
 
     def validation(self, context: StageContext) -> Handler:
         gate = make_gate("resolve", context)
-        return Validation(PLATFORMS, {"direct": self.links}, gate, Signals()).handle
+        return Validation(TargetFinder(PLATFORMS, {"direct": self.links}, gate), Signals()).handle
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""

@@ -132,6 +132,7 @@ def test_the_client_sends_requests_and_receives_results() -> None:
         "client.receive.audit": ["audit-record"],
         "client.receive.signals": [
             "breaker-state",
+            "rate-state",
             "cancel-signal",
             "refresh-signal",
             "intake-signal",

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from agents import attempts, breaker_news, commands, letters
+from agents import attempts, breaker_news, commands, letters, live_rows, rate_news
 from agents.attempts import Attempting
 from schemas import examples
 from schemas.audit import Transition
@@ -23,15 +23,18 @@ from schemas.documents import (
     MESSAGES,
     PENDING_LINK,
     PROGRESS,
+    RATE_STATE,
     REFRESH_SIGNAL,
     REQUEST,
     RESULT,
     SELECTED_VIDEO,
+    VALIDATED_LISTING,
     VALIDATED_VIDEO,
     Message,
 )
 from schemas.errors import Place
 from schemas.results import Result
+from schemas.signals import BreakerState, RateState
 from streams.contract import KINDS, MESSAGES_ON, PARTIES
 from streams.envelope import TYPE_PREFIX
 from streams.letters.replay import mark_record
@@ -69,9 +72,18 @@ def ordered(topic: Topic, message: object, kind: str) -> Outgoing:
     return order.send(topic, "key", message, kind)
 
 
+def told(state: BreakerState | RateState, event: str) -> Outgoing:
+    """What the monitor writes for all workers."""
+    return live_rows.signal(state.name, encode(state), event, "monitor", "1")
+
+
 LETTERS: list[tuple[Message, Callable[[], Any]]] = [
     (PENDING_LINK, lambda: letters.send_event(examples.PENDING_LINK, "recovery", None)),
     (VALIDATED_VIDEO, lambda: letters.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
+    (
+        VALIDATED_LISTING,
+        lambda: letters.send_event(examples.VALIDATED_LISTING, "validation", "1"),
+    ),
     (EXTRACTED_VIDEO, lambda: letters.send_event(examples.EXTRACTED_VIDEO, "extraction", "1")),
     (SELECTED_VIDEO, lambda: letters.send_event(examples.SELECTED_VIDEO, "selection", "1")),
     (FAILURE, lambda: letters.fail(examples.FAILURE, "key", "1")),
@@ -87,7 +99,8 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
     (ATTEMPT, lambda: attempts.attempt_record(ATTEMPTING, None, 1.0, NOW)),
     (ATTEMPT, lambda: attempts.trial_record(ATTEMPTING, NOW)),
     (ATTEMPT, lambda: ordered(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),
-    (BREAKER_STATE, lambda: breaker_news.signal(examples.BREAKER_STATES[0], "monitor", "1")),
+    (BREAKER_STATE, lambda: told(examples.BREAKER_STATES[0], breaker_news.EVENT)),
+    (RATE_STATE, lambda: told(examples.RATE_STATES[0], rate_news.EVENT)),
     (CANCEL_SIGNAL, lambda: ordered(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: ordered(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: ordered(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
@@ -121,7 +134,14 @@ def test_every_type_is_written_by_some_letter() -> None:
 
 
 def test_every_event_may_wait_on_every_delay_topic() -> None:
-    events = {PENDING_LINK.kind, VALIDATED_VIDEO.kind, EXTRACTED_VIDEO.kind, SELECTED_VIDEO.kind}
+    messages = (
+        PENDING_LINK,
+        VALIDATED_VIDEO,
+        VALIDATED_LISTING,
+        EXTRACTED_VIDEO,
+        SELECTED_VIDEO,
+    )
+    events = {message.kind for message in messages}
     assert events == set(letters.EVENT_TOPICS)
     for topic in DELAYS:
         assert {message.kind for message in MESSAGES_ON[topic]} == events

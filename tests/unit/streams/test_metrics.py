@@ -12,9 +12,21 @@ OURS = {
     name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
 }
 BOUNDED = {
-    *("stage", "table", "status", "error_type", "step", "delay", "reason", "cache", "outcome"),
+    *(
+        "stage",
+        "table",
+        "status",
+        "error_type",
+        "step",
+        "delay",
+        "reason",
+        "cache",
+        "level",
+        "outcome",
+    ),
     *("platform", "yt_dlp", "curl_cffi", "operation", "egress", "state"),
-    *("strategy", "command"),
+    *("strategy", "command", "account"),
+    *("process", "plugin", "trouble", "quantile"),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from streams import worker as module
 from streams.health import Health
+from streams.memory import MemoryExhaustedError
 from streams.metrics import REGISTRY
 from streams.settings import Settings
 from streams.signals import Signals
@@ -37,6 +38,7 @@ class World:
         self.closing_fails = False
         self.made: list[str] = []
         self.gaps: list[Any] = []
+        self.memories: list[Any] = []
         self.cluster: str | None = None
         self.closed = 0
         """Runners that ended; a wait that follows one is the wait before the next start."""
@@ -49,6 +51,7 @@ class FakeRunner:
         self.stage = stage
         self.world.made.append(stage.name)
         self.world.gaps.append(more["believed_gaps"])
+        self.world.memories.append(more["memory"])
         lives = self.world.lives.get(stage.name, [])
         self.dies_at = self.world.now + (lives.pop(0) if lives else float("inf"))
 
@@ -188,6 +191,34 @@ async def test_a_stage_that_crashes_leaves_the_others_alone(world: World) -> Non
     world.lives["toy"] = [0.0] * 3
     await run_until(Worker([STAGE, OTHER], Settings(), Health()), lambda: len(world.made) > 4)
     assert world.made.count("other") == 1
+
+
+async def test_all_stages_share_what_is_done_about_memory(world: World) -> None:
+    health = Health()
+    world.lives["toy"] = [0.0]
+    worker = Worker([STAGE, OTHER], Settings(), health)
+    await run_until(worker, lambda: len(world.made) > 2)
+    [users] = set(world.memories)
+    assert "memory" not in health.problems()
+    users.pause("memory: full")
+    assert health.problems()["memory"] == "memory: full"
+
+
+async def test_memory_that_stays_used_up_ends_the_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullMemory:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def run(self) -> None:
+            raise MemoryExhaustedError("full")
+
+    monkeypatch.setattr(module, "MemoryMonitor", FullMemory)
+    with pytest.raises(ExceptionGroup) as caught:
+        await Worker([STAGE], Settings(), Health()).run()
+    assert caught.group_contains(MemoryExhaustedError, match="full")
+    assert world.closed == len(world.made), "every stage was closed in order"
 
 
 async def test_restarts_are_counted(world: World) -> None:

@@ -1,0 +1,125 @@
+"""A mixed load for minutes or hours, and whether memory, files or threads of any process grow.
+
+    python -m benchmarks.soak --minutes 20 --rate 15
+
+Memory is USS, what the process alone holds; its slope is the median of all slopes between two
+samples, with 95 % confidence, from the end of the first quarter on. What is remembered is
+remembered briefly, so that caches and tables are as full as they get before that.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.measuring import load_average
+from benchmarks.soaking.driving import drive
+from benchmarks.soaking.load import mixed_load
+from benchmarks.soaking.outcomes import Outcomes
+from benchmarks.soaking.series import Figures, figures_of, grows
+from benchmarks.soaking.watching import Watch
+from tests.house import House, Process
+
+MINUTES = 20.0
+RATE = 15.0
+SAMPLE_SECONDS = 5.0
+WARM_UP_SHARE = 0.25
+TAIL_SECONDS = 120.0
+
+SHORT_MEMORY = {
+    "CLIPMILL_CACHE__VIDEO_INFO_SECONDS": "20",
+    "CLIPMILL_CACHE__STALE_SECONDS": "20",
+    "CLIPMILL_CACHE__METADATA_SECONDS": "20",
+    "CLIPMILL_CACHE__FORMAT_CHOICE_SECONDS": "20",
+    "CLIPMILL_CACHE__UPLOAD_DATE_SECONDS": "20",
+    "CLIPMILL_CACHE__NEGATIVE_SECONDS": "20",
+    "CLIPMILL_CACHE__FILE_SECONDS": "20",
+    "CLIPMILL_CACHE__TABLE_BYTES": str(4 * 2**20),
+    "CLIPMILL_CACHE__MEMORY_BYTES": str(4 * 2**20),
+    "CLIPMILL_LEDGER__REMEMBER_SECONDS": "30",
+    "CLIPMILL_PERFORMANCE__WINDOW_SECONDS": "20",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a soak found out.
+
+    Attributes:
+        figures: of every process that lived beyond the warm-up.
+        outcomes: what became of the requests.
+        seconds: how long requests were made.
+    """
+
+    figures: list[Figures]
+    outcomes: Outcomes
+    seconds: float
+
+    def __str__(self) -> str:
+        growing = grows(self.figures)
+        verdict = (
+            f"memory grows: {', '.join(growing)}" if growing else "no memory grows for certain"
+        )
+        lines = [
+            f"{self.seconds:.0f} s of requests, {load_average()}; after the warm-up:",
+            *map(str, self.figures),
+            "outcomes:",
+            *self.outcomes.lines(),
+            f"verdict: {verdict}",
+        ]
+        return "\n".join(lines)
+
+
+async def soak(
+    house: House,
+    worker: Process,
+    *,
+    seconds: float,
+    rate: float = RATE,
+    sample_seconds: float = SAMPLE_SECONDS,
+    tail_seconds: float = TAIL_SECONDS,
+) -> Report:
+    """Put a worker under load and return what became of it."""
+    watch = Watch(worker.pid, {"kafka": house.broker.pid, "stand-in": _standin_pid()})
+    watching = asyncio.create_task(watch.run(sample_seconds))
+    try:
+        load = mixed_load(f"soak-{time.time_ns():x}")
+        outcomes = await drive(house.bootstrap, load, rate, seconds, tail_seconds)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    found = (figures_of(series, seconds * WARM_UP_SHARE) for series in watch.series)
+    return Report([figures for figures in found if figures], outcomes, seconds)
+
+
+def _standin_pid() -> int:
+    return next(
+        child.pid for child in psutil.Process().children() if "tests.standin" in child.cmdline()
+    )
+
+
+async def main(minutes: float = MINUTES, rate: float = RATE) -> Report:
+    """Print the report of a soak in a house of its own."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with House(Path(directory), **SHORT_MEMORY) as house:
+            worker = await house.start_worker("all")
+            report = await soak(house, worker, seconds=minutes * 60, rate=rate)
+    print(report)
+    return report
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="how long to ask")
+    parser.add_argument("--rate", type=float, default=RATE, help="requests a second")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = _arguments()
+    found = asyncio.run(main(arguments.minutes, arguments.rate))
+    raise SystemExit(bool(grows(found.figures) or found.outcomes.open))

@@ -1,0 +1,78 @@
+"""Samples the processes of a house: the worker, what it started, and, apart, Kafka and stand-in."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+
+from benchmarks.soaking.series import MEBIBYTE, Sample, Series
+
+FORK_SERVER = "agents.engine.forkserver"
+
+
+class Watch:
+    """The series of all processes that were seen.
+
+    Args:
+        worker: process id of the worker.
+        others: process ids by name, such as Kafka's.
+    """
+
+    def __init__(self, worker: int, others: dict[str, int]) -> None:
+        self._worker = psutil.Process(worker)
+        self._others = {name: psutil.Process(pid) for name, pid in others.items()}
+        self._began = time.monotonic()
+        self._series: dict[int, Series] = {}
+        self._engines = 0
+
+    @property
+    def series(self) -> list[Series]:
+        """Those of all processes, also of ended ones."""
+        return list(self._series.values())
+
+    async def run(self, seconds: float) -> None:
+        """Look every so many seconds, for ever."""
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(seconds)
+
+    def look(self) -> None:
+        """Take a sample of every process."""
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                self._take(process)
+
+    def _processes(self) -> Iterator[psutil.Process]:
+        yield self._worker
+        with suppress(psutil.NoSuchProcess):
+            yield from self._worker.children(recursive=True)
+        yield from self._others.values()
+
+    def _take(self, process: psutil.Process) -> None:
+        with process.oneshot():
+            full = process.memory_full_info()
+            sample = Sample(
+                time.monotonic() - self._began,
+                full.rss / MEBIBYTE,
+                full.uss / MEBIBYTE,
+                process.num_fds(),
+                process.num_threads(),
+            )
+        if process.pid not in self._series:
+            self._series[process.pid] = Series(self._name(process))
+        self._series[process.pid].add(sample)
+
+    def _name(self, process: psutil.Process) -> str:
+        for name, other in self._others.items():
+            if process.pid == other.pid:
+                return name
+        if process.pid == self._worker.pid:
+            return "worker"
+        if FORK_SERVER not in process.cmdline():
+            return process.name()
+        if process.ppid() == self._worker.pid:
+            return "fork server"
+        self._engines += 1
+        return f"engine {self._engines}"

@@ -1,0 +1,140 @@
+"""One per process: looks at its memory every few seconds and acts before the kernel does."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from streams.memory.leaks import Growth, LeakWatch
+from streams.memory.look import Look, export, look_at_process, mebibytes
+from streams.memory.reading import Kind
+from streams.memory.release import release_memory
+from streams.memory.thresholds import Action, Pressure, decide
+from streams.memory.users import MemoryUsers
+from streams.metrics import MEMORY_RELIEFS, MEMORY_TREND
+from streams.settings import MemorySettings
+
+log = logging.getLogger(__name__)
+
+
+class MemoryExhaustedError(Exception):
+    """Memory stayed near its limit although nothing was taken in; the process ends."""
+
+
+class MemoryMonitor:
+    """Lets go of caches when memory is short, stops the intakes when it is nearly used up.
+
+    Args:
+        settings: limit and thresholds.
+        users: the open stages.
+        look: sees what is in use; runs in a thread.
+        release: gives memory back to the system.
+        clock: seconds that only go forward.
+        sleep: waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        settings: MemorySettings,
+        users: MemoryUsers,
+        *,
+        look: Callable[[MemorySettings], Look] = look_at_process,
+        release: Callable[[], None] = release_memory,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._settings = settings
+        self._users = users
+        self._look = look
+        self._release = release
+        self._clock = clock
+        self._sleep = sleep
+        self._began = clock()
+        self._pressure = Pressure()
+        self._watches: dict[Kind, LeakWatch] = {}
+
+    async def run(self) -> None:
+        """Look again and again, for ever.
+
+        Raises:
+            MemoryExhaustedError: memory stayed near the limit for too long; the text says how.
+        """
+        while True:
+            try:
+                await self._act(await self._see())
+            except MemoryExhaustedError:
+                raise
+            except Exception:
+                log.exception("cannot look after the memory, next time again")
+            await self._sleep(self._settings.sample_seconds)
+
+    async def _see(self) -> Look:
+        seen = await asyncio.to_thread(self._look, self._settings)
+        export(seen)
+        return seen
+
+    async def _act(self, seen: Look) -> None:
+        self._watch_growth(seen)
+        action = self._decide(seen)
+        if action == "relieve":
+            seen = await self._relieve(seen)
+            action = self._decide(seen)
+        self._carry_out(action, seen)
+
+    def _decide(self, seen: Look) -> Action:
+        now = self._clock()
+        self._pressure, action = decide(self._pressure, seen.used_share, now, self._settings)
+        return action
+
+    async def _relieve(self, before: Look) -> Look:
+        """Let go of what can be had again; return what is in use then."""
+        MEMORY_RELIEFS.inc()
+        self._users.relieve()
+        self._release()
+        after = await self._see()
+        freed = mebibytes(before.used_bytes - after.used_bytes)
+        log.warning("memory is short, caches were let go of: %s freed, %s", freed, after)
+        return after
+
+    def _carry_out(self, action: Action, seen: Look) -> None:
+        match action:
+            case "pause":
+                self._users.pause(f"memory: {seen}; records wait until it is less")
+            case "resume":
+                log.warning("memory is free again: %s", seen)
+                self._users.resume()
+            case "give_up":
+                raise MemoryExhaustedError(_exhausted(seen, self._settings))
+
+    # Leaks
+
+    def _watch_growth(self, seen: Look) -> None:
+        now = self._clock()
+        if now - self._began < self._settings.warm_up_seconds:
+            return
+        for kind, use in seen.uses.items():
+            growth = self._watch(kind).add(now, use.memory_bytes)
+            if growth is not None:
+                self._tell(kind, growth)
+
+    def _watch(self, kind: Kind) -> LeakWatch:
+        window, leak = self._settings.trend_seconds, self._settings.leak_bytes_per_hour
+        return self._watches.setdefault(kind, LeakWatch(window, leak))
+
+    def _tell(self, kind: Kind, growth: Growth) -> None:
+        MEMORY_TREND.labels(kind).set(growth.trend.per_hour)
+        if growth.is_news:
+            log.warning(
+                "memory of %s grows by %s an hour (95 %%: at least %s): this looks like a leak",
+                kind,
+                mebibytes(growth.trend.per_hour),
+                mebibytes(growth.trend.low),
+            )
+
+
+def _exhausted(seen: Look, settings: MemorySettings) -> str:
+    return (
+        f"{seen}, and that did not become less in {settings.give_up_seconds:g} s in which nothing"
+        " was taken in; the process ends, to be started afresh. Raise memory.limit_bytes or the"
+        " container's limit, or lower stage.concurrency or engine.processes"
+    )

@@ -1,0 +1,81 @@
+"""Whether something grows: a robust slope with its confidence, as pure functions.
+
+The Theil-Sen estimator: the median of the slopes between all pairs of points, so that up to 29 %
+of wild points change nothing. Its interval is Sen's (Journal of the American Statistical
+Association 63, 1968), widened for points that resemble their neighbours (Yue and Wang, Water
+Resources Management 18, 2004): a single step, or the teeth of a saw, are no growth.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from statistics import median
+
+HOUR_SECONDS = 3_600.0
+
+POINTS_MIN = 8
+"""Fewer say nothing."""
+
+NORMAL_QUANTILE = 1.96
+"""Of 95 % confidence, on both sides."""
+
+CORRELATION_MAX = 0.95
+"""Of neighbours; beyond it the interval is everything in any case."""
+
+Point = tuple[float, float]
+"""Seconds, and a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Growth per hour, and the bounds between which it lies with 95 % confidence."""
+
+    per_hour: float
+    low: float
+    high: float
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether there may be no growth at all."""
+        return self.low <= 0 <= self.high
+
+
+def find_trend(points: Sequence[Point]) -> Trend | None:
+    """Return the trend of points in the order of time, None when they are too few.
+
+    Takes time with the square of their number: 120 points are some milliseconds.
+    """
+    slopes = sorted(
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for earlier, later in combinations(points, 2)
+        if later[0] > earlier[0]
+    )
+    if len(points) < POINTS_MIN or not slopes:
+        return None
+    slope = median(slopes)
+    reach = _reach(len(points)) * _widening(points, slope)
+    low, high = _at(slopes, (len(slopes) - reach) / 2), _at(slopes, (len(slopes) + reach) / 2)
+    return Trend(slope * HOUR_SECONDS, low * HOUR_SECONDS, high * HOUR_SECONDS)
+
+
+def _reach(count: int) -> float:
+    """Return how many of the ordered slopes the interval takes in, for independent points."""
+    return NORMAL_QUANTILE * math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+
+
+def _widening(points: Sequence[Point], slope: float) -> float:
+    """Return the factor of the interval for points that depend on their neighbours."""
+    rest = [value - slope * at for at, value in points]
+    middle = median(rest)
+    rest = [value - middle for value in rest]
+    power = math.fsum(value * value for value in rest)
+    if power == 0:
+        return 1.0
+    shared = math.fsum(here * there for here, there in pairwise(rest))
+    correlation = min(max(shared / power, 0.0), CORRELATION_MAX)
+    return math.sqrt((1 + correlation) / (1 - correlation))
+
+
+def _at(ordered: Sequence[float], place: float) -> float:
+    return ordered[min(max(round(place), 0), len(ordered) - 1)]
