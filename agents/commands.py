@@ -11,11 +11,11 @@ from typing import get_args
 
 import msgspec
 
-from agents.command_intake import NAME, TAKEN, on_bug, read_command, refuse, refuse_field
-from agents.intake import cause_of, refusal
-from agents.letters import order
 from agents.platforms.interface import ShortLink
 from agents.platforms.registry import Platforms
+from agents.records.letters import order
+from agents.requests.command_intake import NAME, TAKEN, on_bug, read_command, refuse, refuse_field
+from agents.requests.intake import cause_of, refusal
 from schemas.attempts import BreakerOrder, Operation
 from schemas.codec import MalformedMessageError, encode
 from schemas.commands import (

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from agents.failing import unreadable
+from agents.records.failing import unreadable
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import BY_NAME, DELAYS, Topic

@@ -12,25 +12,25 @@ from functools import partial
 
 import msgspec
 
-from agents.attempting import Gate
 from agents.background import running
 from agents.caching.rows import is_over
-from agents.egress import open_egresses
-from agents.errand import Errand
-from agents.examining import Examiner
-from agents.fetching import Fetching
+from agents.dialling.attempting import Gate
+from agents.dialling.egress import open_egresses
+from agents.files.errand import Errand
+from agents.files.examining import Examiner
+from agents.files.fetching import Fetching
+from agents.files.known_files import TABLE, FileShelf
+from agents.files.outage import StorageOutage
+from agents.files.together import together
 from agents.installed_plugins import installed_plugins
-from agents.known_files import TABLE, FileShelf
 from agents.media.prober import open_prober
 from agents.network.bandwidth import Bandwidth
 from agents.network.download import MediaDownloader
 from agents.network.session import CONNECTIONS, open_session
-from agents.outage import StorageOutage
-from agents.outcomes import completed, expired
 from agents.platforms.registry import Platforms
+from agents.records.outcomes import completed, expired
 from agents.step import Finished, Product, bug_handler, step_handler
 from agents.storage.local import LocalStorage
-from agents.together import together
 from schemas.errors import ClipmillError
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile

@@ -7,9 +7,6 @@ after the other, so a video is extracted once however many ask for it at the sam
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from agents import listings
-from agents.attempting import Gate
-from agents.caches import StageCaches, open_caches
 from agents.caching import metadata, negative, upload_date, video_info
 from agents.caching.bounded import BoundedCache
 from agents.caching.memory import MemoryBackend
@@ -17,15 +14,18 @@ from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import Found, VideoInfoCache
-from agents.dispatch import bug_by_kind, handle_by_kind
-from agents.egress import open_egresses
-from agents.engine_room import open_engine
+from agents.dialling.attempting import Gate
+from agents.dialling.egress import open_egresses
 from agents.installed_plugins import installed_plugins
-from agents.listings import ListingWork, sweep_listings
-from agents.logins import logins
-from agents.outcomes import completed
-from agents.page_reading import PageReader
+from agents.pages import listings
+from agents.pages.engine_room import open_engine
+from agents.pages.listings import ListingWork, sweep_listings
+from agents.pages.logins import logins
+from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
+from agents.records.dispatch import bug_by_kind, handle_by_kind
+from agents.records.outcomes import completed
+from agents.remembering.caches import StageCaches, open_caches
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo

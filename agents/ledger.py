@@ -13,12 +13,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from agents.caching.rows import no_longer_kept
-from agents.known_requests import Batch, Decided, Essence, Known, Open, essence_of, read_row
-from agents.ledger_bugs import on_bug
-from agents.ledger_news import NAME, TABLE, Head, News, measure
-from agents.letters import introduce_batch, publish_result
-from agents.orders import obey
-from agents.owners import owner_of
+from agents.records.letters import introduce_batch, publish_result
+from agents.records.owners import owner_of
+from agents.requests.known_requests import (
+    Batch,
+    Decided,
+    Essence,
+    Known,
+    Open,
+    essence_of,
+    read_row,
+)
+from agents.requests.ledger_bugs import on_bug
+from agents.requests.ledger_news import NAME, TABLE, Head, News, measure
+from agents.requests.orders import obey
 from schemas.audit import NO_OUTCOME, AuditRecord
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ErrorCode

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from agents.egress import egress_names
-from agents.letters import Event
+from agents.dialling.egress import egress_names
+from agents.records.letters import Event
 from agents.resilience.remedies import Means
 from schemas.attempts import breaker_name
 from schemas.codec import MalformedMessageError, decode

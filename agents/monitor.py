@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from agents import monitored_breakers, monitored_rates
-from agents.monitored_breakers import MonitoredBreakers
-from agents.monitored_rates import MonitoredRates
+from agents.dialling.turns import PACED
 from agents.resilience.adaptive_rate import RateRules
 from agents.resilience.rules import Rules
-from agents.turns import PACED
+from agents.watching import monitored_breakers, monitored_rates
+from agents.watching.monitored_breakers import MonitoredBreakers
+from agents.watching.monitored_rates import MonitoredRates
 from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt
 from schemas.codec import MalformedMessageError, decode
 from streams.envelope import open_envelope

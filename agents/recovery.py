@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from agents.deadletter import dead_letter_of
 from agents.delay import delay_headers
-from agents.failing import as_bug, unreadable
-from agents.letters import (
+from agents.means import Accounts, breaker_of, means_of
+from agents.pages.logins import open_authenticator
+from agents.records.deadletter import dead_letter_of
+from agents.records.failing import as_bug, unreadable
+from agents.records.letters import (
     EVENT_TOPICS,
     Event,
     audit,
@@ -18,9 +20,7 @@ from agents.letters import (
     finish,
     send_event,
 )
-from agents.logins import open_authenticator
-from agents.means import Accounts, breaker_of, means_of
-from agents.outcomes import ended
+from agents.records.outcomes import ended
 from agents.resilience.decision import decide
 from agents.resilience.handlers import ErrorHandlers
 from agents.resilience.history import job_after, strategy_of

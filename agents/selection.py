@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from agents.caches import open_caches
 from agents.caching import format_choice, metadata, upload_date
 from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
 from agents.platforms.registry import Platforms
+from agents.remembering.caches import open_caches
 from agents.step import Passed, Product, bug_handler, step_handler
 from schemas.events import ExtractedVideo, SelectedVideo
 from streams.stage import Handler, Stage, StageContext

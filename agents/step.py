@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.cancellation import RequestCancelledError, cancellable
-from agents.failing import as_bug, fail_event, unreadable
-from agents.letters import Event, audit, finish, send_event
-from agents.outcomes import cancelled, expired, is_expired
-from agents.owners import received_at
+from agents.records.failing import as_bug, fail_event, unreadable
+from agents.records.letters import Event, audit, finish, send_event
+from agents.records.outcomes import cancelled, expired, is_expired
+from agents.records.owners import received_at
+from agents.requests.cancellation import RequestCancelledError, cancellable
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError

@@ -14,12 +14,18 @@ from typing import Any
 
 import msgspec
 
-from agents.attempting import Gate
-from agents.cancellation import RequestCancelledError, cancellable
-from agents.egress import open_egresses
-from agents.failing import as_bug, fail_event
+from agents.dialling.attempting import Gate
+from agents.dialling.egress import open_egresses
 from agents.installed_plugins import installed_plugins
-from agents.intake import (
+from agents.network.session import open_session
+from agents.platforms.links import LinkResolver
+from agents.platforms.registry import Platforms
+from agents.records.failing import as_bug, fail_event
+from agents.records.letters import EVENT_TOPICS, audit, finish, send_event
+from agents.records.outcomes import cancelled, ended, expired, facts_of, is_expired, rejected
+from agents.records.owners import bare_job, received_at
+from agents.requests.cancellation import RequestCancelledError, cancellable
+from agents.requests.intake import (
     cause_of,
     field_of,
     is_json,
@@ -28,14 +34,8 @@ from agents.intake import (
     refusal,
     salvage,
 )
-from agents.letters import EVENT_TOPICS, audit, finish, send_event
-from agents.network.session import open_session
-from agents.outcomes import cancelled, ended, expired, facts_of, is_expired, rejected
-from agents.owners import bare_job, received_at
-from agents.pending import read_pending
-from agents.platforms.links import LinkResolver
-from agents.platforms.registry import Platforms
-from agents.targets import Links, NoLinkError, TargetFinder, event_of
+from agents.requests.pending import read_pending
+from agents.requests.targets import Links, NoLinkError, TargetFinder, event_of
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorContext
 from schemas.events import PendingLink

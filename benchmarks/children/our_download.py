@@ -4,10 +4,10 @@ from pathlib import Path
 
 import uvloop
 
+from agents.files.progress import ProgressMeter
 from agents.network.download import FetchLimits, MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
-from agents.progress import ProgressMeter
 from agents.storage.local import LocalStorage
 from benchmarks.children.orders import Download
 from benchmarks.children.stopwatch import stopwatch

@@ -17,7 +17,7 @@ from tests.standin import Standin, short_code, video_id
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # What the entry point `clipmill engine` does.
-PROGRAM = "from agents.engine_check import engine; engine(prog_name='clipmill engine')"
+PROGRAM = "from agents.pages.engine_check import engine; engine(prog_name='clipmill engine')"
 SITES = {
     "hitrecord": {
         "hosts": ["hitrecord.org"],

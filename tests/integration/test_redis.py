@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agents import caches as caches_module
-from agents.caches import StageCaches, open_caches
 from agents.caching.backends import GROUP, find_backend
 from agents.caching.guarded import VALUE_BYTES_MAX, GuardedBackend
 from agents.caching.interface import BackendSettings, CacheBackend
 from agents.caching.redis_backend import CONNECTIONS_MAX, open_redis
 from agents.extraction import MEMORY_SHARES
+from agents.remembering import caches as caches_module
+from agents.remembering.caches import StageCaches, open_caches
 from schemas.errors import ClipmillError, ErrorCode
 from tests.conftest import NetworkGuard
 from tests.integration.redis_server import RedisServer, redis_binary, running_redis

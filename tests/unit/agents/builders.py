@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agents.attempting import Gate
-from agents.letters import EVENT_TOPICS, Event, event_key
+from agents.dialling.attempting import Gate
 from agents.platforms.interface import Platform, ShortLink
+from agents.records.letters import EVENT_TOPICS, Event, event_key
 from schemas.attempts import Operation
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode

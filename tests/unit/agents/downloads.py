@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agents.download import Download
-from agents.examining import Examiner
-from agents.fetching import Fetching
-from agents.known_files import FileShelf
+from agents.files.examining import Examiner
+from agents.files.fetching import Fetching
+from agents.files.known_files import FileShelf
+from agents.files.outage import StorageOutage
 from agents.media.facts import Answer
 from agents.media.prober import Probe
 from agents.network.download import MediaFetcher
-from agents.outage import StorageOutage
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
 from streams.stage import StageContext

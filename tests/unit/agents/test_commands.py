@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.command_intake import NAME, UNKNOWN, on_bug
 from agents.commands import Commands, stage
 from agents.platforms.registry import Platforms
+from agents.requests.command_intake import NAME, UNKNOWN, on_bug
 from schemas.attempts import BreakerOrder
 from schemas.audit import AuditRecord
 from schemas.commands import Cancel, OptionChanges, Retry

@@ -11,10 +11,10 @@ import pytest
 from agents.background import running
 from agents.download import SWEEP_SECONDS, open_fetchers
 from agents.download import stage as download_stage
-from agents.known_files import TABLE, KnownFiles
+from agents.files.known_files import TABLE, KnownFiles
+from agents.files.outage import StorageOutage
 from agents.media.prober import MediaProber
 from agents.network.download import Fetched, FetchLimits, OnBytes
-from agents.outage import StorageOutage
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
 from schemas.attempts import NetworkAttempt

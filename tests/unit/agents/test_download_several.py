@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agents.download import FILES_AT_A_TIME
-from agents.known_files import TABLE, KnownFiles
+from agents.files.known_files import TABLE, KnownFiles
 from agents.media.facts import MediaFacts, Unreadable
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.step import step_handler

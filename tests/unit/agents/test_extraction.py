@@ -16,7 +16,7 @@ from agents.caching.video_info import VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import NAME, TABLE, ExtractionWork
 from agents.extraction import stage as extraction_stage
-from agents.page_reading import PageReader
+from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.step import step_handler
 from schemas.attempts import NetworkAttempt

@@ -23,15 +23,15 @@ from agents.delay import DUE, TARGET
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
-from agents.letters import audit, finish
-from agents.outcomes import expired
-from agents.page_reading import PageReader
+from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
+from agents.records.letters import audit, finish
+from agents.records.outcomes import expired
 from agents.recovery import Recovery
+from agents.requests.targets import TargetFinder
 from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
 from agents.step import Finished, Product, step_handler
-from agents.targets import TargetFinder
 from agents.validation import Validation
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo

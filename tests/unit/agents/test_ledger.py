@@ -11,14 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import agents.ledger
 from agents.caching.rows import ROW_OVERHEAD_BYTES
-from agents.intake import jobs_of, read_request
-from agents.known_requests import Batch, Decided, Open, essence_of, read_row
 from agents.ledger import LATE_SECONDS, SWEEP_SECONDS, Ledger
 from agents.ledger import stage as ledger_stage
-from agents.ledger_bugs import LONE_SECONDS, on_bug
-from agents.ledger_news import TABLE
-from agents.letters import audit, finish, introduce_batch, order
-from agents.outcomes import completed, ended, expired, listed
+from agents.records.letters import audit, finish, introduce_batch, order
+from agents.records.outcomes import completed, ended, expired, listed
+from agents.requests.intake import jobs_of, read_request
+from agents.requests.known_requests import Batch, Decided, Open, essence_of, read_row
+from agents.requests.ledger_bugs import LONE_SECONDS, on_bug
+from agents.requests.ledger_news import TABLE
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, OptionChanges, Retry

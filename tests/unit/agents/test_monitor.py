@@ -6,16 +6,16 @@ import msgspec
 import pytest
 from prometheus_client import Gauge
 
-from agents.breaker_news import describe
-from agents.live_rows import REPEAT_SECONDS
 from agents.monitor import NAME, SWEEP_SECONDS, TABLES, Monitor, on_bug, rate_rules_of, rules_of
 from agents.monitor import stage as monitor_stage
-from agents.monitored_breakers import IDLE_SECONDS, TABLE, MonitoredBreakers
-from agents.monitored_rates import IDLE_SECONDS as RATE_IDLE_SECONDS
-from agents.monitored_rates import TABLE as RATES
-from agents.monitored_rates import MonitoredRates
 from agents.resilience.adaptive_rate import AdaptiveRate, RateRules
 from agents.resilience.breaker import Breaker
+from agents.watching.breaker_news import describe
+from agents.watching.live_rows import REPEAT_SECONDS
+from agents.watching.monitored_breakers import IDLE_SECONDS, TABLE, MonitoredBreakers
+from agents.watching.monitored_rates import IDLE_SECONDS as RATE_IDLE_SECONDS
+from agents.watching.monitored_rates import TABLE as RATES
+from agents.watching.monitored_rates import MonitoredRates
 from schemas.attempts import AttemptRecord
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode

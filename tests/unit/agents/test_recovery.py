@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.delay import DUE, TARGET
-from agents.letters import EVENT_TOPICS, Event
+from agents.records.letters import EVENT_TOPICS, Event
 from agents.recovery import Recovery, on_bug
 from agents.recovery import stage as recovery_stage
 from agents.resilience.handlers import ErrorHandlers

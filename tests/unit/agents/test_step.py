@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from agents import letters
-from agents.letters import audit
-from agents.outcomes import FACT_CHARACTERS, completed
+from agents.records import letters
+from agents.records.letters import audit
+from agents.records.outcomes import FACT_CHARACTERS, completed
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, ValidatedVideo

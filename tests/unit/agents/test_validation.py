@@ -5,13 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.attempting import Gate
 from agents.delay import handle as delay
+from agents.dialling.attempting import Gate
 from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
+from agents.requests.targets import Links, TargetFinder
 from agents.resilience.handlers import ErrorHandlers
-from agents.targets import Links, TargetFinder
 from agents.validation import Validation, on_bug
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
@@ -58,7 +58,7 @@ from tests.unit.agents.builders import (
     soon,
     transitions,
 )
-from tests.unit.agents.test_intake import (
+from tests.unit.agents.requests.test_intake import (
     FORMS,
     REFUSALS,
     STRUCTURED_HEADER,

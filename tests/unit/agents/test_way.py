@@ -16,14 +16,14 @@ from agents.engine.interface import EngineError, EngineFailure, EngineJob, Engin
 from agents.extraction import ExtractionWork
 from agents.ledger import Ledger
 from agents.network.download import Fetched, FetchLimits, OnBytes
-from agents.page_reading import PageReader
+from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
+from agents.requests.targets import TargetFinder
 from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
-from agents.targets import TargetFinder
 from agents.validation import Validation
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.intake import read_request
+from agents.requests.intake import read_request
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.documents import MESSAGES, REQUEST, RESULT, Message, json_schema, schema_files
 from schemas.errors import ClipmillError

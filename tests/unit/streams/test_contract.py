@@ -5,8 +5,10 @@ from typing import Any, get_args
 
 import pytest
 
-from agents import attempts, breaker_news, commands, letters, live_rows, rate_news
-from agents.attempts import Attempting
+from agents import commands
+from agents.records import attempts, letters
+from agents.records.attempts import Attempting
+from agents.watching import breaker_news, live_rows, rate_news
 from schemas import examples
 from schemas.audit import Transition
 from schemas.codec import decode, encode

@@ -1,0 +1,238 @@
+"""The gate in front of the network: picks the way out, asks the breakers, waits for its turn.
+
+What resolve, extract and download do over the network goes through here, so that an open circuit
+breaker holds everything back, no platform is asked too much, and the error monitor hears of every
+attempt.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TypeVar
+
+from agents.dialling.turns import Turns
+from agents.plugins import Plugins, describe
+from agents.records.attempts import Attempting, attempt_record, trial_record
+from agents.resilience.permission import (
+    Permission,
+    by_preference,
+    has_free_trials,
+    opens_next,
+    permission,
+    postponement,
+    refusal,
+    was_postponed,
+)
+from agents.resilience.rate_line import NotYetError
+from agents.resilience.rules import says_something
+from schemas.attempts import Operation
+from schemas.codec import MalformedMessageError, decode
+from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.job import Job
+from schemas.signals import BreakerState
+from streams.metrics import NOT_PERMITTED, RATE_POSTPONED
+from streams.stage import StageContext
+
+T = TypeVar("T")
+
+NO_PLUGINS = Plugins()
+
+GRANT_SECONDS = 2.0
+"""How long an event waits for a trial, or for the outcome of the others'. The monitor answers
+within milliseconds; a platform within a second."""
+
+
+class Gate:
+    """Lets attempts of one operation through.
+
+    Args:
+        operation: what is attempted.
+        egresses: names of the ways out.
+        context: has the states of the breakers, and sends what the monitor reads.
+        clock: tells the time that breakers go by.
+        timer: seconds, for how long an attempt takes.
+        plugins: are told of every attempt.
+        grant_seconds: how long an event waits for a trial.
+    """
+
+    def __init__(
+        self,
+        operation: Operation,
+        egresses: Sequence[str],
+        context: StageContext,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        timer: Callable[[], float] = time.perf_counter,
+        plugins: Plugins = NO_PLUGINS,
+        grant_seconds: float = GRANT_SECONDS,
+    ) -> None:
+        self._operation = operation
+        self._egresses = tuple(egresses)
+        self._context = context
+        self._clock = clock
+        self._timer = timer
+        self._plugins = plugins
+        self._turns = Turns(operation, context, clock=clock)
+        self._grant_seconds = grant_seconds
+
+    async def run(
+        self, job: Job, *, platform: str, subject: str, call: Callable[[str], Awaitable[T]]
+    ) -> T:
+        """Return what the call returns; it is given the name of the way out to take.
+
+        Args:
+            job: for whom.
+            platform: where.
+            subject: the video's key, or the short link.
+            call: makes one attempt.
+
+        Raises:
+            ClipmillError: the call's, with its place; or, not permitted, the code that opened the
+                breakers, when all of them are open, or ``rate_limit.api`` when its turn is far
+                off; or ``request.expired`` when its deadline comes before its turn.
+        """
+        while True:
+            way = await self._permitted(job, platform, subject)
+            async with AsyncExitStack() as turn:
+                await self._wait(way, turn)
+                # It may have changed while it waited.
+                if self._permission(way) in {"go", "trial"}:
+                    return await self._attempt(way, call)
+
+    async def _wait(self, way: Attempting, turn: AsyncExitStack) -> None:
+        """Return when it is the turn of this attempt; ``turn`` ends it."""
+        returning = was_postponed(way.job)
+        try:
+            async with asyncio.timeout(self._seconds_left(way.job)):
+                await turn.enter_async_context(self._turns.turn(way.place, returning=returning))
+        except NotYetError as error:
+            self._withdraw(way)
+            RATE_POSTPONED.labels(*way.labels).inc()
+            raise postponement(way.place, error.seconds) from None
+        except TimeoutError:
+            self._withdraw(way)
+            message = "the deadline came before anything could be tried"
+            raise ClipmillError(ErrorCode.REQUEST_EXPIRED, message) from None
+
+    def _seconds_left(self, job: Job) -> float | None:
+        return None if job.deadline is None else (job.deadline - self._clock()).total_seconds()
+
+    async def _attempt(self, way: Attempting, call: Callable[[str], Awaitable[T]]) -> T:
+        started = self._timer()
+        try:
+            with self._plugins.watching(describe(way.job, way.subject, way.place)):
+                result = await call(way.place.egress)
+        except ClipmillError as error:
+            error.place = way.place
+            self._report(way, error, started)
+            raise
+        self._report(way, None, started)
+        return result
+
+    async def _permitted(self, job: Job, platform: str, subject: str) -> Attempting:
+        """Return the attempt that may be made.
+
+        A way out that is shut is tried again by those who prefer it, or else it would never be
+        found to be well while another one is open.
+        """
+        names = by_preference(self._egresses, job.avoid_egress, subject)
+        ways = [self._attempting(job, subject, platform, name) for name in names]
+        free = self._free(ways)
+        shut = [way for way in ways if self._permission(way) in {"trial", "wait"}]
+        if shut and (not free or self._tries(shut[0], ways[0])):
+            granted = await self._ask(shut[0], patient=not free)
+            if granted is not None:
+                return granted
+        # They may have changed while it waited.
+        free = self._free(ways)
+        if free:
+            return free[0]
+        raise self._not_permitted(ways)
+
+    def _free(self, ways: Sequence[Attempting]) -> list[Attempting]:
+        """Return the ways that are open, those first by which its turn comes soon."""
+        free = [way for way in ways if self._permission(way) == "go"]
+        return sorted(free, key=self._is_far_off) if len(free) > 1 else free
+
+    def _is_far_off(self, way: Attempting) -> bool:
+        return not self._turns.is_soon(way.place, returning=was_postponed(way.job))
+
+    def _attempting(self, job: Job, subject: str, platform: str, egress: str) -> Attempting:
+        place = Place(platform=platform, operation=self._operation, egress=egress)
+        return Attempting(job, subject, place)
+
+    def _tries(self, shut: Attempting, preferred: Attempting) -> bool:
+        return shut is preferred and has_free_trials(self._state(shut))
+
+    def _permission(self, way: Attempting) -> Permission:
+        return permission(self._state(way), way.trial_id, self._clock())
+
+    async def _ask(self, way: Attempting, *, patient: bool) -> Attempting | None:
+        """Ask for a trial, and return what may be done then; None: nothing.
+
+        Who is not patient has another way out, and does not wait for the trials of others.
+        """
+        if self._permission(way) == "wait":
+            self._context.supplement(trial_record(way, self._clock()))
+        changed = asyncio.Event()
+        with (
+            self._context.signals.watch(way.signal, callback=changed.set),
+            suppress(TimeoutError),
+        ):
+            async with asyncio.timeout(self._grant_seconds):
+                while self._waits(way, patient=patient):
+                    changed.clear()
+                    await changed.wait()
+        match self._permission(way):
+            case "go":
+                return way
+            case "trial":
+                return replace(way, trial=way.trial_id)
+        # A monitor that was away grants it later: to nobody, and nobody would report it.
+        self._take_back(way)
+        return None
+
+    def _withdraw(self, way: Attempting) -> None:
+        """Give back a trial that was granted and is not made."""
+        if way.trial is not None:
+            self._take_back(way)
+
+    def _take_back(self, way: Attempting) -> None:
+        self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
+
+    def _waits(self, way: Attempting, *, patient: bool) -> bool:
+        if self._permission(way) != "wait":
+            return False
+        return patient or has_free_trials(self._state(way))
+
+    def _state(self, way: Attempting) -> BreakerState | None:
+        value = self._context.signals.get(way.signal)
+        return None if value is None else _read(value)
+
+    def _not_permitted(self, ways: Sequence[Attempting]) -> ClipmillError:
+        states = [state for way in ways if (state := self._state(way)) is not None]
+        state = opens_next(states)
+        NOT_PERMITTED.labels(state.platform, state.operation).inc()
+        return refusal(state)
+
+    def _report(self, way: Attempting, error: ClipmillError | None, started: float) -> None:
+        """Tell the monitor of an attempt.
+
+        One that says nothing about the platform is told of only when it was a trial: its slot is
+        free for another then.
+        """
+        if says_something(error.code if error else None) or way.trial:
+            seconds = self._timer() - started
+            self._context.supplement(attempt_record(way, error, seconds, self._clock()))
+
+
+@lru_cache(maxsize=1_024)
+def _read(value: bytes) -> BreakerState | None:
+    """Return a state, decoded once; one that cannot be read holds nothing back."""
+    with suppress(MalformedMessageError):
+        return decode(value, BreakerState)
+    return None

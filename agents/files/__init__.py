@@ -1,0 +1,1 @@
+"""From the chosen files of a post to files in storage."""

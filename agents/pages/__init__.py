@@ -1,0 +1,1 @@
+"""Reading pages: the engine of a process, its logins, and what it is asked."""

@@ -1,0 +1,167 @@
+"""Listings: which posts does a profile, collection or playlist have?
+
+Done by the extraction stage. ``list`` is answered with the posts; ``download`` and ``info`` also
+make each of them a request of its own, a member of the batch that the request becomes.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from agents.caching.rows import no_longer_kept
+from agents.caching.upload_date import UploadDates
+from agents.pages.page_reading import PageReader
+from agents.platforms.registry import Platforms
+from agents.records.outcomes import listed
+from agents.step import Finished, Product
+from schemas.codec import MalformedMessageError, decode, encode
+from schemas.errors import ClipmillError
+from schemas.events import CacheUse, ValidatedListing, ValidatedVideo
+from schemas.job import BatchMember, Job
+from schemas.listing import ListedPost, Listing
+from schemas.video import EngineVersions, VideoRef
+from streams.records import Effect, TableWrite
+from streams.stage import StageContext
+
+TABLE = "listings"
+
+ROWS_BYTES_MAX = 16 * 2**20
+"""Memory of all rows of one process: 80 listings of the greatest length, or thousands of usual
+ones; a post has 200 bytes."""
+
+SWEEP_SECONDS = 60.0
+
+LISTED = 100
+"""Posts of a ``list`` that sets no limit."""
+
+UNKNOWN_ENGINE = EngineVersions(yt_dlp="", curl_cffi="")
+
+
+class KnownListing(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: a listing, and the epoch second up to which it may be used."""
+
+    expires_at: float
+    listing: Listing
+
+
+class ListingWork:
+    """The stage's work on listings.
+
+    What was listed is kept for a while: when the work is done again because it was not committed,
+    the members of the batch are the same ones.
+
+    Args:
+        platforms: the installed ones.
+        reader: asks them.
+        read_row: reads a row of the table.
+        life_seconds: how long a listing may be used.
+        dates: when posts were published.
+        versions: of the engine, as far as they are known.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        platforms: Platforms,
+        reader: PageReader,
+        read_row: Callable[[str], bytes | None],
+        *,
+        life_seconds: float,
+        dates: UploadDates | None = None,
+        versions: Callable[[], EngineVersions | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._platforms = platforms
+        self._reader = reader
+        self._read_row = read_row
+        self._life_seconds = life_seconds
+        self._dates = dates or UploadDates()
+        self._versions = versions
+        self._clock = clock
+
+    async def work(self, event: ValidatedListing) -> Product:
+        """Return the outcome with the posts, and a job for each when they are to be fetched."""
+        limit = event.job.options.limit or LISTED
+        known = None if event.job.options.refresh else self._known(event.listing.key, limit)
+        if known is not None:
+            return self._answer(event, known, limit, "hit")
+        try:
+            found = await self._reader.list_posts(event.listing, event.job, limit)
+        except ClipmillError as error:
+            error.engine = self._versions()
+            raise
+        listing = self._dates.complete_listing(found)
+        row = KnownListing(expires_at=self._clock() + self._life_seconds, listing=listing)
+        write = TableWrite(TABLE, event.listing.key, encode(row))
+        return self._answer(event, listing, limit, "miss", (write,))
+
+    def _known(self, key: str, limit: int) -> Listing | None:
+        """Return a listing that is fresh, and long enough."""
+        row = self._read_row(key)
+        with suppress(MalformedMessageError):
+            known = None if row is None else decode(row, KnownListing)
+            if known is not None and known.expires_at > self._clock():
+                enough = known.listing.complete or len(known.listing.entries) >= limit
+                return known.listing if enough else None
+        return None
+
+    def _answer(
+        self,
+        event: ValidatedListing,
+        listing: Listing,
+        limit: int,
+        cache: CacheUse,
+        writes: tuple[TableWrite, ...] = (),
+    ) -> Product:
+        shown = _first(listing, limit)
+        members = () if event.job.action == "list" else self._members(event.job, shown)
+        engine = self._versions() or UNKNOWN_ENGINE
+        outcome = listed(event.job, shown, cache=cache, engine=engine, members=len(members))
+        return Finished(outcome, writes, members)
+
+    def _members(self, job: Job, listing: Listing) -> tuple[ValidatedVideo, ...]:
+        platform = self._platforms.by_name(listing.platform)
+        found = [(post, platform.parse_url(post.url)) for post in listing.entries]
+        posts = [(post, video) for post, video in found if isinstance(video, VideoRef)]
+        return tuple(
+            ValidatedVideo(job=member_of(job, post, index, len(posts)), video=video)
+            for index, (post, video) in enumerate(posts)
+        )
+
+
+def member_of(job: Job, post: ListedPost, index: int, size: int) -> Job:
+    """Return the job of one post of a listing: a member of the batch that the request becomes."""
+    return Job(
+        request_id=f"{job.request_id}/{index}",
+        url=post.url,
+        action=job.action,
+        options=msgspec.structs.replace(job.options, limit=None),
+        received_at=job.received_at,
+        trace_id=job.trace_id,
+        deadline=job.deadline,
+        priority=job.priority,
+        attributes=job.attributes,
+        retry_of=job.retry_of,
+        batch=BatchMember(id=job.request_id, index=index, size=size),
+        authenticate=job.authenticate,
+        replays=job.replays,
+    )
+
+
+def _first(listing: Listing, limit: int) -> Listing:
+    if len(listing.entries) <= limit:
+        return listing
+    return msgspec.structs.replace(listing, entries=listing.entries[:limit], complete=False)
+
+
+def sweep_listings(context: StageContext) -> None:
+    """Let go of listings that nobody may use any more, from now on."""
+    table = context.tables[TABLE]
+
+    def sweep() -> Sequence[Effect]:
+        keys = no_longer_kept(dict(table.items()), time.time(), ROWS_BYTES_MAX)
+        return [TableWrite(TABLE, key, None) for key in keys]
+
+    context.sweeps.append((SWEEP_SECONDS, sweep))

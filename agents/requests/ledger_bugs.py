@@ -1,0 +1,64 @@
+"""What the ledger does about a bug of its own: nobody waits for ever, nobody hears two stories."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import msgspec
+
+from agents.records.failing import as_bug
+from agents.records.letters import publish_result
+from agents.records.outcomes import ended, facts_of
+from agents.records.owners import owner_of
+from agents.requests.known_requests import Decided
+from agents.requests.ledger_news import NAME, TABLE
+from agents.requests.orders import answer, answer_id
+from schemas.audit import AuditRecord
+from schemas.codec import MalformedMessageError, decode, encode
+from schemas.commands import Cancel, Retry
+from schemas.job import Job
+from schemas.messages import explain
+from streams.envelope import open_envelope
+from streams.records import Effect, Incoming, TableWrite
+from streams.work import dead_letter
+
+LONE_SECONDS = 3_600.0
+"""How long the outcome of a bug in the ledger itself is remembered."""
+
+
+def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
+    """Return a dead letter and, so that nobody waits for ever, an outcome that says so.
+
+    It goes straight to the results: a detour by the audit topic would come back here. Made anew
+    of the same record it is the same, to the byte. An order is no reason to end its request.
+    """
+    letter = dead_letter(record, error, NAME)
+    command = _order_in(record)
+    if command is not None:
+        return [letter, *_answer_bug(record, error, command)]
+    owner = owner_of(record)
+    return [letter] if owner is None else [letter, *_end_by_bug(owner, record, error)]
+
+
+def _order_in(record: Incoming) -> Cancel | Retry | None:
+    with suppress(MalformedMessageError):
+        return decode(open_envelope(record).data, AuditRecord).command
+    return None
+
+
+def _answer_bug(record: Incoming, error: Exception, command: Cancel | Retry) -> Sequence[Effect]:
+    name = answer_id(command, record)
+    bug = as_bug(error)
+    context = explain(bug.code, operation=NAME, url="", details=facts_of(bug))
+    return [] if name is None else [answer(name, command, context, record)]
+
+
+def _end_by_bug(owner: Job, record: Incoming, error: Exception) -> Sequence[Effect]:
+    bug = as_bug(error)
+    context = explain(bug.code, operation=NAME, url=owner.url, details=facts_of(bug))
+    outcome = msgspec.structs.replace(ended(owner, context), finished_at=owner.received_at)
+    row = Decided(position=record.position, expires_at=time.time() + LONE_SECONDS)
+    result = publish_result(
+        owner.request_id, "failed", encode(outcome), outcome.trace_id, record.position
+    )
+    return [TableWrite(TABLE, owner.request_id, encode(row)), result]

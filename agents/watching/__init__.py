@@ -1,0 +1,1 @@
+"""What the monitor keeps: breakers and rates, as rows and as news."""
