@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from agents.background import running
-from agents.caching.rows import is_over
+from agents.caching.rows import no_longer_kept
 from agents.dialling.attempting import Gate
 from agents.dialling.egress import open_egresses
 from agents.files.errand import Errand
@@ -44,6 +44,11 @@ from streams.topics import SELECTED
 
 NAME = "download"
 SWEEP_SECONDS = 600.0
+
+ROWS_BYTES_MAX = 128 * 2**20
+"""Memory of all rows of one process: some 200,000 videos at 650 bytes each, or 10,000 photo posts
+of 35 pictures. Beyond that those are forgotten that would be next; the storage still has their
+files."""
 
 FILES_AT_A_TIME = 4
 """Of one post: enough to hide the way to the server, and little for one host to serve."""
@@ -152,8 +157,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
     table = context.tables[TABLE]
 
     def sweep() -> Sequence[Effect]:
-        now = time.time()
-        forgotten = [key for key, row in table.items() if is_over(row, now)]
+        forgotten = no_longer_kept(dict(table.items()), time.time(), ROWS_BYTES_MAX)
         return [TableWrite(TABLE, key, None) for key in forgotten]
 
     async with AsyncExitStack() as stack:

@@ -193,6 +193,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             reader,
             context.tables[listings.TABLE].get,
             life_seconds=settings.cache.listing_seconds,
+            kept_seconds=settings.retry.total_seconds,
             dates=dates,
             versions=lambda: engine.stats().versions,
         )

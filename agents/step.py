@@ -26,7 +26,7 @@ from schemas.results import Result
 from streams.envelope import Envelope, open_envelope
 from streams.letters.facts import replays_of
 from streams.metrics import RECOVERIES
-from streams.records import Effect, Incoming, TableWrite
+from streams.records import Barrier, Effect, Incoming, TableWrite
 from streams.signals import Signals
 from streams.stage import Handler
 
@@ -115,7 +115,8 @@ def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Seque
         for attempt in job.attempts:
             RECOVERIES.labels(attempt.strategy, attempt.code).inc()
         members = _introduce(product.members, step, envelope.id)
-        return [*product.writes, finish(job, step, outcome, envelope.id), *members]
+        barrier = [Barrier()] if members else []
+        return [*product.writes, *barrier, finish(job, step, outcome, envelope.id), *members]
     event = _with_job(product.event, job)
     return [
         *product.writes,

@@ -20,7 +20,7 @@ from benchmarks.measuring import load_average
 from benchmarks.soaking.driving import drive
 from benchmarks.soaking.load import mixed_load
 from benchmarks.soaking.outcomes import Outcomes
-from benchmarks.soaking.series import Figures, figures_of, grows
+from benchmarks.soaking.series import APART, Figures, figures_of, grows
 from benchmarks.soaking.watching import Watch
 from tests.house import House, Process
 
@@ -52,17 +52,21 @@ class Report:
     Attributes:
         figures: of every process that lived beyond the warm-up.
         outcomes: what became of the requests.
+        ended: processes that did not last to the end.
         seconds: how long requests were made.
     """
 
     figures: list[Figures]
     outcomes: Outcomes
+    ended: list[str]
     seconds: float
 
     def __str__(self) -> str:
         growing = grows(self.figures)
         verdict = (
-            f"memory grows: {', '.join(growing)}" if growing else "no memory grows for certain"
+            f"memory grows: {', '.join(growing)}"
+            if growing
+            else "no memory of ours grows for certain"
         )
         lines = [
             f"{self.seconds:.0f} s of requests, {load_average()}; after the warm-up:",
@@ -70,6 +74,7 @@ class Report:
             "outcomes:",
             *self.outcomes.lines(),
             f"verdict: {verdict}",
+            *(f"ended before its time: {name}" for name in self.ended),
         ]
         return "\n".join(lines)
 
@@ -84,16 +89,17 @@ async def soak(
     tail_seconds: float = TAIL_SECONDS,
 ) -> Report:
     """Put a worker under load and return what became of it."""
-    watch = Watch(worker.pid, {"kafka": house.broker.pid, "stand-in": _standin_pid()})
+    watch = Watch(worker.pid, dict(zip(APART, (house.broker.pid, _standin_pid()), strict=True)))
     watching = asyncio.create_task(watch.run(sample_seconds))
     try:
         load = mixed_load(f"soak-{time.time_ns():x}")
         outcomes = await drive(house.bootstrap, load, rate, seconds, tail_seconds)
+        ended = watch.ended()
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     found = (figures_of(series, seconds * WARM_UP_SHARE) for series in watch.series)
-    return Report([figures for figures in found if figures], outcomes, seconds)
+    return Report([figures for figures in found if figures], outcomes, ended, seconds)
 
 
 def _standin_pid() -> int:
@@ -122,4 +128,4 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     arguments = _arguments()
     found = asyncio.run(main(arguments.minutes, arguments.rate))
-    raise SystemExit(bool(grows(found.figures) or found.outcomes.open))
+    raise SystemExit(bool(grows(found.figures) or found.outcomes.open or found.ended))

@@ -1,5 +1,6 @@
 """What travels with one video through every step: whose it is, and what happened to it so far."""
 
+import re
 from typing import Literal
 
 import msgspec
@@ -7,6 +8,9 @@ import msgspec
 from schemas.errors import ErrorCode
 from schemas.moment import Moment
 from schemas.request import Action, Options
+
+_REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
+"""Behind the id of a request that was put back from the dead letters."""
 
 
 class BatchMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +134,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
         It has no deadline, as that has passed, and all its attempts.
         """
-        first = self.request_id.partition("/replay-")[0]
+        first = _REPLAY.sub("", self.request_id)
         return Job(
             request_id=f"{first}/replay-{number}",
             url=self.url,

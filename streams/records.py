@@ -63,4 +63,13 @@ class TableWrite:
     value: bytes | None
 
 
-Effect = Outgoing | TableWrite
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """What stands before it is acknowledged before what stands behind it is written.
+
+    For rows by which work that is done again comes to the same: they must not be missing when
+    something that follows from them is there.
+    """
+
+
+Effect = Outgoing | TableWrite | Barrier

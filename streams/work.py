@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
@@ -19,8 +19,9 @@ from streams.letters.facts import make_letter, name_origin, replays_of
 from streams.logs import REQUEST, TRACE
 from streams.metrics import DEAD_LETTERS, REPLAYS, StageMetrics
 from streams.outbox import Outbox, Write
-from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
 from streams.settings import DeadLetterSettings
+from streams.slots import Slots
 from streams.stage import Handler, Stage
 from streams.tables import StageTable
 from streams.topics import DEADLETTERS
@@ -54,7 +55,7 @@ class Work:
         self._handler = handler
         self._outbox = outbox
         self._tables = tables
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._prefix = topic_prefix
         self._finished = finished
@@ -84,7 +85,7 @@ class Work:
     async def _settle(self, record: Incoming) -> int:
         """Do the work and write what came of it, or else the report of why not."""
         try:
-            async with self._slots:
+            async with self._slots.taken():
                 effects = await self._handler(record)
             return await self.write(effects, record)
         except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost event)
@@ -108,15 +109,18 @@ class Work:
         """Write effects, of a record or of housekeeping; return how many when acknowledged.
 
         Rows go to the partition of the record, and become visible when they are acknowledged.
+        What stands before a `Barrier` is acknowledged before what stands behind it is written.
         """
-        effects = [*effects, *self._limit.stops(effects, self._stage.name)]
-        await self._outbox.publish([self.to_write(effect, record) for effect in effects])
-        for effect in effects:
-            if isinstance(effect, TableWrite):
-                self._tables[effect.table].show(effect, record.partition if record else None)
-        return len(effects)
+        written = 0
+        for part in _parts([*effects, *self._limit.stops(effects, self._stage.name)]):
+            await self._outbox.publish([self.to_write(effect, record) for effect in part])
+            for effect in part:
+                if isinstance(effect, TableWrite):
+                    self._tables[effect.table].show(effect, record.partition if record else None)
+            written += len(part)
+        return written
 
-    def to_write(self, effect: Effect, record: Incoming | None = None) -> Write:
+    def to_write(self, effect: Outgoing | TableWrite, record: Incoming | None = None) -> Write:
         """Return the Kafka record of an effect."""
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
@@ -126,6 +130,17 @@ class Work:
         if effect.topic is DEADLETTERS:
             headers = name_origin(effect, self._prefix)
         return Write(name, effect.key, effect.value, headers)
+
+
+def _parts(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:
+    part: list[Outgoing | TableWrite] = []
+    for effect in effects:
+        if isinstance(effect, Barrier):
+            yield part
+            part = []
+        else:
+            part.append(effect)
+    yield part
 
 
 def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:

@@ -1,17 +1,27 @@
-"""One cookie file on disk: read when it has changed. These functions block."""
+"""One cookie file on disk: read when it has changed. These functions block, though not for long.
 
+Under its name and its lock's anything may lie: pipes and devices are not waited for, and no more is
+read than such a file may have.
+"""
+
+import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from agents.authentication.netscape import NotACookieFileError, read_cookies
+from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie
 
 BYTES_MAX = 1_000_000
 """Of a file; one with every cookie of a browser has about 200 KB."""
+
+NOTE_BYTES_MAX = 1_000
+"""Of what a lock file tells; it has about 80."""
 
 OTHERS = 0o077
 """Mode bits that let others than the owner at a file."""
@@ -68,7 +78,7 @@ def unusable(path: Path, reason: str) -> ClipmillError:
     """Return the error of a file that cannot be used."""
     return ClipmillError(
         ErrorCode.SYSTEM_CONFIG,
-        f"the cookie file {path} cannot be used: {reason};"
+        f"the cookie file {shown(path)} cannot be used: {reason};"
         " export it anew in Netscape's format, or correct auth.cookie_files",
     )
 
@@ -81,11 +91,7 @@ def read(path: Path) -> tuple[str, Content]:
         UnicodeDecodeError: it is no text.
         NotACookieFileError: it is no cookie file.
     """
-    with path.open("rb") as file:
-        found = os.fstat(file.fileno())
-        data = file.read(BYTES_MAX + 1)
-    if len(data) > BYTES_MAX:
-        raise NotACookieFileError(f"it has more than {BYTES_MAX} bytes")
+    data, found = _read_bytes(path, BYTES_MAX)
     text = data.decode("utf-8-sig")
     cookies = read_cookies(text)
     if not cookies:
@@ -105,9 +111,45 @@ def lock_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.lock")
 
 
+def shown(path: Path) -> str:
+    """Return a path as it may be logged: whoever names a file cannot write lines of a log."""
+    return repr(str(path))[1:-1]
+
+
+def refuse_irregular(found: os.stat_result) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+        OSError: it is a folder, a pipe, a device.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def _read_bytes(path: Path, bytes_max: int, flags: int = 0) -> tuple[bytes, os.stat_result]:
+    """Return what is in a regular file, and what it was found to be.
+
+    Raises:
+        OSError: it cannot be read, or is none.
+        NotACookieFileError: it has too many bytes.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        found = os.fstat(descriptor)
+        refuse_irregular(found)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(bytes_max + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > bytes_max:
+        raise NotACookieFileError(f"it has more than {bytes_max} bytes")
+    return data, found
+
+
 def _written_by_us(target: Path) -> Stamp | None:
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(lock_path(target).read_bytes(), type=Stamp)
+    with suppress(OSError, NotACookieFileError, MalformedMessageError):
+        note, _ = _read_bytes(lock_path(target), NOTE_BYTES_MAX, os.O_NOFOLLOW)
+        return decode(note, Stamp)
     return None
 
 

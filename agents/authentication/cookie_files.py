@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from agents.authentication.cookie_file import Content, Stamp, load
-from agents.authentication.cookie_sets import account_files, account_names
+from agents.authentication.cookie_sets import account_files, account_name, account_names
 from agents.authentication.health import choose, may_be_used, rested_at
 from agents.authentication.interface import Account, LoginSettings, Standing, Use
 from agents.authentication.living_session import LentAccount, LivingSession
@@ -111,10 +111,10 @@ class CookieFiles:
     def _take_over(
         self, platform: str, path: Path, content: Content, known: Mapping[Path, Stamp]
     ) -> None:
-        sessions = self._sessions[platform]
-        session = sessions.get(path.stem)
+        sessions, name = self._sessions[platform], account_name(path)
+        session = sessions.get(name)
         if session is None:
-            sessions[path.stem] = LivingSession(
+            sessions[name] = LivingSession(
                 path,
                 content,
                 carriers=self._settings.session_cookies.get(platform, ()),

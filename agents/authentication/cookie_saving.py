@@ -19,6 +19,7 @@ from agents.authentication.cookie_file import (
     Stamp,
     lock_path,
     read,
+    refuse_irregular,
     stamp_of,
 )
 from agents.authentication.netscape import Key, read_cookies, renewed
@@ -49,13 +50,13 @@ def save(path: Path, renewals: Mapping[Key, Renewal], known: Stamp, now: float) 
         NotACookieFileError: the same.
     """
     target = path.resolve()
-    with _locked(lock_path(target)):
+    with _locked(lock_path(target)) as lock:
         text, content = read(target)
         changes = {key: each.cookie for key, each in _valid(renewals, content, known).items()}
         new = renewed(text, changes, now) if changes else text
         if new == text or not read_cookies(new) or len(new.encode()) > BYTES_MAX:
             return content
-        _replace(target, new)
+        _replace(target, new, lock)
         return read(target)[1]
 
 
@@ -71,18 +72,21 @@ def _valid(
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock; yields its descriptor, as another file may lie there a moment later."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
     try:
+        refuse_irregular(os.fstat(descriptor))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield descriptor
     except BlockingIOError:
         raise BusyError from None
     finally:
         os.close(descriptor)
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, text: str, lock: int) -> None:
     """Put a new file in the place of the old one; killed on any line, one of them is there."""
     temporary = target.with_name(f".{target.name}.new")
     # One that was killed left it: nobody else writes, as the lock is held.
@@ -90,12 +94,18 @@ def _replace(target: Path, text: str) -> None:
     try:
         stamp = _write(temporary, text, target.stat())
         # First the note: killed in between, the old file is taken for its owner's, which is safe.
-        lock_path(target).write_bytes(msgspec.json.encode(stamp))
+        _note(lock, stamp)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def _note(lock: int, stamp: Stamp) -> None:
+    """Tell which state is ours; half a note is none."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, msgspec.json.encode(stamp), 0)
 
 
 def _write(path: Path, text: str, like: os.stat_result) -> Stamp:

@@ -1,5 +1,8 @@
 """Which cookie files there are for a platform. An account is a file, its name the file's stem."""
 
+import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +16,21 @@ ACCOUNTS_MAX = 100
 """Of one platform; they are labels of metrics, and all are looked at for every page."""
 
 
+_NAME = re.compile(r"[\w.@+-]{1,64}", re.ASCII)
+"""What may be a label of a metric, and part of a line of a log."""
+
+_OTHER_SIGN = re.compile(r"[^\w.@+-]", re.ASCII)
+
+
+def account_name(path: Path) -> str:
+    """Return the name of a file's account: its stem, or something like it that may be a name."""
+    if _NAME.fullmatch(path.stem):
+        return path.stem
+    # Two files that look alike are still two accounts.
+    digest = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:8]
+    return f"{_OTHER_SIGN.sub('_', path.stem[:55])}-{digest}"
+
+
 def account_names(places: Sequence[Path]) -> tuple[str, ...]:
     """Return the names of the accounts of these files and folders.
 
@@ -22,7 +40,7 @@ def account_names(places: Sequence[Path]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for place in places:
         try:
-            found |= dict.fromkeys(path.stem for path in _files(place))
+            found |= dict.fromkeys(account_name(path) for path in _files(place))
         except OSError:
             found["*"] = None
     return tuple(found)[:ACCOUNTS_MAX]
@@ -38,7 +56,7 @@ def account_files(places: Sequence[Path]) -> Mapping[str, Path]:
     for place in places:
         try:
             for path in _files(place):
-                found.setdefault(path.stem, path)
+                found.setdefault(account_name(path), path)
         except OSError as error:
             raise unusable(place, error.strerror or type(error).__name__) from None
     if len(found) > ACCOUNTS_MAX:

@@ -12,11 +12,18 @@ from pathlib import Path
 import msgspec
 
 from agents.authentication.cookie_changes import changed, login_ends_at
-from agents.authentication.cookie_file import Content
+from agents.authentication.cookie_file import Content, shown
 from agents.authentication.cookie_saving import BusyError, Renewal, save
+from agents.authentication.cookie_sets import account_name
 from agents.authentication.health import AccountHealth, Candidate, after_use
 from agents.authentication.interface import Use
-from agents.authentication.netscape import Key, NotACookieFileError, key_of, unexpired
+from agents.authentication.netscape import (
+    COOKIES_MAX,
+    Key,
+    NotACookieFileError,
+    key_of,
+    unexpired,
+)
 from schemas.video import Cookie
 
 _log = logging.getLogger(__name__)
@@ -64,7 +71,7 @@ class LivingSession:
         write_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.name = path.stem
+        self.name = account_name(path)
         self.path = path
         self.content = content
         self.health = AccountHealth()
@@ -81,7 +88,7 @@ class LivingSession:
 
     def __repr__(self) -> str:
         """Return its file, and none of its cookies."""
-        return f"<session of {self.path}>"
+        return f"<session of {shown(self.path)}>"
 
     @property
     def is_being_written(self) -> bool:
@@ -127,8 +134,9 @@ class LivingSession:
     def renew(self, cookies: Sequence[Cookie]) -> None:
         """Use these cookies from now on, and write them as soon as it is time."""
         at = self._clock()
-        self._renewals |= {key_of(each): Renewal(each, at) for each in cookies}
-        if cookies and self._timer is None and self._writing is None:
+        taken = self._with_room(cookies)
+        self._renewals |= {key: Renewal(each, at) for key, each in taken.items()}
+        if taken and self._timer is None and self._writing is None:
             self._schedule(self._wrote_at + self._write_seconds - at)
 
     async def close(self) -> None:
@@ -143,6 +151,16 @@ class LivingSession:
     def _cookies(self) -> tuple[Cookie, ...]:
         read = {key_of(each): each for each in self.content.cookies}
         return tuple((read | {key: each.cookie for key, each in self._renewals.items()}).values())
+
+    def _with_room(self, cookies: Sequence[Cookie]) -> dict[Key, Cookie]:
+        """Return the cookies without the new ones for which a file of `COOKIES_MAX` has no room."""
+        known = {key_of(each) for each in self.content.cookies} | self._renewals.keys()
+        taken: dict[Key, Cookie] = {}
+        for each in cookies:
+            if key_of(each) in known or len(known) < COOKIES_MAX:
+                known.add(key_of(each))
+                taken[key_of(each)] = each
+        return taken
 
     def _schedule(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._start)
@@ -182,7 +200,7 @@ class LivingSession:
             _log.warning(
                 "the cookie file %s cannot be renewed (%s): what the platform sets anew is lost"
                 " when this process ends; let it write the file and its folder",
-                self.path,
+                shown(self.path),
                 reason,
             )
         self.unsaved = reason
@@ -190,4 +208,4 @@ class LivingSession:
     def _warn_if_exposed(self) -> None:
         if self.content.exposed and not self._exposure_told:
             self._exposure_told = True
-            _log.warning("others may read the cookie file %s; chmod 600 it", self.path)
+            _log.warning("others may read the cookie file %s; chmod 600 it", shown(self.path))

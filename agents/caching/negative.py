@@ -7,10 +7,13 @@ platform would be asked what it has just answered.
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from agents.caching.interface import SILENCE, CacheBackend, CacheReport, Level
+from agents.caching.rows import CLOCKS_APART_SECONDS
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.moment import Moment
@@ -35,14 +38,20 @@ REMEMBERED_SINCE = "remembered_since"
 """Detail of an error that was not asked for again: when the platform said so (ISO 8601)."""
 
 
+Short = Annotated[str, Meta(max_length=4_000)]
+"""Far more than any text of an error. Longer ones are not ours: they are not read."""
+
+Few = Meta(max_length=32)
+
+
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     """A failure as it was, and the epoch second up to which it is believed."""
 
     code: ErrorCode
-    message: str
+    message: Short
     since: Moment
     expires_at: float
-    details: dict[str, str] = {}
+    details: Annotated[dict[Short, Short], Few] = {}
 
     def error(self) -> ClipmillError:
         """Return the failure, saying that it was remembered."""
@@ -142,6 +151,7 @@ class NegativeCache:
         refreshed = self._refreshed(key)
         return (
             now < found.expires_at <= now + self._life
+            and found.since.timestamp() <= now + CLOCKS_APART_SECONDS
             and self._is_final(key, found.code)
             and (refreshed is None or found.since >= refreshed)
         )

@@ -10,6 +10,7 @@ Measured with zlib's levels, brotli and zstd (docs/caching.md): zstd with a dict
 a fifth smaller and save 30 µs of the 9 ms that an extraction takes, and be one more dependency.
 """
 
+import math
 import struct
 import zlib
 from functools import cache
@@ -17,6 +18,7 @@ from importlib.resources import files
 
 import msgspec
 
+from agents.engine.results import COOKIES_BYTES_MAX, RESULT_BYTES_MAX
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.video import Extraction
 
@@ -32,8 +34,8 @@ LEVEL = 3
 MEMORY_LEVEL = 9
 """zlib's ``memLevel``: of a few hundred KB, while a row is compressed."""
 
-JSON_BYTES_MAX = 8 * 2**20
-"""Of one extraction: far more than any page gives. A row that unpacks to more is not ours."""
+JSON_BYTES_MAX = RESULT_BYTES_MAX + COOKIES_BYTES_MAX + 1_000
+"""Of one extraction, its versions and moment included. A row that unpacks to more is not ours."""
 
 MEANING_BYTES = 8
 
@@ -86,13 +88,15 @@ def end_of_packed(row: bytes) -> float:
     if len(row) < _HEAD.size or row[0] != FORMAT:
         return 0.0
     end: float = _END.unpack_from(row, 1)[0]
-    return end
+    return end if math.isfinite(end) else 0.0
 
 
 def _head(row: bytes) -> tuple[float, bytes]:
     if len(row) < _HEAD.size or row[0] != FORMAT:
         raise UnreadableRowError("not a row of this format")
     _, end, meaning = _HEAD.unpack_from(row)
+    if not math.isfinite(end):
+        raise UnreadableRowError("it has no end")
     return end, meaning
 
 

@@ -10,6 +10,9 @@ from schemas.codec import MalformedMessageError, decode
 ROW_OVERHEAD_BYTES = 200
 """Of memory for each row beside its bytes: keys, and entries of two dictionaries. Measured."""
 
+CLOCKS_APART_SECONDS = 60.0
+"""How far ahead the clock of another worker may be."""
+
 
 class _Life(msgspec.Struct, frozen=True):
     expires_at: float

@@ -15,7 +15,7 @@ from agents.caching.bounded import BoundedCache
 from agents.caching.decoded import Decoded, DecodedRows, Opened, size_of
 from agents.caching.interface import SILENCE, CacheBackend, CacheReport
 from agents.caching.packing import MEANING_BYTES, CachedExtraction, end_of_packed, pack
-from agents.caching.rows import sweep
+from agents.caching.rows import CLOCKS_APART_SECONDS, sweep
 from schemas.video import Extraction
 
 NAME = "video_info"
@@ -161,9 +161,17 @@ class VideoInfoCache:
             return None
         row = await self._shared.get(_shared_key(key))
         opened = None if row is None else self._rows.open(key, row)
-        is_fresh = opened is not None and self._is_fresh(key, opened.entry)
+        is_fresh = (
+            opened is not None and self._is_ours(opened.entry) and self._is_fresh(key, opened.entry)
+        )
         self._report.looked_up(NAME, "shared", "hit" if is_fresh else "miss")
         return Found(opened.entry.extraction, row) if opened and is_fresh else None
+
+    def _is_ours(self, entry: CachedExtraction) -> bool:
+        """Return whether a worker may have shared this: no life is longer, none begins later."""
+        now = self._clock()
+        read_at = entry.extraction.extracted_at.timestamp()
+        return entry.expires_at <= now + self._life and read_at <= now + CLOCKS_APART_SECONDS
 
     def _is_fresh(self, key: str, entry: CachedExtraction) -> bool:
         return (

@@ -6,12 +6,14 @@ part of it that its partitions are of all partitions of its stage.
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Literal
 
 from agents.resilience.rate import Pace
-from agents.resilience.rate_line import RateLine
+from agents.resilience.rate_line import RateLine, Slot
 from agents.resilience.task_pool import TaskPool
 from schemas.attempts import Operation, breaker_name
 from schemas.codec import MalformedMessageError, decode
@@ -30,6 +32,24 @@ from streams.stage import StageContext
 
 PACED = frozenset[Operation]({"resolve", "extract"})
 """What is asked of the platform itself. Files come from its CDN, which bandwidth bounds."""
+
+PoolName = Operation | Literal["list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What an attempt needs of its turn.
+
+    Attributes:
+        requests: how many it makes of the platform, 1 or more.
+        is_list: it reads a list, which takes long: lists have slots of their own.
+    """
+
+    requests: float = 1.0
+    is_list: bool = False
+
+
+ONE_REQUEST = Need()
 
 
 class Turns:
@@ -53,6 +73,7 @@ class Turns:
         self._limits = context.settings.limits
         self._clock = clock
         self._pool = open_pool(operation, self._limits)
+        self._lists = open_pool("list", self._limits) if operation == "extract" else self._pool
         self._lines: dict[tuple[str, str], RateLine] = {}
 
     def is_soon(self, place: Place, *, returning: bool) -> bool:
@@ -60,7 +81,9 @@ class Turns:
         return self._operation not in PACED or self._line(place).is_short(returning=returning)
 
     @asynccontextmanager
-    async def turn(self, place: Place, *, returning: bool) -> AsyncIterator[None]:
+    async def turn(
+        self, place: Place, *, returning: bool, need: Need = ONE_REQUEST
+    ) -> AsyncIterator[None]:
         """Hold a turn from when it comes; who returns was sent away before.
 
         Raises:
@@ -70,8 +93,15 @@ class Turns:
             async with self._pool.slot():
                 yield
             return
-        began = time.monotonic()
-        async with self._line(place).turn(self._pool.slot, returning=returning):
+        async with AsyncExitStack() as stack:
+            slot: Slot = self._pool.slot
+            if need.is_list:
+                # Before it joins the line: one that waits there for its slot would hold up pages.
+                await stack.enter_async_context(self._lists.slot())
+                slot = nullcontext
+            began = time.monotonic()
+            turn = self._line(place).turn(slot, returning=returning, requests=need.requests)
+            await stack.enter_async_context(turn)
             RATE_WAIT.labels(*_way(place)).inc(time.monotonic() - began)
             yield
 
@@ -94,26 +124,32 @@ class Turns:
         if state is not None:
             allowed = min(limit, state.requests_per_second or limit)
             if state.until is not None:
-                paused = max(0.0, (state.until - self._clock()).total_seconds())
+                paused = self._seconds_to(state.until)
         own = allowed * self._context.share()
         return Pace(own, max(1.0, own * self._limits.burst_seconds), paused)
+
+    def _seconds_to(self, until: datetime) -> float:
+        """Return how long a pause lasts; the monitor's clock may be another."""
+        left = (until - self._clock()).total_seconds()
+        return max(0.0, min(left, self._limits.pause_seconds_max))
 
     def _state(self, place: Place) -> RateState | None:
         value = self._context.signals.get(f"{RATE}{breaker_name(*_way(place))}")
         return None if value is None else _read(value)
 
 
-def open_pool(operation: Operation, limits: LimitSettings) -> TaskPool:
-    """Return the pool of an operation, with its metrics."""
-    tasks: dict[Operation, int] = {
+def open_pool(name: PoolName, limits: LimitSettings) -> TaskPool:
+    """Return the pool of an operation, or of lists, with its metrics."""
+    tasks: dict[PoolName, int] = {
         "resolve": limits.resolve_tasks,
         "extract": limits.extract_tasks,
+        "list": limits.list_tasks,
         "download": limits.download_tasks,
     }
-    pool = TaskPool(tasks[operation])
-    TASKS_LIMIT.labels(operation).set(tasks[operation])
-    TASKS_RUNNING.labels(operation).set_function(lambda: pool.running)
-    TASKS_WAITING.labels(operation).set_function(lambda: pool.waiting)
+    pool = TaskPool(tasks[name])
+    TASKS_LIMIT.labels(name).set(tasks[name])
+    TASKS_RUNNING.labels(name).set_function(lambda: pool.running)
+    TASKS_WAITING.labels(name).set_function(lambda: pool.waiting)
     return pool
 
 

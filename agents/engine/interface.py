@@ -70,8 +70,9 @@ class EngineError(Exception):
 
     The engine's own failures have a single type: ``EngineTimeout`` (not done before its deadline),
     ``EngineCrash`` (its process was lost, at last while it was alone in it), ``EngineClosed`` (the
-    engine is not running). In a longer chain of types, ``PageTooLargeError`` is a response over
-    the cap and ``AddressRefusedError`` an address that is not public.
+    engine is not running), ``JobTooLarge`` (for its cookies, it cannot be handed to a process). In
+    a longer chain of types, ``PageTooLargeError`` is a response over the cap and
+    ``AddressRefusedError`` an address that is not public.
     """
 
     def __init__(self, failure: EngineFailure) -> None:

@@ -90,7 +90,8 @@ class EnginePool:
         Raises:
             EngineError: the extractor's failure, or one of ours, with ``types`` of
                 ``EngineTimeout`` (not done in time), ``EngineCrash`` (its process was lost
-                `ATTEMPTS` times, at last alone) or ``EngineClosed`` (the pool is not running).
+                `ATTEMPTS` times, at last alone), ``EngineClosed`` (the pool is not running) or
+                ``JobTooLarge`` (with its cookies it is more than a process is told at a time).
         """
         loop = asyncio.get_running_loop()
         expires = loop.time() + job.deadline_seconds

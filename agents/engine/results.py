@@ -1,12 +1,13 @@
 """What an extractor found, as JSON and cookies."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.cookiejar import Cookie as JarCookie
 from http.cookiejar import CookieJar
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import orjson
 
 from schemas.video import Cookie
@@ -16,7 +17,12 @@ RESULT_BYTES_MAX = 1_000_000
 
 DEPTH_MAX = 40
 COOKIES_MAX = 64
-COOKIE_CHARACTERS_MAX = 4_096  # RFC 6265, section 6.1
+
+COOKIE_CHARACTERS_MAX = 4_096  # of name, value, domain and path; RFC 6265, section 6.1
+
+COOKIES_BYTES_MAX = 10_000
+"""Of all cookies of a job as JSON. Those of an account take 3 to 8 KB. Each file of a post repeats
+them: those of a hundred pictures still fit a record on a topic, also as base64 in another one."""
 
 EXPIRY_MAX = 253_402_300_799
 """Epoch second of the last of the year 9999: a cookie's end is at most that."""
@@ -94,8 +100,22 @@ def cookies_for(url: str, jar: CookieJar) -> tuple[Cookie, ...]:
     """Return the cookies of the jar that belong to the URL's site."""
     host = urlsplit(url).hostname or ""
     found = (_from_jar(cookie) for cookie in jar if _belongs(cookie.domain, host))
-    fitting = (cookie for cookie in found if len(cookie.value) <= COOKIE_CHARACTERS_MAX)
-    return tuple(cookie for cookie, _ in zip(fitting, range(COOKIES_MAX), strict=False))
+    short = (cookie for cookie in found if _characters(cookie) <= COOKIE_CHARACTERS_MAX)
+    return tuple(cookie for cookie, _ in zip(_fitting(short), range(COOKIES_MAX), strict=False))
+
+
+def _characters(cookie: Cookie) -> int:
+    return len(cookie.name) + len(cookie.value) + len(cookie.domain) + len(cookie.path)
+
+
+def _fitting(cookies: Iterable[Cookie]) -> Iterator[Cookie]:
+    """Yield the first ones that fit; one that does not leaves its room to the others."""
+    room = COOKIES_BYTES_MAX
+    for cookie in cookies:
+        size = len(msgspec.json.encode(cookie))
+        if size <= room:
+            room -= size
+            yield cookie
 
 
 def put_cookies(jar: CookieJar, cookies: tuple[Cookie, ...]) -> None:
@@ -111,10 +131,10 @@ def _belongs(domain: str, host: str) -> bool:
 
 def _from_jar(cookie: JarCookie) -> Cookie:
     return Cookie(
-        name=cookie.name,
-        value=cookie.value or "",
-        domain=cookie.domain,
-        path=cookie.path,
+        name=_valid(cookie.name),
+        value=_valid(cookie.value or ""),
+        domain=_valid(cookie.domain),
+        path=_valid(cookie.path),
         secure=cookie.secure,
         expires_at=_expiry(cookie.expires),
     )

@@ -10,6 +10,7 @@ from agents.engine.forking import ForkServer
 from agents.engine.heartbeat import Heartbeat
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.engine.protocol import (
+    FRAME_BYTES_MAX,
     Assignment,
     Failed,
     Finished,
@@ -93,13 +94,17 @@ class Worker:
             expires: the loop's time at which it has to be done.
             answer: gets the result, `EngineError`, or `ProcessLostError`.
         """
-        self.taken += 1
-        number = self.taken
         loop = asyncio.get_running_loop()
+        number, seconds = self.taken + 1, max(0.0, expires - loop.time())
+        message = frame(Assignment(number=number, job=job, seconds=seconds))
+        if len(message) > FRAME_BYTES_MAX:
+            # The process would take it for a broken pool, and end.
+            answer.set_exception(_too_large(len(message)))
+            return
+        self.taken = number
         timer = loop.call_at(expires + self._grace_seconds, self._give_up, number)
         self._under_way[number] = answer, timer
-        seconds = max(0.0, expires - loop.time())
-        self._writer.write(frame(Assignment(number=number, job=job, seconds=seconds)))
+        self._writer.write(message)
 
     async def close(self) -> None:
         """End the process; jobs under way get `ProcessLostError`."""
@@ -161,6 +166,11 @@ class Worker:
             timer.cancel()
             if not answer.done():
                 answer.set_exception(ProcessLostError("the engine process ended"))
+
+
+def _too_large(size: int) -> EngineError:
+    message = f"a job of {size} bytes; {FRAME_BYTES_MAX} is the most"
+    return EngineError(EngineFailure(types=("JobTooLarge",), message=message))
 
 
 def timed_out(detail: str) -> EngineError:

@@ -1,12 +1,14 @@
 """Takes from this process what nobody needs to look into a file that is open already.
 
-By a filter of system calls (seccomp, Documentation/userspace-api/seccomp_filter.rst of Linux):
-no file can be opened, no socket made, no program started, whatever takes over the process.
+By a filter of system calls (seccomp, Documentation/userspace-api/seccomp_filter.rst of Linux) that
+lets pass what stands in `ALLOWED`, and nothing else, whatever takes over the process: it can open,
+change or remove no file, make no socket and no process, and reach no process that is there.
 """
 
 import ctypes
 import errno
 import platform
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,27 +17,86 @@ _PR_SET_NO_NEW_PRIVS = 38
 _MODE_FILTER = 2
 _ALLOW = 0x7FFF0000
 _REFUSE = 0x00050000 | errno.EPERM
+_MISSING = 0x00050000 | errno.ENOSYS
 _KILL = 0x80000000
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h
-_NUMBER_OFFSET, _MACHINE_OFFSET = 0, 4  # struct seccomp_data
-_OTHER_CONVENTION = 0x40000000
-"""System calls from here on are those of x32, under other numbers."""
+_LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # linux/bpf_common.h
+_NUMBER_OFFSET, _MACHINE_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16  # struct seccomp_data
+_CLONE_THREAD = 0x10000  # linux/sched.h
+
+
+class Call(NamedTuple):
+    """The numbers of a system call.
+
+    From arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
+    """
+
+    x86_64: int
+    aarch64: int
+
+
+ALLOWED = {
+    "read": Call(0, 63),
+    "write": Call(1, 64),
+    "writev": Call(20, 66),
+    "close": Call(3, 57),
+    "lseek": Call(8, 62),
+    "fstat": Call(5, 80),
+    "recvmsg": Call(47, 212),
+    "sendto": Call(44, 206),
+    "mmap": Call(9, 222),
+    "munmap": Call(11, 215),
+    "mremap": Call(25, 216),
+    "mprotect": Call(10, 226),
+    "madvise": Call(28, 233),
+    "brk": Call(12, 214),
+    "futex": Call(202, 98),
+    "set_robust_list": Call(273, 99),
+    "rseq": Call(334, 293),
+    "sched_yield": Call(24, 124),
+    "sched_getaffinity": Call(204, 123),
+    "gettid": Call(186, 178),
+    "getpid": Call(39, 172),
+    "rt_sigaction": Call(13, 134),
+    "rt_sigprocmask": Call(14, 135),
+    "rt_sigreturn": Call(15, 139),
+    "sigaltstack": Call(131, 132),
+    "restart_syscall": Call(219, 128),
+    "clock_gettime": Call(228, 113),
+    "getrandom": Call(318, 278),
+    "sysinfo": Call(99, 179),
+    "exit": Call(60, 93),
+    "exit_group": Call(231, 94),
+}
+"""What the interpreter, libc's memory and threads, and FFmpeg need to read what is open.
+
+``fstat`` is there for its descriptor; ``newfstatat``, which can do the same, takes paths too. The
+interpreter does without.
+"""
+
+CLONE = Call(56, 220)
+"""Starts threads, and processes: let pass for threads only."""
+
+CLONE3 = Call(435, 435)
+"""Does the same. What it is to start stands in memory, where no filter sees it, so it is said to be
+missing: libc then takes `CLONE`."""
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """A kind of processor: its name in the kernel (linux/audit.h), and its refused calls."""
+    """A kind of processor: its name in the kernel (linux/audit.h), and numbers of calls there."""
 
     audit: int
-    refused: tuple[int, ...]
+    clone: int
+    clone3: int
+    allowed: tuple[int, ...]
 
 
 MACHINES = {
-    # open, socket, connect, socketpair, fork, vfork, execve, ptrace, creat, openat, io_uring_setup,
-    # openat2, execveat; arch/x86/entry/syscalls/syscall_64.tbl
-    "x86_64": Machine(0xC000003E, (2, 41, 42, 53, 57, 58, 59, 101, 85, 257, 425, 437, 322)),
-    # openat, ptrace, socket, socketpair, connect, execve, execveat, io_uring_setup, openat2;
-    # include/uapi/asm-generic/unistd.h
-    "aarch64": Machine(0xC00000B7, (56, 117, 198, 199, 203, 221, 281, 425, 437)),
+    "x86_64": Machine(
+        0xC000003E, CLONE.x86_64, CLONE3.x86_64, tuple(call.x86_64 for call in ALLOWED.values())
+    ),
+    "aarch64": Machine(
+        0xC00000B7, CLONE.aarch64, CLONE3.aarch64, tuple(call.aarch64 for call in ALLOWED.values())
+    ),
 }
 
 
@@ -53,7 +114,7 @@ class _Program(ctypes.Structure):
 
 
 def confine() -> bool:
-    """Refuse the calls from now on, in this thread and in those that it starts.
+    """Refuse all other calls from now on, in this thread and in those that it starts.
 
     Returns:
         Whether the kernel does so; it does not on machines that are not in `MACHINES`.
@@ -73,15 +134,21 @@ def confine() -> bool:
 
 def program(machine: Machine) -> list[tuple[int, int, int, int]]:
     """Return the filter: code, steps skipped when true and when false, operand."""
-    count = len(machine.refused)
-    checks = [(_EQUAL, count - place, 0, number) for place, number in enumerate(machine.refused)]
+    count = len(machine.allowed)
+    checks = [(_EQUAL, count - place, 0, number) for place, number in enumerate(machine.allowed)]
     return [
         (_LOAD, 0, 0, _MACHINE_OFFSET),
         (_EQUAL, 1, 0, machine.audit),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_OFFSET),
-        (_AT_LEAST, count + 1, 0, _OTHER_CONVENTION),
-        *checks,
+        (_EQUAL, 0, 1, machine.clone3),
+        (_RETURN, 0, 0, _MISSING),
+        (_EQUAL, 0, 4, machine.clone),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT_OFFSET),
+        (_ANY_BIT, 0, 1, _CLONE_THREAD),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
+        *checks,
+        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _ALLOW),
     ]

@@ -40,23 +40,36 @@ UNKNOWN_ENGINE = EngineVersions(yt_dlp="", curl_cffi="")
 
 
 class KnownListing(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: a listing, and the epoch second up to which it may be used."""
+    """A row: what was listed, and for whom.
+
+    Attributes:
+        expires_at: epoch second up to which it is kept.
+        fresh_until: epoch second up to which it serves other requests.
+        request_id: of the request that it was listed for.
+        asked: how many posts were asked for.
+        listing: what there was.
+    """
 
     expires_at: float
+    fresh_until: float
+    request_id: str
+    asked: int
     listing: Listing
 
 
 class ListingWork:
     """The stage's work on listings.
 
-    What was listed is kept for a while: when the work is done again because it was not committed,
-    the members of the batch are the same ones.
+    What was listed is kept, and acknowledged before any member is written. So work that is done
+    again, because it was not committed, makes the same members, unless another request had the
+    same page listed anew in between.
 
     Args:
         platforms: the installed ones.
         reader: asks them.
         read_row: reads a row of the table.
-        life_seconds: how long a listing may be used.
+        life_seconds: how long a listing serves other requests.
+        kept_seconds: how long it is kept for its own, should its work be done again.
         dates: when posts were published.
         versions: of the engine, as far as they are known.
         clock: epoch seconds.
@@ -69,6 +82,7 @@ class ListingWork:
         read_row: Callable[[str], bytes | None],
         *,
         life_seconds: float,
+        kept_seconds: float = 86_400.0,
         dates: UploadDates | None = None,
         versions: Callable[[], EngineVersions | None] = lambda: None,
         clock: Callable[[], float] = time.time,
@@ -77,6 +91,7 @@ class ListingWork:
         self._reader = reader
         self._read_row = read_row
         self._life_seconds = life_seconds
+        self._kept_seconds = kept_seconds
         self._dates = dates or UploadDates()
         self._versions = versions
         self._clock = clock
@@ -84,7 +99,7 @@ class ListingWork:
     async def work(self, event: ValidatedListing) -> Product:
         """Return the outcome with the posts, and a job for each when they are to be fetched."""
         limit = event.job.options.limit or LISTED
-        known = None if event.job.options.refresh else self._known(event.listing.key, limit)
+        known = self._known(event, limit)
         if known is not None:
             return self._answer(event, known, limit, "hit")
         try:
@@ -93,19 +108,33 @@ class ListingWork:
             error.engine = self._versions()
             raise
         listing = self._dates.complete_listing(found)
-        row = KnownListing(expires_at=self._clock() + self._life_seconds, listing=listing)
-        write = TableWrite(TABLE, event.listing.key, encode(row))
+        write = TableWrite(TABLE, event.listing.key, encode(self._row(event.job, listing, limit)))
         return self._answer(event, listing, limit, "miss", (write,))
 
-    def _known(self, key: str, limit: int) -> Listing | None:
-        """Return a listing that is fresh, and long enough."""
-        row = self._read_row(key)
+    def _row(self, job: Job, listing: Listing, limit: int) -> KnownListing:
+        now = self._clock()
+        return KnownListing(
+            expires_at=now + self._kept_seconds,
+            fresh_until=now + self._life_seconds,
+            request_id=job.request_id,
+            asked=limit,
+            listing=listing,
+        )
+
+    def _known(self, event: ValidatedListing, limit: int) -> Listing | None:
+        """Return what was listed for this very request, or a listing that will do for it."""
+        row = self._read_row(event.listing.key)
         with suppress(MalformedMessageError):
             known = None if row is None else decode(row, KnownListing)
-            if known is not None and known.expires_at > self._clock():
-                enough = known.listing.complete or len(known.listing.entries) >= limit
-                return known.listing if enough else None
+            if known is not None and (
+                known.request_id == event.job.request_id or self._serves(known, event.job, limit)
+            ):
+                return known.listing
         return None
+
+    def _serves(self, known: KnownListing, job: Job, limit: int) -> bool:
+        enough = known.listing.complete or known.asked >= limit
+        return enough and not job.options.refresh and known.fresh_until > self._clock()
 
     def _answer(
         self,
@@ -137,7 +166,7 @@ def member_of(job: Job, post: ListedPost, index: int, size: int) -> Job:
         request_id=f"{job.request_id}/{index}",
         url=post.url,
         action=job.action,
-        options=msgspec.structs.replace(job.options, limit=None),
+        options=msgspec.structs.replace(job.options, limit=None, refresh=_wants_fresh(job)),
         received_at=job.received_at,
         trace_id=job.trace_id,
         deadline=job.deadline,
@@ -146,8 +175,13 @@ def member_of(job: Job, post: ListedPost, index: int, size: int) -> Job:
         retry_of=job.retry_of,
         batch=BatchMember(id=job.request_id, index=index, size=size),
         authenticate=job.authenticate,
-        replays=job.replays,
     )
+
+
+def _wants_fresh(job: Job) -> bool:
+    """Return whether the client wants it fresh; recovery may have wanted that of the list."""
+    changed = any(attempt.changed for attempt in job.attempts)
+    return job.options.refresh and not changed
 
 
 def _first(listing: Listing, limit: int) -> Listing:

@@ -1,5 +1,6 @@
 """Reads pages of platforms: through the gate, with an account when the job wants one."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,6 +15,12 @@ from schemas.job import Job
 from schemas.listing import Listing, ListingRef
 from schemas.video import Extraction, VideoRef
 from streams.metrics import ACCOUNT_USES
+
+LOGIN_SECONDS = 10.0
+"""Authenticators look at files, which may lie on a mount that hangs, or are plug-ins."""
+
+NO_LOGIN_SECONDS = 60.0
+"""After which a login that did not come about is tried again."""
 
 SECONDS_PER_LISTED_POST = 1 / 15
 """A platform hands out lists in pages of 15 posts and more, each within a second or so."""
@@ -34,6 +41,7 @@ class PageReader:
         authenticator: has the accounts.
         deadline_seconds: wall time for one page.
         always: read every page with an account, if there is one at hand.
+        login_seconds: how long an authenticator may take.
     """
 
     def __init__(
@@ -45,6 +53,7 @@ class PageReader:
         authenticator: Authenticator,
         deadline_seconds: float,
         always: bool = False,
+        login_seconds: float = LOGIN_SECONDS,
     ) -> None:
         self._platforms = platforms
         self._engine = engine
@@ -52,6 +61,7 @@ class PageReader:
         self._authenticator = authenticator
         self._deadline_seconds = deadline_seconds
         self._always = always
+        self._login_seconds = login_seconds
 
     async def read(self, video: VideoRef, job: Job) -> Extraction:
         """Return what the page of a post says.
@@ -116,7 +126,12 @@ class PageReader:
         if not (job.authenticate or self._always):
             return None
         try:
-            return await self._authenticator.log_in(platform, avoid=job.avoid_accounts)
+            async with asyncio.timeout(self._login_seconds):
+                return await self._authenticator.log_in(platform, avoid=job.avoid_accounts)
+        except TimeoutError:
+            if job.authenticate:
+                raise _no_login(platform, self._login_seconds) from None
+            return None
         except ClipmillError as error:
             # Accounts that rest hold up those who need one, not everybody.
             if error.permitted or job.authenticate:
@@ -174,6 +189,17 @@ _OUTCOMES = {
     ErrorCode.CONTENT_LOGIN_REQUIRED: "refused",
     ErrorCode.CONTENT_AGE_RESTRICTED: "refused",
 }
+
+
+def _no_login(platform: str, seconds: float) -> ClipmillError:
+    error = ClipmillError(
+        ErrorCode.SYSTEM_CONFIG,
+        f"the accounts of {platform} were not at hand within {seconds:g} s;"
+        " look whether the folder of auth.cookie_files answers",
+        retry_after=NO_LOGIN_SECONDS,
+    )
+    error.permitted = False
+    return error
 
 
 def _with_account(error: ClipmillError, account: Account) -> ClipmillError:

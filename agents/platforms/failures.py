@@ -31,6 +31,12 @@ ENGINE = (
         "the extraction engine was stopped",
     ),
     Row(
+        "job_too_large",
+        Code.SYSTEM_CONFIG,
+        kind("JobTooLarge"),
+        "its account has more cookies than can be sent; export its cookie file anew",
+    ),
+    Row(
         "answer_too_large",
         Code.CONTENT_UNSUPPORTED,
         kind("ResultTooLargeError"),

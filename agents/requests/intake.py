@@ -7,7 +7,7 @@ import msgspec
 import orjson
 
 from agents.records.owners import received_at
-from schemas.codec import MalformedMessageError, decode
+from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
 from schemas.request import MAX_URL_CHARACTERS, Attributes, Request, RequestId
@@ -17,6 +17,10 @@ from streams.topics import REQUEST_BYTES_MAX
 
 MAX_CAUSE_CHARACTERS = 256
 """Of a client's event id. It goes into every record that a request leads to."""
+
+COPIED_BYTES_MAX = 8 * 2**20
+"""Of the attributes in all members of a batch or listing together: every one has a copy, in each of
+its records."""
 
 MAX_REASON_CHARACTERS = 300
 """What the decoder says may repeat a name or a value of any length."""
@@ -41,7 +45,25 @@ def read_request(envelope: Envelope) -> Request:
     if (request.url is None) == (request.urls is None):
         reason = "give either `url` or `urls`, not both and not neither"
         raise refusal(MalformedMessageError("$.url", reason))
+    check_copies(request.attributes, len(request.urls or ()))
     return request
+
+
+def check_copies(attributes: Attributes, members: int) -> None:
+    """Refuse attributes that would be copied into many members, and be a flood together.
+
+    Raises:
+        ClipmillError: ``request.too_large``.
+    """
+    size = members * len(encode(attributes))
+    if size > COPIED_BYTES_MAX:
+        reason = (
+            f"attributes in {members} members are {size} bytes together, at most"
+            f" {COPIED_BYTES_MAX} are taken; shorten them, or split the request"
+        )
+        raise ClipmillError(
+            ErrorCode.REQUEST_TOO_LARGE, reason, field="$.attributes", reason=reason
+        )
 
 
 def check_size(envelope: Envelope) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from agents.dialling.attempting import Gate
 from agents.platforms.interface import Platform, ShortLink, Target
 from agents.platforms.registry import Platforms
+from agents.requests.intake import check_copies
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.job import Job
@@ -89,11 +90,17 @@ def check_wish(job: Job, target: Target) -> None:
 
     Raises:
         NoLinkError: a listing that is to be downloaded without a limit, or from within a batch,
-            whose members have a batch of their own already; a single post that is to be listed.
+            whose members have a batch of their own already, or with attributes that are too large
+            to be copied so often; a single post that is to be listed.
     """
     reason = _listing_problem(job, target) if isinstance(target, ListingRef) else _post_problem(job)
     if reason:
         raise NoLinkError(ClipmillError(ErrorCode.REQUEST_INVALID, reason, reason=reason))
+    if isinstance(target, ListingRef) and job.action != "list":
+        try:
+            check_copies(job.attributes, job.options.limit or 0)
+        except ClipmillError as error:
+            raise NoLinkError(error) from None
 
 
 def _listing_problem(job: Job, listing: ListingRef) -> str | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.resilience.rate_window import RateWindow, latest
+from agents.resilience.rate_window import RateWindow, latest, not_ahead
 from schemas.attempts import Operation, Way
 from schemas.errors import ErrorCode
 from schemas.signals import RateState
@@ -97,13 +97,31 @@ def floor_of(rules: RateRules) -> float:
     return min(rules.floor, rules.limit)
 
 
-def tidied(row: AdaptiveRate, now: float) -> AdaptiveRate:
-    """Return the rate without what is over by now."""
+def tidied(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
+    """Return the rate without what is over by now, nor what cannot have been yet."""
+    row = _not_ahead(row, rules, now)
     row = msgspec.structs.replace(row, window=latest(row.window, now))
     if row.until is None or now < row.until:
         return row
     reason = None if row.allowed is None else row.reason
     return msgspec.structs.replace(row, until=None, reason=reason)
+
+
+def _not_ahead(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
+    """Return the rate with nothing in it that is later than a clock set back permits.
+
+    Otherwise it would neither grow nor be cut, nor a pause end, until now is there again.
+    """
+    ahead = row.until is not None and row.until > now + rules.pause_seconds_max
+    return msgspec.structs.replace(
+        row,
+        active_at=min(row.active_at, now),
+        until=now + rules.pause_seconds_max if ahead else row.until,
+        cut_at=min(row.cut_at, now),
+        grown_at=min(row.grown_at, now),
+        well_at=min(row.well_at, now),
+        window=not_ahead(row.window, now),
+    )
 
 
 def is_idle(row: AdaptiveRate, seconds: float, now: float) -> bool:

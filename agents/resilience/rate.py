@@ -38,7 +38,7 @@ class Bucket:
 
     Attributes:
         at: the moment.
-        level: tokens that may be taken.
+        level: tokens that may be taken; below 0 as many are owed.
         promised: requests that were sent away and told when to come back: those that are still
             to come, as well as may be known.
         per_second: the rate that held at that moment.
@@ -78,9 +78,9 @@ def seconds_until(bucket: Bucket, pace: Pace, tokens: float) -> float:
     return paused + missing / pace.per_second if pace.per_second > 0 else float("inf")
 
 
-def taken(bucket: Bucket) -> Bucket:
-    """Return the bucket with one token less."""
-    return replace(bucket, level=bucket.level - 1)
+def taken(bucket: Bucket, requests: float = 1.0) -> Bucket:
+    """Return the bucket with so many tokens less; those that it has not yet are owed."""
+    return replace(bucket, level=bucket.level - requests)
 
 
 def has_room(bucket: Bucket, pace: Pace) -> bool:
@@ -89,12 +89,14 @@ def has_room(bucket: Bucket, pace: Pace) -> bool:
     return seconds_until(bucket, replace(pace, paused_seconds=0.0), place) <= HORIZON_SECONDS
 
 
-def promise(bucket: Bucket, pace: Pace, waiting: float) -> tuple[Bucket, float]:
+def promise(
+    bucket: Bucket, pace: Pace, waiting: float, requests: float = 1.0
+) -> tuple[Bucket, float]:
     """Return the bucket with one more who is sent away, and in how many seconds it is due.
 
     It is due behind those who wait and those who were sent away before: a backlog comes back one
     by one, not all at once.
     """
-    place = max(waiting, bucket.promised) + 1
-    seconds = min(PROMISE_SECONDS_MAX, seconds_until(bucket, pace, place))
-    return replace(bucket, promised=place), seconds
+    before = max(waiting, bucket.promised)
+    seconds = min(PROMISE_SECONDS_MAX, seconds_until(bucket, pace, before + 1))
+    return replace(bucket, promised=before + requests), seconds

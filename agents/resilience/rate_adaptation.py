@@ -63,7 +63,7 @@ HANDLED_SECONDS = 5.0
 
 def adapt(row: AdaptiveRate, attempt: NetworkAttempt, rules: RateRules, now: float) -> AdaptiveRate:
     """Return the rate after an attempt."""
-    row = _noted(tidied(row, now), attempt, now)
+    row = _noted(tidied(row, rules, now), attempt, now)
     reason = _reason_to_cut(row, attempt, rules, now)
     if reason is not None:
         row = _cut(row, CUT * _made(row, rules, now), reason, rules, now)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from agents.resilience.rate import (
@@ -31,12 +31,13 @@ class NotYetError(Exception):
 
 
 class _Ticket:
-    """The place of one in the line, since a moment."""
+    """The place of one in the line, since a moment, for so many requests."""
 
-    __slots__ = ("since",)
+    __slots__ = ("requests", "since")
 
-    def __init__(self, since: float) -> None:
+    def __init__(self, since: float, requests: float) -> None:
         self.since = since
+        self.requests = requests
 
 
 class RateLine:
@@ -74,22 +75,31 @@ class RateLine:
         """
         bucket, pace = self._look()
         promised = 0.0 if returning else bucket.promised
-        place = max(len(self._queue), promised) + 1
+        place = max(_sum(self._queue), promised) + 1
         return not self._is_long(seconds_until(bucket, pace, place))
 
     @asynccontextmanager
-    async def turn(self, slot: Slot, *, returning: bool = False) -> AsyncIterator[None]:
+    async def turn(
+        self, slot: Slot, *, returning: bool = False, requests: float = 1.0
+    ) -> AsyncIterator[None]:
         """Hold a slot, from when it is one's turn.
 
         The token is taken when there is a slot too: slots that come free all at once let no
-        more through than the pace.
+        more through than the pace. Who makes several requests begins when there is a token for
+        the first, and owes the others: those behind wait until they have come. To wait for all
+        of them before would be for ever at a low rate.
+
+        Args:
+            slot: where the slot comes from.
+            returning: it was sent away before.
+            requests: how many it makes, 1 or more.
 
         Raises:
             NotYetError: that would take too long.
         """
         if not self.is_short(returning=returning) and self._has_room():
-            raise self._sent_away()
-        ticket = _Ticket(self._clock())
+            raise self._sent_away(requests)
+        ticket = _Ticket(self._clock(), requests)
         self._queue.append(ticket)
         try:
             while True:
@@ -98,7 +108,7 @@ class RateLine:
                     if self._seconds_of(ticket) > 0:
                         continue
                     self._queue.remove(ticket)
-                    self._bucket = taken(self._bucket)
+                    self._bucket = taken(self._bucket, requests)
                     yield
                     return
         finally:
@@ -109,11 +119,12 @@ class RateLine:
         while (seconds := self._seconds_of(ticket)) > 0:
             waited = self._clock() - ticket.since
             if self._is_long(seconds) and (waited >= self._patience_seconds or self._has_room()):
-                raise self._sent_away()
+                raise self._sent_away(ticket.requests)
             await self._sleep(min(seconds, LOOK_SECONDS))
 
     def _seconds_of(self, ticket: _Ticket) -> float:
-        return seconds_until(*self._look(), self._queue.index(ticket) + 1)
+        ahead = self._queue[: self._queue.index(ticket)]
+        return seconds_until(*self._look(), _sum(ahead) + 1)
 
     def _is_long(self, seconds: float) -> bool:
         # Without any rate there is no partition either: whoever gets it does the work.
@@ -122,11 +133,11 @@ class RateLine:
     def _has_room(self) -> bool:
         return has_room(*self._look())
 
-    def _sent_away(self) -> NotYetError:
+    def _sent_away(self, requests: float) -> NotYetError:
         bucket, pace = self._look()
         # Of a long line only the head stays.
-        staying = min(len(self._queue), self._patience_seconds * pace.per_second)
-        self._bucket, seconds = promise(bucket, pace, staying)
+        staying = min(_sum(self._queue), self._patience_seconds * pace.per_second)
+        self._bucket, seconds = promise(bucket, pace, staying, requests)
         return NotYetError(seconds)
 
     def _look(self) -> tuple[Bucket, Pace]:
@@ -134,3 +145,8 @@ class RateLine:
         pace = self._pace()
         self._bucket = settled(self._bucket, pace, self._clock())
         return self._bucket, pace
+
+
+def _sum(tickets: Sequence[_Ticket]) -> float:
+    """Return how many requests all of them make."""
+    return sum(ticket.requests for ticket in tickets)

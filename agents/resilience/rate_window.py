@@ -62,6 +62,13 @@ def latest(window: RateWindow, now: float) -> RateWindow:
     return tuple(each for each in window if now - each.at <= SECONDS_MAX)[-CALLS_MAX:]
 
 
+def not_ahead(window: RateWindow, now: float) -> RateWindow:
+    """Return the attempts, none of them later than now."""
+    return tuple(
+        each if each.at <= now else msgspec.structs.replace(each, at=now) for each in window
+    )
+
+
 def subjects(window: RateWindow, codes: Collection[ErrorCode]) -> int:
     """Return how many different videos or links failed so."""
     return len({each.subject for each in window if each.code in codes})

@@ -54,8 +54,9 @@ class MonitoredRates:
 
     def handles_limits(self, way: Way, now: float) -> bool:
         """Return whether a lower rate is the answer to 429 at present."""
+        rules = self._rules(way.platform)
         row = self._live.at(way.name, lambda: new_rate(way, now)).now
-        return handles_limits(row, self._rules(way.platform), now)
+        return handles_limits(tidied(row, rules, now), rules, now)
 
     def reset(self, way: Way, cause: str, now: float) -> Sequence[Effect]:
         """Allow all again, and forget what was counted."""
@@ -71,5 +72,5 @@ class MonitoredRates:
         live = self._live.known(name, row)
         if live is None or is_idle(live.now, IDLE_SECONDS, now):
             return self._live.drop(name)
-        live.now = tidied(live.now, now)
+        live.now = tidied(live.now, self._rules(live.now.platform), now)
         return self._live.look(name, live, row, now)

@@ -17,6 +17,9 @@ JUDGED_SECONDS_MIN = 120.0
 SAMPLES_MAX = 600
 """Of one process; with more every second one is left out."""
 
+APART = ("kafka", "stand-in")
+"""Not ours: their figures are shown, and not judged. Kafka's heap grows up to its own limit."""
+
 Verdict = Literal["flat", "grows", "unclear"]
 
 
@@ -105,5 +108,5 @@ def _slope(trend: Trend | None) -> str:
 
 
 def grows(figures: Sequence[Figures]) -> list[str]:
-    """Return the names of the processes whose memory grows for certain."""
-    return [each.name for each in figures if each.verdict == "grows"]
+    """Return the names of our processes whose memory grows for certain."""
+    return [each.name for each in figures if each.verdict == "grows" and each.name not in APART]

@@ -50,7 +50,14 @@ class Watch:
             yield from self._worker.children(recursive=True)
         yield from self._others.values()
 
+    def ended(self) -> list[str]:
+        """Return the names of those that should be there to the end and are not."""
+        lasting = {"worker": self._worker, **self._others}
+        return [name for name, process in lasting.items() if not _lives(process)]
+
     def _take(self, process: psutil.Process) -> None:
+        if not _lives(process):
+            return
         with process.oneshot():
             full = process.memory_full_info()
             sample = Sample(
@@ -76,3 +83,11 @@ class Watch:
             return "fork server"
         self._engines += 1
         return f"engine {self._engines}"
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Return whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

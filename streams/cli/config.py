@@ -2,12 +2,15 @@
 
 import json
 import os
+import pathlib
+import re
 import tomllib
 from typing import Any
 
 import click
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
+from schemas.redaction import redact
 from streams.settings import config_file, load_settings, setting_paths, variable_name
 
 Path = tuple[str, ...]
@@ -32,18 +35,25 @@ def _value(settings: Any, path: Path) -> Any:
 def _show(value: Any) -> str:
     if isinstance(value, SecretStr):
         return "********"
-    if isinstance(value, str):
-        return f'"{_without_login(value)}"'
+    if isinstance(value, str | pathlib.Path):
+        return f'"{_without_login(str(value))}"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_show_one_of_several, value)) + "]"
+    if isinstance(value, BaseModel):
+        return _show(dict(value))
     if isinstance(value, dict):
-        return str({name: _without_login(str(each)) for name, each in value.items()})
+        return "{" + ", ".join(f'"{name}": {_show(each)}' for name, each in value.items()) + "}"
     return "none" if value is None else str(value)
+
+
+def _show_one_of_several(value: Any) -> str:
+    """Return what is shown of an entry of a list: texts there are pages, their queries secrets."""
+    return _show(redact(value) if isinstance(value, str) else value)
 
 
 def _without_login(text: str) -> str:
     """Return a URL without the login that it may carry."""
-    scheme, separator, rest = text.partition("://")
-    login, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}********@{host}" if separator and at and login else text
+    return re.sub(r"(?<=://)[^/?#]+@", "********@", text)
 
 
 def _source(path: Path, file: dict[str, Any]) -> str:

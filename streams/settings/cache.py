@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from streams.settings.kinds import Bytes, Group, Seconds, Wait
+from streams.settings.kinds import Bytes, Group, Seconds, Wait, check_url
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -44,6 +44,13 @@ class CacheSettings(Group):
     backend_rest_seconds: Seconds = Field(
         5, description="How long a shared cache that failed is left alone."
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_url(url.get_secret_value())
+        return url
 
     @model_validator(mode="after")
     def _has_an_address(self) -> Self:

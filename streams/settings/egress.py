@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from streams.settings.kinds import EgressName, Group
+from streams.settings.kinds import EgressName, Group, check_url
 
 
 class EgressSettings(Group):
@@ -22,6 +22,7 @@ class EgressSettings(Group):
     def _is_http(cls, proxy: str | None) -> str | None:
         if proxy and not proxy.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
+        check_url(proxy or "")
         return proxy or None
 
     @field_validator("proxies")
@@ -30,6 +31,7 @@ class EgressSettings(Group):
         for name, url in proxies.items():
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{name} must start with http:// or https://")
+            check_url(url)
         return proxies
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """What settings are made of: a group refuses unknown names, and numbers have their bounds."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,3 +20,20 @@ class Group(BaseModel):
     """Settings that belong together: a table of ``clipmill.toml``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL whose password would be taken for something that is logged.
+
+    Raises:
+        ValueError: it is no URL, or it ends somewhere within its password; does not show it.
+    """
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it is the check
+    except ValueError:
+        is_whole = False
+    else:
+        is_whole = "@" not in f"{parts.path}{parts.query}{parts.fragment}"
+    if not is_whole:
+        raise ValueError("is no URL; encode / ? # @ in its password (%2F %3F %23 %40)") from None

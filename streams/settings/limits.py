@@ -11,6 +11,9 @@ class LimitSettings(Group):
 
     resolve_tasks: Count = Field(5, description="Short links followed at a time in one process.")
     extract_tasks: Count = Field(5, description="Pages read at a time in one process.")
+    list_tasks: Count = Field(
+        2, description="Lists of posts read at a time in one process, apart from pages."
+    )
     download_tasks: Count = Field(5, description="Files fetched at a time in one process.")
     requests_per_second: dict[PlatformName, Rate] = Field(
         {}, description='Pages a second by platform, for each egress, {"tiktok": 10}.'

@@ -98,6 +98,7 @@ async def test_a_soak_sees_every_process_and_every_outcome(house: House, worker:
     assert {"worker", "fork server", "engine 1", "kafka", "stand-in"} <= set(files)
     assert max(files["worker"], files["fork server"], files["engine 1"]) <= FILES_MORE
     assert not report.outcomes.open
+    assert not report.ended
     assert "internal.bug" not in {error for _, _, error in report.outcomes.unexpected}
 
 

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from agents.extraction import NAME, TABLE, ExtractionWork
 from agents.extraction import stage as extraction_stage
 from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
+from agents.platforms.tiktok.handler import TikTok
 from agents.step import step_handler
 from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
@@ -56,7 +58,6 @@ from tests.unit.agents.builders import (
 from tests.unit.caching.backends import Dictionary
 from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS, raw_of
 
-PLATFORMS = Platforms.load()
 LIFE = 1_800.0
 FAILURE_LIFE = 600.0
 DEADLINE = 40.0
@@ -86,6 +87,9 @@ class Kit:
     ) -> None:
         self.engine = engine or FakeEngine(found or make_extraction().raw)
         self.clock = Clock(EXTRACTED_AT.timestamp())
+        self.platforms = Platforms(
+            [TikTok(lambda: datetime.fromtimestamp(self.clock.now + 0.001, UTC))]
+        )
         self.table = make_table(TABLE)
         self.cache = VideoInfoCache(
             self.table.get, LIFE, self.clock, stale_seconds=3_600.0, shared=shared
@@ -103,14 +107,14 @@ class Kit:
     @property
     def work(self) -> ExtractionWork:
         reader = PageReader(
-            PLATFORMS,
+            self.platforms,
             self.engine,
             gate=make_gate("extract", self.context),
             authenticator=CookieFiles(LoginSettings(cookie_files=self.files)),
             deadline_seconds=DEADLINE,
         )
         return ExtractionWork(
-            PLATFORMS, reader, self.cache, failures=self.failures, dates=self.dates
+            self.platforms, reader, self.cache, failures=self.failures, dates=self.dates
         )
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
@@ -168,7 +172,7 @@ async def test_what_is_too_old_is_asked_for_again() -> None:
 
 async def test_nothing_outlives_its_links() -> None:
     kit = Kit()
-    end = PLATFORMS.by_name("tiktok").get_expiry_seconds(make_extraction())
+    end = kit.platforms.by_name("tiktok").get_expiry_seconds(make_extraction())
     assert end is not None
     kit.clock.now = end - 60
     (row,) = writes(await kit.run(validated()))

@@ -1,8 +1,14 @@
+import os
+import socket
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agents.authentication.cookie_file import BYTES_MAX, Content, Stamp, load
+from agents.authentication.cookie_file import BYTES_MAX, Content, Stamp, load, lock_path
+from agents.authentication.cookie_saving import Renewal, save
+from agents.authentication.netscape import key_of
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.authentication.sessions import SECRET, cookie, write
 
@@ -59,9 +65,140 @@ def test_what_is_not_to_be_read_is_a_matter_of_settings(path: Path) -> None:
     path.unlink()
     with pytest.raises(ClipmillError, match="No such file"):
         load(path)
-    path.mkdir()
-    with pytest.raises(ClipmillError, match="Is a directory"):
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+def link_to(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+NO_FILES: dict[str, Callable[[Path], None]] = {
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a socket": make_socket,
+    "a device": link_to("/dev/zero"),
+    "a link to nowhere": link_to("nowhere"),
+    "a link to itself": link_to("main.txt"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_what_is_no_file_is_refused_at_once(
+    path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.unlink()
+    monkeypatch.chdir(path.parent)
+    NO_FILES[name](Path(path.name))
+    with pytest.raises(ClipmillError, match="cannot be used: ") as caught:
         load(path)
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_a_file_of_any_size_is_refused_at_once(path: Path) -> None:
+    os.truncate(path, 2**40)
+    with pytest.raises(ClipmillError, match=f"more than {BYTES_MAX} bytes"):
+        load(path)
+
+
+# What lies where the lock should be
+
+
+def saved(path: Path) -> Content:
+    new = cookie(value="new")
+    return save(path, {key_of(new): Renewal(new, NOW)}, read(path).stamp, NOW)
+
+
+def a_large_note(lock: Path) -> None:
+    lock.touch()
+    os.truncate(lock, 2**30)
+
+
+def a_padded_note(lock: Path) -> None:
+    """A note that would be ours, with more spaces than it can have."""
+    path = lock.with_name("main.txt")
+    saved(path)
+    lock.write_bytes(lock.read_bytes() + b" " * 1_000)
+
+
+def a_note_elsewhere(lock: Path) -> None:
+    saved(lock.with_name("main.txt"))
+    lock.symlink_to(lock.rename(lock.with_name("elsewhere")))
+
+
+LOCKS: dict[str, Callable[[Path], None]] = {
+    **NO_FILES,
+    "a large file": a_large_note,
+    "a note that is too long": a_padded_note,
+    "a link to a note": a_note_elsewhere,
+    "noise": lambda lock: lock.write_bytes(b"\xff") and None,
+    "deep": lambda lock: lock.write_bytes(b'{"x":' + b"[" * 990) and None,
+}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_what_is_no_note_of_ours_says_nothing(path: Path, name: str) -> None:
+    LOCKS[name](lock_path(path))
+    tracemalloc.start()
+    content = read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert not content.ours
+    assert most < 3 * BYTES_MAX
+
+
+def test_a_note_of_ours_tells_that_the_file_is(path: Path) -> None:
+    assert saved(path).ours
+    assert read(path).ours
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_a_lock_that_is_no_file_is_not_written(path: Path, name: str) -> None:
+    lock = lock_path(path)
+    NO_FILES[name](lock)
+    before = lock.lstat()
+    with pytest.raises(
+        OSError, match=r"no regular file|symbolic links|directory|device or address"
+    ):
+        saved(path)
+    assert lock.lstat() == before
+    assert read(path).cookies == (cookie(),)
+
+
+def test_what_a_lock_leads_to_is_not_written(path: Path) -> None:
+    victim = path.with_name("victim")
+    victim.write_text("dear")
+    lock_path(path).symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        saved(path)
+    assert victim.read_text() == "dear"
+
+
+def test_a_lock_that_is_exchanged_while_it_is_held_is_not_followed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, lock = path.with_name("victim"), lock_path(path)
+    victim.write_text("dear")
+    real = os.fsync
+
+    def exchange(descriptor: int) -> None:
+        lock.unlink(missing_ok=True)
+        lock.symlink_to(victim)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", exchange)
+    saved(path)
+    assert victim.read_text() == "dear"
+
+
+def test_a_name_writes_no_line_of_a_log(tmp_path: Path) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        load(tmp_path / "a\nERROR all is lost\x1b.txt")
+    assert caught.value.message.isprintable()
+    assert r"a\nERROR all is lost\x1b.txt" in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_a_file_that_is_gone_stays_gone(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("step", ["open", "fchmod", "fsync", "replace"])
+@pytest.mark.parametrize("step", ["open", "fchmod", "fsync", "ftruncate", "pwrite", "replace"])
 def test_a_write_that_fails_leaves_the_old_file(
     path: Path, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +176,15 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert value_in(path) == "new"
 
 
-KILLED_AT = ["os.open", "os.fchmod", "os.fsync", "os.fstat", "Path.write_bytes", "Path.replace"]
+KILLED_AT = [
+    "os.open",
+    "os.fchmod",
+    "os.fsync",
+    "os.fstat",
+    "os.ftruncate",
+    "os.pwrite",
+    "Path.replace",
+]
 
 
 @pytest.mark.parametrize("step", KILLED_AT)

@@ -1,8 +1,16 @@
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agents.authentication.cookie_sets import ACCOUNTS_MAX, account_files, account_names
+from agents.authentication.cookie_sets import (
+    ACCOUNTS_MAX,
+    account_files,
+    account_name,
+    account_names,
+)
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.authentication.sessions import write
 
@@ -62,3 +70,51 @@ def test_there_is_an_end_to_accounts(folder: Path) -> None:
 def test_nothing_is_nothing() -> None:
     assert account_files([]) == {}
     assert account_names([]) == ()
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "stem", ["main", "me@mail.example", "a.b-c_d+1", "A" * 64, "0", "-", ".x"], ids=ascii
+)
+def test_a_plain_stem_is_the_name(stem: str) -> None:
+    assert account_name(Path("folder", f"{stem}.txt")) == stem
+
+
+@pytest.mark.parametrize(
+    ("stem", "begins"),
+    [
+        ("my account", "my_account-"),
+        ("a\nERROR all is lost", "a_ERROR_all_is_lost-"),
+        ("größe", "gr__e-"),
+        ("*", "_-"),
+        ('a"b', "a_b-"),
+        ("\x1b[2J", "__2J-"),
+        ("\udcff", "_-"),
+        ("A" * 65, "A" * 55 + "-"),
+    ],
+    ids=ascii,
+)
+def test_another_stem_is_made_a_name(stem: str, begins: str) -> None:
+    name = account_name(Path("folder", f"{stem}.txt"))
+    assert re.fullmatch(re.escape(begins) + r"[0-9a-f]{8}", name)
+
+
+FILE_NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=80
+).filter(lambda stem: set(stem) != {"."})
+
+
+@given(one=FILE_NAMES, other=FILE_NAMES)
+def test_every_name_can_be_logged_and_no_two_files_share_one(one: str, other: str) -> None:
+    names = [account_name(Path(f"{stem}.txt")) for stem in (one, other)]
+    assert all(re.fullmatch(r"[\w.@+-]{1,64}", name, re.ASCII) for name in names)
+    assert (names[0] == names[1]) is (one == other)
+
+
+def test_files_that_look_alike_are_two_accounts(tmp_path: Path) -> None:
+    files = [write(tmp_path / name) for name in ("a b.txt", "a\nb.txt")]
+    found = account_files([tmp_path])
+    assert sorted(found.values()) == sorted(files)
+    assert tuple(found) == account_names([tmp_path])

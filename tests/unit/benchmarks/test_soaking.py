@@ -53,6 +53,13 @@ def test_the_judgement(per_hour: float, noise: float, verdict: Verdict) -> None:
     assert grows([figures]) == (["worker"] if verdict == "grows" else [])
 
 
+def test_what_is_not_ours_is_not_judged() -> None:
+    figures = figures_of(Series("kafka", series(60).samples), 300)
+    assert figures is not None
+    assert figures.verdict == "grows"
+    assert grows([figures]) == []
+
+
 def test_what_happens_while_it_warms_up_does_not_count() -> None:
     early = series(0)
     early.samples[:60] = [Sample(n * 5.0, 0, n, 0, 0) for n in range(60)]
@@ -181,7 +188,13 @@ def test_it_names_what_it_sees() -> None:
 def test_what_has_ended_is_passed_over() -> None:
     pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "30")
     watch = Watch(os.getpid(), {"other": pid})
-    psutil.Process(pid).kill()
+    assert watch.ended() == []
+    child = psutil.Process(pid)
+    child.kill()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    watch.look()
+    assert watch.ended() == ["other"], "though nobody has waited for it"
     os.waitpid(pid, 0)
     watch.look()
+    assert watch.ended() == ["other"]
     assert "other" not in {each.name for each in watch.series}

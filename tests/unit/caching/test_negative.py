@@ -8,6 +8,7 @@ from agents.caching.bounded import BoundedCache
 from agents.caching.interface import CacheBackend
 from agents.caching.memory import MemoryBackend
 from agents.caching.negative import REMEMBERED_SINCE, NegativeCache, Remembered, is_final
+from agents.caching.rows import CLOCKS_APART_SECONDS
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.agents.builders import VIDEO, Clock
@@ -155,6 +156,15 @@ HOSTILE = {
     "no code of ours": encode(PLAIN).replace(b"content.not_found", b"content.gone"),
     "for ever": encode(msgspec.structs.replace(PLAIN, expires_at=NOW + LIFE + 1)),
     "over": encode(msgspec.structs.replace(PLAIN, expires_at=NOW)),
+    "from the future": encode(
+        msgspec.structs.replace(PLAIN, since=SINCE + timedelta(seconds=CLOCKS_APART_SECONDS + 1))
+    ),
+    "a long text": encode(msgspec.structs.replace(PLAIN, message="x" * 4_001)),
+    "many details": encode(
+        msgspec.structs.replace(PLAIN, details={str(number): "" for number in range(33)})
+    ),
+    "a long detail": encode(msgspec.structs.replace(PLAIN, details={"a": "x" * 4_001})),
+    "a long name of a detail": encode(msgspec.structs.replace(PLAIN, details={"x" * 4_001: "a"})),
     "deep": b"[" * 100_000,
 }
 
@@ -166,6 +176,15 @@ async def test_what_cannot_be_ours_is_not_believed(name: str) -> None:
     kit = Kit(shared)
     assert await kit.cache.get(KEY) is None
     assert kit.told.lookups["negative", "shared", "miss"] == 1
+
+
+async def test_what_is_as_long_as_it_may_be_is_believed() -> None:
+    shared = Dictionary()
+    details = {f"{number:04_000}": "\U0001f600" * 4_000 for number in range(32)}
+    since = SINCE + timedelta(seconds=CLOCKS_APART_SECONDS)
+    longest = msgspec.structs.replace(PLAIN, message="ü" * 4_000, details=details, since=since)
+    shared.values[PLACE] = encode(longest)
+    assert await Kit(shared).cache.get(KEY) == longest
 
 
 async def test_details_may_have_any_name() -> None:

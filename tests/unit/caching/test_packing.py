@@ -1,8 +1,10 @@
 import hashlib
 import struct
 import zlib
+from http.cookiejar import CookieJar
 from importlib.resources import files
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,12 @@ from agents.caching.packing import (
     end_of_packed,
     pack,
     unpack,
+)
+from agents.engine.results import (
+    COOKIES_BYTES_MAX,
+    RESULT_BYTES_MAX,
+    cookies_for,
+    put_cookies,
 )
 from schemas.codec import encode
 from schemas.video import Cookie
@@ -41,7 +49,7 @@ def test_a_row_is_read_as_it_was_written() -> None:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=10,
     ),
-    end=st.floats(allow_nan=False),
+    end=st.floats(allow_nan=False, allow_infinity=False),
     meaning=st.binary(min_size=8, max_size=8),
     cookie=st.text(),
 )
@@ -83,6 +91,9 @@ HOSTILE = {
     "no extraction": zipped(b"{}"),
     "no JSON": zipped(b"\xff\xfe"),
     "deep JSON": zipped(b"[" * 100_000),
+    "without an end": pack(msgspec.structs.replace(ENTRY, expires_at=float("inf"))),
+    "over for ever": pack(msgspec.structs.replace(ENTRY, expires_at=float("-inf"))),
+    "an end that is no number": pack(msgspec.structs.replace(ENTRY, expires_at=float("nan"))),
     "a bomb": zipped(bytes(JSON_BYTES_MAX + 1)),
 }
 
@@ -91,7 +102,7 @@ HOSTILE = {
 def test_what_is_no_row_is_unreadable_and_nothing_worse(name: str) -> None:
     with pytest.raises(UnreadableRowError):
         unpack(HOSTILE[name])
-    assert isinstance(end_of_packed(HOSTILE[name]), float)
+    assert end_of_packed(HOSTILE[name]) in {0.0, 1.0, ENTRY.expires_at}
 
 
 @given(st.binary(max_size=200))
@@ -107,6 +118,25 @@ def test_damage_is_noticed(data: st.DataObject) -> None:
     damaged[place] ^= data.draw(st.integers(1, 255))
     with pytest.raises(UnreadableRowError):
         unpack(bytes(damaged))
+
+
+@pytest.mark.parametrize("end", [float("inf"), float("-inf"), float("nan")])
+def test_a_row_without_an_end_is_over(end: float) -> None:
+    assert end_of_packed(pack(msgspec.structs.replace(ENTRY, expires_at=end))) == 0.0
+
+
+def test_the_largest_extraction_of_the_engine_fits() -> None:
+    jar = CookieJar()
+    put_cookies(
+        jar,
+        tuple(Cookie(name=f"{n:02}", value='"' * 200, domain=".a.example") for n in range(64)),
+    )
+    cookies = cookies_for("https://a.example/", jar)
+    assert len(encode(cookies)) > 0.9 * COOKIES_BYTES_MAX
+    raw = msgspec.Raw(b'"' + b"x" * (RESULT_BYTES_MAX - 2) + b'"')
+    extraction = msgspec.structs.replace(make_extraction(), raw=raw, cookies=cookies)
+    entry = msgspec.structs.replace(ENTRY, extraction=extraction)
+    assert unpack(pack(entry)) == entry
 
 
 def test_bytes_behind_a_row_do_no_harm() -> None:

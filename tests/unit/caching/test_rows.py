@@ -23,10 +23,24 @@ def weight(*rows: bytes) -> int:
         (encode({"expires_at": NOW + 1, "more": [1]}), NOW + 1, False),
         (encode({"expires_at": NOW}), NOW, True),
         (encode({"expires_at": "never"}), 0.0, True),
+        (b'{"expires_at":1e999}', 0.0, True),
+        (b'{"expires_at":1' + b"0" * 400 + b"}", 0.0, True),
+        (b'{"expires_at":NaN}', 0.0, True),
+        (b'{"expires_at":Infinity}', 0.0, True),
         (b"", 0.0, True),
         (b"[", 0.0, True),
     ],
-    ids=["to come", "now", "no number", "empty", "broken"],
+    ids=[
+        "to come",
+        "now",
+        "no number",
+        "beyond all numbers",
+        "with too many digits",
+        "none",
+        "never",
+        "empty",
+        "broken",
+    ],
 )
 def test_a_row_is_over_at_its_end_or_unreadable(row: bytes, end: float, over: bool) -> None:
     assert end_of(row) == end

@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -6,8 +6,8 @@ import pytest
 
 from agents.caching.bounded import ENTRY_OVERHEAD_BYTES, BoundedCache
 from agents.caching.decoded import Decoded, size_of
-from agents.caching.packing import CachedExtraction, pack, unpack
-from agents.caching.rows import ROW_OVERHEAD_BYTES
+from agents.caching.packing import JSON_BYTES_MAX, CachedExtraction, pack, unpack
+from agents.caching.rows import CLOCKS_APART_SECONDS, ROW_OVERHEAD_BYTES
 from agents.caching.video_info import Found, VideoInfoCache
 from schemas.video import Extraction
 from tests.unit.agents.builders import Clock, make_extraction
@@ -262,6 +262,57 @@ async def test_what_others_read_before_a_drop_is_of_no_use() -> None:
     assert await kit.get() is None
     shared.values["video_info:a"] = pack(msgspec.structs.replace(entry, extraction=later()))
     assert await kit.get() == later()
+
+
+# What no worker has shared
+
+
+def at(second: float, **more: Any) -> CachedExtraction:
+    """An entry that was read at an epoch second."""
+    read_at = datetime.fromtimestamp(second, UTC)
+    extraction = msgspec.structs.replace(make_extraction(), extracted_at=read_at)
+    return CachedExtraction(**{"expires_at": NOW + LIFE, "extraction": extraction, **more})
+
+
+SHARED: dict[str, tuple[CachedExtraction, bool]] = {
+    "as it should be": (at(NOW), True),
+    "by a clock that is ahead": (at(NOW + CLOCKS_APART_SECONDS), True),
+    "from the future": (at(NOW + CLOCKS_APART_SECONDS + 1), False),
+    "at the end of time": (at(datetime.max.replace(tzinfo=UTC).timestamp() - 86_400), False),
+    "over": (at(NOW, expires_at=NOW), False),
+    "with a longer life": (at(NOW, expires_at=NOW + LIFE + 1), False),
+    "for ever": (at(NOW, expires_at=1e300), False),
+    "without an end": (at(NOW, expires_at=float("inf")), False),
+    "with an end that is no number": (at(NOW, expires_at=float("nan")), False),
+    "larger than a result": (
+        at(
+            NOW,
+            extraction=msgspec.structs.replace(
+                at(NOW).extraction, raw=msgspec.Raw(b'"' + b"x" * JSON_BYTES_MAX + b'"')
+            ),
+        ),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_only_what_a_worker_may_have_shared_is_believed(name: str) -> None:
+    shared = Dictionary()
+    kit = Kit(shared)
+    entry, is_known = SHARED[name]
+    shared.values["video_info:a"] = pack(entry)
+    assert (await kit.get() is not None) is is_known
+    assert kit.told.lookups["video_info", "shared", "hit" if is_known else "miss"] == 1
+
+
+@pytest.mark.parametrize("end", [float("inf"), float("nan"), float("-inf")])
+async def test_a_row_without_an_end_serves_nobody_and_goes(end: float) -> None:
+    kit = Kit(stale_seconds=STALE)
+    kit.rows["a"] = pack(at(NOW, expires_at=end))
+    assert await kit.get() is None
+    assert kit.cache.get_stale("a") is None
+    assert kit.cache.expired(kit.rows.items()) == ["a"]
 
 
 # Levels

@@ -26,6 +26,7 @@ CASES: dict[str, tuple[EngineFailure, ErrorCode]] = {
     "engine_timeout": (failure("", "EngineTimeout"), ErrorCode.NETWORK_TIMEOUT),
     "engine_crash": (failure("", "EngineCrash"), ErrorCode.SYSTEM_ENGINE_CRASH),
     "engine_closed": (failure("", "EngineClosed"), ErrorCode.SYSTEM_ENGINE_CRASH),
+    "job_too_large": (failure("", "JobTooLarge"), ErrorCode.SYSTEM_CONFIG),
     "answer_too_large": (failure("", "ResultTooLargeError"), ErrorCode.CONTENT_UNSUPPORTED),
     "unknown_extractor": (failure("", "UnknownExtractorError"), ErrorCode.SYSTEM_CONFIG),
     "bad_address": (failure("", "InvalidURL"), ErrorCode.CONTENT_UNSUPPORTED),

@@ -9,6 +9,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "nothing shared": {},
     "by name": {"backend": "memory"},
     "redis": {"backend": "redis", "redis_url": "redis://:s3cret@host:6379/0"},
+    "a password that is encoded": {
+        "backend": "redis",
+        "redis_url": "redis://u:s3cret%2F%3F%23%40@host:1/0?socket_keepalive=1",
+    },
     "redis over TLS": {"backend": "redis", "redis_url": "rediss://host"},
     "redis by a socket": {"backend": "redis", "redis_url": "unix:///run/redis.sock"},
     "a plug-in": {"backend": "memcached"},
@@ -21,6 +25,27 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"backend": "redis", "redis_url": "http://:s3cret@host"},
         "needs redis_url, redis://",
     ),
+    "a password that ends the host": (
+        {"backend": "redis", "redis_url": "redis://:s3cret/x@host"},
+        "is no URL; encode / . # @ in its password",
+    ),
+    "a password that ends the port": (
+        {"backend": "redis", "redis_url": "redis://user:12/s3cret@host"},
+        "is no URL",
+    ),
+    "a password that is a fragment": (
+        {"backend": "redis", "redis_url": "redis://u:1#s3cret@host"},
+        "is no URL",
+    ),
+    "a password that is a query": (
+        {"backend": "redis", "redis_url": "redis://u:1?s3cret@host"},
+        "is no URL",
+    ),
+    "a password that is an address": (
+        {"backend": "redis", "redis_url": "redis://[s3cret@host/0"},
+        "is no URL",
+    ),
+    "no URL of a plug-in": ({"backend": "memcached", "redis_url": "x://:s3cret@h:p"}, "is no URL"),
     "a strange name": ({"backend": "../x"}, "backend"),
     "no life": ({"video_info_seconds": 0}, "video_info_seconds"),
     "a negative life": ({"negative_seconds": -1}, "negative_seconds"),

@@ -1,3 +1,4 @@
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,32 @@ def test_settings_do_not_change() -> None:
 
 def test_defaults_are_the_same_for_every_group() -> None:
     assert value_of(load_settings(), "stage.window") == Settings().stage.window
+
+
+NO_URLS = [
+    ("EGRESS__PROXY", "http://u:S3CRET/x@host:1"),
+    ("EGRESS__PROXY", "http://u:S3C#RET@h:1"),
+    ("EGRESS__PROXY", "http://u:1?S3CRET@h:1"),
+    ("EGRESS__PROXY", "http://u:1/S3CRET@h:1"),
+    ("EGRESS__PROXY", "http://h:S3CRET"),
+    ("EGRESS__PROXY", "http://[S3CRET@h"),
+    ("EGRESS__PROXY", "http://u:S3CRET\u2100@h:1"),
+    ("EGRESS__PROXIES", '{"a": "http://h:1", "b": "http://u:S3C#RET@h:1"}'),
+    ("CACHE__REDIS_URL", "redis://:S3CRET/x@host"),
+    ("CACHE__REDIS_URL", "redis://u:S3C#RET@h:1"),
+]
+
+
+@pytest.mark.parametrize(("variable", "url"), NO_URLS)
+def test_a_url_that_ends_in_its_password_is_refused_without_it(
+    variable: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CLIPMILL_{variable}", url)
+    with pytest.raises(
+        SettingsError, match=r"is no URL; encode / \? # @ in its password"
+    ) as caught:
+        load_settings()
+    assert variable.lower().replace("__", ".") in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "S3C" not in shown
+    assert "RET" not in shown

@@ -1,6 +1,7 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.pages.listings import LISTED, TABLE, KnownListing, ListingWork, member_of
@@ -13,7 +14,7 @@ from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.job import BatchMember, Job
 from schemas.listing import ListedPost, Listing, ListingRef
 from schemas.request import Options
-from streams.records import Effect, TableWrite
+from streams.records import Barrier, Effect, TableWrite
 from streams.signals import Signals
 from streams.topics import AUDIT, VALIDATED
 from tests.unit.agents.builders import (
@@ -25,6 +26,7 @@ from tests.unit.agents.builders import (
     event_record,
     failure,
     header,
+    make_attempt,
     make_job,
     make_table,
     only,
@@ -37,6 +39,7 @@ from tests.unit.agents.builders import (
 URL = "https://www.tiktok.com/@name"
 PROFILE = ListingRef(platform="tiktok", kind="profile", id="name", url=URL)
 LIFE = 300.0
+KEPT = 5_000.0
 
 
 def posts(count: int) -> tuple[ListedPost, ...]:
@@ -83,6 +86,7 @@ class Kit:
             self.reader,
             self.table.get,
             life_seconds=LIFE,
+            kept_seconds=KEPT,
             versions=lambda: ENGINE,
             clock=self.clock,
         )
@@ -147,11 +151,17 @@ async def test_copies_have_the_same_ids() -> None:
         assert ids[0] == ids[1]
 
 
-async def test_work_that_is_done_again_finds_the_same_posts() -> None:
-    kit = Kit(listing_of(2))
-    first = await kit.run(options=Options(limit=2))
+@pytest.mark.parametrize("passed", [0, LIFE + 1])
+@pytest.mark.parametrize("limit", [2, 5])
+@pytest.mark.parametrize("refresh", [False, True])
+async def test_work_that_is_done_again_finds_the_same_posts(
+    passed: float, limit: int, refresh: bool
+) -> None:
+    kit, options = Kit(listing_of(2, complete=False)), Options(limit=limit, refresh=refresh)
+    first = await kit.run(options=options)
     kit.reader.found = listing_of(9)
-    again = await kit.run(options=Options(limit=2))
+    kit.clock.now += passed
+    again = await kit.run(options=options)
     assert members(again) == members(first)
     assert outcome(again).cache == "hit"
     assert not writes(again)
@@ -171,7 +181,8 @@ async def test_a_known_listing_serves_when_it_is_long_enough(
 ) -> None:
     kit = Kit(listing_of(known, complete=complete))
     await kit.run(action="list", options=Options(limit=known))
-    found = outcome(await kit.run(action="list", options=Options(limit=limit)))
+    other = {"request_id": "r2", "action": "list", "options": Options(limit=limit)}
+    found = outcome(await kit.run(**other))
     assert (len(kit.reader.limits) == 2) is asked
     assert len(found.listing.entries) == min(known, limit)
 
@@ -179,7 +190,7 @@ async def test_a_known_listing_serves_when_it_is_long_enough(
 async def test_part_of_a_listing_is_not_complete() -> None:
     kit = Kit(listing_of(5))
     await kit.run(action="list")
-    found = outcome(await kit.run(action="list", options=Options(limit=2)))
+    found = outcome(await kit.run(request_id="r2", action="list", options=Options(limit=2)))
     assert (len(found.listing.entries), found.listing.complete) == (2, False)
 
 
@@ -188,13 +199,13 @@ async def test_a_listing_is_known_for_a_while(moved: float) -> None:
     kit = Kit(listing_of(2))
     await kit.run(action="list")
     kit.clock.now += moved
-    assert outcome(await kit.run(action="list")).cache == "miss"
+    assert outcome(await kit.run(request_id="r2", action="list")).cache == "miss"
 
 
 async def test_refresh_asks_anew() -> None:
     kit = Kit(listing_of(2))
     await kit.run(action="list")
-    await kit.run(action="list", options=Options(refresh=True))
+    await kit.run(request_id="r2", action="list", options=Options(refresh=True))
     assert len(kit.reader.limits) == 2
 
 
@@ -239,7 +250,7 @@ def test_a_member_keeps_what_is_the_requests_and_nothing_of_its_way() -> None:
         avoid_egress=("a",),
     )
     member = member_of(job, posts(1)[0], 0, 1)
-    assert (member.authenticate, member.retry_of) == (True, "r0")
+    assert (member.authenticate, member.retry_of, member.replays) == (True, "r0", 0)
     assert (member.timings, member.attempts, member.avoid_egress) == ({}, (), ())
     assert member.options == Options(refresh=True)
     assert member.received_at - job.received_at == timedelta(0)
@@ -248,7 +259,34 @@ def test_a_member_keeps_what_is_the_requests_and_nothing_of_its_way() -> None:
 async def test_rows_end() -> None:
     effects = await Kit(listing_of(1)).run(action="list")
     (row,) = writes(effects)
-    ends = decode(row.value or b"", KnownListing).expires_at
-    assert (row.table, row.key, ends) == (TABLE, PROFILE.key, WRITTEN_AT.timestamp() + LIFE)
-    assert encode(decode(row.value or b"", KnownListing)) == row.value
+    known = decode(row.value or b"", KnownListing)
+    assert (row.table, row.key, known.request_id) == (TABLE, PROFILE.key, "r1")
+    assert known.fresh_until == WRITTEN_AT.timestamp() + LIFE
+    assert known.expires_at == WRITTEN_AT.timestamp() + KEPT
+    assert encode(known) == row.value
     assert only(effects, AUDIT).key == b"r1"
+
+
+async def test_nothing_of_the_members_is_written_before_their_row() -> None:
+    effects = await Kit(listing_of(2)).run(options=Options(limit=2))
+    assert isinstance(effects[0], TableWrite)
+    assert isinstance(effects[1], Barrier)
+    assert not any(isinstance(each, TableWrite) for each in effects[2:])
+
+
+@pytest.mark.parametrize(
+    ("changed", "fresh"), [({}, True), ({"cookies": "none -> the platform's"}, False)]
+)
+def test_what_recovery_wanted_fresh_is_the_list(changed: dict[str, str], fresh: bool) -> None:
+    attempt = msgspec.structs.replace(make_attempt(), changed=changed)
+    job = make_job(options=Options(refresh=True), attempts=(attempt,))
+    assert member_of(job, posts(1)[0], 0, 1).options.refresh is fresh
+
+
+def test_replayed_members_keep_names_of_their_own() -> None:
+    listing = make_job(options=Options(limit=3)).replayed(1, WRITTEN_AT)
+    members = [member_of(listing, post, n, 3) for n, post in enumerate(posts(3))]
+    again = [each.replayed(2, WRITTEN_AT) for each in members]
+    names = [f"r1/replay-1/{n}/replay-2" for n in range(3)]
+    assert [each.request_id for each in again] == names
+    assert [each.retry_of for each in again] == [each.request_id for each in members]

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -100,6 +101,7 @@ class Kit:
             authenticator=self.authenticator,
             deadline_seconds=30,
             always=always,
+            login_seconds=0.02,
         )
 
     async def read(self, **job: Any) -> Extraction:
@@ -205,6 +207,27 @@ async def test_what_was_not_permitted_says_nothing_about_an_account() -> None:
     error = await kit.fail(authenticate=True)
     assert (error.permitted, error.account) == (False, None)
     assert (kit.authenticator.told, kit.engine.jobs) == ([], [])
+
+
+async def _never(_platform: str, *, avoid: Collection[str] = ()) -> Account | None:
+    await asyncio.Event().wait()
+    return GivenAccount(str(avoid), (), [])
+
+
+async def test_accounts_that_are_not_at_hand_are_waited_for_in_kafka() -> None:
+    kit = Kit()
+    kit.authenticator.log_in = _never  # type: ignore[method-assign,assignment]
+    error = await asyncio.wait_for(kit.fail(authenticate=True), 5)
+    assert (error.code, error.permitted) == (ErrorCode.SYSTEM_CONFIG, False)
+    assert error.retry_after
+    assert not kit.engine.jobs
+
+
+async def test_who_needs_no_account_does_not_wait_for_one() -> None:
+    kit = Kit(always=True)
+    kit.authenticator.log_in = _never  # type: ignore[method-assign,assignment]
+    await asyncio.wait_for(kit.read(), 5)
+    assert kit.sent_cookies == [()]
 
 
 # Listings

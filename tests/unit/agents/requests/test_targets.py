@@ -76,6 +76,18 @@ async def test_what_does_not_fit_is_refused_with_advice(
     assert words in caught.value.reason.details["reason"]
 
 
+async def test_attributes_are_not_copied_into_a_flood() -> None:
+    attributes = {f"name-{n}": "x" * 1_000 for n in range(10)}
+    wanted = make_job(options=Options(limit=1_000), attributes=attributes)
+    with pytest.raises(NoLinkError, match=r"request\.too_large") as caught:
+        await find(PROFILE, wanted)
+    assert caught.value.reason.details["field"] == "$.attributes"
+    few = make_job(options=Options(limit=100), attributes=attributes)
+    assert await find(PROFILE, few) == PROFILE
+    listed = make_job(action="list", options=Options(limit=1_000), attributes=attributes)
+    assert await find(PROFILE, listed) == PROFILE
+
+
 async def test_a_short_link_to_a_profile_is_held_to_the_same() -> None:
     links: Any = FakeLinks()
     links.found = PROFILE

@@ -59,6 +59,8 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://u@a:1", "http://********@a:1"),
         ("http://u:p@a:1", "http://********@a:1"),
         ("http://u:p@ss@a:1", "http://********@a:1"),
+        ("http://u@a:1/@b", "http://********@a:1/@b"),
+        ("https://a/@b", "https://a/@b"),
         ("127.0.0.1:9092", "127.0.0.1:9092"),
         ("", ""),
     ],
@@ -74,3 +76,37 @@ def test_proxies_are_shown_without_their_logins(monkeypatch: pytest.MonkeyPatch)
     assert "s3cret" not in shown
     assert "http://********@proxy.example:3128" in shown
     assert "http://proxy.example:3129" in shown
+
+
+SHOWN = {
+    "ENGINE__CANARIES": (
+        '["https://user:S3CRET@www.tiktok.com/@a/video/1?token=S3CRET#S3CRET", "https://b.example"]',
+        'engine.canaries = ["https://www.tiktok.com/@a/video/1", "https://b.example"]  # ',
+    ),
+    "AUTH__COOKIE_FILES": (
+        '{"tiktok": ["a.txt", "folder/b.txt"], "mine": "c.txt"}',
+        'auth.cookie_files = {"tiktok": ["a.txt", "folder/b.txt"], "mine": ["c.txt"]}  # ',
+    ),
+    "AUTH__OPTIONS": ('{"password": "S3CRET"}', 'auth.options = {"password": ********}  # '),
+    "RETRY__WAITS_SECONDS": (
+        '{"network.server": [5, 30]}',
+        'retry.waits_seconds = {"network.server": [5.0, 30.0]}  # ',
+    ),
+    "PLATFORMS": (
+        '{"x": {"hosts": ["x.example"], "extractors": ["X"], "media_hosts": [".x.example"]}}',
+        'platforms = {"x": {"hosts": ["x.example"], "extractors": ["X"],'
+        ' "media_hosts": [".x.example"], "short_hosts": []}}  # ',
+    ),
+    "DATA_DIR": ("/srv/clip mill", 'data_dir = "/srv/clip mill"  # '),
+}
+
+
+@pytest.mark.parametrize("variable", SHOWN)
+def test_lists_are_shown_as_they_are_written_and_without_secrets(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, line = SHOWN[variable]
+    monkeypatch.setenv(f"CLIPMILL_{variable}", value)
+    shown = CliRunner().invoke(config, catch_exceptions=False).output
+    assert line in shown
+    assert "S3CRET" not in shown
