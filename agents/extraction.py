@@ -29,7 +29,6 @@ from agents.remembering.caches import StageCaches, open_caches
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo
-from schemas.job import Job
 from schemas.video import EngineVersions, Extraction
 from streams.records import Effect, TableWrite
 from streams.stage import Handler, Stage, StageContext
@@ -60,6 +59,7 @@ class ExtractionWork:
         pages: what was read in pages.
         dates: when posts were published.
         versions: of the engine, as far as they are known.
+        logs_in: tells whether every page of a platform is read with an account.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class ExtractionWork:
         pages: MetadataCache | None = None,
         dates: UploadDates | None = None,
         versions: Callable[[], EngineVersions | None] = lambda: None,
+        logs_in: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._platforms = platforms
         self._reader = reader
@@ -80,6 +81,7 @@ class ExtractionWork:
         self._pages = pages or MetadataCache()
         self._dates = dates or UploadDates()
         self._versions = versions
+        self._logs_in = logs_in
 
     async def work(self, event: ValidatedVideo) -> Product:
         """Return the video with what its page says.
@@ -105,7 +107,7 @@ class ExtractionWork:
             await self._cache.drop(key)
             return None
         found = await self._cache.get(key)
-        if found is None and _is_anybody(event.job) and event.job.retry_of is None:
+        if found is None and self._is_anybody(event) and event.job.retry_of is None:
             failure = await self._failures.get(key)
             if failure is not None:
                 raise failure.error()
@@ -120,8 +122,16 @@ class ExtractionWork:
 
     async def _learn(self, event: ValidatedVideo, error: ClipmillError) -> None:
         # What is withheld from one account may be shown to another.
-        if _is_anybody(event.job) and error.account is None:
+        if self._is_anybody(event) and error.account is None:
             await self._failures.note(event.video.key, error)
+
+    def _is_anybody(self, event: ValidatedVideo) -> bool:
+        """Return whether it is asked as nobody in particular, without an account.
+
+        Where accounts are the rule, the page is read as nobody only while all of them rest: what
+        it says then counts for that one time.
+        """
+        return not (event.job.authenticate or self._logs_in(event.video.platform))
 
     def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> Product:
         """Return what was known, when nothing could be asked for and nothing fresh is wanted."""
@@ -153,11 +163,6 @@ class ExtractionWork:
         return Passed(passed, "extracted", writes, {"cache": cache})
 
 
-def _is_anybody(job: Job) -> bool:
-    """Return whether a job asks as nobody in particular, without an account."""
-    return not job.authenticate
-
-
 @asynccontextmanager
 async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
     """Start the engine and open the caches."""
@@ -187,6 +192,9 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             pages=caches.metadata(),
             dates=dates,
             versions=lambda: engine.stats().versions,
+            logs_in=lambda platform: (
+                settings.auth.always and bool(authenticator.accounts(platform))
+            ),
         )
         listing_work = ListingWork(
             platforms,

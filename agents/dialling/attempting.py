@@ -7,14 +7,14 @@ attempt.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
-from agents.dialling.turns import Turns
+from agents.dialling.turns import ONE_REQUEST, Need, Turns
 from agents.plugins import Plugins, describe
 from agents.records.attempts import Attempting, attempt_record, trial_record
 from agents.resilience.permission import (
@@ -80,7 +80,14 @@ class Gate:
         self._grant_seconds = grant_seconds
 
     async def run(
-        self, job: Job, *, platform: str, subject: str, call: Callable[[str], Awaitable[T]]
+        self,
+        job: Job,
+        *,
+        platform: str,
+        subject: str,
+        call: Callable[[str], Awaitable[T]],
+        part: str = "",
+        need: Need = ONE_REQUEST,
     ) -> T:
         """Return what the call returns; it is given the name of the way out to take.
 
@@ -89,26 +96,39 @@ class Gate:
             platform: where.
             subject: the video's key, or the short link.
             call: makes one attempt.
+            part: which one, when a job makes several of one subject: the file's format. Each of
+                them is a trial of its own.
+            need: what it needs of its turn.
 
         Raises:
             ClipmillError: the call's, with its place; or, not permitted, the code that opened the
                 breakers, when all of them are open, or ``rate_limit.api`` when its turn is far
                 off; or ``request.expired`` when its deadline comes before its turn.
         """
+        ways = self._ways(job, platform, subject, part)
         while True:
-            way = await self._permitted(job, platform, subject)
-            async with AsyncExitStack() as turn:
-                await self._wait(way, turn)
-                # It may have changed while it waited.
-                if self._permission(way) in {"go", "trial"}:
-                    return await self._attempt(way, call)
+            way = await self._permitted(ways)
+            with self._given_back(way):
+                async with AsyncExitStack() as turn:
+                    await self._wait(way, turn, need)
+                    # It may have changed while it waited.
+                    if self._permission(way) in {"go", "trial"}:
+                        return await self._attempt(way, call)
 
-    async def _wait(self, way: Attempting, turn: AsyncExitStack) -> None:
+    def _ways(self, job: Job, platform: str, subject: str, part: str) -> list[Attempting]:
+        """Return the attempts that could be made, the preferred one first."""
+        names = by_preference(self._egresses, job.avoid_egress, subject)
+        places = (
+            Place(platform=platform, operation=self._operation, egress=name) for name in names
+        )
+        return [Attempting(job, subject, place, part=part) for place in places]
+
+    async def _wait(self, way: Attempting, turn: AsyncExitStack, need: Need) -> None:
         """Return when it is the turn of this attempt; ``turn`` ends it."""
-        returning = was_postponed(way.job)
+        its_turn = self._turns.turn(way.place, returning=was_postponed(way.job), need=need)
         try:
             async with asyncio.timeout(self._seconds_left(way.job)):
-                await turn.enter_async_context(self._turns.turn(way.place, returning=returning))
+                await turn.enter_async_context(its_turn)
         except NotYetError as error:
             self._withdraw(way)
             RATE_POSTPONED.labels(*way.labels).inc()
@@ -133,14 +153,12 @@ class Gate:
         self._report(way, None, started)
         return result
 
-    async def _permitted(self, job: Job, platform: str, subject: str) -> Attempting:
+    async def _permitted(self, ways: Sequence[Attempting]) -> Attempting:
         """Return the attempt that may be made.
 
         A way out that is shut is tried again by those who prefer it, or else it would never be
         found to be well while another one is open.
         """
-        names = by_preference(self._egresses, job.avoid_egress, subject)
-        ways = [self._attempting(job, subject, platform, name) for name in names]
         free = self._free(ways)
         shut = [way for way in ways if self._permission(way) in {"trial", "wait"}]
         if shut and (not free or self._tries(shut[0], ways[0])):
@@ -161,10 +179,6 @@ class Gate:
     def _is_far_off(self, way: Attempting) -> bool:
         return not self._turns.is_soon(way.place, returning=was_postponed(way.job))
 
-    def _attempting(self, job: Job, subject: str, platform: str, egress: str) -> Attempting:
-        place = Place(platform=platform, operation=self._operation, egress=egress)
-        return Attempting(job, subject, place)
-
     def _tries(self, shut: Attempting, preferred: Attempting) -> bool:
         return shut is preferred and has_free_trials(self._state(shut))
 
@@ -176,8 +190,22 @@ class Gate:
 
         Who is not patient has another way out, and does not wait for the trials of others.
         """
+        trial = replace(way, trial=way.trial_id)
         if self._permission(way) == "wait":
             self._context.supplement(trial_record(way, self._clock()))
+        with self._given_back(trial):
+            await self._until_told(way, patient=patient)
+        match self._permission(way):
+            case "go":
+                return way
+            case "trial":
+                return trial
+        # A monitor that was away grants it later: to nobody, and nobody would report it.
+        self._withdraw(trial)
+        return None
+
+    async def _until_told(self, way: Attempting, *, patient: bool) -> None:
+        """Return when the monitor has answered, or it was waited for long enough."""
         changed = asyncio.Event()
         with (
             self._context.signals.watch(way.signal, callback=changed.set),
@@ -187,22 +215,25 @@ class Gate:
                 while self._waits(way, patient=patient):
                     changed.clear()
                     await changed.wait()
-        match self._permission(way):
-            case "go":
-                return way
-            case "trial":
-                return replace(way, trial=way.trial_id)
-        # A monitor that was away grants it later: to nobody, and nobody would report it.
-        self._take_back(way)
-        return None
+
+    @contextmanager
+    def _given_back(self, way: Attempting) -> Iterator[None]:
+        """Give back a trial when the block ends without telling anything: cancelled, or by a bug.
+
+        Failures tell something, and whoever raises them sees to the trial.
+        """
+        try:
+            yield
+        except ClipmillError:
+            raise
+        except BaseException:
+            self._withdraw(way)
+            raise
 
     def _withdraw(self, way: Attempting) -> None:
-        """Give back a trial that was granted and is not made."""
+        """Give back a trial that was granted, or may yet be, and is not made."""
         if way.trial is not None:
-            self._take_back(way)
-
-    def _take_back(self, way: Attempting) -> None:
-        self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
+            self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
 
     def _waits(self, way: Attempting, *, patient: bool) -> bool:
         if self._permission(way) != "wait":

@@ -1,6 +1,5 @@
 """One file of a post: fetched through the gate, looked into, stored whole or not at all."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,10 @@ from agents.files.errand import Errand
 from agents.files.examining import Examiner, stored_file
 from agents.files.outage import StorageOutage
 from agents.network.download import Fetched, FetchLimits, MediaFetcher, media_type
+from agents.network.time_limit import time_limit
 from agents.platforms.registry import Platforms
 from agents.records.letters import report_progress
+from agents.storage.errors import FileGoneError
 from agents.storage.interface import Found, Storage
 from agents.storage.writing import digest_of
 from schemas.errors import ClipmillError, ErrorCode
@@ -74,6 +75,7 @@ class Fetching:
                 platform=event.video.platform,
                 subject=event.video.key,
                 call=lambda egress: self._fetch_by(egress, source, errand, target),
+                part=chosen.format_id,
             )
             facts = await self._examiner.examine(target, source, event.info)
             uri = await self._storage.publish(
@@ -92,18 +94,28 @@ class Fetching:
     ) -> StoredFile | None:
         """Return a file that is in the storage with what has to be known about it.
 
-        None: it is not what the page promises (any more), and has to be fetched anew.
+        None: it is not what the page promises (any more), or was removed since it was found, and
+        has to be fetched anew.
 
         Raises:
             ClipmillError: ``system.storage``, it cannot be read.
         """
-        async with self._storage.reading(found.uri) as path:
-            digest = await digest_of(path)
-            try:
-                facts = await self._examiner.examine(path, source, event.info)
-            except ClipmillError as error:
-                logger.warning("%s is fetched anew: %s", found.uri, error)
-                return None
+        try:
+            async with self._storage.reading(found.uri) as path:
+                return await self._adopted(found, path, source, event)
+        except FileGoneError:
+            logger.warning("%s is fetched anew: it was removed just now", found.uri)
+            return None
+
+    async def _adopted(
+        self, found: Found, path: Path, source: MediaSource, event: SelectedVideo
+    ) -> StoredFile | None:
+        digest = await digest_of(path)
+        try:
+            facts = await self._examiner.examine(path, source, event.info)
+        except ClipmillError as error:
+            logger.warning("%s is fetched anew: %s", found.uri, error)
+            return None
         mime_type = media_type(None, source)
         fetched = Fetched(bytes=found.bytes, sha256=digest, mime_type=mime_type)
         return stored_file(source, event.info, fetched, found.uri, facts)
@@ -123,7 +135,7 @@ class Fetching:
             self._tell(errand.meter.update(format_id, done, total), errand.event.job)
 
         try:
-            async with asyncio.timeout(limits.total_seconds) as bound:
+            async with time_limit(limits.total_seconds) as bound:
                 return await platform.download_video(
                     source, target, self._fetchers[egress], limits=limits, on_progress=on_progress
                 )

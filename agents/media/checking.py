@@ -2,9 +2,10 @@
 
 What is held against a file: that it is no media, that the kind of stream is missing which makes
 it the file that was chosen, that it is cut, or that a video plays for another time than the page
-says. What is not: another codec or size (pages are often wrong about those, and the result says
-what the file has), a video without sound (pages promise sound for silent ones too), and the
-length of sound by itself (it is the whole song, of which the post uses a part).
+says; its sound may last longer than its picture. What is not: another codec or size (pages are
+often wrong about those, and the result says what the file has), a video without sound (pages
+promise sound for silent ones too), and the length of sound by itself (it is the whole song, of
+which the post uses a part).
 """
 
 from agents.media.facts import MediaFacts
@@ -48,7 +49,8 @@ def flaw(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) -
         return None
     if facts.end_seconds is not None and _is_off(min(facts.end_seconds, length), length):
         return f"it ends after {facts.end_seconds:.1f} of {length:.1f} seconds"
-    if promised.video_codec and page_seconds and _is_off(length, page_seconds):
+    lengths = (length, facts.picture_seconds or length)
+    if promised.video_codec and page_seconds and all(_is_off(it, page_seconds) for it in lengths):
         return f"it plays for {length:.1f} seconds, the page says {page_seconds:.1f}"
     return None
 

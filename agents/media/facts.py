@@ -14,6 +14,8 @@ class MediaFacts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Attributes:
         duration_seconds: as its index says; None for a picture, and when the index says nothing.
+        picture_seconds: how long the moving picture is, when the file says that by itself: sound
+            may last longer.
         end_seconds: the last moment that there are bytes for; None when it was not looked for.
         video_codec: ``h264``, ``h265``, ``jpeg``, …; None without a picture.
         audio_codec: ``aac``, …; None without sound.
@@ -23,6 +25,7 @@ class MediaFacts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
 
     duration_seconds: float | None = None
+    picture_seconds: float | None = None
     end_seconds: float | None = None
     video_codec: str | None = None
     audio_codec: str | None = None

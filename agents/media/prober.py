@@ -5,12 +5,15 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import psutil
 
 from agents.engine.forking import child_environment
 from agents.media.facts import ANSWER_BYTES_MAX, LOOK, Answer, Message, Ready, Unreadable, unpack
@@ -24,12 +27,22 @@ PROBE_SECONDS = 10.0
 MEMORY_BYTES = 512 * 2**20
 """Private memory: enough for the largest picture that is read (100 megapixels)."""
 
+WORKED_SHARE = 0.5
+"""Of its time the process must have worked for a file to be too much for it. One that got no
+processor, or was stopped, says nothing about the file."""
+
+AWAY_SECONDS = 10.0
+"""So long no process is started after one could not be: all files would wait for it in turn."""
+
 TRIES = 2
-"""So many processes may a file kill before it is called unreadable: one may have been chance."""
+"""So many processes may a file kill before it is called unreadable: one may have been chance.
+
+A file that takes too long is not tried again: it would keep all others waiting for as long again.
+"""
 
 
 class ProbeAwayError(Exception):
-    """No process can be started; that says nothing about the file."""
+    """No process can look at present; that says nothing about the file."""
 
 
 class Probe(Protocol):
@@ -50,14 +63,23 @@ class MediaProber:
     Args:
         seconds: for one file.
         memory_bytes: of the process.
+        timer: seconds, for how long one that cannot be started is let alone.
     """
 
-    def __init__(self, *, seconds: float = PROBE_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: float = PROBE_SECONDS,
+        memory_bytes: int = MEMORY_BYTES,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._seconds = seconds
         self._memory_bytes = memory_bytes
         self._turn = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
+        self._timer = timer
+        self._away_until = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -71,28 +93,45 @@ class MediaProber:
                 answer = await self._ask(path)
                 if answer is not None:
                     return answer
-        return Unreadable(reason=f"whoever reads it dies or is not done after {self._seconds:g} s")
+        return Unreadable(reason="whoever reads it dies")
 
     def close(self) -> None:
-        """End the process."""
+        """End the process. Never blocks: one that waits for a disk dies when that answers."""
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            threading.Thread(target=self._process.wait, daemon=True).start()
         self._connection = self._process = None
 
-    async def _ask(self, path: Path) -> Answer | None:
-        """Return what the process says, None when it died or took too long over this file."""
-        connection = await self._ready()
+    def _worked(self) -> float:
+        """Return the processor time of the process, in seconds."""
+        if self.pid is None:
+            return 0.0
         try:
-            file = path.open("rb")
+            times = psutil.Process(self.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    async def _ask(self, path: Path) -> Answer | None:
+        """Return what the process says, None when it died over this file."""
+        connection = await self._ready()
+        worked = self._worked()
+        try:
+            file = await asyncio.to_thread(path.open, "rb")
         except OSError as error:
             raise ProbeAwayError(f"{path} cannot be opened: {error.strerror}") from error
         try:
             with file:
                 socket.send_fds(connection, [LOOK], [file.fileno()])
             return await _answer(connection, self._seconds)
+        except TimeoutError:
+            worked = self._worked() - worked
+            self.close()
+            if worked < self._seconds * WORKED_SHARE:
+                raise ProbeAwayError("the process that looks into files gets no time") from None
+            return Unreadable(reason=f"whoever reads it is not done after {self._seconds:g} s")
         except (OSError, EOFError, msgspec.DecodeError):
             self.close()
             return None
@@ -105,11 +144,14 @@ class MediaProber:
         if self._connection is not None and self._process and self._process.poll() is None:
             return self._connection
         self.close()
+        if self._timer() < self._away_until:
+            raise ProbeAwayError("the process that looks into files could not be started just now")
         try:
             connection = self._start()
             await _message(connection, START_SECONDS)
         except (OSError, EOFError, msgspec.DecodeError) as error:
             self.close()
+            self._away_until = self._timer() + AWAY_SECONDS
             raise ProbeAwayError(f"the process that looks into files: {error}") from error
         except BaseException:
             self.close()

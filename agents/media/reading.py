@@ -3,6 +3,7 @@
 Only `agents.media.process` may run this: the libraries are C code.
 """
 
+from collections.abc import Sequence
 from io import FileIO
 from itertools import islice
 from typing import BinaryIO
@@ -14,6 +15,7 @@ from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
 from av.video.stream import VideoStream
 
 from agents.media.facts import Answer, MediaFacts, Unknown, Unreadable
+from agents.media.jpeg_scans import SCANS_MAX, has_too_many_scans
 
 FORMATS = (
     "mov,mp4,matroska,webm,mp3,aac,flac,ogg,wav,mpegts,flv"
@@ -24,8 +26,8 @@ FORMATS = (
 PICTURES = "_pipe"
 """How FFmpeg calls the formats of single pictures."""
 
-LAST_PACKETS = 5_000
-"""Read at most to find the end: more than the longest group of pictures of a sane file."""
+LAST_PACKETS = 10_000
+"""Read at most to find the end: more than the longest group of pictures, with its sound."""
 
 _OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "none", "max_pixels": "100000000"}
 _CODECS = {"hevc": "h265", "vvc": "h266", "mjpeg": "jpeg"}
@@ -34,6 +36,9 @@ _MICROSECONDS = 1_000_000
 
 def read_facts(file: FileIO | BinaryIO) -> Answer:
     """Return what is in an open file, whatever it is."""
+    # Before it is opened: the library decodes a picture then already, to learn its kind of pixels.
+    if has_too_many_scans(file):
+        return Unreadable(reason=f"a picture in more than {SCANS_MAX} scans")
     try:
         with av.open(file, "r", options=_OPTIONS, metadata_errors="replace") as container:
             return _picture(container) if _is_picture(container) else _movie(container)
@@ -62,7 +67,8 @@ def _movie(container: InputContainer) -> MediaFacts:
     length = container.duration / _MICROSECONDS if container.duration else None
     return MediaFacts(
         duration_seconds=length,
-        end_seconds=_end(container, video or sound, length),
+        picture_seconds=_length(video),
+        end_seconds=_end(container, [each for each in (video, sound) if each], length),
         video_codec=_codec(video),
         audio_codec=_codec(sound),
         width=(video.codec_context.width or None) if video else None,
@@ -82,20 +88,25 @@ def _codec(stream: av.stream.Stream | None) -> str | None:
     return _CODECS.get(name, name)
 
 
+def _length(stream: av.stream.Stream | None) -> float | None:
+    if stream is None or stream.duration is None or stream.time_base is None:
+        return None
+    return float(stream.duration * stream.time_base)
+
+
 def _end(
-    container: InputContainer, stream: av.stream.Stream | None, length: float | None
+    container: InputContainer, streams: Sequence[av.stream.Stream], length: float | None
 ) -> float | None:
     """Return the last moment for which there is a packet, as far as the file can be searched."""
-    if stream is None or stream.time_base is None or length is None:
+    if not streams or length is None:
         return None
     container.seek(int(length * _MICROSECONDS), backward=True)
     ends = [
-        (packet.pts + (packet.duration or 0)) * stream.time_base
-        for packet in islice(container.demux(stream), LAST_PACKETS)
-        if packet.pts is not None
+        float((packet.pts + (packet.duration or 0) - (packet.stream.start_time or 0)) * unit)
+        for packet in islice(container.demux(*streams), LAST_PACKETS)
+        if packet.pts is not None and (unit := packet.stream.time_base) is not None
     ]
-    start = (stream.start_time or 0) * stream.time_base
-    return float(max(ends) - start) if ends else 0.0
+    return max(ends, default=0.0)
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from agents.network.time_limit import extend_limits
+
 BURST_SECONDS = 0.25
 """So much of the rate may come at once after a pause; less would cost speed, more would not show
 as a limit."""
@@ -14,7 +16,8 @@ class Bandwidth:
 
     Who has received bytes spends them, and waits until they would have come at the rate: in the
     order of spending, so that transfers with pieces of one size come forward alike. What is not
-    read meanwhile is held back by TCP.
+    read meanwhile is held back by TCP. The wait counts against no time limit: that the server was
+    slow would be said of our own doing.
 
     Args:
         bytes_per_second: the limit; None: there is none.
@@ -42,6 +45,7 @@ class Bandwidth:
         self._spent_until = max(self._spent_until, now) + count / self._rate
         wait = self._spent_until - BURST_SECONDS - now
         if wait > 0:
+            extend_limits(wait)
             await self._sleep(wait)
 
 

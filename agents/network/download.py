@@ -1,7 +1,7 @@
 """Downloads media: from the source that the platform named into a file, checked on the way."""
 
 import asyncio
-import mimetypes
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -9,8 +9,10 @@ import aiohttp
 import msgspec
 
 from agents.network.bandwidth import UNLIMITED, Bandwidth
+from agents.network.time_limit import time_limit
 from agents.network.transfer import FetchLimits, OnBytes, Pause, Transfer
 from agents.storage.writing import open_hashing_file
+from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
 
@@ -23,8 +25,10 @@ __all__ = [
     "media_type",
 ]
 
-UNTOLD = frozenset({None, "application/octet-stream", "binary/octet-stream"})
-"""Media types that say nothing; the container says more."""
+MEDIA = re.compile(r"(?:video|audio|image)/(?!.*(?:svg|xml)).+")
+"""Media types that are kept: such as browsers neither run nor read as a page."""
+
+UNKNOWN_TYPE = "application/octet-stream"
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +104,7 @@ class MediaDownloader:
         )
         async with open_hashing_file(target) as file:
             try:
-                async with asyncio.timeout(limits.total_seconds):
+                async with time_limit(limits.total_seconds):
                     mime_type = await transfer.run(file, self._pause)
             except TimeoutError:
                 raise _too_slow(limits) from None
@@ -116,8 +120,12 @@ def _too_slow(limits: FetchLimits) -> ClipmillError:
 
 
 def media_type(told: str | None, source: MediaSource) -> str:
-    """Return what a server says that a file is, or what its container says when that is nothing."""
-    if told is not None and told not in UNTOLD:
+    """Return what a server says that a file is, or what its container says when that is no media.
+
+    Args:
+        told: in lower case and without parameters; None when nothing was told.
+        source: whose container counts otherwise.
+    """
+    if told is not None and MEDIA.fullmatch(told):
         return told
-    guessed, _ = mimetypes.guess_type(f"file.{source.format.container}")
-    return guessed or "application/octet-stream"
+    return MEDIA_TYPES.get(source.format.container, UNKNOWN_TYPE)

@@ -29,7 +29,7 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         connect_seconds: until the connection stands, proxy and TLS included.
         stall_seconds: without a single byte.
-        total_seconds: for everything.
+        total_seconds: for everything but waits for our own bandwidth.
         max_bytes: of the file.
         redirects: followed in a row.
         resumes: after broken connections.

@@ -16,6 +16,7 @@ from agents.pages.canaries import Canaries, Verdict
 from agents.pages.engine_room import engine_settings
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.registry import Platforms
+from schemas.redaction import redact
 from schemas.video import EngineVersions
 from streams.cli.errors import readable_errors
 from streams.cli.result_table import open_console, plain
@@ -103,8 +104,14 @@ async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
         versions=stats.versions,
         impersonation=stats.impersonation,
         packages_dir=_text(wanted.packages_dir),
-        verdicts=verdicts,
+        verdicts=tuple(map(_redacted, verdicts)),
     )
+
+
+def _redacted(verdict: Verdict) -> Verdict:
+    """Return a verdict without the login and query of its URL: reports are kept and mailed."""
+    reason = redact(verdict.reason) if verdict.reason else verdict.reason
+    return msgspec.structs.replace(verdict, url=redact(verdict.url), reason=reason)
 
 
 def _text(path: Path | None) -> str | None:

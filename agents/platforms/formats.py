@@ -20,6 +20,7 @@ from agents.platforms.fields import (
     text,
     web_url,
 )
+from schemas.containers import container_of
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie, MediaSource, VideoFormat, VideoRef
 
@@ -159,8 +160,7 @@ def _codec(row: Fields, name: str) -> str | None:
 
 
 def _container(row: Fields) -> str:
-    told = (text(row, "ext", limit=10) or _extension(row)).lower()
-    return told if re.fullmatch(r"[a-z0-9]{2,5}", told, re.ASCII) else "mp4"
+    return container_of(text(row, "ext", limit=10) or _extension(row))
 
 
 def bits_per_second(row: Fields) -> int | None:

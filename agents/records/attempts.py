@@ -30,13 +30,19 @@ STEPS: dict[Operation, str] = {
 class Attempting:
     """An attempt that is, or could be, made: for whom, where, and as which granted trial.
 
-    ``subject`` is the video's key, or the short link.
+    Attributes:
+        job: for whom.
+        subject: the video's key, or the short link.
+        place: where.
+        trial: id of the granted trial; None: it is none.
+        part: which one of several of the job: the file's format, "" when it is the only one.
     """
 
     job: Job
     subject: str
     place: Place
     trial: str | None = None
+    part: str = ""
 
     @property
     def breaker(self) -> str:
@@ -56,7 +62,8 @@ class Attempting:
     @property
     def trial_id(self) -> str:
         """Id of the trial that it may be: the same for every copy of the event."""
-        return f"{self.job.request_id}:{self.place.operation}:{self.job.tries}"
+        plain = f"{self.job.request_id}:{self.place.operation}:{self.job.tries}"
+        return f"{plain}:{self.part}" if self.part else plain
 
 
 def attempt_record(

@@ -135,10 +135,17 @@ class RateLine:
 
     def _sent_away(self, requests: float) -> NotYetError:
         bucket, pace = self._look()
-        # Of a long line only the head stays.
-        staying = min(_sum(self._queue), self._patience_seconds * pace.per_second)
-        self._bucket, seconds = promise(bucket, pace, staying, requests)
+        self._bucket, seconds = promise(bucket, pace, self._staying(pace), requests)
         return NotYetError(seconds)
+
+    def _staying(self, pace: Pace) -> float:
+        """Return how many requests those make who stay of a long line: its head."""
+        staying = 0.0
+        for ticket in self._queue:
+            if staying >= self._patience_seconds * pace.per_second:
+                break
+            staying += ticket.requests
+        return staying
 
     def _look(self) -> tuple[Bucket, Pace]:
         """Return bucket and pace as they are now."""

@@ -10,6 +10,10 @@ import msgspec
 from schemas.errors import ClipmillError, ErrorCode
 
 
+class FileGoneError(Exception):
+    """A published file is not there (any more)."""
+
+
 class Row(msgspec.Struct, frozen=True):
     """A kind of trouble with files: its numbers, its code, and what to do about it."""
 

@@ -56,7 +56,8 @@ class Storage(Protocol):
         """Return a path at which a published file can be read until the end of the block.
 
         Raises:
-            ClipmillError: ``system.storage``, it is not there (any more).
+            FileGoneError: it is not there (any more).
+            ClipmillError: ``system.storage``, it cannot be told.
         """
         ...
 

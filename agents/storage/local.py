@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from agents.storage.errors import map_file_errors
+from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import Found
 from agents.storage.names import file_name
 from agents.storage.scratch import worker_directory
@@ -96,7 +96,7 @@ class LocalStorage:
         """See `Storage.reading`."""
         path = _path_of(uri)
         if path is None or await asyncio.to_thread(self._look_up, path) is None:
-            raise ClipmillError(ErrorCode.SYSTEM_STORAGE, f"{uri} is not in {self._files}")
+            raise FileGoneError(uri)
         yield path
 
     async def stat(self, uri: str) -> int | None:

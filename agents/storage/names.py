@@ -4,12 +4,12 @@ import hashlib
 import re
 from pathlib import PurePosixPath
 
+from schemas.containers import CONTAINERS
 from schemas.errors import ClipmillError, ErrorCode
 
 # No dots and no separators: no name can be "..", hidden, or split differently than it was joined.
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 _FORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _SHOWN_CHARACTERS = 32
@@ -22,23 +22,28 @@ def file_name(*, platform: str, video_id: str, format_id: str, extension: str) -
     """Return the relative path ``<platform>/<id>/<id>.<format>.<ext>``.
 
     Format ids that are too long or hold other characters are shortened, and a digest is added
-    that keeps them apart.
+    that keeps them apart. Extensions are those of `schemas.containers.CONTAINERS`: whoever named
+    the format, no file can be one that browsers run.
 
     Raises:
         ClipmillError: ``content.unsupported``; another part cannot be used.
     """
     _check("platform", platform, _PLATFORM)
     _check("video id", video_id, _VIDEO_ID)
-    _check("file extension", extension, _EXTENSION)
+    if extension not in CONTAINERS:
+        raise _refusal("file extension", extension)
     return PurePosixPath(platform, video_id, f"{video_id}.{_safe(format_id)}.{extension}")
 
 
 def _check(what: str, value: str, pattern: re.Pattern[str]) -> None:
     if not pattern.fullmatch(value):
-        raise ClipmillError(
-            ErrorCode.CONTENT_UNSUPPORTED,
-            f"the {what} {value[:80]!r} cannot be part of a file name",
-        )
+        raise _refusal(what, value)
+
+
+def _refusal(what: str, value: str) -> ClipmillError:
+    return ClipmillError(
+        ErrorCode.CONTENT_UNSUPPORTED, f"the {what} {value[:80]!r} cannot be part of a file name"
+    )
 
 
 def _safe(format_id: str) -> str:

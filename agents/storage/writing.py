@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from agents.storage.errors import map_file_errors
+from agents.storage.errors import FileGoneError, map_file_errors
 
 T = TypeVar("T")
 
@@ -81,11 +81,16 @@ async def digest_of(path: Path) -> str:
     """Return the sha256 of a file, hex.
 
     Raises:
+        FileGoneError: it is not there (any more).
         ClipmillError: ``system.storage``, it cannot be read.
     """
 
     def read() -> str:
-        with path.open("rb", buffering=0) as file:
+        try:
+            file = path.open("rb", buffering=0)
+        except FileNotFoundError:
+            raise FileGoneError(str(path)) from None
+        with file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     with map_file_errors(path.parent):

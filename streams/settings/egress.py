@@ -31,7 +31,7 @@ class EgressSettings(Group):
         for name, url in proxies.items():
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{name} must start with http:// or https://")
-            check_url(url)
+            check_url(url, name)
         return proxies
 
     @model_validator(mode="after")

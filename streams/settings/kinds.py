@@ -22,7 +22,7 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, name: str = "it") -> None:
     """Refuse a URL whose password would be taken for something that is logged.
 
     Raises:
@@ -36,4 +36,4 @@ def check_url(url: str) -> None:
     else:
         is_whole = "@" not in f"{parts.path}{parts.query}{parts.fragment}"
     if not is_whole:
-        raise ValueError("is no URL; encode / ? # @ in its password (%2F %3F %23 %40)") from None
+        raise ValueError(f"{name} is no URL; encode / ? # @ in its password (%2F %3F %23 %40)")

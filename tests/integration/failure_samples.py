@@ -20,6 +20,7 @@ from agents.engine.settings import EngineSettings
 from agents.network.egress import Egress
 from agents.network.trust import write_ca_bundle
 from agents.platforms.tiktok.page import EXTRACTOR
+from schemas.video import Cookie
 from tests.standin import SCENARIOS, Standin, short_code, video_id
 from tests.unit.engine.extractors import named
 
@@ -34,6 +35,10 @@ HANG_SECONDS = 0.5
 MEBIBYTE = 1024 * 1024
 # Too long for a name, so that no resolver needs to be asked.
 NO_NAME = ".".join(["x" * 60] * 5) + ".tiktok.com"
+# More than a process can be told at a time.
+MANY_COOKIES = tuple(
+    Cookie(name=str(number), value="v" * 4_000, domain=".tiktok.com") for number in range(1_100)
+)
 # 10004 is no status that anybody has seen.
 UNKNOWN_STATUS = video_id("status", param=10004)
 
@@ -225,6 +230,7 @@ PLAYS: dict[str, Play] = {
         stage.egress,
         memory_bytes_max=256 * MEBIBYTE,
     ),
+    "engine.job": lambda stage: stage.failure(page_job(cookies=MANY_COOKIES)),
     "engine.result": lambda stage: stage.failure(harm_job("Big", "test:?bytes=1000001")),
 }
 

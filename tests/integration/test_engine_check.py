@@ -146,3 +146,11 @@ async def test_a_bad_setting_is_one_readable_line(
     assert said in found.complaints
     assert found.complaints.startswith("Error: ")
     assert "Traceback" not in found.complaints
+
+
+@pytest.mark.parametrize("form", ["--json", "--"], ids=["json", "table"])
+async def test_a_report_holds_no_secrets_of_urls(form: str, check: Any) -> None:
+    url = f"https://u:s3cret@www.tiktok.com/@a/video/{video_id()}?token=s3cret"
+    found = await check(form, url, GOOD)
+    assert "s3cret" not in found.output + found.complaints
+    assert video_id() in found.output

@@ -10,7 +10,8 @@ videos, which costs a second download at worst; one video is never taken for ano
 import hashlib
 import re
 from collections.abc import Collection
-from urllib.parse import parse_qsl, quote, urlencode
+from operator import itemgetter
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from agents.platforms.urls import Link, shorten
 from schemas.errors import ClipmillError, ErrorCode
@@ -26,6 +27,9 @@ DIGEST_CHARACTERS = 20
 
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._"
 """What a path may hold as it is (RFC 3986, section 3.3), and what is encoded already."""
+
+_QUERY_SAFE = _PATH_SAFE + "?"
+"""The same of a query (section 3.4)."""
 
 
 def read_page_link(link: Link, name: str, hosts: Collection[str]) -> VideoRef:
@@ -52,9 +56,23 @@ def refusal(link: Link, reason: str) -> ClipmillError:
 
 
 def _telling(query: str) -> str:
-    """Return the parameters that may tell which page is meant, in an order of their own."""
-    pairs = parse_qsl(query, keep_blank_values=True)
-    return urlencode(sorted(pair for pair in pairs if not _is_tracking(pair[0].lower())))
+    """Return the parameters that may tell which page is meant, in one writing.
+
+    They are sorted by their names. Those of one name keep their order, which sites may go by.
+    """
+    encoded = quote(query, safe=_QUERY_SAFE)
+    pairs = (part.partition("=") for part in encoded.split("&") if part)
+    parameters = ((_rewritten(name), equals, _rewritten(value)) for name, equals, value in pairs)
+    telling = (each for each in parameters if not _is_tracking(each[0].lower()))
+    return "&".join("".join(each) for each in sorted(telling, key=itemgetter(0)))
+
+
+def _rewritten(text: str) -> str:
+    """Return the text with what has to be encoded encoded, and nothing else.
+
+    By latin-1, which has a letter for every byte: sites need not write UTF-8.
+    """
+    return quote_plus(unquote_plus(text, encoding="latin-1"), encoding="latin-1")
 
 
 def _is_tracking(name: str) -> bool:

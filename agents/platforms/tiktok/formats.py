@@ -10,6 +10,7 @@ from agents.platforms import expiry
 from agents.platforms.fields import Fields, integer, rows, text, web_url
 from agents.platforms.formats import bits_per_second, format_id_of, headers_of, unique
 from agents.platforms.tiktok.photos import read_pictures
+from schemas.containers import container_of
 from schemas.video import Cookie, MediaSource, VideoFormat
 
 MAX_FORMATS = 200
@@ -66,7 +67,7 @@ def _format(row: Fields, place: int) -> VideoFormat:
     note = (text(row, "format_note", limit=100) or "").lower()
     return VideoFormat(
         format_id=format_id_of(row, place),
-        container=_container(row),
+        container=container_of(text(row, "ext", limit=10)),
         video_codec=video_codec,
         audio_codec=_codec(row, "acodec"),
         width=integer(row, "width", least=1) if video_codec else None,
@@ -81,11 +82,6 @@ def _format(row: Fields, place: int) -> VideoFormat:
 def _codec(row: Fields, name: str) -> str | None:
     told = (text(row, name, limit=40) or "none").lower()
     return None if told == "none" else _CODECS.get(told, told)
-
-
-def _container(row: Fields) -> str:
-    told = (text(row, "ext", limit=10) or "").lower()
-    return told if re.fullmatch(r"[a-z0-9]{1,8}", told, re.ASCII) else "mp4"
 
 
 def _path_time(url: str) -> float | None:

@@ -14,6 +14,7 @@ from agents.download import stage as download_stage
 from agents.files.known_files import TABLE, KnownFiles
 from agents.files.outage import StorageOutage
 from agents.media.prober import MediaProber
+from agents.network.bandwidth import Bandwidth
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
@@ -295,6 +296,37 @@ async def test_a_download_that_takes_too_long_is_a_failure(tmp_path: Path) -> No
         found = failure(await kit.run(selected(deadline=soon(600))))
         assert found.error.error_type is ErrorCode.NETWORK_TIMEOUT
         assert found.record.topic == "videos.selected"
+
+
+class Hours:
+    """Time that passes at once, for the loop too: whatever is due meanwhile happens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        time, self.passed = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: time() + self.passed)
+
+    async def sleep(self, seconds: float) -> None:
+        self.passed += seconds
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("whose", "code"), [("ours", None), ("the server's", ErrorCode.NETWORK_TIMEOUT)]
+)
+async def test_only_what_the_server_takes_counts_against_the_platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str, code: ErrorCode | None
+) -> None:
+    hours = Hours(monkeypatch)
+    bandwidth = Bandwidth(1_000, clock=asyncio.get_running_loop().time, sleep=hours.sleep)
+    async with opened(tmp_path, deadline_seconds=600) as kit:
+        kit.fetcher.then = lambda: (
+            bandwidth.spend(3_600_000) if whose == "ours" else hours.sleep(3_600)
+        )
+        await kit.run(selected())
+        assert hours.passed > 3_500
+        assert [each.code for each in kit.attempts()] == [code]
 
 
 async def test_a_stray_timeout_is_not_taken_for_the_deadline(kit: Kit) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,7 @@ from agents.media.facts import MediaFacts, Unreadable
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.step import step_handler
 from agents.storage.local import LocalStorage
+from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
@@ -24,16 +26,17 @@ from schemas.files import StoredFile
 from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
-from schemas.signals import CancelSignal, RefreshSignal
+from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal
 from schemas.video import MediaSource, VideoFormat
 from streams.records import Effect
-from streams.topics import PROGRESS
+from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
     VIDEO,
     WRITTEN_AT,
     body_of,
     event_record,
     failure,
+    header,
     make_context,
     make_settings,
     outcome,
@@ -277,6 +280,50 @@ async def test_files_from_before_a_refresh_are_fetched_anew(kit: Kit) -> None:
     signal = RefreshSignal(by="ann", at=soon(-30))
     kit.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
     assert not any(file.reused for file in files_of(await kit.run(photos())))
+
+
+@pytest.mark.parametrize("moment", ["found", "opened"])
+async def test_a_stored_file_that_is_removed_meanwhile_is_fetched_and_is_no_outage(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    await kit.run(photos(), killed=True)
+    lost = next(kit.storage._files.rglob("*.image-02.*"))
+    reading = kit.storage.reading
+
+    @asynccontextmanager
+    async def removed_first(uri: str) -> AsyncIterator[Path]:
+        if moment == "found" and uri == lost.as_uri():
+            lost.unlink()
+        async with reading(uri) as path:
+            if path == lost:
+                lost.unlink()
+            yield path
+
+    monkeypatch.setattr(kit.storage, "reading", removed_first)
+    kit.fetcher.fetched.clear()
+    files = files_of(await kit.run(photos()))
+    assert kit.fetcher.fetched == ["image-02"]
+    assert [file.format_id for file in files if not file.reused] == ["image-02"]
+    assert not kit.context.intake.paused
+
+
+async def test_every_file_of_a_post_is_a_trial_of_its_own(kit: Kit) -> None:
+    granted = ("r1:download:1:image-01", "r1:download:1:image-02")
+    state = BreakerState(
+        platform="tiktok",
+        operation="download",
+        egress="direct",
+        state="half_open",
+        since=WRITTEN_AT,
+        trials=granted,
+        trials_max=2,
+    )
+    kit.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+    await kit.run(photos())
+    assert set(kit.fetcher.fetched) == {"image-01", "image-02"}
+    sent = sent_to(kit.supplements, ATTEMPTS)
+    made = [each for each in sent if header(each, "ce_type") == "io.clipmill.network.attempt.v1"]
+    assert {body_of(each, NetworkAttempt).trial for each in made} == set(granted)
 
 
 async def test_a_stored_file_that_is_not_what_was_promised_is_fetched_anew(kit: Kit) -> None:

@@ -102,6 +102,7 @@ class Kit:
         )
         self.dates = UploadDates()
         self.files: dict[str, tuple[Path, ...]] = {}
+        self.logs_in = False
         self.context, self.supplements = make_context(make_settings())
 
     @property
@@ -114,7 +115,12 @@ class Kit:
             deadline_seconds=DEADLINE,
         )
         return ExtractionWork(
-            self.platforms, reader, self.cache, failures=self.failures, dates=self.dates
+            self.platforms,
+            reader,
+            self.cache,
+            failures=self.failures,
+            dates=self.dates,
+            logs_in=lambda platform: self.logs_in and platform == "tiktok",
         )
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
@@ -448,6 +454,24 @@ async def test_what_an_account_was_told_is_not_told_to_others(tmp_path: Path) ->
         await kit.run(validated(authenticate=True))
     await kit.run(validated())
     assert len(kit.engine.jobs) == 3
+
+
+async def test_where_accounts_are_the_rule_nothing_that_nobody_was_told_is_remembered() -> None:
+    kit = Kit(gone())
+    kit.logs_in = True
+    failure(await kit.run(validated()))
+    kit.engine.found = PAGE
+    assert event_of(await kit.run(validated(request_id="r2"))).cache == "miss"
+
+
+async def test_where_accounts_are_the_rule_nothing_that_nobody_was_told_is_believed() -> None:
+    shared, engine = Dictionary(), FakeEngine(gone())
+    nobody, rule = Kit(shared=shared, engine=engine), Kit(shared=shared, engine=engine)
+    rule.logs_in = True
+    failure(await nobody.run(validated()))
+    found = failure(await rule.run(validated(request_id="r2")))
+    assert REMEMBERED_SINCE not in found.error.technical_details
+    assert len(engine.jobs) == 2
 
 
 # What was found to be no good

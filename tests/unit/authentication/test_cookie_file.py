@@ -82,7 +82,7 @@ NO_FILES: dict[str, Callable[[Path], None]] = {
     "a socket": make_socket,
     "a device": link_to("/dev/zero"),
     "a link to nowhere": link_to("nowhere"),
-    "a link to itself": link_to("main.txt"),
+    "a link to where the cookies should be": link_to("main.txt"),
 }
 
 
@@ -124,6 +124,14 @@ def a_padded_note(lock: Path) -> None:
     lock.write_bytes(lock.read_bytes() + b" " * 1_000)
 
 
+def noise(lock: Path) -> None:
+    lock.write_bytes(b"\xff")
+
+
+def a_deep_note(lock: Path) -> None:
+    lock.write_bytes(b'{"x":' + b"[" * 990)
+
+
 def a_note_elsewhere(lock: Path) -> None:
     saved(lock.with_name("main.txt"))
     lock.symlink_to(lock.rename(lock.with_name("elsewhere")))
@@ -134,8 +142,8 @@ LOCKS: dict[str, Callable[[Path], None]] = {
     "a large file": a_large_note,
     "a note that is too long": a_padded_note,
     "a link to a note": a_note_elsewhere,
-    "noise": lambda lock: lock.write_bytes(b"\xff") and None,
-    "deep": lambda lock: lock.write_bytes(b'{"x":' + b"[" * 990) and None,
+    "noise": noise,
+    "deep": a_deep_note,
 }
 
 

@@ -13,6 +13,7 @@ from agents.authentication.cookie_saving import BusyError
 from agents.authentication.health import AccountHealth
 from agents.authentication.interface import Account, Use
 from agents.authentication.living_session import LivingSession
+from agents.authentication.netscape import COOKIES_MAX
 from schemas.errors import ErrorCode
 from schemas.video import Cookie
 from tests.unit.agents.builders import Clock
@@ -230,6 +231,49 @@ async def test_what_cannot_be_written_is_used_and_told_once(
     await kit.written()
     assert not kit.session.unsaved
     assert value_in(kit.path) == NEW
+
+
+async def test_what_cannot_be_written_does_not_grow_without_end(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_arguments: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(living_session, "save", read_only)
+    for page in range(COOKIES_MAX // 20):
+        names = [f"p{page}-{number}" for number in range(64)]
+        kit.session.lend().renew((cookie(value=f"v{page}"), *map(cookie, names)))
+        await kit.written()
+    kit.session.lend().renew((cookie("p0-0", NEW), cookie(value=NEW)))
+    cookies = {each.name: each.value for each in kit.session.cookies()}
+    assert len(cookies) == COOKIES_MAX
+    assert cookies["sessionid"] == cookies["p0-0"] == NEW
+
+
+async def test_a_file_that_is_full_gets_no_new_ones_and_is_not_written_for_them(
+    tmp_path: Path,
+) -> None:
+    kit = Kit(tmp_path / "a.txt", *(cookie(f"n{number}") for number in range(COOKIES_MAX)))
+    before = kit.path.stat()
+    kit.session.lend().renew((cookie("new"),))
+    await kit.written()
+    await kit.session.close()
+    assert kit.path.stat() == before
+    assert len(kit.session.cookies()) == COOKIES_MAX
+
+
+async def test_a_name_of_a_file_writes_no_line_of_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit = Kit(tmp_path / "a\nERROR b.txt")
+    kit.path.chmod(0o644)
+    kit.look()
+    monkeypatch.setattr(living_session, "save", lambda *_: (_ for _ in ()).throw(OSError(30, "x")))
+    kit.session.lend().renew((cookie(value=NEW),))
+    await kit.written()
+    shown = [*(each.message for each in caplog.records), repr(kit.session), kit.session.name]
+    assert all(each.isprintable() for each in shown)
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
 
 
 @pytest.mark.parametrize("broken", ["not a cookie file", ""])

@@ -180,7 +180,7 @@ async def test_what_cannot_be_ours_is_not_believed(name: str) -> None:
 
 async def test_what_is_as_long_as_it_may_be_is_believed() -> None:
     shared = Dictionary()
-    details = {f"{number:04_000}": "\U0001f600" * 4_000 for number in range(32)}
+    details = {f"{number:04000}": "\U0001f600" * 4_000 for number in range(32)}
     since = SINCE + timedelta(seconds=CLOCKS_APART_SECONDS)
     longest = msgspec.structs.replace(PLAIN, message="ü" * 4_000, details=details, since=since)
     shared.values[PLACE] = encode(longest)

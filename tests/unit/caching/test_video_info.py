@@ -16,7 +16,8 @@ from tests.unit.caching.reports import Told
 
 LIFE = 100.0
 STALE = 1_000.0
-NOW = 1_000.0
+READ_AT = make_extraction().extracted_at
+NOW = READ_AT.timestamp()
 MUCH = 10**9
 
 
@@ -51,7 +52,8 @@ async def test_a_row_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("links_end", "end"), [(None, 1_100.0), (1_050.0, 1_050.0), (9_000.0, 1_100.0), (5.0, 5.0)]
+    ("links_end", "end"),
+    [(None, NOW + LIFE), (NOW + 50, NOW + 50), (NOW + 9_000, NOW + LIFE), (5.0, 5.0)],
 )
 async def test_the_links_shorten_its_life_and_never_lengthen_it(
     links_end: float | None, end: float
@@ -177,7 +179,6 @@ async def test_of_too_many_rows_those_go_first_that_end_first() -> None:
 
 # What users have forgotten
 
-READ_AT = make_extraction().extracted_at
 A_MOMENT = timedelta(microseconds=1)
 
 
@@ -255,9 +256,8 @@ async def test_what_is_read_after_a_drop_is_good() -> None:
 async def test_what_others_read_before_a_drop_is_of_no_use() -> None:
     shared = Dictionary()
     kit = Kit(shared)
-    kit.clock.now = READ_AT.timestamp()
     await kit.cache.drop("a")
-    entry = CachedExtraction(expires_at=kit.clock.now + 50, extraction=make_extraction())
+    entry = CachedExtraction(expires_at=NOW + 50, extraction=make_extraction())
     shared.values["video_info:a"] = pack(entry)
     assert await kit.get() is None
     shared.values["video_info:a"] = pack(msgspec.structs.replace(entry, extraction=later()))

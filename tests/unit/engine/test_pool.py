@@ -18,6 +18,7 @@ from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import Cookie
 from tests.unit.engine.extractors import named
 from tests.unit.engine.processes import alive, until
 from tests.unit.engine.web import serving
@@ -116,6 +117,17 @@ async def test_job_that_kills_its_process_fails_alone(pool: EnginePool, tmp_path
     stats = pool.stats()
     # Of the crew one process was lost; the second time the job was alone.
     assert (stats.crashes, stats.restarts, stats.kills) == (2, 1, 0)
+
+
+async def test_job_with_too_many_cookies_costs_no_process(pool: EnginePool) -> None:
+    cookies = tuple(Cookie(name=str(n), value="v" * 4_000, domain=".a") for n in range(1_100))
+    job = EngineJob(url="test:1", extractor=named("Echo"), cookies=cookies)
+    others = [asyncio.create_task(_sleeping(pool, 0.1)) for _ in range(6)]
+    refused = await asyncio.gather(*(failure_of(pool.extract(job)) for _ in range(6)))
+    assert set(refused) == {("JobTooLarge",)}
+    assert len(await asyncio.gather(*others)) == 6
+    stats = pool.stats()
+    assert (stats.crashes, stats.kills, stats.restarts, stats.jobs_waiting) == (0, 0, 0, 0)
 
 
 async def test_job_that_was_unlucky_is_done_again(pool: EnginePool, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import base64
 import json
 from http.cookiejar import CookieJar
 from typing import Any
@@ -6,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.engine.protocol import Finished, frame
 from agents.engine.results import (
     COOKIE_CHARACTERS_MAX,
+    COOKIES_BYTES_MAX,
     COOKIES_MAX,
     DEPTH_MAX,
     EXPIRY_MAX,
@@ -18,6 +21,8 @@ from agents.engine.results import (
     put_cookies,
     to_json,
 )
+from agents.platforms.tiktok.formats import read_sources
+from schemas.codec import encode
 from schemas.video import Cookie
 
 JSON = st.recursive(
@@ -149,6 +154,63 @@ def test_cookies_are_few_and_short() -> None:
     found = cookies_for("https://a.example/", jar_with(long, *many))
     assert len(found) == COOKIES_MAX
     assert "long" not in {cookie.name for cookie in found}
+
+
+def test_a_cookie_is_measured_as_a_whole() -> None:
+    most = COOKIE_CHARACTERS_MAX - len("nv.a.example/p")
+    kept = Cookie(name="n" * most + "n", value="v", domain=".a.example", path="/p")
+    longer = [
+        Cookie(name="n" * most + "nx", value="v", domain=".a.example", path="/p"),
+        Cookie(name="n", value="v" * most + "xx", domain=".a.example", path="/p"),
+        Cookie(name="n", value="v", domain=".a.example", path="/" + "p" * most + "xx"),
+        Cookie(name="n", value="v", domain=f".a{'.a' * most}.example", path="/p"),
+    ]
+    assert cookies_for("https://a.example/", jar_with(kept)) == (kept,)
+    host = f"https://a{'.a' * most}.example/"
+    assert cookies_for(host, jar_with(*longer)) == ()
+
+
+def test_big_cookies_are_few_and_leave_room_for_small_ones() -> None:
+    big = [Cookie(name=f"{n:04}", value="v" * 3_000, domain=".a.example") for n in range(500)]
+    small = Cookie(name="small", value="v", domain=".a.example")
+    found = cookies_for("https://a.example/", jar_with(*big, small))
+    assert found == (*big[:3], small)
+
+
+SIGNS = st.text(st.characters(max_codepoint=0x2FF), max_size=3_000)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(SIGNS, SIGNS), max_size=40))
+def test_no_jar_gives_more_than_a_frame_or_a_record_holds(pairs: list[tuple[str, str]]) -> None:
+    cookies = (Cookie(name=name, value=value, domain=".a.example") for name, value in pairs)
+    found = cookies_for("https://a.example/", jar_with(*cookies))
+    assert sum(len(encode(each)) for each in found) <= COOKIES_BYTES_MAX
+    assert len(frame(Finished(number=1, raw=b"{}", cookies=found))) < COOKIES_BYTES_MAX + 1_000
+
+
+def test_half_a_character_in_a_cookie_breaks_nothing() -> None:
+    broken = Cookie(name="a\ud83d", value="\udcff", domain=".a.example", path="/\ud83d")
+    [found] = cookies_for("https://a.example/", jar_with(broken))
+    assert (found.name, found.value, found.path) == ("a?", "?", "/?")
+
+
+RECORD_BYTES_MAX = 2_097_152
+"""`streams.topics.MESSAGE_BYTES_MAX`, which the engine does not know."""
+
+
+@pytest.mark.parametrize("sign", ["v", '"', "\x01", "\xff"], ids=ascii)
+def test_a_hundred_pictures_repeat_them_and_still_fit_a_record(sign: str) -> None:
+    many = [Cookie(name=f"{n:03}", value=sign * 120, domain=".tiktok.com") for n in range(200)]
+    cookies = cookies_for("https://www.tiktok.com/@a/video/1", jar_with(*many))
+    assert len(encode(cookies)) > 0.9 * COOKIES_BYTES_MAX
+    url = f"https://p16.tiktokcdn.com/{'x' * 4_000}"
+    images = [{"urls": [f"{url}{n}.jpeg"], "width": 1_080, "height": 1_920} for n in range(100)]
+    headers = {"Referer": "https://www.tiktok.com/@a/video/1", "User-Agent": "x" * 200}
+    sources = read_sources({"images": images, "http_headers": headers}, cookies)
+    assert len(sources) == 100
+    # A step that fails wraps the record in another one, as base64.
+    assert len(base64.b64encode(encode(sources))) < 0.95 * RECORD_BYTES_MAX
 
 
 def test_url_without_a_host_has_no_cookies() -> None:

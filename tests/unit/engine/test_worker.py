@@ -5,13 +5,22 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import certifi
+import msgspec
 import pytest
 
 from agents.engine.interface import EngineError, EngineFailure, EngineJob
-from agents.engine.protocol import Failed, Finished, FromProcess, Pong, Ready, Setup
+from agents.engine.protocol import (
+    FRAME_BYTES_MAX,
+    Failed,
+    Finished,
+    FromProcess,
+    Pong,
+    Ready,
+    Setup,
+)
 from agents.engine.starting import start_worker
 from agents.engine.worker import Answer, ProcessLostError, Worker
-from schemas.video import EngineVersions
+from schemas.video import Cookie, EngineVersions
 from tests.unit.engine.fork_stand_in import Forks
 from tests.unit.engine.processes import until
 
@@ -44,10 +53,10 @@ class Bench:
         assert worker is self.worker
         self.ended += 1
 
-    def assign(self, seconds: float = 60) -> Answer:
+    def assign(self, seconds: float = 60, job: EngineJob = JOB) -> Answer:
         loop = asyncio.get_running_loop()
         answer: Answer = loop.create_future()
-        self.worker.assign(JOB, loop.time() + seconds, answer)
+        self.worker.assign(job, loop.time() + seconds, answer)
         return answer
 
 
@@ -90,6 +99,19 @@ async def test_failure_reaches_its_job(bench: Bench) -> None:
     with pytest.raises(EngineError) as caught:
         await answer
     assert caught.value.failure == failure
+
+
+async def test_job_that_no_process_could_be_told_fails_alone(bench: Bench) -> None:
+    big = tuple(Cookie(name=str(n), value="v" * 4_000, domain=".a") for n in range(1_100))
+    other = bench.assign()
+    refused = bench.assign(job=msgspec.structs.replace(JOB, cookies=big))
+    with pytest.raises(EngineError, match=f"{FRAME_BYTES_MAX} is the most") as caught:
+        await refused
+    assert caught.value.failure.types == ("JobTooLarge",)
+    assert (bench.worker.jobs, bench.worker.taken, bench.worker.free) == (1, 1, 1)
+    bench.forks.say(Finished(number=1, raw=b"{}", cookies=()))
+    assert bytes((await other).raw) == b"{}"
+    assert (bench.ended, bench.forks.killed) == (0, [])
 
 
 async def test_free_places_are_counted(bench: Bench) -> None:

@@ -35,6 +35,34 @@ def huge_picture(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", len(head), b"IHDR") + head + bytes(4)
 
 
+def progressive(scans: int, side: int = 64) -> bytes:
+    """A grey JPEG that comes in so many scans behind the first one; they change nothing.
+
+    ITU-T T.81, annex B and G: a table that calls every block's first coefficient 0, and one that
+    ends the next 16,384 to 32,767 blocks at once.
+    """
+    blocks = -((-side // 8) ** 2)
+    tables = _segment(0xDB, bytes([0, *[1] * 64]))
+    tables += _segment(0xC4, bytes([0x00, 1, *[0] * 15, 0x00]))
+    tables += _segment(0xC4, bytes([0x10, 1, *[0] * 15, 0xE0]))
+    frame = _segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + bytes([1, 0x11, 0]))
+    first = _segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + _bits("0" * blocks)
+    more = _segment(0xDA, bytes([1, 1, 0, 1, 63, 0]))
+    more += _bits(("0" + "1" * 14) * (blocks // 32_767 + 1))
+    return b"\xff\xd8" + tables + frame + first + more * scans + b"\xff\xd9"
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def _bits(bits: str) -> bytes:
+    """Whole bytes, filled up with ones; none of them looks like a marker."""
+    whole = bits + "1" * (-len(bits) % 8)
+    octets = bytes(int(whole[at : at + 8], 2) for at in range(0, len(whole), 8))
+    return octets.replace(b"\xff", b"\xff\x00")
+
+
 def sound_in(form: str, codec: str) -> bytes:
     """A second of silence in another container."""
     out = io.BytesIO()
@@ -94,7 +122,30 @@ __all__ = [
     "content",
     "huge_picture",
     "picture_in",
+    "progressive",
     "sound_in",
     "video_in_matroska",
     "write",
 ]
+
+
+def uneven(picture_seconds: float, sound_seconds: float) -> bytes:
+    """A small mp4 whose sound lasts longer than its picture, or the other way round."""
+    out, rate = io.BytesIO(), 8_000
+    with av.open(out, "w", format="mp4") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        audio = container.add_stream("aac", rate=rate)
+        audio.codec_context.layout = "mono"
+        for number in range(round(picture_seconds * 10)):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(video.encode(frame))
+        for start in range(0, round(sound_seconds * rate), 1_024):
+            samples = av.AudioFrame("fltp", "mono", 1_024)
+            samples.sample_rate, samples.pts, samples.time_base = rate, start, Fraction(1, rate)
+            samples.planes[0].update(bytes(samples.planes[0].buffer_size))
+            container.mux(audio.encode(samples))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return out.getvalue()

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,14 @@ import psutil
 import pytest
 
 from agents.media.facts import MediaFacts, Unreadable
-from agents.media.prober import MEMORY_BYTES, MediaProber, ProbeAwayError, open_prober
+from agents.media.prober import (
+    AWAY_SECONDS,
+    MEMORY_BYTES,
+    PROBE_SECONDS,
+    MediaProber,
+    ProbeAwayError,
+    open_prober,
+)
 from tests.unit.media.files import (
     CONCAT,
     PICTURE,
@@ -21,6 +29,7 @@ from tests.unit.media.files import (
     VIDEO,
     content,
     picture_in,
+    progressive,
     sound_in,
     video_in_matroska,
     write,
@@ -102,7 +111,7 @@ async def test_the_process_ends_with_the_block(tmp_path: Path) -> None:
         pid = prober.pid
         assert pid is not None
         assert is_alive(pid)
-    assert not is_alive(pid)
+    assert ends(pid)
 
 
 async def test_the_process_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
@@ -151,16 +160,89 @@ connection.sendall(pack(MediaFacts(width=7)))"""
         assert await prober.probe(write(tmp_path, b"x")) == MediaFacts(width=7)
 
 
-@pytest.mark.parametrize("body", ["time.sleep(60)", "while True: pass"], ids=["sleeps", "spins"])
-async def test_a_file_that_takes_too_long_is_unreadable(
-    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Busy(MediaProber):
+    """Its process works all the time, or never, whatever else the machine does."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(seconds=0.3)
+        self.share = share
+        self.looked = 0
+
+    def _worked(self) -> float:
+        self.looked += 1
+        return self.looked * self.share * 0.3
+
+
+async def test_a_file_that_takes_too_long_is_unreadable_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks = tmp_path / "looks"
+    body = f"os.write(os.open({str(looks)!r}, 0o2101), b'x')\nwhile True: pass"
     instead(monkeypatch, tmp_path, body)
-    prober = MediaProber(seconds=0.05)
+    prober = Busy(1.0)
     answer = await prober.probe(write(tmp_path, b"x"))
     assert isinstance(answer, Unreadable)
-    assert "0.05 s" in answer.reason
+    assert "0.3 s" in answer.reason
+    assert looks.read_text() == "x"
     assert prober.pid is None
+
+
+async def test_a_process_that_gets_no_time_says_nothing_about_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead(monkeypatch, tmp_path, "time.sleep(60)")
+    prober = MediaProber(seconds=0.3)
+    with pytest.raises(ProbeAwayError, match="no time"):
+        await prober.probe(write(tmp_path, b"x"))
+    assert prober.pid is None
+
+
+async def test_a_stopped_process_says_nothing_about_the_file(tmp_path: Path) -> None:
+    prober = MediaProber(seconds=0.3)
+    movie = write(tmp_path, content(VIDEO))
+    # The first look may take longer than that.
+    prober._seconds = PROBE_SECONDS
+    await prober.probe(movie)
+    prober._seconds = 0.3
+    assert prober.pid is not None
+    os.kill(prober.pid, signal.SIGSTOP)
+    with pytest.raises(ProbeAwayError):
+        await prober.probe(movie)
+
+
+async def test_its_work_is_seen(prober: MediaProber, tmp_path: Path) -> None:
+    assert prober._worked() == 0.0
+    await prober.probe(write(tmp_path, content(VIDEO)))
+    assert prober._worked() > 0.0
+
+
+async def test_others_wait_once_for_a_file_that_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """if os.readlink(f"/proc/self/fd/{files[0]}").endswith("slow"): time.sleep(60)
+connection.sendall(pack(MediaFacts(width=2)))"""
+    instead(monkeypatch, tmp_path, body)
+    slow, quick = write(tmp_path, b"x", "slow"), write(tmp_path, b"x", "quick")
+    prober = Busy(1.0)
+    answers = await asyncio.gather(prober.probe(slow), prober.probe(quick))
+    prober.close()
+    assert isinstance(answers[0], Unreadable)
+    assert answers[1] == MediaFacts(width=2)
+
+
+async def test_a_picture_that_would_take_minutes_keeps_nobody_waiting(
+    prober: MediaProber, tmp_path: Path
+) -> None:
+    bomb = write(tmp_path, progressive(3_000, side=9_990), "bomb")
+    video = write(tmp_path, content(VIDEO))
+    await prober.probe(video)
+    pid = prober.pid
+    async with asyncio.timeout(PROBE_SECONDS):
+        found, meanwhile = await asyncio.gather(prober.probe(bomb), prober.probe(video))
+    assert isinstance(found, Unreadable)
+    assert "scans" in found.reason
+    assert isinstance(meanwhile, MediaFacts)
+    assert prober.pid == pid
 
 
 @pytest.mark.parametrize(
@@ -205,9 +287,38 @@ async def test_a_process_that_dies_at_once_says_nothing_about_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    async with open_prober() as prober:
+    now = 100.0
+    prober = MediaProber(timer=lambda: now)
+    movie = write(tmp_path, content(VIDEO))
+    for _ in range(2):
         with pytest.raises(ProbeAwayError):
-            await prober.probe(write(tmp_path, b"x"))
+            await prober.probe(movie)
+    monkeypatch.undo()
+    with pytest.raises(ProbeAwayError, match="just now"):
+        await prober.probe(movie)
+    now += AWAY_SECONDS
+    assert isinstance(await prober.probe(movie), MediaFacts)
+    prober.close()
+
+
+async def test_closing_waits_for_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead(monkeypatch, tmp_path, "connection.sendall(pack(MediaFacts(width=2)))")
+    prober = MediaProber()
+    await prober.probe(write(tmp_path, b"x"))
+    process, reaped = prober._process, threading.Event()
+    assert process is not None
+    real = process.wait
+
+    def wait() -> int:
+        reaped.wait(60)
+        return real()
+
+    monkeypatch.setattr(process, "wait", wait)
+    prober.close()
+    assert prober.pid is None
+    reaped.set()
 
 
 async def test_a_file_that_cannot_be_opened_is_not_called_damaged(

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.media.checking import flaw
 from agents.media.facts import MediaFacts, Unreadable
 from agents.media.reading import read_facts
+from schemas.video import VideoFormat
 from tests.standin.media_encoding import encoded
 from tests.standin.media_shapes import Shape
 from tests.unit.media.files import (
@@ -19,7 +21,10 @@ from tests.unit.media.files import (
     VIDEO,
     content,
     huge_picture,
+    uneven,
 )
+
+PROMISED = VideoFormat(format_id="x", container="mp4", video_codec="h264", audio_codec="aac")
 
 
 def read(body: bytes) -> object:
@@ -33,6 +38,7 @@ def read(body: bytes) -> object:
             VIDEO,
             MediaFacts(
                 duration_seconds=10.0,
+                picture_seconds=10.0,
                 end_seconds=10.0,
                 video_codec="h264",
                 audio_codec="aac",
@@ -45,6 +51,7 @@ def read(body: bytes) -> object:
             HEVC,
             MediaFacts(
                 duration_seconds=10.0,
+                picture_seconds=10.0,
                 end_seconds=10.0,
                 video_codec="h265",
                 audio_codec="aac",
@@ -56,7 +63,12 @@ def read(body: bytes) -> object:
         (
             SILENT,
             MediaFacts(
-                duration_seconds=10.0, end_seconds=10.0, video_codec="h264", width=720, height=1280
+                duration_seconds=10.0,
+                picture_seconds=10.0,
+                end_seconds=10.0,
+                video_codec="h264",
+                width=720,
+                height=1280,
             ),
         ),
         (
@@ -92,6 +104,16 @@ def test_what_is_no_media(body: bytes) -> None:
     found = read(body)
     assert isinstance(found, Unreadable)
     assert found.reason
+
+
+@pytest.mark.parametrize(("picture", "sound"), [(8, 9.5), (10, 12), (2, 6), (6, 2)])
+def test_sound_and_picture_may_have_lengths_of_their_own(picture: float, sound: float) -> None:
+    facts = read(uneven(picture, sound))
+    assert isinstance(facts, MediaFacts)
+    assert facts.picture_seconds == pytest.approx(picture, abs=0.2)
+    assert facts.end_seconds == pytest.approx(max(picture, sound), abs=0.2)
+    for page in (picture, max(picture, sound)):
+        assert flaw(facts, PROMISED, page) is None
 
 
 @pytest.mark.parametrize("shape", [VIDEO, SOUND], ids=["video", "sound"])

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.network.bandwidth import BURST_SECONDS, UNLIMITED, Bandwidth
+from agents.network.time_limit import time_limit
 
 
 class Time:
@@ -69,6 +70,18 @@ async def test_little_is_not_held_up() -> None:
 async def test_without_a_limit_nothing_waits() -> None:
     async with asyncio.timeout(1):
         await UNLIMITED.spend(10**15)
+
+
+async def test_the_wait_counts_against_no_time_limit() -> None:
+    bandwidth, time = limited(1_000)
+    async with time_limit(10) as outer, time_limit(5) as inner:
+        before = (outer.when() or 0.0, inner.when() or 0.0)
+        await bandwidth.spend(60_000)
+        await bandwidth.spend(100)
+        waited = time.now - 100.0
+        assert waited > 59
+        assert outer.when() == pytest.approx(before[0] + waited)
+        assert inner.when() == pytest.approx(before[1] + waited)
 
 
 async def test_several_share_it_alike() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.platforms.fields import MAX_URL_CHARACTERS
-from agents.platforms.formats import MAX_FORMATS, no_files, read_sources, unique
+from agents.platforms.formats import MAX_FORMATS, SOUND_ONLY, no_files, read_sources, unique
+from schemas.containers import CONTAINERS
 from schemas.errors import ErrorCode
 from schemas.video import Cookie, VideoFormat, VideoRef
 
@@ -90,10 +91,20 @@ def test_codecs_have_one_name(told: object, codec: str | None) -> None:
         ("https://cdn.mine.example/a.reallylong", None, "mp4"),
         ("https://cdn.mine.example/a.mp4", "mov", "mov"),
         ("https://cdn.mine.example/a", "../x", "mp4"),
+        ("https://cdn.mine.example/a.mp4", "html", "mp4"),
+        ("https://cdn.mine.example/a.webm", "SVG", "mp4"),
+        ("https://cdn.mine.example/a.html", None, "mp4"),
+        ("https://cdn.mine.example/a.svg?x=.mp4", None, "mp4"),
+        ("https://cdn.mine.example/a.XHTML", "", "mp4"),
+        ("https://cdn.mine.example/a", "js", "mp4"),
     ],
 )
 def test_the_container(url: str, told: str | None, container: str) -> None:
     assert format_of(url=url, ext=told).container == container
+
+
+def test_what_has_sound_only_is_a_container() -> None:
+    assert SOUND_ONLY < CONTAINERS
 
 
 @pytest.mark.parametrize("ext", ["mp3", "m4a", "ogg", "opus"])

@@ -84,6 +84,13 @@ def test_taking_takes_one() -> None:
     assert taken(bucket(1.5)) == bucket(0.5)
 
 
+def test_what_is_not_there_yet_is_owed() -> None:
+    owing = taken(bucket(1.0), 7.0)
+    assert owing.level == -6.0
+    assert seconds_until(owing, TWO, 1) == pytest.approx(3.5)
+    assert settled(owing, TWO, 103.5).level == pytest.approx(1.0)
+
+
 # Those who are sent away
 
 
@@ -93,6 +100,12 @@ def test_a_backlog_is_told_to_come_back_one_by_one() -> None:
         now, seconds = promise(now, TWO, waiting=40)
         waits.append(seconds)
     assert waits == [20.0, 20.5, 21.0, 21.5]
+
+
+def test_who_makes_several_requests_is_due_alike_and_holds_up_those_behind() -> None:
+    now, first = promise(bucket(1.0), TWO, waiting=4, requests=10)
+    _, second = promise(now, TWO, waiting=4)
+    assert (first, second) == (2.0, 7.0)
 
 
 def test_promises_are_kept_at_the_pace_and_not_during_a_pause() -> None:
@@ -128,15 +141,18 @@ def test_nobody_is_sent_away_for_long(pace: Pace) -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """So much time at a pace, with so many who would like a token in the end."""
+    """So much time at a pace, with so many who would like so many tokens each in the end."""
 
     seconds: float
     pace: Pace
     wanted: int
+    requests: float = 1.0
 
 
 RATES = st.sampled_from([0.0, 0.1, 1.0, 7.5, 300.0]) | st.floats(0, 500)
 PACES = st.builds(Pace, RATES, st.floats(1, 20), st.sampled_from([0.0, 0.0, 1.0]))
+SIZES = st.sampled_from([1.0, 1.0, 1.5, 60.0]) | st.floats(1, 100)
+SIZED = st.lists(st.builds(Step, st.floats(0, 30), PACES, st.integers(0, 40), SIZES), max_size=30)
 STEPS = st.lists(st.builds(Step, st.floats(0, 30), PACES, st.integers(0, 40)), max_size=30)
 
 
@@ -153,6 +169,26 @@ def test_no_interval_has_more_than_the_burst_and_what_comes_in_it(steps: list[St
             if seconds_until(state, step.pace, 1) <= 0:
                 state, went = taken(state), went + 1
         assert all(went - then <= burst + came - came_then + 1e-6 for came_then, then in moments)
+        moments.append((came, went))
+
+
+@given(SIZED)
+def test_who_takes_several_tokens_goes_ahead_by_them_and_nobody_else(steps: list[Step]) -> None:
+    """What is owed is that of the last one only, and paid back before anybody else goes."""
+    now, came, went, owed = 0.0, 0.0, 0.0, 0.0
+    state = Bucket(now)
+    burst = max((step.pace.burst for step in steps), default=1.0)
+    moments = [(came, went)]
+    for step in steps:
+        now, came = now + step.seconds, came + step.seconds * step.pace.per_second
+        state = settled(state, step.pace, now)
+        for _ in range(step.wanted):
+            if seconds_until(state, step.pace, 1) <= 0:
+                # The bound of the bucket holds with all that was taken before.
+                assert all(went + 1 - then <= burst + came - at + 1e-6 for at, then in moments)
+                state, went = taken(state, step.requests), went + step.requests
+                owed = step.requests - 1
+        assert all(went - then <= burst + owed + came - at + 1e-6 for at, then in moments)
         moments.append((came, went))
 
 

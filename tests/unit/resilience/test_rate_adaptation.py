@@ -220,9 +220,58 @@ def test_a_pause_is_not_prolonged_by_moments() -> None:
 
 def test_a_pause_ends_and_with_it_its_reason() -> None:
     row = at_rate(None, until=NOW + 30, reason=LIMIT)
-    assert tidied(row, NOW + 29).until == NOW + 30
-    assert (tidied(row, NOW + 30).until, tidied(row, NOW + 30).reason) == (None, None)
-    assert tidied(msgspec.structs.replace(row, allowed=5.0), NOW + 30).reason == LIMIT
+    assert tidied(row, RULES, NOW + 29).until == NOW + 30
+    over = tidied(row, RULES, NOW + 30)
+    assert (over.until, over.reason) == (None, None)
+    assert tidied(msgspec.structs.replace(row, allowed=5.0), RULES, NOW + 30).reason == LIMIT
+
+
+# A clock that was ahead and is set back
+
+
+HOUR = 3_600.0
+
+
+def from_ahead() -> AdaptiveRate:
+    """A rate that was cut, and paused, by a clock that was an hour ahead."""
+    row = after(fresh(), None, *steady(10, 2, NOW + HOUR))
+    return told_to_wait(row, 3, 1e9, NOW + HOUR + 2)
+
+
+def test_a_pause_from_ahead_is_no_longer_than_any() -> None:
+    row = tidied(from_ahead(), RULES, NOW)
+    assert row.until == NOW + RULES.pause_seconds_max
+    assert tidied(row, RULES, NOW + 1).until == row.until
+    assert tidied(row, RULES, NOW + RULES.pause_seconds_max).until is None
+
+
+def test_a_rate_that_was_cut_ahead_grows_again() -> None:
+    row = from_ahead()
+    assert rate_of(row, RULES) < 10
+    assert rate_of(after(row, None, *steady(10, 200)), RULES) == RULES.limit
+
+
+def test_a_rate_that_was_cut_ahead_is_cut_again() -> None:
+    row = after(from_ahead(), None, *steady(10, 5))
+    before = rate_of(row, RULES)
+    assert rate_of(after(row, LIMIT, NOW + 5), RULES) < before
+
+
+def test_what_went_well_ahead_does_not_count_for_long() -> None:
+    row = tidied(from_ahead(), RULES, NOW)
+    assert handles_limits(row, RULES, NOW)
+    assert not handles_limits(row, RULES, NOW + HANDLED_SECONDS + 1)
+    assert is_idle(row, HOUR, NOW + HOUR)
+
+
+@given(st.floats(-1e5, 1e5))
+def test_nothing_lies_ahead_whatever_the_clock_does(step: float) -> None:
+    now = NOW + HOUR + step
+    row = tidied(from_ahead(), RULES, now)
+    assert max(row.cut_at, row.grown_at, row.well_at, row.active_at) <= now
+    assert all(each.at <= now for each in row.window)
+    assert row.until is None or now < row.until <= now + RULES.pause_seconds_max
+    assert tidied(row, RULES, now) == row
 
 
 # What is left to it
@@ -257,7 +306,7 @@ def test_a_row_is_bounded_and_is_read_as_it_was_written() -> None:
     row = after(fresh(), LIMIT, *steady(100, 5))
     assert len(row.window) == CALLS_MAX
     assert decode(encode(row), AdaptiveRate) == row
-    assert tidied(row, NOW + 5 + SECONDS_MAX).window == ()
+    assert tidied(row, RULES, NOW + 5 + SECONDS_MAX).window == ()
 
 
 def test_a_rate_is_idle_when_nothing_happened() -> None:

@@ -35,18 +35,21 @@ class World:
         await woken.wait()
 
     def ask(
-        self, *names: str, takes: float = 0.0, returning: bool = False
+        self, *names: str, takes: float = 0.0, returning: bool = False, requests: float = 1.0
     ) -> list[asyncio.Task[None]]:
-        return [asyncio.create_task(self._ask(name, takes, returning=returning)) for name in names]
+        return [
+            asyncio.create_task(self._ask(name, takes, returning=returning, requests=requests))
+            for name in names
+        ]
 
-    async def _ask(self, name: str, takes: float, *, returning: bool) -> None:
-        async with self._turn(returning=returning):
+    async def _ask(self, name: str, takes: float, *, returning: bool, requests: float) -> None:
+        async with self._turn(returning=returning, requests=requests):
             self.went.append((name, round(self.now, 6)))
             if takes:
                 await self._sleep(takes)
 
-    def _turn(self, *, returning: bool) -> AbstractAsyncContextManager[None]:
-        return self.line.turn(self.pool.slot, returning=returning)
+    def _turn(self, *, returning: bool, requests: float = 1.0) -> AbstractAsyncContextManager[None]:
+        return self.line.turn(self.pool.slot, returning=returning, requests=requests)
 
     async def pass_by(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -204,6 +207,36 @@ async def test_who_is_cancelled_leaves_the_line() -> None:
     assert world.went == [("a", 0), ("c", 1), ("d", 2)]
 
 
+# Several requests at a time
+
+
+async def test_who_makes_several_requests_begins_in_turn_and_those_behind_pay() -> None:
+    world = World(Pace(2, burst=2))
+    world.ask("a")
+    world.ask("L", requests=7)
+    world.ask(*"bc")
+    await world.pass_by(10)
+    assert world.went == [("a", 0), ("L", 0.5), ("b", 4), ("c", 4.5)]
+
+
+async def test_a_large_one_goes_at_a_low_rate_too() -> None:
+    world = World(Pace(0.1), patience=5)
+    world.ask("L", requests=60)
+    await world.pass_by(1)
+    assert world.names() == "L"
+    (task,) = world.ask("a")
+    await world.pass_by(5)
+    assert await sent_away(task) == PROMISE_SECONDS_MAX
+
+
+async def test_a_large_one_in_the_line_makes_it_long() -> None:
+    world = World(Pace(1), patience=5)
+    tasks = [*world.ask("a"), *world.ask("L", requests=10), *world.ask("b")]
+    assert await sent_away(tasks[-1]) == 11
+    await world.pass_by(10)
+    assert world.names() == "aL"
+
+
 # With few slots
 
 
@@ -239,35 +272,45 @@ async def test_a_slot_is_free_again_when_a_turn_ends_badly() -> None:
     assert world.names() == "a"
 
 
+_Step = tuple[float, int, float, float, float]
+
+
 @settings(deadline=None, max_examples=50)
 @given(
     st.lists(
-        st.tuples(st.floats(0, 3), st.integers(0, 6), st.floats(0.2, 50), st.floats(0, 2)),
+        st.tuples(
+            st.floats(0, 3),
+            st.integers(0, 6),
+            st.floats(0.2, 50),
+            st.floats(0, 2),
+            st.sampled_from([1.0, 1.0, 1.0, 2.5, 20.0]),
+        ),
         max_size=15,
     ),
     st.integers(1, 4),
 )
-def test_whatever_comes_it_keeps_the_pace_and_the_order(
-    steps: list[tuple[float, int, float, float]], slots: int
-) -> None:
+def test_whatever_comes_it_keeps_the_pace_and_the_order(steps: list[_Step], slots: int) -> None:
     asyncio.run(_keeps_the_pace(steps, slots))
 
 
-async def _keeps_the_pace(steps: list[tuple[float, int, float, float]], slots: int) -> None:
+async def _keeps_the_pace(steps: list[_Step], slots: int) -> None:
     world, allowed, tasks = World(Pace(1), slots=slots), [], []
-    for number, (seconds, count, rate, takes) in enumerate(steps):
+    for number, (seconds, count, rate, takes, requests) in enumerate(steps):
         world.pace = Pace(rate)
-        tasks += world.ask(*(f"{number}-{each}" for each in range(count)), takes=takes)
+        names = (f"{number}-{each}" for each in range(count))
+        tasks += world.ask(*names, takes=takes, requests=requests)
         start = world.now
         await world.pass_by(seconds)
         allowed.append((start, world.now, rate))
     times = world.times()
+    sizes = [steps[int(name.partition("-")[0])][4] for name, _ in world.went]
     for first, last in itertools.combinations(range(len(times)), 2):
         begin, end = times[first], times[last]
         came = sum(
             max(0.0, min(end, until) - max(begin, since)) * rate for since, until, rate in allowed
         )
-        assert last - first <= came + 1 + 1e-3
+        # The last one begins with its first request, the others have come before.
+        assert sum(sizes[first:last]) <= came + 1e-3
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

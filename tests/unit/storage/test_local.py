@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from agents.storage.errors import FileGoneError
 from agents.storage.interface import Storage
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError, ErrorCode
@@ -371,7 +372,16 @@ async def test_a_link_out_of_the_store_is_not_found(
 
 @pytest.mark.parametrize("uri", ["file:///etc/hostname", "s3://bucket/key", "file:///nowhere%00"])
 async def test_only_files_of_the_store_can_be_read(uri: str, storage: Storage) -> None:
-    with pytest.raises(ClipmillError) as caught:
+    with pytest.raises(FileGoneError):
         async with storage.reading(uri):
             pass
-    assert caught.value.code is ErrorCode.SYSTEM_STORAGE
+
+
+async def test_a_file_that_was_removed_is_told_from_a_store_that_fails(
+    storage: Storage, root: Path
+) -> None:
+    uri = await publish(storage, b"bytes")
+    (root / "files" / "tiktok" / VIDEO / f"{VIDEO}.play.mp4").unlink()
+    with pytest.raises(FileGoneError, match="play"):
+        async with storage.reading(uri):
+            pass

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.storage.names import file_name
+from schemas.containers import CONTAINERS
 from schemas.errors import ClipmillError, ErrorCode
 
 VIDEO = "7608826249200356630"
@@ -56,6 +57,18 @@ def test_other_parts_are_refused(part: str, value: str) -> None:
         named(**{part: value})
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
     assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize("extension", sorted(CONTAINERS))
+def test_every_container_may_be_an_extension(extension: str) -> None:
+    assert named(extension=extension).endswith(f".play.{extension}")
+
+
+@pytest.mark.parametrize("extension", ["html", "svg", "xml", "js", "exe", "php", "MP4", "part"])
+def test_what_is_no_container_is_no_extension(extension: str) -> None:
+    with pytest.raises(ClipmillError, match=f"file extension '{extension}' cannot") as caught:
+        named(extension=extension)
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
 @pytest.mark.parametrize("value", ["TikTok", "-x", "_x"])

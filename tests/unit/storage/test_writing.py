@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.storage import writing
+from agents.storage.errors import FileGoneError
 from agents.storage.writing import BATCH_BYTES, digest_of, open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
 
@@ -167,7 +168,12 @@ async def test_the_digest_of_a_file(tmp_path: Path) -> None:
     assert await digest_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
+async def test_a_file_that_is_gone_has_no_digest(tmp_path: Path) -> None:
+    with pytest.raises(FileGoneError):
+        await digest_of(tmp_path / "gone")
+
+
 async def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
     with pytest.raises(ClipmillError) as caught:
-        await digest_of(tmp_path / "gone")
+        await digest_of(tmp_path)
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE

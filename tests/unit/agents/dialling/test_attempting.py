@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agents.dialling.attempting import NO_PLUGINS, Gate
+from agents.dialling.turns import Need
 from agents.plugins import Plugin, PluginRequest, Plugins
 from agents.requests.cancellation import RequestCancelledError, cancellable
 from agents.resilience.permission import by_preference
@@ -316,6 +317,81 @@ async def test_who_was_granted_a_trial_takes_nothing_back() -> None:
     assert [each.withdrawn for each in kit.requests()] == [False]
 
 
+async def end_of(kit: Kit, call: Callable[[str], Awaitable[str]]) -> type[BaseException]:
+    """How it ends when it is cancelled after a moment, if it has not ended before."""
+    running = asyncio.create_task(kit.run(call))
+    await asyncio.sleep(0.005)
+    running.cancel()
+    (found,) = await asyncio.gather(running, return_exceptions=True)
+    assert isinstance(found, BaseException)
+    return type(found)
+
+
+async def bug(_egress: str) -> str:
+    await asyncio.sleep(0)
+    raise KeyError
+
+
+async def endless(_egress: str) -> str:
+    return await asyncio.Event().wait() and ""
+
+
+@pytest.mark.parametrize(
+    ("call", "end"), [(endless, asyncio.CancelledError), (bug, KeyError)], ids=["cancelled", "bug"]
+)
+async def test_a_trial_that_tells_nothing_is_given_back_at_once(
+    call: Callable[[str], Awaitable[str]], end: type[BaseException]
+) -> None:
+    kit = Kit()
+    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    assert await end_of(kit, call) is end
+    assert kit.attempts() == []
+    assert [(each.trial, each.withdrawn) for each in kit.requests()] == [(TRIAL, True)]
+
+
+async def test_who_is_cancelled_while_asking_takes_it_back() -> None:
+    kit = Kit()
+    kit.breaker("direct", "half_open", trials=("x",), trials_max=1)
+    assert await end_of(kit, kit.go) is asyncio.CancelledError
+    assert [each.withdrawn for each in kit.requests()] == [False, True]
+
+
+async def test_who_is_cancelled_while_waiting_for_a_turn_gives_the_trial_back() -> None:
+    kit, call = Kit(extract_tasks=1), Slow()
+    (first,) = await begin(kit, call, "a")
+    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    assert await end_of(kit, kit.go) is asyncio.CancelledError
+    assert [(each.trial, each.withdrawn) for each in kit.requests()] == [(TRIAL, True)]
+    call.end.set()
+    await first
+    assert kit.went == []
+
+
+async def test_each_part_of_a_job_is_a_trial_of_its_own() -> None:
+    kit = Kit(grant_seconds=0.02)
+    kit.breaker("direct", "half_open", trials=(f"{TRIAL}:a",), trials_max=1)
+
+    async def part(name: str) -> str:
+        return await kit.gate.run(
+            make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, part=name
+        )
+
+    ended = await asyncio.gather(*map(part, "abc"), return_exceptions=True)
+    assert [isinstance(each, ClipmillError) for each in ended] == [False, True, True]
+    assert [each.trial for each in kit.attempts()] == [f"{TRIAL}:a"]
+    asked = {each.trial for each in kit.requests() if not each.withdrawn}
+    assert asked == {f"{TRIAL}:b", f"{TRIAL}:c"}
+
+
+async def test_records_of_several_parts_have_several_ids() -> None:
+    kit = Kit()
+    for name in ("a", "b", "b", ""):
+        await kit.gate.run(make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, part=name)
+    ids = [header(each, "ce_id") for each in kit.sent]
+    assert len(set(ids)) == 3
+    assert ids[1] == ids[2]
+
+
 async def test_nobody_watches_afterwards() -> None:
     kit = Kit(grant_seconds=0.02)
     kit.breaker("direct", "open", until=NOW)
@@ -479,6 +555,13 @@ async def test_a_way_whose_turn_is_far_off_is_left_for_another() -> None:
     for _ in range(3):
         await kit.run()
     assert kit.went == [PREFERRED, OTHER, OTHER]
+
+
+async def test_what_it_needs_of_its_turn_is_taken() -> None:
+    kit = Kit(patience_seconds=5, default_requests_per_second=1)
+    need = Need(requests=30, is_list=True)
+    await kit.gate.run(make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, need=need)
+    assert (await refused(kit.run())).retry_after == pytest.approx(30, abs=0.5)
 
 
 async def test_a_trial_that_is_not_made_is_given_back() -> None:

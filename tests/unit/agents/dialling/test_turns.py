@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.dialling.turns import PACED, Turns
+from agents.dialling.turns import ONE_REQUEST, PACED, Need, Turns
 from agents.resilience.rate_line import NotYetError
 from schemas.attempts import Operation
 from schemas.codec import encode
@@ -62,8 +62,8 @@ class Kit:
                 break
         return had
 
-    def turn(self, where: Place) -> Any:
-        return self.turns.turn(where, returning=False)
+    def turn(self, where: Place, need: Need = ONE_REQUEST) -> Any:
+        return self.turns.turn(where, returning=False, need=need)
 
 
 def metric(name: str, operation: str = "extract", platform: str = "tiktok") -> float | None:
@@ -124,6 +124,15 @@ async def test_nothing_goes_before_the_end_of_a_pause() -> None:
     assert await kit.take(1) == 1
 
 
+async def test_a_pause_is_no_longer_than_any_whatever_clock_the_monitor_has() -> None:
+    kit = Kit(patience_seconds=20, pause_seconds_max=100)
+    kit.told(None, until=NOW + timedelta(hours=1))
+    with pytest.raises(NotYetError) as caught:
+        async with kit.turn(place()):
+            pass
+    assert caught.value.seconds == pytest.approx(100, abs=1)
+
+
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff"])
 async def test_a_rate_that_nobody_can_read_holds_nothing_back(value: bytes) -> None:
     kit = Kit()
@@ -162,6 +171,57 @@ async def test_so_many_at_a_time_and_no_more(operation: Operation) -> None:
     assert REGISTRY.get_sample_value("clipmill_tasks_running", labels) == 0
 
 
+LIST = Need(requests=3, is_list=True)
+
+
+async def test_lists_have_slots_of_their_own_and_hold_up_no_page() -> None:
+    kit = Kit(list_tasks=2, default_requests_per_second=1e6)
+    ends, running = asyncio.Event(), 0
+
+    async def hold() -> None:
+        nonlocal running
+        async with kit.turn(place(), LIST):
+            running += 1
+            await ends.wait()
+
+    tasks = [asyncio.create_task(hold()) for _ in range(5)]
+    await asyncio.sleep(0.01)
+    assert running == 2
+    assert await kit.take(20) == 20
+    labels = {"operation": "list"}
+    names = ("running", "waiting", "limit")
+    assert [REGISTRY.get_sample_value(f"clipmill_tasks_{each}", labels) for each in names] == [
+        2,
+        3,
+        2,
+    ]
+    ends.set()
+    await asyncio.gather(*tasks)
+    assert running == 5
+
+
+async def test_pages_that_have_all_slots_hold_up_no_list() -> None:
+    kit = Kit(extract_tasks=1, default_requests_per_second=1e6)
+    async with kit.turn(place()), asyncio.timeout(1), kit.turn(place(), LIST):
+        assert await kit.take(1) == 0
+
+
+async def test_a_list_costs_what_it_asks() -> None:
+    kit = Kit(default_requests_per_second=100, burst_seconds=1)
+    async with kit.turn(place(), Need(requests=3_000, is_list=True)):
+        assert not kit.turns.is_soon(place(), returning=True)
+        with pytest.raises(NotYetError) as caught:
+            async with kit.turn(place()):
+                pass
+    assert caught.value.seconds == pytest.approx(30, abs=0.5)
+
+
+async def test_a_list_and_the_pages_have_one_line() -> None:
+    kit = Kit(default_requests_per_second=1)
+    async with kit.turn(place(), LIST):
+        assert await kit.take(1) == 0
+
+
 async def test_the_wait_is_counted() -> None:
     kit = Kit()
     before = metric("rate_wait_seconds_total") or 0.0
@@ -175,5 +235,6 @@ async def test_the_wait_is_counted() -> None:
 def test_by_default_five_at_a_time_and_ten_a_second() -> None:
     limits = LimitSettings()
     assert (limits.resolve_tasks, limits.extract_tasks, limits.download_tasks) == (5, 5, 5)
+    assert limits.list_tasks == 2
     assert limits.limit_of("tiktok") == 10
     assert LimitSettings(requests_per_second={"tiktok": 3}).limit_of("tiktok") == 3

@@ -1,5 +1,5 @@
 import string
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import pytest
 from hypothesis import given
@@ -27,6 +27,8 @@ def read(url: str) -> VideoRef:
         "https://www.mine.example/clips/7a?b=2&a=1",
         "https://mine.example/clips/7a/?b=2&a=1",
         "https://mine.example/clips/7a?b=2&utm_source=x&a=1&UTM_Campaign=y&fbclid=z",
+        "https://mine.example/clips/7a?b=2&&a=1&utm%5Fsource=x&",
+        "https://mine.example/clips/7a?%62=%32&a=1",
     ],
 )
 def test_ways_to_write_one_page_are_one_video(other: str) -> None:
@@ -42,10 +44,47 @@ def test_ways_to_write_one_page_are_one_video(other: str) -> None:
         "https://mine.example/clips?b=2&a=1",
         "https://mine.example//clips/7a?b=2&a=1",
         "https://m.mine.example/clips/7a?b=2&a=1",
+        "https://mine.example/clips/7a?b=2&a=1&a=1",
     ],
 )
 def test_other_pages_are_other_videos(other: str) -> None:
     assert read(other).key != read(PAGE).key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("v=%ff", "v=%fe"),
+        ("v=%ff", "v=%EF%BF%BD"),
+        ("v=%ff", "v=\u00ff"),
+        ("a=1&a=2", "a=2&a=1"),
+        ("a=1&b=0&a=2", "a=2&b=0&a=1"),
+        ("a=b%26c=d", "a=b&c=d"),
+        ("a=b%3Dc", "a=bc"),
+        ("a%3Db", "a=b"),
+        ("a", "a="),
+        ("a=%2B", "a=+"),
+        ("a=%252B", "a=%2B"),
+        ("a=;b", "a=&b"),
+    ],
+)
+def test_other_parameters_are_other_videos(one: str, other: str) -> None:
+    page = "https://mine.example/watch?"
+    assert read(page + one).key != read(page + other).key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("v=\u00e4", "v=%C3%A4"),
+        ("v=%c3%a4", "v=%C3%A4"),
+        ("v=a+b", "v=a%20b"),
+        ("a=1&b=0&a=2", "b=0&a=1&a=2"),
+    ],
+)
+def test_ways_to_write_parameters_are_one_video(one: str, other: str) -> None:
+    page = "https://mine.example/watch?"
+    assert read(page + one) == read(page + other)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +95,10 @@ def test_other_pages_are_other_videos(other: str) -> None:
         ("https://mine.example/a?utm_source=x", "https://mine.example/a"),
         ("https://www.mine.example/a/", "https://www.mine.example/a/"),
         ("https://mine.example/ä%20/b", "https://mine.example/%C3%A4%20/b"),
+        ("https://mine.example/a?v=%ff&v=%FE", "https://mine.example/a?v=%FF&v=%FE"),
+        ("https://mine.example/a?ä=ö", "https://mine.example/a?%C3%A4=%C3%B6"),
+        ("https://mine.example/a?12345", "https://mine.example/a?12345"),
+        ("https://mine.example/a?x=%25", "https://mine.example/a?x=%25"),
     ],
 )
 def test_the_page_that_is_asked_for(url: str, canonical: str) -> None:
@@ -111,3 +154,40 @@ def test_reading_its_own_address_changes_nothing(path: str) -> None:
     parts = urlsplit(video.url)
     again = Link(scheme="https", host="mine.example", path=parts.path, query=parts.query)
     assert read_page_link(again, "mine", HOSTS).url == video.url
+
+
+PAGES = st.lists(
+    st.tuples(
+        st.sampled_from([b"a", b"b", b"\xff", b"%", b"&", b"\xc3\xa4"]), st.binary(max_size=2)
+    ),
+    max_size=4,
+)
+"""Parameters as a site reads them: names and values of any bytes."""
+
+
+def written(page: list[tuple[bytes, bytes]]) -> str:
+    query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in page)
+    return f"https://mine.example/watch?{query}"
+
+
+def by_name(page: list[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
+    """What tells pages apart: the values of each name, in their order."""
+    names = {name for name, _ in page}
+    return {name: [value for each, value in page if each == name] for name in names}
+
+
+@given(PAGES, PAGES)
+def test_different_pages_have_different_ids(
+    one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]]
+) -> None:
+    same_page = by_name(one) == by_name(other)
+    assert (read(written(one)).id == read(written(other)).id) == same_page
+
+
+@given(PAGES)
+def test_the_page_asked_for_is_the_page_given(page: list[tuple[bytes, bytes]]) -> None:
+    query = urlsplit(read(written(page)).url).query
+    asked = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in asked]
+    assert by_name(pairs) == by_name(page)
+    assert len(pairs) == len(page)

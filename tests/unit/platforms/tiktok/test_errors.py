@@ -138,6 +138,7 @@ ROWS = {
     "engine.crash": "engine_crash",
     "engine.closed": "engine_closed",
     "engine.memory": "engine_crash",
+    "engine.job": "job_too_large",
     "engine.result": "answer_too_large",
 }
 

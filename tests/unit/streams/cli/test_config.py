@@ -94,8 +94,10 @@ SHOWN = {
     ),
     "PLATFORMS": (
         '{"x": {"hosts": ["x.example"], "extractors": ["X"], "media_hosts": [".x.example"]}}',
-        'platforms = {"x": {"hosts": ["x.example"], "extractors": ["X"],'
-        ' "media_hosts": [".x.example"], "short_hosts": []}}  # ',
+        (
+            'platforms = {"x": {"hosts": ["x.example"], "extractors": ["X"],'
+            ' "media_hosts": [".x.example"], "short_hosts": []}}  # '
+        ),
     ),
     "DATA_DIR": ("/srv/clip mill", 'data_dir = "/srv/clip mill"  # '),
 }
