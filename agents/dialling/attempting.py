@@ -35,6 +35,7 @@ from schemas.errors import ClipmillError, ErrorCode, Place
 from schemas.job import Job
 from schemas.signals import BreakerState
 from streams.metrics import NOT_PERMITTED, RATE_POSTPONED
+from streams.slots import aside
 from streams.stage import StageContext
 
 T = TypeVar("T")
@@ -106,6 +107,13 @@ class Gate:
                 off; or ``request.expired`` when its deadline comes before its turn.
         """
         ways = self._ways(job, platform, subject, part)
+        # What is answered from a cache, or fails at once, must not wait for what waits here.
+        async with aside():
+            return await self._run(ways, call, need)
+
+    async def _run(
+        self, ways: Sequence[Attempting], call: Callable[[str], Awaitable[T]], need: Need
+    ) -> T:
         while True:
             way = await self._permitted(ways)
             with self._given_back(way):

@@ -8,6 +8,7 @@ from typing import TypeVar
 from agents.authentication.interface import Account, Authenticator, Use
 from agents.authentication.renewing_engine import RenewingEngine
 from agents.dialling.attempting import Gate
+from agents.dialling.turns import ONE_REQUEST, Need
 from agents.engine.interface import Extractor
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
@@ -22,8 +23,11 @@ LOGIN_SECONDS = 10.0
 NO_LOGIN_SECONDS = 60.0
 """After which a login that did not come about is tried again."""
 
-SECONDS_PER_LISTED_POST = 1 / 15
-"""A platform hands out lists in pages of 15 posts and more, each within a second or so."""
+PAGES_PER_LISTED_POST = 1 / 15
+"""A platform hands out lists in pages of 15 posts and more."""
+
+SECONDS_PER_PAGE = 1.0
+"""That a page of a list may take."""
 
 T = TypeVar("T")
 
@@ -89,20 +93,24 @@ class PageReader:
             ClipmillError: the platform's reason, or why nothing was asked.
         """
         platform = self._platforms.by_name(listing.platform)
+        pages = limit * PAGES_PER_LISTED_POST
 
         async def ask(egress: str, engine: Extractor, account: Account | None) -> Listing:
             return await platform.get_listing(
                 listing,
                 engine,
                 egress=egress,
-                deadline_seconds=self._seconds_left(job, more=limit * SECONDS_PER_LISTED_POST),
+                deadline_seconds=self._seconds_left(job, more=pages * SECONDS_PER_PAGE),
                 limit=limit,
                 account=account,
             )
 
-        return await self._ask(ask, listing, job)
+        need = Need(requests=1 + pages, is_list=True)
+        return await self._ask(ask, listing, job, need)
 
-    async def _ask(self, ask: Ask[T], about: VideoRef | ListingRef, job: Job) -> T:
+    async def _ask(
+        self, ask: Ask[T], about: VideoRef | ListingRef, job: Job, need: Need = ONE_REQUEST
+    ) -> T:
         account = await self._account(about.platform, job)
 
         async def call(egress: str) -> T:
@@ -115,7 +123,9 @@ class PageReader:
                     error.details["account"] = "none can be used"
                 raise
 
-        return await self._gate.run(job, platform=about.platform, subject=about.key, call=call)
+        return await self._gate.run(
+            job, platform=about.platform, subject=about.key, call=call, need=need
+        )
 
     async def _account(self, platform: str, job: Job) -> Account | None:
         """Return the account to use; None: there is none, or none is wanted.

@@ -153,4 +153,4 @@ async def test_a_report_holds_no_secrets_of_urls(form: str, check: Any) -> None:
     url = f"https://u:s3cret@www.tiktok.com/@a/video/{video_id()}?token=s3cret"
     found = await check(form, url, GOOD)
     assert "s3cret" not in found.output + found.complaints
-    assert video_id() in found.output
+    assert "tiktok.com" in found.output

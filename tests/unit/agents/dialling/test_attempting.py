@@ -20,6 +20,7 @@ from schemas.signals import BREAKER, CANCEL, RATE, BreakerState, RateState
 from streams.metrics import NOT_PERMITTED, REGISTRY
 from streams.records import Outgoing
 from streams.settings import LimitSettings
+from streams.slots import Slots
 from streams.topics import ATTEMPTS
 from tests.unit.agents.builders import (
     TRACE_ID,
@@ -606,3 +607,21 @@ async def test_plugins_are_told_of_what_is_tried_and_of_nothing_else() -> None:
         ("start", "direct"),
         ("error", ClipmillError),
     ]
+
+
+async def test_who_waits_for_the_network_holds_up_nobody_of_the_stage() -> None:
+    kit, slots, answer = Kit(), Slots(1), asyncio.Event()
+
+    async def call(_egress: str) -> str:
+        await answer.wait()
+        return "page"
+
+    async def ask() -> str:
+        async with slots.taken():
+            return await kit.run(call)
+
+    asking = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5), slots.taken():
+        answer.set()
+    assert await asking == "page"

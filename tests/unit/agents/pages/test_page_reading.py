@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from agents.authentication.interface import Account, Standing, Use
+from agents.dialling.turns import ONE_REQUEST, Need
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
@@ -258,6 +259,23 @@ async def test_a_long_listing_has_more_time(limit: int, seconds: float) -> None:
     kit.engine.raw = msgspec.Raw(encode({"_type": "playlist", "entries": []}))
     await kit.reader.list_posts(PROFILE, make_job(), limit)
     assert kit.engine.jobs[0].deadline_seconds == pytest.approx(seconds)
+
+
+async def test_a_listing_costs_the_rate_its_pages() -> None:
+    kit = Kit()
+    kit.engine.raw = msgspec.Raw(encode({"_type": "playlist", "entries": []}))
+    needs: list[Need] = []
+    run = kit.reader._gate.run
+
+    async def note(*args: Any, need: Need, **fields: Any) -> Any:
+        needs.append(need)
+        return await run(*args, need=need, **fields)
+
+    kit.reader._gate.run = note  # type: ignore[method-assign,assignment]
+    await kit.reader.list_posts(PROFILE, make_job(), 150)
+    with pytest.raises(ClipmillError):
+        await kit.read()
+    assert needs == [Need(requests=11.0, is_list=True), ONE_REQUEST]
 
 
 # With an account always
