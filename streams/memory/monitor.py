@@ -16,6 +16,9 @@ from streams.settings import MemorySettings
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 30.0
+"""For one look; usual ones take milliseconds. A thread that hangs must not stop the looking."""
+
 
 class MemoryExhaustedError(Exception):
     """Memory stayed near its limit although nothing was taken in; the process ends."""
@@ -64,12 +67,21 @@ class MemoryMonitor:
                 await self._act(await self._see())
             except MemoryExhaustedError:
                 raise
-            except Exception:
+            except Exception as error:
                 log.exception("cannot look after the memory, next time again")
+                self._give_up_unseen(error)
             await self._sleep(self._settings.sample_seconds)
 
+    def _give_up_unseen(self, error: Exception) -> None:
+        """End what nobody can tell to be over: a pause, while looks fail."""
+        since = self._pressure.paused_at
+        if since is not None and self._clock() - since >= self._settings.give_up_seconds:
+            reason = f"memory was nearly used up, and cannot be looked at any more: {error!r}"
+            raise MemoryExhaustedError(reason) from error
+
     async def _see(self) -> Look:
-        seen = await asyncio.to_thread(self._look, self._settings)
+        async with asyncio.timeout(LOOK_SECONDS):
+            seen = await asyncio.to_thread(self._look, self._settings)
         export(seen)
         return seen
 

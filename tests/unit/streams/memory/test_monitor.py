@@ -211,3 +211,16 @@ async def test_it_stops_when_it_is_told_to() -> None:
     task.cancel()
     await asyncio.wait([task], timeout=5)
     assert task.cancelled()
+
+
+async def test_a_pause_that_nobody_can_tell_to_be_over_ends_the_process() -> None:
+    course = Course([950, *[RuntimeError("can't start new thread")] * 40])
+    with pytest.raises(MemoryExhaustedError, match="cannot be looked at"):
+        await course.run()
+    assert course.now >= SETTINGS.give_up_seconds
+
+
+async def test_failing_looks_without_a_pause_end_nothing() -> None:
+    course = Course([100, *[RuntimeError("can't start new thread")] * 40])
+    await course.run()
+    assert course.slept == 41
