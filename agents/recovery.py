@@ -152,7 +152,7 @@ def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: 
 
 
 def _give_up(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:
-    return [finish(job, failure.step, ended(job, failure.error), cause)]
+    return [finish(job, failure.step, ended(job, failure.error, failure.engine), cause)]
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:

@@ -73,9 +73,16 @@ class Rejected(Outcome, frozen=True, kw_only=True, tag="rejected"):
 
 
 class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
-    """It cannot be done, or not any more after all retries."""
+    """It cannot be done, or not any more after all retries.
+
+    Attributes:
+        error: what happened at last.
+        engine: versions that read the page, or tried to; None when it did not come to that.
+        recovery: what failed before.
+    """
 
     error: ErrorContext
+    engine: EngineVersions | None = None
     recovery: tuple[Attempt, ...] = ()
 
 

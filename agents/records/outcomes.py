@@ -54,13 +54,13 @@ def listed(
     )
 
 
-def ended(job: Job, error: ErrorContext) -> Result:
+def ended(job: Job, error: ErrorContext, engine: EngineVersions | None = None) -> Result:
     """Return the outcome of a job that ends with an error; the code decides which kind it is."""
     common = _common(job, tried=len(job.attempts))
     end = _ENDS.get(error.error_type)
     if end is not None:
         return end(**common, error=error)
-    return Failed(**common, error=error, recovery=job.attempts)
+    return Failed(**common, error=error, engine=engine, recovery=job.attempts)
 
 
 def rejected(job: Job, error: ErrorContext) -> Rejected:

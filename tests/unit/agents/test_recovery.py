@@ -25,6 +25,7 @@ from streams.settings import AuthSettings, EgressSettings, RetrySettings, Settin
 from streams.signals import Signals
 from streams.topics import AUDIT, DELAYS, ERRORS, REQUESTS, VALIDATED
 from tests.unit.agents.builders import (
+    ENGINE,
     FORMAT,
     INFO,
     SOURCE,
@@ -155,9 +156,11 @@ async def test_an_outage_is_waited_out(code: ErrorCode) -> None:
 
 @pytest.mark.parametrize("code", FINAL)
 async def test_a_failure_that_stays_is_the_outcome(code: ErrorCode) -> None:
-    effects = await run(make_failure(code, validated(attributes={"a": "b"})))
+    effects = await run(make_failure(code, validated(attributes={"a": "b"}), engine=ENGINE))
     found = outcome(effects)
     assert found.error.error_type is code
+    if isinstance(found, Failed):
+        assert found.engine == ENGINE
     assert (found.attempts, found.attributes) == (1, {"a": "b"})
     assert len(dead_letters(effects)) == POLICIES[code].keep
 
