@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from streams.health import Health
+from streams.memory.release import limit_arenas
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.web import serve
@@ -18,6 +19,7 @@ async def run_stages(
     stages: Sequence[Stage], settings: Settings, on_ready: Callable[[str], None]
 ) -> None:
     """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all can work."""
+    limit_arenas()
     health = Health()
     async with serve(settings.http, health) as address, asyncio.TaskGroup() as group:
         worker = group.create_task(Worker(stages, settings, health).run())

@@ -37,7 +37,8 @@ def test_what_is_watched_exists(alert: dict[str, Any]) -> None:
 
 @every_alert
 def test_labels_are_those_of_the_metrics(alert: dict[str, Any]) -> None:
-    labels = set().union(*(known()[name] for name in watched(alert))) | {"le"}
+    # Prometheus itself adds the instance.
+    labels = set().union(*(known()[name] for name in watched(alert))) | {"le", "instance"}
     grouped = re.findall(r"(?:by|on) \(([a-z_, ]+)\)", alert["expr"])
     picked = re.findall(r"([a-z_]+)=~?\"", alert["expr"])
     assert {name for group in grouped for name in group.split(", ")} | set(picked) <= labels

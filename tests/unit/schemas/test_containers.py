@@ -22,7 +22,8 @@ def test_containers_are_plain_extensions_of_media(container: str, media_type: st
 
 
 @pytest.mark.parametrize(
-    "told", [None, "", "mp4 ", "mp4\n", ".mp4", "../mp4", "mp4/", "\uff4dp4", *RUN_BY_BROWSERS]
+    "told",
+    [None, "", "mp4 ", "mp4\n", ".mp4", "../mp4", "mp4/", "\uff4dp4", *sorted(RUN_BY_BROWSERS)],
 )
 def test_all_else_is_called_as_most_videos_are(told: str | None) -> None:
     assert container_of(told) == DEFAULT_CONTAINER
