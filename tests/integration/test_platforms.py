@@ -216,7 +216,7 @@ async def test_a_wrong_name_is_told_before_the_first_request(
 
 async def test_yt_dlp_is_known_to_the_engine_s_processes_alone() -> None:
     """It costs memory and time wherever it is imported, and the engine's may be another release."""
-    stages = "validation extraction selection download recovery commands engine_check"
+    stages = "validation extraction selection download recovery commands pages.engine_check"
     script = "; ".join(
         [
             "import sys",
