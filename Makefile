@@ -10,16 +10,18 @@ READY := $(VENV)/.ready
 run: $(READY)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
 
-test: $(READY)  ## All tests, with branch coverage; those that measure time run alone, untraced.
+test: $(READY)  ## All tests; unit and integration tests with branch coverage, those that measure time alone.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/pytest -m alone
+	$(BIN)/coverage run -m pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
+	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest tests/acceptance -m alone
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 test-full: $(READY)  ## The long acceptance tests in full length: outages of minutes. About half an hour.
 	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \
-	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py
+	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py \
+	  tests/acceptance/test_rates.py
 
 lint: $(READY)  ## Style, types, layers, and whether the generated documents are current.
 	$(BIN)/ruff check
