@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test test-full lint bench serve lock clean
+.PHONY: run test test-full lint bench soak serve lock clean
 
 run: $(READY)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
@@ -32,6 +32,9 @@ lint: $(READY)  ## Style, types, layers, and whether the generated documents are
 
 bench: $(READY)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
+
+soak: $(READY)  ## Twenty minutes of mixed load: does anything grow?
+	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15
 
 serve: $(READY)  ## clipmill on this box, for real: files and broker data in ./data.
 	$(BIN)/clipmill up

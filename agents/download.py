@@ -16,13 +16,13 @@ from agents.background import running
 from agents.caching.rows import no_longer_kept
 from agents.dialling.attempting import Gate
 from agents.dialling.egress import open_egresses
+from agents.dialling.installed_plugins import installed_plugins
 from agents.files.errand import Errand
 from agents.files.examining import Examiner
 from agents.files.fetching import Fetching
 from agents.files.known_files import TABLE, FileShelf
 from agents.files.outage import StorageOutage
 from agents.files.together import together
-from agents.installed_plugins import installed_plugins
 from agents.media.prober import open_prober
 from agents.network.bandwidth import Bandwidth
 from agents.network.download import MediaDownloader

@@ -16,7 +16,7 @@ from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import Found, VideoInfoCache
 from agents.dialling.attempting import Gate
 from agents.dialling.egress import open_egresses
-from agents.installed_plugins import installed_plugins
+from agents.dialling.installed_plugins import installed_plugins
 from agents.pages import listings
 from agents.pages.engine_room import open_engine
 from agents.pages.listings import ListingWork, sweep_listings

@@ -16,7 +16,7 @@ import msgspec
 
 from agents.dialling.attempting import Gate
 from agents.dialling.egress import open_egresses
-from agents.installed_plugins import installed_plugins
+from agents.dialling.installed_plugins import installed_plugins
 from agents.network.session import open_session
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms

@@ -7,34 +7,26 @@ attempt.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TypeVar
 
+from agents.dialling.permissions import Permissions
 from agents.dialling.turns import ONE_REQUEST, Need, Turns
 from agents.plugins import Plugins, describe
-from agents.records.attempts import Attempting, attempt_record, trial_record
+from agents.records.attempts import Attempting, attempt_record
 from agents.resilience.permission import (
-    Permission,
     by_preference,
-    has_free_trials,
-    opens_next,
-    permission,
     postponement,
-    refusal,
     was_postponed,
 )
 from agents.resilience.rate_line import NotYetError
 from agents.resilience.rules import says_something
 from schemas.attempts import Operation
-from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode, Place
 from schemas.job import Job
-from schemas.signals import BreakerState
-from streams.metrics import NOT_PERMITTED, RATE_POSTPONED
+from streams.metrics import RATE_POSTPONED
 from streams.slots import aside
 from streams.stage import StageContext
 
@@ -78,7 +70,7 @@ class Gate:
         self._timer = timer
         self._plugins = plugins
         self._turns = Turns(operation, context, clock=clock)
-        self._grant_seconds = grant_seconds
+        self._permissions = Permissions(context, clock=clock, grant_seconds=grant_seconds)
 
     async def run(
         self,
@@ -116,11 +108,11 @@ class Gate:
     ) -> T:
         while True:
             way = await self._permitted(ways)
-            with self._given_back(way):
+            with self._permissions.given_back(way):
                 async with AsyncExitStack() as turn:
                     await self._wait(way, turn, need)
                     # It may have changed while it waited.
-                    if self._permission(way) in {"go", "trial"}:
+                    if self._permissions.permission(way) in {"go", "trial"}:
                         return await self._attempt(way, call)
 
     def _ways(self, job: Job, platform: str, subject: str, part: str) -> list[Attempting]:
@@ -138,11 +130,11 @@ class Gate:
             async with asyncio.timeout(self._seconds_left(way.job)):
                 await turn.enter_async_context(its_turn)
         except NotYetError as error:
-            self._withdraw(way)
+            self._permissions.withdraw(way)
             RATE_POSTPONED.labels(*way.labels).inc()
             raise postponement(way.place, error.seconds) from None
         except TimeoutError:
-            self._withdraw(way)
+            self._permissions.withdraw(way)
             message = "the deadline came before anything could be tried"
             raise ClipmillError(ErrorCode.REQUEST_EXPIRED, message) from None
 
@@ -168,95 +160,27 @@ class Gate:
         found to be well while another one is open.
         """
         free = self._free(ways)
-        shut = [way for way in ways if self._permission(way) in {"trial", "wait"}]
+        shut = [way for way in ways if self._permissions.permission(way) in {"trial", "wait"}]
         if shut and (not free or self._tries(shut[0], ways[0])):
-            granted = await self._ask(shut[0], patient=not free)
+            granted = await self._permissions.ask(shut[0], patient=not free)
             if granted is not None:
                 return granted
         # They may have changed while it waited.
         free = self._free(ways)
         if free:
             return free[0]
-        raise self._not_permitted(ways)
+        raise self._permissions.not_permitted(ways)
 
     def _free(self, ways: Sequence[Attempting]) -> list[Attempting]:
         """Return the ways that are open, those first by which its turn comes soon."""
-        free = [way for way in ways if self._permission(way) == "go"]
+        free = [way for way in ways if self._permissions.permission(way) == "go"]
         return sorted(free, key=self._is_far_off) if len(free) > 1 else free
 
     def _is_far_off(self, way: Attempting) -> bool:
         return not self._turns.is_soon(way.place, returning=was_postponed(way.job))
 
     def _tries(self, shut: Attempting, preferred: Attempting) -> bool:
-        return shut is preferred and has_free_trials(self._state(shut))
-
-    def _permission(self, way: Attempting) -> Permission:
-        return permission(self._state(way), way.trial_id, self._clock())
-
-    async def _ask(self, way: Attempting, *, patient: bool) -> Attempting | None:
-        """Ask for a trial, and return what may be done then; None: nothing.
-
-        Who is not patient has another way out, and does not wait for the trials of others.
-        """
-        trial = replace(way, trial=way.trial_id)
-        if self._permission(way) == "wait":
-            self._context.supplement(trial_record(way, self._clock()))
-        with self._given_back(trial):
-            await self._until_told(way, patient=patient)
-        match self._permission(way):
-            case "go":
-                return way
-            case "trial":
-                return trial
-        # A monitor that was away grants it later: to nobody, and nobody would report it.
-        self._withdraw(trial)
-        return None
-
-    async def _until_told(self, way: Attempting, *, patient: bool) -> None:
-        """Return when the monitor has answered, or it was waited for long enough."""
-        changed = asyncio.Event()
-        with (
-            self._context.signals.watch(way.signal, callback=changed.set),
-            suppress(TimeoutError),
-        ):
-            async with asyncio.timeout(self._grant_seconds):
-                while self._waits(way, patient=patient):
-                    changed.clear()
-                    await changed.wait()
-
-    @contextmanager
-    def _given_back(self, way: Attempting) -> Iterator[None]:
-        """Give back a trial when the block ends without telling anything: cancelled, or by a bug.
-
-        Failures tell something, and whoever raises them sees to the trial.
-        """
-        try:
-            yield
-        except ClipmillError:
-            raise
-        except BaseException:
-            self._withdraw(way)
-            raise
-
-    def _withdraw(self, way: Attempting) -> None:
-        """Give back a trial that was granted, or may yet be, and is not made."""
-        if way.trial is not None:
-            self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
-
-    def _waits(self, way: Attempting, *, patient: bool) -> bool:
-        if self._permission(way) != "wait":
-            return False
-        return patient or has_free_trials(self._state(way))
-
-    def _state(self, way: Attempting) -> BreakerState | None:
-        value = self._context.signals.get(way.signal)
-        return None if value is None else _read(value)
-
-    def _not_permitted(self, ways: Sequence[Attempting]) -> ClipmillError:
-        states = [state for way in ways if (state := self._state(way)) is not None]
-        state = opens_next(states)
-        NOT_PERMITTED.labels(state.platform, state.operation).inc()
-        return refusal(state)
+        return shut is preferred and self._permissions.has_free_trials(shut)
 
     def _report(self, way: Attempting, error: ClipmillError | None, started: float) -> None:
         """Tell the monitor of an attempt.
@@ -267,11 +191,3 @@ class Gate:
         if says_something(error.code if error else None) or way.trial:
             seconds = self._timer() - started
             self._context.supplement(attempt_record(way, error, seconds, self._clock()))
-
-
-@lru_cache(maxsize=1_024)
-def _read(value: bytes) -> BreakerState | None:
-    """Return a state, decoded once; one that cannot be read holds nothing back."""
-    with suppress(MalformedMessageError):
-        return decode(value, BreakerState)
-    return None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.performance import (
+from agents.dialling.performance import (
     LATEST_MAX,
     WAYS_MAX,
     Ended,

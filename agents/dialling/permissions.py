@@ -1,0 +1,121 @@
+"""What circuit breakers permit: their states as this worker knows them, and trials of shut ways."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+
+from agents.records.attempts import Attempting, trial_record
+from agents.resilience.permission import (
+    Permission,
+    has_free_trials,
+    opens_next,
+    permission,
+    refusal,
+)
+from schemas.codec import MalformedMessageError, decode
+from schemas.errors import ClipmillError
+from schemas.signals import BreakerState
+from streams.metrics import NOT_PERMITTED
+from streams.stage import StageContext
+
+
+class Permissions:
+    """Asks the breakers; the monitor, which alone writes them, grants trials.
+
+    Args:
+        context: has the states, and sends what the monitor reads.
+        clock: tells the time that breakers go by.
+        grant_seconds: how long an event waits for a trial.
+    """
+
+    def __init__(
+        self, context: StageContext, *, clock: Callable[[], datetime], grant_seconds: float
+    ) -> None:
+        self._context = context
+        self._clock = clock
+        self._grant_seconds = grant_seconds
+
+    def permission(self, way: Attempting) -> Permission:
+        """Return what may be done about a way out at this moment."""
+        return permission(self._state(way), way.trial_id, self._clock())
+
+    def has_free_trials(self, way: Attempting) -> bool:
+        """Return whether the monitor would grant a trial."""
+        return has_free_trials(self._state(way))
+
+    async def ask(self, way: Attempting, *, patient: bool) -> Attempting | None:
+        """Ask for a trial, and return what may be done then; None: nothing.
+
+        Who is not patient has another way out, and does not wait for the trials of others.
+        """
+        trial = replace(way, trial=way.trial_id)
+        if self.permission(way) == "wait":
+            self._context.supplement(trial_record(way, self._clock()))
+        with self.given_back(trial):
+            await self._until_told(way, patient=patient)
+        match self.permission(way):
+            case "go":
+                return way
+            case "trial":
+                return trial
+        # A monitor that was away grants it later: to nobody, and nobody would report it.
+        self.withdraw(trial)
+        return None
+
+    async def _until_told(self, way: Attempting, *, patient: bool) -> None:
+        """Return when the monitor has answered, or it was waited for long enough."""
+        changed = asyncio.Event()
+        with (
+            self._context.signals.watch(way.signal, callback=changed.set),
+            suppress(TimeoutError),
+        ):
+            async with asyncio.timeout(self._grant_seconds):
+                while self._waits(way, patient=patient):
+                    changed.clear()
+                    await changed.wait()
+
+    @contextmanager
+    def given_back(self, way: Attempting) -> Iterator[None]:
+        """Give back a trial when the block ends without telling anything: cancelled, or by a bug.
+
+        Failures tell something, and whoever raises them sees to the trial.
+        """
+        try:
+            yield
+        except ClipmillError:
+            raise
+        except BaseException:
+            self.withdraw(way)
+            raise
+
+    def withdraw(self, way: Attempting) -> None:
+        """Give back a trial that was granted, or may yet be, and is not made."""
+        if way.trial is not None:
+            self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
+
+    def not_permitted(self, ways: Sequence[Attempting]) -> ClipmillError:
+        """Return the error when no way may be taken, counted: that of the first to open."""
+        states = [state for way in ways if (state := self._state(way)) is not None]
+        state = opens_next(states)
+        NOT_PERMITTED.labels(state.platform, state.operation).inc()
+        return refusal(state)
+
+    def _waits(self, way: Attempting, *, patient: bool) -> bool:
+        if self.permission(way) != "wait":
+            return False
+        return patient or has_free_trials(self._state(way))
+
+    def _state(self, way: Attempting) -> BreakerState | None:
+        value = self._context.signals.get(way.signal)
+        return None if value is None else _read(value)
+
+
+@lru_cache(maxsize=1_024)
+def _read(value: bytes) -> BreakerState | None:
+    """Return a state, decoded once; one that cannot be read holds nothing back."""
+    with suppress(MalformedMessageError):
+        return decode(value, BreakerState)
+    return None
