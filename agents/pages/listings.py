@@ -33,6 +33,9 @@ ones; a post has 200 bytes."""
 
 SWEEP_SECONDS = 60.0
 
+NOTED_MAX = 32
+"""Requests that a row notes: those that may not be committed yet are the latest ones."""
+
 LISTED = 100
 """Posts of a ``list`` that sets no limit."""
 
@@ -45,14 +48,14 @@ class KnownListing(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         expires_at: epoch second up to which it is kept.
         fresh_until: epoch second up to which it serves other requests.
-        request_id: of the request that it was listed for.
+        request_ids: of the latest requests that were made members of, by this very listing.
         asked: how many posts were asked for.
         listing: what there was.
     """
 
     expires_at: float
     fresh_until: float
-    request_id: str
+    request_ids: tuple[str, ...]
     asked: int
     listing: Listing
 
@@ -101,7 +104,7 @@ class ListingWork:
         limit = event.job.options.limit or LISTED
         known = self._known(event, limit)
         if known is not None:
-            return self._answer(event, known, limit, "hit")
+            return self._answer(event, known.listing, limit, "hit", self._note(event, known))
         try:
             found = await self._reader.list_posts(event.listing, event.job, limit)
         except ClipmillError as error:
@@ -116,20 +119,29 @@ class ListingWork:
         return KnownListing(
             expires_at=now + self._kept_seconds,
             fresh_until=now + self._life_seconds,
-            request_id=job.request_id,
+            request_ids=(job.request_id,),
             asked=limit,
             listing=listing,
         )
 
-    def _known(self, event: ValidatedListing, limit: int) -> Listing | None:
+    def _note(self, event: ValidatedListing, known: KnownListing) -> tuple[TableWrite, ...]:
+        """Return the row that also notes this request, when members are made of it."""
+        name = event.job.request_id
+        if event.job.action == "list" or name in known.request_ids:
+            return ()
+        noted = (*known.request_ids, name)[-NOTED_MAX:]
+        row = msgspec.structs.replace(known, request_ids=noted)
+        return (TableWrite(TABLE, event.listing.key, encode(row)),)
+
+    def _known(self, event: ValidatedListing, limit: int) -> KnownListing | None:
         """Return what was listed for this very request, or a listing that will do for it."""
         row = self._read_row(event.listing.key)
         with suppress(MalformedMessageError):
             known = None if row is None else decode(row, KnownListing)
             if known is not None and (
-                known.request_id == event.job.request_id or self._serves(known, event.job, limit)
+                event.job.request_id in known.request_ids or self._serves(known, event.job, limit)
             ):
-                return known.listing
+                return known
         return None
 
     def _serves(self, known: KnownListing, job: Job, limit: int) -> bool:

@@ -14,7 +14,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from streams.letters.facts import split_headers
 from streams.logs import REQUEST, TRACE
 from streams.outbox import RecordRefusedError, Write
-from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import DEADLETTERS, ERRORS, REQUESTS, VALIDATED
 from streams.work import Work, dead_letter
@@ -115,6 +115,39 @@ async def test_everything_returned_is_written_then_reported() -> None:
     await bench.work.run(incoming())
     assert bench.outbox.written == [Write("p.videos.validated.v1", b"k", b"v", (("a", b"1"),))]
     assert bench.finished == [incoming()]
+
+
+async def test_what_stands_behind_a_barrier_waits_for_what_stands_before_it() -> None:
+    bench = Bench(
+        returning(TableWrite("rows", "k", b"1"), Barrier(), Outgoing(VALIDATED, b"k", b"v"))
+    )
+    asked: list[list[str]] = []
+    publish = bench.outbox.publish
+
+    async def note(writes: Sequence[Write]) -> None:
+        asked.append([write.topic for write in writes])
+        await publish(writes)
+
+    bench.outbox.publish = note  # type: ignore[method-assign]
+    bench.outbox.open.clear()
+    [task] = bench.start(incoming())
+    await turns()
+    assert (asked, bench.table.rows) == ([["changelog"]], {})
+    bench.outbox.open.set()
+    await task
+    assert asked == [["changelog"], ["p.videos.validated.v1"]]
+    assert bench.table.rows == {"k": b"1"}
+    assert len(bench.finished) == 1
+
+
+async def test_what_is_refused_before_a_barrier_lets_nothing_behind_it_out() -> None:
+    bench = Bench(
+        returning(TableWrite("rows", "k", b"1"), Barrier(), Outgoing(VALIDATED, b"k", b"v"))
+    )
+    bench.outbox.refuse = lambda write: write.topic == "changelog"
+    await bench.work.run(incoming())
+    assert bench.outbox.topics == ["p.errors.v1"]
+    assert bench.table.rows == {}
 
 
 async def test_nothing_to_write_is_finished_too() -> None:

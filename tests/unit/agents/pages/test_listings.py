@@ -4,7 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.pages.listings import LISTED, TABLE, KnownListing, ListingWork, member_of
+from agents.pages.listings import LISTED, NOTED_MAX, TABLE, KnownListing, ListingWork, member_of
 from agents.platforms.registry import Platforms
 from agents.step import bug_handler, step_handler
 from schemas.audit import AuditRecord
@@ -187,6 +187,32 @@ async def test_a_known_listing_serves_when_it_is_long_enough(
     assert len(found.listing.entries) == min(known, limit)
 
 
+@pytest.mark.parametrize("again", ["r1", "r2"])
+async def test_whoever_was_served_by_a_listing_finds_it_again(again: str) -> None:
+    kit, options = Kit(listing_of(3)), Options(limit=2)
+    first = {name: await kit.run(request_id=name, options=options) for name in ("r1", "r2")}
+    assert len(kit.reader.limits) == 1
+    kit.reader.found = Listing(platform="tiktok", kind="profile", id="name", url=URL)
+    kit.clock.now += LIFE + 1
+    redone = await kit.run(request_id=again, options=options)
+    assert members(redone) == members(first[again])
+    assert not writes(redone)
+
+
+async def test_who_only_looks_is_not_noted() -> None:
+    kit = Kit(listing_of(3))
+    await kit.run(action="list")
+    assert not writes(await kit.run(request_id="r2", action="list"))
+
+
+async def test_a_row_notes_only_so_many() -> None:
+    kit, options = Kit(listing_of(1)), Options(limit=1)
+    for number in range(NOTED_MAX + 5):
+        await kit.run(request_id=f"n{number}", options=options)
+    noted = decode(kit.table.get(PROFILE.key) or b"", KnownListing).request_ids
+    assert noted == tuple(f"n{number}" for number in range(5, NOTED_MAX + 5))
+
+
 async def test_part_of_a_listing_is_not_complete() -> None:
     kit = Kit(listing_of(5))
     await kit.run(action="list")
@@ -260,7 +286,7 @@ async def test_rows_end() -> None:
     effects = await Kit(listing_of(1)).run(action="list")
     (row,) = writes(effects)
     known = decode(row.value or b"", KnownListing)
-    assert (row.table, row.key, known.request_id) == (TABLE, PROFILE.key, "r1")
+    assert (row.table, row.key, known.request_ids) == (TABLE, PROFILE.key, ("r1",))
     assert known.fresh_until == WRITTEN_AT.timestamp() + LIFE
     assert known.expires_at == WRITTEN_AT.timestamp() + KEPT
     assert encode(known) == row.value
