@@ -4,24 +4,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+KAFKA := $(VENV)/.kafka
 
-.PHONY: run test test-full lint bench soak serve lock clean
+.PHONY: run test coverage test-full lint bench soak serve lock clean
 
-run: $(READY)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
+run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
 
-test: $(READY)  ## All tests; unit and integration tests with branch coverage, those that measure time alone.
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
+test: $(KAFKA)  ## All tests; those that measure time alone.
+	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the source.
+	@$(BIN)/python -m compileall -q schemas streams agents tests
+	$(BIN)/pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
 	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
+
+coverage: $(KAFKA)  ## Branch coverage of unit and integration tests, 90 % at least. The tracer doubles their time.
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest tests/unit tests/integration -m "not untraced" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-full: $(READY)  ## The long acceptance tests in full length: outages of minutes. About half an hour.
+test-full: $(KAFKA)  ## The long acceptance tests in full length: outages of minutes. About an hour.
 	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \
 	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py \
-	  tests/acceptance/test_rates.py
+	  tests/acceptance/test_rates.py tests/acceptance/test_silence.py \
+	  tests/acceptance/test_order.py tests/acceptance/test_kill.py
 
 lint: $(READY)  ## Style, types, layers, and whether the generated documents are current.
 	$(BIN)/ruff check
@@ -30,13 +37,13 @@ lint: $(READY)  ## Style, types, layers, and whether the generated documents are
 	$(BIN)/lint-imports
 	$(BIN)/python -m streams.documents --check
 
-bench: $(READY)  ## Measurements, each beside its reference in the same run.
+bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
 
-soak: $(READY)  ## Twenty minutes of mixed load: does anything grow?
+soak: $(KAFKA)  ## Twenty minutes of mixed load: does anything grow?
 	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15
 
-serve: $(READY)  ## clipmill on this box, for real: files and broker data in ./data.
+serve: $(KAFKA)  ## clipmill on this box, for real: files and broker data in ./data.
 	$(BIN)/clipmill up
 
 lock: $(READY)  ## Resolve the locked requirements again.
@@ -45,10 +52,15 @@ lock: $(READY)  ## Resolve the locked requirements again.
 
 clean:  ## Remove what was installed and what `make run` left.
 	rm -rf $(VENV) .run .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f agents/engine/libproof_of_work.so
 
-$(READY): requirements-dev.txt pyproject.toml
+$(READY): requirements-dev.txt pyproject.toml hatch_build.py agents/engine/proof_of_work.c
 	@echo "Installing into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+$(KAFKA): $(READY)
+	@echo "Fetching Kafka, once for this user ..."
+	@$(BIN)/python -m streams.embedded >$@

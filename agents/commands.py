@@ -105,7 +105,7 @@ class Commands:
                 raise refuse_field("$.video", f"{video!r} is neither PLATFORM:ID nor a link")
             return video
         try:
-            found = self._platforms.for_url(video).parse_url(video)
+            _, found = self._platforms.find(video)
         except ClipmillError as error:
             raise refuse_field("$.video", error.message) from None
         if isinstance(found, ShortLink):

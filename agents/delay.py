@@ -5,14 +5,19 @@ An event that waits stays in Kafka, uncommitted; what is in memory is only the a
 """
 
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import msgspec
+
 from agents.records.failing import unreadable
+from streams.back_pressure import RETRY_BONUS
+from streams.claims import Claim, claim_of
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import BY_NAME, DELAYS, Topic
+from streams.topics import BY_NAME, DELAYS, READERS, Topic
 
 NAME = "delay"
 DUE = "clipmill_due"
@@ -20,6 +25,9 @@ TARGET = "clipmill_target"
 
 HELD_PER_TOPIC = 20_000
 """Events of one delay topic that are held at a time, 1 to 2 KB each; more wait in Kafka."""
+
+TOPIC_SECONDS = {topic.name: wait.total_seconds() for topic, wait in list(DELAYS.items())[:-1]}
+"""Longest wait of each delay topic; the last one also takes what waits longer."""
 
 LONGEST_WAIT_SECONDS = min(topic.retention for topic in DELAYS).total_seconds()
 """A record that waits for longer is gone before it is due."""
@@ -30,17 +38,31 @@ def delay_headers(due: datetime, target: Topic) -> tuple[Header, ...]:
     return ((DUE, f"{due.timestamp():.3f}".encode()), (TARGET, target.name.encode()))
 
 
-def due_of(record: Incoming) -> float | None:
-    """Return when an event is due, epoch seconds; None when its headers do not say it."""
+def due_of(record: Incoming, now: float) -> float | None:
+    """Return when an event is due, epoch seconds; None when its headers do not say it.
+
+    The due time is of the clock of who sent it here. It waits no longer from now on than it was to
+    wait when it was written, nor than its topic is for, whatever this clock says.
+    """
     due = _seconds(record.header(DUE))
-    if due is None or due - record.timestamp > LONGEST_WAIT_SECONDS:
+    if due is None or record.header(TARGET) not in BY_NAME:
         return None
-    return due if record.header(TARGET) in BY_NAME else None
+    wait = due - record.timestamp
+    if wait > LONGEST_WAIT_SECONDS:
+        return None
+    return min(due, now + max(0.0, min(wait, TOPIC_SECONDS.get(record.topic, wait))))
+
+
+def claim(record: Incoming) -> Claim:
+    """Return what an event needs when it is due: room in front of the stage that it goes to."""
+    target = BY_NAME.get(record.header(TARGET) or "")
+    waited = claim_of(record, (target,) if target in READERS else ())
+    return msgspec.structs.replace(waited, rank=waited.rank + RETRY_BONUS)
 
 
 async def handle(record: Incoming) -> Sequence[Effect]:
     """Return the event for its topic; it is due, or taken back."""
-    if due_of(record) is None:
+    if due_of(record, time.time()) is None:
         problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
         return unreadable(record, problem, NAME)
     target = BY_NAME[record.header(TARGET) or ""]
@@ -75,5 +97,6 @@ stage = Stage(
     window=lambda _: HELD_PER_TOPIC,
     ordered=False,
     drains=False,
+    claim=claim,
     due=due_of,
 )

@@ -7,6 +7,8 @@ after the other, so a video is extracted once however many ask for it at the sam
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from agents.caching import metadata, negative, upload_date, video_info
 from agents.caching.bounded import BoundedCache
 from agents.caching.memory import MemoryBackend
@@ -26,9 +28,11 @@ from agents.platforms.registry import Platforms
 from agents.records.dispatch import bug_by_kind, handle_by_kind
 from agents.records.outcomes import completed
 from agents.remembering.caches import StageCaches, open_caches
+from agents.requests.request_claims import claim_of_validated
 from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo
+from schemas.job import Job, PageUse
 from schemas.video import EngineVersions, Extraction
 from streams.records import Effect, TableWrite
 from streams.stage import Handler, Stage, StageContext
@@ -91,23 +95,29 @@ class ExtractionWork:
         """
         known = await self._known(event)
         if known is not None:
-            return self._hand_on(event, known.extraction, "hit", known.row)
+            use = _use_of(known.extraction, event.job.page)
+            return self._hand_on(event, known.extraction, use, known.row)
         try:
             extraction = await self._reader.read(event.video, event.job)
         except ClipmillError as error:
             error.engine = self._versions()
             await self._learn(event, error)
             return self._serve_stale(event, error)
-        return self._hand_on(event, extraction, "miss", await self._keep(event, extraction))
+        row = await self._keep(event, extraction)
+        return self._hand_on(event, extraction, "miss", row, reads=1)
 
     async def _known(self, event: ValidatedVideo) -> Found | None:
         """Return what is remembered; a failure that is remembered is raised again."""
-        key = event.video.key
-        if event.job.options.refresh:
+        key, page = event.video.key, event.job.page
+        if page.read_at is None and _wants_fresh(event.job):
             await self._cache.drop(key)
             return None
         found = await self._cache.get(key)
-        if found is None and self._is_anybody(event) and event.job.retry_of is None:
+        if found is not None and _is_outdated(found.extraction, page):
+            await self._cache.drop(key)
+            return None
+        asked_before = page != PageUse() or event.job.retry_of is not None
+        if found is None and self._is_anybody(event) and not asked_before:
             failure = await self._failures.get(key)
             if failure is not None:
                 raise failure.error()
@@ -136,7 +146,7 @@ class ExtractionWork:
     def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> Product:
         """Return what was known, when nothing could be asked for and nothing fresh is wanted."""
         job = event.job
-        if error.permitted or job.action != "info" or job.options.refresh:
+        if error.permitted or job.action != "info" or _wants_fresh(job):
             raise error
         stale = self._cache.get_stale(event.video.key)
         if stale is None:
@@ -149,6 +159,7 @@ class ExtractionWork:
         extraction: Extraction,
         cache: CacheUse,
         row: bytes | None = None,
+        reads: int = 0,
     ) -> Product:
         writes = () if row is None else (TableWrite(TABLE, event.video.key, row),)
         if event.job.action == "info":
@@ -157,10 +168,28 @@ class ExtractionWork:
             info = self._dates.complete(event.video.key, page.info)
             outcome = completed(event.job, info, cache=cache, engine=extraction.engine)
             return Finished(outcome, writes)
-        passed = ExtractedVideo(
-            job=event.job, video=event.video, extraction=extraction, cache=cache
-        )
-        return Passed(passed, "extracted", writes, {"cache": cache})
+        used = PageUse(read_at=extraction.extracted_at, reads=event.job.page.reads + reads)
+        job = msgspec.structs.replace(event.job, page=used)
+        passed = ExtractedVideo(job=job, video=event.video, extraction=extraction, cache=cache)
+        return Passed(passed, "extracted", writes, {"cache": cache}, job)
+
+
+def _wants_fresh(job: Job) -> bool:
+    return job.options.refresh or job.page.outdated
+
+
+def _is_outdated(extraction: Extraction, page: PageUse) -> bool:
+    """Return whether a page is from before the one that a job may use."""
+    if page.read_at is None:
+        return False
+    return extraction.extracted_at < page.read_at or (
+        page.outdated and extraction.extracted_at == page.read_at
+    )
+
+
+def _use_of(extraction: Extraction, page: PageUse) -> CacheUse:
+    """Return what a result says of a known page: it may have been read for this very job."""
+    return "miss" if page.reads and extraction.extracted_at == page.read_at else "hit"
 
 
 @asynccontextmanager
@@ -171,7 +200,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
     platforms = Platforms.load(settings.platforms)
     async with (
         open_caches(NAME, context, MEMORY_SHARES) as caches,
-        logins(context) as authenticator,
+        logins(context, platforms) as authenticator,
         open_engine(context, platforms, egresses) as engine,
     ):
         sweep_listings(context)
@@ -235,4 +264,5 @@ stage = Stage(
         {ValidatedListing: bug_handler(NAME, ValidatedListing)}, bug_handler(NAME, ValidatedVideo)
     ),
     tables=(TABLE, listings.TABLE),
+    claim=claim_of_validated,
 )

@@ -1,15 +1,16 @@
 """What a decision about a failure needs to know of the surroundings."""
 
 from collections.abc import Callable
+from datetime import datetime
 
+from agents.dialling.breaker_states import breaker_state
 from agents.dialling.egress import egress_names
 from agents.records.letters import Event
 from agents.resilience.remedies import Means
 from schemas.attempts import breaker_name
-from schemas.codec import MalformedMessageError, decode
 from schemas.events import SelectedVideo
 from schemas.failure import Failure
-from schemas.signals import BREAKER, BreakerState
+from schemas.signals import BreakerState
 from streams.settings import Settings
 from streams.signals import Signals
 
@@ -17,18 +18,26 @@ Accounts = Callable[[str], tuple[str, ...]]
 """Names of the accounts of a platform."""
 
 
-def breaker_of(failure: Failure, signals: Signals) -> BreakerState | None:
+def breaker_of(failure: Failure, signals: Signals, now: datetime) -> BreakerState | None:
     """Return the breaker of where it failed; None when there is none, or nothing was dialled."""
-    return None if failure.egress is None else _breaker(failure, failure.egress, signals)
+    return None if failure.egress is None else _breaker(failure, failure.egress, signals, now)
 
 
 def means_of(
-    failure: Failure, event: Event, settings: Settings, signals: Signals, accounts: Accounts
+    failure: Failure,
+    event: Event,
+    settings: Settings,
+    signals: Signals,
+    accounts: Accounts,
+    *,
+    now: datetime,
 ) -> Means:
     """Return what there is to try after a failure."""
     return Means(
         egresses=tuple(
-            name for name in egress_names(settings) if _is_open(_breaker(failure, name, signals))
+            name
+            for name in egress_names(settings)
+            if _is_open(_breaker(failure, name, signals, now))
         ),
         accounts=() if failure.platform is None else accounts(failure.platform),
         formats=event.info.formats if isinstance(event, SelectedVideo) else (),
@@ -40,10 +49,6 @@ def _is_open(breaker: BreakerState | None) -> bool:
     return breaker is None or breaker.state == "closed"
 
 
-def _breaker(failure: Failure, egress: str, signals: Signals) -> BreakerState | None:
+def _breaker(failure: Failure, egress: str, signals: Signals, now: datetime) -> BreakerState | None:
     name = breaker_name(failure.platform or "", failure.operation or "", egress)
-    value = signals.get(f"{BREAKER}{name}")
-    try:
-        return None if value is None else decode(value, BreakerState)
-    except MalformedMessageError:
-        return None
+    return breaker_state(signals, name, now)

@@ -7,7 +7,6 @@ counted attempts. It takes no state: the record that brought it about is not com
 and signal are written.
 """
 
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -23,6 +22,7 @@ from streams.envelope import open_envelope
 from streams.records import Effect, Incoming
 from streams.settings import BreakerSettings, LimitSettings
 from streams.stage import Handler, Stage, StageContext
+from streams.steady_clock import steady_clock
 from streams.topics import ATTEMPTS
 from streams.work import dead_letter
 
@@ -38,7 +38,7 @@ class Monitor:
         self,
         breakers: MonitoredBreakers,
         rates: MonitoredRates,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
         self._breakers = breakers
         self._rates = rates
@@ -135,6 +135,7 @@ async def open_monitor(context: StageContext) -> AsyncIterator[Handler]:
             read_row=rates.get,
             read_signal=known,
         ),
+        clock=steady_clock(),
     )
     context.sweeps.append(
         (SWEEP_SECONDS, lambda: monitor.sweep(dict(breakers.items()), dict(rates.items())))

@@ -92,8 +92,8 @@ class Recovery:
             total=self._total,
             jitter=self._settings.retry.jitter,
             chance=self._chance(),
-            breaker=breaker_of(failure, self._signals),
-            means=means_of(failure, event, self._settings, self._signals, self._accounts),
+            breaker=breaker_of(failure, self._signals, now),
+            means=means_of(failure, event, self._settings, self._signals, self._accounts, now=now),
             policies=self._policies,
         )
 

@@ -9,6 +9,7 @@ from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
 from agents.platforms.registry import Platforms
 from agents.remembering.caches import open_caches
+from agents.requests.request_claims import claim_of_extracted
 from agents.step import Passed, Product, bug_handler, step_handler
 from schemas.events import ExtractedVideo, SelectedVideo
 from streams.stage import Handler, Stage, StageContext
@@ -53,7 +54,9 @@ class Selection:
         job, video = event.job, event.video
         platform = self._platforms.by_name(video.platform)
         page = self._pages.read(platform, video, event.extraction)
-        sources = self._choices.choose(video, page, job.options, job.avoid_formats)
+        sources = self._choices.choose(
+            video, page, job.options, job.avoid_formats, job.silent_formats
+        )
         selected = SelectedVideo(
             job=job,
             video=video,
@@ -62,7 +65,7 @@ class Selection:
             cache=event.cache,
             engine=event.extraction.engine,
         )
-        ids = " ".join(source.format.format_id for source in sources)
+        ids = " ".join(source.format_id for source in sources)
         return Passed(selected, "selected", detail={"format_id": ids})
 
 
@@ -85,4 +88,5 @@ stage = Stage(
     open=open_selection,
     on_bug=bug_handler(NAME, ExtractedVideo),
     ordered=False,
+    claim=claim_of_extracted,
 )

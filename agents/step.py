@@ -35,12 +35,17 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """The work is done: this goes to the next step."""
+    """The work is done: this goes to the next step.
+
+    Attributes:
+        job: as it goes on, when the work noted something in it.
+    """
 
     event: Event
     transition: Transition
     writes: tuple[TableWrite, ...] = ()
     detail: dict[str, str] = field(default_factory=dict)
+    job: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,9 @@ async def _do(
     except ClipmillError as error:
         job = event.job.spent(step, time.perf_counter() - started)
         return [fail_event(_with_job(event, job), error, step, record, envelope.id)]
-    return _hand_on(product, event.job.spent(step, time.perf_counter() - started), step, envelope)
+    noted = product.job if isinstance(product, Passed) else None
+    job = noted or event.job
+    return _hand_on(product, job.spent(step, time.perf_counter() - started), step, envelope)
 
 
 def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:

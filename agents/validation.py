@@ -4,9 +4,8 @@ Reads requests, refuses nonsense with a reason, resolves short links, makes one 
 keys it by video.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,6 +34,8 @@ from agents.requests.intake import (
     salvage,
 )
 from agents.requests.pending import read_pending
+from agents.requests.reply import check_reply, salvaged_reply
+from agents.requests.request_claims import SLICE, claim_of_request
 from agents.requests.targets import Links, NoLinkError, TargetFinder, event_of
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorContext
@@ -44,15 +45,17 @@ from schemas.messages import explain
 from streams.envelope import TYPE_PREFIX, Envelope, open_envelope
 from streams.letters.facts import replays_of
 from streams.records import Effect, Incoming, Outgoing
+from streams.settings import Settings
 from streams.signals import Signals
-from streams.stage import Handler, Stage, StageContext
+from streams.stage import Slices, SlicingHandler, Stage, StageContext
 from streams.topics import REQUESTS
 from streams.work import dead_letter
 
 NAME = "validation"
 
-BREATH = 50
-"""Members of a batch after which other records get their turn; about 10 ms of work."""
+READ_AHEAD = 60_000
+"""Requests that are held: what is unread cannot be put in order. Most are small; `HELD_BYTES_MAX`
+bounds them too."""
 
 
 class Validation:
@@ -61,13 +64,17 @@ class Validation:
     Args:
         finder: finds out what URLs mean.
         signals: tell what was taken back.
+        reply_topics: topics that a request may name in ``reply_to``.
     """
 
-    def __init__(self, finder: TargetFinder, signals: Signals) -> None:
+    def __init__(
+        self, finder: TargetFinder, signals: Signals, reply_topics: Collection[str] = ()
+    ) -> None:
         self._finder = finder
         self._signals = signals
+        self._reply_topics = reply_topics
 
-    async def handle(self, record: Incoming) -> Sequence[Effect]:
+    async def handle(self, record: Incoming) -> Sequence[Effect] | Slices:
         """Return what follows from a record on the requests topic, whatever is in it."""
         try:
             envelope = open_envelope(record)
@@ -75,20 +82,20 @@ class Validation:
             return _refuse(record, refusal(error))
         try:
             asked = _read(envelope, record)
+            check_reply(asked[0][0].reply, self._reply_topics, record)
         except ClipmillError as error:
             return _refuse(record, error, envelope)
         cause = cause_of(envelope, record)
         if len(asked) == 1:
             return await self._member(*asked[0], cause, record)
-        return await self._batch(asked, cause, record)
+        return self._slices(asked, cause, record)
 
-    async def _batch(self, asked: list["Asked"], cause: str, record: Incoming) -> Sequence[Effect]:
-        effects: list[Effect] = []
-        for index, (job, url) in enumerate(asked, start=1):
-            effects += await self._member(job, url, cause, record, alone=False)
-            if index % BREATH == 0:
-                await asyncio.sleep(0)
-        return effects
+    async def _slices(self, asked: list["Asked"], cause: str, record: Incoming) -> Slices:
+        for first in range(0, len(asked), SLICE):
+            effects: list[Effect] = []
+            for job, url in asked[first : first + SLICE]:
+                effects += await self._member(job, url, cause, record, alone=False)
+            yield effects
 
     async def _member(
         self, job: Job, url: Any, cause: str, record: Incoming, *, alone: bool = True
@@ -190,9 +197,12 @@ def _refuse(
     """Return the outcome of a record that is no request; an unreadable one is also kept."""
     told = salvage(record, envelope)
     job = _counted(bare_job(told.request_id, record, told.url), record)
-    job = msgspec.structs.replace(job, attributes=told.attributes)
-    context = explain(error.code, operation=NAME, url=told.url, details=facts_of(error))
-    effects: list[Effect] = [finish(job, NAME, ended(job, context), None)]
+    reply = salvaged_reply(record, told.reply_to)
+    job = msgspec.structs.replace(job, attributes=told.attributes, reply=reply)
+    details = facts_of(error) | told.envelope_ids
+    context = explain(error.code, operation=NAME, url=told.url, details=details)
+    cause = cause_of(envelope, record) if envelope else record.record_id
+    effects: list[Effect] = [finish(job, NAME, ended(job, context), cause)]
     if not is_json(envelope.data if envelope else record.value):
         effects.append(dead_letter(record, error, NAME))
     return effects
@@ -204,7 +214,7 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     outcomes: list[Effect] = []
     for job in _owners(record):
         context = _explain(job, bug)
-        outcomes.append(finish(job, NAME, ended(job, context), None))
+        outcomes.append(finish(job, NAME, ended(job, context), record.record_id))
     return [*outcomes, dead_letter(record, error, NAME)]
 
 
@@ -214,11 +224,12 @@ def _owners(record: Incoming) -> list[Job]:
         return [job for job, _ in _read(open_envelope(record), record)]
     except Exception:  # noqa: BLE001  (reading may be where the bug is)
         told = salvage(record, None)
-        return [_counted(bare_job(told.request_id, record, told.url), record)]
+        job = _counted(bare_job(told.request_id, record, told.url), record)
+        return [msgspec.structs.replace(job, reply=salvaged_reply(record, told.reply_to))]
 
 
 @asynccontextmanager
-async def open_validation(context: StageContext) -> AsyncIterator[Handler]:
+async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler]:
     """Open the ways out for short links."""
     async with AsyncExitStack() as stack:
         links: dict[str, Links] = {
@@ -227,7 +238,20 @@ async def open_validation(context: StageContext) -> AsyncIterator[Handler]:
         }
         gate = Gate("resolve", tuple(links), context, plugins=installed_plugins())
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
-        yield Validation(finder, context.signals).handle
+        yield Validation(finder, context.signals, context.settings.kafka.reply_topics).handle
 
 
-stage = Stage(name=NAME, sources=(REQUESTS,), open=open_validation, on_bug=on_bug, ordered=False)
+def window(settings: Settings) -> int:
+    """Return how many requests are held."""
+    return max(settings.stage.window, READ_AHEAD)
+
+
+stage = Stage(
+    name=NAME,
+    sources=(REQUESTS,),
+    open=open_validation,
+    on_bug=on_bug,
+    window=window,
+    ordered=False,
+    claim=claim_of_request,
+)

@@ -5,7 +5,7 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -43,20 +43,32 @@ class Place:
         """Return the processor time that the stand-in has used."""
         return cpu_seconds(self.process)
 
-    async def measure(self, child: str, order: Extractions | Download | Downloads) -> Usage:
+    async def measure(
+        self,
+        child: str,
+        order: Extractions | Download | Downloads,
+        kind: type[Usage] = Usage,
+        seconds: float = CHILD_SECONDS,
+    ) -> Usage:
         """Give a module of `benchmarks.children` its order and return what it used.
+
+        Args:
+            child: the module.
+            order: what it is to do.
+            kind: what it tells; a `Usage` with more fields, if it tells more.
+            seconds: how long it may take.
 
         Raises:
             RuntimeError: it failed; its standard error, which is ours, says why.
-            TimeoutError: it was not done after `CHILD_SECONDS`.
+            TimeoutError: it was not done after so many seconds.
         """
         command = [sys.executable, "-m", f"benchmarks.children.{child}"]
         async with _running(*command, **self._variables()) as process:
-            async with asyncio.timeout(CHILD_SECONDS):
+            async with asyncio.timeout(seconds):
                 out, _ = await process.communicate(json.dumps(asdict(order)).encode())
         if process.returncode:
             raise RuntimeError(f"{child} failed with status {process.returncode}")
-        return Usage(**json.loads(out))
+        return kind(**json.loads(out))
 
     def _variables(self) -> dict[str, str]:
         # How the trusted roots of yt-dlp's three HTTP libraries are chosen.
@@ -119,10 +131,10 @@ async def in_rounds(
     return {name: median(usages) for name, usages in found.items()}
 
 
-def median(usages: Iterable[Usage]) -> Usage:
+def median(usages: Sequence[Usage]) -> Usage:
     """Return the median of each figure by itself."""
     columns = zip(*map(astuple, usages), strict=True)
-    return Usage(*(statistics.median_low(column) for column in columns))
+    return type(usages[0])(*(statistics.median_low(column) for column in columns))
 
 
 def load_average() -> str:

@@ -42,6 +42,7 @@ class NetworkAttempt(Way, frozen=True, kw_only=True, tag="attempt"):
         retry: it was not the first attempt for this request at this step.
         trial: id of the trial that it was made as, None outside of half-open breakers.
         retry_after_seconds: how long the platform asked to wait, if it did.
+        cuts: `RateState.cuts` of the rate that it was made at.
     """
 
     request_id: str
@@ -52,6 +53,7 @@ class NetworkAttempt(Way, frozen=True, kw_only=True, tag="attempt"):
     retry: bool = False
     trial: str | None = None
     retry_after_seconds: float | None = None
+    cuts: int = 0
 
 
 class TrialRequest(Way, frozen=True, kw_only=True, tag="trial"):

@@ -1,8 +1,12 @@
 """Bytes to messages and back: the one place where message bodies are encoded and decoded."""
 
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
+
+from schemas.diagnosis import ViolationError, conform
+from schemas.json_text import NotJsonError, parse, without_mark
 
 T = TypeVar("T")
 
@@ -32,17 +36,31 @@ def encode(message: Any) -> bytes:
 def decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
     """Return the body as a message of the given type.
 
+    A byte-order mark is ignored, and an integer is read as an id.
+
     Raises:
         MalformedMessageError: it is not JSON, or not of this type.
     """
     try:
         return _decoder(kind).decode(body)
-    except msgspec.ValidationError as error:
-        raise MalformedMessageError(*_split(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessageError("$", f"not JSON: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_slowly(bytes(body), kind)
+
+
+def _decode_slowly(body: bytes, kind: type[T]) -> T:
+    """Return a message that is not in the usual form, or say what is wrong with it."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decoder(kind).decode(without_mark(body))
+    try:
+        return _decoder(kind).decode(encode(conform(parse(body), kind)))
+    except NotJsonError as error:
+        raise MalformedMessageError("$", str(error)) from None
+    except ViolationError as error:
+        raise MalformedMessageError(error.path, error.reason) from None
     except RecursionError:
         raise MalformedMessageError("$", "not JSON: nested too deeply") from None
+    except (msgspec.DecodeError, OverflowError) as error:
+        raise MalformedMessageError("$", str(error)) from None
 
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -52,9 +70,3 @@ def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
     if kind not in _decoders:
         _decoders[kind] = msgspec.json.Decoder(kind)
     return _decoders[kind]
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Split msgspec's ``reason - at `path```; a reason without a path is about the whole body."""
-    reason, _, path = text.partition(" - at ")
-    return path.strip("`").rpartition("`")[2] or "$", reason

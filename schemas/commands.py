@@ -6,9 +6,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from schemas.listing import LISTED_MAX
-from schemas.request import Quality, RequestId
+from schemas.request import INTEGER_IDS, MaxBytes, Quality, RequestId
 
-AnyRequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=176)]
+AnyRequestId = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=176, extra_json_schema=INTEGER_IDS)
+]
 """A client's id, a batch member's, or a replay's."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -20,8 +22,8 @@ class Order(
     """What every command has.
 
     Attributes:
-        id: names the command; a refusal is a ``rejected`` result of this id. Default: the place
-            of its record.
+        id: names the command; a refusal is a ``rejected`` result of this id. Default:
+            ``commands-<partition>-<offset>-<timestamp in milliseconds>`` of its record.
         by: who gives it, for the history.
     """
 
@@ -38,8 +40,9 @@ class OptionChanges(
     container: Literal["any", "mp4", "webm"] | UnsetType = UNSET
     codec: Literal["any", "h264", "h265"] | UnsetType = UNSET
     audio_only: bool | UnsetType = UNSET
+    audio: Literal["video", "song"] | UnsetType = UNSET
     watermark: Literal["avoid", "allow"] | UnsetType = UNSET
-    max_bytes: Annotated[int, msgspec.Meta(gt=0)] | UnsetType | None = UNSET
+    max_bytes: MaxBytes | UnsetType | None = UNSET
     degrade: bool | UnsetType = UNSET
     refresh: bool | UnsetType = UNSET
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET

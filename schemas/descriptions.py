@@ -35,7 +35,7 @@ def _collect(node: Any, found: dict[str, type[Struct]]) -> None:
 def describe(definition: dict[str, Any], struct: type[Struct]) -> None:
     """Move the docstring of a struct into its schema: the summary, and a sentence per field."""
     definition["description"] = _summary(struct)
-    sentences = _fields(struct)
+    sentences = field_sentences(struct)
     for name, field in definition["properties"].items():
         is_opaque = {} in (field, *field.get("anyOf", ()))
         sentence = sentences.get(name) or (OPAQUE if is_opaque else None)
@@ -47,7 +47,7 @@ def _summary(struct: type[Struct]) -> str:
     return _flow(_docstring(struct).partition("\nAttributes:\n")[0])
 
 
-def _fields(struct: type[Struct]) -> dict[str, str]:
+def field_sentences(struct: type[Struct]) -> dict[str, str]:
     """Return the sentence of each field, inherited ones included."""
     sentences: dict[str, str] = {}
     for each in reversed(struct.__mro__):

@@ -22,7 +22,7 @@ from schemas.failure import Failure
 from schemas.letters import Mark
 from schemas.progress import Progress
 from schemas.request import Request
-from schemas.results import Result
+from schemas.results import PublishedResult, Result
 from schemas.signals import (
     BreakerState,
     CancelSignal,
@@ -145,8 +145,8 @@ PROGRESS = Message(
 )
 RESULT = Message(
     name="result",
-    summary="The outcome of one URL; `status` tells which kind it is.",
-    kind=Result,
+    summary="The outcome of one URL, or the end of a batch; `status` tells which kind it is.",
+    kind=PublishedResult,
     examples=examples.RESULTS,
 )
 
@@ -240,8 +240,8 @@ def json_schema(message: Message) -> dict[str, Any]:
         "examples": [json.loads(encode(each)) for each in message.examples],
         "$defs": definitions,
     }
-    exclusive: dict[str, Any] = _exclusive(schema)
-    return exclusive
+    exact: dict[str, Any] = _exact(schema)
+    return exact
 
 
 def _body(reference: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -252,14 +252,19 @@ def _body(reference: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
     return {key: value for key, value in own.items() if key != "title"}
 
 
-def _exclusive(node: Any) -> Any:
-    """Return a schema in which tagged unions say that exactly one member fits."""
+def _exact(node: Any) -> Any:
+    """Return a schema with what msgspec cannot say.
+
+    Exactly one member of a tagged union fits, and texts with a maximum take integers too.
+    """
     if isinstance(node, list):
-        return [_exclusive(each) for each in node]
+        return [_exact(each) for each in node]
     if not isinstance(node, dict):
         return node
+    if node.get("type") == "string" and "maximum" in node:
+        return node | {"type": ["string", "integer"]}
     return {
-        "oneOf" if key == "anyOf" and "discriminator" in node else key: _exclusive(value)
+        "oneOf" if key == "anyOf" and "discriminator" in node else key: _exact(value)
         for key, value in node.items()
     }
 

@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     CONTENT_NO_FORMATS = "content.no_formats"
     CONTENT_LINK_EXPIRED = "content.link_expired"
     CONTENT_DAMAGED = "content.damaged"
+    CONTENT_NO_SOUND = "content.no_sound"
     PLATFORM_CHANGED = "platform.changed"
     SYSTEM_DISK_FULL = "system.disk_full"
     SYSTEM_STORAGE = "system.storage"

@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.job import Job
 from schemas.listing import ListingRef
-from schemas.video import EngineVersions, Extraction, MediaSource, VideoInfo, VideoRef
+from schemas.video import EngineVersions, Extraction, SelectedSource, VideoInfo, VideoRef
 
 CacheUse = Literal["hit", "miss", "stale"]
 
@@ -49,6 +49,6 @@ class SelectedVideo(msgspec.Struct, frozen=True, kw_only=True):
     job: Job
     video: VideoRef
     info: VideoInfo
-    sources: tuple[MediaSource, ...]
+    sources: tuple[SelectedSource, ...]
     cache: CacheUse
     engine: EngineVersions

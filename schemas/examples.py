@@ -34,7 +34,16 @@ from schemas.listing import ListingRef
 from schemas.messages import explain
 from schemas.progress import Progress
 from schemas.request import Options
-from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
+from schemas.results import (
+    BatchCounts,
+    BatchFinished,
+    Cancelled,
+    Completed,
+    Expired,
+    Failed,
+    PublishedResult,
+    Rejected,
+)
 from schemas.signals import (
     BreakerState,
     CancelSignal,
@@ -47,7 +56,7 @@ from schemas.video import (
     Cookie,
     EngineVersions,
     Extraction,
-    MediaSource,
+    SelectedSource,
     Statistics,
     VideoFormat,
     VideoInfo,
@@ -153,7 +162,7 @@ SELECTED_VIDEO = SelectedVideo(
     video=_VIDEO,
     info=_INFO,
     sources=(
-        MediaSource(
+        SelectedSource(
             format=_FORMAT,
             url="https://v16-webapp-prime.tiktok.com/video/example/?expire=1793662200",
             headers={"Referer": _URL},
@@ -259,7 +268,23 @@ CANCELLED = Cancelled(
     **_common("order-4"),
     error=explain(ErrorCode.REQUEST_CANCELLED, operation="extraction", url=_URL),
 )
-RESULTS: tuple[Result, ...] = (COMPLETED, REJECTED, FAILED, EXPIRED, CANCELLED)
+BATCH_FINISHED = BatchFinished(
+    request_id="archive-2026-11-02",
+    batch_size=2,
+    counts=BatchCounts(completed=1, expired=1),
+    received_at=_START,
+    finished_at=_START + timedelta(minutes=30),
+    trace_id=_TRACE_ID,
+    attributes={"collection": "autumn"},
+)
+RESULTS: tuple[PublishedResult, ...] = (
+    COMPLETED,
+    REJECTED,
+    FAILED,
+    EXPIRED,
+    CANCELLED,
+    BATCH_FINISHED,
+)
 
 AUDIT_RECORDS = (
     AuditRecord(
@@ -327,8 +352,9 @@ RATE_STATES: tuple[RateState, ...] = (
         reason=ErrorCode.RATE_LIMIT_API,
         since=_ATTEMPT.at,
         until=_ATTEMPT.at + timedelta(seconds=30),
+        cuts=1,
     ),
-    RateState(**_WAY, since=_START + timedelta(minutes=5)),
+    RateState(**_WAY, since=_START + timedelta(minutes=5), cuts=1),
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

@@ -8,6 +8,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         uri: where it is: ``file:///…`` or ``s3://…``.
+        format_id: of the format that it is, or whose sound it is; ``A+B``: the picture of ``A``
+            with the sound of ``B``.
         bytes: its size.
         sha256: hex digest of its bytes.
         width: pixels.
@@ -17,6 +19,8 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
             its audio codec.
         audio_codec: None without sound.
         sample_rate: of the sound, in samples per second.
+        silent: it is a video without sound, and no other format of the post has any.
+        song: it is the song that the post names, not the sound of a video.
         probed: a media library has read it, and these facts are the file's own; otherwise they
             are what the page said.
         reused: it was there already; nothing was fetched for it this time.
@@ -34,5 +38,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     audio_codec: str | None = None
     sample_rate: int | None = None
     watermarked: bool = False
+    silent: bool = False
+    song: bool = False
     probed: bool = False
     reused: bool = False

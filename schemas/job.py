@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.errors import ErrorCode
 from schemas.moment import Moment
-from schemas.request import Action, Options
+from schemas.request import Action, Options, Reply
 
 _REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
 """Behind the id of a request that was put back from the dead letters."""
@@ -47,6 +47,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         strategy: what was done about it.
         changed: what is otherwise in the next attempt, such as ``{"quality": "best -> 720p"}``.
         wait_seconds: how long the next attempt was put off.
+        format_id: the format that failed, when it was about one.
     """
 
     step: str
@@ -57,6 +58,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Strategy = "backoff"
     changed: dict[str, str] = {}
     wait_seconds: float = 0.0
+    format_id: str | None = None
 
 
 class Parking(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +75,20 @@ class Parking(msgspec.Struct, frozen=True, kw_only=True):
     code: ErrorCode
 
 
+class PageUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The page of the post as a job has used it so far.
+
+    Attributes:
+        read_at: when the engine read the page that was used last; None before the first.
+        reads: pages that were read for this job; not those that a cache knew.
+        outdated: the links of that page were refused: only a page that was read later is used.
+    """
+
+    read_at: Moment | None = None
+    reads: int = 0
+    outdated: bool = False
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One URL of one request.
 
@@ -85,10 +101,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         timings: seconds spent per step so far.
         parked: waits that used up no attempt.
         avoid_egress: ways out that are not to be taken again.
-        avoid_formats: formats whose download failed.
+        avoid_formats: formats that are not to be chosen again, as their download failed.
+        silent_formats: formats without the sound that the page promises.
+        page: the page of the post as it was used so far.
         authenticate: log in, if there is an account for the platform.
         avoid_accounts: accounts that are not to be used again.
         replays: how often this was put back from the dead letters.
+        reply: where the results go; None: to the results topic.
     """
 
     request_id: str
@@ -107,9 +126,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     parked: Parking | None = None
     avoid_egress: tuple[str, ...] = ()
     avoid_formats: tuple[str, ...] = ()
+    silent_formats: tuple[str, ...] = ()
+    page: PageUse = PageUse()
     authenticate: bool = False
     avoid_accounts: tuple[str, ...] = ()
     replays: int = 0
+    reply: Reply | None = None
 
     @property
     def tries(self) -> int:
@@ -147,6 +169,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             retry_of=first,
             batch=self.batch,
             replays=number,
+            reply=self.reply,
         )
 
     def put_off(self, code: ErrorCode, at: Moment) -> "Job":

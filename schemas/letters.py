@@ -8,7 +8,9 @@ from schemas.moment import Moment
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest act on one dead letter. Key: the letter's id, ``<partition>-<offset>``.
+    """The newest act on one dead letter.
+
+    Key: the letter's id, ``<partition>-<offset>-<milliseconds>``.
 
     Attributes:
         state: ``replaying`` is said before the record is put back, ``replayed`` after it;

@@ -76,7 +76,7 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ),
         ErrorCode.CONTENT_PRIVATE: Message(
             "The video is not public.",
-            ("Ask its author to publish it.", _BROWSER),
+            ("Ask its author to publish it.", _BROWSER, _LOG_IN),
         ),
         ErrorCode.CONTENT_UNSUPPORTED: Message(
             "This kind of link or post is not supported.",
@@ -119,6 +119,11 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
             (_BROWSER, "Ask for another quality."),
             (AGAIN, SMALLER),
         ),
+        ErrorCode.CONTENT_NO_SOUND: Message(
+            "The file that came has no sound, although the page promises it.",
+            (_BROWSER,),
+            (AGAIN,),
+        ),
         ErrorCode.PLATFORM_CHANGED: Message(
             "The platform answered with a page that could not be understood.",
             (
@@ -143,7 +148,9 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
             (AGAIN,),
         ),
         ErrorCode.SYSTEM_ENGINE_CRASH: Message(
-            "The process that reads the platform's pages died.", (_LATER, _OPERATOR), (AGAIN,)
+            "A process that reads pages or media died, or could not be started.",
+            (_LATER, _OPERATOR),
+            (AGAIN,),
         ),
         ErrorCode.INTERNAL_BUG: Message(
             "Something went wrong inside clipmill.",

@@ -4,7 +4,9 @@ import re
 
 # Each character is looked at once or twice, whoever wrote the text: a page does.
 _URL = re.compile(
-    r"(?P<scheme>https?://)(?:[^\s/?#]*@)?(?P<page>[^\s?#'\"]*)(?P<secret>[?#]\S*)?", re.IGNORECASE
+    r"(?P<scheme>(?:https?|socks\w{0,2})://)(?:[^\s/?#]*@)?"
+    r"(?P<page>[^\s?#'\"]*)(?P<secret>[?#]\S*)?",
+    re.IGNORECASE,
 )
 
 _CLOSING = ",;.)]}>"

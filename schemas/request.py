@@ -1,5 +1,6 @@
 """What a client asks for: the body of a record on the requests topic."""
 
+import unicodedata
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,11 +14,43 @@ MAX_BATCH_URLS = 1_000
 MAX_URL_CHARACTERS = 2_048
 """Longer than any platform's link; browsers and CDNs refuse longer ones too."""
 
+
+def trimmed(text: str) -> str:
+    """Return a pasted text without the white space and invisible characters around it.
+
+    Invisible are byte-order marks, zero-width spaces, marks of direction: what applications put
+    around a link that they copy.
+    """
+    start, end = 0, len(text)
+    while start < end and _is_blank(text[start]):
+        start += 1
+    while start < end and _is_blank(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == "Cf"
+
+
 Action = Literal["download", "info", "list"]
 Quality = Literal["best", "1080p", "720p", "480p", "360p", "worst"]
 
-RequestId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}$(?!\n)")]
+INTEGER_IDS: dict[str, Any] = {"minimum": 0, "maximum": 2**63 - 1}
+"""JSON Schema keywords of a text that may be given as an integer, which is read as its digits."""
+
+RequestId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:~@+=-]{0,127}$(?!\n)",
+        extra_json_schema=INTEGER_IDS,
+        extra={"allowed": "1 to 128 letters, digits and ._:~@+=- with a letter or digit at first"},
+    ),
+]
 """The client's own id. No slash: ``<batch id>/<index>`` names the members of a batch."""
+
+MaxBytes = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+"""Bounded by what JSON encoders write."""
 
 Attributes = Annotated[
     dict[
@@ -29,6 +62,25 @@ Attributes = Annotated[
 """Free strings of the client, echoed in every result."""
 
 
+ReplyTopic = Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
+"""Full name of a topic on Kafka."""
+
+CORRELATION_BYTES_MAX = 1_024
+"""Of a client's correlation id. It has a copy in every record that a request leads to."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the results of a request go, and what comes back with them.
+
+    Attributes:
+        topic: gets the results instead of the results topic; None: the results topic.
+        correlation_id: bytes of the client, in JSON as base64, verbatim in a header of each result.
+    """
+
+    topic: str | None = None
+    correlation_id: bytes | None = None
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the file should be. A closed list: nothing here reaches yt-dlp as an option.
 
@@ -37,6 +89,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         container: file type wanted.
         codec: video codec wanted.
         audio_only: only the sound.
+        audio: which sound that is: of the ``video`` itself, or the ``song`` that the post names. A
+            photo post has its song for both.
         watermark: ``avoid`` never chooses a format that the platform marks as watermarked.
         max_bytes: refuse files larger than this.
         degrade: a lower quality than asked is better than none.
@@ -48,8 +102,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     container: Literal["any", "mp4", "webm"] = "any"
     codec: Literal["any", "h264", "h265"] = "any"
     audio_only: bool = False
+    audio: Literal["video", "song"] = "video"
     watermark: Literal["avoid", "allow"] = "avoid"
-    max_bytes: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    max_bytes: MaxBytes | None = None
     degrade: bool = True
     refresh: bool = False
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | None = None
@@ -59,17 +114,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One request: a URL, or a batch of them. ``{"url": "https://…"}`` is enough.
 
     Attributes:
-        id: names the request in every result; asking twice with one id gives one outcome.
-            Default: ``<topic>-<partition>-<offset>`` of the record.
-        url: the video, in any form of link that the platform uses.
+        id: names the request in every result; asking twice with one id gives one outcome, also
+            for another URL. An integer is read as its digits.
+            Default: ``requests-<partition>-<offset>-<timestamp in milliseconds>`` of the record.
+        url: the video, in any form of link that the platform uses, or a text with such a link in
+            it, as applications share it; the first link of a post counts.
         urls: a batch; each member has its own outcome, ``<id>/<index>``.
         action: ``download`` makes files, ``info`` answers with the video's metadata, ``list``
             with the posts of a profile, collection or playlist.
         options: how the file should be.
         deadline: after this the outcome is ``expired``.
-        priority: 0 (whenever) to 9 (first).
+        priority: 0 (whenever) to 9 (first); within one, single requests go before batches.
         attributes: free strings, echoed in every result.
         retry_of: id of the earlier request that this one repeats.
+        reply_to: topic that gets the results instead of ``clipmill.results.v1``; one of those that
+            the operator has configured (``kafka.reply_topics``).
     """
 
     id: RequestId | None = None
@@ -90,4 +149,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     deadline: Moment | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] = 5
     attributes: Attributes = {}
-    retry_of: Annotated[str, msgspec.Meta(max_length=160)] | None = None
+    retry_of: Annotated[str, msgspec.Meta(max_length=160, extra_json_schema=INTEGER_IDS)] | None = (
+        None
+    )
+    reply_to: ReplyTopic | None = None

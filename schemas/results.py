@@ -1,4 +1,6 @@
-"""What a client gets: exactly one of these per URL, told apart by ``status``."""
+"""What a client gets, told apart by ``status``: one outcome per URL, one summary per batch."""
+
+from typing import Literal
 
 import msgspec
 
@@ -9,6 +11,9 @@ from schemas.job import Attempt, Parking
 from schemas.listing import Listing
 from schemas.moment import Moment
 from schemas.video import EngineVersions, VideoInfo
+
+OutcomeStatus = Literal["completed", "rejected", "failed", "expired", "cancelled"]
+"""Tags of the outcomes of one URL."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
@@ -54,6 +59,8 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
             each has an outcome of its own, ``<request id>/<index>``.
         members: how many of these outcomes there will be.
         files: what was fetched; empty for ``info`` and ``list``.
+        partial: pictures of the post are not among the files: those of `video.missing_pictures`.
+        silent: it is a video without sound: no format of the post has any.
         recovery: what failed on the way.
     """
 
@@ -63,6 +70,8 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
     cache: CacheUse
     engine: EngineVersions
     files: tuple[StoredFile, ...] = ()
+    partial: bool = False
+    silent: bool = False
     recovery: tuple[Attempt, ...] = ()
 
 
@@ -99,3 +108,52 @@ class Cancelled(Outcome, frozen=True, kw_only=True, tag="cancelled"):
 
 
 Result = Completed | Rejected | Failed | Expired | Cancelled
+
+
+class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Members of a batch by the status of their outcome.
+
+    Attributes:
+        undecided: members without an outcome when the ledger stopped waiting for them; 0 unless
+            something was lost or the ledger's memory was exhausted.
+    """
+
+    completed: int = 0
+    rejected: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    undecided: int = 0
+
+
+class BatchFinished(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="batch_finished"
+):
+    """The end of a batch: its last member has its outcome. One such record per batch.
+
+    A listing whose posts became requests of their own is a batch too; this record then comes
+    beside the listing's own outcome, under the same ``request_id``.
+
+    Attributes:
+        request_id: the batch's id.
+        batch_size: members of the batch.
+        counts: these members by the status of their outcome.
+        received_at: when the batch's record was written.
+        finished_at: when the last member was decided.
+        trace_id: W3C trace id that all records of the batch share.
+        attributes: the client's own, echoed.
+        retry_of: echoed.
+    """
+
+    request_id: str
+    batch_size: int
+    counts: BatchCounts
+    received_at: Moment
+    finished_at: Moment
+    trace_id: str
+    attributes: dict[str, str] = {}
+    retry_of: str | None = None
+
+
+PublishedResult = Result | BatchFinished
+"""Everything on the results topic."""

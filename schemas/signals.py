@@ -61,6 +61,8 @@ class RateState(msgspec.Struct, frozen=True, kw_only=True):
         reason: code of the trouble that it was cut for, None when it is not cut.
         since: when that came up, or went away.
         until: nothing is asked before; None when there is no such moment.
+        cuts: number of cuts so far. Attempts report it, so an attempt of before a cut is recognised
+            without comparing clocks.
     """
 
     platform: str
@@ -70,6 +72,7 @@ class RateState(msgspec.Struct, frozen=True, kw_only=True):
     reason: ErrorCode | None = None
     since: Moment
     until: Moment | None = None
+    cuts: int = 0
 
     @property
     def name(self) -> str:

@@ -50,10 +50,14 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
         width: pixels.
         height: pixels.
         bits_per_second: average, when told.
+        audio_bits_per_second: average of its sound alone, when told.
         bytes: size, when told.
+        duration_seconds: of a song how long it plays, when told: the post may play another time.
         watermarked: the platform says that it is.
         playable: False for codecs that no common player knows.
         picture: of a photo post's picture its place in the post, from 1; None for all else.
+        motion: it is the moving file of the live photo at that place.
+        song: it is the song that the post names, as a file of its own; not the sound of the video.
     """
 
     format_id: str
@@ -63,10 +67,14 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
     width: int | None = None
     height: int | None = None
     bits_per_second: int | None = None
+    audio_bits_per_second: int | None = None
     bytes: int | None = None
+    duration_seconds: float | None = None
     watermarked: bool = False
     playable: bool = True
     picture: int | None = None
+    motion: bool = False
+    song: bool = False
 
     @property
     def smaller_side(self) -> int:
@@ -79,6 +87,9 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         content: ``photos`` for a post of pictures, with their music among the formats.
+        redirected_to: id of the post that the platform leads to in place of this one.
+        missing_pictures: places of a photo post's pictures, from 1, for which the page has no
+            address.
     """
 
     platform: str
@@ -92,7 +103,9 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
     published_at: Moment | None = None
     duration_seconds: float | None = None
     thumbnail_url: str | None = None
+    missing_pictures: tuple[int, ...] = ()
     formats: tuple[VideoFormat, ...] = ()
+    redirected_to: str | None = None
 
 
 class Cookie(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +134,37 @@ class MediaSource(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     headers: dict[str, str] = {}
     cookies: tuple[Cookie, ...] = ()
+
+
+class SelectedSource(MediaSource, frozen=True, kw_only=True):
+    """What is fetched for one file of a result.
+
+    Attributes:
+        sound_only: the sound is kept, taken out of what is fetched without transcoding.
+        sound_from: another format of the post, whose sound is joined to the picture of this one.
+    """
+
+    sound_only: bool = False
+    sound_from: MediaSource | None = None
+
+    @property
+    def format_id(self) -> str:
+        """The name of the format in results: that of the page, or ``A+B`` of a joined file."""
+        return joined_id(self.format, self.sound_from.format if self.sound_from else None)
+
+    @property
+    def file_id(self) -> str:
+        """The name of the kept file among those of its post: its sound is another one."""
+        return self.format_id + ("~sound" if self.sound_only else "")
+
+
+JOIN = "+"
+"""Between the ids of two formats in the name of a joined file. No id contains it."""
+
+
+def joined_id(picture: VideoFormat, sound: VideoFormat | None) -> str:
+    """Return the name of a file with the picture and sound of these formats."""
+    return picture.format_id + (f"{JOIN}{sound.format_id}" if sound else "")
 
 
 class EngineVersions(msgspec.Struct, frozen=True, kw_only=True):

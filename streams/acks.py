@@ -1,4 +1,4 @@
-"""Acknowledging in order: an offset is passed on only when everything before it is finished.
+"""The offset tracker: an offset is committed only when everything before it is finished.
 
 Faust commits past events that are still being worked on as soon as a later one is acknowledged
 (faust-streaming issue 606), so events must be acknowledged strictly in the order of their offsets.
@@ -6,10 +6,15 @@ Faust commits past events that are still being worked on as soon as a later one 
 After a rebalance the broker sends everything uncommitted again, and now and then Faust goes back to
 the committed offset in between. Work that is still running, or finished but waiting behind a slower
 neighbour, is not repeated: the new copy of the event takes the place of the old one.
+
+Offsets without records (transaction markers, aborted transactions, compaction) are passed over when
+the fetcher has reported them. Every other missing offset is a record that Faust has dropped.
 """
 
+from bisect import insort
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 Partition = tuple[str, int]
 """Topic and partition number."""
@@ -29,23 +34,48 @@ class SkippedOffsetsError(Exception):
 class _Entry:
     acknowledge: Acknowledge | None
     done: bool = False
+    is_gap: bool = False
+
+
+@dataclass(order=True, slots=True)
+class _Gap:
+    """Offsets from ``start`` up to ``end``, exclusive, at which the log has no record."""
+
+    start: int
+    end: int
+    acknowledge: Acknowledge = field(compare=False)
+
+
+@dataclass(slots=True)
+class _Tracked:
+    """One partition.
+
+    Attributes:
+        entries: events in flight, and gaps behind one, by offset.
+        offsets: those of the entries, a heap: to find the first key of a dict whose first ones were
+            deleted takes time in proportion to those, and 50,000 events may be held.
+        done: how many of the events are finished.
+        passed: how many of the entries are gaps.
+        next: the offset after the last event or gap since the rebalance, None before the first.
+        gaps: those beyond ``next``, in order.
+    """
+
+    entries: dict[int, _Entry] = field(default_factory=dict)
+    offsets: list[int] = field(default_factory=list)
+    done: int = 0
+    passed: int = 0
+    next: int | None = None
+    gaps: list[_Gap] = field(default_factory=list)
 
 
 class InOrderAcks:
-    """The events in flight of one stage, per partition, in the order of their offsets.
+    """The events in flight of one stage, per partition, in the order of their offsets."""
 
-    Args:
-        believed: gaps that were seen before. A gap that stands there again after a restart is
-            real (transaction markers, compaction) and is passed over.
-    """
-
-    def __init__(self, believed: set[tuple[Partition, int]] | None = None) -> None:
-        self._entries: dict[Partition, dict[int, _Entry]] = {}
-        self._last: dict[Partition, int] = {}
-        self._believed = set() if believed is None else believed
+    def __init__(self) -> None:
+        self._partitions: dict[Partition, _Tracked] = {}
 
     def __len__(self) -> int:
-        return sum(len(entries) for entries in self._entries.values())
+        return sum(map(self.in_flight, self._partitions))
 
     def deliver(
         self,
@@ -63,74 +93,140 @@ class InOrderAcks:
         Raises:
             SkippedOffsetsError: events before this one never arrived.
         """
-        self._check_gap(partition, offset, committed)
-        entries = self._entries.setdefault(partition, {})
-        known = entries.get(offset)
+        tracked = self._partitions.setdefault(partition, _Tracked())
+        self._check_order(partition, tracked, offset, committed)
+        known = tracked.entries.get(offset)
         if known is not None:
             known.acknowledge = acknowledge
-            self._advance(partition)
-            return False
-        out_of_order = bool(entries) and offset < next(reversed(entries))
-        entries[offset] = _Entry(acknowledge)
-        if out_of_order:
-            self._entries[partition] = dict(sorted(entries.items()))
-        return True
+        else:
+            _insert(tracked, offset, _Entry(acknowledge))
+        self._advance(tracked)
+        return known is None
+
+    def pass_over(
+        self,
+        partition: Partition,
+        start: int,
+        end: int,
+        acknowledge: Acknowledge,
+        *,
+        committed: int | None = None,
+    ) -> None:
+        """Note that the log has no record from ``start`` up to ``end``, exclusive.
+
+        ``acknowledge`` is that of its last offset, so that a gap at the end of a partition does
+        not count as lag.
+        """
+        tracked = self._partitions.setdefault(partition, _Tracked())
+        insort(tracked.gaps, _Gap(start, end, acknowledge))
+        if tracked.next is None and committed is not None and not tracked.entries:
+            tracked.next = committed
+        self._close_gaps(tracked)
+        self._advance(tracked)
 
     def finish(self, partition: Partition, offset: int) -> None:
         """Note that everything this event led to is delivered; acknowledge what now can be."""
-        entry = self._entries.get(partition, {}).get(offset)
-        if entry is not None:
+        tracked = self._partitions.get(partition)
+        entry = tracked.entries.get(offset) if tracked else None
+        if tracked is not None and entry is not None and not entry.done:
             entry.done = True
-            self._advance(partition)
+            tracked.done += 1
+            self._advance(tracked)
 
     def in_flight(self, partition: Partition) -> int:
         """Return how many events of a partition are not acknowledged yet."""
-        return len(self._entries.get(partition, ()))
+        tracked = self._partitions.get(partition)
+        return len(tracked.entries) - tracked.passed if tracked else 0
+
+    def finished_ahead(self, partition: Partition) -> int:
+        """Return how many events of a partition are finished and wait for one before them."""
+        tracked = self._partitions.get(partition)
+        return tracked.done if tracked else 0
 
     def delivered(self, partition: Partition) -> int | None:
-        """Return the offset of the last event since the rebalance, None before the first."""
-        return self._last.get(partition)
+        """Return the last offset since the rebalance, None before the first."""
+        tracked = self._partitions.get(partition)
+        return None if tracked is None or tracked.next is None else tracked.next - 1
+
+    def finished(self, partition: Partition) -> int | None:
+        """Return how many offsets of a partition are finished, counted from 0.
+
+        None when that is not known: none was delivered since the rebalance.
+        """
+        tracked = self._partitions.get(partition)
+        if tracked is None or tracked.next is None:
+            return None
+        return tracked.next - self.in_flight(partition) + tracked.done
 
     def suspend(self) -> None:
         """Forget the events, not the work: a rebalance makes every delivered event stale."""
-        self._last.clear()
-        for entries in self._entries.values():
-            for entry in entries.values():
+        for tracked in self._partitions.values():
+            tracked.next = None
+            tracked.gaps.clear()  # the fetcher reports them again
+            events = {offset: each for offset, each in tracked.entries.items() if not each.is_gap}
+            for entry in events.values():
                 entry.acknowledge = None
+            tracked.entries, tracked.offsets, tracked.passed = events, list(events), 0
+            heapify(tracked.offsets)
 
     def retain(self, partitions: Collection[Partition]) -> None:
         """Forget the work of all other partitions: they have another owner now."""
-        for partition in self._entries.keys() - set(partitions):
-            del self._entries[partition]
+        for partition in self._partitions.keys() - set(partitions):
+            del self._partitions[partition]
 
-    def _check_gap(self, partition: Partition, offset: int, committed: int | None) -> None:
-        last = self._last.get(partition)
-        self._last[partition] = offset
-        if last is None:
-            self._check_resumption(partition, offset)
-            last = offset if committed is None else committed - 1
-        if offset <= last + 1 or (partition, offset) in self._believed:
-            return
-        self._believed.add((partition, offset))
-        raise SkippedOffsetsError(f"{partition[0]}-{partition[1]}: {last} is followed by {offset}")
+    def restart(self, partition: Partition) -> None:
+        """Forget a partition whose log is another one now: its offsets mean other records."""
+        self._partitions.pop(partition, None)
 
-    def _check_resumption(self, partition: Partition, offset: int) -> None:
-        """Refuse to wait for events that never come again.
-
-        Reading goes on behind them when another owner committed them while this process was
-        frozen, or when Faust dropped them.
-        """
-        first = next(iter(self._entries.get(partition, ())), offset)
-        if first < offset:
+    def _check_order(
+        self, partition: Partition, tracked: _Tracked, offset: int, committed: int | None
+    ) -> None:
+        if tracked.next is None:
+            _check_resumption(partition, tracked, offset)
+            tracked.next = offset if committed is None else committed
+        self._close_gaps(tracked)
+        if offset > tracked.next:
             raise SkippedOffsetsError(
-                f"{partition[0]}-{partition[1]} goes on at {offset}, but {first} is still in flight"
+                f"{partition[0]}-{partition[1]}: {tracked.next - 1} is followed by {offset}"
             )
+        tracked.next = max(tracked.next, offset + 1)
+        self._close_gaps(tracked)
 
-    def _advance(self, partition: Partition) -> None:
-        entries = self._entries[partition]
-        while entries:
-            offset, head = next(iter(entries.items()))
+    def _close_gaps(self, tracked: _Tracked) -> None:
+        """Pass over the gaps that begin where events end."""
+        while tracked.gaps and tracked.next is not None and tracked.gaps[0].start <= tracked.next:
+            gap = tracked.gaps.pop(0)
+            if gap.end > tracked.next:
+                tracked.next = gap.end
+                _insert(tracked, gap.end - 1, _Entry(gap.acknowledge, done=True, is_gap=True))
+
+    def _advance(self, tracked: _Tracked) -> None:
+        while tracked.offsets:
+            head = tracked.entries[tracked.offsets[0]]
             if not head.done or head.acknowledge is None:
                 return
             head.acknowledge()
-            del entries[offset]
+            if head.is_gap:
+                tracked.passed -= 1
+            else:
+                tracked.done -= 1
+            del tracked.entries[heappop(tracked.offsets)]
+
+
+def _insert(tracked: _Tracked, offset: int, entry: _Entry) -> None:
+    tracked.entries[offset] = entry
+    tracked.passed += entry.is_gap
+    heappush(tracked.offsets, offset)
+
+
+def _check_resumption(partition: Partition, tracked: _Tracked, offset: int) -> None:
+    """Refuse to wait for events that never come again.
+
+    Reading goes on behind them when another owner committed them while this process was
+    frozen, or when Faust dropped them.
+    """
+    first = tracked.offsets[0] if tracked.offsets else offset
+    if first < offset:
+        raise SkippedOffsetsError(
+            f"{partition[0]}-{partition[1]} goes on at {offset}, but {first} is still in flight"
+        )

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from schemas.documents import COMMAND, MESSAGES, REQUEST, Message
+from schemas.documents import COMMAND, MESSAGES, REQUEST, RESULT, Message
 from streams.contract import KINDS, MESSAGES_ON, PARTIES, Party
 from streams.envelope import JSON, TYPE_PREFIX
-from streams.headers import BARE, DEAD_LETTER, SEALED
+from streams.headers import BARE, CORRELATED, DEAD_LETTER, SEALED
 from streams.settings import KafkaSettings
 from streams.topic_admin import topic_config
-from streams.topics import DEADLETTERS, PREFIX, REQUESTS, TOPICS, Topic
+from streams.topics import DEADLETTERS, PREFIX, REQUESTS, RESULTS, TOPICS, Topic
 
 BINDING_VERSION = "0.5.0"
 SCHEMA_FOLDER = "../schemas/json"
@@ -16,6 +16,9 @@ SCHEMA_FOLDER = "../schemas/json"
 
 SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 DEAD = "dead-letter"
+
+REPLIES = "replies"
+"""Channel of the topics that clients have their results sent to."""
 
 PEOPLE = frozenset({"client", "operator"})
 """Parties that are no stage, and so have no consumer group."""
@@ -44,11 +47,16 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": JSON,
         "servers": {"kafka": {"host": kafka.bootstrap, "protocol": "kafka"}},
-        "channels": {topic.name: _channel(topic, kafka) for topic in TOPICS},
+        "channels": {topic.name: _channel(topic, kafka) for topic in TOPICS}
+        | {REPLIES: _replies()},
         "operations": _operations(),
         "components": {
             "messages": {each.name: _message(each) for each in MESSAGES} | {DEAD: _dead_letter()},
-            "messageTraits": {"cloudEvents": SEALED, "cloudEventsOptional": BARE},
+            "messageTraits": {
+                "cloudEvents": SEALED,
+                "cloudEventsOptional": BARE,
+                "correlation": CORRELATED,
+            },
         },
     }
 
@@ -76,6 +84,19 @@ def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def _replies() -> dict[str, Any]:
+    return {
+        "address": None,
+        "title": REPLIES,
+        "description": (
+            "A topic that a request names in `reply_to`, one of those in the setting "
+            f"`kafka.reply_topics`; it gets the results instead of `{RESULTS.kafka_name()}`. "
+            f"Key: {RESULTS.key}."
+        ),
+        "messages": {RESULT.name: {"$ref": f"#/components/messages/{RESULT.name}"}},
+    }
+
+
 def _configuration(topic: Topic) -> dict[str, Any]:
     """Return the topic's settings in the types of the Kafka binding."""
     config = topic_config(topic)
@@ -96,7 +117,10 @@ def _message(message: Message) -> dict[str, Any]:
             "schemaFormat": SCHEMA_FORMAT,
             "schema": {"$ref": f"{SCHEMA_FOLDER}/{message.file_name}"},
         },
-        "traits": [{"$ref": f"#/components/messageTraits/{trait}"}],
+        "traits": [
+            {"$ref": f"#/components/messageTraits/{each}"}
+            for each in (trait, *(("correlation",) if message is RESULT else ()))
+        ],
     }
 
 
@@ -136,11 +160,24 @@ def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
             if _takes_part(party, action, topic, name)
         ],
     }
+    if party.name == "client" and topic is REQUESTS:
+        return operation | {"reply": _reply()}
     if party.name in PEOPLE or action == "send":
         return operation
     group = {"type": "string", "const": f"{PREFIX}{party.name}"}
     return operation | {
         "bindings": {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
+    }
+
+
+def _reply() -> dict[str, Any]:
+    return {
+        "address": {
+            "location": "$message.payload#/reply_to",
+            "description": f"Default: `{RESULTS.kafka_name()}`.",
+        },
+        "channel": {"$ref": f"#/channels/{REPLIES}"},
+        "messages": [{"$ref": f"#/channels/{REPLIES}/messages/{RESULT.name}"}],
     }
 
 

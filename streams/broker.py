@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from streams.embedded import server, state
+from streams.embedded.config import Additions
 from streams.embedded.file_lock import FileLock
 from streams.embedded.jars import default_cache_dir
 from streams.embedded.log import BrokerLog
@@ -45,6 +46,7 @@ class EmbeddedBroker:
         heap_megabytes: bound of Java's heap; the process takes about 100 MB more.
         cache_dir: where the server's jars are kept; by default the user's cache directory.
         restarts: how `supervise` deals with deaths.
+        additions: more listeners and settings of the server; clipmill's own listener stays.
     """
 
     def __init__(
@@ -55,12 +57,13 @@ class EmbeddedBroker:
         heap_megabytes: int = 256,
         cache_dir: Path | None = None,
         restarts: RestartPolicy | None = None,
+        additions: Additions | None = None,
     ) -> None:
         if port is not None and not 0 < port <= _HIGHEST_PORT:
             raise ValueError(f"{port} is not a TCP port: choose one from 1 to {_HIGHEST_PORT}")
         self._dir = data_dir.absolute()
         cache = cache_dir.absolute() if cache_dir else default_cache_dir()
-        self._plan = Plan(self._dir, cache, port, heap_megabytes)
+        self._plan = Plan(self._dir, cache, port, heap_megabytes, additions or Additions())
         self._restarts = restarts or RestartPolicy()
         self._lock = FileLock(self._dir / "broker.lock")
         self._log = BrokerLog(self._dir / "kafka.log")

@@ -4,93 +4,76 @@ Plain Kafka, as any other client would do it; nothing here needs a worker of thi
 """
 
 import asyncio
-import json
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Self
-
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import encode
 from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
-from streams.kafka import ClusterAwayError, client_options, explained
+from streams.kafka import explained
 from streams.outbox import Outbox, Write
+from streams.reading import Received, TopicReader, require_topics
 from streams.settings import KafkaSettings
 from streams.signals import following
-from streams.topic_admin import missing_topics
 from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, SIGNALS, Topic
 
-POLL_MILLISECONDS = 500
+BATCH_FINISHED = "batch_finished"
+"""Status of the summary of a batch."""
 
 
 class Client:
     """Publishes requests and sees what becomes of them.
 
     Records of `results` and `progress` are read from the moment the client opens.
+
+    Attributes:
+        reader: reads them; it can be placed elsewhere.
     """
+
+    _outbox: Outbox
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._outbox = Outbox(kafka)
-        self._consumer = AIOKafkaConsumer(
-            self._name(RESULTS), self._name(PROGRESS), **client_options(kafka)
-        )
+        self.reader = TopicReader(kafka, RESULTS, PROGRESS)
+        self._stack = AsyncExitStack()
+        self._writable: set[Topic] = set()
 
     async def __aenter__(self) -> Self:
-        try:
-            with explained(self._kafka):
-                await self._open()
-        except BaseException:
-            await self.__aexit__()
-            raise
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.reader)
+            async with explained(self._kafka):
+                self._outbox = await stack.enter_async_context(Outbox(self._kafka))
+            self._stack = stack.pop_all()
         return self
 
-    async def _open(self) -> None:
-        await _require(self._kafka, RESULTS, PROGRESS)
-        await self._outbox.__aenter__()
-        await self._consumer.start()
-        await self._listen()
-
     async def __aexit__(self, *exc: object) -> None:
-        await self._consumer.stop()
-        await self._outbox.__aexit__()
+        await self._stack.aclose()
 
     def _name(self, topic: Topic) -> str:
         return topic.kafka_name(self._kafka.topic_prefix)
 
-    async def _listen(self) -> None:
-        """Fix the place to read from now, not at the first read: results may come before it."""
-        for place, end in (await self._consumer.end_offsets(self._consumer.assignment())).items():
-            self._consumer.seek(place, end)
-
     async def publish(self, bodies: Sequence[bytes]) -> None:
         """Publish requests; each body is the JSON of one."""
+        await self._require_write(REQUESTS)
         name = self._name(REQUESTS)
         await self._outbox.publish([Write(name, None, body) for body in bodies])
 
     async def order(self, command: Command) -> None:
         """Publish a command; orders about one thing come one after the other."""
-        await _require(self._kafka, COMMANDS)
+        await self._require_write(COMMANDS)
         key = ordered_thing(command).encode()
         await self._outbox.publish([Write(self._name(COMMANDS), key, encode(command))])
 
-    async def records(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Iterate over (``results`` or ``progress``, message) as they come, for ever."""
-        names = {self._name(topic): topic.name for topic in (RESULTS, PROGRESS)}
-        while True:
-            batches = await self._consumer.getmany(timeout_ms=POLL_MILLISECONDS)
-            for place, records in batches.items():
-                for record in records:
-                    if message := _message(record.value):
-                        yield names[place.topic], message
+    def records(self) -> AsyncIterator[Received]:
+        """Iterate over results and progress as they come, for ever."""
+        return self.reader.records()
 
-
-async def _require(kafka: KafkaSettings, *topics: Topic) -> None:
-    """Refuse a cluster without these topics: a consumer would wait 40 s for each of them."""
-    if missing := await missing_topics(kafka, topics):
-        raise ClusterAwayError(
-            f"there is no topic {missing[0]} at {kafka.bootstrap}; "
-            "run `clipmill topics apply` first"
-        )
+    async def _require_write(self, topic: Topic) -> None:
+        """Refuse to write without the topic or its ACL: a producer would wait for ever."""
+        if topic not in self._writable:
+            await require_topics(self._kafka, writes=(topic,))
+            self._writable.add(topic)
 
 
 def ordered_thing(command: Command) -> str:
@@ -107,56 +90,88 @@ def ordered_thing(command: Command) -> str:
 
 async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
     """Return the newest values of all signals whose keys begin so."""
-    with explained(kafka):
-        await _require(kafka, SIGNALS)
+    async with explained(kafka):
+        await require_topics(kafka, SIGNALS)
         async with following(kafka) as signals:
             return dict(signals.items(prefix))
 
 
 async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
     """Return the audit records of a request, or of a batch and its members, oldest first."""
-    await _require(kafka, AUDIT)
-    name = AUDIT.kafka_name(kafka.topic_prefix)
-    consumer = AIOKafkaConsumer(name, **client_options(kafka), auto_offset_reset="earliest")
-    with explained(kafka):
-        try:
-            await consumer.start()
-            ends = await consumer.end_offsets(consumer.assignment())
-            found = [
-                message
-                async for record in _until(consumer, ends)
-                if _belongs(record.key, request_id) and (message := _message(record.value))
-            ]
-        finally:
-            await consumer.stop()
+    async with TopicReader(kafka, AUDIT) as reader, explained(kafka):
+        await reader.from_beginning()
+        records = reader.records(to_end=True)
+        found = [each.message async for each in records if is_about(each, request_id)]
     return sorted(found, key=lambda record: str(record.get("at")))
 
 
-def _message(value: bytes | None) -> dict[str, Any] | None:
-    """Return a message about a request, None for what others may have written there."""
-    try:
-        message = json.loads(value or b"null")
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) and "request_id" in message else None
-
-
-def _belongs(key: bytes | None, request_id: str) -> bool:
-    text = (key or b"").decode(errors="replace")
+def is_about(received: Received, request_id: str) -> bool:
+    """Return whether the record of a message is one of a request, or of a member of it."""
+    text = (received.key or b"").decode(errors="replace")
     return text == request_id or text.startswith(f"{request_id}/")
 
 
-async def _until(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> AsyncIterator[Any]:
-    while any([await consumer.position(place) < end for place, end in ends.items()]):
-        batches = await consumer.getmany(timeout_ms=POLL_MILLISECONDS)
-        for records in batches.values():
-            for record in records:
-                yield record
+class Outstanding:
+    """Requests whose results are still to come; empty when there are none.
 
+    It grows with what is under way, not with what has been.
+    """
 
-def request_body(**fields: Any) -> bytes:
-    """Return the JSON of a request; fields that are None are left out."""
-    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    def __init__(self) -> None:
+        self._waited: set[str] = set()
+        self._batches: dict[str, set[str]] = {}
+        # Results of a listing's members may come before the one that tells how many there are.
+        self._early: defaultdict[str, set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._waited)
+
+    def add(self, request_id: str, members: int = 0) -> None:
+        """Wait for the result of a request, or for those of the members of a batch."""
+        if members:
+            self._batches[request_id] = member_ids(request_id, members)
+            self._waited.update(self._batches[request_id])
+        else:
+            self._waited.add(request_id)
+
+    def sample(self, count: int) -> list[str]:
+        """Return some of those that are missing, in order."""
+        return sorted(self._waited)[:count]
+
+    def concerns(self, request_id: str) -> bool:
+        """Return whether this is one of them, or a member of one."""
+        return request_id in self._waited or request_id.rpartition("/")[0] in self._waited
+
+    def take(self, result: dict[str, Any]) -> bool:
+        """Note a result; return whether it is one of these and no copy."""
+        name = result["request_id"]
+        parent = name.rpartition("/")[0]
+        if name in self._waited:
+            self._waited.remove(name)
+            if parent in self._waited:
+                self._early[parent].add(name)  # the end of its batch must not ask for it again
+            self._waited |= members_of(result) - self._early.pop(name, set())
+            self._leave_batch(parent, name)
+            return True
+        if name in self._batches:
+            return self._is_refused(name, result)
+        if parent not in self._waited or name in self._early[parent]:
+            return False
+        self._early[parent].add(name)
+        return True
+
+    def _is_refused(self, batch: str, result: dict[str, Any]) -> bool:
+        """Return whether a result refuses a batch as a whole: then no member will have one."""
+        if result["status"] != "rejected":
+            return False
+        self._waited -= self._batches.pop(batch)
+        return True
+
+    def _leave_batch(self, batch: str, member: str) -> None:
+        if batch in self._batches:
+            self._batches[batch].discard(member)
+            if not self._batches[batch]:
+                del self._batches[batch]
 
 
 async def wait_for(
@@ -170,23 +185,32 @@ async def wait_for(
     Raises:
         TimeoutError: some are still missing after so many seconds.
     """
-    wanted, seen = set(request_ids), set[str]()
+    outstanding = Outstanding()
+    for request_id in request_ids:
+        outstanding.add(request_id)
     async with asyncio.timeout(seconds):
-        async for topic, message in client.records():
-            name = message["request_id"]
-            # Results of members may come before the one that tells how many there are.
-            if name in seen or not (name in wanted or name.rpartition("/")[0] in request_ids):
-                continue
-            if topic == PROGRESS.name:
-                on_progress(message)
-                continue
-            seen.add(name)
-            yield message
-            wanted |= members_of(message)
-            if wanted <= seen:
-                return
+        async for topic, _, message in client.records():
+            if topic == PROGRESS:
+                if outstanding.concerns(message["request_id"]):
+                    on_progress(message)
+            elif outstanding.take(message):
+                yield message
+                if not outstanding:
+                    return
 
 
 def members_of(result: dict[str, Any]) -> set[str]:
-    """Return the ids of the requests that were made of a listing; none of all other results."""
-    return {f"{result['request_id']}/{index}" for index in range(result.get("members", 0))}
+    """Return the ids of the members that a listing, or the summary of a batch, says there are.
+
+    A summary that says of some members that they were never decided names none: which ones have a
+    result is not known.
+    """
+    size = result.get("members", 0)
+    if result.get("status") == BATCH_FINISHED and not result["counts"]["undecided"]:
+        size = result["batch_size"]
+    return member_ids(result["request_id"], size)
+
+
+def member_ids(request_id: str, count: int) -> set[str]:
+    """Return the ids of the members of a batch or a listing."""
+    return {f"{request_id}/{index}" for index in range(count)}

@@ -56,7 +56,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     FAILURE.name: ("step.failed.v1",),
     PROGRESS.name: ("download.progress.v1",),
     AUDIT_RECORD.name: tuple(f"request.{each}.v1" for each in get_args(Transition)),
-    RESULT.name: tuple(f"request.{each.__struct_config__.tag}.v1" for each in get_args(Result)),
+    RESULT.name: (
+        *(f"request.{each.__struct_config__.tag}.v1" for each in get_args(Result)),
+        "batch.finished.v1",
+    ),
     ATTEMPT.name: ("network.attempt.v1", "network.trial.v1", "breaker.ordered.v1"),
     BREAKER_STATE.name: ("breaker.changed.v1",),
     RATE_STATE.name: ("rate.changed.v1",),
@@ -91,6 +94,20 @@ _LETTERS = (topics.DEADLETTERS, topics.SIGNALS)
 
 _TROUBLE = (topics.ERRORS, topics.AUDIT, *_LETTERS)
 
+_REPLAYED = (
+    topics.REQUESTS,
+    topics.VALIDATED,
+    topics.EXTRACTED,
+    topics.SELECTED,
+    topics.ERRORS,
+    *DELAYS,
+    topics.ATTEMPTS,
+    topics.AUDIT,
+    topics.COMMANDS,
+)
+"""Where stages read, and dead letters are put back. An operator reads there what an interrupted
+replay has put back already."""
+
 PARTIES: tuple[Party, ...] = (
     Party(
         "client",
@@ -101,14 +118,8 @@ PARTIES: tuple[Party, ...] = (
     Party(
         "operator",
         "looks after dead letters (`clipmill deadletters`)",
-        reads=(topics.DEADLETTERS, topics.MARKS),
-        writes=(
-            topics.MARKS,
-            topics.REQUESTS,
-            topics.VALIDATED,
-            topics.EXTRACTED,
-            topics.SELECTED,
-        ),
+        reads=(topics.DEADLETTERS, topics.MARKS, *_REPLAYED),
+        writes=(topics.MARKS, *_REPLAYED),
     ),
     Party(
         "validation",

@@ -14,12 +14,17 @@ from typing import Annotated
 import msgspec
 
 from schemas.codec import MalformedMessageError, decode
+from schemas.wording import EXAMPLE_MOMENT, shown
 from streams.records import Header, Incoming, Outgoing
 from streams.topics import Topic
 
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
 TYPE_PREFIX = "io.clipmill."
+
+REPLY_TOPIC = "kafka_replyTopic"
+CORRELATION = "kafka_correlationId"
+"""Headers of request and reply, as Spring for Apache Kafka names them (`KafkaHeaders`)."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +35,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         type: CloudEvents type; "" when a client sent bare JSON.
         correlation_id: the request's id, when already known.
         expires: the deadline that stood on the envelope.
-        trace_id: W3C trace id, 32 hex digits; made from the record's position when none came.
+        trace_id: W3C trace id, 32 hex digits; made from the record's id when none came.
         data: the message's body.
     """
 
@@ -76,7 +81,7 @@ def open_envelope(record: Incoming) -> Envelope:
 def _open_binary(record: Incoming, value: bytes) -> Envelope:
     _check_version(record.header("ce_specversion") or "1.0", "header ce_specversion")
     return Envelope(
-        id=record.header("ce_id") or record.position,
+        id=record.header("ce_id") or record.record_id,
         type=record.header("ce_type") or "",
         correlation_id=record.header("ce_correlationid"),
         expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
@@ -118,11 +123,12 @@ def _moment(text: str | None, field: str) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        moment: datetime | None = datetime.fromisoformat(text)
     except ValueError:
-        raise MalformedMessageError(field, f"{text[:40]!r} is not an RFC 3339 time") from None
-    if moment.tzinfo is None:
-        raise MalformedMessageError(field, f"{text[:40]!r} has no time zone")
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        wanted = f"a time with its zone, such as {EXAMPLE_MOMENT}"
+        raise MalformedMessageError(field, f"got {shown(text)}; allowed: {wanted}")
     return moment
 
 
@@ -139,7 +145,7 @@ def _trace_id(traceparent: str | None, record: Incoming) -> str:
     parts = (traceparent or "").split("-")
     if len(parts) == TRACEPARENT_PARTS and _is_trace_id(parts[1]):
         return parts[1]
-    return _digest(record.position, TRACE_ID_DIGITS)
+    return _digest(record.record_id, TRACE_ID_DIGITS)
 
 
 def _is_trace_id(text: str) -> bool:
@@ -165,6 +171,7 @@ def seal(
     cause_id: str | None = None,
     expires: datetime | None = None,
     extra: tuple[Header, ...] = (),
+    reply_to: str | None = None,
 ) -> Outgoing:
     """Return the message as a record in binary mode.
 
@@ -183,7 +190,8 @@ def seal(
         headers.append(("ce_causationid", cause_id.encode()))
     if expires:
         headers.append(("ce_expirytime", expires.isoformat().encode()))
-    return Outgoing(topic, None if key is None else key.encode(), body, (*headers, *extra))
+    key_bytes = None if key is None else key.encode()
+    return Outgoing(topic, key_bytes, body, (*headers, *extra), reply_to)
 
 
 @cache

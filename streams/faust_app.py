@@ -1,33 +1,77 @@
 """The Faust app of a stage: settings that were each paid for with a lost or stuck event."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import faust
 
-from streams import tolerant_records
+from streams.aligned_assignor import AlignedAssignor
 from streams.direct_consumer import DirectTransport
-from streams.kafka import faust_broker, faust_credentials
+from streams.kafka import client_id, faust_broker, faust_credentials
 from streams.records import Incoming
 from streams.settings import Settings
+from streams.static_member import StaticMember
+from streams.tables import DeclaredTableManager
 from streams.topics import Topic
 
 POLL_RECORDS = 64
 """Records of one poll. The buffer of each topic is five times what its partitions can deliver in
 one poll: below that, one backlogged topic stops all others of the process."""
 
+TAKEN_AT_ONCE = 64
+"""Events that a stage takes in one round of the event loop: about 2 ms."""
+
 NEVER_SECONDS = 1_000_000.0
 """Poll interval. A consumer in back-pressure for longer leaves its group and never comes back."""
 
 
+METADATA_SECONDS = 10
+"""Age of metadata. A topic that was deleted and created again is assigned after at most this long;
+with the default of 5 minutes its requests wait for that long."""
+
+CRASH_POLL_SECONDS = 0.5
+"""Pause between two looks at an app that starts; Faust has no event of its crash."""
+
+
 async def start_app(app: Any) -> None:
     """Start an app, without Faust's own monitor: nobody reads it, and it costs a tenth."""
-    tolerant_records.install()
-    await app.start()
+    await _start_or_crash(app)
     app.sensors.remove(app.monitor)
     # Without any state of a sensor Faust warns at each rebalance.
     app.sensors.on_rebalance_start = lambda _app: {"nobody": {}}
+
+
+async def _start_or_crash(app: Any) -> None:
+    """Start an app, or raise what it crashed of while it started: Faust would wait for ever."""
+    starting = asyncio.ensure_future(app.start())
+    try:
+        while not starting.done():
+            await asyncio.wait([starting], timeout=CRASH_POLL_SECONDS)
+            if not starting.done() and (error := crash_of(app)):
+                raise error
+    finally:
+        starting.cancel()
+    await starting
+
+
+def crash_of(app: Any) -> BaseException | None:
+    """Return why an app does not work any more, None while it does."""
+    if app.crashed or app.should_stop:
+        return app.crash_reason or RuntimeError("the Faust app stopped by itself")
+    return _group_error(app)
+
+
+def _group_error(app: Any) -> BaseException | None:
+    """Return what keeps an app out of its group, such as a missing ACL.
+
+    aiokafka's coordinator keeps the error until a read or a commit collects it, and does nothing
+    until then. Faust does neither while it has no partitions.
+    """
+    thread = getattr(app.consumer, "_thread", None)
+    coordinator = getattr(getattr(thread, "_consumer", None), "_coordinator", None)
+    return getattr(coordinator, "_pending_exception", None)
 
 
 def read_from(app: Any, partition: Any) -> int:
@@ -58,6 +102,19 @@ def raw_topic(app: Any, kafka_name: str, partitions: int) -> Any:
     )
 
 
+def queued_events(stream: Any) -> Iterator[Any]:
+    """Yield events that the stream has already, `TAKEN_AT_ONCE` at most.
+
+    By itself a stream gives one event in each round of the event loop. A round takes milliseconds
+    under load, so a stage could not read ahead.
+    """
+    queue = stream.channel.queue
+    for _ in range(TAKEN_AT_ONCE):
+        if queue.empty():
+            return
+        yield queue.get_nowait()
+
+
 def to_incoming(topic: Topic, message: Any) -> Incoming:
     """Return a Faust message as stages see it."""
     return Incoming(
@@ -67,11 +124,11 @@ def to_incoming(topic: Topic, message: Any) -> Incoming:
         key=message.key,
         value=message.value,
         headers=tuple(message.headers or ()),
-        timestamp=message.timestamp,
+        timestamp=message.timestamp or 0.0,  # None in the oldest format of records
     )
 
 
-def build_app(stage: str, settings: Settings) -> Any:
+def build_app(stage: str, settings: Settings, member: StaticMember) -> Any:
     """Return the Faust app (one consumer group) of a stage."""
     kafka = settings.kafka
     app_id = f"{kafka.topic_prefix}{stage}"
@@ -79,14 +136,27 @@ def build_app(stage: str, settings: Settings) -> Any:
         app_id,
         broker=faust_broker(kafka),
         broker_credentials=faust_credentials(kafka),
-        datadir=str(_faust_dir(settings, app_id)),
+        broker_client_id=client_id(kafka, stage),
+        consumer_group_instance_id=member.instance_id,
+        # Faust insists that an assignment names the URL of the worker: a static member gets the
+        # one of the process before it, which had another host name perhaps.
+        canonical_url="http://clipmill",
+        datadir=str(group_dir(stage, settings)),
         store="memory://",
         web_enabled=False,
+        TableManager=DeclaredTableManager,
+        PartitionAssignor=AlignedAssignor,
         topic_disable_leader=True,
+        # Workers need no right to create: `clipmill topics apply` made the changelogs too.
+        topic_allow_declare=False,
         topic_partitions=kafka.partitions,
         topic_replication_factor=kafka.replication_factor,
         table_standby_replicas=0,
-        consumer_auto_offset_reset="earliest",
+        # A row that is written in a recovery is ahead of the end that the recovery began with.
+        recovery_consistency_check=False,
+        # An offset that the log does not have is handled in `DirectConsumer`, and said.
+        consumer_auto_offset_reset="none",
+        consumer_metadata_max_age_ms=METADATA_SECONDS * 1000,
         stream_wait_empty=False,
         broker_max_poll_interval=NEVER_SECONDS,
         broker_max_poll_records=POLL_RECORDS,
@@ -98,10 +168,12 @@ def build_app(stage: str, settings: Settings) -> Any:
         producer_request_timeout=60,
     )
     app.transport = DirectTransport(app.conf.broker_consumer, app)
+    app.transport.member = member
     return app
 
 
-def _faust_dir(settings: Settings, app_id: str) -> Path:
-    directory = settings.data_dir / "faust" / app_id
+def group_dir(stage: str, settings: Settings) -> Path:
+    """Return the directory of a stage's consumer group, which is there then."""
+    directory = settings.data_dir / "faust" / f"{settings.kafka.topic_prefix}{stage}"
     directory.mkdir(parents=True, exist_ok=True)
     return directory

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from streams.envelope import JSON, STRUCTURED
+from streams.envelope import CORRELATION, JSON, REPLY_TOPIC, STRUCTURED
 
 _TIME = {"type": "string", "format": "date-time"}
 
@@ -26,6 +26,13 @@ CLOUD_EVENT: dict[str, dict[str, Any]] = {
 
 OPTIONAL = ("ce_causationid", "ce_expirytime")
 
+PRIORITY: dict[str, dict[str, Any]] = {
+    "clipmill_priority": {
+        "type": "string",
+        "description": "Priority of the request, 0 to 9: what stages serve first.",
+    },
+}
+
 WAITING: dict[str, dict[str, Any]] = {
     "clipmill_due": {
         "type": "string",
@@ -36,6 +43,27 @@ WAITING: dict[str, dict[str, Any]] = {
         "description": "On delay topics: logical name of the topic that it goes to.",
     },
 }
+
+_CORRELATION = {
+    CORRELATION: {
+        "type": "string",
+        "description": "Bytes of the client, at most 1,024; on each result as they were sent.",
+    }
+}
+REPLY: dict[str, dict[str, Any]] = {
+    REPLY_TOPIC: {
+        "type": "string",
+        "description": "Topic that gets the results, when the body has no `reply_to`.",
+    }
+} | _CORRELATION
+"""Headers of a request, as Spring for Apache Kafka writes them."""
+
+CORRELATED: dict[str, Any] = {
+    "name": "correlation id",
+    "summary": "What a client wants back with its results.",
+    "headers": {"type": "object", "properties": _CORRELATION},
+}
+"""Message trait of results."""
 
 ORIGIN: dict[str, dict[str, Any]] = {
     "clipmill_origin_topic": {"type": "string", "description": "Logical name of its topic."},
@@ -64,7 +92,10 @@ SEALED: dict[str, Any] = {
     "summary": "Headers of every record that clipmill writes.",
     "headers": {
         "type": "object",
-        "properties": CLOUD_EVENT | {"content-type": {"type": "string", "const": JSON}} | WAITING,
+        "properties": CLOUD_EVENT
+        | {"content-type": {"type": "string", "const": JSON}}
+        | PRIORITY
+        | WAITING,
         "required": [name for name in CLOUD_EVENT if name not in OPTIONAL],
     },
 }
@@ -78,6 +109,7 @@ BARE: dict[str, Any] = {
     "headers": {
         "type": "object",
         "properties": CLOUD_EVENT
+        | REPLY
         | {"content-type": {"type": "string", "enum": [JSON, STRUCTURED]}},
     },
 }

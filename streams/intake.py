@@ -15,6 +15,9 @@ class Intake:
     """The gate in front of one stage. What is in work goes on; nothing new comes in.
 
     Records wait in Kafka meanwhile: the stage keeps its partitions, and its offsets stand still.
+
+    Attributes:
+        on_open: called when nothing holds the intake any more.
     """
 
     def __init__(self, stage: str) -> None:
@@ -22,6 +25,7 @@ class Intake:
         self._reasons: dict[str, str] = {}
         self._open = asyncio.Event()
         self._open.set()
+        self.on_open: Callable[[], object] = lambda: None
         INTAKE_PAUSED.labels(stage).set(0)
 
     @property
@@ -43,6 +47,7 @@ class Intake:
             log.warning("%s takes records again", self._stage)
             self._open.set()
             INTAKE_PAUSED.labels(self._stage).set(0)
+            self.on_open()
 
     async def opened(self) -> None:
         """Return when nothing holds the intake."""

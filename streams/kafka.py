@@ -1,49 +1,137 @@
-"""Connections to the cluster: one place for bootstrap, TLS and login."""
+"""Connections to the cluster: one place for bootstrap, TLS, login and client id."""
 
-import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import faust
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.helpers import create_ssl_context
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
+from streams import record_batches
+from streams.connection_failure import find_failure
+from streams.oauth import TokenProviderError, token_provider
 from streams.settings import KafkaSettings
+from streams.tls import TlsError, ssl_context
+
+AUTHORIZATION_ERRORS: dict[type[KafkaError], str] = {
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "group",
+    ClusterAuthorizationFailedError: "cluster",
+    TransactionalIdAuthorizationFailed: "transactional id",
+}
+"""What an ACL is missing for."""
+
+record_batches.install()
 
 
 class ClusterAwayError(Exception):
-    """No broker answers, or it is not clipmill's; the text says where it was looked for."""
+    """The cluster does not answer, refuses this client, or is not clipmill's; the text says why."""
 
 
-@contextmanager
-def explained(kafka: KafkaSettings) -> Iterator[None]:
+class NoBrokerError(ClusterAwayError):
+    """No broker answers; one may come back by itself."""
+
+
+@asynccontextmanager
+async def explained(kafka: KafkaSettings) -> AsyncIterator[None]:
     """Turn what a client raises when it cannot work with the cluster into `ClusterAwayError`."""
     try:
         yield
     except KafkaConnectionError as error:
-        raise ClusterAwayError(
-            f"no broker answers at {kafka.bootstrap}: {error}\n"
-            "Start one with `clipmill up`, or name yours with --bootstrap HOST:PORT."
-        ) from None
+        # aiokafka only says "Unable to bootstrap", whatever the reason.
+        failure = await find_failure(kafka.bootstrap, client_options(kafka))
+        if failure is None or failure.is_away:
+            raise NoBrokerError(failure.text if failure else _no_answer(kafka, error)) from None
+        raise ClusterAwayError(failure.text) from None
     except (KafkaError, OSError) as error:
-        raise ClusterAwayError(f"the cluster at {kafka.bootstrap} refuses: {error!r}") from None
+        raise ClusterAwayError(explain_refusal(error, kafka)) from None
 
 
-def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Return the keyword arguments that every aiokafka client gets."""
+def explain_refusal(error: BaseException, kafka: KafkaSettings) -> str:
+    """Return what a cluster that answers did not allow, and what to do."""
+    kind = AUTHORIZATION_ERRORS.get(type(error))
+    if kind is None:
+        return f"the cluster at {kafka.bootstrap} refuses: {error!r}"
+    names = _names(error)
+    return (
+        f"the cluster at {kafka.bootstrap} does not authorize {login_of(kafka)} for the {kind}"
+        + (f" {names}" if names else "")
+        + "; `clipmill topics acls` prints the ACLs that are needed"
+    )
+
+
+def login_of(kafka: KafkaSettings) -> str:
+    """Return how this process logs in, without secrets."""
+    if kafka.security_protocol.startswith("SASL"):
+        if kafka.sasl_mechanism == "OAUTHBEARER":
+            return f"the login {kafka.oauth_client_id or kafka.token_provider!r} (OAUTHBEARER)"
+        return f"the login {kafka.sasl_username!r} ({kafka.sasl_mechanism})"
+    if kafka.cert_file is not None:
+        return f"the certificate {kafka.cert_file}"
+    return "clients without a login"
+
+
+def _no_answer(kafka: KafkaSettings, error: KafkaConnectionError) -> str:
+    return f"the connection to the cluster at {kafka.bootstrap} was lost: {error}"
+
+
+def _names(error: BaseException) -> str:
+    """Return the topics or groups that an authorization error of aiokafka is about."""
+    found = error.args[0] if error.args else ""
+    return ", ".join(sorted(map(str, found))) if isinstance(found, set | list) else str(found)
+
+
+def client_options(kafka: KafkaSettings, client: str = "") -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client gets.
+
+    ``client`` tells the clients of a process apart in quotas and broker logs.
+
+    Raises:
+        ClusterAwayError: a certificate or the token provider cannot be used.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap.split(","),
+        "client_id": client_id(kafka, client),
         "security_protocol": kafka.security_protocol,
-        "ssl_context": _ssl_context(kafka),
+        "ssl_context": None,
     }
-    if kafka.security_protocol.startswith("SASL"):
-        options |= {
-            "sasl_mechanism": kafka.sasl_mechanism,
-            "sasl_plain_username": kafka.sasl_username,
-            "sasl_plain_password": _password(kafka),
-        }
+    try:
+        options["ssl_context"] = ssl_context(kafka)
+        if kafka.security_protocol.startswith("SASL"):
+            options |= _login(kafka)
+    except (TlsError, TokenProviderError) as error:
+        raise ClusterAwayError(str(error)) from None
     return options
+
+
+def consumer_options(kafka: KafkaSettings, client: str) -> dict[str, Any]:
+    """Return the keyword arguments of every consumer; it never sees aborted transactions."""
+    return client_options(kafka, client) | {"isolation_level": "read_committed"}
+
+
+def client_id(kafka: KafkaSettings, client: str = "") -> str:
+    """Return the name of a client, such as ``clipmill-producer``."""
+    return f"{kafka.client_id}-{client}" if client else kafka.client_id
+
+
+def _login(kafka: KafkaSettings) -> dict[str, Any]:
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        return {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_oauth_token_provider": token_provider(kafka),
+        }
+    return {
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "sasl_plain_username": kafka.sasl_username,
+        "sasl_plain_password": kafka.sasl_password and kafka.sasl_password.get_secret_value(),
+    }
 
 
 def faust_broker(kafka: KafkaSettings) -> str:
@@ -53,27 +141,16 @@ def faust_broker(kafka: KafkaSettings) -> str:
 
 def faust_credentials(kafka: KafkaSettings) -> Any:
     """Return Faust's form of the login, None for plain connections."""
-    context = _ssl_context(kafka)
-    if kafka.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            mechanism=kafka.sasl_mechanism,
-            username=kafka.sasl_username,
-            password=_password(kafka),
-            ssl_context=context,
-        )
-    return faust.SSLCredentials(context) if context else None
-
-
-def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
-    if not kafka.security_protocol.endswith("SSL"):
-        return None
-    cafile = str(kafka.ca_file) if kafka.ca_file else None
-    try:
-        context: ssl.SSLContext = create_ssl_context(cafile=cafile)
-    except OSError as error:
-        raise ClusterAwayError(f"kafka.ca_file {cafile} cannot be used: {error}") from None
-    return context
-
-
-def _password(kafka: KafkaSettings) -> str | None:
-    return kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
+    options = client_options(kafka)
+    context = options["ssl_context"]
+    if not kafka.security_protocol.startswith("SASL"):
+        return faust.SSLCredentials(context) if context else None
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        provider = options["sasl_oauth_token_provider"]
+        return faust.OAuthCredentials(oauth_cb=provider, ssl_context=context)
+    return faust.SASLCredentials(
+        mechanism=kafka.sasl_mechanism,
+        username=options["sasl_plain_username"],
+        password=options["sasl_plain_password"],
+        ssl_context=context,
+    )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from streams.log_folding import LogFolding
 from streams.settings import Settings
 
 REQUEST = ContextVar("request", default="")
@@ -19,8 +20,9 @@ NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3", "streams.faust_app")
 """Libraries of which only warnings are wanted, unless the level is DEBUG."""
 
 
-SILENT = ("aiokafka.consumer.group_coordinator",)
-"""Reports every look for a coordinator that is not there yet as an error; health says it better."""
+SILENT = ("aiokafka.consumer.group_coordinator", "aiokafka.cluster")
+"""The first reports every look for a coordinator that is not there yet as an error; health says it
+better. The second reports a missing topic ten times a second; the producer says it once."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -62,6 +64,8 @@ def configure_logging(settings: Settings) -> None:
     """Send log lines to stderr in the form that the settings ask for."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter())
+    if settings.log_level != "DEBUG":
+        handler.addFilter(LogFolding())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)

@@ -45,13 +45,42 @@ BUGS = _counter("stage_bugs_total", "Unexpected exceptions; each one is also on 
 RESTARTS = _counter("stage_restarts_total", "Restarts of a stage after a crash.", "stage")
 READY = _gauge("stage_ready", "1 when the stage has its partitions and tables.", "stage")
 INTAKE_PAUSED = _gauge("stage_intake_paused", "1 while the stage takes no records.", "stage")
+BACKLOG = _gauge(
+    "stage_backlog_records", "Records in front of a stage that it has not finished.", "stage"
+)
+HELD = _gauge("stage_held_records", "Records that were read and are not yet worked on.", "stage")
 TABLE_ROWS = _gauge("table_rows", "Rows of a table in this process.", "stage", "table")
 
 RESULTS = _counter("results_total", "Outcomes decided.", "status", "error_type")
+OUTCOMES_DROPPED = _counter(
+    "outcomes_dropped_total",
+    "Outcomes of decided requests, by reason: copy, late, repeated, unreadable_row.",
+    "reason",
+)
+REPEATED_REQUESTS = _counter(
+    "repeated_requests_total",
+    "Requests under a taken id, which get no outcome, by content: same or other.",
+    "content",
+)
+BATCHES = _counter("batches_finished_total", "Batches whose last member was decided.")
+REPLIES_REDIRECTED = _counter(
+    "replies_redirected_total",
+    "Results that went to the results topic: the reply topic is away, or the result too large.",
+    "reason",
+)
 END_TO_END = _histogram("request_duration_seconds", "From request to result.", "status")
 FAILURES = _counter("failures_total", "Failed attempts.", "step", "error_type")
 RETRIES = _counter("retries_total", "Retries scheduled.", "delay", "error_type")
 DEAD_LETTERS = _counter("dead_letters_total", "Records put on the dead-letter topic.", "reason")
+UNDECODABLE_BATCHES = _counter(
+    "undecodable_batches_total", "Record batches that could not be decoded.", "topic"
+)
+OFFSET_RESETS = _counter(
+    "offset_resets_total",
+    "Partitions read from their beginning: their log was truncated, or records expired unread.",
+    "topic",
+    "reason",
+)
 PARKED = _gauge("parked_events", "Events waiting in the delay topics.", "delay")
 CACHE_REQUESTS = _counter(
     "cache_requests_total",
@@ -142,6 +171,14 @@ ENGINE_RESTARTS = _gauge("engine_restarts", "Engine processes replaced since the
 ENGINE_INFO = _gauge("engine_info", "1; versions as labels.", "yt_dlp", "curl_cffi")
 ENGINE_IMPERSONATION = _gauge(
     "engine_impersonation", "1 when the engine's requests can look like a browser's, else 0."
+)
+ENGINE_CHALLENGE_SECONDS = _histogram(
+    "engine_challenge_seconds",
+    "Time that a page's proof-of-work challenge took, waits for other challenges included.",
+)
+ENGINE_NATIVE_PROOF_OF_WORK = _gauge(
+    "engine_native_proof_of_work",
+    "1 when challenges are solved by the compiled library, 0 when in Python.",
 )
 DISK_FREE = _gauge("disk_free_bytes", "Free bytes where files go.")
 MEMORY = _gauge("memory_bytes", "Memory in use, shared pages counted once.", "process")

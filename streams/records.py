@@ -1,10 +1,14 @@
 """Records as stages see them: what came in, what is to go out."""
 
+import hashlib
 from dataclasses import dataclass
 
 from streams.topics import Topic
 
 Header = tuple[str, bytes]
+
+LAST_TIMESTAMP_SECONDS = 2**63 / 1000
+"""Bound of the timestamps of Kafka: 64 bits of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,30 @@ class Incoming:
 
     @property
     def position(self) -> str:
-        """Name of the record: ``<topic>-<partition>-<offset>``."""
+        """Place of the record, for people: ``<topic>-<partition>-<offset>``.
+
+        A topic that was deleted and created again has the same positions; see `record_id`.
+        """
         return f"{self.topic}-{self.partition}-{self.offset}"
+
+    @property
+    def record_id(self) -> str:
+        """Id of the record: its position and its timestamp, ``<position>-<milliseconds>``.
+
+        A record without a timestamp has 16 hex digits of the SHA-256 of key and value instead.
+        """
+        if 0 < self.timestamp < LAST_TIMESTAMP_SECONDS:
+            return f"{self.position}-{round(self.timestamp * 1000)}"
+        content = hashlib.sha256(b"%b\n%b" % (self.key or b"", self.value or b""))
+        return f"{self.position}-{content.hexdigest()[:16]}"
 
     def header(self, name: str) -> str | None:
         """Return the last header of this name as text, None when missing or not UTF-8."""
-        for key, value in reversed(self.headers):
-            if key == name:
-                return _text(value)
-        return None
+        return _text(self.header_bytes(name))
+
+    def header_bytes(self, name: str) -> bytes | None:
+        """Return the last header of this name, None when it is missing or has no value."""
+        return next((value for key, value in reversed(self.headers) if key == name), None)
 
 
 def _text(value: bytes | None) -> str | None:
@@ -46,12 +65,17 @@ def _text(value: bytes | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be written. ``value`` None is a tombstone."""
+    """A record to be written. ``value`` None is a tombstone.
+
+    ``reply_to`` is the full name of a topic that gets it instead of ``topic``, if that is one of
+    the configured reply topics and takes it.
+    """
 
     topic: Topic
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...] = ()
+    reply_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,27 +7,42 @@ itself; it starts bounded tasks, and `streams.acks` acknowledges in order.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import Any, Self
 
 from schemas.signals import INTAKE
 from streams.acks import InOrderAcks, Partition
-from streams.faust_app import build_app, end_offsets, raw_topic, read_from, start_app
+from streams.back_pressure import BackPressure
+from streams.direct_consumer import OffsetReset
+from streams.faust_app import (
+    build_app,
+    crash_of,
+    end_offsets,
+    queued_events,
+    raw_topic,
+    read_from,
+    start_app,
+)
 from streams.flow import Flow, cancel
 from streams.housekeeping import Housekeeping
 from streams.intake import Intake, obey
 from streams.last_resort import STOP_SECONDS, ends_within
+from streams.letters.facts import make_batch_letter
 from streams.memory import MemoryUsers
-from streams.metrics import StageMetrics
+from streams.metrics import OFFSET_RESETS, StageMetrics
 from streams.outbox import Outbox
 from streams.partition_share import PartitionShare
+from streams.record_batches import UndecodableBatch
 from streams.records import Effect, Incoming
 from streams.settings import Settings
 from streams.signals import Signals
-from streams.stage import Handler, HealthCheck, Stage, StageContext, Sweep
+from streams.slots import Slots
+from streams.stage import HealthCheck, SlicingHandler, Stage, StageContext, Sweep
+from streams.static_member import StaticMember
 from streams.tables import StageTable
-from streams.topics import Topic
+from streams.topics import BY_NAME, READERS, Topic
 from streams.watchdog import Position, StalledError, Watchdog
 from streams.work import Work
 
@@ -37,7 +52,10 @@ log = logging.getLogger(__name__)
 class StageRunner:
     """One running stage: its Faust app, its resources and its work in flight.
 
-    An instance runs once; after a crash make a new one, passing on ``believed_gaps``.
+    An instance runs once; after a crash make a new one.
+
+    Args:
+        warn: reports what went wrong and is over, a sentence for people.
     """
 
     def __init__(
@@ -48,25 +66,31 @@ class StageRunner:
         *,
         signals: Signals | None = None,
         memory: MemoryUsers | None = None,
-        believed_gaps: set[tuple[Partition, int]] | None = None,
+        warn: Callable[[str], object] = lambda _: None,
+        member: StaticMember | None = None,
+        back_pressure: BackPressure | None = None,
     ) -> None:
         self.stage = stage
         self._signals = signals or Signals()
         self._memory = memory or MemoryUsers()
+        self._back_pressure = back_pressure or BackPressure(settings.stage)
         self._intake = Intake(stage.name)
         self._settings = settings
         self._outbox = outbox
-        self._acks = InOrderAcks(believed_gaps)
+        self._acks = InOrderAcks()
+        self._warn = warn
         self._resources = AsyncExitStack()
         self._metrics = StageMetrics(stage.name)
         self._sweeps: list[tuple[float, Sweep]] = []
         self._checks: list[HealthCheck] = []
-        self._names = {
-            topic.kafka_name(settings.kafka.topic_prefix): topic.name for topic in stage.sources
+        self._sources = {
+            topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.sources
         }
         self._share = PartitionShare(stage.sources, settings.kafka.partitions)
+        self._has_read = False
         self.ready = asyncio.Event()
-        self.app = build_app(stage.name, settings)
+        self._member = member or StaticMember()
+        self.app = build_app(stage.name, settings, self._member)
         self.tables = {
             name: StageTable(self.app, name, settings.kafka.partitions) for name in stage.tables
         }
@@ -74,6 +98,10 @@ class StageRunner:
         self._housekeeping = Housekeeping(
             stage.name, self._write, tables=self.tables, ready=self.ready
         )
+        self._mine: set[Partition] = set()
+        self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
+        self._gate = self._back_pressure.gate(self._share)
+        self._slots = Slots(stage.concurrency(settings))
         self.flow = Flow(
             stage,
             self._run,
@@ -82,6 +110,9 @@ class StageRunner:
             intake=self._intake,
             signals=self._signals,
             window=stage.window(settings),
+            slots=self._slots,
+            gate=self._gate,
+            started_max=settings.stage.window,
         )
 
     async def __aenter__(self) -> Self:
@@ -92,36 +123,52 @@ class StageRunner:
             for topic in self.stage.sources:
                 self._subscribe(topic)
             self._follow_rebalances()
+            self._follow_logs()
+            self._resources.enter_context(
+                self._back_pressure.opening(self._gate, self.flow.use_room)
+            )
+            if self._is_measured:
+                self._resources.enter_context(self._back_pressure.reading(self._finished_counts))
             self.flow.start()
             await start_app(self.app)
+            self.app.consumer.finished_ahead = self._finished_ahead
             for seconds, sweep in self._sweeps:
                 self._beside(self._housekeeping.sweep_every(seconds, sweep))
             self._beside(self._watch_progress())
-        except BaseException:
-            await self._close()
+        except BaseException as error:
+            await self._close(error)
             raise
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
         try:
             await self.flow.finish(grace)
         finally:
             await self._housekeeping.stop()
-            await self._close()
+            await self._close(error)
 
-    async def _close(self) -> None:
+    async def _close(self, error: BaseException | None) -> None:
         """Commit what is done and end everything: an app left behind keeps its partitions."""
+        # A stage that failed starts again and keeps its place in the group meanwhile.
+        stops = isinstance(error, asyncio.CancelledError)
+        self._member.leaving = stops or self._member.failures > 0
         self._metrics.ready.set(0)
         try:
             with ends_within(STOP_SECONDS, self.stage.name):
-                if self.ready.is_set() and not self.app.crashed:
+                # Records may come, and be finished, before Faust calls the rebalance complete.
+                if self._has_read and not self.app.crashed:
                     await self.app.consumer.commit()
                 await self.app.stop()
         finally:
             await self._resources.aclose()
 
-    async def _open(self) -> Handler:
+    async def _open(self) -> SlicingHandler:
         context = StageContext(
             settings=self._settings,
             tables=self.tables,
@@ -135,15 +182,18 @@ class StageRunner:
         self._resources.enter_context(self._memory.using(self._intake, context.reliefs))
         return await self._resources.enter_async_context(self.stage.open(context))
 
-    def _build_work(self, handler: Handler) -> Work:
+    def _build_work(self, handler: SlicingHandler) -> Work:
         return Work(
             self.stage,
             handler,
             outbox=self._outbox,
             tables=self.tables,
-            concurrency=self.stage.concurrency(self._settings),
+            slots=self._slots,
             topic_prefix=self._settings.kafka.topic_prefix,
             finished=self._finished,
+            reply_topics=self._settings.kafka.reply_topics,
+            next_turn=self.flow.next_turn,
+            wrote=self.flow.charge,
             limit=self._settings.deadletters,
         )
 
@@ -156,7 +206,16 @@ class StageRunner:
         return self._work.write(effects)
 
     def _finished(self, record: Incoming) -> None:
-        self._acks.finish((record.topic, record.partition), record.offset)
+        self.flow.finished(record)
+        if self._is_measured:
+            self._back_pressure.finish(BY_NAME[record.topic])
+
+    def _finished_counts(self) -> dict[Partition, int]:
+        counts = ((place, self._acks.finished(place)) for place in self._mine)
+        return {place: count for place, count in counts if count is not None}
+
+    def _finished_ahead(self, tp: Any) -> int:
+        return self._acks.finished_ahead((self._sources[tp.topic].name, tp.partition))
 
     # Partitions
 
@@ -167,9 +226,17 @@ class StageRunner:
 
         async def consume(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self.flow.accept(topic, event)
+                await self._accept(topic, event)
+                for more in queued_events(stream):
+                    await self._accept(topic, more)
 
         self.app.agent(channel, name=f"{self.stage.name}:{topic.name}")(consume)
+
+    async def _accept(self, topic: Topic, event: Any) -> None:
+        self._has_read = True
+        if isinstance(batch := event.message.value, UndecodableBatch):
+            self._warn(f"{event.message.topic}-{event.message.partition}: {batch.problem}")
+        await self.flow.accept(topic, event)
 
     def _follow_rebalances(self) -> None:
         async def revoked(_app: Any, _partitions: Any, **_: Any) -> None:
@@ -178,9 +245,12 @@ class StageRunner:
 
         async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._acks.suspend()
-            known = (tp for tp in partitions if tp.topic in self._names)
-            mine = {(self._names[tp.topic], tp.partition) for tp in known}
+            known = (tp for tp in partitions if tp.topic in self._sources)
+            mine = {(self._sources[tp.topic].name, tp.partition) for tp in known}
+            self._mine = mine
             self._share.assign(mine)
+            for table in self.tables.values():
+                table.forget_gaps()
             self.flow.keep(mine)
 
         async def complete(_app: Any, **_: Any) -> None:
@@ -196,6 +266,27 @@ class StageRunner:
     def _not_ready(self) -> None:
         self.ready.clear()
         self._metrics.ready.set(0)
+
+    def _follow_logs(self) -> None:
+        """Handle what is particular in the logs of the stage's topics and tables."""
+        consumer = self.app.consumer
+        consumer.on_gap = self._pass_over
+        consumer.on_offset_reset = self._on_offset_reset
+        consumer.on_undecodable = self._changelog_undecodable
+
+    def _pass_over(self, tp: Any, start: int, end: int) -> None:
+        self.flow.pass_over(self._sources[tp.topic], tp, start, end)
+
+    def _on_offset_reset(self, reset: OffsetReset) -> None:
+        OFFSET_RESETS.labels(reset.tp.topic, reset.reason).inc()
+        log.error("%s: %s", self.stage.name, reset.problem)
+        self._warn(reset.problem)
+        self.flow.restart(self._sources[reset.tp.topic], reset)
+
+    def _changelog_undecodable(self, tp: Any, batch: UndecodableBatch) -> None:
+        self._warn(f"{tp.topic}-{tp.partition}: {batch.problem}; its rows are lost")
+        letter = make_batch_letter(tp.topic, tp.partition, batch, self.stage.name)
+        self._housekeeping.supplement(letter)
 
     # Beside the events
 
@@ -218,8 +309,8 @@ class StageRunner:
         if not self.ready.is_set() or self._intake.paused:
             return {}
         positions: dict[Partition, Position] = {}
-        for tp, end in (await end_offsets(self.app, self._names)).items():
-            place = (self._names[tp.topic], tp.partition)
+        for tp, end in (await end_offsets(self.app, self._sources)).items():
+            place = (self._sources[tp.topic].name, tp.partition)
             positions[place] = Position(
                 end=end,
                 committed=read_from(self.app, tp),
@@ -242,6 +333,4 @@ class StageRunner:
         """Return why the stage must be started again, None while it runs."""
         if self.flow.failure is not None:
             return self.flow.failure
-        if self.app.crashed or self.app.should_stop:
-            return self.app.crash_reason or RuntimeError("the Faust app stopped by itself")
-        return None
+        return crash_of(self.app)

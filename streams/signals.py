@@ -7,13 +7,18 @@ writing: a record for the topic, from whoever owns the key.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.kafka import client_options
+from streams.kafka import consumer_options
+from streams.record_batches import OBSERVER, BatchObserver
 from streams.settings import KafkaSettings
 from streams.topics import SIGNALS
 
@@ -30,27 +35,64 @@ Listener = Callable[[str, bytes | None], object]
 """Called with key and new value (None: deleted) of a change."""
 
 
-class Signals:
-    """The state as this process knows it."""
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A value and its arrival in this process.
 
-    def __init__(self) -> None:
-        self._values: dict[str, bytes] = {}
+    Attributes:
+        value: the body of the record.
+        at: second of its arrival, monotonic.
+        live: it arrived as it was published; otherwise it was published at any time before.
+    """
+
+    value: bytes
+    at: float
+    live: bool
+
+
+class Signals:
+    """The state as this process knows it.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._values: dict[str, _Received] = {}
         self._watchers: dict[str, list[Callable[[], object]]] = {}
         self._listeners: list[tuple[str, Listener]] = []
 
     def get(self, key: str) -> bytes | None:
         """Return the newest value of a key, None when there is none."""
-        return self._values.get(key)
+        received = self._values.get(key)
+        return None if received is None else received.value
+
+    def published_at(self, key: str, at: datetime, now: datetime) -> datetime:
+        """Return when the newest value of a key was published, by the clock of this process.
+
+        Clocks of workers can differ by minutes. So the arrival of a value counts; of one that is
+        older than this process only its writer knows the time (``at``), and it is not later than
+        the arrival.
+        """
+        received = self._values.get(key)
+        if received is None:
+            return at
+        arrival = now - timedelta(seconds=self._clock() - received.at)
+        return arrival if received.live else min(at, arrival)
 
     def items(self, prefix: str) -> list[tuple[str, bytes]]:
         """Return keys and values of all keys that begin so."""
-        return [each for each in self._values.items() if each[0].startswith(prefix)]
+        return [(key, each.value) for key, each in self._values.items() if key.startswith(prefix)]
 
-    def put(self, key: str, value: bytes | None) -> None:
+    def put(self, key: str, value: bytes | None, *, live: bool = True) -> None:
         """Take note of a change and tell everybody who waits for it."""
-        self._values.pop(key, None)
+        before = self._values.pop(key, None)
         if value is not None:
-            self._values[key] = value
+            # A reader that starts again reads what is known.
+            if before is None or before.value != value:
+                before = _Received(value, self._clock(), live)
+            self._values[key] = before
             if len(self._values) > KEYS_MAX:
                 del self._values[next(iter(self._values))]
         for callback in tuple(self._watchers.get(key, ())):
@@ -86,11 +128,16 @@ class Signals:
 
 
 @asynccontextmanager
-async def following(kafka: KafkaSettings) -> AsyncIterator[Signals]:
+async def following(
+    kafka: KafkaSettings, observer: BatchObserver | None = None
+) -> AsyncIterator[Signals]:
     """Give the state, complete as of now, and keep it up to date while the context lasts."""
     signals = Signals()
     complete = asyncio.Event()
-    task = asyncio.create_task(_follow(kafka, signals, complete))
+    context = copy_context()
+    if observer is not None:
+        context.run(OBSERVER.set, observer)
+    task = asyncio.create_task(_follow(kafka, signals, complete), context=context)
     try:
         waiting = asyncio.create_task(complete.wait())
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -116,17 +163,19 @@ async def _follow(kafka: KafkaSettings, signals: Signals, complete: asyncio.Even
 
 async def _read(kafka: KafkaSettings, signals: Signals, complete: asyncio.Event) -> None:
     place = TopicPartition(SIGNALS.kafka_name(kafka.topic_prefix), 0)
-    consumer = AIOKafkaConsumer(**client_options(kafka), auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(**consumer_options(kafka, "signals"), auto_offset_reset="earliest")
     try:
         await consumer.start()
+        # Before the first fetch: the broker answers behind it, after half a second of waiting.
+        end = (await consumer.end_offsets([place]))[place]
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
-        end = (await consumer.end_offsets([place]))[place]
         while True:
             if not complete.is_set() and await consumer.position(place) >= end:
                 complete.set()
             for record in (await consumer.getmany(timeout_ms=POLL_MILLISECONDS)).get(place, ()):
-                signals.put((record.key or b"").decode(errors="replace"), record.value)
+                key = (record.key or b"").decode(errors="replace")
+                signals.put(key, record.value, live=complete.is_set())
     finally:
         # aiokafka lets the cancellation of its own waiting fetch escape while a broker is away.
         with suppress(asyncio.CancelledError):

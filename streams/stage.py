@@ -5,22 +5,29 @@ Everything that is hard about doing this on Kafka without losing a record is in
 group ``clipmill.stages``.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
+from streams.claims import Claim, claim_of
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.signals import Signals
 from streams.tables import StageTable
-from streams.topics import Topic
+from streams.topics import TOPICS, Topic, changelog_topic, reply_topic
 
 GROUP = "clipmill.stages"
 
 Handler = Callable[[Incoming], Awaitable[Sequence[Effect]]]
 """Does the work of a stage for one record and returns everything that is to be written."""
+
+Slices = AsyncIterator[Sequence[Effect]]
+"""What a large record leads to, part by part: other records get their turn in between."""
+
+SlicingHandler = Callable[[Incoming], Awaitable[Sequence[Effect] | Slices]]
+"""A handler that may return slices."""
 
 BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
 """Turns an unexpected exception into records, so that nothing is only a log line."""
@@ -70,23 +77,37 @@ class Stage:
         on_bug: turns an unexpected exception into records, so that nothing is only a log line.
         tables: names of its tables; rows are keyed like the records of its source.
         concurrency: how many records are worked on at a time.
-        window: how many unfinished records may be held, per source topic.
+        window: how many unfinished records may be held, per source topic; at most
+            ``stage.window`` of them are started.
         ordered: records of one key are worked on one after the other, in their order.
         drains: finish running work on SIGTERM; False where work is waiting.
+        claim: what a record needs before it is started: its rank, and the topics in front of later
+            stages that must have room for what it leads to. Must not raise.
         due: when a record is due, epoch seconds, None for at once; it waits until then without
             being worked on, except when its request is taken back. Such a stage is not ordered.
     """
 
     name: str
     sources: tuple[Topic, ...]
-    open: Callable[[StageContext], AbstractAsyncContextManager[Handler]]
+    open: Callable[[StageContext], AbstractAsyncContextManager[SlicingHandler]]
     on_bug: BugHandler
     tables: tuple[str, ...] = ()
     concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
     window: Callable[[Settings], int] = lambda settings: settings.stage.window
     ordered: bool = True
     drains: bool = True
-    due: Callable[[Incoming], float | None] | None = None
+    claim: Callable[[Incoming], Claim] = claim_of
+    due: Callable[[Incoming, float], float | None] | None = None
+
+
+def topics_of(stages: Sequence[Stage], reply_topics: Sequence[str] = ()) -> list[Topic]:
+    """Return all topics of the contract, the changelogs of these stages, and the reply topics."""
+    return [*TOPICS, *changelogs(stages), *map(reply_topic, reply_topics)]
+
+
+def changelogs(stages: Sequence[Stage]) -> list[Topic]:
+    """Return the changelogs of the stages' tables."""
+    return [changelog_topic(stage.name, table) for stage in stages for table in stage.tables]
 
 
 class UnknownStageError(Exception):

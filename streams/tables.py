@@ -4,13 +4,35 @@ A row is bytes under a text key. A handler does not write; it returns a `TableWr
 puts the row on the changelog with the partition of the event, and shows it to readers once it is
 acknowledged, before the event's offset can be committed. So a row is never lost by a crash, and
 recovery reads exactly what was acknowledged.
+
+After a rebalance Faust reads the changelogs of kept partitions from where it stopped reading, that
+is, all that the worker has written since. So these writes are counted as read, as long as they
+follow each other: behind a gap may be the writes of another worker, which had the partition while
+this one was frozen.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+from aiokafka.structs import RecordMetadata
+from faust.tables.manager import TableManager
+from faust.types import TP
+
 from streams.outbox import Write
 from streams.records import TableWrite
+
+AHEAD_MAX = 10_000
+"""Writes of a partition behind a gap. A gap of our own closes when its record is acknowledged;
+behind another worker's the next recovery reads what follows."""
+
+
+class DeclaredTableManager(TableManager):
+    """Starts at once: Faust gives agents a second to declare tables, ours are declared before."""
+
+    async def on_start(self) -> None:
+        """Announce the changelogs to the consumer, and be ready to recover them."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class StageTable:
@@ -18,6 +40,8 @@ class StageTable:
 
     def __init__(self, app: Any, name: str, partitions: int) -> None:
         self.name = name
+        self._app = app
+        self._ahead: dict[TP, set[int]] = {}
         self._table = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
         )
@@ -40,17 +64,37 @@ class StageTable:
         topic = self._table.changelog_topic.get_topic_name()
         return Write(topic, write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite, partition: int | None = None) -> None:
+    def show(self, write: TableWrite, place: RecordMetadata | None = None) -> None:
         """Make an acknowledged write visible to readers.
 
-        ``partition`` is where its changelog record went: Faust forgets the rows of a partition
-        that gets another owner, but only those whose partition it knows.
+        ``place`` is where its changelog record went: Faust forgets the rows of a partition that
+        gets another owner, but only those whose partition it knows.
         """
+        if place is not None:
+            self._note_read(TP(place.topic, place.partition), place.offset)
         key, store = write.key.encode(), self._table.data
         if write.value is None:
             store.data.pop(key, None)
             store._key_partition.pop(key, None)  # noqa: SLF001  (Faust has no other way)
             return
         store.data[key] = write.value
-        if partition is not None:
-            store._key_partition[key] = partition  # noqa: SLF001
+        if place is not None:
+            store._key_partition[key] = place.partition  # noqa: SLF001
+
+    def forget_gaps(self) -> None:
+        """Forget writes behind a gap: after a rebalance recovery reads them."""
+        self._ahead.clear()
+
+    def _note_read(self, tp: TP, offset: int) -> None:
+        """Note that recovery need not read a record of the changelog again."""
+        read = self._app.tables.recovery.active_offsets
+        known = read.get(tp)
+        ahead = self._ahead.setdefault(tp, set())
+        ahead.add(offset)
+        if known is None or len(ahead) > AHEAD_MAX:
+            ahead.clear()
+            return
+        while known + 1 in ahead:
+            known += 1
+            ahead.discard(known)
+        read[tp] = known

@@ -9,14 +9,18 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from streams.kafka import client_options, explained
+from streams.acls import Acl, check_acls
+from streams.authorization import MissingAclError, explain_missing, require_acls
+from streams.kafka import AUTHORIZATION_ERRORS, client_options, explained
 from streams.settings import KafkaSettings
-from streams.topics import MESSAGE_BYTES_MAX, TOPICS, Topic
+from streams.topics import MESSAGE_BYTES_MAX, Topic
 
 VISIBLE_SECONDS = 15
 """A created topic is in every broker's metadata much earlier than this: measured 5-50 ms."""
 
 VISIBLE_POLL_SECONDS = 0.02
+
+MISSING = "does not exist"
 
 
 class TopicsError(Exception):
@@ -32,18 +36,20 @@ class TopicProblem:
     missing: bool = False
 
 
-async def apply_topics(kafka: KafkaSettings, topics: Sequence[Topic] = TOPICS) -> list[str]:
+async def apply_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
     """Create missing topics, leave existing ones as they are; return the names created.
 
     Raises:
         TopicsError: an existing topic is not as it must be.
         ClusterAwayError: no broker answers.
+        MissingAclError: topics may not be looked at, or not be created.
     """
-    with explained(kafka):
+    async with explained(kafka):
         return await _apply(kafka, topics)
 
 
 async def _apply(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
+    await require_acls(kafka, check_acls(topics, kafka.topic_prefix))
     async with _Admin(kafka) as admin:
         problems = await admin.check(topics)
         created = await admin.create([problem.topic for problem in problems if problem.missing])
@@ -51,16 +57,17 @@ async def _apply(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
     return created
 
 
-async def check_topics(kafka: KafkaSettings) -> None:
-    """Return when every topic is as it must be.
+async def check_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
+    """Return when each of these topics is as it must be.
 
     Raises:
         TopicsError: it is not.
         ClusterAwayError: no broker answers.
+        MissingAclError: the topics may not be looked at.
     """
-    with explained(kafka):
-        async with _Admin(kafka) as admin:
-            problems = await admin.check(TOPICS)
+    await require_acls(kafka, check_acls(topics, kafka.topic_prefix))
+    async with explained(kafka), _Admin(kafka) as admin:
+        problems = await admin.check(topics)
     _refuse(problems, kafka)
 
 
@@ -70,9 +77,8 @@ async def missing_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[
     Raises:
         ClusterAwayError: no broker answers.
     """
-    with explained(kafka):
-        async with _Admin(kafka) as admin:
-            return await admin.missing(topics)
+    async with explained(kafka), _Admin(kafka) as admin:
+        return await admin.missing(topics)
 
 
 def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
@@ -103,7 +109,10 @@ def find_problem(
     """Return what is wrong with a topic as it is on the broker; None partitions: missing."""
     wanted = topic.partitions or kafka.partitions
     if partitions is None:
-        return TopicProblem(topic, "does not exist", missing=True)
+        reason = "does not exist, but kafka.reply_topics names it" if topic.foreign else MISSING
+        return TopicProblem(topic, reason, missing=True)
+    if topic.foreign:
+        return None
     if partitions != wanted:
         return TopicProblem(topic, f"has {partitions} partitions instead of {wanted}")
     policy = topic_config(topic)["cleanup.policy"]
@@ -122,7 +131,7 @@ class _Admin:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._client = AIOKafkaAdminClient(**client_options(kafka))
+        self._client = AIOKafkaAdminClient(**client_options(kafka, "admin"))
 
     async def __aenter__(self) -> Self:
         try:
@@ -166,7 +175,9 @@ class _Admin:
         ]
         configs: dict[str, dict[str, str]] = {}
         for response in await self._client.describe_configs(resources):
-            for _code, _message, _type, name, entries in response.resources:
+            for code, _message, _type, name, entries in response.resources:
+                if code:
+                    raise for_code(code)(name)
                 configs[name] = {entry[0]: entry[1] for entry in entries}
         return configs
 
@@ -176,6 +187,10 @@ class _Admin:
         response = await self._client.create_topics([self._new(topic) for topic in topics])
         for name, code, *message in response.topic_errors:
             error = for_code(code)
+            if error in AUTHORIZATION_ERRORS:
+                raise MissingAclError(
+                    explain_missing(self._kafka, [Acl("topic", name, ("CREATE",))])
+                )
             if code and error is not TopicAlreadyExistsError:
                 raise TopicsError(f"{name} cannot be created: {error.__name__} {_first(message)}")
         await self._until_visible(topics)

@@ -17,7 +17,7 @@ REQUEST_BYTES_MAX = 1_000_000
 """Largest request that is accepted: Kafka's own default for producers."""
 
 
-class Topic(msgspec.Struct, frozen=True):
+class Topic(msgspec.Struct, frozen=True, cache_hash=True):
     """One topic.
 
     Attributes:
@@ -29,6 +29,7 @@ class Topic(msgspec.Struct, frozen=True):
         expires: compacted records are dropped too when they are older than ``retention``.
         partitions: None for the number in the settings.
         version: last part of the name on Kafka.
+        foreign: the name is the whole name on Kafka; an existing topic may be of any configuration.
     """
 
     name: str
@@ -39,9 +40,12 @@ class Topic(msgspec.Struct, frozen=True):
     expires: bool = False
     partitions: int | None = None
     version: str = VERSION
+    foreign: bool = False
 
     def kafka_name(self, prefix: str = PREFIX) -> str:
         """Return the name of the topic on Kafka."""
+        if self.foreign:
+            return self.name
         return f"{prefix}{self.name}{self.version}"
 
 
@@ -80,7 +84,7 @@ SIGNALS = Topic(
 AUDIT = Topic("audit", "request id", "Every transition of every request.")
 PROGRESS = Topic("progress", "request id", "How far downloads are.", retention=_DAY)
 COMMANDS = Topic("commands", "request id", "What operators and users order.")
-RESULTS = Topic("results", "request id", "Exactly one outcome per URL.")
+RESULTS = Topic("results", "request id", "Exactly one outcome per URL, and the end of each batch.")
 
 DELAYS: dict[Topic, timedelta] = {
     Topic(f"retry.{name}", "video key", f"Events that wait {name} or less.", 2 * _WEEK): delay
@@ -111,6 +115,15 @@ TOPICS: tuple[Topic, ...] = (
     RESULTS,
 )
 
+READERS: dict[Topic, str] = {
+    VALIDATED: "extraction",
+    EXTRACTED: "selection",
+    SELECTED: "download",
+    AUDIT: "ledger",
+}
+"""Topics whose backlog holds back the stages that write them, each with the stage that reads it.
+Failures, retries and commands are never held back."""
+
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 
 
@@ -123,6 +136,12 @@ def changelog_topic(stage: str, table: str) -> Topic:
         compacted=True,
         version="",
     )
+
+
+def reply_topic(kafka_name: str) -> Topic:
+    """Return a topic that clients read their results from instead of `RESULTS`."""
+    purpose = "Results of requests that name it in reply_to."
+    return Topic(kafka_name, RESULTS.key, purpose, RESULTS.retention, foreign=True)
 
 
 def delay_topic(wait: timedelta) -> Topic:

@@ -15,9 +15,13 @@ from heapq import heapify, heappop, heappush
 
 from schemas.signals import CANCEL
 from streams.acks import Partition
+from streams.back_pressure import BackPressureGate
+from streams.claims import Claim, cancel_keys
 from streams.metrics import DELAY_LATENESS, OLDEST_PARKED, PARKED
 from streams.packed_record import PackedRecord
+from streams.priority_queue import URGENT
 from streams.records import Incoming
+from streams.schedule import Schedule
 from streams.signals import Signals
 
 LEAVING = 128
@@ -27,14 +31,14 @@ holds up what shares the process for some 10 ms only."""
 BYTES_PER_TOPIC = 48 * 2**20
 """Packed bytes of one topic that are held at a time; more wait in Kafka."""
 
-LONGEST_SLEEP_SECONDS = 1.0
-"""The clock of the wall may be set while the clock of the loop goes on."""
+NOW = float("-inf")
+"""When a record is due that need not wait."""
 
 REPORT_SECONDS = 5.0
 """Pause between looks at how many wait and for how long."""
 
-Due = Callable[[Incoming], float | None]
-"""Returns when a record is due, epoch seconds; None when it need not wait."""
+Due = Callable[[Incoming, float], float | None]
+"""Returns when a record is due, given the present epoch second; None when it need not wait."""
 
 Go = Callable[[Incoming], "asyncio.Task[None]"]
 """Starts the work of a record."""
@@ -42,9 +46,16 @@ Go = Callable[[Incoming], "asyncio.Task[None]"]
 
 @dataclass(slots=True, eq=False)
 class _Held:
+    """A record and when it is due, monotonic; None for at once."""
+
     record: PackedRecord
     due: float | None
-    keys: tuple[str, ...]
+    claim: Claim
+    is_due: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return cancel_keys(self.claim.request)
 
     @property
     def place(self) -> Partition:
@@ -70,8 +81,12 @@ class WaitingRoom:
     Args:
         topics: names of the topics that they come from.
         due: when a record is due.
-        go: called when it is. A record whose request is taken back leaves at once.
+        claim: what it needs then. What is due leaves when there is room, by rank, then by due time.
+        gate: knows the room in front of the stages that it goes to.
+        go: called when it leaves. A record whose request is taken back leaves at once.
         signals: tell which requests are taken back.
+        clock: seconds, monotonic: records that are held do not notice that the wall clock is set.
+        wall_clock: epoch seconds.
     """
 
     def __init__(
@@ -79,20 +94,27 @@ class WaitingRoom:
         topics: Sequence[str],
         *,
         due: Due,
+        claim: Callable[[Incoming], Claim],
+        gate: BackPressureGate,
         go: Go,
         signals: Signals,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._due = due
+        self._claim = claim
+        self._gate = gate
         self._go = go
         self._signals = signals
         self._clock = clock
+        self._wall_clock = wall_clock
         self._space = {topic: _Space() for topic in topics}
         for space in self._space.values():
             space.take(0)
         self._held: set[_Held] = set()
         self._by_key: defaultdict[str, set[_Held]] = defaultdict(set)
         self._alarms: list[tuple[float, int, _Held]] = []
+        self._leaving: Schedule[_Held] = Schedule()
         self._count = 0
         self._earlier = asyncio.Event()
         self._slots = asyncio.Semaphore(LEAVING)
@@ -106,7 +128,10 @@ class WaitingRoom:
 
     def enter(self, record: Incoming) -> None:
         """Hold a record until it is due."""
-        held = _Held(PackedRecord.of(record), self._due(record), _cancel_keys(record))
+        now = self._wall_clock()
+        due = self._due(record, now)
+        alarm = None if due is None else self._clock() + due - now
+        held = _Held(PackedRecord.of(record), alarm, self._claim(record))
         self._held.add(held)
         for key in held.keys:
             self._by_key[key].add(held)
@@ -117,12 +142,23 @@ class WaitingRoom:
 
     def retain(self, partitions: Collection[Partition]) -> list[str]:
         """Forget the records of all other partitions; return the topic of each of them."""
-        lost = [held for held in self._held if held.place not in partitions]
+        return self._drop_all([held for held in self._held if held.place not in partitions])
+
+    def drop(self, partition: Partition) -> list[str]:
+        """Forget the records of one partition; return the topic of each of them."""
+        return self._drop_all([held for held in self._held if held.place == partition])
+
+    def _drop_all(self, lost: list[_Held]) -> list[str]:
         for held in lost:
             self._forget(held)
         self._alarms = [alarm for alarm in self._alarms if alarm[2] in self._held]
         heapify(self._alarms)
+        self._leaving.remove_where(lambda held: held not in self._held)
         return [held.record.topic for held in lost]
+
+    def look(self) -> None:
+        """Look again at what is due: there may be room for it now."""
+        self._earlier.set()
 
     async def run(self) -> None:
         """Let everything go when it is due, for ever."""
@@ -145,42 +181,56 @@ class WaitingRoom:
             for held in self._held:
                 topic, since = held.record.topic, held.record.timestamp
                 oldest[topic] = min(oldest.get(topic, since), since)
-            now = self._clock()
+            now = self._wall_clock()
             for topic in self._space:
                 PARKED.labels(topic).set(counts[topic])
-                OLDEST_PARKED.labels(topic).set(now - oldest.get(topic, now))
+                OLDEST_PARKED.labels(topic).set(max(0.0, now - oldest.get(topic, now)))
             await asyncio.sleep(REPORT_SECONDS)
 
     def _take_back(self, key: str, value: bytes | None) -> None:
         for held in self._by_key.get(key, ()) if value is not None else ():
             held.due = None
             self._set_alarm(held)
+        if value is not None:
+            self._leaving.hurry(key.removeprefix(CANCEL))
 
     def _set_alarm(self, held: _Held) -> None:
         self._count += 1
-        alarm = (held.due or 0.0, self._count, held)
+        alarm = (NOW if held.due is None else held.due, self._count, held)
         heappush(self._alarms, alarm)
         if self._alarms[0] is alarm:
             self._earlier.set()
 
     async def _next(self) -> _Held:
-        """Return the next record that is due, as soon as one is."""
-        while (held := self._pop_due()) is None:
+        """Return the next record that may leave, as soon as one may."""
+        while (held := self._pop()) is None:
             self._earlier.clear()
-            wait = self._alarms[0][0] - self._clock() if self._alarms else LONGEST_SLEEP_SECONDS
+            wait = self._alarms[0][0] - self._clock() if self._alarms else None
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(wait, LONGEST_SLEEP_SECONDS)):
+                async with asyncio.timeout(wait):
                     await self._earlier.wait()
         return held
 
-    def _pop_due(self) -> _Held | None:
-        while self._alarms and self._alarms[0][0] <= self._clock():
+    def _pop(self) -> _Held | None:
+        self._collect_due()
+        next_one = self._leaving.pop(self._gate.admits)
+        if next_one is None:
+            return None
+        self._gate.spend(next_one.claim)
+        self._forget(next_one.item)
+        return next_one.item
+
+    def _collect_due(self) -> None:
+        """Note what is due now, some at a time: thousands may be due at once."""
+        for _ in range(LEAVING):
+            if not self._alarms or self._alarms[0][0] > self._clock():
+                return
             _, _, held = heappop(self._alarms)
             # One that was taken back has a second alarm.
-            if held in self._held:
-                self._forget(held)
-                return held
-        return None
+            if held in self._held and not held.is_due:
+                held.is_due = True
+                urgent = Claim(URGENT, request=held.claim.request)
+                self._leaving.push(held, held.claim if held.due is not None else urgent)
 
     def _forget(self, held: _Held) -> None:
         self._held.remove(held)
@@ -194,14 +244,3 @@ class WaitingRoom:
         self._slots.release()
         if due is not None and not task.cancelled():
             DELAY_LATENESS.labels(topic).observe(max(0.0, self._clock() - due))
-
-
-def _cancel_keys(record: Incoming) -> tuple[str, ...]:
-    """Return the keys of the signals that take a record's request back: its own, its batch's."""
-    request_id = record.header("ce_correlationid")
-    if not request_id:
-        return ()
-    own = f"{CANCEL}{request_id}"
-    # `<batch>/<index>`, with or without `/replay-<n>` behind it.
-    batch, *parts = request_id.split("/")
-    return (own, f"{CANCEL}{batch}") if parts and parts[0].isdecimal() else (own,)

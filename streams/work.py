@@ -1,28 +1,35 @@
-"""The work of one stage: at most so many at a time, one at a time per key, nothing lost.
+"""The work of one stage: at most so many at a time, nothing lost.
 
-For each record: wait for the turn of its key, take a slot, call the handler, write everything
-that it returned, and only then report the record as finished. A kill on any of these lines leaves
-the record uncommitted, so it is read again.
+For each record: take a slot, call the handler, write everything that it returned, and only then
+report the record as finished. A kill on any of these lines leaves the record uncommitted, so it is
+read again. Which record is next, `streams.flow` decides.
 """
 
-import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from schemas.errors import ClipmillError, ErrorCode
 from streams.letter_limit import LetterLimit
-from streams.letters.facts import make_letter, name_origin, replays_of
+from streams.letters.facts import make_batch_letter, make_letter, name_origin, replays_of
 from streams.logs import REQUEST, TRACE
 from streams.metrics import DEAD_LETTERS, REPLAYS, StageMetrics
-from streams.outbox import Outbox, Write
+from streams.outbox import Outbox, RecordRefusedError, Write
+from streams.record_batches import UndecodableBatch
 from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
 from streams.settings import DeadLetterSettings
 from streams.slots import Slots
-from streams.stage import Handler, Stage
+from streams.stage import Slices, SlicingHandler, Stage
 from streams.tables import StageTable
 from streams.topics import DEADLETTERS
 
@@ -30,66 +37,94 @@ log = logging.getLogger(__name__)
 
 Finished = Callable[[Incoming], None]
 
+NextTurn = Callable[[Incoming], Awaitable[None]]
+"""Returns when the next slice of a record may be made; a slot is reserved for it then."""
+
+Wrote = Callable[[Incoming, Sequence[Effect]], None]
+"""Called with what a record led to, when it is about to be written."""
+
+
+async def _at_once(_record: Incoming) -> None:
+    """Wait for nothing."""
+
 
 class Work:
     """Runs a handler over records.
 
     Args:
         finished: called when everything that a record led to is acknowledged.
+        reply_topics: full names of the topics that may get a record instead of its own topic.
+        next_turn: awaited between the slices of a record.
+        wrote: called with what a record leads to.
         limit: how many dead letters of a step stop its intake.
     """
 
     def __init__(
         self,
         stage: Stage,
-        handler: Handler,
+        handler: SlicingHandler,
         *,
         outbox: Outbox,
         tables: Mapping[str, StageTable],
-        concurrency: int,
+        slots: Slots,
         topic_prefix: str,
         finished: Finished,
+        reply_topics: Collection[str] = (),
+        next_turn: NextTurn = _at_once,
+        wrote: Wrote = lambda _record, _effects: None,
         limit: DeadLetterSettings | None = None,
     ) -> None:
         self._stage = stage
         self._handler = handler
         self._outbox = outbox
         self._tables = tables
-        self._slots = Slots(concurrency)
-        self._turns: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+        self._slots = slots
         self._prefix = topic_prefix
         self._finished = finished
+        self._reply_topics = frozenset(reply_topics)
+        self._next_turn = next_turn
+        self._wrote = wrote
         self._limit = LetterLimit(limit or DeadLetterSettings())
         self._metrics = StageMetrics(stage.name)
 
     async def run(self, record: Incoming) -> None:
         """Do all the work of one record. Never raises, except when cancelled."""
         started = time.perf_counter()
-        REQUEST.set(record.header("ce_correlationid") or record.position)
+        REQUEST.set(record.header("ce_correlationid") or record.record_id)
         TRACE.set((record.header("traceparent") or "")[3:35])
         self._metrics.records_in.inc()
         if replays_of(record):
             REPLAYS.labels(self._stage.name).inc()
         with self._metrics.in_progress.track_inprogress():
-            async with self._turn(record.key):
-                written = await self._settle(record)
+            written = await self._settle(record)
         self._finished(record)
         self._metrics.finished(started, written)
 
-    def _turn(self, key: bytes | None) -> asyncio.Lock:
-        """Return the lock of a key; its waiters are served in the order of their records."""
-        if key is None or not self._stage.ordered:
-            return asyncio.Lock()
-        return self._turns.setdefault(key, asyncio.Lock())
-
     async def _settle(self, record: Incoming) -> int:
         """Do the work and write what came of it, or else the report of why not."""
+        if isinstance(batch := record.value, UndecodableBatch):
+            return await self._write_batch(record, batch)
         try:
             async with self._slots.taken():
                 effects = await self._handler(record)
+            if isinstance(effects, AsyncIterator):
+                return await self._write_slices(effects, record)
+            self._wrote(record, effects)
             return await self.write(effects, record)
         except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost event)
             return await self._report(record, error)
+
+    async def _write_slices(self, slices: Slices, record: Incoming) -> int:
+        """Make and write one slice after the other, each at a turn of its own."""
+        written = 0
+        while True:
+            async with self._slots.taken():
+                effects = await anext(slices, None)
+            if effects is None:
+                return written
+            self._wrote(record, effects)
+            written += await self.write(effects, record)
+            await self._next_turn(record)
 
     async def _report(self, record: Incoming, error: Exception) -> int:
         """Write the stage's own report; failing that a dead letter, failing that its stub."""
@@ -102,6 +137,15 @@ class Work:
                 log.exception("%s: %s cannot be reported so", self._stage.name, record.position)
         return await self.write([dead_letter(stub(record), error, self._stage.name)], record)
 
+    async def _write_batch(self, record: Incoming, batch: UndecodableBatch) -> int:
+        """Write a batch that cannot be decoded as a dead letter, without its bytes if too large."""
+        DEAD_LETTERS.labels(type(batch).__name__).inc()
+        letter = make_batch_letter(record.topic, record.partition, batch, self._stage.name)
+        try:
+            return await self.write([letter], record)
+        except RecordRefusedError:
+            return await self.write([replace(letter, value=None)], record)
+
     def _dead_letter(self, record: Incoming, error: Exception) -> Sequence[Effect]:
         return [dead_letter(record, error, self._stage.name)]
 
@@ -113,10 +157,10 @@ class Work:
         """
         written = 0
         for part in _parts([*effects, *self._limit.stops(effects, self._stage.name)]):
-            await self._outbox.publish([self.to_write(effect, record) for effect in part])
-            for effect in part:
+            places = await self._outbox.publish([self.to_write(each, record) for each in part])
+            for effect, place in zip(part, places, strict=True):
                 if isinstance(effect, TableWrite):
-                    self._tables[effect.table].show(effect, record.partition if record else None)
+                    self._tables[effect.table].show(effect, place)
             written += len(part)
         return written
 
@@ -129,6 +173,8 @@ class Work:
         headers = effect.headers
         if effect.topic is DEADLETTERS:
             headers = name_origin(effect, self._prefix)
+        if effect.reply_to in self._reply_topics:
+            return Write(effect.reply_to, effect.key, effect.value, headers, fallback=name)
         return Write(name, effect.key, effect.value, headers)
 
 

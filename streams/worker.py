@@ -3,19 +3,30 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 
-from streams.acks import Partition
+from aiokafka import TopicPartition
+
+from streams.access_monitor import AccessMonitor
+from streams.back_pressure import BackPressure
+from streams.faust_app import group_dir
+from streams.group_offsets import GroupOffsets
 from streams.health import Health
+from streams.letters.facts import make_batch_letter
 from streams.memory import MemoryMonitor, MemoryUsers
 from streams.metrics import StageMetrics
-from streams.outbox import Outbox
+from streams.outbox import Outbox, Write
+from streams.record_batches import BatchObserver, UndecodableBatch
+from streams.role_acls import worker_acls
 from streams.runner import StageRunner
 from streams.settings import Settings
 from streams.signals import Signals, following
-from streams.stage import Stage
-from streams.topic_admin import apply_topics, check_topics
-from streams.topics import Topic, changelog_topic
+from streams.stage import Stage, topics_of
+from streams.static_member import StaticMember, leased_member
+from streams.topic_admin import check_topics
+from streams.topics import DEADLETTERS, SIGNALS
 
 log = logging.getLogger(__name__)
 
@@ -37,41 +48,81 @@ class Worker:
         self._settings = settings
         self._health = health
         self._memory = MemoryUsers()
+        kafka = settings.kafka
+        self._letters: set[asyncio.Task[object]] = set()
+        self._back_pressure = BackPressure(
+            settings.stage, commit_seconds=kafka.commit_interval_seconds
+        )
+        self._access = AccessMonitor(
+            kafka, worker_acls(stages, kafka.topic_prefix, kafka.reply_topics)
+        )
         health.watch("memory", self._memory.problem)
         for stage in stages:
             health.watch(stage.name, _is_starting)
 
     async def run(self) -> None:
-        """Check the topics, then run all stages until cancelled.
+        """Check access and topics, then run all stages until cancelled.
 
         Raises:
+            ClusterAwayError: no broker answers, or it refuses the login.
+            MissingAclError: the login may not do what these stages need.
             TopicsError: topics are missing or wrong.
             MemoryExhaustedError: memory stayed near its limit, in an exception group.
         """
-        await check_topics(self._settings.kafka)
-        # Faust would create them too, but after the partitions are assigned: without tables.
-        await apply_topics(self._settings.kafka, self._changelogs())
+        kafka = self._settings.kafka
+        await self._access.require_at_start()
+        await check_topics(kafka, topics_of(self._stages, kafka.reply_topics))
         async with (
+            self._members() as members,
             Outbox(self._settings.kafka) as outbox,
-            following(self._settings.kafka) as signals,
+            following(
+                self._settings.kafka, BatchObserver(partial(self._keep_batch, outbox))
+            ) as signals,
+            GroupOffsets.open(self._settings.kafka) as offsets,
             asyncio.TaskGroup() as group,
         ):
             self._health.watch("kafka", outbox.problem)
+            self._health.watch("access", self._access.problem)
+            group.create_task(self._access.run())
             group.create_task(MemoryMonitor(self._settings.memory, self._memory).run())
+            group.create_task(self._back_pressure.run(offsets.measure))
             for stage in self._stages:
-                group.create_task(self._keep_running(stage, outbox, signals))
+                group.create_task(self._keep_running(stage, outbox, signals, members[stage.name]))
 
-    def _changelogs(self) -> list[Topic]:
-        return [
-            changelog_topic(stage.name, table) for stage in self._stages for table in stage.tables
-        ]
+    @asynccontextmanager
+    async def _members(self) -> AsyncIterator[dict[str, StaticMember]]:
+        """Give the worker's place in the consumer group of each stage."""
+        chosen = self._settings.kafka.group_instance_id
+        with ExitStack() as leases:
+            yield {
+                stage.name: leases.enter_context(
+                    leased_member(
+                        group_dir(stage.name, self._settings),
+                        [topic.name for topic in stage.sources] + list(stage.tables),
+                        chosen,
+                    )
+                )
+                for stage in self._stages
+            }
 
-    async def _keep_running(self, stage: Stage, outbox: Outbox, signals: Signals) -> None:
-        believed_gaps: set[tuple[Partition, int]] = set()
+    def _keep_batch(self, outbox: Outbox, tp: TopicPartition, batch: UndecodableBatch) -> None:
+        """Write an undecodable batch of the signals as a dead letter, best effort."""
+        self._health.warn("signals", f"{tp.topic}-{tp.partition}: {batch.problem}")
+        letter = make_batch_letter(SIGNALS.name, tp.partition, batch, SIGNALS.name)
+        name = DEADLETTERS.kafka_name(self._settings.kafka.topic_prefix)
+        write = Write(name, letter.key, letter.value, letter.headers)
+        task = asyncio.create_task(outbox.publish([write]))
+        self._letters.add(task)
+        task.add_done_callback(self._letters.discard)
+
+    async def _keep_running(
+        self, stage: Stage, outbox: Outbox, signals: Signals, member: StaticMember
+    ) -> None:
         failures = 0
         while True:
             started = time.monotonic()
-            error = await self._run_once(stage, outbox, signals, believed_gaps)
+            member.failures = failures
+            error = await self._run_once(stage, outbox, signals, member)
             if time.monotonic() - started > CALM_SECONDS:
                 failures = 0
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
@@ -81,11 +132,7 @@ class Worker:
             await asyncio.sleep(wait)
 
     async def _run_once(
-        self,
-        stage: Stage,
-        outbox: Outbox,
-        signals: Signals,
-        believed_gaps: set[tuple[Partition, int]],
+        self, stage: Stage, outbox: Outbox, signals: Signals, member: StaticMember
     ) -> BaseException:
         try:
             runner = StageRunner(
@@ -94,7 +141,9 @@ class Worker:
                 outbox,
                 signals=signals,
                 memory=self._memory,
-                believed_gaps=believed_gaps,
+                warn=partial(self._health.warn, stage.name),
+                member=member,
+                back_pressure=self._back_pressure,
             )
             async with runner:
                 self._health.watch(stage.name, runner.problem)

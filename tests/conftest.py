@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams.embedded.jars import default_cache_dir, ensure_jars
+
+# The duration of an example depends on the load of the machine: tests failed because their input
+# was generated slowly.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 NO_BROKER = Path(__file__).parent / "unit"
 """Tests that never start Kafka, and so need none of its jars."""

@@ -20,8 +20,8 @@ import time
 import urllib.parse
 import urllib.request
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,11 +29,13 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from streams.broker import EmbeddedBroker
+from streams.client import BATCH_FINISHED
 from streams.embedded.restarts import RestartPolicy
 from streams.kafka import ClusterAwayError
 from streams.settings import KafkaSettings
+from streams.stage import load_stages, topics_of
 from streams.topic_admin import apply_topics, check_topics
-from streams.topics import COMMANDS, REQUESTS, RESULTS
+from streams.topics import COMMANDS, REQUESTS, RESULTS, TOPICS, Topic
 
 CLIPMILL = str(Path(sys.executable).parent / "clipmill")
 START_SECONDS = 60
@@ -151,6 +153,7 @@ class House:
     Args:
         directory: everything is kept here; the workers' data directory is ``directory/data``.
         egresses: names of several ways out of the workers instead of one.
+        proxy: which one is the one way out: ``proxy`` speaks HTTP CONNECT, ``socks`` SOCKS5.
         variables: settings of all workers, as environment variables.
     """
 
@@ -158,14 +161,23 @@ class House:
     standin: StandinControl
     bootstrap: str
 
-    def __init__(self, directory: Path, *, egresses: Sequence[str] = (), **variables: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        egresses: Sequence[str] = (),
+        proxy: str = "proxy",
+        **variables: str,
+    ) -> None:
         self.directory = directory
+        self._proxy = proxy
         self._egresses = egresses
         self.data_dir = directory / "data"
         self.variables = {"CLIPMILL_DATA_DIR": str(self.data_dir), **UNLIMITED, **variables}
         self.workers: list[Process] = []
         self._stack = AsyncExitStack()
         self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.summaries: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
     async def __aenter__(self) -> Self:
         try:
@@ -197,7 +209,7 @@ class House:
         if self._egresses:
             self.variables["CLIPMILL_EGRESS__PROXIES"] = json.dumps(ready["egresses"])
         else:
-            self.variables["CLIPMILL_EGRESS__PROXY"] = ready["proxy"]
+            self.variables["CLIPMILL_EGRESS__PROXY"] = ready[self._proxy]
         self.variables["CLIPMILL_EGRESS__CA_FILE"] = ready["ca_file"]
 
     async def _start_broker(self) -> None:
@@ -206,10 +218,10 @@ class House:
         )
         await self._stack.enter_async_context(self.broker)
         self.bootstrap = self.broker.bootstrap
-        supervision = asyncio.create_task(self.broker.supervise())
-        self._stack.push_async_callback(_cancel, supervision)
+        self._supervision = asyncio.create_task(self.broker.supervise())
+        self._stack.push_async_callback(self._end_supervision)
         self.kafka = KafkaSettings(bootstrap=self.bootstrap)
-        await apply_topics(self.kafka)
+        await apply_topics(self.kafka, topics_of(load_stages()))
 
     async def _open_clients(self) -> None:
         self._producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all")
@@ -226,12 +238,24 @@ class House:
         with suppress(asyncio.CancelledError):
             await self._consumer.stop()
 
+    async def _end_supervision(self) -> None:
+        await _cancel(self._supervision)
+
+    @asynccontextmanager
+    async def broker_stopped(self) -> AsyncIterator[None]:
+        """Stop the broker cleanly, as for maintenance, and start it again."""
+        await self._end_supervision()
+        await self.broker.stop()
+        yield
+        await self.broker.start()
+        self._supervision = asyncio.create_task(self.broker.supervise())
+
     async def broker_is_back(self) -> None:
         """Return when the broker answers, after it was killed."""
         async with asyncio.timeout(START_SECONDS):
             while True:
                 with suppress(ClusterAwayError):
-                    return await check_topics(self.kafka)
+                    return await check_topics(self.kafka, TOPICS)
                 await asyncio.sleep(0.2)
 
     def _stop_workers(self) -> None:
@@ -247,7 +271,8 @@ class House:
 
     def spawn_worker(self, *stages: str, prefix: Sequence[str] = (), **variables: str) -> Process:
         """Return a worker that has just been started, by way of the command ``prefix``."""
-        command = [*prefix, CLIPMILL, "worker", *stages, "--bootstrap", self.bootstrap]
+        variables = {"CLIPMILL_KAFKA__BOOTSTRAP": self.bootstrap, **variables}
+        command = [*prefix, CLIPMILL, "worker", *stages]
         command += ["--http", "127.0.0.1:0"]
         log = self.directory / f"worker-{len(self.workers)}.log"
         worker = Process(command, {**self.variables, **variables}, log)
@@ -263,34 +288,49 @@ class House:
         """Publish any record on the requests topic; return when it is acknowledged."""
         await self._producer.send_and_wait(REQUESTS.kafka_name(), value, **fields)
 
+    async def publish_to(self, topic: Topic, value: bytes) -> None:
+        """Publish any record on any topic; return when it is acknowledged."""
+        await self._producer.send_and_wait(topic.kafka_name(), value)
+
     async def command(self, **body: Any) -> None:
         """Publish a command, such as ``command="cancel", request_id="a"``."""
         key = body.get("request_id", "").encode() or None
         await self._producer.send_and_wait(COMMANDS.kafka_name(), json.dumps(body).encode(), key)
 
-    async def clipmill(self, *arguments: str) -> tuple[int, str, str]:
+    async def clipmill(self, *arguments: str, **variables: str) -> tuple[int, str, str]:
         """Return exit status, output and complaints of ``clipmill ARGUMENTS`` in this house."""
-        variables = {**self.variables, "CLIPMILL_KAFKA__BOOTSTRAP": self.bootstrap}
-        child = await asyncio.create_subprocess_exec(
-            *(CLIPMILL, *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **variables},
-        )
+        return await self.clipmill_reading(b"", *arguments, **variables)
+
+    async def clipmill_reading(
+        self, stdin: bytes, *arguments: str, **variables: str
+    ) -> tuple[int, str, str]:
+        """Return the same of a command with a standard input."""
+        child = await self.start_clipmill(*arguments, **variables)
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                output, complaints = await child.communicate()
+                output, complaints = await child.communicate(stdin)
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
         return child.returncode or 0, output.decode(), complaints.decode()
 
+    async def start_clipmill(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
+        """Return a running ``clipmill ARGUMENTS`` with pipes as its three streams."""
+        settings = {**self.variables, "CLIPMILL_KAFKA__BOOTSTRAP": self.bootstrap, **variables}
+        return await asyncio.create_subprocess_exec(
+            *(CLIPMILL, *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **settings},
+        )
+
     async def results(self, count: int, seconds: float = 60) -> dict[str, list[dict[str, Any]]]:
         """Return all results so far by request, once so many requests have one.
 
-        Each request has the list of all its results, copies included.
+        Each request has the list of all its results, copies included. Those of batches as a whole
+        are in ``summaries``.
         """
         deadline = time.monotonic() + seconds
         while len(self._seen) < count and time.monotonic() < deadline:
@@ -306,7 +346,8 @@ class House:
             for record in records:
                 result = json.loads(record.value)
                 result["_seen_at"] = time.time()
-                self._seen[result["request_id"]].append(result)
+                kind = self.summaries if result["status"] == BATCH_FINISHED else self._seen
+                kind[result["request_id"]].append(result)
         return dict(self._seen)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
-from agents.authentication.netscape import key_of
+from agents.authentication.cookie_text import key_of
 from schemas.video import Cookie
 
 SAME_EXPIRY_SECONDS = 3_600.0

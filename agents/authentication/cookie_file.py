@@ -12,9 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from agents.authentication.netscape import NotACookieFileError, read_cookies
+from agents.authentication.cookie_text import (
+    NotACookieFileError,
+    decode_text,
+    oddities,
+    read_cookies,
+)
 from schemas.codec import MalformedMessageError, decode
-from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie
 
 BYTES_MAX = 1_000_000
@@ -23,10 +27,15 @@ BYTES_MAX = 1_000_000
 NOTE_BYTES_MAX = 1_000
 """Of what a lock file tells; it has about 80."""
 
+ADVICE = "export it anew in Netscape's format, or correct auth.cookie_files"
+
 OTHERS = 0o077
 """Mode bits that let others than the owner at a file."""
 
 _NANOSECONDS = 1e9
+
+_DATABASE = b"SQLite format 3\0"
+"""How the files begin in which browsers keep their cookies."""
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -37,18 +46,34 @@ class Stamp(msgspec.Struct, frozen=True):
     inode: int
 
 
+class UnusableFileError(Exception):
+    """A cookie file, or a folder of them, that cannot be used. For the log: it holds the path.
+
+    Attributes:
+        path: of the file or folder.
+        reason: why; holds neither path nor secret.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"the cookie file {shown(path)} cannot be used: {reason}; {ADVICE}")
+        self.path = path
+        self.reason = reason
+
+
 class Content(msgspec.Struct, frozen=True):
     """What a file says.
 
     Attributes:
         stamp: which state of it this is.
         cookies: those that are over included. Secrets.
+        oddities: which lines are not in the format, by number; None when all are.
         ours: this state was written by `cookie_saving.save`, here or in another process.
         exposed: others than its owner may read it.
     """
 
     stamp: Stamp
     cookies: tuple[Cookie, ...]
+    oddities: str | None = None
     ours: bool = False
     exposed: bool = False
 
@@ -66,21 +91,12 @@ def load(path: Path, known: Stamp | None = None) -> Content | None:
     """Return what a file says, None when it is still in the known state.
 
     Raises:
-        ClipmillError: ``system.config``; the file cannot be read, or is no cookie file.
+        UnusableFileError: it cannot be read, or has no cookie.
     """
     try:
         return None if known is not None and stamp_of(path.stat()) == known else read(path)[1]
-    except (OSError, UnicodeDecodeError, NotACookieFileError) as error:
-        raise unusable(path, _reason(error)) from None
-
-
-def unusable(path: Path, reason: str) -> ClipmillError:
-    """Return the error of a file that cannot be used."""
-    return ClipmillError(
-        ErrorCode.SYSTEM_CONFIG,
-        f"the cookie file {shown(path)} cannot be used: {reason};"
-        " export it anew in Netscape's format, or correct auth.cookie_files",
-    )
+    except (OSError, NotACookieFileError) as error:
+        raise UnusableFileError(path, _reason(error)) from None
 
 
 def read(path: Path) -> tuple[str, Content]:
@@ -88,17 +104,17 @@ def read(path: Path) -> tuple[str, Content]:
 
     Raises:
         OSError: it cannot be read.
-        UnicodeDecodeError: it is no text.
-        NotACookieFileError: it is no cookie file.
+        NotACookieFileError: it has no cookie.
     """
     data, found = _read_bytes(path, BYTES_MAX)
-    text = data.decode("utf-8-sig")
-    cookies = read_cookies(text)
-    if not cookies:
-        raise NotACookieFileError("there is no cookie in it")
+    if data.startswith(_DATABASE):
+        raise NotACookieFileError("it is a browser's own database")
+    text = decode_text(data)
+    parsed = read_cookies(text)
     stamp = stamp_of(found)
     ours = _written_by_us(path.resolve()) == stamp
-    return text, Content(stamp, cookies, ours, exposed=bool(found.st_mode & OTHERS))
+    exposed = bool(found.st_mode & OTHERS)
+    return text, Content(stamp, parsed.cookies, oddities(parsed), ours, exposed)
 
 
 def stamp_of(found: os.stat_result) -> Stamp:
@@ -156,4 +172,4 @@ def _written_by_us(target: Path) -> Stamp | None:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    return str(error)

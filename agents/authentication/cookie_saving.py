@@ -22,7 +22,7 @@ from agents.authentication.cookie_file import (
     refuse_irregular,
     stamp_of,
 )
-from agents.authentication.netscape import Key, read_cookies, renewed
+from agents.authentication.cookie_text import Key, parse_text, renewed
 from schemas.video import Cookie
 
 
@@ -46,15 +46,14 @@ def save(path: Path, renewals: Mapping[Key, Renewal], known: Stamp, now: float) 
     Raises:
         BusyError: another process is writing it.
         OSError: it cannot be written.
-        UnicodeDecodeError: it has been replaced by something else.
-        NotACookieFileError: the same.
+        NotACookieFileError: it has been replaced by something else.
     """
     target = path.resolve()
     with _locked(lock_path(target)) as lock:
         text, content = read(target)
         changes = {key: each.cookie for key, each in _valid(renewals, content, known).items()}
         new = renewed(text, changes, now) if changes else text
-        if new == text or not read_cookies(new) or len(new.encode()) > BYTES_MAX:
+        if new == text or not parse_text(new).cookies or len(new.encode()) > BYTES_MAX:
             return content
         _replace(target, new, lock)
         return read(target)[1]

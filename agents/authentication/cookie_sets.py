@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agents.authentication.cookie_file import unusable
+from agents.authentication.cookie_file import UnusableFileError
 from schemas.errors import ClipmillError, ErrorCode
 
 PATTERN = "*.txt"
@@ -50,7 +50,8 @@ def account_files(places: Sequence[Path]) -> Mapping[str, Path]:
     """Return the files of the accounts by name; of two of one name the first. Blocks.
 
     Raises:
-        ClipmillError: ``system.config``; a folder cannot be listed, or there are too many files.
+        UnusableFileError: a folder cannot be listed.
+        ClipmillError: ``system.config``; there are too many files.
     """
     found: dict[str, Path] = {}
     for place in places:
@@ -58,7 +59,7 @@ def account_files(places: Sequence[Path]) -> Mapping[str, Path]:
             for path in _files(place):
                 found.setdefault(account_name(path), path)
         except OSError as error:
-            raise unusable(place, error.strerror or type(error).__name__) from None
+            raise UnusableFileError(place, error.strerror or type(error).__name__) from None
     if len(found) > ACCOUNTS_MAX:
         message = f"there are {len(found)} cookie files for a platform; {ACCOUNTS_MAX} is the most"
         raise ClipmillError(ErrorCode.SYSTEM_CONFIG, message)

@@ -46,6 +46,7 @@ class AccountHealth(msgspec.Struct, frozen=True, kw_only=True):
         code: why that failed.
         limits: how often it was limited since it was of use.
         resting_until: it is not used before.
+        rest: seconds of that rest.
         refused_for: different posts that it was refused for since it was of use, `REFUSALS_MAX`
             at most.
     """
@@ -56,6 +57,7 @@ class AccountHealth(msgspec.Struct, frozen=True, kw_only=True):
     code: ErrorCode | None = None
     limits: int = 0
     resting_until: float = 0.0
+    rest: float = 0.0
     refused_for: tuple[str, ...] = ()
 
 
@@ -109,6 +111,17 @@ def rested_at(candidates: Sequence[Candidate], now: float) -> float | None:
     return min((each.health.resting_until for each in resting), default=None)
 
 
+def not_ahead(health: AccountHealth, now: float) -> AccountHealth:
+    """Return the health with no time in it that a clock which was set back does not permit."""
+    return msgspec.structs.replace(
+        health,
+        used_at=min(health.used_at, now),
+        success_at=None if health.success_at is None else min(health.success_at, now),
+        failure_at=None if health.failure_at is None else min(health.failure_at, now),
+        resting_until=min(health.resting_until, now + health.rest),
+    )
+
+
 def after_use(health: AccountHealth, use: Use, now: float) -> AccountHealth:
     """Return the health of an account after a request with it."""
     if use.code is None:
@@ -131,11 +144,11 @@ def _after_limit(health: AccountHealth, use: Use, now: float) -> AccountHealth:
     asked_until = now + (use.retry_after or 0.0)
     if now < health.resting_until:
         until = max(health.resting_until, asked_until)
-        return msgspec.structs.replace(health, resting_until=until)
+        return msgspec.structs.replace(health, resting_until=until, rest=until - now)
     rest = min(REST_SECONDS * 2.0**health.limits, REST_SECONDS_MAX)
     until = max(now + rest, asked_until)
     limits = min(health.limits + 1, _LIMITS_COUNTED)
-    return msgspec.structs.replace(health, limits=limits, resting_until=until)
+    return msgspec.structs.replace(health, limits=limits, resting_until=until, rest=until - now)
 
 
 _LIMITS_COUNTED = 16

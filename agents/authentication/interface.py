@@ -16,12 +16,15 @@ class LoginSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cookie_files: by platform, files and folders of files in Netscape's format.
         session_cookies: by platform, names of the cookies that carry the login.
+        hosts: by platform, hosts of its pages. A file without a cookie for them is no account of
+            the platform; where none are named, every file is one.
         write_seconds: least time between two writes of one file.
         options: of an authenticator that is not ours, by its own names. May hold secrets.
     """
 
     cookie_files: Mapping[str, tuple[Path, ...]] = {}
     session_cookies: Mapping[str, tuple[str, ...]] = {}
+    hosts: Mapping[str, tuple[str, ...]] = {}
     write_seconds: float = 5.0
     options: Mapping[str, str] = {}
 

@@ -15,15 +15,15 @@ from agents.authentication.cookie_changes import changed, login_ends_at
 from agents.authentication.cookie_file import Content, shown
 from agents.authentication.cookie_saving import BusyError, Renewal, save
 from agents.authentication.cookie_sets import account_name
-from agents.authentication.health import AccountHealth, Candidate, after_use
-from agents.authentication.interface import Use
-from agents.authentication.netscape import (
+from agents.authentication.cookie_text import (
     COOKIES_MAX,
     Key,
     NotACookieFileError,
     key_of,
     unexpired,
 )
+from agents.authentication.health import AccountHealth, Candidate, after_use, not_ahead
+from agents.authentication.interface import Use
 from schemas.video import Cookie
 
 _log = logging.getLogger(__name__)
@@ -101,6 +101,7 @@ class LivingSession:
 
     def candidate(self) -> Candidate:
         """Return what a choice between accounts needs to know."""
+        self.health = not_ahead(self.health, self._clock())
         return Candidate(
             name=self.name,
             health=self.health,
@@ -137,7 +138,8 @@ class LivingSession:
         taken = self._with_room(cookies)
         self._renewals |= {key: Renewal(each, at) for key, each in taken.items()}
         if taken and self._timer is None and self._writing is None:
-            self._schedule(self._wrote_at + self._write_seconds - at)
+            # The clock may have been set back since.
+            self._schedule(min(self._write_seconds, self._wrote_at + self._write_seconds - at))
 
     async def close(self) -> None:
         """Write what is still to be written."""
@@ -184,7 +186,7 @@ class LivingSession:
             content = await asyncio.to_thread(save, self.path, written, known, self._wrote_at)
         except BusyError:
             return
-        except (OSError, UnicodeDecodeError, NotACookieFileError) as error:
+        except (OSError, NotACookieFileError) as error:
             self._note_unsaved(error)
             return
         self.unsaved = None

@@ -1,14 +1,20 @@
-"""Netscape's cookie format, which browsers' extensions write: reading it, and renewing it in place.
+"""Netscape's cookie format, line by line: what a line says, and how it is written.
 
-The format: https://curl.se/docs/http-cookies.html#cookie-file-format. Values are secrets: no
-message holds any.
+The format: https://curl.se/docs/http-cookies.html#cookie-file-format. Add-ons and editors write it
+with a column too many, without its last tab, with spaces. A line that can be read is read; what is
+written is what yt-dlp and Python's `http.cookiejar` read. Values are secrets: no message holds any.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import re
 from contextlib import suppress
 
+import msgspec
+
 from schemas.video import Cookie
+
+HEADER = "# Netscape HTTP Cookie File"
+"""First line of a file; Python's `http.cookiejar`, and so yt-dlp, refuses a file without it."""
 
 FIELDS = 7
 """Domain, subdomains too, path, secure, expiry, name, value; separated by tabs."""
@@ -16,110 +22,68 @@ FIELDS = 7
 HTTP_ONLY = "#HttpOnly_"
 """In front of the domain of cookies that scripts cannot see. Other lines with # are remarks."""
 
-COOKIES_MAX = 500
-"""A file with so many cookies gets no new ones: a page could set other names for ever. Browsers
-keep 150 to 180 per site (RFC 6265 asks for 50)."""
+_ESCAPED_TAB = r"\t"
+"""What a tab becomes in variables, YAML and JSON that nobody unescapes."""
 
-Key = tuple[str, str, str]
-"""Domain, path and name: what makes two cookies the same one (RFC 6265, section 5.3)."""
+MILLISECONDS_FROM = 1e11
+"""Numbers from here on are no seconds (it would be the year 5138): Firefox keeps milliseconds since
+release 142, and some tools write them as they are."""
+
+_FLAGS = frozenset({"TRUE", "FALSE"})
+
+_EXPIRY = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?)?")
+"""An expiry as yt-dlp reads it."""
+
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffd]")
+"""Control characters, halves of surrogate pairs, and what stands for bytes that are no UTF-8."""
+
+PADDING = " \t\ufeff\u200b\u00a0"
+"""In front of a line: indentation, byte-order marks of files that were joined, pasted spaces."""
 
 
-class NotACookieFileError(ValueError):
-    """A text is not in Netscape's format; says what is wrong, without showing it."""
+class Line(msgspec.Struct, frozen=True):
+    """A line of a cookie file, or an entry of a JSON export.
 
-
-def key_of(cookie: Cookie) -> Key:
-    """Return what a cookie is known by."""
-    return cookie.domain, cookie.path, cookie.name
-
-
-def read_cookies(text: str) -> tuple[Cookie, ...]:
-    """Return the cookies of a file, those that are over included.
-
-    Raises:
-        NotACookieFileError: a line is none of the format.
+    Attributes:
+        number: place in the file, from 1.
+        text: the line without its end. Holds secrets.
+        cookie: what it says; None for a remark and for a line that cannot be read.
+        http_only: scripts cannot see the cookie.
+        oddity: how it departs from the format, None when it does not. Holds no secret.
+        is_exact: other tools read the text as it stands.
     """
-    parsed = (_parse(line, number) for number, line in enumerate(_lines(text), start=1))
-    return tuple(cookie for cookie in parsed if cookie is not None)
+
+    number: int
+    text: str
+    cookie: Cookie | None = None
+    http_only: bool = False
+    oddity: str | None = None
+    is_exact: bool = True
+
+    def __repr__(self) -> str:
+        """Return its number and what is odd about it, not its text."""
+        return f"Line({self.number}, {self.oddity})"
 
 
-def unexpired(cookies: Iterable[Cookie], now: float) -> tuple[Cookie, ...]:
-    """Return the cookies that are not over at an epoch second."""
-    return tuple(each for each in cookies if not _is_over(each, now))
+def parse_line(number: int, text: str) -> Line:
+    """Return what a line says; one that cannot be read has an oddity and no cookie."""
+    if _is_remark(text):
+        return Line(number, text)
+    marked = text.lstrip(PADDING)
+    http_only = marked[: len(HTTP_ONLY)].lower() == HTTP_ONLY.lower()
+    bare = marked[len(HTTP_ONLY) :] if http_only else marked
+    fields, oddity = _fields(bare.lstrip(PADDING))
+    if fields is None:
+        return Line(number, text, oddity=oddity)
+    cookie = _cookie(fields)
+    if not fits(cookie):
+        return Line(number, text, oddity="has a domain or a character that no cookie has")
+    is_exact = oddity is None and _is_exact(text, fields)
+    return Line(number, text, cookie, http_only, oddity, is_exact)
 
 
-def renewed(text: str, changes: Mapping[Key, Cookie], now: float) -> str:
-    """Return a file with cookies set anew, new ones behind it, and those that are over left out.
-
-    All other lines stay as they are, remarks too. The result may be the same text.
-
-    Raises:
-        NotACookieFileError: a line is none of the format.
-    """
-    left = {key: cookie for key, cookie in changes.items() if _fits(cookie)}
-    kept = [_kept(line, number, left, now) for number, line in enumerate(_lines(text), start=1)]
-    lines = [line for line in kept if line is not None]
-    new = unexpired(left.values(), now)
-    room = max(0, COOKIES_MAX - sum(not _is_remark(line) for line in lines))
-    lines += [_line(cookie) for cookie in new[:room]]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _lines(text: str) -> list[str]:
-    """Return the lines; `str.splitlines` would also part them at characters within values."""
-    if not text:
-        return []
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-
-
-def _kept(line: str, number: int, left: dict[Key, Cookie], now: float) -> str | None:
-    """Return what becomes of a line, and take its change out of those that are left."""
-    old = _parse(line, number)
-    if old is None:
-        return line
-    new = left.pop(key_of(old), None)
-    if _is_over(new or old, now):
-        return None
-    return line if new is None else _line(new, http_only=line.startswith(HTTP_ONLY))
-
-
-def _parse(line: str, number: int) -> Cookie | None:
-    if _is_remark(line):
-        return None
-    fields = line.removeprefix(HTTP_ONLY).split("\t")
-    if len(fields) != FIELDS:
-        raise NotACookieFileError(f"line {number} has {len(fields)} fields, not {FIELDS}")
-    domain, subdomains, path, secure, expiry, name, value = fields
-    # Some tools leave the dot to the column beside it.
-    dot = "." if subdomains.upper() == "TRUE" and not domain.startswith(".") else ""
-    return Cookie(
-        name=name,
-        value=value,
-        domain=f"{dot}{domain}",
-        path=path or "/",
-        secure=secure.upper() == "TRUE",
-        expires_at=_epoch(expiry),
-    )
-
-
-def _is_remark(line: str) -> bool:
-    text = line.removeprefix(HTTP_ONLY)
-    return not text.strip() or text.startswith("#")
-
-
-def _epoch(expiry: str) -> float | None:
-    """Return an expiry; some tools write 0 or -1 for the end of the session, some nothing."""
-    seconds = 0.0
-    with suppress(ValueError):
-        seconds = float(expiry)
-    return seconds if math.isfinite(seconds) and seconds > 0 else None
-
-
-def _is_over(cookie: Cookie, now: float) -> bool:
-    return cookie.expires_at is not None and cookie.expires_at <= now
-
-
-def _line(cookie: Cookie, *, http_only: bool = False) -> str:
+def format_cookie(cookie: Cookie, *, http_only: bool = False) -> str:
+    """Return the line of a cookie that fits."""
     return (HTTP_ONLY if http_only else "") + "\t".join(
         (
             cookie.domain,
@@ -133,15 +97,98 @@ def _line(cookie: Cookie, *, http_only: bool = False) -> str:
     )
 
 
-def _fits(cookie: Cookie) -> bool:
+def format_line(line: Line) -> str:
+    """Return a line as every tool reads it; what cannot be read becomes a remark."""
+    if line.cookie is not None:
+        if line.is_exact:
+            return line.text
+        return format_cookie(line.cookie, http_only=line.http_only)
+    return line.text.lstrip(PADDING) if line.oddity is None else f"# {line.text}"
+
+
+def fits(cookie: Cookie) -> bool:
     """Return whether a cookie can be written so that it is read as the same one."""
     texts = cookie.domain, cookie.path, cookie.name, cookie.value
-    plain = all(ord(sign) >= ord(" ") and sign != "\x7f" for text in texts for sign in text)
-    encodable = all(_is_encodable(text) for text in texts)
-    return plain and encodable and bool(cookie.domain.strip()) and not cookie.domain.startswith("#")
+    return all(map(_is_writable, texts)) and bool(
+        cookie.domain.strip(PADDING) == cookie.domain
+        and "." in cookie.domain
+        and not cookie.domain.startswith(("#", "$"))
+    )
 
 
-def _is_encodable(text: str) -> bool:
-    with suppress(UnicodeEncodeError):
-        return bool(text.encode()) or not text
+def _is_writable(text: str) -> bool:
+    return text == text.strip(" ") and _UNWRITABLE.search(text) is None
+
+
+def _is_remark(text: str) -> bool:
+    bare = text.lstrip(PADDING)
+    if bare[: len(HTTP_ONLY)].lower() == HTTP_ONLY.lower():
+        bare = bare[len(HTTP_ONLY) :]
+    return not bare.strip() or bare.startswith("#")
+
+
+def _fields(text: str) -> tuple[list[str] | None, str | None]:
+    """Return the seven fields of a line, and how it departs from the format."""
+    if "\t" not in text and text.count(_ESCAPED_TAB) >= FIELDS - 2:
+        fields, oddity = _fields(text.replace(_ESCAPED_TAB, "\t"))
+        return fields, oddity or f"has {_ESCAPED_TAB} in place of tabs"
+    tabbed = [field.strip(" ") for field in text.split("\t")]
+    if len(tabbed) == FIELDS:
+        return tabbed, None
+    told = f"has {len(tabbed)} fields, not {FIELDS}"
+    if len(tabbed) == FIELDS - 1 and _has_flags(tabbed):
+        # Editors and forms cut off the last tab when the value is empty.
+        return [*tabbed, ""], told
+    if len(tabbed) > FIELDS and _has_flags(tabbed):
+        return tabbed[:FIELDS], told
+    spaced = text.split(None, FIELDS - 1)
+    if len(spaced) == FIELDS - 1:
+        spaced.append("")
+    if len(spaced) == FIELDS and _has_flags(spaced) and _is_number(spaced[4]):
+        return [field.strip() for field in spaced], "has spaces in place of tabs"
+    return None, told
+
+
+def _has_flags(fields: list[str]) -> bool:
+    return {fields[1].upper(), fields[3].upper()} <= _FLAGS
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        return math.isfinite(float(text))
     return False
+
+
+def _cookie(fields: list[str]) -> Cookie:
+    domain, subdomains, path, secure, expiry, name, value = fields
+    # Some tools leave the dot to the column beside it.
+    dot = "." if subdomains.upper() == "TRUE" and not domain.startswith(".") else ""
+    return Cookie(
+        name=name,
+        value=value,
+        domain=f"{dot}{domain}",
+        path=path or "/",
+        secure=secure.upper() == "TRUE",
+        expires_at=expiry_of(expiry),
+    )
+
+
+def _is_exact(text: str, fields: list[str]) -> bool:
+    """Return whether yt-dlp's loader takes the line; one with a wrong flag fails the whole file."""
+    has_dot = fields[0].startswith(".")
+    return (
+        text.removeprefix(HTTP_ONLY) == "\t".join(fields)
+        and (fields[1] == "TRUE") == has_dot
+        and _EXPIRY.fullmatch(fields[4]) is not None
+        and float(fields[4] or 0) < MILLISECONDS_FROM
+    )
+
+
+def expiry_of(expiry: str | float) -> float | None:
+    """Return an expiry; some tools write 0 or -1 for the end of the session, some nothing."""
+    seconds = 0.0
+    with suppress(ValueError, OverflowError):
+        seconds = float(expiry)
+    if seconds >= MILLISECONDS_FROM:
+        seconds /= 1_000.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else None

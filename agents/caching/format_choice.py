@@ -4,15 +4,15 @@ Choosing takes 20 µs and a hit 2 µs (docs/caching.md). A row of a table, with 
 changelog, or a look-up in a shared backend costs many times what it would save: there is none.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from agents.caching.bounded import BoundedCache
 from agents.caching.metadata import Page
-from agents.platforms.choice import choose_files
+from agents.platforms.choice import Choice, choose_files
 from schemas.request import Options
-from schemas.video import MediaSource, VideoRef
+from schemas.video import MediaSource, SelectedSource, VideoRef
 
 NAME = "format_choice"
 
@@ -25,9 +25,9 @@ CHOICE_BYTES = 900
 SOURCE_BYTES = 1_700
 """Of memory for each chosen file when its page is not remembered any more."""
 
-Files = tuple[MediaSource, ...]
-Key = tuple[str, bytes, Options, frozenset[str]]
-"""Video, digest of its page, options, formats that are avoided."""
+Files = tuple[SelectedSource, ...]
+Key = tuple[str, bytes, Options, frozenset[str], frozenset[str]]
+"""Video, digest of its page, options, formats that are avoided, those found to be silent."""
 
 
 def size_of(_key: Key, files: Files) -> int:
@@ -46,17 +46,23 @@ class FormatChoices:
         self._store = BoundedCache(NAME, LIFE_SECONDS, size_of=size_of) if store is None else store
 
     def choose(
-        self, video: VideoRef, page: Page, options: Options, avoided: Collection[str] = ()
+        self,
+        video: VideoRef,
+        page: Page,
+        options: Options,
+        avoided: Collection[str] = (),
+        silent: Collection[str] = (),
     ) -> Files:
         """Return the files to fetch of a page; see `agents.platforms.choice.choose_files`.
 
         Raises:
             ClipmillError: none fulfils the options, or those that do are too large.
         """
-        key = (video.key, page.digest, _that_matter(options), frozenset(avoided))
+        left_out = frozenset(avoided), frozenset(silent)
+        key = (video.key, page.digest, _that_matter(options), *left_out)
         files = self._store.get(key)
         if files is None:
-            files = _choose(page, options, avoided)
+            files = _choose(page, options, *left_out)
             self._store.set(key, files)
         return files
 
@@ -66,8 +72,25 @@ def _that_matter(options: Options) -> Options:
     return msgspec.structs.replace(options, refresh=False, limit=None)
 
 
-def _choose(page: Page, options: Options, avoided: Collection[str]) -> Files:
+def _choose(
+    page: Page, options: Options, avoided: Collection[str], silent: Collection[str]
+) -> Files:
     # Of several places where a file is, the last one that the page names is taken.
     sources = {source.format.format_id: source for source in page.sources}
     formats = [source.format for source in sources.values()]
-    return tuple(sources[each.format_id] for each in choose_files(formats, options, avoided))
+    chosen = choose_files(formats, options, avoided, page.info.missing_pictures, silent)
+    return tuple(_to_selected_source(each, sources, options) for each in chosen)
+
+
+def _to_selected_source(
+    chosen: Choice, sources: Mapping[str, MediaSource], options: Options
+) -> SelectedSource:
+    source, sound = sources[chosen.format.format_id], chosen.sound_from
+    return SelectedSource(
+        format=chosen.format,
+        url=source.url,
+        headers=source.headers,
+        cookies=source.cookies,
+        sound_only=options.audio_only and chosen.format.video_codec is not None,
+        sound_from=sources[sound.format_id] if sound else None,
+    )

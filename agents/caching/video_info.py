@@ -174,8 +174,10 @@ class VideoInfoCache:
         return entry.expires_at <= now + self._life and read_at <= now + CLOCKS_APART_SECONDS
 
     def _is_fresh(self, key: str, entry: CachedExtraction) -> bool:
+        # The end of a row from before the clock was set back can be further off than any life.
+        now = self._clock()
         return (
-            entry.expires_at > self._clock()
+            now < entry.expires_at <= now + self._life
             and entry.meaning == self._meaning
             and not self._is_forgotten(key, entry.extraction)
             and not self._is_dropped(key, entry.extraction)

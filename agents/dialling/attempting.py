@@ -9,11 +9,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from agents.dialling.permissions import Permissions
 from agents.dialling.turns import ONE_REQUEST, Need, Turns
+from agents.network.egress import DIRECT
 from agents.plugins import Plugins, describe
 from agents.records.attempts import Attempting, attempt_record
 from agents.resilience.permission import (
@@ -27,6 +29,7 @@ from schemas.attempts import Operation
 from schemas.errors import ClipmillError, ErrorCode, Place
 from schemas.job import Job
 from streams.metrics import RATE_POSTPONED
+from streams.priority_queue import rank_of
 from streams.slots import aside
 from streams.stage import StageContext
 
@@ -34,9 +37,10 @@ T = TypeVar("T")
 
 NO_PLUGINS = Plugins()
 
-GRANT_SECONDS = 2.0
-"""How long an event waits for a trial, or for the outcome of the others'. The monitor answers
-within milliseconds; a platform within a second."""
+GRANT_SECONDS = 10.0
+"""How long a trial request waits for the monitor's answer, or for the outcome of other trials. The
+monitor answers within milliseconds, on an overloaded machine within seconds; a platform within a
+second."""
 
 
 class Gate:
@@ -99,6 +103,7 @@ class Gate:
                 off; or ``request.expired`` when its deadline comes before its turn.
         """
         ways = self._ways(job, platform, subject, part)
+        need = replace(need, rank=_rank(job))
         # What is answered from a cache, or fails at once, must not wait for what waits here.
         async with aside():
             return await self._run(ways, call, need)
@@ -142,15 +147,17 @@ class Gate:
         return None if job.deadline is None else (job.deadline - self._clock()).total_seconds()
 
     async def _attempt(self, way: Attempting, call: Callable[[str], Awaitable[T]]) -> T:
-        started = self._timer()
+        started, cuts = self._timer(), self._turns.cuts(way.place)
         try:
             with self._plugins.watching(describe(way.job, way.subject, way.place)):
                 result = await call(way.place.egress)
         except ClipmillError as error:
             error.place = way.place
-            self._report(way, error, started)
+            if way.place.egress != DIRECT:
+                error.details.setdefault("egress", way.place.egress)
+            self._report(way, error, started, cuts)
             raise
-        self._report(way, None, started)
+        self._report(way, None, started, cuts)
         return result
 
     async def _permitted(self, ways: Sequence[Attempting]) -> Attempting:
@@ -177,12 +184,15 @@ class Gate:
         return sorted(free, key=self._is_far_off) if len(free) > 1 else free
 
     def _is_far_off(self, way: Attempting) -> bool:
-        return not self._turns.is_soon(way.place, returning=was_postponed(way.job))
+        job = way.job
+        return not self._turns.is_soon(way.place, returning=was_postponed(job), rank=_rank(job))
 
     def _tries(self, shut: Attempting, preferred: Attempting) -> bool:
         return shut is preferred and self._permissions.has_free_trials(shut)
 
-    def _report(self, way: Attempting, error: ClipmillError | None, started: float) -> None:
+    def _report(
+        self, way: Attempting, error: ClipmillError | None, started: float, cuts: int
+    ) -> None:
         """Tell the monitor of an attempt.
 
         One that says nothing about the platform is told of only when it was a trial: its slot is
@@ -190,4 +200,9 @@ class Gate:
         """
         if says_something(error.code if error else None) or way.trial:
             seconds = self._timer() - started
-            self._context.supplement(attempt_record(way, error, seconds, self._clock()))
+            record = attempt_record(way, error, seconds, self._clock(), cuts=cuts)
+            self._context.supplement(record)
+
+
+def _rank(job: Job) -> int:
+    return rank_of(job.priority, in_batch=job.batch is not None)

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
+from agents.dialling.task_pool import TaskPool
 from agents.resilience.rate import Pace
 from agents.resilience.rate_line import RateLine, Slot
-from agents.resilience.task_pool import TaskPool
 from schemas.attempts import Operation, breaker_name
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import Place
@@ -27,6 +27,7 @@ from streams.metrics import (
     TASKS_RUNNING,
     TASKS_WAITING,
 )
+from streams.priority_queue import DEFAULT_RANK
 from streams.settings import LimitSettings
 from streams.stage import StageContext
 
@@ -43,10 +44,12 @@ class Need:
     Attributes:
         requests: how many it makes of the platform, 1 or more.
         is_list: it reads a list, which takes long: lists have slots of their own.
+        rank: larger goes first.
     """
 
     requests: float = 1.0
     is_list: bool = False
+    rank: int = DEFAULT_RANK
 
 
 ONE_REQUEST = Need()
@@ -76,9 +79,16 @@ class Turns:
         self._lists = open_pool("list", self._limits) if operation == "extract" else self._pool
         self._lines: dict[tuple[str, str], RateLine] = {}
 
-    def is_soon(self, place: Place, *, returning: bool) -> bool:
+    def cuts(self, place: Place) -> int:
+        """Return how often the rate of a place was cut so far, as this worker knows."""
+        state = self._state(place)
+        return 0 if state is None else state.cuts
+
+    def is_soon(self, place: Place, *, returning: bool, rank: int = DEFAULT_RANK) -> bool:
         """Return whether a turn that is asked for now would come in time."""
-        return self._operation not in PACED or self._line(place).is_short(returning=returning)
+        if self._operation not in PACED:
+            return True
+        return self._line(place).is_short(returning=returning, rank=rank)
 
     @asynccontextmanager
     async def turn(
@@ -90,17 +100,19 @@ class Turns:
             NotYetError: it would come too late.
         """
         if self._operation not in PACED:
-            async with self._pool.slot():
+            async with self._pool.slot(need.rank):
                 yield
             return
         async with AsyncExitStack() as stack:
-            slot: Slot = self._pool.slot
+            slot: Slot = partial(self._pool.slot, need.rank)
             if need.is_list:
                 # Before it joins the line: one that waits there for its slot would hold up pages.
-                await stack.enter_async_context(self._lists.slot())
+                await stack.enter_async_context(self._lists.slot(need.rank))
                 slot = nullcontext
             began = time.monotonic()
-            turn = self._line(place).turn(slot, returning=returning, requests=need.requests)
+            turn = self._line(place).turn(
+                slot, returning=returning, requests=need.requests, rank=need.rank
+            )
             await stack.enter_async_context(turn)
             RATE_WAIT.labels(*_way(place)).inc(time.monotonic() - began)
             yield

@@ -12,7 +12,7 @@ import msgspec
 from agents.engine.forking import ForkServer, engine_environment
 from agents.engine.interface import EngineJob
 from agents.engine.packages import check_packages
-from agents.engine.protocol import Setup
+from agents.engine.protocol import Failed, Finished, Setup
 from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError, start_worker
 from agents.engine.stats import EngineStats, Tally
@@ -31,12 +31,20 @@ class Crew:
         settings: how many, and for how many jobs each.
         setup: what each process is told.
         on_free: called when a process can take another job.
+        on_challenge: called with the seconds that a challenge took.
     """
 
-    def __init__(self, settings: EngineSettings, setup: Setup, on_free: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        setup: Setup,
+        on_free: Callable[[], None],
+        on_challenge: Callable[[float], None],
+    ) -> None:
         self._settings = settings
         self._setup = setup
         self._on_free = on_free
+        self._on_challenge = on_challenge
         self._forks = ForkServer(settings.preload, settings.packages_dir)
         self._workers: list[Worker] = []
         self._others: set[Worker] = set()
@@ -89,7 +97,7 @@ class Crew:
         """
         worker = await self._start(msgspec.structs.replace(self._setup, threads=1), seconds)
         self._others.add(worker)
-        worker.listen(lambda _: None, self._count_end)
+        worker.listen(lambda _, answer: self._count_challenges(answer), self._count_end)
         try:
             yield worker
         finally:
@@ -127,6 +135,7 @@ class Crew:
             raise
         self._tally.versions = worker.ready.versions
         self._tally.impersonation = worker.ready.impersonation
+        self._tally.native_proof_of_work = worker.ready.native_proof_of_work
         return worker
 
     def _retire(self, worker: Worker) -> None:
@@ -135,7 +144,8 @@ class Crew:
         self._tally.recycled += 1
         self._replace()
 
-    def _answered(self, worker: Worker) -> None:
+    def _answered(self, worker: Worker, answer: Finished | Failed) -> None:
+        self._count_challenges(answer)
         if worker in self._others and worker.jobs == 0:
             self._in_background(worker.close())
         self._on_free()
@@ -152,6 +162,10 @@ class Crew:
             self._tally.kills += 1
         elif not worker.closing and not self._closed:
             self._tally.crashes += 1
+
+    def _count_challenges(self, answer: Finished | Failed) -> None:
+        for seconds in answer.challenge_seconds:
+            self._on_challenge(seconds)
 
     def _replace(self) -> None:
         if not self._closed:

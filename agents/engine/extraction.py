@@ -1,7 +1,8 @@
 """One thread's extractors: runs a job to its result or its failure, and never raises.
 
 An extractor that knows more about a failure than its exception says has an attribute
-``facts: dict[str, str]``. It is emptied before every job and travels with the failure.
+``facts: dict[str, str]``. It is emptied before every job and travels with the failure. One that
+meets proof-of-work challenges has them solved by its downloader's ``proof_of_work``.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from agents.engine.extractors import load_extractor
 from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
 from agents.engine.playlists import read_entries
+from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, Failed, Finished
 from agents.engine.requesting import Bounds, Deadline
 from agents.engine.results import cookies_for, put_cookies, to_json
@@ -31,15 +33,20 @@ class Extraction:
         self._bounds = bounds
         self._proxies = proxies
         self._deadline = Deadline()
+        self._proof_of_work = ProofOfWork(self._deadline)
         self._desks: dict[str, _Desk] = {}
 
     def run(self, assignment: Assignment) -> Finished | Failed:
         """Return what became of the job."""
         facts: dict[str, str] = {}
+        seconds = self._proof_of_work.seconds = []
         try:
             return self._extract(assignment, facts)
         except BaseException as error:  # noqa: BLE001 - foreign code; whatever it is, it is a failure
-            return Failed(number=assignment.number, failure=flatten(error, facts))
+            failure = flatten(error, facts)
+            return Failed(
+                number=assignment.number, failure=failure, challenge_seconds=tuple(seconds)
+            )
 
     def close(self) -> None:
         """Close the connections."""
@@ -57,13 +64,18 @@ class Extraction:
         if hasattr(extractor, "facts"):
             extractor.facts = facts
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
-        cookies = cookies_for(job.url, jar)
-        return Finished(number=assignment.number, raw=to_json(result), cookies=cookies)
+        return Finished(
+            number=assignment.number,
+            raw=to_json(result),
+            cookies=cookies_for(job.url, jar),
+            challenge_seconds=tuple(self._proof_of_work.seconds),
+        )
 
     def _desk(self, egress: str) -> "_Desk":
         if egress not in self._desks:
-            proxy = self._proxies[egress]
-            self._desks[egress] = _Desk(_EngineDL(self._bounds, self._deadline, proxy))
+            ydl = _EngineDL(self._bounds, self._deadline, self._proxies[egress])
+            ydl.proof_of_work = self._proof_of_work
+            self._desks[egress] = _Desk(ydl)
         return self._desks[egress]
 
 
@@ -90,7 +102,13 @@ class _Desk:
 
 
 class _EngineDL(YoutubeDL):
-    """A `YoutubeDL` with the guarded handlers and no extractors but those added."""
+    """A `YoutubeDL` with the guarded handlers and no extractors but those added.
+
+    Attributes:
+        proof_of_work: solves the challenges that extractors meet.
+    """
+
+    proof_of_work: ProofOfWork
 
     def __init__(self, bounds: Bounds, deadline: Deadline, proxy: str | None) -> None:
         self._handlers = guarded_handlers(bounds, deadline)

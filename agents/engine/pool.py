@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -48,6 +48,8 @@ class EnginePool:
     Args:
         settings: how many processes, and their bounds.
         egresses: the ways out that jobs may name; all trust the same roots.
+        on_challenge: called with the seconds that each challenge of a page took to be solved,
+            or to be given up.
 
     Raises:
         ClipmillError: ``system.config``; additional roots without their bundle, or on entering:
@@ -55,8 +57,14 @@ class EnginePool:
         EngineStartError: on entering: a process did not become ready.
     """
 
-    def __init__(self, settings: EngineSettings, *egresses: Egress) -> None:
-        self._crew = Crew(settings, _setup(settings, egresses), self._dispatch)
+    def __init__(
+        self,
+        settings: EngineSettings,
+        *egresses: Egress,
+        on_challenge: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        setup = _setup(settings, egresses)
+        self._crew = Crew(settings, setup, self._dispatch, on_challenge)
         self._start_seconds = settings.start_timeout_seconds
         self._quarantine = asyncio.Semaphore(QUARANTINE_PROCESSES)
         self._waiting: deque[_Ticket] = deque()

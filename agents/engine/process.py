@@ -9,6 +9,7 @@ from agents.engine.extraction import Extraction
 from agents.engine.failures import is_out_of_memory
 from agents.engine.handlers import IMPERSONATION, engine_versions
 from agents.engine.limits import limit_memory
+from agents.engine.proof_of_work import IS_NATIVE
 from agents.engine.protocol import (
     Assignment,
     Failed,
@@ -49,7 +50,12 @@ def serve(connection: socket.socket) -> None:
 
 
 def _ready() -> Ready:
-    return Ready(pid=os.getpid(), versions=engine_versions(), impersonation=IMPERSONATION)
+    return Ready(
+        pid=os.getpid(),
+        versions=engine_versions(),
+        impersonation=IMPERSONATION,
+        native_proof_of_work=IS_NATIVE,
+    )
 
 
 def _take_orders(connection: socket.socket, sending: threading.Lock, threads: Threads) -> None:

@@ -59,6 +59,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     pid: int
     versions: EngineVersions
     impersonation: bool
+    native_proof_of_work: bool = False
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -66,11 +67,12 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The extractor's result. ``raw`` is JSON."""
+    """The extractor's result. ``raw`` is JSON; for ``challenge_seconds`` see `ProofOfWork`."""
 
     number: int
     raw: bytes
     cookies: tuple[Cookie, ...]
+    challenge_seconds: tuple[float, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -78,6 +80,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     number: int
     failure: EngineFailure
+    challenge_seconds: tuple[float, ...] = ()
 
 
 ToProcess = Setup | Assignment | Ping

@@ -1,10 +1,15 @@
 """yt-dlp's plain handler, bounded. Python's own sockets are guarded by an audit hook."""
 
+import traceback
 from typing import Any
 
 from yt_dlp.networking._requests import RequestsRH
+from yt_dlp.networking.exceptions import ProxyError
+from yt_dlp.socks import Socks5Error
 
 from agents.engine.requesting import REDIRECTS_MAX, Bounds, Deadline, PageTooLargeError
+
+LOGIN_REFUSED = "the SOCKS proxy refused the login"
 
 _PIECE_BYTES = 64 * 1024
 
@@ -32,9 +37,27 @@ class GuardedRequestsRH(RequestsRH):
         return self._deadline.allow(asked)
 
     def _send(self, request: Any) -> Any:
-        response = super()._send(request)
+        try:
+            response = super()._send(request)
+        except ProxyError as error:
+            raise _precise(error) from error.cause
+        except EOFError as error:
+            # Only yt-dlp's SOCKS client raises it: the proxy hung up.
+            raise ProxyError(cause=error) from error
         response.fp = _BoundedBody(response.fp, self._bounds, self._deadline)
         return response
+
+
+def _precise(error: ProxyError) -> ProxyError:
+    """Return the error of a proxy; yt-dlp has one number for a refused login and for all else."""
+    link: BaseException | None = error.cause
+    while link is not None and not isinstance(link, Socks5Error):
+        link = link.__cause__ or link.__context__
+    if link is not None and link.errno == Socks5Error.ERR_GENERAL_FAILURE:
+        places = traceback.extract_tb(link.__traceback__)
+        if any(place.name == "_socks5_auth" for place in places):
+            return ProxyError(LOGIN_REFUSED, cause=error.cause)
+    return error
 
 
 class _BoundedBody:

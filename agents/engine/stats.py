@@ -25,6 +25,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
         start_failures: processes that did not become ready.
         versions: what the processes run; None before the first one was ready.
         impersonation: whether requests can look like a browser's.
+        native_proof_of_work: whether challenges are solved by the compiled library.
     """
 
     processes_wanted: int
@@ -40,6 +41,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     start_failures: int
     versions: EngineVersions | None
     impersonation: bool
+    native_proof_of_work: bool = False
 
 
 class Tally:
@@ -53,6 +55,7 @@ class Tally:
         self.start_failures = 0
         self.versions: EngineVersions | None = None
         self.impersonation = False
+        self.native_proof_of_work = False
 
     def snapshot(self, **moment: Any) -> EngineStats:
         """Return the counters together with the state of the moment."""

@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 Answer = asyncio.Future[EngineResult]
 
+OnAnswer = Callable[["Worker", Finished | Failed], None]
+"""Called with each answer of a process, after its job got it."""
+
 
 class ProcessLostError(Exception):
     """The process ended while a job was under way in it, through no known fault of the job."""
@@ -79,9 +82,7 @@ class Worker:
         """Jobs that it could take now."""
         return 0 if self.overdue or self.closing else self._threads - self.jobs
 
-    def listen(
-        self, on_answer: Callable[["Worker"], None], on_end: Callable[["Worker"], None]
-    ) -> None:
+    def listen(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
         """Start to take answers; tell about each one, and once about the end of the process."""
         self._listening = asyncio.create_task(self._listen(on_answer, on_end))
         self._heartbeat.start()
@@ -115,16 +116,13 @@ class Worker:
             # Not awaited itself: a cancelled close would cancel it, and nobody tell its jobs.
             await asyncio.wait([self._listening])
 
-    async def _listen(
-        self, on_answer: Callable[["Worker"], None], on_end: Callable[["Worker"], None]
-    ) -> None:
+    async def _listen(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
         try:
             while True:
                 message = await read_message(self._reader)
                 self._heartbeat.heard()
                 if not isinstance(message, Pong):
-                    self._take(message)
-                    on_answer(self)
+                    on_answer(self, self._take(message))
         except (EOFError, OSError, ProtocolError) as error:
             _log.debug("engine process %d ended: %r", self.ready.pid, error)
         finally:
@@ -134,17 +132,18 @@ class Worker:
             self._lose_all()
             on_end(self)
 
-    def _take(self, message: Ready | Finished | Failed) -> None:
+    def _take(self, message: Ready | Finished | Failed) -> Finished | Failed:
         if isinstance(message, Ready) or message.number not in self._under_way:
             raise ProtocolError("an answer without a job")
         answer, timer = self._under_way.pop(message.number)
         timer.cancel()
         if answer.done():
-            return
+            return message
         if isinstance(message, Failed):
             answer.set_exception(EngineError(message.failure))
         else:
             answer.set_result(self._result(message))
+        return message
 
     def _result(self, message: Finished) -> EngineResult:
         raw = msgspec.Raw(message.raw)

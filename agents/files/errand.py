@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Self
 
+from msgspec.structs import replace
+
+from agents.files.kept import fetched_bytes, kept_format
 from agents.files.progress import ProgressMeter
 from agents.network.answers import too_large_together
 from agents.network.download import FetchLimits
@@ -38,12 +41,14 @@ class Errand:
     Attributes:
         event: asks for them.
         limits: of each of them.
+        part_limits: of a file that is fetched for its sound only: how large that is shows later.
         meter: counts the bytes of all.
         budget: bounds the bytes of all.
     """
 
     event: SelectedVideo
     limits: FetchLimits
+    part_limits: FetchLimits
     meter: ProgressMeter
     budget: Budget
 
@@ -51,9 +56,10 @@ class Errand:
     def of(cls, event: SelectedVideo, settings: Settings) -> Self:
         """Return the errand of an event, from now on."""
         limits = fetch_limits(settings, event.job)
-        formats = [source.format for source in event.sources]
+        part_limits = replace(limits, max_bytes=settings.download.file_bytes)
+        formats = [replace(kept_format(it), bytes=fetched_bytes(it)) for it in event.sources]
         meter = ProgressMeter(event.job.request_id, event.video.key, formats)
-        return cls(event, limits, meter, Budget(limits.max_bytes))
+        return cls(event, limits, part_limits, meter, Budget(limits.max_bytes))
 
 
 def fetch_limits(settings: Settings, job: Job) -> FetchLimits:

@@ -17,7 +17,7 @@ from agents.storage.interface import Found, Storage
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
-from schemas.video import VideoFormat
+from schemas.video import SelectedSource
 from streams.records import TableWrite
 from streams.stage import StageContext
 
@@ -25,7 +25,7 @@ TABLE = "files"
 
 
 class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: the finished files of a video by format.
+    """A row: the finished files of a video by `SelectedSource.file_id`.
 
     Keyed by video like the records of the stage: so the row, and later its tombstone, are written
     to the partition of the table that is restored along with these records.
@@ -33,7 +33,7 @@ class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         expires_at: epoch second up to which they count.
         fetched_at: epoch second of the newest fetch; they all counted then.
-        files: by format.
+        files: by that.
     """
 
     expires_at: float
@@ -55,7 +55,7 @@ class FileShelf:
         self._seconds = context.settings.cache.file_seconds
 
     def row(self, key: str) -> Mapping[str, StoredFile]:
-        """Return what the row of a video knows, by format."""
+        """Return what the row of a video knows, by `SelectedSource.file_id`."""
         row = self._context.tables[TABLE].get(key)
         refreshed = refreshed_at(self._context.signals, key)
         with suppress(MalformedMessageError):
@@ -65,29 +65,28 @@ class FileShelf:
         return {}
 
     async def known(
-        self, row: Mapping[str, StoredFile], chosen: VideoFormat, event: SelectedVideo
+        self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
     ) -> StoredFile | None:
-        """Return the file of a format as the row knows it, if it is still there as it was."""
-        file = row.get(chosen.format_id)
+        """Return the file of a source as the row knows it, if it is still there as it was."""
+        file = row.get(source.file_id)
         if file is None or event.job.options.refresh or _is_too_large(file.bytes, event):
             return None
         return file if await self._storage.stat(file.uri) == file.bytes else None
 
     async def stored(
-        self, row: Mapping[str, StoredFile], chosen: VideoFormat, event: SelectedVideo
+        self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
     ) -> Found | None:
-        """Return a file of a format that is in the storage although no row knows it.
+        """Return a file of a source that is in the storage although no row knows it.
 
         What a row knows otherwise is not believed, nor what is older than a row may get. Where
         the user wants all anew, only what was fetched since the request came in counts.
         """
-        if chosen.format_id in row and not event.job.options.refresh:
+        if source.file_id in row and not event.job.options.refresh:
             return None
         found = await self._storage.find(
             platform=event.video.platform,
             video_id=event.video.id,
-            format_id=chosen.format_id,
-            extension=chosen.container,
+            format_id=source.file_id,
         )
         if found is None or _is_too_large(found.bytes, event):
             return None

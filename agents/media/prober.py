@@ -1,48 +1,19 @@
 """Looks into finished files, by a process that may be killed at any moment."""
 
-import asyncio
-import os
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-import psutil
-
-from agents.engine.forking import child_environment
-from agents.media.facts import ANSWER_BYTES_MAX, LOOK, Answer, Message, Ready, Unreadable, unpack
-
-START_SECONDS = 20.0
-"""Until the process is ready: the libraries take 0.2 s, more on a machine without a free core."""
+from agents.media.client import MediaProcess
+from agents.media.facts import LOOK, Answer, MediaFacts, Unknown, Unreadable
 
 PROBE_SECONDS = 10.0
 """For one file. A sound one takes about 10 ms."""
 
 MEMORY_BYTES = 512 * 2**20
 """Private memory: enough for the largest picture that is read (100 megapixels)."""
-
-WORKED_SHARE = 0.5
-"""Of its time the process must have worked for a file to be too much for it. One that got no
-processor, or was stopped, says nothing about the file."""
-
-AWAY_SECONDS = 10.0
-"""So long no process is started after one could not be: all files would wait for it in turn."""
-
-TRIES = 2
-"""So many processes may a file kill before it is called unreadable: one may have been chance.
-
-A file that takes too long is not tried again: it would keep all others waiting for as long again.
-"""
-
-
-class ProbeAwayError(Exception):
-    """No process can look at present; that says nothing about the file."""
 
 
 class Probe(Protocol):
@@ -52,13 +23,13 @@ class Probe(Protocol):
         """Return what is in a file.
 
         Raises:
-            ProbeAwayError: it cannot be told at present.
+            ProcessAwayError: it cannot be told at present.
         """
         ...
 
 
-class MediaProber:
-    """A `Probe` by one process, which is started for the first file and replaced when it dies.
+class MediaProber(MediaProcess):
+    """A `Probe` by one process.
 
     Args:
         seconds: for one file.
@@ -73,122 +44,15 @@ class MediaProber:
         memory_bytes: int = MEMORY_BYTES,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._seconds = seconds
-        self._memory_bytes = memory_bytes
-        self._turn = asyncio.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: socket.socket | None = None
-        self._timer = timer
-        self._away_until = 0.0
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process; None when there is none."""
-        return self._process.pid if self._process else None
+        super().__init__(files=1, seconds=seconds, memory_bytes=memory_bytes, timer=timer)
 
     async def probe(self, path: Path) -> Answer:
         """See `Probe.probe`. Files wait for their turn."""
-        async with self._turn:
-            for _ in range(TRIES):
-                answer = await self._ask(path)
-                if answer is not None:
-                    return answer
-        return Unreadable(reason="whoever reads it dies")
-
-    def close(self) -> None:
-        """End the process. Never blocks: one that waits for a disk dies when that answers."""
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            self._process.kill()
-            threading.Thread(target=self._process.wait, daemon=True).start()
-        self._connection = self._process = None
-
-    def _worked(self) -> float:
-        """Return the processor time of the process, in seconds."""
-        if self.pid is None:
-            return 0.0
-        try:
-            times = psutil.Process(self.pid).cpu_times()
-        except psutil.Error:
-            return 0.0
-        return float(times.user + times.system)
-
-    async def _ask(self, path: Path) -> Answer | None:
-        """Return what the process says, None when it died over this file."""
-        connection = await self._ready()
-        worked = self._worked()
-        try:
-            file = await asyncio.to_thread(path.open, "rb")
-        except OSError as error:
-            raise ProbeAwayError(f"{path} cannot be opened: {error.strerror}") from error
-        try:
-            with file:
-                socket.send_fds(connection, [LOOK], [file.fileno()])
-            return await _answer(connection, self._seconds)
-        except TimeoutError:
-            worked = self._worked() - worked
-            self.close()
-            if worked < self._seconds * WORKED_SHARE:
-                raise ProbeAwayError("the process that looks into files gets no time") from None
-            return Unreadable(reason=f"whoever reads it is not done after {self._seconds:g} s")
-        except (OSError, EOFError, msgspec.DecodeError):
-            self.close()
-            return None
-        except BaseException:
-            # Its answer would be taken for that to the next file.
-            self.close()
-            raise
-
-    async def _ready(self) -> socket.socket:
-        if self._connection is not None and self._process and self._process.poll() is None:
-            return self._connection
-        self.close()
-        if self._timer() < self._away_until:
-            raise ProbeAwayError("the process that looks into files could not be started just now")
-        try:
-            connection = self._start()
-            await _message(connection, START_SECONDS)
-        except (OSError, EOFError, msgspec.DecodeError) as error:
-            self.close()
-            self._away_until = self._timer() + AWAY_SECONDS
-            raise ProbeAwayError(f"the process that looks into files: {error}") from error
-        except BaseException:
-            self.close()
-            raise
-        return connection
-
-    def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._connection = ours
-        ours.setblocking(False)
-        with theirs:
-            arguments = (theirs.fileno(), os.getpid(), self._memory_bytes)
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-P", "-m", "agents.media.process", *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=child_environment(dict(os.environ), sys.path),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        return ours
-
-
-async def _answer(connection: socket.socket, seconds: float) -> Answer:
-    match await _message(connection, seconds):
-        case Ready():
-            raise EOFError("it spoke out of turn")
-        case answer:
-            return answer
-
-
-async def _message(connection: socket.socket, seconds: float) -> Message:
-    async with asyncio.timeout(seconds):
-        packet = await asyncio.get_running_loop().sock_recv(connection, ANSWER_BYTES_MAX)
-    if not packet:
-        raise EOFError("it ended")
-    return unpack(packet)
+        match await self.run(LOOK, [path]):
+            case (MediaFacts() | Unknown() | Unreadable()) as answer:
+                return answer
+            case other:
+                return Unreadable(reason=f"whoever reads it says {type(other).__name__}")
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Which media URLs may be opened at all: https, and a host of the platform."""
+"""Which media URLs may be opened at all: https on port 443, and a host of the platform."""
 
 import re
 
@@ -8,6 +8,10 @@ from schemas.errors import ClipmillError, ErrorCode
 
 MAX_CHARACTERS = 8_192
 """Signed links have about 1,000; servers commonly refuse more than 8 KiB."""
+
+PORT = 443
+"""No platform serves media on another port; a page that names one has somebody dial a service
+that happens to listen on a host of the platform."""
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
@@ -21,7 +25,8 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
             permits itself without the dot and every host under it.
 
     Raises:
-        ClipmillError: ``platform.changed``; it is no https URL, or its host is not permitted.
+        ClipmillError: ``platform.changed``; it is no https URL, or its host or port is not
+            permitted.
     """
     url = _parse(text)
     if url is None:
@@ -32,7 +37,14 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
     if not is_permitted(host, hosts):
         raise ClipmillError(
             ErrorCode.PLATFORM_CHANGED,
-            f"the media link leads to {host[:255]}, which is not a host of the platform",
+            f"the media link leads to {host[:255]}, which is not a host of the platform;"
+            " if it is one, add it to the platform's media_hosts in the settings",
+            host=host[:255],
+        )
+    if url.port != PORT:
+        raise ClipmillError(
+            ErrorCode.PLATFORM_CHANGED,
+            f"the media link leads to port {url.port} of {host[:255]}; media is served on {PORT}",
         )
     return url
 

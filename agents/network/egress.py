@@ -13,7 +13,7 @@ class Egress(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: what breakers, attempts and settings call it.
-        proxy: URL of an HTTP CONNECT proxy, None for direct connections.
+        proxy: URL of an HTTP CONNECT or SOCKS5 proxy, None for direct connections.
         ca_file: PEM file of roots trusted in addition to the usual ones (certifi's).
         ca_bundle: PEM file with the usual and the additional roots together, made by
             `agents.network.trust.write_ca_bundle`; what libcurl and requests are given.

@@ -14,6 +14,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from agents.network.guard import AddressRefusedError
 from agents.network.retry_after import parse_retry_after
+from agents.network.socks import (
+    OtherProtocolError,
+    SocksAwayError,
+    SocksDeniedError,
+    SocksError,
+    SocksExpiredError,
+    SocksLoginError,
+)
 from schemas.errors import ClipmillError, ErrorCode
 
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
@@ -46,6 +54,31 @@ TABLE = (
         " (a private proxy has to be configured as the proxy)",
     ),
     Row(
+        "socks_login",
+        SocksLoginError,
+        ErrorCode.SYSTEM_CONFIG,
+        "the SOCKS proxy refused to let clipmill in ({reason}); correct user and password in its"
+        " URL",
+    ),
+    Row(
+        "socks_denies",
+        SocksDeniedError,
+        ErrorCode.SYSTEM_CONFIG,
+        "the SOCKS proxy denies the way to {host}: {reason}; check its rules",
+    ),
+    Row(
+        "socks_other",
+        OtherProtocolError,
+        ErrorCode.SYSTEM_CONFIG,
+        "the proxy does not speak SOCKS5; check scheme and port of its URL",
+    ),
+    Row(
+        "socks_expired",
+        SocksExpiredError,
+        ErrorCode.NETWORK_TIMEOUT,
+        "{host} did not answer the SOCKS proxy in time: {reason}",
+    ),
+    Row(
         "certificate",
         ssl.SSLCertVerificationError,
         ErrorCode.SYSTEM_CONFIG,
@@ -55,6 +88,18 @@ TABLE = (
     Row("dns", aiohttp.ClientConnectorDNSError, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
     Row("resolver", socket.gaierror, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
     Row("timeout", TimeoutError, ErrorCode.NETWORK_TIMEOUT, "{host} did not answer in time"),
+    Row(
+        "socks_away",
+        SocksAwayError,
+        ErrorCode.NETWORK_CONNECTION,
+        "the proxy {host} cannot be reached: {reason}",
+    ),
+    Row(
+        "socks_fails",
+        SocksError,
+        ErrorCode.NETWORK_CONNECTION,
+        "the SOCKS proxy could not reach {host}: {reason}",
+    ),
     Row(
         "proxy_away",
         aiohttp.ClientProxyConnectionError,
@@ -157,6 +202,8 @@ def _inner(error: BaseException) -> BaseException:
 
 def _reason(error: BaseException) -> str:
     """Return text that holds no URL: never the exception's own ``str``."""
+    if isinstance(error, SocksError):
+        return error.reason
     if isinstance(error, ssl.SSLError):
         told = getattr(error, "verify_message", None) or getattr(error, "reason", None)
     elif isinstance(error, OSError) and error.errno and error.errno > 0:

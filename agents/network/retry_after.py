@@ -4,8 +4,9 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-MAX_SECONDS = 86_400.0
-"""A server that asks for more than a day is taken to have said a day."""
+MAX_SECONDS = 3_600.0
+"""A server that asks for more than an hour is asked again after one: an odd answer must not put
+off a request for a day. No wait of the policy table is longer either."""
 
 _SECONDS = re.compile(r"[0-9]{1,18}")
 

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from agents.network.egress import Egress
 from agents.network.guard import AddressGuard, GuardedResolver
-from agents.network.proxy import parse_proxy
+from agents.network.proxy import parse_proxy, parse_socks
+from agents.network.socks import SocksConnector
 from agents.network.trust import client_context
 
 CONNECTIONS = 256
@@ -48,17 +50,10 @@ async def open_session(
     Raises:
         ClipmillError: ``system.config``; the proxy's URL or the file of roots is unusable.
     """
-    guard = AddressGuard(parse_proxy(egress.proxy))
-    connector = aiohttp.TCPConnector(
-        ssl=client_context(egress),
-        socket_factory=guard.open_socket,
-        resolver=GuardedResolver(guard, resolver),
-        limit=connections,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-    )
+    socks = parse_socks(egress.proxy)
     async with aiohttp.ClientSession(
-        connector=connector,
-        proxy=egress.proxy,
+        connector=_connector(egress, connections, resolver),
+        proxy=None if socks else egress.proxy,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
@@ -66,3 +61,21 @@ async def open_session(
         read_bufsize=READ_BUFFER_BYTES,
     ) as session:
         yield session
+
+
+def _connector(
+    egress: Egress, connections: int, resolver: AbstractResolver | None
+) -> aiohttp.TCPConnector:
+    options: dict[str, Any] = {
+        "ssl": client_context(egress),
+        "limit": connections,
+        "keepalive_timeout": KEEP_ALIVE_SECONDS,
+    }
+    socks = parse_socks(egress.proxy)
+    if socks is not None:
+        # It dials nothing but the proxy: what a guard has to see to otherwise.
+        return SocksConnector(socks, **options)
+    guard = AddressGuard(parse_proxy(egress.proxy))
+    return aiohttp.TCPConnector(
+        socket_factory=guard.open_socket, resolver=GuardedResolver(guard, resolver), **options
+    )

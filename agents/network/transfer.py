@@ -8,6 +8,7 @@ import msgspec
 
 from agents.network.answers import Answer, Partial, judge, too_large
 from agents.network.bandwidth import Bandwidth
+from agents.network.decoding import Decoder, decoder_of
 from agents.network.redirects import open_response
 from agents.network.request_headers import media_headers
 from agents.storage.writing import HashingFile
@@ -128,18 +129,26 @@ class Transfer:
         if answer.partial.offset != file.size:
             await file.restart()
         self._known = answer.partial
+        decoder = decoder_of(answer.coding, _host(response))
         async for chunk in response.content.iter_any():
-            if file.size + len(chunk) > self._limits.max_bytes:
-                raise too_large(_host(response), self._limits.max_bytes)
-            await file.write(chunk)
-            self._on_bytes(file.size, answer.partial.total)
+            for piece in decoder.feed(chunk):
+                if file.size + len(piece) > self._limits.max_bytes:
+                    raise too_large(_host(response), self._limits.max_bytes)
+                await file.write(piece)
+                self._on_bytes(file.size, answer.partial.total)
             await self._bandwidth.spend(len(chunk))
-        self._check_whole(response, answer, file.size)
+        self._check_whole(response, answer, file.size, decoder)
 
-    def _check_whole(self, response: aiohttp.ClientResponse, answer: Answer, size: int) -> None:
+    def _check_whole(
+        self, response: aiohttp.ClientResponse, answer: Answer, size: int, decoder: Decoder
+    ) -> None:
         if size == 0:
             raise ClipmillError(
                 ErrorCode.NETWORK_SERVER, f"{_host(response)} answered with an empty file"
+            )
+        if not decoder.finished:
+            raise ClipmillError(
+                ErrorCode.NETWORK_CONNECTION, f"{_host(response)} sent a cut {answer.coding} body"
             )
         # The page's size is often wrong; it counts only where nothing else tells a cut transfer.
         hint = 0 if answer.delimited else self._source.format.bytes or 0

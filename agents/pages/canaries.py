@@ -88,8 +88,8 @@ class Canaries:
         return Verdict(url=url, egress=egress.name, error=error.value, reason=reason)
 
     async def _count(self, url: str, egress: Egress) -> int:
-        platform = self._platforms.for_url(url)
-        target = await _resolved(platform.parse_url(url), platform, egress)
+        platform, found = self._platforms.find(url)
+        target = await _resolved(found, platform, egress)
         if isinstance(target, ListingRef):
             listing = await platform.get_listing(
                 target,

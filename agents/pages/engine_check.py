@@ -35,6 +35,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         well: every URL could be read by every way out.
         versions: of what reads the pages.
         impersonation: whether requests can look like a browser's.
+        native_proof_of_work: whether challenges are solved by the compiled library.
         packages_dir: where yt-dlp was taken from instead of the installation, if so.
         verdicts: one for each URL and way out.
     """
@@ -42,6 +43,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     well: bool
     versions: EngineVersions | None
     impersonation: bool
+    native_proof_of_work: bool
     packages_dir: str | None
     verdicts: tuple[Verdict, ...]
 
@@ -103,6 +105,7 @@ async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
         well=all(verdict.error is None for verdict in verdicts),
         versions=stats.versions,
         impersonation=stats.impersonation,
+        native_proof_of_work=stats.native_proof_of_work,
         packages_dir=_text(wanted.packages_dir),
         verdicts=tuple(map(_redacted, verdicts)),
     )
@@ -124,6 +127,8 @@ def _print(report: Report) -> None:
     click.echo(f"packages from {report.packages_dir or 'the installation'}")
     hint = "available" if report.impersonation else f"not available: {NO_IMPERSONATION}"
     click.echo(f"impersonation {hint}")
+    solver = "the compiled library" if report.native_proof_of_work else "a slow loop of Python"
+    click.echo(f"challenges are solved by {solver}")
     open_console().print(_table(report.verdicts))
 
 

@@ -8,7 +8,14 @@ from agents.engine.settings import EngineSettings
 from agents.network.egress import Egress
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.registry import Platforms
-from streams.metrics import ENGINE_IMPERSONATION, ENGINE_INFO, ENGINE_PROCESSES, ENGINE_RESTARTS
+from streams.metrics import (
+    ENGINE_CHALLENGE_SECONDS,
+    ENGINE_IMPERSONATION,
+    ENGINE_INFO,
+    ENGINE_NATIVE_PROOF_OF_WORK,
+    ENGINE_PROCESSES,
+    ENGINE_RESTARTS,
+)
 from streams.settings import Settings
 from streams.stage import StageContext
 
@@ -42,7 +49,9 @@ async def open_engine(
         EngineStartError: a process did not become ready.
     """
     settings = engine_settings(context.settings, platforms.extractors)
-    async with EnginePool(settings, *egresses.values()) as engine:
+    async with EnginePool(
+        settings, *egresses.values(), on_challenge=ENGINE_CHALLENGE_SECONDS.observe
+    ) as engine:
         await check_extractors(platforms, engine, next(iter(egresses)))
         _show(engine, context)
         yield engine
@@ -56,6 +65,7 @@ def _show(engine: EnginePool, context: StageContext) -> None:
         ENGINE_PROCESSES.set(stats.processes_alive)
         ENGINE_RESTARTS.set(stats.restarts)
         ENGINE_IMPERSONATION.set(stats.impersonation)
+        ENGINE_NATIVE_PROOF_OF_WORK.set(stats.native_proof_of_work)
         return None if stats.processes_alive else "no engine process is alive"
 
     context.checks.append(check)

@@ -146,7 +146,10 @@ class ListingWork:
 
     def _serves(self, known: KnownListing, job: Job, limit: int) -> bool:
         enough = known.listing.complete or known.asked >= limit
-        return enough and not job.options.refresh and known.fresh_until > self._clock()
+        now = self._clock()
+        # The end of a row from before the clock was set back can be further off than any life.
+        is_fresh = now < known.fresh_until <= now + self._life_seconds
+        return enough and not (job.options.refresh or job.page.outdated) and is_fresh
 
     def _answer(
         self,
@@ -178,22 +181,17 @@ def member_of(job: Job, post: ListedPost, index: int, size: int) -> Job:
         request_id=f"{job.request_id}/{index}",
         url=post.url,
         action=job.action,
-        options=msgspec.structs.replace(job.options, limit=None, refresh=_wants_fresh(job)),
+        options=msgspec.structs.replace(job.options, limit=None),
         received_at=job.received_at,
         trace_id=job.trace_id,
         deadline=job.deadline,
         priority=job.priority,
         attributes=job.attributes,
         retry_of=job.retry_of,
+        reply=job.reply,
         batch=BatchMember(id=job.request_id, index=index, size=size),
         authenticate=job.authenticate,
     )
-
-
-def _wants_fresh(job: Job) -> bool:
-    """Return whether the client wants it fresh; recovery may have wanted that of the list."""
-    changed = any(attempt.changed for attempt in job.attempts)
-    return job.options.refresh and not changed
 
 
 def _first(listing: Listing, limit: int) -> Listing:

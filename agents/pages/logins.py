@@ -1,12 +1,13 @@
 """From the settings to the authenticator, and what the metrics show of its accounts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from prometheus_client import Gauge
 
 from agents.authentication.interface import Authenticator, LoginSettings, Standing
 from agents.authentication.registry import load_authenticator
+from agents.platforms.registry import Platforms
 from streams.metrics import (
     ACCOUNT_EXPIRY,
     ACCOUNT_HEALTHY,
@@ -21,8 +22,14 @@ SWEEP_SECONDS = 2.0
 """How old what the metrics show of accounts may be."""
 
 
-def open_authenticator(settings: AuthSettings) -> Authenticator:
+def open_authenticator(
+    settings: AuthSettings, hosts: Mapping[str, tuple[str, ...]] | None = None
+) -> Authenticator:
     """Return the authenticator of the settings.
+
+    Args:
+        settings: where the accounts are.
+        hosts: of the pages of each platform; needed where accounts are used.
 
     Raises:
         ClipmillError: ``system.config``; it is not installed, or broken.
@@ -33,6 +40,7 @@ def open_authenticator(settings: AuthSettings) -> Authenticator:
         LoginSettings(
             cookie_files=settings.cookie_files,
             session_cookies=settings.session_cookies,
+            hosts=hosts or {},
             write_seconds=settings.write_seconds,
             options=options,
         ),
@@ -40,13 +48,15 @@ def open_authenticator(settings: AuthSettings) -> Authenticator:
 
 
 @asynccontextmanager
-async def logins(context: StageContext) -> AsyncIterator[Authenticator]:
+async def logins(context: StageContext, platforms: Platforms) -> AsyncIterator[Authenticator]:
     """Lend the authenticator of the settings to a stage, and keep what it still has to keep.
 
     Raises:
         ClipmillError: ``system.config``; it is not installed, or broken.
     """
-    authenticator = open_authenticator(context.settings.auth)
+    named = {name: platforms.by_name(name).get_capabilities() for name in platforms.names}
+    hosts = {name: each.page_hosts for name, each in named.items()}
+    authenticator = open_authenticator(context.settings.auth, hosts)
     shown = ShownAccounts()
 
     def sweep() -> list[Effect]:

@@ -148,6 +148,7 @@ def _format(row: Fields, format_id: str) -> VideoFormat:
         width=integer(row, "width", least=1) if video_codec else None,
         height=integer(row, "height", least=1) if video_codec else None,
         bits_per_second=bits_per_second(row),
+        audio_bits_per_second=_per_second(number(row, "abr") or 0),
         bytes=integer(row, "filesize", least=1),
         watermarked="watermark" in (text(row, "format_note", limit=100) or "").lower(),
     )
@@ -166,7 +167,11 @@ def _container(row: Fields) -> str:
 def bits_per_second(row: Fields) -> int | None:
     """Return the average rate that a format tells."""
     parts = (number(row, "vbr") or 0) + (number(row, "abr") or 0)
-    kilobits = number(row, "tbr") or parts  # yt-dlp's unit: 1000 bits
+    return _per_second(number(row, "tbr") or parts)
+
+
+def _per_second(kilobits: float) -> int | None:
+    # yt-dlp's unit: 1000 bits.
     return round(kilobits * 1000) if 0 < kilobits <= MAX_COUNT / 1000 else None
 
 

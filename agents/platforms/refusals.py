@@ -8,14 +8,21 @@ from schemas.video import VideoFormat
 MAX_OFFERED = 30
 """Files that an error lists; it also counts the others."""
 
+NO_FORMATS, PICTURES_ONLY = "no_formats", "pictures_only"
+"""Of ``details["failure"]``. The second: a video was asked for, and the post has pictures."""
+
 Formats = Sequence[VideoFormat]
 
 
-def no_format(reason: str, formats: Formats) -> ClipmillError:
+def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> ClipmillError:
     """Return the error of a post none of whose files can be taken, for this reason."""
     message = f"No file of this post can be chosen: {reason}. Offered: {_list(formats)}."
     return ClipmillError(
-        ErrorCode.CONTENT_NO_FORMATS, message, reason=reason, offered=_list(formats)
+        ErrorCode.CONTENT_NO_FORMATS,
+        message,
+        reason=reason,
+        offered=_list(formats),
+        failure=failure,
     )
 
 

@@ -4,17 +4,29 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, runtime_checkable
 
 from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.configured.site import Site
-from agents.platforms.interface import Platform
-from agents.platforms.urls import parse_link, shorten
+from agents.platforms.interface import Platform, ShortLink, Target
+from agents.platforms.pasted import find_links
+from agents.platforms.urls import parse_link, shorten, unusable
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import ListingRef
 
 GROUP = "clipmill.platforms"
 """Entry points of this group name classes that need no arguments and are a `Platform`."""
 
 _log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class TakesMediaHosts(Protocol):
+    """A platform to which the settings can add hosts of files."""
+
+    def with_media_hosts(self, suffixes: tuple[str, ...]) -> Platform:
+        """Return the platform that also takes files from hosts with these suffixes."""
+        ...
 
 
 class Platforms:
@@ -45,10 +57,12 @@ class Platforms:
         """Return every platform; the plug-ins that cannot be loaded are in `broken`.
 
         Args:
-            sites: what the settings describe, by the name of the platform.
+            sites: what the settings describe, by the name of the platform. One without hosts of
+                pages adds its ``media_hosts`` to the installed platform of that name.
 
         Raises:
-            ClipmillError: ``system.config``; two platforms claim one name or one host.
+            ClipmillError: ``system.config``; two platforms claim one name or one host, or hosts
+                are added to a platform that is not installed or takes none.
         """
         return cls.from_entry_points(entry_points(group=GROUP), sites)
 
@@ -58,7 +72,9 @@ class Platforms:
     ) -> "Platforms":
         """Return the platforms of these entry points and sites; see `load`."""
         described = (sites or {}).items()
-        platforms: list[Platform] = [ConfiguredPlatform(name, site) for name, site in described]
+        platforms: list[Platform] = [
+            ConfiguredPlatform(name, site) for name, site in described if site.hosts
+        ]
         broken: dict[str, str] = {}
         for point in points:
             try:
@@ -66,7 +82,8 @@ class Platforms:
             except Exception as error:  # noqa: BLE001 - foreign code may raise anything
                 _log.exception("platform plug-in %s (%s) is broken", point.name, point.value)
                 broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
-        return cls(platforms, broken=broken)
+        added = {name: site.media_hosts for name, site in described if not site.hosts}
+        return cls(_extended(platforms, added, broken), broken=broken)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,6 +111,44 @@ class Platforms:
             platform=name,
         )
 
+    def find(self, text: object) -> tuple[Platform, Target | ShortLink]:
+        """Return what a link means, or a text with links in it, and whose it is.
+
+        Of several links the first one of a post counts, or the first of a listing when there is no
+        post. Where a short link leads is not known here; it counts as one of a post.
+
+        Raises:
+            ClipmillError: as `for_url` and `Platform.parse_url`; in a text, about its first link.
+        """
+        try:
+            return self._read(text)
+        except ClipmillError as refused:
+            refusal = refused
+        if refusal.code is ErrorCode.REQUEST_TOO_LARGE or not isinstance(text, str):
+            raise refusal
+        return self._find_inside(text, refusal)
+
+    def _find_inside(
+        self, text: str, refusal: ClipmillError
+    ) -> tuple[Platform, Target | ShortLink]:
+        refusals, listing = list[ClipmillError](), None
+        for link in find_links(text, self._by_host):
+            try:
+                found = self._read(link)
+            except ClipmillError as refused:
+                refusals.append(refused)
+                continue
+            if not isinstance(found[1], ListingRef):
+                return found
+            listing = listing or found
+        if listing is not None:
+            return listing
+        raise _most_specific(refusal, refusals, text)
+
+    def _read(self, link: object) -> tuple[Platform, Target | ShortLink]:
+        platform = self.for_url(link)
+        return platform, platform.parse_url(str(link))
+
     def for_url(self, url: object) -> Platform:
         """Return the platform that is responsible for a URL.
 
@@ -113,10 +168,40 @@ class Platforms:
         return ", ".join(self.names + broken) or "none"
 
 
+def _most_specific(
+    refusal: ClipmillError, of_links: list[ClipmillError], text: str
+) -> ClipmillError:
+    """Return the error that tells most about a text: its own, or that of the first link in it."""
+    words = text.split()
+    if len(words) == 1 and (not of_links or words[0][0].isalnum()):
+        return refusal
+    if of_links:
+        return of_links[0]
+    return unusable("it is a text without a link", text) if words else refusal
+
+
 def _load(point: EntryPoint) -> Platform:
     platform: Platform = point.load()()
     platform.get_capabilities()
     return platform
+
+
+def _extended(
+    platforms: list[Platform], added: Mapping[str, tuple[str, ...]], broken: Mapping[str, str]
+) -> list[Platform]:
+    """Return the platforms with the media hosts that the settings add to some of them."""
+    by_name = {platform.get_capabilities().name: platform for platform in platforms}
+    for name, suffixes in added.items():
+        platform = by_name.get(name)
+        if isinstance(platform, TakesMediaHosts):
+            by_name[name] = platform.with_media_hosts(suffixes)
+        elif name not in broken:
+            raise ClipmillError(
+                ErrorCode.SYSTEM_CONFIG,
+                f"platforms.{name} has media_hosts alone, and no installed platform of that name"
+                " takes further ones; a platform without code needs hosts and extractors as well.",
+            )
+    return [by_name.pop(each.get_capabilities().name, each) for each in platforms]
 
 
 def _check_unique(what: str, values: list[str]) -> None:

@@ -21,11 +21,70 @@ ADDRESS = (
 )
 
 # A proxy's refusal looks like the platform's (403), so it is looked for first.
+_SOCKS_LOGIN = (
+    "rejected by the SOCKS5 server",
+    "No authentication method was acceptable",
+    "authentication methods were rejected",
+    "SOCKS proxy refused the login",
+)
+_SOCKS_DENIALS = (
+    "connection not allowed by ruleset",
+    "Command not supported",
+    "Address type not supported",
+)
 _FROM_PROXY = either(kind("ProxyError"), says("CONNECT tunnel failed", "Tunnel connection failed"))
 
 
 def proxy_rows(site: str) -> tuple[Row, ...]:
     """Return the rows of proxies that fail on the way to a site, which the texts name."""
+    return (*_socks_rows(site), *_http_proxy_rows(site))
+
+
+def _socks_rows(site: str) -> tuple[Row, ...]:
+    """Return the rows of SOCKS5 proxies; libcurl ends with the reply's number, yt-dlp names it."""
+    return (
+        Row(
+            "socks_login",
+            Code.SYSTEM_CONFIG,
+            both(_FROM_PROXY, says(*_SOCKS_LOGIN)),
+            "the SOCKS proxy refused to let clipmill in; correct user and password in its URL",
+        ),
+        Row(
+            "socks_other",
+            Code.SYSTEM_CONFIG,
+            both(_FROM_PROXY, says("nvalid version", "Invalid response version")),
+            "the configured proxy does not speak SOCKS5; check scheme and port of its URL",
+        ),
+        Row(
+            "socks_denies",
+            Code.SYSTEM_CONFIG,
+            both(_FROM_PROXY, says(". (2)", ". (7)", ". (8)", *_SOCKS_DENIALS)),
+            f"the SOCKS proxy denies the way to {site}; check its rules",
+        ),
+        Row(
+            "socks_expired",
+            Code.NETWORK_TIMEOUT,
+            both(_FROM_PROXY, says(". (6)", "TTL expired")),
+            f"{site} did not answer the SOCKS proxy in time",
+        ),
+        # The only name that is resolved here is the proxy's.
+        Row(
+            "socks_dns",
+            Code.NETWORK_DNS,
+            both(says("<SocksHTTP", "SocksHTTPSConnection("), kind("gaierror")),
+            "the host name of the configured proxy could not be resolved;"
+            " check its URL and the DNS",
+        ),
+        Row(
+            "socks_away",
+            Code.NETWORK_CONNECTION,
+            both(says("SocksHTTPSConnection("), kind("NewConnectionError")),
+            "the SOCKS proxy cannot be reached",
+        ),
+    )
+
+
+def _http_proxy_rows(site: str) -> tuple[Row, ...]:
     return (
         Row(
             "proxy_denies",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.request import MAX_URL_CHARACTERS
+from schemas.request import MAX_URL_CHARACTERS, trimmed
 
 MAX_ECHO_CHARACTERS = 200
 """How much of a refused link an error repeats."""
@@ -52,23 +52,23 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:
     """Return the parts of a link.
 
-    Plain spaces around it are ignored. ``www.tiktok.com/@name/video/1``, as people copy it from
-    an address bar, is read as https when its host is one of `known_hosts`; nothing else may lack
-    its scheme, because a bare word is more often a mistake than a link.
+    White space and invisible characters around it are ignored. ``www.tiktok.com/@name/video/1``,
+    as people copy it from an address bar, is read as https when its host is one of `known_hosts`;
+    nothing else may lack its scheme, because a bare word is more often a mistake than a link.
 
     Raises:
         ClipmillError: ``request.invalid``, or ``request.too_large`` for more than
             `MAX_URL_CHARACTERS`; ``details["reason"]`` says why.
     """
     if not isinstance(text, str):
-        raise _refusal(f"it is not a text but {type(text).__name__}")
+        raise unusable(f"it is not a text but {type(text).__name__}")
     if len(text) > MAX_URL_CHARACTERS:
         raise _too_long(text)
-    trimmed = text.strip(" ")
-    _check(trimmed, _WRITING, trimmed)
-    parts = _PARTS.fullmatch(_completed(trimmed, known_hosts))
+    written = trimmed(text)
+    _check(written, _WRITING, written)
+    parts = _PARTS.fullmatch(_completed(written, known_hosts))
     assert parts is not None, "every line of text has these parts"
-    return _link(parts, trimmed)
+    return _link(parts, written)
 
 
 def shorten(text: str) -> str:
@@ -79,6 +79,13 @@ def shorten(text: str) -> str:
     if len(page) <= MAX_ECHO_CHARACTERS >= len(shown):
         return shown
     return f"{shown[: MAX_ECHO_CHARACTERS - 3]}..."
+
+
+def unusable(reason: str, text: str = "") -> ClipmillError:
+    """Return the error of a text that is no link, for this reason."""
+    shown = f" ({shorten(text)})" if text else ""
+    message = f"This is not a usable link: {reason}{shown}. A good one looks like {EXAMPLE_URL}."
+    return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
 
 
 Rule = tuple[Callable[[str], bool], str]
@@ -128,10 +135,10 @@ def _link(parts: re.Match[str], text: str) -> Link:
     scheme = parts["scheme"] and parts["scheme"].lower()
     if scheme not in _DEFAULT_PORTS:
         reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
-        raise _refusal(reason, text)
+        raise unusable(reason, text)
     host = _host(parts["authority"] or "", _DEFAULT_PORTS[scheme], text)
     if "://" in parts["path"]:
-        raise _refusal("it holds a second link", text)
+        raise unusable("it holds a second link", text)
     return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
 
 
@@ -139,7 +146,7 @@ def _host(authority: str, default_port: str, text: str) -> str:
     _check(authority, _AUTHORITY, text)
     name, colon, port = authority.lower().partition(":")
     if colon and port != default_port:
-        raise _refusal("it names a port", text)
+        raise unusable("it names a port", text)
     _check(name, _HOST, text)
     return name
 
@@ -147,13 +154,7 @@ def _host(authority: str, default_port: str, text: str) -> str:
 def _check(part: str, rules: tuple[Rule, ...], text: str) -> None:
     for breaks, reason in rules:
         if breaks(part):
-            raise _refusal(reason, text)
-
-
-def _refusal(reason: str, text: str = "") -> ClipmillError:
-    shown = f" ({shorten(text)})" if text else ""
-    message = f"This is not a usable link: {reason}{shown}. A good one looks like {EXAMPLE_URL}."
-    return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
+            raise unusable(reason, text)
 
 
 def _too_long(text: str) -> ClipmillError:

@@ -67,9 +67,17 @@ class Attempting:
 
 
 def attempt_record(
-    made: Attempting, error: ClipmillError | None, seconds: float, now: datetime
+    made: Attempting,
+    error: ClipmillError | None,
+    seconds: float,
+    now: datetime,
+    *,
+    cuts: int = 0,
 ) -> Outgoing:
-    """Return what the monitor is told of an attempt that ended now, with this error or well."""
+    """Return the report of an attempt that ended now, with this error or well.
+
+    ``cuts`` are those of the rate that it was made at.
+    """
     place, job = made.place, made.job
     attempt = NetworkAttempt(
         platform=place.platform,
@@ -83,6 +91,7 @@ def attempt_record(
         retry=job.attempt_number(STEPS[place.operation]) > 1,
         trial=made.trial,
         retry_after_seconds=error.retry_after if error else None,
+        cuts=cuts,
     )
     return _sealed(attempt, made, "attempt")
 

@@ -17,8 +17,10 @@ from schemas.events import (
 from schemas.failure import Failure
 from schemas.job import Job
 from schemas.progress import Progress
+from schemas.request import Reply
 from schemas.results import Result
-from streams.envelope import TYPE_PREFIX, open_envelope, seal
+from streams.claims import priority_header
+from streams.envelope import CORRELATION, TYPE_PREFIX, open_envelope, seal
 from streams.records import Header, Incoming, Outgoing
 from streams.topics import (
     AUDIT,
@@ -105,26 +107,10 @@ def audit(
         detail=detail or {},
         outcome=msgspec.Raw(encode(outcome)),
         job=job if step == "validation" or transition == "accepted" or job.replays else None,
+        reply=None if outcome is None else job.reply,
     )
     kind = f"request.{transition}.v1"
     return _seal(AUDIT, job.request_id, record, kind=kind, job=job, step=step, cause=cause)
-
-
-def introduce_batch(first: Job, step: str, cause: str | None) -> Outgoing:
-    """Return the record that makes a batch known under its own id, told by its first member."""
-    assert first.batch is not None
-    batch = first.batch
-    record = AuditRecord(
-        request_id=batch.id,
-        step=step,
-        transition="accepted",
-        at=first.received_at,
-        detail={"members": str(batch.size)},
-        job=first,
-    )
-    job = msgspec.structs.replace(first, request_id=batch.id)
-    kind = "request.accepted.v1"
-    return _seal(AUDIT, batch.id, record, kind=kind, job=job, step=step, cause=cause)
 
 
 def order(
@@ -199,9 +185,9 @@ def report_progress(progress: Progress, job: Job, step: str) -> Outgoing:
 
 
 def publish_result(
-    request_id: str, status: str, body: bytes, trace_id: str, cause: str
+    request_id: str, status: str, body: bytes, trace_id: str, cause: str, *, reply: Reply | None
 ) -> Outgoing:
-    """Return the outcome for the client."""
+    """Return the outcome for the client, where and as the client wants it."""
     return seal(
         RESULTS,
         request_id,
@@ -212,7 +198,16 @@ def publish_result(
         request_id=request_id,
         trace_id=trace_id,
         cause_id=cause,
+        extra=correlation_headers(reply),
+        reply_to=reply.topic if reply else None,
     )
+
+
+def correlation_headers(reply: Reply | None) -> tuple[Header, ...]:
+    """Return the client's correlation id as the header that it came in."""
+    if reply is None or reply.correlation_id is None:
+        return ()
+    return ((CORRELATION, reply.correlation_id),)
 
 
 def _seal(
@@ -238,5 +233,5 @@ def _seal(
         trace_id=job.trace_id,
         cause_id=cause,
         expires=job.deadline,
-        extra=extra,
+        extra=(priority_header(job.priority), *extra),
     )

@@ -28,6 +28,7 @@ def completed(
     cache: CacheUse,
     engine: EngineVersions,
     files: tuple[StoredFile, ...] = (),
+    partial: bool = False,
 ) -> Completed:
     """Return the outcome of a job that is done."""
     return Completed(
@@ -36,6 +37,8 @@ def completed(
         cache=cache,
         engine=engine,
         files=files,
+        partial=partial,
+        silent=any(file.silent for file in files),
         recovery=job.attempts,
     )
 

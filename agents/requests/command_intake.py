@@ -37,7 +37,7 @@ def read_command(envelope: Envelope, record: Incoming) -> Command:
         command: Command = decode(envelope.data, Command)  # type: ignore[arg-type]
     except MalformedMessageError as error:
         raise refusal(error) from None
-    command = msgspec.structs.replace(command, id=command.id or record.position)
+    command = msgspec.structs.replace(command, id=command.id or record.record_id)
     if not isinstance(command, Retry):
         return command
     new_id = command.new_id or command.id
@@ -62,9 +62,11 @@ def refuse(
 
 
 def _outcome(record: Incoming, error: ClipmillError, envelope: Envelope | None) -> Outgoing:
-    job = bare_job(salvage(record, envelope).request_id, record)
-    context = explain(error.code, operation=NAME, url="", details=facts_of(error))
-    return finish(job, NAME, ended(job, context), None)
+    told = salvage(record, envelope)
+    job = bare_job(told.request_id, record)
+    details = facts_of(error) | told.envelope_ids
+    context = explain(error.code, operation=NAME, url="", details=details)
+    return finish(job, NAME, ended(job, context), record.record_id)
 
 
 class _Kind(msgspec.Struct, frozen=True):

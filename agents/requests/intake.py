@@ -1,16 +1,21 @@
 """From the bytes of a record to jobs: one per URL. Pure; refusals name the field and the reason."""
 
+import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 import orjson
 
 from agents.records.owners import received_at
+from agents.requests.reply import reply_of
 from schemas.codec import MalformedMessageError, decode, encode
+from schemas.diagnosis import ViolationError, conform
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
-from schemas.request import MAX_URL_CHARACTERS, Attributes, Request, RequestId
+from schemas.json_text import readable_members, whole, without_mark
+from schemas.request import MAX_URL_CHARACTERS, Attributes, Reply, ReplyTopic, Request, RequestId
 from streams.envelope import STRUCTURED, Envelope
 from streams.records import Incoming
 from streams.topics import REQUEST_BYTES_MAX
@@ -27,8 +32,8 @@ MAX_REASON_CHARACTERS = 300
 
 
 def cause_of(envelope: Envelope, record: Incoming) -> str:
-    """Return the id of the event that a request is, the record's name when that is no good id."""
-    return envelope.id if len(envelope.id) <= MAX_CAUSE_CHARACTERS else record.position
+    """Return the id of the event that a request is, the record's own id when that is too long."""
+    return envelope.id if len(envelope.id) <= MAX_CAUSE_CHARACTERS else record.record_id
 
 
 def read_request(envelope: Envelope) -> Request:
@@ -86,15 +91,17 @@ def refusal(error: MalformedMessageError) -> ClipmillError:
 
 def jobs_of(request: Request, envelope: Envelope, record: Incoming) -> list[Job]:
     """Return one job per URL of a request, with the URL as it may stand in a result."""
-    request_id = request.id or record.position
+    request_id = request.id or record.record_id
+    reply = reply_of(record, request.reply_to)
     if request.urls is None:
-        return [_job(request, envelope, record, request_id=request_id, url=request.url)]
+        return [_job(request, envelope, record, reply, request_id=request_id, url=request.url)]
     size = len(request.urls)
     return [
         _job(
             request,
             envelope,
             record,
+            reply,
             request_id=f"{request_id}/{index}",
             url=url,
             batch=BatchMember(id=request_id, index=index, size=size),
@@ -107,6 +114,7 @@ def _job(
     request: Request,
     envelope: Envelope,
     record: Incoming,
+    reply: Reply | None,
     *,
     request_id: str,
     url: Any,
@@ -124,56 +132,88 @@ def _job(
         attributes=request.attributes,
         retry_of=request.retry_of,
         batch=batch,
+        reply=reply,
     )
 
 
 class Salvage(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be told of a record that is no valid request."""
+    """What can be read of a record that is no valid request.
+
+    Attributes:
+        request_id: the client's when it can be read, else that of the record.
+        envelope_ids: ids on the envelope, by which a client may know its record. They do not name
+            the request: several requests may share a correlation id, and sources an event id.
+    """
 
     request_id: str
     url: str = ""
     attributes: dict[str, str] = {}
+    envelope_ids: dict[str, str] = {}
+    reply_to: str | None = None
 
 
 def salvage(record: Incoming, envelope: Envelope | None) -> Salvage:
-    """Return what can be told of a record; ``envelope`` None when that is broken already."""
-    body = _fields(envelope.data if envelope else record.value)
-    if envelope is None and (record.header("content-type") or "").lower().startswith(STRUCTURED):
-        body = _mapping(body.get("data"))
+    """Return what can be read of a record; ``envelope`` None when that is broken already."""
+    data = envelope.data if envelope else record.value
+    body: Mapping[str, Any] = readable_members(data or b"")
+    ids: Mapping[str, Any] = {
+        "event_id": record.header("ce_id"),
+        "correlation_id": record.header("ce_correlationid"),
+    }
+    if (record.header("content-type") or "").lower().startswith(STRUCTURED):
+        event = readable_members(record.value or b"")
+        ids = {"event_id": event.get("id"), "correlation_id": event.get("correlationid")}
+        body = body if envelope else _data_of(event)
     return Salvage(
-        request_id=_converted(body.get("id"), RequestId) or record.position,
+        request_id=_conformed(body.get("id"), RequestId) or record.record_id,
         url=clip(body.get("url")),
-        attributes=_converted(body.get("attributes"), Attributes) or {},
+        attributes=_attributes(body.get("attributes")),
+        envelope_ids={
+            name: whole(value)[:MAX_CAUSE_CHARACTERS]
+            for name, value in ids.items()
+            if isinstance(value, str) and value
+        },
+        reply_to=_conformed(body.get("reply_to"), ReplyTopic),
     )
 
 
-def _fields(data: bytes | None) -> Mapping[str, Any]:
+def _data_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the readable members of the request in a structured event that is broken."""
+    data, packed = event.get("data"), event.get("data_base64")
+    if isinstance(packed, str):
+        with suppress(ValueError):
+            return readable_members(base64.b64decode(packed))
+    if isinstance(data, str):
+        return readable_members(data.encode(errors="replace"))
+    return data if isinstance(data, dict) else {}
+
+
+def _attributes(value: object) -> dict[str, str]:
+    if isinstance(value, dict):
+        value = {whole(str(name)): _whole(each) for name, each in value.items()}
+    return _conformed(value, Attributes) or {}
+
+
+def _whole(value: object) -> object:
+    return whole(value) if isinstance(value, str) else value
+
+
+def _conformed(value: object, kind: Any) -> Any:
     try:
-        return _mapping(orjson.loads(data or b""))
-    except orjson.JSONDecodeError:
-        return {}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _converted(value: object, kind: Any) -> Any:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError:
+        return conform(value, kind)
+    except (ViolationError, RecursionError):
         return None
 
 
 def clip(text: object) -> str:
     """Return a URL as it may stand in a result: a text, not longer than a URL may be."""
-    return text[:MAX_URL_CHARACTERS] if isinstance(text, str) else ""
+    return whole(text[:MAX_URL_CHARACTERS]) if isinstance(text, str) else ""
 
 
 def is_json(data: bytes | None) -> bool:
     """Return whether a body can be read at all."""
     try:
-        orjson.loads(data or b"")
+        orjson.loads(without_mark(data or b""))
     except orjson.JSONDecodeError:
         return False
     return True

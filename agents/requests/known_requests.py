@@ -6,7 +6,8 @@ from schemas.codec import MalformedMessageError, decode
 from schemas.commands import OptionChanges
 from schemas.job import BatchMember, Job
 from schemas.moment import Moment
-from schemas.request import Action, Options
+from schemas.request import Action, Options, Reply
+from schemas.results import OutcomeStatus
 
 
 class Essence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,6 +26,7 @@ class Essence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, str] = {}
     retry_of: str | None = None
     batch: BatchMember | None = None
+    reply: Reply | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -44,24 +46,31 @@ class Decided(Row, frozen=True, kw_only=True, tag="decided"):
 
     The same record read again (its offset was not committed before a crash) publishes its outcome
     again, the same bytes. Any other record about a decided request comes too late. ``members``
-    are the requests that were made of it, when it was a listing.
+    are the requests that were made of it, when it was a listing. ``trace_id`` is that of the
+    outcome, "" when it is that of the job. ``reply`` is where its outcome went, when no job has it.
     """
 
-    position: str
+    record_id: str
     job: Essence | None = None
     members: int = 0
+    status: OutcomeStatus = "completed"
+    trace_id: str = ""
+    reply: Reply | None = None
 
 
-class Batch(Row, frozen=True, kw_only=True, tag="batch"):
-    """The id of a batch; its members have rows of their own."""
+Known = Open | Decided
 
-    size: int
-
-
-Known = Open | Decided | Batch
-
-UNREADABLE = Decided(position="", expires_at=0.0)
+UNREADABLE = Decided(record_id="", expires_at=0.0)
 """What a row that nobody can read stands for: decided, by no record that can be read again."""
+
+
+def reply_known(known: Known | None) -> Reply | None:
+    """Return where the outcome of a request goes, or went, as far as its row tells."""
+    if known is None:
+        return None
+    if known.job is not None:
+        return known.job.reply
+    return known.reply if isinstance(known, Decided) else None
 
 
 def read_row(row: bytes | None) -> Known | None:
@@ -86,6 +95,7 @@ def essence_of(job: Job) -> Essence:
         attributes=job.attributes,
         retry_of=job.retry_of,
         batch=job.batch,
+        reply=job.reply,
     )
 
 
@@ -102,6 +112,7 @@ def job_of(request_id: str, kept: Essence) -> Job:
         attributes=kept.attributes,
         retry_of=kept.retry_of,
         batch=kept.batch,
+        reply=kept.reply,
     )
 
 

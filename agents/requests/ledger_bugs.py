@@ -7,17 +7,18 @@ from contextlib import suppress
 import msgspec
 
 from agents.records.failing import as_bug
-from agents.records.letters import publish_result
 from agents.records.outcomes import ended, facts_of
 from agents.records.owners import owner_of
-from agents.requests.known_requests import Decided
-from agents.requests.ledger_news import NAME, TABLE
+from agents.requests.batches import is_about_batch
+from agents.requests.known_requests import Decided, Known, reply_known
+from agents.requests.ledger_news import NAME, TABLE, Head, publish_outcome
 from agents.requests.orders import answer, answer_id
 from schemas.audit import AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.job import Job
 from schemas.messages import explain
+from schemas.request import Reply
 from streams.envelope import open_envelope
 from streams.records import Effect, Incoming, TableWrite
 from streams.work import dead_letter
@@ -26,23 +27,29 @@ LONE_SECONDS = 3_600.0
 """How long the outcome of a bug in the ledger itself is remembered."""
 
 
-def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
+def on_bug(record: Incoming, error: Exception, known: Known | None = None) -> Sequence[Effect]:
     """Return a dead letter and, so that nobody waits for ever, an outcome that says so.
 
     It goes straight to the results: a detour by the audit topic would come back here. Made anew
-    of the same record it is the same, to the byte. An order is no reason to end its request.
+    of the same record it is the same, to the byte. An order is no reason to end its request, nor
+    is a record about a batch. ``known`` is what is known of its request, if the caller could ask.
     """
     letter = dead_letter(record, error, NAME)
-    command = _order_in(record)
-    if command is not None:
-        return [letter, *_answer_bug(record, error, command)]
+    entry = _entry_in(record)
+    if entry is not None and entry.command is not None:
+        return [letter, *_answer_bug(record, error, entry.command)]
+    if entry is not None and is_about_batch(entry):
+        return [letter]
     owner = owner_of(record)
-    return [letter] if owner is None else [letter, *_end_by_bug(owner, record, error)]
+    if owner is None:
+        return [letter]
+    told = owner.reply or (entry.reply if entry else None)
+    return [letter, *_end_by_bug(owner, record, error, reply_known(known) or told)]
 
 
-def _order_in(record: Incoming) -> Cancel | Retry | None:
+def _entry_in(record: Incoming) -> AuditRecord | None:
     with suppress(MalformedMessageError):
-        return decode(open_envelope(record).data, AuditRecord).command
+        return decode(open_envelope(record).data, AuditRecord)
     return None
 
 
@@ -53,12 +60,20 @@ def _answer_bug(record: Incoming, error: Exception, command: Cancel | Retry) -> 
     return [] if name is None else [answer(name, command, context, record)]
 
 
-def _end_by_bug(owner: Job, record: Incoming, error: Exception) -> Sequence[Effect]:
+def _end_by_bug(
+    owner: Job, record: Incoming, error: Exception, reply: Reply | None
+) -> Sequence[Effect]:
     bug = as_bug(error)
     context = explain(bug.code, operation=NAME, url=owner.url, details=facts_of(bug))
     outcome = msgspec.structs.replace(ended(owner, context), finished_at=owner.received_at)
-    row = Decided(position=record.position, expires_at=time.time() + LONE_SECONDS)
-    result = publish_result(
-        owner.request_id, "failed", encode(outcome), outcome.trace_id, record.position
+    row = Decided(
+        record_id=record.record_id,
+        expires_at=time.time() + LONE_SECONDS,
+        status="failed",
+        trace_id=outcome.trace_id,
+        reply=reply,
     )
-    return [TableWrite(TABLE, owner.request_id, encode(row)), result]
+    body = encode(outcome)
+    head = decode(body, Head)
+    published = publish_outcome(owner.request_id, head, body, record.record_id, reply)
+    return [TableWrite(TABLE, owner.request_id, encode(row)), *published]

@@ -1,16 +1,19 @@
 """A record of the audit topic as the ledger sees it: what it says, and what was known before."""
 
-from typing import Literal
-
 import msgspec
 
-from agents.requests.known_requests import Decided, Known
-from schemas.audit import AuditRecord
+from agents.records.batch_records import member_place, report_member
+from agents.records.letters import publish_result
+from agents.requests.known_batches import Batch
+from agents.requests.known_requests import Decided, Known, reply_known
+from schemas.audit import AuditRecord, MemberOutcome
 from schemas.codec import encode
 from schemas.errors import ErrorCode
 from schemas.moment import Moment
+from schemas.request import Reply
+from schemas.results import OutcomeStatus
 from streams.metrics import END_TO_END, RESULTS
-from streams.records import Incoming, TableWrite
+from streams.records import Incoming, Outgoing, TableWrite
 
 NAME = "ledger"
 TABLE = "outcomes"
@@ -19,10 +22,14 @@ TABLE = "outcomes"
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger itself wants to know of an outcome."""
 
-    status: Literal["completed", "rejected", "failed", "expired", "cancelled"]
+    status: OutcomeStatus
     trace_id: str
+    url: str = ""
     received_at: Moment
     finished_at: Moment
+    attributes: dict[str, str] = {}
+    retry_of: str | None = None
+    batch_size: int | None = None
     members: int = 0
     error: "HeadError | None" = None
 
@@ -36,18 +43,28 @@ class HeadError(msgspec.Struct, frozen=True):
 class News(msgspec.Struct, frozen=True):
     """A record of the audit topic, and what is known of its request.
 
-    ``cause`` is the id of its event.
+    ``cause`` is the id of its event, ``batch`` what is known of a batch of the same id.
     """
 
     record: Incoming
     entry: AuditRecord
     cause: str
     known: Known | None
+    batch: Batch | None = None
 
     @property
     def decided(self) -> bool:
         """Whether this very record has decided the request, before a crash."""
-        return isinstance(self.known, Decided) and self.known.position == self.record.position
+        return isinstance(self.known, Decided) and self.known.record_id == self.record.record_id
+
+    @property
+    def reply(self) -> Reply | None:
+        """Where the outcome goes: the same for every time that this record is read.
+
+        What is known of the request comes first: a step that could not read its event proposes an
+        outcome without knowing where it goes.
+        """
+        return self.entry.reply if self.known is None else reply_known(self.known)
 
     def row(self, row: Known) -> TableWrite:
         """Return the row of the request to be written."""
@@ -57,4 +74,32 @@ class News(msgspec.Struct, frozen=True):
 def measure(head: Head) -> None:
     """Count an outcome that has just been decided."""
     RESULTS.labels(head.status, head.error.error_type if head.error else "").inc()
-    END_TO_END.labels(head.status).observe((head.finished_at - head.received_at).total_seconds())
+    seconds = (head.finished_at - head.received_at).total_seconds()
+    # The clocks of two workers, or of a client.
+    END_TO_END.labels(head.status).observe(max(0.0, seconds))
+
+
+def publish_outcome(
+    request_id: str, head: Head, body: bytes, cause: str, reply: Reply | None
+) -> list[Outgoing]:
+    """Return an outcome for the client and, when it is a member's, its report to the batch.
+
+    Both are published whenever the outcome is: also again, when the record that decided is.
+    """
+    result = publish_result(request_id, head.status, body, head.trace_id, cause, reply=reply)
+    place = member_place(request_id)
+    if place is None:
+        return [result]
+    batch_id, index = place
+    member = MemberOutcome(
+        index=index,
+        status=head.status,
+        finished_at=head.finished_at,
+        size=head.batch_size or 0,
+        received_at=head.received_at,
+        trace_id=head.trace_id,
+        attributes=head.attributes,
+        retry_of=head.retry_of,
+        reply=reply,
+    )
+    return [result, report_member(batch_id, member, NAME, cause)]

@@ -5,11 +5,12 @@ from datetime import datetime
 
 import msgspec
 
-from agents.records.letters import finish, order, publish_result
+from agents.records.letters import correlation_headers, finish, order
 from agents.records.outcomes import ended
 from agents.records.owners import bare_job
-from agents.requests.known_requests import Batch, Decided, Essence, Known, Open, changed, job_of
-from agents.requests.ledger_news import NAME, Head, News, measure
+from agents.requests.known_batches import Batch
+from agents.requests.known_requests import Decided, Essence, Known, Open, changed, job_of
+from agents.requests.ledger_news import NAME, Head, News, measure, publish_outcome
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.errors import ErrorCode, ErrorContext
@@ -28,7 +29,7 @@ def answer_id(command: Cancel | Retry, record: Incoming) -> str | None:
     whole batch has none.
     """
     if isinstance(command, Retry):
-        return command.new_id or command.id or record.position
+        return command.new_id or command.id or record.record_id
     return command.id
 
 
@@ -40,7 +41,7 @@ def obey(news: News, command: Cancel | Retry, remembered_until: float) -> Sequen
     assert new_id is not None
     if isinstance(news.known, Decided) and news.known.job is not None:
         return [ask_again(command, new_id, news.known.job, news.cause)]
-    reason = why_not_again(command.request_id, news.known)
+    reason = why_not_again(command.request_id, news.known, news.batch)
     return [refuse(new_id, command, reason, news.record)]
 
 
@@ -48,24 +49,31 @@ def _cancel(news: News, command: Cancel, remembered_until: float) -> Sequence[Ef
     """Return the end of a request that is not wanted any more, the same for the same record."""
     match news.known:
         case Open(job=kept):
-            position = news.record.position
-            row = Decided(position=position, expires_at=remembered_until, job=kept)
-            return [news.row(row), _taken_back(news, kept, command)]
+            row = Decided(
+                record_id=news.record.record_id,
+                expires_at=remembered_until,
+                job=kept,
+                status="cancelled",
+            )
+            return [news.row(row), *_taken_back(news, kept, command)]
         case Decided(job=Essence() as kept) if news.decided:
-            return [_taken_back(news, kept, command)]
-        case Batch(size=size) | Decided(members=size) if size:
+            return _taken_back(news, kept, command)
+        case Decided(members=size) if size:
             return to_members(command, size, news)
+        case None if news.batch is not None and news.batch.size:
+            return to_members(command, news.batch.size, news)
         case None if (name := answer_id(command, news.record)) is not None:
             return [refuse(name, command, why_not_cancelled(command.request_id), news.record)]
     return []
 
 
-def _taken_back(news: News, kept: Essence, command: Cancel) -> Outgoing:
+def _taken_back(news: News, kept: Essence, command: Cancel) -> list[Outgoing]:
     request_id = news.entry.request_id
     body = encode(cancelled(request_id, kept, command, news.entry.at))
+    head = decode(body, Head)
     if not news.decided:
-        measure(decode(body, Head))
-    return publish_result(request_id, "cancelled", body, kept.trace_id, news.cause)
+        measure(head)
+    return publish_outcome(request_id, head, body, news.cause, kept.reply)
 
 
 def cancelled(request_id: str, kept: Essence, command: Cancel, at: datetime) -> Result:
@@ -102,6 +110,7 @@ def ask_again(command: Retry, new_id: str, kept: Essence, cause: str) -> Outgoin
         priority=old.priority,
         attributes=old.attributes,
         retry_of=command.request_id,
+        reply_to=old.reply.topic if old.reply else None,
     )
     return seal(
         REQUESTS,
@@ -113,6 +122,7 @@ def ask_again(command: Retry, new_id: str, kept: Essence, cause: str) -> Outgoin
         request_id=new_id,
         trace_id=old.trace_id,
         cause_id=cause,
+        extra=correlation_headers(old.reply),
     )
 
 
@@ -124,16 +134,15 @@ def why_not_cancelled(request_id: str) -> str:
     )
 
 
-def why_not_again(request_id: str, known: Known | None) -> str:
+def why_not_again(request_id: str, known: Known | None, batch: Batch | None) -> str:
     """Return why a request cannot be asked for again."""
-    match known:
-        case None:
-            return f"nothing is known of {request_id}: it never arrived, or ended long ago"
-        case Batch():
-            last = f"{request_id}/{known.size - 1}"
-            return f"{request_id} is a batch; retry its members, {request_id}/0 to {last}"
-        case Decided():
-            return f"{request_id} was refused, or too little is known of it; submit it anew"
+    if isinstance(known, Decided):
+        return f"{request_id} was refused, or too little is known of it; submit it anew"
+    if known is None and batch is not None and batch.size:
+        last = f"{request_id}/{batch.size - 1}"
+        return f"{request_id} is a batch; retry its members, {request_id}/0 to {last}"
+    if known is None:
+        return f"nothing is known of {request_id}: it never arrived, or ended long ago"
     return f"{request_id} is still under way; cancel it first"
 
 

@@ -14,7 +14,13 @@ from agents.requests.intake import check_size, refusal
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import PendingLink
 from schemas.job import BatchMember, Job
-from schemas.request import MAX_BATCH_URLS, MAX_URL_CHARACTERS, Request
+from schemas.request import (
+    CORRELATION_BYTES_MAX,
+    MAX_BATCH_URLS,
+    MAX_URL_CHARACTERS,
+    Reply,
+    Request,
+)
 from streams.envelope import Envelope
 from streams.records import Incoming
 
@@ -45,6 +51,9 @@ def _check(job: Job) -> None:
         raise MalformedMessageError("$.job.batch", "this is no place in a batch")
     if len(job.url) > MAX_URL_CHARACTERS or job.received_at.tzinfo is None:
         raise MalformedMessageError("$.job", "no request leads to such a job")
+    reply = job.reply or Reply()
+    if len(reply.correlation_id or b"") > CORRELATION_BYTES_MAX:
+        raise MalformedMessageError("$.job.reply", "no request leads to such a job")
     decode(encode(_request_of(job, first)), Request)
 
 
@@ -61,4 +70,5 @@ def _request_of(job: Job, first: str) -> dict[str, Any]:
         "priority": job.priority,
         "attributes": job.attributes,
         "retry_of": job.retry_of,
+        "reply_to": job.reply.topic if job.reply else None,
     }

@@ -67,8 +67,7 @@ class TargetFinder:
 
     def _read_link(self, url: Any) -> tuple[Platform, Target | ShortLink]:
         try:
-            platform = self._platforms.for_url(url)
-            return platform, platform.parse_url(url)
+            return self._platforms.find(url)
         except ClipmillError as error:
             raise NoLinkError(error) from None
 

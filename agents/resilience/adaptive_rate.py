@@ -45,6 +45,7 @@ class AdaptiveRate(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         grown_at: up to when success was reckoned.
         well_at: when something succeeded last.
         latency: what is usual, seconds; None before the first answer.
+        cuts: how often it was cut or reset.
     """
 
     platform: str
@@ -61,9 +62,10 @@ class AdaptiveRate(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     well_at: float = 0.0
     latency: float | None = None
     window: RateWindow = ()
+    cuts: int = 0
 
 
-def new_rate(way: Way | AdaptiveRate, now: float) -> AdaptiveRate:
+def new_rate(way: Way | AdaptiveRate, now: float, cuts: int = 0) -> AdaptiveRate:
     """Return a rate that has seen nothing yet."""
     return AdaptiveRate(
         platform=way.platform,
@@ -71,6 +73,7 @@ def new_rate(way: Way | AdaptiveRate, now: float) -> AdaptiveRate:
         egress=way.egress,
         since=now,
         active_at=now,
+        cuts=cuts,
     )
 
 
@@ -89,6 +92,7 @@ def state_of(row: AdaptiveRate) -> RateState:
         reason=row.reason,
         since=datetime.fromtimestamp(row.since, UTC),
         until=None if row.until is None else datetime.fromtimestamp(row.until, UTC),
+        cuts=row.cuts,
     )
 
 

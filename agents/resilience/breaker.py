@@ -46,7 +46,6 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
         active_at: when something last happened to it.
         until: when the first trial may be granted; None unless open.
         openings: how often it opened without closing in between.
-        counts_from: attempts that ended earlier do not count: it was closed or reset then.
         budget_until: until then retries wait; None when they need not.
         trials_max: trials of this half-open phase; 0 outside of one.
         by: who forced it.
@@ -61,7 +60,6 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     reason: ErrorCode | None = None
     until: float | None = None
     openings: int = 0
-    counts_from: float = 0.0
     budget_until: float | None = None
     trials_max: int = 0
     trials: Trials = ()
@@ -69,7 +67,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     by: str | None = None
 
 
-def new_breaker(way: Way | Breaker, now: float, counts_from: float = 0.0) -> Breaker:
+def new_breaker(way: Way | Breaker, now: float) -> Breaker:
     """Return a closed breaker that has seen nothing yet."""
     return Breaker(
         platform=way.platform,
@@ -77,7 +75,6 @@ def new_breaker(way: Way | Breaker, now: float, counts_from: float = 0.0) -> Bre
         egress=way.egress,
         since=now,
         active_at=now,
-        counts_from=counts_from,
     )
 
 
@@ -141,7 +138,7 @@ def on_trial_request(row: Breaker, request: TrialRequest, rules: Rules, now: flo
 
 def on_order(row: Breaker, order: BreakerOrder, now: float) -> Breaker:
     """Return the breaker as it is ordered: opened by force, or closed with all forgotten."""
-    fresh = new_breaker(row, now, counts_from=now)
+    fresh = new_breaker(row, now)
     if order.action == "reset":
         return fresh
     if row.state == "forced_open":
@@ -150,13 +147,29 @@ def on_order(row: Breaker, order: BreakerOrder, now: float) -> Breaker:
 
 
 def tidied(row: Breaker, rules: Rules, now: float) -> Breaker:
-    """Return the breaker without what is over by now."""
+    """Return the breaker without what is over by now, nor what cannot have been yet."""
+    row = _not_ahead(row, rules, now)
     waits = row.budget_until is not None and now < row.budget_until
     return msgspec.structs.replace(
         row,
         window=recent(row.window, now, rules.window_seconds),
         trials=void_overdue(row.trials, rules.trial_seconds, now),
         budget_until=row.budget_until if waits else None,
+    )
+
+
+def _not_ahead(row: Breaker, rules: Rules, now: float) -> Breaker:
+    """Return the breaker with no time in it that a clock which was set back does not permit.
+
+    Otherwise it would stay open until the clock is there again.
+    """
+    budget_until, until = row.budget_until, row.until
+    return msgspec.structs.replace(
+        row,
+        since=min(row.since, now),
+        active_at=min(row.active_at, now),
+        until=None if until is None else min(until, now + open_seconds(row.openings, rules)),
+        budget_until=None if budget_until is None else min(budget_until, now + BUDGET_SECONDS),
     )
 
 
@@ -170,8 +183,6 @@ def _touched(row: Breaker, rules: Rules, now: float) -> Breaker:
 
 
 def _counted(row: Breaker, call: Call, rules: Rules, now: float) -> Breaker:
-    if call.at < row.counts_from:
-        return row
     window = add(row.window, call, now, calls=rules.window_calls, seconds=rules.window_seconds)
     return msgspec.structs.replace(row, window=window)
 
@@ -190,7 +201,7 @@ def _tried(row: Breaker, rules: Rules, now: float) -> Breaker:
     """Return a half-open breaker closed or open again, when its trials have decided."""
     match verdict(row.trials, row.trials_max):
         case "passed":
-            return new_breaker(row, now, counts_from=now)
+            return new_breaker(row, now)
         case "failed":
             return _opened(row, main_code(row.window, COUNTING) or row.reason, rules, now)
         case _:

@@ -42,4 +42,5 @@ def _attempt(failure: Failure, decision: Decision, now: datetime) -> Attempt:
         strategy=strategy_of(decision),
         changed=decision.changes.changed if isinstance(decision, Change) else {},
         wait_seconds=round(max(0.0, wait), 3),
+        format_id=failure.format_id,
     )

@@ -13,7 +13,7 @@ HORIZON_SECONDS = 60.0
 """Only so far ahead is promised at once: a backlog had better stay where it is, in Kafka, than be
 told when to come back at a rate that may soon be another."""
 
-PROMISE_SECONDS_MAX = 600.0
+PROMISE_SECONDS_MAX = 120.0
 """Who is sent away comes back after this time at the latest: by then the rate may be another."""
 
 

@@ -1,8 +1,15 @@
-"""The line in front of one platform and egress: who is next, and who had better come back later."""
+"""The line in front of one platform and egress: who is next, and who had better come back later.
+
+A rate limiter over a token bucket. Callers wait by rank, then in the order of asking; now and then
+the one that has waited longest is moved to the front, so that low ranks do not starve.
+"""
 
 import asyncio
+import itertools
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from bisect import insort
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from agents.resilience.rate import (
@@ -17,6 +24,10 @@ from agents.resilience.rate import (
 
 LOOK_SECONDS = 0.5
 """A change of the pace is noticed by those who wait within this time."""
+
+AGEING = 16
+"""After so many turns the caller that has waited longest is next, whatever its rank. The same share
+of the throughput as in front of the slots."""
 
 Slot = Callable[[], AbstractAsyncContextManager[None]]
 """Gives a slot of a task pool."""
@@ -33,15 +44,21 @@ class NotYetError(Exception):
 class _Ticket:
     """The place of one in the line, since a moment, for so many requests."""
 
-    __slots__ = ("requests", "since")
+    __slots__ = ("number", "rank", "requests", "since")
 
-    def __init__(self, since: float, requests: float) -> None:
+    def __init__(self, since: float, requests: float, rank: float, number: int) -> None:
         self.since = since
         self.requests = requests
+        self.rank = rank
+        self.number = number
+
+
+def _place(ticket: _Ticket) -> tuple[float, int]:
+    return -ticket.rank, ticket.number
 
 
 class RateLine:
-    """Those who wait for their turn, first come first served.
+    """Those who wait for their turn, by rank, then first come first served.
 
     Who would have to wait for long is sent away at once. When many were, they are so only after
     they have waited for long: a backlog is not all sent away.
@@ -67,20 +84,25 @@ class RateLine:
         self._sleep = sleep
         self._bucket = settled(Bucket(clock()), pace(), clock())
         self._queue: list[_Ticket] = []
+        self._numbers = itertools.count()
+        self._turns = 0
+        self._promised_rank = -math.inf
 
-    def is_short(self, *, returning: bool) -> bool:
+    def is_short(self, *, returning: bool, rank: float = 0.0) -> bool:
         """Return whether the turn of one who comes now would come in time.
 
-        Who returns has waited before, and does not wait for those who were sent away later.
+        Who returns has waited before, and does not wait for those who were sent away later. Nor
+        does one of a higher rank than all of those.
         """
         bucket, pace = self._look()
-        promised = 0.0 if returning else bucket.promised
-        place = max(_sum(self._queue), promised) + 1
+        passes = returning or rank > self._promised_rank
+        promised = 0.0 if passes else bucket.promised
+        place = max(_sum(each for each in self._queue if each.rank >= rank), promised) + 1
         return not self._is_long(seconds_until(bucket, pace, place))
 
     @asynccontextmanager
     async def turn(
-        self, slot: Slot, *, returning: bool = False, requests: float = 1.0
+        self, slot: Slot, *, returning: bool = False, requests: float = 1.0, rank: float = 0.0
     ) -> AsyncIterator[None]:
         """Hold a slot, from when it is one's turn.
 
@@ -93,14 +115,15 @@ class RateLine:
             slot: where the slot comes from.
             returning: it was sent away before.
             requests: how many it makes, 1 or more.
+            rank: larger goes first.
 
         Raises:
             NotYetError: that would take too long.
         """
-        if not self.is_short(returning=returning) and self._has_room():
-            raise self._sent_away(requests)
-        ticket = _Ticket(self._clock(), requests)
-        self._queue.append(ticket)
+        if not self.is_short(returning=returning, rank=rank) and self._has_room():
+            raise self._sent_away(requests, rank)
+        ticket = _Ticket(self._clock(), requests, rank, next(self._numbers))
+        insort(self._queue, ticket, key=_place)
         try:
             while True:
                 await self._until_due(ticket)
@@ -109,6 +132,7 @@ class RateLine:
                         continue
                     self._queue.remove(ticket)
                     self._bucket = taken(self._bucket, requests)
+                    self._age()
                     yield
                     return
         finally:
@@ -119,7 +143,7 @@ class RateLine:
         while (seconds := self._seconds_of(ticket)) > 0:
             waited = self._clock() - ticket.since
             if self._is_long(seconds) and (waited >= self._patience_seconds or self._has_room()):
-                raise self._sent_away(ticket.requests)
+                raise self._sent_away(ticket.requests, ticket.rank)
             await self._sleep(min(seconds, LOOK_SECONDS))
 
     def _seconds_of(self, ticket: _Ticket) -> float:
@@ -133,8 +157,18 @@ class RateLine:
     def _has_room(self) -> bool:
         return has_room(*self._look())
 
-    def _sent_away(self, requests: float) -> NotYetError:
+    def _age(self) -> None:
+        """Move the one that has waited longest to the front, once in so many turns."""
+        self._turns += 1
+        if self._turns % AGEING == 0 and self._queue:
+            oldest = min(self._queue, key=lambda ticket: ticket.number)
+            self._queue.remove(oldest)
+            oldest.rank = math.inf
+            insort(self._queue, oldest, key=_place)
+
+    def _sent_away(self, requests: float, rank: float) -> NotYetError:
         bucket, pace = self._look()
+        self._promised_rank = max(self._promised_rank, rank) if bucket.promised else rank
         self._bucket, seconds = promise(bucket, pace, self._staying(pace), requests)
         return NotYetError(seconds)
 
@@ -154,6 +188,6 @@ class RateLine:
         return self._bucket, pace
 
 
-def _sum(tickets: Sequence[_Ticket]) -> float:
+def _sum(tickets: Iterable[_Ticket]) -> float:
     """Return how many requests all of them make."""
     return sum(ticket.requests for ticket in tickets)

@@ -25,21 +25,18 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
     """One attempt.
 
     Attributes:
-        at: when it ended, epoch seconds.
+        at: when the monitor received its report, epoch seconds.
         subject: digest of the video or link that it was about.
         seconds: how long it took.
         code: why it failed, None when it did not.
+        cuts: number of cuts of the rate that it was made at.
     """
 
     at: float
     subject: str
     seconds: float
     code: ErrorCode | None = None
-
-    @property
-    def began(self) -> float:
-        """When it began, epoch seconds."""
-        return self.at - self.seconds
+    cuts: int = 0
 
 
 RateWindow = tuple[Seen, ...]
@@ -47,9 +44,12 @@ RateWindow = tuple[Seen, ...]
 
 
 def seen(attempt: NetworkAttempt, now: float) -> Seen:
-    """Return an attempt as it is remembered; a clock that is ahead is not believed."""
-    at = min(attempt.at.timestamp(), now)
-    return Seen(at, digest(attempt.subject), attempt.seconds, attempt.code)
+    """Return an attempt as it is remembered.
+
+    Its own time is some worker's clock, which can be minutes off: the attempts of a worker that is
+    behind would be too old for the window.
+    """
+    return Seen(now, digest(attempt.subject), attempt.seconds, attempt.code, attempt.cuts)
 
 
 def is_well(code: ErrorCode | None) -> bool:

@@ -34,16 +34,20 @@ class JobChanges(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         options: options with other values.
+        fresh_page: the page that was used is not used again.
         avoid_egress: ways out not to be taken again.
         avoid_formats: formats not to be chosen again.
+        silent_formats: formats that were found to have no sound.
         avoid_accounts: accounts not to be used again.
         authenticate: log in.
         changed: the same in words, for the result: ``{"quality": "best -> 720p"}``.
     """
 
     options: OptionChanges = OptionChanges()
+    fresh_page: bool = False
     avoid_egress: tuple[str, ...] = ()
     avoid_formats: tuple[str, ...] = ()
+    silent_formats: tuple[str, ...] = ()
     avoid_accounts: tuple[str, ...] = ()
     authenticate: bool = False
     changed: dict[str, str] = {}
@@ -67,8 +71,10 @@ def applied(changes: JobChanges, job: Job) -> Job:
     return msgspec.structs.replace(
         job,
         options=msgspec.structs.replace(job.options, **new),
+        page=msgspec.structs.replace(job.page, outdated=True) if changes.fresh_page else job.page,
         avoid_egress=(*job.avoid_egress, *changes.avoid_egress),
         avoid_formats=(*job.avoid_formats, *changes.avoid_formats),
+        silent_formats=(*job.silent_formats, *changes.silent_formats),
         avoid_accounts=(*job.avoid_accounts, *changes.avoid_accounts),
         authenticate=job.authenticate or changes.authenticate,
     )

@@ -47,9 +47,13 @@ def says_something(code: ErrorCode | None) -> bool:
 
 
 def call_of(attempt: NetworkAttempt, rules: Rules, now: float) -> Call:
-    """Return an attempt as it is counted. A file may take its time, pages and links may not."""
+    """Return an attempt as it is counted. A file may take its time, pages and links may not.
+
+    It counts from when its report arrived: by the clock of a worker that is minutes behind it
+    would be too old.
+    """
     return Call(
-        at=min(attempt.at.timestamp(), now),
+        at=now,
         subject=digest(attempt.subject),
         code=attempt.code,
         slow=attempt.operation != "download" and attempt.seconds > rules.slow_seconds,

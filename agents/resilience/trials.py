@@ -68,12 +68,15 @@ def _mark(trials: Trials, trial_id: str | None, **marks: bool) -> Trials:
 def void_overdue(trials: Trials, seconds: float, now: float) -> Trials:
     """Return the trials with those void that were not heard of for ``seconds``.
 
-    Of the void ones the oldest are forgotten.
+    Of the void ones the oldest are forgotten. A clock that was set back makes some later than now:
+    they count as of now.
     """
     marked = tuple(
-        msgspec.structs.replace(trial, void=True)
-        if trial.passed is None and now - trial.granted_at >= seconds
-        else trial
+        msgspec.structs.replace(
+            trial,
+            granted_at=min(trial.granted_at, now),
+            void=trial.void or (trial.passed is None and now - trial.granted_at >= seconds),
+        )
         for trial in trials
     )
     silent = [trial.id for trial in marked if trial.void and trial.passed is None]

@@ -11,21 +11,34 @@ SPREAD_SECONDS = 1.0
 SHORT_PARK_SECONDS = 1.0
 """Wait when a breaker's state is about to change: its trials take about as long."""
 
+TRIAL_PARK_SECONDS_MAX = 8.0
+"""Longest wait for trials, before its spread. The wait is as long as they have taken so far, so it
+doubles each time that an event comes back: events that come back each second keep a worker busy.
+300 parked events on an overloaded machine: done 16 s after the breaker closed."""
+
 BLIND_PARK_SECONDS = 30.0
 """Wait for a breaker that does not say until when it is open. A reset is noticed so late."""
 
 
 def breaker_seconds(breaker: BreakerState | None, now: datetime, chance: float) -> float:
     """Return how long to wait for a breaker, spread a little by ``chance`` from 0 to 1."""
-    if breaker is None or breaker.state in {"closed", "half_open"}:
+    if breaker is None or breaker.state == "closed":
         wait = SHORT_PARK_SECONDS
+    elif breaker.state == "half_open":
+        return _trial_seconds(breaker.since, now, chance)
     elif breaker.state == "forced_open" or breaker.until is None:
         wait = BLIND_PARK_SECONDS
     elif breaker.until > now:
         wait = (breaker.until - now).total_seconds()
     else:
-        wait = SHORT_PARK_SECONDS
+        return _trial_seconds(breaker.until, now, chance)
     return wait + SPREAD_SECONDS * chance
+
+
+def _trial_seconds(began: datetime, now: datetime, chance: float) -> float:
+    """Spread by the whole wait: what came back together must not do so for ever."""
+    taken = (now - began).total_seconds()
+    return min(max(taken, SHORT_PARK_SECONDS), TRIAL_PARK_SECONDS_MAX) * (1 + chance)
 
 
 def budget_seconds(breaker: BreakerState | None, now: datetime, chance: float) -> float:

@@ -55,8 +55,15 @@ def digest(subject: str) -> str:
 
 
 def recent(window: Window, now: float, seconds: float) -> Window:
-    """Return the calls that are not older than ``seconds``."""
-    return tuple(call for call in window if now - call.at <= seconds)
+    """Return the calls that are not older than ``seconds``.
+
+    A clock that was set back makes some later than now: they count as of now.
+    """
+    return tuple(
+        call if call.at <= now else msgspec.structs.replace(call, at=now)
+        for call in window
+        if now - call.at <= seconds
+    )
 
 
 def add(window: Window, call: Call, now: float, *, calls: int, seconds: float) -> Window:

@@ -41,10 +41,10 @@ class Storage(Protocol):
         """
         ...
 
-    async def find(
-        self, *, platform: str, video_id: str, format_id: str, extension: str
-    ) -> Found | None:
-        """Return the file that was published under these names; None when there is none.
+    async def find(self, *, platform: str, video_id: str, format_id: str) -> Found | None:
+        """Return the newest file that was published under these names; None when there is none.
+
+        Its extension is whatever fitted what was in it.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;

@@ -22,6 +22,7 @@ from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import Found
 from agents.storage.names import file_name
 from agents.storage.scratch import worker_directory
+from schemas.containers import CONTAINERS
 from schemas.errors import ClipmillError, ErrorCode
 
 PROBE_NAME = ".probe"
@@ -78,18 +79,13 @@ class LocalStorage:
         )
         return await asyncio.to_thread(self._publish, path, self._files / name)
 
-    async def find(
-        self, *, platform: str, video_id: str, format_id: str, extension: str
-    ) -> Found | None:
+    async def find(self, *, platform: str, video_id: str, format_id: str) -> Found | None:
         """See `Storage.find`."""
-        name = file_name(
-            platform=platform, video_id=video_id, format_id=format_id, extension=extension
-        )
-        path = self._files / name
-        found = await asyncio.to_thread(self._look_up, path)
-        if found is None:
-            return None
-        return Found(uri=path.as_uri(), bytes=found.st_size, published_at=found.st_mtime)
+        names = [
+            file_name(platform=platform, video_id=video_id, format_id=format_id, extension=each)
+            for each in sorted(CONTAINERS)
+        ]
+        return await asyncio.to_thread(self._newest, [self._files / name for name in names])
 
     @asynccontextmanager
     async def reading(self, uri: str) -> AsyncIterator[Path]:
@@ -143,6 +139,20 @@ class LocalStorage:
                 ErrorCode.SYSTEM_STORAGE,
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
+
+    def _newest(self, paths: list[Path]) -> Found | None:
+        """Return the one that was published last; a video has one folder, which is read once."""
+        with map_file_errors(self._files):
+            try:
+                there = {path.name for path in paths[0].parent.iterdir()}
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        found = [
+            Found(uri=path.as_uri(), bytes=stated.st_size, published_at=stated.st_mtime)
+            for path in paths
+            if path.name in there and (stated := self._look_up(path)) is not None
+        ]
+        return max(found, key=lambda each: each.published_at, default=None)
 
     def _look_up(self, path: Path) -> os.stat_result | None:
         """Return the facts of a regular file of the store, None when there is none."""

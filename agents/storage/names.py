@@ -10,12 +10,13 @@ from schemas.errors import ClipmillError, ErrorCode
 # No dots and no separators: no name can be "..", hidden, or split differently than it was joined.
 _PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}(?:~sound)?")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _SHOWN_CHARACTERS = 32
 _DIGEST_CHARACTERS = 16
 _MARK = "~"
-"""Separates a digest. No plain format id contains it, so the two kinds of names never meet."""
+"""Separates a digest, or says that the file is the sound of a format. No plain format id contains
+it, so the kinds of names never meet."""
 
 
 def file_name(*, platform: str, video_id: str, format_id: str, extension: str) -> PurePosixPath:

@@ -124,7 +124,7 @@ class LiveRows(Generic[R]):
         """Take on a change; return the row, if it is time for it, and the signal, if it is news."""
         changed = self._kind.told(live.now) != self._kind.told(after)
         live.now = after
-        due = changed or now - live.written_at >= ROW_SECONDS
+        due = changed or not 0 <= now - live.written_at < ROW_SECONDS
         row = [self._write(name, live, now)] if due else []
         known = live.told or self._read_signal(self._key(name))
         return [*row, *self._tell(name, live, known, cause, now)]

@@ -61,7 +61,9 @@ class MonitoredRates:
     def reset(self, way: Way, cause: str, now: float) -> Sequence[Effect]:
         """Allow all again, and forget what was counted."""
         live = self._live.at(way.name, lambda: new_rate(way, now))
-        return self._live.change(way.name, live, new_rate(way, now), cause, now)
+        # One more cut: what was asked before counts no longer.
+        after = new_rate(way, now, live.now.cuts + 1)
+        return self._live.change(way.name, live, after, cause, now)
 
     def sweep(self, rows: Mapping[str, bytes], now: float) -> Sequence[Effect]:
         """Return what is to be written about all rates of this process."""

@@ -30,15 +30,19 @@ class Usage:
 
 
 @contextmanager
-def stopwatch() -> Iterator[None]:
-    """Measure the block; at its end the `Usage` goes to standard output, as a line of JSON."""
+def stopwatch() -> Iterator[dict[str, float]]:
+    """Measure the block; at its end the `Usage` goes to standard output, as a line of JSON.
+
+    What the block puts into the dictionary goes along, for a `Usage` with more fields.
+    """
     start_bytes = _memory("VmRSS")
     cpu, started = cpu_seconds(psutil.Process()), time.perf_counter()
-    yield
+    more: dict[str, float] = {}
+    yield more
     seconds = time.perf_counter() - started
     cpu = cpu_seconds(psutil.Process()) - cpu
     usage = Usage(seconds, cpu, start_bytes, _memory("VmHWM"))
-    print(json.dumps(asdict(usage)), flush=True)
+    print(json.dumps(asdict(usage) | more), flush=True)
 
 
 def cpu_seconds(process: psutil.Process) -> float:

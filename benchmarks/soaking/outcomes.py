@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.soaking.load import Asked
+from streams.client import BATCH_FINISHED
 
 
 @dataclass
@@ -33,7 +34,9 @@ class Outcomes:
             self.asked[asked.kind] += 1
 
     def take(self, result: Mapping[str, Any]) -> None:
-        """Note an outcome."""
+        """Note an outcome; the summary of a batch is none."""
+        if result["status"] == BATCH_FINISHED:
+            return
         found = self.open.pop(result["request_id"], None)
         if found is None:
             self.copies += 1

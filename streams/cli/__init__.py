@@ -15,6 +15,8 @@ COMMANDS = {
     "up": "streams.cli.up:up",
     "worker": "streams.cli.worker:worker",
     "submit": "streams.cli.submit:submit",
+    "results": "streams.cli.results:results",
+    "watch": "streams.cli.watch:watch",
     "status": "streams.cli.status:status",
     "retry": "streams.cli.retry:retry",
     "cancel": "streams.cli.cancel:cancel",

@@ -11,18 +11,23 @@ from typing import Any
 import click
 
 from schemas.letters import Mark
+from streams.acls import topic_acls
+from streams.authorization import require_acls
 from streams.cli.errors import readable_errors
 from streams.cli.letter_view import letter_fields, letter_table, letter_text
+from streams.cli.moments import read_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
 from streams.kafka import explained
-from streams.letters.filters import Filter, read_moment
+from streams.letters.filters import Filter
 from streams.letters.letter import STATES, Letter
 from streams.letters.lock import ReplayRunningError, only_replay
 from streams.letters.replay import Pace, Plan, Replay, Totals, mark_record, to_write
 from streams.letters.store import LetterStore
 from streams.outbox import Outbox
+from streams.role_acls import operator_acls
 from streams.settings import KafkaSettings, Settings
+from streams.topics import MARKS
 
 LIST_LIMIT = 100
 DEFAULT_RATE = 50.0
@@ -52,7 +57,7 @@ def _filter(settings: Settings, ids: tuple[str, ...] = (), **given: Any) -> Filt
     now = datetime.now(UTC)
     try:
         moments: dict[str, Any] = {
-            name: read_moment(text, now)
+            name: read_past(text, now)
             for name in ("since", "until")
             if (text := given.pop(name)) is not None
         }
@@ -175,6 +180,7 @@ async def _rehearse(kafka: KafkaSettings, plan: Plan) -> Totals:
 
 
 async def _replay(kafka: KafkaSettings, plan: Plan, pace: Pace) -> Totals:
+    await require_acls(kafka, operator_acls(kafka.topic_prefix))
     store = await _open_store(kafka)
     try:
         async with only_replay(kafka) as seat, Outbox(kafka) as outbox:
@@ -213,11 +219,11 @@ def resolve(ids: tuple[str, ...], bootstrap: str | None, note: str, by: str) -> 
 
 
 async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
+    await require_acls(kafka, topic_acls(kafka.topic_prefix, writes=(MARKS,)))
     letters = await _find(kafka, ids)
     for letter in letters:
         if letter.mark is not None and letter.mark.state in ("replaying", "replayed"):
             raise click.ClickException(f"{letter.id} is {letter.mark.state}, nothing was resolved")
-    with explained(kafka):
-        async with Outbox(kafka) as outbox:
-            records = [mark_record(letter, mark) for letter in letters]
-            await outbox.publish([to_write(each, kafka.topic_prefix) for each in records])
+    async with explained(kafka), Outbox(kafka) as outbox:
+        records = [mark_record(letter, mark) for letter in letters]
+        await outbox.publish([to_write(each, kafka.topic_prefix) for each in records])

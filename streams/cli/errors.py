@@ -6,12 +6,15 @@ from contextlib import contextmanager
 import click
 
 from schemas.errors import ClipmillError
+from streams.authorization import MissingAclError
 from streams.broker import BrokerError
 from streams.embedded.jars import JarError
 from streams.embedded.state import PortTakenError, StateError
 from streams.kafka import ClusterAwayError
 from streams.memory import MemoryExhaustedError
+from streams.outbox import RecordRefusedError
 from streams.stage import UnknownStageError
+from streams.static_member import InstanceIdError
 from streams.topic_admin import TopicsError
 from streams.web import AddressError
 
@@ -20,9 +23,12 @@ EXPECTED = (
     BrokerError,
     ClipmillError,
     ClusterAwayError,
+    InstanceIdError,
     JarError,
     MemoryExhaustedError,
+    MissingAclError,
     PortTakenError,
+    RecordRefusedError,
     StateError,
     TopicsError,
     UnknownStageError,
@@ -45,3 +51,16 @@ def readable_errors() -> Iterator[None]:
 
 def _first(error: BaseException) -> BaseException:
     return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+INTERRUPTED_STATUS = 130
+"""Exit status after Ctrl-C, as shells report it."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End without a word on Ctrl-C: that is how following is ended."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED_STATUS) from None

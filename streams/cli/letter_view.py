@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from rich.table import Table
+from rich.table import Column, Table
 
 from streams.cli.result_table import UNPRINTABLE, plain
 from streams.letters.letter import Letter, State
@@ -21,7 +21,7 @@ _PACKED = {"topic", "partition", "offset", "value"}
 
 def letter_table(letters: Sequence[Letter], replays_max: int) -> Table:
     """Return one row per letter."""
-    table = Table("id", "failed", "state", "step", "code", "request", "why")
+    table = Table(Column("id", no_wrap=True), "failed", "state", "step", "code", "request", "why")
     for letter in letters:
         facts = letter.facts
         texts = (facts.step, facts.code, facts.request_id, facts.reason)

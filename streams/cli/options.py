@@ -9,6 +9,12 @@ from streams.settings import Settings, load_settings
 
 bootstrap_option = click.option("--bootstrap", help="HOST:PORT of Kafka; default: the settings'.")
 
+http_option = click.option(
+    "--http",
+    help="HOST:PORT of health and metrics; port 0 takes a free one. Default: the settings',"
+    " else 127.0.0.1:8080, or a free port when that one is taken.",
+)
+
 
 def client_settings(bootstrap: str | None) -> Settings:
     """Return the settings, with the cluster that was named on the command line."""

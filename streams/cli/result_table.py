@@ -1,24 +1,13 @@
-"""Results and progress as people see them on a terminal."""
+"""Results as people see them on a terminal."""
 
-from contextlib import suppress
 from pathlib import PurePath
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-)
 from rich.table import Table
-from rich.text import Text
 
-from streams.client import Client, wait_for
+from streams.client import BATCH_FINISHED
 
 SHORT = 46
 """Characters of a URL in a table: the host and the id fit."""
@@ -31,6 +20,9 @@ PLAIN_WIDTH = 130
 
 FILES_SHOWN = 3
 """Files of one result that are named; of more only the number is told."""
+
+SECONDS_CHARACTERS = 19
+"""Of a point in time as messages write it, up to its seconds."""
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -50,11 +42,12 @@ def results_table(results: list[dict[str, Any]]) -> Table:
     table = Table("request", "status", "s", "tries", "what came of it")
     for result in results:
         colour = COLOURS.get(result["status"], "white")
+        name, url = result["request_id"][:ID_CHARACTERS], shorten(result.get("url", ""))
         table.add_row(
-            f"{plain(result['request_id'][:ID_CHARACTERS])}\n[dim]{plain(shorten(result['url']))}[/]",
+            f"{plain(name)}\n[dim]{plain(url)}[/]",
             f"[{colour}]{result['status']}[/]",
-            f"{sum(result['timings'].values()):.2f}",
-            str(result["attempts"]),
+            f"{sum(result.get('timings', {}).values()):.2f}",
+            str(result.get("attempts", "")),
             plain(describe(result)),
         )
     return table
@@ -62,24 +55,41 @@ def results_table(results: list[dict[str, Any]]) -> Table:
 
 def plain(text: str) -> str:
     """Return foreign text so that nothing in it means anything to Rich or to the terminal."""
-    return escape("".join(char if char.isprintable() else UNPRINTABLE for char in text))
+    return escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """Return foreign text so that nothing in it means anything to the terminal."""
+    return "".join(char if char.isprintable() else UNPRINTABLE for char in text)
 
 
 def describe(result: dict[str, Any]) -> str:
     """Return what came of a request in one line."""
+    if result["status"] == BATCH_FINISHED:
+        counts = (f"{number} {status}" for status, number in result["counts"].items() if number)
+        return f"batch of {result['batch_size']}: {', '.join(counts)}"
     if "error" in result:
         return f"{result['error']['error_type']}: {result['error']['user_message']}"
     if result.get("listing"):
         return _describe_listing(result)
-    if len(result["files"]) > FILES_SHOWN:
-        size = sum(file["bytes"] for file in result["files"])
-        return f"{len(result['files'])} files ({size / 1e6:.1f} MB)"
-    if not result["files"]:
-        return f"“{result['video']['title']}”, {len(result['video']['formats'])} formats"
+    files = result.get("files", [])
+    if len(files) > FILES_SHOWN:
+        size = sum(file["bytes"] for file in files)
+        return f"{len(files)} files ({size / 1e6:.1f} MB)"
+    if not files:
+        video = result.get("video")
+        return f"“{video['title']}”, {len(video['formats'])} formats" if video else ""
     return ", ".join(
         f"{PurePath(file['uri']).name} ({file['bytes'] / 1e6:.1f} MB{_notes(file, result)})"
-        for file in result["files"]
+        for file in files
     )
+
+
+def result_line(result: dict[str, Any]) -> str:
+    """Return a result as one line for people."""
+    at = str(result.get("finished_at", ""))[:SECONDS_CHARACTERS]
+    words = (at, f"{result.get('status'):<9}", result["request_id"], describe(result))
+    return "  ".join(map(printable, words))
 
 
 def _describe_listing(result: dict[str, Any]) -> str:
@@ -99,71 +109,3 @@ def shorten(url: str) -> str:
     """Return a URL that fits into a table."""
     text = url.removeprefix("https://").removeprefix("www.")
     return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
-
-
-async def follow(
-    client: Client, request_ids: set[str], seconds: float, console: Console
-) -> list[dict[str, Any]]:
-    """Return the results of requests in the order in which they come.
-
-    These may be fewer than asked for when the time is over. On a terminal, bars show how far it is.
-    """
-    results: list[dict[str, Any]] = []
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        _Amount(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bars:
-        board = _Board(bars, len(request_ids))
-        with suppress(TimeoutError):
-            async for message in wait_for(client, request_ids, seconds, board.moved):
-                results.append(message)
-                board.finished(message)
-    return results
-
-
-ALL = "requests"
-"""The bar that counts requests; all others count bytes."""
-
-
-class _Amount(ProgressColumn):
-    """How much is done, in the unit of the bar."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bytes = DownloadColumn()
-
-    def render(self, task: Task) -> Text:
-        """Return the text beside the bar."""
-        if task.description == ALL:
-            return Text(f"{task.completed:.0f} of {task.total:.0f}")
-        return self._bytes.render(task)
-
-
-class _Board:
-    """The bars: one for all requests, one for each running download."""
-
-    def __init__(self, bars: Progress, requests: int) -> None:
-        self._bars = bars
-        self._requests = requests
-        self._all = bars.add_task(ALL, total=requests)
-        self._tasks: dict[str, TaskID] = {}
-
-    def moved(self, progress: dict[str, Any]) -> None:
-        request_id = progress["request_id"]
-        if request_id not in self._tasks:
-            self._tasks[request_id] = self._bars.add_task(plain(progress["video_key"]))
-        self._bars.update(
-            self._tasks[request_id], completed=progress["bytes"], total=progress["total_bytes"]
-        )
-
-    def finished(self, result: dict[str, Any]) -> None:
-        self._requests += result.get("members", 0)
-        self._bars.update(self._all, total=self._requests)
-        task = self._tasks.pop(result["request_id"], None)
-        if task is not None:
-            self._bars.remove_task(task)
-        self._bars.advance(self._all)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from streams.health import Health
+from streams.log_folding import report_repeats
 from streams.memory.release import limit_arenas
 from streams.settings import Settings
 from streams.stage import Stage
@@ -21,13 +22,16 @@ async def run_stages(
     """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all can work."""
     limit_arenas()
     health = Health()
-    async with serve(settings.http, health) as address, asyncio.TaskGroup() as group:
+    # A second worker on one host: only an address that was named must be the one.
+    http = serve(settings.http, health, or_free_port="http" not in settings.model_fields_set)
+    async with http as address, asyncio.TaskGroup() as group:
         worker = group.create_task(Worker(stages, settings, health).run())
         announcement = group.create_task(_announce(health, address, on_ready))
+        repeats = group.create_task(report_repeats())
         async with stop_signal() as stopped:
             waiting = group.create_task(stopped.wait())
             await asyncio.wait([worker, waiting], return_when=asyncio.FIRST_COMPLETED)
-        for task in (waiting, announcement, worker):
+        for task in (waiting, announcement, worker, repeats):
             task.cancel()
 
 

@@ -37,12 +37,13 @@ def status(request_id: str, bootstrap: str | None, as_json: bool) -> None:
 def _table(history: list[dict[str, Any]]) -> Table:
     table = Table("time", "request", "step", "what", "detail")
     for record in history:
-        texts = (record["request_id"], record["step"], record["transition"], _detail(record))
+        texts = (record["request_id"], record["step"], record["transition"], audit_detail(record))
         table.add_row(record["at"][:23], *map(plain, texts))
     return table
 
 
-def _detail(record: dict[str, Any]) -> str:
+def audit_detail(record: dict[str, Any]) -> str:
+    """Return what an audit record says beside step and transition, in one line."""
     outcome = record["outcome"]
     if outcome is None:
         return ", ".join(f"{name}={value}" for name, value in record["detail"].items())

@@ -1,80 +1,101 @@
-"""`clipmill submit`: ask for videos from the command line."""
+"""`clipmill submit`: ask for videos, one link or a file of millions."""
 
 import asyncio
-import json
-from collections.abc import Sequence
-from typing import Any, get_args
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
-from schemas.listing import LISTED_MAX
-from schemas.request import Action, Quality
+from schemas.codec import MalformedMessageError, decode, encode
+from schemas.request import MAX_BATCH_URLS, Request
 from streams.cli.errors import readable_errors
+from streams.cli.new_requests import RequestMaker
 from streams.cli.options import bootstrap_option, client_settings, new_id
-from streams.cli.waiting import FAILED_STATUS, results_of
-from streams.client import Client, request_body
-from streams.settings import KafkaSettings
+from streams.cli.request_options import request_fields, request_options
+from streams.cli.submission import Submission
+from streams.cli.waiting import FAILED_STATUS
+from streams.settings import Settings
 
 
 @click.command()
-@click.argument("urls", nargs=-1, required=True)
-@bootstrap_option
-@click.option("--action", type=click.Choice(get_args(Action)), default="download")
-@click.option("--quality", type=click.Choice(get_args(Quality)), help="Largest size wanted.")
+@click.argument("urls", nargs=-1)
 @click.option(
-    "--limit",
-    type=click.IntRange(1, LISTED_MAX),
-    help="Posts of a profile, collection or playlist.",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="One URL a line, or a request as JSON; # begins a comment. - is standard input.",
 )
+@request_options
+@click.option(
+    "--batch", type=click.IntRange(1, MAX_BATCH_URLS), help="So many URLs in one request at most."
+)
+@bootstrap_option
 @click.option("--wait", is_flag=True, help="Wait for the results.")
 @click.option("--json", "as_json", is_flag=True, help="One result (or request) per line.")
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait at most.")
+@click.option(
+    "--timeout",
+    default=600.0,
+    show_default=True,
+    help="Seconds to wait at most, after the last request is published.",
+)
 @click.pass_context
 def submit(
     context: click.Context,
+    /,
     *,
     urls: tuple[str, ...],
+    files: tuple[str, ...],
+    batch: int | None,
     bootstrap: str | None,
-    action: str,
-    quality: str | None,
-    limit: int | None,
     wait: bool,
     as_json: bool,
     timeout: float,
+    **given: Any,
 ) -> None:
-    """Publish a request for each of URLS.
+    """Publish a request for each of URLS, and for each line of files.
+
+    A line that is a JSON object is a whole request; options are for what it leaves out. Lines are
+    published as they are read. A line that cannot be used ends this: what was published before it
+    stays, and submitting the corrected file with the same --id within a day asks for nothing twice.
 
     Exit status 0: all published and, with --wait, completed; 2: at least one was not completed.
     """
-    kafka = client_settings(bootstrap).kafka
-    told = {"quality": quality, "limit": limit}
-    options = {name: value for name, value in told.items() if value is not None}
-    requests = {new_id(): {"url": url, "action": action, "options": options} for url in urls}
+    if not (urls or files):
+        raise click.UsageError("Missing argument 'URLS...', or --file FILE (- is standard input)")
+    fields = request_fields(given)
+    _check(fields)
+    if wait and "reply_to" in fields:
+        raise click.UsageError("--wait reads the results topic, --reply-to sends results elsewhere")
+    name = fields.pop("id", None)
+    maker = RequestMaker(
+        name or new_id(),
+        fields,
+        batch=batch,
+        alone=not files and len(urls) <= (batch or 1),
+    )
+    settings = client_settings(bootstrap)
+    submission = Submission(settings.kafka, maker, as_json=as_json)
+    # Requests of the same ids may have been made before, and have their results already.
+    may_be_known = name is not None or files
+    known_since = _known_since(settings) if may_be_known else None
     with readable_errors():
-        results = asyncio.run(_submit(kafka, requests, wait=wait, as_json=as_json, seconds=timeout))
-    if wait and any(result["status"] != "completed" for result in results):
+        if wait:
+            asyncio.run(submission.publish_and_wait((urls, files), timeout, known_since))
+        else:
+            asyncio.run(submission.publish_only((urls, files)))
+    if submission.results.counts.keys() - {"completed"}:
         context.exit(FAILED_STATUS)
 
 
-async def _submit(
-    kafka: KafkaSettings,
-    requests: dict[str, dict[str, Any]],
-    *,
-    wait: bool,
-    as_json: bool,
-    seconds: float,
-) -> Sequence[dict[str, Any]]:
-    async with Client(kafka) as client:
-        await client.publish(
-            [request_body(id=request_id, **fields) for request_id, fields in requests.items()]
-        )
-        if not wait:
-            _print_requests(requests, as_json=as_json)
-            return []
-        return await results_of(client, set(requests), seconds, as_json=as_json)
+def _known_since(settings: Settings) -> datetime:
+    """Return since when the service remembers what was decided."""
+    return datetime.now(UTC) - timedelta(seconds=settings.ledger.remember_seconds)
 
 
-def _print_requests(requests: dict[str, dict[str, Any]], *, as_json: bool) -> None:
-    for request_id, fields in requests.items():
-        line = {"request_id": request_id, "url": fields["url"]}
-        click.echo(json.dumps(line) if as_json else f"{request_id}  {fields['url']}")
+def _check(fields: dict[str, Any]) -> None:
+    """Refuse options that no request can have."""
+    try:
+        decode(encode(fields), Request)
+    except MalformedMessageError as error:
+        raise click.UsageError(str(error)) from None

@@ -1,26 +1,34 @@
-"""`clipmill topics`: create and check the topics."""
+"""`clipmill topics`: create and check the topics, and print the ACLs for them."""
 
 import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import get_args
 
 import click
 
+from streams.acls import Acl, kafka_acls_commands
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
+from streams.role_acls import Role, admin_acls, client_acls, operator_acls, worker_acls
+from streams.settings import KafkaSettings
+from streams.stage import Stage, load_stages, topics_of
 from streams.topic_admin import apply_topics, check_topics
 
 
 @click.group()
 def topics() -> None:
-    """Create or check the topics."""
+    """Create or check the topics, or print the ACLs for them."""
 
 
 @topics.command()
 @bootstrap_option
 def apply(bootstrap: str | None) -> None:
-    """Create missing topics; existing ones are never changed."""
+    """Create missing topics, changelogs too; existing ones are never changed."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
-        created = asyncio.run(apply_topics(kafka))
+        created = asyncio.run(apply_topics(kafka, topics_of(load_stages(), kafka.reply_topics)))
     click.echo("\n".join(f"created {name}" for name in created) or "nothing to do")
 
 
@@ -30,5 +38,55 @@ def check(bootstrap: str | None) -> None:
     """Say which topics are missing or wrong."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
-        asyncio.run(check_topics(kafka))
+        asyncio.run(check_topics(kafka, topics_of(load_stages(), kafka.reply_topics)))
     click.echo("all topics are as they must be")
+
+
+@topics.command()
+@click.argument("role", type=click.Choice(get_args(Role)))
+@click.option(
+    "--principal", required=True, help="Who gets the rights, as the brokers name him: User:NAME."
+)
+@click.option(
+    "--stage", "stages", multiple=True, help="A stage of the worker; default: all that there are."
+)
+@click.option("--group", "groups", multiple=True, help="A consumer group of the client.")
+@click.option("--json", "as_json", is_flag=True, help="One ACL per line instead of commands.")
+@bootstrap_option
+def acls(
+    *,
+    role: Role,
+    principal: str,
+    stages: tuple[str, ...],
+    groups: tuple[str, ...],
+    as_json: bool,
+    bootstrap: str | None,
+) -> None:
+    """Print the ACLs that a ROLE needs, as commands of kafka-acls.sh.
+
+    worker: runs stages. client: publishes requests and commands, reads results.
+    operator: `clipmill deadletters`. admin: `clipmill topics apply` and `check`.
+    """
+    kafka = client_settings(bootstrap).kafka
+    with readable_errors():
+        needed = _acls_of(role, load_stages(stages), kafka, groups)
+    if as_json:
+        for acl in needed:
+            click.echo(json.dumps({"principal": principal, **asdict(acl)}))
+    else:
+        click.echo("\n".join(kafka_acls_commands(needed, principal, kafka.bootstrap)))
+
+
+def _acls_of(
+    role: Role, stages: Sequence[Stage], kafka: KafkaSettings, groups: Sequence[str]
+) -> list[Acl]:
+    prefix, replies = kafka.topic_prefix, kafka.reply_topics
+    match role:
+        case "worker":
+            return worker_acls(stages, prefix, replies)
+        case "client":
+            return client_acls(prefix, groups)
+        case "operator":
+            return operator_acls(prefix)
+        case "admin":
+            return admin_acls(stages, prefix, replies)

@@ -10,17 +10,18 @@ import uvloop
 
 from streams.broker import EmbeddedBroker
 from streams.cli.errors import readable_errors
+from streams.cli.options import http_option
 from streams.cli.service import run_stages
 from streams.logs import configure_logging
 from streams.settings import Settings, load_settings
-from streams.stage import load_stages
+from streams.stage import load_stages, topics_of
 from streams.topic_admin import apply_topics
 
 
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Files and broker data.")
 @click.option("--bootstrap", help="HOST:PORT of your Kafka; without it an embedded one is started.")
-@click.option("--http", help="HOST:PORT of health and metrics; port 0 takes a free one.")
+@http_option
 def up(data_dir: Path | None, bootstrap: str | None, http: str | None) -> None:
     """Run broker and all stages; prints one line of JSON when ready."""
     kafka = {"bootstrap": bootstrap} if bootstrap else None
@@ -48,8 +49,9 @@ async def _run_with_broker(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    await apply_topics(settings.kafka)
-    await run_stages(load_stages(), settings, lambda http: _announce(settings, http))
+    stages = load_stages()
+    await apply_topics(settings.kafka, topics_of(stages, settings.kafka.reply_topics))
+    await run_stages(stages, settings, lambda http: _announce(settings, http))
 
 
 def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:

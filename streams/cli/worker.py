@@ -5,7 +5,7 @@ import orjson
 import uvloop
 
 from streams.cli.errors import readable_errors
-from streams.cli.options import bootstrap_option
+from streams.cli.options import bootstrap_option, http_option
 from streams.cli.service import run_stages
 from streams.logs import configure_logging
 from streams.settings import Settings, load_settings
@@ -15,7 +15,7 @@ from streams.stage import load_stages
 @click.command()
 @click.argument("stages", nargs=-1, required=True)
 @bootstrap_option
-@click.option("--http", help="HOST:PORT of health and metrics; port 0 takes a free one.")
+@http_option
 def worker(stages: tuple[str, ...], bootstrap: str | None, http: str | None) -> None:
     """Run STAGES (or `all`); prints one line of JSON when ready."""
     given = {"kafka": {"bootstrap": bootstrap} if bootstrap else None, "http": http}

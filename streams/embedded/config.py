@@ -3,8 +3,8 @@
 Facts: Kafka 4.3 broker, topic and KRaft configuration reference; idle cost measured on two cores.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _MEBIBYTE = 1 << 20
@@ -81,6 +81,21 @@ _JVM_OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
+class Additions:
+    """What a server gets beyond clipmill's own configuration.
+
+    Attributes:
+        listeners: further listeners by name, HOST:PORT each.
+        properties: further lines of the configuration file, or others in place of clipmill's.
+        java_options: further options of Java.
+    """
+
+    listeners: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    java_options: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ports:
     """TCP ports on 127.0.0.1: one for clients, one for the node's own controller."""
 
@@ -88,13 +103,16 @@ class Ports:
     controller: int
 
 
-def server_properties(ports: Ports) -> str:
+def server_properties(ports: Ports, additions: Additions | None = None) -> str:
     """The text of Kafka's configuration file."""
-    client = f"PLAINTEXT://127.0.0.1:{ports.broker}"
+    added = additions or Additions()
+    further = [f"{name}://{place}" for name, place in added.listeners.items()]
+    client = ",".join([f"PLAINTEXT://127.0.0.1:{ports.broker}", *further])
     settings = _SETTINGS | {
         "controller.quorum.voters": f"1@127.0.0.1:{ports.controller}",
         "listeners": f"{client},CONTROLLER://127.0.0.1:{ports.controller}",
         "advertised.listeners": client,
+        **added.properties,
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 

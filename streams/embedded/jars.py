@@ -1,39 +1,17 @@
-"""The cache of Kafka's jars: fetched once, verified before every use, shared by all brokers.
-
-`python -m streams.embedded.jars` fills the cache ahead of time, for an image or an offline machine.
-"""
+"""The cache of Kafka's jars: fetched once, verified before every use, shared by all brokers."""
 
 import hashlib
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-
-import requests
-from jgo.constants import MAVEN_CENTRAL_URL
-from urllib3.util import Retry
 
 from streams.embedded.file_lock import FileLock
 from streams.embedded.pinning import Jar, pinned_jars
 
-# 46 jars, 45 MB: measured 1.2 s with 4 connections, no better with 16.
-_CONNECTIONS = 4
-_CHUNK_BYTES = 1 << 16
-_ANSWER_SECONDS = 20.0
-# Retry-After is not honoured: a server could make the start wait for hours.
-_RETRY = Retry(
-    total=3,
-    backoff_factor=0.5,
-    status_forcelist=(429, 500, 502, 503, 504),
-    respect_retry_after_header=False,
-)
 _LOCK_POLL_SECONDS = 0.05
 
 
@@ -68,7 +46,7 @@ def ensure_jars(
     cache_dir: Path,
     jars: Iterable[Jar] | None = None,
     *,
-    repository: str = MAVEN_CENTRAL_URL,
+    repository: str | None = None,
     patience: Patience | None = None,
 ) -> tuple[Path, ...]:
     """Paths of all jars, each verified just now; the missing ones are fetched first.
@@ -78,7 +56,7 @@ def ensure_jars(
     Args:
         cache_dir: the jars lie in its folder `kafka-jars`.
         jars: what is wanted; by default what this release of clipmill pins.
-        repository: base URL of a Maven repository.
+        repository: base URL of a Maven repository; by default Maven Central.
         patience: bounds the fetching.
 
     Raises:
@@ -87,10 +65,13 @@ def ensure_jars(
     wanted = tuple(pinned_jars() if jars is None else jars)
     folder = cache_dir / "kafka-jars"
     if _missing(folder, wanted):
+        # It imports an HTTP client: 0.2 s that only the first start needs.
+        from streams.embedded.jar_download import fetch_all  # noqa: PLC0415
+
         patience = patience or Patience()
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock", patience):
-            _fetch_all(folder, _missing(folder, wanted), repository, patience)
+            fetch_all(folder, _missing(folder, wanted), patience, repository)
     return tuple(folder / jar.name for jar in wanted)
 
 
@@ -124,77 +105,3 @@ def _locked(path: Path, patience: Patience) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _fetch_all(folder: Path, jars: list[Jar], repository: str, patience: Patience) -> None:
-    for abandoned in folder.glob("*.part"):
-        abandoned.unlink()
-    with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
-        session.mount(repository, requests.adapters.HTTPAdapter(max_retries=_RETRY))
-        fetch = partial(_fetch, session, repository, folder, patience)
-        futures = [pool.submit(fetch, jar) for jar in jars]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _fetch(
-    session: requests.Session, repository: str, folder: Path, patience: Patience, jar: Jar
-) -> None:
-    url = f"{repository}/{jar.path}"
-    with NamedTemporaryFile(dir=folder, prefix=jar.name, suffix=".part", delete=False) as part:
-        temporary = Path(part.name)
-        try:
-            for chunk in _verified(_chunks(session, url, folder, patience), url, jar):
-                part.write(chunk)
-            part.flush()
-            os.fsync(part.fileno())
-            temporary.replace(folder / jar.name)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _chunks(
-    session: requests.Session, url: str, folder: Path, patience: Patience
-) -> Iterator[bytes]:
-    patience.check()
-    try:
-        with session.get(url, stream=True, timeout=_ANSWER_SECONDS) as response:
-            response.raise_for_status()
-            for chunk in response.iter_content(_CHUNK_BYTES):
-                patience.check()
-                yield chunk
-    except requests.RequestException as error:
-        raise JarError(
-            f"cannot download {url}: {error}. The first start of the embedded broker needs this"
-            " site; without network, copy the folder of a machine that has the jars to"
-            f" {folder}."
-        ) from error
-
-
-def _verified(chunks: Iterator[bytes], url: str, jar: Jar) -> Iterator[bytes]:
-    digest = hashlib.sha256()
-    received = 0
-    for chunk in chunks:
-        received += len(chunk)
-        digest.update(chunk)
-        if received > jar.size:
-            break
-        yield chunk
-    if received != jar.size or digest.hexdigest() != jar.sha256:
-        raise JarError(
-            f"{url} sent something else than {jar.name} as clipmill was released with (expected"
-            f" {jar.size} bytes, sha256 {jar.sha256}); nothing was kept. A proxy or mirror on the"
-            " way changes downloads: reach the site without it."
-        )
-
-
-def main() -> None:
-    """Fill the cache and print where it is."""
-    sys.stdout.write(f"{ensure_jars(default_cache_dir())[0].parent}\n")
-
-
-if __name__ == "__main__":
-    main()

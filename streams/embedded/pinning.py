@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-import jgo
-
 # Without an slf4j binding Kafka logs nothing at all. slf4j-simple of the same release as the
 # slf4j-api that Kafka itself brings.
 ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36"
@@ -75,6 +73,9 @@ def render_lock(jars: Iterable[Jar]) -> str:
 
 def resolve(endpoint: str, cache_dir: Path) -> tuple[Jar, ...]:
     """Ask Maven which jars an endpoint needs, and download them into `cache_dir` to size them."""
+    # Only a change of the list needs it; its import takes 0.1 s.
+    import jgo  # noqa: PLC0415
+
     environment = jgo.build(endpoint, cache_dir=cache_dir)
     sizes = {path.name: path.stat().st_size for path in environment.all_jars}
     resolved = tomllib.loads((environment.path / "jgo.lock.toml").read_text("utf-8"))

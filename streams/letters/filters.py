@@ -1,14 +1,10 @@
 """Which dead letters are meant."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
 from streams.letters.letter import Letter, State
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO = re.compile(r"(\d{1,5})([smhdw])")
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,18 +52,3 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 def _is_of(code: str, family: str) -> bool:
     return code == family or code.startswith(f"{family}.")
-
-
-def read_moment(text: str, now: datetime) -> datetime:
-    """Return a point in time: RFC 3339 (UTC without a zone), or how long ago: ``2h``, ``3d``.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if ago := _AGO.fullmatch(text.strip()):
-        return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text!r} is neither RFC 3339 nor an age such as 2h or 3d") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

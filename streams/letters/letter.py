@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from schemas.letters import Mark
-from streams.letters.facts import REPLAY_OF, REPLAYS, Facts, split_headers
+from streams.letters.facts import BATCH_TYPE, REPLAY_OF, REPLAYS, Facts, split_headers
 from streams.records import Header, Outgoing
 from streams.topics import BY_NAME
 
@@ -20,7 +20,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A dead letter as it stands on Kafka.
 
     Attributes:
-        id: its place there, ``<partition>-<offset>``.
+        id: its place and time there, ``<partition>-<offset>-<milliseconds>``: the marks outlive
+            a topic that is deleted and created again.
         key: the record's own, byte for byte.
         value: the record's own, byte for byte.
         headers: the record's own, byte for byte.
@@ -42,7 +43,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         if not facts.origin_topic:
             return (self.id,)
         place = (facts.origin_topic, facts.origin_partition, facts.origin_offset)
-        return (*place, facts.step, facts.request_id, facts.replays)
+        return (*place, facts.origin_timestamp, facts.step, facts.request_id, facts.replays)
 
     def state(self, replays_max: int) -> State:
         """Return what became of it; ``replays_max``: how often one may fail before it is parked."""
@@ -54,6 +55,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         """Return why it can never be put back, None when it can."""
         if self.facts.origin_topic not in BY_NAME:
             return "nothing tells which topic it comes from"
+        if ("content-type", BATCH_TYPE.encode()) in self.headers:
+            return "it is a whole record batch that could not be decoded"
         if self.value is None:
             return "it has no value: it was empty, or too large to be kept"
         return None
@@ -64,7 +67,7 @@ def read_letter(record: Any, marks: dict[str, Mark]) -> Letter:
     headers, facts = split_headers(record.headers)
     if facts is None:
         facts = Facts(failed_at=datetime.fromtimestamp(record.timestamp / 1000, UTC))
-    name = f"{record.partition}-{record.offset}"
+    name = f"{record.partition}-{record.offset}-{record.timestamp}"
     return Letter(
         id=name,
         key=record.key,

@@ -18,10 +18,9 @@ from aiokafka.coordinator.protocol import (
 )
 
 from streams.kafka import ClusterAwayError, client_options, explained
+from streams.role_acls import REPLAY_GROUP
 from streams.settings import KafkaSettings
 from streams.topics import MARKS
-
-GROUP = "deadletters-replay"
 
 NEVER_MILLISECONDS = 1_000_000_000
 """The seat's consumer reads nothing; aiokafka would take that for the end of its life."""
@@ -110,8 +109,8 @@ async def only_replay(kafka: KafkaSettings) -> AsyncIterator[Seat]:
     session = kafka.session_timeout_seconds
     seat = Seat(session + GRACE_SECONDS)
     consumer = AIOKafkaConsumer(
-        **client_options(kafka),
-        group_id=f"{kafka.topic_prefix}{GROUP}",
+        **client_options(kafka, "deadletters"),
+        group_id=f"{kafka.topic_prefix}{REPLAY_GROUP}",
         partition_assignment_strategy=(seat,),
         enable_auto_commit=False,
         auto_offset_reset="latest",
@@ -120,7 +119,7 @@ async def only_replay(kafka: KafkaSettings) -> AsyncIterator[Seat]:
         max_poll_interval_ms=NEVER_MILLISECONDS,
     )
     consumer.subscribe([MARKS.kafka_name(kafka.topic_prefix)], listener=seat)
-    with explained(kafka):
+    async with explained(kafka):
         try:
             # Starting waits for the group: for the session of one that was killed.
             await consumer.start()

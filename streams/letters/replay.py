@@ -32,7 +32,7 @@ CHUNK = 100
 class Publisher(Protocol):
     """What writes records."""
 
-    async def publish(self, writes: Sequence[Write]) -> None:
+    async def publish(self, writes: Sequence[Write]) -> object:
         """Return when all are acknowledged."""
         ...
 

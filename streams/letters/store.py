@@ -8,8 +8,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.letters import Mark
-from streams import tolerant_records
-from streams.kafka import ClusterAwayError, client_options, explained
+from streams.acls import topic_acls
+from streams.authorization import require_acls
+from streams.kafka import ClusterAwayError, consumer_options, explained
 from streams.letters.facts import REPLAY_OF
 from streams.letters.letter import Letter, read_letter, replay_of
 from streams.records import Outgoing
@@ -34,7 +35,10 @@ class LetterStore:
 
         Raises:
             ClusterAwayError: no broker answers, or a topic is missing.
+            MissingAclError: the topics may not be read.
         """
+        acls = topic_acls(self._kafka.topic_prefix, reads=(DEADLETTERS, MARKS))
+        await require_acls(self._kafka, acls)
         if missing := await missing_topics(self._kafka, (DEADLETTERS, MARKS)):
             raise ClusterAwayError(
                 f"there is no topic {missing[0]} at {self._kafka.bootstrap}; "
@@ -75,14 +79,13 @@ class LetterStore:
         return marks
 
     async def _records(self, topic: Topic, since: datetime | None = None) -> AsyncIterator[Any]:
-        tolerant_records.install()
         consumer = AIOKafkaConsumer(
             topic.kafka_name(self._kafka.topic_prefix),
-            **client_options(self._kafka),
+            **consumer_options(self._kafka, "deadletters"),
             auto_offset_reset="earliest",
         )
         try:
-            with explained(self._kafka):
+            async with explained(self._kafka):
                 await consumer.start()
             ends = await consumer.end_offsets(consumer.assignment())
             if since is not None:

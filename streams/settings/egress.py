@@ -2,16 +2,24 @@
 
 from pathlib import Path
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from streams.settings.kinds import EgressName, Group, check_url
 
+PROXY_SCHEMES = ("http", "https", "socks5h")
+
+LOGIN_CHARACTERS_MAX = 255
+"""Of a user and of a password in SOCKS5, whose lengths are one byte each (RFC 1929)."""
+
 
 class EgressSettings(Group):
     """The way out to the platforms."""
 
-    proxy: str | None = Field(None, description="URL of an HTTP CONNECT proxy.")
+    proxy: str | None = Field(
+        None, description="URL of an HTTP CONNECT (http://…) or SOCKS5 (socks5h://…) proxy."
+    )
     proxies: dict[EgressName, str] = Field(
         {}, description='Several ways out by name instead of one, {"a": "http://…"}.'
     )
@@ -19,19 +27,17 @@ class EgressSettings(Group):
 
     @field_validator("proxy")
     @classmethod
-    def _is_http(cls, proxy: str | None) -> str | None:
-        if proxy and not proxy.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        check_url(proxy or "")
-        return proxy or None
+    def _is_proxy(cls, proxy: str | None) -> str | None:
+        if not proxy:
+            return None
+        _check_proxy(proxy)
+        return proxy
 
     @field_validator("proxies")
     @classmethod
-    def _are_http(cls, proxies: dict[str, str]) -> dict[str, str]:
+    def _are_proxies(cls, proxies: dict[str, str]) -> dict[str, str]:
         for name, url in proxies.items():
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{name} must start with http:// or https://")
-            check_url(url, name)
+            _check_proxy(url, name)
         return proxies
 
     @model_validator(mode="after")
@@ -39,3 +45,36 @@ class EgressSettings(Group):
         if self.proxy and self.proxies:
             raise ValueError("give either proxy or proxies")
         return self
+
+
+def _check_proxy(url: str, name: str = "it") -> None:
+    """Refuse what is no URL of a proxy; the reason does not repeat it.
+
+    Raises:
+        ValueError: says why, and what to write.
+    """
+    scheme = url.partition("://")[0]
+    if scheme in {"socks5", "socks"}:
+        raise ValueError(
+            f"{name} has names resolved here, where each platform has the addresses of another"
+            " region; write socks5h:// to have the proxy resolve them"
+        )
+    if scheme not in PROXY_SCHEMES or "://" not in url:
+        raise ValueError(f"{name} must start with http://, https:// or socks5h://")
+    check_url(url, name)
+    if scheme == "socks5h":
+        _check_login(url, name)
+
+
+def _check_login(url: str, name: str) -> None:
+    """Refuse a login that SOCKS5 clients cannot send: libraries drop or cut it without a word."""
+    parts = urlsplit(url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if bool(user) != bool(password):
+        raise ValueError(f"{name} has half a login; give user and password, or neither")
+    for each in (user, password):
+        if len(each) > LOGIN_CHARACTERS_MAX or not each.isascii():
+            raise ValueError(
+                f"{name} has a login that SOCKS5 cannot send; user and password have up to"
+                f" {LOGIN_CHARACTERS_MAX} characters of ASCII each"
+            )

@@ -1,11 +1,21 @@
 """Settings of the cluster."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from streams.settings.kinds import HIGHEST_PORT, Count, Group, Seconds
+from streams.settings.kinds import HIGHEST_PORT, Count, Group, Seconds, check_url
+from streams.topics import TOPICS
+
+TopicName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+CLIENT_CERTIFICATE = ("cert_file", "key_file", "key_password")
+PASSWORD_LOGIN = ("sasl_username", "sasl_password")
+TOKEN_LOGIN = ("oauth_token_url", "oauth_client_id", "oauth_client_secret")
 
 
 class KafkaSettings(Group):
@@ -15,19 +25,70 @@ class KafkaSettings(Group):
     topic_prefix: str = Field("clipmill.", description="First part of topic and group names.")
     partitions: Count = Field(4, description="Partitions of topics that clipmill creates.")
     replication_factor: Count = Field(1, description="Replicas of topics that clipmill creates.")
+    reply_topics: tuple[TopicName, ...] = Field(
+        (), description="Topics that requests may name in reply_to, by their full names."
+    )
     session_timeout_seconds: Seconds = Field(
-        10, description="A worker that is silent for this long loses its partitions."
+        10,
+        description="A worker that is silent for this long loses its partitions. Brokers refuse "
+        "less than their group.min.session.timeout.ms, 6 s by default.",
+    )
+    start_timeout_seconds: Seconds = Field(
+        60,
+        description="A worker that starts waits so long for a broker that does not answer.",
+    )
+    group_instance_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="Name of this worker as a static member of its consumer groups, another one "
+        "for each worker; by default made of the host's name and a lease in the data directory.",
     )
     commit_interval_seconds: Seconds = Field(1, description="Pause between offset commits.")
+    client_id: str = Field(
+        "clipmill",
+        min_length=1,
+        description="First part of the names under which clients appear in quotas and broker logs.",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How brokers are spoken to."
     )
     ca_file: Path | None = Field(None, description="PEM file with the brokers' root certificate.")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+    check_hostname: bool = Field(
+        default=True, description="The brokers' certificates must name the host that is dialled."
+    )
+    cert_file: Path | None = Field(
+        None, description="PEM file with the client certificate and its chain, for mutual TLS."
+    )
+    key_file: Path | None = Field(
+        None, description="PEM file with the private key of cert_file, if it is not in cert_file."
+    )
+    key_password: SecretStr | None = Field(None, description="Password of the private key.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
         "PLAIN", description="How clients log in."
     )
     sasl_username: str | None = Field(None, description="Login name.")
     sasl_password: SecretStr | None = Field(None, description="Login password.")
+    oauth_token_url: str | None = Field(
+        None, description="Token endpoint that grants tokens for client credentials (OAUTHBEARER)."
+    )
+    oauth_client_id: str | None = Field(None, description="Client id at the token endpoint.")
+    oauth_client_secret: SecretStr | None = Field(
+        None, description="Client secret at the token endpoint."
+    )
+    oauth_scope: str | None = Field(None, description="Scope that is requested with a token.")
+    oauth_audience: str | None = Field(None, description="Audience that is requested with a token.")
+    oauth_ca_file: Path | None = Field(
+        None, description="PEM file with the token endpoint's root certificate."
+    )
+    oauth_extensions: dict[str, str] = Field(
+        {}, description='SASL extensions sent with a token, {"logicalCluster": "lkc-1"}.'
+    )
+    token_provider: str | None = Field(
+        None, description="Plug-in that gives the tokens instead of oauth_token_url."
+    )
+    token_provider_options: dict[str, SecretStr] = Field(
+        {}, description="Settings of the token provider plug-in, by its own names."
+    )
 
     @field_validator("bootstrap")
     @classmethod
@@ -39,9 +100,50 @@ class KafkaSettings(Group):
                 raise ValueError(f"{broker[:100]!r} is not HOST:PORT")
         return ",".join(brokers)
 
+    @field_validator("oauth_token_url")
+    @classmethod
+    def _keeps_the_secret(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        check_url(url)
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (
+            parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+        ):
+            raise ValueError("only https is allowed, http on loopback alone: it carries the secret")
+        return url
+
+    @model_validator(mode="after")
+    def _replies_to_topics_of_clients(self) -> Self:
+        own = {topic.kafka_name(self.topic_prefix) for topic in TOPICS}
+        for name in self.reply_topics:
+            if name in own or name.endswith("-changelog"):
+                raise ValueError(f"reply_topics: {name} is a topic of clipmill's own")
+        if len(set(self.reply_topics)) < len(self.reply_topics):
+            raise ValueError("reply_topics names a topic twice")
+        return self
+
     @model_validator(mode="after")
     def _has_a_login(self) -> Self:
-        complete = self.sasl_username is not None and self.sasl_password is not None
-        if self.security_protocol.startswith("SASL") and not complete:
-            raise ValueError(f"{self.security_protocol} needs sasl_username and sasl_password")
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        if self.sasl_mechanism != "OAUTHBEARER":
+            self._require(f"{self.security_protocol} with {self.sasl_mechanism}", *PASSWORD_LOGIN)
+        elif self.token_provider is None:
+            self._require("OAUTHBEARER without token_provider", *TOKEN_LOGIN)
+        elif self.oauth_token_url is not None:
+            raise ValueError("token_provider and oauth_token_url exclude each other: set one")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_whole_certificate(self) -> Self:
+        given = [name for name in CLIENT_CERTIFICATE if getattr(self, name) is not None]
+        if given and not self.security_protocol.endswith("SSL"):
+            raise ValueError(f"{given[0]} needs security_protocol SSL or SASL_SSL")
+        if given and self.cert_file is None:
+            raise ValueError(f"{given[0]} needs cert_file")
+        return self
+
+    def _require(self, what: str, *names: str) -> None:
+        if missing := [name for name in names if getattr(self, name) is None]:
+            raise ValueError(f"{what} needs {' and '.join(missing)}")

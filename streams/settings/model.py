@@ -21,7 +21,7 @@ from streams.settings.kafka import KafkaSettings
 from streams.settings.limits import LimitSettings
 from streams.settings.memory import MemorySettings
 from streams.settings.performance import PerformanceSettings
-from streams.settings.platforms import ConfiguredSite, PlatformName
+from streams.settings.platforms import PlatformName, PlatformSettings
 from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
 from streams.settings.stage import StageSettings
 
@@ -42,7 +42,10 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("data"), description="Files, and the embedded broker's data.")
-    http: str = Field("127.0.0.1:8080", description="HOST:PORT of health and metrics.")
+    http: str = Field(
+        "127.0.0.1:8080",
+        description="HOST:PORT of health and metrics; the default gives way to a free port.",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Form of log lines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe log line that is written."
@@ -59,8 +62,10 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     memory: MemorySettings = MemorySettings()
     performance: PerformanceSettings = PerformanceSettings()
-    platforms: dict[PlatformName, ConfiguredSite] = Field(
-        {}, description="Platforms without code by name; see docs/platforms.md."
+    platforms: dict[PlatformName, PlatformSettings] = Field(
+        {},
+        description="Platforms without code by name, and further media_hosts of installed ones; "
+        "see docs/platforms.md.",
     )
     retry: RetrySettings = RetrySettings()
     stage: StageSettings = StageSettings()

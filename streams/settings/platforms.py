@@ -1,8 +1,8 @@
 """Settings of platforms that need no code: a site whose pages yt-dlp can read."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from streams.settings.kinds import Group
 
@@ -46,3 +46,37 @@ class ConfiguredSite(Group):
         if twice:
             raise ValueError(f"{', '.join(twice)} is named twice")
         return self
+
+
+class AddedMediaHosts(Group):
+    """Hosts of an installed platform's files, besides those that it knows."""
+
+    media_hosts: tuple[MediaSuffix, ...] = Field(
+        min_length=1, description='Suffixes of further hosts, such as ".example.com".'
+    )
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """None: the platform has its own."""
+        return ()
+
+    @property
+    def short_hosts(self) -> tuple[str, ...]:
+        """None either."""
+        return ()
+
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """None either."""
+        return ()
+
+
+def _read_platform(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind = AddedMediaHosts if value.keys() == {"media_hosts"} else ConfiguredSite
+    return kind.model_validate(value)
+
+
+PlatformSettings = Annotated[ConfiguredSite | AddedMediaHosts, BeforeValidator(_read_platform)]
+"""A platform without code, or with ``media_hosts`` alone an addition to an installed one."""

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -21,6 +22,20 @@ Message = dict[str, Any]
 def page(video: str, user: str = "_") -> str:
     """Return the address of a video's page."""
     return f"https://www.tiktok.com/@{user}/video/{video}"
+
+
+def record_id(topic: Topic, written: Any) -> str:
+    """Return the id that a record has by where and when it was written (a `RecordMetadata`)."""
+    return f"{topic.name}-{written.partition}-{written.offset}-{written.timestamp}"
+
+
+def planned_wait(step: Message) -> float:
+    """Return the seconds that an audit record of recovery says the request has to wait.
+
+    What a loaded machine adds to it is no matter of the decision.
+    """
+    due, at = (datetime.fromisoformat(text) for text in (step["detail"]["due"], step["at"]))
+    return max(0.0, (due - at).total_seconds())
 
 
 class Desk:
@@ -39,6 +54,17 @@ class Desk:
         """Return the one outcome of a request; copies of it must be the same."""
         await self.wait_for([request_id], seconds)
         first, *copies = (await self.house.read_results(0))[request_id]
+        assert all(_content(copy) == _content(first) for copy in copies), [first, *copies]
+        return first
+
+    async def summary(self, batch_id: str, seconds: float = 30) -> Message:
+        """Return the one summary of a batch; copies of it must be the same."""
+        deadline = time.monotonic() + seconds
+        while not self.house.summaries[batch_id]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no summary of {batch_id} after {seconds} s")
+            await self.house.read_results(0.2)
+        first, *copies = self.house.summaries[batch_id]
         assert all(_content(copy) == _content(first) for copy in copies), [first, *copies]
         return first
 

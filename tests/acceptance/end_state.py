@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from urllib.parse import unquote, urlsplit
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.client import BATCH_FINISHED
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
 from streams.topics import REQUESTS, RESULTS
+from tests.acceptance.desk import record_id
 from tests.acceptance.workload import Asked
 from tests.house import House
 from tests.standin import expected_media
@@ -42,16 +44,19 @@ async def expected_statuses(bootstrap: str, asked: Sequence[Asked]) -> dict[str,
     nameless = {each.value for each in asked if not each.expects}
     for record in await read_topic(bootstrap, REQUESTS.kafka_name()):
         if record.value in nameless:
-            expected[f"{REQUESTS.name}-{record.partition}-{record.offset}"] = "rejected"
+            expected[record_id(REQUESTS, record)] = "rejected"
     return expected
 
 
-async def outcomes(bootstrap: str) -> dict[str, list[bytes]]:
-    """Return all results by request, as bytes, copies included."""
+async def outcomes(bootstrap: str) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+    """Return all outcomes by request and all summaries by batch, as bytes, copies included."""
     found: dict[str, list[bytes]] = defaultdict(list)
+    summaries: dict[str, list[bytes]] = defaultdict(list)
     for record in await read_topic(bootstrap, RESULTS.kafka_name()):
-        found[json.loads(record.value)["request_id"]].append(record.value)
-    return dict(found)
+        result = json.loads(record.value)
+        kind = summaries if result["status"] == BATCH_FINISHED else found
+        kind[result["request_id"]].append(record.value)
+    return dict(found), dict(summaries)
 
 
 def check_outcomes(found: Mapping[str, Sequence[bytes]], expected: Mapping[str, str]) -> None:
@@ -63,6 +68,20 @@ def check_outcomes(found: Mapping[str, Sequence[bytes]], expected: Mapping[str, 
     statuses = {name: json.loads(values[0])["status"] for name, values in found.items()}
     wrong = {name: values[0] for name, values in found.items() if statuses[name] != expected[name]}
     assert wrong == {}, "outcomes of another kind than expected"
+
+
+def check_summaries(found: Mapping[str, Sequence[bytes]], expected: Mapping[str, str]) -> None:
+    """One summary per batch, with the right counts; copies of it are the same bytes."""
+    members: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, status in expected.items():
+        batch_id, _, index = name.rpartition("/")
+        if index.isdecimal():
+            members[batch_id][status] += 1
+    assert found.keys() == members.keys(), "batches without a summary, or summaries of none"
+    different = {name: values for name, values in found.items() if len(set(values)) > 1}
+    assert different == {}, "batches with several different summaries"
+    counts = {name: json.loads(values[0])["counts"] for name, values in found.items()}
+    assert {name: +Counter(each) for name, each in counts.items()} == dict(members)
 
 
 def check_files(data_dir: Path, found: Mapping[str, Sequence[bytes]]) -> int:

@@ -73,7 +73,6 @@ _UNREADABLE = (
     unreadable("yaml", b"url: https://www.tiktok.com\naction: info\n"),
     unreadable("gzip", gzip.compress(GOOD_BODY, mtime=0)),
     unreadable("schema registry", b"\x00\x00\x00\x00\x07" + GOOD_BODY),
-    unreadable("byte order mark", b"\xef\xbb\xbf" + GOOD_BODY),
     unreadable("utf-16", GOOD_BODY.decode().encode("utf-16")),
     unreadable("utf-32", GOOD_BODY.decode().encode("utf-32")),
     unreadable("latin-1", '{"attributes": {"a": "é"}}'.encode("latin-1")),
@@ -82,6 +81,13 @@ _UNREADABLE = (
     unreadable("surrogate in utf-8", b'{"url": "\xed\xa0\x80"}'),
     unreadable("half an escape", rb'{"url": "\u12"}'),
     unreadable("lone surrogate", rb'{"url": "\ud800"}'),
+    unreadable(
+        "half of a surrogate pair in an attribute",
+        rb'{"id": "lone", "url": "x", "attributes": {"a": "\ud83d"}}',
+        field="$.attributes.a",
+        told="lone",
+    ),
+    unreadable("cut off behind its id", b'{"id": "cut", "url": "htt', told="cut"),
     unreadable("half an object", b'{"url": "https'),
     unreadable("open object", b'{"url":'),
     unreadable("open list", b"["),
@@ -121,7 +127,7 @@ _IDS: tuple[object, ...] = (
     *("", " ", "a b", " a", "a\n", "a\r\nx: y", "a\tb", "\x00", "a\x1b[31m", "a\u202eb", "ä"),
     *("../a", "a/b", "/etc/passwd", "..", ".", "-a", "--help", "a/0", "a" * 129, "a" * 100_000),
     *("%00", "a;b", "a'b", 'a"b', "a`b", "$(id)", "{}", "<a>", "a\\b", "a,b", "a|b", "\ufeffa"),
-    *(1, 0, -1, 1.5, True, [], ["a"], {}, {"a": 1}),
+    *(-1, 1.5, 2**63, 10**30, True, [], ["a"], {}, {"a": 1}),
 )
 _WRONG: dict[str, tuple[object, ...]] = {
     "id": _IDS,
@@ -138,7 +144,7 @@ _WRONG: dict[str, tuple[object, ...]] = {
         *({"a": {"b": "c"}}, {"": "a"}, {"a" * 65: ""}, {"a": "b" * 1_025}),
         {f"a{number}": "" for number in range(33)},
     ),
-    "retry_of": (1, True, [], {}, "a" * 161, "a" * 100_000),
+    "retry_of": (1.5, -1, True, [], {}, "a" * 161, "a" * 100_000),
     "urls": ("", GOOD, 1, True, {}, {"0": GOOD}, [], [GOOD] * 1_001),
     "url": (1, 1.5, True, False, [GOOD], {"href": GOOD}, []),
 }
@@ -147,6 +153,7 @@ _WRONG_OPTIONS: dict[str, tuple[object, ...]] = {
     "container": ("", "avi", "mp4;rm", "../mp4", 1, None, ["mp4"]),
     "codec": ("", "av1", "H264", 264, None, ["h264"]),
     "audio_only": ("yes", "true", "", 1, 0, None, []),
+    "audio": ("", "music", "SONG", True, None, 1, []),
     "watermark": ("", "remove", True, None, 1),
     "max_bytes": (0, -1, 1.5, "1", "", True, [], {}, -(2**63)),
     "degrade": ("no", 0, None, {}),
@@ -376,9 +383,17 @@ HOSTILE_RECORDS: tuple[HostileRecord, ...] = (
 
 BAD_LINKS = {
     kind: f"https://vm.tiktok.com/{short_code(video_id(serial=700), kind)}/"
-    for kind in ("dead", "loop", "outside", "loopback", "home", "login", "page", "live")
+    for kind in ("dead", "loop", "outside", "loopback", "home", "login", "live")
 }
 """Short links that lead nowhere or astray; each ends as failed."""
+
+ODD_REQUESTS: dict[str, bytes] = {
+    "mark": b"\xef\xbb\xbf" + written({"id": "mark", "url": GOOD, "action": "info"}),
+    "42": written({"id": 42, "url": GOOD, "action": "info"}),
+    "both-halves": rb'{"id": "both-halves", "attributes": {"a": "\ud83d\ude00"}, "action": "info",'
+    b'"url": "' + GOOD.encode() + b'"}',
+}
+"""Requests that are done, by the id of their results."""
 
 HARMLESS: dict[str, Headers] = {
     "no version": (("ce_specversion", b"\xff"),),

@@ -21,13 +21,15 @@ from streams.broker import BrokerError
 from streams.topics import DEADLETTERS
 from tests.acceptance.desk import Desk, page
 from tests.acceptance.scale import in_full
-from tests.house import House
+from tests.house import House, Process
 from tests.standin import video_id
 
 OUTAGE_SECONDS = in_full(180, 15)
 SMALLEST = {"quality": "worst"}
 NOTICED_SECONDS = 10.0
 BACK_SECONDS = 90.0
+LINES_A_MINUTE = 20
+"""Of a worker's log while the broker is away: the first line of each kind, and the counts."""
 
 
 async def frozen(house: House) -> None:
@@ -64,7 +66,9 @@ async def test_a_broker_that_is_away_delays_everything_and_loses_nothing(
         asked = _requests()
         await house.publish(*asked)
         await asyncio.sleep(1.5)
+        before = len(_log(worker))
         said, _ = await asyncio.gather(_health(worker.ready["http"]), outage(house))
+        written = _log(worker)[before:]
         back = time.monotonic()
         await desk.wait_for([each["id"] for each in asked], BACK_SECONDS)
         took = time.monotonic() - back
@@ -77,6 +81,10 @@ async def test_a_broker_that_is_away_delays_everything_and_loses_nothing(
         assert "kafka" in said
         assert worker.running()
         await _until_ready(worker.ready["http"])
+        await _until_logged(worker, "takes records again after")
+    print(f"{len(written)} log lines in the outage")
+    assert len(written) <= LINES_A_MINUTE * max(1.0, OUTAGE_SECONDS / 60), "\n".join(written)
+    assert [line for line in written if "does not take records for" in line], "\n".join(written)
 
 
 def _requests() -> list[dict[str, Any]]:
@@ -106,6 +114,16 @@ async def _health(http: str) -> dict[str, str]:
             return problems
         await asyncio.sleep(0.5)
     return {}
+
+
+def _log(worker: Process) -> list[str]:
+    return worker.log.read_text().splitlines()
+
+
+async def _until_logged(worker: Process, text: str) -> None:
+    async with asyncio.timeout(BACK_SECONDS):
+        while not any(text in line for line in _log(worker)):  # noqa: ASYNC110
+            await asyncio.sleep(0.5)
 
 
 async def _until_ready(http: str) -> None:

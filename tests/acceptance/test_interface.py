@@ -21,8 +21,8 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.metrics import REGISTRY
-from streams.stage import load_stages
-from streams.topics import REQUESTS, TOPICS
+from streams.stage import load_stages, topics_of
+from streams.topics import REQUESTS
 from tests.acceptance.desk import get, page
 from tests.standin import Standin, video_id
 
@@ -247,6 +247,26 @@ async def test_a_worker_of_some_stages(service: Service, shell: Shell) -> None:
     assert (process.returncode, out) == (0, b"")
 
 
+async def test_a_second_worker_on_one_host_takes_a_free_port_and_says_which(
+    service: Service, shell: Shell
+) -> None:
+    await service.running()
+    words = ("worker", "selection", "--bootstrap", service.ready["bootstrap"])
+    first, second = await shell.start(*words), await shell.start(*words)
+    async with ended_at_last(first), ended_at_last(second):
+        addresses = [(await announcement(each))["http"] for each in (first, second)]
+        assert len(set(addresses)) == 2
+        for http in addresses:
+            assert json.loads(await get(f"{http}/health/live")) == {"status": "alive"}
+        logs = b""
+        for each in (first, second):
+            each.send_signal(signal.SIGTERM)
+            logs += (await each.communicate())[1]
+        moved = [each for each in addresses if not each.endswith(":8080")]
+        assert moved
+        assert all(f"are on port {each.rpartition(':')[2]}" in logs.decode() for each in moved)
+
+
 async def test_an_unknown_stage_is_named_with_those_that_are(service: Service) -> None:
     said = await service.clipmill("worker", "selection", "extracton")
     assert is_friendly(said), said
@@ -278,7 +298,8 @@ async def test_missing_topics_are_named_with_what_to_do(service: Service) -> Non
 async def test_no_broker_is_said_in_words(
     words: tuple[str, ...], shell: Shell, closed_port: int
 ) -> None:
-    said = await shell.run(*words, "--bootstrap", f"127.0.0.1:{closed_port}")
+    patience = {"CLIPMILL_KAFKA__START_TIMEOUT_SECONDS": "1"}
+    said = await shell.run(*words, "--bootstrap", f"127.0.0.1:{closed_port}", **patience)
     assert is_friendly(said), said
     assert f"127.0.0.1:{closed_port}" in said.err
 
@@ -291,7 +312,8 @@ async def test_topics_are_applied_once_and_checked(service: Service) -> None:
     assert (await service.clipmill("topics", "check", **variables)).status == 1
     applied = await service.clipmill("topics", "apply", **variables)
     assert applied.status == 0, applied
-    assert sorted(applied.lines) == sorted(f"created another.{t.name}.v1" for t in TOPICS)
+    names = [topic.kafka_name("another.") for topic in topics_of(load_stages())]
+    assert sorted(applied.lines) == sorted(f"created {name}" for name in names)
     assert (await service.clipmill("topics", "apply", **variables)).out == "nothing to do\n"
     assert (await service.clipmill("topics", "check", **variables)).status == 0
 

@@ -14,20 +14,25 @@ from tests.standin import video_id
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.alone]
 
 SLOW_SECONDS = 60
-REQUESTS = 500
-PER_SECOND = 50
-MEDIAN_SECONDS = 1.0
+REQUESTS = 150
+PER_SECOND = 15
+SLOWER_MAX = 2.0
+"""Median behind a slow download, to that of the same requests without one."""
+
+TOLERATED_SECONDS = 0.5
+"""What a median of tens of milliseconds may differ on a machine that others use."""
+
 CACHED = [video_id("kilobytes", param=16, serial=number) for number in range(20)]
 
 
-def others() -> list[dict[str, Any]]:
+def others(kind: str, first_serial: int) -> list[dict[str, Any]]:
     """Return requests of all kinds: new and known videos, metadata and files."""
     found = []
     for number in range(REQUESTS):
-        new = video_id("kilobytes", param=16, serial=1000 + number)
+        new = video_id("kilobytes", param=16, serial=first_serial + number)
         video = new if number % 4 else CACHED[number // 4 % len(CACHED)]
         action = "info" if number % 2 else "download"
-        found.append({"id": f"other-{number}", "url": page(video), "action": action})
+        found.append({"id": f"{kind}-{number}", "url": page(video), "action": action})
     return found
 
 
@@ -51,28 +56,35 @@ async def warm_up(desk: Desk) -> None:
     await asyncio.gather(*(desk.ask(page(video)) for video in CACHED))
 
 
+async def latencies(desk: Desk, asked: list[dict[str, Any]]) -> list[float]:
+    """Publish requests and return how long each took, the shortest first."""
+    done = asyncio.Event()
+    reading = asyncio.create_task(read_until(desk.house, done))
+    moments = await publish_evenly(desk.house, asked)
+    await desk.wait_for(list(moments), 20)
+    done.set()
+    await reading
+    results = await desk.house.read_results(0)
+    assert {results[name][0]["status"] for name in moments} == {"completed"}
+    return sorted(results[name][0]["_seen_at"] - moment for name, moment in moments.items())
+
+
 async def test_a_slow_download_holds_up_nobody(desk: Desk, house: House) -> None:
     await warm_up(desk)
+    before = await latencies(desk, others("before", 1_000))
     slow = video_id("media.takes", param=SLOW_SECONDS)
     await house.publish({"id": "slow", "url": page(slow)})
     async with asyncio.timeout(10):
         while not desk.counts(slow).get("media"):
             await house.read_results(0.05)
-    began, done = time.time(), asyncio.Event()
-    reading = asyncio.create_task(read_until(house, done))
-    asked = await publish_evenly(house, others())
-    done.set()
-    await reading
-    await desk.wait_for(list(asked), 20)
-    results = await house.read_results(0)
-    assert {results[name][0]["status"] for name in asked} == {"completed"}
-    seconds = sorted(results[name][0]["_seen_at"] - moment for name, moment in asked.items())
-    median, p95 = statistics.median(seconds), seconds[int(0.95 * len(seconds))]
-    print(
-        f"behind a slow download: median {median:.3f} s, p95 {p95:.3f} s, max {seconds[-1]:.3f} s"
-    )
-    assert median < MEDIAN_SECONDS
+    began = time.time()
+    behind = await latencies(desk, others("behind", 2_000))
+    for name, seconds in {"before": before, "behind": behind}.items():
+        p95 = seconds[int(0.95 * len(seconds))]
+        print(f"{name} a slow download: median {statistics.median(seconds):.3f} s, p95 {p95:.3f} s")
+    longest = SLOWER_MAX * statistics.median(before) + TOLERATED_SECONDS
+    assert statistics.median(behind) < longest
     assert time.time() - began < SLOW_SECONDS - 5
-    assert "slow" not in results
+    assert "slow" not in await house.read_results(0)
     assert house.standin.counters()["open_media"] == 1
     house.workers[0].kill()

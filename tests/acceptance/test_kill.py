@@ -11,14 +11,21 @@ from tests.acceptance.end_state import (
     check_files,
     check_outcomes,
     check_scratch,
+    check_summaries,
     expected_statuses,
     outcomes,
     until_committed,
 )
+from tests.acceptance.scale import in_full
 from tests.acceptance.workload import Asked, workload
 from tests.house import House
 
-STRIKES = {"worker": 10, "engine": 5, "broker": 2, "stop": 3}
+STRIKES = {
+    "worker": int(in_full(10, 6)),
+    "engine": int(in_full(5, 3)),
+    "broker": 2,
+    "stop": int(in_full(3, 2)),
+}
 PAUSE_SECONDS = (2.0, 12.0)
 DRAIN_SECONDS = 150.0
 COMMIT_SECONDS = 60.0
@@ -48,8 +55,9 @@ async def test_nothing_is_lost_or_decided_twice_when_everything_is_killed(tmp_pa
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             print("\n".join(chaos.timeline.lines()))
-        found = await outcomes(house.bootstrap)
+        found, summaries = await outcomes(house.bootstrap)
         check_outcomes(found, expected)
+        check_summaries(summaries, expected)
         files = check_files(house.data_dir, found)
         copies = sum(map(len, found.values())) - len(found)
         print(f"{len(found)} outcomes, {copies} copies, {files} files")

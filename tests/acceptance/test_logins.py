@@ -25,6 +25,28 @@ SECRETS = (LIMITED, ENDED, living_session()[:24])
 """What every value of a session begins with."""
 
 
+LINE = ".tiktok.com\tTRUE\t/\tTRUE\t2000000000\tsessionid\tVALUE\n"
+ODD = {
+    "other site": LINE.replace("tiktok", "youtube"),
+    "eight columns": LINE.replace("\n", "\t40\n"),
+    "an empty value that lost its tab": LINE + ".tiktok.com\tTRUE\t/\tTRUE\t2000000000\tfoo\n",
+    "leading spaces": f"   {LINE}",
+    "spaces for tabs": LINE.replace("\t", "    "),
+    "an odd line": f"Cookie: a=b; c=d\n{LINE}",
+    "NULs and lines of Windows": f"\0\0{LINE}".replace("\n", "\r\n") + "\0" * 512,
+    "JSON": '[{"domain": ".tiktok.com", "expirationDate": 2000000000.5, "hostOnly": false,'
+    ' "name": "sessionid", "path": "/", "secure": true, "value": "VALUE"}]',
+}
+"""Cookie files in forms that were reported of add-ons and editors."""
+
+
+def odd_file(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.txt"
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
 @pytest.fixture(scope="module")
 def accounts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of cookie files, empty at first."""
@@ -33,15 +55,52 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory, accounts: Path) -> AsyncIterator[House]:
-    """A house whose accounts are files in a folder."""
+    """A house whose accounts are files in a folder, and whose way out is a SOCKS5 proxy."""
     login = {"CLIPMILL_AUTH__COOKIE_FILES": f'{{"tiktok": "{accounts}"}}'}
-    async with House(tmp_path_factory.mktemp("house"), **login) as house:
+    async with House(tmp_path_factory.mktemp("house"), proxy="socks", **login) as house:
         await house.start_worker("all")
         yield house
 
 
+def _log(house: House) -> str:
+    return "".join(path.read_text() for path in house.directory.glob("worker-*.log"))
+
+
 def tried(outcome: Message) -> list[tuple[str, str]]:
     return [(each["strategy"], each["code"]) for each in outcome["recovery"]]
+
+
+async def test_a_file_of_another_site_is_no_account(
+    desk: Desk, house: House, accounts: Path
+) -> None:
+    path = odd_file(accounts, "other-site", ODD["other site"])
+    outcome = await desk.ask(page(video_id("members", serial=30)), action="info")
+    assert outcome["error"]["error_type"] == "content.login_required"
+    assert str(accounts) not in str(outcome)
+    assert f"{path} is no account for tiktok" in _log(house)
+    path.unlink()
+
+
+async def test_a_file_without_cookies_is_told_without_its_path(
+    desk: Desk, house: House, accounts: Path
+) -> None:
+    path = odd_file(accounts, "header", f"sessionid={living_session(2)}")
+    outcome = await desk.ask(page(video_id("members", serial=31)), action="info")
+    assert outcome["status"] == "failed"
+    assert "header: line 1 has 1 fields" in str(outcome)
+    assert str(accounts) not in str(outcome)
+    assert f"{path} cannot be used: line 1 has 1 fields" in _log(house)
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", [name for name in ODD if name != "other site"])
+async def test_a_file_is_read_as_tools_write_it(desk: Desk, accounts: Path, name: str) -> None:
+    number = 40 + list(ODD).index(name)
+    # A value of its own: each dies after three pages.
+    path = odd_file(accounts, "odd", ODD[name].replace("VALUE", living_session(number)))
+    outcome = await desk.ask(page(video_id("members", serial=number)), action="info")
+    assert (outcome["status"], len(tried(outcome))) == ("completed", 1)
+    path.unlink()
 
 
 async def test_without_an_account_it_is_told_what_to_do(desk: Desk) -> None:

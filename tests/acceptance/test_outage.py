@@ -31,6 +31,10 @@ PER_SECOND = 20
 OUTAGE_SECONDS = in_full(60, 14)
 OPEN_SECONDS = in_full(30, 4)
 CALM_SECONDS = 3.0
+CLOSED_SECONDS = in_full(2, 6)
+"""After the open interval: the trials, which wait for the processor where tests run side by side.
+Another opening, which also must not be, would take the interval again."""
+
 SETTINGS = {
     "CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS": "6",
     "CLIPMILL_BREAKER__OPEN_SECONDS": str(OPEN_SECONDS),
@@ -134,4 +138,7 @@ async def _check(seen: Seen, desk: Desk) -> None:
     shares = {share: late[int(share * (len(late) - 1))] for share in (0.5, 0.9, 0.99, 1.0)}
     print("done after closing:", {share: round(seconds, 1) for share, seconds in shares.items()})
     print(f"closed {closed - recovered:.1f} s after the return; open interval {interval:.1f} s")
-    assert closed - recovered <= interval + 2
+    # What was asked before the platform was back may still fail after it.
+    later = [step.state.state for step in steps if step.at > recovered + KNOWN_SECONDS]
+    assert "open" not in later, "the first trials after its return close the breaker"
+    assert closed - recovered <= interval + CLOSED_SECONDS

@@ -3,6 +3,7 @@
 Each must be dealt with like any other: those behind it on the same partition are done.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,15 @@ async def stages(tmp_path: Path) -> AsyncIterator[House]:
 
 
 async def write(house: House, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> str:
-    """Write a record without key; return its place."""
+    """Write a record without key; return its id."""
     async with AIOKafkaProducer(bootstrap_servers=house.bootstrap) as producer:
         batch: Any = producer.create_batch()
         batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 100_000)
-        batch.append(key=None, value=value, timestamp=None, headers=headers)
+        now = int(time.time() * 1000)
+        batch.append(key=None, value=value, timestamp=now, headers=headers)
         batch.close()
         sent = await producer.send_batch(batch, REQUESTS.kafka_name(), partition=PARTITION)
-        return f"requests-{PARTITION}-{(await sent).offset}"
+        return f"requests-{PARTITION}-{(await sent).offset}-{now}"
 
 
 async def is_dealt_with(house: House) -> None:

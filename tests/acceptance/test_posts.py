@@ -10,6 +10,10 @@ from tests.acceptance.desk import Desk, Message, page
 from tests.house import House
 from tests.standin import expected_images, expected_media, short_code, user_name, video_id
 from tests.standin.accounts import posts_from
+from tests.standin.page_answers import moved_id
+from tests.standin.posts import post_for
+from tests.standin.short_links import KINDS
+from tests.unit.platforms.link_forms import CODE, ID, LINK_FORMS, LITE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,16 +52,49 @@ VIDEO_FORMS = (
     "https://vm.tiktok.com/{chain}/",
     "https://vm.tiktok.com/{photo}/",
     "https://vt.tiktok.com/{story}/",
+    f"{WWW}/%40name/video/{{id}}?utm_source=chatgpt.com",
+    f"{WWW}/pt-BR/@name/video/{{id}}",
+    f"{WWW}/@name/video/{{id}}&is_from_webapp=1",
+    f"{WWW}/foryou?is_copy_url=1&item_id={{id}}",
+    f"{WWW}/?share_item_id={{id}}&_r=1",
+    "https://t.tiktok.com/i18n/share/video/{id}/?_d=x&share_item_id={id}",
+    f"\ufeff{WWW}/@name/video/{{id}}\u200b\r\n",
+    f"[a video](<{WWW}/@name/video/{{id}}>)",
+    f"https://vm.tiktok.com/{{video}}/ {LITE} {WWW}/tiktoklite",
+    "https://vm.tiktok.com/{lite}/",
+    "https://vm.tiktok.com/{escaped}/",
+    "https://vm.tiktok.com/{shared}/",
+    "https://vm.tiktok.com/{browser}/",
+    "https://vm.tiktok.com/{app}/",
+    "https://vm.tiktok.com/{wall}/",
 )
 """Of research/ytdlp.md 1.1 those that name one post; each is asked for with a video of its own."""
 
 
 def filled(form: str, video: str) -> str:
-    codes = {kind: short_code(video, kind) for kind in ("video", "chain", "photo", "story")}
+    codes = {kind: short_code(video, kind) for kind in KINDS}
     return form.format(id=video, **codes)
 
 
 VIDEOS = {f"form-{place}": small(place) for place in range(len(VIDEO_FORMS))}
+URLS = {
+    name: filled(form, video)
+    for (name, video), form in zip(VIDEOS.items(), VIDEO_FORMS, strict=True)
+}
+
+PASTED = [
+    row
+    for row in LINK_FORMS
+    if row.reason
+    or row.means == f"tiktok:{ID}"
+    or (row.means.startswith("short:") and CODE in row.means)
+]
+"""All but listings, which cannot be members of a batch, and platforms that the stand-in lacks."""
+
+
+def pasted(text: str) -> str:
+    return text.replace(ID, small(0)).replace(CODE, short_code(small(0)))
+
 
 REFUSED: dict[str, tuple[str, str, str, str]] = {
     "live": (f"{WWW}/@name/live", "rejected", "content.unsupported", "live streams are not"),
@@ -82,6 +119,9 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
     "sec-uid": (f"tiktokuser:{SEC_UID}", "rejected", "request.invalid", "neither https nor http"),
     "no-id": (f"{WWW}/@name/photo/0", "rejected", "request.invalid", "not a number from 1"),
     "removed": (page(video_id("deleted")), "failed", "content.not_found", "it was deleted"),
+    "not-found-page": (page(video_id("notfound")), "failed", "content.not_found", "not-found page"),
+    "shop": (page(video_id("shop")), "failed", "content.no_formats", "it is a shop post"),
+    "ad": (page(video_id("ad")), "failed", "content.no_formats", "it is an ad"),
     "story-over": (
         f"{WWW}/@name/story/{video_id('noitem')}",
         "failed",
@@ -94,6 +134,10 @@ PHOTOS = video_id("photo", param=12)
 MUTE = video_id("photo.mute", param=2)
 ONE_HOST = video_id("photo.onehost")
 SLIDESHOW = video_id("slideshow")
+MOVED = video_id("moved")
+CHALLENGED = video_id("challenge.any")
+GAP = video_id("photo.gap")
+LIVE = video_id("photo.live")
 
 POSTS: dict[str, dict[str, Any]] = {
     "photos": {"url": f"{WWW}/@name/photo/{PHOTOS}"},
@@ -101,6 +145,12 @@ POSTS: dict[str, dict[str, Any]] = {
     "photos-mute": {"url": page(MUTE)},
     "photos-music": {"url": page(video_id("photo", serial=2)), "options": {"audio_only": True}},
     "photos-one-host": {"url": page(ONE_HOST)},
+    "moved": {"url": page(MOVED)},
+    "challenged": {"url": page(CHALLENGED)},
+    "photos-gap": {"url": page(GAP)},
+    "photos-gap-whole": {"url": page(GAP), "options": {"degrade": False}},
+    "photos-live": {"url": page(LIVE)},
+    "photos-no-video": {"url": page(PHOTOS), "options": {"container": "mp4"}},
     "slideshow": {"url": page(SLIDESHOW)},
     "slideshow-video": {"url": page(SLIDESHOW), "options": {"container": "mp4"}},
 }
@@ -112,6 +162,16 @@ LISTINGS: dict[str, dict[str, Any]] = {
         "url": f"https://vm.tiktok.com/{short_code(small(1), 'profile')}/",
         "action": "list",
         "options": {"limit": 1000},
+    },
+    "profile-escaped": {"url": f"{WWW}/%40anna&lang=en", "action": "list"},
+    "profile-number": {"url": f"{WWW}/share/user/{small(1)}", "action": "list"},
+    "profile-number-h5": {
+        "url": f"See https://m.tiktok.com/h5/share/usr/{small(1)}.html!",
+        "action": "list",
+    },
+    "profile-number-short": {
+        "url": f"https://vm.tiktok.com/{short_code(small(1), 'account')}/",
+        "action": "list",
     },
     "profile-empty": {"url": f"{WWW}/@{user_name('profile.empty')}", "action": "list"},
     "collection": {
@@ -128,11 +188,11 @@ LISTINGS: dict[str, dict[str, Any]] = {
 @pytest_asyncio.fixture(loop_scope="module", scope="module", autouse=True)
 async def asked(house: House) -> AsyncIterator[None]:
     """Everything is asked for at once; the tests look at what came of it."""
-    forms = zip(VIDEOS.items(), VIDEO_FORMS, strict=True)
-    requests = [{"id": name, "url": filled(form, video)} for (name, video), form in forms]
+    requests: list[dict[str, Any]] = [{"id": name, "url": url} for name, url in URLS.items()]
     requests += [{"id": name, "url": row[0]} for name, row in REFUSED.items()]
     requests += [{"id": name, **request} for name, request in (POSTS | LISTINGS).items()]
-    await house.publish(*requests)
+    batch = {"id": "pasted", "urls": [pasted(row.text) for row in PASTED], "action": "info"}
+    await house.publish(*requests, batch)
     yield
 
 
@@ -146,10 +206,26 @@ async def done(desk: Desk, name: str) -> Message:
 async def test_every_form_of_link_leads_to_its_video(name: str, video: str, desk: Desk) -> None:
     outcome = await done(desk, name)
     (file,) = outcome["files"]
+    assert outcome["url"] == URLS[name]
     expected = expected_media(video, file["format_id"])
     assert (outcome["video"]["id"], outcome["video"]["content"]) == (video, "video")
     assert (file["bytes"], file["sha256"]) == (expected.size, expected.sha256)
     assert file["uri"].endswith(f"/tiktok/{video}/{video}.{file['format_id']}.mp4")
+
+
+async def test_every_pasted_text_is_taken_or_refused_by_itself(desk: Desk) -> None:
+    summary = await desk.summary("pasted")
+    assert summary["counts"]["completed"] == sum(row.is_taken for row in PASTED)
+    wrong = {}
+    for place, row in enumerate(PASTED):
+        outcome = await desk.outcome(f"pasted/{place}")
+        error = outcome.get("error") or {}
+        means = error.get("error_type") or outcome["video"]["id"]
+        if means != (small(0) if row.is_taken else row.means):
+            wrong[row.text] = means
+        assert outcome["url"] == pasted(row.text)
+        assert row.reason in error.get("technical_details", {}).get("reason", "")
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -159,6 +235,23 @@ async def test_what_is_no_post_says_why(name: str, desk: Desk) -> None:
     assert (outcome["status"], outcome["error"]["error_type"]) == (status, code), outcome
     assert words in outcome["error"]["user_message"]
     assert not outcome.get("files")
+
+
+async def test_a_redirect_to_the_post_under_another_id_is_told(desk: Desk) -> None:
+    outcome = await done(desk, "moved")
+    (file,) = outcome["files"]
+    video = outcome["video"]
+    assert (video["id"], video["redirected_to"]) == (MOVED, moved_id(MOVED))
+    assert file["sha256"] == expected_media(moved_id(MOVED), file["format_id"]).sha256
+
+
+async def test_a_challenge_is_solved_counted_and_timed(desk: Desk) -> None:
+    outcome = await done(desk, "challenged")
+    assert (outcome["attempts"], desk.counts(CHALLENGED)["page"]) == (1, 2)
+    metrics = await desk.metrics()
+    assert metrics["clipmill_engine_challenge_seconds_count"] >= 1
+    assert metrics["clipmill_engine_challenge_seconds_sum"] > 0
+    assert metrics["clipmill_engine_native_proof_of_work"] in {0, 1}
 
 
 async def test_a_photo_post_is_all_its_pictures_and_its_music(desk: Desk) -> None:
@@ -198,6 +291,34 @@ async def test_the_files_of_other_photo_posts(name: str, formats: list[str], des
     assert [each["format_id"] for each in (await done(desk, name))["files"]] == formats
 
 
+async def test_a_picture_without_an_address_is_told(desk: Desk) -> None:
+    outcome = await done(desk, "photos-gap")
+    assert [each["format_id"] for each in outcome["files"]] == ["image-01", "image-03"]
+    assert (outcome["partial"], outcome["video"]["missing_pictures"]) == (True, [2])
+    assert (await done(desk, "photos"))["partial"] is False
+
+
+async def test_a_live_photo_has_a_motion_file(desk: Desk) -> None:
+    *pictures, motion = (await done(desk, "photos-live"))["files"]
+    assert [each["format_id"] for each in pictures] == ["image-01", "image-02"]
+    assert (motion["format_id"], motion["mime_type"]) == ("motion-02", "video/mp4")
+    assert motion["sha256"] == expected_media(LIVE, "motion").sha256
+    assert motion["duration_seconds"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("photos-gap-whole", "no address for picture 2, and degrade is off"),
+        ("photos-no-video", "a post of pictures of which there is no video"),
+    ],
+)
+async def test_a_photo_post_that_cannot_be_had_as_asked(name: str, words: str, desk: Desk) -> None:
+    outcome = await desk.outcome(name)
+    assert (outcome["status"], outcome["error"]["error_type"]) == ("failed", "content.no_formats")
+    assert words in outcome["error"]["user_message"]
+
+
 async def test_pictures_that_one_host_does_not_have_come_from_another(desk: Desk) -> None:
     outcome = await done(desk, "photos-one-host")
     assert [(each["format_id"], each["sha256"]) for each in outcome["files"]] == [
@@ -232,6 +353,15 @@ async def test_a_short_link_may_lead_to_a_profile(desk: Desk) -> None:
     listing = (await done(desk, "profile-whole"))["listing"]
     assert (listing["kind"], len(listing["entries"]), listing["complete"]) == ("profile", 25, True)
     assert listing["id"].startswith("clip.maker")
+
+
+@pytest.mark.parametrize(
+    "name", ["profile-number", "profile-number-h5", "profile-number-short", "profile-escaped"]
+)
+async def test_a_profile_is_found_behind_other_links(name: str, desk: Desk) -> None:
+    listing = (await done(desk, name))["listing"]
+    author = "anna" if name == "profile-escaped" else post_for(small(1)).author
+    assert (listing["kind"], listing["id"]) == ("profile", author)
 
 
 async def test_the_posts_of_a_profile_are_fetched(desk: Desk) -> None:

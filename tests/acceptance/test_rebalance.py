@@ -54,7 +54,7 @@ async def test_a_rebalance_in_the_middle_of_downloads_loses_nothing(tmp_path: Pa
             await asyncio.gather(watching, return_exceptions=True)
             print("\n" + "\n".join(timeline.lines()))
         check_scratch(house.data_dir, living)
-        found = await outcomes(house.bootstrap)
+        found, _ = await outcomes(house.bootstrap)
         check_outcomes(found, expected)
         assert check_files(house.data_dir, found) == VIDEOS
         media = house.standin.counters()["requests"]["media"]

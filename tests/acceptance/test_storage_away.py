@@ -1,5 +1,7 @@
 """The disk is full, or the storage is gone: work waits, nothing is lost, no attempt is used.
 
+When the storage works again, work goes on at once: the retries would wait for ten minutes.
+
 The download worker has a small file system of its own, in a mount namespace.
 """
 
@@ -17,7 +19,6 @@ SPACE = "24m"
 SETTINGS = {
     "CLIPMILL_DOWNLOAD__FREE_BYTES": str(2**20),
     "CLIPMILL_DOWNLOAD__STORAGE_CHECK_SECONDS": "0.5",
-    "CLIPMILL_RETRY__WAITS_SECONDS": '{"system.disk_full": [2], "system.storage": [2]}',
 }
 OTHERS = (
     "validation",

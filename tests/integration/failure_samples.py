@@ -1,11 +1,13 @@
 """Every way in which a TikTok extraction fails, played by the stand-in and the real engine.
 
 ``python -m tests.integration.failure_samples`` records `SAMPLES` anew: after an update of yt-dlp
-or curl_cffi, or with a new scenario. The difference shows what the update changed.
+or curl_cffi, or with a new scenario. The difference shows what the update changed. With ``socks``
+behind it, only those that begin so are recorded.
 """
 
 import asyncio
 import socket
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -43,7 +45,8 @@ MANY_COOKIES = tuple(
 UNKNOWN_STATUS = video_id("status", param=10004)
 
 FAILING_LINKS = ("dead", "loop", "limited", "broken", "hang", "page", "loopback", "outside")
-WORKING_PAGES = frozenset({"page.slow", "challenge"})
+WORKING_PAGES = frozenset({"page.slow", "challenge", "challenge.any", "moved"})
+WITHHELD_POSTS = ("shop", "ad")
 FAILING_PAGES = tuple(
     row.name for row in SCENARIOS if row.surface == "page" and row.name not in WORKING_PAGES
 )
@@ -74,7 +77,11 @@ async def staged(directory: Path) -> AsyncIterator[Stage]:
     async with Standin(directory) as standin:
         bundle = await asyncio.to_thread(write_ca_bundle, standin.ca_file, directory / "bundle.pem")
         egress = Egress(proxy=standin.proxy_url, ca_file=standin.ca_file, ca_bundle=bundle)
-        async with EnginePool(SETTINGS, egress) as pool:
+        others = [
+            msgspec.structs.replace(egress, name=name, proxy=url)
+            for name, url in _socks_ways(standin).items()
+        ]
+        async with EnginePool(SETTINGS, egress, *others) as pool:
             yield Stage(standin, egress, pool)
 
 
@@ -152,6 +159,18 @@ async def _crash(stage: Stage) -> EngineFailure:
         return await stage.failure(harm_job("Crash", f"test:?times=99&log={log.name}"))
 
 
+async def _socks(
+    stage: Stage, job: EngineJob, scenario: str = "", param: int = 0, egress: str = "socks"
+) -> EngineFailure:
+    """Return the failure of a job whose way out is a SOCKS proxy."""
+    if scenario:
+        stage.standin.switches.set(scenario, param=param)
+    try:
+        return await stage.failure(msgspec.structs.replace(job, egress=egress))
+    finally:
+        stage.standin.reset()
+
+
 def _dead_proxy(stage: Stage) -> Egress:
     return _proxied(stage, f"127.0.0.1:{closed_port()}")
 
@@ -167,13 +186,55 @@ def _untrusting(stage: Stage) -> Egress:
 FAILING_PROFILES = (
     *("profile.private", "profile.missing", "profile.hidden"),
     *("list.429", "list.nothing", "list.same", "list.status"),
-    *("page.429", "login", "layout", "captcha"),
+    *("page.429", "login", "layout", "captcha", "challenge.again", "notfound"),
 )
 """Scenarios of a profile's page and of its list."""
 
+SOCKS_REPLIES = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+"""Of RFC 1928, and one that is none."""
+
+
+def _socks_ways(standin: Standin) -> dict[str, str]:
+    """Return URLs of SOCKS proxies by the names of their egresses: one that works and others."""
+    return {
+        "socks": standin.socks_url,
+        "socks-login": standin.socks_url.replace("://", "://anna:wrong@"),
+        "socks-closed": f"socks5h://127.0.0.1:{closed_port()}",
+        "socks-dns": f"socks5h://{NO_NAME}:1",
+    }
+
+
+def _socks_plays(name: str, job: EngineJob) -> "dict[str, Play]":
+    """Return all ways in which a SOCKS proxy fails a job: each handler has words of its own."""
+    hanging = msgspec.structs.replace(job, deadline_seconds=HANG_SECONDS)
+    return {
+        **{
+            f"socks.{reply}{name}": lambda stage, reply=reply: _socks(  # type: ignore[misc]
+                stage, job, "socks.reply", reply
+            )
+            for reply in SOCKS_REPLIES
+        },
+        f"socks.methods{name}": lambda stage: _socks(stage, job, "socks.methods"),
+        f"socks.http{name}": lambda stage: _socks(stage, job, "socks.http"),
+        f"socks.close{name}": lambda stage: _socks(stage, job, "socks.close"),
+        f"socks.unreachable{name}": lambda stage: _socks(stage, job, "connect.502"),
+        f"socks.tls{name}": lambda stage: _socks(stage, job, "connect.tls"),
+        f"socks.hang{name}": lambda stage: _socks(stage, hanging, "connect.hang"),
+        **{
+            f"{egress.replace('-', '.')}{name}": lambda stage, egress=egress: _socks(  # type: ignore[misc]
+                stage, job, egress=egress
+            )
+            for egress in ("socks-login", "socks-closed", "socks-dns")
+        },
+    }
+
+
 Play = Callable[[Stage], Coroutine[Any, Any, EngineFailure]]
 PLAYS: dict[str, Play] = {
-    **{name: lambda stage, name=name: stage.failure(page_job(name)) for name in FAILING_PAGES},  # type: ignore[misc]
+    **{
+        name: lambda stage, name=name: stage.failure(page_job(name))  # type: ignore[misc]
+        for name in (*FAILING_PAGES, *WITHHELD_POSTS)
+    },
     **{
         f"link.{kind}": lambda stage, kind=kind: stage.failure(link_job(kind))  # type: ignore[misc]
         for kind in FAILING_LINKS
@@ -188,6 +249,8 @@ PLAYS: dict[str, Play] = {
     ),
     "collection:list.429": lambda stage: stage.failure(collection_job(video_id("list.429"))),
     "extractor.unknown": lambda stage: stage.failure(page_job(extractor="yt-dlp:NoSuchSite")),
+    **_socks_plays("", page_job()),
+    **_socks_plays(".link", link_job("video")),
     "proxy.closed": lambda stage: stage.failure_with(page_job(), _dead_proxy(stage)),
     "proxy.closed.link": lambda stage: stage.failure_with(link_job("video"), _dead_proxy(stage)),
     "connect.502.link": lambda stage: _connection(stage, "connect.502", link_job("video")),
@@ -235,14 +298,18 @@ PLAYS: dict[str, Play] = {
 }
 
 
-async def record() -> None:
-    """Play everything and write `SAMPLES`."""
+async def record(begin: str = "") -> None:
+    """Play everything, or what begins like this, and write `SAMPLES`."""
+    samples: dict[str, Any] = msgspec.json.decode(SAMPLES.read_bytes()) if begin else {}
     with tempfile.TemporaryDirectory() as directory:
         async with staged(Path(directory)) as stage:
-            samples = {name: await play(stage) for name, play in PLAYS.items()}
+            for name, play in PLAYS.items():
+                if name.startswith(begin):
+                    samples[name] = await play(stage)
+    samples = {name: samples[name] for name in PLAYS}
     encoded = msgspec.json.format(msgspec.json.encode(samples), indent=2)
     SAMPLES.write_bytes(encoded + b"\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(record())
+    asyncio.run(record(*sys.argv[1:]))

@@ -19,16 +19,17 @@ from aiohttp.http_parser import HttpResponseParser
 from agents.network.egress import Egress
 from agents.network.errors import FOREIGN, find_row, from_exception
 from agents.network.session import open_session
-from tests.integration.failure_samples import NO_NAME, closed_port
+from tests.integration.failure_samples import NO_NAME, SOCKS_REPLIES, closed_port
 from tests.standin import Standin, video_id
 from tests.standin.connections import Handler, Listener
 from tests.standin.links import DOWNLOAD_HOST, Issue, media_url
 from tests.standin.posts import post_for
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "network_failures.json"
-TIMEOUT = aiohttp.ClientTimeout(total=2, sock_read=0.3)
+TIMEOUT = aiohttp.ClientTimeout(total=2, sock_connect=1, sock_read=0.3)
 FAR_FUTURE = 4_000_000_000.0
 PLAIN = "http://v16.tiktokcdn.com/"
+SECURE = "https://v16.tiktokcdn.com/"
 NUMBERS = re.compile(r"\d+")
 
 
@@ -91,6 +92,14 @@ async def _switched(standin: Standin, scenario: str) -> None:
     await _get(_way(standin), _media("ok"))
 
 
+async def _socks(standin: Standin, scenario: str, param: int = 0, login: str = "") -> None:
+    """Ask by way of a SOCKS proxy that behaves like this."""
+    if scenario:
+        standin.switches.set(scenario, param=param)
+    url = standin.socks_url.replace("://", f"://{login}")
+    await _get(Egress(proxy=url, ca_file=standin.ca_file), _media("ok"))
+
+
 async def _answered(handler: Handler, scheme: str = "http") -> None:
     """Ask through a proxy that behaves like this."""
     listener = Listener(handler)
@@ -147,6 +156,22 @@ PLAYS: dict[str, Play] = {
     "silence in the middle": lambda standin: _get(_way(standin), _media("media.stall")),
     "silent proxy": lambda standin: _switched(standin, "connect.hang"),
     "no proxy": lambda _: _get(Egress(proxy=f"http://127.0.0.1:{closed_port()}"), PLAIN),
+    **{
+        f"SOCKS reply {code}": lambda standin, code=code: _socks(standin, "socks.reply", code)  # type: ignore[misc]
+        for code in SOCKS_REPLIES
+    },
+    "SOCKS without a method": lambda standin: _socks(standin, "socks.methods"),
+    "SOCKS with a wrong login": lambda standin: _socks(standin, "", login="anna:wrong@"),
+    "SOCKS hangs up": lambda standin: _socks(standin, "socks.close"),
+    "SOCKS is HTTP": lambda standin: _socks(standin, "socks.http"),
+    "SOCKS is silent": lambda standin: _socks(standin, "connect.hang"),
+    "SOCKS, reset in the handshake": lambda standin: _socks(standin, "connect.tls"),
+    "SOCKS, untrusted": lambda standin: _get(Egress(proxy=standin.socks_url), _media("ok")),
+    "no SOCKS proxy": lambda _: _get(Egress(proxy=f"socks5h://127.0.0.1:{closed_port()}"), SECURE),
+    "name of the SOCKS proxy": lambda _: _get(Egress(proxy=f"socks5h://{NO_NAME}:1"), SECURE),
+    "a name that SOCKS cannot ask for": lambda standin: _get(
+        Egress(proxy=standin.socks_url), f"https://{NO_NAME}/"
+    ),
     "reset in the handshake": lambda standin: _switched(standin, "connect.tls"),
     "no HTTP": lambda _: _answered(_saying(b"hello\r\n\r\n")),
     "no TLS": lambda _: _answered(_no_tls, scheme="https"),

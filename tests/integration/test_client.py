@@ -17,7 +17,7 @@ from schemas.commands import (
     ResumeStage,
     Retry,
 )
-from streams.client import Client, read_history, request_body, wait_for
+from streams.client import Client, read_history, wait_for
 from streams.kafka import ClusterAwayError
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, Topic
@@ -49,7 +49,7 @@ async def topics(kafka: KafkaSettings) -> None:
 
 @pytest.mark.usefixtures("topics")
 async def test_requests_are_published(kafka: KafkaSettings) -> None:
-    bodies = [request_body(id=str(number), url="u", options=None) for number in range(100)]
+    bodies = [encode({"id": str(number), "url": "u"}) for number in range(100)]
     async with Client(kafka) as client:
         await client.publish(bodies)
     written = await read(kafka, REQUESTS, lambda records: len(records) >= 100)
@@ -108,6 +108,35 @@ async def test_copies_of_a_result_are_given_once(kafka: KafkaSettings) -> None:
     async with Client(kafka) as client:
         await tell(kafka, RESULTS, [result("r1"), result("r1"), result("r2")])
         assert sorted(await results(client, {"r1", "r2"})) == ["r1", "r2"]
+
+
+def summary(batch_id: str, size: int, undecided: int = 0) -> dict[str, Any]:
+    counts = {"completed": size - undecided, "undecided": undecided}
+    return {
+        "request_id": batch_id,
+        "status": "batch_finished",
+        "batch_size": size,
+        "counts": counts,
+    }
+
+
+@pytest.mark.usefixtures("topics")
+@pytest.mark.parametrize("first", [True, False], ids=["summary first", "summary last"])
+async def test_a_batch_is_waited_for_with_all_its_members(
+    kafka: KafkaSettings, first: bool
+) -> None:
+    messages = [result("b/0"), result("b/1")]
+    async with Client(kafka) as client:
+        end = summary("b", 2)
+        await tell(kafka, RESULTS, [end, *messages] if first else [*messages, end])
+        assert sorted(await results(client, {"b"})) == ["b", "b/0", "b/1"]
+
+
+@pytest.mark.usefixtures("topics")
+async def test_a_batch_with_undecided_members_ends_with_its_summary(kafka: KafkaSettings) -> None:
+    async with Client(kafka) as client:
+        await tell(kafka, RESULTS, [result("b/0"), summary("b", 2, undecided=1)])
+        assert "b" in await results(client, {"b"})
 
 
 @pytest.mark.usefixtures("topics")

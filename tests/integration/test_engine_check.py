@@ -8,11 +8,14 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 
+from agents.engine.proof_of_work import IS_NATIVE
 from tests.standin import Standin, short_code, video_id
+from tests.standin.socks import PASSWORD, USER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,6 +83,7 @@ async def test_all_is_well(check: Any) -> None:
     report = found.report
     assert report["well"] is True
     assert report["impersonation"] is True
+    assert report["native_proof_of_work"] is IS_NATIVE
     assert report["packages_dir"] is None
     assert set(report["versions"]) == {"yt_dlp", "curl_cffi"}
     assert [each["url"] for each in report["verdicts"]] == [GOOD, RECORD, short]
@@ -101,6 +105,7 @@ async def test_people_get_a_table(check: Any) -> None:
     assert found.status == 1
     for word in ("yt-dlp ", "impersonation available", "the installation", "ok", "not_found"):
         assert word in found.output
+    assert "challenges are solved by" in found.output
     assert found.complaints == ""
 
 
@@ -111,6 +116,20 @@ async def test_every_way_out_is_tried(check: Any, standin: Standin) -> None:
     standin.reset()
     verdicts = {each["egress"]: each["error"] for each in found.report["verdicts"]}
     assert verdicts == {"a": None, "b": "rate_limit.ip_block"}
+
+
+async def test_ways_out_may_be_socks(check: Any, standin: Standin) -> None:
+    right = standin.socks_url.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
+    ways = {"right": right, "wrong": standin.socks_url.replace("://", "://anna:hunter2@")}
+    short = f"https://vm.tiktok.com/{short_code(video_id(), 'video')}/"
+    variables = {"CLIPMILL_EGRESS__PROXIES": json.dumps(ways), "CLIPMILL_EGRESS__PROXY": ""}
+    found = await check(GOOD, short, "--json", **variables)
+    assert [each["egress"] for each in found.report["verdicts"]] == ["right", "wrong"] * 2
+    assert [each["error"] for each in found.report["verdicts"]] == [None, "system.config"] * 2
+    for each in found.report["verdicts"][1::2]:
+        assert "correct user and password" in each["reason"]
+    assert "hunter2" not in found.output + found.complaints
+    assert standin.counters.refused_hosts == {}
 
 
 async def test_nothing_to_read_is_a_wrong_use(check: Any) -> None:

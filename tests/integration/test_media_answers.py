@@ -1,6 +1,10 @@
+import gzip
 import hashlib
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import brotli
 import pytest
 
 from agents.network.download import Fetched
@@ -11,6 +15,7 @@ from tests.integration.media_server import Answers, scripted_site
 from tests.standin.wire import Cut, Delivery, Reply, Request, whole
 
 MEDIA = bytes(range(256)) * 400
+LAST = len(MEDIA) - 1
 FIRST = "https://v16-webapp-prime.tiktok.com/first?signature=a%2Fb+c%20d"
 OTHER = "https://v19.tiktokcdn.com/second?x=1"
 SCRIPTED = MediaSource(
@@ -72,6 +77,7 @@ async def test_a_relative_redirect_stays_on_its_host(state_dir: Path, tmp_path: 
     [
         "https://evil.example/x",
         "http://v16-webapp-prime.tiktok.com/x",
+        "https://v16-webapp-prime.tiktok.com:8443/x",
         "https://127.0.0.1/x",
         "https://v16-webapp-prime.tiktok.com@evil.example/x",
         "//evil.example/x",
@@ -105,12 +111,26 @@ async def test_redirects_have_an_end(state_dir: Path, tmp_path: Path) -> None:
         (media(("Content-Type", "text/html")), ErrorCode.CONTENT_LINK_EXPIRED),
         (media(("Content-Type", "application/json")), ErrorCode.CONTENT_LINK_EXPIRED),
         (media(("Content-Encoding", "gzip")), ErrorCode.NETWORK_SERVER),
+        (media(("Content-Encoding", "compress")), ErrorCode.NETWORK_SERVER),
+        (media(("Content-Range", f"bytes 9-{len(MEDIA) + 8}/200000")), ErrorCode.NETWORK_SERVER),
+        (media(("Content-Type", "multipart/byteranges")), ErrorCode.CONTENT_LINK_EXPIRED),
         (media(content=b""), ErrorCode.NETWORK_SERVER),
         (media(status=206), ErrorCode.NETWORK_SERVER),
         (media(status=410), ErrorCode.CONTENT_LINK_EXPIRED),
         (media(status=451), ErrorCode.CONTENT_GEO_BLOCKED),
     ],
-    ids=["page", "api", "compressed", "empty", "part", "gone", "withheld"],
+    ids=[
+        "page",
+        "api",
+        "compressed",
+        "unknown coding",
+        "a part",
+        "parts",
+        "empty",
+        "part",
+        "gone",
+        "withheld",
+    ],
 )
 async def test_what_is_no_media_is_not_kept_as_one(
     reply: Reply, code: ErrorCode, state_dir: Path, tmp_path: Path
@@ -157,8 +177,22 @@ async def test_the_container_says_what_the_server_does_not(
             ("ETag", '"strong"'),
             media(("Content-Range", f"bytes 5000-9/{len(MEDIA)}"), ("ETag", '"new"'), status=206),
         ),
+        (("ETag", '"strong"'), media(("Content-Range", f"bytes 7-{LAST}/{LAST + 1}"))),
+        (("ETag", '"strong"'), media(("ETag", '"strong"'), content=MEDIA[5000:])),
+        (
+            ("ETag", '"strong"'),
+            media(
+                ("Content-Range", f"bytes 5000-{LAST}/{LAST + 1}"),
+                ("Content-Encoding", "gzip"),
+                status=206,
+                content=gzip.compress(MEDIA[5000:]),
+            ),
+        ),
     ],
-    ids=["weak etag", "no validator", "unsatisfiable", "another part", "another file"],
+    ids=[
+        *("weak etag", "no validator", "unsatisfiable", "another part", "another file"),
+        *("200, another part", "200, the rest", "compressed rest"),
+    ],
 )
 async def test_a_rest_that_may_not_belong_is_never_appended(
     validator: tuple[str, str], second: Reply, state_dir: Path, tmp_path: Path
@@ -189,3 +223,55 @@ async def test_a_date_is_a_validator_too(state_dir: Path, tmp_path: Path) -> Non
     got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
     assert got.sha256 == hashlib.sha256(MEDIA).hexdigest()
     assert requests[1].headers["if-range"] == date[1]
+
+
+@pytest.mark.parametrize("how", ["206", "200"])
+async def test_the_rest_continues_by_its_range_whatever_its_status(
+    how: str, state_dir: Path, tmp_path: Path
+) -> None:
+    etag = ("ETag", '"e"')
+    rest = ("Content-Range", f"bytes 5000-{LAST}/{LAST + 1}")
+    replies = [
+        Reply(200, whole(MEDIA), (etag,), Delivery(cut=Cut(5000, "close"))),
+        media(rest, etag, status=int(how), content=MEDIA[5000:]),
+    ]
+    got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
+    assert (got.bytes, got.sha256) == (len(MEDIA), hashlib.sha256(MEDIA).hexdigest())
+    assert requests[1].headers["range"] == "bytes=5000-"
+
+
+@pytest.mark.parametrize(
+    ("coding", "encode"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress)],
+)
+async def test_compression_that_nobody_asked_for_is_taken_off(
+    coding: str, encode: Callable[[bytes], bytes], state_dir: Path, tmp_path: Path
+) -> None:
+    reply = media(("Content-Encoding", coding), ("ETag", '"e"'), content=encode(MEDIA))
+    got, _ = await fetch_scripted(lambda _: reply, state_dir, tmp_path / "file")
+    assert (got.bytes, got.sha256) == (len(MEDIA), hashlib.sha256(MEDIA).hexdigest())
+
+
+@pytest.mark.parametrize("sized", [True, False])
+async def test_a_cut_compressed_body_comes_again_from_its_start(
+    sized: bool, state_dir: Path, tmp_path: Path
+) -> None:
+    sent = gzip.compress(MEDIA, 0)
+    headers = (("Content-Encoding", "gzip"), ("ETag", '"e"'))
+    cut = Delivery(cut=Cut(50_000, "close"))
+    replies = [
+        Reply(200, whole(sent), headers, cut, sized=sized),
+        Reply(200, whole(sent), headers),
+    ]
+    got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
+    assert got.sha256 == hashlib.sha256(MEDIA).hexdigest()
+    assert "range" not in requests[1].headers
+
+
+async def test_a_bomb_ends_at_the_largest_size(state_dir: Path, tmp_path: Path) -> None:
+    reply = media(("Content-Encoding", "gzip"), content=gzip.compress(bytes(1 << 22)))
+    async with scripted_site(state_dir, lambda _: reply) as (_, egress):
+        with pytest.raises(ClipmillError) as caught:
+            await fetch(egress, SCRIPTED, tmp_path / "file", limits=limits(max_bytes=1 << 20))
+    assert caught.value.code is ErrorCode.REQUEST_TOO_LARGE
+    assert (tmp_path / "file").stat().st_size <= 1 << 20

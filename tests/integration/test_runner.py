@@ -2,20 +2,17 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from streams.outbox import Outbox
 from streams.records import Effect, Incoming, Outgoing, TableWrite
-from streams.runner import StageRunner
-from streams.settings import Settings, StageSettings
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import DEADLETTERS, ERRORS, PROGRESS, REQUESTS, RESULTS
+from streams.settings import Settings
+from streams.stage import Stage
+from streams.topics import DEADLETTERS, ERRORS, PROGRESS, REQUESTS, RESULTS, changelog_topic
 from tests.integration.kafka_side import (
     committed,
     make_topics,
@@ -24,72 +21,13 @@ from tests.integration.kafka_side import (
     read,
     until,
 )
-
-Handle = Callable[[Incoming], Awaitable[Sequence[Effect]]]
-
-
-class Toy:
-    """A stage whose handler the test gives; keeps what it saw."""
-
-    def __init__(self, handle: Handle, *, table: bool = False, drains: bool = False) -> None:
-        self.handle = handle
-        self.seen: list[Incoming] = []
-        self.context: StageContext | None = None
-        self.closed = 0
-        self.stage = Stage(
-            "toy",
-            (REQUESTS,),
-            open=self.open,
-            on_bug=lambda record, error: [
-                Outgoing(ERRORS, record.key, f"{record.position} {error!r}".encode())
-            ],
-            tables=("rows",) if table else (),
-            drains=drains,
-        )
-
-    @asynccontextmanager
-    async def open(self, context: StageContext) -> AsyncIterator[Handler]:
-        self.context = context
-
-        async def noting(record: Incoming) -> Sequence[Effect]:
-            self.seen.append(record)
-            return await self.handle(record)
-
-        yield noting
-        self.closed += 1
-
-
-@asynccontextmanager
-async def running(toy: Toy, settings: Settings) -> AsyncIterator[StageRunner]:
-    async with Outbox(settings.kafka) as outbox:
-        runner = StageRunner(toy.stage, settings, outbox)
-        async with runner:
-            async with asyncio.timeout(20):
-                await runner.ready.wait()
-            yield runner
-    assert toy.closed == 1
-
-
-def with_stage(settings: Settings, **stage: Any) -> Settings:
-    return settings.model_copy(update={"stage": StageSettings(**stage)})
-
-
-def beside(settings: Settings, tmp_path: Path) -> Settings:
-    """Settings of a second process on the same cluster."""
-    return settings.model_copy(update={"data_dir": tmp_path / "beside"})
-
-
-def passed_on(record: Incoming) -> Outgoing:
-    return Outgoing(RESULTS, record.key, record.value, record.headers)
-
-
-def values(records: Sequence[Any]) -> list[int]:
-    return sorted(int(record.value) for record in records)
+from tests.integration.toy_stage import Toy, beside, passed_on, running, values, with_stage
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def topics(settings: Settings) -> None:
-    await make_topics(settings.kafka, REQUESTS, RESULTS, ERRORS, PROGRESS)
+    rows = changelog_topic("toy", "rows")
+    await make_topics(settings.kafka, REQUESTS, RESULTS, ERRORS, PROGRESS, rows)
 
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("topics")]
@@ -348,14 +286,17 @@ async def test_a_runner_that_is_cancelled_leaves_its_records_to_the_next(
             await asyncio.Event().wait()
         return [passed_on(record)]
 
+    rarely = settings.kafka.model_copy(update={"commit_interval_seconds": 60})
+
     async def work(toy: Toy) -> None:
-        async with running(toy, settings):
+        async with running(toy, settings.model_copy(update={"kafka": rarely})):
             await asyncio.Event().wait()
 
     await produce_numbers(settings.kafka, REQUESTS, range(40))
     first = Toy(stuck)
     task = asyncio.create_task(work(first))
     await until(lambda: len(first.seen) == 40)
+    await read(settings.kafka, RESULTS, lambda found: len(found) >= 10)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await asyncio.wait_for(task, 10)

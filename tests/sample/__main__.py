@@ -12,7 +12,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
-from streams.cli.result_table import follow, open_console, results_table
+from streams.cli.progress_bars import follow
+from streams.cli.result_table import open_console, results_table
 from streams.client import Client
 from streams.settings import KafkaSettings
 from streams.topics import REQUESTS
@@ -86,7 +87,7 @@ async def ask(bootstrap: str, console: Console) -> list[dict[str, Any]]:
                 place = await producer.send_and_wait(REQUESTS.kafka_name(), body)
         finally:
             await producer.stop()
-        garbage = f"requests-{place.partition}-{place.offset}"
+        garbage = f"requests-{place.partition}-{place.offset}-{place.timestamp}"
         return await follow(client, result_ids() | {garbage}, RESULT_SECONDS, console)
 
 

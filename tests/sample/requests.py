@@ -42,11 +42,11 @@ def bodies() -> list[bytes]:
 
 def result_ids() -> set[str]:
     """Return the ids under which results will come, but for the garbage's."""
-    members = {f"batch/{index}" for index in range(len(BATCH))}
-    return (set(REQUESTS) - {"batch"}) | members
+    return set(REQUESTS) | {f"batch/{index}" for index in range(len(BATCH))}
 
 
 EXPECTED = {
+    "batch": "batch_finished",
     "deleted": "failed",
     "batch/2": "rejected",
 }

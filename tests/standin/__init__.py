@@ -6,14 +6,15 @@ client reaches it with two settings: the proxy, and the authority's file as a tr
 
     async with Standin(state_dir) as standin:
         standin.proxy_url    # http://127.0.0.1:PORT
+        standin.socks_url    # socks5h://127.0.0.1:PORT
         standin.ca_file      # the root to trust
         standin.control_url  # the same switches and counters over HTTP, for other processes
         standin.switches.set("page.503", for_seconds=30)
         standin.counters.requests["page"]
 
 As a process: ``python -m tests.standin --state-dir DIR [--port N] [--control-port N] [--egresses
-a,b]`` prints one JSON line ``{"proxy": ..., "ca_file": ..., "control": ..., "egresses": {}}`` and
-runs until SIGTERM.
+a,b]`` prints one JSON line ``{"proxy": ..., "ca_file": ..., "control": ..., "egresses": {},
+"socks": ...}`` and runs until SIGTERM.
 
 Several ways out: ``Standin(state_dir, egresses=("a", "b"))`` opens one more proxy for each name,
 ``standin.egress_urls["a"]``. What comes that way is counted in ``counters.egresses["a", "page"]``,

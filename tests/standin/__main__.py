@@ -25,6 +25,7 @@ async def run(state_dir: Path, port: int, control_port: int, egresses: list[str]
             "ca_file": str(standin.ca_file.resolve()),
             "control": standin.control_url,
             "egresses": standin.egress_urls,
+            "socks": standin.socks_url,
         }
         sys.stdout.write(json.dumps(addresses) + "\n")
         sys.stdout.flush()

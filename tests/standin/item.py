@@ -8,6 +8,7 @@ from tests.standin import links
 from tests.standin.accounts import sec_uid
 from tests.standin.posts import (
     DURATION_SECONDS,
+    MOTION,
     RENDITIONS,
     Post,
     Rendition,
@@ -18,6 +19,7 @@ from tests.standin.posts import (
 Json = dict[str, Any]
 # The smaller side in pixels; what is called 540p is 576 wide.
 _SIDES = {"540p": 576, "720p": 720, "1080p": 1080}
+MOTION_SECONDS = 5
 _CODEC_TYPES = {"h264": "h264", "bytevc1": "h265_hvc1", "bytevc2": "h266"}
 
 
@@ -57,13 +59,19 @@ def item_struct(post: Post, links_of: Links) -> Json:
         "stats": counts,
         "statsV2": {name: str(count) for name, count in counts.items()},
         "authorStats": {"followerCount": 5120, "followingCount": 64, "videoCount": 128},
-        "isAd": False,
+        "isAd": bool(post.promotion),
         "privateItem": False,
         "duetEnabled": True,
         "itemCommentStatus": 0,
         "locationCreated": "US",
         "textLanguage": "en",
-    } | ({"imagePost": _images(post, links_of)} if post.images else {})
+    } | _extras(post, links_of)
+
+
+def _extras(post: Post, links_of: Links) -> Json:
+    """What only some items have."""
+    shop = {"isECVideo": 1} if post.promotion == "shop" else {}
+    return shop | ({"imagePost": _images(post, links_of)} if post.images else {})
 
 
 def classified_item(post: Post) -> Json:
@@ -108,7 +116,7 @@ def _music(post: Post, links_of: Links) -> Json:
         "title": "original sound",
         "authorName": post.author,
         "album": "",
-        "duration": DURATION_SECONDS,
+        "duration": post.song_seconds,
         "original": True,
         "playUrl": address,
     }
@@ -174,6 +182,11 @@ def dimensions(post: Post, rendition: Rendition) -> tuple[int, int]:
 
 def _images(post: Post, links_of: Links) -> Json:
     pictures = [_image(links_of.images(name)) for name in image_ids(post)]
+    if post.lost_image:
+        pictures[post.lost_image - 1]["imageURL"] = {"urlList": []}
+    if post.live_image:
+        address = links_of.media(links.VIDEO_HOSTS[0], MOTION)
+        pictures[post.live_image - 1]["video"] = {"playAddr": address, "duration": MOTION_SECONDS}
     return {
         "images": pictures,
         "cover": pictures[0],

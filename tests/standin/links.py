@@ -25,7 +25,7 @@ _UNCHANGING = (
     "&ft=4KJMyMzm8Zmo0apOi94jV94rdpWrKsd.&rc=Mzs6ZTc5Ojk1ZTMzNzczM0BpanN1ajU6Zm"
     "&btag=e000b8000&ply_type=2&policy=2"
 )
-_SUFFIX = "~tplv-photomode-image.jpeg"
+_SUFFIX = "~tplv-photomode-image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def media_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
         issue: Where the link stands.
     """
     kind, mime = ("music", "audio_mp4") if format_id == "audio" else ("video", "video_mp4")
-    tail = "media-video-hvc1/" if post.silent else ""
+    tail = "media-video-hvc1/" if post.is_mute(format_id) else ""
     path = f"/{kind}/tos/maliva/tos-maliva-ve-0068c799-us/{post.video_id}/{format_id}/{tail}"
     expire = int(issue.now) + post.link_seconds
     return (
@@ -73,7 +73,7 @@ def media_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
 
 def image_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
     """A signed address of a picture, at one of the hosts of this module."""
-    path = f"/tos-maliva-i-photomode-us/{post.video_id}/{format_id}{_SUFFIX}"
+    path = f"/tos-maliva-i-photomode-us/{post.video_id}/{format_id}{_SUFFIX}.{post.image_extension}"
     expire = int(issue.now) + post.link_seconds
     signed = f"x-expires={expire}&x-signature={_signature(path, expire)}"
     return f"https://{post.media_host or host}{path}?{signed}{_marked(issue)}"

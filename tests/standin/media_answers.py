@@ -1,17 +1,20 @@
 """From a request for media to its reply: links checked, ranges cut, faults applied."""
 
+import gzip
 import re
 import time
 from dataclasses import dataclass, replace
 
-from tests.standin.links import MediaAddress, page_of, refusal
+from tests.standin.links import VIDEO_HOSTS, MediaAddress, page_of, refusal
 from tests.standin.media import Content
 from tests.standin.media_shapes import damaged, shape_of
 from tests.standin.posts import format_at, media_bytes, post_for
 from tests.standin.scenarios import ORDINARY, Case
 from tests.standin.switches import Switches
-from tests.standin.wire import BEFORE_HEAD, Body, Cut, Delivery, Reply, Request, text_reply
+from tests.standin.wire import BEFORE_HEAD, Body, Cut, Delivery, Reply, Request, text_reply, whole
 
+GZIP = ("Content-Encoding", "gzip")
+PARTIAL = 206
 _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
 
 
@@ -37,7 +40,20 @@ def answer_media(request: Request, address: MediaAddress, switches: Switches) ->
     if reason := _refusal(request, case):
         return text_reply(403, reason)
     content = _content(request, address, case, switches)
+    if content and _is_gone(request, content, case):
+        return text_reply(404, "no such file any more")
     return _served(request, content, case, switches) if content else text_reply(404, "no such")
+
+
+def _is_gone(request: Request, content: Content, case: Case) -> bool:
+    match case.scenario.name:
+        case "media.nosize":
+            return content.shape.smaller_side == case.value
+        case "media.nocodec":
+            return content.shape.codec == f"h{case.value}"
+        case "media.nohost":
+            return request.host == VIDEO_HOSTS[case.value - 1]
+    return False
 
 
 def _refusal(request: Request, case: Case) -> str | None:
@@ -111,6 +127,14 @@ def _fault(case: Case, reply: Reply, content: Content) -> Reply:
     if case.scenario.name == "media.unsized":
         cut = Cut(case.param << 10, "close") if case.param else None
         return replace(reply, sized=False, delivery=Delivery(cut=cut))
+    if case.scenario.name == "media.gzip":
+        sent = gzip.compress(b"".join(reply.body.chunks()), 1)
+        return replace(reply, body=whole(sent), headers=(*reply.headers, GZIP))
+    if case.scenario.name == "media.cut":
+        length = reply.body.length * 9 // 10
+        return replace(reply, body=Body(length, lambda: content.chunks(0, length)))
+    if case.scenario.name == "media.rest200" and reply.status == PARTIAL:
+        return replace(reply, status=200)
     delivery = _deliveries(case, reply.body.length, content).get(case.scenario.name)
     return replace(reply, delivery=delivery) if delivery else reply
 
@@ -123,6 +147,7 @@ def _deliveries(case: Case, length: int, content: Content) -> dict[str, Delivery
         "media.stall": Delivery(cut=Cut(sent, "hang")),
         "media.reset": Delivery(cut=Cut(sent, "reset")),
         "media.truncated": Delivery(cut=Cut(sent, "close")),
+        "media.rest200": Delivery(cut=Cut(sent, "reset")),
         "media.changed": Delivery(cut=None if again else Cut(sent, "reset")),
         "media.slow": Delivery(bytes_per_second=case.value << 10),
         "media.takes": Delivery(bytes_per_second=max(1, content.size / max(1, case.value))),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tests.standin.item import dimensions
-from tests.standin.posts import DOWNLOAD, DURATION_SECONDS, PLAY, RENDITIONS, Post
+from tests.standin.item import MOTION_SECONDS, dimensions
+from tests.standin.posts import DOWNLOAD, DURATION_SECONDS, MOTION, PLAY, RENDITIONS, Post
 from tests.standin.scenarios import Case
 
 Kind = Literal["video", "sound", "picture", "page"]
@@ -40,6 +40,10 @@ class Shape:
     sound: bool = True
 
     @property
+    def smaller_side(self) -> int:
+        return min(self.width, self.height)
+
+    @property
     def media_type(self) -> str:
         """What the stand-in says that it is."""
         return _MEDIA_TYPES[self.kind]
@@ -51,11 +55,13 @@ SOUND = Shape("sound")
 def shape_of(post: Post, format_id: str) -> Shape:
     """The shape of one of the post's media."""
     if format_id == "audio":
-        return SOUND
+        return replace(SOUND, seconds=post.song_seconds)
     if format_id == "cover":
         return Shape("picture", width=COVER_SIZE[0], height=COVER_SIZE[1])
     if format_id.startswith("image_"):
         return Shape("picture", width=PICTURE_SIZE[0], height=PICTURE_SIZE[1])
+    if format_id == MOTION:
+        return Shape("video", "h264", 720, 960, seconds=MOTION_SECONDS, sound=False)
     return _video(post, format_id)
 
 
@@ -68,6 +74,8 @@ def damaged(shape: Shape, case: Case) -> Shape:
             return replace(shape, seconds=case.value)
         case "media.soundonly":
             return replace(SOUND, seconds=shape.seconds)
+        case "media.mute" if shape.kind == "video" and shape.smaller_side >= case.value:
+            return replace(shape, sound=False)
     return shape
 
 
@@ -75,8 +83,8 @@ def _video(post: Post, format_id: str) -> Shape:
     rendition = next((item for item in RENDITIONS if item.format_id == format_id), None)
     if rendition is None:
         assert format_id in {PLAY.format_id, DOWNLOAD.format_id}
-        return Shape("video", "h264", post.width, post.height, sound=not post.silent)
+        return Shape("video", "h264", post.width, post.height, sound=not post.is_mute(format_id))
     width, height = dimensions(post, rendition)
     # H.266 is never fetched; nothing here could make it.
     codec = "h264" if rendition.codec == "h264" else "h265"
-    return Shape("video", codec, width, height, sound=not post.silent)
+    return Shape("video", codec, width, height, sound=not post.is_mute(format_id))

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -31,8 +32,12 @@ _LOGIN = (
     "https://www.tiktok.com/login?redirect_url=https%3A%2F%2Fwww.tiktok.com%2F&enter_method=post"
 )
 _LAYOUT = b'<!DOCTYPE html><html><body><script id="__STATE__">{}</script></body></html>'
+_REDIRECTS = {
+    "notfound": "https://www.tiktok.com/notfound",
+    "moved": "https://www.tiktok.com/@{}/video/{}",
+}
 # What a page is without a session.
-_FOR_SOME = {"members": "login", "adults": "age"}
+_FOR_SOME = {"members": "login", "adults": "age", "friends": "private"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,17 @@ def _post(asked: Asked, case: Case) -> Reply:
     marker = asked.user if asked.user.startswith("sc_") else ""
     issue = Issue(time.time(), marker, asked.number)
     return _html(pages.post_page(post, issue), asked.video_id)
+
+
+def _stranger(asked: Asked) -> Reply:
+    """The page of a post that nobody asked for."""
+    post = post_for(moved_id(asked.video_id), user="stranger")
+    return _html(pages.post_page(post, Issue(time.time(), "", asked.number)), asked.video_id)
+
+
+def moved_id(video_id: str) -> str:
+    """The id of an ordinary post to which another one's page leads or belongs."""
+    return f"7000{video_id[4:]}"
 
 
 def _fault(case: Case, page: Reply) -> Reply:
@@ -117,8 +133,12 @@ def _instead(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
     wall = _FOR_SOME.get(case.scenario.name, case.scenario.name)
     if wall == "login":
         return redirect(_LOGIN, 302)
-    if wall == "challenge":
+    if wall.startswith("challenge"):
         return _challenge(request, asked, case, page)
+    if wall in _REDIRECTS:
+        return redirect(_REDIRECTS[wall].format(asked.user or "_", moved_id(asked.video_id)), 302)
+    if wall == "stranger":
+        return _stranger(asked)
     return _html(_wall(wall, asked, case), asked.video_id)
 
 
@@ -139,10 +159,20 @@ def _wall(wall: str, asked: Asked, case: Case) -> Body:
 
 
 def _challenge(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
+    solution = _SOLUTIONS[case.scenario.name](case, asked.video_id)
     cookie = request.cookies.get(pages.CHALLENGE_COOKIE, "")
-    if pages.solves_challenge(cookie, case.value):
+    if case.scenario.name != "challenge.again" and pages.solves_challenge(cookie, solution):
         return page
-    return _html(pages.challenge_page(case.value), asked.video_id)
+    wall = pages.challenge_page(solution, second=case.scenario.name != "challenge.any")
+    return _html(wall, asked.video_id)
+
+
+_SOLUTIONS: dict[str, Callable[[Case, str], int | None]] = {
+    "challenge": lambda case, _: case.value,
+    "challenge.again": lambda case, _: case.value,
+    "challenge.any": lambda _, video: zlib.crc32(video.encode()) % pages.CHALLENGE_NUMBERS,
+    "challenge.none": lambda _case, _: None,
+}
 
 
 def _html(body: Body, video_id: str) -> Reply:

@@ -12,7 +12,8 @@ from tests.standin.posts import Post
 from tests.standin.wire import Body, whole
 
 CHALLENGE_COOKIE = "_wafchallengeid"
-_CHALLENGE_SEED = b"stand-in challenge "
+CHALLENGE_NUMBERS = 1_000_001
+"""How many answers a challenge may have: 0 to a million."""
 _SHARE = {"title": "clip on TikTok", "desc": "10 Likes, 2 Comments"}
 
 # Status code and statusMsg of `webapp.video-detail` as recorded from live pages.
@@ -67,27 +68,44 @@ def captcha_page() -> Body:
     )
 
 
-def challenge_page(solution: int) -> Body:
-    """The proof-of-work wall: find the number whose digest after the seed is the given one."""
-    digest = hashlib.sha256(_CHALLENGE_SEED + str(solution).encode()).digest()
-    task = {"v": {"a": _b64(_CHALLENGE_SEED), "b": _b64(b"0"), "c": _b64(digest)}, "s": "stand-in"}
-    packed = _b64(orjson.dumps(task)).rstrip("=")
-    elements = (("cs", packed), ("wci", CHALLENGE_COOKIE), ("rci", "waforiginalreid"), ("rs", "r1"))
+def challenge_page(solution: int | None, *, second: bool = True) -> Body:
+    """The proof-of-work wall: find the number whose digest after the seed is the given one.
+
+    Args:
+        solution: The number; nothing for a challenge that no number solves.
+        second: Whether a second cookie is to be set.
+    """
+    packed = _b64(orjson.dumps(_task(solution))).rstrip("=")
+    elements = [("wci", CHALLENGE_COOKIE), ("cs", packed)]
+    elements += [("rci", "waforiginalreid"), ("rs", "r1")] if second else []
     marks = "".join(f'<p id="{name}" class="{value}"></p>' for name, value in elements)
     return whole(
-        b"<!DOCTYPE html><html><head><title>Please wait...</title></head><body>Please wait..."
+        b'<!DOCTYPE html> <html lang="en"> <head> <link rel="icon" href="data:;base64,=">'
+        b'<script id="slardar-config" type="application/json">{"slardarClient": "SlardarWAF",'
+        b'"bid": "slardar_us_waf", "pid": "pid"}</script></head> <body> Please wait... '
         + marks.encode()
-        + b"</body></html>"
+        + b'<script src="https://www.tiktok.com/obj/waf-aiso/index.js"></script></body></html>'
     )
 
 
-def solves_challenge(cookie: str, solution: int) -> bool:
-    """Whether a cookie carries the challenge's solution."""
-    try:
-        answer = orjson.loads(base64.b64decode(cookie))["d"]
-        return base64.b64decode(answer) == str(solution).encode()
-    except (ValueError, KeyError, TypeError):
+def solves_challenge(cookie: str, solution: int | None) -> bool:
+    """Whether a cookie carries the whole challenge with its solution."""
+    if solution is None:
         return False
+    answer = {**_task(solution), "d": _b64(b"%d" % solution)}
+    try:
+        return bool(orjson.loads(base64.b64decode(cookie)) == answer)
+    except (ValueError, TypeError):
+        return False
+
+
+def _task(solution: int | None) -> Json:
+    """The challenge: a seed of 32 bytes, a time, a digest, and a signature of these."""
+    seed = hashlib.sha256(f"seed {solution}".encode()).digest()
+    said = b"none" if solution is None else b"%d" % solution
+    digest, sign = hashlib.sha256(seed + said), hashlib.sha256(b"stand-in" + seed)
+    task = {"a": _b64(seed), "b": 1_767_225_600, "c": _b64(digest.digest())}
+    return {"v": task, "s": _b64(sign.digest())}
 
 
 def _detail(detail: Json) -> Body:

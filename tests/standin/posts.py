@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from tests.standin.scenarios import ORDINARY, Case
 
 DURATION_SECONDS = 10
+UNKNOWN_HOST = "media.elsewhere.example"
 AUDIO_BYTES = 160_000
 IMAGE_BYTES = 90_000
 COVER_BYTES = 24_000
+MOTION = "motion"
+MOTION_BYTES = 60_000
 HOSTILE_TEXT = (
     '../../etc/passwd </script><script>alert("x")</script> \x00\x1b[31m \u202e %(id)s $(id)'
 )
@@ -59,13 +62,19 @@ class Post:
         play: Whether there is an address without watermark.
         download: Whether there is an address with watermark.
         audio: Whether the music has an address.
+        song_seconds: How long the music is.
         images: How many pictures.
+        lost_image: Which of its pictures has no address, from 1.
+        live_image: Which of its pictures has a moving file, from 1.
+        image_extension: What the addresses of its pictures end in.
         dead_host: Whether the first host of its pictures has none of them.
         silent: Whether its formats are without sound.
+        picture_only: Those of its formats that are without sound, and whose paths say so.
         fixed_bytes: The size of every video format, when it is not made from rate and duration.
         declared_factor: What the page multiplies sizes by.
         link_seconds: How long links live.
         media_host: The host of the links, when it is not the usual pair.
+        promotion: ``shop`` or ``ad`` for a post that promotes something.
     """
 
     video_id: str
@@ -77,13 +86,23 @@ class Post:
     play: bool = True
     download: bool = True
     audio: bool = True
+    song_seconds: int = DURATION_SECONDS
     images: int = 0
+    lost_image: int = 0
+    live_image: int = 0
+    image_extension: str = "jpeg"
     dead_host: bool = False
     silent: bool = False
+    picture_only: frozenset[str] = frozenset()
     fixed_bytes: int | None = None
     declared_factor: int = 1
     link_seconds: int = 48 * 3600
     media_host: str | None = None
+    promotion: str = ""
+
+    def is_mute(self, format_id: str) -> bool:
+        """Whether a format is without sound."""
+        return self.silent or format_id in self.picture_only
 
     @property
     def created(self) -> int:
@@ -104,22 +123,39 @@ def _only(post: Post, codec: str) -> Post:
     return replace(post, renditions=kept, play=False, download=False, audio=False)
 
 
+def _picture_only(post: Post) -> Post:
+    """1080p is there in one codec only, without sound."""
+    kept = tuple(item for item in post.renditions if item.format_id != "h264_1080p_1600000")
+    return replace(post, renditions=kept, picture_only=frozenset({"bytevc1_1080p_900000"}))
+
+
 _SHAPES: dict[str, Callable[[Post, int], Post]] = {
     "landscape": lambda post, _: replace(post, width=1280, height=720),
     "silent": lambda post, _: replace(_only(post, "bytevc1"), silent=True),
+    "pictureonly": lambda post, _: _picture_only(post),
     "watermarked": lambda post, _: replace(_only(post, ""), download=True),
     "noformats": lambda post, _: _only(post, ""),
     "unplayable": lambda post, _: _only(post, "bytevc2"),
     "photo": lambda post, count: replace(_only(post, ""), images=count, audio=True),
     "photo.mute": lambda post, count: replace(_only(post, ""), images=count),
+    "photo.gap": lambda post, count: replace(_only(post, ""), images=count, lost_image=2),
+    "photo.live": lambda post, count: replace(_only(post, ""), images=count, live_image=2),
+    "photo.webp": lambda post, count: replace(
+        _only(post, ""), images=count, image_extension="webp"
+    ),
     "photo.onehost": lambda post, count: replace(_only(post, ""), images=count, dead_host=True),
     "slideshow": lambda post, count: replace(post, images=count),
+    "song.long": lambda post, seconds: replace(post, song_seconds=seconds),
+    "song.none": lambda post, _: replace(post, audio=False),
     "size": lambda post, mebibytes: replace(post, fixed_bytes=mebibytes << 20),
     "kilobytes": lambda post, kibibytes: replace(post, fixed_bytes=kibibytes << 10),
     "mismatch": lambda post, _: replace(post, declared_factor=2),
     "hostile": lambda post, _: replace(post, author="..", description=HOSTILE_TEXT),
     "expired": lambda post, _: replace(post, link_seconds=-3600),
     "linklife": lambda post, seconds: replace(post, link_seconds=seconds),
+    "shop": lambda post, _: replace(_only(post, ""), audio=True, promotion="shop"),
+    "ad": lambda post, _: replace(_only(post, ""), promotion="ad"),
+    "elsewhere": lambda post, _: replace(post, media_host=UNKNOWN_HOST),
     "media.tls": lambda post, _: replace(post, media_host="tls-reset.tiktokcdn.com"),
 }
 
@@ -134,6 +170,8 @@ def media_bytes(post: Post, format_id: str) -> int | None:
         return AUDIO_BYTES + extra
     if format_id in image_ids(post):
         return IMAGE_BYTES + extra
+    if post.live_image and format_id == MOTION:
+        return MOTION_BYTES + extra
     return COVER_BYTES + extra if format_id == "cover" else None
 
 

@@ -67,11 +67,16 @@ class Proxy:
         else:
             writer.write(_ESTABLISHED)
             broken = case is not ORDINARY or host.startswith("tls-reset.")
-            await (_reset_tls(reader, writer) if broken else self._tunnel(host, reader, writer))
+            await (reset_tls(reader, writer) if broken else self.tunnel(host, reader, writer))
 
-    async def _tunnel(
+    async def tunnel(
         self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        """Serve what a client asks inside a connection to a host of the site.
+
+        Raises:
+            OSError: The client went away.
+        """
         try:
             await writer.start_tls(self.context, ssl_handshake_timeout=HANDSHAKE_SECONDS)
         except (OSError, EOFError):
@@ -106,7 +111,8 @@ class Proxy:
         return text_reply(403, "only TikTok is reachable here")
 
 
-async def _reset_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def reset_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset a connection in the handshake of TLS."""
     # The client's hello must have come: before it, this would be a broken proxy.
     await reader.read(1)
     await reset(writer)

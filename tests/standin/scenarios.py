@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Surface = Literal["post", "page", "media", "profile", "collection", "list", "connect"]
+Surface = Literal["post", "page", "media", "profile", "collection", "list", "connect", "socks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,8 @@ class Scenario:
         name: What user names and switches call it.
         surface: What it changes: the post itself (what the page says and which media exist), the
             answer to a page request, the answer to a media request, an account (by its name), a
-            collection (by its id), the answer to a request for a list, or the connection.
+            collection (by its id), the answer to a request for a list, the connection, or what
+            the SOCKS proxy does before there is one.
         sentence: What a client sees.
         param: What the number means, with its unit; empty when it means nothing.
         default: The number taken for 0.
@@ -71,6 +72,15 @@ _POSTS = (
         15, "photo.onehost", "post", "The same; the first host of pictures has none.", "images", 2
     ),
     Scenario(16, "slideshow", "post", "A photo post of which there is a video, too.", "images", 3),
+    Scenario(60, "shop", "post", "A shop post: its page has the song and no video."),
+    Scenario(61, "ad", "post", "An ad: its page has neither video nor song."),
+    Scenario(62, "elsewhere", "post", "All files lie at a host that is not known."),
+    Scenario(17, "photo.gap", "post", "The second of its pictures has no address.", "images", 3),
+    Scenario(18, "photo.live", "post", "The second of its pictures is a live photo.", "images", 2),
+    Scenario(19, "photo.webp", "post", "Its JPEGs are called WebP.", "images", 2),
+    Scenario(30, "pictureonly", "post", "1080p only as a picture without sound, by its path."),
+    Scenario(32, "song.long", "post", "The song lasts longer than the video.", "seconds", 60),
+    Scenario(33, "song.none", "post", "The video has sound, and the post names no song."),
 )
 
 _PAGE_STATUSES = tuple(
@@ -115,6 +125,13 @@ _PAGES = (
     Scenario(221, "missing", "page", "10204, item doesn't exist."),
     Scenario(222, "other", "page", "10204 with words that nobody has explained."),
     Scenario(223, "badjson", "page", "Universal data that end in the middle."),
+    Scenario(250, "challenge.any", "page", "As challenge, with a solution from 0 to a million."),
+    Scenario(251, "challenge.again", "page", "As challenge, whatever is answered.", "solution", 5),
+    Scenario(252, "challenge.none", "page", "A challenge that no number solves."),
+    Scenario(253, "notfound", "page", "A redirect to the not-found page, which is answered 200."),
+    Scenario(254, "moved", "page", "A redirect to the page of the same post under another id."),
+    Scenario(255, "stranger", "page", "The page of another post, without a redirect."),
+    Scenario(256, "friends", "page", "As private, but whole with a cookie of `sessions`."),
 )
 
 _MEDIA_STATUSES = tuple(
@@ -137,12 +154,23 @@ _MEDIA = (
     Scenario(321, "media.html", "media", "A page of HTML that says it is a video."),
     Scenario(322, "media.short", "media", "Media play only this long.", "seconds, in fives", 5),
     Scenario(323, "media.soundonly", "media", "Videos have their sound only."),
+    Scenario(324, "media.gzip", "media", "Content-Encoding gzip, whatever was asked for."),
+    Scenario(325, "media.rest200", "media", "Reset once, then the rest as 200.", "KiB sent"),
+    Scenario(326, "media.cut", "media", "The last tenth is missing, in the length too."),
+    Scenario(330, "media.nosize", "media", "404 for all files of one size.", "pixels", 1080),
+    Scenario(331, "media.nohost", "media", "404 from one of the two hosts.", "1 or 2", 1),
+    Scenario(332, "media.mute", "media", "No sound from this size on; 0 is all.", "pixels"),
+    Scenario(333, "media.nocodec", "media", "404 for H.264, or H.265.", "264 or 265", 264),
 )
 
 _CONNECTIONS = (
     Scenario(400, "connect.502", "connect", "The proxy answers CONNECT with 502."),
     Scenario(401, "connect.tls", "connect", "Reset during the TLS handshake."),
     Scenario(402, "connect.hang", "connect", "The proxy never answers CONNECT."),
+    Scenario(410, "socks.reply", "socks", "The SOCKS proxy's reply to all.", "reply code", 1),
+    Scenario(412, "socks.close", "socks", "The SOCKS proxy hangs up at once."),
+    Scenario(413, "socks.http", "socks", "An HTTP server answers in place of the SOCKS proxy."),
+    Scenario(411, "socks.methods", "socks", "The SOCKS proxy takes no method of logging in."),
 )
 
 _LISTS = (

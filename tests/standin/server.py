@@ -13,6 +13,7 @@ from tests.standin.control import Control
 from tests.standin.counters import Counters
 from tests.standin.proxy import Proxy
 from tests.standin.site import Site
+from tests.standin.socks import SocksProxy
 from tests.standin.switches import Switches
 
 
@@ -46,6 +47,7 @@ class Standin:
         self._ports = (port, control_port)
         self._egresses = tuple(egresses)
         self._ways: dict[str, Listener] = {}
+        self._socks: dict[str, Listener] = {}
         self._control = Listener(Control(self.switches, self.counters).handle)
 
     @property
@@ -56,6 +58,16 @@ class Standin:
     def egress_urls(self) -> dict[str, str]:
         """The proxies of the further ways out, by name."""
         return {name: self._ways[name].url for name in self._egresses}
+
+    @property
+    def socks_url(self) -> str:
+        """The same site by way of SOCKS5; with the login of `socks` in it, or with none."""
+        return self._socks[""].url.replace("http", "socks5h")
+
+    @property
+    def socks_urls(self) -> dict[str, str]:
+        """The SOCKS5 proxies of the further ways out, by name."""
+        return {name: self._socks[name].url.replace("http", "socks5h") for name in self._egresses}
 
     @property
     def control_url(self) -> str:
@@ -74,6 +86,8 @@ class Standin:
     async def _open(self, proxy: Proxy, port: int) -> None:
         self._ways[proxy.egress] = Listener(proxy.handle)
         await self._ways[proxy.egress].start(port)
+        self._socks[proxy.egress] = Listener(SocksProxy(proxy).handle)
+        await self._socks[proxy.egress].start()
 
     async def __aexit__(
         self,
@@ -82,7 +96,7 @@ class Standin:
         traceback: TracebackType | None,
     ) -> None:
         await self._control.close()
-        for way in self._ways.values():
+        for way in (*self._ways.values(), *self._socks.values()):
             await way.close()
 
     def reset(self) -> None:

@@ -4,7 +4,7 @@ import re
 
 from tests.standin import layout
 from tests.standin.posts import post_for
-from tests.standin.wire import BEFORE_HEAD, Cut, Delivery, Reply, text_reply, whole
+from tests.standin.wire import BEFORE_HEAD, Cut, Delivery, Reply, Request, text_reply, whole
 
 # Letter after the leading Z, and where the link leads.
 KINDS = {
@@ -22,10 +22,21 @@ KINDS = {
     "home": "H",
     "login": "G",
     "page": "N",  # 200 and no redirect
+    "nowhere": "X",  # 301 with an empty Location
+    "browser": "B",  # 200 for link previews, to the video for browsers
+    "app": "A",  # 301 with an empty Location for link previews, to the video for browsers
+    "wall": "F",  # to the login for link previews, to the video for browsers
+    "way": "Z",  # 200, but to the video by the way out "b"
+    "lite": "E",  # to the video, as TikTok Lite's links
+    "escaped": "R",  # to the video, the at sign of its author percent-encoded
+    "shared": "Q",  # to the home page with the video's id
+    "account": "J",  # to the number of the video's author
     "limited": "T",  # 429
     "broken": "S",  # 503
     "hang": "W",  # no answer ever
 }
+# What link previews get in place of the video.
+_FOR_BROWSERS = {"browser": "page", "app": "nowhere", "wall": "login"}
 _LETTERS = {letter: kind for kind, letter in KINDS.items()}
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CODE = re.compile(r"Z(?P<letter>[A-Z])(?P<number>[0-9A-Z]{1,13})", re.ASCII)
@@ -53,9 +64,13 @@ def read_code(code: str) -> tuple[str, str] | None:
     return (kind, str(int(match["number"], 36))) if match and kind else None
 
 
-def answer_short_link(code: str, url: str) -> Reply:
-    """What the service says to a short link that was requested as ``url``."""
+def answer_short_link(code: str, request: Request) -> Reply:
+    """What the service says to a request for a short link."""
     kind, video_id = read_code(code) or ("dead", "0")
+    if kind in _FOR_BROWSERS and not is_browser(request):
+        kind = _FOR_BROWSERS[kind]
+    if kind == "way" and request.egress != "b":
+        kind = "page"
     match kind:
         case "dead":
             return text_reply(404, "this link leads nowhere")
@@ -68,7 +83,17 @@ def answer_short_link(code: str, url: str) -> Reply:
         case "hang":
             return Reply(200, whole(), delivery=Delivery(cut=Cut(BEFORE_HEAD, "hang")))
         case _:
-            return redirect(_target(kind, video_id, url))
+            return redirect(_target(kind, video_id, f"https://{request.host}{request.path}"))
+
+
+def is_browser(request: Request) -> bool:
+    """Whether a request names a browser as its client."""
+    return request.headers.get("user-agent", "").startswith("Mozilla/5.0")
+
+
+def answer_account(number: str) -> Reply:
+    """What the service says to a link to an account by its number, the id of a video of it."""
+    return redirect(_target("profile", number, ""))
 
 
 def redirect(location: str, status: int = 301) -> Reply:
@@ -88,6 +113,11 @@ def _target(kind: str, video_id: str, url: str) -> str:
         "outside": f"https://clips.example.com/video/{video_id}",
         "loopback": "http://127.0.0.1/",
         "home": "https://www.tiktok.com/",
+        "nowhere": "",
+        "lite": f"https://t.tiktok.com/i18n/share/video/{video_id}/?_d=x&share_item_id={video_id}",
+        "escaped": f"https://www.tiktok.com/%40{author}/video/{video_id}{_TRACKING}",
+        "shared": f"https://www.tiktok.com/?share_item_id={video_id}&_r=1",
+        "account": f"https://www.tiktok.com/share/user/{video_id}",
         "login": "https://www.tiktok.com/login?redirect_url=https%3A%2F%2Fwww.tiktok.com%2F",
     }
     ordinary = f"https://www.tiktok.com/@{author}/video/{video_id}{_TRACKING}"

@@ -17,14 +17,14 @@ from tests.standin.media_answers import answer_media
 from tests.standin.other_sites import answer_other_page, is_other_site
 from tests.standin.page_answers import Asked, answer_page
 from tests.standin.sessions import Sessions
-from tests.standin.short_links import answer_short_link, read_code
+from tests.standin.short_links import answer_account, answer_short_link, read_code
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply, whole
 
 _DOMAINS = ("tiktok.com", "tiktokv.com", "tiktokcdn.com", "tiktokcdn-us.com")
 _PAGE_HOSTS = {
     *("www.tiktok.com", "tiktok.com", "m.tiktok.com", "us.tiktok.com", "lite.tiktok.com"),
-    "www.tiktokv.com",
+    *("t.tiktok.com", "www.tiktokv.com"),
 }
 _SHORT_HOSTS = {"vm.tiktok.com", "vt.tiktok.com"}
 _POST = re.compile(
@@ -33,6 +33,9 @@ _POST = re.compile(
 _PROFILE = re.compile(r"/(?P<embed>embed/)?@(?P<name>[\w.-]{1,40})/?", re.ASCII)
 # Of an author, who is never live.
 _LIVE = re.compile(r"/@[\w.-]{1,40}/live/?", re.ASCII)
+_ACCOUNT = re.compile(
+    r"(?:/i18n|/h5)?/share/(?:user|usr)/(?P<number>\d{1,20})(?:\.html)?/?", re.ASCII
+)
 _LISTS = {
     "/api/creator/item_list/": (answer_profile_list, "secUid"),
     "/api/collection/item_list/": (answer_collection_list, "collectionId"),
@@ -79,6 +82,8 @@ class Site:
             return self._page(request, post["user"] or "", post["id"])
         if profile := _PROFILE.fullmatch(request.path):
             return self._profile(request, profile["name"], embedded=bool(profile["embed"]))
+        if account := _ACCOUNT.fullmatch(request.path):
+            return replace(answer_account(account["number"]), kind="short")
         return self._list(request) if request.path in _LISTS else None
 
     def _page(self, request: Request, user: str, video_id: str) -> Reply:
@@ -124,11 +129,11 @@ def _short(request: Request) -> Reply:
     match = _SHORT.fullmatch(request.path)
     code = match["code"] if match else ""
     _, video_id = read_code(code) or ("", "")
-    reply = answer_short_link(code, f"https://{request.host}{request.path}")
+    reply = answer_short_link(code, request)
     return replace(reply, kind="short", video_id=video_id)
 
 
 def _other(path: str) -> Reply:
-    if path in {"/", "/login", "/foryou", "/explore"} or _LIVE.fullmatch(path):
+    if path in {"/", "/login", "/foryou", "/explore", "/notfound"} or _LIVE.fullmatch(path):
         return Reply(200, whole(layout.other_page()), (("Content-Type", "text/html"),))
     return text_reply(404, "no such page")

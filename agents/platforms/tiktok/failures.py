@@ -22,11 +22,25 @@ NO_ITEM = Row(
 """Of a story it means that its time is over."""
 
 _PAGES = (
+    # A wall in front of the page is one for whoever asks from that address.
+    Row(
+        "challenge",
+        Code.RATE_LIMIT_IP_BLOCK,
+        says("challenge"),
+        'TikTok sent a challenge ("Please wait...") that cannot be solved here, as it does to'
+        " addresses that it mistrusts",
+    ),
+    Row(
+        "other_post",
+        Code.PLATFORM_CHANGED,
+        says("describes another post"),
+        "its page describes another post, whose file is not taken for this one's",
+    ),
     Row(
         "no_page_data",
         Code.PLATFORM_CHANGED,
-        says("Unexpected response from webpage request", "universal data", "challenge"),
-        "its page holds no video data: TikTok sent a challenge, or changed its pages",
+        says("Unexpected response from webpage request", "universal data"),
+        "its page holds no video data: TikTok sent something else, or changed its pages",
     ),
     NO_ITEM,
     Row(

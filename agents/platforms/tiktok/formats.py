@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from agents.platforms import expiry
-from agents.platforms.fields import Fields, integer, rows, text, web_url
+from agents.platforms.fields import Fields, integer, rows, seconds, text, web_url
 from agents.platforms.formats import bits_per_second, format_id_of, headers_of, unique
 from agents.platforms.tiktok.photos import read_pictures
 from schemas.containers import container_of
@@ -20,6 +20,14 @@ _CODECS = {"bytevc1": "h265", "hevc": "h265", "h265": "h265", "avc": "h264", "h2
 """TikTok's and yt-dlp's names; ``bytevc2`` is H.266, which no common player knows."""
 
 _UNPLAYABLE = "bytevc2"
+
+_SONG = "audio"
+"""What yt-dlp calls the file of ``music.playUrl``: the whole song, of which a video uses a part."""
+
+_PICTURE_ONLY = re.compile(r"/media-video-[a-z0-9]+/?$", re.ASCII)
+"""How the paths of files without sound end: yt-dlp looks for the one of H.265, and not at the
+single addresses."""
+
 _PATH_TIME = re.compile(r"/[0-9a-f]{32}/(?P<time>[0-9a-f]{8})/", re.ASCII)
 
 
@@ -55,7 +63,7 @@ def _files(fields: Fields, cookies: tuple[Cookie, ...]) -> Iterator[MediaSource]
     listed = [row for row in rows(fields, "formats", limit=MAX_FORMATS) if web_url(row, "url")]
     for place, row in enumerate(listed):
         yield MediaSource(
-            format=_format(row, place),
+            format=_heard(_format(row, place), str(row["url"])),
             url=str(row["url"]),
             headers={**headers_of(fields), **headers_of(row)},
             cookies=cookies,
@@ -74,9 +82,17 @@ def _format(row: Fields, place: int) -> VideoFormat:
         height=integer(row, "height", least=1) if video_codec else None,
         bits_per_second=bits_per_second(row),
         bytes=integer(row, "filesize", least=1),
+        duration_seconds=None if video_codec else seconds(row, "duration"),
         watermarked="watermark" in note,
         playable=video_codec != _UNPLAYABLE and "unplayable" not in note,
+        song=row.get("format_id") == _SONG,
     )
+
+
+def _heard(told: VideoFormat, url: str) -> VideoFormat:
+    """Return a format without the sound that it cannot have, by its address."""
+    is_picture_only = "/media-video-" in url and _PICTURE_ONLY.search(urlsplit(url).path)
+    return replace(told, audio_codec=None) if is_picture_only else told
 
 
 def _codec(row: Fields, name: str) -> str | None:

@@ -7,11 +7,13 @@ from yt_dlp.extractor.tiktok import TikTokCollectionIE as StockTikTokCollectionI
 from yt_dlp.extractor.tiktok import TikTokUserIE as StockTikTokUserIE
 from yt_dlp.utils import ExtractorError, int_or_none
 
+from agents.platforms.tiktok.base import PageIE
+
 _SEC_UID = re.compile(r"MS4wLjABAAAA[\w-]{64}", re.ASCII)
 """The other name of an account, by which its list is asked for; links may hold it too."""
 
 
-class TikTokUserIE(StockTikTokUserIE):
+class TikTokUserIE(PageIE, StockTikTokUserIE):
     """`yt_dlp.extractor.tiktok.TikTokUserIE` that fails where the stock one goes on.
 
     The stock extractor takes no notice of a profile page that is refused, challenged or missing:
@@ -21,16 +23,7 @@ class TikTokUserIE(StockTikTokUserIE):
     posts has an empty list.
 
     The class has the stock name because yt-dlp derives ``ie_key()`` from it.
-
-    Attributes:
-        facts: why there is no list; see `agents.engine.extraction`.
     """
-
-    facts: dict[str, str]
-
-    def __init__(self, downloader: Any = None) -> None:
-        super().__init__(downloader)
-        self.facts = {}
 
     def _real_extract(self, url: str) -> Any:
         name = self._match_id(url)
@@ -79,18 +72,8 @@ class TikTokUserIE(StockTikTokUserIE):
         return _list_of(super()._download_json(*args, **options), self.facts)
 
 
-class TikTokCollectionIE(StockTikTokCollectionIE):
-    """`yt_dlp.extractor.tiktok.TikTokCollectionIE` that fails when the list is refused.
-
-    Attributes:
-        facts: why there is no list; see `agents.engine.extraction`.
-    """
-
-    facts: dict[str, str]
-
-    def __init__(self, downloader: Any = None) -> None:
-        super().__init__(downloader)
-        self.facts = {}
+class TikTokCollectionIE(PageIE, StockTikTokCollectionIE):
+    """`yt_dlp.extractor.tiktok.TikTokCollectionIE` that fails when the list is refused."""
 
     def _download_json(self, *args: Any, **options: Any) -> Any:
         return _list_of(super()._download_json(*args, **options), self.facts)

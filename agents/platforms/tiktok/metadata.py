@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 
 from agents.platforms import description
-from agents.platforms.fields import Fields
-from agents.platforms.tiktok.photos import read_pictures
+from agents.platforms.fields import Fields, text
+from agents.platforms.tiktok.photos import missing_pictures, read_pictures
 from agents.platforms.tiktok.urls import profile_url
 from schemas.video import VideoFormat, VideoInfo, VideoRef
 
@@ -20,10 +20,13 @@ def read_info(fields: Fields, video: VideoRef, formats: tuple[VideoFormat, ...])
         formats: the formats that it offers.
     """
     info = description.read_info(fields, video, formats, site="TikTok")
-    picture = next((each.url for each in read_pictures(fields)), None)
+    stills = (each.url for each in read_pictures(fields) if not each.format.motion)
+    picture, missing = next(stills, None), missing_pictures(fields)
     return replace(
         info,
-        content="photos" if any(each.picture for each in formats) else "video",
+        content="photos" if missing or any(each.picture for each in formats) else "video",
+        missing_pictures=missing,
         author=replace(info.author, url=profile_url(info.author.name)),
         thumbnail_url=info.thumbnail_url or picture,
+        redirected_to=text(fields, "redirected_to", limit=20),
     )

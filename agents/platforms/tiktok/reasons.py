@@ -2,12 +2,30 @@
 
 from agents.platforms.rows import Row
 from agents.platforms.signs import both, either, kind, says
-from agents.platforms.tiktok.signs import page_code, reason, some_reason
+from agents.platforms.tiktok.signs import fact, page_code, reason, some_reason
 from schemas.errors import ErrorCode as Code
 
 # TikTok's words before its numbers, and both before yt-dlp's: 10204 stands for half a dozen
 # reasons, and yt-dlp calls all of them a blocked address.
 REASONS = (
+    Row(
+        "notfound",
+        Code.CONTENT_NOT_FOUND,
+        fact("redirect", "notfound"),
+        "TikTok leads to its not-found page: it was deleted or never existed",
+    ),
+    Row(
+        "shop_post",
+        Code.CONTENT_NO_FORMATS,
+        fact("withheld", "shop"),
+        "its page withholds the video: it is a shop post, which TikTok shows in its app only",
+    ),
+    Row(
+        "ad_post",
+        Code.CONTENT_NO_FORMATS,
+        fact("withheld", "ad"),
+        "its page withholds the video: it is an ad, which TikTok shows in its app only",
+    ),
     Row(
         "deleted",
         Code.CONTENT_NOT_FOUND,

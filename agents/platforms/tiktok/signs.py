@@ -21,6 +21,11 @@ def some_reason(failure: EngineFailure) -> bool:
     return bool(failure.facts.get("status_message", "").strip())
 
 
+def fact(name: str, *values: str) -> Sign:
+    """What our extractor noted about the page."""
+    return lambda failure: failure.facts.get(name) in values
+
+
 def page_code(*codes: int) -> Sign:
     """TikTok's ``statusCode`` in the page."""
     wanted = {str(code) for code in codes}

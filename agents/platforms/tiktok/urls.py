@@ -1,33 +1,19 @@
-"""Every form in which TikTok's links are seen, one row each, and what it means."""
+"""What TikTok's links mean: posts, listings, and short links that have to be resolved."""
 
 import re
 from typing import Literal
+from urllib.parse import unquote
 
-import msgspec
+from msgspec.structs import replace
 
 from agents.platforms.interface import ShortLink, Target
+from agents.platforms.tiktok.link_forms import FORMS, HOSTS, SHORT_HOSTS, Form
 from agents.platforms.urls import Link, parse_link, shorten
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
 from schemas.video import VideoRef
 
 NAME = "tiktok"
-
-PAGE_HOSTS = (
-    "www.tiktok.com",
-    "tiktok.com",
-    "m.tiktok.com",
-    "us.tiktok.com",
-    "lite.tiktok.com",
-    "www.tiktokv.com",
-    "tiktokv.com",
-)
-"""Hosts of pages. yt-dlp itself knows only those with ``www.``."""
-
-SHORT_HOSTS = ("vm.tiktok.com", "vt.tiktok.com")
-"""Hosts that hold nothing but short links."""
-
-HOSTS = PAGE_HOSTS + SHORT_HOSTS
 
 MAX_ID = 2**64 - 1
 """Ids are 64-bit numbers, the upper half being the second of publication."""
@@ -37,82 +23,27 @@ SUPPORTED = (
     " https://www.tiktok.com/@name/video/7608826249200356630, and lists profiles and collections"
 )
 
-Kind = Literal["post", "story", "short", "profile", "collection", "refused"]
+_LANGUAGE = re.compile(r"/[a-z]{2,3}(?:[_-][A-Za-z]{2,4})?(?=/.)", re.ASCII)
+"""In front of the path of a page, such as ``/pt-BR/@name``."""
 
+_POST_PARAMETERS = frozenset({"item_id", "share_item_id", "shareId"})
+"""Parameters that name a post on pages whose path does not."""
 
-class Form(msgspec.Struct, frozen=True):
-    """One form of link.
+_ESCAPE = re.compile(r"%([2-7][0-9A-Fa-f])", re.ASCII)
+_NEVER_ESCAPED = re.compile(r"[A-Za-z0-9._~@-]", re.ASCII)
+"""What a browser shows and sends as it is, RFC 3986, 2.3; TikTok's own links escape the ``@``."""
 
-    Attributes:
-        path: the whole path, without a closing slash.
-        example: a link of this form.
-        kind: what it becomes: a post or story by its group ``id``, a short link by its group
-            ``code``, a profile by its group ``user``, a collection by its group ``id``.
-        what: what is refused, in words.
-        hosts: where it is found.
-    """
+_ESCAPED_BLANKS = re.compile(r"(?:%20|%C2%A0|%E2%80%8B|%EF%BB%BF)+$", re.ASCII | re.IGNORECASE)
+"""White space behind a path, as mail programs and forms pass it on: what `trimmed` takes off."""
 
-    path: str
-    example: str
-    kind: Kind = "refused"
-    what: str = ""
-    hosts: tuple[str, ...] = PAGE_HOSTS
-
-    def match(self, link: Link) -> re.Match[str] | None:
-        """Return the match when the link has this form."""
-        found = re.fullmatch(f"{self.path}/?", link.path, re.ASCII)
-        return found if link.host in self.hosts else None
-
-
-_ID = r"(?P<id>[0-9]+)"
-_USER = r"/@(?P<user>[^/]*)"
-_CODE = r"(?P<code>[A-Za-z0-9_-]{1,64})"
-_NAMED_ID = r"(?:(?P<slug>[^/]*)-)?(?P<id>[0-9]+)"
-_LIVE = "a live stream, and live streams are not recorded"
-
-FORMS: tuple[Form, ...] = (
-    Form(
-        rf"{_USER}/(?:video|photo)/{_ID}",
-        "https://www.tiktok.com/@name/photo/7608826249200356630",
-        "post",
-    ),
-    Form(rf"/(?:video|photo)/{_ID}", "https://www.tiktok.com/video/7608826249200356630", "post"),
-    Form(
-        rf"/share/(?:video|photo)/{_ID}",
-        "https://www.tiktokv.com/share/video/7608826249200356630",
-        "post",
-    ),
-    Form(
-        rf"/embed/(?:v[0-9]/)?{_ID}", "https://www.tiktok.com/embed/v2/7608826249200356630", "post"
-    ),
-    Form(rf"/player/v[0-9]/{_ID}", "https://www.tiktok.com/player/v1/7608826249200356630", "post"),
-    Form(rf"/v/{_ID}(?:\.html)?", "https://m.tiktok.com/v/7608826249200356630.html", "post"),
-    Form(
-        rf"{_USER}/story/{_ID}", "https://www.tiktok.com/@name/story/7608826249200356630", "story"
-    ),
-    Form(rf"/t/{_CODE}", "https://www.tiktok.com/t/ZTabc123/", "short"),
-    Form(rf"/{_CODE}", "https://vm.tiktok.com/ZMabc123/", "short", hosts=SHORT_HOSTS),
-    Form(_USER, "https://www.tiktok.com/@name", "profile"),
-    Form(
-        rf"{_USER}/collection/{_NAMED_ID}",
-        "https://www.tiktok.com/@name/collection/cats-7608826249200356630",
-        "collection",
-    ),
-    Form(
-        rf"{_USER}/playlist/[^/]+",
-        "https://www.tiktok.com/@name/playlist/cats-7608826249200356630",
-        what="a playlist, which yt-dlp has no extractor for",
-    ),
-    Form(rf"{_USER}/live", "https://www.tiktok.com/@name/live", what=_LIVE),
-    Form(rf"/share/live/{_ID}", "https://m.tiktok.com/share/live/7608826249200356630", what=_LIVE),
-    Form(r"/live", "https://www.tiktok.com/live", what=_LIVE),
-    Form(r"/music/[^/]+", "https://www.tiktok.com/music/song-760882624920", what="a music page"),
-    Form(r"/sticker/[^/]+", "https://www.tiktok.com/sticker/hat-760882", what="an effect page"),
-    Form(r"/tag/[^/]+", "https://www.tiktok.com/tag/cats", what="a tag page"),
-    Form(r"", "https://www.tiktok.com/", what="the home page", hosts=HOSTS),
+_GLUED = re.compile(
+    r"(?:&|%26|%3F)(?:(?:amp;)?[A-Za-z_][A-Za-z0-9_.-]*(?:=|%3D).*)?$", re.ASCII | re.IGNORECASE
 )
+"""Parameters behind a path that lost its question mark, or has it escaped."""
 
-_WELL_FORMED_USER = re.compile(r"(?=.*[A-Za-z0-9_])[A-Za-z0-9_.-]{1,100}", re.ASCII)
+_WELL_FORMED_USER = re.compile(r"(?=.*[A-Za-z0-9_])[A-Za-z0-9_.-]{0,99}[A-Za-z0-9_-]", re.ASCII)
+"""The last character is no dot: https://support.tiktok.com, changing your username."""
+
 _WELL_FORMED_SLUG = re.compile(r"[A-Za-z0-9%._~-]{1,200}", re.ASCII)
 _NOBODY = "_"
 """Stands in links for a user whom nobody knows; names have two characters at least."""
@@ -126,13 +57,35 @@ def read_url(url: object) -> Target | ShortLink:
             ``request.invalid`` for an id or user name that cannot be one;
             ``content.unsupported`` for what is not TikTok's or none of `FORMS` takes.
     """
-    link = parse_link(url, known_hosts=HOSTS)
+    link = _normal(parse_link(url, known_hosts=HOSTS))
     if link.host not in HOSTS:
         raise _unsupported(f"{link.host} is not a TikTok host", link)
-    for form in FORMS:
-        if found := form.match(link):
-            return _meaning(form, found, link)
+    for each in (link, _without_language(link)):
+        for form in FORMS:
+            if found := form.match(each):
+                return _meaning(form, found, each)
     raise _unsupported("this is not a page of a post, profile or collection", link)
+
+
+def _normal(link: Link) -> Link:
+    """Return the link without needless escapes, and with its parameters in the query."""
+    path = _ESCAPE.sub(_unescaped, _ESCAPED_BLANKS.sub("", link.path))
+    glued = _GLUED.search(path)
+    if glued is None:
+        return replace(link, path=path)
+    query = f"{unquote(glued[0])}&{link.query}"
+    return replace(link, path=path[: glued.start()], query=query)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if _NEVER_ESCAPED.fullmatch(character) else escape[0]
+
+
+def _without_language(link: Link) -> Link:
+    if link.host in SHORT_HOSTS:
+        return link
+    return replace(link, path=_LANGUAGE.sub("", link.path, count=1))
 
 
 def canonical_url(video_id: str, user: str = "") -> str:
@@ -143,6 +96,15 @@ def canonical_url(video_id: str, user: str = "") -> str:
 def page_url(video: VideoRef) -> str:
     """Return the page that describes a post: also those of stories are under ``/video/``."""
     return video.url.replace("/story/", "/video/")
+
+
+def post_id_of(url: str) -> str | None:
+    """Return the id of the post whose page this is, None when it is no post's."""
+    try:
+        target = read_url(url)
+    except ClipmillError:
+        return None
+    return target.id if isinstance(target, VideoRef) else None
 
 
 def is_story(video: VideoRef) -> bool:
@@ -166,23 +128,47 @@ def _meaning(form: Form, found: re.Match[str], link: Link) -> Target | ShortLink
         case "post" | "story" | "collection":
             _check_id(groups["id"], link)
             return _numbered(form.kind, groups)
+        case "query":
+            groups["id"] = _post_in_query(form, link)
+            _check_id(groups["id"], link)
+            return _numbered("post", groups)
         case "profile":
             return _profile(groups["user"], link)
         case "short":
             return ShortLink(url=_short_url(link.host, groups["code"]))
+        case "shared":
+            _check_id(groups["id"], link)
+            return ShortLink(url=_shared_url(link.host, groups))
         case "refused":
             raise _unsupported(f"this is {form.what}", link)
+
+
+def _post_in_query(form: Form, link: Link) -> str:
+    parameters = re.split(r"[?&]", f"{link.path.rpartition('/')[2]}&{link.query}")
+    pairs = (each.removeprefix("amp;").partition("=") for each in parameters)
+    values = (unquote(value) for name, _, value in pairs if name in _POST_PARAMETERS)
+    named = {value for value in values if re.fullmatch(r"[0-9]+", value, re.ASCII)}
+    if len(named) > 1:
+        raise _unsupported("its parameters name several posts", link)
+    if not named:
+        raise _unsupported(f"this is {form.what}", link)
+    return named.pop()
 
 
 def _numbered(kind: Literal["post", "story", "collection"], groups: dict[str, str]) -> Target:
     number, user = groups["id"], groups.get("user", "")
     if kind == "collection":
-        slug = groups["slug"] if _WELL_FORMED_SLUG.fullmatch(groups["slug"]) else "collection"
+        slug = groups["slug"] if _is_slug(groups["slug"]) else "collection"
         url = f"https://www.tiktok.com/@{_name(user)}/collection/{slug}-{number}"
         return ListingRef(platform=NAME, kind="collection", id=number, url=url)
     url = canonical_url(number, user)
     story = url.replace("/video/", "/story/")
     return VideoRef(platform=NAME, id=number, url=story if kind == "story" else url)
+
+
+def _is_slug(text: str) -> bool:
+    # Once more read, a slug must be what it is: ``%%361`` would become another one.
+    return bool(_WELL_FORMED_SLUG.fullmatch(text)) and _ESCAPE.sub(_unescaped, text) == text
 
 
 def _profile(user: str, link: Link) -> ListingRef:
@@ -195,7 +181,16 @@ def _profile(user: str, link: Link) -> ListingRef:
 def _short_url(host: str, code: str) -> str:
     if host in SHORT_HOSTS:
         return f"https://{host}/{code}/"
-    return f"https://{host if host.count('.') > 1 else f'www.{host}'}/t/{code}/"
+    return f"https://{_full(host)}/t/{code}/"
+
+
+def _shared_url(host: str, groups: dict[str, str]) -> str:
+    ending = ".html" if groups["share"].startswith("/h5/") else "/"
+    return f"https://{_full(host)}{groups['share']}/{groups['id']}{ending}"
+
+
+def _full(host: str) -> str:
+    return host if host.count(".") > 1 else f"www.{host}"
 
 
 def _check_id(digits: str, link: Link) -> None:

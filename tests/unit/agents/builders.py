@@ -1,6 +1,7 @@
 """Records, events and stand-ins of tools for the tests of agents; no broker, no network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import SimpleNamespace
@@ -20,13 +21,20 @@ from schemas.failure import FailedRecord, Failure
 from schemas.job import Attempt, BatchMember, Job
 from schemas.request import Options
 from schemas.results import Result
-from schemas.video import EngineVersions, Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+from schemas.video import (
+    EngineVersions,
+    Extraction,
+    SelectedSource,
+    VideoFormat,
+    VideoInfo,
+    VideoRef,
+)
 from streams.envelope import TYPE_PREFIX
 from streams.intake import Intake
 from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
 from streams.signals import Signals
-from streams.stage import StageContext
+from streams.stage import Handler, Slices, Stage, StageContext
 from streams.tables import StageTable
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
 from tests.unit.platforms.tiktok.raws import extraction_of, raw_of, video_of
@@ -55,7 +63,7 @@ FORMAT = VideoFormat(
     height=1280,
     bytes=1_000,
 )
-SOURCE = MediaSource(format=FORMAT, url="https://v16.tiktokcdn.com/abc/video.mp4?sig=s3cret")
+SOURCE = SelectedSource(format=FORMAT, url="https://v16.tiktokcdn.com/abc/video.mp4?sig=s3cret")
 ENGINE = EngineVersions(yt_dlp="2026.10.26", curl_cffi="0.16.3")
 INFO = VideoInfo(platform="tiktok", id=VIDEO.id, url=VIDEO.url, title="Cats", duration_seconds=12.5)
 
@@ -114,7 +122,7 @@ def extracted(extraction: Extraction | None = None, **changes: Any) -> Extracted
     )
 
 
-def selected(source: MediaSource = SOURCE, **changes: Any) -> SelectedVideo:
+def selected(source: SelectedSource = SOURCE, **changes: Any) -> SelectedVideo:
     return SelectedVideo(
         job=make_job(**changes),
         video=VIDEO,
@@ -212,6 +220,24 @@ def arrive(effect: Effect, *, offset: int = 0, timestamp: float = WRITTEN) -> In
 def header(effect: Effect | Incoming, name: str) -> str | None:
     record = effect if isinstance(effect, Incoming) else arrive(effect)
     return record.header(name)
+
+
+async def all_of(answer: Sequence[Effect] | Slices) -> list[Effect]:
+    """Return what a handler returned, the slices of a large record together."""
+    if isinstance(answer, AsyncIterator):
+        return [effect async for slice_ in answer for effect in slice_]
+    return list(answer)
+
+
+@asynccontextmanager
+async def opened_stage(stage: Stage, context: StageContext) -> AsyncIterator[Handler]:
+    """Open a stage, whose slices are returned together."""
+    async with stage.open(context) as handler:
+
+        async def handle(record: Incoming) -> Sequence[Effect]:
+            return await all_of(await handler(record))
+
+        yield handle
 
 
 def sent_to(effects: Sequence[Effect], topic: Topic) -> list[Outgoing]:

@@ -27,7 +27,7 @@ from schemas.progress import Progress
 from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal
-from schemas.video import MediaSource, VideoFormat
+from schemas.video import MediaSource, SelectedSource, VideoFormat
 from streams.records import Effect
 from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
@@ -52,7 +52,7 @@ PICTURES = 12
 Then = Callable[[], Awaitable[None]]
 
 
-def picture(number: int) -> MediaSource:
+def picture(number: int) -> SelectedSource:
     chosen = VideoFormat(
         format_id=f"image-{number:02}",
         container="jpeg",
@@ -61,10 +61,10 @@ def picture(number: int) -> MediaSource:
         bytes=100,
         picture=number,
     )
-    return MediaSource(format=chosen, url=f"https://p16.tiktokcdn.com/{number}.jpeg")
+    return SelectedSource(format=chosen, url=f"https://p16.tiktokcdn.com/{number}.jpeg")
 
 
-MUSIC = MediaSource(
+MUSIC = SelectedSource(
     format=VideoFormat(format_id="audio", container="m4a", audio_codec="aac", bytes=200),
     url="https://v16.tiktokcdn.com/music",
 )
@@ -333,6 +333,27 @@ async def test_a_stored_file_that_is_not_what_was_promised_is_fetched_anew(kit: 
     files = files_of(await kit.run(photos()))
     assert sum(not file.reused for file in files) == 1
     assert all(file.probed for file in files)
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_files_are_called_after_what_is_in_them_and_found_again(
+    killed: bool, kit: Kit
+) -> None:
+    found = MediaFacts(container="webp", video_codec="webp", audio_codec="aac", width=1, height=1)
+    kit.probe = FakeProbe(found)
+    await kit.run(photos(), killed=killed)
+    files = files_of(await kit.run(photos()))
+    assert {file.uri.rpartition(".")[2] for file in files} == {"webp"}
+    assert {file.mime_type for file in files} == {"image/webp"}
+    assert all(file.reused for file in files)
+
+
+async def test_a_stored_file_of_another_name_than_its_kind_is_fetched_anew(kit: Kit) -> None:
+    await kit.run(photos(), killed=True)
+    kit.probe = FakeProbe(MediaFacts(container="png", video_codec="png", audio_codec="aac"))
+    files = files_of(await kit.run(photos()))
+    assert not any(file.reused for file in files)
+    assert {file.uri.rpartition(".")[2] for file in files} == {"png"}
 
 
 # Together

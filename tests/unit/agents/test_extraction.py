@@ -1,6 +1,7 @@
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -25,13 +26,19 @@ from schemas.attempts import NetworkAttempt
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, ValidatedVideo
+from schemas.job import PageUse
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.signals import BREAKER, BreakerState
+from streams.acks import InOrderAcks
+from streams.back_pressure import BackPressureGate
+from streams.flow import Flow
+from streams.intake import Intake
 from streams.outbox import Outbox, Write
-from streams.records import Effect
+from streams.records import Effect, Incoming
 from streams.signals import Signals
-from streams.topics import ATTEMPTS, EXTRACTED
+from streams.slots import Slots
+from streams.topics import ATTEMPTS, EXTRACTED, VALIDATED
 from streams.work import Work
 from tests.unit.agents.builders import (
     FUTURE,
@@ -488,7 +495,43 @@ async def test_links_that_are_refused_serve_nobody_although_the_page_cannot_be_r
     assert outcome(await kit.run(validated(action="info"))).cache == "stale"
 
 
+async def test_a_job_that_comes_back_has_the_page_that_it_had() -> None:
+    kit = Kit()
+    first = event_of(await kit.run(validated(options=Options(refresh=True))))
+    assert first.job.page == PageUse(read_at=first.extraction.extracted_at, reads=1)
+    again = event_of(await kit.run(ValidatedVideo(job=first.job, video=VIDEO)))
+    assert (again.cache, again.job.page) == ("miss", first.job.page)
+    assert len(kit.engine.jobs) == 1
+
+
+async def test_a_page_that_is_outdated_is_read_anew_once() -> None:
+    kit = Kit()
+    first = event_of(await kit.run(validated()))
+    outdated = msgspec.structs.replace(first.job.page, outdated=True)
+    job = msgspec.structs.replace(first.job, page=outdated)
+    event = ValidatedVideo(job=job, video=VIDEO)
+    kit.clock.now += 1
+    second = event_of(await kit.run(event))
+    assert (second.cache, second.job.page.reads, second.job.page.outdated) == ("miss", 2, False)
+    # Another job with the same old page has the new one.
+    third = event_of(await kit.run(event))
+    assert (third.cache, third.job.page.read_at) == ("hit", second.job.page.read_at)
+    assert len(kit.engine.jobs) == 2
+
+
+async def test_a_page_that_another_job_had_is_older_than_ones_own() -> None:
+    kit = Kit()
+    first = event_of(await kit.run(validated()))
+    later = first.extraction.extracted_at + timedelta(seconds=1)
+    page = PageUse(read_at=later, reads=1)
+    found = event_of(await kit.run(validated(request_id="r2", page=page)))
+    assert (found.cache, found.job.page.reads) == ("miss", 2)
+
+
 # Several who ask
+
+
+MESSAGE_FIELDS = ("partition", "offset", "key", "value", "headers", "timestamp")
 
 
 async def test_one_extraction_serves_all_who_ask_together() -> None:
@@ -499,24 +542,46 @@ async def test_one_extraction_serves_all_who_ask_together() -> None:
     written: list[Write] = []
 
     class Broker:
-        async def publish(self, writes: list[Write]) -> None:
+        async def publish(self, writes: list[Write]) -> list[None]:
             await asyncio.sleep(0)
             written.extend(writes)
+            return [None] * len(writes)
 
+    slots, finished = Slots(16), asyncio.Queue[Incoming]()
     work = Work(
         extraction_stage,
         step_handler(NAME, ValidatedVideo, kit.work.work, Signals()),
         outbox=cast(Outbox, Broker()),
         tables=context.tables,
-        concurrency=16,
+        slots=slots,
         topic_prefix="",
-        finished=lambda _: None,
+        finished=finished.put_nowait,
+    )
+    consumer = SimpleNamespace(start_of=lambda _: None, acknowledge=lambda *_: None)
+    flow = Flow(
+        extraction_stage,
+        work.run,
+        app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
+        acks=InOrderAcks(),
+        intake=Intake(NAME),
+        signals=Signals(),
+        window=100,
+        slots=slots,
+        gate=BackPressureGate({}, lambda: 1.0),
+        started_max=100,
     )
     actions = ["download", "info"] * 10
     events = [validated(action=each, request_id=f"b/{n}") for n, each in enumerate(actions)]
-    await asyncio.gather(
-        *(work.run(event_record(event, offset=n)) for n, event in enumerate(events))
-    )
+    for offset, event in enumerate(events):
+        record = event_record(event, offset=offset)
+        message = SimpleNamespace(
+            tp=None,
+            generation_id=1,
+            **{name: getattr(record, name) for name in MESSAGE_FIELDS},
+        )
+        await flow.accept(VALIDATED, SimpleNamespace(message=message))
+    for _ in events:
+        await finished.get()
     assert len(kit.engine.jobs) == 1
     assert sum(write.topic == EXTRACTED.kafka_name("") for write in written) == 10
 

@@ -28,6 +28,7 @@ from agents.platforms.registry import Platforms
 from agents.records.letters import audit, finish
 from agents.records.outcomes import expired
 from agents.recovery import Recovery
+from agents.requests.batches import Batches
 from agents.requests.targets import TargetFinder
 from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
@@ -37,11 +38,12 @@ from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.signals import Signals
-from streams.stage import Handler, Stage
+from streams.stage import SlicingHandler, Stage
 from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
 from tests.unit.agents.builders import (
     URL,
     FakeLinks,
+    all_of,
     event_record,
     extracted,
     failure_record,
@@ -55,6 +57,8 @@ from tests.unit.agents.builders import (
     selected,
     validated,
 )
+
+pytestmark = pytest.mark.untraced
 
 PLATFORMS = Platforms.load()
 
@@ -70,7 +74,8 @@ async def download_work(event: SelectedVideo) -> Product:
 
 
 def make_ledger() -> Ledger:
-    return Ledger(lambda _: None, open_seconds=60.0, remember_seconds=60.0)
+    batches = Batches(lambda _: None, open_seconds=60.0, remember_seconds=60.0)
+    return Ledger(lambda _: None, batches, open_seconds=60.0, remember_seconds=60.0)
 
 
 def make_recovery() -> Recovery:
@@ -95,7 +100,7 @@ def make_validation() -> Validation:
     )
 
 
-MAKERS: dict[str, tuple[Stage, Callable[[], Handler]]] = {
+MAKERS: dict[str, tuple[Stage, Callable[[], SlicingHandler]]] = {
     "validation": (
         agents.validation.stage,
         lambda: make_validation().handle,
@@ -175,7 +180,7 @@ async def test_garbage_leads_to_a_record_and_never_to_an_exception(
     record = make_record(
         value, topic=stage.sources[0], key=key, headers=headers, timestamp=timestamp
     )
-    assert ends_or_goes_on(await make()(record))
+    assert ends_or_goes_on(await all_of(await make()(record)))
     assert ends_or_goes_on(stage.on_bug(record, RuntimeError("oops")))
 
 
@@ -241,9 +246,11 @@ async def test_a_wrong_value_anywhere_loses_no_request(name: str, data: st.DataO
     assert ends_or_goes_on(effects) or is_news(value)
 
 
-async def as_the_runner_does(stage: Stage, handle: Handler, record: Incoming) -> Sequence[Effect]:
+async def as_the_runner_does(
+    stage: Stage, handle: SlicingHandler, record: Incoming
+) -> Sequence[Effect]:
     try:
-        return await handle(record)
+        return await all_of(await handle(record))
     except Exception as error:  # noqa: BLE001  (as the runner does)
         return stage.on_bug(record, error)
 

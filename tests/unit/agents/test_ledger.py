@@ -13,10 +13,14 @@ import agents.ledger
 from agents.caching.rows import ROW_OVERHEAD_BYTES
 from agents.ledger import LATE_SECONDS, SWEEP_SECONDS, Ledger
 from agents.ledger import stage as ledger_stage
-from agents.records.letters import audit, finish, introduce_batch, order
+from agents.records.batch_records import introduce_batch
+from agents.records.letters import audit, finish, order
 from agents.records.outcomes import completed, ended, expired, listed
+from agents.requests import batches
+from agents.requests.batches import Batches
 from agents.requests.intake import jobs_of, read_request
-from agents.requests.known_requests import Batch, Decided, Open, essence_of, read_row
+from agents.requests.known_batches import Batch, batch_of_job
+from agents.requests.known_requests import Decided, Open, essence_of, read_row
 from agents.requests.ledger_bugs import LONE_SECONDS, on_bug
 from agents.requests.ledger_news import TABLE
 from schemas.audit import AuditRecord
@@ -38,6 +42,7 @@ from tests.unit.agents.builders import (
     INFO,
     TRACE_ID,
     URL,
+    WRITTEN,
     WRITTEN_AT,
     Clock,
     arrive,
@@ -51,6 +56,7 @@ from tests.unit.agents.builders import (
     make_table,
     member_job,
     only,
+    opened_stage,
     sent_to,
     show,
     writes,
@@ -76,14 +82,26 @@ def proposal(outcome: Result, *, offset: int = 0, job: Job = JOB) -> Incoming:
     return arrive(finish(job, "download", outcome, "cause"), offset=offset)
 
 
+def named(offset: int) -> str:
+    return make_record(None, topic=AUDIT, offset=offset).record_id
+
+
 class Kit:
     """A ledger with its table."""
 
     def __init__(self, remember_seconds: float = 100.0) -> None:
         self.table: StageTable = make_table(TABLE)
+        self.batch_table: StageTable = make_table(batches.TABLE)
         self.clock = Clock()
+        self.batches = Batches(
+            self.batch_table.get,
+            open_seconds=OPEN_SECONDS,
+            remember_seconds=remember_seconds,
+            clock=self.clock,
+        )
         self.ledger = Ledger(
             self.table.get,
+            self.batches,
             open_seconds=OPEN_SECONDS,
             remember_seconds=remember_seconds,
             clock=self.clock,
@@ -94,8 +112,15 @@ class Kit:
 
     async def run(self, record: Incoming) -> list[Effect]:
         effects = list(await self.ledger.handle(record))
-        show(self.table, effects)
+        self.show(effects)
         return effects
+
+    def show(self, effects: Sequence[Effect]) -> None:
+        for table in (self.table, self.batch_table):
+            show(table, effects)
+
+    def batch(self, batch_id: str = "b1") -> Batch | None:
+        return self.batches.known(batch_id)
 
 
 def result(effects: Sequence[Effect]) -> Result:
@@ -108,7 +133,9 @@ async def test_the_first_outcome_is_the_result_and_is_kept() -> None:
     assert result(effects) == done_as(effects)
     (row,) = writes(effects)
     assert (row.table, row.key) == (TABLE, "r1")
-    assert decode(row.value or b"", Decided) == Decided(position="audit-0-4", expires_at=1_100.0)
+    assert decode(row.value or b"", Decided) == Decided(
+        record_id=named(4), expires_at=1_100.0, trace_id=TRACE_ID
+    )
 
 
 def done_as(effects: Sequence[Effect]) -> Result:
@@ -172,6 +199,13 @@ async def test_what_comes_later_changes_nothing(late: Result) -> None:
     assert await kit.run(proposal(late, offset=5)) == []
 
 
+async def test_a_record_at_the_same_place_of_an_audit_topic_created_again_is_another() -> None:
+    kit = Kit()
+    await kit.run(proposal(done(), offset=4))
+    later = arrive(finish(JOB, "download", failed(), "cause"), offset=4, timestamp=WRITTEN + 1)
+    assert await kit.run(later) == []
+
+
 async def test_requests_do_not_mix() -> None:
     kit = Kit()
     await kit.run(proposal(done()))
@@ -192,7 +226,7 @@ async def test_a_decided_request_is_forgotten_after_its_time() -> None:
 
 def test_too_many_rows_lose_those_that_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"a": 5_000.0, "b": 3_000.0, "c": 4_000.0}
-    rows = {key: encode(Decided(position="p", expires_at=end)) for key, end in ends.items()}
+    rows = {key: encode(Decided(record_id="p", expires_at=end)) for key, end in ends.items()}
     size = len(rows["a"]) + ROW_OVERHEAD_BYTES
     assert Kit().ledger.forgotten(rows) == []
     monkeypatch.setattr(agents.ledger, "ROWS_BYTES_MAX", 2 * size)
@@ -210,14 +244,14 @@ async def test_a_row_that_nobody_can_read_still_decides() -> None:
 
 
 async def test_the_sweep_of_the_stage_deletes_rows() -> None:
-    context, _ = make_context(make_settings(), TABLE)
-    async with ledger_stage.open(context) as handle:
+    context, _ = make_context(make_settings(), TABLE, batches.TABLE)
+    async with opened_stage(ledger_stage, context) as handle:
         table = context.tables[TABLE]
         show(table, await handle(proposal(done())))
-        ((seconds, sweep),) = context.sweeps
+        (seconds, sweep), _ = context.sweeps
         assert seconds == SWEEP_SECONDS
         assert sweep() == []
-        row = Decided(position="p", expires_at=1.0)
+        row = Decided(record_id="p", expires_at=1.0)
         show(table, [TableWrite(TABLE, "old", encode(row))])
         swept = sweep()
         assert [(each.key, each.value) for each in writes(swept)] == [("old", None)]
@@ -293,7 +327,7 @@ def test_a_bug_ends_the_request_and_is_kept() -> None:
     assert [each.value for each in dead_letters(effects)] == [record.value]
     (row,) = writes(effects)
     assert (row.table, row.key) == (TABLE, "r1")
-    assert decode(row.value or b"", Decided).position == "audit-0-4"
+    assert decode(row.value or b"", Decided).record_id == named(4)
     assert LONE_SECONDS > 0
 
 
@@ -323,7 +357,7 @@ async def test_its_end_is_decided_and_what_it_was_is_kept() -> None:
     kit = Kit()
     await kit.run(accepted())
     await kit.run(proposal(done(), offset=4))
-    assert kit.known() == Decided(position="audit-0-4", expires_at=1_100.0, job=essence_of(JOB))
+    assert kit.known() == Decided(record_id=named(4), expires_at=1_100.0, job=essence_of(JOB))
     assert await kit.run(accepted(offset=5)) == []
 
 
@@ -375,8 +409,8 @@ async def test_garbage_ends_an_open_request() -> None:
 
 
 async def test_the_stage_knows_open_requests_for_longer_than_they_are_retried() -> None:
-    context, _ = make_context(make_settings(retry={"total_seconds": 50}), TABLE)
-    async with ledger_stage.open(context) as handle:
+    context, _ = make_context(make_settings(retry={"total_seconds": 50}), TABLE, batches.TABLE)
+    async with opened_stage(ledger_stage, context) as handle:
         (row,) = writes(await handle(accepted()))
     left = decode(row.value or b"", Open).expires_at - time.time()
     assert left == pytest.approx(50 + LATE_SECONDS, abs=10)
@@ -394,7 +428,8 @@ async def test_the_first_member_makes_its_batch_known() -> None:
     told = only(effects, AUDIT)
     assert told.key == b"b1"
     effects = await kit.run(arrive(told, offset=1))
-    assert kit.known("b1") == Batch(size=3, expires_at=1_500.0)
+    assert kit.batch() == batch_of_job(FIRST).expires(1_500.0)
+    assert kit.known("b1") is None
     assert await kit.run(arrive(told, offset=2)) == []
 
 
@@ -405,7 +440,8 @@ async def test_it_does_so_again_after_a_crash_and_with_its_end() -> None:
     assert only(again, AUDIT).value == only(first, AUDIT).value
     ended_at_once = arrive(finish(FIRST, "validation", failed(FIRST), "cause"), offset=3)
     for _ in range(2):
-        assert only(await kit.run(ended_at_once), AUDIT).value == only(first, AUDIT).value
+        introduction, _ = sent_to(await kit.run(ended_at_once), AUDIT)
+        assert introduction.value == only(first, AUDIT).value
 
 
 async def test_other_members_do_not() -> None:
@@ -413,7 +449,7 @@ async def test_other_members_do_not() -> None:
     assert not sent_to(effects, AUDIT)
 
 
-async def test_a_request_of_a_batch_s_name_is_a_request() -> None:
+async def test_a_request_of_a_batch_s_name_is_a_request_beside_the_batch() -> None:
     kit = Kit()
     await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
     job = make_job(request_id="b1")
@@ -421,6 +457,16 @@ async def test_a_request_of_a_batch_s_name_is_a_request() -> None:
     assert kit.known("b1") == Open(job=essence_of(job), expires_at=1_500.0)
     await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause"), offset=2))
     assert isinstance(kit.known("b1"), Open)
+    assert kit.batch() == batch_of_job(FIRST).expires(1_500.0)
+
+
+async def test_garbage_under_the_name_of_a_batch_does_not_end_it() -> None:
+    kit = Kit()
+    await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
+    headers = [("ce_correlationid", b"b1")]
+    effects = await kit.run(make_record(b"\xff", topic=AUDIT, headers=headers, offset=1))
+    assert effects == dead_letters(effects)
+    assert len(effects) == 1
 
 
 # Orders
@@ -457,7 +503,9 @@ async def test_an_open_request_is_cancelled_at_once() -> None:
     assert (found.attributes, found.retry_of, found.trace_id) == ({"a": "b"}, "r0", TRACE_ID)
     assert found.error.technical_details == {"by": "ann"}
     assert found.error.recovery_options == ("clipmill retry r1",)
-    assert kit.known() == Decided(position="audit-0-7", expires_at=1_100.0, job=essence_of(job))
+    assert kit.known() == Decided(
+        record_id=named(7), expires_at=1_100.0, job=essence_of(job), status="cancelled"
+    )
 
 
 async def test_a_member_that_is_cancelled_says_which_it_is() -> None:
@@ -540,7 +588,7 @@ async def test_the_first_member_of_a_listing_does_not_undo_its_outcome() -> None
     first = make_job(request_id="r1/0", batch=BatchMember(id="r1", index=0, size=1))
     effects = await kit.run(arrive(audit(first, "extraction", "accepted", "cause"), offset=2))
     for offset, each in enumerate(sent_to(effects, AUDIT), start=3):
-        assert await kit.run(arrive(each, offset=offset)) == []
+        await kit.run(arrive(each, offset=offset))
     assert kit.known() == before
 
 
@@ -604,10 +652,9 @@ async def known_state(kit: Kit, state: str) -> None:
         case "open":
             await kit.run(accepted())
         case "batch":
-            await kit.run(
-                arrive(introduce_batch(member_job(0, 3, request_id="r1/0"), "ledger", None))
-            )
-            kit.table.show(TableWrite(TABLE, "r1", encode(Batch(size=3, expires_at=1e9))))
+            place = BatchMember(id="r1", index=0, size=3)
+            first = make_job(request_id="r1/0", batch=place)
+            await kit.run(arrive(introduce_batch(first, "ledger", None)))
         case "refused":
             await kit.run(proposal(failed(code=ErrorCode.REQUEST_INVALID)))
         case "unreadable":
@@ -652,10 +699,10 @@ async def test_a_refusal_becomes_a_result_and_stays_the_only_one() -> None:
 async def test_a_refused_order_ends_no_request_of_its_name(step: str, state: str) -> None:
     kit = Kit()
     await known_state(kit, state)
-    before = kit.known()
+    before = (kit.known(), kit.batch("r1"))
     refused = finish(JOB, step, failed(code=ErrorCode.REQUEST_INVALID), None)
-    assert await kit.run(arrive(refused, offset=9)) == []
-    assert kit.known() == before
+    assert not sent_to(await kit.run(arrive(refused, offset=9)), RESULTS)
+    assert (kit.known(), kit.batch("r1")) == before
 
 
 async def test_an_order_is_told_by_the_ledger_to_nobody_else() -> None:
@@ -750,7 +797,7 @@ class Requests(RuleBasedStateMachine):
             self.proposed |= {_owner(each) for each in batch if _ends(each)}
 
     def _write(self, effects: Sequence[Effect]) -> None:
-        show(self.kit.table, effects)
+        self.kit.show(effects)
         for sent in sent_to(effects, RESULTS):
             key = (sent.key or b"").decode()
             self.published.setdefault(key, set()).add(sent.value or b"")

@@ -35,6 +35,7 @@ from tests.unit.agents.builders import (
     make_settings,
     make_table,
     only,
+    opened_stage,
     sent_to,
     show,
     writes,
@@ -553,7 +554,7 @@ async def test_the_stage_is_wired() -> None:
     context, _ = make_context(make_settings(), *TABLES)
     assert (monitor_stage.name, monitor_stage.sources) == (NAME, (ATTEMPTS,))
     assert monitor_stage.ordered
-    async with monitor_stage.open(context) as handle:
+    async with opened_stage(monitor_stage, context) as handle:
         for message in blocked(at=1_700_000_000_000 / 1_000):
             effects = list(await handle(arriving(message)))
             show(context.tables[TABLE], effects)
@@ -578,8 +579,9 @@ def limited(number: object, at: float, **changes: Any) -> AttemptRecord:
 
 
 async def cut() -> Kit:
+    """A monitor that has seen three refusals at once."""
     kit = Kit(TEN)
-    await kit.run(limited(1, 1_000))
+    await kit.run(*(limited(number, 1_000) for number in range(3)))
     return kit
 
 
@@ -591,9 +593,9 @@ async def test_a_rate_that_is_well_is_not_told_of() -> None:
     assert len(kit.rates) == 1
 
 
-async def test_a_429_slows_all_workers_down() -> None:
+async def test_refusals_slow_all_workers_down() -> None:
     kit = Kit(TEN)
-    effects = await kit.run(limited(1, 1_000))
+    effects = await kit.run(*(limited(number, 1_000) for number in range(3)))
     sent = only(effects, SIGNALS)
     assert header(sent, "ce_type") == "io.clipmill.rate.changed.v1"
     assert header(sent, "ce_causationid") == "cause-1"
@@ -601,21 +603,23 @@ async def test_a_429_slows_all_workers_down() -> None:
         platform="tiktok",
         operation="extract",
         egress="a",
-        requests_per_second=2.0,
+        requests_per_second=5.0,
         reason=LIMIT,
         since=moment(1_000),
+        cuts=1,
     )
     (row,) = rows(effects, RATES)
-    assert decode(row.value or b"", AdaptiveRate).allowed == 2.0
+    assert decode(row.value or b"", AdaptiveRate).allowed == 5.0
 
 
 async def test_each_operation_and_egress_has_its_own_rate_and_files_have_none() -> None:
     kit = Kit(TEN)
-    await kit.run(
-        limited(1, 1_000, egress="b"),
-        limited(1, 1_000, operation="resolve"),
-        limited(1, 1_000, operation="download"),
-    )
+    for number in range(3):
+        await kit.run(
+            limited(number, 1_000, egress="b"),
+            limited(number, 1_000, operation="resolve"),
+            limited(number, 1_000, operation="download"),
+        )
     assert [key for key, _ in kit.signals.items(RATE)] == [
         f"{RATE}tiktok:extract:b",
         f"{RATE}tiktok:resolve:a",
@@ -630,7 +634,7 @@ async def test_small_steps_are_no_news() -> None:
         effects = await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
         told += sent_to(effects, SIGNALS)
     assert kit.pace is not None
-    assert (kit.pace.requests_per_second or 0) > 2
+    assert (kit.pace.requests_per_second or 0) > 5
     assert 1 <= len(told) <= 10
 
 
@@ -647,9 +651,10 @@ async def test_another_process_goes_on_from_the_rate() -> None:
     kit = await cut()
     kit.monitor = kit.process()
     kit.clock.now += 2
-    await kit.run(limited(2, kit.clock.now))
+    await kit.run(*(limited(number, kit.clock.now, cuts=1) for number in range(3)))
     assert kit.pace is not None
-    assert kit.pace.requests_per_second == 0.5
+    assert kit.pace.requests_per_second == 1.5
+    assert kit.pace.cuts == 2
 
 
 async def test_a_rate_whose_signal_was_lost_is_told_again() -> None:
@@ -663,6 +668,15 @@ async def test_a_rate_whose_signal_was_lost_is_told_again() -> None:
 async def test_a_reset_allows_all_again() -> None:
     kit = await cut()
     await kit.run(ordered("reset"))
+    assert kit.pace is not None
+    assert kit.pace.requests_per_second is None
+
+
+async def test_what_was_asked_before_a_reset_cuts_nothing() -> None:
+    kit = await cut()
+    await kit.run(ordered("reset"))
+    kit.clock.now += 2
+    await kit.run(*(limited(number, kit.clock.now, cuts=1) for number in range(5)))
     assert kit.pace is not None
     assert kit.pace.requests_per_second is None
 
@@ -691,7 +705,8 @@ async def storm(kit: Kit, *, successes: int, seconds: int = 30) -> list[str]:
     for step in range(seconds * 10):
         kit.clock.now = 1_000 + step / 10
         code = None if step % 10 < successes else LIMIT
-        await kit.run(attempt(f"v{step}", code, at=kit.clock.now, seconds=0.05))
+        cuts = kit.pace.cuts if kit.pace else 0
+        await kit.run(attempt(f"v{step}", code, at=kit.clock.now, seconds=0.05, cuts=cuts))
         states.append(kit.state.state if kit.state else "closed")
     return states
 
@@ -737,6 +752,6 @@ async def test_cuts_and_the_way_back_are_logged_once_each(caplog: pytest.LogCapt
             kit.clock.now = 1_001 + step
             await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
     assert [line.getMessage() for line in caplog.records] == [
-        "tiktok:extract:a slows down from 10 to 2 requests a second: rate_limit.api",
+        "tiktok:extract:a slows down from 10 to 5 requests a second: rate_limit.api",
         "tiktok:extract:a is back to 10 requests a second",
     ]

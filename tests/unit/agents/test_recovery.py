@@ -28,7 +28,6 @@ from tests.unit.agents.builders import (
     ENGINE,
     FORMAT,
     INFO,
-    SOURCE,
     VIDEO,
     WRITTEN_AT,
     body_of,
@@ -44,6 +43,7 @@ from tests.unit.agents.builders import (
     make_settings,
     member_job,
     only,
+    opened_stage,
     outcome,
     outcomes,
     selected,
@@ -62,7 +62,7 @@ OPEN = BreakerState(
     operation="extract",
     egress="a",
     state="open",
-    since=WRITTEN_AT,
+    since=NOW,
     until=NOW + timedelta(seconds=42),
 )
 EXTRACT: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
@@ -76,7 +76,7 @@ def recovery_of(
     now: datetime = NOW,
     chance: float = 0.0,
 ) -> Recovery:
-    signals = Signals()
+    signals = Signals(clock=lambda: 0.0)
     for each in breakers:
         signals.put(f"breaker/{each.name}", encode(each))
     return Recovery(
@@ -233,7 +233,8 @@ async def test_a_dead_link_makes_the_page_be_read_anew(event: Event) -> None:
     effects = await run(failure)
     sent = only(effects, VALIDATED)
     again = body_of(sent, ValidatedVideo)
-    assert again.job.options.refresh
+    assert again.job.page.outdated
+    assert not again.job.options.refresh
     assert again.video == VIDEO
     assert header(sent, "ce_type") == "io.clipmill.video.validated.v1"
     assert sent.key == VIDEO.key.encode()
@@ -249,28 +250,8 @@ async def test_a_short_link_stays_one() -> None:
     assert body_of(sent, PendingLink).job.authenticate
 
 
-async def test_links_that_stay_dead_are_asked_for_three_times_in_two_formats() -> None:
-    other = msgspec.structs.replace(FORMAT, format_id="other")
-    info = msgspec.structs.replace(INFO, formats=(FORMAT, other))
-    job, tried = make_job(), []
-    while True:
-        left = [each for each in info.formats if each.format_id not in job.avoid_formats]
-        source = msgspec.structs.replace(SOURCE, format=left[0])
-        event = msgspec.structs.replace(selected(source), job=job, info=info)
-        tried.append(left[0].format_id)
-        code = ErrorCode.CONTENT_LINK_EXPIRED
-        effects = await run(make_failure(code, event, step="download", format_id=tried[-1]))
-        if outcomes(effects):
-            break
-        job = body_of(only(effects, VALIDATED), ValidatedVideo).job
-    assert tried == [FORMAT.format_id, FORMAT.format_id, "other", "other"]
-    assert outcome(effects).attempts == 4
-    strategies = [each.strategy for each in outcome(effects).recovery]
-    assert strategies == ["fresh_extraction", "other_format", "fresh_extraction", "give_up"]
-
-
 async def test_waits_for_an_outage_are_one_line_in_the_result() -> None:
-    code = ErrorCode.PLATFORM_CHANGED
+    code = ErrorCode.SYSTEM_STORAGE
     before = Parking(times=20, since=WRITTEN_AT, code=code)
     job = body_of(
         parked(await run(make_failure(code, validated(parked=before)))), ValidatedVideo
@@ -350,7 +331,7 @@ async def test_an_account_of_the_platform_is_used(platform: str, retried: bool) 
         return
     job = body_of(only(effects, VALIDATED), ValidatedVideo).job
     assert job.authenticate
-    assert job.options.refresh
+    assert job.page.outdated
 
 
 async def test_accounts_take_the_place_of_one_that_is_limited() -> None:
@@ -380,7 +361,7 @@ async def test_the_settings_say_which_accounts_there_are(tmp_path: Path) -> None
     context, _ = make_context(make_settings(auth=AuthSettings(cookie_files={"tiktok": files})))
     event = validated(authenticate=True, received_at=datetime.now(UTC))
     failure = make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, event, account="main", **EXTRACT)
-    async with recovery_stage.open(context) as handle:
+    async with opened_stage(recovery_stage, context) as handle:
         effects = list(await handle(failure_record(failure)))
     assert body_of(only(effects, VALIDATED), ValidatedVideo).job.avoid_accounts == ("main",)
 
@@ -554,6 +535,6 @@ def test_a_bug_with_garbage_is_a_dead_letter() -> None:
 
 async def test_the_stage_uses_the_settings() -> None:
     context, _ = make_context(make_settings(retry=RetrySettings(total_seconds=1)))
-    async with recovery_stage.open(context) as handle:
+    async with opened_stage(recovery_stage, context) as handle:
         effects = await handle(failure_record(make_failure(ErrorCode.NETWORK_DNS)))
     assert isinstance(outcome(effects), Failed)

@@ -25,6 +25,7 @@ from tests.unit.agents.builders import (
     make_extraction,
     make_settings,
     only,
+    opened_stage,
     transitions,
 )
 from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS, extraction_of, raw_of
@@ -45,7 +46,9 @@ async def test_a_format_is_chosen_with_all_that_is_needed_to_fetch_it() -> None:
     effects = await run(extracted())
     event = selected_of(effects)
     offered = PLATFORMS.by_name("tiktok").get_media_sources(make_extraction())
-    assert event.sources[0] in offered
+    source = event.sources[0]
+    assert (source.format, source.url) in [(each.format, each.url) for each in offered]
+    assert not source.sound_only
     assert event.sources[0].cookies == (TOKEN,)
     assert event.sources[0].format in event.info.formats
     assert (event.video, event.cache, event.engine) == (VIDEO, "miss", VERSIONS)
@@ -99,7 +102,7 @@ async def test_other_cookies_of_the_same_page_are_used() -> None:
 
 async def test_the_stage_opens_with_the_installed_platforms() -> None:
     context, _ = make_context(make_settings())
-    async with selection_stage.open(context) as handle:
+    async with opened_stage(selection_stage, context) as handle:
         effects = await handle(event_record(extracted()))
     assert header(only(effects, SELECTED), "ce_source") == "/clipmill/selection"
 

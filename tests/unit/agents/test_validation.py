@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,8 +10,10 @@ from agents.dialling.attempting import Gate
 from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
+from agents.requests.request_claims import SLICE
 from agents.requests.targets import Links, TargetFinder
 from agents.resilience.handlers import ErrorHandlers
+from agents.resilience.permission import by_preference
 from agents.validation import Validation, on_bug
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
@@ -23,6 +25,7 @@ from schemas.results import Cancelled, Expired, Rejected
 from schemas.signals import BreakerState
 from schemas.video import VideoRef
 from streams.records import Incoming, Outgoing
+from streams.settings import EgressSettings, Settings
 from streams.signals import Signals
 from streams.topics import ATTEMPTS, DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
 from tests.unit.agents.builders import (
@@ -35,6 +38,7 @@ from tests.unit.agents.builders import (
     VIDEO,
     WRITTEN_AT,
     FakeLinks,
+    all_of,
     arrive,
     body_of,
     dead_letters,
@@ -65,6 +69,7 @@ from tests.unit.agents.requests.test_intake import (
     structured,
     structured_base64,
 )
+from tests.unit.platforms.link_forms import LINK_FORMS
 
 PLATFORMS = Platforms.load()
 
@@ -75,7 +80,7 @@ def make_stage(links: FakeLinks | None = None) -> Validation:
 
 
 async def handle(record: Incoming, links: FakeLinks | None = None) -> list[Any]:
-    return list(await make_stage(links).handle(record))
+    return await all_of(await make_stage(links).handle(record))
 
 
 def video_event(effects: list[Any]) -> ValidatedVideo:
@@ -163,6 +168,51 @@ async def test_a_bad_member_is_told_why(name: str) -> None:
     assert found.attempts == 0
 
 
+FORMS_OF_POSTS = tuple(
+    row for row in LINK_FORMS if not row.means.startswith(("mine:", "short:https://mi.ne"))
+)
+
+
+async def test_every_form_of_link_in_a_batch_ends_for_itself_and_is_repeated_as_it_came() -> None:
+    texts = [row.text for row in FORMS_OF_POSTS]
+    effects = await handle(request({"id": "b", "urls": texts}))
+    events = [body_of(each, ValidatedVideo) for each in sent_to(effects, VALIDATED)]
+    links = [body_of(each, PendingLink).job for each in sent_to(effects, REQUESTS)]
+    found = {event.job.request_id: (event.job.url, event.video.key) for event in events}
+    found |= {job.request_id: (job.url, "short") for job in links}
+    found |= {each.request_id: (each.url, each.error.error_type) for each in outcomes(effects)}
+    assert found == {
+        f"b/{place}": (row.text, _means_in_a_batch(row.means))
+        for place, row in enumerate(FORMS_OF_POSTS)
+    }
+
+
+def _means_in_a_batch(means: str) -> str:
+    if "/" in means and means.startswith("tiktok:"):
+        return ErrorCode.REQUEST_INVALID  # a listing, which cannot be a member
+    return means.partition(":")[0] if means.startswith("short:") else means
+
+
+SHARED = f"Look! {SHORT_URL}\u200b This post is shared via https://www.tiktok.com/tiktoklite"
+
+
+async def test_a_text_with_a_short_link_travels_as_it_came() -> None:
+    links = FakeLinks()
+    (alone,) = sent_to(await handle(request({"id": "b", "urls": [SHARED, "x"]}), links), REQUESTS)
+    assert links.asked == []
+    event = video_event(await handle(arrive(alone), links))
+    assert (event.job.url, event.video) == (SHARED, VIDEO)
+    assert links.asked == [SHORT_URL]
+
+
+async def test_a_text_whose_link_is_blocked_is_tried_again_as_the_same_request() -> None:
+    record = request({"id": "mine", "url": SHARED})
+    again = await round_trip(record, ErrorCode.RATE_LIMIT_IP_BLOCK)
+    job = video_event(await handle(again)).job
+    assert (job.request_id, job.url) == ("mine", SHARED)
+    assert [each.code for each in job.attempts] == [ErrorCode.RATE_LIMIT_IP_BLOCK]
+
+
 async def test_a_bug_in_one_member_does_not_end_the_others() -> None:
     links = FakeLinks(RuntimeError("secret https://u:p@host.example/x?token=s3cret"))
     effects = await handle(request({"id": "b", "urls": [URL, SHORT_URL]}), links)
@@ -186,19 +236,20 @@ async def test_short_links_of_a_batch_become_records_of_their_own() -> None:
     assert video_event(resumed).job.batch == BatchMember(id="b", index=7, size=100)
 
 
-async def test_a_large_batch_lets_other_records_have_their_turn() -> None:
-    turns = 0
+async def test_a_batch_goes_on_in_slices() -> None:
+    slices = await make_stage().handle(request({"id": "b", "urls": [URL] * (2 * SLICE + 1)}))
+    assert isinstance(slices, AsyncIterator)
+    sizes = [len(sent_to(effects, VALIDATED)) async for effects in slices]
+    assert sizes == [SLICE, SLICE, 1]
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
 
-    counter = asyncio.create_task(count())
-    await handle(request({"urls": [URL] * 500}))
-    counter.cancel()
-    assert turns >= 10
+async def test_a_batch_that_is_cancelled_between_slices_ends_there() -> None:
+    stage = make_stage()
+    slices = await stage.handle(request({"id": "b", "urls": [URL] * (SLICE + 2)}))
+    assert isinstance(slices, AsyncIterator)
+    assert transitions(await anext(slices)) == ["accepted"] * SLICE
+    stage._signals.put("cancel/b", b"{}")
+    assert [type(each) for each in outcomes(await anext(slices))] == [Cancelled] * 2
 
 
 # Requests that are none
@@ -232,7 +283,7 @@ async def test_garbage_is_rejected_and_kept_as_it_was(name: str) -> None:
     effects = await handle(record)
     found = outcome(effects)
     assert isinstance(found, Rejected)
-    assert found.request_id == record.position
+    assert found.request_id == record.record_id
     (kept,) = dead_letters(effects)
     assert (kept.key, kept.value) == (record.key, record.value)
     assert kept.headers[: len(record.headers)] == record.headers
@@ -422,19 +473,26 @@ async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
     failed = await handle(record, links)
     for alone in sent_to(failed, REQUESTS):
         failed = await handle(arrive(alone), links)
+    return await recovered(failed, make_settings())
+
+
+async def recovered(failed: list[Any], settings: Settings) -> Incoming:
+    """Come back to validation by way of recovery and delay."""
     recovery = Recovery(
-        make_settings(),
+        settings,
         Signals(),
         ErrorHandlers({}),
         chance=lambda: 0.5,
         clock=lambda: WRITTEN_AT,
     )
     retried = await recovery.handle(arrive(only(failed, ERRORS), offset=3))
-    (waiting,) = [
-        each for each in retried if isinstance(each, Outgoing) and each.topic in set(DELAYS)
+    (back,) = [
+        each for each in retried if isinstance(each, Outgoing) and each.topic in {REQUESTS, *DELAYS}
     ]
-    (back,) = await delay(arrive(waiting))
-    assert isinstance(back, Outgoing)
+    if back.topic is not REQUESTS:
+        (due,) = await delay(arrive(back))
+        assert isinstance(due, Outgoing)
+        back = due
     assert back.topic is REQUESTS
     return arrive(back, offset=99)
 
@@ -459,9 +517,9 @@ async def test_a_link_is_tried_again_as_the_same_request() -> None:
     assert job == expected
     assert [(each.step, each.code, each.counted) for each in job.attempts] == [
         ("validation", ErrorCode.NETWORK_DNS, True),
+        ("validation", ErrorCode.PLATFORM_CHANGED, True),
     ]
-    assert job.parked is not None
-    assert (job.parked.times, job.parked.code) == (1, ErrorCode.PLATFORM_CHANGED)
+    assert job.parked is None
 
 
 async def test_ids_of_a_second_attempt_are_new() -> None:
@@ -502,7 +560,7 @@ async def test_a_spoofed_pending_link_is_rejected_under_its_own_name() -> None:
     effects = await handle(event_record(PendingLink(job=job)))
     found = outcome(effects)
     assert isinstance(found, Rejected)
-    assert found.request_id == "requests-0-7"
+    assert found.request_id == "requests-0-7-1767225600000"
     assert len(effects) == 1
 
 
@@ -544,7 +602,7 @@ async def test_a_bug_with_a_pending_link_ends_its_job() -> None:
 @pytest.mark.parametrize("name", GARBAGE)
 async def test_a_bug_with_garbage_is_an_outcome_too(name: str) -> None:
     effects = on_bug(GARBAGE[name], RuntimeError("oops"))
-    assert outcome(effects).request_id == "requests-0-7"
+    assert outcome(effects).request_id == "requests-0-7-1767225600000"
     assert len(dead_letters(effects)) == 1
 
 
@@ -577,11 +635,29 @@ async def test_links_are_tried_by_another_way_out_and_told_of() -> None:
     gate = Gate("resolve", tuple(links), context)
     job = make_job(url=SHORT_URL, avoid_egress=("a",))
     stage = Validation(TargetFinder(PLATFORMS, links, gate), Signals())
-    effects = list(await stage.handle(event_record(PendingLink(job=job))))
+    effects = await all_of(await stage.handle(event_record(PendingLink(job=job))))
     assert video_event(effects).video == VIDEO
     assert (links["a"].asked, links["b"].asked) == ([], [SHORT_URL])
     (told,) = [body_of(each, NetworkAttempt) for each in sent_to(sent, ATTEMPTS)]
     assert (told.name, told.subject) == ("tiktok:resolve:b", SHORT_URL)
+
+
+async def test_a_link_that_is_blocked_is_asked_by_another_way_out_at_once() -> None:
+    ways = ("a", "b")
+    blocked, other = by_preference(ways, (), SHORT_URL)
+    block = ClipmillError(ErrorCode.RATE_LIMIT_IP_BLOCK, "vm.tiktok.com answered 200")
+    links = {blocked: FakeLinks(block), other: FakeLinks()}
+    gate = Gate("resolve", ways, make_context(make_settings())[0])
+    stage = Validation(TargetFinder(PLATFORMS, links, gate), Signals())
+    proxies = {way: f"http://{way}.test" for way in ways}
+    settings = make_settings(egress=EgressSettings(proxies=proxies))
+    failed = await all_of(await stage.handle(request({"id": "mine", "url": SHARED})))
+    again = await recovered(failed, settings)
+    job = video_event(await all_of(await stage.handle(again))).job
+    assert (job.request_id, job.url, job.avoid_egress) == ("mine", SHARED, (blocked,))
+    assert [each.strategy for each in job.attempts] == ["other_egress"]
+    assert not job.attempts[0].wait_seconds
+    assert (links[blocked].asked, links[other].asked) == ([SHORT_URL], [SHORT_URL])
 
 
 async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
@@ -598,7 +674,7 @@ async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
     stage = Validation(
         TargetFinder(PLATFORMS, {"direct": links}, make_gate("resolve", context)), Signals()
     )
-    found = failure(list(await stage.handle(request({"url": SHORT_URL}))))
+    found = failure(await all_of(await stage.handle(request({"url": SHORT_URL}))))
     assert (found.permitted, found.operation, found.egress) == (False, "resolve", "direct")
     assert links.asked == []
 
@@ -618,7 +694,7 @@ async def test_a_link_that_is_taken_back_while_it_is_asked_ends() -> None:
     task = asyncio.create_task(stage.handle(request({"id": "mine", "url": SHORT_URL})))
     await asked.wait()
     signals.put("cancel/mine", b"{}")
-    assert isinstance(outcome(list(await asyncio.wait_for(task, 1))), Cancelled)
+    assert isinstance(outcome(await all_of(await asyncio.wait_for(task, 1))), Cancelled)
 
 
 REPLAYED = (("clipmill_replays", b"1"),)

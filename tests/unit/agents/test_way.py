@@ -19,6 +19,7 @@ from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pages.page_reading import PageReader
 from agents.platforms.registry import Platforms
 from agents.recovery import Recovery
+from agents.requests.batches import Batches
 from agents.requests.targets import TargetFinder
 from agents.resilience.handlers import ErrorHandlers
 from agents.selection import Selection
@@ -27,11 +28,19 @@ from agents.storage.local import LocalStorage
 from agents.validation import Validation
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo
-from schemas.results import Completed, Expired, Failed, Rejected, Result
+from schemas.results import (
+    BatchCounts,
+    BatchFinished,
+    Completed,
+    Expired,
+    Failed,
+    PublishedResult,
+    Rejected,
+)
 from schemas.video import MediaSource
 from streams.records import Incoming, Outgoing
 from streams.signals import Signals
-from streams.stage import Handler, StageContext
+from streams.stage import SlicingHandler, StageContext
 from streams.tables import StageTable
 from streams.topics import AUDIT, DELAYS, ERRORS, EXTRACTED, REQUESTS, RESULTS, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
@@ -41,6 +50,7 @@ from tests.unit.agents.builders import (
     VIDEO,
     WRITTEN_AT,
     FakeLinks,
+    all_of,
     arrive,
     body_of,
     dead_letters,
@@ -51,11 +61,13 @@ from tests.unit.agents.builders import (
     make_table,
     request,
     show,
+    transitions,
 )
 from tests.unit.agents.downloads import make_download
 from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS
 
 PLATFORMS = Platforms.load()
+REPLY_TOPICS = ("billing", "archive")
 NOW = EXTRACTED_AT.timestamp()
 
 
@@ -101,7 +113,8 @@ class Pipeline:
         self.tools, self.links = Tools(), FakeLinks()
         context, _ = make_context(make_settings(data_dir=folder), "files")
         rows, outcomes = make_table("video-info"), make_table("outcomes")
-        self.tables: list[StageTable] = [rows, outcomes, context.tables["files"]]
+        counts = make_table("batches")
+        self.tables: list[StageTable] = [rows, outcomes, counts, context.tables["files"]]
         cache = VideoInfoCache(rows.get, 60.0, lambda: NOW)
         extraction = ExtractionWork(
             PLATFORMS,
@@ -123,20 +136,26 @@ class Pipeline:
             clock=lambda: WRITTEN_AT,
         )
         selection = Selection(PLATFORMS)
-        self.handlers: dict[str, Handler] = {
+        self.handlers: dict[str, SlicingHandler] = {
             REQUESTS.name: self.validation(context),
             VALIDATED.name: step_handler("extraction", ValidatedVideo, extraction.work, Signals()),
             EXTRACTED.name: step_handler("selection", ExtractedVideo, selection.work, Signals()),
             SELECTED.name: step_handler("download", SelectedVideo, download.work, Signals()),
             ERRORS.name: recovery.handle,
-            AUDIT.name: Ledger(outcomes.get, open_seconds=60.0, remember_seconds=60.0).handle,
+            AUDIT.name: Ledger(
+                outcomes.get,
+                Batches(counts.get, open_seconds=60.0, remember_seconds=60.0),
+                open_seconds=60.0,
+                remember_seconds=60.0,
+            ).handle,
             **{topic.name: delay for topic in DELAYS},
         }
         self.written: list[Outgoing] = []
 
-    def validation(self, context: StageContext) -> Handler:
+    def validation(self, context: StageContext) -> SlicingHandler:
         gate = make_gate("resolve", context)
-        return Validation(TargetFinder(PLATFORMS, {"direct": self.links}, gate), Signals()).handle
+        finder = TargetFinder(PLATFORMS, {"direct": self.links}, gate)
+        return Validation(finder, Signals(), REPLY_TOPICS).handle
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""
@@ -145,7 +164,7 @@ class Pipeline:
             if not todo:
                 break
             record = todo.pop(0)
-            effects = await self.handlers[record.topic](record)
+            effects = await all_of(await self.handlers[record.topic](record))
             for table in self.tables:
                 show(table, effects)
             fresh = [each for each in effects if isinstance(each, Outgoing)]
@@ -159,7 +178,7 @@ class Pipeline:
 
     def results(self) -> dict[str, Any]:
         sent = [each for each in self.written if each.topic is RESULTS]
-        kind: Any = Result
+        kind: Any = PublishedResult
         found = {(each.key or b"").decode(): body_of(each, kind) for each in sent}
         assert len(found) == len(sent)
         return found
@@ -187,20 +206,32 @@ async def test_a_batch_has_one_result_for_each_url(pipeline: Pipeline) -> None:
     kinds = [type(found[f"b/{index}"]) for index in range(5)]
     assert kinds == [Completed, Completed, Rejected, Rejected, Completed]
     assert pipeline.tools.asked == ["page", "media"]
+    summary = found.pop("b")
     assert [each.batch_index for each in found.values()] == [
         int(name.removeprefix("b/")) for name in found
     ]
+    assert isinstance(summary, BatchFinished)
+    assert summary.counts == BatchCounts(completed=3, rejected=2)
+    assert summary.finished_at == max(each.finished_at for each in found.values())
 
 
 async def test_asking_twice_with_one_id_gives_one_result(pipeline: Pipeline) -> None:
     first = request({"id": "r1", "url": URL})
     second = request({"id": "r1", "url": "https://example.com"}, offset=8)
     assert list(await pipeline.run(first, second)) == ["r1"]
+    assert transitions(pipeline.written).count("repeated") == 1
 
 
 async def test_a_record_read_twice_gives_one_result(pipeline: Pipeline) -> None:
     record = request({"url": URL})
-    assert list(await pipeline.run(record, record)) == [record.position]
+    assert list(await pipeline.run(record, record)) == [record.record_id]
+    assert "repeated" not in transitions(pipeline.written)
+
+
+async def test_a_short_link_that_is_resolved_later_is_no_duplicate(pipeline: Pipeline) -> None:
+    record = request({"id": "b", "urls": [SHORT_URL, SHORT_URL]})
+    assert list(await pipeline.run(record, record)) == ["b/0", "b/1", "b"]
+    assert "repeated" not in transitions(pipeline.written)
 
 
 async def test_failures_on_the_way_are_told_in_the_end(pipeline: Pipeline) -> None:
@@ -276,7 +307,7 @@ async def test_a_deadline_ends_what_waits(pipeline: Pipeline) -> None:
     record = request({"id": "r1", "url": URL})
     (accepted,) = [
         each
-        for each in await pipeline.handlers[REQUESTS.name](record)
+        for each in await all_of(await pipeline.handlers[REQUESTS.name](record))
         if isinstance(each, Outgoing) and each.topic is VALIDATED
     ]
     event = body_of(accepted, ValidatedVideo)

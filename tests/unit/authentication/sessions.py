@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from agents.authentication.netscape import renewed
+from agents.authentication.cookie_text import renewed
 from schemas.video import Cookie
 
 SECRET = "s3cret"

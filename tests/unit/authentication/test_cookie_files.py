@@ -34,8 +34,9 @@ class Kit:
         )
         self.files = self.made(*(folder / f"{name}.txt" for name in names))
 
-    def made(self, *places: Path) -> CookieFiles:
+    def made(self, *places: Path, hosts: tuple[str, ...] = ()) -> CookieFiles:
         settings = LoginSettings(
+            hosts={"tiktok": hosts},
             cookie_files={"tiktok": places},
             session_cookies={"tiktok": ("sessionid",)},
             write_seconds=3_600.0,
@@ -202,17 +203,69 @@ async def test_a_file_that_cannot_be_used_is_told_once_and_left_out(
 async def test_without_any_usable_file_the_settings_are_at_fault(pair: Kit) -> None:
     for name in "ab":
         (pair.folder / f"{name}.txt").write_text("none")
-    with pytest.raises(ClipmillError, match="line 1 has 1 fields") as caught:
+    with pytest.raises(ClipmillError, match="cookie file of a: line 1 has 1 fields") as caught:
         await pair.files.log_in("tiktok")
     assert (caught.value.code, caught.value.permitted) == (ErrorCode.SYSTEM_CONFIG, True)
+    assert str(pair.folder) not in caught.value.message
 
 
 @pytest.mark.parametrize("place", ["missing.txt", "missing"])
-async def test_what_is_not_there_is_a_matter_of_settings(pair: Kit, place: str) -> None:
+async def test_what_is_not_there_is_a_matter_of_settings(
+    pair: Kit, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
     pair.files = pair.made(pair.folder / place)
     with pytest.raises(ClipmillError, match="No such file") as caught:
         await pair.files.log_in("tiktok")
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+    assert str(pair.folder) not in caught.value.message
+    (record,) = caplog.records
+    assert str(pair.folder / place) in record.message
+
+
+async def test_an_odd_line_is_told_once_and_the_account_is_used(
+    pair: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = pair.folder / "a.txt"
+    path.write_text(f"{path.read_text()}Cookie: sessionid={SECRET}\n")
+    assert {await pair.name() for _ in range(3)} == {"a", "b"}
+    (record,) = caplog.records
+    assert str(path) in record.message
+    assert "left out: line 3 has 1 fields, not 7" in record.message
+    assert SECRET not in caplog.text
+
+
+async def test_cookies_without_a_login_are_told(
+    pair: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.write("a", cookie("msToken"))
+    assert {await pair.name() for _ in range(3)} == {"a", "b"}
+    (record,) = caplog.records
+    assert "it has no sessionid; was it exported while logged in?" in record.message
+
+
+YOUTUBE = Cookie(name="sessionid", value=SECRET, domain=".youtube.com", expires_at=LATER)
+
+
+async def test_a_file_of_another_site_is_no_account(
+    pair: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.files = pair.made(pair.folder, hosts=("www.tiktok.com", "tiktok.com"))
+    pair.write("a", YOUTUBE)
+    assert [await pair.name() for _ in range(3)] == ["b", "b", "b"]
+    (record,) = caplog.records
+    assert "a.txt is no account for tiktok: it has no cookie that is sent to" in record.message
+    assert [(each.account, each.healthy) for each in pair.files.standings()] == [
+        ("b", True),
+        ("a", False),
+    ]
+    pair.write("b", YOUTUBE)
+    assert await pair.name() is None
+    pair.write("a", YOUTUBE, cookie())
+    assert await pair.name() == "a"
+    assert [(each.account, each.healthy) for each in pair.files.standings()] == [
+        ("a", True),
+        ("b", False),
+    ]
 
 
 async def test_many_pages_at_once_share_the_accounts(pair: Kit) -> None:

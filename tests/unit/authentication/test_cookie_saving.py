@@ -10,7 +10,7 @@ import pytest
 
 from agents.authentication.cookie_file import BYTES_MAX, Content, Stamp, load
 from agents.authentication.cookie_saving import BusyError, Renewal, save
-from agents.authentication.netscape import NotACookieFileError, key_of
+from agents.authentication.cookie_text import NotACookieFileError, key_of
 from schemas.video import Cookie
 from tests.unit.authentication.sessions import SECRET, cookie, text_of, value_in, write
 
@@ -78,6 +78,24 @@ def test_a_file_does_not_grow_without_end(path: Path) -> None:
     assert read(path).cookies == (cookie(),)
 
 
+def test_a_json_export_becomes_a_file_in_the_format(path: Path) -> None:
+    path.write_text(
+        '[{"domain": ".tiktok.com", "name": "sessionid", "value": "old", "secure": true,'
+        ' "hostOnly": false, "httpOnly": true}, "odd"]'
+    )
+    content = put(path, cookie("new", "n"))
+    assert [(each.name, each.value) for each in content.cookies] == [
+        ("sessionid", "old"),
+        ("new", "n"),
+    ]
+    assert content.oddities is None
+    assert path.read_text().splitlines()[:3] == [
+        "# Netscape HTTP Cookie File",
+        "#HttpOnly_.tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\told",
+        '# "odd"',
+    ]
+
+
 # Two who write
 
 
@@ -141,7 +159,7 @@ def test_many_writers_leave_a_whole_file(path: Path) -> None:
 def test_what_is_no_cookie_file_any_more_is_left(path: Path, broken: bytes) -> None:
     known = read(path).stamp
     path.write_bytes(broken)
-    with pytest.raises((NotACookieFileError, UnicodeDecodeError)):
+    with pytest.raises(NotACookieFileError):
         put(path, cookie(value="new"), known=known)
     assert path.read_bytes() == broken
 
@@ -196,7 +214,7 @@ def test_killed_anywhere_the_old_or_the_new_file_is_there(path: Path, step: str,
         from pathlib import Path
         from agents.authentication.cookie_file import load
         from agents.authentication.cookie_saving import Renewal, save
-        from agents.authentication.netscape import key_of
+        from agents.authentication.cookie_text import key_of
         from tests.unit.authentication.sessions import cookie
         path = Path({str(path)!r})
         known, new, calls = load(path).stamp, cookie(value="new"), [0]

@@ -18,6 +18,7 @@ from agents.authentication.health import (
     after_use,
     choose,
     may_be_used,
+    not_ahead,
     rested_at,
     state_of,
 )
@@ -215,3 +216,19 @@ def test_whatever_happens_an_account_comes_back(history: list[tuple[Use, float]]
         assert len(health.refused_for) <= REFUSALS_MAX
     back_at = max(longest, now + max(REST_SECONDS_MAX, REFUSED_SECONDS))
     assert may_be_used(Candidate(name="a", health=health, written_at=now), back_at)
+
+
+# A clock that is set back
+
+
+def test_a_rest_from_ahead_is_no_longer_than_it_was() -> None:
+    limited = after(use(LIMITED), at=NOW + 3_000)
+    back = not_ahead(limited, NOW)
+    assert back.resting_until == NOW + REST_SECONDS
+    assert back.failure_at == NOW
+    assert not_ahead(back, NOW + 1) == back
+
+
+def test_a_rest_that_was_asked_for_is_kept() -> None:
+    limited = after(use(LIMITED, retry_after=5_000))
+    assert not_ahead(limited, NOW) == limited

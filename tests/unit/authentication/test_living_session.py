@@ -10,10 +10,10 @@ import pytest
 from agents.authentication import living_session
 from agents.authentication.cookie_file import load
 from agents.authentication.cookie_saving import BusyError
+from agents.authentication.cookie_text import COOKIES_MAX
 from agents.authentication.health import AccountHealth
 from agents.authentication.interface import Account, Use
 from agents.authentication.living_session import LivingSession
-from agents.authentication.netscape import COOKIES_MAX
 from schemas.errors import ErrorCode
 from schemas.video import Cookie
 from tests.unit.agents.builders import Clock

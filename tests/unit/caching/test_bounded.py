@@ -6,6 +6,8 @@ from agents.caching.bounded import ENTRY_OVERHEAD_BYTES, BoundedCache
 from tests.unit.agents.builders import Clock
 from tests.unit.caching.reports import Told
 
+pytestmark = pytest.mark.untraced
+
 LIFE = 10.0
 
 

@@ -22,6 +22,8 @@ from schemas.video import Extraction
 from tests.unit.agents.builders import VIDEO, Clock
 from tests.unit.platforms.tiktok.raws import extraction_of, raw_of
 
+pytestmark = pytest.mark.untraced
+
 REQUESTS = 100_000
 """A million is what ``python -m benchmarks caches`` asks."""
 

@@ -379,3 +379,12 @@ async def test_in_front_only_what_fits_is_kept() -> None:
         await kit.get(key)
     assert (len(front), len(kit.rows)) == (2, 6)
     assert all([await kit.get(key) for key in "abcdef"])
+
+
+async def test_a_row_from_before_the_clock_was_set_back_is_not_used_for_longer() -> None:
+    kit = Kit()
+    await kit.put("a")
+    kit.clock.now -= 7_200
+    assert await kit.get() is None
+    await kit.put("a")
+    assert await kit.get() is not None

@@ -43,11 +43,13 @@ class Bench:
     def __init__(self, worker: Worker, forks: Forks) -> None:
         self.worker, self.forks = worker, forks
         self.answered = self.ended = 0
+        self.challenge_seconds: tuple[float, ...] = ()
         worker.listen(self._on_answer, self._on_end)
 
-    def _on_answer(self, worker: Worker) -> None:
+    def _on_answer(self, worker: Worker, answer: Finished | Failed) -> None:
         assert worker is self.worker
         self.answered += 1
+        self.challenge_seconds += answer.challenge_seconds
 
     def _on_end(self, worker: Worker) -> None:
         assert worker is self.worker

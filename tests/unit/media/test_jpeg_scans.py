@@ -68,5 +68,5 @@ def test_what_is_refused_is_not_decoded_and_what_is_not_is() -> None:
     assert time.process_time() - started < 3
     assert found == Unreadable(reason="a picture in more than 100 scans")
     assert read_facts(io.BytesIO(progressive(9))) == MediaFacts(
-        video_codec="jpeg", width=64, height=64
+        container="jpeg", video_codec="jpeg", width=64, height=64
     )

@@ -12,15 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from agents.media.client import AWAY_SECONDS, ProcessAwayError
 from agents.media.facts import MediaFacts, Unreadable
-from agents.media.prober import (
-    AWAY_SECONDS,
-    MEMORY_BYTES,
-    PROBE_SECONDS,
-    MediaProber,
-    ProbeAwayError,
-    open_prober,
-)
+from agents.media.prober import MEMORY_BYTES, PROBE_SECONDS, MediaProber, open_prober
 from tests.unit.media.files import (
     CONCAT,
     PICTURE,
@@ -192,7 +186,7 @@ async def test_a_process_that_gets_no_time_says_nothing_about_the_file(
 ) -> None:
     instead(monkeypatch, tmp_path, "time.sleep(60)")
     prober = MediaProber(seconds=0.3)
-    with pytest.raises(ProbeAwayError, match="no time"):
+    with pytest.raises(ProcessAwayError, match="no time"):
         await prober.probe(write(tmp_path, b"x"))
     assert prober.pid is None
 
@@ -206,7 +200,7 @@ async def test_a_stopped_process_says_nothing_about_the_file(tmp_path: Path) -> 
     prober._seconds = 0.3
     assert prober.pid is not None
     os.kill(prober.pid, signal.SIGSTOP)
-    with pytest.raises(ProbeAwayError):
+    with pytest.raises(ProcessAwayError):
         await prober.probe(movie)
 
 
@@ -279,7 +273,7 @@ async def test_a_process_that_cannot_start_says_nothing_about_the_file(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
     async with open_prober() as prober:
-        with pytest.raises(ProbeAwayError):
+        with pytest.raises(ProcessAwayError):
             await prober.probe(write(tmp_path, b"x"))
 
 
@@ -291,10 +285,10 @@ async def test_a_process_that_dies_at_once_says_nothing_about_the_file(
     prober = MediaProber(timer=lambda: now)
     movie = write(tmp_path, content(VIDEO))
     for _ in range(2):
-        with pytest.raises(ProbeAwayError):
+        with pytest.raises(ProcessAwayError):
             await prober.probe(movie)
     monkeypatch.undo()
-    with pytest.raises(ProbeAwayError, match="just now"):
+    with pytest.raises(ProcessAwayError, match="just now"):
         await prober.probe(movie)
     now += AWAY_SECONDS
     assert isinstance(await prober.probe(movie), MediaFacts)
@@ -324,7 +318,7 @@ async def test_closing_waits_for_no_process(
 async def test_a_file_that_cannot_be_opened_is_not_called_damaged(
     prober: MediaProber, tmp_path: Path
 ) -> None:
-    with pytest.raises(ProbeAwayError, match="gone"):
+    with pytest.raises(ProcessAwayError, match="gone"):
         await prober.probe(tmp_path / "gone")
     assert isinstance(await prober.probe(write(tmp_path, content(VIDEO))), MediaFacts)
 

@@ -37,6 +37,8 @@ def read(body: bytes) -> object:
         (
             VIDEO,
             MediaFacts(
+                container="mov",
+                brand="isom",
                 duration_seconds=10.0,
                 picture_seconds=10.0,
                 end_seconds=10.0,
@@ -50,6 +52,8 @@ def read(body: bytes) -> object:
         (
             HEVC,
             MediaFacts(
+                container="mov",
+                brand="isom",
                 duration_seconds=10.0,
                 picture_seconds=10.0,
                 end_seconds=10.0,
@@ -63,6 +67,8 @@ def read(body: bytes) -> object:
         (
             SILENT,
             MediaFacts(
+                container="mov",
+                brand="isom",
                 duration_seconds=10.0,
                 picture_seconds=10.0,
                 end_seconds=10.0,
@@ -74,10 +80,15 @@ def read(body: bytes) -> object:
         (
             SOUND,
             MediaFacts(
-                duration_seconds=10.0, end_seconds=10.0, audio_codec="aac", sample_rate=8_000
+                container="mov",
+                brand="M4A ",
+                duration_seconds=10.0,
+                end_seconds=10.0,
+                audio_codec="aac",
+                sample_rate=8_000,
             ),
         ),
-        (PICTURE, MediaFacts(video_codec="jpeg", width=1080, height=1440)),
+        (PICTURE, MediaFacts(container="jpeg", video_codec="jpeg", width=1080, height=1440)),
     ],
     ids=["h264", "h265", "silent", "sound", "picture"],
 )
@@ -117,13 +128,19 @@ def test_sound_and_picture_may_have_lengths_of_their_own(picture: float, sound: 
 
 
 @pytest.mark.parametrize("shape", [VIDEO, SOUND], ids=["video", "sound"])
-def test_a_file_that_is_cut_behind_its_index_ends_early(shape: Shape) -> None:
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_file_that_is_cut_behind_its_index_is_none(shape: Shape, share: float) -> None:
     whole = encoded(shape)
-    facts = read(whole[: whole.index(b"mdat") + (len(whole) - whole.index(b"mdat")) // 2])
+    index = whole.index(b"mdat")
+    facts = read(whole[: index + int((len(whole) - index) * share)])
+    assert facts == Unreadable(reason="it is cut short")
+
+
+def test_a_picture_of_an_unknown_codec_has_no_facts() -> None:
+    facts = read(encoded(VIDEO).replace(b"avc1", b"\0vc1"))
     assert isinstance(facts, MediaFacts)
-    assert facts.duration_seconds == 10.0
-    assert facts.end_seconds is not None
-    assert facts.end_seconds < 7
+    assert (facts.video_codec, facts.width, facts.height) == (None, None, None)
+    assert flaw(facts, PROMISED, None)
 
 
 @settings(max_examples=60, deadline=None)

@@ -75,6 +75,24 @@ def test_everything_else_is_refused(text: str) -> None:
     assert caught.value.code is ErrorCode.PLATFORM_CHANGED
 
 
+@pytest.mark.parametrize("port", ["80", "22", "444", "8443", "0443443", "65535", "1"])
+def test_another_port_of_a_permitted_host_is_refused(port: str) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        parse_media_url(f"https://v16.tiktok.com:{port}/x?signature=secret", HOSTS)
+    assert caught.value.code is ErrorCode.PLATFORM_CHANGED
+    assert "secret" not in caught.value.message
+
+
+def test_a_refused_port_is_named() -> None:
+    with pytest.raises(ClipmillError, match="leads to port 8443 of v16"):
+        parse_media_url("https://v16.tiktok.com:8443/x", HOSTS)
+
+
+@pytest.mark.parametrize("authority", ["v16.tiktok.com:443", "v16.tiktok.com:"])
+def test_the_port_of_https_may_be_written_out(authority: str) -> None:
+    assert parse_media_url(f"https://{authority}/x", HOSTS).port == 443
+
+
 def test_the_refusal_names_the_host_and_no_more() -> None:
     with pytest.raises(ClipmillError) as caught:
         parse_media_url("https://evil.example/x?signature=secret", HOSTS)
@@ -88,5 +106,5 @@ def test_free_text_is_a_permitted_url_or_our_error(text: str) -> None:
         url = parse_media_url(text, HOSTS)
     except ClipmillError:
         return
-    assert url.scheme == "https"
+    assert (url.scheme, url.port) == ("https", 443)
     assert is_permitted(url.host or "", HOSTS)

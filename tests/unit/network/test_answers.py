@@ -90,7 +90,17 @@ def test_the_media_type_is_kept_when_it_is_one(told: str, mime_type: str | None)
 
 
 @pytest.mark.parametrize(
-    "told", ["text/html", "TEXT/HTML; charset=utf-8", "text/plain", "application/json"]
+    "told",
+    [
+        "text/html",
+        "TEXT/HTML; charset=utf-8",
+        "text/plain",
+        "application/json",
+        "application/problem+json",
+        "application/xhtml+xml",
+        "image/svg+xml",
+        "multipart/byteranges; boundary=x",
+    ],
 )
 def test_a_page_in_place_of_media_is_an_expired_link(told: str) -> None:
     with pytest.raises(ClipmillError) as caught:
@@ -98,10 +108,31 @@ def test_a_page_in_place_of_media_is_an_expired_link(told: str) -> None:
     assert caught.value.code is ErrorCode.CONTENT_LINK_EXPIRED
 
 
-def test_unasked_compression_is_the_servers_fault() -> None:
-    assert given_answer(200, {"Content-Encoding": "identity"}) is not None
+@pytest.mark.parametrize(
+    ("told", "coding"),
+    [
+        ("identity", None),
+        ("", None),
+        ("gzip", "gzip"),
+        ("GZIP", "gzip"),
+        ("identity, br", "br"),
+        ("x-gzip", "x-gzip"),
+        ("deflate", "deflate"),
+        ("zstd", "zstd"),
+    ],
+)
+def test_unasked_compression_is_noted(told: str, coding: str | None) -> None:
+    answer = given_answer(200, {"Content-Encoding": told, "ETag": ETAG, "Content-Length": "9"})
+    assert answer is not None
+    assert (answer.coding, answer.delimited) == (coding, True)
+    # Offsets and sizes are those of what is sent: nothing of it can be resumed.
+    assert answer.partial == (Partial() if coding else Partial(validator=ETAG, total=9))
+
+
+@pytest.mark.parametrize("told", ["compress", "gzip, gzip", "br, gzip", "none", "aws-chunked"])
+def test_an_encoding_that_nobody_knows_is_the_servers_fault(told: str) -> None:
     with pytest.raises(ClipmillError) as caught:
-        given_answer(200, {"Content-Encoding": "gzip"})
+        given_answer(200, {"Content-Encoding": told})
     assert caught.value.code is ErrorCode.NETWORK_SERVER
 
 
@@ -141,11 +172,66 @@ def test_a_whole_answer_to_a_range_starts_from_zero() -> None:
         (206, {"Content-Range": "chapters 50-99/100"}),
         (206, {"Content-Range": "bytes 50-99/100", "ETag": '"new"'}),
         (206, {"Content-Range": "bytes 50-99/100", "Last-Modified": DATE}),
+        (206, {"Content-Range": "bytes 50-100/100"}),
+        (206, {"Content-Range": "bytes 50-49/100"}),
+        (206, {"Content-Range": "bytes 50-99/100", "Content-Length": "49"}),
+        (206, {"Content-Range": "bytes 50-99/100", "Content-Encoding": "gzip"}),
+        (200, {"Content-Range": "bytes 49-99/100"}),
+        (200, {"Content-Range": "bytes 0-99/100"}),
+        (200, {"Content-Range": "bytes 50-99/100", "ETag": '"new"'}),
+        (200, {"Content-Range": "nonsense"}),
+        (200, {"Content-Length": "50"}),
+        (200, {"Content-Length": "50", "ETag": ETAG}),
+        (200, {"Content-Length": "80", "ETag": ETAG}),
     ],
-    ids=["unsatisfiable", "no range", "other start", "other size", "other unit", "etag", "date"],
+    ids=[
+        *("unsatisfiable", "no range", "other start", "other size", "other unit", "etag", "date"),
+        *("past the end", "backwards", "another length", "compressed"),
+        *("200, other start", "200, from the start", "200, etag", "200, no range"),
+        *("200, as long as the rest", "200, the rest of it", "200, same file, other length"),
+    ],
 )
 def test_a_rest_of_something_else_voids_what_is_there(status: int, headers: dict[str, str]) -> None:
     assert given_answer(status, headers, HALF) is None
+
+
+def test_a_rest_of_unknown_end_voids_what_is_there() -> None:
+    asked = Partial(offset=50, validator=ETAG)
+    assert given_answer(206, {"Content-Range": "bytes 50-99/*"}, asked) is None
+    assert given_answer(206, {"Content-Range": "bytes 50-99/*"}, HALF) is not None
+
+
+@pytest.mark.parametrize("validator", [{}, {"ETag": ETAG}])
+def test_a_rest_that_is_called_200_continues_by_its_range(validator: dict[str, str]) -> None:
+    headers = {"Content-Range": "bytes 50-99/100", "Content-Length": "50", **validator}
+    answer = given_answer(200, headers, HALF)
+    assert answer is not None
+    assert answer.partial == HALF
+
+
+def test_the_same_file_from_zero_keeps_its_size() -> None:
+    answer = given_answer(200, {"ETag": ETAG, "Transfer-Encoding": "chunked"}, HALF)
+    assert answer is not None
+    assert answer.partial == Partial(offset=0, validator=ETAG, total=100)
+
+
+def test_a_compressed_file_in_place_of_the_rest_starts_from_zero() -> None:
+    answer = given_answer(200, {"ETag": ETAG, "Content-Encoding": "br"}, HALF)
+    assert answer is not None
+    assert (answer.partial, answer.coding) == (Partial(), "br")
+
+
+@pytest.mark.parametrize("told", ["bytes 0-98/100", "bytes 1-99/100", "bytes 0-99/*", "nonsense"])
+def test_a_part_that_was_not_asked_for_is_the_servers_fault(told: str) -> None:
+    with pytest.raises(ClipmillError, match="part of the file") as caught:
+        given_answer(200, {"Content-Range": told})
+    assert caught.value.code is ErrorCode.NETWORK_SERVER
+
+
+def test_the_whole_may_say_its_range() -> None:
+    answer = given_answer(200, {"Content-Range": "bytes 0-99/100"})
+    assert answer is not None
+    assert answer.partial.total == 100
 
 
 @pytest.mark.parametrize("status", [206, 416, 204, 302, 403, 503])
@@ -155,13 +241,20 @@ def test_a_status_that_was_not_asked_for_is_an_error(status: int) -> None:
 
 
 HEADER_NAMES = st.sampled_from(
-    ["ETag", "Last-Modified", "Content-Range", "Content-Length", "Content-Type", "Retry-After"]
+    [
+        *("ETag", "Last-Modified", "Content-Range", "Content-Length", "Content-Type"),
+        *("Retry-After", "Content-Encoding"),
+    ]
 )
 
 
 @given(
     st.sampled_from([200, 206, 416, 403, 500]),
-    st.dictionaries(HEADER_NAMES, st.text(max_size=30)),
+    st.dictionaries(
+        HEADER_NAMES,
+        st.text(max_size=30)
+        | st.sampled_from(["bytes 50-99/100", "50", ETAG, "gzip", "bytes 0-9/10"]),
+    ),
     st.sampled_from([NOTHING, HALF]),
 )
 def test_whatever_a_server_says_bytes_never_go_past_what_is_there(

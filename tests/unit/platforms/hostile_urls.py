@@ -1,6 +1,7 @@
 """Links that nobody should be able to use: name, what is submitted, code of the refusal.
 
-For the whole pipeline: each must end as a refusal with that code, and nothing may be dialled.
+Texts with links in them are in `link_forms.py`. For the whole pipeline: each must end as a refusal
+with that code, and nothing may be dialled.
 """
 
 from typing import NamedTuple
@@ -63,49 +64,19 @@ _WRITING = (
     Hostile("option before a link", f"-o {GOOD}", INVALID),
     Hostile("config option", "--config-locations=/etc/passwd", INVALID),
     Hostile("dash", f"-{GOOD}", INVALID),
-    Hostile("newline at the end", f"{GOOD}\n", INVALID),
-    Hostile("newline at the start", f"\n{GOOD}", INVALID),
-    Hostile("newline inside", f"{GOOD}\nhttps://127.0.0.1/", INVALID),
-    Hostile("carriage return", f"https://www.tiktok.com\r{VIDEO}", INVALID),
-    Hostile("header injection", f"{GOOD}\r\nHost: 127.0.0.1", INVALID),
-    Hostile("tab inside the host", f"https://www.tik\ttok.com{VIDEO}", INVALID),
-    Hostile("tab at the end", f"{GOOD}\t", INVALID),
     Hostile("nul", f"{GOOD}\x00.jpg", INVALID),
     Hostile("nul in the host", f"https://www.tiktok.com\x00.evil.example{VIDEO}", INVALID),
     Hostile("escape", f"\x1b[31m{GOOD}", INVALID),
     Hostile("delete", f"{GOOD}\x7f", INVALID),
-    Hostile("c1 control", f"{GOOD}\x85", INVALID),
-    Hostile("space in the host", f"https://www.tiktok.com evil.example{VIDEO}", INVALID),
-    Hostile(
-        "space in the path", "https://www.tiktok.com/@name/video/ 7608826249200356630", INVALID
-    ),
-    Hostile("two links", f"{GOOD} {GOOD}", INVALID),
-    Hostile("text around it", f"see {GOOD}", INVALID),
-    Hostile("no-break space", f"{GOOD}\u00a0", INVALID),
-    Hostile("ideographic space", f"\u3000{GOOD}", INVALID),
-    Hostile("byte order mark", f"\ufeff{GOOD}", INVALID),
     Hostile("zero width space", f"https://www.tiktok\u200b.com{VIDEO}", INVALID),
     Hostile("zero width joiner", f"https://www.tik\u200dtok.com{VIDEO}", INVALID),
     Hostile("soft hyphen", f"https://www.tik\u00adtok.com{VIDEO}", INVALID),
     Hostile("right to left override", f"https://www.tiktok.com/\u202e{VIDEO}", INVALID),
-    Hostile("right to left mark", f"\u200f{GOOD}", INVALID),
     Hostile("isolate", f"https://\u2066www.tiktok.com\u2069{VIDEO}", INVALID),
-    Hostile("line separator", f"{GOOD}\u2028", INVALID),
     Hostile("lone surrogate", f"{GOOD}?\ud800", INVALID),
     Hostile("private use", f"{GOOD}?\ue000", INVALID),
-    Hostile("angle brackets", f"<{GOOD}>", INVALID),
-    Hostile("quotes", f'"{GOOD}"', INVALID),
-    Hostile("apostrophes", f"'{GOOD}'", INVALID),
-    Hostile("back quotes", f"`{GOOD}`", INVALID),
-    Hostile("parentheses", f"({GOOD})", INVALID),
-    Hostile("closing parenthesis", f"{GOOD})", INVALID),
-    Hostile("closing comma", f"{GOOD},", INVALID),
-    Hostile("closing semicolon", f"{GOOD};", INVALID),
-    Hostile("markdown", f"[video]({GOOD})", INVALID),
-    Hostile("markup", f'<a href="{GOOD}">', INVALID),
     Hostile("shell", f"{GOOD};`id`", INVALID),
     Hostile("script in the query", f"{GOOD}?<script>alert(1)</script>", INVALID),
-    Hostile("json", f'{{"url": "{GOOD}"}}', INVALID),
 )
 
 _SCHEMES = (
@@ -122,7 +93,6 @@ _SCHEMES = (
     Hostile("yt-dlp user", "tiktokuser:MS4wLjABAAAA", INVALID),
     Hostile("yt-dlp page list", ":ythistory", INVALID),
     Hostile("view source", f"view-source:{GOOD}", INVALID),
-    Hostile("smuggled", f"{GOOD}#__youtubedl_smuggle=%7B%7D\n", INVALID),
     Hostile("misspelt scheme", f"htps://www.tiktok.com{VIDEO}", INVALID),
     Hostile("doubled scheme", f"https://https://www.tiktok.com{VIDEO}", INVALID),
     Hostile("fullwidth scheme", f"\uff48ttps://www.tiktok.com{VIDEO}", INVALID),
@@ -256,7 +226,6 @@ _IDS = (
         "encoded newline", "https://www.tiktok.com/@name/video/7608826249200356630%0a", UNSUPPORTED
     ),
     Hostile("no id", "https://www.tiktok.com/@name/video/", UNSUPPORTED),
-    Hostile("full stop after it", f"{GOOD}.", UNSUPPORTED),
 )
 
 _PATHS = (

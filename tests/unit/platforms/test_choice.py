@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.choice import CONTAINERS, EXACT_SHARE, TIERS, choose, wanted_side
+from agents.platforms.choice import EXACT_SHARE, TIERS, choose, is_copy, wanted_side
+from agents.platforms.sound_choice import CONTAINERS
 from agents.platforms.tiktok.formats import read_sources
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options, Quality
@@ -23,6 +24,10 @@ def video(format_id: str, side: int | None = 720, **fields: Any) -> VideoFormat:
 
 def sound(format_id: str, **fields: Any) -> VideoFormat:
     return VideoFormat(format_id=format_id, **{"container": "m4a", "audio_codec": "aac", **fields})
+
+
+def song(format_id: str, **fields: Any) -> VideoFormat:
+    return sound(format_id, song=True, **fields)
 
 
 LADDER = tuple(video(f"{side}", side, bytes=side * 1_000) for side in (360, 576, 720, 1080))
@@ -81,7 +86,71 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(container="webm"),
         "b",
     ),
-    "sound before size": ((video("a", 360), video("b", 1080, audio_codec=None)), Options(), "a"),
+    "sound is joined to a larger picture": (
+        (video("a", 360), video("b", 1080, audio_codec=None)),
+        Options(),
+        "b+a",
+    ),
+    "the sound of a file without a picture": (
+        (video("a", 360), video("b", 1080, audio_codec=None), sound("c")),
+        Options(),
+        "b+c",
+    ),
+    "never the song": (
+        (video("a", 360), video("b", 1080, audio_codec=None), song("c")),
+        Options(),
+        "b+a",
+    ),
+    "a song is no sound of a silent post": (
+        (video("b", 1080, audio_codec=None), song("c")),
+        Options(),
+        "b",
+    ),
+    "sound before size where less will do": (
+        (video("a", 360), video("b", 1080, audio_codec=None)),
+        Options(quality="1080p"),
+        "a",
+    ),
+    "sound is joined where less will not do": (
+        (video("a", 360), video("b", 1080, audio_codec=None)),
+        Options(quality="1080p", degrade=False),
+        "b+a",
+    ),
+    "sound of the same size is not joined": (
+        (video("a", bits_per_second=1), video("b", audio_codec=None, bits_per_second=9)),
+        Options(),
+        "a",
+    ),
+    "sound is joined to the codec asked for": (
+        (video("a"), video("b", 360, audio_codec=None, video_codec="h265")),
+        Options(codec="h265", quality="720p"),
+        "b+a",
+    ),
+    "sound is joined to the smallest picture when no other is wanted": (
+        (video("a"), video("b", 360, audio_codec=None)),
+        Options(quality="worst", degrade=False),
+        "b+a",
+    ),
+    "the smallest with sound otherwise": (
+        (video("a"), video("b", 360, audio_codec=None)),
+        Options(quality="worst"),
+        "a",
+    ),
+    "a clean one's sound": (
+        (video("a", watermarked=True, bytes=1), video("b", 480, bytes=2)),
+        Options(watermark="allow"),
+        "b",
+    ),
+    "a marked one's sound for a picture that is alone": (
+        (video("a", watermarked=True), video("b", 1080, audio_codec=None)),
+        Options(),
+        "b+a",
+    ),
+    "a picture that is too large is not joined": (
+        (video("a", 360, bytes=4), video("b", 1080, audio_codec=None, bytes=9)),
+        Options(max_bytes=5),
+        "a",
+    ),
     "silent when nothing has sound": ((video("a", audio_codec=None),), Options(), "a"),
     "clean before size": (
         (video("a", 360), video("b", 1080, watermarked=True)),
@@ -152,7 +221,87 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "TikTok, 480p": (TIKTOK, Options(quality="480p"), "h264_540p_480000-0"),
     "TikTok, worst": (TIKTOK, Options(quality="worst"), "h264_540p_480000-0"),
     "TikTok, h265": (TIKTOK, Options(codec="h265"), "bytevc1_1080p_900000-0"),
-    "TikTok, sound": (TIKTOK, Options(audio_only=True), "audio"),
+    "the sound of the smallest video": (LADDER, Options(audio_only=True), "360"),
+    "of the smallest, whatever quality": (
+        LADDER,
+        Options(audio_only=True, quality="1080p", degrade=False),
+        "360",
+    ),
+    "of the smallest, for the best sound it has": (
+        (
+            video("a", 360, bytes=1, audio_bits_per_second=32_000),
+            video("b", 720, bytes=3, audio_bits_per_second=64_000),
+            video("c", 576, bytes=2, audio_bits_per_second=64_000),
+        ),
+        Options(audio_only=True),
+        "c",
+    ),
+    "of the worst sound": (
+        (
+            video("a", bytes=2, audio_bits_per_second=32_000),
+            video("b", bytes=1, audio_bits_per_second=64_000),
+        ),
+        Options(audio_only=True, quality="worst"),
+        "a",
+    ),
+    "of the lowest rate, without a size": (
+        (video("a", bits_per_second=9), video("b", bits_per_second=5)),
+        Options(audio_only=True),
+        "b",
+    ),
+    "the video's sound, not the song": (
+        (video("a"), song("b", bits_per_second=9)),
+        Options(audio_only=True),
+        "a",
+    ),
+    "the song on demand": ((video("a"), song("b")), Options(audio_only=True, audio="song"), "b"),
+    "a song asked for without audio_only changes nothing": (
+        (video("a"), song("b")),
+        Options(audio="song"),
+        "a",
+    ),
+    "a silent video has no sound": (
+        (video("a", 360, audio_codec=None), video("b", 720)),
+        Options(audio_only=True),
+        "b",
+    ),
+    "sound of a picture that nobody can play": (
+        (video("a", playable=False), video("b", audio_codec=None)),
+        Options(audio_only=True),
+        "a",
+    ),
+    "of a picture that can be played, when there is one": (
+        (video("a", bytes=1, playable=False), video("b", bytes=2)),
+        Options(audio_only=True),
+        "b",
+    ),
+    "max_bytes is for the sound, not for the video": (
+        LADDER,
+        Options(audio_only=True, max_bytes=10),
+        "360",
+    ),
+    "a sound that is too large, where a video has it too": (
+        (sound("a", bytes=11), video("b", bytes=99)),
+        Options(audio_only=True, max_bytes=10),
+        "b",
+    ),
+    "a clean video's sound before a marked one's": (
+        (video("a", bytes=1, watermarked=True), video("b", bytes=2)),
+        Options(audio_only=True, watermark="allow"),
+        "b",
+    ),
+    "TikTok, sound": (TIKTOK, Options(audio_only=True), "bytevc1_720p_400000-0"),
+    "TikTok, sound of a post with a long song": (
+        tiktok("song.long"),
+        Options(audio_only=True),
+        "bytevc1_720p_400000-0",
+    ),
+    "TikTok, sound of a post without a song": (
+        tiktok("song.none"),
+        Options(audio_only=True),
+        "bytevc1_720p_400000-0",
+    ),
+    "TikTok, song": (TIKTOK, Options(audio_only=True, audio="song"), "audio"),
     "TikTok, landscape is measured by its height": (
         tiktok("landscape"),
         Options(quality="720p", degrade=False),
@@ -182,6 +331,75 @@ def test_choice(formats: Sequence[VideoFormat], options: Options, chosen: str) -
     assert choose(formats, options).format_id == chosen
 
 
+ALL = frozenset(each.format_id for each in LADDER)
+MIXED = (*LADDER, video("dumb", 1440, audio_codec=None))
+AVOIDED: dict[str, tuple[Sequence[VideoFormat], Options, set[str], set[str], str]] = {
+    "the next size": (LADDER, Options(), {"1080"}, set(), "720"),
+    "the smallest above at last": (LADDER, Options(quality="360p"), {"360"}, set(), "576"),
+    "found silent": (LADDER, Options(quality="1080p"), set(), {"1080"}, "720"),
+    "found silent, best": (LADDER, Options(), set(), {"1080"}, "1080+360"),
+    "the sound's file failed": (LADDER, Options(), {"360"}, {"1080"}, "1080+576"),
+    "joining failed": (LADDER, Options(), {"1080+360"}, {"1080"}, "720"),
+    "joining failed, by the page": (MIXED, Options(), {"dumb+360"}, set(), "1080"),
+    "all found silent": (LADDER, Options(), set(), {"360", "576", "720", "1080"}, "1080"),
+    "sound of what is silent is none": (
+        LADDER,
+        Options(audio_only=True),
+        set(),
+        {"360", "576"},
+        "720",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "avoided", "silent", "chosen"), AVOIDED.values(), ids=AVOIDED.keys()
+)
+def test_the_next_choice_after_a_failure(
+    formats: Sequence[VideoFormat],
+    options: Options,
+    avoided: set[str],
+    silent: set[str],
+    chosen: str,
+) -> None:
+    assert choose(formats, options, avoided, silent).format_id == chosen
+
+
+NOTHING_LEFT: dict[str, tuple[Sequence[VideoFormat], Options, set[str], set[str]]] = {
+    "all failed": (LADDER, Options(), {"360", "576", "720", "1080"}, set()),
+    "the best failed, and less is not wanted": (LADDER, Options(degrade=False), {"1080"}, set()),
+    "the worst failed, and more is not wanted": (
+        LADDER,
+        Options(quality="worst", degrade=False),
+        {"360"},
+        set(),
+    ),
+    "the tier failed": (LADDER, Options(quality="720p", degrade=False), {"720"}, set()),
+    "a silent one is left": (MIXED, Options(), {"360", "576", "720", "1080"}, set()),
+    "one that was found silent is left": (LADDER[:2], Options(), {"360"}, {"576"}),
+    "all silent, sound wanted": (LADDER, Options(audio_only=True), set(), {*ALL}),
+}
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "avoided", "silent"), NOTHING_LEFT.values(), ids=NOTHING_LEFT.keys()
+)
+def test_nothing_is_left(
+    formats: Sequence[VideoFormat], options: Options, avoided: set[str], silent: set[str]
+) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        choose(formats, options, avoided, silent)
+    assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
+
+
+def test_copies_at_hosts_are_one_file_and_nothing_else_is() -> None:
+    one = video("h264_720p-0", bytes=5)
+    assert is_copy(one, video("h264_720p-1", bytes=5))
+    assert not is_copy(one, video("h264_720p-1", bytes=6))
+    assert not is_copy(one, video("h265_720p-1", bytes=5))
+    assert not is_copy(video("a", 1080), video("a", 720))
+
+
 REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
     "TikTok, 576 is not 480p": (
         TIKTOK,
@@ -208,11 +426,41 @@ REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
         ErrorCode.CONTENT_NO_FORMATS,
         "it has sound only; audio_only would take that",
     ),
-    "no sound alone": (
+    "no song": (
         LADDER,
+        Options(audio_only=True, audio="song"),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "audio=video would take the sound of the video",
+    ),
+    "no sound but the song": (
+        (video("a", audio_codec=None), song("b")),
         Options(audio_only=True),
         ErrorCode.CONTENT_NO_FORMATS,
-        "sound without a picture",
+        "audio=song would take its song",
+    ),
+    "no sound at all": (
+        (video("a", audio_codec=None),),
+        Options(audio_only=True),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "none of its files has the sound asked for",
+    ),
+    "sound below a watermark": (
+        (video("a", watermarked=True),),
+        Options(audio_only=True),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "watermark=allow would take one",
+    ),
+    "sound in another container": (
+        LADDER,
+        Options(audio_only=True, container="webm"),
+        ErrorCode.CONTENT_NO_FORMATS,
+        "none of its files has the sound asked for",
+    ),
+    "sound alone that is too large": (
+        (sound("a", bytes=11), sound("b", bytes=12)),
+        Options(audio_only=True, max_bytes=10),
+        ErrorCode.REQUEST_TOO_LARGE,
+        "the smallest file has 11 bytes",
     ),
     "watermarked": (
         (video("a", watermarked=True),),
@@ -319,8 +567,10 @@ FORMATS = st.lists(
         height=SIDES,
         bits_per_second=st.none() | st.integers(1, 5),
         bytes=st.none() | st.integers(1, 5),
+        audio_bits_per_second=st.none() | st.integers(1, 5),
         watermarked=st.booleans(),
         playable=st.booleans(),
+        song=st.booleans(),
     ),
     max_size=7,
     unique_by=lambda each: each.format_id,
@@ -331,6 +581,7 @@ OPTIONS = st.builds(
     container=st.sampled_from(["any", "mp4", "webm"]),
     codec=st.sampled_from(["any", "h264", "h265"]),
     audio_only=st.booleans(),
+    audio=st.sampled_from(["video", "song"]),
     watermark=st.sampled_from(["avoid", "allow"]),
     max_bytes=st.none() | st.integers(1, 5),
     degrade=st.booleans(),
@@ -339,21 +590,35 @@ OPTIONS = st.builds(
 
 def outcome(formats: Sequence[VideoFormat], options: Options) -> VideoFormat | ErrorCode:
     try:
-        return choose(formats, options)
+        return choose(formats, options).format
     except ClipmillError as error:
         return error.code
 
 
+def hears(each: VideoFormat, options: Options) -> bool:
+    fits = options.max_bytes is None or each.bytes is None or each.bytes <= options.max_bytes
+    return all(
+        (
+            each.audio_codec is not None,
+            each.song == (options.audio == "song"),
+            (each.playable and fits) or each.video_codec is not None,
+            options.watermark == "allow" or not each.watermarked,
+            options.container == "any" or each.container in CONTAINERS[options.container],
+        )
+    )
+
+
 def fulfils(each: VideoFormat, options: Options) -> bool:
+    if options.audio_only:
+        return hears(each, options)
     return all(
         (
             each.playable,
             options.watermark == "allow" or not each.watermarked,
             options.container == "any" or each.container in CONTAINERS[options.container],
             options.max_bytes is None or each.bytes is None or each.bytes <= options.max_bytes,
-            (each.video_codec is None) == options.audio_only,
-            options.audio_only or options.codec in {"any", each.video_codec},
-            each.audio_codec is not None or not options.audio_only,
+            each.video_codec is not None,
+            options.codec in {"any", each.video_codec},
         )
     )
 

@@ -30,6 +30,27 @@ CASES: dict[str, tuple[EngineFailure, ErrorCode]] = {
     "answer_too_large": (failure("", "ResultTooLargeError"), ErrorCode.CONTENT_UNSUPPORTED),
     "unknown_extractor": (failure("", "UnknownExtractorError"), ErrorCode.SYSTEM_CONFIG),
     "bad_address": (failure("", "InvalidURL"), ErrorCode.CONTENT_UNSUPPORTED),
+    "socks_login": (
+        failure("User was rejected by the SOCKS5 server (1 1).", "ProxyError"),
+        ErrorCode.SYSTEM_CONFIG,
+    ),
+    "socks_other": (
+        failure("Received invalid version in initial SOCKS5 response", "ProxyError"),
+        ErrorCode.SYSTEM_CONFIG,
+    ),
+    "socks_denies": (
+        failure("cannot complete SOCKS5 connection to a.example. (2). See", "ProxyError"),
+        ErrorCode.SYSTEM_CONFIG,
+    ),
+    "socks_expired": (failure("6 TTL expired", "ProxyError"), ErrorCode.NETWORK_TIMEOUT),
+    "socks_dns": (
+        failure("SocksHTTPSConnection(host='a.example', port=443)", "gaierror"),
+        ErrorCode.NETWORK_DNS,
+    ),
+    "socks_away": (
+        failure("SocksHTTPSConnection(host='a.example', port=443)", "NewConnectionError"),
+        ErrorCode.NETWORK_CONNECTION,
+    ),
     "proxy_denies": (failure("CONNECT tunnel failed, response 403"), ErrorCode.SYSTEM_CONFIG),
     "proxy_dns": (failure(curl_code=5), ErrorCode.NETWORK_DNS),
     "proxy_fails": (failure("", "ProxyError"), ErrorCode.NETWORK_CONNECTION),

@@ -8,11 +8,13 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
+from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.interface import Capabilities, Platform, ShortLink, Target
 from agents.platforms.links import (
+    BROWSER,
     CACHE_SECONDS,
-    HEADERS,
     MAX_HOPS,
+    PREVIEW,
     Answer,
     LinkResolver,
     next_step,
@@ -48,7 +50,8 @@ class FakeSession:
 
     @asynccontextmanager
     async def request(self, method: str, url: str, **options: Any) -> AsyncIterator[FakeResponse]:
-        assert options == {"allow_redirects": False, "headers": HEADERS}
+        headers = {"HEAD": PREVIEW, "GET": BROWSER}[method]
+        assert options == {"allow_redirects": False, "headers": headers}
         self.asked.append(f"{method} {url}")
         answer = self.answers.get(f"{method} {url}", self.answers.get(url))
         if answer is None:
@@ -116,11 +119,111 @@ async def test_a_chain_of_short_links() -> None:
     assert session.asked == [f"HEAD {LINK.url}", f"HEAD {SECOND}"]
 
 
-@pytest.mark.parametrize("refusal", [405, 501])
-async def test_get_is_asked_when_head_is_refused(refusal: int) -> None:
-    session = FakeSession({f"HEAD {LINK.url}": Answer(refusal), f"GET {LINK.url}": to(PAGE)})
+FOR_BROWSERS_ONLY = {
+    "a page": Answer(200),
+    "no location": Answer(301),
+    "home": to("https://www.tiktok.com/"),
+    "not found page": to("https://www.tiktok.com/notfound"),
+    "login": to("https://www.tiktok.com/login?redirect_url=x"),
+    "401": Answer(401),
+    "403": Answer(403),
+    "406": Answer(406),
+    "no HEAD": Answer(405),
+    "no HEAD known": Answer(501),
+}
+
+
+@pytest.mark.parametrize("answer", FOR_BROWSERS_ONLY.values(), ids=FOR_BROWSERS_ONLY.keys())
+async def test_what_previews_are_not_told_a_browser_is_asked_for(answer: Answer) -> None:
+    session = FakeSession({f"HEAD {LINK.url}": answer, f"GET {LINK.url}": to(PAGE)})
     assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
     assert session.asked == [f"HEAD {LINK.url}", f"GET {LINK.url}"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(404),
+        Answer(410),
+        Answer(429),
+        Answer(451),
+        Answer(503),
+        to("https://evil.example/"),
+        to("https://www.tiktok.com/@name/live"),
+        TimeoutError(),
+    ],
+    ids=str,
+)
+async def test_what_holds_for_everybody_is_asked_once(answer: Answer | Exception) -> None:
+    session = FakeSession({LINK.url: answer})
+    with pytest.raises(ClipmillError):
+        await resolver(session).resolve(LINK, TikTok())
+    assert session.asked == [f"HEAD {LINK.url}"]
+
+
+async def test_every_hop_is_asked_as_a_browser_once() -> None:
+    session = FakeSession(
+        {
+            f"HEAD {LINK.url}": Answer(200),
+            f"GET {LINK.url}": to(SECOND),
+            f"HEAD {SECOND}": Answer(301),
+            f"GET {SECOND}": to(PAGE),
+        }
+    )
+    assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
+    assert session.asked == [
+        f"{method} {url}" for url in (LINK.url, SECOND) for method in ("HEAD", "GET")
+    ]
+
+
+ENDS = {
+    f"https://t.tiktok.com/i18n/share/video/{ID}/?_d=x&share_item_id={ID}": "tiktok:{ID}",
+    f"https://www.tiktok.com/%40name/video/{ID}?_r=1": "tiktok:{ID}",
+    f"https://www.tiktok.com/?share_item_id={ID}&_r=1": "tiktok:{ID}",
+    f"https://www.tiktok.com/?{'x' * 9_000}&share_item_id={ID}&_r={'y' * 900}": "tiktok:{ID}",
+    f"https://www.tiktok.com/?a=b c\u00e9<>&share_item_id={ID}": "tiktok:{ID}",
+    f"/?share_item_id={ID}": "tiktok:{ID}",
+    f"https://www.tiktok.com/foryou?item_id={ID}#top": "tiktok:{ID}",
+    f"https://www.tiktok.com/en/@name/video/{ID}&lang=en": "tiktok:{ID}",
+    "https://www.tiktok.com/%40name?sec_uid=x": "tiktok:profile/name",
+}
+
+
+@pytest.mark.parametrize(("location", "key"), ENDS.items(), ids=lambda text: text[:70])
+async def test_where_short_links_end(location: str, key: str) -> None:
+    assert (await resolve({LINK.url: to(location)})).key == key.format(ID=ID)
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        "https://www.tiktok.com/share/user/6820838815978423302",
+        "https://m.tiktok.com/h5/share/usr/6820838815978423302.html",
+        "https://t.tiktok.com/i18n/share/user/6820838815978423302/",
+    ],
+)
+async def test_the_number_of_an_account_leads_to_its_profile(shared: str) -> None:
+    link = TikTok().parse_url(shared)
+    assert isinstance(link, ShortLink)
+    session = FakeSession({link.url: to("https://www.tiktok.com/@name?_r=1")})
+    found = await resolver(session).resolve(link, TikTok())
+    assert found.key == "tiktok:profile/name"
+
+
+class Site:
+    """A site as the settings describe it."""
+
+    hosts = ("mine.example",)
+    short_hosts = ("mi.ne",)
+    extractors = ("Mine",)
+    media_hosts = (".mine.example",)
+
+
+async def test_a_page_that_is_named_by_its_query_is_reached() -> None:
+    platform, link = ConfiguredPlatform("mine", Site()), ShortLink(url="https://mi.ne/x")
+    session = FakeSession({link.url: to("https://mine.example/watch?v=abc&utm_source=x")})
+    found = await resolver(session).resolve(link, platform)
+    assert found.url == "https://mine.example/watch?v=abc"
 
 
 def chain(length: int) -> dict[str, Answer | Exception | None]:
@@ -176,9 +279,14 @@ REFUSED = {
         ErrorCode.CONTENT_UNSUPPORTED,
         "not a TikTok host",
     ),
-    "no redirect": (Answer(200), ErrorCode.CONTENT_UNSUPPORTED, "not redirected to a video"),
-    "no location": (Answer(301), ErrorCode.CONTENT_UNSUPPORTED, "not redirected to a video"),
-    "not modified": (Answer(304, PAGE), ErrorCode.CONTENT_UNSUPPORTED, "not redirected"),
+    "not found": (to("https://www.tiktok.com/notfound?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "feed": (to("https://www.tiktok.com/foryou?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "no redirect": (Answer(200), ErrorCode.RATE_LIMIT_IP_BLOCK, "200 and redirects nowhere"),
+    "no location": (Answer(301), ErrorCode.RATE_LIMIT_IP_BLOCK, "301 and redirects nowhere"),
+    "blank location": (Answer(302, " "), ErrorCode.RATE_LIMIT_IP_BLOCK, "302 and redirects"),
+    "no content": (Answer(204), ErrorCode.RATE_LIMIT_IP_BLOCK, "204 and redirects nowhere"),
+    "choices": (Answer(300, PAGE), ErrorCode.RATE_LIMIT_IP_BLOCK, "300 and redirects nowhere"),
+    "not modified": (Answer(304, PAGE), ErrorCode.RATE_LIMIT_IP_BLOCK, "304 and redirects"),
     "401": (Answer(401), ErrorCode.CONTENT_LOGIN_REQUIRED, "vm.tiktok.com answered 401"),
     "403": (Answer(403), ErrorCode.RATE_LIMIT_IP_BLOCK, "answered 403"),
     "404": (Answer(404), ErrorCode.CONTENT_NOT_FOUND, "answered 404"),

@@ -38,6 +38,13 @@ TARGETS = {
     "story": f"@{AUTHOR}/story/{video_id()}",
     "profile": f"@{AUTHOR}",
     "collection": f"@{AUTHOR}/collection/cats-{video_id()}",
+    "browser": f"@{AUTHOR}/video/{video_id()}",
+    "app": f"@{AUTHOR}/video/{video_id()}",
+    "wall": f"@{AUTHOR}/video/{video_id()}",
+    "lite": f"@_/video/{video_id()}",
+    "escaped": f"@{AUTHOR}/video/{video_id()}",
+    "shared": f"@_/video/{video_id()}",
+    "account": f"@{AUTHOR}",
 }
 
 
@@ -45,6 +52,18 @@ TARGETS = {
 async def test_leads_to_its_target(links: LinkResolver, kind: str, page: str) -> None:
     found = await links.resolve(link(kind), TikTok())
     assert found.url == f"https://www.tiktok.com/{page}"
+
+
+@pytest.mark.parametrize(
+    "shared", ["www.tiktok.com/share/user/{}", "m.tiktok.com/h5/share/usr/{}.html"]
+)
+async def test_the_number_of_an_account_leads_to_its_profile(
+    links: LinkResolver, shared: str
+) -> None:
+    link = TikTok().parse_url(f"https://{shared.format(video_id())}")
+    assert isinstance(link, ShortLink)
+    found = await links.resolve(link, TikTok())
+    assert found.url == f"https://www.tiktok.com/@{AUTHOR}"
 
 
 REFUSALS = {
@@ -55,7 +74,9 @@ REFUSALS = {
     "loopback": ErrorCode.CONTENT_UNSUPPORTED,
     "home": ErrorCode.CONTENT_NOT_FOUND,
     "login": ErrorCode.CONTENT_LOGIN_REQUIRED,
-    "page": ErrorCode.CONTENT_UNSUPPORTED,
+    "page": ErrorCode.RATE_LIMIT_IP_BLOCK,
+    "nowhere": ErrorCode.RATE_LIMIT_IP_BLOCK,
+    "way": ErrorCode.RATE_LIMIT_IP_BLOCK,
     "limited": ErrorCode.RATE_LIMIT_API,
     "broken": ErrorCode.NETWORK_SERVER,
 }

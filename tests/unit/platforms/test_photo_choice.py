@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.choice import choose, choose_files
+from agents.platforms.choice import Choice, choose, choose_files
 from agents.platforms.tiktok.formats import read_sources
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
@@ -14,8 +14,13 @@ from tests.unit.platforms.tiktok.raws import raw_of
 
 
 def picture(place: int, host: str = "", **fields: Any) -> VideoFormat:
-    told = {"container": "jpeg", "width": 1080, "height": 1440, **fields}
-    return VideoFormat(format_id=f"{place}{host}", picture=place, **told)
+    named: dict[str, Any] = {
+        "format_id": f"{place}{host}",
+        "container": "jpeg",
+        "width": 1080,
+        "height": 1440,
+    }
+    return VideoFormat(picture=place, **(named | fields))
 
 
 def video(format_id: str = "video", **fields: Any) -> VideoFormat:
@@ -24,7 +29,12 @@ def video(format_id: str = "video", **fields: Any) -> VideoFormat:
 
 
 def sound(format_id: str = "music", **fields: Any) -> VideoFormat:
-    return VideoFormat(format_id=format_id, container="m4a", audio_codec="aac", **fields)
+    told = {"container": "m4a", "audio_codec": "aac", "song": True, **fields}
+    return VideoFormat(format_id=format_id, **told)
+
+
+def motion(place: int) -> VideoFormat:
+    return picture(place, container="mp4", video_codec="h264", motion=True, format_id=f"m{place}")
 
 
 PICTURES = (picture(1), picture(1, "b"), picture(2), picture(2, "b"))
@@ -32,12 +42,26 @@ POST = (*PICTURES, sound())
 SLIDESHOW = (*POST, video())
 TIKTOK = tuple(source.format for source in read_sources(raw_of("photo", 3)))
 
+LIVE = (picture(1), picture(2), motion(2), sound())
+
 CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "a video is one file": ((video(), sound()), Options(), "video"),
     "pictures and music": (POST, Options(), "1 2 music"),
     "pictures alone": (PICTURES, Options(), "1 2"),
     "in their order": ((picture(10), picture(9), sound(), picture(1)), Options(), "1 9 10 music"),
     "the music alone": (POST, Options(audio_only=True), "music"),
+    "the music of a post that is a video too": (SLIDESHOW, Options(audio_only=True), "music"),
+    "the sound of their video where they have no music": (
+        (*PICTURES, video()),
+        Options(audio_only=True),
+        "video",
+    ),
+    "the music, asked for as a song": (POST, Options(audio_only=True, audio="song"), "music"),
+    "music that is not called a song": (
+        (picture(1), sound(song=False)),
+        Options(audio_only=True, audio="song"),
+        "music",
+    ),
     "the best music": (
         (picture(1), sound("a", bits_per_second=1), sound("b", bits_per_second=2)),
         Options(),
@@ -50,12 +74,19 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "the video when its codec is asked for": (SLIDESHOW, Options(codec="h264"), "video"),
     "the video when its container is asked for": (SLIDESHOW, Options(container="mp4"), "video"),
     "the pictures when the video is another": (SLIDESHOW, Options(codec="h265"), "1 2 music"),
-    "the pictures when the video is marked": (
+    "the marked video when it is allowed": (
         (*POST, video(watermarked=True)),
-        Options(container="mp4"),
-        "1 2 music",
+        Options(container="mp4", watermark="allow"),
+        "video",
     ),
-    "the pictures when there is no video": (POST, Options(container="mp4"), "1 2 music"),
+    "the pictures when no video has the codec": (POST, Options(codec="h264"), "1 2 music"),
+    "a live photo with its motion file": (LIVE, Options(), "1 2 m2 music"),
+    "a motion file is no video of the post": (
+        (*LIVE, video()),
+        Options(container="mp4"),
+        "video",
+    ),
+    "nor has its codec": (LIVE, Options(codec="h264"), "1 2 m2 music"),
     "all within the limit": (
         (picture(1, bytes=3), picture(2, bytes=4), sound(bytes=3)),
         Options(max_bytes=10),
@@ -67,7 +98,7 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
 }
 
 
-def ids(files: Sequence[VideoFormat]) -> str:
+def ids(files: Sequence[Choice]) -> str:
     return " ".join(each.format_id for each in files)
 
 
@@ -124,8 +155,55 @@ def test_refusal(options: Options, avoided: set[str], code: ErrorCode, text: str
     assert "1 (1080x1440 jpeg)" in caught.value.details["offered"]
 
 
+NO_VIDEO = "post of pictures of which there is no video; container=any would take those"
+CONTAINERS: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
+    "none": (POST, Options(container="mp4"), NO_VIDEO),
+    "none, without degrade": (POST, Options(container="mp4", degrade=False), NO_VIDEO),
+    "none but a motion file": (LIVE, Options(container="mp4"), NO_VIDEO),
+    "none of the container": (SLIDESHOW, Options(container="webm"), "its pictures fits"),
+    "none of the codec": (SLIDESHOW, Options(container="mp4", codec="h265"), "its pictures fits"),
+    "a marked one": (
+        (*POST, video(watermarked=True)),
+        Options(container="mp4"),
+        "fits: every fitting file is watermarked",
+    ),
+}
+
+
+@pytest.mark.parametrize(("formats", "options", "text"), CONTAINERS.values(), ids=CONTAINERS.keys())
+def test_a_video_of_the_pictures_that_nobody_made_cannot_be_had(
+    formats: Sequence[VideoFormat], options: Options, text: str
+) -> None:
+    with pytest.raises(ClipmillError, match=text) as caught:
+        choose_files(formats, options)
+    assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
+    assert caught.value.details["failure"] == "pictures_only"
+
+
+def test_pictures_without_an_address_are_left_out() -> None:
+    assert ids(choose_files(POST, Options(), missing=(3,))) == "1 2 music"
+    assert ids(choose_files(POST, Options(audio_only=True, degrade=False), missing=(3,))) == "music"
+    assert ids(choose_files(SLIDESHOW, Options(container="mp4"), missing=(3,))) == "video"
+
+
+@pytest.mark.parametrize(
+    ("formats", "options", "text"),
+    [
+        (POST, Options(degrade=False), "no address for picture 3, 5, and degrade is off"),
+        ((sound(),), Options(), "no address for any of its pictures"),
+        ((), Options(), "no address for any of its pictures"),
+    ],
+)
+def test_pictures_without_an_address_may_be_too_much(
+    formats: Sequence[VideoFormat], options: Options, text: str
+) -> None:
+    with pytest.raises(ClipmillError, match=text) as caught:
+        choose_files(formats, options, missing=(3, 5))
+    assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
+
+
 def test_no_music_is_no_sound() -> None:
-    with pytest.raises(ClipmillError, match="sound without a picture"):
+    with pytest.raises(ClipmillError, match="none of its files has the sound asked for"):
         choose_files(PICTURES, Options(audio_only=True))
 
 
@@ -164,8 +242,8 @@ def test_every_picture_once_or_an_error(
         silent = not degrade and not any(each.audio_codec for each in left)
         assert lost or silent or not places
         return
-    assert [each.picture for each in chosen if each.picture] == places
-    assert len([each for each in chosen if not each.picture]) <= 1
+    assert [each.format.picture for each in chosen if each.format.picture] == places
+    assert len([each for each in chosen if not each.format.picture]) <= 1
     assert not {each.format_id for each in chosen} & avoided
 
 

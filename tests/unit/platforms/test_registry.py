@@ -193,3 +193,33 @@ def test_a_claim_of_two_platforms_is_an_error(platforms: list[Platform], claim: 
 def test_no_platform_at_all() -> None:
     with pytest.raises(ClipmillError, match="there are: none"):
         Platforms([]).for_url("https://www.tiktok.com/@a/video/1")
+
+
+# Hosts of files that the settings add
+
+
+class Added:
+    """Hosts of files alone, as the settings describe them."""
+
+    hosts: tuple[str, ...] = ()
+    short_hosts: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ()
+    media_hosts: tuple[str, ...] = (".cdn.example.net",)
+
+
+def test_hosts_of_files_are_added_to_an_installed_platform() -> None:
+    added = Platforms.load({"tiktok": Added()}).by_name("tiktok").get_capabilities()
+    assert added.media_hosts == (*CAPABILITIES.media_hosts, ".cdn.example.net")
+    assert added.page_hosts == CAPABILITIES.page_hosts
+
+
+@pytest.mark.parametrize("name", ["unknown", "streamable"])
+def test_hosts_of_files_are_not_added_to_what_takes_none(name: str) -> None:
+    with pytest.raises(ClipmillError, match=rf"platforms\.{name} has media_hosts alone") as caught:
+        Platforms.load({name: Added()})
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_hosts_of_files_of_a_broken_platform_wait_for_it() -> None:
+    platforms = Platforms.from_entry_points([point("bad", "nowhere:X")], {"bad": Added()})
+    assert "bad" in platforms.broken

@@ -22,6 +22,14 @@ GOOD = {
     "http": ("http://www.tiktok.com/x", Link(scheme="http", host=HOST, path="/x")),
     "capitals": ("HTTPS://WWW.TikTok.COM/X", Link(scheme="https", host=HOST, path="/X")),
     "spaces around": ("  https://www.tiktok.com/x ", Link(scheme="https", host=HOST, path="/x")),
+    "line breaks around": (
+        "\n\thttps://www.tiktok.com/x\r\n",
+        Link(scheme="https", host=HOST, path="/x"),
+    ),
+    "invisible characters around": (
+        "\ufeff\u200bhttps://www.tiktok.com/x\u200e\u00a0",
+        Link(scheme="https", host=HOST, path="/x"),
+    ),
     "default port": ("https://www.tiktok.com:443/x", Link(scheme="https", host=HOST, path="/x")),
     "default http port": ("http://www.tiktok.com:80/x", Link(scheme="http", host=HOST, path="/x")),
     "query": (
@@ -52,7 +60,7 @@ REASONS = {
     "number": (1, "not a text but int"),
     "empty": ("", "empty"),
     "control": ("https://a.example/\x00", "invisible or control"),
-    "bidi": ("https://a.example/\u202e", "invisible or control"),
+    "bidi": ("https://a.example/\u202ex", "invisible or control"),
     "inner space": ("https://a.example/ b", "a space inside"),
     "backslash": ("https:\\\\a.example", "backslash"),
     "quote": ('https://a.example/"', "quotation mark"),

@@ -11,7 +11,7 @@ from schemas.failure import Failure
 from schemas.job import Attempt, Parking
 from schemas.request import Options
 from schemas.signals import BreakerState
-from schemas.video import MediaSource, VideoFormat
+from schemas.video import SelectedSource, VideoFormat
 from tests.unit.agents.builders import (
     WRITTEN_AT,
     make_attempt,
@@ -85,7 +85,7 @@ def failed_download(
     if read_anew:
         changes["attempts"] = (*changes.get("attempts", ()), fresh_attempt())
     job = make_job(options=options or Options(), **changes)
-    source = MediaSource(format=format_of(format_id, 720), url="https://v16.tiktokcdn.com/v.mp4")
+    source = SelectedSource(format=format_of(format_id, 720), url="https://v16.tiktokcdn.com/v.mp4")
     return make_failure(
         code,
         msgspec.structs.replace(selected(source), job=job),
@@ -129,9 +129,12 @@ def parked(times: int, code: ErrorCode) -> Parking:
     return Parking(times=times, since=WRITTEN_AT, code=code)
 
 
-def breaker(state: str, until: float | None = None, budget: float | None = None) -> BreakerState:
+def breaker(
+    state: str, until: float | None = None, budget: float | None = None, since: float = 0
+) -> BreakerState:
     """A breaker's state; the moments are seconds after now."""
-    plain = BreakerState(platform="tiktok", operation="extract", egress="a", since=WRITTEN_AT)
+    began = NOW + timedelta(seconds=since)
+    plain = BreakerState(platform="tiktok", operation="extract", egress="a", since=began)
     return msgspec.structs.replace(
         plain,
         state=state,

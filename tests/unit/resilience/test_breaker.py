@@ -15,7 +15,7 @@ from agents.resilience.breaker import (
     tidied,
 )
 from agents.resilience.rules import Rules
-from agents.resilience.trials import Trial
+from agents.resilience.trials import Trial, slots
 from schemas.errors import ErrorCode
 from schemas.signals import BreakerState
 from tests.unit.resilience.calls import (
@@ -40,7 +40,7 @@ OPEN = msgspec.structs.replace(
 HALF_OPEN = msgspec.structs.replace(
     OPEN, state="half_open", since=NOW + 30, until=None, trials_max=5
 )
-FORCED = msgspec.structs.replace(NEW, state="forced_open", counts_from=NOW, by="ann")
+FORCED = msgspec.structs.replace(NEW, state="forced_open", by="ann")
 LATER = NOW + 31
 
 
@@ -126,8 +126,9 @@ def test_calls_that_are_too_old_do_not_open_it() -> None:
     assert after(row, attempt(20, SERVER, at=NOW + 60), now=NOW + 60).state == "open"
 
 
-def test_reports_that_were_held_up_for_long_do_not_open_it() -> None:
-    assert after(NEW, *failures(50), now=NOW + 61).window == ()
+@pytest.mark.parametrize("skew", [-600.0, 600.0])
+def test_the_clock_of_a_worker_changes_nothing(skew: float) -> None:
+    assert after(NEW, *failures(20, at=NOW + skew), now=NOW) == after(NEW, *failures(20), now=NOW)
 
 
 # Open
@@ -232,14 +233,43 @@ def test_slow_trials_fail_and_leave_the_reason() -> None:
 def test_it_closes_with_everything_forgotten() -> None:
     row = changed(granted(5), window=calls(SERVER, *range(50)))
     row = after(row, *results(None, None, None), now=LATER + 1)
-    assert row == new_breaker(row, LATER + 1, counts_from=LATER + 1)
+    assert row == new_breaker(row, LATER + 1)
     assert (row.state, row.openings, row.window, row.trials) == ("closed", 0, (), ())
 
 
-def test_attempts_from_before_it_closed_do_not_count() -> None:
-    row = after(granted(5), *results(None, None, None), now=LATER)
-    assert after(row, *failures(50, at=LATER - 0.1), now=LATER + 1).window == ()
-    assert after(row, *failures(50, at=LATER), now=LATER + 1).state == "open"
+def test_attempts_that_are_reported_before_it_closes_do_not_count() -> None:
+    row = after(granted(5), *failures(50), *results(None, None, None), now=LATER)
+    assert (row.state, row.window) == ("closed", ())
+    assert after(row, *failures(50), now=LATER + 1).state == "open"
+
+
+# A clock that is set back
+
+
+HOURS = 7_200.0
+
+
+def test_an_open_breaker_from_ahead_is_open_no_longer_than_any() -> None:
+    row = changed(OPEN, openings=2)
+    back = tidied(row, RULES, NOW - HOURS)
+    assert (back.since, back.until) == (NOW - HOURS, NOW - HOURS + 60)
+    assert tidied(back, RULES, NOW - HOURS + 59).until == back.until
+    assert on_trial_request(back, asked(), RULES, NOW - HOURS + 60).state == "half_open"
+
+
+def test_trials_and_holds_from_ahead_end_in_time() -> None:
+    row = tidied(granted(2), RULES, NOW - HOURS)
+    assert slots(row.trials) == slots(granted(2).trials)
+    assert slots(tidied(row, RULES, NOW - HOURS + RULES.trial_seconds).trials) == ()
+    held = tidied(changed(NEW, budget_until=NOW + 10), RULES, NOW - HOURS)
+    assert held.budget_until == NOW - HOURS + BUDGET_SECONDS
+
+
+def test_what_was_counted_ahead_counts_as_of_now() -> None:
+    row = tidied(changed(NEW, window=calls(SERVER, *range(5))), RULES, NOW - HOURS)
+    assert [each.at for each in row.window] == [NOW - HOURS] * 5
+    assert tidied(row, RULES, NOW - HOURS + RULES.window_seconds + 1).window == ()
+    assert is_idle(row, 10, NOW - HOURS + 10)
 
 
 @pytest.mark.parametrize("trial", [None, "t9"], ids=["no trial", "never granted"])
@@ -291,7 +321,7 @@ def test_only_a_reset_ends_force() -> None:
 def test_a_reset_closes_and_forgets(row: Breaker) -> None:
     full = changed(row, window=calls(SERVER, *range(30)))
     row = on_order(full, ordered("reset"), NOW + 50)
-    assert row == new_breaker(NEW, NOW + 50, counts_from=NOW + 50)
+    assert row == new_breaker(NEW, NOW + 50)
 
 
 # Retry budget

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -19,6 +20,8 @@ from agents.resilience.rules import COUNTING, open_seconds
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode
 from tests.unit.resilience.calls import BLOCK, GONE, NOW, SERVER, asked, attempt, ordered, rules
+
+pytestmark = pytest.mark.untraced
 
 RULES = rules(minimum_calls=5, window_calls=10, trials=3, open_seconds_max=100)
 SUBJECTS = st.integers(0, 9)

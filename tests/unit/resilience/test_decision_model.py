@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,6 +22,8 @@ from schemas.request import Options
 from schemas.signals import BreakerState
 from tests.unit.agents.builders import WRITTEN_AT, make_job
 from tests.unit.resilience.cases import FORMATS, failed, failed_download
+
+pytestmark = pytest.mark.untraced
 
 CODES = [code for code in ErrorCode if not code.startswith("request.")]
 STATES = ["closed", "open", "half_open", "forced_open"]

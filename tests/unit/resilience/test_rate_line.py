@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.dialling.task_pool import TaskPool
 from agents.resilience.rate import HORIZON_SECONDS, PROMISE_SECONDS_MAX, Pace
-from agents.resilience.rate_line import LOOK_SECONDS, NotYetError, RateLine
-from agents.resilience.task_pool import TaskPool
+from agents.resilience.rate_line import AGEING, LOOK_SECONDS, NotYetError, RateLine
 
 
 class World:
@@ -35,21 +35,31 @@ class World:
         await woken.wait()
 
     def ask(
-        self, *names: str, takes: float = 0.0, returning: bool = False, requests: float = 1.0
+        self,
+        *names: str,
+        takes: float = 0.0,
+        returning: bool = False,
+        requests: float = 1.0,
+        rank: float = 0.0,
     ) -> list[asyncio.Task[None]]:
+        turns = [
+            self._turn(returning=returning, requests=requests, rank=rank) for _ in range(len(names))
+        ]
         return [
-            asyncio.create_task(self._ask(name, takes, returning=returning, requests=requests))
-            for name in names
+            asyncio.create_task(self._ask(name, takes, turn))
+            for name, turn in zip(names, turns, strict=True)
         ]
 
-    async def _ask(self, name: str, takes: float, *, returning: bool, requests: float) -> None:
-        async with self._turn(returning=returning, requests=requests):
+    async def _ask(self, name: str, takes: float, turn: AbstractAsyncContextManager[None]) -> None:
+        async with turn:
             self.went.append((name, round(self.now, 6)))
             if takes:
                 await self._sleep(takes)
 
-    def _turn(self, *, returning: bool, requests: float = 1.0) -> AbstractAsyncContextManager[None]:
-        return self.line.turn(self.pool.slot, returning=returning, requests=requests)
+    def _turn(
+        self, *, returning: bool, requests: float, rank: float
+    ) -> AbstractAsyncContextManager[None]:
+        return self.line.turn(self.pool.slot, returning=returning, requests=requests, rank=rank)
 
     async def pass_by(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -265,11 +275,54 @@ async def test_those_who_wait_for_a_slot_do_not_look_all_the_time() -> None:
 async def test_a_slot_is_free_again_when_a_turn_ends_badly() -> None:
     world = World(Pace(100), slots=1)
     with pytest.raises(KeyError):
-        async with world._turn(returning=False):
+        async with world._turn(returning=False, requests=1.0, rank=0.0):
             raise KeyError
     world.ask("a")
     await world.pass_by(1)
     assert world.names() == "a"
+
+
+async def test_a_higher_rank_is_next_whenever_it_came() -> None:
+    world = World(Pace(4))
+    world.ask(*"abcde")
+    await world.pass_by(0.3)
+    world.ask(*"xy", rank=9)
+    world.ask("m", rank=5)
+    await world.pass_by(10)
+    assert world.names() == "abxymcde"
+    assert world.times() == [number / 4 for number in range(8)], "at the pace as before"
+
+
+async def test_a_low_rank_does_not_starve() -> None:
+    world = World(Pace(10), patience=100)
+    world.ask("low")
+    world.ask("lower")
+    for number in range(40):
+        world.ask(str(number), rank=9)
+    await world.pass_by(2)
+    names = [name for name, _ in world.went]
+    assert {"low", "lower"} <= set(names[: 2 * AGEING + 2])
+
+
+async def test_a_higher_rank_is_not_sent_away_because_lower_ones_were() -> None:
+    world = World(Pace(1), patience=5)
+    tasks = world.ask(*(str(number) for number in range(60)))
+    await quiet()
+    assert sum(task.done() for task in tasks) > 20
+    (same,) = world.ask("same")
+    (higher,) = world.ask("higher", rank=1)
+    await world.pass_by(2)
+    assert await sent_away(same) > 5
+    assert "higher" in [name for name, _ in world.went]
+    assert higher.done()
+
+
+async def test_a_higher_rank_waits_behind_those_of_its_own_that_were_sent_away() -> None:
+    world = World(Pace(1), patience=5)
+    world.ask(*(str(number) for number in range(60)), rank=1)
+    await quiet()
+    (same,) = world.ask("same", rank=1)
+    assert await sent_away(same) > 5
 
 
 _Step = tuple[float, int, float, float, float]
@@ -293,6 +346,21 @@ def test_whatever_comes_it_keeps_the_pace_and_the_order(steps: list[_Step], slot
     asyncio.run(_keeps_the_pace(steps, slots))
 
 
+def _tokens_at_most(allowed: list[tuple[float, float, float]], begin: float, end: float) -> float:
+    """Return how many tokens come in a time when the limiter sees each rate, or the next one.
+
+    It looks every `LOOK_SECONDS`: a rate that holds for a shorter time may be missed.
+    """
+    spread = [(since - LOOK_SECONDS, until + LOOK_SECONDS, rate) for since, until, rate in allowed]
+    edges = {edge for since, until, _ in spread for edge in (since, until)}
+    moments = sorted({begin, end, *(edge for edge in edges if begin < edge < end)})
+    return sum(
+        (later - earlier)
+        * max(rate for since, until, rate in spread if since <= earlier and later <= until)
+        for earlier, later in itertools.pairwise(moments)
+    )
+
+
 async def _keeps_the_pace(steps: list[_Step], slots: int) -> None:
     world, allowed, tasks = World(Pace(1), slots=slots), [], []
     for number, (seconds, count, rate, takes, requests) in enumerate(steps):
@@ -306,9 +374,7 @@ async def _keeps_the_pace(steps: list[_Step], slots: int) -> None:
     sizes = [steps[int(name.partition("-")[0])][4] for name, _ in world.went]
     for first, last in itertools.combinations(range(len(times)), 2):
         begin, end = times[first], times[last]
-        came = sum(
-            max(0.0, min(end, until) - max(begin, since)) * rate for since, until, rate in allowed
-        )
+        came = _tokens_at_most(allowed, begin, end)
         # The last one begins with its first request, the others have come before.
         assert sum(sizes[first:last]) <= came + 1e-3
     for task in tasks:

@@ -6,25 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.platforms.choice import choose
+from agents.resilience.policy import PAGES_READ
 from agents.resilience.remedies import NO_MEANS, JobChanges, Means, Remedy, applied
 from agents.resilience.strategies import QUALITIES, other_egresses, remedy
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
-from schemas.job import Strategy
+from schemas.job import Attempt, PageUse, Strategy
 from schemas.request import Options
-from tests.unit.agents.builders import make_failure, make_job, selected
+from tests.unit.agents.builders import WRITTEN_AT, make_failure, make_job, selected
 from tests.unit.resilience.cases import (
     ACCOUNTS,
     FORMATS,
     failed,
     failed_download,
     format_of,
-    fresh_attempt,
     means,
 )
 
-FRESH = OptionChanges(refresh=True)
 API = ErrorCode.RATE_LIMIT_API
 GEO = ErrorCode.CONTENT_GEO_BLOCKED
 LOGIN = ErrorCode.CONTENT_LOGIN_REQUIRED
@@ -77,7 +76,9 @@ def test_another_way_out_is_taken_at_the_step_that_failed() -> None:
 def test_what_is_withheld_in_a_region_is_read_anew_elsewhere() -> None:
     assert found("other_egress", failed(GEO), means("b")) == Remedy(
         strategy="other_egress",
-        changes=JobChanges(options=FRESH, avoid_egress=("a",), changed={"egress": "a -> another"}),
+        changes=JobChanges(
+            fresh_page=True, avoid_egress=("a",), changed={"egress": "a -> another"}
+        ),
         restart="extraction",
     )
 
@@ -92,7 +93,7 @@ def test_what_was_not_about_the_network_has_no_other_way_out() -> None:
 
 def test_an_account_is_used_where_there_is_one() -> None:
     changes = JobChanges(
-        options=FRESH, authenticate=True, changed={"account": "none -> the platform's"}
+        fresh_page=True, authenticate=True, changed={"account": "none -> the platform's"}
     )
     expected = Remedy(strategy="authenticate", changes=changes, restart="extraction")
     assert found("authenticate", failed(LOGIN), means(accounts=ACCOUNTS)) == expected
@@ -130,7 +131,7 @@ def test_another_account_is_used_where_there_is_one(
 @pytest.mark.parametrize("code", [LOGIN, ErrorCode.RATE_LIMIT_ACCOUNT])
 def test_the_page_is_read_anew_with_another_account(code: ErrorCode) -> None:
     changes = JobChanges(
-        options=FRESH,
+        fresh_page=True,
         avoid_accounts=("main",),
         authenticate=True,
         changed={"account": "main -> another"},
@@ -149,27 +150,83 @@ def test_an_account_that_was_avoided_in_vain_is_avoided_once() -> None:
 # Links
 
 
-def test_a_fresh_link_is_always_to_be_had() -> None:
-    changes = JobChanges(options=FRESH, changed={"page": "read anew"})
+def test_a_fresh_page_is_read_once_for_all_files() -> None:
+    changes = JobChanges(fresh_page=True, changed={"page": "read anew"})
     expected = Remedy(strategy="fresh_extraction", changes=changes, restart="extraction")
-    assert found("fresh_extraction", failed_download(read_anew=True)) == expected
+    assert found("fresh_extraction", failed_download()) == expected
+    assert remedy("fresh_extraction", failed_download(read_anew=True), NO_MEANS) is None
+    damaged = failed_download(ErrorCode.CONTENT_DAMAGED, "low", read_anew=True)
+    assert remedy("fresh_extraction", damaged, NO_MEANS) is None
 
 
-def test_another_format_is_taken_when_a_fresh_link_did_not_help() -> None:
-    first, second = failed_download(), failed_download(read_anew=True)
-    assert remedy("other_format", first, means(formats=FORMATS)) is None
-    changes = JobChanges(
-        options=FRESH, avoid_formats=("high",), changed={"format": "high -> another"}
-    )
+def test_another_format_is_named() -> None:
+    changes = JobChanges(avoid_formats=("high",), changed={"format": "high -> middle"})
     expected = Remedy(strategy="other_format", changes=changes, restart="extraction")
-    assert found("other_format", second, means(formats=FORMATS)) == expected
+    assert found("other_format", failed_download(), means(formats=FORMATS)) == expected
 
 
-def test_a_fresh_page_for_another_reason_is_no_fresh_link() -> None:
-    failure = failed_download(attempts=(fresh_attempt(ErrorCode.PLATFORM_CHANGED),))
+@pytest.mark.parametrize("strategy", ["fresh_extraction", "other_format"])
+def test_no_more_pages_are_read_than_allowed(strategy: Strategy) -> None:
+    for reads, changes in ((PAGES_READ - 1, True), (PAGES_READ, False)):
+        failure = failed_download(page=PageUse(read_at=WRITTEN_AT, reads=reads))
+        assert (remedy(strategy, failure, means(formats=FORMATS)) is not None) is changes
+
+
+def test_a_format_that_failed_although_it_is_avoided_is_no_reason() -> None:
+    failure = failed_download(avoid_formats=("high",))
     assert remedy("other_format", failure, means(formats=FORMATS)) is None
-    backoff = msgspec.structs.replace(fresh_attempt(), strategy="backoff")
-    failure = failed_download(attempts=(backoff,))
+    silent = failed_download(ErrorCode.CONTENT_NO_SOUND, silent_formats=("high",))
+    assert remedy("other_format", silent, means(formats=FORMATS)) is None
+
+
+COPIES = (
+    format_of("high-0", 1080, bytes=9),
+    format_of("high-1", 1080, bytes=9),
+    *FORMATS[1:],
+)
+
+
+def test_a_file_without_sound_is_so_at_every_host() -> None:
+    failure = failed_download(ErrorCode.CONTENT_NO_SOUND, "high-0")
+    what = found("other_format", failure, means(formats=COPIES))
+    assert what.changes.silent_formats == ("high-0", "high-1")
+    assert what.changes.changed == {"format": "high-0 -> high-0+low"}
+    untold = tuple(msgspec.structs.replace(each, bytes=None) for each in COPIES)
+    what = found("other_format", failure, means(formats=untold))
+    assert what.changes.silent_formats == ("high-0",)
+    assert what.changes.changed == {"format": "high-0 -> high-1"}
+
+
+def test_a_host_that_is_away_is_changed_and_the_file_is_not() -> None:
+    failure = failed_download(ErrorCode.NETWORK_DNS, "high-0")
+    what = found("other_format", failure, means(formats=COPIES))
+    assert what.changes.changed == {"format": "high-0 -> high-1"}
+    last = failed_download(ErrorCode.NETWORK_DNS, "high-1", avoid_formats=("high-0",))
+    assert remedy("other_format", last, means(formats=COPIES)) is None
+
+
+def test_what_is_not_smaller_than_what_was_too_large_is_left_out() -> None:
+    formats = (
+        format_of("1080", 1080, bits_per_second=9),
+        format_of("1080-h265", 1080, bits_per_second=5, video_codec="h265"),
+        format_of("720", 720, bits_per_second=9),
+        format_of("540", 540),
+    )
+    failure = failed_download(ErrorCode.REQUEST_TOO_LARGE, "1080")
+    what = found("other_format", failure, means(formats=formats))
+    assert what.changes.avoid_formats == ("1080", "720")
+    assert what.changes.changed == {"format": "1080 -> 1080-h265"}
+
+
+def test_a_region_is_changed_once() -> None:
+    changed = Attempt(step="extraction", code=GEO, at=WRITTEN_AT, strategy="other_egress")
+    assert remedy("other_egress", failed(GEO, attempts=(changed,)), means("b", "c")) is None
+    assert remedy("other_egress", failed(API, attempts=(changed,)), means("b", "c")) is not None
+
+
+@pytest.mark.parametrize("code", [ErrorCode.PLATFORM_CHANGED, ErrorCode.CONTENT_UNSUPPORTED, GEO])
+def test_what_is_no_matter_of_a_file_has_no_other_format(code: ErrorCode) -> None:
+    failure = failed(code, place=False, options=Options(codec="h265"))
     assert remedy("other_format", failure, means(formats=FORMATS)) is None
 
 
@@ -178,7 +235,7 @@ NO_OTHER: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "there is one only": ({}, FORMATS[:1]),
     "the others failed too": ({"avoid_formats": ("middle", "low")}, FORMATS),
     "the others are of other kinds": (
-        {"options": Options(codec="h264")},
+        {"options": Options(codec="h264", degrade=False)},
         (FORMATS[0], format_of("new", 720, video_codec="h265")),
     ),
     "the others are marked": (
@@ -204,6 +261,35 @@ def test_a_format_like_it_is_taken_though_nothing_may_be_degraded() -> None:
     failure = failed_download(read_anew=True, options=Options(quality="1080p", degrade=False))
     twin = format_of("twin", 1080)
     assert remedy("other_format", failure, means(formats=(*FORMATS, twin))) is not None
+
+
+OTHER_KINDS: dict[str, tuple[Options, tuple[Any, ...], dict[str, str]]] = {
+    "codec": (
+        Options(codec="h264"),
+        (FORMATS[0], format_of("new", 720, video_codec="h265")),
+        {"codec": "h264 -> any", "format": "high -> new"},
+    ),
+    "container": (
+        Options(container="mp4"),
+        (FORMATS[0], format_of("web", 720, container="webm")),
+        {"container": "mp4 -> any", "format": "high -> web"},
+    ),
+    "codec and container": (
+        Options(codec="h264", container="mp4"),
+        (FORMATS[0], format_of("web", 720, container="webm", video_codec="vp9")),
+        {"codec": "h264 -> any", "container": "mp4 -> any", "format": "high -> web"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "formats", "words"), OTHER_KINDS.values(), ids=OTHER_KINDS)
+def test_another_kind_is_taken_when_all_of_the_kind_have_failed(
+    options: Options, formats: tuple[Any, ...], words: dict[str, str]
+) -> None:
+    what = found("other_format", failed_download(options=options), means(formats=formats))
+    assert what.changes.changed == words
+    job = applied(what.changes, make_job(options=options))
+    assert choose(formats, job.options, job.avoid_formats).format_id == words["format"][8:]
 
 
 # Nothing fits the options
@@ -240,6 +326,13 @@ def test_what_the_user_insists_on_stays() -> None:
     assert remedy("other_format", failed(NO_FORMATS, options=exact, place=False), means()) is None
     plain = Options(watermark="avoid", quality="480p")
     assert remedy("other_format", failed(NO_FORMATS, options=plain, place=False), means()) is None
+
+
+def test_pictures_are_no_other_container_of_a_video() -> None:
+    failure = failed(NO_FORMATS, options=Options(container="mp4"), place=False, step="selection")
+    told = msgspec.structs.replace(failure.error, technical_details={"failure": "pictures_only"})
+    pictures_only = msgspec.structs.replace(failure, error=told)
+    assert remedy("other_format", pictures_only, means()) is None
 
 
 def test_a_page_without_any_format_is_no_matter_of_options() -> None:
@@ -316,7 +409,7 @@ def test_lower_qualities_end_and_each_makes_the_file_smaller(asked: Any, sides: 
     options, seen = Options(quality=asked), []
     while True:
         chosen = choose(formats, options)
-        seen.append(chosen.smaller_side)
+        seen.append(chosen.format.smaller_side)
         failure = failed_download(TIMEOUT, chosen.format_id, options=options)
         what = remedy("lower_quality", failure, means(formats=formats))
         if what is None:
@@ -333,6 +426,8 @@ def test_changes_are_added_to_what_was_changed_before() -> None:
     job = make_job(
         avoid_egress=("a",),
         avoid_formats=("x",),
+        silent_formats=("s",),
+        page=PageUse(reads=1),
         avoid_accounts=("first",),
         options=Options(codec="h265"),
     )
@@ -340,6 +435,8 @@ def test_changes_are_added_to_what_was_changed_before() -> None:
         options=OptionChanges(quality="480p", refresh=True),
         avoid_egress=("b",),
         avoid_formats=("y",),
+        silent_formats=("t",),
+        fresh_page=True,
         avoid_accounts=("second",),
         authenticate=True,
         changed={"a": "b"},
@@ -347,6 +444,8 @@ def test_changes_are_added_to_what_was_changed_before() -> None:
     assert applied(changes, job) == make_job(
         avoid_egress=("a", "b"),
         avoid_formats=("x", "y"),
+        silent_formats=("s", "t"),
+        page=PageUse(reads=1, outdated=True),
         avoid_accounts=("first", "second"),
         authenticate=True,
         options=Options(codec="h265", quality="480p", refresh=True),

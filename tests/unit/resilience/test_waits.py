@@ -13,11 +13,8 @@ BREAKERS: dict[str, tuple[BreakerState | None, float]] = {
     "none": (None, 1),
     "closed meanwhile": (breaker("closed"), 1),
     "closed with a moment": (breaker("closed", 99), 1),
-    "half-open": (breaker("half_open"), 1),
     "open for a while": (breaker("open", 42), 42),
     "open for a moment": (breaker("open", 0.25), 0.25),
-    "to be tried now": (breaker("open", 0), 1),
-    "to be tried since a while": (breaker("open", -60), 1),
     "open for ever": (breaker("open"), 30),
     "forced": (breaker("forced_open"), 30),
     "forced with a moment": (breaker("forced_open", 99), 30),
@@ -30,6 +27,26 @@ def test_a_breaker_is_waited_for_and_a_second_more_at_most(
     state: BreakerState | None, seconds: float, chance: float
 ) -> None:
     assert breaker_seconds(state, NOW, chance) == seconds + chance
+
+
+TRIALS: dict[str, tuple[BreakerState, float]] = {
+    "half-open since now": (breaker("half_open", since=0), 1),
+    "half-open since a moment": (breaker("half_open", since=-0.5), 1),
+    "half-open since a while": (breaker("half_open", since=-6), 6),
+    "half-open for long": (breaker("half_open", since=-600), 8),
+    "half-open by a clock ahead": (breaker("half_open", since=600), 1),
+    "to be tried now": (breaker("open", 0), 1),
+    "to be tried since a while": (breaker("open", -6), 6),
+    "to be tried for long": (breaker("open", -60), 8),
+}
+
+
+@pytest.mark.parametrize(("state", "seconds"), TRIALS.values(), ids=TRIALS.keys())
+@pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
+def test_trials_are_waited_for_as_long_as_they_take_so_far_up_to_twice(
+    state: BreakerState, seconds: float, chance: float
+) -> None:
+    assert breaker_seconds(state, NOW, chance) == seconds * (1 + chance)
 
 
 BUDGETS: dict[str, tuple[BreakerState | None, float, float]] = {

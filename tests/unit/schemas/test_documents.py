@@ -14,6 +14,8 @@ from streams.envelope import Envelope
 from tests.unit.schemas.bodies import bodies, json_values
 from tests.unit.schemas.validators import check_schema, errors
 
+pytestmark = pytest.mark.untraced
+
 every_message = pytest.mark.parametrize("message", MESSAGES, ids=lambda each: each.name)
 SLOW = (HealthCheck.too_slow,)
 RESULT_KINDS = ("Completed", "Rejected", "Failed", "Expired", "Cancelled")
@@ -120,16 +122,16 @@ def test_schema_and_validation_agree_on_any_value_of_any_field(
 @pytest.mark.parametrize(
     ("extra", "path"),
     [
-        ({"proxy": "http://a"}, "$"),
-        ({"options": {"format": "best"}}, "$.options"),
-        ({"options": {"cookiefile": "/etc/passwd"}}, "$.options"),
+        ({"proxy": "http://a"}, "$.proxy"),
+        ({"options": {"format": "best"}}, "$.options.format"),
+        ({"options": {"cookiefile": "/etc/passwd"}}, "$.options.cookiefile"),
     ],
     ids=["of the request", "of the options", "an option of the extractor"],
 )
 def test_unknown_fields_are_refused_by_schema_and_codec(extra: dict[str, Any], path: str) -> None:
     body = {"url": URL, **extra}
     (problem,) = errors(SCHEMAS["request"], body)
-    assert problem.startswith(path)
+    assert problem.startswith(path.rpartition(".")[0])
     with pytest.raises(MalformedMessageError, match="unknown field") as caught:
         decode(encode(body), Request)
     assert caught.value.field == path
@@ -149,21 +151,31 @@ def test_messages_of_ours_may_get_new_fields(message: Message) -> None:
     decode(encode(body), message.kind)
 
 
+@pytest.mark.parametrize("number", [-1, 0, 42, 2**63 - 1, 2**63, 1.5, True])
+def test_schema_and_validation_agree_on_numbers_as_ids(number: float) -> None:
+    body = {"url": URL, "id": number, "retry_of": number}
+    is_id = type(number) is int and 0 <= number < 2**63
+    assert _is_taken(body) == (errors(SCHEMAS["request"], body) == []) == is_id
+
+
 def test_results_are_told_apart_by_status() -> None:
     schema = SCHEMAS["result"]
     mapping = schema["discriminator"]["mapping"]
     assert schema["discriminator"]["propertyName"] == "status"
     assert [each["$ref"] for each in schema["oneOf"]] == list(mapping.values())
-    assert mapping == {kind.lower(): f"#/$defs/{kind}" for kind in RESULT_KINDS}
+    outcomes = {kind.lower(): f"#/$defs/{kind}" for kind in RESULT_KINDS}
+    assert mapping == outcomes | {"batch_finished": "#/$defs/BatchFinished"}
     assert "anyOf" not in schema
 
 
 def test_an_audit_record_says_that_its_outcome_is_a_result() -> None:
     schema = SCHEMAS["audit-record"]
     result, nothing = schema["properties"]["outcome"]["anyOf"]
-    assert result["oneOf"] == SCHEMAS["result"]["oneOf"]
+    summary = {"$ref": "#/$defs/BatchFinished"}
+    assert [*result["oneOf"], summary] == SCHEMAS["result"]["oneOf"]
     assert nothing == {"type": "null"}
-    assert schema["$defs"].keys() >= SCHEMAS["result"]["$defs"].keys()
+    outcomes = SCHEMAS["result"]["$defs"].keys() - {"BatchFinished", "BatchCounts"}
+    assert schema["$defs"].keys() >= outcomes
 
 
 def test_an_audit_record_carries_orders_about_requests_only() -> None:
@@ -188,7 +200,7 @@ def test_a_result_fits_its_own_kind_only(example: Any) -> None:
     body = json.loads(encode(example))
     fitting = [
         kind
-        for kind in RESULT_KINDS
+        for kind in (*RESULT_KINDS, "BatchFinished")
         if not errors({"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]}, body)
     ]
     assert fitting == [type(example).__name__]

@@ -23,6 +23,8 @@ from schemas.redaction import redact
         ("https://h.example/a?).", "https://h.example/a)."),
         ("https://h.example/a#b?c#d", "https://h.example/a"),
         ("mail me@h.example?", "mail me@h.example?"),
+        ("by socks5h://u:p@h.example:1080.", "by socks5h://h.example:1080."),
+        ("by SOCKS5://u:p@h and socks://u@h", "by SOCKS5://h and socks://h"),
         ("", ""),
     ],
 )

@@ -13,6 +13,8 @@ from tests.standin.media_layout import CHUNK_BYTES
 from tests.standin.media_shapes import SOUND, Shape, damaged, shape_of
 from tests.standin.posts import RENDITIONS, media_bytes, post_for
 
+pytestmark = pytest.mark.untraced
+
 VIDEO = Shape("video", "h264", 720, 1280)
 PICTURE = Shape("picture", width=540, height=720)
 PAGE = Shape("page")

@@ -60,12 +60,18 @@ def test_a_status_page_is_as_heavy_as_a_post() -> None:
 
 @pytest.mark.parametrize("solution", [0, 7, 500])
 def test_only_the_solution_opens_the_challenge(solution: int) -> None:
+    page = joined(challenge_page(solution)).decode()
+    found = re.search(r'id="cs" class="([^"]+)"', page)
+    assert found is not None
+    task = json.loads(base64.b64decode(f"{found[1]}==="))
+
     def cookie(number: object) -> str:
         answer = base64.b64encode(str(number).encode()).decode()
-        return base64.b64encode(json.dumps({"d": answer}).encode()).decode()
+        return base64.b64encode(json.dumps({**task, "d": answer}).encode()).decode()
 
     assert solves_challenge(cookie(solution), solution)
     assert not solves_challenge(cookie(solution + 1), solution)
+    assert not solves_challenge(cookie(solution), solution + 1)
     assert not any(solves_challenge(bad, solution) for bad in ("", "x", "bm8=", "W10="))
     assert re.search(rb'id="wci" class="_wafchallengeid"', joined(challenge_page(solution)))
 

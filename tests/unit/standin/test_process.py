@@ -37,7 +37,7 @@ async def started(
 async def test_it_says_where_it_is_serves_and_ends_on_sigterm(state_dir: Path) -> None:
     video = video_id("kilobytes", param=600)
     async with started(state_dir) as (process, addresses):
-        assert addresses.keys() == {"proxy", "ca_file", "control", "egresses"}
+        assert addresses.keys() == {"proxy", "ca_file", "control", "egresses", "socks"}
         async with client_of(addresses["proxy"], Path(addresses["ca_file"])) as client:
             url = await client.media_url(video)
             async with client.request(url) as response:

@@ -51,6 +51,11 @@ async def test_a_link_leads_to_its_video(client: Client, prefix: str, method: st
         ("home", 301, "https://www.tiktok.com/"),
         ("login", 301, "https://www.tiktok.com/login?"),
         ("page", 200, ""),
+        ("nowhere", 301, ""),
+        ("lite", 301, f"https://t.tiktok.com/i18n/share/video/{VIDEO}/"),
+        ("escaped", 301, "https://www.tiktok.com/%40clip.maker"),
+        ("shared", 301, f"https://www.tiktok.com/?share_item_id={VIDEO}"),
+        ("account", 301, f"https://www.tiktok.com/share/user/{VIDEO}"),
         ("limited", 429, ""),
         ("broken", 503, ""),
     ],
@@ -59,6 +64,22 @@ async def test_kinds(client: Client, kind: str, status: int, where: str) -> None
     async with client.request(f"https://vm.tiktok.com/{short_code(VIDEO, kind)}") as response:
         assert response.status == status
         assert where in response.headers.get("Location", "")
+
+
+@pytest.mark.parametrize(("kind", "status"), [("browser", 200), ("app", 301), ("wall", 301)])
+async def test_what_only_browsers_are_told(client: Client, kind: str, status: int) -> None:
+    url = f"https://vm.tiktok.com/{short_code(VIDEO, kind)}"
+    async with client.request(url, headers={"User-Agent": "facebookexternalhit/1.1"}) as response:
+        assert response.status == status
+        assert VIDEO not in response.headers.get("Location", "")
+    async with client.request(url, headers={"User-Agent": "Mozilla/5.0 (X11)"}) as response:
+        assert f"/video/{VIDEO}" in response.headers["Location"]
+
+
+async def test_the_number_of_an_account_leads_to_its_profile(client: Client) -> None:
+    async with client.request(f"https://www.tiktok.com/share/user/{VIDEO}") as response:
+        assert response.status == 301
+        assert response.headers["Location"].startswith("https://www.tiktok.com/@clip.maker")
 
 
 async def test_a_chain_ends_at_the_page(client: Client) -> None:

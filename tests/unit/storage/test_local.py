@@ -326,7 +326,7 @@ async def test_directories_made_again_are_gone_at_the_end(root: Path) -> None:
 # Found by its names
 
 
-NAMES = {"platform": "tiktok", "video_id": VIDEO, "format_id": "play", "extension": "mp4"}
+NAMES = {"platform": "tiktok", "video_id": VIDEO, "format_id": "play"}
 
 
 async def test_a_published_file_is_found_by_its_names(storage: Storage) -> None:
@@ -340,9 +340,17 @@ async def test_a_published_file_is_found_by_its_names(storage: Storage) -> None:
         assert path.read_bytes() == b"bytes"
 
 
-@pytest.mark.parametrize(
-    "change", [{"format_id": "other"}, {"extension": "m4a"}, {"video_id": "1"}]
-)
+@pytest.mark.parametrize("extension", ["m4a", "jpeg", "mp3"])
+async def test_the_newest_is_found_whatever_its_extension(extension: str, storage: Storage) -> None:
+    older = await publish(storage, b"older")
+    os.utime(unquote(urlsplit(older).path), (1, 1))
+    uri = await publish(storage, b"newer one", extension=extension)
+    found = await storage.find(**NAMES)
+    assert found is not None
+    assert (found.uri, found.bytes) == (uri, 9)
+
+
+@pytest.mark.parametrize("change", [{"format_id": "other"}, {"video_id": "1"}])
 async def test_other_names_find_nothing(change: dict[str, str], storage: Storage) -> None:
     await publish(storage, b"bytes")
     assert await storage.find(**(NAMES | change)) is None

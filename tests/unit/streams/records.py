@@ -12,5 +12,6 @@ def incoming(
     key: bytes | None = b"k",
     partition: int = 3,
     headers: Iterable[Header] = (),
+    timestamp: float = 1_700_000_000.5,
 ) -> Incoming:
-    return Incoming("requests", partition, offset, key, value, tuple(headers), 1_700_000_000.5)
+    return Incoming("requests", partition, offset, key, value, tuple(headers), timestamp)

@@ -137,26 +137,78 @@ def test_events_that_come_again_without_a_rebalance_are_not_repeated_while_they_
     assert acks.deliver(P, 3, log.ack(3))
 
 
-def test_a_gap_that_stands_there_again_after_a_restart_is_believed() -> None:
+def test_gap_that_the_fetcher_reported_is_passed_over() -> None:
     log = Log()
-    believed: set[tuple[tuple[str, int], int]] = set()
-    acks = InOrderAcks(believed)
-    acks.deliver(P, 0, log.ack(0))
-    with pytest.raises(SkippedOffsetsError):
-        acks.deliver(P, 2, log.ack(2))
-    again = InOrderAcks(believed)
-    assert again.deliver(P, 0, log.ack(0))
-    assert again.deliver(P, 2, log.ack(2))
-    again.finish(P, 2)
-    again.finish(P, 0)
-    assert log.names == ["0", "2"]
+    acks = delivered(0, log=log)
+    acks.pass_over(P, 1, 3, log.ack("gap"))
+    assert acks.deliver(P, 3, log.ack(3))
+    acks.finish(P, 3)
+    assert log.names == []
+    acks.finish(P, 0)
+    assert log.names == ["0", "gap", "3"]
+    assert len(acks) == 0
 
 
-def test_a_believed_gap_does_not_excuse_another_one() -> None:
-    acks = InOrderAcks({(P, 2)})
-    acks.deliver(P, 0, Log().ack(0))
-    with pytest.raises(SkippedOffsetsError):
+def test_gap_is_reported_before_the_events_in_front_of_it_are_delivered() -> None:
+    log = Log()
+    acks = InOrderAcks()
+    acks.pass_over(P, 6, 7, log.ack("gap 6"), committed=5)
+    acks.pass_over(P, 8, 10, log.ack("gap 8"), committed=5)
+    for offset in (5, 7):
+        assert acks.deliver(P, offset, log.ack(offset), committed=5)
+        acks.finish(P, offset)
+    assert log.names == ["5", "gap 6", "7", "gap 8"]
+
+
+def test_gap_at_the_end_is_acknowledged_when_everything_before_it_is() -> None:
+    log = Log()
+    acks = delivered(0, log=log)
+    acks.finish(P, 0)
+    acks.pass_over(P, 1, 2, log.ack("gap"))
+    assert log.names == ["0", "gap"]
+    assert acks.delivered(P) == 1
+
+
+def test_partition_that_begins_with_a_gap_and_has_nothing_else_is_acknowledged() -> None:
+    log = Log()
+    acks = InOrderAcks()
+    acks.pass_over(P, 5, 6, log.ack("gap"), committed=5)
+    assert (log.names, acks.delivered(P), len(acks)) == (["gap"], 5, 0)
+
+
+def test_reported_gap_does_not_excuse_a_dropped_event_behind_it() -> None:
+    acks = delivered(0, log=Log())
+    acks.pass_over(P, 1, 2, Log().ack("gap"))
+    with pytest.raises(SkippedOffsetsError, match="requests-0: 1 is followed by 3"):
         acks.deliver(P, 3, Log().ack(3))
+
+
+def test_event_dropped_in_front_of_a_gap_is_not_excused() -> None:
+    acks = delivered(0, log=Log())
+    acks.pass_over(P, 2, 3, Log().ack("gap"))
+    with pytest.raises(SkippedOffsetsError, match="requests-0: 0 is followed by 3"):
+        acks.deliver(P, 3, Log().ack(3))
+
+
+def test_gap_that_is_reported_again_after_a_rebalance_is_acknowledged_once() -> None:
+    log = Log()
+    acks = delivered(0, log=log)
+    acks.pass_over(P, 1, 2, log.ack("gap"))
+    acks.suspend()
+    acks.pass_over(P, 1, 2, log.ack("gap again"), committed=0)
+    assert not acks.deliver(P, 0, log.ack("0 again"), committed=0)
+    assert acks.deliver(P, 2, log.ack(2), committed=0)
+    acks.finish(P, 2)
+    acks.finish(P, 0)
+    assert log.names == ["0 again", "gap again", "2"]
+
+
+def test_partition_of_a_new_log_begins_where_it_is_told_and_forgets_the_old_work() -> None:
+    log = Log()
+    acks = delivered(0, 1, log=log)
+    acks.restart(P)
+    assert acks.deliver(P, 0, log.ack("new 0"), committed=0)
+    assert len(acks) == 1
 
 
 def test_a_gap_right_after_a_rebalance_is_where_reading_goes_on() -> None:
@@ -179,11 +231,8 @@ def test_a_worker_that_was_frozen_while_others_went_on_starts_again() -> None:
 
 
 def test_a_first_event_that_is_not_the_next_to_read_was_dropped() -> None:
-    log = Log()
-    believed: set[tuple[tuple[str, int], int]] = set()
     with pytest.raises(SkippedOffsetsError, match="requests-0: 4 is followed by 6"):
-        InOrderAcks(believed).deliver(P, 6, log.ack(6), committed=5)
-    assert InOrderAcks(believed).deliver(P, 6, log.ack(6), committed=5)
+        InOrderAcks().deliver(P, 6, Log().ack(6), committed=5)
 
 
 @pytest.mark.parametrize(("offset", "committed"), [(5, 5), (4, 5), (0, 0), (7, None)])

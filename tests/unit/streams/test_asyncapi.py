@@ -101,7 +101,14 @@ def test_a_channel_is_the_topic_as_it_is_made(topic: Topic) -> None:
 
 
 def test_every_topic_is_a_channel() -> None:
-    assert list(DOCUMENT["channels"]) == [topic.name for topic in TOPICS]
+    assert list(DOCUMENT["channels"]) == [*(topic.name for topic in TOPICS), "replies"]
+
+
+def test_a_request_names_the_channel_of_its_reply() -> None:
+    reply = DOCUMENT["operations"]["client.send.requests"]["reply"]
+    assert lookup(reply["channel"]["$ref"])["address"] is None
+    assert [lookup(each["$ref"]) for each in reply["messages"]]
+    assert reply["address"]["location"] == "$message.payload#/reply_to"
 
 
 @every_topic

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from agents import commands
-from agents.records import attempts, letters
+from agents.records import attempts, batch_records, letters
 from agents.records.attempts import Attempting
 from agents.watching import breaker_news, live_rows, rate_news
 from schemas import examples
@@ -35,7 +35,7 @@ from schemas.documents import (
     Message,
 )
 from schemas.errors import Place
-from schemas.results import Result
+from schemas.results import BatchFinished, Result
 from schemas.signals import BreakerState, RateState
 from streams.contract import KINDS, MESSAGES_ON, PARTIES
 from streams.envelope import TYPE_PREFIX
@@ -51,7 +51,7 @@ BY_NAME = {party.name: party for party in PARTIES}
 
 def result(status: str) -> Result:
     for each in examples.RESULTS:
-        if each.__struct_config__.tag == status:
+        if not isinstance(each, BatchFinished) and each.__struct_config__.tag == status:
             return each
     raise AssertionError(status)
 
@@ -59,7 +59,7 @@ def result(status: str) -> Result:
 def published(status: str) -> Outgoing:
     outcome = result(status)
     return letters.publish_result(
-        outcome.request_id, status, encode(outcome), outcome.trace_id, "cause"
+        outcome.request_id, status, encode(outcome), outcome.trace_id, "cause", reply=None
     )
 
 
@@ -98,6 +98,7 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
         (RESULT, lambda each=each: published(each.__struct_config__.tag))
         for each in get_args(Result)
     ),
+    (RESULT, lambda: batch_records.publish_summary(examples.BATCH_FINISHED, "ledger", "1")),
     (ATTEMPT, lambda: attempts.attempt_record(ATTEMPTING, None, 1.0, NOW)),
     (ATTEMPT, lambda: attempts.trial_record(ATTEMPTING, NOW)),
     (ATTEMPT, lambda: ordered(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),

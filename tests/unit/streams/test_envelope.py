@@ -30,7 +30,7 @@ def binary(**headers: str) -> Incoming:
 def test_bare_json_is_named_by_its_place() -> None:
     opened = open_envelope(incoming(b'{"url": 1}'))
     assert opened == Envelope(
-        id="requests-3-7",
+        id=incoming(b'{"url": 1}').record_id,
         type="",
         correlation_id=None,
         expires=None,
@@ -107,40 +107,48 @@ def test_the_trace_may_stand_in_a_header_of_a_structured_event() -> None:
             binary(ce_specversion="0.3"), "header ce_specversion", "use 1.0", id="old version"
         ),
         pytest.param(
-            binary(ce_expirytime="tomorrow"), "header ce_expirytime", "not an RFC 3339", id="time"
+            binary(ce_expirytime="tomorrow"),
+            "header ce_expirytime",
+            "such as 2026-12-01T18:00:00Z",
+            id="time",
         ),
         pytest.param(
             binary(ce_expirytime="2030-01-02T03:04:05"),
             "header ce_expirytime",
-            "no time zone",
+            "such as 2026-12-01T18:00:00Z",
             id="local time",
         ),
         pytest.param(
             binary(ce_expirytime="9" * 100_000),
             "header ce_expirytime",
-            "not an RFC 3339",
+            "such as 2026-12-01T18:00:00Z",
             id="long time",
         ),
         pytest.param(incoming(b"", headers=[STRUCTURED]), "$", "not JSON", id="empty structured"),
         pytest.param(
             incoming(b"\xff\xfe", headers=[STRUCTURED]), "$", "not JSON", id="undecodable"
         ),
-        pytest.param(incoming(b"[]", headers=[STRUCTURED]), "$", "Expected `object`", id="array"),
+        pytest.param(incoming(b"[]", headers=[STRUCTURED]), "$", "allowed: an object", id="array"),
         pytest.param(
             incoming(b"[" * 200_000, headers=[STRUCTURED]), "$", "", id="nested too deeply"
         ),
         pytest.param(
             incoming(b'{"specversion": "1.0"}', headers=[STRUCTURED]),
-            "$",
-            "missing required field `id`",
+            "$.id",
+            "is missing",
             id="no id",
         ),
-        pytest.param(structured(id=5), "$.id", "Expected `str`", id="id is a number"),
-        pytest.param(structured(id=""), "$.id", "length >= 1", id="id is empty"),
+        pytest.param(structured(id=5), "$.id", "got 5; allowed: a text", id="id is a number"),
+        pytest.param(structured(id=""), "$.id", "got ''; allowed: a text", id="id is empty"),
         pytest.param(
             structured(specversion="2.0"), "$.specversion", "use 1.0", id="structured version"
         ),
-        pytest.param(structured(expirytime="soon"), "$.expirytime", "RFC 3339", id="expiry"),
+        pytest.param(
+            structured(expirytime="soon"),
+            "$.expirytime",
+            "such as 2026-12-01T18:00:00Z",
+            id="expiry",
+        ),
         pytest.param(structured(data_base64="ä"), "$.data_base64", "not base64", id="not ASCII"),
         pytest.param(structured(data_base64="a"), "$.data_base64", "not base64", id="padding"),
         pytest.param(structured(data_base64="a b="), "$.data_base64", "not base64", id="space"),

@@ -12,6 +12,7 @@ OURS = {
     name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
 }
 BOUNDED = {
+    "topic",
     *(
         "stage",
         "table",
@@ -20,6 +21,7 @@ BOUNDED = {
         "step",
         "delay",
         "reason",
+        "content",
         "cache",
         "level",
         "outcome",

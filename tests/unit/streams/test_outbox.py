@@ -20,6 +20,8 @@ from streams.outbox import (
     PATIENCE_SECONDS,
     PROBE_SECONDS,
     RETRY_SECONDS,
+    WATCH_SECONDS,
+    OutageLines,
     Outbox,
     RecordRefusedError,
     Write,
@@ -308,14 +310,49 @@ async def test_the_cluster_is_missed_also_when_nothing_is_written(
             clock.now += 3 if 0 < producer.asked < 4 else 0
     assert any(said), waits
     assert said[-1] is None
-    assert waits[:2] == [PROBE_SECONDS, RETRY_SECONDS[-1]]
+    assert [each for each in waits if each != WATCH_SECONDS][:2] == [
+        PROBE_SECONDS,
+        RETRY_SECONDS[-1],
+    ]
 
 
-async def test_thousands_that_wait_do_not_fill_the_log(
-    outbox: Outbox, producer: FakeProducer, clock: Time, caplog: pytest.LogCaptureFixture
+def test_an_outage_writes_a_line_at_its_begin_every_minute_and_at_its_end() -> None:
+    lines = OutageLines("it answers again")
+    written = [
+        (now, line)
+        for now in range(200)
+        if (line := lines.observe("away" if 10 <= now < 150 else None, float(now)))
+    ]
+    assert written == [
+        (10, "away"),
+        (70, "away"),
+        (130, "away"),
+        (150, "it answers again after 140 s"),
+    ]
+
+
+def test_a_second_outage_is_logged_at_once() -> None:
+    lines = OutageLines("it answers again")
+    lines.observe("away", 1.0)
+    lines.observe(None, 2.0)
+    assert lines.observe("away again", 3.0) == "away again"
+
+
+async def test_records_that_wait_write_one_line_with_their_number_and_the_latest_error(
+    producer: FakeProducer, clock: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for now in (100.0, 101.0, 120.0):
-        clock.now = now
-        producer.offers = [AWAY] * 50
-        await outbox.publish(writes(*[b"x"] * 50))
-    assert len(caplog.records) == 2
+    producer.offers = [AWAY] * 10_000
+    async with Outbox(KafkaSettings()) as outbox:
+        waiting = [asyncio.create_task(outbox.publish(writes(b"x"))) for _ in range(50)]
+        for _ in range(100):
+            await asyncio.sleep(0)
+            clock.now += PATIENCE_SECONDS / 80
+        (line,) = caplog.messages
+        assert line.endswith(
+            "does not take records for 5 s, 50 wait; latest error: t: KafkaConnectionError('away')"
+        )
+        producer.offers.clear()
+        await asyncio.gather(*waiting)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert "takes records again" in caplog.messages[1]

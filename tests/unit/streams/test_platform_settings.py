@@ -96,3 +96,26 @@ def test_names_are_plain_words(monkeypatch: pytest.MonkeyPatch, name: str) -> No
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({name: SITE}))
     with pytest.raises(SettingsError, match="platforms"):
         load_settings()
+
+
+def test_hosts_of_files_alone_are_added_to_an_installed_platform(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", '{"tiktok": {"media_hosts": [".cdn.example.net"]}}')
+    added = load_settings().platforms["tiktok"]
+    assert added.media_hosts == (".cdn.example.net",)
+    assert (added.hosts, added.short_hosts, added.extractors) == ((), (), ())
+
+
+@pytest.mark.parametrize("hosts", [[], [".com"], ["cdn.example.net"], [1], "x", None])
+def test_hosts_of_files_alone_are_checked(monkeypatch: pytest.MonkeyPatch, hosts: Any) -> None:
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": {"media_hosts": hosts}}))
+    with pytest.raises(SettingsError, match=r"^platforms\.tiktok.*media_hosts"):
+        load_settings()
+
+
+@pytest.mark.parametrize("value", [{}, [], "x", None, 1])
+def test_a_platform_is_a_table(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": value}))
+    with pytest.raises(SettingsError, match=r"^platforms\.tiktok"):
+        load_settings()

@@ -1,12 +1,57 @@
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schemas.request import RequestId
 from tests.unit.streams.records import incoming
 
 
-def test_position_names_the_record() -> None:
+def test_position_is_topic_partition_and_offset() -> None:
     assert incoming(offset=9, partition=2).position == "requests-2-9"
+
+
+def test_id_is_position_and_milliseconds() -> None:
+    record = incoming(offset=9, partition=2, timestamp=1_795_893_600.123)
+    assert record.record_id == "requests-2-9-1795893600123"
+
+
+DISTINCT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a topic created again": ({"timestamp": 1_795_893_600.123}, {"timestamp": 1_795_893_600.124}),
+    "one batch stamped by the broker": ({"offset": 1}, {"offset": 2}),
+    "no timestamps, other values": (
+        {"timestamp": -0.001, "value": b"a"},
+        {"timestamp": -0.001, "value": b"b"},
+    ),
+    "no timestamps, other keys": (
+        {"timestamp": 0.0, "key": b"a", "value": b"b"},
+        {"timestamp": 0.0, "key": None, "value": b"ab"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DISTINCT)
+def test_other_records_have_other_ids(case: str) -> None:
+    one, other = (incoming(**fields) for fields in DISTINCT[case])
+    assert one.record_id != other.record_id
+
+
+@given(
+    st.floats() | st.integers(-(2**63), 2**63 - 1).map(lambda milliseconds: milliseconds / 1000),
+    st.integers(0, 2**31 - 1),
+    st.integers(0, 2**63 - 1),
+    st.none() | st.binary(max_size=20),
+)
+def test_an_id_is_stable_and_may_name_a_request(
+    timestamp: float, partition: int, offset: int, value: bytes | None
+) -> None:
+    one, again = (
+        incoming(value, timestamp=timestamp, partition=partition, offset=offset) for _ in range(2)
+    )
+    assert one.record_id == again.record_id
+    assert msgspec.convert(one.record_id, RequestId) == one.record_id
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Bench:
         outbox: Any = None
         self.runner = StageRunner(stage, Settings(data_dir=tmp_path), outbox)
         self.app = SimpleNamespace(
-            crashed=False, should_stop=False, rebalancing=False, crash_reason=None
+            crashed=False, should_stop=False, rebalancing=False, crash_reason=None, consumer=None
         )
         self.runner.app = self.app
 

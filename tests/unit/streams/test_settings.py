@@ -99,6 +99,22 @@ def test_an_unknown_variable_is_refused_by_its_name(
         pytest.param("htpp = 1", "htpp is not a setting", id="unknown"),
         pytest.param("[kafka]\nbootstraps = 1", "kafka.bootstraps is not a setting", id="nested"),
         pytest.param("[kafak]\nx = 1", "kafak is not a setting", id="unknown group"),
+        pytest.param(
+            "[kafka]\nreply_topics = ['a b']", "kafka.reply_topics.0 has a bad value", id="topic"
+        ),
+        pytest.param(
+            "[kafka]\nreply_topics = ['a', 'a']", "reply_topics names a topic twice", id="twice"
+        ),
+        pytest.param(
+            "[kafka]\nreply_topics = ['clipmill.results.v1']",
+            "clipmill.results.v1 is a topic of clipmill's own",
+            id="own topic",
+        ),
+        pytest.param(
+            "[kafka]\nreply_topics = ['clipmill.ledger-outcomes-changelog']",
+            "changelog is a topic of clipmill's own",
+            id="changelog",
+        ),
         pytest.param("[kafka]\npartitions = 0", "kafka.partitions has a bad value", id="zero"),
         pytest.param("kafka = 3", "kafka has a bad value", id="no group"),
         pytest.param("http = ", "clipmill.toml", id="not TOML"),
@@ -187,13 +203,14 @@ def test_settings_that_are_not_utf8_are_refused() -> None:
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["sasl_username", "sasl_password"])
-def test_a_login_must_be_complete(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("sasl_username", "sasl_password"), ("sasl_password", "sasl_username")],
+)
+def test_a_login_must_be_complete(monkeypatch: pytest.MonkeyPatch, name: str, missing: str) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv(f"CLIPMILL_KAFKA__{name.upper()}", "x")
-    with pytest.raises(
-        SettingsError, match=r"kafka has a bad value: .*sasl_username and sasl_pass"
-    ):
+    with pytest.raises(SettingsError, match=f"kafka has a bad value: .* needs {missing}"):
         load_settings()
 
 
@@ -216,6 +233,38 @@ def test_an_empty_proxy_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().egress.proxy is None
 
 
+PROXIES = {
+    "socks5h://proxy.example": "",
+    "socks5h://user:p%40ss@[::1]:1080": "",
+    f"socks5h://u:{'x' * 255}@h:1": "",
+    "http://user@h:1": "",
+    "socks5://u:s3cret@h:1080": "write socks5h://",
+    "socks://u:s3cret@h:1080": "write socks5h://",
+    "socks4a://s3cret@h": "must start with http://, https:// or socks5h://",
+    "h:1080": "must start with http://, https:// or socks5h://",
+    "socks5h:s3cret": "must start with http://, https:// or socks5h://",
+    "socks5h://s3cret@h:1": "half a login",
+    "socks5h://:s3cret@h:1": "half a login",
+    "socks5h://u:@h:1": "half a login",
+    f"socks5h://u:{'s3cret' * 50}@h:1": "up to 255 characters",
+    f"socks5h://{'s3cret' * 50}:p@h:1": "up to 255 characters",
+    "socks5h://u:s3cr%C3%A9t@h:1": "characters of ASCII",
+}
+
+
+@pytest.mark.parametrize(("url", "reason"), PROXIES.items())
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_what_a_proxy_may_be(url: str, reason: str, several: bool) -> None:
+    wanted = {"proxies": {"a": url}} if several else {"proxy": url}
+    if not reason:
+        egress = load_settings(egress=wanted).egress
+        assert url in (egress.proxy, *egress.proxies.values())
+        return
+    with pytest.raises(SettingsError, match=reason) as caught:
+        load_settings(egress=wanted)
+    assert not [each for each in ("s3cret", "s3cr") if each in str(caught.value)]
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().kafka.partitions = 3  # type: ignore[misc]
@@ -231,6 +280,8 @@ NO_URLS = [
     ("EGRESS__PROXY", "http://u:1?S3CRET@h:1"),
     ("EGRESS__PROXY", "http://u:1/S3CRET@h:1"),
     ("EGRESS__PROXY", "http://h:S3CRET"),
+    ("EGRESS__PROXY", "socks5h://u:S3CRET/x@host:1"),
+    ("EGRESS__PROXIES", '{"a": "socks5h://u:1/S3CRET@h:1"}'),
     ("EGRESS__PROXY", "http://[S3CRET@h"),
     ("EGRESS__PROXY", "http://u:S3CRET\u2100@h:1"),
     ("EGRESS__PROXIES", '{"a": "http://h:1", "b": "http://u:S3C#RET@h:1"}'),

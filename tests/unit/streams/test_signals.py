@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -44,6 +45,62 @@ def test_of_too_many_keys_those_go_that_changed_longest_ago(
     for key in ("a", "b", "a", "c"):
         signals.put(key, b"1")
     assert [key for key, _ in signals.items("")] == ["a", "c"]
+
+
+# When a value was published, by the clock of this process
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Arrival:
+    """A value that arrived, and the clocks of the process."""
+
+    def __init__(self, *, live: bool) -> None:
+        self.elapsed = 0.0
+        self.signals = Signals(clock=lambda: self.elapsed)
+        self.signals.put("a", b"1", live=live)
+
+    def published_at(self, ahead: float, jump: float = 0.0) -> float:
+        """Seconds after the start of this process, for a writer whose clock is ahead."""
+        at, now = START + timedelta(seconds=ahead), START + timedelta(seconds=self.elapsed + jump)
+        return (self.signals.published_at("a", at, now) - START).total_seconds()
+
+
+@pytest.mark.parametrize("ahead", [-600.0, 0.0, 600.0])
+@pytest.mark.parametrize("elapsed", [0.0, 30.0])
+def test_a_value_is_published_when_it_arrives(ahead: float, elapsed: float) -> None:
+    arrival = Arrival(live=True)
+    arrival.elapsed = elapsed
+    assert arrival.published_at(ahead) == 0.0
+
+
+@pytest.mark.parametrize(("ahead", "at"), [(-600.0, -600.0), (600.0, 0.0)])
+def test_an_old_value_is_published_when_its_writer_says_and_before_it_arrives(
+    ahead: float, at: float
+) -> None:
+    arrival = Arrival(live=False)
+    arrival.elapsed = 30.0
+    assert arrival.published_at(ahead) == at
+
+
+@pytest.mark.parametrize("jump", [-7_200.0, -3_000.0, 3_000.0])
+def test_a_clock_that_is_set_makes_no_value_older_or_younger(jump: float) -> None:
+    arrival = Arrival(live=True)
+    arrival.elapsed = 30.0
+    assert arrival.published_at(0.0, jump) == jump
+
+
+def test_a_value_that_is_read_again_is_as_old_as_before() -> None:
+    arrival = Arrival(live=True)
+    arrival.elapsed = 30.0
+    arrival.signals.put("a", b"1")
+    assert arrival.published_at(0.0) == 0.0
+    arrival.signals.put("a", b"2")
+    assert arrival.published_at(0.0) == 30.0
+
+
+def test_of_an_unknown_value_the_time_of_the_writer_counts() -> None:
+    assert Signals().published_at("a", START, START + timedelta(days=1)) == START
 
 
 def test_watchers_are_told_of_their_keys_while_they_watch() -> None:

@@ -2,10 +2,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.structs import RecordMetadata, TopicPartition
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.outbox import Write
 from streams.records import TableWrite
-from streams.tables import StageTable
+from streams.tables import AHEAD_MAX, StageTable
+
+CHANGELOG = "app-rows-changelog"
 
 
 class FakeApp:
@@ -14,11 +20,18 @@ class FakeApp:
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
         self.store = SimpleNamespace(data={}, _key_partition={})
+        self.read: dict[TP, int | None] = {}
+        self.tables = SimpleNamespace(recovery=SimpleNamespace(active_offsets=self.read))
 
     def Table(self, name: str, **options: Any) -> Any:  # noqa: N802
         self.options = options
         changelog = SimpleNamespace(get_topic_name=lambda: f"app-{name}-changelog")
         return SimpleNamespace(data=self.store, changelog_topic=changelog)
+
+
+def placed(offset: int, partition: int = 0) -> RecordMetadata:
+    place = TopicPartition(CHANGELOG, partition)
+    return RecordMetadata(CHANGELOG, partition, place, offset, None, None, None)
 
 
 @pytest.fixture
@@ -57,10 +70,10 @@ def test_a_tombstone_deletes_even_what_is_not_there(table: StageTable) -> None:
 def test_faust_knows_the_partition_of_a_row_as_long_as_there_is_one(
     table: StageTable, app: FakeApp
 ) -> None:
-    table.show(TableWrite("rows", "a", b"1"), 3)
+    table.show(TableWrite("rows", "a", b"1"), placed(7, 3))
     table.show(TableWrite("rows", "b", b"1"))
     assert app.store._key_partition == {b"a": 3}
-    table.show(TableWrite("rows", "a", None), 3)
+    table.show(TableWrite("rows", "a", None), placed(8, 3))
     assert app.store._key_partition == {}
 
 
@@ -78,3 +91,66 @@ def test_a_row_on_the_changelog(table: StageTable, partition: int | None) -> Non
     assert table.changelog(TableWrite("rows", "ä", b"1"), partition) == Write(
         "app-rows-changelog", "ä".encode(), b"1", partition=partition
     )
+
+
+# What recovery need not read again
+
+
+def show(table: StageTable, *offsets: int, partition: int = 0) -> None:
+    for offset in offsets:
+        table.show(TableWrite("rows", f"k{offset}", b"1"), placed(offset, partition))
+
+
+@given(st.permutations(range(11, 19)))
+def test_own_writes_count_as_read_in_whatever_order_they_are_acknowledged(
+    order: list[int],
+) -> None:
+    app = FakeApp()
+    table = StageTable(app, "rows", 4)
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, *order[:4])
+    so_far = app.read[TP(CHANGELOG, 0)] or 0
+    assert set(range(11, so_far + 1)) <= set(order[:4])
+    assert so_far + 1 not in order[:4]
+    show(table, *order[4:])
+    assert app.read == {TP(CHANGELOG, 0): 18}
+
+
+def test_nothing_behind_the_write_of_another_worker_counts_as_read(
+    table: StageTable, app: FakeApp
+) -> None:
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, 11, 13, 14)
+    assert app.read == {TP(CHANGELOG, 0): 11}
+
+
+def test_partitions_are_counted_apart(table: StageTable, app: FakeApp) -> None:
+    app.read |= {TP(CHANGELOG, 0): 10, TP(CHANGELOG, 1): 20}
+    show(table, 11)
+    show(table, 21, 22, partition=1)
+    assert app.read == {TP(CHANGELOG, 0): 11, TP(CHANGELOG, 1): 22}
+
+
+@pytest.mark.parametrize("known", [{}, {TP(CHANGELOG, 0): None}])
+def test_of_a_changelog_that_is_not_read_yet_nothing_counts(
+    table: StageTable, app: FakeApp, known: dict[TP, None]
+) -> None:
+    app.read |= known
+    show(table, 0, 1)
+    assert app.read == known
+
+
+def test_a_gap_of_before_a_rebalance_is_not_closed_after_it(
+    table: StageTable, app: FakeApp
+) -> None:
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, 12)
+    table.forget_gaps()
+    show(table, 11)
+    assert app.read == {TP(CHANGELOG, 0): 11}
+
+
+def test_writes_behind_a_gap_are_bounded(table: StageTable, app: FakeApp) -> None:
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, *range(12, 12 + 3 * AHEAD_MAX))
+    assert sum(map(len, table._ahead.values())) <= AHEAD_MAX

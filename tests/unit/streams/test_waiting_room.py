@@ -9,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams import waiting_room as module
+from streams.back_pressure import BackPressureGate, GroupProgress, Meter
+from streams.claims import Claim, claim_of
 from streams.metrics import REGISTRY
 from streams.records import Incoming
+from streams.settings import StageSettings
 from streams.signals import Signals
+from streams.topics import AUDIT, SELECTED, Topic
 from streams.waiting_room import LEAVING, WaitingRoom
 
 TOPICS = ("retry.5s", "retry.1h")
@@ -23,19 +27,31 @@ class Bench:
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.set_by = 0.0
         self.left: list[tuple[int, float]] = []
         self.ends = asyncio.Event()
         self.ends.set()
         self.signals = Signals()
+        self.meter = Meter(StageSettings(backlog_records=8))
+        self.claims: dict[int, Claim] = {}
         self.dues: dict[int, float | None] = {}
         self.room = WaitingRoom(
             TOPICS,
-            due=lambda record: self.dues[record.offset],
+            due=lambda record, _now: self.dues[record.offset],
+            claim=self.claim,
+            gate=BackPressureGate(
+                {AUDIT: self.meter, SELECTED: Meter(StageSettings())},
+                lambda: 1.0,
+            ),
             go=self.go,
             signals=self.signals,
             clock=lambda: self.now,
+            wall_clock=lambda: self.now + self.set_by,
         )
         self.running: asyncio.Task[None] | None = None
+
+    def claim(self, record: Incoming) -> Claim:
+        return self.claims.get(record.offset) or claim_of(record)
 
     def go(self, record: Incoming) -> "asyncio.Task[None]":
         self.left.append((record.offset, self.now))
@@ -115,7 +131,7 @@ async def test_what_is_due_or_does_not_say_when_leaves_at_once(
 async def test_a_real_clock_wakes_it() -> None:
     bench = Bench()
     loop = asyncio.get_running_loop()
-    bench.room._clock = loop.time
+    bench.room._clock = bench.room._wall_clock = loop.time
     bench.start()
     bench.enter(0, loop.time() + 60)
     await turns()
@@ -127,16 +143,17 @@ async def test_a_real_clock_wakes_it() -> None:
     await bench.stop()
 
 
-async def test_a_wall_clock_that_is_set_forward_is_noticed(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("jump", [-7_200.0, -3_000.0, 3_000.0])
+async def test_what_is_held_does_not_notice_that_the_wall_clock_is_set(
+    bench: Bench, jump: float
 ) -> None:
-    monkeypatch.setattr(module, "LONGEST_SLEEP_SECONDS", 0.01)
-    bench.enter(0, bench.now + 3_600)
-    await turns()
-    bench.now += 3_600
-    async with asyncio.timeout(2):
-        while not bench.left:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    bench.enter(0, bench.now + 10)
+    bench.set_by = jump
+    bench.enter(1, bench.now + jump + 10)
+    await bench.move(9.999)
+    assert bench.left == []
+    await bench.move(0.001)
+    assert sorted(bench.offsets) == [0, 1]
 
 
 async def test_of_thousands_due_at_once_few_are_on_their_way(bench: Bench) -> None:
@@ -283,3 +300,64 @@ async def test_lateness_counts_only_what_had_to_wait(bench: Bench) -> None:
 
 def _sample(name: str, topic: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"delay": topic})
+
+
+async def test_records_of_a_partition_with_another_log_are_dropped(bench: Bench) -> None:
+    bench.enter(0, bench.now + 1, topic="retry.5s")
+    bench.enter(1, bench.now + 1, topic="retry.1h")
+    assert bench.room.drop(("retry.1h", 0)) == ["retry.1h"]
+    await bench.move(1)
+    assert bench.offsets == [0]
+
+
+# Room in front of the stages that they go to
+
+
+def claim(rank: int, topic: Topic = AUDIT) -> Claim:
+    return Claim(rank, (topic,))
+
+
+async def test_what_is_due_leaves_as_there_is_room_earliest_first(bench: Bench) -> None:
+    bench.meter.observe(GroupProgress(end=0, finished=0), 0.0)
+    for offset in range(20):
+        bench.claims[offset] = claim(10)
+        bench.enter(offset, 1_010.0 + (20 - offset) / 100)
+    await bench.move(11)
+    assert bench.offsets == list(range(19, 11, -1)), "eight, and those that were due first"
+    bench.meter.observe(GroupProgress(end=8, finished=8), 1.0)
+    bench.room._gate.measured()
+    bench.room.look()
+    await turns(40)
+    assert bench.offsets == list(range(19, 3, -1))
+
+
+async def test_one_target_without_room_holds_up_no_other(bench: Bench) -> None:
+    bench.meter.observe(GroupProgress(end=100, finished=0), 0.0)
+    for offset, topic in enumerate((AUDIT, SELECTED)):
+        bench.claims[offset] = claim(10, topic)
+        bench.enter(offset, 1_000.0)
+    await turns(40)
+    assert bench.offsets == [1]
+
+
+async def test_what_is_due_and_held_back_leaves_when_it_is_cancelled(bench: Bench) -> None:
+    bench.meter.observe(GroupProgress(end=100, finished=0), 0.0)
+    bench.claims[0] = Claim(10, (AUDIT,), request="r")
+    bench.enter(0, 1_000.0)
+    await turns()
+    assert bench.offsets == []
+    bench.signals.put("cancel/r", b"{}")
+    await turns()
+    assert bench.offsets == [0]
+
+
+async def test_what_is_due_and_held_back_of_a_lost_partition_is_forgotten(bench: Bench) -> None:
+    bench.meter.observe(GroupProgress(end=100, finished=0), 0.0)
+    bench.claims[0] = claim(10)
+    bench.enter(0, 1_000.0)
+    await turns()
+    assert bench.room.retain([]) == ["retry.5s"]
+    bench.meter.observe(GroupProgress(end=100, finished=100), 0.0)
+    bench.room.look()
+    await turns()
+    assert (bench.offsets, len(bench.room)) == ([], 0)

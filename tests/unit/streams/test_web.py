@@ -38,10 +38,17 @@ async def test_ready_names_the_problems_until_there_are_none(
     health.watch("broker", lambda: state[0])
     async with client.get("/health/ready") as answer:
         assert answer.status == 503
-        assert await answer.json() == {"status": "waiting", "problems": {"broker": "is away"}}
+        assert await answer.json() == {
+            "status": "waiting",
+            "problems": {"broker": "is away"},
+            "warnings": {},
+        }
     state[0] = None
     async with client.get("/health/ready") as answer:
-        assert (answer.status, await answer.json()) == (200, {"status": "ready", "problems": {}})
+        assert (answer.status, await answer.json()) == (
+            200,
+            {"status": "ready", "problems": {}, "warnings": {}},
+        )
 
 
 async def test_metrics_are_in_the_format_of_prometheus(
@@ -88,6 +95,31 @@ async def test_a_taken_port_is_named() -> None:
         with pytest.raises(AddressError, match=f"cannot listen on {address}.*--http HOST:PORT"):
             async with serve(address, Health()):
                 pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+async def test_a_taken_default_port_gives_way_to_a_free_one_that_is_named(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(f"{host}:0", Health()) as first:
+        address = first.removeprefix("http://")
+        async with (
+            serve(address, Health(), or_free_port=True) as second,
+            aiohttp.ClientSession() as session,
+            session.get(f"{second}/health/live") as answer,
+        ):
+            assert answer.status == 200
+            assert second.startswith(f"http://{host}:")
+            assert second != first
+            assert address in caplog.text
+            assert f"port {second.rpartition(':')[2]}" in caplog.text
+
+
+async def test_only_a_taken_port_gives_way() -> None:
+    foreign = "192.0.2.1:8080"
+    with pytest.raises(AddressError, match=f"cannot listen on {foreign}"):
+        async with serve(foreign, Health(), or_free_port=True):
+            pass
 
 
 @pytest.mark.parametrize(

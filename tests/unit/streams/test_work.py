@@ -7,20 +7,26 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from schemas.errors import ClipmillError, ErrorCode
 from streams.letters.facts import split_headers
 from streams.logs import REQUEST, TRACE
 from streams.outbox import RecordRefusedError, Write
 from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import DEADLETTERS, ERRORS, REQUESTS, VALIDATED
+from streams.slots import Slots
+from streams.stage import Handler, Slices, SlicingHandler, Stage, StageContext
+from streams.topics import DEADLETTERS, ERRORS, REQUESTS, RESULTS, VALIDATED
 from streams.work import Work, dead_letter
 from tests.unit.streams.records import incoming
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def placed(write: Write) -> RecordMetadata:
+    partition = 0 if write.partition is None else write.partition
+    place = TopicPartition(write.topic, partition)
+    return RecordMetadata(write.topic, partition, place, 0, None, None, None)
 
 
 class FakeOutbox:
@@ -32,12 +38,13 @@ class FakeOutbox:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def publish(self, writes: Sequence[Write]) -> None:
+    async def publish(self, writes: Sequence[Write]) -> list[RecordMetadata]:
         await self.open.wait()
         for write in writes:
             if self.refuse(write):
                 raise RecordRefusedError(f"too large for {write.topic}")
         self.written += writes
+        return [placed(write) for write in writes]
 
     @property
     def topics(self) -> list[str]:
@@ -52,8 +59,8 @@ class FakeTable:
     def changelog(self, write: TableWrite, partition: int | None) -> Write:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite, partition: int | None = None) -> None:
-        self.partitions[write.key] = partition
+    def show(self, write: TableWrite, place: RecordMetadata) -> None:
+        self.partitions[write.key] = place.partition
         self.rows[write.key] = write.value
 
 
@@ -73,7 +80,9 @@ STAGE = Stage("test", (REQUESTS,), open=_never, on_bug=on_bug)
 class Bench:
     """A `Work` and everything around it."""
 
-    def __init__(self, handler: Handler, *, stage: Stage = STAGE, concurrency: int = 8) -> None:
+    def __init__(
+        self, handler: SlicingHandler, *, stage: Stage = STAGE, concurrency: int = 8
+    ) -> None:
         self.outbox = FakeOutbox()
         self.table = FakeTable()
         self.finished: list[Incoming] = []
@@ -82,9 +91,10 @@ class Bench:
             handler,
             outbox=self.outbox,  # type: ignore[arg-type]
             tables={"rows": self.table},  # type: ignore[dict-item]
-            concurrency=concurrency,
+            slots=Slots(concurrency),
             topic_prefix="p.",
             finished=self.finished.append,
+            reply_topics=("billing",),
         )
 
     def start(self, *records: Incoming) -> list[asyncio.Task[None]]:
@@ -117,6 +127,23 @@ async def test_everything_returned_is_written_then_reported() -> None:
     assert bench.finished == [incoming()]
 
 
+@pytest.mark.parametrize(
+    ("reply_to", "write"),
+    [
+        ("billing", Write("billing", b"k", b"v", fallback="p.results.v1")),
+        ("p.audit.v1", Write("p.results.v1", b"k", b"v")),
+        (None, Write("p.results.v1", b"k", b"v")),
+    ],
+    ids=["configured", "not configured", "none"],
+)
+async def test_a_result_goes_to_a_reply_topic_that_is_configured(
+    reply_to: str | None, write: Write
+) -> None:
+    bench = Bench(returning(Outgoing(RESULTS, b"k", b"v", reply_to=reply_to)))
+    await bench.work.run(incoming())
+    assert bench.outbox.written == [write]
+
+
 async def test_what_stands_behind_a_barrier_waits_for_what_stands_before_it() -> None:
     bench = Bench(
         returning(TableWrite("rows", "k", b"1"), Barrier(), Outgoing(VALIDATED, b"k", b"v"))
@@ -124,9 +151,9 @@ async def test_what_stands_behind_a_barrier_waits_for_what_stands_before_it() ->
     asked: list[list[str]] = []
     publish = bench.outbox.publish
 
-    async def note(writes: Sequence[Write]) -> None:
+    async def note(writes: Sequence[Write]) -> list[RecordMetadata]:
         asked.append([write.topic for write in writes])
-        await publish(writes)
+        return await publish(writes)
 
     bench.outbox.publish = note  # type: ignore[method-assign]
     bench.outbox.open.clear()
@@ -300,87 +327,84 @@ async def test_cancelled_work_is_never_reported(moment: str) -> None:
     assert len(bench.finished) == 1, "the other one goes on"
 
 
-async def run_all(
-    keys: Sequence[bytes | None], concurrency: int, *, ordered: bool = True
-) -> tuple[list[int], int, set[bytes]]:
-    """Order of starts, most at a time, keys that ran twice at a time."""
-    started: list[int] = []
-    running: list[bytes | None] = []
-    doubled: set[bytes] = set()
-    most = 0
+async def test_no_more_records_are_worked_on_than_there_are_slots() -> None:
+    running = most = 0
 
     async def handle(record: Incoming) -> Sequence[Effect]:
-        nonlocal most
-        started.append(record.offset)
-        if record.key is not None and record.key in running:
-            doubled.add(record.key)
-        running.append(record.key)
-        most = max(most, len(running))
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
         await turns(record.offset * 7 % 5)
-        running.remove(record.key)
-        return [Outgoing(VALIDATED, record.key, str(record.offset).encode())]
-
-    bench = Bench(handle, concurrency=concurrency, stage=replace(STAGE, ordered=ordered))
-    records = [incoming(offset=number, key=key) for number, key in enumerate(keys)]
-    await asyncio.gather(*bench.start(*records))
-    assert sorted(record.offset for record in bench.finished) == list(range(len(keys)))
-    assert len(bench.outbox.written) == len(keys)
-    if ordered:
-        for key in {key for key in keys if key is not None}:
-            expected = [number for number, each in enumerate(keys) if each == key]
-            assert [int(w.value or b"") for w in bench.outbox.written if w.key == key] == expected
-    return started, most, doubled
-
-
-async def test_unordered_work_of_one_key_runs_side_by_side() -> None:
-    _, most, doubled = await run_all([b"k"] * 4, 8, ordered=False)
-    assert doubled == {b"k"}
-    assert most > 1
-
-
-async def test_records_without_a_key_run_side_by_side() -> None:
-    _, most, _ = await run_all([None] * 9, 3)
-    assert most == 3
-
-
-async def test_a_key_that_waits_holds_no_slot() -> None:
-    release = asyncio.Event()
-
-    async def handle(record: Incoming) -> Sequence[Effect]:
-        if record.offset == 0:
-            await release.wait()
+        running -= 1
         return ()
 
-    bench = Bench(handle, concurrency=2)
-    same = [incoming(offset=number, key=b"slow") for number in range(5)]
-    tasks = bench.start(*same, incoming(offset=9, key=b"quick"))
+    bench = Bench(handle, concurrency=3)
+    await asyncio.gather(*bench.start(*(incoming(offset=number) for number in range(9))))
+    assert most == 3
+    assert len(bench.finished) == 9
+
+
+# Slices
+
+
+def slicing(*slices: Sequence[Effect] | Exception) -> SlicingHandler:
+    async def make() -> Slices:
+        for each in slices:
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+    async def handle(_record: Incoming) -> Slices:
+        return make()
+
+    return handle
+
+
+A, B = Outgoing(VALIDATED, b"k", b"a"), Outgoing(VALIDATED, b"k", b"b")
+
+
+async def test_each_slice_is_written_before_the_next_one_is_made() -> None:
+    bench = Bench(slicing([A], [B]))
+    turn = asyncio.Event()
+
+    async def next_turn(_record: Incoming) -> None:
+        await turn.wait()
+
+    bench.work._next_turn = next_turn
+    [task] = bench.start(incoming())
     await turns()
-    assert [record.offset for record in bench.finished] == [9]
-    release.set()
-    await asyncio.gather(*tasks)
+    assert [write.value for write in bench.outbox.written] == [b"a"]
+    assert bench.finished == []
+    turn.set()
+    await task
+    assert [write.value for write in bench.outbox.written] == [b"a", b"b"]
+    assert bench.finished == [incoming()]
 
 
-async def test_the_next_of_a_key_sees_the_row_of_the_one_before() -> None:
-    async def handle(_record: Incoming) -> Sequence[Effect]:
-        count = int(bench.table.rows.get("n") or 0)
-        await turns(3)
-        return [TableWrite("rows", "n", str(count + 1).encode())]
+async def test_no_slot_is_held_while_a_slice_is_written_or_waited_for() -> None:
+    bench = Bench(slicing([A], [B]), concurrency=1)
+    bench.outbox.open.clear()
+    tasks = bench.start(incoming(offset=1), incoming(offset=2))
+    await turns()
+    assert bench.work._slots.reserve() is not None
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
-    bench = Bench(handle)
-    await asyncio.gather(*bench.start(*(incoming(offset=n) for n in range(10))))
-    assert bench.table.rows == {"n": b"10"}
+
+async def test_a_bug_in_a_later_slice_is_reported_for_the_whole_record() -> None:
+    bench = Bench(slicing([A], ValueError("bad")))
+    await bench.work.run(incoming())
+    assert bench.outbox.topics == ["p.videos.validated.v1", "p.errors.v1"]
+    assert len(bench.finished) == 1
 
 
-@given(
-    keys=st.lists(st.sampled_from([None, b"a", b"b", b"c"]), max_size=20),
-    concurrency=st.integers(1, 5),
-)
-def test_any_mixture_of_keys_keeps_order_and_bound(
-    keys: list[bytes | None], concurrency: int
-) -> None:
-    _, most, doubled = asyncio.run(run_all(keys, concurrency))
-    assert most <= concurrency
-    assert doubled == set()
+async def test_what_is_written_of_each_slice_is_told() -> None:
+    bench = Bench(slicing([A], [B, B]))
+    sizes: list[int] = []
+    bench.work._wrote = lambda _record, effects: sizes.append(len(effects))
+    await bench.work.run(incoming())
+    assert sizes == [1, 2]
 
 
 async def test_log_lines_carry_the_request_of_their_record() -> None:
@@ -396,7 +420,7 @@ async def test_log_lines_carry_the_request_of_their_record() -> None:
     await asyncio.gather(
         *bench.start(incoming(offset=1, key=None), incoming(key=None, headers=headers))
     )
-    assert seen == [("requests-3-1", ""), ("r1", TRACE_ID)]
+    assert seen == [("requests-3-1-1700000000500", ""), ("r1", TRACE_ID)]
 
 
 @pytest.mark.parametrize("header", [b"\xff", b"", b"x"])

@@ -10,14 +10,17 @@ from typing import Any, Self
 import pytest
 
 from streams import worker as module
+from streams.authorization import MissingAclError
+from streams.back_pressure import GroupProgress
 from streams.health import Health
 from streams.memory import MemoryExhaustedError
 from streams.metrics import REGISTRY
 from streams.settings import Settings
 from streams.signals import Signals
 from streams.stage import Stage
+from streams.static_member import InstanceIdError
 from streams.topic_admin import TopicsError
-from streams.topics import REQUESTS, Topic, changelog_topic
+from streams.topics import REQUESTS, TOPICS, Topic, changelog_topic
 from streams.worker import CALM_SECONDS, RESTART_SECONDS, Worker
 
 pytestmark = pytest.mark.usefixtures("own_settings")
@@ -32,14 +35,16 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.waits: list[float] = []
-        self.applied: list[Topic] = []
+        self.checked: list[Topic] = []
         self.lives: dict[str, list[float]] = {}
         self.opening_fails = False
         self.closing_fails = False
         self.made: list[str] = []
-        self.gaps: list[Any] = []
         self.memories: list[Any] = []
+        self.members: list[tuple[str | None, int]] = []
         self.cluster: str | None = None
+        self.access: str | None = None
+        self.refusal: str | None = None
         self.closed = 0
         """Runners that ended; a wait that follows one is the wait before the next start."""
 
@@ -50,8 +55,9 @@ class FakeRunner:
     def __init__(self, stage: Stage, _settings: Settings, _outbox: Any, **more: Any) -> None:
         self.stage = stage
         self.world.made.append(stage.name)
-        self.world.gaps.append(more["believed_gaps"])
+        self.warn = more["warn"]
         self.world.memories.append(more["memory"])
+        self.world.members.append((more["member"].instance_id, more["member"].failures))
         lives = self.world.lives.get(stage.name, [])
         self.dies_at = self.world.now + (lives.pop(0) if lives else float("inf"))
 
@@ -86,9 +92,34 @@ class FakeOutbox:
         return FakeRunner.world.cluster
 
 
+class FakeAccess:
+    def __init__(self, _kafka: object, _acls: object) -> None:
+        pass
+
+    async def require_at_start(self) -> None:
+        if FakeRunner.world.refusal:
+            raise MissingAclError(FakeRunner.world.refusal)
+
+    async def run(self) -> None:
+        pass
+
+    def problem(self) -> str | None:
+        return FakeRunner.world.access
+
+
 @asynccontextmanager
-async def following(_kafka: object) -> AsyncIterator[Signals]:
+async def following(_kafka: object, _observer: object) -> AsyncIterator[Signals]:
     yield Signals()
+
+
+class FakeOffsets:
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, _kafka: object) -> "AsyncIterator[FakeOffsets]":
+        yield cls()
+
+    async def measure(self, _known: object) -> dict[Topic, GroupProgress]:
+        return {}
 
 
 @pytest.fixture
@@ -101,17 +132,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             made.waits.append(seconds)
         await asyncio.sleep(0)
 
-    async def check_topics(_kafka: object) -> None:
-        pass
+    async def check_topics(_kafka: object, topics: list[Topic]) -> None:
+        made.checked += topics
 
-    async def apply_topics(_kafka: object, topics: list[Topic]) -> None:
-        made.applied += topics
-
-    monkeypatch.setattr(module, "apply_topics", apply_topics)
+    monkeypatch.setattr(module, "AccessMonitor", FakeAccess)
     monkeypatch.setattr(FakeRunner, "world", made, raising=False)
     monkeypatch.setattr(module, "StageRunner", FakeRunner)
     monkeypatch.setattr(module, "Outbox", FakeOutbox)
     monkeypatch.setattr(module, "following", following)
+    monkeypatch.setattr(module, "GroupOffsets", FakeOffsets)
     monkeypatch.setattr(module, "check_topics", check_topics)
     clock = SimpleNamespace(
         sleep=sleep,
@@ -181,12 +210,6 @@ async def test_a_stage_that_cannot_open_or_close_is_tried_again(world: World, wh
     assert len(world.made) > 3
 
 
-async def test_gaps_that_were_seen_are_remembered_over_restarts(world: World) -> None:
-    world.lives["toy"] = [0.0, 0.0]
-    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) > 2)
-    assert len({id(gaps) for gaps in world.gaps}) == 1
-
-
 async def test_a_stage_that_crashes_leaves_the_others_alone(world: World) -> None:
     world.lives["toy"] = [0.0] * 3
     await run_until(Worker([STAGE, OTHER], Settings(), Health()), lambda: len(world.made) > 4)
@@ -229,18 +252,65 @@ async def test_restarts_are_counted(world: World) -> None:
     assert REGISTRY.get_sample_value("clipmill_stage_restarts_total", labels) == before + 3
 
 
-async def test_changelogs_are_made_before_the_stages_start(world: World) -> None:
+async def test_topics_and_changelogs_are_checked_before_the_stages_start(world: World) -> None:
     stage = replace(STAGE, tables=("rows",))
     await run_until(Worker([stage, OTHER], Settings(), Health()), lambda: len(world.made) > 1)
-    assert world.applied == [changelog_topic("toy", "rows")]
-    assert world.applied[0].kafka_name("p.") == "p.toy-rows-changelog"
+    assert world.checked == [*TOPICS, changelog_topic("toy", "rows")]
+    assert world.checked[-1].kafka_name("p.") == "p.toy-rows-changelog"
+
+
+async def test_missing_acls_stop_the_start(world: World) -> None:
+    world.refusal = "READ on topic a"
+    with pytest.raises(MissingAclError, match="READ on topic a"):
+        await Worker([STAGE], Settings(), Health()).run()
+    assert world.made == []
+
+
+async def test_access_that_is_lost_is_a_problem_of_the_process(world: World) -> None:
+    world.access = "refuses the login"
+    health = Health()
+    seen: list[dict[str, str]] = []
+    worker = Worker([STAGE], Settings(), health)
+    await run_until(worker, lambda: seen.append(health.problems()) or len(seen) > 5)  # type: ignore[func-returns-value]
+    assert seen[-1] == {"toy": "waits", "access": "refuses the login"}
 
 
 async def test_missing_topics_stop_the_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def check_topics(_kafka: object) -> None:
+    async def check_topics(_kafka: object, _topics: object) -> None:
         raise TopicsError("requests does not exist")
 
     monkeypatch.setattr(module, "check_topics", check_topics)
     with pytest.raises(TopicsError):
         await Worker([STAGE], Settings(), Health()).run()
     assert world.made == []
+
+
+async def test_a_stage_that_starts_again_is_the_same_member_and_knows_how_often_it_failed(
+    world: World,
+) -> None:
+    world.lives["toy"] = [1.0, 1.0, CALM_SECONDS + 1]
+    await run_until(Worker([STAGE], Settings(), Health()), lambda: len(world.made) == 4)
+    assert len({instance_id for instance_id, _ in world.members}) == 1
+    assert [failures for _, failures in world.members] == [0, 1, 2, 1]
+
+
+async def test_workers_on_one_data_directory_are_different_members(world: World) -> None:
+    one, other = (Worker([STAGE], Settings(), Health()) for _ in range(2))
+    beside = asyncio.create_task(one.run())
+    while not world.made:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await run_until(other, lambda: len(world.made) == 2)
+    beside.cancel()
+    await asyncio.wait([beside])
+    assert len(set(world.members)) == 2
+
+
+async def test_an_id_that_another_worker_has_is_an_error_at_the_start(world: World) -> None:
+    settings = Settings(kafka={"group_instance_id": "twin"})
+    beside = asyncio.create_task(Worker([STAGE], settings, Health()).run())
+    while not world.made:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    with pytest.raises(InstanceIdError, match=r"kafka\.group_instance_id"):
+        await Worker([STAGE], settings, Health()).run()
+    beside.cancel()
+    await asyncio.wait([beside])

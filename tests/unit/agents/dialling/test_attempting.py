@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from agents.dialling import permissions
 from agents.dialling.attempting import NO_PLUGINS, Gate
+from agents.dialling.permissions import REQUESTS_IN_FLIGHT
 from agents.dialling.turns import Need
 from agents.plugins import Plugin, PluginRequest, Plugins
 from agents.requests.cancellation import RequestCancelledError, cancellable
@@ -158,6 +160,29 @@ async def test_a_failure_is_told_when_it_says_something_about_the_platform(
     assert error.place == Place(platform="tiktok", operation="extract", egress="direct")
     told = code.startswith(("network.", "rate_limit.", "content.", "platform."))
     assert [each.code for each in kit.attempts()] == ([code] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("egresses", "details"), [((), {}), (("a",), {"egress": "a"})], ids=["direct", "a proxy"]
+)
+async def test_a_failure_names_its_proxy(
+    egresses: tuple[str, ...], details: dict[str, str]
+) -> None:
+    error = await refused(Kit(*egresses).run(fails(ErrorCode.SYSTEM_CONFIG)))
+    assert error.details == details
+
+
+async def test_an_attempt_reports_the_cuts_of_the_rate_that_it_was_made_at() -> None:
+    kit = Kit()
+    kit.slowed("direct", 10.0, cuts=3)
+
+    async def cut_meanwhile(_egress: str) -> str:
+        kit.slowed("direct", 5.0, cuts=4)
+        return "it is so"
+
+    await kit.run(cut_meanwhile)
+    await kit.run()
+    assert [each.cuts for each in kit.attempts()] == [3, 4]
 
 
 async def test_neither_bugs_nor_cancelled_work_is_told() -> None:
@@ -391,6 +416,50 @@ async def test_records_of_several_parts_have_several_ids() -> None:
     ids = [header(each, "ce_id") for each in kit.sent]
     assert len(set(ids)) == 3
     assert ids[1] == ids[2]
+
+
+async def parked(kit: Kit, count: int) -> list[asyncio.Task[str]]:
+    """Attempts of many requests that have begun."""
+    running = [asyncio.create_task(kit.run(request_id=f"r{number}")) for number in range(count)]
+    await kit.asked()
+    await asyncio.sleep(0)
+    return running
+
+
+async def test_few_trial_requests_are_in_flight_however_many_events_wait() -> None:
+    kit = Kit()
+    kit.breaker("direct", "half_open", trials_max=5)
+    running = await parked(kit, 100)
+    assert len(kit.requests()) == REQUESTS_IN_FLIGHT
+    kit.breaker("direct", "half_open", trials=("r0:extract:1", "r1:extract:1"), trials_max=5)
+    assert len(await asyncio.gather(*running[:2])) == 2
+    await asyncio.sleep(0)
+    assert len(kit.requests()) == REQUESTS_IN_FLIGHT + 2
+    kit.breaker("direct", "closed")
+    assert set(await asyncio.gather(*running)) == {"by direct"}
+    assert len(kit.requests()) == REQUESTS_IN_FLIGHT + 2
+
+
+async def test_an_event_that_could_not_ask_is_refused_and_withdraws_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(permissions, "QUEUE_SECONDS", 0.01)
+    kit = Kit()
+    kit.breaker("direct", "half_open", trials_max=5)
+    running = await parked(kit, REQUESTS_IN_FLIGHT + 1)
+    assert not (await refused(running[-1])).permitted
+    assert [each.withdrawn for each in kit.requests()] == [False] * REQUESTS_IN_FLIGHT
+    kit.breaker("direct", "closed")
+    await asyncio.gather(*running[:-1])
+
+
+async def test_with_another_way_open_an_event_does_not_queue_for_a_trial() -> None:
+    kit = Kit("a", "b")
+    kit.breaker(PREFERRED, "open", until=NOW)
+    running = await parked(kit, REQUESTS_IN_FLIGHT + 1)
+    assert await running[-1] == f"by {OTHER}"
+    kit.breaker(PREFERRED, "closed")
+    await asyncio.gather(*running)
 
 
 async def test_nobody_watches_afterwards() -> None:

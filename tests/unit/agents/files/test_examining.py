@@ -5,8 +5,8 @@ import msgspec
 import pytest
 
 from agents.files.examining import Examiner, stored_file
+from agents.media.client import ProcessAwayError
 from agents.media.facts import Answer, MediaFacts, Unknown, Unreadable
-from agents.media.prober import ProbeAwayError
 from agents.network.download import Fetched
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource, VideoFormat
@@ -70,7 +70,7 @@ async def test_an_outage_of_the_probe_loses_nothing(caplog: pytest.LogCaptureFix
     before = counted("away")
     with caplog.at_level(logging.WARNING):
         assert (
-            await Examiner(FakeProbe(ProbeAwayError("no memory"))).examine(FILE, SOURCE, INFO)
+            await Examiner(FakeProbe(ProcessAwayError("no memory"))).examine(FILE, SOURCE, INFO)
             is None
         )
     assert "no memory" in caplog.text

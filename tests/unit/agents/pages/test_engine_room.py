@@ -6,7 +6,12 @@ import pytest
 
 from agents.pages.engine_room import _show, engine_settings
 from schemas.video import EngineVersions
-from streams.metrics import ENGINE_IMPERSONATION, ENGINE_INFO, ENGINE_PROCESSES
+from streams.metrics import (
+    ENGINE_IMPERSONATION,
+    ENGINE_INFO,
+    ENGINE_NATIVE_PROOF_OF_WORK,
+    ENGINE_PROCESSES,
+)
 from streams.settings import EngineSettings
 from tests.unit.agents.builders import make_context, make_settings
 
@@ -35,6 +40,7 @@ def test_operators_see_the_engine(alive: int, impersonation: bool, problem: str 
         processes_alive=alive,
         restarts=1,
         impersonation=impersonation,
+        native_proof_of_work=impersonation,
         versions=EngineVersions(yt_dlp="1", curl_cffi="2"),
     )
     engine: Any = SimpleNamespace(stats=lambda: stats)
@@ -43,4 +49,5 @@ def test_operators_see_the_engine(alive: int, impersonation: bool, problem: str 
     assert check() == problem
     assert ENGINE_PROCESSES._value.get() == alive
     assert ENGINE_IMPERSONATION._value.get() == float(impersonation)
+    assert ENGINE_NATIVE_PROOF_OF_WORK._value.get() == float(impersonation)
     assert ENGINE_INFO.labels("1", "2")._value.get() == 1

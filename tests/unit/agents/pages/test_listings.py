@@ -11,7 +11,7 @@ from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ValidatedListing, ValidatedVideo
-from schemas.job import BatchMember, Job
+from schemas.job import BatchMember, Job, PageUse
 from schemas.listing import ListedPost, Listing, ListingRef
 from schemas.request import Options
 from streams.records import Barrier, Effect, TableWrite
@@ -228,6 +228,13 @@ async def test_a_listing_is_known_for_a_while(moved: float) -> None:
     assert outcome(await kit.run(request_id="r2", action="list")).cache == "miss"
 
 
+async def test_a_listing_from_before_the_clock_was_set_back_is_not_used_for_longer() -> None:
+    kit = Kit(listing_of(2))
+    await kit.run(action="list")
+    kit.clock.now -= 7_200
+    assert outcome(await kit.run(request_id="r2", action="list")).cache == "miss"
+
+
 async def test_refresh_asks_anew() -> None:
     kit = Kit(listing_of(2))
     await kit.run(action="list")
@@ -300,13 +307,13 @@ async def test_nothing_of_the_members_is_written_before_their_row() -> None:
     assert not any(isinstance(each, TableWrite) for each in effects[2:])
 
 
-@pytest.mark.parametrize(
-    ("changed", "fresh"), [({}, True), ({"cookies": "none -> the platform's"}, False)]
-)
-def test_what_recovery_wanted_fresh_is_the_list(changed: dict[str, str], fresh: bool) -> None:
-    attempt = msgspec.structs.replace(make_attempt(), changed=changed)
-    job = make_job(options=Options(refresh=True), attempts=(attempt,))
-    assert member_of(job, posts(1)[0], 0, 1).options.refresh is fresh
+@pytest.mark.parametrize("refresh", [True, False])
+def test_members_are_fresh_as_the_client_wants_whatever_recovery_changed(refresh: bool) -> None:
+    attempt = msgspec.structs.replace(make_attempt(), changed={"cookies": "none -> the platform's"})
+    page = PageUse(outdated=True)
+    job = make_job(options=Options(refresh=refresh), attempts=(attempt,), page=page)
+    member = member_of(job, posts(1)[0], 0, 1)
+    assert (member.options.refresh, member.page) == (refresh, PageUse())
 
 
 def test_replayed_members_keep_names_of_their_own() -> None:

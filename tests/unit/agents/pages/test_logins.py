@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from agents.authentication.cookie_files import CookieFiles
 from agents.authentication.interface import Standing, Use
 from agents.pages.logins import SWEEP_SECONDS, ShownAccounts, logins, open_authenticator
+from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from streams.metrics import REGISTRY
 from streams.settings import AuthSettings
@@ -94,7 +95,7 @@ def test_accounts_are_shown_as_they_fare() -> None:
 async def test_a_stage_has_its_logins_swept_and_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "main.txt")
     context, _ = make_context(make_settings(auth=settings_of(path)))
-    async with logins(context) as authenticator:
+    async with logins(context, Platforms.load()) as authenticator:
         account = await authenticator.log_in("tiktok")
         assert account is not None
         authenticator.tell("tiktok", account, Use(subject="tiktok:1", needed=True))
@@ -111,7 +112,7 @@ async def test_what_is_to_be_kept_is_kept_when_a_stage_crashes(tmp_path: Path) -
     context, _ = make_context(make_settings(auth=settings_of(path)))
 
     async def crash() -> None:
-        async with logins(context) as authenticator:
+        async with logins(context, Platforms.load()) as authenticator:
             account = await authenticator.log_in("tiktok")
             assert account is not None
             account.renew((cookie(value="last"),))

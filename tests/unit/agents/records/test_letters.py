@@ -9,7 +9,6 @@ from agents.records.letters import (
     event_key,
     fail,
     finish,
-    introduce_batch,
     order,
     publish_result,
     report_progress,
@@ -39,7 +38,6 @@ from tests.unit.agents.builders import (
     make_attempt,
     make_failure,
     make_job,
-    member_job,
     selected,
     validated,
 )
@@ -121,15 +119,6 @@ def test_who_introduces_a_job(step: str, replays: int, introduces: bool) -> None
     assert entry.job == (job if introduces else None)
 
 
-def test_a_batch_is_introduced_under_its_own_id() -> None:
-    first = member_job(0, 3)
-    sent = introduce_batch(first, "ledger", "cause")
-    entry = body_of(sent, AuditRecord)
-    assert (sent.topic, sent.key, entry.request_id) == (AUDIT, b"b1", "b1")
-    assert (entry.job, entry.detail) == (first, {"members": "3"})
-    assert header(sent, "ce_correlationid") == "b1"
-
-
 @pytest.mark.parametrize(
     ("command", "name"),
     [
@@ -156,8 +145,8 @@ def test_every_report_of_a_download_is_an_event_of_its_own() -> None:
 
 
 def test_a_result_has_one_id_whoever_decides_it() -> None:
-    first = publish_result("r1", "completed", b"{}", TRACE_ID, "one")
-    second = publish_result("r1", "failed", b"{}", TRACE_ID, "two")
+    first = publish_result("r1", "completed", b"{}", TRACE_ID, "one", reply=None)
+    second = publish_result("r1", "failed", b"{}", TRACE_ID, "two", reply=None)
     assert header(first, "ce_id") == header(second, "ce_id") == "r1:result"
     assert header(first, "ce_type") == "io.clipmill.request.completed.v1"
     assert (first.topic, first.key) == (RESULTS, b"r1")

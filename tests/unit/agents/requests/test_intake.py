@@ -95,27 +95,31 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
     "url null": ({"url": None}, "$.url", "either"),
     "no object": ([URL], "$", "object"),
     "a text": (URL, "$", "object"),
-    "unknown field": ({"url": URL, "cookies": "x"}, "$", "cookies"),
-    "unknown option": ({"url": URL, "options": {"proxy": "x"}}, "$.options", "proxy"),
+    "unknown field": ({"url": URL, "cookies": "x"}, "$.cookies", "unknown field"),
+    "unknown option": ({"url": URL, "options": {"proxy": "x"}}, "$.options.proxy", "unknown field"),
     "unknown quality": ({"url": URL, "options": {"quality": "8k"}}, "$.options.quality", "8k"),
     "max_bytes 0": ({"url": URL, "options": {"max_bytes": 0}}, "$.options.max_bytes", "1"),
-    "empty batch": ({"urls": []}, "$.urls", "length"),
-    "huge batch": ({"urls": [URL] * (MAX_BATCH_URLS + 1)}, "$.urls", "length"),
-    "url no text": ({"url": 7}, "$.url", "str"),
-    "urls no list": ({"urls": URL}, "$.urls", "array"),
-    "slash in the id": ({"url": URL, "id": "a/b"}, "$.id", "regex"),
-    "empty id": ({"url": URL, "id": ""}, "$.id", "regex"),
-    "long id": ({"url": URL, "id": "a" * 129}, "$.id", "regex"),
-    "deadline without zone": ({"url": URL, "deadline": "2999-01-01T00:00:00"}, "$.deadline", ""),
-    "deadline no time": ({"url": URL, "deadline": "soon"}, "$.deadline", ""),
+    "empty batch": ({"urls": []}, "$.urls", "1 to 1000"),
+    "huge batch": ({"urls": [URL] * (MAX_BATCH_URLS + 1)}, "$.urls", "1001"),
+    "url no text": ({"url": 7}, "$.url", "a text"),
+    "urls no list": ({"urls": URL}, "$.urls", "a list"),
+    "slash in the id": ({"url": URL, "id": "a/b"}, "$.id", "letters, digits and ._:~@+=-"),
+    "empty id": ({"url": URL, "id": ""}, "$.id", "letters, digits and ._:~@+=-"),
+    "long id": ({"url": URL, "id": "a" * 129}, "$.id", "letters, digits and ._:~@+=-"),
+    "deadline without zone": (
+        {"url": URL, "deadline": "2999-01-01T00:00:00"},
+        "$.deadline",
+        "zone",
+    ),
+    "deadline no time": ({"url": URL, "deadline": "soon"}, "$.deadline", "2026-12-01T18:00:00Z"),
     "priority 10": ({"url": URL, "priority": 10}, "$.priority", "9"),
-    "attribute no text": ({"url": URL, "attributes": {"a": 1}}, "$.attributes[...]", "str"),
+    "attribute no text": ({"url": URL, "attributes": {"a": 1}}, "$.attributes.a", "a text"),
     "too many attributes": (
         {"url": URL, "attributes": {str(number): "" for number in range(33)}},
         "$.attributes",
         "32",
     ),
-    "long attribute": ({"url": URL, "attributes": {"a": "b" * 1025}}, "$.attributes[...]", "1024"),
+    "long attribute": ({"url": URL, "attributes": {"a": "b" * 1025}}, "$.attributes.a", "1024"),
     "unknown action": ({"url": URL, "action": "delete"}, "$.action", "delete"),
 }
 
@@ -182,7 +186,7 @@ def test_everything_of_a_request_is_in_its_job() -> None:
 
 def test_without_an_id_the_record_names_the_request() -> None:
     (job,) = jobs(request({"url": URL}, offset=42))
-    assert job.request_id == "requests-0-42"
+    assert job.request_id == "requests-0-42-1767225600000"
 
 
 def test_members_of_a_batch_know_their_place() -> None:
@@ -193,8 +197,8 @@ def test_members_of_a_batch_know_their_place() -> None:
 
 def test_a_batch_of_one_is_a_batch() -> None:
     (job,) = jobs(request({"urls": [URL]}, offset=5))
-    assert job.request_id == "requests-0-5/0"
-    assert job.batch == BatchMember(id="requests-0-5", index=0, size=1)
+    assert job.request_id == "requests-0-5-1767225600000/0"
+    assert job.batch == BatchMember(id="requests-0-5-1767225600000", index=0, size=1)
 
 
 @pytest.mark.parametrize("member", [None, 7, True, [], {}, 1.5, ["x"]], ids=repr)
@@ -236,14 +240,15 @@ def test_a_record_is_received_when_it_was_written() -> None:
     ("value", "request_id", "url"),
     [
         (b'{"id":"mine","url":"u","x":1}', "mine", "u"),
-        (b'{"id":"not mine!","url":"u"}', "requests-0-7", "u"),
-        (b'{"id":7,"url":7}', "requests-0-7", ""),
-        (b'["id"]', "requests-0-7", ""),
-        (b"null", "requests-0-7", ""),
-        (b"\xff\xfe", "requests-0-7", ""),
-        (b"", "requests-0-7", ""),
-        (None, "requests-0-7", ""),
-        (b"[" * 100_000, "requests-0-7", ""),
+        (b'{"id":"not mine!","url":"u"}', "requests-0-7-1767225600000", "u"),
+        (b'{"id":7,"url":7}', "7", ""),
+        (b'{"id":7.0,"url":7}', "requests-0-7-1767225600000", ""),
+        (b'["id"]', "requests-0-7-1767225600000", ""),
+        (b"null", "requests-0-7-1767225600000", ""),
+        (b"\xff\xfe", "requests-0-7-1767225600000", ""),
+        (b"", "requests-0-7-1767225600000", ""),
+        (None, "requests-0-7-1767225600000", ""),
+        (b"[" * 100_000, "requests-0-7-1767225600000", ""),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -284,7 +289,7 @@ def test_the_cause_is_the_client_s_event() -> None:
 
 def test_an_endless_event_id_is_not_repeated() -> None:
     record = structured(BODY, id="e" * (MAX_CAUSE_CHARACTERS + 1))
-    assert cause_of(open_envelope(record), record) == record.position
+    assert cause_of(open_envelope(record), record) == record.record_id
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from hypothesis import given
 
 from agents.requests.known_requests import (
     UNREADABLE,
-    Batch,
     Decided,
     Known,
     Open,
@@ -26,9 +25,8 @@ changes = bodies(OptionChanges).map(lambda body: msgspec.convert(body, OptionCha
 
 ROWS: list[Known] = [
     Open(job=essence_of(make_job()), expires_at=1.5),
-    Decided(position="audit-0-1", expires_at=1.5),
-    Decided(position="audit-0-1", expires_at=1.5, job=essence_of(member_job())),
-    Batch(size=3, expires_at=1.5),
+    Decided(record_id="audit-0-1-1767225600000", expires_at=1.5),
+    Decided(record_id="audit-0-1-1767225600000", expires_at=1.5, job=essence_of(member_job())),
 ]
 
 

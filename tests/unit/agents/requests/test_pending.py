@@ -38,7 +38,7 @@ def read_job(job: Job) -> Job:
         member_job(),
         make_job(attempts=(make_attempt(),) * 3, timings={"validation": 1.5}),
         make_job(deadline=FUTURE, priority=0, attributes={"a": "b"}, retry_of="b/3", action="info"),
-        make_job(request_id="requests-0-7"),
+        make_job(request_id="requests-0-7-1767225600000"),
     ],
     ids=["single", "member", "with history", "with wishes", "without an id"],
 )
@@ -93,7 +93,7 @@ def test_unknown_options_are_refused() -> None:
     body["job"]["options"]["proxy"] = "http://evil.example"
     with pytest.raises(ClipmillError) as caught:
         read(make_record(msgspec.json.encode(body)))
-    assert caught.value.details["field"] == "$.job.options"
+    assert caught.value.details["field"] == "$.job.options.proxy"
 
 
 def test_nobody_arrives_later_than_the_record_was_written() -> None:

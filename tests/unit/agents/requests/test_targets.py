@@ -23,11 +23,8 @@ class Lists:
     def __init__(self, target: Target | ShortLink) -> None:
         self.target = target
 
-    def for_url(self, _url: object) -> "Lists":
-        return self
-
-    def parse_url(self, _url: str) -> Target | ShortLink:
-        return self.target
+    def find(self, _text: object) -> tuple["Lists", Target | ShortLink]:
+        return self, self.target
 
     def get_capabilities(self) -> Any:
         return Platforms.load().by_name("tiktok").get_capabilities()

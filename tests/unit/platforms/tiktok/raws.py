@@ -1,14 +1,13 @@
-"""What yt-dlp returns for the stand-in's posts: its own code, without a request."""
+"""What our extractor returns for the stand-in's posts, without a request."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from yt_dlp import YoutubeDL
-from yt_dlp.extractor.tiktok import TikTokIE
 
 from agents.engine.results import to_json
-from agents.platforms.tiktok.page_images import read_images
+from agents.platforms.tiktok.page import TikTokIE
 from schemas.video import Cookie, EngineVersions, Extraction, VideoRef
 from tests.standin.ids import case_of_id, video_id
 from tests.standin.item import Links, item_struct
@@ -36,8 +35,6 @@ def raw_of(scenario: str = "ok", param: int = 0) -> dict[str, Any]:
     with YoutubeDL({"quiet": True}, auto_init=False) as ydl:
         extractor = TikTokIE(ydl)
         found = extractor._parse_aweme_video_web(item, video.url, video.id)
-    if images := read_images(item):
-        found["images"] = images
     raw: dict[str, Any] = msgspec.json.decode(to_json(found))
     return raw
 

@@ -293,3 +293,67 @@ async def test_cookies_of_an_account_are_sent_and_do_not_travel_on() -> None:
     )
     assert engine.jobs[0].cookies == cookies
     assert found.cookies == (TOKEN,)
+
+
+# Where files lie
+
+
+def at_host(host: str, *, scenario: str = "ok", only_first: bool = False) -> dict[str, Any]:
+    """Return yt-dlp's dictionary with the files of a post at another host."""
+    raw = raw_of(scenario)
+    for row in raw["formats"][: 1 if only_first else None]:
+        row["url"] = f"https://{host}/file"
+    return raw
+
+
+@pytest.mark.parametrize(
+    "host", ["v16.cdn.example.net", "tiktokcdn.com.evil.example", "eviltiktokcdn.com"]
+)
+async def test_files_at_unknown_hosts_alone_are_refused_by_name(
+    platform: Platform, host: str
+) -> None:
+    engine = FakeEngine(at_host(host))
+    with pytest.raises(ClipmillError) as caught:
+        await platform.get_video_info(VIDEO, engine, egress="a", deadline_seconds=12)
+    error = caught.value
+    assert (error.code, error.details["hosts"]) == (ErrorCode.PLATFORM_CHANGED, host)
+    assert host in error.message
+    assert "platforms.tiktok.media_hosts" in error.details["reason"]
+
+
+async def test_a_host_can_be_added() -> None:
+    platform = TikTok().with_media_hosts((".cdn.example.net",))
+    raw = at_host("v16.cdn.example.net")
+    extraction = await platform.get_video_info(
+        VIDEO, FakeEngine(raw), egress="a", deadline_seconds=12
+    )
+    sources = platform.get_media_sources(extraction)
+    assert len(sources) == len(TikTok().get_media_sources(extraction_of(raw_of())))
+    fetcher = FakeFetcher()
+    await platform.download_video(sources[0], Path("x"), fetcher, lambda *_: None)
+    assert fetcher.asked["hosts"] == (*MEDIA_HOSTS, ".cdn.example.net")
+    assert platform.get_capabilities().media_hosts == (*MEDIA_HOSTS, ".cdn.example.net")
+    assert TikTok().get_capabilities().media_hosts == MEDIA_HOSTS
+
+
+def test_a_file_at_an_unknown_host_is_left_out(platform: Platform) -> None:
+    every = platform.get_media_sources(extraction_of(raw_of()))
+    raw = at_host("v16.cdn.example.net", only_first=True)
+    kept = platform.get_media_sources(extraction_of(raw))
+    assert [each.format.format_id for each in kept] == [
+        each.format.format_id for each in every if each.url != raw_of()["formats"][0]["url"]
+    ]
+
+
+def test_a_picture_keeps_its_place_wherever_it_lies(platform: Platform) -> None:
+    raw = raw_of("photo.mute")
+    raw["images"][1]["urls"] = ["https://pictures.example.net/2"]
+    sources = platform.get_media_sources(extraction_of(raw))
+    assert {each.format.picture for each in sources} == {1, 2, 3}
+
+
+def test_the_result_tells_of_a_redirect(platform: Platform) -> None:
+    moved = {**raw_of(), "redirected_to": "7999999999999999999"}
+    info = platform.describe(VIDEO, extraction_of(moved))
+    assert (info.id, info.redirected_to) == (VIDEO.id, "7999999999999999999")
+    assert platform.describe(VIDEO, extraction_of(raw_of())).redirected_to is None

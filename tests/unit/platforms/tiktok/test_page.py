@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from yt_dlp import YoutubeDL
 from yt_dlp.extractor.tiktok import TikTokIE as StockTikTokIE
+from yt_dlp.utils import ExtractorError
 
 from agents.engine.extractors import load_extractor
-from agents.platforms.tiktok.page import EXTRACTOR, TikTokIE
+from agents.platforms.tiktok.page import EXTRACTOR, REDIRECTED_TO, TikTokIE
 
 DATA_START = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json">'
 
@@ -92,13 +93,21 @@ def parsed(extractor: Any, item: Any, **options: Any) -> Any:
 @pytest.mark.parametrize("options", [{}, {"extract_flat": True}], ids=str)
 def test_photo_post_has_its_pictures_besides(downloader: Any, options: dict[str, Any]) -> None:
     ours, stock = (parsed(kind(downloader), ITEM, **options) for kind in (TikTokIE, StockTikTokIE))
-    assert ours.pop("images") == [{"urls": ["https://a/1"], "width": None, "height": None}]
+    (image,) = ours.pop("images")
+    assert (image["urls"], image["width"], image["motion"]) == (["https://a/1"], None, [])
     assert ours == stock
 
 
 def test_other_posts_have_no_such_field(downloader: Any) -> None:
     item = {"id": "1", "desc": "x", "imagePost": {"images": []}}
     assert parsed(TikTokIE(downloader), item) == parsed(StockTikTokIE(downloader), item)
+
+
+@pytest.mark.parametrize("music", [{"duration": 60}, {"duration": None}, {}])
+def test_a_song_has_the_length_that_the_page_tells(music: Any, downloader: Any) -> None:
+    item = {"id": "1", "desc": "x", "music": {"playUrl": "https://a/1.mp3", **music}}
+    (song,) = parsed(TikTokIE(downloader), item)["formats"]
+    assert (song["vcodec"], song["duration"]) == ("none", music.get("duration"))
 
 
 def test_facts_belong_to_one_extractor(downloader: Any) -> None:
@@ -109,3 +118,129 @@ def test_facts_belong_to_one_extractor(downloader: Any) -> None:
 
 def test_is_found_by_its_dotted_name() -> None:
     assert load_extractor(EXTRACTOR) is TikTokIE
+
+
+# Whose page it is
+
+ASKED = "7608826249200356630"
+OTHER = "7999999999999999999"
+PAGE = f"https://www.tiktok.com/@_/video/{ASKED}"
+VIDEO = {
+    "id": ASKED,
+    "duration": 15,
+    "bitrateInfo": [
+        {
+            "CodecType": "h264",
+            "PlayAddr": {
+                "UrlList": ["https://v16-webapp-prime.us.tiktok.com/video/x/?tk=tt_chain_token"],
+                "UrlKey": "v1_h264_1080p_2500000",
+            },
+        }
+    ],
+}
+
+
+def item_of(number: object, **more: Any) -> dict[str, Any]:
+    return {"id": number, "desc": "a clip", "author": {"uniqueId": "u"}, "video": VIDEO, **more}
+
+
+def outcome(downloader: Any, item: Any, found_at: str = PAGE) -> tuple[Any, dict[str, str]]:
+    """Return what the extractor makes of an item whose page was found there, and its facts."""
+    extractor = TikTokIE(downloader)
+    extractor.page_url = found_at
+    try:
+        return extractor._parse_aweme_video_web(item, PAGE, ASKED), extractor.facts
+    except ExtractorError as error:
+        return error.orig_msg, extractor.facts
+
+
+@pytest.mark.parametrize("number", [ASKED, int(ASKED), None, ""], ids=repr)
+def test_the_page_of_the_post_is_taken(downloader: Any, number: object) -> None:
+    info, facts = outcome(downloader, item_of(number))
+    assert (info["id"], len(info["formats"]), facts) == (ASKED, 1, {})
+    assert REDIRECTED_TO not in info
+
+
+@pytest.mark.parametrize(
+    ("number", "found_at"),
+    [
+        (OTHER, PAGE),
+        (int(OTHER), PAGE),
+        (ASKED[:-1], PAGE),
+        (f"{ASKED} ", PAGE),
+        ([ASKED], PAGE),
+        ({"id": ASKED}, PAGE),
+        (True, PAGE),
+        # A redirect to a third post, to no post, and by another site.
+        (OTHER, "https://www.tiktok.com/@_/video/7111111111111111111"),
+        (OTHER, "https://www.tiktok.com/@stranger"),
+        (OTHER, f"https://tiktok.example/@_/video/{OTHER}"),
+        (OTHER, ""),
+    ],
+    ids=str,
+)
+def test_the_page_of_another_post_is_refused(
+    downloader: Any, number: object, found_at: str
+) -> None:
+    said, facts = outcome(downloader, item_of(number), found_at)
+    assert said == "The page describes another post"
+    assert facts == {"page_id": str(number)}
+
+
+@pytest.mark.parametrize(
+    "found_at",
+    [
+        f"https://www.tiktok.com/@someone/video/{OTHER}",
+        f"https://www.tiktok.com/@someone/photo/{OTHER}?lang=en",
+        f"https://m.tiktok.com/v/{OTHER}.html",
+    ],
+)
+def test_a_redirect_to_the_post_under_another_id_is_told(downloader: Any, found_at: str) -> None:
+    info, _ = outcome(downloader, item_of(OTHER), found_at)
+    assert (info["id"], info[REDIRECTED_TO]) == (ASKED, OTHER)
+
+
+# What TikTok withholds
+
+SONG = {"playUrl": "https://v16-webapp-prime.us.tiktok.com/music/x.mp3", "duration": 60}
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({"video": {"playAddr": ""}, "music": SONG, "isECVideo": 1, "isAd": True}, "shop"),
+        ({"video": {"playAddr": "", "bitrateInfo": []}, "isECVideo": True}, "shop"),
+        ({"video": {}, "music": SONG, "isECVideo": "1"}, "shop"),
+        ({"video": {"bitrateInfo": None}, "music": SONG, "isAd": True}, "ad"),
+        ({"video": None, "isAd": 1}, "ad"),
+    ],
+    ids=["the reported one", "without a song", "empty video", "ad", "no video at all"],
+)
+def test_a_shop_or_ad_post_without_its_video_is_withheld(
+    downloader: Any, more: dict[str, Any], kind: str
+) -> None:
+    said, facts = outcome(downloader, item_of(ASKED, **more))
+    assert said == "The page has no video of a shop or ad post"
+    assert facts == {"withheld": kind}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"isECVideo": 1, "isAd": True},
+        {"video": {"playAddr": ""}, "music": SONG},
+        {"video": {"playAddr": ""}, "music": SONG, "isECVideo": 0, "isAd": False},
+        {"video": {"playAddr": ""}, "music": SONG, "isECVideo": [], "isAd": "no"},
+        {"video": {}, "music": SONG, "isAd": True, "imagePost": ITEM["imagePost"]},
+    ],
+    ids=["with its video", "no mark", "marks that are off", "odd marks", "pictures"],
+)
+def test_other_posts_are_not(downloader: Any, more: dict[str, Any]) -> None:
+    info, facts = outcome(downloader, item_of(ASKED, **more))
+    assert (info["id"], facts) == (ASKED, {})
+
+
+def test_a_post_that_is_only_listed_is_not_judged(downloader: Any) -> None:
+    item = item_of(ASKED, video={}, isAd=True)
+    info = TikTokIE(downloader)._parse_aweme_video_web(item, PAGE, ASKED, extract_flat=True)
+    assert info["formats"] is None

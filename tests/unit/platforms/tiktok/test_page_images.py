@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from agents.platforms.tiktok.page_images import IMAGES_MAX, SIDE_MAX, URLS_MAX, read_images
 
+pytestmark = pytest.mark.untraced
+
 URL = "https://p16.tiktokcdn.com/a.jpeg"
 
 
@@ -20,8 +22,8 @@ def item(*images: Any) -> dict[str, Any]:
 def test_pictures_in_their_order_with_all_addresses() -> None:
     post = item(image("https://a/1", "http://b/1", imageWidth=1080, imageHeight=1440), image(URL))
     assert read_images(post) == [
-        {"urls": ["https://a/1", "http://b/1"], "width": 1080, "height": 1440},
-        {"urls": [URL], "width": None, "height": None},
+        {"urls": ["https://a/1", "http://b/1"], "width": 1080, "height": 1440, "motion": []},
+        {"urls": [URL], "width": None, "height": None, "motion": []},
     ]
 
 
@@ -39,13 +41,70 @@ def test_pictures_in_their_order_with_all_addresses() -> None:
         {"imagePost": {"images": {"0": image(URL)}}},
         {"imagePost": {"images": "text"}},
         item(),
-        item(None, 5, "text", []),
-        item({}, {"imageURL": None}, {"imageURL": {"urlList": URL}}, {"imageURL": [URL]}),
     ],
     ids=repr,
 )
 def test_what_is_no_photo_post_has_none(post: Any) -> None:
     assert read_images(post) == []
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        None,
+        5,
+        "text",
+        [],
+        {},
+        {"imageURL": None},
+        {"imageURL": {"urlList": URL}},
+        {"imageURL": [URL]},
+        {"imageURL": {"urlList": []}},
+    ],
+    ids=repr,
+)
+def test_a_picture_without_an_address_keeps_its_place(lost: Any) -> None:
+    assert [each["urls"] for each in read_images(item(image(URL), lost, image(URL)))] == [
+        *([URL], [], [URL])
+    ]
+
+
+MOTION = "https://v16.tiktokcdn.com/a.mp4"
+OTHER = "https://v19.tiktokcdn.com/b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("fields", "addresses"),
+    [
+        ({"video": {"playAddr": MOTION}}, [MOTION]),
+        ({"video": {"playAddr": {"urlList": [MOTION, OTHER]}}}, [MOTION, OTHER]),
+        ({"video": {"urlList": [MOTION]}}, [MOTION]),
+        ({"livePhoto": {"video": {"playAddr": MOTION}}}, [MOTION]),
+        ({"livePhoto": {"urlList": [MOTION]}}, [MOTION]),
+        (
+            {
+                "video": {
+                    "bitrateInfo": [
+                        {"PlayAddr": {"UrlList": [OTHER], "Width": 360}},
+                        {"PlayAddr": {"UrlList": [MOTION], "Width": 720}},
+                        {"PlayAddr": {"UrlList": [], "Width": 1080}},
+                        None,
+                    ],
+                    "playAddr": OTHER,
+                }
+            },
+            [MOTION, OTHER],
+        ),
+        ({"video": {"playAddr": ""}}, []),
+        ({"video": {"playAddr": "file:///etc/passwd"}}, []),
+        ({"video": None, "livePhoto": []}, []),
+        ({"video": {"bitrateInfo": {"0": MOTION}}}, []),
+        ({"video": {"urlList": [MOTION] * 1_000}}, [MOTION] * URLS_MAX),
+    ],
+)
+def test_a_live_photo_has_a_motion_file(fields: Any, addresses: list[str]) -> None:
+    (found,) = read_images(item(image(URL, **fields)))
+    assert (found["urls"], found["motion"]) == ([URL], addresses)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +124,7 @@ def test_what_is_no_photo_post_has_none(post: Any) -> None:
     ],
 )
 def test_what_is_no_web_address_is_left_out(url: Any) -> None:
-    assert read_images(item(image(url))) == []
+    assert read_images(item(image(url)))[0]["urls"] == []
     assert read_images(item(image(url, URL)))[0]["urls"] == [URL]
 
 
@@ -87,7 +146,7 @@ def test_what_is_no_web_address_is_left_out(url: Any) -> None:
 )
 def test_sides_are_whole_and_believable(pixels: Any, expected: int | None) -> None:
     found = read_images(item(image(URL, imageWidth=pixels, imageHeight=pixels)))
-    assert found == [{"urls": [URL], "width": expected, "height": expected}]
+    assert found == [{"urls": [URL], "width": expected, "height": expected, "motion": []}]
 
 
 def test_pictures_and_addresses_are_bounded() -> None:
@@ -101,7 +160,12 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(
-            st.sampled_from(["imagePost", "images", "imageURL", "urlList", "imageWidth", "x"]),
+            st.sampled_from(
+                [
+                    *("imagePost", "images", "imageURL", "urlList", "imageWidth", "x"),
+                    *("video", "livePhoto", "playAddr", "bitrateInfo", "PlayAddr", "UrlList"),
+                ]
+            ),
             inner,
         )
     ),
@@ -111,5 +175,4 @@ JSON = st.recursive(
 @given(JSON)
 def test_any_page_can_be_read(post: Any) -> None:
     for each in read_images(post):
-        assert each["urls"]
-        assert all(url.startswith(("https://", "http://")) for url in each["urls"])
+        assert all(url.startswith(("https://", "http://")) for url in each["urls"] + each["motion"])

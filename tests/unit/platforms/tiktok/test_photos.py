@@ -70,6 +70,40 @@ def test_other_posts_of_pictures(scenario: str, ids: set[str]) -> None:
     assert ids <= {source.format.format_id for source in read_sources(raw_of(scenario))}
 
 
+def test_a_picture_without_an_address_is_told_and_keeps_its_place() -> None:
+    raw = raw_of("photo.gap")
+    formats = tuple(source.format for source in read_sources(raw))
+    info = read_info(raw, video_of("photo.gap"), formats)
+    assert [each.picture for each in formats] == [1, 1, 3, 3]
+    assert (info.content, info.missing_pictures) == ("photos", (2,))
+
+
+def test_a_post_whose_pictures_all_have_no_address_is_one_of_pictures() -> None:
+    info = read_info({"images": [{"urls": []}] * 2}, video_of("photo.gap"), ())
+    assert (info.content, info.missing_pictures) == ("photos", (1, 2))
+
+
+def test_a_live_photo_is_its_picture_and_its_motion_file() -> None:
+    sources = read_sources(raw_of("photo.live"), (TOKEN,))
+    firsts = [each.format for each in sources if not each.format.format_id.endswith("-2")]
+    assert [(each.format_id, each.picture, each.motion) for each in firsts] == [
+        *(("image-01", 1, False), ("image-02", 2, False), ("motion-02", 2, True))
+    ]
+    assert (firsts[-1].container, firsts[-1].video_codec) == ("mp4", "h264")
+    assert sources[-1].cookies == (TOKEN,)
+
+
+def test_a_song_has_its_own_length() -> None:
+    *_, song = read_sources(raw_of("photo"))
+    assert (song.format.format_id, song.format.duration_seconds) == ("audio", 10.0)
+
+
+def test_the_thumbnail_is_no_motion_file() -> None:
+    row = {"urls": [], "motion": ["https://v16.tiktokcdn.com/a.mp4"]}
+    info = read_info({"images": [row, {"urls": [URL]}]}, video_of("photo"), ())
+    assert info.thumbnail_url == URL
+
+
 @pytest.mark.parametrize("count", [1, 35, MAX_PICTURES])
 def test_as_many_pictures_as_the_post_has(count: int) -> None:
     sources = read_sources(raw_of("photo", count))
@@ -154,10 +188,15 @@ JUNK = st.recursive(
 )
 
 
-@given(st.lists(st.fixed_dictionaries({"urls": JUNK, "width": JUNK, "height": JUNK}) | JUNK))
+@given(
+    st.lists(
+        st.fixed_dictionaries({"urls": JUNK, "width": JUNK, "height": JUNK, "motion": JUNK}) | JUNK
+    )
+)
 def test_any_pictures(images: list[object]) -> None:
     for found in read_pictures({"images": images}):
         assert found.url.startswith("https://")
         assert found.format.picture is not None
         assert found.format.container in CONTAINERS
-        assert found.format.video_codec is found.format.audio_codec is None
+        assert found.format.motion or found.format.video_codec is None
+        assert found.format.audio_codec is None

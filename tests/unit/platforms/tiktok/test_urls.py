@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 from yt_dlp.extractor.tiktok import TikTokCollectionIE, TikTokIE, TikTokUserIE, TikTokVMIE
 
 from agents.platforms.interface import ShortLink, Target
+from agents.platforms.tiktok.link_forms import FORMS, HOSTS, PAGE_HOSTS, Form
 from agents.platforms.tiktok.urls import (
-    FORMS,
-    HOSTS,
-    PAGE_HOSTS,
     SUPPORTED,
-    Form,
     canonical_url,
     is_story,
     page_url,
@@ -47,7 +44,8 @@ VIDEOS = {
     f"https://www.tiktok.com/@/video/{ID}": NAMELESS,
     f"https://www.tiktok.com/@_/video/{ID}": NAMELESS,
     f"https://www.tiktok.com/@../video/{ID}": NAMELESS,
-    f"https://www.tiktok.com/@n%61me/video/{ID}": NAMELESS,
+    f"https://www.tiktok.com/@n%61me/video/{ID}": NAMED,
+    f"https://www.tiktok.com/@name./video/{ID}": NAMELESS,
     f"https://www.tiktok.com/@caf\u00e9/video/{ID}": NAMELESS,
     f"https://www.tiktok.com/@{'a' * 101}/video/{ID}": NAMELESS,
     f"https://www.tiktok.com/video/{ID}": NAMELESS,
@@ -104,6 +102,8 @@ SHORT_LINKS = {
     "https://www.tiktok.com/t/ZTabc/": "https://www.tiktok.com/t/ZTabc/",
     "https://tiktok.com/t/ZTabc": "https://www.tiktok.com/t/ZTabc/",
     "https://lite.tiktok.com/t/ZTabc/": "https://lite.tiktok.com/t/ZTabc/",
+    "https://tiktok.com/share/user/1?x=1": "https://www.tiktok.com/share/user/1/",
+    "https://m.tiktok.com/h5/share/usr/1.html": "https://m.tiktok.com/h5/share/usr/1.html",
 }
 
 REFUSED = {
@@ -120,7 +120,9 @@ REFUSED = {
     "https://www.tiktok.com/": "the home page",
     "https://www.tiktok.com": "the home page",
     "https://vm.tiktok.com/": "the home page",
-    "https://www.tiktok.com/foryou": "not a page of a post",
+    "https://www.tiktok.com/foryou": "its address names none of them",
+    f"https://www.tiktok.com/foryou?item_id={ID}&share_item_id=1": "name several posts",
+    "https://www.tiktok.com/tiktoklite": "the page of an app",
     "https://www.tiktok.com/search?q=cats": "not a page of a post",
     "https://example.com/x": "example.com is not a TikTok host",
 }
@@ -170,7 +172,7 @@ def test_collection(url: str, parts: tuple[str, str]) -> None:
     assert TikTokCollectionIE.get_temp_id(page) == ID
 
 
-@pytest.mark.parametrize("user", ["", "_", "..", "caf\u00e9", "n%61me", "a" * 101, "a@b"])
+@pytest.mark.parametrize("user", ["", "_", "..", "caf\u00e9", "n%2561me", "a" * 101, "a@b", "a."])
 def test_a_profile_of_nobody_is_refused(user: str) -> None:
     with pytest.raises(ClipmillError, match="user name is none that TikTok gives") as caught:
         read_url(f"https://www.tiktok.com/@{user}")
@@ -218,9 +220,9 @@ def test_hostile(hostile: Hostile) -> None:
 def test_every_form_is_what_its_example_says(form: Form) -> None:
     found = outcome(form.example)
     kinds = {
-        **dict.fromkeys(("post", "story"), VideoRef),
+        **dict.fromkeys(("post", "story", "query"), VideoRef),
         **dict.fromkeys(("profile", "collection"), ListingRef),
-        "short": ShortLink,
+        **dict.fromkeys(("short", "shared"), ShortLink),
         "refused": ClipmillError,
     }
     assert type(found) is kinds[form.kind]
@@ -241,7 +243,7 @@ def test_yt_dlp_understands_canonical_urls(url: str) -> None:
 
 
 def test_yt_dlp_understands_normalised_short_links() -> None:
-    normal = [url for url in SHORT_LINKS.values() if "lite." not in url]
+    normal = [url for url in SHORT_LINKS.values() if "lite." not in url and "share" not in url]
     assert all(TikTokVMIE.suitable(url) for url in normal)
 
 
@@ -295,7 +297,8 @@ def assert_canonical(url: str) -> None:
         assert found.url.endswith(found.id)
     if isinstance(found, ShortLink):
         assert re.fullmatch(
-            r"https://(v[mt]\.tiktok\.com|(www|m|us|lite)\.tiktokv?\.com/t)/[\w-]{1,64}/",
+            r"https://(v[mt]\.tiktok\.com|(www|m|us|lite|t)\.tiktokv?\.com/t)/[\w-]{1,64}/"
+            r"|https://(www|m|us|lite|t)\.tiktokv?\.com(/i18n|/h5)?/share/(user|usr)/[0-9]+(/|\.html)",
             found.url,
             re.ASCII,
         )

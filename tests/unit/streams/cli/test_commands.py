@@ -100,7 +100,10 @@ def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
     ],
     ids=" ".join,
 )
-def test_without_a_broker_one_readable_line_says_so(arguments: list[str]) -> None:
+def test_without_a_broker_one_readable_line_says_so(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA__START_TIMEOUT_SECONDS", "0.1")
     address = closed_port()
     result = run(*arguments, "--bootstrap", address)
     assert result.exit_code == 1

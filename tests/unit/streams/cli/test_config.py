@@ -44,11 +44,18 @@ def test_the_source_of_each_value_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLIPMILL_KAFKA__SASL_PASSWORD", "hunter2")
+    for name in ("SASL_PASSWORD", "OAUTH_CLIENT_SECRET"):
+        monkeypatch.setenv(f"CLIPMILL_KAFKA__{name}", "hunter2")
+    monkeypatch.setenv("CLIPMILL_KAFKA__KEY_PASSWORD", "hunter2")
+    monkeypatch.setenv("CLIPMILL_KAFKA__CERT_FILE", "me.pem")
+    monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("CLIPMILL_KAFKA__TOKEN_PROVIDER_OPTIONS", '{"key": "hunter2"}')
     monkeypatch.setenv("CLIPMILL_EGRESS__PROXY", "http://me:hunter2@127.0.0.1:3128")
     printed = lines()
     assert "hunter2" not in "".join(printed.values())
-    assert printed["kafka.sasl_password"].startswith("********  # environment ")
+    for name in ("sasl_password", "oauth_client_secret", "key_password"):
+        assert printed[f"kafka.{name}"].startswith("********  # environment ")
+    assert printed["kafka.token_provider_options"].startswith('{"key": ********}  # ')
     assert printed["egress.proxy"].startswith('"http://********@127.0.0.1:3128"')
 
 
@@ -70,12 +77,12 @@ def test_a_login_in_a_url_is_masked(url: str, shown: str) -> None:
 
 
 def test_proxies_are_shown_without_their_logins(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxies = '{"a": "http://user:s3cret@proxy.example:3128", "b": "http://proxy.example:3129"}'
+    proxies = '{"a": "http://user:s3cret@proxy.example:3128", "b": "socks5h://u:s3cret@h:1"}'
     monkeypatch.setenv("CLIPMILL_EGRESS__PROXIES", proxies)
     shown = CliRunner().invoke(config).output
     assert "s3cret" not in shown
     assert "http://********@proxy.example:3128" in shown
-    assert "http://proxy.example:3129" in shown
+    assert "socks5h://********@h:1" in shown
 
 
 SHOWN = {

@@ -22,7 +22,10 @@ def test_without_a_broker_one_readable_line_says_so(arguments: list[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["list", "--since", "soon"], "neither RFC 3339 nor an age"),
+        (
+            ["list", "--since", "soon"],
+            "neither RFC 3339 (such as 2030-01-31T12:00:00Z) nor a time span",
+        ),
         (["list", "--state", "lost"], "Invalid value for '--state'"),
         (["replay", "--rate", "0"], "Invalid value for '--rate'"),
         (["replay", "--max-replays", "0"], "Invalid value for '--max-replays'"),

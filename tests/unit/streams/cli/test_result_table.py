@@ -1,7 +1,4 @@
-import asyncio
 import io
-from collections.abc import AsyncIterator
-from io import StringIO
 from typing import Any
 
 import pytest
@@ -10,9 +7,7 @@ from rich.console import Console
 from streams.cli.result_table import (
     PLAIN_WIDTH,
     SHORT,
-    _Board,
     describe,
-    follow,
     open_console,
     plain,
     results_table,
@@ -23,6 +18,13 @@ from streams.cli.status import _table
 FILE = {"uri": "file:///d/tiktok/1.mp4", "bytes": 1_234_567, "reused": False}
 LISTING = {"kind": "profile", "entries": [{}, {}], "complete": False}
 ERROR = {"error_type": "content.private", "user_message": "The video is private."}
+
+SUMMARY = {
+    "request_id": "b",
+    "status": "batch_finished",
+    "batch_size": 3,
+    "counts": {"completed": 2, "rejected": 0, "failed": 1, "undecided": 0},
+}
 
 
 def completed(*files: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -83,6 +85,7 @@ def printed(table: Any) -> str:
             id="a listing that is downloaded",
         ),
         pytest.param(failed(), "content.private: The video is private.", id="failed"),
+        pytest.param(SUMMARY, "batch of 3: 2 completed, 1 failed", id="the end of a batch"),
     ],
 )
 def test_a_result_in_one_line(result: dict[str, Any], text: str) -> None:
@@ -104,7 +107,8 @@ def test_shorten(url: str, short: str) -> None:
 
 
 def test_a_table_has_all_results() -> None:
-    text = printed(results_table([completed(FILE), failed(request_id="r2")]))
+    text = printed(results_table([completed(FILE), failed(request_id="r2"), SUMMARY]))
+    assert "batch_finished" in text
     for part in ("r1", "tiktok.com/@a/video/1", "completed", "1.25", "r2", "content.private"):
         assert part in text
 
@@ -146,106 +150,6 @@ def test_hostile_texts_in_a_history_are_shown_as_they_are(text: str) -> None:
 )
 def test_plain(text: str, shown: str) -> None:
     assert plain(text) == shown
-
-
-class FakeBars:
-    def __init__(self) -> None:
-        self.tasks: dict[int, dict[str, Any]] = {}
-        self.advanced = 0
-
-    def add_task(self, name: str, total: int | None = None) -> int:
-        self.tasks[len(self.tasks)] = {"name": name, "total": total}
-        return len(self.tasks) - 1
-
-    def update(self, task: int, **fields: Any) -> None:
-        self.tasks[task] |= fields
-
-    def remove_task(self, task: int) -> None:
-        self.tasks[task]["removed"] = True
-
-    def advance(self, task: int) -> None:
-        assert task == 0
-        self.advanced += 1
-
-
-def test_bars_follow_downloads() -> None:
-    bars = FakeBars()
-    board = _Board(bars, 2)  # type: ignore[arg-type]
-    for received in (1, 2):
-        board.moved(
-            {"request_id": "r1", "video_key": "[/]", "bytes": received, "total_bytes": None}
-        )
-    assert bars.tasks[1] == {"name": "\\[/]", "total": None, "completed": 2}
-    board.finished(completed())
-    board.finished(completed(request_id="never moved"))
-    assert bars.tasks[1]["removed"]
-    assert bars.advanced == 2
-
-
-# Following requests
-
-
-class FakeClient:
-    """Hands out records as they would come."""
-
-    def __init__(self, *records: tuple[str, dict[str, Any]], then_wait: bool = False) -> None:
-        self._records = records
-        self._then_wait = then_wait
-
-    async def records(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        for record in self._records:
-            yield record
-        if self._then_wait:
-            await asyncio.Event().wait()
-
-
-def terminal() -> Console:
-    return Console(file=StringIO(), force_terminal=True, width=100, color_system=None)
-
-
-def progress_of(request_id: str, done: int) -> tuple[str, dict[str, Any]]:
-    message = {"request_id": request_id, "video_key": "tiktok:1", "bytes": done}
-    return "progress", {**message, "total_bytes": 2_000_000}
-
-
-async def test_results_come_in_their_order_and_bars_show_bytes_and_requests() -> None:
-    console = terminal()
-    client: Any = FakeClient(
-        progress_of("a", 1_000_000),
-        ("results", {"request_id": "b"}),
-        progress_of("a", 1_500_000),
-        progress_of("somebody else's", 5),
-        ("results", {"request_id": "a"}),
-    )
-    found = await follow(client, {"a", "b"}, 10, console)
-    assert [each["request_id"] for each in found] == ["b", "a"]
-    assert isinstance(console.file, StringIO)
-    shown = console.file.getvalue()
-    assert "0 of 2" in shown
-    assert "2 of 2" in shown
-    assert "bytes" in shown
-
-
-async def test_members_are_waited_for_too_whenever_they_come() -> None:
-    console = terminal()
-    client: Any = FakeClient(
-        ("results", {"request_id": "a/1"}),
-        progress_of("a/0", 1_000_000),
-        ("results", {"request_id": "b/0"}),
-        ("results", {"request_id": "a", "members": 2}),
-        ("results", {"request_id": "a/1"}),
-        ("results", {"request_id": "a/0"}),
-    )
-    found = await follow(client, {"a"}, 10, console)
-    assert [each["request_id"] for each in found] == ["a/1", "a", "a/0"]
-    assert isinstance(console.file, StringIO)
-    assert "3 of 3" in console.file.getvalue()
-
-
-async def test_what_came_in_time_is_not_lost() -> None:
-    client: Any = FakeClient(("results", {"request_id": "a"}), then_wait=True)
-    found = await follow(client, {"a", "b"}, 0.05, terminal())
-    assert [each["request_id"] for each in found] == ["a"]
 
 
 def test_without_a_terminal_lines_are_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from typing import Any
 
 import aiohttp
@@ -78,6 +79,27 @@ async def test_a_signal_stops_everything(announced: list[str], number: int) -> N
     assert len(announced) == 1
 
 
+async def test_a_second_process_takes_another_port_unless_one_was_named(
+    announced: list[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+
+        class TakenByDefault(Settings):
+            http: str = taken
+
+        with pytest.raises(AddressError, match=f"cannot listen on {taken}"):
+            await run_stages([STAGE], Settings(http=taken), announced.append)
+        task = asyncio.create_task(run_stages([STAGE], TakenByDefault(), announced.append))
+        await asyncio.sleep(0.1)
+        FakeWorker.made.problem = None
+        await until_announced(announced)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert announced[0].startswith("http://127.0.0.1:")
+    assert announced != [f"http://{taken}"]
+
+
 async def test_a_signal_before_anything_is_ready_stops_too(announced: list[str]) -> None:
     task = start(announced)
     await asyncio.sleep(0.1)
@@ -107,10 +129,10 @@ async def test_being_cancelled_stops_the_worker(announced: list[str]) -> None:
 async def test_with_the_real_worker_nothing_is_ready_before_the_stages_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def check_topics(_kafka: object) -> None:
+    async def require(_monitor: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("streams.worker.check_topics", check_topics)
+    monkeypatch.setattr("streams.worker.AccessMonitor.require", require)
     announced: list[str] = []
     task = start(announced)
     await asyncio.sleep(0.3)

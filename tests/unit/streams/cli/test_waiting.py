@@ -6,7 +6,9 @@ import click
 import pytest
 
 from streams.cli import waiting
-from streams.cli.waiting import confirmed, first_of, results_of
+from streams.cli.waiting import ResultOutput, confirmed, first_of, no_result, results_of
+from streams.reading import Received
+from streams.topics import RESULTS
 
 
 class FakeClient:
@@ -15,9 +17,9 @@ class FakeClient:
     def __init__(self, *results: dict[str, Any]) -> None:
         self._results = results
 
-    async def records(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    async def records(self) -> AsyncIterator[Received]:
         for result in self._results:
-            yield "results", result
+            yield Received(RESULTS, None, result)
         await asyncio.Event().wait()
 
 
@@ -81,3 +83,32 @@ async def test_an_order_of_which_nothing_is_seen_names_the_stages(
     monkeypatch.setattr(waiting, "CONFIRM_SECONDS", 0.01)
     with pytest.raises(click.ClickException, match="are the stages `commands`"):
         await confirmed(client(), "c1", lambda: False)
+
+
+def test_lines_of_json_come_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    output = ResultOutput(as_json=True)
+    output.add(refused("a"))
+    assert '"request_id": "a"' in capsys.readouterr().out
+    output.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_of_very_many_results_a_table_shows_some_and_counts_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "ROWS_MAX", 2)
+    output = ResultOutput(as_json=False)
+    for name in "abc":
+        output.add(refused(name))
+    output.add(refused("d") | {"status": "completed"})
+    assert capsys.readouterr().out == ""
+    output.close()
+    shown = capsys.readouterr().out
+    assert shown.count("There is no such stage.") == 2
+    assert "the first 2 of 4: 3 rejected, 1 completed" in shown
+
+
+def test_of_very_many_missing_results_some_are_named() -> None:
+    error = no_result(["a", "b"], 5_000, 3)
+    assert "within 3 s for a, b and 4998 more; look with `clipmill status a`" in error.message
+    assert "more" not in no_result(["a", "b"], 2, 3).message

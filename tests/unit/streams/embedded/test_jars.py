@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from urllib3.util import Retry
 
-from streams.embedded import jars
+from streams.embedded import jar_download
 from streams.embedded.file_lock import FileLock
 from streams.embedded.jars import JarError, Patience, default_cache_dir, ensure_jars
 from streams.embedded.pinning import Jar
@@ -142,7 +142,7 @@ def test_an_absent_jar_says_where_it_was_looked_for(tmp_path: Path, repository: 
 def test_without_network_the_error_says_what_to_do(
     tmp_path: Path, two: list[Jar], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jars, "_RETRY", Retry(total=0))
+    monkeypatch.setattr(jar_download, "_RETRY", Retry(total=0))
     with pytest.raises(JarError, match="copy the folder of a machine that has the jars"):
         ensure_jars(tmp_path, two, repository="http://127.0.0.1:1")
 
@@ -218,17 +218,3 @@ def test_the_cache_follows_xdg(
     if configured is not None:
         monkeypatch.setenv("XDG_CACHE_HOME", configured)
     assert default_cache_dir() == Path(expected)
-
-
-def test_main_fills_the_default_cache(
-    tmp_path: Path,
-    repository: Repository,
-    two: list[Jar],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    ensure_jars(tmp_path / "clipmill", two, repository=repository.url)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(jars, "pinned_jars", lambda: tuple(two))
-    jars.main()
-    assert capsys.readouterr().out == f"{tmp_path}/clipmill/kafka-jars\n"

@@ -1,9 +1,13 @@
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
 
+from schemas.letters import Mark
 from streams.letters.facts import REPLAY_OF, REPLAYS
+from streams.letters.facts import make_letter as write_letter
 from streams.letters.letter import read_letter, refusal, replay_of
+from streams.records import Incoming
 from streams.topics import VALIDATED
 from tests.unit.streams.letters.letters import make_letter
 
@@ -63,5 +67,31 @@ def test_a_record_without_facts_is_a_letter_too() -> None:
         headers=(("own", b"1"),), key=None, value=b"x", partition=1, offset=2, timestamp=1_000
     )
     letter = read_letter(record, {})
-    assert (letter.id, letter.headers, letter.identity) == ("1-2", (("own", b"1"),), ("1-2",))
+    assert (letter.id, letter.headers, letter.identity) == (
+        "1-2-1000",
+        (("own", b"1"),),
+        ("1-2-1000",),
+    )
     assert letter.facts.failed_at.timestamp() == 1.0
+
+
+@pytest.mark.parametrize("place", ["dead letters", "origin"])
+def test_a_topic_created_again_has_other_letters_at_the_same_places(place: str) -> None:
+    """Neither is the new letter marked by what was done with the old one, nor its copy."""
+    old, new = (
+        make_record(at=at if place == "dead letters" else 1_000, origin=at) for at in (1_000, 2_000)
+    )
+    assert read_letter(old, {}).identity != read_letter(new, {}).identity
+    if place == "dead letters":
+        marks = {read_letter(old, {}).id: Mark(state="replayed", by="me", at=datetime.now(UTC))}
+        assert read_letter(old, marks).state(1) == "replayed"
+        assert read_letter(new, marks).state(1) == "waiting"
+
+
+def make_record(*, at: int, origin: int) -> SimpleNamespace:
+    """A dead letter on Kafka; times in milliseconds."""
+    failed = Incoming(VALIDATED.name, 0, 7, None, b"\xff", (), origin / 1000)
+    letter = write_letter(failed, step="extraction", code="internal.bug", reason="no")
+    return SimpleNamespace(
+        headers=letter.headers, key=None, value=b"\xff", partition=1, offset=2, timestamp=at
+    )

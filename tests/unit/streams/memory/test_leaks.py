@@ -5,6 +5,8 @@ import pytest
 
 from streams.memory.leaks import POINTS, Growth, LeakWatch
 
+pytestmark = pytest.mark.untraced
+
 WINDOW = 3_600.0
 EVERY = 5.0
 LEAK = 20.0

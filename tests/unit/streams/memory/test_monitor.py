@@ -15,6 +15,8 @@ from streams.memory.users import MemoryUsers
 from streams.metrics import REGISTRY
 from streams.settings import MemorySettings
 
+pytestmark = pytest.mark.untraced
+
 MEBIBYTE = 2**20
 LIMIT = 1_000
 """MiB."""

@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from agents.resilience.task_pool import TaskPool
+from agents.dialling.task_pool import TaskPool
+from streams.priority_queue import AGEING, DEFAULT_RANK
 
 
 class Kit:
@@ -13,9 +14,9 @@ class Kit:
         self.begun: list[str] = []
         self.ends: dict[str, asyncio.Event] = {}
 
-    async def want(self, name: str) -> asyncio.Task[None]:
+    async def want(self, name: str, rank: int = DEFAULT_RANK) -> asyncio.Task[None]:
         self.ends[name] = asyncio.Event()
-        task = asyncio.create_task(self._hold(name))
+        task = asyncio.create_task(self._hold(name, rank))
         await quiet()
         return task
 
@@ -23,8 +24,8 @@ class Kit:
     def counts(self) -> tuple[int, int]:
         return self.pool.running, self.pool.waiting
 
-    async def _hold(self, name: str) -> None:
-        async with self.pool.slot():
+    async def _hold(self, name: str, rank: int) -> None:
+        async with self.pool.slot(rank):
             self.begun.append(name)
             await self.ends[name].wait()
 
@@ -78,3 +79,38 @@ async def test_a_slot_is_free_again_after_an_error() -> None:
     assert kit.begun == ["a"]
     await kit.end("a")
     assert kit.counts == (0, 0)
+
+
+async def test_a_higher_rank_is_next_whenever_it_came() -> None:
+    kit = Kit(1)
+    await kit.want("a")
+    for name, rank in (("b", 1), ("c", 9), ("d", 5), ("e", 9)):
+        await kit.want(name, rank)
+    for name in "acedb":
+        assert kit.begun[-1] == name
+        await kit.end(name)
+
+
+async def test_a_low_rank_does_not_starve() -> None:
+    kit = Kit(1)
+    await kit.want("low", 0)
+    await kit.want("lower", 0)
+    for number in range(AGEING):
+        await kit.want(str(number), 9)
+        await kit.end(kit.begun[-1])
+    assert "lower" in kit.begun
+    await kit.end(*kit.ends)
+
+
+async def test_who_is_cancelled_with_its_slot_just_given_gives_it_back() -> None:
+    kit = Kit(1)
+    await kit.want("a")
+    waiting = await kit.want("b")
+    kit.ends["a"].set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await quiet()
+    await kit.want("c")
+    assert kit.begun[-1] == "c"
+    await kit.end("c")

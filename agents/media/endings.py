@@ -1,0 +1,152 @@
+"""Whether a file ends before its own structure says so, without decoding any of it.
+
+Decoders pass over the lack: a cut JPEG is shown grey from there on, a cut MP4 stops early. Formats
+whose structure names no end (MP3, ADTS, MPEG-TS) are never called cut; what is behind the end, as
+cameras append it to pictures, is none of the file.
+"""
+
+import os
+import re
+import struct
+from collections.abc import Callable
+from io import FileIO
+from typing import BinaryIO
+
+SEARCHED_BYTES_MAX = 64 * 2**20
+"""Of a JPEG or GIF: more than a picture of 100 megapixels has. A larger one is not searched."""
+
+STEPS_MAX = 1_000_000
+"""Parts that are gone through; behind that a file is not called cut."""
+
+_JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+_GIFS = (b"GIF87a", b"GIF89a")
+_BOX_TYPES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})
+"""What an MP4, QuickTime or HEIF file begins with (ISO/IEC 14496-12, 4.2)."""
+
+_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+"""Within a scan 0xFF is followed by 0, or the number of a restart (ITU-T T.81, B.1.1.2)."""
+
+_JPEG_END, _JPEG_BARE = 0xD9, frozenset({0x01, 0xD8})
+_UNKNOWN_SIZES = frozenset({0, 0xFFFFFFFF})
+"""A RIFF that was written while it was recorded."""
+
+_BOX_HEAD_BYTES, _LONG_BOX_HEAD_BYTES, _CHUNK_HEAD_BYTES = 8, 16, 8
+
+File = FileIO | BinaryIO
+
+
+def is_cut(file: File) -> bool:
+    """Return whether the file is shorter than it says itself. Rewinds it."""
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        check = _check_of(file.read(_LONG_BOX_HEAD_BYTES))
+        return check is not None and check(file, size)
+    finally:
+        file.seek(0)
+
+
+def _check_of(head: bytes) -> Callable[[File, int], bool] | None:
+    if head[4:8] in _BOX_TYPES:
+        return _boxes_are_cut
+    return next((check for start, check in _CHECKS if head.startswith(start)), None)
+
+
+def _boxes_are_cut(file: File, size: int) -> bool:
+    """Follow the boxes at the top: each says its size."""
+    offset = 0
+    for _ in range(STEPS_MAX):
+        if offset >= size:
+            return offset > size
+        file.seek(offset)
+        head = file.read(_LONG_BOX_HEAD_BYTES)
+        if len(head) < _BOX_HEAD_BYTES:
+            # Up to seven bytes behind the last box are padding, or the beginning of a cut one.
+            return any(head)
+        (length,) = struct.unpack(">I", head[:4])
+        if length == 1 and len(head) == _LONG_BOX_HEAD_BYTES:
+            (length,) = struct.unpack(">Q", head[8:])
+        if length < _BOX_HEAD_BYTES:  # 0: it goes to the end of the file; else it is none
+            return False
+        offset += length
+    return False
+
+
+def _riff_is_cut(file: File, size: int) -> bool:
+    file.seek(4)
+    length = int.from_bytes(file.read(4), "little")
+    return length not in _UNKNOWN_SIZES and length + 8 > size
+
+
+def _png_is_cut(file: File, size: int) -> bool:
+    """Follow the chunks: length, type, data and checksum each."""
+    offset = len(_PNG)
+    for _ in range(STEPS_MAX):
+        file.seek(offset)
+        head = file.read(_CHUNK_HEAD_BYTES)
+        if len(head) < _CHUNK_HEAD_BYTES:
+            return True
+        offset += int.from_bytes(head[:4], "big") + 12
+        if offset > size or head[4:] == b"IEND":
+            return offset > size
+    return False
+
+
+def _jpeg_is_cut(file: File, size: int) -> bool:
+    """Follow the segments; between them, in a scan, search for the next marker."""
+    if size > SEARCHED_BYTES_MAX:
+        return False
+    file.seek(0)
+    body, offset = file.read(SEARCHED_BYTES_MAX), 0
+    for _ in range(STEPS_MAX):
+        found = _MARKER.search(body, offset)
+        if found is None:
+            return True
+        marker, offset = found[1][0], found.end()
+        if marker == _JPEG_END:
+            return False
+        if marker not in _JPEG_BARE:
+            offset += int.from_bytes(body[offset : offset + 2].ljust(2, b"\0"), "big")
+    return False
+
+
+def _gif_is_cut(file: File, size: int) -> bool:
+    """Follow the blocks. Many GIFs lack the last byte, so that only a cut block is held against."""
+    if size > SEARCHED_BYTES_MAX:
+        return False
+    file.seek(0)
+    body = file.read(SEARCHED_BYTES_MAX)
+    offset = 13 + _color_table(body[10:11])
+    for _ in range(STEPS_MAX):
+        if offset == len(body) or body[offset : offset + 1] == b"\x3b":
+            return False
+        match body[offset : offset + 1]:
+            case b"\x21":
+                offset += 2
+            case b"\x2c":
+                offset += 11 + _color_table(body[offset + 9 : offset + 10])
+            case b"":
+                return True
+            case _:
+                return False
+        while count := _byte(body, offset):
+            offset += count + 1
+        offset += 1
+    return False
+
+
+def _color_table(flags: bytes) -> int:
+    packed = flags[0] if flags else 0
+    return 3 << (packed & 7) + 1 if packed & 0x80 else 0
+
+
+def _byte(body: bytes, offset: int) -> int:
+    return body[offset] if offset < len(body) else 0
+
+
+_CHECKS: tuple[tuple[bytes, Callable[[File, int], bool]], ...] = (
+    (_JPEG, _jpeg_is_cut),
+    (_PNG, _png_is_cut),
+    (_RIFF, _riff_is_cut),
+    *((start, _gif_is_cut) for start in _GIFS),
+)

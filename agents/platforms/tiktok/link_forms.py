@@ -1,0 +1,141 @@
+"""Every form in which TikTok's links are seen, one row each."""
+
+import re
+from typing import Literal
+
+import msgspec
+
+from agents.platforms.urls import Link
+
+PAGE_HOSTS = (
+    "www.tiktok.com",
+    "tiktok.com",
+    "m.tiktok.com",
+    "us.tiktok.com",
+    "lite.tiktok.com",
+    "t.tiktok.com",
+    "www.tiktokv.com",
+    "tiktokv.com",
+)
+"""Hosts of pages. yt-dlp itself knows only those with ``www.``."""
+
+SHORT_HOSTS = ("vm.tiktok.com", "vt.tiktok.com")
+"""Hosts that hold nothing but short links."""
+
+HOSTS = PAGE_HOSTS + SHORT_HOSTS
+
+Kind = Literal["post", "story", "query", "short", "shared", "profile", "collection", "refused"]
+
+
+class Form(msgspec.Struct, frozen=True):
+    """One form of link.
+
+    Attributes:
+        path: the whole path, without a closing slash.
+        example: a link of this form.
+        kind: what it becomes: a post or story by its group ``id``, a post by the parameter of the
+            query that names it, a short link by its group ``code``, an account's number as a short
+            link by its groups ``share`` and ``id``, a profile by its group ``user``, a collection
+            by its group ``id``.
+        what: what is refused, in words; of a query, when it names no post.
+        hosts: where it is found.
+    """
+
+    path: str
+    example: str
+    kind: Kind = "refused"
+    what: str = ""
+    hosts: tuple[str, ...] = PAGE_HOSTS
+
+    def match(self, link: Link) -> re.Match[str] | None:
+        """Return the match when the link has this form."""
+        found = re.fullmatch(f"{self.path}/?", link.path, re.ASCII)
+        return found if link.host in self.hosts else None
+
+
+_ID = r"(?P<id>[0-9]+)"
+_USER = r"/@(?P<user>[^/]*)"
+_CODE = r"(?P<code>[A-Za-z0-9_-]{1,64})"
+_NAMED_ID = r"(?:(?P<slug>[^/]*)-)?(?P<id>[0-9]+)"
+_SHARE = r"(?:/i18n|/h5)?/share"
+_LIVE = "a live stream, and live streams are not recorded"
+_FEED = "a page of many posts, and its address names none of them"
+
+FORMS: tuple[Form, ...] = (
+    Form(
+        rf"{_USER}/(?:video|photo)/{_ID}",
+        "https://www.tiktok.com/@name/photo/7608826249200356630",
+        "post",
+    ),
+    Form(rf"/(?:video|photo)/{_ID}", "https://www.tiktok.com/video/7608826249200356630", "post"),
+    Form(
+        rf"{_SHARE}/(?:video|photo|item)/{_ID}(?:\.html)?",
+        "https://t.tiktok.com/i18n/share/video/7608826249200356630",
+        "post",
+    ),
+    Form(
+        rf"/embed/(?:v[0-9]/)?{_ID}", "https://www.tiktok.com/embed/v2/7608826249200356630", "post"
+    ),
+    Form(rf"/player/v[0-9]/{_ID}", "https://www.tiktok.com/player/v1/7608826249200356630", "post"),
+    Form(rf"/v/{_ID}(?:\.html)?", "https://m.tiktok.com/v/7608826249200356630.html", "post"),
+    Form(
+        rf"{_USER}/story/{_ID}", "https://www.tiktok.com/@name/story/7608826249200356630", "story"
+    ),
+    # Old share buttons left out the question mark, or the post's number of its path.
+    Form(
+        rf"{_USER}/video(?:/[a-z_]+=[^/]*)?",
+        "https://www.tiktok.com/@name/video/is_copy_url=1&item_id=7608826249200356630",
+        "query",
+        what=_FEED,
+    ),
+    Form(
+        r"/(?:foryou|trending|explore|following|friends)",
+        "https://www.tiktok.com/foryou?item_id=7608826249200356630",
+        "query",
+        what=_FEED,
+    ),
+    Form(
+        r"",
+        "https://www.tiktok.com/?share_item_id=7608826249200356630",
+        "query",
+        what="the home page",
+        hosts=HOSTS,
+    ),
+    Form(rf"/t/{_CODE}", "https://www.tiktok.com/t/ZTabc123/", "short"),
+    Form(rf"/{_CODE}", "https://vm.tiktok.com/ZMabc123/", "short", hosts=SHORT_HOSTS),
+    Form(
+        rf"(?P<share>{_SHARE}/(?:user|usr))/{_ID}(?:\.html)?",
+        "https://www.tiktok.com/share/user/6820838815978423302",
+        "shared",
+    ),
+    Form(_USER, "https://www.tiktok.com/@name", "profile"),
+    Form(
+        rf"{_USER}/collection/{_NAMED_ID}",
+        "https://www.tiktok.com/@name/collection/cats-7608826249200356630",
+        "collection",
+    ),
+    Form(
+        rf"{_USER}/playlist/[^/]+",
+        "https://www.tiktok.com/@name/playlist/cats-7608826249200356630",
+        what="a playlist, which yt-dlp has no extractor for",
+    ),
+    Form(rf"{_USER}/live", "https://www.tiktok.com/@name/live", what=_LIVE),
+    Form(
+        rf"{_SHARE}/live/{_ID}(?:\.html)?",
+        "https://m.tiktok.com/share/live/7608826249200356630",
+        what=_LIVE,
+    ),
+    Form(r"/live", "https://www.tiktok.com/live", what=_LIVE),
+    Form(
+        rf"(?:{_SHARE})?/music/[^/]+",
+        "https://www.tiktok.com/music/song-760882624920",
+        what="a music page",
+    ),
+    Form(
+        rf"(?:{_SHARE})?/sticker/[^/]+",
+        "https://www.tiktok.com/sticker/hat-760882",
+        what="an effect page",
+    ),
+    Form(rf"(?:{_SHARE})?/tag/[^/]+", "https://www.tiktok.com/tag/cats", what="a tag page"),
+    Form(r"/tiktoklite", "https://www.tiktok.com/tiktoklite", what="the page of an app"),
+)

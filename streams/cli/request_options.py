@@ -1,0 +1,189 @@
+"""Options of the command line made from the schema of a request: a new field is a new option."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import click
+import msgspec
+from msgspec.inspect import (
+    BoolType,
+    DateTimeType,
+    DictType,
+    Field,
+    IntType,
+    LiteralType,
+    Metadata,
+    NoneType,
+    StrType,
+    StructType,
+    UnionType,
+    type_info,
+)
+
+from schemas.descriptions import field_sentences
+from schemas.request import Request
+from streams.cli.moments import read_future
+
+ARGUMENTS = frozenset({"url", "urls"})
+"""Fields that are given as arguments and lines, not as options."""
+
+SENTENCES = {"id": "Names the request; several are ID-1, ID-2, and so on. Default: a random one."}
+"""Help of options that differ from their fields."""
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kKMGT])(i?))?B?", re.ASCII)
+_POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class ByteSize(click.ParamType):
+    """A number of bytes, such as 500M (decimal) or 1GiB (binary)."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; give bytes, or such as 500M or 1GiB", param, ctx)
+        number, unit, binary = match.groups(default="")
+        return int(Decimal(number) * (1024 if binary else 1000) ** _POWERS[unit])
+
+
+class FutureMoment(click.ParamType):
+    """A point in time, or how long from now."""
+
+    name = "TIME"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the point in time."""
+        try:
+            return read_future(str(value), datetime.now(UTC))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Pair(click.ParamType):
+    """An entry of a mapping."""
+
+    name = "KEY=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return key and value."""
+        key, separator, text = str(value).partition("=")
+        if not separator:
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+        return key, text
+
+
+class FieldOption(msgspec.Struct, frozen=True, kw_only=True):
+    """The option of one field.
+
+    Attributes:
+        path: names of the field and of the struct that it is in.
+        flags: how it is written.
+        attributes: further arguments of `click.option`.
+    """
+
+    path: tuple[str, ...]
+    flags: str
+    attributes: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the parameter: that of the field."""
+        return self.path[-1]
+
+
+def field_options(kind: Any = Request, above: tuple[str, ...] = ()) -> list[FieldOption]:
+    """Return the options of all fields of a struct, those of structs in it included.
+
+    Raises:
+        TypeError: there is no option for a field of such a type yet.
+    """
+    struct = type_info(kind)
+    assert isinstance(struct, StructType)
+    sentences = field_sentences(kind) | SENTENCES
+    found: list[FieldOption] = []
+    for field in struct.fields:
+        inner = _bare(field.type)
+        if isinstance(inner, StructType):
+            found += field_options(inner.cls, (*above, field.name))
+        elif field.name not in ARGUMENTS:
+            found.append(_option(field, inner, (*above, field.name), sentences.get(field.name, "")))
+    return found
+
+
+def _bare(kind: Any) -> Any:
+    """Return the type of a field without its metadata, and without that it may be missing."""
+    match kind:
+        case Metadata(type=inner):
+            return _bare(inner)
+        case UnionType(types=types):
+            rest = [_bare(each) for each in types if not isinstance(each, NoneType)]
+            return rest[0] if len(rest) == 1 else kind
+    return kind
+
+
+def _option(field: Field, kind: Any, path: tuple[str, ...], sentence: str) -> FieldOption:
+    name = field.name.replace("_", "-")
+    flags, note, attributes = f"--{name}", "", dict[str, Any]()
+    match kind:
+        case LiteralType(values=values):
+            attributes["type"] = click.Choice(values)
+        case IntType() if field.name.endswith("_bytes"):
+            attributes["type"], note = ByteSize(), " Such as 500M or 1GiB."
+        case IntType(ge=least, le=most):
+            attributes["type"] = click.IntRange(least, most)
+        case BoolType():
+            flags = f"--{name}/--no-{name}"
+        case DateTimeType():
+            attributes["type"], note = FutureMoment(), " RFC 3339, or such as 2h or 3d from now."
+        case DictType():
+            flags = f"--{name.removesuffix('s')}"
+            attributes |= {"type": Pair(), "multiple": True}
+            note = " May be given several times."
+        case StrType():
+            attributes["type"] = str
+        case _:
+            raise TypeError(f"there is no option for `{'.'.join(path)}` of a request, {kind}")
+    attributes["help"] = sentence[:1].upper() + sentence[1:] + note
+    if isinstance(field.default, str | int) and not isinstance(field.default, bool):
+        attributes["show_default"] = str(field.default)
+    return FieldOption(path=path, flags=flags, attributes=attributes)
+
+
+REQUEST_OPTIONS = field_options()
+
+
+def request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a request; what is not given is None or empty."""
+    for each in reversed(REQUEST_OPTIONS):
+        command = click.option(each.flags, each.name, default=None, **each.attributes)(command)
+    return command
+
+
+def request_fields(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request of the options that were given, as they are nested in it."""
+    fields: dict[str, Any] = {}
+    for each in REQUEST_OPTIONS:
+        value = given[each.name]
+        if value is None or value == ():
+            continue
+        target = fields
+        for name in each.path[:-1]:
+            target = target.setdefault(name, {})
+        target[each.name] = _mapping(each, value) if isinstance(value, tuple) else value
+    return fields
+
+
+def _mapping(option: FieldOption, pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise click.UsageError(f"{option.flags} gives a key twice")
+    return mapping

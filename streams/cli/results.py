@@ -1,0 +1,98 @@
+"""`clipmill results`: what became of requests, so far and as it comes."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, get_args
+
+import click
+import msgspec
+
+from schemas.results import PublishedResult
+from streams.cli.errors import interruptible, readable_errors
+from streams.cli.moments import read_past
+from streams.cli.options import bootstrap_option, client_settings
+from streams.cli.result_table import result_line
+from streams.reading import TopicReader
+from streams.settings import KafkaSettings
+from streams.topics import RESULTS
+
+STATUSES = tuple(str(kind.__struct_config__.tag) for kind in get_args(PublishedResult))
+
+BEGINNING, END = "beginning", "end"
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which results are meant; what is empty does not matter.
+
+    Attributes:
+        ids: of requests, with all their members; ``*`` stands for any characters.
+        statuses: one of these.
+    """
+
+    ids: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+
+    def matches(self, result: dict[str, Any]) -> bool:
+        """Return whether a result is meant."""
+        names = (result["request_id"], result["request_id"].rpartition("/")[0])
+        return (not self.statuses or result.get("status") in self.statuses) and (
+            not self.ids or any(fnmatchcase(name, each) for name in names for each in self.ids)
+        )
+
+
+@click.command()
+@bootstrap_option
+@click.option("--follow", "-f", is_flag=True, help="Go on with results as they come.")
+@click.option(
+    "--from",
+    "start",
+    help="beginning, end, or a time: RFC 3339, or such as 2h or 3d ago."
+    " Default: the beginning, with --follow the end.",
+)
+@click.option("--status", "statuses", multiple=True, type=click.Choice(STATUSES))
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    help="Of a request, its members too; * stands for any characters.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One result per line, all of it.")
+def results(
+    *,
+    bootstrap: str | None,
+    follow: bool,
+    start: str | None,
+    statuses: tuple[str, ...],
+    ids: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show results, of each partition in its order; end with Ctrl-C when following."""
+    place = _place(start or (END if follow else BEGINNING))
+    wanted = Wanted(ids=ids, statuses=statuses)
+    kafka = client_settings(bootstrap).kafka
+    with interruptible(), readable_errors():
+        asyncio.run(_show(kafka, wanted, place, follow=follow, as_json=as_json))
+
+
+def _place(text: str) -> str | datetime:
+    if text in {BEGINNING, END}:
+        return text
+    try:
+        return read_past(text, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, nor beginning or end", param_hint="--from") from None
+
+
+async def _show(
+    kafka: KafkaSettings, wanted: Wanted, place: str | datetime, *, follow: bool, as_json: bool
+) -> None:
+    async with TopicReader(kafka, RESULTS) as reader:
+        if isinstance(place, datetime):
+            await reader.back_to(place)
+        elif place == BEGINNING:
+            await reader.from_beginning()
+        async for _, _, result in reader.records(to_end=not follow):
+            if wanted.matches(result):
+                click.echo(json.dumps(result) if as_json else result_line(result))

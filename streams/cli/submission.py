@@ -1,0 +1,183 @@
+"""One run of `clipmill submit`: lines are published as they come, results counted meanwhile."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import datetime
+
+import click
+
+from streams.cli.new_requests import NewRequest, RequestMaker
+from streams.cli.progress_bars import ProgressBars
+from streams.cli.request_lines import InputError, Line, LineSplitter, read_blocks
+from streams.cli.result_table import open_console
+from streams.cli.waiting import MISSING_NAMED, ResultOutput, no_result
+from streams.client import Client, Outstanding
+from streams.settings import KafkaSettings
+from streams.topics import PROGRESS, RESULTS
+
+Sources = tuple[Sequence[str], Sequence[str]]
+"""URLs, and names of files."""
+
+
+class Submission:
+    """Publishes requests, and waits for their results if wanted.
+
+    What it holds grows with the requests that are without a result, not with the input.
+
+    Attributes:
+        results: what came.
+    """
+
+    def __init__(self, kafka: KafkaSettings, maker: RequestMaker, *, as_json: bool) -> None:
+        self._kafka = kafka
+        self._maker = maker
+        self._as_json = as_json
+        self._published = 0
+        self._is_complete = False
+        self._outstanding = Outstanding()
+        self.results = ResultOutput(as_json=as_json)
+
+    async def publish_only(self, sources: Sources) -> None:
+        """Publish all requests, and print what each is called.
+
+        Raises:
+            ClickException: a line cannot be used.
+        """
+        async with Client(self._kafka) as client:
+            await self._publish(client, sources, on_published=self._print)
+
+    async def publish_and_wait(
+        self, sources: Sources, limit: float, known_since: datetime | None
+    ) -> None:
+        """Publish all requests, and print their results.
+
+        Args:
+            sources: what is asked for.
+            limit: seconds to wait after the last one is published.
+            known_since: requests may have been made before; results since then count.
+
+        Raises:
+            ClickException: a line cannot be used, or a result is missing at the end.
+        """
+        try:
+            async with Client(self._kafka) as client:
+                await self._publish_and_collect(client, sources, limit, known_since)
+        finally:
+            self.results.close()
+        if self._outstanding:
+            raise no_result(self._outstanding.sample(MISSING_NAMED), len(self._outstanding), limit)
+
+    async def _publish_and_collect(
+        self, client: Client, sources: Sources, limit: float, known_since: datetime | None
+    ) -> None:
+        with ProgressBars.shown(open_console(errors=True)) as bars:
+            collecting = asyncio.create_task(self._collect(client, bars))
+            publishing = asyncio.create_task(
+                self._publish(client, sources, before=lambda new: self._expect(new, bars))
+            )
+            try:
+                await _published(publishing, collecting)
+                self._is_complete = True
+                if self._outstanding and known_since is not None:
+                    await client.reader.back_to(known_since, RESULTS)
+                if self._outstanding:
+                    await asyncio.wait({collecting}, timeout=limit)
+                    _raise_failures(collecting)
+            finally:
+                await _end(publishing, collecting)
+
+    async def _publish(
+        self,
+        client: Client,
+        sources: Sources,
+        *,
+        before: Callable[[NewRequest], None] = lambda _: None,
+        on_published: Callable[[NewRequest], None] = lambda _: None,
+    ) -> None:
+        try:
+            async for group in self._groups(sources):
+                for new in group:
+                    before(new)
+                await client.publish([new.body for new in group])
+                self._published += len(group)
+                for new in group:
+                    on_published(new)
+        except InputError as error:
+            raise click.ClickException(self._stopped(error)) from None
+
+    async def _groups(self, sources: Sources) -> AsyncIterator[list[NewRequest]]:
+        """Iterate over the requests in groups that are published together.
+
+        Raises:
+            InputError: a line cannot be used; what stood before it was given.
+        """
+        async for lines in _lines(*sources):
+            group: list[NewRequest] = []
+            try:
+                for line in lines:
+                    group += self._maker.take(line)
+            except InputError:
+                yield group
+                raise
+            yield group
+        yield list(self._maker.end())
+
+    def _stopped(self, error: InputError) -> str:
+        if not self._published:
+            return f"{error}; nothing was published"
+        return (
+            f"{error}\n{self._published} requests that stand before it are published. "
+            f"Correct it and submit all again with --id {self._maker.run_id}: "
+            "nothing is asked for twice."
+        )
+
+    def _expect(self, new: NewRequest, bars: ProgressBars) -> None:
+        self._outstanding.add(new.id, new.members)
+        bars.expect(new.members or 1)
+
+    async def _collect(self, client: Client, bars: ProgressBars) -> None:
+        async for topic, _, message in client.records():
+            if topic == PROGRESS:
+                if self._outstanding.concerns(message["request_id"]):
+                    bars.moved(message)
+            elif self._outstanding.take(message):
+                self.results.add(message)
+                bars.finished(message)
+                if self._is_complete and not self._outstanding:
+                    return
+
+    def _print(self, new: NewRequest) -> None:
+        if self._as_json:
+            field, value = ("url", new.url) if new.members == 0 else ("batch_size", new.members)
+            click.echo(json.dumps({"request_id": new.id, field: value}))
+        else:
+            click.echo(f"{new.id}  {f'{new.members} URLs' if new.members else new.url}")
+
+
+async def _lines(urls: Sequence[str], files: Sequence[str]) -> AsyncIterator[Iterator[Line]]:
+    """Iterate over the lines of all sources, block by block."""
+    yield iter([Line(f"URL {number}", url) for number, url in enumerate(urls, 1)])
+    for name in files:
+        splitter = LineSplitter(name)
+        async for block in read_blocks(name):
+            yield splitter.feed(block)
+        yield splitter.end()
+
+
+async def _published(publishing: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
+    """Return when all is published; raise what went wrong in either."""
+    await asyncio.wait({publishing, collecting}, return_when=asyncio.FIRST_COMPLETED)
+    _raise_failures(publishing, collecting)
+
+
+def _raise_failures(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,209 @@
+"""Which of the records that a stage holds is worked on next.
+
+Records with the same path wait in one priority queue, so a path without room holds up no other
+path. Of an ordered stage, records of one key are served in the order of their arrival and one at a
+time; the first of them has the highest rank among them, so that a low one never holds up a high
+one of the same key for longer than necessary (priority inheritance).
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar, cast
+
+import msgspec
+
+from streams.claims import Claim, Path, cancelled_with
+from streams.priority_queue import AGEING, URGENT, Entry, PriorityQueue, arrivals
+
+T = TypeVar("T")
+
+Admits = Callable[[Claim], bool]
+"""Returns whether there is room for a record on its path."""
+
+
+@dataclass(slots=True, eq=False)
+class Held(Entry[T]):
+    """A record that waits, or is served.
+
+    Attributes:
+        claim: what it needs.
+        key: of which only one is out at a time; None without order.
+        own_rank: raised when its request is cancelled; ``rank`` may be inherited.
+    """
+
+    claim: Claim = field(kw_only=True)
+    key: bytes | None = field(kw_only=True)
+    own_rank: int = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class _Chain(Generic[T]):
+    """The records of one key, in the order of their arrival; the first is queued unless busy."""
+
+    waiting: deque[Held[T]] = field(default_factory=deque)
+    ranks: Counter[int] = field(default_factory=Counter)
+    busy: bool = False
+
+    def highest(self) -> int:
+        return max(rank for rank, number in self.ranks.items() if number)
+
+
+class Schedule(Generic[T]):
+    """The records that a stage holds and does not yet work on."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Path, PriorityQueue[T]] = {}
+        self._chains: dict[bytes, _Chain[T]] = {}
+        self._by_name: dict[str, list[Held[T]]] = {}
+        self._entries: set[Held[T]] = set()
+        self._served = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def push(
+        self, item: T, claim: Claim, key: bytes | None = None, *, arrival: int | None = None
+    ) -> Held[T]:
+        """Add a record; with the arrival of an earlier one it takes the place of that."""
+        held = hold(item, claim, key)
+        if arrival is not None:
+            held.arrival = arrival
+        self._add(held)
+        return held
+
+    def pop(self, admits: Admits) -> Held[T] | None:
+        """Remove and return the record that is next and has room on its path, if there is one.
+
+        Every so many-th is the oldest: it uses the room that the best one of its path would have.
+        """
+        entry = self._next(admits)
+        if entry is None:
+            return None
+        if entry.key is not None:
+            self._chains[entry.key].busy = True
+        self.remove(entry)
+        return entry
+
+    def is_free(self, key: bytes | None) -> bool:
+        """Return whether nothing of a key is out or waits."""
+        return key is None or key not in self._chains
+
+    def occupy(self, key: bytes | None) -> None:
+        """Note that a record of a free key is served without having waited."""
+        if key is not None:
+            self._chains[key] = _Chain(busy=True)
+
+    def release(self, key: bytes | None) -> None:
+        """Note that the record of a key is done: the next of this key may be served."""
+        if key is None or (chain := self._chains.get(key)) is None:
+            return
+        chain.busy = False
+        self._queue_first(key)
+
+    def remove(self, entry: Held[T]) -> None:
+        """Remove a record, if it waits."""
+        if entry not in self._entries:
+            return
+        self._entries.remove(entry)
+        self._forget_names(entry)
+        self._unqueue(entry)
+        key = entry.key
+        if key is not None:
+            chain = self._chains[key]
+            chain.waiting.remove(entry)
+            chain.ranks[entry.own_rank] -= 1
+            self._queue_first(key)
+
+    def remove_where(self, lost: Callable[[T], bool]) -> list[T]:
+        """Remove records, and return them."""
+        found = [entry for entry in self._entries if lost(entry.item)]
+        for entry in found:
+            self.remove(entry)
+        return [entry.item for entry in found]
+
+    def hurry(self, name: str) -> None:
+        """Serve a cancelled request, or batch, before all others, whether or not there is room."""
+        for held in self._by_name.get(name, ()):
+            if held.key is None:
+                self._unqueue(held)
+                self._queue(held, URGENT)
+                continue
+            ranks = self._chains[held.key].ranks
+            ranks[held.own_rank] -= 1
+            ranks[URGENT] += 1
+            held.own_rank = URGENT
+            self._queue_first(held.key)
+
+    def _add(self, held: Held[T]) -> None:
+        self._entries.add(held)
+        for name in cancelled_with(held.claim.request):
+            self._by_name.setdefault(name, []).append(held)
+        if held.key is None:
+            self._queue(held, held.own_rank)
+            return
+        chain = self._chains.setdefault(held.key, _Chain())
+        chain.waiting.append(held)
+        chain.ranks[held.own_rank] += 1
+        self._queue_first(held.key)
+
+    def _queue_first(self, key: bytes) -> None:
+        """Queue the first record of a key, by the highest rank among all of this key."""
+        chain = self._chains[key]
+        if chain.busy:
+            return
+        if not chain.waiting:
+            del self._chains[key]
+            return
+        first, rank = chain.waiting[0], chain.highest()
+        if not first.queued:
+            self._queue(first, rank)
+        elif rank != first.rank:
+            self._unqueue(first)
+            self._queue(first, rank)
+
+    def _queue(self, entry: Held[T], rank: int) -> None:
+        entry.rank = rank
+        self._queues.setdefault(_path(entry), PriorityQueue()).push(entry)
+
+    def _unqueue(self, entry: Held[T]) -> None:
+        if entry.queued:
+            self._queues[_path(entry)].remove(entry)
+
+    def _next(self, admits: Admits) -> Held[T] | None:
+        ready = [queue for queue in self._queues.values() if queue and admits(_first(queue))]
+        if not ready:
+            return None
+        self._served += 1
+        if self._served % AGEING == 0:
+            entry = min((queue.oldest() for queue in ready), key=lambda each: each.arrival)
+        else:
+            entry = min(queue.best() for queue in ready)
+        return cast("Held[T]", entry)
+
+    def _forget_names(self, entry: Held[T]) -> None:
+        for name in cancelled_with(entry.claim.request):
+            entries = self._by_name[name]
+            entries.remove(entry)
+            if not entries:
+                del self._by_name[name]
+
+
+def _path(entry: Held[T]) -> Path:
+    """Return the path that counts: a cancelled request leads to its outcome only."""
+    return () if entry.rank >= URGENT else entry.claim.path
+
+
+def _first(queue: PriorityQueue[T]) -> Claim:
+    """Return the claim of the best record, with the rank that it has in its queue."""
+    held = queue.best()
+    assert isinstance(held, Held)
+    claim: Claim = held.claim
+    if claim.rank == held.rank:
+        return claim
+    return msgspec.structs.replace(claim, rank=held.rank, path=_path(held))
+
+
+def hold(item: T, claim: Claim, key: bytes | None) -> Held[T]:
+    """Return a record that arrives now."""
+    return Held(item, claim.rank, next(arrivals), claim=claim, key=key, own_rank=claim.rank)

@@ -1,0 +1,159 @@
+"""The examples and the statements of docs/clients.md, each with a foreign client."""
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.topics import REQUESTS
+from tests.acceptance.desk import Desk, page
+from tests.acceptance.java_tools import JavaTools, run
+from tests.conftest import NetworkGuard
+from tests.house import House
+from tests.standin import video_id
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+def small(serial: int) -> str:
+    return page(video_id("kilobytes", param=16, serial=serial))
+
+
+def only_result(output: str) -> dict[str, Any]:
+    (line,) = [each for each in output.splitlines() if each.startswith("{")]
+    result: dict[str, Any] = json.loads(line)
+    return result
+
+
+@pytest.fixture(scope="module")
+def java(network_guard: NetworkGuard, tmp_path_factory: pytest.TempPathFactory) -> JavaTools:
+    with network_guard.disarmed():
+        return JavaTools(tmp_path_factory.mktemp("java"))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_librdkafka_example(codec: str, house: House) -> None:
+    command = (sys.executable, str(EXAMPLES / "librdkafka_client.py"), house.bootstrap)
+    result = only_result(await run([*command, "--codec", codec, small(CODECS.index(codec))]))
+    assert (result["status"], result["url"]) == ("completed", small(CODECS.index(codec)))
+
+
+async def test_librdkafka_example_in_a_transaction(house: House) -> None:
+    command = (sys.executable, str(EXAMPLES / "librdkafka_client.py"), house.bootstrap)
+    output = await run([*command, "--transactional", small(10), small(11)])
+    results = [json.loads(line) for line in output.splitlines()]
+    assert {each["url"]: each["status"] for each in results} == {
+        small(10): "completed",
+        small(11): "completed",
+    }
+
+
+async def test_java_example(java: JavaTools, house: House) -> None:
+    await java.compile(EXAMPLES / "ClipmillClient.java")
+    for codec in CODECS:
+        url = small(20 + CODECS.index(codec))
+        result = only_result(await run([*java.java("ClipmillClient"), house.bootstrap, url, codec]))
+        assert (result["status"], result["url"]) == ("completed", url)
+
+
+async def test_console_example(java: JavaTools, house: House) -> None:
+    command = (str(EXAMPLES / "console.sh"), house.bootstrap, small(30), "zstd")
+    result = only_result(await run(command, environment=java.environment))
+    assert (result["status"], result["url"]) == ("completed", small(30))
+
+
+class RefusedError(Exception):
+    """The broker did not take a record."""
+
+
+def produce(house: House, body: bytes, **record: Any) -> None:
+    """Publish any record with librdkafka."""
+    producer = Producer({"bootstrap.servers": house.bootstrap, "message.max.bytes": 2_000_000})
+    errors: list[str] = []
+    producer.produce(
+        REQUESTS.kafka_name(),
+        body,
+        on_delivery=lambda error, _: errors.append(error.name() if error else ""),
+        **record,
+    )
+    producer.flush(30)
+    if errors != [""]:
+        raise RefusedError(*errors)
+
+
+def request(name: str, serial: int) -> bytes:
+    return json.dumps({"id": name, "url": small(serial), "action": "info"}).encode()
+
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "a key": {"key": b"any \xff key"},
+    "a partition": {"partition": 3},
+    "foreign headers": {
+        "headers": [("x", None), ("\N{SNOWMAN}", b"\xff"), ("content-type", b"text")]
+    },
+    "a CloudEvent": {"headers": [("ce_specversion", "1.0"), ("ce_id", "e1"), ("ce_type", "mine")]},
+}
+
+
+@pytest.mark.parametrize("given", RECORDS.values(), ids=RECORDS)
+async def test_keys_partitions_and_headers_do_not_matter(
+    given: dict[str, Any], house: House, desk: Desk
+) -> None:
+    name = f"record-{list(RECORDS.values()).index(given)}"
+    produce(house, request(name, 50), **given)
+    assert (await desk.outcome(name))["status"] == "completed"
+
+
+async def test_a_timestamp_is_believed_when_it_lies_in_the_past(house: House, desk: Desk) -> None:
+    now = datetime.now(UTC)
+    hour_ago, soon = now - timedelta(hours=1), now + timedelta(minutes=50)
+    for name, moment in {"past": hour_ago, "future": soon}.items():
+        produce(house, request(name, 51), timestamp=milliseconds(moment))
+    found = {
+        name: datetime.fromisoformat((await desk.outcome(name))["received_at"])
+        for name in ("past", "future")
+    }
+    assert abs(found["past"] - hour_ago) < timedelta(seconds=1)
+    assert timedelta(seconds=-1) < found["future"] - now < timedelta(minutes=5)
+
+
+async def test_the_broker_refuses_a_timestamp_of_tomorrow(house: House) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    with pytest.raises(RefusedError, match="INVALID_TIMESTAMP"):
+        produce(house, request("tomorrow", 51), timestamp=milliseconds(tomorrow))
+
+
+def milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+async def test_the_largest_request_is_taken_and_a_larger_one_refused(
+    house: House, desk: Desk
+) -> None:
+    for name, size in {"largest": 1_000_000, "larger": 1_000_001}.items():
+        produce(house, request(name, 52).ljust(size))
+    assert (await desk.outcome("largest"))["status"] == "completed"
+    assert (await desk.outcome("larger"))["error"]["error_type"] == "request.too_large"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_console_producer_with_every_codec(
+    codec: str, java: JavaTools, house: House, desk: Desk
+) -> None:
+    request = {"id": f"console-{codec}", "url": small(40 + CODECS.index(codec)), "action": "info"}
+    await run(
+        [
+            *("kafka-console-producer.sh", "--bootstrap-server", house.bootstrap),
+            *("--topic", REQUESTS.kafka_name(), "--compression-codec", codec),
+        ],
+        stdin=json.dumps(request).encode() + b"\n",
+        environment=java.environment,
+    )
+    assert (await desk.outcome(f"console-{codec}"))["status"] == "completed"

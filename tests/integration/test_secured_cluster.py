@@ -1,0 +1,389 @@
+"""What a real Kafka with TLS, SASL and an authorizer refuses, and what a client says of it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import uvloop
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError
+
+from streams.acls import Acl, topic_acls
+from streams.authorization import MissingAclError, _missing, missing_acls
+from streams.broker import EmbeddedBroker
+from streams.client import Client, read_history, read_signals
+from streams.embedded.config import Additions
+from streams.kafka import ClusterAwayError, client_options, explained
+from streams.letters.lock import only_replay
+from streams.role_acls import client_acls, worker_acls
+from streams.settings import KafkaSettings
+from streams.stage import load_stages
+from streams.topic_admin import apply_topics, check_topics
+from streams.topics import REQUESTS, RESULTS, TOPICS
+from tests.secured_broker import (
+    CLIENT_SECRET,
+    KEY_PASSWORD,
+    PASSWORD,
+    SecuredBroker,
+    free_places,
+    secured_broker,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET, "wrong one")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecuredBroker]:
+    users = ("clipmill", "nobody", "asker")
+    async with secured_broker(tmp_path_factory.mktemp("secured"), users=users) as cluster:
+        await apply_topics(KafkaSettings(bootstrap=cluster.broker.bootstrap), TOPICS)
+        await asyncio.to_thread(
+            cluster.allow, "User:clipmill", worker_acls(load_stages(), "clipmill.")
+        )
+        await asyncio.to_thread(cluster.allow, "User:asker", client_acls("clipmill."))
+        yield cluster
+
+
+Given = dict[str, Any]
+
+
+def password(cluster: SecuredBroker, **more: Any) -> Given:
+    return {
+        "bootstrap": cluster.places["LOGIN"],
+        "security_protocol": "SASL_SSL",
+        "ca_file": cluster.certificates.ca_file,
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_username": "clipmill",
+        "sasl_password": PASSWORD,
+        **more,
+    }
+
+
+def token(cluster: SecuredBroker, **more: Any) -> Given:
+    return {
+        "bootstrap": cluster.places["TOKEN"],
+        "security_protocol": "SASL_SSL",
+        "ca_file": cluster.certificates.ca_file,
+        "sasl_mechanism": "OAUTHBEARER",
+        "oauth_token_url": cluster.issuer.url,
+        "oauth_client_id": "clipmill",
+        "oauth_client_secret": CLIENT_SECRET,
+        **more,
+    }
+
+
+def tls(cluster: SecuredBroker, **more: Any) -> Given:
+    return {
+        "bootstrap": cluster.places["MUTUAL"],
+        "security_protocol": "SSL",
+        "ca_file": cluster.certificates.ca_file,
+        **more,
+    }
+
+
+def mutual(cluster: SecuredBroker, name: str = "clipmill", **more: Any) -> Given:
+    cert, key = cluster.certificates.client(name, **more)
+    return tls(cluster, cert_file=cert, key_file=key)
+
+
+def expired(cluster: SecuredBroker) -> Given:
+    then, later = datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
+    return mutual(cluster, "expired", not_before=then, not_after=later)
+
+
+def locked(cluster: SecuredBroker, **more: Any) -> Given:
+    return mutual(cluster, "locked", password=KEY_PASSWORD) | more
+
+
+def by_address(given: Given) -> Given:
+    """Dial the address in place of the name that the certificate is for."""
+    return given | {"bootstrap": given["bootstrap"].replace("localhost", "127.0.0.1")}
+
+
+Maker = Callable[[SecuredBroker], Given]
+
+ACCEPTED: dict[str, Maker] = {
+    "SCRAM-SHA-512": password,
+    "SCRAM-SHA-256": lambda c: password(c, sasl_mechanism="SCRAM-SHA-256"),
+    "PLAIN": lambda c: password(c, sasl_mechanism="PLAIN"),
+    "SCRAM without TLS": lambda c: password(
+        c, bootstrap=c.places["OPENLOGIN"], security_protocol="SASL_PLAINTEXT"
+    ),
+    "OAUTHBEARER": token,
+    "mutual TLS": mutual,
+    "mutual TLS with an encrypted key": lambda c: (
+        mutual(c, "clipmill", password=KEY_PASSWORD) | {"key_password": KEY_PASSWORD}
+    ),
+    "TLS": lambda c: tls(c, bootstrap=c.places["SERVERTLS"]),
+    "TLS without the host's name": lambda c: by_address(
+        tls(c, bootstrap=c.places["SERVERTLS"], check_hostname=False)
+    ),
+}
+
+
+@pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)
+async def test_logins_are_accepted(cluster: SecuredBroker, make: Maker) -> None:
+    await check_topics(KafkaSettings.model_validate(make(cluster)), TOPICS)
+
+
+REFUSED: dict[str, tuple[Maker, str]] = {
+    "a wrong password": (
+        lambda c: password(c, sasl_password="wrong one"),
+        r"LOGIN refuses the login of 'clipmill' \(SCRAM-SHA-512\): .*kafka\.sasl_password",
+    ),
+    "a wrong password in PLAIN": (
+        lambda c: password(c, sasl_password="wrong one", sasl_mechanism="PLAIN"),
+        r"LOGIN refuses the login of 'clipmill' \(PLAIN\): .*kafka\.sasl_password",
+    ),
+    "an unknown user": (
+        lambda c: password(c, sasl_username="unknown"),
+        r"LOGIN refuses the login of 'unknown' .*check kafka\.sasl_username",
+    ),
+    "a mechanism that is not offered": (
+        lambda c: password(c, bootstrap=c.places["TOKEN"]),
+        r"TOKEN does not offer kafka\.sasl_mechanism SCRAM-SHA-512, but OAUTHBEARER",
+    ),
+    "tokens where passwords are asked for": (
+        lambda c: token(c, bootstrap=c.places["LOGIN"]),
+        r"LOGIN does not offer kafka\.sasl_mechanism OAUTHBEARER, but .*PLAIN",
+    ),
+    "a wrong client secret": (
+        lambda c: token(c, oauth_client_secret="wrong one"),
+        r"no token for TOKEN: .* answers 401 \(invalid_client .*kafka\.oauth_client_secret",
+    ),
+    "a token endpoint that is away": (
+        lambda c: token(c, oauth_token_url="http://127.0.0.1:1/token"),
+        r"no token for TOKEN: .*127\.0\.0\.1:1/token does not answer .*kafka\.oauth_token_url",
+    ),
+    "no client certificate": (
+        tls,
+        r"MUTUAL asks for a client certificate .*set kafka\.cert_file and kafka\.key_file",
+    ),
+    "a client certificate of another authority": (
+        lambda c: mutual(c, "stranger", authority=c.certificates.stranger),
+        r"MUTUAL refuses the client certificate kafka\.cert_file",
+    ),
+    "an expired client certificate": (
+        expired,
+        r"MUTUAL refuses the client certificate kafka\.cert_file .*valid now",
+    ),
+    "an encrypted key without its password": (locked, r"is encrypted: set kafka\.key_password"),
+    "a wrong key password": (
+        lambda c: locked(c, key_password="wrong one"),
+        r"kafka\.key_password does not open kafka\.key_file",
+    ),
+    "a broker of another authority": (
+        lambda c: mutual(c) | {"ca_file": c.certificates.stranger_ca_file},
+        r"certificate of MUTUAL is not trusted .*kafka\.ca_file",
+    ),
+    "a broker of another name": (
+        lambda c: by_address(mutual(c)),
+        r"is for another host .*kafka\.bootstrap .*kafka\.check_hostname",
+    ),
+    "PLAINTEXT where TLS is spoken": (
+        lambda c: {"bootstrap": c.places["SERVERTLS"]},
+        r"SERVERTLS speaks TLS, but kafka\.security_protocol is PLAINTEXT: set it to SSL",
+    ),
+    "PLAINTEXT where TLS and a login are asked for": (
+        lambda c: {"bootstrap": c.places["LOGIN"]},
+        r"LOGIN speaks TLS, .*PLAINTEXT: set it to SSL, or SASL_SSL where a login is asked for",
+    ),
+    "PLAINTEXT where a login is asked for": (
+        lambda c: {"bootstrap": c.places["OPENLOGIN"]},
+        r"LOGIN asks for a login: set kafka\.security_protocol to SASL_PLAINTEXT .*PLAIN",
+    ),
+    "TLS without a login": (
+        lambda c: tls(c, bootstrap=c.places["LOGIN"]),
+        r"LOGIN asks for a login: set kafka\.security_protocol to SASL_SSL .*SCRAM-SHA-512",
+    ),
+    "TLS where none is spoken": (
+        lambda c: tls(c, bootstrap=c.broker.bootstrap),
+        r"speaks no TLS, but kafka\.security_protocol is SSL: set it to PLAINTEXT",
+    ),
+    "TLS and a login where no TLS is spoken": (
+        lambda c: password(c, bootstrap=c.places["OPENLOGIN"]),
+        r"LOGIN speaks no TLS, .* is SASL_SSL: set it to SASL_PLAINTEXT",
+    ),
+    "a login without TLS where TLS is spoken": (
+        lambda c: password(c, security_protocol="SASL_PLAINTEXT"),
+        r"LOGIN speaks TLS, .* is SASL_PLAINTEXT: set it to SASL_SSL",
+    ),
+    "a login where none is asked for": (
+        lambda c: password(c, bootstrap=c.places["SERVERTLS"]),
+        r"SERVERTLS asks for no login: set kafka\.security_protocol to SSL",
+    ),
+    "a login without TLS where none is asked for": (
+        lambda c: password(c, bootstrap=c.broker.bootstrap, security_protocol="SASL_PLAINTEXT"),
+        r"asks for no login: set kafka\.security_protocol to PLAINTEXT",
+    ),
+    "nobody at one of two addresses, a wrong password at the other": (
+        lambda c: password(
+            c, bootstrap=f"127.0.0.1:1,{c.places['LOGIN']}", sasl_password="wrong one"
+        ),
+        r"127\.0\.0\.1:1: the connection was refused(.|\n)*LOGIN refuses the login",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "text"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_refused_is_named_with_its_setting(
+    cluster: SecuredBroker, make: Maker, text: str
+) -> None:
+    with pytest.raises(ClusterAwayError) as caught:
+        await check_topics(KafkaSettings.model_validate(make(cluster)), TOPICS)
+    said = str(caught.value)
+    for listener, place in cluster.places.items():
+        said = said.replace(place, listener)
+    assert re.search(text, said), said
+    assert not [secret for secret in SECRETS if secret in said]
+
+
+async def test_a_refused_token_is_named(cluster: SecuredBroker) -> None:
+    """The broker refuses it without an error code, see `CheckedAuthenticator`."""
+    cluster.issuer.audience = "another"
+    try:
+        with pytest.raises(ClusterAwayError, match=r"refuses the token .*invalid_token.*audience"):
+            await check_topics(
+                KafkaSettings.model_validate(token(cluster, oauth_scope="another")), TOPICS
+            )
+    finally:
+        cluster.issuer.audience = cluster.issuer.AUDIENCE
+
+
+async def test_one_token_serves_all_connections(cluster: SecuredBroker) -> None:
+    kafka = KafkaSettings.model_validate(token(cluster, oauth_scope="shared"))
+    before = cluster.issuer.grants
+    for _ in range(3):
+        await check_topics(kafka, TOPICS)
+    assert cluster.issuer.grants == before + 1
+    assert cluster.issuer.forms[-1]["scope"] == ["shared"]
+
+
+async def test_a_renewed_certificate_is_another_principal_at_the_next_connection(
+    cluster: SecuredBroker,
+) -> None:
+    kafka = KafkaSettings.model_validate(mutual(cluster, "nobody"))
+    assert kafka.cert_file is not None
+    assert kafka.key_file is not None
+    needed = topic_acls("clipmill.", reads=(RESULTS,))
+    options = client_options(kafka)
+    assert await _missing(options, needed) == needed
+    cert, key = cluster.certificates.client("asker")
+    for old, new in ((kafka.cert_file, cert), (kafka.key_file, key)):
+        new.replace(old)
+    assert await _missing(options, needed) == []
+
+
+async def test_uvloop_shows_the_certificate_too(cluster: SecuredBroker) -> None:
+    options = client_options(KafkaSettings.model_validate(mutual(cluster)))
+    host, _, port = options.pop("bootstrap_servers")[0].rpartition(":")
+
+    async def connect() -> None:
+        await (await create_conn(host, int(port), **options)).close()
+
+    await asyncio.to_thread(uvloop.run, connect())
+
+
+# What clients without the rights are told
+
+
+@pytest.fixture
+def nobody(cluster: SecuredBroker) -> KafkaSettings:
+    return KafkaSettings.model_validate(password(cluster, sasl_username="nobody"))
+
+
+async def test_topics_that_may_not_be_seen_are_not_said_to_be_missing(
+    nobody: KafkaSettings,
+) -> None:
+    with pytest.raises(MissingAclError, match="DESCRIBE and DESCRIBE_CONFIGS on topic clipmill"):
+        await check_topics(nobody, TOPICS)
+
+
+async def test_topics_that_may_not_be_created_are_named(
+    cluster: SecuredBroker, nobody: KafkaSettings
+) -> None:
+    other = nobody.model_copy(update={"topic_prefix": "new."})
+    seen = Acl("topic", REQUESTS.kafka_name("new."), ("DESCRIBE", "DESCRIBE_CONFIGS"))
+    await asyncio.to_thread(cluster.allow, "User:nobody", [seen])
+    with pytest.raises(MissingAclError, match=r"CREATE on topic new\.requests\.v1"):
+        await apply_topics(other, [REQUESTS])
+
+
+async def test_clients_are_told_what_they_lack(nobody: KafkaSettings) -> None:
+    with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.progress"):
+        async with Client(nobody):
+            raise AssertionError("it opens")
+    with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.signals"):
+        await read_signals(nobody, "")
+    with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.audit"):
+        await read_history(nobody, "a")
+    with pytest.raises(ClusterAwayError, match=r"for the topic clipmill\.deadletters\.marks"):
+        async with only_replay(nobody):
+            raise AssertionError("it replays")
+
+
+async def test_a_client_that_may_only_read_is_told_when_it_publishes(
+    cluster: SecuredBroker,
+) -> None:
+    kafka = KafkaSettings.model_validate(password(cluster, sasl_username="asker"))
+    lost = Acl("topic", REQUESTS.kafka_name(), ("WRITE",))
+    await asyncio.to_thread(cluster.forbid, "User:asker", lost)
+    try:
+        async with Client(kafka) as client:
+            with pytest.raises(MissingAclError, match=r"WRITE on topic clipmill\.requests\.v1"):
+                await client.publish([b'{"url": "https://x", "id": "a"}'])
+    finally:
+        await asyncio.to_thread(cluster.allow, "User:asker", [lost])
+    async with Client(kafka) as client:
+        await client.publish([b'{"url": "https://x", "id": "a"}'])
+
+
+async def test_without_an_authorizer_nothing_is_missing(open_cluster: tuple[str, str]) -> None:
+    kafka = KafkaSettings(bootstrap=open_cluster[0])
+    assert await missing_acls(kafka, worker_acls(load_stages(), "clipmill.")) == []
+
+
+async def test_an_advertised_address_that_cannot_be_reached_is_named(
+    open_cluster: tuple[str, str],
+) -> None:
+    _, far = open_cluster
+    text = rf"{far} answers, but names 127\.0\.0\.1:1 .*advertised\.listeners.*: .*refused"
+    with pytest.raises(ClusterAwayError, match=text):
+        async with explained(KafkaSettings(bootstrap=far)):
+            raise KafkaConnectionError("what aiokafka says of it")
+
+
+async def test_a_connection_that_was_lost_but_can_be_opened_again_is_said_to_be_lost(
+    open_cluster: tuple[str, str],
+) -> None:
+    near, _ = open_cluster
+    with pytest.raises(ClusterAwayError, match=f"the connection to the cluster at {near} was lost"):
+        async with explained(KafkaSettings(bootstrap=near)):
+            raise KafkaConnectionError("closed")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def open_cluster(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[tuple[str, str]]:
+    """A broker without an authorizer; its second listener advertises a wrong address."""
+    near, far = free_places(2)
+    additions = Additions(
+        listeners={"FAR": far},
+        properties={
+            "advertised.listeners": f"PLAINTEXT://{near},FAR://127.0.0.1:1",
+            "listener.security.protocol.map": (
+                "PLAINTEXT:PLAINTEXT,FAR:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+        },
+    )
+    folder = tmp_path_factory.mktemp("open")
+    port = int(near.rpartition(":")[2])
+    async with EmbeddedBroker(folder, port=port, additions=additions):
+        yield near, far

@@ -1,0 +1,75 @@
+"""A stage whose handler the test gives, and what runs it against the session's broker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from streams.outbox import Outbox
+from streams.records import Effect, Incoming, Outgoing
+from streams.runner import StageRunner
+from streams.settings import Settings, StageSettings
+from streams.stage import Handler, Stage, StageContext
+from streams.topics import ERRORS, REQUESTS, RESULTS
+
+Handle = Callable[[Incoming], Awaitable[Sequence[Effect]]]
+
+
+class Toy:
+    """A stage whose handler the test gives; keeps what it saw."""
+
+    def __init__(self, handle: Handle, *, table: bool = False, drains: bool = False) -> None:
+        self.handle = handle
+        self.seen: list[Incoming] = []
+        self.context: StageContext | None = None
+        self.closed = 0
+        self.stage = Stage(
+            "toy",
+            (REQUESTS,),
+            open=self.open,
+            on_bug=lambda record, error: [
+                Outgoing(ERRORS, record.key, f"{record.position} {error!r}".encode())
+            ],
+            tables=("rows",) if table else (),
+            drains=drains,
+        )
+
+    @asynccontextmanager
+    async def open(self, context: StageContext) -> AsyncIterator[Handler]:
+        self.context = context
+
+        async def noting(record: Incoming) -> Sequence[Effect]:
+            self.seen.append(record)
+            return await self.handle(record)
+
+        yield noting
+        self.closed += 1
+
+
+@asynccontextmanager
+async def running(toy: Toy, settings: Settings, **options: Any) -> AsyncIterator[StageRunner]:
+    async with Outbox(settings.kafka) as outbox:
+        runner = StageRunner(toy.stage, settings, outbox, **options)
+        async with runner:
+            async with asyncio.timeout(20):
+                await runner.ready.wait()
+            yield runner
+    assert toy.closed == 1
+
+
+def with_stage(settings: Settings, **stage: Any) -> Settings:
+    return settings.model_copy(update={"stage": StageSettings(**stage)})
+
+
+def beside(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of a second process on the same cluster."""
+    return settings.model_copy(update={"data_dir": tmp_path / "beside"})
+
+
+def passed_on(record: Incoming) -> Outgoing:
+    return Outgoing(RESULTS, record.key, record.value, record.headers)
+
+
+def values(records: Sequence[Any]) -> list[int]:
+    return sorted(int(record.value) for record in records)

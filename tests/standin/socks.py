@@ -1,0 +1,136 @@
+"""The SOCKS5 proxy (RFC 1928, RFC 1929) in front of the same site."""
+
+import asyncio
+import contextlib
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+from tests.standin.delivery import until_hangup
+from tests.standin.proxy import HTTPS_PORT, Proxy, reset_tls
+from tests.standin.scenarios import ORDINARY
+from tests.standin.site import is_here
+
+USER, PASSWORD = "anna", "s3cret/@:"
+"""The one login that is taken. With signs that a URL has to encode."""
+
+VERSION = 5
+LOGIN_VERSION = 1
+CONNECT = 1
+ANONYMOUS, LOGIN, NO_METHOD = 0, 2, 255
+IPV4, NAME, IPV6 = 1, 3, 4
+GRANTED, DENIED, UNREACHABLE, NO_COMMAND = 0, 2, 4, 7
+
+
+class HangUpError(OSError):
+    """The client was refused, or speaks something else."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a client wants to go."""
+
+    command: int
+    kind: int
+    host: str
+    port: int
+
+    @classmethod
+    async def read(cls, reader: asyncio.StreamReader) -> Self:
+        version, command, _, kind = await reader.readexactly(4)
+        if version != VERSION:
+            raise HangUpError
+        sizes = {IPV4: 4, IPV6: 16}
+        size = sizes[kind] if kind in sizes else (await reader.readexactly(1))[0]
+        raw = await reader.readexactly(size)
+        (port,) = struct.unpack("!H", await reader.readexactly(2))
+        return cls(command, kind, raw.decode("latin-1"), port)
+
+
+@dataclass(frozen=True)
+class SocksProxy:
+    """Handles the connections of a SOCKS port: it takes any client without a login, or `USER`.
+
+    Attributes:
+        proxy: Serves the tunnels, and has the switches.
+    """
+
+    proxy: Proxy
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client connection.
+
+        Raises:
+            OSError: The client went away.
+        """
+        with contextlib.suppress(asyncio.IncompleteReadError, HangUpError):
+            await self._let_in(reader, writer)
+            await self._connect(await Destination.read(reader), reader, writer)
+
+    async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        version, count = await reader.readexactly(2)
+        if version != VERSION:
+            raise HangUpError
+        offered = await reader.readexactly(count)
+        case = self.proxy.switches.use("socks", egress=self.proxy.egress)
+        if case.scenario.name == "socks.close":
+            raise HangUpError
+        if case.scenario.name == "socks.http":
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            raise HangUpError
+        if case.scenario.name == "socks.methods":
+            writer.write(bytes([VERSION, NO_METHOD]))
+            raise HangUpError
+        method = LOGIN if LOGIN in offered else ANONYMOUS
+        writer.write(bytes([VERSION, method]))
+        if method == LOGIN and not await self._logs_in(reader, writer):
+            self.proxy.counters.count("refused", "", 407, self.proxy.egress)
+            raise HangUpError
+
+    async def _logs_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        _, size = await reader.readexactly(2)
+        user = await reader.readexactly(size)
+        password = await reader.readexactly((await reader.readexactly(1))[0])
+        is_right = (user, password) == (USER.encode(), PASSWORD.encode())
+        writer.write(bytes([LOGIN_VERSION, 0 if is_right else 1]))
+        return is_right
+
+    async def _connect(
+        self, wanted: Destination, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        code = self._reply(wanted)
+        if code:
+            writer.write(_reply(code))
+            return
+        host = wanted.host.lower()
+        case = self.proxy.switches.use("connect", host, egress=self.proxy.egress)
+        if case.scenario.name == "connect.502":
+            writer.write(_reply(UNREACHABLE))
+        elif case.scenario.name == "connect.hang":
+            await until_hangup(reader)
+        else:
+            writer.write(_reply(GRANTED))
+            broken = case is not ORDINARY or host.startswith("tls-reset.")
+            serve = reset_tls(reader, writer) if broken else self.proxy.tunnel(host, reader, writer)
+            await serve
+
+    def _reply(self, wanted: Destination) -> int:
+        """The code that refuses a request, 0 for none."""
+        if wanted.command != CONNECT:
+            return NO_COMMAND
+        case = self.proxy.switches.last("socks", egress=self.proxy.egress)
+        if case.scenario.name == "socks.reply":
+            return case.value
+        if (
+            wanted.kind != NAME
+            or not is_here(wanted.host.lower())
+            or str(wanted.port) != HTTPS_PORT
+        ):
+            self.proxy.counters.refused_hosts[f"{wanted.host}:{wanted.port}"] += 1
+            self.proxy.counters.count("refused", "", 403, self.proxy.egress)
+            return DENIED
+        return GRANTED
+
+
+def _reply(code: int) -> bytes:
+    return bytes([VERSION, code, 0, IPV4, 0, 0, 0, 0, 0, 0])

@@ -1,0 +1,238 @@
+"""Where results go, from the request's record to the result, whatever happens on the way."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.engine.interface import EngineFailure
+from agents.pages.listings import member_of
+from agents.records.batch_records import introduce_batch
+from agents.records.letters import audit, finish, order
+from agents.records.outcomes import ended
+from agents.requests.ledger_bugs import on_bug
+from agents.storage.local import LocalStorage
+from agents.validation import on_bug as validation_bug
+from schemas.audit import AuditRecord
+from schemas.codec import encode
+from schemas.commands import Cancel, OptionChanges, Retry
+from schemas.errors import ErrorCode
+from schemas.job import Job
+from schemas.listing import ListedPost
+from schemas.messages import explain
+from schemas.request import CORRELATION_BYTES_MAX, Reply, Request
+from schemas.results import Rejected
+from streams.records import Header, Incoming, Outgoing
+from streams.topics import AUDIT, REQUESTS, RESULTS
+from tests.unit.agents.builders import (
+    PAST,
+    SHORT_URL,
+    TRACE_ID,
+    URL,
+    WRITTEN_AT,
+    arrive,
+    body_of,
+    make_job,
+    make_record,
+    only,
+    request,
+    sent_to,
+)
+from tests.unit.agents.requests.test_batches import LedgerHarness, member
+from tests.unit.agents.test_way import Pipeline
+
+ID = b"\x00\xff\xfe not text"
+CORRELATED = ("kafka_correlationId", ID)
+REPLY = Reply(topic="billing", correlation_id=ID)
+
+
+@pytest.fixture
+async def pipeline(tmp_path: Path) -> AsyncIterator[Pipeline]:
+    async with LocalStorage.open(tmp_path) as storage:
+        yield Pipeline(storage, tmp_path)
+
+
+def routes(written: Sequence[Outgoing]) -> dict[str, tuple[str | None, list[bytes]]]:
+    """Reply topic and correlation ids of each result by request."""
+    return {
+        (each.key or b"").decode(): (
+            each.reply_to,
+            [value for name, value in each.headers if name == "kafka_correlationId"],
+        )
+        for each in written
+        if each.topic is RESULTS
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "topic"),
+    [
+        ({"reply_to": "billing"}, [], "billing"),
+        ({}, [("kafka_replyTopic", b"billing")], "billing"),
+        ({"reply_to": "archive"}, [("kafka_replyTopic", b"billing")], "archive"),
+        ({}, [], None),
+    ],
+)
+async def test_a_result_goes_to_the_topic_that_its_request_names(
+    pipeline: Pipeline, body: dict[str, Any], headers: list[Header], topic: str | None
+) -> None:
+    await pipeline.run(request({"id": "r", "url": URL} | body, headers=[*headers, CORRELATED]))
+    assert routes(pipeline.written) == {"r": (topic, [ID])}
+
+
+async def test_without_a_wish_there_is_no_header(pipeline: Pipeline) -> None:
+    await pipeline.run(request({"id": "r", "url": URL}))
+    assert routes(pipeline.written) == {"r": (None, [])}
+
+
+async def test_all_members_of_a_batch_and_its_summary_go_there(pipeline: Pipeline) -> None:
+    urls = [URL, SHORT_URL, 7, "https://example.com"]
+    body = {"id": "b", "urls": urls, "reply_to": "billing"}
+    await pipeline.run(request(body, headers=[CORRELATED]))
+    names = ["b", *(f"b/{index}" for index in range(4))]
+    assert routes(pipeline.written) == dict.fromkeys(names, ("billing", [ID]))
+
+
+async def test_it_survives_failures_retries_and_waits(pipeline: Pipeline) -> None:
+    pipeline.tools.engine = [EngineFailure(types=("EngineTimeout",), message="late")] * 2
+    body = {"id": "r", "url": URL, "reply_to": "billing"}
+    await pipeline.run(request(body, headers=[CORRELATED]))
+    assert routes(pipeline.written) == {"r": ("billing", [ID])}
+
+
+REFUSED: dict[str, Incoming] = {
+    "no request": request({"id": "r", "url": 1, "reply_to": "billing"}, headers=[CORRELATED]),
+    "unknown field": request(
+        {"id": "r", "url": URL, "reply_to": "billing", "x": 1}, headers=[CORRELATED]
+    ),
+    "garbage": make_record(b"\xff", headers=[CORRELATED, ("kafka_replyTopic", b"billing")]),
+    "nothing": make_record(None, headers=[CORRELATED, ("kafka_replyTopic", b"billing")]),
+    "expired": request(
+        {"id": "r", "url": URL, "reply_to": "billing", "deadline": PAST.isoformat()},
+        headers=[CORRELATED],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_refusal_goes_there_as_far_as_can_be_told(pipeline: Pipeline, name: str) -> None:
+    await pipeline.run(REFUSED[name])
+    (route,) = routes(pipeline.written).values()
+    assert route == ("billing", [ID])
+
+
+def test_a_bug_in_validation_is_told_there() -> None:
+    for record in (REFUSED["garbage"], REFUSED["expired"]):
+        for effect in sent_to(validation_bug(record, RuntimeError("x")), AUDIT):
+            assert body_of(effect, AuditRecord).reply == REPLY
+
+
+async def test_a_topic_that_is_not_configured_is_refused(pipeline: Pipeline) -> None:
+    body = {"id": "r", "url": URL, "reply_to": "secrets"}
+    found = (await pipeline.run(request(body, headers=[CORRELATED])))["r"]
+    assert isinstance(found, Rejected)
+    details = found.error.technical_details
+    assert details["field"] == "$.reply_to"
+    assert details["reason"].startswith("'secrets' is not one of archive, billing")
+    # The runner sends it to the results topic, as this one is not configured.
+    assert routes(pipeline.written) == {"r": ("secrets", [ID])}
+
+
+async def test_a_correlation_id_that_is_too_large_does_not_come_back(pipeline: Pipeline) -> None:
+    large = b"x" * (CORRELATION_BYTES_MAX + 1)
+    record = request({"id": "r", "url": URL}, headers=[("kafka_correlationId", large)])
+    found = (await pipeline.run(record))["r"]
+    assert isinstance(found, Rejected)
+    assert found.error.technical_details["field"] == "header kafka_correlationId"
+    assert routes(pipeline.written) == {"r": (None, [])}
+
+
+def test_a_replay_and_the_members_of_a_listing_go_where_the_first_request_wanted() -> None:
+    job = make_job(reply=REPLY)
+    assert job.replayed(1, WRITTEN_AT).reply == REPLY
+    assert member_of(job, ListedPost(id="1", url=URL), 0, 1).reply == REPLY
+
+
+# What the ledger itself decides
+
+JOB = make_job(reply=REPLY)
+THERE = ("billing", [ID])
+
+
+def failed(job: Job, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
+    outcome = ended(job, explain(code, operation="extraction", url=URL))
+    return finish(job, "extraction", outcome, "cause")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "forgotten"])
+async def test_an_outcome_goes_there_also_when_the_request_was_forgotten(known: bool) -> None:
+    ledger = LedgerHarness()
+    if known:
+        ledger.append(audit(JOB, "validation", "accepted", "cause"))
+    ledger.append(failed(JOB))
+    await ledger.run()
+    assert routes(ledger.published) == {"r1": THERE}
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NETWORK_DNS, ErrorCode.REQUEST_INVALID])
+async def test_a_step_that_could_not_read_its_event_need_not_know(code: ErrorCode) -> None:
+    ledger = LedgerHarness()
+    ledger.append(audit(JOB, "validation", "accepted", "cause"))
+    ledger.append(failed(make_job(), code))
+    await ledger.run()
+    assert routes(ledger.published) == {"r1": THERE}
+    again = await ledger.ledger.handle(ledger.log[-1])
+    assert routes(sent_to(again, RESULTS)) == {"r1": THERE}
+
+
+async def test_a_cancellation_goes_there() -> None:
+    ledger = LedgerHarness()
+    ledger.append(audit(JOB, "validation", "accepted", "cause"))
+    command = Cancel(id="c", request_id="r1")
+    ledger.append(order(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID))
+    await ledger.run()
+    assert routes(ledger.published) == {"r1": THERE}
+    again = await ledger.ledger.handle(ledger.log[-1])
+    assert routes(sent_to(again, RESULTS)) == {"r1": THERE}
+
+
+async def test_an_end_by_garbage_or_by_a_bug_goes_there() -> None:
+    ledger = LedgerHarness()
+    ledger.append(audit(JOB, "validation", "accepted", "cause"))
+    await ledger.run()
+    headers = [("ce_correlationid", b"r1")]
+    garbage = make_record(b"\xff", topic=AUDIT, headers=headers, offset=1)
+    for _ in range(2):
+        effects = await ledger.ledger.handle(garbage)
+        ledger.write(effects)
+        assert routes(sent_to(effects, RESULTS)) == {"r1": THERE}
+    bug = on_bug(arrive(failed(JOB)), RuntimeError("x"))
+    assert routes(sent_to(bug, RESULTS)) == {"r1": THERE}
+
+
+async def test_the_summary_of_a_batch_goes_there_also_when_it_is_given_up() -> None:
+    ledger = LedgerHarness()
+    ledger.append(introduce_batch(member(0, reply=REPLY), "ledger", "cause"))
+    await ledger.run()
+    ledger.clock.now += 1e6
+    ledger.sweep()
+    await ledger.run()
+    assert routes(ledger.published) == {"b": THERE}
+
+
+async def test_a_retry_asks_for_the_same_reply() -> None:
+    ledger = LedgerHarness()
+    ledger.append(audit(JOB, "validation", "accepted", "cause"), failed(JOB))
+    await ledger.run()
+    command = Retry(id="c", new_id="n", request_id="r1", options=OptionChanges(quality="480p"))
+    sent = order(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
+    again = only(await ledger.ledger.handle(arrive(sent, offset=9)), REQUESTS)
+    assert body_of(again, Request).reply_to == "billing"
+    assert CORRELATED in again.headers
+
+
+def test_a_correlation_id_is_carried_byte_for_byte() -> None:
+    every_byte = Reply(correlation_id=bytes(range(256)))
+    assert msgspec.json.decode(encode(every_byte), type=Reply) == every_byte
