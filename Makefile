@@ -5,26 +5,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 KAFKA := $(VENV)/.kafka
+PROMETHEUS := $(VENV)/.prometheus
 
-.PHONY: run test coverage test-full lint bench soak serve lock clean
+.PHONY: run test coverage test-full lint bench soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
 
-test: $(KAFKA)  ## All tests; those that measure time alone.
+test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time alone.
 	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the source.
 	@$(BIN)/python -m compileall -q schemas streams agents tests
 	$(BIN)/pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
 	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
 
-coverage: $(KAFKA)  ## Branch coverage of unit and integration tests, 90 % at least. The tracer doubles their time.
+coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tests, 90 % at least. The tracer doubles their time.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest tests/unit tests/integration -m "not untraced" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-full: $(KAFKA)  ## The long acceptance tests in full length: outages of minutes. About an hour.
+test-full: $(KAFKA) $(PROMETHEUS)  ## The long acceptance tests in full length: outages of minutes. About an hour.
 	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \
 	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py \
 	  tests/acceptance/test_rates.py tests/acceptance/test_silence.py \
@@ -36,6 +37,7 @@ lint: $(READY)  ## Style, types, layers, and whether the generated documents are
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m streams.documents --check
+	$(BIN)/python -m deploy.grafana --check
 
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
@@ -46,6 +48,9 @@ soak: $(KAFKA)  ## Twenty minutes of mixed load: does anything grow?
 serve: $(KAFKA)  ## clipmill on this box, for real: files and broker data in ./data.
 	$(BIN)/clipmill up
 
+watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the boards in a browser.
+	$(BIN)/python -m deploy.watch
+
 lock: $(READY)  ## Resolve the locked requirements again.
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
@@ -53,6 +58,10 @@ lock: $(READY)  ## Resolve the locked requirements again.
 clean:  ## Remove what was installed and what `make run` left.
 	rm -rf $(VENV) .run .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f agents/engine/libproof_of_work.so
+
+$(PROMETHEUS): deploy/prometheus/provide.sh
+	@deploy/prometheus/provide.sh $(VENV)/prometheus
+	@touch $@
 
 $(READY): requirements-dev.txt pyproject.toml hatch_build.py agents/engine/proof_of_work.c
 	@echo "Installing into $(VENV) ..."

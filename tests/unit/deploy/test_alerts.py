@@ -1,22 +1,42 @@
-"""The alerts watch metrics that exist, by labels that they have, and say what to do."""
+"""The rules watch metrics that exist, by labels that they have, and every alert has a runbook."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
-from click.testing import CliRunner
 from prometheus_client.metrics import MetricWrapperBase
 
 from streams import metrics
 from streams.cli import cli
 
-FILE = Path(__file__).parents[3] / "deploy" / "alerts.yml"
-ALERTS: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())["groups"][0]["rules"]
+PROJECT = Path(__file__).parents[3]
+RUNBOOKS = PROJECT / "docs" / "runbooks"
 SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
+HEADINGS = [
+    "What users notice",
+    "Find the cause",
+    "Mend it",
+    "It is over when",
+]
+
+
+def rules(file: str) -> list[dict[str, Any]]:
+    document = yaml.safe_load((PROJECT / "deploy" / "prometheus" / file).read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+ALERTS, RECORDS = rules("alerts.yml"), rules("recording.yml")
+PAGES = sorted(RUNBOOKS.glob("*.md"))
 
 every_alert = pytest.mark.parametrize("alert", ALERTS, ids=[each["alert"] for each in ALERTS])
+every_rule = pytest.mark.parametrize(
+    "rule", ALERTS + RECORDS, ids=[each.get("alert") or each["record"] for each in ALERTS + RECORDS]
+)
+every_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 
 
 def known() -> dict[str, set[str]]:
@@ -25,36 +45,101 @@ def known() -> dict[str, set[str]]:
     return {SUFFIX.sub("", each._name): set(each._labelnames) for each in families}
 
 
-def watched(alert: dict[str, Any]) -> set[str]:
-    return {SUFFIX.sub("", name) for name in re.findall(r"clipmill_[a-z_]+", alert["expr"])}
+def watched(text: str) -> set[str]:
+    return {SUFFIX.sub("", name) for name in re.findall(r"clipmill_[a-z_]+", text)}
+
+
+def recorded(text: str) -> set[str]:
+    return set(re.findall(r"clipmill:[a-z_]+:[a-z_0-9]+", text))
+
+
+@every_rule
+def test_what_is_watched_exists(rule: dict[str, Any]) -> None:
+    expression = rule["expr"]
+    assert watched(expression) or recorded(expression) or expression.startswith("up{")
+    assert watched(expression) <= known().keys()
+    assert recorded(expression) <= {each["record"] for each in RECORDS}
+
+
+@every_rule
+def test_labels_are_those_of_the_metrics(rule: dict[str, Any]) -> None:
+    # Prometheus itself adds the instance and the job.
+    labels = set().union(*(known()[name] for name in watched(rule["expr"])))
+    labels |= {"le", "instance", "job"}
+    grouped = {
+        name
+        for group in re.findall(r"(?:by|on) \(([a-z_, ]+)\)", rule["expr"])
+        for name in group.split(", ")
+    }
+    picked = set(re.findall(r"([a-z_]+)[!=]~?\"", rule["expr"]))
+    assert grouped | picked <= labels
+    shown = set(re.findall(r"\$labels\.([a-z_]+)", str(rule.get("annotations"))))
+    assert shown <= grouped or rule["expr"].startswith("up{")
 
 
 @every_alert
-def test_what_is_watched_exists(alert: dict[str, Any]) -> None:
-    assert watched(alert)
-    assert watched(alert) <= known().keys()
-
-
-@every_alert
-def test_labels_are_those_of_the_metrics(alert: dict[str, Any]) -> None:
-    # Prometheus itself adds the instance.
-    labels = set().union(*(known()[name] for name in watched(alert))) | {"le", "instance"}
-    grouped = re.findall(r"(?:by|on) \(([a-z_, ]+)\)", alert["expr"])
-    picked = re.findall(r"([a-z_]+)=~?\"", alert["expr"])
-    assert {name for group in grouped for name in group.split(", ")} | set(picked) <= labels
-    shown = re.findall(r"\$labels\.([a-z_]+)", alert["annotations"]["summary"])
-    assert set(shown) <= {name for group in grouped for name in group.split(", ")}
-
-
-@every_alert
-def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_an_alert_says_how_bad_it_is_what_it_means_and_where_its_runbook_is(
+    alert: dict[str, Any],
+) -> None:
     assert alert["alert"].startswith("Clipmill")
     assert alert["labels"]["severity"] in {"warning", "critical"}
     assert alert["annotations"]["description"].endswith(".")
+    assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{alert['alert']}.md"
 
 
-@every_alert
-def test_commands_that_an_alert_names_exist(alert: dict[str, Any]) -> None:
-    for command in re.findall(r"`clipmill ([a-z ]+)`", alert["annotations"]["description"]):
-        found = CliRunner().invoke(cli, [*command.split(), "--help"])
-        assert found.exit_code == 0, found.output
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    assert [page.stem for page in PAGES] == sorted(each["alert"] for each in ALERTS)
+
+
+@every_page
+def test_a_runbook_has_all_its_parts(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# {page.stem}\n")
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert parts[1::2] == HEADINGS
+    assert all(part.strip() for part in parts[2::2])
+
+
+@every_page
+def test_metrics_of_a_runbook_exist(page: Path) -> None:
+    text = page.read_text()
+    assert watched(text) <= known().keys()
+    assert recorded(text) <= {each["record"] for each in RECORDS}
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of clipmill in a text: in backticks, or on lines of their own."""
+    return re.findall(r"(?:`|^\s*)clipmill ([^`#\n]+)", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    sorted(
+        {
+            command.strip()
+            for text in [
+                *(page.read_text() for page in PAGES),
+                *(each["annotations"]["description"] for each in ALERTS),
+            ]
+            for command in commands(text)
+        }
+    ),
+)
+def test_commands_of_runbooks_and_alerts_can_be_run_as_they_are_written(command: str) -> None:
+    words = shlex.split(command)
+    found: click.Command = cli
+    while isinstance(found, click.Group) and words:
+        named = found.get_command(click.Context(found), words.pop(0))
+        assert named, command
+        found = named
+    found.make_context("clipmill", words)
+
+
+@every_page
+def test_links_of_a_runbook_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", page.read_text()):
+        file = page.parent / target
+        assert file.is_file(), target
+        headings = re.findall(r"^#+ (.+)$", file.read_text(), flags=re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+        assert not anchor or anchor in anchors, anchor

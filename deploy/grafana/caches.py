@@ -1,0 +1,79 @@
+"""What is remembered, and what it saves."""
+
+from deploy.grafana.model import Board, Panel, Query, Row
+from deploy.grafana.panels import INSTANCES, line
+from deploy.grafana.promql import INSTANCE, increase, quantile, rate, total
+
+_HITS = rate("clipmill_cache_requests_total", "stage, cache, level", f'{INSTANCE},outcome="hit"')
+_ALL = rate("clipmill_cache_requests_total", "stage, cache, level")
+
+LOOKUPS = Row(
+    "Look-ups",
+    (
+        line(
+            "Hit ratio by level",
+            f"{_HITS} / ({_ALL} > 0)",
+            "{{cache}} {{level}}",
+            unit="percentunit",
+            maximum=1,
+            description="Share of the look-ups of a level that found something there.",
+        ),
+        line(
+            "Look-ups by outcome",
+            rate("clipmill_cache_requests_total", "cache, outcome"),
+            "{{cache}} {{outcome}}",
+            unit="ops",
+        ),
+        Panel(
+            "From request to result by cache, 95 %",
+            (
+                Query(
+                    quantile(
+                        0.95,
+                        "clipmill_request_duration_seconds",
+                        "action, cache",
+                        f'{INSTANCE},status="completed"',
+                    ),
+                    "{{action}} {{cache}}",
+                ),
+            ),
+            unit="s",
+        ),
+    ),
+)
+
+CONTENT = Row(
+    "Content",
+    (
+        line(
+            "Entries",
+            total("clipmill_cache_entries", "stage, cache, level"),
+            "{{stage}} {{cache}} {{level}}",
+        ),
+        line(
+            "Bytes",
+            total("clipmill_cache_bytes", "stage, cache, level"),
+            "{{stage}} {{cache}} {{level}}",
+            unit="bytes",
+        ),
+        line(
+            "Evictions",
+            increase("clipmill_cache_evictions_total", "cache, reason"),
+            "{{cache}} {{reason}}",
+        ),
+        line(
+            "Calls of the shared cache",
+            f"{rate('clipmill_shared_cache_calls_total', 'operation, outcome')} or vector(0)",
+            "{{operation}} {{outcome}}",
+            unit="ops",
+        ),
+    ),
+)
+
+CACHES = Board(
+    "caches",
+    "Caches",
+    "Hits, content and evictions of every cache and level.",
+    (LOOKUPS, CONTENT),
+    (INSTANCES,),
+)

@@ -1,0 +1,130 @@
+"""What a person on duty looks at first."""
+
+from deploy.grafana.model import Board, Panel, Query, Row
+from deploy.grafana.panels import INSTANCES, READINESS, line, quantiles, stat, states
+from deploy.grafana.promql import INSTANCE, LAGGING, increase, largest, quantile, rate, total
+
+_DECIDED = rate("clipmill_results_total", where=f'{INSTANCE},status!~"rejected|cancelled"')
+_UNSERVED = rate(
+    "clipmill_results_total",
+    where=f'{INSTANCE},status=~"failed|expired",'
+    'error_type!~"content[.].*|request[.](invalid|too_large|cancelled)"',
+)
+_COMPLETED = f'{INSTANCE},status="completed"'
+_LAG = (
+    f"sum by (stage) (max by (stage, topic, partition) (clipmill_stage_lag_records{{{LAGGING}}}))"
+)
+
+NOW = Row(
+    "Now",
+    (
+        stat("Results", rate("clipmill_results_total"), unit="reqps"),
+        stat(
+            "Served",
+            f"1 - ({_UNSERVED} or vector(0)) / ({_DECIDED} > 0) or vector(1)",
+            description="Share of the outcomes that are not the fault of the service; 1 without"
+            " traffic. What platforms say about videos counts as served.",
+            unit="percentunit",
+        ),
+        stat(
+            "95 % are completed within",
+            f"{quantile(0.95, 'clipmill_request_duration_seconds', where=_COMPLETED)} >= 0"
+            " or vector(0)",
+            unit="s",
+            warn=60,
+            alarm=300,
+        ),
+        stat("Open requests", total("clipmill_requests_open")),
+        stat("Lag", f"sum({_LAG})", description="Records in front of all stages.", warn=1_000),
+        stat(
+            "Oldest record",
+            largest("clipmill_stage_lag_seconds", where=LAGGING),
+            unit="s",
+            warn=300,
+            alarm=1_800,
+        ),
+        stat("Parked", total("clipmill_parked_events"), warn=100),
+        stat("Oldest parked", largest("clipmill_oldest_parked_seconds"), unit="s", warn=3_600),
+        stat(
+            "Dead letters in a day",
+            increase("clipmill_dead_letters_total", window="24h"),
+            warn=1,
+        ),
+        stat(
+            "Breakers open",
+            "count(max by (platform, operation, egress)"
+            f" (clipmill_breaker_state{{{INSTANCE}}}) >= 2) or vector(0)",
+            description="Operations of a platform that an egress does not attempt at present.",
+            warn=1,
+        ),
+        stat(
+            "Workers",
+            f'sum(up{{job="clipmill",{INSTANCE}}})',
+            description="Workers that answer Prometheus.",
+        ),
+        stat("Heartbeat", largest("clipmill_heartbeat_age_seconds"), unit="s", warn=15, alarm=30),
+    ),
+)
+
+WRONG = Row(
+    "What is wrong",
+    (
+        Panel(
+            "Alerts",
+            (
+                Query(
+                    "sum by (alertname, severity, stage, platform, reason)"
+                    ' (ALERTS{alertname=~"Clipmill.+",alertstate="firing"})'
+                ),
+            ),
+            kind="table",
+            width=12,
+            description="Firing alerts; a click on one opens its runbook.",
+            link="${runbooks}/${__data.fields.alertname}.md",
+        ),
+        states(
+            "Stages ready",
+            f"min by (stage) (clipmill_stage_ready{{{INSTANCE}}})",
+            "{{stage}}",
+            READINESS,
+            width=12,
+            description="A stage is ready when all of its workers are.",
+        ),
+    ),
+)
+
+TRAFFIC = Row(
+    "Traffic",
+    (
+        line(
+            "Results by status",
+            rate("clipmill_results_total", "status"),
+            "{{status}}",
+            unit="reqps",
+            stacked=True,
+        ),
+        line(
+            "Failures by code",
+            rate("clipmill_results_total", "error_type", f'{INSTANCE},error_type!=""'),
+            "{{error_type}}",
+            unit="reqps",
+            description="Outcomes that are not completed, by their code.",
+        ),
+        quantiles("From request to result", "clipmill_request_duration_seconds", where=_COMPLETED),
+        line("Lag by stage", _LAG, "{{stage}}", description="Records in front of each stage."),
+        line(
+            "Parked by delay", total("clipmill_parked_events", "delay"), "{{delay}}", stacked=True
+        ),
+        line(
+            "Files", rate("clipmill_downloaded_bytes_total", "platform"), "{{platform}}", unit="Bps"
+        ),
+    ),
+)
+
+OVERVIEW = Board(
+    "overview",
+    "Overview",
+    "Rate, success, latency, lag, and what is wrong now.",
+    (NOW, WRONG, TRAFFIC),
+    (INSTANCES,),
+)

@@ -1,0 +1,189 @@
+"""Platforms and egress: attempts over the network, rates, breakers, accounts, the engine."""
+
+from deploy.grafana.model import Board, Panel, Query, Row, Variable
+from deploy.grafana.panels import BREAKER_STATES, HEALTH, INSTANCES, line, quantiles, stat, states
+from deploy.grafana.promql import INSTANCE, PLATFORM, increase, largest, quantile, rate, total
+
+ATTEMPTS = Row(
+    "Attempts",
+    (
+        line(
+            "Attempts by outcome",
+            rate("clipmill_request_seconds_count", "platform, operation, outcome", PLATFORM),
+            "{{platform}} {{operation}} {{outcome}}",
+            unit="reqps",
+            description="Attempts over the network.",
+        ),
+        line(
+            "Share that fails, by code",
+            largest(
+                "clipmill_attempt_error_ratio", "platform, operation, egress, error_type", PLATFORM
+            ),
+            "{{platform}} {{operation}} {{egress}} {{error_type}}",
+            unit="percentunit",
+            maximum=1,
+        ),
+        Panel(
+            "Duration, 95 %",
+            (
+                Query(
+                    quantile(0.95, "clipmill_request_seconds", "platform, operation", PLATFORM),
+                    "{{platform}} {{operation}}",
+                ),
+            ),
+            unit="s",
+        ),
+        line(
+            "Duration of the latest attempts",
+            largest("clipmill_request_quantile_seconds", "platform, operation, quantile", PLATFORM),
+            "{{platform}} {{operation}} {{quantile}}",
+            unit="s",
+        ),
+        line(
+            "Under way",
+            total("clipmill_requests_in_flight", "platform, operation", PLATFORM),
+            "{{platform}} {{operation}}",
+        ),
+        line(
+            "Bytes by egress",
+            rate("clipmill_egress_received_bytes_total", "platform, egress", PLATFORM),
+            "{{platform}} {{egress}}",
+            unit="Bps",
+        ),
+    ),
+)
+
+RATES = Row(
+    "Rates and slots",
+    (
+        Panel(
+            "Allowed and used",
+            (
+                Query(
+                    largest(
+                        "clipmill_rate_limit_per_second", "platform, operation, egress", PLATFORM
+                    ),
+                    "limit {{platform}} {{operation}} {{egress}}",
+                ),
+                Query(
+                    total(
+                        "clipmill_rate_allowed_per_second", "platform, operation, egress", PLATFORM
+                    ),
+                    "allowed {{platform}} {{operation}} {{egress}}",
+                ),
+                Query(
+                    rate("clipmill_request_seconds_count", "platform, operation", PLATFORM),
+                    "used {{platform}} {{operation}}",
+                ),
+            ),
+            unit="reqps",
+            width=12,
+            description="The limit of all workers, what they may do at present, and what they do.",
+        ),
+        line(
+            "Waiting for a turn",
+            rate("clipmill_rate_wait_seconds_total", "platform, operation, egress", PLATFORM),
+            "{{platform}} {{operation}} {{egress}}",
+            unit="s",
+            width=6,
+        ),
+        line(
+            "Parked for a turn",
+            increase("clipmill_rate_postponed_total", "platform, operation, egress", PLATFORM),
+            "{{platform}} {{operation}} {{egress}}",
+            width=6,
+        ),
+        Panel(
+            "Slots",
+            (
+                Query(total("clipmill_tasks_running", "operation"), "running {{operation}}"),
+                Query(total("clipmill_tasks_waiting", "operation"), "waiting {{operation}}"),
+                Query(total("clipmill_tasks_limit", "operation"), "limit {{operation}}"),
+            ),
+            width=12,
+        ),
+    ),
+)
+
+BREAKERS = Row(
+    "Breakers",
+    (
+        states(
+            "State",
+            largest("clipmill_breaker_state", "platform, operation, egress", PLATFORM),
+            "{{platform}} {{operation}} {{egress}}",
+            BREAKER_STATES,
+            width=12,
+        ),
+        line(
+            "Changes",
+            increase(
+                "clipmill_breaker_transitions_total", "platform, operation, egress, state", PLATFORM
+            ),
+            "{{platform}} {{operation}} {{egress}} {{state}}",
+            width=6,
+        ),
+        line(
+            "Attempts held back",
+            rate("clipmill_not_permitted_total", "platform, operation", PLATFORM),
+            "{{platform}} {{operation}}",
+            unit="ops",
+            width=6,
+        ),
+    ),
+)
+
+ACCOUNTS = Row(
+    "Accounts",
+    (
+        states(
+            "In use",
+            largest("clipmill_account_healthy", "platform, account", PLATFORM),
+            "{{platform}} {{account}}",
+            HEALTH,
+        ),
+        line(
+            "Login ends in",
+            "min by (platform, account) (clipmill_account_cookie_expiry_timestamp_seconds"
+            f"{{{PLATFORM}}}) - time()",
+            "{{platform}} {{account}}",
+            unit="s",
+        ),
+        line(
+            "Pages read with it",
+            rate("clipmill_account_uses_total", "platform, account, outcome", PLATFORM),
+            "{{platform}} {{account}} {{outcome}}",
+            unit="ops",
+        ),
+    ),
+)
+
+ENGINE = Row(
+    "Engine",
+    (
+        stat("Processes", total("clipmill_engine_processes")),
+        stat("Replaced", total("clipmill_engine_restarts")),
+        stat("Looks like a browser", f"min(clipmill_engine_impersonation{{{INSTANCE}}})"),
+        stat("Native proof of work", largest("clipmill_engine_native_proof_of_work")),
+        Panel(
+            "Versions",
+            (Query(largest("clipmill_engine_info", "instance, yt_dlp, curl_cffi")),),
+            kind="table",
+            width=8,
+            height=4,
+            description="Versions of yt-dlp and curl_cffi by instance.",
+        ),
+        line(
+            "Challenge pages", rate("clipmill_engine_challenge_seconds_count"), unit="ops", width=12
+        ),
+        quantiles("Time of a challenge", "clipmill_engine_challenge_seconds", width=12),
+    ),
+)
+
+PLATFORMS = Board(
+    "platforms",
+    "Platforms and egress",
+    "What platforms answer, what is asked of them, and by which way.",
+    (ATTEMPTS, RATES, BREAKERS, ACCOUNTS, ENGINE),
+    (INSTANCES, Variable("platform", "clipmill_request_seconds_count")),
+)

@@ -1,0 +1,129 @@
+"""What fails, what is tried then, and what is left over."""
+
+from deploy.grafana.model import Board, Panel, Query, Row
+from deploy.grafana.panels import INSTANCES, line, quantiles
+from deploy.grafana.promql import increase, largest, rate, total
+
+FAILURES = Row(
+    "Failures and retries",
+    (
+        line("Failures by step", rate("clipmill_failures_total", "step"), "{{step}}", unit="ops"),
+        line(
+            "Failures by code",
+            rate("clipmill_failures_total", "error_type"),
+            "{{error_type}}",
+            unit="ops",
+        ),
+        line(
+            "Retries by delay",
+            rate("clipmill_retries_total", "delay"),
+            "{{delay}}",
+            unit="ops",
+        ),
+        line(
+            "Retries by attempt",
+            increase("clipmill_retry_attempts_total", "attempt"),
+            "{{attempt}}",
+            stacked=True,
+        ),
+        line(
+            "Strategies chosen",
+            increase("clipmill_strategies_total", "strategy"),
+            "{{strategy}}",
+            stacked=True,
+        ),
+        line(
+            "Completed after a strategy",
+            increase("clipmill_recoveries_total", "strategy"),
+            "{{strategy}}",
+            stacked=True,
+        ),
+    ),
+)
+
+DELAYS = Row(
+    "Delays",
+    (
+        line("Parked", total("clipmill_parked_events", "delay"), "{{delay}}", stacked=True),
+        line(
+            "Oldest parked",
+            largest("clipmill_oldest_parked_seconds", "delay"),
+            "{{delay}}",
+            unit="s",
+        ),
+        quantiles("Released after their time by", "clipmill_delay_lateness_seconds"),
+    ),
+)
+
+LETTERS = Row(
+    "Dead letters and commands",
+    (
+        line(
+            "Dead letters by reason",
+            increase("clipmill_dead_letters_total", "reason"),
+            "{{reason}}",
+            stacked=True,
+        ),
+        line("Put back", increase("clipmill_dead_letter_replays_total", "step"), "{{step}}"),
+        line(
+            "Commands",
+            increase("clipmill_commands_total", "command, outcome"),
+            "{{command}} {{outcome}}",
+        ),
+    ),
+)
+
+RECORDS = Row(
+    "Records out of the ordinary",
+    (
+        Panel(
+            "Ids used twice",
+            (
+                Query(
+                    increase("clipmill_repeated_requests_total", "content"),
+                    "requests: {{content}} content",
+                ),
+                Query(
+                    increase("clipmill_outcomes_dropped_total", "reason"),
+                    "outcomes dropped: {{reason}}",
+                ),
+            ),
+            description="Requests under a taken id, and outcomes of decided requests."
+            " Copies are normal.",
+        ),
+        Panel(
+            "Logs and batches",
+            (
+                Query(
+                    increase("clipmill_undecodable_batches_total", "topic"), "undecodable {{topic}}"
+                ),
+                Query(
+                    increase("clipmill_offset_resets_total", "topic, reason"),
+                    "{{reason}} {{topic}}",
+                ),
+            ),
+            description="Batches that cannot be decoded, partitions read from their beginning.",
+        ),
+        Panel(
+            "Results and files",
+            (
+                Query(
+                    increase("clipmill_replies_redirected_total", "reason"),
+                    "reply redirected: {{reason}}",
+                ),
+                Query(increase("clipmill_batches_finished_total"), "batches finished"),
+                Query(increase("clipmill_probes_total", "outcome"), "file {{outcome}}"),
+            ),
+            description="Results that did not go to their reply topic, batches, and what finished"
+            " files turned out to be.",
+        ),
+    ),
+)
+
+RECOVERY = Board(
+    "recovery",
+    "Recovery",
+    "Retries, strategies and what they brought, delays, dead letters.",
+    (FAILURES, DELAYS, LETTERS, RECORDS),
+    (INSTANCES,),
+)

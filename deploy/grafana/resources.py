@@ -1,0 +1,100 @@
+"""Memory, CPU, disk, threads, tables."""
+
+from deploy.grafana.model import Board, Panel, Query, Row
+from deploy.grafana.panels import INSTANCES, line
+from deploy.grafana.promql import INSTANCE, increase, largest, quantile, rate, total
+
+PROCESSES = Row(
+    "Processes",
+    (
+        line(
+            "CPU",
+            f"rate(process_cpu_seconds_total{{{INSTANCE}}}[$__rate_interval])",
+            "{{instance}}",
+            description="Cores used by the worker itself, the engine's processes left out.",
+        ),
+        line(
+            "Memory by process",
+            total("clipmill_memory_bytes", "instance, process"),
+            "{{instance}} {{process}}",
+            unit="bytes",
+            stacked=True,
+        ),
+        line(
+            "Share of the limit",
+            f"sum by (instance) (clipmill_memory_bytes{{{INSTANCE}}})"
+            f" / on (instance) clipmill_memory_limit_bytes{{{INSTANCE}}}",
+            "{{instance}}",
+            unit="percentunit",
+            maximum=1,
+            description="Memory in use as a share of what may be used; caches are emptied at 75 %.",
+        ),
+        line(
+            "Growth in an hour",
+            f"{largest('clipmill_memory_trend_bytes_per_hour', 'instance, process')} or vector(0)",
+            "{{instance}} {{process}}",
+            unit="bytes",
+            description="Lasting growth of memory; known after half an hour.",
+        ),
+        line("Caches emptied", increase("clipmill_memory_reliefs_total")),
+        Panel(
+            "Event-loop delay, 99 %",
+            (
+                Query(
+                    quantile(0.99, "clipmill_event_loop_delay_seconds", "instance, thread"),
+                    "{{instance}} {{thread}}",
+                ),
+            ),
+            unit="s",
+        ),
+        line(
+            "Open files",
+            total("clipmill_open_files", "instance, process"),
+            "{{instance}} {{process}}",
+        ),
+        line("Threads", total("clipmill_threads", "instance, process"), "{{instance}} {{process}}"),
+        line(
+            "Garbage collections",
+            rate("python_gc_collections_total", "generation"),
+            "generation {{generation}}",
+            unit="ops",
+        ),
+    ),
+)
+
+STORAGE = Row(
+    "Disk and tables",
+    (
+        line(
+            "Disk free",
+            f"min by (instance) (clipmill_disk_free_bytes{{{INSTANCE}}} > 0)",
+            "{{instance}}",
+            unit="bytes",
+        ),
+        line("Table rows", total("clipmill_table_rows", "stage, table"), "{{stage}} {{table}}"),
+        line(
+            "Table bytes",
+            total("clipmill_table_bytes", "stage, table"),
+            "{{stage}} {{table}}",
+            unit="bytes",
+        ),
+        line(
+            "Changelog not yet read",
+            total("clipmill_table_changelog_lag_records", "stage, table"),
+            "{{stage}} {{table}}",
+        ),
+        line(
+            "Plug-in troubles",
+            increase("clipmill_plugin_troubles_total", "plugin, trouble"),
+            "{{plugin}} {{trouble}}",
+        ),
+    ),
+)
+
+RESOURCES = Board(
+    "resources",
+    "Resources",
+    "Memory, CPU, disk, threads and tables of each worker.",
+    (PROCESSES, STORAGE),
+    (INSTANCES,),
+)

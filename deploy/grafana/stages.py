@@ -1,0 +1,156 @@
+"""Each stage: what goes in and out, how long it takes, and how far behind it is."""
+
+from deploy.grafana.model import Board, Panel, Query, Row, Variable
+from deploy.grafana.panels import (
+    INSTANCES,
+    PAUSES,
+    READINESS,
+    heatmap,
+    line,
+    quantiles,
+    states,
+)
+from deploy.grafana.promql import INSTANCE, STAGE, increase, largest, quantile, rate, total
+
+_LAGGING = f'{STAGE},topic!~"retry[.].*"'
+
+RECORDS = Row(
+    "Records",
+    (
+        line(
+            "Taken",
+            rate("clipmill_stage_records_in_total", "stage", STAGE),
+            "{{stage}}",
+            unit="ops",
+        ),
+        line(
+            "Written",
+            rate("clipmill_stage_records_out_total", "stage", STAGE),
+            "{{stage}}",
+            unit="ops",
+        ),
+        line("In work", total("clipmill_stage_in_progress", "stage", STAGE), "{{stage}}"),
+        quantiles(
+            "From reading a record to its acknowledgement",
+            "clipmill_stage_duration_seconds",
+            "stage",
+            STAGE,
+        ),
+        heatmap("Duration of all records", "clipmill_stage_duration_seconds", STAGE),
+        Panel(
+            "Duration of a step by its outcome, 95 %",
+            (
+                Query(
+                    quantile(0.95, "clipmill_step_duration_seconds", "step, outcome"),
+                    "{{step}} {{outcome}}",
+                ),
+            ),
+            unit="s",
+        ),
+        Panel(
+            "Duration of a step by action and cache, 95 %",
+            (
+                Query(
+                    quantile(0.95, "clipmill_step_duration_seconds", "step, action, cache"),
+                    "{{step}} {{action}} {{cache}}",
+                ),
+            ),
+            unit="s",
+        ),
+    ),
+)
+
+LAG = Row(
+    "Lag and back-pressure",
+    (
+        line(
+            "Lag by partition",
+            largest("clipmill_stage_lag_records", "stage, topic, partition", _LAGGING),
+            "{{stage}} {{topic}}-{{partition}}",
+        ),
+        line(
+            "Oldest record not committed",
+            largest("clipmill_stage_lag_seconds", "stage, topic", _LAGGING),
+            "{{stage}} {{topic}}",
+            unit="s",
+        ),
+        line("Backlog", largest("clipmill_stage_backlog_records", "stage", STAGE), "{{stage}}"),
+        line(
+            "Read and not yet worked on",
+            total("clipmill_stage_held_records", "stage", STAGE),
+            "{{stage}}",
+        ),
+    ),
+)
+
+CONDITION = Row(
+    "Condition",
+    (
+        states(
+            "Ready",
+            f"min by (stage, instance) (clipmill_stage_ready{{{STAGE}}})",
+            "{{stage}} {{instance}}",
+            READINESS,
+        ),
+        states(
+            "Intake",
+            largest("clipmill_stage_intake_paused", "stage, instance", STAGE),
+            "{{stage}} {{instance}}",
+            PAUSES,
+        ),
+        line(
+            "Since a record was last finished",
+            "time() - max by (stage) (clipmill_stage_last_processed_timestamp_seconds"
+            f"{{{STAGE}}} > 0)",
+            "{{stage}}",
+            unit="s",
+            description="Stands for nothing where there is no work.",
+        ),
+        line(
+            "Heartbeat",
+            largest("clipmill_heartbeat_age_seconds", "stage", INSTANCE),
+            "{{stage}}",
+            unit="s",
+        ),
+        line(
+            "Restarts after a crash",
+            increase("clipmill_stage_restarts_total", "stage", STAGE),
+            "{{stage}}",
+        ),
+        line(
+            "Unexpected exceptions",
+            increase("clipmill_stage_bugs_total", "stage", STAGE),
+            "{{stage}}",
+        ),
+    ),
+)
+
+KAFKA = Row(
+    "Kafka",
+    (
+        quantiles("Acknowledgement of a produce request", "clipmill_producer_ack_seconds"),
+        Panel(
+            "Records in a batch",
+            (
+                Query(quantile(0.5, "clipmill_producer_batch_records"), "p50"),
+                Query(quantile(0.95, "clipmill_producer_batch_records"), "p95"),
+            ),
+        ),
+        Panel(
+            "Bytes in a batch",
+            (
+                Query(quantile(0.5, "clipmill_producer_batch_bytes"), "p50"),
+                Query(quantile(0.95, "clipmill_producer_batch_bytes"), "p95"),
+            ),
+            unit="bytes",
+        ),
+    ),
+)
+
+STAGES = Board(
+    "stages",
+    "Stages",
+    "Records, lag and condition of each stage.",
+    (RECORDS, LAG, CONDITION, KAFKA),
+    (INSTANCES, Variable("stage", "clipmill_stage_ready")),
+)

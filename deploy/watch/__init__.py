@@ -1,0 +1,1 @@
+"""clipmill with Prometheus, Alertmanager and the boards on one box, without containers."""

@@ -1,0 +1,85 @@
+"""Every alert by promtool: what it fires for and what it stays silent for."""
+
+import json
+import subprocess
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.watch.programs import program
+from tests.unit.deploy.alert_cases import CASES, AlertCase
+
+FOLDER = Path(__file__).parents[3] / "deploy" / "prometheus"
+RULES = [FOLDER / "recording.yml", FOLDER / "alerts.yml"]
+SEVERITIES: dict[str, str] = {
+    rule["alert"]: rule["labels"]["severity"]
+    for group in yaml.safe_load(RULES[1].read_text())["groups"]
+    for rule in group["rules"]
+}
+
+
+def test_every_alert_has_a_firing_and_a_silent_case() -> None:
+    firing = Counter(case.alert for case in CASES if case.firing)
+    silent = Counter(case.alert for case in CASES if not case.firing)
+    assert firing.keys() == silent.keys() == SEVERITIES.keys()
+
+
+def promtool_test(case: AlertCase) -> object:
+    """Return a case as promtool reads it: what fires is a series of its own."""
+    samples = [
+        {
+            "alertname": case.alert,
+            "alertstate": "firing",
+            "severity": SEVERITIES[case.alert],
+            **labels,
+        }
+        for labels in case.firing
+    ]
+    return {
+        "name": f"{case.alert}: {case.title}",
+        "interval": "1m",
+        "input_series": [
+            {"series": name, "values": values} for name, values in case.series.items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": f'ALERTS{{alertname="{case.alert}",alertstate="firing"}}',
+                "eval_time": f"{case.minute}m",
+                "exp_samples": [
+                    {"labels": f"ALERTS{_selector(labels)}", "value": 1} for labels in samples
+                ],
+            }
+        ],
+    }
+
+
+def _selector(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"
+
+
+BY_ALERT = {name: list(cases) for name, cases in groupby(CASES, key=lambda case: case.alert)}
+
+
+@pytest.mark.parametrize("alert", BY_ALERT)
+def test_an_alert_fires_for_its_cases_and_no_others(alert: str, tmp_path: Path) -> None:
+    file = tmp_path / "cases.yml"
+    # JSON is YAML.
+    file.write_text(
+        json.dumps(
+            {
+                "rule_files": [str(path) for path in RULES],
+                "evaluation_interval": "1m",
+                "tests": [promtool_test(case) for case in BY_ALERT[alert]],
+            }
+        )
+    )
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
