@@ -117,7 +117,7 @@ class Story:
         history = [
             each
             async for each in reader.records(to_end=True)
-            if each.topic != PROGRESS and is_about(each, self._request_id)
+            if each.topic != PROGRESS and is_about(each.key, self._request_id)
         ]
         for each in sorted(history, key=_order):
             self._print(each)
@@ -127,11 +127,11 @@ class Story:
     async def _tell_news(self, reader: TopicReader) -> None:
         with ProgressBars.shown(open_console(errors=True), 1) as bars:
             async for each in reader.records(until=lambda: self.decision.is_complete):
-                if is_about(each, self._request_id):
+                if is_about(each.key, self._request_id):
                     self._print(each, bars)
         # The end of a batch may be read before results that are in other partitions.
         async for each in reader.records(to_end=True):
-            if each.topic == RESULTS and is_about(each, self._request_id):
+            if each.topic == RESULTS and is_about(each.key, self._request_id):
                 self._print(each)
 
     def _print(self, received: Received, bars: ProgressBars | None = None) -> None:
