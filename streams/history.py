@@ -1,4 +1,6 @@
-"""The history of a request: its audit records, found by their key. Used by `clipmill status`.
+"""The history of a request: its audit records, found by their key.
+
+Used by `clipmill status`, and by `clipmill watch` to find out from when on it has to read.
 
 An audit record is keyed by the request that it is about, so the records of one request are in one
 partition. Members of a batch and replays are requests of their own (``b/0``, ``b/replay-1``): their
@@ -7,6 +9,7 @@ partitions are read too, once the records read so far name them.
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import msgspec
@@ -179,16 +182,37 @@ async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, 
 async def find_records(reader: AuditReader, request_id: str) -> list[Any]:
     """Return the records of a request, its members and replays, in no order."""
     read = {reader.partition_of(request_id)}
-    created = created_at(request_id)
-    since = None if created is None else created - CLOCKS_APART_MILLISECONDS
-    records = await reader.read(read, request_id, since)
+    records = await reader.read(read, request_id, _earliest(created_at(request_id)))
     if not records:
         return await reader.read(reader.partitions, request_id)
     while more := _unread(reader, records, read):
-        first = min(record.timestamp for record in records)
-        records += await reader.read(more, request_id, max(0, first - CLOCKS_APART_MILLISECONDS))
+        records += await reader.read(more, request_id, _earliest(_first(records)))
         read |= more
     return records
+
+
+async def begin_of_history(kafka: KafkaSettings, request_id: str) -> datetime | None:
+    """Return a time that no record of a request, its members or replays is older than.
+
+    None without a record of the request itself: what others have written of it is not known.
+    """
+    async with explained(kafka):
+        await require_topics(kafka, AUDIT)
+        async with AuditReader(kafka) as reader:
+            records = await reader.read(
+                [reader.partition_of(request_id)], request_id, _earliest(created_at(request_id))
+            )
+    begin = _earliest(_first(records))
+    return None if begin is None else datetime.fromtimestamp(begin / 1000, UTC)
+
+
+def _first(records: Iterable[Any]) -> int | None:
+    return min((record.timestamp for record in records), default=None)
+
+
+def _earliest(milliseconds: int | None) -> int | None:
+    """Return the time from which on records may follow a first one."""
+    return None if milliseconds is None else max(0, milliseconds - CLOCKS_APART_MILLISECONDS)
 
 
 def _unread(

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin.new_partitions import NewPartitions
 
 from schemas.codec import encode
-from streams.history import AuditReader, find_records, read_history
+from streams.history import AuditReader, begin_of_history, find_records, read_history
 from streams.kafka import ClusterAwayError
 from streams.outbox import Outbox, Write
 from streams.settings import KafkaSettings
@@ -118,6 +119,14 @@ async def test_records_from_before_partitions_were_added_are_found(kafka: KafkaS
         await client.create_partitions({name: NewPartitions(total_count=PARTITIONS)})
     found = [(await reading(kafka, f"r{number}"))[0] for number in range(20)]
     assert found == [[f"r{number}"] for number in range(20)]
+
+
+@pytest.mark.usefixtures("audit_topic")
+async def test_a_history_begins_an_hour_before_its_first_record(kafka: KafkaSettings) -> None:
+    await write_aged(kafka, [("r1", b"{}", 48), ("r1", b"{}", 50), ("r10", b"{}", 90)])
+    begin = await begin_of_history(kafka, "r1")
+    assert begin == datetime.fromtimestamp((NOW - 51 * HOUR) / 1000, UTC)
+    assert await begin_of_history(kafka, "unknown") is None
 
 
 @pytest.mark.usefixtures("audit_topic")
