@@ -62,9 +62,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return self.shape or self.kind
 
     @property
+    def schema_name(self) -> str:
+        """Name of its JSON Schema; struct names differ from it by more than case."""
+        return f"{self.name}.{VERSION}"
+
+    @property
     def file_name(self) -> str:
         """Name of the file with its JSON Schema."""
-        return f"{self.name}.{VERSION}.json"
+        return f"{self.schema_name}.json"
 
 
 class AuditShape(AuditRecord, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from schemas.components import REFERENCE, message_schemas
 from schemas.documents import COMMAND, MESSAGES, REQUEST, RESULT, Message
 from streams.contract import KINDS, MESSAGES_ON, PARTIES, Party
 from streams.envelope import JSON, TYPE_PREFIX
@@ -11,10 +12,6 @@ from streams.topic_admin import topic_config
 from streams.topics import DEADLETTERS, PREFIX, REQUESTS, RESULTS, TOPICS, Topic
 
 BINDING_VERSION = "0.5.0"
-SCHEMA_FOLDER = "../schemas/json"
-"""Where the JSON Schemas are, seen from the document."""
-
-SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 DEAD = "dead-letter"
 
 REPLIES = "replies"
@@ -57,6 +54,7 @@ def asyncapi() -> dict[str, Any]:
                 "cloudEventsOptional": BARE,
                 "correlation": CORRELATED,
             },
+            "schemas": message_schemas(),
         },
     }
 
@@ -113,10 +111,7 @@ def _message(message: Message) -> dict[str, Any]:
         "contentType": JSON,
         "correlationId": {"location": "$message.header#/ce_correlationid"},
         "headers": _types(message),
-        "payload": {
-            "schemaFormat": SCHEMA_FORMAT,
-            "schema": {"$ref": f"{SCHEMA_FOLDER}/{message.file_name}"},
-        },
+        "payload": {"$ref": f"{REFERENCE}{message.schema_name}"},
         "traits": [
             {"$ref": f"#/components/messageTraits/{each}"}
             for each in (trait, *(("correlation",) if message is RESULT else ()))

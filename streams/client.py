@@ -1,4 +1,4 @@
-"""The client's side: publish requests and orders, wait for results, read what is known.
+"""The client's side: publish requests and orders, wait for results, read the shared state.
 
 Plain Kafka, as any other client would do it; nothing here needs a worker of this process.
 """
@@ -16,7 +16,7 @@ from streams.outbox import Outbox, Write
 from streams.reading import Received, TopicReader, require_topics
 from streams.settings import KafkaSettings
 from streams.signals import following
-from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, SIGNALS, Topic
+from streams.topics import COMMANDS, PROGRESS, REQUESTS, RESULTS, SIGNALS, Topic
 
 BATCH_FINISHED = "batch_finished"
 """Status of the summary of a batch."""
@@ -96,19 +96,10 @@ async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
             return dict(signals.items(prefix))
 
 
-async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
-    """Return the audit records of a request, or of a batch and its members, oldest first."""
-    async with TopicReader(kafka, AUDIT) as reader, explained(kafka):
-        await reader.from_beginning()
-        records = reader.records(to_end=True)
-        found = [each.message async for each in records if is_about(each, request_id)]
-    return sorted(found, key=lambda record: str(record.get("at")))
-
-
-def is_about(received: Received, request_id: str) -> bool:
-    """Return whether the record of a message is one of a request, or of a member of it."""
-    text = (received.key or b"").decode(errors="replace")
-    return text == request_id or text.startswith(f"{request_id}/")
+def is_about(key: bytes | None, request_id: str) -> bool:
+    """Return whether a record with this key is one of a request, or of a member of it."""
+    own = request_id.encode()
+    return key is not None and (key == own or key.startswith(own + b"/"))
 
 
 class Outstanding:

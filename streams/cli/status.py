@@ -10,7 +10,7 @@ from rich.table import Table
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console, plain
-from streams.client import read_history
+from streams.history import read_history
 
 
 @click.command()

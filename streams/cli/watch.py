@@ -13,6 +13,7 @@ from streams.cli.result_table import SECONDS_CHARACTERS, open_console, printable
 from streams.cli.status import audit_detail
 from streams.cli.waiting import FAILED_STATUS
 from streams.client import is_about, member_ids, members_of
+from streams.history import begin_of_history
 from streams.reading import Received, TopicReader
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, RESULTS
@@ -104,7 +105,7 @@ class Story:
                 asyncio.timeout(limit),
                 TopicReader(kafka, AUDIT, RESULTS, PROGRESS) as reader,
             ):
-                await self._tell_history(reader)
+                await self._tell_history(kafka, reader)
                 if not self.decision.is_complete:
                     await self._tell_news(reader)
         except TimeoutError:
@@ -112,12 +113,16 @@ class Story:
                 f"{self._request_id} is not decided after {limit:.0f} s"
             ) from None
 
-    async def _tell_history(self, reader: TopicReader) -> None:
-        await reader.from_beginning(AUDIT, RESULTS)
+    async def _tell_history(self, kafka: KafkaSettings, reader: TopicReader) -> None:
+        begin = await begin_of_history(kafka, self._request_id)
+        if begin is None:
+            await reader.from_beginning(AUDIT, RESULTS)
+        else:
+            await reader.back_to(begin, AUDIT, RESULTS)
         history = [
             each
             async for each in reader.records(to_end=True)
-            if each.topic != PROGRESS and is_about(each, self._request_id)
+            if each.topic != PROGRESS and is_about(each.key, self._request_id)
         ]
         for each in sorted(history, key=_order):
             self._print(each)
@@ -127,11 +132,11 @@ class Story:
     async def _tell_news(self, reader: TopicReader) -> None:
         with ProgressBars.shown(open_console(errors=True), 1) as bars:
             async for each in reader.records(until=lambda: self.decision.is_complete):
-                if is_about(each, self._request_id):
+                if is_about(each.key, self._request_id):
                     self._print(each, bars)
         # The end of a batch may be read before results that are in other partitions.
         async for each in reader.records(to_end=True):
-            if each.topic == RESULTS and is_about(each, self._request_id):
+            if each.topic == RESULTS and is_about(each.key, self._request_id):
                 self._print(each)
 
     def _print(self, received: Received, bars: ProgressBars | None = None) -> None:

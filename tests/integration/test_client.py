@@ -17,7 +17,7 @@ from schemas.commands import (
     ResumeStage,
     Retry,
 )
-from streams.client import Client, read_history, wait_for
+from streams.client import Client, wait_for
 from streams.kafka import ClusterAwayError
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, Topic
@@ -164,25 +164,10 @@ async def test_what_is_no_message_is_passed_over(kafka: KafkaSettings) -> None:
         assert await results(client, {"r1"}) == ["r1"]
 
 
-@pytest.mark.usefixtures("topics")
-async def test_the_history_of_a_request_and_its_members_is_in_order(kafka: KafkaSettings) -> None:
-    story = [
-        {"request_id": request_id, "at": f"2030-01-01T00:00:0{second}Z"}
-        for second, request_id in [(3, "b"), (1, "b/0"), (2, "b/1"), (0, "b2"), (4, "x"), (5, "b")]
-    ]
-    await tell(kafka, AUDIT, story)
-    await produce(kafka, AUDIT, [(b"b", b"\xff", (), None), (b"b", None, (), None)])
-    found = await read_history(kafka, "b")
-    assert [record["at"][17:19] for record in found] == ["01", "02", "03", "05"]
-    assert await read_history(kafka, "unknown") == []
-
-
 async def test_without_topics_the_way_out_is_named(kafka: KafkaSettings) -> None:
     with pytest.raises(ClusterAwayError, match="clipmill topics apply"):
         async with Client(kafka):
             pass
-    with pytest.raises(ClusterAwayError, match="clipmill topics apply"):
-        await read_history(kafka, "r1")
 
 
 async def test_without_a_broker_the_address_is_named_at_once() -> None:
@@ -191,6 +176,4 @@ async def test_without_a_broker_the_address_is_named_at_once() -> None:
     with pytest.raises(ClusterAwayError, match=f"no broker answers at {kafka.bootstrap}"):
         async with Client(kafka):
             pass
-    with pytest.raises(ClusterAwayError, match="--bootstrap HOST:PORT"):
-        await read_history(kafka, "r1")
     assert time.monotonic() - started < 5

@@ -15,8 +15,9 @@ from aiokafka.errors import KafkaConnectionError
 from streams.acls import Acl, topic_acls
 from streams.authorization import MissingAclError, _missing, missing_acls
 from streams.broker import EmbeddedBroker
-from streams.client import Client, read_history, read_signals
+from streams.client import Client, read_signals
 from streams.embedded.config import Additions
+from streams.history import read_history
 from streams.kafka import ClusterAwayError, client_options, explained
 from streams.letters.lock import only_replay
 from streams.role_acls import client_acls, worker_acls

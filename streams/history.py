@@ -1,0 +1,249 @@
+"""The history of a request: its audit records, found by their key.
+
+Used by `clipmill status`, and by `clipmill watch` to find out from when on it has to read.
+
+An audit record is keyed by the request that it is about, so the records of one request are in one
+partition. Members of a batch and replays are requests of their own (``b/0``, ``b/replay-1``): their
+partitions are read too, once the records read so far name them.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from schemas.codec import MalformedMessageError, decode
+from streams.client import is_about
+from streams.kafka import consumer_options, explained
+from streams.reading import POLL_MILLISECONDS, require_topics
+from streams.settings import KafkaSettings
+from streams.topics import AUDIT
+
+CLOCKS_APART_MILLISECONDS = 3_600_000
+"""How much later than its records the time of a request may be. Brokers refuse timestamps that are
+more than an hour ahead of them (``message.timestamp.after.max.ms``)."""
+
+_DEFAULT_ID = re.compile(r"(?:requests|commands)-\d+-\d+-(?P<milliseconds>\d{13})(?:/.*)?")
+_REPLAY = re.compile(r"(?P<first>.+)/replay-(?P<number>\d{1,4})")
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    id: str
+    size: int
+
+
+class _Job(msgspec.Struct, frozen=True):
+    batch: _Batch | None = None
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    members: int = 0
+
+
+class _Member(msgspec.Struct, frozen=True):
+    size: int = 0
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The fields of an audit record that say which other requests belong to it."""
+
+    request_id: str
+    job: _Job | None = None
+    outcome: _Outcome | None = None
+    member: _Member | None = None
+
+    @property
+    def members(self) -> int:
+        """Number of members of the batch or listing that the record is about, 0 if it has none."""
+        if self.job and self.job.batch and self.job.batch.id == self.request_id:
+            return self.job.batch.size
+        if self.member:
+            return self.member.size
+        return self.outcome.members if self.outcome else 0
+
+
+def related_ids(entries: Iterable[Entry]) -> Iterator[str]:
+    """Iterate over the ids of members and replays that may have records of their own."""
+    for entry in entries:
+        yield _next_replay(entry.request_id)
+        for place in range(entry.members):
+            member = f"{entry.request_id}/{place}"
+            yield member
+            yield _next_replay(member)
+
+
+def _next_replay(request_id: str) -> str:
+    replay = _REPLAY.fullmatch(request_id)
+    if replay is None:
+        return f"{request_id}/replay-1"
+    return f"{replay['first']}/replay-{int(replay['number']) + 1}"
+
+
+def created_at(request_id: str) -> int | None:
+    """Return the epoch milliseconds in a default id, None for the id of a client's own."""
+    named = _DEFAULT_ID.fullmatch(request_id)
+    return int(named["milliseconds"]) if named else None
+
+
+class AuditReader:
+    """Reads partitions of the audit topic up to the ends that they had when it opened.
+
+    Records are chosen by their key, undecoded: memory grows with what is found only.
+
+    Attributes:
+        partitions: all of the topic, in order.
+        records_read: how many records were looked at.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._consumer = AIOKafkaConsumer(
+            AUDIT.kafka_name(kafka.topic_prefix),
+            **consumer_options(kafka, "client"),
+            auto_offset_reset="earliest",
+        )
+        self._ends: dict[TopicPartition, int] = {}
+        self.partitions: list[TopicPartition] = []
+        self.records_read = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._consumer.start()
+            # Before the fetcher's first turn: only what is resumed below is ever fetched.
+            self._consumer.pause(*self._consumer.assignment())
+            self.partitions = sorted(self._consumer.assignment())
+            self._ends = await self._consumer.end_offsets(self.partitions)
+        except BaseException:
+            await self._consumer.stop()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._consumer.stop()
+
+    def partition_of(self, request_id: str) -> TopicPartition:
+        """Return where the producer puts the records of a request."""
+        found: TopicPartition = DefaultPartitioner()(request_id.encode(), self.partitions, [])
+        return found
+
+    async def read(
+        self, partitions: Collection[TopicPartition], request_id: str, since: int | None = None
+    ) -> list[Any]:
+        """Return the records of a request, its members and replays in these partitions.
+
+        Args:
+            partitions: which ones.
+            request_id: of the request.
+            since: epoch milliseconds from which on, None for all that are kept.
+        """
+        await self._seek(partitions, since)
+        found: list[Any] = []
+        self._consumer.resume(*partitions)
+        while await self._is_before_end(partitions):
+            batches = await self._consumer.getmany(*partitions, timeout_ms=POLL_MILLISECONDS)
+            for records in batches.values():
+                self.records_read += len(records)
+                found += [record for record in records if is_about(record.key, request_id)]
+        self._consumer.pause(*partitions)
+        return found
+
+    async def _seek(self, partitions: Collection[TopicPartition], since: int | None) -> None:
+        if since is None:
+            starts = await self._consumer.beginning_offsets(list(partitions))
+        else:
+            found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, since))
+            starts = {
+                each: self._ends[each] if at is None else at.offset for each, at in found.items()
+            }
+        for partition, offset in starts.items():
+            self._consumer.seek(partition, offset)
+
+    async def _is_before_end(self, partitions: Iterable[TopicPartition]) -> bool:
+        return any([await self._consumer.position(each) < self._ends[each] for each in partitions])
+
+
+async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
+    """Return the audit records of a request, its members and replays, oldest first.
+
+    Reads the partition of the request, and those of members and replays from the time of its first
+    record on. All of the topic is read only for an id without any record there: it is unknown, or
+    partitions were added since.
+    """
+    async with explained(kafka):
+        await require_topics(kafka, AUDIT)
+        async with AuditReader(kafka) as reader:
+            records = await find_records(reader, request_id)
+    return sorted(_messages(records), key=lambda message: str(message.get("at")))
+
+
+async def find_records(reader: AuditReader, request_id: str) -> list[Any]:
+    """Return the records of a request, its members and replays, in no order."""
+    read = {reader.partition_of(request_id)}
+    records = await reader.read(read, request_id, _earliest(created_at(request_id)))
+    if not records:
+        return await reader.read(reader.partitions, request_id)
+    while more := _unread(reader, records, read):
+        records += await reader.read(more, request_id, _earliest(_first(records)))
+        read |= more
+    return records
+
+
+async def begin_of_history(kafka: KafkaSettings, request_id: str) -> datetime | None:
+    """Return a time that no record of a request, its members or replays is older than.
+
+    None without a record of the request itself: what others have written of it is not known.
+    """
+    async with explained(kafka):
+        await require_topics(kafka, AUDIT)
+        async with AuditReader(kafka) as reader:
+            records = await reader.read(
+                [reader.partition_of(request_id)], request_id, _earliest(created_at(request_id))
+            )
+    begin = _earliest(_first(records))
+    return None if begin is None else datetime.fromtimestamp(begin / 1000, UTC)
+
+
+def _first(records: Iterable[Any]) -> int | None:
+    return min((record.timestamp for record in records), default=None)
+
+
+def _earliest(milliseconds: int | None) -> int | None:
+    """Return the time from which on records may follow a first one."""
+    return None if milliseconds is None else max(0, milliseconds - CLOCKS_APART_MILLISECONDS)
+
+
+def _unread(
+    reader: AuditReader, records: Iterable[Any], read: set[TopicPartition]
+) -> set[TopicPartition]:
+    """Return the partitions of members and replays that were not read yet."""
+    more: set[TopicPartition] = set()
+    for related in related_ids(_entries(records)):
+        # A batch of 1,000 is everywhere; its first members say so.
+        if len(read) + len(more) == len(reader.partitions):
+            break
+        more |= {reader.partition_of(related)} - read
+    return more
+
+
+def _entries(records: Iterable[Any]) -> list[Entry]:
+    entries = []
+    for record in records:
+        try:
+            entries.append(decode(record.value or b"", Entry))
+        except MalformedMessageError:
+            continue
+    return entries
+
+
+def _messages(records: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Iterate over the messages in records; others may have written something else there."""
+    for record in records:
+        try:
+            message = decode(record.value or b"", dict[str, Any])
+        except MalformedMessageError:
+            continue
+        if "request_id" in message:
+            yield message
