@@ -1,15 +1,14 @@
 """Prometheus, Alertmanager and Grafana of `docker compose --profile watch up`, as configured."""
 
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from deploy.watch.programs import program
 from tests.unit.deploy.composition import PROJECT, composition, workers
 
 DEPLOY = PROJECT / "deploy"
@@ -38,11 +37,9 @@ EXAMPLES: list[dict[str, Any]] = [
 ]
 
 
-def run(program: str, *arguments: str) -> str:
+def run(name: str, *arguments: str) -> str:
     """Return what a program of Prometheus prints; it must succeed."""
-    path = shutil.which(program, path=f"{sys.prefix}/prometheus/bin") or shutil.which(program)
-    assert path, f"{program} is not installed: Debian has it in prometheus, prometheus-alertmanager"
-    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
