@@ -1,6 +1,7 @@
 """Which media URLs may be opened at all: https on port 443, and a host of the platform."""
 
 import re
+from functools import lru_cache
 
 from yarl import URL
 
@@ -49,8 +50,12 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
     return url
 
 
+@lru_cache(maxsize=1_024)
 def is_permitted(host: str, hosts: tuple[str, ...]) -> bool:
-    """Return whether the host is one of the suffixes, or under one of them."""
+    """Return whether the host is one of the suffixes, or under one of them.
+
+    A page names the same few hosts some thirty times, so answers are remembered.
+    """
     name = host.lower()
     bare = (suffix.lower().lstrip(".") for suffix in hosts)
     return any(name == suffix or name.endswith(f".{suffix}") for suffix in bare if suffix)

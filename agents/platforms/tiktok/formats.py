@@ -61,11 +61,12 @@ def _pictures(fields: Fields, cookies: tuple[Cookie, ...]) -> Iterator[MediaSour
 
 def _files(fields: Fields, cookies: tuple[Cookie, ...]) -> Iterator[MediaSource]:
     listed = [row for row in rows(fields, "formats", limit=MAX_FORMATS) if web_url(row, "url")]
+    headers = headers_of(fields)
     for place, row in enumerate(listed):
         yield MediaSource(
             format=_heard(_format(row, place), str(row["url"])),
             url=str(row["url"]),
-            headers={**headers_of(fields), **headers_of(row)},
+            headers={**headers, **headers_of(row)},
             cookies=cookies,
         )
 
