@@ -1,7 +1,7 @@
 """What every alert must fire for, and what it must stay silent for: series as promtool writes them.
 
-`0+2x30` is a counter that grows by 2 a minute for 30 minutes, `5x30` a value that stays, `_x20`
-twenty minutes without a sample.
+`0+2x30` is a counter that grows by 2 with each of 30 samples, `5x30` a value that stays, `_x20` twenty
+times no sample. Samples are a minute apart, for the alerts of `SLOW` ten minutes.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class AlertCase:
     Args:
         alert: its name.
         title: what happens.
-        series: samples by series, a minute apart.
+        series: samples by series.
         minute: when the alerts are looked at.
         firing: the alert's labels, severity left out, for each time that it fires; none: silent.
     """
@@ -26,6 +26,9 @@ class AlertCase:
     minute: int
     firing: tuple[Mapping[str, str], ...] = ()
 
+
+SLOW = {"ClipmillServedBudgetBurnsSlowly", "ClipmillLatencyBudgetBurnsSlowly"}
+"""Alerts over days; promtool evaluates every rule with every sample."""
 
 RESULTS = "clipmill_results_total"
 DURATION = "clipmill_request_duration_seconds"
@@ -87,14 +90,14 @@ CASES = [
     AlertCase(
         "ClipmillServedBudgetBurnsSlowly",
         "one in twenty fails for a day",
-        results("network.timeout", completed="0+95x2000", failed="0+5x2000"),
+        results("network.timeout", completed="0+950x200", failed="0+50x200"),
         1800,
         ONE,
     ),
     AlertCase(
         "ClipmillServedBudgetBurnsSlowly",
         "one in two hundred fails for a day",
-        results("network.timeout", completed="0+199x2000", failed="0+1x2000"),
+        results("network.timeout", completed="0+1990x200", failed="0+10x200"),
         1800,
     ),
     AlertCase(
@@ -114,14 +117,14 @@ CASES = [
     AlertCase(
         "ClipmillLatencyBudgetBurnsSlowly",
         "a fifth takes longer than a minute for a day",
-        durations("0+80x2000", "0+100x2000"),
+        durations("0+800x200", "0+1000x200"),
         1800,
         ONE,
     ),
     AlertCase(
         "ClipmillLatencyBudgetBurnsSlowly",
         "one in fifty takes longer than a minute",
-        durations("0+98x2000", "0+100x2000"),
+        durations("0+980x200", "0+1000x200"),
         1800,
     ),
     AlertCase(
