@@ -1,0 +1,82 @@
+"""`make watch`: service, Prometheus, Alertmanager and boards start together and leave nothing."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Any
+
+import psutil
+from aiohttp import ClientSession
+
+READY_SECONDS = 90
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+async def shown(process: Process) -> dict[str, str]:
+    """Return the addresses that are printed, by what they are of."""
+    assert process.stdout is not None
+    places: dict[str, str] = {}
+    async with asyncio.timeout(READY_SECONDS):
+        async for line in process.stdout:
+            name, _, place = line.decode().strip().partition(" ")
+            places[name] = place.strip()
+            if name == "Ctrl-C":
+                return places
+    raise AssertionError(places)
+
+
+async def get(url: str) -> Any:
+    async with ClientSession() as session, session.get(url) as answer:
+        assert answer.status == 200, url
+        return json.loads(await answer.text())
+
+
+async def until_up(prometheus: str) -> list[dict[str, Any]]:
+    """Return the samples of `up` once the worker was scraped."""
+    async with asyncio.timeout(30):
+        while True:
+            found = (await get(f"{prometheus}/api/v1/query?query=up"))["data"]["result"]
+            if found:
+                return [*found]
+            await asyncio.sleep(0.2)
+
+
+async def test_everything_starts_watches_the_service_and_ends_with_it(tmp_path: Path) -> None:
+    ports = free_ports(3)
+    names = ("--prometheus-port", "--alertmanager-port", "--boards-port")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deploy.watch", "--data-dir", str(tmp_path)),
+        *(word for name, port in zip(names, ports, strict=True) for word in (name, str(port))),
+        stdout=PIPE,
+    )
+    try:
+        places = await shown(process)
+        server = places["Prometheus"].removesuffix("/alerts")
+        [sample] = await until_up(server)
+        assert sample["value"][1] == "1"
+        assert sample["metric"]["instance"] in places["Worker"]
+        managers = (await get(f"{server}/api/v1/alertmanagers"))["data"]["activeAlertmanagers"]
+        assert [each["url"] for each in managers] == [f"{places['Alertmanager']}/api/v2/alerts"]
+        found = await get(f"{places['Boards']}/places.json")
+        assert found["prometheus"] == server
+        for board in found["boards"]:
+            assert (await get(f"{places['Boards']}/boards/{board}.json"))["uid"] == board
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) > 3
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode == 0
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
