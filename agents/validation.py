@@ -38,13 +38,13 @@ from agents.requests.reply import check_reply, salvaged_reply
 from agents.requests.request_claims import SLICE, claim_of_request
 from agents.requests.targets import Links, NoLinkError, TargetFinder, event_of
 from schemas.codec import MalformedMessageError
-from schemas.errors import ClipmillError, ErrorContext
+from schemas.errors import ClipmillError, ErrorCode, ErrorContext
 from schemas.events import PendingLink
 from schemas.job import Job
 from schemas.messages import explain
 from streams.envelope import TYPE_PREFIX, Envelope, open_envelope
 from streams.letters.facts import replays_of
-from streams.metrics import STEP_DURATION, observe
+from streams.metrics import FAILURES, STEP_DURATION, observe, start_at_zero
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.signals import Signals
@@ -235,6 +235,7 @@ def _owners(record: Incoming) -> list[Job]:
 @asynccontextmanager
 async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler]:
     """Open the ways out for short links."""
+    start_at_zero(FAILURES, [NAME], ErrorCode)
     async with AsyncExitStack() as stack:
         links: dict[str, Links] = {
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))

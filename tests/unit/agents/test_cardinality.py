@@ -1,11 +1,14 @@
-"""50,000 different requests add no series: labels are bounded whatever stands in a record."""
+"""The series are known beforehand: 50,000 different requests add none, whatever they hold."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
+from agents.dialling.installed_plugins import installed_plugins
 from agents.dialling.performance import PerformanceMonitor
+from agents.plugins import Trouble
 from agents.plugins.request import PluginRequest
 from agents.recovery import _count_attempt
 from agents.requests.command_intake import refuse
@@ -23,15 +26,18 @@ from streams.logs import TRACE
 from streams.metrics import REGISTRY, StageMetrics
 from streams.settings import PerformanceSettings
 from streams.signals import Signals
+from streams.stage import load_stages
 from streams.work import dead_letter
 from tests.unit.agents.builders import (
     WRITTEN_AT,
     FakeLinks,
     all_of,
     make_attempt,
+    make_context,
     make_failure,
     make_gate,
     make_record,
+    make_settings,
     request,
     validated,
 )
@@ -105,11 +111,7 @@ class Counting:
         return decode(encode(outcome), Head)
 
     def _news(self, text: str) -> Any:
-        class News:
-            entry = type("Entry", (), {"request_id": text})
-            cause = text
-
-        return News
+        return SimpleNamespace(entry=SimpleNamespace(request_id=text), cause=text)
 
     def _attempt(self, number: int, text: str) -> None:
         asked = PluginRequest(
@@ -158,3 +160,37 @@ async def test_50_000_different_requests_add_no_series() -> None:
     for number in range(FIRST, REQUESTS):
         counting.count(number)
     assert series() - before == set()
+
+
+ZERO: dict[str, list[tuple[str, dict[str, str]]]] = {
+    "commands": [
+        ("commands_total", {"command": "cancel", "outcome": "taken"}),
+        ("commands_total", {"command": "unknown", "outcome": "refused"}),
+    ],
+    "recovery": [
+        *(("dead_letters_total", {"reason": str(code)}) for code in ErrorCode),
+        ("retry_attempts_total", {"step": "download", "attempt": "more"}),
+    ],
+    "validation": [("failures_total", {"step": "validation", "error_type": "network.dns"})],
+    "ledger": [
+        ("repeated_requests_total", {"content": "other"}),
+        ("outcomes_dropped_total", {"reason": "late"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ZERO)
+async def test_what_a_stage_may_count_has_a_series_once_it_is_open(name: str) -> None:
+    (stage,) = load_stages([name])
+    context, _ = make_context(make_settings(), *stage.tables)
+    async with stage.open(context):
+        for metric, labels in ZERO[name]:
+            assert REGISTRY.get_sample_value(f"clipmill_{metric}", labels) is not None
+
+
+def test_troubles_of_installed_plug_ins_have_a_series_before_the_first_one() -> None:
+    for plugin in installed_plugins().names:
+        for trouble in get_args(Trouble):
+            labels = {"plugin": plugin, "trouble": trouble}
+            value = REGISTRY.get_sample_value("clipmill_plugin_troubles_total", labels)
+            assert value is not None
