@@ -14,7 +14,17 @@ import msgspec
 from agents.platforms.interface import ShortLink
 from agents.platforms.registry import Platforms
 from agents.records.letters import order
-from agents.requests.command_intake import NAME, TAKEN, on_bug, read_command, refuse, refuse_field
+from agents.requests.command_intake import (
+    KINDS,
+    NAME,
+    REFUSED,
+    TAKEN,
+    UNKNOWN,
+    on_bug,
+    read_command,
+    refuse,
+    refuse_field,
+)
 from agents.requests.intake import cause_of, refusal
 from schemas.attempts import BreakerOrder, Operation
 from schemas.codec import MalformedMessageError, encode
@@ -30,7 +40,7 @@ from schemas.commands import (
 from schemas.errors import ClipmillError
 from schemas.signals import CANCEL, INTAKE, REFRESH, CancelSignal, IntakeSignal, RefreshSignal
 from streams.envelope import Envelope, open_envelope, seal
-from streams.metrics import COMMANDS_TAKEN
+from streams.metrics import COMMANDS_TAKEN, start_at_zero
 from streams.records import Effect, Incoming, Outgoing
 from streams.stage import Handler, Stage, StageContext, stage_names
 from streams.topics import ATTEMPTS, COMMANDS, SIGNALS, Topic
@@ -159,6 +169,8 @@ def _breaker_order(command: OpenBreaker | ResetBreaker, at: datetime) -> Breaker
 @asynccontextmanager
 async def open_commands(context: StageContext) -> AsyncIterator[Handler]:
     """Nothing to open."""
+    start_at_zero(COMMANDS_TAKEN, KINDS, (TAKEN, REFUSED))
+    start_at_zero(COMMANDS_TAKEN, [UNKNOWN], [REFUSED])
     yield Commands(Platforms.load(context.settings.platforms), stage_names()).handle
 
 

@@ -14,10 +14,11 @@ from contextlib import asynccontextmanager
 
 from agents.caching.rows import no_longer_kept
 from agents.records.batch_records import introduce_batch
+from agents.records.outcomes import status_of
 from agents.records.owners import owner_of
 from agents.requests import batches
 from agents.requests.batches import Batches, is_about_batch
-from agents.requests.known_requests import Decided, Essence, Open, essence_of, read_row
+from agents.requests.known_requests import Decided, Essence, Open, essence_of, is_open, read_row
 from agents.requests.ledger_bugs import on_bug
 from agents.requests.ledger_news import NAME, TABLE, Head, News, measure, publish_outcome
 from agents.requests.orders import obey
@@ -27,12 +28,16 @@ from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ErrorCode
 from schemas.job import Job
 from streams.envelope import open_envelope
+from streams.metrics import OPEN_REQUESTS, RESULTS
 from streams.records import Effect, Incoming, TableWrite
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT
 from streams.work import dead_letter
 
 SWEEP_SECONDS = 60.0
+
+COUNT_SECONDS = 15.0
+"""Pause between counts of the open requests: one takes 50 ns a row, 17 ms for 330,000 rows."""
 
 ROWS_BYTES_MAX = 150 * 2**20
 """Memory of the rows of one process: 330,000 requests of the usual kind, measured at 470 bytes
@@ -108,7 +113,7 @@ class Ledger:
             return self._drop(news, head)
         if is_of_another(news.known, head, _refused_job(entry)):
             return self._drop(news, head)
-        measure(head)
+        measure(head, news.action)
         return [*batch, self._decide(news, head), *published]
 
     def _drop(self, news: News, head: Head) -> Sequence[Effect]:
@@ -201,6 +206,10 @@ async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     counts = Batches(batch_table.get, open_seconds=open_seconds, remember_seconds=remember_seconds)
     ledger = Ledger(table.get, counts, open_seconds=open_seconds, remember_seconds=remember_seconds)
 
+    def count_open() -> Sequence[Effect]:
+        OPEN_REQUESTS.set(sum(map(is_open, table.rows())))
+        return ()
+
     def sweep() -> Sequence[Effect]:
         ledger.duplicates.log_counts()
         return [TableWrite(TABLE, key, None) for key in ledger.forgotten(dict(table.items()))]
@@ -208,8 +217,12 @@ async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     def sweep_batches() -> Sequence[Effect]:
         return counts.sweep(dict(batch_table.items()))
 
+    RESULTS.labels("completed", "")
+    for code in ErrorCode:
+        RESULTS.labels(status_of(code), code)
     context.sweeps.append((SWEEP_SECONDS, sweep))
     context.sweeps.append((SWEEP_SECONDS, sweep_batches))
+    context.sweeps.append((COUNT_SECONDS, count_open))
     yield ledger.handle
 
 

@@ -28,12 +28,13 @@ from agents.resilience.policy import with_waits
 from agents.resilience.verdicts import Change, DeadLetter, Decision, Fail, Park, Retry, bounded
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
+from schemas.errors import ErrorCode
 from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
 from schemas.failure import Failure
 from schemas.job import Job
 from schemas.messages import explain
 from streams.envelope import open_envelope
-from streams.metrics import RETRIES, STRATEGIES
+from streams.metrics import DEAD_LETTERS, RETRIES, RETRY_ATTEMPTS, STRATEGIES, start_at_zero
 from streams.records import Effect, Incoming
 from streams.settings import Settings
 from streams.signals import Signals
@@ -44,6 +45,12 @@ NAME = "recovery"
 
 AT_ONCE = "none"
 """Label of the delay when there is none."""
+
+STEPS = ("validation", "extraction", "selection", "download")
+"""Steps whose failures come here: labels."""
+
+ATTEMPT_LABELS = ("1", "2", "3", "4", "5", "more")
+"""Numbers of retries; the policies allow fewer than that for most codes."""
 
 
 class Recovery:
@@ -105,6 +112,7 @@ def _apply(
     match decision:
         case Retry() | Park() | Change():
             again = _again(decision, event, job)
+            _count_attempt(decision, failure, job)
             return [
                 _put_back(again, decision, failure, now, cause),
                 _report(decision, failure, job, cause),
@@ -113,6 +121,16 @@ def _apply(
             return [dead_letter_of(failure, job), *_give_up(failure, job, cause)]
         case Fail():
             return _give_up(failure, job, cause)
+
+
+def _count_attempt(decision: Decision, failure: Failure, job: Job) -> None:
+    """Count a retry by its number; a wait uses up no attempt and has none."""
+    if isinstance(decision, Park) or failure.step not in STEPS:
+        return
+    number = sum(each.counted and each.step == failure.step for each in job.attempts)
+    if number:
+        label = ATTEMPT_LABELS[min(number, len(ATTEMPT_LABELS)) - 1]
+        RETRY_ATTEMPTS.labels(failure.step, label).inc()
 
 
 def _again(decision: Decision, event: Event, job: Job) -> Event:
@@ -172,6 +190,8 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
 @asynccontextmanager
 async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
     """Find the error handlers of others, and who knows the accounts."""
+    start_at_zero(DEAD_LETTERS, ErrorCode)
+    start_at_zero(RETRY_ATTEMPTS, STEPS, ATTEMPT_LABELS)
     settings, handlers = context.settings, ErrorHandlers.load()
     accounts = open_authenticator(settings.auth).accounts
     yield Recovery(settings, context.signals, handlers, accounts=accounts).handle

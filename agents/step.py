@@ -19,13 +19,13 @@ from agents.records.owners import received_at
 from agents.requests.cancellation import RequestCancelledError, cancellable
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
-from schemas.errors import ClipmillError
-from schemas.events import ValidatedVideo
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo
 from schemas.job import Job
-from schemas.results import Result
+from schemas.results import Completed, Result
 from streams.envelope import Envelope, open_envelope
 from streams.letters.facts import replays_of
-from streams.metrics import RECOVERIES
+from streams.metrics import FAILURES, RECOVERIES, STEP_DURATION, observe, start_at_zero
 from streams.records import Barrier, Effect, Incoming, TableWrite
 from streams.signals import Signals
 from streams.stage import Handler
@@ -64,6 +64,7 @@ def step_handler(
     step: str, kind: type[E], work: Callable[[E], Awaitable[Product]], signals: Signals
 ) -> Handler:
     """Return the handler of a step that reads events of one kind."""
+    start_at_zero(FAILURES, [step], ErrorCode)
 
     async def handle(record: Incoming) -> Sequence[Effect]:
         try:
@@ -109,11 +110,29 @@ async def _do(
     try:
         product = await work(event)
     except ClipmillError as error:
-        job = event.job.spent(step, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        observe(STEP_DURATION.labels(step, event.job.action, "", "failed"), seconds)
+        job = event.job.spent(step, seconds)
         return [fail_event(_with_job(event, job), error, step, record, envelope.id)]
+    seconds = time.perf_counter() - started
+    _measure(product, event.job, step, seconds)
     noted = product.job if isinstance(product, Passed) else None
     job = noted or event.job
-    return _hand_on(product, job.spent(step, time.perf_counter() - started), step, envelope)
+    return _hand_on(product, job.spent(step, seconds), step, envelope)
+
+
+def _measure(product: Product, job: Job, step: str, seconds: float) -> None:
+    labels: tuple[str, str]
+    match product:
+        case Passed(event=ExtractedVideo(cache=use) | SelectedVideo(cache=use)):
+            labels = use, "passed"
+        case Passed():
+            labels = "", "passed"
+        case Finished(outcome=Completed(cache=use)):
+            labels = use, "finished"
+        case Finished():
+            labels = "", "finished"
+    observe(STEP_DURATION.labels(step, job.action, *labels), seconds)
 
 
 def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:

@@ -38,12 +38,13 @@ from agents.requests.reply import check_reply, salvaged_reply
 from agents.requests.request_claims import SLICE, claim_of_request
 from agents.requests.targets import Links, NoLinkError, TargetFinder, event_of
 from schemas.codec import MalformedMessageError
-from schemas.errors import ClipmillError, ErrorContext
+from schemas.errors import ClipmillError, ErrorCode, ErrorContext
 from schemas.events import PendingLink
 from schemas.job import Job
 from schemas.messages import explain
 from streams.envelope import TYPE_PREFIX, Envelope, open_envelope
 from streams.letters.facts import replays_of
+from streams.metrics import FAILURES, STEP_DURATION, observe, start_at_zero
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.signals import Signals
@@ -116,14 +117,15 @@ class Validation:
         try:
             target = await self._finder.find(job, url, alone=alone)
         except NoLinkError as error:
-            return [_reject(_timed(job, started), error.reason, cause)]
+            return [_reject(_timed(job, started, "finished"), error.reason, cause)]
         except ClipmillError as error:
-            return _not_found(_timed(job, started), error, cause, record)
+            return _not_found(_timed(job, started, "failed"), error, cause, record)
         except Exception as error:  # noqa: BLE001  (a bug must not end the rest of the batch)
-            return _not_found(_timed(job, started), as_bug(error), cause, record)
+            return _not_found(_timed(job, started, "failed"), as_bug(error), cause, record)
+        job = _timed(job, started, "passed")
         if target is None:
-            return _pend(_timed(job, started), cause)
-        event = event_of(_timed(job, started), target)
+            return _pend(job, cause)
+        event = event_of(job, target)
         return [
             send_event(event, NAME, cause),
             audit(event.job, NAME, "accepted", cause, detail={"video": target.key}),
@@ -154,8 +156,10 @@ def _asked(envelope: Envelope, record: Incoming) -> list[Asked]:
     return list(zip(jobs_of(request, envelope, record), urls, strict=True))
 
 
-def _timed(job: Job, started: float) -> Job:
-    return job.spent(NAME, time.perf_counter() - started)
+def _timed(job: Job, started: float, outcome: str) -> Job:
+    seconds = time.perf_counter() - started
+    observe(STEP_DURATION.labels(NAME, job.action, "", outcome), seconds)
+    return job.spent(NAME, seconds)
 
 
 _FINAL = ("request.", "content.")
@@ -231,6 +235,7 @@ def _owners(record: Incoming) -> list[Job]:
 @asynccontextmanager
 async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler]:
     """Open the ways out for short links."""
+    start_at_zero(FAILURES, [NAME], ErrorCode)
     async with AsyncExitStack() as stack:
         links: dict[str, Links] = {
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))

@@ -12,6 +12,7 @@ the fetcher has reported them. Every other missing offset is a record that Faust
 """
 
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
@@ -20,6 +21,9 @@ Partition = tuple[str, int]
 """Topic and partition number."""
 
 Acknowledge = Callable[[], object]
+
+TIMESTAMP_SECONDS = 1.0
+"""Precision of the timestamps that are kept: one a second instead of one a record."""
 
 
 class SkippedOffsetsError(Exception):
@@ -58,6 +62,8 @@ class _Tracked:
         passed: how many of the entries are gaps.
         next: the offset after the last event or gap since the rebalance, None before the first.
         gaps: those beyond ``next``, in order.
+        timestamps: offset and timestamp of records; one is kept where it differs from the one
+            before by `TIMESTAMP_SECONDS`.
     """
 
     entries: dict[int, _Entry] = field(default_factory=dict)
@@ -66,6 +72,7 @@ class _Tracked:
     passed: int = 0
     next: int | None = None
     gaps: list[_Gap] = field(default_factory=list)
+    timestamps: deque[tuple[int, float]] = field(default_factory=deque)
 
 
 class InOrderAcks:
@@ -84,11 +91,12 @@ class InOrderAcks:
         acknowledge: Acknowledge,
         *,
         committed: int | None = None,
+        timestamp: float | None = None,
     ) -> bool:
         """Note a delivered event. False when its work is already running or finished.
 
         ``committed`` is the offset from which reading began; it counts for the first event after
-        a rebalance, None when it is not known.
+        a rebalance, None when it is not known. ``timestamp`` is the record's, epoch seconds.
 
         Raises:
             SkippedOffsetsError: events before this one never arrived.
@@ -100,6 +108,8 @@ class InOrderAcks:
             known.acknowledge = acknowledge
         else:
             _insert(tracked, offset, _Entry(acknowledge))
+        if timestamp:
+            _note_timestamp(tracked, offset, timestamp)
         self._advance(tracked)
         return known is None
 
@@ -158,10 +168,26 @@ class InOrderAcks:
             return None
         return tracked.next - self.in_flight(partition) + tracked.done
 
+    def timestamp(self, partition: Partition, committed: int) -> float | None:
+        """Return the timestamp of the first record that is not committed, to the second.
+
+        None when it was not delivered since the rebalance. What is kept of committed records is
+        dropped, so this must be called now and then, with growing offsets.
+        """
+        tracked = self._partitions.get(partition)
+        if tracked is None:
+            return None
+        kept = tracked.timestamps
+        while len(kept) > 1 and kept[1][0] <= committed:
+            kept.popleft()
+        is_delivered = tracked.next is not None and committed < tracked.next
+        return kept[0][1] if kept and is_delivered else None
+
     def suspend(self) -> None:
         """Forget the events, not the work: a rebalance makes every delivered event stale."""
         for tracked in self._partitions.values():
             tracked.next = None
+            tracked.timestamps.clear()  # all that is not committed is delivered again
             tracked.gaps.clear()  # the fetcher reports them again
             events = {offset: each for offset, each in tracked.entries.items() if not each.is_gap}
             for entry in events.values():
@@ -217,6 +243,15 @@ def _insert(tracked: _Tracked, offset: int, entry: _Entry) -> None:
     tracked.entries[offset] = entry
     tracked.passed += entry.is_gap
     heappush(tracked.offsets, offset)
+
+
+def _note_timestamp(tracked: _Tracked, offset: int, timestamp: float) -> None:
+    kept = tracked.timestamps
+    if kept:
+        last, before = kept[-1]
+        if offset <= last or abs(timestamp - before) < TIMESTAMP_SECONDS:
+            return
+    kept.append((offset, timestamp))
 
 
 def _check_resumption(partition: Partition, tracked: _Tracked, offset: int) -> None:

@@ -15,6 +15,7 @@ from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 
 from streams.commit_metadata import commit_metadata
+from streams.loop_delay import measure_loop_delay
 from streams.record_batches import OBSERVER, BatchObserver, UndecodableBatch
 from streams.static_member import MemberThread, StaticMember
 
@@ -85,6 +86,11 @@ class _FetchObserver(BatchObserver):
 class _ConsumerThread(MemberThread):
     """Faust's thread; its consumer reads committed records only, its commits carry metadata."""
 
+    async def on_start(self) -> None:
+        """Connect, and measure the event loop of the thread for as long as it runs."""
+        await super().on_start()
+        self.add_future(measure_loop_delay(f"consumer-{self.consumer.transport.stage}"))
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         OBSERVER.set(self.consumer.observer)
         consumer = super()._create_worker_consumer(transport)
@@ -149,6 +155,11 @@ class DirectConsumer(Consumer):
     def start_of(self, tp: Any) -> int | None:
         """Return the offset where reading a partition goes on after the latest rebalance."""
         return self._starts.get(tp)
+
+    def committed_or_start(self, tp: Any) -> int | None:
+        """Return the committed offset; where nothing is committed, the one where reading began."""
+        committed: int | None = self._committed_offset.get(tp)
+        return self.start_of(tp) if committed is None else committed
 
     async def wait_first(self, *coros: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         """Await the delivery; everything else is waited for as Faust does."""
@@ -310,3 +321,4 @@ class DirectTransport(Transport):
 
     Consumer = DirectConsumer
     member: StaticMember
+    stage: str

@@ -169,6 +169,7 @@ def build_app(stage: str, settings: Settings, member: StaticMember) -> Any:
     )
     app.transport = DirectTransport(app.conf.broker_consumer, app)
     app.transport.member = member
+    app.transport.stage = stage
     return app
 
 

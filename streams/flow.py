@@ -224,6 +224,7 @@ class Flow:
                 # Not the event's own: that would keep the whole record as long as its work takes.
                 partial(consumer.acknowledge, message.tp, message.offset),
                 committed=consumer.start_of(message.tp),
+                timestamp=message.timestamp,
             )
         except SkippedOffsetsError as error:
             self.fail(error)

@@ -1,7 +1,7 @@
 """How far consumer groups are: ends of topics, committed offsets, and what is finished ahead."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -86,6 +86,40 @@ class GroupOffsets:
                 *(self._standing(topic, stage, ends, named) for topic, stage in READERS.items())
             )
         return dict(zip(READERS, standings, strict=True))
+
+    async def ends(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the end offsets of partitions; one request to each leader."""
+        if not places:
+            return {}
+        async with asyncio.timeout(MEASURE_SECONDS):
+            found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(places))
+        return found
+
+    async def timestamp(self, place: TopicPartition, offset: int) -> float | None:
+        """Return the timestamp of the first record from an offset on, epoch seconds.
+
+        Reads one batch of the log with a consumer of its own. None when there is no record.
+        """
+        consumer = AIOKafkaConsumer(
+            **client_options(self._kafka, "lag"),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            # A broker answers with one whole batch, however small the limit is.
+            max_partition_fetch_bytes=1,
+        )
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                await consumer.start()
+                consumer.assign([place])
+                consumer.seek(place, offset)
+                record = await consumer.getone()
+        except TimeoutError:
+            return None
+        finally:
+            await consumer.stop()
+        milliseconds: int = record.timestamp
+        return milliseconds / 1000 if milliseconds > 0 else None
 
     async def _standing(
         self,

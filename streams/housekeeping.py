@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from streams.flow import cancel
-from streams.metrics import TABLE_ROWS, StageMetrics
+from streams.metrics import TABLE_BYTES, TABLE_ROWS, StageMetrics
 from streams.records import Effect, Outgoing
 from streams.stage import Sweep
 from streams.tables import StageTable
@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 
 SUPPLEMENTS_MAX = 1_000
 """Records that may be lost and are not written yet; while the cluster is away more are dropped."""
+
+MEASURE_SECONDS = 15.0
+"""Pause between measurements of tables: one takes 15 ms for 300,000 rows."""
 
 Write = Callable[[Sequence[Effect]], Awaitable[object]]
 """Writes effects; returns when they are acknowledged."""
@@ -54,13 +57,19 @@ class Housekeeping:
         """Write what a sweep returns, again and again."""
         while True:
             await asyncio.sleep(seconds)
-            for name, table in self._tables.items():
-                TABLE_ROWS.labels(self._stage, name).set(len(table))
             try:
                 await self._write(sweep() if self._ready.is_set() else ())
             except Exception:
                 self._metrics.bugs.inc()
                 log.exception("%s: housekeeping failed, next time again", self._stage)
+
+    async def measure_tables(self) -> None:
+        """Show the size of the tables for ever."""
+        while True:
+            for name, table in self._tables.items():
+                TABLE_ROWS.labels(self._stage, name).set(len(table))
+                TABLE_BYTES.labels(self._stage, name).set(table.size_bytes)
+            await asyncio.sleep(MEASURE_SECONDS)
 
     async def stop(self) -> None:
         """Give up the supplements that are not written yet."""

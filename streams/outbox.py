@@ -14,6 +14,7 @@ from aiokafka.structs import RecordMetadata
 
 from streams.kafka import client_options
 from streams.last_resort import STOP_SECONDS, ends_within
+from streams.producer_metrics import observe_batches
 from streams.records import Header
 from streams.reply_topics import ReplyTopics
 from streams.settings import KafkaSettings
@@ -113,6 +114,7 @@ class Outbox:
             max_request_size=MESSAGE_BYTES_MAX,
             request_timeout_ms=20_000,
         )
+        observe_batches(self._producer)
         self._replies = ReplyTopics(self._in_metadata, self._is_missing)
 
     async def __aenter__(self) -> Self:

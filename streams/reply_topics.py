@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from streams.kafka import ClusterAwayError
-from streams.metrics import REPLIES_REDIRECTED
+from streams.metrics import REPLIES_REDIRECTED, start_at_zero
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class ReplyTopics:
         self._clock = clock
         self._closed_until: dict[str, float] = {}
         self._asking = asyncio.Lock()
+        start_at_zero(REPLIES_REDIRECTED, ("topic", "size"))
 
     async def takes(self, topic: str) -> bool:
         """Return whether a record may be sent to a topic; False is counted."""

@@ -12,6 +12,8 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from aiokafka import TopicPartition
+
 from schemas.signals import INTAKE
 from streams.acks import InOrderAcks, Partition
 from streams.back_pressure import BackPressure
@@ -28,10 +30,11 @@ from streams.faust_app import (
 from streams.flow import Flow, cancel
 from streams.housekeeping import Housekeeping
 from streams.intake import Intake, obey
+from streams.lag import LagMonitor, SourceProgress, StageProgress
 from streams.last_resort import STOP_SECONDS, ends_within
 from streams.letters.facts import make_batch_letter
 from streams.memory import MemoryUsers
-from streams.metrics import OFFSET_RESETS, StageMetrics
+from streams.metrics import OFFSET_RESETS, UNDECODABLE_BATCHES, StageMetrics, start_at_zero
 from streams.outbox import Outbox
 from streams.partition_share import PartitionShare
 from streams.record_batches import UndecodableBatch
@@ -69,11 +72,13 @@ class StageRunner:
         warn: Callable[[str], object] = lambda _: None,
         member: StaticMember | None = None,
         back_pressure: BackPressure | None = None,
+        lag: LagMonitor | None = None,
     ) -> None:
         self.stage = stage
         self._signals = signals or Signals()
         self._memory = memory or MemoryUsers()
         self._back_pressure = back_pressure or BackPressure(settings.stage)
+        self._lag = lag or LagMonitor()
         self._intake = Intake(stage.name)
         self._settings = settings
         self._outbox = outbox
@@ -86,6 +91,8 @@ class StageRunner:
         self._sources = {
             topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.sources
         }
+        start_at_zero(OFFSET_RESETS, self._sources, ("truncated", "expired"))
+        start_at_zero(UNDECODABLE_BATCHES, self._sources)
         self._share = PartitionShare(stage.sources, settings.kafka.partitions)
         self._has_read = False
         self.ready = asyncio.Event()
@@ -129,11 +136,15 @@ class StageRunner:
             )
             if self._is_measured:
                 self._resources.enter_context(self._back_pressure.reading(self._finished_counts))
+            self._resources.enter_context(
+                self._lag.watching(self.stage.name, self.tables, self._progress)
+            )
             self.flow.start()
             await start_app(self.app)
             self.app.consumer.finished_ahead = self._finished_ahead
             for seconds, sweep in self._sweeps:
                 self._beside(self._housekeeping.sweep_every(seconds, sweep))
+            self._beside(self._housekeeping.measure_tables())
             self._beside(self._watch_progress())
         except BaseException as error:
             await self._close(error)
@@ -318,6 +329,28 @@ class StageRunner:
                 in_flight=self._acks.in_flight(place),
             )
         return positions
+
+    def _progress(self) -> StageProgress:
+        """Return how far the stage is in its sources, and its tables while they are recovered."""
+        is_ready = self.ready.is_set() and not self.app.rebalancing
+        tables = () if is_ready else (each for t in self.tables.values() for each in t.progress())
+        sources = (
+            self._source_progress(kafka_name, place, is_ready=is_ready)
+            for kafka_name, topic in self._sources.items()
+            for place in sorted(self._mine)
+            if place[0] == topic.name
+        )
+        return StageProgress(tuple(sources), tuple(tables))
+
+    def _source_progress(
+        self, kafka_name: str, place: Partition, *, is_ready: bool
+    ) -> SourceProgress:
+        topic, partition = place
+        tp = TopicPartition(kafka_name, partition)
+        # Faust looks committed offsets up at the end of a rebalance.
+        committed = self.app.consumer.committed_or_start(tp) if is_ready else None
+        timestamp = None if committed is None else self._acks.timestamp(place, committed)
+        return SourceProgress(topic, tp, committed, timestamp)
 
     # State seen from outside
 

@@ -19,11 +19,12 @@ from collections.abc import (
 )
 from dataclasses import replace
 
+from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorCode
 from streams.letter_limit import LetterLimit
 from streams.letters.facts import make_batch_letter, make_letter, name_origin, replays_of
 from streams.logs import REQUEST, TRACE
-from streams.metrics import DEAD_LETTERS, REPLAYS, StageMetrics
+from streams.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
 from streams.outbox import Outbox, RecordRefusedError, Write
 from streams.record_batches import UndecodableBatch
 from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
@@ -34,6 +35,11 @@ from streams.tables import StageTable
 from streams.topics import DEADLETTERS
 
 log = logging.getLogger(__name__)
+
+UNREADABLE = tuple(
+    each.__name__ for each in (MalformedMessageError, ClipmillError, UndecodableBatch)
+)
+"""Reasons of dead letters besides error codes; further ones are the exceptions of bugs."""
 
 Finished = Callable[[Incoming], None]
 
@@ -86,6 +92,8 @@ class Work:
         self._wrote = wrote
         self._limit = LetterLimit(limit or DeadLetterSettings())
         self._metrics = StageMetrics(stage.name)
+        start_at_zero(REPLAYS, [stage.name])
+        start_at_zero(DEAD_LETTERS, UNREADABLE)
 
     async def run(self, record: Incoming) -> None:
         """Do all the work of one record. Never raises, except when cancelled."""

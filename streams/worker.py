@@ -14,7 +14,9 @@ from streams.back_pressure import BackPressure
 from streams.faust_app import group_dir
 from streams.group_offsets import GroupOffsets
 from streams.health import Health
+from streams.lag import LagMonitor
 from streams.letters.facts import make_batch_letter
+from streams.loop_delay import measure_loop_delay
 from streams.memory import MemoryMonitor, MemoryUsers
 from streams.metrics import StageMetrics
 from streams.outbox import Outbox, Write
@@ -53,6 +55,7 @@ class Worker:
         self._back_pressure = BackPressure(
             settings.stage, commit_seconds=kafka.commit_interval_seconds
         )
+        self._lag = LagMonitor()
         self._access = AccessMonitor(
             kafka, worker_acls(stages, kafka.topic_prefix, kafka.reply_topics)
         )
@@ -86,6 +89,8 @@ class Worker:
             group.create_task(self._access.run())
             group.create_task(MemoryMonitor(self._settings.memory, self._memory).run())
             group.create_task(self._back_pressure.run(offsets.measure))
+            group.create_task(self._lag.run(offsets))
+            group.create_task(measure_loop_delay("main"))
             for stage in self._stages:
                 group.create_task(self._keep_running(stage, outbox, signals, members[stage.name]))
 
@@ -144,6 +149,7 @@ class Worker:
                 warn=partial(self._health.warn, stage.name),
                 member=member,
                 back_pressure=self._back_pressure,
+                lag=self._lag,
             )
             async with runner:
                 self._health.watch(stage.name, runner.problem)

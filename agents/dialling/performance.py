@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from agents.plugins import Outcome, PluginRequest, outcome_of
-from streams.metrics import REQUEST_QUANTILE, REQUEST_SECONDS, REQUESTS_IN_FLIGHT
+from streams.metrics import REQUEST_QUANTILE, REQUEST_SECONDS, REQUESTS_IN_FLIGHT, observe
 from streams.settings import PerformanceSettings, load_settings
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -81,7 +81,7 @@ class PerformanceMonitor:
 
     def _ended(self, request: PluginRequest, outcome: Outcome, seconds: float) -> None:
         REQUESTS_IN_FLIGHT.labels(request.platform, request.operation).dec()
-        REQUEST_SECONDS.labels(request.platform, request.operation, outcome).observe(seconds)
+        observe(REQUEST_SECONDS.labels(request.platform, request.operation, outcome), seconds)
         now = self._clock()
         self._remember(Ended(now, seconds, outcome, request))
         if now - self._told_at >= self._settings.log_seconds:

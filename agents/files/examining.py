@@ -15,7 +15,7 @@ from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError
 from schemas.files import StoredFile
 from schemas.video import MediaSource, SelectedSource, VideoInfo
-from streams.metrics import PROBES
+from streams.metrics import PROBES, start_at_zero
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Examiner:
 
     def __init__(self, probe: Probe | None) -> None:
         self._probe = probe
+        start_at_zero(PROBES, ("sound", "damaged", "unknown", "away"))
 
     async def examine(self, path: Path, source: MediaSource, info: VideoInfo) -> MediaFacts | None:
         """Return what is in a file that is what was promised.

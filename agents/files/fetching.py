@@ -31,7 +31,7 @@ from schemas.files import StoredFile
 from schemas.job import Job
 from schemas.progress import Progress
 from schemas.video import MediaSource, SelectedSource
-from streams.metrics import BYTES
+from streams.metrics import BYTES, EGRESS_BYTES
 from streams.stage import StageContext
 
 logger = logging.getLogger(__name__)
@@ -231,8 +231,14 @@ class Fetching:
         platform = self._platforms.by_name(errand.event.video.platform)
         limits = errand.limits if part.is_kept else errand.part_limits
         name, before = part.file.format_id, part.before
+        arrived = EGRESS_BYTES.labels(errand.event.video.platform, egress)
+        received = 0
 
         def on_progress(done: int, total: int | None) -> None:
+            nonlocal received
+            # Less than before: the transfer began again.
+            arrived.inc(done - received if done > received else 0)
+            received = done
             if part.is_kept:
                 errand.budget.claim(name, max(done, total or 0))
             sizes = before + done, None if total is None else before + total

@@ -57,6 +57,11 @@ def listed(
     )
 
 
+def status_of(code: ErrorCode) -> str:
+    """Return the status of the outcomes that end with an error."""
+    return str(_ENDS.get(code, Failed).__struct_config__.tag)
+
+
 def ended(job: Job, error: ErrorContext, engine: EngineVersions | None = None) -> Result:
     """Return the outcome of a job that ends with an error; the code decides which kind it is."""
     common = _common(job, tried=len(job.attempts))

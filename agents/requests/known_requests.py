@@ -60,6 +60,9 @@ class Decided(Row, frozen=True, kw_only=True, tag="decided"):
 
 Known = Open | Decided
 
+_OPEN_TAG = b'{"kind":"open",'
+"""How the rows of open requests begin: the encoder writes the tag first."""
+
 UNREADABLE = Decided(record_id="", expires_at=0.0)
 """What a row that nobody can read stands for: decided, by no record that can be read again."""
 
@@ -81,6 +84,11 @@ def read_row(row: bytes | None) -> Known | None:
         return decode(row, Known)  # type: ignore[arg-type]  # a union is a type to msgspec
     except MalformedMessageError:
         return UNREADABLE
+
+
+def is_open(row: bytes) -> bool:
+    """Return whether a row is that of a request without an outcome; does not decode it."""
+    return row.startswith(_OPEN_TAG)
 
 
 def essence_of(job: Job) -> Essence:

@@ -1,5 +1,7 @@
 """A record of the audit topic as the ledger sees it: what it says, and what was known before."""
 
+from typing import Literal
+
 import msgspec
 
 from agents.records.batch_records import member_place, report_member
@@ -10,9 +12,9 @@ from schemas.audit import AuditRecord, MemberOutcome
 from schemas.codec import encode
 from schemas.errors import ErrorCode
 from schemas.moment import Moment
-from schemas.request import Reply
+from schemas.request import Action, Reply
 from schemas.results import OutcomeStatus
-from streams.metrics import END_TO_END, RESULTS
+from streams.metrics import END_TO_END, RESULTS, observe
 from streams.records import Incoming, Outgoing, TableWrite
 
 NAME = "ledger"
@@ -31,6 +33,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     retry_of: str | None = None
     batch_size: int | None = None
     members: int = 0
+    cache: Literal["", "hit", "miss", "stale"] = ""
     error: "HeadError | None" = None
 
 
@@ -66,17 +69,25 @@ class News(msgspec.Struct, frozen=True):
         """
         return self.entry.reply if self.known is None else reply_known(self.known)
 
+    @property
+    def action(self) -> Action | None:
+        """What the request asks for, None when neither its row nor this record tells."""
+        kept = self.known.job if self.known is not None else None
+        job = kept or self.entry.job
+        return None if job is None else job.action
+
     def row(self, row: Known) -> TableWrite:
         """Return the row of the request to be written."""
         return TableWrite(TABLE, self.entry.request_id, encode(row))
 
 
-def measure(head: Head) -> None:
+def measure(head: Head, action: Action | None) -> None:
     """Count an outcome that has just been decided."""
     RESULTS.labels(head.status, head.error.error_type if head.error else "").inc()
     seconds = (head.finished_at - head.received_at).total_seconds()
+    duration = END_TO_END.labels(head.status, action or "", head.cache)
     # The clocks of two workers, or of a client.
-    END_TO_END.labels(head.status).observe(max(0.0, seconds))
+    observe(duration, max(0.0, seconds), head.trace_id)
 
 
 def publish_outcome(

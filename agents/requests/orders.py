@@ -72,7 +72,7 @@ def _taken_back(news: News, kept: Essence, command: Cancel) -> list[Outgoing]:
     body = encode(cancelled(request_id, kept, command, news.entry.at))
     head = decode(body, Head)
     if not news.decided:
-        measure(head)
+        measure(head, kept.action)
     return publish_outcome(request_id, head, body, news.cause, kept.reply)
 
 

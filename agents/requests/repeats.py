@@ -6,7 +6,7 @@ request that they are copies of.
 
 import logging
 from collections import Counter
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -16,7 +16,7 @@ from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.job import Job
 from streams.envelope import seal
-from streams.metrics import OUTCOMES_DROPPED, REPEATED_REQUESTS
+from streams.metrics import OUTCOMES_DROPPED, REPEATED_REQUESTS, start_at_zero
 from streams.records import Effect, Outgoing
 from streams.topics import AUDIT
 
@@ -94,6 +94,8 @@ class DuplicateReports:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        start_at_zero(REPEATED_REQUESTS, get_args(Content))
+        start_at_zero(OUTCOMES_DROPPED, get_args(DropReason))
 
     def repeated(self, news: News, content: Content, trace_id: str) -> list[Effect]:
         """Return the audit record of a request under a taken id."""

@@ -32,6 +32,7 @@ UNSAFE = "--sun-misc-unsafe-memory-access=allow"
 PROGRAMS = {
     "kafka-console-producer.sh": "org.apache.kafka.tools.ConsoleProducer",
     "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 
 SECONDS = 120

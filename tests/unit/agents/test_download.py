@@ -29,6 +29,7 @@ from schemas.request import Options
 from schemas.results import Cancelled, Completed, Expired
 from schemas.signals import BREAKER, BreakerState, CancelSignal, RefreshSignal
 from schemas.video import MediaSource, SelectedSource
+from streams.metrics import REGISTRY
 from streams.records import Effect, TableWrite
 from streams.settings import (
     CacheSettings,
@@ -198,6 +199,19 @@ async def test_a_file_is_fetched_and_told_of(kit: Kit) -> None:
     assert (found.attempts, len(found.recovery), found.attributes) == (2, 1, {"a": "b"})
     assert set(found.timings) == {"download"}
     assert transitions(effects) == ["finished"]
+
+
+async def test_bytes_count_by_platform_and_egress_as_they_arrive(kit: Kit) -> None:
+    def arrived() -> float:
+        labels = {"platform": "tiktok", "egress": "direct"}
+        return REGISTRY.get_sample_value("clipmill_egress_received_bytes_total", labels) or 0.0
+
+    before = arrived()
+    await kit.run(selected())
+    assert arrived() == before + len(BODY)
+    kit.fetcher.then = fails(ErrorCode.NETWORK_CONNECTION)
+    await kit.run(selected(options=Options(refresh=True), received_at=datetime.now(UTC)))
+    assert arrived() == before + 2 * len(BODY)
 
 
 async def test_the_row_is_keyed_like_the_records_of_the_stage(kit: Kit) -> None:

@@ -33,6 +33,7 @@ from schemas.messages import explain
 from schemas.request import Options, Request
 from schemas.results import Cancelled, Failed, Rejected, Result
 from streams.envelope import open_envelope
+from streams.metrics import REGISTRY
 from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.tables import StageTable
 from streams.topics import AUDIT, REQUESTS, RESULTS
@@ -248,7 +249,7 @@ async def test_the_sweep_of_the_stage_deletes_rows() -> None:
     async with opened_stage(ledger_stage, context) as handle:
         table = context.tables[TABLE]
         show(table, await handle(proposal(done())))
-        (seconds, sweep), _ = context.sweeps
+        (seconds, sweep), *_ = context.sweeps
         assert seconds == SWEEP_SECONDS
         assert sweep() == []
         row = Decided(record_id="p", expires_at=1.0)
@@ -258,6 +259,65 @@ async def test_the_sweep_of_the_stage_deletes_rows() -> None:
         show(table, swept)
         assert table.get("old") is None
         assert table.get("r1") is not None
+
+
+# Metrics
+
+
+def counted(status: str, action: str, cache: str) -> float:
+    labels = {"status": status, "action": action, "cache": cache}
+    return REGISTRY.get_sample_value("clipmill_request_duration_seconds_count", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_known", "labels"),
+    [
+        pytest.param(done(), True, ("completed", "info", "hit"), id="from a cache"),
+        pytest.param(failed(), True, ("failed", "info", ""), id="no page"),
+        pytest.param(done(), False, ("completed", "", "hit"), id="of a request that is not known"),
+    ],
+)
+async def test_the_duration_is_counted_once_by_action_and_use_of_the_cache(
+    outcome: Result, is_known: bool, labels: tuple[str, str, str]
+) -> None:
+    kit, job = Kit(), msgspec.structs.replace(JOB, action="info")
+    if is_known:
+        await kit.run(arrive(audit(job, "validation", "accepted", "cause")))
+    before = counted(*labels)
+    await kit.run(proposal(outcome, job=job, offset=8))
+    await kit.run(proposal(outcome, job=job, offset=9))
+    assert counted(*labels) == before + 1
+
+
+async def test_a_request_that_is_taken_back_is_counted_by_its_action() -> None:
+    kit, job = Kit(), msgspec.structs.replace(JOB, action="list")
+    await kit.run(arrive(audit(job, "validation", "accepted", "cause")))
+    before = counted("cancelled", "list", "")
+    cancel = Cancel(request_id=job.request_id, by="me")
+    await kit.run(
+        arrive(order(cancel, "commands", at=ORDERED, cause="c", trace_id=TRACE_ID), offset=9)
+    )
+    assert counted("cancelled", "list", "") == before + 1
+
+
+async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
+    context, _ = make_context(make_settings(), TABLE, batches.TABLE)
+    async with opened_stage(ledger_stage, context) as handle:
+        table = context.tables[TABLE]
+        for name in ("a", "b", "c"):
+            job = make_job(request_id=name)
+            show(table, await handle(arrive(audit(job, "validation", "accepted", "cause"))))
+        job = make_job(request_id="a")
+        show(table, await handle(proposal(failed(job), job=job, offset=9)))
+        count = context.sweeps[-1][1]
+        assert count() == ()
+    assert REGISTRY.get_sample_value("clipmill_requests_open") == 2
+    for status, code in (("completed", ""), ("expired", "request.expired"), *_FAILURES):
+        labels = {"status": status, "error_type": code}
+        assert REGISTRY.get_sample_value("clipmill_results_total", labels) is not None
+
+
+_FAILURES = [("failed", code) for code in ErrorCode if not code.startswith("request.")]
 
 
 # Garbage and bugs

@@ -7,7 +7,7 @@ import pytest
 
 from agents.delay import DUE, TARGET
 from agents.records.letters import EVENT_TOPICS, Event
-from agents.recovery import Recovery, on_bug
+from agents.recovery import ATTEMPT_LABELS, STEPS, Recovery, on_bug
 from agents.recovery import stage as recovery_stage
 from agents.resilience.handlers import ErrorHandlers
 from agents.resilience.policy import POLICIES
@@ -20,6 +20,7 @@ from schemas.failure import FailedRecord, Failure
 from schemas.job import Attempt, Parking
 from schemas.results import Cancelled, Expired, Failed, Rejected
 from schemas.signals import BreakerState
+from streams.metrics import REGISTRY
 from streams.records import Effect, Outgoing
 from streams.settings import AuthSettings, EgressSettings, RetrySettings, Settings
 from streams.signals import Signals
@@ -112,6 +113,46 @@ RETRIED = [code for code in ErrorCode if POLICIES[code].waits and not POLICIES[c
 OUTAGES = [code for code in ErrorCode if POLICIES[code].outage]
 READ_ANEW = [code for code in ErrorCode if "fresh_extraction" in POLICIES[code].at_once]
 FINAL = [code for code in ErrorCode if not POLICIES[code].waits and code not in READ_ANEW]
+
+
+def retries(step: str, attempt: str) -> float:
+    labels = {"step": step, "attempt": attempt}
+    return REGISTRY.get_sample_value("clipmill_retry_attempts_total", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("before", "label"),
+    [
+        pytest.param((), "1", id="the first"),
+        pytest.param((make_attempt(),), "2", id="the second"),
+        pytest.param((make_attempt(step="download"),) * 3, "1", id="others of another step"),
+        pytest.param((make_attempt(counted=False),) * 3, "1", id="others that did not count"),
+        pytest.param((make_attempt(),) * 5, "more", id="the sixth"),
+        pytest.param((make_attempt(),) * 500, "more", id="far beyond"),
+    ],
+)
+async def test_a_retry_is_counted_by_its_number(before: tuple[Attempt, ...], label: str) -> None:
+    again = Fixed(Retry(due=NOW + timedelta(seconds=20)))
+    failure = make_failure(ErrorCode.NETWORK_DNS, validated(attempts=before))
+    count = retries("extraction", label)
+    await run(failure, handlers=ErrorHandlers({"mine": again}))
+    assert retries("extraction", label) == count + 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "step"),
+    [
+        (Park(due=NOW + timedelta(seconds=20), code=ErrorCode.NETWORK_DNS), "extraction"),
+        (Fail(), "extraction"),
+        (Retry(due=NOW + timedelta(seconds=20)), "a step of another's record"),
+    ],
+)
+async def test_what_is_no_retry_of_a_step_has_no_number(decision: Decision, step: str) -> None:
+    before = sum(retries(name, label) for name in (*STEPS, step) for label in ATTEMPT_LABELS)
+    failure = make_failure(ErrorCode.NETWORK_DNS, step=step)
+    await run(failure, handlers=ErrorHandlers({"mine": Fixed(decision)}))
+    after = sum(retries(name, label) for name in (*STEPS, step) for label in ATTEMPT_LABELS)
+    assert after == before
 
 
 @pytest.mark.parametrize("code", RETRIED)

@@ -10,6 +10,7 @@ from agents.step import Finished, Passed, Product, bug_handler, step_handler
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, ValidatedVideo
 from schemas.results import Completed, Expired
+from streams.metrics import REGISTRY
 from streams.records import Effect, Incoming, TableWrite
 from streams.signals import Signals
 from streams.topics import ERRORS, EXTRACTED, VALIDATED
@@ -83,6 +84,34 @@ async def test_work_that_ends_the_job_proposes_the_outcome() -> None:
     assert set(found.timings) == {"extraction"}
     assert writes(effects) == [ROW]
     assert not sent_to(effects, EXTRACTED)
+
+
+def timed(action: str, cache: str, outcome: str) -> float:
+    labels = {"step": "extraction", "action": action, "cache": cache, "outcome": outcome}
+    return REGISTRY.get_sample_value("clipmill_step_duration_seconds_count", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("work", "labels"),
+    [
+        (passes, ("download", "miss", "passed")),
+        (finishes, ("download", "hit", "finished")),
+        (raising(ClipmillError(ErrorCode.NETWORK_DNS, "no")), ("download", "", "failed")),
+    ],
+)
+async def test_work_is_timed_by_action_cache_and_outcome(
+    work: Any, labels: tuple[str, str, str]
+) -> None:
+    before = timed(*labels)
+    await run(work, event_record(validated()))
+    assert timed(*labels) == before + 1
+
+
+def test_failures_of_a_step_start_at_zero() -> None:
+    step_handler("new", ValidatedVideo, passes, Signals())
+    for code in ErrorCode:
+        labels = {"step": "new", "error_type": code}
+        assert REGISTRY.get_sample_value("clipmill_failures_total", labels) == 0
 
 
 async def test_time_adds_up_over_attempts() -> None:

@@ -57,6 +57,68 @@ def test_partitions_do_not_wait_for_each_other() -> None:
     assert log.names == ["other"]
 
 
+# Timestamps
+
+
+def written(*records: tuple[int, float]) -> InOrderAcks:
+    acks = InOrderAcks()
+    for offset, timestamp in records:
+        acks.deliver(P, offset, lambda: None, timestamp=timestamp)
+    return acks
+
+
+@pytest.mark.parametrize(
+    ("committed", "timestamp"),
+    [
+        pytest.param(0, 100.0, id="nothing committed"),
+        pytest.param(1, 100.0, id="less than a second later counts as the same"),
+        pytest.param(2, 105.0, id="the next one"),
+        pytest.param(4, 90.0, id="an older one behind it"),
+        pytest.param(5, None, id="not delivered"),
+        pytest.param(99, None, id="far ahead"),
+    ],
+)
+def test_the_timestamp_is_that_of_the_first_record_that_is_not_committed(
+    committed: int, timestamp: float | None
+) -> None:
+    acks = written((0, 100.0), (1, 100.9), (2, 105.0), (3, 105.5), (4, 90.0))
+    assert acks.timestamp(P, committed) == timestamp
+
+
+def test_the_timestamp_of_a_finished_record_is_known_until_it_is_committed() -> None:
+    acks = written((0, 100.0), (1, 200.0))
+    acks.finish(P, 0)
+    acks.finish(P, 1)
+    assert acks.timestamp(P, 0) == 100.0
+    assert acks.timestamp(P, 2) is None
+
+
+@pytest.mark.parametrize("timestamp", [None, 0.0])
+def test_a_record_without_timestamp_has_none(timestamp: float | None) -> None:
+    acks = InOrderAcks()
+    acks.deliver(P, 0, lambda: None, timestamp=timestamp)
+    assert acks.timestamp(P, 0) is None
+
+
+def test_an_unknown_partition_has_no_timestamp() -> None:
+    assert InOrderAcks().timestamp(P, 0) is None
+
+
+def test_a_rebalance_forgets_the_timestamps_until_the_records_come_again() -> None:
+    acks = written((0, 100.0), (1, 200.0))
+    acks.suspend()
+    assert acks.timestamp(P, 0) is None
+    acks.deliver(P, 0, lambda: None, committed=0, timestamp=100.0)
+    assert acks.timestamp(P, 0) == 100.0
+
+
+def test_records_of_one_second_share_one_kept_timestamp() -> None:
+    acks = written(*((offset, 100.0 + offset / 2_000) for offset in range(10_000)))
+    assert len(acks._partitions[P].timestamps) == 5
+    acks.timestamp(P, 9_000)
+    assert len(acks._partitions[P].timestamps) == 1
+
+
 def test_an_unknown_partition_is_finished_without_harm() -> None:
     InOrderAcks().finish(P, 0)
 

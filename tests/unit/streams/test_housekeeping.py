@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from streams import housekeeping as module
 from streams.housekeeping import SUPPLEMENTS_MAX, Housekeeping
-from streams.records import Effect, Outgoing
+from streams.metrics import REGISTRY
+from streams.records import Effect, Outgoing, TableWrite
 from streams.topics import PROGRESS
+from tests.unit.agents.builders import make_table
 
 
 class Bench:
@@ -19,8 +20,9 @@ class Bench:
         self.open = asyncio.Event()
         self.open.set()
         self.ready = asyncio.Event()
-        self.table: list[int] = [1, 2]
-        tables: Any = {"rows": self.table}
+        table = make_table("rows")
+        table.show(TableWrite("rows", "a", b"12"))
+        tables = {"rows": table}
         self.housekeeping = Housekeeping("toy", self.write, tables=tables, ready=self.ready)
 
     async def write(self, effects: Sequence[Effect]) -> None:
@@ -107,18 +109,22 @@ async def test_sweeps_go_on_after_a_bug_in_one(bench: Bench) -> None:
 
 async def test_nothing_is_swept_before_the_tables_are_there(bench: Bench) -> None:
     calls: list[int] = []
-    rows: list[str] = []
+    writes = 0
 
-    def note(_stage: str, _table: str) -> Any:
-        rows.append("looked")
-        return _Gauge()
+    async def count(_effects: Sequence[Effect]) -> None:
+        nonlocal writes
+        writes += 1
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TABLE_ROWS", type("Gauge", (), {"labels": staticmethod(note)}))
-        await bench.sweep_until(lambda: len(rows) > 3, lambda: calls.append(1))
+    bench.housekeeping._write = count
+    await bench.sweep_until(lambda: writes > 3, lambda: calls.append(1))
     assert calls == []
 
 
-class _Gauge:
-    def set(self, rows: int) -> None:
-        assert rows == 2
+async def test_the_size_of_the_tables_is_shown(bench: Bench) -> None:
+    task = asyncio.create_task(bench.housekeeping.measure_tables())
+    await turns()
+    task.cancel()
+    await asyncio.wait([task])
+    labels = {"stage": "toy", "table": "rows"}
+    assert REGISTRY.get_sample_value("clipmill_table_rows", labels) == 1
+    assert REGISTRY.get_sample_value("clipmill_table_bytes", labels) == 3

@@ -39,6 +39,7 @@ class FakeProducer:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.client = self
+        self._sender = SimpleNamespace(_send_produce_req=None)
         self.answers: list[bool] = []
         self.asked = 0
         self.sent: list[bytes] = []

@@ -51,6 +51,25 @@ def test_its_changelog_has_the_partitions_of_the_source() -> None:
     assert app.options["store"] == "memory://"
 
 
+def test_its_size_is_that_of_keys_and_rows(table: StageTable) -> None:
+    assert table.size_bytes == 0
+    table.show(TableWrite("rows", "ä", b"123"))
+    table.show(TableWrite("rows", "b", b""))
+    assert table.size_bytes == 2 + 3 + 1
+    assert sorted(table.rows()) == [b"", b"123"]
+
+
+def test_its_progress_is_the_next_offset_of_each_partition_that_is_read(
+    app: FakeApp, table: StageTable
+) -> None:
+    app.read.update({TP(CHANGELOG, 0): -1, TP(CHANGELOG, 1): 6, TP(CHANGELOG, 2): None})
+    app.read[TP("another-changelog", 0)] = 5
+    assert [(each.place, each.next) for each in table.progress()] == [
+        (TopicPartition(CHANGELOG, 0), 0),
+        (TopicPartition(CHANGELOG, 1), 7),
+    ]
+
+
 def test_rows_are_seen_when_they_are_shown(table: StageTable) -> None:
     assert table.get("ä") is None
     table.show(TableWrite("rows", "ä", b"1"))

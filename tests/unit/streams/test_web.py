@@ -1,3 +1,4 @@
+import gzip
 import socket
 from collections.abc import AsyncIterator
 
@@ -5,9 +6,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.health import Health
+from streams.logs import TRACE
 from streams.metrics import StageMetrics
 from streams.web import AddressError, build_web, serve
 
@@ -66,6 +71,83 @@ async def test_metrics_are_in_the_format_of_prometheus(
         and sample.labels == {"stage": "web-test"}
     ]
     assert found == [3.0]
+
+
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,"
+    "application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+"""The header of Prometheus 2.42 with its usual settings."""
+
+PLAIN = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0"),
+        ("text/plain;version=0.0.4", PLAIN),
+        ("text/html, */*;q=0.8", PLAIN),
+        ("", PLAIN),
+        ("application/openmetrics-text; version=x", PLAIN),
+        (";;;,=,version", PLAIN),
+    ],
+)
+async def test_the_scraper_chooses_the_format(client: Client, accept: str, expected: str) -> None:
+    async with client.get("/metrics", headers={"Accept": accept}) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith(expected)
+        page = await answer.text()
+    assert page.endswith("# EOF\n") == expected.startswith("application/openmetrics-text")
+
+
+async def test_exemplars_are_in_the_openmetrics_format_only(client: Client) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    token = TRACE.set(trace)
+    try:
+        StageMetrics("exemplary").finished(0.0, 1)
+    finally:
+        TRACE.reset(token)
+    async with client.get("/metrics", headers={"Accept": PROMETHEUS}) as answer:
+        families = list(openmetrics_families(await answer.text()))  # type: ignore[no-untyped-call]
+    exemplars = [
+        each.exemplar.labels
+        for family in families
+        for each in family.samples
+        if each.labels.get("stage") == "exemplary" and each.exemplar
+    ]
+    assert exemplars == [{"trace_id": trace}]
+    async with client.get("/metrics") as answer:
+        assert trace not in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+        ("identity", False),
+        ("", False),
+        ("x-gzip-like", False),
+    ],
+)
+async def test_the_page_is_compressed_when_asked_for(
+    health: Health, accepted: str, is_compressed: bool
+) -> None:
+    server = TestServer(build_web(health))
+    async with (
+        TestClient(server, auto_decompress=False) as client,
+        client.get("/metrics", headers={"Accept-Encoding": accepted}) as answer,
+    ):
+        body = await answer.read()
+        assert (answer.headers.get("Content-Encoding") == "gzip") == is_compressed
+        assert "Accept-Encoding" in answer.headers["Vary"]
+    page = gzip.decompress(body) if is_compressed else body
+    assert page.startswith(b"# HELP")
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/health/live/../../etc/passwd"])

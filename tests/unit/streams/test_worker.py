@@ -118,6 +118,9 @@ class FakeOffsets:
     async def open(cls, _kafka: object) -> "AsyncIterator[FakeOffsets]":
         yield cls()
 
+    async def ends(self, _places: object) -> dict[Any, int]:
+        return {}
+
     async def measure(self, _known: object) -> dict[Topic, GroupProgress]:
         return {}
 

@@ -11,6 +11,7 @@ from agents.requests.known_requests import (
     Open,
     changed,
     essence_of,
+    is_open,
     job_of,
     read_row,
 )
@@ -28,6 +29,15 @@ ROWS: list[Known] = [
     Decided(record_id="audit-0-1-1767225600000", expires_at=1.5),
     Decided(record_id="audit-0-1-1767225600000", expires_at=1.5, job=essence_of(member_job())),
 ]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_open_row_is_known_without_decoding_it(row: Known) -> None:
+    assert is_open(encode(row)) == isinstance(row, Open)
+
+
+def test_what_is_no_row_is_not_open() -> None:
+    assert not any(map(is_open, (b"", b"{}", b"\xff", b'{"kind":"opened"')))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row).__name__)

@@ -1,0 +1,195 @@
+"""Consumer lag on a real broker is what Kafka's own tool says, and its age that of the record."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+
+from streams.group_offsets import GroupOffsets
+from streams.lag import LagMonitor
+from streams.metrics import REGISTRY
+from streams.outbox import Outbox, Write
+from streams.records import Effect, Incoming
+from streams.runner import StageRunner
+from streams.settings import KafkaSettings, Settings
+from streams.stage import Handler, Stage, StageContext
+from streams.topics import AUDIT, BY_NAME, DELAYS, REQUESTS, SELECTED, Topic
+from tests.acceptance.java_tools import JavaTools, run
+from tests.conftest import NetworkGuard
+from tests.integration.kafka_side import make_topics, produce_numbers
+from tests.integration.toy_stage import beside
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PARKED = next(iter(DELAYS))
+SLOW = 20
+"""The first number whose record is never finished; those before it are committed."""
+
+Lags = dict[tuple[str, str, int], int]
+"""Stage, topic and partition, and the lag there."""
+
+
+@pytest.fixture(scope="module")
+def java(network_guard: NetworkGuard, tmp_path_factory: pytest.TempPathFactory) -> JavaTools:
+    with network_guard.disarmed():
+        return JavaTools(tmp_path_factory.mktemp("java"))
+
+
+@asynccontextmanager
+async def handles(_context: StageContext) -> AsyncIterator[Handler]:
+    async def handle(record: Incoming) -> Sequence[Effect]:
+        # One slow record in each partition; what is behind it is finished ahead of it.
+        if SLOW <= int(record.value or b"0") < SLOW + 2:
+            await asyncio.Event().wait()
+        return ()
+
+    yield handle
+
+
+def stage(name: str, topic: Topic, **options: object) -> Stage:
+    return Stage(name, (topic,), open=handles, on_bug=lambda *_: (), **options)  # type: ignore[arg-type]
+
+
+BUSY = stage("busy", REQUESTS, drains=False)
+DONE = stage("done", AUDIT)
+PARKING = stage(
+    "parking",
+    PARKED,
+    ordered=False,
+    drains=False,
+    due=lambda record, now: now + 3_600 if int(record.value or b"0") >= SLOW else None,
+)
+STAGES = (BUSY, DONE, PARKING)
+
+
+def shown(metric: str, prefix: str = "clipmill_stage_lag_") -> dict[tuple[str, str, int], float]:
+    return {
+        (each.labels["stage"], each.labels["topic"], int(each.labels["partition"])): each.value
+        for family in REGISTRY.collect()
+        for each in family.samples
+        if each.name == f"{prefix}{metric}"
+    }
+
+
+async def described(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stage]) -> Lags:
+    """What kafka-consumer-groups.sh prints under LAG."""
+    groups = [part for each in stages for part in ("--group", f"{kafka.topic_prefix}{each.name}")]
+    command = ["kafka-consumer-groups.sh", "--bootstrap-server", kafka.bootstrap, "--describe"]
+    output = await run([*command, *groups], environment=java.environment)
+    rows = [line.split() for line in output.splitlines()]
+    logical = {topic.kafka_name(kafka.topic_prefix): name for name, topic in BY_NAME.items()}
+    return {
+        (row[0].removeprefix(kafka.topic_prefix), logical[row[1]], int(row[2])): int(row[5])
+        for row in rows
+        if row and row[0].startswith(kafka.topic_prefix)
+    }
+
+
+async def until(lags: Lags, monitor: LagMonitor, offsets: GroupOffsets) -> None:
+    """Measure until the lag in records is this one, for 20 s at most."""
+    async with asyncio.timeout(20):
+        while shown("records") != lags:
+            await asyncio.sleep(0.1)
+            await monitor.measure_once(offsets)
+
+
+async def test_lag_is_what_the_tool_of_kafka_says(settings: Settings, java: JavaTools) -> None:
+    kafka, monitor = settings.kafka, LagMonitor()
+    await make_topics(kafka, REQUESTS, AUDIT, PARKED)
+    began = time.time()
+    for each in STAGES:
+        await produce_numbers(kafka, each.sources[0], range(SLOW if each is DONE else 50))
+    written = time.time()
+    async with (
+        GroupOffsets.open(kafka) as offsets,
+        Outbox(kafka) as outbox,
+        AsyncExitStack() as stack,
+    ):
+        runners = [StageRunner(each, settings, outbox, lag=monitor) for each in STAGES]
+        for runner in runners:
+            await stack.enter_async_context(runner)
+        expected = {
+            **{("busy", "requests", partition): 15 for partition in (0, 1)},
+            **{("done", "audit", partition): 0 for partition in (0, 1)},
+            **{("parking", PARKED.name, partition): 15 for partition in (0, 1)},
+        }
+        await until(expected, monitor, offsets)
+        assert await described(java, kafka, STAGES) == expected
+        least = time.time() - written
+        await monitor.measure_once(offsets)
+        most, ages = time.time() - began, shown("seconds")
+        for place, lag in expected.items():
+            # Ages are kept to the second.
+            assert (least <= ages[place] <= most + 1) if lag else ages[place] == 0
+    assert shown("records") == {}, "the series of a stage that ended are gone"
+
+
+async def test_a_stage_that_takes_no_records_shows_the_age_of_the_next_one(
+    settings: Settings,
+) -> None:
+    kafka, monitor = settings.kafka, LagMonitor()
+    await make_topics(kafka, SELECTED)
+    async with (
+        GroupOffsets.open(kafka) as offsets,
+        Outbox(kafka) as outbox,
+        StageRunner(stage("paused", SELECTED), settings, outbox, lag=monitor) as runner,
+    ):
+        await runner.ready.wait()
+        runner._intake.pause("test", "it is paused")
+        await produce_numbers(kafka, SELECTED, range(SLOW - 6))
+        await until({("paused", "videos.selected", n): 7 for n in (0, 1)}, monitor, offsets)
+        place = TopicPartition(SELECTED.kafka_name(kafka.topic_prefix), 0)
+        first = await offsets.timestamp(place, 0)
+        assert first is not None
+        assert first == pytest.approx(time.time(), abs=60)
+        before = time.time()
+        for _ in range(2):
+            await monitor.measure_once(offsets)
+        age = shown("seconds")["paused", "videos.selected", 0]
+        assert before - first <= age <= time.time() - first
+        assert await offsets.timestamp(place, 6) is not None
+        runner._intake.resume("test")
+        await until({("paused", "videos.selected", n): 0 for n in (0, 1)}, monitor, offsets)
+        assert set(shown("seconds").values()) == {0}
+
+
+async def test_a_partition_that_another_worker_takes_over_has_no_series_here(
+    settings: Settings, tmp_path: Path
+) -> None:
+    kafka, mine, theirs = settings.kafka, LagMonitor(), LagMonitor()
+    await make_topics(kafka, SELECTED)
+
+    def places(monitor: LagMonitor) -> set[str]:
+        return {partition for _, _, partition in monitor._shown}
+
+    async with (
+        GroupOffsets.open(kafka) as offsets,
+        Outbox(kafka) as outbox,
+        asyncio.timeout(60),
+        StageRunner(stage("shared", SELECTED), settings, outbox, lag=mine),
+    ):
+        while places(mine) != {"0", "1"}:
+            await asyncio.sleep(0.1)
+            await mine.measure_once(offsets)
+        second = beside(settings, tmp_path)
+        async with StageRunner(stage("shared", SELECTED), second, outbox, lag=theirs):
+            while not (places(mine) and places(theirs)) or places(mine) & places(theirs):
+                await asyncio.sleep(0.1)
+                await mine.measure_once(offsets)
+                await theirs.measure_once(offsets)
+            assert sorted(places(mine) | places(theirs)) == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", ["producer_batch_records", "producer_ack_seconds"])
+async def test_the_producer_shows_its_batches(settings: Settings, name: str) -> None:
+    count = f"clipmill_{name}_count"
+    before = REGISTRY.get_sample_value(count) or 0.0
+    await make_topics(settings.kafka, AUDIT)
+    async with Outbox(settings.kafka) as outbox:
+        topic = AUDIT.kafka_name(settings.kafka.topic_prefix)
+        await outbox.publish([Write(topic, b"k", b"1")])
+    assert (REGISTRY.get_sample_value(count) or 0.0) > before
