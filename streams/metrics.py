@@ -49,6 +49,19 @@ BACKLOG = _gauge(
     "stage_backlog_records", "Records in front of a stage that it has not finished.", "stage"
 )
 HELD = _gauge("stage_held_records", "Records that were read and are not yet worked on.", "stage")
+HEARTBEAT_AGE = _gauge(
+    "heartbeat_age_seconds",
+    "How long a partition of the stage has not answered its heartbeats; 0 while all do.",
+    "stage",
+)
+HEARTBEAT_DURATION = _histogram(
+    "heartbeat_duration_seconds",
+    "Time from the publication of a heartbeat until the stage has taken it into work.",
+    "stage",
+)
+HEARTBEAT_SENT = _gauge(
+    "heartbeat_last_sent_timestamp_seconds", "When this process last published heartbeats, else 0."
+)
 TABLE_ROWS = _gauge("table_rows", "Rows of a table in this process.", "stage", "table")
 
 RESULTS = _counter("results_total", "Outcomes decided.", "status", "error_type")
@@ -246,6 +259,7 @@ class StageMetrics:
         self.bugs = BUGS.labels(stage)
         self.restarts = RESTARTS.labels(stage)
         self.ready = READY.labels(stage)
+        self.heartbeat = HEARTBEAT_DURATION.labels(stage)
 
     def finished(self, started: float, written: int) -> None:
         """Note a finished record; ``started`` is its `time.perf_counter`."""

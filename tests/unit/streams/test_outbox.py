@@ -278,6 +278,26 @@ async def test_health_says_for_how_long_no_record_was_taken(
     assert outbox.problem() is None
 
 
+async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
+    outbox: Outbox, producer: FakeProducer, clock: Time
+) -> None:
+    await outbox.available()
+    looks: list[bool] = []
+
+    def look() -> None:
+        clock.now += PATIENCE_SECONDS
+        looks.append(available.done())
+
+    producer.offers = [AWAY] * 3
+    producer.on_offer = look
+    publishing = asyncio.create_task(outbox.publish(writes(b"x")))
+    await asyncio.sleep(0)
+    available = asyncio.create_task(outbox.available())
+    await publishing
+    await available
+    assert not any(looks[1:])
+
+
 async def test_a_cluster_that_is_silent_is_a_problem_too(
     outbox: Outbox, producer: FakeProducer, clock: Time
 ) -> None:
