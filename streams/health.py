@@ -25,7 +25,7 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._checks: dict[str, Check] = {}
         self._clock = clock
-        self._others: Callable[[], Mapping[str, str]] = dict
+        self._pipeline: Callable[[], Mapping[str, str]] = dict
         self._warnings: deque[tuple[float, str, str]] = deque(maxlen=WARNINGS_MAX)
 
     def warn(self, part: str, text: str) -> None:
@@ -45,16 +45,16 @@ class Health:
         """Add a part, or replace its check."""
         self._checks[part] = check
 
-    def watch_others(self, check: Callable[[], Mapping[str, str]]) -> None:
-        """Set the check of what runs in any process; it returns what is wrong, by part.
+    def watch_pipeline(self, check: Callable[[], Mapping[str, str]]) -> None:
+        """Set the check of the stages of all processes; it returns what is wrong, by part.
 
         This process stays ready: its restart would not mend another one.
         """
-        self._others = check
+        self._pipeline = check
 
     def degraded(self) -> dict[str, str]:
         """Return what is wrong with the pipeline as a whole, by part."""
-        return dict(self._others())
+        return dict(self._pipeline())
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by part; empty when ready."""

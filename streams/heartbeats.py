@@ -1,4 +1,4 @@
-"""Heartbeats: a stage that stands still, in whatever process, is seen within half a minute.
+"""Heartbeats: a stage that stands still, in whatever process, is named within half a minute.
 
 The workers of the monitor publish a small record to each partition of the topic ``heartbeats``
 every few seconds, each worker to the partitions that it has in its own group. Every stage reads
@@ -7,7 +7,7 @@ before all other records. Partition 0 of it belongs to the worker that has parti
 sources, so each worker of each stage gets its own. A stage answers by the commit: that costs no
 record, and nothing of it is in the topics that clients read.
 
-What is not seen here: that a stage is slow, which is what lag is for.
+Not covered: a stage that is slow (lag shows that), and what a handler does with real records.
 """
 
 import asyncio
@@ -37,18 +37,18 @@ log = logging.getLogger(__name__)
 
 KIND = "heartbeat.v1"
 
-LOGGED_TROUBLE = 3
+LOGGED_FAILURE = 3
 """Which failure in a row is logged. A group has no coordinator in the first second of a cluster,
 nor while a broker is replaced."""
 
 PART = "heartbeats"
 """Name in the health of the heartbeats themselves; stages have their own."""
 
-UNSEEN_SECONDS = 5.0
-"""How much longer than the interval the time between two looks may be and still count as silence.
-Answers of the cluster take less; after that this process, or the cluster, stood still."""
+UNOBSERVED_SECONDS = 5.0
+"""How much longer than the interval two observations may be apart. Answers of the cluster take
+less: beyond that this process or the cluster stood still, and what went before is dropped."""
 
-Place = tuple[str, int]
+StagePartition = tuple[str, int]
 """A stage, and a partition of the heartbeats."""
 
 Publish = Callable[[Sequence[Write]], Awaitable[Sequence[RecordMetadata]]]
@@ -58,7 +58,7 @@ Committed = Callable[[str, Topic], Awaitable[Mapping[int, int]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class Unanswered:
     """A partition of a stage with a heartbeat that is not answered.
 
     Attributes:
@@ -70,24 +70,24 @@ class Silence:
     since: float
 
 
-def silences(
-    before: Mapping[Place, Silence],
+def unanswered(
+    before: Mapping[StagePartition, Unanswered],
     sent: Mapping[int, int],
     committed: Mapping[str, Mapping[int, int]],
     *,
     since: float,
-) -> dict[Place, Silence]:
+) -> dict[StagePartition, Unanswered]:
     """Return where the latest heartbeat is not answered.
 
-    A stage that answers earlier ones meanwhile is not silent for longer than since the last look.
+    A stage that has committed earlier ones since the previous observation counts from then on.
 
     Args:
-        before: what the look before this one found.
+        before: result of the previous observation.
         sent: offset of the latest heartbeat of each partition.
         committed: of each partition, by stage.
-        since: when those became silent that were not before.
+        since: start of the wait where there was none, or where the stage has moved.
     """
-    found: dict[Place, Silence] = {}
+    waiting: dict[StagePartition, Unanswered] = {}
     for stage, offsets in committed.items():
         for partition, offset in sent.items():
             place, answered = (stage, partition), offsets[partition]
@@ -95,18 +95,18 @@ def silences(
                 continue
             known = before.get(place)
             stands = known is not None and known.committed == answered
-            found[place] = Silence(answered, known.since if known and stands else since)
-    return found
+            waiting[place] = Unanswered(answered, known.since if known and stands else since)
+    return waiting
 
 
-def heartbeat(partition: int, at: datetime) -> Outgoing:
-    """Return a heartbeat for a partition."""
+def heartbeat(partition: int, at: datetime, step: str) -> Outgoing:
+    """Return a heartbeat for a partition, published beside a stage."""
     return seal(
         HEARTBEATS,
         str(partition),
         encode(Heartbeat(at=at)),
         kind=KIND,
-        step=PART,
+        step=step,
         event_id=f"{PART}/{partition}/{at.timestamp():.3f}",
         request_id=PART,
         trace_id=secrets.token_hex(16),
@@ -114,12 +114,13 @@ def heartbeat(partition: int, at: datetime) -> Outgoing:
 
 
 class Heartbeats:
-    """Sends the heartbeats of some partitions, and watches how all stages answer them.
+    """Publishes the heartbeats of some partitions, and observes how all stages answer them.
 
     Args:
+        step: name of the stage beside which this runs.
         topic_prefix: of the topics' names.
         publish: writes records and returns their places.
-        committed: asks for the answers.
+        committed: fetches the answers.
         partitions: returns the partitions that are this worker's at the moment.
         stages: names of the stages that must answer, whether they run or not.
         clock: seconds, monotonic.
@@ -129,6 +130,7 @@ class Heartbeats:
         self,
         settings: HeartbeatSettings,
         *,
+        step: str,
         topic_prefix: str,
         publish: Publish,
         committed: Committed,
@@ -137,8 +139,9 @@ class Heartbeats:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._interval = settings.interval_seconds
-        self._seen_seconds = settings.interval_seconds + UNSEEN_SECONDS
+        self._gap_seconds_max = settings.interval_seconds + UNOBSERVED_SECONDS
         self._limit = settings.limit_seconds
+        self._step = step
         self._topic = HEARTBEATS.kafka_name(topic_prefix)
         self._publish = publish
         self._committed = committed
@@ -146,23 +149,23 @@ class Heartbeats:
         self._stages = sorted(stages)
         self._clock = clock
         self._sent: dict[int, int] = {}
-        self._sent_at = self._looked_at = clock()
-        self._silences: dict[Place, Silence] = {}
-        self._trouble: Exception | None = None
-        self._troubles = 0
+        self._sent_at = self._observed_at = clock()
+        self._unanswered: dict[StagePartition, Unanswered] = {}
+        self._error: Exception | None = None
+        self._failures = 0
 
     @asynccontextmanager
     async def sending(self, health: Health) -> AsyncIterator[None]:
-        """Send and watch as long as the context lasts; tell health and metrics."""
+        """Publish and observe while the context lasts; report to health and metrics."""
         for stage in self._stages:
             HEARTBEAT_AGE.labels(stage).set_function(partial(self.age, stage))
-        health.watch_others(self.problems)
+        health.watch_pipeline(self.problems)
         task = asyncio.create_task(self._run())
         try:
             yield
         finally:
             await cancel(task)
-            health.watch_others(dict)
+            health.watch_pipeline(dict)
             for stage in self._stages:
                 HEARTBEAT_AGE.remove(stage)
 
@@ -170,33 +173,33 @@ class Heartbeats:
         while True:
             try:
                 await self.beat()
-                self._troubles, self._trouble = 0, None
+                self._failures, self._error = 0, None
             except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
-                self._troubles, self._trouble = self._troubles + 1, error
-                if self._troubles == LOGGED_TROUBLE:
-                    log.warning("heartbeats cannot be sent or watched, trying again: %r", error)
+                self._failures, self._error = self._failures + 1, error
+                if self._failures == LOGGED_FAILURE:
+                    log.warning("heartbeats cannot be sent or observed, trying again: %r", error)
             await asyncio.sleep(self._interval)
 
     async def beat(self) -> None:
-        """Look at the answers to the latest heartbeats, then send the next ones."""
+        """Observe the answers to the latest heartbeats, then publish the next ones."""
         partitions = set(self._partitions())
-        await self._look(partitions)
+        await self._observe(partitions)
         if partitions:
             await self._send(sorted(partitions))
 
-    async def _look(self, partitions: Collection[int]) -> None:
+    async def _observe(self, partitions: Collection[int]) -> None:
         now = self._clock()
         answers = await asyncio.gather(
             *(self._committed(stage, HEARTBEATS) for stage in self._stages)
         )
-        before = self._silences if now - self._looked_at < self._seen_seconds else {}
-        self._silences = silences(
+        before = self._unanswered if now - self._observed_at < self._gap_seconds_max else {}
+        self._unanswered = unanswered(
             before,
             {number: offset for number, offset in self._sent.items() if number in partitions},
             dict(zip(self._stages, answers, strict=True)),
             since=max(self._sent_at, now - self._interval),
         )
-        self._looked_at = now
+        self._observed_at = now
 
     async def _send(self, partitions: Sequence[int]) -> None:
         at = datetime.now(UTC)
@@ -207,32 +210,32 @@ class Heartbeats:
         HEARTBEAT_SENT.set_to_current_time()
 
     def _write(self, partition: int, at: datetime) -> Write:
-        record = heartbeat(partition, at)
+        record = heartbeat(partition, at, self._step)
         return Write(self._topic, record.key, record.value, record.headers, partition)
 
     def age(self, stage: str) -> float:
-        """Return how long a stage has been silent on the partition where it is so for longest."""
-        since = [each.since for (name, _), each in self._silences.items() if name == stage]
+        """Return how long a partition of a stage has answered no heartbeat, 0 if all do."""
+        since = [each.since for (name, _), each in self._unanswered.items() if name == stage]
         return self._known_until() - min(since) if since else 0.0
 
     def problems(self) -> dict[str, str]:
-        """Return which stages stand still, and on which partitions, for people."""
+        """Return by stage what is wrong: those beyond the limit, with their partitions."""
         now, found = self._known_until(), dict[str, str]()
         for stage in self._stages:
-            silent = {
+            late = {
                 number: now - each.since
-                for (name, number), each in self._silences.items()
+                for (name, number), each in self._unanswered.items()
                 if name == stage and now - each.since >= self._limit
             }
-            if silent:
-                numbers = ", ".join(map(str, sorted(silent)))
-                seconds = max(silent.values())
+            if late:
+                numbers = ", ".join(map(str, sorted(late)))
+                seconds = max(late.values())
                 found[stage] = f"answers no heartbeat for {seconds:.0f} s, on partition {numbers}"
-        if (unknown := self._clock() - self._looked_at) >= self._limit + self._seen_seconds:
-            reason = "" if self._trouble is None else f": {self._trouble!r}"
-            found[PART] = f"not watched for {unknown:.0f} s{reason}"
+        if (unknown := self._clock() - self._observed_at) >= self._limit + self._gap_seconds_max:
+            reason = "" if self._error is None else f": {self._error!r}"
+            found[PART] = f"not observed for {unknown:.0f} s{reason}"
         return found
 
     def _known_until(self) -> float:
-        """Return until when silence counts: not while nothing can be heard of any stage."""
-        return min(self._clock(), self._looked_at + self._seen_seconds)
+        """Return until when ages grow: not while no answers can be fetched."""
+        return min(self._clock(), self._observed_at + self._gap_seconds_max)

@@ -130,6 +130,7 @@ class Worker:
             return nullcontext()
         return Heartbeats(
             settings,
+            step=runner.stage.name,
             topic_prefix=self._settings.kafka.topic_prefix,
             publish=outbox.publish,
             committed=offsets.committed,

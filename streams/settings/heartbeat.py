@@ -9,7 +9,7 @@ class HeartbeatSettings(Group):
     """How a stage that stands still is noticed."""
 
     interval_seconds: Wait = Field(
-        3, description="Pause between the heartbeats of a stage; 0 sends none."
+        4, description="Pause between the heartbeats of a stage; 0 sends none."
     )
     # 11 to 14 s are usual until another worker has the partitions of one that was killed.
     limit_seconds: Seconds = Field(

@@ -1,8 +1,9 @@
 """Heartbeats on a real broker: stages answer them by their commits, whatever else they have."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,12 +14,11 @@ from streams.health import Health
 from streams.heartbeats import Heartbeats
 from streams.outbox import Outbox
 from streams.records import Effect, Incoming
-from streams.runner import StageRunner
 from streams.settings import HeartbeatSettings, Settings
 from streams.stage import Stage, changelogs
 from streams.topics import DELAYS, ERRORS, HEARTBEATS, PROGRESS, REQUESTS, RESULTS
-from tests.integration.kafka_side import make_topics, produce_numbers
-from tests.integration.toy_stage import Toy, running, with_stage
+from tests.integration.kafka_side import make_topics, produce_numbers, until
+from tests.integration.toy_stage import Toy, beside, running, with_stage
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("topics")]
 
@@ -37,16 +37,17 @@ async def _ignore(_record: Incoming) -> Sequence[Effect]:
 
 @asynccontextmanager
 async def watched(
-    runner: StageRunner, settings: Settings, health: Health, *stages: str
+    partitions: Collection[int], settings: Settings, health: Health, *stages: str
 ) -> AsyncIterator[None]:
-    """Send heartbeats to the partitions of a runner, and watch some stages."""
+    """Send heartbeats to some partitions, and watch some stages."""
     async with GroupOffsets.open(settings.kafka) as offsets, Outbox(settings.kafka) as outbox:
         heartbeats = Heartbeats(
             OFTEN,
+            step="toy",
             topic_prefix=settings.kafka.topic_prefix,
             publish=outbox.publish,
             committed=offsets.committed,
-            partitions=runner.heartbeat_partitions,
+            partitions=lambda: partitions,
             stages=stages,
         )
         async with heartbeats.sending(health):
@@ -82,24 +83,51 @@ async def test_a_stage_whose_handlers_all_hang_is_named_until_they_go_on(
 
     health, toy = Health(), Toy(hang, table=True)
     async with (
-        running(toy, with_stage(settings, concurrency=2)) as runner,
-        watched(runner, settings, health, "toy"),
+        running(toy, with_stage(settings, concurrency=2)),
+        watched({0, 1}, settings, health, "toy"),
     ):
         await answered(settings, "toy", 8)
         assert health.degraded() == {}
         await produce_numbers(settings.kafka, REQUESTS, range(4))
-        await hangs.wait()
+        await until(hangs.is_set)
         await degraded(health, "toy")
         release.set()
         await degraded(health)
     assert {record.topic for record in toy.seen} == {REQUESTS.name}
 
 
+async def test_a_healthy_worker_does_not_hide_one_of_the_same_stage_that_hangs(
+    settings: Settings, tmp_path: Path
+) -> None:
+    hangs, release = asyncio.Event(), asyncio.Event()
+
+    async def hang(_record: Incoming) -> Sequence[Effect]:
+        hangs.set()
+        await release.wait()
+        return ()
+
+    health, small = Health(), with_stage(settings, concurrency=1)
+    async with (
+        running(Toy(_ignore), small) as healthy,
+        running(Toy(hang), beside(small, tmp_path)) as hanging,
+        watched({0, 1}, settings, health, "toy"),
+    ):
+        both = (healthy, hanging)
+        await until(lambda: all(len(each.heartbeat_partitions()) == 1 for each in both))
+        [partition] = hanging.heartbeat_partitions()
+        await produce_numbers(settings.kafka, REQUESTS, range(4))
+        await until(hangs.is_set)
+        await degraded(health, "toy")
+        assert health.degraded()["toy"].endswith(f"on partition {partition}")
+        release.set()
+        await degraded(health)
+
+
 async def test_a_stage_that_runs_nowhere_is_named_and_no_other(settings: Settings) -> None:
     health = Health()
     async with (
-        running(Toy(_ignore), settings) as runner,
-        watched(runner, settings, health, "toy", "ledger"),
+        running(Toy(_ignore), settings),
+        watched({0, 1}, settings, health, "toy", "ledger"),
     ):
         await degraded(health, "ledger")
         assert health.degraded()["ledger"].endswith("on partition 0, 1")
@@ -118,8 +146,8 @@ async def test_a_stage_whose_records_are_all_due_later_answers(settings: Setting
     )
     await produce_numbers(settings.kafka, next(iter(DELAYS)), range(200))
     async with (
-        running(toy, settings) as runner,
-        watched(runner, settings, health, "toy"),
+        running(toy, settings),
+        watched({0, 1}, settings, health, "toy"),
     ):
         await answered(settings, "toy", 8)
         assert (health.degraded(), toy.seen) == ({}, [])

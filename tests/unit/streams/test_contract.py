@@ -110,7 +110,7 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
     (REFRESH_SIGNAL, lambda: ordered(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: ordered(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
     (LETTER_MARK, lambda: mark_record(make_letter(), examples.LETTER_MARK)),
-    (HEARTBEAT, lambda: heartbeat(0, NOW)),
+    (HEARTBEAT, lambda: heartbeat(0, NOW, "monitor")),
 ]
 
 

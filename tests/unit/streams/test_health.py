@@ -38,7 +38,7 @@ def test_warnings_are_listed_by_part_without_repeats_for_an_hour() -> None:
 def test_what_is_wrong_elsewhere_is_no_problem_of_this_process() -> None:
     health = Health()
     assert health.degraded() == {}
-    health.watch_others(lambda: {"download": "answers no heartbeat"})
+    health.watch_pipeline(lambda: {"download": "answers no heartbeat"})
     assert health.degraded() == {"download": "answers no heartbeat"}
     assert health.problems() == {}
     assert health.warnings() == {}

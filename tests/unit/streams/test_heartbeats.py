@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.health import Health
-from streams.heartbeats import PART, Heartbeats, Place, Silence, silences
+from streams.heartbeats import PART, Heartbeats, StagePartition, Unanswered, unanswered
 from streams.metrics import REGISTRY
 from streams.outbox import Write
 from streams.settings import HeartbeatSettings
@@ -20,6 +20,7 @@ from streams.topics import HEARTBEATS, Topic
 DEFAULTS = HeartbeatSettings()
 LIMIT = DEFAULTS.limit_seconds
 INTERVAL = DEFAULTS.interval_seconds
+LONG = 2 * LIMIT // INTERVAL * INTERVAL
 
 
 class Bench:
@@ -30,12 +31,13 @@ class Bench:
         self.mine = {0, 1}
         self.ends = [0, 0]
         self.written: list[Write] = []
-        self.stopped: set[Place] = set()
-        self.answered: dict[Place, int] = {}
+        self.stopped: set[StagePartition] = set()
+        self.answered: dict[StagePartition, int] = {}
         self.away = False
         self.settings = settings
         self.heartbeats = Heartbeats(
             settings,
+            step="monitor",
             topic_prefix="p.",
             publish=self.publish,
             committed=self.committed,
@@ -82,19 +84,21 @@ A, B = ("a", 0), ("a", 1)
     ("before", "committed", "found"),
     [
         ({}, {0: 11, 1: 21}, {}),
-        ({}, {0: 10, 1: 21}, {A: Silence(10, 5.0)}),
-        ({}, {0: -1, 1: -1}, {A: Silence(-1, 5.0), B: Silence(-1, 5.0)}),
-        ({A: Silence(10, 1.0)}, {0: 10, 1: 21}, {A: Silence(10, 1.0)}),
-        ({A: Silence(9, 1.0)}, {0: 10, 1: 21}, {A: Silence(10, 5.0)}),
-        ({A: Silence(10, 1.0)}, {0: 11, 1: 21}, {}),
-        ({A: Silence(10, 1.0)}, {0: 11, 1: 20}, {B: Silence(20, 5.0)}),
+        ({}, {0: 10, 1: 21}, {A: Unanswered(10, 5.0)}),
+        ({}, {0: -1, 1: -1}, {A: Unanswered(-1, 5.0), B: Unanswered(-1, 5.0)}),
+        ({A: Unanswered(10, 1.0)}, {0: 10, 1: 21}, {A: Unanswered(10, 1.0)}),
+        ({A: Unanswered(9, 1.0)}, {0: 10, 1: 21}, {A: Unanswered(10, 5.0)}),
+        ({A: Unanswered(10, 1.0)}, {0: 11, 1: 21}, {}),
+        ({A: Unanswered(10, 1.0)}, {0: 11, 1: 20}, {B: Unanswered(20, 5.0)}),
     ],
     ids=["all", "one", "none ever", "still", "earlier ones", "again", "another"],
 )
-def test_silent_is_a_partition_that_commits_none(
-    before: dict[Place, Silence], committed: dict[int, int], found: dict[Place, Silence]
+def test_a_partition_that_commits_none_waits_since_the_first(
+    before: dict[StagePartition, Unanswered],
+    committed: dict[int, int],
+    found: dict[StagePartition, Unanswered],
 ) -> None:
-    assert silences(before, SENT, {"a": committed}, since=5.0) == found
+    assert unanswered(before, SENT, {"a": committed}, since=5.0) == found
 
 
 async def test_each_partition_of_this_worker_gets_a_heartbeat(bench: Bench) -> None:
@@ -104,6 +108,7 @@ async def test_each_partition_of_this_worker_gets_a_heartbeat(bench: Bench) -> N
         ("p.heartbeats.v1", b"1", 1),
     ]
     assert json.loads(bench.written[0].value or b"").keys() == {"at"}
+    assert dict(bench.written[0].headers)["ce_source"] == b"/clipmill/monitor"
     bench.mine = {1}
     await bench.heartbeats.beat()
     bench.mine = set()
@@ -120,13 +125,13 @@ async def test_stages_that_answer_have_no_age_and_no_problem(bench: Bench) -> No
 async def test_a_partition_that_stands_still_is_named_with_its_stage_until_it_moves(
     bench: Bench,
 ) -> None:
-    await bench.run(30)
+    await bench.run(LONG)
     bench.stopped = {("download", 1)}
-    await bench.run(30)
+    await bench.run(LONG)
     text = bench.heartbeats.problems()["download"]
-    assert text == "answers no heartbeat for 30 s, on partition 1"
+    assert text == f"answers no heartbeat for {LONG:.0f} s, on partition 1"
     assert bench.heartbeats.problems().keys() == {"download"}
-    assert (bench.heartbeats.age("download"), bench.heartbeats.age("ledger")) == (30.0, 0.0)
+    assert (bench.heartbeats.age("download"), bench.heartbeats.age("ledger")) == (LONG, 0.0)
     bench.stopped.clear()
     await bench.run(INTERVAL)
     assert bench.heartbeats.problems() == {}
@@ -135,7 +140,7 @@ async def test_a_partition_that_stands_still_is_named_with_its_stage_until_it_mo
 
 async def test_a_stage_that_runs_nowhere_is_named(bench: Bench) -> None:
     bench.stopped = {("ledger", 0), ("ledger", 1)}
-    await bench.run(30)
+    await bench.run(LONG)
     assert bench.heartbeats.problems()["ledger"].endswith("on partition 0, 1")
 
 
@@ -145,7 +150,7 @@ def test_a_stage_that_stops_at_any_moment_is_seen_within_30_seconds(phase: float
     bench = Bench()
 
     async def course() -> float:
-        await bench.run(30)
+        await bench.run(LONG)
         # The heartbeat of the last beat was answered, the next one will not be.
         bench.answered["ledger", 0] = bench.ends[0]
         bench.stopped = {("ledger", 0)}
@@ -157,7 +162,7 @@ def test_a_stage_that_stops_at_any_moment_is_seen_within_30_seconds(phase: float
     assert asyncio.run(course()) <= 30 - 5 - 5
 
 
-async def test_a_stage_that_works_through_earlier_heartbeats_is_not_silent(bench: Bench) -> None:
+async def test_a_stage_that_works_through_earlier_heartbeats_is_not_named(bench: Bench) -> None:
     bench.stopped = {("ledger", 0)}
     for done in range(30):
         await bench.run(INTERVAL)
@@ -166,11 +171,11 @@ async def test_a_stage_that_works_through_earlier_heartbeats_is_not_silent(bench
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["this process", "the cluster"])
-async def test_a_pause_of_the_watcher_is_not_blamed_on_the_stages(
+async def test_a_pause_of_the_observer_is_not_blamed_on_the_stages(
     bench: Bench, *, away: bool
 ) -> None:
-    """The first look may come before anybody has had the time to answer."""
-    await bench.run(30)
+    """The first observation may come before anybody has had the time to answer."""
+    await bench.run(LONG)
     bench.stopped = {("ledger", 0)}
     await bench.run(INTERVAL)
     bench.away = away
@@ -185,9 +190,9 @@ async def test_a_pause_of_the_watcher_is_not_blamed_on_the_stages(
     assert bench.heartbeats.problems() == {}
 
 
-async def test_partitions_that_another_worker_has_now_are_not_watched(bench: Bench) -> None:
+async def test_partitions_that_another_worker_has_now_are_not_observed(bench: Bench) -> None:
     bench.stopped = {("ledger", 0)}
-    await bench.run(30)
+    await bench.run(LONG)
     assert bench.heartbeats.problems()
     bench.mine = {1}
     await bench.run(INTERVAL)

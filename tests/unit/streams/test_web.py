@@ -55,7 +55,7 @@ async def test_ready_names_the_problems_until_there_are_none(
 async def test_a_process_stays_ready_while_another_one_stands_still(
     client: Client, health: Health
 ) -> None:
-    health.watch_others(lambda: {"download": "answers no heartbeat"})
+    health.watch_pipeline(lambda: {"download": "answers no heartbeat"})
     async with client.get("/health/ready") as answer:
         body = await answer.json()
     assert answer.status == 200
