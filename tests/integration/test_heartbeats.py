@@ -87,7 +87,7 @@ async def test_a_stage_whose_handlers_all_hang_is_named_until_they_go_on(
         watched({0, 1}, settings, health, "toy"),
     ):
         await answered(settings, "toy", 8)
-        assert health.degraded() == {}
+        await degraded(health)
         await produce_numbers(settings.kafka, REQUESTS, range(4))
         await until(hangs.is_set)
         await degraded(health, "toy")
@@ -117,8 +117,7 @@ async def test_a_healthy_worker_does_not_hide_one_of_the_same_stage_that_hangs(
         [partition] = hanging.heartbeat_partitions()
         await produce_numbers(settings.kafka, REQUESTS, range(4))
         await until(hangs.is_set)
-        await degraded(health, "toy")
-        assert health.degraded()["toy"].endswith(f"on partition {partition}")
+        await until(lambda: str(health.degraded().get("toy")).endswith(f"partition {partition}"))
         release.set()
         await degraded(health)
 
@@ -150,4 +149,5 @@ async def test_a_stage_whose_records_are_all_due_later_answers(settings: Setting
         watched({0, 1}, settings, health, "toy"),
     ):
         await answered(settings, "toy", 8)
-        assert (health.degraded(), toy.seen) == ({}, [])
+        await degraded(health)
+        assert toy.seen == []
