@@ -143,4 +143,11 @@ async def open_monitor(context: StageContext) -> AsyncIterator[Handler]:
     yield monitor.handle
 
 
-stage = Stage(name=NAME, sources=(ATTEMPTS,), open=open_monitor, on_bug=on_bug, tables=TABLES)
+stage = Stage(
+    name=NAME,
+    sources=(ATTEMPTS,),
+    open=open_monitor,
+    on_bug=on_bug,
+    tables=TABLES,
+    sends_heartbeats=True,
+)

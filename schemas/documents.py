@@ -19,6 +19,7 @@ from schemas.events import (
     ValidatedVideo,
 )
 from schemas.failure import Failure
+from schemas.heartbeat import Heartbeat
 from schemas.letters import Mark
 from schemas.progress import Progress
 from schemas.request import Request
@@ -204,6 +205,12 @@ LETTER_MARK = Message(
     kind=Mark,
     examples=(examples.LETTER_MARK,),
 )
+HEARTBEAT = Message(
+    name="heartbeat",
+    summary="A sign of life that every stage has to give.",
+    kind=Heartbeat,
+    examples=(examples.HEARTBEAT,),
+)
 
 MESSAGES: tuple[Message, ...] = (
     REQUEST,
@@ -224,6 +231,7 @@ MESSAGES: tuple[Message, ...] = (
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,
     LETTER_MARK,
+    HEARTBEAT,
 )
 """Every message of the contract, in the order of a request's way."""
 

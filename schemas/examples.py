@@ -28,6 +28,7 @@ from schemas.events import (
 )
 from schemas.failure import FailedRecord, Failure
 from schemas.files import StoredFile
+from schemas.heartbeat import Heartbeat
 from schemas.job import Attempt, Job
 from schemas.letters import Mark
 from schemas.listing import ListingRef
@@ -361,6 +362,8 @@ REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)
 LETTER_MARK = Mark(
     state="replayed", by="operator", at=_START + timedelta(hours=2), note="yt-dlp was updated"
 )
+
+HEARTBEAT = Heartbeat(at=_START)
 
 INTAKE_SIGNAL = IntakeSignal(
     paused=True, reason="100 dead letters within 60 s", by="download", at=_START

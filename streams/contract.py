@@ -12,6 +12,7 @@ from schemas.documents import (
     COMMAND,
     EXTRACTED_VIDEO,
     FAILURE,
+    HEARTBEAT,
     INTAKE_SIGNAL,
     LETTER_MARK,
     PENDING_LINK,
@@ -67,6 +68,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     REFRESH_SIGNAL.name: ("refresh.v1",),
     INTAKE_SIGNAL.name: ("intake.v1",),
     LETTER_MARK.name: ("letter.marked.v1",),
+    HEARTBEAT.name: ("heartbeat.v1",),
 }
 """CloudEvents types of each message that clipmill writes, without their prefix."""
 
@@ -86,6 +88,7 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.ATTEMPTS: (ATTEMPT,),
     topics.SIGNALS: (BREAKER_STATE, RATE_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
     topics.MARKS: (LETTER_MARK,),
+    topics.HEARTBEATS: (HEARTBEAT,),
 }
 """Messages of each topic. Dead letters are as they were, so they have no schema of their own."""
 
@@ -124,37 +127,37 @@ PARTIES: tuple[Party, ...] = (
     Party(
         "validation",
         "refuses nonsense and finds out which post or listing a URL means",
-        reads=(topics.REQUESTS,),
+        reads=(topics.REQUESTS, topics.HEARTBEATS),
         writes=(topics.VALIDATED, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "extraction",
         "reads the page of a post, and what a profile lists",
-        reads=(topics.VALIDATED,),
+        reads=(topics.VALIDATED, topics.HEARTBEATS),
         writes=(topics.EXTRACTED, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "selection",
         "chooses the files",
-        reads=(topics.EXTRACTED,),
+        reads=(topics.EXTRACTED, topics.HEARTBEATS),
         writes=(topics.SELECTED, *_TROUBLE),
     ),
     Party(
         "download",
         "fetches the files",
-        reads=(topics.SELECTED,),
+        reads=(topics.SELECTED, topics.HEARTBEATS),
         writes=(topics.PROGRESS, topics.ATTEMPTS, *_TROUBLE),
     ),
     Party(
         "recovery",
         "decides what follows from a failure",
-        reads=(topics.ERRORS,),
+        reads=(topics.ERRORS, topics.HEARTBEATS),
         writes=(*DELAYS, topics.AUDIT, *_LETTERS),
     ),
     Party(
         "delay",
         "holds events until they are due",
-        reads=tuple(DELAYS),
+        reads=(*DELAYS, topics.HEARTBEATS),
         writes=(
             topics.REQUESTS,
             topics.VALIDATED,
@@ -166,20 +169,20 @@ PARTIES: tuple[Party, ...] = (
     Party(
         "ledger",
         "publishes exactly one outcome per URL",
-        reads=(topics.AUDIT,),
+        reads=(topics.AUDIT, topics.HEARTBEATS),
         writes=(topics.RESULTS, topics.REQUESTS, topics.AUDIT, *_LETTERS),
     ),
     Party(
         "commands",
         "carries out what users and operators order",
-        reads=(topics.COMMANDS,),
+        reads=(topics.COMMANDS, topics.HEARTBEATS),
         writes=(topics.ATTEMPTS, topics.AUDIT, *_LETTERS),
     ),
     Party(
         "monitor",
-        "watches the attempts and opens and closes circuit breakers",
-        reads=(topics.ATTEMPTS,),
-        writes=_LETTERS,
+        "watches the attempts, opens and closes circuit breakers, and sends heartbeats",
+        reads=(topics.ATTEMPTS, topics.HEARTBEATS),
+        writes=(topics.HEARTBEATS, *_LETTERS),
     ),
 )
 """Everybody on the topics, in the order of a request's way."""

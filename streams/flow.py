@@ -22,14 +22,14 @@ from streams.direct_consumer import OffsetReset
 from streams.faust_app import to_incoming
 from streams.intake import Intake
 from streams.metrics import HELD
-from streams.priority_queue import DEFAULT_RANK
+from streams.priority_queue import DEFAULT_RANK, URGENT
 from streams.record_batches import UndecodableBatch
 from streams.records import Effect, Incoming
 from streams.schedule import Held, Schedule, hold
 from streams.signals import Signals
 from streams.slots import RESERVED, Reservation, Slots
 from streams.stage import Stage
-from streams.topics import Topic
+from streams.topics import HEARTBEATS, Topic
 from streams.waiting_room import WaitingRoom
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ take 15 MB, and 100 batches of 1,000 URLs 6 MB. More wait in Kafka."""
 
 RECORD_BYTES = 200
 """What a record takes besides its content."""
+
+HEARTBEAT_CLAIM = Claim(URGENT)
+"""A heartbeat is next: it tells whether the stage takes records, not how many wait."""
 
 MANY_EFFECTS = 3
 """So many effects are within what each record was expected to lead to."""
@@ -90,7 +93,7 @@ class Flow:
         self._slots = slots
         self._gate = gate
         self._started_max = started_max
-        self._windows = {topic.name: asyncio.Semaphore(window) for topic in stage.sources}
+        self._windows = {topic.name: asyncio.Semaphore(window) for topic in stage.reads}
         self._schedule: Schedule[Incoming | _Slice] = Schedule()
         HELD.labels(stage.name).set_function(self._schedule.__len__)
         self._held_bytes = 0
@@ -109,7 +112,7 @@ class Flow:
         if stage.due is not None:
             self.room = WaitingRoom(
                 tuple(self._windows),
-                due=stage.due,
+                due=self._due,
                 claim=self._claim,
                 gate=gate,
                 go=self._start,
@@ -208,7 +211,8 @@ class Flow:
     async def _space(self, topic: str) -> None:
         await self._intake.opened()
         await self._windows[topic].acquire()
-        await self._has_space.wait()
+        if topic != HEARTBEATS.name:
+            await self._has_space.wait()
         if self.room is not None:
             await self.room.space(topic)
 
@@ -283,7 +287,9 @@ class Flow:
     def _hold(self, record: Incoming) -> None:
         """Start a record, or hold it until it can be started."""
         claim = self._claim(record)
-        key = record.key if self._stage.ordered else None
+        # A client's key may be that of a heartbeat.
+        is_ordered = self._stage.ordered and record.topic != HEARTBEATS.name
+        key = record.key if is_ordered else None
         if self._start_at_once(record, claim, key):
             return
         self._add_held_bytes(_size(record))
@@ -293,7 +299,14 @@ class Flow:
                 self._schedule.hurry(name)
         self.start_more()
 
+    def _due(self, record: Incoming, now: float) -> float | None:
+        if self._stage.due is None or record.topic == HEARTBEATS.name:
+            return None
+        return self._stage.due(record, now)
+
     def _claim(self, record: Incoming) -> Claim:
+        if record.topic == HEARTBEATS.name:
+            return HEARTBEAT_CLAIM
         try:
             return self._stage.claim(record)
         except Exception:

@@ -121,6 +121,13 @@ class GroupOffsets:
         milliseconds: int = record.timestamp
         return milliseconds / 1000 if milliseconds > 0 else None
 
+    async def committed(self, stage: str, topic: Topic) -> dict[int, int]:
+        """Return what a stage has committed of each partition of a topic, -1 for nothing."""
+        group = f"{self._kafka.topic_prefix}{stage}"
+        async with asyncio.timeout(MEASURE_SECONDS):
+            found = await self._committed(group, self._partitions(topic))
+        return {place.partition: commit.offset for place, commit in found.items()}
+
     async def _standing(
         self,
         topic: Topic,

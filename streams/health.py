@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 Check = Callable[[], str | None]
 """Returns what is wrong, None when all is well."""
@@ -25,6 +25,7 @@ class Health:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._checks: dict[str, Check] = {}
         self._clock = clock
+        self._pipeline: Callable[[], Mapping[str, str]] = dict
         self._warnings: deque[tuple[float, str, str]] = deque(maxlen=WARNINGS_MAX)
 
     def warn(self, part: str, text: str) -> None:
@@ -43,6 +44,17 @@ class Health:
     def watch(self, part: str, check: Check) -> None:
         """Add a part, or replace its check."""
         self._checks[part] = check
+
+    def watch_pipeline(self, check: Callable[[], Mapping[str, str]]) -> None:
+        """Set the check of the stages of all processes; it returns what is wrong, by part.
+
+        This process stays ready: its restart would not mend another one.
+        """
+        self._pipeline = check
+
+    def degraded(self) -> dict[str, str]:
+        """Return what is wrong with the pipeline as a whole, by part."""
+        return dict(self._pipeline())
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong, by part; empty when ready."""

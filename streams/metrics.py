@@ -105,6 +105,19 @@ LAG_SECONDS = _gauge(
     "Age of the oldest record of an assigned partition that is not committed; 0 without lag.",
     *("stage", "topic", "partition"),
 )
+HEARTBEAT_AGE = _gauge(
+    "heartbeat_age_seconds",
+    "How long a partition of the stage has not answered its heartbeats; 0 while all do.",
+    "stage",
+)
+HEARTBEAT_DURATION = _histogram(
+    "heartbeat_duration_seconds",
+    "Time from the publication of a heartbeat until the stage has taken it into work.",
+    "stage",
+)
+HEARTBEAT_SENT = _gauge(
+    "heartbeat_last_sent_timestamp_seconds", "When this process last published heartbeats, else 0."
+)
 TABLE_ROWS = _gauge("table_rows", "Rows of a table in this process.", "stage", "table")
 TABLE_BYTES = _gauge("table_bytes", "Bytes of the keys and rows of a table.", "stage", "table")
 CHANGELOG_LAG = _gauge(
@@ -345,6 +358,7 @@ class StageMetrics:
         self.bugs = BUGS.labels(stage)
         self.restarts = RESTARTS.labels(stage)
         self.ready = READY.labels(stage)
+        self.heartbeat = HEARTBEAT_DURATION.labels(stage)
 
     def finished(self, started: float, written: int) -> None:
         """Note a finished record; ``started`` is its `time.perf_counter`."""

@@ -156,6 +156,11 @@ class Outbox:
             return None
         return f"the cluster at {self._bootstrap} does not take records for {waited:.0f} s"
 
+    async def available(self) -> None:
+        """Return when nothing that is to be written has waited for long."""
+        while self.problem() is not None:  # noqa: ASYNC110  (many writes, no common event)
+            await asyncio.sleep(RETRY_SECONDS[0])
+
     @contextmanager
     def _patience(self) -> Iterator[None]:
         """Note how long something waits for the cluster."""

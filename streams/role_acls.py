@@ -9,7 +9,7 @@ from typing import Literal
 
 from streams.acls import Acl, Operation, acls_of, group_acl, topic_acls
 from streams.contract import PARTIES
-from streams.stage import Stage, changelogs, topics_of
+from streams.stage import Stage, changelogs, stage_names, topics_of
 from streams.topics import READERS, SIGNALS, TOPICS, Topic, reply_topic
 
 Role = Literal["worker", "client", "operator", "admin"]
@@ -23,14 +23,15 @@ def worker_acls(
 ) -> list[Acl]:
     """Return what a worker of these stages needs. It needs no right to create anything.
 
-    It looks at the offsets of other stages' groups too: their lag holds early stages back.
+    It looks at the offsets of other stages' groups too: their lag holds early stages back, and
+    what they commit of the heartbeats tells who sends those that the stage is alive.
     """
     made = changelogs(stages)
     parties = {party.name: party for party in PARTIES}
     reads = {SIGNALS, *made}
     writes = set(made)
     for stage in stages:
-        reads |= set(stage.sources)
+        reads |= set(stage.reads)
         # A stage that is plugged in may write to every topic; the contract does not know it.
         writes |= set(parties[stage.name].writes if stage.name in parties else TOPICS)
     replies = {reply_topic(name) for name in reply_topics}
@@ -41,11 +42,13 @@ def worker_acls(
     }
     own = {stage.name for stage in stages}
     groups = [group_acl(f"{prefix}{stage.name}") for stage in stages]
-    measured = sorted(set(READERS.values()) - own)
+    measured = set(READERS.values())
+    if any(stage.sends_heartbeats for stage in stages):
+        measured.update(stage_names())
     return [
         *acls_of(prefix, needed),
         *groups,
-        *(Acl("group", f"{prefix}{name}", ("DESCRIBE",)) for name in measured),
+        *(Acl("group", f"{prefix}{name}", ("DESCRIBE",)) for name in sorted(measured - own)),
     ]
 
 

@@ -45,7 +45,7 @@ from streams.slots import Slots
 from streams.stage import HealthCheck, SlicingHandler, Stage, StageContext, Sweep
 from streams.static_member import StaticMember
 from streams.tables import StageTable
-from streams.topics import BY_NAME, READERS, Topic
+from streams.topics import BY_NAME, HEARTBEATS, READERS, Topic
 from streams.watchdog import Position, StalledError, Watchdog
 from streams.work import Work
 
@@ -89,7 +89,7 @@ class StageRunner:
         self._sweeps: list[tuple[float, Sweep]] = []
         self._checks: list[HealthCheck] = []
         self._sources = {
-            topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.sources
+            topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.reads
         }
         start_at_zero(OFFSET_RESETS, self._sources, ("truncated", "expired"))
         start_at_zero(UNDECODABLE_BATCHES, self._sources)
@@ -127,7 +127,7 @@ class StageRunner:
             self._work = self._build_work(await self._open())
             key = f"{INTAKE}{self.stage.name}"
             self._resources.enter_context(self._signals.listen(key, obey(self._intake)))
-            for topic in self.stage.sources:
+            for topic in self.stage.reads:
                 self._subscribe(topic)
             self._follow_rebalances()
             self._follow_logs()
@@ -361,6 +361,12 @@ class StageRunner:
             return "waits for its partitions and tables"
         checks = (self._intake.problem, *self._checks)
         return next((text for check in checks if (text := check())), None)
+
+    def heartbeat_partitions(self) -> set[int]:
+        """Return the partitions of the heartbeats that the stage has, none during a rebalance."""
+        if not self.ready.is_set():
+            return set()
+        return {number for topic, number in self._mine if topic == HEARTBEATS.name}
 
     def failure(self) -> BaseException | None:
         """Return why the stage must be started again, None while it runs."""

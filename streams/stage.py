@@ -16,7 +16,7 @@ from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.signals import Signals
 from streams.tables import StageTable
-from streams.topics import TOPICS, Topic, changelog_topic, reply_topic
+from streams.topics import HEARTBEATS, TOPICS, Topic, changelog_topic, reply_topic
 
 GROUP = "clipmill.stages"
 
@@ -85,6 +85,7 @@ class Stage:
             stages that must have room for what it leads to. Must not raise.
         due: when a record is due, epoch seconds, None for at once; it waits until then without
             being worked on, except when its request is taken back. Such a stage is not ordered.
+        sends_heartbeats: its workers publish the heartbeats that all stages answer.
     """
 
     name: str
@@ -98,6 +99,12 @@ class Stage:
     drains: bool = True
     claim: Callable[[Incoming], Claim] = claim_of
     due: Callable[[Incoming, float], float | None] | None = None
+    sends_heartbeats: bool = False
+
+    @property
+    def reads(self) -> tuple[Topic, ...]:
+        """All topics of its consumer group: the sources, and the heartbeats."""
+        return (*self.sources, HEARTBEATS)
 
 
 def topics_of(stages: Sequence[Stage], reply_topics: Sequence[str] = ()) -> list[Topic]:

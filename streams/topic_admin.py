@@ -95,6 +95,8 @@ def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
 def topic_config(topic: Topic) -> dict[str, str]:
     """Return the topic's settings on the broker."""
     config = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
+    if topic.segment is not None:
+        config["segment.ms"] = str(int(topic.segment.total_seconds() * 1000))
     if topic.compacted and not topic.expires:
         return config | {"cleanup.policy": "compact"}
     retention = str(int(topic.retention.total_seconds() * 1000))

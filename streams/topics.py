@@ -27,6 +27,8 @@ class Topic(msgspec.Struct, frozen=True, cache_hash=True):
         retention: how long records are kept.
         compacted: keep the newest record of each key instead, for ever unless ``expires``.
         expires: compacted records are dropped too when they are older than ``retention``.
+        segment: age at which the broker closes a file of the log; only closed files are compacted.
+            None for the broker's own: a week.
         partitions: None for the number in the settings.
         version: last part of the name on Kafka.
         foreign: the name is the whole name on Kafka; an existing topic may be of any configuration.
@@ -38,6 +40,7 @@ class Topic(msgspec.Struct, frozen=True, cache_hash=True):
     retention: timedelta = _WEEK
     compacted: bool = False
     expires: bool = False
+    segment: timedelta | None = None
     partitions: int | None = None
     version: str = VERSION
     foreign: bool = False
@@ -84,6 +87,15 @@ SIGNALS = Topic(
 AUDIT = Topic("audit", "request id", "Every transition of every request.")
 PROGRESS = Topic("progress", "request id", "How far downloads are.", retention=_DAY)
 COMMANDS = Topic("commands", "request id", "What operators and users order.")
+HEARTBEATS = Topic(
+    "heartbeats",
+    "partition",
+    "Read by every stage beside its sources: one that commits none of them stands still.",
+    # Keyed and compacted: a stage that was away for days finds minutes of them, and no offset that
+    # has expired.
+    compacted=True,
+    segment=timedelta(minutes=10),
+)
 RESULTS = Topic("results", "request id", "Exactly one outcome per URL, and the end of each batch.")
 
 DELAYS: dict[Topic, timedelta] = {
@@ -113,6 +125,7 @@ TOPICS: tuple[Topic, ...] = (
     PROGRESS,
     COMMANDS,
     RESULTS,
+    HEARTBEATS,
 )
 
 READERS: dict[Topic, str] = {

@@ -23,6 +23,7 @@ from streams.priority_queue import URGENT
 from streams.records import Incoming
 from streams.schedule import Schedule
 from streams.signals import Signals
+from streams.topics import HEARTBEATS
 
 LEAVING = 128
 """Records on their way out at a time: they fill the producer's batches, and a burst of thousands
@@ -182,7 +183,7 @@ class WaitingRoom:
                 topic, since = held.record.topic, held.record.timestamp
                 oldest[topic] = min(oldest.get(topic, since), since)
             now = self._wall_clock()
-            for topic in self._space:
+            for topic in self._space.keys() - {HEARTBEATS.name}:
                 PARKED.labels(topic).set(counts[topic])
                 OLDEST_PARKED.labels(topic).set(max(0.0, now - oldest.get(topic, now)))
             await asyncio.sleep(REPORT_SECONDS)

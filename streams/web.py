@@ -36,8 +36,14 @@ def build_web(health: Health) -> web.Application:
 
     async def ready(_request: web.Request) -> web.Response:
         problems = health.problems()
-        status = "waiting" if problems else "ready"
-        body = {"status": status, "problems": problems, "warnings": health.warnings()}
+        degraded = health.degraded()
+        status = "waiting" if problems else "degraded" if degraded else "ready"
+        body = {
+            "status": status,
+            "problems": problems,
+            "degraded": degraded,
+            "warnings": health.warnings(),
+        }
         return web.json_response(body, status=503 if problems else 200)
 
     async def metrics(request: web.Request) -> web.Response:

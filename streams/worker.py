@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 from functools import partial
 
 from aiokafka import TopicPartition
@@ -14,6 +14,7 @@ from streams.back_pressure import BackPressure
 from streams.faust_app import group_dir
 from streams.group_offsets import GroupOffsets
 from streams.health import Health
+from streams.heartbeats import Heartbeats
 from streams.lag import LagMonitor
 from streams.letters.facts import make_batch_letter
 from streams.loop_delay import measure_loop_delay
@@ -25,7 +26,7 @@ from streams.role_acls import worker_acls
 from streams.runner import StageRunner
 from streams.settings import Settings
 from streams.signals import Signals, following
-from streams.stage import Stage, topics_of
+from streams.stage import Stage, stage_names, topics_of
 from streams.static_member import StaticMember, leased_member
 from streams.topic_admin import check_topics
 from streams.topics import DEADLETTERS, SIGNALS
@@ -40,6 +41,9 @@ RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 CALM_SECONDS = 60.0
 """A stage that ran for this long counts as healthy: its waits start from the beginning."""
+
+HeartbeatsBeside = Callable[[StageRunner], AbstractAsyncContextManager[None]]
+"""Returns what sends heartbeats as long as a stage runs, or nothing."""
 
 
 class Worker:
@@ -91,8 +95,10 @@ class Worker:
             group.create_task(self._back_pressure.run(offsets.measure))
             group.create_task(self._lag.run(offsets))
             group.create_task(measure_loop_delay("main"))
+            beats = partial(self._heartbeats, outbox, offsets)
             for stage in self._stages:
-                group.create_task(self._keep_running(stage, outbox, signals, members[stage.name]))
+                member = members[stage.name]
+                group.create_task(self._keep_running(stage, outbox, signals, member, beats))
 
     @asynccontextmanager
     async def _members(self) -> AsyncIterator[dict[str, StaticMember]]:
@@ -103,7 +109,7 @@ class Worker:
                 stage.name: leases.enter_context(
                     leased_member(
                         group_dir(stage.name, self._settings),
-                        [topic.name for topic in stage.sources] + list(stage.tables),
+                        [topic.name for topic in stage.reads] + list(stage.tables),
                         chosen,
                     )
                 )
@@ -120,14 +126,36 @@ class Worker:
         self._letters.add(task)
         task.add_done_callback(self._letters.discard)
 
+    def _heartbeats(
+        self, outbox: Outbox, offsets: GroupOffsets, runner: StageRunner
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what sends heartbeats beside a stage, if it is one that does."""
+        settings = self._settings.heartbeat
+        if not (runner.stage.sends_heartbeats and settings.interval_seconds):
+            return nullcontext()
+        return Heartbeats(
+            settings,
+            step=runner.stage.name,
+            topic_prefix=self._settings.kafka.topic_prefix,
+            publish=outbox.publish,
+            committed=offsets.committed,
+            partitions=runner.heartbeat_partitions,
+            stages={*stage_names(), *(stage.name for stage in self._stages)},
+        ).sending(self._health)
+
     async def _keep_running(
-        self, stage: Stage, outbox: Outbox, signals: Signals, member: StaticMember
+        self,
+        stage: Stage,
+        outbox: Outbox,
+        signals: Signals,
+        member: StaticMember,
+        heartbeats: HeartbeatsBeside,
     ) -> None:
         failures = 0
         while True:
             started = time.monotonic()
             member.failures = failures
-            error = await self._run_once(stage, outbox, signals, member)
+            error = await self._run_once(stage, outbox, signals, member, heartbeats)
             if time.monotonic() - started > CALM_SECONDS:
                 failures = 0
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
@@ -137,7 +165,12 @@ class Worker:
             await asyncio.sleep(wait)
 
     async def _run_once(
-        self, stage: Stage, outbox: Outbox, signals: Signals, member: StaticMember
+        self,
+        stage: Stage,
+        outbox: Outbox,
+        signals: Signals,
+        member: StaticMember,
+        heartbeats: HeartbeatsBeside,
     ) -> BaseException:
         try:
             runner = StageRunner(
@@ -151,7 +184,7 @@ class Worker:
                 back_pressure=self._back_pressure,
                 lag=self._lag,
             )
-            async with runner:
+            async with runner, heartbeats(runner):
                 self._health.watch(stage.name, runner.problem)
                 return await self._watch(runner)
         except Exception as error:

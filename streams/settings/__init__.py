@@ -8,6 +8,7 @@ from streams.settings.cache import CacheSettings, LedgerSettings
 from streams.settings.download import DownloadSettings
 from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
+from streams.settings.heartbeat import HeartbeatSettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.kinds import HIGHEST_PORT
 from streams.settings.limits import LimitSettings
@@ -29,6 +30,7 @@ __all__ = [
     "DownloadSettings",
     "EgressSettings",
     "EngineSettings",
+    "HeartbeatSettings",
     "KafkaSettings",
     "LedgerSettings",
     "LimitSettings",

@@ -17,6 +17,7 @@ from streams.settings.cache import CacheSettings, LedgerSettings
 from streams.settings.download import DownloadSettings
 from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
+from streams.settings.heartbeat import HeartbeatSettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.limits import LimitSettings
 from streams.settings.memory import MemorySettings
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     download: DownloadSettings = DownloadSettings()
     cache: CacheSettings = CacheSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
     ledger: LedgerSettings = LedgerSettings()
     limits: LimitSettings = LimitSettings()
     memory: MemorySettings = MemorySettings()

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.records import Header
 from streams.settings import KafkaSettings
 from streams.topic_admin import topic_config
-from streams.topics import Topic
+from streams.topics import HEARTBEATS, Topic
 
 QUIET_SECONDS = 0.7
 
@@ -27,7 +27,9 @@ async def admin(kafka: KafkaSettings) -> AsyncIterator[Any]:
         await client.close()
 
 
-async def make_topics(kafka: KafkaSettings, *topics: Topic, partitions: int | None = None) -> None:
+async def make_topics(kafka: KafkaSettings, *named: Topic, partitions: int | None = None) -> None:
+    """Make these topics, and the one that every stage reads."""
+    topics = {*named, HEARTBEATS}
     async with admin(kafka) as client:
         await client.create_topics(
             [

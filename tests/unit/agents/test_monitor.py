@@ -553,6 +553,7 @@ def test_changes_are_described(before: Any, after: Any, text: str) -> None:
 async def test_the_stage_is_wired() -> None:
     context, _ = make_context(make_settings(), *TABLES)
     assert (monitor_stage.name, monitor_stage.sources) == (NAME, (ATTEMPTS,))
+    assert monitor_stage.sends_heartbeats
     assert monitor_stage.ordered
     async with opened_stage(monitor_stage, context) as handle:
         for message in blocked(at=1_700_000_000_000 / 1_000):

@@ -5,8 +5,8 @@ import pytest
 from streams.acls import Acl, kafka_acls_commands, topic_acls
 from streams.contract import PARTIES
 from streams.role_acls import admin_acls, client_acls, operator_acls, worker_acls
-from streams.stage import Stage, load_stages
-from streams.topics import ERRORS, REQUESTS, RESULTS, SIGNALS, TOPICS, Topic
+from streams.stage import Stage, load_stages, stage_names
+from streams.topics import ERRORS, HEARTBEATS, REQUESTS, RESULTS, SIGNALS, TOPICS, Topic
 
 PREFIX = "clipmill."
 
@@ -28,13 +28,22 @@ def test_a_worker_reads_its_sources_and_writes_what_the_contract_says() -> None:
     party = next(each for each in PARTIES if each.name == "recovery")
     for topic in TOPICS:
         wanted = {"DESCRIBE_CONFIGS"}
-        wanted |= {"READ"} if topic in (ERRORS, SIGNALS) else set()
+        wanted |= {"READ"} if topic in (ERRORS, SIGNALS, HEARTBEATS) else set()
         wanted |= {"WRITE"} if topic in party.writes else set()
         wanted |= set() if wanted & {"READ", "WRITE"} else {"DESCRIBE"}
         assert found.pop(("topic", topic.kafka_name(PREFIX))) == wanted, topic.name
     assert found.pop(("group", "clipmill.recovery")) == {"READ"}
     measured = ("download", "extraction", "ledger", "selection")
     assert found == {("group", f"clipmill.{name}"): {"DESCRIBE"} for name in measured}
+
+
+def test_a_worker_that_sends_heartbeats_looks_at_the_groups_of_all_stages() -> None:
+    found = operations(worker_acls(load_stages(("monitor",)), PREFIX))
+    assert {"READ", "WRITE"} < found["topic", HEARTBEATS.kafka_name(PREFIX)]
+    others = {
+        name for (kind, name), may in found.items() if may == {"DESCRIBE"} and kind == "group"
+    }
+    assert others == {f"{PREFIX}{name}" for name in stage_names()} - {f"{PREFIX}monitor"}
 
 
 def test_a_worker_reads_and_writes_the_changelogs_of_its_own_tables() -> None:

@@ -20,6 +20,7 @@ from schemas.documents import (
     COMMAND,
     EXTRACTED_VIDEO,
     FAILURE,
+    HEARTBEAT,
     INTAKE_SIGNAL,
     LETTER_MARK,
     MESSAGES,
@@ -39,6 +40,7 @@ from schemas.results import BatchFinished, Result
 from schemas.signals import BreakerState, RateState
 from streams.contract import KINDS, MESSAGES_ON, PARTIES
 from streams.envelope import TYPE_PREFIX
+from streams.heartbeats import heartbeat
 from streams.letters.replay import mark_record
 from streams.records import Outgoing
 from streams.stage import load_stages
@@ -108,6 +110,7 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
     (REFRESH_SIGNAL, lambda: ordered(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: ordered(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
     (LETTER_MARK, lambda: mark_record(make_letter(), examples.LETTER_MARK)),
+    (HEARTBEAT, lambda: heartbeat(0, NOW, "monitor")),
 ]
 
 
@@ -116,7 +119,7 @@ PEOPLE = {"client", "operator"}
 
 def test_stages_read_what_is_written_down() -> None:
     written = {name: set(party.reads) for name, party in BY_NAME.items() if name not in PEOPLE}
-    assert written == {stage.name: set(stage.sources) for stage in load_stages()}
+    assert written == {stage.name: set(stage.reads) for stage in load_stages()}
 
 
 @pytest.mark.parametrize(("message", "write"), LETTERS, ids=[each.name for each, _ in LETTERS])

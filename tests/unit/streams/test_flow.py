@@ -20,11 +20,12 @@ from streams.settings import StageSettings
 from streams.signals import Signals
 from streams.slots import Slots, aside
 from streams.stage import Stage
-from streams.topics import AUDIT, REQUESTS
+from streams.topics import AUDIT, HEARTBEATS, REQUESTS
 from streams.watchdog import Position, Watchdog
 
 P = ("requests", 0)
 PLACE = ("clipmill.requests.v1", 0)
+BEAT_PLACE = ("clipmill.heartbeats.v1", 0)
 
 
 class Consumer:
@@ -33,13 +34,13 @@ class Consumer:
     def __init__(self) -> None:
         self.starts: dict[Any, int] = {}
         self.acked: list[int] = []
+        self.acked_beats: list[int] = []
 
     def start_of(self, tp: Any) -> int | None:
         return self.starts.get(tp)
 
     def acknowledge(self, tp: Any, offset: int) -> None:
-        assert tp == PLACE
-        self.acked.append(offset)
+        (self.acked if tp == PLACE else self.acked_beats).append(offset)
 
 
 class Bench:
@@ -92,7 +93,10 @@ class Bench:
 
     async def run(self, record: Incoming) -> None:
         async with self.slots.taken():
-            await self._work(record)
+            if record.topic != HEARTBEATS.name:
+                await self._work(record)
+        if record.topic == HEARTBEATS.name:
+            self.flow.finished(record)
 
     async def _work(self, record: Incoming) -> None:
         self.started.append(record.offset)
@@ -141,6 +145,15 @@ class Bench:
             generation_id=self.app.consumer_generation_id if generation is None else generation,
         )
         return SimpleNamespace(message=message)
+
+    async def beat(self, offset: int, key: bytes = b"0") -> None:
+        """Hand over a heartbeat."""
+        event = self.event(offset, key=key)
+        event.message.tp = BEAT_PLACE
+        event.message.headers = ()
+        async with asyncio.timeout(1):
+            await self.flow.accept(HEARTBEATS, event)
+        await turns()
 
     def rebalance(self, *partitions: tuple[str, int]) -> None:
         self.app.consumer_generation_id += 1
@@ -769,3 +782,69 @@ async def test_batch_that_cannot_be_decoded_does_not_wait_until_it_is_due(waitin
     await waiting.accept(0, value=UndecodableBatch(b"x"))
     assert waiting.started == [0]
     waiting.release(0)
+
+
+def beats(bench: Bench) -> list[int]:
+    return bench.consumer.acked_beats
+
+
+async def test_a_heartbeat_is_answered_while_all_records_that_may_be_held_are() -> None:
+    bench = Bench(window=3, concurrency=2)
+    for offset in range(3):
+        await bench.accept(offset)
+    await bench.beat(0)
+    assert beats(bench) == [], "both slots are taken"
+    bench.release(0)
+    await turns()
+    assert beats(bench) == [0]
+    assert bench.started == [0, 1, 2]
+    await bench.flow.finish(0)
+
+
+async def test_a_heartbeat_is_answered_before_records_that_wait(bench: Bench) -> None:
+    for offset in range(20):
+        await bench.accept(offset)
+    await bench.beat(0)
+    bench.release(0)
+    await turns()
+    assert (beats(bench), bench.started) == ([0], list(range(9)))
+
+
+async def test_no_heartbeat_waits_for_a_record_of_the_same_key(bench: Bench) -> None:
+    await bench.accept(0, key=b"0")
+    await bench.beat(0, key=b"0")
+    assert beats(bench) == [0]
+
+
+async def test_no_heartbeat_waits_until_fewer_bytes_are_held() -> None:
+    bench = Bench(concurrency=1)
+    await bench.accept(0)
+    await bench.accept(1, value=b"x" * HELD_BYTES_MAX)
+    await bench.beat(0)
+    bench.release(0)
+    await turns()
+    assert beats(bench) == [0]
+    await bench.flow.finish(0)
+
+
+async def test_no_heartbeat_is_answered_while_the_intake_is_paused(bench: Bench) -> None:
+    bench.intake.pause("disk", "is full")
+    beat = asyncio.create_task(bench.beat(0))
+    await turns()
+    assert beats(bench) == []
+    bench.intake.resume("disk")
+    await beat
+    assert beats(bench) == [0]
+
+
+async def test_a_heartbeat_passes_the_waiting_room_at_once() -> None:
+    def due(record: Incoming, _now: float) -> float:
+        assert record.topic == REQUESTS.name
+        return 4e9
+
+    bench = Bench(due=due, ordered=False)
+    bench.flow.start()
+    await bench.accept(0)
+    await bench.beat(0)
+    assert (beats(bench), bench.started) == ([0], [])
+    await bench.flow.finish(0)

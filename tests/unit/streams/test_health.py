@@ -35,6 +35,15 @@ def test_warnings_are_listed_by_part_without_repeats_for_an_hour() -> None:
     assert health.warnings() == {"ledger": ["a third"]}
 
 
+def test_what_is_wrong_elsewhere_is_no_problem_of_this_process() -> None:
+    health = Health()
+    assert health.degraded() == {}
+    health.watch_pipeline(lambda: {"download": "answers no heartbeat"})
+    assert health.degraded() == {"download": "answers no heartbeat"}
+    assert health.problems() == {}
+    assert health.warnings() == {}
+
+
 def test_oldest_warnings_are_dropped_when_there_are_too_many() -> None:
     health = Health()
     for number in range(WARNINGS_MAX + 1):

@@ -279,6 +279,29 @@ async def test_health_says_for_how_long_no_record_was_taken(
     assert outbox.problem() is None
 
 
+async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
+    outbox: Outbox, producer: FakeProducer, clock: Time
+) -> None:
+    await outbox.available()
+    silent = asyncio.Event()
+
+    async def send(_topic: str, **_: Any) -> "asyncio.Future[None]":
+        await silent.wait()
+        raise AWAY
+
+    producer.send = send  # type: ignore[method-assign,assignment]
+    publishing = asyncio.create_task(outbox.publish(writes(b"x")))
+    await asyncio.sleep(0)
+    clock.now += PATIENCE_SECONDS
+    available = asyncio.create_task(outbox.available())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not available.done()
+    publishing.cancel()
+    await asyncio.wait([publishing])
+    await available
+
+
 async def test_a_cluster_that_is_silent_is_a_problem_too(
     outbox: Outbox, producer: FakeProducer, clock: Time
 ) -> None:

@@ -30,6 +30,11 @@ def test_a_compacted_topic_keeps_the_newest_for_ever() -> None:
     }
 
 
+def test_what_is_superseded_goes_when_a_segment_is_closed() -> None:
+    topic = Topic("x", "k", "p.", compacted=True, segment=timedelta(minutes=1))
+    assert topic_config(topic)["segment.ms"] == "60000"
+
+
 def test_one_that_expires_keeps_it_for_the_retention() -> None:
     topic = Topic("x", "k", "p.", timedelta(hours=1), compacted=True, expires=True)
     assert topic_config(topic) == {

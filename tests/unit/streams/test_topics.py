@@ -6,6 +6,7 @@ import pytest
 from streams.topics import (
     BY_NAME,
     DELAYS,
+    HEARTBEATS,
     MARKS,
     MESSAGE_BYTES_MAX,
     REQUEST_BYTES_MAX,
@@ -32,7 +33,7 @@ def test_the_names_are_the_published_ones() -> None:
         *("requests", "videos.validated", "videos.extracted", "videos.selected", "errors"),
         *("retry.5s", "retry.30s", "retry.2m", "retry.10m", "retry.1h"),
         *("deadletters", "deadletters.marks", "attempts", "signals"),
-        *("audit", "progress", "commands", "results"),
+        *("audit", "progress", "commands", "results", "heartbeats"),
     ]
     assert {name: topic.name for name, topic in BY_NAME.items()} == dict(zip(names, names))  # noqa: B905
 
@@ -41,8 +42,8 @@ def test_the_prefix_can_be_another_one() -> None:
     assert REQUESTS.kafka_name("mine-") == "mine-requests.v1"
 
 
-def test_only_the_shared_state_is_compacted_and_has_one_partition() -> None:
-    assert [topic for topic in TOPICS if topic.compacted] == [MARKS, SIGNALS]
+def test_only_the_shared_state_has_one_partition_and_only_its_newest_counts() -> None:
+    assert [topic for topic in TOPICS if topic.compacted] == [MARKS, SIGNALS, HEARTBEATS]
     assert [topic for topic in TOPICS if topic.partitions] == [MARKS, SIGNALS]
 
 

@@ -46,14 +46,28 @@ async def test_ready_names_the_problems_until_there_are_none(
         assert await answer.json() == {
             "status": "waiting",
             "problems": {"broker": "is away"},
+            "degraded": {},
             "warnings": {},
         }
     state[0] = None
     async with client.get("/health/ready") as answer:
         assert (answer.status, await answer.json()) == (
             200,
-            {"status": "ready", "problems": {}, "warnings": {}},
+            {"status": "ready", "problems": {}, "degraded": {}, "warnings": {}},
         )
+
+
+async def test_a_process_stays_ready_while_another_one_stands_still(
+    client: Client, health: Health
+) -> None:
+    health.watch_pipeline(lambda: {"download": "answers no heartbeat"})
+    async with client.get("/health/ready") as answer:
+        body = await answer.json()
+    assert answer.status == 200
+    assert (body["status"], body["degraded"]) == (
+        "degraded",
+        {"download": "answers no heartbeat"},
+    )
 
 
 async def test_metrics_are_in_the_format_of_prometheus(

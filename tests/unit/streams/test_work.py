@@ -12,11 +12,12 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 from schemas.errors import ClipmillError, ErrorCode
 from streams.letters.facts import split_headers
 from streams.logs import REQUEST, TRACE
+from streams.metrics import REGISTRY
 from streams.outbox import RecordRefusedError, Write
 from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
 from streams.slots import Slots
 from streams.stage import Handler, Slices, SlicingHandler, Stage, StageContext
-from streams.topics import DEADLETTERS, ERRORS, REQUESTS, RESULTS, VALIDATED
+from streams.topics import DEADLETTERS, ERRORS, HEARTBEATS, REQUESTS, RESULTS, VALIDATED
 from streams.work import Work, dead_letter
 from tests.unit.streams.records import incoming
 
@@ -37,6 +38,8 @@ class FakeOutbox:
         self.refuse: Callable[[Write], bool] = lambda _: False
         self.open = asyncio.Event()
         self.open.set()
+        self.free = asyncio.Event()
+        self.free.set()
 
     async def publish(self, writes: Sequence[Write]) -> list[RecordMetadata]:
         await self.open.wait()
@@ -45,6 +48,9 @@ class FakeOutbox:
                 raise RecordRefusedError(f"too large for {write.topic}")
         self.written += writes
         return [placed(write) for write in writes]
+
+    async def available(self) -> None:
+        await self.free.wait()
 
     @property
     def topics(self) -> list[str]:
@@ -465,3 +471,46 @@ async def test_too_many_dead_letters_stop_the_intake_in_the_same_breath() -> Non
 
 def test_a_tombstone_stays_one_as_a_dead_letter() -> None:
     assert dead_letter(incoming(None), ValueError(), "s").value is None
+
+
+BEAT = replace(incoming(timestamp=4e9), topic=HEARTBEATS.name)
+
+
+def sample(name: str) -> float:
+    return REGISTRY.get_sample_value(f"clipmill_{name}", {"stage": "test"}) or 0.0
+
+
+async def test_a_heartbeat_is_finished_without_the_handler_and_counts_as_no_record() -> None:
+    counts = sample("stage_records_in_total"), sample("heartbeat_duration_seconds_count")
+    bench = Bench(raising(AssertionError("a heartbeat is no work")))
+    await bench.work.run(BEAT)
+    assert (bench.finished, bench.outbox.written) == ([BEAT], [])
+    after = sample("stage_records_in_total"), sample("heartbeat_duration_seconds_count")
+    assert after == (counts[0], counts[1] + 1)
+
+
+async def test_no_heartbeat_is_finished_while_all_handlers_hang() -> None:
+    release = asyncio.Event()
+
+    async def hang(_record: Incoming) -> Sequence[Effect]:
+        await release.wait()
+        return ()
+
+    bench = Bench(hang, concurrency=2)
+    tasks = bench.start(incoming(offset=1), incoming(offset=2), BEAT)
+    await turns()
+    assert bench.finished == []
+    release.set()
+    await asyncio.gather(*tasks)
+    assert BEAT in bench.finished
+
+
+async def test_no_heartbeat_is_finished_while_the_cluster_takes_no_records() -> None:
+    bench = Bench(returning())
+    bench.outbox.free.clear()
+    [task] = bench.start(BEAT)
+    await turns()
+    assert bench.finished == []
+    bench.outbox.free.set()
+    await task
+    assert bench.finished == [BEAT]

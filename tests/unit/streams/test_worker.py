@@ -15,7 +15,7 @@ from streams.back_pressure import GroupProgress
 from streams.health import Health
 from streams.memory import MemoryExhaustedError
 from streams.metrics import REGISTRY
-from streams.settings import Settings
+from streams.settings import HeartbeatSettings, Settings
 from streams.signals import Signals
 from streams.stage import Stage
 from streams.static_member import InstanceIdError
@@ -71,6 +71,9 @@ class FakeRunner:
         if self.world.closing_fails:
             raise RuntimeError("cannot stop")
 
+    def heartbeat_partitions(self) -> set[int]:
+        return set()
+
     def failure(self) -> BaseException | None:
         return RuntimeError("crashed") if self.world.now >= self.dies_at else None
 
@@ -90,6 +93,9 @@ class FakeOutbox:
 
     def problem(self) -> str | None:
         return FakeRunner.world.cluster
+
+    async def publish(self, _writes: object) -> list[object]:
+        raise NotImplementedError
 
 
 class FakeAccess:
@@ -123,6 +129,9 @@ class FakeOffsets:
 
     async def measure(self, _known: object) -> dict[Topic, GroupProgress]:
         return {}
+
+    async def committed(self, _stage: str, _topic: Topic) -> dict[int, int]:
+        raise NotImplementedError
 
 
 @pytest.fixture
@@ -180,6 +189,40 @@ async def test_a_running_stage_speaks_for_itself(world: World) -> None:
     assert seen[-1] == {"toy": "waits"}
     assert world.made == ["toy"]
     assert world.closed == 1, "a cancelled stage is closed"
+
+
+@pytest.mark.parametrize(
+    ("sends", "interval", "expected"),
+    [(True, 4, {"toy", "ledger"}), (True, 0, set()), (False, 4, set())],
+    ids=["sends", "switched off", "another stage"],
+)
+async def test_heartbeats_are_sent_beside_the_stage_that_does_so(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    sends: bool,
+    interval: float,
+    expected: set[str],
+) -> None:
+    beside: dict[str, Any] = {"stages": set()}
+
+    class FakeHeartbeats:
+        def __init__(self, _settings: HeartbeatSettings, **more: Any) -> None:
+            beside.update(more)
+
+        @asynccontextmanager
+        async def sending(self, _health: Health) -> AsyncIterator[None]:
+            yield
+            beside["ended"] = world.closed
+
+    monkeypatch.setattr(module, "Heartbeats", FakeHeartbeats)
+    monkeypatch.setattr(module, "stage_names", lambda: ["ledger"])
+    settings = Settings(heartbeat=HeartbeatSettings(interval_seconds=interval))
+    worker = Worker([replace(STAGE, sends_heartbeats=sends)], settings, Health())
+    await run_until(worker, lambda: world.made and world.now > 1)
+    assert beside["stages"] == expected
+    assert beside.get("step") == ("toy" if expected else None)
+    assert beside.get("ended", 0) == 0, "they end before the stage does"
 
 
 async def test_a_cluster_that_takes_no_records_is_a_problem_of_the_process(world: World) -> None:

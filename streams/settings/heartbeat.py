@@ -1,0 +1,17 @@
+"""Settings of the heartbeats."""
+
+from pydantic import Field
+
+from streams.settings.kinds import Group, Seconds, Wait
+
+
+class HeartbeatSettings(Group):
+    """How a stage that stands still is noticed."""
+
+    interval_seconds: Wait = Field(
+        4, description="Pause between the heartbeats of a stage; 0 sends none."
+    )
+    # 11 to 14 s are usual until another worker has the partitions of one that was killed.
+    limit_seconds: Seconds = Field(
+        15, description="Health names a stage that has answered no heartbeat for so long."
+    )
