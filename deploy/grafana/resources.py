@@ -58,6 +58,7 @@ PROCESSES = Row(
             rate("python_gc_collections_total", "generation"),
             "generation {{generation}}",
             unit="ops",
+            description="Collections of Python's garbage collector in a second.",
         ),
     ),
 )

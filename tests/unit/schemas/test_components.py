@@ -10,7 +10,7 @@ from schemas import components
 from schemas.components import REFERENCE, message_schemas
 from schemas.documents import MESSAGES, Message, json_schema
 from tests.unit.schemas.bodies import bodies, json_values
-from tests.unit.schemas.validators import errors
+from tests.unit.schemas.validators import FORMATS, errors
 
 pytestmark = pytest.mark.untraced
 
@@ -19,7 +19,9 @@ SCHEMAS = message_schemas()
 ROOT = {"components": {"schemas": SCHEMAS}}
 FILES = {message.name: json_schema(message) for message in MESSAGES}
 VALIDATORS = {
-    message.name: Draft7Validator(ROOT | {"$ref": f"{REFERENCE}{message.schema_name}"})
+    message.name: Draft7Validator(
+        ROOT | {"$ref": f"{REFERENCE}{message.schema_name}"}, format_checker=FORMATS
+    )
     for message in MESSAGES
 }
 

@@ -6,17 +6,17 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-_formats = FormatChecker(formats=())
+FORMATS = FormatChecker(formats=())
 
 
-@_formats.checks("date-time", raises=ValueError)
+@FORMATS.checks("date-time", raises=ValueError)
 def _is_moment(value: object) -> bool:
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
 
 
 def errors(schema: Mapping[str, Any], body: object) -> list[str]:
     """Return what is wrong with a body, empty when it is valid."""
-    validator = Draft202012Validator(schema, format_checker=_formats)
+    validator = Draft202012Validator(schema, format_checker=FORMATS)
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(body)]
 
 
