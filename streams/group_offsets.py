@@ -98,13 +98,13 @@ class GroupOffsets:
     async def timestamp(self, place: TopicPartition, offset: int) -> float | None:
         """Return the timestamp of the first record from an offset on, epoch seconds.
 
-        Reads one batch of the log with a consumer of its own. None when there is no record.
+        Reads one batch of the log with a consumer of its own: records of open transactions too, as
+        the end offset counts them. None when there is no record within `MEASURE_SECONDS`.
         """
         consumer = AIOKafkaConsumer(
             **client_options(self._kafka, "lag"),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
             # A broker answers with one whole batch, however small the limit is.
             max_partition_fetch_bytes=1,
         )

@@ -29,6 +29,11 @@ MEASURE_EVERY_SECONDS = 5.0
 """Pause between measurements: three for each scrape of Prometheus at its usual 15 s."""
 
 
+READ_AGAIN_SECONDS = 60.0
+"""Pause before a timestamp that could not be read is read again. That takes 5 s where there is no
+record behind the offset, only the marker of a transaction."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceProgress:
     """How far a stage is in one partition of a source topic.
@@ -67,6 +72,15 @@ class StageProgress:
         return [each.place for each in self.sources] + [each.place for each in self.tables]
 
 
+@dataclass(slots=True)
+class _Reading:
+    """The timestamp of a record that its stage has not received, and when to read it next."""
+
+    offset: int
+    due: float
+    timestamp: float | None = None
+
+
 class LogOffsets(Protocol):
     """What is asked of the cluster; see `streams.group_offsets.GroupOffsets`."""
 
@@ -90,7 +104,7 @@ class LagMonitor:
         self._stages: dict[str, Callable[[], StageProgress]] = {}
         self._tables: dict[str, tuple[str, ...]] = {}
         self._ends: Mapping[TopicPartition, int] = {}
-        self._read: dict[TopicPartition, tuple[int, float | None]] = {}
+        self._read: dict[TopicPartition, _Reading] = {}
         self._shown: set[Series] = set()
 
     @contextmanager
@@ -150,15 +164,17 @@ class LagMonitor:
 
         An offset that is seen for the first time counts as new: usually its fetch is under way.
         """
-        if self._read.get(place, (-1, None))[0] != offset:
-            self._read[place] = (offset, None)
-            return self._clock()
-        if self._read[place][1] is None:
+        now, known = self._clock(), self._read.get(place)
+        if known is None or known.offset != offset:
+            self._read[place] = _Reading(offset, due=now)
+            return now
+        if known.timestamp is None and known.due <= now:
+            known.due = now + READ_AGAIN_SECONDS
             try:
-                self._read[place] = (offset, await offsets.timestamp(place, offset))
+                known.timestamp = await offsets.timestamp(place, offset)
             except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
                 log.warning("the age of %s-%s cannot be read: %r", *place, error)
-        return self._read[place][1]
+        return known.timestamp
 
     def _show(self, series: Series, lag: int, written: float | None) -> None:
         LAG_RECORDS.labels(*series).set(lag)

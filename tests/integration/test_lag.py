@@ -90,8 +90,8 @@ async def described(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stag
 
 
 async def until(lags: Lags, monitor: LagMonitor, offsets: GroupOffsets) -> None:
-    """Measure until the lag in records is this one, for 20 s at most."""
-    async with asyncio.timeout(20):
+    """Measure until the lag in records is this one, for a minute at most."""
+    async with asyncio.timeout(60):
         while shown("records") != lags:
             await asyncio.sleep(0.1)
             await monitor.measure_once(offsets)

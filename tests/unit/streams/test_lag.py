@@ -7,7 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from streams.lag import LagMonitor, SourceProgress, StageProgress, TableProgress
+from streams.lag import READ_AGAIN_SECONDS, LagMonitor, SourceProgress, StageProgress, TableProgress
 from streams.metrics import REGISTRY
 
 NOW = 1_000_000.0
@@ -131,6 +131,12 @@ async def test_an_age_that_cannot_be_read_has_no_series(bench: Bench) -> None:
     bench.at(0, 10, None, 12)
     await bench.measure(2)
     assert lag() == (2, None)
+    await bench.measure(5)
+    assert len(bench.cluster.reads) == 1, "a read takes seconds"
+    bench.now += READ_AGAIN_SECONDS
+    bench.cluster.timestamps[TopicPartition(TOPIC, 0), 10] = bench.now - 70
+    await bench.measure()
+    assert lag() == (2, 70)
     bench.at(0, 12, None, 12)
     await bench.measure()
     assert lag() == (0, 0)
