@@ -239,6 +239,62 @@ CASES = [
         30,
     ),
     AlertCase(
+        "ClipmillHeartbeatMissed",
+        "the stage of one of two monitors' partitions is silent",
+        {
+            'clipmill_heartbeat_age_seconds{stage="extraction",instance="a"}': "0x20",
+            'clipmill_heartbeat_age_seconds{stage="extraction",instance="b"}': "0x10 40x10",
+            'clipmill_heartbeat_age_seconds{stage="ledger",instance="b"}': "0x20",
+        },
+        12,
+        ({"stage": "extraction"},),
+    ),
+    AlertCase(
+        "ClipmillHeartbeatMissed",
+        "a stage runs nowhere",
+        {'clipmill_heartbeat_age_seconds{stage="download",instance="a"}': "0+60x10"},
+        5,
+        ({"stage": "download"},),
+    ),
+    AlertCase(
+        "ClipmillHeartbeatMissed",
+        "the partitions of a killed worker move",
+        {'clipmill_heartbeat_age_seconds{stage="download",instance="a"}': "0x5 14 0x10"},
+        5,
+    ),
+    AlertCase(
+        "ClipmillHeartbeatMissed",
+        "a stage takes no records because its disk is full",
+        {
+            'clipmill_heartbeat_age_seconds{stage="download",instance="a"}': "0x5 60x10",
+            'clipmill_stage_intake_paused{stage="download",instance="b"}': "0x4 1x11",
+        },
+        10,
+    ),
+    AlertCase(
+        "ClipmillHeartbeatsNotSent",
+        "the only monitor is frozen",
+        {'clipmill_heartbeat_last_sent_timestamp_seconds{instance="a"}': "0 60 120 120x10"},
+        8,
+        ONE,
+    ),
+    AlertCase(
+        "ClipmillHeartbeatsNotSent",
+        "no worker of monitor was ever started",
+        {'clipmill_heartbeat_last_sent_timestamp_seconds{instance="a"}': "0x10"},
+        8,
+        ONE,
+    ),
+    AlertCase(
+        "ClipmillHeartbeatsNotSent",
+        "one of two workers runs the monitor",
+        {
+            'clipmill_heartbeat_last_sent_timestamp_seconds{instance="a"}': "0x10",
+            'clipmill_heartbeat_last_sent_timestamp_seconds{instance="b"}': "0+60x10",
+        },
+        8,
+    ),
+    AlertCase(
         "ClipmillLagOld",
         "one partition of a stage waits for an hour",
         {
