@@ -63,7 +63,7 @@ CONTENT = Row(
         ),
         line(
             "Calls of the shared cache",
-            f"{rate('clipmill_shared_cache_calls_total', 'operation, outcome')} or vector(0)",
+            f"{rate('clipmill_shared_cache_calls_total', 'operation, outcome')} or on () vector(0)",
             "{{operation}} {{outcome}}",
             unit="ops",
         ),

@@ -21,7 +21,7 @@ NOW = Row(
         stat("Results", rate("clipmill_results_total"), unit="reqps"),
         stat(
             "Served",
-            f"1 - ({_UNSERVED} or vector(0)) / ({_DECIDED} > 0) or vector(1)",
+            f"1 - ({_UNSERVED} or on () vector(0)) / ({_DECIDED} > 0) or vector(1)",
             description="Share of the outcomes that are not the fault of the service; 1 without"
             " traffic. What platforms say about videos counts as served.",
             unit="percentunit",
@@ -29,7 +29,7 @@ NOW = Row(
         stat(
             "95 % are completed within",
             f"{quantile(0.95, 'clipmill_request_duration_seconds', where=_COMPLETED)} >= 0"
-            " or vector(0)",
+            " or on () vector(0)",
             unit="s",
             warn=60,
             alarm=300,
@@ -53,7 +53,7 @@ NOW = Row(
         stat(
             "Breakers open",
             "count(max by (platform, operation, egress)"
-            f" (clipmill_breaker_state{{{INSTANCE}}}) >= 2) or vector(0)",
+            f" (clipmill_breaker_state{{{INSTANCE}}}) >= 2) or on () vector(0)",
             description="Operations of a platform that an egress does not attempt at present.",
             warn=1,
         ),

@@ -100,7 +100,7 @@ RATES = Row(
                 Query(total("clipmill_tasks_waiting", "operation"), "waiting {{operation}}"),
                 Query(total("clipmill_tasks_limit", "operation"), "limit {{operation}}"),
             ),
-            width=12,
+            width=24,
         ),
     ),
 )

@@ -4,8 +4,8 @@ INSTANCE = 'instance=~"$instance"'
 STAGE = f'{INSTANCE},stage=~"$stage"'
 PLATFORM = f'{INSTANCE},platform=~"$platform"'
 
-LAGGING = f'{INSTANCE},topic!~"retry[.].*"'
-"""Without the delay topics: what is parked there is not late."""
+LAGGING = f'{INSTANCE},topic!~"retry[.].*|heartbeats"'
+"""Without the delay topics, because what is parked there is not late, and without heartbeats."""
 
 
 def rate(metric: str, by: str = "", where: str = INSTANCE) -> str:
@@ -26,7 +26,7 @@ def largest(metric: str, by: str = "", where: str = INSTANCE) -> str:
 def increase(metric: str, by: str = "", where: str = INSTANCE, window: str = "$__range") -> str:
     """Return how much a counter grew within a window, 0 where it does not exist yet."""
     grown = _sum(f"increase({metric}{{{where}}}[{window}])", by)
-    return f"{grown} or vector(0)"
+    return f"round({grown}) or on () vector(0)"
 
 
 def quantile(share: float, metric: str, by: str = "", where: str = INSTANCE) -> str:

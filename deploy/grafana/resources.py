@@ -31,7 +31,8 @@ PROCESSES = Row(
         ),
         line(
             "Growth in an hour",
-            f"{largest('clipmill_memory_trend_bytes_per_hour', 'instance, process')} or vector(0)",
+            largest("clipmill_memory_trend_bytes_per_hour", "instance, process")
+            + " or on () vector(0)",
             "{{instance}} {{process}}",
             unit="bytes",
             description="Lasting growth of memory; known after half an hour.",

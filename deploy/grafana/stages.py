@@ -12,7 +12,7 @@ from deploy.grafana.panels import (
 )
 from deploy.grafana.promql import INSTANCE, STAGE, increase, largest, quantile, rate, total
 
-_LAGGING = f'{STAGE},topic!~"retry[.].*"'
+_LAGGING = f'{STAGE},topic!~"retry[.].*|heartbeats"'
 
 RECORDS = Row(
     "Records",
@@ -35,8 +35,9 @@ RECORDS = Row(
             "clipmill_stage_duration_seconds",
             "stage",
             STAGE,
+            width=12,
         ),
-        heatmap("Duration of all records", "clipmill_stage_duration_seconds", STAGE),
+        heatmap("Duration of all records", "clipmill_stage_duration_seconds", STAGE, width=12),
         Panel(
             "Duration of a step by its outcome, 95 %",
             (
@@ -45,6 +46,7 @@ RECORDS = Row(
                     "{{step}} {{outcome}}",
                 ),
             ),
+            width=12,
             unit="s",
         ),
         Panel(
@@ -55,6 +57,7 @@ RECORDS = Row(
                     "{{step}} {{action}} {{cache}}",
                 ),
             ),
+            width=12,
             unit="s",
         ),
     ),
@@ -67,18 +70,26 @@ LAG = Row(
             "Lag by partition",
             largest("clipmill_stage_lag_records", "stage, topic, partition", _LAGGING),
             "{{stage}} {{topic}}-{{partition}}",
+            width=12,
         ),
         line(
             "Oldest record not committed",
             largest("clipmill_stage_lag_seconds", "stage, topic", _LAGGING),
             "{{stage}} {{topic}}",
             unit="s",
+            width=12,
         ),
-        line("Backlog", largest("clipmill_stage_backlog_records", "stage", STAGE), "{{stage}}"),
+        line(
+            "Backlog",
+            largest("clipmill_stage_backlog_records", "stage", STAGE),
+            "{{stage}}",
+            width=12,
+        ),
         line(
             "Read and not yet worked on",
             total("clipmill_stage_held_records", "stage", STAGE),
             "{{stage}}",
+            width=12,
         ),
     ),
 )

@@ -67,6 +67,15 @@ async def watched(house: House, workers: list[str]) -> AsyncIterator[tuple[str, 
         yield url, folder
 
 
+async def scraped(monitoring: Monitoring, workers: list[str]) -> None:
+    """Return when each worker was scraped once: what happens before has no rate."""
+    async with asyncio.timeout(30):
+        up = 0
+        while up < len(workers):
+            await asyncio.sleep(0.2)
+            up = len(await asyncio.to_thread(monitoring.numbers, "up == 1", instant=True))
+
+
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def monitoring(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Monitoring]:
     """Two workers, everything that can happen, a restart, and Prometheus all the while."""
@@ -76,6 +85,7 @@ async def monitoring(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         addresses = [urlsplit(worker.ready["http"]).netloc for worker in load.workers]
         began = time.time()
         async with watched(house, addresses) as (url, folder):
+            await scraped(Monitoring(url, began), addresses)
             await load.run()
             worker = await load.restart()
             addresses[1] = urlsplit(worker.ready["http"]).netloc
