@@ -11,7 +11,7 @@ class HeartbeatSettings(Group):
     interval_seconds: Wait = Field(
         4, description="Pause between the heartbeats of a stage; 0 sends none."
     )
-    # 11 to 14 s are usual until another worker has the partitions of one that was killed.
+    # Beyond the 10 s of kafka.session_timeout_seconds, after which another worker takes over.
     limit_seconds: Seconds = Field(
         15, description="Health names a stage that has answered no heartbeat for so long."
     )

@@ -28,8 +28,8 @@ async def admin(kafka: KafkaSettings) -> AsyncIterator[Any]:
 
 
 async def make_topics(kafka: KafkaSettings, *named: Topic, partitions: int | None = None) -> None:
-    """Make these topics, and the one that every stage reads."""
-    topics = {*named, HEARTBEATS}
+    """Make these topics; with their usual partitions, also the one that every stage reads."""
+    topics = {*named, HEARTBEATS} if partitions is None else set(named)
     async with admin(kafka) as client:
         await client.create_topics(
             [

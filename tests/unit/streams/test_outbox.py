@@ -285,7 +285,8 @@ async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
     await outbox.available()
     silent = asyncio.Event()
 
-    async def send(_topic: str, **_: Any) -> "asyncio.Future[None]":
+    async def send(topic: str, **_: Any) -> "asyncio.Future[None]":
+        assert topic == "t"
         await silent.wait()
         raise AWAY
 
