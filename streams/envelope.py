@@ -6,7 +6,8 @@ Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 """
 
 import base64
-import hashlib
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated
@@ -15,8 +16,16 @@ import msgspec
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.wording import EXAMPLE_MOMENT, shown
+from streams.letters.facts import CLIENT_TOPICS
 from streams.records import Header, Incoming, Outgoing
-from streams.topics import Topic
+from streams.topics import REQUESTS, RESULTS, Topic
+from streams.tracing.context import (
+    TraceContext,
+    parse_context,
+    parse_origin,
+    trace_digest,
+)
+from streams.tracing.scope import REQUEST_TRACE, sending
 
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
@@ -35,7 +44,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         type: CloudEvents type; "" when a client sent bare JSON.
         correlation_id: the request's id, when already known.
         expires: the deadline that stood on the envelope.
-        trace_id: W3C trace id, 32 hex digits; made from the record's id when none came.
+        trace_id: W3C trace id of the request, 32 hex digits; made from the record's id when none
+            came.
         data: the message's body.
     """
 
@@ -57,6 +67,7 @@ class _Structured(msgspec.Struct, frozen=True):
     correlationid: str | None = None
     expirytime: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def open_envelope(record: Incoming) -> Envelope:
@@ -85,7 +96,7 @@ def _open_binary(record: Incoming, value: bytes) -> Envelope:
         type=record.header("ce_type") or "",
         correlation_id=record.header("ce_correlationid"),
         expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
-        trace_id=_trace_id(record.header("traceparent"), record),
+        trace_id=_origin(record, _header_context(record)).trace_id,
         data=value,
     )
 
@@ -98,7 +109,7 @@ def _open_structured(record: Incoming, value: bytes) -> Envelope:
         type=event.type,
         correlation_id=event.correlationid,
         expires=_moment(event.expirytime, "$.expirytime"),
-        trace_id=_trace_id(event.traceparent or record.header("traceparent"), record),
+        trace_id=_origin(record, _event_context(event, record)).trace_id,
         data=_structured_data(event),
     )
 
@@ -132,30 +143,41 @@ def _moment(text: str | None, field: str) -> datetime | None:
     return moment
 
 
-TRACEPARENT_PARTS = 4
-TRACE_ID_DIGITS = 32
+def trace_of(record: Incoming) -> tuple[TraceContext, TraceContext]:
+    """Return the context that a record came with, and that of its request.
+
+    The first has no span id when none came. They differ after a long delay, and in a batch.
+    """
+    content_type = record.header("content-type") or ""
+    context = _header_context(record)
+    if content_type.lower().startswith(STRUCTURED):
+        with suppress(MalformedMessageError):
+            context = _event_context(decode(record.value or b"", _Structured), record)
+    return context, _origin(record, context)
 
 
 def trace_id_of(record: Incoming) -> str:
     """Return the trace id of a record whose envelope may be unreadable."""
-    return _trace_id(record.header("traceparent"), record)
+    return _origin(record, _header_context(record)).trace_id
 
 
-def _trace_id(traceparent: str | None, record: Incoming) -> str:
-    parts = (traceparent or "").split("-")
-    if len(parts) == TRACEPARENT_PARTS and _is_trace_id(parts[1]):
-        return parts[1]
-    return _digest(record.record_id, TRACE_ID_DIGITS)
+def _header_context(record: Incoming) -> TraceContext:
+    parent, state = record.header("traceparent"), record.header("tracestate")
+    return parse_context(parent, state) or TraceContext(trace_digest(record.record_id))
 
 
-def _is_trace_id(text: str) -> bool:
-    return (
-        len(text) == TRACE_ID_DIGITS and set(text) <= set("0123456789abcdef") and set(text) != {"0"}
-    )
+def _event_context(event: _Structured, record: Incoming) -> TraceContext:
+    found = parse_context(event.traceparent, event.tracestate) if event.traceparent else None
+    return found or _header_context(record)
 
 
-def _digest(text: str, digits: int) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+def _origin(record: Incoming, context: TraceContext) -> TraceContext:
+    """Return the context that a request came with, whose flags and state are on every record."""
+    known = parse_origin(record.header(REQUEST_TRACE))
+    if known is None and record.topic in CLIENT_TOPICS:
+        return context
+    trace_id, span_id = known or (context.trace_id, "")
+    return TraceContext(trace_id, span_id, context.flags, context.state)
 
 
 def seal(
@@ -172,26 +194,52 @@ def seal(
     expires: datetime | None = None,
     extra: tuple[Header, ...] = (),
     reply_to: str | None = None,
+    own_trace: bool = True,
 ) -> Outgoing:
     """Return the message as a record in binary mode.
 
     ``kind`` is the CloudEvents type without its prefix, such as ``video.extracted.v1``;
     ``event_id`` is the same for every copy: made of request, step and attempt, never random;
-    ``cause_id`` is the id of the event that led to this one.
+    ``cause_id`` is the id of the event that led to this one; ``own_trace`` False keeps what is no
+    step of the request itself in the trace of the record in work.
     """
+    trace, spans = sending(
+        event_id,
+        request_id,
+        trace_id,
+        own_trace=own_trace,
+        to_client=topic is RESULTS,
+        among_requests=topic is REQUESTS,
+    )
     headers = [
         *_constant_headers(step, kind),
         ("ce_id", event_id.encode()),
         ("ce_time", datetime.now(UTC).isoformat().encode()),
         ("ce_correlationid", request_id.encode()),
-        ("traceparent", f"00-{trace_id}-{_digest(event_id, 16)}-01".encode()),
+        *trace,
     ]
     if cause_id:
         headers.append(("ce_causationid", cause_id.encode()))
     if expires:
         headers.append(("ce_expirytime", expires.isoformat().encode()))
     key_bytes = None if key is None else key.encode()
-    return Outgoing(topic, key_bytes, body, (*headers, *extra), reply_to)
+    return Outgoing(topic, key_bytes, body, (*headers, *extra), reply_to, spans)
+
+
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate", REQUEST_TRACE})
+
+
+def pass_on(record: Incoming, topic: Topic, without: Collection[str] = ()) -> Outgoing:
+    """Return a record of ours for another topic, as it is but for some headers and its trace."""
+    dropped = {*without, *_TRACE_HEADERS}
+    trace, spans = sending(
+        f"{record.header('ce_id') or record.record_id}:{topic.name}",
+        record.header("ce_correlationid") or "",
+        trace_id_of(record),
+        among_requests=topic is REQUESTS,
+    )
+    headers = (*(each for each in record.headers if each[0] not in dropped), *trace)
+    return Outgoing(topic, record.key, record.value, headers, spans=spans)
 
 
 @cache

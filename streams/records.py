@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from streams.topics import Topic
+from streams.tracing.spans import Span
 
 Header = tuple[str, bytes]
 
@@ -68,7 +69,7 @@ class Outgoing:
     """A record to be written. ``value`` None is a tombstone.
 
     ``reply_to`` is the full name of a topic that gets it instead of ``topic``, if that is one of
-    the configured reply topics and takes it.
+    the configured reply topics and takes it. ``spans`` are recorded when it is acknowledged.
     """
 
     topic: Topic
@@ -76,6 +77,7 @@ class Outgoing:
     value: bytes | None
     headers: tuple[Header, ...] = ()
     reply_to: str | None = None
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,11 @@ def repeated_content(known: Known | None, trace_id: str, asked: Essence | None) 
 
 
 def _has_content_of(one: Essence, other: Essence) -> bool:
-    origin = {"trace_id": other.trace_id, "received_at": other.received_at}
+    origin = {
+        "trace_id": other.trace_id,
+        "received_at": other.received_at,
+        "trace": other.trace,
+    }
     return msgspec.structs.replace(one, **origin) == other
 
 
