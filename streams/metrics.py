@@ -72,6 +72,9 @@ END_TO_END = _histogram("request_duration_seconds", "From request to result.", "
 FAILURES = _counter("failures_total", "Failed attempts.", "step", "error_type")
 RETRIES = _counter("retries_total", "Retries scheduled.", "delay", "error_type")
 DEAD_LETTERS = _counter("dead_letters_total", "Records put on the dead-letter topic.", "reason")
+SPANS_DROPPED = _counter(
+    "trace_spans_dropped_total", "Spans of traces that no collector has got.", "reason"
+)
 UNDECODABLE_BATCHES = _counter(
     "undecodable_batches_total", "Record batches that could not be decoded.", "topic"
 )
