@@ -16,11 +16,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 class OtlpReceiver:
     """Spans that came, by id; a copy of a span replaces the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         self.endpoint = ""
-        self.copies = 0
+        self.bytes = 0
+        self._keeps = keeps
         self.resources: list[dict[str, str]] = []
-        self._spans: dict[bytes, WireSpan] = {}
+        self._spans: dict[tuple[bytes, bytes], WireSpan] = {}
         self._lock = threading.Lock()
 
     @property
@@ -29,14 +30,16 @@ class OtlpReceiver:
             return list(self._spans.values())
 
     def take(self, body: bytes) -> None:
+        self.bytes += len(body)
+        if not self._keeps:
+            return
         request = ExportTraceServiceRequest.FromString(body)
         with self._lock:
             for resource in request.resource_spans:
                 self.resources.append(attributes_of(resource.resource))
                 for scope in resource.scope_spans:
                     for span in scope.spans:
-                        self.copies += span.span_id in self._spans
-                        self._spans[span.span_id] = span
+                        self._spans[span.trace_id, span.span_id] = span
 
 
 def attributes_of(item: Any) -> dict[str, str]:
@@ -49,9 +52,9 @@ def attributes_of(item: Any) -> dict[str, str]:
 
 
 @contextmanager
-def otlp_receiver(status: int = 200) -> Iterator[OtlpReceiver]:
-    """Run a collector on loopback that answers with this status."""
-    receiver = OtlpReceiver()
+def otlp_receiver(status: int = 200, *, keeps: bool = True) -> Iterator[OtlpReceiver]:
+    """Run a collector on loopback that answers with this status, and keeps what it takes."""
+    receiver = OtlpReceiver(keeps=keeps)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
