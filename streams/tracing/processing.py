@@ -3,7 +3,7 @@
 from streams.envelope import trace_of
 from streams.letters.facts import CLIENT_TOPICS, REPLAY_OF
 from streams.records import Incoming
-from streams.tracing.context import TraceContext
+from streams.tracing.context import TraceContext, parse_origin
 from streams.tracing.scope import REQUEST_TRACE, Scope, open_scope
 from streams.tracing.spans import Span, messaging, now
 
@@ -23,7 +23,8 @@ def begin(record: Incoming, step: str, due: float | None) -> Scope:
         record_id=record.record_id,
         step=step,
         request_id=record.header("ce_correlationid") or "",
-        of_client=record.topic in CLIENT_TOPICS and record.header_bytes(REQUEST_TRACE) is None,
+        of_client=record.topic in CLIENT_TOPICS
+        and parse_origin(record.header(REQUEST_TRACE)) is None,
         waited_seconds=0.0 if due is None else due - record.timestamp,
         replayed=record.header_bytes(REPLAY_OF) is not None,
     )
