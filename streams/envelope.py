@@ -6,7 +6,7 @@ Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 """
 
 import base64
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -26,6 +26,9 @@ from streams.tracing.context import (
     trace_digest,
 )
 from streams.tracing.scope import REQUEST_TRACE, sending
+
+HeaderReader = Callable[[str], str | None]
+"""Returns a header of one record; see `Incoming.header_reader`."""
 
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
@@ -78,30 +81,31 @@ def open_envelope(record: Incoming) -> Envelope:
     """
     if record.value is None:
         raise MalformedMessageError("$", "the record has no value")
-    content_type = record.header("content-type") or JSON
+    header = record.header_reader()
+    content_type = header("content-type") or JSON
     media_type = content_type.lower()
     if media_type.startswith(STRUCTURED):
-        return _open_structured(record, record.value)
+        return _open_structured(record, record.value, header)
     if media_type.startswith("application/cloudevents"):
         raise MalformedMessageError(
             "header content-type", f"{content_type[:100]} is not supported, use {STRUCTURED}"
         )
-    return _open_binary(record, record.value)
+    return _open_binary(record, record.value, header)
 
 
-def _open_binary(record: Incoming, value: bytes) -> Envelope:
-    _check_version(record.header("ce_specversion") or "1.0", "header ce_specversion")
+def _open_binary(record: Incoming, value: bytes, header: HeaderReader) -> Envelope:
+    _check_version(header("ce_specversion") or "1.0", "header ce_specversion")
     return Envelope(
-        id=record.header("ce_id") or record.record_id,
-        type=record.header("ce_type") or "",
-        correlation_id=record.header("ce_correlationid"),
-        expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
-        trace_id=_origin(record, _header_context(record)).trace_id,
+        id=header("ce_id") or record.record_id,
+        type=header("ce_type") or "",
+        correlation_id=header("ce_correlationid"),
+        expires=_moment(header("ce_expirytime"), "header ce_expirytime"),
+        trace_id=_origin(record, header, _header_context(record, header)).trace_id,
         data=value,
     )
 
 
-def _open_structured(record: Incoming, value: bytes) -> Envelope:
+def _open_structured(record: Incoming, value: bytes, header: HeaderReader) -> Envelope:
     event = decode(value, _Structured)
     _check_version(event.specversion, "$.specversion")
     return Envelope(
@@ -109,7 +113,7 @@ def _open_structured(record: Incoming, value: bytes) -> Envelope:
         type=event.type,
         correlation_id=event.correlationid,
         expires=_moment(event.expirytime, "$.expirytime"),
-        trace_id=_origin(record, _event_context(event, record)).trace_id,
+        trace_id=_origin(record, header, _event_context(event, record, header)).trace_id,
         data=_structured_data(event),
     )
 
@@ -143,37 +147,38 @@ def _moment(text: str | None, field: str) -> datetime | None:
     return moment
 
 
-def trace_of(record: Incoming) -> tuple[TraceContext, TraceContext]:
+def trace_of(record: Incoming, header: HeaderReader) -> tuple[TraceContext, TraceContext]:
     """Return the context that a record came with, and that of its request.
 
     The first has no span id when none came. They differ after a long delay, and in a batch.
     """
-    content_type = record.header("content-type") or ""
-    context = _header_context(record)
-    if content_type.lower().startswith(STRUCTURED):
+    context = _header_context(record, header)
+    content_type = header("content-type") or JSON
+    if content_type != JSON and content_type.lower().startswith(STRUCTURED):
         with suppress(MalformedMessageError):
-            context = _event_context(decode(record.value or b"", _Structured), record)
-    return context, _origin(record, context)
+            context = _event_context(decode(record.value or b"", _Structured), record, header)
+    return context, _origin(record, header, context)
 
 
 def trace_id_of(record: Incoming) -> str:
     """Return the trace id of a record whose envelope may be unreadable."""
-    return _origin(record, _header_context(record)).trace_id
+    header = record.header_reader()
+    return _origin(record, header, _header_context(record, header)).trace_id
 
 
-def _header_context(record: Incoming) -> TraceContext:
-    parent, state = record.header("traceparent"), record.header("tracestate")
-    return parse_context(parent, state) or TraceContext(trace_digest(record.record_id))
+def _header_context(record: Incoming, header: HeaderReader) -> TraceContext:
+    found = parse_context(header("traceparent"), header("tracestate"))
+    return found or TraceContext(trace_digest(record.record_id))
 
 
-def _event_context(event: _Structured, record: Incoming) -> TraceContext:
+def _event_context(event: _Structured, record: Incoming, header: HeaderReader) -> TraceContext:
     found = parse_context(event.traceparent, event.tracestate) if event.traceparent else None
-    return found or _header_context(record)
+    return found or _header_context(record, header)
 
 
-def _origin(record: Incoming, context: TraceContext) -> TraceContext:
+def _origin(record: Incoming, header: HeaderReader, context: TraceContext) -> TraceContext:
     """Return the context that a request came with, whose flags and state are on every record."""
-    known = parse_origin(record.header(REQUEST_TRACE))
+    known = parse_origin(header(REQUEST_TRACE))
     if known is None and record.topic in CLIENT_TOPICS:
         return context
     trace_id, span_id = known or (context.trace_id, "")

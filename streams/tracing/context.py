@@ -25,8 +25,8 @@ STATE_MEMBERS_MAX = 32
 NO_SPAN = "0" * 16
 
 _PARENT = re.compile(
-    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
-    r"(?P<more>-.*)?",
+    # version (not ff), trace id, span id, flags, and what a version of the future adds.
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?",
     re.DOTALL,
 )
 _ORIGIN = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})")
@@ -62,17 +62,13 @@ def parse_context(traceparent: str | None, tracestate: str | None) -> TraceConte
     An invalid ``tracestate`` is dropped alone.
     """
     found = _PARENT.fullmatch(traceparent or "")
-    if found is None or not _is_valid(found):
+    if found is None:
         return None
-    flags = int(found["flags"], 16) & (KNOWN_FLAGS if found["version"] == "00" else SAMPLED)
-    return TraceContext(found["trace"], found["span"], flags, bounded_state(tracestate))
-
-
-def _is_valid(found: re.Match[str]) -> bool:
-    version = found["version"]
-    if version == "ff" or (version == "00" and found["more"] is not None):
-        return False
-    return bool(found["trace"].strip("0") and found["span"].strip("0"))
+    version, trace_id, span_id, flags, more = found.groups()
+    if version == "00" and more is not None:
+        return None
+    known = int(flags, 16) & (KNOWN_FLAGS if version == "00" else SAMPLED)
+    return TraceContext(trace_id, span_id, known, bounded_state(tracestate))
 
 
 def bounded_state(tracestate: str | None) -> str:
@@ -97,7 +93,7 @@ def _shortened(members: list[str]) -> str:
 
 def parse_origin(text: str | None) -> tuple[str, str] | None:
     """Return trace id and parent's span id ("" for none) of the header `scope.REQUEST_TRACE`."""
-    found = _ORIGIN.fullmatch(text or "")
+    found = None if text is None else _ORIGIN.fullmatch(text)
     if found is None or not found[1].strip("0"):
         return None
     return found[1], "" if found[2] == NO_SPAN else found[2]

@@ -16,17 +16,17 @@ def begin(record: Incoming, step: str, due: float | None) -> Scope:
         step: the stage that processes it.
         due: epoch second up to which it was put off.
     """
-    incoming, origin = trace_of(record)
+    header = record.header_reader()
+    incoming, origin = trace_of(record, header)
     return open_scope(
         incoming,
         origin,
         record_id=record.record_id,
         step=step,
-        request_id=record.header("ce_correlationid") or "",
-        of_client=record.topic in CLIENT_TOPICS
-        and parse_origin(record.header(REQUEST_TRACE)) is None,
+        request_id=header("ce_correlationid") or "",
+        of_client=record.topic in CLIENT_TOPICS and parse_origin(header(REQUEST_TRACE)) is None,
         waited_seconds=0.0 if due is None else due - record.timestamp,
-        replayed=record.header_bytes(REPLAY_OF) is not None,
+        replayed=header(REPLAY_OF) is not None,
     )
 
 
@@ -59,7 +59,7 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
                 **request,
             },
             links=_links(scope.link),
-            events=tuple(scope.events),
+            events=scope.events,
             error=scope.error,
         )
     )

@@ -9,7 +9,7 @@ stands in results and logs, travels beside the position in the present trace.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from streams.tracing.context import (
     NO_SPAN,
@@ -58,7 +58,7 @@ class Scope:
     names_request: bool = False
     link: TraceContext | None = None
     recorder: Recorder | None = None
-    events: list[SpanEvent] = field(default_factory=list)
+    events: tuple[SpanEvent, ...] = ()
     error: str = ""
     attempts: int = 0
 
@@ -214,7 +214,7 @@ def note_failure(code: str, reason: str) -> None:
     scope = SCOPE.get()
     if scope is not None and scope.recorder is not None:
         scope.error = code
-        scope.events.append(failure_event(code, reason))
+        scope.events = (*scope.events, failure_event(code, reason))
 
 
 REASON_CHARACTERS = 300
