@@ -22,7 +22,7 @@ from opentelemetry.trace import (
 )
 
 from streams.metrics import SPANS_DROPPED
-from streams.tracing.context import TraceContext
+from streams.tracing.context import KNOWN_FLAGS, TraceContext
 from streams.tracing.spans import Kind, Span
 
 DEFAULT_RATIO = 0.05
@@ -38,6 +38,11 @@ _KINDS: dict[Kind, SpanKind] = {
     "consumer": SpanKind.CONSUMER,
     "client": SpanKind.CLIENT,
 }
+
+
+_FLAGS = tuple(TraceFlags(flags) for flags in range(KNOWN_FLAGS + 1))
+_UNSET = Status()
+_ERROR = Status(StatusCode.ERROR)
 
 
 class CountingExporter(SpanExporter):
@@ -134,21 +139,17 @@ class OtlpRecorder:
         self._exporter.shutdown()
 
     def _readable(self, span: Span) -> ReadableSpan:
-        context = _position(span.context, is_remote=False)
-        parent = TraceContext(span.context.trace_id, span.parent_id, span.context.flags)
-        attributes = dict(span.attributes)
-        if span.error:
-            attributes["error.type"] = span.error
+        context, error = span.context, span.error
         return ReadableSpan(
             span.name,
-            context=context,
-            parent=_position(parent, is_remote=True) if span.parent_id else None,
+            context=_position(context, is_remote=False),
+            parent=_parent(context, span.parent_id) if span.parent_id else None,
             resource=self._resource,
-            attributes=attributes,
+            attributes={**span.attributes, "error.type": error} if error else span.attributes,
             events=[Event(each.name, each.attributes, each.at) for each in span.events],
             links=[Link(_position(link, is_remote=True)) for link in span.links],
             kind=_KINDS[span.kind],
-            status=Status(StatusCode.ERROR) if span.error else Status(),
+            status=_ERROR if error else _UNSET,
             start_time=span.start,
             end_time=span.end,
             instrumentation_scope=self._scope,
@@ -170,7 +171,11 @@ def _position(context: TraceContext, *, is_remote: bool) -> SpanContext:
     return SpanContext(
         int(context.trace_id, 16),
         int(context.span_id, 16),
-        is_remote=is_remote,
-        trace_flags=TraceFlags(context.flags),
-        trace_state=TraceState.from_header([context.state]) if context.state else None,
+        is_remote,
+        _FLAGS[context.flags],
+        TraceState.from_header([context.state]) if context.state else None,
     )
+
+
+def _parent(context: TraceContext, span_id: str) -> SpanContext:
+    return SpanContext(int(context.trace_id, 16), int(span_id, 16), is_remote=True)

@@ -42,7 +42,10 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
     """
     if scope.recorder is None:
         return
-    request = {"clipmill.request_id": scope.request_id} if scope.request_id else {}
+    attributes = messaging("process", topic, record.partition, record.offset)
+    attributes["messaging.consumer.group.name"] = group
+    if scope.request_id:
+        attributes["clipmill.request_id"] = scope.request_id
     scope.recorder.record(
         Span(
             name=f"process {topic}",
@@ -51,13 +54,7 @@ def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) ->
             parent_id=scope.parent_id,
             start=started,
             end=now(),
-            attributes={
-                **messaging("process", topic),
-                "messaging.consumer.group.name": group,
-                "messaging.destination.partition.id": str(record.partition),
-                "messaging.kafka.offset": record.offset,
-                **request,
-            },
+            attributes=attributes,
             links=_links(scope.link),
             events=scope.events,
             error=scope.error,

@@ -175,7 +175,6 @@ def sending(
         kind="producer",
         context=scope.position(span_id, parent.trace_id),
         parent_id=parent.span_id,
-        attributes={"clipmill.request_id": request_id},
         links=() if is_child or above is None else (above,),
     )
     return headers, (span,)

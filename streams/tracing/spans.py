@@ -84,16 +84,13 @@ def sent(span: Span, destination: str, partition: int, offset: int, start: int) 
         name=f"send {destination}",
         start=start,
         end=now(),
-        attributes={
-            **span.attributes,
-            **messaging("send", destination),
-            "messaging.destination.partition.id": str(partition),
-            "messaging.kafka.offset": offset,
-        },
+        attributes=messaging("send", destination, partition, offset),
     )
 
 
-def messaging(operation: Literal["send", "process"], destination: str) -> Attributes:
+def messaging(
+    operation: Literal["send", "process"], destination: str, partition: int, offset: int
+) -> Attributes:
     """Return the attributes of an operation on a record.
 
     Names: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
@@ -103,4 +100,6 @@ def messaging(operation: Literal["send", "process"], destination: str) -> Attrib
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,
         "messaging.destination.name": destination,
+        "messaging.destination.partition.id": str(partition),
+        "messaging.kafka.offset": offset,
     }
