@@ -142,6 +142,7 @@ class Order(msgspec.Struct, frozen=True):
             request_id=key.partition("/")[2] or key,
             trace_id=self.trace_id,
             cause_id=self.cause,
+            own_trace=False,
         )
 
     def to_ledger(self, command: Cancel | Retry) -> Outgoing:

@@ -15,7 +15,8 @@ import msgspec
 from agents.records.failing import unreadable
 from streams.back_pressure import RETRY_BONUS
 from streams.claims import Claim, claim_of
-from streams.records import Effect, Header, Incoming, Outgoing
+from streams.envelope import pass_on
+from streams.records import Effect, Header, Incoming
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import BY_NAME, DELAYS, READERS, Topic
 
@@ -66,8 +67,7 @@ async def handle(record: Incoming) -> Sequence[Effect]:
         problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
         return unreadable(record, problem, NAME)
     target = BY_NAME[record.header(TARGET) or ""]
-    headers = tuple(each for each in record.headers if each[0] not in {DUE, TARGET})
-    return [Outgoing(target, record.key, record.value, headers)]
+    return [pass_on(record, target, without=(DUE, TARGET))]
 
 
 def _seconds(text: str | None) -> float | None:

@@ -203,7 +203,12 @@ async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     settings = context.settings
     open_seconds = settings.retry.total_seconds + LATE_SECONDS
     remember_seconds = settings.ledger.remember_seconds
-    counts = Batches(batch_table.get, open_seconds=open_seconds, remember_seconds=remember_seconds)
+    counts = Batches(
+        batch_table.get,
+        is_request=lambda request_id: table.get(request_id) is not None,
+        open_seconds=open_seconds,
+        remember_seconds=remember_seconds,
+    )
     ledger = Ledger(table.get, counts, open_seconds=open_seconds, remember_seconds=remember_seconds)
 
     def count_open() -> Sequence[Effect]:

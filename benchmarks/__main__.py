@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import sys
 
-NAMES = ("pipeline", "extraction", "challenges", "media", "caches", "idle")
+NAMES = ("pipeline", "extraction", "challenges", "media", "caches", "idle", "tracing")
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def _raw_body(number: int) -> bytes:
     return orjson.dumps({"id": f"raw-{number}", "padding": "x" * 300})
 
 
-def _request_body(name: str) -> Body:
+def request_body(name: str) -> Body:
     run = time.time_ns()
 
     def body(number: int) -> bytes:
@@ -157,12 +157,12 @@ async def main() -> None:
             worker = await house.start_worker("all")
             process = psutil.Process(worker.pid)
             names = ("clipmill.requests.v1", "clipmill.results.v1")
-            warm = Course(house.bootstrap, *names, _request_body("warm"))
+            warm = Course(house.bootstrap, *names, request_body("warm"))
             await warm.drive(None, VIDEOS * 20)
             best = 0.0
             for rate, count in LOADS:
                 before = sum(process.cpu_times()[:2])
-                course = Course(house.bootstrap, *names, _request_body(f"r{rate}"))
+                course = Course(house.bootstrap, *names, request_body(f"r{rate}"))
                 figures = await course.drive(rate, count)
                 cpu = (sum(process.cpu_times()[:2]) - before) / count * 1e3
                 best = max(best, figures.rate)

@@ -6,7 +6,8 @@ Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 """
 
 import base64
-import hashlib
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated
@@ -15,8 +16,19 @@ import msgspec
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.wording import EXAMPLE_MOMENT, shown
+from streams.letters.facts import CLIENT_TOPICS
 from streams.records import Header, Incoming, Outgoing
-from streams.topics import Topic
+from streams.topics import REQUESTS, RESULTS, Topic
+from streams.tracing.context import (
+    TraceContext,
+    parse_context,
+    parse_origin,
+    trace_digest,
+)
+from streams.tracing.scope import REQUEST_TRACE, sending
+
+HeaderReader = Callable[[str], str | None]
+"""Returns a header of one record; see `Incoming.header_reader`."""
 
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
@@ -35,7 +47,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
         type: CloudEvents type; "" when a client sent bare JSON.
         correlation_id: the request's id, when already known.
         expires: the deadline that stood on the envelope.
-        trace_id: W3C trace id, 32 hex digits; made from the record's id when none came.
+        trace_id: W3C trace id of the request, 32 hex digits; made from the record's id when none
+            came.
         data: the message's body.
     """
 
@@ -57,6 +70,7 @@ class _Structured(msgspec.Struct, frozen=True):
     correlationid: str | None = None
     expirytime: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 def open_envelope(record: Incoming) -> Envelope:
@@ -67,30 +81,31 @@ def open_envelope(record: Incoming) -> Envelope:
     """
     if record.value is None:
         raise MalformedMessageError("$", "the record has no value")
-    content_type = record.header("content-type") or JSON
+    header = record.header_reader()
+    content_type = header("content-type") or JSON
     media_type = content_type.lower()
     if media_type.startswith(STRUCTURED):
-        return _open_structured(record, record.value)
+        return _open_structured(record, record.value, header)
     if media_type.startswith("application/cloudevents"):
         raise MalformedMessageError(
             "header content-type", f"{content_type[:100]} is not supported, use {STRUCTURED}"
         )
-    return _open_binary(record, record.value)
+    return _open_binary(record, record.value, header)
 
 
-def _open_binary(record: Incoming, value: bytes) -> Envelope:
-    _check_version(record.header("ce_specversion") or "1.0", "header ce_specversion")
+def _open_binary(record: Incoming, value: bytes, header: HeaderReader) -> Envelope:
+    _check_version(header("ce_specversion") or "1.0", "header ce_specversion")
     return Envelope(
-        id=record.header("ce_id") or record.record_id,
-        type=record.header("ce_type") or "",
-        correlation_id=record.header("ce_correlationid"),
-        expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
-        trace_id=_trace_id(record.header("traceparent"), record),
+        id=header("ce_id") or record.record_id,
+        type=header("ce_type") or "",
+        correlation_id=header("ce_correlationid"),
+        expires=_moment(header("ce_expirytime"), "header ce_expirytime"),
+        trace_id=_origin(record, header, _header_context(record, header)).trace_id,
         data=value,
     )
 
 
-def _open_structured(record: Incoming, value: bytes) -> Envelope:
+def _open_structured(record: Incoming, value: bytes, header: HeaderReader) -> Envelope:
     event = decode(value, _Structured)
     _check_version(event.specversion, "$.specversion")
     return Envelope(
@@ -98,7 +113,7 @@ def _open_structured(record: Incoming, value: bytes) -> Envelope:
         type=event.type,
         correlation_id=event.correlationid,
         expires=_moment(event.expirytime, "$.expirytime"),
-        trace_id=_trace_id(event.traceparent or record.header("traceparent"), record),
+        trace_id=_origin(record, header, _event_context(event, record, header)).trace_id,
         data=_structured_data(event),
     )
 
@@ -132,30 +147,42 @@ def _moment(text: str | None, field: str) -> datetime | None:
     return moment
 
 
-TRACEPARENT_PARTS = 4
-TRACE_ID_DIGITS = 32
+def trace_of(record: Incoming, header: HeaderReader) -> tuple[TraceContext, TraceContext]:
+    """Return the context that a record came with, and that of its request.
+
+    The first has no span id when none came. They differ after a long delay, and in a batch.
+    """
+    context = _header_context(record, header)
+    content_type = header("content-type") or JSON
+    if content_type != JSON and content_type.lower().startswith(STRUCTURED):
+        with suppress(MalformedMessageError):
+            context = _event_context(decode(record.value or b"", _Structured), record, header)
+    return context, _origin(record, header, context)
 
 
 def trace_id_of(record: Incoming) -> str:
     """Return the trace id of a record whose envelope may be unreadable."""
-    return _trace_id(record.header("traceparent"), record)
+    header = record.header_reader()
+    return _origin(record, header, _header_context(record, header)).trace_id
 
 
-def _trace_id(traceparent: str | None, record: Incoming) -> str:
-    parts = (traceparent or "").split("-")
-    if len(parts) == TRACEPARENT_PARTS and _is_trace_id(parts[1]):
-        return parts[1]
-    return _digest(record.record_id, TRACE_ID_DIGITS)
+def _header_context(record: Incoming, header: HeaderReader) -> TraceContext:
+    found = parse_context(header("traceparent"), header("tracestate"))
+    return found or TraceContext(trace_digest(record.record_id))
 
 
-def _is_trace_id(text: str) -> bool:
-    return (
-        len(text) == TRACE_ID_DIGITS and set(text) <= set("0123456789abcdef") and set(text) != {"0"}
-    )
+def _event_context(event: _Structured, record: Incoming, header: HeaderReader) -> TraceContext:
+    found = parse_context(event.traceparent, event.tracestate) if event.traceparent else None
+    return found or _header_context(record, header)
 
 
-def _digest(text: str, digits: int) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+def _origin(record: Incoming, header: HeaderReader, context: TraceContext) -> TraceContext:
+    """Return the context that a request came with, whose flags and state are on every record."""
+    known = parse_origin(header(REQUEST_TRACE))
+    if known is None and record.topic in CLIENT_TOPICS:
+        return context
+    trace_id, span_id = known or (context.trace_id, "")
+    return TraceContext(trace_id, span_id, context.flags, context.state)
 
 
 def seal(
@@ -172,26 +199,52 @@ def seal(
     expires: datetime | None = None,
     extra: tuple[Header, ...] = (),
     reply_to: str | None = None,
+    own_trace: bool = True,
 ) -> Outgoing:
     """Return the message as a record in binary mode.
 
     ``kind`` is the CloudEvents type without its prefix, such as ``video.extracted.v1``;
     ``event_id`` is the same for every copy: made of request, step and attempt, never random;
-    ``cause_id`` is the id of the event that led to this one.
+    ``cause_id`` is the id of the event that led to this one; ``own_trace`` False keeps what is no
+    step of the request itself in the trace of the record in work.
     """
+    trace, spans = sending(
+        event_id,
+        request_id,
+        trace_id,
+        own_trace=own_trace,
+        to_client=topic is RESULTS,
+        among_requests=topic is REQUESTS,
+    )
     headers = [
         *_constant_headers(step, kind),
         ("ce_id", event_id.encode()),
         ("ce_time", datetime.now(UTC).isoformat().encode()),
         ("ce_correlationid", request_id.encode()),
-        ("traceparent", f"00-{trace_id}-{_digest(event_id, 16)}-01".encode()),
+        *trace,
     ]
     if cause_id:
         headers.append(("ce_causationid", cause_id.encode()))
     if expires:
         headers.append(("ce_expirytime", expires.isoformat().encode()))
     key_bytes = None if key is None else key.encode()
-    return Outgoing(topic, key_bytes, body, (*headers, *extra), reply_to)
+    return Outgoing(topic, key_bytes, body, (*headers, *extra), reply_to, spans)
+
+
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate", REQUEST_TRACE})
+
+
+def pass_on(record: Incoming, topic: Topic, without: Collection[str] = ()) -> Outgoing:
+    """Return a record of ours for another topic, as it is but for some headers and its trace."""
+    dropped = {*without, *_TRACE_HEADERS}
+    trace, spans = sending(
+        f"{record.header('ce_id') or record.record_id}:{topic.name}",
+        record.header("ce_correlationid") or "",
+        trace_id_of(record),
+        among_requests=topic is REQUESTS,
+    )
+    headers = (*(each for each in record.headers if each[0] not in dropped), *trace)
+    return Outgoing(topic, record.key, record.value, headers, spans=spans)
 
 
 @cache

@@ -3,6 +3,7 @@
 from typing import Any
 
 from streams.envelope import CORRELATION, JSON, REPLY_TOPIC, STRUCTURED
+from streams.tracing.scope import REQUEST_TRACE
 
 _TIME = {"type": "string", "format": "date-time"}
 
@@ -19,17 +20,31 @@ CLOUD_EVENT: dict[str, dict[str, Any]] = {
     "content-type": {"type": "string", "description": "Form of the record's value."},
     "ce_correlationid": {"type": "string", "description": "Id of the request."},
     "traceparent": {"type": "string", "description": "W3C trace context."},
+    "tracestate": {
+        "type": "string",
+        "description": "W3C trace state, as the client sent it; 512 characters at most.",
+    },
     "ce_causationid": {"type": "string", "description": "Id of the event that led to this one."},
     "ce_expirytime": _TIME | {"description": "Deadline of the request."},
 }
 """Headers of CloudEvents 1.0 in binary mode, its extensions and W3C Trace Context."""
 
-OPTIONAL = ("ce_causationid", "ce_expirytime")
+OPTIONAL = ("ce_causationid", "ce_expirytime", "tracestate")
 
 PRIORITY: dict[str, dict[str, Any]] = {
     "clipmill_priority": {
         "type": "string",
         "description": "Priority of the request, 0 to 9: what stages serve first.",
+    },
+}
+
+TRACE: dict[str, dict[str, Any]] = {
+    REQUEST_TRACE: {
+        "type": "string",
+        "description": (
+            "Trace id of the request and span id of its client, `<32 hex>-<16 hex>`, when"
+            " `traceparent` does not tell: in a batch, and after a long delay."
+        ),
     },
 }
 
@@ -95,6 +110,7 @@ SEALED: dict[str, Any] = {
         "properties": CLOUD_EVENT
         | {"content-type": {"type": "string", "const": JSON}}
         | PRIORITY
+        | TRACE
         | WAITING,
         "required": [name for name in CLOUD_EVENT if name not in OPTIONAL],
     },

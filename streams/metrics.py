@@ -162,6 +162,9 @@ RETRY_ATTEMPTS = _counter(
     *("step", "attempt"),
 )
 DEAD_LETTERS = _counter("dead_letters_total", "Records put on the dead-letter topic.", "reason")
+SPANS_DROPPED = _counter(
+    "trace_spans_dropped_total", "Spans of traces that no collector has got.", "reason"
+)
 UNDECODABLE_BATCHES = _counter(
     "undecodable_batches_total", "Record batches that could not be decoded.", "topic"
 )

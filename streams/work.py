@@ -19,6 +19,8 @@ from collections.abc import (
 )
 from dataclasses import replace
 
+from aiokafka.structs import RecordMetadata
+
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorCode
 from streams.letter_limit import LetterLimit
@@ -32,7 +34,10 @@ from streams.settings import DeadLetterSettings
 from streams.slots import Slots
 from streams.stage import Slices, SlicingHandler, Stage
 from streams.tables import StageTable
-from streams.topics import DEADLETTERS, HEARTBEATS
+from streams.topics import BY_NAME, DEADLETTERS, HEARTBEATS
+from streams.tracing import processing
+from streams.tracing.scope import Scope, note_failure
+from streams.tracing.spans import Recording, now, sent
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +107,17 @@ class Work:
             return
         started = time.perf_counter()
         REQUEST.set(record.header("ce_correlationid") or record.record_id)
-        TRACE.set((record.header("traceparent") or "")[3:35])
+        scope = processing.begin(record, self._stage.name, self._due(record))
+        TRACE.set(scope.origin.trace_id)
+        began = now()
         self._metrics.records_in.inc()
         if replays_of(record):
             REPLAYS.labels(self._stage.name).inc()
         with self._metrics.in_progress.track_inprogress():
             written = await self._settle(record)
         self._finished(record)
+        if scope.recorder is not None:
+            self._record_processing(scope, record, began)
         self._metrics.finished(started, written)
 
     async def _answer(self, record: Incoming) -> None:
@@ -119,6 +128,14 @@ class Work:
         self._finished(record)
         # By the clocks of two processes: the difference may be negative.
         self._metrics.heartbeat.observe(max(0.0, time.time() - record.timestamp))
+
+    def _due(self, record: Incoming) -> float | None:
+        return None if self._stage.due is None else self._stage.due(record, time.time())
+
+    def _record_processing(self, scope: Scope, record: Incoming, began: int) -> None:
+        topic = BY_NAME[record.topic].kafka_name(self._prefix)
+        group = f"{self._prefix}{self._stage.name}"
+        processing.end(scope, record, topic, group, began)
 
     async def _settle(self, record: Incoming) -> int:
         """Do the work and write what came of it, or else the report of why not."""
@@ -150,6 +167,7 @@ class Work:
         """Write the stage's own report; failing that a dead letter, failing that its stub."""
         self._metrics.bugs.inc()
         log.error("%s: bug at %s", self._stage.name, record.position, exc_info=error)
+        note_failure(ErrorCode.INTERNAL_BUG, type(error).__name__)
         for report in (self._stage.on_bug, self._dead_letter):
             try:
                 return await self.write(report(record, error), record)
@@ -177,10 +195,13 @@ class Work:
         """
         written = 0
         for part in _parts([*effects, *self._limit.stops(effects, self._stage.name)]):
+            started = now()
             places = await self._outbox.publish([self.to_write(each, record) for each in part])
             for effect, place in zip(part, places, strict=True):
                 if isinstance(effect, TableWrite):
                     self._tables[effect.table].show(effect, place)
+                elif effect.spans:
+                    _record_sent(effect, place, started)
             written += len(part)
         return written
 
@@ -196,6 +217,13 @@ class Work:
         if effect.reply_to in self._reply_topics:
             return Write(effect.reply_to, effect.key, effect.value, headers, fallback=name)
         return Write(name, effect.key, effect.value, headers)
+
+
+def _record_sent(effect: Outgoing, place: RecordMetadata, started: int) -> None:
+    recorder = Recording.recorder
+    if recorder is not None:
+        for span in effect.spans:
+            recorder.record(sent(span, place.topic, place.partition, place.offset, started))
 
 
 def _parts(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:

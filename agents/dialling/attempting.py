@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from agents.dialling.egress import egress_hosts
 from agents.dialling.permissions import Permissions
 from agents.dialling.turns import ONE_REQUEST, Need, Turns
 from agents.network.egress import DIRECT
@@ -32,6 +33,7 @@ from streams.metrics import RATE_POSTPONED
 from streams.priority_queue import rank_of
 from streams.slots import aside
 from streams.stage import StageContext
+from streams.tracing.attempts import attempt
 
 T = TypeVar("T")
 
@@ -69,6 +71,7 @@ class Gate:
     ) -> None:
         self._operation = operation
         self._egresses = tuple(egresses)
+        self._hosts = egress_hosts(context.settings)
         self._context = context
         self._clock = clock
         self._timer = timer
@@ -148,8 +151,10 @@ class Gate:
 
     async def _attempt(self, way: Attempting, call: Callable[[str], Awaitable[T]]) -> T:
         started, cuts = self._timer(), self._turns.cuts(way.place)
+        told = describe(way.job, way.subject, way.place)
+        span = attempt(way.place, self._hosts.get(way.place.egress, ""))
         try:
-            with self._plugins.watching(describe(way.job, way.subject, way.place)):
+            with span, self._plugins.watching(told):
                 result = await call(way.place.egress)
         except ClipmillError as error:
             error.place = way.place

@@ -1,5 +1,7 @@
 """From the settings to the ways out that all tools share."""
 
+from urllib.parse import urlsplit
+
 from agents.network.egress import DIRECT, Egress
 from agents.network.trust import write_ca_bundle
 from streams.settings import Settings
@@ -11,6 +13,12 @@ PROXY = "proxy"
 def egress_names(settings: Settings) -> tuple[str, ...]:
     """Return the names of the ways out, in the order of the settings."""
     return tuple(_proxies(settings))
+
+
+def egress_hosts(settings: Settings) -> dict[str, str]:
+    """Return host and port of the proxies by the name of their egress, without credentials."""
+    proxies = ((name, proxy) for name, proxy in _proxies(settings).items() if proxy)
+    return {name: urlsplit(proxy).netloc.rpartition("@")[2] for name, proxy in proxies}
 
 
 def open_egresses(settings: Settings) -> dict[str, Egress]:

@@ -15,6 +15,7 @@ from schemas.redaction import redact
 from schemas.video import EngineVersions
 from streams.metrics import FAILURES
 from streams.records import Effect, Incoming
+from streams.tracing.scope import note_failure
 from streams.work import dead_letter
 
 
@@ -23,7 +24,8 @@ def fail_event(
 ) -> Effect:
     """Return the failure of an event, with the record that was read, for the error agent."""
     FAILURES.labels(step, error.code).inc()
-    place, job = error.place, event.job
+    place, job, facts = error.place, event.job, facts_of(error)
+    note_failure(error.code.value, facts["reason"])
     failure = Failure(
         job=job,
         step=step,
@@ -31,7 +33,7 @@ def fail_event(
             error.code,
             operation=step,
             url=job.url,
-            details=facts_of(error),
+            details=facts,
             request_id=job.request_id,
         ),
         failed_at=datetime.now(UTC),

@@ -136,6 +136,7 @@ def order(
         request_id=command.request_id,
         trace_id=trace_id,
         cause_id=cause,
+        own_trace=False,
     )
 
 

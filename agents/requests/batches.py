@@ -8,6 +8,7 @@ between row and summary repeats the summary, because the row names the record th
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from agents.caching.rows import end_of, sweep
@@ -19,11 +20,14 @@ from agents.requests.known_batches import (
     read_batch,
     summary_of,
 )
-from agents.requests.ledger_news import NAME
+from agents.requests.known_requests import trace_context
+from agents.requests.ledger_news import NAME, epoch_nanoseconds
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from streams.metrics import BATCHES
 from streams.records import Effect, Incoming, Outgoing, TableWrite
+from streams.tracing.scope import continuing, request_span
+from streams.tracing.spans import Span
 
 TABLE = "batches"
 
@@ -47,6 +51,7 @@ class Batches:
 
     Args:
         read_row: reads a row of the table `TABLE`.
+        is_request: whether an id is also that of a request, a listing, with a span of its own.
         open_seconds: how long the outcome of the next member is waited for.
         remember_seconds: how long a closed batch is known, so that copies close it only once.
         clock: epoch seconds.
@@ -56,11 +61,13 @@ class Batches:
         self,
         read_row: Callable[[str], bytes | None],
         *,
+        is_request: Callable[[str], bool] = lambda _request_id: False,
         open_seconds: float,
         remember_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._read_row = read_row
+        self._is_request = is_request
         self._open_seconds = open_seconds
         self._remember_seconds = remember_seconds
         self._clock = clock
@@ -74,7 +81,7 @@ class Batches:
         batch_id, before = entry.request_id, self.known(entry.request_id)
         if before is not None and before.closed_by:
             repeats = before.closed_by == record.record_id
-            return [_summary(batch_id, before, cause)] if repeats else []
+            return [self._summary(batch_id, before, cause)] if repeats else []
         after = _after(before, entry, record.record_id)
         if after is None or after == before:
             return []
@@ -82,7 +89,15 @@ class Batches:
             return [_row(batch_id, after.expires(self._clock() + self._open_seconds))]
         BATCHES.inc()
         row = _row(batch_id, after.expires(self._clock() + self._remember_seconds))
-        return [row, _summary(batch_id, after, cause)]
+        return [row, self._summary(batch_id, after, cause)]
+
+    def _summary(self, batch_id: str, batch: Batch, cause: str) -> Outgoing:
+        """Return the summary, and with it the span of the batch."""
+        with continuing(trace_context(batch.trace_id, batch.trace)):
+            record = publish_summary(summary_of(batch_id, batch), NAME, cause, batch.reply)
+            if self._is_request(batch_id):
+                return record
+            return replace(record, spans=(*record.spans, *_batch_span(batch_id, batch)))
 
     def sweep(self, rows: Mapping[str, bytes]) -> list[Effect]:
         """Return the end of rows that are over, or too many.
@@ -112,8 +127,16 @@ def _after(before: Batch | None, entry: AuditRecord, record_id: str) -> Batch | 
     return after.closed(record_id) if after.is_complete else after
 
 
-def _summary(batch_id: str, batch: Batch, cause: str) -> Outgoing:
-    return publish_summary(summary_of(batch_id, batch), NAME, cause, batch.reply)
+def _batch_span(batch_id: str, batch: Batch) -> tuple[Span, ...]:
+    received = epoch_nanoseconds(batch.received_at)
+    finished = received if batch.finished_at is None else epoch_nanoseconds(batch.finished_at)
+    return request_span(
+        batch_id,
+        batch.trace_id,
+        start=received,
+        end=finished,
+        attributes={"clipmill.batch.size": batch.size},
+    )
 
 
 def _row(batch_id: str, batch: Batch) -> TableWrite:
@@ -124,4 +147,5 @@ def _end(batch_id: str, row: bytes, at: datetime) -> Effect:
     batch = read_batch(row)
     if batch is None or batch.closed_by or not batch.size:
         return TableWrite(TABLE, batch_id, None)
-    return expire_batch(batch_id, batch.expires_at, batch.trace_id, NAME, at)
+    with continuing(trace_context(batch.trace_id, batch.trace)):
+        return expire_batch(batch_id, batch.expires_at, batch.trace_id, NAME, at)

@@ -8,12 +8,14 @@ from datetime import datetime
 
 import msgspec
 
+from agents.requests.known_requests import NO_ORIGIN, TraceOrigin, trace_origin
 from schemas.audit import MemberOutcome
 from schemas.codec import MalformedMessageError, decode
 from schemas.job import Job
 from schemas.moment import Moment
 from schemas.request import Reply
 from schemas.results import BatchCounts, BatchFinished
+from streams.tracing.scope import origin_of
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +42,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     counts: BatchCounts = BatchCounts()
     finished_at: Moment | None = None
     closed_by: str = ""
+    trace: TraceOrigin = NO_ORIGIN
 
     @property
     def members_decided(self) -> int:
@@ -68,6 +71,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             self,
             received_at=head.received_at,
             trace_id=head.trace_id,
+            trace=head.trace,
             attributes=head.attributes,
             retry_of=head.retry_of,
             reply=head.reply,
@@ -115,6 +119,7 @@ def batch_of_job(job: Job) -> Batch:
         expires_at=0.0,
         received_at=job.received_at,
         trace_id=job.trace_id,
+        trace=trace_origin(origin_of(job.trace_id)),
         attributes=job.attributes,
         retry_of=job.retry_of,
         reply=job.reply,
@@ -128,6 +133,7 @@ def batch_of_member(member: MemberOutcome) -> Batch:
         expires_at=0.0,
         received_at=member.received_at,
         trace_id=member.trace_id,
+        trace=trace_origin(origin_of(member.trace_id)),
         attributes=member.attributes,
         retry_of=member.retry_of,
         reply=member.reply,

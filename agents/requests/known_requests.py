@@ -8,6 +8,32 @@ from schemas.job import BatchMember, Job
 from schemas.moment import Moment
 from schemas.request import Action, Options, Reply
 from schemas.results import OutcomeStatus
+from streams.tracing.context import TraceContext
+from streams.tracing.scope import origin_of
+
+
+class TraceOrigin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a request's trace was begun with, beside its id: see `TraceContext`."""
+
+    span_id: str = ""
+    flags: int = 0
+    state: str = ""
+
+
+NO_ORIGIN = TraceOrigin()
+"""One object: msgspec leaves out of a row only the very default."""
+
+
+def trace_origin(context: TraceContext | None) -> TraceOrigin:
+    """Return what is kept of the context of a request."""
+    if context is None or not (context.span_id or context.flags or context.state):
+        return NO_ORIGIN
+    return TraceOrigin(context.span_id, context.flags, context.state)
+
+
+def trace_context(trace_id: str, origin: TraceOrigin) -> TraceContext:
+    """Return the context of a request of which something was kept."""
+    return TraceContext(trace_id, origin.span_id, origin.flags, origin.state)
 
 
 class Essence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +53,7 @@ class Essence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_of: str | None = None
     batch: BatchMember | None = None
     reply: Reply | None = None
+    trace: TraceOrigin = NO_ORIGIN
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
@@ -92,7 +119,7 @@ def is_open(row: bytes) -> bool:
 
 
 def essence_of(job: Job) -> Essence:
-    """Return what is kept of a job."""
+    """Return what is kept of a job, and of the context of the record in work if it is the job's."""
     return Essence(
         url=job.url,
         received_at=job.received_at,
@@ -104,6 +131,7 @@ def essence_of(job: Job) -> Essence:
         retry_of=job.retry_of,
         batch=job.batch,
         reply=job.reply,
+        trace=trace_origin(origin_of(job.trace_id)),
     )
 
 

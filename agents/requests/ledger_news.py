@@ -1,5 +1,7 @@
 """A record of the audit topic as the ledger sees it: what it says, and what was known before."""
 
+from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -16,6 +18,8 @@ from schemas.request import Action, Reply
 from schemas.results import OutcomeStatus
 from streams.metrics import END_TO_END, RESULTS, observe
 from streams.records import Incoming, Outgoing, TableWrite
+from streams.tracing.scope import request_span
+from streams.tracing.spans import Span
 
 NAME = "ledger"
 TABLE = "outcomes"
@@ -98,6 +102,7 @@ def publish_outcome(
     Both are published whenever the outcome is: also again, when the record that decided is.
     """
     result = publish_result(request_id, head.status, body, head.trace_id, cause, reply=reply)
+    result = replace(result, spans=(*result.spans, *_request_span(request_id, head)))
     place = member_place(request_id)
     if place is None:
         return [result]
@@ -114,3 +119,20 @@ def publish_outcome(
         reply=reply,
     )
     return [result, report_member(batch_id, member, NAME, cause)]
+
+
+def _request_span(request_id: str, head: Head) -> tuple[Span, ...]:
+    """Return the span of the whole request, recorded when its result is acknowledged."""
+    return request_span(
+        request_id,
+        head.trace_id,
+        start=epoch_nanoseconds(head.received_at),
+        end=epoch_nanoseconds(head.finished_at),
+        attributes={"clipmill.status": head.status},
+        error=head.error.error_type if head.error else "",
+    )
+
+
+def epoch_nanoseconds(moment: datetime) -> int:
+    """Return a time as spans have it."""
+    return round(moment.timestamp() * 1e6) * 1_000

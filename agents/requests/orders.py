@@ -9,7 +9,15 @@ from agents.records.letters import correlation_headers, finish, order
 from agents.records.outcomes import ended
 from agents.records.owners import bare_job
 from agents.requests.known_batches import Batch
-from agents.requests.known_requests import Decided, Essence, Known, Open, changed, job_of
+from agents.requests.known_requests import (
+    Decided,
+    Essence,
+    Known,
+    Open,
+    changed,
+    job_of,
+    trace_context,
+)
 from agents.requests.ledger_news import NAME, Head, News, measure, publish_outcome
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
@@ -20,6 +28,7 @@ from schemas.results import Result
 from streams.envelope import seal, trace_id_of
 from streams.records import Effect, Incoming, Outgoing
 from streams.topics import REQUESTS
+from streams.tracing.scope import continuing
 
 
 def answer_id(command: Cancel | Retry, record: Incoming) -> str | None:
@@ -40,7 +49,9 @@ def obey(news: News, command: Cancel | Retry, remembered_until: float) -> Sequen
     new_id = answer_id(command, news.record)
     assert new_id is not None
     if isinstance(news.known, Decided) and news.known.job is not None:
-        return [ask_again(command, new_id, news.known.job, news.cause)]
+        kept = news.known.job
+        with continuing(trace_context(kept.trace_id, kept.trace)):
+            return [ask_again(command, new_id, kept, news.cause)]
     reason = why_not_again(command.request_id, news.known, news.batch)
     return [refuse(new_id, command, reason, news.record)]
 
@@ -73,7 +84,8 @@ def _taken_back(news: News, kept: Essence, command: Cancel) -> list[Outgoing]:
     head = decode(body, Head)
     if not news.decided:
         measure(head, kept.action)
-    return publish_outcome(request_id, head, body, news.cause, kept.reply)
+    with continuing(trace_context(kept.trace_id, kept.trace)):
+        return publish_outcome(request_id, head, body, news.cause, kept.reply)
 
 
 def cancelled(request_id: str, kept: Essence, command: Cancel, at: datetime) -> Result:

@@ -6,12 +6,13 @@ request that they are copies of.
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from typing import Literal, get_args
 
 import msgspec
 
 from agents.requests.known_requests import UNREADABLE, Decided, Essence, Known, Open, essence_of
-from agents.requests.ledger_news import NAME, Head, News
+from agents.requests.ledger_news import NAME, Head, News, epoch_nanoseconds
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.job import Job
@@ -19,6 +20,8 @@ from streams.envelope import seal
 from streams.metrics import OUTCOMES_DROPPED, REPEATED_REQUESTS, start_at_zero
 from streams.records import Effect, Outgoing
 from streams.topics import AUDIT
+from streams.tracing.scope import request_span
+from streams.tracing.spans import Span
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +49,24 @@ def repeated_content(known: Known | None, trace_id: str, asked: Essence | None) 
     """
     if not isinstance(known, Open | Decided):
         return None
-    first = known.job
-    first_trace = (known.trace_id if isinstance(known, Decided) else "") or (
-        first.trace_id if first is not None else ""
-    )
+    first, first_trace = known.job, _trace_of(known)
     is_same = first is None or asked is None or _has_content_of(asked, first)
     if is_same and first_trace == trace_id:
         return None
     return "same" if is_same and first is not None and asked is not None else "other"
 
 
+def _trace_of(known: Open | Decided) -> str:
+    own = known.trace_id if isinstance(known, Decided) else ""
+    return own or (known.job.trace_id if known.job is not None else "")
+
+
 def _has_content_of(one: Essence, other: Essence) -> bool:
-    origin = {"trace_id": other.trace_id, "received_at": other.received_at}
+    origin = {
+        "trace_id": other.trace_id,
+        "received_at": other.received_at,
+        "trace": other.trace,
+    }
     return msgspec.structs.replace(one, **origin) == other
 
 
@@ -102,7 +111,8 @@ class DuplicateReports:
         REPEATED_REQUESTS.labels(content).inc()
         by = news.record.header("ce_causationid") or news.record.record_id
         self._log(content, news.entry.request_id, by)
-        return [_audit_record(news, content, trace_id, by)]
+        record = _audit_record(news, content, trace_id, by)
+        return [replace(record, spans=(*record.spans, *_repeated_span(news, trace_id)))]
 
     def dropped(self, news: News, reason: DropReason) -> None:
         """Count an outcome that is dropped."""
@@ -125,6 +135,20 @@ class DuplicateReports:
         if self._counts[kind] == 1:
             level, text = _LINES[kind]
             log.log(level, text, request_id, by)
+
+
+def _repeated_span(news: News, trace_id: str) -> tuple[Span, ...]:
+    """Return the span of a request that gets no outcome, which others in its trace hang below."""
+    if isinstance(news.known, Open | Decided) and _trace_of(news.known) == trace_id:
+        return ()
+    entry = news.entry
+    return request_span(
+        entry.request_id,
+        trace_id,
+        start=epoch_nanoseconds(entry.job.received_at if entry.job else entry.at),
+        end=epoch_nanoseconds(entry.at),
+        attributes={"clipmill.status": "repeated"},
+    )
 
 
 def _audit_record(news: News, content: Content, trace_id: str, by: str) -> Outgoing:

@@ -10,6 +10,7 @@ from streams.log_folding import report_repeats
 from streams.memory.release import limit_arenas
 from streams.settings import Settings
 from streams.stage import Stage
+from streams.tracing.otlp import open_tracing
 from streams.web import serve
 from streams.worker import Worker
 
@@ -24,7 +25,7 @@ async def run_stages(
     health = Health()
     # A second worker on one host: only an address that was named must be the one.
     http = serve(settings.http, health, or_free_port="http" not in settings.model_fields_set)
-    async with http as address, asyncio.TaskGroup() as group:
+    async with open_tracing(), http as address, asyncio.TaskGroup() as group:
         worker = group.create_task(Worker(stages, settings, health).run())
         announcement = group.create_task(_announce(health, address, on_ready))
         repeats = group.create_task(report_repeats())

@@ -290,7 +290,7 @@ async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
         await silent.wait()
         raise AWAY
 
-    producer.send = send  # type: ignore[method-assign,assignment]
+    producer.send = send  # type: ignore[method-assign]
     publishing = asyncio.create_task(outbox.publish(writes(b"x")))
     await asyncio.sleep(0)
     clock.now += PATIENCE_SECONDS

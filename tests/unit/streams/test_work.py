@@ -10,6 +10,7 @@ import pytest
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from schemas.errors import ClipmillError, ErrorCode
+from streams.envelope import trace_id_of
 from streams.letters.facts import split_headers
 from streams.logs import REQUEST, TRACE
 from streams.metrics import REGISTRY
@@ -422,11 +423,15 @@ async def test_log_lines_carry_the_request_of_their_record() -> None:
         return ()
 
     bench = Bench(handle)
-    headers = [("ce_correlationid", b"r1"), ("traceparent", f"00-{TRACE_ID}-x-01".encode())]
+    headers = [
+        ("ce_correlationid", b"r1"),
+        ("traceparent", f"00-{TRACE_ID}-{'1' * 16}-01".encode()),
+    ]
     await asyncio.gather(
         *bench.start(incoming(offset=1, key=None), incoming(key=None, headers=headers))
     )
-    assert seen == [("requests-3-1-1700000000500", ""), ("r1", TRACE_ID)]
+    made = trace_id_of(incoming(offset=1, key=None))
+    assert seen == [("requests-3-1-1700000000500", made), ("r1", TRACE_ID)]
 
 
 @pytest.mark.parametrize("header", [b"\xff", b"", b"x"])

@@ -1,0 +1,135 @@
+"""W3C Trace Context: the values of ``traceparent`` and ``tracestate``. Pure.
+
+Source: https://www.w3.org/TR/trace-context-2/
+"""
+
+import hashlib
+import re
+
+import msgspec
+
+SAMPLED = 0x01
+"""Flag: the caller may have recorded the trace."""
+
+KNOWN_FLAGS = 0x03
+"""``sampled`` and ``random``; all other bits are to be zero in version 00."""
+
+STATE_CHARACTERS_MAX = 512
+"""Longest ``tracestate`` that is carried; the least that W3C asks for. It is on every record."""
+
+LONG_MEMBER_CHARACTERS = 128
+"""Members longer than this are the first to go, W3C 3.3.1.5."""
+
+STATE_MEMBERS_MAX = 32
+
+NO_SPAN = "0" * 16
+
+_PARENT = re.compile(
+    # version (not ff), trace id, span id, flags, and what a version of the future adds.
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?",
+    re.DOTALL,
+)
+_ORIGIN = re.compile(r"([0-9a-f]{32})-([0-9a-f]{16})")
+_MEMBER = re.compile(
+    r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
+
+
+class TraceContext(msgspec.Struct, frozen=True):
+    """A position in a trace.
+
+    Attributes:
+        trace_id: 32 hex digits, not all zero.
+        span_id: 16 hex digits of the span that led here; "" when there was none.
+        flags: `KNOWN_FLAGS` only.
+        state: ``tracestate`` as it came, "" when none did.
+    """
+
+    trace_id: str
+    span_id: str = ""
+    flags: int = 0
+    state: str = ""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether spans of this trace are recorded."""
+        return bool(self.flags & SAMPLED)
+
+
+def parse_context(traceparent: str | None, tracestate: str | None) -> TraceContext | None:
+    """Return the context of two header values, None when the first is missing or invalid.
+
+    An invalid ``tracestate`` is dropped alone.
+    """
+    found = _PARENT.fullmatch(traceparent or "")
+    if found is None:
+        return None
+    version, trace_id, span_id, flags, more = found.groups()
+    if version == "00" and more is not None:
+        return None
+    known = int(flags, 16) & (KNOWN_FLAGS if version == "00" else SAMPLED)
+    return TraceContext(trace_id, span_id, known, bounded_state(tracestate))
+
+
+def bounded_state(tracestate: str | None) -> str:
+    """Return a ``tracestate`` as it came, shortened when it is too long, "" when it is invalid."""
+    if not tracestate:
+        return ""
+    members = [member.strip(" \t") for member in tracestate.split(",")]
+    members = [member for member in members if member]
+    names = {member.partition("=")[0] for member in members}
+    is_valid = all(map(_MEMBER.fullmatch, members)) and len(names) == len(members)
+    if not members or not is_valid or len(members) > STATE_MEMBERS_MAX:
+        return ""
+    return tracestate if len(tracestate) <= STATE_CHARACTERS_MAX else _shortened(members)
+
+
+def _shortened(members: list[str]) -> str:
+    kept = [member for member in members if len(member) <= LONG_MEMBER_CHARACTERS]
+    while len(",".join(kept)) > STATE_CHARACTERS_MAX:
+        kept.pop()
+    return ",".join(kept)
+
+
+def parse_origin(text: str | None) -> tuple[str, str] | None:
+    """Return trace id and parent's span id ("" for none) of the header `scope.REQUEST_TRACE`."""
+    found = None if text is None else _ORIGIN.fullmatch(text)
+    if found is None or not found[1].strip("0"):
+        return None
+    return found[1], "" if found[2] == NO_SPAN else found[2]
+
+
+def digest(text: str, digits: int) -> str:
+    """Return an id made of a text: the same for every copy of a record."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:digits]
+
+
+def trace_digest(text: str) -> str:
+    """Return a trace id made of a text."""
+    return digest(text, 32)
+
+
+def span_digest(text: str) -> str:
+    """Return a span id made of a text."""
+    return digest(text, 16)
+
+
+def request_root(trace_id: str, request_id: str) -> TraceContext:
+    """Return trace and id of the root span of a request.
+
+    Known in advance, as the ledger makes that span only when the outcome is decided. The members
+    of a batch and replays of dead letters, whose ids have a slash, have traces of their own: all
+    in one would make a trace of thousands of spans.
+
+    Args:
+        trace_id: the one in the request's result.
+        request_id: a client's own id has no slash.
+    """
+    name = f"{trace_id}:{request_id}"
+    own = trace_digest(name) if "/" in request_id else trace_id
+    return TraceContext(own, span_digest(f"{name}:request"))
+
+
+def request_before(request_id: str) -> str:
+    """Return the request that led to a member or replay, "" for all others."""
+    return request_id.rpartition("/")[0]
