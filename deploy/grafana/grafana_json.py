@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
+from deploy.grafana.panel_options import OPTIONS
 from streams.metrics import REGISTRY
 
 SCHEMA_VERSION = 41
@@ -225,53 +226,3 @@ def _custom(panel: Panel) -> dict[str, Any]:
         "spanNulls": False,
         "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
     }
-
-
-_LEGEND = {
-    "showLegend": True,
-    "displayMode": "table",
-    "placement": "bottom",
-    "calcs": ["lastNotNull", "max"],
-}
-_TOOLTIP = {"mode": "multi", "sort": "desc"}
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "timeseries": {"legend": _LEGEND, "tooltip": _TOOLTIP},
-    "stat": {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        "colorMode": "value",
-        "graphMode": "none",
-        "justifyMode": "auto",
-        "textMode": "value",
-        "orientation": "auto",
-        "wideLayout": True,
-        "showPercentChange": False,
-        "percentChangeColorMode": "standard",
-    },
-    "state-timeline": {
-        "mergeValues": True,
-        "showValue": "auto",
-        "alignValue": "left",
-        "rowHeight": 0.9,
-        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
-        "tooltip": _TOOLTIP,
-    },
-    "table": {"showHeader": True, "cellHeight": "sm", "frameIndex": 0},
-    "heatmap": {
-        "calculate": False,
-        "showValue": "never",
-        "exemplars": {"color": "rgba(255,0,255,0.7)"},
-        "cellGap": 1,
-        "color": {
-            "mode": "scheme",
-            "scheme": "Oranges",
-            "steps": 64,
-            "fill": "dark-orange",
-            "exponent": 0.5,
-            "reverse": False,
-        },
-        "yAxis": {"unit": "s", "axisPlacement": "left"},
-        "legend": {"show": True},
-        "tooltip": {"mode": "single", "yHistogram": False},
-    },
-}
