@@ -27,7 +27,7 @@ from streams.tracing.spans import Kind, Span
 
 DEFAULT_RATIO = 0.05
 """Share of the traces that no client decided about, when ``OTEL_TRACES_SAMPLER`` names no sampler:
-a trace of a cached request costs about as much time as half the request itself."""
+the trace of a cached request costs a third of the time of the request itself."""
 
 QUEUE_SPANS = 2_048
 """Spans that wait for export when ``OTEL_BSP_MAX_QUEUE_SIZE`` does not say: the SDK's default."""
