@@ -52,7 +52,7 @@ watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the
 	$(BIN)/python -m deploy.watch
 
 lock: $(READY)  ## Resolve the locked requirements again.
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --extra tracing pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
 
 clean:  ## Remove what was installed and what `make run` left.
