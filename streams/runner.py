@@ -337,6 +337,8 @@ class StageRunner:
         sources = (
             self._source_progress(kafka_name, place, is_ready=is_ready)
             for kafka_name, topic in self._sources.items()
+            # Heartbeats have an age of their own.
+            if topic is not HEARTBEATS
             for place in sorted(self._mine)
             if place[0] == topic.name
         )

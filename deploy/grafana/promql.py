@@ -4,8 +4,8 @@ INSTANCE = 'instance=~"$instance"'
 STAGE = f'{INSTANCE},stage=~"$stage"'
 PLATFORM = f'{INSTANCE},platform=~"$platform"'
 
-LAGGING = f'{INSTANCE},topic!~"retry[.].*|heartbeats"'
-"""Without the delay topics, because what is parked there is not late, and without heartbeats."""
+LAGGING = f'{INSTANCE},topic!~"retry[.].*"'
+"""Without the delay topics: what is parked there is not late."""
 
 
 def rate(metric: str, by: str = "", where: str = INSTANCE) -> str:

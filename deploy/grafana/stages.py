@@ -12,7 +12,7 @@ from deploy.grafana.panels import (
 )
 from deploy.grafana.promql import INSTANCE, STAGE, increase, largest, quantile, rate, total
 
-_LAGGING = f'{STAGE},topic!~"retry[.].*|heartbeats"'
+_LAGGING = f'{STAGE},topic!~"retry[.].*"'
 
 RECORDS = Row(
     "Records",

@@ -17,7 +17,7 @@ from streams.records import Effect, Incoming
 from streams.runner import StageRunner
 from streams.settings import KafkaSettings, Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import AUDIT, BY_NAME, DELAYS, REQUESTS, SELECTED, Topic
+from streams.topics import AUDIT, BY_NAME, DELAYS, HEARTBEATS, REQUESTS, SELECTED, Topic
 from tests.acceptance.java_tools import JavaTools, run
 from tests.conftest import NetworkGuard
 from tests.integration.kafka_side import make_topics, produce_numbers
@@ -76,7 +76,7 @@ def shown(metric: str, prefix: str = "clipmill_stage_lag_") -> dict[tuple[str, s
 
 
 async def described(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stage]) -> Lags:
-    """What kafka-consumer-groups.sh prints under LAG."""
+    """What kafka-consumer-groups.sh prints under LAG, heartbeats left out."""
     groups = [part for each in stages for part in ("--group", f"{kafka.topic_prefix}{each.name}")]
     command = ["kafka-consumer-groups.sh", "--bootstrap-server", kafka.bootstrap, "--describe"]
     output = await run([*command, *groups], environment=java.environment)
@@ -85,7 +85,9 @@ async def described(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stag
     return {
         (row[0].removeprefix(kafka.topic_prefix), logical[row[1]], int(row[2])): int(row[5])
         for row in rows
-        if row and row[0].startswith(kafka.topic_prefix)
+        if row
+        and row[0].startswith(kafka.topic_prefix)
+        and row[1] != HEARTBEATS.kafka_name(kafka.topic_prefix)
     }
 
 
