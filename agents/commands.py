@@ -95,7 +95,7 @@ class Commands:
                 forget = RefreshSignal(by=command.by, at=given.at)
                 return [given.send(SIGNALS, key, forget, "refresh")]
             case OpenBreaker() | ResetBreaker():
-                turn = _breaker_order(command, given.at)
+                turn = _breaker_order(command, self._platforms.names, given.at)
                 return [given.send(ATTEMPTS, turn.name, turn, "breaker.ordered")]
             case ResumeStage():
                 return [self._resume(command, given)]
@@ -150,12 +150,18 @@ class Order(msgspec.Struct, frozen=True):
         return order(command, NAME, at=self.at, cause=self.cause, trace_id=self.trace_id)
 
 
-def _breaker_order(command: OpenBreaker | ResetBreaker, at: datetime) -> BreakerOrder:
+def _breaker_order(
+    command: OpenBreaker | ResetBreaker, platforms: Sequence[str], at: datetime
+) -> BreakerOrder:
     platform, _, rest = command.breaker.partition(":")
     operation, _, egress = rest.partition(":")
     if not (platform and egress) or operation not in OPERATIONS:
         operations = ", ".join(OPERATIONS)
         reason = f"{command.breaker!r} is not PLATFORM:OPERATION:EGRESS; operations: {operations}"
+        raise refuse_field("$.breaker", reason)
+    # Each name is a row, a signal and series of metrics for good.
+    if platform not in platforms:
+        reason = f"no platform {platform!r}; there are {', '.join(platforms)}"
         raise refuse_field("$.breaker", reason)
     return BreakerOrder(
         platform=platform,

@@ -195,6 +195,7 @@ async def test_structured_events_are_understood() -> None:
         ({"command": "refresh", "video": SHORT_URL}, "$.video"),
         ({"command": "open_breaker", "breaker": "everything"}, "$.breaker"),
         ({"command": "open_breaker", "breaker": "tiktok:fly:direct"}, "$.breaker"),
+        ({"command": "open_breaker", "breaker": "nowhere:extract:direct"}, "$.breaker"),
         ({"command": "reset_breaker", "breaker": "tiktok:extract:"}, "$.breaker"),
         ({"command": "reset_breaker", "breaker": ":extract:direct"}, "$.breaker"),
         ({"command": "resume_stage", "stage": "nonsense"}, "$.stage"),
