@@ -15,7 +15,7 @@ run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, 
 test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time alone.
 	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the source.
 	@$(BIN)/python -m compileall -q schemas streams agents tests
-	$(BIN)/pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
+	$(BIN)/pytest tests/integration tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
 
