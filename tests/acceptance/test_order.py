@@ -177,7 +177,7 @@ async def test_a_single_request_passes_batches(tmp_path: Path) -> None:
 
 
 async def test_a_kill_loses_nothing_of_what_was_read_ahead(tmp_path: Path) -> None:
-    count = int(in_full(50_000, 1_500))
+    count = int(in_full(50_000, 1_000))
     requests = [info(f"load-{n}", n % VIDEOS, priority=n % 10) for n in range(count)]
     async with House(tmp_path, CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS="6") as house:
         timeline = await warmed(house)
