@@ -131,6 +131,10 @@ async def test_every_rule_is_loaded_and_healthy(monitoring: Monitoring) -> None:
     groups = (await asyncio.to_thread(monitoring.ask, "rules"))["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) > 40
-    assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}
+    # The first evaluation of a group comes at any time within its interval of up to two minutes.
+    sound = {"ok", "unknown"}
+    assert {
+        each["name"]: each.get("lastError") for each in rules if each["health"] not in sound
+    } == {}
     firing = {rule["name"] for rule in rules if rule.get("state") == "firing"}
     assert "ClipmillDeadLettersArriving" in firing
