@@ -16,7 +16,7 @@ test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time alone.
 	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the source.
 	@$(BIN)/python -m compileall -q schemas streams agents tests
 	$(BIN)/pytest tests/integration tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
 
 coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tests, 90 % at least. The tracer doubles their time.

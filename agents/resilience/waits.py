@@ -36,9 +36,9 @@ def breaker_seconds(breaker: BreakerState | None, now: datetime, chance: float) 
 
 
 def _trial_seconds(began: datetime, now: datetime, chance: float) -> float:
-    """Spread by the whole wait: what came back together must not do so for ever."""
+    """Spread from half of the wait to twice it: what came back together must not do so for ever."""
     taken = (now - began).total_seconds()
-    return min(max(taken, SHORT_PARK_SECONDS), TRIAL_PARK_SECONDS_MAX) * (1 + chance)
+    return min(max(taken, SHORT_PARK_SECONDS), TRIAL_PARK_SECONDS_MAX) * (0.5 + 1.5 * chance)
 
 
 def budget_seconds(breaker: BreakerState | None, now: datetime, chance: float) -> float:

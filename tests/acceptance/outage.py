@@ -15,9 +15,8 @@ from tests.house import House
 from tests.standin import video_id
 
 POLL_SECONDS = 0.25
-KNOWN_SECONDS = 3.0
-"""Within this time every worker knows the state of a breaker, and the attempts that it had begun
-before are over. Where tests run side by side these wait in the engine for a second and more."""
+KNOWN_SECONDS = 1.0
+"""Every worker knows the state of a breaker within this time."""
 
 
 @dataclass(frozen=True)

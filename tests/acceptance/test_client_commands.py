@@ -159,15 +159,15 @@ async def test_a_reader_that_ends_early_ends_submit(waiting: tuple[str, ...], ho
     assert b"Traceback" not in err, err
 
 
-async def test_a_thousand_lines_are_published_in_their_numbers(
+async def test_thousands_of_lines_are_published_in_their_numbers(
     house: House, tmp_path: Path
 ) -> None:
     file = tmp_path / "many.txt"
-    file.write_text("".join(f"no link {number}\n" for number in range(1_000)))
-    words = ("--file", str(file), "--batch", "250", "--id", "many", "--wait", "--json")
+    file.write_text("".join(f"no link {number}\n" for number in range(2_500)))
+    words = ("--file", str(file), "--batch", "500", "--id", "many", "--wait", "--json")
     status, out, err = await house.clipmill("submit", *words)
     assert status == 2, err
-    expected = {f"many-{batch}/{index}" for batch in range(1, 5) for index in range(250)}
+    expected = {f"many-{batch}/{index}" for batch in range(1, 6) for index in range(500)}
     assert statuses(lines_of(out)) == dict.fromkeys(expected, "rejected")
 
 

@@ -16,16 +16,10 @@ from tests.acceptance.end_state import (
     outcomes,
     until_committed,
 )
-from tests.acceptance.scale import in_full
 from tests.acceptance.workload import Asked, workload
 from tests.house import House
 
-STRIKES = {
-    "worker": int(in_full(10, 6)),
-    "engine": int(in_full(5, 3)),
-    "broker": 2,
-    "stop": int(in_full(3, 2)),
-}
+STRIKES = {"worker": 10, "engine": 5, "broker": 2, "stop": 3}
 PAUSE_SECONDS = (2.0, 12.0)
 DRAIN_SECONDS = 150.0
 COMMIT_SECONDS = 60.0

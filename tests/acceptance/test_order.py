@@ -177,7 +177,7 @@ async def test_a_single_request_passes_batches(tmp_path: Path) -> None:
 
 
 async def test_a_kill_loses_nothing_of_what_was_read_ahead(tmp_path: Path) -> None:
-    count = int(in_full(50_000, 1_000))
+    count = int(in_full(50_000, 1_500))
     requests = [info(f"load-{n}", n % VIDEOS, priority=n % 10) for n in range(count)]
     async with House(tmp_path, CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS="6") as house:
         timeline = await warmed(house)
@@ -226,4 +226,4 @@ async def test_what_was_parked_comes_back_steadily_when_a_breaker_closes(tmp_pat
     half, last = waits[len(waits) // 2], waits[-1]
     print(f"of {len(waits)} parked, half were done after {half:.1f} s, all after {last:.1f} s")
     assert len(waits) > count / 2
-    assert half < 0.85 * last, "they do not end together"
+    assert half < 0.75 * last, "they do not end together"

@@ -43,10 +43,10 @@ TRIALS: dict[str, tuple[BreakerState, float]] = {
 
 @pytest.mark.parametrize(("state", "seconds"), TRIALS.values(), ids=TRIALS.keys())
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
-def test_trials_are_waited_for_as_long_as_they_take_so_far_up_to_twice(
+def test_trials_are_waited_for_from_half_to_twice_as_long_as_they_take_so_far(
     state: BreakerState, seconds: float, chance: float
 ) -> None:
-    assert breaker_seconds(state, NOW, chance) == seconds * (1 + chance)
+    assert breaker_seconds(state, NOW, chance) == seconds * (0.5 + 1.5 * chance)
 
 
 BUDGETS: dict[str, tuple[BreakerState | None, float, float]] = {
