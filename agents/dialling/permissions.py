@@ -1,4 +1,4 @@
-"""What circuit breakers permit: their states as this worker knows them, and trials of shut ways."""
+"""What circuit breakers permit: their states as this worker knows them, and half-open trials."""
 
 import asyncio
 from collections import defaultdict
@@ -28,17 +28,19 @@ came faster than the monitor handled them: each grant came after its event had t
 breaker stayed half-open for minutes."""
 
 QUEUE_SECONDS = 2.0
-"""How long an event waits until it may ask: a granted trial takes about a second. It is parked
+"""Timeout for a place in the bulkhead: a granted trial takes about a second. The event is parked
 then, because it is in flight as long as it waits."""
 
 
 class Permissions:
-    """Asks the breakers; the monitor, which alone writes them, grants trials.
+    """Requests trials of half-open breakers; the monitor, their only writer, grants them.
+
+    A bulkhead bounds the requests in flight of each breaker.
 
     Args:
-        context: has the states, and sends what the monitor reads.
-        clock: tells the time that breakers go by.
-        grant_seconds: how long an event waits for a trial.
+        context: has the breakers' states, and sends what the monitor reads.
+        clock: the time that breakers' deadlines are compared with.
+        grant_seconds: timeout of a request for a trial.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Permissions:
         )
 
     def permission(self, way: Attempting) -> Permission:
-        """Return what may be done about a way out at this moment."""
+        """Return what the breaker of an attempt permits at this moment."""
         return permission(self._state(way), way.trial_id, self._clock())
 
     def has_free_trials(self, way: Attempting) -> bool:
@@ -60,9 +62,9 @@ class Permissions:
         return has_free_trials(self._state(way))
 
     async def ask(self, way: Attempting, *, patient: bool) -> Attempting | None:
-        """Ask for a trial, and return what may be done then; None: nothing.
+        """Request a trial and return the attempt that is permitted then, None if there is none.
 
-        Who is not patient has another way out, and does not wait for the trials of others.
+        A caller that is not ``patient`` has another egress: a full bulkhead rejects it at once.
         """
         bulkhead = self._bulkheads[way.breaker]
         if bulkhead.locked() and not patient:
@@ -88,12 +90,12 @@ class Permissions:
                 return way
             case "trial":
                 return trial
-        # A monitor that was away grants it later: to nobody, and nobody would report it.
+        # A monitor that was away would grant it later, and no worker would report its outcome.
         self.withdraw(trial)
         return None
 
     async def _until_told(self, way: Attempting, *, patient: bool) -> None:
-        """Return when the monitor has answered, or it was waited for long enough."""
+        """Return when the monitor has answered, or after the timeout."""
         changed = asyncio.Event()
         with (
             self._context.signals.watch(way.signal, callback=changed.set),
@@ -106,9 +108,9 @@ class Permissions:
 
     @contextmanager
     def given_back(self, way: Attempting) -> Iterator[None]:
-        """Give back a trial when the block ends without telling anything: cancelled, or by a bug.
+        """Withdraw a trial when the block is cancelled or raises an unexpected exception.
 
-        Failures tell something, and whoever raises them sees to the trial.
+        A `ClipmillError` is an outcome of the trial; its raiser reports it.
         """
         try:
             yield

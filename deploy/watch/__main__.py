@@ -72,7 +72,7 @@ async def _watch(data_dir: Path, ports: tuple[int, int, int], workers: tuple[str
 
 @asynccontextmanager
 async def _service(data_dir: Path, ended: asyncio.Event) -> AsyncIterator[str]:
-    """Run `clipmill up`; gives HOST:PORT of its metrics, and tells when it has ended."""
+    """Run `clipmill up`; gives HOST:PORT of its metrics, and sets ``ended`` at its end."""
     child = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("clipmill")),
         "up",
