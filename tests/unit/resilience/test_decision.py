@@ -223,25 +223,25 @@ def test_a_retry_is_due_at_the_deadline_at_the_latest(seconds: float, wait: floa
 
 
 @pytest.mark.parametrize(
-    ("state", "seconds"),
+    ("state", "shortest", "longest"),
     [
-        (None, 1),
-        (breaker("closed"), 1),
-        (breaker("half_open"), 1),
-        (breaker("open", 42), 42),
-        (breaker("open", -1), 1),
-        (breaker("open"), 30),
-        (breaker("forced_open"), 30),
+        (None, 1, 2),
+        (breaker("closed"), 1, 2),
+        (breaker("half_open"), 0.5, 2),
+        (breaker("open", 42), 42, 43),
+        (breaker("open", -1), 0.5, 2),
+        (breaker("open"), 30, 31),
+        (breaker("forced_open"), 30, 31),
     ],
 )
 @pytest.mark.parametrize("code", [API, GEO, ErrorCode.INTERNAL_BUG, CHANGED])
 def test_what_was_not_permitted_waits_for_the_breaker(
-    state: BreakerState | None, seconds: float, code: ErrorCode
+    state: BreakerState | None, shortest: float, longest: float, code: ErrorCode
 ) -> None:
     used = tried(code, 99) + changed_attempts(code, 99)
     failure = failed(code, permitted=False, attempts=used)
-    assert decided(failure, breaker=state) == parked_for(seconds, code)
-    assert decided(failure, breaker=state, chance=1.0) == parked_for(seconds + 1, code)
+    assert decided(failure, breaker=state) == parked_for(shortest, code)
+    assert decided(failure, breaker=state, chance=1.0) == parked_for(longest, code)
 
 
 def test_what_waits_for_its_turn_waits_until_then_and_does_not_go_elsewhere() -> None:
@@ -280,7 +280,7 @@ def test_what_goes_elsewhere_does_not_spin(times: int, seconds: float) -> None:
 def test_a_failure_that_an_open_breaker_is_for_uses_up_nothing(code: ErrorCode, state: str) -> None:
     used = tried(code, 99)
     decision = decided(failed(code, attempts=used), breaker=breaker(state, 42))
-    assert decision == parked_for({"open": 42, "half_open": 1, "forced_open": 30}[state], code)
+    assert decision == parked_for({"open": 42, "half_open": 0.5, "forced_open": 30}[state], code)
 
 
 @pytest.mark.parametrize("code", sorted(set(COUNTED) - COUNTING))
