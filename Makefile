@@ -36,7 +36,7 @@ lint: $(READY)  ## Style, types, layers, and whether the generated documents are
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m streams.documents --check
+	$(BIN)/python -m streams.contract.generate --check
 	$(BIN)/python -m deploy.grafana --check
 
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
@@ -72,4 +72,4 @@ $(READY): requirements-dev.txt pyproject.toml hatch_build.py agents/engine/proof
 
 $(KAFKA): $(READY)
 	@echo "Fetching Kafka, once for this user ..."
-	@$(BIN)/python -m streams.embedded >$@
+	@$(BIN)/python -m streams.broker >$@

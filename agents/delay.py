@@ -1,28 +1,26 @@
 """delay: holds an event until it is due, then puts it back on the topic of its step.
 
 An event that waits stays in Kafka, uncommitted; what is in memory is only the alarm clock, in
-`streams.waiting_room`.
+`streams.runtime.delay_queue`.
 """
 
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 
 import msgspec
 
-from agents.records.failing import unreadable
-from streams.back_pressure import RETRY_BONUS
+from agents.pipeline.events import DUE, TARGET
+from agents.pipeline.failures import unreadable
 from streams.claims import Claim, claim_of
 from streams.envelope import pass_on
-from streams.records import Effect, Header, Incoming
+from streams.records import Effect, Incoming
+from streams.runtime.back_pressure import RETRY_BONUS
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import BY_NAME, DELAYS, READERS, Topic
+from streams.topics import BY_NAME, DELAYS, READERS
 
 NAME = "delay"
-DUE = "clipmill_due"
-TARGET = "clipmill_target"
 
 HELD_PER_TOPIC = 20_000
 """Events of one delay topic that are held at a time, 1 to 2 KB each; more wait in Kafka."""
@@ -32,11 +30,6 @@ TOPIC_SECONDS = {topic.name: wait.total_seconds() for topic, wait in list(DELAYS
 
 LONGEST_WAIT_SECONDS = min(topic.retention for topic in DELAYS).total_seconds()
 """A record that waits for longer is gone before it is due."""
-
-
-def delay_headers(due: datetime, target: Topic) -> tuple[Header, ...]:
-    """Return the headers of an event that is to wait: epoch seconds, and the topic afterwards."""
-    return ((DUE, f"{due.timestamp():.3f}".encode()), (TARGET, target.name.encode()))
 
 
 def due_of(record: Incoming, now: float) -> float | None:

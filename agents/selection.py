@@ -7,10 +7,10 @@ from agents.caching import format_choice, metadata, upload_date
 from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
+from agents.pipeline.request_claims import claim_of_extracted
+from agents.pipeline.stage_caches import open_caches
+from agents.pipeline.step import Passed, Product, bug_handler, step_handler
 from agents.platforms.registry import Platforms
-from agents.remembering.caches import open_caches
-from agents.requests.request_claims import claim_of_extracted
-from agents.step import Passed, Product, bug_handler, step_handler
 from schemas.events import ExtractedVideo, SelectedVideo
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import EXTRACTED

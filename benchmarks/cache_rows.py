@@ -10,9 +10,9 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-from agents.caching.packing import CachedExtraction
+from agents.caching.row_codec import CachedExtraction
 from schemas.video import Extraction
-from tests.unit.platforms.tiktok.raws import extraction_of, raw_of
+from tests.unit.agents.platforms.tiktok.raws import extraction_of, raw_of
 
 LETTERS = string.ascii_letters + string.digits
 PARAMETERS = {"rc": 90, "bti": 28, "ft": 38, "btag": 9, "signature": 32}

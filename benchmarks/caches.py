@@ -20,16 +20,16 @@ import psutil
 from aiokafka import AIOKafkaProducer
 
 from agents.caching import memory
-from agents.caching.bounded import BoundedCache
+from agents.caching.fail_safe_backend import GuardedBackend
 from agents.caching.format_choice import FormatChoices
-from agents.caching.guarded import GuardedBackend
 from agents.caching.interface import BackendSettings
 from agents.caching.metadata import MetadataCache
-from agents.caching.packing import _dictionary, pack, unpack
 from agents.caching.redis_backend import open_redis
-from agents.caching.rows import ROW_OVERHEAD_BYTES
+from agents.caching.row_codec import _dictionary, pack, unpack
+from agents.caching.row_expiry import ROW_OVERHEAD_BYTES
+from agents.caching.ttl_lru import BoundedCache
 from agents.caching.video_info import VideoInfoCache
-from agents.platforms.choice import choose_files
+from agents.formats.selection import choose_files
 from agents.platforms.registry import Platforms
 from benchmarks.cache_rows import entries, extractions
 from benchmarks.measuring import load_average

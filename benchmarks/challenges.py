@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.engine.proof_of_work import NUMBER_MAX, load_native, search_in_python
-from agents.engine.requesting import Deadline
+from agents.engine.request_bounds import Deadline
 from benchmarks.children.challenged_pages import PageUsage
 from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import Usage

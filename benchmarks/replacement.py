@@ -7,8 +7,8 @@ import statistics
 import time
 
 from agents.engine.pool import EnginePool
+from agents.extraction.engine import engine_settings
 from agents.network.egress import Egress
-from agents.pages.engine_room import engine_settings
 from agents.platforms.tiktok.handler import EXTRACTOR
 from streams.settings import load_settings
 

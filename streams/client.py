@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from schemas.codec import encode
 from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
-from streams.kafka import explained
-from streams.outbox import Outbox, Write
-from streams.reading import Received, TopicReader, require_topics
+from streams.cluster.connection import explained
+from streams.cluster.producer import Outbox, Write
+from streams.cluster.shared_state import following
+from streams.cluster.topic_reader import Received, TopicReader, require_topics
 from streams.settings import KafkaSettings
-from streams.signals import following
 from streams.topics import COMMANDS, PROGRESS, REQUESTS, RESULTS, SIGNALS, Topic
 
 BATCH_FINISHED = "batch_finished"

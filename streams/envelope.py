@@ -16,9 +16,8 @@ import msgspec
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.wording import EXAMPLE_MOMENT, shown
-from streams.letters.facts import CLIENT_TOPICS
 from streams.records import Header, Incoming, Outgoing
-from streams.topics import REQUESTS, RESULTS, Topic
+from streams.topics import CLIENT_TOPICS, REQUESTS, RESULTS, Topic
 from streams.tracing.context import (
     TraceContext,
     parse_context,

@@ -18,8 +18,8 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.codec import MalformedMessageError, decode
 from streams.client import is_about
-from streams.kafka import consumer_options, explained
-from streams.reading import POLL_MILLISECONDS, require_topics
+from streams.cluster.connection import consumer_options, explained
+from streams.cluster.topic_reader import POLL_MILLISECONDS, require_topics
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.signals import INTAKE, IntakeSignal
-from streams.metrics import INTAKE_PAUSED
+from streams.observability.metrics import INTAKE_PAUSED
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """A stage is data: where it reads, how much at a time, and the function that does the work.
 
 Everything that is hard about doing this on Kafka without losing a record is in
-`streams.runner`; what a stage does is in ``agents/``. Stages are found through the entry-point
-group ``clipmill.stages``.
+`streams.runtime.stage_runner`; what a stage does is in ``agents/``. Stages are found through the
+entry-point group ``clipmill.stages``.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 from streams.claims import Claim, claim_of
+from streams.cluster.shared_state import Signals
+from streams.faust_driver.tables import StageTable
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
-from streams.signals import Signals
-from streams.tables import StageTable
 from streams.topics import HEARTBEATS, TOPICS, Topic, changelog_topic, reply_topic
 
 GROUP = "clipmill.stages"

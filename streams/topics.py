@@ -137,6 +137,9 @@ READERS: dict[Topic, str] = {
 """Topics whose backlog holds back the stages that write them, each with the stage that reads it.
 Failures, retries and commands are never held back."""
 
+CLIENT_TOPICS = frozenset({REQUESTS.name, COMMANDS.name})
+"""Names of the topics that clients write to."""
+
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from streams.embedded.jars import default_cache_dir, ensure_jars
+from streams.broker.jars import default_cache_dir, ensure_jars
 
 # The duration of an example depends on the load of the machine: tests failed because their input
 # was generated slowly.

@@ -28,13 +28,13 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
+from streams.broker.restarts import RestartPolicy
 from streams.client import BATCH_FINISHED
-from streams.embedded.restarts import RestartPolicy
-from streams.kafka import ClusterAwayError
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.topic_admin import apply_topics, check_topics
 from streams.settings import KafkaSettings
 from streams.stage import load_stages, topics_of
-from streams.topic_admin import apply_topics, check_topics
 from streams.topics import COMMANDS, REQUESTS, RESULTS, TOPICS, Topic
 
 CLIPMILL = str(Path(sys.executable).parent / "clipmill")

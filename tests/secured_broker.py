@@ -33,11 +33,11 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from streams.acls import Acl
-from streams.broker import EmbeddedBroker
-from streams.embedded.config import Additions
-from streams.embedded.restarts import RestartPolicy
-from streams.embedded.state import LOOPBACK, is_free
+from streams.broker.broker import EmbeddedBroker
+from streams.broker.config import Additions
+from streams.broker.restarts import RestartPolicy
+from streams.broker.state import LOOPBACK, is_free
+from streams.cluster.acls import Acl
 
 PASSWORD = "secret of tests"
 KEY_PASSWORD = "key secret of tests"

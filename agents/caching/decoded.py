@@ -3,9 +3,9 @@
 from contextlib import suppress
 from typing import NamedTuple
 
-from agents.caching.bounded import BoundedCache
 from agents.caching.interface import Level
-from agents.caching.packing import CachedExtraction, UnreadableRowError, unpack
+from agents.caching.row_codec import CachedExtraction, UnreadableRowError, unpack
+from agents.caching.ttl_lru import BoundedCache
 
 DECODED_BYTES = 1_100
 """Of memory for the objects of a decoded row with one cookie, beside its text. Measured."""

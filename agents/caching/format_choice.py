@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 
 import msgspec
 
-from agents.caching.bounded import BoundedCache
 from agents.caching.metadata import Page
-from agents.platforms.choice import Choice, choose_files
+from agents.caching.ttl_lru import BoundedCache
+from agents.formats.selection import Choice, choose_files
 from schemas.request import Options
 from schemas.video import MediaSource, SelectedSource, VideoRef
 
@@ -53,7 +53,7 @@ class FormatChoices:
         avoided: Collection[str] = (),
         silent: Collection[str] = (),
     ) -> Files:
-        """Return the files to fetch of a page; see `agents.platforms.choice.choose_files`.
+        """Return the files to fetch of a page; see `agents.formats.selection.choose_files`.
 
         Raises:
             ClipmillError: none fulfils the options, or those that do are too large.

@@ -9,7 +9,7 @@ class CacheBackend(Protocol):
     """Bytes under text keys, each for a while.
 
     It may lose anything at any time. It may raise anything and be as slow as it likes: it is
-    asked through `agents.caching.guarded.GuardedBackend`.
+    asked through `agents.caching.fail_safe_backend.GuardedBackend`.
     """
 
     async def get(self, key: str, /) -> bytes | None:

@@ -1,6 +1,6 @@
 """A cache backend in the process: what is kept beside, or instead of, a shared one."""
 
-from agents.caching.bounded import BoundedCache
+from agents.caching.ttl_lru import BoundedCache
 
 
 def size_of(key: str, value: bytes) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from agents.caching.bounded import BoundedCache
+from agents.caching.ttl_lru import BoundedCache
 from agents.platforms.interface import Platform
 from schemas.codec import encode
 from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef

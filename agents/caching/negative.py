@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from agents.caching.interface import SILENCE, CacheBackend, CacheReport, Level
-from agents.caching.rows import CLOCKS_APART_SECONDS
+from agents.caching.row_expiry import CLOCKS_APART_SECONDS
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.moment import Moment

@@ -7,7 +7,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from agents.caching.guarded import VALUE_BYTES_MAX
+from agents.caching.fail_safe_backend import VALUE_BYTES_MAX
 from agents.caching.interface import BackendSettings
 
 CONNECTIONS_MAX = 16

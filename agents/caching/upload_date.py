@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from agents.caching.bounded import BoundedCache
+from agents.caching.ttl_lru import BoundedCache
 from schemas.listing import ListedPost, Listing
 from schemas.video import VideoInfo
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agents.caching.bounded import BoundedCache
 from agents.caching.decoded import Decoded, DecodedRows, Opened, size_of
 from agents.caching.interface import SILENCE, CacheBackend, CacheReport
-from agents.caching.packing import MEANING_BYTES, CachedExtraction, end_of_packed, pack
-from agents.caching.rows import CLOCKS_APART_SECONDS, sweep
+from agents.caching.row_codec import MEANING_BYTES, CachedExtraction, end_of_packed, pack
+from agents.caching.row_expiry import CLOCKS_APART_SECONDS, sweep
+from agents.caching.ttl_lru import BoundedCache
 from schemas.video import Extraction
 
 NAME = "video_info"

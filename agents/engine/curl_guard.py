@@ -12,7 +12,7 @@ from curl_cffi import Curl
 from curl_cffi._wrapper import ffi, lib  # type: ignore[import-not-found]  # compiled, no types
 from curl_cffi.const import CurlOpt
 
-from agents.engine.requesting import Permits
+from agents.engine.request_bounds import Permits
 
 _BAD_SOCKET = -1  # CURL_SOCKET_BAD, curl/curl.h
 

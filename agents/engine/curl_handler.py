@@ -11,7 +11,7 @@ from yt_dlp.networking._curlcffi import CurlCFFIRH
 from yt_dlp.networking.exceptions import TransportError
 
 from agents.engine.curl_guard import CurlGuard
-from agents.engine.requesting import Bounds, Deadline, PageTooLargeError
+from agents.engine.request_bounds import Bounds, Deadline, PageTooLargeError
 from agents.network.guard import AddressRefusedError
 
 _SCHEMES = b"http,https"

@@ -16,7 +16,7 @@ from agents.engine.handlers import guarded_handlers
 from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, Failed, Finished
-from agents.engine.requesting import Bounds, Deadline
+from agents.engine.request_bounds import Bounds, Deadline
 from agents.engine.results import cookies_for, put_cookies, to_json
 
 

@@ -1,6 +1,6 @@
 """The process that worker processes are forked from: warm, single-threaded, and nothing else.
 
-``python -m agents.engine.forkserver DESCRIPTOR EXTRACTOR…`` serves one `agents.engine.forking`
+``python -m agents.engine.forkserver DESCRIPTOR EXTRACTOR…`` serves one `agents.engine.fork_client`
 at the other end of a SOCK_SEQPACKET socket. Orders are an `ORDER` record: fork a process that
 owns the connection sent along, or kill one of those forked before.
 
@@ -45,7 +45,6 @@ def main(descriptor: int, extractors: list[str]) -> None:
 
 
 def _preload(extractors: list[str]) -> None:
-    from agents.engine import process  # noqa: F401, PLC0415 - after the signals are set
     from agents.engine.extraction import warm_up  # noqa: PLC0415
 
     try:
@@ -90,10 +89,10 @@ def _become_child(server: int, control: socket.socket, descriptor: int) -> None:
         die_with_parent(server)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         control.close()
-        from agents.engine import process  # noqa: PLC0415
+        from agents.engine import worker_main  # noqa: PLC0415
 
         with socket.socket(fileno=descriptor) as connection:
-            process.serve(connection)
+            worker_main.serve(connection)
         code = 0
     except Exception:  # noqa: BLE001 - the last frame of a process
         traceback.print_exc()

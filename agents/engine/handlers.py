@@ -7,7 +7,7 @@ from typing import Any
 
 from yt_dlp.version import __version__ as yt_dlp_version
 
-from agents.engine.requesting import Bounds, Deadline
+from agents.engine.request_bounds import Bounds, Deadline
 from agents.engine.requests_handler import GuardedRequestsRH
 from schemas.video import EngineVersions
 

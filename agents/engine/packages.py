@@ -15,7 +15,7 @@ from schemas.errors import ClipmillError, ErrorCode
 CHECK_SECONDS = 60.0
 """For one import of everything, without compiled files at first: 2 to 5 s on a busy machine."""
 
-MODULES = ("yt_dlp", "agents.engine.process")
+MODULES = ("yt_dlp", "agents.engine.worker_main")
 """yt-dlp, and what uses its seams."""
 
 _REASON_CHARACTERS_MAX = 300

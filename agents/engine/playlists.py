@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from agents.engine.requesting import Deadline
+from agents.engine.request_bounds import Deadline
 from agents.engine.results import NotAResultError
 
 ENTRY_KEYS = (

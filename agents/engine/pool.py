@@ -11,14 +11,14 @@ from typing import Self
 
 import certifi
 
-from agents.engine.crew import Crew
 from agents.engine.failures import is_out_of_memory
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.engine.protocol import Setup
 from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError
 from agents.engine.stats import EngineStats
-from agents.engine.worker import Answer, ProcessLostError, timed_out
+from agents.engine.supervisor import Crew
+from agents.engine.worker_handle import Answer, ProcessLostError, timed_out
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from yt_dlp.networking.exceptions import TransportError
 from yt_dlp.utils import ExtractorError
 
-from agents.engine.requesting import Deadline
+from agents.engine.request_bounds import Deadline
 
 LIBRARY = Path(__file__).with_name("libproof_of_work.so")
 

@@ -7,7 +7,7 @@ from yt_dlp.networking._requests import RequestsRH
 from yt_dlp.networking.exceptions import ProxyError
 from yt_dlp.socks import Socks5Error
 
-from agents.engine.requesting import REDIRECTS_MAX, Bounds, Deadline, PageTooLargeError
+from agents.engine.request_bounds import REDIRECTS_MAX, Bounds, Deadline, PageTooLargeError
 
 LOGIN_REFUSED = "the SOCKS proxy refused the login"
 

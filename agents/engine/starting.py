@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from agents.engine.forking import ForkServer
+from agents.engine.fork_client import ForkServer
 from agents.engine.protocol import (
     FromProcess,
     ProtocolError,
@@ -12,7 +12,7 @@ from agents.engine.protocol import (
     frame,
     read_message,
 )
-from agents.engine.worker import Worker
+from agents.engine.worker_handle import Worker
 
 
 class EngineStartError(Exception):

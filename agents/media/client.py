@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from agents.engine.forking import child_environment
+from agents.engine.fork_client import child_environment
 from agents.media.facts import ANSWER_BYTES_MAX, Message, Ready, Unreadable, unpack
 
 START_SECONDS = 20.0

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from agents.authentication.interface import Account
+from agents.accounts.interface import Account
 from agents.engine.interface import Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from schemas.listing import Listing, ListingKind, ListingRef

@@ -6,8 +6,8 @@ classes are those of requests, urllib3 and Python, and of yt-dlp where it has it
 
 import errno
 
-from agents.platforms.rows import Row
-from agents.platforms.signs import both, curl, either, kind, says, system
+from agents.platforms.failure_predicates import both, curl, either, kind, says, system
+from agents.platforms.failure_rows import Row
 from schemas.errors import ErrorCode as Code
 
 # An address that no request can be made of is looked for before the proxy is suspected.

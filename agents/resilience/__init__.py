@@ -1,1 +1,1 @@
-"""What to do about failures: the policy, and the decision that it leads to."""
+"""Circuit breaker, token bucket, rate limiter and AIMD as pure decisions. No I/O."""

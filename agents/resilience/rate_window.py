@@ -5,8 +5,8 @@ from statistics import median
 
 import msgspec
 
-from agents.resilience.rules import CONTENT
-from agents.resilience.window import digest
+from agents.resilience.breaker_rules import CONTENT
+from agents.resilience.sliding_window import digest
 from schemas.attempts import NetworkAttempt
 from schemas.errors import ErrorCode
 

@@ -19,8 +19,8 @@ from yt_dlp.extractor.tiktok import TikTokIE as StockTikTokIE
 from agents.engine.interface import EngineJob
 from agents.engine.pool import EnginePool
 from agents.engine.proof_of_work import ProofOfWork, search_in_python
+from agents.extraction.engine import engine_settings
 from agents.network.egress import Egress
-from agents.pages.engine_room import engine_settings
 from agents.platforms.tiktok import page
 from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import Usage, stopwatch

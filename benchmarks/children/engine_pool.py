@@ -9,8 +9,8 @@ import uvloop
 
 from agents.engine.interface import Extractor
 from agents.engine.pool import EnginePool
+from agents.extraction.engine import engine_settings
 from agents.network.egress import DIRECT, Egress
-from agents.pages.engine_room import engine_settings
 from agents.platforms.tiktok.handler import EXTRACTOR, TikTok
 from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import stopwatch

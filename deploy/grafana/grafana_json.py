@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from deploy.grafana.model import Board, Panel, Query, Row, Variable
 from deploy.grafana.panel_options import OPTIONS
-from streams.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 
 SCHEMA_VERSION = 41
 """Of Grafana 11.6; later versions migrate it when they load a board."""

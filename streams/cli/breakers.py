@@ -14,8 +14,8 @@ from streams.cli.options import bootstrap_option, client_settings, new_id, opera
 from streams.cli.result_table import open_console, plain
 from streams.cli.waiting import confirmed
 from streams.client import Client, read_signals
+from streams.cluster.shared_state import Signals, following
 from streams.settings import KafkaSettings
-from streams.signals import Signals, following
 
 COLOURS = {"closed": "green", "half_open": "yellow", "open": "red", "forced_open": "red"}
 

@@ -10,22 +10,22 @@ from typing import Any
 
 import click
 
-from schemas.letters import Mark
-from streams.acls import topic_acls
-from streams.authorization import require_acls
+from schemas.deadletters import Mark
 from streams.cli.errors import readable_errors
 from streams.cli.letter_view import letter_fields, letter_table, letter_text
 from streams.cli.moments import read_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
-from streams.kafka import explained
-from streams.letters.filters import Filter
-from streams.letters.letter import STATES, Letter
-from streams.letters.lock import ReplayRunningError, only_replay
-from streams.letters.replay import Pace, Plan, Replay, Totals, mark_record, to_write
-from streams.letters.store import LetterStore
-from streams.outbox import Outbox
-from streams.role_acls import operator_acls
+from streams.cluster.acls import topic_acls
+from streams.cluster.authorization import require_acls
+from streams.cluster.connection import explained
+from streams.cluster.producer import Outbox
+from streams.contract.role_acls import operator_acls
+from streams.deadletters.dead_letter import STATES, Letter
+from streams.deadletters.filters import Filter
+from streams.deadletters.replay import Pace, Plan, Replay, Totals, mark_record, to_write
+from streams.deadletters.replay_lock import ReplayRunningError, only_replay
+from streams.deadletters.store import LetterStore
 from streams.settings import KafkaSettings, Settings
 from streams.topics import MARKS
 

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 import click
 
 from schemas.errors import ClipmillError
-from streams.authorization import MissingAclError
-from streams.broker import BrokerError
-from streams.embedded.jars import JarError
-from streams.embedded.state import PortTakenError, StateError
-from streams.kafka import ClusterAwayError
+from streams.broker.broker import BrokerError
+from streams.broker.jars import JarError
+from streams.broker.state import PortTakenError, StateError
+from streams.cluster.authorization import MissingAclError
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.producer import RecordRefusedError
+from streams.cluster.topic_admin import TopicsError
+from streams.faust_driver.static_member import InstanceIdError
 from streams.memory import MemoryExhaustedError
-from streams.outbox import RecordRefusedError
+from streams.observability.http_server import AddressError
 from streams.stage import UnknownStageError
-from streams.static_member import InstanceIdError
-from streams.topic_admin import TopicsError
-from streams.web import AddressError
 
 EXPECTED = (
     AddressError,

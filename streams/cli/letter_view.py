@@ -8,7 +8,7 @@ import msgspec
 from rich.table import Column, Table
 
 from streams.cli.result_table import UNPRINTABLE, plain
-from streams.letters.letter import Letter, State
+from streams.deadletters.dead_letter import Letter, State
 
 MASK = "***"
 VALUE_CHARACTERS = 20_000

@@ -23,7 +23,7 @@ from msgspec.inspect import (
     type_info,
 )
 
-from schemas.descriptions import field_sentences
+from schemas.contract.descriptions import field_sentences
 from schemas.request import Request
 from streams.cli.moments import read_future
 

@@ -14,7 +14,7 @@ from streams.cli.errors import interruptible, readable_errors
 from streams.cli.moments import read_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import result_line
-from streams.reading import TopicReader
+from streams.cluster.topic_reader import TopicReader
 from streams.settings import KafkaSettings
 from streams.topics import RESULTS
 

@@ -11,8 +11,8 @@ from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings, new_id, operator
 from streams.cli.waiting import confirmed
 from streams.client import Client
+from streams.cluster.shared_state import following
 from streams.settings import KafkaSettings
-from streams.signals import following
 
 
 @click.command()

@@ -5,14 +5,14 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from streams.health import Health
-from streams.log_folding import report_repeats
 from streams.memory.release import limit_arenas
+from streams.observability.health import Health
+from streams.observability.http_server import serve
+from streams.observability.log_folding import report_repeats
+from streams.runtime.worker import Worker
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.tracing.otlp import open_tracing
-from streams.web import serve
-from streams.worker import Worker
 
 READY_POLL_SECONDS = 0.05
 

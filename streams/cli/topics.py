@@ -8,13 +8,13 @@ from typing import get_args
 
 import click
 
-from streams.acls import Acl, kafka_acls_commands
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
-from streams.role_acls import Role, admin_acls, client_acls, operator_acls, worker_acls
+from streams.cluster.acls import Acl, kafka_acls_commands
+from streams.cluster.topic_admin import apply_topics, check_topics
+from streams.contract.role_acls import Role, admin_acls, client_acls, operator_acls, worker_acls
 from streams.settings import KafkaSettings
 from streams.stage import Stage, load_stages, topics_of
-from streams.topic_admin import apply_topics, check_topics
 
 
 @click.group()

@@ -8,14 +8,14 @@ import click
 import orjson
 import uvloop
 
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
 from streams.cli.errors import readable_errors
 from streams.cli.options import http_option
 from streams.cli.service import run_stages
-from streams.logs import configure_logging
+from streams.cluster.topic_admin import apply_topics
+from streams.observability.logs import configure_logging
 from streams.settings import Settings, load_settings
 from streams.stage import load_stages, topics_of
-from streams.topic_admin import apply_topics
 
 
 @click.command()

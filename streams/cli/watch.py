@@ -13,8 +13,8 @@ from streams.cli.result_table import SECONDS_CHARACTERS, open_console, printable
 from streams.cli.status import audit_detail
 from streams.cli.waiting import FAILED_STATUS
 from streams.client import is_about, member_ids, members_of
+from streams.cluster.topic_reader import Received, TopicReader
 from streams.history import begin_of_history
-from streams.reading import Received, TopicReader
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, RESULTS
 

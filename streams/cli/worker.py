@@ -7,7 +7,7 @@ import uvloop
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, http_option
 from streams.cli.service import run_stages
-from streams.logs import configure_logging
+from streams.observability.logs import configure_logging
 from streams.settings import Settings, load_settings
 from streams.stage import load_stages
 

@@ -7,7 +7,7 @@ import psutil
 
 from streams.memory.limit import Limit, find_limit
 from streams.memory.reading import KINDS, Kind, Use, read_use
-from streams.metrics import MEMORY, MEMORY_LIMIT, OPEN_FILES, THREADS
+from streams.observability.metrics import MEMORY, MEMORY_LIMIT, OPEN_FILES, THREADS
 from streams.settings import MemorySettings
 
 

@@ -11,7 +11,7 @@ from streams.memory.reading import Kind
 from streams.memory.release import release_memory
 from streams.memory.thresholds import Action, Pressure, decide
 from streams.memory.users import MemoryUsers
-from streams.metrics import MEMORY_RELIEFS, MEMORY_TREND
+from streams.observability.metrics import MEMORY_RELIEFS, MEMORY_TREND
 from streams.settings import MemorySettings
 
 log = logging.getLogger(__name__)

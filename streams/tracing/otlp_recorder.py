@@ -21,7 +21,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from streams.metrics import SPANS_DROPPED
+from streams.observability.metrics import SPANS_DROPPED
 from streams.tracing.context import KNOWN_FLAGS, TraceContext
 from streams.tracing.spans import Kind, Span
 

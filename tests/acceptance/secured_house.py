@@ -10,9 +10,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
+from streams.cluster.topic_admin import apply_topics
 from streams.settings import KafkaSettings
 from streams.stage import load_stages, topics_of
-from streams.topic_admin import apply_topics
 from streams.topics import REQUESTS, RESULTS
 from tests.house import House
 from tests.secured_broker import (

@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner
 
-from streams.acls import Acl, Operation, Resource
-from streams.authorization import missing_acls
 from streams.cli.topics import topics
+from streams.cluster.acls import Acl, Operation, Resource
+from streams.cluster.authorization import missing_acls
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, VALIDATED
 from tests.acceptance.desk import Desk, get, page

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from streams.broker import BrokerError
+from streams.broker.broker import BrokerError
 from streams.topics import DEADLETTERS
 from tests.acceptance.desk import Desk, page
 from tests.acceptance.scale import in_full

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from agents.delay import DUE, TARGET
+from agents.pipeline.events import DUE, TARGET
 from streams.topics import DELAYS, PROGRESS
 from tests.acceptance.desk import Desk, page, read_metrics
 from tests.house import House, Process

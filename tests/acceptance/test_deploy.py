@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
 from tests.unit.deploy.composition import services, workers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 
+from streams.cluster.topic_admin import apply_topics
 from streams.settings import KafkaSettings
-from streams.topic_admin import apply_topics
 from streams.topics import AUDIT, REQUESTS, TOPICS
 from tests.acceptance.desk import Desk, page
 from tests.house import House

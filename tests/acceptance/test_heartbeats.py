@@ -1,7 +1,7 @@
 """Which stage stands still is seen from another process: by its health and by its metric.
 
-With short times; that the default ones keep within 30 s, `tests/unit/streams/test_heartbeats.py`
-shows for every moment at which a stage may stop.
+With short times; that the default ones keep within 30 s,
+`tests/unit/streams/runtime/test_heartbeats.py` shows for every moment at which a stage may stop.
 """
 
 import asyncio

@@ -41,7 +41,7 @@ from tests.acceptance.hostile_records import (
 )
 from tests.house import House
 from tests.standin import video_id
-from tests.unit.platforms.hostile_urls import HOSTILE_URLS
+from tests.unit.agents.platforms.hostile_urls import HOSTILE_URLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,7 +20,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 from streams.stage import load_stages, topics_of
 from streams.topics import REQUESTS
 from tests.acceptance.desk import get, page

@@ -13,7 +13,7 @@ from tests.standin.accounts import posts_from
 from tests.standin.page_answers import moved_id
 from tests.standin.posts import post_for
 from tests.standin.short_links import KINDS
-from tests.unit.platforms.link_forms import CODE, ID, LINK_FORMS, LITE
+from tests.unit.agents.platforms.link_forms import CODE, ID, LINK_FORMS, LITE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from streams.role_acls import client_acls, worker_acls
+from streams.contract.role_acls import client_acls, worker_acls
 from streams.stage import load_stages
 from tests.acceptance.desk import page
 from tests.acceptance.secured_house import ForeignClient, SecuredHouse

@@ -13,9 +13,9 @@ import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer, Producer
 
+from streams.cluster.topic_admin import apply_topics
 from streams.settings import KafkaSettings
 from streams.stage import topics_of
-from streams.topic_admin import apply_topics
 from streams.topics import REQUESTS, RESULTS
 from tests.acceptance.desk import Desk, Message, page
 from tests.house import House

@@ -10,7 +10,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
-from agents.delay import DUE, TARGET
+from agents.pipeline.events import DUE, TARGET
 from streams.topics import AUDIT, BY_NAME, EXTRACTED, RESULTS, SELECTED, VALIDATED, Topic
 from streams.tracing.context import request_root
 from tests.acceptance.desk import Desk, page

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
-from streams.letters.facts import split_headers
+from streams.deadletters.headers import split_headers
 from streams.stage import load_stages
 from streams.topics import (
     ATTEMPTS,

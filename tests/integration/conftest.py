@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
 from streams.settings import KafkaSettings, Settings
 
 _numbers = itertools.count()

@@ -24,7 +24,7 @@ from agents.network.trust import write_ca_bundle
 from agents.platforms.tiktok.page import EXTRACTOR
 from schemas.video import Cookie
 from tests.standin import SCENARIOS, Standin, short_code, video_id
-from tests.unit.engine.extractors import named
+from tests.unit.agents.engine.extractors import named
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "tiktok_failures.json"
 LIVE_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokLiveIE"

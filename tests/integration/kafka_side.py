@@ -9,9 +9,9 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from streams.cluster.topic_admin import topic_config
 from streams.records import Header
 from streams.settings import KafkaSettings
-from streams.topic_admin import topic_config
 from streams.topics import HEARTBEATS, Topic
 
 QUIET_SECONDS = 0.7

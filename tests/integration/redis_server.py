@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path, PurePosixPath
 
-from streams.embedded.jars import default_cache_dir, ensure_jars
-from streams.embedded.pinning import Jar
+from streams.broker.jars import default_cache_dir, ensure_jars
+from streams.broker.pinning import Jar
 
 JAR = Jar(
     PurePosixPath("com/github/codemonstur/embedded-redis/1.4.3/embedded-redis-1.4.3.jar"),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import EmbeddedBroker
-from streams.embedded.__main__ import create_aot_cache
-from streams.embedded.jars import default_cache_dir
+from streams.broker.__main__ import create_aot_cache
+from streams.broker.broker import EmbeddedBroker
+from streams.broker.jars import default_cache_dir
 
 
 def mapped_cache(broker: EmbeddedBroker) -> str | None:

@@ -17,16 +17,16 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.broker import BrokerError, EmbeddedBroker
-from streams.embedded.jars import JarError, default_cache_dir, ensure_jars
-from streams.embedded.restarts import RestartPolicy
-from streams.embedded.state import PortTakenError
+from streams.broker.broker import BrokerError, EmbeddedBroker
+from streams.broker.jars import JarError, default_cache_dir, ensure_jars
+from streams.broker.restarts import RestartPolicy
+from streams.broker.state import PortTakenError
 
 TOPIC = "things"
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
 
 async def main():
     async with EmbeddedBroker(Path(sys.argv[1])) as broker:

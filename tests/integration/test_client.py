@@ -18,7 +18,7 @@ from schemas.commands import (
     Retry,
 )
 from streams.client import Client, wait_for
-from streams.kafka import ClusterAwayError
+from streams.cluster.connection import ClusterAwayError
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, COMMANDS, PROGRESS, REQUESTS, RESULTS, Topic
 from tests.integration.kafka_side import closed_port, make_topics, produce, read

@@ -11,14 +11,14 @@ import pytest_asyncio
 from click.testing import CliRunner, Result
 
 from streams.cli import cli
-from streams.kafka import ClusterAwayError
-from streams.letters.facts import REPLAY_OF, REPLAYS, make_letter
-from streams.letters.filters import Filter
-from streams.letters.letter import Letter
-from streams.letters.lock import ReplayRunningError, only_replay
-from streams.letters.replay import Pace, Plan, Replay, Totals
-from streams.letters.store import LetterStore
-from streams.outbox import Outbox, Write
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.producer import Outbox, Write
+from streams.deadletters.dead_letter import Letter
+from streams.deadletters.filters import Filter
+from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_letter
+from streams.deadletters.replay import Pace, Plan, Replay, Totals
+from streams.deadletters.replay_lock import ReplayRunningError, only_replay
+from streams.deadletters.store import LetterStore
 from streams.records import Header, Incoming
 from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, MARKS, REQUESTS, VALIDATED

@@ -38,7 +38,7 @@ from tests.integration.failure_samples import (
     staged,
 )
 from tests.standin import SCENARIOS, user_name, video_id
-from tests.unit.engine.processes import alive, until
+from tests.unit.agents.engine.processes import alive, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -52,7 +52,7 @@ from agents.engine.interface import EngineJob
 from agents.engine.pool import EnginePool
 from agents.engine.settings import EngineSettings
 from agents.network.egress import Egress
-from tests.unit.engine.extractors import named
+from tests.unit.agents.engine.extractors import named
 
 async def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from aiokafka.errors import KafkaError
 
-from streams.back_pressure import GroupProgress
-from streams.group_offsets import GroupOffsets
-from streams.outbox import Outbox
+from streams.cluster.producer import Outbox
 from streams.records import Effect, Incoming
-from streams.runner import StageRunner
+from streams.runtime.back_pressure import GroupProgress
+from streams.runtime.group_offsets import GroupOffsets
+from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT, READERS, SELECTED

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 from aiokafka.errors import KafkaError
 
-from streams.group_offsets import GroupOffsets
-from streams.health import Health
-from streams.heartbeats import Heartbeats
-from streams.outbox import Outbox
+from streams.cluster.producer import Outbox
+from streams.observability.health import Health
 from streams.records import Effect, Incoming
+from streams.runtime.group_offsets import GroupOffsets
+from streams.runtime.heartbeats import Heartbeats
 from streams.settings import HeartbeatSettings, Settings
 from streams.stage import Stage, changelogs
 from streams.topics import DELAYS, ERRORS, HEARTBEATS, PROGRESS, REQUESTS, RESULTS

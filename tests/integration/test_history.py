@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin.new_partitions import NewPartitions
 
 from schemas.codec import encode
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.producer import Outbox, Write
 from streams.history import AuditReader, begin_of_history, find_records, read_history
-from streams.kafka import ClusterAwayError
-from streams.outbox import Outbox, Write
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT
 from tests.integration.kafka_side import admin, closed_port, make_topics, produce

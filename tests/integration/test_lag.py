@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from streams.group_offsets import GroupOffsets
-from streams.lag import LagMonitor
-from streams.metrics import REGISTRY
-from streams.outbox import Outbox, Write
+from streams.cluster.producer import Outbox, Write
+from streams.observability.lag import LagMonitor
+from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Incoming
-from streams.runner import StageRunner
+from streams.runtime.group_offsets import GroupOffsets
+from streams.runtime.stage_runner import StageRunner
 from streams.settings import KafkaSettings, Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT, BY_NAME, DELAYS, HEARTBEATS, REQUESTS, SELECTED, Topic

@@ -6,8 +6,8 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka import ClusterAwayError
-from streams.reading import TopicReader
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.topic_reader import TopicReader
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, RESULTS
 from tests.integration.kafka_side import closed_port, make_topics

@@ -14,12 +14,12 @@ import pytest
 import pytest_asyncio
 
 from agents.caching.backends import GROUP, find_backend
-from agents.caching.guarded import VALUE_BYTES_MAX, GuardedBackend
+from agents.caching.fail_safe_backend import VALUE_BYTES_MAX, GuardedBackend
 from agents.caching.interface import BackendSettings, CacheBackend
 from agents.caching.redis_backend import CONNECTIONS_MAX, open_redis
-from agents.extraction import MEMORY_SHARES
-from agents.remembering import caches as caches_module
-from agents.remembering.caches import StageCaches, open_caches
+from agents.extraction.agent import MEMORY_SHARES
+from agents.pipeline import stage_caches as caches_module
+from agents.pipeline.stage_caches import StageCaches, open_caches
 from schemas.errors import ClipmillError, ErrorCode
 from tests.conftest import NetworkGuard
 from tests.integration.redis_server import RedisServer, redis_binary, running_redis

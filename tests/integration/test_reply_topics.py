@@ -7,10 +7,10 @@ import time
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.outbox import Outbox, Write
+from streams.cluster.producer import Outbox, Write
+from streams.cluster.topic_admin import TopicsError, apply_topics, check_topics
 from streams.settings import KafkaSettings
 from streams.stage import topics_of
-from streams.topic_admin import TopicsError, apply_topics, check_topics
 from streams.topics import RESULTS, reply_topic
 from tests.integration.kafka_side import admin, make_topics, read
 
@@ -90,7 +90,7 @@ async def test_a_reply_topic_that_vanishes_does_not_hold_up_others(
     found = {record.value for record in await read(kafka, RESULTS, lambda all_: len(all_) >= 42)}
     assert found >= {b"in flight", b"1", *(b"%d" % number for number in range(20))}
     assert max(waits) < 5
-    told = [each for each in caplog.records if each.name == "streams.reply_topics"]
+    told = [each for each in caplog.records if each.name == "streams.cluster.reply_topics"]
     assert len(told) == 1
     assert "does not exist" in told[0].getMessage()
 
@@ -98,7 +98,7 @@ async def test_a_reply_topic_that_vanishes_does_not_hold_up_others(
 async def test_a_reply_topic_that_comes_back_gets_its_records_again(
     kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.reply_topics.RECHECK_SECONDS", 0.2)
+    monkeypatch.setattr("streams.cluster.reply_topics.RECHECK_SECONDS", 0.2)
     (name,) = with_replies(kafka, "back").reply_topics
     await make_topics(kafka, RESULTS)
     results = RESULTS.kafka_name(kafka.topic_prefix)

@@ -12,18 +12,18 @@ import uvloop
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaConnectionError
 
-from streams.acls import Acl, topic_acls
-from streams.authorization import MissingAclError, _missing, missing_acls
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
+from streams.broker.config import Additions
 from streams.client import Client, read_signals
-from streams.embedded.config import Additions
+from streams.cluster.acls import Acl, topic_acls
+from streams.cluster.authorization import MissingAclError, _missing, missing_acls
+from streams.cluster.connection import ClusterAwayError, client_options, explained
+from streams.cluster.topic_admin import apply_topics, check_topics
+from streams.contract.role_acls import client_acls, worker_acls
+from streams.deadletters.replay_lock import only_replay
 from streams.history import read_history
-from streams.kafka import ClusterAwayError, client_options, explained
-from streams.letters.lock import only_replay
-from streams.role_acls import client_acls, worker_acls
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
-from streams.topic_admin import apply_topics, check_topics
 from streams.topics import REQUESTS, RESULTS, TOPICS
 from tests.secured_broker import (
     CLIENT_SECRET,

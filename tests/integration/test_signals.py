@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from streams.broker import EmbeddedBroker
+from streams.broker.broker import EmbeddedBroker
 from streams.client import read_signals
-from streams.kafka import ClusterAwayError
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.shared_state import Signals, following
 from streams.settings import KafkaSettings
-from streams.signals import Signals, following
 from streams.topics import SIGNALS
 from tests.integration.kafka_side import make_topics, produce, until
 
@@ -26,7 +26,7 @@ SOON_SECONDS = 1.0
 OTHER_PROCESS = """
 import asyncio, sys
 from streams.settings import KafkaSettings
-from streams.signals import following
+from streams.cluster.shared_state import following
 
 async def main():
     kafka = KafkaSettings(bootstrap=sys.argv[1], topic_prefix=sys.argv[2])

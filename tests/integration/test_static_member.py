@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from streams.aligned_assignor import aligned_partitions
-from streams.outbox import Outbox
+from streams.cluster.producer import Outbox
+from streams.faust_driver.aligned_assignor import aligned_partitions
+from streams.faust_driver.static_member import StaticMember
 from streams.records import Effect, Incoming, Outgoing, TableWrite
-from streams.runner import StageRunner
+from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.static_member import StaticMember
 from streams.topics import REQUESTS, RESULTS, changelog_topic
 from tests.integration.kafka_side import make_topics, produce_numbers, read, until
 

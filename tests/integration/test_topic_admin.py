@@ -4,9 +4,9 @@ import time
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.kafka import ClusterAwayError
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.topic_admin import TopicsError, apply_topics, check_topics, topic_config
 from streams.settings import KafkaSettings
-from streams.topic_admin import TopicsError, apply_topics, check_topics, topic_config
 from streams.topics import REQUESTS, RESULTS, SIGNALS, TOPICS
 from tests.integration.kafka_side import admin, closed_port, make_topics
 

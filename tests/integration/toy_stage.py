@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from streams.outbox import Outbox
+from streams.cluster.producer import Outbox
 from streams.records import Effect, Incoming, Outgoing
-from streams.runner import StageRunner
+from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings, StageSettings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import ERRORS, REQUESTS, RESULTS

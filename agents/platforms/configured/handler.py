@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agents.authentication.interface import Account
+from agents.accounts.interface import Account
 from agents.engine.interface import EngineFailure, Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms.configured.results import check_one_video
@@ -13,11 +13,11 @@ from agents.platforms.configured.urls import read_page_link, refusal
 from agents.platforms.description import read_info
 from agents.platforms.errors import to_clipmill_error
 from agents.platforms.expiry import read_expiry
+from agents.platforms.extraction import Reading, read_page
 from agents.platforms.failures import failure_table
 from agents.platforms.fields import open_raw
 from agents.platforms.formats import no_files, read_sources
 from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
-from agents.platforms.reading import Reading, read_page
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agents.authentication.interface import Account
+from agents.accounts.interface import Account
 from agents.engine.interface import EngineFailure, Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms.description import read_info
 from agents.platforms.errors import to_clipmill_error
 from agents.platforms.expiry import read_expiry
+from agents.platforms.extraction import Reading, read_page
 from agents.platforms.fields import open_raw
 from agents.platforms.formats import no_files, read_sources
 from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
-from agents.platforms.reading import Reading, read_page
 from agents.platforms.streamable.errors import SITE, TABLE
 from agents.platforms.streamable.urls import HOSTS, NAME, read_url
 from agents.platforms.urls import parse_link

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agents.authentication.interface import Account
+from agents.accounts.interface import Account
 from agents.engine.interface import EngineError, EngineJob, EngineResult, Extractor
 from agents.network.addresses import is_permitted
 from agents.network.download import Fetched, FetchLimits, MediaFetcher

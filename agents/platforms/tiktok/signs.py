@@ -3,7 +3,7 @@
 import re
 
 from agents.engine.interface import EngineFailure
-from agents.platforms.signs import Sign
+from agents.platforms.failure_predicates import Sign
 
 
 def reason(*marks: str) -> Sign:

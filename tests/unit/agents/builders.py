@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agents.dialling.attempting import Gate
+from agents.access.gate import Gate
+from agents.pipeline.events import EVENT_TOPICS, Event, event_key
 from agents.platforms.interface import Platform, ShortLink
-from agents.records.letters import EVENT_TOPICS, Event, event_key
 from schemas.attempts import Operation
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
@@ -29,15 +29,15 @@ from schemas.video import (
     VideoInfo,
     VideoRef,
 )
+from streams.cluster.shared_state import Signals
 from streams.envelope import TYPE_PREFIX
+from streams.faust_driver.tables import StageTable
 from streams.intake import Intake
 from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
-from streams.signals import Signals
 from streams.stage import Handler, Slices, Stage, StageContext
-from streams.tables import StageTable
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
-from tests.unit.platforms.tiktok.raws import extraction_of, raw_of, video_of
+from tests.unit.agents.platforms.tiktok.raws import extraction_of, raw_of, video_of
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from agents.platforms.choice import Choice, choose_files
+from agents.formats.selection import Choice, choose_files
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
 from schemas.failure import Failure
@@ -37,7 +37,7 @@ from tests.unit.agents.builders import (
     outcomes,
     selected,
 )
-from tests.unit.agents.test_recovery import recovery_of
+from tests.unit.agents.recovery.test_agent import recovery_of
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "ladder.json"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "ladder.md"

@@ -6,28 +6,28 @@ from typing import Any, get_args
 
 import pytest
 
-from agents.dialling.installed_plugins import installed_plugins
-from agents.dialling.performance import PerformanceMonitor
+from agents.access.installed_plugins import installed_plugins
+from agents.access.performance import PerformanceMonitor
+from agents.commands.command_parsing import refuse
+from agents.ledger.duplicates import DropReason, DuplicateReports
+from agents.ledger.events import Head, measure
 from agents.plugins import Trouble
 from agents.plugins.request import PluginRequest
-from agents.recovery import _count_attempt
-from agents.requests.command_intake import refuse
-from agents.requests.ledger_news import Head, measure
-from agents.requests.repeats import DropReason, DuplicateReports
-from agents.requests.targets import TargetFinder
-from agents.resilience.verdicts import Retry
-from agents.validation import Validation
+from agents.recovery.agent import _count_attempt
+from agents.recovery.decisions import Retry
+from agents.validation.agent import Validation
+from agents.validation.url_resolution import TargetFinder
 from schemas.attempts import Operation
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Action
 from schemas.results import OutcomeStatus
-from streams.logs import TRACE
-from streams.metrics import REGISTRY, StageMetrics
+from streams.cluster.shared_state import Signals
+from streams.observability.logs import TRACE
+from streams.observability.metrics import REGISTRY, StageMetrics
+from streams.runtime.processor import dead_letter
 from streams.settings import PerformanceSettings
-from streams.signals import Signals
 from streams.stage import load_stages
-from streams.work import dead_letter
 from tests.unit.agents.builders import (
     WRITTEN_AT,
     FakeLinks,
@@ -41,7 +41,7 @@ from tests.unit.agents.builders import (
     request,
     validated,
 )
-from tests.unit.agents.downloads import PLATFORMS
+from tests.unit.agents.download.downloads import PLATFORMS
 
 REQUESTS = 50_000
 WHOLE = 200

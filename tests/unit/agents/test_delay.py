@@ -2,21 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from agents.delay import (
-    DUE,
-    HELD_PER_TOPIC,
-    LONGEST_WAIT_SECONDS,
-    TARGET,
-    delay_headers,
-    due_of,
-    handle,
-    on_bug,
-)
+from agents.delay import HELD_PER_TOPIC, LONGEST_WAIT_SECONDS, due_of, handle, on_bug
 from agents.delay import stage as delay_stage
-from streams.back_pressure import RETRY_BONUS
+from agents.pipeline.events import DUE, TARGET, delay_headers
 from streams.claims import Claim, Path, priority_header
 from streams.priority_queue import rank_of
 from streams.records import Incoming, Outgoing
+from streams.runtime.back_pressure import RETRY_BONUS
 from streams.topics import DELAYS, EXTRACTED, REQUESTS, SELECTED, TOPICS, VALIDATED, Topic
 from tests.unit.agents.builders import (
     WRITTEN,

@@ -10,34 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import agents.delay
-import agents.download
-import agents.extraction
-import agents.ledger
-import agents.recovery
+import agents.download.agent
+import agents.extraction.agent
+import agents.ledger.agent
+import agents.recovery.agent
 import agents.selection
-import agents.validation
-from agents.authentication.cookie_files import CookieFiles
-from agents.authentication.interface import LoginSettings
+import agents.validation.agent
+from agents.accounts.cookie_files import CookieFiles
+from agents.accounts.interface import LoginSettings
 from agents.caching.video_info import VideoInfoCache
-from agents.delay import DUE, TARGET
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.extraction import ExtractionWork
-from agents.ledger import Ledger
-from agents.pages.page_reading import PageReader
+from agents.extraction.agent import ExtractionWork
+from agents.extraction.page_reader import PageReader
+from agents.ledger.agent import Ledger
+from agents.ledger.batches import Batches
+from agents.pipeline.events import DUE, TARGET, audit, finish
+from agents.pipeline.results import expired
+from agents.pipeline.step import Finished, Product, step_handler
 from agents.platforms.registry import Platforms
-from agents.records.letters import audit, finish
-from agents.records.outcomes import expired
-from agents.recovery import Recovery
-from agents.requests.batches import Batches
-from agents.requests.targets import TargetFinder
-from agents.resilience.handlers import ErrorHandlers
+from agents.recovery.agent import Recovery
+from agents.recovery.error_handlers import ErrorHandlers
 from agents.selection import Selection
-from agents.step import Finished, Product, step_handler
-from agents.validation import Validation
+from agents.validation.agent import Validation
+from agents.validation.url_resolution import TargetFinder
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
+from streams.cluster.shared_state import Signals
 from streams.records import Effect, Header, Incoming, Outgoing
-from streams.signals import Signals
 from streams.stage import SlicingHandler, Stage
 from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
 from tests.unit.agents.builders import (
@@ -102,11 +101,11 @@ def make_validation() -> Validation:
 
 MAKERS: dict[str, tuple[Stage, Callable[[], SlicingHandler]]] = {
     "validation": (
-        agents.validation.stage,
+        agents.validation.agent.stage,
         lambda: make_validation().handle,
     ),
     "extraction": (
-        agents.extraction.stage,
+        agents.extraction.agent.stage,
         lambda: step_handler("extraction", ValidatedVideo, make_extraction_work().work, Signals()),
     ),
     "selection": (
@@ -114,13 +113,13 @@ MAKERS: dict[str, tuple[Stage, Callable[[], SlicingHandler]]] = {
         lambda: step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals()),
     ),
     "download": (
-        agents.download.stage,
+        agents.download.agent.stage,
         lambda: step_handler("download", SelectedVideo, download_work, Signals()),
     ),
-    "recovery": (agents.recovery.stage, lambda: make_recovery().handle),
+    "recovery": (agents.recovery.agent.stage, lambda: make_recovery().handle),
     "delay": (agents.delay.stage, lambda: agents.delay.handle),
     "ledger": (
-        agents.ledger.stage,
+        agents.ledger.agent.stage,
         lambda: make_ledger().handle,
     ),
 }

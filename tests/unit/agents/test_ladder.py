@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.resilience.policy import PAGES_READ
+from agents.recovery.retry_policy import PAGES_READ
 from schemas.errors import ErrorCode
 from schemas.request import Options
 from tests.unit.agents.ladder import (

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.dialling.installed_plugins import installed_plugins
+from agents.access.installed_plugins import installed_plugins
 from agents.plugins import GROUP, HOOKS, Plugin, PluginRequest, Plugins, describe, outcome_of
 from agents.plugins.hooks import SLOW_SECONDS, TROUBLES_MAX
 from schemas.errors import ClipmillError, ErrorCode, Place
-from streams.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 from tests.unit.agents.builders import (
     SHORT_URL,
     TRACE_ID,

@@ -8,20 +8,20 @@ import msgspec
 import pytest
 
 from agents.engine.interface import EngineFailure
-from agents.pages.listings import member_of
-from agents.records.batch_records import introduce_batch
-from agents.records.letters import audit, finish, order
-from agents.records.outcomes import ended
-from agents.requests.ledger_bugs import on_bug
+from agents.extraction.listings import member_of
+from agents.ledger.batch_records import introduce_batch
+from agents.ledger.bug_report import on_bug
+from agents.pipeline.events import audit, finish, order
+from agents.pipeline.results import ended
 from agents.storage.local import LocalStorage
-from agents.validation import on_bug as validation_bug
+from agents.validation.agent import on_bug as validation_bug
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.commands import Cancel, OptionChanges, Retry
+from schemas.error_catalog import explain
 from schemas.errors import ErrorCode
 from schemas.job import Job
 from schemas.listing import ListedPost
-from schemas.messages import explain
 from schemas.request import CORRELATION_BYTES_MAX, Reply, Request
 from schemas.results import Rejected
 from streams.records import Header, Incoming, Outgoing
@@ -40,8 +40,8 @@ from tests.unit.agents.builders import (
     request,
     sent_to,
 )
-from tests.unit.agents.requests.test_batches import LedgerHarness, member
-from tests.unit.agents.test_way import Pipeline
+from tests.unit.agents.ledger.test_batches import LedgerHarness, member
+from tests.unit.agents.test_pipeline import Pipeline
 
 ID = b"\x00\xff\xfe not text"
 CORRELATED = ("kafka_correlationId", ID)

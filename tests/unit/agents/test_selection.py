@@ -4,15 +4,15 @@ import msgspec
 import pytest
 
 from agents.caching.upload_date import UploadDates
+from agents.pipeline.step import step_handler
 from agents.platforms.registry import Platforms
 from agents.selection import Selection
 from agents.selection import stage as selection_stage
-from agents.step import step_handler
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo
 from schemas.request import Options
+from streams.cluster.shared_state import Signals
 from streams.records import Effect
-from streams.signals import Signals
 from streams.topics import SELECTED
 from tests.unit.agents.builders import (
     VIDEO,
@@ -28,7 +28,13 @@ from tests.unit.agents.builders import (
     opened_stage,
     transitions,
 )
-from tests.unit.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS, extraction_of, raw_of
+from tests.unit.agents.platforms.tiktok.raws import (
+    EXTRACTED_AT,
+    TOKEN,
+    VERSIONS,
+    extraction_of,
+    raw_of,
+)
 
 PLATFORMS = Platforms.load()
 

@@ -14,19 +14,19 @@ from aiokafka.structs import RecordMetadata
 
 from agents.delay import due_of
 from agents.engine.interface import EngineFailure
-from agents.records.letters import order
+from agents.pipeline.events import order
 from agents.storage.local import LocalStorage
 from schemas.commands import Cancel, Retry
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.results import Failed, PublishedResult
-from streams.outbox import Write
+from streams.cluster.producer import Write
 from streams.records import Effect, Incoming, Outgoing, TableWrite
-from streams.slots import Slots
+from streams.runtime.concurrency import Slots
+from streams.runtime.processor import Work
 from streams.stage import Handler, SlicingHandler, Stage, StageContext
 from streams.topics import BY_NAME, DELAYS, EXTRACTED, REQUESTS, RESULTS, VALIDATED
 from streams.tracing.context import TraceContext, request_root
 from streams.tracing.spans import Recording, Span
-from streams.work import Work
 from tests.unit.agents.builders import (
     TRACE_ID,
     URL,
@@ -36,7 +36,7 @@ from tests.unit.agents.builders import (
     request,
     show,
 )
-from tests.unit.agents.test_way import Pipeline
+from tests.unit.agents.test_pipeline import Pipeline
 
 CLIENT_SPAN = "b7ad6b7169203331"
 STATE = "congo=t61rcWkgMzE,rojo=1"

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from deploy.grafana.__main__ import FOLDER, main
 from deploy.grafana.grafana_json import COLUMNS
 from deploy.watch.programs import program
-from streams.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 from tests.unit.deploy.board_queries import boards, interpolated, panels, queries
 from tests.unit.deploy.test_alerts import RECORDS, known, recorded, watched
 

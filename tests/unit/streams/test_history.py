@@ -1,9 +1,9 @@
 import msgspec
 import pytest
 
-from agents.records.batch_records import introduce_batch, report_member
-from agents.records.letters import audit, finish
-from agents.records.outcomes import listed
+from agents.ledger.batch_records import introduce_batch, report_member
+from agents.pipeline.events import audit, finish
+from agents.pipeline.results import listed
 from schemas.audit import MemberOutcome
 from schemas.codec import decode
 from schemas.listing import Listing

@@ -5,9 +5,9 @@ import pytest
 
 from schemas.codec import encode
 from schemas.signals import IntakeSignal
+from streams.cluster.shared_state import Signals
 from streams.intake import Intake, obey
-from streams.metrics import INTAKE_PAUSED
-from streams.signals import Signals
+from streams.observability.metrics import INTAKE_PAUSED
 from tests.unit.agents.builders import PAST
 
 KEY = "intake/toy"

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from streams import cli as module
 from streams.cli import COMMANDS, cli, main
-from streams.logs import NOISY, SILENT
+from streams.observability.logs import NOISY, SILENT
 from tests.integration.kafka_side import closed_port
 
 pytestmark = pytest.mark.usefixtures("own_settings", "_logging_put_back")

@@ -2,11 +2,11 @@ import click
 import pytest
 
 from schemas.errors import ClipmillError, ErrorCode
-from streams.broker import BrokerError
+from streams.broker.broker import BrokerError
 from streams.cli.errors import readable_errors
-from streams.kafka import ClusterAwayError
+from streams.cluster.connection import ClusterAwayError
+from streams.cluster.topic_admin import TopicsError
 from streams.memory import MemoryExhaustedError
-from streams.topic_admin import TopicsError
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from streams.cli.letter_view import advice, letter_fields, letter_text, masked, shown_value
-from tests.unit.streams.letters.letters import make_letter
+from tests.unit.streams.deadletters.letters import make_letter
 
 SECRET = "s3cret"
 

@@ -7,8 +7,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from schemas.error_catalog import MESSAGES, explain
 from schemas.errors import ErrorCode
-from schemas.messages import MESSAGES, explain
 from streams.cli import cli
 
 NAMED = re.compile(r"`clipmill ([a-z]+)")

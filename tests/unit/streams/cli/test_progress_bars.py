@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from streams.cli.progress_bars import ProgressBars, follow
-from streams.reading import Received
+from streams.cluster.topic_reader import Received
 from streams.topics import PROGRESS, RESULTS
 
 

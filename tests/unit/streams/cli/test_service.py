@@ -11,11 +11,11 @@ import pytest
 
 from streams.cli import service as module
 from streams.cli.service import run_stages, stop_signal
-from streams.health import Health
+from streams.observability.health import Health
+from streams.observability.http_server import AddressError
 from streams.settings import Settings
 from streams.stage import Stage
 from streams.topics import REQUESTS
-from streams.web import AddressError
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
@@ -132,7 +132,7 @@ async def test_with_the_real_worker_nothing_is_ready_before_the_stages_are(
     async def require(_monitor: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("streams.worker.AccessMonitor.require", require)
+    monkeypatch.setattr("streams.runtime.worker.AccessMonitor.require", require)
     announced: list[str] = []
     task = start(announced)
     await asyncio.sleep(0.3)

@@ -12,7 +12,7 @@ import pytest
 from streams.cli import submission as module
 from streams.cli.new_requests import RequestMaker
 from streams.cli.submission import Submission
-from streams.reading import Received
+from streams.cluster.topic_reader import Received
 from streams.settings import KafkaSettings
 from streams.topics import RESULTS
 

@@ -7,7 +7,7 @@ import pytest
 
 from streams.cli import waiting
 from streams.cli.waiting import ResultOutput, confirmed, first_of, no_result, results_of
-from streams.reading import Received
+from streams.cluster.topic_reader import Received
 from streams.topics import RESULTS
 
 

@@ -12,7 +12,7 @@ from streams.memory.look import Look, look_at_process
 from streams.memory.monitor import MemoryExhaustedError, MemoryMonitor
 from streams.memory.reading import Kind, Use
 from streams.memory.users import MemoryUsers
-from streams.metrics import REGISTRY
+from streams.observability.metrics import REGISTRY
 from streams.settings import MemorySettings
 
 pytestmark = pytest.mark.untraced

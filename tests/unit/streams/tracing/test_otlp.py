@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ClipmillError
-from streams.metrics import SPANS_DROPPED
+from streams.observability.metrics import SPANS_DROPPED
 from streams.tracing import otlp
 from streams.tracing.context import TraceContext
 from streams.tracing.otlp import is_wanted, open_tracing

@@ -1,0 +1,1 @@
+"""Stands before every call to the outside: breaker, rate limiter, bulkhead, egress, account."""

@@ -1,0 +1,46 @@
+"""The state of a circuit breaker as this worker knows it, on its own clock."""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+import msgspec
+
+from agents.resilience.circuit_breaker import BUDGET_SECONDS
+from schemas.codec import MalformedMessageError, decode
+from schemas.signals import BREAKER, BreakerState
+from streams.cluster.shared_state import Signals
+
+
+def breaker_state(signals: Signals, name: str, now: datetime) -> BreakerState | None:
+    """Return the state of a breaker; None when there is none, or none that can be read.
+
+    Its times are the monitor's. They are moved to the clock of this worker: a breaker is open for
+    as long as the monitor meant it, however far the clocks are apart or jump.
+    """
+    key = f"{BREAKER}{name}"
+    value = signals.get(key)
+    state = None if value is None else _read(value)
+    if state is None or (state.until is None and state.budget_until is None):
+        return state
+    since = signals.published_at(key, state.since, now)
+    until = None if state.until is None else since + (state.until - state.since)
+    return msgspec.structs.replace(
+        state,
+        since=since,
+        until=until,
+        budget_until=_bounded(state.budget_until, now),
+    )
+
+
+def _bounded(until: datetime | None, now: datetime) -> datetime | None:
+    """Return the end of a hold on retries; the monitor publishes it as well."""
+    return None if until is None else min(until, now + timedelta(seconds=BUDGET_SECONDS))
+
+
+@lru_cache(maxsize=1_024)
+def _read(value: bytes) -> BreakerState | None:
+    """Return a state, decoded once; one that cannot be read holds nothing back."""
+    with suppress(MalformedMessageError):
+        return decode(value, BreakerState)
+    return None

@@ -1,0 +1,1 @@
+"""Accounts of platforms: cookie files, sessions that renew themselves, health."""

@@ -1,0 +1,1 @@
+"""The stage that executes the commands of operators and clients."""

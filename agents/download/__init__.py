@@ -1,0 +1,1 @@
+"""The stage that fetches the chosen files, verifies them and stores them."""

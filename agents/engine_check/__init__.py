@@ -1,0 +1,1 @@
+"""The command `clipmill engine`: canary requests through the installed extractor."""

@@ -1,0 +1,1 @@
+"""The stage that reads pages: caches, the extractor engine, listings."""

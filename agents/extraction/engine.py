@@ -1,0 +1,74 @@
+"""The engine of a process: made by the settings, checked, and shown to operators."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from agents.engine.pool import EnginePool
+from agents.engine.settings import EngineSettings
+from agents.network.egress import Egress
+from agents.platforms.extractor_names import check_extractors
+from agents.platforms.registry import Platforms
+from streams.observability.metrics import (
+    ENGINE_CHALLENGE_SECONDS,
+    ENGINE_IMPERSONATION,
+    ENGINE_INFO,
+    ENGINE_NATIVE_PROOF_OF_WORK,
+    ENGINE_PROCESSES,
+    ENGINE_RESTARTS,
+)
+from streams.settings import Settings
+from streams.stage import StageContext
+
+
+def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> EngineSettings:
+    """Return the engine's part of the settings.
+
+    Args:
+        settings: of the process.
+        preload: dotted names of the extractors that will be used.
+    """
+    engine = settings.engine
+    return EngineSettings(
+        processes=engine.processes,
+        threads_per_process=engine.threads,
+        page_bytes_max=engine.page_bytes,
+        request_timeout_seconds=engine.request_timeout_seconds,
+        preload=preload,
+        packages_dir=engine.packages_dir,
+    )
+
+
+@asynccontextmanager
+async def open_engine(
+    context: StageContext, platforms: Platforms, egresses: Mapping[str, Egress]
+) -> AsyncIterator[EnginePool]:
+    """Run the engine for a stage.
+
+    Raises:
+        ClipmillError: ``system.config``; a platform names an extractor that there is not.
+        EngineStartError: a process did not become ready.
+    """
+    settings = engine_settings(context.settings, platforms.extractors)
+    async with EnginePool(
+        settings, *egresses.values(), on_challenge=ENGINE_CHALLENGE_SECONDS.observe
+    ) as engine:
+        await check_extractors(platforms, engine, next(iter(egresses)))
+        _show(engine, context)
+        yield engine
+
+
+def _show(engine: EnginePool, context: StageContext) -> None:
+    """Show how the engine fares from now on."""
+
+    def check() -> str | None:
+        stats = engine.stats()
+        ENGINE_PROCESSES.set(stats.processes_alive)
+        ENGINE_RESTARTS.set(stats.restarts)
+        ENGINE_IMPERSONATION.set(stats.impersonation)
+        ENGINE_NATIVE_PROOF_OF_WORK.set(stats.native_proof_of_work)
+        return None if stats.processes_alive else "no engine process is alive"
+
+    context.checks.append(check)
+    versions = engine.stats().versions
+    if versions is not None:
+        ENGINE_INFO.labels(versions.yt_dlp, versions.curl_cffi).set(1)

@@ -1,1 +1,0 @@
-"""From the chosen files of a post to files in storage."""

@@ -1,0 +1,1 @@
+"""Format selection by explicit rules."""

@@ -1,0 +1,1 @@
+"""The stage that owns the state of circuit breakers and rate limits."""

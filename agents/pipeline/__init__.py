@@ -1,0 +1,1 @@
+"""The kit of all stages: decode an event, run the step, turn the outcome into records."""

@@ -1,0 +1,246 @@
+"""Messages as records: which topic, which key, which id. Ids are the same for every copy."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from schemas.audit import AuditRecord, Transition
+from schemas.codec import decode, encode
+from schemas.commands import Cancel, Retry
+from schemas.events import (
+    ExtractedVideo,
+    PendingLink,
+    SelectedVideo,
+    ValidatedListing,
+    ValidatedVideo,
+)
+from schemas.failure import Failure
+from schemas.job import Job
+from schemas.progress import Progress
+from schemas.request import Reply
+from schemas.results import Result
+from streams.claims import priority_header
+from streams.envelope import CORRELATION, TYPE_PREFIX, open_envelope, seal
+from streams.records import Header, Incoming, Outgoing
+from streams.topics import (
+    AUDIT,
+    ERRORS,
+    EXTRACTED,
+    PROGRESS,
+    REQUESTS,
+    RESULTS,
+    SELECTED,
+    VALIDATED,
+    Topic,
+)
+
+Event = PendingLink | ValidatedVideo | ValidatedListing | ExtractedVideo | SelectedVideo
+
+EVENT_TOPICS: dict[type[Event], tuple[Topic, str]] = {
+    PendingLink: (REQUESTS, "link.pending.v1"),
+    ValidatedVideo: (VALIDATED, "video.validated.v1"),
+    ValidatedListing: (VALIDATED, "listing.validated.v1"),
+    ExtractedVideo: (EXTRACTED, "video.extracted.v1"),
+    SelectedVideo: (SELECTED, "video.selected.v1"),
+}
+"""Where each event is read, and its CloudEvents type."""
+
+DUE = "clipmill_due"
+TARGET = "clipmill_target"
+"""Headers of delayed events: when they are due, and the topic that they go to then."""
+
+EVENTS_BY_KIND: dict[str, type[Event]] = {kind: each for each, (_, kind) in EVENT_TOPICS.items()}
+
+
+def event_key(event: Event) -> str:
+    """Return the record key of an event."""
+    return event.job.request_id if isinstance(event, PendingLink) else subject_of(event)
+
+
+def subject_of(event: Event) -> str:
+    """Return what an event is about: the key of a post or of a listing, or a short link."""
+    match event:
+        case PendingLink(job=job):
+            return job.url
+        case ValidatedListing(listing=listing):
+            return listing.key
+    return event.video.key
+
+
+def send_event(event: Event, step: str, cause: str | None) -> Outgoing:
+    """Return the event for the topic of its step."""
+    topic, kind = EVENT_TOPICS[type(event)]
+    return _seal(topic, event_key(event), event, kind=kind, job=event.job, step=step, cause=cause)
+
+
+def delay_event(event: Event, step: str, cause: str | None, due: datetime, by: Topic) -> Outgoing:
+    """Return the event for a delay topic, from where it goes to that of its step when it is due."""
+    topic, kind = EVENT_TOPICS[type(event)]
+    return _seal(
+        by,
+        event_key(event),
+        event,
+        kind=kind,
+        job=event.job,
+        step=step,
+        cause=cause,
+        extra=delay_headers(due, topic),
+    )
+
+
+def delay_headers(due: datetime, target: Topic) -> tuple[Header, ...]:
+    """Return the headers of a delayed event: due, in epoch seconds, and the topic afterwards."""
+    return ((DUE, f"{due.timestamp():.3f}".encode()), (TARGET, target.name.encode()))
+
+
+def audit(
+    job: Job,
+    step: str,
+    transition: Transition,
+    cause: str | None,
+    *,
+    detail: dict[str, str] | None = None,
+    outcome: Result | None = None,
+) -> Outgoing:
+    """Return the record of a transition; with an outcome it asks the ledger to end the job.
+
+    What comes from validation, the first step, introduces the job to the ledger, and so does what
+    accepts the members of a listing. Replays pass neither, so everything introduces them.
+    """
+    record = AuditRecord(
+        request_id=job.request_id,
+        step=step,
+        transition=transition,
+        at=datetime.now(UTC),
+        detail=detail or {},
+        outcome=msgspec.Raw(encode(outcome)),
+        job=job if step == "validation" or transition == "accepted" or job.replays else None,
+        reply=None if outcome is None else job.reply,
+    )
+    kind = f"request.{transition}.v1"
+    return _seal(AUDIT, job.request_id, record, kind=kind, job=job, step=step, cause=cause)
+
+
+def order(
+    command: Cancel | Retry, step: str, *, at: datetime, cause: str, trace_id: str
+) -> Outgoing:
+    """Return what a user wants of a request, for the ledger."""
+    kind = "request.ordered.v1"
+    record = AuditRecord(
+        request_id=command.request_id,
+        step=step,
+        transition="ordered",
+        at=at,
+        detail={"command": command.__struct_config__.tag, "by": command.by},  # type: ignore[dict-item]
+        command=command,
+    )
+    return seal(
+        AUDIT,
+        command.request_id,
+        encode(record),
+        kind=kind,
+        step=step,
+        event_id=f"{cause}:{kind}:{command.request_id}",
+        request_id=command.request_id,
+        trace_id=trace_id,
+        cause_id=cause,
+        own_trace=False,
+    )
+
+
+def finish(job: Job, step: str, outcome: Result, cause: str | None) -> Outgoing:
+    """Return the record that asks the ledger to end the job."""
+    return audit(job, step, "finished", cause, outcome=outcome)
+
+
+def fail(failure: Failure, key: str | None, cause: str | None) -> Outgoing:
+    """Return the failure for the error agent."""
+    key = key or failure.job.request_id
+    kind = "step.failed.v1"
+    return _seal(ERRORS, key, failure, kind=kind, job=failure.job, step=failure.step, cause=cause)
+
+
+def failed_record(failure: Failure) -> Incoming:
+    """Return the record that failed, as its step had read it."""
+    record = failure.record
+    return Incoming(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        record.headers,
+        record.timestamp,
+    )
+
+
+def failed_event(failure: Failure) -> Event:
+    """Return the event that failed, with the time that its step spent on it.
+
+    Raises:
+        MalformedMessageError: the record is no event.
+        KeyError: it is an event of a kind that is not known.
+    """
+    envelope = open_envelope(failed_record(failure))
+    event = decode(envelope.data, EVENTS_BY_KIND[envelope.type.removeprefix(TYPE_PREFIX)])
+    return msgspec.structs.replace(event, job=failure.job)
+
+
+def report_progress(progress: Progress, job: Job, step: str) -> Outgoing:
+    """Return how far a download is."""
+    kind = "download.progress.v1"
+    part = f":{progress.bytes}"
+    return _seal(PROGRESS, job.request_id, progress, kind=kind, job=job, step=step, part=part)
+
+
+def publish_result(
+    request_id: str, status: str, body: bytes, trace_id: str, cause: str, *, reply: Reply | None
+) -> Outgoing:
+    """Return the outcome for the client, where and as the client wants it."""
+    return seal(
+        RESULTS,
+        request_id,
+        body,
+        kind=f"request.{status}.v1",
+        step="ledger",
+        event_id=f"{request_id}:result",
+        request_id=request_id,
+        trace_id=trace_id,
+        cause_id=cause,
+        extra=correlation_headers(reply),
+        reply_to=reply.topic if reply else None,
+    )
+
+
+def correlation_headers(reply: Reply | None) -> tuple[Header, ...]:
+    """Return the client's correlation id as the header that it came in."""
+    if reply is None or reply.correlation_id is None:
+        return ()
+    return ((CORRELATION, reply.correlation_id),)
+
+
+def _seal(
+    topic: Topic,
+    key: str,
+    message: object,
+    *,
+    kind: str,
+    job: Job,
+    step: str,
+    cause: str | None = None,
+    part: str = "",
+    extra: tuple[Header, ...] = (),
+) -> Outgoing:
+    return seal(
+        topic,
+        key,
+        encode(message),
+        kind=kind,
+        step=step,
+        event_id=f"{job.request_id}:{kind}:{job.tries}{part}",
+        request_id=job.request_id,
+        trace_id=job.trace_id,
+        cause_id=cause,
+        expires=job.deadline,
+        extra=(priority_header(job.priority), *extra),
+    )

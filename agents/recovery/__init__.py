@@ -1,0 +1,1 @@
+"""The stage that decides about failures: retry, park, change, dead letter or fail."""

@@ -1,0 +1,54 @@
+"""What a decision about a failure needs to know of the surroundings."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from agents.access.breaker_states import breaker_state
+from agents.access.egress import egress_names
+from agents.pipeline.events import Event
+from agents.recovery.remedies import Means
+from schemas.attempts import breaker_name
+from schemas.events import SelectedVideo
+from schemas.failure import Failure
+from schemas.signals import BreakerState
+from streams.cluster.shared_state import Signals
+from streams.settings import Settings
+
+Accounts = Callable[[str], tuple[str, ...]]
+"""Names of the accounts of a platform."""
+
+
+def breaker_of(failure: Failure, signals: Signals, now: datetime) -> BreakerState | None:
+    """Return the breaker of where it failed; None when there is none, or nothing was dialled."""
+    return None if failure.egress is None else _breaker(failure, failure.egress, signals, now)
+
+
+def means_of(
+    failure: Failure,
+    event: Event,
+    settings: Settings,
+    signals: Signals,
+    accounts: Accounts,
+    *,
+    now: datetime,
+) -> Means:
+    """Return what there is to try after a failure."""
+    return Means(
+        egresses=tuple(
+            name
+            for name in egress_names(settings)
+            if _is_open(_breaker(failure, name, signals, now))
+        ),
+        accounts=() if failure.platform is None else accounts(failure.platform),
+        formats=event.info.formats if isinstance(event, SelectedVideo) else (),
+    )
+
+
+def _is_open(breaker: BreakerState | None) -> bool:
+    """Return whether the way is: a closed breaker lets everything through."""
+    return breaker is None or breaker.state == "closed"
+
+
+def _breaker(failure: Failure, egress: str, signals: Signals, now: datetime) -> BreakerState | None:
+    name = breaker_name(failure.platform or "", failure.operation or "", egress)
+    return breaker_state(signals, name, now)

@@ -1,1 +1,0 @@
-"""What stages remember: their caches, put together from the tools and the settings."""

@@ -1,0 +1,1 @@
+"""The stage that parses requests and resolves their URLs."""

@@ -1,1 +1,0 @@
-"""What the monitor keeps: breakers and rates, as rows and as news."""

@@ -1,0 +1,1 @@
+"""Documents derived from the messages: JSON Schema, descriptions, examples."""

@@ -1,0 +1,107 @@
+"""The cache of Kafka's jars: fetched once, verified before every use, shared by all brokers."""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streams.broker.pinning import Jar, pinned_jars
+from streams.file_lock import FileLock
+
+_LOCK_POLL_SECONDS = 0.05
+
+
+class JarError(Exception):
+    """A jar of the Kafka server cannot be fetched, or is not the file that was pinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When to give up fetching: after so many seconds, or as soon as `cancelled` is set."""
+
+    seconds: float = 900.0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _started: float = field(default_factory=time.monotonic)
+
+    def check(self) -> None:
+        """Raises JarError when it is time to give up."""
+        if self.cancelled.is_set():
+            raise JarError("fetching the Kafka jars was cancelled")
+        if time.monotonic() - self._started > self.seconds:
+            raise JarError(f"fetching the Kafka jars took longer than {self.seconds:g} s")
+
+
+def default_cache_dir() -> Path:
+    """`$XDG_CACHE_HOME/clipmill`, else `~/.cache/clipmill` (XDG ignores relative paths)."""
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = configured if configured.is_absolute() else Path.home() / ".cache"
+    return base / "clipmill"
+
+
+def ensure_jars(
+    cache_dir: Path,
+    jars: Iterable[Jar] | None = None,
+    *,
+    repository: str | None = None,
+    patience: Patience | None = None,
+) -> tuple[Path, ...]:
+    """Paths of all jars, each verified just now; the missing ones are fetched first.
+
+    Needs no network when the cache is complete. Safe to call in several processes at once.
+
+    Args:
+        cache_dir: the jars lie in its folder `kafka-jars`.
+        jars: what is wanted; by default what this release of clipmill pins.
+        repository: base URL of a Maven repository; by default Maven Central.
+        patience: bounds the fetching.
+
+    Raises:
+        JarError: a jar cannot be fetched or differs from its pinned size or sha256.
+    """
+    wanted = tuple(pinned_jars() if jars is None else jars)
+    folder = cache_dir / "kafka-jars"
+    if _missing(folder, wanted):
+        # It imports an HTTP client: 0.2 s that only the first start needs.
+        from streams.broker.jar_download import fetch_all  # noqa: PLC0415
+
+        patience = patience or Patience()
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock", patience):
+            fetch_all(folder, _missing(folder, wanted), patience, repository)
+    return tuple(folder / jar.name for jar in wanted)
+
+
+def _missing(folder: Path, jars: Iterable[Jar]) -> list[Jar]:
+    return [jar for jar in jars if not _is_present(folder / jar.name, jar)]
+
+
+def _is_present(path: Path, jar: Jar) -> bool:
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if size == jar.size else ""
+    except FileNotFoundError:
+        return False
+    if digest != jar.sha256:
+        raise JarError(
+            f"{path} is not the file that clipmill was released with (expected {jar.size} bytes,"
+            f" sha256 {jar.sha256}): it was damaged or tampered with. Delete it and start again;"
+            " it is then downloaded anew."
+        )
+    return True
+
+
+@contextmanager
+def _locked(path: Path, patience: Patience) -> Iterator[None]:
+    lock = FileLock(path)
+    while not lock.try_acquire():
+        patience.check()
+        patience.cancelled.wait(_LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,127 @@
+"""What the embedded broker remembers in its data directory: cluster id and ports."""
+
+import base64
+import errno
+import os
+import random
+import socket
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from streams.broker.config import Ports
+
+LOOPBACK = "127.0.0.1"
+# Below Linux' range for outgoing connections (net.ipv4.ip_local_port_range starts at 32768): while
+# the broker is down, no client's own end, not even one that dials the broker, can take its port.
+_PICKED_PORTS = range(20_000, 32_000)
+_ATTEMPTS = 200
+
+
+class PortTakenError(Exception):
+    """The port that the broker should listen on is in use or not allowed."""
+
+
+class StateError(Exception):
+    """The file with the broker's cluster id and ports cannot be read."""
+
+
+class BrokerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The identity of one data directory. `cluster_id` is Kafka's: 22 characters of base64."""
+
+    cluster_id: str
+    ports: Ports
+
+
+def settle(path: Path, wanted_port: int | None) -> BrokerState:
+    """Read the state of the last start, correct what no longer holds, and write it.
+
+    Ports are kept while they are free. A fixed port is taken as it is.
+
+    Raises:
+        PortTakenError: the fixed port is in use.
+        StateError: the file is damaged.
+    """
+    last = _load(path)
+    state = BrokerState(
+        cluster_id=last.cluster_id if last else new_cluster_id(),
+        ports=_choose(last.ports if last else None, wanted_port),
+    )
+    if state != last:
+        _save(path, state)
+    return state
+
+
+def _load(path: Path) -> BrokerState | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=BrokerState)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"{path} is damaged ({error}). Delete it: the broker then picks new ports and keeps"
+            " its data."
+        ) from error
+
+
+def _save(path: Path, state: BrokerState) -> None:
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(msgspec.json.encode(state))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def new_cluster_id() -> str:
+    """A random Kafka cluster id that no command line takes for an option."""
+    encoded = base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()
+    return encoded if not encoded.startswith("-") else new_cluster_id()
+
+
+def _choose(last: Ports | None, wanted: int | None) -> Ports:
+    if wanted is not None:
+        _require_free(wanted)
+    broker = wanted or _keep_or_pick(last.broker if last else None, avoid=None)
+    return Ports(broker, _keep_or_pick(last.controller if last else None, avoid=broker))
+
+
+def _keep_or_pick(last: int | None, *, avoid: int | None) -> int:
+    if last is not None and last != avoid and is_free(last):
+        return last
+    for port in random.sample(_PICKED_PORTS, _ATTEMPTS):
+        if port != avoid and is_free(port):
+            return port
+    raise PortTakenError(
+        f"none of {_ATTEMPTS} ports between {_PICKED_PORTS.start} and {_PICKED_PORTS.stop} is free"
+        f" on {LOOPBACK}; give the broker a port"
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
+    return _bind_error(port) is None
+
+
+def _require_free(port: int) -> None:
+    error = _bind_error(port)
+    if error is None:
+        return
+    why = "in use" if error.errno == errno.EADDRINUSE else f"refused ({error.strerror})"
+    raise PortTakenError(
+        f"port {port} on {LOOPBACK} is {why}: stop the program that listens there, or give the"
+        " broker another port"
+    )
+
+
+def _bind_error(port: int) -> OSError | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As Java does: connections of the last broker that still fade away do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)
+        except OSError as error:
+            return error
+    return None

@@ -1,0 +1,1 @@
+"""Connections to the cluster: security, producer, readers, topic administration."""

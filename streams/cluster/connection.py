@@ -1,0 +1,133 @@
+"""Connections to the cluster: one place for bootstrap, TLS, login and client id."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from streams.cluster import record_batches
+from streams.cluster.connection_failure import find_failure
+from streams.cluster.oauth import TokenProviderError, token_provider
+from streams.cluster.tls import TlsError, ssl_context
+from streams.settings import KafkaSettings
+
+AUTHORIZATION_ERRORS: dict[type[KafkaError], str] = {
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "group",
+    ClusterAuthorizationFailedError: "cluster",
+    TransactionalIdAuthorizationFailed: "transactional id",
+}
+"""What an ACL is missing for."""
+
+record_batches.install()
+
+
+class ClusterAwayError(Exception):
+    """The cluster does not answer, refuses this client, or is not clipmill's; the text says why."""
+
+
+class NoBrokerError(ClusterAwayError):
+    """No broker answers; one may come back by itself."""
+
+
+@asynccontextmanager
+async def explained(kafka: KafkaSettings) -> AsyncIterator[None]:
+    """Turn what a client raises when it cannot work with the cluster into `ClusterAwayError`."""
+    try:
+        yield
+    except KafkaConnectionError as error:
+        # aiokafka only says "Unable to bootstrap", whatever the reason.
+        failure = await find_failure(kafka.bootstrap, client_options(kafka))
+        if failure is None or failure.is_away:
+            raise NoBrokerError(failure.text if failure else _no_answer(kafka, error)) from None
+        raise ClusterAwayError(failure.text) from None
+    except (KafkaError, OSError) as error:
+        raise ClusterAwayError(explain_refusal(error, kafka)) from None
+
+
+def explain_refusal(error: BaseException, kafka: KafkaSettings) -> str:
+    """Return what a cluster that answers did not allow, and what to do."""
+    kind = AUTHORIZATION_ERRORS.get(type(error))
+    if kind is None:
+        return f"the cluster at {kafka.bootstrap} refuses: {error!r}"
+    names = _names(error)
+    return (
+        f"the cluster at {kafka.bootstrap} does not authorize {login_of(kafka)} for the {kind}"
+        + (f" {names}" if names else "")
+        + "; `clipmill topics acls` prints the ACLs that are needed"
+    )
+
+
+def login_of(kafka: KafkaSettings) -> str:
+    """Return how this process logs in, without secrets."""
+    if kafka.security_protocol.startswith("SASL"):
+        if kafka.sasl_mechanism == "OAUTHBEARER":
+            return f"the login {kafka.oauth_client_id or kafka.token_provider!r} (OAUTHBEARER)"
+        return f"the login {kafka.sasl_username!r} ({kafka.sasl_mechanism})"
+    if kafka.cert_file is not None:
+        return f"the certificate {kafka.cert_file}"
+    return "clients without a login"
+
+
+def _no_answer(kafka: KafkaSettings, error: KafkaConnectionError) -> str:
+    return f"the connection to the cluster at {kafka.bootstrap} was lost: {error}"
+
+
+def _names(error: BaseException) -> str:
+    """Return the topics or groups that an authorization error of aiokafka is about."""
+    found = error.args[0] if error.args else ""
+    return ", ".join(sorted(map(str, found))) if isinstance(found, set | list) else str(found)
+
+
+def client_options(kafka: KafkaSettings, client: str = "") -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client gets.
+
+    ``client`` tells the clients of a process apart in quotas and broker logs.
+
+    Raises:
+        ClusterAwayError: a certificate or the token provider cannot be used.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap.split(","),
+        "client_id": client_id(kafka, client),
+        "security_protocol": kafka.security_protocol,
+        "ssl_context": None,
+    }
+    try:
+        options["ssl_context"] = ssl_context(kafka)
+        if kafka.security_protocol.startswith("SASL"):
+            options |= _login(kafka)
+    except (TlsError, TokenProviderError) as error:
+        raise ClusterAwayError(str(error)) from None
+    return options
+
+
+def consumer_options(kafka: KafkaSettings, client: str) -> dict[str, Any]:
+    """Return the keyword arguments of every consumer; it never sees aborted transactions."""
+    return client_options(kafka, client) | {"isolation_level": "read_committed"}
+
+
+def client_id(kafka: KafkaSettings, client: str = "") -> str:
+    """Return the name of a client, such as ``clipmill-producer``."""
+    return f"{kafka.client_id}-{client}" if client else kafka.client_id
+
+
+def _login(kafka: KafkaSettings) -> dict[str, Any]:
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        return {
+            "sasl_mechanism": kafka.sasl_mechanism,
+            "sasl_oauth_token_provider": token_provider(kafka),
+        }
+    return {
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "sasl_plain_username": kafka.sasl_username,
+        "sasl_plain_password": kafka.sasl_password and kafka.sasl_password.get_secret_value(),
+    }

@@ -1,0 +1,101 @@
+"""Topics of clients that get results: which of them take records at present.
+
+They are not clipmill's own. One that was deleted, or closed to the worker, must not hold up the
+results of all others, so a record that it does not take goes to its fallback, the results topic.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+)
+
+from streams.cluster.connection import ClusterAwayError
+from streams.observability.metrics import REPLIES_REDIRECTED, start_at_zero
+
+log = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 30.0
+"""How long a topic that does not take records is left alone. A check is one metadata request."""
+
+CLOSED = (TopicAuthorizationFailedError, InvalidTopicError)
+"""Errors after which the topic takes no record."""
+
+TOO_LARGE = (MessageSizeTooLargeError, RecordTooLargeError)
+"""Errors after which the topic does not take this record: its ``max.message.bytes`` is smaller."""
+
+
+class ReplyTopics:
+    """What is known of the reply topics.
+
+    Args:
+        in_metadata: whether the producer's own metadata has a topic; costs nothing.
+        is_missing: asks the cluster whether a topic does not exist.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        in_metadata: Callable[[str], bool],
+        is_missing: Callable[[str], Awaitable[bool]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._in_metadata = in_metadata
+        self._is_missing = is_missing
+        self._clock = clock
+        self._closed_until: dict[str, float] = {}
+        self._asking = asyncio.Lock()
+        start_at_zero(REPLIES_REDIRECTED, ("topic", "size"))
+
+    async def takes(self, topic: str) -> bool:
+        """Return whether a record may be sent to a topic; False is counted."""
+        if self._is_closed(topic) or not (self._in_metadata(topic) or await self._exists(topic)):
+            REPLIES_REDIRECTED.labels("topic").inc()
+            return False
+        return True
+
+    async def refuses(self, topic: str, error: KafkaError) -> bool:
+        """Return whether an error means that the record is to go elsewhere; True is counted."""
+        if isinstance(error, TOO_LARGE):
+            log.warning("a result is too large for the reply topic %s: %s", topic, error)
+            REPLIES_REDIRECTED.labels("size").inc()
+            return True
+        if isinstance(error, CLOSED):
+            self._close(topic, repr(error))
+        elif not self._is_closed(topic) and await self._exists(topic):
+            return False
+        REPLIES_REDIRECTED.labels("topic").inc()
+        return True
+
+    async def _exists(self, topic: str) -> bool:
+        async with self._asking:
+            if self._is_closed(topic):
+                return False
+            try:
+                missing = await self._is_missing(topic)
+            except ClusterAwayError:
+                # Then nothing is known of the topic, and the record waits like all others.
+                return True
+            if missing:
+                self._close(topic, "it does not exist")
+            return not missing
+
+    def _is_closed(self, topic: str) -> bool:
+        return self._closed_until.get(topic, -1.0) > self._clock()
+
+    def _close(self, topic: str, reason: str) -> None:
+        if not self._is_closed(topic):
+            log.error(
+                "the reply topic %s takes no results (%s); they go to the results topic. "
+                "Create it with `clipmill topics apply`, or take it from kafka.reply_topics.",
+                topic,
+                reason,
+            )
+        self._closed_until[topic] = self._clock() + RECHECK_SECONDS

@@ -1,0 +1,1 @@
+"""The contract with clients and operators: topology, AsyncAPI document, ACLs."""

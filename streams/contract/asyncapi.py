@@ -1,0 +1,183 @@
+"""The AsyncAPI 3.0 document: topics, messages and who sends and receives them."""
+
+from typing import Any
+
+from schemas.contract.components import REFERENCE, message_schemas
+from schemas.contract.json_schema import COMMAND, MESSAGES, REQUEST, RESULT, Message
+from streams.cluster.topic_admin import topic_config
+from streams.contract.headers import BARE, CORRELATED, DEAD_LETTER, SEALED
+from streams.contract.topology import KINDS, MESSAGES_ON, PARTIES, Party
+from streams.envelope import JSON, TYPE_PREFIX
+from streams.settings import KafkaSettings
+from streams.topics import DEADLETTERS, PREFIX, REQUESTS, RESULTS, TOPICS, Topic
+
+BINDING_VERSION = "0.5.0"
+DEAD = "dead-letter"
+
+REPLIES = "replies"
+"""Channel of the topics that clients have their results sent to."""
+
+PEOPLE = frozenset({"client", "operator"})
+"""Parties that are no stage, and so have no consumer group."""
+
+ASKING = frozenset({"client", "ledger"})
+"""Parties that write requests."""
+
+_DESCRIPTION = """\
+clipmill turns video URLs into files. A client publishes requests and consumes results; the other
+topics are between the stages, and are described for those who watch, replay or extend them.
+`send` and `receive` say what the party that an operation is named after does. Names of topics,
+partitions and replicas are the defaults; prefix and numbers are settings."""
+
+
+def asyncapi() -> dict[str, Any]:
+    """Return the document."""
+    kafka = KafkaSettings()
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:clipmill:api:v1",
+        "info": {
+            "title": "clipmill",
+            "version": "1.0.0",
+            "description": _DESCRIPTION,
+            "license": {"name": "MIT"},
+        },
+        "defaultContentType": JSON,
+        "servers": {"kafka": {"host": kafka.bootstrap, "protocol": "kafka"}},
+        "channels": {topic.name: _channel(topic, kafka) for topic in TOPICS}
+        | {REPLIES: _replies()},
+        "operations": _operations(),
+        "components": {
+            "messages": {each.name: _message(each) for each in MESSAGES} | {DEAD: _dead_letter()},
+            "messageTraits": {
+                "cloudEvents": SEALED,
+                "cloudEventsOptional": BARE,
+                "correlation": CORRELATED,
+            },
+            "schemas": message_schemas(),
+        },
+    }
+
+
+def _names_on(topic: Topic) -> list[str]:
+    return [DEAD] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON[topic]]
+
+
+def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
+    names = _names_on(topic)
+    return {
+        "address": topic.kafka_name(),
+        "title": topic.name,
+        "description": f"{topic.purpose} Key: {topic.key}.",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+        "bindings": {
+            "kafka": {
+                "topic": topic.kafka_name(),
+                "partitions": topic.partitions or kafka.partitions,
+                "replicas": kafka.replication_factor,
+                "topicConfiguration": _configuration(topic),
+                "bindingVersion": BINDING_VERSION,
+            }
+        },
+    }
+
+
+def _replies() -> dict[str, Any]:
+    return {
+        "address": None,
+        "title": REPLIES,
+        "description": (
+            "A topic that a request names in `reply_to`, one of those in the setting "
+            f"`kafka.reply_topics`; it gets the results instead of `{RESULTS.kafka_name()}`. "
+            f"Key: {RESULTS.key}."
+        ),
+        "messages": {RESULT.name: {"$ref": f"#/components/messages/{RESULT.name}"}},
+    }
+
+
+def _configuration(topic: Topic) -> dict[str, Any]:
+    """Return the topic's settings in the types of the Kafka binding."""
+    config = topic_config(topic)
+    policy = config.pop("cleanup.policy").split(",")
+    return {"cleanup.policy": policy} | {name: int(value) for name, value in config.items()}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    trait = "cloudEventsOptional" if message in (REQUEST, COMMAND) else "cloudEvents"
+    return {
+        "name": message.name,
+        "title": message.name,
+        "summary": message.summary,
+        "contentType": JSON,
+        "correlationId": {"location": "$message.header#/ce_correlationid"},
+        "headers": _types(message),
+        "payload": {"$ref": f"{REFERENCE}{message.schema_name}"},
+        "traits": [
+            {"$ref": f"#/components/messageTraits/{each}"}
+            for each in (trait, *(("correlation",) if message is RESULT else ()))
+        ],
+    }
+
+
+def _types(message: Message) -> dict[str, Any]:
+    kinds = [TYPE_PREFIX + kind for kind in KINDS.get(message.name, ())]
+    known = {"properties": {"ce_type": {"type": "string", "enum": kinds}}} if kinds else {}
+    return {"type": "object", **known}
+
+
+def _dead_letter() -> dict[str, Any]:
+    return {
+        "name": DEAD,
+        "title": DEAD,
+        "summary": "A record as it was, whatever was in it; the headers say where it came from.",
+        "headers": DEAD_LETTER,
+    }
+
+
+def _operations() -> dict[str, Any]:
+    return {
+        f"{party.name}.{action}.{topic.name}": _operation(party, action, topic)
+        for party in PARTIES
+        for action, topics in (("receive", party.reads), ("send", party.writes))
+        for topic in topics
+    }
+
+
+def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
+    operation = {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{topic.name}"},
+        "summary": f"{party.name} {party.purpose}.",
+        "tags": [{"name": party.name}],
+        "messages": [
+            {"$ref": f"#/channels/{topic.name}/messages/{name}"}
+            for name in _names_on(topic)
+            if _takes_part(party, action, topic, name)
+        ],
+    }
+    if party.name == "client" and topic is REQUESTS:
+        return operation | {"reply": _reply()}
+    if party.name in PEOPLE or action == "send":
+        return operation
+    group = {"type": "string", "const": f"{PREFIX}{party.name}"}
+    return operation | {
+        "bindings": {"kafka": {"groupId": group, "bindingVersion": BINDING_VERSION}}
+    }
+
+
+def _reply() -> dict[str, Any]:
+    return {
+        "address": {
+            "location": "$message.payload#/reply_to",
+            "description": f"Default: `{RESULTS.kafka_name()}`.",
+        },
+        "channel": {"$ref": f"#/channels/{REPLIES}"},
+        "messages": [{"$ref": f"#/channels/{REPLIES}/messages/{RESULT.name}"}],
+    }
+
+
+def _takes_part(party: Party, action: str, topic: Topic, name: str) -> bool:
+    """Return whether a party sends this message: requests come from clients, and from retries."""
+    if topic is not REQUESTS or action == "receive":
+        return True
+    return (party.name in ASKING) == (name == REQUEST.name)

@@ -1,0 +1,188 @@
+"""Who says what where: the messages of each topic, and the topics that each party uses."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from schemas.audit import Transition
+from schemas.contract.json_schema import (
+    ATTEMPT,
+    AUDIT_RECORD,
+    BREAKER_STATE,
+    CANCEL_SIGNAL,
+    COMMAND,
+    EXTRACTED_VIDEO,
+    FAILURE,
+    HEARTBEAT,
+    INTAKE_SIGNAL,
+    LETTER_MARK,
+    PENDING_LINK,
+    PROGRESS,
+    RATE_STATE,
+    REFRESH_SIGNAL,
+    REQUEST,
+    RESULT,
+    SELECTED_VIDEO,
+    VALIDATED_LISTING,
+    VALIDATED_VIDEO,
+    Message,
+)
+from schemas.results import Result
+from streams import topics
+from streams.topics import DELAYS, Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One that reads and writes topics.
+
+    Attributes:
+        name: ``client``, or the name of the stage.
+        purpose: what it does, one sentence.
+        reads: topics that it reads.
+        writes: topics that it may write.
+    """
+
+    name: str
+    purpose: str
+    reads: tuple[Topic, ...]
+    writes: tuple[Topic, ...]
+
+
+KINDS: dict[str, tuple[str, ...]] = {
+    PENDING_LINK.name: ("link.pending.v1",),
+    VALIDATED_VIDEO.name: ("video.validated.v1",),
+    VALIDATED_LISTING.name: ("listing.validated.v1",),
+    EXTRACTED_VIDEO.name: ("video.extracted.v1",),
+    SELECTED_VIDEO.name: ("video.selected.v1",),
+    FAILURE.name: ("step.failed.v1",),
+    PROGRESS.name: ("download.progress.v1",),
+    AUDIT_RECORD.name: tuple(f"request.{each}.v1" for each in get_args(Transition)),
+    RESULT.name: (
+        *(f"request.{each.__struct_config__.tag}.v1" for each in get_args(Result)),
+        "batch.finished.v1",
+    ),
+    ATTEMPT.name: ("network.attempt.v1", "network.trial.v1", "breaker.ordered.v1"),
+    BREAKER_STATE.name: ("breaker.changed.v1",),
+    RATE_STATE.name: ("rate.changed.v1",),
+    CANCEL_SIGNAL.name: ("cancel.v1",),
+    REFRESH_SIGNAL.name: ("refresh.v1",),
+    INTAKE_SIGNAL.name: ("intake.v1",),
+    LETTER_MARK.name: ("letter.marked.v1",),
+    HEARTBEAT.name: ("heartbeat.v1",),
+}
+"""CloudEvents types of each message that clipmill writes, without their prefix."""
+
+_EVENTS = (PENDING_LINK, VALIDATED_VIDEO, VALIDATED_LISTING, EXTRACTED_VIDEO, SELECTED_VIDEO)
+
+MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
+    topics.REQUESTS: (REQUEST, PENDING_LINK),
+    topics.VALIDATED: (VALIDATED_VIDEO, VALIDATED_LISTING),
+    topics.EXTRACTED: (EXTRACTED_VIDEO,),
+    topics.SELECTED: (SELECTED_VIDEO,),
+    topics.ERRORS: (FAILURE,),
+    **dict.fromkeys(DELAYS, _EVENTS),
+    topics.AUDIT: (AUDIT_RECORD,),
+    topics.PROGRESS: (PROGRESS,),
+    topics.RESULTS: (RESULT,),
+    topics.COMMANDS: (COMMAND,),
+    topics.ATTEMPTS: (ATTEMPT,),
+    topics.SIGNALS: (BREAKER_STATE, RATE_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
+    topics.MARKS: (LETTER_MARK,),
+    topics.HEARTBEATS: (HEARTBEAT,),
+}
+"""Messages of each topic. Dead letters are as they were, so they have no schema of their own."""
+
+_LETTERS = (topics.DEADLETTERS, topics.SIGNALS)
+"""Too many dead letters stop a stage, which the signals tell."""
+
+_TROUBLE = (topics.ERRORS, topics.AUDIT, *_LETTERS)
+
+_REPLAYED = (
+    topics.REQUESTS,
+    topics.VALIDATED,
+    topics.EXTRACTED,
+    topics.SELECTED,
+    topics.ERRORS,
+    *DELAYS,
+    topics.ATTEMPTS,
+    topics.AUDIT,
+    topics.COMMANDS,
+)
+"""Where stages read, and dead letters are put back. An operator reads there what an interrupted
+replay has put back already."""
+
+PARTIES: tuple[Party, ...] = (
+    Party(
+        "client",
+        "asks for videos and sees what becomes of them",
+        reads=(topics.RESULTS, topics.PROGRESS, topics.AUDIT, topics.SIGNALS),
+        writes=(topics.REQUESTS, topics.COMMANDS),
+    ),
+    Party(
+        "operator",
+        "looks after dead letters (`clipmill deadletters`)",
+        reads=(topics.DEADLETTERS, topics.MARKS, *_REPLAYED),
+        writes=(topics.MARKS, *_REPLAYED),
+    ),
+    Party(
+        "validation",
+        "refuses nonsense and finds out which post or listing a URL means",
+        reads=(topics.REQUESTS, topics.HEARTBEATS),
+        writes=(topics.VALIDATED, topics.ATTEMPTS, *_TROUBLE),
+    ),
+    Party(
+        "extraction",
+        "reads the page of a post, and what a profile lists",
+        reads=(topics.VALIDATED, topics.HEARTBEATS),
+        writes=(topics.EXTRACTED, topics.ATTEMPTS, *_TROUBLE),
+    ),
+    Party(
+        "selection",
+        "chooses the files",
+        reads=(topics.EXTRACTED, topics.HEARTBEATS),
+        writes=(topics.SELECTED, *_TROUBLE),
+    ),
+    Party(
+        "download",
+        "fetches the files",
+        reads=(topics.SELECTED, topics.HEARTBEATS),
+        writes=(topics.PROGRESS, topics.ATTEMPTS, *_TROUBLE),
+    ),
+    Party(
+        "recovery",
+        "decides what follows from a failure",
+        reads=(topics.ERRORS, topics.HEARTBEATS),
+        writes=(*DELAYS, topics.AUDIT, *_LETTERS),
+    ),
+    Party(
+        "delay",
+        "holds events until they are due",
+        reads=(*DELAYS, topics.HEARTBEATS),
+        writes=(
+            topics.REQUESTS,
+            topics.VALIDATED,
+            topics.EXTRACTED,
+            topics.SELECTED,
+            *_LETTERS,
+        ),
+    ),
+    Party(
+        "ledger",
+        "publishes exactly one outcome per URL",
+        reads=(topics.AUDIT, topics.HEARTBEATS),
+        writes=(topics.RESULTS, topics.REQUESTS, topics.AUDIT, *_LETTERS),
+    ),
+    Party(
+        "commands",
+        "carries out what users and operators order",
+        reads=(topics.COMMANDS, topics.HEARTBEATS),
+        writes=(topics.ATTEMPTS, topics.AUDIT, *_LETTERS),
+    ),
+    Party(
+        "monitor",
+        "watches the attempts, opens and closes circuit breakers, and sends heartbeats",
+        reads=(topics.ATTEMPTS, topics.HEARTBEATS),
+        writes=(topics.HEARTBEATS, *_LETTERS),
+    ),
+)
+"""Everybody on the topics, in the order of a request's way."""

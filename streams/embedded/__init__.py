@@ -1,1 +1,0 @@
-"""The parts of the embedded broker: pinned jars, configuration, state on disk, launcher."""

@@ -1,0 +1,1 @@
+"""Everything that touches Faust; nothing else imports it."""

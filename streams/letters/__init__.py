@@ -1,1 +1,0 @@
-"""Dead letters: what stands on them, reading them, and putting them back."""

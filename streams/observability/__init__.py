@@ -1,0 +1,1 @@
+"""Metrics, logs, health, lag and the HTTP server that serves them."""

@@ -1,0 +1,27 @@
+"""Event-loop delay: how late timers fire, in each thread that has an event loop.
+
+Whatever holds up a loop (a long function, garbage collection, a busy machine) delays all that the
+thread does by as much.
+"""
+
+import asyncio
+import time
+
+from streams.observability.metrics import LOOP_DELAY
+
+SAMPLE_SECONDS = 0.5
+"""Pause between samples. A sample takes 20 us, and a process with all stages has ten loops."""
+
+
+async def measure_loop_delay(thread: str) -> None:
+    """Sample the running event loop for ever.
+
+    Args:
+        thread: label of the loop: ``main``, or ``consumer-<stage>``.
+    """
+    delay = LOOP_DELAY.labels(thread)
+    while True:
+        # Not the loop's clock: uvloop reads it once in each round.
+        started = time.perf_counter()
+        await asyncio.sleep(SAMPLE_SECONDS)
+        delay.observe(max(0.0, time.perf_counter() - started - SAMPLE_SECONDS))

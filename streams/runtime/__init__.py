@@ -1,0 +1,1 @@
+"""Runs stages: consumption, back-pressure, offset tracking, delay queue, stall detector."""

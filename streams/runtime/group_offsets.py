@@ -1,0 +1,166 @@
+"""How far consumer groups are: ends of topics, committed offsets, and what is finished ahead."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from streams.cluster.commit_metadata import finished_ahead
+from streams.cluster.connection import client_options
+from streams.runtime.back_pressure import Finished, GroupProgress
+from streams.settings import KafkaSettings
+from streams.topics import BY_NAME, READERS, Topic
+
+MEASURE_SECONDS = 5.0
+"""Time limit of a measurement; one takes 2 to 10 ms."""
+
+
+def standing_of(
+    partitions: Mapping[TopicPartition, int],
+    beginnings: Mapping[TopicPartition, int],
+    committed: Mapping[TopicPartition, OffsetAndMetadata],
+    known: Mapping[TopicPartition, int],
+) -> GroupProgress:
+    """Return how far a group is.
+
+    Args:
+        partitions: ends of the partitions of a topic.
+        beginnings: of partitions without a commit, from where the group will read.
+        committed: what it has committed; -1 where it has not yet.
+        known: what is finished of partitions that this process reads itself.
+    """
+    end = finished = 0
+    for partition, limit in partitions.items():
+        commit = committed[partition]
+        started = commit.offset >= 0
+        done = commit.offset + finished_ahead(commit.metadata) if started else beginnings[partition]
+        done = max(done, known.get(partition, 0))
+        end += limit
+        finished += min(done, limit)
+    return GroupProgress(end, finished, is_late=not known.keys() >= partitions.keys())
+
+
+class GroupOffsets:
+    """Measures how far the readers of all topics with readers are."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        options = client_options(kafka, "lag")
+        self._consumer = AIOKafkaConsumer(**options, enable_auto_commit=False)
+        self._admin = AIOKafkaAdminClient(**options)
+        self._coordinators: dict[str, int] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, kafka: KafkaSettings) -> AsyncIterator["GroupOffsets"]:
+        """Connect for the block."""
+        offsets = cls(kafka)
+        try:
+            await offsets._consumer.start()
+            await offsets._admin.start()
+            yield offsets
+        finally:
+            await offsets._admin.close()
+            await offsets._consumer.stop()
+
+    async def measure(self, known: Finished) -> dict[Topic, GroupProgress]:
+        """Return how far the readers of each topic are.
+
+        Args:
+            known: what is finished of partitions that this process reads itself.
+        """
+        prefix = self._kafka.topic_prefix
+        named = {
+            TopicPartition(BY_NAME[topic].kafka_name(prefix), partition): count
+            for (topic, partition), count in known.items()
+        }
+        async with asyncio.timeout(MEASURE_SECONDS):
+            ends = await self._consumer.end_offsets(
+                [place for topic in READERS for place in self._partitions(topic)]
+            )
+            standings = await asyncio.gather(
+                *(self._standing(topic, stage, ends, named) for topic, stage in READERS.items())
+            )
+        return dict(zip(READERS, standings, strict=True))
+
+    async def ends(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return the end offsets of partitions; one request to each leader."""
+        if not places:
+            return {}
+        async with asyncio.timeout(MEASURE_SECONDS):
+            found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(places))
+        return found
+
+    async def timestamp(self, place: TopicPartition, offset: int) -> float | None:
+        """Return the timestamp of the first record from an offset on, epoch seconds.
+
+        Reads one batch of the log with a consumer of its own: records of open transactions too, as
+        the end offset counts them. None when there is no record within `MEASURE_SECONDS`.
+        """
+        consumer = AIOKafkaConsumer(
+            **client_options(self._kafka, "lag"),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            # A broker answers with one whole batch, however small the limit is.
+            max_partition_fetch_bytes=1,
+        )
+        try:
+            async with asyncio.timeout(MEASURE_SECONDS):
+                await consumer.start()
+                consumer.assign([place])
+                consumer.seek(place, offset)
+                record = await consumer.getone()
+        except TimeoutError:
+            return None
+        finally:
+            await consumer.stop()
+        milliseconds: int = record.timestamp
+        return milliseconds / 1000 if milliseconds > 0 else None
+
+    async def committed(self, stage: str, topic: Topic) -> dict[int, int]:
+        """Return what a stage has committed of each partition of a topic, -1 for nothing."""
+        group = f"{self._kafka.topic_prefix}{stage}"
+        async with asyncio.timeout(MEASURE_SECONDS):
+            found = await self._committed(group, self._partitions(topic))
+        return {place.partition: commit.offset for place, commit in found.items()}
+
+    async def _standing(
+        self,
+        topic: Topic,
+        stage: str,
+        ends: Mapping[TopicPartition, int],
+        known: Mapping[TopicPartition, int],
+    ) -> GroupProgress:
+        places = self._partitions(topic)
+        committed = await self._committed(f"{self._kafka.topic_prefix}{stage}", places)
+        fresh = [each for each in places if committed[each].offset < 0]
+        beginnings = await self._consumer.beginning_offsets(fresh) if fresh else {}
+        return standing_of({each: ends[each] for each in places}, beginnings, committed, known)
+
+    async def _committed(
+        self, group: str, places: list[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        if group not in self._coordinators:
+            self._coordinators[group] = await self._admin.find_coordinator(group)
+        try:
+            found: dict[
+                TopicPartition, OffsetAndMetadata
+            ] = await self._admin.list_consumer_group_offsets(
+                group, group_coordinator_id=self._coordinators[group], partitions=places
+            )
+            if missing := set(places) - set(found):
+                # A refused group, or a coordinator that moved: the answer names no partition.
+                raise KafkaError(f"no offsets of group {group} for {sorted(missing)}")  # noqa: TRY301
+        except KafkaError:
+            del self._coordinators[group]
+            raise
+        return found
+
+    def _partitions(self, topic: Topic) -> list[TopicPartition]:
+        name = topic.kafka_name(self._kafka.topic_prefix)
+        count = topic.partitions or self._kafka.partitions
+        return [TopicPartition(name, partition) for partition in range(count)]

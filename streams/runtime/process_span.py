@@ -1,0 +1,67 @@
+"""The span of a record's processing: opened when its work begins, recorded when that ends."""
+
+from streams.deadletters.headers import REPLAY_OF
+from streams.envelope import trace_of
+from streams.records import Incoming
+from streams.topics import CLIENT_TOPICS
+from streams.tracing.context import TraceContext, parse_origin
+from streams.tracing.scope import REQUEST_TRACE, Scope, open_scope
+from streams.tracing.spans import Span, messaging, now
+
+
+def begin(record: Incoming, step: str, due: float | None) -> Scope:
+    """Return the scope of a record, and make it the one of this task.
+
+    Args:
+        record: as it was read.
+        step: the stage that processes it.
+        due: epoch second up to which it was put off.
+    """
+    header = record.header_reader()
+    incoming, origin = trace_of(record, header)
+    return open_scope(
+        incoming,
+        origin,
+        record_id=record.record_id,
+        step=step,
+        request_id=header("ce_correlationid") or "",
+        of_client=record.topic in CLIENT_TOPICS and parse_origin(header(REQUEST_TRACE)) is None,
+        waited_seconds=0.0 if due is None else due - record.timestamp,
+        replayed=header(REPLAY_OF) is not None,
+    )
+
+
+def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) -> None:
+    """Record the span of a record's processing, which ends now.
+
+    Args:
+        scope: as `begin` returned it.
+        record: the same.
+        topic: its topic's name on Kafka.
+        group: the consumer group.
+        started: epoch nanoseconds.
+    """
+    if scope.recorder is None:
+        return
+    attributes = messaging("process", topic, record.partition, record.offset)
+    attributes["messaging.consumer.group.name"] = group
+    if scope.request_id:
+        attributes["clipmill.request_id"] = scope.request_id
+    scope.recorder.record(
+        Span(
+            name=f"process {topic}",
+            kind="consumer",
+            context=scope.position(scope.span_id, scope.trace_id),
+            parent_id=scope.parent_id,
+            start=started,
+            end=now(),
+            attributes=attributes,
+            links=_links(scope.link),
+            events=scope.events,
+            error=scope.error,
+        )
+    )
+
+
+def _links(link: TraceContext | None) -> tuple[TraceContext, ...]:
+    return () if link is None else (link,)

@@ -1,0 +1,382 @@
+"""Runs one stage as a Faust app, so that no event is lost and none blocks another.
+
+What Faust does on its own loses events: it acknowledges an event whose handler raised, and
+commits past events in flight. So the agent body below never raises and never acknowledges by
+itself; it starts bounded tasks, and `streams.runtime.offset_tracker` acknowledges in order.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import TopicPartition
+
+from schemas.signals import INTAKE
+from streams.cluster.producer import Outbox
+from streams.cluster.record_batches import UndecodableBatch
+from streams.cluster.shared_state import Signals
+from streams.cluster.shutdown import STOP_SECONDS, ends_within
+from streams.deadletters.headers import make_batch_letter
+from streams.faust_driver.app import (
+    build_app,
+    crash_of,
+    end_offsets,
+    queued_events,
+    raw_topic,
+    read_from,
+    start_app,
+)
+from streams.faust_driver.consumer import OffsetReset
+from streams.faust_driver.static_member import StaticMember
+from streams.faust_driver.tables import StageTable
+from streams.intake import Intake, obey
+from streams.memory import MemoryUsers
+from streams.observability.lag import LagMonitor, SourceProgress, StageProgress
+from streams.observability.metrics import (
+    OFFSET_RESETS,
+    UNDECODABLE_BATCHES,
+    StageMetrics,
+    start_at_zero,
+)
+from streams.records import Effect, Incoming
+from streams.runtime.back_pressure import BackPressure
+from streams.runtime.concurrency import Slots
+from streams.runtime.consumption import Flow, cancel
+from streams.runtime.housekeeping import Housekeeping
+from streams.runtime.offset_tracker import InOrderAcks, Partition
+from streams.runtime.partition_share import PartitionShare
+from streams.runtime.processor import Work
+from streams.runtime.stall_detector import Position, StalledError, Watchdog
+from streams.settings import Settings
+from streams.stage import HealthCheck, SlicingHandler, Stage, StageContext, Sweep
+from streams.topics import BY_NAME, HEARTBEATS, READERS, Topic
+
+log = logging.getLogger(__name__)
+
+
+class StageRunner:
+    """One running stage: its Faust app, its resources and its work in flight.
+
+    An instance runs once; after a crash make a new one.
+
+    Args:
+        warn: reports what went wrong and is over, a sentence for people.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Settings,
+        outbox: Outbox,
+        *,
+        signals: Signals | None = None,
+        memory: MemoryUsers | None = None,
+        warn: Callable[[str], object] = lambda _: None,
+        member: StaticMember | None = None,
+        back_pressure: BackPressure | None = None,
+        lag: LagMonitor | None = None,
+    ) -> None:
+        self.stage = stage
+        self._signals = signals or Signals()
+        self._memory = memory or MemoryUsers()
+        self._back_pressure = back_pressure or BackPressure(settings.stage)
+        self._lag = lag or LagMonitor()
+        self._intake = Intake(stage.name)
+        self._settings = settings
+        self._outbox = outbox
+        self._acks = InOrderAcks()
+        self._warn = warn
+        self._resources = AsyncExitStack()
+        self._metrics = StageMetrics(stage.name)
+        self._sweeps: list[tuple[float, Sweep]] = []
+        self._checks: list[HealthCheck] = []
+        self._sources = {
+            topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.reads
+        }
+        start_at_zero(OFFSET_RESETS, self._sources, ("truncated", "expired"))
+        start_at_zero(UNDECODABLE_BATCHES, self._sources)
+        self._share = PartitionShare(stage.sources, settings.kafka.partitions)
+        self._has_read = False
+        self.ready = asyncio.Event()
+        self._member = member or StaticMember()
+        self.app = build_app(stage.name, settings, self._member)
+        self.tables = {
+            name: StageTable(self.app, name, settings.kafka.partitions) for name in stage.tables
+        }
+        self._work: Work | None = None
+        self._housekeeping = Housekeeping(
+            stage.name, self._write, tables=self.tables, ready=self.ready
+        )
+        self._mine: set[Partition] = set()
+        self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
+        self._gate = self._back_pressure.gate(self._share)
+        self._slots = Slots(stage.concurrency(settings))
+        self.flow = Flow(
+            stage,
+            self._run,
+            app=self.app,
+            acks=self._acks,
+            intake=self._intake,
+            signals=self._signals,
+            window=stage.window(settings),
+            slots=self._slots,
+            gate=self._gate,
+            started_max=settings.stage.window,
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._work = self._build_work(await self._open())
+            key = f"{INTAKE}{self.stage.name}"
+            self._resources.enter_context(self._signals.listen(key, obey(self._intake)))
+            for topic in self.stage.reads:
+                self._subscribe(topic)
+            self._follow_rebalances()
+            self._follow_logs()
+            self._resources.enter_context(
+                self._back_pressure.opening(self._gate, self.flow.use_room)
+            )
+            if self._is_measured:
+                self._resources.enter_context(self._back_pressure.reading(self._finished_counts))
+            self._resources.enter_context(
+                self._lag.watching(self.stage.name, self.tables, self._progress)
+            )
+            self.flow.start()
+            await start_app(self.app)
+            self.app.consumer.finished_ahead = self._finished_ahead
+            for seconds, sweep in self._sweeps:
+                self._beside(self._housekeeping.sweep_every(seconds, sweep))
+            self._beside(self._housekeeping.measure_tables())
+            self._beside(self._watch_progress())
+        except BaseException as error:
+            await self._close(error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
+        try:
+            await self.flow.finish(grace)
+        finally:
+            await self._housekeeping.stop()
+            await self._close(error)
+
+    async def _close(self, error: BaseException | None) -> None:
+        """Commit what is done and end everything: an app left behind keeps its partitions."""
+        # A stage that failed starts again and keeps its place in the group meanwhile.
+        stops = isinstance(error, asyncio.CancelledError)
+        self._member.leaving = stops or self._member.failures > 0
+        self._metrics.ready.set(0)
+        try:
+            with ends_within(STOP_SECONDS, self.stage.name):
+                # Records may come, and be finished, before Faust calls the rebalance complete.
+                if self._has_read and not self.app.crashed:
+                    await self.app.consumer.commit()
+                await self.app.stop()
+        finally:
+            await self._resources.aclose()
+
+    async def _open(self) -> SlicingHandler:
+        context = StageContext(
+            settings=self._settings,
+            tables=self.tables,
+            supplement=self._housekeeping.supplement,
+            signals=self._signals,
+            intake=self._intake,
+            sweeps=self._sweeps,
+            checks=self._checks,
+            share=self._share,
+        )
+        self._resources.enter_context(self._memory.using(self._intake, context.reliefs))
+        return await self._resources.enter_async_context(self.stage.open(context))
+
+    def _build_work(self, handler: SlicingHandler) -> Work:
+        return Work(
+            self.stage,
+            handler,
+            outbox=self._outbox,
+            tables=self.tables,
+            slots=self._slots,
+            topic_prefix=self._settings.kafka.topic_prefix,
+            finished=self._finished,
+            reply_topics=self._settings.kafka.reply_topics,
+            next_turn=self.flow.next_turn,
+            wrote=self.flow.charge,
+            limit=self._settings.deadletters,
+        )
+
+    def _run(self, record: Incoming) -> Coroutine[Any, Any, None]:
+        assert self._work is not None
+        return self._work.run(record)
+
+    def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
+        assert self._work is not None
+        return self._work.write(effects)
+
+    def _finished(self, record: Incoming) -> None:
+        self.flow.finished(record)
+        if self._is_measured:
+            self._back_pressure.finish(BY_NAME[record.topic])
+
+    def _finished_counts(self) -> dict[Partition, int]:
+        counts = ((place, self._acks.finished(place)) for place in self._mine)
+        return {place: count for place, count in counts if count is not None}
+
+    def _finished_ahead(self, tp: Any) -> int:
+        return self._acks.finished_ahead((self._sources[tp.topic].name, tp.partition))
+
+    # Partitions
+
+    def _subscribe(self, topic: Topic) -> None:
+        """Declare the agent that reads a topic."""
+        kafka_name = topic.kafka_name(self._settings.kafka.topic_prefix)
+        channel = raw_topic(self.app, kafka_name, self._settings.kafka.partitions)
+
+        async def consume(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self._accept(topic, event)
+                for more in queued_events(stream):
+                    await self._accept(topic, more)
+
+        self.app.agent(channel, name=f"{self.stage.name}:{topic.name}")(consume)
+
+    async def _accept(self, topic: Topic, event: Any) -> None:
+        self._has_read = True
+        if isinstance(batch := event.message.value, UndecodableBatch):
+            self._warn(f"{event.message.topic}-{event.message.partition}: {batch.problem}")
+        await self.flow.accept(topic, event)
+
+    def _follow_rebalances(self) -> None:
+        async def revoked(_app: Any, _partitions: Any, **_: Any) -> None:
+            self._not_ready()
+            self._acks.suspend()
+
+        async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
+            self._acks.suspend()
+            known = (tp for tp in partitions if tp.topic in self._sources)
+            mine = {(self._sources[tp.topic].name, tp.partition) for tp in known}
+            self._mine = mine
+            self._share.assign(mine)
+            for table in self.tables.values():
+                table.forget_gaps()
+            self.flow.keep(mine)
+
+        async def complete(_app: Any, **_: Any) -> None:
+            self.ready.set()
+            self._metrics.ready.set(1)
+
+        # Faust holds signal receivers by weak reference.
+        self._receivers = (revoked, assigned, complete)
+        self.app.on_partitions_revoked.connect(revoked)
+        self.app.on_partitions_assigned.connect(assigned)
+        self.app.on_rebalance_complete.connect(complete)
+
+    def _not_ready(self) -> None:
+        self.ready.clear()
+        self._metrics.ready.set(0)
+
+    def _follow_logs(self) -> None:
+        """Handle what is particular in the logs of the stage's topics and tables."""
+        consumer = self.app.consumer
+        consumer.on_gap = self._pass_over
+        consumer.on_offset_reset = self._on_offset_reset
+        consumer.on_undecodable = self._changelog_undecodable
+
+    def _pass_over(self, tp: Any, start: int, end: int) -> None:
+        self.flow.pass_over(self._sources[tp.topic], tp, start, end)
+
+    def _on_offset_reset(self, reset: OffsetReset) -> None:
+        OFFSET_RESETS.labels(reset.tp.topic, reset.reason).inc()
+        log.error("%s: %s", self.stage.name, reset.problem)
+        self._warn(reset.problem)
+        self.flow.restart(self._sources[reset.tp.topic], reset)
+
+    def _changelog_undecodable(self, tp: Any, batch: UndecodableBatch) -> None:
+        self._warn(f"{tp.topic}-{tp.partition}: {batch.problem}; its rows are lost")
+        letter = make_batch_letter(tp.topic, tp.partition, batch, self.stage.name)
+        self._housekeeping.supplement(letter)
+
+    # Beside the events
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something as long as the stage runs."""
+        self._resources.push_async_callback(cancel, asyncio.create_task(work))
+
+    async def _watch_progress(self) -> None:
+        watchdog = Watchdog(self._settings.stage.stall_seconds)
+        while True:
+            await asyncio.sleep(self._settings.stage.stall_seconds / 4)
+            try:
+                watchdog.observe(await self._positions())
+            except StalledError as error:
+                self.flow.fail(error)
+            except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
+                log.warning("%s: cannot see how far it is: %r", self.stage.name, error)
+
+    async def _positions(self) -> dict[Partition, Position]:
+        if not self.ready.is_set() or self._intake.paused:
+            return {}
+        positions: dict[Partition, Position] = {}
+        for tp, end in (await end_offsets(self.app, self._sources)).items():
+            place = (self._sources[tp.topic].name, tp.partition)
+            positions[place] = Position(
+                end=end,
+                committed=read_from(self.app, tp),
+                delivered=self._acks.delivered(place),
+                in_flight=self._acks.in_flight(place),
+            )
+        return positions
+
+    def _progress(self) -> StageProgress:
+        """Return how far the stage is in its sources, and its tables while they are recovered."""
+        is_ready = self.ready.is_set() and not self.app.rebalancing
+        tables = () if is_ready else (each for t in self.tables.values() for each in t.progress())
+        sources = (
+            self._source_progress(kafka_name, place, is_ready=is_ready)
+            for kafka_name, topic in self._sources.items()
+            # Heartbeats have an age of their own.
+            if topic is not HEARTBEATS
+            for place in sorted(self._mine)
+            if place[0] == topic.name
+        )
+        return StageProgress(tuple(sources), tuple(tables))
+
+    def _source_progress(
+        self, kafka_name: str, place: Partition, *, is_ready: bool
+    ) -> SourceProgress:
+        topic, partition = place
+        tp = TopicPartition(kafka_name, partition)
+        # Faust looks committed offsets up at the end of a rebalance.
+        committed = self.app.consumer.committed_or_start(tp) if is_ready else None
+        timestamp = None if committed is None else self._acks.timestamp(place, committed)
+        return SourceProgress(topic, tp, committed, timestamp)
+
+    # State seen from outside
+
+    def problem(self) -> str | None:
+        """Return why the stage is not ready for work, None when it is."""
+        # Faust says "complete" before it reads on.
+        if not self.ready.is_set() or self.app.rebalancing:
+            return "waits for its partitions and tables"
+        checks = (self._intake.problem, *self._checks)
+        return next((text for check in checks if (text := check())), None)
+
+    def heartbeat_partitions(self) -> set[int]:
+        """Return the partitions of the heartbeats that the stage has, none during a rebalance."""
+        if not self.ready.is_set():
+            return set()
+        return {number for topic, number in self._mine if topic == HEARTBEATS.name}
+
+    def failure(self) -> BaseException | None:
+        """Return why the stage must be started again, None while it runs."""
+        if self.flow.failure is not None:
+            return self.flow.failure
+        return crash_of(self.app)

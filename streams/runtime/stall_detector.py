@@ -1,0 +1,72 @@
+"""Notices a partition that stands still: records to read, none in work, and nothing moves.
+
+Faust can lose its place around a rebalance: a partition that is not fetched any more
+(faust-streaming issue 629), or commits that stop for good behind a gap (issue 596). Both look
+healthy from inside. What helps is to start the stage again.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from streams.runtime.offset_tracker import Partition
+
+
+class StalledError(Exception):
+    """A partition stands still although there are records to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a partition is.
+
+    Attributes:
+        end: offset of the next record that will be written.
+        committed: offset of the next record to read after a restart.
+        delivered: offset of the last record handed to the stage, None before the first.
+        in_flight: records being worked on, or finished behind one that is.
+    """
+
+    end: int
+    committed: int
+    delivered: int | None
+    in_flight: int
+
+
+class Watchdog:
+    """Compares positions over time.
+
+    Args:
+        stall_seconds: how long a partition may stand still.
+    """
+
+    def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stall_seconds = stall_seconds
+        self._clock = clock
+        self._since: dict[Partition, tuple[Position, float]] = {}
+
+    def observe(self, positions: Mapping[Partition, Position]) -> None:
+        """Take note of where all partitions of the stage are now.
+
+        Raises:
+            StalledError: one of them stands still for too long.
+        """
+        now = self._clock()
+        self._since = {
+            partition: self._update(partition, position, now)
+            for partition, position in positions.items()
+            if position.end > position.committed and not position.in_flight
+        }
+        for (topic, number), (position, since) in self._since.items():
+            if now - since >= self._stall_seconds:
+                raise StalledError(
+                    f"{topic}-{number} stands still for {now - since:.0f} s: committed "
+                    f"{position.committed}, delivered {position.delivered}, end {position.end}"
+                )
+
+    def _update(
+        self, partition: Partition, position: Position, now: float
+    ) -> tuple[Position, float]:
+        before, since = self._since.get(partition, (position, now))
+        moved = (before.committed, before.delivered) != (position.committed, position.delivered)
+        return position, now if moved else since

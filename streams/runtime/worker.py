@@ -1,0 +1,210 @@
+"""Runs any set of stages in one process, and starts one again when it crashes or stands still."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
+from functools import partial
+
+from aiokafka import TopicPartition
+
+from streams.cluster.access_monitor import AccessMonitor
+from streams.cluster.producer import Outbox, Write
+from streams.cluster.record_batches import BatchObserver, UndecodableBatch
+from streams.cluster.shared_state import Signals, following
+from streams.cluster.topic_admin import check_topics
+from streams.contract.role_acls import worker_acls
+from streams.deadletters.headers import make_batch_letter
+from streams.faust_driver.app import group_dir
+from streams.faust_driver.static_member import StaticMember, leased_member
+from streams.memory import MemoryMonitor, MemoryUsers
+from streams.observability.health import Health
+from streams.observability.lag import LagMonitor
+from streams.observability.loop_delay import measure_loop_delay
+from streams.observability.metrics import StageMetrics
+from streams.runtime.back_pressure import BackPressure
+from streams.runtime.group_offsets import GroupOffsets
+from streams.runtime.heartbeats import Heartbeats
+from streams.runtime.stage_runner import StageRunner
+from streams.settings import Settings
+from streams.stage import Stage, stage_names, topics_of
+from streams.topics import DEADLETTERS, SIGNALS
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 0.5
+"""How often a stage is looked at."""
+
+RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Waits before a crashed stage is started again; the last one repeats."""
+
+CALM_SECONDS = 60.0
+"""A stage that ran for this long counts as healthy: its waits start from the beginning."""
+
+HeartbeatsBeside = Callable[[StageRunner], AbstractAsyncContextManager[None]]
+"""Returns what sends heartbeats as long as a stage runs, or nothing."""
+
+
+class Worker:
+    """The stages of one process. `run` returns only when cancelled."""
+
+    def __init__(self, stages: Sequence[Stage], settings: Settings, health: Health) -> None:
+        self._stages = stages
+        self._settings = settings
+        self._health = health
+        self._memory = MemoryUsers()
+        kafka = settings.kafka
+        self._letters: set[asyncio.Task[object]] = set()
+        self._back_pressure = BackPressure(
+            settings.stage, commit_seconds=kafka.commit_interval_seconds
+        )
+        self._lag = LagMonitor()
+        self._access = AccessMonitor(
+            kafka, worker_acls(stages, kafka.topic_prefix, kafka.reply_topics)
+        )
+        health.watch("memory", self._memory.problem)
+        for stage in stages:
+            health.watch(stage.name, _is_starting)
+
+    async def run(self) -> None:
+        """Check access and topics, then run all stages until cancelled.
+
+        Raises:
+            ClusterAwayError: no broker answers, or it refuses the login.
+            MissingAclError: the login may not do what these stages need.
+            TopicsError: topics are missing or wrong.
+            MemoryExhaustedError: memory stayed near its limit, in an exception group.
+        """
+        kafka = self._settings.kafka
+        await self._access.require_at_start()
+        await check_topics(kafka, topics_of(self._stages, kafka.reply_topics))
+        async with (
+            self._members() as members,
+            Outbox(self._settings.kafka) as outbox,
+            following(
+                self._settings.kafka, BatchObserver(partial(self._keep_batch, outbox))
+            ) as signals,
+            GroupOffsets.open(self._settings.kafka) as offsets,
+            asyncio.TaskGroup() as group,
+        ):
+            self._health.watch("kafka", outbox.problem)
+            self._health.watch("access", self._access.problem)
+            group.create_task(self._access.run())
+            group.create_task(MemoryMonitor(self._settings.memory, self._memory).run())
+            group.create_task(self._back_pressure.run(offsets.measure))
+            group.create_task(self._lag.run(offsets))
+            group.create_task(measure_loop_delay("main"))
+            beats = partial(self._heartbeats, outbox, offsets)
+            for stage in self._stages:
+                member = members[stage.name]
+                group.create_task(self._keep_running(stage, outbox, signals, member, beats))
+
+    @asynccontextmanager
+    async def _members(self) -> AsyncIterator[dict[str, StaticMember]]:
+        """Give the worker's place in the consumer group of each stage."""
+        chosen = self._settings.kafka.group_instance_id
+        with ExitStack() as leases:
+            yield {
+                stage.name: leases.enter_context(
+                    leased_member(
+                        group_dir(stage.name, self._settings),
+                        [topic.name for topic in stage.reads] + list(stage.tables),
+                        chosen,
+                    )
+                )
+                for stage in self._stages
+            }
+
+    def _keep_batch(self, outbox: Outbox, tp: TopicPartition, batch: UndecodableBatch) -> None:
+        """Write an undecodable batch of the signals as a dead letter, best effort."""
+        self._health.warn("signals", f"{tp.topic}-{tp.partition}: {batch.problem}")
+        letter = make_batch_letter(SIGNALS.name, tp.partition, batch, SIGNALS.name)
+        name = DEADLETTERS.kafka_name(self._settings.kafka.topic_prefix)
+        write = Write(name, letter.key, letter.value, letter.headers)
+        task = asyncio.create_task(outbox.publish([write]))
+        self._letters.add(task)
+        task.add_done_callback(self._letters.discard)
+
+    def _heartbeats(
+        self, outbox: Outbox, offsets: GroupOffsets, runner: StageRunner
+    ) -> AbstractAsyncContextManager[None]:
+        """Return what sends heartbeats beside a stage, if it is one that does."""
+        settings = self._settings.heartbeat
+        if not (runner.stage.sends_heartbeats and settings.interval_seconds):
+            return nullcontext()
+        return Heartbeats(
+            settings,
+            step=runner.stage.name,
+            topic_prefix=self._settings.kafka.topic_prefix,
+            publish=outbox.publish,
+            committed=offsets.committed,
+            partitions=runner.heartbeat_partitions,
+            stages={*stage_names(), *(stage.name for stage in self._stages)},
+        ).sending(self._health)
+
+    async def _keep_running(
+        self,
+        stage: Stage,
+        outbox: Outbox,
+        signals: Signals,
+        member: StaticMember,
+        heartbeats: HeartbeatsBeside,
+    ) -> None:
+        failures = 0
+        while True:
+            started = time.monotonic()
+            member.failures = failures
+            error = await self._run_once(stage, outbox, signals, member, heartbeats)
+            if time.monotonic() - started > CALM_SECONDS:
+                failures = 0
+            wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
+            failures += 1
+            StageMetrics(stage.name).restarts.inc()
+            log.error("%s stopped, starting again in %.1f s: %r", stage.name, wait, error)
+            await asyncio.sleep(wait)
+
+    async def _run_once(
+        self,
+        stage: Stage,
+        outbox: Outbox,
+        signals: Signals,
+        member: StaticMember,
+        heartbeats: HeartbeatsBeside,
+    ) -> BaseException:
+        try:
+            runner = StageRunner(
+                stage,
+                self._settings,
+                outbox,
+                signals=signals,
+                memory=self._memory,
+                warn=partial(self._health.warn, stage.name),
+                member=member,
+                back_pressure=self._back_pressure,
+                lag=self._lag,
+            )
+            async with runner, heartbeats(runner):
+                self._health.watch(stage.name, runner.problem)
+                return await self._watch(runner)
+        except Exception as error:
+            if _is_cancelled():
+                # A runner that fails to close must not swallow the order to stop.
+                raise asyncio.CancelledError from error
+            return error
+        finally:
+            self._health.watch(stage.name, _is_starting)
+
+    async def _watch(self, runner: StageRunner) -> BaseException:
+        while (error := runner.failure()) is None:  # noqa: ASYNC110  (Faust has no such event)
+            await asyncio.sleep(WATCH_SECONDS)
+        return error
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _is_starting() -> str:
+    return "is being started"

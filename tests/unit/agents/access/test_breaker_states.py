@@ -1,0 +1,74 @@
+"""What a worker makes of the times in a breaker's state, whatever the monitor's clock says."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agents.access.breaker_states import breaker_state
+from agents.resilience.circuit_breaker import BUDGET_SECONDS
+from schemas.codec import encode
+from schemas.signals import BREAKER, BreakerState
+from streams.cluster.shared_state import Signals
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NAME = "tiktok:extract:a"
+OPEN_SECONDS = 30.0
+
+
+def seconds(count: float) -> timedelta:
+    return timedelta(seconds=count)
+
+
+class Known:
+    """A breaker's state that arrives now from a monitor whose clock is ahead."""
+
+    def __init__(self, ahead: float, *, live: bool, age: float = 0.0, **fields: Any) -> None:
+        self.elapsed = 0.0
+        self.signals = Signals(clock=lambda: self.elapsed)
+        since = NOW + seconds(ahead - age)
+        fields = {"state": "open", "until": since + seconds(OPEN_SECONDS), **fields}
+        state = BreakerState(
+            platform="tiktok", operation="extract", egress="a", since=since, **fields
+        )
+        self.signals.put(f"{BREAKER}{NAME}", encode(state), live=live)
+
+    def left(self, elapsed: float = 0.0, jump: float = 0.0) -> float:
+        """Return the seconds that it is still open after some time, and a jump of the clock."""
+        self.elapsed = elapsed
+        now = NOW + seconds(elapsed + jump)
+        state = breaker_state(self.signals, NAME, now)
+        assert state is not None
+        assert state.until is not None
+        return (state.until - now).total_seconds()
+
+
+@pytest.mark.parametrize("ahead", [-3_000.0, -600.0, 0.0, 600.0, 3_000.0])
+@pytest.mark.parametrize("jump", [-7_200.0, 0.0, 3_000.0])
+def test_it_is_open_as_long_as_the_monitor_means(ahead: float, jump: float) -> None:
+    known = Known(ahead, live=True)
+    assert known.left() == OPEN_SECONDS
+    assert known.left(elapsed=10, jump=jump) == OPEN_SECONDS - 10
+
+
+@pytest.mark.parametrize(("ahead", "left"), [(0.0, 20.0), (600.0, OPEN_SECONDS), (-600.0, -580.0)])
+def test_after_a_start_it_is_open_no_longer_than_the_monitor_means(
+    ahead: float, left: float
+) -> None:
+    known = Known(ahead, live=False, age=10)
+    assert known.left() == left
+    assert known.left(elapsed=10) == left - 10
+
+
+def test_retries_are_held_no_longer_than_ever() -> None:
+    known = Known(600.0, live=True, state="closed", until=None, budget_until=NOW + seconds(605))
+    state = breaker_state(known.signals, NAME, NOW)
+    assert state is not None
+    assert (state.until, state.budget_until) == (None, NOW + seconds(BUDGET_SECONDS))
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{"])
+def test_a_state_that_cannot_be_read_is_none(value: bytes | None) -> None:
+    signals = Signals()
+    signals.put(f"{BREAKER}{NAME}", value)
+    assert breaker_state(signals, NAME, NOW) is None

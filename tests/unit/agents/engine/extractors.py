@@ -1,0 +1,173 @@
+"""Extractors that do to an engine process what hostile pages and broken libraries might."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from yt_dlp.extractor.common import InfoExtractor
+from yt_dlp.utils import ExtractorError
+
+HERE = "tests.unit.agents.engine.extractors"
+DIRECT = {"Ytdl-Request-Proxy": "__noproxy__"}
+
+
+def named(kind: str) -> str:
+    return f"{HERE}:{kind}IE"
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+class _HarmIE(InfoExtractor):  # type: ignore[misc]  # yt-dlp has no types
+    _VALID_URL = r"[a-z]+:(?P<id>.*)"
+
+
+class EchoIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        time.sleep(float(_query(url).get("seconds", 0)))
+        return {
+            "id": url,
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "group": os.getpgrp(),
+            "environment": dict(os.environ),
+            "extractors": list(self._downloader._ies),
+        }
+
+
+class StuckIE(_HarmIE):
+    """Holds the interpreter lock, so that no thread of the process runs any more."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        del url
+        ctypes.PyDLL(None).sleep(60)
+        return {}
+
+
+class CrashIE(_HarmIE):
+    """Ends its process, the first so many times."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        query = _query(url)
+        with Path(query["log"]).open("a") as log:
+            log.write("x")
+        if Path(query["log"]).stat().st_size <= int(query["times"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"pid": os.getpid()}
+
+
+class MemoryIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"bytes": len(bytearray(int(_query(url)["bytes"])))}
+
+
+class LeakIE(_HarmIE):
+    """Takes all memory without Python's knowledge, and keeps it or aborts (``abort=1``)."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        libc = ctypes.PyDLL(None)
+        libc.malloc.restype = ctypes.c_void_p
+        libc.malloc.argtypes = (ctypes.c_size_t,)
+        libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+        piece, taken = 4 * 1024 * 1024, 0
+        while place := libc.malloc(piece):
+            libc.memset(place, 1, piece)
+            taken += piece
+        if _query(url).get("abort"):
+            libc.abort()
+        return {"bytes": taken}
+
+
+class ListIE(_HarmIE):
+    """Lists entries, ``each`` of them a page, of ``pages`` pages behind the ``site``."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        query = _query(url)
+        return dict(self.playlist_result(self._entries(**query), "list", "a list"))
+
+    def _entries(self, site: str, pages: str, each: str) -> Iterator[dict[str, Any]]:
+        for page in range(int(pages)):
+            self._download_webpage(f"{site}/page?bytes=5&number={page}", "page")
+            for place in range(int(each)):
+                number = page * int(each) + place
+                yield self.url_result(f"https://a.example/{number}", video_id=str(number))
+        raise ExtractorError("there is no end")
+
+
+class FailIE(_HarmIE):
+    facts: dict[str, str]
+
+    def __init__(self, downloader: Any = None) -> None:
+        super().__init__(downloader)
+        self.facts = {}
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        if fact := _query(url).get("fact"):
+            self.facts["fact"] = fact
+        raise ExtractorError("no such luck", expected=True)
+
+
+class ExitIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        raise SystemExit(url)
+
+
+class BigIE(_HarmIE):
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"text": "x" * int(_query(url)["bytes"])}
+
+
+class CookieIE(_HarmIE):
+    """Tells the cookies that it was given, and leaves one behind."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        seen = {cookie.name: cookie.value for cookie in self.cookiejar}
+        self._set_cookie(urlsplit(url).hostname, "left", "behind")
+        self._set_cookie("elsewhere.example", "foreign", "1")
+        return {"seen": seen}
+
+
+class FullDiskIE(_HarmIE):
+    """Writes to the device that is always full."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"bytes": Path("/dev/full").write_text(url)}
+
+
+class FormatsIE(_HarmIE):
+    """Lets yt-dlp choose a format among those of the URL: ``ids=a,b``."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        names = [name for name in _query(url).get("ids", "").split(",") if name]
+        formats = [{"format_id": name, "url": f"https://x.example/{name}"} for name in names]
+        info = {"id": "1", "title": "x", "formats": formats, "extractor": "x", "webpage_url": url}
+        ydl = self._downloader
+        ydl.format_selector = ydl.build_format_selector("none-such")
+        return dict(ydl.process_ie_result(info, download=False))
+
+
+class ReshapedIE(_HarmIE):
+    """Looks for what the page does not have any more."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        return {"id": _query(url)["gone"]}
+
+
+class FetchIE(_HarmIE):
+    """Fetches its URL like a browser (``browser=1``) or plainly, past the proxy if ``direct=1``."""
+
+    def _real_extract(self, url: str) -> dict[str, Any]:
+        query = _query(url)
+        page, response = self._download_webpage_handle(
+            url,
+            "page",
+            impersonate=True if query.get("browser") else None,
+            headers=DIRECT if query.get("direct") else {},
+        )
+        return {"text": page[:100], "bytes": len(page), "url": response.url}

@@ -1,0 +1,183 @@
+"""A process's life in a thread of the test: the guard and the limits are left out."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import certifi
+import msgspec
+import pytest
+
+from agents.engine import worker_main as process
+from agents.engine.interface import EngineFailure, EngineJob
+from agents.engine.protocol import (
+    Assignment,
+    Failed,
+    Finished,
+    FromProcess,
+    Ping,
+    Pong,
+    ProtocolError,
+    Ready,
+    Setup,
+    ToProcess,
+    frame,
+)
+from tests.unit.agents.engine.extractors import named
+
+SETUP = Setup(
+    threads=2,
+    page_bytes_max=1_000,
+    request_timeout_seconds=5,
+    memory_bytes_max=123_456,
+    proxies={"a": "http://127.0.0.1:3128", "direct": None},
+    ca_file=certifi.where(),
+)
+
+
+DECODER: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
+
+
+class Conversation:
+    """The pool's end."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.file = connection.makefile("rwb")
+
+    def say(self, message: ToProcess) -> None:
+        self.file.write(frame(message))
+        self.file.flush()
+
+    def hear(self) -> FromProcess:
+        length = int.from_bytes(self.file.read(4), "big")
+        return DECODER.decode(self.file.read(length))
+
+
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(process, "limit_memory", lambda limit: seen.update(memory=limit))
+    monkeypatch.setattr(process, "install_connect_guard", lambda *urls: seen.update(urls=urls))
+    return seen
+
+
+@contextmanager
+def serving() -> Iterator[Conversation]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    thread = threading.Thread(target=process.serve, args=(theirs,))
+    thread.start()
+    conversation = Conversation(ours)
+    with theirs:
+        yield conversation
+        conversation.file.close()
+        ours.close()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def assignment(number: int, url: str = "test:1", kind: str = "Echo") -> Assignment:
+    job = EngineJob(url=url, extractor=named(kind))
+    return Assignment(number=number, job=job, seconds=9)
+
+
+def test_introduces_itself_and_is_limited(limits: dict[str, object]) -> None:
+    with serving() as conversation:
+        conversation.say(SETUP)
+        ready = conversation.hear()
+    assert isinstance(ready, Ready)
+    assert ready.impersonation
+    assert limits == {"memory": 123_456, "urls": ("http://127.0.0.1:3128", None)}
+
+
+def test_answers_every_assignment(limits: dict[str, object]) -> None:
+    with serving() as conversation:
+        conversation.say(SETUP)
+        assert limits is not None
+        assert isinstance(conversation.hear(), Ready)
+        answers = []
+        for number in range(1, 6):
+            conversation.say(assignment(number, kind="Fail" if number % 2 else "Echo"))
+            answers.append(conversation.hear())
+    kinds = {
+        answer.number: type(answer) for answer in answers if isinstance(answer, Finished | Failed)
+    }
+    assert kinds == {1: Failed, 2: Finished, 3: Failed, 4: Finished, 5: Failed}
+
+
+def test_threads_work_side_by_side(limits: dict[str, object]) -> None:
+    with serving() as conversation:
+        conversation.say(SETUP)
+        assert limits is not None
+        conversation.hear()
+        conversation.say(assignment(1, "test:?seconds=0.5"))
+        conversation.say(assignment(2, "test:?seconds=0"))
+        answers = [conversation.hear(), conversation.hear()]
+    assert [answer.number for answer in answers if isinstance(answer, Finished | Failed)] == [2, 1]
+
+
+def test_answers_while_its_threads_work(limits: dict[str, object]) -> None:
+    with serving() as conversation:
+        conversation.say(SETUP)
+        assert limits is not None
+        conversation.hear()
+        conversation.say(assignment(1, "test:?seconds=0.3"))
+        conversation.say(assignment(2, "test:?seconds=0.3"))
+        conversation.say(Ping())
+        kinds = [type(conversation.hear()) for _ in range(3)]
+    assert kinds == [Pong, Finished, Finished]
+
+
+@pytest.mark.parametrize(
+    "messages", [[assignment(1)], [SETUP, SETUP]], ids=["no setup", "second setup"]
+)
+def test_disorder_ends_the_process(messages: list[ToProcess], limits: dict[str, object]) -> None:
+    ours, theirs = socket.socketpair()
+    assert limits == {}
+    with ours, theirs:
+        ours.sendall(b"".join(frame(message) for message in messages))
+        with pytest.raises(ProtocolError):
+            process.serve(theirs)
+
+
+def test_process_without_a_pool_ends(
+    limits: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    assert limits == {}
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        process._send(theirs, threading.Lock(), Finished(number=1, raw=b"{}", cookies=()))
+    assert ended == [0]
+
+
+@pytest.mark.parametrize(
+    ("types", "curl_code", "codes"),
+    [
+        (("MemoryError",), None, [process.OUT_OF_MEMORY]),
+        (("ExtractorError", "MemoryError"), None, [process.OUT_OF_MEMORY]),
+        (("ExtractorError", "CurlError"), 27, [process.OUT_OF_MEMORY]),
+        (("ExtractorError", "CurlError"), 28, []),
+        (("KeyError",), None, []),
+    ],
+)
+def test_process_without_memory_answers_and_ends(
+    limits: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    types: tuple[str, ...],
+    curl_code: int | None,
+    codes: list[int],
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    assert limits == {}
+    failure = EngineFailure(types=types, message="x", curl_code=curl_code)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process._send(theirs, threading.Lock(), Failed(number=1, failure=failure))
+        assert ended == codes
+        assert len(ours.recv(1_000)) > 4

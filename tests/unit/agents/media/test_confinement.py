@@ -1,0 +1,279 @@
+import errno
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.media.confinement import ALLOWED, MACHINES, Machine, confine, program
+from tests.unit.agents.media.files import VIDEO, content, write
+
+TRY = """
+import os, socket, subprocess, sys, threading
+from agents.media.confinement import confine
+assert confine()
+try:
+    {what}
+except PermissionError:
+    print("refused")
+else:
+    print("done")
+"""
+
+
+def outcome(what: str) -> str:
+    return run_confined(TRY.format(what=what)).strip()
+
+
+def run_confined(script: str, *arguments: str) -> str:
+    """What a script prints that confines itself."""
+    child = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=30,
+    )
+    return child.stdout
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "open('/etc/hostname')",
+        "os.open('/tmp', os.O_RDONLY)",
+        "socket.socket()",
+        "socket.socketpair()",
+        "socket.socket(socket.AF_UNIX)",
+        "os.execv('/bin/true', ['true'])",
+        "subprocess.run(['/bin/true'])",
+    ],
+)
+def test_what_opens_something_is_refused(what: str) -> None:
+    assert outcome(what) == "refused"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "bytearray(10_000_000)",
+        "sys.stderr.write('x')",
+        "os.write(1, b'')",
+        "threading.Thread(target=os.getpid).start()",
+    ],
+)
+def test_what_is_needed_is_not(what: str) -> None:
+    assert outcome(what) == "done"
+
+
+CALLS = {
+    # Files, by their names
+    "truncate": "libc.truncate(victim, 0)",
+    "rename": "libc.rename(victim, other)",
+    "renameat": "libc.renameat(HERE, victim, HERE, other)",
+    "renameat2": "libc.renameat2(HERE, victim, HERE, other, 0)",
+    "unlink": "libc.unlink(victim)",
+    "unlinkat": "libc.unlinkat(HERE, victim, 0)",
+    "symlink": "libc.symlink(victim, other)",
+    "symlinkat": "libc.symlinkat(victim, HERE, other)",
+    "link": "libc.link(victim, other)",
+    "linkat": "libc.linkat(HERE, victim, HERE, other, 0)",
+    "chmod": "libc.chmod(victim, 0)",
+    "fchmodat": "libc.fchmodat(HERE, victim, 0, 0)",
+    "chown": "libc.chown(victim, -1, -1)",
+    "lchown": "libc.lchown(victim, -1, -1)",
+    "fchownat": "libc.fchownat(HERE, victim, -1, -1, 0)",
+    "mkdir": "libc.mkdir(other, 0o700)",
+    "mkdirat": "libc.mkdirat(HERE, other, 0o700)",
+    "rmdir": "libc.rmdir(other)",
+    "mknod": "libc.mknod(other, 0o10600, 0)",
+    "mknodat": "libc.mknodat(HERE, other, 0o10600, 0)",
+    "setxattr": "libc.setxattr(victim, b'user.x', b'x', 1, 0)",
+    "utimensat": "libc.utimensat(HERE, victim, None, 0)",
+    "access": "libc.access(victim, 0)",
+    "stat": "libc.stat(victim, ctypes.create_string_buffer(512))",
+    "readlink": "libc.readlink(b'/proc/self/exe', other, 1)",
+    "chdir": "libc.chdir(b'/')",
+    "chroot": "libc.chroot(b'/')",
+    "mount": "libc.mount(other, other, None, 0, None)",
+    "umount2": "libc.umount2(victim, 0)",
+    "inotify_init": "libc.inotify_init1(0)",
+    "memfd_create": "libc.memfd_create(b'x', 0)",
+    # Files, by descriptors
+    "ftruncate": "libc.ftruncate(held, 0)",
+    "fchmod": "libc.fchmod(held, 0)",
+    "fchown": "libc.fchown(held, -1, -1)",
+    "fallocate": "libc.fallocate(held, 0, 0, 1)",
+    "ioctl": "libc.ioctl(held, 0x5401, None)",
+    "dup": "libc.dup(held)",
+    "fcntl": "libc.fcntl(held, 1)",
+    "pipe": "libc.pipe((ctypes.c_int * 2)())",
+    # Other processes
+    "fork": "libc.fork() or os._exit(1)",
+    "kill": "libc.kill(parent, 0)",
+    "tgkill": "libc.tgkill(parent, parent, 0)",
+    "sigqueue": "libc.sigqueue(parent, 0, None)",
+    "ptrace": "libc.ptrace(2, parent, None, None)",
+    "process_vm_readv": "libc.process_vm_readv(parent, None, 0, None, 0, 0)",
+    "process_vm_writev": "libc.process_vm_writev(parent, None, 0, None, 0, 0)",
+    "pidfd_send_signal": "libc.syscall(424, -1, 0, None, 0)",
+    "pidfd_open": "libc.syscall(434, parent, 0)",
+    "pidfd_getfd": "libc.syscall(438, -1, 0, 0)",
+    "prlimit": "libc.prlimit(parent, 7, None, None)",
+    "setpriority": "libc.setpriority(0, parent, 0)",
+    "sched_setaffinity": "libc.sched_setaffinity(parent, 0, None)",
+    "setsid": "libc.setsid()",
+    "prctl": "libc.prctl(1, 0, 0, 0, 0)",
+    "setns": "libc.setns(-1, 0)",
+    "unshare": "libc.unshare(0)",
+    # Ways around the filter, and the rest of the kernel
+    "io_uring_setup": "libc.syscall(425, 1, None)",
+    "io_uring_enter": "libc.syscall(426, -1, 0, 0, 0, None, 0)",
+    "openat2": "libc.syscall(437, -100, victim, None, 0)",
+    "bpf": "libc.syscall(numbers['bpf'], 0, None, 0)",
+    "perf_event_open": "libc.syscall(numbers['perf_event_open'], None, 0, -1, -1, 0)",
+    "keyctl": "libc.syscall(numbers['keyctl'], 0, -3, 0, 0, 0)",
+    "add_key": "libc.syscall(numbers['add_key'], None, None, None, 0, 0)",
+    "userfaultfd": "libc.syscall(numbers['userfaultfd'], 0)",
+    "shmat": "libc.shmat(-1, None, 0)",
+}
+"""Calls of libc, and of the kernel where libc has none; each does no harm should it pass."""
+
+TRY_ALL = f"""
+import ctypes, os, platform, sys
+from agents.media.confinement import confine
+libc, HERE, parent = ctypes.CDLL(None, use_errno=True), -100, os.getppid()
+victim, other = (name.encode() for name in sys.argv[1:])
+held = os.open(victim, os.O_RDWR)
+numbers = {{
+    "x86_64": dict(bpf=321, perf_event_open=298, keyctl=250, add_key=248, userfaultfd=323),
+    "aarch64": dict(bpf=280, perf_event_open=241, keyctl=219, add_key=217, userfaultfd=282),
+}}[platform.machine()]
+assert confine()
+for name, call in {CALLS!r}.items():
+    ctypes.set_errno(0)
+    print(name, eval(call), ctypes.get_errno())
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
+    """What a confined process gets for each of the calls: the result, and the error."""
+    victim = tmp_path_factory.mktemp("confined") / "victim"
+    victim.write_text("x")
+    printed = run_confined(TRY_ALL, str(victim), str(victim.with_name("other")))
+    assert [each.name for each in victim.parent.iterdir()] == ["victim"]
+    assert victim.read_text() == "x"
+    rows = (line.split() for line in printed.splitlines())
+    return {name: (int(result), int(error)) for name, result, error in rows}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_calls_that_reach_beyond_the_open_file_are_refused(
+    name: str, outcomes: dict[str, tuple[int, int]]
+) -> None:
+    assert outcomes[name] == (-1, errno.EPERM)
+
+
+WORK = """
+import io, sys, threading
+from pathlib import Path
+import av, av.subtitles.stream
+from agents.media.confinement import confine
+body = Path(sys.argv[1]).read_bytes()
+assert confine()
+ran = []
+threads = [threading.Thread(target=ran.append, args=(1,)) for _ in range(3)]
+[each.start() for each in threads]
+[each.join() for each in threads]
+with av.open(io.BytesIO(body)) as container:
+    stream = container.streams.video[0]
+    stream.thread_type, stream.thread_count = "FRAME", 4
+    frames = sum(1 for _ in container.decode(stream))
+    print(len(ran), frames)
+"""
+
+
+def test_threads_run_and_videos_are_decoded_by_several(tmp_path: Path) -> None:
+    ran, frames = run_confined(WORK, str(write(tmp_path, content(VIDEO)))).split()
+    assert int(ran) == 3
+    assert int(frames) > 1
+
+
+def test_what_starts_threads_starts_no_process() -> None:
+    # By the kernel's call itself: libc's `fork` may take another.
+    script = """
+import ctypes, errno, os, platform
+from agents.media.confinement import CLONE, CLONE3, confine
+libc = ctypes.CDLL(None, use_errno=True)
+assert confine()
+for call, flags in ((CLONE, 17), (CLONE, 0), (CLONE3, 0)):
+    if libc.syscall(getattr(call, platform.machine()), flags, 0, 0, 0, 0) == 0: os._exit(1)
+    print(errno.errorcode[ctypes.get_errno()])
+"""
+    assert run_confined(script).split() == ["EPERM", "EPERM", "ENOSYS"]
+
+
+def run(
+    steps: list[tuple[int, int, int, int]], audit: int, number: int, first_argument: int = 0
+) -> int:
+    """What the filter says about a call: an interpreter of the instructions in it."""
+    held, place = 0, 0
+    while True:
+        code, when_true, when_false, operand = steps[place]
+        place += 1
+        match code:
+            case 0x20:
+                held = {0: number, 4: audit, 16: first_argument}[operand]
+            case 0x15:
+                place += when_true if held == operand else when_false
+            case 0x45:
+                place += when_true if held & operand else when_false
+            case _:
+                return operand
+
+
+ALLOW, REFUSE, MISSING, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
+THREAD = 0x3D0F00
+"""What libc starts threads with."""
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_exactly_the_listed_calls_are_allowed(name: str) -> None:
+    machine = MACHINES[name]
+    said = {number: run(program(machine), machine.audit, number) for number in range(1000)}
+    assert {number for number, answer in said.items() if answer == ALLOW} == set(machine.allowed)
+    assert {number for number, answer in said.items() if answer == MISSING} == {machine.clone3}
+    assert set(said.values()) == {ALLOW, REFUSE, MISSING}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_no_number_stands_for_two_calls(name: str) -> None:
+    machine = MACHINES[name]
+    numbers = {*machine.allowed, machine.clone, machine.clone3}
+    assert len(numbers) == len(ALLOWED) + 2
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize(("flags", "said"), [(THREAD, ALLOW), (17, REFUSE), (0x4111, REFUSE)])
+def test_clone_is_for_threads(name: str, flags: int, said: int) -> None:
+    machine = MACHINES[name]
+    assert run(program(machine), machine.audit, machine.clone, flags) == said
+
+
+def test_other_conventions_of_calling_are_refused_or_end_the_process() -> None:
+    machine = MACHINES["x86_64"]
+    steps = program(machine)
+    assert run(steps, machine.audit, 0x40000000) == REFUSE
+    assert run(steps, 0x40000003, 5) == KILL
+
+
+def test_an_unknown_machine_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
+    assert not confine()
+
+
+def test_a_machine_may_have_any_number_of_calls() -> None:
+    assert run(program(Machine(7, 1, 2, ())), 7, 3) == REFUSE
+    assert run(program(Machine(7, 1, 2, tuple(range(3, 200)))), 7, 3) == ALLOW

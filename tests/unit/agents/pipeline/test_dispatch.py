@@ -1,0 +1,58 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from agents.pipeline.dispatch import bug_by_kind, handle_by_kind, kind_of
+from agents.pipeline.events import EVENTS_BY_KIND, Event
+from schemas.events import ValidatedListing, ValidatedVideo
+from schemas.listing import ListingRef
+from streams.envelope import TYPE_PREFIX
+from streams.records import Effect, Incoming, TableWrite
+from streams.stage import Handler
+from tests.unit.agents.builders import event_record, make_job, make_record, validated
+
+LISTING = ValidatedListing(
+    job=make_job(),
+    listing=ListingRef(platform="tiktok", kind="profile", id="a", url="https://www.tiktok.com/@a"),
+)
+
+
+def mark(name: str) -> TableWrite:
+    return TableWrite("marks", name, b"")
+
+
+def handler(name: str) -> Handler:
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        return [mark(name)]
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        pytest.param(event_record(LISTING), "listings", id="listing"),
+        pytest.param(event_record(validated()), "videos", id="video"),
+        pytest.param(make_record(b"{}"), "videos", id="no type"),
+        pytest.param(make_record(b"{}", headers=[("ce_type", b"x")]), "videos", id="other type"),
+    ],
+)
+async def test_a_record_goes_to_the_handler_of_its_kind(record: Incoming, expected: str) -> None:
+    handle = handle_by_kind({ValidatedListing: handler("listings")}, handler("videos"))
+    assert await handle(record) == [mark(expected)]
+    on_bug = bug_by_kind(
+        {ValidatedListing: lambda _record, error: [mark(f"listings {error}")]},
+        lambda _record, error: [mark(f"videos {error}")],
+    )
+    assert on_bug(record, ValueError("x")) == [mark(f"{expected} x")]
+
+
+@pytest.mark.parametrize(("name", "kind"), EVENTS_BY_KIND.items())
+def test_every_kind_is_known_by_its_type(name: str, kind: type[Event]) -> None:
+    record = replace(make_record(b""), headers=(("ce_type", f"{TYPE_PREFIX}{name}".encode()),))
+    assert kind_of(record) is kind
+
+
+def test_the_type_of_an_event_is_its_kind() -> None:
+    assert kind_of(event_record(validated())) is ValidatedVideo

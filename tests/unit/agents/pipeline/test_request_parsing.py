@@ -1,0 +1,325 @@
+import base64
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.pipeline.ownership import received_at
+from agents.pipeline.request_parsing import (
+    MAX_CAUSE_CHARACTERS,
+    cause_of,
+    clip,
+    field_of,
+    is_json,
+    jobs_of,
+    read_request,
+    salvage,
+)
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.job import BatchMember, Job
+from schemas.request import MAX_BATCH_URLS, MAX_URL_CHARACTERS, Request
+from streams.envelope import STRUCTURED, open_envelope
+from streams.records import Incoming
+from streams.topics import REQUEST_BYTES_MAX
+from tests.unit.agents.builders import (
+    FUTURE,
+    TRACE_ID,
+    TRACEPARENT,
+    URL,
+    WRITTEN,
+    WRITTEN_AT,
+    make_job,
+    make_record,
+    member_job,
+    request,
+)
+
+STRUCTURED_HEADER = ("content-type", STRUCTURED.encode())
+
+
+def structured(data: object, **fields: object) -> Incoming:
+    event = {"specversion": "1.0", "id": "event-1", "source": "/me", "type": "ask", "data": data}
+    return make_record(msgspec.json.encode({**event, **fields}), headers=[STRUCTURED_HEADER])
+
+
+def structured_base64(data: bytes) -> Incoming:
+    event = {"specversion": "1.0", "id": "event-1", "source": "/me", "type": "ask"}
+    body = {**event, "data_base64": base64.b64encode(data).decode()}
+    return make_record(msgspec.json.encode(body), headers=[STRUCTURED_HEADER])
+
+
+def read(record: Incoming) -> Request:
+    return read_request(open_envelope(record))
+
+
+def jobs(record: Incoming) -> list[Job]:
+    return jobs_of(read(record), open_envelope(record), record)
+
+
+def refused(record: Incoming) -> ClipmillError:
+    with pytest.raises(ClipmillError) as caught:
+        read(record)
+    return caught.value
+
+
+BODY = {"id": "mine", "url": URL}
+
+FORMS = {
+    "bare": request(BODY),
+    "bare without key": request(BODY, key=None),
+    "binary": request(
+        BODY,
+        headers=[("ce_specversion", b"1.0"), ("ce_id", b"e"), ("ce_type", b"com.example.ask")],
+    ),
+    "structured": structured(BODY),
+    "structured, with charset": make_record(
+        structured(BODY).value,
+        headers=[("content-type", f"{STRUCTURED}; charset=utf-8".encode())],
+    ),
+    "structured, base64": structured_base64(msgspec.json.encode(BODY)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_the_same_request(form: str) -> None:
+    assert read(FORMS[form]) == Request(id="mine", url=URL)
+
+
+REFUSALS: dict[str, tuple[Any, str, str]] = {
+    "neither url nor urls": ({}, "$.url", "either"),
+    "both url and urls": ({"url": URL, "urls": [URL]}, "$.url", "not both"),
+    "url null": ({"url": None}, "$.url", "either"),
+    "no object": ([URL], "$", "object"),
+    "a text": (URL, "$", "object"),
+    "unknown field": ({"url": URL, "cookies": "x"}, "$.cookies", "unknown field"),
+    "unknown option": ({"url": URL, "options": {"proxy": "x"}}, "$.options.proxy", "unknown field"),
+    "unknown quality": ({"url": URL, "options": {"quality": "8k"}}, "$.options.quality", "8k"),
+    "max_bytes 0": ({"url": URL, "options": {"max_bytes": 0}}, "$.options.max_bytes", "1"),
+    "empty batch": ({"urls": []}, "$.urls", "1 to 1000"),
+    "huge batch": ({"urls": [URL] * (MAX_BATCH_URLS + 1)}, "$.urls", "1001"),
+    "url no text": ({"url": 7}, "$.url", "a text"),
+    "urls no list": ({"urls": URL}, "$.urls", "a list"),
+    "slash in the id": ({"url": URL, "id": "a/b"}, "$.id", "letters, digits and ._:~@+=-"),
+    "empty id": ({"url": URL, "id": ""}, "$.id", "letters, digits and ._:~@+=-"),
+    "long id": ({"url": URL, "id": "a" * 129}, "$.id", "letters, digits and ._:~@+=-"),
+    "deadline without zone": (
+        {"url": URL, "deadline": "2999-01-01T00:00:00"},
+        "$.deadline",
+        "zone",
+    ),
+    "deadline no time": ({"url": URL, "deadline": "soon"}, "$.deadline", "2026-12-01T18:00:00Z"),
+    "priority 10": ({"url": URL, "priority": 10}, "$.priority", "9"),
+    "attribute no text": ({"url": URL, "attributes": {"a": 1}}, "$.attributes.a", "a text"),
+    "too many attributes": (
+        {"url": URL, "attributes": {str(number): "" for number in range(33)}},
+        "$.attributes",
+        "32",
+    ),
+    "long attribute": ({"url": URL, "attributes": {"a": "b" * 1025}}, "$.attributes.a", "1024"),
+    "unknown action": ({"url": URL, "action": "delete"}, "$.action", "delete"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_is_no_request_is_refused_with_field_and_reason(name: str) -> None:
+    body, field, reason = REFUSALS[name]
+    error = refused(request(body))
+    assert error.code is ErrorCode.REQUEST_INVALID
+    assert error.details["field"] == field
+    assert reason in error.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"url": URL, "x" * 900_000: 1},
+        {"url": URL, "options": {"quality": "x" * 900_000}},
+        {"url": URL, "a - at `" + "x" * 900_000: 1},
+    ],
+    ids=["name", "value", "path"],
+)
+def test_a_refusal_repeats_little(body: dict[str, Any]) -> None:
+    error = refused(request(body))
+    assert len(error.message) + len(error.details["field"]) < 1_000
+
+
+def test_the_limit_of_a_request_is_exact() -> None:
+    frame = len(msgspec.json.encode({"url": ""}))
+    fits = request({"url": "u" * (REQUEST_BYTES_MAX - frame)})
+    assert len(fits.value or b"") == REQUEST_BYTES_MAX
+    assert read(fits).url
+    error = refused(request({"url": "u" * (REQUEST_BYTES_MAX - frame + 1)}))
+    assert error.code is ErrorCode.REQUEST_TOO_LARGE
+    assert str(REQUEST_BYTES_MAX) in error.message
+
+
+def test_everything_of_a_request_is_in_its_job() -> None:
+    body = {
+        "id": "mine",
+        "url": URL,
+        "action": "info",
+        "options": {"quality": "480p"},
+        "deadline": FUTURE.isoformat(),
+        "priority": 9,
+        "attributes": {"a": "b"},
+        "retry_of": "earlier",
+    }
+    (job,) = jobs(request(body, headers=[("traceparent", TRACEPARENT.encode())]))
+    assert job == Job(
+        request_id="mine",
+        url=URL,
+        action="info",
+        options=job.options,
+        received_at=WRITTEN_AT,
+        trace_id=TRACE_ID,
+        deadline=FUTURE,
+        priority=9,
+        attributes={"a": "b"},
+        retry_of="earlier",
+    )
+    assert job.options.quality == "480p"
+
+
+def test_without_an_id_the_record_names_the_request() -> None:
+    (job,) = jobs(request({"url": URL}, offset=42))
+    assert job.request_id == "requests-0-42-1767225600000"
+
+
+def test_members_of_a_batch_know_their_place() -> None:
+    found = jobs(request({"id": "b", "urls": [URL, URL, URL]}))
+    assert [job.request_id for job in found] == ["b/0", "b/1", "b/2"]
+    assert [job.batch for job in found] == [BatchMember(id="b", index=i, size=3) for i in range(3)]
+
+
+def test_a_batch_of_one_is_a_batch() -> None:
+    (job,) = jobs(request({"urls": [URL]}, offset=5))
+    assert job.request_id == "requests-0-5-1767225600000/0"
+    assert job.batch == BatchMember(id="requests-0-5-1767225600000", index=0, size=1)
+
+
+@pytest.mark.parametrize("member", [None, 7, True, [], {}, 1.5, ["x"]], ids=repr)
+def test_members_that_are_no_texts_have_an_empty_url(member: object) -> None:
+    assert [job.url for job in jobs(request({"urls": [member, URL]}))] == ["", URL]
+
+
+def test_the_deadline_of_the_envelope_counts() -> None:
+    header = ("ce_expirytime", FUTURE.isoformat().encode())
+    (job,) = jobs(request({"url": URL}, headers=[header]))
+    assert job.deadline == FUTURE
+
+
+def test_the_deadline_of_the_body_goes_first() -> None:
+    header = ("ce_expirytime", b"2020-01-01T00:00:00Z")
+    (job,) = jobs(request({"url": URL, "deadline": FUTURE.isoformat()}, headers=[header]))
+    assert job.deadline == FUTURE
+
+
+def test_a_long_url_is_not_carried_along() -> None:
+    (job,) = jobs(request({"url": "u" * 100_000}))
+    assert len(job.url) == MAX_URL_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "timestamp", [-1.0, -0.001, 0.0, 1e18, -1e18, 1e300, math.inf, -math.inf, math.nan]
+)
+def test_clocks_that_cannot_be_right_are_not_believed(timestamp: float) -> None:
+    before = datetime.now(UTC)
+    moment = received_at(make_record(b"", timestamp=timestamp))
+    assert before <= moment <= datetime.now(UTC)
+
+
+def test_a_record_is_received_when_it_was_written() -> None:
+    assert received_at(make_record(b"", timestamp=WRITTEN)) == WRITTEN_AT
+
+
+@pytest.mark.parametrize(
+    ("value", "request_id", "url"),
+    [
+        (b'{"id":"mine","url":"u","x":1}', "mine", "u"),
+        (b'{"id":"not mine!","url":"u"}', "requests-0-7-1767225600000", "u"),
+        (b'{"id":7,"url":7}', "7", ""),
+        (b'{"id":7.0,"url":7}', "requests-0-7-1767225600000", ""),
+        (b'["id"]', "requests-0-7-1767225600000", ""),
+        (b"null", "requests-0-7-1767225600000", ""),
+        (b"\xff\xfe", "requests-0-7-1767225600000", ""),
+        (b"", "requests-0-7-1767225600000", ""),
+        (None, "requests-0-7-1767225600000", ""),
+        (b"[" * 100_000, "requests-0-7-1767225600000", ""),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_can_be_told_is_told(value: bytes | None, request_id: str, url: str) -> None:
+    told = salvage(make_record(value), None)
+    assert (told.request_id, told.url, told.attributes) == (request_id, url, {})
+
+
+def test_valid_attributes_are_told_too() -> None:
+    assert salvage(request({"attributes": {"a": "b"}}), None).attributes == {"a": "b"}
+    assert salvage(request({"attributes": {"a": 1}}), None).attributes == {}
+
+
+def test_the_id_of_a_broken_event_is_not_that_of_the_request() -> None:
+    told = salvage(structured(BODY, specversion="0.3"), None)
+    assert (told.request_id, told.url) == ("mine", URL)
+
+
+def test_the_data_of_a_sound_event_is_looked_at() -> None:
+    record = structured({**BODY, "unknown": 1})
+    assert salvage(record, open_envelope(record)).request_id == "mine"
+
+
+@pytest.mark.parametrize("text", ["", "u", "u" * 2_048, "u" * 2_049, None, 7, ["u"]])
+def test_clipped_texts_are_texts(text: object) -> None:
+    assert len(clip(text)) <= MAX_URL_CHARACTERS
+
+
+def test_a_field_names_the_place_in_the_batch() -> None:
+    assert field_of(make_job()) == "$.url"
+    assert field_of(member_job(2)) == "$.urls[2]"
+
+
+def test_the_cause_is_the_client_s_event() -> None:
+    record = structured(BODY)
+    assert cause_of(open_envelope(record), record) == "event-1"
+
+
+def test_an_endless_event_id_is_not_repeated() -> None:
+    record = structured(BODY, id="e" * (MAX_CAUSE_CHARACTERS + 1))
+    assert cause_of(open_envelope(record), record) == record.record_id
+
+
+@pytest.mark.parametrize(
+    ("data", "readable"),
+    [(b"{}", True), (b"null", True), (b"", False), (None, False), (b"{", False), (b"\xff", False)],
+)
+def test_json_is_told_from_garbage(data: bytes | None, readable: bool) -> None:
+    assert is_json(data) is readable
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+FIELDS = st.sampled_from(
+    ["id", "url", "urls", "action", "options", "deadline", "priority", "attributes", "retry_of"]
+)
+
+
+@given(st.dictionaries(FIELDS, JSON | st.just(URL) | st.just([URL, 7])))
+def test_every_body_is_a_request_or_refused(body: dict[str, Any]) -> None:
+    record = make_record(msgspec.json.encode(body))
+    found: list[Job] = []
+    refusal: ClipmillError | None = None
+    try:
+        found = jobs(record)
+    except ClipmillError as error:
+        refusal = error
+    assert (refusal is None) is (len(found) >= 1)
+    assert refusal is None or refusal.code is ErrorCode.REQUEST_INVALID
+    assert len({job.request_id for job in found}) == len(found)
+    assert all(len(job.url) <= MAX_URL_CHARACTERS for job in found)

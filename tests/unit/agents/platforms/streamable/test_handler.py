@@ -1,0 +1,141 @@
+import ast
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agents.platforms.streamable
+from agents.engine.extractors import load_extractor
+from agents.engine.interface import EngineFailure
+from agents.platforms.interface import Platform
+from agents.platforms.streamable.handler import EXTRACTOR, MEDIA_HOSTS, Streamable
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import ListingRef
+from schemas.video import Extraction, VideoRef
+from tests.unit.agents.platforms.doubles import FakeEngine, FakeFetcher
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VIDEO = VideoRef(platform="streamable", id="moo", url="https://streamable.com/moo")
+FILE = "https://cdn-cf-east.streamable.com/video/mp4/moo.mp4?Expires=1800000000"
+RAW = {"title": "a clip", "formats": [{"format_id": "mp4", "url": FILE, "vcodec": "h264"}]}
+
+PERMITTED = (
+    "agents.platforms",
+    "agents.engine.interface",
+    "agents.network.download",
+    "agents.accounts.interface",
+    "schemas",
+)
+"""What a platform may know of clipmill."""
+
+
+@pytest.fixture
+def platform() -> Platform:
+    return Streamable(clock=lambda: NOW)
+
+
+async def read(platform: Platform, engine: FakeEngine) -> Extraction:
+    return await platform.get_video_info(VIDEO, engine, egress="a", deadline_seconds=12)
+
+
+def imported_by(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    named = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return named | {
+        each.name for node in nodes if isinstance(node, ast.Import) for each in node.names
+    }
+
+
+FILES = sorted(Path(next(iter(agents.platforms.streamable.__path__))).glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_it_is_written_against_the_interface_alone(file: Path) -> None:
+    ours = {name for name in imported_by(file) if name.partition(".")[0] in {"agents", "streams"}}
+    strangers = {
+        name for name in ours if not any(f"{name}.".startswith(f"{each}.") for each in PERMITTED)
+    }
+    assert not strangers
+    assert not any(".tiktok" in name or ".configured" in name for name in ours)
+
+
+def test_the_files_are_looked_at() -> None:
+    assert {file.name for file in FILES} >= {"handler.py", "urls.py", "errors.py"}
+
+
+def test_the_extractor_is_yt_dlp_s_own_and_takes_canonical_urls() -> None:
+    found = load_extractor(EXTRACTOR)
+    assert found.__module__ == "yt_dlp.extractor.streamable"
+    assert found.suitable(VIDEO.url)
+
+
+@pytest.mark.parametrize(
+    ("url", "valid"),
+    [
+        ("https://streamable.com/login", True),
+        ("https://example.com/moo", False),
+        ("", False),
+    ],
+)
+def test_whose_link_it_is(platform: Platform, url: str, valid: bool) -> None:
+    assert platform.is_valid_url(url) is valid
+
+
+def test_a_link_is_a_video(platform: Platform) -> None:
+    assert platform.parse_url("https://streamable.com/e/moo") == VIDEO
+
+
+async def test_a_page_becomes_a_video(platform: Platform) -> None:
+    engine = FakeEngine(RAW)
+    extraction = await read(platform, engine)
+    assert [job.extractor for job in engine.jobs] == [EXTRACTOR]
+    assert extraction.extracted_at == NOW
+    info = platform.describe(VIDEO, extraction)
+    assert (info.id, info.title, info.formats[0].video_codec) == ("moo", "a clip", "h264")
+    assert [source.url for source in platform.get_media_sources(extraction)] == [FILE]
+    assert platform.get_expiry_seconds(extraction) == 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (
+            {"message": "This video is currently unavailable. It may still be uploading"},
+            ErrorCode.CONTENT_NOT_FOUND,
+            "Streamable video moo: it is still being processed",
+        ),
+        ({"message": "", "status": 404}, ErrorCode.CONTENT_NOT_FOUND, "Streamable answered 404"),
+        ({"message": "", "status": 500}, ErrorCode.NETWORK_SERVER, "Streamable's servers"),
+    ],
+)
+async def test_a_failure_is_ours(
+    platform: Platform, failure: dict[str, Any], code: ErrorCode, said: str
+) -> None:
+    engine = FakeEngine(failure=EngineFailure(types=("ExtractorError",), **failure))
+    with pytest.raises(ClipmillError, match=said) as caught:
+        await read(platform, engine)
+    assert caught.value.code is code
+
+
+async def test_a_page_without_files_is_an_error(platform: Platform) -> None:
+    with pytest.raises(ClipmillError, match="offers no file") as caught:
+        await read(platform, FakeEngine({"formats": []}))
+    assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
+
+
+async def test_files_come_from_its_hosts_alone(platform: Platform, tmp_path: Path) -> None:
+    (source,) = platform.get_media_sources(await read(platform, FakeEngine(RAW)))
+    fetcher = FakeFetcher()
+    await platform.download_video(source, tmp_path / "x", fetcher, lambda *_: None)
+    assert fetcher.asked["hosts"] == MEDIA_HOSTS == (".streamable.com",)
+
+
+async def test_it_has_no_listings(platform: Platform) -> None:
+    listing = ListingRef(platform="streamable", kind="profile", id="a", url=VIDEO.url)
+    with pytest.raises(ClipmillError, match="Streamable has no listings"):
+        await platform.get_listing(listing, FakeEngine(), egress="a", deadline_seconds=1, limit=1)
+
+
+def test_the_time_is_now_by_default() -> None:
+    assert Streamable()._clock() > NOW

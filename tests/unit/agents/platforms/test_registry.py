@@ -1,0 +1,225 @@
+import logging
+from importlib.metadata import EntryPoint
+
+import msgspec
+import pytest
+
+from agents.platforms.interface import Capabilities, Platform
+from agents.platforms.registry import GROUP, Platforms
+from agents.platforms.tiktok.handler import CAPABILITIES, TikTok
+from schemas.errors import ClipmillError, ErrorCode
+from tests.unit.agents.platforms.hostile_urls import HOSTILE_URLS, Hostile
+
+
+class Other(TikTok):
+    def get_capabilities(self) -> Capabilities:
+        return msgspec.structs.replace(
+            CAPABILITIES, name="other", page_hosts=("other.example", "www.other.example")
+        )
+
+
+class SameHost(TikTok):
+    def get_capabilities(self) -> Capabilities:
+        return msgspec.structs.replace(CAPABILITIES, name="rival")
+
+
+class FailsToStart(TikTok):
+    def __init__(self) -> None:
+        raise RuntimeError("no licence")
+
+
+def point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, GROUP)
+
+
+def own(kind: type) -> EntryPoint:
+    return point(kind.__name__.lower(), f"{__name__}:{kind.__name__}")
+
+
+@pytest.fixture
+def both() -> Platforms:
+    return Platforms([TikTok(), Other()])
+
+
+class Site:
+    """A site as the settings describe it."""
+
+    hosts: tuple[str, ...] = ("mine.example",)
+    short_hosts: tuple[str, ...] = ("mi.ne",)
+    extractors: tuple[str, ...] = ("Mine",)
+    media_hosts: tuple[str, ...] = (".mine.example",)
+
+
+class TikToksHost(Site):
+    hosts = ("vm.tiktok.com",)
+
+
+def test_the_installed_platforms() -> None:
+    platforms = Platforms.load()
+    assert set(platforms.names) >= {"tiktok"}
+    assert not platforms.broken
+    assert isinstance(platforms.by_name("tiktok"), TikTok)
+
+
+def test_sites_of_the_settings_are_platforms_beside_the_installed_ones() -> None:
+    platforms = Platforms.load({"mine": Site(), "second": NoHost()})
+    assert set(platforms.names) == {*Platforms.load().names, "mine", "second"}
+    assert platforms.for_url("https://mi.ne/x").get_capabilities().name == "mine"
+    assert isinstance(platforms.by_name("tiktok"), TikTok)
+
+
+class NoHost(Site):
+    hosts = ("second.example",)
+    short_hosts = ()
+
+
+@pytest.mark.parametrize(
+    ("sites", "claim"),
+    [
+        ({"tiktok": Site()}, "the name tiktok"),
+        ({"mine": TikToksHost()}, r"the host vm\.tiktok\.com"),
+        ({"mine": Site(), "other": Site()}, r"the host mi\.ne, mine\.example"),
+    ],
+    ids=["name of a plug-in", "host of a plug-in", "host of another site"],
+)
+def test_a_site_may_not_claim_what_another_platform_has(sites: dict[str, Site], claim: str) -> None:
+    with pytest.raises(ClipmillError, match=f"{claim}; .*take it out of the settings") as caught:
+        Platforms.load(sites)
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_a_broken_plug_in_hides_no_site() -> None:
+    platforms = Platforms.from_entry_points([point("bad", "nowhere:X")], {"mine": Site()})
+    assert platforms.names == ("mine",)
+    assert platforms.broken.keys() == {"bad"}
+
+
+def test_what_the_engine_is_to_load_beforehand() -> None:
+    platforms = Platforms.from_entry_points([], {"mine": Site(), "second": NoHost()})
+    assert platforms.extractors == ("yt-dlp:Mine",)
+    assert Platforms([]).extractors == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://www.tiktok.com/@a/video/1", "tiktok"),
+        ("https://vm.tiktok.com/ZMabc/", "tiktok"),
+        ("m.tiktok.com/v/1.html", "tiktok"),
+        ("https://www.tiktok.com/foryou", "tiktok"),
+        ("https://other.example/1", "other"),
+        ("WWW.Other.Example/1", "other"),
+    ],
+)
+def test_for_url(both: Platforms, url: str, name: str) -> None:
+    assert both.for_url(url).get_capabilities().name == name
+    assert both.for_url(url) is both.by_name(name)
+
+
+def test_an_unknown_host_is_refused_with_what_there_is(both: Platforms) -> None:
+    with pytest.raises(ClipmillError, match="there are: other, tiktok") as caught:
+        both.for_url("https://example.com/1?token=hunter2")
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+    assert "example.com" in caught.value.details["reason"]
+    assert "hunter2" not in caught.value.message
+
+
+def refused_by(platforms: Platforms, url: object) -> ErrorCode | None:
+    try:
+        platform = platforms.for_url(url)
+        assert isinstance(url, str)
+        platform.parse_url(url)
+    except ClipmillError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_URLS, ids=lambda hostile: hostile.name)
+def test_hostile_links_end_the_same_way_through_the_registry(
+    both: Platforms, hostile: Hostile
+) -> None:
+    assert refused_by(both, hostile.url) is hostile.code
+
+
+def test_there_are_many_hostile_links_with_names_of_their_own() -> None:
+    assert len({hostile.name for hostile in HOSTILE_URLS}) == len(HOSTILE_URLS) >= 120
+
+
+def test_an_unknown_name_is_refused_with_what_there_is(both: Platforms) -> None:
+    with pytest.raises(ClipmillError, match=r"'vimeo' is not available .*other, tiktok") as caught:
+        both.by_name("vimeo")
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+BROKEN = {
+    "module is missing": (point("bad", "clipmill_no_such_module:X"), "ModuleNotFoundError"),
+    "class is missing": (point("bad", f"{__name__}:Missing"), "AttributeError"),
+    "constructor fails": (point("bad", f"{__name__}:FailsToStart"), "no licence"),
+    "not a platform": (point("bad", "builtins:int"), "get_capabilities"),
+    "not a class": (point("bad", f"{__name__}:BROKEN"), "not callable"),
+}
+
+
+@pytest.mark.parametrize(("broken", "why"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_plug_in_is_named_and_hides_no_other(
+    broken: EntryPoint, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        platforms = Platforms.from_entry_points([broken, own(Other)])
+    assert platforms.names == ("other",)
+    assert why in platforms.broken["bad"]
+    assert broken.value in platforms.broken["bad"]
+    assert "platform plug-in bad" in caplog.text
+    with pytest.raises(ClipmillError, match=why):
+        platforms.by_name("bad")
+    with pytest.raises(ClipmillError, match=r"bad \(broken\)"):
+        platforms.for_url("https://example.com/")
+
+
+@pytest.mark.parametrize(
+    ("platforms", "claim"),
+    [
+        ([TikTok(), TikTok()], "the name tiktok"),
+        ([TikTok(), SameHost()], r"the host .*www\.tiktok\.com"),
+    ],
+    ids=["name", "host"],
+)
+def test_a_claim_of_two_platforms_is_an_error(platforms: list[Platform], claim: str) -> None:
+    with pytest.raises(ClipmillError, match=f"Two platforms claim {claim}") as caught:
+        Platforms(platforms)
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_no_platform_at_all() -> None:
+    with pytest.raises(ClipmillError, match="there are: none"):
+        Platforms([]).for_url("https://www.tiktok.com/@a/video/1")
+
+
+# Hosts of files that the settings add
+
+
+class Added:
+    """Hosts of files alone, as the settings describe them."""
+
+    hosts: tuple[str, ...] = ()
+    short_hosts: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ()
+    media_hosts: tuple[str, ...] = (".cdn.example.net",)
+
+
+def test_hosts_of_files_are_added_to_an_installed_platform() -> None:
+    added = Platforms.load({"tiktok": Added()}).by_name("tiktok").get_capabilities()
+    assert added.media_hosts == (*CAPABILITIES.media_hosts, ".cdn.example.net")
+    assert added.page_hosts == CAPABILITIES.page_hosts
+
+
+@pytest.mark.parametrize("name", ["unknown", "streamable"])
+def test_hosts_of_files_are_not_added_to_what_takes_none(name: str) -> None:
+    with pytest.raises(ClipmillError, match=rf"platforms\.{name} has media_hosts alone") as caught:
+        Platforms.load({name: Added()})
+    assert caught.value.code is ErrorCode.SYSTEM_CONFIG
+
+
+def test_hosts_of_files_of_a_broken_platform_wait_for_it() -> None:
+    platforms = Platforms.from_entry_points([point("bad", "nowhere:X")], {"bad": Added()})
+    assert "bad" in platforms.broken

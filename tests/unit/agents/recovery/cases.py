@@ -1,0 +1,143 @@
+"""Failures, breakers and means for the tests of decisions."""
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from agents.recovery.remedies import Means
+from schemas.errors import ErrorCode
+from schemas.failure import Failure
+from schemas.job import Attempt, Parking
+from schemas.request import Options
+from schemas.signals import BreakerState
+from schemas.video import SelectedSource, VideoFormat
+from tests.unit.agents.builders import (
+    WRITTEN_AT,
+    make_attempt,
+    make_failure,
+    make_job,
+    selected,
+    validated,
+)
+
+NOW = WRITTEN_AT + timedelta(seconds=60)
+DAY = timedelta(days=1)
+ACCOUNTS = ("main", "spare")
+
+
+def format_of(name: str, side: int, **changes: Any) -> VideoFormat:
+    plain = VideoFormat(
+        format_id=name,
+        container="mp4",
+        video_codec="h264",
+        audio_codec="aac",
+        width=side,
+        height=2 * side,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+FORMATS = (format_of("high", 1080), format_of("middle", 720), format_of("low", 540))
+
+
+def means(
+    *egresses: str, accounts: tuple[str, ...] = (), formats: tuple[VideoFormat, ...] = ()
+) -> Means:
+    return Means(egresses=egresses, accounts=accounts, formats=formats)
+
+
+def failed(
+    code: ErrorCode,
+    *,
+    step: str = "extraction",
+    attempts: tuple[Attempt, ...] = (),
+    options: Options | None = None,
+    retry_after_seconds: float | None = None,
+    permitted: bool = True,
+    place: bool = True,
+    account: str | None = None,
+    **changes: Any,
+) -> Failure:
+    """A failure of extraction by way of egress a; ``changes`` are the job's."""
+    event = validated(attempts=attempts, options=options or Options(), **changes)
+    where: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
+    return make_failure(
+        code,
+        event,
+        step=step,
+        retry_after_seconds=retry_after_seconds,
+        permitted=permitted,
+        account=account,
+        **(where if place else {}),
+    )
+
+
+def failed_download(
+    code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED,
+    format_id: str = "high",
+    *,
+    read_anew: bool = False,
+    options: Options | None = None,
+    **changes: Any,
+) -> Failure:
+    """A failure of download by way of egress a; ``changes`` are the job's."""
+    if read_anew:
+        changes["attempts"] = (*changes.get("attempts", ()), fresh_attempt())
+    job = make_job(options=options or Options(), **changes)
+    source = SelectedSource(format=format_of(format_id, 720), url="https://v16.tiktokcdn.com/v.mp4")
+    return make_failure(
+        code,
+        msgspec.structs.replace(selected(source), job=job),
+        step="download",
+        platform="tiktok",
+        operation="download",
+        egress="a",
+        format_id=format_id,
+    )
+
+
+def fresh_attempt(code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED) -> Attempt:
+    return Attempt(
+        step="download",
+        code=code,
+        at=WRITTEN_AT,
+        counted=False,
+        strategy="fresh_extraction",
+        changed={"page": "read anew"},
+    )
+
+
+def changed_attempts(code: ErrorCode, times: int, step: str = "extraction") -> tuple[Attempt, ...]:
+    """Attempts after which something was changed at once."""
+    one = Attempt(
+        step=step,
+        code=code,
+        at=WRITTEN_AT,
+        counted=False,
+        strategy="other_egress",
+        changed={"egress": "z -> another"},
+    )
+    return (one,) * times
+
+
+def tried(code: ErrorCode, times: int, step: str = "extraction") -> tuple[Attempt, ...]:
+    return (make_attempt(code, step),) * times
+
+
+def parked(times: int, code: ErrorCode) -> Parking:
+    return Parking(times=times, since=WRITTEN_AT, code=code)
+
+
+def breaker(
+    state: str, until: float | None = None, budget: float | None = None, since: float = 0
+) -> BreakerState:
+    """A breaker's state; the moments are seconds after now."""
+    began = NOW + timedelta(seconds=since)
+    plain = BreakerState(platform="tiktok", operation="extract", egress="a", since=began)
+    return msgspec.structs.replace(
+        plain,
+        state=state,
+        until=None if until is None else NOW + timedelta(seconds=until),
+        budget_until=None if budget is None else NOW + timedelta(seconds=budget),
+    )

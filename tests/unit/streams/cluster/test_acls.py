@@ -1,0 +1,109 @@
+import shlex
+
+import pytest
+
+from streams.cluster.acls import Acl, kafka_acls_commands, topic_acls
+from streams.contract.role_acls import admin_acls, client_acls, operator_acls, worker_acls
+from streams.contract.topology import PARTIES
+from streams.stage import Stage, load_stages, stage_names
+from streams.topics import ERRORS, HEARTBEATS, REQUESTS, RESULTS, SIGNALS, TOPICS, Topic
+
+PREFIX = "clipmill."
+
+
+def stage(name: str, *sources: Topic, tables: tuple[str, ...] = ()) -> Stage:
+    return Stage(name, sources, open=lambda _: NotImplemented, on_bug=lambda *_: (), tables=tables)
+
+
+def operations(acls: list[Acl]) -> dict[tuple[str, str], set[str]]:
+    found: dict[tuple[str, str], set[str]] = {
+        (acl.resource, acl.name): set(acl.operations) for acl in acls
+    }
+    assert len(found) == len(acls), "one ACL for each resource"
+    return found
+
+
+def test_a_worker_reads_its_sources_and_writes_what_the_contract_says() -> None:
+    found = operations(worker_acls([stage("recovery", ERRORS)], PREFIX))
+    party = next(each for each in PARTIES if each.name == "recovery")
+    for topic in TOPICS:
+        wanted = {"DESCRIBE_CONFIGS"}
+        wanted |= {"READ"} if topic in (ERRORS, SIGNALS, HEARTBEATS) else set()
+        wanted |= {"WRITE"} if topic in party.writes else set()
+        wanted |= set() if wanted & {"READ", "WRITE"} else {"DESCRIBE"}
+        assert found.pop(("topic", topic.kafka_name(PREFIX))) == wanted, topic.name
+    assert found.pop(("group", "clipmill.recovery")) == {"READ"}
+    measured = ("download", "extraction", "ledger", "selection")
+    assert found == {("group", f"clipmill.{name}"): {"DESCRIBE"} for name in measured}
+
+
+def test_a_worker_that_sends_heartbeats_looks_at_the_groups_of_all_stages() -> None:
+    found = operations(worker_acls(load_stages(("monitor",)), PREFIX))
+    assert {"READ", "WRITE"} < found["topic", HEARTBEATS.kafka_name(PREFIX)]
+    others = {
+        name for (kind, name), may in found.items() if may == {"DESCRIBE"} and kind == "group"
+    }
+    assert others == {f"{PREFIX}{name}" for name in stage_names()} - {f"{PREFIX}monitor"}
+
+
+def test_a_worker_reads_and_writes_the_changelogs_of_its_own_tables() -> None:
+    found = operations(worker_acls([stage("ledger", tables=("rows",)), stage("delay")], PREFIX))
+    assert found["topic", "clipmill.ledger-rows-changelog"] == {"READ", "WRITE", "DESCRIBE_CONFIGS"}
+    members = {name for (kind, name), may in found.items() if kind == "group" and "READ" in may}
+    assert members == {"clipmill.ledger", "clipmill.delay"}
+
+
+def test_a_stage_that_the_contract_does_not_know_may_write_everywhere() -> None:
+    found = operations(worker_acls([stage("plugged", REQUESTS)], PREFIX))
+    assert all("WRITE" in found["topic", topic.kafka_name(PREFIX)] for topic in TOPICS)
+
+
+@pytest.mark.parametrize("acls", [worker_acls, admin_acls])
+def test_no_worker_may_create_and_an_admin_may_create_all(acls: object) -> None:
+    found = operations(acls(load_stages(), PREFIX))  # type: ignore[operator]
+    creating = {name for (_, name), allowed in found.items() if "CREATE" in allowed}
+    topics = {name for kind, name in found if kind == "topic"}
+    assert creating == (topics if acls is admin_acls else set())
+
+
+def test_a_client_asks_and_reads_in_its_groups() -> None:
+    found = operations(client_acls("p.", ("mine",)))
+    assert found["topic", "p.requests.v1"] == {"WRITE"}
+    assert found["topic", "p.results.v1"] == {"READ"}
+    assert found["group", "mine"] == {"READ"}
+    assert not any(kind == "group" for kind, _ in operations(client_acls("p.")))
+
+
+def test_an_operator_puts_back_where_stages_read() -> None:
+    found = operations(operator_acls(PREFIX))
+    sources = {topic for each in load_stages() for topic in each.sources}
+    for topic in sources:
+        assert {"READ", "WRITE"} <= found["topic", topic.kafka_name(PREFIX)]
+    assert found["group", "clipmill.deadletters-replay"] == {"READ"}
+
+
+def test_commands_add_each_operation_on_each_resource() -> None:
+    acls = [
+        *topic_acls("it's ", reads=(RESULTS,), writes=(REQUESTS,)),
+        Acl("topic", "more", ("DESCRIBE", "DESCRIBE_CONFIGS")),
+        Acl("topic", "other", ("READ",)),
+        Acl("group", "g", ("READ",)),
+    ]
+    commands = kafka_acls_commands(acls, "User:a b", "h:1")
+    found = set()
+    for command in commands:
+        words = shlex.split(command.replace("\\\n", ""))
+        assert words[:4] == ["kafka-acls.sh", "--bootstrap-server", "h:1", "--add"]
+        assert words[4:6] == ["--allow-principal", "User:a b"]
+        options = list(zip(words[6::2], words[7::2], strict=True))
+        for option, name in options:
+            if option != "--operation":
+                found |= {(option, name, each) for kind, each in options if kind == "--operation"}
+    assert found == {
+        ("--topic", "it's results.v1", "Read"),
+        ("--topic", "it's requests.v1", "Write"),
+        ("--topic", "more", "Describe"),
+        ("--topic", "more", "DescribeConfigs"),
+        ("--topic", "other", "Read"),
+        ("--group", "g", "Read"),
+    }

@@ -1,0 +1,311 @@
+import asyncio
+import base64
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from email.message import Message
+from http.client import IncompleteRead
+from importlib.metadata import EntryPoint
+from io import BytesIO
+from typing import Any
+from urllib.parse import parse_qs
+
+import aiokafka.conn
+import msgspec
+import pytest
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import SaslAuthenticationFailed
+
+from streams.cluster.oauth import (
+    REFRESH_SHARE,
+    RETRY_SECONDS,
+    TokenEndpoint,
+    TokenError,
+    TokenProviderError,
+    load_provider,
+    token_provider,
+    token_request,
+)
+from streams.settings import KafkaSettings
+
+SECRET = "s&cret of tests"
+
+
+def settings(**more: object) -> KafkaSettings:
+    return KafkaSettings.model_validate(
+        {
+            "security_protocol": "SASL_SSL",
+            "sasl_mechanism": "OAUTHBEARER",
+            "oauth_token_url": "https://issuer.example/token",
+            "oauth_client_id": "me:too",
+            "oauth_client_secret": SECRET,
+            **more,
+        }
+    )
+
+
+class EndpointHarness:
+    """A token endpoint that answers as the test says, and a clock that sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.answers: list[bytes | Exception] = []
+        self.requests: list[urllib.request.Request] = []
+        self.slept: list[float] = []
+        self.endpoint = TokenEndpoint(
+            token_request(settings()), self._fetch, clock=lambda: self.now, sleep=self._sleep
+        )
+
+    def grant(self, text: str, seconds: float | None = 100) -> None:
+        answer: dict[str, Any] = {"access_token": text, "token_type": "Bearer"}
+        if seconds is not None:
+            answer["expires_in"] = seconds
+        self.answers.append(msgspec.json.encode(answer))
+
+    def refuse(self, code: int, body: bytes = b"") -> None:
+        self.answers.append(
+            urllib.error.HTTPError("https://x", code, "no", Message(), BytesIO(body))
+        )
+
+    def _fetch(self, request: urllib.request.Request) -> bytes:
+        self.requests.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def harness() -> EndpointHarness:
+    return EndpointHarness()
+
+
+def test_the_request_is_the_one_of_the_rfc() -> None:
+    request = token_request(settings(oauth_scope="a b", oauth_audience="kafka"))
+    assert request.method == "POST"
+    assert isinstance(request.data, bytes)
+    assert parse_qs(request.data.decode()) == {
+        "grant_type": ["client_credentials"],
+        "scope": ["a b"],
+        "audience": ["kafka"],
+    }
+    login = base64.b64decode(str(request.get_header("Authorization")).removeprefix("Basic "))
+    assert login == b"me%3Atoo:s%26cret+of+tests"
+
+
+async def test_a_token_is_used_until_a_fifth_of_its_life_is_left(harness: EndpointHarness) -> None:
+    harness.grant("one", 100)
+    harness.grant("two", 100)
+    assert await harness.endpoint.token() == "one"
+    harness.now += 100 * REFRESH_SHARE - 0.1
+    assert await harness.endpoint.token() == "one"
+    harness.now += 0.2
+    assert await harness.endpoint.token() == "two"
+    assert len(harness.requests) == 2
+
+
+async def test_without_a_lifetime_a_token_is_used_for_less_than_a_minute(
+    harness: EndpointHarness,
+) -> None:
+    harness.grant("one", None)
+    harness.grant("two", None)
+    assert await harness.endpoint.token() == "one"
+    harness.now += 59
+    assert await harness.endpoint.token() == "two"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda harness: harness.refuse(503),
+        lambda harness: harness.refuse(429),
+        lambda harness: harness.answers.append(ConnectionRefusedError(111, "refused")),
+        lambda harness: harness.answers.append(TimeoutError("timed out")),
+        lambda harness: harness.answers.append(IncompleteRead(b"")),
+    ],
+)
+async def test_faults_that_pass_are_tried_again_with_growing_waits(
+    harness: EndpointHarness, fault: Callable[[EndpointHarness], None]
+) -> None:
+    fault(harness)
+    fault(harness)
+    harness.grant("one")
+    assert await harness.endpoint.token() == "one"
+    assert harness.slept == list(RETRY_SECONDS[:2])
+
+
+async def test_an_endpoint_that_stays_away_is_named(harness: EndpointHarness) -> None:
+    harness.answers += [ConnectionRefusedError(111, "refused")] * (len(RETRY_SECONDS) + 1)
+    with pytest.raises(
+        TokenError, match=r"https://issuer\.example/token does not answer"
+    ) as caught:
+        await harness.endpoint.token()
+    assert "check kafka.oauth_token_url" in str(caught.value)
+    assert harness.slept == list(RETRY_SECONDS)
+
+
+async def test_refused_credentials_are_named_at_once_and_not_shown(
+    harness: EndpointHarness,
+) -> None:
+    harness.refuse(401, b'{"error": "invalid_client", "error_description": "unknown"}')
+    with pytest.raises(TokenError, match=r"answers 401 \(invalid_client unknown\)") as caught:
+        await harness.endpoint.token()
+    assert "kafka.oauth_client_secret" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert not harness.slept
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b'{"error": 3}'])
+async def test_a_refusal_of_any_form_is_told(harness: EndpointHarness, body: bytes) -> None:
+    harness.refuse(404, body)
+    with pytest.raises(TokenError, match=r"answers 404: check kafka\.oauth_token_url"):
+        await harness.endpoint.token()
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"{}", b'{"access_token": 3}', b"[]"])
+async def test_an_answer_without_a_token_is_told(harness: EndpointHarness, answer: bytes) -> None:
+    harness.answers.append(answer)
+    with pytest.raises(TokenError, match="answers without a token"):
+        await harness.endpoint.token()
+
+
+async def test_an_untrusted_certificate_names_the_setting_at_once(harness: EndpointHarness) -> None:
+    fault = ssl.SSLCertVerificationError(1, "failed")
+    fault.verify_message = "self-signed certificate"
+    harness.answers.append(urllib.error.URLError(fault))
+    with pytest.raises(TokenError, match=r"self-signed certificate\): kafka\.oauth_ca_file"):
+        await harness.endpoint.token()
+
+
+async def test_a_token_that_is_valid_outlives_an_endpoint_that_is_away(
+    harness: EndpointHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.grant("one", 100)
+    assert await harness.endpoint.token() == "one"
+    harness.now += 85
+    harness.refuse(401)
+    assert await harness.endpoint.token() == "one"
+    assert "the token of before stays in use" in caplog.text
+    harness.now += 20
+    harness.refuse(401)
+    with pytest.raises(TokenError):
+        await harness.endpoint.token()
+
+
+async def test_connections_that_open_together_share_one_request() -> None:
+    entered, release = threading.Event(), threading.Event()
+    fetches: list[int] = []
+
+    def fetch(_: urllib.request.Request) -> bytes:
+        fetches.append(1)
+        entered.set()
+        release.wait(5)
+        return b'{"access_token": "one", "expires_in": 100}'
+
+    endpoint = TokenEndpoint(token_request(settings()), fetch)
+    tasks = [asyncio.create_task(endpoint.token()) for _ in range(8)]
+    await asyncio.to_thread(entered.wait, 5)
+    release.set()
+    assert await asyncio.gather(*tasks) == ["one"] * 8
+    assert len(fetches) == 1
+
+
+def test_extensions_go_with_the_token() -> None:
+    provider = token_provider(settings(oauth_extensions={"logicalCluster": "lkc-1"}))
+    assert provider.extensions() == {"logicalCluster": "lkc-1"}
+
+
+def test_a_root_file_that_cannot_be_used_is_named() -> None:
+    with pytest.raises(TokenProviderError, match=r"kafka\.oauth_ca_file nowhere\.pem"):
+        token_provider(settings(oauth_ca_file="nowhere.pem"))
+
+
+async def test_a_refusal_without_an_error_code_is_one() -> None:
+    """What Kafka 4.3 sends for a bad token; aiokafka would go on as if it were logged in."""
+    token_provider(settings())
+
+    class Fixed(AbstractTokenProvider):  # type: ignore[misc]
+        async def token(self) -> str:
+            return "bad"
+
+    authenticator = aiokafka.conn.OAuthAuthenticator(sasl_oauth_token_provider=Fixed())
+    assert await authenticator.step(None) == (b"n,,\x01auth=Bearer bad\x01\x01", True)
+    with pytest.raises(SaslAuthenticationFailed, match="invalid_token"):
+        await authenticator.step(b'{"status":"invalid_token"}')
+
+
+# Plug-ins
+
+
+class Mine(AbstractTokenProvider):  # type: ignore[misc]
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = options
+
+    async def token(self) -> str:
+        if self._options.get("fails"):
+            raise RuntimeError("no network")
+        return self._options["token"]
+
+    def extensions(self) -> dict[str, str]:
+        return {"pool": "1"}
+
+
+def broken(_: Mapping[str, str]) -> AbstractTokenProvider:
+    raise ValueError(SECRET)
+
+
+def no_provider(_: Mapping[str, str]) -> object:
+    return object()
+
+
+POINTS = [
+    EntryPoint(name, f"{__name__}:{value}", "clipmill.token_providers")
+    for name, value in {
+        "mine": "Mine",
+        "broken": "broken",
+        "other": "no_provider",
+        "lost": "NoSuchName",
+    }.items()
+]
+
+
+async def test_a_plug_in_gives_tokens() -> None:
+    provider = load_provider("mine", {"token": "one"}, POINTS)
+    assert await provider.token() == "one"
+    assert provider.extensions() == {"pool": "1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"fails": "1"}, "the token provider mine fails: RuntimeError: no network"),
+        ({}, "the token provider mine fails: KeyError"),
+        ({"token": ""}, "gives no text"),
+    ],
+)
+async def test_a_plug_in_that_fails_is_a_login_that_fails(
+    options: dict[str, str], text: str
+) -> None:
+    with pytest.raises(TokenError, match=text):
+        await load_provider("mine", options, POINTS).token()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("none", "kafka.token_provider none is not installed; there are broken, lost, mine, other"),
+        ("broken", "cannot be used: ValueError"),
+        ("lost", "cannot be used: AttributeError"),
+        ("other", "is no aiokafka AbstractTokenProvider"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_used_is_named(name: str, text: str) -> None:
+    with pytest.raises(TokenProviderError, match=text) as caught:
+        load_provider(name, {"key": SECRET}, POINTS)
+    assert SECRET not in str(caught.value)

@@ -1,0 +1,209 @@
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from agents.pipeline.events import delay_headers
+from schemas.contract import examples
+from schemas.contract.json_schema import MESSAGES
+from streams.cluster.topic_admin import topic_config
+from streams.contract.asyncapi import DEAD, asyncapi
+from streams.contract.headers import CLOUD_EVENT, DEAD_LETTER, OPTIONAL, SEALED, WAITING
+from streams.contract.topology import PARTIES
+from streams.envelope import seal
+from streams.records import Header, Incoming
+from streams.runtime.processor import dead_letter
+from streams.settings import KafkaSettings
+from streams.stage import load_stages
+from streams.topics import TOPICS, VALIDATED, Topic
+from tests.unit.schemas.validators import errors
+
+SPECIFICATION = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text())
+DOCUMENT = asyncapi()
+every_topic = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+
+
+def lookup(reference: str) -> Any:
+    """Return what a reference inside the document means."""
+    found: Any = DOCUMENT
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part]
+    return found
+
+
+def references(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [found for each in node for found in references(each)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+    return own + [found for each in node.values() for found in references(each)]
+
+
+def as_texts(headers: tuple[Header, ...]) -> dict[str, str]:
+    return {name: value.decode() for name, value in headers}
+
+
+def test_the_document_is_as_asyncapi_wants_it() -> None:
+    problems = Draft7Validator(SPECIFICATION).iter_errors(DOCUMENT)
+    assert [f"{problem.json_path}: {problem.message[:200]}" for problem in problems] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("channels", "requests"), ("operations", "client.send.requests"), ("info",)],
+    ids=lambda path: path[0],
+)
+def test_the_specification_refuses_what_it_does_not_know(path: tuple[str, ...]) -> None:
+    document = asyncapi()
+    node = document
+    for part in path:
+        node = node[part]
+    node["unknown"] = 1
+    assert not Draft7Validator(SPECIFICATION).is_valid(document)
+
+
+def test_every_reference_leads_somewhere_inside_the_document() -> None:
+    found = references(DOCUMENT)
+    assert all(reference.startswith("#/") and lookup(reference) for reference in found)
+    assert len(set(found)) > len(TOPICS)
+
+
+def test_every_schema_is_the_payload_of_a_message() -> None:
+    messages = DOCUMENT["components"]["messages"]
+    assert messages.keys() == {message.name for message in MESSAGES} | {DEAD}
+    for message in MESSAGES:
+        payload = lookup(messages[message.name]["payload"]["$ref"])
+        assert payload["title"] == message.name
+
+
+@every_topic
+def test_a_channel_is_the_topic_as_it_is_made(topic: Topic) -> None:
+    channel = DOCUMENT["channels"][topic.name]
+    binding = channel["bindings"]["kafka"]
+    assert channel["address"] == binding["topic"] == topic.kafka_name()
+    assert channel["description"].startswith(topic.purpose)
+    assert topic.key in channel["description"]
+    assert binding["partitions"] == (topic.partitions or KafkaSettings().partitions)
+    config = binding["topicConfiguration"]
+    policies = ",".join(config["cleanup.policy"])
+    told = {name: str(value) for name, value in config.items()} | {"cleanup.policy": policies}
+    assert told == topic_config(topic)
+
+
+def test_every_topic_is_a_channel() -> None:
+    assert list(DOCUMENT["channels"]) == [*(topic.name for topic in TOPICS), "replies"]
+
+
+def test_a_request_names_the_channel_of_its_reply() -> None:
+    reply = DOCUMENT["operations"]["client.send.requests"]["reply"]
+    assert lookup(reply["channel"]["$ref"])["address"] is None
+    assert [lookup(each["$ref"]) for each in reply["messages"]]
+    assert reply["address"]["location"] == "$message.payload#/reply_to"
+
+
+@every_topic
+def test_a_channel_has_messages(topic: Topic) -> None:
+    assert DOCUMENT["channels"][topic.name]["messages"]
+
+
+def test_operations_use_channels_and_their_messages() -> None:
+    for operation in DOCUMENT["operations"].values():
+        channel = operation["channel"]["$ref"]
+        messages = lookup(channel)["messages"]
+        named = [message["$ref"] for message in operation["messages"]]
+        assert named
+        assert {each.removeprefix(f"{channel}/messages/") for each in named} <= messages.keys()
+
+
+def test_the_client_sends_requests_and_receives_results() -> None:
+    client = {
+        name: [message["$ref"].rpartition("/")[2] for message in operation["messages"]]
+        for name, operation in DOCUMENT["operations"].items()
+        if name.startswith("client.")
+    }
+    assert client == {
+        "client.send.requests": ["request"],
+        "client.send.commands": ["command"],
+        "client.receive.results": ["result"],
+        "client.receive.progress": ["progress"],
+        "client.receive.audit": ["audit-record"],
+        "client.receive.signals": [
+            "breaker-state",
+            "rate-state",
+            "cancel-signal",
+            "refresh-signal",
+            "intake-signal",
+        ],
+    }
+
+
+def test_delay_puts_links_back_where_clients_send_requests() -> None:
+    (message,) = DOCUMENT["operations"]["delay.send.requests"]["messages"]
+    assert message["$ref"].endswith("/pending-link")
+
+
+def test_stages_name_their_consumer_group() -> None:
+    groups = {
+        name.partition(".")[0]: operation["bindings"]["kafka"]["groupId"]["const"]
+        for name, operation in DOCUMENT["operations"].items()
+        if "bindings" in operation
+    }
+    assert groups == {stage.name: f"clipmill.{stage.name}" for stage in load_stages()}
+
+
+@pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.name)
+def test_each_party_has_an_operation_per_topic(party: Any) -> None:
+    actions = [
+        (operation["action"], operation["channel"]["$ref"].rpartition("/")[2])
+        for operation in DOCUMENT["operations"].values()
+        if operation["tags"] == [{"name": party.name}]
+    ]
+    assert actions == [
+        *(("receive", topic.name) for topic in party.reads),
+        *(("send", topic.name) for topic in party.writes),
+    ]
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["bare", "with everything"])
+def test_what_is_sealed_has_the_headers_that_are_written_down(*, is_late: bool) -> None:
+    now = datetime(2026, 11, 2, tzinfo=UTC)
+    more: dict[str, Any] = {"cause_id": "0", "expires": now} if is_late else {}
+    record = seal(
+        VALIDATED,
+        "key",
+        b"{}",
+        kind="video.validated.v1",
+        step="validation",
+        event_id="1",
+        request_id="1",
+        trace_id="a" * 32,
+        extra=delay_headers(now + timedelta(seconds=5), VALIDATED) if is_late else (),
+        **more,
+    )
+    headers = as_texts(record.headers)
+    assert errors(SEALED["headers"], headers) == []
+    named = CLOUD_EVENT.keys() | WAITING.keys()
+    unwritten = {*OPTIONAL, *WAITING} if not is_late else {"tracestate"}
+    assert headers.keys() == named - unwritten
+
+
+def test_a_missing_header_would_be_seen() -> None:
+    assert errors(SEALED["headers"], {"ce_id": "1"})
+    assert errors(SEALED["headers"], {"ce_specversion": "0.3"})
+
+
+def test_dead_letters_have_the_headers_that_are_written_down() -> None:
+    record = Incoming("requests", 0, 7, None, b"\xff", (("own", b"1"),), 1.5)
+    headers = as_texts(dead_letter(record, ValueError("no"), "validation").headers)
+    assert errors(DEAD_LETTER, headers) == []
+    assert headers.keys() - {"own"} <= DEAD_LETTER["properties"].keys()
+
+
+def test_examples_name_their_type() -> None:
+    schema = DOCUMENT["components"]["messages"]["failure"]["headers"]
+    assert schema["properties"]["ce_type"]["enum"] == ["io.clipmill.step.failed.v1"]
+    assert examples.FAILURE.record.topic == "videos.validated"

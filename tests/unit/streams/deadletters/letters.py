@@ -1,0 +1,30 @@
+"""Letters for tests."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.deadletters import Mark
+from streams.deadletters.dead_letter import Letter
+from streams.deadletters.headers import Facts
+from streams.records import Header
+
+FAILED_AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def make_letter(
+    *,
+    name: str = "0-1",
+    state: Any = None,
+    value: bytes | None = b"v",
+    headers: tuple[Header, ...] = (),
+    **facts: Any,
+) -> Letter:
+    plain = {"origin_topic": "videos.validated", "failed_at": FAILED_AT}
+    return Letter(
+        id=name,
+        key=b"k",
+        value=value,
+        headers=headers,
+        facts=Facts(**{**plain, **facts}),
+        mark=Mark(state=state, by="me", at=FAILED_AT) if state else None,
+    )

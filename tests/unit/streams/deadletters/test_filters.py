@@ -1,0 +1,39 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from streams.deadletters.filters import Filter
+from tests.unit.streams.deadletters.letters import FAILED_AT, make_letter
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "matches"),
+    [
+        ({}, True),
+        ({"codes": ("network",)}, True),
+        ({"codes": ("network.dns",)}, True),
+        ({"codes": ("internal", "network.dns")}, True),
+        ({"codes": ("net",)}, False),
+        ({"platform": "tiktok"}, True),
+        ({"platform": "other"}, False),
+        ({"step": "extraction"}, True),
+        ({"step": "download"}, False),
+        ({"engine": "2026.1"}, True),
+        ({"engine": "2026.2"}, False),
+        ({"state": "waiting"}, True),
+        ({"state": "parked"}, False),
+        ({"since": FAILED_AT, "until": FAILED_AT}, True),
+        ({"since": FAILED_AT + SECOND}, False),
+        ({"until": FAILED_AT - SECOND}, False),
+        ({"ids": frozenset({"0-1"})}, True),
+        ({"ids": frozenset({"0-2"})}, False),
+        ({"step": "extraction", "platform": "other"}, False),
+    ],
+    ids=str,
+)
+def test_a_letter_is_meant_when_everything_fits(given: dict[str, Any], matches: bool) -> None:
+    letter = make_letter(code="network.dns", platform="tiktok", step="extraction", engine="2026.1")
+    assert Filter(**given).matches(letter) is matches

@@ -1,0 +1,175 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.structs import RecordMetadata, TopicPartition
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.cluster.producer import Write
+from streams.faust_driver.tables import AHEAD_MAX, StageTable
+from streams.records import TableWrite
+
+CHANGELOG = "app-rows-changelog"
+
+
+class FakeApp:
+    """What a Faust app gives for a table: a store with a dictionary, and its changelog."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+        self.store = SimpleNamespace(data={}, _key_partition={})
+        self.read: dict[TP, int | None] = {}
+        self.tables = SimpleNamespace(recovery=SimpleNamespace(active_offsets=self.read))
+
+    def Table(self, name: str, **options: Any) -> Any:  # noqa: N802
+        self.options = options
+        changelog = SimpleNamespace(get_topic_name=lambda: f"app-{name}-changelog")
+        return SimpleNamespace(data=self.store, changelog_topic=changelog)
+
+
+def placed(offset: int, partition: int = 0) -> RecordMetadata:
+    place = TopicPartition(CHANGELOG, partition)
+    return RecordMetadata(CHANGELOG, partition, place, offset, None, None, None)
+
+
+@pytest.fixture
+def app() -> FakeApp:
+    return FakeApp()
+
+
+@pytest.fixture
+def table(app: FakeApp) -> StageTable:
+    return StageTable(app, "rows", 4)
+
+
+def test_its_changelog_has_the_partitions_of_the_source() -> None:
+    app = FakeApp()
+    StageTable(app, "rows", 4)
+    assert app.options["partitions"] == 4
+    assert app.options["store"] == "memory://"
+
+
+def test_its_size_is_that_of_keys_and_rows(table: StageTable) -> None:
+    assert table.size_bytes == 0
+    table.show(TableWrite("rows", "ä", b"123"))
+    table.show(TableWrite("rows", "b", b""))
+    assert table.size_bytes == 2 + 3 + 1
+    assert sorted(table.rows()) == [b"", b"123"]
+
+
+def test_its_progress_is_the_next_offset_of_each_partition_that_is_read(
+    app: FakeApp, table: StageTable
+) -> None:
+    app.read.update({TP(CHANGELOG, 0): -1, TP(CHANGELOG, 1): 6, TP(CHANGELOG, 2): None})
+    app.read[TP("another-changelog", 0)] = 5
+    assert [(each.place, each.next) for each in table.progress()] == [
+        (TopicPartition(CHANGELOG, 0), 0),
+        (TopicPartition(CHANGELOG, 1), 7),
+    ]
+
+
+def test_rows_are_seen_when_they_are_shown(table: StageTable) -> None:
+    assert table.get("ä") is None
+    table.show(TableWrite("rows", "ä", b"1"))
+    table.show(TableWrite("rows", "b", b""))
+    assert (table.get("ä"), table.get("b"), len(table)) == (b"1", b"", 2)
+    table.show(TableWrite("rows", "ä", b"2"))
+    assert dict(table.items()) == {"ä": b"2", "b": b""}
+
+
+def test_a_tombstone_deletes_even_what_is_not_there(table: StageTable) -> None:
+    table.show(TableWrite("rows", "a", b"1"))
+    for _ in range(2):
+        table.show(TableWrite("rows", "a", None))
+    assert (table.get("a"), len(table)) == (None, 0)
+
+
+def test_faust_knows_the_partition_of_a_row_as_long_as_there_is_one(
+    table: StageTable, app: FakeApp
+) -> None:
+    table.show(TableWrite("rows", "a", b"1"), placed(7, 3))
+    table.show(TableWrite("rows", "b", b"1"))
+    assert app.store._key_partition == {b"a": 3}
+    table.show(TableWrite("rows", "a", None), placed(8, 3))
+    assert app.store._key_partition == {}
+
+
+def test_rows_may_change_while_they_are_iterated(table: StageTable) -> None:
+    for number in range(10):
+        table.show(TableWrite("rows", str(number), b"x"))
+    for key, value in table.items():
+        assert value == b"x"
+        table.show(TableWrite("rows", key, None))
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize("partition", [0, 3, None])
+def test_a_row_on_the_changelog(table: StageTable, partition: int | None) -> None:
+    assert table.changelog(TableWrite("rows", "ä", b"1"), partition) == Write(
+        "app-rows-changelog", "ä".encode(), b"1", partition=partition
+    )
+
+
+# What recovery need not read again
+
+
+def show(table: StageTable, *offsets: int, partition: int = 0) -> None:
+    for offset in offsets:
+        table.show(TableWrite("rows", f"k{offset}", b"1"), placed(offset, partition))
+
+
+@given(st.permutations(range(11, 19)))
+def test_own_writes_count_as_read_in_whatever_order_they_are_acknowledged(
+    order: list[int],
+) -> None:
+    app = FakeApp()
+    table = StageTable(app, "rows", 4)
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, *order[:4])
+    so_far = app.read[TP(CHANGELOG, 0)] or 0
+    assert set(range(11, so_far + 1)) <= set(order[:4])
+    assert so_far + 1 not in order[:4]
+    show(table, *order[4:])
+    assert app.read == {TP(CHANGELOG, 0): 18}
+
+
+def test_nothing_behind_the_write_of_another_worker_counts_as_read(
+    table: StageTable, app: FakeApp
+) -> None:
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, 11, 13, 14)
+    assert app.read == {TP(CHANGELOG, 0): 11}
+
+
+def test_partitions_are_counted_apart(table: StageTable, app: FakeApp) -> None:
+    app.read |= {TP(CHANGELOG, 0): 10, TP(CHANGELOG, 1): 20}
+    show(table, 11)
+    show(table, 21, 22, partition=1)
+    assert app.read == {TP(CHANGELOG, 0): 11, TP(CHANGELOG, 1): 22}
+
+
+@pytest.mark.parametrize("known", [{}, {TP(CHANGELOG, 0): None}])
+def test_of_a_changelog_that_is_not_read_yet_nothing_counts(
+    table: StageTable, app: FakeApp, known: dict[TP, None]
+) -> None:
+    app.read |= known
+    show(table, 0, 1)
+    assert app.read == known
+
+
+def test_a_gap_of_before_a_rebalance_is_not_closed_after_it(
+    table: StageTable, app: FakeApp
+) -> None:
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, 12)
+    table.forget_gaps()
+    show(table, 11)
+    assert app.read == {TP(CHANGELOG, 0): 11}
+
+
+def test_writes_behind_a_gap_are_bounded(table: StageTable, app: FakeApp) -> None:
+    app.read[TP(CHANGELOG, 0)] = 10
+    show(table, *range(12, 12 + 3 * AHEAD_MAX))
+    assert sum(map(len, table._ahead.values())) <= AHEAD_MAX

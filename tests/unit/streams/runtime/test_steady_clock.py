@@ -1,0 +1,16 @@
+import time
+
+import pytest
+
+from streams.runtime.steady_clock import steady_clock
+
+
+@pytest.mark.parametrize("jump", [-7_200.0, 3_000.0])
+def test_a_wall_clock_that_is_set_changes_nothing(
+    jump: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = steady_clock()
+    wall = time.time()
+    assert clock() == pytest.approx(wall, abs=5)
+    monkeypatch.setattr(time, "time", lambda: wall + jump)
+    assert clock() == pytest.approx(wall, abs=5)
