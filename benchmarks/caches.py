@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 from aiokafka import AIOKafkaProducer
 
-from agents.caching import memory
+from agents.caching import ttl_lru
 from agents.caching.fail_safe_backend import GuardedBackend
 from agents.caching.format_choice import FormatChoices
 from agents.caching.interface import BackendSettings
@@ -235,7 +235,7 @@ def ask_without_end(kind: str) -> None:
     """Ask a million times; print what is there at the end."""
     room, now = 8 * MEBIBYTE, [0.0]
     store: BoundedCache[str, bytes] = BoundedCache(
-        "m", 600.0, bytes_max=room, size_of=memory.size_of, clock=lambda: now[0]
+        "m", 600.0, bytes_max=room, size_of=ttl_lru.size_of, clock=lambda: now[0]
     )
     rng, started = random.Random(1), time.perf_counter()
     tracemalloc.start()

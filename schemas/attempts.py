@@ -4,8 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.codec import Moment
 from schemas.errors import ErrorCode
-from schemas.moment import Moment
 
 Operation = Literal["resolve", "extract", "download"]
 """What is done over the network: follow a short link, read a page, fetch a file."""

@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
+from schemas.codec import Moment
 from schemas.commands import Cancel, Retry
 from schemas.job import Job
-from schemas.moment import Moment
 from schemas.request import Reply
 from schemas.results import OutcomeStatus
 

@@ -1,12 +1,17 @@
 """Bytes to messages and back: the one place where message bodies are encoded and decoded."""
 
 from contextlib import suppress
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from schemas.diagnosis import ViolationError, conform
 from schemas.json_text import NotJsonError, parse, without_mark
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A point in time with its zone, RFC 3339 in JSON."""
+
 
 T = TypeVar("T")
 

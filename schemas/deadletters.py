@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.moment import Moment
+from schemas.codec import Moment
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

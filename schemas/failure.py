@@ -3,9 +3,9 @@
 import msgspec
 
 from schemas.attempts import Operation
+from schemas.codec import Moment
 from schemas.errors import ErrorContext
 from schemas.job import Job
-from schemas.moment import Moment
 from schemas.video import EngineVersions
 
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from schemas.codec import Moment
 from schemas.errors import ErrorCode
-from schemas.moment import Moment
 from schemas.request import Action, Options, Reply
 
 _REPLAY = re.compile(r"/replay-[0-9]{1,4}$")

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from schemas.moment import Moment
+from schemas.codec import Moment
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from schemas.codec import Moment
 from schemas.listing import LISTED_MAX
-from schemas.moment import Moment
 
 MAX_BATCH_URLS = 1_000
 """URLs in one request; the design's limit, so that one record cannot flood the pipeline."""

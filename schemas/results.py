@@ -4,12 +4,12 @@ from typing import Literal
 
 import msgspec
 
+from schemas.codec import Moment
 from schemas.errors import ErrorContext
 from schemas.events import CacheUse
 from schemas.files import StoredFile
 from schemas.job import Attempt, Parking
 from schemas.listing import Listing
-from schemas.moment import Moment
 from schemas.video import EngineVersions, VideoInfo
 
 OutcomeStatus = Literal["completed", "rejected", "failed", "expired", "cancelled"]

@@ -5,8 +5,8 @@ from typing import Literal
 import msgspec
 
 from schemas.attempts import Operation, breaker_name
+from schemas.codec import Moment
 from schemas.errors import ErrorCode
-from schemas.moment import Moment
 
 BREAKER = "breaker/"
 CANCEL = "cancel/"

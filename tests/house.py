@@ -29,7 +29,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from streams.broker.broker import EmbeddedBroker
-from streams.broker.restarts import RestartPolicy
+from streams.broker.server import RestartPolicy
 from streams.client import BATCH_FINISHED
 from streams.cluster.connection import ClusterAwayError
 from streams.cluster.topic_admin import apply_topics, check_topics

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from streams.broker.broker import EmbeddedBroker
 from streams.broker.config import Additions
-from streams.broker.restarts import RestartPolicy
+from streams.broker.server import RestartPolicy
 from streams.broker.state import LOOPBACK, is_free
 from streams.cluster.acls import Acl
 

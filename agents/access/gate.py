@@ -11,29 +11,43 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
+from functools import cache
+from typing import TypeVar, get_args
 
 from agents.access.attempts import Attempting, attempt_record
-from agents.access.breaker_client import Permissions
-from agents.access.egress import egress_hosts
-from agents.access.permission import (
+from agents.access.breaker_client import (
+    Permissions,
     by_preference,
     postponement,
     was_postponed,
 )
+from agents.access.egress import egress_hosts
 from agents.access.rate_limits import ONE_REQUEST, Need, Turns
 from agents.network.egress import DIRECT
-from agents.plugins import Plugins, describe
+from agents.plugins import Plugins, Trouble, describe
 from agents.resilience.breaker_rules import says_something
 from agents.resilience.rate_limiter import NotYetError
 from schemas.attempts import Operation
 from schemas.errors import ClipmillError, ErrorCode, Place
 from schemas.job import Job
-from streams.observability.metrics import RATE_POSTPONED
+from streams.observability.metrics import PLUGIN_TROUBLES, RATE_POSTPONED, start_at_zero
 from streams.priority_queue import rank_of
 from streams.runtime.concurrency import aside
 from streams.stage import StageContext
 from streams.tracing.attempts import attempt
+
+
+@cache
+def installed_plugins() -> Plugins:
+    """Return the installed plug-ins; the same objects every time, so that they see all stages."""
+    plugins = Plugins.load(count=_count)
+    start_at_zero(PLUGIN_TROUBLES, plugins.names, get_args(Trouble))
+    return plugins
+
+
+def _count(plugin: str, trouble: Trouble) -> None:
+    PLUGIN_TROUBLES.labels(plugin, trouble).inc()
+
 
 T = TypeVar("T")
 

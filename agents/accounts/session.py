@@ -11,9 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from agents.accounts.cookie_changes import changed, login_ends_at
 from agents.accounts.cookie_file import Content, shown
-from agents.accounts.cookie_saving import BusyError, Renewal, save
+from agents.accounts.cookie_saving import BusyError, Renewal, changed, login_ends_at, save
 from agents.accounts.cookie_sets import account_name
 from agents.accounts.cookie_text import (
     COOKIES_MAX,

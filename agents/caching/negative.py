@@ -14,9 +14,8 @@ from msgspec import Meta
 
 from agents.caching.interface import SILENCE, CacheBackend, CacheReport, Level
 from agents.caching.row_expiry import CLOCKS_APART_SECONDS
-from schemas.codec import MalformedMessageError, decode, encode
+from schemas.codec import MalformedMessageError, Moment, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.moment import Moment
 
 NAME = "negative"
 

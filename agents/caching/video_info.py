@@ -11,9 +11,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agents.caching.decoded import Decoded, DecodedRows, Opened, size_of
 from agents.caching.interface import SILENCE, CacheBackend, CacheReport
-from agents.caching.row_codec import MEANING_BYTES, CachedExtraction, end_of_packed, pack
+from agents.caching.row_codec import (
+    MEANING_BYTES,
+    CachedExtraction,
+    Decoded,
+    DecodedRows,
+    Opened,
+    end_of_packed,
+    pack,
+    size_of,
+)
 from agents.caching.row_expiry import CLOCKS_APART_SECONDS, sweep
 from agents.caching.ttl_lru import BoundedCache
 from schemas.video import Extraction
@@ -52,7 +60,7 @@ class VideoInfoCache:
         refreshed: tells since when a video's extractions count; older ones are of no use.
         meaning: digest of the settings that decide what a page says; rows made under others are
             of no use, but while the platform is away.
-        front: keeps decoded rows; made with `agents.caching.decoded.size_of`.
+        front: keeps decoded rows; made with `agents.caching.row_codec.size_of`.
         shared: what other workers know as well.
         rows_bytes_max: memory of all rows of the table.
         report: is told what happens.

@@ -13,11 +13,9 @@ from functools import partial
 import msgspec
 
 from agents.access.egress import open_egresses
-from agents.access.gate import Gate
-from agents.access.installed_plugins import installed_plugins
+from agents.access.gate import Gate, installed_plugins
 from agents.caching.row_expiry import no_longer_kept
-from agents.download.background import running
-from agents.download.bounded_gather import together
+from agents.download.bounded_gather import running, together
 from agents.download.download_task import Errand
 from agents.download.file_fetcher import Fetching
 from agents.download.file_index import TABLE, FileShelf

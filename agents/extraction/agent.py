@@ -11,21 +11,18 @@ import msgspec
 
 from agents.access.accounts import logins
 from agents.access.egress import open_egresses
-from agents.access.gate import Gate
-from agents.access.installed_plugins import installed_plugins
+from agents.access.gate import Gate, installed_plugins
 from agents.caching import metadata, negative, upload_date, video_info
-from agents.caching.memory import MemoryBackend
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
-from agents.caching.ttl_lru import BoundedCache
+from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import Found, VideoInfoCache
 from agents.extraction import listings
 from agents.extraction.engine import open_engine
 from agents.extraction.listings import ListingWork, sweep_listings
 from agents.extraction.page_reader import PageReader
-from agents.pipeline.dispatch import bug_by_kind, handle_by_kind
-from agents.pipeline.request_claims import claim_of_validated
+from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
 from agents.pipeline.results import completed
 from agents.pipeline.stage_caches import StageCaches, open_caches
 from agents.pipeline.step import Finished, Passed, Product, bug_handler, step_handler

@@ -10,9 +10,8 @@ import msgspec
 
 from agents.ledger.request_state import NO_ORIGIN, TraceOrigin, trace_origin
 from schemas.audit import MemberOutcome
-from schemas.codec import MalformedMessageError, decode
+from schemas.codec import MalformedMessageError, Moment, decode
 from schemas.job import Job
-from schemas.moment import Moment
 from schemas.request import Reply
 from schemas.results import BatchCounts, BatchFinished
 from streams.tracing.scope import origin_of

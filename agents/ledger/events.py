@@ -11,9 +11,8 @@ from agents.ledger.batch_state import Batch
 from agents.ledger.request_state import Decided, Known, reply_known
 from agents.pipeline.events import publish_result
 from schemas.audit import AuditRecord, MemberOutcome
-from schemas.codec import encode
+from schemas.codec import Moment, encode
 from schemas.errors import ErrorCode
-from schemas.moment import Moment
 from schemas.request import Action, Reply
 from schemas.results import OutcomeStatus
 from streams.observability.metrics import END_TO_END, RESULTS, observe

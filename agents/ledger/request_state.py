@@ -2,10 +2,9 @@
 
 import msgspec
 
-from schemas.codec import MalformedMessageError, decode
+from schemas.codec import MalformedMessageError, Moment, decode
 from schemas.commands import OptionChanges
 from schemas.job import BatchMember, Job
-from schemas.moment import Moment
 from schemas.request import Action, Options, Reply
 from schemas.results import OutcomeStatus
 from streams.tracing.context import TraceContext

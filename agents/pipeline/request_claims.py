@@ -4,18 +4,53 @@ Only some fields are decoded. Whatever is in a record, a claim comes out: what c
 the default priority, and only its outcome needs room.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
 import msgspec
 
-from agents.pipeline.dispatch import kind_of
+from agents.pipeline.events import EVENTS_BY_KIND, Event
 from schemas.codec import MalformedMessageError
 from schemas.events import PendingLink, ValidatedListing
 from schemas.json_text import without_mark
 from schemas.request import Action
 from streams.claims import Claim, Path, claim_of
-from streams.envelope import STRUCTURED, open_envelope
+from streams.envelope import STRUCTURED, TYPE_PREFIX, open_envelope
 from streams.priority_queue import DEFAULT_PRIORITY, DEFAULT_RANK, rank_of
-from streams.records import Incoming
+from streams.records import Effect, Incoming
+from streams.stage import BugHandler, Handler
 from streams.topics import AUDIT, EXTRACTED, SELECTED, VALIDATED
+
+T = TypeVar("T")
+
+
+def kind_of(record: Incoming) -> type[Event] | None:
+    """Return the kind of event in a record, None when it names none."""
+    return EVENTS_BY_KIND.get((record.header("ce_type") or "").removeprefix(TYPE_PREFIX))
+
+
+def handle_by_kind(handlers: Mapping[type[Event], Handler], usual: Handler) -> Handler:
+    """Return the handler that leaves a record to the handler of its kind of event."""
+
+    async def handle(record: Incoming) -> Sequence[Effect]:
+        return await _chosen(handlers, record, usual)(record)
+
+    return handle
+
+
+def bug_by_kind(handlers: Mapping[type[Event], BugHandler], usual: BugHandler) -> BugHandler:
+    """Return the same for what becomes of an unexpected exception."""
+
+    def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
+        return _chosen(handlers, record, usual)(record, error)
+
+    return on_bug
+
+
+def _chosen(handlers: Mapping[type[Event], T], record: Incoming, usual: T) -> T:
+    kind = kind_of(record)
+    return usual if kind is None else handlers.get(kind, usual)
+
 
 SLICE = 25
 """Members of a batch that go on together; others get their turn in between. About 5 ms of work, and

@@ -3,28 +3,44 @@
 The tools in `agents.caching` know nothing of settings and metrics; here they are put together.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from agents.caching import decoded, format_choice, memory, metadata, negative, upload_date
-from agents.caching.backends import find_backend
-from agents.caching.fail_safe_backend import GuardedBackend
+from agents.caching import format_choice, metadata, negative, row_codec, ttl_lru, upload_date
+from agents.caching.fail_safe_backend import CallOutcome, GuardedBackend
 from agents.caching.format_choice import FormatChoices
-from agents.caching.interface import BackendSettings, CacheBackend, Level
-from agents.caching.memory import MemoryBackend
+from agents.caching.interface import (
+    BackendSettings,
+    CacheBackend,
+    EvictionReason,
+    Level,
+    Outcome,
+    find_backend,
+)
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
-from agents.caching.ttl_lru import BoundedCache
+from agents.caching.row_codec import MEANING_BYTES
+from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
 from agents.pipeline.cache_invalidation import refreshed_at
-from agents.pipeline.cache_meaning import meaning_of, shared_prefix
-from agents.pipeline.cache_metrics import CacheMetrics
+from schemas.codec import encode
 from streams.faust_driver.tables import StageTable
+from streams.observability.metrics import (
+    CACHE_BYTES,
+    CACHE_ENTRIES,
+    CACHE_EVICTIONS,
+    CACHE_REQUESTS,
+    SHARED_CACHE_CALLS,
+)
 from streams.records import Effect
+from streams.settings import Settings
 from streams.stage import StageContext
 
 K = TypeVar("K", bound=Hashable)
@@ -72,7 +88,7 @@ class StageCaches:
             refreshed=partial(refreshed_at, self._context.signals),
             meaning=meaning_of(self._context.settings),
             front=self._store(
-                VIDEO_INFO, settings.video_info_seconds, decoded.size_of, level="front"
+                VIDEO_INFO, settings.video_info_seconds, row_codec.size_of, level="front"
             ),
             shared=self._shared,
             rows_bytes_max=settings.table_bytes,
@@ -84,7 +100,7 @@ class StageCaches:
         life = self._settings.negative_seconds
         return NegativeCache(
             life,
-            MemoryBackend(self._store(negative.NAME, life, memory.size_of)),
+            MemoryBackend(self._store(negative.NAME, life, ttl_lru.size_of)),
             shared=self._shared,
             can_log_in=can_log_in,
             refreshed=partial(refreshed_at, self._context.signals),
@@ -161,3 +177,47 @@ async def open_caches(
             report=CacheMetrics(stage).called,
         )
         yield StageCaches(stage, context, guarded, shares)
+
+
+def meaning_of(settings: Settings) -> bytes:
+    """Return the digest of the settings that decide what a page says, `MEANING_BYTES` long.
+
+    That is the way out (other regions are told other things), the bound of a page, and the
+    release of yt-dlp that reads it. Logins of proxies are no part of it.
+    """
+    egress = settings.egress
+    proxies = {**egress.proxies, "": egress.proxy or ""}
+    places = sorted(
+        (name, urlsplit(url).hostname, urlsplit(url).port) for name, url in proxies.items()
+    )
+    facts = encode([places, settings.engine.page_bytes, version("yt-dlp")])
+    return hashlib.sha256(facts).digest()[:MEANING_BYTES]
+
+
+def shared_prefix(settings: Settings) -> str:
+    """Return what all keys in a shared cache begin with: other releases have keys of their own."""
+    return f"clipmill:{version('clipmill')}:{meaning_of(settings).hex()}:"
+
+
+class CacheMetrics:
+    """A `agents.caching.interface.CacheReport` of one stage."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def looked_up(self, cache: str, level: Level, outcome: Outcome) -> None:
+        """Count a look-up at one level."""
+        CACHE_REQUESTS.labels(self._stage, cache, level, outcome).inc()
+
+    def evicted(self, cache: str, reason: EvictionReason, count: int) -> None:
+        """Count what a cache let go of."""
+        CACHE_EVICTIONS.labels(self._stage, cache, reason).inc(count)
+
+    def sized(self, cache: str, level: Level, entries: int, size_bytes: int) -> None:
+        """Show how much there is now."""
+        CACHE_ENTRIES.labels(self._stage, cache, level).set(entries)
+        CACHE_BYTES.labels(self._stage, cache, level).set(size_bytes)
+
+    def called(self, operation: str, outcome: CallOutcome) -> None:
+        """Count a call of the shared cache."""
+        SHARED_CACHE_CALLS.labels(self._stage, operation, outcome).inc()

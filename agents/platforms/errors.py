@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from agents.engine.interface import EngineFailure
 from agents.network.retry_after import parse_retry_after
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row
 from agents.platforms.failures import BUG
 from schemas.errors import ClipmillError
 from schemas.redaction import redact

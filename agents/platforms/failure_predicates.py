@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import msgspec
+
 from agents.engine.interface import EngineFailure
+from schemas.errors import ErrorCode
 
 Sign = Callable[[EngineFailure], bool]
 
@@ -42,3 +45,19 @@ def system(*numbers: int) -> Sign:
 def curl(*codes: int) -> Sign:
     """Codes of libcurl: https://curl.se/libcurl/c/libcurl-errors.html."""
     return lambda failure: failure.curl_code in codes
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A kind of failure.
+
+    Attributes:
+        name: short name, in the details of the error.
+        code: what it means.
+        sign: how it is recognised.
+        text: what happened to the video; completes "Video 1 of the platform: …".
+    """
+
+    name: str
+    code: ErrorCode
+    sign: Sign
+    text: str

@@ -4,8 +4,7 @@ A platform puts the rows of its own words in front; the rows of libcurl, request
 are in `transport`.
 """
 
-from agents.platforms.failure_predicates import either, kind, says, status
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row, either, kind, says, status
 from agents.platforms.statuses import PAGE_STATUSES
 from agents.platforms.transport import ADDRESS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code

@@ -6,8 +6,7 @@ classes are those of requests, urllib3 and Python, and of yt-dlp where it has it
 
 import errno
 
-from agents.platforms.failure_predicates import both, curl, either, kind, says, system
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row, both, curl, either, kind, says, system
 from schemas.errors import ErrorCode as Code
 
 # An address that no request can be made of is looked for before the proxy is suspected.

@@ -13,17 +13,26 @@ from agents.pipeline.events import (
     audit,
     delay_event,
     failed_event,
+    failed_record,
     finish,
     send_event,
 )
 from agents.pipeline.failures import as_bug, unreadable
 from agents.pipeline.results import ended
 from agents.recovery.context import Accounts, breaker_of, means_of
-from agents.recovery.dead_letter import dead_letter_of
 from agents.recovery.decide import decide
-from agents.recovery.decisions import Change, DeadLetter, Decision, Fail, Park, Retry, bounded
+from agents.recovery.decisions import (
+    Change,
+    DeadLetter,
+    Decision,
+    Fail,
+    Park,
+    Retry,
+    bounded,
+    job_after,
+    strategy_of,
+)
 from agents.recovery.error_handlers import ErrorHandlers
-from agents.recovery.history import job_after, strategy_of
 from agents.recovery.retry_policy import with_waits
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
@@ -33,6 +42,7 @@ from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
 from schemas.failure import Failure
 from schemas.job import Job
 from streams.cluster.shared_state import Signals
+from streams.deadletters.headers import make_letter
 from streams.envelope import open_envelope
 from streams.observability.metrics import (
     DEAD_LETTERS,
@@ -41,10 +51,38 @@ from streams.observability.metrics import (
     STRATEGIES,
     start_at_zero,
 )
-from streams.records import Effect, Incoming
+from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import ERRORS, delay_topic
+
+
+def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
+    """Return the dead letter of a failure; ``job`` has all its attempts, this one too."""
+    error = failure.error
+    DEAD_LETTERS.labels(error.error_type).inc()
+    return make_letter(
+        failed_record(failure),
+        step=failure.step,
+        code=error.error_type,
+        reason=error.technical_details.get("reason") or error.user_message,
+        attempts=len(job.attempts),
+        platform=platform_of(failure),
+        request_id=job.request_id,
+        failed_at=failure.failed_at,
+        engine=failure.engine.yt_dlp if failure.engine else "",
+        replays=job.replays,
+    )
+
+
+def platform_of(failure: Failure) -> str:
+    """Return the platform that a failure is about, "" when it is not known yet.
+
+    A subject is a video's key, ``tiktok:7608826249200356630``, or a link.
+    """
+    name, _, rest = (failure.subject or "").partition(":")
+    return failure.platform or ("" if rest.startswith("//") else name)
+
 
 NAME = "recovery"
 

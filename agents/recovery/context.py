@@ -6,7 +6,7 @@ from datetime import datetime
 from agents.access.breaker_states import breaker_state
 from agents.access.egress import egress_names
 from agents.pipeline.events import Event
-from agents.recovery.remedies import Means
+from agents.recovery.decisions import Means
 from schemas.attempts import breaker_name
 from schemas.events import SelectedVideo
 from schemas.failure import Failure

@@ -11,8 +11,17 @@ from agents.recovery.backoff import (
     due_after,
     seconds_left,
 )
-from agents.recovery.decisions import Change, DeadLetter, Decision, Fail, Park, Retry
-from agents.recovery.remedies import NO_MEANS, Means, Remedy
+from agents.recovery.decisions import (
+    NO_MEANS,
+    Change,
+    DeadLetter,
+    Decision,
+    Fail,
+    Means,
+    Park,
+    Remedy,
+    Retry,
+)
 from agents.recovery.retry_policy import POLICIES, Policy
 from agents.recovery.strategies import other_egresses, remedy
 from agents.resilience.breaker_rules import COUNTING

@@ -10,7 +10,7 @@ import msgspec
 
 from agents.formats.refusals import PICTURES_ONLY
 from agents.formats.selection import Choice, choose, choose_files, is_copy
-from agents.recovery.remedies import JobChanges, Means, Remedy, applied
+from agents.recovery.decisions import JobChanges, Means, Remedy, applied
 from agents.recovery.retry_policy import PAGES_READ
 from schemas.commands import OptionChanges
 from schemas.errors import ClipmillError, ErrorCode

@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 
 from agents.access.egress import open_egresses
-from agents.access.gate import Gate
-from agents.access.installed_plugins import installed_plugins
+from agents.access.gate import Gate, installed_plugins
 from agents.network.session import open_session
 from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.pipeline.events import EVENT_TOPICS, audit, finish, send_event

@@ -13,8 +13,7 @@ from streams.broker.config import Additions
 from streams.broker.jars import default_cache_dir
 from streams.broker.log import BrokerLog
 from streams.broker.preparation import RUN_KAFKA, Plan, format_once, prepare
-from streams.broker.readiness import answers
-from streams.broker.restarts import RestartPolicy
+from streams.broker.server import RestartPolicy, answers
 from streams.file_lock import FileLock
 
 _log = logging.getLogger(__name__)

@@ -8,8 +8,66 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.broker import launcher
+from streams.broker.state import LOOPBACK
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """Restart at once, then ever later; give up after too many short lives in a row.
+
+    Attributes:
+        short_life_seconds: a process that lived less, or never got ready, had a short life.
+        max_short_lives: with this many short lives in a row the broker is given up.
+        first_delay_seconds: wait after the first short life; doubles with each further one.
+        max_delay_seconds: the longest wait.
+    """
+
+    short_life_seconds: float = 10.0
+    max_short_lives: int = 5
+    first_delay_seconds: float = 0.2
+    max_delay_seconds: float = 5.0
+
+    def count(self, short_lives: int, lived_seconds: float, *, was_ready: bool) -> int:
+        """Short lives in a row after one more death."""
+        is_short = not was_ready or lived_seconds < self.short_life_seconds
+        return short_lives + 1 if is_short else 0
+
+    def delay(self, short_lives: int) -> float | None:
+        """Seconds to wait before the next start; None to give up."""
+        if short_lives >= self.max_short_lives:
+            return None
+        if short_lives == 0:
+            return 0.0
+        return min(self.first_delay_seconds * 2.0 ** (short_lives - 1), self.max_delay_seconds)
+
+
+# A stalled node: the next question comes on a new connection.
+_ANSWER_MILLISECONDS = 3000
+
+
+async def answers(port: int, cluster_id: str) -> bool:
+    """Whether the node on this port serves this cluster and is registered with its controller.
+
+    One question on one connection, and nothing is logged: aiokafka's clients log an error for
+    every attempt at a server that is still starting.
+    """
+    try:
+        connection = await create_conn(LOOPBACK, port, request_timeout_ms=_ANSWER_MILLISECONDS)
+        try:
+            metadata: Any = await connection.send(MetadataRequest(topics=[]))
+        finally:
+            await connection.close()
+    except (OSError, TimeoutError, KafkaError):
+        return False
+    return bool(metadata.brokers) and metadata.cluster_id == cluster_id
+
 
 # These add options to every Java program of the user; what Kafka gets is decided here alone.
 _JAVA_VARIABLES = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"})

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from schemas.codec import Moment
 from schemas.errors import ErrorCode
-from schemas.moment import Moment
 from schemas.redaction import redact
 from streams.cluster.record_batches import UndecodableBatch
 from streams.records import Header, Incoming, Outgoing

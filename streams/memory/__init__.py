@@ -1,8 +1,7 @@
 """Memory of a process and its children: seen, bounded, and watched for leaks."""
 
-from streams.memory.limit import Limit, find_limit
 from streams.memory.monitor import MemoryExhaustedError, MemoryMonitor
-from streams.memory.reading import Use, read_use
+from streams.memory.reading import Limit, Use, find_limit, read_use
 from streams.memory.trend import Trend, find_trend
 from streams.memory.users import MemoryUsers
 

@@ -3,16 +3,116 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from streams.memory.leaks import Growth, LeakWatch
-from streams.memory.look import Look, export, look_at_process, mebibytes
-from streams.memory.reading import Kind
+import psutil
+
+from streams.memory.reading import KINDS, Kind, Limit, Use, find_limit, read_use
 from streams.memory.release import release_memory
-from streams.memory.thresholds import Action, Pressure, decide
+from streams.memory.trend import Growth, LeakWatch
 from streams.memory.users import MemoryUsers
-from streams.observability.metrics import MEMORY_RELIEFS, MEMORY_TREND
+from streams.observability.metrics import (
+    MEMORY,
+    MEMORY_LIMIT,
+    MEMORY_RELIEFS,
+    MEMORY_TREND,
+    OPEN_FILES,
+    THREADS,
+)
 from streams.settings import MemorySettings
+
+Action = Literal["nothing", "relieve", "pause", "resume", "give_up"]
+"""Let go of caches, stop or start the intakes, or end the process to be started afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What was done so far; times are seconds on the monitor's clock.
+
+    Attributes:
+        relieved_at: when caches were last let go of.
+        paused_at: since when nothing is taken in, None when it is.
+    """
+
+    relieved_at: float | None = None
+    paused_at: float | None = None
+
+
+def decide(
+    pressure: Pressure, used_share: float, now: float, settings: MemorySettings
+) -> tuple[Pressure, Action]:
+    """Return what to do, and what will have been done then.
+
+    A relief comes before a pause: ask again afterwards, with what is in use then.
+
+    Args:
+        pressure: what was done so far.
+        used_share: memory in use as a share of the limit.
+        now: seconds on the monitor's clock.
+        settings: the thresholds.
+    """
+    if used_share >= settings.relief_share and _may_relieve(pressure, now, settings):
+        return replace(pressure, relieved_at=now), "relieve"
+    if pressure.paused_at is None:
+        if used_share >= settings.pause_share:
+            return replace(pressure, paused_at=now), "pause"
+        return pressure, "nothing"
+    if used_share < settings.resume_share:
+        return replace(pressure, paused_at=None), "resume"
+    if now - pressure.paused_at >= settings.give_up_seconds:
+        return pressure, "give_up"
+    return pressure, "nothing"
+
+
+def _may_relieve(pressure: Pressure, now: float, settings: MemorySettings) -> bool:
+    return pressure.relieved_at is None or now - pressure.relieved_at >= settings.relief_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is in use, by kind of process, and what may be."""
+
+    uses: Mapping[Kind, Use]
+    limit: Limit
+
+    @property
+    def used_bytes(self) -> int:
+        """Memory of all processes together."""
+        return sum(use.memory_bytes for use in self.uses.values())
+
+    @property
+    def used_share(self) -> float:
+        """The same as a share of the limit."""
+        return self.used_bytes / self.limit.limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{mebibytes(self.used_bytes)} of {mebibytes(self.limit.limit_bytes)} are in use"
+            f" (the limit is {self.limit.source})"
+        )
+
+
+def look_at_process(settings: MemorySettings) -> Look:
+    """Return what this process and its children use, and the limit that holds now."""
+    return Look(read_use(psutil.Process()), find_limit(settings))
+
+
+def export(seen: Look) -> None:
+    """Show it in the metrics."""
+    MEMORY_LIMIT.set(seen.limit.limit_bytes)
+    for kind in KINDS:
+        use = seen.uses.get(kind, Use())
+        MEMORY.labels(kind).set(use.memory_bytes)
+        OPEN_FILES.labels(kind).set(use.files)
+        THREADS.labels(kind).set(use.threads)
+
+
+def mebibytes(size: float) -> str:
+    """Return bytes for people."""
+    return f"{size / 2**20:.0f} MiB"
+
 
 log = logging.getLogger(__name__)
 

@@ -31,11 +31,11 @@ from streams.faust_driver.tables import StageTable
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
 from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
+from streams.runtime import process_span
 from streams.runtime.concurrency import Slots
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage
 from streams.topics import BY_NAME, DEADLETTERS, HEARTBEATS
-from streams.runtime import process_span
 from streams.tracing.scope import Scope, note_failure
 from streams.tracing.spans import Recording, now, sent
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from agents.access.permission import by_preference
+from agents.access.breaker_client import by_preference
 from streams.topics import AUDIT
 from tests.acceptance.desk import Desk, Message, page, planned_wait
 from tests.acceptance.outage import reading_results

@@ -19,7 +19,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.broker.broker import BrokerError, EmbeddedBroker
 from streams.broker.jars import JarError, default_cache_dir, ensure_jars
-from streams.broker.restarts import RestartPolicy
+from streams.broker.server import RestartPolicy
 from streams.broker.state import PortTakenError
 
 TOPIC = "things"

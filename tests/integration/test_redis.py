@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agents.caching.backends import GROUP, find_backend
 from agents.caching.fail_safe_backend import VALUE_BYTES_MAX, GuardedBackend
-from agents.caching.interface import BackendSettings, CacheBackend
+from agents.caching.interface import GROUP, BackendSettings, CacheBackend, find_backend
 from agents.caching.redis_backend import CONNECTIONS_MAX, open_redis
 from agents.extraction.agent import MEMORY_SHARES
 from agents.pipeline import stage_caches as caches_module

@@ -1,7 +1,6 @@
 """What Streamable says about a video that it does not show, before what is true of all sites."""
 
-from agents.platforms.failure_predicates import says
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row, says
 from agents.platforms.failures import failure_table
 from schemas.errors import ErrorCode as Code
 

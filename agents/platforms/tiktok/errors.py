@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from agents.engine.interface import EngineFailure
 from agents.platforms.errors import explained, find_row
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row
 from agents.platforms.tiktok.failures import NO_ITEM, TABLE
 from agents.platforms.tiktok.urls import is_story
 from schemas.errors import ClipmillError, ErrorCode

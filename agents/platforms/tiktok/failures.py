@@ -5,8 +5,7 @@ The rows that hold for any platform are in `agents.platforms.failures` and
 yt-dlp cannot read, and of lists.
 """
 
-from agents.platforms.failure_predicates import kind, says
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row, kind, says
 from agents.platforms.failures import ENGINE, status_rows
 from agents.platforms.tiktok.reasons import REASONS
 from agents.platforms.tiktok.signs import noted_code, page_code

@@ -1,7 +1,6 @@
 """What TikTok says about posts and accounts that it does not show, and what yt-dlp makes of it."""
 
-from agents.platforms.failure_predicates import both, either, kind, says
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row, both, either, kind, says
 from agents.platforms.tiktok.signs import fact, page_code, reason, some_reason
 from schemas.errors import ErrorCode as Code
 

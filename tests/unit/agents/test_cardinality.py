@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from agents.access.installed_plugins import installed_plugins
+from agents.access.gate import installed_plugins
 from agents.access.performance import PerformanceMonitor
 from agents.commands.command_parsing import refuse
 from agents.ledger.duplicates import DropReason, DuplicateReports

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.access.installed_plugins import installed_plugins
+from agents.access.gate import installed_plugins
 from agents.plugins import GROUP, HOOKS, Plugin, PluginRequest, Plugins, describe, outcome_of
 from agents.plugins.hooks import SLOW_SECONDS, TROUBLES_MAX
 from schemas.errors import ClipmillError, ErrorCode, Place

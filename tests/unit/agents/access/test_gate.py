@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from agents.access import breaker_client as permissions
-from agents.access.breaker_client import REQUESTS_IN_FLIGHT
+from agents.access import breaker_client
+from agents.access.breaker_client import REQUESTS_IN_FLIGHT, by_preference
 from agents.access.gate import NO_PLUGINS, Gate
-from agents.access.permission import by_preference
 from agents.access.rate_limits import Need
 from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.plugins import Plugin, PluginRequest, Plugins
@@ -443,7 +442,7 @@ async def test_few_trial_requests_are_in_flight_however_many_events_wait() -> No
 async def test_an_event_that_could_not_ask_is_refused_and_withdraws_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(permissions, "QUEUE_SECONDS", 0.01)
+    monkeypatch.setattr(breaker_client, "QUEUE_SECONDS", 0.01)
     kit = Kit()
     kit.breaker("direct", "half_open", trials_max=5)
     running = await parked(kit, REQUESTS_IN_FLIGHT + 1)

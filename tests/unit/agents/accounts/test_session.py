@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.accounts import session as living_session
+from agents.accounts import session as session_module
 from agents.accounts.cookie_file import load
 from agents.accounts.cookie_saving import BusyError
 from agents.accounts.cookie_text import COOKIES_MAX
@@ -201,7 +201,7 @@ async def test_a_process_that_is_writing_is_waited_for(
         raise BusyError
 
     with monkeypatch.context() as patch:
-        patch.setattr(living_session, "save", busy)
+        patch.setattr(session_module, "save", busy)
         kit.session.lend().renew((cookie(value=NEW),))
         await kit.written()
     assert kit.session.unsaved is None
@@ -219,7 +219,7 @@ async def test_what_cannot_be_written_is_used_and_told_once(
         raise OSError(30, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(living_session, "save", read_only)
+        patch.setattr(session_module, "save", read_only)
         for value in ("first", "second", NEW):
             kit.session.lend().renew((cookie(value=value),))
             await kit.written()
@@ -239,7 +239,7 @@ async def test_what_cannot_be_written_does_not_grow_without_end(
     def read_only(*_arguments: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(living_session, "save", read_only)
+    monkeypatch.setattr(session_module, "save", read_only)
     for page in range(COOKIES_MAX // 20):
         names = [f"p{page}-{number}" for number in range(64)]
         kit.session.lend().renew((cookie(value=f"v{page}"), *map(cookie, names)))
@@ -268,7 +268,7 @@ async def test_a_name_of_a_file_writes_no_line_of_a_log(
     kit = Kit(tmp_path / "a\nERROR b.txt")
     kit.path.chmod(0o644)
     kit.look()
-    monkeypatch.setattr(living_session, "save", lambda *_: (_ for _ in ()).throw(OSError(30, "x")))
+    monkeypatch.setattr(session_module, "save", lambda *_: (_ for _ in ()).throw(OSError(30, "x")))
     kit.session.lend().renew((cookie(value=NEW),))
     await kit.written()
     shown = [*(each.message for each in caplog.records), repr(kit.session), kit.session.name]
@@ -308,7 +308,7 @@ async def test_no_text_shows_a_cookie(
     caplog.set_level(logging.DEBUG)
     account = kit.session.lend()
     account.renew((cookie(value=NEW),))
-    monkeypatch.setattr(living_session, "save", lambda *_: (_ for _ in ()).throw(OSError(NEW)))
+    monkeypatch.setattr(session_module, "save", lambda *_: (_ for _ in ()).throw(OSError(NEW)))
     await kit.written()
     shown = f"{account!r} {account} {kit.session!r} {kit.session.content!r} {caplog.text}"
     assert caplog.records

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from agents.caching import decoded, format_choice, memory, metadata
-from agents.caching.decoded import Decoded
+from agents.caching import format_choice, metadata, row_codec, ttl_lru
 from agents.caching.format_choice import FormatChoices
-from agents.caching.memory import MemoryBackend
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
+from agents.caching.row_codec import Decoded
 from agents.caching.row_expiry import ROW_OVERHEAD_BYTES
-from agents.caching.ttl_lru import BoundedCache
+from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.video_info import VideoInfoCache
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError, ErrorCode
@@ -49,7 +48,7 @@ def ask(store: BoundedCache[str, bytes], kind: str, count: int, clock: Clock) ->
 
 
 def make_store(clock: Clock) -> BoundedCache[str, bytes]:
-    return BoundedCache("m", 600.0, bytes_max=ROOM, size_of=memory.size_of, clock=clock)
+    return BoundedCache("m", 600.0, bytes_max=ROOM, size_of=ttl_lru.size_of, clock=clock)
 
 
 @pytest.mark.parametrize("kind", ["unique", "skewed"])
@@ -88,7 +87,7 @@ async def test_failures_of_videos_without_end_fit_into_the_room() -> None:
 async def test_rows_of_videos_without_end_fit_into_the_table() -> None:
     clock, rows = Clock(), dict[str, bytes]()
     front: BoundedCache[str, Decoded] = BoundedCache(
-        "video_info", 600.0, bytes_max=ROOM, size_of=decoded.size_of, clock=clock
+        "video_info", 600.0, bytes_max=ROOM, size_of=row_codec.size_of, clock=clock
     )
     cache = VideoInfoCache(
         rows.get, 600.0, clock, stale_seconds=60.0, front=front, rows_bytes_max=ROOM

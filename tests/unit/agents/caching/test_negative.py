@@ -5,10 +5,9 @@ import msgspec
 import pytest
 
 from agents.caching.interface import CacheBackend
-from agents.caching.memory import MemoryBackend
 from agents.caching.negative import REMEMBERED_SINCE, NegativeCache, Remembered, is_final
 from agents.caching.row_expiry import CLOCKS_APART_SECONDS
-from agents.caching.ttl_lru import BoundedCache
+from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.agents.builders import VIDEO, Clock

@@ -4,8 +4,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.caching.decoded import Decoded, size_of
-from agents.caching.row_codec import JSON_BYTES_MAX, CachedExtraction, pack, unpack
+from agents.caching.row_codec import (
+    JSON_BYTES_MAX,
+    CachedExtraction,
+    Decoded,
+    pack,
+    size_of,
+    unpack,
+)
 from agents.caching.row_expiry import CLOCKS_APART_SECONDS, ROW_OVERHEAD_BYTES
 from agents.caching.ttl_lru import ENTRY_OVERHEAD_BYTES, BoundedCache
 from agents.caching.video_info import Found, VideoInfoCache

@@ -10,7 +10,7 @@ import pytest
 
 from agents.download.agent import STORAGE_TRIES, SWEEP_SECONDS, open_fetchers
 from agents.download.agent import stage as download_stage
-from agents.download.background import running
+from agents.download.bounded_gather import running
 from agents.download.file_index import TABLE, KnownFiles
 from agents.download.storage_guard import StorageOutage
 from agents.media.prober import MediaProber

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from agents.download.background import running
+from agents.download.bounded_gather import running
 from agents.download.storage_guard import CODES, StorageOutage
 from agents.storage.interface import Storage
 from schemas.errors import ClipmillError, ErrorCode

@@ -10,7 +10,7 @@ import certifi
 import msgspec
 import pytest
 
-from agents.engine import worker_main as process
+from agents.engine import worker_main
 from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import (
     Assignment,
@@ -58,8 +58,8 @@ class Conversation:
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     seen: dict[str, object] = {}
-    monkeypatch.setattr(process, "limit_memory", lambda limit: seen.update(memory=limit))
-    monkeypatch.setattr(process, "install_connect_guard", lambda *urls: seen.update(urls=urls))
+    monkeypatch.setattr(worker_main, "limit_memory", lambda limit: seen.update(memory=limit))
+    monkeypatch.setattr(worker_main, "install_connect_guard", lambda *urls: seen.update(urls=urls))
     return seen
 
 
@@ -67,7 +67,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def serving() -> Iterator[Conversation]:
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
-    thread = threading.Thread(target=process.serve, args=(theirs,))
+    thread = threading.Thread(target=worker_main.serve, args=(theirs,))
     thread.start()
     conversation = Conversation(ours)
     with theirs:
@@ -139,7 +139,7 @@ def test_disorder_ends_the_process(messages: list[ToProcess], limits: dict[str, 
     with ours, theirs:
         ours.sendall(b"".join(frame(message) for message in messages))
         with pytest.raises(ProtocolError):
-            process.serve(theirs)
+            worker_main.serve(theirs)
 
 
 def test_process_without_a_pool_ends(
@@ -151,16 +151,16 @@ def test_process_without_a_pool_ends(
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
-        process._send(theirs, threading.Lock(), Finished(number=1, raw=b"{}", cookies=()))
+        worker_main._send(theirs, threading.Lock(), Finished(number=1, raw=b"{}", cookies=()))
     assert ended == [0]
 
 
 @pytest.mark.parametrize(
     ("types", "curl_code", "codes"),
     [
-        (("MemoryError",), None, [process.OUT_OF_MEMORY]),
-        (("ExtractorError", "MemoryError"), None, [process.OUT_OF_MEMORY]),
-        (("ExtractorError", "CurlError"), 27, [process.OUT_OF_MEMORY]),
+        (("MemoryError",), None, [worker_main.OUT_OF_MEMORY]),
+        (("ExtractorError", "MemoryError"), None, [worker_main.OUT_OF_MEMORY]),
+        (("ExtractorError", "CurlError"), 27, [worker_main.OUT_OF_MEMORY]),
         (("ExtractorError", "CurlError"), 28, []),
         (("KeyError",), None, []),
     ],
@@ -178,6 +178,6 @@ def test_process_without_memory_answers_and_ends(
     failure = EngineFailure(types=types, message="x", curl_code=curl_code)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        process._send(theirs, threading.Lock(), Failed(number=1, failure=failure))
+        worker_main._send(theirs, threading.Lock(), Failed(number=1, failure=failure))
         assert ended == codes
         assert len(ours.recv(1_000)) > 4

@@ -9,10 +9,9 @@ import pytest
 
 from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.interface import LoginSettings
-from agents.caching.memory import MemoryBackend
 from agents.caching.negative import REMEMBERED_SINCE, NegativeCache
 from agents.caching.row_codec import unpack
-from agents.caching.ttl_lru import BoundedCache
+from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult

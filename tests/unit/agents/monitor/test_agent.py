@@ -16,8 +16,7 @@ from agents.monitor.agent import (
     rules_of,
 )
 from agents.monitor.agent import stage as monitor_stage
-from agents.monitor.breaker_news import describe
-from agents.monitor.breakers import IDLE_SECONDS, TABLE, MonitoredBreakers
+from agents.monitor.breakers import IDLE_SECONDS, TABLE, MonitoredBreakers, describe
 from agents.monitor.rates import IDLE_SECONDS as RATE_IDLE_SECONDS
 from agents.monitor.rates import TABLE as RATES
 from agents.monitor.rates import MonitoredRates

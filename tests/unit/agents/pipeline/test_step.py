@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from agents.pipeline import events as letters
+from agents.pipeline import events
 from agents.pipeline.events import audit
 from agents.pipeline.results import FACT_CHARACTERS, completed
 from agents.pipeline.step import Finished, Passed, Product, bug_handler, step_handler
@@ -129,7 +129,7 @@ async def test_an_error_is_a_failure_with_the_event_in_it() -> None:
     assert found.error.technical_details == {"reason": "no such name", "host": "h"}
     assert found.error.url == URL
     assert found.retry_after_seconds == 3.0
-    assert letters.failed_record(found) == event_record(event)
+    assert events.failed_record(found) == event_record(event)
     assert found.job.attempts == event.job.attempts
     assert set(found.job.timings) == {"extraction"}
     assert only(effects, ERRORS).key == VIDEO.key.encode()

@@ -6,8 +6,7 @@ import pytest
 
 from agents.engine.interface import EngineFailure
 from agents.platforms.errors import MAX_DETAIL_CHARACTERS, find_row, plain, to_clipmill_error
-from agents.platforms.failure_predicates import says
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row, says
 from agents.platforms.failures import failure_table
 from agents.platforms.statuses import PAGE_STATUSES
 from schemas.errors import ErrorCode

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from agents.recovery.remedies import Means
+from agents.recovery.decisions import Means
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
 from schemas.job import Attempt, Parking

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.recovery.decide import decide
-from agents.recovery.decisions import Change, DeadLetter, Decision, Fail, Park, Retry
-from agents.recovery.remedies import Means
+from agents.recovery.decisions import Change, DeadLetter, Decision, Fail, Means, Park, Retry
 from agents.recovery.retry_policy import HOUR, POLICIES, Policy
 from agents.resilience.breaker_rules import COUNTING
 from schemas.errors import ErrorCode

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from agents.recovery.decide import decide
-from agents.recovery.decisions import Change, DeadLetter, Decision, Fail, Park, Retry
-from agents.recovery.history import job_after
-from agents.recovery.remedies import Means
+from agents.recovery.decisions import (
+    Change,
+    DeadLetter,
+    Decision,
+    Fail,
+    Means,
+    Park,
+    Retry,
+    job_after,
+)
 from agents.recovery.retry_policy import POLICIES
 from schemas.errors import ErrorCode
 from schemas.failure import Failure

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.recovery.decisions import Change, DeadLetter, Fail, Park, Retry
+from agents.recovery.decisions import Change, DeadLetter, Fail, JobChanges, Park, Retry
 from agents.recovery.error_handlers import ANSWER_SECONDS, GROUP, ErrorHandler, ErrorHandlers
-from agents.recovery.remedies import JobChanges
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
 from schemas.failure import Failure

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.formats.selection import choose
-from agents.recovery.remedies import NO_MEANS, JobChanges, Means, Remedy, applied
+from agents.recovery.decisions import NO_MEANS, JobChanges, Means, Remedy, applied
 from agents.recovery.retry_policy import PAGES_READ
 from agents.recovery.strategies import QUALITIES, other_egresses, remedy
 from schemas.commands import OptionChanges

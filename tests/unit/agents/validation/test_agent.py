@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.access.breaker_client import by_preference
 from agents.access.gate import Gate
-from agents.access.permission import by_preference
 from agents.delay import handle as delay
 from agents.pipeline.request_claims import SLICE
 from agents.platforms.interface import Platform, ShortLink

@@ -7,11 +7,10 @@ import pytest
 
 from agents.access import attempts
 from agents.access.attempts import Attempting
-from agents.commands import agent as commands
+from agents.commands.agent import Order
 from agents.ledger import batch_records
-from agents.monitor import breaker_news, rate_news
-from agents.monitor import state_store as live_rows
-from agents.pipeline import events as letters
+from agents.monitor import breakers, rates, state_store
+from agents.pipeline import events
 from schemas.audit import Transition
 from schemas.codec import decode, encode
 from schemas.contract import examples
@@ -63,7 +62,7 @@ def result(status: str) -> Result:
 
 def published(status: str) -> Outgoing:
     outcome = result(status)
-    return letters.publish_result(
+    return events.publish_result(
         outcome.request_id, status, encode(outcome), outcome.trace_id, "cause", reply=None
     )
 
@@ -75,28 +74,28 @@ NOW = JOB.received_at
 
 def ordered(topic: Topic, message: object, kind: str) -> Outgoing:
     """What the commands stage writes to carry out an order."""
-    order = commands.Order(cause="1", trace_id=JOB.trace_id, at=NOW)
+    order = Order(cause="1", trace_id=JOB.trace_id, at=NOW)
     return order.send(topic, "key", message, kind)
 
 
 def told(state: BreakerState | RateState, event: str) -> Outgoing:
     """What the monitor writes for all workers."""
-    return live_rows.signal(state.name, encode(state), event, "monitor", "1")
+    return state_store.signal(state.name, encode(state), event, "monitor", "1")
 
 
 LETTERS: list[tuple[Message, Callable[[], Any]]] = [
-    (PENDING_LINK, lambda: letters.send_event(examples.PENDING_LINK, "recovery", None)),
-    (VALIDATED_VIDEO, lambda: letters.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
+    (PENDING_LINK, lambda: events.send_event(examples.PENDING_LINK, "recovery", None)),
+    (VALIDATED_VIDEO, lambda: events.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
     (
         VALIDATED_LISTING,
-        lambda: letters.send_event(examples.VALIDATED_LISTING, "validation", "1"),
+        lambda: events.send_event(examples.VALIDATED_LISTING, "validation", "1"),
     ),
-    (EXTRACTED_VIDEO, lambda: letters.send_event(examples.EXTRACTED_VIDEO, "extraction", "1")),
-    (SELECTED_VIDEO, lambda: letters.send_event(examples.SELECTED_VIDEO, "selection", "1")),
-    (FAILURE, lambda: letters.fail(examples.FAILURE, "key", "1")),
-    (PROGRESS, lambda: letters.report_progress(examples.PROGRESS, JOB, "download")),
+    (EXTRACTED_VIDEO, lambda: events.send_event(examples.EXTRACTED_VIDEO, "extraction", "1")),
+    (SELECTED_VIDEO, lambda: events.send_event(examples.SELECTED_VIDEO, "selection", "1")),
+    (FAILURE, lambda: events.fail(examples.FAILURE, "key", "1")),
+    (PROGRESS, lambda: events.report_progress(examples.PROGRESS, JOB, "download")),
     *(
-        (AUDIT_RECORD, lambda each=each: letters.audit(JOB, "extraction", each, None))
+        (AUDIT_RECORD, lambda each=each: events.audit(JOB, "extraction", each, None))
         for each in get_args(Transition)
     ),
     *(
@@ -107,8 +106,8 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
     (ATTEMPT, lambda: attempts.attempt_record(ATTEMPTING, None, 1.0, NOW)),
     (ATTEMPT, lambda: attempts.trial_record(ATTEMPTING, NOW)),
     (ATTEMPT, lambda: ordered(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),
-    (BREAKER_STATE, lambda: told(examples.BREAKER_STATES[0], breaker_news.EVENT)),
-    (RATE_STATE, lambda: told(examples.RATE_STATES[0], rate_news.EVENT)),
+    (BREAKER_STATE, lambda: told(examples.BREAKER_STATES[0], breakers.EVENT)),
+    (RATE_STATE, lambda: told(examples.RATE_STATES[0], rates.EVENT)),
     (CANCEL_SIGNAL, lambda: ordered(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: ordered(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: ordered(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
@@ -150,10 +149,10 @@ def test_every_event_may_wait_on_every_delay_topic() -> None:
         EXTRACTED_VIDEO,
         SELECTED_VIDEO,
     )
-    events = {message.kind for message in messages}
-    assert events == set(letters.EVENT_TOPICS)
+    kinds = {message.kind for message in messages}
+    assert kinds == set(events.EVENT_TOPICS)
     for topic in DELAYS:
-        assert {message.kind for message in MESSAGES_ON[topic]} == events
+        assert {message.kind for message in MESSAGES_ON[topic]} == kinds
 
 
 def test_every_message_has_a_topic() -> None:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from streams.intake import Intake
-from streams.memory.limit import Limit
-from streams.memory.look import Look, look_at_process
-from streams.memory.monitor import MemoryExhaustedError, MemoryMonitor
-from streams.memory.reading import Kind, Use
+from streams.memory.monitor import Look, MemoryExhaustedError, MemoryMonitor, look_at_process
+from streams.memory.reading import Kind, Limit, Use
 from streams.memory.users import MemoryUsers
 from streams.observability.metrics import REGISTRY
 from streams.settings import MemorySettings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agents.engine.interface import EngineFailure
 from agents.platforms import errors
 from agents.platforms.errors import MAX_DETAIL_CHARACTERS, plain
-from agents.platforms.failure_rows import Row
+from agents.platforms.failure_predicates import Row
 from agents.platforms.failures import BUG
 from agents.platforms.statuses import PAGE_STATUSES
 from agents.platforms.tiktok.errors import to_clipmill_error

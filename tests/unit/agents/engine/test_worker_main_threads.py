@@ -6,7 +6,7 @@ import pytest
 
 from agents.engine.interface import EngineJob
 from agents.engine.protocol import Assignment, Failed, Finished, ProtocolError
-from agents.engine.threads import Run, Threads
+from agents.engine.worker_main import Run, Threads
 
 SECONDS = 10
 JOB = EngineJob(url="test:1", extractor="a:B")

@@ -3,7 +3,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streams.memory.limit import find_limit
+from streams.memory.reading import find_limit
 from streams.settings import MemorySettings
 
 MEBIBYTE = 2**20

@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from streams.broker import readiness
-from streams.broker.readiness import answers
+from streams.broker import server as server_module
+from streams.broker.server import answers
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
@@ -38,7 +38,7 @@ async def test_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
 async def test_something_else_listens(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(readiness, "_ANSWER_MILLISECONDS", 200)
+    monkeypatch.setattr(server_module, "_ANSWER_MILLISECONDS", 200)
     talks: list[asyncio.Task[None]] = []
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

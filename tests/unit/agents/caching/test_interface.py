@@ -4,8 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from agents.caching.backends import GROUP, find_backend
-from agents.caching.interface import BackendSettings, CacheBackend
+from agents.caching.interface import GROUP, BackendSettings, CacheBackend, find_backend
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.agents.caching.backends import Dictionary
 

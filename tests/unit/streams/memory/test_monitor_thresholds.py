@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.memory.thresholds import Action, Pressure, decide
+from streams.memory.monitor import Action, Pressure, decide
 from streams.settings import MemorySettings
 
 SETTINGS = MemorySettings(

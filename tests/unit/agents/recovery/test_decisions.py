@@ -7,12 +7,13 @@ from agents.recovery.decisions import (
     DeadLetter,
     Decision,
     Fail,
+    JobChanges,
     Park,
     Retry,
     bounded,
+    job_after,
+    strategy_of,
 )
-from agents.recovery.history import job_after, strategy_of
-from agents.recovery.remedies import JobChanges
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
 from schemas.job import Attempt, Parking, Strategy

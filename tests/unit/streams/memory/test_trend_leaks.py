@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from streams.memory.leaks import POINTS, Growth, LeakWatch
+from streams.memory.trend import POINTS, Growth, LeakWatch
 
 pytestmark = pytest.mark.untraced
 

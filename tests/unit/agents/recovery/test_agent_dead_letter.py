@@ -3,7 +3,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.recovery.dead_letter import dead_letter_of, platform_of
+from agents.recovery.agent import dead_letter_of, platform_of
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
 from streams.deadletters.headers import Facts, split_headers

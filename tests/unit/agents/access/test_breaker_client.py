@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.access.permission import (
+from agents.access.breaker_client import (
     Permission,
     by_preference,
     has_free_trials,

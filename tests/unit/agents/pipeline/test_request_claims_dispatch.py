@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from agents.pipeline.dispatch import bug_by_kind, handle_by_kind, kind_of
 from agents.pipeline.events import EVENTS_BY_KIND, Event
+from agents.pipeline.request_claims import bug_by_kind, handle_by_kind, kind_of
 from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.listing import ListingRef
 from streams.envelope import TYPE_PREFIX

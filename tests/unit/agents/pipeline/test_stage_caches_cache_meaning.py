@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from agents.caching.row_codec import MEANING_BYTES
-from agents.pipeline.cache_meaning import meaning_of, shared_prefix
+from agents.pipeline.stage_caches import meaning_of, shared_prefix
 from tests.unit.agents.builders import make_settings
 
 PLAIN = make_settings()
@@ -34,7 +34,7 @@ def test_all_else_is_the_same(name: str) -> None:
 
 def test_another_yt_dlp_reads_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     before = meaning_of(PLAIN)
-    monkeypatch.setattr("agents.pipeline.cache_meaning.version", lambda _: "2099.1.1")
+    monkeypatch.setattr("agents.pipeline.stage_caches.version", lambda _: "2099.1.1")
     assert meaning_of(PLAIN) != before
 
 

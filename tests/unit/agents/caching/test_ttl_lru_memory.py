@@ -1,5 +1,4 @@
-from agents.caching.memory import MemoryBackend, size_of
-from agents.caching.ttl_lru import ENTRY_OVERHEAD_BYTES, BoundedCache
+from agents.caching.ttl_lru import ENTRY_OVERHEAD_BYTES, BoundedCache, MemoryBackend, size_of
 from tests.unit.agents.builders import Clock
 
 

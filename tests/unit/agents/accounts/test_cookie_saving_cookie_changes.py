@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.accounts.cookie_changes import SAME_EXPIRY_SECONDS, changed, login_ends_at
+from agents.accounts.cookie_saving import SAME_EXPIRY_SECONDS, changed, login_ends_at
 from schemas.video import Cookie
 from tests.unit.agents.accounts.sessions import LATER, cookie
 

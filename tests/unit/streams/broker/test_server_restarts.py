@@ -1,6 +1,6 @@
 import pytest
 
-from streams.broker.restarts import RestartPolicy
+from streams.broker.server import RestartPolicy
 
 POLICY = RestartPolicy(
     short_life_seconds=10, max_short_lives=6, first_delay_seconds=0.5, max_delay_seconds=3
