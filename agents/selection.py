@@ -9,7 +9,7 @@ from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
 from agents.pipeline.request_claims import claim_of_extracted
 from agents.pipeline.stage_caches import open_caches
-from agents.pipeline.step import Passed, Product, bug_handler, step_handler
+from agents.pipeline.step import Forward, StepOutcome, bug_handler, step_handler
 from agents.platforms.registry import Platforms
 from schemas.events import ExtractedVideo, SelectedVideo
 from streams.stage import Handler, Stage, StageContext
@@ -45,7 +45,7 @@ class Selection:
         self._choices = choices or FormatChoices()
         self._dates = dates or UploadDates()
 
-    async def work(self, event: ExtractedVideo) -> Product:
+    async def work(self, event: ExtractedVideo) -> StepOutcome:
         """Return the video with the files to fetch.
 
         Raises:
@@ -66,7 +66,7 @@ class Selection:
             engine=event.extraction.engine,
         )
         ids = " ".join(source.format_id for source in sources)
-        return Passed(selected, "selected", detail={"format_id": ids})
+        return Forward(selected, "selected", detail={"format_id": ids})
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from typing import Any, Self
 from schemas.codec import encode
 from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
 from streams.cluster.connection import explained
-from streams.cluster.producer import Outbox, Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.shared_state import following
 from streams.cluster.topic_reader import Received, TopicReader, require_topics
 from streams.settings import KafkaSettings
@@ -31,7 +31,7 @@ class Client:
         reader: reads them; it can be placed elsewhere.
     """
 
-    _outbox: Outbox
+    _outbox: ReliableProducer
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -43,7 +43,7 @@ class Client:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.reader)
             async with explained(self._kafka):
-                self._outbox = await stack.enter_async_context(Outbox(self._kafka))
+                self._outbox = await stack.enter_async_context(ReliableProducer(self._kafka))
             self._stack = stack.pop_all()
         return self
 

@@ -96,7 +96,7 @@ class TableWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class Barrier:
+class Flush:
     """What stands before it is acknowledged before what stands behind it is written.
 
     For rows by which work that is done again comes to the same: they must not be missing when
@@ -104,4 +104,4 @@ class Barrier:
     """
 
 
-Effect = Outgoing | TableWrite | Barrier
+Effect = Outgoing | TableWrite | Flush

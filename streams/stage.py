@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 from streams.claims import Claim, claim_of
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.faust_driver.tables import StageTable
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
@@ -58,7 +58,7 @@ class StageContext:
     settings: Settings
     tables: Mapping[str, StageTable]
     supplement: Callable[[Outgoing], None]
-    signals: Signals
+    signals: SharedState
     intake: Intake
     sweeps: list[tuple[float, Sweep]] = field(default_factory=list)
     checks: list[HealthCheck] = field(default_factory=list)

@@ -60,7 +60,7 @@ async def logins(context: StageContext, platforms: Platforms) -> AsyncIterator[A
     shown = ShownAccounts()
 
     def sweep() -> list[Effect]:
-        shown.show(authenticator.standings())
+        shown.show(authenticator.health_report())
         return []
 
     context.sweeps.append((SWEEP_SECONDS, sweep))

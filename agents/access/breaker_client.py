@@ -22,7 +22,7 @@ Permission = Literal["go", "trial", "wait", "no"]
 """``go`` as usual; ``trial`` as one of the granted trials; ``wait`` for a trial or for what the
 others show; ``no``, not now."""
 
-FAR = datetime.max.replace(tzinfo=UTC)
+NO_DEADLINE = datetime.max.replace(tzinfo=UTC)
 
 
 def permission(state: BreakerState | None, trial: str, now: datetime) -> Permission:
@@ -53,7 +53,9 @@ def by_preference(egresses: Sequence[str], avoided: Sequence[str], subject: str)
 
 def opens_next(states: Sequence[BreakerState]) -> BreakerState:
     """Return the breaker that lets something through first."""
-    return min(states, key=lambda state: FAR if state.state == "forced_open" else _due(state))
+    return min(
+        states, key=lambda state: NO_DEADLINE if state.state == "forced_open" else _due(state)
+    )
 
 
 def refusal(state: BreakerState) -> ClipmillError:

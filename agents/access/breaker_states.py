@@ -9,10 +9,10 @@ import msgspec
 from agents.resilience.circuit_breaker import BUDGET_SECONDS
 from schemas.codec import MalformedMessageError, decode
 from schemas.signals import BREAKER, BreakerState
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 
 
-def breaker_state(signals: Signals, name: str, now: datetime) -> BreakerState | None:
+def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerState | None:
     """Return the state of a breaker; None when there is none, or none that can be read.
 
     Its times are the monitor's. They are moved to the clock of this worker: a breaker is open for

@@ -22,11 +22,11 @@ from agents.access.breaker_client import (
     was_postponed,
 )
 from agents.access.egress import egress_hosts
-from agents.access.rate_limits import ONE_REQUEST, Need, Turns
+from agents.access.rate_limits import ONE_REQUEST, Cost, RateLimits
 from agents.network.egress import DIRECT
 from agents.plugins import Plugins, Trouble, describe
 from agents.resilience.breaker_rules import says_something
-from agents.resilience.rate_limiter import NotYetError
+from agents.resilience.rate_limiter import RateLimitExceededError
 from schemas.attempts import Operation
 from schemas.errors import ClipmillError, ErrorCode, Place
 from schemas.job import Job
@@ -59,7 +59,7 @@ monitor answers within milliseconds, on an overloaded machine within seconds; a 
 second."""
 
 
-class Gate:
+class OutboundGate:
     """Lets attempts of one operation through.
 
     Args:
@@ -90,7 +90,7 @@ class Gate:
         self._clock = clock
         self._timer = timer
         self._plugins = plugins
-        self._turns = Turns(operation, context, clock=clock)
+        self._turns = RateLimits(operation, context, clock=clock)
         self._permissions = Permissions(context, clock=clock, grant_seconds=grant_seconds)
 
     async def run(
@@ -101,7 +101,7 @@ class Gate:
         subject: str,
         call: Callable[[str], Awaitable[T]],
         part: str = "",
-        need: Need = ONE_REQUEST,
+        need: Cost = ONE_REQUEST,
     ) -> T:
         """Return what the call returns; it is given the name of the way out to take.
 
@@ -126,7 +126,7 @@ class Gate:
             return await self._run(ways, call, need)
 
     async def _run(
-        self, ways: Sequence[Attempting], call: Callable[[str], Awaitable[T]], need: Need
+        self, ways: Sequence[Attempting], call: Callable[[str], Awaitable[T]], need: Cost
     ) -> T:
         while True:
             way = await self._permitted(ways)
@@ -145,13 +145,13 @@ class Gate:
         )
         return [Attempting(job, subject, place, part=part) for place in places]
 
-    async def _wait(self, way: Attempting, turn: AsyncExitStack, need: Need) -> None:
+    async def _wait(self, way: Attempting, turn: AsyncExitStack, need: Cost) -> None:
         """Return when it is the turn of this attempt; ``turn`` ends it."""
-        its_turn = self._turns.turn(way.place, returning=was_postponed(way.job), need=need)
+        its_turn = self._turns.acquire(way.place, returning=was_postponed(way.job), need=need)
         try:
             async with asyncio.timeout(self._seconds_left(way.job)):
                 await turn.enter_async_context(its_turn)
-        except NotYetError as error:
+        except RateLimitExceededError as error:
             self._permissions.withdraw(way)
             RATE_POSTPONED.labels(*way.labels).inc()
             raise postponement(way.place, error.seconds) from None

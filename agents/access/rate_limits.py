@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 from agents.access.bulkhead import TaskPool
-from agents.resilience.rate_limiter import RateLine, Slot
+from agents.resilience.rate_limiter import FairRateLimiter, Slot
 from agents.resilience.token_bucket import Pace
 from schemas.attempts import Operation, breaker_name
 from schemas.codec import MalformedMessageError, decode
@@ -38,7 +38,7 @@ PoolName = Operation | Literal["list"]
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class Cost:
     """What an attempt needs of its turn.
 
     Attributes:
@@ -52,10 +52,10 @@ class Need:
     rank: int = DEFAULT_RANK
 
 
-ONE_REQUEST = Need()
+ONE_REQUEST = Cost()
 
 
-class Turns:
+class RateLimits:
     """The turns of one operation in this process.
 
     Args:
@@ -77,7 +77,7 @@ class Turns:
         self._clock = clock
         self._pool = open_pool(operation, self._limits)
         self._lists = open_pool("list", self._limits) if operation == "extract" else self._pool
-        self._lines: dict[tuple[str, str], RateLine] = {}
+        self._lines: dict[tuple[str, str], FairRateLimiter] = {}
 
     def cuts(self, place: Place) -> int:
         """Return how often the rate of a place was cut so far, as this worker knows."""
@@ -91,8 +91,8 @@ class Turns:
         return self._line(place).is_short(returning=returning, rank=rank)
 
     @asynccontextmanager
-    async def turn(
-        self, place: Place, *, returning: bool, need: Need = ONE_REQUEST
+    async def acquire(
+        self, place: Place, *, returning: bool, need: Cost = ONE_REQUEST
     ) -> AsyncIterator[None]:
         """Hold a turn from when it comes; who returns was sent away before.
 
@@ -110,23 +110,23 @@ class Turns:
                 await stack.enter_async_context(self._lists.slot(need.rank))
                 slot = nullcontext
             began = time.monotonic()
-            turn = self._line(place).turn(
+            turn = self._line(place).acquire(
                 slot, returning=returning, requests=need.requests, rank=need.rank
             )
             await stack.enter_async_context(turn)
             RATE_WAIT.labels(*_way(place)).inc(time.monotonic() - began)
             yield
 
-    def _line(self, place: Place) -> RateLine:
+    def _line(self, place: Place) -> FairRateLimiter:
         name = place.platform, place.egress
         if name not in self._lines:
             self._lines[name] = self._open_line(place)
         return self._lines[name]
 
-    def _open_line(self, place: Place) -> RateLine:
+    def _open_line(self, place: Place) -> FairRateLimiter:
         RATE_LIMIT.labels(*_way(place)).set(self._limits.limit_of(place.platform))
         RATE_ALLOWED.labels(*_way(place)).set_function(lambda: self._pace(place).per_second)
-        return RateLine(lambda: self._pace(place), self._limits.patience_seconds)
+        return FairRateLimiter(lambda: self._pace(place), self._limits.patience_seconds)
 
     def _pace(self, place: Place) -> Pace:
         limit = self._limits.limit_of(place.platform)

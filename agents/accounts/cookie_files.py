@@ -18,7 +18,7 @@ from agents.accounts.cookie_sets import account_files, account_name, account_nam
 from agents.accounts.cookie_text import is_for
 from agents.accounts.health import choose, may_be_used, rested_at
 from agents.accounts.interface import Account, LoginSettings, Standing, Use
-from agents.accounts.session import LentAccount, LivingSession
+from agents.accounts.session import AccountLease, AccountSession
 from schemas.errors import ClipmillError, ErrorCode
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class CookieFiles:
     def __init__(self, settings: LoginSettings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
-        self._sessions: dict[str, dict[str, LivingSession]] = {}
+        self._sessions: dict[str, dict[str, AccountSession]] = {}
         self._complaints: dict[str, Mapping[Path, str]] = {}
         self._unusable: dict[str, tuple[str, ...]] = {}
         # Files without cookies of their platform, in this state.
@@ -48,7 +48,7 @@ class CookieFiles:
         """Return the names of the platform's files; a folder that is not here counts as one."""
         return account_names(self._settings.cookie_files.get(platform, ()))
 
-    async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> LentAccount | None:
+    async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> AccountLease | None:
         """Return the account to use now; see `Authenticator`."""
         if platform not in self._settings.cookie_files:
             return None
@@ -67,7 +67,7 @@ class CookieFiles:
         if session is not None:
             session.tell(use)
 
-    def standings(self) -> Sequence[Standing]:
+    def health_report(self) -> Sequence[Standing]:
         """Return how the accounts fare that are known so far; files that are none, badly."""
         used = [
             self._standing(platform, session)
@@ -87,7 +87,7 @@ class CookieFiles:
             for session in sessions.values():
                 await session.close()
 
-    def _best(self, platform: str, sessions: Iterable[LivingSession]) -> LivingSession | None:
+    def _best(self, platform: str, sessions: Iterable[AccountSession]) -> AccountSession | None:
         """Return the session to use, None when there is none.
 
         Raises:
@@ -176,7 +176,7 @@ class CookieFiles:
         sessions, name = self._sessions[platform], account_name(path)
         session = sessions.get(name)
         if session is None:
-            sessions[name] = LivingSession(
+            sessions[name] = AccountSession(
                 path,
                 content,
                 carriers=self._settings.session_cookies.get(platform, ()),
@@ -195,7 +195,7 @@ class CookieFiles:
                 _log.warning("%s", message)
         self._complaints[platform] = broken
 
-    def _standing(self, platform: str, session: LivingSession) -> Standing:
+    def _standing(self, platform: str, session: AccountSession) -> Standing:
         candidate = session.candidate()
         return Standing(
             platform=platform,

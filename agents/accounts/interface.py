@@ -116,7 +116,7 @@ class Authenticator(Protocol):
         """Take note of how a request with an account ended. Never blocks, never fails."""
         ...
 
-    def standings(self) -> Sequence[Standing]:
+    def health_report(self) -> Sequence[Standing]:
         """Return how all accounts fare that are known so far."""
         ...
 

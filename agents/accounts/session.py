@@ -28,10 +28,10 @@ from schemas.video import Cookie
 _log = logging.getLogger(__name__)
 
 
-class LentAccount:
+class AccountLease:
     """An account for one request; knows with which cookies it was lent."""
 
-    def __init__(self, session: "LivingSession") -> None:
+    def __init__(self, session: "AccountSession") -> None:
         self._session = session
         self.name = session.name
         self.cookies = session.cookies()
@@ -45,7 +45,7 @@ class LentAccount:
         self._session.renew(changed(self.cookies, cookies))
 
 
-class LivingSession:
+class AccountSession:
     """The session of one account.
 
     Args:
@@ -108,10 +108,10 @@ class LivingSession:
             expires_at=login_ends_at(self._cookies(), self._carriers),
         )
 
-    def lend(self) -> LentAccount:
+    def lend(self) -> AccountLease:
         """Return the account for one request."""
         self.health = msgspec.structs.replace(self.health, used_at=self._clock())
-        return LentAccount(self)
+        return AccountLease(self)
 
     def tell(self, use: Use) -> None:
         """Take note of how a request ended."""

@@ -79,7 +79,7 @@ class CacheReport(Protocol):
         ...
 
 
-class Silence:
+class NullReport:
     """A report that nobody reads."""
 
     def looked_up(self, cache: str, level: Level, outcome: Outcome) -> None:
@@ -92,7 +92,7 @@ class Silence:
         """Do nothing."""
 
 
-SILENCE = Silence()
+NULL_REPORT = NullReport()
 
 
 GROUP = "clipmill.caches"

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from agents.caching.interface import SILENCE, CacheBackend, CacheReport, Level
+from agents.caching.interface import NULL_REPORT, CacheBackend, CacheReport, Level
 from agents.caching.row_expiry import CLOCKS_APART_SECONDS
 from schemas.codec import MalformedMessageError, Moment, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
@@ -86,7 +86,7 @@ class NegativeCache:
         can_log_in: Callable[[str], bool] = lambda _: False,
         refreshed: Callable[[str], datetime | None] = lambda _: None,
         clock: Callable[[], float] = time.time,
-        report: CacheReport = SILENCE,
+        report: CacheReport = NULL_REPORT,
     ) -> None:
         self._life = life_seconds
         self._memory = memory

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from cachetools import TLRUCache
 
-from agents.caching.interface import SILENCE, CacheReport, EvictionReason, Level
+from agents.caching.interface import NULL_REPORT, CacheReport, EvictionReason, Level
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -77,7 +77,7 @@ class BoundedCache(Generic[K, V]):
         size_of: Callable[[K, V], int] = lambda _key, _value: 0,
         clock: Callable[[], float] = time.monotonic,
         level: Level = "memory",
-        report: CacheReport = SILENCE,
+        report: CacheReport = NULL_REPORT,
     ) -> None:
         self._name = name
         self._life = life_seconds

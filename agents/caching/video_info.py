@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agents.caching.interface import SILENCE, CacheBackend, CacheReport
+from agents.caching.interface import NULL_REPORT, CacheBackend, CacheReport
 from agents.caching.row_codec import (
     MEANING_BYTES,
     CachedExtraction,
@@ -78,7 +78,7 @@ class VideoInfoCache:
         front: BoundedCache[str, Decoded] | None = None,
         shared: CacheBackend | None = None,
         rows_bytes_max: int = ROWS_BYTES_MAX,
-        report: CacheReport = SILENCE,
+        report: CacheReport = NULL_REPORT,
     ) -> None:
         self._read_row = read_row
         self._life = life_seconds

@@ -22,7 +22,7 @@ from agents.commands.command_parsing import (
     refuse,
     refuse_field,
 )
-from agents.pipeline.events import order
+from agents.pipeline.events import user_command
 from agents.pipeline.request_parsing import cause_of, refusal
 from agents.platforms.interface import ShortLink
 from agents.platforms.registry import Platforms
@@ -147,7 +147,7 @@ class Order(msgspec.Struct, frozen=True):
 
     def to_ledger(self, command: Cancel | Retry) -> Outgoing:
         """Return the order for the one that decides about requests."""
-        return order(command, NAME, at=self.at, cause=self.cause, trace_id=self.trace_id)
+        return user_command(command, NAME, at=self.at, cause=self.cause, trace_id=self.trace_id)
 
 
 def _breaker_order(

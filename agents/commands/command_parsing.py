@@ -6,10 +6,10 @@ from typing import get_args
 
 import msgspec
 
-from agents.pipeline.events import finish
+from agents.pipeline.events import propose_result
 from agents.pipeline.failures import as_bug
-from agents.pipeline.ownership import bare_job
-from agents.pipeline.request_parsing import check_size, is_json, refusal, salvage
+from agents.pipeline.ownership import placeholder_job
+from agents.pipeline.request_parsing import check_size, is_json, recover_identity, refusal
 from agents.pipeline.results import ended, facts_of
 from schemas.codec import MalformedMessageError, decode
 from schemas.commands import Command, Retry
@@ -62,11 +62,11 @@ def refuse(
 
 
 def _outcome(record: Incoming, error: ClipmillError, envelope: Envelope | None) -> Outgoing:
-    told = salvage(record, envelope)
-    job = bare_job(told.request_id, record)
+    told = recover_identity(record, envelope)
+    job = placeholder_job(told.request_id, record)
     details = facts_of(error) | told.envelope_ids
     context = explain(error.code, operation=NAME, url="", details=details)
-    return finish(job, NAME, ended(job, context), record.record_id)
+    return propose_result(job, NAME, ended(job, context), record.record_id)
 
 
 class _Kind(msgspec.Struct, frozen=True):

@@ -13,14 +13,14 @@ from functools import partial
 import msgspec
 
 from agents.access.egress import open_egresses
-from agents.access.gate import Gate, installed_plugins
+from agents.access.gate import OutboundGate, installed_plugins
 from agents.caching.row_expiry import no_longer_kept
-from agents.download.bounded_gather import running, together
-from agents.download.download_task import Errand
-from agents.download.file_fetcher import Fetching
-from agents.download.file_index import TABLE, FileShelf
-from agents.download.storage_guard import CODES, StorageOutage
-from agents.download.verification import Examiner, check_sound
+from agents.download.bounded_gather import gather_bounded, running
+from agents.download.download_task import DownloadTask
+from agents.download.file_fetcher import FileFetcher
+from agents.download.file_index import TABLE, StoredFileIndex
+from agents.download.storage_guard import CODES, StorageGuard
+from agents.download.verification import FileVerifier, check_sound
 from agents.media.checking import no_sound
 from agents.media.prober import open_prober
 from agents.media.remuxer import open_remuxer
@@ -29,7 +29,7 @@ from agents.network.download import MediaDownloader
 from agents.network.session import CONNECTIONS, open_session
 from agents.pipeline.request_claims import claim_of_selected
 from agents.pipeline.results import completed, expired
-from agents.pipeline.step import Finished, Product, bug_handler, step_handler
+from agents.pipeline.step import Complete, StepOutcome, bug_handler, step_handler
 from agents.platforms.registry import Platforms
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError
@@ -70,14 +70,19 @@ class Download:
     """
 
     def __init__(
-        self, fetching: Fetching, shelf: FileShelf, *, outage: StorageOutage, context: StageContext
+        self,
+        fetching: FileFetcher,
+        shelf: StoredFileIndex,
+        *,
+        outage: StorageGuard,
+        context: StageContext,
     ) -> None:
         self._fetching = fetching
         self._shelf = shelf
         self._outage = outage
         self._context = context
 
-    async def work(self, event: SelectedVideo) -> Product:
+    async def work(self, event: SelectedVideo) -> StepOutcome:
         """Return the outcome with the files, fetched now or found."""
         try:
             async with asyncio.timeout(_seconds_left(event.job)) as bound:
@@ -85,9 +90,9 @@ class Download:
         except TimeoutError:
             if not bound.expired():
                 raise
-            return Finished(expired(event.job, NAME))
+            return Complete(expired(event.job, NAME))
 
-    async def _provide_despite_outages(self, event: SelectedVideo) -> Product:
+    async def _provide_despite_outages(self, event: SelectedVideo) -> StepOutcome:
         """Have every file; an event that meets an outage of the storage goes on when that ends.
 
         It stays in flight meanwhile, like the events that were taken before the outage, and
@@ -100,19 +105,19 @@ class Download:
         while True:
             await self._context.intake.opened()
             try:
-                with self._outage.noticing():
+                with self._outage.watching_failures():
                     return await self._provide(event)
             except ClipmillError as error:
                 tries += 1
                 if error.code not in CODES or tries == STORAGE_TRIES:
                     raise
 
-    async def _provide(self, event: SelectedVideo) -> Product:
+    async def _provide(self, event: SelectedVideo) -> StepOutcome:
         """Have every file. What is stored when one fails is found by the next try."""
         began, row = time.time(), self._shelf.row(event.video.key)
-        errand = Errand.of(event, self._context.settings)
+        errand = DownloadTask.of(event, self._context.settings)
         works = [partial(self._have, row, source, errand) for source in event.sources]
-        files = await together(works, FILES_AT_A_TIME)
+        files = await gather_bounded(works, FILES_AT_A_TIME)
         writes: tuple[TableWrite, ...] = ()
         ids = [source.file_id for source in event.sources]
         if not all(each.reused and id_ in row for id_, each in zip(ids, files, strict=True)):
@@ -121,7 +126,7 @@ class Download:
         return _done(event, tuple(files), writes)
 
     async def _have(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, errand: Errand
+        self, row: Mapping[str, StoredFile], source: SelectedSource, errand: DownloadTask
     ) -> StoredFile:
         """Return a file that was there already, or is now."""
         format_id = source.format_id
@@ -139,7 +144,7 @@ class Download:
         return msgspec.structs.replace(file, reused=True)
 
     async def _made_of_stored(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, errand: Errand
+        self, row: Mapping[str, StoredFile], source: SelectedSource, errand: DownloadTask
     ) -> StoredFile | None:
         """Return the sound of a video that is stored already; None when that is not there."""
         if not source.sound_only:
@@ -180,7 +185,7 @@ def _seconds_left(job: Job) -> float | None:
 
 def _done(
     event: SelectedVideo, files: tuple[StoredFile, ...], writes: tuple[TableWrite, ...]
-) -> Finished:
+) -> Complete:
     pictures = any(source.format.picture for source in event.sources)
     outcome = completed(
         event.job,
@@ -190,7 +195,7 @@ def _done(
         files=files,
         partial=pictures and bool(event.info.missing_pictures),
     )
-    return Finished(outcome, writes)
+    return Complete(outcome, writes)
 
 
 @asynccontextmanager
@@ -206,22 +211,22 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
     async with AsyncExitStack() as stack:
         fetchers = await open_fetchers(settings, stack)
         storage = await stack.enter_async_context(LocalStorage.open(settings.data_dir))
-        outage = StorageOutage(storage, context.intake, settings.download)
+        outage = StorageGuard(storage, context.intake, settings.download)
         await stack.enter_async_context(running(outage.watch()))
         prober = await stack.enter_async_context(open_prober())
         remuxer = await stack.enter_async_context(open_remuxer())
         context.sweeps.append((SWEEP_SECONDS, sweep))
-        fetching = Fetching(
+        fetching = FileFetcher(
             Platforms.load(context.settings.platforms),
             fetchers,
             storage,
-            gate=Gate("download", tuple(fetchers), context, plugins=installed_plugins()),
+            gate=OutboundGate("download", tuple(fetchers), context, plugins=installed_plugins()),
             outage=outage,
-            examiner=Examiner(prober if settings.download.probe else None),
+            examiner=FileVerifier(prober if settings.download.probe else None),
             remuxer=remuxer,
             context=context,
         )
-        work = Download(fetching, FileShelf(storage, context), outage=outage, context=context)
+        work = Download(fetching, StoredFileIndex(storage, context), outage=outage, context=context)
         yield step_handler(NAME, SelectedVideo, work.work, context.signals)
 
 

@@ -12,7 +12,7 @@ GRACE_SECONDS = 5.0
 the wait: the next try need not fetch it again."""
 
 
-async def together(
+async def gather_bounded(
     works: Sequence[Callable[[], Awaitable[T]]],
     at_a_time: int,
     *,

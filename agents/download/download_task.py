@@ -35,7 +35,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class DownloadTask:
     """What the files of one event have in common.
 
     Attributes:

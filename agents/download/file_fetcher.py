@@ -5,11 +5,11 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from agents.access.gate import Gate
-from agents.download.download_task import Errand
+from agents.access.gate import OutboundGate
+from agents.download.download_task import DownloadTask
 from agents.download.kept import Kept, Part, kept_format
-from agents.download.storage_guard import StorageOutage
-from agents.download.verification import Examiner, extension, stored_file
+from agents.download.storage_guard import StorageGuard
+from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.remuxer import Remux
 from agents.network.download import (
     UNKNOWN_TYPE,
@@ -37,7 +37,7 @@ from streams.stage import StageContext
 logger = logging.getLogger(__name__)
 
 
-class Fetching:
+class FileFetcher:
     """Gets files into the storage.
 
     Args:
@@ -57,9 +57,9 @@ class Fetching:
         fetchers: Mapping[str, MediaFetcher],
         storage: Storage,
         *,
-        gate: Gate,
-        outage: StorageOutage,
-        examiner: Examiner,
+        gate: OutboundGate,
+        outage: StorageGuard,
+        examiner: FileVerifier,
         remuxer: Remux,
         context: StageContext,
     ) -> None:
@@ -72,7 +72,7 @@ class Fetching:
         self._remuxer = remuxer
         self._context = context
 
-    async def fetch(self, source: SelectedSource, errand: Errand) -> StoredFile:
+    async def fetch(self, source: SelectedSource, errand: DownloadTask) -> StoredFile:
         """Fetch a file, or those of which it is made.
 
         Nothing is stored before all of it is there: what a worker that is killed leaves behind is
@@ -92,7 +92,7 @@ class Fetching:
         return file
 
     async def take_sound(
-        self, video: StoredFile, source: SelectedSource, errand: Errand
+        self, video: StoredFile, source: SelectedSource, errand: DownloadTask
     ) -> StoredFile | None:
         """Store the sound of a stored video; None when that was removed since it was found.
 
@@ -127,7 +127,7 @@ class Fetching:
         )
         return stored_file(kept.source, event.info, kept.fetched, uri, kept.facts)
 
-    async def _provide(self, source: SelectedSource, errand: Errand, directory: Path) -> Kept:
+    async def _provide(self, source: SelectedSource, errand: DownloadTask, directory: Path) -> Kept:
         path, sound, made = directory / "media", directory / "sound", directory / "made"
         # The sound first: formats are tried for it that may have none, and the picture is larger.
         before = await self._receive_sound(source, errand, sound)
@@ -147,7 +147,7 @@ class Fetching:
             error.format_id = source.format_id
             raise
 
-    async def _receive_sound(self, file: SelectedSource, errand: Errand, target: Path) -> int:
+    async def _receive_sound(self, file: SelectedSource, errand: DownloadTask, target: Path) -> int:
         """Fetch what has the sound of a file, if that is another one, and return its size.
 
         A failure is that of its own format: the picture is not to be avoided for it.
@@ -164,7 +164,13 @@ class Fetching:
         return fetched.bytes
 
     async def _made(
-        self, source: SelectedSource, errand: Errand, path: Path, extension: str, *, received: int
+        self,
+        source: SelectedSource,
+        errand: DownloadTask,
+        path: Path,
+        extension: str,
+        *,
+        received: int,
     ) -> Kept:
         """Return a file that was made: looked into, and within the bounds of its request."""
         promised = MediaSource(format=kept_format(source, extension), url=source.url)
@@ -178,7 +184,7 @@ class Fetching:
         )
         return Kept(promised, path, fetched, facts, received)
 
-    async def _receive(self, part: Part, errand: Errand, target: Path) -> Fetched:
+    async def _receive(self, part: Part, errand: DownloadTask, target: Path) -> Fetched:
         event = errand.event
         return await self._gate.run(
             event.job,
@@ -223,11 +229,15 @@ class Fetching:
         fetched = Fetched(bytes=found.bytes, sha256=digest, mime_type=mime_type)
         return stored_file(promised, event.info, fetched, found.uri, facts)
 
-    def note(self, errand: Errand, format_id: str, size: int, *, reused: bool = False) -> None:
+    def note(
+        self, errand: DownloadTask, format_id: str, size: int, *, reused: bool = False
+    ) -> None:
         """Tell that a file is stored."""
         self._tell(errand.meter.finish(format_id, size, reused=reused), errand.event.job)
 
-    async def _fetch_by(self, egress: str, part: Part, errand: Errand, target: Path) -> Fetched:
+    async def _fetch_by(
+        self, egress: str, part: Part, errand: DownloadTask, target: Path
+    ) -> Fetched:
         platform = self._platforms.by_name(errand.event.video.platform)
         limits = errand.limits if part.is_kept else errand.part_limits
         name, before = part.file.format_id, part.before

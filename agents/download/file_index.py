@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.pipeline.cache_invalidation import refreshed_at
+from agents.pipeline.cache_invalidation import invalidated_at
 from agents.storage.interface import Found, Storage
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import SelectedVideo
@@ -41,7 +41,7 @@ class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, StoredFile]
 
 
-class FileShelf:
+class StoredFileIndex:
     """Finds what is known of the files of a post.
 
     Args:
@@ -57,7 +57,7 @@ class FileShelf:
     def row(self, key: str) -> Mapping[str, StoredFile]:
         """Return what the row of a video knows, by `SelectedSource.file_id`."""
         row = self._context.tables[TABLE].get(key)
-        refreshed = refreshed_at(self._context.signals, key)
+        refreshed = invalidated_at(self._context.signals, key)
         with suppress(MalformedMessageError):
             known = None if row is None else decode(row, KnownFiles)
             if known and (refreshed is None or known.fetched_at >= refreshed.timestamp()):
@@ -106,7 +106,7 @@ class FileShelf:
         return TableWrite(TABLE, event.video.key, encode(known))
 
     def _since(self, event: SelectedVideo) -> float:
-        refreshed = refreshed_at(self._context.signals, event.video.key)
+        refreshed = invalidated_at(self._context.signals, event.video.key)
         asked = event.job.received_at if event.job.options.refresh else None
         moments = (refreshed, asked, datetime.fromtimestamp(time.time() - self._seconds, UTC))
         return max(moment.timestamp() for moment in moments if moment is not None)

@@ -10,13 +10,13 @@ from streams.intake import Intake
 from streams.observability.metrics import DISK_FREE
 from streams.settings import DownloadSettings
 
-WHO = "storage"
+PAUSE_OWNER = "storage"
 """Holds the intake."""
 
 CODES = frozenset({ErrorCode.SYSTEM_DISK_FULL, ErrorCode.SYSTEM_STORAGE})
 
 
-class StorageOutage:
+class StorageGuard:
     """Stops the intake when the storage fails, and starts it when the storage works again.
 
     Args:
@@ -55,7 +55,7 @@ class StorageOutage:
             )
 
     @contextmanager
-    def noticing(self) -> Iterator[None]:
+    def watching_failures(self) -> Iterator[None]:
         """Stop the intake when the block fails because of the storage."""
         try:
             yield
@@ -79,8 +79,8 @@ class StorageOutage:
             self._begin(error)
         else:
             self._began.clear()
-            self._intake.resume(WHO)
+            self._intake.resume(PAUSE_OWNER)
 
     def _begin(self, error: ClipmillError) -> None:
-        self._intake.pause(WHO, f"storage: {error.message}")
+        self._intake.pause(PAUSE_OWNER, f"storage: {error.message}")
         self._began.set()

@@ -20,7 +20,7 @@ from streams.observability.metrics import PROBES, start_at_zero
 logger = logging.getLogger(__name__)
 
 
-class Examiner:
+class FileVerifier:
     """Has files looked into.
 
     Args:

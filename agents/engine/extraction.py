@@ -34,7 +34,7 @@ class Extraction:
         self._proxies = proxies
         self._deadline = Deadline()
         self._proof_of_work = ProofOfWork(self._deadline)
-        self._desks: dict[str, _Desk] = {}
+        self._desks: dict[str, _ExtractorSession] = {}
 
     def run(self, assignment: Assignment) -> Finished | Failed:
         """Return what became of the job."""
@@ -71,11 +71,11 @@ class Extraction:
             challenge_seconds=tuple(self._proof_of_work.seconds),
         )
 
-    def _desk(self, egress: str) -> "_Desk":
+    def _desk(self, egress: str) -> "_ExtractorSession":
         if egress not in self._desks:
             ydl = _EngineDL(self._bounds, self._deadline, self._proxies[egress])
             ydl.proof_of_work = self._proof_of_work
-            self._desks[egress] = _Desk(ydl)
+            self._desks[egress] = _ExtractorSession(ydl)
         return self._desks[egress]
 
 
@@ -86,7 +86,7 @@ def warm_up(extractors: list[str]) -> None:
     YoutubeDL(_parameters(None, 1.0), auto_init=False).close()
 
 
-class _Desk:
+class _ExtractorSession:
     """A `YoutubeDL` and the extractors that work with it."""
 
     def __init__(self, ydl: YoutubeDL) -> None:

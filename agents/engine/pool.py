@@ -17,7 +17,7 @@ from agents.engine.protocol import Setup
 from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError
 from agents.engine.stats import EngineStats
-from agents.engine.supervisor import Crew
+from agents.engine.supervisor import WorkerSupervisor
 from agents.engine.worker_handle import Answer, ProcessLostError, timed_out
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
@@ -64,7 +64,7 @@ class EnginePool:
         on_challenge: Callable[[float], None] = lambda _: None,
     ) -> None:
         setup = _setup(settings, egresses)
-        self._crew = Crew(settings, setup, self._dispatch, on_challenge)
+        self._crew = WorkerSupervisor(settings, setup, self._dispatch, on_challenge)
         self._start_seconds = settings.start_timeout_seconds
         self._quarantine = asyncio.Semaphore(QUARANTINE_PROCESSES)
         self._waiting: deque[_Ticket] = deque()

@@ -2,7 +2,7 @@
 
 A frame is four bytes (length, big-endian) and one MessagePack map, tagged by ``type``.
 The pool sends `Setup` once, then an `Assignment` per job; the process answers `Ready` once, then
-`Finished` or `Failed` per job, in any order, and to each `Ping` at once a `Pong`.
+`Complete` or `Failed` per job, in any order, and to each `Ping` at once a `Pong`.
 """
 
 import asyncio

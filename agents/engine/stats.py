@@ -44,7 +44,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     native_proof_of_work: bool = False
 
 
-class Tally:
+class Counters:
     """The counters behind `EngineStats`."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from agents.engine.packages import check_packages
 from agents.engine.protocol import Failed, Finished, Setup
 from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError, start_worker
-from agents.engine.stats import EngineStats, Tally
+from agents.engine.stats import Counters, EngineStats
 from agents.engine.worker_handle import Answer, Worker
 
 START_DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -24,7 +24,7 @@ START_DELAYS_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 _log = logging.getLogger(__name__)
 
 
-class Crew:
+class WorkerSupervisor:
     """The worker processes of a pool.
 
     Args:
@@ -50,7 +50,7 @@ class Crew:
         self._others: set[Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._tally = Tally()
+        self._tally = Counters()
 
     async def start(self) -> None:
         """Start all processes.

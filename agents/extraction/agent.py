@@ -11,7 +11,7 @@ import msgspec
 
 from agents.access.accounts import logins
 from agents.access.egress import open_egresses
-from agents.access.gate import Gate, installed_plugins
+from agents.access.gate import OutboundGate, installed_plugins
 from agents.caching import metadata, negative, upload_date, video_info
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
@@ -25,7 +25,7 @@ from agents.extraction.page_reader import PageReader
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
 from agents.pipeline.results import completed
 from agents.pipeline.stage_caches import StageCaches, open_caches
-from agents.pipeline.step import Finished, Passed, Product, bug_handler, step_handler
+from agents.pipeline.step import Complete, Forward, StepOutcome, bug_handler, step_handler
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo
@@ -84,7 +84,7 @@ class ExtractionWork:
         self._versions = versions
         self._logs_in = logs_in
 
-    async def work(self, event: ValidatedVideo) -> Product:
+    async def work(self, event: ValidatedVideo) -> StepOutcome:
         """Return the video with what its page says.
 
         Raises:
@@ -140,7 +140,7 @@ class ExtractionWork:
         """
         return not (event.job.authenticate or self._logs_in(event.video.platform))
 
-    def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> Product:
+    def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> StepOutcome:
         """Return what was known, when nothing could be asked for and nothing fresh is wanted."""
         job = event.job
         if error.permitted or job.action != "info" or _wants_fresh(job):
@@ -157,18 +157,18 @@ class ExtractionWork:
         cache: CacheUse,
         row: bytes | None = None,
         reads: int = 0,
-    ) -> Product:
+    ) -> StepOutcome:
         writes = () if row is None else (TableWrite(TABLE, event.video.key, row),)
         if event.job.action == "info":
             platform = self._platforms.by_name(event.video.platform)
             page = self._pages.read(platform, event.video, extraction)
             info = self._dates.complete(event.video.key, page.info)
             outcome = completed(event.job, info, cache=cache, engine=extraction.engine)
-            return Finished(outcome, writes)
+            return Complete(outcome, writes)
         used = PageUse(read_at=extraction.extracted_at, reads=event.job.page.reads + reads)
         job = msgspec.structs.replace(event.job, page=used)
         passed = ExtractedVideo(job=job, video=event.video, extraction=extraction, cache=cache)
-        return Passed(passed, "extracted", writes, {"cache": cache}, job)
+        return Forward(passed, "extracted", writes, {"cache": cache}, job)
 
 
 def _wants_fresh(job: Job) -> bool:
@@ -204,7 +204,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         reader = PageReader(
             platforms,
             engine,
-            gate=Gate("extract", tuple(egresses), context, plugins=installed_plugins()),
+            gate=OutboundGate("extract", tuple(egresses), context, plugins=installed_plugins()),
             authenticator=authenticator,
             deadline_seconds=settings.engine.deadline_seconds,
             always=settings.auth.always,

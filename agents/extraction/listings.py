@@ -14,7 +14,7 @@ from agents.caching.row_expiry import no_longer_kept
 from agents.caching.upload_date import UploadDates
 from agents.extraction.page_reader import PageReader
 from agents.pipeline.results import listed
-from agents.pipeline.step import Finished, Product
+from agents.pipeline.step import Complete, StepOutcome
 from agents.platforms.registry import Platforms
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError
@@ -99,7 +99,7 @@ class ListingWork:
         self._versions = versions
         self._clock = clock
 
-    async def work(self, event: ValidatedListing) -> Product:
+    async def work(self, event: ValidatedListing) -> StepOutcome:
         """Return the outcome with the posts, and a job for each when they are to be fetched."""
         limit = event.job.options.limit or LISTED
         known = self._known(event, limit)
@@ -158,12 +158,12 @@ class ListingWork:
         limit: int,
         cache: CacheUse,
         writes: tuple[TableWrite, ...] = (),
-    ) -> Product:
+    ) -> StepOutcome:
         shown = _first(listing, limit)
         members = () if event.job.action == "list" else self._members(event.job, shown)
         engine = self._versions() or UNKNOWN_ENGINE
         outcome = listed(event.job, shown, cache=cache, engine=engine, members=len(members))
-        return Finished(outcome, writes, members)
+        return Complete(outcome, writes, members)
 
     def _members(self, job: Job, listing: Listing) -> tuple[ValidatedVideo, ...]:
         platform = self._platforms.by_name(listing.platform)

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from agents.access.gate import Gate
-from agents.access.rate_limits import ONE_REQUEST, Need
+from agents.access.gate import OutboundGate
+from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, Authenticator, Use
 from agents.engine.interface import Extractor
 from agents.extraction.renewing_engine import RenewingEngine
@@ -53,7 +53,7 @@ class PageReader:
         platforms: Platforms,
         engine: Extractor,
         *,
-        gate: Gate,
+        gate: OutboundGate,
         authenticator: Authenticator,
         deadline_seconds: float,
         always: bool = False,
@@ -105,11 +105,11 @@ class PageReader:
                 account=account,
             )
 
-        need = Need(requests=1 + pages, is_list=True)
+        need = Cost(requests=1 + pages, is_list=True)
         return await self._ask(ask, listing, job, need)
 
     async def _ask(
-        self, ask: Ask[T], about: VideoRef | ListingRef, job: Job, need: Need = ONE_REQUEST
+        self, ask: Ask[T], about: VideoRef | ListingRef, job: Job, need: Cost = ONE_REQUEST
     ) -> T:
         account = await self._account(about.platform, job)
 

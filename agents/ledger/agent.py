@@ -18,10 +18,17 @@ from agents.ledger.batch_records import introduce_batch
 from agents.ledger.batches import Batches, is_about_batch
 from agents.ledger.bug_report import on_bug
 from agents.ledger.duplicates import DuplicateReports, drop_reason, is_of_another, repeated_content
-from agents.ledger.events import NAME, TABLE, Head, News, measure, publish_outcome
-from agents.ledger.request_state import Decided, Essence, Open, essence_of, is_open, read_row
-from agents.ledger.user_commands import obey
-from agents.pipeline.ownership import owner_of
+from agents.ledger.events import NAME, TABLE, LedgerEvent, ResultHeader, measure, publish_outcome
+from agents.ledger.request_state import (
+    Decided,
+    Open,
+    RequestSnapshot,
+    essence_of,
+    is_open,
+    read_row,
+)
+from agents.ledger.user_commands import apply_command
+from agents.pipeline.ownership import recover_job
 from agents.pipeline.results import status_of
 from schemas.audit import NO_OUTCOME, AuditRecord
 from schemas.codec import MalformedMessageError, decode
@@ -51,7 +58,7 @@ LATE_SECONDS = 3_600.0
 
 FIRST_STEP = "validation"
 
-ANSWERING = frozenset({"commands", NAME})
+COMMAND_STEPS = frozenset({"commands", NAME})
 """Steps whose outcomes are answers to orders. Somebody may name an order like a request."""
 
 
@@ -87,21 +94,21 @@ class Ledger:
         try:
             envelope = open_envelope(record)
             entry = decode(envelope.data, AuditRecord)
-            head = None if entry.outcome == NO_OUTCOME else decode(entry.outcome, Head)
+            head = None if entry.outcome == NO_OUTCOME else decode(entry.outcome, ResultHeader)
         except MalformedMessageError as error:
             return self._unreadable(record, error)
         if is_about_batch(entry):
             return self._batches.handle(entry, record, envelope.id)
         known = read_row(self._read_row(entry.request_id))
         batch = self._batches.known(entry.request_id)
-        news = News(record, entry, envelope.id, known, batch)
+        news = LedgerEvent(record, entry, envelope.id, known, batch)
         if head is not None:
             return self._end(news, head)
         if entry.command is not None:
-            return obey(news, entry.command, self._clock() + self._remember_seconds)
+            return apply_command(news, entry.command, self._clock() + self._remember_seconds)
         return self._meet(news)
 
-    def _end(self, news: News, head: Head) -> Sequence[Effect]:
+    def _end(self, news: LedgerEvent, head: ResultHeader) -> Sequence[Effect]:
         """Return the outcome of a request that has none yet."""
         entry = news.entry
         body = bytes(entry.outcome)
@@ -109,28 +116,28 @@ class Ledger:
         batch = _introduced(news)
         if isinstance(news.known, Decided):
             return [*batch, *published] if news.decided else self._drop(news, head)
-        if (news.known or news.batch) and entry.step in ANSWERING:
+        if (news.known or news.batch) and entry.step in COMMAND_STEPS:
             return self._drop(news, head)
         if is_of_another(news.known, head, _refused_job(entry)):
             return self._drop(news, head)
         measure(head, news.action)
         return [*batch, self._decide(news, head), *published]
 
-    def _drop(self, news: News, head: Head) -> Sequence[Effect]:
+    def _drop(self, news: LedgerEvent, head: ResultHeader) -> Sequence[Effect]:
         """Return the report of an outcome that comes too late; an accepted request has had one."""
         entry, reason = news.entry, drop_reason(news.known, head)
         self.duplicates.dropped(news, reason)
-        if entry.step in ANSWERING and reason == "repeated":
+        if entry.step in COMMAND_STEPS and reason == "repeated":
             return self.duplicates.repeated(news, "other", head.trace_id)
         job = _refused_job(entry)
         return [] if job is None else self._repeated(news, job)
 
-    def _repeated(self, news: News, job: Job) -> Sequence[Effect]:
+    def _repeated(self, news: LedgerEvent, job: Job) -> Sequence[Effect]:
         """Return the report of a request whose id is that of another one."""
         content = repeated_content(news.known, job.trace_id, essence_of(job))
         return [] if content is None else self.duplicates.repeated(news, content, job.trace_id)
 
-    def _meet(self, news: News) -> Sequence[Effect]:
+    def _meet(self, news: LedgerEvent) -> Sequence[Effect]:
         """Return the row of a request that is heard of for the first time."""
         job = news.entry.job
         if job is None:
@@ -141,7 +148,7 @@ class Ledger:
             return [*_introduced(news), *self._repeated(news, job)]
         return [*_introduced(news), *([] if news.known else [news.row(row)])]
 
-    def _decide(self, news: News, head: Head) -> TableWrite:
+    def _decide(self, news: LedgerEvent, head: ResultHeader) -> TableWrite:
         job = _worth_keeping(news, head)
         row = Decided(
             record_id=news.record.record_id,
@@ -159,7 +166,7 @@ class Ledger:
 
         So does a batch: one record less ends none.
         """
-        owner = owner_of(record)
+        owner = recover_job(record)
         if owner is not None and self._batches.known(owner.request_id) is not None:
             return [dead_letter(record, error, NAME)]
         known = None if owner is None else read_row(self._read_row(owner.request_id))
@@ -177,7 +184,7 @@ def _refused_job(entry: AuditRecord) -> Job | None:
     return entry.job if entry.step == FIRST_STEP else None
 
 
-def _introduced(news: News) -> Sequence[Effect]:
+def _introduced(news: LedgerEvent) -> Sequence[Effect]:
     """Return what makes a batch known, when this is news of its first member."""
     job = news.entry.job
     # The replay of a member is a request of its own: its batch ended long ago.
@@ -186,7 +193,7 @@ def _introduced(news: News) -> Sequence[Effect]:
     return [introduce_batch(job, NAME, news.cause)]
 
 
-def _worth_keeping(news: News, head: Head) -> Essence | None:
+def _worth_keeping(news: LedgerEvent, head: ResultHeader) -> RequestSnapshot | None:
     """Return what is needed to ask for a request again; nothing of what was none."""
     if head.error is not None and head.error.error_type is ErrorCode.REQUEST_INVALID:
         return None

@@ -7,11 +7,11 @@ from contextlib import suppress
 import msgspec
 
 from agents.ledger.batches import is_about_batch
-from agents.ledger.events import NAME, TABLE, Head, publish_outcome
-from agents.ledger.request_state import Decided, Known, reply_known
+from agents.ledger.events import NAME, TABLE, ResultHeader, publish_outcome
+from agents.ledger.request_state import Decided, RequestState, reply_known
 from agents.ledger.user_commands import answer, answer_id
 from agents.pipeline.failures import as_bug
-from agents.pipeline.ownership import owner_of
+from agents.pipeline.ownership import recover_job
 from agents.pipeline.results import ended, facts_of
 from schemas.audit import AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
@@ -23,11 +23,13 @@ from streams.envelope import open_envelope
 from streams.records import Effect, Incoming, TableWrite
 from streams.runtime.processor import dead_letter
 
-LONE_SECONDS = 3_600.0
+BUG_RESULT_TTL_SECONDS = 3_600.0
 """How long the outcome of a bug in the ledger itself is remembered."""
 
 
-def on_bug(record: Incoming, error: Exception, known: Known | None = None) -> Sequence[Effect]:
+def on_bug(
+    record: Incoming, error: Exception, known: RequestState | None = None
+) -> Sequence[Effect]:
     """Return a dead letter and, so that nobody waits for ever, an outcome that says so.
 
     It goes straight to the results: a detour by the audit topic would come back here. Made anew
@@ -40,7 +42,7 @@ def on_bug(record: Incoming, error: Exception, known: Known | None = None) -> Se
         return [letter, *_answer_bug(record, error, entry.command)]
     if entry is not None and is_about_batch(entry):
         return [letter]
-    owner = owner_of(record)
+    owner = recover_job(record)
     if owner is None:
         return [letter]
     told = owner.reply or (entry.reply if entry else None)
@@ -68,12 +70,12 @@ def _end_by_bug(
     outcome = msgspec.structs.replace(ended(owner, context), finished_at=owner.received_at)
     row = Decided(
         record_id=record.record_id,
-        expires_at=time.time() + LONE_SECONDS,
+        expires_at=time.time() + BUG_RESULT_TTL_SECONDS,
         status="failed",
         trace_id=outcome.trace_id,
         reply=reply,
     )
     body = encode(outcome)
-    head = decode(body, Head)
+    head = decode(body, ResultHeader)
     published = publish_outcome(owner.request_id, head, body, record.record_id, reply)
     return [TableWrite(TABLE, owner.request_id, encode(row)), *published]

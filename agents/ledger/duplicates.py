@@ -11,8 +11,15 @@ from typing import Literal, get_args
 
 import msgspec
 
-from agents.ledger.events import NAME, Head, News, epoch_nanoseconds
-from agents.ledger.request_state import UNREADABLE, Decided, Essence, Known, Open, essence_of
+from agents.ledger.events import NAME, LedgerEvent, ResultHeader, epoch_nanoseconds
+from agents.ledger.request_state import (
+    UNREADABLE,
+    Decided,
+    Open,
+    RequestSnapshot,
+    RequestState,
+    essence_of,
+)
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.job import Job
@@ -41,7 +48,9 @@ _LINES = {
 """Level and text of each log line: request id, and the event or record that is dropped."""
 
 
-def repeated_content(known: Known | None, trace_id: str, asked: Essence | None) -> Content | None:
+def repeated_content(
+    known: RequestState | None, trace_id: str, asked: RequestSnapshot | None
+) -> Content | None:
     """Return what a request under a known id asks for, None when it is the known request.
 
     Traces made by clients may span several requests, so equal traces alone are not enough. The
@@ -61,7 +70,7 @@ def _trace_of(known: Open | Decided) -> str:
     return own or (known.job.trace_id if known.job is not None else "")
 
 
-def _has_content_of(one: Essence, other: Essence) -> bool:
+def _has_content_of(one: RequestSnapshot, other: RequestSnapshot) -> bool:
     origin = {
         "trace_id": other.trace_id,
         "received_at": other.received_at,
@@ -70,7 +79,7 @@ def _has_content_of(one: Essence, other: Essence) -> bool:
     return msgspec.structs.replace(one, **origin) == other
 
 
-def is_of_another(known: Known | None, head: Head, job: Job | None) -> bool:
+def is_of_another(known: RequestState | None, head: ResultHeader, job: Job | None) -> bool:
     """Return whether an outcome is that of another request than the open one of its id.
 
     ``job`` is that of a request which validation has ended. A request of the same content may end
@@ -84,7 +93,7 @@ def is_of_another(known: Known | None, head: Head, job: Job | None) -> bool:
     return head.url not in ("", known.job.url)
 
 
-def drop_reason(known: Known | None, head: Head) -> DropReason:
+def drop_reason(known: RequestState | None, head: ResultHeader) -> DropReason:
     """Return why an outcome is dropped, for a request that is known."""
     if known is UNREADABLE:
         return "unreadable_row"
@@ -106,7 +115,7 @@ class DuplicateReports:
         start_at_zero(REPEATED_REQUESTS, get_args(Content))
         start_at_zero(OUTCOMES_DROPPED, get_args(DropReason))
 
-    def repeated(self, news: News, content: Content, trace_id: str) -> list[Effect]:
+    def repeated(self, news: LedgerEvent, content: Content, trace_id: str) -> list[Effect]:
         """Return the audit record of a request under a taken id."""
         REPEATED_REQUESTS.labels(content).inc()
         by = news.record.header("ce_causationid") or news.record.record_id
@@ -114,7 +123,7 @@ class DuplicateReports:
         record = _audit_record(news, content, trace_id, by)
         return [replace(record, spans=(*record.spans, *_repeated_span(news, trace_id)))]
 
-    def dropped(self, news: News, reason: DropReason) -> None:
+    def dropped(self, news: LedgerEvent, reason: DropReason) -> None:
         """Count an outcome that is dropped."""
         OUTCOMES_DROPPED.labels(reason).inc()
         if reason == "late":
@@ -137,7 +146,7 @@ class DuplicateReports:
             log.log(level, text, request_id, by)
 
 
-def _repeated_span(news: News, trace_id: str) -> tuple[Span, ...]:
+def _repeated_span(news: LedgerEvent, trace_id: str) -> tuple[Span, ...]:
     """Return the span of a request that gets no outcome, which others in its trace hang below."""
     if isinstance(news.known, Open | Decided) and _trace_of(news.known) == trace_id:
         return ()
@@ -151,7 +160,7 @@ def _repeated_span(news: News, trace_id: str) -> tuple[Span, ...]:
     )
 
 
-def _audit_record(news: News, content: Content, trace_id: str, by: str) -> Outgoing:
+def _audit_record(news: LedgerEvent, content: Content, trace_id: str, by: str) -> Outgoing:
     request_id, kind = news.entry.request_id, "request.repeated.v1"
     record = AuditRecord(
         request_id=request_id,

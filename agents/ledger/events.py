@@ -8,7 +8,7 @@ import msgspec
 
 from agents.ledger.batch_records import member_place, report_member
 from agents.ledger.batch_state import Batch
-from agents.ledger.request_state import Decided, Known, reply_known
+from agents.ledger.request_state import Decided, RequestState, reply_known
 from agents.pipeline.events import publish_result
 from schemas.audit import AuditRecord, MemberOutcome
 from schemas.codec import Moment, encode
@@ -24,7 +24,7 @@ NAME = "ledger"
 TABLE = "outcomes"
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True):
+class ResultHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger itself wants to know of an outcome."""
 
     status: OutcomeStatus
@@ -46,7 +46,7 @@ class HeadError(msgspec.Struct, frozen=True):
     error_type: ErrorCode
 
 
-class News(msgspec.Struct, frozen=True):
+class LedgerEvent(msgspec.Struct, frozen=True):
     """A record of the audit topic, and what is known of its request.
 
     ``cause`` is the id of its event, ``batch`` what is known of a batch of the same id.
@@ -55,7 +55,7 @@ class News(msgspec.Struct, frozen=True):
     record: Incoming
     entry: AuditRecord
     cause: str
-    known: Known | None
+    known: RequestState | None
     batch: Batch | None = None
 
     @property
@@ -79,12 +79,12 @@ class News(msgspec.Struct, frozen=True):
         job = kept or self.entry.job
         return None if job is None else job.action
 
-    def row(self, row: Known) -> TableWrite:
+    def row(self, row: RequestState) -> TableWrite:
         """Return the row of the request to be written."""
         return TableWrite(TABLE, self.entry.request_id, encode(row))
 
 
-def measure(head: Head, action: Action | None) -> None:
+def measure(head: ResultHeader, action: Action | None) -> None:
     """Count an outcome that has just been decided."""
     RESULTS.labels(head.status, head.error.error_type if head.error else "").inc()
     seconds = (head.finished_at - head.received_at).total_seconds()
@@ -94,7 +94,7 @@ def measure(head: Head, action: Action | None) -> None:
 
 
 def publish_outcome(
-    request_id: str, head: Head, body: bytes, cause: str, reply: Reply | None
+    request_id: str, head: ResultHeader, body: bytes, cause: str, reply: Reply | None
 ) -> list[Outgoing]:
     """Return an outcome for the client and, when it is a member's, its report to the batch.
 
@@ -120,7 +120,7 @@ def publish_outcome(
     return [result, report_member(batch_id, member, NAME, cause)]
 
 
-def _request_span(request_id: str, head: Head) -> tuple[Span, ...]:
+def _request_span(request_id: str, head: ResultHeader) -> tuple[Span, ...]:
     """Return the span of the whole request, recorded when its result is acknowledged."""
     return request_span(
         request_id,

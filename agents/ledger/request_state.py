@@ -35,7 +35,7 @@ def trace_context(trace_id: str, origin: TraceOrigin) -> TraceContext:
     return TraceContext(trace_id, origin.span_id, origin.flags, origin.state)
 
 
-class Essence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is kept of a job: enough to ask for it again, or to say that it was taken back.
 
     ``options`` are those that are not the defaults. A row is read and written more often than it
@@ -64,7 +64,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fie
 class Open(Row, frozen=True, kw_only=True, tag="open"):
     """A request that has no outcome yet."""
 
-    job: Essence
+    job: RequestSnapshot
 
 
 class Decided(Row, frozen=True, kw_only=True, tag="decided"):
@@ -77,14 +77,14 @@ class Decided(Row, frozen=True, kw_only=True, tag="decided"):
     """
 
     record_id: str
-    job: Essence | None = None
+    job: RequestSnapshot | None = None
     members: int = 0
     status: OutcomeStatus = "completed"
     trace_id: str = ""
     reply: Reply | None = None
 
 
-Known = Open | Decided
+RequestState = Open | Decided
 
 _OPEN_TAG = b'{"kind":"open",'
 """How the rows of open requests begin: the encoder writes the tag first."""
@@ -93,7 +93,7 @@ UNREADABLE = Decided(record_id="", expires_at=0.0)
 """What a row that nobody can read stands for: decided, by no record that can be read again."""
 
 
-def reply_known(known: Known | None) -> Reply | None:
+def reply_known(known: RequestState | None) -> Reply | None:
     """Return where the outcome of a request goes, or went, as far as its row tells."""
     if known is None:
         return None
@@ -102,12 +102,12 @@ def reply_known(known: Known | None) -> Reply | None:
     return known.reply if isinstance(known, Decided) else None
 
 
-def read_row(row: bytes | None) -> Known | None:
+def read_row(row: bytes | None) -> RequestState | None:
     """Return what a row says, None when there is none."""
     if row is None:
         return None
     try:
-        return decode(row, Known)  # type: ignore[arg-type]  # a union is a type to msgspec
+        return decode(row, RequestState)  # type: ignore[arg-type]  # a union is a type to msgspec
     except MalformedMessageError:
         return UNREADABLE
 
@@ -117,9 +117,9 @@ def is_open(row: bytes) -> bool:
     return row.startswith(_OPEN_TAG)
 
 
-def essence_of(job: Job) -> Essence:
+def essence_of(job: Job) -> RequestSnapshot:
     """Return what is kept of a job, and of the context of the record in work if it is the job's."""
-    return Essence(
+    return RequestSnapshot(
         url=job.url,
         received_at=job.received_at,
         trace_id=job.trace_id,
@@ -134,7 +134,7 @@ def essence_of(job: Job) -> Essence:
     )
 
 
-def job_of(request_id: str, kept: Essence) -> Job:
+def job_of(request_id: str, kept: RequestSnapshot) -> Job:
     """Return the job again, without what happened to it on its way."""
     return Job(
         request_id=request_id,

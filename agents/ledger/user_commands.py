@@ -6,18 +6,18 @@ from datetime import datetime
 import msgspec
 
 from agents.ledger.batch_state import Batch
-from agents.ledger.events import NAME, Head, News, measure, publish_outcome
+from agents.ledger.events import NAME, LedgerEvent, ResultHeader, measure, publish_outcome
 from agents.ledger.request_state import (
     Decided,
-    Essence,
-    Known,
     Open,
+    RequestSnapshot,
+    RequestState,
     changed,
     job_of,
     trace_context,
 )
-from agents.pipeline.events import correlation_headers, finish, order
-from agents.pipeline.ownership import bare_job
+from agents.pipeline.events import correlation_headers, propose_result, user_command
+from agents.pipeline.ownership import placeholder_job
 from agents.pipeline.results import ended
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
@@ -42,7 +42,9 @@ def answer_id(command: Cancel | Retry, record: Incoming) -> str | None:
     return command.id
 
 
-def obey(news: News, command: Cancel | Retry, remembered_until: float) -> Sequence[Effect]:
+def apply_command(
+    news: LedgerEvent, command: Cancel | Retry, remembered_until: float
+) -> Sequence[Effect]:
     """Return what follows from an order; ``remembered_until`` is the end of a request's row."""
     if isinstance(command, Cancel):
         return _cancel(news, command, remembered_until)
@@ -56,7 +58,7 @@ def obey(news: News, command: Cancel | Retry, remembered_until: float) -> Sequen
     return [refuse(new_id, command, reason, news.record)]
 
 
-def _cancel(news: News, command: Cancel, remembered_until: float) -> Sequence[Effect]:
+def _cancel(news: LedgerEvent, command: Cancel, remembered_until: float) -> Sequence[Effect]:
     """Return the end of a request that is not wanted any more, the same for the same record."""
     match news.known:
         case Open(job=kept):
@@ -67,7 +69,7 @@ def _cancel(news: News, command: Cancel, remembered_until: float) -> Sequence[Ef
                 status="cancelled",
             )
             return [news.row(row), *_taken_back(news, kept, command)]
-        case Decided(job=Essence() as kept) if news.decided:
+        case Decided(job=RequestSnapshot() as kept) if news.decided:
             return _taken_back(news, kept, command)
         case Decided(members=size) if size:
             return to_members(command, size, news)
@@ -78,17 +80,17 @@ def _cancel(news: News, command: Cancel, remembered_until: float) -> Sequence[Ef
     return []
 
 
-def _taken_back(news: News, kept: Essence, command: Cancel) -> list[Outgoing]:
+def _taken_back(news: LedgerEvent, kept: RequestSnapshot, command: Cancel) -> list[Outgoing]:
     request_id = news.entry.request_id
     body = encode(cancelled(request_id, kept, command, news.entry.at))
-    head = decode(body, Head)
+    head = decode(body, ResultHeader)
     if not news.decided:
         measure(head, kept.action)
     with continuing(trace_context(kept.trace_id, kept.trace)):
         return publish_outcome(request_id, head, body, news.cause, kept.reply)
 
 
-def cancelled(request_id: str, kept: Essence, command: Cancel, at: datetime) -> Result:
+def cancelled(request_id: str, kept: RequestSnapshot, command: Cancel, at: datetime) -> Result:
     """Return the outcome of a request that was taken back at a time."""
     job = job_of(request_id, kept)
     context = explain(
@@ -101,17 +103,18 @@ def cancelled(request_id: str, kept: Essence, command: Cancel, at: datetime) -> 
     return msgspec.structs.replace(ended(job, context), finished_at=at)
 
 
-def to_members(command: Cancel, size: int, news: News) -> list[Effect]:
+def to_members(command: Cancel, size: int, news: LedgerEvent) -> list[Effect]:
     """Return the order for a batch as one for each member, which nobody answers."""
     trace_id = trace_id_of(news.record)
     ids = (f"{command.request_id}/{index}" for index in range(size))
     parts = (msgspec.structs.replace(command, id=None, request_id=each) for each in ids)
     return [
-        order(part, NAME, at=news.entry.at, cause=news.cause, trace_id=trace_id) for part in parts
+        user_command(part, NAME, at=news.entry.at, cause=news.cause, trace_id=trace_id)
+        for part in parts
     ]
 
 
-def ask_again(command: Retry, new_id: str, kept: Essence, cause: str) -> Outgoing:
+def ask_again(command: Retry, new_id: str, kept: RequestSnapshot, cause: str) -> Outgoing:
     """Return the new request: the old one with the changes that were ordered, without deadline."""
     old = job_of(command.request_id, kept)
     request = Request(
@@ -146,7 +149,7 @@ def why_not_cancelled(request_id: str) -> str:
     )
 
 
-def why_not_again(request_id: str, known: Known | None, batch: Batch | None) -> str:
+def why_not_again(request_id: str, known: RequestState | None, batch: Batch | None) -> str:
     """Return why a request cannot be asked for again."""
     if isinstance(known, Decided):
         return f"{request_id} was refused, or too little is known of it; submit it anew"
@@ -172,5 +175,5 @@ def refuse(name: str, command: Cancel | Retry, reason: str, record: Incoming) ->
 def answer(name: str, command: Cancel | Retry, context: ErrorContext, record: Incoming) -> Outgoing:
     """Return an error as the outcome of an order."""
     retry_of = command.request_id if isinstance(command, Retry) else None
-    job = msgspec.structs.replace(bare_job(name, record), retry_of=retry_of)
-    return finish(job, NAME, ended(job, context), None)
+    job = msgspec.structs.replace(placeholder_job(name, record), retry_of=retry_of)
+    return propose_result(job, NAME, ended(job, context), None)

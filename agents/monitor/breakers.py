@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from agents.monitor.state_store import Kind, LiveRows, Told
+from agents.monitor.state_store import Kind, PublishedState, StateStore
 from agents.resilience.breaker_rules import COUNTING, Rules
 from agents.resilience.circuit_breaker import (
     Breaker,
@@ -33,10 +33,12 @@ LEVELS = {"closed": 0, "half_open": 1, "open": 2, "forced_open": 3}
 """Values of the gauge `clipmill_breaker_state`."""
 
 
-def told(row: Breaker) -> Told:
+def told(row: Breaker) -> PublishedState:
     """Return what workers must know; nothing while it lets everything through."""
     state = state_of(row)
-    return Told(encode(state), plain=state.state == "closed" and state.budget_until is None)
+    return PublishedState(
+        encode(state), plain=state.state == "closed" and state.budget_until is None
+    )
 
 
 def announce(before: Breaker, after: Breaker) -> None:
@@ -104,7 +106,7 @@ TABLE = "breakers"
 IDLE_SECONDS = 3_600.0
 """A closed breaker that nothing happened to for so long is forgotten."""
 
-NEVER = 2.0
+UNREACHABLE_RATIO = 2.0
 """A share of failures that there cannot be."""
 
 
@@ -128,8 +130,8 @@ class MonitoredBreakers:
     ) -> None:
         kind = Kind(TABLE, Breaker, BREAKER, EVENT, told, self._forgotten)
         self._rules = rules
-        self._lenient = msgspec.structs.replace(rules, failure_ratio=NEVER)
-        self._live = LiveRows(kind, step, read_row=read_row, read_signal=read_signal)
+        self._lenient = msgspec.structs.replace(rules, failure_ratio=UNREACHABLE_RATIO)
+        self._live = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
         self._codes: dict[str, frozenset[ErrorCode]] = {}
 
     def is_closed(self, message: AttemptRecord, now: float) -> bool:

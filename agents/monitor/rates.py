@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from agents.monitor.state_store import Kind, LiveRows, Told
+from agents.monitor.state_store import Kind, PublishedState, StateStore
 from agents.resilience.adaptive_rate import (
     AdaptiveRate,
     RateRules,
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 EVENT = "rate.changed.v1"
 
 
-def told(row: AdaptiveRate) -> Told:
+def told(row: AdaptiveRate) -> PublishedState:
     """Return what workers must know; nothing while the whole limit is allowed."""
-    return Told(encode(state_of(row)), plain=row.allowed is None and row.until is None)
+    return PublishedState(encode(state_of(row)), plain=row.allowed is None and row.until is None)
 
 
 def announce(before: AdaptiveRate, after: AdaptiveRate, rules: RateRules) -> None:
@@ -74,7 +74,7 @@ class MonitoredRates:
     ) -> None:
         kind = Kind(TABLE, AdaptiveRate, RATE, EVENT, told)
         self._rules = rules
-        self._live = LiveRows(kind, step, read_row=read_row, read_signal=read_signal)
+        self._live = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
 
     def hear(self, attempt: NetworkAttempt, cause: str, now: float) -> Sequence[Effect]:
         """Return what follows from an attempt."""

@@ -27,7 +27,7 @@ ROWS_IN_FLIGHT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PublishedState:
     """What workers must know: the body of a signal; ``plain`` when nothing is held back."""
 
     body: bytes
@@ -51,12 +51,12 @@ class Kind(Generic[R]):
     row: type[R]
     prefix: str
     event: str
-    told: Callable[[R], Told]
+    told: Callable[[R], PublishedState]
     forgotten: Callable[[str, R], object] = lambda _name, _row: None
 
 
 @dataclass(slots=True)
-class Live(Generic[R]):
+class StateEntry(Generic[R]):
     """A row in memory.
 
     Attributes:
@@ -75,7 +75,7 @@ class Live(Generic[R]):
     told_at: float = 0.0
 
 
-class LiveRows(Generic[R]):
+class StateStore(Generic[R]):
     """The rows of one kind that this process has worked on, by name.
 
     Args:
@@ -97,14 +97,14 @@ class LiveRows(Generic[R]):
         self._step = step
         self._read_row = read_row
         self._read_signal = read_signal
-        self._live: dict[str, Live[R]] = {}
+        self._live: dict[str, StateEntry[R]] = {}
 
-    def at(self, name: str, begin: Callable[[], R]) -> Live[R]:
+    def at(self, name: str, begin: Callable[[], R]) -> StateEntry[R]:
         """Return what is in memory, or the row if that is newer; begun when there is neither."""
         row = self._read_row(name)
         return self.known(name, row) or self._put(name, begin(), None)
 
-    def known(self, name: str, row: bytes | None) -> Live[R] | None:
+    def known(self, name: str, row: bytes | None) -> StateEntry[R] | None:
         """Return what is in memory, or the row if that is newer; None when it cannot be read."""
         live = self._live.get(name)
         if live is not None and row in live.rows:
@@ -114,12 +114,12 @@ class LiveRows(Generic[R]):
         except MalformedMessageError:
             return None
 
-    def _put(self, name: str, now: R, row: bytes | None) -> Live[R]:
-        self._live[name] = live = Live(now, (row,))
+    def _put(self, name: str, now: R, row: bytes | None) -> StateEntry[R]:
+        self._live[name] = live = StateEntry(now, (row,))
         return live
 
     def change(
-        self, name: str, live: Live[R], after: R, cause: str, now: float
+        self, name: str, live: StateEntry[R], after: R, cause: str, now: float
     ) -> Sequence[Effect]:
         """Take on a change; return the row, if it is time for it, and the signal, if it is news."""
         changed = self._kind.told(live.now) != self._kind.told(after)
@@ -129,7 +129,7 @@ class LiveRows(Generic[R]):
         known = live.told or self._read_signal(self._key(name))
         return [*row, *self._tell(name, live, known, cause, now)]
 
-    def look(self, name: str, live: Live[R], row: bytes, now: float) -> Sequence[Effect]:
+    def look(self, name: str, live: StateEntry[R], row: bytes, now: float) -> Sequence[Effect]:
         """Return the row, if the written one is behind, and the signal, if another one is known.
 
         The signal may also be about to be dropped.
@@ -139,14 +139,14 @@ class LiveRows(Generic[R]):
         told = self._tell(name, live, None if fading else known, None, now)
         return [self._write(name, live, now), *told] if encode(live.now) != row else told
 
-    def _write(self, name: str, live: Live[R], now: float) -> Effect:
+    def _write(self, name: str, live: StateEntry[R], now: float) -> Effect:
         row = encode(live.now)
         live.rows = (*live.rows, row)[-ROWS_IN_FLIGHT:]
         live.written_at = now
         return TableWrite(self._kind.table, name, row)
 
     def _tell(
-        self, name: str, live: Live[R], known: bytes | None, cause: str | None, now: float
+        self, name: str, live: StateEntry[R], known: bytes | None, cause: str | None, now: float
     ) -> Sequence[Effect]:
         told = self._kind.told(live.now)
         if told.body == known or (known is None and told.plain):

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 from schemas.codec import MalformedMessageError, decode
 from schemas.signals import REFRESH, RefreshSignal
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 
 
-def refreshed_at(signals: Signals, key: str) -> datetime | None:
+def invalidated_at(signals: SharedState, key: str) -> datetime | None:
     """Return when a video (``tiktok:7608826249200356630``) was last ordered to be forgotten.
 
     None: never. What is remembered from before that moment must not be used. The moment is one of

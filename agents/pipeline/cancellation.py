@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from schemas.job import Job
 from schemas.signals import CANCEL
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 
 
 class RequestCancelledError(Exception):
@@ -19,13 +19,13 @@ def cancel_keys(job: Job) -> tuple[str, ...]:
     return (own, f"{CANCEL}{job.batch.id}") if job.batch else (own,)
 
 
-def is_cancelled(job: Job, signals: Signals) -> bool:
+def is_cancelled(job: Job, signals: SharedState) -> bool:
     """Return whether the user has taken the job back."""
     return any(signals.get(key) is not None for key in cancel_keys(job))
 
 
 @contextmanager
-def cancellable(job: Job, signals: Signals) -> Iterator[None]:
+def cancellable(job: Job, signals: SharedState) -> Iterator[None]:
     """Cancel the block, as `asyncio.timeout` does, when the user takes the job back.
 
     Raises:

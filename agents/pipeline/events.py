@@ -121,7 +121,7 @@ def audit(
     return _seal(AUDIT, job.request_id, record, kind=kind, job=job, step=step, cause=cause)
 
 
-def order(
+def user_command(
     command: Cancel | Retry, step: str, *, at: datetime, cause: str, trace_id: str
 ) -> Outgoing:
     """Return what a user wants of a request, for the ledger."""
@@ -148,19 +148,19 @@ def order(
     )
 
 
-def finish(job: Job, step: str, outcome: Result, cause: str | None) -> Outgoing:
+def propose_result(job: Job, step: str, outcome: Result, cause: str | None) -> Outgoing:
     """Return the record that asks the ledger to end the job."""
     return audit(job, step, "finished", cause, outcome=outcome)
 
 
-def fail(failure: Failure, key: str | None, cause: str | None) -> Outgoing:
+def publish_failure(failure: Failure, key: str | None, cause: str | None) -> Outgoing:
     """Return the failure for the error agent."""
     key = key or failure.job.request_id
     kind = "step.failed.v1"
     return _seal(ERRORS, key, failure, kind=kind, job=failure.job, step=failure.step, cause=cause)
 
 
-def failed_record(failure: Failure) -> Incoming:
+def restore_record(failure: Failure) -> Incoming:
     """Return the record that failed, as its step had read it."""
     record = failure.record
     return Incoming(
@@ -181,7 +181,7 @@ def failed_event(failure: Failure) -> Event:
         MalformedMessageError: the record is no event.
         KeyError: it is an event of a kind that is not known.
     """
-    envelope = open_envelope(failed_record(failure))
+    envelope = open_envelope(restore_record(failure))
     event = decode(envelope.data, EVENTS_BY_KIND[envelope.type.removeprefix(TYPE_PREFIX)])
     return msgspec.structs.replace(event, job=failure.job)
 

@@ -4,8 +4,8 @@ import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from agents.pipeline.events import Event, fail, finish, subject_of
-from agents.pipeline.ownership import owner_of
+from agents.pipeline.events import Event, propose_result, publish_failure, subject_of
+from agents.pipeline.ownership import recover_job
 from agents.pipeline.results import FACT_CHARACTERS, ended, facts_of
 from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorCode
@@ -19,7 +19,7 @@ from streams.runtime.processor import dead_letter
 from streams.tracing.scope import note_failure
 
 
-def fail_event(
+def to_failure(
     event: Event, error: ClipmillError, step: str, record: Incoming, cause: str | None
 ) -> Effect:
     """Return the failure of an event, with the record that was read, for the error agent."""
@@ -49,7 +49,9 @@ def fail_event(
         engine=error.engine or engine_of(event),
     )
     key = record.key.decode(errors="replace") if record.key else None
-    return fail(failure, job.request_id if isinstance(event, PendingLink) else key, cause)
+    return publish_failure(
+        failure, job.request_id if isinstance(event, PendingLink) else key, cause
+    )
 
 
 def _only_format(event: Event) -> str | None:
@@ -84,7 +86,7 @@ def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect
 
     That is a dead letter, and an outcome when the record still tells whose it was.
     """
-    job = owner_of(record)
+    job = recover_job(record)
     if job is None:
         return [dead_letter(record, error, step)]
     details = facts_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
@@ -95,7 +97,7 @@ def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect
         details=details,
         request_id=job.request_id,
     )
-    return [dead_letter(record, error, step), finish(job, step, ended(job, context), None)]
+    return [dead_letter(record, error, step), propose_result(job, step, ended(job, context), None)]
 
 
 def as_bug(error: Exception) -> ClipmillError:

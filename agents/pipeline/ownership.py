@@ -19,15 +19,19 @@ class _Owned(msgspec.Struct, frozen=True):
     job: Job
 
 
-def owner_of(record: Incoming) -> Job | None:
+def recover_job(record: Incoming) -> Job | None:
     """Return whose record this is: by its body, else by its headers; None when neither tells."""
     with suppress(MalformedMessageError):
         return decode(record.value or b"", _Owned).job
     request_id = record.header("ce_correlationid") or ""
-    return bare_job(request_id, record) if 0 < len(request_id) <= REQUEST_ID_CHARACTERS else None
+    return (
+        placeholder_job(request_id, record)
+        if 0 < len(request_id) <= REQUEST_ID_CHARACTERS
+        else None
+    )
 
 
-def bare_job(request_id: str, record: Incoming, url: str = "") -> Job:
+def placeholder_job(request_id: str, record: Incoming, url: str = "") -> Job:
     """Return a job for a record of which little more than its name is known."""
     return Job(
         request_id=request_id,

@@ -152,7 +152,7 @@ class Salvage(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
 
 
-def salvage(record: Incoming, envelope: Envelope | None) -> Salvage:
+def recover_identity(record: Incoming, envelope: Envelope | None) -> Salvage:
     """Return what can be read of a record; ``envelope`` None when that is broken already."""
     data = envelope.data if envelope else record.value
     body: Mapping[str, Any] = readable_members(data or b"")

@@ -29,7 +29,7 @@ from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
-from agents.pipeline.cache_invalidation import refreshed_at
+from agents.pipeline.cache_invalidation import invalidated_at
 from schemas.codec import encode
 from streams.faust_driver.tables import StageTable
 from streams.observability.metrics import (
@@ -85,8 +85,8 @@ class StageCaches:
             table.get,
             settings.video_info_seconds,
             stale_seconds=settings.stale_seconds,
-            refreshed=partial(refreshed_at, self._context.signals),
-            meaning=meaning_of(self._context.settings),
+            refreshed=partial(invalidated_at, self._context.signals),
+            meaning=config_fingerprint(self._context.settings),
             front=self._store(
                 VIDEO_INFO, settings.video_info_seconds, row_codec.size_of, level="front"
             ),
@@ -103,7 +103,7 @@ class StageCaches:
             MemoryBackend(self._store(negative.NAME, life, ttl_lru.size_of)),
             shared=self._shared,
             can_log_in=can_log_in,
-            refreshed=partial(refreshed_at, self._context.signals),
+            refreshed=partial(invalidated_at, self._context.signals),
             report=self._report,
         )
 
@@ -179,7 +179,7 @@ async def open_caches(
         yield StageCaches(stage, context, guarded, shares)
 
 
-def meaning_of(settings: Settings) -> bytes:
+def config_fingerprint(settings: Settings) -> bytes:
     """Return the digest of the settings that decide what a page says, `MEANING_BYTES` long.
 
     That is the way out (other regions are told other things), the bound of a page, and the
@@ -196,7 +196,7 @@ def meaning_of(settings: Settings) -> bytes:
 
 def shared_prefix(settings: Settings) -> str:
     """Return what all keys in a shared cache begin with: other releases have keys of their own."""
-    return f"clipmill:{version('clipmill')}:{meaning_of(settings).hex()}:"
+    return f"clipmill:{version('clipmill')}:{config_fingerprint(settings).hex()}:"
 
 
 class CacheMetrics:

@@ -13,8 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from agents.pipeline.cancellation import RequestCancelledError, cancellable
-from agents.pipeline.events import Event, audit, finish, send_event
-from agents.pipeline.failures import as_bug, fail_event, unreadable
+from agents.pipeline.events import Event, audit, propose_result, send_event
+from agents.pipeline.failures import as_bug, to_failure, unreadable
 from agents.pipeline.ownership import received_at
 from agents.pipeline.results import cancelled, expired, is_expired
 from schemas.audit import Transition
@@ -23,7 +23,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo
 from schemas.job import Job
 from schemas.results import Completed, Result
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.deadletters.headers import replays_of
 from streams.envelope import Envelope, open_envelope
 from streams.observability.metrics import (
@@ -33,14 +33,14 @@ from streams.observability.metrics import (
     observe,
     start_at_zero,
 )
-from streams.records import Barrier, Effect, Incoming, TableWrite
+from streams.records import Effect, Flush, Incoming, TableWrite
 from streams.stage import Handler
 
 E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class Forward:
     """The work is done: this goes to the next step.
 
     Attributes:
@@ -55,7 +55,7 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class Complete:
     """The work is done and so is the job; its ``members`` are jobs of their own from now on."""
 
     outcome: Result
@@ -63,11 +63,11 @@ class Finished:
     members: tuple[ValidatedVideo, ...] = ()
 
 
-Product = Passed | Finished
+StepOutcome = Forward | Complete
 
 
 def step_handler(
-    step: str, kind: type[E], work: Callable[[E], Awaitable[Product]], signals: Signals
+    step: str, kind: type[E], work: Callable[[E], Awaitable[StepOutcome]], signals: SharedState
 ) -> Handler:
     """Return the handler of a step that reads events of one kind."""
     start_at_zero(FAILURES, [step], ErrorCode)
@@ -79,12 +79,12 @@ def step_handler(
         except MalformedMessageError as error:
             return unreadable(record, error, step)
         if is_expired(event.job, datetime.now(UTC)):
-            return [finish(event.job, step, expired(event.job, step), envelope.id)]
+            return [propose_result(event.job, step, expired(event.job, step), envelope.id)]
         try:
             with cancellable(event.job, signals):
                 return await _do(event, envelope, work, step, record)
         except RequestCancelledError:
-            return [finish(event.job, step, cancelled(event.job, step), envelope.id)]
+            return [propose_result(event.job, step, cancelled(event.job, step), envelope.id)]
 
     return handle
 
@@ -108,7 +108,7 @@ def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
 async def _do(
     event: E,
     envelope: Envelope,
-    work: Callable[[E], Awaitable[Product]],
+    work: Callable[[E], Awaitable[StepOutcome]],
     step: str,
     record: Incoming,
 ) -> Sequence[Effect]:
@@ -119,36 +119,41 @@ async def _do(
         seconds = time.perf_counter() - started
         observe(STEP_DURATION.labels(step, event.job.action, "", "failed"), seconds)
         job = event.job.spent(step, seconds)
-        return [fail_event(_with_job(event, job), error, step, record, envelope.id)]
+        return [to_failure(_with_job(event, job), error, step, record, envelope.id)]
     seconds = time.perf_counter() - started
     _measure(product, event.job, step, seconds)
-    noted = product.job if isinstance(product, Passed) else None
+    noted = product.job if isinstance(product, Forward) else None
     job = noted or event.job
     return _hand_on(product, job.spent(step, seconds), step, envelope)
 
 
-def _measure(product: Product, job: Job, step: str, seconds: float) -> None:
+def _measure(product: StepOutcome, job: Job, step: str, seconds: float) -> None:
     labels: tuple[str, str]
     match product:
-        case Passed(event=ExtractedVideo(cache=use) | SelectedVideo(cache=use)):
+        case Forward(event=ExtractedVideo(cache=use) | SelectedVideo(cache=use)):
             labels = use, "passed"
-        case Passed():
+        case Forward():
             labels = "", "passed"
-        case Finished(outcome=Completed(cache=use)):
+        case Complete(outcome=Completed(cache=use)):
             labels = use, "finished"
-        case Finished():
+        case Complete():
             labels = "", "finished"
     observe(STEP_DURATION.labels(step, job.action, *labels), seconds)
 
 
-def _hand_on(product: Product, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
-    if isinstance(product, Finished):
+def _hand_on(product: StepOutcome, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
+    if isinstance(product, Complete):
         outcome = msgspec.structs.replace(product.outcome, timings=job.timings)
         for attempt in job.attempts:
             RECOVERIES.labels(attempt.strategy, attempt.code).inc()
         members = _introduce(product.members, step, envelope.id)
-        barrier = [Barrier()] if members else []
-        return [*product.writes, *barrier, finish(job, step, outcome, envelope.id), *members]
+        barrier = [Flush()] if members else []
+        return [
+            *product.writes,
+            *barrier,
+            propose_result(job, step, outcome, envelope.id),
+            *members,
+        ]
     event = _with_job(product.event, job)
     return [
         *product.writes,
@@ -180,6 +185,6 @@ def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Seq
             event = read_event(record, envelope, kind)
         except MalformedMessageError as malformed:
             return unreadable(record, malformed, step)
-        return [fail_event(event, as_bug(error), step, record, envelope.id)]
+        return [to_failure(event, as_bug(error), step, record, envelope.id)]
 
     return on_bug

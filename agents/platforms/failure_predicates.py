@@ -7,42 +7,42 @@ import msgspec
 from agents.engine.interface import EngineFailure
 from schemas.errors import ErrorCode
 
-Sign = Callable[[EngineFailure], bool]
+Predicate = Callable[[EngineFailure], bool]
 
 
-def either(*signs: Sign) -> Sign:
+def any_of(*signs: Predicate) -> Predicate:
     """One of them."""
     return lambda failure: any(sign(failure) for sign in signs)
 
 
-def both(first: Sign, second: Sign) -> Sign:
+def all_of(first: Predicate, second: Predicate) -> Predicate:
     """Both of them."""
     return lambda failure: first(failure) and second(failure)
 
 
-def says(*words: str) -> Sign:
+def message_contains(*words: str) -> Predicate:
     """Words of the extractor's message."""
     return lambda failure: any(word in failure.message for word in words)
 
 
-def kind(*names: str) -> Sign:
+def exception_type(*names: str) -> Predicate:
     """Class names in the chain of exceptions."""
     wanted = frozenset(names)
     return lambda failure: not wanted.isdisjoint(failure.types)
 
 
-def status(*statuses: int | range) -> Sign:
+def http_status(*statuses: int | range) -> Predicate:
     """HTTP statuses."""
     ranges = [each if isinstance(each, range) else range(each, each + 1) for each in statuses]
     return lambda failure: any(failure.status in each for each in ranges)
 
 
-def system(*numbers: int) -> Sign:
+def errno_is(*numbers: int) -> Predicate:
     """Numbers of the system, see `errno`."""
     return lambda failure: failure.errno in numbers
 
 
-def curl(*codes: int) -> Sign:
+def curl_code(*codes: int) -> Predicate:
     """Codes of libcurl: https://curl.se/libcurl/c/libcurl-errors.html."""
     return lambda failure: failure.curl_code in codes
 
@@ -59,5 +59,5 @@ class Row(msgspec.Struct, frozen=True):
 
     name: str
     code: ErrorCode
-    sign: Sign
+    sign: Predicate
     text: str

@@ -4,7 +4,13 @@ A platform puts the rows of its own words in front; the rows of libcurl, request
 are in `transport`.
 """
 
-from agents.platforms.failure_predicates import Row, either, kind, says, status
+from agents.platforms.failure_predicates import (
+    Row,
+    any_of,
+    exception_type,
+    http_status,
+    message_contains,
+)
 from agents.platforms.statuses import PAGE_STATUSES
 from agents.platforms.transport import ADDRESS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
@@ -14,37 +20,37 @@ ENGINE = (
     Row(
         "engine_timeout",
         Code.NETWORK_TIMEOUT,
-        kind("EngineTimeout"),
+        exception_type("EngineTimeout"),
         "its page could not be read within the deadline",
     ),
     Row(
         "engine_crash",
         Code.SYSTEM_ENGINE_CRASH,
-        kind("EngineCrash", "MemoryError"),
+        exception_type("EngineCrash", "MemoryError"),
         "the extraction process died",
     ),
     Row(
         "engine_closed",
         Code.SYSTEM_ENGINE_CRASH,
-        kind("EngineClosed"),
+        exception_type("EngineClosed"),
         "the extraction engine was stopped",
     ),
     Row(
         "job_too_large",
         Code.SYSTEM_CONFIG,
-        kind("JobTooLarge"),
+        exception_type("JobTooLarge"),
         "its account has more cookies than can be sent; export its cookie file anew",
     ),
     Row(
         "answer_too_large",
         Code.CONTENT_UNSUPPORTED,
-        kind("ResultTooLargeError"),
+        exception_type("ResultTooLargeError"),
         "its description is larger than clipmill reads",
     ),
     Row(
         "unknown_extractor",
         Code.SYSTEM_CONFIG,
-        kind("UnknownExtractorError"),
+        exception_type("UnknownExtractorError"),
         "the extractor that the settings name for its platform cannot be used",
     ),
 )
@@ -54,38 +60,47 @@ _WORDS = (
     Row(
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
-        kind("GeoRestrictedError"),
+        exception_type("GeoRestrictedError"),
         "it is withheld in the region that it was asked from",
     ),
-    Row("live_ended", Code.CONTENT_LIVE_ENDED, kind("UserNotLive"), "the live stream is over"),
+    Row(
+        "live_ended",
+        Code.CONTENT_LIVE_ENDED,
+        exception_type("UserNotLive"),
+        "the live stream is over",
+    ),
     Row(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
-        says("only available for registered users", "Use --cookies", "--username and --password"),
+        message_contains(
+            "only available for registered users", "Use --cookies", "--username and --password"
+        ),
         "a login is wanted",
     ),
     Row(
         "protected",
         Code.CONTENT_UNSUPPORTED,
-        says("DRM protected", "DRM-protected"),
+        message_contains("DRM protected", "DRM-protected"),
         "it is protected by DRM, which nobody but its player reads",
     ),
     Row(
         "no_formats",
         Code.CONTENT_NO_FORMATS,
-        says("No video formats found", "Requested format is not available"),
+        message_contains("No video formats found", "Requested format is not available"),
         "its page offers no file",
     ),
     Row(
         "private",
         Code.CONTENT_PRIVATE,
-        says("video is private", "is a private video"),
+        message_contains("video is private", "is a private video"),
         "its author does not show it to everybody",
     ),
     Row(
         "gone",
         Code.CONTENT_NOT_FOUND,
-        says("has been removed", "has been deleted", "does not exist", "no longer available"),
+        message_contains(
+            "has been removed", "has been deleted", "does not exist", "no longer available"
+        ),
         "it was deleted or never existed",
     ),
 )
@@ -94,7 +109,7 @@ _PAGES = (
     Row(
         "unsupported",
         Code.CONTENT_UNSUPPORTED,
-        kind("UnsupportedError"),
+        exception_type("UnsupportedError"),
         "the extractor does not know this kind of page",
     ),
     # What yt-dlp calls an extraction error is a page that it could not read, and so is what an
@@ -102,9 +117,9 @@ _PAGES = (
     Row(
         "unreadable",
         Code.PLATFORM_CHANGED,
-        either(
-            kind("ExtractorError", "RegexNotFoundError", "NotAResultError"),
-            kind("AssertionError", "AttributeError", "TypeError", "ValueError"),
+        any_of(
+            exception_type("ExtractorError", "RegexNotFoundError", "NotAResultError"),
+            exception_type("AssertionError", "AttributeError", "TypeError", "ValueError"),
         ),
         "its page could not be understood",
     ),
@@ -142,19 +157,19 @@ def status_rows(site: str) -> tuple[Row, ...]:
     """Return the rows of HTTP statuses that a site answers, which the texts name."""
     return (
         *(
-            Row(f"http_{number:d}", code, status(number), f"{site} answered {number:d}")
+            Row(f"http_{number:d}", code, http_status(number), f"{site} answered {number:d}")
             for number, code in PAGE_STATUSES.items()
         ),
         Row(
             "http_5xx",
             Code.NETWORK_SERVER,
-            status(range(500, 600)),
+            http_status(range(500, 600)),
             f"{site}'s servers failed to answer",
         ),
         Row(
             "http_other",
             Code.PLATFORM_CHANGED,
-            status(range(100, 1000)),
+            http_status(range(100, 1000)),
             f"{site} answered as it never does for videos",
         ),
     )

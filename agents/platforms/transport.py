@@ -6,7 +6,15 @@ classes are those of requests, urllib3 and Python, and of yt-dlp where it has it
 
 import errno
 
-from agents.platforms.failure_predicates import Row, both, curl, either, kind, says, system
+from agents.platforms.failure_predicates import (
+    Row,
+    all_of,
+    any_of,
+    curl_code,
+    errno_is,
+    exception_type,
+    message_contains,
+)
 from schemas.errors import ErrorCode as Code
 
 # An address that no request can be made of is looked for before the proxy is suspected.
@@ -14,7 +22,7 @@ ADDRESS = (
     Row(
         "bad_address",
         Code.CONTENT_UNSUPPORTED,
-        either(kind("InvalidURL"), says("Unsupported url scheme")),
+        any_of(exception_type("InvalidURL"), message_contains("Unsupported url scheme")),
         "its address is none that a page can be read from",
     ),
 )
@@ -31,7 +39,10 @@ _SOCKS_DENIALS = (
     "Command not supported",
     "Address type not supported",
 )
-_FROM_PROXY = either(kind("ProxyError"), says("CONNECT tunnel failed", "Tunnel connection failed"))
+_FROM_PROXY = any_of(
+    exception_type("ProxyError"),
+    message_contains("CONNECT tunnel failed", "Tunnel connection failed"),
+)
 
 
 def proxy_rows(site: str) -> tuple[Row, ...]:
@@ -45,39 +56,41 @@ def _socks_rows(site: str) -> tuple[Row, ...]:
         Row(
             "socks_login",
             Code.SYSTEM_CONFIG,
-            both(_FROM_PROXY, says(*_SOCKS_LOGIN)),
+            all_of(_FROM_PROXY, message_contains(*_SOCKS_LOGIN)),
             "the SOCKS proxy refused to let clipmill in; correct user and password in its URL",
         ),
         Row(
             "socks_other",
             Code.SYSTEM_CONFIG,
-            both(_FROM_PROXY, says("nvalid version", "Invalid response version")),
+            all_of(_FROM_PROXY, message_contains("nvalid version", "Invalid response version")),
             "the configured proxy does not speak SOCKS5; check scheme and port of its URL",
         ),
         Row(
             "socks_denies",
             Code.SYSTEM_CONFIG,
-            both(_FROM_PROXY, says(". (2)", ". (7)", ". (8)", *_SOCKS_DENIALS)),
+            all_of(_FROM_PROXY, message_contains(". (2)", ". (7)", ". (8)", *_SOCKS_DENIALS)),
             f"the SOCKS proxy denies the way to {site}; check its rules",
         ),
         Row(
             "socks_expired",
             Code.NETWORK_TIMEOUT,
-            both(_FROM_PROXY, says(". (6)", "TTL expired")),
+            all_of(_FROM_PROXY, message_contains(". (6)", "TTL expired")),
             f"{site} did not answer the SOCKS proxy in time",
         ),
         # The only name that is resolved here is the proxy's.
         Row(
             "socks_dns",
             Code.NETWORK_DNS,
-            both(says("<SocksHTTP", "SocksHTTPSConnection("), kind("gaierror")),
+            all_of(
+                message_contains("<SocksHTTP", "SocksHTTPSConnection("), exception_type("gaierror")
+            ),
             "the host name of the configured proxy could not be resolved;"
             " check its URL and the DNS",
         ),
         Row(
             "socks_away",
             Code.NETWORK_CONNECTION,
-            both(says("SocksHTTPSConnection("), kind("NewConnectionError")),
+            all_of(message_contains("SocksHTTPSConnection("), exception_type("NewConnectionError")),
             "the SOCKS proxy cannot be reached",
         ),
     )
@@ -88,14 +101,19 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
         Row(
             "proxy_denies",
             Code.SYSTEM_CONFIG,
-            both(_FROM_PROXY, says("response 403", "response 407", "failed: 403", "failed: 407")),
+            all_of(
+                _FROM_PROXY,
+                message_contains("response 403", "response 407", "failed: 403", "failed: 407"),
+            ),
             f"the proxy denies the way to {site}; check its rules, user and password",
         ),
         # libcurl's class for it is the one for a proxy that refuses, so its number comes first.
         Row(
             "proxy_dns",
             Code.NETWORK_DNS,
-            either(curl(5), both(_FROM_PROXY, kind("NameResolutionError", "gaierror"))),
+            any_of(
+                curl_code(5), all_of(_FROM_PROXY, exception_type("NameResolutionError", "gaierror"))
+            ),
             "the host name of the configured proxy could not be resolved;"
             " check its URL and the DNS",
         ),
@@ -105,7 +123,7 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
         Row(
             "proxy_unusable",
             Code.SYSTEM_CONFIG,
-            kind("NoSupportingHandlers", "UnsupportedRequest", "LocationParseError"),
+            exception_type("NoSupportingHandlers", "UnsupportedRequest", "LocationParseError"),
             "the configured proxy cannot be used; check its URL",
         ),
     )
@@ -122,17 +140,17 @@ def _unreached(site: str) -> tuple[Row, ...]:
         Row(
             "timeout",
             Code.NETWORK_TIMEOUT,
-            either(
-                curl(28),
-                kind("TimeoutError", "ReadTimeout", "ConnectTimeout", "Timeout"),
-                says("deadline of the job"),
+            any_of(
+                curl_code(28),
+                exception_type("TimeoutError", "ReadTimeout", "ConnectTimeout", "Timeout"),
+                message_contains("deadline of the job"),
             ),
             f"{site} did not answer in time",
         ),
         Row(
             "dns",
             Code.NETWORK_DNS,
-            either(curl(6), kind("gaierror", "NameResolutionError", "DNSError")),
+            any_of(curl_code(6), exception_type("gaierror", "NameResolutionError", "DNSError")),
             f"{site}'s host name could not be resolved",
         ),
     )
@@ -143,20 +161,24 @@ def _refused(site: str) -> tuple[Row, ...]:
         Row(
             "certificate",
             Code.SYSTEM_CONFIG,
-            either(curl(58, 60, 77, 83, 90, 91), kind("CertificateVerifyError")),
+            any_of(curl_code(58, 60, 77, 83, 90, 91), exception_type("CertificateVerifyError")),
             f"the certificate shown for {site} is not trusted; check the clock, and the file of"
             " roots when a proxy ends TLS",
         ),
         Row(
             "too_large",
             Code.CONTENT_UNSUPPORTED,
-            either(curl(63), kind("PageTooLargeError"), says("Maximum file size exceeded")),
+            any_of(
+                curl_code(63),
+                exception_type("PageTooLargeError"),
+                message_contains("Maximum file size exceeded"),
+            ),
             "its page is larger than clipmill reads",
         ),
         Row(
             "address_refused",
             Code.SYSTEM_CONFIG,
-            kind("AddressRefusedError"),
+            exception_type("AddressRefusedError"),
             f"{site}'s host name leads to an address that is not public; check the DNS",
         ),
     )
@@ -167,29 +189,29 @@ def _broken(site: str) -> tuple[Row, ...]:
         Row(
             "truncated",
             Code.NETWORK_CONNECTION,
-            either(curl(18), kind("IncompleteRead")),
+            any_of(curl_code(18), exception_type("IncompleteRead")),
             f"{site} ended the transfer of the page before its end",
         ),
-        Row("undecodable", Code.NETWORK_CONNECTION, curl(61), "its page arrived damaged"),
+        Row("undecodable", Code.NETWORK_CONNECTION, curl_code(61), "its page arrived damaged"),
         Row(
             "tls",
             Code.NETWORK_CONNECTION,
-            either(curl(35), kind("SSLError", "SSLEOFError")),
+            any_of(curl_code(35), exception_type("SSLError", "SSLEOFError")),
             f"TLS with {site} failed",
         ),
         Row(
             "disk_full",
             Code.SYSTEM_DISK_FULL,
-            system(errno.ENOSPC, errno.EDQUOT),
+            errno_is(errno.ENOSPC, errno.EDQUOT),
             "the disk of the extraction process is full",
         ),
         Row("connection", Code.NETWORK_CONNECTION, _BREAKS, f"the connection to {site} broke"),
     )
 
 
-_BREAKS = either(
+_BREAKS = any_of(
     lambda failure: failure.curl_code is not None,
-    kind("TransportError", "ConnectionError", "NewConnectionError", "RemoteDisconnected"),
-    kind("ConnectionRefusedError", "ConnectionResetError", "ConnectionAbortedError"),
-    kind("BrokenPipeError"),
+    exception_type("TransportError", "ConnectionError", "NewConnectionError", "RemoteDisconnected"),
+    exception_type("ConnectionRefusedError", "ConnectionResetError", "ConnectionAbortedError"),
+    exception_type("BrokenPipeError"),
 )

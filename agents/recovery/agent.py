@@ -13,8 +13,8 @@ from agents.pipeline.events import (
     audit,
     delay_event,
     failed_event,
-    failed_record,
-    finish,
+    propose_result,
+    restore_record,
     send_event,
 )
 from agents.pipeline.failures import as_bug, unreadable
@@ -41,7 +41,7 @@ from schemas.errors import ErrorCode
 from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
 from schemas.failure import Failure
 from schemas.job import Job
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.deadletters.headers import make_letter
 from streams.envelope import open_envelope
 from streams.observability.metrics import (
@@ -62,7 +62,7 @@ def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
     error = failure.error
     DEAD_LETTERS.labels(error.error_type).inc()
     return make_letter(
-        failed_record(failure),
+        restore_record(failure),
         step=failure.step,
         code=error.error_type,
         reason=error.technical_details.get("reason") or error.user_message,
@@ -102,7 +102,7 @@ class Recovery:
     def __init__(
         self,
         settings: Settings,
-        signals: Signals,
+        signals: SharedState,
         handlers: ErrorHandlers,
         *,
         accounts: Accounts = lambda _platform: (),
@@ -212,7 +212,7 @@ def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: 
 
 
 def _give_up(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:
-    return [finish(job, failure.step, ended(job, failure.error, failure.engine), cause)]
+    return [propose_result(job, failure.step, ended(job, failure.error, failure.engine), cause)]
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
@@ -226,7 +226,7 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     context = explain(
         bug.code, operation=NAME, url=job.url, details=bug.details, request_id=job.request_id
     )
-    return [finish(job, NAME, ended(job, context), None), dead_letter_of(failure, job)]
+    return [propose_result(job, NAME, ended(job, context), None), dead_letter_of(failure, job)]
 
 
 @asynccontextmanager

@@ -6,19 +6,19 @@ from datetime import datetime
 from agents.access.breaker_states import breaker_state
 from agents.access.egress import egress_names
 from agents.pipeline.events import Event
-from agents.recovery.decisions import Means
+from agents.recovery.decisions import RecoveryOptions
 from schemas.attempts import breaker_name
 from schemas.events import SelectedVideo
 from schemas.failure import Failure
 from schemas.signals import BreakerState
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.settings import Settings
 
 Accounts = Callable[[str], tuple[str, ...]]
 """Names of the accounts of a platform."""
 
 
-def breaker_of(failure: Failure, signals: Signals, now: datetime) -> BreakerState | None:
+def breaker_of(failure: Failure, signals: SharedState, now: datetime) -> BreakerState | None:
     """Return the breaker of where it failed; None when there is none, or nothing was dialled."""
     return None if failure.egress is None else _breaker(failure, failure.egress, signals, now)
 
@@ -27,13 +27,13 @@ def means_of(
     failure: Failure,
     event: Event,
     settings: Settings,
-    signals: Signals,
+    signals: SharedState,
     accounts: Accounts,
     *,
     now: datetime,
-) -> Means:
+) -> RecoveryOptions:
     """Return what there is to try after a failure."""
-    return Means(
+    return RecoveryOptions(
         egresses=tuple(
             name
             for name in egress_names(settings)
@@ -49,6 +49,8 @@ def _is_open(breaker: BreakerState | None) -> bool:
     return breaker is None or breaker.state == "closed"
 
 
-def _breaker(failure: Failure, egress: str, signals: Signals, now: datetime) -> BreakerState | None:
+def _breaker(
+    failure: Failure, egress: str, signals: SharedState, now: datetime
+) -> BreakerState | None:
     name = breaker_name(failure.platform or "", failure.operation or "", egress)
     return breaker_state(signals, name, now)

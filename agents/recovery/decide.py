@@ -12,14 +12,14 @@ from agents.recovery.backoff import (
     seconds_left,
 )
 from agents.recovery.decisions import (
-    NO_MEANS,
+    NO_OPTIONS,
     Change,
     DeadLetter,
     Decision,
     Fail,
-    Means,
     Park,
-    Remedy,
+    RecoveryAction,
+    RecoveryOptions,
     Retry,
 )
 from agents.recovery.retry_policy import POLICIES, Policy
@@ -36,7 +36,7 @@ class _Case:
     failure: Failure
     policy: Policy
     breaker: BreakerState | None
-    means: Means
+    means: RecoveryOptions
     now: datetime
     total: timedelta
     jitter: float
@@ -70,7 +70,7 @@ def decide(
     jitter: float,
     chance: float,
     breaker: BreakerState | None = None,
-    means: Means = NO_MEANS,
+    means: RecoveryOptions = NO_OPTIONS,
     policies: Mapping[ErrorCode, Policy] = POLICIES,
 ) -> Decision:
     """Return what to do about a failure.
@@ -102,7 +102,7 @@ def _at_once(case: _Case) -> Decision | None:
     return _change(found, case.due(0.0), counted=False)
 
 
-def _first(case: _Case, strategies: tuple[Strategy, ...]) -> Remedy | None:
+def _first(case: _Case, strategies: tuple[Strategy, ...]) -> RecoveryAction | None:
     """Return what the first of the strategies that can still change something would change."""
     if sum(bool(attempt.changed) for attempt in case.before) >= case.policy.changes:
         return None
@@ -110,7 +110,7 @@ def _first(case: _Case, strategies: tuple[Strategy, ...]) -> Remedy | None:
     return next((each for each in found if each is not None), None)
 
 
-def _change(found: Remedy, due: datetime, *, counted: bool) -> Change:
+def _change(found: RecoveryAction, due: datetime, *, counted: bool) -> Change:
     return Change(
         due=due,
         strategy=found.strategy,

@@ -17,7 +17,7 @@ Restart = Literal["step", "extraction"]
 """Where the next try begins: at the step that failed, or by reading the page."""
 
 
-class Means(msgspec.Struct, frozen=True, kw_only=True):
+class RecoveryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to try.
 
     Attributes:
@@ -31,10 +31,10 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     formats: tuple[VideoFormat, ...] = ()
 
 
-NO_MEANS = Means()
+NO_OPTIONS = RecoveryOptions()
 
 
-class JobChanges(msgspec.Struct, frozen=True, kw_only=True):
+class JobPatch(msgspec.Struct, frozen=True, kw_only=True):
     """What is otherwise in the next try of a job.
 
     Attributes:
@@ -58,15 +58,15 @@ class JobChanges(msgspec.Struct, frozen=True, kw_only=True):
     changed: dict[str, str] = {}
 
 
-class Remedy(msgspec.Struct, frozen=True, kw_only=True):
+class RecoveryAction(msgspec.Struct, frozen=True, kw_only=True):
     """A change that may help."""
 
     strategy: Strategy
-    changes: JobChanges
+    changes: JobPatch
     restart: Restart
 
 
-def applied(changes: JobChanges, job: Job) -> Job:
+def applied(changes: JobPatch, job: Job) -> Job:
     """Return the job with the changes made."""
     new = {
         name: value
@@ -111,7 +111,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     due: Moment
     strategy: Strategy
-    changes: JobChanges
+    changes: JobPatch
     restart: Restart = "step"
     counted: bool = False
 

@@ -10,7 +10,7 @@ import msgspec
 
 from agents.formats.refusals import PICTURES_ONLY
 from agents.formats.selection import Choice, choose, choose_files, is_copy
-from agents.recovery.decisions import JobChanges, Means, Remedy, applied
+from agents.recovery.decisions import JobPatch, RecoveryAction, RecoveryOptions, applied
 from agents.recovery.retry_policy import PAGES_READ
 from schemas.commands import OptionChanges
 from schemas.errors import ClipmillError, ErrorCode
@@ -28,13 +28,13 @@ _AT_ANOTHER_HOST = frozenset(
 """Codes of a host: the same file is taken at another one, but no other file."""
 
 
-def remedy(strategy: Strategy, failure: Failure, means: Means) -> Remedy | None:
+def remedy(strategy: Strategy, failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
     """Return what a strategy would change after a failure, None when it can change nothing."""
     find = _STRATEGIES.get(strategy)
     return None if find is None else find(failure, means)
 
 
-def other_egresses(failure: Failure, means: Means) -> tuple[str, ...]:
+def other_egresses(failure: Failure, means: RecoveryOptions) -> tuple[str, ...]:
     """Return the ways out that are open and that the job has no reason to avoid.
 
     None when it was not by a way out that it failed.
@@ -45,44 +45,44 @@ def other_egresses(failure: Failure, means: Means) -> tuple[str, ...]:
     return tuple(name for name in means.egresses if name not in left_out)
 
 
-def _other_egress(failure: Failure, means: Means) -> Remedy | None:
+def _other_egress(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
     if failure.egress is None or not other_egresses(failure, means):
         return None
     # What was read by the way out that is refused by region leads to files of that region.
     regional = failure.error.error_type is ErrorCode.CONTENT_GEO_BLOCKED
     if regional and _was_tried("other_egress", failure):
         return None
-    changes = JobChanges(
+    changes = JobPatch(
         fresh_page=regional,
         avoid_egress=(failure.egress,),
         changed={"egress": f"{failure.egress} -> another"},
     )
-    return Remedy(
+    return RecoveryAction(
         strategy="other_egress", changes=changes, restart="extraction" if regional else "step"
     )
 
 
-def _authenticate(failure: Failure, means: Means) -> Remedy | None:
+def _authenticate(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
     if failure.job.authenticate or failure.account is not None or not means.accounts:
         return None
-    changes = JobChanges(
+    changes = JobPatch(
         fresh_page=True, authenticate=True, changed={"account": "none -> the platform's"}
     )
-    return Remedy(strategy="authenticate", changes=changes, restart="extraction")
+    return RecoveryAction(strategy="authenticate", changes=changes, restart="extraction")
 
 
-def _other_account(failure: Failure, means: Means) -> Remedy | None:
+def _other_account(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
     """Leave out the account that was used; which of the others is best is known where they are."""
     used = failure.account
     if used is None or not {*means.accounts} - {*failure.job.avoid_accounts, used}:
         return None
-    changes = JobChanges(
+    changes = JobPatch(
         fresh_page=True,
         avoid_accounts=() if used in failure.job.avoid_accounts else (used,),
         authenticate=True,
         changed={"account": f"{used} -> another"},
     )
-    return Remedy(strategy="other_account", changes=changes, restart="extraction")
+    return RecoveryAction(strategy="other_account", changes=changes, restart="extraction")
 
 
 def _was_tried(strategy: Strategy, failure: Failure) -> bool:
@@ -97,17 +97,17 @@ def _was_tried(strategy: Strategy, failure: Failure) -> bool:
 # A file cannot be had: a fresh link, then the other files of the post, each at most once
 
 
-def _fresh_extraction(failure: Failure, _means: Means) -> Remedy | None:
+def _fresh_extraction(failure: Failure, _means: RecoveryOptions) -> RecoveryAction | None:
     """Read the page anew, once for all files of a request: links may have been too old."""
     job = failure.job
     again = any(attempt.strategy == "fresh_extraction" for attempt in job.attempts)
     if again or job.page.reads >= PAGES_READ:
         return None
-    changes = JobChanges(fresh_page=True, changed={"page": "read anew"})
-    return Remedy(strategy="fresh_extraction", changes=changes, restart="extraction")
+    changes = JobPatch(fresh_page=True, changed={"page": "read anew"})
+    return RecoveryAction(strategy="fresh_extraction", changes=changes, restart="extraction")
 
 
-def _other_format(failure: Failure, means: Means) -> Remedy | None:
+def _other_format(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
     if failure.format_id is None:
         return _other_kind(failure)
     job, code = failure.job, failure.error.error_type
@@ -121,21 +121,21 @@ def _other_format(failure: Failure, means: Means) -> Remedy | None:
         if taken is not None:
             words = {**changes.changed, "format": f"{failure.format_id} -> {taken}"}
             found = msgspec.structs.replace(changes, changed=words)
-            return Remedy(strategy="other_format", changes=found, restart="extraction")
+            return RecoveryAction(strategy="other_format", changes=found, restart="extraction")
     return None
 
 
-def _without(format_id: str, code: ErrorCode, means: Means) -> JobChanges:
+def _without(format_id: str, code: ErrorCode, means: RecoveryOptions) -> JobPatch:
     """Return what is not to be chosen after a failure, or not for its sound."""
     failed = [each for each in means.formats if each.format_id == format_id]
     others = [each for each in means.formats if each.format_id != format_id]
     if code is ErrorCode.CONTENT_NO_SOUND:
         # Copies of one size at several hosts are one file.
         same = [it for it in others if it.bytes and any(is_copy(it, each) for each in failed)]
-        return JobChanges(silent_formats=(format_id, *(each.format_id for each in same)))
+        return JobPatch(silent_formats=(format_id, *(each.format_id for each in same)))
     too_large = code is ErrorCode.REQUEST_TOO_LARGE
     same = [it for it in others if too_large and any(_is_larger(it, each) for each in failed)]
-    return JobChanges(avoid_formats=(format_id, *(each.format_id for each in same)))
+    return JobPatch(avoid_formats=(format_id, *(each.format_id for each in same)))
 
 
 def _is_larger(each: VideoFormat, than: VideoFormat) -> bool:
@@ -145,7 +145,7 @@ def _is_larger(each: VideoFormat, than: VideoFormat) -> bool:
     return is_copy(each, than) or (told and (rates[0] or 0) >= (rates[1] or 0))
 
 
-def _of_other_kinds(changes: JobChanges, options: Options) -> Iterator[JobChanges]:
+def _of_other_kinds(changes: JobPatch, options: Options) -> Iterator[JobPatch]:
     """Yield the changes with another codec as well, then with another container."""
     words: dict[str, str] = {}
     wanted = OptionChanges()
@@ -157,7 +157,7 @@ def _of_other_kinds(changes: JobChanges, options: Options) -> Iterator[JobChange
             yield msgspec.structs.replace(changes, options=wanted, changed={**words})
 
 
-def _taken(failure: Failure, changes: JobChanges, means: Means) -> str | None:
+def _taken(failure: Failure, changes: JobPatch, means: RecoveryOptions) -> str | None:
     """Return the ids of what would be fetched in place of what has failed, None when nothing."""
     before = _chosen_files(failure.job, means) or ()
     after = _chosen_files(applied(changes, failure.job), means)
@@ -169,13 +169,13 @@ def _taken(failure: Failure, changes: JobChanges, means: Means) -> str | None:
     return " ".join(each.format_id for each in new) or "none"
 
 
-def _is_elsewhere(failure: Failure, new: Sequence[Choice], means: Means) -> bool:
+def _is_elsewhere(failure: Failure, new: Sequence[Choice], means: RecoveryOptions) -> bool:
     """Return whether the new files are the one that has failed, at another host."""
     failed = [each for each in means.formats if each.format_id == failure.format_id]
     return bool(new) and all(is_copy(each.format, it) for each in new for it in failed)
 
 
-def _chosen_files(job: Job, means: Means) -> tuple[Choice, ...] | None:
+def _chosen_files(job: Job, means: RecoveryOptions) -> tuple[Choice, ...] | None:
     """Return what selection would choose for a job, None when nothing."""
     try:
         return choose_files(
@@ -185,18 +185,18 @@ def _chosen_files(job: Job, means: Means) -> tuple[Choice, ...] | None:
         return None
 
 
-def _other_kind(failure: Failure) -> Remedy | None:
+def _other_kind(failure: Failure) -> RecoveryAction | None:
     """Another codec, then another container, when nothing fits the options.
 
     A page that offers nothing at all is no matter of options, and pictures are no other container
     of the video that was asked for.
     """
     unfit = failure.error.error_type is ErrorCode.CONTENT_NO_FORMATS and failure.operation is None
-    kinds = _of_other_kinds(JobChanges(), failure.job.options) if unfit else iter(())
+    kinds = _of_other_kinds(JobPatch(), failure.job.options) if unfit else iter(())
     changes = next(kinds, None)
     if changes is None or ("container" in changes.changed and _has_only_pictures(failure)):
         return None
-    return Remedy(strategy="other_format", changes=changes, restart="step")
+    return RecoveryAction(strategy="other_format", changes=changes, restart="step")
 
 
 def _has_only_pictures(failure: Failure) -> bool:
@@ -206,7 +206,7 @@ def _has_only_pictures(failure: Failure) -> bool:
 # Lower quality
 
 
-def _lower_quality(failure: Failure, means: Means) -> Remedy | None:
+def _lower_quality(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
     """Return the next tier for which a smaller picture than that of the failed file is chosen."""
     job = failure.job
     side = _side(failure.format_id, means)
@@ -220,20 +220,20 @@ def _lower_quality(failure: Failure, means: Means) -> Remedy | None:
     return None
 
 
-def _of_quality(quality: Quality, before: Options) -> Remedy:
-    changes = JobChanges(
+def _of_quality(quality: Quality, before: Options) -> RecoveryAction:
+    changes = JobPatch(
         options=OptionChanges(quality=quality),
         changed={"quality": f"{before.quality} -> {quality}"},
     )
-    return Remedy(strategy="lower_quality", changes=changes, restart="extraction")
+    return RecoveryAction(strategy="lower_quality", changes=changes, restart="extraction")
 
 
-def _side(format_id: str | None, means: Means) -> int:
+def _side(format_id: str | None, means: RecoveryOptions) -> int:
     picture = (format_id or "").partition(JOIN)[0]
     return next((each.smaller_side for each in means.formats if each.format_id == picture), 0)
 
 
-def _chosen(options: Options, job: Job, means: Means) -> VideoFormat | None:
+def _chosen(options: Options, job: Job, means: RecoveryOptions) -> VideoFormat | None:
     """Return what selection would choose, None when nothing."""
     try:
         chosen = choose(means.formats, options, job.avoid_formats, job.silent_formats)
@@ -242,7 +242,7 @@ def _chosen(options: Options, job: Job, means: Means) -> VideoFormat | None:
     return chosen.format
 
 
-_STRATEGIES: Mapping[Strategy, Callable[[Failure, Means], Remedy | None]] = {
+_STRATEGIES: Mapping[Strategy, Callable[[Failure, RecoveryOptions], RecoveryAction | None]] = {
     "other_egress": _other_egress,
     "authenticate": _authenticate,
     "other_account": _other_account,

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from agents.resilience.token_bucket import (
-    Bucket,
     Pace,
+    TokenBucket,
     has_room,
     promise,
     seconds_until,
@@ -33,7 +33,7 @@ Slot = Callable[[], AbstractAsyncContextManager[None]]
 """Gives a slot of a task pool."""
 
 
-class NotYetError(Exception):
+class RateLimitExceededError(Exception):
     """The turn would come after a longer time than is waited for; come back in ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
@@ -57,7 +57,7 @@ def _place(ticket: _Ticket) -> tuple[float, int]:
     return -ticket.rank, ticket.number
 
 
-class RateLine:
+class FairRateLimiter:
     """Those who wait for their turn, by rank, then first come first served.
 
     Who would have to wait for long is sent away at once. When many were, they are so only after
@@ -82,7 +82,7 @@ class RateLine:
         self._patience_seconds = patience_seconds
         self._clock = clock
         self._sleep = sleep
-        self._bucket = settled(Bucket(clock()), pace(), clock())
+        self._bucket = settled(TokenBucket(clock()), pace(), clock())
         self._queue: list[_Ticket] = []
         self._numbers = itertools.count()
         self._turns = 0
@@ -101,7 +101,7 @@ class RateLine:
         return not self._is_long(seconds_until(bucket, pace, place))
 
     @asynccontextmanager
-    async def turn(
+    async def acquire(
         self, slot: Slot, *, returning: bool = False, requests: float = 1.0, rank: float = 0.0
     ) -> AsyncIterator[None]:
         """Hold a slot, from when it is one's turn.
@@ -166,11 +166,11 @@ class RateLine:
             oldest.rank = math.inf
             insort(self._queue, oldest, key=_place)
 
-    def _sent_away(self, requests: float, rank: float) -> NotYetError:
+    def _sent_away(self, requests: float, rank: float) -> RateLimitExceededError:
         bucket, pace = self._look()
         self._promised_rank = max(self._promised_rank, rank) if bucket.promised else rank
         self._bucket, seconds = promise(bucket, pace, self._staying(pace), requests)
-        return NotYetError(seconds)
+        return RateLimitExceededError(seconds)
 
     def _staying(self, pace: Pace) -> float:
         """Return how many requests those make who stay of a long line: its head."""
@@ -181,7 +181,7 @@ class RateLine:
             staying += ticket.requests
         return staying
 
-    def _look(self) -> tuple[Bucket, Pace]:
+    def _look(self) -> tuple[TokenBucket, Pace]:
         """Return bucket and pace as they are now."""
         pace = self._pace()
         self._bucket = settled(self._bucket, pace, self._clock())

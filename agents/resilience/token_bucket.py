@@ -33,7 +33,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class TokenBucket:
     """Tokens at a moment.
 
     Attributes:
@@ -50,14 +50,14 @@ class Bucket:
     per_second: float = 0.0
 
 
-def settled(bucket: Bucket, pace: Pace, now: float) -> Bucket:
+def settled(bucket: TokenBucket, pace: Pace, now: float) -> TokenBucket:
     """Return the bucket as it is now.
 
     When the rate has changed since, nobody knows when: the lower one of both is reckoned with.
     """
     come = max(0.0, now - bucket.at) * min(bucket.per_second, pace.per_second)
     served = 0.0 if pace.paused_seconds > 0 else come
-    return Bucket(
+    return TokenBucket(
         at=max(now, bucket.at),
         level=min(pace.burst, bucket.level + come),
         promised=max(0.0, bucket.promised - served),
@@ -65,7 +65,7 @@ def settled(bucket: Bucket, pace: Pace, now: float) -> Bucket:
     )
 
 
-def seconds_until(bucket: Bucket, pace: Pace, tokens: float) -> float:
+def seconds_until(bucket: TokenBucket, pace: Pace, tokens: float) -> float:
     """Return how long it takes until so many tokens were there in all, from when it is settled.
 
     Infinite while the rate is 0.
@@ -78,20 +78,20 @@ def seconds_until(bucket: Bucket, pace: Pace, tokens: float) -> float:
     return paused + missing / pace.per_second if pace.per_second > 0 else float("inf")
 
 
-def taken(bucket: Bucket, requests: float = 1.0) -> Bucket:
+def taken(bucket: TokenBucket, requests: float = 1.0) -> TokenBucket:
     """Return the bucket with so many tokens less; those that it has not yet are owed."""
     return replace(bucket, level=bucket.level - requests)
 
 
-def has_room(bucket: Bucket, pace: Pace) -> bool:
+def has_room(bucket: TokenBucket, pace: Pace) -> bool:
     """Return whether one more can be sent away to come back within the horizon."""
     place = bucket.promised + 1
     return seconds_until(bucket, replace(pace, paused_seconds=0.0), place) <= HORIZON_SECONDS
 
 
 def promise(
-    bucket: Bucket, pace: Pace, waiting: float, requests: float = 1.0
-) -> tuple[Bucket, float]:
+    bucket: TokenBucket, pace: Pace, waiting: float, requests: float = 1.0
+) -> tuple[TokenBucket, float]:
     """Return the bucket with one more who is sent away, and in how many seconds it is due.
 
     It is due behind those who wait and those who were sent away before: a backlog comes back one

@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 
 from agents.access.egress import open_egresses
-from agents.access.gate import Gate, installed_plugins
+from agents.access.gate import OutboundGate, installed_plugins
 from agents.network.session import open_session
 from agents.pipeline.cancellation import RequestCancelledError, cancellable
-from agents.pipeline.events import EVENT_TOPICS, audit, finish, send_event
-from agents.pipeline.failures import as_bug, fail_event
-from agents.pipeline.ownership import bare_job, received_at
+from agents.pipeline.events import EVENT_TOPICS, audit, propose_result, send_event
+from agents.pipeline.failures import as_bug, to_failure
+from agents.pipeline.ownership import placeholder_job, received_at
 from agents.pipeline.reply_routing import check_reply, salvaged_reply
 from agents.pipeline.request_claims import SLICE, claim_of_request
 from agents.pipeline.request_parsing import (
@@ -28,8 +28,8 @@ from agents.pipeline.request_parsing import (
     is_json,
     jobs_of,
     read_request,
+    recover_identity,
     refusal,
-    salvage,
 )
 from agents.pipeline.results import cancelled, ended, expired, facts_of, is_expired, rejected
 from agents.platforms.links import LinkResolver
@@ -41,7 +41,7 @@ from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorCode, ErrorContext
 from schemas.events import PendingLink
 from schemas.job import Job
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.deadletters.headers import replays_of
 from streams.envelope import TYPE_PREFIX, Envelope, open_envelope
 from streams.observability.metrics import FAILURES, STEP_DURATION, observe, start_at_zero
@@ -68,7 +68,7 @@ class Validation:
     """
 
     def __init__(
-        self, finder: TargetFinder, signals: Signals, reply_topics: Collection[str] = ()
+        self, finder: TargetFinder, signals: SharedState, reply_topics: Collection[str] = ()
     ) -> None:
         self._finder = finder
         self._signals = signals
@@ -102,12 +102,12 @@ class Validation:
     ) -> Sequence[Effect]:
         """Return what follows from one URL."""
         if is_expired(job, datetime.now(UTC)):
-            return [finish(job, NAME, expired(job, NAME), cause)]
+            return [propose_result(job, NAME, expired(job, NAME), cause)]
         try:
             with cancellable(job, self._signals):
                 return await self._follow(job, url, cause, record, alone=alone)
         except RequestCancelledError:
-            return [finish(job, NAME, cancelled(job, NAME), cause)]
+            return [propose_result(job, NAME, cancelled(job, NAME), cause)]
 
     async def _follow(
         self, job: Job, url: Any, cause: str, record: Incoming, *, alone: bool
@@ -173,18 +173,18 @@ def _pend(job: Job, cause: str) -> Sequence[Effect]:
 def _not_found(job: Job, error: ClipmillError, cause: str, record: Incoming) -> Sequence[Effect]:
     """Return the outcome of a link that is none, or the failure of one that may yet be."""
     if error.code.startswith(_FINAL):
-        return [finish(job, NAME, ended(job, _explain(job, error)), cause)]
+        return [propose_result(job, NAME, ended(job, _explain(job, error)), cause)]
     link, accepted = _pend(job, cause)
     # The link alone, not the client's record: that may be a batch of a thousand.
     assert isinstance(link, Outgoing)
     alone = replace(record, key=link.key, value=link.value, headers=link.headers)
-    failed = fail_event(PendingLink(job=job), error, NAME, alone, cause)
+    failed = to_failure(PendingLink(job=job), error, NAME, alone, cause)
     return [failed, accepted] if job.tries == 1 else [failed]
 
 
 def _reject(job: Job, error: ClipmillError, cause: str) -> Effect:
     """Return the outcome of a text that is no link to a video, whatever the reason."""
-    return finish(job, NAME, rejected(job, _explain(job, error)), cause)
+    return propose_result(job, NAME, rejected(job, _explain(job, error)), cause)
 
 
 def _explain(job: Job, error: ClipmillError) -> ErrorContext:
@@ -198,14 +198,14 @@ def _refuse(
     record: Incoming, error: ClipmillError, envelope: Envelope | None = None
 ) -> Sequence[Effect]:
     """Return the outcome of a record that is no request; an unreadable one is also kept."""
-    told = salvage(record, envelope)
-    job = _counted(bare_job(told.request_id, record, told.url), record)
+    told = recover_identity(record, envelope)
+    job = _counted(placeholder_job(told.request_id, record, told.url), record)
     reply = salvaged_reply(record, told.reply_to)
     job = msgspec.structs.replace(job, attributes=told.attributes, reply=reply)
     details = facts_of(error) | told.envelope_ids
     context = explain(error.code, operation=NAME, url=told.url, details=details)
     cause = cause_of(envelope, record) if envelope else record.record_id
-    effects: list[Effect] = [finish(job, NAME, ended(job, context), cause)]
+    effects: list[Effect] = [propose_result(job, NAME, ended(job, context), cause)]
     if not is_json(envelope.data if envelope else record.value):
         effects.append(dead_letter(record, error, NAME))
     return effects
@@ -217,7 +217,7 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     outcomes: list[Effect] = []
     for job in _owners(record):
         context = _explain(job, bug)
-        outcomes.append(finish(job, NAME, ended(job, context), record.record_id))
+        outcomes.append(propose_result(job, NAME, ended(job, context), record.record_id))
     return [*outcomes, dead_letter(record, error, NAME)]
 
 
@@ -226,8 +226,8 @@ def _owners(record: Incoming) -> list[Job]:
     try:
         return [job for job, _ in _read(open_envelope(record), record)]
     except Exception:  # noqa: BLE001  (reading may be where the bug is)
-        told = salvage(record, None)
-        job = _counted(bare_job(told.request_id, record, told.url), record)
+        told = recover_identity(record, None)
+        job = _counted(placeholder_job(told.request_id, record, told.url), record)
         return [msgspec.structs.replace(job, reply=salvaged_reply(record, told.reply_to))]
 
 
@@ -240,7 +240,7 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))
             for name, egress in open_egresses(context.settings).items()
         }
-        gate = Gate("resolve", tuple(links), context, plugins=installed_plugins())
+        gate = OutboundGate("resolve", tuple(links), context, plugins=installed_plugins())
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
         yield Validation(finder, context.signals, context.settings.kafka.reply_topics).handle
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from agents.access.gate import Gate
+from agents.access.gate import OutboundGate
 from agents.pipeline.request_parsing import check_copies
 from agents.platforms.interface import Platform, ShortLink, Target
 from agents.platforms.registry import Platforms
@@ -42,7 +42,9 @@ class TargetFinder:
         gate: in front of them.
     """
 
-    def __init__(self, platforms: Platforms, links: Mapping[str, Links], gate: Gate) -> None:
+    def __init__(
+        self, platforms: Platforms, links: Mapping[str, Links], gate: OutboundGate
+    ) -> None:
         self._platforms = platforms
         self._links = links
         self._gate = gate

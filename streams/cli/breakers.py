@@ -14,7 +14,7 @@ from streams.cli.options import bootstrap_option, client_settings, new_id, opera
 from streams.cli.result_table import open_console, plain
 from streams.cli.waiting import confirmed
 from streams.client import Client, read_signals
-from streams.cluster.shared_state import Signals, following
+from streams.cluster.shared_state import SharedState, following
 from streams.settings import KafkaSettings
 
 COLOURS = {"closed": "green", "half_open": "yellow", "open": "red", "forced_open": "red"}
@@ -71,7 +71,7 @@ async def _order(kafka: KafkaSettings, command: OpenBreaker | ResetBreaker) -> N
         await confirmed(client, command.id, lambda: _state_of(signals, command.breaker) == wanted)
 
 
-def _state_of(signals: Signals, name: str) -> str | None:
+def _state_of(signals: SharedState, name: str) -> str | None:
     value = signals.get(f"{BREAKER}{name}")
     state = None if value is None else _state(value)
     return None if state is None else state.state

@@ -19,7 +19,7 @@ from streams.cli.result_table import open_console
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
 from streams.cluster.connection import explained
-from streams.cluster.producer import Outbox
+from streams.cluster.producer import ReliableProducer
 from streams.contract.role_acls import operator_acls
 from streams.deadletters.dead_letter import STATES, Letter
 from streams.deadletters.filters import Filter
@@ -183,7 +183,7 @@ async def _replay(kafka: KafkaSettings, plan: Plan, pace: Pace) -> Totals:
     await require_acls(kafka, operator_acls(kafka.topic_prefix))
     store = await _open_store(kafka)
     try:
-        async with only_replay(kafka) as seat, Outbox(kafka) as outbox:
+        async with only_replay(kafka) as seat, ReliableProducer(kafka) as outbox:
             return await Replay(
                 store,
                 outbox,
@@ -224,6 +224,6 @@ async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
     for letter in letters:
         if letter.mark is not None and letter.mark.state in ("replaying", "replayed"):
             raise click.ClickException(f"{letter.id} is {letter.mark.state}, nothing was resolved")
-    async with explained(kafka), Outbox(kafka) as outbox:
+    async with explained(kafka), ReliableProducer(kafka) as outbox:
         records = [mark_record(letter, mark) for letter in letters]
         await outbox.publish([to_write(each, kafka.topic_prefix) for each in records])

@@ -97,7 +97,7 @@ class OutageLines:
         return problem
 
 
-class Outbox:
+class ReliableProducer:
     """The one producer of a process."""
 
     def __init__(self, kafka: KafkaSettings) -> None:

@@ -50,7 +50,7 @@ class _Received:
     live: bool
 
 
-class Signals:
+class SharedState:
     """The state as this process knows it.
 
     Args:
@@ -130,9 +130,9 @@ class Signals:
 @asynccontextmanager
 async def following(
     kafka: KafkaSettings, observer: BatchObserver | None = None
-) -> AsyncIterator[Signals]:
+) -> AsyncIterator[SharedState]:
     """Give the state, complete as of now, and keep it up to date while the context lasts."""
-    signals = Signals()
+    signals = SharedState()
     complete = asyncio.Event()
     context = copy_context()
     if observer is not None:
@@ -151,7 +151,7 @@ async def following(
             await task
 
 
-async def _follow(kafka: KafkaSettings, signals: Signals, complete: asyncio.Event) -> None:
+async def _follow(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Event) -> None:
     """Read for ever; a reader that fails is replaced by one that starts from the beginning."""
     while True:
         try:
@@ -161,7 +161,7 @@ async def _follow(kafka: KafkaSettings, signals: Signals, complete: asyncio.Even
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _read(kafka: KafkaSettings, signals: Signals, complete: asyncio.Event) -> None:
+async def _read(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Event) -> None:
     place = TopicPartition(SIGNALS.kafka_name(kafka.topic_prefix), 0)
     consumer = AIOKafkaConsumer(**consumer_options(kafka, "signals"), auto_offset_reset="earliest")
     try:

@@ -6,7 +6,13 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from schemas.deadletters import Mark
-from streams.deadletters.headers import BATCH_TYPE, REPLAY_OF, REPLAYS, Facts, split_headers
+from streams.deadletters.headers import (
+    BATCH_TYPE,
+    REPLAY_OF,
+    REPLAYS,
+    DeadLetterHeaders,
+    split_headers,
+)
 from streams.records import Header, Outgoing
 from streams.topics import BY_NAME
 
@@ -33,7 +39,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...]
-    facts: Facts
+    facts: DeadLetterHeaders
     mark: Mark | None = None
 
     @property
@@ -66,7 +72,7 @@ def read_letter(record: Any, marks: dict[str, Mark]) -> Letter:
     """Return the letter in a Kafka record, whoever wrote it."""
     headers, facts = split_headers(record.headers)
     if facts is None:
-        facts = Facts(failed_at=datetime.fromtimestamp(record.timestamp / 1000, UTC))
+        facts = DeadLetterHeaders(failed_at=datetime.fromtimestamp(record.timestamp / 1000, UTC))
     name = f"{record.partition}-{record.offset}-{record.timestamp}"
     return Letter(
         id=name,

@@ -37,7 +37,7 @@ TEXT_CHARACTERS = 256
 COUNT_DIGITS = 4
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
     """Where a dead letter comes from and why it is one; each is a header ``clipmill_<name>``.
 
     Attributes:
@@ -73,7 +73,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     replays: int = 0
 
 
-NAMES = tuple(f"clipmill_{field}" for field in Facts.__struct_fields__)
+NAMES = tuple(f"clipmill_{field}" for field in DeadLetterHeaders.__struct_fields__)
 
 
 def make_letter(
@@ -94,7 +94,7 @@ def make_letter(
     The origin is always where these bytes stood, never what a header of the record claims: a
     client could name any topic. What came before a replay is known by its `REPLAY_OF`.
     """
-    facts = Facts(
+    facts = DeadLetterHeaders(
         origin_topic=record.topic,
         origin_partition=record.partition,
         origin_offset=record.offset,
@@ -132,7 +132,7 @@ def make_batch_letter(topic: str, partition: int, batch: UndecodableBatch, step:
     return make_letter(record, step=step, code=code, reason=batch.problem)
 
 
-def to_headers(facts: Facts) -> tuple[Header, ...]:
+def to_headers(facts: DeadLetterHeaders) -> tuple[Header, ...]:
     """Return the facts as headers: texts, numbers too."""
     texts: dict[str, Any] = msgspec.to_builtins(facts)
     return tuple(
@@ -141,7 +141,7 @@ def to_headers(facts: Facts) -> tuple[Header, ...]:
     )
 
 
-def split_headers(headers: Sequence[Header]) -> tuple[tuple[Header, ...], Facts | None]:
+def split_headers(headers: Sequence[Header]) -> tuple[tuple[Header, ...], DeadLetterHeaders | None]:
     """Return the record's own headers and the facts; None when these are no facts of ours."""
     rest = tuple(headers)
     if rest and rest[-1][0] == KAFKA_TOPIC:
@@ -151,7 +151,7 @@ def split_headers(headers: Sequence[Header]) -> tuple[tuple[Header, ...], Facts 
         return tuple(headers), None
     texts = {name.removeprefix("clipmill_"): _text(value) for name, value in added}
     try:
-        return own, msgspec.convert(texts, Facts, strict=False)
+        return own, msgspec.convert(texts, DeadLetterHeaders, strict=False)
     except msgspec.ValidationError:
         return tuple(headers), None
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from schemas.codec import encode
 from schemas.signals import INTAKE, IntakeSignal
-from streams.deadletters.headers import Facts, split_headers
+from streams.deadletters.headers import DeadLetterHeaders, split_headers
 from streams.envelope import seal
 from streams.records import Effect, Outgoing
 from streams.settings import DeadLetterSettings
@@ -68,7 +68,7 @@ class LetterLimit:
         )
 
 
-def _facts_of(effect: Effect) -> Facts | None:
+def _facts_of(effect: Effect) -> DeadLetterHeaders | None:
     """Return the facts of a dead letter that counts."""
     if not isinstance(effect, Outgoing) or effect.topic is not DEADLETTERS:
         return None

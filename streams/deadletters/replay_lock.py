@@ -33,7 +33,7 @@ class ReplayRunningError(Exception):
     """Somebody else replays dead letters at this moment."""
 
 
-class Seat(ConsumerRebalanceListener):
+class ReplayLock(ConsumerRebalanceListener):
     """The way in which the group gives away its partition, and whether this process has it."""
 
     name = "longest-held"
@@ -100,14 +100,14 @@ class Seat(ConsumerRebalanceListener):
 
 
 @asynccontextmanager
-async def only_replay(kafka: KafkaSettings) -> AsyncIterator[Seat]:
+async def only_replay(kafka: KafkaSettings) -> AsyncIterator[ReplayLock]:
     """Hold the seat while the context lasts.
 
     Raises:
         ReplayRunningError: somebody else has it.
     """
     session = kafka.session_timeout_seconds
-    seat = Seat(session + GRACE_SECONDS)
+    seat = ReplayLock(session + GRACE_SECONDS)
     consumer = AIOKafkaConsumer(
         **client_options(kafka, "deadletters"),
         group_id=f"{kafka.topic_prefix}{REPLAY_GROUP}",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from streams.intake import Intake
 
-WHO = "memory"
+PAUSE_OWNER = "memory"
 """Holds the intakes."""
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class MemoryUsers:
         """
         self._open[intake] = reliefs
         if self._reason is not None:
-            intake.pause(WHO, self._reason)
+            intake.pause(PAUSE_OWNER, self._reason)
         try:
             yield
         finally:
@@ -48,13 +48,13 @@ class MemoryUsers:
         """Stop all intakes, now and of stages that open later, for a reason for people."""
         self._reason = reason
         for intake in self._open:
-            intake.pause(WHO, reason)
+            intake.pause(PAUSE_OWNER, reason)
 
     def resume(self) -> None:
         """Start all intakes, as far as memory is concerned."""
         self._reason = None
         for intake in self._open:
-            intake.resume(WHO)
+            intake.resume(PAUSE_OWNER)
 
     def problem(self) -> str | None:
         """Return why the intakes are stopped, None when they are not."""

@@ -11,10 +11,10 @@ from typing import Any
 class Reservation:
     """A slot that was taken for a task which has not begun yet."""
 
-    def __init__(self, slots: "Slots") -> None:
-        self._slots: Slots | None = slots
+    def __init__(self, slots: "ConcurrencyLimit") -> None:
+        self._slots: ConcurrencyLimit | None = slots
 
-    def claimed_by(self, slots: "Slots") -> bool:
+    def claimed_by(self, slots: "ConcurrencyLimit") -> bool:
         """Hand the slot over to the caller, once; False when it is another's or gone."""
         if self._slots is not slots:
             return False
@@ -34,7 +34,7 @@ class Reservation:
             slots.leave()
 
 
-class Slots:
+class ConcurrencyLimit:
     """The slots of one stage.
 
     The flow reserves a slot for each record that it starts. Tasks that come back from aside go
@@ -116,7 +116,9 @@ class Slots:
 RESERVED: ContextVar[Reservation | None] = ContextVar("reserved", default=None)
 """The slot that was reserved for the task that runs."""
 
-_held: ContextVar[tuple[Slots, asyncio.Task[Any] | None] | None] = ContextVar("held", default=None)
+_held: ContextVar[tuple[ConcurrencyLimit, asyncio.Task[Any] | None] | None] = ContextVar(
+    "held", default=None
+)
 
 
 @asynccontextmanager

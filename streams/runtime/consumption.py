@@ -17,7 +17,7 @@ from typing import Any
 from schemas.signals import CANCEL
 from streams.claims import Claim, cancelled_with
 from streams.cluster.record_batches import UndecodableBatch
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.faust_driver.app import to_incoming
 from streams.faust_driver.consumer import OffsetReset
 from streams.intake import Intake
@@ -25,8 +25,8 @@ from streams.observability.metrics import HELD
 from streams.priority_queue import DEFAULT_RANK, URGENT
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressureGate
-from streams.runtime.concurrency import RESERVED, Reservation, Slots
-from streams.runtime.delay_queue import WaitingRoom
+from streams.runtime.concurrency import RESERVED, ConcurrencyLimit, Reservation
+from streams.runtime.delay_queue import DelayQueue
 from streams.runtime.offset_tracker import InOrderAcks, Partition, SkippedOffsetsError
 from streams.runtime.schedule import Held, Schedule, hold
 from streams.stage import Stage
@@ -62,7 +62,7 @@ class _Slice:
     turn: "asyncio.Future[Reservation]"
 
 
-class Flow:
+class Consumption:
     """The records that a stage has taken in and not finished.
 
     Attributes:
@@ -78,9 +78,9 @@ class Flow:
         app: Any,
         acks: InOrderAcks,
         intake: Intake,
-        signals: Signals,
+        signals: SharedState,
         window: int,
-        slots: Slots,
+        slots: ConcurrencyLimit,
         gate: BackPressureGate,
         started_max: int,
     ) -> None:
@@ -106,11 +106,11 @@ class Flow:
         self._accepting = True
         self._listening = ExitStack()
         self.failure: BaseException | None = None
-        self.room: WaitingRoom | None = None
+        self.room: DelayQueue | None = None
         self._alarm_clock: asyncio.Task[None] | None = None
         slots.on_free = intake.on_open = self.start_more
         if stage.due is not None:
-            self.room = WaitingRoom(
+            self.room = DelayQueue(
                 tuple(self._windows),
                 due=self._due,
                 claim=self._claim,

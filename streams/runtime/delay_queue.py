@@ -15,7 +15,7 @@ from heapq import heapify, heappop, heappush
 
 from schemas.signals import CANCEL
 from streams.claims import Claim, cancel_keys
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import DELAY_LATENESS, OLDEST_PARKED, PARKED
 from streams.priority_queue import URGENT
 from streams.records import Incoming
@@ -76,7 +76,7 @@ class _Space:
             self.free.clear()
 
 
-class WaitingRoom:
+class DelayQueue:
     """Holds the records of one stage.
 
     Args:
@@ -98,7 +98,7 @@ class WaitingRoom:
         claim: Callable[[Incoming], Claim],
         gate: BackPressureGate,
         go: Go,
-        signals: Signals,
+        signals: SharedState,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

@@ -39,7 +39,7 @@ class Housekeeping:
         self._metrics = StageMetrics(stage)
         self._supplements: set[asyncio.Task[None]] = set()
 
-    def supplement(self, record: Outgoing) -> None:
+    def publish_best_effort(self, record: Outgoing) -> None:
         """Send a record that may be lost, without waiting for it."""
         if len(self._supplements) >= SUPPLEMENTS_MAX:
             return

@@ -23,16 +23,16 @@ from aiokafka.structs import RecordMetadata
 
 from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorCode
-from streams.cluster.producer import Outbox, RecordRefusedError, Write
+from streams.cluster.producer import RecordRefusedError, ReliableProducer, Write
 from streams.cluster.record_batches import UndecodableBatch
 from streams.deadletters.headers import make_batch_letter, make_letter, name_origin, replays_of
 from streams.deadletters.limit import LetterLimit
 from streams.faust_driver.tables import StageTable
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
-from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
+from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime import process_span
-from streams.runtime.concurrency import Slots
+from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage
 from streams.topics import BY_NAME, DEADLETTERS, HEARTBEATS
@@ -59,7 +59,7 @@ async def _at_once(_record: Incoming) -> None:
     """Wait for nothing."""
 
 
-class Work:
+class RecordProcessor:
     """Runs a handler over records.
 
     Args:
@@ -75,9 +75,9 @@ class Work:
         stage: Stage,
         handler: SlicingHandler,
         *,
-        outbox: Outbox,
+        outbox: ReliableProducer,
         tables: Mapping[str, StageTable],
-        slots: Slots,
+        slots: ConcurrencyLimit,
         topic_prefix: str,
         finished: Finished,
         reply_topics: Collection[str] = (),
@@ -191,7 +191,7 @@ class Work:
         """Write effects, of a record or of housekeeping; return how many when acknowledged.
 
         Rows go to the partition of the record, and become visible when they are acknowledged.
-        What stands before a `Barrier` is acknowledged before what stands behind it is written.
+        What stands before a `Flush` is acknowledged before what stands behind it is written.
         """
         written = 0
         for part in _parts([*effects, *self._limit.stops(effects, self._stage.name)]):
@@ -229,7 +229,7 @@ def _record_sent(effect: Outgoing, place: RecordMetadata, started: int) -> None:
 def _parts(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:
     part: list[Outgoing | TableWrite] = []
     for effect in effects:
-        if isinstance(effect, Barrier):
+        if isinstance(effect, Flush):
             yield part
             part = []
         else:

@@ -15,9 +15,9 @@ from typing import Any, Self
 from aiokafka import TopicPartition
 
 from schemas.signals import INTAKE
-from streams.cluster.producer import Outbox
+from streams.cluster.producer import ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.cluster.shutdown import STOP_SECONDS, ends_within
 from streams.deadletters.headers import make_batch_letter
 from streams.faust_driver.app import (
@@ -43,12 +43,12 @@ from streams.observability.metrics import (
 )
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressure
-from streams.runtime.concurrency import Slots
-from streams.runtime.consumption import Flow, cancel
+from streams.runtime.concurrency import ConcurrencyLimit
+from streams.runtime.consumption import Consumption, cancel
 from streams.runtime.housekeeping import Housekeeping
 from streams.runtime.offset_tracker import InOrderAcks, Partition
 from streams.runtime.partition_share import PartitionShare
-from streams.runtime.processor import Work
+from streams.runtime.processor import RecordProcessor
 from streams.runtime.stall_detector import Position, StalledError, Watchdog
 from streams.settings import Settings
 from streams.stage import HealthCheck, SlicingHandler, Stage, StageContext, Sweep
@@ -70,9 +70,9 @@ class StageRunner:
         self,
         stage: Stage,
         settings: Settings,
-        outbox: Outbox,
+        outbox: ReliableProducer,
         *,
-        signals: Signals | None = None,
+        signals: SharedState | None = None,
         memory: MemoryUsers | None = None,
         warn: Callable[[str], object] = lambda _: None,
         member: StaticMember | None = None,
@@ -80,7 +80,7 @@ class StageRunner:
         lag: LagMonitor | None = None,
     ) -> None:
         self.stage = stage
-        self._signals = signals or Signals()
+        self._signals = signals or SharedState()
         self._memory = memory or MemoryUsers()
         self._back_pressure = back_pressure or BackPressure(settings.stage)
         self._lag = lag or LagMonitor()
@@ -106,15 +106,15 @@ class StageRunner:
         self.tables = {
             name: StageTable(self.app, name, settings.kafka.partitions) for name in stage.tables
         }
-        self._work: Work | None = None
+        self._work: RecordProcessor | None = None
         self._housekeeping = Housekeeping(
             stage.name, self._write, tables=self.tables, ready=self.ready
         )
         self._mine: set[Partition] = set()
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
         self._gate = self._back_pressure.gate(self._share)
-        self._slots = Slots(stage.concurrency(settings))
-        self.flow = Flow(
+        self._slots = ConcurrencyLimit(stage.concurrency(settings))
+        self.flow = Consumption(
             stage,
             self._run,
             app=self.app,
@@ -188,7 +188,7 @@ class StageRunner:
         context = StageContext(
             settings=self._settings,
             tables=self.tables,
-            supplement=self._housekeeping.supplement,
+            supplement=self._housekeeping.publish_best_effort,
             signals=self._signals,
             intake=self._intake,
             sweeps=self._sweeps,
@@ -198,8 +198,8 @@ class StageRunner:
         self._resources.enter_context(self._memory.using(self._intake, context.reliefs))
         return await self._resources.enter_async_context(self.stage.open(context))
 
-    def _build_work(self, handler: SlicingHandler) -> Work:
-        return Work(
+    def _build_work(self, handler: SlicingHandler) -> RecordProcessor:
+        return RecordProcessor(
             self.stage,
             handler,
             outbox=self._outbox,
@@ -302,7 +302,7 @@ class StageRunner:
     def _changelog_undecodable(self, tp: Any, batch: UndecodableBatch) -> None:
         self._warn(f"{tp.topic}-{tp.partition}: {batch.problem}; its rows are lost")
         letter = make_batch_letter(tp.topic, tp.partition, batch, self.stage.name)
-        self._housekeeping.supplement(letter)
+        self._housekeeping.publish_best_effort(letter)
 
     # Beside the events
 

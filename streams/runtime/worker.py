@@ -10,9 +10,9 @@ from functools import partial
 from aiokafka import TopicPartition
 
 from streams.cluster.access_monitor import AccessMonitor
-from streams.cluster.producer import Outbox, Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.record_batches import BatchObserver, UndecodableBatch
-from streams.cluster.shared_state import Signals, following
+from streams.cluster.shared_state import SharedState, following
 from streams.cluster.topic_admin import check_topics
 from streams.contract.role_acls import worker_acls
 from streams.deadletters.headers import make_batch_letter
@@ -81,7 +81,7 @@ class Worker:
         await check_topics(kafka, topics_of(self._stages, kafka.reply_topics))
         async with (
             self._members() as members,
-            Outbox(self._settings.kafka) as outbox,
+            ReliableProducer(self._settings.kafka) as outbox,
             following(
                 self._settings.kafka, BatchObserver(partial(self._keep_batch, outbox))
             ) as signals,
@@ -116,7 +116,9 @@ class Worker:
                 for stage in self._stages
             }
 
-    def _keep_batch(self, outbox: Outbox, tp: TopicPartition, batch: UndecodableBatch) -> None:
+    def _keep_batch(
+        self, outbox: ReliableProducer, tp: TopicPartition, batch: UndecodableBatch
+    ) -> None:
         """Write an undecodable batch of the signals as a dead letter, best effort."""
         self._health.warn("signals", f"{tp.topic}-{tp.partition}: {batch.problem}")
         letter = make_batch_letter(SIGNALS.name, tp.partition, batch, SIGNALS.name)
@@ -127,7 +129,7 @@ class Worker:
         task.add_done_callback(self._letters.discard)
 
     def _heartbeats(
-        self, outbox: Outbox, offsets: GroupOffsets, runner: StageRunner
+        self, outbox: ReliableProducer, offsets: GroupOffsets, runner: StageRunner
     ) -> AbstractAsyncContextManager[None]:
         """Return what sends heartbeats beside a stage, if it is one that does."""
         settings = self._settings.heartbeat
@@ -146,8 +148,8 @@ class Worker:
     async def _keep_running(
         self,
         stage: Stage,
-        outbox: Outbox,
-        signals: Signals,
+        outbox: ReliableProducer,
+        signals: SharedState,
         member: StaticMember,
         heartbeats: HeartbeatsBeside,
     ) -> None:
@@ -167,8 +169,8 @@ class Worker:
     async def _run_once(
         self,
         stage: Stage,
-        outbox: Outbox,
-        signals: Signals,
+        outbox: ReliableProducer,
+        signals: SharedState,
         member: StaticMember,
         heartbeats: HeartbeatsBeside,
     ) -> BaseException:

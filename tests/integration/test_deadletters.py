@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from streams.cli import cli
 from streams.cluster.connection import ClusterAwayError
-from streams.cluster.producer import Outbox, Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.deadletters.dead_letter import Letter
 from streams.deadletters.filters import Filter
 from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_letter
@@ -64,7 +64,7 @@ class KilledError(Exception):
 class DyingOutbox:
     """Ends the replay before or after its nth call."""
 
-    def __init__(self, outbox: Outbox, call: int, *, before: bool) -> None:
+    def __init__(self, outbox: ReliableProducer, call: int, *, before: bool) -> None:
         self._outbox, self._call, self._before = outbox, call, before
         self._calls = 0
 
@@ -87,7 +87,7 @@ async def replay(
     rate: float = 1_000,
     dies: tuple[int, bool] | None = None,
 ) -> Totals:
-    async with only_replay(kafka) as seat, Outbox(kafka) as outbox:
+    async with only_replay(kafka) as seat, ReliableProducer(kafka) as outbox:
         run = Replay(
             LetterStore(kafka),
             DyingOutbox(outbox, dies[0], before=dies[1]) if dies else outbox,

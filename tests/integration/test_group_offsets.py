@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from aiokafka.errors import KafkaError
 
-from streams.cluster.producer import Outbox
+from streams.cluster.producer import ReliableProducer
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import GroupProgress
 from streams.runtime.group_offsets import GroupOffsets
@@ -67,7 +67,7 @@ async def test_what_is_finished_behind_a_slow_record_counts_as_finished(
     await produce_numbers(settings.kafka, SELECTED, range(50))
     async with (
         GroupOffsets.open(settings.kafka) as offsets,
-        Outbox(settings.kafka) as outbox,
+        ReliableProducer(settings.kafka) as outbox,
         StageRunner(stage, settings, outbox),
     ):
         await standing(offsets, GroupProgress(50, 48, is_late=True))

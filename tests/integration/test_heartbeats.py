@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from aiokafka.errors import KafkaError
 
-from streams.cluster.producer import Outbox
+from streams.cluster.producer import ReliableProducer
 from streams.observability.health import Health
 from streams.records import Effect, Incoming
 from streams.runtime.group_offsets import GroupOffsets
@@ -40,7 +40,10 @@ async def watched(
     partitions: Collection[int], settings: Settings, health: Health, *stages: str
 ) -> AsyncIterator[None]:
     """Send heartbeats to some partitions, and watch some stages."""
-    async with GroupOffsets.open(settings.kafka) as offsets, Outbox(settings.kafka) as outbox:
+    async with (
+        GroupOffsets.open(settings.kafka) as offsets,
+        ReliableProducer(settings.kafka) as outbox,
+    ):
         heartbeats = Heartbeats(
             OFTEN,
             step="toy",

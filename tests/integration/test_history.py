@@ -13,7 +13,7 @@ from aiokafka.admin.new_partitions import NewPartitions
 
 from schemas.codec import encode
 from streams.cluster.connection import ClusterAwayError
-from streams.cluster.producer import Outbox, Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.history import AuditReader, begin_of_history, find_records, read_history
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT
@@ -65,7 +65,7 @@ async def write_aged(kafka: KafkaSettings, records: Iterable[tuple[str, bytes, f
 async def publish(kafka: KafkaSettings, *entries: dict[str, Any]) -> None:
     """Write records as the stages do."""
     name = AUDIT.kafka_name(kafka.topic_prefix)
-    async with Outbox(kafka) as outbox:
+    async with ReliableProducer(kafka) as outbox:
         await outbox.publish([Write(name, e["request_id"].encode(), encode(e)) for e in entries])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
-from streams.cluster.producer import Outbox, Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.observability.lag import LagMonitor
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Incoming
@@ -108,7 +108,7 @@ async def test_lag_is_what_the_tool_of_kafka_says(settings: Settings, java: Java
     written = time.time()
     async with (
         GroupOffsets.open(kafka) as offsets,
-        Outbox(kafka) as outbox,
+        ReliableProducer(kafka) as outbox,
         AsyncExitStack() as stack,
     ):
         runners = [StageRunner(each, settings, outbox, lag=monitor) for each in STAGES]
@@ -137,7 +137,7 @@ async def test_a_stage_that_takes_no_records_shows_the_age_of_the_next_one(
     await make_topics(kafka, SELECTED)
     async with (
         GroupOffsets.open(kafka) as offsets,
-        Outbox(kafka) as outbox,
+        ReliableProducer(kafka) as outbox,
         StageRunner(stage("paused", SELECTED), settings, outbox, lag=monitor) as runner,
     ):
         await runner.ready.wait()
@@ -170,7 +170,7 @@ async def test_a_partition_that_another_worker_takes_over_has_no_series_here(
 
     async with (
         GroupOffsets.open(kafka) as offsets,
-        Outbox(kafka) as outbox,
+        ReliableProducer(kafka) as outbox,
         asyncio.timeout(60),
         StageRunner(stage("shared", SELECTED), settings, outbox, lag=mine),
     ):
@@ -191,7 +191,7 @@ async def test_the_producer_shows_its_batches(settings: Settings, name: str) -> 
     count = f"clipmill_{name}_count"
     before = REGISTRY.get_sample_value(count) or 0.0
     await make_topics(settings.kafka, AUDIT)
-    async with Outbox(settings.kafka) as outbox:
+    async with ReliableProducer(settings.kafka) as outbox:
         topic = AUDIT.kafka_name(settings.kafka.topic_prefix)
         await outbox.publish([Write(topic, b"k", b"1")])
     assert (REGISTRY.get_sample_value(count) or 0.0) > before

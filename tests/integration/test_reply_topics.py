@@ -7,7 +7,7 @@ import time
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.cluster.producer import Outbox, Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.topic_admin import TopicsError, apply_topics, check_topics
 from streams.settings import KafkaSettings
 from streams.stage import topics_of
@@ -71,7 +71,7 @@ async def test_a_reply_topic_that_vanishes_does_not_hold_up_others(
     def reply(value: bytes) -> Write:
         return Write(name, b"k", value, fallback=results)
 
-    async with Outbox(kafka) as outbox:
+    async with ReliableProducer(kafka) as outbox:
         await outbox.publish([reply(b"before")])
         await delete(kafka, name)
         started = time.monotonic()
@@ -102,7 +102,7 @@ async def test_a_reply_topic_that_comes_back_gets_its_records_again(
     (name,) = with_replies(kafka, "back").reply_topics
     await make_topics(kafka, RESULTS)
     results = RESULTS.kafka_name(kafka.topic_prefix)
-    async with Outbox(kafka) as outbox:
+    async with ReliableProducer(kafka) as outbox:
         await outbox.publish([Write(name, b"k", b"1", fallback=results)])
         await make_topics(kafka, reply_topic(name))
         await asyncio.sleep(0.3)
@@ -118,7 +118,7 @@ async def test_a_record_that_is_too_large_for_a_reply_topic_goes_to_the_results(
     await make_topics(kafka, RESULTS)
     await create(kafka, NewTopic(name, 1, 1, topic_configs={"max.message.bytes": "1000"}))
     results, large = RESULTS.kafka_name(kafka.topic_prefix), b"7" * 5_000
-    async with Outbox(kafka) as outbox:
+    async with ReliableProducer(kafka) as outbox:
         await outbox.publish([Write(name, b"k", large, fallback=results)])
         await outbox.publish([Write(name, b"k", b"small", fallback=results)])
     (redirected,) = await read(kafka, RESULTS, lambda all_: len(all_) >= 1)

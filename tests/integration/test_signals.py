@@ -14,7 +14,7 @@ import pytest_asyncio
 from streams.broker.broker import EmbeddedBroker
 from streams.client import read_signals
 from streams.cluster.connection import ClusterAwayError
-from streams.cluster.shared_state import Signals, following
+from streams.cluster.shared_state import SharedState, following
 from streams.settings import KafkaSettings
 from streams.topics import SIGNALS
 from tests.integration.kafka_side import make_topics, produce, until
@@ -41,7 +41,7 @@ asyncio.run(main())
 """
 
 
-def both_say(first: Signals, second: Signals, value: bytes | None) -> bool:
+def both_say(first: SharedState, second: SharedState, value: bytes | None) -> bool:
     return first.get("a") == second.get("a") == value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from streams.cluster.producer import Outbox
+from streams.cluster.producer import ReliableProducer
 from streams.faust_driver.aligned_assignor import aligned_partitions
 from streams.faust_driver.static_member import StaticMember
 from streams.records import Effect, Incoming, Outgoing, TableWrite
@@ -59,7 +59,7 @@ class Member:
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        async with Outbox(self._settings.kafka) as outbox:
+        async with ReliableProducer(self._settings.kafka) as outbox:
             runner = StageRunner(self._stage, self._settings, outbox, member=self.member)
             async with runner:
                 self.runner = runner

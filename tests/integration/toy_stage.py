@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from streams.cluster.producer import Outbox
+from streams.cluster.producer import ReliableProducer
 from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings, StageSettings
@@ -49,7 +49,7 @@ class Toy:
 
 @asynccontextmanager
 async def running(toy: Toy, settings: Settings, **options: Any) -> AsyncIterator[StageRunner]:
-    async with Outbox(settings.kafka) as outbox:
+    async with ReliableProducer(settings.kafka) as outbox:
         runner = StageRunner(toy.stage, settings, outbox, **options)
         async with runner:
             async with asyncio.timeout(20):

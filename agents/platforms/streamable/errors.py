@@ -1,6 +1,6 @@
 """What Streamable says about a video that it does not show, before what is true of all sites."""
 
-from agents.platforms.failure_predicates import Row, says
+from agents.platforms.failure_predicates import Row, message_contains
 from agents.platforms.failures import failure_table
 from schemas.errors import ErrorCode as Code
 
@@ -13,7 +13,7 @@ TABLE = failure_table(
         Row(
             "not_ready",
             Code.CONTENT_NOT_FOUND,
-            says("currently unavailable"),
+            message_contains("currently unavailable"),
             "it is still being processed, or its upload failed; ask again later",
         ),
     ),

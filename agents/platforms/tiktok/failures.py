@@ -5,7 +5,7 @@ The rows that hold for any platform are in `agents.platforms.failures` and
 yt-dlp cannot read, and of lists.
 """
 
-from agents.platforms.failure_predicates import Row, kind, says
+from agents.platforms.failure_predicates import Row, exception_type, message_contains
 from agents.platforms.failures import ENGINE, status_rows
 from agents.platforms.tiktok.reasons import REASONS
 from agents.platforms.tiktok.signs import noted_code, page_code
@@ -25,20 +25,20 @@ _PAGES = (
     Row(
         "challenge",
         Code.RATE_LIMIT_IP_BLOCK,
-        says("challenge"),
+        message_contains("challenge"),
         'TikTok sent a challenge ("Please wait...") that cannot be solved here, as it does to'
         " addresses that it mistrusts",
     ),
     Row(
         "other_post",
         Code.PLATFORM_CHANGED,
-        says("describes another post"),
+        message_contains("describes another post"),
         "its page describes another post, whose file is not taken for this one's",
     ),
     Row(
         "no_page_data",
         Code.PLATFORM_CHANGED,
-        says("Unexpected response from webpage request", "universal data"),
+        message_contains("Unexpected response from webpage request", "universal data"),
         "its page holds no video data: TikTok sent something else, or changed its pages",
     ),
     NO_ITEM,
@@ -51,14 +51,14 @@ _PAGES = (
     Row(
         "unsupported",
         Code.CONTENT_UNSUPPORTED,
-        kind("UnsupportedError"),
+        exception_type("UnsupportedError"),
         "the extractor does not know this kind of page",
     ),
     # What yt-dlp itself calls an extraction error is a page that it could not read.
     Row(
         "unreadable",
         Code.PLATFORM_CHANGED,
-        kind("ExtractorError", "RegexNotFoundError", "NotAResultError"),
+        exception_type("ExtractorError", "RegexNotFoundError", "NotAResultError"),
         "its page could not be understood",
     ),
 )
@@ -68,13 +68,13 @@ _LISTS = (
     Row(
         "empty_answer",
         Code.RATE_LIMIT_API,
-        kind("JSONDecodeError"),
+        exception_type("JSONDecodeError"),
         "TikTok answered with nothing that can be read, as it does to those who ask too much",
     ),
     Row(
         "same_page",
         Code.NETWORK_SERVER,
-        says("keeps sending the same page"),
+        message_contains("keeps sending the same page"),
         "TikTok sent the first page of its list again instead of the next one",
     ),
 )

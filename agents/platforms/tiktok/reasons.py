@@ -1,6 +1,12 @@
 """What TikTok says about posts and accounts that it does not show, and what yt-dlp makes of it."""
 
-from agents.platforms.failure_predicates import Row, both, either, kind, says
+from agents.platforms.failure_predicates import (
+    Row,
+    all_of,
+    any_of,
+    exception_type,
+    message_contains,
+)
 from agents.platforms.tiktok.signs import fact, page_code, reason, some_reason
 from schemas.errors import ErrorCode as Code
 
@@ -53,28 +59,32 @@ REASONS = (
     Row(
         "classified",
         Code.CONTENT_AGE_RESTRICTED,
-        either(reason("content_classification"), says("may not be comfortable for some")),
+        any_of(
+            reason("content_classification"), message_contains("may not be comfortable for some")
+        ),
         "TikTok shows it to adults who are logged in",
     ),
     Row(
         "private",
         Code.CONTENT_PRIVATE,
-        either(reason("self_see", "privacy_authorization", "private"), page_code(10216)),
+        any_of(reason("self_see", "privacy_authorization", "private"), page_code(10216)),
         "its author shows it to nobody, or to friends only",
     ),
     Row(
         "private_account",
         Code.CONTENT_PRIVATE,
-        either(
+        any_of(
             page_code(10222),
-            says("You do not have permission to view this post", "either private or all"),
+            message_contains(
+                "You do not have permission to view this post", "either private or all"
+            ),
         ),
         "the account is private",
     ),
     Row(
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
-        either(page_code(10231), kind("GeoRestrictedError")),
+        any_of(page_code(10231), exception_type("GeoRestrictedError")),
         "TikTok withholds it in the region that it was asked from",
     ),
     Row(
@@ -92,31 +102,31 @@ REASONS = (
     Row(
         "unavailable",
         Code.CONTENT_NOT_FOUND,
-        both(page_code(10204), some_reason),
+        all_of(page_code(10204), some_reason),
         "TikTok does not show it, for a reason that clipmill does not know",
     ),
     Row(
         "ip_block",
         Code.RATE_LIMIT_IP_BLOCK,
-        either(page_code(10204), says("Your IP address is blocked")),
+        any_of(page_code(10204), message_contains("Your IP address is blocked")),
         "TikTok does not show it to the address that it was asked from, and says no more",
     ),
     Row(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
-        says("requiring login", "Log in for access"),
+        message_contains("requiring login", "Log in for access"),
         "TikTok wants a login",
     ),
     Row(
         "live_ended",
         Code.CONTENT_LIVE_ENDED,
-        kind("UserNotLive"),
+        exception_type("UserNotLive"),
         "the live stream is over",
     ),
     Row(
         "no_formats",
         Code.CONTENT_NO_FORMATS,
-        says("No video formats found", "Requested format is not available"),
+        message_contains("No video formats found", "Requested format is not available"),
         "its page offers no file",
     ),
 )

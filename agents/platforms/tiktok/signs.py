@@ -3,10 +3,10 @@
 import re
 
 from agents.engine.interface import EngineFailure
-from agents.platforms.failure_predicates import Sign
+from agents.platforms.failure_predicates import Predicate
 
 
-def reason(*marks: str) -> Sign:
+def reason(*marks: str) -> Predicate:
     """TikTok's own words in the page, such as ``item_privacy_authorization&status_deleted``."""
 
     def sign(failure: EngineFailure) -> bool:
@@ -21,12 +21,12 @@ def some_reason(failure: EngineFailure) -> bool:
     return bool(failure.facts.get("status_message", "").strip())
 
 
-def fact(name: str, *values: str) -> Sign:
+def fact(name: str, *values: str) -> Predicate:
     """What our extractor noted about the page."""
     return lambda failure: failure.facts.get(name) in values
 
 
-def page_code(*codes: int) -> Sign:
+def page_code(*codes: int) -> Predicate:
     """TikTok's ``statusCode`` in the page."""
     wanted = {str(code) for code in codes}
     return lambda failure: noted_code(failure) in wanted

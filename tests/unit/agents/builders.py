@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agents.access.gate import Gate
+from agents.access.gate import OutboundGate
 from agents.pipeline.events import EVENT_TOPICS, Event, event_key
 from agents.platforms.interface import Platform, ShortLink
 from schemas.attempts import Operation
@@ -29,7 +29,7 @@ from schemas.video import (
     VideoInfo,
     VideoRef,
 )
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.envelope import TYPE_PREFIX
 from streams.faust_driver.tables import StageTable
 from streams.intake import Intake
@@ -355,16 +355,16 @@ def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[O
         settings=settings,
         tables=named,
         supplement=supplements.append,
-        signals=Signals(),
+        signals=SharedState(),
         intake=Intake("toy"),
     )
     return context, supplements
 
 
-def make_gate(operation: Operation, context: StageContext | None = None) -> Gate:
+def make_gate(operation: Operation, context: StageContext | None = None) -> OutboundGate:
     """A gate with one way out, ``direct``, and no patience."""
     around = context or make_context(make_settings())[0]
-    return Gate(operation, ("direct",), around, grant_seconds=0.02)
+    return OutboundGate(operation, ("direct",), around, grant_seconds=0.02)
 
 
 def soon(seconds: float) -> datetime:

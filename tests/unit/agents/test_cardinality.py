@@ -10,7 +10,7 @@ from agents.access.gate import installed_plugins
 from agents.access.performance import PerformanceMonitor
 from agents.commands.command_parsing import refuse
 from agents.ledger.duplicates import DropReason, DuplicateReports
-from agents.ledger.events import Head, measure
+from agents.ledger.events import ResultHeader, measure
 from agents.plugins import Trouble
 from agents.plugins.request import PluginRequest
 from agents.recovery.agent import _count_attempt
@@ -22,7 +22,7 @@ from schemas.codec import MalformedMessageError, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Action
 from schemas.results import OutcomeStatus
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.observability.logs import TRACE
 from streams.observability.metrics import REGISTRY, StageMetrics
 from streams.runtime.processor import dead_letter
@@ -92,7 +92,7 @@ class Counting:
         self.reports.dropped(self._news(text), get_args(DropReason)[number % 4])
         self._attempt(number, text)
 
-    def _head(self, number: int, text: str) -> Head:
+    def _head(self, number: int, text: str) -> ResultHeader:
         status = STATUSES[number % len(STATUSES)]
         outcome: dict[str, Any] = {
             "request_id": text,
@@ -108,7 +108,7 @@ class Counting:
         if status != "completed":
             error = {"error_type": CODES[number % len(CODES)], "user_message": text}
             outcome["error"] = error
-        return decode(encode(outcome), Head)
+        return decode(encode(outcome), ResultHeader)
 
     def _news(self, text: str) -> Any:
         return SimpleNamespace(entry=SimpleNamespace(request_id=text), cause=text)
@@ -148,7 +148,7 @@ async def whole(number: int, validation: Validation) -> None:
 async def test_50_000_different_requests_add_no_series() -> None:
     counting = Counting()
     validation = Validation(
-        TargetFinder(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve")), Signals()
+        TargetFinder(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve")), SharedState()
     )
     for number in range(10):
         await whole(number, validation)

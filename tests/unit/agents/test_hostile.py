@@ -24,9 +24,9 @@ from agents.extraction.agent import ExtractionWork
 from agents.extraction.page_reader import PageReader
 from agents.ledger.agent import Ledger
 from agents.ledger.batches import Batches
-from agents.pipeline.events import DUE, TARGET, audit, finish
+from agents.pipeline.events import DUE, TARGET, audit, propose_result
 from agents.pipeline.results import expired
-from agents.pipeline.step import Finished, Product, step_handler
+from agents.pipeline.step import Complete, StepOutcome, step_handler
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
@@ -35,7 +35,7 @@ from agents.validation.agent import Validation
 from agents.validation.url_resolution import TargetFinder
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.records import Effect, Header, Incoming, Outgoing
 from streams.stage import SlicingHandler, Stage
 from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
@@ -67,9 +67,9 @@ class DeadEngine:
         raise EngineError(EngineFailure(types=("EngineCrash",), message=job.url))
 
 
-async def download_work(event: SelectedVideo) -> Product:
+async def download_work(event: SelectedVideo) -> StepOutcome:
     await asyncio.sleep(0)
-    return Finished(expired(event.job, "download"))
+    return Complete(expired(event.job, "download"))
 
 
 def make_ledger() -> Ledger:
@@ -78,7 +78,7 @@ def make_ledger() -> Ledger:
 
 
 def make_recovery() -> Recovery:
-    return Recovery(make_settings(), Signals(), ErrorHandlers({}), chance=lambda: 0.5)
+    return Recovery(make_settings(), SharedState(), ErrorHandlers({}), chance=lambda: 0.5)
 
 
 def make_extraction_work() -> ExtractionWork:
@@ -95,7 +95,7 @@ def make_extraction_work() -> ExtractionWork:
 
 def make_validation() -> Validation:
     return Validation(
-        TargetFinder(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve")), Signals()
+        TargetFinder(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve")), SharedState()
     )
 
 
@@ -106,15 +106,17 @@ MAKERS: dict[str, tuple[Stage, Callable[[], SlicingHandler]]] = {
     ),
     "extraction": (
         agents.extraction.agent.stage,
-        lambda: step_handler("extraction", ValidatedVideo, make_extraction_work().work, Signals()),
+        lambda: step_handler(
+            "extraction", ValidatedVideo, make_extraction_work().work, SharedState()
+        ),
     ),
     "selection": (
         agents.selection.stage,
-        lambda: step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals()),
+        lambda: step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, SharedState()),
     ),
     "download": (
         agents.download.agent.stage,
-        lambda: step_handler("download", SelectedVideo, download_work, Signals()),
+        lambda: step_handler("download", SelectedVideo, download_work, SharedState()),
     ),
     "recovery": (agents.recovery.agent.stage, lambda: make_recovery().handle),
     "delay": (agents.delay.stage, lambda: agents.delay.handle),
@@ -200,7 +202,7 @@ NEAR: dict[str, list[Incoming]] = {
         failure_record(make_failure(ErrorCode.SYSTEM_CONFIG, PendingLink(job=member_job()))),
     ],
     "ledger": [
-        make_record(finish(JOB, "x", expired(JOB, "x"), None).value, topic=AUDIT),
+        make_record(propose_result(JOB, "x", expired(JOB, "x"), None).value, topic=AUDIT),
         make_record(audit(JOB, "x", "accepted", None).value, topic=AUDIT),
     ],
 }

@@ -38,7 +38,7 @@ from schemas.results import (
     Rejected,
 )
 from schemas.video import MediaSource
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.faust_driver.tables import StageTable
 from streams.records import Incoming, Outgoing
 from streams.stage import SlicingHandler, StageContext
@@ -138,9 +138,13 @@ class Pipeline:
         selection = Selection(PLATFORMS)
         self.handlers: dict[str, SlicingHandler] = {
             REQUESTS.name: self.validation(context),
-            VALIDATED.name: step_handler("extraction", ValidatedVideo, extraction.work, Signals()),
-            EXTRACTED.name: step_handler("selection", ExtractedVideo, selection.work, Signals()),
-            SELECTED.name: step_handler("download", SelectedVideo, download.work, Signals()),
+            VALIDATED.name: step_handler(
+                "extraction", ValidatedVideo, extraction.work, SharedState()
+            ),
+            EXTRACTED.name: step_handler(
+                "selection", ExtractedVideo, selection.work, SharedState()
+            ),
+            SELECTED.name: step_handler("download", SelectedVideo, download.work, SharedState()),
             ERRORS.name: recovery.handle,
             AUDIT.name: Ledger(
                 outcomes.get,
@@ -155,7 +159,7 @@ class Pipeline:
     def validation(self, context: StageContext) -> SlicingHandler:
         gate = make_gate("resolve", context)
         finder = TargetFinder(PLATFORMS, {"direct": self.links}, gate)
-        return Validation(finder, Signals(), REPLY_TOPICS).handle
+        return Validation(finder, SharedState(), REPLY_TOPICS).handle
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""

@@ -11,7 +11,7 @@ from agents.engine.interface import EngineFailure
 from agents.extraction.listings import member_of
 from agents.ledger.batch_records import introduce_batch
 from agents.ledger.bug_report import on_bug
-from agents.pipeline.events import audit, finish, order
+from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.results import ended
 from agents.storage.local import LocalStorage
 from agents.validation.agent import on_bug as validation_bug
@@ -163,7 +163,7 @@ THERE = ("billing", [ID])
 
 def failed(job: Job, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
     outcome = ended(job, explain(code, operation="extraction", url=URL))
-    return finish(job, "extraction", outcome, "cause")
+    return propose_result(job, "extraction", outcome, "cause")
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "forgotten"])
@@ -191,7 +191,7 @@ async def test_a_cancellation_goes_there() -> None:
     ledger = LedgerHarness()
     ledger.append(audit(JOB, "validation", "accepted", "cause"))
     command = Cancel(id="c", request_id="r1")
-    ledger.append(order(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID))
+    ledger.append(user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID))
     await ledger.run()
     assert routes(ledger.published) == {"r1": THERE}
     again = await ledger.ledger.handle(ledger.log[-1])
@@ -227,7 +227,7 @@ async def test_a_retry_asks_for_the_same_reply() -> None:
     ledger.append(audit(JOB, "validation", "accepted", "cause"), failed(JOB))
     await ledger.run()
     command = Retry(id="c", new_id="n", request_id="r1", options=OptionChanges(quality="480p"))
-    sent = order(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
+    sent = user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
     again = only(await ledger.ledger.handle(arrive(sent, offset=9)), REQUESTS)
     assert body_of(again, Request).reply_to == "billing"
     assert CORRELATED in again.headers

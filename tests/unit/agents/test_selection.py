@@ -11,7 +11,7 @@ from agents.selection import stage as selection_stage
 from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, SelectedVideo
 from schemas.request import Options
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.records import Effect
 from streams.topics import SELECTED
 from tests.unit.agents.builders import (
@@ -40,7 +40,7 @@ PLATFORMS = Platforms.load()
 
 
 async def run(event: ExtractedVideo) -> list[Effect]:
-    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals())
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, SharedState())
     return list(await handle(event_record(event)))
 
 
@@ -98,7 +98,7 @@ async def test_a_video_without_files_is_a_failure() -> None:
 
 async def test_other_cookies_of_the_same_page_are_used() -> None:
     selection = Selection(PLATFORMS)
-    handle = step_handler("selection", ExtractedVideo, selection.work, Signals())
+    handle = step_handler("selection", ExtractedVideo, selection.work, SharedState())
     await handle(event_record(extracted()))
     fresh = msgspec.structs.replace(TOKEN, value="fresh")
     extraction = msgspec.structs.replace(make_extraction(), cookies=(fresh,))
@@ -129,7 +129,7 @@ async def test_when_all_formats_are_to_be_avoided_none_is_left() -> None:
 
 async def test_what_was_chosen_before_is_chosen_again() -> None:
     selection = Selection(PLATFORMS)
-    handle = step_handler("selection", ExtractedVideo, selection.work, Signals())
+    handle = step_handler("selection", ExtractedVideo, selection.work, SharedState())
     fresh = Options(refresh=True)
     first, again = [
         selected_of(list(await handle(event_record(extracted(options=options)))))
@@ -140,14 +140,14 @@ async def test_what_was_chosen_before_is_chosen_again() -> None:
 
 
 async def test_a_format_that_failed_is_not_chosen_from_memory() -> None:
-    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals())
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, SharedState())
     first = selected_of(list(await handle(event_record(extracted())))).sources[0].format.format_id
     effects = list(await handle(event_record(extracted(avoid_formats=(first,)))))
     assert selected_of(effects).sources[0].format.format_id != first
 
 
 async def test_fresh_links_are_taken_from_the_fresh_page() -> None:
-    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, Signals())
+    handle = step_handler("selection", ExtractedVideo, Selection(PLATFORMS).work, SharedState())
     await handle(event_record(extracted()))
     raw = raw_of()
     for each in raw["formats"]:
@@ -159,7 +159,7 @@ async def test_fresh_links_are_taken_from_the_fresh_page() -> None:
 async def test_a_date_that_a_page_lacks_is_filled_in() -> None:
     dates = UploadDates()
     selection = Selection(PLATFORMS, dates=dates)
-    handle = step_handler("selection", ExtractedVideo, selection.work, Signals())
+    handle = step_handler("selection", ExtractedVideo, selection.work, SharedState())
     raw = raw_of()
     del raw["timestamp"]
     dates.note(VIDEO.key, EXTRACTED_AT)

@@ -14,15 +14,15 @@ from aiokafka.structs import RecordMetadata
 
 from agents.delay import due_of
 from agents.engine.interface import EngineFailure
-from agents.pipeline.events import order
+from agents.pipeline.events import user_command
 from agents.storage.local import LocalStorage
 from schemas.commands import Cancel, Retry
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.results import Failed, PublishedResult
 from streams.cluster.producer import Write
 from streams.records import Effect, Incoming, Outgoing, TableWrite
-from streams.runtime.concurrency import Slots
-from streams.runtime.processor import Work
+from streams.runtime.concurrency import ConcurrencyLimit
+from streams.runtime.processor import RecordProcessor
 from streams.stage import Handler, SlicingHandler, Stage, StageContext
 from streams.topics import BY_NAME, DELAYS, EXTRACTED, REQUESTS, RESULTS, VALIDATED
 from streams.tracing.context import TraceContext, request_root
@@ -111,11 +111,11 @@ async def _never(_context: StageContext) -> AsyncIterator[Handler]:
 
 
 class TracedPipeline(Pipeline):
-    """The same, with each record processed by the real `Work` in a context of its own."""
+    """The same, each record processed by the real `RecordProcessor` in a context of its own."""
 
     offset = 1_000
 
-    def work(self, topic: str, handler: SlicingHandler) -> Work:
+    def work(self, topic: str, handler: SlicingHandler) -> RecordProcessor:
         waits = topic in {delay.name for delay in DELAYS}
         stage = Stage(
             name="delay" if waits else f"of-{topic}",
@@ -124,12 +124,12 @@ class TracedPipeline(Pipeline):
             on_bug=lambda _record, _error: (),
             due=due_of if waits else None,
         )
-        return Work(
+        return RecordProcessor(
             stage,
             handler,
             outbox=Outbox(),  # type: ignore[arg-type]
             tables={table.name: ShownTable(table) for table in self.tables},  # type: ignore[misc]
-            slots=Slots(8),
+            slots=ConcurrencyLimit(8),
             topic_prefix="p.",
             finished=lambda _record: None,
             wrote=self._wrote,
@@ -312,13 +312,13 @@ async def test_a_request_taken_back_ends_with_its_own_flag_and_root(
     held = pipeline.handlers.pop(EXTRACTED.name)
     await pipeline.run(traced({"id": "r1", "url": URL}))
     command = Cancel(request_id="r1", by="me")
-    ordered = order(command, "commands", at=WRITTEN_AT, cause="c", trace_id="c" * 32)
+    ordered = user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id="c" * 32)
     await pipeline.run(arrive(ordered, offset=9))
     pipeline.handlers[EXTRACTED.name] = held
     assert spans.roots()["r1"].attributes["clipmill.status"] == "cancelled"
     spans.check("r1")
     again = Retry(request_id="r1", by="me", new_id="r2")
-    ordered = order(again, "commands", at=WRITTEN_AT, cause="d", trace_id="d" * 32)
+    ordered = user_command(again, "commands", at=WRITTEN_AT, cause="d", trace_id="d" * 32)
     await pipeline.run(arrive(ordered, offset=10))
     (asked,) = [each for each in pipeline.written if each.topic is REQUESTS]
     assert [sent_context(asked)[1], sent_context(asked)[3]] == [TRACE_ID, "01"]

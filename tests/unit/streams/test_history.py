@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from agents.ledger.batch_records import introduce_batch, report_member
-from agents.pipeline.events import audit, finish
+from agents.pipeline.events import audit, propose_result
 from agents.pipeline.results import listed
 from schemas.audit import MemberOutcome
 from schemas.codec import decode
@@ -20,7 +20,7 @@ DECIDED = MemberOutcome(
 def outcome_of_listing(members: int) -> Outgoing:
     job = make_job(request_id="b1")
     outcome = listed(job, PROFILE, cache="miss", engine=ENGINE, members=members)
-    return finish(job, "extraction", outcome, None)
+    return propose_result(job, "extraction", outcome, None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from schemas.codec import encode
 from schemas.signals import IntakeSignal
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.intake import Intake, obey
 from streams.observability.metrics import INTAKE_PAUSED
 from tests.unit.agents.builders import PAST
@@ -75,7 +75,7 @@ async def test_who_waits_goes_on_when_it_opens() -> None:
 
 
 def test_signals_stop_and_start_it() -> None:
-    intake, signals = Intake("toy"), Signals()
+    intake, signals = Intake("toy"), SharedState()
     signals.put(KEY, signal(paused=True))
     with signals.listen(KEY, obey(intake)):
         assert intake.problem() == "too many dead letters"

@@ -9,7 +9,7 @@ from agents.access.breaker_states import breaker_state
 from agents.resilience.circuit_breaker import BUDGET_SECONDS
 from schemas.codec import encode
 from schemas.signals import BREAKER, BreakerState
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NAME = "tiktok:extract:a"
@@ -25,7 +25,7 @@ class Known:
 
     def __init__(self, ahead: float, *, live: bool, age: float = 0.0, **fields: Any) -> None:
         self.elapsed = 0.0
-        self.signals = Signals(clock=lambda: self.elapsed)
+        self.signals = SharedState(clock=lambda: self.elapsed)
         since = NOW + seconds(ahead - age)
         fields = {"state": "open", "until": since + seconds(OPEN_SECONDS), **fields}
         state = BreakerState(
@@ -69,6 +69,6 @@ def test_retries_are_held_no_longer_than_ever() -> None:
 
 @pytest.mark.parametrize("value", [None, b"", b"{"])
 def test_a_state_that_cannot_be_read_is_none(value: bytes | None) -> None:
-    signals = Signals()
+    signals = SharedState()
     signals.put(f"{BREAKER}{NAME}", value)
     assert breaker_state(signals, NAME, NOW) is None

@@ -9,8 +9,8 @@ import pytest
 
 from agents.access import breaker_client
 from agents.access.breaker_client import REQUESTS_IN_FLIGHT, by_preference
-from agents.access.gate import NO_PLUGINS, Gate
-from agents.access.rate_limits import Need
+from agents.access.gate import NO_PLUGINS, OutboundGate
+from agents.access.rate_limits import Cost
 from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.plugins import Plugin, PluginRequest, Plugins
 from schemas.attempts import NetworkAttempt, TrialRequest
@@ -20,7 +20,7 @@ from schemas.job import Parking
 from schemas.signals import BREAKER, CANCEL, RATE, BreakerState, RateState
 from streams.observability.metrics import NOT_PERMITTED, REGISTRY
 from streams.records import Outgoing
-from streams.runtime.concurrency import Slots
+from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import LimitSettings
 from streams.topics import ATTEMPTS
 from tests.unit.agents.builders import (
@@ -55,7 +55,7 @@ class Kit:
         self.context, self.sent = make_context(make_settings(limits=LimitSettings(**fast)))
         self.timer = Clock(10.0)
         self.went: list[str] = []
-        self.gate = Gate(
+        self.gate = OutboundGate(
             "extract",
             egresses or ("direct",),
             self.context,
@@ -628,7 +628,7 @@ async def test_a_way_whose_turn_is_far_off_is_left_for_another() -> None:
 
 async def test_what_it_needs_of_its_turn_is_taken() -> None:
     kit = Kit(patience_seconds=5, default_requests_per_second=1)
-    need = Need(requests=30, is_list=True)
+    need = Cost(requests=30, is_list=True)
     await kit.gate.run(make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, need=need)
     assert (await refused(kit.run())).retry_after == pytest.approx(30, abs=0.5)
 
@@ -678,7 +678,7 @@ async def test_plugins_are_told_of_what_is_tried_and_of_nothing_else() -> None:
 
 
 async def test_who_waits_for_the_network_holds_up_nobody_of_the_stage() -> None:
-    kit, slots, answer = Kit(), Slots(1), asyncio.Event()
+    kit, slots, answer = Kit(), ConcurrencyLimit(1), asyncio.Event()
 
     async def call(_egress: str) -> str:
         await answer.wait()

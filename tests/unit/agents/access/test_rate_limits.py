@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.access.rate_limits import ONE_REQUEST, PACED, Need, Turns
-from agents.resilience.rate_limiter import NotYetError
+from agents.access.rate_limits import ONE_REQUEST, PACED, Cost, RateLimits
+from agents.resilience.rate_limiter import RateLimitExceededError
 from schemas.attempts import Operation
 from schemas.codec import encode
 from schemas.errors import Place
@@ -37,7 +37,7 @@ class Kit:
             intake=context.intake,
             share=lambda: self.share,
         )
-        self.turns = Turns(operation, self.context, clock=lambda: NOW)
+        self.turns = RateLimits(operation, self.context, clock=lambda: NOW)
 
     def told(self, rate: float | None, where: Place | None = None, **changes: Any) -> None:
         where = where or place()
@@ -56,14 +56,14 @@ class Kit:
         had = 0
         for _ in range(count):
             try:
-                async with asyncio.timeout(0.005), self.turn(where or place()):
+                async with asyncio.timeout(0.005), self.acquire(where or place()):
                     had += 1
             except TimeoutError:
                 break
         return had
 
-    def turn(self, where: Place, need: Need = ONE_REQUEST) -> Any:
-        return self.turns.turn(where, returning=False, need=need)
+    def acquire(self, where: Place, need: Cost = ONE_REQUEST) -> Any:
+        return self.turns.acquire(where, returning=False, need=need)
 
 
 def metric(name: str, operation: str = "extract", platform: str = "tiktok") -> float | None:
@@ -116,8 +116,8 @@ async def test_nothing_goes_before_the_end_of_a_pause() -> None:
     assert await kit.take(1) == 0
     kit.told(None, until=NOW + timedelta(seconds=100))
     assert not kit.turns.is_soon(place(), returning=True)
-    with pytest.raises(NotYetError) as caught:
-        async with kit.turn(place()):
+    with pytest.raises(RateLimitExceededError) as caught:
+        async with kit.acquire(place()):
             pass
     assert caught.value.seconds == pytest.approx(100, abs=1)
     kit.told(None, until=NOW - timedelta(seconds=1))
@@ -127,8 +127,8 @@ async def test_nothing_goes_before_the_end_of_a_pause() -> None:
 async def test_a_pause_is_no_longer_than_any_whatever_clock_the_monitor_has() -> None:
     kit = Kit(patience_seconds=20, pause_seconds_max=100)
     kit.told(None, until=NOW + timedelta(hours=1))
-    with pytest.raises(NotYetError) as caught:
-        async with kit.turn(place()):
+    with pytest.raises(RateLimitExceededError) as caught:
+        async with kit.acquire(place()):
             pass
     assert caught.value.seconds == pytest.approx(100, abs=1)
 
@@ -157,7 +157,7 @@ async def test_so_many_at_a_time_and_no_more(operation: Operation) -> None:
     ends = asyncio.Event()
 
     async def hold() -> None:
-        async with kit.turn(place(operation)):
+        async with kit.acquire(place(operation)):
             await ends.wait()
 
     tasks = [asyncio.create_task(hold()) for _ in range(3)]
@@ -171,7 +171,7 @@ async def test_so_many_at_a_time_and_no_more(operation: Operation) -> None:
     assert REGISTRY.get_sample_value("clipmill_tasks_running", labels) == 0
 
 
-LIST = Need(requests=3, is_list=True)
+LIST = Cost(requests=3, is_list=True)
 
 
 async def test_lists_have_slots_of_their_own_and_hold_up_no_page() -> None:
@@ -180,7 +180,7 @@ async def test_lists_have_slots_of_their_own_and_hold_up_no_page() -> None:
 
     async def hold() -> None:
         nonlocal running
-        async with kit.turn(place(), LIST):
+        async with kit.acquire(place(), LIST):
             running += 1
             await ends.wait()
 
@@ -202,32 +202,32 @@ async def test_lists_have_slots_of_their_own_and_hold_up_no_page() -> None:
 
 async def test_pages_that_have_all_slots_hold_up_no_list() -> None:
     kit = Kit(extract_tasks=1, default_requests_per_second=1e6)
-    async with kit.turn(place()), asyncio.timeout(1), kit.turn(place(), LIST):
+    async with kit.acquire(place()), asyncio.timeout(1), kit.acquire(place(), LIST):
         assert await kit.take(1) == 0
 
 
 async def test_a_list_costs_what_it_asks() -> None:
     kit = Kit(default_requests_per_second=100, burst_seconds=1)
-    async with kit.turn(place(), Need(requests=3_000, is_list=True)):
+    async with kit.acquire(place(), Cost(requests=3_000, is_list=True)):
         assert not kit.turns.is_soon(place(), returning=True)
-        with pytest.raises(NotYetError) as caught:
-            async with kit.turn(place()):
+        with pytest.raises(RateLimitExceededError) as caught:
+            async with kit.acquire(place()):
                 pass
     assert caught.value.seconds == pytest.approx(30, abs=0.5)
 
 
 async def test_a_list_and_the_pages_have_one_line() -> None:
     kit = Kit(default_requests_per_second=1)
-    async with kit.turn(place(), LIST):
+    async with kit.acquire(place(), LIST):
         assert await kit.take(1) == 0
 
 
 async def test_the_wait_is_counted() -> None:
     kit = Kit()
     before = metric("rate_wait_seconds_total") or 0.0
-    async with kit.turn(place()):
+    async with kit.acquire(place()):
         pass
-    async with kit.turn(place()):
+    async with kit.acquire(place()):
         pass
     assert 0.05 < (metric("rate_wait_seconds_total") or 0) - before < 1
 

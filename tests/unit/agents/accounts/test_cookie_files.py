@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.health import OLD_SECONDS, REFUSALS_MAX, REST_SECONDS
 from agents.accounts.interface import Authenticator, LoginSettings, Standing, Use
-from agents.accounts.session import LentAccount
+from agents.accounts.session import AccountLease
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Cookie
 from tests.unit.agents.accounts.sessions import LATER, SECRET, cookie, value_in, write
@@ -46,7 +46,7 @@ class Kit:
     def write(self, name: str, *cookies: Cookie) -> Path:
         return write(self.folder / f"{name}.txt", *(cookies or (cookie(value=f"{name}'s"),)))
 
-    async def log_in(self, *avoid: str) -> LentAccount:
+    async def log_in(self, *avoid: str) -> AccountLease:
         found = await self.files.log_in("tiktok", avoid=avoid)
         assert found is not None
         return found
@@ -86,7 +86,7 @@ async def test_an_account_has_the_cookies_of_its_file(pair: Kit) -> None:
 async def test_a_platform_without_files_has_no_login(pair: Kit) -> None:
     assert pair.files.accounts("other") == ()
     assert await pair.files.log_in("other") is None
-    assert pair.files.standings() == []
+    assert pair.files.health_report() == []
 
 
 async def test_accounts_take_turns(pair: Kit) -> None:
@@ -180,7 +180,7 @@ async def test_a_folder_is_looked_at_anew(tmp_path: Path) -> None:
     assert await kit.name() == "b"
     (tmp_path / "a.txt").unlink()
     assert [await kit.name() for _ in range(2)] == ["b", "b"]
-    assert [each.account for each in kit.files.standings()] == ["b"]
+    assert [each.account for each in kit.files.health_report()] == ["b"]
 
 
 async def test_a_file_is_parsed_once(pair: Kit) -> None:
@@ -254,7 +254,7 @@ async def test_a_file_of_another_site_is_no_account(
     assert [await pair.name() for _ in range(3)] == ["b", "b", "b"]
     (record,) = caplog.records
     assert "a.txt is no account for tiktok: it has no cookie that is sent to" in record.message
-    assert [(each.account, each.healthy) for each in pair.files.standings()] == [
+    assert [(each.account, each.healthy) for each in pair.files.health_report()] == [
         ("b", True),
         ("a", False),
     ]
@@ -262,7 +262,7 @@ async def test_a_file_of_another_site_is_no_account(
     assert await pair.name() is None
     pair.write("a", YOUTUBE, cookie())
     assert await pair.name() == "a"
-    assert [(each.account, each.healthy) for each in pair.files.standings()] == [
+    assert [(each.account, each.healthy) for each in pair.files.health_report()] == [
         ("a", True),
         ("b", False),
     ]
@@ -271,7 +271,7 @@ async def test_a_file_of_another_site_is_no_account(
 async def test_many_pages_at_once_share_the_accounts(pair: Kit) -> None:
     accounts = await asyncio.gather(*(pair.log_in() for _ in range(40)))
     assert {account.name for account in accounts} == {"a", "b"}
-    assert len(pair.files.standings()) == 2
+    assert len(pair.files.health_report()) == 2
 
 
 async def test_what_is_set_anew_is_written(pair: Kit) -> None:
@@ -308,7 +308,7 @@ async def test_an_account_that_is_gone_is_told_in_vain(pair: Kit) -> None:
 async def test_accounts_are_shown_as_they_fare(pair: Kit) -> None:
     await pair.use("a", LIMITED)
     await pair.use("b")
-    assert pair.files.standings() == [
+    assert pair.files.health_report() == [
         Standing(platform="tiktok", account="a", healthy=False, expires_at=LATER),
         Standing(
             platform="tiktok",

@@ -38,7 +38,7 @@ class Vault:
     def tell(self, platform: str, account: Account, use: Use) -> None:
         self.told.append((platform, account.name, use))
 
-    def standings(self) -> Sequence[Standing]:
+    def health_report(self) -> Sequence[Standing]:
         return [Standing(platform="tiktok", account="main", healthy=True)]
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from agents.accounts.cookie_saving import BusyError
 from agents.accounts.cookie_text import COOKIES_MAX
 from agents.accounts.health import AccountHealth
 from agents.accounts.interface import Account, Use
-from agents.accounts.session import LivingSession
+from agents.accounts.session import AccountSession
 from schemas.errors import ErrorCode
 from schemas.video import Cookie
 from tests.unit.agents.accounts.sessions import LATER, SECRET, cookie, value_in, write
@@ -30,7 +30,7 @@ class Kit:
         self.clock = Clock(2_000_000_000.0)
         content = load(self.path)
         assert content is not None
-        self.session = LivingSession(
+        self.session = AccountSession(
             self.path,
             content,
             carriers=("sessionid",),
@@ -291,7 +291,7 @@ def test_a_file_that_others_may_read_is_told_once(
     path = write(tmp_path / "a.txt", mode=0o644)
     content = load(path)
     assert content is not None
-    session = LivingSession(path, content, write_seconds=1)
+    session = AccountSession(path, content, write_seconds=1)
     os.utime(path)
     session.adopt(load(path) or content)
     assert [record.message for record in caplog.records] == [

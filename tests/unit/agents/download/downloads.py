@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from agents.download.agent import Download
-from agents.download.file_fetcher import Fetching
-from agents.download.file_index import FileShelf
-from agents.download.storage_guard import StorageOutage
-from agents.download.verification import Examiner
+from agents.download.file_fetcher import FileFetcher
+from agents.download.file_index import StoredFileIndex
+from agents.download.storage_guard import StorageGuard
+from agents.download.verification import FileVerifier
 from agents.media.facts import Answer
 from agents.media.prober import Probe
 from agents.media.remuxer import Remux
@@ -66,17 +66,17 @@ def make_download(
     *,
     probe: Probe | None = None,
     remuxer: Remux | None = None,
-    outage: StorageOutage | None = None,
+    outage: StorageGuard | None = None,
 ) -> Download:
-    outage = outage or StorageOutage(storage, context.intake, context.settings.download)
-    fetching = Fetching(
+    outage = outage or StorageGuard(storage, context.intake, context.settings.download)
+    fetching = FileFetcher(
         PLATFORMS,
         fetchers,
         storage,
         gate=make_gate("download", context),
         outage=outage,
-        examiner=Examiner(probe),
+        examiner=FileVerifier(probe),
         remuxer=remuxer or FakeRemuxer(),
         context=context,
     )
-    return Download(fetching, FileShelf(storage, context), outage=outage, context=context)
+    return Download(fetching, StoredFileIndex(storage, context), outage=outage, context=context)

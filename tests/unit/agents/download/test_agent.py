@@ -12,7 +12,7 @@ from agents.download.agent import STORAGE_TRIES, SWEEP_SECONDS, open_fetchers
 from agents.download.agent import stage as download_stage
 from agents.download.bounded_gather import running
 from agents.download.file_index import TABLE, KnownFiles
-from agents.download.storage_guard import StorageOutage
+from agents.download.storage_guard import StorageGuard
 from agents.media.prober import MediaProber
 from agents.network.bandwidth import Bandwidth
 from agents.network.download import Fetched, FetchLimits, OnBytes
@@ -117,7 +117,7 @@ class Kit:
         self.fetcher = FakeFetcher()
         self.probe: FakeProbe | None = None
         self.ticks: asyncio.Queue[None] = asyncio.Queue()
-        self.outage = StorageOutage(
+        self.outage = StorageGuard(
             storage, self.context.intake, settings.download, lambda _: self.ticks.get()
         )
 

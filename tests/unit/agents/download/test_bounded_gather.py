@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.download.bounded_gather import together
+from agents.download.bounded_gather import gather_bounded
 
 
 @given(count=st.integers(0, 12), at_a_time=st.integers(1, 5))
@@ -26,7 +26,9 @@ async def test_all_come_in_their_order_and_not_too_many_at_a_time(
 
         return run
 
-    assert await together([work(each) for each in range(count)], at_a_time) == list(range(count))
+    assert await gather_bounded([work(each) for each in range(count)], at_a_time) == list(
+        range(count)
+    )
     assert most <= at_a_time
     assert running == 0
 
@@ -55,7 +57,7 @@ async def test_the_first_failure_is_that_of_all_and_stops_the_others() -> None:
             raise ValueError("second") from None
 
     with pytest.raises(LookupError, match="first"):
-        await together(
+        await gather_bounded(
             [fail, lambda: wait("a"), fail_when_stopped, lambda: wait("never")],
             3,
             grace_seconds=0.0,
@@ -77,12 +79,12 @@ async def test_what_is_under_way_may_come_to_its_end() -> None:
         ended.append(name)
 
     with pytest.raises(LookupError):
-        await together([lambda: end("a"), fail, lambda: end("b"), lambda: end("never")], 3)
+        await gather_bounded([lambda: end("a"), fail, lambda: end("b"), lambda: end("never")], 3)
     assert sorted(ended) == ["a", "b"]
 
 
 async def test_nothing_to_do_is_done() -> None:
-    assert await together([], 3) == []
+    assert await gather_bounded([], 3) == []
 
 
 async def test_whoever_is_stopped_stops_all() -> None:
@@ -94,7 +96,7 @@ async def test_whoever_is_stopped_stops_all() -> None:
         finally:
             stopped.append(number)
 
-    task = asyncio.create_task(together([lambda: wait(1), lambda: wait(2)], 2))
+    task = asyncio.create_task(gather_bounded([lambda: wait(1), lambda: wait(2)], 2))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -108,4 +110,4 @@ async def test_a_timeout_around_it_is_a_timeout() -> None:
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await together([wait, wait], 2)
+            await gather_bounded([wait, wait], 2)

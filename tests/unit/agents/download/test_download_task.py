@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.download.download_task import Budget, Errand, fetch_limits
+from agents.download.download_task import Budget, DownloadTask, fetch_limits
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
 from streams.settings import DownloadSettings
@@ -31,7 +31,7 @@ def test_the_tighter_bound_of_bytes_counts(asked: int | None, limit: int) -> Non
     settings = make_settings(download=DownloadSettings(file_bytes=500))
     job = make_job(options=Options(max_bytes=asked))
     assert fetch_limits(settings, job).max_bytes == limit
-    errand = Errand.of(selected(options=job.options), settings)
+    errand = DownloadTask.of(selected(options=job.options), settings)
     errand.budget.claim("a", limit)
     with pytest.raises(ClipmillError):
         errand.budget.claim("b", 1)

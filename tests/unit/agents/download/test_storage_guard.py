@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from agents.download.bounded_gather import running
-from agents.download.storage_guard import CODES, StorageOutage
+from agents.download.storage_guard import CODES, StorageGuard
 from agents.storage.interface import Storage
 from schemas.errors import ClipmillError, ErrorCode
 from streams.intake import Intake
@@ -43,14 +43,14 @@ class Kit:
         self.tick = asyncio.Semaphore(0)
         settings = DownloadSettings(free_bytes=1_000, storage_check_seconds=7)
         storage = cast("Storage", self.storage)
-        self.outage = StorageOutage(storage, self.intake, settings, self._pause)
+        self.outage = StorageGuard(storage, self.intake, settings, self._pause)
 
     async def _pause(self, seconds: float) -> None:
         self.looks.append(seconds)
         await self.tick.acquire()
 
     def fail(self, code: ErrorCode = ErrorCode.SYSTEM_STORAGE) -> None:
-        with pytest.raises(ClipmillError), self.outage.noticing():
+        with pytest.raises(ClipmillError), self.outage.watching_failures():
             raise ClipmillError(code, f"it is {code}")
 
     async def look(self) -> None:
@@ -85,7 +85,7 @@ async def test_the_problem_is_told_in_words(kit: Kit) -> None:
 
 
 async def test_bugs_pass_by(kit: Kit) -> None:
-    with pytest.raises(KeyError), kit.outage.noticing():
+    with pytest.raises(KeyError), kit.outage.watching_failures():
         raise KeyError
     assert not kit.intake.paused
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents.download.verification import Examiner, stored_file
+from agents.download.verification import FileVerifier, stored_file
 from agents.media.client import ProcessAwayError
 from agents.media.facts import Answer, MediaFacts, Unknown, Unreadable
 from agents.network.download import Fetched
@@ -38,7 +38,7 @@ def counted(outcome: str) -> float:
 async def test_a_sound_file_is_told() -> None:
     before = counted("sound")
     probe = FakeProbe(FACTS)
-    assert await Examiner(probe).examine(FILE, SOURCE, INFO) == FACTS
+    assert await FileVerifier(probe).examine(FILE, SOURCE, INFO) == FACTS
     assert probe.asked == [FILE]
     assert counted("sound") == before + 1
 
@@ -54,14 +54,14 @@ async def test_a_sound_file_is_told() -> None:
 async def test_a_damaged_file_is_an_error(answer: Answer, words: str) -> None:
     before = counted("damaged")
     with pytest.raises(ClipmillError, match=words) as caught:
-        await Examiner(FakeProbe(answer)).examine(FILE, SOURCE, INFO)
+        await FileVerifier(FakeProbe(answer)).examine(FILE, SOURCE, INFO)
     assert caught.value.code is ErrorCode.CONTENT_DAMAGED
     assert counted("damaged") == before + 1
 
 
 async def test_what_the_library_does_not_know_is_kept() -> None:
     before = counted("unknown")
-    examiner = Examiner(FakeProbe(Unknown(reason="a codec of tomorrow")))
+    examiner = FileVerifier(FakeProbe(Unknown(reason="a codec of tomorrow")))
     assert await examiner.examine(FILE, SOURCE, INFO) is None
     assert counted("unknown") == before + 1
 
@@ -70,7 +70,7 @@ async def test_an_outage_of_the_probe_loses_nothing(caplog: pytest.LogCaptureFix
     before = counted("away")
     with caplog.at_level(logging.WARNING):
         assert (
-            await Examiner(FakeProbe(ProcessAwayError("no memory"))).examine(FILE, SOURCE, INFO)
+            await FileVerifier(FakeProbe(ProcessAwayError("no memory"))).examine(FILE, SOURCE, INFO)
             is None
         )
     assert "no memory" in caplog.text
@@ -79,7 +79,7 @@ async def test_an_outage_of_the_probe_loses_nothing(caplog: pytest.LogCaptureFix
 
 
 async def test_without_a_probe_every_file_is_kept() -> None:
-    assert await Examiner(None).examine(FILE, SOURCE, INFO) is None
+    assert await FileVerifier(None).examine(FILE, SOURCE, INFO) is None
 
 
 def test_what_is_in_the_file_wins_over_the_page() -> None:

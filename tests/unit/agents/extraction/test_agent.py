@@ -29,15 +29,15 @@ from schemas.job import PageUse
 from schemas.request import Options
 from schemas.results import Completed
 from schemas.signals import BREAKER, BreakerState
-from streams.cluster.producer import Outbox, Write
-from streams.cluster.shared_state import Signals
+from streams.cluster.producer import ReliableProducer, Write
+from streams.cluster.shared_state import SharedState
 from streams.intake import Intake
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressureGate
-from streams.runtime.concurrency import Slots
-from streams.runtime.consumption import Flow
+from streams.runtime.concurrency import ConcurrencyLimit
+from streams.runtime.consumption import Consumption
 from streams.runtime.offset_tracker import InOrderAcks
-from streams.runtime.processor import Work
+from streams.runtime.processor import RecordProcessor
 from streams.topics import ATTEMPTS, EXTRACTED, VALIDATED
 from tests.unit.agents.builders import (
     FUTURE,
@@ -130,7 +130,7 @@ class Kit:
         )
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
-        handle = step_handler(NAME, ValidatedVideo, self.work.work, Signals())
+        handle = step_handler(NAME, ValidatedVideo, self.work.work, SharedState())
         effects = list(await handle(event_record(event)))
         show(self.table, effects)
         return effects
@@ -546,24 +546,24 @@ async def test_one_extraction_serves_all_who_ask_together() -> None:
             written.extend(writes)
             return [None] * len(writes)
 
-    slots, finished = Slots(16), asyncio.Queue[Incoming]()
-    work = Work(
+    slots, finished = ConcurrencyLimit(16), asyncio.Queue[Incoming]()
+    work = RecordProcessor(
         extraction_stage,
-        step_handler(NAME, ValidatedVideo, kit.work.work, Signals()),
-        outbox=cast(Outbox, Broker()),
+        step_handler(NAME, ValidatedVideo, kit.work.work, SharedState()),
+        outbox=cast(ReliableProducer, Broker()),
         tables=context.tables,
         slots=slots,
         topic_prefix="",
         finished=finished.put_nowait,
     )
     consumer = SimpleNamespace(start_of=lambda _: None, acknowledge=lambda *_: None)
-    flow = Flow(
+    flow = Consumption(
         extraction_stage,
         work.run,
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
         acks=InOrderAcks(),
         intake=Intake(NAME),
-        signals=Signals(),
+        signals=SharedState(),
         window=100,
         slots=slots,
         gate=BackPressureGate({}, lambda: 1.0),

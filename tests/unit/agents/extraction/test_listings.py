@@ -21,8 +21,8 @@ from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.job import BatchMember, Job, PageUse
 from schemas.listing import ListedPost, Listing, ListingRef
 from schemas.request import Options
-from streams.cluster.shared_state import Signals
-from streams.records import Barrier, Effect, TableWrite
+from streams.cluster.shared_state import SharedState
+from streams.records import Effect, Flush, TableWrite
 from streams.topics import AUDIT, VALIDATED
 from tests.unit.agents.builders import (
     ENGINE,
@@ -98,7 +98,7 @@ class Kit:
             clock=self.clock,
         )
         event = ValidatedListing(job=make_job(url=URL, **changes), listing=PROFILE)
-        handle = step_handler("extraction", ValidatedListing, work.work, Signals())
+        handle = step_handler("extraction", ValidatedListing, work.work, SharedState())
         effects = list(await handle(event_record(event)))
         show(self.table, effects)
         return effects
@@ -310,7 +310,7 @@ async def test_rows_end() -> None:
 async def test_nothing_of_the_members_is_written_before_their_row() -> None:
     effects = await Kit(listing_of(2)).run(options=Options(limit=2))
     assert isinstance(effects[0], TableWrite)
-    assert isinstance(effects[1], Barrier)
+    assert isinstance(effects[1], Flush)
     assert not any(isinstance(each, TableWrite) for each in effects[2:])
 
 

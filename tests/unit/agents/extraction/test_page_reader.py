@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.access.rate_limits import ONE_REQUEST, Need
+from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, Standing, Use
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.extraction.page_reader import PageReader
@@ -76,7 +76,7 @@ class FakeAuthenticator:
     def tell(self, platform: str, account: Account, use: Use) -> None:
         self.told.append((platform, account.name, use))
 
-    def standings(self) -> Sequence[Standing]:
+    def health_report(self) -> Sequence[Standing]:
         return []
 
     async def close(self) -> None:
@@ -264,10 +264,10 @@ async def test_a_long_listing_has_more_time(limit: int, seconds: float) -> None:
 async def test_a_listing_costs_the_rate_its_pages() -> None:
     kit = Kit()
     kit.engine.raw = msgspec.Raw(encode({"_type": "playlist", "entries": []}))
-    needs: list[Need] = []
+    needs: list[Cost] = []
     run = kit.reader._gate.run
 
-    async def note(*args: Any, need: Need, **fields: Any) -> Any:
+    async def note(*args: Any, need: Cost, **fields: Any) -> Any:
         needs.append(need)
         return await run(*args, need=need, **fields)
 
@@ -275,7 +275,7 @@ async def test_a_listing_costs_the_rate_its_pages() -> None:
     await kit.reader.list_posts(PROFILE, make_job(), 150)
     with pytest.raises(ClipmillError):
         await kit.read()
-    assert needs == [Need(requests=11.0, is_list=True), ONE_REQUEST]
+    assert needs == [Cost(requests=11.0, is_list=True), ONE_REQUEST]
 
 
 # With an account always

@@ -17,10 +17,10 @@ from agents.ledger.agent import stage as ledger_stage
 from agents.ledger.batch_records import introduce_batch
 from agents.ledger.batch_state import Batch, batch_of_job
 from agents.ledger.batches import Batches
-from agents.ledger.bug_report import LONE_SECONDS, on_bug
+from agents.ledger.bug_report import BUG_RESULT_TTL_SECONDS, on_bug
 from agents.ledger.events import TABLE
 from agents.ledger.request_state import Decided, Open, essence_of, read_row
-from agents.pipeline.events import audit, finish, order
+from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.request_parsing import jobs_of, read_request
 from agents.pipeline.results import completed, ended, expired, listed
 from schemas.audit import AuditRecord
@@ -80,7 +80,7 @@ def failed(job: Job = JOB, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Result:
 
 
 def proposal(outcome: Result, *, offset: int = 0, job: Job = JOB) -> Incoming:
-    return arrive(finish(job, "download", outcome, "cause"), offset=offset)
+    return arrive(propose_result(job, "download", outcome, "cause"), offset=offset)
 
 
 def named(offset: int) -> str:
@@ -203,7 +203,9 @@ async def test_what_comes_later_changes_nothing(late: Result) -> None:
 async def test_a_record_at_the_same_place_of_an_audit_topic_created_again_is_another() -> None:
     kit = Kit()
     await kit.run(proposal(done(), offset=4))
-    later = arrive(finish(JOB, "download", failed(), "cause"), offset=4, timestamp=WRITTEN + 1)
+    later = arrive(
+        propose_result(JOB, "download", failed(), "cause"), offset=4, timestamp=WRITTEN + 1
+    )
     assert await kit.run(later) == []
 
 
@@ -295,7 +297,7 @@ async def test_a_request_that_is_taken_back_is_counted_by_its_action() -> None:
     before = counted("cancelled", "list", "")
     cancel = Cancel(request_id=job.request_id, by="me")
     await kit.run(
-        arrive(order(cancel, "commands", at=ORDERED, cause="c", trace_id=TRACE_ID), offset=9)
+        arrive(user_command(cancel, "commands", at=ORDERED, cause="c", trace_id=TRACE_ID), offset=9)
     )
     assert counted("cancelled", "list", "") == before + 1
 
@@ -388,7 +390,7 @@ def test_a_bug_ends_the_request_and_is_kept() -> None:
     (row,) = writes(effects)
     assert (row.table, row.key) == (TABLE, "r1")
     assert decode(row.value or b"", Decided).record_id == named(4)
-    assert LONE_SECONDS > 0
+    assert BUG_RESULT_TTL_SECONDS > 0
 
 
 def test_a_bug_that_happens_again_says_the_same() -> None:
@@ -424,7 +426,7 @@ async def test_its_end_is_decided_and_what_it_was_is_kept() -> None:
 async def test_an_end_that_introduces_its_job_keeps_it() -> None:
     kit = Kit()
     outcome = failed(code=ErrorCode.CONTENT_NOT_FOUND)
-    await kit.run(arrive(finish(JOB, "validation", outcome, "cause")))
+    await kit.run(arrive(propose_result(JOB, "validation", outcome, "cause")))
     assert kit.known().job == essence_of(JOB)
 
 
@@ -434,14 +436,14 @@ async def test_of_what_was_no_request_nothing_is_kept(opens: bool) -> None:
     if opens:
         await kit.run(accepted())
     outcome = failed(code=ErrorCode.REQUEST_INVALID)
-    await kit.run(arrive(finish(JOB, "validation", outcome, "cause"), offset=1))
+    await kit.run(arrive(propose_result(JOB, "validation", outcome, "cause"), offset=1))
     assert kit.known().job is None
 
 
 async def test_a_job_without_url_is_not_kept() -> None:
     kit, job = Kit(), make_job(url="")
     outcome = failed(job, ErrorCode.REQUEST_TOO_LARGE)
-    await kit.run(arrive(finish(job, "validation", outcome, "cause")))
+    await kit.run(arrive(propose_result(job, "validation", outcome, "cause")))
     assert kit.known().job is None
 
 
@@ -498,7 +500,7 @@ async def test_it_does_so_again_after_a_crash_and_with_its_end() -> None:
     first = await kit.run(accepted(FIRST))
     again = await kit.run(accepted(FIRST))
     assert only(again, AUDIT).value == only(first, AUDIT).value
-    ended_at_once = arrive(finish(FIRST, "validation", failed(FIRST), "cause"), offset=3)
+    ended_at_once = arrive(propose_result(FIRST, "validation", failed(FIRST), "cause"), offset=3)
     for _ in range(2):
         introduction, _ = sent_to(await kit.run(ended_at_once), AUDIT)
         assert introduction.value == only(first, AUDIT).value
@@ -533,7 +535,7 @@ async def test_garbage_under_the_name_of_a_batch_does_not_end_it() -> None:
 
 
 def ordered(command: Cancel | Retry, *, offset: int = 7) -> Incoming:
-    sent = order(command, "commands", at=ORDERED, cause="c1", trace_id=TRACE_ID)
+    sent = user_command(command, "commands", at=ORDERED, cause="c1", trace_id=TRACE_ID)
     return arrive(sent, offset=offset)
 
 
@@ -760,7 +762,7 @@ async def test_a_refused_order_ends_no_request_of_its_name(step: str, state: str
     kit = Kit()
     await known_state(kit, state)
     before = (kit.known(), kit.batch("r1"))
-    refused = finish(JOB, step, failed(code=ErrorCode.REQUEST_INVALID), None)
+    refused = propose_result(JOB, step, failed(code=ErrorCode.REQUEST_INVALID), None)
     assert not sent_to(await kit.run(arrive(refused, offset=9)), RESULTS)
     assert (kit.known(), kit.batch("r1")) == before
 
@@ -807,12 +809,12 @@ class Requests(RuleBasedStateMachine):
     @rule(request=st.sampled_from("abc"), code=st.sampled_from(ErrorCode))
     def propose_failure(self, request: str, code: ErrorCode) -> None:
         job = make_job(request_id=request)
-        self._append(finish(job, "extraction", failed(job, code), "cause"))
+        self._append(propose_result(job, "extraction", failed(job, code), "cause"))
 
     @rule(request=st.sampled_from("abc"))
     def propose_success(self, request: str) -> None:
         job = make_job(request_id=request)
-        self._append(finish(job, "download", done(job), "cause"))
+        self._append(propose_result(job, "download", done(job), "cause"))
 
     @rule(request=st.sampled_from("abc"))
     def tell_news(self, request: str) -> None:
@@ -831,7 +833,9 @@ class Requests(RuleBasedStateMachine):
         self._order(Retry(id=f"c{len(self.log)}", request_id=request, new_id=new_id))
 
     def _order(self, command: Cancel | Retry) -> None:
-        sent = order(command, "commands", at=ORDERED, cause=command.id or "", trace_id=TRACE_ID)
+        sent = user_command(
+            command, "commands", at=ORDERED, cause=command.id or "", trace_id=TRACE_ID
+        )
         self._append(sent)
 
     @rule(request=st.sampled_from("abc"))
@@ -866,7 +870,7 @@ class Requests(RuleBasedStateMachine):
         for sent in sent_to(effects, REQUESTS):
             job = make_job(request_id=body_of(sent, Request).id)
             self._append(audit(job, "validation", "accepted", None))
-            self._append(finish(job, "download", done(job), "cause"))
+            self._append(propose_result(job, "download", done(job), "cause"))
 
     @invariant()
     def nobody_hears_two_stories(self) -> None:

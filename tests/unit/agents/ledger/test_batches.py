@@ -18,7 +18,7 @@ from agents.ledger.batch_state import Batch
 from agents.ledger.batches import Batches
 from agents.ledger.bug_report import on_bug
 from agents.ledger.events import TABLE
-from agents.pipeline.events import audit, finish, order
+from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.results import completed, ended
 from schemas.audit import AuditRecord
 from schemas.codec import decode
@@ -116,7 +116,7 @@ class LedgerHarness:
             self.committed += 1
 
     async def decide(self, job: Job, status: str = "completed", after: int = 0) -> None:
-        self.append(finish(job, "download", outcome(job, status, after), "cause"))
+        self.append(propose_result(job, "download", outcome(job, status, after), "cause"))
         await self.run()
 
     def sweep(self) -> list[Effect]:
@@ -178,7 +178,7 @@ async def test_a_batch_that_is_cancelled_ends_with_its_last_member() -> None:
     await ledger.run()
     await ledger.decide(member(1))
     command = Cancel(id="c1", request_id="b")
-    ledger.append(order(command, "commands", at=WRITTEN_AT, cause="c1", trace_id=TRACE_ID))
+    ledger.append(user_command(command, "commands", at=WRITTEN_AT, cause="c1", trace_id=TRACE_ID))
     await ledger.run()
     (summary,) = ledger.summaries()
     assert summary.counts == BatchCounts(completed=1, cancelled=2)
@@ -286,7 +286,7 @@ async def test_a_crash_before_the_row_closes_the_batch_in_the_same_way() -> None
     ledger = LedgerHarness()
     for index in range(2):
         await ledger.decide(member(index))
-    ledger.append(finish(member(2), "download", outcome(member(2)), "cause"))
+    ledger.append(propose_result(member(2), "download", outcome(member(2)), "cause"))
     ledger.write(await ledger.ledger.handle(ledger.log[ledger.committed]))
     report = ledger.log[-1]
     first = only(await ledger.ledger.handle(report), RESULTS)
@@ -337,7 +337,7 @@ def test_a_bug_at_a_record_about_a_batch_ends_nothing() -> None:
 
 
 def _report(ledger: LedgerHarness, job: Job) -> Outgoing:
-    record = arrive(finish(job, "download", outcome(job), "cause"))
+    record = arrive(propose_result(job, "download", outcome(job), "cause"))
     return sent_to(_now(ledger.ledger.handle(record)), AUDIT)[-1]
 
 
@@ -446,7 +446,7 @@ class Members(RuleBasedStateMachine):
     )
     def decide(self, batch_id: str, index: int, status: str, after: int) -> None:
         job = member(index % SIZES[batch_id], SIZES[batch_id], batch_id)
-        self.ledger.append(finish(job, "download", outcome(job, status, after), "cause"))
+        self.ledger.append(propose_result(job, "download", outcome(job, status, after), "cause"))
 
     @rule(batch_id=st.sampled_from("pqr"), index=st.integers(0, 3))
     def accept(self, batch_id: str, index: int) -> None:
@@ -456,7 +456,7 @@ class Members(RuleBasedStateMachine):
     @rule(batch_id=st.sampled_from("pqr"))
     def cancel(self, batch_id: str) -> None:
         command = Cancel(request_id=batch_id)
-        sent = order(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
+        sent = user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
         self.ledger.append(sent)
 
     @rule(batch_id=st.sampled_from("pqr"), index=st.integers(0, 3))

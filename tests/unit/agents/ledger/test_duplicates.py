@@ -6,7 +6,7 @@ import pytest
 
 from agents.commands.command_parsing import refuse
 from agents.ledger.events import TABLE
-from agents.pipeline.events import audit, finish, order
+from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.results import completed, ended
 from schemas.audit import AuditRecord
 from schemas.codec import decode
@@ -47,11 +47,13 @@ def accepted(job: Job, by: str = "event-1") -> Outgoing:
 
 
 def done(job: Job, step: str = "download") -> Outgoing:
-    return finish(job, step, completed(job, INFO, cache="hit", engine=ENGINE), "cause")
+    return propose_result(job, step, completed(job, INFO, cache="hit", engine=ENGINE), "cause")
 
 
 def failed(job: Job, step: str = "recovery", code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
-    return finish(job, step, ended(job, explain(code, operation=step, url=job.url)), "event-2")
+    return propose_result(
+        job, step, ended(job, explain(code, operation=step, url=job.url)), "event-2"
+    )
 
 
 def rejected(job: Job) -> Outgoing:
@@ -221,7 +223,7 @@ async def test_members_of_a_batch_under_a_taken_id_are_reported_each() -> None:
 
 async def test_a_cancelled_request_that_is_done_too_is_no_duplicate() -> None:
     kit, counts = Kit(), Counts()
-    cancel = order(
+    cancel = user_command(
         Cancel(request_id="r1", by="me"), "commands", at=WRITTEN_AT, cause="c", trace_id=TRACES[2]
     )
     await run(kit, accepted(FIRST), cancel, done(FIRST))

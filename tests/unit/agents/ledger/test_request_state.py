@@ -7,8 +7,8 @@ from hypothesis import given
 from agents.ledger.request_state import (
     UNREADABLE,
     Decided,
-    Known,
     Open,
+    RequestState,
     changed,
     essence_of,
     is_open,
@@ -24,7 +24,7 @@ from tests.unit.schemas.bodies import bodies
 options = bodies(Options).map(lambda body: msgspec.convert(body, Options))
 changes = bodies(OptionChanges).map(lambda body: msgspec.convert(body, OptionChanges))
 
-ROWS: list[Known] = [
+ROWS: list[RequestState] = [
     Open(job=essence_of(make_job()), expires_at=1.5),
     Decided(record_id="audit-0-1-1767225600000", expires_at=1.5),
     Decided(record_id="audit-0-1-1767225600000", expires_at=1.5, job=essence_of(member_job())),
@@ -32,7 +32,7 @@ ROWS: list[Known] = [
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_an_open_row_is_known_without_decoding_it(row: Known) -> None:
+def test_an_open_row_is_known_without_decoding_it(row: RequestState) -> None:
     assert is_open(encode(row)) == isinstance(row, Open)
 
 
@@ -41,7 +41,7 @@ def test_what_is_no_row_is_not_open() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: type(row).__name__)
-def test_rows_are_read_as_they_were_written(row: Known) -> None:
+def test_rows_are_read_as_they_were_written(row: RequestState) -> None:
     assert read_row(encode(row)) == row
 
 

@@ -27,7 +27,7 @@ from schemas.attempts import AttemptRecord
 from schemas.codec import decode, encode
 from schemas.errors import ErrorCode
 from schemas.signals import BREAKER, RATE, BreakerState, RateState
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import ATTEMPT_ERRORS, BREAKER_STATE, BREAKER_TRANSITIONS
 from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.settings import BreakerSettings, LimitSettings
@@ -75,7 +75,7 @@ class Kit:
         self.limits = limits
         self.table = make_table(TABLE)
         self.rates = make_table(RATES)
-        self.signals = Signals()
+        self.signals = SharedState()
         self.clock = Clock()
         self.monitor = self.process()
 

@@ -2,38 +2,38 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agents.pipeline.cache_invalidation import refreshed_at
+from agents.pipeline.cache_invalidation import invalidated_at
 from schemas.codec import encode
 from schemas.signals import RefreshSignal
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from tests.unit.agents.builders import PAST, VIDEO
 
 
 def test_the_newest_order_counts() -> None:
-    signals = Signals()
-    assert refreshed_at(signals, VIDEO.key) is None
+    signals = SharedState()
+    assert invalidated_at(signals, VIDEO.key) is None
     key, order = f"refresh/{VIDEO.key}", encode(RefreshSignal(by="ann", at=PAST))
     signals.put(key, order, live=False)
-    assert refreshed_at(signals, VIDEO.key) == PAST
-    assert refreshed_at(signals, "tiktok:1") is None
+    assert invalidated_at(signals, VIDEO.key) == PAST
+    assert invalidated_at(signals, "tiktok:1") is None
     signals.put(f"refresh/{VIDEO.key}", None)
-    assert refreshed_at(signals, VIDEO.key) is None
+    assert invalidated_at(signals, VIDEO.key) is None
 
 
 @pytest.mark.parametrize("ahead", [-600, 600])
 def test_an_order_counts_from_when_it_arrives_whatever_the_clock_of_who_gave_it(
     ahead: float,
 ) -> None:
-    signals, now = Signals(), datetime.now(UTC)
+    signals, now = SharedState(), datetime.now(UTC)
     order = RefreshSignal(by="ann", at=now + timedelta(seconds=ahead))
     signals.put(f"refresh/{VIDEO.key}", encode(order))
-    found = refreshed_at(signals, VIDEO.key)
+    found = invalidated_at(signals, VIDEO.key)
     assert found is not None
     assert abs(found - now) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b'{"by":"a","at":"soon"}'])
 def test_what_nobody_can_read_orders_nothing(value: bytes) -> None:
-    signals = Signals()
+    signals = SharedState()
     signals.put(f"refresh/{VIDEO.key}", value)
-    assert refreshed_at(signals, VIDEO.key) is None
+    assert invalidated_at(signals, VIDEO.key) is None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.commands.command_parsing import read_command, refuse
-from agents.pipeline.request_parsing import salvage
+from agents.pipeline.request_parsing import recover_identity
 from schemas.errors import ClipmillError
 from schemas.request import Options, Request
 from streams.envelope import STRUCTURED, open_envelope
@@ -178,7 +178,7 @@ async def test_the_ids_of_the_envelope_are_told_but_do_not_name_the_request(name
 
 def test_what_is_echoed_of_a_damaged_request_can_be_written() -> None:
     body = b'{"url":"\\ud83d","attributes":{"a":"\\udc00","\\ud83d":"b"}}'
-    told = salvage(make_record(body), None)
+    told = recover_identity(make_record(body), None)
     assert (told.url, told.attributes) == ("\ufffd", {"a": "\ufffd", "\ufffd": "b"})
 
 

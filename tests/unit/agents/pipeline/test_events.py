@@ -7,13 +7,13 @@ from agents.pipeline.events import (
     Event,
     audit,
     event_key,
-    fail,
-    finish,
-    order,
+    propose_result,
+    publish_failure,
     publish_result,
     report_progress,
     send_event,
     subject_of,
+    user_command,
 )
 from agents.pipeline.results import expired
 from schemas.audit import AuditRecord
@@ -95,9 +95,9 @@ def test_ids_count_attempts() -> None:
 
 def test_a_failure_is_keyed_as_told() -> None:
     failure = make_failure(ErrorCode.NETWORK_DNS)
-    sent = fail(failure, "key", "cause")
+    sent = publish_failure(failure, "key", "cause")
     assert (sent.topic, sent.key) == (ERRORS, b"key")
-    assert fail(failure, None, "cause").key == b"r1"
+    assert publish_failure(failure, None, "cause").key == b"r1"
     assert header(sent, "ce_source") == "/clipmill/extraction"
 
 
@@ -127,7 +127,7 @@ def test_who_introduces_a_job(step: str, replays: int, introduces: bool) -> None
     ],
 )
 def test_an_order_is_keyed_by_its_request(command: Cancel | Retry, name: str) -> None:
-    sent = order(command, "commands", at=WRITTEN_AT, cause="c1", trace_id=TRACE_ID)
+    sent = user_command(command, "commands", at=WRITTEN_AT, cause="c1", trace_id=TRACE_ID)
     entry = body_of(sent, AuditRecord)
     assert (sent.topic, sent.key) == (AUDIT, b"r1")
     assert header(sent, "ce_id") == "c1:request.ordered.v1:r1"
@@ -153,6 +153,6 @@ def test_a_result_has_one_id_whoever_decides_it() -> None:
 
 
 def test_nothing_is_said_of_a_deadline_or_cause_that_is_not() -> None:
-    sent = finish(make_job(), "extraction", expired(make_job(), "extraction"), None)
+    sent = propose_result(make_job(), "extraction", expired(make_job(), "extraction"), None)
     assert header(sent, "ce_expirytime") is None
     assert header(sent, "ce_causationid") is None

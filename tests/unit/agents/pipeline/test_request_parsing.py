@@ -17,7 +17,7 @@ from agents.pipeline.request_parsing import (
     is_json,
     jobs_of,
     read_request,
-    salvage,
+    recover_identity,
 )
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
@@ -253,23 +253,23 @@ def test_a_record_is_received_when_it_was_written() -> None:
     ids=lambda value: repr(value)[:30],
 )
 def test_what_can_be_told_is_told(value: bytes | None, request_id: str, url: str) -> None:
-    told = salvage(make_record(value), None)
+    told = recover_identity(make_record(value), None)
     assert (told.request_id, told.url, told.attributes) == (request_id, url, {})
 
 
 def test_valid_attributes_are_told_too() -> None:
-    assert salvage(request({"attributes": {"a": "b"}}), None).attributes == {"a": "b"}
-    assert salvage(request({"attributes": {"a": 1}}), None).attributes == {}
+    assert recover_identity(request({"attributes": {"a": "b"}}), None).attributes == {"a": "b"}
+    assert recover_identity(request({"attributes": {"a": 1}}), None).attributes == {}
 
 
 def test_the_id_of_a_broken_event_is_not_that_of_the_request() -> None:
-    told = salvage(structured(BODY, specversion="0.3"), None)
+    told = recover_identity(structured(BODY, specversion="0.3"), None)
     assert (told.request_id, told.url) == ("mine", URL)
 
 
 def test_the_data_of_a_sound_event_is_looked_at() -> None:
     record = structured({**BODY, "unknown": 1})
-    assert salvage(record, open_envelope(record)).request_id == "mine"
+    assert recover_identity(record, open_envelope(record)).request_id == "mine"
 
 
 @pytest.mark.parametrize("text", ["", "u", "u" * 2_048, "u" * 2_049, None, 7, ["u"]])

@@ -6,11 +6,11 @@ import pytest
 from agents.pipeline import events
 from agents.pipeline.events import audit
 from agents.pipeline.results import FACT_CHARACTERS, completed
-from agents.pipeline.step import Finished, Passed, Product, bug_handler, step_handler
+from agents.pipeline.step import Complete, Forward, StepOutcome, bug_handler, step_handler
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, ValidatedVideo
 from schemas.results import Completed, Expired
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Incoming, TableWrite
 from streams.topics import ERRORS, EXTRACTED, VALIDATED
@@ -40,18 +40,20 @@ from tests.unit.agents.builders import (
 ROW = TableWrite("t", "k", b"row")
 
 
-async def passes(event: ValidatedVideo) -> Product:
+async def passes(event: ValidatedVideo) -> StepOutcome:
     await asyncio.sleep(0)
-    return Passed(extracted(request_id=event.job.request_id), "extracted", (ROW,), {"cache": "hit"})
+    return Forward(
+        extracted(request_id=event.job.request_id), "extracted", (ROW,), {"cache": "hit"}
+    )
 
 
-async def finishes(event: ValidatedVideo) -> Product:
+async def finishes(event: ValidatedVideo) -> StepOutcome:
     await asyncio.sleep(0)
-    return Finished(completed(event.job, INFO, cache="hit", engine=ENGINE), (ROW,))
+    return Complete(completed(event.job, INFO, cache="hit", engine=ENGINE), (ROW,))
 
 
 def raising(error: Exception) -> Any:
-    async def work(_event: ValidatedVideo) -> Product:
+    async def work(_event: ValidatedVideo) -> StepOutcome:
         await asyncio.sleep(0)
         raise error
 
@@ -59,7 +61,7 @@ def raising(error: Exception) -> Any:
 
 
 async def run(work: Any, record: Incoming) -> list[Effect]:
-    return list(await step_handler("extraction", ValidatedVideo, work, Signals())(record))
+    return list(await step_handler("extraction", ValidatedVideo, work, SharedState())(record))
 
 
 async def test_work_that_is_done_goes_on() -> None:
@@ -108,7 +110,7 @@ async def test_work_is_timed_by_action_cache_and_outcome(
 
 
 def test_failures_of_a_step_start_at_zero() -> None:
-    step_handler("new", ValidatedVideo, passes, Signals())
+    step_handler("new", ValidatedVideo, passes, SharedState())
     for code in ErrorCode:
         labels = {"step": "new", "error_type": code}
         assert REGISTRY.get_sample_value("clipmill_failures_total", labels) == 0
@@ -129,7 +131,7 @@ async def test_an_error_is_a_failure_with_the_event_in_it() -> None:
     assert found.error.technical_details == {"reason": "no such name", "host": "h"}
     assert found.error.url == URL
     assert found.retry_after_seconds == 3.0
-    assert events.failed_record(found) == event_record(event)
+    assert events.restore_record(found) == event_record(event)
     assert found.job.attempts == event.job.attempts
     assert set(found.job.timings) == {"extraction"}
     assert only(effects, ERRORS).key == VIDEO.key.encode()

@@ -6,14 +6,14 @@ import pytest
 
 from agents.engine.interface import EngineFailure
 from agents.platforms.errors import MAX_DETAIL_CHARACTERS, find_row, plain, to_clipmill_error
-from agents.platforms.failure_predicates import Row, says
+from agents.platforms.failure_predicates import Row, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.statuses import PAGE_STATUSES
 from schemas.errors import ErrorCode
 from schemas.video import VideoRef
 
 VIDEO = VideoRef(platform="mine", id="a1", url="https://mine.example/a1")
-OWN = Row("own", ErrorCode.CONTENT_PRIVATE, says("for friends"), "it is for friends")
+OWN = Row("own", ErrorCode.CONTENT_PRIVATE, message_contains("for friends"), "it is for friends")
 TABLE = failure_table("Mine", (OWN,))
 
 

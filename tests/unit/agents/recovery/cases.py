@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from agents.recovery.decisions import Means
+from agents.recovery.decisions import RecoveryOptions
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
 from schemas.job import Attempt, Parking
@@ -43,8 +43,8 @@ FORMATS = (format_of("high", 1080), format_of("middle", 720), format_of("low", 5
 
 def means(
     *egresses: str, accounts: tuple[str, ...] = (), formats: tuple[VideoFormat, ...] = ()
-) -> Means:
-    return Means(egresses=egresses, accounts=accounts, formats=formats)
+) -> RecoveryOptions:
+    return RecoveryOptions(egresses=egresses, accounts=accounts, formats=formats)
 
 
 def failed(

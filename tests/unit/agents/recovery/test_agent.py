@@ -19,7 +19,7 @@ from schemas.failure import FailedRecord, Failure
 from schemas.job import Attempt, Parking
 from schemas.results import Cancelled, Expired, Failed, Rejected
 from schemas.signals import BreakerState
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Outgoing
 from streams.settings import AuthSettings, EgressSettings, RetrySettings, Settings
@@ -76,7 +76,7 @@ def recovery_of(
     now: datetime = NOW,
     chance: float = 0.0,
 ) -> Recovery:
-    signals = Signals(clock=lambda: 0.0)
+    signals = SharedState(clock=lambda: 0.0)
     for each in breakers:
         signals.put(f"breaker/{each.name}", encode(each))
     return Recovery(

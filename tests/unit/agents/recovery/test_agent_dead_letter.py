@@ -6,7 +6,7 @@ import pytest
 from agents.recovery.agent import dead_letter_of, platform_of
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
-from streams.deadletters.headers import Facts, split_headers
+from streams.deadletters.headers import DeadLetterHeaders, split_headers
 from streams.topics import DEADLETTERS
 from tests.unit.agents.builders import (
     ENGINE,
@@ -19,7 +19,7 @@ from tests.unit.agents.builders import (
 )
 
 
-def facts_of(failure: Failure, **job: Any) -> Facts:
+def facts_of(failure: Failure, **job: Any) -> DeadLetterHeaders:
     _, facts = split_headers(dead_letter_of(failure, make_job(**job)).headers)
     assert facts is not None
     return facts

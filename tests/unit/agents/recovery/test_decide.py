@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.recovery.decide import decide
-from agents.recovery.decisions import Change, DeadLetter, Decision, Fail, Means, Park, Retry
+from agents.recovery.decisions import (
+    Change,
+    DeadLetter,
+    Decision,
+    Fail,
+    Park,
+    RecoveryOptions,
+    Retry,
+)
 from agents.recovery.retry_policy import HOUR, POLICIES, Policy
 from agents.resilience.breaker_rules import COUNTING
 from schemas.errors import ErrorCode
@@ -436,7 +444,7 @@ def test_a_lower_quality_waits_for_its_share_too() -> None:
 # Whatever comes
 
 MEANS = st.builds(
-    Means,
+    RecoveryOptions,
     egresses=st.lists(st.sampled_from("abc"), unique=True).map(tuple),
     accounts=st.lists(st.sampled_from(["main", "spare"]), unique=True).map(tuple),
 )
@@ -474,7 +482,7 @@ def test_every_failure_is_decided_within_its_bounds(
     deadline: timedelta | None,
     permitted: bool,
     state: BreakerState | None,
-    given_means: Means,
+    given_means: RecoveryOptions,
 ) -> None:
     now = WRITTEN_AT + age
     failure = failed(

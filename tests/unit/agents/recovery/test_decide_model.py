@@ -16,8 +16,8 @@ from agents.recovery.decisions import (
     DeadLetter,
     Decision,
     Fail,
-    Means,
     Park,
+    RecoveryOptions,
     Retry,
     job_after,
 )
@@ -48,7 +48,7 @@ class LifeOfAJob(RuleBasedStateMachine):
         self.job: Job = make_job()
         self.ended = False
         self.breaker: BreakerState | None = None
-        self.means = Means()
+        self.means = RecoveryOptions()
         self.parks_in_a_row_at_once = 0
 
     @initialize(
@@ -82,7 +82,7 @@ class LifeOfAJob(RuleBasedStateMachine):
 
     @rule(egresses=st.sets(st.sampled_from("abcdefgh")), accounts=st.sets(st.sampled_from("xyz")))
     def means_change(self, egresses: set[str], accounts: set[str]) -> None:
-        self.means = Means(
+        self.means = RecoveryOptions(
             egresses=tuple(sorted(egresses)), accounts=tuple(sorted(accounts)), formats=FORMATS
         )
 

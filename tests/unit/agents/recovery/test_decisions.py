@@ -7,7 +7,7 @@ from agents.recovery.decisions import (
     DeadLetter,
     Decision,
     Fail,
-    JobChanges,
+    JobPatch,
     Park,
     Retry,
     bounded,
@@ -26,7 +26,7 @@ LATER = NOW + timedelta(seconds=7.0004)
 CHANGE = Change(
     due=LATER,
     strategy="lower_quality",
-    changes=JobChanges(
+    changes=JobPatch(
         options=OptionChanges(quality="720p"),
         avoid_egress=("a",),
         changed={"quality": "best -> 720p"},
@@ -65,7 +65,7 @@ def test_a_change_is_told_and_made() -> None:
 
 
 def test_another_account_is_told_and_used() -> None:
-    changes = JobChanges(
+    changes = JobPatch(
         avoid_accounts=("main",), authenticate=True, changed={"account": "main -> another"}
     )
     change = Change(due=NOW, strategy="other_account", changes=changes, restart="extraction")
@@ -75,7 +75,7 @@ def test_another_account_is_told_and_used() -> None:
 
 
 def test_a_change_may_use_up_nothing() -> None:
-    free = Change(due=NOW, strategy="other_egress", changes=JobChanges())
+    free = Change(due=NOW, strategy="other_egress", changes=JobPatch())
     assert job_after(failed(DNS), free, NOW).attempts == (attempt("other_egress", counted=False),)
 
 

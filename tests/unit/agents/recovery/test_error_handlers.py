@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.recovery.decisions import Change, DeadLetter, Fail, JobChanges, Park, Retry
+from agents.recovery.decisions import Change, DeadLetter, Fail, JobPatch, Park, Retry
 from agents.recovery.error_handlers import ANSWER_SECONDS, GROUP, ErrorHandler, ErrorHandlers
 from schemas.commands import OptionChanges
 from schemas.errors import ErrorCode
@@ -64,7 +64,7 @@ ANSWERS = [
     Change(
         due=NOW,
         strategy="lower_quality",
-        changes=JobChanges(
+        changes=JobPatch(
             options=OptionChanges(quality="360p", max_bytes=None), changed={"quality": "x"}
         ),
         restart="extraction",
@@ -101,7 +101,7 @@ NO_ANSWERS: dict[str, Any] = {
     "a subclass": type("Mine", (Retry,), {}, frozen=True)(due=NOW),
     "no moment": Retry(due=None),  # type: ignore[arg-type]
     "a moment without a zone": Retry(due=datetime(2026, 1, 1)),  # noqa: DTZ001
-    "an unknown strategy": Change(due=NOW, strategy="pray", changes=JobChanges()),  # type: ignore[arg-type]
+    "an unknown strategy": Change(due=NOW, strategy="pray", changes=JobPatch()),  # type: ignore[arg-type]
     "no changes": Change(due=NOW, strategy="wait", changes=None),  # type: ignore[arg-type]
     "an unknown code": Park(due=NOW, code="x"),  # type: ignore[arg-type]
     "an object in it": Retry(due=object()),  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.formats.selection import choose
-from agents.recovery.decisions import NO_MEANS, JobChanges, Means, Remedy, applied
+from agents.recovery.decisions import NO_OPTIONS, JobPatch, RecoveryAction, RecoveryOptions, applied
 from agents.recovery.retry_policy import PAGES_READ
 from agents.recovery.strategies import QUALITIES, other_egresses, remedy
 from schemas.commands import OptionChanges
@@ -32,7 +32,9 @@ EXPIRED = ErrorCode.CONTENT_LINK_EXPIRED
 TIMEOUT = ErrorCode.NETWORK_TIMEOUT
 
 
-def found(strategy: Strategy, failure: Failure, given: Means = NO_MEANS) -> Remedy:
+def found(
+    strategy: Strategy, failure: Failure, given: RecoveryOptions = NO_OPTIONS
+) -> RecoveryAction:
     what = remedy(strategy, failure, given)
     assert what is not None
     assert what.strategy == strategy
@@ -66,19 +68,17 @@ def test_other_ways_out_are_open_and_not_avoided(
 
 
 def test_another_way_out_is_taken_at_the_step_that_failed() -> None:
-    assert found("other_egress", failed(API), means("b")) == Remedy(
+    assert found("other_egress", failed(API), means("b")) == RecoveryAction(
         strategy="other_egress",
-        changes=JobChanges(avoid_egress=("a",), changed={"egress": "a -> another"}),
+        changes=JobPatch(avoid_egress=("a",), changed={"egress": "a -> another"}),
         restart="step",
     )
 
 
 def test_what_is_withheld_in_a_region_is_read_anew_elsewhere() -> None:
-    assert found("other_egress", failed(GEO), means("b")) == Remedy(
+    assert found("other_egress", failed(GEO), means("b")) == RecoveryAction(
         strategy="other_egress",
-        changes=JobChanges(
-            fresh_page=True, avoid_egress=("a",), changed={"egress": "a -> another"}
-        ),
+        changes=JobPatch(fresh_page=True, avoid_egress=("a",), changed={"egress": "a -> another"}),
         restart="extraction",
     )
 
@@ -92,10 +92,10 @@ def test_what_was_not_about_the_network_has_no_other_way_out() -> None:
 
 
 def test_an_account_is_used_where_there_is_one() -> None:
-    changes = JobChanges(
+    changes = JobPatch(
         fresh_page=True, authenticate=True, changed={"account": "none -> the platform's"}
     )
-    expected = Remedy(strategy="authenticate", changes=changes, restart="extraction")
+    expected = RecoveryAction(strategy="authenticate", changes=changes, restart="extraction")
     assert found("authenticate", failed(LOGIN), means(accounts=ACCOUNTS)) == expected
 
 
@@ -130,13 +130,13 @@ def test_another_account_is_used_where_there_is_one(
 
 @pytest.mark.parametrize("code", [LOGIN, ErrorCode.RATE_LIMIT_ACCOUNT])
 def test_the_page_is_read_anew_with_another_account(code: ErrorCode) -> None:
-    changes = JobChanges(
+    changes = JobPatch(
         fresh_page=True,
         avoid_accounts=("main",),
         authenticate=True,
         changed={"account": "main -> another"},
     )
-    expected = Remedy(strategy="other_account", changes=changes, restart="extraction")
+    expected = RecoveryAction(strategy="other_account", changes=changes, restart="extraction")
     assert (
         found("other_account", failed(code, account="main"), means(accounts=ACCOUNTS)) == expected
     )
@@ -151,17 +151,17 @@ def test_an_account_that_was_avoided_in_vain_is_avoided_once() -> None:
 
 
 def test_a_fresh_page_is_read_once_for_all_files() -> None:
-    changes = JobChanges(fresh_page=True, changed={"page": "read anew"})
-    expected = Remedy(strategy="fresh_extraction", changes=changes, restart="extraction")
+    changes = JobPatch(fresh_page=True, changed={"page": "read anew"})
+    expected = RecoveryAction(strategy="fresh_extraction", changes=changes, restart="extraction")
     assert found("fresh_extraction", failed_download()) == expected
-    assert remedy("fresh_extraction", failed_download(read_anew=True), NO_MEANS) is None
+    assert remedy("fresh_extraction", failed_download(read_anew=True), NO_OPTIONS) is None
     damaged = failed_download(ErrorCode.CONTENT_DAMAGED, "low", read_anew=True)
-    assert remedy("fresh_extraction", damaged, NO_MEANS) is None
+    assert remedy("fresh_extraction", damaged, NO_OPTIONS) is None
 
 
 def test_another_format_is_named() -> None:
-    changes = JobChanges(avoid_formats=("high",), changed={"format": "high -> middle"})
-    expected = Remedy(strategy="other_format", changes=changes, restart="extraction")
+    changes = JobPatch(avoid_formats=("high",), changed={"format": "high -> middle"})
+    expected = RecoveryAction(strategy="other_format", changes=changes, restart="extraction")
     assert found("other_format", failed_download(), means(formats=FORMATS)) == expected
 
 
@@ -314,9 +314,9 @@ def test_another_codec_or_container_is_chosen(
     options: Options, changes: OptionChanges, words: dict[str, str]
 ) -> None:
     failure = failed(NO_FORMATS, options=options, place=False, step="selection")
-    assert found("other_format", failure) == Remedy(
+    assert found("other_format", failure) == RecoveryAction(
         strategy="other_format",
-        changes=JobChanges(options=changes, changed=words),
+        changes=JobPatch(options=changes, changed=words),
         restart="step",
     )
 
@@ -373,9 +373,9 @@ def test_a_lower_quality_is_the_next_that_makes_the_file_smaller(
     if quality is None:
         assert what is None
         return
-    assert what == Remedy(
+    assert what == RecoveryAction(
         strategy="lower_quality",
-        changes=JobChanges(
+        changes=JobPatch(
             options=OptionChanges(quality=quality), changed={"quality": f"{asked} -> {quality}"}
         ),
         restart="extraction",
@@ -431,7 +431,7 @@ def test_changes_are_added_to_what_was_changed_before() -> None:
         avoid_accounts=("first",),
         options=Options(codec="h265"),
     )
-    changes = JobChanges(
+    changes = JobPatch(
         options=OptionChanges(quality="480p", refresh=True),
         avoid_egress=("b",),
         avoid_formats=("y",),
@@ -454,16 +454,16 @@ def test_changes_are_added_to_what_was_changed_before() -> None:
 
 def test_no_changes_change_nothing() -> None:
     job = make_job(authenticate=True, avoid_egress=("a",), options=Options(max_bytes=5))
-    assert applied(JobChanges(), job) == job
+    assert applied(JobPatch(), job) == job
 
 
 def test_a_limit_can_be_taken_away() -> None:
     job = make_job(options=Options(max_bytes=5))
-    changes = JobChanges(options=OptionChanges(max_bytes=None))
+    changes = JobPatch(options=OptionChanges(max_bytes=None))
     assert applied(changes, job).options == Options()
 
 
 def test_by_default_there_is_nothing_to_try() -> None:
-    assert Means(egresses=(), accounts=(), formats=()) == NO_MEANS
+    assert RecoveryOptions(egresses=(), accounts=(), formats=()) == NO_OPTIONS
     failure = make_failure(API, selected())
-    assert other_egresses(failure, NO_MEANS) == ()
+    assert other_egresses(failure, NO_OPTIONS) == ()

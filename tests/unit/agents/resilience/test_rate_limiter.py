@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.access.bulkhead import TaskPool
-from agents.resilience.rate_limiter import AGEING, LOOK_SECONDS, NotYetError, RateLine
+from agents.resilience.rate_limiter import (
+    AGEING,
+    LOOK_SECONDS,
+    FairRateLimiter,
+    RateLimitExceededError,
+)
 from agents.resilience.token_bucket import HORIZON_SECONDS, PROMISE_SECONDS_MAX, Pace
 
 
@@ -21,7 +26,9 @@ class World:
         self.now = 0.0
         self.pace = pace
         self.pool = TaskPool(slots)
-        self.line = RateLine(lambda: self.pace, patience, clock=lambda: self.now, sleep=self._sleep)
+        self.line = FairRateLimiter(
+            lambda: self.pace, patience, clock=lambda: self.now, sleep=self._sleep
+        )
         self.went: list[tuple[str, float]] = []
         self.looks = 0
         self._sleepers: list[tuple[float, int, asyncio.Event]] = []
@@ -59,7 +66,7 @@ class World:
     def _turn(
         self, *, returning: bool, requests: float, rank: float
     ) -> AbstractAsyncContextManager[None]:
-        return self.line.turn(self.pool.slot, returning=returning, requests=requests, rank=rank)
+        return self.line.acquire(self.pool.slot, returning=returning, requests=requests, rank=rank)
 
     async def pass_by(self, seconds: float) -> None:
         """Let so much time pass."""
@@ -86,7 +93,7 @@ async def quiet() -> None:
 async def sent_away(task: asyncio.Task[None]) -> float:
     await quiet()
     assert task.done()
-    with pytest.raises(NotYetError) as caught:
+    with pytest.raises(RateLimitExceededError) as caught:
         await task
     return round(caught.value.seconds, 6)
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from agents.resilience.token_bucket import (
     HORIZON_SECONDS,
     PROMISE_SECONDS_MAX,
-    Bucket,
     Pace,
+    TokenBucket,
     has_room,
     promise,
     seconds_until,
@@ -21,8 +21,8 @@ from agents.resilience.token_bucket import (
 TWO = Pace(per_second=2, burst=4)
 
 
-def bucket(level: float = 0.0, per_second: float = 2.0, promised: float = 0.0) -> Bucket:
-    return Bucket(at=100.0, level=level, per_second=per_second, promised=promised)
+def bucket(level: float = 0.0, per_second: float = 2.0, promised: float = 0.0) -> TokenBucket:
+    return TokenBucket(at=100.0, level=level, per_second=per_second, promised=promised)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def bucket(level: float = 0.0, per_second: float = 2.0, promised: float = 0.0) -
         "a faster pace until now",
     ],
 )
-def test_tokens_come_at_the_pace(before: Bucket, pace: Pace, now: float, level: float) -> None:
+def test_tokens_come_at_the_pace(before: TokenBucket, pace: Pace, now: float, level: float) -> None:
     after = settled(before, pace, now)
     assert after.level == pytest.approx(level)
     assert after.per_second == pace.per_second
@@ -159,7 +159,7 @@ STEPS = st.lists(st.builds(Step, st.floats(0, 30), PACES, st.integers(0, 40)), m
 @given(STEPS)
 def test_no_interval_has_more_than_the_burst_and_what_comes_in_it(steps: list[Step]) -> None:
     now, came, went = 0.0, 0.0, 0
-    state = Bucket(now)
+    state = TokenBucket(now)
     burst = max((step.pace.burst for step in steps), default=1.0)
     moments = [(came, went)]
     for step in steps:
@@ -176,7 +176,7 @@ def test_no_interval_has_more_than_the_burst_and_what_comes_in_it(steps: list[St
 def test_who_takes_several_tokens_goes_ahead_by_them_and_nobody_else(steps: list[Step]) -> None:
     """What is owed is that of the last one only, and paid back before anybody else goes."""
     now, came, went, owed = 0.0, 0.0, 0.0, 0.0
-    state = Bucket(now)
+    state = TokenBucket(now)
     burst = max((step.pace.burst for step in steps), default=1.0)
     moments = [(came, went)]
     for step in steps:
@@ -195,7 +195,7 @@ def test_who_takes_several_tokens_goes_ahead_by_them_and_nobody_else(steps: list
 @given(st.floats(0.01, 500), st.floats(1, 20), st.floats(0, 20), st.integers(1, 60))
 def test_what_was_waited_for_is_there(rate: float, burst: float, level: float, place: int) -> None:
     pace = Pace(rate, max(burst, float(place)))
-    before = settled(Bucket(0.0, min(level, pace.burst), per_second=rate), pace, 0.0)
+    before = settled(TokenBucket(0.0, min(level, pace.burst), per_second=rate), pace, 0.0)
     seconds = seconds_until(before, pace, place)
     after = settled(before, pace, seconds + 1e-9)
     assert seconds_until(after, pace, place) <= 1e-6
@@ -203,7 +203,7 @@ def test_what_was_waited_for_is_there(rate: float, burst: float, level: float, p
 
 @given(STEPS, st.integers(0, 50))
 def test_promises_lie_ahead_and_in_order(steps: list[Step], waiting: int) -> None:
-    state, now = Bucket(0.0), 0.0
+    state, now = TokenBucket(0.0), 0.0
     for step in steps:
         now += step.seconds
         state = settled(state, step.pace, now)

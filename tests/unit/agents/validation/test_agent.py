@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.access.breaker_client import by_preference
-from agents.access.gate import Gate
+from agents.access.gate import OutboundGate
 from agents.delay import handle as delay
 from agents.pipeline.request_claims import SLICE
 from agents.platforms.interface import Platform, ShortLink
@@ -24,7 +24,7 @@ from schemas.request import MAX_URL_CHARACTERS
 from schemas.results import Cancelled, Expired, Rejected
 from schemas.signals import BreakerState
 from schemas.video import VideoRef
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.records import Incoming, Outgoing
 from streams.settings import EgressSettings, Settings
 from streams.topics import ATTEMPTS, DELAYS, ERRORS, REQUEST_BYTES_MAX, REQUESTS, VALIDATED
@@ -76,7 +76,7 @@ PLATFORMS = Platforms.load()
 
 def make_stage(links: FakeLinks | None = None) -> Validation:
     found: Mapping[str, Links] = {"direct": links or FakeLinks()}
-    return Validation(TargetFinder(PLATFORMS, found, make_gate("resolve")), Signals())
+    return Validation(TargetFinder(PLATFORMS, found, make_gate("resolve")), SharedState())
 
 
 async def handle(record: Incoming, links: FakeLinks | None = None) -> list[Any]:
@@ -480,7 +480,7 @@ async def recovered(failed: list[Any], settings: Settings) -> Incoming:
     """Come back to validation by way of recovery and delay."""
     recovery = Recovery(
         settings,
-        Signals(),
+        SharedState(),
         ErrorHandlers({}),
         chance=lambda: 0.5,
         clock=lambda: WRITTEN_AT,
@@ -632,9 +632,9 @@ async def test_a_link_that_is_known_asks_nobody() -> None:
 async def test_links_are_tried_by_another_way_out_and_told_of() -> None:
     context, sent = make_context(make_settings())
     links = {"a": FakeLinks(), "b": FakeLinks()}
-    gate = Gate("resolve", tuple(links), context)
+    gate = OutboundGate("resolve", tuple(links), context)
     job = make_job(url=SHORT_URL, avoid_egress=("a",))
-    stage = Validation(TargetFinder(PLATFORMS, links, gate), Signals())
+    stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     effects = await all_of(await stage.handle(event_record(PendingLink(job=job))))
     assert video_event(effects).video == VIDEO
     assert (links["a"].asked, links["b"].asked) == ([], [SHORT_URL])
@@ -647,8 +647,8 @@ async def test_a_link_that_is_blocked_is_asked_by_another_way_out_at_once() -> N
     blocked, other = by_preference(ways, (), SHORT_URL)
     block = ClipmillError(ErrorCode.RATE_LIMIT_IP_BLOCK, "vm.tiktok.com answered 200")
     links = {blocked: FakeLinks(block), other: FakeLinks()}
-    gate = Gate("resolve", ways, make_context(make_settings())[0])
-    stage = Validation(TargetFinder(PLATFORMS, links, gate), Signals())
+    gate = OutboundGate("resolve", ways, make_context(make_settings())[0])
+    stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     proxies = {way: f"http://{way}.test" for way in ways}
     settings = make_settings(egress=EgressSettings(proxies=proxies))
     failed = await all_of(await stage.handle(request({"id": "mine", "url": SHARED})))
@@ -672,7 +672,7 @@ async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
     context.signals.put(f"breaker/{state.name}", encode(state))
     links = FakeLinks()
     stage = Validation(
-        TargetFinder(PLATFORMS, {"direct": links}, make_gate("resolve", context)), Signals()
+        TargetFinder(PLATFORMS, {"direct": links}, make_gate("resolve", context)), SharedState()
     )
     found = failure(await all_of(await stage.handle(request({"url": SHORT_URL}))))
     assert (found.permitted, found.operation, found.egress) == (False, "resolve", "direct")
@@ -680,7 +680,7 @@ async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
 
 
 async def test_a_link_that_is_taken_back_while_it_is_asked_ends() -> None:
-    signals, asked = Signals(), asyncio.Event()
+    signals, asked = SharedState(), asyncio.Event()
 
     class Slow(FakeLinks):
         async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:

@@ -22,8 +22,8 @@ from streams.cluster.producer import (
     RETRY_SECONDS,
     WATCH_SECONDS,
     OutageLines,
-    Outbox,
     RecordRefusedError,
+    ReliableProducer,
     Write,
 )
 from streams.settings import KafkaSettings
@@ -111,9 +111,9 @@ def producer(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> FakeProduce
 
 
 @pytest.fixture
-def outbox(producer: FakeProducer) -> Outbox:
+def outbox(producer: FakeProducer) -> ReliableProducer:
     assert producer.calls == []
-    return Outbox(KafkaSettings())
+    return ReliableProducer(KafkaSettings())
 
 
 def writes(*values: bytes) -> list[Write]:
@@ -121,7 +121,7 @@ def writes(*values: bytes) -> list[Write]:
 
 
 async def test_a_record_counts_when_all_replicas_have_it(producer: FakeProducer) -> None:
-    async with Outbox(KafkaSettings(bootstrap="127.0.0.1:1")):
+    async with ReliableProducer(KafkaSettings(bootstrap="127.0.0.1:1")):
         assert producer.options["acks"] == "all"
         assert producer.options["bootstrap_servers"] == ["127.0.0.1:1"]
         assert producer.options["max_request_size"] == MESSAGE_BYTES_MAX
@@ -131,11 +131,13 @@ async def test_a_record_counts_when_all_replicas_have_it(producer: FakeProducer)
 async def test_a_start_that_fails_closes_what_was_opened(producer: FakeProducer) -> None:
     producer.start_error = AWAY
     with pytest.raises(KafkaConnectionError):
-        await Outbox(KafkaSettings()).__aenter__()
+        await ReliableProducer(KafkaSettings()).__aenter__()
     assert producer.stopped == 1
 
 
-async def test_everything_of_a_record_is_sent(outbox: Outbox, producer: FakeProducer) -> None:
+async def test_everything_of_a_record_is_sent(
+    outbox: ReliableProducer, producer: FakeProducer
+) -> None:
     await outbox.publish([Write("t", b"k", None, (("a", b"1"), ("a", b"2")), 3)])
     assert producer.calls == [
         {
@@ -149,7 +151,9 @@ async def test_everything_of_a_record_is_sent(outbox: Outbox, producer: FakeProd
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-async def test_all_are_sent_in_order(outbox: Outbox, producer: FakeProducer, count: int) -> None:
+async def test_all_are_sent_in_order(
+    outbox: ReliableProducer, producer: FakeProducer, count: int
+) -> None:
     values = [b"%d" % number for number in range(count)]
     await outbox.publish(writes(*values))
     assert producer.sent == values
@@ -161,7 +165,7 @@ async def test_all_are_sent_in_order(outbox: Outbox, producer: FakeProducer, cou
 @pytest.mark.parametrize("when", ["offers", "outcomes"])
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_cluster_that_is_away_is_waited_for(
-    outbox: Outbox,
+    outbox: ReliableProducer,
     producer: FakeProducer,
     waits: list[float],
     *,
@@ -176,7 +180,9 @@ async def test_a_cluster_that_is_away_is_waited_for(
     assert waits[: len(RETRY_SECONDS) + 2] == [*RETRY_SECONDS, RETRY_SECONDS[-1], RETRY_SECONDS[-1]]
 
 
-async def test_only_what_failed_is_sent_again(outbox: Outbox, producer: FakeProducer) -> None:
+async def test_only_what_failed_is_sent_again(
+    outbox: ReliableProducer, producer: FakeProducer
+) -> None:
     producer.outcomes = [None, AWAY, None, AWAY]
     await outbox.publish(writes(b"a", b"b", b"c"))
     assert producer.sent == [b"a", b"c", b"b"]
@@ -186,7 +192,7 @@ async def test_only_what_failed_is_sent_again(outbox: Outbox, producer: FakeProd
 @pytest.mark.parametrize("when", ["offers", "outcomes"])
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_record_that_is_too_large_is_refused_at_once(
-    outbox: Outbox,
+    outbox: ReliableProducer,
     producer: FakeProducer,
     waits: list[float],
     *,
@@ -201,7 +207,7 @@ async def test_a_record_that_is_too_large_is_refused_at_once(
 
 
 async def test_a_record_that_turns_out_too_large_after_an_outage_is_refused(
-    outbox: Outbox, producer: FakeProducer
+    outbox: ReliableProducer, producer: FakeProducer
 ) -> None:
     producer.outcomes = [AWAY, LARGE]
     with pytest.raises(RecordRefusedError):
@@ -211,7 +217,7 @@ async def test_a_record_that_turns_out_too_large_after_an_outage_is_refused(
 @pytest.mark.parametrize("when", ["offers", "outcomes"])
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_bug_is_not_waited_out(
-    outbox: Outbox, producer: FakeProducer, waits: list[float], when: str, count: int
+    outbox: ReliableProducer, producer: FakeProducer, waits: list[float], when: str, count: int
 ) -> None:
     getattr(producer, when).append(TypeError("headers must be bytes"))
     with pytest.raises(TypeError):
@@ -220,7 +226,7 @@ async def test_a_bug_is_not_waited_out(
 
 
 async def test_publishing_can_be_cancelled_while_the_cluster_is_away(
-    outbox: Outbox, producer: FakeProducer
+    outbox: ReliableProducer, producer: FakeProducer
 ) -> None:
     producer.outcomes = [AWAY] * 1_000
     task = asyncio.create_task(outbox.publish(writes(b"x")))
@@ -255,7 +261,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     return made
 
 
-async def test_a_cluster_that_answers_is_no_problem(outbox: Outbox, clock: Time) -> None:
+async def test_a_cluster_that_answers_is_no_problem(outbox: ReliableProducer, clock: Time) -> None:
     await outbox.publish(writes(b"x"))
     clock.now += 3_600
     assert outbox.problem() is None
@@ -263,7 +269,7 @@ async def test_a_cluster_that_answers_is_no_problem(outbox: Outbox, clock: Time)
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_health_says_for_how_long_no_record_was_taken(
-    outbox: Outbox, producer: FakeProducer, clock: Time, count: int
+    outbox: ReliableProducer, producer: FakeProducer, clock: Time, count: int
 ) -> None:
     said: list[str | None] = []
 
@@ -280,7 +286,7 @@ async def test_health_says_for_how_long_no_record_was_taken(
 
 
 async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
-    outbox: Outbox, producer: FakeProducer, clock: Time
+    outbox: ReliableProducer, producer: FakeProducer, clock: Time
 ) -> None:
     await outbox.available()
     silent = asyncio.Event()
@@ -304,7 +310,7 @@ async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
 
 
 async def test_a_cluster_that_is_silent_is_a_problem_too(
-    outbox: Outbox, producer: FakeProducer, clock: Time
+    outbox: ReliableProducer, producer: FakeProducer, clock: Time
 ) -> None:
     silent = asyncio.Event()
 
@@ -328,7 +334,7 @@ async def test_the_cluster_is_missed_also_when_nothing_is_written(
 ) -> None:
     producer.answers = [False] * 3
     said: list[str | None] = []
-    async with Outbox(KafkaSettings()) as outbox:
+    async with ReliableProducer(KafkaSettings()) as outbox:
         while producer.asked < 5:
             await asyncio.sleep(0)
             said.append(outbox.problem())
@@ -367,7 +373,7 @@ async def test_records_that_wait_write_one_line_with_their_number_and_the_latest
     producer: FakeProducer, clock: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     producer.offers = [AWAY] * 10_000
-    async with Outbox(KafkaSettings()) as outbox:
+    async with ReliableProducer(KafkaSettings()) as outbox:
         waiting = [asyncio.create_task(outbox.publish(writes(b"x"))) for _ in range(50)]
         for _ in range(100):
             await asyncio.sleep(0)

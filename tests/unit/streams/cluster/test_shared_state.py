@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streams.cluster.shared_state
-from streams.cluster.shared_state import KEYS_MAX, Signals
+from streams.cluster.shared_state import KEYS_MAX, SharedState
 
 
 def test_the_newest_value_counts() -> None:
-    signals = Signals()
+    signals = SharedState()
     assert signals.get("a") is None
     signals.put("a", b"1")
     signals.put("a", b"2")
@@ -21,7 +21,7 @@ def test_the_newest_value_counts() -> None:
 
 
 def test_items_are_found_by_the_first_part_of_their_keys() -> None:
-    signals = Signals()
+    signals = SharedState()
     for key in ("breaker/a", "breaker/b", "cancel/breaker/"):
         signals.put(key, key.encode())
     assert dict(signals.items("breaker/")) == {
@@ -31,7 +31,7 @@ def test_items_are_found_by_the_first_part_of_their_keys() -> None:
 
 
 def test_an_empty_value_is_a_value() -> None:
-    signals = Signals()
+    signals = SharedState()
     signals.put("a", b"")
     assert signals.get("a") == b""
 
@@ -41,7 +41,7 @@ def test_of_too_many_keys_those_go_that_changed_longest_ago(
 ) -> None:
     assert KEYS_MAX >= 100_000
     monkeypatch.setattr(streams.cluster.shared_state, "KEYS_MAX", 2)
-    signals = Signals()
+    signals = SharedState()
     for key in ("a", "b", "a", "c"):
         signals.put(key, b"1")
     assert [key for key, _ in signals.items("")] == ["a", "c"]
@@ -57,7 +57,7 @@ class Arrival:
 
     def __init__(self, *, live: bool) -> None:
         self.elapsed = 0.0
-        self.signals = Signals(clock=lambda: self.elapsed)
+        self.signals = SharedState(clock=lambda: self.elapsed)
         self.signals.put("a", b"1", live=live)
 
     def published_at(self, ahead: float, jump: float = 0.0) -> float:
@@ -100,11 +100,11 @@ def test_a_value_that_is_read_again_is_as_old_as_before() -> None:
 
 
 def test_of_an_unknown_value_the_time_of_the_writer_counts() -> None:
-    assert Signals().published_at("a", START, START + timedelta(days=1)) == START
+    assert SharedState().published_at("a", START, START + timedelta(days=1)) == START
 
 
 def test_watchers_are_told_of_their_keys_while_they_watch() -> None:
-    signals, told = Signals(), list[int]()
+    signals, told = SharedState(), list[int]()
     with signals.watch("a", "b", callback=lambda: told.append(1)):
         for key in ("a", "b", "c", "ab"):
             signals.put(key, b"1")
@@ -116,7 +116,7 @@ def test_watchers_are_told_of_their_keys_while_they_watch() -> None:
 
 
 def test_two_watch_one_key() -> None:
-    signals, told = Signals(), list[str]()
+    signals, told = SharedState(), list[str]()
     with signals.watch("a", callback=lambda: told.append("outer")):
         with signals.watch("a", callback=lambda: told.append("inner")):
             signals.put("a", b"1")
@@ -125,7 +125,7 @@ def test_two_watch_one_key() -> None:
 
 
 def test_a_watcher_may_leave_when_it_is_called() -> None:
-    signals = Signals()
+    signals = SharedState()
     context = signals.watch("a", callback=lambda: context.__exit__(None, None, None))
     context.__enter__()
     signals.put("a", b"1")
@@ -133,7 +133,7 @@ def test_a_watcher_may_leave_when_it_is_called() -> None:
 
 
 def test_listeners_hear_first_what_is_there_and_then_every_change() -> None:
-    signals, heard = Signals(), list[tuple[str, bytes | None]]()
+    signals, heard = SharedState(), list[tuple[str, bytes | None]]()
     signals.put("x/1", b"old")
     signals.put("y/1", b"other")
     with signals.listen("x/", lambda key, value: heard.append((key, value))):
@@ -146,7 +146,7 @@ def test_listeners_hear_first_what_is_there_and_then_every_change() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.binary(max_size=2))))
 def test_it_is_what_a_dictionary_would_be(changes: list[tuple[str, bytes | None]]) -> None:
-    signals, model = Signals(), dict[str, Any]()
+    signals, model = SharedState(), dict[str, Any]()
     for key, value in changes:
         signals.put(key, value)
         model[key] = value

@@ -92,7 +92,7 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
     ),
     (EXTRACTED_VIDEO, lambda: events.send_event(examples.EXTRACTED_VIDEO, "extraction", "1")),
     (SELECTED_VIDEO, lambda: events.send_event(examples.SELECTED_VIDEO, "selection", "1")),
-    (FAILURE, lambda: events.fail(examples.FAILURE, "key", "1")),
+    (FAILURE, lambda: events.publish_failure(examples.FAILURE, "key", "1")),
     (PROGRESS, lambda: events.report_progress(examples.PROGRESS, JOB, "download")),
     *(
         (AUDIT_RECORD, lambda each=each: events.audit(JOB, "extraction", each, None))

@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.deadletters import Mark
 from streams.deadletters.dead_letter import Letter
-from streams.deadletters.headers import Facts
+from streams.deadletters.headers import DeadLetterHeaders
 from streams.records import Header
 
 FAILED_AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -25,6 +25,6 @@ def make_letter(
         key=b"k",
         value=value,
         headers=headers,
-        facts=Facts(**{**plain, **facts}),
+        facts=DeadLetterHeaders(**{**plain, **facts}),
         mark=Mark(state=state, by="me", at=FAILED_AT) if state else None,
     )

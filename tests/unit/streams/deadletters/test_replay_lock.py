@@ -4,7 +4,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from streams.cluster.connection import ClusterAwayError
-from streams.deadletters.replay_lock import ReplayRunningError, Seat
+from streams.deadletters.replay_lock import ReplayLock, ReplayRunningError
 
 PLACE = {TopicPartition("marks", 0)}
 
@@ -14,7 +14,7 @@ def holder(**members: bytes) -> str:
         name: SimpleNamespace(user_data=data, subscription=["marks"])
         for name, data in members.items()
     }
-    given = Seat(1).assign(None, asked)
+    given = ReplayLock(1).assign(None, asked)
     [found] = [name for name, each in given.items() if each.assignment]
     return found
 
@@ -33,7 +33,7 @@ def test_who_has_the_seat_keeps_it(members: dict[str, bytes], name: str) -> None
 
 
 async def test_a_seat_is_ours_others_or_unknown() -> None:
-    seat = Seat(0.01)
+    seat = ReplayLock(0.01)
     with pytest.raises(ClusterAwayError):
         await seat.confirm()
     assert seat.metadata(["marks"]).user_data == b""

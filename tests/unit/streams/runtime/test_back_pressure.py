@@ -204,7 +204,7 @@ class Cluster:
     """What measuring returns, or raises."""
 
     def __init__(self) -> None:
-        self.standings: dict[Topic, GroupProgress] = {}
+        self.health_report: dict[Topic, GroupProgress] = {}
         self.error: Exception | None = None
         self.known: list[Finished] = []
 
@@ -212,7 +212,7 @@ class Cluster:
         self.known.append(known)
         if self.error is not None:
             raise self.error
-        return self.standings
+        return self.health_report
 
 
 class Process:
@@ -244,7 +244,7 @@ def process() -> Any:
 
 
 async def test_after_a_measurement_the_stages_look_for_room(process: Process) -> None:
-    process.cluster.standings = {AUDIT: GroupProgress(end=500, finished=0)}
+    process.cluster.health_report = {AUDIT: GroupProgress(end=500, finished=0)}
     await process.measure()
     assert (process.looks, process.admits()) == (1, False)
 
@@ -252,7 +252,7 @@ async def test_after_a_measurement_the_stages_look_for_room(process: Process) ->
 async def test_for_how_long_measurements_may_fail(
     process: Process, caplog: pytest.LogCaptureFixture
 ) -> None:
-    process.cluster.standings = {AUDIT: GroupProgress(end=500, finished=0)}
+    process.cluster.health_report = {AUDIT: GroupProgress(end=500, finished=0)}
     await process.measure()
     process.cluster.error = OSError("away")
     await process.measure(1)
@@ -272,7 +272,7 @@ async def test_it_measures_only_while_a_stage_needs_room(
 ) -> None:
     monkeypatch.setattr("streams.runtime.back_pressure.POLL_SECONDS", 0.0)
     monkeypatch.setattr("streams.runtime.back_pressure.CALM_POLLS", 1_000_000)
-    process.cluster.standings = {AUDIT: GroupProgress(end=0, finished=0)}
+    process.cluster.health_report = {AUDIT: GroupProgress(end=0, finished=0)}
     running = asyncio.create_task(process.pressure.run(process.cluster.measure))
     await asyncio.sleep(0.01)
     assert process.cluster.known == []
@@ -300,7 +300,7 @@ async def test_what_this_process_has_finished_is_known_to_the_measurement(
 async def test_a_blocked_stage_looks_again_soon_after_a_later_one_finished(
     process: Process,
 ) -> None:
-    process.cluster.standings = {AUDIT: GroupProgress(end=100, finished=0)}
+    process.cluster.health_report = {AUDIT: GroupProgress(end=100, finished=0)}
     await process.measure()
     process.pressure.finish(AUDIT)
     await asyncio.sleep(0.03)

@@ -2,14 +2,14 @@ import asyncio
 
 import pytest
 
-from streams.runtime.concurrency import Slots, aside
+from streams.runtime.concurrency import ConcurrencyLimit, aside
 
 
 class Bench:
     """Workers of some slots that note what they do."""
 
     def __init__(self, count: int = 1) -> None:
-        self.slots = Slots(count)
+        self.slots = ConcurrencyLimit(count)
         self.working = 0
         self.most = 0
         self.answer = asyncio.Event()

@@ -10,13 +10,13 @@ from faust.types import TP
 
 from streams.claims import Claim, Path, claim_of
 from streams.cluster.record_batches import UndecodableBatch
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.faust_driver.consumer import OffsetReset
 from streams.intake import Intake
 from streams.records import Incoming, Outgoing
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
-from streams.runtime.concurrency import Slots, aside
-from streams.runtime.consumption import HELD_BYTES_MAX, Flow
+from streams.runtime.concurrency import ConcurrencyLimit, aside
+from streams.runtime.consumption import HELD_BYTES_MAX, Consumption
 from streams.runtime.offset_tracker import InOrderAcks, SkippedOffsetsError
 from streams.runtime.stall_detector import Position, Watchdog
 from streams.settings import StageSettings
@@ -66,11 +66,11 @@ class Bench:
         self.app = SimpleNamespace(consumer_generation_id=1, consumer=self.consumer)
         self.acks = InOrderAcks()
         self.intake = Intake("toy")
-        self.signals = Signals()
+        self.signals = SharedState()
         self.meter = Meter(StageSettings(backlog_records=4))
         self.gate = BackPressureGate({AUDIT: self.meter}, lambda: 1.0)
-        self.slots = Slots(concurrency)
-        self.flow = Flow(
+        self.slots = ConcurrencyLimit(concurrency)
+        self.flow = Consumption(
             Stage(
                 "toy",
                 (REQUESTS,),

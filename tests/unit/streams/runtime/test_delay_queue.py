@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.claims import Claim, claim_of
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import REGISTRY
 from streams.records import Incoming
 from streams.runtime import delay_queue as module
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
-from streams.runtime.delay_queue import LEAVING, WaitingRoom
+from streams.runtime.delay_queue import LEAVING, DelayQueue
 from streams.settings import StageSettings
 from streams.topics import AUDIT, SELECTED, Topic
 
@@ -31,11 +31,11 @@ class Bench:
         self.left: list[tuple[int, float]] = []
         self.ends = asyncio.Event()
         self.ends.set()
-        self.signals = Signals()
+        self.signals = SharedState()
         self.meter = Meter(StageSettings(backlog_records=8))
         self.claims: dict[int, Claim] = {}
         self.dues: dict[int, float | None] = {}
-        self.room = WaitingRoom(
+        self.room = DelayQueue(
             TOPICS,
             due=lambda record, _now: self.dues[record.offset],
             claim=self.claim,

@@ -55,7 +55,7 @@ async def turns() -> None:
 
 
 async def test_a_supplement_is_sent_without_waiting(bench: Bench) -> None:
-    bench.housekeeping.supplement(progress())
+    bench.housekeeping.publish_best_effort(progress())
     assert bench.written == []
     await turns()
     assert bench.written == [progress()]
@@ -65,11 +65,11 @@ async def test_a_lost_supplement_hurts_nobody(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.error = RuntimeError("broken")
-    bench.housekeeping.supplement(progress())
+    bench.housekeeping.publish_best_effort(progress())
     await turns()
     assert "toy: supplement lost" in caplog.text
     bench.error = None
-    bench.housekeeping.supplement(progress(b"2"))
+    bench.housekeeping.publish_best_effort(progress(b"2"))
     await turns()
     assert bench.written == [progress(b"2")]
 
@@ -77,7 +77,7 @@ async def test_a_lost_supplement_hurts_nobody(
 async def test_while_nothing_can_be_written_supplements_are_bounded(bench: Bench) -> None:
     bench.open.clear()
     for _ in range(SUPPLEMENTS_MAX + 5):
-        bench.housekeeping.supplement(progress())
+        bench.housekeeping.publish_best_effort(progress())
     bench.open.set()
     await turns()
     assert len(bench.written) == SUPPLEMENTS_MAX
@@ -85,7 +85,7 @@ async def test_while_nothing_can_be_written_supplements_are_bounded(bench: Bench
 
 async def test_supplements_that_wait_are_given_up_at_the_stop(bench: Bench) -> None:
     bench.open.clear()
-    bench.housekeeping.supplement(progress())
+    bench.housekeeping.publish_best_effort(progress())
     await turns()
     await bench.housekeeping.stop()
     bench.open.set()

@@ -15,9 +15,9 @@ from streams.deadletters.headers import split_headers
 from streams.envelope import trace_id_of
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import REGISTRY
-from streams.records import Barrier, Effect, Incoming, Outgoing, TableWrite
-from streams.runtime.concurrency import Slots
-from streams.runtime.processor import Work, dead_letter
+from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
+from streams.runtime.concurrency import ConcurrencyLimit
+from streams.runtime.processor import RecordProcessor, dead_letter
 from streams.stage import Handler, Slices, SlicingHandler, Stage, StageContext
 from streams.topics import DEADLETTERS, ERRORS, HEARTBEATS, REQUESTS, RESULTS, VALIDATED
 from tests.unit.streams.records import incoming
@@ -85,7 +85,7 @@ STAGE = Stage("test", (REQUESTS,), open=_never, on_bug=on_bug)
 
 
 class Bench:
-    """A `Work` and everything around it."""
+    """A `RecordProcessor` and everything around it."""
 
     def __init__(
         self, handler: SlicingHandler, *, stage: Stage = STAGE, concurrency: int = 8
@@ -93,12 +93,12 @@ class Bench:
         self.outbox = FakeOutbox()
         self.table = FakeTable()
         self.finished: list[Incoming] = []
-        self.work = Work(
+        self.work = RecordProcessor(
             stage,
             handler,
             outbox=self.outbox,  # type: ignore[arg-type]
             tables={"rows": self.table},  # type: ignore[dict-item]
-            slots=Slots(concurrency),
+            slots=ConcurrencyLimit(concurrency),
             topic_prefix="p.",
             finished=self.finished.append,
             reply_topics=("billing",),
@@ -153,7 +153,7 @@ async def test_a_result_goes_to_a_reply_topic_that_is_configured(
 
 async def test_what_stands_behind_a_barrier_waits_for_what_stands_before_it() -> None:
     bench = Bench(
-        returning(TableWrite("rows", "k", b"1"), Barrier(), Outgoing(VALIDATED, b"k", b"v"))
+        returning(TableWrite("rows", "k", b"1"), Flush(), Outgoing(VALIDATED, b"k", b"v"))
     )
     asked: list[list[str]] = []
     publish = bench.outbox.publish
@@ -176,7 +176,7 @@ async def test_what_stands_behind_a_barrier_waits_for_what_stands_before_it() ->
 
 async def test_what_is_refused_before_a_barrier_lets_nothing_behind_it_out() -> None:
     bench = Bench(
-        returning(TableWrite("rows", "k", b"1"), Barrier(), Outgoing(VALIDATED, b"k", b"v"))
+        returning(TableWrite("rows", "k", b"1"), Flush(), Outgoing(VALIDATED, b"k", b"v"))
     )
     bench.outbox.refuse = lambda write: write.topic == "changelog"
     await bench.work.run(incoming())

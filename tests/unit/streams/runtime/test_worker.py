@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 
 from streams.cluster.authorization import MissingAclError
-from streams.cluster.shared_state import Signals
+from streams.cluster.shared_state import SharedState
 from streams.cluster.topic_admin import TopicsError
 from streams.faust_driver.static_member import InstanceIdError
 from streams.memory import MemoryExhaustedError
@@ -114,8 +114,8 @@ class FakeAccess:
 
 
 @asynccontextmanager
-async def following(_kafka: object, _observer: object) -> AsyncIterator[Signals]:
-    yield Signals()
+async def following(_kafka: object, _observer: object) -> AsyncIterator[SharedState]:
+    yield SharedState()
 
 
 class FakeOffsets:
