@@ -1,4 +1,4 @@
-# `make run` and `make test` do all set-up themselves; they need Python 3.11+ and nothing else.
+# `make run` and `make test` install all dependencies; they need Python 3.11+ only.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,26 +12,26 @@ PROMETHEUS := $(VENV)/.prometheus
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
 
-test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time alone.
-	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the source.
+test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially.
+	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the sources.
 	@$(BIN)/python -m compileall -q schemas streams agents tests
 	$(BIN)/pytest tests/integration tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
 
-coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tests, 90 % at least. The tracer doubles their time.
+coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tests, at least 90 %. The tracer doubles their time.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest tests/unit tests/integration -m "not untraced" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-test-full: $(KAFKA) $(PROMETHEUS)  ## The long acceptance tests in full length: outages of minutes. About an hour.
+test-full: $(KAFKA) $(PROMETHEUS)  ## The long acceptance tests at full length: outages of minutes. About an hour.
 	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \
 	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py \
 	  tests/acceptance/test_rates.py tests/acceptance/test_silence.py \
 	  tests/acceptance/test_order.py tests/acceptance/test_kill.py
 
-lint: $(READY)  ## Style, types, layers, and whether the generated documents are current.
+lint: $(READY)  ## Style, types, import contracts; generated documents are current.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -42,20 +42,20 @@ lint: $(READY)  ## Style, types, layers, and whether the generated documents are
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
 
-soak: $(KAFKA)  ## Twenty minutes of mixed load: does anything grow?
+soak: $(KAFKA)  ## Soak test: twenty minutes of mixed load; detects leaks.
 	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15
 
-serve: $(KAFKA)  ## clipmill on this box, for real: files and broker data in ./data.
+serve: $(KAFKA)  ## clipmill on this box, against the real platforms: files and broker data in ./data.
 	$(BIN)/clipmill up
 
 watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the boards in a browser.
 	$(BIN)/python -m deploy.watch
 
-lock: $(READY)  ## Resolve the locked requirements again.
+lock: $(READY)  ## Resolve and lock the requirements.
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --extra tracing pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
 
-clean:  ## Remove what was installed and what `make run` left.
+clean:  ## Remove installed and generated files.
 	rm -rf $(VENV) .run .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f agents/engine/libproof_of_work.so
 

@@ -1,4 +1,4 @@
-"""What happens to a video: one file per agent, read top to bottom as the way of a request.
+"""The pipeline stages, one package or module each, in the order in which a request passes them.
 
-validation, extraction, selection, download, ledger; recovery and delay for what failed.
+validation, extraction, selection, download, ledger; recovery and delay handle failed events.
 """

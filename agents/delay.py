@@ -1,7 +1,7 @@
-"""delay: holds an event until it is due, then puts it back on the topic of its step.
+"""delay: delayed retries. Holds an event until it is due, then forwards it to its step's topic.
 
-An event that waits stays in Kafka, uncommitted; what is in memory is only the alarm clock, in
-`streams.runtime.delay_queue`.
+A waiting event stays in Kafka with its offset uncommitted, so a crash loses no retry. Memory holds
+only the timers, in `streams.runtime.delay_queue`.
 """
 
 import math
@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from agents.pipeline.events import DUE, TARGET
-from agents.pipeline.failures import unreadable
+from agents.pipeline.failures import on_unreadable
 from streams.claims import Claim, claim_of
-from streams.envelope import pass_on
+from streams.envelope import forward
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import RETRY_BONUS
 from streams.stage import Handler, Stage, StageContext
@@ -22,45 +22,47 @@ from streams.topics import BY_NAME, DELAYS, READERS
 
 NAME = "delay"
 
-HELD_PER_TOPIC = 20_000
-"""Events of one delay topic that are held at a time, 1 to 2 KB each; more wait in Kafka."""
+IN_FLIGHT_PER_TOPIC = 20_000
+"""Events in flight per delay topic, 1 to 2 KB each; further ones stay unread in Kafka."""
 
-TOPIC_SECONDS = {topic.name: wait.total_seconds() for topic, wait in list(DELAYS.items())[:-1]}
-"""Longest wait of each delay topic; the last one also takes what waits longer."""
+TOPIC_DELAY_SECONDS = {
+    topic.name: wait.total_seconds() for topic, wait in list(DELAYS.items())[:-1]
+}
+"""Longest delay of each delay topic; the last topic has no limit and takes all longer delays."""
 
-LONGEST_WAIT_SECONDS = min(topic.retention for topic in DELAYS).total_seconds()
-"""A record that waits for longer is gone before it is due."""
+MAX_DELAY_SECONDS = min(topic.retention for topic in DELAYS).total_seconds()
+"""Shortest retention of the delay topics: a record with a longer delay expires before it is due."""
 
 
-def due_of(record: Incoming, now: float) -> float | None:
-    """Return when an event is due, epoch seconds; None when its headers do not say it.
+def due_at(record: Incoming, now: float) -> float | None:
+    """Return when an event is due, epoch seconds; None when its headers are missing or invalid.
 
-    The due time is of the clock of who sent it here. It waits no longer from now on than it was to
-    wait when it was written, nor than its topic is for, whatever this clock says.
+    The due time comes from the producer's clock. To bound clock skew, the remaining wait is capped
+    by the delay at the time of writing and by the longest delay of the topic.
     """
     due = _seconds(record.header(DUE))
     if due is None or record.header(TARGET) not in BY_NAME:
         return None
     wait = due - record.timestamp
-    if wait > LONGEST_WAIT_SECONDS:
+    if wait > MAX_DELAY_SECONDS:
         return None
-    return min(due, now + max(0.0, min(wait, TOPIC_SECONDS.get(record.topic, wait))))
+    return min(due, now + max(0.0, min(wait, TOPIC_DELAY_SECONDS.get(record.topic, wait))))
 
 
 def claim(record: Incoming) -> Claim:
-    """Return what an event needs when it is due: room in front of the stage that it goes to."""
+    """Return the claim of a due event: back-pressure capacity of its target stage."""
     target = BY_NAME.get(record.header(TARGET) or "")
-    waited = claim_of(record, (target,) if target in READERS else ())
-    return msgspec.structs.replace(waited, rank=waited.rank + RETRY_BONUS)
+    claimed = claim_of(record, (target,) if target in READERS else ())
+    return msgspec.structs.replace(claimed, rank=claimed.rank + RETRY_BONUS)
 
 
 async def handle(record: Incoming) -> Sequence[Effect]:
-    """Return the event for its topic; it is due, or taken back."""
-    if due_of(record, time.time()) is None:
+    """Forward an event that is due, or whose request was cancelled, to its target topic."""
+    if due_at(record, time.time()) is None:
         problem = ValueError(f"headers {TARGET} and {DUE} do not say where to and when")
-        return unreadable(record, problem, NAME)
+        return on_unreadable(record, problem, NAME)
     target = BY_NAME[record.header(TARGET) or ""]
-    return [pass_on(record, target, without=(DUE, TARGET))]
+    return [forward(record, target, without=(DUE, TARGET))]
 
 
 def _seconds(text: str | None) -> float | None:
@@ -72,13 +74,11 @@ def _seconds(text: str | None) -> float | None:
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return the record as a dead letter, and an outcome for whose it was."""
-    return unreadable(record, error, NAME)
+    return on_unreadable(record, error, NAME)
 
 
 @asynccontextmanager
 async def open_delay(_context: StageContext) -> AsyncIterator[Handler]:
-    """Nothing to open."""
     yield handle
 
 
@@ -87,9 +87,9 @@ stage = Stage(
     sources=tuple(DELAYS),
     open=open_delay,
     on_bug=on_bug,
-    window=lambda _: HELD_PER_TOPIC,
+    window=lambda _: IN_FLIGHT_PER_TOPIC,
     ordered=False,
     drains=False,
     claim=claim,
-    due=due_of,
+    due=due_at,
 )

@@ -1,4 +1,4 @@
-"""selection: which format of the video answers the request? Pure rules, nothing is fetched."""
+"""selection: chooses the formats of the video that satisfy the request. Pure rules, no I/O."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,17 +19,17 @@ NAME = "selection"
 
 
 MEMORY_SHARES = {metadata.NAME: 0.6, format_choice.NAME: 0.3, upload_date.NAME: 0.1}
-"""Of ``cache.memory_bytes``."""
+"""Share of ``cache.memory_bytes`` per cache."""
 
 
 class Selection:
-    """The stage's work.
+    """The stage's step.
 
     Args:
-        platforms: the installed ones.
-        pages: what was read in pages.
-        choices: what was chosen of them.
-        dates: when posts were published.
+        platforms: the installed platforms.
+        pages: cache of parsed page metadata.
+        choices: cache of format selections.
+        dates: cache of upload dates.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Selection:
         self._dates = dates or UploadDates()
 
     async def work(self, event: ExtractedVideo) -> StepOutcome:
-        """Return the video with the files to fetch.
+        """Forward the video with the sources to download.
 
         Raises:
-            ClipmillError: none fits the options, or the page cannot be read.
+            ClipmillError: no format fits the options, or the page cannot be parsed.
         """
         job, video = event.job, event.video
         platform = self._platforms.by_name(video.platform)
@@ -71,7 +71,6 @@ class Selection:
 
 @asynccontextmanager
 async def open_selection(context: StageContext) -> AsyncIterator[Handler]:
-    """Open the caches."""
     async with open_caches(NAME, context, MEMORY_SHARES) as caches:
         work = Selection(
             Platforms.load(context.settings.platforms),

@@ -1,1 +1,1 @@
-"""Measurements, each beside its reference in the same run. `make bench` runs them all."""
+"""Benchmarks, each with its reference in the same run. `make bench` runs all of them."""

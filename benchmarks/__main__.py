@@ -1,4 +1,4 @@
-"""Run the measurements: all, or those that are named."""
+"""Run all benchmarks, or the named ones."""
 
 import asyncio
 import importlib

@@ -1,6 +1,6 @@
-"""Caches: size and time of a row, hits on each level, a table of 100,000 videos and its recovery.
+"""Caches: size and time of a row, hits per level, a table of 100,000 videos and its recovery.
 
-Beside each way that was taken stand those that were not.
+Alternatives that were not chosen are measured beside the chosen ones.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import psutil
 from aiokafka import AIOKafkaProducer
 
 from agents.caching import ttl_lru
-from agents.caching.fail_safe_backend import GuardedBackend
+from agents.caching.fail_safe_backend import FailSafeBackend
 from agents.caching.format_choice import FormatChoices
 from agents.caching.interface import BackendSettings
 from agents.caching.metadata import MetadataCache
@@ -36,9 +36,9 @@ from benchmarks.measuring import load_average
 from schemas.codec import encode
 from schemas.request import Options
 from schemas.video import VideoRef
-from tests import house as houses
-from tests.house import House
+from tests import pipeline_process
 from tests.integration.redis_server import redis_binary, running_redis
+from tests.pipeline_process import PipelineProcess
 
 VIDEOS = 100_000
 SAMPLES = 50
@@ -47,16 +47,16 @@ CHANGELOG = "clipmill.extraction-video-info-changelog"
 MEBIBYTE = 2**20
 START_SECONDS = 300
 
-Way = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
+Codec = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
 
 
 def microseconds(work: Callable[[], Any], times: int = 1_000) -> float:
-    """Return the time of one call, the best of five rounds."""
+    """Return the microseconds of one call, the best of five rounds."""
     return min(timeit.repeat(work, number=times, repeat=5)) / times * 1e6
 
 
 async def async_microseconds(work: Callable[[], Any], times: int = 2_000) -> float:
-    """Return the time of one awaited call, the best of five rounds."""
+    """Return the microseconds of one awaited call, the best of five rounds."""
     best = float("inf")
     for _ in range(5):
         started = time.perf_counter()
@@ -69,31 +69,31 @@ async def async_microseconds(work: Callable[[], Any], times: int = 2_000) -> flo
 # A row
 
 
-def _zlib(level: int, dictionary: bytes = b"") -> Way:
-    more = (zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY)
+def _zlib(level: int, dictionary: bytes = b"") -> Codec:
+    parameters = (zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY)
 
-    def shrink(text: bytes) -> bytes:
-        packer = zlib.compressobj(level, *more, dictionary)
+    def compress(text: bytes) -> bytes:
+        packer = zlib.compressobj(level, *parameters, dictionary)
         return packer.compress(text) + packer.flush()
 
-    def grow(body: bytes) -> bytes:
+    def decompress(body: bytes) -> bytes:
         return zlib.decompressobj(zlib.MAX_WBITS, dictionary).decompress(body)
 
-    return shrink, grow
+    return compress, decompress
 
 
-def _zstd(level: int, dictionary: bytes) -> Way:
-    """zstd is in no requirement: it is measured where somebody has installed it."""
+def _zstd(level: int, dictionary: bytes) -> Codec:
+    """zstd is no dependency: it is measured only where it is installed."""
     zstandard: Any = importlib.import_module("zstandard")
     data = zstandard.ZstdCompressionDict(dictionary)
     packer = zstandard.ZstdCompressor(level=level, dict_data=data)
     return packer.compress, zstandard.ZstdDecompressor(dict_data=data).decompress
 
 
-def ways() -> dict[str, Way]:
-    """Return the ways to compress a row."""
+def codecs() -> dict[str, Codec]:
+    """Return the codecs to compare, by name."""
     dictionary = _dictionary()
-    found: dict[str, Way] = {f"zlib {level}": _zlib(level) for level in (1, 6)}
+    found: dict[str, Codec] = {f"zlib {level}": _zlib(level) for level in (1, 6)}
     found |= {f"zlib {level}, dictionary": _zlib(level, dictionary) for level in (1, 3, 6, 9)}
     brotli: Any = importlib.import_module("brotli")
     found |= {"brotli 4": (lambda text: brotli.compress(text, quality=4), brotli.decompress)}
@@ -104,20 +104,20 @@ def ways() -> dict[str, Way]:
     return found
 
 
-def compare_ways() -> None:
-    """Print size and time of a row by each way."""
+def compare_codecs() -> None:
+    """Print size and time of a row for each codec."""
     texts = [encode(extraction) for _, extraction in extractions(SAMPLES)]
     print(f"an extraction as JSON          {_mean(map(len, texts)):8.0f} B")
-    for name, way in ways().items():
-        print(f"{name:30} {_compare(way, texts)}")
+    for name, codec in codecs().items():
+        print(f"{name:30} {_compare(codec, texts)}")
 
 
-def _compare(way: Way, texts: list[bytes]) -> str:
-    shrink, grow = way
-    bodies = [shrink(text) for text in texts]
-    assert [grow(body) for body in bodies] == texts
-    packing = microseconds(lambda: [shrink(text) for text in texts], 5) / SAMPLES
-    unpacking = microseconds(lambda: [grow(body) for body in bodies], 5) / SAMPLES
+def _compare(codec: Codec, texts: list[bytes]) -> str:
+    compress, decompress = codec
+    bodies = [compress(text) for text in texts]
+    assert [decompress(body) for body in bodies] == texts
+    packing = microseconds(lambda: [compress(text) for text in texts], 5) / SAMPLES
+    unpacking = microseconds(lambda: [decompress(body) for body in bodies], 5) / SAMPLES
     size = _mean(map(len, bodies))
     return f"{size:8.0f} B   pack {packing:6.1f} us   unpack {unpacking:6.1f} us"
 
@@ -131,7 +131,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def compare_choices() -> None:
-    """Print what a choice costs, made and remembered."""
+    """Print the time of a format choice, computed and cached."""
     platform = Platforms.load().by_name("tiktok")
     key, extraction = next(extractions(1))
     video = VideoRef(platform="tiktok", id=key, url=f"https://www.tiktok.com/@u/video/{key}")
@@ -139,19 +139,19 @@ def compare_choices() -> None:
     page = pages.read(platform, video, extraction)
     formats = list({each.format.format_id: each.format for each in page.sources}.values())
     print(f"choose_files            {microseconds(lambda: choose_files(formats, options)):8.1f} us")
-    remembered = microseconds(lambda: choices.choose(video, page, options))
-    print(f"a choice remembered     {remembered:8.1f} us")
+    cached = microseconds(lambda: choices.choose(video, page, options))
+    print(f"a choice cached         {cached:8.1f} us")
     read = microseconds(lambda: MetadataCache().read(platform, video, extraction), 100)
     print(f"metadata read           {read:8.1f} us")
     known = microseconds(lambda: pages.read(platform, video, extraction))
-    print(f"metadata remembered     {known:8.1f} us")
+    print(f"metadata cached         {known:8.1f} us")
 
 
 # Levels
 
 
 async def compare_levels(directory: Path) -> None:
-    """Print how long a hit takes on each level, and a write to the shared one."""
+    """Print the time of a hit on each level, and of a write to the shared one."""
     rows: dict[str, bytes] = {}
     cache = VideoInfoCache(rows.get, 1_800.0)
     key, extraction = next(extractions(1))
@@ -165,7 +165,7 @@ async def compare_levels(directory: Path) -> None:
         running_redis(redis_binary(directory), directory) as server,
         open_redis(BackendSettings(server.url, 1.0)) as redis,
     ):
-        guarded = GuardedBackend(redis, "redis", timeout_seconds=1.0, rest_seconds=1.0)
+        guarded = FailSafeBackend(redis, "redis", timeout_seconds=1.0, open_seconds=1.0)
         shared = VideoInfoCache(dict[str, bytes]().get, 1_800.0, shared=guarded)
         await shared.put(key, extraction, None)
         hit = await async_microseconds(lambda: shared.get(key), 500)
@@ -178,38 +178,38 @@ async def compare_levels(directory: Path) -> None:
 
 
 def fill(count: int) -> dict[str, bytes]:
-    """Return the rows of so many videos."""
+    """Return the rows of ``count`` videos."""
     return {key: pack(entry) for key, entry in entries(count)}
 
 
-def weigh(rows: dict[str, bytes]) -> None:
-    """Print how large the rows are and how long a sweep over them takes."""
+def measure_table(rows: dict[str, bytes]) -> None:
+    """Print the size of the rows and the time of a sweep over them."""
     size = sum(len(row) + ROW_OVERHEAD_BYTES for row in rows.values())
     each = size / len(rows)
     print(f"{len(rows):,} rows            {size / MEBIBYTE:8.0f} MiB counted, {each:.0f} B each")
-    for name, room in (("all fit", 2 * size), ("a tenth is too many", int(size * 0.9))):
-        cache = VideoInfoCache(rows.get, 1_800.0, rows_bytes_max=room)
-        spent = microseconds(partial(cache.expired, rows.items()), 1) / 1e3
-        print(f"a sweep, {name:20} {spent:8.0f} ms")
+    for name, bytes_max in (("all fit", 2 * size), ("a tenth is too many", int(size * 0.9))):
+        cache = VideoInfoCache(rows.get, 1_800.0, rows_bytes_max=bytes_max)
+        elapsed = microseconds(partial(cache.sweep, rows.items()), 1) / 1e3
+        print(f"a sweep, {name:20} {elapsed:8.0f} ms")
 
 
-async def recover(directory: Path, rows: dict[str, bytes]) -> None:
-    """Print how long a worker takes to be ready with an empty and with a full table."""
-    # A table takes longer than tests have patience.
-    houses.START_SECONDS = START_SECONDS
-    async with House(directory) as house:
-        first = await house.start_worker("extraction")
+async def measure_recovery(directory: Path, rows: dict[str, bytes]) -> None:
+    """Print a worker's start time with an empty and with a full table."""
+    # Recovery of a full table takes longer than the start timeout of tests.
+    pipeline_process.START_SECONDS = START_SECONDS
+    async with PipelineProcess(directory) as pipeline:
+        first = await pipeline.start_worker("extraction")
         first.terminate()
-        empty = await _start(house, "extraction, empty table")
-        before = await _write(house.bootstrap, rows)
+        empty = await _start(pipeline, "extraction, empty table")
+        before = await _write(pipeline.bootstrap, rows)
         print(f"a row on the changelog  {before:8.1f} us (aiokafka, acknowledged, {len(rows):,})")
-        full = await _start(house, f"extraction, {len(rows):,} rows")
+        full = await _start(pipeline, f"extraction, {len(rows):,} rows")
         print(f"memory of the rows      {(full - empty) / MEBIBYTE:8.0f} MiB (RSS)")
 
 
-async def _start(house: House, what: str) -> int:
+async def _start(pipeline: PipelineProcess, what: str) -> int:
     started = time.perf_counter()
-    worker = await house.start_worker("extraction")
+    worker = await pipeline.start_worker("extraction")
     seconds = time.perf_counter() - started
     used = psutil.Process(worker.pid).memory_info().rss
     print(f"{what:30} ready after {seconds:5.1f} s, RSS {used / MEBIBYTE:5.0f} MiB")
@@ -218,7 +218,7 @@ async def _start(house: House, what: str) -> int:
 
 
 async def _write(bootstrap: str, rows: dict[str, bytes]) -> float:
-    """Return the microseconds that a row takes until it is acknowledged, many at a time."""
+    """Return the microseconds per row until acknowledgement, many rows in flight."""
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, acks="all")
     async with producer:
         started = time.perf_counter()
@@ -228,14 +228,14 @@ async def _write(bootstrap: str, rows: dict[str, bytes]) -> float:
     return (time.perf_counter() - started) / len(rows) * 1e6
 
 
-# Without end
+# Unbounded keys
 
 
-def ask_without_end(kind: str) -> None:
-    """Ask a million times; print what is there at the end."""
-    room, now = 8 * MEBIBYTE, [0.0]
+def measure_unbounded_keys(kind: str) -> None:
+    """Look up a million keys; print the remaining entries and the memory used."""
+    bytes_max, now = 8 * MEBIBYTE, [0.0]
     store: BoundedCache[str, bytes] = BoundedCache(
-        "m", 600.0, bytes_max=room, size_of=ttl_lru.size_of, clock=lambda: now[0]
+        "m", 600.0, bytes_max=bytes_max, size_of=ttl_lru.size_of, clock=lambda: now[0]
     )
     rng, started = random.Random(1), time.perf_counter()
     tracemalloc.start()
@@ -246,27 +246,27 @@ def ask_without_end(kind: str) -> None:
             store.set(key, b"x" * (number % 50))
     used, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    spent = time.perf_counter() - started
+    elapsed = time.perf_counter() - started
     print(
         f"{REQUESTS:,} {kind:7} keys: {len(store):,} entries, {store.size_bytes / MEBIBYTE:.1f} of"
-        f" {room / MEBIBYTE:.0f} MiB counted, {used / MEBIBYTE:.1f} used (at most"
-        f" {peak / MEBIBYTE:.1f}), {spent:.0f} s"
+        f" {bytes_max / MEBIBYTE:.0f} MiB counted, {used / MEBIBYTE:.1f} used (at most"
+        f" {peak / MEBIBYTE:.1f}), {elapsed:.0f} s"
     )
 
 
 async def main() -> None:
     """Print the figures."""
     print(load_average())
-    compare_ways()
+    compare_codecs()
     compare_choices()
-    # Short, because the path of a socket has 100 characters at most.
+    # Short, because the path of a Unix socket has at most 100 characters.
     with tempfile.TemporaryDirectory(prefix="c-") as directory:
         await compare_levels(Path(directory))
         rows = fill(VIDEOS)
-        weigh(rows)
-        await recover(Path(directory), rows)
+        measure_table(rows)
+        await measure_recovery(Path(directory), rows)
     for kind in ("unique", "skewed"):
-        ask_without_end(kind)
+        measure_unbounded_keys(kind)
     print(load_average())
 
 

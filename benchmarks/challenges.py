@@ -1,6 +1,6 @@
-"""Pages behind TikTok's proof of work, solved by yt-dlp's loop and by the engine's two ways.
+"""Pages behind TikTok's proof of work, solved by yt-dlp's loop and by the engine's two solvers.
 
-The answers are spread evenly from 0 to a million. Each way solves the same challenges.
+The solutions are spread evenly from 0 to a million. Each solver gets the same challenges.
 """
 
 import asyncio
@@ -13,99 +13,101 @@ from pathlib import Path
 
 from agents.engine.proof_of_work import NUMBER_MAX, load_native, search_in_python
 from agents.engine.request_bounds import Deadline
+from benchmarks.children.arguments import Extractions
 from benchmarks.children.challenged_pages import PageUsage
-from benchmarks.children.orders import Extractions
 from benchmarks.children.stopwatch import Usage
-from benchmarks.measuring import Place, in_rounds, load_average, open_place
+from benchmarks.measuring import Environment, in_rounds, load_average, open_environment
 from tests.standin import video_id
 
 ROUNDS = 3
 IN_FLIGHT = 16
 WARM = 16
 SHARES = (0, 50, 100)
-"""Per cent of the pages that are challenged."""
+"""Percentages of challenged pages."""
 
 SECONDS_MAX = 600.0
 LOOP_NUMBERS = 50_000
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to solve challenges, and a share of challenged pages.
+class Variant:
+    """A solver, and a share of challenged pages.
 
     Attributes:
-        way: of `benchmarks.children.challenged_pages`.
-        share: per cent.
-        pages: that are measured.
+        solver: of `benchmarks.children.challenged_pages`.
+        share: percent.
+        pages: measured pages.
     """
 
-    way: str
+    solver: str
     share: int
     pages: int
 
     @property
     def name(self) -> str:
-        """In the table."""
-        return f"{self.way}, {self.share} %"
+        return f"{self.solver}, {self.share} %"
 
 
-WAYS = tuple(
-    Way(way, share, pages)
+VARIANTS = tuple(
+    Variant(solver, share, pages)
     for share in SHARES
-    for way, pages in (("yt-dlp", 32), ("python", 32), ("native", 120))
+    for solver, pages in (("yt-dlp", 32), ("python", 32), ("native", 120))
 )
 
 
 async def main() -> None:
-    """Print the figures."""
     with tempfile.TemporaryDirectory() as directory:
-        async with open_place(Path(directory)) as place:
-            found = await in_rounds(WAYS, lambda way: _measure(place, way), ROUNDS)
+        async with open_environment(Path(directory)) as environment:
+            found = await in_rounds(
+                VARIANTS, lambda variant: _measure(environment, variant), ROUNDS
+            )
     print(
         f"{'':16}{'rate':>10}{'CPU each':>12}   ordinary pages: median, slowest   ratios to yt-dlp"
     )
-    for way in WAYS:
-        print(_line(way, found[way.name], found[f"yt-dlp, {way.share} %"]))
+    for variant in VARIANTS:
+        print(_line(variant, found[variant.name], found[f"yt-dlp, {variant.share} %"]))
     print(f"medians of {ROUNDS} rounds, {IN_FLIGHT} pages in flight in two engine processes")
     print("\n".join(_loops()))
     print(load_average())
 
 
-async def _measure(place: Place, way: Way) -> Usage:
-    urls = [f"https://www.tiktok.com/@_/video/{video}" for video in _videos(way)]
-    order = Extractions(
-        proxy=place.proxy,
-        ca_file=place.ca_file,
-        ca_bundle=place.ca_bundle,
+async def _measure(environment: Environment, variant: Variant) -> Usage:
+    urls = [f"https://www.tiktok.com/@_/video/{video}" for video in _videos(variant)]
+    arguments = Extractions(
+        proxy=environment.proxy,
+        ca_file=environment.ca_file,
+        ca_bundle=environment.ca_bundle,
         warm=[f"https://www.tiktok.com/@_/video/{video_id(serial=n)}" for n in range(WARM)],
         urls=urls,
-        way=way.way,
+        variant=variant.solver,
         in_flight=IN_FLIGHT,
     )
-    return await place.measure("challenged_pages", order, PageUsage, SECONDS_MAX)
+    return await environment.measure("challenged_pages", arguments, PageUsage, SECONDS_MAX)
 
 
-def _videos(way: Way) -> list[str]:
-    """Return ids of pages, the challenged ones spread evenly among them."""
+def _videos(variant: Variant) -> list[str]:
+    """Return video ids, the challenged ones spread evenly among them."""
     return [
-        video_id("challenge.any" if number * way.share % 100 < way.share else "ok", serial=number)
-        for number in range(1, way.pages + 1)
+        video_id(
+            "challenge.any" if number * variant.share % 100 < variant.share else "ok", serial=number
+        )
+        for number in range(1, variant.pages + 1)
     ]
 
 
-def _line(way: Way, usage: Usage, reference: Usage) -> str:
+def _line(variant: Variant, usage: Usage, reference: Usage) -> str:
     assert isinstance(usage, PageUsage)
     assert isinstance(reference, PageUsage)
-    pages = next(each.pages for each in WAYS if each.name == f"yt-dlp, {way.share} %")
-    rate, cpu = way.pages / usage.seconds, usage.cpu_seconds / way.pages
+    pages = next(each.pages for each in VARIANTS if each.name == f"yt-dlp, {variant.share} %")
+    rate, cpu = variant.pages / usage.seconds, usage.cpu_seconds / variant.pages
     rates, cpus = rate * reference.seconds / pages, cpu * pages / reference.cpu_seconds
     waits = f"{usage.ordinary_median * 1e3:14.0f} ms {usage.ordinary_slowest * 1e3:8.0f} ms"
     ratios = f"rate {rates:6.2f}, CPU {cpus:5.2f}"
-    return f"{way.name:16}{rate:8.1f}/s{cpu * 1e3:9.1f} ms{waits}     {ratios}"
+    return f"{variant.name:16}{rate:8.1f}/s{cpu * 1e3:9.1f} ms{waits}     {ratios}"
 
 
 def _loops() -> list[str]:
-    """Return what a number takes, and an average challenge, without anything beside it."""
+    """Return the time per number, and of an average challenge, of each loop alone."""
     deadline = Deadline()
     deadline.start(SECONDS_MAX)
     native = load_native()

@@ -1,4 +1,4 @@
-"""What it takes to get the post's data out of a page: ours, a full decode, and yt-dlp's way."""
+"""Time to decode a post's data from a page: our decoder, a full decode, and yt-dlp's."""
 
 import timeit
 from collections.abc import Callable, Iterator
@@ -20,25 +20,25 @@ START = 'type="application/json">'
 
 
 def decoding_lines() -> Iterator[str]:
-    """Measure, and yield a line of each way."""
+    """Measure each decoder, and yield a line for it."""
     page = b"".join(map(bytes, post_page(post_for(video_id()), Issue(0)).chunks())).decode()
     with YoutubeDL({"quiet": True}, auto_init=False) as ydl:
         stock = TikTokIE(ydl)
-        ways: dict[str, Callable[[], Any]] = {
+        decoders: dict[str, Callable[[], Any]] = {
             "decoding: the post's part": lambda: read_post_data(page),
             "decoding: all, orjson": lambda: _decode_all(page),
             "decoding: all, yt-dlp": lambda: stock._get_universal_data(page, "1"),  # noqa: SLF001
         }
-        found = [way()[DETAIL] for way in ways.values()]
+        found = [decoder()[DETAIL] for decoder in decoders.values()]
         assert found[1:] == found[:-1]
-        milliseconds = {name: _milliseconds(way) for name, way in ways.items()}
+        milliseconds = {name: _milliseconds(decoder) for name, decoder in decoders.items()}
     reference = milliseconds["decoding: all, yt-dlp"]
     for name, each in milliseconds.items():
         yield f"{name:41}{each:9.2f} ms {each / reference:25.2f}"
 
 
-def _milliseconds(way: Callable[[], Any]) -> float:
-    return min(timeit.repeat(way, number=TIMES, repeat=ROUNDS)) / TIMES * 1e3
+def _milliseconds(decoder: Callable[[], Any]) -> float:
+    return min(timeit.repeat(decoder, number=TIMES, repeat=ROUNDS)) / TIMES * 1e3
 
 
 def _decode_all(page: str) -> Any:

@@ -1,6 +1,6 @@
-"""Memory and CPU of `clipmill up` with nothing to do.
+"""Memory and CPU of an idle `clipmill up`.
 
-RSS counts memory that processes share once for each of them, PSS once for all.
+RSS counts shared memory once per process, PSS once for all.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 SETTLE_SECONDS = 15
-WATCH_SECONDS = 30
+MEASURE_SECONDS = 30
 MEBIBYTE = 2**20
 
 
@@ -39,7 +39,6 @@ def _memory(processes: list[psutil.Process]) -> str:
 
 
 async def main() -> None:
-    """Print the figures."""
     with tempfile.TemporaryDirectory() as directory:
         clipmill = str(Path(sys.executable).parent / "clipmill")
         up = await asyncio.create_subprocess_exec(
@@ -56,13 +55,13 @@ async def main() -> None:
             assert up.stdout is not None
             assert json.loads(await up.stdout.readline())["ready"]
             await asyncio.sleep(SETTLE_SECONDS)
-            await _watch(up.pid)
+            await _measure(up.pid)
         finally:
             up.terminate()
             await up.wait()
 
 
-async def _watch(pid: int) -> None:
+async def _measure(pid: int) -> None:
     processes = _processes(pid)
     groups = {
         "Python": [process for process in processes if not _is_kafka(process)],
@@ -70,7 +69,7 @@ async def _watch(pid: int) -> None:
     }
     before = {name: _cpu(group) for name, group in groups.items()}
     started = time.perf_counter()
-    await asyncio.sleep(WATCH_SECONDS)
+    await asyncio.sleep(MEASURE_SECONDS)
     seconds = time.perf_counter() - started
     for name, group in groups.items():
         share = (_cpu(group) - before[name]) / seconds

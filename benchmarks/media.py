@@ -1,6 +1,6 @@
-"""Processor time and memory of a large download over TLS, beside plain loops and yt-dlp.
+"""CPU time and memory of a large download over TLS, compared with plain loops and yt-dlp.
 
-The bytes come from a stand-in on the same cores; all write to the same disk, one after the other.
+The bytes come from a stand-in on the same cores; all variants write to the same disk in turn.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.children.orders import Download, Downloads
+from benchmarks.children.arguments import Download, Downloads
 from benchmarks.children.stopwatch import Usage
-from benchmarks.measuring import Place, in_rounds, load_average, open_place
+from benchmarks.measuring import Environment, in_rounds, load_average, open_environment
 from tests.standin import expected_media, video_id
 from tests.standin.ids import case_of_id
 from tests.standin.links import DOWNLOAD_HOST, Issue, media_url
@@ -24,31 +24,31 @@ ROUNDS = 3
 MANY = 100
 MANY_MEBIBYTES = 10
 WARM_MEBIBYTES = 8
-"""A download before the others: code and certificates come from the page cache from then on."""
+"""Warm-up download: loads code and certificates into the page cache."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to download: the child that does it, and its other arguments."""
+class Variant:
+    """A variant of a download: its child module and the child's other arguments."""
 
     name: str
     child: str
     options: dict[str, Any] = field(default_factory=dict)
 
 
-OURS = Way("MediaDownloader, published", "our_download")
-WAYS = (
+OURS = Variant("MediaDownloader, published", "our_download")
+VARIANTS = (
     OURS,
-    Way("aiohttp, read only", "aiohttp_download", {"way": "read"}),
-    Way("aiohttp, sha256, write", "aiohttp_download", {"way": "write"}),
-    Way("aiohttp, sha256, write, sync", "aiohttp_download", {"way": "sync"}),
-    Way("yt-dlp's HttpFD", "stock_download"),
+    Variant("aiohttp, read only", "aiohttp_download", {"variant": "read"}),
+    Variant("aiohttp, sha256, write", "aiohttp_download", {"variant": "write"}),
+    Variant("aiohttp, sha256, write, sync", "aiohttp_download", {"variant": "sync"}),
+    Variant("yt-dlp's HttpFD", "stock_download"),
 )
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one way: what a download of so many megabytes used."""
+    """Resource usage of a variant for a download of this size."""
 
     megabytes: float
     usage: Usage
@@ -59,7 +59,6 @@ class Figures:
         return self.usage.cpu_seconds / self.megabytes * 1e3
 
     def line(self, name: str, ours: "Figures") -> str:
-        """Return the row of the table."""
         peak, start = self.usage.peak_bytes / 1e6, self.usage.start_bytes / 1e6
         return (
             f"{name:30}{self.megabytes / self.usage.seconds:7.0f} MB/s   {self.cpu:6.2f} ms/MB"
@@ -69,13 +68,12 @@ class Figures:
 
 
 async def main(mebibytes: int = MEBIBYTES) -> None:
-    """Print the figures."""
     with tempfile.TemporaryDirectory() as directory:
-        async with open_place(Path(directory)) as place:
-            for way in WAYS:
-                await _download(way, place, WARM_MEBIBYTES)
-            found = await _measure(place, mebibytes)
-            many = await _measure_many(place)
+        async with open_environment(Path(directory)) as environment:
+            for variant in VARIANTS:
+                await _download(variant, environment, WARM_MEBIBYTES)
+            found = await _measure(environment, mebibytes)
+            many = await _measure_many(environment)
     print(
         f"{'':30}{'speed':>12}   {'CPU':>12}   {'CPU ours/':>9}"
         f"   {'peak RSS':>11}   {'above start':>11}   {'RSS ours/':>9}"
@@ -87,30 +85,32 @@ async def main(mebibytes: int = MEBIBYTES) -> None:
     print(load_average())
 
 
-async def _measure(place: Place, mebibytes: int) -> dict[str, Figures]:
-    async def run(way: Way) -> Usage:
-        return await _download(way, place, mebibytes)
+async def _measure(environment: Environment, mebibytes: int) -> dict[str, Figures]:
+    async def run(variant: Variant) -> Usage:
+        return await _download(variant, environment, mebibytes)
 
-    usages = await in_rounds(WAYS, run, ROUNDS)
+    usages = await in_rounds(VARIANTS, run, ROUNDS)
     megabytes = mebibytes * 2**20 / 1e6
     return {name: Figures(megabytes, usage) for name, usage in usages.items()}
 
 
-async def _measure_many(place: Place) -> str:
-    """Return a line about many downloads at once."""
+async def _measure_many(environment: Environment) -> str:
+    """Return a line about many concurrent downloads."""
     videos = [video_id("size", param=MANY_MEBIBYTES, serial=1 + each) for each in range(MANY)]
-    with tempfile.TemporaryDirectory(dir=place.directory) as directory:
-        order = Downloads(
-            proxy=place.proxy,
-            ca_file=place.ca_file,
+    with tempfile.TemporaryDirectory(dir=environment.directory) as directory:
+        arguments = Downloads(
+            proxy=environment.proxy,
+            ca_file=environment.ca_file,
             urls=[_url(each) for each in videos],
             directory=directory,
             size=MANY_MEBIBYTES << 20,
         )
-        usage = await place.measure("many_downloads", order)
+        usage = await environment.measure("many_downloads", arguments)
         half = sorted(json.loads(await asyncio.to_thread(Path(directory, "half.json").read_text)))
-    shares = ", ".join(f"{each / order.size:.0%}" for each in (half[0], half[MANY // 2], half[-1]))
-    figures = Figures(MANY * order.size / 1e6, usage)
+    shares = ", ".join(
+        f"{each / arguments.size:.0%}" for each in (half[0], half[MANY // 2], half[-1])
+    )
+    figures = Figures(MANY * arguments.size / 1e6, usage)
     return (
         f"{MANY} downloads of {MANY_MEBIBYTES} MiB at once: {figures.cpu:.2f} ms/MB, peak RSS"
         f" {usage.peak_bytes / 1e6:.0f} MB; when half of all was there, the slowest, the median"
@@ -118,22 +118,26 @@ async def _measure_many(place: Place) -> str:
     )
 
 
-async def _download(way: Way, place: Place, mebibytes: int) -> Usage:
-    with tempfile.TemporaryDirectory(dir=place.directory) as directory:
-        return await place.measure(way.child, _order(way, place, mebibytes, directory))
+async def _download(variant: Variant, environment: Environment, mebibytes: int) -> Usage:
+    with tempfile.TemporaryDirectory(dir=environment.directory) as directory:
+        return await environment.measure(
+            variant.child, _arguments(variant, environment, mebibytes, directory)
+        )
 
 
-def _order(way: Way, place: Place, mebibytes: int, directory: str) -> Download:
+def _arguments(
+    variant: Variant, environment: Environment, mebibytes: int, directory: str
+) -> Download:
     video = video_id("size", param=mebibytes)
     expected = expected_media(video, "play")
     return Download(
-        proxy=place.proxy,
-        ca_file=place.ca_file,
+        proxy=environment.proxy,
+        ca_file=environment.ca_file,
         url=_url(video),
         directory=directory,
         size=expected.size,
         sha256=expected.sha256,
-        **way.options,
+        **variant.options,
     )
 
 

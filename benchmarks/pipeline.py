@@ -1,6 +1,6 @@
-"""Requests a second, and time from request to result, on the cached path (`info`, one process).
+"""Throughput and latency from request to result on the cached path (`info`, one process).
 
-Beside it a raw aiokafka loop with as many hops (consume, produce) on the same broker.
+The reference is a raw aiokafka loop with as many hops (consume, produce) on the same broker.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ import psutil
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.house import House
+from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 VIDEOS = 50
 HOPS = 3
-"""Of an `info` request: validation, extraction, ledger."""
+"""Hops of an `info` request: validation, extraction, ledger."""
 
 LOADS: tuple[tuple[float | None, int], ...] = ((50, 500), (200, 2_000), (500, 5_000), (None, 8_000))
 """Requests per second offered (None: all at once) and how many."""
@@ -35,7 +35,7 @@ Body = Callable[[int], bytes]
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one run: requests per second, milliseconds from request to result."""
+    """Requests per second of a run, and milliseconds from request to result."""
 
     rate: float
     p50: float
@@ -46,16 +46,16 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Course:
-    """Where to drive: topics in and out, and what to write."""
+class LoadTest:
+    """A load test: source and target topic, and the bodies to publish."""
 
     bootstrap: str
     source: str
     target: str
     body: Body
 
-    async def drive(self, rate: float | None, count: int) -> Figures:
-        """Publish requests (at a rate, or as fast as they go) and time their results."""
+    async def run(self, rate: float | None, count: int) -> Figures:
+        """Publish requests (at a rate, or as fast as possible) and measure their latencies."""
         async with AsyncExitStack() as stack:
             consumer = AIOKafkaConsumer(self.target, bootstrap_servers=self.bootstrap)
             await consumer.start()
@@ -69,9 +69,11 @@ class Course:
             publishing = asyncio.create_task(self._publish(producer, rate, count, sent))
             done = await _collect(consumer, count)
             await publishing
-        spans = sorted((done[number] - sent[number]) * 1e3 for number in range(count))
+        latencies = sorted((done[number] - sent[number]) * 1e3 for number in range(count))
         total = max(done.values()) - sent[0]
-        return Figures(count / total, statistics.median(spans), spans[int(len(spans) * 0.99)])
+        return Figures(
+            count / total, statistics.median(latencies), latencies[int(len(latencies) * 0.99)]
+        )
 
     async def _publish(
         self, producer: Any, rate: float | None, count: int, sent: list[float]
@@ -113,9 +115,9 @@ async def raw_hops(bootstrap: str, loads: tuple[tuple[float | None, int], ...]) 
         asyncio.create_task(_hop(bootstrap, topics[hop], topics[hop + 1])) for hop in range(HOPS)
     ]
     await asyncio.sleep(SETTLE_SECONDS)
-    course = Course(bootstrap, topics[0], topics[-1], _raw_body)
+    load_test = LoadTest(bootstrap, topics[0], topics[-1], _raw_body)
     try:
-        return [await course.drive(rate, count) for rate, count in loads]
+        return [await load_test.run(rate, count) for rate, count in loads]
     finally:
         for task in tasks:
             task.cancel()
@@ -151,23 +153,22 @@ def request_body(name: str) -> Body:
 
 
 async def main() -> None:
-    """Print the figures."""
     with tempfile.TemporaryDirectory() as directory:
-        async with House(Path(directory)) as house:
-            worker = await house.start_worker("all")
+        async with PipelineProcess(Path(directory)) as pipeline:
+            worker = await pipeline.start_worker("all")
             process = psutil.Process(worker.pid)
             names = ("clipmill.requests.v1", "clipmill.results.v1")
-            warm = Course(house.bootstrap, *names, request_body("warm"))
-            await warm.drive(None, VIDEOS * 20)
+            warm = LoadTest(pipeline.bootstrap, *names, request_body("warm"))
+            await warm.run(None, VIDEOS * 20)
             best = 0.0
             for rate, count in LOADS:
                 before = sum(process.cpu_times()[:2])
-                course = Course(house.bootstrap, *names, request_body(f"r{rate}"))
-                figures = await course.drive(rate, count)
+                load_test = LoadTest(pipeline.bootstrap, *names, request_body(f"r{rate}"))
+                figures = await load_test.run(rate, count)
                 cpu = (sum(process.cpu_times()[:2]) - before) / count * 1e3
                 best = max(best, figures.rate)
                 print(f"clipmill, offered {rate or 'all':>5}  {figures}   {cpu:.2f} ms CPU each")
-            raw = await raw_hops(house.bootstrap, ((500, 5_000), (None, 30_000)))
+            raw = await raw_hops(pipeline.bootstrap, ((500, 5_000), (None, 30_000)))
             print(f"aiokafka, offered   500  {raw[0]}")
             print(f"aiokafka, offered   all  {raw[1]}")
             print(f"ratio of the best rates  {best / raw[1].rate:8.3f}")

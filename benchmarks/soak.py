@@ -1,10 +1,10 @@
-"""A mixed load for minutes or hours, and whether memory, files or threads of any process grow.
+"""A mixed load for minutes or hours: reports growth of memory, files or threads of any process.
 
     python -m benchmarks.soak --minutes 20 --rate 15
 
-Memory is USS, what the process alone holds; its slope is the median of all slopes between two
-samples, with 95 % confidence, from the end of the first quarter on. What is remembered is
-remembered briefly, so that caches and tables are as full as they get before that.
+Memory is USS, the memory unique to a process; its slope is the median of all slopes between two
+samples, with 95 % confidence, from the end of the first quarter on. The TTLs of caches and tables
+are short, so that they are full before that.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measuring import load_average
-from benchmarks.soaking.driving import drive
+from benchmarks.soaking.driving import run_load
 from benchmarks.soaking.load import mixed_load
 from benchmarks.soaking.outcomes import Outcomes
-from benchmarks.soaking.series import APART, Figures, figures_of, grows
-from benchmarks.soaking.watching import Watch
-from tests.house import House, Process
+from benchmarks.soaking.sampling import ProcessSampler
+from benchmarks.soaking.series import REFERENCES, Figures, figures_of, grows
+from tests.pipeline_process import PipelineProcess, Process
 
 MINUTES = 20.0
 RATE = 15.0
@@ -30,7 +30,7 @@ SAMPLE_SECONDS = 5.0
 WARM_UP_SHARE = 0.25
 TAIL_SECONDS = 120.0
 
-SHORT_MEMORY = {
+SHORT_TTLS = {
     "CLIPMILL_CACHE__VIDEO_INFO_SECONDS": "20",
     "CLIPMILL_CACHE__STALE_SECONDS": "20",
     "CLIPMILL_CACHE__METADATA_SECONDS": "20",
@@ -47,13 +47,13 @@ SHORT_MEMORY = {
 
 @dataclass(frozen=True)
 class Report:
-    """What a soak found out.
+    """The report of a soak.
 
     Attributes:
-        figures: of every process that lived beyond the warm-up.
-        outcomes: what became of the requests.
-        ended: processes that did not last to the end.
-        seconds: how long requests were made.
+        figures: of every process that ran beyond the warm-up.
+        outcomes: of the requests.
+        ended: processes that ended early.
+        seconds: duration of the load.
     """
 
     figures: list[Figures]
@@ -80,7 +80,7 @@ class Report:
 
 
 async def soak(
-    house: House,
+    pipeline: PipelineProcess,
     worker: Process,
     *,
     seconds: float,
@@ -88,17 +88,19 @@ async def soak(
     sample_seconds: float = SAMPLE_SECONDS,
     tail_seconds: float = TAIL_SECONDS,
 ) -> Report:
-    """Put a worker under load and return what became of it."""
-    watch = Watch(worker.pid, dict(zip(APART, (house.broker.pid, _standin_pid()), strict=True)))
-    watching = asyncio.create_task(watch.run(sample_seconds))
+    """Put a worker under load and report its resource usage and the outcomes."""
+    sampler = ProcessSampler(
+        worker.pid, dict(zip(REFERENCES, (pipeline.broker.pid, _standin_pid()), strict=True))
+    )
+    sampling = asyncio.create_task(sampler.run(sample_seconds))
     try:
         load = mixed_load(f"soak-{time.time_ns():x}")
-        outcomes = await drive(house.bootstrap, load, rate, seconds, tail_seconds)
-        ended = watch.ended()
+        outcomes = await run_load(pipeline.bootstrap, load, rate, seconds, tail_seconds)
+        ended = sampler.ended()
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-    found = (figures_of(series, seconds * WARM_UP_SHARE) for series in watch.series)
+        sampling.cancel()
+        await asyncio.gather(sampling, return_exceptions=True)
+    found = (figures_of(series, seconds * WARM_UP_SHARE) for series in sampler.series)
     return Report([figures for figures in found if figures], outcomes, ended, seconds)
 
 
@@ -109,11 +111,11 @@ def _standin_pid() -> int:
 
 
 async def main(minutes: float = MINUTES, rate: float = RATE) -> Report:
-    """Print the report of a soak in a house of its own."""
+    """Print the report of a soak of a new pipeline."""
     with tempfile.TemporaryDirectory() as directory:
-        async with House(Path(directory), **SHORT_MEMORY) as house:
-            worker = await house.start_worker("all")
-            report = await soak(house, worker, seconds=minutes * 60, rate=rate)
+        async with PipelineProcess(Path(directory), **SHORT_TTLS) as pipeline:
+            worker = await pipeline.start_worker("all")
+            report = await soak(pipeline, worker, seconds=minutes * 60, rate=rate)
     print(report)
     return report
 

@@ -1,7 +1,7 @@
-"""What tracing costs on the cached path: off, at 10 % and at 100 %, workers taking turns.
+"""Cost of tracing on the cached path: off, sampled at 10 % and at 100 %, workers taking turns.
 
-The collector is a sink in this process: it reads and answers, and decodes nothing. Beside the rate
-stands the worker's CPU time, which what else happens on the machine disturbs less.
+The collector is a sink in this process: it acknowledges spans without decoding them. The worker's
+CPU time is printed beside the rate, because other load on the machine affects it less.
 """
 
 import asyncio
@@ -13,23 +13,23 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measuring import load_average
-from benchmarks.pipeline import VIDEOS, Course, request_body
-from tests.house import House
+from benchmarks.pipeline import VIDEOS, LoadTest, request_body
 from tests.otlp_receiver import OtlpReceiver, otlp_receiver
+from tests.pipeline_process import PipelineProcess
 
 ROUNDS = 3
 REQUESTS = 4_000
-"""All at once; four seconds or more of full load."""
+"""Published at once; four seconds or more of full load."""
 
 EXPORT_SECONDS = 1.0
-"""Longer than spans wait for a batch to be full when it is exported all the time."""
+"""Longer than the delay between two batches of a continuous export."""
 
 RATIOS: dict[str, float | None] = {"off": None, "10 %": 0.1, "100 %": 1.0}
 
 
 @dataclass(frozen=True)
 class Round:
-    """Requests a second, and milliseconds of the worker's CPU for each."""
+    """Requests per second, and milliseconds of the worker's CPU time for each."""
 
     rate: float
     cpu: float
@@ -42,22 +42,24 @@ def variables(ratio: float | None, endpoint: str) -> dict[str, str]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": str(ratio),
-        # Otherwise what does not find room would be measured as free.
+        # Otherwise dropped spans would count as free.
         "OTEL_BSP_MAX_QUEUE_SIZE": "200000",
     }
 
 
-async def one_round(house: House, name: str, ratio: float | None, sink: OtlpReceiver) -> Round:
-    worker = await house.start_worker("all", **variables(ratio, sink.endpoint))
+async def run_round(
+    pipeline: PipelineProcess, name: str, ratio: float | None, sink: OtlpReceiver
+) -> Round:
+    worker = await pipeline.start_worker("all", **variables(ratio, sink.endpoint))
     topics = ("clipmill.requests.v1", "clipmill.results.v1")
-    await Course(house.bootstrap, *topics, request_body("warm")).drive(None, VIDEOS * 20)
+    await LoadTest(pipeline.bootstrap, *topics, request_body("warm")).run(None, VIDEOS * 20)
     process = psutil.Process(worker.pid)
     before = sum(process.cpu_times()[:2])
-    figures = await Course(house.bootstrap, *topics, request_body(name)).drive(None, REQUESTS)
-    taken = -1
-    while taken < sink.bytes:
-        # What waits for export belongs to the cost.
-        taken = sink.bytes
+    figures = await LoadTest(pipeline.bootstrap, *topics, request_body(name)).run(None, REQUESTS)
+    exported = -1
+    while exported < sink.bytes:
+        # Spans that wait for export belong to the cost.
+        exported = sink.bytes
         await asyncio.sleep(EXPORT_SECONDS)
     cpu = (sum(process.cpu_times()[:2]) - before) / REQUESTS * 1e3
     worker.terminate()
@@ -65,14 +67,13 @@ async def one_round(house: House, name: str, ratio: float | None, sink: OtlpRece
 
 
 async def main() -> None:
-    """Print the figures."""
     rounds: dict[str, list[Round]] = {name: [] for name in RATIOS}
     with tempfile.TemporaryDirectory() as directory, otlp_receiver(keeps=False) as sink:
-        async with House(Path(directory)) as house:
+        async with PipelineProcess(Path(directory)) as pipeline:
             for number in range(ROUNDS):
                 for name, ratio in RATIOS.items():
                     label = f"r{number}{name[:2].strip()}"
-                    rounds[name].append(await one_round(house, label, ratio, sink))
+                    rounds[name].append(await run_round(pipeline, label, ratio, sink))
     off = median(rounds["off"])
     for name, found in rounds.items():
         middle = median(found)

@@ -1,1 +1,1 @@
-"""What travels: the messages on the topics and the error codes. Knows no Kafka, no platform."""
+"""Message types of all topics, and error codes. Independent of Kafka and of platforms."""

@@ -1,4 +1,4 @@
-"""What the error monitor reads: every attempt at the network, asks for trials, and orders."""
+"""Input of the monitor: network attempts, requests for trial calls, and breaker commands."""
 
 from typing import Literal
 
@@ -8,16 +8,16 @@ from schemas.codec import Moment
 from schemas.errors import ErrorCode
 
 Operation = Literal["resolve", "extract", "download"]
-"""What is done over the network: follow a short link, read a page, fetch a file."""
+"""Network operation: follow a short link, read a page, download a file."""
 
 
-class Way(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """What attempts are counted by, and what a circuit breaker opens and closes.
+class EndpointRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """Base of the records about one endpoint: the unit of circuit breakers and adaptive rates.
 
     Attributes:
         platform: name of the platform.
-        operation: what is done there.
-        egress: name of the way out of the house, ``direct`` without a proxy.
+        operation: the network operation.
+        egress: name of the egress, ``direct`` without a proxy.
     """
 
     platform: str
@@ -26,23 +26,24 @@ class Way(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def name(self) -> str:
-        """Key on the attempts topic and name of the breaker: ``tiktok:extract:direct``."""
+        """Key on the topic ``attempts`` and name of the breaker: ``tiktok:extract:direct``."""
         return breaker_name(self.platform, self.operation, self.egress)
 
 
-class NetworkAttempt(Way, frozen=True, kw_only=True, tag="attempt"):
-    """One attempt and what came of it.
+class NetworkAttempt(EndpointRecord, frozen=True, kw_only=True, tag="attempt"):
+    """One network attempt and its result.
 
     Attributes:
-        request_id: for whom.
-        subject: the video's key, or the short link: different subjects failing alike are a sign.
-        code: why it failed, None when it did not.
-        seconds: how long it took.
-        at: when it ended.
-        retry: it was not the first attempt for this request at this step.
-        trial: id of the trial that it was made as, None outside of half-open breakers.
-        retry_after_seconds: how long the platform asked to wait, if it did.
-        cuts: `RateState.cuts` of the rate that it was made at.
+        request_id: id of the request.
+        subject: the video's key, or the short link; the same failure of different subjects
+            indicates a cause on the platform's side.
+        code: error code, None on success.
+        seconds: duration.
+        at: time of its end.
+        retry: it was not the first attempt of this request at this step.
+        trial: id of the trial call, None outside of half-open breakers.
+        retry_after_seconds: wait that the platform requested with Retry-After, if any.
+        cuts: `RateState.cuts` of the rate at which it was made.
     """
 
     request_id: str
@@ -56,11 +57,11 @@ class NetworkAttempt(Way, frozen=True, kw_only=True, tag="attempt"):
     cuts: int = 0
 
 
-class TrialRequest(Way, frozen=True, kw_only=True, tag="trial"):
-    """A worker asks to be one of the trials of a breaker that is, or could be, half-open.
+class TrialRequest(EndpointRecord, frozen=True, kw_only=True, tag="trial"):
+    """A worker requests a trial call of a breaker that is, or could be, half-open.
 
-    ``trial`` is the same for every copy of one event, so that asking twice is asking once.
-    ``withdrawn`` takes it back: who asked does not wait any more, and its slot is free.
+    ``trial`` is the same for every copy of one event, so the request is idempotent. ``withdrawn``
+    releases the slot: the worker no longer waits for the trial call.
     """
 
     trial: str
@@ -68,8 +69,8 @@ class TrialRequest(Way, frozen=True, kw_only=True, tag="trial"):
     withdrawn: bool = False
 
 
-class BreakerOrder(Way, frozen=True, kw_only=True, tag="order"):
-    """An operator opens a breaker by force, or resets it. ``by`` says who."""
+class BreakerOrder(EndpointRecord, frozen=True, kw_only=True, tag="order"):
+    """An operator forces a breaker open, or resets it. ``by`` names the operator."""
 
     action: Literal["open", "reset"]
     by: str
@@ -80,5 +81,4 @@ AttemptRecord = NetworkAttempt | TrialRequest | BreakerOrder
 
 
 def breaker_name(platform: str, operation: str, egress: str) -> str:
-    """Return the name of a breaker."""
     return f"{platform}:{operation}:{egress}"

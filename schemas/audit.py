@@ -1,4 +1,4 @@
-"""The event-sourced history of a request: one record per transition."""
+"""The event-sourced audit history of a request: one record per transition."""
 
 from typing import Literal
 
@@ -23,17 +23,19 @@ Transition = Literal[
     "member_decided",
     "batch_expired",
 ]
-"""The last two are about a batch: a member has its outcome; its members are waited for no more."""
+"""``member_decided`` and ``batch_expired`` concern a batch: a member has its outcome; the ledger no
+longer waits for missing members."""
 
 
 NO_OUTCOME = msgspec.Raw(b"null")
-"""Not a union with None: msgspec decodes only a bare `Raw` as it stands."""
+"""JSON null in place of ``Raw | None``: msgspec decodes only a bare `Raw` verbatim."""
 
 
 class MemberOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one member, as the count of its batch needs it.
+    """The outcome of one member of a batch, for the ledger's count of the batch.
 
-    ``size`` is 0, and all below it of no use, when little was known of the member.
+    ``size`` is 0 if the member's job was not known; then ``received_at`` and all further fields are
+    meaningless.
     """
 
     index: int
@@ -48,14 +50,14 @@ class MemberOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to a request at a step.
+    """One transition of a request at a step.
 
-    ``outcome`` (a `Result`, kept as its JSON) comes with ``finished``: it is what the step
-    proposes to the ledger as the outcome of the request. ``job`` comes with the first record of a
-    request, ``command`` with ``ordered``: what a user wants of it. ``repeated`` says that another
-    record (``detail.by``) asked for a request under this id, with the same content or another one
-    (``detail.content``); it gets no outcome. ``member`` comes with ``member_decided``, under the
-    batch's id; ``reply`` with ``finished``, when the results are not for the results topic alone.
+    ``outcome`` (a `Result`, carried as its JSON) is set with ``finished``: the outcome that the
+    step proposes to the ledger. ``job`` is set in the first record of a request, ``command`` with
+    ``ordered``: the user's command. ``repeated`` records that another record (``detail.by``)
+    requested the same id, with the same or with different content (``detail.content``); it gets no
+    outcome. ``member`` is set with ``member_decided``, under the batch's id; ``reply`` with
+    ``finished``, if the results do not go to the results topic alone.
     """
 
     request_id: str

@@ -1,4 +1,4 @@
-"""Bytes to messages and back: the one place where message bodies are encoded and decoded."""
+"""Codec of message bodies: the only place where they are encoded and decoded."""
 
 from contextlib import suppress
 from datetime import datetime
@@ -7,17 +7,17 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from schemas.diagnosis import ViolationError, conform
-from schemas.json_text import NotJsonError, parse, without_mark
+from schemas.json_text import NotJsonError, parse, without_bom
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A point in time with its zone, RFC 3339 in JSON."""
+"""Point in time with a zone, RFC 3339 in JSON."""
 
 
 T = TypeVar("T")
 
 
 class MalformedMessageError(ValueError):
-    """A body is not the message that it should be.
+    """A body is not a valid message of its type.
 
     Attributes:
         field: JSON path of the offending field, such as ``$.options.quality``.
@@ -34,28 +34,28 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(message: Any) -> bytes:
-    """Return the message as compact UTF-8 JSON."""
+    """Encode a message as compact UTF-8 JSON."""
     return _encoder.encode(message)
 
 
 def decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
-    """Return the body as a message of the given type.
+    """Decode a body as a message of the given type.
 
-    A byte-order mark is ignored, and an integer is read as an id.
+    A byte-order mark is ignored, and an integer id is read as its digits.
 
     Raises:
-        MalformedMessageError: it is not JSON, or not of this type.
+        MalformedMessageError: the body is not JSON, or not of this type.
     """
     try:
         return _decoder(kind).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decode_slowly(bytes(body), kind)
+        return _decode_tolerantly(bytes(body), kind)
 
 
-def _decode_slowly(body: bytes, kind: type[T]) -> T:
-    """Return a message that is not in the usual form, or say what is wrong with it."""
+def _decode_tolerantly(body: bytes, kind: type[T]) -> T:
+    """Decode a body that the fast decoder rejected, or raise the exact violation."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decoder(kind).decode(without_mark(body))
+        return _decoder(kind).decode(without_bom(body))
     try:
         return _decoder(kind).decode(encode(conform(parse(body), kind)))
     except NotJsonError as error:

@@ -1,4 +1,4 @@
-"""What users and operators order, on the topic ``commands``."""
+"""Commands of users and operators, on the topic ``commands``."""
 
 from typing import Annotated, Literal
 
@@ -11,20 +11,20 @@ from schemas.request import INTEGER_IDS, MaxBytes, Quality, RequestId
 AnyRequestId = Annotated[
     str, msgspec.Meta(min_length=1, max_length=176, extra_json_schema=INTEGER_IDS)
 ]
-"""A client's id, a batch member's, or a replay's."""
+"""Id of a client's request, of a batch member, or of a replay."""
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
-class Order(
+class BaseCommand(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="command", forbid_unknown_fields=True
 ):
-    """What every command has.
+    """Fields of every command.
 
     Attributes:
-        id: names the command; a refusal is a ``rejected`` result of this id. Default:
+        id: id of the command; a rejection is a ``rejected`` result with this id. Default:
             ``commands-<partition>-<offset>-<timestamp in milliseconds>`` of its record.
-        by: who gives it, for the history.
+        by: author of the command, for the audit history.
     """
 
     id: RequestId | None = None
@@ -34,7 +34,7 @@ class Order(
 class OptionChanges(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """Options of a request that are to be others; what is left out stays as it was."""
+    """Changes to the options of a request; an omitted option keeps its value."""
 
     quality: Quality | UnsetType = UNSET
     container: Literal["any", "mp4", "webm"] | UnsetType = UNSET
@@ -48,16 +48,16 @@ class OptionChanges(
     limit: Annotated[int, msgspec.Meta(ge=1, le=LISTED_MAX)] | UnsetType | None = UNSET
 
 
-class Cancel(Order, frozen=True, kw_only=True, tag="cancel"):
-    """Stop a request wherever it is; a batch with all its members."""
+class Cancel(BaseCommand, frozen=True, kw_only=True, tag="cancel"):
+    """Cancel a request at any step; a batch with all its members."""
 
     request_id: AnyRequestId
 
 
-class Retry(Order, frozen=True, kw_only=True, tag="retry"):
-    """Make a new request of one that has ended, perhaps with other options.
+class Retry(BaseCommand, frozen=True, kw_only=True, tag="retry"):
+    """Create a new request from one that has ended, optionally with other options.
 
-    ``new_id`` names the new request; default: the command's id.
+    ``new_id`` is the id of the new request; default: the command's id.
     """
 
     request_id: AnyRequestId
@@ -65,26 +65,26 @@ class Retry(Order, frozen=True, kw_only=True, tag="retry"):
     options: OptionChanges = OptionChanges()
 
 
-class Refresh(Order, frozen=True, kw_only=True, tag="refresh"):
-    """Forget what is remembered of a video (``tiktok:7608826249200356630``)."""
+class Refresh(BaseCommand, frozen=True, kw_only=True, tag="refresh"):
+    """Invalidate all cache entries of a video (``tiktok:7608826249200356630``)."""
 
     video: Name
 
 
-class OpenBreaker(Order, frozen=True, kw_only=True, tag="open_breaker"):
-    """Open a breaker (``tiktok:extract:direct``) until it is reset."""
+class OpenBreaker(BaseCommand, frozen=True, kw_only=True, tag="open_breaker"):
+    """Force a breaker (``tiktok:extract:direct``) open until it is reset."""
 
     breaker: Name
 
 
-class ResetBreaker(Order, frozen=True, kw_only=True, tag="reset_breaker"):
-    """Close a breaker and forget what it counted."""
+class ResetBreaker(BaseCommand, frozen=True, kw_only=True, tag="reset_breaker"):
+    """Close a breaker and clear its counts."""
 
     breaker: Name
 
 
-class ResumeStage(Order, frozen=True, kw_only=True, tag="resume_stage"):
-    """Let a stage take records again that had stopped because of too many dead letters."""
+class ResumeStage(BaseCommand, frozen=True, kw_only=True, tag="resume_stage"):
+    """Resume the intake of a stage that was paused by too many dead letters."""
 
     stage: Name
 

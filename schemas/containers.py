@@ -1,8 +1,8 @@
-"""Which file extensions a finished file may have, and the media type of each.
+"""Allow-list of the file extensions of stored files, with their media types.
 
-Pages say what their files are called, and web servers tell browsers what a file is by its
-extension. What may be run or shown as a page, such as ``html`` and ``svg``, is not among these, so
-no page chooses that its file be such.
+The extension is chosen by the page, and web servers derive the media type from it. Types that a
+browser runs or renders as a page, such as ``html`` and ``svg``, are excluded, so that no page can
+have its file served as one.
 """
 
 MEDIA_TYPES = {
@@ -34,16 +34,16 @@ MEDIA_TYPES = {
     "webm": "video/webm",
     "webp": "image/webp",
 }
-"""By file extension, as IANA registers them, or as browsers know them where it does not."""
+"""By file extension, as registered with IANA, else as browsers know them."""
 
 CONTAINERS = frozenset(MEDIA_TYPES)
-"""What `schemas.video.VideoFormat.container` may be, for a file to be stored."""
+"""Values of `schemas.video.VideoFormat.container` that a stored file may have."""
 
 DEFAULT_CONTAINER = "mp4"
-"""Of a file that is called otherwise, or not at all: by far the most videos are one."""
+"""Container for any other or a missing extension: by far the most videos are MP4."""
 
 
-def container_of(told: str | None) -> str:
-    """Return what a page says that the container is, when it is one; else `DEFAULT_CONTAINER`."""
-    extension = (told or "").lower()
+def container_of(declared: str | None) -> str:
+    """Return the container that a page declares if it is allowed, else `DEFAULT_CONTAINER`."""
+    extension = (declared or "").lower()
     return extension if extension in CONTAINERS else DEFAULT_CONTAINER

@@ -1,4 +1,4 @@
-"""What operators did with dead letters: the records of the topic ``deadletters.marks``."""
+"""Operators' actions on dead letters: records of the topic ``deadletters.marks``."""
 
 from typing import Literal
 
@@ -8,16 +8,16 @@ from schemas.codec import Moment
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest act on one dead letter.
+    """The latest action on one dead letter.
 
-    Key: the letter's id, ``<partition>-<offset>-<milliseconds>``.
+    Key: the dead letter's id, ``<partition>-<offset>-<milliseconds>``.
 
     Attributes:
-        state: ``replaying`` is said before the record is put back, ``replayed`` after it;
-            ``resolved`` means that nothing needs to be done any more.
-        by: who did it.
-        at: when.
-        note: why, in words.
+        state: ``replaying`` is written before the record is replayed, ``replayed`` after it;
+            ``resolved``: no further action is needed.
+        by: author of the action.
+        at: time of the action.
+        note: reason, as free text.
     """
 
     state: Literal["replaying", "replayed", "resolved"]

@@ -1,4 +1,4 @@
-"""What every error code tells the user: one sentence, what to do, and commands that would help."""
+"""User messages: for each error code a sentence, suggested actions and recovery commands."""
 
 import re
 import shlex
@@ -10,16 +10,16 @@ import msgspec
 from schemas.errors import ErrorCode, ErrorContext
 
 REQUEST = "{request}"
-"""Stands for the request's id in a command. `explain` leaves nothing of it."""
+"""Placeholder of the request's id in a command; never part of what `explain` returns."""
 
-AGAIN = f"clipmill retry {REQUEST}"
-SMALLER = f"clipmill retry {REQUEST} --quality 480p"
+RETRY = f"clipmill retry {REQUEST}"
+RETRY_SMALLER = f"clipmill retry {REQUEST} --quality 480p"
 
 _MAX_REASON_CHARACTERS = 300
 
 
 class Message(msgspec.Struct, frozen=True):
-    """What one code means to people.
+    """The user message of one error code.
 
     Attributes:
         user_message: what happened, one sentence.
@@ -40,35 +40,35 @@ _LOG_IN = "Let clipmill log in: CLIPMILL_AUTH__COOKIE_FILES names files with coo
 MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
     {
         ErrorCode.NETWORK_TIMEOUT: Message(
-            "The platform did not answer in time.", (_LATER,), (AGAIN, SMALLER)
+            "The platform did not answer in time.", (_LATER,), (RETRY, RETRY_SMALLER)
         ),
         ErrorCode.NETWORK_DNS: Message(
             "The platform's host name could not be resolved.",
             ("Check the network connection and the DNS of the machine.", _LATER),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.NETWORK_CONNECTION: Message(
             "The connection to the platform failed or broke.",
             ("Check the network connection of the machine.", _LATER),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.NETWORK_SERVER: Message(
-            "The platform's servers reported an error of their own.", (_LATER,), (AGAIN,)
+            "The platform's servers reported an error of their own.", (_LATER,), (RETRY,)
         ),
         ErrorCode.RATE_LIMIT_API: Message(
             "The platform asks for fewer requests.",
             ("Wait before submitting more.", "Spread large batches over a longer time."),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.RATE_LIMIT_IP_BLOCK: Message(
             "The platform refuses requests from this network address.",
             ("Wait some hours.", "Use another network or proxy."),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.RATE_LIMIT_ACCOUNT: Message(
             "The platform limits the account that was used.",
             ("Wait before submitting more.", "Use cookies of another account."),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.CONTENT_NOT_FOUND: Message(
             "The video does not exist, or not any more.",
@@ -89,7 +89,7 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ErrorCode.CONTENT_GEO_BLOCKED: Message(
             "The video is not available in the region that it was requested from.",
             ("Use a network or proxy in a region where it is available.",),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.CONTENT_LOGIN_REQUIRED: Message(
             "The platform shows this video only to people who are logged in.",
@@ -98,7 +98,7 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
                 "Submit it again later, as the platform may ask every visitor at times.",
                 _LOG_IN,
             ),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.CONTENT_AGE_RESTRICTED: Message(
             "The platform shows this video only to adults who are logged in.",
@@ -107,22 +107,22 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ErrorCode.CONTENT_NO_FORMATS: Message(
             "The video has no file of the kind that was asked for.",
             ("Ask for another quality, container or codec.",),
-            (AGAIN, SMALLER),
+            (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_LINK_EXPIRED: Message(
             "The platform refused the file although its page lists it.",
             ("Submit it again, so that the page is read anew.",),
-            (AGAIN, SMALLER),
+            (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_DAMAGED: Message(
             "The file that came is not what the page promised.",
             (_BROWSER, "Ask for another quality."),
-            (AGAIN, SMALLER),
+            (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_NO_SOUND: Message(
             "The file that came has no sound, although the page promises it.",
             (_BROWSER,),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.PLATFORM_CHANGED: Message(
             "The platform answered with a page that could not be understood.",
@@ -130,32 +130,32 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
                 _LATER,
                 "If all videos fail, update yt-dlp and curl_cffi: the platform may have changed.",
             ),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.SYSTEM_DISK_FULL: Message(
             "There is no space left for the file.",
             ("Free space in the storage folder.", "Ask for a lower quality."),
-            (AGAIN, SMALLER),
+            (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.SYSTEM_STORAGE: Message(
             "The file could not be stored.",
             ("Check the storage folder or bucket, and the rights on it.", _OPERATOR),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.SYSTEM_CONFIG: Message(
             "This clipmill is not set up rightly for the request.",
             ("Check the settings that the technical details name.", _OPERATOR),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.SYSTEM_ENGINE_CRASH: Message(
             "A process that reads pages or media died, or could not be started.",
             (_LATER, _OPERATOR),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.INTERNAL_BUG: Message(
             "Something went wrong inside clipmill.",
             ("Report it with the technical details.", _LATER),
-            (AGAIN,),
+            (RETRY,),
         ),
         ErrorCode.REQUEST_INVALID: Message(
             "The request could not be used.",
@@ -164,17 +164,17 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ErrorCode.REQUEST_TOO_LARGE: Message(
             "The request, or the file that it asks for, is larger than allowed.",
             ("Ask for a lower quality, or raise max_bytes.", "Split a large batch."),
-            (SMALLER,),
+            (RETRY_SMALLER,),
         ),
         ErrorCode.REQUEST_EXPIRED: Message(
             "The deadline of the request passed before it was done.",
             ("Submit it again with a later deadline.",),
-            (AGAIN, SMALLER),
+            (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.REQUEST_CANCELLED: Message(
             "The request was cancelled.",
             ("Submit it again if it is still wanted.",),
-            (AGAIN,),
+            (RETRY,),
         ),
     }
 )
@@ -191,15 +191,15 @@ def explain(
     details: Mapping[str, str] = MappingProxyType({}),
     request_id: str = "",
 ) -> ErrorContext:
-    """Return the error as clients see it.
+    """Build the error as published to clients.
 
     Args:
-        code: what kind of failure it is.
+        code: the error code.
         operation: the step that failed.
-        url: the URL that it was about, as the client gave it.
-        details: facts for developers, without secrets; a ``reason`` among them also becomes part
-            of the user's sentence.
-        request_id: of the request that failed; without it no commands are offered.
+        url: the URL concerned, as the client gave it.
+        details: facts for developers, without secrets; a ``reason`` among them is also appended to
+            the user's sentence.
+        request_id: id of the failed request; without it no commands are suggested.
     """
     message = MESSAGES[code]
     return ErrorContext(
@@ -214,12 +214,12 @@ def explain(
 
 
 def _sentence(general: str, reason: str) -> str:
-    told = " ".join(reason.split()).rstrip(".")[:_MAX_REASON_CHARACTERS]
-    return f"{general.rstrip('.')}: {told}." if told else general
+    cleaned = " ".join(reason.split()).rstrip(".")[:_MAX_REASON_CHARACTERS]
+    return f"{general.rstrip('.')}: {cleaned}." if cleaned else general
 
 
 def _commands(templates: tuple[str, ...], request_id: str) -> tuple[str, ...]:
-    """Fill in the id; one that is no clean word is not offered to be typed into a shell."""
+    """Fill in the id, shell-quoted; an id that does not match `_TYPEABLE` gets no commands."""
     if not _TYPEABLE.fullmatch(request_id):
         return ()
     return tuple(template.replace(REQUEST, shlex.quote(request_id)) for template in templates)

@@ -1,4 +1,4 @@
-"""Error codes, what each one tells the user, and the error that carries them inside clipmill."""
+"""Error codes, the error published to clients, and the exception that carries them internally."""
 
 from enum import StrEnum
 from typing import Literal
@@ -9,7 +9,7 @@ from schemas.video import EngineVersions
 
 
 class ErrorCode(StrEnum):
-    """Stable, dotted names of everything that can go wrong. Part of the contract."""
+    """Stable, dotted names of all failures. Part of the contract."""
 
     NETWORK_TIMEOUT = "network.timeout"
     NETWORK_DNS = "network.dns"
@@ -42,15 +42,15 @@ class ErrorCode(StrEnum):
 
 
 class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened, to what, and what the user can do. Field names are part of the contract.
+    """One failure: its facts, and what the user can do. Field names are part of the contract.
 
     Attributes:
         operation: the step that failed, such as ``extraction``.
-        url: the URL that it was about, as the client gave it.
+        url: the URL concerned, as the client gave it.
         error_type: one of `ErrorCode`.
-        user_message: one sentence for people.
+        user_message: one sentence for the user.
         technical_details: facts for developers, redacted; ``field`` and ``reason`` for bad input.
-        recovery_options: commands that would help, ready to type.
+        recovery_options: commands that may resolve the failure, ready to run.
         suggested_actions: what the user can do, one sentence each.
     """
 
@@ -63,8 +63,8 @@ class ErrorContext(msgspec.Struct, frozen=True, kw_only=True):
     suggested_actions: tuple[str, ...] = ()
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Platform, operation and egress of an attempt; see `schemas.attempts.Way`."""
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Platform, operation and egress of an attempt; see `schemas.attempts.EndpointRecord`."""
 
     platform: str
     operation: Literal["resolve", "extract", "download"]
@@ -72,19 +72,19 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClipmillError(Exception):
-    """The one error that stages understand: a code and the facts.
+    """The only exception that stages handle: an error code and its facts.
 
     Args:
-        code: what kind of failure it is; decides whether and when it is tried again.
-        message: what happened, to what. Must hold no secrets.
-        retry_after: seconds that the platform asked to wait, if it did.
+        code: the error code; decides whether and when the step is retried.
+        message: what happened, to what. Must contain no secrets.
+        retry_after: seconds that the platform requested with Retry-After, if any.
         details: further facts for `ErrorContext.technical_details`.
 
     Attributes:
-        place: where it happened, when it was about the network; set by the one who dials out.
-        permitted: False when nothing was tried, because a circuit breaker is open.
-        account: that was used, by name.
-        format_id: of the file that it was about, when there were several.
+        endpoint: endpoint of a failed network attempt, else None; set by the outbound gate.
+        permitted: False if no attempt was made, as a circuit breaker is open.
+        account: name of the account used.
+        format_id: format of the file concerned, if there are several.
         engine: versions of the engine that failed to read a page.
     """
 
@@ -101,7 +101,7 @@ class ClipmillError(Exception):
         self.message = message
         self.retry_after = retry_after
         self.details = details
-        self.place: Place | None = None
+        self.endpoint: Endpoint | None = None
         self.permitted = True
         self.account: str | None = None
         self.format_id: str | None = None

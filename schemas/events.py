@@ -1,4 +1,4 @@
-"""What one step hands to the next."""
+"""Events that one step publishes for the next."""
 
 from typing import Literal
 
@@ -12,27 +12,27 @@ CacheUse = Literal["hit", "miss", "stale"]
 
 
 class PendingLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A job that goes back to validation because its short link could not be resolved yet."""
+    """validation to validation: a job to retry, as its short link could not be resolved yet."""
 
     job: Job
 
 
 class ValidatedVideo(msgspec.Struct, frozen=True, kw_only=True):
-    """validation to extraction: this URL is this video."""
+    """validation to extraction: the video that the URL identifies."""
 
     job: Job
     video: VideoRef
 
 
 class ValidatedListing(msgspec.Struct, frozen=True, kw_only=True):
-    """validation to extraction: this URL is this profile, collection or playlist."""
+    """validation to extraction: the profile, collection or playlist that the URL identifies."""
 
     job: Job
     listing: ListingRef
 
 
 class ExtractedVideo(msgspec.Struct, frozen=True, kw_only=True):
-    """extraction to selection: this is what its page says."""
+    """extraction to selection: the content of the video's page."""
 
     job: Job
     video: VideoRef
@@ -41,9 +41,9 @@ class ExtractedVideo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelectedVideo(msgspec.Struct, frozen=True, kw_only=True):
-    """selection to download: fetch these files.
+    """selection to download: the files to fetch.
 
-    One for a video; of a photo post every picture, and its music.
+    One file for a video; for a photo post every picture, and its music.
     """
 
     job: Job

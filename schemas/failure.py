@@ -1,4 +1,4 @@
-"""What a failed step tells the error agent, and what is kept of a record that nobody can handle."""
+"""Failures of steps, the input of recovery, each with the record that failed."""
 
 import msgspec
 
@@ -10,16 +10,16 @@ from schemas.video import EngineVersions
 
 
 class FailedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The record that failed, byte for byte, so that it can be put back or kept as it was.
+    """The record that failed, byte for byte, for a retry or a dead letter.
 
     Attributes:
-        topic: logical name of the topic that it was read from, such as ``videos.validated``.
-        partition: where it stood.
-        offset: where it stood.
+        topic: logical name of its topic, such as ``videos.validated``.
+        partition: its partition.
+        offset: its offset.
         timestamp: epoch seconds, set by its producer.
         key: its key, base64.
         value: its value, base64.
-        headers: its headers in their order; values base64.
+        headers: its headers in order; values base64.
     """
 
     topic: str
@@ -35,20 +35,20 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt of one step failed, or was not permitted.
 
     Attributes:
-        job: whose it is, with the time that was spent.
+        job: the job, with the time spent on this step.
         step: the stage that failed.
-        error: what happened, as clients see it.
-        failed_at: when.
-        record: what the stage had read.
-        retry_after_seconds: what the platform asked for.
-        platform: where it was tried; None when no platform was reached.
+        error: the failure, as published to clients.
+        failed_at: time of the failure.
+        record: the record that the stage consumed.
+        retry_after_seconds: wait that the platform requested with Retry-After, if any.
+        platform: platform of the attempt; None if none was reached.
         subject: the video's key, or the short link.
-        operation: what was tried over the network; None when it was not about the network.
-        egress: by which way out.
-        permitted: False when nothing was tried because a circuit breaker is open.
-        account: name of the account that was used.
+        operation: network operation of the attempt; None if the network was not involved.
+        egress: egress of the attempt.
+        permitted: False if no attempt was made, as a circuit breaker is open.
+        account: name of the account used.
         format_id: the format whose download failed.
-        engine: versions that read the page.
+        engine: versions of the engine that read the page.
     """
 
     job: Job

@@ -1,29 +1,29 @@
-"""What a finished file is."""
+"""Files of a result."""
 
 import msgspec
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file in storage, whole and checked.
+    """One file in storage, complete and verified.
 
     Attributes:
-        uri: where it is: ``file:///…`` or ``s3://…``.
-        format_id: of the format that it is, or whose sound it is; ``A+B``: the picture of ``A``
-            with the sound of ``B``.
-        bytes: its size.
+        uri: location: ``file:///…`` or ``s3://…``.
+        format_id: id of its format, or of the format whose sound it is; ``A+B``: the picture of
+            ``A`` with the sound of ``B``.
+        bytes: size.
         sha256: hex digest of its bytes.
         width: pixels.
         height: pixels.
-        duration_seconds: how long it plays; None for a picture.
-        codec: of the video (``h264``, ``h265``, …) or the picture (``jpeg``, …); of a sound file
-            its audio codec.
+        duration_seconds: playing time; None for a picture.
+        codec: codec of the video (``h264``, ``h265``, …) or the picture (``jpeg``, …); for a sound
+            file its audio codec.
         audio_codec: None without sound.
-        sample_rate: of the sound, in samples per second.
-        silent: it is a video without sound, and no other format of the post has any.
-        song: it is the song that the post names, not the sound of a video.
-        probed: a media library has read it, and these facts are the file's own; otherwise they
-            are what the page said.
-        reused: it was there already; nothing was fetched for it this time.
+        sample_rate: samples per second of the sound.
+        silent: a video without sound, and no other format of the post has any.
+        song: the song that the post names, not the sound of a video.
+        probed: a media library has read the file, and these properties are its own; otherwise
+            they are the page's.
+        reused: it was already in storage; nothing was downloaded for it this time.
     """
 
     uri: str

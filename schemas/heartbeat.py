@@ -1,4 +1,4 @@
-"""The records of the topic ``heartbeats``."""
+"""Records of the topic ``heartbeats``."""
 
 import msgspec
 
@@ -6,12 +6,12 @@ from schemas.codec import Moment
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A sign of life that every stage has to give. Key: number of the partition.
+    """A record that every stage must consume, as proof of progress. Key: number of the partition.
 
-    A stage gives it by committing the record; it does nothing else with it.
+    A stage acknowledges it by committing its offset, and does nothing else with it.
 
     Attributes:
-        at: when it was published.
+        at: time of publication.
     """
 
     at: Moment

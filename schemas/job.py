@@ -1,4 +1,4 @@
-"""What travels with one video through every step: whose it is, and what happened to it so far."""
+"""The job: identity, options and history of one URL, part of the event of every step."""
 
 import re
 from typing import Literal
@@ -10,11 +10,11 @@ from schemas.errors import ErrorCode
 from schemas.request import Action, Options, Reply
 
 _REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
-"""Behind the id of a request that was put back from the dead letters."""
+"""Suffix of the id of a request that was replayed from the dead letters."""
 
 
 class BatchMember(msgspec.Struct, frozen=True, kw_only=True):
-    """Place of a job in the batch that it came with. ``index`` counts from 0."""
+    """Position of a job in its batch. ``index`` counts from 0."""
 
     id: str
     index: int
@@ -32,22 +32,22 @@ Strategy = Literal[
     "other_account",
     "give_up",
 ]
-"""What was done about a failure; ``wait`` is a retry that uses up no attempt."""
+"""Recovery action after a failure; ``wait`` is a retry that uses up no attempt."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One failed attempt and what was done about it.
+    """One failed attempt and the recovery action.
 
     Attributes:
         step: the stage that failed.
-        code: why.
-        at: when.
+        code: error code.
+        at: time of the failure.
         counted: it used up a retry.
-        egress: the way out that was used, when it was about the network.
-        strategy: what was done about it.
-        changed: what is otherwise in the next attempt, such as ``{"quality": "best -> 720p"}``.
-        wait_seconds: how long the next attempt was put off.
-        format_id: the format that failed, when it was about one.
+        egress: the egress used, if the network was involved.
+        strategy: the recovery action.
+        changed: changes for the next attempt, such as ``{"quality": "best -> 720p"}``.
+        wait_seconds: backoff before the next attempt.
+        format_id: the format that failed, if one was involved.
     """
 
     step: str
@@ -62,12 +62,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parking(msgspec.Struct, frozen=True, kw_only=True):
-    """Waits that used up no attempt, because of an outage that is not the request's fault.
+    """Retries that used up no attempt, as an outage outside of the request caused them.
 
     Attributes:
-        times: how often it was put off.
-        since: when that began.
-        code: the latest reason.
+        times: number of these retries.
+        since: start of the first wait.
+        code: error code of the latest.
     """
 
     times: int
@@ -76,12 +76,12 @@ class Parking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PageUse(msgspec.Struct, frozen=True, kw_only=True):
-    """The page of the post as a job has used it so far.
+    """The job's use of the post's page so far.
 
     Attributes:
-        read_at: when the engine read the page that was used last; None before the first.
-        reads: pages that were read for this job; not those that a cache knew.
-        outdated: the links of that page were refused: only a page that was read later is used.
+        read_at: when the engine read the page used last; None before the first.
+        reads: page reads for this job, without cache hits.
+        outdated: the links of that page were refused: only a page read later may be used.
     """
 
     read_at: Moment | None = None
@@ -95,19 +95,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         request_id: the request's id, or ``<batch id>/<index>`` in a batch.
         url: as the client gave it.
-        received_at: when the request's record was written.
+        received_at: timestamp of the request's record.
         trace_id: W3C trace id, 32 hex digits.
         attempts: the failures so far, oldest first.
         timings: seconds spent per step so far.
-        parked: waits that used up no attempt.
-        avoid_egress: ways out that are not to be taken again.
-        avoid_formats: formats that are not to be chosen again, as their download failed.
-        silent_formats: formats without the sound that the page promises.
-        page: the page of the post as it was used so far.
+        parked: retries that used up no attempt.
+        avoid_egress: egresses excluded from further attempts.
+        avoid_formats: formats excluded from selection, as their download failed.
+        silent_formats: formats without the sound that the page declares.
+        page: use of the post's page so far.
         authenticate: log in, if there is an account for the platform.
-        avoid_accounts: accounts that are not to be used again.
-        replays: how often this was put back from the dead letters.
-        reply: where the results go; None: to the results topic.
+        avoid_accounts: accounts excluded from further attempts.
+        replays: number of replays from the dead letters.
+        reply: destination of the results; None: the results topic.
     """
 
     request_id: str
@@ -134,31 +134,29 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     reply: Reply | None = None
 
     @property
-    def tries(self) -> int:
-        """Number of the present try, from 1; the same for every copy of one event."""
+    def try_number(self) -> int:
+        """Number of the current try, from 1, parking included; equal in every copy of an event."""
         return 1 + len(self.attempts) + (self.parked.times if self.parked else 0)
 
     def attempt_number(self, step: str) -> int:
-        """Return the number of the attempt now under way at this step, from 1."""
+        """Return the number of the current attempt at this step, from 1."""
         return 1 + sum(attempt.step == step for attempt in self.attempts)
 
-    def spent(self, step: str, seconds: float) -> "Job":
-        """Return the job with the time of this step added."""
+    def with_timing(self, step: str, seconds: float) -> "Job":
         total = self.timings.get(step, 0.0) + seconds
         return msgspec.structs.replace(self, timings={**self.timings, step: round(total, 6)})
 
-    def failed(self, attempt: Attempt) -> "Job":
-        """Return the job with one more failed attempt."""
+    def with_attempt(self, attempt: Attempt) -> "Job":
         return msgspec.structs.replace(self, attempts=(*self.attempts, attempt))
 
-    def replayed(self, number: int, at: Moment) -> "Job":
-        """Return the job of a replay from the dead letters: a request of its own, made ``at``.
+    def as_replay(self, number: int, at: Moment) -> "Job":
+        """Return the job of a replay from the dead letters: a new request, received ``at``.
 
-        It has no deadline, as that has passed, and all its attempts.
+        It has no deadline, as that has passed, and its full number of attempts.
         """
-        first = _REPLAY.sub("", self.request_id)
+        original = _REPLAY.sub("", self.request_id)
         return Job(
-            request_id=f"{first}/replay-{number}",
+            request_id=f"{original}/replay-{number}",
             url=self.url,
             action=self.action,
             options=self.options,
@@ -166,14 +164,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             trace_id=self.trace_id,
             priority=self.priority,
             attributes=self.attributes,
-            retry_of=first,
+            retry_of=original,
             batch=self.batch,
             replays=number,
             reply=self.reply,
         )
 
-    def put_off(self, code: ErrorCode, at: Moment) -> "Job":
-        """Return the job with one more wait that uses up no attempt."""
+    def with_parking(self, code: ErrorCode, at: Moment) -> "Job":
+        """Return the job with one more retry that uses up no attempt."""
         before = self.parked or Parking(times=0, since=at, code=code)
         parked = Parking(times=before.times + 1, since=before.since, code=code)
         return msgspec.structs.replace(self, parked=parked)

@@ -1,7 +1,7 @@
-"""JSON text that the fast decoder refuses: parsed once more, and read as far as it is sound.
+"""Diagnostic and tolerant parsing of JSON that the fast decoder has rejected.
 
-Called on failures only. `parse` is for the reason, `readable_members` for the id of a request
-whose body is damaged.
+Called on failures only. `parse` yields the reason, `readable_members` the id of a request whose
+body is damaged.
 """
 
 import codecs
@@ -10,19 +10,19 @@ import re
 from typing import Any
 
 MAGIC_BYTES = 5
-"""Before the JSON of serializers that use a schema registry: a zero byte and the schema's id."""
+"""Bytes that schema-registry serializers write before the JSON: a zero byte and the schema's id."""
 
 INTEGER_DIGITS_MAX = 4_000
-"""Python refuses to parse integers of more than 4,300 digits."""
+"""Digits of the longest integer that is parsed; Python rejects more than 4,300."""
 
-HALF = re.compile("[\ud800-\udfff]")
-"""Half of a surrogate pair, which JSON can escape and UTF-8 cannot hold."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a surrogate pair, which JSON can escape and UTF-8 cannot encode."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class NotJsonError(ValueError):
-    """A body is no JSON text in UTF-8; the message is the reason."""
+    """A body is not JSON in UTF-8; the message is the reason."""
 
 
 def _integer(digits: str) -> int | float:
@@ -33,26 +33,26 @@ _strict = json.JSONDecoder(parse_int=_integer)
 _lenient = json.JSONDecoder(parse_int=_integer, strict=False)
 
 
-def whole(text: str) -> str:
-    """Return a text with U+FFFD in place of halves of surrogate pairs, which UTF-8 cannot hold."""
-    return HALF.sub("\ufffd", text)
+def replace_surrogates(text: str) -> str:
+    """Replace halves of surrogate pairs, which UTF-8 cannot encode, by U+FFFD."""
+    return SURROGATE.sub("\ufffd", text)
 
 
-def without_mark(body: bytes) -> bytes:
-    """Return a body without the byte-order mark of UTF-8 (RFC 8259, 8.1: it may be ignored)."""
+def without_bom(body: bytes) -> bytes:
+    """Strip the byte-order mark of UTF-8 (RFC 8259, 8.1: it may be ignored)."""
     return body.removeprefix(codecs.BOM_UTF8)
 
 
 def parse(body: bytes) -> Any:
-    """Return the value; NaN, Infinity and halves of surrogate pairs are not refused here.
+    """Parse a body; NaN, Infinity and halves of surrogate pairs are accepted here.
 
     Raises:
-        NotJsonError: it is no JSON text in UTF-8, or nested too deeply.
+        NotJsonError: the body is not JSON in UTF-8, or nested too deeply.
     """
-    body = without_mark(body)
+    body = without_bom(body)
     if not body.strip():
         raise NotJsonError("not JSON: there is nothing in it")
-    if reason := _foreign_form(body):
+    if reason := _encoding_problem(body):
         raise NotJsonError(f"not JSON: {reason}")
     try:
         return _strict.decode(body.decode())
@@ -67,11 +67,11 @@ def parse(body: bytes) -> Any:
 
 
 def readable_members(body: bytes) -> dict[str, Any]:
-    """Return the members of a JSON object up to where it is damaged; {} for any other value.
+    """Return the members of a JSON object before its first damage; {} for any other value.
 
-    A member counts when its end is there: of ``{"id": 4`` nothing tells that the number is whole.
-    Members of a member that is damaged itself are returned likewise. JSON within a JSON string,
-    encoded twice, is read too.
+    A member counts only with its end: the number in ``{"id": 4`` may be truncated. A damaged member
+    that is an object yields its own members likewise. JSON that was encoded twice, into a JSON
+    string, is read too.
     """
     text = _text_of(body)
     start = _skip(text, 0)
@@ -82,8 +82,8 @@ def readable_members(body: bytes) -> dict[str, Any]:
     return _members(text, start, nested=True)
 
 
-def _foreign_form(body: bytes) -> str | None:
-    """Return why a text is not in UTF-8, None when it may be."""
+def _encoding_problem(body: bytes) -> str | None:
+    """Return the reason why a text is not in UTF-8, None if it may be."""
     if _has_magic_bytes(body):
         return "bytes of a schema registry stand before it; use a serializer for plain JSON"
     encoding = json.detect_encoding(body)
@@ -101,7 +101,7 @@ def _has_magic_bytes(body: bytes) -> bool:
 
 
 def _text_of(body: bytes) -> str:
-    body = without_mark(body)
+    body = without_bom(body)
     if _has_magic_bytes(body):
         body = body[MAGIC_BYTES:]
     return body.decode(json.detect_encoding(body), "replace")
@@ -129,7 +129,7 @@ def _members(text: str, start: int, *, nested: bool) -> dict[str, Any]:
 
 
 def _value(text: str, start: int) -> tuple[Any, int] | None:
-    """Return the value that begins here and where the next sign is, None when it is damaged."""
+    """Return the value at ``start`` and the position of the next token, None if it is damaged."""
     try:
         value, end = _lenient.raw_decode(text, start)
     except (json.JSONDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a page with many posts is: a profile, a collection or a playlist, and what it lists."""
+"""Listings: profiles, collections and playlists, and their posts."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from schemas.codec import Moment
 ListingKind = Literal["profile", "collection", "playlist"]
 
 LISTED_MAX = 1_000
-"""Posts of one listing; as many as a batch may have."""
+"""Posts of one listing; the maximum of a batch."""
 
 
 class ListingRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class ListingRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedPost(msgspec.Struct, frozen=True, kw_only=True):
-    """One post of a listing, as far as the listing tells about it."""
+    """One post of a listing, with the metadata that the listing contains."""
 
     id: str
     url: str
@@ -39,8 +39,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """The posts of a listing, newest first where the platform has an order.
 
     Attributes:
-        entries: as many as were asked for.
-        complete: there are no more.
+        entries: at most as many as were requested.
+        complete: the platform has no more.
     """
 
     platform: str

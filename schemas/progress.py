@@ -1,4 +1,4 @@
-"""How far a download is. A supplement: losing one hurts nobody."""
+"""Progress of a download. Published best-effort: a lost record has no effect on results."""
 
 import msgspec
 
@@ -9,13 +9,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes so far of all files of a request together.
 
     Attributes:
-        format_id: of the file that bytes last came for.
-        bytes: of all files, those that were there already included.
-        total_bytes: of all files; None while one of them is unknown.
-        bytes_per_second: what came over the network.
+        format_id: format of the file that received bytes last.
+        bytes: bytes of all files, including files that were already in storage.
+        total_bytes: size of all files; None while one of them is unknown.
+        bytes_per_second: download rate over the network.
         eta_seconds: None while ``total_bytes`` is.
-        files_done: files that are stored.
-        files_total: one for a video; of a photo post every picture, and its music.
+        files_done: files in storage.
+        files_total: one for a video; for a photo post every picture, and its music.
     """
 
     request_id: str

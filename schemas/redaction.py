@@ -1,8 +1,8 @@
-"""Texts without secrets: what is logged, published or kept says nothing that opens a door."""
+"""Redaction of secrets in URLs, for text that is logged, published or stored."""
 
 import re
 
-# Each character is looked at once or twice, whoever wrote the text: a page does.
+# Linear on any input, as a page may have written the text: no character is read more than twice.
 _URL = re.compile(
     r"(?P<scheme>(?:https?|socks\w{0,2})://)(?:[^\s/?#]*@)?"
     r"(?P<page>[^\s?#'\"]*)(?P<secret>[?#]\S*)?",
@@ -10,17 +10,17 @@ _URL = re.compile(
 )
 
 _CLOSING = ",;.)]}>"
-"""Signs behind a URL that are of the sentence around it."""
+"""Characters after a URL that belong to the sentence around it."""
 
 
 def redact(text: str) -> str:
-    """Return text without users, passwords, queries and fragments of the URLs in it."""
+    """Remove users, passwords, queries and fragments from the URLs in a text."""
     return _URL.sub(_public, text)
 
 
 def _public(url: re.Match[str]) -> str:
     secret = url["secret"] or ""
     rest = secret.rstrip(_CLOSING)
-    # What closes a quotation behind a query is not part of it.
+    # A closing quote after a query is not part of it.
     rest = rest[:-1] if rest.endswith(("'", '"')) else rest
     return f"{url['scheme']}{url['page']}{secret[len(rest) :]}"

@@ -1,4 +1,4 @@
-"""What a client asks for: the body of a record on the requests topic."""
+"""The request of a client: body of a record on the topic ``requests``."""
 
 import unicodedata
 from typing import Annotated, Any, Literal
@@ -12,14 +12,14 @@ MAX_BATCH_URLS = 1_000
 """URLs in one request; the design's limit, so that one record cannot flood the pipeline."""
 
 MAX_URL_CHARACTERS = 2_048
-"""Longer than any platform's link; browsers and CDNs refuse longer ones too."""
+"""More than any platform's link has; browsers and CDNs reject longer ones too."""
 
 
-def trimmed(text: str) -> str:
-    """Return a pasted text without the white space and invisible characters around it.
+def strip_invisible(text: str) -> str:
+    """Strip white space and invisible characters from both ends of a pasted text.
 
-    Invisible are byte-order marks, zero-width spaces, marks of direction: what applications put
-    around a link that they copy.
+    Invisible are byte-order marks, zero-width spaces and directional marks, which applications put
+    around a copied link.
     """
     start, end = 0, len(text)
     while start < end and _is_blank(text[start]):
@@ -37,7 +37,7 @@ Action = Literal["download", "info", "list"]
 Quality = Literal["best", "1080p", "720p", "480p", "360p", "worst"]
 
 INTEGER_IDS: dict[str, Any] = {"minimum": 0, "maximum": 2**63 - 1}
-"""JSON Schema keywords of a text that may be given as an integer, which is read as its digits."""
+"""JSON Schema keywords of a string that also accepts an integer, which is read as its digits."""
 
 RequestId = Annotated[
     str,
@@ -50,7 +50,7 @@ RequestId = Annotated[
 """The client's own id. No slash: ``<batch id>/<index>`` names the members of a batch."""
 
 MaxBytes = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
-"""Bounded by what JSON encoders write."""
+"""Bounded by the largest integer that JSON encoders write."""
 
 Attributes = Annotated[
     dict[
@@ -66,14 +66,14 @@ ReplyTopic = Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
 """Full name of a topic on Kafka."""
 
 CORRELATION_BYTES_MAX = 1_024
-"""Of a client's correlation id. It has a copy in every record that a request leads to."""
+"""Bytes of a client's correlation id, which is copied to every record of a request."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the results of a request go, and what comes back with them.
+    """Destination of a request's results, and the correlation id that they carry.
 
     Attributes:
-        topic: gets the results instead of the results topic; None: the results topic.
+        topic: topic that gets the results instead of the results topic; None: the results topic.
         correlation_id: bytes of the client, in JSON as base64, verbatim in a header of each result.
     """
 
@@ -82,20 +82,20 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the file should be. A closed list: nothing here reaches yt-dlp as an option.
+    """Options of the file. A closed list: none is passed to yt-dlp as an option.
 
     Attributes:
         quality: the largest size wanted, measured on the smaller side of the picture.
         container: file type wanted.
         codec: video codec wanted.
         audio_only: only the sound.
-        audio: which sound that is: of the ``video`` itself, or the ``song`` that the post names. A
-            photo post has its song for both.
-        watermark: ``avoid`` never chooses a format that the platform marks as watermarked.
-        max_bytes: refuse files larger than this.
-        degrade: a lower quality than asked is better than none.
-        refresh: do not answer from a cache.
-        limit: posts of a profile, collection or playlist; one that is to be downloaded needs it.
+        audio: source of the sound: the ``video`` itself, or the ``song`` that the post names. For
+            a photo post both are its song.
+        watermark: ``avoid`` never selects a format that the platform marks as watermarked.
+        max_bytes: reject files larger than this.
+        degrade: accept a lower quality than requested if there is no other.
+        refresh: ignore cached results.
+        limit: maximum posts of a profile, collection or playlist; required to download one.
     """
 
     quality: Quality = "best"
@@ -114,21 +114,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One request: a URL, or a batch of them. ``{"url": "https://…"}`` is enough.
 
     Attributes:
-        id: names the request in every result; asking twice with one id gives one outcome, also
-            for another URL. An integer is read as its digits.
+        id: id of the request in every result. Idempotency key: two requests with one id have one
+            outcome, even for different URLs. An integer is read as its digits.
             Default: ``requests-<partition>-<offset>-<timestamp in milliseconds>`` of the record.
         url: the video, in any form of link that the platform uses, or a text with such a link in
             it, as applications share it; the first link of a post counts.
         urls: a batch; each member has its own outcome, ``<id>/<index>``.
-        action: ``download`` makes files, ``info`` answers with the video's metadata, ``list``
-            with the posts of a profile, collection or playlist.
-        options: how the file should be.
+        action: ``download`` stores files, ``info`` returns the video's metadata, ``list`` the
+            posts of a profile, collection or playlist.
+        options: options of the file.
         deadline: after this the outcome is ``expired``.
-        priority: 0 (whenever) to 9 (first); within one, single requests go before batches.
+        priority: 0 (lowest) to 9 (first); at equal priority, single requests precede batches.
         attributes: free strings, echoed in every result.
         retry_of: id of the earlier request that this one repeats.
-        reply_to: topic that gets the results instead of ``clipmill.results.v1``; one of those that
-            the operator has configured (``kafka.reply_topics``).
+        reply_to: topic that gets the results instead of ``clipmill.results.v1``; it must be
+            configured by the operator (``kafka.reply_topics``).
     """
 
     id: RequestId | None = None

@@ -1,4 +1,4 @@
-"""What a client gets, told apart by ``status``: one outcome per URL, one summary per batch."""
+"""Results for clients, discriminated by ``status``: one outcome per URL, one summary per batch."""
 
 from typing import Literal
 
@@ -17,21 +17,21 @@ OutcomeStatus = Literal["completed", "rejected", "failed", "expired", "cancelled
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
-    """What every result has.
+    """Fields of every outcome.
 
     Attributes:
         request_id: the request's id, or ``<batch id>/<index>``.
         url: as the client gave it.
-        received_at: when the request's record was written.
-        finished_at: when this was decided.
-        trace_id: W3C trace id that all records of the request share.
+        received_at: timestamp of the request's record.
+        finished_at: time of the decision.
+        trace_id: W3C trace id shared by all records of the request.
         attributes: the client's own, echoed.
-        attempts: how often clipmill tried, 0 when nothing had to be tried.
+        attempts: number of attempts, 0 if none was needed.
         timings: seconds spent per step.
         retry_of: echoed.
-        parked: waits that used up no attempt, such as those for an open circuit breaker.
-        batch_id: id of the request that this was a member of; None outside a batch.
-        batch_index: place in the batch, from 0.
+        parked: retries that used up no attempt, such as waits for an open circuit breaker.
+        batch_id: id of the batch of which this is a member; None outside a batch.
+        batch_index: position in the batch, from 0.
         batch_size: members of the batch.
     """
 
@@ -51,17 +51,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag_field="status"):
 
 
 class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
-    """Done.
+    """The request succeeded.
 
     Attributes:
-        video: what the page says; None when it was a listing.
-        listing: of a profile, collection or playlist its posts. When they are to be downloaded,
-            each has an outcome of its own, ``<request id>/<index>``.
-        members: how many of these outcomes there will be.
-        files: what was fetched; empty for ``info`` and ``list``.
-        partial: pictures of the post are not among the files: those of `video.missing_pictures`.
-        silent: it is a video without sound: no format of the post has any.
-        recovery: what failed on the way.
+        video: metadata of the post; None for a listing.
+        listing: posts of a profile, collection or playlist. If they are downloaded, each has an
+            outcome of its own, ``<request id>/<index>``.
+        members: number of these outcomes.
+        files: the stored files; empty for ``info`` and ``list``.
+        partial: pictures of the post are missing in the files: those of `video.missing_pictures`.
+        silent: a video without sound, as no format of the post has any.
+        recovery: the failed attempts before the success.
     """
 
     video: VideoInfo | None = None
@@ -76,18 +76,18 @@ class Completed(Outcome, frozen=True, kw_only=True, tag="completed"):
 
 
 class Rejected(Outcome, frozen=True, kw_only=True, tag="rejected"):
-    """The request is not one: `error` names the field and the reason."""
+    """The request is invalid: `error` names the field and the reason."""
 
     error: ErrorContext
 
 
 class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
-    """It cannot be done, or not any more after all retries.
+    """The request failed permanently, or its retries are exhausted.
 
     Attributes:
-        error: what happened at last.
-        engine: versions that read the page, or tried to; None when it did not come to that.
-        recovery: what failed before.
+        error: the last failure.
+        engine: versions of the engine that read the page, or tried to; None if none did.
+        recovery: the failed attempts before it.
     """
 
     error: ErrorContext
@@ -96,13 +96,13 @@ class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
 
 
 class Expired(Outcome, frozen=True, kw_only=True, tag="expired"):
-    """The request's deadline passed before it was done."""
+    """The request's deadline passed before it was completed."""
 
     error: ErrorContext
 
 
 class Cancelled(Outcome, frozen=True, kw_only=True, tag="cancelled"):
-    """The user took it back."""
+    """The request was cancelled by the user."""
 
     error: ErrorContext
 
@@ -115,7 +115,7 @@ class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         undecided: members without an outcome when the ledger stopped waiting for them; 0 unless
-            something was lost or the ledger's memory was exhausted.
+            records were lost or the ledger's memory was exhausted.
     """
 
     completed: int = 0
@@ -129,18 +129,18 @@ class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
 class BatchFinished(
     msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag="batch_finished"
 ):
-    """The end of a batch: its last member has its outcome. One such record per batch.
+    """The summary of a batch, after the outcome of its last member. One record per batch.
 
-    A listing whose posts became requests of their own is a batch too; this record then comes
-    beside the listing's own outcome, under the same ``request_id``.
+    A listing whose posts became requests of their own is a batch too; its summary is published in
+    addition to the listing's own outcome, under the same ``request_id``.
 
     Attributes:
         request_id: the batch's id.
         batch_size: members of the batch.
-        counts: these members by the status of their outcome.
-        received_at: when the batch's record was written.
-        finished_at: when the last member was decided.
-        trace_id: W3C trace id that all records of the batch share.
+        counts: members by the status of their outcome.
+        received_at: timestamp of the batch's record.
+        finished_at: time of the last member's decision.
+        trace_id: W3C trace id shared by all records of the batch.
         attributes: the client's own, echoed.
         retry_of: echoed.
     """

@@ -1,4 +1,4 @@
-"""Shared state of all workers, on the compacted topic ``signals``: newest value per key counts."""
+"""Shared state of all workers: the newest value per key of the compacted topic ``signals``."""
 
 from typing import Literal
 
@@ -13,24 +13,24 @@ CANCEL = "cancel/"
 REFRESH = "refresh/"
 INTAKE = "intake/"
 RATE = "rate/"
-"""First parts of the keys; behind them stand breaker, request id, video key, stage, and what a
-breaker is for too: platform, operation and egress."""
+"""Key prefixes. They are followed by the breaker's name, request id, video key, stage, and for a
+rate by the name that the endpoint's breaker has, too."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether attempts of one platform, operation and egress are made. Key: ``breaker/<name>``.
+    """Circuit breaker of one platform, operation and egress. Key: ``breaker/<name>``.
 
     Attributes:
-        state: ``closed`` lets everything through, ``open`` nothing before ``until``, ``half_open``
-            only the trials that are granted, ``forced_open`` nothing until it is reset.
-        reason: code of the failures that opened it.
-        since: when this state began.
-        until: when the first trial may be asked for; None unless open.
-        openings: how often it opened without closing in between; the open time grows by it.
-        trials: ids of the trials granted in this half-open phase.
-        trials_max: how many may be granted in all.
-        budget_until: until then retries (not first attempts) wait: they are too large a share.
-        by: who forced it.
+        state: ``closed`` permits all attempts, ``open`` none before ``until``, ``half_open`` only
+            the granted trial calls, ``forced_open`` none until it is reset.
+        reason: error code of the failures that opened it.
+        since: start of this state.
+        until: earliest time of the first trial call; None unless open.
+        openings: openings without closing in between; the open time grows with it.
+        trials: ids of the trial calls granted in this half-open phase.
+        trials_max: maximum of granted trial calls.
+        budget_until: retries (not first attempts) wait until then: the retry budget is exhausted.
+        by: operator who forced it.
     """
 
     platform: str
@@ -53,16 +53,15 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateState(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast a platform is asked over one egress, all workers together. Key: ``rate/<name>``.
+    """Rate limit of a platform over one egress, for all workers together. Key: ``rate/<name>``.
 
     Attributes:
-        requests_per_second: at most so many, if the settings do not say fewer; None: as many as
-            they say.
-        reason: code of the trouble that it was cut for, None when it is not cut.
-        since: when that came up, or went away.
-        until: nothing is asked before; None when there is no such moment.
-        cuts: number of cuts so far. Attempts report it, so an attempt of before a cut is recognised
-            without comparing clocks.
+        requests_per_second: the limit, if lower than that of the settings; None: the settings'.
+        reason: error code of the failures that cut the rate, None if it is not cut.
+        since: when ``reason`` was set or cleared.
+        until: no request is made before; None without such a pause.
+        cuts: number of cuts so far. Attempts report it, so that an attempt from before a cut is
+            recognised without comparing clocks.
     """
 
     platform: str
@@ -76,31 +75,31 @@ class RateState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What it is for: ``tiktok:extract:direct``, like the breaker's."""
+        """Name of the endpoint, equal to the breaker's: ``tiktok:extract:direct``."""
         return breaker_name(self.platform, self.operation, self.egress)
 
 
 class CancelSignal(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, or a batch, is not wanted any more. Key: ``cancel/<request id>``."""
+    """A request or a batch is cancelled. Key: ``cancel/<request id>``."""
 
     by: str
     at: Moment
 
 
 class RefreshSignal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of a video from before ``at`` is no use. Key: ``refresh/<video key>``."""
+    """Cache entries of a video older than ``at`` are invalid. Key: ``refresh/<video key>``."""
 
     by: str
     at: Moment
 
 
 class IntakeSignal(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a stage takes records. Key: ``intake/<stage>``.
+    """Whether a stage consumes records. Key: ``intake/<stage>``.
 
     Attributes:
-        paused: it takes none.
-        reason: why, and what to do; for people.
-        by: who decided it: a stage, or an operator.
+        paused: consumption is paused.
+        reason: the reason, and what to do about it, for the operator.
+        by: author: a stage, or an operator.
     """
 
     paused: bool

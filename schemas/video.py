@@ -1,4 +1,4 @@
-"""What a post is: its name, its description, its files and where their bytes are."""
+"""Posts: identity, metadata, formats, and the sources of their bytes."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class VideoRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
-    """Who published it."""
+    """The author of a post."""
 
     id: str | None = None
     name: str | None = None
@@ -40,24 +40,24 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """One way in which the platform offers the video.
+    """One format in which the platform offers a file of the post.
 
     Attributes:
-        format_id: the extractor's name for it.
+        format_id: the extractor's name of the format.
         container: file extension: ``mp4``, ``m4a``, …
         video_codec: ``h264``, ``h265``, …; None without a picture.
         audio_codec: None without sound.
         width: pixels.
         height: pixels.
-        bits_per_second: average, when told.
-        audio_bits_per_second: average of its sound alone, when told.
-        bytes: size, when told.
-        duration_seconds: of a song how long it plays, when told: the post may play another time.
-        watermarked: the platform says that it is.
-        playable: False for codecs that no common player knows.
-        picture: of a photo post's picture its place in the post, from 1; None for all else.
-        motion: it is the moving file of the live photo at that place.
-        song: it is the song that the post names, as a file of its own; not the sound of the video.
+        bits_per_second: average, if known.
+        audio_bits_per_second: average of the sound alone, if known.
+        bytes: size, if known.
+        duration_seconds: playing time of a song, if known; it may differ from the post's.
+        watermarked: the platform marks it as watermarked.
+        playable: False for codecs that no common player supports.
+        picture: position of a photo post's picture, from 1; None for any other file.
+        motion: the moving file of the live photo at that position.
+        song: the song that the post names, as a separate file; not the sound of the video.
     """
 
     format_id: str
@@ -83,12 +83,12 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the platform tells about a post.
+    """All metadata that the platform publishes of a post.
 
     Attributes:
         content: ``photos`` for a post of pictures, with their music among the formats.
-        redirected_to: id of the post that the platform leads to in place of this one.
-        missing_pictures: places of a photo post's pictures, from 1, for which the page has no
+        redirected_to: id of the post to which the platform redirects from this one.
+        missing_pictures: positions of a photo post's pictures, from 1, for which the page has no
             address.
     """
 
@@ -109,10 +109,10 @@ class VideoInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cookie(msgspec.Struct, frozen=True, kw_only=True):
-    """A cookie that a page set, or that an account has; some media is served only with one.
+    """A cookie set by a page or owned by an account; some media is served only with one.
 
     Attributes:
-        expires_at: epoch second of its end; None for the end of the session.
+        expires_at: epoch second of its expiry; None for a session cookie.
     """
 
     name: str
@@ -123,12 +123,12 @@ class Cookie(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
     def __repr__(self) -> str:
-        """Return whose cookie it is, without its value: that may open an account."""
+        """Return name, domain and path without the value, which may grant access to an account."""
         return f"<cookie {self.name} of {self.domain}{self.path}>"
 
 
 class MediaSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bytes of one format are, and what to send along to get them."""
+    """Source of the bytes of one format: URL, and the headers and cookies that it requires."""
 
     format: VideoFormat
     url: str
@@ -137,10 +137,10 @@ class MediaSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SelectedSource(MediaSource, frozen=True, kw_only=True):
-    """What is fetched for one file of a result.
+    """The source of one file of a result.
 
     Attributes:
-        sound_only: the sound is kept, taken out of what is fetched without transcoding.
+        sound_only: only the sound is stored, extracted from the download without transcoding.
         sound_from: another format of the post, whose sound is joined to the picture of this one.
     """
 
@@ -149,33 +149,33 @@ class SelectedSource(MediaSource, frozen=True, kw_only=True):
 
     @property
     def format_id(self) -> str:
-        """The name of the format in results: that of the page, or ``A+B`` of a joined file."""
+        """Id of the format in results: the page's, or ``A+B`` for a joined file."""
         return joined_id(self.format, self.sound_from.format if self.sound_from else None)
 
     @property
     def file_id(self) -> str:
-        """The name of the kept file among those of its post: its sound is another one."""
+        """Id of the stored file within its post; the extracted sound is a file of its own."""
         return self.format_id + ("~sound" if self.sound_only else "")
 
 
 JOIN = "+"
-"""Between the ids of two formats in the name of a joined file. No id contains it."""
+"""Separator of the two format ids of a joined file. No id contains it."""
 
 
 def joined_id(picture: VideoFormat, sound: VideoFormat | None) -> str:
-    """Return the name of a file with the picture and sound of these formats."""
+    """Return the format id of a file joined from these formats."""
     return picture.format_id + (f"{JOIN}{sound.format_id}" if sound else "")
 
 
 class EngineVersions(msgspec.Struct, frozen=True, kw_only=True):
-    """Versions that decide whether a platform can be read."""
+    """Versions of the engine's libraries, which decide whether a platform can be read."""
 
     yt_dlp: str
     curl_cffi: str
 
 
 class Extraction(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine read from a video's page. ``raw`` is the extractor's dictionary, opaque."""
+    """The engine's output for a video's page. ``raw`` is the extractor's dictionary, opaque."""
 
     raw: msgspec.Raw
     engine: EngineVersions

@@ -1,4 +1,4 @@
-"""What is there and what is allowed, in words for people: the two halves of each refusal."""
+"""Wording of violations for clients: the value found, and the values that a type allows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ EXAMPLE_MOMENT = "2026-12-01T18:00:00Z"
 _NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 SHOWN_CHARACTERS = 60
-"""Of a value or name that a reason repeats."""
+"""Characters of a value or name that a reason quotes."""
 
 
-def shown(value: Any) -> str:
-    """Return a value as a reason repeats it: bounded, without secrets, printable."""
+def format_value(value: Any) -> str:
+    """Format a value for a reason: bounded, redacted, printable."""
     match value:
         case None | bool():
             return {None: "null", True: "true", False: "false"}[value]
@@ -30,14 +30,14 @@ def shown(value: Any) -> str:
     return "an object" if isinstance(value, dict) else "a list"
 
 
-def allowed(node: Any) -> str:
-    """Return what a type takes; ``allowed`` among the ``extra`` of its ``msgspec.Meta`` says it."""
+def allowed_values(node: Any) -> str:
+    """Describe the values of a type; ``extra["allowed"]`` of its ``msgspec.Meta`` overrides it."""
     words = _WORDS.get(type(node))
     return words(node) if words else "an object"
 
 
 def _metadata(node: inspect.Metadata) -> str:
-    text = str((node.extra or {}).get("allowed") or allowed(node.type))
+    text = str((node.extra or {}).get("allowed") or allowed_values(node.type))
     integers = node.extra_json_schema or {}
     if "maximum" not in integers:
         return text
@@ -45,7 +45,9 @@ def _metadata(node: inspect.Metadata) -> str:
 
 
 def _union(node: inspect.UnionType) -> str:
-    return " or ".join(allowed(each) for each in node.types if type(each) is not inspect.NoneType)
+    return " or ".join(
+        allowed_values(each) for each in node.types if type(each) is not inspect.NoneType
+    )
 
 
 def _text(node: inspect.StrType) -> str:

@@ -1,1 +1,1 @@
-"""How it travels: Kafka, Faust, settings, metrics, the command line. Knows no videos."""
+"""Infrastructure: Kafka, Faust, settings, metrics, command line. No video logic."""

@@ -1,7 +1,7 @@
-"""What a record claims before it is worked on: its rank, and room in front of later stages.
+"""Admission claim of a record: its rank, and the downstream topics that need free capacity.
 
-A stage reads this from headers, without decoding the body: `PRIORITY`, which every event of a
-request carries, and the request's id, which tells members of a batch from single requests.
+The scheduler makes one per record from headers alone, without decoding the body: `PRIORITY`, on
+every event of a request, and the request id, which tells batch members from single requests.
 """
 
 import msgspec
@@ -15,17 +15,17 @@ PRIORITY = "clipmill_priority"
 """Header with the request's priority, 0 to 9."""
 
 Path = tuple[Topic, ...]
-"""Topics in front of later stages."""
+"""Input topics of downstream stages, whose back-pressure applies."""
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """What a record needs, and how soon. A struct: one is made for each record.
+    """Rank and downstream demand of a record. A struct, because one is created per record.
 
     Attributes:
         rank: larger is served first.
-        path: topics whose readers must have room for what it leads to.
-        cost: how many records it puts on each of them; of a batch, in one slice.
-        request: id of its request, None when it is not known without decoding.
+        path: topics whose consumers must have capacity for the output of the record.
+        cost: output records per topic of the path; for a batch, per slice.
+        request: request id, None when it is unknown without decoding.
     """
 
     rank: int
@@ -35,18 +35,17 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def priority_header(priority: int) -> Header:
-    """Return the header that carries a priority to the later stages."""
     return (PRIORITY, str(priority).encode())
 
 
 def claim_of(record: Incoming, path: Path = ()) -> Claim:
-    """Return the claim of a record by its headers; without any it has the default priority."""
+    """Return the claim of a record by its headers; the default priority without any."""
     request = record.header("ce_correlationid") or None
     return Claim(rank_by_headers(record), path, request=request)
 
 
 def rank_by_headers(record: Incoming) -> int:
-    """Return the rank of a record that one of our stages wrote."""
+    """Return the rank of a record produced by a stage."""
     text = record.header(PRIORITY) or ""
     is_digit = len(text) == 1 and text in "0123456789"
     priority = int(text) if is_digit else DEFAULT_PRIORITY
@@ -54,12 +53,12 @@ def rank_by_headers(record: Incoming) -> int:
 
 
 def cancel_keys(request: str | None) -> tuple[str, ...]:
-    """Return the keys of the signals that cancel a request: its own, and its batch's."""
-    return tuple(f"{CANCEL}{name}" for name in cancelled_with(request))
+    """Return the shared-state keys that cancel a request: its own, and that of its batch."""
+    return tuple(f"{CANCEL}{name}" for name in cancellable_ids(request))
 
 
-def cancelled_with(request: str | None) -> tuple[str, ...]:
-    """Return what can be cancelled and ends a request by that: itself, and its batch."""
+def cancellable_ids(request: str | None) -> tuple[str, ...]:
+    """Return the ids whose cancellation ends a request: its own, and that of its batch."""
     if not request:
         return ()
     batch = _batch_of(request)
@@ -67,7 +66,7 @@ def cancelled_with(request: str | None) -> tuple[str, ...]:
 
 
 def _batch_of(request: str | None) -> str | None:
-    """Return the batch of ``<batch>/<index>``, with or without ``/replay-<n>`` behind it."""
+    """Return the batch id of ``<batch>/<index>``, with or without a ``/replay-<n>`` suffix."""
     if not request or "/" not in request:
         return None
     batch, index, *_ = request.split("/")

@@ -1,6 +1,7 @@
-"""The client's side: publish requests and orders, wait for results, read the shared state.
+"""Kafka client: publish requests and commands, consume results, read the shared state.
 
-Plain Kafka, as any other client would do it; nothing here needs a worker of this process.
+Used by the command line. Uses the public topics only, as any other client; needs no worker in this
+process.
 """
 
 import asyncio
@@ -11,27 +12,27 @@ from typing import Any, Self
 
 from schemas.codec import encode
 from schemas.commands import Cancel, Command, OpenBreaker, Refresh, ResetBreaker, Retry
-from streams.cluster.connection import explained
+from streams.cluster.connection import translate_errors
 from streams.cluster.producer import ReliableProducer, Write
-from streams.cluster.shared_state import following
+from streams.cluster.shared_state import open_shared_state
 from streams.cluster.topic_reader import Received, TopicReader, require_topics
 from streams.settings import KafkaSettings
 from streams.topics import COMMANDS, PROGRESS, REQUESTS, RESULTS, SIGNALS, Topic
 
 BATCH_FINISHED = "batch_finished"
-"""Status of the summary of a batch."""
+"""Status of a batch summary."""
 
 
 class Client:
-    """Publishes requests and sees what becomes of them.
+    """Producer of requests and commands, and consumer of their results.
 
-    Records of `results` and `progress` are read from the moment the client opens.
+    Records of `results` and `progress` are consumed from the log end at the time of opening.
 
     Attributes:
-        reader: reads them; it can be placed elsewhere.
+        reader: the consumer; the caller may seek it.
     """
 
-    _outbox: ReliableProducer
+    _producer: ReliableProducer
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -42,8 +43,8 @@ class Client:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.reader)
-            async with explained(self._kafka):
-                self._outbox = await stack.enter_async_context(ReliableProducer(self._kafka))
+            async with translate_errors(self._kafka):
+                self._producer = await stack.enter_async_context(ReliableProducer(self._kafka))
             self._stack = stack.pop_all()
         return self
 
@@ -54,30 +55,30 @@ class Client:
         return topic.kafka_name(self._kafka.topic_prefix)
 
     async def publish(self, bodies: Sequence[bytes]) -> None:
-        """Publish requests; each body is the JSON of one."""
+        """Publish requests; each body is the JSON of one request."""
         await self._require_write(REQUESTS)
         name = self._name(REQUESTS)
-        await self._outbox.publish([Write(name, None, body) for body in bodies])
+        await self._producer.publish([Write(name, None, body) for body in bodies])
 
-    async def order(self, command: Command) -> None:
-        """Publish a command; orders about one thing come one after the other."""
+    async def send_command(self, command: Command) -> None:
+        """Publish a command; commands of one key are processed in order."""
         await self._require_write(COMMANDS)
-        key = ordered_thing(command).encode()
-        await self._outbox.publish([Write(self._name(COMMANDS), key, encode(command))])
+        key = command_key(command).encode()
+        await self._producer.publish([Write(self._name(COMMANDS), key, encode(command))])
 
     def records(self) -> AsyncIterator[Received]:
-        """Iterate over results and progress as they come, for ever."""
+        """Iterate over results and progress as they arrive; never ends."""
         return self.reader.records()
 
     async def _require_write(self, topic: Topic) -> None:
-        """Refuse to write without the topic or its ACL: a producer would wait for ever."""
+        """Fail without the topic or its ACL: a producer would block for ever on metadata."""
         if topic not in self._writable:
             await require_topics(self._kafka, writes=(topic,))
             self._writable.add(topic)
 
 
-def ordered_thing(command: Command) -> str:
-    """Return what a command is about: a request, a video, a breaker or a stage."""
+def command_key(command: Command) -> str:
+    """Return the record key of a command: its request, video, breaker or stage."""
     match command:
         case Cancel() | Retry():
             return command.request_id
@@ -89,73 +90,74 @@ def ordered_thing(command: Command) -> str:
 
 
 async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
-    """Return the newest values of all signals whose keys begin so."""
-    async with explained(kafka):
+    """Return the latest values of the shared state whose keys have the prefix."""
+    async with translate_errors(kafka):
         await require_topics(kafka, SIGNALS)
-        async with following(kafka) as signals:
+        async with open_shared_state(kafka) as signals:
             return dict(signals.items(prefix))
 
 
 def is_about(key: bytes | None, request_id: str) -> bool:
-    """Return whether a record with this key is one of a request, or of a member of it."""
+    """Return whether a record key belongs to a request, or to a member of it."""
     own = request_id.encode()
     return key is not None and (key == own or key.startswith(own + b"/"))
 
 
 class Outstanding:
-    """Requests whose results are still to come; empty when there are none.
+    """Requests whose results are pending; falsy when there are none.
 
-    It grows with what is under way, not with what has been.
+    Memory grows with requests in flight, not with completed ones.
     """
 
     def __init__(self) -> None:
-        self._waited: set[str] = set()
+        self._pending: set[str] = set()
         self._batches: dict[str, set[str]] = {}
-        # Results of a listing's members may come before the one that tells how many there are.
+        # Results of members may precede the listing result with their count: topic order holds
+        # within a partition only.
         self._early: defaultdict[str, set[str]] = defaultdict(set)
 
     def __len__(self) -> int:
-        return len(self._waited)
+        return len(self._pending)
 
     def add(self, request_id: str, members: int = 0) -> None:
-        """Wait for the result of a request, or for those of the members of a batch."""
+        """Expect the result of a request, or those of the members of a batch."""
         if members:
             self._batches[request_id] = member_ids(request_id, members)
-            self._waited.update(self._batches[request_id])
+            self._pending.update(self._batches[request_id])
         else:
-            self._waited.add(request_id)
+            self._pending.add(request_id)
 
     def sample(self, count: int) -> list[str]:
-        """Return some of those that are missing, in order."""
-        return sorted(self._waited)[:count]
+        """Return the first pending ids, sorted."""
+        return sorted(self._pending)[:count]
 
-    def concerns(self, request_id: str) -> bool:
-        """Return whether this is one of them, or a member of one."""
-        return request_id in self._waited or request_id.rpartition("/")[0] in self._waited
+    def includes(self, request_id: str) -> bool:
+        """Return whether a request is pending, or a member of a pending one."""
+        return request_id in self._pending or request_id.rpartition("/")[0] in self._pending
 
-    def take(self, result: dict[str, Any]) -> bool:
-        """Note a result; return whether it is one of these and no copy."""
+    def record(self, result: dict[str, Any]) -> bool:
+        """Record a result; return False for foreign results and duplicates."""
         name = result["request_id"]
         parent = name.rpartition("/")[0]
-        if name in self._waited:
-            self._waited.remove(name)
-            if parent in self._waited:
-                self._early[parent].add(name)  # the end of its batch must not ask for it again
-            self._waited |= members_of(result) - self._early.pop(name, set())
+        if name in self._pending:
+            self._pending.remove(name)
+            if parent in self._pending:
+                self._early[parent].add(name)  # the batch summary must not expect it again
+            self._pending |= members_of(result) - self._early.pop(name, set())
             self._leave_batch(parent, name)
             return True
         if name in self._batches:
-            return self._is_refused(name, result)
-        if parent not in self._waited or name in self._early[parent]:
+            return self._is_rejected(name, result)
+        if parent not in self._pending or name in self._early[parent]:
             return False
         self._early[parent].add(name)
         return True
 
-    def _is_refused(self, batch: str, result: dict[str, Any]) -> bool:
-        """Return whether a result refuses a batch as a whole: then no member will have one."""
+    def _is_rejected(self, batch: str, result: dict[str, Any]) -> bool:
+        """Return whether a result rejects a whole batch; its members then get no results."""
         if result["status"] != "rejected":
             return False
-        self._waited -= self._batches.pop(batch)
+        self._pending -= self._batches.pop(batch)
         return True
 
     def _leave_batch(self, batch: str, member: str) -> None:
@@ -171,10 +173,10 @@ async def wait_for(
     seconds: float,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """Iterate over the results of these requests, and of their members, until all are there.
+    """Iterate over the results of requests and their members until none is pending.
 
     Raises:
-        TimeoutError: some are still missing after so many seconds.
+        TimeoutError: results are still pending after the timeout.
     """
     outstanding = Outstanding()
     for request_id in request_ids:
@@ -182,19 +184,18 @@ async def wait_for(
     async with asyncio.timeout(seconds):
         async for topic, _, message in client.records():
             if topic == PROGRESS:
-                if outstanding.concerns(message["request_id"]):
+                if outstanding.includes(message["request_id"]):
                     on_progress(message)
-            elif outstanding.take(message):
+            elif outstanding.record(message):
                 yield message
                 if not outstanding:
                     return
 
 
 def members_of(result: dict[str, Any]) -> set[str]:
-    """Return the ids of the members that a listing, or the summary of a batch, says there are.
+    """Return the member ids announced by a listing result, or by a batch summary.
 
-    A summary that says of some members that they were never decided names none: which ones have a
-    result is not known.
+    A summary with undecided members announces none: which of them have a result is unknown.
     """
     size = result.get("members", 0)
     if result.get("status") == BATCH_FINISHED and not result["counts"]["undecided"]:
@@ -203,5 +204,4 @@ def members_of(result: dict[str, Any]) -> set[str]:
 
 
 def member_ids(request_id: str, count: int) -> set[str]:
-    """Return the ids of the members of a batch or a listing."""
     return {f"{request_id}/{index}" for index in range(count)}

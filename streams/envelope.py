@@ -1,7 +1,7 @@
-"""CloudEvents 1.0 over Kafka: what stands around a message.
+"""CloudEvents 1.0 over Kafka: envelope and trace headers of a message.
 
-Read are three forms: bare JSON without headers, binary mode (``ce_*`` headers) and structured
-mode (``content-type: application/cloudevents+json``). Written is binary mode. Source: CloudEvents
+Decodes three forms: bare JSON without headers, binary mode (``ce_*`` headers) and structured mode
+(``content-type: application/cloudevents+json``). Encodes binary mode only. Source: CloudEvents
 Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from schemas.codec import MalformedMessageError, decode
-from schemas.wording import EXAMPLE_MOMENT, shown
+from schemas.wording import EXAMPLE_MOMENT, format_value
 from streams.records import Header, Incoming, Outgoing
 from streams.topics import CLIENT_TOPICS, REQUESTS, RESULTS, Topic
 from streams.tracing.context import (
@@ -24,10 +24,10 @@ from streams.tracing.context import (
     parse_origin,
     trace_digest,
 )
-from streams.tracing.scope import REQUEST_TRACE, sending
+from streams.tracing.scope import REQUEST_TRACE, producer_span
 
 HeaderReader = Callable[[str], str | None]
-"""Returns a header of one record; see `Incoming.header_reader`."""
+"""Look-up of a record's headers by name; see `Incoming.header_reader`."""
 
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
@@ -35,20 +35,20 @@ TYPE_PREFIX = "io.clipmill."
 
 REPLY_TOPIC = "kafka_replyTopic"
 CORRELATION = "kafka_correlationId"
-"""Headers of request and reply, as Spring for Apache Kafka names them (`KafkaHeaders`)."""
+"""Request-reply headers, named as in Spring for Apache Kafka (`KafkaHeaders`)."""
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """A message's envelope.
+    """Decoded envelope of a message.
 
     Attributes:
-        id: the same for every copy of one event.
-        type: CloudEvents type; "" when a client sent bare JSON.
-        correlation_id: the request's id, when already known.
-        expires: the deadline that stood on the envelope.
-        trace_id: W3C trace id of the request, 32 hex digits; made from the record's id when none
-            came.
-        data: the message's body.
+        id: event id; the same for every duplicate of one event.
+        type: CloudEvents type; "" for bare JSON of a client.
+        correlation_id: request id, when already known.
+        expires: deadline from the envelope.
+        trace_id: W3C trace id of the request, 32 hex digits; a digest of the record id when the
+            record carries none.
+        data: body of the message.
     """
 
     id: str
@@ -73,10 +73,10 @@ class _Structured(msgspec.Struct, frozen=True):
 
 
 def open_envelope(record: Incoming) -> Envelope:
-    """Return the envelope of a record in any of the three forms.
+    """Decode the envelope of a record in any of the three forms.
 
     Raises:
-        MalformedMessageError: the record is empty or its envelope is broken.
+        MalformedMessageError: the record is empty or its envelope is malformed.
     """
     if record.value is None:
         raise MalformedMessageError("$", "the record has no value")
@@ -142,14 +142,15 @@ def _moment(text: str | None, field: str) -> datetime | None:
         moment = None
     if moment is None or moment.tzinfo is None:
         wanted = f"a time with its zone, such as {EXAMPLE_MOMENT}"
-        raise MalformedMessageError(field, f"got {shown(text)}; allowed: {wanted}")
+        raise MalformedMessageError(field, f"got {format_value(text)}; allowed: {wanted}")
     return moment
 
 
 def trace_of(record: Incoming, header: HeaderReader) -> tuple[TraceContext, TraceContext]:
-    """Return the context that a record came with, and that of its request.
+    """Return the trace context of a record, and that of its request.
 
-    The first has no span id when none came. They differ after a long delay, and in a batch.
+    The first has no span id when the record carries none. They differ after a long delay, and in a
+    batch.
     """
     context = _header_context(record, header)
     content_type = header("content-type") or JSON
@@ -176,7 +177,7 @@ def _event_context(event: _Structured, record: Incoming, header: HeaderReader) -
 
 
 def _origin(record: Incoming, header: HeaderReader, context: TraceContext) -> TraceContext:
-    """Return the context that a request came with, whose flags and state are on every record."""
+    """Return the client's trace context of a request; every record carries its flags and state."""
     known = parse_origin(header(REQUEST_TRACE))
     if known is None and record.topic in CLIENT_TOPICS:
         return context
@@ -200,20 +201,20 @@ def seal(
     reply_to: str | None = None,
     own_trace: bool = True,
 ) -> Outgoing:
-    """Return the message as a record in binary mode.
+    """Encode a message as a record in binary mode.
 
     ``kind`` is the CloudEvents type without its prefix, such as ``video.extracted.v1``;
-    ``event_id`` is the same for every copy: made of request, step and attempt, never random;
-    ``cause_id`` is the id of the event that led to this one; ``own_trace`` False keeps what is no
-    step of the request itself in the trace of the record in work.
+    ``event_id`` is deterministic (request, step and attempt, never random), so that duplicates
+    have equal ids; ``cause_id`` is the id of the causing event; ``own_trace`` False keeps a record
+    that is no step of the request itself in the trace of the record being processed.
     """
-    trace, spans = sending(
+    trace, spans = producer_span(
         event_id,
         request_id,
         trace_id,
         own_trace=own_trace,
         to_client=topic is RESULTS,
-        among_requests=topic is REQUESTS,
+        on_request_topic=topic is REQUESTS,
     )
     headers = [
         *_constant_headers(step, kind),
@@ -233,14 +234,14 @@ def seal(
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate", REQUEST_TRACE})
 
 
-def pass_on(record: Incoming, topic: Topic, without: Collection[str] = ()) -> Outgoing:
-    """Return a record of ours for another topic, as it is but for some headers and its trace."""
+def forward(record: Incoming, topic: Topic, without: Collection[str] = ()) -> Outgoing:
+    """Copy a record of ours to another topic, without some headers and with new trace headers."""
     dropped = {*without, *_TRACE_HEADERS}
-    trace, spans = sending(
+    trace, spans = producer_span(
         f"{record.header('ce_id') or record.record_id}:{topic.name}",
         record.header("ce_correlationid") or "",
         trace_id_of(record),
-        among_requests=topic is REQUESTS,
+        on_request_topic=topic is REQUESTS,
     )
     headers = (*(each for each in record.headers if each[0] not in dropped), *trace)
     return Outgoing(topic, record.key, record.value, headers, spans=spans)
@@ -248,7 +249,7 @@ def pass_on(record: Incoming, topic: Topic, without: Collection[str] = ()) -> Ou
 
 @cache
 def _constant_headers(step: str, kind: str) -> tuple[Header, ...]:
-    """Return the headers that all messages of one kind from one step share."""
+    """Return the headers common to all messages of one kind from one step."""
     return (
         ("ce_specversion", b"1.0"),
         ("ce_source", f"/clipmill/{step}".encode()),

@@ -1,4 +1,4 @@
-"""A lock that one process at a time holds, and that the kernel gives back when it dies."""
+"""Interprocess mutex over flock(2); the kernel releases it when the holder dies."""
 
 import contextlib
 import fcntl
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class FileLock:
-    """An exclusive flock(2) on a file. Handed to a child process, it lasts until both are gone."""
+    """Exclusive flock(2) on a file. If a child process inherits it, held until both have exited."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -15,7 +15,7 @@ class FileLock:
 
     @property
     def descriptor(self) -> int:
-        """The open file that holds the lock, for a child process to inherit.
+        """Descriptor that holds the lock, for inheritance by a child process.
 
         Raises:
             RuntimeError: the lock is not held.
@@ -25,7 +25,7 @@ class FileLock:
         return self._descriptor
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free, and write this process's id into the file."""
+        """Acquire the lock without blocking, and write the own process id into the file."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,13 +38,13 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Let go of the lock. The file stays: removing it would let two processes hold it."""
+        """Release the lock. The file stays: after an unlink two processes could hold locks."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def holder(self) -> str:
-        """The process id that the last holder wrote, or `unknown`."""
+        """Process id written by the last holder, or `unknown`."""
         with contextlib.suppress(OSError):
             text = self._path.read_bytes()[:20].decode("ascii", "replace")
             return text if text.isdecimal() else "unknown"

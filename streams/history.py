@@ -1,10 +1,10 @@
-"""The history of a request: its audit records, found by their key.
+"""Audit history of a request, looked up by record key.
 
-Used by `clipmill status`, and by `clipmill watch` to find out from when on it has to read.
+Used by `clipmill status`, and by `clipmill watch` for its start position.
 
-An audit record is keyed by the request that it is about, so the records of one request are in one
-partition. Members of a batch and replays are requests of their own (``b/0``, ``b/replay-1``): their
-partitions are read too, once the records read so far name them.
+Audit records are keyed by request id, so the records of one request are in one partition. Members
+of a batch and replays are requests of their own (``b/0``, ``b/replay-1``): their partitions are
+read as soon as records read so far name them.
 """
 
 import re
@@ -18,14 +18,14 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.codec import MalformedMessageError, decode
 from streams.client import is_about
-from streams.cluster.connection import consumer_options, explained
+from streams.cluster.connection import consumer_options, translate_errors
 from streams.cluster.topic_reader import POLL_MILLISECONDS, require_topics
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT
 
-CLOCKS_APART_MILLISECONDS = 3_600_000
-"""How much later than its records the time of a request may be. Brokers refuse timestamps that are
-more than an hour ahead of them (``message.timestamp.after.max.ms``)."""
+CLOCK_SKEW_MILLISECONDS = 3_600_000
+"""Clock skew: a request id may be this much later than the timestamps of its records. Brokers
+reject timestamps more than an hour ahead of them (``message.timestamp.after.max.ms``)."""
 
 _DEFAULT_ID = re.compile(r"(?:requests|commands)-\d+-\d+-(?P<milliseconds>\d{13})(?:/.*)?")
 _REPLAY = re.compile(r"(?P<first>.+)/replay-(?P<number>\d{1,4})")
@@ -49,7 +49,7 @@ class _Member(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """The fields of an audit record that say which other requests belong to it."""
+    """Fields of an audit record that name related requests."""
 
     request_id: str
     job: _Job | None = None
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def members(self) -> int:
-        """Number of members of the batch or listing that the record is about, 0 if it has none."""
+        """Member count of the batch or listing of the record, 0 for a single request."""
         if self.job and self.job.batch and self.job.batch.id == self.request_id:
             return self.job.batch.size
         if self.member:
@@ -67,11 +67,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def related_ids(entries: Iterable[Entry]) -> Iterator[str]:
-    """Iterate over the ids of members and replays that may have records of their own."""
+    """Iterate over the ids of members and replays that may have audit records of their own."""
     for entry in entries:
         yield _next_replay(entry.request_id)
-        for place in range(entry.members):
-            member = f"{entry.request_id}/{place}"
+        for index in range(entry.members):
+            member = f"{entry.request_id}/{index}"
             yield member
             yield _next_replay(member)
 
@@ -84,19 +84,19 @@ def _next_replay(request_id: str) -> str:
 
 
 def created_at(request_id: str) -> int | None:
-    """Return the epoch milliseconds in a default id, None for the id of a client's own."""
+    """Return the epoch milliseconds in a generated id, None for an id chosen by a client."""
     named = _DEFAULT_ID.fullmatch(request_id)
     return int(named["milliseconds"]) if named else None
 
 
 class AuditReader:
-    """Reads partitions of the audit topic up to the ends that they had when it opened.
+    """Consumer of the audit topic, bounded by the end offsets at the time of opening.
 
-    Records are chosen by their key, undecoded: memory grows with what is found only.
+    Records are filtered by key before decoding: memory grows with matches only.
 
     Attributes:
-        partitions: all of the topic, in order.
-        records_read: how many records were looked at.
+        partitions: all partitions of the topic, in order.
+        records_read: number of records fetched, matches or not.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -112,7 +112,7 @@ class AuditReader:
     async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
-            # Before the fetcher's first turn: only what is resumed below is ever fetched.
+            # Before the first fetch: only partitions resumed by `read` are ever fetched.
             self._consumer.pause(*self._consumer.assignment())
             self.partitions = sorted(self._consumer.assignment())
             self._ends = await self._consumer.end_offsets(self.partitions)
@@ -125,19 +125,19 @@ class AuditReader:
         await self._consumer.stop()
 
     def partition_of(self, request_id: str) -> TopicPartition:
-        """Return where the producer puts the records of a request."""
+        """Return the partition that the producer's default partitioner chooses for a request."""
         found: TopicPartition = DefaultPartitioner()(request_id.encode(), self.partitions, [])
         return found
 
     async def read(
         self, partitions: Collection[TopicPartition], request_id: str, since: int | None = None
     ) -> list[Any]:
-        """Return the records of a request, its members and replays in these partitions.
+        """Return the records of a request, its members and replays in some partitions.
 
         Args:
-            partitions: which ones.
-            request_id: of the request.
-            since: epoch milliseconds from which on, None for all that are kept.
+            partitions: the partitions to read.
+            request_id: the request.
+            since: start in epoch milliseconds, None for the beginning of the log.
         """
         await self._seek(partitions, since)
         found: list[Any] = []
@@ -168,11 +168,11 @@ class AuditReader:
 async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, Any]]:
     """Return the audit records of a request, its members and replays, oldest first.
 
-    Reads the partition of the request, and those of members and replays from the time of its first
-    record on. All of the topic is read only for an id without any record there: it is unknown, or
-    partitions were added since.
+    Reads the partition of the request, and those of members and replays from the timestamp of its
+    first record. The whole topic is read only when that partition has no record of the id: the id
+    is unknown, or partitions were added since.
     """
-    async with explained(kafka):
+    async with translate_errors(kafka):
         await require_topics(kafka, AUDIT)
         async with AuditReader(kafka) as reader:
             records = await find_records(reader, request_id)
@@ -180,48 +180,50 @@ async def read_history(kafka: KafkaSettings, request_id: str) -> list[dict[str, 
 
 
 async def find_records(reader: AuditReader, request_id: str) -> list[Any]:
-    """Return the records of a request, its members and replays, in no order."""
+    """Return the records of a request, its members and replays, unordered."""
     read = {reader.partition_of(request_id)}
-    records = await reader.read(read, request_id, _earliest(created_at(request_id)))
+    records = await reader.read(read, request_id, _less_clock_skew(created_at(request_id)))
     if not records:
         return await reader.read(reader.partitions, request_id)
-    while more := _unread(reader, records, read):
-        records += await reader.read(more, request_id, _earliest(_first(records)))
+    while more := _unread_partitions(reader, records, read):
+        records += await reader.read(more, request_id, _less_clock_skew(_first_timestamp(records)))
         read |= more
     return records
 
 
-async def begin_of_history(kafka: KafkaSettings, request_id: str) -> datetime | None:
-    """Return a time that no record of a request, its members or replays is older than.
+async def history_start(kafka: KafkaSettings, request_id: str) -> datetime | None:
+    """Return a lower bound of the timestamps of a request, its members and replays.
 
-    None without a record of the request itself: what others have written of it is not known.
+    None without a record of the request itself.
     """
-    async with explained(kafka):
+    async with translate_errors(kafka):
         await require_topics(kafka, AUDIT)
         async with AuditReader(kafka) as reader:
             records = await reader.read(
-                [reader.partition_of(request_id)], request_id, _earliest(created_at(request_id))
+                [reader.partition_of(request_id)],
+                request_id,
+                _less_clock_skew(created_at(request_id)),
             )
-    begin = _earliest(_first(records))
-    return None if begin is None else datetime.fromtimestamp(begin / 1000, UTC)
+    start = _less_clock_skew(_first_timestamp(records))
+    return None if start is None else datetime.fromtimestamp(start / 1000, UTC)
 
 
-def _first(records: Iterable[Any]) -> int | None:
+def _first_timestamp(records: Iterable[Any]) -> int | None:
     return min((record.timestamp for record in records), default=None)
 
 
-def _earliest(milliseconds: int | None) -> int | None:
-    """Return the time from which on records may follow a first one."""
-    return None if milliseconds is None else max(0, milliseconds - CLOCKS_APART_MILLISECONDS)
+def _less_clock_skew(milliseconds: int | None) -> int | None:
+    """Return the earliest timestamp that a related record may have."""
+    return None if milliseconds is None else max(0, milliseconds - CLOCK_SKEW_MILLISECONDS)
 
 
-def _unread(
+def _unread_partitions(
     reader: AuditReader, records: Iterable[Any], read: set[TopicPartition]
 ) -> set[TopicPartition]:
-    """Return the partitions of members and replays that were not read yet."""
+    """Return the unread partitions of members and replays."""
     more: set[TopicPartition] = set()
     for related in related_ids(_entries(records)):
-        # A batch of 1,000 is everywhere; its first members say so.
+        # A batch of 1,000 covers all partitions after its first members.
         if len(read) + len(more) == len(reader.partitions):
             break
         more |= {reader.partition_of(related)} - read
@@ -239,7 +241,7 @@ def _entries(records: Iterable[Any]) -> list[Entry]:
 
 
 def _messages(records: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Iterate over the messages in records; others may have written something else there."""
+    """Decode the audit messages; skip records that foreign producers wrote."""
     for record in records:
         try:
             message = decode(record.value or b"", dict[str, Any])

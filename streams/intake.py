@@ -1,4 +1,4 @@
-"""Whether a stage takes records. Several reasons may stop it; it goes on when the last is gone."""
+"""Pause and resume of a stage's consumption. Paused while at least one owner holds a pause."""
 
 import asyncio
 import logging
@@ -12,12 +12,12 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    """The gate in front of one stage. What is in work goes on; nothing new comes in.
+    """Pause switch of one stage. Records in flight are finished; no new ones are started.
 
-    Records wait in Kafka meanwhile: the stage keeps its partitions, and its offsets stand still.
+    Records wait in Kafka meanwhile: the stage keeps its partitions, and commits no further offsets.
 
     Attributes:
-        on_open: called when nothing holds the intake any more.
+        on_open: called when the last pause is lifted.
     """
 
     def __init__(self, stage: str) -> None:
@@ -30,38 +30,39 @@ class Intake:
 
     @property
     def paused(self) -> bool:
-        """Whether something holds the intake."""
         return bool(self._reasons)
 
-    def pause(self, who: str, reason: str) -> None:
-        """Stop the intake for a reason, a sentence for people; ``who`` takes it back."""
-        if who not in self._reasons:
+    def pause(self, owner: str, reason: str) -> None:
+        """Pause for a human-readable reason until the same owner resumes."""
+        if owner not in self._reasons:
             log.error("%s takes no more records: %s", self._stage, reason)
-        self._reasons[who] = reason
+        self._reasons[owner] = reason
         self._open.clear()
         INTAKE_PAUSED.labels(self._stage).set(1)
 
-    def resume(self, who: str) -> None:
-        """Take back the reason of ``who``, if there is one."""
-        if self._reasons.pop(who, None) is not None and not self._reasons:
+    def resume(self, owner: str) -> None:
+        """Lift the pause of an owner, if it holds one."""
+        if self._reasons.pop(owner, None) is not None and not self._reasons:
             log.warning("%s takes records again", self._stage)
             self._open.set()
             INTAKE_PAUSED.labels(self._stage).set(0)
             self.on_open()
 
-    async def opened(self) -> None:
-        """Return when nothing holds the intake."""
+    async def wait_until_open(self) -> None:
         await self._open.wait()
 
     def problem(self) -> str | None:
-        """Return why no records are taken, None when they are."""
+        """Return why consumption is paused, None when it is not."""
         return "; ".join(self._reasons.values()) or None
 
 
-def obey(intake: Intake) -> Callable[[str, bytes | None], None]:
-    """Return the listener that makes an intake follow the signals for its stage."""
+def apply_signals(intake: Intake) -> Callable[[str, bytes | None], None]:
+    """Return a shared-state listener that applies `IntakeSignal` records to an intake.
 
-    def listen(_key: str, value: bytes | None) -> None:
+    A tombstone or a malformed value resumes.
+    """
+
+    def on_signal(_key: str, value: bytes | None) -> None:
         try:
             signal = None if value is None else decode(value, IntakeSignal)
         except MalformedMessageError:
@@ -71,4 +72,4 @@ def obey(intake: Intake) -> Callable[[str, bytes | None], None]:
         else:
             intake.resume(INTAKE)
 
-    return listen
+    return on_signal

@@ -1,7 +1,7 @@
-"""A priority queue with ageing: the highest rank first, among equals the earliest arrival.
+"""Priority queue with ageing: highest rank first, FIFO among equal ranks.
 
-Used in front of everything that is scarce: the slots of a stage, the slots of an operation, the
-room in front of the next stage. It does no I/O and knows no clock. Push and pop cost O(log n).
+Queues for concurrency slots of a stage, slots of a bulkhead, and capacity of the next stage. Pure:
+no I/O, no clock. Push and pop cost O(log n).
 """
 
 from collections.abc import Iterator
@@ -16,34 +16,34 @@ HIGHEST_PRIORITY = 9
 DEFAULT_PRIORITY = 5
 
 AGEING = 16
-"""Every so many-th entry that is served is the one that arrived first, whatever its rank. A
-sixteenth of the throughput keeps low ranks moving and costs high ones 6 %."""
+"""Entries served: every sixteenth one is the oldest, whatever its rank. Prevents starvation of low
+ranks and costs high ones 6 % of the throughput."""
 
 DEAD_MIN = 64
-"""Removed entries that are kept at least before the queue is rebuilt."""
+"""Removed entries tolerated in the heaps before a rebuild."""
 
 arrivals = count()
-"""Numbers of entries in the order of their arrival."""
+"""Sequence numbers of entries, in arrival order."""
 
 
 def rank_of(priority: int, *, in_batch: bool) -> int:
-    """Return the rank of a request, 0 to 19: its priority, and in it singles before batches."""
+    """Return the rank of a request, 0 to 19: by priority, then single requests before batches."""
     return 2 * max(0, min(priority, HIGHEST_PRIORITY)) + (not in_batch)
 
 
 DEFAULT_RANK = rank_of(DEFAULT_PRIORITY, in_batch=False)
 
 URGENT = 2 * HIGHEST_PRIORITY + 2
-"""Rank above all priorities: of requests that were cancelled and only need their outcome."""
+"""Rank above all priorities: cancelled requests, which only need their outcome."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[T]):
-    """An item in a queue.
+    """Queue entry of an item.
 
     Attributes:
         rank: larger is served first.
-        arrival: smaller is served first among equals; unique.
+        arrival: unique sequence number; smaller is served first among equal ranks.
         queued: False once it was served or removed.
     """
 
@@ -56,13 +56,13 @@ class Entry(Generic[T]):
         return (-self.rank, self.arrival) < (-other.rank, other.arrival)
 
 
-def arrive(item: T, rank: int) -> Entry[T]:
-    """Return an entry that arrives now."""
+def new_entry(item: T, rank: int) -> Entry[T]:
+    """Create an entry with the next arrival number."""
     return Entry(item, rank, next(arrivals))
 
 
 class PriorityQueue(Generic[T]):
-    """Entries by rank and by arrival. Removed entries stay in both orders until a rebuild."""
+    """Two heaps, by rank and by arrival. Removal is lazy: entries stay in both until a rebuild."""
 
     def __init__(self) -> None:
         self._by_rank: list[tuple[int, int, Entry[T]]] = []
@@ -74,7 +74,7 @@ class PriorityQueue(Generic[T]):
         return self._live
 
     def __iter__(self) -> Iterator[Entry[T]]:
-        """Iterate over the queued entries in the order of their arrival."""
+        """Iterate over the queued entries in arrival order."""
         return iter(
             sorted(
                 {each.arrival: each for _, each in self._by_arrival if each.queued}.values(),
@@ -83,33 +83,33 @@ class PriorityQueue(Generic[T]):
         )
 
     def push(self, entry: Entry[T]) -> None:
-        """Add an entry; one that arrived before others that are here keeps its place."""
+        """Add an entry; a requeued one keeps its position by arrival."""
         entry.queued = True
         self._live += 1
         heappush(self._by_rank, (-entry.rank, entry.arrival, entry))
         heappush(self._by_arrival, (entry.arrival, entry))
 
     def best(self) -> Entry[T]:
-        """Return the entry of the highest rank. The queue must not be empty."""
+        """Return the entry with the highest rank. The queue must not be empty."""
         while not _is_current(self._by_rank[0]):
             heappop(self._by_rank)
         return self._by_rank[0][2]
 
     def oldest(self) -> Entry[T]:
-        """Return the entry that arrived first. The queue must not be empty."""
+        """Return the entry with the earliest arrival. The queue must not be empty."""
         while not self._by_arrival[0][1].queued:
             heappop(self._by_arrival)
         return self._by_arrival[0][1]
 
     def pop(self) -> Entry[T]:
-        """Remove and return the entry that is served next."""
+        """Remove and return the next entry: the best, or the oldest every `AGEING` calls."""
         self._served += 1
         entry = self.best() if self._served % AGEING else self.oldest()
         self.remove(entry)
         return entry
 
     def raise_rank(self, entry: Entry[T], rank: int) -> None:
-        """Give a queued entry a higher rank."""
+        """Raise the rank of a queued entry; its stale heap item is skipped later."""
         entry.rank = rank
         heappush(self._by_rank, (-rank, entry.arrival, entry))
 
@@ -121,9 +121,9 @@ class PriorityQueue(Generic[T]):
         self._live -= 1
         longest = max(len(self._by_rank), len(self._by_arrival))
         if longest > 2 * self._live + DEAD_MIN:
-            self._forget_removed()
+            self._rebuild()
 
-    def _forget_removed(self) -> None:
+    def _rebuild(self) -> None:
         entries = list(self)
         self._by_arrival = [(entry.arrival, entry) for entry in entries]
         self._by_rank = [(-entry.rank, entry.arrival, entry) for entry in entries]
@@ -134,7 +134,7 @@ def _arrival(entry: Entry[T]) -> int:
     return entry.arrival
 
 
-def _is_current(place: tuple[int, int, Entry[T]]) -> bool:
-    """Return whether a place is that of a queued entry, and of the rank that it has now."""
-    rank, _, entry = place
+def _is_current(item: tuple[int, int, Entry[T]]) -> bool:
+    """Return whether a heap item is of a queued entry, with the entry's present rank."""
+    rank, _, entry = item
     return entry.queued and entry.rank == -rank

@@ -1,4 +1,8 @@
-"""Records as stages see them: what came in, what is to go out."""
+"""Consumed records, and the effects that a handler returns for them. Pure data.
+
+A handler performs no writes itself: it returns effects, which `streams.runtime.processor` publishes
+in order before the source offset is committed.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -10,15 +14,15 @@ from streams.tracing.spans import Span
 Header = tuple[str, bytes]
 
 LAST_TIMESTAMP_SECONDS = 2**63 / 1000
-"""Bound of the timestamps of Kafka: 64 bits of milliseconds."""
+"""Seconds: bound of Kafka's timestamps, 64 bits of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record as it was read.
+    """A consumed record.
 
     Attributes:
-        topic: logical name of its topic.
+        topic: logical topic name.
         timestamp: epoch seconds, set by the producer.
     """
 
@@ -32,17 +36,17 @@ class Incoming:
 
     @property
     def position(self) -> str:
-        """Place of the record, for people: ``<topic>-<partition>-<offset>``.
+        """Human-readable position: ``<topic>-<partition>-<offset>``.
 
-        A topic that was deleted and created again has the same positions; see `record_id`.
+        Not unique: a recreated topic has the same positions; see `record_id`.
         """
         return f"{self.topic}-{self.partition}-{self.offset}"
 
     @property
     def record_id(self) -> str:
-        """Id of the record: its position and its timestamp, ``<position>-<milliseconds>``.
+        """Unique id, equal on redelivery: ``<position>-<timestamp in milliseconds>``.
 
-        A record without a timestamp has 16 hex digits of the SHA-256 of key and value instead.
+        Without a timestamp, 16 hex digits of the SHA-256 of key and value replace it.
         """
         if 0 < self.timestamp < LAST_TIMESTAMP_SECONDS:
             return f"{self.position}-{round(self.timestamp * 1000)}"
@@ -50,16 +54,16 @@ class Incoming:
         return f"{self.position}-{content.hexdigest()[:16]}"
 
     def header(self, name: str) -> str | None:
-        """Return the last header of this name as text, None when missing or not UTF-8."""
+        """Return the last header of a name as text, None when missing or not UTF-8."""
         return _text(self.header_bytes(name))
 
     def header_reader(self) -> Callable[[str], str | None]:
-        """Return `header` for several names: the headers are gone through once, 0.5 us."""
+        """Return a `header` for many look-ups: it indexes the headers once, 0.5 us."""
         values = dict(self.headers)
         return lambda name: _text(values.get(name))
 
     def header_bytes(self, name: str) -> bytes | None:
-        """Return the last header of this name, None when it is missing or has no value."""
+        """Return the last header of a name, None when missing or without a value."""
         return next((value for key, value in reversed(self.headers) if key == name), None)
 
 
@@ -72,10 +76,10 @@ def _text(value: bytes | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be written. ``value`` None is a tombstone.
+    """A record to be published. ``value`` None is a tombstone.
 
-    ``reply_to`` is the full name of a topic that gets it instead of ``topic``, if that is one of
-    the configured reply topics and takes it. ``spans`` are recorded when it is acknowledged.
+    ``reply_to`` is the full name of a topic that replaces ``topic``, if it is a configured reply
+    topic and accepts the record. ``spans`` are recorded on acknowledgement.
     """
 
     topic: Topic
@@ -88,7 +92,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class TableWrite:
-    """A row to be written to a table of the stage; ``value`` None deletes it."""
+    """A row to be written to the changelog of a stage's table; ``value`` None deletes it."""
 
     table: str
     key: str
@@ -97,10 +101,9 @@ class TableWrite:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """What stands before it is acknowledged before what stands behind it is written.
+    """Write barrier: earlier effects are acknowledged before later ones are published.
 
-    For rows by which work that is done again comes to the same: they must not be missing when
-    something that follows from them is there.
+    For rows that make reprocessing idempotent: they must be durable before their consequences are.
     """
 
 

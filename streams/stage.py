@@ -1,18 +1,19 @@
-"""A stage is data: where it reads, how much at a time, and the function that does the work.
+"""Stage definition: source topics, concurrency, and a factory for the record handler.
 
-Everything that is hard about doing this on Kafka without losing a record is in
-`streams.runtime.stage_runner`; what a stage does is in ``agents/``. Stages are found through the
-entry-point group ``clipmill.stages``.
+A stage is data. `streams.runtime.stage_runner` consumes, schedules, publishes and commits for it
+(at-least-once); handlers are in ``agents/``. Stages are discovered through the entry-point group
+``clipmill.stages``.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from typing import Protocol
 
 from streams.claims import Claim, claim_of
 from streams.cluster.shared_state import SharedState
-from streams.faust_driver.tables import StageTable
+from streams.errors import OperatorError
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
@@ -21,49 +22,69 @@ from streams.topics import HEARTBEATS, TOPICS, Topic, changelog_topic, reply_top
 GROUP = "clipmill.stages"
 
 Handler = Callable[[Incoming], Awaitable[Sequence[Effect]]]
-"""Does the work of a stage for one record and returns everything that is to be written."""
+"""Processes one record and returns everything that is to be written."""
 
 Slices = AsyncIterator[Sequence[Effect]]
-"""What a large record leads to, part by part: other records get their turn in between."""
+"""Output of a large record in slices; other records are scheduled between them."""
 
 SlicingHandler = Callable[[Incoming], Awaitable[Sequence[Effect] | Slices]]
 """A handler that may return slices."""
 
 BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
-"""Turns an unexpected exception into records, so that nothing is only a log line."""
+"""Turns an unexpected exception into records, so that no failure is only a log line."""
 
-Sweep = Callable[[], Sequence[Effect]]
-"""A pure housekeeping function; returns what is to be written."""
+PeriodicTask = Callable[[], Sequence[Effect]]
+"""A housekeeping function without I/O; returns what is to be written."""
 
 HealthCheck = Callable[[], str | None]
-"""Returns what is wrong, None when all is well."""
+"""Returns the problem, None when healthy."""
+
+
+class Table(Protocol):
+    """Rows of the partitions that this worker owns; written by returning a `TableWrite`."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all keys and rows; costs 40 ns a row."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Iterate over a snapshot of all rows."""
+
+    def rows(self) -> Iterator[bytes]:
+        """Iterate over all rows without a copy: complete the iteration before the next await."""
 
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """What a stage is given when it opens.
+    """Dependencies of an open stage.
 
     Attributes:
         settings: all settings.
-        tables: its tables by name.
-        supplement: sends a record that may be lost (progress); never waits, never fails.
-        signals: shared state of all workers, read here, written as records.
-        intake: stops and starts the intake of the stage.
-        sweeps: housekeeping to be run every so many seconds; the stage adds its own.
-        checks: reasons not to be ready; the stage adds its own.
-        reliefs: called when memory is short; each lets go of what can be had again.
-        share: which part of the stage's partitions this worker has, 0 to 1.
+        tables: tables of the stage by name.
+        publish_best_effort: publishes a record that may be lost (progress); never blocks or raises.
+        signals: shared state of all workers; read here, written by publishing records.
+        intake: pauses and resumes consumption of the stage.
+        periodic: periodic tasks with their intervals in seconds; the stage appends its own.
+        checks: readiness checks; the stage appends its own.
+        on_memory_pressure: callbacks that drop cached data; the stage appends its own.
+        partition_share: share of the stage's partitions assigned to this worker, 0 to 1.
     """
 
     settings: Settings
-    tables: Mapping[str, StageTable]
-    supplement: Callable[[Outgoing], None]
+    tables: Mapping[str, Table]
+    publish_best_effort: Callable[[Outgoing], None]
     signals: SharedState
     intake: Intake
-    sweeps: list[tuple[float, Sweep]] = field(default_factory=list)
+    periodic: list[tuple[float, PeriodicTask]] = field(default_factory=list)
     checks: list[HealthCheck] = field(default_factory=list)
-    reliefs: list[Callable[[], None]] = field(default_factory=list)
-    share: Callable[[], float] = lambda: 1.0
+    on_memory_pressure: list[Callable[[], None]] = field(default_factory=list)
+    partition_share: Callable[[], float] = lambda: 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +92,21 @@ class Stage:
     """One step of the pipeline.
 
     Attributes:
-        name: also the name of its consumer group, behind the prefix.
-        sources: topics that it reads.
-        open: makes the handler and holds its resources while the stage runs.
-        on_bug: turns an unexpected exception into records, so that nothing is only a log line.
-        tables: names of its tables; rows are keyed like the records of its source.
-        concurrency: how many records are worked on at a time.
-        window: how many unfinished records may be held, per source topic; at most
+        name: stage name; with the prefix, also the name of its consumer group.
+        sources: source topics.
+        open: creates the handler; its context holds the resources while the stage runs.
+        on_bug: turns an unexpected exception into records.
+        tables: table names; rows are keyed, and so partitioned, like the source records.
+        concurrency: maximum number of records processed at a time.
+        window: maximum number of uncommitted records held per source topic; at most
             ``stage.window`` of them are started.
-        ordered: records of one key are worked on one after the other, in their order.
-        drains: finish running work on SIGTERM; False where work is waiting.
-        claim: what a record needs before it is started: its rank, and the topics in front of later
-            stages that must have room for what it leads to. Must not raise.
-        due: when a record is due, epoch seconds, None for at once; it waits until then without
-            being worked on, except when its request is taken back. Such a stage is not ordered.
-        sends_heartbeats: its workers publish the heartbeats that all stages answer.
+        ordered: records of one key are processed one at a time, in offset order.
+        drains: finish records in flight on SIGTERM; False where they only wait.
+        claim: admission claim of a record: its rank, and the downstream topics that need capacity
+            for its output. Must not raise.
+        due: due time of a record in epoch seconds, None for at once; the record is held unprocessed
+            until then, unless its request is cancelled. Such a stage is not ordered.
+        sends_heartbeats: its workers publish the heartbeats that all stages commit.
     """
 
     name: str
@@ -103,31 +124,29 @@ class Stage:
 
     @property
     def reads(self) -> tuple[Topic, ...]:
-        """All topics of its consumer group: the sources, and the heartbeats."""
+        """All topics of its consumer group: sources and heartbeats."""
         return (*self.sources, HEARTBEATS)
 
 
 def topics_of(stages: Sequence[Stage], reply_topics: Sequence[str] = ()) -> list[Topic]:
-    """Return all topics of the contract, the changelogs of these stages, and the reply topics."""
+    """Return the topics of the contract, the changelogs of the stages, and the reply topics."""
     return [*TOPICS, *changelogs(stages), *map(reply_topic, reply_topics)]
 
 
 def changelogs(stages: Sequence[Stage]) -> list[Topic]:
-    """Return the changelogs of the stages' tables."""
     return [changelog_topic(stage.name, table) for stage in stages for table in stage.tables]
 
 
-class UnknownStageError(Exception):
-    """No stage of this name is installed; the text lists those that are."""
+class UnknownStageError(OperatorError):
+    """No stage of the name is installed; the text lists the installed ones."""
 
 
 def stage_names() -> list[str]:
-    """Return the names of the installed stages."""
     return sorted(point.name for point in entry_points(group=GROUP))
 
 
 def load_stages(names: Sequence[str] = ()) -> list[Stage]:
-    """Return the installed stages of these names, all of them when none is named.
+    """Load the named stages, all installed ones when none is named.
 
     Raises:
         UnknownStageError: a name is not installed.

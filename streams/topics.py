@@ -1,4 +1,4 @@
-"""The one table of topics. Names, keys, retention and purpose of everything on Kafka."""
+"""Topic registry: name, key, retention, compaction and purpose of every topic."""
 
 from datetime import timedelta
 
@@ -11,27 +11,27 @@ _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 
 MESSAGE_BYTES_MAX = 2_097_152
-"""Largest record on any topic; twice what a client may send, so that wrapping one always fits."""
+"""Largest record on any topic; twice `REQUEST_BYTES_MAX`, so that a wrapped request always fits."""
 
 REQUEST_BYTES_MAX = 1_000_000
-"""Largest request that is accepted: Kafka's own default for producers."""
+"""Largest accepted request: the default of Kafka producers."""
 
 
 class Topic(msgspec.Struct, frozen=True, cache_hash=True):
-    """One topic.
+    """Definition of a topic.
 
     Attributes:
-        name: logical name; on Kafka it stands between prefix and version.
-        key: what its records are keyed by.
-        purpose: what it is for, one sentence.
-        retention: how long records are kept.
-        compacted: keep the newest record of each key instead, for ever unless ``expires``.
-        expires: compacted records are dropped too when they are older than ``retention``.
-        segment: age at which the broker closes a file of the log; only closed files are compacted.
-            None for the broker's own: a week.
+        name: logical name; the Kafka name has a prefix and a version around it.
+        key: record key, as a phrase.
+        purpose: one sentence.
+        retention: retention time of records.
+        compacted: compact by key instead of deleting; no time limit unless ``expires``.
+        expires: delete compacted records too when they are older than ``retention``.
+        segment: age at which the broker rolls a segment; only closed segments are compacted. None
+            for the broker's default, a week.
         partitions: None for the number in the settings.
-        version: last part of the name on Kafka.
-        foreign: the name is the whole name on Kafka; an existing topic may be of any configuration.
+        version: suffix of the Kafka name.
+        foreign: the name is the full Kafka name; an existing topic may have any configuration.
     """
 
     name: str
@@ -46,27 +46,26 @@ class Topic(msgspec.Struct, frozen=True, cache_hash=True):
     foreign: bool = False
 
     def kafka_name(self, prefix: str = PREFIX) -> str:
-        """Return the name of the topic on Kafka."""
         if self.foreign:
             return self.name
         return f"{prefix}{self.name}{self.version}"
 
 
-REQUESTS = Topic("requests", "the client's own", "What clients ask for.")
-VALIDATED = Topic("videos.validated", "video key", "Posts and listings that are to be extracted.")
-EXTRACTED = Topic("videos.extracted", "video key", "Videos whose page has been read.")
-SELECTED = Topic("videos.selected", "video key", "Videos that are to be downloaded.")
+REQUESTS = Topic("requests", "the client's own", "Requests of clients.")
+VALIDATED = Topic("videos.validated", "video key", "Posts and listings to extract.")
+EXTRACTED = Topic("videos.extracted", "video key", "Videos with extracted page data.")
+SELECTED = Topic("videos.selected", "video key", "Videos to download.")
 ERRORS = Topic("errors", "video key", "Failed attempts, each with the event that failed.")
 DEADLETTERS = Topic(
     "deadletters",
     "original key",
-    "Records that nobody could handle: key, value and headers as they were.",
+    "Records that could not be processed: key, value and headers unchanged.",
     retention=4 * _WEEK,
 )
 MARKS = Topic(
     "deadletters.marks",
     "dead letter",
-    "What operators did with dead letters.",
+    "Replays and resolutions of dead letters by operators.",
     retention=5 * _WEEK,
     compacted=True,
     expires=True,
@@ -85,21 +84,21 @@ SIGNALS = Topic(
     partitions=1,
 )
 AUDIT = Topic("audit", "request id", "Every transition of every request.")
-PROGRESS = Topic("progress", "request id", "How far downloads are.", retention=_DAY)
-COMMANDS = Topic("commands", "request id", "What operators and users order.")
+PROGRESS = Topic("progress", "request id", "Progress of downloads.", retention=_DAY)
+COMMANDS = Topic("commands", "request id", "Commands of operators and users.")
 HEARTBEATS = Topic(
     "heartbeats",
     "partition",
-    "Read by every stage beside its sources: one that commits none of them stands still.",
-    # Keyed and compacted: a stage that was away for days finds minutes of them, and no offset that
-    # has expired.
+    "Read by every stage beside its sources: a stage that commits none of them is stalled.",
+    # Keyed and compacted: a stage that was down for days replays minutes of them, and its committed
+    # offset has not expired.
     compacted=True,
     segment=timedelta(minutes=10),
 )
 RESULTS = Topic("results", "request id", "Exactly one outcome per URL, and the end of each batch.")
 
 DELAYS: dict[Topic, timedelta] = {
-    Topic(f"retry.{name}", "video key", f"Events that wait {name} or less.", 2 * _WEEK): delay
+    Topic(f"retry.{name}", "video key", f"Events delayed by {name} or less.", 2 * _WEEK): delay
     for name, delay in {
         "5s": timedelta(seconds=5),
         "30s": timedelta(seconds=30),
@@ -108,7 +107,7 @@ DELAYS: dict[Topic, timedelta] = {
         "1h": timedelta(hours=1),
     }.items()
 }
-"""The delay topics, shortest first, with the longest wait that each one is meant for."""
+"""Delay topics, shortest first, with the maximum delay of each."""
 
 TOPICS: tuple[Topic, ...] = (
     REQUESTS,
@@ -134,17 +133,17 @@ READERS: dict[Topic, str] = {
     SELECTED: "download",
     AUDIT: "ledger",
 }
-"""Topics whose backlog holds back the stages that write them, each with the stage that reads it.
-Failures, retries and commands are never held back."""
+"""Topics with back-pressure on their producers, each with its consuming stage. Failures, retries
+and commands are exempt."""
 
 CLIENT_TOPICS = frozenset({REQUESTS.name, COMMANDS.name})
-"""Names of the topics that clients write to."""
+"""Logical names of the topics that clients produce to."""
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 
 
 def changelog_topic(stage: str, table: str) -> Topic:
-    """Return the changelog of a stage's table, under the name that Faust gives it."""
+    """Return the changelog topic of a stage's table, named as Faust names it."""
     return Topic(
         f"{stage}-{table}-changelog",
         "row key",
@@ -155,11 +154,11 @@ def changelog_topic(stage: str, table: str) -> Topic:
 
 
 def reply_topic(kafka_name: str) -> Topic:
-    """Return a topic that clients read their results from instead of `RESULTS`."""
+    """Return a topic from which clients consume their results instead of `RESULTS`."""
     purpose = "Results of requests that name it in reply_to."
     return Topic(kafka_name, RESULTS.key, purpose, RESULTS.retention, foreign=True)
 
 
 def delay_topic(wait: timedelta) -> Topic:
-    """Return the delay topic for a wait: the shortest one that is at least as long."""
+    """Return the shortest delay topic that covers a wait, the longest one if none does."""
     return next((topic for topic, delay in DELAYS.items() if wait <= delay), list(DELAYS)[-1])

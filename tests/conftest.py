@@ -1,6 +1,7 @@
-"""The guard of all tests: whoever dials or resolves anything but loopback fails, and dials nobody.
+"""Network guard of all tests: connecting to or resolving anything but loopback fails the test.
 
-It sees this process alone; what workers do is seen by the stand-in, whose proxy they use.
+The connection is prevented. The guard sees this process alone; the stand-in counts the connections
+of workers, which use it as their proxy.
 """
 
 import ipaddress
@@ -21,65 +22,64 @@ from streams.broker.jars import default_cache_dir, ensure_jars
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
-NO_BROKER = Path(__file__).parent / "unit"
-"""Tests that never start Kafka, and so need none of its jars."""
+UNIT_TESTS = Path(__file__).parent / "unit"
+"""Tests that never start Kafka, and therefore need none of its jars."""
 
-DIALS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-NAMES_HOST = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
-NAMES_ADDRESS = frozenset({"socket.gethostbyaddr", "socket.getnameinfo"})
+CONNECT_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+RESOLVE_EVENTS = frozenset({"socket.getaddrinfo", "socket.gethostbyname"})
+REVERSE_LOOKUP_EVENTS = frozenset({"socket.gethostbyaddr", "socket.getnameinfo"})
 
 
 class OutsideError(Exception):
-    """A test wanted to reach something that is not this machine."""
+    """A test tried to reach a host other than this machine."""
 
 
 class NetworkGuard:
-    """Refuses and notes every event of the interpreter that leads off this machine.
+    """Blocks and records every audit event that addresses a host other than this machine.
 
     Attributes:
-        armed: whether anything is refused.
-        attempts: what was refused since the last `take`.
+        armed: whether events are blocked.
+        attempts: events blocked since the last `take`.
     """
 
     def __init__(self) -> None:
         self.armed = False
         self.attempts: list[str] = []
 
-    def hear(self, event: str, args: tuple[Any, ...]) -> None:
-        """Judge an event; an audit hook.
+    def check_event(self, event: str, args: tuple[Any, ...]) -> None:
+        """Check an event; an audit hook.
 
         Raises:
-            OutsideError: it leads outside.
+            OutsideError: the event addresses another host.
         """
         if not self.armed or not event.startswith("socket."):
             return
-        if (place := outside(event, args)) is not None:
-            self.attempts.append(f"{event} {place}")
-            raise OutsideError(f"tests stay on loopback, this one tried {event} {place}")
+        if (address := outside_address(event, args)) is not None:
+            self.attempts.append(f"{event} {address}")
+            raise OutsideError(f"tests stay on loopback, this one tried {event} {address}")
 
     def take(self) -> list[str]:
-        """Return what was refused, and forget it."""
+        """Return the blocked events and clear them."""
         taken, self.attempts = self.attempts, []
         return taken
 
     @contextmanager
     def disarmed(self) -> Iterator[None]:
-        """Refuse nothing while the context lasts."""
-        before, self.armed = self.armed, False
+        previous, self.armed = self.armed, False
         try:
             yield
         finally:
-            self.armed = before
+            self.armed = previous
 
 
-def outside(event: str, args: tuple[Any, ...]) -> str | None:
-    """Return the place that an event leads to when that is not this machine."""
-    if event in NAMES_HOST:
-        return None if _is_here(args[0]) or _is_number(args[0]) else str(args[0])
-    if event in NAMES_ADDRESS:
-        return None if _is_here(_host(args[0])) else str(args[0])
-    if event in DIALS and args[0].family != socket.AF_UNIX and args[1] is not None:
-        return None if _is_here(_host(args[1])) else str(args[1])
+def outside_address(event: str, args: tuple[Any, ...]) -> str | None:
+    """Return the address of an event, None when it is this machine."""
+    if event in RESOLVE_EVENTS:
+        return None if _is_this_machine(args[0]) or _is_ip_address(args[0]) else str(args[0])
+    if event in REVERSE_LOOKUP_EVENTS:
+        return None if _is_this_machine(_host(args[0])) else str(args[0])
+    if event in CONNECT_EVENTS and args[0].family != socket.AF_UNIX and args[1] is not None:
+        return None if _is_this_machine(_host(args[1])) else str(args[1])
     return None
 
 
@@ -87,8 +87,8 @@ def _host(address: Any) -> Any:
     return address[0] if isinstance(address, tuple) else address
 
 
-def _is_here(host: Any) -> bool:
-    """Return whether a host is loopback; none at all means this machine as well."""
+def _is_this_machine(host: Any) -> bool:
+    """Return whether a host is loopback; an empty host means this machine as well."""
     text = host.decode() if isinstance(host, bytes) else host
     if text in {None, "", "localhost", socket.gethostname()}:
         return True
@@ -99,8 +99,8 @@ def _is_here(host: Any) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _is_number(host: Any) -> bool:
-    """Return whether there is nothing to resolve."""
+def _is_ip_address(host: Any) -> bool:
+    """Return whether a host is an IP address, which needs no resolution."""
     try:
         ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host)
     except ValueError:
@@ -109,13 +109,13 @@ def _is_number(host: Any) -> bool:
 
 
 GUARD = NetworkGuard()
-sys.addaudithook(GUARD.hear)
+sys.addaudithook(GUARD.check_event)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def network_guard(request: pytest.FixtureRequest) -> Iterator[NetworkGuard]:
-    """The guard, armed once Kafka's jars are there: they are all that comes from outside."""
-    if any(NO_BROKER not in item.path.parents for item in request.session.items):
+    """The guard, armed once Kafka's jars are there: their download is the only one."""
+    if any(UNIT_TESTS not in item.path.parents for item in request.session.items):
         ensure_jars(default_cache_dir())
     GUARD.armed = True
     yield GUARD

@@ -315,7 +315,7 @@ async def secured_broker(
         ),
     )
     broker = EmbeddedBroker(
-        folder / "kafka", additions=additions, restarts=RestartPolicy(short_life_seconds=0.1)
+        folder / "kafka", additions=additions, restarts=RestartPolicy(min_uptime_seconds=0.1)
     )
     with issuer.serve():
         async with broker:

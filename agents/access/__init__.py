@@ -1,1 +1,1 @@
-"""Stands before every call to the outside: breaker, rate limiter, bulkhead, egress, account."""
+"""Outbound access control: egress, circuit breaker, rate limiter, bulkhead, accounts."""

@@ -1,11 +1,11 @@
-"""From the settings to the authenticator, and what the metrics show of its accounts."""
+"""Authenticator of the settings, and gauges of the health of its accounts."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from prometheus_client import Gauge
 
-from agents.accounts.interface import Authenticator, LoginSettings, Standing
+from agents.accounts.interface import AccountStatus, Authenticator, LoginSettings
 from agents.accounts.registry import load_authenticator
 from agents.platforms.registry import Platforms
 from streams.observability.metrics import (
@@ -19,7 +19,7 @@ from streams.settings import AuthSettings
 from streams.stage import StageContext
 
 SWEEP_SECONDS = 2.0
-"""How old what the metrics show of accounts may be."""
+"""Interval, in seconds, at which the gauges of accounts are updated."""
 
 
 def open_authenticator(
@@ -28,8 +28,8 @@ def open_authenticator(
     """Return the authenticator of the settings.
 
     Args:
-        settings: where the accounts are.
-        hosts: of the pages of each platform; needed where accounts are used.
+        settings: locations of the accounts.
+        hosts: page hosts by platform; required if accounts are used.
 
     Raises:
         ClipmillError: ``system.config``; it is not installed, or broken.
@@ -48,62 +48,63 @@ def open_authenticator(
 
 
 @asynccontextmanager
-async def logins(context: StageContext, platforms: Platforms) -> AsyncIterator[Authenticator]:
-    """Lend the authenticator of the settings to a stage, and keep what it still has to keep.
+async def stage_authenticator(
+    context: StageContext, platforms: Platforms
+) -> AsyncIterator[Authenticator]:
+    """Provide a stage with the authenticator of the settings; closing saves its unsaved state.
 
     Raises:
         ClipmillError: ``system.config``; it is not installed, or broken.
     """
-    named = {name: platforms.by_name(name).get_capabilities() for name in platforms.names}
-    hosts = {name: each.page_hosts for name, each in named.items()}
+    capabilities = {name: platforms.by_name(name).get_capabilities() for name in platforms.names}
+    hosts = {name: each.page_hosts for name, each in capabilities.items()}
     authenticator = open_authenticator(context.settings.auth, hosts)
-    shown = ShownAccounts()
+    gauges = AccountGauges()
 
     def sweep() -> list[Effect]:
-        shown.show(authenticator.health_report())
+        gauges.update(authenticator.health_report())
         return []
 
-    context.sweeps.append((SWEEP_SECONDS, sweep))
+    context.periodic.append((SWEEP_SECONDS, sweep))
     try:
         yield authenticator
     finally:
         await authenticator.close()
 
 
-class ShownAccounts:
-    """The accounts that metrics show now: one that is gone is not shown any more."""
+class AccountGauges:
+    """Gauges of the accounts; those of an account that is gone are removed."""
 
     def __init__(self) -> None:
         self._labels: set[tuple[str, str]] = set()
 
-    def show(self, standings: Sequence[Standing]) -> None:
-        """Show how all accounts fare."""
-        now = {(each.platform, each.account) for each in standings}
-        for labels in self._labels - now:
+    def update(self, statuses: Sequence[AccountStatus]) -> None:
+        present = {(each.platform, each.account) for each in statuses}
+        for labels in self._labels - present:
             for gauge in _GAUGES:
-                _hide(gauge, labels)
-        self._labels = now
-        for standing in standings:
-            _show(standing)
+                _remove(gauge, labels)
+        self._labels = present
+        for status in statuses:
+            _set_gauges(status)
 
 
 _GAUGES = (ACCOUNT_HEALTHY, ACCOUNT_LAST_SUCCESS, ACCOUNT_EXPIRY, ACCOUNT_UNSAVED)
 
 
-def _show(standing: Standing) -> None:
-    labels = standing.platform, standing.account
-    ACCOUNT_HEALTHY.labels(*labels).set(standing.healthy)
-    ACCOUNT_UNSAVED.labels(*labels).set(standing.unsaved)
-    _show_moment(ACCOUNT_LAST_SUCCESS, labels, standing.last_success_at)
-    _show_moment(ACCOUNT_EXPIRY, labels, standing.expires_at)
+def _set_gauges(status: AccountStatus) -> None:
+    labels = status.platform, status.account
+    ACCOUNT_HEALTHY.labels(*labels).set(status.healthy)
+    ACCOUNT_UNSAVED.labels(*labels).set(status.unsaved)
+    _set_timestamp(ACCOUNT_LAST_SUCCESS, labels, status.last_success_at)
+    _set_timestamp(ACCOUNT_EXPIRY, labels, status.expires_at)
 
 
-def _show_moment(gauge: Gauge, labels: tuple[str, str], moment: float | None) -> None:
-    if moment is None:
-        _hide(gauge, labels)
+def _set_timestamp(gauge: Gauge, labels: tuple[str, str], timestamp: float | None) -> None:
+    if timestamp is None:
+        _remove(gauge, labels)
     else:
-        gauge.labels(*labels).set(moment)
+        gauge.labels(*labels).set(timestamp)
 
 
-def _hide(gauge: Gauge, labels: tuple[str, str]) -> None:
+def _remove(gauge: Gauge, labels: tuple[str, str]) -> None:
     gauge.remove(*labels)

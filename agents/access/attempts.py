@@ -1,4 +1,4 @@
-"""Attempts at the network as records for the error monitor. Ids are the same for every copy."""
+"""Records about network attempts for the monitor. Event ids are the same for every copy."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from schemas.attempts import (
     breaker_name,
 )
 from schemas.codec import encode
-from schemas.errors import ClipmillError, Place
+from schemas.errors import ClipmillError, Endpoint
 from schemas.job import Job
 from schemas.signals import BREAKER
 from streams.envelope import seal
@@ -23,101 +23,103 @@ STEPS: dict[Operation, str] = {
     "extract": "extraction",
     "download": "download",
 }
-"""The step that does each operation."""
+"""The step that makes each operation."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attempting:
-    """An attempt that is, or could be, made: for whom, where, and as which granted trial.
+class PlannedAttempt:
+    """An attempt over one egress that is, or could be, made.
 
     Attributes:
-        job: for whom.
+        job: the request that it is made for.
         subject: the video's key, or the short link.
-        place: where.
-        trial: id of the granted trial; None: it is none.
-        part: which one of several of the job: the file's format, "" when it is the only one.
+        endpoint: platform, operation and egress.
+        trial: id of the granted trial; None when it is not a trial.
+        part: distinguishes attempts of the job: the file's format, "" when there is one only.
     """
 
     job: Job
     subject: str
-    place: Place
+    endpoint: Endpoint
     trial: str | None = None
     part: str = ""
 
     @property
     def breaker(self) -> str:
-        """Name of its breaker, and key of what is told of it."""
-        return breaker_name(self.place.platform, self.place.operation, self.place.egress)
+        """Name of its breaker, and key of its records."""
+        return breaker_name(self.endpoint.platform, self.endpoint.operation, self.endpoint.egress)
 
     @property
-    def signal(self) -> str:
-        """Key of the signal that has the state of its breaker."""
+    def state_key(self) -> str:
+        """Key of its breaker's state in the shared state."""
         return f"{BREAKER}{self.breaker}"
 
     @property
     def labels(self) -> tuple[str, str, str]:
-        """Platform, operation and egress, as metrics have them."""
-        return self.place.platform, self.place.operation, self.place.egress
+        """Platform, operation and egress, as metric labels."""
+        return self.endpoint.platform, self.endpoint.operation, self.endpoint.egress
 
     @property
     def trial_id(self) -> str:
-        """Id of the trial that it may be: the same for every copy of the event."""
-        plain = f"{self.job.request_id}:{self.place.operation}:{self.job.tries}"
-        return f"{plain}:{self.part}" if self.part else plain
+        """Id of its trial, the same for every copy of the event: requests are idempotent."""
+        base = f"{self.job.request_id}:{self.endpoint.operation}:{self.job.try_number}"
+        return f"{base}:{self.part}" if self.part else base
 
 
 def attempt_record(
-    made: Attempting,
+    planned: PlannedAttempt,
     error: ClipmillError | None,
     seconds: float,
     now: datetime,
     *,
     cuts: int = 0,
 ) -> Outgoing:
-    """Return the report of an attempt that ended now, with this error or well.
+    """Return the report of an attempt that ended now: an error, or None for success.
 
-    ``cuts`` are those of the rate that it was made at.
+    ``cuts`` is the number of cuts of the rate that it was made at.
     """
-    place, job = made.place, made.job
+    endpoint, job = planned.endpoint, planned.job
     attempt = NetworkAttempt(
-        platform=place.platform,
-        operation=place.operation,
-        egress=place.egress,
+        platform=endpoint.platform,
+        operation=endpoint.operation,
+        egress=endpoint.egress,
         request_id=job.request_id,
-        subject=made.subject,
+        subject=planned.subject,
         code=error.code if error else None,
         seconds=round(seconds, 6),
         at=now,
-        retry=job.attempt_number(STEPS[place.operation]) > 1,
-        trial=made.trial,
+        retry=job.attempt_number(STEPS[endpoint.operation]) > 1,
+        trial=planned.trial,
         retry_after_seconds=error.retry_after if error else None,
         cuts=cuts,
     )
-    return _sealed(attempt, made, "attempt")
+    return _seal_record(attempt, planned, "attempt")
 
 
-def trial_record(wanted: Attempting, now: datetime, *, withdrawn: bool = False) -> Outgoing:
-    """Return the question whether this attempt may be one of its breaker's trials, or its end."""
-    place = wanted.place
-    asked = TrialRequest(
-        platform=place.platform,
-        operation=place.operation,
-        egress=place.egress,
-        trial=wanted.trial_id,
+def trial_record(planned: PlannedAttempt, now: datetime, *, withdrawn: bool = False) -> Outgoing:
+    """Return the request for a trial of the attempt's breaker, or its withdrawal."""
+    endpoint = planned.endpoint
+    request = TrialRequest(
+        platform=endpoint.platform,
+        operation=endpoint.operation,
+        egress=endpoint.egress,
+        trial=planned.trial_id,
         at=now,
         withdrawn=withdrawn,
     )
-    return _sealed(asked, wanted, "trial", part=":withdrawn" if withdrawn else "")
+    return _seal_record(request, planned, "trial", part=":withdrawn" if withdrawn else "")
 
 
-def _sealed(message: AttemptRecord, about: Attempting, what: str, *, part: str = "") -> Outgoing:
+def _seal_record(
+    message: AttemptRecord, planned: PlannedAttempt, event: str, *, part: str = ""
+) -> Outgoing:
     return seal(
         ATTEMPTS,
-        about.breaker,
+        planned.breaker,
         encode(message),
-        kind=f"network.{what}.v1",
-        step=STEPS[about.place.operation],
-        event_id=f"{about.trial_id}:{what}{part}",
-        request_id=about.job.request_id,
-        trace_id=about.job.trace_id,
+        kind=f"network.{event}.v1",
+        step=STEPS[planned.endpoint.operation],
+        event_id=f"{planned.trial_id}:{event}{part}",
+        request_id=planned.job.request_id,
+        trace_id=planned.job.trace_id,
     )

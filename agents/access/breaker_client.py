@@ -1,4 +1,8 @@
-"""What circuit breakers permit: their states as this worker knows them, and half-open trials."""
+"""Client side of the circuit breakers: which calls are permitted, and requests for trial calls.
+
+Used by the outbound gate. It reads the breakers' states from the shared state and sends requests to
+the monitor, their single writer; it changes none itself.
+"""
 
 import asyncio
 import hashlib
@@ -9,24 +13,24 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from agents.access.attempts import Attempting, trial_record
+from agents.access.attempts import PlannedAttempt, trial_record
 from agents.access.breaker_states import breaker_state
 from schemas.attempts import breaker_name
-from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
 from schemas.signals import BreakerState
 from streams.observability.metrics import NOT_PERMITTED
 from streams.stage import StageContext
 
 Permission = Literal["go", "trial", "wait", "no"]
-"""``go`` as usual; ``trial`` as one of the granted trials; ``wait`` for a trial or for what the
-others show; ``no``, not now."""
+"""``go``: permitted; ``trial``: permitted as a granted trial; ``wait``: request a trial, or wait
+for the result of the others; ``no``: not permitted."""
 
 NO_DEADLINE = datetime.max.replace(tzinfo=UTC)
 
 
 def permission(state: BreakerState | None, trial: str, now: datetime) -> Permission:
-    """Return what a breaker permits to the event that would ask for this trial."""
+    """Return what a breaker permits to the event that would request this trial."""
     if state is None or state.state == "closed":
         return "go"
     if state.state == "half_open":
@@ -36,53 +40,54 @@ def permission(state: BreakerState | None, trial: str, now: datetime) -> Permiss
 
 
 def has_free_trials(state: BreakerState | None) -> bool:
-    """Return whether asking for a trial may be answered at once."""
+    """Return whether the monitor would grant a trial now."""
     return state is None or state.state != "half_open" or len(state.trials) < state.trials_max
 
 
 def by_preference(egresses: Sequence[str], avoided: Sequence[str], subject: str) -> list[str]:
-    """Return the ways out for a subject, best first, without those to avoid unless all are.
+    """Return the egresses for a subject, best first, without the avoided ones unless all are.
 
-    One subject has the same order everywhere, so kept connections serve it again; the subjects
-    are spread over the ways out, and when one is left out only its own subjects move (rendezvous
-    hashing).
+    Rendezvous hashing: a subject has the same order in every worker, so that kept connections are
+    reused; subjects are spread over the egresses, and if one is removed only its own subjects move.
     """
     wanted = [name for name in egresses if name not in avoided] or list(egresses)
     return sorted(wanted, key=lambda name: _weight(name, subject))
 
 
-def opens_next(states: Sequence[BreakerState]) -> BreakerState:
-    """Return the breaker that lets something through first."""
+def first_to_permit(states: Sequence[BreakerState]) -> BreakerState:
+    """Return the breaker that permits a call first; one that is forced open comes last."""
     return min(
         states, key=lambda state: NO_DEADLINE if state.state == "forced_open" else _due(state)
     )
 
 
-def refusal(state: BreakerState) -> ClipmillError:
-    """Return the error of an attempt that this breaker does not permit."""
+def not_permitted_error(state: BreakerState) -> ClipmillError:
+    """Return the error of a call that this breaker does not permit."""
     code = state.reason or ErrorCode.NETWORK_SERVER
-    error = ClipmillError(code, _sentence(state), breaker=state.name)
-    error.place = Place(platform=state.platform, operation=state.operation, egress=state.egress)
+    error = ClipmillError(code, _message(state), breaker=state.name)
+    error.endpoint = Endpoint(
+        platform=state.platform, operation=state.operation, egress=state.egress
+    )
     error.permitted = False
     return error
 
 
-def postponement(place: Place, seconds: float) -> ClipmillError:
-    """Return the error of an attempt whose turn would come in so many seconds only."""
-    name = breaker_name(place.platform, place.operation, place.egress)
+def rate_limited_error(endpoint: Endpoint, seconds: float) -> ClipmillError:
+    """Return the error of a call that the rate limiter rejected, with its retry-after."""
+    name = breaker_name(endpoint.platform, endpoint.operation, endpoint.egress)
     message = f"nothing was tried: {name} is asked as often as it may be; its turn comes later"
     error = ClipmillError(ErrorCode.RATE_LIMIT_API, message, retry_after=round(seconds, 3))
-    error.place = place
+    error.endpoint = endpoint
     error.permitted = False
     return error
 
 
-def was_postponed(job: Job) -> bool:
-    """Return whether a job comes back for its turn: then it does not begin at the end again."""
+def was_rate_limited(job: Job) -> bool:
+    """Return whether a job returns from a rejection by the rate limiter: it has waited before."""
     return job.parked is not None and job.parked.code is ErrorCode.RATE_LIMIT_API
 
 
-def _sentence(state: BreakerState) -> str:
+def _message(state: BreakerState) -> str:
     how, since = state.state.replace("_", "-"), state.since.isoformat(timespec="seconds")
     parts = [f"nothing was tried: the circuit breaker {state.name} is {how} since {since}"]
     if state.reason is not None:
@@ -104,22 +109,22 @@ def _weight(egress: str, subject: str) -> bytes:
 
 REQUESTS_IN_FLIGHT = 5
 """Trial requests of one breaker that a worker has in flight, as many as there are trials by
-default. When each of 300 parked events asked by itself, requests and withdrawals on a busy machine
+default. When each of 300 parked events sent its own, requests and withdrawals on a busy machine
 came faster than the monitor handled them: each grant came after its event had timed out, and the
 breaker stayed half-open for minutes."""
 
 QUEUE_SECONDS = 2.0
-"""Timeout for a place in the bulkhead: a granted trial takes about a second. The event is parked
-then, because it is in flight as long as it waits."""
+"""Timeout, in seconds, for a place in the bulkhead: a granted trial takes about a second. The event
+is parked then, because it is in flight as long as it waits."""
 
 
-class Permissions:
-    """Requests trials of half-open breakers; the monitor, their only writer, grants them.
+class BreakerClient:
+    """Requests trials of half-open breakers; the monitor, their single writer, grants them.
 
     A bulkhead bounds the requests in flight of each breaker.
 
     Args:
-        context: has the breakers' states, and sends what the monitor reads.
+        context: has the breakers' states, and sends records to the monitor.
         clock: the time that breakers' deadlines are compared with.
         grant_seconds: timeout of a request for a trial.
     """
@@ -134,21 +139,24 @@ class Permissions:
             lambda: asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         )
 
-    def permission(self, way: Attempting) -> Permission:
-        """Return what the breaker of an attempt permits at this moment."""
-        return permission(self._state(way), way.trial_id, self._clock())
+    def permission(self, planned: PlannedAttempt) -> Permission:
+        """Return what the attempt's breaker permits now."""
+        return permission(self._state(planned), planned.trial_id, self._clock())
 
-    def has_free_trials(self, way: Attempting) -> bool:
-        """Return whether the monitor would grant a trial."""
-        return has_free_trials(self._state(way))
+    def has_free_trials(self, planned: PlannedAttempt) -> bool:
+        """Return whether the monitor would grant a trial now."""
+        return has_free_trials(self._state(planned))
 
-    async def ask(self, way: Attempting, *, patient: bool) -> Attempting | None:
+    async def request_trial(
+        self, planned: PlannedAttempt, *, blocking: bool
+    ) -> PlannedAttempt | None:
         """Request a trial and return the attempt that is permitted then, None if there is none.
 
-        A caller that is not ``patient`` has another egress: a full bulkhead rejects it at once.
+        A caller with another egress is not ``blocking``: it is rejected at once when the bulkhead
+        is full, or all trials are granted to others.
         """
-        bulkhead = self._bulkheads[way.breaker]
-        if bulkhead.locked() and not patient:
+        bulkhead = self._bulkheads[planned.breaker]
+        if bulkhead.locked() and not blocking:
             return None
         try:
             async with asyncio.timeout(QUEUE_SECONDS):
@@ -156,39 +164,39 @@ class Permissions:
         except TimeoutError:
             return None
         try:
-            return await self._ask(way, patient=patient)
+            return await self._request(planned, blocking=blocking)
         finally:
             bulkhead.release()
 
-    async def _ask(self, way: Attempting, *, patient: bool) -> Attempting | None:
-        trial = replace(way, trial=way.trial_id)
-        if self.permission(way) == "wait":
-            self._context.supplement(trial_record(way, self._clock()))
-        with self.given_back(trial):
-            await self._until_told(way, patient=patient)
-        match self.permission(way):
+    async def _request(self, planned: PlannedAttempt, *, blocking: bool) -> PlannedAttempt | None:
+        trial = replace(planned, trial=planned.trial_id)
+        if self.permission(planned) == "wait":
+            self._context.publish_best_effort(trial_record(planned, self._clock()))
+        with self.withdrawn_on_error(trial):
+            await self._wait_for_grant(planned, blocking=blocking)
+        match self.permission(planned):
             case "go":
-                return way
+                return planned
             case "trial":
                 return trial
         # A monitor that was away would grant it later, and no worker would report its outcome.
         self.withdraw(trial)
         return None
 
-    async def _until_told(self, way: Attempting, *, patient: bool) -> None:
-        """Return when the monitor has answered, or after the timeout."""
+    async def _wait_for_grant(self, planned: PlannedAttempt, *, blocking: bool) -> None:
+        """Return when the breaker's state decides the request, or after the timeout."""
         changed = asyncio.Event()
         with (
-            self._context.signals.watch(way.signal, callback=changed.set),
+            self._context.signals.watch(planned.state_key, callback=changed.set),
             suppress(TimeoutError),
         ):
             async with asyncio.timeout(self._grant_seconds):
-                while self._waits(way, patient=patient):
+                while self._is_pending(planned, blocking=blocking):
                     changed.clear()
                     await changed.wait()
 
     @contextmanager
-    def given_back(self, way: Attempting) -> Iterator[None]:
+    def withdrawn_on_error(self, planned: PlannedAttempt) -> Iterator[None]:
         """Withdraw a trial when the block is cancelled or raises an unexpected exception.
 
         A `ClipmillError` is an outcome of the trial; its raiser reports it.
@@ -198,25 +206,25 @@ class Permissions:
         except ClipmillError:
             raise
         except BaseException:
-            self.withdraw(way)
+            self.withdraw(planned)
             raise
 
-    def withdraw(self, way: Attempting) -> None:
-        """Give back a trial that was granted, or may yet be, and is not made."""
-        if way.trial is not None:
-            self._context.supplement(trial_record(way, self._clock(), withdrawn=True))
+    def withdraw(self, planned: PlannedAttempt) -> None:
+        """Free the slot of a trial that was granted, or may still be, and is not made."""
+        if planned.trial is not None:
+            self._context.publish_best_effort(trial_record(planned, self._clock(), withdrawn=True))
 
-    def not_permitted(self, ways: Sequence[Attempting]) -> ClipmillError:
-        """Return the error when no way may be taken, counted: that of the first to open."""
-        states = [state for way in ways if (state := self._state(way)) is not None]
-        state = opens_next(states)
+    def not_permitted(self, candidates: Sequence[PlannedAttempt]) -> ClipmillError:
+        """Count and return the error when no candidate is permitted: that of the first to be."""
+        states = [state for each in candidates if (state := self._state(each)) is not None]
+        state = first_to_permit(states)
         NOT_PERMITTED.labels(state.platform, state.operation).inc()
-        return refusal(state)
+        return not_permitted_error(state)
 
-    def _waits(self, way: Attempting, *, patient: bool) -> bool:
-        if self.permission(way) != "wait":
+    def _is_pending(self, planned: PlannedAttempt, *, blocking: bool) -> bool:
+        if self.permission(planned) != "wait":
             return False
-        return patient or has_free_trials(self._state(way))
+        return blocking or has_free_trials(self._state(planned))
 
-    def _state(self, way: Attempting) -> BreakerState | None:
-        return breaker_state(self._context.signals, way.breaker, self._clock())
+    def _state(self, planned: PlannedAttempt) -> BreakerState | None:
+        return breaker_state(self._context.signals, planned.breaker, self._clock())

@@ -1,4 +1,4 @@
-"""The state of a circuit breaker as this worker knows it, on its own clock."""
+"""State of a circuit breaker as this worker observes it, converted to its own clock."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -13,14 +13,14 @@ from streams.cluster.shared_state import SharedState
 
 
 def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerState | None:
-    """Return the state of a breaker; None when there is none, or none that can be read.
+    """Return the state of a breaker; None when there is none, or it is malformed.
 
-    Its times are the monitor's. They are moved to the clock of this worker: a breaker is open for
-    as long as the monitor meant it, however far the clocks are apart or jump.
+    Its times are by the monitor's clock. They are shifted to this worker's: a breaker is open for
+    as long as the monitor meant, however far the clocks are apart or jump.
     """
     key = f"{BREAKER}{name}"
     value = signals.get(key)
-    state = None if value is None else _read(value)
+    state = None if value is None else _decode(value)
     if state is None or (state.until is None and state.budget_until is None):
         return state
     since = signals.published_at(key, state.since, now)
@@ -29,18 +29,18 @@ def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerStat
         state,
         since=since,
         until=until,
-        budget_until=_bounded(state.budget_until, now),
+        budget_until=_capped(state.budget_until, now),
     )
 
 
-def _bounded(until: datetime | None, now: datetime) -> datetime | None:
-    """Return the end of a hold on retries; the monitor publishes it as well."""
+def _capped(until: datetime | None, now: datetime) -> datetime | None:
+    """Return the end of the retry budget's hold; the monitor publishes its end as well."""
     return None if until is None else min(until, now + timedelta(seconds=BUDGET_SECONDS))
 
 
 @lru_cache(maxsize=1_024)
-def _read(value: bytes) -> BreakerState | None:
-    """Return a state, decoded once; one that cannot be read holds nothing back."""
+def _decode(value: bytes) -> BreakerState | None:
+    """Return a decoded state, cached; one that is malformed holds nothing back."""
     with suppress(MalformedMessageError):
         return decode(value, BreakerState)
     return None

@@ -1,20 +1,20 @@
-"""A bulkhead: so many operations at a time. Callers wait by rank, then in the order of asking."""
+"""Bulkhead: bounds concurrent operations. Callers queue by rank, then in order of arrival."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from streams.priority_queue import DEFAULT_RANK, PriorityQueue, arrive
+from streams.priority_queue import DEFAULT_RANK, PriorityQueue, new_entry
 
 
-class TaskPool:
-    """So many slots.
+class Bulkhead:
+    """A semaphore with a priority queue.
 
     Args:
-        limit: how many.
+        limit: number of slots.
 
     Attributes:
-        running: slots that are held.
+        running: slots in use.
     """
 
     def __init__(self, limit: int) -> None:
@@ -24,12 +24,12 @@ class TaskPool:
 
     @property
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """Number of queued callers."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def slot(self, rank: int = DEFAULT_RANK) -> AsyncIterator[None]:
-        """Hold a slot; a caller that is cancelled while waiting gives up its place."""
+        """Hold a slot; a caller that is cancelled in the queue leaves it."""
         await self._acquire(rank)
         self.running += 1
         try:
@@ -42,20 +42,21 @@ class TaskPool:
         if self._free:
             self._free -= 1
             return
-        entry = arrive(asyncio.get_running_loop().create_future(), rank)
+        entry = new_entry(asyncio.get_running_loop().create_future(), rank)
         self._waiting.push(entry)
         try:
             await entry.item
         except asyncio.CancelledError:
             self._waiting.remove(entry)
+            # The slot may have been handed over just before the cancellation.
             if entry.item.done() and not entry.item.cancelled():
                 self._release()
             raise
 
     def _release(self) -> None:
         while self._waiting:
-            turn = self._waiting.pop().item
-            if not turn.done():
-                turn.set_result(None)
+            waiter = self._waiting.pop().item
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         self._free += 1

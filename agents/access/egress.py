@@ -1,4 +1,4 @@
-"""From the settings to the ways out that all tools share."""
+"""Egresses of the settings, shared by all network tools."""
 
 from urllib.parse import urlsplit
 
@@ -7,25 +7,25 @@ from agents.network.trust import write_ca_bundle
 from streams.settings import Settings
 
 PROXY = "proxy"
-"""Name of the one proxy of the settings."""
+"""Egress name of a single proxy in the settings."""
 
 
 def egress_names(settings: Settings) -> tuple[str, ...]:
-    """Return the names of the ways out, in the order of the settings."""
+    """Return the names of the egresses, in the order of the settings."""
     return tuple(_proxies(settings))
 
 
 def egress_hosts(settings: Settings) -> dict[str, str]:
-    """Return host and port of the proxies by the name of their egress, without credentials."""
+    """Return host and port of the proxies by egress name, without credentials."""
     proxies = ((name, proxy) for name, proxy in _proxies(settings).items() if proxy)
     return {name: urlsplit(proxy).netloc.rpartition("@")[2] for name, proxy in proxies}
 
 
 def open_egresses(settings: Settings) -> dict[str, Egress]:
-    """Return the ways out by name, with the bundle of trusted roots written.
+    """Return the egresses by name, and write the bundle of trusted roots.
 
     Raises:
-        ClipmillError: ``system.config``, the file with the additional roots cannot be used.
+        ClipmillError: ``system.config``; the file with additional roots cannot be used.
     """
     ca_file = settings.egress.ca_file
     target = settings.data_dir / "ca-bundle.pem"

@@ -1,8 +1,8 @@
-"""The gate in front of the network: picks the way out, asks the breakers, waits for its turn.
+"""Outbound gate: chooses an egress and applies circuit breaker, rate limiter and bulkhead.
 
-What resolve, extract and download do over the network goes through here, so that an open circuit
-breaker holds everything back, no platform is asked too much, and the error monitor hears of every
-attempt.
+Every resolve, extract and download over the network goes through it: an open breaker holds back all
+attempts, no platform is called above its rate, and every conclusive attempt is reported to the
+monitor. It does not retry; recovery does.
 """
 
 import asyncio
@@ -14,32 +14,32 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TypeVar, get_args
 
-from agents.access.attempts import Attempting, attempt_record
+from agents.access.attempts import PlannedAttempt, attempt_record
 from agents.access.breaker_client import (
-    Permissions,
+    BreakerClient,
     by_preference,
-    postponement,
-    was_postponed,
+    rate_limited_error,
+    was_rate_limited,
 )
 from agents.access.egress import egress_hosts
 from agents.access.rate_limits import ONE_REQUEST, Cost, RateLimits
 from agents.network.egress import DIRECT
 from agents.plugins import Plugins, Trouble, describe
-from agents.resilience.breaker_rules import says_something
+from agents.resilience.breaker_rules import is_conclusive
 from agents.resilience.rate_limiter import RateLimitExceededError
 from schemas.attempts import Operation
-from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
 from streams.observability.metrics import PLUGIN_TROUBLES, RATE_POSTPONED, start_at_zero
 from streams.priority_queue import rank_of
-from streams.runtime.concurrency import aside
+from streams.runtime.concurrency import slot_released
 from streams.stage import StageContext
-from streams.tracing.attempts import attempt
+from streams.tracing.attempts import attempt_span
 
 
 @cache
 def installed_plugins() -> Plugins:
-    """Return the installed plug-ins; the same objects every time, so that they see all stages."""
+    """Return the installed plug-ins; one instance of each observes all stages of the process."""
     plugins = Plugins.load(count=_count)
     start_at_zero(PLUGIN_TROUBLES, plugins.names, get_args(Trouble))
     return plugins
@@ -54,22 +54,22 @@ T = TypeVar("T")
 NO_PLUGINS = Plugins()
 
 GRANT_SECONDS = 10.0
-"""How long a trial request waits for the monitor's answer, or for the outcome of other trials. The
-monitor answers within milliseconds, on an overloaded machine within seconds; a platform within a
-second."""
+"""Timeout of a trial request, in seconds: for the monitor's grant, or the result of other trials.
+The monitor answers within milliseconds, on an overloaded machine within seconds; a platform within
+a second."""
 
 
 class OutboundGate:
-    """Lets attempts of one operation through.
+    """Access control for the attempts of one operation.
 
     Args:
         operation: what is attempted.
-        egresses: names of the ways out.
-        context: has the states of the breakers, and sends what the monitor reads.
-        clock: tells the time that breakers go by.
-        timer: seconds, for how long an attempt takes.
-        plugins: are told of every attempt.
-        grant_seconds: how long an event waits for a trial.
+        egresses: their names.
+        context: has the states of the breakers, and sends records to the monitor.
+        clock: the time that breakers' and jobs' deadlines are compared with.
+        timer: seconds, monotonic; measures attempts.
+        plugins: observe every attempt.
+        grant_seconds: timeout of a request for a trial.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class OutboundGate:
         self._clock = clock
         self._timer = timer
         self._plugins = plugins
-        self._turns = RateLimits(operation, context, clock=clock)
-        self._permissions = Permissions(context, clock=clock, grant_seconds=grant_seconds)
+        self._rate_limits = RateLimits(operation, context, clock=clock)
+        self._breakers = BreakerClient(context, clock=clock, grant_seconds=grant_seconds)
 
     async def run(
         self,
@@ -101,126 +101,133 @@ class OutboundGate:
         subject: str,
         call: Callable[[str], Awaitable[T]],
         part: str = "",
-        need: Cost = ONE_REQUEST,
+        cost: Cost = ONE_REQUEST,
     ) -> T:
-        """Return what the call returns; it is given the name of the way out to take.
+        """Make one attempt and return its result.
 
         Args:
-            job: for whom.
-            platform: where.
+            job: the request that it is made for.
+            platform: the platform that is called.
             subject: the video's key, or the short link.
-            call: makes one attempt.
-            part: which one, when a job makes several of one subject: the file's format. Each of
-                them is a trial of its own.
-            need: what it needs of its turn.
+            call: makes the attempt over the egress of this name.
+            part: distinguishes attempts of a job on one subject: the file's format. Each is a
+                trial of its own.
+            cost: what it takes of the rate limit.
 
         Raises:
-            ClipmillError: the call's, with its place; or, not permitted, the code that opened the
-                breakers, when all of them are open, or ``rate_limit.api`` when its turn is far
-                off; or ``request.expired`` when its deadline comes before its turn.
+            ClipmillError: the call's, with its endpoint; or, not permitted, the code that opened
+                the breakers, when all of them are open, or ``rate_limit.api`` when the wait for
+                the rate is too long; or ``request.expired`` when the deadline comes before.
         """
-        ways = self._ways(job, platform, subject, part)
-        need = replace(need, rank=_rank(job))
-        # What is answered from a cache, or fails at once, must not wait for what waits here.
-        async with aside():
-            return await self._run(ways, call, need)
+        candidates = self._candidates(job, platform, subject, part)
+        cost = replace(cost, rank=_rank(job))
+        # Frees the stage's slot: cache hits and quick failures do not queue behind waiting events.
+        async with slot_released():
+            return await self._run(candidates, call, cost)
 
     async def _run(
-        self, ways: Sequence[Attempting], call: Callable[[str], Awaitable[T]], need: Cost
+        self, candidates: Sequence[PlannedAttempt], call: Callable[[str], Awaitable[T]], cost: Cost
     ) -> T:
         while True:
-            way = await self._permitted(ways)
-            with self._permissions.given_back(way):
-                async with AsyncExitStack() as turn:
-                    await self._wait(way, turn, need)
-                    # It may have changed while it waited.
-                    if self._permissions.permission(way) in {"go", "trial"}:
-                        return await self._attempt(way, call)
+            planned = await self._choose_permitted(candidates)
+            with self._breakers.withdrawn_on_error(planned):
+                async with AsyncExitStack() as stack:
+                    await self._acquire_rate(planned, stack, cost)
+                    # The breaker may have opened during the wait for the rate limiter.
+                    if self._breakers.permission(planned) in {"go", "trial"}:
+                        return await self._attempt(planned, call)
 
-    def _ways(self, job: Job, platform: str, subject: str, part: str) -> list[Attempting]:
-        """Return the attempts that could be made, the preferred one first."""
+    def _candidates(self, job: Job, platform: str, subject: str, part: str) -> list[PlannedAttempt]:
+        """Return one attempt for each egress, the preferred one first."""
         names = by_preference(self._egresses, job.avoid_egress, subject)
-        places = (
-            Place(platform=platform, operation=self._operation, egress=name) for name in names
+        endpoints = (
+            Endpoint(platform=platform, operation=self._operation, egress=name) for name in names
         )
-        return [Attempting(job, subject, place, part=part) for place in places]
+        return [PlannedAttempt(job, subject, endpoint, part=part) for endpoint in endpoints]
 
-    async def _wait(self, way: Attempting, turn: AsyncExitStack, need: Cost) -> None:
-        """Return when it is the turn of this attempt; ``turn`` ends it."""
-        its_turn = self._turns.acquire(way.place, returning=was_postponed(way.job), need=need)
+    async def _acquire_rate(
+        self, planned: PlannedAttempt, stack: AsyncExitStack, cost: Cost
+    ) -> None:
+        """Enter the rate limiter's permit into the stack, within the job's deadline."""
+        permit = self._rate_limits.acquire(
+            planned.endpoint, requeued=was_rate_limited(planned.job), cost=cost
+        )
         try:
-            async with asyncio.timeout(self._seconds_left(way.job)):
-                await turn.enter_async_context(its_turn)
+            async with asyncio.timeout(self._seconds_left(planned.job)):
+                await stack.enter_async_context(permit)
         except RateLimitExceededError as error:
-            self._permissions.withdraw(way)
-            RATE_POSTPONED.labels(*way.labels).inc()
-            raise postponement(way.place, error.seconds) from None
+            self._breakers.withdraw(planned)
+            RATE_POSTPONED.labels(*planned.labels).inc()
+            raise rate_limited_error(planned.endpoint, error.seconds) from None
         except TimeoutError:
-            self._permissions.withdraw(way)
+            self._breakers.withdraw(planned)
             message = "the deadline came before anything could be tried"
             raise ClipmillError(ErrorCode.REQUEST_EXPIRED, message) from None
 
     def _seconds_left(self, job: Job) -> float | None:
         return None if job.deadline is None else (job.deadline - self._clock()).total_seconds()
 
-    async def _attempt(self, way: Attempting, call: Callable[[str], Awaitable[T]]) -> T:
-        started, cuts = self._timer(), self._turns.cuts(way.place)
-        told = describe(way.job, way.subject, way.place)
-        span = attempt(way.place, self._hosts.get(way.place.egress, ""))
+    async def _attempt(self, planned: PlannedAttempt, call: Callable[[str], Awaitable[T]]) -> T:
+        started, cuts = self._timer(), self._rate_limits.cuts(planned.endpoint)
+        request = describe(planned.job, planned.subject, planned.endpoint)
+        span = attempt_span(planned.endpoint, self._hosts.get(planned.endpoint.egress, ""))
         try:
-            with span, self._plugins.watching(told):
-                result = await call(way.place.egress)
+            with span, self._plugins.watching(request):
+                result = await call(planned.endpoint.egress)
         except ClipmillError as error:
-            error.place = way.place
-            if way.place.egress != DIRECT:
-                error.details.setdefault("egress", way.place.egress)
-            self._report(way, error, started, cuts)
+            error.endpoint = planned.endpoint
+            if planned.endpoint.egress != DIRECT:
+                error.details.setdefault("egress", planned.endpoint.egress)
+            self._report(planned, error, started, cuts)
             raise
-        self._report(way, None, started, cuts)
+        self._report(planned, None, started, cuts)
         return result
 
-    async def _permitted(self, ways: Sequence[Attempting]) -> Attempting:
-        """Return the attempt that may be made.
+    async def _choose_permitted(self, candidates: Sequence[PlannedAttempt]) -> PlannedAttempt:
+        """Return the first candidate that is permitted, requesting a trial if need be.
 
-        A way out that is shut is tried again by those who prefer it, or else it would never be
-        found to be well while another one is open.
+        Subjects that prefer an egress in half-open make its trials even if another egress is
+        closed: otherwise its breaker would not close while another one is.
         """
-        free = self._free(ways)
-        shut = [way for way in ways if self._permissions.permission(way) in {"trial", "wait"}]
-        if shut and (not free or self._tries(shut[0], ways[0])):
-            granted = await self._permissions.ask(shut[0], patient=not free)
+        closed = self._closed(candidates)
+        half_open = [
+            each for each in candidates if self._breakers.permission(each) in {"trial", "wait"}
+        ]
+        if half_open and (not closed or self._should_try(half_open[0], candidates[0])):
+            granted = await self._breakers.request_trial(half_open[0], blocking=not closed)
             if granted is not None:
                 return granted
-        # They may have changed while it waited.
-        free = self._free(ways)
-        if free:
-            return free[0]
-        raise self._permissions.not_permitted(ways)
+        # Breakers may have closed or opened during the request.
+        closed = self._closed(candidates)
+        if closed:
+            return closed[0]
+        raise self._breakers.not_permitted(candidates)
 
-    def _free(self, ways: Sequence[Attempting]) -> list[Attempting]:
-        """Return the ways that are open, those first by which its turn comes soon."""
-        free = [way for way in ways if self._permissions.permission(way) == "go"]
-        return sorted(free, key=self._is_far_off) if len(free) > 1 else free
+    def _closed(self, candidates: Sequence[PlannedAttempt]) -> list[PlannedAttempt]:
+        """Return the candidates with a closed breaker, those within their rate limit first."""
+        closed = [each for each in candidates if self._breakers.permission(each) == "go"]
+        return sorted(closed, key=self._exceeds_rate) if len(closed) > 1 else closed
 
-    def _is_far_off(self, way: Attempting) -> bool:
-        job = way.job
-        return not self._turns.is_soon(way.place, returning=was_postponed(job), rank=_rank(job))
+    def _exceeds_rate(self, planned: PlannedAttempt) -> bool:
+        job = planned.job
+        return not self._rate_limits.would_admit(
+            planned.endpoint, requeued=was_rate_limited(job), rank=_rank(job)
+        )
 
-    def _tries(self, shut: Attempting, preferred: Attempting) -> bool:
-        return shut is preferred and self._permissions.has_free_trials(shut)
+    def _should_try(self, half_open: PlannedAttempt, preferred: PlannedAttempt) -> bool:
+        return half_open is preferred and self._breakers.has_free_trials(half_open)
 
     def _report(
-        self, way: Attempting, error: ClipmillError | None, started: float, cuts: int
+        self, planned: PlannedAttempt, error: ClipmillError | None, started: float, cuts: int
     ) -> None:
-        """Tell the monitor of an attempt.
+        """Report a conclusive attempt to the monitor.
 
-        One that says nothing about the platform is told of only when it was a trial: its slot is
-        free for another then.
+        An inconclusive one is reported only if it was a trial, which frees its slot.
         """
-        if says_something(error.code if error else None) or way.trial:
+        if is_conclusive(error.code if error else None) or planned.trial:
             seconds = self._timer() - started
-            record = attempt_record(way, error, seconds, self._clock(), cuts=cuts)
-            self._context.supplement(record)
+            record = attempt_record(planned, error, seconds, self._clock(), cuts=cuts)
+            self._context.publish_best_effort(record)
 
 
 def _rank(job: Job) -> int:

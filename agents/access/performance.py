@@ -1,4 +1,4 @@
-"""The built-in plug-in: how long requests over the network take, and which take longest."""
+"""Built-in plug-in: latency metrics of network requests, and a log line with the slowest."""
 
 import heapq
 import logging
@@ -20,28 +20,28 @@ from streams.settings import PerformanceSettings, load_settings
 
 QUANTILES = (0.5, 0.95, 0.99)
 
-LATEST_MAX = 2_000
-"""Attempts of one platform and operation that are remembered; at more than that within the window
-the window is shorter."""
+WINDOW_ATTEMPTS_MAX = 2_000
+"""Attempts kept per platform and operation; at a higher rate the window is shorter than
+configured."""
 
-WAYS_MAX = 64
-"""Platforms times operations of which attempts are remembered; there are fewer."""
+SERIES_MAX = 64
+"""Pairs of platform and operation whose attempts are kept; there are fewer in practice."""
 
-Way = tuple[str, str]
+SeriesKey = tuple[str, str]
 """Platform and operation."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CompletedAttempt:
     """An attempt that ended.
 
     Attributes:
-        at: when, on the clock of the monitor.
-        seconds: how long it took.
-        outcome: what came of it.
-        request: what it was.
+        at: its end, by the clock of the monitor.
+        seconds: duration.
+        outcome: "ok", or why it failed.
+        request: the request as plug-ins get it.
     """
 
     at: float
@@ -51,11 +51,11 @@ class Ended:
 
 
 class PerformanceMonitor:
-    """Metrics of attempts by platform, operation and outcome, and a log line now and then.
+    """Metrics of attempts by platform, operation and outcome, and a periodic log line.
 
     Args:
-        settings: how long attempts count, and how often they are told of.
-        clock: seconds that only go forward.
+        settings: length of the window, and interval of the log line.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -63,103 +63,103 @@ class PerformanceMonitor:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._latest: dict[Way, deque[Ended]] = {}
-        self._told_at = clock()
+        self._windows: dict[SeriesKey, deque[CompletedAttempt]] = {}
+        self._logged_at = clock()
 
     def on_request_start(self, request: PluginRequest) -> None:
-        """Note that an attempt begins."""
+        """Count an attempt in flight."""
         REQUESTS_IN_FLIGHT.labels(request.platform, request.operation).inc()
 
     def on_request_complete(self, request: PluginRequest, seconds: float) -> None:
-        """Note an attempt that brought what was asked for."""
-        self._ended(request, "ok", seconds)
+        """Record a successful attempt."""
+        self._record_end(request, "ok", seconds)
 
     def on_request_error(
         self, request: PluginRequest, error: BaseException, seconds: float
     ) -> None:
-        """Note an attempt that failed."""
-        self._ended(request, outcome_of(error), seconds)
+        """Record a failed attempt."""
+        self._record_end(request, outcome_of(error), seconds)
 
-    def quantile(self, way: Way, share: float) -> float:
-        """Return the seconds within which a share of the latest attempts ended; 0 without any."""
-        return quantile([ended.seconds for ended in self._fresh(way)], share)
+    def quantile(self, series: SeriesKey, level: float) -> float:
+        """Return a quantile of the duration over the window, in seconds; 0 without attempts."""
+        return quantile([attempt.seconds for attempt in self._recent(series)], level)
 
-    def _ended(self, request: PluginRequest, outcome: Outcome, seconds: float) -> None:
+    def _record_end(self, request: PluginRequest, outcome: Outcome, seconds: float) -> None:
         REQUESTS_IN_FLIGHT.labels(request.platform, request.operation).dec()
         observe(REQUEST_SECONDS.labels(request.platform, request.operation, outcome), seconds)
         now = self._clock()
-        self._remember(Ended(now, seconds, outcome, request))
-        if now - self._told_at >= self._settings.log_seconds:
-            self._told_at = now
-            self._tell()
+        self._add(CompletedAttempt(now, seconds, outcome, request))
+        if now - self._logged_at >= self._settings.log_seconds:
+            self._logged_at = now
+            self._log_windows()
 
-    def _remember(self, ended: Ended) -> None:
-        way = (ended.request.platform, ended.request.operation)
-        if way not in self._latest:
-            if len(self._latest) >= WAYS_MAX:
+    def _add(self, attempt: CompletedAttempt) -> None:
+        series = (attempt.request.platform, attempt.request.operation)
+        if series not in self._windows:
+            if len(self._windows) >= SERIES_MAX:
                 return
-            self._latest[way] = deque(maxlen=LATEST_MAX)
-            self._export(way)
-        latest = self._latest[way]
-        while latest and latest[0].at < self._oldest():
-            latest.popleft()
-        latest.append(ended)
+            self._windows[series] = deque(maxlen=WINDOW_ATTEMPTS_MAX)
+            self._export(series)
+        window = self._windows[series]
+        while window and window[0].at < self._window_start():
+            window.popleft()
+        window.append(attempt)
 
-    def _export(self, way: Way) -> None:
-        """Have quantiles made when somebody reads them: they cost nothing in between."""
-        for share in QUANTILES:
-            gauge = REQUEST_QUANTILE.labels(*way, f"{share:g}")
-            gauge.set_function(partial(self.quantile, way, share))
+    def _export(self, series: SeriesKey) -> None:
+        """Export quantiles as gauges that are computed when they are scraped, not before."""
+        for level in QUANTILES:
+            gauge = REQUEST_QUANTILE.labels(*series, f"{level:g}")
+            gauge.set_function(partial(self.quantile, series, level))
 
-    def _fresh(self, way: Way) -> list[Ended]:
-        oldest = self._oldest()
+    def _recent(self, series: SeriesKey) -> list[CompletedAttempt]:
+        start = self._window_start()
         # A copy: metrics are read in another thread.
-        return [ended for ended in self._latest[way].copy() if ended.at >= oldest]
+        return [attempt for attempt in self._windows[series].copy() if attempt.at >= start]
 
-    def _oldest(self) -> float:
+    def _window_start(self) -> float:
         return self._clock() - self._settings.window_seconds
 
-    def _tell(self) -> None:
-        for way in sorted(self._latest):
-            if latest := self._fresh(way):
-                log.info("%s", describe_latest(way, latest, self._settings.slowest))
+    def _log_windows(self) -> None:
+        for series in sorted(self._windows):
+            if window := self._recent(series):
+                log.info("%s", describe_window(series, window, self._settings.slowest))
 
 
-def quantile(seconds: Sequence[float], share: float) -> float:
+def quantile(seconds: Sequence[float], level: float) -> float:
     """Return the quantile by the nearest rank, 0 when there is nothing.
 
     Args:
         seconds: in any order.
-        share: above 0, up to 1.
+        level: above 0, up to 1.
     """
     if not seconds:
         return 0.0
     ordered = sorted(seconds)
-    return ordered[math.ceil(share * len(ordered)) - 1]
+    return ordered[math.ceil(level * len(ordered)) - 1]
 
 
-def describe_latest(way: Way, latest: Sequence[Ended], slowest: int) -> str:
-    """Return one line about attempts: how many, how long, and the ids of the slowest."""
-    spans = [ended.seconds for ended in latest]
+def describe_window(series: SeriesKey, window: Sequence[CompletedAttempt], slowest: int) -> str:
+    """Return one line about attempts: number, quantiles, and the ids of the slowest."""
+    durations = [attempt.seconds for attempt in window]
     quantiles = ", ".join(
-        f"p{share * 100:.0f} {quantile(spans, share):.2f} s" for share in QUANTILES
+        f"p{level * 100:.0f} {quantile(durations, level):.2f} s" for level in QUANTILES
     )
-    failed = sum(ended.outcome != "ok" for ended in latest)
+    failed = sum(attempt.outcome != "ok" for attempt in window)
     return (
-        f"{way[0]} {way[1]}: {len(latest)} attempts, {failed} failed, {quantiles};"
-        f" slowest: {_slowest(latest, slowest)}"
+        f"{series[0]} {series[1]}: {len(window)} attempts, {failed} failed, {quantiles};"
+        f" slowest: {_slowest(window, slowest)}"
     )
 
 
-def _slowest(latest: Iterable[Ended], count: int) -> str:
-    found = heapq.nlargest(count, latest, key=lambda ended: ended.seconds)
+def _slowest(window: Iterable[CompletedAttempt], count: int) -> str:
+    attempts = heapq.nlargest(count, window, key=lambda attempt: attempt.seconds)
     return ", ".join(
-        f"{ended.seconds:.2f} s {ended.outcome} {ended.request.request_id}"
-        f" ({ended.request.subject} by {ended.request.egress})"
-        for ended in found
+        f"{attempt.seconds:.2f} s {attempt.outcome} {attempt.request.request_id}"
+        f" ({attempt.request.subject} by {attempt.request.egress})"
+        for attempt in attempts
     )
 
 
 def plugin() -> PerformanceMonitor:
-    """Return the monitor with the settings in force; the entry point."""
+    """Return the plug-in with the settings in force; the entry point."""
     return PerformanceMonitor(load_settings().performance)

@@ -1,7 +1,7 @@
-"""Whose turn it is at one operation: so many at a time in a process, and pages at a pace.
+"""Rate limits and bulkheads of one operation: requests per second, and calls at a time.
 
-The pace belongs to the address that the platform sees, so all workers share it: each one takes the
-part of it that its partitions are of all partitions of its stage.
+The rate belongs to the address that the platform sees, so all workers share it: each worker applies
+the part of it that its partitions are of all partitions of its stage. Bulkheads are per process.
 """
 
 import time
@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Literal
 
-from agents.access.bulkhead import TaskPool
+from agents.access.bulkhead import Bulkhead
 from agents.resilience.rate_limiter import FairRateLimiter, Slot
-from agents.resilience.token_bucket import Pace
+from agents.resilience.token_bucket import Rate
 from schemas.attempts import Operation, breaker_name
 from schemas.codec import MalformedMessageError, decode
-from schemas.errors import Place
+from schemas.errors import Endpoint
 from schemas.signals import RATE, RateState
 from streams.observability.metrics import (
     RATE_ALLOWED,
@@ -31,20 +31,20 @@ from streams.priority_queue import DEFAULT_RANK
 from streams.settings import LimitSettings
 from streams.stage import StageContext
 
-PACED = frozenset[Operation]({"resolve", "extract"})
-"""What is asked of the platform itself. Files come from its CDN, which bandwidth bounds."""
+RATE_LIMITED = frozenset[Operation]({"resolve", "extract"})
+"""Operations that call the platform itself. Files come from its CDN, which bandwidth bounds."""
 
-PoolName = Operation | Literal["list"]
+BulkheadName = Operation | Literal["list"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an attempt needs of its turn.
+    """What an attempt takes of the rate limit.
 
     Attributes:
         requests: how many it makes of the platform, 1 or more.
-        is_list: it reads a list, which takes long: lists have slots of their own.
-        rank: larger goes first.
+        is_list: it reads a list, which takes long: lists have a bulkhead of their own.
+        rank: larger is served first.
     """
 
     requests: float = 1.0
@@ -56,12 +56,12 @@ ONE_REQUEST = Cost()
 
 
 class RateLimits:
-    """The turns of one operation in this process.
+    """The rate limiters, one per platform and egress, and bulkheads of one operation.
 
     Args:
-        operation: what is done when it is one's turn.
+        operation: what is attempted.
         context: has the limits, the adapted rates, and the share of this worker.
-        clock: tells the time that signals go by.
+        clock: the time that the end of a pause is compared with.
     """
 
     def __init__(
@@ -75,103 +75,110 @@ class RateLimits:
         self._context = context
         self._limits = context.settings.limits
         self._clock = clock
-        self._pool = open_pool(operation, self._limits)
-        self._lists = open_pool("list", self._limits) if operation == "extract" else self._pool
-        self._lines: dict[tuple[str, str], FairRateLimiter] = {}
+        self._bulkhead = open_bulkhead(operation, self._limits)
+        self._list_bulkhead = (
+            open_bulkhead("list", self._limits) if operation == "extract" else self._bulkhead
+        )
+        self._limiters: dict[tuple[str, str], FairRateLimiter] = {}
 
-    def cuts(self, place: Place) -> int:
-        """Return how often the rate of a place was cut so far, as this worker knows."""
-        state = self._state(place)
+    def cuts(self, endpoint: Endpoint) -> int:
+        """Return the number of cuts of a endpoint's rate, as far as this worker has observed."""
+        state = self._state(endpoint)
         return 0 if state is None else state.cuts
 
-    def is_soon(self, place: Place, *, returning: bool, rank: int = DEFAULT_RANK) -> bool:
-        """Return whether a turn that is asked for now would come in time."""
-        if self._operation not in PACED:
+    def would_admit(self, endpoint: Endpoint, *, requeued: bool, rank: int = DEFAULT_RANK) -> bool:
+        """Return whether an attempt that arrives now would be admitted within the maximum wait."""
+        if self._operation not in RATE_LIMITED:
             return True
-        return self._line(place).is_short(returning=returning, rank=rank)
+        return self._limiter(endpoint).would_admit(requeued=requeued, rank=rank)
 
     @asynccontextmanager
     async def acquire(
-        self, place: Place, *, returning: bool, need: Cost = ONE_REQUEST
+        self, endpoint: Endpoint, *, requeued: bool, cost: Cost = ONE_REQUEST
     ) -> AsyncIterator[None]:
-        """Hold a turn from when it comes; who returns was sent away before.
+        """Hold a slot of the bulkhead from when the rate permits.
+
+        A ``requeued`` attempt was rejected before.
 
         Raises:
-            NotYetError: it would come too late.
+            RateLimitExceededError: the wait would exceed the maximum.
         """
-        if self._operation not in PACED:
-            async with self._pool.slot(need.rank):
+        if self._operation not in RATE_LIMITED:
+            async with self._bulkhead.slot(cost.rank):
                 yield
             return
         async with AsyncExitStack() as stack:
-            slot: Slot = partial(self._pool.slot, need.rank)
-            if need.is_list:
-                # Before it joins the line: one that waits there for its slot would hold up pages.
-                await stack.enter_async_context(self._lists.slot(need.rank))
+            slot: Slot = partial(self._bulkhead.slot, cost.rank)
+            if cost.is_list:
+                # Before it queues for the rate: a list at the head of that queue without a slot
+                # would hold up pages.
+                await stack.enter_async_context(self._list_bulkhead.slot(cost.rank))
                 slot = nullcontext
             began = time.monotonic()
-            turn = self._line(place).acquire(
-                slot, returning=returning, requests=need.requests, rank=need.rank
+            permit = self._limiter(endpoint).acquire(
+                slot, requeued=requeued, requests=cost.requests, rank=cost.rank
             )
-            await stack.enter_async_context(turn)
-            RATE_WAIT.labels(*_way(place)).inc(time.monotonic() - began)
+            await stack.enter_async_context(permit)
+            RATE_WAIT.labels(*_labels(endpoint)).inc(time.monotonic() - began)
             yield
 
-    def _line(self, place: Place) -> FairRateLimiter:
-        name = place.platform, place.egress
-        if name not in self._lines:
-            self._lines[name] = self._open_line(place)
-        return self._lines[name]
+    def _limiter(self, endpoint: Endpoint) -> FairRateLimiter:
+        name = endpoint.platform, endpoint.egress
+        if name not in self._limiters:
+            self._limiters[name] = self._open_limiter(endpoint)
+        return self._limiters[name]
 
-    def _open_line(self, place: Place) -> FairRateLimiter:
-        RATE_LIMIT.labels(*_way(place)).set(self._limits.limit_of(place.platform))
-        RATE_ALLOWED.labels(*_way(place)).set_function(lambda: self._pace(place).per_second)
-        return FairRateLimiter(lambda: self._pace(place), self._limits.patience_seconds)
+    def _open_limiter(self, endpoint: Endpoint) -> FairRateLimiter:
+        RATE_LIMIT.labels(*_labels(endpoint)).set(self._limits.limit_of(endpoint.platform))
+        RATE_ALLOWED.labels(*_labels(endpoint)).set_function(
+            lambda: self._rate(endpoint).per_second
+        )
+        return FairRateLimiter(lambda: self._rate(endpoint), self._limits.patience_seconds)
 
-    def _pace(self, place: Place) -> Pace:
-        limit = self._limits.limit_of(place.platform)
-        state = self._state(place)
+    def _rate(self, endpoint: Endpoint) -> Rate:
+        limit = self._limits.limit_of(endpoint.platform)
+        state = self._state(endpoint)
         allowed = limit
         paused = 0.0
         if state is not None:
             allowed = min(limit, state.requests_per_second or limit)
             if state.until is not None:
                 paused = self._seconds_to(state.until)
-        own = allowed * self._context.share()
-        return Pace(own, max(1.0, own * self._limits.burst_seconds), paused)
+        own = allowed * self._context.partition_share()
+        return Rate(own, max(1.0, own * self._limits.burst_seconds), paused)
 
     def _seconds_to(self, until: datetime) -> float:
-        """Return how long a pause lasts; the monitor's clock may be another."""
+        """Return the rest of a pause, bounded because ``until`` is by the monitor's clock."""
         left = (until - self._clock()).total_seconds()
         return max(0.0, min(left, self._limits.pause_seconds_max))
 
-    def _state(self, place: Place) -> RateState | None:
-        value = self._context.signals.get(f"{RATE}{breaker_name(*_way(place))}")
-        return None if value is None else _read(value)
+    def _state(self, endpoint: Endpoint) -> RateState | None:
+        value = self._context.signals.get(f"{RATE}{breaker_name(*_labels(endpoint))}")
+        return None if value is None else _decode(value)
 
 
-def open_pool(name: PoolName, limits: LimitSettings) -> TaskPool:
-    """Return the pool of an operation, or of lists, with its metrics."""
-    tasks: dict[PoolName, int] = {
+def open_bulkhead(name: BulkheadName, limits: LimitSettings) -> Bulkhead:
+    """Return the bulkhead of an operation, or of lists, with its metrics."""
+    tasks: dict[BulkheadName, int] = {
         "resolve": limits.resolve_tasks,
         "extract": limits.extract_tasks,
         "list": limits.list_tasks,
         "download": limits.download_tasks,
     }
-    pool = TaskPool(tasks[name])
+    bulkhead = Bulkhead(tasks[name])
     TASKS_LIMIT.labels(name).set(tasks[name])
-    TASKS_RUNNING.labels(name).set_function(lambda: pool.running)
-    TASKS_WAITING.labels(name).set_function(lambda: pool.waiting)
-    return pool
+    TASKS_RUNNING.labels(name).set_function(lambda: bulkhead.running)
+    TASKS_WAITING.labels(name).set_function(lambda: bulkhead.waiting)
+    return bulkhead
 
 
-def _way(place: Place) -> tuple[str, str, str]:
-    return place.platform, place.operation, place.egress
+def _labels(endpoint: Endpoint) -> tuple[str, str, str]:
+    return endpoint.platform, endpoint.operation, endpoint.egress
 
 
 @lru_cache(maxsize=1_024)
-def _read(value: bytes) -> RateState | None:
-    """Return a state, decoded once; one that cannot be read holds nothing back."""
+def _decode(value: bytes) -> RateState | None:
+    """Return a decoded state, cached; one that is malformed limits nothing."""
     with suppress(MalformedMessageError):
         return decode(value, RateState)
     return None

@@ -1,1 +1,1 @@
-"""Accounts of platforms: cookie files, sessions that renew themselves, health."""
+"""Platform accounts: cookie files, sessions with renewed cookies, health and selection."""

@@ -1,7 +1,7 @@
-"""One cookie file on disk: read when it has changed. These functions block, though not for long.
+"""Reads one cookie file from disk, and skips the read while its fingerprint is unchanged.
 
-Under its name and its lock's anything may lie: pipes and devices are not waited for, and no more is
-read than such a file may have.
+The path and its lock file may be anything (a pipe, a device, a huge file): opens never wait, and
+reads are bounded. All functions block, for a short time.
 """
 
 import errno
@@ -15,31 +15,31 @@ import msgspec
 from agents.accounts.cookie_text import (
     NotACookieFileError,
     decode_text,
-    oddities,
+    format_issues,
     read_cookies,
 )
 from schemas.codec import MalformedMessageError, decode
 from schemas.video import Cookie
 
 BYTES_MAX = 1_000_000
-"""Of a file; one with every cookie of a browser has about 200 KB."""
+"""Size limit of a cookie file; one with every cookie of a browser has about 200 KB."""
 
-NOTE_BYTES_MAX = 1_000
-"""Of what a lock file tells; it has about 80."""
+LOCK_BYTES_MAX = 1_000
+"""Size limit of a lock file; its JSON has about 80 bytes."""
 
 ADVICE = "export it anew in Netscape's format, or correct auth.cookie_files"
 
-OTHERS = 0o077
-"""Mode bits that let others than the owner at a file."""
+GROUP_AND_OTHERS = 0o077
+"""Permission bits of everybody but the owner."""
 
 _NANOSECONDS = 1e9
 
-_DATABASE = b"SQLite format 3\0"
-"""How the files begin in which browsers keep their cookies."""
+_SQLITE_MAGIC = b"SQLite format 3\0"
+"""First bytes of the databases in which browsers keep their cookies."""
 
 
-class Stamp(msgspec.Struct, frozen=True):
-    """Which state of a file it is: time of the last change (ns), size, inode."""
+class FileFingerprint(msgspec.Struct, frozen=True):
+    """Identifies one version of a file: mtime (ns), size, inode. JSON in the lock file."""
 
     changed_ns: int
     size: int
@@ -47,125 +47,125 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class UnusableFileError(Exception):
-    """A cookie file, or a folder of them, that cannot be used. For the log: it holds the path.
+    """A cookie file, or a folder of them, cannot be used. The message holds the path: log only.
 
     Attributes:
         path: of the file or folder.
-        reason: why; holds neither path nor secret.
+        reason: holds neither path nor secret.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"the cookie file {shown(path)} cannot be used: {reason}; {ADVICE}")
+        super().__init__(f"the cookie file {printable(path)} cannot be used: {reason}; {ADVICE}")
         self.path = path
         self.reason = reason
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a file says.
+    """The parsed content of one version of a cookie file.
 
     Attributes:
-        stamp: which state of it this is.
-        cookies: those that are over included. Secrets.
-        oddities: which lines are not in the format, by number; None when all are.
-        ours: this state was written by `cookie_saving.save`, here or in another process.
-        exposed: others than its owner may read it.
+        fingerprint: of this version.
+        cookies: expired ones included. Secrets.
+        format_issues: lines that depart from the format, by number; None when there are none.
+        is_own_write: `cookie_saving.save` wrote this version, in this process or another.
+        exposed: its permissions let group or others access it.
     """
 
-    stamp: Stamp
+    fingerprint: FileFingerprint
     cookies: tuple[Cookie, ...]
-    oddities: str | None = None
-    ours: bool = False
+    format_issues: str | None = None
+    is_own_write: bool = False
     exposed: bool = False
 
     @property
     def written_at(self) -> float:
         """Epoch second of the last change."""
-        return self.stamp.changed_ns / _NANOSECONDS
+        return self.fingerprint.changed_ns / _NANOSECONDS
 
     def __repr__(self) -> str:
-        """Return how many cookies there are, and none of them."""
-        return f"Content({self.stamp}, {len(self.cookies)} cookies)"
+        """Return the number of cookies, no values."""
+        return f"Content({self.fingerprint}, {len(self.cookies)} cookies)"
 
 
-def load(path: Path, known: Stamp | None = None) -> Content | None:
-    """Return what a file says, None when it is still in the known state.
+def load(path: Path, known: FileFingerprint | None = None) -> Content | None:
+    """Return the content of a file, None when its fingerprint is still the known one.
 
     Raises:
         UnusableFileError: it cannot be read, or has no cookie.
     """
     try:
-        return None if known is not None and stamp_of(path.stat()) == known else read(path)[1]
+        return None if known is not None and fingerprint_of(path.stat()) == known else read(path)[1]
     except (OSError, NotACookieFileError) as error:
         raise UnusableFileError(path, _reason(error)) from None
 
 
 def read(path: Path) -> tuple[str, Content]:
-    """Return the text of a file, and what it says.
+    """Return the text of a file and its parsed content.
 
     Raises:
         OSError: it cannot be read.
         NotACookieFileError: it has no cookie.
     """
-    data, found = _read_bytes(path, BYTES_MAX)
-    if data.startswith(_DATABASE):
+    data, status = _read_bytes(path, BYTES_MAX)
+    if data.startswith(_SQLITE_MAGIC):
         raise NotACookieFileError("it is a browser's own database")
     text = decode_text(data)
     parsed = read_cookies(text)
-    stamp = stamp_of(found)
-    ours = _written_by_us(path.resolve()) == stamp
-    exposed = bool(found.st_mode & OTHERS)
-    return text, Content(stamp, parsed.cookies, oddities(parsed), ours, exposed)
+    fingerprint = fingerprint_of(status)
+    is_own_write = _last_own_write(path.resolve()) == fingerprint
+    exposed = bool(status.st_mode & GROUP_AND_OTHERS)
+    return text, Content(fingerprint, parsed.cookies, format_issues(parsed), is_own_write, exposed)
 
 
-def stamp_of(found: os.stat_result) -> Stamp:
-    """Return which state of a file was found."""
-    return Stamp(found.st_mtime_ns, found.st_size, found.st_ino)
+def fingerprint_of(status: os.stat_result) -> FileFingerprint:
+    return FileFingerprint(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def lock_path(target: Path) -> Path:
-    """Return the file beside a cookie file that tells what we wrote into it last."""
+    """Return the lock file beside a cookie file; it holds the fingerprint of our last write."""
     return target.with_name(f".{target.name}.lock")
 
 
-def shown(path: Path) -> str:
-    """Return a path as it may be logged: whoever names a file cannot write lines of a log."""
+def printable(path: Path) -> str:
+    """Return a path escaped for the log: file names cannot inject log lines."""
     return repr(str(path))[1:-1]
 
 
-def refuse_irregular(found: os.stat_result) -> None:
-    """Refuse what is no regular file.
+def require_regular_file(status: os.stat_result) -> None:
+    """Reject anything but a regular file.
 
     Raises:
         OSError: it is a folder, a pipe, a device.
     """
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def _read_bytes(path: Path, bytes_max: int, flags: int = 0) -> tuple[bytes, os.stat_result]:
-    """Return what is in a regular file, and what it was found to be.
+    """Return the bytes and the status of a regular file.
 
     Raises:
-        OSError: it cannot be read, or is none.
+        OSError: it cannot be read, or is not a regular file.
         NotACookieFileError: it has too many bytes.
     """
+    # O_NONBLOCK: opening a pipe without a writer would block for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     try:
-        found = os.fstat(descriptor)
-        refuse_irregular(found)
+        status = os.fstat(descriptor)
+        require_regular_file(status)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             data = file.read(bytes_max + 1)
     finally:
         os.close(descriptor)
     if len(data) > bytes_max:
         raise NotACookieFileError(f"it has more than {bytes_max} bytes")
-    return data, found
+    return data, status
 
 
-def _written_by_us(target: Path) -> Stamp | None:
+def _last_own_write(target: Path) -> FileFingerprint | None:
     with suppress(OSError, NotACookieFileError, MalformedMessageError):
-        note, _ = _read_bytes(lock_path(target), NOTE_BYTES_MAX, os.O_NOFOLLOW)
-        return decode(note, Stamp)
+        data, _ = _read_bytes(lock_path(target), LOCK_BYTES_MAX, os.O_NOFOLLOW)
+        return decode(data, FileFingerprint)
     return None
 
 

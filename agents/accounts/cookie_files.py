@@ -1,4 +1,8 @@
-"""An `Authenticator` whose accounts are cookie files: several of a platform, chosen by health."""
+"""The built-in `Authenticator`: one account per cookie file, selected by health.
+
+Files and folders are polled for changes on every `log_in`; reads run in a thread. While another
+account of the platform can be used, an unusable file is only logged, once per reason.
+"""
 
 import asyncio
 import logging
@@ -9,80 +13,80 @@ from pathlib import Path
 from agents.accounts.cookie_file import (
     ADVICE,
     Content,
-    Stamp,
+    FileFingerprint,
     UnusableFileError,
     load,
-    shown,
+    printable,
 )
 from agents.accounts.cookie_sets import account_files, account_name, account_names
-from agents.accounts.cookie_text import is_for
-from agents.accounts.health import choose, may_be_used, rested_at
-from agents.accounts.interface import Account, LoginSettings, Standing, Use
+from agents.accounts.cookie_text import has_cookie_for
+from agents.accounts.health import choose, is_usable, next_available_at
+from agents.accounts.interface import Account, AccountStatus, AccountUse, LoginSettings
 from agents.accounts.session import AccountLease, AccountSession
 from schemas.errors import ClipmillError, ErrorCode
 
 _log = logging.getLogger(__name__)
 
-Look = tuple[Mapping[str, Path], Mapping[str, Content | UnusableFileError]]
-"""The files by account; and what those say that have changed, or why they cannot be used."""
+PollResult = tuple[Mapping[str, Path], Mapping[str, Content | UnusableFileError]]
+"""The files by account, and the changed ones of them: new content, or why they are unusable."""
 
 
 class CookieFiles:
-    """The accounts of cookie files. Files and folders are looked at again for every page.
+    """The accounts of all platforms; belongs to one event loop.
 
     Args:
         settings: where the files are.
-        clock: tells the time, epoch seconds.
+        clock: epoch seconds.
     """
 
     def __init__(self, settings: LoginSettings, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._clock = clock
         self._sessions: dict[str, dict[str, AccountSession]] = {}
-        self._complaints: dict[str, Mapping[Path, str]] = {}
+        self._warnings: dict[str, Mapping[Path, str]] = {}
         self._unusable: dict[str, tuple[str, ...]] = {}
-        # Files without cookies of their platform, in this state.
-        self._strangers: dict[str, dict[Path, Stamp]] = {}
+        # By platform, files without a cookie for it, in the version that was checked.
+        self._foreign: dict[str, dict[Path, FileFingerprint]] = {}
 
     def accounts(self, platform: str) -> tuple[str, ...]:
-        """Return the names of the platform's files; a folder that is not here counts as one."""
+        """Return the names of the platform's accounts; a folder that is missing counts as one."""
         return account_names(self._settings.cookie_files.get(platform, ()))
 
     async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> AccountLease | None:
-        """Return the account to use now; see `Authenticator`."""
+        """See `Authenticator.log_in`."""
         if platform not in self._settings.cookie_files:
             return None
-        broken = await self._look(platform)
+        broken = await self._poll(platform)
         sessions = self._sessions[platform]
         others = [each for name, each in sessions.items() if name not in avoid]
         avoided = [each for name, each in sessions.items() if name in avoid]
         found = self._best(platform, others) or self._best(platform, avoided)
         if found is None and not sessions and broken:
             raise _unusable(platform, *next(iter(broken.items())))
-        return None if found is None else found.lend()
+        return None if found is None else found.lease()
 
-    def tell(self, platform: str, account: Account, use: Use) -> None:
-        """Take note of how a request with an account ended."""
+    def record_use(self, platform: str, account: Account, use: AccountUse) -> None:
+        """See `Authenticator.record_use`."""
         session = self._sessions.get(platform, {}).get(account.name)
         if session is not None:
-            session.tell(use)
+            session.record_use(use)
 
-    def health_report(self) -> Sequence[Standing]:
-        """Return how the accounts fare that are known so far; files that are none, badly."""
+    def health_report(self) -> Sequence[AccountStatus]:
+        """Return the status of the accounts polled so far; unusable files as unhealthy ones."""
         used = [
-            self._standing(platform, session)
+            self._status(platform, session)
             for platform, sessions in self._sessions.items()
             for session in sessions.values()
         ]
         unusable = [
-            Standing(platform=platform, account=name, healthy=False)
+            AccountStatus(platform=platform, account=name, healthy=False)
             for platform, names in self._unusable.items()
             for name in names
         ]
         return used + unusable
 
     async def close(self) -> None:
-        """Write what is still to be written."""
+        """Write all pending renewals."""
         for sessions in self._sessions.values():
             for session in sessions.values():
                 await session.close()
@@ -91,7 +95,7 @@ class CookieFiles:
         """Return the session to use, None when there is none.
 
         Raises:
-            ClipmillError: ``rate_limit.account``; those that could be used are resting.
+            ClipmillError: ``rate_limit.account``; every usable one is in its cooldown.
         """
         now = self._clock()
         by_name = {each.name: each for each in sessions}
@@ -99,79 +103,79 @@ class CookieFiles:
         chosen = choose(candidates, now)
         if chosen is not None:
             return by_name[chosen.name]
-        until = rested_at(candidates, now)
+        until = next_available_at(candidates, now)
         if until is not None:
             raise _resting(platform, until - now)
         return None
 
-    async def _look(self, platform: str) -> Mapping[str, UnusableFileError]:
-        """Take over what has changed on disk; return why files cannot be used, by account.
+    async def _poll(self, platform: str) -> Mapping[str, UnusableFileError]:
+        """Apply the changes on disk to the sessions; return the unusable files by account.
 
         Raises:
             ClipmillError: ``system.config``; a folder cannot be listed, or has too many files.
         """
         sessions = self._sessions.setdefault(platform, {})
-        strangers = self._strangers.setdefault(platform, {})
-        known = {each.path: each.content.stamp for each in sessions.values()} | strangers
-        places = self._settings.cookie_files[platform]
+        foreign = self._foreign.setdefault(platform, {})
+        known = {each.path: each.content.fingerprint for each in sessions.values()} | foreign
+        locations = self._settings.cookie_files[platform]
         try:
-            files, changes = await asyncio.to_thread(_look_at, places, known)
+            files, changes = await asyncio.to_thread(_poll_files, locations, known)
         except UnusableFileError as error:
-            self._complain(platform, {error.path: str(error)})
+            self._log_new(platform, {error.path: str(error)})
             raise _unlisted(platform, error.reason) from None
         broken: dict[str, UnusableFileError] = {}
         for name, change in changes.items():
             path = files[name]
-            strangers.pop(path, None)
+            foreign.pop(path, None)
             if isinstance(change, UnusableFileError):
                 broken[name] = change
             elif self._is_account(platform, change):
-                self._take_over(platform, path, change, known)
+                self._apply(platform, path, change, known)
             else:
-                strangers[path] = change.stamp
-        for path in strangers.keys() - files.values():
-            del strangers[path]
+                foreign[path] = change.fingerprint
+        for path in foreign.keys() - files.values():
+            del foreign[path]
         self._unusable[platform] = tuple(
-            name for name, path in files.items() if name in broken or path in strangers
+            name for name, path in files.items() if name in broken or path in foreign
         )
         for name in {*(sessions.keys() - files.keys()), *self._unusable[platform]}:
             sessions.pop(name, None)
-        self._complain(platform, self._complaints_of(platform, broken.values()))
+        self._log_new(platform, self._warnings_of(platform, broken.values()))
         return broken
 
-    def _complaints_of(self, platform: str, broken: Iterable[UnusableFileError]) -> dict[Path, str]:
-        """Return what there is to be said of files, by path."""
-        said = {each.path: str(each) for each in broken}
-        said |= {path: self._no_account(platform, path) for path in self._strangers[platform]}
+    def _warnings_of(self, platform: str, broken: Iterable[UnusableFileError]) -> dict[Path, str]:
+        warnings = {each.path: str(each) for each in broken}
+        warnings |= {path: self._no_account(platform, path) for path in self._foreign[platform]}
         for session in self._sessions[platform].values():
-            doubts = self._doubts(platform, session.content)
-            if doubts:
-                said[session.path] = f"the cookie file {shown(session.path)} is used: {doubts}"
-        return said
+            issues = self._issues(platform, session.content)
+            if issues:
+                shown = printable(session.path)
+                warnings[session.path] = f"the cookie file {shown} is used: {issues}"
+        return warnings
 
     def _is_account(self, platform: str, content: Content) -> bool:
         hosts = self._settings.hosts.get(platform, ())
-        return not hosts or is_for(content.cookies, hosts)
+        return not hosts or has_cookie_for(content.cookies, hosts)
 
-    def _doubts(self, platform: str, content: Content) -> str:
-        """Return what is wrong with a file that can be used."""
-        said = []
-        if content.oddities is not None:
-            said.append(f"not all of it is in Netscape's format; {content.oddities}")
-        carriers = self._settings.session_cookies.get(platform, ())
-        if carriers and not any(each.name in carriers for each in content.cookies):
-            said.append(f"it has no {' or '.join(carriers)}; was it exported while logged in?")
-        return "; ".join(said)
+    def _issues(self, platform: str, content: Content) -> str:
+        """Return the issues of a file that is used all the same."""
+        issues = []
+        if content.format_issues is not None:
+            issues.append(f"not all of it is in Netscape's format; {content.format_issues}")
+        names = self._settings.session_cookies.get(platform, ())
+        if names and not any(each.name in names for each in content.cookies):
+            issues.append(f"it has no {' or '.join(names)}; was it exported while logged in?")
+        return "; ".join(issues)
 
     def _no_account(self, platform: str, path: Path) -> str:
         host = self._settings.hosts[platform][0]
         return (
-            f"the cookie file {shown(path)} is no account for {platform}: it has no cookie that is"
-            f" sent to {host}; log in there, and export the cookies of that site"
+            f"the cookie file {printable(path)} is no account for {platform}: it has no cookie"
+            f" that is sent to {host}; log in there, and export the cookies of that site"
         )
 
-    def _take_over(
-        self, platform: str, path: Path, content: Content, known: Mapping[Path, Stamp]
+    def _apply(
+        self, platform: str, path: Path, content: Content, known: Mapping[Path, FileFingerprint]
     ) -> None:
         sessions, name = self._sessions[platform], account_name(path)
         session = sessions.get(name)
@@ -179,36 +183,36 @@ class CookieFiles:
             sessions[name] = AccountSession(
                 path,
                 content,
-                carriers=self._settings.session_cookies.get(platform, ()),
+                session_cookies=self._settings.session_cookies.get(platform, ()),
                 write_seconds=self._settings.write_seconds,
                 clock=self._clock,
             )
-        elif session.content.stamp == known.get(path) and not session.is_being_written:
-            # Otherwise it has learned of it itself meanwhile.
-            session.adopt(content)
+        elif session.content.fingerprint == known.get(path) and not session.is_writing:
+            # Otherwise the session wrote the file during the poll: its own content is newer.
+            session.reload(content)
 
-    def _complain(self, platform: str, broken: Mapping[Path, str]) -> None:
-        """Log, once, what is wrong with files: as long as others can be used, nothing fails."""
-        before = self._complaints.get(platform, {})
-        for path, message in broken.items():
+    def _log_new(self, platform: str, warnings: Mapping[Path, str]) -> None:
+        """Log the warnings that the previous poll did not have."""
+        before = self._warnings.get(platform, {})
+        for path, message in warnings.items():
             if before.get(path) != message:
                 _log.warning("%s", message)
-        self._complaints[platform] = broken
+        self._warnings[platform] = warnings
 
-    def _standing(self, platform: str, session: AccountSession) -> Standing:
+    def _status(self, platform: str, session: AccountSession) -> AccountStatus:
         candidate = session.candidate()
-        return Standing(
+        return AccountStatus(
             platform=platform,
             account=session.name,
-            healthy=may_be_used(candidate, self._clock()),
+            healthy=is_usable(candidate, self._clock()),
             last_success_at=session.health.success_at,
             expires_at=candidate.expires_at,
             unsaved=session.unsaved is not None,
         )
 
 
-def _look_at(places: Sequence[Path], known: Mapping[Path, Stamp]) -> Look:
-    files = account_files(places)
+def _poll_files(locations: Sequence[Path], known: Mapping[Path, FileFingerprint]) -> PollResult:
+    files = account_files(locations)
     changes: dict[str, Content | UnusableFileError] = {}
     for name, path in files.items():
         try:
@@ -221,7 +225,7 @@ def _look_at(places: Sequence[Path], known: Mapping[Path, Stamp]) -> Look:
     return files, changes
 
 
-# What a client is told names accounts; paths are for the log.
+# Errors reach clients: they name accounts; paths are for the log.
 
 
 def _unusable(platform: str, account: str, error: UnusableFileError) -> ClipmillError:

@@ -1,6 +1,7 @@
-"""The text of a cookie file: what can be read of it, and the text with cookies set anew. Pure.
+"""Parses the text of a cookie file (Netscape or JSON export) and applies renewed cookies. Pure.
 
-Values are secrets: no message holds any.
+The parser is lenient: a line that departs from the format is used where it can be read, and
+reported by number. Values are secrets: no message holds any.
 """
 
 import codecs
@@ -13,39 +14,39 @@ from agents.accounts.netscape import (
     HEADER,
     PADDING,
     Line,
-    fits,
     format_cookie,
     format_line,
+    is_writable,
     parse_line,
 )
 from schemas.video import Cookie
 
 COOKIES_MAX = 500
-"""A file with so many cookies gets no new ones: a page could set other names for ever. Browsers
-keep 150 to 180 per site (RFC 6265 asks for 50)."""
+"""A file with so many cookies takes no new ones, because a page could set other names for ever.
+Browsers keep 150 to 180 per site (RFC 6265 asks for 50)."""
 
 LINES_MAX = 20_000
-"""Of a file; a browser with every cookie it keeps has about 3,000."""
+"""Limit per file; an export of all cookies of a browser has about 3,000."""
 
-TOLD_MAX = 10
-"""Lines, or ranges of them, and reasons that one message names."""
+LISTED_MAX = 10
+"""Line ranges per reason, and reasons, that one message lists."""
 
-Key = tuple[str, str, str]
-"""Domain, path and name: what makes two cookies the same one (RFC 6265, section 5.3)."""
+CookieKey = tuple[str, str, str]
+"""Domain, path and name: the identity of a cookie (RFC 6265, section 5.3)."""
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class NotACookieFileError(ValueError):
-    """A text has no cookie; says what is wrong, without showing it."""
+    """A text has no cookie, or is too large; the message quotes nothing of it."""
 
 
 class CookieText(msgspec.Struct, frozen=True):
-    """What a cookie file says.
+    """A parsed cookie file.
 
     Attributes:
-        lines: all of it, remarks too.
-        unit: what a line is called in messages.
+        lines: all lines, comments included.
+        unit: name of a line in messages.
     """
 
     lines: tuple[Line, ...]
@@ -53,15 +54,15 @@ class CookieText(msgspec.Struct, frozen=True):
 
     @property
     def cookies(self) -> tuple[Cookie, ...]:
-        """The cookies, those that are over included. Secrets."""
+        """The cookies, expired ones included. Secrets."""
         return tuple(line.cookie for line in self.lines if line.cookie is not None)
 
 
 def decode_text(data: bytes) -> str:
-    """Return the text of a file; bytes that are no text become U+FFFD, and NULs are left out.
+    """Decode UTF-8 or UTF-16; invalid bytes become U+FFFD, and NULs are removed.
 
     Windows' shells write UTF-16. A file that was cut by a crash, or copied from a buffer, has NULs
-    in front or behind.
+    at its start or end.
     """
     if data.startswith(_UTF_16):
         text = data.decode("utf-16", "replace")
@@ -71,7 +72,7 @@ def decode_text(data: bytes) -> str:
 
 
 def parse_text(text: str) -> CookieText:
-    """Return what a file says: lines in Netscape's format, or an export as JSON.
+    """Parse lines in Netscape's format, or a JSON export.
 
     Raises:
         NotACookieFileError: it has more than `LINES_MAX` lines.
@@ -89,44 +90,43 @@ def parse_text(text: str) -> CookieText:
 
 
 def read_cookies(text: str) -> CookieText:
-    """Return what a file with cookies says.
+    """Parse a text that must hold a cookie.
 
     Raises:
-        NotACookieFileError: it has no cookie that can be read.
+        NotACookieFileError: it has no cookie that can be read, or too many lines.
     """
     parsed = parse_text(text)
     if parsed.cookies:
         return parsed
-    odd = next((line for line in parsed.lines if line.oddity), None)
+    bad = next((line for line in parsed.lines if line.issue), None)
     reason = (
-        "there is no cookie in it" if odd is None else f"{parsed.unit} {odd.number} {odd.oddity}"
+        "there is no cookie in it" if bad is None else f"{parsed.unit} {bad.number} {bad.issue}"
     )
     if parsed.unit == "line" and _looks_like_json(text):
         reason += "; it begins as JSON and is not all of it"
     raise NotACookieFileError(reason)
 
 
-def oddities(parsed: CookieText) -> str | None:
-    """Return which lines are not in the format, by number; None when all are."""
-    told = [
-        _told(parsed, "left out", [each for each in parsed.lines if each.cookie is None]),
-        _told(parsed, "read all the same", [each for each in parsed.lines if each.cookie]),
+def format_issues(parsed: CookieText) -> str | None:
+    """Return the lines that depart from the format, by number; None when there are none."""
+    issues = [
+        _issues(parsed, "left out", [each for each in parsed.lines if each.cookie is None]),
+        _issues(parsed, "read all the same", [each for each in parsed.lines if each.cookie]),
     ]
-    return "; ".join(each for each in told if each) or None
+    return "; ".join(each for each in issues if each) or None
 
 
-def key_of(cookie: Cookie) -> Key:
-    """Return what a cookie is known by."""
+def key_of(cookie: Cookie) -> CookieKey:
     return cookie.domain, cookie.path, cookie.name
 
 
 def unexpired(cookies: Iterable[Cookie], now: float) -> tuple[Cookie, ...]:
-    """Return the cookies that are not over at an epoch second."""
-    return tuple(each for each in cookies if not _is_over(each, now))
+    """Return the cookies that have not expired at an epoch second."""
+    return tuple(each for each in cookies if not _is_expired(each, now))
 
 
-def is_for(cookies: Iterable[Cookie], hosts: Collection[str]) -> bool:
-    """Return whether one of the cookies is sent to one of these hosts."""
+def has_cookie_for(cookies: Iterable[Cookie], hosts: Collection[str]) -> bool:
+    """Return whether a client sends one of the cookies to one of these hosts."""
     domains = {each.domain.lower().lstrip(".") for each in cookies}
     return any(
         host == domain or host.endswith(f".{domain}")
@@ -136,20 +136,22 @@ def is_for(cookies: Iterable[Cookie], hosts: Collection[str]) -> bool:
     )
 
 
-def renewed(text: str, changes: Mapping[Key, Cookie], now: float) -> str:
-    """Return a file with cookies set anew, new ones behind it, and those that are over left out.
+def with_renewals(text: str, changes: Mapping[CookieKey, Cookie], now: float) -> str:
+    """Return the text of a file with renewed cookies, new ones appended, expired ones removed.
 
-    Remarks and lines that all tools read stay as they are; other lines are written in the format,
-    or as remarks when they cannot be read. Without a change the text stays as it is.
+    Comments and lines that every tool reads stay as they are; other lines are rewritten in the
+    format, or as comments when they cannot be read. Without a change the text stays as it is.
 
     Raises:
         NotACookieFileError: it has more than `LINES_MAX` lines.
     """
-    left = {key: cookie for key, cookie in changes.items() if fits(cookie)}
+    pending = {key: cookie for key, cookie in changes.items() if is_writable(cookie)}
     before = parse_text(text).lines
-    kept = [each for each in (_renewed(line, left, now) for line in before) if each is not None]
-    room = max(0, COOKIES_MAX - sum(line.cookie is not None for line in kept))
-    new = unexpired(left.values(), now)[:room]
+    kept = [
+        each for each in (_with_change(line, pending, now) for line in before) if each is not None
+    ]
+    free = max(0, COOKIES_MAX - sum(line.cookie is not None for line in kept))
+    new = unexpired(pending.values(), now)[:free]
     if not new and tuple(kept) == before:
         return text
     lines = [*map(format_line, kept), *map(format_cookie, new)]
@@ -158,12 +160,12 @@ def renewed(text: str, changes: Mapping[Key, Cookie], now: float) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _renewed(line: Line, left: dict[Key, Cookie], now: float) -> Line | None:
-    """Return what becomes of a line, and take its change out of those that are left."""
+def _with_change(line: Line, pending: dict[CookieKey, Cookie], now: float) -> Line | None:
+    """Apply the pending change of a line and remove it from ``pending``; None drops the line."""
     if line.cookie is None:
         return line
-    new = left.pop(key_of(line.cookie), None)
-    if _is_over(new or line.cookie, now):
+    new = pending.pop(key_of(line.cookie), None)
+    if _is_expired(new or line.cookie, now):
         return None
     if new is None or format_cookie(new) == format_cookie(line.cookie):
         return line
@@ -171,7 +173,7 @@ def _renewed(line: Line, left: dict[Key, Cookie], now: float) -> Line | None:
 
 
 def _lines(text: str) -> list[str]:
-    """Return the lines; `str.splitlines` would also part them at characters within values."""
+    """Split at CR, LF and CRLF only: `str.splitlines` also splits at characters in values."""
     if not text:
         return []
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
@@ -186,29 +188,28 @@ def _check_count(count: int) -> None:
         raise NotACookieFileError(f"it has more than {LINES_MAX} lines")
 
 
-def _told(parsed: CookieText, what: str, lines: Iterable[Line]) -> str | None:
+def _issues(parsed: CookieText, treatment: str, lines: Iterable[Line]) -> str | None:
     by_reason: dict[str, list[int]] = {}
     for line in lines:
-        if line.oddity is not None:
-            by_reason.setdefault(line.oddity, []).append(line.number)
+        if line.issue is not None:
+            by_reason.setdefault(line.issue, []).append(line.number)
     if not by_reason:
         return None
     reasons = [
         f"{parsed.unit} {_first(_ranges(numbers))} {reason}"
         for reason, numbers in by_reason.items()
     ]
-    return f"{what}: {_first(reasons)}"
+    return f"{treatment}: {_first(reasons)}"
 
 
 def _first(texts: Iterable[str]) -> str:
-    """Return the first texts of a list in one line."""
     listed = list(texts)
-    more = ["…"] if len(listed) > TOLD_MAX else []
-    return ", ".join([*listed[:TOLD_MAX], *more])
+    more = ["…"] if len(listed) > LISTED_MAX else []
+    return ", ".join([*listed[:LISTED_MAX], *more])
 
 
 def _ranges(numbers: list[int]) -> Iterator[str]:
-    """Yield rising numbers in short: ``3``, ``5-9``."""
+    """Yield ascending numbers as ranges: ``3``, ``5-9``."""
     begin = 0
     for end in range(1, len(numbers) + 1):
         if end == len(numbers) or numbers[end] != numbers[end - 1] + 1:
@@ -217,5 +218,5 @@ def _ranges(numbers: list[int]) -> Iterator[str]:
             begin = end
 
 
-def _is_over(cookie: Cookie, now: float) -> bool:
+def _is_expired(cookie: Cookie, now: float) -> bool:
     return cookie.expires_at is not None and cookie.expires_at <= now

@@ -1,4 +1,8 @@
-"""What a stage asks of logins. Another way to log in is one class with these methods."""
+"""The authenticator plug-in interface: accounts leased to requests, and reports of their use.
+
+The built-in implementation is `agents.accounts.cookie_files.CookieFiles`; plug-ins register in the
+entry-point group ``clipmill.authenticators``.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +15,15 @@ from schemas.video import Cookie
 
 
 class LoginSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authenticator is made with.
+    """Constructor argument of an authenticator.
 
     Attributes:
         cookie_files: by platform, files and folders of files in Netscape's format.
         session_cookies: by platform, names of the cookies that carry the login.
         hosts: by platform, hosts of its pages. A file without a cookie for them is no account of
-            the platform; where none are named, every file is one.
-        write_seconds: least time between two writes of one file.
-        options: of an authenticator that is not ours, by its own names. May hold secrets.
+            the platform; without hosts, every file is one.
+        write_seconds: minimum interval between two writes of one file.
+        options: of a plug-in, by its own names. May hold secrets.
     """
 
     cookie_files: Mapping[str, tuple[Path, ...]] = {}
@@ -33,33 +37,33 @@ class LoginSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"LoginSettings({dict(self.cookie_files)}, options={sorted(self.options)})"
 
 
-class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """How a request with an account ended.
+class AccountUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a request with an account.
 
     Attributes:
-        subject: key of the post or listing that it was about.
-        needed: it had been refused without an account. When it was not, its success says nothing
-            about the login.
-        code: why it failed, None when it went well.
-        retry_after: seconds that the platform asked to wait.
+        subject: key of the requested post or listing.
+        login_required: the platform had refused it without an account. Otherwise a success proves
+            nothing about the login.
+        code: of the failure, None for a success.
+        retry_after: seconds, from the platform's answer.
     """
 
     subject: str
-    needed: bool
+    login_required: bool
     code: ErrorCode | None = None
     retry_after: float | None = None
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How an account fares, as metrics show it.
+class AccountStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Status of an account, for the metrics.
 
     Attributes:
-        platform: whose account it is.
+        platform: of the account.
         account: its name.
-        healthy: it may be used now.
-        last_success_at: epoch second; None when it never was of use to this process.
-        expires_at: epoch second at which its login ends; None when that is not known.
-        unsaved: what the platform has set anew cannot be kept for the next start.
+        healthy: it is usable now.
+        last_success_at: epoch second; None without a success in this process.
+        expires_at: epoch second at which its login expires; None when that is not known.
+        unsaved: renewed cookies cannot be persisted, and are lost at a restart.
     """
 
     platform: str
@@ -71,55 +75,55 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(Protocol):
-    """An account, lent for one request."""
+    """An account leased to one request."""
 
     @property
     def name(self) -> str:
-        """Name among the accounts of its platform; no secret."""
+        """Unique within the platform; no secret."""
         ...
 
     @property
     def cookies(self) -> tuple[Cookie, ...]:
-        """What to send along. Secrets: they go to the platform and nowhere else."""
+        """To send with the request. Secrets: sent to the platform and nowhere else."""
         ...
 
     def renew(self, cookies: tuple[Cookie, ...]) -> None:
-        """Remember the cookies that the site has after a request. Never blocks, never fails."""
+        """Record the cookies that the site has set after a request. Never blocks or raises."""
         ...
 
 
 class Authenticator(Protocol):
-    """Keeps the accounts of all platforms. Made with `LoginSettings`; making it does nothing."""
+    """The accounts of all platforms. Constructed with `LoginSettings`, without side effects."""
 
     def accounts(self, platform: str) -> tuple[str, ...]:
         """Return the names of the accounts of a platform; none when it has no login.
 
-        Also asked where nobody ever logs in, to know whether there is another one to try.
+        Recovery also calls it, for every failure, to decide whether another account can be tried.
         """
         ...
 
     async def log_in(self, platform: str, *, avoid: Collection[str] = ()) -> Account | None:
-        """Return the account to use now, None when there is none.
+        """Lease the best account, None when there is none.
 
         Args:
-            platform: where.
-            avoid: accounts to leave out as long as there is another one.
+            platform: of the account.
+            avoid: accounts to use only when there is no other one.
 
         Raises:
-            ClipmillError: ``system.config``, what is set up cannot be used;
-                ``rate_limit.account``, not permitted, all that can be used are resting: until
-                when, tells its ``retry_after``.
+            ClipmillError: ``system.config``, no configured account can be used;
+                ``rate_limit.account``, not permitted, all usable ones are in their cooldown, which
+                ends after its ``retry_after``.
         """
         ...
 
-    def tell(self, platform: str, account: Account, use: Use) -> None:
-        """Take note of how a request with an account ended. Never blocks, never fails."""
+    def record_use(self, platform: str, account: Account, use: AccountUse) -> None:
+        """Record the outcome of a request with an account. Never blocks or raises."""
         ...
 
-    def health_report(self) -> Sequence[Standing]:
-        """Return how all accounts fare that are known so far."""
+    def health_report(self) -> Sequence[AccountStatus]:
+        """Return the status of all accounts known so far."""
         ...
 
     async def close(self) -> None:
-        """Keep what is still to be kept."""
+        """Persist all pending renewals."""
         ...

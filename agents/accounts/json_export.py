@@ -1,7 +1,8 @@
-"""Cookies as JSON: what Cookie-Editor and EditThisCookie put on the clipboard.
+"""Parses JSON cookie exports: Cookie-Editor, EditThisCookie, Selenium, Playwright.
 
-An array of cookies, or an object whose ``cookies`` are one (Playwright's storage state). A file of
-it becomes a Netscape file when it is written first. Values are secrets: no message holds any.
+An export is an array of cookies, or an object with an array ``cookies`` (Playwright's storage
+state). The first write converts such a file to Netscape's format. Values are secrets: no message
+holds any.
 """
 
 import re
@@ -9,17 +10,17 @@ from typing import Any
 
 import msgspec
 
-from agents.accounts.netscape import PADDING, Line, expiry_of, fits
+from agents.accounts.netscape import PADDING, Line, expiry_of, is_writable
 from schemas.video import Cookie
 
 _EXPIRY_NAMES = ("expirationDate", "expires", "expiry")
-"""Of Cookie-Editor and EditThisCookie, of Playwright, of Selenium."""
+"""Field names of Cookie-Editor and EditThisCookie, of Playwright, of Selenium."""
 
-_WHITE = re.compile(r"\s+")
+_WHITESPACE = re.compile(r"\s+")
 
 
 def read_export(text: str) -> list[Line] | None:
-    """Return an export's cookies, one a line; None when the text is no export."""
+    """Return one line for each cookie of an export; None when the text is no export."""
     try:
         found = msgspec.json.decode(text.strip(f"{PADDING}\r\n"))
     except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
@@ -32,10 +33,10 @@ def read_export(text: str) -> list[Line] | None:
 
 
 def _line(number: int, entry: Any) -> Line:
-    text = _WHITE.sub(" ", msgspec.json.encode(entry).decode())
-    cookie, oddity = _cookie(entry)
+    text = _WHITESPACE.sub(" ", msgspec.json.encode(entry).decode())
+    cookie, issue = _cookie(entry)
     if cookie is None:
-        return Line(number, text, oddity=oddity, is_exact=False)
+        return Line(number, text, issue=issue, is_exact=False)
     http_only = entry.get("httpOnly") is True
     return Line(number, text, cookie, http_only, is_exact=False)
 
@@ -57,7 +58,7 @@ def _cookie(entry: Any) -> tuple[Cookie | None, str | None]:
         secure=entry.get("secure") is True,
         expires_at=None if entry.get("session") is True else _expiry(entry),
     )
-    return (cookie, None) if fits(cookie) else (None, "has a character that no cookie has")
+    return (cookie, None) if is_writable(cookie) else (None, "has a character that no cookie has")
 
 
 def _expiry(entry: dict[str, Any]) -> float | None:

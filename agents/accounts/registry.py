@@ -1,4 +1,4 @@
-"""Finds the authenticator that the settings name, by the entry-point group."""
+"""Loads the configured authenticator: the built-in one or a plug-in (entry point)."""
 
 import logging
 import traceback
@@ -10,8 +10,7 @@ from agents.accounts.interface import Authenticator, LoginSettings
 from schemas.errors import ClipmillError, ErrorCode
 
 GROUP = "clipmill.authenticators"
-"""Entry points of this group name classes that are made with `LoginSettings` and are an
-`Authenticator`."""
+"""Entry points of this group are `Authenticator` classes, constructed with `LoginSettings`."""
 
 BUILT_IN: dict[str, Callable[[LoginSettings], Authenticator]] = {"cookie_files": CookieFiles}
 
@@ -21,12 +20,12 @@ _log = logging.getLogger(__name__)
 def load_authenticator(
     name: str, settings: LoginSettings, points: Iterable[EntryPoint] | None = None
 ) -> Authenticator:
-    """Return the authenticator of a name.
+    """Construct the authenticator of a name.
 
     Args:
-        name: as the settings say.
-        settings: what it is made with.
-        points: where others are found; the installed ones when None.
+        name: of the setting ``auth.authenticator``.
+        settings: its constructor argument.
+        points: the plug-ins; the installed ones when None.
 
     Raises:
         ClipmillError: ``system.config``; it is not installed, or broken.
@@ -35,8 +34,8 @@ def load_authenticator(
         return BUILT_IN[name](settings)
     installed = {point.name: point for point in points or entry_points(group=GROUP)}
     if name not in installed:
-        offer = ", ".join(sorted({*BUILT_IN, *installed}))
-        raise _unavailable(name, f"no installed package offers it; there are: {offer}")
+        available = ", ".join(sorted({*BUILT_IN, *installed}))
+        raise _unavailable(name, f"no installed package offers it; there are: {available}")
     return _load(installed[name], settings)
 
 
@@ -44,8 +43,8 @@ def _load(point: EntryPoint, settings: LoginSettings) -> Authenticator:
     try:
         authenticator: Authenticator = point.load()(settings)
         authenticator.accounts("")
-    except Exception as error:  # noqa: BLE001 - foreign code may raise anything
-        # Where, but not what it says: that may hold the options.
+    except Exception as error:  # noqa: BLE001 - plug-in code may raise anything
+        # The traceback without the message, which may hold secret options.
         where = "".join(traceback.format_tb(error.__traceback__))
         _log.error("authenticator plug-in %s (%s) is broken:\n%s", point.name, point.value, where)
         reason = f"{point.value} is broken: {type(error).__name__}"

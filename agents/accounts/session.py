@@ -1,6 +1,7 @@
-"""The session of one account: its cookies now, and keeping what the platform sets anew.
+"""The session of one account: the current cookies, and write-behind of renewed ones to its file.
 
-Belongs to one event loop; only writing the file is done in a thread.
+A renewal is used at once; the file is written at most every ``write_seconds``. A session belongs to
+one event loop; only the file write runs in a thread.
 """
 
 import asyncio
@@ -11,25 +12,31 @@ from pathlib import Path
 
 import msgspec
 
-from agents.accounts.cookie_file import Content, shown
-from agents.accounts.cookie_saving import BusyError, Renewal, changed, login_ends_at, save
+from agents.accounts.cookie_file import Content, printable
+from agents.accounts.cookie_saving import (
+    BusyError,
+    Renewal,
+    changed_cookies,
+    login_expires_at,
+    save,
+)
 from agents.accounts.cookie_sets import account_name
 from agents.accounts.cookie_text import (
     COOKIES_MAX,
-    Key,
+    CookieKey,
     NotACookieFileError,
     key_of,
     unexpired,
 )
-from agents.accounts.health import AccountHealth, Candidate, after_use, not_ahead
-from agents.accounts.interface import Use
+from agents.accounts.health import AccountHealth, Candidate, after_use, without_future_times
+from agents.accounts.interface import AccountUse
 from schemas.video import Cookie
 
 _log = logging.getLogger(__name__)
 
 
 class AccountLease:
-    """An account for one request; knows with which cookies it was lent."""
+    """An account leased to one request, with a snapshot of its cookies."""
 
     def __init__(self, session: "AccountSession") -> None:
         self._session = session
@@ -37,12 +44,12 @@ class AccountLease:
         self.cookies = session.cookies()
 
     def __repr__(self) -> str:
-        """Return its name, and none of its cookies."""
+        """Return the name, no cookies."""
         return f"<account {self.name}>"
 
     def renew(self, cookies: tuple[Cookie, ...]) -> None:
-        """Remember the cookies that are not as they were lent."""
-        self._session.renew(changed(self.cookies, cookies))
+        """Record the cookies that differ from the snapshot."""
+        self._session.renew(changed_cookies(self.cookies, cookies))
 
 
 class AccountSession:
@@ -50,15 +57,15 @@ class AccountSession:
 
     Args:
         path: its cookie file.
-        content: what that says.
-        carriers: names of the cookies that carry the login; see `login_ends_at`.
-        write_seconds: least time between two writes of the file.
-        clock: tells the time, epoch seconds.
+        content: of the file.
+        session_cookies: names of the cookies that carry the login; see `login_expires_at`.
+        write_seconds: minimum interval between two writes of the file.
+        clock: epoch seconds.
 
     Attributes:
-        content: what the file said last.
-        health: how the account fares.
-        unsaved: why what was set anew cannot be written; None when all is well.
+        content: of the file, as last read or written.
+        health: of the account.
+        unsaved: why the last write failed; None when it succeeded.
     """
 
     def __init__(
@@ -66,7 +73,7 @@ class AccountSession:
         path: Path,
         content: Content,
         *,
-        carriers: Collection[str] = (),
+        session_cookies: Collection[str] = (),
         write_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,55 +82,53 @@ class AccountSession:
         self.content = content
         self.health = AccountHealth()
         self.unsaved: str | None = None
-        self._carriers = frozenset(carriers)
+        self._session_cookies = frozenset(session_cookies)
         self._write_seconds = write_seconds
         self._clock = clock
-        self._renewals: dict[Key, Renewal] = {}
+        self._renewals: dict[CookieKey, Renewal] = {}
         self._wrote_at = -write_seconds
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
-        self._exposure_told = False
+        self._exposure_logged = False
         self._warn_if_exposed()
 
     def __repr__(self) -> str:
-        """Return its file, and none of its cookies."""
-        return f"<session of {shown(self.path)}>"
+        """Return the file, no cookies."""
+        return f"<session of {printable(self.path)}>"
 
     @property
-    def is_being_written(self) -> bool:
-        """Whether it is about to learn what the file says."""
+    def is_writing(self) -> bool:
+        """Whether a write, which also reads the content, is in flight."""
         return self._writing is not None
 
     def cookies(self) -> tuple[Cookie, ...]:
-        """Return the cookies of this moment."""
         return unexpired(self._cookies(), self._clock())
 
     def candidate(self) -> Candidate:
-        """Return what a choice between accounts needs to know."""
-        self.health = not_ahead(self.health, self._clock())
+        """Return the input of `agents.accounts.health.choose`."""
+        self.health = without_future_times(self.health, self._clock())
         return Candidate(
             name=self.name,
             health=self.health,
             written_at=self.content.written_at,
-            expires_at=login_ends_at(self._cookies(), self._carriers),
+            expires_at=login_expires_at(self._cookies(), self._session_cookies),
         )
 
-    def lend(self) -> AccountLease:
-        """Return the account for one request."""
+    def lease(self) -> AccountLease:
+        """Lease the account to one request."""
         self.health = msgspec.structs.replace(self.health, used_at=self._clock())
         return AccountLease(self)
 
-    def tell(self, use: Use) -> None:
-        """Take note of how a request ended."""
+    def record_use(self, use: AccountUse) -> None:
         self.health = after_use(self.health, use, self._clock())
 
-    def adopt(self, content: Content) -> None:
-        """Take over what the file says now that somebody else has written it.
+    def reload(self, content: Content) -> None:
+        """Apply a version of the file that this session did not write.
 
-        Its owner's cookies are a new beginning. What another process has written shows that the
-        login lives; renewals of this process that are newer are still to be written.
+        A version of the owner resets health and pending renewals. One of another clipmill process
+        shows that the login is valid; newer renewals of this process stay pending.
         """
-        if content.ours:
+        if content.is_own_write:
             health = msgspec.structs.replace(self.health, refused_for=())
             newer = {k: each for k, each in self._renewals.items() if each.at > content.written_at}
         else:
@@ -132,16 +137,16 @@ class AccountSession:
         self._warn_if_exposed()
 
     def renew(self, cookies: Sequence[Cookie]) -> None:
-        """Use these cookies from now on, and write them as soon as it is time."""
+        """Use these cookies from now on, and schedule the write of the file."""
         at = self._clock()
-        taken = self._with_room(cookies)
-        self._renewals |= {key: Renewal(each, at) for key, each in taken.items()}
-        if taken and self._timer is None and self._writing is None:
-            # The clock may have been set back since.
+        accepted = self._within_limit(cookies)
+        self._renewals |= {key: Renewal(each, at) for key, each in accepted.items()}
+        if accepted and self._timer is None and self._writing is None:
+            # Bounded: the clock may have been set back since the last write.
             self._schedule(min(self._write_seconds, self._wrote_at + self._write_seconds - at))
 
     async def close(self) -> None:
-        """Write what is still to be written."""
+        """Write all pending renewals."""
         if self._writing is not None:
             await self._writing
         if self._timer is not None:
@@ -150,63 +155,63 @@ class AccountSession:
             await self._write()
 
     def _cookies(self) -> tuple[Cookie, ...]:
-        read = {key_of(each): each for each in self.content.cookies}
-        return tuple((read | {key: each.cookie for key, each in self._renewals.items()}).values())
+        saved = {key_of(each): each for each in self.content.cookies}
+        return tuple((saved | {key: each.cookie for key, each in self._renewals.items()}).values())
 
-    def _with_room(self, cookies: Sequence[Cookie]) -> dict[Key, Cookie]:
-        """Return the cookies without the new ones for which a file of `COOKIES_MAX` has no room."""
+    def _within_limit(self, cookies: Sequence[Cookie]) -> dict[CookieKey, Cookie]:
+        """Drop new cookies beyond `COOKIES_MAX`; renewals of known ones are always accepted."""
         known = {key_of(each) for each in self.content.cookies} | self._renewals.keys()
-        taken: dict[Key, Cookie] = {}
+        accepted: dict[CookieKey, Cookie] = {}
         for each in cookies:
             if key_of(each) in known or len(known) < COOKIES_MAX:
                 known.add(key_of(each))
-                taken[key_of(each)] = each
-        return taken
+                accepted[key_of(each)] = each
+        return accepted
 
     def _schedule(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._start)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._start_write)
 
-    def _start(self) -> None:
+    def _start_write(self) -> None:
         self._timer = None
         self._writing = asyncio.get_running_loop().create_task(self._write())
-        self._writing.add_done_callback(self._go_on)
+        self._writing.add_done_callback(self._on_written)
 
-    def _go_on(self, task: asyncio.Task[None]) -> None:
+    def _on_written(self, task: asyncio.Task[None]) -> None:
         self._writing = None
-        # What could not be written waits for the next renewal: there may never be a way.
+        # A failed write is retried with the next renewal only: the folder may be read-only.
         if self._renewals and self.unsaved is None and not task.cancelled():
             self._schedule(self._write_seconds)
 
     async def _write(self) -> None:
-        """Write the renewals; those that come meanwhile are left for the next time."""
-        known, written = self.content.stamp, dict(self._renewals)
+        """Write the renewals; ones recorded meanwhile stay pending."""
+        known, written = self.content.fingerprint, dict(self._renewals)
         self._wrote_at = self._clock()
         try:
             content = await asyncio.to_thread(save, self.path, written, known, self._wrote_at)
         except BusyError:
             return
         except (OSError, NotACookieFileError) as error:
-            self._note_unsaved(error)
+            self._record_write_failure(error)
             return
         self.unsaved = None
-        if content.stamp != known and not content.ours:
-            self.adopt(content)
+        if content.fingerprint != known and not content.is_own_write:
+            self.reload(content)
             return
         self.content = content
         self._renewals = {k: r for k, r in self._renewals.items() if written.get(k) is not r}
 
-    def _note_unsaved(self, error: Exception) -> None:
+    def _record_write_failure(self, error: Exception) -> None:
         reason = getattr(error, "strerror", None) or type(error).__name__
         if self.unsaved is None:
             _log.warning(
                 "the cookie file %s cannot be renewed (%s): what the platform sets anew is lost"
                 " when this process ends; let it write the file and its folder",
-                shown(self.path),
+                printable(self.path),
                 reason,
             )
         self.unsaved = reason
 
     def _warn_if_exposed(self) -> None:
-        if self.content.exposed and not self._exposure_told:
-            self._exposure_told = True
-            _log.warning("others may read the cookie file %s; chmod 600 it", shown(self.path))
+        if self.content.exposed and not self._exposure_logged:
+            self._exposure_logged = True
+            _log.warning("others may read the cookie file %s; chmod 600 it", printable(self.path))

@@ -1,1 +1,1 @@
-"""What is remembered so that it need not be asked again."""
+"""Caches: in-process TTL/LRU, table rows, and a shared backend; positive and negative results."""

@@ -1,7 +1,7 @@
-"""A backend that may be away or slow, so that no request ever fails or waits long for it.
+"""A timeout and a circuit breaker around a shared cache backend, so that no request fails with it.
 
-Each call has its time. After one that failed the backend is left alone for a while; then a single
-call tries it, and only when that one is answered do all others follow.
+Each call has a timeout. A failed call opens the breaker; after ``open_seconds`` one trial call is
+permitted, and the breaker closes when it succeeds. Calls that are not permitted are skipped.
 """
 
 import asyncio
@@ -17,30 +17,30 @@ T = TypeVar("T")
 CallOutcome = Literal["ok", "error", "timeout", "skipped"]
 
 VALUE_BYTES_MAX = 4 * 2**20
-"""Larger values are not ours: they are neither written nor believed."""
+"""clipmill writes no larger value; one that is read is foreign, and counts as a miss."""
 
 log = logging.getLogger(__name__)
 
 
 class CallReport(Protocol):
-    """Is told what became of a call."""
+    """Records the outcome of each call."""
 
     def __call__(self, operation: str, outcome: CallOutcome, /) -> None:
-        """Note a call of this operation (``get``, ``set``, ``delete``)."""
+        """Record a call of this operation (``get``, ``set``, ``delete``)."""
         ...
 
 
-class GuardedBackend:
-    """A backend that answers in time: with nothing, when there is no better answer.
+class FailSafeBackend:
+    """A `CacheBackend` that never raises; a failed call is a miss.
 
     Args:
-        backend: the real one.
+        backend: the wrapped one.
         name: for the log.
-        prefix: what all its keys begin with.
-        timeout_seconds: what one call may take.
-        rest_seconds: how long the backend is left alone after a failure.
+        prefix: of all its keys.
+        timeout_seconds: per call.
+        open_seconds: time that the breaker stays open after a failure.
         clock: seconds.
-        report: is told of every call.
+        report: records every call.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GuardedBackend:
         *,
         prefix: str = "",
         timeout_seconds: float,
-        rest_seconds: float,
+        open_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         report: CallReport = lambda _operation, _outcome, /: None,
     ) -> None:
@@ -58,56 +58,54 @@ class GuardedBackend:
         self._name = name
         self._prefix = prefix
         self._timeout = timeout_seconds
-        self._rest = rest_seconds
+        self._open_seconds = open_seconds
         self._clock = clock
         self._report = report
-        self._failing = False
-        self._resting_until = 0.0
+        self._is_open = False
+        self._open_until = 0.0
 
     async def get(self, key: str) -> bytes | None:
-        """Return the value, None when there is none or nobody tells. Never raises."""
+        """Return the value, None for a miss or a failed call."""
         value = await self._call("get", lambda: self._backend.get(self._prefix + key))
-        is_ours = isinstance(value, bytes) and len(value) <= VALUE_BYTES_MAX
-        return value if is_ours else None
+        is_valid = isinstance(value, bytes) and len(value) <= VALUE_BYTES_MAX
+        return value if is_valid else None
 
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        """Keep a value if possible. Never raises."""
         if ttl_seconds > 0 and len(value) <= VALUE_BYTES_MAX:
             await self._call(
                 "set", lambda: self._backend.set(self._prefix + key, value, ttl_seconds)
             )
 
     async def delete(self, key: str) -> None:
-        """Forget a value if possible. Never raises."""
         await self._call("delete", lambda: self._backend.delete(self._prefix + key))
 
     async def _call(self, operation: str, call: Callable[[], Awaitable[T]]) -> T | None:
-        if self._failing and self._clock() < self._resting_until:
+        if self._is_open and self._clock() < self._open_until:
             self._report(operation, "skipped")
             return None
-        if self._failing:
-            # Only this call tries; the others go on leaving it alone until it is answered.
-            self._resting_until = self._clock() + self._rest
+        if self._is_open:
+            # This is the trial call: others stay rejected until its outcome.
+            self._open_until = self._clock() + self._open_seconds
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await call()
-        except Exception as error:  # noqa: BLE001  (foreign code; a cache hurts nobody)
-            self._failed(operation, error)
+                result = await call()
+        except Exception as error:  # noqa: BLE001  (a backend may raise anything)
+            self._on_failure(operation, error)
             return None
-        self._answered(operation)
-        return answer
+        self._on_success(operation)
+        return result
 
-    def _failed(self, operation: str, error: Exception) -> None:
+    def _on_failure(self, operation: str, error: Exception) -> None:
         self._report(operation, "timeout" if isinstance(error, TimeoutError) else "error")
-        self._resting_until = self._clock() + self._rest
-        if not self._failing:
-            # Of the error only its kind: its text may quote the URL, and with it the password.
+        self._open_until = self._clock() + self._open_seconds
+        if not self._is_open:
+            # Only the class: the text may quote the URL, and with it the password.
             kind = type(error).__name__
             log.warning("cache backend %s does not answer (%s), going on without", self._name, kind)
-        self._failing = True
+        self._is_open = True
 
-    def _answered(self, operation: str) -> None:
+    def _on_success(self, operation: str) -> None:
         self._report(operation, "ok")
-        if self._failing:
+        if self._is_open:
             log.info("cache backend %s answers again", self._name)
-        self._failing = False
+        self._is_open = False

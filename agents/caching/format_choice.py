@@ -1,7 +1,7 @@
-"""Which files were chosen for which options, remembered in the process.
+"""Caches the files chosen for a page and options, in the process only.
 
-Choosing takes 20 µs and a hit 2 µs (docs/caching.md). A row of a table, with its record on the
-changelog, or a look-up in a shared backend costs many times what it would save: there is none.
+Selection takes 20 µs and a hit 2 µs (docs/caching.md). A table row, with its record on the
+changelog, or a lookup in a shared backend costs many times what it would save, so there is none.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,34 +16,34 @@ from schemas.video import MediaSource, SelectedSource, VideoRef
 
 NAME = "format_choice"
 
-LIFE_SECONDS = 3_600.0
-"""Unless set."""
+TTL_SECONDS = 3_600.0
+"""Default TTL."""
 
 CHOICE_BYTES = 900
-"""Of memory for a choice with its key, beside its files. Measured."""
+"""Memory of an entry with its key, without its files. Measured."""
 
 SOURCE_BYTES = 1_700
-"""Of memory for each chosen file when its page is not remembered any more."""
+"""Memory of each chosen file when its page is not cached any more."""
 
 Files = tuple[SelectedSource, ...]
 Key = tuple[str, bytes, Options, frozenset[str], frozenset[str]]
-"""Video, digest of its page, options, formats that are avoided, those found to be silent."""
+"""Video, page digest, options, avoided formats, formats found to be silent."""
 
 
 def size_of(_key: Key, files: Files) -> int:
-    """Return the bytes of a choice, estimated."""
+    """Estimate the memory of an entry."""
     return CHOICE_BYTES + SOURCE_BYTES * len(files)
 
 
 class FormatChoices:
-    """Files by video, page and options.
+    """Chosen files by video, page and options.
 
     Args:
-        store: keeps them; made with `size_of`.
+        store: constructed with `size_of`.
     """
 
     def __init__(self, store: BoundedCache[Key, Files] | None = None) -> None:
-        self._store = BoundedCache(NAME, LIFE_SECONDS, size_of=size_of) if store is None else store
+        self._store = BoundedCache(NAME, TTL_SECONDS, size_of=size_of) if store is None else store
 
     def choose(
         self,
@@ -53,29 +53,29 @@ class FormatChoices:
         avoided: Collection[str] = (),
         silent: Collection[str] = (),
     ) -> Files:
-        """Return the files to fetch of a page; see `agents.formats.selection.choose_files`.
+        """Return the files to fetch; see `agents.formats.selection.choose_files`.
 
         Raises:
-            ClipmillError: none fulfils the options, or those that do are too large.
+            ClipmillError: none fulfils the options, or the ones that do are too large. Not cached.
         """
-        left_out = frozenset(avoided), frozenset(silent)
-        key = (video.key, page.digest, _that_matter(options), *left_out)
+        excluded = frozenset(avoided), frozenset(silent)
+        key = (video.key, page.digest, _selection_options(options), *excluded)
         files = self._store.get(key)
         if files is None:
-            files = _choose(page, options, *left_out)
+            files = _choose(page, options, *excluded)
             self._store.set(key, files)
         return files
 
 
-def _that_matter(options: Options) -> Options:
-    """Return the options without those that choose no format."""
+def _selection_options(options: Options) -> Options:
+    """Reset the options that have no influence on the selection."""
     return msgspec.structs.replace(options, refresh=False, limit=None)
 
 
 def _choose(
     page: Page, options: Options, avoided: Collection[str], silent: Collection[str]
 ) -> Files:
-    # Of several places where a file is, the last one that the page names is taken.
+    # Of several sources of one format id the last one of the page wins.
     sources = {source.format.format_id: source for source in page.sources}
     formats = [source.format for source in sources.values()]
     chosen = choose_files(formats, options, avoided, page.info.missing_pictures, silent)

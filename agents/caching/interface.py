@@ -1,4 +1,4 @@
-"""What a cache outside of the process must offer, and what all caches tell about themselves."""
+"""The cache backend plug-in interface, its loader, and the report interface of all caches."""
 
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
@@ -10,32 +10,32 @@ from schemas.errors import ClipmillError, ErrorCode
 
 
 class CacheBackend(Protocol):
-    """Bytes under text keys, each for a while.
+    """A key-value store with a TTL per key.
 
-    It may lose anything at any time. It may raise anything and be as slow as it likes: it is
-    asked through `agents.caching.fail_safe_backend.GuardedBackend`.
+    Entries may be lost at any time. Calls may raise anything and take any time:
+    `agents.caching.fail_safe_backend.FailSafeBackend` bounds them.
     """
 
     async def get(self, key: str, /) -> bytes | None:
-        """Return the value, None when there is none any more."""
+        """Return the value, None for a miss."""
         ...
 
     async def set(self, key: str, value: bytes, ttl_seconds: float, /) -> None:
-        """Keep a value for so many seconds, at most."""
+        """Store a value for at most ``ttl_seconds``."""
         ...
 
     async def delete(self, key: str, /) -> None:
-        """Forget a value; one that is not there is no error."""
+        """Delete a key; a missing one is no error."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """What a backend is opened with.
+    """Argument of `OpenBackend`.
 
     Attributes:
-        url: where it is; may hold a password.
-        timeout_seconds: how long one call may take; it is cut off then.
+        url: of the server; may hold a password.
+        timeout_seconds: per call; the caller cancels it then.
     """
 
     url: str | None = field(default=None, repr=False)
@@ -43,9 +43,9 @@ class BackendSettings:
 
 
 class OpenBackend(Protocol):
-    """What an entry point of the group ``clipmill.caches`` names: opens a backend.
+    """An entry point of the group ``clipmill.caches``.
 
-    It need not be reachable at that time.
+    The server need not be reachable when the backend is opened.
     """
 
     def __call__(self, settings: BackendSettings, /) -> AbstractAsyncContextManager[CacheBackend]:
@@ -54,41 +54,37 @@ class OpenBackend(Protocol):
 
 
 EvictionReason = Literal["ttl", "lru", "memory", "invalidated", "size"]
-"""Its time was over; it was the least recently used of too many; memory was short; it was not
-true any more; it was the first to end of too many rows."""
+"""TTL expired; least recently used of a full cache; memory pressure; invalidated; first to expire
+of a full table."""
 
-Level = Literal["front", "table", "memory", "shared"]
-"""Where something is remembered: ``front`` and ``memory`` in the process, ``shared`` outside."""
+CacheLevel = Literal["front", "table", "memory", "shared"]
+"""Tier of a cache: ``front`` and ``memory`` in the process, ``shared`` outside of it."""
 
-Outcome = Literal["hit", "miss", "stale"]
+LookupOutcome = Literal["hit", "miss", "stale"]
 
 
 class CacheReport(Protocol):
-    """Is told what caches do."""
+    """Records lookups, evictions and sizes of caches."""
 
-    def looked_up(self, cache: str, level: Level, outcome: Outcome) -> None:
-        """Note a look-up at one level."""
-        ...
+    def record_lookup(self, cache: str, level: CacheLevel, outcome: LookupOutcome) -> None: ...
 
-    def evicted(self, cache: str, reason: EvictionReason, count: int) -> None:
-        """Note what a cache let go of."""
-        ...
+    def record_eviction(self, cache: str, reason: EvictionReason, count: int) -> None: ...
 
-    def sized(self, cache: str, level: Level, entries: int, size_bytes: int) -> None:
-        """Note how much there is now."""
+    def record_size(self, cache: str, level: CacheLevel, entries: int, size_bytes: int) -> None:
+        """Record the current size."""
         ...
 
 
 class NullReport:
-    """A report that nobody reads."""
+    """A `CacheReport` that discards everything."""
 
-    def looked_up(self, cache: str, level: Level, outcome: Outcome) -> None:
+    def record_lookup(self, cache: str, level: CacheLevel, outcome: LookupOutcome) -> None:
         """Do nothing."""
 
-    def evicted(self, cache: str, reason: EvictionReason, count: int) -> None:
+    def record_eviction(self, cache: str, reason: EvictionReason, count: int) -> None:
         """Do nothing."""
 
-    def sized(self, cache: str, level: Level, entries: int, size_bytes: int) -> None:
+    def record_size(self, cache: str, level: CacheLevel, entries: int, size_bytes: int) -> None:
         """Do nothing."""
 
 
@@ -96,27 +92,27 @@ NULL_REPORT = NullReport()
 
 
 GROUP = "clipmill.caches"
-"""Entry points of this group name functions that are an `OpenBackend`."""
+"""Entry points of this group are `OpenBackend` functions."""
 
 IN_PROCESS = "memory"
-"""Name of no backend: nothing is shared, all that is remembered is in the process and its table."""
+"""Setting for no shared backend: caches are in the process and its table only."""
 
 
 def find_backend(name: str, points: Iterable[EntryPoint] | None = None) -> OpenBackend | None:
-    """Return what opens the backend of this name, None for ``memory``.
+    """Load the backend of this name, None for ``memory``.
 
     Raises:
         ClipmillError: ``system.config``; it is not installed, or cannot be loaded.
     """
     if name == IN_PROCESS:
         return None
-    offered = {point.name: point for point in points or entry_points(group=GROUP)}
-    if name not in offered:
-        names = ", ".join(sorted({IN_PROCESS, *offered}))
+    available = {point.name: point for point in points or entry_points(group=GROUP)}
+    if name not in available:
+        names = ", ".join(sorted({IN_PROCESS, *available}))
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG, f"cache.backend {name!r} is not installed; there are: {names}."
         )
-    return _load(offered[name])
+    return _load(available[name])
 
 
 def _load(point: EntryPoint) -> OpenBackend:

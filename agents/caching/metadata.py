@@ -1,4 +1,7 @@
-"""What a platform makes of a page, remembered: reading it is most of the work of a cache hit."""
+"""Caches the metadata that a platform reads from an extraction.
+
+Reading it is most of the cost of a ``video_info`` hit.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,27 +13,27 @@ from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 
 NAME = "metadata"
 
-LIFE_SECONDS = 1_800.0
-"""Unless set: the same as the life of what the page said."""
+TTL_SECONDS = 1_800.0
+"""Default TTL, the same as that of the extraction."""
 
 PAGE_BYTES = 2_600
-"""Of memory for a page without files. Measured."""
+"""Memory of a page without files. Measured."""
 
 SOURCE_BYTES = 1_700
-"""Of memory for each file that a page offers, with its URL and format. Measured."""
+"""Memory of each file of a page, with URL and format. Measured."""
 
 Key = tuple[str, bytes]
-"""The page's canonical URL, and the digest of the extraction."""
+"""Canonical URL of the page, and digest of the extraction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a platform reads in an extraction.
+    """Metadata of an extraction.
 
     Attributes:
         info: the description.
-        sources: where the bytes of each format are.
-        digest: of the extraction and its cookies; another one is another page.
+        sources: the media URL of each format.
+        digest: of the extraction and its cookies; the cache key.
     """
 
     info: VideoInfo
@@ -39,22 +42,22 @@ class Page:
 
 
 def size_of(_key: Key, page: Page) -> int:
-    """Return the bytes of a page, estimated: they are spread over hundreds of objects."""
+    """Estimate the memory of a page: it is spread over hundreds of objects."""
     return PAGE_BYTES + SOURCE_BYTES * len(page.sources)
 
 
 class MetadataCache:
-    """Pages by the raw extraction that they are made of.
+    """Pages by the raw extraction that they are read from.
 
     Args:
-        store: keeps them; made with `size_of`.
+        store: constructed with `size_of`.
     """
 
     def __init__(self, store: BoundedCache[Key, Page] | None = None) -> None:
-        self._store = BoundedCache(NAME, LIFE_SECONDS, size_of=size_of) if store is None else store
+        self._store = BoundedCache(NAME, TTL_SECONDS, size_of=size_of) if store is None else store
 
     def read(self, platform: Platform, video: VideoRef, extraction: Extraction) -> Page:
-        """Return what the platform reads in an extraction.
+        """Return the page of an extraction.
 
         Raises:
             ClipmillError: the platform cannot read it.
@@ -70,8 +73,8 @@ class MetadataCache:
 
 
 def digest_of(extraction: Extraction) -> bytes:
-    """Return the digest of what a page said, and of the cookies that it set (SHA-256)."""
+    """Return the SHA-256 digest of an extraction and its cookies."""
     digest = hashlib.sha256(extraction.raw)
-    # The sources carry the cookies, and a page read anew may have set other ones.
+    # The sources carry the cookies, and another extraction of the page may have set other ones.
     digest.update(encode(extraction.cookies))
     return digest.digest()

@@ -1,4 +1,8 @@
-"""Redis as a cache backend, shared by several workers. Needs the extra ``clipmill[redis]``."""
+"""Redis as the shared cache backend of all workers. Needs the extra ``clipmill[redis]``.
+
+Bounds nothing itself: `agents.caching.fail_safe_backend.FailSafeBackend` cancels slow calls and
+handles errors.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,54 +15,55 @@ from agents.caching.fail_safe_backend import VALUE_BYTES_MAX
 from agents.caching.interface import BackendSettings
 
 CONNECTIONS_MAX = 16
-"""Of one stage. A call takes a fraction of a millisecond, so few are ever needed at a time."""
+"""Pool size per stage. A call takes a fraction of a millisecond, so few are in use at a time."""
 
 PROTOCOL = 2
-"""RESP2: spoken by every Redis and by what calls itself compatible."""
+"""RESP2: supported by every Redis and by compatible servers."""
 
 
 class RedisBackend:
-    """Values in Redis, each with its time to live.
+    """A `CacheBackend` in Redis; keys expire on the server.
 
     Args:
-        client: to a server; answers are bytes.
+        client: returns bytes (no ``decode_responses``).
     """
 
     def __init__(self, client: Redis) -> None:
         self._client = client
 
     async def get(self, key: str) -> bytes | None:
-        """Return the value, None when there is none.
+        """Return the value, None for a miss.
 
         Raises:
-            redis.RedisError: the server is away or refuses.
+            redis.RedisError: the server is unreachable or rejects the call.
         """
-        # The server cuts off what is too long to be ours before it is sent.
+        # GETRANGE bounds the transfer: a longer value is foreign, and rejected by its length.
         value = await self._client.getrange(key, 0, VALUE_BYTES_MAX)
         return value if value and isinstance(value, bytes) else None
 
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        """Keep a value.
+        """Store a value.
 
         Raises:
-            redis.RedisError: the server is away or refuses.
+            redis.RedisError: the server is unreachable or rejects the call.
         """
         await self._client.set(key, value, px=max(1, round(ttl_seconds * 1_000)))
 
     async def delete(self, key: str) -> None:
-        """Forget a value.
+        """Delete a key.
 
         Raises:
-            redis.RedisError: the server is away or refuses.
+            redis.RedisError: the server is unreachable or rejects the call.
         """
         await self._client.delete(key)
 
 
 @asynccontextmanager
 async def open_redis(settings: BackendSettings) -> AsyncIterator[RedisBackend]:
-    """Open the Redis at ``redis://``, ``rediss://`` or ``unix://``. Nothing is dialled yet.
+    """Open the Redis at ``redis://``, ``rediss://`` or ``unix://``; connects with the first call.
 
-    A call is as slow as the server: who calls cuts it off. The connection is given up then.
+    Only the wait for a free connection has a timeout; the caller cancels a slow call, which closes
+    the connection.
     """
     pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
         settings.url or "",

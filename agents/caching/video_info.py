@@ -1,9 +1,9 @@
-"""What pages said, remembered for a while, on three levels.
+"""Three-tier cache of extractions by video key; the table tier serves stale entries in an outage.
 
-In front decoded entries in the process, behind them the rows of the stage's table, whose changelog
-lets them survive restarts, and behind those a backend that several workers share, if there is one.
-The front never answers for a row that is not (any more) in the table: a worker that lost a
-partition forgets with it.
+``front`` holds decoded entries in the process, ``table`` the rows of the stage's table, whose
+changelog lets them survive restarts, ``shared`` a backend of several workers, if there is one. A
+front hit requires the row to be in the table: a worker that lost a partition loses its entries too.
+The cache does not write the table: the stage writes the rows that it returns.
 """
 
 import time
@@ -13,33 +13,33 @@ from datetime import UTC, datetime
 
 from agents.caching.interface import NULL_REPORT, CacheBackend, CacheReport
 from agents.caching.row_codec import (
-    MEANING_BYTES,
+    FINGERPRINT_BYTES,
     CachedExtraction,
-    Decoded,
+    DecodedRow,
     DecodedRows,
-    Opened,
-    end_of_packed,
+    RowLookup,
+    expiry_of_packed,
     pack,
     size_of,
 )
-from agents.caching.row_expiry import CLOCKS_APART_SECONDS, sweep
+from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, sweep
 from agents.caching.ttl_lru import BoundedCache
 from schemas.video import Extraction
 
 NAME = "video_info"
 
 ROWS_BYTES_MAX = 320 * 2**20
-"""Memory of all rows of one process, unless set. Of more, those go first that end first: what is
-kept for the time when the platform is away is worth less than what is fresh."""
+"""Default memory limit of all rows of one process. Beyond it, rows that expire first are evicted: a
+stale row for an outage of the platform is worth less than a fresh one."""
 
 
 DROPPED_BYTES_MAX = 8 * 2**20
-"""Memory of what was found to be no good: some 10,000 videos."""
+"""Memory limit of the invalidations by `drop`: some 10,000 videos."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An extraction that is known.
+class CacheHit:
+    """A cached extraction.
 
     Attributes:
         row: to be written to the table; None when it came from there.
@@ -54,147 +54,150 @@ class VideoInfoCache:
 
     Args:
         read_row: reads a row of the table.
-        life_seconds: how long an extraction may be used.
+        ttl_seconds: of an extraction.
         clock: epoch seconds.
-        stale_seconds: how much longer it may serve while the platform is away.
-        refreshed: tells since when a video's extractions count; older ones are of no use.
-        meaning: digest of the settings that decide what a page says; rows made under others are
-            of no use, but while the platform is away.
-        front: keeps decoded rows; made with `agents.caching.row_codec.size_of`.
-        shared: what other workers know as well.
-        rows_bytes_max: memory of all rows of the table.
-        report: is told what happens.
+        stale_seconds: time after the expiry in which it may be served in an outage.
+        invalidated_at: when a video was last invalidated; older extractions are misses.
+        fingerprint: of the settings that an extraction depends on; rows with another one are only
+            served stale.
+        front: constructed with `agents.caching.row_codec.size_of`.
+        shared: the tier shared with other workers.
+        rows_bytes_max: memory limit of all rows of the table.
+        report: records lookups, evictions and size.
     """
 
     def __init__(
         self,
         read_row: Callable[[str], bytes | None],
-        life_seconds: float,
+        ttl_seconds: float,
         clock: Callable[[], float] = time.time,
         *,
         stale_seconds: float = 0.0,
-        refreshed: Callable[[str], datetime | None] = lambda _: None,
-        meaning: bytes = bytes(MEANING_BYTES),
-        front: BoundedCache[str, Decoded] | None = None,
+        invalidated_at: Callable[[str], datetime | None] = lambda _: None,
+        fingerprint: bytes = bytes(FINGERPRINT_BYTES),
+        front: BoundedCache[str, DecodedRow] | None = None,
         shared: CacheBackend | None = None,
         rows_bytes_max: int = ROWS_BYTES_MAX,
         report: CacheReport = NULL_REPORT,
     ) -> None:
         self._read_row = read_row
-        self._life = life_seconds
+        self._ttl = ttl_seconds
         self._clock = clock
         self._stale = stale_seconds
-        self._refreshed = refreshed
-        self._meaning = meaning
+        self._invalidated_at = invalidated_at
+        self._fingerprint = fingerprint
         self._rows = DecodedRows(
-            BoundedCache(NAME, life_seconds, size_of=size_of) if front is None else front
+            BoundedCache(NAME, ttl_seconds, size_of=size_of) if front is None else front
         )
         self._shared = shared
         self._rows_bytes_max = rows_bytes_max
         self._report = report
         self._dropped: BoundedCache[str, datetime] = BoundedCache(
-            "dropped", life_seconds, bytes_max=DROPPED_BYTES_MAX, clock=clock
+            "dropped", ttl_seconds, bytes_max=DROPPED_BYTES_MAX, clock=clock
         )
 
-    async def get(self, key: str) -> Found | None:
-        """Return the extraction of a video that may still be used, from the nearest level."""
-        opened = self._open(key)
-        if opened is None or not self._is_fresh(key, opened.entry):
-            self._report.looked_up(NAME, "front", "miss")
-            self._report.looked_up(NAME, "table", "miss")
+    async def get(self, key: str) -> CacheHit | None:
+        """Return the fresh extraction of a video from the nearest tier."""
+        found = self._lookup(key)
+        if found is None or not self._is_fresh(key, found.entry):
+            self._report.record_lookup(NAME, "front", "miss")
+            self._report.record_lookup(NAME, "table", "miss")
             return await self._get_shared(key)
-        if opened.level != "front":
-            self._report.looked_up(NAME, "front", "miss")
-        self._report.looked_up(NAME, opened.level, "hit")
-        return Found(opened.entry.extraction)
+        if found.level != "front":
+            self._report.record_lookup(NAME, "front", "miss")
+        self._report.record_lookup(NAME, found.level, "hit")
+        return CacheHit(found.entry.extraction)
 
     def get_stale(self, key: str) -> Extraction | None:
-        """Return the extraction of a video that may be used while the platform is away.
+        """Return the extraction of a video to serve in an outage of the platform.
 
-        It is good for what the page said; the links in it may have ended. It may have been made
-        under other settings.
+        Its metadata is good; its links may have expired, and it may depend on other settings.
         """
-        opened = self._open(key)
-        if opened is None or opened.entry.expires_at <= self._clock() - self._stale:
+        found = self._lookup(key)
+        if found is None or found.entry.expires_at <= self._clock() - self._stale:
             return None
-        if self._is_forgotten(key, opened.entry.extraction):
+        if self._is_invalidated(key, found.entry.extraction):
             return None
-        self._report.looked_up(NAME, "table", "stale")
-        return opened.entry.extraction
+        self._report.record_lookup(NAME, "table", "stale")
+        return found.entry.extraction
 
     async def put(self, key: str, extraction: Extraction, expires_at: float | None) -> bytes:
-        """Keep an extraction, and return the row to be written to the table.
+        """Store an extraction in the shared tier, and return the row to write to the table.
 
-        ``expires_at`` (epoch seconds), the end of its links, shortens its life.
+        ``expires_at`` (epoch seconds), the expiry of its links, shortens the TTL.
         """
         now = self._clock()
-        end = now + self._life
+        end = now + self._ttl
         end = end if expires_at is None else min(end, expires_at)
-        entry = CachedExtraction(expires_at=end, extraction=extraction, meaning=self._meaning)
+        entry = CachedExtraction(
+            expires_at=end, extraction=extraction, fingerprint=self._fingerprint
+        )
         row = pack(entry)
         if self._shared is not None and end > now:
             await self._shared.set(_shared_key(key), row, end - now)
         return row
 
     async def drop(self, key: str) -> None:
-        """Stop using what is known of a video up to now: it has been found to be no good.
+        """Invalidate the extractions of a video up to now, because one was found unusable.
 
-        It may still serve while the platform is away.
+        The row stays in the table and may still be served stale.
         """
-        opened = self._open(key)
-        if opened is None:
+        found = self._lookup(key)
+        if found is None:
             self._dropped.set(key, datetime.fromtimestamp(self._clock(), UTC))
         else:
-            self._dropped.set(key, opened.entry.extraction.extracted_at)
-            self._report.evicted(NAME, "invalidated", 1)
+            self._dropped.set(key, found.entry.extraction.extracted_at)
+            self._report.record_eviction(NAME, "invalidated", 1)
         if self._shared is not None:
             await self._shared.delete(_shared_key(key))
 
-    def expired(self, rows: Iterable[tuple[str, bytes]]) -> list[str]:
-        """Return the keys of rows that nobody may use any more, and the first to go of too many."""
+    def sweep(self, rows: Iterable[tuple[str, bytes]]) -> list[str]:
+        """Return the keys of rows to delete: past their stale time, or beyond the memory limit."""
         now = self._clock() - self._stale
-        swept = sweep(rows, now, self._rows_bytes_max, end_of_packed)
-        self._report.evicted(NAME, "ttl", len(swept.over))
-        self._report.evicted(NAME, "size", len(swept.surplus))
-        self._report.sized(NAME, "table", swept.rows, swept.size_bytes)
-        return [*swept.over, *swept.surplus]
+        swept = sweep(rows, now, self._rows_bytes_max, expiry_of_packed)
+        self._report.record_eviction(NAME, "ttl", len(swept.expired))
+        self._report.record_eviction(NAME, "size", len(swept.excess))
+        self._report.record_size(NAME, "table", swept.rows, swept.size_bytes)
+        return [*swept.expired, *swept.excess]
 
-    def _open(self, key: str) -> Opened | None:
+    def _lookup(self, key: str) -> RowLookup | None:
         row = self._read_row(key)
-        return None if row is None else self._rows.open(key, row)
+        return None if row is None else self._rows.lookup(key, row)
 
-    async def _get_shared(self, key: str) -> Found | None:
-        """Return what other workers know; it is to be written to the table of this one."""
+    async def _get_shared(self, key: str) -> CacheHit | None:
+        """Return a hit of the shared tier, with the row to write to this worker's table."""
         if self._shared is None:
             return None
         row = await self._shared.get(_shared_key(key))
-        opened = None if row is None else self._rows.open(key, row)
+        found = None if row is None else self._rows.lookup(key, row)
         is_fresh = (
-            opened is not None and self._is_ours(opened.entry) and self._is_fresh(key, opened.entry)
+            found is not None
+            and self._is_plausible(found.entry)
+            and self._is_fresh(key, found.entry)
         )
-        self._report.looked_up(NAME, "shared", "hit" if is_fresh else "miss")
-        return Found(opened.entry.extraction, row) if opened and is_fresh else None
+        self._report.record_lookup(NAME, "shared", "hit" if is_fresh else "miss")
+        return CacheHit(found.entry.extraction, row) if found and is_fresh else None
 
-    def _is_ours(self, entry: CachedExtraction) -> bool:
-        """Return whether a worker may have shared this: no life is longer, none begins later."""
+    def _is_plausible(self, entry: CachedExtraction) -> bool:
+        """Return whether a worker can have stored this: the TTL and clock skew bound its times."""
         now = self._clock()
         read_at = entry.extraction.extracted_at.timestamp()
-        return entry.expires_at <= now + self._life and read_at <= now + CLOCKS_APART_SECONDS
+        return entry.expires_at <= now + self._ttl and read_at <= now + CLOCK_SKEW_SECONDS
 
     def _is_fresh(self, key: str, entry: CachedExtraction) -> bool:
-        # The end of a row from before the clock was set back can be further off than any life.
+        # A row from before the clock was set back can expire later than the TTL permits.
         now = self._clock()
         return (
-            now < entry.expires_at <= now + self._life
-            and entry.meaning == self._meaning
-            and not self._is_forgotten(key, entry.extraction)
+            now < entry.expires_at <= now + self._ttl
+            and entry.fingerprint == self._fingerprint
+            and not self._is_invalidated(key, entry.extraction)
             and not self._is_dropped(key, entry.extraction)
         )
 
-    def _is_forgotten(self, key: str, extraction: Extraction) -> bool:
-        """Return whether a user had it forgotten."""
-        refreshed = self._refreshed(key)
-        return refreshed is not None and extraction.extracted_at < refreshed
+    def _is_invalidated(self, key: str, extraction: Extraction) -> bool:
+        """Return whether a user's ``refresh`` command is newer than the extraction."""
+        invalidated_at = self._invalidated_at(key)
+        return invalidated_at is not None and extraction.extracted_at < invalidated_at
 
     def _is_dropped(self, key: str, extraction: Extraction) -> bool:
         dropped = self._dropped.peek(key)

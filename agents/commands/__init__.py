@@ -1,1 +1,1 @@
-"""The stage that executes the commands of operators and clients."""
+"""The stage that executes commands of operators and clients."""

@@ -1,7 +1,8 @@
-"""commands: what users and operators order, and who is to do it.
+"""commands: executes the commands of users and operators.
 
-Orders about a request go to the ledger, by the audit topic, and as signals to every worker that
-may be at it. What is no command, or names what is not there, is refused on the results topic.
+Commands about a request are forwarded to the ledger by the audit topic; cancellations are also
+published as signals to the workers that may process it. Invalid commands are rejected on the
+results topic.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,13 +18,13 @@ from agents.commands.command_parsing import (
     REFUSED,
     TAKEN,
     UNKNOWN,
+    field_error,
     on_bug,
     read_command,
-    refuse,
-    refuse_field,
+    reject,
 )
 from agents.pipeline.events import user_command
-from agents.pipeline.request_parsing import cause_of, refusal
+from agents.pipeline.request_parsing import cause_of, rejection
 from agents.platforms.interface import ShortLink
 from agents.platforms.registry import Platforms
 from schemas.attempts import BreakerOrder, Operation
@@ -49,12 +50,12 @@ OPERATIONS = get_args(Operation)
 
 
 class Commands:
-    """The stage's work.
+    """The stage's step.
 
     Args:
-        platforms: find the video that a URL means.
+        platforms: parse the URLs of videos.
         stages: names of the stages that can be resumed.
-        clock: when a command is carried out. Its record's own time is some client's clock.
+        clock: execution time of commands; record timestamps come from the clients' clocks.
     """
 
     def __init__(
@@ -68,70 +69,72 @@ class Commands:
         self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
-        """Return what follows from a record on the commands topic, whatever is in it."""
+        """Handle any record of the commands topic."""
         envelope: Envelope | None = None
         try:
             envelope = open_envelope(record)
             command = read_command(envelope, record)
-            given = Order(cause_of(envelope, record), envelope.trace_id, self._clock())
-            effects = self._carry_out(command, given)
+            context = CommandContext(cause_of(envelope, record), envelope.trace_id, self._clock())
+            effects = self._execute(command, context)
         except MalformedMessageError as error:
-            return refuse(record, refusal(error), envelope)
+            return reject(record, rejection(error), envelope)
         except ClipmillError as error:
-            return refuse(record, error, envelope)
+            return reject(record, error, envelope)
         COMMANDS_TAKEN.labels(command.__struct_config__.tag, TAKEN).inc()
         return effects
 
-    def _carry_out(self, command: Command, given: "Order") -> Sequence[Effect]:
+    def _execute(self, command: Command, context: "CommandContext") -> Sequence[Effect]:
         match command:
             case Cancel():
                 key = f"{CANCEL}{command.request_id}"
-                signal = CancelSignal(by=command.by, at=given.at)
-                return [given.send(SIGNALS, key, signal, "cancel"), given.to_ledger(command)]
+                signal = CancelSignal(by=command.by, at=context.at)
+                return [context.send(SIGNALS, key, signal, "cancel"), context.to_ledger(command)]
             case Retry():
-                return [given.to_ledger(command)]
+                return [context.to_ledger(command)]
             case Refresh():
                 key = f"{REFRESH}{self._video_key(command.video)}"
-                forget = RefreshSignal(by=command.by, at=given.at)
-                return [given.send(SIGNALS, key, forget, "refresh")]
+                refresh = RefreshSignal(by=command.by, at=context.at)
+                return [context.send(SIGNALS, key, refresh, "refresh")]
             case OpenBreaker() | ResetBreaker():
-                turn = _breaker_order(command, self._platforms.names, given.at)
-                return [given.send(ATTEMPTS, turn.name, turn, "breaker.ordered")]
+                order = _breaker_order(command, self._platforms.names, context.at)
+                return [context.send(ATTEMPTS, order.name, order, "breaker.ordered")]
             case ResumeStage():
-                return [self._resume(command, given)]
+                return [self._resume(command, context)]
 
-    def _resume(self, command: ResumeStage, given: "Order") -> Outgoing:
+    def _resume(self, command: ResumeStage, context: "CommandContext") -> Outgoing:
         if command.stage not in self._stages:
             reason = f"no stage {command.stage}; there are {', '.join(sorted(self._stages))}"
-            raise refuse_field("$.stage", reason)
-        signal = IntakeSignal(paused=False, reason="resumed by command", by=command.by, at=given.at)
-        return given.send(SIGNALS, f"{INTAKE}{command.stage}", signal, "intake")
+            raise field_error("$.stage", reason)
+        signal = IntakeSignal(
+            paused=False, reason="resumed by command", by=command.by, at=context.at
+        )
+        return context.send(SIGNALS, f"{INTAKE}{command.stage}", signal, "intake")
 
     def _video_key(self, video: str) -> str:
-        """Return the key of a video, given by its key or by a link that names it."""
+        """Return the key of a video, given as its key or as a link."""
         if "://" not in video:
             platform, _, number = video.partition(":")
             if not (platform and number):
-                raise refuse_field("$.video", f"{video!r} is neither PLATFORM:ID nor a link")
+                raise field_error("$.video", f"{video!r} is neither PLATFORM:ID nor a link")
             return video
         try:
             _, found = self._platforms.find(video)
         except ClipmillError as error:
-            raise refuse_field("$.video", error.message) from None
+            raise field_error("$.video", error.message) from None
         if isinstance(found, ShortLink):
-            raise refuse_field("$.video", "a short link does not tell which video it means")
+            raise field_error("$.video", "a short link does not tell which video it means")
         return found.key
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What all records of a command share: cause, trace, and when it is carried out."""
+class CommandContext(msgspec.Struct, frozen=True):
+    """Shared by all records of a command: causation id, trace, and execution time."""
 
     cause: str
     trace_id: str
     at: datetime
 
     def send(self, topic: Topic, key: str, message: object, kind: str) -> Outgoing:
-        """Return a record that carries it out; its id is the same for every copy."""
+        """Return a record that executes the command; redelivery produces the same event id."""
         return seal(
             topic,
             key,
@@ -146,7 +149,6 @@ class Order(msgspec.Struct, frozen=True):
         )
 
     def to_ledger(self, command: Cancel | Retry) -> Outgoing:
-        """Return the order for the one that decides about requests."""
         return user_command(command, NAME, at=self.at, cause=self.cause, trace_id=self.trace_id)
 
 
@@ -158,11 +160,11 @@ def _breaker_order(
     if not (platform and egress) or operation not in OPERATIONS:
         operations = ", ".join(OPERATIONS)
         reason = f"{command.breaker!r} is not PLATFORM:OPERATION:EGRESS; operations: {operations}"
-        raise refuse_field("$.breaker", reason)
-    # Each name is a row, a signal and series of metrics for good.
+        raise field_error("$.breaker", reason)
+    # Each name creates a table row, a signal and metric series that are never removed.
     if platform not in platforms:
         reason = f"no platform {platform!r}; there are {', '.join(platforms)}"
-        raise refuse_field("$.breaker", reason)
+        raise field_error("$.breaker", reason)
     return BreakerOrder(
         platform=platform,
         operation=operation,  # type: ignore[arg-type]  # it is one of them
@@ -175,7 +177,6 @@ def _breaker_order(
 
 @asynccontextmanager
 async def open_commands(context: StageContext) -> AsyncIterator[Handler]:
-    """Nothing to open."""
     start_at_zero(COMMANDS_TAKEN, KINDS, (TAKEN, REFUSED))
     start_at_zero(COMMANDS_TAKEN, [UNKNOWN], [REFUSED])
     yield Commands(Platforms.load(context.settings.platforms), stage_names()).handle

@@ -1,4 +1,4 @@
-"""From the bytes of a record to a command; refusals name the field and the reason."""
+"""Parses command records; rejections name the field and the reason."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,8 +9,8 @@ import msgspec
 from agents.pipeline.events import propose_result
 from agents.pipeline.failures import as_bug
 from agents.pipeline.ownership import placeholder_job
-from agents.pipeline.request_parsing import check_size, is_json, recover_identity, refusal
-from agents.pipeline.results import ended, facts_of
+from agents.pipeline.request_parsing import check_size, is_json, recover_identity, rejection
+from agents.pipeline.results import details_of, error_result
 from schemas.codec import MalformedMessageError, decode
 from schemas.commands import Command, Retry
 from schemas.error_catalog import explain
@@ -23,11 +23,11 @@ from streams.runtime.processor import dead_letter
 NAME = "commands"
 
 TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"
-"""Labels: what became of a command, and the name of one that has none."""
+"""Metric labels: the outcome of a command, and the name of one that cannot be read."""
 
 
 def read_command(envelope: Envelope, record: Incoming) -> Command:
-    """Return the command in an envelope, with an id and, of a retry, that of the new request.
+    """Decode a command; its id, and the new request id of a retry, default to the record id.
 
     Raises:
         ClipmillError: ``request.invalid`` or ``request.too_large``, with ``field``.
@@ -36,37 +36,36 @@ def read_command(envelope: Envelope, record: Incoming) -> Command:
     try:
         command: Command = decode(envelope.data, Command)  # type: ignore[arg-type]
     except MalformedMessageError as error:
-        raise refusal(error) from None
+        raise rejection(error) from None
     command = msgspec.structs.replace(command, id=command.id or record.record_id)
     if not isinstance(command, Retry):
         return command
     new_id = command.new_id or command.id
     if new_id == command.request_id:
-        raise refuse_field("$.new_id", "the new request needs an id of its own")
+        raise field_error("$.new_id", "the new request needs an id of its own")
     return msgspec.structs.replace(command, new_id=new_id)
 
 
-def refuse_field(field: str, reason: str) -> ClipmillError:
-    """Return the refusal of one field of a command."""
+def field_error(field: str, reason: str) -> ClipmillError:
     return ClipmillError(ErrorCode.REQUEST_INVALID, reason, field=field)
 
 
-def refuse(
+def reject(
     record: Incoming, error: ClipmillError, envelope: Envelope | None = None
 ) -> Sequence[Effect]:
-    """Return the outcome of what is no command; an unreadable one is also kept."""
+    """Return the result of an invalid command; a record that is no JSON is also dead-lettered."""
     body = envelope.data if envelope else record.value
     COMMANDS_TAKEN.labels(_kind_of(body), REFUSED).inc()
-    outcome = _outcome(record, error, envelope)
+    outcome = _result(record, error, envelope)
     return [outcome] if is_json(body) else [outcome, dead_letter(record, error, NAME)]
 
 
-def _outcome(record: Incoming, error: ClipmillError, envelope: Envelope | None) -> Outgoing:
-    told = recover_identity(record, envelope)
-    job = placeholder_job(told.request_id, record)
-    details = facts_of(error) | told.envelope_ids
+def _result(record: Incoming, error: ClipmillError, envelope: Envelope | None) -> Outgoing:
+    identity = recover_identity(record, envelope)
+    job = placeholder_job(identity.request_id, record)
+    details = details_of(error) | identity.envelope_ids
     context = explain(error.code, operation=NAME, url="", details=details)
-    return propose_result(job, NAME, ended(job, context), record.record_id)
+    return propose_result(job, NAME, error_result(job, context), record.record_id)
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -77,7 +76,7 @@ KINDS = tuple(str(each.__struct_config__.tag) for each in get_args(Command))
 
 
 def _kind_of(body: bytes | None) -> str:
-    """Return the name of the command in a body, ``unknown`` when there is none of that name."""
+    """Return the command name in a body as a metric label of bounded cardinality."""
     with suppress(MalformedMessageError):
         kind = decode(body or b"", _Kind).command
         return kind if kind in KINDS else UNKNOWN
@@ -85,5 +84,5 @@ def _kind_of(body: bytes | None) -> str:
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return what an unexpected exception leads to: an outcome that says so, and a dead letter."""
-    return [_outcome(record, as_bug(error), None), dead_letter(record, error, NAME)]
+    """End the command as ``internal.bug`` and dead-letter its record."""
+    return [_result(record, as_bug(error), None), dead_letter(record, error, NAME)]

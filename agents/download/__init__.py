@@ -1,1 +1,1 @@
-"""The stage that fetches the chosen files, verifies them and stores them."""
+"""The stage that downloads the selected files, verifies them and stores them."""

@@ -1,6 +1,7 @@
-"""download: fetch the chosen files into storage, whole and checked, and tell how far it is.
+"""download: fetches the selected files into storage, complete and verified; reports progress.
 
-Events of one post come one after the other: the second asker finds the first one's files.
+Events are keyed by video and processed in order per key, so a second request of the same post finds
+the files of the first.
 """
 
 import asyncio
@@ -14,17 +15,17 @@ import msgspec
 
 from agents.access.egress import open_egresses
 from agents.access.gate import OutboundGate, installed_plugins
-from agents.caching.row_expiry import no_longer_kept
-from agents.download.bounded_gather import gather_bounded, running
+from agents.caching.row_expiry import keys_to_evict
+from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex
-from agents.download.storage_guard import CODES, StorageGuard
+from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
 from agents.download.verification import FileVerifier, check_sound
-from agents.media.checking import no_sound
+from agents.media.checking import no_sound_error
 from agents.media.prober import open_prober
 from agents.media.remuxer import open_remuxer
-from agents.network.bandwidth import Bandwidth
+from agents.network.bandwidth import BandwidthLimiter
 from agents.network.download import MediaDownloader
 from agents.network.session import CONNECTIONS, open_session
 from agents.pipeline.request_claims import claim_of_selected
@@ -47,123 +48,122 @@ NAME = "download"
 SWEEP_SECONDS = 600.0
 
 ROWS_BYTES_MAX = 128 * 2**20
-"""Memory of all rows of one process: some 200,000 videos at 650 bytes each, or 10,000 photo posts
-of 35 pictures. Beyond that those are forgotten that would be next; the storage still has their
-files."""
+"""Bytes of all rows of one process: some 200,000 videos at 650 bytes each, or 10,000 photo posts of
+35 pictures. Beyond that the rows that expire next are evicted; their files stay in the storage."""
 
-STORAGE_TRIES = 5
-"""Tries of one event that the storage fails, each after it works again. An event that fails so
-often is parked: its file may be larger than the disk, and must not stop all others for ever."""
+STORAGE_ATTEMPTS_MAX = 5
+"""Attempts of one event that fail by the storage, each after it recovered. Then the event is
+parked: its file may be larger than the disk, and must not block all others forever."""
 
-FILES_AT_A_TIME = 4
-"""Of one post: enough to hide the way to the server, and little for one host to serve."""
+FILE_CONCURRENCY = 4
+"""Concurrent downloads per post: enough to hide the latency, and a low load for one host."""
 
 
 class Download:
-    """The stage's work.
+    """The stage's step.
 
     Args:
-        fetching: gets files into the storage.
-        shelf: knows those that are there.
-        outage: notices when the storage takes nothing.
+        fetcher: downloads files into the storage.
+        index: index of the stored files.
+        storage_guard: pauses the intake while the storage fails.
         context: the stage's.
     """
 
     def __init__(
         self,
-        fetching: FileFetcher,
-        shelf: StoredFileIndex,
+        fetcher: FileFetcher,
+        index: StoredFileIndex,
         *,
-        outage: StorageGuard,
+        storage_guard: StorageGuard,
         context: StageContext,
     ) -> None:
-        self._fetching = fetching
-        self._shelf = shelf
-        self._outage = outage
+        self._fetcher = fetcher
+        self._index = index
+        self._storage_guard = storage_guard
         self._context = context
 
     async def work(self, event: SelectedVideo) -> StepOutcome:
-        """Return the outcome with the files, fetched now or found."""
+        """Complete with the files, downloaded now or reused; or as expired at the deadline."""
         try:
             async with asyncio.timeout(_seconds_left(event.job)) as bound:
-                return await self._provide_despite_outages(event)
+                return await self._provide_across_outages(event)
         except TimeoutError:
             if not bound.expired():
                 raise
             return Complete(expired(event.job, NAME))
 
-    async def _provide_despite_outages(self, event: SelectedVideo) -> StepOutcome:
-        """Have every file; an event that meets an outage of the storage goes on when that ends.
+    async def _provide_across_outages(self, event: SelectedVideo) -> StepOutcome:
+        """Provide every file, and retry after each storage outage.
 
-        It stays in flight meanwhile, like the events that were taken before the outage, and
-        uncommitted: a kill loses nothing. In a delay topic it would wait on although there is room.
+        Meanwhile the event stays in flight with its offset uncommitted, so a crash loses nothing.
+        A delay topic would hold it beyond the end of the outage.
 
         Raises:
-            ClipmillError: the storage works, and still fails for this event.
+            ClipmillError: the failure is another one, or `STORAGE_ATTEMPTS_MAX` is reached.
         """
         tries = 0
         while True:
-            await self._context.intake.opened()
+            await self._context.intake.wait_until_open()
             try:
-                with self._outage.watching_failures():
+                with self._storage_guard.watching_failures():
                     return await self._provide(event)
             except ClipmillError as error:
                 tries += 1
-                if error.code not in CODES or tries == STORAGE_TRIES:
+                if error.code not in STORAGE_ERROR_CODES or tries == STORAGE_ATTEMPTS_MAX:
                     raise
 
     async def _provide(self, event: SelectedVideo) -> StepOutcome:
-        """Have every file. What is stored when one fails is found by the next try."""
-        began, row = time.time(), self._shelf.row(event.video.key)
-        errand = DownloadTask.of(event, self._context.settings)
-        works = [partial(self._have, row, source, errand) for source in event.sources]
-        files = await gather_bounded(works, FILES_AT_A_TIME)
+        """Provide every file. Files stored before one fails are reused by the next attempt."""
+        started, row = time.time(), self._index.row(event.video.key)
+        task = DownloadTask.of(event, self._context.settings)
+        calls = [partial(self._provide_file, row, source, task) for source in event.sources]
+        files = await gather_bounded(calls, FILE_CONCURRENCY)
         writes: tuple[TableWrite, ...] = ()
         ids = [source.file_id for source in event.sources]
         if not all(each.reused and id_ in row for id_, each in zip(ids, files, strict=True)):
             new = {id_: _as_fetched(each) for id_, each in zip(ids, files, strict=True)}
-            writes = (self._shelf.remember(event, new, row, began),)
-        return _done(event, tuple(files), writes)
+            writes = (self._index.row_with(event, new, row, started),)
+        return _complete(event, tuple(files), writes)
 
-    async def _have(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, errand: DownloadTask
+    async def _provide_file(
+        self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
     ) -> StoredFile:
-        """Return a file that was there already, or is now."""
+        """Return a file from the storage, downloading it if necessary."""
         format_id = source.format_id
         try:
-            file = await self._find(row, source, errand.event)
+            file = await self._find(row, source, task.event)
             if file is None:
-                made = await self._made_of_stored(row, source, errand)
-                return check_sound(made or await self._fetching.fetch(source, errand), source)
+                made = await self._sound_of_stored(row, source, task)
+                return check_sound(made or await self._fetcher.fetch(source, task), source)
             file = check_sound(file, source)
-            errand.budget.claim(format_id, file.bytes)
+            task.budget.claim(format_id, file.bytes)
         except ClipmillError as error:
             error.format_id = error.format_id or source.format.format_id
             raise
-        self._fetching.note(errand, format_id, file.bytes, reused=True)
+        self._fetcher.record_stored(task, format_id, file.bytes, reused=True)
         return msgspec.structs.replace(file, reused=True)
 
-    async def _made_of_stored(
-        self, row: Mapping[str, StoredFile], source: SelectedSource, errand: DownloadTask
+    async def _sound_of_stored(
+        self, row: Mapping[str, StoredFile], source: SelectedSource, task: DownloadTask
     ) -> StoredFile | None:
-        """Return the sound of a video that is stored already; None when that is not there."""
+        """Extract the sound from the stored video; None when the video is not stored."""
         if not source.sound_only:
             return None
         whole = msgspec.structs.replace(source, sound_only=False)
-        video = await self._find(row, whole, errand.event)
+        video = await self._find(row, whole, task.event)
         if video is not None and video.audio_codec is None:
-            raise no_sound(source.format.format_id)
-        return None if video is None else await self._fetching.take_sound(video, source, errand)
+            raise no_sound_error(source.format.format_id)
+        return None if video is None else await self._fetcher.extract_audio(video, source, task)
 
     async def _find(
         self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
     ) -> StoredFile | None:
-        known = await self._shelf.known(row, source, event)
+        known = await self._index.lookup(row, source, event)
         _count("table", known)
         if known is not None:
             return known
-        found = await self._shelf.stored(row, source, event)
-        file = None if found is None else await self._fetching.adopt(found, source, event)
+        found = await self._index.find_unindexed(row, source, event)
+        file = None if found is None else await self._fetcher.adopt(found, source, event)
         _count("storage", file)
         return file
 
@@ -183,7 +183,7 @@ def _seconds_left(job: Job) -> float | None:
     return (job.deadline - datetime.now(UTC)).total_seconds()
 
 
-def _done(
+def _complete(
     event: SelectedVideo, files: tuple[StoredFile, ...], writes: tuple[TableWrite, ...]
 ) -> Complete:
     pictures = any(source.format.picture for source in event.sources)
@@ -200,39 +200,40 @@ def _done(
 
 @asynccontextmanager
 async def open_download(context: StageContext) -> AsyncIterator[Handler]:
-    """Open the ways out, the storage and the one who looks into files."""
     settings = context.settings
     table = context.tables[TABLE]
 
     def sweep() -> Sequence[Effect]:
-        forgotten = no_longer_kept(dict(table.items()), time.time(), ROWS_BYTES_MAX)
-        return [TableWrite(TABLE, key, None) for key in forgotten]
+        keys = keys_to_evict(dict(table.items()), time.time(), ROWS_BYTES_MAX)
+        return [TableWrite(TABLE, key, None) for key in keys]
 
     async with AsyncExitStack() as stack:
         fetchers = await open_fetchers(settings, stack)
         storage = await stack.enter_async_context(LocalStorage.open(settings.data_dir))
-        outage = StorageGuard(storage, context.intake, settings.download)
-        await stack.enter_async_context(running(outage.watch()))
+        storage_guard = StorageGuard(storage, context.intake, settings.download)
+        await stack.enter_async_context(background_task(storage_guard.watch()))
         prober = await stack.enter_async_context(open_prober())
         remuxer = await stack.enter_async_context(open_remuxer())
-        context.sweeps.append((SWEEP_SECONDS, sweep))
-        fetching = FileFetcher(
+        context.periodic.append((SWEEP_SECONDS, sweep))
+        fetcher = FileFetcher(
             Platforms.load(context.settings.platforms),
             fetchers,
             storage,
             gate=OutboundGate("download", tuple(fetchers), context, plugins=installed_plugins()),
-            outage=outage,
-            examiner=FileVerifier(prober if settings.download.probe else None),
+            storage_guard=storage_guard,
+            verifier=FileVerifier(prober if settings.download.probe else None),
             remuxer=remuxer,
             context=context,
         )
-        work = Download(fetching, StoredFileIndex(storage, context), outage=outage, context=context)
+        work = Download(
+            fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context
+        )
         yield step_handler(NAME, SelectedVideo, work.work, context.signals)
 
 
 async def open_fetchers(settings: Settings, stack: AsyncExitStack) -> dict[str, MediaDownloader]:
-    """Return a fetcher for each way out; they share the bandwidth."""
-    bandwidth = Bandwidth(settings.download.bytes_per_second)
+    """Return a downloader per egress; they share the bandwidth limit."""
+    bandwidth = BandwidthLimiter(settings.download.bytes_per_second)
     connections = max(CONNECTIONS, settings.limits.download_tasks)
     fetchers: dict[str, MediaDownloader] = {}
     for name, egress in open_egresses(settings).items():

@@ -1,4 +1,4 @@
-"""Several things at a time, but not too many; the first failure is the failure of all."""
+"""`asyncio.gather` with a concurrency limit and fail-fast semantics; and background tasks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -8,57 +8,58 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 GRACE_SECONDS = 5.0
-"""How long what is under way may go on after a failure. A picture that has nearly come is worth
-the wait: the next try need not fetch it again."""
+"""Time in which calls in progress may finish after a failure: the next attempt reuses a picture
+that is nearly complete."""
 
 
 async def gather_bounded(
-    works: Sequence[Callable[[], Awaitable[T]]],
-    at_a_time: int,
+    calls: Sequence[Callable[[], Awaitable[T]]],
+    limit: int,
     *,
     grace_seconds: float = GRACE_SECONDS,
 ) -> list[T]:
-    """Return what all works return, in their order.
+    """Return the results of all calls, in their order.
 
-    When one fails no other is begun; those under way may come to their end for a while.
+    After a failure no further call is started; calls in progress are cancelled after a grace
+    period.
 
     Args:
-        works: each is called once, in this order.
-        at_a_time: how many of them.
-        grace_seconds: for those that are under way when one fails.
+        calls: each is called once, in this order.
+        limit: maximum concurrency.
+        grace_seconds: grace period of calls in progress after a failure.
 
     Raises:
-        Exception: the one that came first.
+        Exception: the first failure.
     """
-    found: dict[int, T] = {}
+    results: dict[int, T] = {}
     failures: list[Exception] = []
-    todo = iter(enumerate(works))
+    pending = iter(enumerate(calls))
 
     async def worker() -> None:
-        for place, work in todo:
+        for index, call in pending:
             try:
-                found[place] = await work()
+                results[index] = await call()
             except Exception as error:
                 failures.append(error)
                 raise
             if failures:
                 return
 
-    await _run([worker() for _ in range(min(at_a_time, len(works)))], grace_seconds)
+    await _run([worker() for _ in range(min(limit, len(calls)))], grace_seconds)
     if failures:
         raise failures[0]
-    return [found[place] for place in range(len(works))]
+    return [results[index] for index in range(len(calls))]
 
 
 async def _run(workers: Sequence[Awaitable[None]], grace_seconds: float) -> None:
-    """Return when all have ended, as they wanted to or because there was no more time."""
+    """Wait for all workers; cancel the others `grace_seconds` after the first failure."""
     tasks = [asyncio.ensure_future(worker) for worker in workers]
     if not tasks:
         return
     try:
-        _, running = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        if running:
-            await asyncio.wait(running, timeout=grace_seconds)
+        _, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if unfinished:
+            await asyncio.wait(unfinished, timeout=grace_seconds)
     finally:
         for task in tasks:
             task.cancel()
@@ -66,9 +67,9 @@ async def _run(workers: Sequence[Awaitable[None]], grace_seconds: float) -> None
 
 
 @asynccontextmanager
-async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run the work while the block lasts, and stop it at its end."""
-    task = asyncio.create_task(work)
+async def background_task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine for the duration of the block, and cancel it at the end."""
+    task = asyncio.create_task(coroutine)
     try:
         yield
     finally:

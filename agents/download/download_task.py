@@ -1,11 +1,11 @@
-"""What the files of one request have in common: their bounds, and how far they are together."""
+"""State shared by the files of one request: limits, byte budget and progress."""
 
 from dataclasses import dataclass
 from typing import Self
 
 from msgspec.structs import replace
 
-from agents.download.kept import fetched_bytes, kept_format
+from agents.download.kept import download_bytes, output_format
 from agents.download.progress import ProgressMeter
 from agents.network.answers import too_large_together
 from agents.network.download import FetchLimits
@@ -15,7 +15,7 @@ from streams.settings import Settings
 
 
 class Budget:
-    """The bytes that the files of one request may have together."""
+    """The byte limit of all files of one request together."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -23,7 +23,7 @@ class Budget:
         self._sum = 0
 
     def claim(self, format_id: str, size: int) -> None:
-        """Note how large a file is, or will be.
+        """Record the actual or expected size of a file; replaces its earlier claim.
 
         Raises:
             ClipmillError: ``request.too_large``.
@@ -36,14 +36,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class DownloadTask:
-    """What the files of one event have in common.
+    """Shared by the files of one event.
 
     Attributes:
-        event: asks for them.
-        limits: of each of them.
-        part_limits: of a file that is fetched for its sound only: how large that is shows later.
-        meter: counts the bytes of all.
-        budget: bounds the bytes of all.
+        event: the event in progress.
+        limits: limits of each file.
+        part_limits: limits of a download of which only the sound is kept: without the client's
+            size limit, because the size of the sound is known only afterwards.
+        meter: progress of all files.
+        budget: byte limit of all files together.
     """
 
     event: SelectedVideo
@@ -54,16 +55,15 @@ class DownloadTask:
 
     @classmethod
     def of(cls, event: SelectedVideo, settings: Settings) -> Self:
-        """Return the errand of an event, from now on."""
         limits = fetch_limits(settings, event.job)
         part_limits = replace(limits, max_bytes=settings.download.file_bytes)
-        formats = [replace(kept_format(it), bytes=fetched_bytes(it)) for it in event.sources]
+        formats = [replace(output_format(it), bytes=download_bytes(it)) for it in event.sources]
         meter = ProgressMeter(event.job.request_id, event.video.key, formats)
         return cls(event, limits, part_limits, meter, Budget(limits.max_bytes))
 
 
 def fetch_limits(settings: Settings, job: Job) -> FetchLimits:
-    """Return the bounds of a job's download: the settings', or the client's when tighter."""
+    """Return the limits of a job's downloads: the settings', or the client's if tighter."""
     download = settings.download
     return FetchLimits(
         connect_seconds=download.connect_timeout_seconds,

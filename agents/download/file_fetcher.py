@@ -1,4 +1,4 @@
-"""One file of a post: fetched through the gate, looked into, stored whole or not at all."""
+"""Downloads one file of a post through the gate, verifies it, and publishes it atomically."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agents.access.gate import OutboundGate
 from agents.download.download_task import DownloadTask
-from agents.download.kept import Kept, Part, kept_format
+from agents.download.kept import DownloadPart, PreparedFile, output_format
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.remuxer import Remux
@@ -22,7 +22,7 @@ from agents.network.time_limit import time_limit
 from agents.pipeline.events import report_progress
 from agents.platforms.registry import Platforms
 from agents.storage.errors import FileGoneError
-from agents.storage.interface import Found, Storage
+from agents.storage.interface import PublishedFile, Storage
 from agents.storage.writing import digest_of
 from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError, ErrorCode
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 
 
 class FileFetcher:
-    """Gets files into the storage.
+    """Puts files into the storage.
 
     Args:
-        platforms: the installed ones.
-        fetchers: fetch media, one for each way out.
-        storage: where files go.
-        gate: in front of the fetchers.
-        outage: notices when the storage takes nothing.
-        examiner: looks into files before they are kept.
-        remuxer: makes files of those that are fetched.
+        platforms: the installed platforms.
+        fetchers: media downloaders by egress.
+        storage: target of the files.
+        gate: access control in front of the downloaders.
+        storage_guard: pauses the intake while the storage fails.
+        verifier: probes files before they are published.
+        remuxer: joins and extracts tracks.
         context: the stage's.
     """
 
@@ -58,8 +58,8 @@ class FileFetcher:
         storage: Storage,
         *,
         gate: OutboundGate,
-        outage: StorageGuard,
-        examiner: FileVerifier,
+        storage_guard: StorageGuard,
+        verifier: FileVerifier,
         remuxer: Remux,
         context: StageContext,
     ) -> None:
@@ -67,192 +67,193 @@ class FileFetcher:
         self._fetchers = fetchers
         self._storage = storage
         self._gate = gate
-        self._outage = outage
-        self._examiner = examiner
+        self._storage_guard = storage_guard
+        self._verifier = verifier
         self._remuxer = remuxer
         self._context = context
 
-    async def fetch(self, source: SelectedSource, errand: DownloadTask) -> StoredFile:
-        """Fetch a file, or those of which it is made.
+    async def fetch(self, source: SelectedSource, task: DownloadTask) -> StoredFile:
+        """Download a file, or the parts from which it is remuxed, and publish it.
 
-        Nothing is stored before all of it is there: what a worker that is killed leaves behind is
-        in its workspace, which the next one removes.
+        Publication is atomic. A killed worker leaves partial files only in its workspace, which the
+        next process removes.
 
         Raises:
-            ClipmillError: what the platform, the fetcher, the gate, the remuxer or the storage
-                says; ``content.damaged``, it is not what the page promised.
+            ClipmillError: the platform, the downloader, the gate, the remuxer or the storage
+                failed; ``content.damaged``: the file does not match the page.
         """
-        event = errand.event
-        await self._outage.check()
+        event = task.event
+        await self._storage_guard.check()
         async with self._storage.workspace() as directory:
-            kept = await self._provide(source, errand, directory)
-            file = await self._publish(kept, source, event)
-        BYTES.labels(event.video.platform).inc(kept.received_bytes)
-        self.note(errand, source.format_id, kept.received_bytes)
+            prepared = await self._provide(source, task, directory)
+            file = await self._publish(prepared, source, event)
+        BYTES.labels(event.video.platform).inc(prepared.received_bytes)
+        self.record_stored(task, source.format_id, prepared.received_bytes)
         return file
 
-    async def take_sound(
-        self, video: StoredFile, source: SelectedSource, errand: DownloadTask
+    async def extract_audio(
+        self, video: StoredFile, source: SelectedSource, task: DownloadTask
     ) -> StoredFile | None:
-        """Store the sound of a stored video; None when that was removed since it was found.
+        """Extract and publish the sound of a stored video; None when it was removed meanwhile.
 
         Raises:
-            ClipmillError: what the remuxer or the storage says.
+            ClipmillError: the remuxer or the storage failed.
         """
-        await self._outage.check()
+        await self._storage_guard.check()
         try:
             async with (
                 self._storage.reading(video.uri) as path,
                 self._storage.workspace() as directory,
             ):
-                made = directory / "sound"
-                extension = await self._remuxer.take_sound(path, made)
-                kept = await self._made(source, errand, made, extension, received=0)
-                file = await self._publish(kept, source, errand.event)
+                output = directory / "sound"
+                extension = await self._remuxer.extract_audio(path, output)
+                prepared = await self._prepare(source, task, output, extension, received=0)
+                file = await self._publish(prepared, source, task.event)
         except FileGoneError:
             logger.warning("%s is fetched anew: it was removed just now", video.uri)
             return None
-        self.note(errand, source.format_id, file.bytes)
+        self.record_stored(task, source.format_id, file.bytes)
         return file
 
     async def _publish(
-        self, kept: Kept, source: SelectedSource, event: SelectedVideo
+        self, prepared: PreparedFile, source: SelectedSource, event: SelectedVideo
     ) -> StoredFile:
         uri = await self._storage.publish(
-            kept.path,
+            prepared.path,
             platform=event.video.platform,
             video_id=event.video.id,
             format_id=source.file_id,
-            extension=extension(kept.source, kept.facts),
+            extension=extension(prepared.source, prepared.facts),
         )
-        return stored_file(kept.source, event.info, kept.fetched, uri, kept.facts)
+        return stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
 
-    async def _provide(self, source: SelectedSource, errand: DownloadTask, directory: Path) -> Kept:
-        path, sound, made = directory / "media", directory / "sound", directory / "made"
-        # The sound first: formats are tried for it that may have none, and the picture is larger.
-        before = await self._receive_sound(source, errand, sound)
-        fetched = await self._receive(Part(source, source, before), errand, path)
-        facts = await self._examiner.examine(path, source, errand.event.info)
-        received = before + fetched.bytes
+    async def _provide(
+        self, source: SelectedSource, task: DownloadTask, directory: Path
+    ) -> PreparedFile:
+        path, sound, output = directory / "media", directory / "sound", directory / "made"
+        # The sound first: its format may turn out to have none, and the picture is larger.
+        bytes_before = await self._download_sound(source, task, sound)
+        fetched = await self._download(DownloadPart(source, source, bytes_before), task, path)
+        facts = await self._verifier.verify(path, source, task.event.info)
+        received = bytes_before + fetched.bytes
         if source.sound_only:
-            extension = await self._remuxer.take_sound(path, made)
-            return await self._made(source, errand, made, extension, received=received)
+            extension = await self._remuxer.extract_audio(path, output)
+            return await self._prepare(source, task, output, extension, received=received)
         if source.sound_from is None:
-            return Kept(source, path, fetched, facts, received)
+            return PreparedFile(source, path, fetched, facts, received)
         try:
-            extension = await self._remuxer.join(path, sound, made)
-            return await self._made(source, errand, made, extension, received=received)
+            extension = await self._remuxer.mux(path, sound, output)
+            return await self._prepare(source, task, output, extension, received=received)
         except ClipmillError as error:
-            # Each of the two files may be good for itself.
+            # The pair is at fault: each of the two files may be valid by itself.
             error.format_id = source.format_id
             raise
 
-    async def _receive_sound(self, file: SelectedSource, errand: DownloadTask, target: Path) -> int:
-        """Fetch what has the sound of a file, if that is another one, and return its size.
+    async def _download_sound(self, file: SelectedSource, task: DownloadTask, target: Path) -> int:
+        """Download the separate sound source of a file, if any; return its size in bytes.
 
-        A failure is that of its own format: the picture is not to be avoided for it.
+        A failure is attributed to the sound's format, so retries do not avoid the picture's.
         """
         source = file.sound_from
         if source is None:
             return 0
         try:
-            fetched = await self._receive(Part(source, file), errand, target)
-            await self._examiner.examine(target, source, errand.event.info)
+            fetched = await self._download(DownloadPart(source, file), task, target)
+            await self._verifier.verify(target, source, task.event.info)
         except ClipmillError as error:
             error.format_id = source.format.format_id
             raise
         return fetched.bytes
 
-    async def _made(
+    async def _prepare(
         self,
         source: SelectedSource,
-        errand: DownloadTask,
+        task: DownloadTask,
         path: Path,
         extension: str,
         *,
         received: int,
-    ) -> Kept:
-        """Return a file that was made: looked into, and within the bounds of its request."""
-        promised = MediaSource(format=kept_format(source, extension), url=source.url)
-        facts = await self._examiner.examine(path, promised, errand.event.info)
+    ) -> PreparedFile:
+        """Verify a remuxed file, and claim its bytes from the budget."""
+        expected = MediaSource(format=output_format(source, extension), url=source.url)
+        facts = await self._verifier.verify(path, expected, task.event.info)
         size = (await asyncio.to_thread(path.stat)).st_size
-        errand.budget.claim(source.format_id, size)
+        task.budget.claim(source.format_id, size)
         fetched = Fetched(
             bytes=size,
             sha256=await digest_of(path),
             mime_type=MEDIA_TYPES.get(extension, UNKNOWN_TYPE),
         )
-        return Kept(promised, path, fetched, facts, received)
+        return PreparedFile(expected, path, fetched, facts, received)
 
-    async def _receive(self, part: Part, errand: DownloadTask, target: Path) -> Fetched:
-        event = errand.event
+    async def _download(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
+        event = task.event
         return await self._gate.run(
             event.job,
             platform=event.video.platform,
             subject=event.video.key,
-            call=lambda egress: self._fetch_by(egress, part, errand, target),
+            call=lambda egress: self._download_via(egress, part, task, target),
             part=part.source.format.format_id,
         )
 
     async def adopt(
-        self, found: Found, source: SelectedSource, event: SelectedVideo
+        self, found: PublishedFile, source: SelectedSource, event: SelectedVideo
     ) -> StoredFile | None:
-        """Return a file that is in the storage with what has to be known about it.
+        """Verify a file found in the storage and describe it; None: it must be downloaded again.
 
-        None: it is not what the page promises (any more), or was removed since it was found, and
-        has to be fetched anew.
+        That is the case when it does not match the page (any more), or was removed meanwhile.
 
         Raises:
             ClipmillError: ``system.storage``, it cannot be read.
         """
         try:
             async with self._storage.reading(found.uri) as path:
-                return await self._adopted(found, path, source, event)
+                return await self._adopt(found, path, source, event)
         except FileGoneError:
             logger.warning("%s is fetched anew: it was removed just now", found.uri)
             return None
 
-    async def _adopted(
-        self, found: Found, path: Path, source: SelectedSource, event: SelectedVideo
+    async def _adopt(
+        self, found: PublishedFile, path: Path, source: SelectedSource, event: SelectedVideo
     ) -> StoredFile | None:
         digest = await digest_of(path)
-        promised = MediaSource(format=kept_format(source, path.suffix[1:]), url=source.url)
+        expected = MediaSource(format=output_format(source, path.suffix[1:]), url=source.url)
         try:
-            facts = await self._examiner.examine(path, promised, event.info)
+            facts = await self._verifier.verify(path, expected, event.info)
         except ClipmillError as error:
             logger.warning("%s is fetched anew: %s", found.uri, error)
             return None
-        if not found.uri.endswith(f".{extension(promised, facts)}"):
+        if not found.uri.endswith(f".{extension(expected, facts)}"):
             logger.warning("%s is fetched anew: its extension is not that of its kind", found.uri)
             return None
-        mime_type = media_type(None, promised)
+        mime_type = media_type(None, expected)
         fetched = Fetched(bytes=found.bytes, sha256=digest, mime_type=mime_type)
-        return stored_file(promised, event.info, fetched, found.uri, facts)
+        return stored_file(expected, event.info, fetched, found.uri, facts)
 
-    def note(
-        self, errand: DownloadTask, format_id: str, size: int, *, reused: bool = False
+    def record_stored(
+        self, task: DownloadTask, format_id: str, size: int, *, reused: bool = False
     ) -> None:
-        """Tell that a file is stored."""
-        self._tell(errand.meter.finish(format_id, size, reused=reused), errand.event.job)
+        """Report the progress of a stored file."""
+        self._report_progress(task.meter.finish(format_id, size, reused=reused), task.event.job)
 
-    async def _fetch_by(
-        self, egress: str, part: Part, errand: DownloadTask, target: Path
+    async def _download_via(
+        self, egress: str, part: DownloadPart, task: DownloadTask, target: Path
     ) -> Fetched:
-        platform = self._platforms.by_name(errand.event.video.platform)
-        limits = errand.limits if part.is_kept else errand.part_limits
-        name, before = part.file.format_id, part.before
-        arrived = EGRESS_BYTES.labels(errand.event.video.platform, egress)
+        platform = self._platforms.by_name(task.event.video.platform)
+        limits = task.limits if part.is_primary else task.part_limits
+        name, bytes_before = part.file.format_id, part.bytes_before
+        arrived = EGRESS_BYTES.labels(task.event.video.platform, egress)
         received = 0
 
         def on_progress(done: int, total: int | None) -> None:
             nonlocal received
-            # Less than before: the transfer began again.
+            # Fewer bytes than before: the transfer restarted from the beginning.
             arrived.inc(done - received if done > received else 0)
             received = done
-            if part.is_kept:
-                errand.budget.claim(name, max(done, total or 0))
-            sizes = before + done, None if total is None else before + total
-            self._tell(errand.meter.update(name, *sizes), errand.event.job)
+            if part.is_primary:
+                task.budget.claim(name, max(done, total or 0))
+            sizes = bytes_before + done, None if total is None else bytes_before + total
+            self._report_progress(task.meter.update(name, *sizes), task.event.job)
 
         try:
             async with time_limit(limits.total_seconds) as bound:
@@ -268,9 +269,9 @@ class FileFetcher:
                 raise
             raise _too_slow(limits) from None
 
-    def _tell(self, progress: Progress | None, job: Job) -> None:
+    def _report_progress(self, progress: Progress | None, job: Job) -> None:
         if progress is not None:
-            self._context.supplement(report_progress(progress, job, "download"))
+            self._context.publish_best_effort(report_progress(progress, job, "download"))
 
 
 def _too_slow(limits: FetchLimits) -> ClipmillError:

@@ -1,8 +1,8 @@
-"""Files that are there already: nothing is fetched twice.
+"""Index of stored files, so that no file is downloaded twice.
 
-A row of the stage's table knows the finished files of a video. What is not in it may be in the
-storage all the same: a worker was killed after it had stored a file and before its row was
-written, or another file of the same post failed. A file in the storage is whole.
+A row of the stage's table lists the finished files of a video. A file without a row may still be in
+the storage: a worker was killed between publishing the file and writing the row, or another file of
+the same post failed. Files in the storage are always complete, as publication is atomic.
 """
 
 import time
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from agents.pipeline.cache_invalidation import invalidated_at
-from agents.storage.interface import Found, Storage
+from agents.storage.interface import PublishedFile, Storage
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
@@ -24,16 +24,16 @@ from streams.stage import StageContext
 TABLE = "files"
 
 
-class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: the finished files of a video by `SelectedSource.file_id`.
+class StoredFilesRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: the finished files of a video.
 
-    Keyed by video like the records of the stage: so the row, and later its tombstone, are written
-    to the partition of the table that is restored along with these records.
+    Keyed by video like the records of the stage, so the row and its tombstone go to the changelog
+    partition that is restored together with the records' partition.
 
     Attributes:
-        expires_at: epoch second up to which they count.
-        fetched_at: epoch second of the newest fetch; they all counted then.
-        files: by that.
+        expires_at: epoch second of expiry.
+        fetched_at: epoch second of the newest download; all files were valid then.
+        files: stored files by `SelectedSource.file_id`.
     """
 
     expires_at: float
@@ -42,11 +42,11 @@ class KnownFiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredFileIndex:
-    """Finds what is known of the files of a post.
+    """Looks up the stored files of a post.
 
     Args:
-        storage: where files are.
-        context: the stage's; has the rows.
+        storage: the storage of the files.
+        context: the stage's, with its table.
     """
 
     def __init__(self, storage: Storage, context: StageContext) -> None:
@@ -55,31 +55,31 @@ class StoredFileIndex:
         self._seconds = context.settings.cache.file_seconds
 
     def row(self, key: str) -> Mapping[str, StoredFile]:
-        """Return what the row of a video knows, by `SelectedSource.file_id`."""
+        """Return the files of a video's row by `SelectedSource.file_id`; empty if invalidated."""
         row = self._context.tables[TABLE].get(key)
         refreshed = invalidated_at(self._context.signals, key)
         with suppress(MalformedMessageError):
-            known = None if row is None else decode(row, KnownFiles)
+            known = None if row is None else decode(row, StoredFilesRow)
             if known and (refreshed is None or known.fetched_at >= refreshed.timestamp()):
                 return known.files
         return {}
 
-    async def known(
+    async def lookup(
         self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
     ) -> StoredFile | None:
-        """Return the file of a source as the row knows it, if it is still there as it was."""
+        """Return the file of a source from the row, if the storage has it with the same size."""
         file = row.get(source.file_id)
         if file is None or event.job.options.refresh or _is_too_large(file.bytes, event):
             return None
         return file if await self._storage.stat(file.uri) == file.bytes else None
 
-    async def stored(
+    async def find_unindexed(
         self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
-    ) -> Found | None:
-        """Return a file of a source that is in the storage although no row knows it.
+    ) -> PublishedFile | None:
+        """Find a file of a source in the storage that is missing from the row.
 
-        What a row knows otherwise is not believed, nor what is older than a row may get. Where
-        the user wants all anew, only what was fetched since the request came in counts.
+        A file that contradicts the row is ignored, and so is one older than the TTL of rows. For a
+        ``refresh``, only files published since the request was received are valid.
         """
         if source.file_id in row and not event.job.options.refresh:
             return None
@@ -90,25 +90,25 @@ class StoredFileIndex:
         )
         if found is None or _is_too_large(found.bytes, event):
             return None
-        return found if found.published_at >= self._since(event) else None
+        return found if found.published_at >= self._valid_since(event) else None
 
-    def remember(
+    def row_with(
         self,
         event: SelectedVideo,
         files: Mapping[str, StoredFile],
         row: Mapping[str, StoredFile],
-        began: float,
+        started: float,
     ) -> TableWrite:
-        """Return the row with these files; ``began`` is the epoch second before the first fetch."""
-        known = KnownFiles(
-            expires_at=time.time() + self._seconds, fetched_at=began, files={**row, **files}
+        """Return the row with new files; ``started``: epoch second before the first download."""
+        known = StoredFilesRow(
+            expires_at=time.time() + self._seconds, fetched_at=started, files={**row, **files}
         )
         return TableWrite(TABLE, event.video.key, encode(known))
 
-    def _since(self, event: SelectedVideo) -> float:
+    def _valid_since(self, event: SelectedVideo) -> float:
         refreshed = invalidated_at(self._context.signals, event.video.key)
-        asked = event.job.received_at if event.job.options.refresh else None
-        moments = (refreshed, asked, datetime.fromtimestamp(time.time() - self._seconds, UTC))
+        requested = event.job.received_at if event.job.options.refresh else None
+        moments = (refreshed, requested, datetime.fromtimestamp(time.time() - self._seconds, UTC))
         return max(moment.timestamp() for moment in moments if moment is not None)
 
 

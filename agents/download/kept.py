@@ -1,4 +1,4 @@
-"""What is fetched for a file, and what is kept of it. Pure."""
+"""Downloads of a file, and the file that results from them. Pure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,39 +11,39 @@ from schemas.containers import DEFAULT_CONTAINER
 from schemas.video import MediaSource, SelectedSource, VideoFormat
 
 SOUND_CONTAINER = "m4a"
-"""Of sound whose codec the page does not tell: nearly all videos have AAC."""
+"""Container of sound with an unknown codec: nearly all videos have AAC."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One download for a file.
+class DownloadPart:
+    """One download of the one or two that a file needs.
 
     Attributes:
-        source: what is fetched.
-        file: what it is fetched for.
-        before: bytes that were fetched for the file before.
+        source: the source to download.
+        file: the file that needs it.
+        bytes_before: bytes of the file's earlier downloads.
     """
 
     source: MediaSource
     file: SelectedSource
-    before: int = 0
+    bytes_before: int = 0
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the file has all of it, not only its sound."""
+    def is_primary(self) -> bool:
+        """Whether the file contains the whole download, not only its sound."""
         return self.source is self.file and not self.file.sound_only
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A file that is ready to be stored.
+class PreparedFile:
+    """A verified file that is ready to be published.
 
     Attributes:
-        source: of it, with the format that it has.
-        path: where it is.
-        fetched: its size, sha256 and type.
-        facts: what is in it, if that could be told.
-        received_bytes: that were fetched for it.
+        source: its source, with the actual format.
+        path: its path in the workspace.
+        fetched: its size, sha256 and media type.
+        facts: its probed properties, None when it could not be probed.
+        received_bytes: bytes downloaded for it.
     """
 
     source: MediaSource
@@ -53,12 +53,12 @@ class Kept:
     received_bytes: int
 
 
-def kept_format(source: SelectedSource, container: str | None = None) -> VideoFormat:
-    """Return the format of the file that is kept.
+def output_format(source: SelectedSource, container: str | None = None) -> VideoFormat:
+    """Return the format of the published file.
 
     Args:
-        source: what is fetched for it.
-        container: file extension of what was made; None: as the page lets expect.
+        source: its source.
+        container: file extension of the remuxed file; None: the one expected from the page.
     """
     chosen = source.format
     if source.sound_only:
@@ -83,8 +83,8 @@ def kept_format(source: SelectedSource, container: str | None = None) -> VideoFo
     return chosen
 
 
-def fetched_bytes(source: SelectedSource) -> int | None:
-    """Return how many bytes are fetched for a file, when the page tells."""
+def download_bytes(source: SelectedSource) -> int | None:
+    """Return how many bytes are downloaded for a file; None when the page has no sizes."""
     sizes = [each.format.bytes for each in (source, source.sound_from) if each is not None]
-    told = [size for size in sizes if size is not None]
-    return sum(told) if len(told) == len(sizes) else None
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

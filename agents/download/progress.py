@@ -1,4 +1,4 @@
-"""How far a download is, as often as people want to know and no oftener."""
+"""Progress of a request's downloads, throttled to a bounded rate of reports."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,24 +9,24 @@ from schemas.progress import Progress
 from schemas.video import VideoFormat
 
 REPORT_SECONDS = 0.5
-"""At most two reports a second for each request, and one at the end."""
+"""Minimum interval between reports of one request; the last one is always sent."""
 
 
 @dataclass(slots=True)
-class _File:
+class _FileProgress:
     done: int = 0
     total: int | None = None
     stored: bool = False
 
 
 class ProgressMeter:
-    """Turns byte counts into progress reports of the files of one request together.
+    """Turns byte counts into progress reports on all files of one request.
 
     Args:
-        request_id: whose.
-        video_key: of which post.
-        formats: of its files; the page's sizes count until a server tells better.
-        clock: seconds.
+        request_id: the request.
+        video_key: the post.
+        formats: formats of the files; their sizes apply until a server reports the actual ones.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -38,32 +38,32 @@ class ProgressMeter:
     ) -> None:
         self._request_id = request_id
         self._video_key = video_key
-        self._files = {each.format_id: _File(total=each.bytes) for each in formats}
+        self._files = {each.format_id: _FileProgress(total=each.bytes) for each in formats}
         self._clock = clock
         self._started = clock()
         self._reported = self._started
         self._reused = 0
 
     def update(self, format_id: str, done: int, total: int | None) -> Progress | None:
-        """Return a report, None when the last one was a moment ago.
+        """Record the bytes of a file; return a report, None within `REPORT_SECONDS` of the last.
 
         Args:
-            format_id: whose bytes came.
-            done: its bytes so far.
-            total: its size, None when the server does not tell.
+            format_id: format of the file.
+            done: bytes received so far.
+            total: size of the file, None when the server does not report it.
         """
         file = self._files[format_id]
         file.done, file.total = done, total
-        return self._due(format_id)
+        return self._report_if_due(format_id)
 
     def finish(self, format_id: str, size: int, *, reused: bool = False) -> Progress | None:
-        """Note that a file is stored, or was there already; the last one is always reported."""
-        self._files[format_id] = _File(done=size, total=size, stored=True)
+        """Record that a file is stored, or reused; the last file is always reported."""
+        self._files[format_id] = _FileProgress(done=size, total=size, stored=True)
         self._reused += size if reused else 0
         ended = all(file.stored for file in self._files.values())
-        return self._report(format_id, self._clock()) if ended else self._due(format_id)
+        return self._report(format_id, self._clock()) if ended else self._report_if_due(format_id)
 
-    def _due(self, format_id: str) -> Progress | None:
+    def _report_if_due(self, format_id: str) -> Progress | None:
         now = self._clock()
         return None if now - self._reported < REPORT_SECONDS else self._report(format_id, now)
 
@@ -72,7 +72,7 @@ class ProgressMeter:
         files = self._files.values()
         done, total, seconds = sum(file.done for file in files), self._total(), now - self._started
         speed = (done - self._reused) / seconds if seconds > 0 else 0.0
-        left = (total - done) / speed if total is not None and speed else None
+        remaining = (total - done) / speed if total is not None and speed else None
         return Progress(
             request_id=self._request_id,
             video_key=self._video_key,
@@ -80,7 +80,7 @@ class ProgressMeter:
             bytes=done,
             total_bytes=total,
             bytes_per_second=round(speed, 1),
-            eta_seconds=None if left is None else round(max(left, 0.0), 1),
+            eta_seconds=None if remaining is None else round(max(remaining, 0.0), 1),
             files_done=sum(file.stored for file in files),
             files_total=len(files),
             at=datetime.now(UTC),

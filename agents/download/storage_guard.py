@@ -1,4 +1,7 @@
-"""An outage of our own: while the storage takes nothing, its stage takes no records."""
+"""Storage guard: pauses the intake of the stage while the storage fails or is full.
+
+Not a circuit breaker: events in flight wait for the end of the outage, and none is rejected.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,19 +14,19 @@ from streams.observability.metrics import DISK_FREE
 from streams.settings import DownloadSettings
 
 PAUSE_OWNER = "storage"
-"""Holds the intake."""
+"""Owner of the intake's pause."""
 
-CODES = frozenset({ErrorCode.SYSTEM_DISK_FULL, ErrorCode.SYSTEM_STORAGE})
+STORAGE_ERROR_CODES = frozenset({ErrorCode.SYSTEM_DISK_FULL, ErrorCode.SYSTEM_STORAGE})
 
 
 class StorageGuard:
-    """Stops the intake when the storage fails, and starts it when the storage works again.
+    """Pauses the intake when the storage fails, and resumes it when a probe succeeds.
 
     Args:
-        storage: what fails.
-        intake: of the stage that needs it.
-        settings: free bytes that a download needs, and seconds between two looks.
-        pause: waits that many seconds.
+        storage: the guarded storage.
+        intake: intake of the stage that uses it.
+        settings: free bytes that a download needs, and seconds between two probes.
+        sleep: waits that many seconds.
     """
 
     def __init__(
@@ -31,56 +34,56 @@ class StorageGuard:
         storage: Storage,
         intake: Intake,
         settings: DownloadSettings,
-        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._storage = storage
         self._intake = intake
         self._settings = settings
-        self._pause = pause
-        self._began = asyncio.Event()
+        self._sleep = sleep
+        self._failing = asyncio.Event()
 
     async def check(self) -> None:
-        """Return when there is room for a download.
+        """Check that there is enough disk space for a download, and export it as a metric.
 
         Raises:
             ClipmillError: ``system.disk_full`` or ``system.storage``.
         """
-        free, wanted = await self._storage.free_bytes(), self._settings.free_bytes
+        free, required = await self._storage.free_bytes(), self._settings.free_bytes
         DISK_FREE.set(free)
-        if free < wanted:
+        if free < required:
             raise ClipmillError(
                 ErrorCode.SYSTEM_DISK_FULL,
-                f"{free} bytes of disk space are free, {wanted} are needed to begin a download;"
+                f"{free} bytes of disk space are free, {required} are needed to begin a download;"
                 " free space or lower download.free_bytes",
             )
 
     @contextmanager
     def watching_failures(self) -> Iterator[None]:
-        """Stop the intake when the block fails because of the storage."""
+        """Pause the intake when the block raises a storage error."""
         try:
             yield
         except ClipmillError as error:
-            if error.code in CODES:
-                self._begin(error)
+            if error.code in STORAGE_ERROR_CODES:
+                self._pause_intake(error)
             raise
 
     async def watch(self) -> None:
-        """Look again and again while there is an outage, for ever."""
+        """Probe the storage periodically during an outage; runs until cancelled."""
         while True:
-            await self._began.wait()
-            await self._pause(self._settings.storage_check_seconds)
-            await self._look()
+            await self._failing.wait()
+            await self._sleep(self._settings.storage_check_seconds)
+            await self._probe()
 
-    async def _look(self) -> None:
+    async def _probe(self) -> None:
         try:
             await self.check()
             await self._storage.probe()
         except ClipmillError as error:
-            self._begin(error)
+            self._pause_intake(error)
         else:
-            self._began.clear()
+            self._failing.clear()
             self._intake.resume(PAUSE_OWNER)
 
-    def _begin(self, error: ClipmillError) -> None:
+    def _pause_intake(self, error: ClipmillError) -> None:
         self._intake.pause(PAUSE_OWNER, f"storage: {error.message}")
-        self._began.set()
+        self._failing.set()

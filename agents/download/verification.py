@@ -1,14 +1,14 @@
-"""Looks into a file before it is kept, and says what it is."""
+"""Verification: probes a file before it is published, and describes the stored file."""
 
 import logging
 from pathlib import Path
 
 import msgspec
 
-from agents.media.checking import check, damage, no_sound
-from agents.media.client import ProcessAwayError
+from agents.media.checking import check, damaged_error, no_sound_error
+from agents.media.client import ProcessUnavailableError
 from agents.media.containers import extension_of
-from agents.media.facts import MediaFacts, Unknown, Unreadable
+from agents.media.facts import MediaFacts, Unreadable, Unsupported
 from agents.media.prober import Probe
 from agents.network.download import Fetched
 from schemas.containers import MEDIA_TYPES
@@ -21,53 +21,53 @@ logger = logging.getLogger(__name__)
 
 
 class FileVerifier:
-    """Has files looked into.
+    """Verifies that files match their pages.
 
     Args:
-        probe: looks into files; None: nobody does, and every file is kept.
+        probe: the media prober; None disables verification.
     """
 
     def __init__(self, probe: Probe | None) -> None:
         self._probe = probe
         start_at_zero(PROBES, ("sound", "damaged", "unknown", "away"))
 
-    async def examine(self, path: Path, source: MediaSource, info: VideoInfo) -> MediaFacts | None:
-        """Return what is in a file that is what was promised.
+    async def verify(self, path: Path, source: MediaSource, info: VideoInfo) -> MediaFacts | None:
+        """Probe a file and check it against its page; return its properties.
 
-        None when nobody can tell; it is kept all the same then: an outage of ours loses nothing.
+        None when the file cannot be probed. It is then accepted unverified (fail open): an outage
+        of the prober fails no request.
 
         Raises:
-            ClipmillError: ``content.damaged`` or ``content.no_sound``, it is not.
+            ClipmillError: ``content.damaged`` or ``content.no_sound``, it does not match.
         """
         if self._probe is None:
             return None
         try:
-            facts = await self._look(self._probe, path, source, info)
+            facts = await self._probe_and_check(self._probe, path, source, info)
         except ClipmillError:
             PROBES.labels("damaged").inc()
             raise
-        except ProcessAwayError as error:
+        except ProcessUnavailableError as error:
             PROBES.labels("away").inc()
             logger.warning("a file of %s is stored unread: %s", info.url, error)
             return None
         PROBES.labels("unknown" if facts is None else "sound").inc()
         return facts
 
-    async def _look(
+    async def _probe_and_check(
         self, probe: Probe, path: Path, source: MediaSource, info: VideoInfo
     ) -> MediaFacts | None:
         match await probe.probe(path):
             case Unreadable(reason=reason):
-                raise damage(f"it cannot be read ({reason})")
+                raise damaged_error(f"it cannot be read ({reason})")
             case MediaFacts() as facts:
                 check(facts, source.format, info.duration_seconds)
                 return facts
-            case Unknown():
+            case Unsupported():
                 return None
 
 
 def extension(source: MediaSource, facts: MediaFacts | None) -> str:
-    """Return the extension under which a file is stored."""
     named = source.format.container
     return named if facts is None else extension_of(facts, named)
 
@@ -75,14 +75,16 @@ def extension(source: MediaSource, facts: MediaFacts | None) -> str:
 def stored_file(
     source: MediaSource, info: VideoInfo, fetched: Fetched, uri: str, facts: MediaFacts | None
 ) -> StoredFile:
-    """Return a stored file: what is in it, or what the page says when nobody could tell."""
-    chosen, found = source.format, facts or _promised(source, info)
-    told = fetched.mime_type
+    """Describe a stored file, by its probed properties or else those of the page."""
+    chosen, found = source.format, facts or _expected_facts(source, info)
+    reported = fetched.mime_type
     return StoredFile(
         uri=uri,
         bytes=fetched.bytes,
         sha256=fetched.sha256,
-        mime_type=told if facts is None else MEDIA_TYPES.get(extension(source, facts), told),
+        mime_type=reported
+        if facts is None
+        else MEDIA_TYPES.get(extension(source, facts), reported),
         format_id=chosen.format_id,
         song=chosen.song,
         width=found.width,
@@ -97,23 +99,23 @@ def stored_file(
 
 
 def check_sound(file: StoredFile, source: SelectedSource) -> StoredFile:
-    """Return a file, marked as silent where no format of its post has sound.
+    """Return a file, marked as silent when no format of its post has sound.
 
-    A file that was stored before may have none although the page promises sound.
+    A reused file may have no sound although the page promises it.
 
     Raises:
-        ClipmillError: ``content.no_sound``; another format of the post may have some.
+        ClipmillError: ``content.no_sound``; another format of the post may have sound.
     """
     chosen = source.format
     has_sound = file.audio_codec is not None or source.sound_from is not None
     if has_sound or chosen.video_codec is None or chosen.picture is not None:
         return file
     if chosen.audio_codec is not None and not file.silent:
-        raise no_sound(chosen.format_id)
+        raise no_sound_error(chosen.format_id)
     return msgspec.structs.replace(file, silent=True)
 
 
-def _promised(source: MediaSource, info: VideoInfo) -> MediaFacts:
+def _expected_facts(source: MediaSource, info: VideoInfo) -> MediaFacts:
     chosen = source.format
     return MediaFacts(
         duration_seconds=None if chosen.picture else info.duration_seconds,

@@ -1,7 +1,7 @@
-"""The address guard for libcurl, which no hook of Python sees.
+"""SSRF guard for libcurl, whose sockets Python's audit hook does not see.
 
-libcurl asks an "open socket" callback for every socket that it wants to connect, and tells it
-the resolved address: https://curl.se/libcurl/c/CURLOPT_OPENSOCKETFUNCTION.html
+libcurl calls an "open socket" callback with the resolved address of every socket that it is about
+to connect: https://curl.se/libcurl/c/CURLOPT_OPENSOCKETFUNCTION.html
 """
 
 import ctypes
@@ -12,7 +12,7 @@ from curl_cffi import Curl
 from curl_cffi._wrapper import ffi, lib  # type: ignore[import-not-found]  # compiled, no types
 from curl_cffi.const import CurlOpt
 
-from agents.engine.request_bounds import Permits
+from agents.engine.request_bounds import ConnectCheck
 
 _BAD_SOCKET = -1  # CURL_SOCKET_BAD, curl/curl.h
 
@@ -35,19 +35,19 @@ _HEADER_BYTES = _SocketAddress.data.offset
 
 
 class CurlGuard:
-    """Makes libcurl's sockets, for permitted addresses only.
+    """Opens libcurl's sockets, for permitted addresses only.
 
     Attributes:
-        refused: an address was refused since this was last set to False.
+        refused: an address was rejected since the caller last reset this to False.
     """
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self, permits: ConnectCheck) -> None:
         self.refused = False
         self._permits = permits
         self._callback = _OpenSocket(self._open)
 
     def attach(self, curl: Curl) -> None:
-        """Guard the next request of this handle."""
+        """Install the callback for the next request of this handle."""
         address = ctypes.cast(self._callback, ctypes.c_void_p).value
         pointer = ffi.cast("void *", address)
         if lib._curl_easy_setopt(curl._curl, CurlOpt.OPENSOCKETFUNCTION, pointer):  # noqa: SLF001
@@ -55,18 +55,18 @@ class CurlGuard:
 
     def _open(self, _context: Any, _purpose: int, pointer: Any) -> int:
         try:
-            return self._opened(pointer)
-        except Exception:  # noqa: BLE001 - libcurl can take no exception, only "no socket"
+            return self._open_permitted(pointer)
+        except Exception:  # noqa: BLE001 - a C callback can only return "no socket"
             self.refused = True
             return _BAD_SOCKET
 
-    def _opened(self, pointer: Any) -> int:
-        wanted = pointer.contents
-        # Only `length` bytes of the address exist.
-        data = ctypes.string_at(ctypes.addressof(wanted) + _HEADER_BYTES, min(wanted.length, 128))
-        with socket.socket(wanted.family, wanted.kind, wanted.protocol) as opened:
-            if self._permits(opened, parse_socket_address(wanted.family, data)):
-                return opened.detach()
+    def _open_permitted(self, pointer: Any) -> int:
+        target = pointer.contents
+        # libcurl allocates only `length` bytes of the address.
+        data = ctypes.string_at(ctypes.addressof(target) + _HEADER_BYTES, min(target.length, 128))
+        with socket.socket(target.family, target.kind, target.protocol) as connection:
+            if self._permits(connection, parse_socket_address(target.family, data)):
+                return connection.detach()
         self.refused = True
         return _BAD_SOCKET
 
@@ -75,7 +75,7 @@ def parse_socket_address(family: int, data: bytes) -> tuple[str, int]:
     """Return host and port of a C ``sockaddr_in`` or ``sockaddr_in6``.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: another address family.
     """
     port = int.from_bytes(data[2:4], "big")
     if family == socket.AF_INET:

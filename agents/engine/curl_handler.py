@@ -1,4 +1,4 @@
-"""yt-dlp's handler that looks like a browser, bounded, kept alive and kept out of the house."""
+"""yt-dlp's browser-impersonating request handler (curl_cffi) with limits and the SSRF guard."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ _SCHEMES = b"http,https"
 
 
 class GuardedCurlRH(CurlCFFIRH):
-    """`CurlCFFIRH` with whole responses, so that connections are kept and times are totals."""
+    """`CurlCFFIRH` without streaming: connections are reused, and timeouts are total times."""
 
     def __init__(self, *, bounds: Bounds, deadline: Deadline, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -27,20 +27,20 @@ class GuardedCurlRH(CurlCFFIRH):
         self._guard = CurlGuard(bounds.permits)
 
     def _create_instance(self, cookiejar: Any = None) -> Any:
-        return _WholeSession(self._guard, self._bounds, cookiejar)
+        return _BufferedSession(self._guard, self._bounds, cookiejar)
 
     def _calculate_timeout(self, request: Any) -> float:
-        asked = min(super()._calculate_timeout(request), self._bounds.request_seconds)
-        return self._deadline.allow(asked)
+        timeout = min(super()._calculate_timeout(request), self._bounds.request_seconds)
+        return self._deadline.allow(timeout)
 
     def _send(self, request: Any) -> Any:
         self._guard.refused = False
         try:
             return super()._send(request)
         except TransportError as error:
-            raise self._precise(error) from error.cause
+            raise self._specific_error(error) from error.cause
 
-    def _precise(self, error: Any) -> Any:
+    def _specific_error(self, error: Any) -> Any:
         if self._guard.refused:
             return TransportError(cause=AddressRefusedError())
         if getattr(error.cause, "code", None) == CurlECode.FILESIZE_EXCEEDED:
@@ -51,11 +51,11 @@ class GuardedCurlRH(CurlCFFIRH):
         self._clear_instances()
 
 
-class _WholeSession:
-    """curl_cffi's session, in the shape that yt-dlp uses, reading every response to its end.
+class _BufferedSession:
+    """Adapter of curl_cffi's session for yt-dlp that reads every response whole.
 
-    A streamed response gets a copy of the handle and so a new connection each time, and its
-    timeout counts silence instead of time.
+    A streamed response would use a copy of the handle, and so a new connection each time, and its
+    timeout would limit idle time instead of total time.
     """
 
     def __init__(self, guard: CurlGuard, bounds: Bounds, cookies: Any) -> None:
@@ -66,41 +66,40 @@ class _WholeSession:
 
     @property
     def curl(self) -> Curl:
-        """The handle, which yt-dlp sets the proxy of."""
+        """The handle; yt-dlp sets its proxy."""
         curl: Curl = self._session.curl
         return curl
 
     def close(self) -> None:
-        """Close the connections."""
         self._session.close()
 
     def request(
         self, *, timeout: tuple[float, float], stream: bool, **options: Any
-    ) -> "_WholeResponse":
-        """Send a request; its time is a total, and `stream` is not heeded.
+    ) -> "_BufferedResponse":
+        """Send a request; `timeout[0]` is its total time, and `stream` is ignored.
 
         Raises:
             RequestException: libcurl's failure.
         """
         del stream
-        # libcurl's handle forgets every option after each request.
+        # curl_cffi resets the options of the handle after each request.
         self._guard.attach(self.curl)
         try:
-            return _WholeResponse(self._session.request(**options, timeout=timeout[0]))
+            return _BufferedResponse(self._session.request(**options, timeout=timeout[0]))
         except RequestException as error:
-            partial = _WholeResponse(error.response, error) if error.response else None
+            partial = _BufferedResponse(error.response, error) if error.response else None
             error.response = partial
             if partial is not None and error.code == CurlECode.PARTIAL_FILE:
                 return partial
             raise
 
 
-class _WholeResponse:
-    """A response that was read already, in the shape that yt-dlp reads streamed ones.
+class _BufferedResponse:
+    """A response in memory, with the interface of the streamed one that yt-dlp reads.
 
     Args:
-        response: as far as it came.
-        failure: why no more came; it is met where it would be met in a stream.
+        response: complete, or truncated by the failure.
+        failure: raised after the last byte, as a stream would raise it.
     """
 
     def __init__(self, response: Response, failure: RequestException | None = None) -> None:
@@ -117,11 +116,11 @@ class _WholeResponse:
             raise self._failure
 
     def close(self) -> None:
-        """Do nothing: the connection is free already."""
+        """Do nothing: the connection is in the pool again already."""
 
 
 def _options(bounds: Bounds) -> dict[Any, Any]:
-    # Set after all others, so they win over the environment and yt-dlp's own choices.
+    # curl_cffi applies these last, so they override the environment and yt-dlp's options.
     return {
         CurlOpt.CAINFO: str(bounds.ca_file),
         CurlOpt.PROXY_CAINFO: str(bounds.ca_file),

@@ -1,8 +1,8 @@
-"""One thread's extractors: runs a job to its result or its failure, and never raises.
+"""Job runner of one worker thread: runs yt-dlp's extractors, and never raises.
 
-An extractor that knows more about a failure than its exception says has an attribute
-``facts: dict[str, str]``. It is emptied before every job and travels with the failure. One that
-meets proof-of-work challenges has them solved by its downloader's ``proof_of_work``.
+Contract with extractors: an attribute ``facts: dict[str, str]`` holds what an extractor knows about
+a failure beyond its exception; the runner empties it before every job and adds it to the failure.
+Proof-of-work challenges of a page are solved by ``proof_of_work`` of the downloader.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.protocol import Assignment, Failed, Finished
 from agents.engine.request_bounds import Bounds, Deadline
-from agents.engine.results import cookies_for, put_cookies, to_json
+from agents.engine.results import add_cookies, cookies_for, to_json
 
 
 class Extraction:
-    """Extractors and their `YoutubeDL`. Belongs to one thread: neither is thread-safe.
+    """Extractors and their `YoutubeDL`, one per egress. For one thread: neither is thread-safe.
 
     Args:
-        bounds: of every request.
-        proxies: URL of each egress's proxy. An egress gets a `YoutubeDL` of its own when it is
-            first used (1.3 ms), so that connections through it are kept.
+        bounds: limits of every request.
+        proxies: proxy URL by egress. Each egress has its own `YoutubeDL`, made on first use
+            (1.3 ms), so that its connections are reused.
     """
 
     def __init__(self, bounds: Bounds, proxies: Mapping[str, str | None]) -> None:
@@ -34,33 +34,31 @@ class Extraction:
         self._proxies = proxies
         self._deadline = Deadline()
         self._proof_of_work = ProofOfWork(self._deadline)
-        self._desks: dict[str, _ExtractorSession] = {}
+        self._sessions: dict[str, _ExtractorSession] = {}
 
     def run(self, assignment: Assignment) -> Finished | Failed:
-        """Return what became of the job."""
         facts: dict[str, str] = {}
         seconds = self._proof_of_work.seconds = []
         try:
             return self._extract(assignment, facts)
-        except BaseException as error:  # noqa: BLE001 - foreign code; whatever it is, it is a failure
+        except BaseException as error:  # noqa: BLE001 - foreign code: any error fails the job
             failure = flatten(error, facts)
             return Failed(
                 number=assignment.number, failure=failure, challenge_seconds=tuple(seconds)
             )
 
     def close(self) -> None:
-        """Close the connections."""
-        for desk in self._desks.values():
-            desk.ydl.close()
+        for session in self._sessions.values():
+            session.ydl.close()
 
     def _extract(self, assignment: Assignment, facts: dict[str, str]) -> Finished:
         job = assignment.job
-        desk = self._desk(job.egress)
-        extractor = desk.extractor(job.extractor)
+        session = self._session(job.egress)
+        extractor = session.extractor(job.extractor)
         self._deadline.start(assignment.seconds)
-        jar = desk.ydl.cookiejar
+        jar = session.ydl.cookiejar
         jar.clear()
-        put_cookies(jar, job.cookies)
+        add_cookies(jar, job.cookies)
         if hasattr(extractor, "facts"):
             extractor.facts = facts
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
@@ -71,23 +69,23 @@ class Extraction:
             challenge_seconds=tuple(self._proof_of_work.seconds),
         )
 
-    def _desk(self, egress: str) -> "_ExtractorSession":
-        if egress not in self._desks:
+    def _session(self, egress: str) -> "_ExtractorSession":
+        if egress not in self._sessions:
             ydl = _EngineDL(self._bounds, self._deadline, self._proxies[egress])
             ydl.proof_of_work = self._proof_of_work
-            self._desks[egress] = _ExtractorSession(ydl)
-        return self._desks[egress]
+            self._sessions[egress] = _ExtractorSession(ydl)
+        return self._sessions[egress]
 
 
 def warm_up(extractors: list[str]) -> None:
-    """Import and build everything once, so that processes forked from here start warm."""
+    """Import and construct everything once, so that forked processes start warm."""
     for name in extractors:
         load_extractor(name)
     YoutubeDL(_parameters(None, 1.0), auto_init=False).close()
 
 
 class _ExtractorSession:
-    """A `YoutubeDL` and the extractors that work with it."""
+    """A `YoutubeDL` with its cache of extractors."""
 
     def __init__(self, ydl: YoutubeDL) -> None:
         self.ydl = ydl
@@ -102,10 +100,10 @@ class _ExtractorSession:
 
 
 class _EngineDL(YoutubeDL):
-    """A `YoutubeDL` with the guarded handlers and no extractors but those added.
+    """A `YoutubeDL` with the guarded handlers and only the extractors added to it.
 
     Attributes:
-        proof_of_work: solves the challenges that extractors meet.
+        proof_of_work: solves the challenges of pages, for extractors.
     """
 
     proof_of_work: ProofOfWork
@@ -118,11 +116,11 @@ class _EngineDL(YoutubeDL):
         return super().build_request_director(self._handlers, preferences)
 
 
-class _Silence:
-    """yt-dlp's logger: failures travel as data, and its notes would hold URLs."""
+class _NullLogger:
+    """Logger for yt-dlp that drops all: failures are data, and its messages hold URLs."""
 
     def debug(self, message: str) -> None:
-        """Drop it."""
+        pass
 
     info = warning = error = debug
 
@@ -136,10 +134,10 @@ def _parameters(proxy: str | None, request_seconds: float) -> dict[str, Any]:
         "geo_bypass": False,
         "ignoreerrors": False,
         "js_runtimes": {},
-        "logger": _Silence(),
+        "logger": _NullLogger(),
         "no_warnings": True,
         "noprogress": True,
-        # None would mean: as the environment says.
+        # None would use the proxies of the environment.
         "proxy": proxy or "",
         "quiet": True,
         "retries": 0,

@@ -1,4 +1,4 @@
-"""Exception chains to plain data."""
+"""Serialization of exception chains, redacted and bounded."""
 
 import re
 import ssl
@@ -25,8 +25,8 @@ def flatten(error: BaseException, facts: Mapping[str, str] | None = None) -> Eng
     """Return an exception and its causes as one plain record.
 
     Args:
-        error: what the extractor raised.
-        facts: what the extractor noted before that; see `agents.engine.extraction`.
+        error: raised by the extractor.
+        facts: recorded by the extractor before; see `agents.engine.extraction`.
     """
     chain = list(_chain(error))
     return EngineFailure(
@@ -36,23 +36,23 @@ def flatten(error: BaseException, facts: Mapping[str, str] | None = None) -> Eng
         retry_after=_first(chain, _retry_after),
         errno=_first(chain, _errno),
         curl_code=_first(chain, _curl_code),
-        facts=bounded_facts(facts or {}),
+        facts=truncate_facts(facts or {}),
     )
 
 
 def is_out_of_memory(failure: EngineFailure) -> bool:
-    """Return whether the process had no memory left, which another job may have taken."""
+    """Return whether an allocation failed; another job of the process may be the cause."""
     return "MemoryError" in failure.types or failure.curl_code == CURL_OUT_OF_MEMORY
 
 
-def bounded_facts(facts: Mapping[Any, Any]) -> dict[str, str]:
-    """Return the facts as short strings, and not too many of them."""
+def truncate_facts(facts: Mapping[Any, Any]) -> dict[str, str]:
+    """Return the first `FACTS_MAX` facts as redacted, truncated strings."""
     kept = list(facts.items())[:FACTS_MAX]
-    return {_short(name): _short(value) for name, value in kept}
+    return {_truncate(name): _truncate(value) for name, value in kept}
 
 
-def redacted(text: str) -> str:
-    """Return the text without colours, credentials and query strings, and bounded."""
+def redact_message(text: str) -> str:
+    """Return the text without colour codes, credentials and query strings, truncated."""
     plain = _QUERY.sub("", _CREDENTIALS.sub("", _COLOUR.sub("", text)))
     return plain.strip()[:MESSAGE_CHARACTERS_MAX]
 
@@ -63,11 +63,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None and id(link) not in seen and len(seen) < CHAIN_MAX:
         seen.add(id(link))
         yield link
-        link = _behind(link)
+        link = _cause(link)
 
 
-def _behind(error: BaseException) -> BaseException | None:
-    # yt-dlp keeps the reason in `cause`; `from` is not always used.
+def _cause(error: BaseException) -> BaseException | None:
+    # yt-dlp stores the cause in `cause`, and does not always raise with `from`.
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return cause
@@ -77,9 +77,9 @@ def _behind(error: BaseException) -> BaseException | None:
 
 
 def _message(chain: list[BaseException]) -> str:
-    # Only yt-dlp's ExtractorError has `orig_msg`: its text without the plea to report a bug.
+    # yt-dlp's ExtractorError only: `orig_msg` lacks the appended request to report a bug.
     own = [str(link.orig_msg) for link in chain if hasattr(link, "orig_msg")]
-    return redacted(own[-1] if own else str(chain[0])) or type(chain[0]).__name__
+    return redact_message(own[-1] if own else str(chain[0])) or type(chain[0]).__name__
 
 
 def _first(chain: list[BaseException], read: Any) -> Any:
@@ -100,7 +100,7 @@ def _retry_after(error: BaseException) -> str | None:
 
 
 def _errno(error: BaseException) -> int | None:
-    # OpenSSL's own numbers are in the same attribute.
+    # SSLError's `errno` is a number of OpenSSL.
     if not isinstance(error, OSError) or isinstance(error, ssl.SSLError):
         return None
     return error.errno if isinstance(error.errno, int) else None
@@ -112,5 +112,5 @@ def _curl_code(error: BaseException) -> int | None:
     return int(code) if is_curl and isinstance(code, int) and code else None
 
 
-def _short(value: Any) -> str:
-    return redacted(str(value))[:FACT_CHARACTERS_MAX]
+def _truncate(value: Any) -> str:
+    return redact_message(str(value))[:FACT_CHARACTERS_MAX]

@@ -1,4 +1,7 @@
-"""The pool's side of the fork server: start it, order processes, end it with all of them."""
+"""Client of the fork server: starts it, requests forks and kills, and ends it.
+
+Used by `agents.engine.supervisor`. All forked processes end with the fork server.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agents.engine.forkserver import FORK, KILL, ORDER
+from agents.engine.forkserver import COMMAND, FORK, KILL
 
 CLOSE_SECONDS = 1.5
 _KEPT_VARIABLES = frozenset(
@@ -18,11 +21,11 @@ _KEPT_PREFIXES = ("LC_", "COVERAGE_")
 
 
 class ForkServer:
-    """The fork server of one pool. Started when first needed, and again when it died.
+    """The fork server of one pool. Started on first use, and restarted after it died.
 
     Args:
-        preload: dotted names of extractors that it imports beforehand.
-        packages_dir: folder that it imports from before all others.
+        preload: dotted names of extractors imported before the first fork.
+        packages_dir: first entry of its import path.
     """
 
     def __init__(self, preload: tuple[str, ...], packages_dir: Path | None = None) -> None:
@@ -34,12 +37,12 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None when it is not running."""
+        """Process id, None when it is not running."""
         alive = self._process is not None and self._process.poll() is None
         return self._process.pid if alive and self._process else None
 
     def fork(self, connection: socket.socket) -> None:
-        """Order a process that owns this end of a connection.
+        """Fork a process that owns this end of a connection; does not wait for it.
 
         Raises:
             OSError: the fork server cannot be started, or was closed.
@@ -55,15 +58,15 @@ class ForkServer:
             self._send(FORK, 0, [connection.fileno()])
 
     def kill(self, pid: int) -> None:
-        """Kill a process that was forked here. Does nothing when it has ended already."""
-        # Without a fork server there is no process either: they die with it.
+        """Kill a process of this fork server. Does nothing when it has ended already."""
+        # Without a fork server nothing is left to kill: its children die with it.
         with contextlib.suppress(OSError):
             self._send(KILL, pid, [])
 
     async def close(self) -> None:
-        """End the fork server for good, and with it every process that it forked."""
+        """End the fork server and all of its processes, permanently."""
         self._closed = True
-        process = self._hang_up()
+        process = self._disconnect()
         if process is None:
             return
         try:
@@ -72,13 +75,13 @@ class ForkServer:
             process.kill()
             process.wait()
 
-    def _send(self, letter: bytes, pid: int, descriptors: list[int]) -> None:
+    def _send(self, opcode: bytes, pid: int, descriptors: list[int]) -> None:
         if self._control is None:
             raise ConnectionError("the fork server is not running")
-        socket.send_fds(self._control, [ORDER.pack(letter, pid)], descriptors)
+        socket.send_fds(self._control, [COMMAND.pack(opcode, pid)], descriptors)
 
     def _restart(self) -> None:
-        process = self._hang_up()
+        process = self._disconnect()
         if process is not None:
             process.kill()
             process.wait()
@@ -89,7 +92,7 @@ class ForkServer:
             environment = engine_environment(self._packages_dir)
             self._process = _spawn(theirs.fileno(), self._preload, environment)
 
-    def _hang_up(self) -> "subprocess.Popen[bytes] | None":
+    def _disconnect(self) -> "subprocess.Popen[bytes] | None":
         process, self._process = self._process, None
         if self._control is not None:
             self._control.close()
@@ -112,20 +115,20 @@ def _spawn(
 
 
 def engine_environment(packages_dir: Path | None) -> dict[str, str]:
-    """Return the environment of engine processes started from here.
+    """Return the environment of engine processes.
 
     Args:
-        packages_dir: folder that they import from before all others.
+        packages_dir: first entry of their import path.
     """
-    first = [] if packages_dir is None else [str(packages_dir.resolve())]
-    return child_environment(dict(os.environ), [*first, *sys.path])
+    prefix = [] if packages_dir is None else [str(packages_dir.resolve())]
+    return child_environment(dict(os.environ), [*prefix, *sys.path])
 
 
 def child_environment(environment: dict[str, str], path: list[str]) -> dict[str, str]:
-    """Return the environment of engine processes: nothing that they have no use for.
+    """Return the allowed part of an environment, with an import path.
 
-    Proxies and roots of the environment would win over the configured ones, and secrets do not
-    belong where foreign code runs.
+    Proxies and CA roots of the environment would override the configured ones, and secrets must not
+    be readable by foreign code.
     """
     kept = {
         name: value
@@ -136,6 +139,6 @@ def child_environment(environment: dict[str, str], path: list[str]) -> dict[str,
         **kept,
         "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in path),
         "YTDLP_NO_PLUGINS": "1",
-        # One arena per thread would keep the largest page of each thread for ever.
+        # With one malloc arena per thread, each would hold its largest page permanently.
         "MALLOC_ARENA_MAX": "2",
     }

@@ -1,12 +1,12 @@
-"""The process that worker processes are forked from: warm, single-threaded, and nothing else.
+"""Fork server: the warm, single-threaded process that worker processes are forked from.
 
 ``python -m agents.engine.forkserver DESCRIPTOR EXTRACTOR…`` serves one `agents.engine.fork_client`
-at the other end of a SOCK_SEQPACKET socket. Orders are an `ORDER` record: fork a process that
-owns the connection sent along, or kill one of those forked before.
+at the other end of a SOCK_SEQPACKET socket. Each packet is a `COMMAND`: fork a process that owns
+the connection sent along, or kill one forked before.
 
-Not the fork server of `multiprocessing`, because that one is a single one per program, runs the
-program's ``__main__`` again in every child, hands its environment on, and ends only after the
-last child did, so that a stuck child outlives a killed parent.
+Not the fork server of `multiprocessing`, because that is one per program, runs the program's
+``__main__`` again in every child, passes its environment on, and ends only after its last child,
+so that a stuck child outlives a killed parent.
 """
 
 import gc
@@ -20,8 +20,8 @@ import traceback
 
 from agents.engine.limits import die_with_parent, forbid_core_dumps, ignore_terminal_signals
 
-ORDER = struct.Struct("!cI")
-"""A letter and a process id (0 for `FORK`)."""
+COMMAND = struct.Struct("!cI")
+"""Opcode and process id (0 for `FORK`)."""
 
 FORK = b"f"
 KILL = b"k"
@@ -31,16 +31,16 @@ _children: set[int] = set()
 
 
 def main(descriptor: int, extractors: list[str]) -> None:
-    """Fork and kill as ordered until the other end hangs up or its process is gone."""
+    """Execute commands until the client disconnects or its process ends."""
     parent = os.getppid()
     ignore_terminal_signals()
     forbid_core_dumps()
     signal.signal(signal.SIGCHLD, _reap)
     _preload(extractors)
     with socket.socket(fileno=descriptor) as control:
-        # A copy of the other end may live on in a process forked by our parent.
+        # A process forked by our parent may hold a copy of the other end, so EOF is not enough.
         while os.getppid() == parent:
-            if select.select([control], [], [], PARENT_CHECK_SECONDS)[0] and not _obey(control):
+            if select.select([control], [], [], PARENT_CHECK_SECONDS)[0] and not _execute(control):
                 return
 
 
@@ -49,19 +49,19 @@ def _preload(extractors: list[str]) -> None:
 
     try:
         warm_up(extractors)
-    except Exception:  # noqa: BLE001 - a job that names the extractor fails with the reason
+    except Exception:  # noqa: BLE001 - a job with this extractor fails with the reason
         traceback.print_exc()
-    # What is never collected is never written to, and stays shared with the children.
+    # Frozen objects are not touched by the collector, so their pages stay shared copy-on-write.
     gc.collect()
     gc.freeze()
 
 
-def _obey(control: socket.socket) -> bool:
-    order, descriptors, _, _ = socket.recv_fds(control, ORDER.size, 1)
-    if len(order) != ORDER.size:
+def _execute(control: socket.socket) -> bool:
+    packet, descriptors, _, _ = socket.recv_fds(control, COMMAND.size, 1)
+    if len(packet) != COMMAND.size:
         return False
-    letter, pid = ORDER.unpack(order)
-    if letter == FORK:
+    opcode, pid = COMMAND.unpack(packet)
+    if opcode == FORK:
         _fork(control, descriptors[0])
     elif pid in _children:
         os.kill(pid, signal.SIGKILL)
@@ -73,7 +73,7 @@ def _fork(control: socket.socket, descriptor: int) -> None:
     try:
         pid = os.fork()
     except OSError:
-        # The pool sees its connection close, and tries again.
+        # The client sees its connection close, and retries.
         traceback.print_exc()
         pid = -1
     if pid == 0:
@@ -94,10 +94,10 @@ def _become_child(server: int, control: socket.socket, descriptor: int) -> None:
         with socket.socket(fileno=descriptor) as connection:
             worker_main.serve(connection)
         code = 0
-    except Exception:  # noqa: BLE001 - the last frame of a process
+    except Exception:  # noqa: BLE001 - nothing catches it above
         traceback.print_exc()
     finally:
-        # Neither the server's own clean-up nor a wait for busy threads is wanted here.
+        # Skips the server's atexit handlers and the join of busy threads.
         os._exit(code)
 
 
@@ -114,5 +114,5 @@ def _reap(_number: int, _frame: object) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), sys.argv[2:])
-    # The children end when this process has: the interpreter's own clean-up would delay them.
+    # The children end with this process: the interpreter's shutdown would delay them.
     os._exit(0)

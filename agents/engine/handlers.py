@@ -1,4 +1,4 @@
-"""The request handlers of an engine process: libcurl when it can be had, and requests."""
+"""Request handlers of an engine process: libcurl where it is available, and requests."""
 
 import functools
 import importlib.metadata
@@ -14,28 +14,28 @@ from schemas.video import EngineVersions
 try:
     from agents.engine.curl_handler import GuardedCurlRH
 except ImportError:
-    # yt-dlp refuses versions of curl_cffi that it does not know; the health page tells.
+    # yt-dlp rejects versions of curl_cffi that it does not know; the health page reports it.
     IMPERSONATION = False
-    _CLASSES: tuple[type, ...] = (GuardedRequestsRH,)
+    _HANDLERS: tuple[type, ...] = (GuardedRequestsRH,)
 else:
     IMPERSONATION = bool(GuardedCurlRH.supported_targets)
-    _CLASSES = (GuardedCurlRH, GuardedRequestsRH)
+    _HANDLERS = (GuardedCurlRH, GuardedRequestsRH)
 
 
 def guarded_handlers(bounds: Bounds, deadline: Deadline) -> list[Callable[..., Any]]:
-    """Return what makes the handlers, in the form that yt-dlp calls them.
+    """Return the factories of the handlers, to be called by yt-dlp.
 
-    Its urllib handler is not among them: it takes ``data:`` and ``ftp:`` URLs.
+    Excludes its urllib handler, which accepts ``data:`` and ``ftp:`` URLs.
     """
-    return [functools.partial(kind, bounds=bounds, deadline=deadline) for kind in _CLASSES]
+    return [functools.partial(handler, bounds=bounds, deadline=deadline) for handler in _HANDLERS]
 
 
 def engine_versions() -> EngineVersions:
-    """Return the versions in use; ``missing`` for a library that is not installed."""
-    return EngineVersions(yt_dlp=yt_dlp_version, curl_cffi=_version("curl-cffi"))
+    """Return the installed versions; ``missing`` for a library that is not installed."""
+    return EngineVersions(yt_dlp=yt_dlp_version, curl_cffi=_installed_version("curl-cffi"))
 
 
-def _version(distribution: str) -> str:
+def _installed_version(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

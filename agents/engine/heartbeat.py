@@ -1,21 +1,24 @@
-"""Notices that a process answers no more, long before the deadlines of its jobs are over."""
+"""Heartbeat of a worker process: detects a hang long before the deadlines of its jobs.
+
+Used by `agents.engine.worker_handle`, on the event loop.
+"""
 
 import asyncio
 from collections.abc import Callable
 
-BEATS = 4
-"""Looks at the process without an answer that make a silence. Not a single look after all the time:
-when this program itself stood still, an answer may be there that it has not read yet."""
+MISSED_BEATS_MAX = 4
+"""Intervals without a message that make a timeout. Several short ones and not a single long one:
+after a stall of this program itself, an answer may be in the socket that it has not read yet."""
 
 
 class Heartbeat:
-    """Asks a busy process whether it lives, and tells when it does not answer.
+    """Pings a busy process, and reports when it does not answer.
 
     Args:
-        seconds: of silence until it is told, and up to a quarter more.
-        is_busy: has the process anything to do? An idle one is not asked.
-        ask: sends the question.
-        on_silence: called once, and nothing is asked any more.
+        seconds: timeout, and up to a quarter more.
+        is_busy: an idle process is not pinged.
+        send_ping: called at most once per interval.
+        on_timeout: called once; ends the heartbeat.
     """
 
     def __init__(
@@ -23,35 +26,34 @@ class Heartbeat:
         seconds: float,
         *,
         is_busy: Callable[[], bool],
-        ask: Callable[[], None],
-        on_silence: Callable[[], None],
+        send_ping: Callable[[], None],
+        on_timeout: Callable[[], None],
     ) -> None:
-        self._interval = seconds / BEATS
+        self._interval = seconds / MISSED_BEATS_MAX
         self._is_busy = is_busy
-        self._ask = ask
-        self._on_silence = on_silence
-        self._unanswered = 0
+        self._send_ping = send_ping
+        self._on_timeout = on_timeout
+        self._missed = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin; needs a running event loop."""
+        """Schedule the next beat; needs a running event loop."""
         self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
 
     def stop(self) -> None:
-        """Ask no more."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def heard(self) -> None:
-        """Take note that the process said something, whatever it is."""
-        self._unanswered = 0
+    def reset(self) -> None:
+        """Restart the timeout: the process sent a message of any kind."""
+        self._missed = 0
 
     def _beat(self) -> None:
-        if self._unanswered == BEATS:
-            self._on_silence()
+        if self._missed == MISSED_BEATS_MAX:
+            self._on_timeout()
             return
-        if self._unanswered or self._is_busy():
-            if not self._unanswered:
-                self._ask()
-            self._unanswered += 1
+        if self._missed or self._is_busy():
+            if not self._missed:
+                self._send_ping()
+            self._missed += 1
         self.start()

@@ -1,4 +1,4 @@
-"""What a platform asks of the extraction engine."""
+"""Interface of the extraction engine for platforms: job, result, failure."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,7 +9,7 @@ from agents.network.egress import DIRECT
 from schemas.video import Cookie, EngineVersions
 
 YT_DLP = "yt-dlp"
-"""In place of a module: extractors that yt-dlp brings, by the names that it gives them."""
+"""Prefix for yt-dlp's own extractors, in place of a module."""
 
 
 class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,11 +19,11 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
         url: canonical page URL.
         extractor: dotted name ``package.module:Class`` of the yt-dlp extractor class to use, or
             `YT_DLP`, a colon and the names of yt-dlp's own extractors, with commas between them.
-        deadline_seconds: wall time for the whole extraction; behind it the process is killed.
-        cookies: sent along.
-        egress: name of the way out to take.
-        entries_max: how many entries of a playlist are wanted; no more are asked for. None: it
-            is no playlist.
+        deadline_seconds: wall time of the whole extraction; the process is killed after it.
+        cookies: sent with its requests.
+        egress: name of the egress.
+        entries_max: entries of a playlist to read; pages beyond them are not requested. None: no
+            playlist is expected.
     """
 
     url: str
@@ -35,7 +35,7 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The extractor's dictionary as JSON, and the cookies that its pages set."""
+    """The extractor's info dictionary as JSON, and the cookies that its pages set."""
 
     raw: msgspec.Raw
     cookies: tuple[Cookie, ...]
@@ -43,17 +43,16 @@ class EngineResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A failed extraction as plain data, so that it can cross processes and be kept as a sample.
+    """A failed extraction as plain data, to be sent between processes and stored as a sample.
 
     Attributes:
         types: class names of the exception and its causes, outermost first.
         message: text of the innermost error of the extractor, without colour codes.
-        status: HTTP status, when there is one.
+        status: HTTP status, if any.
         retry_after: the ``Retry-After`` header, unparsed.
-        errno: of an OSError in the chain.
+        errno: of the first OSError in the chain.
         curl_code: libcurl's error number.
-        facts: what the extractor's own seam noted, such as TikTok's ``status_code`` and
-            ``status_message``.
+        facts: recorded by the extractor, such as TikTok's ``status_code`` and ``status_message``.
     """
 
     types: tuple[str, ...]
@@ -66,13 +65,13 @@ class EngineFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineError(Exception):
-    """An extraction failed; `failure` says how.
+    """An extraction failed, as described by `failure`.
 
-    The engine's own failures have a single type: ``EngineTimeout`` (not done before its deadline),
-    ``EngineCrash`` (its process was lost, at last while it was alone in it), ``EngineClosed`` (the
-    engine is not running), ``JobTooLarge`` (for its cookies, it cannot be handed to a process). In
-    a longer chain of types, ``PageTooLargeError`` is a response over the cap and
-    ``AddressRefusedError`` an address that is not public.
+    The engine's own failures have a single type: ``EngineTimeout`` (deadline exceeded),
+    ``EngineCrash`` (its process was lost, on the retry with no other job in it), ``EngineClosed``
+    (the engine is not running), ``JobTooLarge`` (with its cookies it exceeds a frame). In a longer
+    chain of types, ``PageTooLargeError`` is a response over the limit and ``AddressRefusedError``
+    an address that is not public.
     """
 
     def __init__(self, failure: EngineFailure) -> None:
@@ -81,10 +80,10 @@ class EngineError(Exception):
 
 
 class Extractor(Protocol):
-    """Runs yt-dlp extractors somewhere safe."""
+    """Runs yt-dlp's extractors isolated from the caller."""
 
     async def extract(self, job: EngineJob) -> EngineResult:
-        """Return what the extractor found.
+        """Run a job.
 
         Raises:
             EngineError: the extractor failed, or its process died or was killed.

@@ -1,4 +1,4 @@
-"""What the kernel holds a worker process to."""
+"""Kernel limits and signal settings of a worker process (prctl, rlimits)."""
 
 import ctypes
 import os
@@ -9,13 +9,13 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process as soon as its parent ends, however that happens.
+    """Let the kernel kill this process as soon as its parent ends, for whatever reason.
 
     Args:
-        parent: process id of the parent, taken before the fork: it may have ended since.
+        parent: process id of the parent, read before the fork: it may have ended since.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: prctl failed.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
@@ -25,16 +25,16 @@ def die_with_parent(parent: int) -> None:
 
 
 def ignore_terminal_signals() -> None:
-    """Leave the end of this process to the pool: Ctrl-C and a unit's stop go to everyone."""
+    """Let only the pool end this process: Ctrl-C and a unit's stop signal the whole group."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Bound this process's private memory; beyond it allocations fail (MemoryError)."""
+    """Limit this process's private memory; allocations beyond it fail (MemoryError)."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (wanted, wanted))
+    limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def forbid_core_dumps() -> None:

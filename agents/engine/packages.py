@@ -1,7 +1,7 @@
-"""Another yt-dlp than the installed one: a folder that engine processes import from first.
+"""Validation of ``engine.packages_dir``: a folder with a yt-dlp to use before the installed one.
 
-``python -m agents.engine.packages DIRECTORY`` imports all that an engine process is made of, and
-fails when that cannot be had, or when yt-dlp comes from elsewhere.
+``python -m agents.engine.packages DIRECTORY`` imports all modules of an engine process, and fails
+when one cannot be imported, or when yt-dlp comes from another folder.
 """
 
 import asyncio
@@ -13,29 +13,29 @@ from pathlib import Path
 from schemas.errors import ClipmillError, ErrorCode
 
 CHECK_SECONDS = 60.0
-"""For one import of everything, without compiled files at first: 2 to 5 s on a busy machine."""
+"""Timeout of one import of all modules: 2 to 5 s on a busy machine, without compiled files."""
 
 MODULES = ("yt_dlp", "agents.engine.worker_main")
-"""yt-dlp, and what uses its seams."""
+"""yt-dlp, and the code that subclasses its internals."""
 
 _REASON_CHARACTERS_MAX = 300
 
 
 async def check_packages(directory: Path, environment: Mapping[str, str]) -> None:
-    """Import the packages of a folder in a process of its own.
+    """Import the packages of a folder in a separate process.
 
     Args:
         directory: made by ``pip install --target DIRECTORY yt-dlp``.
-        environment: that of engine processes, with the folder in front of all others.
+        environment: that of engine processes, with the folder first in the import path.
 
     Raises:
-        ClipmillError: ``system.config``; it has no yt-dlp, or one that cannot be used.
+        ClipmillError: ``system.config``; the folder has no yt-dlp, or an incompatible one.
     """
     if not (directory / "yt_dlp" / "__init__.py").is_file():
-        raise _refusal(directory, "it has no yt_dlp; pip install --target makes one")
+        raise _config_error(directory, "it has no yt_dlp; pip install --target makes one")
     reason = await _import(directory, environment)
     if reason is not None:
-        raise _refusal(directory, f"its packages cannot be used: {reason}")
+        raise _config_error(directory, f"its packages cannot be used: {reason}")
 
 
 async def _import(directory: Path, environment: Mapping[str, str]) -> str | None:
@@ -64,22 +64,22 @@ def _last_line(errors: bytes) -> str:
     return lines[-1][:_REASON_CHARACTERS_MAX]
 
 
-def _refusal(directory: Path, reason: str) -> ClipmillError:
+def _config_error(directory: Path, reason: str) -> ClipmillError:
     message = f"engine.packages_dir {directory}: {reason}"
     return ClipmillError(ErrorCode.SYSTEM_CONFIG, message)
 
 
 def main(directory: str) -> None:
-    """Import everything.
+    """Import `MODULES`.
 
     Raises:
-        ImportError: something is missing, or yt-dlp is not that of the folder.
+        ImportError: a module is missing, or yt-dlp is not that of the folder.
     """
     for name in MODULES:
         importlib.import_module(name)
-    found = Path(sys.modules["yt_dlp"].__file__ or "").resolve()
-    if not found.is_relative_to(Path(directory).resolve()):
-        raise ImportError(f"yt_dlp is imported from {found.parent}")
+    origin = Path(sys.modules["yt_dlp"].__file__ or "").resolve()
+    if not origin.is_relative_to(Path(directory).resolve()):
+        raise ImportError(f"yt_dlp is imported from {origin.parent}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The first entries of a playlist, read from its pages as far as they are wanted."""
+"""Reader of the first entries of a playlist; requests only the pages that hold them."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,61 +11,61 @@ ENTRY_KEYS = (
     *("_type", "id", "url", "webpage_url", "ie_key", "title", "timestamp", "release_timestamp"),
     *("upload_date", "duration", "uploader", "uploader_id", "channel", "channel_id", "view_count"),
 )
-"""What is kept of an entry; of a thousand entries more would be beyond the bounds of a result."""
+"""Keys kept of an entry; with more, a thousand entries would exceed the size of a result."""
 
 COMPLETE = "clipmill_complete"
-"""Key of the result: the playlist has no entries beyond those read."""
+"""Key of the result: true when the playlist has no entries beyond those read."""
 
 _PLAYLISTS = frozenset({"playlist", "multi_video"})
-_NO_MORE = object()
+_END = object()
 
 
 def read_entries(result: Any, entries_max: int | None, deadline: Deadline) -> Any:
-    """Return a playlist with its first entries as a list; any other result as it is.
+    """Return a playlist with its first entries as a list; any other result unchanged.
 
-    An extractor gives entries one by one and asks for the next page when it comes to its end.
-    Behind the last entry that is wanted it is asked once more, and may not ask for a page then:
-    so `COMPLETE` is told without a request, and is false when only a request could tell.
+    Extractors yield entries one by one and request the next page at the end of one. After the last
+    entry read, one more is fetched with the deadline expired, so that no request is possible:
+    `COMPLETE` costs no request, and is false when only a request could decide it.
 
     Args:
-        result: what the extractor returned.
-        entries_max: how many entries at most; None: no playlist is expected, and one that is
-            there as a list already is left as it is.
-        deadline: of the requests; it is over for good afterwards.
+        result: of the extractor.
+        entries_max: limit of entries. None: no playlist is expected; one whose entries are a list
+            already is returned unchanged.
+        deadline: of the requests; expired afterwards.
 
     Raises:
-        NotAResultError: entries would have to be asked for, and nobody wants any.
-        Exception: what the extractor raised on the way to one of the entries.
+        NotAResultError: the entries would need requests, and `entries_max` is None.
+        Exception: of the extractor, on an entry within the limit.
     """
     if not isinstance(result, dict) or result.get("_type") not in _PLAYLISTS:
         return result
-    listed = result.get("entries")
+    all_entries = result.get("entries")
     if entries_max is None:
-        return _as_it_is(result, listed)
-    # yt-dlp's lists that fetch themselves page by page have no iterator, and do as sequences.
-    source = iter(() if listed is None else listed)
-    entries = [_small(entry) for entry in itertools.islice(source, entries_max)]
+        return _unexpected_playlist(result, all_entries)
+    # yt-dlp's `PagedList` has no `__iter__`; `iter` uses its `__getitem__`.
+    source = iter(() if all_entries is None else all_entries)
+    entries = [_reduced(entry) for entry in itertools.islice(source, entries_max)]
     kept = [entry for entry in entries if entry is not None]
     return {**result, "entries": kept, COMPLETE: _is_exhausted(source, deadline)}
 
 
-def _as_it_is(result: dict[str, Any], listed: Any) -> dict[str, Any]:
-    if listed is None or isinstance(listed, list | tuple):
+def _unexpected_playlist(result: dict[str, Any], all_entries: Any) -> dict[str, Any]:
+    if all_entries is None or isinstance(all_entries, list | tuple):
         return result
     raise NotAResultError("the extractor returned a playlist, and the job asks for no entries")
 
 
 def _is_exhausted(source: Iterator[Any], deadline: Deadline) -> bool:
-    deadline.end()
+    deadline.expire()
     try:
-        more = next(source, _NO_MORE)
-    except Exception:  # noqa: BLE001 - no page can be had any more, and each says so in its way
+        entry = next(source, _END)
+    except Exception:  # noqa: BLE001 - extractors raise various errors without their page
         return False
-    # An extractor may take a page that it does not get for an empty one.
-    return more is _NO_MORE and not deadline.refused
+    # An extractor may take the failed request of a page for an empty page.
+    return entry is _END and not deadline.exceeded
 
 
-def _small(entry: Any) -> dict[str, Any] | None:
+def _reduced(entry: Any) -> dict[str, Any] | None:
     if not isinstance(entry, dict):
         return None
     return {key: entry[key] for key in ENTRY_KEYS if key in entry}

@@ -1,4 +1,8 @@
-"""The engine: warm worker processes around yt-dlp's extractors, each of which may be killed."""
+"""Extraction engine: a pool of warm worker processes for yt-dlp's extractors.
+
+Queues jobs, enforces their deadlines, and retries the jobs of a lost process in quarantine. Any
+worker may be killed at any time; knows neither Kafka nor platforms.
+"""
 
 import asyncio
 import contextlib
@@ -18,38 +22,36 @@ from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError
 from agents.engine.stats import EngineStats
 from agents.engine.supervisor import WorkerSupervisor
-from agents.engine.worker_handle import Answer, ProcessLostError, timed_out
+from agents.engine.worker_handle import ProcessLostError, ResultFuture, timeout_error
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
 
 ATTEMPTS = 2
-"""The first in company, the second alone in a process of its own: then nobody else is to blame."""
+"""The first in a shared process, the second isolated: a crash then is the fault of the job."""
 
 QUARANTINE_PROCESSES = 8
-"""Processes with a single job each, at a time. A lost process leaves up to as many jobs as it had
-threads, and each of them costs 35 ms of a core and some 10 MB."""
+"""Concurrent single-job processes. A lost process leaves as many jobs as it had threads, and each
+retry costs 35 ms of a core and some 10 MB."""
 
 
 @dataclass(slots=True)
-class _Ticket:
+class _QueuedJob:
     job: EngineJob
     expires: float
-    answer: Answer
+    answer: ResultFuture
     started: bool = False
 
 
 class EnginePool:
     """Runs extractions in worker processes. Use it as an async context manager.
 
-    A job whose process is lost is tried once more, in a process of its own: so a job that kills
-    its process, or takes its memory, takes others along at most once, and none of them fails for
-    it.
+    Quarantine: a job whose process is lost is retried once in a single-job process. So a job that
+    crashes its process, or exhausts its memory, is identified, and the jobs beside it succeed.
 
     Args:
-        settings: how many processes, and their bounds.
-        egresses: the ways out that jobs may name; all trust the same roots.
-        on_challenge: called with the seconds that each challenge of a page took to be solved,
-            or to be given up.
+        settings: number of processes, and their limits.
+        egresses: egresses that jobs may name; all trust the same CA roots.
+        on_challenge: called with the seconds spent on each proof-of-work challenge, solved or not.
 
     Raises:
         ClipmillError: ``system.config``; additional roots without their bundle, or on entering:
@@ -64,16 +66,16 @@ class EnginePool:
         on_challenge: Callable[[float], None] = lambda _: None,
     ) -> None:
         setup = _setup(settings, egresses)
-        self._crew = WorkerSupervisor(settings, setup, self._dispatch, on_challenge)
+        self._supervisor = WorkerSupervisor(settings, setup, self._dispatch, on_challenge)
         self._start_seconds = settings.start_timeout_seconds
         self._quarantine = asyncio.Semaphore(QUARANTINE_PROCESSES)
-        self._waiting: deque[_Ticket] = deque()
+        self._queue: deque[_QueuedJob] = deque()
         self._running = False
 
     async def __aenter__(self) -> Self:
         self._running = True
         try:
-            await self._crew.start()
+            await self._supervisor.start()
         except BaseException:
             await self._close()
             raise
@@ -88,18 +90,18 @@ class EnginePool:
         await self._close()
 
     def stats(self) -> EngineStats:
-        """Return the state of the engine at this moment."""
-        waiting = sum(not ticket.answer.done() for ticket in self._waiting)
-        return self._crew.stats(jobs_waiting=waiting)
+        """Return counters and current state."""
+        waiting = sum(not queued.answer.done() for queued in self._queue)
+        return self._supervisor.stats(jobs_waiting=waiting)
 
     async def extract(self, job: EngineJob) -> EngineResult:
-        """Return what the extractor found. ``deadline_seconds`` counts from here.
+        """Run a job; ``deadline_seconds`` starts now, and includes the time in the queue.
 
         Raises:
-            EngineError: the extractor's failure, or one of ours, with ``types`` of
-                ``EngineTimeout`` (not done in time), ``EngineCrash`` (its process was lost
-                `ATTEMPTS` times, at last alone), ``EngineClosed`` (the pool is not running) or
-                ``JobTooLarge`` (with its cookies it is more than a process is told at a time).
+            EngineError: the extractor's failure, or one of the pool, with ``types`` of
+                ``EngineTimeout`` (deadline exceeded), ``EngineCrash`` (its process was lost
+                `ATTEMPTS` times, the last one isolated), ``EngineClosed`` (the pool is not
+                running) or ``JobTooLarge`` (with its cookies it exceeds a frame).
         """
         loop = asyncio.get_running_loop()
         expires = loop.time() + job.deadline_seconds
@@ -107,72 +109,73 @@ class EnginePool:
             if not self._running:
                 raise _failure("EngineClosed", "the engine is not running")
             with contextlib.suppress(ProcessLostError, EngineStartError):
-                run = self._in_quarantine if attempt else self._in_company
-                return await run(_Ticket(job, expires, loop.create_future()))
+                run = self._run_isolated if attempt else self._run_shared
+                return await run(_QueuedJob(job, expires, loop.create_future()))
         raise _failure("EngineCrash", f"its engine process was lost {ATTEMPTS} times")
 
-    async def _in_company(self, ticket: _Ticket) -> EngineResult:
-        self._waiting.append(ticket)
+    async def _run_shared(self, queued: _QueuedJob) -> EngineResult:
+        self._queue.append(queued)
         self._dispatch()
-        with _expiry(ticket):
+        with _queue_timeout(queued):
             try:
-                return await ticket.answer
+                return await queued.answer
             except EngineError as error:
                 if is_out_of_memory(error.failure):
                     raise ProcessLostError("the engine process ran out of memory") from error
                 raise
 
-    async def _in_quarantine(self, ticket: _Ticket) -> EngineResult:
-        async with self._place(ticket.expires):
-            left = ticket.expires - asyncio.get_running_loop().time()
+    async def _run_isolated(self, queued: _QueuedJob) -> EngineResult:
+        async with self._quarantine_slot(queued.expires):
+            left = queued.expires - asyncio.get_running_loop().time()
             if left <= 0:
-                raise timed_out("its process was lost")
-            async with self._crew.alone(min(left, self._start_seconds)) as worker:
-                worker.assign(ticket.job, ticket.expires, ticket.answer)
-                return await ticket.answer
+                raise timeout_error("its process was lost")
+            async with self._supervisor.isolated(min(left, self._start_seconds)) as worker:
+                worker.assign(queued.job, queued.expires, queued.answer)
+                return await queued.answer
 
     @contextlib.asynccontextmanager
-    async def _place(self, expires: float) -> AsyncIterator[None]:
+    async def _quarantine_slot(self, expires: float) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout_at(expires):
                 await self._quarantine.acquire()
         except TimeoutError:
-            raise timed_out("no process was free") from None
+            raise timeout_error("no process was free") from None
         try:
             yield
         finally:
             self._quarantine.release()
 
     def _dispatch(self) -> None:
-        while self._waiting:
-            ticket = self._waiting[0]
-            if not ticket.answer.done():
-                if not self._crew.hand_over(ticket.job, ticket.expires, ticket.answer):
+        while self._queue:
+            queued = self._queue[0]
+            if not queued.answer.done():
+                if not self._supervisor.try_assign(queued.job, queued.expires, queued.answer):
                     return
-                ticket.started = True
-            self._waiting.popleft()
+                queued.started = True
+            self._queue.popleft()
 
     async def _close(self) -> None:
         self._running = False
-        await self._crew.close()
-        for ticket in self._waiting:
-            if not ticket.answer.done():
-                ticket.answer.set_exception(ProcessLostError("the engine was closed"))
-        self._waiting.clear()
+        await self._supervisor.close()
+        for queued in self._queue:
+            if not queued.answer.done():
+                queued.answer.set_exception(ProcessLostError("the engine was closed"))
+        self._queue.clear()
 
 
 @contextlib.contextmanager
-def _expiry(ticket: _Ticket) -> Iterator[None]:
-    timer = asyncio.get_running_loop().call_at(ticket.expires, _give_up, ticket)
+def _queue_timeout(queued: _QueuedJob) -> Iterator[None]:
+    timer = asyncio.get_running_loop().call_at(queued.expires, _expire, queued)
     try:
         yield
     finally:
         timer.cancel()
 
 
-def _give_up(ticket: _Ticket) -> None:
-    if not ticket.started and not ticket.answer.done():
-        ticket.answer.set_exception(timed_out("no process was free"))
+def _expire(queued: _QueuedJob) -> None:
+    # Once started, the deadline is the worker's to enforce: it also kills the process.
+    if not queued.started and not queued.answer.done():
+        queued.answer.set_exception(timeout_error("no process was free"))
 
 
 def _failure(kind: str, message: str) -> EngineError:

@@ -1,15 +1,16 @@
 /*
- * Finds the number whose decimal digits, behind a seed, have a given SHA-256 (FIPS 180-4).
+ * Proof-of-work search: the number whose decimal digits, appended to a seed, have a given SHA-256
+ * (FIPS 180-4).
  *
- * LANES numbers are hashed at a time, each in a lane of its own of a vector. The vector extensions of
- * GCC and Clang make AVX-512, AVX2, SSE2, NEON or plain code of it; with glibc on x86-64 the widest
- * kind that the processor has is chosen when the library is loaded.
+ * LANES numbers are hashed in parallel, one per lane of a vector. The vector extensions of GCC and
+ * Clang compile to AVX-512, AVX2, SSE2, NEON or scalar code; with glibc on x86-64 the widest set of
+ * the CPU is selected when the library is loaded (target_clones).
  */
 #include <stdint.h>
 #include <string.h>
 
 #define LANES 16
-#define LIMIT_MAX 99999999L /* its digits and the end of the message fit two blocks */
+#define LIMIT_MAX 99999999L /* its digits and the padding fit two blocks */
 #define BLOCK 64
 
 typedef uint32_t vec __attribute__((vector_size(4 * LANES)));
@@ -76,7 +77,7 @@ static uint32_t big_endian(const unsigned char *at)
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
-/* Return the number among `first` to `first + count - 1`, which have `digits` digits; -1: none. */
+/* Try `first` to `first + count - 1`, all of `digits` digits; return the number, -1: none. */
 WIDEST
 static long try_some(const unsigned char *tail, unsigned tail_bytes, uint64_t seed_bytes,
                      const uint32_t middle[8], const uint32_t wanted[8], long first, int count,
@@ -116,7 +117,7 @@ static long try_some(const unsigned char *tail, unsigned tail_bytes, uint64_t se
     return -1;
 }
 
-/* Take a whole block of the seed; all lanes do the same. */
+/* Hash a whole block of the seed, alike in all lanes. */
 static void absorb(uint32_t middle[8], const unsigned char *block)
 {
     vec state[8], w[16];
@@ -130,7 +131,7 @@ static void absorb(uint32_t middle[8], const unsigned char *block)
         middle[i] = state[i][0];
 }
 
-/* Return the number from 0 to `limit`; -1: there is none. */
+/* Search from 0 to `limit`; return the number, -1: none. */
 long find_number(const unsigned char *seed, uint64_t seed_bytes, const unsigned char *digest,
                  long limit)
 {

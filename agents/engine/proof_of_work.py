@@ -1,8 +1,8 @@
-"""Proof of work of a page: finds the number whose SHA-256 behind a seed is the given digest.
+"""Proof-of-work solver: finds the number whose SHA-256, appended to a seed, is the given digest.
 
-A compiled library hashes about 30 numbers a microsecond and leaves the interpreter to other threads
-(`agents/engine/proof_of_work.c`, built with the package where there is a C compiler). Without it a
-loop of Python does one in 0.3 to 1.7 µs; it gives way to the other threads after every slice.
+A compiled library hashes about 30 numbers a microsecond and releases the GIL
+(`agents/engine/proof_of_work.c`, built with the package where there is a C compiler). The fallback
+in Python hashes one in 0.3 to 1.7 µs, and yields to the other threads after every slice.
 """
 
 import ctypes
@@ -20,21 +20,21 @@ from agents.engine.request_bounds import Deadline
 LIBRARY = Path(__file__).with_name("libproof_of_work.so")
 
 NUMBER_MAX = 1_000_000
-"""What TikTok's own script tries, and yt-dlp."""
+"""Upper bound of the search, as in TikTok's own script and in yt-dlp."""
 
 SEED_BYTES_MAX = 4_096
-"""TikTok's seeds have 32."""
+"""Limit; TikTok's seeds have 32."""
 
 DIGEST_BYTES = 32
 
 SLICE_TRIES = 1_000
 SLICE_PAUSE_SECONDS = 50e-6
-"""Between slices of the Python loop: enough for a thread that waits for the interpreter to get it.
-Without pauses it waits for 5 ms (`sys.getswitchinterval`) each time it needs it."""
+"""Pause between slices of the Python loop: long enough for a waiting thread to acquire the GIL.
+Without pauses it waits for 5 ms (`sys.getswitchinterval`) each time."""
 
-_turn = threading.Lock()
-"""Held while one of the process's threads searches: another search would only slow down both, and
-with one a process all other threads have at least half of a core."""
+_lock = threading.Lock()
+"""One search at a time per process: concurrent searches would only slow each other down, and with
+one, all other threads have at least half of a core."""
 
 Search = Callable[[bytes, bytes, Deadline], int | None]
 
@@ -43,11 +43,11 @@ class ProofOfWork:
     """Solves challenges for the jobs of one thread.
 
     Args:
-        deadline: of the job under way.
-        search: how; default: the fastest way there is.
+        deadline: of the current job.
+        search: default: compiled where available, else in Python.
 
     Attributes:
-        seconds: what the challenges of the job have taken so far, waits for a turn included.
+        seconds: time spent on each challenge of the job so far, waits for the lock included.
     """
 
     def __init__(self, deadline: Deadline, search: Search | None = None) -> None:
@@ -59,14 +59,14 @@ class ProofOfWork:
         """Return the number.
 
         Raises:
-            ExtractorError: there is none, or the challenge is none that has one.
-            TransportError: the job's time is over.
+            ExtractorError: no number up to `NUMBER_MAX`, or an unknown form of challenge.
+            TransportError: the job's deadline has passed.
         """
         if len(seed) > SEED_BYTES_MAX or len(digest) != DIGEST_BYTES:
             raise ExtractorError("Unable to solve JS challenge: its form is not known")
         started = time.perf_counter()
         try:
-            with _Turn(self._deadline):
+            with _SearchLock(self._deadline):
                 number = self._search(seed, digest, self._deadline)
         finally:
             self.seconds.append(time.perf_counter() - started)
@@ -75,25 +75,25 @@ class ProofOfWork:
         return number
 
 
-class _Turn:
-    """Waits for the turn, no longer than the job may take."""
+class _SearchLock:
+    """Acquires `_lock`, with the job's deadline as the timeout."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
 
     def __enter__(self) -> None:
-        if not _turn.acquire(timeout=self._deadline.allow(threading.TIMEOUT_MAX)):
+        if not _lock.acquire(timeout=self._deadline.allow(threading.TIMEOUT_MAX)):
             raise TransportError("the deadline of the job has passed before its challenge's turn")
 
     def __exit__(self, *_: object) -> None:
-        _turn.release()
+        _lock.release()
 
 
 def search_in_python(seed: bytes, digest: bytes, deadline: Deadline) -> int | None:
     """Return the number, None when there is none.
 
     Raises:
-        TransportError: the job's time is over.
+        TransportError: the job's deadline has passed.
     """
     base = hashlib.sha256(seed)
     for start in range(0, NUMBER_MAX + 1, SLICE_TRIES):
@@ -108,7 +108,7 @@ def search_in_python(seed: bytes, digest: bytes, deadline: Deadline) -> int | No
 
 
 def load_native(path: Path = LIBRARY) -> Search | None:
-    """Return the search of the compiled library, None when there is none that can be loaded."""
+    """Return the search of the compiled library, None when it cannot be loaded."""
     try:
         find_number = ctypes.CDLL(str(path)).find_number
     except (OSError, AttributeError):
@@ -117,7 +117,7 @@ def load_native(path: Path = LIBRARY) -> Search | None:
     find_number.restype = ctypes.c_long
 
     def search(seed: bytes, digest: bytes, _deadline: Deadline) -> int | None:
-        # ctypes gives the interpreter to other threads for the 40 to 100 ms that it takes at most.
+        # ctypes releases the GIL for the call, which takes 40 to 100 ms at most.
         number: int = find_number(seed, len(seed), digest, NUMBER_MAX)
         return None if number < 0 else number
 

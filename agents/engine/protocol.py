@@ -1,8 +1,8 @@
-"""What the pool and a worker process say to each other: frames of a length and a message.
+"""Protocol between the pool and a worker process: length-prefixed MessagePack messages.
 
 A frame is four bytes (length, big-endian) and one MessagePack map, tagged by ``type``.
 The pool sends `Setup` once, then an `Assignment` per job; the process answers `Ready` once, then
-`Complete` or `Failed` per job, in any order, and to each `Ping` at once a `Pong`.
+`Finished` or `Failed` per job, in any order, and each `Ping` immediately with a `Pong`.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from agents.engine.interface import EngineFailure, EngineJob
 from schemas.video import Cookie, EngineVersions
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
-"""Larger than any message can be (a result is bounded far below it): more means a broken peer."""
+"""Larger than any valid message (results are limited far below it): more means a broken peer."""
 
 _LENGTH = struct.Struct("!I")
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What a new process needs to know.
+    """Configuration of a new process.
 
     Attributes:
-        threads: jobs that it runs at once.
-        page_bytes_max: bytes of one decoded response.
+        threads: maximum of concurrent jobs.
+        page_bytes_max: limit of one decoded response.
         request_timeout_seconds: total time of one request.
         memory_bytes_max: private memory of the process.
-        proxies: URL of each egress's proxy, None without one; may hold credentials.
+        proxies: proxy URL by egress, None without one; may hold credentials.
         ca_file: PEM file of trusted roots.
     """
 
@@ -42,7 +42,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """One job. ``seconds`` is what is left of its deadline."""
+    """One job, with the ``seconds`` left until its deadline."""
 
     number: int
     job: EngineJob
@@ -50,11 +50,11 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Does the process live?"""
+    """Heartbeat request."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The process takes jobs from now on."""
+    """The process is set up and accepts jobs."""
 
     pid: int
     versions: EngineVersions
@@ -63,7 +63,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """It does: none of its threads keeps the others from running."""
+    """Heartbeat response: no thread of the process is blocking the others by holding the GIL."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -93,35 +93,35 @@ _from_process: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(Fr
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no frame."""
+    """The peer sent an invalid frame."""
 
 
 def frame(message: ToProcess | FromProcess) -> bytes:
-    """Return the message with its length in front."""
+    """Return the length-prefixed message."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
 async def read_message(reader: asyncio.StreamReader) -> FromProcess:
-    """Return what a process said next.
+    """Return the next message of a process.
 
     Raises:
-        EOFError: it hung up.
-        ProtocolError: it sent no frame of ours.
+        EOFError: the process closed the connection.
+        ProtocolError: it sent an invalid frame.
     """
     length = _checked_length(await reader.readexactly(_LENGTH.size))
-    return _decoded(_from_process, await reader.readexactly(length))
+    return _decode(_from_process, await reader.readexactly(length))
 
 
 def receive(connection: socket.socket) -> ToProcess:
-    """Return what the pool said next; blocks.
+    """Return the next message of the pool; blocks.
 
     Raises:
-        EOFError: it hung up.
-        ProtocolError: it sent no frame of ours.
+        EOFError: the pool closed the connection.
+        ProtocolError: it sent an invalid frame.
     """
     length = _checked_length(_receive_exactly(connection, _LENGTH.size))
-    return _decoded(_to_process, _receive_exactly(connection, length))
+    return _decode(_to_process, _receive_exactly(connection, length))
 
 
 def _receive_exactly(connection: socket.socket, count: int) -> bytes:
@@ -141,7 +141,7 @@ def _checked_length(header: bytes) -> int:
     return length
 
 
-def _decoded(decoder: msgspec.msgpack.Decoder[Message], body: bytes) -> Message:
+def _decode(decoder: msgspec.msgpack.Decoder[Message], body: bytes) -> Message:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What every HTTP request of an engine process is held to."""
+"""Limits of every HTTP request of an engine process: size, time, CA roots, addresses."""
 
 import socket
 import time
@@ -10,61 +10,61 @@ import msgspec
 from yt_dlp.networking.exceptions import TransportError
 
 REDIRECTS_MAX = 5
-"""Hops of one request; yt-dlp's own number for libcurl."""
+"""Per request; yt-dlp's own limit for libcurl."""
 
-Permits = Callable[[socket.socket, Any], bool]
-"""May this socket connect to this address? See `agents.network.guard.connect_check`."""
+ConnectCheck = Callable[[socket.socket, Any], bool]
+"""Whether a socket may connect to an address; see `agents.network.guard.connect_check`."""
 
 
 class PageTooLargeError(TransportError):
-    """The decoded response has more bytes than a page may have."""
+    """The decoded response exceeds ``page_bytes_max``."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of one request.
+    """Limits of one request.
 
     Attributes:
-        page_bytes_max: bytes of the decoded response.
+        page_bytes_max: size of the decoded response.
         request_seconds: total time, redirects and body included.
-        ca_file: PEM file of the roots that are trusted, and no others.
-        permits: which addresses may be dialled.
+        ca_file: PEM file of the only trusted CA roots.
+        permits: filter of the addresses to connect to.
     """
 
     page_bytes_max: int
     request_seconds: float
     ca_file: Path
-    permits: Permits
+    permits: ConnectCheck
 
 
 class Deadline:
-    """When the job of a thread must be done. One per thread, set anew for every job.
+    """Deadline of a thread's current job. One per thread, restarted for every job.
 
     Attributes:
-        refused: something was not allowed any time since the start of the job.
+        exceeded: an operation was rejected since the start of the job.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.refused = False
+        self.exceeded = False
         self._clock = clock
         self._ends = 0.0
 
     def start(self, seconds: float) -> None:
-        """Begin a job that has this much time."""
-        self.refused = False
+        """Restart for a job with this timeout."""
+        self.exceeded = False
         self._ends = self._clock() + seconds
 
-    def end(self) -> None:
-        """Allow nothing more until the next job."""
+    def expire(self) -> None:
+        """Reject every operation until the next `start`."""
         self._ends = self._clock()
 
     def allow(self, seconds: float) -> float:
-        """Return how long something may take that would like to take so many seconds.
+        """Return the timeout of an operation, reduced to the time left.
 
         Raises:
-            TransportError: the job's time is used up.
+            TransportError: the deadline has passed.
         """
         left = self._ends - self._clock()
         if left <= 0:
-            self.refused = True
+            self.exceeded = True
             raise TransportError("the deadline of the job has passed")
         return min(seconds, left)

@@ -1,4 +1,7 @@
-"""yt-dlp's plain handler, bounded. Python's own sockets are guarded by an audit hook."""
+"""yt-dlp's handler on requests, with limits of time and size.
+
+Its addresses are filtered by the audit hook of `agents.network.guard`: Python opens the sockets.
+"""
 
 import traceback
 from typing import Any
@@ -11,11 +14,11 @@ from agents.engine.request_bounds import REDIRECTS_MAX, Bounds, Deadline, PageTo
 
 LOGIN_REFUSED = "the SOCKS proxy refused the login"
 
-_PIECE_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 class GuardedRequestsRH(RequestsRH):
-    """`RequestsRH` with a total time, a page cap, and the engine's own roots."""
+    """`RequestsRH` with a total time, a size limit, and the engine's CA roots."""
 
     def __init__(self, *, bounds: Bounds, deadline: Deadline, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,35 +36,35 @@ class GuardedRequestsRH(RequestsRH):
         return session
 
     def _calculate_timeout(self, request: Any) -> float:
-        asked = min(super()._calculate_timeout(request), self._bounds.request_seconds)
-        return self._deadline.allow(asked)
+        timeout = min(super()._calculate_timeout(request), self._bounds.request_seconds)
+        return self._deadline.allow(timeout)
 
     def _send(self, request: Any) -> Any:
         try:
             response = super()._send(request)
         except ProxyError as error:
-            raise _precise(error) from error.cause
+            raise _specific_error(error) from error.cause
         except EOFError as error:
-            # Only yt-dlp's SOCKS client raises it: the proxy hung up.
+            # Only yt-dlp's SOCKS client raises it, when the proxy closes the connection.
             raise ProxyError(cause=error) from error
         response.fp = _BoundedBody(response.fp, self._bounds, self._deadline)
         return response
 
 
-def _precise(error: ProxyError) -> ProxyError:
-    """Return the error of a proxy; yt-dlp has one number for a refused login and for all else."""
+def _specific_error(error: ProxyError) -> ProxyError:
+    # yt-dlp raises the same error number for a rejected login and for all other failures.
     link: BaseException | None = error.cause
     while link is not None and not isinstance(link, Socks5Error):
         link = link.__cause__ or link.__context__
     if link is not None and link.errno == Socks5Error.ERR_GENERAL_FAILURE:
-        places = traceback.extract_tb(link.__traceback__)
-        if any(place.name == "_socks5_auth" for place in places):
+        frames = traceback.extract_tb(link.__traceback__)
+        if any(frame.name == "_socks5_auth" for frame in frames):
             return ProxyError(LOGIN_REFUSED, cause=error.cause)
     return error
 
 
 class _BoundedBody:
-    """A response's body that ends with an error when it is too long or takes too long."""
+    """A response body that raises beyond the size limit or the deadline."""
 
     def __init__(self, body: Any, bounds: Bounds, deadline: Deadline) -> None:
         self._body = body
@@ -73,9 +76,9 @@ class _BoundedBody:
 
     def read(self, amount: int | None = None, *, decode_content: bool = True) -> bytes:
         self._deadline.allow(0)
-        wanted = min(amount or _PIECE_BYTES, _PIECE_BYTES)
-        piece: bytes = self._body.read1(wanted, decode_content=decode_content)
-        self._bytes_left -= len(piece)
+        size = min(amount or _CHUNK_BYTES, _CHUNK_BYTES)
+        chunk: bytes = self._body.read1(size, decode_content=decode_content)
+        self._bytes_left -= len(chunk)
         if self._bytes_left < 0:
             raise PageTooLargeError("the response is larger than a page may be")
-        return piece
+        return chunk

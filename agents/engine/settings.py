@@ -1,4 +1,4 @@
-"""How many engine processes, and what each of them may use."""
+"""Settings of the engine pool: number of processes, and limits of each."""
 
 import os
 from pathlib import Path
@@ -9,26 +9,26 @@ MEBIBYTE = 1024 * 1024
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of the engine.
+    """Size and limits of the engine.
 
     Attributes:
-        processes: worker processes. Extraction is bound by the CPU, so one per core.
-        threads_per_process: extractions under way at once in one process; while one waits for
-            the network another one works. Of 400 ms of the network, 32 make 57 extractions a
-            second of one process, and 1.1 MB each: see ``docs/engine.md``.
-        page_bytes_max: bytes of one response after decoding; a larger one is a failure.
+        processes: worker processes; extraction is CPU-bound, so one per core.
+        threads_per_process: concurrent extractions in one process; one computes while others wait
+            for the network. With 400 ms of network time, 32 threads reach 57 extractions a second
+            per process, at 1.1 MB each: see ``docs/engine.md``.
+        page_bytes_max: size of one response after decoding; a larger one fails.
         request_timeout_seconds: total time of one HTTP request with its redirects.
-        kill_grace_seconds: time behind a job's deadline after which its process is killed.
-        hang_seconds: time without an answer after which a process is killed that has jobs. None of
-            its threads runs then: native code has the interpreter's lock, or it was stopped.
-        memory_bytes_max: private memory (RLIMIT_DATA) of one process. The address space is no
-            measure: allocator arenas and thread stacks reserve far more of it than they use. A
-            process that has no memory left is replaced.
-        jobs_per_process_max: jobs after which a process is replaced, in case something leaks.
+        kill_grace_seconds: time after a job's deadline at which its process is killed.
+        hang_seconds: heartbeat timeout, after which a process with jobs is killed. None of its
+            threads runs then: native code holds the GIL, or the process was stopped.
+        memory_bytes_max: private memory (RLIMIT_DATA) of one process. Not the address space, of
+            which allocator arenas and thread stacks reserve far more than they use. A process
+            that runs out of memory is replaced.
+        jobs_per_process_max: jobs after which a process is replaced, as a bound on leaks.
         start_timeout_seconds: time for a process to become ready, imports included.
-        preload: dotted names ``package.module:Class`` of extractors to import beforehand. Others
-            work too, and cost their import once per process.
-        packages_dir: folder with another yt-dlp, which the processes import from first.
+        preload: dotted names ``package.module:Class`` of extractors imported before the first
+            fork. Others work too, at the cost of one import per process.
+        packages_dir: folder with another yt-dlp; first entry of the import path.
     """
 
     processes: int = msgspec.field(default_factory=lambda: len(os.sched_getaffinity(0)))

@@ -1,4 +1,4 @@
-"""Starts a worker process: forks it and waits until it is ready."""
+"""Start of a worker process: fork, then a handshake of `Setup` and `Ready`."""
 
 import asyncio
 import socket
@@ -16,11 +16,11 @@ from agents.engine.worker_handle import Worker
 
 
 class EngineStartError(Exception):
-    """An engine process did not become ready. Its standard error says why."""
+    """An engine process did not become ready; the reason is on its standard error."""
 
 
 async def start_worker(
-    forks: ForkServer,
+    fork_server: ForkServer,
     setup: Setup,
     *,
     grace_seconds: float,
@@ -30,30 +30,30 @@ async def start_worker(
     """Fork a process and wait until it is ready.
 
     Raises:
-        EngineStartError: it was not ready in time, or ended before it was.
+        EngineStartError: the process was not ready in time, or ended before.
     """
     ours, theirs = socket.socketpair()
     try:
         with theirs:
-            forks.fork(theirs)
+            fork_server.fork(theirs)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
     except BaseException as error:
         ours.close()
         if isinstance(error, OSError):
             raise EngineStartError(f"cannot fork an engine process: {error}") from error
         raise
-    ready = await _introduced(reader, writer, setup, timeout_seconds)
+    ready = await _handshake(reader, writer, setup, timeout_seconds)
     return Worker(
         ready,
         (reader, writer),
-        forks,
+        fork_server,
         threads=setup.threads,
         grace_seconds=grace_seconds,
         hang_seconds=hang_seconds,
     )
 
 
-async def _introduced(
+async def _handshake(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, setup: Setup, seconds: float
 ) -> Ready:
     try:

@@ -1,4 +1,4 @@
-"""What the engine tells about itself."""
+"""Statistics of the engine, for metrics and the health page."""
 
 from typing import Any
 
@@ -8,23 +8,22 @@ from schemas.video import EngineVersions
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine at one moment; the counters are since the pool was made.
+    """Snapshot of the engine; counters start with the pool.
 
     Attributes:
-        processes_wanted: processes that there should be.
-        processes_alive: processes that take jobs.
-        pids: all worker processes, also those that finish their last jobs.
+        processes_wanted: configured number of processes.
+        processes_alive: processes that accept jobs.
+        pids: all worker processes, draining and quarantine ones included.
         fork_server_pid: None when it is not running.
-        jobs_in_flight: jobs in processes.
-        jobs_waiting: jobs that no process was free for.
-        kills: processes killed because a job overstayed its deadline, or because they answered no
-            more.
-        crashes: processes that ended by themselves or were killed by others.
-        recycled: processes replaced after their share of jobs.
-        restarts: processes started in place of another, for any of these reasons.
+        jobs_in_flight: jobs assigned to processes.
+        jobs_waiting: jobs in the queue.
+        kills: processes killed after a job's deadline or a heartbeat timeout.
+        crashes: processes that ended by themselves or were killed from outside.
+        recycled: processes replaced after ``jobs_per_process_max`` jobs.
+        restarts: processes started as a replacement, for any of these reasons.
         start_failures: processes that did not become ready.
-        versions: what the processes run; None before the first one was ready.
-        impersonation: whether requests can look like a browser's.
+        versions: of the processes' libraries; None before the first process was ready.
+        impersonation: whether requests can impersonate a browser.
         native_proof_of_work: whether challenges are solved by the compiled library.
     """
 
@@ -57,6 +56,6 @@ class Counters:
         self.impersonation = False
         self.native_proof_of_work = False
 
-    def snapshot(self, **moment: Any) -> EngineStats:
-        """Return the counters together with the state of the moment."""
-        return EngineStats(**vars(self), **moment)
+    def snapshot(self, **gauges: Any) -> EngineStats:
+        """Return the counters together with the current gauges."""
+        return EngineStats(**vars(self), **gauges)

@@ -1,4 +1,8 @@
-"""The pool's side of one worker process: hands over jobs, takes answers, notices its end."""
+"""Handle of one worker process in the pool: assigns jobs, receives answers, detects its end.
+
+Enforces deadlines and the heartbeat by killing the process; every assigned job's future is
+completed, also when the process is lost.
+"""
 
 import asyncio
 import logging
@@ -24,118 +28,117 @@ from agents.engine.protocol import (
 
 _log = logging.getLogger(__name__)
 
-Answer = asyncio.Future[EngineResult]
+ResultFuture = asyncio.Future[EngineResult]
 
 OnAnswer = Callable[["Worker", Finished | Failed], None]
-"""Called with each answer of a process, after its job got it."""
+"""Called with each answer of a process, after the job's future is completed."""
 
 
 class ProcessLostError(Exception):
-    """The process ended while a job was under way in it, through no known fault of the job."""
+    """The process ended with the job in flight; the job is not known to be the cause."""
 
 
 class Worker:
-    """One process that is ready for jobs. Made by `agents.engine.starting`.
+    """One process that is ready for jobs. Created by `agents.engine.starting`.
 
     Attributes:
-        ready: what the process said about itself.
-        overdue: whether it was killed because a job overstayed its deadline, or because it
-            answered no more.
-        closing: whether its end is wanted.
-        taken: jobs handed over so far.
+        ready: the process's handshake message.
+        killed: whether the process was killed after a job's deadline or a heartbeat timeout.
+        closing: whether `close` was called.
+        assigned: jobs assigned so far.
     """
 
     def __init__(
         self,
         ready: Ready,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        forks: ForkServer,
+        fork_server: ForkServer,
         *,
         threads: int,
         grace_seconds: float,
         hang_seconds: float,
     ) -> None:
         self.ready = ready
-        self.overdue = False
+        self.killed = False
         self.closing = False
-        self.taken = 0
+        self.assigned = 0
         self._reader, self._writer = streams
-        self._forks = forks
+        self._fork_server = fork_server
         self._threads = threads
         self._grace_seconds = grace_seconds
-        self._under_way: dict[int, tuple[Answer, asyncio.TimerHandle]] = {}
-        self._listening: asyncio.Task[None] | None = None
+        self._in_flight: dict[int, tuple[ResultFuture, asyncio.TimerHandle]] = {}
+        self._receiver: asyncio.Task[None] | None = None
         self._heartbeat = Heartbeat(
             hang_seconds,
             is_busy=lambda: self.jobs > 0,
-            ask=lambda: self._writer.write(frame(Ping())),
-            on_silence=self._kill_overdue,
+            send_ping=lambda: self._writer.write(frame(Ping())),
+            on_timeout=self._kill,
         )
 
     @property
     def jobs(self) -> int:
-        """Jobs under way; those whose caller went away count until they are done."""
-        return len(self._under_way)
+        """Jobs in flight; those whose caller was cancelled count until they are done."""
+        return len(self._in_flight)
 
     @property
-    def free(self) -> int:
-        """Jobs that it could take now."""
-        return 0 if self.overdue or self.closing else self._threads - self.jobs
+    def free_slots(self) -> int:
+        """Jobs that the process can take now."""
+        return 0 if self.killed or self.closing else self._threads - self.jobs
 
     def listen(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
-        """Start to take answers; tell about each one, and once about the end of the process."""
-        self._listening = asyncio.create_task(self._listen(on_answer, on_end))
+        """Start to receive; `on_answer` is called per answer, `on_end` once when it has ended."""
+        self._receiver = asyncio.create_task(self._receive(on_answer, on_end))
         self._heartbeat.start()
 
-    def assign(self, job: EngineJob, expires: float, answer: Answer) -> None:
-        """Hand over a job.
+    def assign(self, job: EngineJob, expires: float, answer: ResultFuture) -> None:
+        """Assign a job.
 
         Args:
-            job: what to extract.
-            expires: the loop's time at which it has to be done.
-            answer: gets the result, `EngineError`, or `ProcessLostError`.
+            job: the extraction to run.
+            expires: deadline, in the loop's time.
+            answer: completed with the result, `EngineError`, or `ProcessLostError`.
         """
         loop = asyncio.get_running_loop()
-        number, seconds = self.taken + 1, max(0.0, expires - loop.time())
+        number, seconds = self.assigned + 1, max(0.0, expires - loop.time())
         message = frame(Assignment(number=number, job=job, seconds=seconds))
         if len(message) > FRAME_BYTES_MAX:
-            # The process would take it for a broken pool, and end.
+            # The process would reject the frame as a `ProtocolError`, and end.
             answer.set_exception(_too_large(len(message)))
             return
-        self.taken = number
-        timer = loop.call_at(expires + self._grace_seconds, self._give_up, number)
-        self._under_way[number] = answer, timer
+        self.assigned = number
+        timer = loop.call_at(expires + self._grace_seconds, self._expire, number)
+        self._in_flight[number] = answer, timer
         self._writer.write(message)
 
     async def close(self) -> None:
-        """End the process; jobs under way get `ProcessLostError`."""
+        """End the process; jobs in flight fail with `ProcessLostError`."""
         self.closing = True
-        self._forks.kill(self.ready.pid)
+        self._fork_server.kill(self.ready.pid)
         self._writer.close()
-        if self._listening is not None:
-            # Not awaited itself: a cancelled close would cancel it, and nobody tell its jobs.
-            await asyncio.wait([self._listening])
+        if self._receiver is not None:
+            # Not awaited directly: cancelling `close` would cancel it, and leave jobs unresolved.
+            await asyncio.wait([self._receiver])
 
-    async def _listen(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
+    async def _receive(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
         try:
             while True:
                 message = await read_message(self._reader)
-                self._heartbeat.heard()
+                self._heartbeat.reset()
                 if not isinstance(message, Pong):
-                    on_answer(self, self._take(message))
+                    on_answer(self, self._resolve(message))
         except (EOFError, OSError, ProtocolError) as error:
             _log.debug("engine process %d ended: %r", self.ready.pid, error)
         finally:
             self._heartbeat.stop()
-            self._forks.kill(self.ready.pid)
+            self._fork_server.kill(self.ready.pid)
             self._writer.close()
-            self._lose_all()
+            self._fail_all()
             on_end(self)
 
-    def _take(self, message: Ready | Finished | Failed) -> Finished | Failed:
-        if isinstance(message, Ready) or message.number not in self._under_way:
+    def _resolve(self, message: Ready | Finished | Failed) -> Finished | Failed:
+        if isinstance(message, Ready) or message.number not in self._in_flight:
             raise ProtocolError("an answer without a job")
-        answer, timer = self._under_way.pop(message.number)
+        answer, timer = self._in_flight.pop(message.number)
         timer.cancel()
         if answer.done():
             return message
@@ -149,18 +152,18 @@ class Worker:
         raw = msgspec.Raw(message.raw)
         return EngineResult(raw=raw, cookies=message.cookies, versions=self.ready.versions)
 
-    def _give_up(self, number: int) -> None:
-        answer, _ = self._under_way.pop(number)
+    def _expire(self, number: int) -> None:
+        answer, _ = self._in_flight.pop(number)
         if not answer.done():
-            answer.set_exception(timed_out("its process had to be killed"))
-        self._kill_overdue()
+            answer.set_exception(timeout_error("its process had to be killed"))
+        self._kill()
 
-    def _kill_overdue(self) -> None:
-        self.overdue = True
-        self._forks.kill(self.ready.pid)
+    def _kill(self) -> None:
+        self.killed = True
+        self._fork_server.kill(self.ready.pid)
 
-    def _lose_all(self) -> None:
-        lost, self._under_way = self._under_way, {}
+    def _fail_all(self) -> None:
+        lost, self._in_flight = self._in_flight, {}
         for answer, timer in lost.values():
             timer.cancel()
             if not answer.done():
@@ -172,7 +175,7 @@ def _too_large(size: int) -> EngineError:
     return EngineError(EngineFailure(types=("JobTooLarge",), message=message))
 
 
-def timed_out(detail: str) -> EngineError:
-    """Return the failure of a job whose deadline passed."""
+def timeout_error(detail: str) -> EngineError:
+    """Return the ``EngineTimeout`` of a job."""
     message = f"the extraction was not done before its deadline; {detail}"
     return EngineError(EngineFailure(types=("EngineTimeout",), message=message))

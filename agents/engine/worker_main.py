@@ -1,4 +1,7 @@
-"""The life of a worker process: take assignments, run them in threads, answer."""
+"""Main loop of a worker process: receives assignments, runs them in threads, sends answers.
+
+Runs in a fork of `agents.engine.forkserver`; the protocol is `agents.engine.protocol`.
+"""
 
 import os
 import queue
@@ -30,81 +33,84 @@ from agents.network.guard import connect_check, install_connect_guard
 from agents.network.proxy import parse_proxy
 
 STACK_BYTES = 2 * 1024 * 1024
-"""Enough for CPython's recursion limit; the usual 8 MiB would count as memory for each thread."""
+"""Enough for CPython's recursion limit; the default 8 MiB per thread count as private memory."""
 
-Run = Callable[[Assignment], Finished | Failed]
-"""Runs one job to its end. Belongs to one thread."""
+JobRunner = Callable[[Assignment], Finished | Failed]
+"""Runs one job; never raises. Used by one thread."""
 
 _Inbox = queue.SimpleQueue[Assignment]
 
 
-class Threads:
-    """Runs each job on the thread that was idle last, and on a new one only when none is idle.
+class ThreadPool:
+    """LIFO thread pool: a job runs on the thread idle last; threads are started on demand.
 
-    So a process with little to do has few connections, and those are warm.
+    So a process under low load uses few threads, and reuses their connections.
 
     Args:
-        most: how many threads at most.
-        equip: makes what runs a thread's jobs; called once in each of them.
-        answer: gets what became of a job, in its thread.
+        threads_max: maximum of threads.
+        make_runner: called once in each thread.
+        on_done: called with the answer to each job, in the job's thread.
     """
 
     def __init__(
-        self, most: int, equip: Callable[[], Run], answer: Callable[[Finished | Failed], None]
+        self,
+        threads_max: int,
+        make_runner: Callable[[], JobRunner],
+        on_done: Callable[[Finished | Failed], None],
     ) -> None:
         threading.stack_size(STACK_BYTES)
-        self._most = most
-        self._equip = equip
-        self._answer = answer
+        self._threads_max = threads_max
+        self._make_runner = make_runner
+        self._on_done = on_done
         self._count = 0
         self._idle: list[_Inbox] = []
 
     def run(self, assignment: Assignment) -> None:
-        """Have a thread run the job. Call it from one thread only.
+        """Run the job in a thread. Call it from one thread only.
 
         Raises:
-            ProtocolError: all threads have a job already.
+            ProtocolError: all threads are busy.
         """
-        # Popping is atomic, and only the threads themselves put anything in.
+        # No lock: pop and append are atomic, and this is the only thread that pops.
         inbox = self._idle.pop() if self._idle else self._start()
         inbox.put(assignment)
 
     def _start(self) -> _Inbox:
-        if self._count == self._most:
-            raise ProtocolError(f"more than {self._most} jobs at once")
+        if self._count == self._threads_max:
+            raise ProtocolError(f"more than {self._threads_max} jobs at once")
         self._count += 1
         inbox: _Inbox = queue.SimpleQueue()
         threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
         return inbox
 
     def _work(self, inbox: _Inbox) -> None:
-        run = self._equip()
+        run = self._make_runner()
         while True:
             done = run(inbox.get())
-            # Idle before the answer: who gets it may send the next job at once.
+            # Idle before the answer: the pool may send the next job as soon as it has it.
             self._idle.append(inbox)
-            self._answer(done)
+            self._on_done(done)
 
 
 OUT_OF_MEMORY = 3
-"""Exit code of a process that ended because it had no memory left."""
+"""Exit code of a process that ended itself because it ran out of memory."""
 
 
 def serve(connection: socket.socket) -> None:
-    """Work for the pool at the other end of the connection until it hangs up.
+    """Serve the pool at the other end of the connection until it closes.
 
     Raises:
-        ProtocolError: the pool does not speak our protocol.
+        ProtocolError: the pool sent an invalid or unexpected frame.
     """
     setup = receive(connection)
     if not isinstance(setup, Setup):
         raise ProtocolError("the first frame must be a Setup")
     limit_memory(setup.memory_bytes_max)
     install_connect_guard(*setup.proxies.values())
-    sending = threading.Lock()
-    threads = _threads(setup, connection, sending)
-    _send(connection, sending, _ready())
-    _take_orders(connection, sending, threads)
+    send_lock = threading.Lock()
+    threads = _thread_pool(setup, connection, send_lock)
+    _send(connection, send_lock, _ready())
+    _receive_all(connection, send_lock, threads)
 
 
 def _ready() -> Ready:
@@ -116,7 +122,7 @@ def _ready() -> Ready:
     )
 
 
-def _take_orders(connection: socket.socket, sending: threading.Lock, threads: Threads) -> None:
+def _receive_all(connection: socket.socket, send_lock: threading.Lock, threads: ThreadPool) -> None:
     while True:
         try:
             message = receive(connection)
@@ -126,32 +132,32 @@ def _take_orders(connection: socket.socket, sending: threading.Lock, threads: Th
             case Assignment():
                 threads.run(message)
             case Ping():
-                _send(connection, sending, Pong())
+                _send(connection, send_lock, Pong())
             case Setup():
                 raise ProtocolError("only the first frame may be a Setup")
 
 
-def _threads(setup: Setup, connection: socket.socket, sending: threading.Lock) -> Threads:
+def _thread_pool(setup: Setup, connection: socket.socket, send_lock: threading.Lock) -> ThreadPool:
     bounds = _bounds(setup)
 
-    def equip() -> Run:
+    def make_runner() -> JobRunner:
         return Extraction(bounds, setup.proxies).run
 
-    def answer(done: Finished | Failed) -> None:
-        _send(connection, sending, done)
+    def on_done(done: Finished | Failed) -> None:
+        _send(connection, send_lock, done)
 
-    return Threads(setup.threads, equip, answer)
+    return ThreadPool(setup.threads, make_runner, on_done)
 
 
-def _send(connection: socket.socket, sending: threading.Lock, answer: FromProcess) -> None:
-    with sending:
+def _send(connection: socket.socket, send_lock: threading.Lock, answer: FromProcess) -> None:
+    with send_lock:
         try:
             connection.sendall(frame(answer))
         except OSError:
-            # Nobody is left to work for.
+            # The pool has closed the connection: no answer can be delivered any more.
             os._exit(0)
         if isinstance(answer, Failed) and is_out_of_memory(answer.failure):
-            # Whoever took the memory may never give it back; a new process is there in a moment.
+            # The memory may never be released; the supervisor replaces the process at once.
             os._exit(OUT_OF_MEMORY)
 
 

@@ -1,1 +1,1 @@
-"""The command `clipmill engine`: canary requests through the installed extractor."""
+"""The command `clipmill engine`: canary extractions with the installed yt-dlp."""

@@ -1,4 +1,4 @@
-"""Canaries: URLs that are known to work, read to see whether the engine still can."""
+"""Canary checks of the engine: extraction of URLs that are known to work, by every egress."""
 
 import asyncio
 import time
@@ -15,20 +15,20 @@ from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
 
-LISTED = 1
-"""Posts of a listing that are asked for: one shows that it can be read."""
+LISTING_ENTRIES = 1
+"""Entries requested of a listing: one proves that it can be read."""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """How it went for one URL by one way out.
+class CanaryResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of one URL by one egress.
 
     Attributes:
-        url: as it was given.
-        egress: name of the way out.
-        error: its code, None when all was well.
-        reason: what happened, when it failed.
-        seconds: that it took.
-        formats: files that the page offers; of a listing the posts that were read.
+        url: as given by the caller.
+        egress: name of the egress.
+        error: error code, None on success.
+        reason: error message.
+        seconds: duration.
+        formats: number of formats of the page; of a listing, of entries read.
     """
 
     url: str
@@ -40,15 +40,15 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Canaries:
-    """Reads URLs as the stages would, without Kafka, caches and breakers.
+    """Extracts URLs as the stages would, without Kafka, caches and circuit breakers.
 
     Args:
-        platforms: the installed ones.
-        engine: reads the pages.
-        egresses: the ways out; every URL is read by each of them.
-        deadline_seconds: wall time for one URL.
-        at_once: URLs that are read at a time; more would wait for the engine at the cost of their
-            deadline.
+        platforms: installed platforms.
+        engine: runs the extractions.
+        egresses: every URL is extracted by each of them.
+        deadline_seconds: wall time of one extraction.
+        concurrency: maximum of concurrent extractions; more would spend their deadlines in the
+            queue of the engine.
     """
 
     def __init__(
@@ -58,45 +58,47 @@ class Canaries:
         egresses: Mapping[str, Egress],
         *,
         deadline_seconds: float,
-        at_once: int,
+        concurrency: int,
     ) -> None:
         self._platforms = platforms
         self._engine = engine
         self._egresses = egresses
         self._deadline_seconds = deadline_seconds
-        self._turns = asyncio.Semaphore(at_once)
+        self._semaphore = asyncio.Semaphore(concurrency)
 
-    async def read(self, urls: Sequence[str]) -> tuple[Verdict, ...]:
-        """Return a verdict for every URL and way out, in this order."""
+    async def read(self, urls: Sequence[str]) -> tuple[CanaryResult, ...]:
+        """Return a result for every URL and egress, ordered by URL, then egress."""
         pairs = [(url, egress) for url in urls for egress in self._egresses.values()]
-        return tuple(await asyncio.gather(*(self._judge(*pair) for pair in pairs)))
+        return tuple(await asyncio.gather(*(self._timed(*pair) for pair in pairs)))
 
-    async def _judge(self, url: str, egress: Egress) -> Verdict:
-        async with self._turns:
+    async def _timed(self, url: str, egress: Egress) -> CanaryResult:
+        async with self._semaphore:
             started = time.monotonic()
-            verdict = await self._verdict(url, egress)
+            result = await self._extract(url, egress)
             seconds = round(time.monotonic() - started, 3)
-        return msgspec.structs.replace(verdict, seconds=seconds)
+        return msgspec.structs.replace(result, seconds=seconds)
 
-    async def _verdict(self, url: str, egress: Egress) -> Verdict:
+    async def _extract(self, url: str, egress: Egress) -> CanaryResult:
         try:
-            return Verdict(url=url, egress=egress.name, formats=await self._count(url, egress))
+            return CanaryResult(
+                url=url, egress=egress.name, formats=await self._count_formats(url, egress)
+            )
         except ClipmillError as failure:
             error, reason = failure.code, failure.message
         except Exception as failure:  # noqa: BLE001 - a platform's code may be foreign
             error, reason = ErrorCode.INTERNAL_BUG, f"{type(failure).__name__}: {failure}"
-        return Verdict(url=url, egress=egress.name, error=error.value, reason=reason)
+        return CanaryResult(url=url, egress=egress.name, error=error.value, reason=reason)
 
-    async def _count(self, url: str, egress: Egress) -> int:
+    async def _count_formats(self, url: str, egress: Egress) -> int:
         platform, found = self._platforms.find(url)
-        target = await _resolved(found, platform, egress)
+        target = await _resolve(found, platform, egress)
         if isinstance(target, ListingRef):
             listing = await platform.get_listing(
                 target,
                 self._engine,
                 egress=egress.name,
                 deadline_seconds=self._deadline_seconds,
-                limit=LISTED,
+                limit=LISTING_ENTRIES,
             )
             return len(listing.entries)
         extraction = await platform.get_video_info(
@@ -105,7 +107,7 @@ class Canaries:
         return len(platform.describe(target, extraction).formats)
 
 
-async def _resolved(target: Target | ShortLink, platform: Platform, egress: Egress) -> Target:
+async def _resolve(target: Target | ShortLink, platform: Platform, egress: Egress) -> Target:
     if not isinstance(target, ShortLink):
         return target
     async with open_session(egress) as session:

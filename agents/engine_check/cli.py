@@ -1,4 +1,4 @@
-"""`clipmill engine check`: can the engine read what it could yesterday? Needs no Kafka."""
+"""`clipmill engine check`: health check of extraction by canary URLs. Needs no Kafka."""
 
 import asyncio
 import sys
@@ -12,14 +12,14 @@ from rich.table import Table
 from agents.access.egress import open_egresses
 from agents.engine.pool import EnginePool
 from agents.engine.starting import EngineStartError
-from agents.engine_check.canaries import Canaries, Verdict
+from agents.engine_check.canaries import Canaries, CanaryResult
 from agents.extraction.engine import engine_settings
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.registry import Platforms
 from schemas.redaction import redact
 from schemas.video import EngineVersions
 from streams.cli.errors import readable_errors
-from streams.cli.result_table import open_console, plain
+from streams.cli.result_table import open_console, safe_markup
 from streams.settings import Settings, load_settings
 
 NO_IMPERSONATION = (
@@ -29,15 +29,15 @@ NO_IMPERSONATION = (
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found.
+    """Report of a check, as printed by ``--json``.
 
     Attributes:
-        well: every URL could be read by every way out.
-        versions: of what reads the pages.
-        impersonation: whether requests can look like a browser's.
+        well: every URL was extracted by every egress.
+        versions: of the engine's libraries.
+        impersonation: whether requests can impersonate a browser.
         native_proof_of_work: whether challenges are solved by the compiled library.
-        packages_dir: where yt-dlp was taken from instead of the installation, if so.
-        verdicts: one for each URL and way out.
+        packages_dir: folder of yt-dlp, None for the installed one.
+        verdicts: one for each URL and egress.
     """
 
     well: bool
@@ -45,7 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     impersonation: bool
     native_proof_of_work: bool
     packages_dir: str | None
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CanaryResult, ...]
 
 
 @click.group()
@@ -79,7 +79,7 @@ def _run(settings: Settings, urls: Sequence[str]) -> Report:
 
 
 async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
-    """Return how an engine with these settings reads the URLs.
+    """Start an engine with these settings, and extract the URLs.
 
     Raises:
         ClipmillError: ``system.config``; the engine or a platform cannot be set up.
@@ -87,17 +87,19 @@ async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
     """
     platforms = Platforms.load(settings.platforms)
     egresses = open_egresses(settings)
-    wanted = engine_settings(settings)
-    processes = min(wanted.processes, len(urls) * len(egresses))
-    wanted = msgspec.structs.replace(wanted, processes=processes, preload=platforms.extractors)
-    async with EnginePool(wanted, *egresses.values()) as pool:
+    pool_settings = engine_settings(settings)
+    processes = min(pool_settings.processes, len(urls) * len(egresses))
+    pool_settings = msgspec.structs.replace(
+        pool_settings, processes=processes, preload=platforms.extractors
+    )
+    async with EnginePool(pool_settings, *egresses.values()) as pool:
         await check_extractors(platforms, pool, next(iter(egresses)))
         canaries = Canaries(
             platforms,
             pool,
             egresses,
             deadline_seconds=settings.engine.deadline_seconds,
-            at_once=processes * wanted.threads_per_process,
+            concurrency=processes * pool_settings.threads_per_process,
         )
         verdicts = await canaries.read(urls)
         stats = pool.stats()
@@ -106,13 +108,13 @@ async def check_engine(settings: Settings, urls: Sequence[str]) -> Report:
         versions=stats.versions,
         impersonation=stats.impersonation,
         native_proof_of_work=stats.native_proof_of_work,
-        packages_dir=_text(wanted.packages_dir),
-        verdicts=tuple(map(_redacted, verdicts)),
+        packages_dir=_text(pool_settings.packages_dir),
+        verdicts=tuple(map(_redact, verdicts)),
     )
 
 
-def _redacted(verdict: Verdict) -> Verdict:
-    """Return a verdict without the login and query of its URL: reports are kept and mailed."""
+def _redact(verdict: CanaryResult) -> CanaryResult:
+    """Remove credentials and queries of URLs: reports are stored and mailed."""
     reason = redact(verdict.reason) if verdict.reason else verdict.reason
     return msgspec.structs.replace(verdict, url=redact(verdict.url), reason=reason)
 
@@ -132,10 +134,10 @@ def _print(report: Report) -> None:
     open_console().print(_table(report.verdicts))
 
 
-def _table(verdicts: Sequence[Verdict]) -> Table:
+def _table(verdicts: Sequence[CanaryResult]) -> Table:
     table = Table("URL", "egress", "verdict", "s", "formats")
     for each in verdicts:
-        said = "ok" if each.error is None else f"{each.error}: {each.reason}"
-        texts = (each.url, each.egress, said, f"{each.seconds:.2f}", str(each.formats))
-        table.add_row(*map(plain, texts))
+        outcome = "ok" if each.error is None else f"{each.error}: {each.reason}"
+        texts = (each.url, each.egress, outcome, f"{each.seconds:.2f}", str(each.formats))
+        table.add_row(*map(safe_markup, texts))
     return table

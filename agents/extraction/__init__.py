@@ -1,1 +1,1 @@
-"""The stage that reads pages: caches, the extractor engine, listings."""
+"""The stage that extracts pages: caches, the extractor engine, accounts, listings."""

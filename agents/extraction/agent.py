@@ -1,7 +1,7 @@
-"""extraction: what does the video's page say?
+"""extraction: reads the metadata of a video from the cache, or from its page by the engine.
 
-Answers with what is remembered of the video, or asks the engine. Events of one video come one
-after the other, so a video is extracted once however many ask for it at the same time.
+Events are keyed by video and processed in order per key, which coalesces concurrent requests: the
+first one extracts the video, the others hit the cache.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from agents.access.accounts import logins
+from agents.access.accounts import stage_authenticator
 from agents.access.egress import open_egresses
 from agents.access.gate import OutboundGate, installed_plugins
 from agents.caching import metadata, negative, upload_date, video_info
@@ -17,7 +17,7 @@ from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
-from agents.caching.video_info import Found, VideoInfoCache
+from agents.caching.video_info import CacheHit, VideoInfoCache
 from agents.extraction import listings
 from agents.extraction.engine import open_engine
 from agents.extraction.listings import ListingWork, sweep_listings
@@ -45,22 +45,22 @@ MEMORY_SHARES = {
     negative.NAME: 0.1,
     upload_date.NAME: 0.1,
 }
-"""Of ``cache.memory_bytes``. What is decoded of a video takes 14 KB in front, and 28 KB as
-metadata."""
+"""Share of ``cache.memory_bytes`` per cache. A decoded video takes 14 KB in the front cache, and 28
+KB as metadata."""
 
 
 class ExtractionWork:
-    """The stage's work.
+    """The stage's step.
 
     Args:
-        platforms: the installed ones.
-        reader: asks them.
-        cache: what pages said.
-        failures: what was said of videos that cannot be had; default: none are remembered.
-        pages: what was read in pages.
-        dates: when posts were published.
-        versions: of the engine, as far as they are known.
-        logs_in: tells whether every page of a platform is read with an account.
+        platforms: the installed platforms.
+        reader: extracts pages.
+        cache: cache of extractions.
+        failures: negative cache of permanent failures; default: a disabled one.
+        pages: cache of parsed page metadata.
+        dates: cache of upload dates.
+        versions: returns the engine versions, None while unknown.
+        authenticates: whether every page of a platform is read with an account.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ExtractionWork:
         pages: MetadataCache | None = None,
         dates: UploadDates | None = None,
         versions: Callable[[], EngineVersions | None] = lambda: None,
-        logs_in: Callable[[str], bool] = lambda _: False,
+        authenticates: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._platforms = platforms
         self._reader = reader
@@ -82,29 +82,32 @@ class ExtractionWork:
         self._pages = pages or MetadataCache()
         self._dates = dates or UploadDates()
         self._versions = versions
-        self._logs_in = logs_in
+        self._authenticates = authenticates
 
     async def work(self, event: ValidatedVideo) -> StepOutcome:
-        """Return the video with what its page says.
+        """Forward the video with its extraction; an ``info`` request completes here.
 
         Raises:
-            ClipmillError: the platform's reason, or why nothing was asked.
+            ClipmillError: the platform failed, or the gate rejected the call.
         """
-        known = await self._known(event)
+        known = await self._lookup(event)
         if known is not None:
-            use = _use_of(known.extraction, event.job.page)
-            return self._hand_on(event, known.extraction, use, known.row)
+            use = _cache_use(known.extraction, event.job.page)
+            return self._to_outcome(event, known.extraction, use, known.row)
         try:
             extraction = await self._reader.read(event.video, event.job)
         except ClipmillError as error:
             error.engine = self._versions()
-            await self._learn(event, error)
+            await self._store_failure(event, error)
             return self._serve_stale(event, error)
-        row = await self._keep(event, extraction)
-        return self._hand_on(event, extraction, "miss", row, reads=1)
+        row = await self._store(event, extraction)
+        return self._to_outcome(event, extraction, "miss", row, reads=1)
 
-    async def _known(self, event: ValidatedVideo) -> Found | None:
-        """Return what is remembered; a failure that is remembered is raised again."""
+    async def _lookup(self, event: ValidatedVideo) -> CacheHit | None:
+        """Return a cached extraction; a failure in the negative cache is raised.
+
+        A ``refresh``, or a page older than the one a retry requires, invalidates the entry.
+        """
         key, page = event.video.key, event.job.page
         if page.read_at is None and _wants_fresh(event.job):
             await self._cache.drop(key)
@@ -113,44 +116,44 @@ class ExtractionWork:
         if found is not None and _is_outdated(found.extraction, page):
             await self._cache.drop(key)
             return None
-        asked_before = page != PageUse() or event.job.retry_of is not None
-        if found is None and self._is_anybody(event) and not asked_before:
+        is_retry = page != PageUse() or event.job.retry_of is not None
+        if found is None and self._is_anonymous(event) and not is_retry:
             failure = await self._failures.get(key)
             if failure is not None:
                 raise failure.error()
         return found
 
-    async def _keep(self, event: ValidatedVideo, extraction: Extraction) -> bytes:
-        """Remember what a page said; return the row to be written."""
+    async def _store(self, event: ValidatedVideo, extraction: Extraction) -> bytes:
+        """Cache an extraction; return its row for the table."""
         platform = self._platforms.by_name(event.video.platform)
-        links_end = platform.get_expiry_seconds(extraction)
-        await self._failures.forget(event.video.key)
-        return await self._cache.put(event.video.key, extraction, links_end)
+        links_expiry = platform.get_expiry_seconds(extraction)
+        await self._failures.delete(event.video.key)
+        return await self._cache.put(event.video.key, extraction, links_expiry)
 
-    async def _learn(self, event: ValidatedVideo, error: ClipmillError) -> None:
-        # What is withheld from one account may be shown to another.
-        if self._is_anybody(event) and error.account is None:
-            await self._failures.note(event.video.key, error)
+    async def _store_failure(self, event: ValidatedVideo, error: ClipmillError) -> None:
+        # An account's failure is not cached: the post may be visible to another account.
+        if self._is_anonymous(event) and error.account is None:
+            await self._failures.put(event.video.key, error)
 
-    def _is_anybody(self, event: ValidatedVideo) -> bool:
-        """Return whether it is asked as nobody in particular, without an account.
+    def _is_anonymous(self, event: ValidatedVideo) -> bool:
+        """Return whether the page is read without an account by policy.
 
-        Where accounts are the rule, the page is read as nobody only while all of them rest: what
-        it says then counts for that one time.
+        A platform that authenticates reads anonymously only while all accounts are paused; its
+        failures bypass the negative cache.
         """
-        return not (event.job.authenticate or self._logs_in(event.video.platform))
+        return not (event.job.authenticate or self._authenticates(event.video.platform))
 
     def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> StepOutcome:
-        """Return what was known, when nothing could be asked for and nothing fresh is wanted."""
+        """Serve a stale extraction to ``info`` if the gate rejected the call; else raise."""
         job = event.job
         if error.permitted or job.action != "info" or _wants_fresh(job):
             raise error
         stale = self._cache.get_stale(event.video.key)
         if stale is None:
             raise error
-        return self._hand_on(event, stale, "stale")
+        return self._to_outcome(event, stale, "stale")
 
-    def _hand_on(
+    def _to_outcome(
         self,
         event: ValidatedVideo,
         extraction: Extraction,
@@ -167,8 +170,8 @@ class ExtractionWork:
             return Complete(outcome, writes)
         used = PageUse(read_at=extraction.extracted_at, reads=event.job.page.reads + reads)
         job = msgspec.structs.replace(event.job, page=used)
-        passed = ExtractedVideo(job=job, video=event.video, extraction=extraction, cache=cache)
-        return Forward(passed, "extracted", writes, {"cache": cache}, job)
+        extracted = ExtractedVideo(job=job, video=event.video, extraction=extraction, cache=cache)
+        return Forward(extracted, "extracted", writes, {"cache": cache}, job)
 
 
 def _wants_fresh(job: Job) -> bool:
@@ -176,7 +179,7 @@ def _wants_fresh(job: Job) -> bool:
 
 
 def _is_outdated(extraction: Extraction, page: PageUse) -> bool:
-    """Return whether a page is from before the one that a job may use."""
+    """Return whether a cached page is older than the oldest one that a job may use."""
     if page.read_at is None:
         return False
     return extraction.extracted_at < page.read_at or (
@@ -184,20 +187,19 @@ def _is_outdated(extraction: Extraction, page: PageUse) -> bool:
     )
 
 
-def _use_of(extraction: Extraction, page: PageUse) -> CacheUse:
-    """Return what a result says of a known page: it may have been read for this very job."""
+def _cache_use(extraction: Extraction, page: PageUse) -> CacheUse:
+    """Return the cache use to report: a page that was read for this job counts as a miss."""
     return "miss" if page.reads and extraction.extracted_at == page.read_at else "hit"
 
 
 @asynccontextmanager
 async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
-    """Start the engine and open the caches."""
     settings = context.settings
     egresses = open_egresses(settings)
     platforms = Platforms.load(settings.platforms)
     async with (
         open_caches(NAME, context, MEMORY_SHARES) as caches,
-        logins(context, platforms) as authenticator,
+        stage_authenticator(context, platforms) as authenticator,
         open_engine(context, platforms, egresses) as engine,
     ):
         sweep_listings(context)
@@ -218,7 +220,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             pages=caches.metadata(),
             dates=dates,
             versions=lambda: engine.stats().versions,
-            logs_in=lambda platform: (
+            authenticates=lambda platform: (
                 settings.auth.always and bool(authenticator.accounts(platform))
             ),
         )
@@ -226,8 +228,8 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             platforms,
             reader,
             context.tables[listings.TABLE].get,
-            life_seconds=settings.cache.listing_seconds,
-            kept_seconds=settings.retry.total_seconds,
+            ttl_seconds=settings.cache.listing_seconds,
+            retention_seconds=settings.retry.total_seconds,
             dates=dates,
             versions=lambda: engine.stats().versions,
         )
@@ -242,14 +244,14 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
 
 
 def _open_table(caches: StageCaches, context: StageContext) -> VideoInfoCache:
-    """Return the cache over the stage's table, which is swept from now on."""
+    """Return the cache on the stage's table, and schedule the table's sweep."""
     table = context.tables[TABLE]
     cache = caches.video_info(table)
 
     def sweep() -> Sequence[Effect]:
-        return [TableWrite(TABLE, key, None) for key in cache.expired(table.items())]
+        return [TableWrite(TABLE, key, None) for key in cache.sweep(table.items())]
 
-    context.sweeps.append((SWEEP_SECONDS, sweep))
+    context.periodic.append((SWEEP_SECONDS, sweep))
     return cache
 
 

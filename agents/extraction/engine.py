@@ -1,4 +1,4 @@
-"""The engine of a process: made by the settings, checked, and shown to operators."""
+"""Opens the extraction engine of a process: its settings, start-up check, metrics and health."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,12 +21,7 @@ from streams.stage import StageContext
 
 
 def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> EngineSettings:
-    """Return the engine's part of the settings.
-
-    Args:
-        settings: of the process.
-        preload: dotted names of the extractors that will be used.
-    """
+    """Return the engine's settings; ``preload``: dotted names of the extractors in use."""
     engine = settings.engine
     return EngineSettings(
         processes=engine.processes,
@@ -45,7 +40,7 @@ async def open_engine(
     """Run the engine for a stage.
 
     Raises:
-        ClipmillError: ``system.config``; a platform names an extractor that there is not.
+        ClipmillError: ``system.config``; a platform names an extractor that does not exist.
         EngineStartError: a process did not become ready.
     """
     settings = engine_settings(context.settings, platforms.extractors)
@@ -53,12 +48,12 @@ async def open_engine(
         settings, *egresses.values(), on_challenge=ENGINE_CHALLENGE_SECONDS.observe
     ) as engine:
         await check_extractors(platforms, engine, next(iter(egresses)))
-        _show(engine, context)
+        _export_stats(engine, context)
         yield engine
 
 
-def _show(engine: EnginePool, context: StageContext) -> None:
-    """Show how the engine fares from now on."""
+def _export_stats(engine: EnginePool, context: StageContext) -> None:
+    """Export the engine's metrics, and register its health check, which updates them."""
 
     def check() -> str | None:
         stats = engine.stats()

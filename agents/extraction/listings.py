@@ -1,7 +1,7 @@
-"""Listings: which posts does a profile, collection or playlist have?
+"""Listings: the posts of a profile, collection or playlist.
 
-Done by the extraction stage. ``list`` is answered with the posts; ``download`` and ``info`` also
-make each of them a request of its own, a member of the batch that the request becomes.
+Part of the extraction stage. ``list`` completes with the posts; ``download`` and ``info`` also
+start a request for each post, a member of the batch that the request becomes.
 """
 
 import time
@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import msgspec
 
-from agents.caching.row_expiry import no_longer_kept
+from agents.caching.row_expiry import keys_to_evict
 from agents.caching.upload_date import UploadDates
 from agents.extraction.page_reader import PageReader
-from agents.pipeline.results import listed
+from agents.pipeline.results import listing_result
 from agents.pipeline.step import Complete, StepOutcome
 from agents.platforms.registry import Platforms
 from schemas.codec import MalformedMessageError, decode, encode
@@ -28,29 +28,29 @@ from streams.stage import StageContext
 TABLE = "listings"
 
 ROWS_BYTES_MAX = 16 * 2**20
-"""Memory of all rows of one process: 80 listings of the greatest length, or thousands of usual
+"""Bytes of all rows of one process: 80 listings of the greatest length, or thousands of typical
 ones; a post has 200 bytes."""
 
 SWEEP_SECONDS = 60.0
 
-NOTED_MAX = 32
-"""Requests that a row notes: those that may not be committed yet are the latest ones."""
+REQUEST_IDS_MAX = 32
+"""Request ids in a row: only the latest requests may still be uncommitted and so rerun."""
 
-LISTED = 100
-"""Posts of a ``list`` that sets no limit."""
+DEFAULT_LIMIT = 100
+"""Posts returned for a request without a limit."""
 
 UNKNOWN_ENGINE = EngineVersions(yt_dlp="", curl_cffi="")
 
 
-class KnownListing(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: what was listed, and for whom.
+class ListingRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: a listing, and the requests that started members from it.
 
     Attributes:
-        expires_at: epoch second up to which it is kept.
+        expires_at: epoch second at which the row is deleted.
         fresh_until: epoch second up to which it serves other requests.
-        request_ids: of the latest requests that were made members of, by this very listing.
-        asked: how many posts were asked for.
-        listing: what there was.
+        request_ids: the latest requests that started members from this listing.
+        asked: the limit with which the posts were listed.
+        listing: the result.
     """
 
     expires_at: float
@@ -61,20 +61,20 @@ class KnownListing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListingWork:
-    """The stage's work on listings.
+    """The stage's step for listings.
 
-    What was listed is kept, and acknowledged before any member is written. So work that is done
-    again, because it was not committed, makes the same members, unless another request had the
-    same page listed anew in between.
+    Idempotent under redelivery: the row is acknowledged before any member is published, so a rerun
+    of an uncommitted event starts the same members, unless another request refreshed the same
+    listing in between.
 
     Args:
-        platforms: the installed ones.
-        reader: asks them.
+        platforms: the installed platforms.
+        reader: lists posts.
         read_row: reads a row of the table.
-        life_seconds: how long a listing serves other requests.
-        kept_seconds: how long it is kept for its own, should its work be done again.
-        dates: when posts were published.
-        versions: of the engine, as far as they are known.
+        ttl_seconds: how long a listing serves other requests.
+        retention_seconds: how long it is kept for reruns of its own requests.
+        dates: cache of upload dates.
+        versions: returns the engine versions, None while unknown.
         clock: epoch seconds.
     """
 
@@ -84,8 +84,8 @@ class ListingWork:
         reader: PageReader,
         read_row: Callable[[str], bytes | None],
         *,
-        life_seconds: float,
-        kept_seconds: float = 86_400.0,
+        ttl_seconds: float,
+        retention_seconds: float = 86_400.0,
         dates: UploadDates | None = None,
         versions: Callable[[], EngineVersions | None] = lambda: None,
         clock: Callable[[], float] = time.time,
@@ -93,18 +93,20 @@ class ListingWork:
         self._platforms = platforms
         self._reader = reader
         self._read_row = read_row
-        self._life_seconds = life_seconds
-        self._kept_seconds = kept_seconds
+        self._ttl_seconds = ttl_seconds
+        self._retention_seconds = retention_seconds
         self._dates = dates or UploadDates()
         self._versions = versions
         self._clock = clock
 
     async def work(self, event: ValidatedListing) -> StepOutcome:
-        """Return the outcome with the posts, and a job for each when they are to be fetched."""
-        limit = event.job.options.limit or LISTED
-        known = self._known(event, limit)
+        """Complete with the posts, and with a job for each unless the action is ``list``."""
+        limit = event.job.options.limit or DEFAULT_LIMIT
+        known = self._lookup(event, limit)
         if known is not None:
-            return self._answer(event, known.listing, limit, "hit", self._note(event, known))
+            return self._to_outcome(
+                event, known.listing, limit, "hit", self._with_request(event, known)
+            )
         try:
             found = await self._reader.list_posts(event.listing, event.job, limit)
         except ClipmillError as error:
@@ -112,46 +114,46 @@ class ListingWork:
             raise
         listing = self._dates.complete_listing(found)
         write = TableWrite(TABLE, event.listing.key, encode(self._row(event.job, listing, limit)))
-        return self._answer(event, listing, limit, "miss", (write,))
+        return self._to_outcome(event, listing, limit, "miss", (write,))
 
-    def _row(self, job: Job, listing: Listing, limit: int) -> KnownListing:
+    def _row(self, job: Job, listing: Listing, limit: int) -> ListingRow:
         now = self._clock()
-        return KnownListing(
-            expires_at=now + self._kept_seconds,
-            fresh_until=now + self._life_seconds,
+        return ListingRow(
+            expires_at=now + self._retention_seconds,
+            fresh_until=now + self._ttl_seconds,
             request_ids=(job.request_id,),
             asked=limit,
             listing=listing,
         )
 
-    def _note(self, event: ValidatedListing, known: KnownListing) -> tuple[TableWrite, ...]:
-        """Return the row that also notes this request, when members are made of it."""
-        name = event.job.request_id
-        if event.job.action == "list" or name in known.request_ids:
+    def _with_request(self, event: ValidatedListing, known: ListingRow) -> tuple[TableWrite, ...]:
+        """Return the row with this request id, when the request starts members."""
+        request_id = event.job.request_id
+        if event.job.action == "list" or request_id in known.request_ids:
             return ()
-        noted = (*known.request_ids, name)[-NOTED_MAX:]
-        row = msgspec.structs.replace(known, request_ids=noted)
+        latest = (*known.request_ids, request_id)[-REQUEST_IDS_MAX:]
+        row = msgspec.structs.replace(known, request_ids=latest)
         return (TableWrite(TABLE, event.listing.key, encode(row)),)
 
-    def _known(self, event: ValidatedListing, limit: int) -> KnownListing | None:
-        """Return what was listed for this very request, or a listing that will do for it."""
+    def _lookup(self, event: ValidatedListing, limit: int) -> ListingRow | None:
+        """Return the listing of this request's earlier run, or one fresh enough to serve it."""
         row = self._read_row(event.listing.key)
         with suppress(MalformedMessageError):
-            known = None if row is None else decode(row, KnownListing)
+            known = None if row is None else decode(row, ListingRow)
             if known is not None and (
                 event.job.request_id in known.request_ids or self._serves(known, event.job, limit)
             ):
                 return known
         return None
 
-    def _serves(self, known: KnownListing, job: Job, limit: int) -> bool:
+    def _serves(self, known: ListingRow, job: Job, limit: int) -> bool:
         enough = known.listing.complete or known.asked >= limit
         now = self._clock()
-        # The end of a row from before the clock was set back can be further off than any life.
-        is_fresh = now < known.fresh_until <= now + self._life_seconds
+        # After the clock was set back, a row can expire later than any TTL allows.
+        is_fresh = now < known.fresh_until <= now + self._ttl_seconds
         return enough and not (job.options.refresh or job.page.outdated) and is_fresh
 
-    def _answer(
+    def _to_outcome(
         self,
         event: ValidatedListing,
         listing: Listing,
@@ -159,10 +161,12 @@ class ListingWork:
         cache: CacheUse,
         writes: tuple[TableWrite, ...] = (),
     ) -> StepOutcome:
-        shown = _first(listing, limit)
-        members = () if event.job.action == "list" else self._members(event.job, shown)
+        truncated = _truncate(listing, limit)
+        members = () if event.job.action == "list" else self._members(event.job, truncated)
         engine = self._versions() or UNKNOWN_ENGINE
-        outcome = listed(event.job, shown, cache=cache, engine=engine, members=len(members))
+        outcome = listing_result(
+            event.job, truncated, cache=cache, engine=engine, members=len(members)
+        )
         return Complete(outcome, writes, members)
 
     def _members(self, job: Job, listing: Listing) -> tuple[ValidatedVideo, ...]:
@@ -176,7 +180,7 @@ class ListingWork:
 
 
 def member_of(job: Job, post: ListedPost, index: int, size: int) -> Job:
-    """Return the job of one post of a listing: a member of the batch that the request becomes."""
+    """Return the job of one post of a listing, a member of the batch that the request becomes."""
     return Job(
         request_id=f"{job.request_id}/{index}",
         url=post.url,
@@ -194,18 +198,18 @@ def member_of(job: Job, post: ListedPost, index: int, size: int) -> Job:
     )
 
 
-def _first(listing: Listing, limit: int) -> Listing:
+def _truncate(listing: Listing, limit: int) -> Listing:
     if len(listing.entries) <= limit:
         return listing
     return msgspec.structs.replace(listing, entries=listing.entries[:limit], complete=False)
 
 
 def sweep_listings(context: StageContext) -> None:
-    """Let go of listings that nobody may use any more, from now on."""
+    """Schedule the sweep of expired listings."""
     table = context.tables[TABLE]
 
     def sweep() -> Sequence[Effect]:
-        keys = no_longer_kept(dict(table.items()), time.time(), ROWS_BYTES_MAX)
+        keys = keys_to_evict(dict(table.items()), time.time(), ROWS_BYTES_MAX)
         return [TableWrite(TABLE, key, None) for key in keys]
 
-    context.sweeps.append((SWEEP_SECONDS, sweep))
+    context.periodic.append((SWEEP_SECONDS, sweep))

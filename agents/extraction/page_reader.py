@@ -1,4 +1,4 @@
-"""Reads pages of platforms: through the gate, with an account when the job wants one."""
+"""Reads pages of platforms through the outbound gate, with an account when the job requires one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from agents.access.gate import OutboundGate
 from agents.access.rate_limits import ONE_REQUEST, Cost
-from agents.accounts.interface import Account, Authenticator, Use
+from agents.accounts.interface import Account, AccountUse, Authenticator
 from agents.engine.interface import Extractor
 from agents.extraction.renewing_engine import RenewingEngine
 from agents.platforms.registry import Platforms
@@ -17,35 +17,35 @@ from schemas.listing import Listing, ListingRef
 from schemas.video import Extraction, VideoRef
 from streams.observability.metrics import ACCOUNT_USES
 
-LOGIN_SECONDS = 10.0
-"""Authenticators look at files, which may lie on a mount that hangs, or are plug-ins."""
+LOGIN_TIMEOUT_SECONDS = 10.0
+"""Timeout of an authenticator: it reads files, maybe on a mount that hangs, or is a plug-in."""
 
-NO_LOGIN_SECONDS = 60.0
-"""After which a login that did not come about is tried again."""
+LOGIN_RETRY_SECONDS = 60.0
+"""Retry-after of a login that timed out."""
 
 PAGES_PER_LISTED_POST = 1 / 15
-"""A platform hands out lists in pages of 15 posts and more."""
+"""Requests per listed post, for the rate limiter: platforms page lists by 15 posts or more."""
 
 SECONDS_PER_PAGE = 1.0
-"""That a page of a list may take."""
+"""Time added to the deadline for each page of a list."""
 
 T = TypeVar("T")
 
-Ask = Callable[[str, Extractor, Account | None], Awaitable[T]]
-"""Reads a page by a way out, with an engine, as an account or as nobody."""
+ReadCall = Callable[[str, Extractor, Account | None], Awaitable[T]]
+"""Reads a page through an egress with an engine; the account is None for an anonymous read."""
 
 
 class PageReader:
-    """Asks platforms what their pages say.
+    """Extracts pages and listings.
 
     Args:
-        platforms: the installed ones.
-        engine: reads the pages.
-        gate: in front of it.
-        authenticator: has the accounts.
+        platforms: the installed platforms.
+        engine: runs the extractors.
+        gate: access control in front of the engine.
+        authenticator: provides the accounts.
         deadline_seconds: wall time for one page.
-        always: read every page with an account, if there is one at hand.
-        login_seconds: how long an authenticator may take.
+        always: read every page with an account, if one is available.
+        login_seconds: timeout of the authenticator.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PageReader:
         authenticator: Authenticator,
         deadline_seconds: float,
         always: bool = False,
-        login_seconds: float = LOGIN_SECONDS,
+        login_seconds: float = LOGIN_TIMEOUT_SECONDS,
     ) -> None:
         self._platforms = platforms
         self._engine = engine
@@ -68,14 +68,14 @@ class PageReader:
         self._login_seconds = login_seconds
 
     async def read(self, video: VideoRef, job: Job) -> Extraction:
-        """Return what the page of a post says.
+        """Extract the page of a post.
 
         Raises:
-            ClipmillError: the platform's reason, or why nothing was asked.
+            ClipmillError: the platform failed, or the gate rejected the call.
         """
         platform = self._platforms.by_name(video.platform)
 
-        async def ask(egress: str, engine: Extractor, account: Account | None) -> Extraction:
+        async def fetch(egress: str, engine: Extractor, account: Account | None) -> Extraction:
             return await platform.get_video_info(
                 video,
                 engine,
@@ -84,18 +84,18 @@ class PageReader:
                 account=account,
             )
 
-        return await self._ask(ask, video, job)
+        return await self._read(fetch, video, job)
 
     async def list_posts(self, listing: ListingRef, job: Job, limit: int) -> Listing:
         """Return the first posts of a listing.
 
         Raises:
-            ClipmillError: the platform's reason, or why nothing was asked.
+            ClipmillError: the platform failed, or the gate rejected the call.
         """
         platform = self._platforms.by_name(listing.platform)
         pages = limit * PAGES_PER_LISTED_POST
 
-        async def ask(egress: str, engine: Extractor, account: Account | None) -> Listing:
+        async def fetch(egress: str, engine: Extractor, account: Account | None) -> Listing:
             return await platform.get_listing(
                 listing,
                 engine,
@@ -105,33 +105,33 @@ class PageReader:
                 account=account,
             )
 
-        need = Cost(requests=1 + pages, is_list=True)
-        return await self._ask(ask, listing, job, need)
+        cost = Cost(requests=1 + pages, is_list=True)
+        return await self._read(fetch, listing, job, cost)
 
-    async def _ask(
-        self, ask: Ask[T], about: VideoRef | ListingRef, job: Job, need: Cost = ONE_REQUEST
+    async def _read(
+        self, fetch: ReadCall[T], target: VideoRef | ListingRef, job: Job, cost: Cost = ONE_REQUEST
     ) -> T:
-        account = await self._account(about.platform, job)
+        account = await self._account(target.platform, job)
 
         async def call(egress: str) -> T:
             if account is not None:
-                return await self._ask_as(account, ask, egress, about, job)
+                return await self._read_as(account, fetch, egress, target, job)
             try:
-                return await ask(egress, self._engine, None)
+                return await fetch(egress, self._engine, None)
             except ClipmillError as error:
                 if job.authenticate:
                     error.details["account"] = "none can be used"
                 raise
 
         return await self._gate.run(
-            job, platform=about.platform, subject=about.key, call=call, need=need
+            job, platform=target.platform, subject=target.key, call=call, cost=cost
         )
 
     async def _account(self, platform: str, job: Job) -> Account | None:
-        """Return the account to use; None: there is none, or none is wanted.
+        """Return the account to use; None: none is available, or none is required.
 
         Raises:
-            ClipmillError: the accounts cannot be used, or only later.
+            ClipmillError: no account is usable, or none before a retry-after.
         """
         if not (job.authenticate or self._always):
             return None
@@ -140,57 +140,57 @@ class PageReader:
                 return await self._authenticator.log_in(platform, avoid=job.avoid_accounts)
         except TimeoutError:
             if job.authenticate:
-                raise _no_login(platform, self._login_seconds) from None
+                raise _login_timed_out(platform, self._login_seconds) from None
             return None
         except ClipmillError as error:
-            # Accounts that rest hold up those who need one, not everybody.
+            # Paused accounts delay only jobs that require one; others read anonymously.
             if error.permitted or job.authenticate:
                 raise
             return None
 
-    async def _ask_as(
+    async def _read_as(
         self,
         account: Account,
-        ask: Ask[T],
+        fetch: ReadCall[T],
         egress: str,
-        about: VideoRef | ListingRef,
+        target: VideoRef | ListingRef,
         job: Job,
     ) -> T:
-        """Ask as an account, and tell the authenticator how it went."""
+        """Read with an account, and record the use with the authenticator."""
         engine = RenewingEngine(self._engine, account)
         try:
-            answer = await ask(egress, engine, account)
+            result = await fetch(egress, engine, account)
         except ClipmillError as error:
             failure = _with_account(error, account)
-            self._tell(account, about, job, failure)
+            self._record_use(account, target, job, failure)
             raise failure from None
-        self._tell(account, about, job, None)
-        return answer
+        self._record_use(account, target, job, None)
+        return result
 
-    def _tell(
+    def _record_use(
         self,
         account: Account,
-        about: VideoRef | ListingRef,
+        target: VideoRef | ListingRef,
         job: Job,
         error: ClipmillError | None,
     ) -> None:
         code = error.code if error else None
-        ACCOUNT_USES.labels(about.platform, account.name, _OUTCOMES.get(code, "other")).inc()
-        use = Use(
-            subject=about.key,
-            needed=job.authenticate,
+        ACCOUNT_USES.labels(target.platform, account.name, _OUTCOMES.get(code, "other")).inc()
+        use = AccountUse(
+            subject=target.key,
+            login_required=job.authenticate,
             code=code,
             retry_after=error.retry_after if error else None,
         )
-        self._authenticator.tell(about.platform, account, use)
+        self._authenticator.record_use(target.platform, account, use)
 
     def _seconds_left(self, job: Job, *, more: float = 0.0) -> float:
-        """Return how long a page may take; a long listing has some seconds more."""
+        """Return the timeout of a page: ``more`` seconds longer for a listing, at least 1 s."""
         allowed = self._deadline_seconds + more
         if job.deadline is None:
             return allowed
-        left = (job.deadline - datetime.now(UTC)).total_seconds()
-        return max(1.0, min(allowed, left))
+        remaining = (job.deadline - datetime.now(UTC)).total_seconds()
+        return max(1.0, min(allowed, remaining))
 
 
 _OUTCOMES = {
@@ -201,12 +201,12 @@ _OUTCOMES = {
 }
 
 
-def _no_login(platform: str, seconds: float) -> ClipmillError:
+def _login_timed_out(platform: str, seconds: float) -> ClipmillError:
     error = ClipmillError(
         ErrorCode.SYSTEM_CONFIG,
         f"the accounts of {platform} were not at hand within {seconds:g} s;"
         " look whether the folder of auth.cookie_files answers",
-        retry_after=NO_LOGIN_SECONDS,
+        retry_after=LOGIN_RETRY_SECONDS,
     )
     error.permitted = False
     return error
@@ -215,8 +215,8 @@ def _no_login(platform: str, seconds: float) -> ClipmillError:
 def _with_account(error: ClipmillError, account: Account) -> ClipmillError:
     """Return the error of a page that was read with an account.
 
-    A limit that is met with an account is taken for the account's: that rests, and the others go
-    on. If it was the address's, they meet it too, and the breaker opens.
+    A rate limit is attributed to the account: it is paused, and the other accounts continue. If the
+    limit is the IP address's, they run into it too, and the circuit breaker opens.
     """
     if error.code is ErrorCode.RATE_LIMIT_API:
         error = ClipmillError(

@@ -1,17 +1,17 @@
-"""An engine for the requests of one account: what pages set anew of its cookies reaches it."""
+"""Engine decorator that keeps the cookie jar of an account current."""
 
 from agents.accounts.interface import Account
 from agents.engine.interface import EngineJob, EngineResult, Extractor
 
 
 class RenewingEngine:
-    """An `Extractor` that gives an account the cookies of its site after every request.
+    """An `Extractor` that renews an account's session with the cookies of every result.
 
-    A platform that is handed it need not know that sessions live.
+    Platforms use it like any other extractor.
 
     Args:
-        engine: does the work.
-        account: that the requests are made with.
+        engine: runs the extraction.
+        account: the account whose session the requests use.
     """
 
     def __init__(self, engine: Extractor, account: Account) -> None:
@@ -19,7 +19,7 @@ class RenewingEngine:
         self._account = account
 
     async def extract(self, job: EngineJob) -> EngineResult:
-        """Return what the extractor found.
+        """Run the extractor and renew the account's session.
 
         Raises:
             EngineError: the extractor failed.

@@ -1,1 +1,1 @@
-"""Format selection by explicit rules."""
+"""Format selection by explicit rules. Pure."""

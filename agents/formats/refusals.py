@@ -1,4 +1,4 @@
-"""Why no file of a post can be chosen, with what there was to choose from."""
+"""Errors of format selection: the reason, and the formats that were offered."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoFormat
 
 MAX_OFFERED = 30
-"""Files that an error lists; it also counts the others."""
+"""Formats that an error lists; the rest is counted."""
 
 NO_FORMATS, PICTURES_ONLY = "no_formats", "pictures_only"
-"""Of ``details["failure"]``. The second: a video was asked for, and the post has pictures."""
+"""Values of ``details["failure"]``. The second: a video was requested of a post of pictures."""
 
 Formats = Sequence[VideoFormat]
 
 
 def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> ClipmillError:
-    """Return the error of a post none of whose files can be taken, for this reason."""
+    """Return the error for a post without a selectable file."""
     message = f"No file of this post can be chosen: {reason}. Offered: {_list(formats)}."
     return ClipmillError(
         ErrorCode.CONTENT_NO_FORMATS,
@@ -27,7 +27,7 @@ def no_format(reason: str, formats: Formats, *, failure: str = NO_FORMATS) -> Cl
 
 
 def too_large(limit: int, smallest: int, formats: Formats) -> ClipmillError:
-    """Return the error of a post whose `smallest` choice has more bytes than the `limit`."""
+    """Return the error for a post whose smallest choice exceeds the limit (bytes)."""
     reason = f"the smallest file has {smallest} bytes, max_bytes is {limit}"
     message = f"No file of this post can be chosen: {reason}. Offered: {_list(formats)}."
     return ClipmillError(

@@ -1,7 +1,7 @@
-"""Records about batches: their beginning, their members' outcomes, their end.
+"""Audit records about batches: registration, results of members, expiry; and the summary.
 
-All are keyed by the batch's id, so they lie on the partition whose ledger counts its members. Ids
-are the same for every copy.
+All are keyed by batch id and so belong to the partition whose ledger counts the members. Event ids
+are deterministic, so redelivered records can be deduplicated.
 """
 
 import re
@@ -18,21 +18,18 @@ from streams.records import Outgoing
 from streams.topics import AUDIT, RESULTS
 
 _MEMBER = re.compile(r"(?P<batch>.+)/(?P<index>[0-9]{1,3})")
-"""Ids of members: the place is below 1,000. The replay of a member, ``<batch>/3/replay-1``, is a
+"""Ids of members, with an index below 1,000. The replay of a member, ``<batch>/3/replay-1``, is a
 request of its own and does not count again."""
 
 
-def member_place(request_id: str) -> tuple[str, int] | None:
-    """Return the batch and the place in it that a member's id names; None for all other ids.
-
-    A client's own id has no slash.
-    """
+def parse_member_id(request_id: str) -> tuple[str, int] | None:
+    """Return batch id and index of a member's id; None for other ids: client ids have no slash."""
     found = _MEMBER.fullmatch(request_id)
     return (found["batch"], int(found["index"])) if found else None
 
 
 def introduce_batch(first: Job, step: str, cause: str | None) -> Outgoing:
-    """Return the record that makes a batch known under its own id, told by its first member."""
+    """Return the record that registers a batch under its own id, from its first member."""
     assert first.batch is not None
     record = AuditRecord(
         request_id=first.batch.id,
@@ -46,7 +43,7 @@ def introduce_batch(first: Job, step: str, cause: str | None) -> Outgoing:
 
 
 def report_member(batch_id: str, member: MemberOutcome, step: str, cause: str) -> Outgoing:
-    """Return the report of a member's outcome to the ledger of its batch."""
+    """Return the record that reports a member's result to the ledger of its batch."""
     record = AuditRecord(
         request_id=batch_id,
         step=step,
@@ -59,15 +56,15 @@ def report_member(batch_id: str, member: MemberOutcome, step: str, cause: str) -
 
 
 EXPIRES_AT = "expires_at"
-"""Detail of ``batch_expired``: the row's end that had come."""
+"""Detail of ``batch_expired``: the expiry, in epoch seconds, at which the row was swept."""
 
 
 def expire_batch(
     batch_id: str, expires_at: float, trace_id: str, step: str, at: datetime
 ) -> Outgoing:
-    """Return the order to close a batch whose members are not waited for any more.
+    """Return the record that closes an expired batch with undecided members.
 
-    It holds only as long as the row's end is the one named here.
+    It has no effect once the row has another ``expires_at``: a member was decided in between.
     """
     record = AuditRecord(
         request_id=batch_id,
@@ -82,7 +79,6 @@ def expire_batch(
 def publish_summary(
     summary: BatchFinished, step: str, cause: str, reply: Reply | None = None
 ) -> Outgoing:
-    """Return the summary of a batch for the client."""
     kind = "batch.finished.v1"
     return seal(
         RESULTS,

@@ -1,7 +1,7 @@
-"""What the ledger knows of a batch: the rows of its table ``batches``. Pure.
+"""Batch state of the ledger: the rows of its table ``batches``. Pure.
 
-A row counts decided members in a bitmap, so a copy of a report counts once and the order of the
-reports does not matter. 1,000 members are 125 bytes.
+A row counts decided members in a bitmap, so counting is idempotent and independent of the order of
+the reports. 1,000 members take 125 bytes.
 """
 
 from datetime import datetime
@@ -21,13 +21,13 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row.
 
     Attributes:
-        expires_at: epoch second at which an open batch is closed, and a closed one is forgotten.
-        size: members; 0 until a record tells how many there are.
-        decided: bitmap of the members that have an outcome, little-endian.
-        counts: these members by status.
-        finished_at: when the last of them was decided.
-        closed_by: position of the record that closed the batch, "" while it is open. That record
-            publishes the summary, and does so again, the same bytes, when it is read again.
+        expires_at: epoch second at which an open batch is closed, and a closed one is deleted.
+        size: number of members; 0 while unknown.
+        decided: bitmap of the members with a result, little-endian.
+        counts: decided members by status.
+        finished_at: when the last member was decided.
+        closed_by: position of the record that closed the batch, "" while it is open. When that
+            record is redelivered, it publishes the same summary again, byte for byte.
     """
 
     expires_at: float
@@ -45,40 +45,37 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def members_decided(self) -> int:
-        """Number of members that have an outcome."""
         return int.from_bytes(self.decided, "little").bit_count()
 
     @property
     def is_complete(self) -> bool:
-        """Whether every member has an outcome."""
         return 0 < self.size <= self.members_decided
 
-    def expires(self, at: float) -> "Batch":
-        """Return the batch with another end of its row."""
+    def with_expiry(self, at: float) -> "Batch":
         return msgspec.structs.replace(self, expires_at=at)
 
-    def introduced(self, head: "Batch") -> "Batch":
-        """Return the batch with what a record tells of all members.
+    def after_introduction(self, shared: "Batch") -> "Batch":
+        """Return the batch with the fields that all its members share.
 
-        The first record that knows the size is believed in all but the size: when a client asks
-        for two batches by one name, the larger one is awaited.
+        The first record with a size sets them, later ones can only raise the size: if a client
+        submits two batches under one id, the ledger waits for the larger one.
         """
         if self.size:
-            size = max(self.size, head.size)
+            size = max(self.size, shared.size)
             return self if size == self.size else msgspec.structs.replace(self, size=size)
         return msgspec.structs.replace(
             self,
-            received_at=head.received_at,
-            trace_id=head.trace_id,
-            trace=head.trace,
-            attributes=head.attributes,
-            retry_of=head.retry_of,
-            reply=head.reply,
-            size=head.size,
+            received_at=shared.received_at,
+            trace_id=shared.trace_id,
+            trace=shared.trace,
+            attributes=shared.attributes,
+            retry_of=shared.retry_of,
+            reply=shared.reply,
+            size=shared.size,
         )
 
-    def counted(self, member: MemberOutcome) -> "Batch":
-        """Return the batch with one more decided member; the same one for a copy of a report."""
+    def after_member(self, member: MemberOutcome) -> "Batch":
+        """Return the batch with one more decided member; unchanged for a redelivered report."""
         known, bit = int.from_bytes(self.decided, "little"), 1 << member.index
         if known & bit or (self.size and member.index >= self.size):
             return self
@@ -88,23 +85,23 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             self,
             decided=known.to_bytes((known.bit_length() + 7) // 8, "little"),
             counts=msgspec.structs.replace(self.counts, **more),
-            finished_at=_later(self.finished_at, member.finished_at),
+            finished_at=_latest(self.finished_at, member.finished_at),
         )
 
-    def closed(self, position: str) -> "Batch":
-        """Return the batch as it ends with the record at a position."""
+    def after_close(self, position: str) -> "Batch":
+        """Return the batch as closed by the record at a position."""
         undecided = max(0, self.size - self.members_decided)
         counts = msgspec.structs.replace(self.counts, undecided=undecided)
         return msgspec.structs.replace(self, closed_by=position, counts=counts)
 
-    def given_up(self, at: datetime, position: str) -> "Batch":
-        """Return the batch as it ends when its last members are not waited for."""
-        waited = msgspec.structs.replace(self, finished_at=_later(self.finished_at, at))
-        return waited.closed(position)
+    def after_expiry(self, at: datetime, position: str) -> "Batch":
+        """Return the batch as closed with undecided members."""
+        expired = msgspec.structs.replace(self, finished_at=_latest(self.finished_at, at))
+        return expired.after_close(position)
 
 
 def read_batch(row: bytes | None) -> Batch | None:
-    """Return what a row says; None when there is none or it cannot be read."""
+    """Decode a row; None when it is missing or malformed."""
     try:
         return None if row is None else decode(row, Batch)
     except MalformedMessageError:
@@ -112,7 +109,7 @@ def read_batch(row: bytes | None) -> Batch | None:
 
 
 def batch_of_job(job: Job) -> Batch:
-    """Return the batch that a job is a member of, as far as the job tells."""
+    """Return the batch of a member's job, with no decided members."""
     assert job.batch is not None
     return Batch(
         expires_at=0.0,
@@ -127,7 +124,7 @@ def batch_of_job(job: Job) -> Batch:
 
 
 def batch_of_member(member: MemberOutcome) -> Batch:
-    """Return the batch that a decided member belongs to, as far as its report tells."""
+    """Return the batch of a decided member from its report, with no decided members."""
     return Batch(
         expires_at=0.0,
         received_at=member.received_at,
@@ -141,7 +138,6 @@ def batch_of_member(member: MemberOutcome) -> Batch:
 
 
 def summary_of(batch_id: str, batch: Batch) -> BatchFinished:
-    """Return the summary of a closed batch."""
     return BatchFinished(
         request_id=batch_id,
         batch_size=batch.size,
@@ -154,5 +150,5 @@ def summary_of(batch_id: str, batch: Batch) -> BatchFinished:
     )
 
 
-def _later(first: datetime | None, second: datetime) -> datetime:
+def _latest(first: datetime | None, second: datetime) -> datetime:
     return second if first is None else max(first, second)

@@ -1,4 +1,4 @@
-"""What the ledger does about a bug of its own: nobody waits for ever, nobody hears two stories."""
+"""Bugs of the ledger itself: their requests still get exactly one terminal result. Idempotent."""
 
 import time
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ import msgspec
 
 from agents.ledger.batches import is_about_batch
 from agents.ledger.events import NAME, TABLE, ResultHeader, publish_outcome
-from agents.ledger.request_state import Decided, RequestState, reply_known
-from agents.ledger.user_commands import answer, answer_id
+from agents.ledger.request_state import Decided, RequestState, known_reply
+from agents.ledger.user_commands import command_result, command_result_id
 from agents.pipeline.failures import as_bug
 from agents.pipeline.ownership import recover_job
-from agents.pipeline.results import ended, facts_of
+from agents.pipeline.results import details_of, error_result
 from schemas.audit import AuditRecord
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.commands import Cancel, Retry
@@ -24,50 +24,52 @@ from streams.records import Effect, Incoming, TableWrite
 from streams.runtime.processor import dead_letter
 
 BUG_RESULT_TTL_SECONDS = 3_600.0
-"""How long the outcome of a bug in the ledger itself is remembered."""
+"""Lifetime of the row of a request that ended by a bug of the ledger."""
 
 
 def on_bug(
-    record: Incoming, error: Exception, known: RequestState | None = None
+    record: Incoming, error: Exception, state: RequestState | None = None
 ) -> Sequence[Effect]:
-    """Return a dead letter and, so that nobody waits for ever, an outcome that says so.
+    """Return a dead letter and a result ``internal.bug``, so that no client waits forever.
 
-    It goes straight to the results: a detour by the audit topic would come back here. Made anew
-    of the same record it is the same, to the byte. An order is no reason to end its request, nor
-    is a record about a batch. ``known`` is what is known of its request, if the caller could ask.
+    The result is published directly: proposed on the audit topic, it could fail here again. A
+    redelivered record produces the same result, byte for byte. A command does not end its request,
+    nor does a record about a batch. ``state`` is the state of the request, if it could be read.
     """
-    letter = dead_letter(record, error, NAME)
-    entry = _entry_in(record)
+    dead_record = dead_letter(record, error, NAME)
+    entry = _read_entry(record)
     if entry is not None and entry.command is not None:
-        return [letter, *_answer_bug(record, error, entry.command)]
+        return [dead_record, *_command_bug_result(record, error, entry.command)]
     if entry is not None and is_about_batch(entry):
-        return [letter]
+        return [dead_record]
     owner = recover_job(record)
     if owner is None:
-        return [letter]
-    told = owner.reply or (entry.reply if entry else None)
-    return [letter, *_end_by_bug(owner, record, error, reply_known(known) or told)]
+        return [dead_record]
+    reply = owner.reply or (entry.reply if entry else None)
+    return [dead_record, *_end_with_bug(owner, record, error, known_reply(state) or reply)]
 
 
-def _entry_in(record: Incoming) -> AuditRecord | None:
+def _read_entry(record: Incoming) -> AuditRecord | None:
     with suppress(MalformedMessageError):
         return decode(open_envelope(record).data, AuditRecord)
     return None
 
 
-def _answer_bug(record: Incoming, error: Exception, command: Cancel | Retry) -> Sequence[Effect]:
-    name = answer_id(command, record)
+def _command_bug_result(
+    record: Incoming, error: Exception, command: Cancel | Retry
+) -> Sequence[Effect]:
+    name = command_result_id(command, record)
     bug = as_bug(error)
-    context = explain(bug.code, operation=NAME, url="", details=facts_of(bug))
-    return [] if name is None else [answer(name, command, context, record)]
+    context = explain(bug.code, operation=NAME, url="", details=details_of(bug))
+    return [] if name is None else [command_result(name, command, context, record)]
 
 
-def _end_by_bug(
+def _end_with_bug(
     owner: Job, record: Incoming, error: Exception, reply: Reply | None
 ) -> Sequence[Effect]:
     bug = as_bug(error)
-    context = explain(bug.code, operation=NAME, url=owner.url, details=facts_of(bug))
-    outcome = msgspec.structs.replace(ended(owner, context), finished_at=owner.received_at)
+    context = explain(bug.code, operation=NAME, url=owner.url, details=details_of(bug))
+    outcome = msgspec.structs.replace(error_result(owner, context), finished_at=owner.received_at)
     row = Decided(
         record_id=record.record_id,
         expires_at=time.time() + BUG_RESULT_TTL_SECONDS,
@@ -76,6 +78,6 @@ def _end_by_bug(
         reply=reply,
     )
     body = encode(outcome)
-    head = decode(body, ResultHeader)
-    published = publish_outcome(owner.request_id, head, body, record.record_id, reply)
+    header = decode(body, ResultHeader)
+    published = publish_outcome(owner.request_id, header, body, record.record_id, reply)
     return [TableWrite(TABLE, owner.request_id, encode(row)), *published]

@@ -1,7 +1,7 @@
-"""Duplicate request ids: the ledger gives a request under a taken id no outcome, and reports it.
+"""Duplicate request ids: a request under an id in use gets no result, and the ledger reports it.
 
 Copies of at-least-once delivery are no duplicates: they have the trace and the content of the
-request that they are copies of.
+original request.
 """
 
 import logging
@@ -18,7 +18,7 @@ from agents.ledger.request_state import (
     Open,
     RequestSnapshot,
     RequestState,
-    essence_of,
+    snapshot_of,
 )
 from schemas.audit import AuditRecord
 from schemas.codec import encode
@@ -33,7 +33,7 @@ from streams.tracing.spans import Span
 log = logging.getLogger(__name__)
 
 Content = Literal["same", "other"]
-"""Whether a request under a taken id asks for the same as the first one."""
+"""Content of a request under an id in use, compared with the first request."""
 
 DropReason = Literal["copy", "late", "repeated", "unreadable_row"]
 
@@ -45,32 +45,32 @@ _LINES = {
     ),
     "late": (logging.INFO, "%s is decided: the later outcome of %s is dropped"),
 }
-"""Level and text of each log line: request id, and the event or record that is dropped."""
+"""Level and format of each log line; arguments: request id, id of the dropped event or record."""
 
 
 def repeated_content(
-    known: RequestState | None, trace_id: str, asked: RequestSnapshot | None
+    state: RequestState | None, trace_id: str, requested: RequestSnapshot | None
 ) -> Content | None:
-    """Return what a request under a known id asks for, None when it is the known request.
+    """Compare a request with the one known under its id; None when they are the same request.
 
     Traces made by clients may span several requests, so equal traces alone are not enough. The
-    time of receipt does not count: it is the time of reading when the producer's clock is ahead.
+    time of receipt is ignored: it is the time of reading when the producer's clock is ahead.
     """
-    if not isinstance(known, Open | Decided):
+    if not isinstance(state, Open | Decided):
         return None
-    first, first_trace = known.job, _trace_of(known)
-    is_same = first is None or asked is None or _has_content_of(asked, first)
+    first, first_trace = state.job, _trace_id_of(state)
+    is_same = first is None or requested is None or _has_same_content(requested, first)
     if is_same and first_trace == trace_id:
         return None
-    return "same" if is_same and first is not None and asked is not None else "other"
+    return "same" if is_same and first is not None and requested is not None else "other"
 
 
-def _trace_of(known: Open | Decided) -> str:
-    own = known.trace_id if isinstance(known, Decided) else ""
-    return own or (known.job.trace_id if known.job is not None else "")
+def _trace_id_of(state: Open | Decided) -> str:
+    own = state.trace_id if isinstance(state, Decided) else ""
+    return own or (state.job.trace_id if state.job is not None else "")
 
 
-def _has_content_of(one: RequestSnapshot, other: RequestSnapshot) -> bool:
+def _has_same_content(one: RequestSnapshot, other: RequestSnapshot) -> bool:
     origin = {
         "trace_id": other.trace_id,
         "received_at": other.received_at,
@@ -79,35 +79,37 @@ def _has_content_of(one: RequestSnapshot, other: RequestSnapshot) -> bool:
     return msgspec.structs.replace(one, **origin) == other
 
 
-def is_of_another(known: RequestState | None, head: ResultHeader, job: Job | None) -> bool:
-    """Return whether an outcome is that of another request than the open one of its id.
+def belongs_to_other_request(
+    state: RequestState | None, header: ResultHeader, job: Job | None
+) -> bool:
+    """Return whether a result belongs to another request than the open one of the same id.
 
-    ``job`` is that of a request which validation has ended. A request of the same content may end
-    the open one: its client has published it twice. An outcome without URL is that of a record
-    which could not be read, and must end the request that it names.
+    ``job`` is the job of a request that validation ended. A request with the same content may end
+    the open one: its client published it twice. A result without URL stems from a record that
+    could not be decoded, and must end the request that it names.
     """
-    if not isinstance(known, Open) or head.trace_id == known.job.trace_id:
+    if not isinstance(state, Open) or header.trace_id == state.job.trace_id:
         return False
     if job is not None:
-        return repeated_content(known, job.trace_id, essence_of(job)) == "other"
-    return head.url not in ("", known.job.url)
+        return repeated_content(state, job.trace_id, snapshot_of(job)) == "other"
+    return header.url not in ("", state.job.url)
 
 
-def drop_reason(known: RequestState | None, head: ResultHeader) -> DropReason:
-    """Return why an outcome is dropped, for a request that is known."""
-    if known is UNREADABLE:
+def drop_reason(state: RequestState | None, header: ResultHeader) -> DropReason:
+    """Return why a result is dropped, given the state of its request."""
+    if state is UNREADABLE:
         return "unreadable_row"
-    if not isinstance(known, Decided):
+    if not isinstance(state, Decided):
         return "repeated"
-    if repeated_content(known, head.trace_id, None) is not None:
+    if repeated_content(state, header.trace_id, None) is not None:
         return "repeated"
-    return "copy" if known.status == head.status else "late"
+    return "copy" if state.status == header.status else "late"
 
 
 class DuplicateReports:
-    """Metrics, log lines and audit records about duplicate ids and dropped outcomes.
+    """Metrics, log lines and audit records about duplicate ids and dropped results.
 
-    Of each kind of log line one is written a minute, and then the count of the others.
+    Log lines are sampled: one of each kind a minute, followed by the count of the others.
     """
 
     def __init__(self) -> None:
@@ -115,22 +117,21 @@ class DuplicateReports:
         start_at_zero(REPEATED_REQUESTS, get_args(Content))
         start_at_zero(OUTCOMES_DROPPED, get_args(DropReason))
 
-    def repeated(self, news: LedgerEvent, content: Content, trace_id: str) -> list[Effect]:
-        """Return the audit record of a request under a taken id."""
+    def report_duplicate(self, event: LedgerEvent, content: Content, trace_id: str) -> list[Effect]:
+        """Count and log a request under an id in use; return its audit record."""
         REPEATED_REQUESTS.labels(content).inc()
-        by = news.record.header("ce_causationid") or news.record.record_id
-        self._log(content, news.entry.request_id, by)
-        record = _audit_record(news, content, trace_id, by)
-        return [replace(record, spans=(*record.spans, *_repeated_span(news, trace_id)))]
+        by = event.record.header("ce_causationid") or event.record.record_id
+        self._log(content, event.entry.request_id, by)
+        record = _audit_record(event, content, trace_id, by)
+        return [replace(record, spans=(*record.spans, *_duplicate_span(event, trace_id)))]
 
-    def dropped(self, news: LedgerEvent, reason: DropReason) -> None:
-        """Count an outcome that is dropped."""
+    def count_dropped(self, event: LedgerEvent, reason: DropReason) -> None:
         OUTCOMES_DROPPED.labels(reason).inc()
         if reason == "late":
-            self._log(reason, news.entry.request_id, news.cause)
+            self._log(reason, event.entry.request_id, event.cause)
 
     def log_counts(self) -> None:
-        """Log how many lines were held back since the last call; to be called once a minute."""
+        """Log the number of suppressed lines since the last call; called once a minute."""
         for kind, count in self._counts.items():
             if count > 1:
                 level, _ = _LINES[kind]
@@ -146,11 +147,11 @@ class DuplicateReports:
             log.log(level, text, request_id, by)
 
 
-def _repeated_span(news: LedgerEvent, trace_id: str) -> tuple[Span, ...]:
-    """Return the span of a request that gets no outcome, which others in its trace hang below."""
-    if isinstance(news.known, Open | Decided) and _trace_of(news.known) == trace_id:
+def _duplicate_span(event: LedgerEvent, trace_id: str) -> tuple[Span, ...]:
+    """Return the span of a request without a result: the parent of other spans in its trace."""
+    if isinstance(event.state, Open | Decided) and _trace_id_of(event.state) == trace_id:
         return ()
-    entry = news.entry
+    entry = event.entry
     return request_span(
         entry.request_id,
         trace_id,
@@ -160,13 +161,13 @@ def _repeated_span(news: LedgerEvent, trace_id: str) -> tuple[Span, ...]:
     )
 
 
-def _audit_record(news: LedgerEvent, content: Content, trace_id: str, by: str) -> Outgoing:
-    request_id, kind = news.entry.request_id, "request.repeated.v1"
+def _audit_record(event: LedgerEvent, content: Content, trace_id: str, by: str) -> Outgoing:
+    request_id, kind = event.entry.request_id, "request.repeated.v1"
     record = AuditRecord(
         request_id=request_id,
         step=NAME,
         transition="repeated",
-        at=news.entry.at,
+        at=event.entry.at,
         detail={"content": content, "by": by},
     )
     return seal(
@@ -178,5 +179,5 @@ def _audit_record(news: LedgerEvent, content: Content, trace_id: str, by: str) -
         event_id=f"{request_id}:{kind}:{by}",
         request_id=request_id,
         trace_id=trace_id,
-        cause_id=news.cause,
+        cause_id=event.cause,
     )

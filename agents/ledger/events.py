@@ -1,4 +1,4 @@
-"""A record of the audit topic as the ledger sees it: what it says, and what was known before."""
+"""Events of the ledger: an audit record together with the state of its request; and its results."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from agents.ledger.batch_records import member_place, report_member
+from agents.ledger.batch_records import parse_member_id, report_member
 from agents.ledger.batch_state import Batch
-from agents.ledger.request_state import Decided, RequestState, reply_known
+from agents.ledger.request_state import Decided, RequestState, known_reply
 from agents.pipeline.events import publish_result
 from schemas.audit import AuditRecord, MemberOutcome
 from schemas.codec import Moment, encode
@@ -25,7 +25,7 @@ TABLE = "outcomes"
 
 
 class ResultHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger itself wants to know of an outcome."""
+    """The fields of a result that the ledger reads; it forwards the body undecoded."""
 
     status: OutcomeStatus
     trace_id: str
@@ -37,101 +37,99 @@ class ResultHeader(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int | None = None
     members: int = 0
     cache: Literal["", "hit", "miss", "stale"] = ""
-    error: "HeadError | None" = None
+    error: "ErrorHeader | None" = None
 
 
-class HeadError(msgspec.Struct, frozen=True):
-    """The code of an outcome that is no success."""
+class ErrorHeader(msgspec.Struct, frozen=True):
+    """The error code of a result."""
 
     error_type: ErrorCode
 
 
 class LedgerEvent(msgspec.Struct, frozen=True):
-    """A record of the audit topic, and what is known of its request.
+    """An audit record and the state of its request.
 
-    ``cause`` is the id of its event, ``batch`` what is known of a batch of the same id.
+    ``cause`` is the record's event id, ``batch`` the state of a batch with the request's id.
     """
 
     record: Incoming
     entry: AuditRecord
     cause: str
-    known: RequestState | None
+    state: RequestState | None
     batch: Batch | None = None
 
     @property
-    def decided(self) -> bool:
-        """Whether this very record has decided the request, before a crash."""
-        return isinstance(self.known, Decided) and self.known.record_id == self.record.record_id
+    def is_redelivery(self) -> bool:
+        """Whether this record already decided the request, before a crash."""
+        return isinstance(self.state, Decided) and self.state.record_id == self.record.record_id
 
     @property
     def reply(self) -> Reply | None:
-        """Where the outcome goes: the same for every time that this record is read.
+        """Reply routing of the result; stable when the record is redelivered.
 
-        What is known of the request comes first: a step that could not read its event proposes an
-        outcome without knowing where it goes.
+        The state takes precedence: a step that could not decode its event proposes a result
+        without a reply.
         """
-        return self.entry.reply if self.known is None else reply_known(self.known)
+        return self.entry.reply if self.state is None else known_reply(self.state)
 
     @property
     def action(self) -> Action | None:
-        """What the request asks for, None when neither its row nor this record tells."""
-        kept = self.known.job if self.known is not None else None
-        job = kept or self.entry.job
+        """The action of the request, None when neither its row nor this record has it."""
+        snapshot = self.state.job if self.state is not None else None
+        job = snapshot or self.entry.job
         return None if job is None else job.action
 
-    def row(self, row: RequestState) -> TableWrite:
-        """Return the row of the request to be written."""
+    def write_row(self, row: RequestState) -> TableWrite:
         return TableWrite(TABLE, self.entry.request_id, encode(row))
 
 
-def measure(head: ResultHeader, action: Action | None) -> None:
-    """Count an outcome that has just been decided."""
-    RESULTS.labels(head.status, head.error.error_type if head.error else "").inc()
-    seconds = (head.finished_at - head.received_at).total_seconds()
-    duration = END_TO_END.labels(head.status, action or "", head.cache)
-    # The clocks of two workers, or of a client.
-    observe(duration, max(0.0, seconds), head.trace_id)
+def measure(header: ResultHeader, action: Action | None) -> None:
+    """Record the metrics of a result, once, when it is decided."""
+    RESULTS.labels(header.status, header.error.error_type if header.error else "").inc()
+    seconds = (header.finished_at - header.received_at).total_seconds()
+    duration = END_TO_END.labels(header.status, action or "", header.cache)
+    # Negative when the clocks of two workers, or of a client, differ.
+    observe(duration, max(0.0, seconds), header.trace_id)
 
 
 def publish_outcome(
-    request_id: str, head: ResultHeader, body: bytes, cause: str, reply: Reply | None
+    request_id: str, header: ResultHeader, body: bytes, cause: str, reply: Reply | None
 ) -> list[Outgoing]:
-    """Return an outcome for the client and, when it is a member's, its report to the batch.
+    """Return the result record and, for a member, the report to its batch.
 
-    Both are published whenever the outcome is: also again, when the record that decided is.
+    When the deciding record is redelivered, both are published again.
     """
-    result = publish_result(request_id, head.status, body, head.trace_id, cause, reply=reply)
-    result = replace(result, spans=(*result.spans, *_request_span(request_id, head)))
-    place = member_place(request_id)
+    result = publish_result(request_id, header.status, body, header.trace_id, cause, reply=reply)
+    result = replace(result, spans=(*result.spans, *_request_span(request_id, header)))
+    place = parse_member_id(request_id)
     if place is None:
         return [result]
     batch_id, index = place
     member = MemberOutcome(
         index=index,
-        status=head.status,
-        finished_at=head.finished_at,
-        size=head.batch_size or 0,
-        received_at=head.received_at,
-        trace_id=head.trace_id,
-        attributes=head.attributes,
-        retry_of=head.retry_of,
+        status=header.status,
+        finished_at=header.finished_at,
+        size=header.batch_size or 0,
+        received_at=header.received_at,
+        trace_id=header.trace_id,
+        attributes=header.attributes,
+        retry_of=header.retry_of,
         reply=reply,
     )
     return [result, report_member(batch_id, member, NAME, cause)]
 
 
-def _request_span(request_id: str, head: ResultHeader) -> tuple[Span, ...]:
-    """Return the span of the whole request, recorded when its result is acknowledged."""
+def _request_span(request_id: str, header: ResultHeader) -> tuple[Span, ...]:
+    """Return the root span of a request, recorded when its result is acknowledged."""
     return request_span(
         request_id,
-        head.trace_id,
-        start=epoch_nanoseconds(head.received_at),
-        end=epoch_nanoseconds(head.finished_at),
-        attributes={"clipmill.status": head.status},
-        error=head.error.error_type if head.error else "",
+        header.trace_id,
+        start=epoch_nanoseconds(header.received_at),
+        end=epoch_nanoseconds(header.finished_at),
+        attributes={"clipmill.status": header.status},
+        error=header.error.error_type if header.error else "",
     )
 
 
 def epoch_nanoseconds(moment: datetime) -> int:
-    """Return a time as spans have it."""
     return round(moment.timestamp() * 1e6) * 1_000

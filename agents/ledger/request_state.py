@@ -1,4 +1,4 @@
-"""What the ledger knows of a request: the rows of its table."""
+"""Request state of the ledger: the rows of its table ``outcomes``. Pure."""
 
 import msgspec
 
@@ -12,7 +12,7 @@ from streams.tracing.scope import origin_of
 
 
 class TraceOrigin(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a request's trace was begun with, beside its id: see `TraceContext`."""
+    """The origin of a request's trace without the trace id: see `TraceContext`."""
 
     span_id: str = ""
     flags: int = 0
@@ -20,26 +20,24 @@ class TraceOrigin(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 NO_ORIGIN = TraceOrigin()
-"""One object: msgspec leaves out of a row only the very default."""
+"""A singleton: msgspec omits a default from a row only if it is the identical object."""
 
 
 def trace_origin(context: TraceContext | None) -> TraceOrigin:
-    """Return what is kept of the context of a request."""
     if context is None or not (context.span_id or context.flags or context.state):
         return NO_ORIGIN
     return TraceOrigin(context.span_id, context.flags, context.state)
 
 
 def trace_context(trace_id: str, origin: TraceOrigin) -> TraceContext:
-    """Return the context of a request of which something was kept."""
     return TraceContext(trace_id, origin.span_id, origin.flags, origin.state)
 
 
 class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is kept of a job: enough to ask for it again, or to say that it was taken back.
+    """The part of a job that is stored: enough to retry or to cancel its request.
 
-    ``options`` are those that are not the defaults. A row is read and written more often than it
-    is of use, so it holds nothing else.
+    ``options`` holds only the non-default ones. Rows are read and written far more often than
+    their snapshots are used, so they are kept small.
     """
 
     url: str
@@ -55,25 +53,25 @@ class RequestSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     trace: TraceOrigin = NO_ORIGIN
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
-    """A row; ``expires_at`` is the epoch second up to which it is of use."""
+class StateRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
+    """A row; ``expires_at`` is in epoch seconds."""
 
     expires_at: float
 
 
-class Open(Row, frozen=True, kw_only=True, tag="open"):
-    """A request that has no outcome yet."""
+class Open(StateRow, frozen=True, kw_only=True, tag="open"):
+    """A request without a result."""
 
     job: RequestSnapshot
 
 
-class Decided(Row, frozen=True, kw_only=True, tag="decided"):
-    """A request with its outcome: which record decided it.
+class Decided(StateRow, frozen=True, kw_only=True, tag="decided"):
+    """A request with a result, and the record that decided it.
 
-    The same record read again (its offset was not committed before a crash) publishes its outcome
-    again, the same bytes. Any other record about a decided request comes too late. ``members``
-    are the requests that were made of it, when it was a listing. ``trace_id`` is that of the
-    outcome, "" when it is that of the job. ``reply`` is where its outcome went, when no job has it.
+    When that record is redelivered (its offset was not committed before a crash), it publishes the
+    result again, byte for byte. Results proposed by other records are dropped. ``members`` is the
+    number of member requests of a listing. ``trace_id`` is that of the result, "" when equal to the
+    job's. ``reply`` is the reply routing of the result, None when the job has it.
     """
 
     record_id: str
@@ -87,23 +85,23 @@ class Decided(Row, frozen=True, kw_only=True, tag="decided"):
 RequestState = Open | Decided
 
 _OPEN_TAG = b'{"kind":"open",'
-"""How the rows of open requests begin: the encoder writes the tag first."""
+"""First bytes of the rows of open requests: the encoder writes the tag first."""
 
 UNREADABLE = Decided(record_id="", expires_at=0.0)
-"""What a row that nobody can read stands for: decided, by no record that can be read again."""
+"""State for a malformed row: decided, by no record, so no redelivery publishes a result."""
 
 
-def reply_known(known: RequestState | None) -> Reply | None:
-    """Return where the outcome of a request goes, or went, as far as its row tells."""
-    if known is None:
+def known_reply(state: RequestState | None) -> Reply | None:
+    """Return the reply routing of a request from its row."""
+    if state is None:
         return None
-    if known.job is not None:
-        return known.job.reply
-    return known.reply if isinstance(known, Decided) else None
+    if state.job is not None:
+        return state.job.reply
+    return state.reply if isinstance(state, Decided) else None
 
 
 def read_row(row: bytes | None) -> RequestState | None:
-    """Return what a row says, None when there is none."""
+    """Decode a row; None when it is missing, `UNREADABLE` when it is malformed."""
     if row is None:
         return None
     try:
@@ -113,18 +111,18 @@ def read_row(row: bytes | None) -> RequestState | None:
 
 
 def is_open(row: bytes) -> bool:
-    """Return whether a row is that of a request without an outcome; does not decode it."""
+    """Return whether a row is that of an open request, without decoding it."""
     return row.startswith(_OPEN_TAG)
 
 
-def essence_of(job: Job) -> RequestSnapshot:
-    """Return what is kept of a job, and of the context of the record in work if it is the job's."""
+def snapshot_of(job: Job) -> RequestSnapshot:
+    """Return the snapshot of a job; with the current trace context if that is the job's trace."""
     return RequestSnapshot(
         url=job.url,
         received_at=job.received_at,
         trace_id=job.trace_id,
         action=job.action,
-        options=_unusual(job.options),
+        options=_non_default(job.options),
         priority=job.priority,
         attributes=job.attributes,
         retry_of=job.retry_of,
@@ -134,32 +132,31 @@ def essence_of(job: Job) -> RequestSnapshot:
     )
 
 
-def job_of(request_id: str, kept: RequestSnapshot) -> Job:
-    """Return the job again, without what happened to it on its way."""
+def restore_job(request_id: str, snapshot: RequestSnapshot) -> Job:
+    """Rebuild a job from its snapshot, as new: without attempts, timings and deadline."""
     return Job(
         request_id=request_id,
-        url=kept.url,
-        action=kept.action,
-        options=changed(Options(), kept.options),
-        received_at=kept.received_at,
-        trace_id=kept.trace_id,
-        priority=kept.priority,
-        attributes=kept.attributes,
-        retry_of=kept.retry_of,
-        batch=kept.batch,
-        reply=kept.reply,
+        url=snapshot.url,
+        action=snapshot.action,
+        options=with_changes(Options(), snapshot.options),
+        received_at=snapshot.received_at,
+        trace_id=snapshot.trace_id,
+        priority=snapshot.priority,
+        attributes=snapshot.attributes,
+        retry_of=snapshot.retry_of,
+        batch=snapshot.batch,
+        reply=snapshot.reply,
     )
 
 
-def changed(options: Options, changes: OptionChanges) -> Options:
-    """Return the options with some of them changed."""
+def with_changes(options: Options, changes: OptionChanges) -> Options:
     merged = msgspec.to_builtins(options) | msgspec.to_builtins(changes)
     return msgspec.convert(merged, Options)
 
 
-def _unusual(options: Options) -> OptionChanges:
-    usual = msgspec.to_builtins(Options())
+def _non_default(options: Options) -> OptionChanges:
+    defaults = msgspec.to_builtins(Options())
     own = msgspec.to_builtins(options)
     return msgspec.convert(
-        {name: value for name, value in own.items() if value != usual[name]}, OptionChanges
+        {name: value for name, value in own.items() if value != defaults[name]}, OptionChanges
     )

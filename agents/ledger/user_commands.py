@@ -1,4 +1,4 @@
-"""What the ledger does about orders: end a request that was taken back, ask for one again."""
+"""User commands in the ledger: ``cancel`` decides an open request, ``retry`` submits a new one."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,13 +12,13 @@ from agents.ledger.request_state import (
     Open,
     RequestSnapshot,
     RequestState,
-    changed,
-    job_of,
+    restore_job,
     trace_context,
+    with_changes,
 )
 from agents.pipeline.events import correlation_headers, propose_result, user_command
 from agents.pipeline.ownership import placeholder_job
-from agents.pipeline.results import ended
+from agents.pipeline.results import error_result
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.error_catalog import explain
@@ -28,14 +28,14 @@ from schemas.results import Result
 from streams.envelope import seal, trace_id_of
 from streams.records import Effect, Incoming, Outgoing
 from streams.topics import REQUESTS
-from streams.tracing.scope import continuing
+from streams.tracing.scope import request_scope
 
 
-def answer_id(command: Cancel | Retry, record: Incoming) -> str | None:
-    """Return the id of the result that tells of a refusal; None when nobody waits for one.
+def command_result_id(command: Cancel | Retry, record: Incoming) -> str | None:
+    """Return the id under which a rejection is published; None when no client expects one.
 
-    That is the id of the new request, or of the command. A member's part of an order for its
-    whole batch has none.
+    That is the id of the new request of a retry, or of the command. A command that was fanned out
+    from a batch to its members has none.
     """
     if isinstance(command, Retry):
         return command.new_id or command.id or record.record_id
@@ -43,56 +43,59 @@ def answer_id(command: Cancel | Retry, record: Incoming) -> str | None:
 
 
 def apply_command(
-    news: LedgerEvent, command: Cancel | Retry, remembered_until: float
+    event: LedgerEvent, command: Cancel | Retry, remembered_until: float
 ) -> Sequence[Effect]:
-    """Return what follows from an order; ``remembered_until`` is the end of a request's row."""
+    """Apply a command; ``remembered_until`` is the expiry of a cancelled request's row."""
     if isinstance(command, Cancel):
-        return _cancel(news, command, remembered_until)
-    new_id = answer_id(command, news.record)
+        return _cancel(event, command, remembered_until)
+    new_id = command_result_id(command, event.record)
     assert new_id is not None
-    if isinstance(news.known, Decided) and news.known.job is not None:
-        kept = news.known.job
-        with continuing(trace_context(kept.trace_id, kept.trace)):
-            return [ask_again(command, new_id, kept, news.cause)]
-    reason = why_not_again(command.request_id, news.known, news.batch)
-    return [refuse(new_id, command, reason, news.record)]
+    if isinstance(event.state, Decided) and event.state.job is not None:
+        snapshot = event.state.job
+        with request_scope(trace_context(snapshot.trace_id, snapshot.trace)):
+            return [retry_request(command, new_id, snapshot, event.cause)]
+    reason = retry_rejection(command.request_id, event.state, event.batch)
+    return [reject(new_id, command, reason, event.record)]
 
 
-def _cancel(news: LedgerEvent, command: Cancel, remembered_until: float) -> Sequence[Effect]:
-    """Return the end of a request that is not wanted any more, the same for the same record."""
-    match news.known:
-        case Open(job=kept):
+def _cancel(event: LedgerEvent, command: Cancel, remembered_until: float) -> Sequence[Effect]:
+    """Cancel an open request or the members of a batch; idempotent for a redelivered record."""
+    match event.state:
+        case Open(job=snapshot):
             row = Decided(
-                record_id=news.record.record_id,
+                record_id=event.record.record_id,
                 expires_at=remembered_until,
-                job=kept,
+                job=snapshot,
                 status="cancelled",
             )
-            return [news.row(row), *_taken_back(news, kept, command)]
-        case Decided(job=RequestSnapshot() as kept) if news.decided:
-            return _taken_back(news, kept, command)
+            return [event.write_row(row), *_publish_cancelled(event, snapshot, command)]
+        case Decided(job=RequestSnapshot() as snapshot) if event.is_redelivery:
+            return _publish_cancelled(event, snapshot, command)
         case Decided(members=size) if size:
-            return to_members(command, size, news)
-        case None if news.batch is not None and news.batch.size:
-            return to_members(command, news.batch.size, news)
-        case None if (name := answer_id(command, news.record)) is not None:
-            return [refuse(name, command, why_not_cancelled(command.request_id), news.record)]
+            return cancel_members(command, size, event)
+        case None if event.batch is not None and event.batch.size:
+            return cancel_members(command, event.batch.size, event)
+        case None if (name := command_result_id(command, event.record)) is not None:
+            return [reject(name, command, cancel_rejection(command.request_id), event.record)]
     return []
 
 
-def _taken_back(news: LedgerEvent, kept: RequestSnapshot, command: Cancel) -> list[Outgoing]:
-    request_id = news.entry.request_id
-    body = encode(cancelled(request_id, kept, command, news.entry.at))
-    head = decode(body, ResultHeader)
-    if not news.decided:
-        measure(head, kept.action)
-    with continuing(trace_context(kept.trace_id, kept.trace)):
-        return publish_outcome(request_id, head, body, news.cause, kept.reply)
+def _publish_cancelled(
+    event: LedgerEvent, snapshot: RequestSnapshot, command: Cancel
+) -> list[Outgoing]:
+    request_id = event.entry.request_id
+    body = encode(cancelled_result(request_id, snapshot, command, event.entry.at))
+    header = decode(body, ResultHeader)
+    if not event.is_redelivery:
+        measure(header, snapshot.action)
+    with request_scope(trace_context(snapshot.trace_id, snapshot.trace)):
+        return publish_outcome(request_id, header, body, event.cause, snapshot.reply)
 
 
-def cancelled(request_id: str, kept: RequestSnapshot, command: Cancel, at: datetime) -> Result:
-    """Return the outcome of a request that was taken back at a time."""
-    job = job_of(request_id, kept)
+def cancelled_result(
+    request_id: str, snapshot: RequestSnapshot, command: Cancel, at: datetime
+) -> Result:
+    job = restore_job(request_id, snapshot)
     context = explain(
         ErrorCode.REQUEST_CANCELLED,
         operation=NAME,
@@ -100,28 +103,28 @@ def cancelled(request_id: str, kept: RequestSnapshot, command: Cancel, at: datet
         details={"by": command.by},
         request_id=request_id,
     )
-    return msgspec.structs.replace(ended(job, context), finished_at=at)
+    return msgspec.structs.replace(error_result(job, context), finished_at=at)
 
 
-def to_members(command: Cancel, size: int, news: LedgerEvent) -> list[Effect]:
-    """Return the order for a batch as one for each member, which nobody answers."""
-    trace_id = trace_id_of(news.record)
+def cancel_members(command: Cancel, size: int, event: LedgerEvent) -> list[Effect]:
+    """Fan a command for a batch out to its members, without an id and so without rejections."""
+    trace_id = trace_id_of(event.record)
     ids = (f"{command.request_id}/{index}" for index in range(size))
     parts = (msgspec.structs.replace(command, id=None, request_id=each) for each in ids)
     return [
-        user_command(part, NAME, at=news.entry.at, cause=news.cause, trace_id=trace_id)
+        user_command(part, NAME, at=event.entry.at, cause=event.cause, trace_id=trace_id)
         for part in parts
     ]
 
 
-def ask_again(command: Retry, new_id: str, kept: RequestSnapshot, cause: str) -> Outgoing:
-    """Return the new request: the old one with the changes that were ordered, without deadline."""
-    old = job_of(command.request_id, kept)
+def retry_request(command: Retry, new_id: str, snapshot: RequestSnapshot, cause: str) -> Outgoing:
+    """Return the new request: the old one with the command's changes, without deadline."""
+    old = restore_job(command.request_id, snapshot)
     request = Request(
         id=new_id,
         url=old.url,
         action=old.action,
-        options=changed(old.options, command.options),
+        options=with_changes(old.options, command.options),
         priority=old.priority,
         attributes=old.attributes,
         retry_of=command.request_id,
@@ -141,39 +144,39 @@ def ask_again(command: Retry, new_id: str, kept: RequestSnapshot, cause: str) ->
     )
 
 
-def why_not_cancelled(request_id: str) -> str:
-    """Return why a request of which nothing is known cannot be cancelled."""
+def cancel_rejection(request_id: str) -> str:
     return (
         f"nothing is known of {request_id}: it ended long ago, or has not arrived; "
         "should it still come, it is cancelled"
     )
 
 
-def why_not_again(request_id: str, known: RequestState | None, batch: Batch | None) -> str:
-    """Return why a request cannot be asked for again."""
-    if isinstance(known, Decided):
+def retry_rejection(request_id: str, state: RequestState | None, batch: Batch | None) -> str:
+    if isinstance(state, Decided):
         return f"{request_id} was refused, or too little is known of it; submit it anew"
-    if known is None and batch is not None and batch.size:
+    if state is None and batch is not None and batch.size:
         last = f"{request_id}/{batch.size - 1}"
         return f"{request_id} is a batch; retry its members, {request_id}/0 to {last}"
-    if known is None:
+    if state is None:
         return f"nothing is known of {request_id}: it never arrived, or ended long ago"
     return f"{request_id} is still under way; cancel it first"
 
 
-def refuse(name: str, command: Cancel | Retry, reason: str, record: Incoming) -> Outgoing:
-    """Return the outcome of an order that cannot be followed.
+def reject(name: str, command: Cancel | Retry, reason: str, record: Incoming) -> Outgoing:
+    """Return the result of a command that cannot be applied.
 
-    It goes by way of the audit topic like every outcome: a copy of the order that comes when it
-    could be followed must not lead to a second one.
+    It is proposed on the audit topic like every result: a copy of the command that arrives once it
+    could be applied must not produce a second result.
     """
     details = {"field": "$.request_id", "reason": reason}
     context = explain(ErrorCode.REQUEST_INVALID, operation=NAME, url="", details=details)
-    return answer(name, command, context, record)
+    return command_result(name, command, context, record)
 
 
-def answer(name: str, command: Cancel | Retry, context: ErrorContext, record: Incoming) -> Outgoing:
-    """Return an error as the outcome of an order."""
+def command_result(
+    name: str, command: Cancel | Retry, context: ErrorContext, record: Incoming
+) -> Outgoing:
+    """Propose an error as the result of a command."""
     retry_of = command.request_id if isinstance(command, Retry) else None
     job = msgspec.structs.replace(placeholder_job(name, record), retry_of=retry_of)
-    return propose_result(job, NAME, ended(job, context), None)
+    return propose_result(job, NAME, error_result(job, context), None)

@@ -1,1 +1,1 @@
-"""Looks into finished files: are they the media that the page promised?"""
+"""Verification and remuxing of downloaded media, in sandboxed processes."""

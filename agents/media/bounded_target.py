@@ -1,4 +1,4 @@
-"""The file that a remux writes: as large as it may get and no larger."""
+"""Output file of a remux, with a size limit."""
 
 import io
 from io import FileIO
@@ -8,21 +8,24 @@ Source = FileIO | BinaryIO
 
 
 class TooLargeError(ValueError):
-    """More was to be written than may be."""
+    """A write would exceed the size limit."""
 
 
 class BoundedTarget(io.RawIOBase):
-    """The file that is written: its size is bounded, and it keeps the first error of the disk.
+    """Size-limited output file that keeps the first error of the disk.
 
-    Several may write and read one descriptor, each at its own place: to move the index to the
-    front, the library opens the file once more.
+    Several objects can share one descriptor, each with its own position: to move the index to the
+    front, FFmpeg opens the output a second time.
+
+    Attributes:
+        error: the first OSError of a write, in case PyAV raises another one for it.
     """
 
     def __init__(self, file: Source, bytes_max: int) -> None:
         super().__init__()
         self._file = file
         self._bytes_max = bytes_max
-        self._place = 0
+        self._position = 0
         self.error: OSError | None = None
 
     def readable(self) -> bool:
@@ -37,45 +40,45 @@ class BoundedTarget(io.RawIOBase):
         """See `io.RawIOBase`."""
         return True
 
-    def again(self) -> "BoundedTarget":
-        """Return the same file at its beginning."""
+    def reopened(self) -> "BoundedTarget":
+        """Return another object for the same file, at position 0."""
         return BoundedTarget(self._file, self._bytes_max)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """See `io.RawIOBase`."""
         if whence == io.SEEK_END:
-            self._place = self._file.seek(offset, io.SEEK_END)
+            self._position = self._file.seek(offset, io.SEEK_END)
         else:
-            self._place = offset + (self._place if whence == io.SEEK_CUR else 0)
-        return self._place
+            self._position = offset + (self._position if whence == io.SEEK_CUR else 0)
+        return self._position
 
     def tell(self) -> int:
         """See `io.RawIOBase`."""
-        return self._place
+        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """See `io.RawIOBase`."""
-        self._file.seek(self._place)
-        found = self._file.read(size)
-        self._place += len(found or b"")
-        return found or b""
+        self._file.seek(self._position)
+        data = self._file.read(size)
+        self._position += len(data or b"")
+        return data or b""
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write all of it.
+        """Write all bytes.
 
         Raises:
-            TooLargeError: see `bytes_max`.
-            OSError: the disk does not take it.
+            TooLargeError: the file would exceed `bytes_max`.
+            OSError: of the disk.
         """
-        if self._place + len(data) > self._bytes_max:
+        if self._position + len(data) > self._bytes_max:
             raise TooLargeError(f"what is made of it has more than {self._bytes_max} bytes")
         try:
-            self._file.seek(self._place)
+            self._file.seek(self._position)
             rest = memoryview(data)
             while rest:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self.error = self.error or error
             raise
-        self._place += len(data)
+        self._position += len(data)
         return len(data)

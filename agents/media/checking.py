@@ -1,11 +1,10 @@
-"""Whether a file is what the page promised. Pure.
+"""Verification of a file's media facts against the page's description. Pure.
 
-What is held against a file: that it is no media, that the kind of stream is missing which makes
-it the file that was chosen, that it is cut, or that a video plays for another time than the page
-says; its sound may last longer than its picture. What is not: another codec or size (pages are
-often wrong about those, and the result says what the file has), and the length of sound by itself
-(it is the whole song, of which the post uses a part). A video without the sound that the page
-promises is whole, but not what was asked for: `content.no_sound`.
+A file is damaged if it is no media, lacks the stream that its format is chosen for, is truncated,
+or is a video whose duration differs from the page's; its audio may be longer than its video.
+Accepted are another codec or size (pages are often wrong about them, and the result states those of
+the file), and another duration of audio alone (the whole song, of which the post uses a part). A
+video without the audio that the page promises is intact, but not as requested: `content.no_sound`.
 """
 
 from agents.media.facts import MediaFacts
@@ -14,45 +13,47 @@ from schemas.video import VideoFormat
 
 TOLERATED_SECONDS = 1.0
 TOLERATED_SHARE = 0.1
-"""A length is off when it is off by more than both: pages round to whole seconds."""
+"""A duration must exceed both tolerances to be wrong: pages round to whole seconds."""
 
 _ENDLESS = frozenset({"mp3", "aac", "mpegts", "ogg"})
-"""Containers of which any piece is a whole file: only the page tells that one is cut."""
+"""Containers without a declared end: truncation shows only against the page's duration."""
 
 
 def check(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) -> None:
-    """Return when the file is what was promised.
+    """Verify a file.
 
     Args:
-        facts: what is in the file.
-        promised: the format as the page describes it.
-        page_seconds: how long the post plays, as the page says.
+        facts: of the file.
+        promised: the format as described by the page.
+        page_seconds: duration of the post according to the page.
 
     Raises:
         ClipmillError: ``content.damaged``, with the reason; ``content.no_sound``.
     """
-    reason = flaw(facts, promised, page_seconds)
+    reason = find_mismatch(facts, promised, page_seconds)
     if reason is not None:
-        raise damage(reason)
+        raise damaged_error(reason)
     if promised.audio_codec is not None and facts.audio_codec is None:
-        raise no_sound(promised.format_id)
+        raise no_sound_error(promised.format_id)
 
 
-def damage(reason: str) -> ClipmillError:
-    """Return the error of a file that is not what was promised."""
+def damaged_error(reason: str) -> ClipmillError:
+    """Return the ``content.damaged`` error of a file."""
     message = f"the file that came is not what the page promised: {reason}"
     return ClipmillError(ErrorCode.CONTENT_DAMAGED, message, reason=reason)
 
 
-def no_sound(format_id: str) -> ClipmillError:
-    """Return the error of a video without the sound that was promised."""
+def no_sound_error(format_id: str) -> ClipmillError:
+    """Return the ``content.no_sound`` error of a video."""
     message = f"the file of format {format_id} has no sound, although the page promises it"
     return ClipmillError(ErrorCode.CONTENT_NO_SOUND, message, reason=f"format {format_id}")
 
 
-def flaw(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) -> str | None:
-    """Return what is wrong with a file, None when nothing is."""
-    missing = _missing(facts, promised)
+def find_mismatch(
+    facts: MediaFacts, promised: VideoFormat, page_seconds: float | None
+) -> str | None:
+    """Return why a file is damaged, None when it is not."""
+    missing = _missing_stream(facts, promised)
     if missing:
         return missing
     length = facts.duration_seconds
@@ -70,7 +71,7 @@ def flaw(facts: MediaFacts, promised: VideoFormat, page_seconds: float | None) -
     return None
 
 
-def _missing(facts: MediaFacts, promised: VideoFormat) -> str | None:
+def _missing_stream(facts: MediaFacts, promised: VideoFormat) -> str | None:
     pictured = promised.picture is not None or promised.video_codec is not None
     if pictured and facts.video_codec is None:
         return "there is no picture in it"
@@ -79,5 +80,5 @@ def _missing(facts: MediaFacts, promised: VideoFormat) -> str | None:
     return None
 
 
-def _is_off(seconds: float, wanted: float) -> bool:
-    return abs(seconds - wanted) > max(TOLERATED_SECONDS, TOLERATED_SHARE * wanted)
+def _is_off(seconds: float, expected: float) -> bool:
+    return abs(seconds - expected) > max(TOLERATED_SECONDS, TOLERATED_SHARE * expected)

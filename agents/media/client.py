@@ -1,4 +1,8 @@
-"""Has media read or remuxed by a process that may be killed at any moment."""
+"""Client of the media process: runs one task at a time in a sandboxed process, with a timeout.
+
+Base of `agents.media.prober` and `agents.media.remuxer`. A hostile file may hang or crash the
+process: it is replaced, and a file is unreadable only if the file is the likely cause.
+"""
 
 import asyncio
 import os
@@ -18,34 +22,34 @@ from agents.engine.fork_client import child_environment
 from agents.media.facts import ANSWER_BYTES_MAX, Message, Ready, Unreadable, unpack
 
 START_SECONDS = 20.0
-"""Until the process is ready: the libraries take 0.2 s, more on a machine without a free core."""
+"""Start timeout: the libraries load in 0.2 s, later on a machine without an idle core."""
 
-WORKED_SHARE = 0.5
-"""Of its time the process must have worked for a file to be too much for it. One that got no
-processor, or was stopped, says nothing about the file."""
+CPU_SHARE_MIN = 0.5
+"""CPU time per timeout from which the file is the cause of it. A process with less was starved or
+stopped, which is no property of the file."""
 
-AWAY_SECONDS = 10.0
-"""So long no process is started after one could not be: all files would wait for it in turn."""
+START_BACKOFF_SECONDS = 10.0
+"""Backoff after a failed start: without it, all queued files would wait for a start in turn."""
 
-TRIES = 2
-"""So many processes may a file kill before it is called unreadable: one may have been chance.
+ATTEMPTS = 2
+"""Processes that a file may crash before it is unreadable: one crash may be a coincidence.
 
-A file that takes too long is not tried again: it would keep all others waiting for as long again.
+A timeout is not retried: it would block all queued files for as long again.
 """
 
 
-class ProcessAwayError(Exception):
-    """No process can do it at present; that says nothing about the files."""
+class ProcessUnavailableError(Exception):
+    """The process is unavailable at present; this is no property of the files."""
 
 
 class MediaProcess:
-    """One process of `agents.media.process`, started for the first task, replaced when it dies.
+    """One process of `agents.media.process`, started on the first task, replaced after it dies.
 
     Args:
-        files: that a task has at most.
-        seconds: for one task.
-        memory_bytes: of the process.
-        timer: seconds, for how long one that cannot be started is let alone.
+        files: maximum of files per task.
+        seconds: timeout of a task.
+        memory_bytes: limit of the process.
+        timer: monotonic clock for the start backoff, in seconds.
     """
 
     def __init__(
@@ -59,40 +63,40 @@ class MediaProcess:
         self._files = files
         self._seconds = seconds
         self._memory_bytes = memory_bytes
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
         self._timer = timer
-        self._away_until = 0.0
+        self._backoff_until = 0.0
 
     @property
     def pid(self) -> int | None:
-        """Of the process; None when there is none."""
+        """Process id, None when it is not running."""
         return self._process.pid if self._process else None
 
     async def run(
         self, task: bytes, sources: Sequence[Path], target: Path | None = None
     ) -> Message:
-        """Return what the process answers to a task. Tasks wait for their turn.
+        """Run a task, in FIFO order with others, and return the answer.
 
         Args:
             task: see `agents.media.facts`.
-            sources: are read.
-            target: is written; what there was of it is gone. After a failure it is of no use.
+            sources: opened for reading.
+            target: truncated and written; incomplete after a failure.
 
         Raises:
-            ProcessAwayError: no process can do it at present, or a file cannot be opened.
+            ProcessUnavailableError: no process at present, or a source cannot be opened.
             OSError: the target cannot be opened.
         """
-        async with self._turn:
-            for _ in range(TRIES):
-                answer = await self._ask(task, sources, target)
+        async with self._lock:
+            for _ in range(ATTEMPTS):
+                answer = await self._attempt(task, sources, target)
                 if answer is not None:
                     return answer
         return Unreadable(reason="whoever reads it dies")
 
     def close(self) -> None:
-        """End the process. Never blocks: one that waits for a disk dies when that answers."""
+        """Kill the process. Never blocks: one in uninterruptible disk I/O is reaped by a thread."""
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
@@ -100,8 +104,7 @@ class MediaProcess:
             threading.Thread(target=self._process.wait, daemon=True).start()
         self._connection = self._process = None
 
-    def _worked(self) -> float:
-        """Return the processor time of the process, in seconds."""
+    def _cpu_seconds(self) -> float:
         if self.pid is None:
             return 0.0
         try:
@@ -110,12 +113,12 @@ class MediaProcess:
             return 0.0
         return float(times.user + times.system)
 
-    async def _ask(
+    async def _attempt(
         self, task: bytes, sources: Sequence[Path], target: Path | None
     ) -> Message | None:
-        """Return what the process says, None when it died over these files."""
+        """Return the answer, None when the process died during the task."""
         connection = await self._ready()
-        worked = self._worked()
+        cpu_seconds = self._cpu_seconds()
         with ExitStack() as stack:
             descriptors = await asyncio.to_thread(_open_all, sources, target, stack)
             try:
@@ -123,16 +126,18 @@ class MediaProcess:
                 stack.close()
                 return await _answer(connection, self._seconds)
             except TimeoutError:
-                worked = self._worked() - worked
+                cpu_seconds = self._cpu_seconds() - cpu_seconds
                 self.close()
-                if worked < self._seconds * WORKED_SHARE:
-                    raise ProcessAwayError("the process that reads media gets no time") from None
+                if cpu_seconds < self._seconds * CPU_SHARE_MIN:
+                    raise ProcessUnavailableError(
+                        "the process that reads media gets no time"
+                    ) from None
                 return Unreadable(reason=f"whoever reads it is not done after {self._seconds:g} s")
             except (OSError, EOFError, msgspec.DecodeError):
                 self.close()
                 return None
             except BaseException:
-                # Its answer would be taken for that to the next task.
+                # A late answer would be taken for the answer to the next task.
                 self.close()
                 raise
 
@@ -140,15 +145,17 @@ class MediaProcess:
         if self._connection is not None and self._process and self._process.poll() is None:
             return self._connection
         self.close()
-        if self._timer() < self._away_until:
-            raise ProcessAwayError("the process that reads media could not be started just now")
+        if self._timer() < self._backoff_until:
+            raise ProcessUnavailableError(
+                "the process that reads media could not be started just now"
+            )
         try:
             connection = self._start()
-            await _message(connection, START_SECONDS)
+            await _receive(connection, START_SECONDS)
         except (OSError, EOFError, msgspec.DecodeError) as error:
             self.close()
-            self._away_until = self._timer() + AWAY_SECONDS
-            raise ProcessAwayError(f"the process that reads media: {error}") from error
+            self._backoff_until = self._timer() + START_BACKOFF_SECONDS
+            raise ProcessUnavailableError(f"the process that reads media: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -172,11 +179,13 @@ class MediaProcess:
 
 
 def _open_all(sources: Sequence[Path], target: Path | None, stack: ExitStack) -> list[int]:
-    """Return the descriptors of open files; the stack closes them."""
+    """Return the descriptors of the files; the stack closes them."""
     try:
         files = [stack.enter_context(path.open("rb")) for path in sources]
     except OSError as error:
-        raise ProcessAwayError(f"{error.filename} cannot be opened: {error.strerror}") from error
+        raise ProcessUnavailableError(
+            f"{error.filename} cannot be opened: {error.strerror}"
+        ) from error
     descriptors = [file.fileno() for file in files]
     if target is not None:
         descriptors.append(stack.enter_context(target.open("w+b")).fileno())
@@ -184,14 +193,14 @@ def _open_all(sources: Sequence[Path], target: Path | None, stack: ExitStack) ->
 
 
 async def _answer(connection: socket.socket, seconds: float) -> Message:
-    match await _message(connection, seconds):
+    match await _receive(connection, seconds):
         case Ready():
             raise EOFError("it spoke out of turn")
         case answer:
             return answer
 
 
-async def _message(connection: socket.socket, seconds: float) -> Message:
+async def _receive(connection: socket.socket, seconds: float) -> Message:
     async with asyncio.timeout(seconds):
         packet = await asyncio.get_running_loop().sock_recv(connection, ANSWER_BYTES_MAX)
     if not packet:

@@ -1,8 +1,8 @@
-"""Takes from this process what nobody needs to look into a file that is open already.
+"""Seccomp sandbox of the media process: only the system calls that reading open files needs.
 
-By a filter of system calls (seccomp, Documentation/userspace-api/seccomp_filter.rst of Linux) that
-lets pass what stands in `ALLOWED`, and nothing else, whatever takes over the process: it can open,
-change or remove no file, make no socket and no process, and reach no process that is there.
+A filter (Documentation/userspace-api/seccomp_filter.rst of Linux) allows the calls in `ALLOWED` and
+rejects all others. Code that takes over the process can open, change or remove no file, create no
+socket and no process, and reach no other process.
 """
 
 import ctypes
@@ -24,8 +24,8 @@ _NUMBER_OFFSET, _MACHINE_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16  # struct sec
 _CLONE_THREAD = 0x10000  # linux/sched.h
 
 
-class Call(NamedTuple):
-    """The numbers of a system call.
+class Syscall(NamedTuple):
+    """Numbers of a system call.
 
     From arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
     """
@@ -35,54 +35,54 @@ class Call(NamedTuple):
 
 
 ALLOWED = {
-    "read": Call(0, 63),
-    "write": Call(1, 64),
-    "writev": Call(20, 66),
-    "close": Call(3, 57),
-    "lseek": Call(8, 62),
-    "fstat": Call(5, 80),
-    "recvmsg": Call(47, 212),
-    "sendto": Call(44, 206),
-    "mmap": Call(9, 222),
-    "munmap": Call(11, 215),
-    "mremap": Call(25, 216),
-    "mprotect": Call(10, 226),
-    "madvise": Call(28, 233),
-    "brk": Call(12, 214),
-    "futex": Call(202, 98),
-    "set_robust_list": Call(273, 99),
-    "rseq": Call(334, 293),
-    "sched_yield": Call(24, 124),
-    "sched_getaffinity": Call(204, 123),
-    "gettid": Call(186, 178),
-    "getpid": Call(39, 172),
-    "rt_sigaction": Call(13, 134),
-    "rt_sigprocmask": Call(14, 135),
-    "rt_sigreturn": Call(15, 139),
-    "sigaltstack": Call(131, 132),
-    "restart_syscall": Call(219, 128),
-    "clock_gettime": Call(228, 113),
-    "getrandom": Call(318, 278),
-    "sysinfo": Call(99, 179),
-    "exit": Call(60, 93),
-    "exit_group": Call(231, 94),
+    "read": Syscall(0, 63),
+    "write": Syscall(1, 64),
+    "writev": Syscall(20, 66),
+    "close": Syscall(3, 57),
+    "lseek": Syscall(8, 62),
+    "fstat": Syscall(5, 80),
+    "recvmsg": Syscall(47, 212),
+    "sendto": Syscall(44, 206),
+    "mmap": Syscall(9, 222),
+    "munmap": Syscall(11, 215),
+    "mremap": Syscall(25, 216),
+    "mprotect": Syscall(10, 226),
+    "madvise": Syscall(28, 233),
+    "brk": Syscall(12, 214),
+    "futex": Syscall(202, 98),
+    "set_robust_list": Syscall(273, 99),
+    "rseq": Syscall(334, 293),
+    "sched_yield": Syscall(24, 124),
+    "sched_getaffinity": Syscall(204, 123),
+    "gettid": Syscall(186, 178),
+    "getpid": Syscall(39, 172),
+    "rt_sigaction": Syscall(13, 134),
+    "rt_sigprocmask": Syscall(14, 135),
+    "rt_sigreturn": Syscall(15, 139),
+    "sigaltstack": Syscall(131, 132),
+    "restart_syscall": Syscall(219, 128),
+    "clock_gettime": Syscall(228, 113),
+    "getrandom": Syscall(318, 278),
+    "sysinfo": Syscall(99, 179),
+    "exit": Syscall(60, 93),
+    "exit_group": Syscall(231, 94),
 }
-"""What the interpreter, libc's memory and threads, and FFmpeg need to read what is open.
+"""Calls of the interpreter, of libc's allocator and threads, and of FFmpeg on open files.
 
-``fstat`` is there for its descriptor; ``newfstatat``, which can do the same, takes paths too. The
-interpreter does without.
+``fstat`` takes a descriptor only; ``newfstatat``, which can do the same, also takes paths, and the
+interpreter works without it.
 """
 
-CLONE = Call(56, 220)
-"""Starts threads, and processes: let pass for threads only."""
+CLONE = Syscall(56, 220)
+"""Creates threads and processes: allowed for threads only."""
 
-CLONE3 = Call(435, 435)
-"""Does the same. What it is to start stands in memory, where no filter sees it, so it is said to be
-missing: libc then takes `CLONE`."""
+CLONE3 = Syscall(435, 435)
+"""Does the same, with its flags in memory, which a filter cannot read: fails with ENOSYS, on which
+libc falls back to `CLONE`."""
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """A kind of processor: its name in the kernel (linux/audit.h), and numbers of calls there."""
+    """An architecture: its audit constant (linux/audit.h), and its numbers of system calls."""
 
     audit: int
     clone: int
@@ -114,15 +114,15 @@ class _Program(ctypes.Structure):
 
 
 def confine() -> bool:
-    """Refuse all other calls from now on, in this thread and in those that it starts.
+    """Install the filter for this thread and its future threads, irrevocably.
 
     Returns:
-        Whether the kernel does so; it does not on machines that are not in `MACHINES`.
+        Whether it is installed: not on machines outside `MACHINES`, or without seccomp.
     """
     machine = MACHINES.get(platform.machine())
     if machine is None:
         return False
-    steps = program(machine)
+    steps = build_filter(machine)
     instructions = (_Instruction * len(steps))(*[_Instruction(*step) for step in steps])
     filter_ = _Program(len(steps), instructions)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -132,10 +132,10 @@ def confine() -> bool:
     return filtered == 0
 
 
-def program(machine: Machine) -> list[tuple[int, int, int, int]]:
-    """Return the filter: code, steps skipped when true and when false, operand."""
+def build_filter(machine: Machine) -> list[tuple[int, int, int, int]]:
+    """Return the BPF program: code, jumps if true and if false, operand of each instruction."""
     count = len(machine.allowed)
-    checks = [(_EQUAL, count - place, 0, number) for place, number in enumerate(machine.allowed)]
+    checks = [(_EQUAL, count - index, 0, number) for index, number in enumerate(machine.allowed)]
     return [
         (_LOAD, 0, 0, _MACHINE_OFFSET),
         (_EQUAL, 1, 0, machine.audit),

@@ -1,7 +1,7 @@
-"""Which file extension fits what is in a file. Pure.
+"""File extension by the container and codecs of a file. Pure.
 
-Browsers and players go by the extension, and pages and addresses are often wrong about it: TikTok
-has MP3 songs that the page calls M4A, and JPEG pictures under an address that ends in ``.webp``.
+Browsers and players rely on the extension, and pages and URLs are often wrong about it: TikTok has
+MP3 songs that the page calls M4A, and JPEG pictures at a URL that ends in ``.webp``.
 """
 
 from collections.abc import Mapping
@@ -9,33 +9,33 @@ from collections.abc import Mapping
 from agents.media.facts import MediaFacts
 
 _STILLS = {"heic": "heic", "heix": "heic", "mif1": "heif", "avif": "avif", "avis": "avif"}
-"""Extensions by the brand of an ISO file that holds a picture (ISO/IEC 23008-12, annex B)."""
+"""Extension by the brand of an ISO file with a picture (ISO/IEC 23008-12, annex B)."""
 
 _QUICKTIME = "qt"
 _WEBM_CODECS = frozenset({None, "vp8", "vp9", "av1", "opus", "vorbis"})
 
-_FITTING: Mapping[str, frozenset[str]] = {
+_INTERCHANGEABLE: Mapping[str, frozenset[str]] = {
     "video": frozenset({"mp4", "m4v", "mov", "3gp"}),
     "sound": frozenset({"m4a", "3gp"}),
     "matroska": frozenset({"mkv", "webm"}),
     "ogg": frozenset({"ogg", "oga", "ogv", "opus"}),
     "jpeg": frozenset({"jpeg", "jpg"}),
 }
-"""Extensions that are as good as one another: the one that the page names is kept."""
+"""Interchangeable extensions: the page's is kept if it is one of them."""
 
-_OWN: Mapping[str, str] = {
+_SINGLE: Mapping[str, str] = {
     **{each: each for each in ("aac", "bmp", "flac", "flv", "gif", "mp3", "png", "wav", "webp")},
     "mpegts": "ts",
 }
-"""Extensions of containers that have but one."""
+"""Extension of containers with a single one."""
 
 
 def extension_of(facts: MediaFacts, named: str) -> str:
-    """Return the extension of a file: the one that was named if it fits, another if it does not.
+    """Return the extension of a file: `named` if it fits the content, else the correct one.
 
     Args:
-        facts: what is in the file.
-        named: what the page or the address calls it.
+        facts: of the file.
+        named: extension of the page or the URL.
     """
     match facts.container:
         case "mov":
@@ -43,10 +43,10 @@ def extension_of(facts: MediaFacts, named: str) -> str:
         case "matroska":
             return _matroska(facts, named)
         case "ogg":
-            return _kept("ogg", named, "ogv" if facts.video_codec else "ogg")
+            return _keep_or("ogg", named, "ogv" if facts.video_codec else "ogg")
         case "jpeg":
-            return _kept("jpeg", named, "jpeg")
-    return _OWN.get(facts.container or "", named)
+            return _keep_or("jpeg", named, "jpeg")
+    return _SINGLE.get(facts.container or "", named)
 
 
 def _iso(facts: MediaFacts, named: str) -> str:
@@ -56,8 +56,8 @@ def _iso(facts: MediaFacts, named: str) -> str:
     if brand == _QUICKTIME:
         return "mov"
     if facts.video_codec is None:
-        return _kept("sound", named, "m4a")
-    return _kept("video", named, "mp4")
+        return _keep_or("sound", named, "m4a")
+    return _keep_or("video", named, "mp4")
 
 
 def _matroska(facts: MediaFacts, named: str) -> str:
@@ -66,8 +66,8 @@ def _matroska(facts: MediaFacts, named: str) -> str:
     fits_webm = {facts.video_codec, facts.audio_codec} <= _WEBM_CODECS
     if named == "webm" and not fits_webm:
         return "mkv"
-    return _kept("matroska", named, "webm" if fits_webm else "mkv")
+    return _keep_or("matroska", named, "webm" if fits_webm else "mkv")
 
 
-def _kept(kind: str, named: str, default: str) -> str:
-    return named if named in _FITTING[kind] else default
+def _keep_or(kind: str, named: str, default: str) -> str:
+    return named if named in _INTERCHANGEABLE[kind] else default

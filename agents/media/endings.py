@@ -1,8 +1,8 @@
-"""Whether a file ends before its own structure says so, without decoding any of it.
+"""Detection of truncated files by their structure, without decoding.
 
-Decoders pass over the lack: a cut JPEG is shown grey from there on, a cut MP4 stops early. Formats
-whose structure names no end (MP3, ADTS, MPEG-TS) are never called cut; what is behind the end, as
-cameras append it to pictures, is none of the file.
+Decoders tolerate truncation: a truncated JPEG is shown grey from there on, a truncated MP4 stops
+early. Formats without a declared end (MP3, ADTS, MPEG-TS) are never reported as truncated; data
+after the end, as cameras append it to pictures, is ignored.
 """
 
 import os
@@ -13,30 +13,30 @@ from io import FileIO
 from typing import BinaryIO
 
 SEARCHED_BYTES_MAX = 64 * 2**20
-"""Of a JPEG or GIF: more than a picture of 100 megapixels has. A larger one is not searched."""
+"""Limit for JPEG and GIF: more than a picture of 100 megapixels has. Larger ones are skipped."""
 
 STEPS_MAX = 1_000_000
-"""Parts that are gone through; behind that a file is not called cut."""
+"""Limit of boxes, chunks or segments per file; a file with more counts as complete."""
 
 _JPEG, _PNG, _RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
 _GIFS = (b"GIF87a", b"GIF89a")
 _BOX_TYPES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})
-"""What an MP4, QuickTime or HEIF file begins with (ISO/IEC 14496-12, 4.2)."""
+"""First boxes of MP4, QuickTime and HEIF files (ISO/IEC 14496-12, 4.2)."""
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-"""Within a scan 0xFF is followed by 0, or the number of a restart (ITU-T T.81, B.1.1.2)."""
+"""Within a scan, 0xFF is followed by 0 or a restart marker (ITU-T T.81, B.1.1.2)."""
 
 _JPEG_END, _JPEG_BARE = 0xD9, frozenset({0x01, 0xD8})
 _UNKNOWN_SIZES = frozenset({0, 0xFFFFFFFF})
-"""A RIFF that was written while it was recorded."""
+"""Sizes in the header of a RIFF that was streamed while it was recorded."""
 
 _BOX_HEAD_BYTES, _LONG_BOX_HEAD_BYTES, _CHUNK_HEAD_BYTES = 8, 16, 8
 
 File = FileIO | BinaryIO
 
 
-def is_cut(file: File) -> bool:
-    """Return whether the file is shorter than it says itself. Rewinds it."""
+def is_truncated(file: File) -> bool:
+    """Return whether the file is shorter than its structure declares. Rewinds it."""
     try:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -48,12 +48,12 @@ def is_cut(file: File) -> bool:
 
 def _check_of(head: bytes) -> Callable[[File, int], bool] | None:
     if head[4:8] in _BOX_TYPES:
-        return _boxes_are_cut
+        return _is_mp4_truncated
     return next((check for start, check in _CHECKS if head.startswith(start)), None)
 
 
-def _boxes_are_cut(file: File, size: int) -> bool:
-    """Follow the boxes at the top: each says its size."""
+def _is_mp4_truncated(file: File, size: int) -> bool:
+    """Walk the top-level boxes by their sizes."""
     offset = 0
     for _ in range(STEPS_MAX):
         if offset >= size:
@@ -61,25 +61,25 @@ def _boxes_are_cut(file: File, size: int) -> bool:
         file.seek(offset)
         head = file.read(_LONG_BOX_HEAD_BYTES)
         if len(head) < _BOX_HEAD_BYTES:
-            # Up to seven bytes behind the last box are padding, or the beginning of a cut one.
+            # Up to seven bytes after the last box: zero padding, or a truncated box.
             return any(head)
         (length,) = struct.unpack(">I", head[:4])
         if length == 1 and len(head) == _LONG_BOX_HEAD_BYTES:
             (length,) = struct.unpack(">Q", head[8:])
-        if length < _BOX_HEAD_BYTES:  # 0: it goes to the end of the file; else it is none
+        if length < _BOX_HEAD_BYTES:  # 0: up to the end of the file; else invalid
             return False
         offset += length
     return False
 
 
-def _riff_is_cut(file: File, size: int) -> bool:
+def _is_riff_truncated(file: File, size: int) -> bool:
     file.seek(4)
     length = int.from_bytes(file.read(4), "little")
     return length not in _UNKNOWN_SIZES and length + 8 > size
 
 
-def _png_is_cut(file: File, size: int) -> bool:
-    """Follow the chunks: length, type, data and checksum each."""
+def _is_png_truncated(file: File, size: int) -> bool:
+    """Walk the chunks: length, type, data and checksum each."""
     offset = len(_PNG)
     for _ in range(STEPS_MAX):
         file.seek(offset)
@@ -92,8 +92,8 @@ def _png_is_cut(file: File, size: int) -> bool:
     return False
 
 
-def _jpeg_is_cut(file: File, size: int) -> bool:
-    """Follow the segments; between them, in a scan, search for the next marker."""
+def _is_jpeg_truncated(file: File, size: int) -> bool:
+    """Walk the segments; after each, also within a scan, search for the next marker."""
     if size > SEARCHED_BYTES_MAX:
         return False
     file.seek(0)
@@ -110,8 +110,8 @@ def _jpeg_is_cut(file: File, size: int) -> bool:
     return False
 
 
-def _gif_is_cut(file: File, size: int) -> bool:
-    """Follow the blocks. Many GIFs lack the last byte, so that only a cut block is held against."""
+def _is_gif_truncated(file: File, size: int) -> bool:
+    """Walk the blocks. Many GIFs lack the trailer byte, so only a truncated block counts."""
     if size > SEARCHED_BYTES_MAX:
         return False
     file.seek(0)
@@ -145,8 +145,8 @@ def _byte(body: bytes, offset: int) -> int:
 
 
 _CHECKS: tuple[tuple[bytes, Callable[[File, int], bool]], ...] = (
-    (_JPEG, _jpeg_is_cut),
-    (_PNG, _png_is_cut),
-    (_RIFF, _riff_is_cut),
-    *((start, _gif_is_cut) for start in _GIFS),
+    (_JPEG, _is_jpeg_truncated),
+    (_PNG, _is_png_truncated),
+    (_RIFF, _is_riff_truncated),
+    *((start, _is_gif_truncated) for start in _GIFS),
 )

@@ -1,29 +1,29 @@
-"""What the media process is asked, what it answers, and how the answers are packed."""
+"""Protocol of the media process: tasks, answers, and their encoding."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
-LOOK = b"look"
-"""Asks the process to look into the open file that is sent along."""
+PROBE = b"probe"
+"""Task: return the facts of the open file sent along."""
 
-TAKE_SOUND = b"take_sound"
-"""Asks it to write the sound of the first file that is sent along into the second one."""
+EXTRACT_AUDIO = b"extract_audio"
+"""Task: write the audio of the first file sent along to the second."""
 
-JOIN = b"join"
-"""Asks it to write the picture of the first file with the sound of the second into the third."""
+MUX = b"mux"
+"""Task: write the video of the first file with the audio of the second to the third."""
 
-TASK_BYTES_MAX = max(map(len, (LOOK, TAKE_SOUND, JOIN)))
+TASK_BYTES_MAX = max(map(len, (PROBE, EXTRACT_AUDIO, MUX)))
 FILES_MAX = 3
-"""That any task has."""
+"""Maximum of files per task."""
 
 ANSWER_BYTES_MAX = 16_384
-"""Far more than any answer has."""
+"""Limit far above any answer."""
 
 
 class Muxer(NamedTuple):
-    """Writes sound: FFmpeg's name of it, and the extension of its files."""
+    """An audio muxer: FFmpeg's name, and the extension of its files."""
 
     name: str
     extension: str
@@ -39,24 +39,23 @@ MUXERS: Mapping[str, Muxer] = {
     "vorbis": Muxer("ogg", "ogg"),
     "flac": Muxer("flac", "flac"),
 }
-"""By the codec of the sound."""
+"""Muxer by audio codec."""
 
 
 class MediaFacts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What is in a media file.
+    """Container, codecs and duration of a media file.
 
     Attributes:
-        container: FFmpeg's name of it, the first of several: ``mov``, ``mp3``, ``jpeg``, …
-        brand: of a file of ISO media what it calls itself: ``isom``, ``qt  ``, ``heic``, …
-        duration_seconds: as its index says; None for a picture, and when the index says nothing.
-        picture_seconds: how long the moving picture is, when the file says that by itself: sound
-            may last longer.
-        end_seconds: the last moment that there are bytes for; None when it was not looked for.
+        container: FFmpeg's name, the first of several: ``mov``, ``mp3``, ``jpeg``, …
+        brand: major brand of an ISO media file: ``isom``, ``qt  ``, ``heic``, …
+        duration_seconds: of the index; None for a picture, and when the index has none.
+        picture_seconds: duration of the video stream, if declared: audio may be longer.
+        end_seconds: end of the last packet in the file; None when it was not searched.
         video_codec: ``h264``, ``h265``, ``jpeg``, …; None without a picture.
-        audio_codec: ``aac``, …; None without sound.
+        audio_codec: ``aac``, …; None without audio.
         width: pixels.
         height: pixels.
-        sample_rate: of the sound, in samples per second.
+        sample_rate: of the audio, in Hz.
     """
 
     container: str | None = None
@@ -77,14 +76,14 @@ class Unreadable(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str
 
 
-class Unknown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The library knows the kind of file but cannot read it; that is no fault of the file."""
+class Unsupported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """FFmpeg recognizes the format but cannot read it; the file itself may be intact."""
 
     reason: str
 
 
 class Remuxed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The file is written.
+    """The target is complete.
 
     Attributes:
         extension: of its container.
@@ -94,21 +93,21 @@ class Remuxed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class NotWritten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The disk did not take the file, or give one; that is no fault of the files.
+    """Reading or writing failed on the disk; this is no property of the files.
 
     Attributes:
-        number: of the error (errno).
+        number: errno.
     """
 
     number: int
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The process takes files from now on."""
+    """The process accepts tasks."""
 
 
-Answer = MediaFacts | Unreadable | Unknown
-RemuxAnswer = Remuxed | NotWritten | Unreadable | Unknown
+Answer = MediaFacts | Unreadable | Unsupported
+RemuxAnswer = Remuxed | NotWritten | Unreadable | Unsupported
 Message = Answer | RemuxAnswer | Ready
 
 _encoder = msgspec.msgpack.Encoder()
@@ -116,14 +115,13 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def pack(message: Message) -> bytes:
-    """Return the message as one packet."""
     return _encoder.encode(message)
 
 
 def unpack(packet: bytes) -> Message:
-    """Return what a packet says.
+    """Decode a packet.
 
     Raises:
-        msgspec.DecodeError: it is none of ours.
+        msgspec.DecodeError: the packet is no valid message.
     """
     return _decoder.decode(packet)

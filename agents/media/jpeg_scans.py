@@ -1,8 +1,8 @@
-"""Counts the scans of a JPEG picture before anything decodes it.
+"""Guard against JPEG decompression bombs: counts the scans before the picture is decoded.
 
-A progressive picture comes in scans, each of which goes over the whole picture again. A scan that
-says nothing takes a dozen bytes of the file and as much time of the decoder as any other, so that
-a small file can keep the decoder busy for minutes.
+A progressive picture consists of scans, each of which covers the whole picture. An empty scan takes
+a dozen bytes of the file and as much decoder time as any other, so that a small file can keep the
+decoder busy for minutes.
 """
 
 import re
@@ -13,15 +13,15 @@ SCANS_MAX = 100
 """Encoders make about 10 (`jpeg_simple_progression` in jcparam.c of libjpeg)."""
 
 SEARCHED_BYTES_MAX = 64 * 2**20
-"""More than a picture of 100 megapixels has. Whatever follows, the time limit of a look holds."""
+"""More than a picture of 100 megapixels has. Beyond it, only the timeout of a probe protects."""
 
-_PIECE_BYTES = 2**20
+_CHUNK_BYTES = 2**20
 _START = b"\xff\xd8"
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
-"""The head of a scan of 1 to 4 components: marker, length, number (ITU-T T.81, section B.2.3).
+"""Header of a scan of 1 to 4 components: marker, length, number (ITU-T T.81, section B.2.3).
 
-With its length and number, it does not come up by chance in what cameras append to pictures; and
-within a scan 0xFF is followed by 0 or the number of a restart.
+With length and number it does not occur by chance in data that cameras append to pictures; within a
+scan, 0xFF is followed by 0 or a restart marker.
 """
 
 
@@ -35,13 +35,13 @@ def has_too_many_scans(file: FileIO | BinaryIO) -> bool:
 
 
 def _count(file: FileIO | BinaryIO) -> int:
-    """Return how many scans there are, counting no further once there are too many."""
+    """Return the number of scans; stops shortly after `SCANS_MAX`."""
     count, rest = 0, b""
-    for _ in range(SEARCHED_BYTES_MAX // _PIECE_BYTES):
-        piece = file.read(_PIECE_BYTES)
-        if not piece or count > SCANS_MAX:
+    for _ in range(SEARCHED_BYTES_MAX // _CHUNK_BYTES):
+        chunk = file.read(_CHUNK_BYTES)
+        if not chunk or count > SCANS_MAX:
             break
-        rest += piece
+        rest += chunk
         count += len(_SCAN.findall(rest))
-        rest = rest[-4:]  # a head has 5
+        rest = rest[-4:]  # one byte less than the pattern: a header may span two chunks
     return count

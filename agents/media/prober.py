@@ -1,4 +1,4 @@
-"""Looks into finished files, by a process that may be killed at any moment."""
+"""Prober of downloaded files: container, codecs and durations, read in a media process."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -7,34 +7,34 @@ from pathlib import Path
 from typing import Protocol
 
 from agents.media.client import MediaProcess
-from agents.media.facts import LOOK, Answer, MediaFacts, Unknown, Unreadable
+from agents.media.facts import PROBE, Answer, MediaFacts, Unreadable, Unsupported
 
 PROBE_SECONDS = 10.0
-"""For one file. A sound one takes about 10 ms."""
+"""Timeout per file; an intact one takes about 10 ms."""
 
 MEMORY_BYTES = 512 * 2**20
-"""Private memory: enough for the largest picture that is read (100 megapixels)."""
+"""Private memory of the process: enough to decode the largest picture (100 megapixels)."""
 
 
 class Probe(Protocol):
-    """Looks into finished files."""
+    """Reads the media facts of files."""
 
     async def probe(self, path: Path) -> Answer:
-        """Return what is in a file.
+        """Return the facts of a file, or why it cannot be read.
 
         Raises:
-            ProcessAwayError: it cannot be told at present.
+            ProcessUnavailableError: no process at present, or the file cannot be opened.
         """
         ...
 
 
 class MediaProber(MediaProcess):
-    """A `Probe` by one process.
+    """A `Probe` with one process.
 
     Args:
-        seconds: for one file.
-        memory_bytes: of the process.
-        timer: seconds, for how long one that cannot be started is let alone.
+        seconds: timeout per file.
+        memory_bytes: limit of the process.
+        timer: monotonic clock for the start backoff, in seconds.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class MediaProber(MediaProcess):
         super().__init__(files=1, seconds=seconds, memory_bytes=memory_bytes, timer=timer)
 
     async def probe(self, path: Path) -> Answer:
-        """See `Probe.probe`. Files wait for their turn."""
-        match await self.run(LOOK, [path]):
-            case (MediaFacts() | Unknown() | Unreadable()) as answer:
+        """See `Probe.probe`. One file at a time, in FIFO order."""
+        match await self.run(PROBE, [path]):
+            case (MediaFacts() | Unsupported() | Unreadable()) as answer:
                 return answer
             case other:
                 return Unreadable(reason=f"whoever reads it says {type(other).__name__}")
@@ -57,7 +57,7 @@ class MediaProber(MediaProcess):
 
 @asynccontextmanager
 async def open_prober() -> AsyncIterator[MediaProber]:
-    """Yield a prober; its process, if there is one, ends with the block."""
+    """Yield a prober; its process is killed at the end of the block."""
     prober = MediaProber()
     try:
         yield prober

@@ -1,6 +1,6 @@
-"""Reads what is in a media file, by FFmpeg's libraries (PyAV). For files of anyone's making.
+"""Media facts of an untrusted file, read with FFmpeg's libraries (PyAV).
 
-Only `agents.media.process` may run this: the libraries are C code.
+Only `agents.media.process` may run this: the libraries are C code, and the files are untrusted.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from av.container import InputContainer
 from av.error import DecoderNotFoundError, FFmpegError, PatchWelcomeError
 from av.video.stream import VideoStream
 
-from agents.media.endings import is_cut
-from agents.media.facts import Answer, MediaFacts, Unknown, Unreadable
+from agents.media.endings import is_truncated
+from agents.media.facts import Answer, MediaFacts, Unreadable, Unsupported
 from agents.media.jpeg_scans import SCANS_MAX, has_too_many_scans
 
 FORMATS = (
     "mov,mp4,matroska,webm,mp3,aac,flac,ogg,wav,mpegts,flv"
     ",jpeg_pipe,png_pipe,webp_pipe,gif,gif_pipe,bmp_pipe"
 )
-"""Formats that are read. None of them is a list of other files, as HLS and concat are."""
+"""Allowed formats. None of them refers to other files, as HLS and concat do."""
 
-PICTURES = "_pipe"
-"""How FFmpeg calls the formats of single pictures."""
+PICTURE_SUFFIX = "_pipe"
+"""Suffix of FFmpeg's formats of single pictures."""
 
 LAST_PACKETS = 10_000
-"""Read at most to find the end: more than the longest group of pictures, with its sound."""
+"""Limit of packets read to find the end: more than the longest GOP, with its audio."""
 
 INPUT_OPTIONS = {
     "format_whitelist": FORMATS,
@@ -40,40 +40,40 @@ _MICROSECONDS = 1_000_000
 
 
 def read_facts(file: FileIO | BinaryIO) -> Answer:
-    """Return what is in an open file, whatever it is."""
-    # Before it is opened: the library decodes a picture then already, to learn its kind of pixels.
+    """Return the facts of an open file, or why it cannot be read; never raises for a bad file."""
+    # Before `av.open`, which already decodes a picture to determine its pixel format.
     if has_too_many_scans(file):
         return Unreadable(reason=f"a picture in more than {SCANS_MAX} scans")
-    if is_cut(file):
+    if is_truncated(file):
         return Unreadable(reason="it is cut short")
     try:
         with av.open(file, "r", options=INPUT_OPTIONS, metadata_errors="replace") as container:
-            return _picture(container) if _is_picture(container) else _movie(container)
+            return _picture_facts(container) if _is_picture(container) else _movie_facts(container)
     except (PatchWelcomeError, DecoderNotFoundError, NotImplementedError) as error:
-        return Unknown(reason=reason_of(error))
+        return Unsupported(reason=error_text(error))
     except (FFmpegError, ValueError, MemoryError, StopIteration) as error:
-        return Unreadable(reason=reason_of(error))
+        return Unreadable(reason=error_text(error))
 
 
 def _is_picture(container: InputContainer) -> bool:
-    return container.format.name.endswith(PICTURES)
+    return container.format.name.endswith(PICTURE_SUFFIX)
 
 
-def _picture(container: InputContainer) -> MediaFacts:
-    """Decode it whole: there is nothing else that tells whether it can be shown."""
+def _picture_facts(container: InputContainer) -> MediaFacts:
+    # Decoded whole: nothing else proves that it can be shown.
     frame = next(container.decode(video=0))
     return MediaFacts(
-        container=container.format.name.removesuffix(PICTURES),
+        container=container.format.name.removesuffix(PICTURE_SUFFIX),
         video_codec=_codec(container.streams.video[0]),
         width=frame.width,
         height=frame.height,
     )
 
 
-def _movie(container: InputContainer) -> MediaFacts:
-    video = next(iter(pictures_of(container)), None)
+def _movie_facts(container: InputContainer) -> MediaFacts:
+    video = next(iter(video_streams(container)), None)
     sound = container.streams.audio[0] if container.streams.audio else None
-    # A stream of a codec that the library does not know has no context.
+    # A stream with a codec unknown to FFmpeg has no context.
     picture = video.codec_context if video else None
     samples = sound.codec_context if sound else None
     length = container.duration / _MICROSECONDS if container.duration else None
@@ -81,8 +81,8 @@ def _movie(container: InputContainer) -> MediaFacts:
         container=container.format.name.partition(",")[0],
         brand=container.metadata.get("major_brand"),
         duration_seconds=length,
-        picture_seconds=length_of(video),
-        end_seconds=_end(container, [each for each in (video, sound) if each], length),
+        picture_seconds=stream_seconds(video),
+        end_seconds=_last_packet_end(container, [each for each in (video, sound) if each], length),
         video_codec=_codec(video),
         audio_codec=_codec(sound),
         width=(picture.width or None) if picture else None,
@@ -91,8 +91,8 @@ def _movie(container: InputContainer) -> MediaFacts:
     )
 
 
-def pictures_of(container: InputContainer) -> list[VideoStream]:
-    """Return the moving pictures of a file, covers left out."""
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams of a file, without cover pictures."""
     return [each for each in container.streams.video if not _is_cover(each)]
 
 
@@ -107,17 +107,17 @@ def _codec(stream: av.stream.Stream | None) -> str | None:
     return _CODECS.get(name, name)
 
 
-def length_of(stream: av.stream.Stream | None) -> float | None:
-    """Return how many seconds a stream plays, when the file says that of it by itself."""
+def stream_seconds(stream: av.stream.Stream | None) -> float | None:
+    """Return the duration of a stream in seconds, if the file declares it per stream."""
     if stream is None or stream.duration is None or stream.time_base is None:
         return None
     return float(stream.duration * stream.time_base)
 
 
-def _end(
+def _last_packet_end(
     container: InputContainer, streams: Sequence[av.stream.Stream], length: float | None
 ) -> float | None:
-    """Return the last moment for which there is a packet, as far as the file can be searched."""
+    """Return the end of the last packet found, in seconds: less than `length` if truncated."""
     if not streams or length is None:
         return None
     container.seek(int(length * _MICROSECONDS), backward=True)
@@ -129,7 +129,7 @@ def _end(
     return max(ends, default=0.0)
 
 
-def reason_of(error: Exception) -> str:
-    """Return what went wrong, in few words."""
+def error_text(error: Exception) -> str:
+    """Return a short text of an error of FFmpeg."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)[:200]

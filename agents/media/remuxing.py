@@ -1,7 +1,7 @@
-"""Stream copy of media by FFmpeg's libraries (PyAV): sound out of a file, sound to a picture.
+"""Stream copy of media with FFmpeg's libraries (PyAV): audio extraction and muxing.
 
-Only `agents.media.process` may run this: the libraries are C code, the files are of anyone's
-making. Packets are copied as they are; nothing is decoded or encoded.
+Only `agents.media.process` may run this: the libraries are C code, and the files are untrusted.
+Packets are copied unchanged; nothing is decoded or encoded.
 """
 
 import errno
@@ -21,146 +21,148 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from agents.media.bounded_target import BoundedTarget, Source
-from agents.media.facts import MUXERS, NotWritten, RemuxAnswer, Remuxed, Unknown, Unreadable
-from agents.media.reading import INPUT_OPTIONS, length_of, pictures_of, reason_of
+from agents.media.facts import MUXERS, NotWritten, RemuxAnswer, Remuxed, Unreadable, Unsupported
+from agents.media.reading import INPUT_OPTIONS, error_text, stream_seconds, video_streams
 
 BUFFER_BYTES = 2**18
-"""Of one read or write. With PyAV's default of 32 KiB a copy takes twice the processor time."""
+"""Buffer of one read or write; with PyAV's default of 32 KiB a copy takes twice the CPU time."""
 
-TWIN_SECONDS = 0.5
-"""Two encodings of one post differ by a frame or two in length; more is another cut, to which the
-sound does not belong."""
+SAME_VIDEO_SECONDS = 0.5
+"""Tolerance between two encodings of one post, which differ by a frame or two; a larger difference
+means another edit of the video, to which the audio does not belong."""
 
-CUT_SECONDS = 0.5
-"""The index of an MP4 file may say a little more than its packets have."""
+TRUNCATION_SECONDS = 0.5
+"""Tolerance of truncation: the index of an MP4 file may declare a little more than its packets."""
 
 SLACK_BYTES = 2**20
-"""The index of a copy may be larger than that of its input, which may have none (fragments)."""
+"""Allowance for the index, which may be larger than the input's; fragmented files have none."""
 
 _BITEXACT = {"fflags": "+bitexact"}
-"""Leaves out FFmpeg's version: the same inputs give the same bytes."""
+"""Omits FFmpeg's version, for deterministic output."""
 
 _INDEX_FIRST = {**_BITEXACT, "movflags": "+faststart"}
 _OUTPUT_OPTIONS = {"ipod": _INDEX_FIRST, "mp4": _INDEX_FIRST}
 _TAGS_KEPT = frozenset({"hvc1", "hev1"})
-"""Players of Apple know the former only; the library writes the latter unless told."""
+"""HEVC tags copied from the input: Apple's players need hvc1, FFmpeg writes hev1 by default."""
 
-_CLOCKS_FROM_ZERO = ("mov", "matroska", "ogg")
-"""Formats whose timestamps are moments of the presentation; others begin their clock anywhere."""
+_ZERO_BASED_FORMATS = ("mov", "matroska", "ogg")
+"""Formats whose timestamps are presentation times; in others they start at any value."""
 
 _MICROSECONDS = 1_000_000
 
 
 class _MismatchError(ValueError):
-    """The inputs are no such files as are to be remuxed."""
+    """The inputs are unsuitable for the task."""
 
 
 class _NoMuxerError(Exception):
-    """No container takes the codec."""
+    """No container supports the codec."""
 
 
-def take_sound(source: Source, target: Source) -> RemuxAnswer:
-    """Write the sound of a file into an empty one."""
-    return _answered(_take_sound, (source,), target)
+def extract_audio(source: Source, target: Source) -> RemuxAnswer:
+    """Write the audio of a file to an empty one."""
+    return _run(_extract_audio, (source,), target)
 
 
-def join(picture: Source, sound: Source, target: Source) -> RemuxAnswer:
-    """Write the picture of one file with the sound of another into an empty one, as MP4."""
-    return _answered(_join, (picture, sound), target)
+def mux(picture: Source, sound: Source, target: Source) -> RemuxAnswer:
+    """Write the video of one file with the audio of another to an empty one, as MP4."""
+    return _run(_mux_files, (picture, sound), target)
 
 
 class _Track(NamedTuple):
-    """A stream that is copied, and how many seconds later than its clock says it is shown."""
+    """A stream to copy, and the shift of its timestamps in seconds."""
 
     container: InputContainer
     stream: AudioStream | VideoStream
-    later: Fraction
+    shift: Fraction
 
 
-def _answered(work: Callable[..., str], sources: tuple[Source, ...], target: Source) -> RemuxAnswer:
+def _run(work: Callable[..., str], sources: tuple[Source, ...], target: Source) -> RemuxAnswer:
     bounded = BoundedTarget(target, _bytes_max(sources))
     try:
         with ExitStack() as stack:
-            containers = [stack.enter_context(_opened(each)) for each in sources]
+            containers = [stack.enter_context(_open(each)) for each in sources]
             return Remuxed(extension=work(*containers, bounded))
     except (PatchWelcomeError, DecoderNotFoundError, NotImplementedError, _NoMuxerError) as error:
-        return Unknown(reason=reason_of(error))
+        return Unsupported(reason=error_text(error))
     except (FFmpegError, ValueError, MemoryError, StopIteration) as error:
         if bounded.error is not None:
             return NotWritten(number=bounded.error.errno or errno.EIO)
-        return Unreadable(reason=reason_of(error))
+        return Unreadable(reason=error_text(error))
     except OSError as error:
         return NotWritten(number=error.errno or errno.EIO)
 
 
 def _bytes_max(sources: tuple[Source, ...]) -> int:
-    # Not by `os.fstat`: that makes a call that takes paths too, and is refused.
+    # Not `os.fstat`: it uses a system call that also takes paths, which the sandbox rejects.
     sizes = [each.seek(0, io.SEEK_END) for each in sources]
     for each in sources:
         each.seek(0)
     return 2 * sum(sizes) + SLACK_BYTES
 
 
-def _opened(source: Source) -> InputContainer:
+def _open(source: Source) -> InputContainer:
     return av.open(
         source, "r", options=INPUT_OPTIONS, metadata_errors="replace", buffer_size=BUFFER_BYTES
     )
 
 
-def _take_sound(container: InputContainer, target: BoundedTarget) -> str:
-    sound = _sound_of(container)
+def _extract_audio(container: InputContainer, target: BoundedTarget) -> str:
+    sound = _audio_stream(container)
     codec = sound.codec_context.codec.canonical_name
     if codec not in MUXERS:
         raise _NoMuxerError(f"no container for its sound ({codec})")
-    _copy([_Track(container, sound, -_base(container))], MUXERS[codec].name, target)
+    _copy([_Track(container, sound, -_origin(container))], MUXERS[codec].name, target)
     return MUXERS[codec].extension
 
 
-def _join(picture_file: InputContainer, sound_file: InputContainer, target: BoundedTarget) -> str:
-    picture, sound = _picture_of(picture_file), _sound_of(sound_file)
-    base = _base(sound_file)
-    twin = next(iter(pictures_of(sound_file)), None)
-    if twin is None:
-        lead = -_base(picture_file)
+def _mux_files(
+    picture_file: InputContainer, sound_file: InputContainer, target: BoundedTarget
+) -> str:
+    picture, sound = _video_stream(picture_file), _audio_stream(sound_file)
+    origin = _origin(sound_file)
+    reference = next(iter(video_streams(sound_file)), None)
+    if reference is None:
+        shift = -_origin(picture_file)
     else:
-        # Both pictures begin at one moment, whatever the clocks of their files say: so the sound
-        # keeps the distance that it has to the picture beside which it was made.
-        _check_twin(length_of(picture), length_of(twin))
-        lead = _start(twin) - _start(picture) - base
-    tracks = [_Track(picture_file, picture, lead), _Track(sound_file, sound, -base)]
+        # Both videos start simultaneously, whatever their timestamps are: aligning them keeps the
+        # audio in sync as it is in its own file.
+        _check_same_video(stream_seconds(picture), stream_seconds(reference))
+        shift = _start(reference) - _start(picture) - origin
+    tracks = [_Track(picture_file, picture, shift), _Track(sound_file, sound, -origin)]
     _copy(tracks, "mp4", target)
     return "mp4"
 
 
-def _check_twin(picture: float | None, twin: float | None) -> None:
-    if picture is not None and twin is not None and abs(picture - twin) > TWIN_SECONDS:
+def _check_same_video(picture: float | None, other: float | None) -> None:
+    if picture is not None and other is not None and abs(picture - other) > SAME_VIDEO_SECONDS:
         raise _MismatchError(
-            f"its picture plays for {picture:.1f} s, that beside the sound for {twin:.1f} s"
+            f"its picture plays for {picture:.1f} s, that beside the sound for {other:.1f} s"
         )
 
 
-def _picture_of(container: InputContainer) -> VideoStream:
-    found = pictures_of(container)
+def _video_stream(container: InputContainer) -> VideoStream:
+    found = video_streams(container)
     if not found or found[0].codec_context is None:
         raise _MismatchError("there is no picture in it")
     return found[0]
 
 
-def _sound_of(container: InputContainer) -> AudioStream:
+def _audio_stream(container: InputContainer) -> AudioStream:
     found = container.streams.audio
     if not found or found[0].codec_context is None:
         raise _MismatchError("there is no sound in it")
     return found[0]
 
 
-def _base(container: InputContainer) -> Fraction:
-    """Return the moment of the container's clock at which its presentation begins."""
-    if _is_of(container, _CLOCKS_FROM_ZERO):
+def _origin(container: InputContainer) -> Fraction:
+    """Return the timestamp at which the container's presentation starts."""
+    if _has_format(container, _ZERO_BASED_FORMATS):
         return Fraction(0)
     return Fraction(container.start_time or 0, _MICROSECONDS)
 
 
-def _is_of(container: InputContainer, names: Sequence[str]) -> bool:
+def _has_format(container: InputContainer, names: Sequence[str]) -> bool:
     return any(name in names for name in container.format.name.split(","))
 
 
@@ -169,38 +171,37 @@ def _start(stream: Stream) -> Fraction:
 
 
 def _copy(tracks: Sequence[_Track], muxer: str, target: BoundedTarget) -> None:
-    """Write the packets of all tracks."""
     output = av.open(
         target,
         "w",
         format=muxer,
         options=_OUTPUT_OPTIONS.get(muxer, _BITEXACT),
         buffer_size=BUFFER_BYTES,
-        io_open=lambda *_: target.again(),
+        io_open=lambda *_: target.reopened(),
     )
     try:
-        _mux(tracks, output)
+        _copy_packets(tracks, output)
     except BaseException:
-        # Closing the container would write its index, but not into a file that is closed.
+        # Closing the container would write its index; a closed target prevents that.
         target.close()
         raise
     finally:
         output.close()
 
 
-def _mux(tracks: Sequence[_Track], output: OutputContainer) -> None:
-    copies = [_added(output, track.stream) for track in tracks]
+def _copy_packets(tracks: Sequence[_Track], output: OutputContainer) -> None:
+    copies = [_add_stream(output, track.stream) for track in tracks]
     packets = [_packets(track, copy) for track, copy in zip(tracks, copies, strict=True)]
     seen: set[int] = set()
-    for packet in merge(*packets, key=_moment):
+    for packet in merge(*packets, key=_timestamp):
         seen.add(packet.stream_index)
         output.mux(packet)
     if len(seen) < len(tracks):
         raise _MismatchError("there is nothing in one of its streams")
 
 
-def _added(output: OutputContainer, stream: AudioStream | VideoStream) -> Stream:
-    # Opaque: by the decoder's name. An encoder of that codec need not be there.
+def _add_stream(output: OutputContainer, stream: AudioStream | VideoStream) -> Stream:
+    # Opaque: looks up the decoder by name; an encoder of that codec may be missing.
     copy = output.add_stream_from_template(stream, opaque=True)
     if isinstance(copy, VideoStream) and stream.codec_context.codec_tag in _TAGS_KEPT:
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
@@ -211,11 +212,11 @@ def _packets(track: _Track, copy: Stream) -> Iterator["Packet[Any]"]:
     for other in track.container.streams:
         if other.index != track.stream.index:
             other.discard = Discard.all
-    ticks = round(track.later / track.stream.time_base) if track.stream.time_base else 0
+    ticks = round(track.shift / track.stream.time_base) if track.stream.time_base else 0
     end = 0
     for packet in track.container.demux(track.stream):
         if packet.dts is None and packet.size == 0:
-            continue  # the last one, which is none
+            continue  # the flush packet at the end
         if packet.is_corrupt:
             raise _MismatchError("it is cut")
         end = max(end, (packet.pts or 0) + (packet.duration or 0))
@@ -227,14 +228,14 @@ def _packets(track: _Track, copy: Stream) -> Iterator["Packet[Any]"]:
 
 
 def _check_end(track: _Track, end: int) -> None:
-    """Raise when packets are missing: where a file ends too early, reading just ends."""
+    """Raise when packets are missing: demuxing of a truncated file ends without an error."""
     length, unit = track.stream.duration, track.stream.time_base
-    if _is_of(track.container, ("mov",)) and length is not None and unit is not None:
+    if _has_format(track.container, ("mov",)) and length is not None and unit is not None:
         missing = float(((track.stream.start_time or 0) + length - end) * unit)
-        if missing > CUT_SECONDS:
+        if missing > TRUNCATION_SECONDS:
             raise _MismatchError(f"it is cut: {missing:.1f} seconds are missing")
 
 
-def _moment(packet: "Packet[Any]") -> Fraction:
+def _timestamp(packet: "Packet[Any]") -> Fraction:
     ticks = packet.pts if packet.dts is None else packet.dts
     return (ticks or 0) * packet.time_base

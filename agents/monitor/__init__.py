@@ -1,1 +1,1 @@
-"""The stage that owns the state of circuit breakers and rate limits."""
+"""Stage that owns the state of circuit breakers and adaptive rates."""

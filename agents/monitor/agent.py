@@ -1,22 +1,22 @@
-"""monitor: watches every network attempt, the one writer of circuit breakers and adaptive rates.
+"""monitor: single writer of circuit breakers and adaptive rates.
 
-Attempts of one platform, operation and egress come one after the other, with the trials that
-workers ask for and the orders of operators. Breakers and rates are worked on in memory; the tables
-get a row when the published state changes, else once a second. A crash takes up to a second of
-counted attempts. It takes no state: the record that brought it about is not committed before row
-and signal are written.
+It consumes the topic ``attempts``: reports of network attempts, trial requests of workers, and
+orders of operators, one after the other per platform, operation and egress. State changes in
+memory; a table row is written when the published state changes, else once a second. A crash loses
+up to a second of counted attempts, but no transition: the record that caused it is committed only
+after row and published state are written.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from agents.access.rate_limits import PACED
+from agents.access.rate_limits import RATE_LIMITED
 from agents.monitor import breakers as monitored_breakers
 from agents.monitor import rates as monitored_rates
 from agents.monitor.breakers import MonitoredBreakers
 from agents.monitor.rates import MonitoredRates
 from agents.resilience.adaptive_rate import RateRules
-from agents.resilience.breaker_rules import Rules
+from agents.resilience.breaker_rules import BreakerRules
 from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt
 from schemas.codec import MalformedMessageError, decode
 from streams.envelope import open_envelope
@@ -33,7 +33,7 @@ SWEEP_SECONDS = 5.0
 
 
 class Monitor:
-    """The stage's work."""
+    """Record handler of the stage."""
 
     def __init__(
         self,
@@ -46,51 +46,55 @@ class Monitor:
         self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
-        """Return what follows from an attempt, a request for a trial, or an order."""
+        """Apply an attempt, a trial request or an order."""
         try:
-            message, cause = _read(record)
+            message, cause = _decode(record)
         except MalformedMessageError as error:
             return [dead_letter(record, error, NAME)]
         now = self._clock()
-        if message.operation not in PACED:
-            return self._breakers.hear(message, cause, now, forgiving=False)
-        paced = self._pace(message, cause, now)
-        forgiving = self._is_forgiving(message, now)
-        return [*paced, *self._breakers.hear(message, cause, now, forgiving=forgiving)]
+        if message.operation not in RATE_LIMITED:
+            return self._breakers.on_message(message, cause, now, ignore_limits=False)
+        rate_effects = self._update_rate(message, cause, now)
+        rate_reacts = self._rate_reacts(message, now)
+        return [
+            *rate_effects,
+            *self._breakers.on_message(message, cause, now, ignore_limits=rate_reacts),
+        ]
 
-    def _pace(self, message: AttemptRecord, cause: str, now: float) -> Sequence[Effect]:
-        """Return what a message does to the rate; a breaker that is not closed has taken over."""
+    def _update_rate(self, message: AttemptRecord, cause: str, now: float) -> Sequence[Effect]:
+        """Apply a message to the rate; while the breaker is not closed, only a reset."""
         match message:
             case NetworkAttempt() if self._breakers.is_closed(message, now):
-                return self._rates.hear(message, cause, now)
+                return self._rates.on_attempt(message, cause, now)
             case BreakerOrder(action="reset"):
                 return self._rates.reset(message, cause, now)
             case _:
                 return ()
 
-    def _is_forgiving(self, message: AttemptRecord, now: float) -> bool:
-        """Return whether 429 is left to the rate.
+    def _rate_reacts(self, message: AttemptRecord, now: float) -> bool:
+        """Return whether the rate, not the breaker, reacts to 429.
 
-        Attempts that end after a 429 must not open the breaker for it either.
+        True for any attempt meanwhile: one that ends after a 429 must not open the breaker for it
+        either.
         """
         return isinstance(message, NetworkAttempt) and self._rates.handles_limits(message, now)
 
     def sweep(self, breakers: Mapping[str, bytes], rates: Mapping[str, bytes]) -> Sequence[Effect]:
-        """Return what is to be written about what this process owns.
+        """Return due writes of the rows that this process owns.
 
-        That is what time has changed, rows that are behind, and signals that were not written
-        before a crash, or that were overwritten by an owner that has gone.
+        These are expiries, rows that are behind, and published states that a crash lost or that a
+        former owner overwrote.
         """
         now = self._clock()
         return [*self._breakers.sweep(breakers, now), *self._rates.sweep(rates, now)]
 
 
-def _read(record: Incoming) -> tuple[AttemptRecord, str]:
-    """Return what a record says, and its event's id.
+def _decode(record: Incoming) -> tuple[AttemptRecord, str]:
+    """Return the message of a record, and its event id.
 
     Raises:
-        MalformedMessageError: it says nothing, or not under its breaker's name: two processes
-            would write one breaker.
+        MalformedMessageError: it cannot be decoded, or its key is not its breaker's name: two
+            processes would write one breaker.
     """
     envelope = open_envelope(record)
     message: AttemptRecord = decode(envelope.data, AttemptRecord)  # type: ignore[arg-type]
@@ -99,13 +103,12 @@ def _read(record: Incoming) -> tuple[AttemptRecord, str]:
     return message, envelope.id
 
 
-def rules_of(settings: BreakerSettings) -> Rules:
-    """Return the numbers of the breakers."""
-    return Rules(**settings.model_dump())
+def rules_of(settings: BreakerSettings) -> BreakerRules:
+    return BreakerRules(**settings.model_dump())
 
 
 def rate_rules_of(settings: LimitSettings, videos: int, platform: str) -> RateRules:
-    """Return the numbers of a platform's rates; so many videos in trouble are a sign."""
+    """Return the parameters of a platform's rates; ``videos`` is `RateRules.suspicious_videos`."""
     return RateRules(
         limit=settings.limit_of(platform),
         floor=settings.floor_requests_per_second,
@@ -122,23 +125,22 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
 
 @asynccontextmanager
 async def open_monitor(context: StageContext) -> AsyncIterator[Handler]:
-    """Watch the tables' rows."""
-    settings, known = context.settings, context.signals.get
+    settings, read_signal = context.settings, context.signals.get
     breakers, rates = (context.tables[name] for name in TABLES)
     videos = settings.breaker.suspicious_videos
     monitor = Monitor(
         MonitoredBreakers(
-            rules_of(settings.breaker), NAME, read_row=breakers.get, read_signal=known
+            rules_of(settings.breaker), NAME, read_row=breakers.get, read_signal=read_signal
         ),
         MonitoredRates(
             lambda platform: rate_rules_of(settings.limits, videos, platform),
             NAME,
             read_row=rates.get,
-            read_signal=known,
+            read_signal=read_signal,
         ),
         clock=steady_clock(),
     )
-    context.sweeps.append(
+    context.periodic.append(
         (SWEEP_SECONDS, lambda: monitor.sweep(dict(breakers.items()), dict(rates.items())))
     )
     yield monitor.handle

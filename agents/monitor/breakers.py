@@ -1,21 +1,21 @@
-"""The circuit breakers that the monitor of this process looks after."""
+"""Circuit breakers of the partitions that this process owns: state, metrics, published state."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from agents.monitor.state_store import Kind, PublishedState, StateStore
-from agents.resilience.breaker_rules import COUNTING, Rules
+from agents.monitor.state_store import PublishedState, StateKind, StateStore
+from agents.resilience.breaker_rules import FAILURES, BreakerRules
 from agents.resilience.circuit_breaker import (
     Breaker,
+    expire_outdated,
     is_idle,
     new_breaker,
     on_attempt,
     on_order,
     on_trial_request,
     state_of,
-    tidied,
 )
 from agents.resilience.sliding_window import error_ratios
 from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt, TrialRequest
@@ -33,30 +33,29 @@ LEVELS = {"closed": 0, "half_open": 1, "open": 2, "forced_open": 3}
 """Values of the gauge `clipmill_breaker_state`."""
 
 
-def told(row: Breaker) -> PublishedState:
-    """Return what workers must know; nothing while it lets everything through."""
+def to_published(row: Breaker) -> PublishedState:
+    """Return the state to publish; the default is closed, with retries in their budget."""
     state = state_of(row)
-    return PublishedState(
-        encode(state), plain=state.state == "closed" and state.budget_until is None
-    )
+    is_default = state.state == "closed" and state.budget_until is None
+    return PublishedState(encode(state), is_default=is_default)
 
 
-def announce(before: Breaker, after: Breaker) -> None:
+def record_transition(before: Breaker, after: Breaker) -> None:
     """Log and count a change of state, if it is one."""
     if before.state == after.state:
         return
     name = state_of(after).name
     level = logging.ERROR if LEVELS[after.state] >= LEVELS["open"] else logging.WARNING
     log.log(level, "%s %s", name, describe(before, after))
-    BREAKER_TRANSITIONS.labels(*way_of(after), after.state).inc()
-    BREAKER_STATE.labels(*way_of(after)).set(LEVELS[after.state])
+    BREAKER_TRANSITIONS.labels(*labels_of(after), after.state).inc()
+    BREAKER_STATE.labels(*labels_of(after)).set(LEVELS[after.state])
 
 
 def describe(before: Breaker, after: Breaker) -> str:
-    """Return what happened to a breaker, in words that follow its name."""
+    """Return the predicate of a log line about a transition."""
     match after.state:
         case "open":
-            return _opened(before, after)
+            return _describe_opening(before, after)
         case "half_open":
             return f"is half-open: {after.trials_max} trials will show how the platform is"
         case "forced_open":
@@ -65,11 +64,11 @@ def describe(before: Breaker, after: Breaker) -> str:
             return "closed: attempts are made as usual"
 
 
-def _opened(before: Breaker, after: Breaker) -> str:
+def _describe_opening(before: Breaker, after: Breaker) -> str:
     seconds = (after.until or after.since) - after.since
     if before.state == "half_open":
         return f"opened again for {seconds:g} s: its trials failed, mostly {after.reason}"
-    failed = sum(call.code in COUNTING for call in after.window)
+    failed = sum(call.code in FAILURES for call in after.window)
     slow = sum(call.slow for call in after.window)
     return (
         f"opened for {seconds:g} s: {failed} of {len(after.window)} attempts failed, "
@@ -77,84 +76,85 @@ def _opened(before: Breaker, after: Breaker) -> str:
     )
 
 
-def way_of(row: Breaker) -> tuple[str, str, str]:
-    """Return platform, operation and egress: the labels of a breaker's metrics."""
+def labels_of(row: Breaker) -> tuple[str, str, str]:
+    """Return platform, operation and egress, as metric labels."""
     return row.platform, row.operation, row.egress
 
 
-def measure(row: Breaker, known: frozenset[ErrorCode]) -> frozenset[ErrorCode]:
-    """Set the gauges of a breaker; those of codes that were ``known`` fall to 0.
+def set_gauges(row: Breaker, known: frozenset[ErrorCode]) -> frozenset[ErrorCode]:
+    """Set the gauges of a breaker, and return the codes that have a gauge now.
 
-    Returns the codes that have a gauge now.
+    Gauges of ``known`` codes that no call of the window has are set to 0.
     """
-    BREAKER_STATE.labels(*way_of(row)).set(LEVELS[row.state])
+    BREAKER_STATE.labels(*labels_of(row)).set(LEVELS[row.state])
     ratios = error_ratios(row.window)
     for code in known | ratios.keys():
-        ATTEMPT_ERRORS.labels(*way_of(row), code).set(ratios.get(code, 0.0))
+        ATTEMPT_ERRORS.labels(*labels_of(row), code).set(ratios.get(code, 0.0))
     return known | ratios.keys()
 
 
-def unmeasure(row: Breaker, known: frozenset[ErrorCode]) -> None:
-    """Remove the gauges of a breaker that this process does not look after any more."""
-    BREAKER_STATE.remove(*way_of(row))
+def remove_gauges(row: Breaker, known: frozenset[ErrorCode]) -> None:
+    """Remove the gauges of a breaker that this process no longer owns."""
+    BREAKER_STATE.remove(*labels_of(row))
     for code in known:
-        ATTEMPT_ERRORS.remove(*way_of(row), code)
+        ATTEMPT_ERRORS.remove(*labels_of(row), code)
 
 
 TABLE = "breakers"
 
 IDLE_SECONDS = 3_600.0
-"""A closed breaker that nothing happened to for so long is forgotten."""
+"""Seconds without an event after which a closed breaker is dropped."""
 
 UNREACHABLE_RATIO = 2.0
-"""A share of failures that there cannot be."""
+"""Failure ratio that no window reaches."""
 
 
 class MonitoredBreakers:
-    """Breakers in memory, with their rows and signals.
+    """Breakers in memory, with their rows and published states.
 
     Args:
-        rules: the numbers.
+        rules: parameters of the breakers.
         step: the stage that writes them.
         read_row: returns the row of a breaker.
-        read_signal: returns what workers know under a key.
+        read_signal: returns the published state of a key.
     """
 
     def __init__(
         self,
-        rules: Rules,
+        rules: BreakerRules,
         step: str,
         *,
         read_row: Callable[[str], bytes | None],
         read_signal: Callable[[str], bytes | None],
     ) -> None:
-        kind = Kind(TABLE, Breaker, BREAKER, EVENT, told, self._forgotten)
+        kind = StateKind(TABLE, Breaker, BREAKER, EVENT, to_published, self._on_evict)
         self._rules = rules
-        self._lenient = msgspec.structs.replace(rules, failure_ratio=UNREACHABLE_RATIO)
-        self._live = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
+        self._slow_only = msgspec.structs.replace(rules, failure_ratio=UNREACHABLE_RATIO)
+        self._store = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
         self._codes: dict[str, frozenset[ErrorCode]] = {}
 
     def is_closed(self, message: AttemptRecord, now: float) -> bool:
-        """Return whether a breaker lets everything through."""
-        return self._live.at(message.name, lambda: new_breaker(message, now)).now.state == "closed"
+        """Return whether the breaker of a message is closed."""
+        entry = self._store.get_or_create(message.name, lambda: new_breaker(message, now))
+        return entry.row.state == "closed"
 
-    def hear(
-        self, message: AttemptRecord, cause: str, now: float, *, forgiving: bool
+    def on_message(
+        self, message: AttemptRecord, cause: str, now: float, *, ignore_limits: bool
     ) -> Sequence[Effect]:
-        """Return what follows from a message; who is forgiving opens nothing because of 429."""
-        live = self._live.at(message.name, lambda: new_breaker(message, now))
-        after = self._after(live.now, message, now, forgiving=forgiving)
-        announce(live.now, after)
-        return self._live.change(message.name, live, after, cause, now)
+        """Apply a message; with ``ignore_limits`` a breaker does not open because of 429."""
+        entry = self._store.get_or_create(message.name, lambda: new_breaker(message, now))
+        after = self._apply(entry.row, message, now, ignore_limits=ignore_limits)
+        record_transition(entry.row, after)
+        return self._store.update(message.name, entry, after, cause, now)
 
-    def _after(
-        self, breaker: Breaker, message: AttemptRecord, now: float, *, forgiving: bool
+    def _apply(
+        self, breaker: Breaker, message: AttemptRecord, now: float, *, ignore_limits: bool
     ) -> Breaker:
         match message:
             case NetworkAttempt():
                 after = on_attempt(breaker, message, self._rules, now)
-                if forgiving and _opens_for_limit(breaker, after):
-                    return on_attempt(breaker, message, self._lenient, now)
+                if ignore_limits and _opens_for_limit(breaker, after):
+                    return on_attempt(breaker, message, self._slow_only, now)
                 return after
             case TrialRequest():
                 return on_trial_request(breaker, message, self._rules, now)
@@ -162,20 +162,20 @@ class MonitoredBreakers:
                 return on_order(breaker, message, now)
 
     def sweep(self, rows: Mapping[str, bytes], now: float) -> Sequence[Effect]:
-        """Return what is to be written about all breakers of this process."""
-        self._live.keep(rows)
-        return [effect for name, row in rows.items() for effect in self._look(name, row, now)]
+        """Return due writes of all breakers whose rows this process owns, and evict the others."""
+        self._store.retain(rows)
+        return [effect for name, row in rows.items() for effect in self._sweep_row(name, row, now)]
 
-    def _look(self, name: str, row: bytes, now: float) -> Sequence[Effect]:
-        live = self._live.known(name, row)
-        if live is None or is_idle(live.now, IDLE_SECONDS, now):
-            return self._live.drop(name)
-        live.now = tidied(live.now, self._rules, now)
-        self._codes[name] = measure(live.now, self._codes.get(name, frozenset()))
-        return self._live.look(name, live, row, now)
+    def _sweep_row(self, name: str, row: bytes, now: float) -> Sequence[Effect]:
+        entry = self._store.load(name, row)
+        if entry is None or is_idle(entry.row, IDLE_SECONDS, now):
+            return self._store.drop(name)
+        entry.row = expire_outdated(entry.row, self._rules, now)
+        self._codes[name] = set_gauges(entry.row, self._codes.get(name, frozenset()))
+        return self._store.reconcile(name, entry, row, now)
 
-    def _forgotten(self, name: str, row: Breaker) -> None:
-        unmeasure(row, self._codes.pop(name, frozenset()))
+    def _on_evict(self, name: str, row: Breaker) -> None:
+        remove_gauges(row, self._codes.pop(name, frozenset()))
 
 
 def _opens_for_limit(before: Breaker, after: Breaker) -> bool:

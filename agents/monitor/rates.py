@@ -1,20 +1,20 @@
-"""The adaptive rates that the monitor of this process looks after."""
+"""Adaptive rates of the partitions that this process owns: state, log lines, published state."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from agents.monitor.state_store import Kind, PublishedState, StateStore
+from agents.monitor.state_store import PublishedState, StateKind, StateStore
 from agents.resilience.adaptive_rate import (
     AdaptiveRate,
     RateRules,
+    expire_outdated,
     is_idle,
     new_rate,
     rate_of,
     state_of,
-    tidied,
 )
 from agents.resilience.aimd import adapt, handles_limits
-from schemas.attempts import NetworkAttempt, Way
+from schemas.attempts import EndpointRecord, NetworkAttempt
 from schemas.codec import encode
 from schemas.signals import RATE
 from streams.records import Effect
@@ -24,20 +24,21 @@ log = logging.getLogger(__name__)
 EVENT = "rate.changed.v1"
 
 
-def told(row: AdaptiveRate) -> PublishedState:
-    """Return what workers must know; nothing while the whole limit is allowed."""
-    return PublishedState(encode(state_of(row)), plain=row.allowed is None and row.until is None)
+def to_published(row: AdaptiveRate) -> PublishedState:
+    """Return the state to publish; the default is the whole limit without a pause."""
+    is_default = row.allowed is None and row.until is None
+    return PublishedState(encode(state_of(row)), is_default=is_default)
 
 
-def announce(before: AdaptiveRate, after: AdaptiveRate, rules: RateRules) -> None:
-    """Log a cut, a pause, and the return to the whole limit; not every step on the way."""
+def log_change(before: AdaptiveRate, after: AdaptiveRate, rules: RateRules) -> None:
+    """Log a cut, a pause, and the recovery of the whole limit, but not each increase."""
     text = describe(before, after, rules)
     if text is not None:
         log.warning("%s %s", state_of(after).name, text)
 
 
 def describe(before: AdaptiveRate, after: AdaptiveRate, rules: RateRules) -> str | None:
-    """Return what happened to a rate, in words that follow its name; None: nothing new."""
+    """Return the predicate of a log line about a change; None when it is not logged."""
     if after.cut_at > before.cut_at:
         now, then = rate_of(after, rules), rate_of(before, rules)
         return f"slows down from {then:.3g} to {now:.3g} requests a second: {after.reason}"
@@ -51,17 +52,17 @@ def describe(before: AdaptiveRate, after: AdaptiveRate, rules: RateRules) -> str
 TABLE = "rates"
 
 IDLE_SECONDS = 3_600.0
-"""A rate that nothing happened to for so long is forgotten: all is allowed again."""
+"""Seconds without an attempt after which a rate is dropped, and with it a cut."""
 
 
 class MonitoredRates:
-    """Rates in memory, with their rows and signals.
+    """Rates in memory, with their rows and published states.
 
     Args:
-        rules: returns the numbers of a platform.
+        rules: returns the parameters of a platform.
         step: the stage that writes them.
         read_row: returns the row of a rate.
-        read_signal: returns what workers know under a key.
+        read_signal: returns the published state of a key.
     """
 
     def __init__(
@@ -72,39 +73,39 @@ class MonitoredRates:
         read_row: Callable[[str], bytes | None],
         read_signal: Callable[[str], bytes | None],
     ) -> None:
-        kind = Kind(TABLE, AdaptiveRate, RATE, EVENT, told)
+        kind = StateKind(TABLE, AdaptiveRate, RATE, EVENT, to_published)
         self._rules = rules
-        self._live = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
+        self._store = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
 
-    def hear(self, attempt: NetworkAttempt, cause: str, now: float) -> Sequence[Effect]:
-        """Return what follows from an attempt."""
+    def on_attempt(self, attempt: NetworkAttempt, cause: str, now: float) -> Sequence[Effect]:
+        """Adapt the rate to an attempt."""
         rules = self._rules(attempt.platform)
-        live = self._live.at(attempt.name, lambda: new_rate(attempt, now))
-        after = adapt(live.now, attempt, rules, now)
-        announce(live.now, after, rules)
-        return self._live.change(attempt.name, live, after, cause, now)
+        entry = self._store.get_or_create(attempt.name, lambda: new_rate(attempt, now))
+        after = adapt(entry.row, attempt, rules, now)
+        log_change(entry.row, after, rules)
+        return self._store.update(attempt.name, entry, after, cause, now)
 
-    def handles_limits(self, way: Way, now: float) -> bool:
-        """Return whether a lower rate is the answer to 429 at present."""
-        rules = self._rules(way.platform)
-        row = self._live.at(way.name, lambda: new_rate(way, now)).now
-        return handles_limits(tidied(row, rules, now), rules, now)
+    def handles_limits(self, endpoint: EndpointRecord, now: float) -> bool:
+        """Return whether the rate, not the breaker, reacts to a 429 at present."""
+        rules = self._rules(endpoint.platform)
+        row = self._store.get_or_create(endpoint.name, lambda: new_rate(endpoint, now)).row
+        return handles_limits(expire_outdated(row, rules, now), rules, now)
 
-    def reset(self, way: Way, cause: str, now: float) -> Sequence[Effect]:
-        """Allow all again, and forget what was counted."""
-        live = self._live.at(way.name, lambda: new_rate(way, now))
-        # One more cut: what was asked before counts no longer.
-        after = new_rate(way, now, live.now.cuts + 1)
-        return self._live.change(way.name, live, after, cause, now)
+    def reset(self, endpoint: EndpointRecord, cause: str, now: float) -> Sequence[Effect]:
+        """Restore the whole limit and clear the window."""
+        entry = self._store.get_or_create(endpoint.name, lambda: new_rate(endpoint, now))
+        # A reset counts as a cut, so that attempts made before it are not evaluated.
+        after = new_rate(endpoint, now, entry.row.cuts + 1)
+        return self._store.update(endpoint.name, entry, after, cause, now)
 
     def sweep(self, rows: Mapping[str, bytes], now: float) -> Sequence[Effect]:
-        """Return what is to be written about all rates of this process."""
-        self._live.keep(rows)
-        return [effect for name, row in rows.items() for effect in self._look(name, row, now)]
+        """Return due writes of all rates whose rows this process owns, and evict the others."""
+        self._store.retain(rows)
+        return [effect for name, row in rows.items() for effect in self._sweep_row(name, row, now)]
 
-    def _look(self, name: str, row: bytes, now: float) -> Sequence[Effect]:
-        live = self._live.known(name, row)
-        if live is None or is_idle(live.now, IDLE_SECONDS, now):
-            return self._live.drop(name)
-        live.now = tidied(live.now, self._rules(live.now.platform), now)
-        return self._live.look(name, live, row, now)
+    def _sweep_row(self, name: str, row: bytes, now: float) -> Sequence[Effect]:
+        entry = self._store.load(name, row)
+        if entry is None or is_idle(entry.row, IDLE_SECONDS, now):
+            return self._store.drop(name)
+        entry.row = expire_outdated(entry.row, self._rules(entry.row.platform), now)
+        return self._store.reconcile(name, entry, row, now)

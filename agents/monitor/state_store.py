@@ -1,7 +1,8 @@
-"""State that the monitor keeps in memory, newer than its rows, and what of it is to be written.
+"""State store of the monitor: a write-behind cache of single-writer state.
 
-A row is written when what workers must know changes, else once a second; what they must know goes
-to the topic ``signals``.
+The partition's owner is the single writer of a row. Rows are coalesced to one write a second. The
+state for workers is published to the topic ``signals`` at once when it changes, and again every
+day, ahead of the topic's retention.
 """
 
 import hashlib
@@ -17,42 +18,45 @@ from streams.topics import SIGNALS
 R = TypeVar("R")
 
 ROW_SECONDS = 1.0
-"""A row that only counts on is written as often as this; about 5 KB each time."""
+"""Minimum time, in seconds, between two writes of a row whose published state is unchanged; a row
+is about 5 KB."""
 
-REPEAT_SECONDS = 86_400.0
-"""A state that holds something back is told again, long before the topic drops it."""
+REPUBLISH_SECONDS = 86_400.0
+"""Interval, in seconds, at which a state that is not the default is published again, long before
+the topic's retention drops it."""
 
 ROWS_IN_FLIGHT = 4
-"""Of one name: a record's and the housekeeping's, each shown a little later than written."""
+"""Own writes of a row that are remembered: a table shows a write of a record, or of the sweep, a
+little later."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedState:
-    """What workers must know: the body of a signal; ``plain`` when nothing is held back."""
+    """Body of the record that workers read; ``is_default`` if its absence means the same."""
 
     body: bytes
-    plain: bool
+    is_default: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[R]):
-    """One kind of rows.
+class StateKind(Generic[R]):
+    """A kind of rows, and how it is published.
 
     Attributes:
         table: name of their table.
         row: their type.
-        prefix: first part of the keys of their signals.
-        event: type of these signals.
-        told: returns what workers must know of a row.
-        forgotten: called with a row that this process does not look after any more.
+        prefix: first part of the keys of their published state.
+        event: event type of their published state.
+        to_published: returns the state to publish of a row.
+        on_evict: called with a row that leaves memory.
     """
 
     table: str
     row: type[R]
     prefix: str
     event: str
-    told: Callable[[R], PublishedState]
-    forgotten: Callable[[str, R], object] = lambda _name, _row: None
+    to_published: Callable[[R], PublishedState]
+    on_evict: Callable[[str, R], object] = lambda _name, _row: None
 
 
 @dataclass(slots=True)
@@ -60,34 +64,34 @@ class StateEntry(Generic[R]):
     """A row in memory.
 
     Attributes:
-        now: as it is.
-        rows: what this process read or wrote last. Any other row is the work of another owner,
-            and newer than this one.
+        row: its current value.
+        rows: encoded rows that this process read or wrote last. Any other row in the table was
+            written by another owner of the partition, and is newer than this entry.
         written_at: when the row was last written, epoch seconds.
-        told: the signal that was last written, as long as this process knows.
-        told_at: when, epoch seconds.
+        published: the state that this process last published, None before.
+        published_at: when, epoch seconds.
     """
 
-    now: R
+    row: R
     rows: tuple[bytes | None, ...]
     written_at: float = 0.0
-    told: bytes | None = None
-    told_at: float = 0.0
+    published: bytes | None = None
+    published_at: float = 0.0
 
 
 class StateStore(Generic[R]):
-    """The rows of one kind that this process has worked on, by name.
+    """Rows of one kind in memory, by name.
 
     Args:
         kind: of the rows.
         step: the stage that writes them.
-        read_row: returns the row of a name.
-        read_signal: returns what workers know under a key.
+        read_row: returns the table's row of a name.
+        read_signal: returns the published state of a key.
     """
 
     def __init__(
         self,
-        kind: Kind[R],
+        kind: StateKind[R],
         step: str,
         *,
         read_row: Callable[[str], bytes | None],
@@ -97,87 +101,90 @@ class StateStore(Generic[R]):
         self._step = step
         self._read_row = read_row
         self._read_signal = read_signal
-        self._live: dict[str, StateEntry[R]] = {}
+        self._entries: dict[str, StateEntry[R]] = {}
 
-    def at(self, name: str, begin: Callable[[], R]) -> StateEntry[R]:
-        """Return what is in memory, or the row if that is newer; begun when there is neither."""
+    def get_or_create(self, name: str, create: Callable[[], R]) -> StateEntry[R]:
+        """Return the entry of a name, loaded from the table if that is newer, else created."""
         row = self._read_row(name)
-        return self.known(name, row) or self._put(name, begin(), None)
+        return self.load(name, row) or self._put(name, create(), None)
 
-    def known(self, name: str, row: bytes | None) -> StateEntry[R] | None:
-        """Return what is in memory, or the row if that is newer; None when it cannot be read."""
-        live = self._live.get(name)
-        if live is not None and row in live.rows:
-            return live
+    def load(self, name: str, row: bytes | None) -> StateEntry[R] | None:
+        """Return the entry of a name, or the table's row if that is newer; None if malformed."""
+        entry = self._entries.get(name)
+        if entry is not None and row in entry.rows:
+            return entry
         try:
             return self._put(name, decode(row or b"", self._kind.row), row)
         except MalformedMessageError:
             return None
 
-    def _put(self, name: str, now: R, row: bytes | None) -> StateEntry[R]:
-        self._live[name] = live = StateEntry(now, (row,))
-        return live
+    def _put(self, name: str, row: R, encoded: bytes | None) -> StateEntry[R]:
+        self._entries[name] = entry = StateEntry(row, (encoded,))
+        return entry
 
-    def change(
-        self, name: str, live: StateEntry[R], after: R, cause: str, now: float
+    def update(
+        self, name: str, entry: StateEntry[R], after: R, cause: str, now: float
     ) -> Sequence[Effect]:
-        """Take on a change; return the row, if it is time for it, and the signal, if it is news."""
-        changed = self._kind.told(live.now) != self._kind.told(after)
-        live.now = after
-        due = changed or not 0 <= now - live.written_at < ROW_SECONDS
-        row = [self._write(name, live, now)] if due else []
-        known = live.told or self._read_signal(self._key(name))
-        return [*row, *self._tell(name, live, known, cause, now)]
+        """Apply a change; return the row if its write is due, and the state if it has changed."""
+        changed = self._kind.to_published(entry.row) != self._kind.to_published(after)
+        entry.row = after
+        due = changed or not 0 <= now - entry.written_at < ROW_SECONDS
+        row = [self._write(name, entry, now)] if due else []
+        known = entry.published or self._read_signal(self._key(name))
+        return [*row, *self._publish(name, entry, known, cause, now)]
 
-    def look(self, name: str, live: StateEntry[R], row: bytes, now: float) -> Sequence[Effect]:
-        """Return the row, if the written one is behind, and the signal, if another one is known.
+    def reconcile(
+        self, name: str, entry: StateEntry[R], row: bytes, now: float
+    ) -> Sequence[Effect]:
+        """Return the row if the table's is behind, and the state if another one is published.
 
-        The signal may also be about to be dropped.
+        The state is also published again ahead of the topic's retention.
         """
         known = self._read_signal(self._key(name))
-        fading = not self._kind.told(live.now).plain and now - live.told_at >= REPEAT_SECONDS
-        told = self._tell(name, live, None if fading else known, None, now)
-        return [self._write(name, live, now), *told] if encode(live.now) != row else told
+        is_default = self._kind.to_published(entry.row).is_default
+        needs_refresh = not is_default and now - entry.published_at >= REPUBLISH_SECONDS
+        state = self._publish(name, entry, None if needs_refresh else known, None, now)
+        return [self._write(name, entry, now), *state] if encode(entry.row) != row else state
 
-    def _write(self, name: str, live: StateEntry[R], now: float) -> Effect:
-        row = encode(live.now)
-        live.rows = (*live.rows, row)[-ROWS_IN_FLIGHT:]
-        live.written_at = now
+    def _write(self, name: str, entry: StateEntry[R], now: float) -> Effect:
+        row = encode(entry.row)
+        entry.rows = (*entry.rows, row)[-ROWS_IN_FLIGHT:]
+        entry.written_at = now
         return TableWrite(self._kind.table, name, row)
 
-    def _tell(
-        self, name: str, live: StateEntry[R], known: bytes | None, cause: str | None, now: float
+    def _publish(
+        self, name: str, entry: StateEntry[R], known: bytes | None, cause: str | None, now: float
     ) -> Sequence[Effect]:
-        told = self._kind.told(live.now)
-        if told.body == known or (known is None and told.plain):
+        state = self._kind.to_published(entry.row)
+        if state.body == known or (known is None and state.is_default):
             return []
-        live.told, live.told_at = told.body, now
-        return [signal(self._key(name), told.body, self._kind.event, self._step, cause)]
+        entry.published, entry.published_at = state.body, now
+        return [signal(self._key(name), state.body, self._kind.event, self._step, cause)]
 
     def drop(self, name: str) -> Sequence[Effect]:
-        """Forget a name; return the tombstones of its row and of its signal."""
-        self._forget(name)
+        """Evict a name; return the tombstones of its row and of its published state."""
+        self._evict(name)
         row = TableWrite(self._kind.table, name, None)
         key = self._key(name)
-        is_told = self._read_signal(key) is not None
-        return [row, Outgoing(SIGNALS, key.encode(), None)] if is_told else [row]
+        is_published = self._read_signal(key) is not None
+        return [row, Outgoing(SIGNALS, key.encode(), None)] if is_published else [row]
 
-    def keep(self, names: Iterable[str]) -> None:
-        """Forget all names but these: the others have another owner, or no row yet."""
-        for name in self._live.keys() - set(names):
-            self._forget(name)
+    def retain(self, names: Iterable[str]) -> None:
+        """Evict all other names: they have another owner, or no row yet."""
+        for name in self._entries.keys() - set(names):
+            self._evict(name)
 
-    def _forget(self, name: str) -> None:
-        live = self._live.pop(name, None)
-        if live is not None:
-            self._kind.forgotten(name, live.now)
+    def _evict(self, name: str) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            self._kind.on_evict(name, entry.row)
 
     def _key(self, name: str) -> str:
         return f"{self._kind.prefix}{name}"
 
 
 def signal(key: str, body: bytes, event: str, step: str, cause: str | None) -> Outgoing:
-    """Return a state for all workers. What differs has another id, what is the same has none."""
+    """Return a record of shared state; its id depends on key and body, so copies are idempotent."""
     return seal(
         SIGNALS,
         key,

@@ -1,1 +1,1 @@
-"""How the outside world is reached: egress proxy, trusted roots, address guard, downloader."""
+"""Outbound HTTP: egress proxies, trusted roots, SSRF guard, media downloads."""

@@ -1,4 +1,4 @@
-"""Which media URLs may be opened at all: https on port 443, and a host of the platform."""
+"""Allow-list of media URLs: https on port 443, and a host of the platform. Pure."""
 
 import re
 from functools import lru_cache
@@ -8,22 +8,22 @@ from yarl import URL
 from schemas.errors import ClipmillError, ErrorCode
 
 MAX_CHARACTERS = 8_192
-"""Signed links have about 1,000; servers commonly refuse more than 8 KiB."""
+"""Limit of a URL. Signed links have about 1,000; servers commonly reject more than 8 KiB."""
 
 PORT = 443
-"""No platform serves media on another port; a page that names one has somebody dial a service
-that happens to listen on a host of the platform."""
+"""No platform serves media on another port; a page that names one may aim at an unrelated service
+on a host of the platform."""
 
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
-    """Return the URL, to be sent exactly as it is written (it is signed).
+    """Parse and check a media URL. It keeps its encoding: signed URLs must be sent unchanged.
 
     Args:
         text: the URL.
-        hosts: suffixes of permitted hosts, with or without a leading dot; ``.tiktokcdn.com``
-            permits itself without the dot and every host under it.
+        hosts: permitted host suffixes, with or without a leading dot; ``.tiktokcdn.com`` permits
+            ``tiktokcdn.com`` and all its subdomains.
 
     Raises:
         ClipmillError: ``platform.changed``; it is no https URL, or its host or port is not
@@ -52,9 +52,9 @@ def parse_media_url(text: str, hosts: tuple[str, ...]) -> URL:
 
 @lru_cache(maxsize=1_024)
 def is_permitted(host: str, hosts: tuple[str, ...]) -> bool:
-    """Return whether the host is one of the suffixes, or under one of them.
+    """Return whether the host is one of the suffixes, or a subdomain of one.
 
-    A page names the same few hosts some thirty times, so answers are remembered.
+    Cached: a page names the same few hosts some thirty times.
     """
     name = host.lower()
     bare = (suffix.lower().lstrip(".") for suffix in hosts)
@@ -66,8 +66,10 @@ def _parse(text: str) -> URL | None:
         return None
     try:
         url = URL(text, encoded=True)
-        # yarl takes the parts apart, and may refuse them, only when they are asked for.
-        sound = url.scheme == "https" and url.host and url.port and not (url.user or url.password)
+        # yarl parses the parts lazily: the attributes may raise, too.
+        is_valid = (
+            url.scheme == "https" and url.host and url.port and not (url.user or url.password)
+        )
     except ValueError:
         return None
-    return url if sound else None
+    return url if is_valid else None

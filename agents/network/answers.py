@@ -1,4 +1,8 @@
-"""Judges the head of a media answer: is it the media, and from which byte on? Pure."""
+"""Checks status and headers of a media response: is it the media, and from which offset? Pure.
+
+Decides between accepting the body, resuming at an offset (RFC 9110, range requests), restarting
+from zero, and failing. Login and error pages are rejected by their media type.
+"""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +19,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _STRONG_ETAG = re.compile(r'"[!#-~]{1,256}"')
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 
-# What login pages, error pages, API answers and several parts at once are; media never is.
+# Types of login pages, error pages, API responses and multipart bodies; never of media.
 _PAGES = re.compile(
     r"text/.*|multipart/.*|application/(?:json|xml|javascript|x-javascript)|.*\+(?:json|xml)"
 )
@@ -23,13 +27,13 @@ _PAGES = re.compile(
 OK, PARTIAL, RANGE_NOT_SATISFIABLE = 200, 206, 416
 
 
-class Partial(msgspec.Struct, frozen=True, kw_only=True):
-    """What is there of a body, and what tells whether the rest still belongs to it.
+class PartialBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The received part of a body, and the validator for resuming it.
 
     Attributes:
-        offset: bytes that are there.
-        validator: strong ETag or Last-Modified of the answer that they came with.
-        total: size of the whole, when told.
+        offset: bytes received.
+        validator: strong ETag or Last-Modified of the response that they came with.
+        total: size of the whole body, None when unknown.
     """
 
     offset: int = 0
@@ -37,119 +41,123 @@ class Partial(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
 
     def range_headers(self) -> dict[str, str]:
-        """Return the headers that ask for the rest; empty when all has to come again."""
+        """Return the headers to resume; empty to start from zero."""
         if not self.offset or self.validator is None:
             return {}
         return {"Range": f"bytes={self.offset}-", "If-Range": self.validator}
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A media answer that is accepted.
+class MediaResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted media response.
 
     Attributes:
-        partial: what will be known of the body; ``offset`` is where this answer's bytes go.
-        mime_type: as the server says, None when it does not.
-        delimited: the transfer itself tells a complete body from a cut one.
+        partial: of the body; ``offset`` is the position of this response's first byte.
+        mime_type: stated by the server, None without.
+        delimited: the transfer itself reveals a truncated body.
         coding: a key of `agents.network.decoding.CODINGS`; None for bytes as they are.
     """
 
-    partial: Partial
+    partial: PartialBody
     mime_type: str | None
     delimited: bool
     coding: str | None = None
 
 
-def judge(
-    status: int, headers: Mapping[str, str], asked: Partial, *, host: str, max_bytes: int
-) -> Answer | None:
-    """Return what the answer brings, None when the bytes so far are void and all must come again.
+def check_response(
+    status: int, headers: Mapping[str, str], requested: PartialBody, *, host: str, max_bytes: int
+) -> MediaResponse | None:
+    """Return the accepted response, None when the transfer must restart from zero.
 
     Args:
         status: HTTP status.
-        headers: of the answer; any spelling of names must be found.
-        asked: what was there when the request was made.
-        host: who answered, for messages.
+        headers: of the response; a case-insensitive mapping.
+        requested: the part received before the request.
+        host: of the response, for messages.
         max_bytes: largest body accepted.
 
     Raises:
-        ClipmillError: ``content.link_expired`` for refusals and for pages in place of media,
-            ``request.too_large``, ``network.server`` for an unknown encoding or a part that was
-            not asked for, or what `agents.network.errors.from_status` says.
+        ClipmillError: ``content.link_expired`` for refusals and for pages instead of media,
+            ``request.too_large``, ``network.server`` for an unknown encoding or an unrequested
+            part, or the error of `agents.network.errors.from_status`.
     """
-    resuming = bool(asked.range_headers())
+    resuming = bool(requested.range_headers())
     if resuming and status == RANGE_NOT_SATISFIABLE:
         return None
     if status != OK and not (resuming and status == PARTIAL):
         raise from_status(status, headers.get("Retry-After"), host)
-    _refuse_pages(headers, host)
+    _reject_pages(headers, host)
     coding = _coding(headers, host)
     if status == PARTIAL or "Content-Range" in headers:
-        partial = _rest(headers, asked, coding) if resuming else _all_of_it(headers, host)
+        partial = _resumed(headers, requested, coding) if resuming else _full_range(headers, host)
     else:
-        partial = _whole(headers, asked if resuming else Partial(), coding)
+        partial = _whole(headers, requested if resuming else PartialBody(), coding)
     if partial is None:
         return None
     if partial.total is not None and partial.total > max_bytes:
         raise too_large(host, max_bytes)
-    return Answer(
-        partial=partial if coding is None else Partial(),
+    return MediaResponse(
+        partial=partial if coding is None else PartialBody(),
         mime_type=_mime_type(headers),
         delimited=coding is not None or _is_delimited(headers),
         coding=coding,
     )
 
 
-def _whole(headers: Mapping[str, str], asked: Partial, coding: str | None) -> Partial | None:
-    """Return what a plain 200 brings; None when it may be the rest that was asked for.
+def _whole(
+    headers: Mapping[str, str], requested: PartialBody, coding: str | None
+) -> PartialBody | None:
+    """Accept a plain 200; None when it may be the remaining part instead of the whole.
 
-    Some servers send the rest with status 200: its length is then that of the rest, or differs
-    from the length of the same file. A file that is asked for without a range is whole.
+    Some servers send the remaining part with status 200: the length is then that of the part, or
+    differs from the known one of the same file. Without a range request a 200 is whole.
     """
     validator, length = _validator(headers), _length(headers)
     if coding is not None:
-        return Partial()
-    same_file = asked.validator is not None and validator == asked.validator
-    other_length = same_file and length != asked.total
-    if None not in (asked.total, length) and (other_length or length == _missing(asked)):
+        return PartialBody()
+    same_file = requested.validator is not None and validator == requested.validator
+    other_length = same_file and length != requested.total
+    if None not in (requested.total, length) and (other_length or length == _missing(requested)):
         return None
-    total = asked.total if same_file and length is None else length
-    return Partial(validator=validator, total=total)
+    total = requested.total if same_file and length is None else length
+    return PartialBody(validator=validator, total=total)
 
 
-def _missing(asked: Partial) -> int:
-    return (asked.total or 0) - asked.offset
+def _missing(requested: PartialBody) -> int:
+    return (requested.total or 0) - requested.offset
 
 
-def _all_of_it(headers: Mapping[str, str], host: str) -> Partial:
-    """Return what a 200 with ``Content-Range`` brings when no range was asked for.
+def _full_range(headers: Mapping[str, str], host: str) -> PartialBody:
+    """Accept a 200 with ``Content-Range`` although no range was requested.
 
     Raises:
-        ClipmillError: ``network.server``; it is a part of the file only.
+        ClipmillError: ``network.server``; it is only a part of the file.
     """
     found = _content_range(headers)
     if found is None or (found.first, found.last + 1) != (0, found.total):
         raise ClipmillError(
             ErrorCode.NETWORK_SERVER, f"{host} answered with a part of the file, not the whole"
         )
-    return Partial(validator=_validator(headers), total=found.total)
+    return PartialBody(validator=_validator(headers), total=found.total)
 
 
-def _rest(headers: Mapping[str, str], asked: Partial, coding: str | None) -> Partial | None:
-    """Return what there will be of the file with its rest; None when this is not its rest.
+def _resumed(
+    headers: Mapping[str, str], requested: PartialBody, coding: str | None
+) -> PartialBody | None:
+    """Accept the remaining part of a file; None when it does not continue the received one.
 
-    Offsets are those of the bytes that are sent: the rest of a compressed file continues nothing.
+    Offsets count transferred bytes, so the remaining part of a compressed body cannot be appended.
     """
     found, validator = _content_range(headers), _validator(headers)
-    if coding is not None or found is None or found.first != asked.offset:
+    if coding is not None or found is None or found.first != requested.offset:
         return None
-    total = asked.total or found.total
-    same_size = None in (found.total, asked.total) or found.total == asked.total
-    same_file = validator in (None, asked.validator)
+    total = requested.total or found.total
+    same_size = None in (found.total, requested.total) or found.total == requested.total
+    same_file = validator in (None, requested.validator)
     length = _length(headers)
     same_length = length is None or length == found.last + 1 - found.first
     if total is None or not (same_size and same_file and same_length):
         return None
-    return msgspec.structs.replace(asked, total=total)
+    return msgspec.structs.replace(requested, total=total)
 
 
 class _ContentRange(NamedTuple):
@@ -168,8 +176,8 @@ def _content_range(headers: Mapping[str, str]) -> _ContentRange | None:
 
 
 def _coding(headers: Mapping[str, str], host: str) -> str | None:
-    told = headers.get("Content-Encoding", "").lower().split(",")
-    codings = [name for each in told if (name := each.strip()) not in {"", "identity"}]
+    listed = headers.get("Content-Encoding", "").lower().split(",")
+    codings = [name for each in listed if (name := each.strip()) not in {"", "identity"}]
     if not codings:
         return None
     if len(codings) > 1 or codings[0] not in CODINGS:
@@ -182,7 +190,7 @@ def _coding(headers: Mapping[str, str], host: str) -> str | None:
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
-    """Return the strongest validator; a weak ETag says nothing about bytes (RFC 9110, 13.1.5)."""
+    """Return the strongest validator; a weak ETag does not identify bytes (RFC 9110, 13.1.5)."""
     etag = headers.get("ETag", "")
     if _STRONG_ETAG.fullmatch(etag):
         return etag
@@ -204,7 +212,7 @@ def _mime_type(headers: Mapping[str, str]) -> str | None:
     return text if _MEDIA_TYPE.fullmatch(text) else None
 
 
-def _refuse_pages(headers: Mapping[str, str], host: str) -> None:
+def _reject_pages(headers: Mapping[str, str], host: str) -> None:
     mime_type = _mime_type(headers) or ""
     if _PAGES.fullmatch(mime_type):
         raise ClipmillError(
@@ -213,7 +221,7 @@ def _refuse_pages(headers: Mapping[str, str], host: str) -> None:
 
 
 def too_large_together(max_bytes: int) -> ClipmillError:
-    """Return the refusal of files that are larger together than permitted."""
+    """Return the error for files whose total size exceeds the limit."""
     return ClipmillError(
         ErrorCode.REQUEST_TOO_LARGE,
         f"the files of the post have more than the {max_bytes} bytes permitted together",
@@ -221,7 +229,7 @@ def too_large_together(max_bytes: int) -> ClipmillError:
 
 
 def too_large(host: str, max_bytes: int) -> ClipmillError:
-    """Return the refusal of a body that is larger than permitted."""
+    """Return the error for a body that exceeds the limit."""
     return ClipmillError(
         ErrorCode.REQUEST_TOO_LARGE,
         f"the file at {host} is larger than the {max_bytes} bytes permitted",

@@ -1,4 +1,4 @@
-"""A limit of bytes per second, shared by all transfers of a process."""
+"""Bandwidth limiter: bytes per second, shared by all transfers of a process."""
 
 import asyncio
 import time
@@ -7,22 +7,22 @@ from collections.abc import Awaitable, Callable
 from agents.network.time_limit import extend_limits
 
 BURST_SECONDS = 0.25
-"""So much of the rate may come at once after a pause; less would cost speed, more would not show
-as a limit."""
+"""Burst size in seconds of the rate, after an idle time; less would cost throughput, more would not
+look like a limit."""
 
 
-class Bandwidth:
+class BandwidthLimiter:
     """A leaky bucket (ITU-T I.371, the virtual scheduling algorithm), in bytes.
 
-    Who has received bytes spends them, and waits until they would have come at the rate: in the
-    order of spending, so that transfers with pieces of one size come forward alike. What is not
-    read meanwhile is held back by TCP. The wait counts against no time limit: that the server was
-    slow would be said of our own doing.
+    A transfer consumes bytes after it has received them, and then sleeps until they conform to the
+    rate. Waits are FIFO, so transfers with equal chunks progress equally; TCP flow control slows
+    the server meanwhile. The sleep extends the time limits around it: it must not be reported as a
+    timeout of the server.
 
     Args:
-        bytes_per_second: the limit; None: there is none.
+        bytes_per_second: the limit; None for unlimited.
         clock: seconds.
-        sleep: waits that many seconds.
+        sleep: takes seconds.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class Bandwidth:
         self._rate = bytes_per_second
         self._clock = clock
         self._sleep = sleep
-        self._spent_until = clock()
+        self._conforms_at = clock()
 
-    async def spend(self, count: int) -> None:
-        """Return when so many bytes more are within the limit."""
+    async def consume(self, count: int) -> None:
+        """Account for received bytes; returns when they are within the limit."""
         if self._rate is None:
             return
         now = self._clock()
-        self._spent_until = max(self._spent_until, now) + count / self._rate
-        wait = self._spent_until - BURST_SECONDS - now
+        self._conforms_at = max(self._conforms_at, now) + count / self._rate
+        wait = self._conforms_at - BURST_SECONDS - now
         if wait > 0:
             extend_limits(wait)
             await self._sleep(wait)
 
 
-UNLIMITED = Bandwidth(None)
+UNLIMITED = BandwidthLimiter(None)

@@ -1,7 +1,7 @@
-"""Decodes media bodies that a server compressed although identity was asked for, piece by piece.
+"""Streaming decoders of compressed media bodies: some servers ignore ``Accept-Encoding: identity``.
 
-Bounds: a piece has at most `PIECE_BYTES`, whatever the input is, and a body may not grow out of
-all proportion. The caller bounds the size of the whole.
+A decoded chunk has at most `CHUNK_BYTES`, whatever the input is, and the compression ratio of a
+body is bounded (decompression bombs). The caller limits the total size.
 """
 
 import sys
@@ -19,33 +19,33 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-PIECE_BYTES = 256 * 1024
-"""Of decoded data at a time: what inflating it takes (1 ms) nothing else in the process notices."""
+CHUNK_BYTES = 256 * 1024
+"""Limit of a decoded chunk: inflating it blocks the event loop for 1 ms only."""
 
 GROWTH_MAX = 20
-"""Media is compressed already, and grows by next to nothing; zeros grow a thousandfold."""
+"""Maximum compression ratio: media is compressed already, and hardly grows; zeros do 1,000-fold."""
 
 GROWTH_FREE_BYTES = 16 * 2**20
-"""Up to here a body may grow as it likes: a black picture without compression does so."""
+"""Decoded bytes below which the ratio is not checked: an uncompressed black picture exceeds it."""
 
 MEMBERS_MAX = 10_000
-"""Of one body. Each may be empty, and takes time all the same."""
+"""Limit of members (frames) per body: an empty one costs time, too."""
 
 _ZSTD_WINDOW_LOG_MAX = 23
-"""8 MiB of memory, which is what a sender may expect (RFC 9659)."""
+"""8 MiB of memory, the window that a sender may expect (RFC 9659)."""
 
 _GZIP_BITS, _ZLIB_BITS, _RAW_DEFLATE_BITS = 31, 15, -15
 _DEFLATE_METHOD = 8
 
 
 class Decoder(Protocol):
-    """Turns the bytes of one body into what they stand for. Used once."""
+    """A stateful decoder of one body."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the next decoded bytes in pieces. To be exhausted.
+        """Yield decoded chunks. The caller must exhaust the iterator.
 
         Raises:
-            ClipmillError: ``network.server``; it is not what the server says, or a bomb.
+            ClipmillError: ``network.server``; the data is invalid, or a decompression bomb.
         """
         ...
 
@@ -56,7 +56,7 @@ class Decoder(Protocol):
 
 
 class Identity:
-    """Hands bodies on as they come."""
+    """A `Decoder` that passes bytes through."""
 
     finished = True
 
@@ -70,15 +70,15 @@ class Decompression:
 
     Args:
         coding: a key of `CODINGS`.
-        host: who sent it, for messages.
+        host: of the response, for messages.
     """
 
     def __init__(self, coding: str, host: str) -> None:
         self._coding = coding
         self._host = host
         self._stream = CODINGS[coding]()
-        self._taken = 0
-        self._given = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
 
     @property
     def finished(self) -> bool:
@@ -87,21 +87,21 @@ class Decompression:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See `Decoder.feed`."""
-        self._taken += len(data)
-        pieces = self._stream.pieces(data)
-        while (piece := self._next(pieces)) is not None:
-            self._given += len(piece)
-            if self._given > max(GROWTH_FREE_BYTES, GROWTH_MAX * self._taken):
-                raise self._broken("it grows more than media does")
-            yield piece
+        self._bytes_in += len(data)
+        chunks = self._stream.chunks(data)
+        while (chunk := self._next(chunks)) is not None:
+            self._bytes_out += len(chunk)
+            if self._bytes_out > max(GROWTH_FREE_BYTES, GROWTH_MAX * self._bytes_in):
+                raise self._invalid("it grows more than media does")
+            yield chunk
 
-    def _next(self, pieces: Iterator[bytes]) -> bytes | None:
+    def _next(self, chunks: Iterator[bytes]) -> bytes | None:
         try:
-            return next(pieces, None)
-        except (zlib.error, brotli.error, zstd.ZstdError, _SurplusError) as error:
-            raise self._broken(str(error)[:200]) from None
+            return next(chunks, None)
+        except (zlib.error, brotli.error, zstd.ZstdError, _TrailingDataError) as error:
+            raise self._invalid(str(error)[:200]) from None
 
-    def _broken(self, reason: str) -> ClipmillError:
+    def _invalid(self, reason: str) -> ClipmillError:
         return ClipmillError(
             ErrorCode.NETWORK_SERVER,
             f"{self._host} compressed the media ({self._coding}), which was not asked for,"
@@ -109,19 +109,19 @@ class Decompression:
         )
 
 
-class _SurplusError(Exception):
-    """There is more behind the end than there may be."""
+class _TrailingDataError(Exception):
+    """There is data after the end of the body, or there are too many members."""
 
 
 class _Stream(Protocol):
     @property
     def finished(self) -> bool: ...
 
-    def pieces(self, data: bytes) -> Iterator[bytes]: ...
+    def chunks(self, data: bytes) -> Iterator[bytes]: ...
 
 
 class _Deflate:
-    """``deflate`` in zlib's frame (RFC 9110, 8.4.1.2), or without, as some servers send it."""
+    """``deflate`` in a zlib frame (RFC 9110, 8.4.1.2), or raw, as some servers send it."""
 
     def __init__(self) -> None:
         self._inflate: zlib._Decompress | None = None
@@ -130,21 +130,21 @@ class _Deflate:
     def finished(self) -> bool:
         return self._inflate is not None and self._inflate.eof
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def chunks(self, data: bytes) -> Iterator[bytes]:
         if not data:
             return
         if self._inflate is None:
             framed = data[0] & 0x0F == _DEFLATE_METHOD
             self._inflate = zlib.decompressobj(_ZLIB_BITS if framed else _RAW_DEFLATE_BITS)
         if self._inflate.eof:
-            raise _SurplusError("there is more behind its end")
-        yield from _inflated(self._inflate, data)
+            raise _TrailingDataError("there is more behind its end")
+        yield from _inflate_chunks(self._inflate, data)
         if self._inflate.unused_data:
-            raise _SurplusError("there is more behind its end")
+            raise _TrailingDataError("there is more behind its end")
 
 
 class _Members(ABC):
-    """A body of one member (a frame) or several, each decoded by an object of its own."""
+    """A body of one or more members (frames), each with a decoder object of its own."""
 
     def __init__(self) -> None:
         self._inflate: Any = self._new_member()
@@ -154,21 +154,21 @@ class _Members(ABC):
     def finished(self) -> bool:
         return bool(self._inflate.eof)
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def chunks(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflate.eof:
                 if self._members == MEMBERS_MAX:
-                    raise _SurplusError(f"it has more than {MEMBERS_MAX} members")
+                    raise _TrailingDataError(f"it has more than {MEMBERS_MAX} members")
                 self._members += 1
                 self._inflate = self._new_member()
-            yield from self._pieces_of_member(data)
+            yield from self._chunks_of_member(data)
             data = self._inflate.unused_data
 
     @abstractmethod
     def _new_member(self) -> Any: ...
 
     @abstractmethod
-    def _pieces_of_member(self, data: bytes) -> Iterator[bytes]: ...
+    def _chunks_of_member(self, data: bytes) -> Iterator[bytes]: ...
 
 
 class _Gzip(_Members):
@@ -177,8 +177,8 @@ class _Gzip(_Members):
     def _new_member(self) -> Any:
         return zlib.decompressobj(_GZIP_BITS)
 
-    def _pieces_of_member(self, data: bytes) -> Iterator[bytes]:
-        return _inflated(self._inflate, data)
+    def _chunks_of_member(self, data: bytes) -> Iterator[bytes]:
+        return _inflate_chunks(self._inflate, data)
 
 
 class _Zstd(_Members):
@@ -188,10 +188,10 @@ class _Zstd(_Members):
         window = {int(zstd.DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG_MAX}
         return zstd.ZstdDecompressor(options=window)
 
-    def _pieces_of_member(self, data: bytes) -> Iterator[bytes]:
-        yield self._inflate.decompress(data, PIECE_BYTES)
+    def _chunks_of_member(self, data: bytes) -> Iterator[bytes]:
+        yield self._inflate.decompress(data, CHUNK_BYTES)
         while not self._inflate.eof and not self._inflate.needs_input:
-            yield self._inflate.decompress(b"", PIECE_BYTES)
+            yield self._inflate.decompress(b"", CHUNK_BYTES)
 
 
 class _Brotli:
@@ -202,14 +202,14 @@ class _Brotli:
     def finished(self) -> bool:
         return bool(self._inflate.is_finished())
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def chunks(self, data: bytes) -> Iterator[bytes]:
         if not data:
             return
         if self.finished:
-            raise _SurplusError("there is more behind its end")
-        yield self._inflate.process(data, output_buffer_limit=PIECE_BYTES)
+            raise _TrailingDataError("there is more behind its end")
+        yield self._inflate.process(data, output_buffer_limit=CHUNK_BYTES)
         while not self._inflate.can_accept_more_data():
-            yield self._inflate.process(b"", output_buffer_limit=PIECE_BYTES)
+            yield self._inflate.process(b"", output_buffer_limit=CHUNK_BYTES)
 
 
 CODINGS: dict[str, type[_Stream]] = {
@@ -223,14 +223,14 @@ CODINGS: dict[str, type[_Stream]] = {
 
 
 def decoder_of(coding: str | None, host: str) -> Decoder:
-    """Return a decoder of a key of `CODINGS`; None stands for identity."""
+    """Return a decoder for a key of `CODINGS`, or for None (identity)."""
     return Identity() if coding is None else Decompression(coding, host)
 
 
-def _inflated(inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+def _inflate_chunks(inflate: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
     while data or not inflate.eof:
-        piece = inflate.decompress(data, PIECE_BYTES)
+        chunk = inflate.decompress(data, CHUNK_BYTES)
         data = inflate.unconsumed_tail
-        if not piece and not data:
+        if not chunk and not data:
             return
-        yield piece
+        yield chunk

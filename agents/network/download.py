@@ -1,4 +1,7 @@
-"""Downloads media: from the source that the platform named into a file, checked on the way."""
+"""Media downloads over HTTP: one media source into one file, with size, SHA-256 and media type.
+
+Resumes broken connections, but does not retry: the recovery stage decides on retries.
+"""
 
 import asyncio
 import re
@@ -8,9 +11,9 @@ from typing import Protocol
 import aiohttp
 import msgspec
 
-from agents.network.bandwidth import UNLIMITED, Bandwidth
+from agents.network.bandwidth import UNLIMITED, BandwidthLimiter
 from agents.network.time_limit import time_limit
-from agents.network.transfer import FetchLimits, OnBytes, Pause, Transfer
+from agents.network.transfer import FetchLimits, OnBytes, Sleep, Transfer
 from agents.storage.writing import open_hashing_file
 from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError, ErrorCode
@@ -26,13 +29,13 @@ __all__ = [
 ]
 
 MEDIA = re.compile(r"(?:video|audio|image)/(?!.*(?:svg|xml)).+")
-"""Media types that are kept: such as browsers neither run nor read as a page."""
+"""Accepted media types: ones that browsers neither execute nor render as a page."""
 
 UNKNOWN_TYPE = "application/octet-stream"
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """What arrived: size, sha256 (hex) and media type."""
+    """A finished download: size, SHA-256 (hex) and media type."""
 
     bytes: int
     sha256: str
@@ -51,14 +54,14 @@ class MediaFetcher(Protocol):
         limits: FetchLimits,
         on_bytes: OnBytes,
     ) -> Fetched:
-        """Return what was written to `target`, which must not exist.
+        """Download to ``target``.
 
         Args:
-            source: where the bytes are, and what to send along.
-            target: the new file. After a failure it may be there, incomplete.
-            hosts: suffixes of the hosts that the bytes may come from, redirects included.
-            limits: its bounds.
-            on_bytes: called for every piece, many times a second.
+            source: URL, headers and cookies.
+            target: must not exist. After a failure it may exist, incomplete.
+            hosts: permitted host suffixes, for redirects too.
+            limits: of this download.
+            on_bytes: called for every chunk, many times a second.
 
         Raises:
             ClipmillError: ``network.*``, ``rate_limit.api``, ``content.link_expired``,
@@ -74,20 +77,20 @@ class MediaDownloader:
 
     Args:
         session: an HTTP client of `agents.network.session.open_session`.
-        bandwidth: of all downloads together; unlimited without.
-        pause: waits before a resume.
+        bandwidth: limiter of all downloads together.
+        sleep: waits before a resume.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         *,
-        bandwidth: Bandwidth = UNLIMITED,
-        pause: Pause = asyncio.sleep,
+        bandwidth: BandwidthLimiter = UNLIMITED,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._session = session
         self._bandwidth = bandwidth
-        self._pause = pause
+        self._sleep = sleep
 
     async def fetch(
         self,
@@ -105,27 +108,27 @@ class MediaDownloader:
         async with open_hashing_file(target) as file:
             try:
                 async with time_limit(limits.total_seconds):
-                    mime_type = await transfer.run(file, self._pause)
+                    mime_type = await transfer.run(file, self._sleep)
             except TimeoutError:
-                raise _too_slow(limits) from None
+                raise _timed_out(limits) from None
             digest = await file.finish()
         return Fetched(bytes=file.size, sha256=digest, mime_type=media_type(mime_type, source))
 
 
-def _too_slow(limits: FetchLimits) -> ClipmillError:
+def _timed_out(limits: FetchLimits) -> ClipmillError:
     return ClipmillError(
         ErrorCode.NETWORK_TIMEOUT,
         f"the download was not done after {limits.total_seconds:g} seconds",
     )
 
 
-def media_type(told: str | None, source: MediaSource) -> str:
-    """Return what a server says that a file is, or what its container says when that is no media.
+def media_type(declared: str | None, source: MediaSource) -> str:
+    """Return the declared media type, or that of the container when it is not an accepted one.
 
     Args:
-        told: in lower case and without parameters; None when nothing was told.
-        source: whose container counts otherwise.
+        declared: by the server, in lower case and without parameters; None without.
+        source: of the file.
     """
-    if told is not None and MEDIA.fullmatch(told):
-        return told
+    if declared is not None and MEDIA.fullmatch(declared):
+        return declared
     return MEDIA_TYPES.get(source.format.container, UNKNOWN_TYPE)

@@ -1,22 +1,22 @@
-"""The way out: which proxy, which trusted roots. One value for every client that dials out."""
+"""An egress: proxy and trusted roots, shared by every outbound client."""
 
 from pathlib import Path
 
 import msgspec
 
 DIRECT = "direct"
-"""Name of the way out that leads through no proxy."""
+"""Name of the egress without a proxy."""
 
 
 class Egress(msgspec.Struct, frozen=True, kw_only=True):
-    """One way out of the house.
+    """A route to the public internet.
 
     Attributes:
-        name: what breakers, attempts and settings call it.
+        name: in breakers, attempts and settings.
         proxy: URL of an HTTP CONNECT or SOCKS5 proxy, None for direct connections.
-        ca_file: PEM file of roots trusted in addition to the usual ones (certifi's).
-        ca_bundle: PEM file with the usual and the additional roots together, made by
-            `agents.network.trust.write_ca_bundle`; what libcurl and requests are given.
+        ca_file: PEM file of roots trusted in addition to certifi's.
+        ca_bundle: PEM file with certifi's and the additional roots, written by
+            `agents.network.trust.write_ca_bundle`; for libcurl and requests.
     """
 
     name: str = DIRECT

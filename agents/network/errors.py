@@ -1,4 +1,4 @@
-"""What goes wrong on the network, as codes: the one table for exceptions and HTTP statuses."""
+"""Maps network exceptions and HTTP statuses to `ClipmillError`: the only table that does."""
 
 import os
 import socket
@@ -15,123 +15,131 @@ from aiohttp.http_exceptions import HttpProcessingError
 from agents.network.guard import AddressRefusedError
 from agents.network.retry_after import parse_retry_after
 from agents.network.socks import (
-    OtherProtocolError,
-    SocksAwayError,
     SocksDeniedError,
     SocksError,
-    SocksExpiredError,
     SocksLoginError,
+    SocksProtocolError,
+    SocksTimeoutError,
+    SocksUnreachableError,
 )
 from schemas.errors import ClipmillError, ErrorCode
 
-FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
-"""Everything that aiohttp, ssl and the system raise about a connection (timeouts are OSErrors)."""
+LIBRARY_ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError)
+"""All that aiohttp, ssl and the system raise for a connection (`TimeoutError` is an `OSError`)."""
 
 
-class Row(msgspec.Struct, frozen=True):
-    """A class of errors.
+class NetworkErrorRow(msgspec.Struct, frozen=True):
+    """The mapping of one exception type.
 
     Attributes:
         name: short name.
-        kind: the class; that of the error itself, or of the system's error inside it.
-        code: what it means.
-        message: what to tell; ``{host}`` and ``{reason}`` are filled in.
+        exception_type: of the error itself, or of the system's error inside it.
+        code: of the `ClipmillError`.
+        message: format string with ``{host}`` and ``{reason}``.
     """
 
     name: str
-    kind: type[BaseException]
+    exception_type: type[BaseException]
     code: ErrorCode
     message: str
 
 
-# The first row that fits counts: special classes stand before the general ones.
+# The first match wins: subclasses stand before their base classes.
 TABLE = (
-    Row(
+    NetworkErrorRow(
         "address_refused",
         AddressRefusedError,
         ErrorCode.SYSTEM_CONFIG,
         "{host} was not dialled: its address is not public; check the DNS answer for it"
         " (a private proxy has to be configured as the proxy)",
     ),
-    Row(
+    NetworkErrorRow(
         "socks_login",
         SocksLoginError,
         ErrorCode.SYSTEM_CONFIG,
         "the SOCKS proxy refused to let clipmill in ({reason}); correct user and password in its"
         " URL",
     ),
-    Row(
+    NetworkErrorRow(
         "socks_denies",
         SocksDeniedError,
         ErrorCode.SYSTEM_CONFIG,
         "the SOCKS proxy denies the way to {host}: {reason}; check its rules",
     ),
-    Row(
+    NetworkErrorRow(
         "socks_other",
-        OtherProtocolError,
+        SocksProtocolError,
         ErrorCode.SYSTEM_CONFIG,
         "the proxy does not speak SOCKS5; check scheme and port of its URL",
     ),
-    Row(
+    NetworkErrorRow(
         "socks_expired",
-        SocksExpiredError,
+        SocksTimeoutError,
         ErrorCode.NETWORK_TIMEOUT,
         "{host} did not answer the SOCKS proxy in time: {reason}",
     ),
-    Row(
+    NetworkErrorRow(
         "certificate",
         ssl.SSLCertVerificationError,
         ErrorCode.SYSTEM_CONFIG,
         "the certificate of {host} is not trusted: {reason}; check the clock, and if a proxy"
         " ends TLS, configure the file of its root",
     ),
-    Row("dns", aiohttp.ClientConnectorDNSError, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
-    Row("resolver", socket.gaierror, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"),
-    Row("timeout", TimeoutError, ErrorCode.NETWORK_TIMEOUT, "{host} did not answer in time"),
-    Row(
+    NetworkErrorRow(
+        "dns", aiohttp.ClientConnectorDNSError, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"
+    ),
+    NetworkErrorRow(
+        "resolver", socket.gaierror, ErrorCode.NETWORK_DNS, "{host} cannot be resolved"
+    ),
+    NetworkErrorRow(
+        "timeout", TimeoutError, ErrorCode.NETWORK_TIMEOUT, "{host} did not answer in time"
+    ),
+    NetworkErrorRow(
         "socks_away",
-        SocksAwayError,
+        SocksUnreachableError,
         ErrorCode.NETWORK_CONNECTION,
         "the proxy {host} cannot be reached: {reason}",
     ),
-    Row(
+    NetworkErrorRow(
         "socks_fails",
         SocksError,
         ErrorCode.NETWORK_CONNECTION,
         "the SOCKS proxy could not reach {host}: {reason}",
     ),
-    Row(
+    NetworkErrorRow(
         "proxy_away",
         aiohttp.ClientProxyConnectionError,
         ErrorCode.NETWORK_CONNECTION,
         "the proxy {host} cannot be reached: {reason}",
     ),
-    Row("tls", ssl.SSLError, ErrorCode.NETWORK_CONNECTION, "TLS with {host} failed: {reason}"),
-    Row(
+    NetworkErrorRow(
+        "tls", ssl.SSLError, ErrorCode.NETWORK_CONNECTION, "TLS with {host} failed: {reason}"
+    ),
+    NetworkErrorRow(
         "no_http",
         aiohttp.ClientResponseError,
         ErrorCode.NETWORK_SERVER,
         "the answer of {host} is not HTTP as it should be",
     ),
-    Row(
+    NetworkErrorRow(
         "no_http_inside",
         HttpProcessingError,
         ErrorCode.NETWORK_SERVER,
         "the answer of {host} is not HTTP as it should be",
     ),
-    Row(
+    NetworkErrorRow(
         "truncated",
         aiohttp.ClientPayloadError,
         ErrorCode.NETWORK_CONNECTION,
         "{host} ended the transfer before its end",
     ),
-    Row(
+    NetworkErrorRow(
         "broken",
         aiohttp.ClientError,
         ErrorCode.NETWORK_CONNECTION,
         "the connection to {host} broke: {reason}",
     ),
-    Row(
+    NetworkErrorRow(
         "system", OSError, ErrorCode.NETWORK_CONNECTION, "the connection to {host} broke: {reason}"
     ),
 )
@@ -143,10 +151,10 @@ STATUSES: Mapping[int, ErrorCode] = {
     429: ErrorCode.RATE_LIMIT_API,
     451: ErrorCode.CONTENT_GEO_BLOCKED,
 }
-"""Statuses of a media host apart from their class."""
+"""Statuses of a media host that differ from their class."""
 
 STATUS_CLASSES: Mapping[int, ErrorCode] = {
-    # A signed link is refused (403), gone (404, 410) or malformed (400): a fresh one may work.
+    # A signed link was rejected (403), is gone (404, 410) or malformed (400): a new one may work.
     4: ErrorCode.CONTENT_LINK_EXPIRED,
     5: ErrorCode.NETWORK_SERVER,
 }
@@ -157,7 +165,7 @@ PROXY_STATUSES: Mapping[int, ErrorCode] = {
     504: ErrorCode.NETWORK_TIMEOUT,
 }
 PROXY_STATUS_CLASSES: Mapping[int, ErrorCode] = {
-    # The proxy denies (403), or wants a user (407).
+    # The proxy denies the request (403), or requires a login (407).
     4: ErrorCode.SYSTEM_CONFIG,
     5: ErrorCode.NETWORK_CONNECTION,
 }
@@ -165,34 +173,38 @@ PROXY_STATUS_CLASSES: Mapping[int, ErrorCode] = {
 
 @contextmanager
 def map_errors(host: str) -> Iterator[None]:
-    """Turn foreign errors of the block into `ClipmillError`. Only network calls belong in it.
+    """Map `LIBRARY_ERRORS` of the block to `ClipmillError`. Only network calls belong in it.
 
-    The foreign error is not chained: its text may hold a signed URL. Its class and number are in
-    the details.
+    The original is not chained: its text may hold a signed URL. Its class is in the details.
 
     Args:
-        host: to whom the block talks, for the message.
+        host: that the block talks to, for the message.
     """
     try:
         yield
-    except FOREIGN as error:
+    except LIBRARY_ERRORS as error:
         raise from_exception(error, host) from None
 
 
 def from_exception(error: BaseException, host: str) -> ClipmillError:
-    """Return what the exception means, when talking to that host."""
+    """Return the mapped error of an exception, for a request to this host."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _from_proxy_status(error, host)
     row, inner = find_row(error), _inner(error)
-    dialled = getattr(error, "host", host)
-    message = row.message.format(host=dialled, reason=_reason(inner))
+    # A proxy that cannot be reached is named instead of the host behind it.
+    peer = getattr(error, "host", host)
+    message = row.message.format(host=peer, reason=_reason(inner))
     return ClipmillError(row.code, message, cause=type(inner).__name__)
 
 
-def find_row(error: BaseException) -> Row:
-    """Return the first row of the table that fits one of the `FOREIGN` errors."""
+def find_row(error: BaseException) -> NetworkErrorRow:
+    """Return the first row of the table that matches one of the `LIBRARY_ERRORS`."""
     inner = _inner(error)
-    return next(row for row in TABLE if isinstance(error, row.kind) or isinstance(inner, row.kind))
+    return next(
+        row
+        for row in TABLE
+        if isinstance(error, row.exception_type) or isinstance(inner, row.exception_type)
+    )
 
 
 def _inner(error: BaseException) -> BaseException:
@@ -201,30 +213,30 @@ def _inner(error: BaseException) -> BaseException:
 
 
 def _reason(error: BaseException) -> str:
-    """Return text that holds no URL: never the exception's own ``str``."""
+    """Return a text without a URL: never the exception's own ``str``."""
     if isinstance(error, SocksError):
         return error.reason
     if isinstance(error, ssl.SSLError):
-        told = getattr(error, "verify_message", None) or getattr(error, "reason", None)
+        reason = getattr(error, "verify_message", None) or getattr(error, "reason", None)
     elif isinstance(error, OSError) and error.errno and error.errno > 0:
-        told = os.strerror(error.errno)
+        reason = os.strerror(error.errno)
     else:
-        told = None
-    return told or type(error).__name__
+        reason = None
+    return reason or type(error).__name__
 
 
 def from_status(status: int, retry_after: str | None, host: str) -> ClipmillError:
-    """Return what an unwanted HTTP status of a media host means.
+    """Return the mapped error of an HTTP status of a media host.
 
     Args:
         status: HTTP status, neither a success nor a redirect that was followed.
         retry_after: the ``Retry-After`` header, unparsed.
-        host: who answered.
+        host: of the response.
     """
     default = STATUS_CLASSES.get(status // 100, ErrorCode.NETWORK_SERVER)
     return ClipmillError(
         STATUSES.get(status, default),
-        f"{host} answered {_named(status)}",
+        f"{host} answered {_with_phrase(status)}",
         retry_after=parse_retry_after(retry_after, datetime.now(UTC)),
         status=str(status),
     )
@@ -234,7 +246,7 @@ def _from_proxy_status(error: aiohttp.ClientHttpProxyError, host: str) -> Clipmi
     default = PROXY_STATUS_CLASSES.get(error.status // 100, ErrorCode.NETWORK_CONNECTION)
     return ClipmillError(
         PROXY_STATUSES.get(error.status, default),
-        f"the proxy refused the way to {host}: {_named(error.status)}",
+        f"the proxy refused the way to {host}: {_with_phrase(error.status)}",
         retry_after=parse_retry_after(
             error.headers.get("Retry-After") if error.headers else None, datetime.now(UTC)
         ),
@@ -242,6 +254,6 @@ def _from_proxy_status(error: aiohttp.ClientHttpProxyError, host: str) -> Clipmi
     )
 
 
-def _named(status: int) -> str:
+def _with_phrase(status: int) -> str:
     known = {each.value for each in HTTPStatus}
     return f"{status} {HTTPStatus(status).phrase}" if status in known else str(status)

@@ -1,7 +1,7 @@
-"""Refuses connections to anything but the public internet and the configured proxy.
+"""SSRF guard: permits connections to public addresses and the configured proxy only.
 
-Names are judged by the address that is dialled, at the moment of dialling, so that no DNS answer
-and no redirect leads a client into the house.
+The check applies to the resolved address at connect time, so neither a DNS answer (DNS rebinding)
+nor a redirect leads a client into the private network.
 """
 
 import errno
@@ -34,16 +34,15 @@ class AddressRefusedError(OSError):
     """The address is not public."""
 
     def __init__(self) -> None:
-        # One text for every address: aiohappyeyeballs keeps the class of the error only when
-        # all the addresses of a name failed with the same text.
+        # The same text for every address: aiohappyeyeballs keeps the class of the error only
+        # when all addresses of a name failed with the same text.
         super().__init__(errno.EACCES, "its address is not public")
 
 
 def is_public(address: str) -> bool:
-    """Return whether it is a public unicast IP address.
+    """Return whether it is a public unicast IP address; False for anything else.
 
-    IPv6 addresses that carry an IPv4 address (mapped, 6to4, NAT64) are judged by that one too.
-    Anything that is no IP address is not public.
+    IPv6 addresses with an embedded IPv4 address (mapped, 6to4, NAT64) are checked by that one.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -68,10 +67,10 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 class AddressGuard:
-    """Makes sockets for aiohttp's connector, for permitted addresses only.
+    """The ``socket_factory`` of aiohttp's connector, for permitted addresses only.
 
     Args:
-        proxy: the one address that may be private.
+        proxy: the only address that may be private.
     """
 
     def __init__(self, proxy: ProxyAddress | None) -> None:
@@ -79,7 +78,7 @@ class AddressGuard:
         self._proxy_hosts = {proxy.host} if proxy else set()
 
     def open_socket(self, info: AddressInfo) -> socket.socket:
-        """Return an unconnected socket; aiohttp's ``socket_factory``.
+        """Return an unconnected socket.
 
         Raises:
             AddressRefusedError: the address is neither public nor the proxy's.
@@ -89,8 +88,8 @@ class AddressGuard:
             raise AddressRefusedError
         return socket.socket(family, kind, protocol)
 
-    def learn(self, host: str, addresses: list[ResolveResult]) -> None:
-        """Note what a name was resolved to, in case it is the proxy's."""
+    def record_resolution(self, host: str, addresses: list[ResolveResult]) -> None:
+        """Record the addresses of a name if it is the proxy's."""
         if self._proxy is not None and host.lower() == self._proxy.host:
             self._proxy_hosts |= {result["host"] for result in addresses}
 
@@ -101,7 +100,7 @@ class AddressGuard:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves as another resolver does, and tells the guard where the proxy is."""
+    """Wraps a resolver and reports the addresses of the proxy to the guard."""
 
     def __init__(self, guard: AddressGuard, resolver: AbstractResolver | None = None) -> None:
         self._guard = guard
@@ -110,28 +109,26 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the addresses of a name."""
         addresses = await self._resolver.resolve(host, port, family)
-        self._guard.learn(host, addresses)
+        self._guard.record_resolution(host, addresses)
         return addresses
 
     async def close(self) -> None:
-        """Close the resolver behind."""
         await self._resolver.close()
 
 
 def install_connect_guard(*proxies: str | None) -> None:
-    """Make every Python socket of this process refuse what is neither public nor a proxy.
+    """Restrict every Python socket of this process to public addresses and the proxies.
 
-    For processes that run foreign code, such as an extraction engine's. It cannot be undone
-    (an audit hook) and does not see connections made by C libraries such as libcurl. Unix
-    sockets are left alone.
+    For processes that run third-party code, such as an extraction engine's. An audit hook, so it
+    cannot be undone, and connections of C libraries such as libcurl bypass it. Unix sockets are
+    permitted.
 
     Args:
         proxies: URLs of the proxies in use, None for direct connections.
 
     Raises:
-        ClipmillError: ``system.config``; a proxy's URL is none.
+        ClipmillError: ``system.config``; a proxy URL is invalid.
     """
     permits = connect_check(*map(parse_proxy, proxies))
 
@@ -143,7 +140,7 @@ def install_connect_guard(*proxies: str | None) -> None:
 
 
 def connect_check(*proxies: ProxyAddress | None) -> Callable[[socket.socket, Any], bool]:
-    """Return the decision of `install_connect_guard`: may this socket connect to there?"""
+    """Return the predicate of `install_connect_guard`: may a socket connect to an address?"""
     known = [proxy for proxy in proxies if proxy is not None]
 
     def permits(connecting: socket.socket, address: Any) -> bool:

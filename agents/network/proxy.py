@@ -1,4 +1,4 @@
-"""The address of the egress proxy, as the guard and the clients need it."""
+"""Parses proxy URLs, for the guard and the clients. Pure."""
 
 import msgspec
 from yarl import URL
@@ -6,16 +6,16 @@ from yarl import URL
 from schemas.errors import ClipmillError, ErrorCode
 
 SOCKS = "socks5h"
-"""SOCKS5 (RFC 1928) with names that the proxy resolves; ``socks5`` has the client resolve them."""
+"""SOCKS5 (RFC 1928) with DNS on the proxy; ``socks5`` would resolve names on the client."""
 
 SOCKS_PORT = 1080
-"""Of a URL without one; RFC 1928 names it."""
+"""Default port (RFC 1928)."""
 
 SCHEMES = ("http", "https", SOCKS)
 
 
 class ProxyAddress(msgspec.Struct, frozen=True):
-    """Where the proxy listens. ``host`` is a name or an IP address, lower case."""
+    """Address of a proxy. ``host`` is a name or an IP address, lower case."""
 
     host: str
     port: int
@@ -25,29 +25,29 @@ class ProxyAddress(msgspec.Struct, frozen=True):
 
 
 class SocksProxy(msgspec.Struct, frozen=True):
-    """A SOCKS5 proxy, and the login of its URL, if it has one."""
+    """A SOCKS5 proxy, with the login of its URL if it has one."""
 
     address: ProxyAddress
     user: str | None = None
     password: str | None = None
 
     def __repr__(self) -> str:
-        """Return where it listens, without the login."""
+        """Return the address, no login."""
         return f"<SOCKS5 proxy {self.address}>"
 
 
 def parse_proxy(proxy: str | None) -> ProxyAddress | None:
-    """Return where the proxy of that URL listens, None for direct connections.
+    """Return the address of a proxy URL, None for direct connections.
 
     Raises:
-        ClipmillError: ``system.config``; it is no URL of an HTTP or SOCKS5 proxy. The message does
-            not repeat the URL, which may hold a password.
+        ClipmillError: ``system.config``; it is no URL of an HTTP or SOCKS5 proxy. The message
+            omits the URL, which may hold a password.
     """
     return None if proxy is None else _parse(proxy)[1]
 
 
 def parse_socks(proxy: str | None) -> SocksProxy | None:
-    """Return the SOCKS5 proxy of that URL, None when it is another one.
+    """Return the proxy of a SOCKS5 URL, None for other URLs.
 
     Raises:
         ClipmillError: as `parse_proxy`.

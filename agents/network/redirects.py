@@ -1,4 +1,4 @@
-"""Opens a URL and follows its redirects one by one, each checked before it is dialled."""
+"""Opens a media URL; each redirect is checked against the allow-list before the connection."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,18 +23,18 @@ async def open_response(
     headers: Callable[[URL], Mapping[str, str]],
     timeouts: aiohttp.ClientTimeout,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """GET the URL; yields the first answer that is no redirect, its body unread.
+    """GET the URL; yields the first response that is not a redirect, its body unread.
 
-    Errors of the block's own reads are mapped too.
+    Errors of reads in the block are mapped, too.
 
     Args:
-        session: who asks.
+        session: HTTP client.
         address: the URL.
-        hosts: suffixes of permitted hosts, for every step.
-        redirects: how many are followed.
-        headers: what to send to a URL; called for every step, so that nothing meant for one
-            host reaches another.
-        timeouts: of every step.
+        hosts: permitted host suffixes, for every hop.
+        redirects: maximum to follow.
+        headers: of a request; called for every hop, so that no header or cookie for one host
+            reaches another.
+        timeouts: of every hop.
 
     Raises:
         ClipmillError: ``platform.changed`` for a forbidden host or a plain-text link,
@@ -49,13 +49,13 @@ async def open_response(
                 if response.status not in REDIRECTS:
                     yield response
                     return
-                url = _next(url, response.headers.get("Location", ""), hosts)
+                url = _target(url, response.headers.get("Location", ""), hosts)
     raise ClipmillError(
         ErrorCode.NETWORK_SERVER, f"{url.host} redirects more than {redirects} times"
     )
 
 
-def _next(url: URL, location: str, hosts: tuple[str, ...]) -> URL:
+def _target(url: URL, location: str, hosts: tuple[str, ...]) -> URL:
     try:
         joined = str(url.join(URL(location, encoded=True)))
     except ValueError:

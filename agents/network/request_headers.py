@@ -1,4 +1,4 @@
-"""The headers of a media request: what the page asks for, filtered, and the cookies that fit."""
+"""Headers of a media request: the extractor's, filtered, and the matching cookies. Pure."""
 
 import ipaddress
 import re
@@ -11,8 +11,8 @@ from schemas.video import Cookie, MediaSource
 FORWARDED = frozenset(
     {"accept", "accept-language", "origin", "referer", "sec-fetch-mode", "user-agent"}
 )
-"""Headers of the extractor that are sent on. Everything else (cookies, authorization, ranges,
-hop-by-hop) is ours to decide, per host."""
+"""Headers of the extractor that are forwarded. All others (cookies, authorization, ranges,
+hop-by-hop) are set here, per host."""
 
 _VALUE = re.compile(r"[ -~]{1,4096}")
 # RFC 6265, section 4.1.1; quotes and commas are tolerated in values as browsers do.
@@ -21,7 +21,7 @@ _COOKIE_VALUE = re.compile(r"[!-:<-~ ]{0,4096}")
 
 
 def media_headers(source: MediaSource, url: URL) -> dict[str, str]:
-    """Return what to send to this URL: call it anew for every redirect."""
+    """Return the headers for this URL; to be called again for every redirect."""
     headers = {
         name: value
         for name, value in source.headers.items()
@@ -32,20 +32,20 @@ def media_headers(source: MediaSource, url: URL) -> dict[str, str]:
 
 
 def cookie_header(cookies: Iterable[Cookie], url: URL) -> dict[str, str]:
-    """Return the ``Cookie`` header for the URL, nothing when no cookie fits.
+    """Return the ``Cookie`` header for the URL, empty when no cookie matches.
 
     Longer paths come first (RFC 6265, section 5.4).
     """
-    fitting = [cookie for cookie in cookies if _is_sound(cookie) and cookie_matches(cookie, url)]
-    fitting.sort(key=lambda cookie: len(cookie.path), reverse=True)
-    pairs = [f"{cookie.name}={cookie.value}" for cookie in fitting]
+    matching = [cookie for cookie in cookies if _is_valid(cookie) and cookie_matches(cookie, url)]
+    matching.sort(key=lambda cookie: len(cookie.path), reverse=True)
+    pairs = [f"{cookie.name}={cookie.value}" for cookie in matching]
     return {"Cookie": "; ".join(pairs)} if pairs else {}
 
 
 def cookie_matches(cookie: Cookie, url: URL) -> bool:
-    """Return whether a browser would send the cookie there.
+    """Return whether a browser would send the cookie to this URL.
 
-    A domain with a leading dot is for all hosts under it, one without only for that host: the
+    A domain with a leading dot includes its subdomains, one without is that host only: the
     convention of `http.cookiejar`.
     """
     return (
@@ -76,5 +76,5 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_sound(cookie: Cookie) -> bool:
+def _is_valid(cookie: Cookie) -> bool:
     return bool(_COOKIE_NAME.fullmatch(cookie.name) and _COOKIE_VALUE.fullmatch(cookie.value))

@@ -1,20 +1,20 @@
-"""The ``Retry-After`` header."""
+"""Parses the ``Retry-After`` header. Pure."""
 
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 MAX_SECONDS = 3_600.0
-"""A server that asks for more than an hour is asked again after one: an odd answer must not put
-off a request for a day. No wait of the policy table is longer either."""
+"""Upper bound: a retry after an hour, although the server asks for more, because a bogus value must
+not delay a request for a day. No backoff of the retry policy is longer either."""
 
 _SECONDS = re.compile(r"[0-9]{1,18}")
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return the seconds to wait, 0 to `MAX_SECONDS`; None when absent or not understood.
+    """Return the seconds to wait, 0 to `MAX_SECONDS`; None when absent or invalid.
 
-    Both forms of RFC 9110, section 10.2.3 are read: seconds and HTTP date. ``now`` has a zone.
+    Accepts both forms of RFC 9110, section 10.2.3: seconds and HTTP date. ``now`` has a time zone.
     """
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):

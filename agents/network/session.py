@@ -1,4 +1,4 @@
-"""The HTTP client: guarded addresses, trusted roots, explicit proxy, no cookies of its own."""
+"""The HTTP client: SSRF guard, trusted roots, explicit proxy, no cookie jar."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,41 +14,41 @@ from agents.network.socks import SocksConnector
 from agents.network.trust import client_context
 
 CONNECTIONS = 256
-"""At once and in all, unless a stage may do more at a time: whoever waits for a connection is
-taken for someone whom the server keeps waiting. There is no other limit for each host: nearly all
-media of a platform come from one or two, and the tasks of a stage are bounded by its gate. A file
-that follows another of its host takes that one's connection, through a proxy as well: 20 files
-one after the other, one connection; 4 at a time, 4."""
+"""Size of the whole connection pool, unless a stage runs more tasks: the wait for a free connection
+counts as connect time, and would be reported as a timeout of the server. There is no limit per
+host: nearly all media of a platform come from one or two, and the stage's gate bounds its tasks.
+Connections are reused, through a proxy as well: 20 files one after the other take one connection,
+4 at a time take 4."""
 
 KEEP_ALIVE_SECONDS = 15.0
-"""Shorter than the idle timeouts of common servers (nginx 75 s, many CDNs 60 s or 30 s)."""
+"""Idle timeout, shorter than those of common servers (nginx 75 s, many CDNs 60 s or 30 s)."""
 
 READ_BUFFER_BYTES = 1 << 18
-"""Per connection; aiohttp holds up to twice as much. With half of it a download costs a third more
-processor time, as reading stops and starts all the time; with twice as much no less, and 100 at
-once hold 350 MB in place of 270."""
+"""Read buffer per connection; aiohttp holds up to twice as much. With half of it a download costs a
+third more processor time, because reading is paused and resumed all the time; with twice as much no
+less, and 100 downloads hold 350 MB instead of 270."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=60.0, connect=10.0, sock_connect=10.0, sock_read=20.0)
-"""For requests that bring none of their own, in seconds."""
+"""Seconds, for requests without timeouts of their own."""
 
 
 @asynccontextmanager
 async def open_session(
     egress: Egress, *, connections: int = CONNECTIONS, resolver: AbstractResolver | None = None
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open an HTTP client for one way out; closes it at the end.
+    """Open an HTTP client for one egress; it is closed at the end of the block.
 
-    Bodies are handed over as they came (no decompression), cookies are neither kept nor sent,
-    and proxy settings of the environment are ignored. Redirects must be followed by
-    `agents.network.redirects.open_response`, which checks every step.
+    Bodies are not decompressed, cookies neither stored nor sent, and proxy settings of the
+    environment ignored. Redirects must be followed with `agents.network.redirects.open_response`,
+    which checks every hop.
 
     Args:
         egress: proxy and additional roots.
-        connections: at once and in all; waiting for one counts as connecting.
-        resolver: resolves names; default: the system's.
+        connections: pool size; waiting for a connection counts as connect time.
+        resolver: default: the system's.
 
     Raises:
-        ClipmillError: ``system.config``; the proxy's URL or the file of roots is unusable.
+        ClipmillError: ``system.config``; the proxy URL or the file of roots is unusable.
     """
     socks = parse_socks(egress.proxy)
     async with aiohttp.ClientSession(
@@ -73,7 +73,7 @@ def _connector(
     }
     socks = parse_socks(egress.proxy)
     if socks is not None:
-        # It dials nothing but the proxy: what a guard has to see to otherwise.
+        # No guard: this connector connects to nothing but the proxy.
         return SocksConnector(socks, **options)
     guard = AddressGuard(parse_proxy(egress.proxy))
     return aiohttp.TCPConnector(

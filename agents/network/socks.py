@@ -1,7 +1,7 @@
-"""Connections of aiohttp through a SOCKS5 proxy (RFC 1928), which resolves the names.
+"""An aiohttp connector through a SOCKS5 proxy (RFC 1928) with DNS on the proxy.
 
-python-socks speaks with the proxy; the socket that it hands over is taken as aiohttp takes one of
-its own, so that TLS, times and errors behind the proxy are those of a direct connection.
+python-socks does the handshake; aiohttp uses its socket like one of its own, so TLS, timeouts and
+errors behind the proxy are those of a direct connection.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from python_socks.async_.asyncio import Proxy
 from agents.network.proxy import ProxyAddress, SocksProxy
 
 NAME_BYTES_MAX = 255
-"""Of a host in a SOCKS5 request, whose length is one byte (RFC 1928)."""
+"""Limit of a host name in a SOCKS5 request, whose length field is one byte (RFC 1928)."""
 
 _DENIALS = frozenset({2, 7, 8})
-"""Replies of RFC 1928 that no repetition changes: its rules, a command or kind of address that it
-does not know."""
+"""Replies of RFC 1928 that are not worth a retry: denied by ruleset, unsupported command or address
+type."""
 
-_EXPIRED = 6
+_TTL_EXPIRED = 6
 
 _UNBOUNDED_SECONDS = 3_600.0
-"""aiohttp's timeouts are far shorter; without a number python-socks takes 60 s."""
+"""Effectively none: aiohttp's timeouts are far shorter; the default of python-socks is 60 s."""
 
 
 class SocksError(aiohttp.ClientError):
-    """A SOCKS5 proxy did not make a connection.
+    """The proxy did not establish a connection.
 
     Attributes:
-        reason: what it said; never a part of its URL.
+        reason: of the proxy; never a part of its URL.
     """
 
     def __init__(self, reason: str) -> None:
@@ -43,27 +43,27 @@ class SocksError(aiohttp.ClientError):
 
 
 class SocksLoginError(SocksError):
-    """It refuses the login, or wants one."""
+    """The proxy rejects the login, or requires one."""
 
 
 class SocksDeniedError(SocksError):
-    """It does not do what is asked, whoever asks again."""
+    """The proxy denies the request permanently."""
 
 
-class SocksExpiredError(SocksError):
-    """The host did not answer it in time."""
+class SocksTimeoutError(SocksError):
+    """The host did not answer the proxy in time."""
 
 
-class OtherProtocolError(SocksError):
-    """It speaks something else."""
+class SocksProtocolError(SocksError):
+    """The peer is no SOCKS5 proxy."""
 
 
-class SocksAwayError(aiohttp.ClientError):
-    """It cannot be reached itself, or cannot be asked for a name.
+class SocksUnreachableError(aiohttp.ClientError):
+    """The proxy is unreachable, or a host name is invalid in a request to it.
 
     Attributes:
-        host: of the proxy, or the name.
-        os_error: why.
+        host: of the proxy, or the invalid name.
+        os_error: the cause.
     """
 
     def __init__(self, host: str, os_error: BaseException) -> None:
@@ -73,11 +73,11 @@ class SocksAwayError(aiohttp.ClientError):
 
 
 class SocksConnector(aiohttp.TCPConnector):
-    """A connector of aiohttp that dials one SOCKS5 proxy and nothing else.
+    """A connector of aiohttp that connects to one SOCKS5 proxy and nothing else.
 
     Args:
-        proxy: to dial. It is asked for names, never for addresses that were resolved here.
-        options: of `aiohttp.TCPConnector`, but for what resolves names and makes sockets.
+        proxy: receives host names, never addresses that were resolved here.
+        options: of `aiohttp.TCPConnector`, except resolver and socket factory.
     """
 
     def __init__(self, proxy: SocksProxy, **options: Any) -> None:
@@ -103,7 +103,7 @@ class SocksConnector(aiohttp.TCPConnector):
             raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
 
     async def _connect_socket(self, host: str, port: int) -> socket.socket:
-        """Return a socket that leads to a host."""
+        """Return a socket connected to a host through the proxy."""
         _check_name(host)
         address = self._proxy.address
         proxy = Proxy(
@@ -117,13 +117,13 @@ class SocksConnector(aiohttp.TCPConnector):
         try:
             return await proxy.connect(host, port, timeout=_UNBOUNDED_SECONDS)
         except ProxyConnectionError as error:
-            raise _away(address, error) from None
+            raise _unreachable(address, error) from None
         except ProxyError as error:
-            raise _refusal(error) from None
+            raise _from_proxy_error(error) from None
 
 
 class _Unresolved(AbstractResolver):
-    """Leaves names as they are."""
+    """A resolver that returns names unresolved."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -135,30 +135,32 @@ class _Unresolved(AbstractResolver):
 
 
 def _check_name(host: str) -> None:
-    """Refuse a name that fits into no request.
+    """Reject a name that no request can hold.
 
     Raises:
-        SocksAwayError: it is none.
+        SocksUnreachableError: it is too long or invalid.
     """
     try:
         fits = len(host.encode("idna")) <= NAME_BYTES_MAX
     except UnicodeError:
         fits = False
     if not fits:
-        raise SocksAwayError(host, socket.gaierror(socket.EAI_NONAME, "it is no name"))
+        raise SocksUnreachableError(host, socket.gaierror(socket.EAI_NONAME, "it is no name"))
 
 
-def _away(address: ProxyAddress, error: ProxyConnectionError) -> SocksAwayError:
-    return SocksAwayError(address.host, error.__cause__ or error)
+def _unreachable(address: ProxyAddress, error: ProxyConnectionError) -> SocksUnreachableError:
+    return SocksUnreachableError(address.host, error.__cause__ or error)
 
 
-def _refusal(error: ProxyError) -> SocksError:
-    # Only replies have a number; of what comes before them the library tells in words.
-    said = str(error)
+def _from_proxy_error(error: ProxyError) -> SocksError:
+    # Only replies have an error code; failures of the handshake have nothing but a text.
+    reason = str(error)
     if error.error_code is not None:
         if error.error_code in _DENIALS:
-            return SocksDeniedError(said)
-        return SocksExpiredError(said) if error.error_code == _EXPIRED else SocksError(said)
-    if "uthentication" in said:
-        return SocksLoginError(said)
-    return OtherProtocolError(said) if "version" in said else SocksError(said)
+            return SocksDeniedError(reason)
+        if error.error_code == _TTL_EXPIRED:
+            return SocksTimeoutError(reason)
+        return SocksError(reason)
+    if "uthentication" in reason:
+        return SocksLoginError(reason)
+    return SocksProtocolError(reason) if "version" in reason else SocksError(reason)

@@ -1,4 +1,4 @@
-"""A bound on time in which we do not count against others what we wait for ourselves."""
+"""A timeout that excludes local waits, such as those of the bandwidth limiter."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,10 +10,10 @@ _LIMITS: ContextVar[tuple[asyncio.Timeout, ...]] = ContextVar("time_limits", def
 
 @asynccontextmanager
 async def time_limit(seconds: float) -> AsyncIterator[asyncio.Timeout]:
-    """Bound the time of the block, as `asyncio.timeout` does, without waits of our own.
+    """Limit the time of the block like `asyncio.timeout`; `extend_limits` adds local waits.
 
     Raises:
-        TimeoutError: the time is over.
+        TimeoutError: the limit is exceeded.
     """
     async with asyncio.timeout(seconds) as limit:
         outer = _LIMITS.set((*_LIMITS.get(), limit))
@@ -24,8 +24,8 @@ async def time_limit(seconds: float) -> AsyncIterator[asyncio.Timeout]:
 
 
 def extend_limits(seconds: float) -> None:
-    """Give all limits around the caller so much more time: it will wait so long for ourselves."""
+    """Extend all limits around the caller, before a local wait of that length."""
     for limit in _LIMITS.get():
-        ends = limit.when()
-        if ends is not None and not limit.expired():
-            limit.reschedule(ends + seconds)
+        deadline = limit.when()
+        if deadline is not None and not limit.expired():
+            limit.reschedule(deadline + seconds)

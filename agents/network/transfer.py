@@ -1,4 +1,4 @@
-"""Brings one body into a file, over as many connections as it takes and the limits permit."""
+"""Transfers one body into a file, resuming with range requests after broken connections."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import aiohttp
 import msgspec
 
-from agents.network.answers import Answer, Partial, judge, too_large
-from agents.network.bandwidth import Bandwidth
+from agents.network.answers import MediaResponse, PartialBody, check_response, too_large
+from agents.network.bandwidth import BandwidthLimiter
 from agents.network.decoding import Decoder, decoder_of
 from agents.network.redirects import open_response
 from agents.network.request_headers import media_headers
@@ -16,24 +16,24 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import MediaSource
 
 RESUMABLE = frozenset({ErrorCode.NETWORK_CONNECTION, ErrorCode.NETWORK_TIMEOUT})
-"""Failures after which the rest is asked for; everything else is for the caller to judge."""
+"""Failures after which the transfer resumes; all others are raised to the caller."""
 
-FIRST_PAUSE_SECONDS = 0.25
-PAUSE_GROWTH = 4.0
-MAX_PAUSE_SECONDS = 5.0
-"""Before a resume: long enough for a server to restart, short against a fresh attempt."""
+FIRST_BACKOFF_SECONDS = 0.25
+BACKOFF_FACTOR = 4.0
+MAX_BACKOFF_SECONDS = 5.0
+"""Backoff before a resume: long enough for a server to restart, short compared with a retry."""
 
 
 class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of one fetch; seconds and bytes.
+    """Limits of one download.
 
     Attributes:
-        connect_seconds: until the connection stands, proxy and TLS included.
-        stall_seconds: without a single byte.
-        total_seconds: for everything but waits for our own bandwidth.
+        connect_seconds: connect timeout, proxy and TLS included.
+        stall_seconds: read timeout.
+        total_seconds: excludes waits of the bandwidth limiter.
         max_bytes: of the file.
-        redirects: followed in a row.
-        resumes: after broken connections.
+        redirects: maximum per request.
+        resumes: maximum after broken connections.
     """
 
     connect_seconds: float = 10.0
@@ -45,22 +45,22 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 OnBytes = Callable[[int, int | None], None]
-"""Called as bytes arrive with (bytes so far, total or None)."""
+"""Called as bytes arrive, with (bytes so far, total or None)."""
 
-Pause = Callable[[float], Awaitable[None]]
-"""Waits that many seconds."""
+Sleep = Callable[[float], Awaitable[None]]
+"""Takes seconds."""
 
 
 class Transfer:
-    """One body on its way. Used once.
+    """The transfer of one body. Used once.
 
     Args:
         session: an HTTP client of `agents.network.session.open_session`.
-        source: where the bytes are.
-        hosts: suffixes of the hosts that they may come from.
-        limits: its bounds.
-        on_bytes: told about progress.
-        bandwidth: of all transfers together.
+        source: URL, headers and cookies.
+        hosts: permitted host suffixes.
+        limits: of this transfer.
+        on_bytes: receives progress.
+        bandwidth: limiter of all transfers together.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Transfer:
         limits: FetchLimits,
         *,
         on_bytes: OnBytes,
-        bandwidth: Bandwidth,
+        bandwidth: BandwidthLimiter,
     ) -> None:
         self._session = session
         self._source = source
@@ -79,68 +79,70 @@ class Transfer:
         self._limits = limits
         self._on_bytes = on_bytes
         self._bandwidth = bandwidth
-        self._known = Partial()
+        self._partial = PartialBody()
 
-    async def run(self, file: HashingFile, pause: Pause = asyncio.sleep) -> str | None:
-        """Bring all bytes into the file; returns the media type that the server names.
+    async def run(self, file: HashingFile, sleep: Sleep = asyncio.sleep) -> str | None:
+        """Write the whole body to the file; returns the media type stated by the server.
 
         Raises:
-            ClipmillError: it failed, also after resuming.
+            ClipmillError: not resumable, or failed after all resumes.
         """
-        pauses = _pauses(self._limits.resumes)
+        backoffs = _backoffs(self._limits.resumes)
         while True:
             try:
                 return await self._attempt(file)
             except ClipmillError as error:
-                seconds = next(pauses, None)
+                seconds = next(backoffs, None)
                 if seconds is None or error.code not in RESUMABLE or not file.size:
                     raise
-            await pause(seconds)
+            await sleep(seconds)
 
     async def _attempt(self, file: HashingFile) -> str | None:
-        asked = msgspec.structs.replace(self._known, offset=file.size)
+        requested = msgspec.structs.replace(self._partial, offset=file.size)
         async with open_response(
             self._session,
             self._source.url,
             hosts=self._hosts,
             redirects=self._limits.redirects,
-            headers=lambda url: media_headers(self._source, url) | asked.range_headers(),
+            headers=lambda url: media_headers(self._source, url) | requested.range_headers(),
             timeouts=self._timeouts(),
         ) as response:
-            answer = self._judge(response, asked)
-            if answer is not None:
-                await self._receive(response, answer, file)
-                return answer.mime_type
+            accepted = self._check(response, requested)
+            if accepted is not None:
+                await self._receive(response, accepted, file)
+                return accepted.mime_type
         await file.restart()
         return await self._attempt(file)
 
-    def _judge(self, response: aiohttp.ClientResponse, asked: Partial) -> Answer | None:
-        return judge(
+    def _check(
+        self, response: aiohttp.ClientResponse, requested: PartialBody
+    ) -> MediaResponse | None:
+        return check_response(
             response.status,
             response.headers,
-            asked,
+            requested,
             host=_host(response),
             max_bytes=self._limits.max_bytes,
         )
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, answer: Answer, file: HashingFile
+        self, response: aiohttp.ClientResponse, accepted: MediaResponse, file: HashingFile
     ) -> None:
-        if answer.partial.offset != file.size:
+        if accepted.partial.offset != file.size:
             await file.restart()
-        self._known = answer.partial
-        decoder = decoder_of(answer.coding, _host(response))
-        async for chunk in response.content.iter_any():
-            for piece in decoder.feed(chunk):
-                if file.size + len(piece) > self._limits.max_bytes:
+        self._partial = accepted.partial
+        decoder = decoder_of(accepted.coding, _host(response))
+        async for data in response.content.iter_any():
+            for chunk in decoder.feed(data):
+                if file.size + len(chunk) > self._limits.max_bytes:
                     raise too_large(_host(response), self._limits.max_bytes)
-                await file.write(piece)
-                self._on_bytes(file.size, answer.partial.total)
-            await self._bandwidth.spend(len(chunk))
-        self._check_whole(response, answer, file.size, decoder)
+                await file.write(chunk)
+                self._on_bytes(file.size, accepted.partial.total)
+            await self._bandwidth.consume(len(data))
+        self._check_complete(response, accepted, file.size, decoder)
 
-    def _check_whole(
-        self, response: aiohttp.ClientResponse, answer: Answer, size: int, decoder: Decoder
+    def _check_complete(
+        self, response: aiohttp.ClientResponse, accepted: MediaResponse, size: int, decoder: Decoder
     ) -> None:
         if size == 0:
             raise ClipmillError(
@@ -148,11 +150,11 @@ class Transfer:
             )
         if not decoder.finished:
             raise ClipmillError(
-                ErrorCode.NETWORK_CONNECTION, f"{_host(response)} sent a cut {answer.coding} body"
+                ErrorCode.NETWORK_CONNECTION, f"{_host(response)} sent a cut {accepted.coding} body"
             )
-        # The page's size is often wrong; it counts only where nothing else tells a cut transfer.
-        hint = 0 if answer.delimited else self._source.format.bytes or 0
-        expected = answer.partial.total or max(size, hint)
+        # The page's size is often wrong; it is used only where nothing else reveals truncation.
+        hint = 0 if accepted.delimited else self._source.format.bytes or 0
+        expected = accepted.partial.total or max(size, hint)
         if size != expected:
             raise ClipmillError(
                 ErrorCode.NETWORK_CONNECTION,
@@ -168,9 +170,9 @@ class Transfer:
         )
 
 
-def _pauses(resumes: int) -> Iterator[float]:
+def _backoffs(resumes: int) -> Iterator[float]:
     for number in range(resumes):
-        yield min(FIRST_PAUSE_SECONDS * PAUSE_GROWTH**number, MAX_PAUSE_SECONDS)
+        yield min(FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR**number, MAX_BACKOFF_SECONDS)
 
 
 def _host(response: aiohttp.ClientResponse) -> str:

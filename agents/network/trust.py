@@ -1,4 +1,4 @@
-"""Which certificate authorities are trusted: the usual ones (certifi's) and one more file."""
+"""Trusted root certificates: certifi's, and those of an additional file."""
 
 import os
 import ssl
@@ -16,7 +16,7 @@ _MARKER = b"-----BEGIN CERTIFICATE-----"
 def client_context(egress: Egress) -> ssl.SSLContext:
     """Return a verifying TLS context: certifi's roots and those of ``egress.ca_file``.
 
-    Takes about 10 ms: make it once per client, not per connection.
+    Takes about 10 ms: create it once per client, not per connection.
 
     Raises:
         ClipmillError: ``system.config``; the file cannot be read or holds no certificate.
@@ -29,18 +29,18 @@ def client_context(egress: Egress) -> ssl.SSLContext:
 
 
 def write_ca_bundle(egress_ca_file: Path, target: Path) -> Path:
-    """Write certifi's roots and the additional ones to one PEM file, which appears whole.
+    """Write certifi's roots and the additional ones to one PEM file, atomically.
 
-    libcurl and requests take a single file and replace their own roots by it.
+    libcurl and requests accept a single file, which replaces their own roots.
 
     Raises:
         ClipmillError: ``system.config``; a file cannot be read or written, or holds no
             certificate.
     """
     _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), egress_ca_file)
-    usual = Path(certifi.where()).read_bytes()
+    default_roots = Path(certifi.where()).read_bytes()
     try:
-        _replace(target, usual.rstrip() + b"\n\n" + egress_ca_file.read_bytes())
+        _replace(target, default_roots.rstrip() + b"\n\n" + egress_ca_file.read_bytes())
     except OSError as error:
         raise ClipmillError(
             ErrorCode.SYSTEM_CONFIG,

@@ -1,1 +1,1 @@
-"""The kit of all stages: decode an event, run the step, turn the outcome into records."""
+"""Shared by all stages: decode an event, run the step, turn its outcome into records."""

@@ -1,4 +1,4 @@
-"""From when on what is remembered of a video counts again: users may have it forgotten."""
+"""Cache invalidation: a ``refresh`` command makes older cache entries of a video invalid."""
 
 from datetime import UTC, datetime
 
@@ -8,10 +8,10 @@ from streams.cluster.shared_state import SharedState
 
 
 def invalidated_at(signals: SharedState, key: str) -> datetime | None:
-    """Return when a video (``tiktok:7608826249200356630``) was last ordered to be forgotten.
+    """Return when a video (``tiktok:7608826249200356630``) was last invalidated; None: never.
 
-    None: never. What is remembered from before that moment must not be used. The moment is one of
-    this worker's clock, as those are of what it remembers.
+    Older entries must not be used. The time is converted to this worker's clock, the clock of its
+    cache entries.
     """
     name = f"{REFRESH}{key}"
     value = signals.get(name)

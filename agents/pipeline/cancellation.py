@@ -1,4 +1,7 @@
-"""What a user has taken back is not begun, and stopped where it is under way."""
+"""Cancellation: steps of a cancelled request are not started; one in progress is interrupted.
+
+Best effort, by shared state. The ledger alone decides whether a request ends as cancelled.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,35 +13,34 @@ from streams.cluster.shared_state import SharedState
 
 
 class RequestCancelledError(Exception):
-    """The user has taken the request back."""
+    """The request was cancelled by a command."""
 
 
 def cancel_keys(job: Job) -> tuple[str, ...]:
-    """Return the keys of the signals that cancel a job: its own, and its batch's."""
+    """Return the keys of the cancel signals of a job: its own, and that of its batch."""
     own = f"{CANCEL}{job.request_id}"
     return (own, f"{CANCEL}{job.batch.id}") if job.batch else (own,)
 
 
 def is_cancelled(job: Job, signals: SharedState) -> bool:
-    """Return whether the user has taken the job back."""
     return any(signals.get(key) is not None for key in cancel_keys(job))
 
 
 @contextmanager
 def cancellable(job: Job, signals: SharedState) -> Iterator[None]:
-    """Cancel the block, as `asyncio.timeout` does, when the user takes the job back.
+    """Cancel the block, as `asyncio.timeout` does, when a cancel signal of the job arrives.
 
     Raises:
-        RequestCancelledError: that happened, before or during the block.
+        RequestCancelledError: the signal arrived before or during the block.
     """
     task = asyncio.current_task()
     assert task is not None
-    taken_back = False
+    is_triggered = False
 
     def stop() -> None:
-        nonlocal taken_back
-        if not taken_back:
-            taken_back = True
+        nonlocal is_triggered
+        if not is_triggered:
+            is_triggered = True
             task.cancel()
 
     if is_cancelled(job, signals):
@@ -47,10 +49,10 @@ def cancellable(job: Job, signals: SharedState) -> Iterator[None]:
         try:
             yield
         except asyncio.CancelledError:
-            if taken_back and task.uncancel() == 0:
+            if is_triggered and task.uncancel() == 0:
                 raise RequestCancelledError from None
             raise
-    if taken_back:
-        # The block hid its cancellation.
+    if is_triggered:
+        # The block swallowed the CancelledError.
         task.uncancel()
         raise RequestCancelledError

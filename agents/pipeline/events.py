@@ -1,4 +1,8 @@
-"""Messages as records: which topic, which key, which id. Ids are the same for every copy."""
+"""Builds the records of the pipeline: topic, key, headers and event id of each message.
+
+Event ids are derived from the request, so a redelivered record produces the same ids and consumers
+can deduplicate.
+"""
 
 from datetime import UTC, datetime
 
@@ -43,22 +47,21 @@ EVENT_TOPICS: dict[type[Event], tuple[Topic, str]] = {
     ExtractedVideo: (EXTRACTED, "video.extracted.v1"),
     SelectedVideo: (SELECTED, "video.selected.v1"),
 }
-"""Where each event is read, and its CloudEvents type."""
+"""Input topic and CloudEvents type of each event."""
 
 DUE = "clipmill_due"
 TARGET = "clipmill_target"
-"""Headers of delayed events: when they are due, and the topic that they go to then."""
+"""Headers of delayed events: due time in epoch seconds, and the topic to forward to then."""
 
 EVENTS_BY_KIND: dict[str, type[Event]] = {kind: each for each, (_, kind) in EVENT_TOPICS.items()}
 
 
 def event_key(event: Event) -> str:
-    """Return the record key of an event."""
     return event.job.request_id if isinstance(event, PendingLink) else subject_of(event)
 
 
 def subject_of(event: Event) -> str:
-    """Return what an event is about: the key of a post or of a listing, or a short link."""
+    """Return the subject of an event: the key of a post or listing, or the URL of a short link."""
     match event:
         case PendingLink(job=job):
             return job.url
@@ -68,13 +71,13 @@ def subject_of(event: Event) -> str:
 
 
 def send_event(event: Event, step: str, cause: str | None) -> Outgoing:
-    """Return the event for the topic of its step."""
+    """Return the record that sends an event to the step that consumes it."""
     topic, kind = EVENT_TOPICS[type(event)]
     return _seal(topic, event_key(event), event, kind=kind, job=event.job, step=step, cause=cause)
 
 
 def delay_event(event: Event, step: str, cause: str | None, due: datetime, by: Topic) -> Outgoing:
-    """Return the event for a delay topic, from where it goes to that of its step when it is due."""
+    """Return the record that sends an event to its step by way of a delay topic."""
     topic, kind = EVENT_TOPICS[type(event)]
     return _seal(
         by,
@@ -89,7 +92,6 @@ def delay_event(event: Event, step: str, cause: str | None, due: datetime, by: T
 
 
 def delay_headers(due: datetime, target: Topic) -> tuple[Header, ...]:
-    """Return the headers of a delayed event: due, in epoch seconds, and the topic afterwards."""
     return ((DUE, f"{due.timestamp():.3f}".encode()), (TARGET, target.name.encode()))
 
 
@@ -102,10 +104,11 @@ def audit(
     detail: dict[str, str] | None = None,
     outcome: Result | None = None,
 ) -> Outgoing:
-    """Return the record of a transition; with an outcome it asks the ledger to end the job.
+    """Return the audit record of a transition; with an outcome it proposes the job's result.
 
-    What comes from validation, the first step, introduces the job to the ledger, and so does what
-    accepts the members of a listing. Replays pass neither, so everything introduces them.
+    The record carries the job, which registers it with the ledger, when it comes from validation
+    (the first step) or accepts a member of a listing. Replays of dead letters pass neither, so all
+    of their records carry it.
     """
     record = AuditRecord(
         request_id=job.request_id,
@@ -124,7 +127,7 @@ def audit(
 def user_command(
     command: Cancel | Retry, step: str, *, at: datetime, cause: str, trace_id: str
 ) -> Outgoing:
-    """Return what a user wants of a request, for the ledger."""
+    """Return the record that hands a user's command about a request to the ledger."""
     kind = "request.ordered.v1"
     record = AuditRecord(
         request_id=command.request_id,
@@ -149,19 +152,19 @@ def user_command(
 
 
 def propose_result(job: Job, step: str, outcome: Result, cause: str | None) -> Outgoing:
-    """Return the record that asks the ledger to end the job."""
+    """Return the record that proposes a result to the ledger, which publishes the first one."""
     return audit(job, step, "finished", cause, outcome=outcome)
 
 
 def publish_failure(failure: Failure, key: str | None, cause: str | None) -> Outgoing:
-    """Return the failure for the error agent."""
+    """Return the record that hands a failure to the recovery stage."""
     key = key or failure.job.request_id
     kind = "step.failed.v1"
     return _seal(ERRORS, key, failure, kind=kind, job=failure.job, step=failure.step, cause=cause)
 
 
 def restore_record(failure: Failure) -> Incoming:
-    """Return the record that failed, as its step had read it."""
+    """Return the failed record, byte for byte as its step read it."""
     record = failure.record
     return Incoming(
         record.topic,
@@ -175,11 +178,11 @@ def restore_record(failure: Failure) -> Incoming:
 
 
 def failed_event(failure: Failure) -> Event:
-    """Return the event that failed, with the time that its step spent on it.
+    """Return the event that failed, with the failure's job, which counts the time of its step.
 
     Raises:
-        MalformedMessageError: the record is no event.
-        KeyError: it is an event of a kind that is not known.
+        MalformedMessageError: the record contains no event.
+        KeyError: the event type is unknown.
     """
     envelope = open_envelope(restore_record(failure))
     event = decode(envelope.data, EVENTS_BY_KIND[envelope.type.removeprefix(TYPE_PREFIX)])
@@ -187,7 +190,6 @@ def failed_event(failure: Failure) -> Event:
 
 
 def report_progress(progress: Progress, job: Job, step: str) -> Outgoing:
-    """Return how far a download is."""
     kind = "download.progress.v1"
     part = f":{progress.bytes}"
     return _seal(PROGRESS, job.request_id, progress, kind=kind, job=job, step=step, part=part)
@@ -196,7 +198,7 @@ def report_progress(progress: Progress, job: Job, step: str) -> Outgoing:
 def publish_result(
     request_id: str, status: str, body: bytes, trace_id: str, cause: str, *, reply: Reply | None
 ) -> Outgoing:
-    """Return the outcome for the client, where and as the client wants it."""
+    """Return the result record for the client, with its correlation id and reply topic."""
     return seal(
         RESULTS,
         request_id,
@@ -213,7 +215,6 @@ def publish_result(
 
 
 def correlation_headers(reply: Reply | None) -> tuple[Header, ...]:
-    """Return the client's correlation id as the header that it came in."""
     if reply is None or reply.correlation_id is None:
         return ()
     return ((CORRELATION, reply.correlation_id),)
@@ -237,7 +238,7 @@ def _seal(
         encode(message),
         kind=kind,
         step=step,
-        event_id=f"{job.request_id}:{kind}:{job.tries}{part}",
+        event_id=f"{job.request_id}:{kind}:{job.try_number}{part}",
         request_id=job.request_id,
         trace_id=job.trace_id,
         cause_id=cause,

@@ -1,4 +1,7 @@
-"""What becomes of an event that fails: a failure for the error agent, with the record as it was."""
+"""Failures: a failed event goes to the recovery stage with the original record, byte for byte.
+
+Records that no step can decode become dead letters.
+"""
 
 import traceback
 from collections.abc import Sequence
@@ -6,7 +9,7 @@ from datetime import UTC, datetime
 
 from agents.pipeline.events import Event, propose_result, publish_failure, subject_of
 from agents.pipeline.ownership import recover_job
-from agents.pipeline.results import FACT_CHARACTERS, ended, facts_of
+from agents.pipeline.results import DETAIL_CHARACTERS_MAX, details_of, error_result
 from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo
@@ -16,16 +19,16 @@ from schemas.video import EngineVersions
 from streams.observability.metrics import FAILURES
 from streams.records import Effect, Incoming
 from streams.runtime.processor import dead_letter
-from streams.tracing.scope import note_failure
+from streams.tracing.scope import record_failure
 
 
 def to_failure(
     event: Event, error: ClipmillError, step: str, record: Incoming, cause: str | None
 ) -> Effect:
-    """Return the failure of an event, with the record that was read, for the error agent."""
+    """Return the failure record of an event for the recovery stage; counts and traces the error."""
     FAILURES.labels(step, error.code).inc()
-    place, job, facts = error.place, event.job, facts_of(error)
-    note_failure(error.code.value, facts["reason"])
+    place, job, details = error.endpoint, event.job, details_of(error)
+    record_failure(error.code.value, details["reason"])
     failure = Failure(
         job=job,
         step=step,
@@ -33,7 +36,7 @@ def to_failure(
             error.code,
             operation=step,
             url=job.url,
-            details=facts,
+            details=details,
             request_id=job.request_id,
         ),
         failed_at=datetime.now(UTC),
@@ -55,14 +58,12 @@ def to_failure(
 
 
 def _only_format(event: Event) -> str | None:
-    """Return the format that an event is about, None when there is none or there are several."""
     if isinstance(event, SelectedVideo) and len(event.sources) == 1:
         return event.sources[0].format.format_id
     return None
 
 
 def failed_record(record: Incoming) -> FailedRecord:
-    """Return a record, byte for byte, as a failure carries it."""
     return FailedRecord(
         topic=record.topic,
         partition=record.partition,
@@ -75,21 +76,21 @@ def failed_record(record: Incoming) -> FailedRecord:
 
 
 def engine_of(event: Event) -> EngineVersions | None:
-    """Return the versions that read the page of an event, None before it was read."""
+    """Return the engine versions that extracted the page of an event, None before extraction."""
     if isinstance(event, ExtractedVideo):
         return event.extraction.engine
     return event.engine if isinstance(event, SelectedVideo) else None
 
 
-def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect]:
-    """Return what becomes of a record of ours that cannot be read.
+def on_unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect]:
+    """Handle an internal record that cannot be decoded.
 
-    That is a dead letter, and an outcome when the record still tells whose it was.
+    It becomes a dead letter; if its request can still be identified, it also gets a result.
     """
     job = recover_job(record)
     if job is None:
         return [dead_letter(record, error, step)]
-    details = facts_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
+    details = details_of(ClipmillError(ErrorCode.INTERNAL_BUG, redact(str(error))))
     context = explain(
         ErrorCode.INTERNAL_BUG,
         operation=step,
@@ -97,10 +98,13 @@ def unreadable(record: Incoming, error: Exception, step: str) -> Sequence[Effect
         details=details,
         request_id=job.request_id,
     )
-    return [dead_letter(record, error, step), propose_result(job, step, ended(job, context), None)]
+    return [
+        dead_letter(record, error, step),
+        propose_result(job, step, error_result(job, context), None),
+    ]
 
 
 def as_bug(error: Exception) -> ClipmillError:
-    """Return an unexpected exception as ``internal.bug`` with its traceback, newest frames."""
-    trace = redact("".join(traceback.format_exception(error)))[-FACT_CHARACTERS:]
+    """Convert an unexpected exception to ``internal.bug``, with the newest traceback frames."""
+    trace = redact("".join(traceback.format_exception(error)))[-DETAIL_CHARACTERS_MAX:]
     return ClipmillError(ErrorCode.INTERNAL_BUG, type(error).__name__, traceback=trace)

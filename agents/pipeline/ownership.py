@@ -1,4 +1,4 @@
-"""Whose record is this? As far as it tells, also when it is broken."""
+"""Ownership: finds the request that a record belongs to, even if the record is damaged."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from streams.envelope import trace_id_of
 from streams.records import Incoming
 
 REQUEST_ID_CHARACTERS = 176
-"""Longest id of a request: the client's 128 characters, its place in a batch, a replay's number."""
+"""Longest request id: 128 characters of the client, the index in a batch, the replay number."""
 
 
 class _Owned(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class _Owned(msgspec.Struct, frozen=True):
 
 
 def recover_job(record: Incoming) -> Job | None:
-    """Return whose record this is: by its body, else by its headers; None when neither tells."""
+    """Return the job of a record, from its body, else its headers; None when neither has it."""
     with suppress(MalformedMessageError):
         return decode(record.value or b"", _Owned).job
     request_id = record.header("ce_correlationid") or ""
@@ -32,7 +32,7 @@ def recover_job(record: Incoming) -> Job | None:
 
 
 def placeholder_job(request_id: str, record: Incoming, url: str = "") -> Job:
-    """Return a job for a record of which little more than its name is known."""
+    """Return a job with defaults for a record of which little more than the id is known."""
     return Job(
         request_id=request_id,
         url=url,
@@ -44,7 +44,7 @@ def placeholder_job(request_id: str, record: Incoming, url: str = "") -> Job:
 
 
 def received_at(record: Incoming) -> datetime:
-    """Return when a record was written; now, when its producer's clock says what cannot be."""
+    """Return the timestamp of a record; now, when the producer's clock is ahead or unset."""
     now = datetime.now(UTC)
     past = 0 < record.timestamp <= now.timestamp()
     return datetime.fromtimestamp(record.timestamp, UTC) if past else now

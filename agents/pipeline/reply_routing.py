@@ -1,8 +1,8 @@
-"""Reply routing: where the results of a request go, and the correlation id that comes back. Pure.
+"""Reply routing: the reply topic and the correlation id of a request's results. Pure.
 
 A request names its topic in the body (``reply_to``) or, as Spring for Apache Kafka does, in a
-header; the body comes first. That the topic is a configured one is checked here for the client's
-sake, and once more by the runner before it writes (`streams.runtime.processor`).
+header; the body takes precedence. Validation rejects topics that are not configured, so that the
+client gets a reason; `streams.runtime.processor` checks once more before it publishes.
 """
 
 from collections.abc import Collection
@@ -15,11 +15,11 @@ from streams.envelope import CORRELATION, REPLY_TOPIC
 from streams.records import Incoming
 
 NAMES_SHOWN = 20
-"""Configured topics that a refusal lists."""
+"""Configured topics that a rejection lists at most."""
 
 
 def reply_of(record: Incoming, reply_to: str | None = None) -> Reply | None:
-    """Return what a record asks for; ``reply_to`` is what its body names.
+    """Return the reply routing of a request record; ``reply_to`` comes from its body.
 
     Raises:
         ClipmillError: ``request.invalid``: the correlation id is too large.
@@ -34,8 +34,8 @@ def reply_of(record: Incoming, reply_to: str | None = None) -> Reply | None:
     return Reply(topic=topic, correlation_id=correlation_id)
 
 
-def salvaged_reply(record: Incoming, reply_to: str | None = None) -> Reply | None:
-    """Return what can be told of the reply to a record that is refused."""
+def recover_reply(record: Incoming, reply_to: str | None = None) -> Reply | None:
+    """Return the reply routing of a rejected record, without the parts that are invalid."""
     topic = reply_to or _named_in_header(record)
     try:
         topic = msgspec.convert(topic, ReplyTopic | None)
@@ -48,7 +48,7 @@ def salvaged_reply(record: Incoming, reply_to: str | None = None) -> Reply | Non
 
 
 def check_reply(reply: Reply | None, topics: Collection[str], record: Incoming) -> None:
-    """Refuse a reply topic that is not one of the configured ones.
+    """Reject a reply topic that is not configured.
 
     Raises:
         ClipmillError: ``request.invalid``, with ``field``.

@@ -1,7 +1,7 @@
-"""What requests and events claim before they are worked on: rank, and room on their way.
+"""Claims of requests and events before processing: rank in the queue, and back-pressure path.
 
-Only some fields are decoded. Whatever is in a record, a claim comes out: what cannot be read has
-the default priority, and only its outcome needs room.
+Called by the scheduler for every record that is read, so only a few fields are decoded. Never
+fails: an undecodable record gets the default priority and claims capacity for its result only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import msgspec
 from agents.pipeline.events import EVENTS_BY_KIND, Event
 from schemas.codec import MalformedMessageError
 from schemas.events import PendingLink, ValidatedListing
-from schemas.json_text import without_mark
+from schemas.json_text import without_bom
 from schemas.request import Action
 from streams.claims import Claim, Path, claim_of
 from streams.envelope import STRUCTURED, TYPE_PREFIX, open_envelope
@@ -25,39 +25,39 @@ T = TypeVar("T")
 
 
 def kind_of(record: Incoming) -> type[Event] | None:
-    """Return the kind of event in a record, None when it names none."""
+    """Return the event type that the headers of a record name, None when they name none."""
     return EVENTS_BY_KIND.get((record.header("ce_type") or "").removeprefix(TYPE_PREFIX))
 
 
-def handle_by_kind(handlers: Mapping[type[Event], Handler], usual: Handler) -> Handler:
-    """Return the handler that leaves a record to the handler of its kind of event."""
+def handle_by_kind(handlers: Mapping[type[Event], Handler], default: Handler) -> Handler:
+    """Return a handler that dispatches a record to the handler of its event type."""
 
     async def handle(record: Incoming) -> Sequence[Effect]:
-        return await _chosen(handlers, record, usual)(record)
+        return await _select(handlers, record, default)(record)
 
     return handle
 
 
-def bug_by_kind(handlers: Mapping[type[Event], BugHandler], usual: BugHandler) -> BugHandler:
-    """Return the same for what becomes of an unexpected exception."""
+def bug_by_kind(handlers: Mapping[type[Event], BugHandler], default: BugHandler) -> BugHandler:
+    """Return a bug handler that dispatches by event type."""
 
     def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-        return _chosen(handlers, record, usual)(record, error)
+        return _select(handlers, record, default)(record, error)
 
     return on_bug
 
 
-def _chosen(handlers: Mapping[type[Event], T], record: Incoming, usual: T) -> T:
+def _select(handlers: Mapping[type[Event], T], record: Incoming, default: T) -> T:
     kind = kind_of(record)
-    return usual if kind is None else handlers.get(kind, usual)
+    return default if kind is None else handlers.get(kind, default)
 
 
 SLICE = 25
-"""Members of a batch that go on together; others get their turn in between. About 5 ms of work, and
-less than the smallest room that a rank has."""
+"""Members of a batch that are processed without interruption; other records run in between. About
+5 ms of work, and less than the smallest capacity of a rank."""
 
 OUTCOME: Path = (AUDIT,)
-"""Path of what ends at its step."""
+"""Path of records that end at their step: only the audit topic needs capacity."""
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -82,9 +82,8 @@ _event = msgspec.json.Decoder(_Event)
 
 
 def claim_of_request(record: Incoming) -> Claim:
-    """Return the claim of a record on the requests topic."""
     if kind_of(record) is PendingLink:
-        return claim_of(record, (VALIDATED, *_after(record)))
+        return claim_of(record, (VALIDATED, *_path_after_extraction(record)))
     request = _read_request(record)
     if request is None:
         return Claim(DEFAULT_RANK, OUTCOME)
@@ -98,30 +97,29 @@ def claim_of_request(record: Incoming) -> Claim:
 
 
 def claim_of_validated(record: Incoming) -> Claim:
-    """Return the claim of a post or a listing whose page is to be read."""
-    return claim_of(record, OUTCOME if kind_of(record) is ValidatedListing else _after(record))
+    return claim_of(
+        record, OUTCOME if kind_of(record) is ValidatedListing else _path_after_extraction(record)
+    )
 
 
 def claim_of_extracted(record: Incoming) -> Claim:
-    """Return the claim of a video whose files are to be chosen."""
     return claim_of(record, (SELECTED, AUDIT))
 
 
 def claim_of_selected(record: Incoming) -> Claim:
-    """Return the claim of a video that is to be downloaded."""
     return claim_of(record, OUTCOME)
 
 
 def path_of(action: Action) -> Path:
-    """Return the topics behind extraction on which a request leads to records.
+    """Return the topics after extraction on which a request produces records.
 
-    They are all asked for from the beginning: else videos that wait for their download would fill
-    the room of requests that only want to know what a page says.
+    Capacity of all of them is claimed at once: otherwise videos that wait for their download would
+    exhaust the capacity of ``info`` requests.
     """
     return (EXTRACTED, SELECTED, AUDIT) if action == "download" else OUTCOME
 
 
-def _after(record: Incoming) -> Path:
+def _path_after_extraction(record: Incoming) -> Path:
     try:
         event = _event.decode(record.value or b"")
     except _UNREADABLE:
@@ -134,6 +132,6 @@ def _read_request(record: Incoming) -> _Request | None:
     try:
         structured = content_type.startswith(STRUCTURED)
         data = (open_envelope(record).data if structured else record.value) or b""
-        return _request.decode(without_mark(data))
+        return _request.decode(without_bom(data))
     except _UNREADABLE:
         return None

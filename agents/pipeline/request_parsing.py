@@ -1,4 +1,4 @@
-"""From the bytes of a record to jobs: one per URL. Pure; refusals name the field and the reason."""
+"""Parses request records into jobs, one per URL. Pure; rejections name the field and the reason."""
 
 import base64
 from collections.abc import Mapping
@@ -14,30 +14,30 @@ from schemas.codec import MalformedMessageError, decode, encode
 from schemas.diagnosis import ViolationError, conform
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import BatchMember, Job
-from schemas.json_text import readable_members, whole, without_mark
+from schemas.json_text import readable_members, replace_surrogates, without_bom
 from schemas.request import MAX_URL_CHARACTERS, Attributes, Reply, ReplyTopic, Request, RequestId
 from streams.envelope import STRUCTURED, Envelope
 from streams.records import Incoming
 from streams.topics import REQUEST_BYTES_MAX
 
 MAX_CAUSE_CHARACTERS = 256
-"""Of a client's event id. It goes into every record that a request leads to."""
+"""Longest event id of a client: every record of the request carries it."""
 
 COPIED_BYTES_MAX = 8 * 2**20
-"""Of the attributes in all members of a batch or listing together: every one has a copy, in each of
+"""Bytes of attributes over all members of a batch or listing: each member copies them into each of
 its records."""
 
 MAX_REASON_CHARACTERS = 300
-"""What the decoder says may repeat a name or a value of any length."""
+"""Longest reason of a rejection: decoder messages may quote a name or value of any length."""
 
 
 def cause_of(envelope: Envelope, record: Incoming) -> str:
-    """Return the id of the event that a request is, the record's own id when that is too long."""
+    """Return the causation id of a request: its event id, or the record id if that is too long."""
     return envelope.id if len(envelope.id) <= MAX_CAUSE_CHARACTERS else record.record_id
 
 
 def read_request(envelope: Envelope) -> Request:
-    """Return the request in an envelope.
+    """Decode the request in an envelope.
 
     Raises:
         ClipmillError: ``request.invalid`` or ``request.too_large``, with ``field``.
@@ -46,16 +46,16 @@ def read_request(envelope: Envelope) -> Request:
     try:
         request = decode(envelope.data, Request)
     except MalformedMessageError as error:
-        raise refusal(error) from None
+        raise rejection(error) from None
     if (request.url is None) == (request.urls is None):
         reason = "give either `url` or `urls`, not both and not neither"
-        raise refusal(MalformedMessageError("$.url", reason))
+        raise rejection(MalformedMessageError("$.url", reason))
     check_copies(request.attributes, len(request.urls or ()))
     return request
 
 
 def check_copies(attributes: Attributes, members: int) -> None:
-    """Refuse attributes that would be copied into many members, and be a flood together.
+    """Reject attributes whose copies in all members would be too large together.
 
     Raises:
         ClipmillError: ``request.too_large``.
@@ -72,7 +72,7 @@ def check_copies(attributes: Attributes, members: int) -> None:
 
 
 def check_size(envelope: Envelope) -> None:
-    """Refuse what is larger than a request may be.
+    """Reject an event larger than `REQUEST_BYTES_MAX`.
 
     Raises:
         ClipmillError: ``request.too_large``.
@@ -83,14 +83,14 @@ def check_size(envelope: Envelope) -> None:
         raise ClipmillError(ErrorCode.REQUEST_TOO_LARGE, reason, field="$")
 
 
-def refusal(error: MalformedMessageError) -> ClipmillError:
-    """Return the refusal of a message; what it repeats of it is bounded."""
+def rejection(error: MalformedMessageError) -> ClipmillError:
+    """Convert a decoding error to ``request.invalid``; quoted input is bounded."""
     field, reason = (text[:MAX_REASON_CHARACTERS] for text in (error.field, error.reason))
     return ClipmillError(ErrorCode.REQUEST_INVALID, reason, field=field)
 
 
 def jobs_of(request: Request, envelope: Envelope, record: Incoming) -> list[Job]:
-    """Return one job per URL of a request, with the URL as it may stand in a result."""
+    """Return one job per URL of a request, with the URL clipped for use in a result."""
     request_id = request.id or record.record_id
     reply = reply_of(record, request.reply_to)
     if request.urls is None:
@@ -136,13 +136,13 @@ def _job(
     )
 
 
-class Salvage(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be read of a record that is no valid request.
+class RecoveredIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """The readable parts of a record that is no valid request.
 
     Attributes:
-        request_id: the client's when it can be read, else that of the record.
-        envelope_ids: ids on the envelope, by which a client may know its record. They do not name
-            the request: several requests may share a correlation id, and sources an event id.
+        request_id: the client's if readable, else the record's.
+        envelope_ids: ids on the envelope, by which a client may recognize its record. They do not
+            identify the request: requests may share a correlation id, and sources an event id.
     """
 
     request_id: str
@@ -152,8 +152,8 @@ class Salvage(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
 
 
-def recover_identity(record: Incoming, envelope: Envelope | None) -> Salvage:
-    """Return what can be read of a record; ``envelope`` None when that is broken already."""
+def recover_identity(record: Incoming, envelope: Envelope | None) -> RecoveredIdentity:
+    """Return the readable parts of an invalid record; ``envelope`` is None if it is malformed."""
     data = envelope.data if envelope else record.value
     body: Mapping[str, Any] = readable_members(data or b"")
     ids: Mapping[str, Any] = {
@@ -164,12 +164,12 @@ def recover_identity(record: Incoming, envelope: Envelope | None) -> Salvage:
         event = readable_members(record.value or b"")
         ids = {"event_id": event.get("id"), "correlation_id": event.get("correlationid")}
         body = body if envelope else _data_of(event)
-    return Salvage(
+    return RecoveredIdentity(
         request_id=_conformed(body.get("id"), RequestId) or record.record_id,
         url=clip(body.get("url")),
         attributes=_attributes(body.get("attributes")),
         envelope_ids={
-            name: whole(value)[:MAX_CAUSE_CHARACTERS]
+            name: replace_surrogates(value)[:MAX_CAUSE_CHARACTERS]
             for name, value in ids.items()
             if isinstance(value, str) and value
         },
@@ -178,7 +178,7 @@ def recover_identity(record: Incoming, envelope: Envelope | None) -> Salvage:
 
 
 def _data_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the readable members of the request in a structured event that is broken."""
+    """Return the readable members of the request in a malformed structured event."""
     data, packed = event.get("data"), event.get("data_base64")
     if isinstance(packed, str):
         with suppress(ValueError):
@@ -190,12 +190,12 @@ def _data_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _attributes(value: object) -> dict[str, str]:
     if isinstance(value, dict):
-        value = {whole(str(name)): _whole(each) for name, each in value.items()}
+        value = {replace_surrogates(str(name)): _whole(each) for name, each in value.items()}
     return _conformed(value, Attributes) or {}
 
 
 def _whole(value: object) -> object:
-    return whole(value) if isinstance(value, str) else value
+    return replace_surrogates(value) if isinstance(value, str) else value
 
 
 def _conformed(value: object, kind: Any) -> Any:
@@ -206,14 +206,13 @@ def _conformed(value: object, kind: Any) -> Any:
 
 
 def clip(text: object) -> str:
-    """Return a URL as it may stand in a result: a text, not longer than a URL may be."""
-    return whole(text[:MAX_URL_CHARACTERS]) if isinstance(text, str) else ""
+    """Return a URL for use in a result: a string of bounded length, "" for other types."""
+    return replace_surrogates(text[:MAX_URL_CHARACTERS]) if isinstance(text, str) else ""
 
 
 def is_json(data: bytes | None) -> bool:
-    """Return whether a body can be read at all."""
     try:
-        orjson.loads(without_mark(data or b""))
+        orjson.loads(without_bom(data or b""))
     except orjson.JSONDecodeError:
         return False
     return True

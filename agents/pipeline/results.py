@@ -1,4 +1,4 @@
-"""Outcomes of a job: the messages that end it."""
+"""Builds the results of a job, the messages that end it. Callers propose them to the ledger."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from schemas.redaction import redact
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
 from schemas.video import EngineVersions, VideoInfo
 
-_ENDS: dict[ErrorCode, type[Rejected | Expired | Cancelled]] = {
+_RESULT_TYPES: dict[ErrorCode, type[Rejected | Expired | Cancelled]] = {
     ErrorCode.REQUEST_INVALID: Rejected,
     ErrorCode.REQUEST_TOO_LARGE: Rejected,
     ErrorCode.REQUEST_EXPIRED: Expired,
@@ -30,9 +30,8 @@ def completed(
     files: tuple[StoredFile, ...] = (),
     partial: bool = False,
 ) -> Completed:
-    """Return the outcome of a job that is done."""
     return Completed(
-        **_common(job, tried=len(job.attempts) + 1),
+        **_common(job, attempts=len(job.attempts) + 1),
         video=info,
         cache=cache,
         engine=engine,
@@ -43,12 +42,12 @@ def completed(
     )
 
 
-def listed(
+def listing_result(
     job: Job, listing: Listing, *, cache: CacheUse, engine: EngineVersions, members: int
 ) -> Completed:
-    """Return the outcome of a job whose listing was read; ``members`` are jobs of their own."""
+    """Return the result of a listing; ``members`` is the number of member jobs it started."""
     return Completed(
-        **_common(job, tried=len(job.attempts) + 1),
+        **_common(job, attempts=len(job.attempts) + 1),
         listing=listing,
         members=members,
         cache=cache,
@@ -58,29 +57,28 @@ def listed(
 
 
 def status_of(code: ErrorCode) -> str:
-    """Return the status of the outcomes that end with an error."""
-    return str(_ENDS.get(code, Failed).__struct_config__.tag)
+    """Return the status of a result with an error code."""
+    return str(_RESULT_TYPES.get(code, Failed).__struct_config__.tag)
 
 
-def ended(job: Job, error: ErrorContext, engine: EngineVersions | None = None) -> Result:
-    """Return the outcome of a job that ends with an error; the code decides which kind it is."""
-    common = _common(job, tried=len(job.attempts))
-    end = _ENDS.get(error.error_type)
+def error_result(job: Job, error: ErrorContext, engine: EngineVersions | None = None) -> Result:
+    """Return the result of a job that ends with an error; the code determines its status."""
+    common = _common(job, attempts=len(job.attempts))
+    end = _RESULT_TYPES.get(error.error_type)
     if end is not None:
         return end(**common, error=error)
     return Failed(**common, error=error, engine=engine, recovery=job.attempts)
 
 
 def rejected(job: Job, error: ErrorContext) -> Rejected:
-    """Return the outcome of a job that asks for what is no video."""
-    return Rejected(**_common(job, tried=len(job.attempts)), error=error)
+    """Return the result of a job whose URL is not supported, whatever the error code."""
+    return Rejected(**_common(job, attempts=len(job.attempts)), error=error)
 
 
 def expired(job: Job, step: str) -> Result:
-    """Return the outcome of a job whose deadline has passed."""
     deadline = job.deadline.isoformat() if job.deadline else ""
     details = {"deadline": deadline}
-    return ended(
+    return error_result(
         job,
         explain(
             ErrorCode.REQUEST_EXPIRED,
@@ -93,32 +91,27 @@ def expired(job: Job, step: str) -> Result:
 
 
 def cancelled(job: Job, step: str) -> Result:
-    """Return the outcome of a job that the user has taken back."""
     context = explain(
         ErrorCode.REQUEST_CANCELLED, operation=step, url=job.url, request_id=job.request_id
     )
-    return ended(job, context)
+    return error_result(job, context)
 
 
-FACT_CHARACTERS = 4_000
-"""Of one detail of an error: enough for the frames of a traceback that matter."""
+DETAIL_CHARACTERS_MAX = 4_000
+"""Longest detail of an error: enough for the relevant frames of a traceback."""
 
 
-def facts_of(error: ClipmillError) -> dict[str, str]:
-    """Return the details of an error, its message as ``reason`` unless they have one.
-
-    They are bounded and without secrets, whoever wrote them.
-    """
-    facts = {"reason": error.message, **error.details}
-    return {name: redact(fact)[:FACT_CHARACTERS] for name, fact in facts.items()}
+def details_of(error: ClipmillError) -> dict[str, str]:
+    """Return the details of an error, redacted and bounded; ``reason`` defaults to its message."""
+    details = {"reason": error.message, **error.details}
+    return {name: redact(detail)[:DETAIL_CHARACTERS_MAX] for name, detail in details.items()}
 
 
 def is_expired(job: Job, now: datetime) -> bool:
-    """Return whether the job's deadline has passed."""
     return job.deadline is not None and job.deadline <= now
 
 
-def _common(job: Job, *, tried: int) -> dict[str, Any]:
+def _common(job: Job, *, attempts: int) -> dict[str, Any]:
     return {
         "request_id": job.request_id,
         "url": job.url,
@@ -126,7 +119,7 @@ def _common(job: Job, *, tried: int) -> dict[str, Any]:
         "finished_at": datetime.now(UTC),
         "trace_id": job.trace_id,
         "attributes": job.attributes,
-        "attempts": tried,
+        "attempts": attempts,
         "timings": job.timings,
         "retry_of": job.retry_of,
         "parked": job.parked,

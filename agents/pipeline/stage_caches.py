@@ -1,6 +1,6 @@
-"""The caches of one stage: they share its memory, its metrics and a backend, if one is set.
+"""The caches of one stage: they share its memory budget, its metrics and an optional backend.
 
-The tools in `agents.caching` know nothing of settings and metrics; here they are put together.
+Composition root of `agents.caching`, which is independent of settings and metrics.
 """
 
 import hashlib
@@ -12,26 +12,25 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from agents.caching import format_choice, metadata, negative, row_codec, ttl_lru, upload_date
-from agents.caching.fail_safe_backend import CallOutcome, GuardedBackend
+from agents.caching.fail_safe_backend import CallOutcome, FailSafeBackend
 from agents.caching.format_choice import FormatChoices
 from agents.caching.interface import (
     BackendSettings,
     CacheBackend,
+    CacheLevel,
     EvictionReason,
-    Level,
-    Outcome,
+    LookupOutcome,
     find_backend,
 )
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
-from agents.caching.row_codec import MEANING_BYTES
+from agents.caching.row_codec import FINGERPRINT_BYTES
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
 from agents.pipeline.cache_invalidation import invalidated_at
 from schemas.codec import encode
-from streams.faust_driver.tables import StageTable
 from streams.observability.metrics import (
     CACHE_BYTES,
     CACHE_ENTRIES,
@@ -41,25 +40,25 @@ from streams.observability.metrics import (
 )
 from streams.records import Effect
 from streams.settings import Settings
-from streams.stage import StageContext
+from streams.stage import StageContext, Table
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 SWEEP_SECONDS = 60.0
 
-RELIEF_SHARE = 0.5
-"""Of its bytes a cache lets go each time that memory is short."""
+SHED_SHARE = 0.5
+"""Share of its bytes that a cache evicts on each signal of memory pressure."""
 
 
 class StageCaches:
-    """Makes the caches of a stage, and keeps their house.
+    """Creates the caches of a stage and schedules their sweeps and memory-pressure evictions.
 
     Args:
         stage: its name, for the metrics.
-        context: has the settings, and takes the housekeeping.
-        shared: what other workers know as well, None when nothing is shared.
-        shares: which part of ``cache.memory_bytes`` each cache gets, by name.
+        context: settings, and the schedule of sweeps.
+        shared: backend shared with other workers, None for none.
+        shares: share of ``cache.memory_bytes`` per cache name.
     """
 
     def __init__(
@@ -75,18 +74,18 @@ class StageCaches:
         self._shares = shares
         self._report = CacheMetrics(stage)
         self._stores: list[BoundedCache[Any, Any]] = []
-        context.sweeps.append((SWEEP_SECONDS, self._sweep))
-        context.reliefs.append(self._relieve)
+        context.periodic.append((SWEEP_SECONDS, self._sweep))
+        context.on_memory_pressure.append(self._shed)
 
-    def video_info(self, table: StageTable) -> VideoInfoCache:
-        """Return the cache of what pages said, in this table of the stage."""
+    def video_info(self, table: Table) -> VideoInfoCache:
+        """Return the cache of extractions, persisted in a table of the stage."""
         settings = self._settings
         return VideoInfoCache(
             table.get,
             settings.video_info_seconds,
             stale_seconds=settings.stale_seconds,
-            refreshed=partial(invalidated_at, self._context.signals),
-            meaning=config_fingerprint(self._context.settings),
+            invalidated_at=partial(invalidated_at, self._context.signals),
+            fingerprint=config_fingerprint(self._context.settings),
             front=self._store(
                 VIDEO_INFO, settings.video_info_seconds, row_codec.size_of, level="front"
             ),
@@ -96,43 +95,40 @@ class StageCaches:
         )
 
     def negative(self, can_log_in: Callable[[str], bool]) -> NegativeCache:
-        """Return the cache of videos that cannot be had."""
-        life = self._settings.negative_seconds
+        """Return the negative cache: videos whose extraction failed permanently."""
+        ttl_seconds = self._settings.negative_seconds
         return NegativeCache(
-            life,
-            MemoryBackend(self._store(negative.NAME, life, ttl_lru.size_of)),
+            ttl_seconds,
+            MemoryBackend(self._store(negative.NAME, ttl_seconds, ttl_lru.size_of)),
             shared=self._shared,
             can_log_in=can_log_in,
-            refreshed=partial(invalidated_at, self._context.signals),
+            invalidated_at=partial(invalidated_at, self._context.signals),
             report=self._report,
         )
 
     def metadata(self) -> MetadataCache:
-        """Return the cache of what was read in pages."""
-        life = self._settings.metadata_seconds
-        return MetadataCache(self._store(metadata.NAME, life, metadata.size_of))
+        ttl_seconds = self._settings.metadata_seconds
+        return MetadataCache(self._store(metadata.NAME, ttl_seconds, metadata.size_of))
 
     def format_choices(self) -> FormatChoices:
-        """Return the cache of chosen files."""
-        life = self._settings.format_choice_seconds
-        return FormatChoices(self._store(format_choice.NAME, life, format_choice.size_of))
+        ttl_seconds = self._settings.format_choice_seconds
+        return FormatChoices(self._store(format_choice.NAME, ttl_seconds, format_choice.size_of))
 
     def upload_dates(self) -> UploadDates:
-        """Return the cache of posts' dates."""
-        life = self._settings.upload_date_seconds
-        return UploadDates(self._store(upload_date.NAME, life, upload_date.size_of))
+        ttl_seconds = self._settings.upload_date_seconds
+        return UploadDates(self._store(upload_date.NAME, ttl_seconds, upload_date.size_of))
 
     def _store(
         self,
         name: str,
-        life_seconds: float,
+        ttl_seconds: float,
         size_of: Callable[[K, V], int],
         *,
-        level: Level = "memory",
+        level: CacheLevel = "memory",
     ) -> BoundedCache[K, V]:
         store = BoundedCache(
             name,
-            life_seconds,
+            ttl_seconds,
             bytes_max=int(self._settings.memory_bytes * self._shares[name]),
             size_of=size_of,
             level=level,
@@ -147,16 +143,16 @@ class StageCaches:
             store.sweep()
         return ()
 
-    def _relieve(self) -> None:
+    def _shed(self) -> None:
         for store in self._stores:
-            store.shed(RELIEF_SHARE)
+            store.shed(SHED_SHARE)
 
 
 @asynccontextmanager
 async def open_caches(
     stage: str, context: StageContext, shares: dict[str, float]
 ) -> AsyncIterator[StageCaches]:
-    """Give the caches of a stage, over the backend that is set.
+    """Open the caches of a stage, with the configured backend.
 
     Raises:
         ClipmillError: ``system.config``; the backend is not installed, or cannot be loaded.
@@ -168,56 +164,52 @@ async def open_caches(
         return
     url = settings.redis_url.get_secret_value() if settings.redis_url else None
     async with opener(BackendSettings(url, settings.backend_timeout_seconds)) as backend:
-        guarded = GuardedBackend(
+        guarded = FailSafeBackend(
             backend,
             settings.backend,
             prefix=shared_prefix(context.settings),
             timeout_seconds=settings.backend_timeout_seconds,
-            rest_seconds=settings.backend_rest_seconds,
+            open_seconds=settings.backend_rest_seconds,
             report=CacheMetrics(stage).called,
         )
         yield StageCaches(stage, context, guarded, shares)
 
 
 def config_fingerprint(settings: Settings) -> bytes:
-    """Return the digest of the settings that decide what a page says, `MEANING_BYTES` long.
+    """Return a digest of the settings that affect extractions, `FINGERPRINT_BYTES` long.
 
-    That is the way out (other regions are told other things), the bound of a page, and the
-    release of yt-dlp that reads it. Logins of proxies are no part of it.
+    These are the egresses (platforms answer differently per region), the page size limit and the
+    yt-dlp release. Proxy credentials are not included.
     """
     egress = settings.egress
     proxies = {**egress.proxies, "": egress.proxy or ""}
-    places = sorted(
+    endpoints = sorted(
         (name, urlsplit(url).hostname, urlsplit(url).port) for name, url in proxies.items()
     )
-    facts = encode([places, settings.engine.page_bytes, version("yt-dlp")])
-    return hashlib.sha256(facts).digest()[:MEANING_BYTES]
+    config = encode([endpoints, settings.engine.page_bytes, version("yt-dlp")])
+    return hashlib.sha256(config).digest()[:FINGERPRINT_BYTES]
 
 
 def shared_prefix(settings: Settings) -> str:
-    """Return what all keys in a shared cache begin with: other releases have keys of their own."""
+    """Return the key prefix in a shared cache; releases and configurations do not share keys."""
     return f"clipmill:{version('clipmill')}:{config_fingerprint(settings).hex()}:"
 
 
 class CacheMetrics:
-    """A `agents.caching.interface.CacheReport` of one stage."""
+    """A `agents.caching.interface.CacheReport` that exports the metrics of one stage."""
 
     def __init__(self, stage: str) -> None:
         self._stage = stage
 
-    def looked_up(self, cache: str, level: Level, outcome: Outcome) -> None:
-        """Count a look-up at one level."""
+    def record_lookup(self, cache: str, level: CacheLevel, outcome: LookupOutcome) -> None:
         CACHE_REQUESTS.labels(self._stage, cache, level, outcome).inc()
 
-    def evicted(self, cache: str, reason: EvictionReason, count: int) -> None:
-        """Count what a cache let go of."""
+    def record_eviction(self, cache: str, reason: EvictionReason, count: int) -> None:
         CACHE_EVICTIONS.labels(self._stage, cache, reason).inc(count)
 
-    def sized(self, cache: str, level: Level, entries: int, size_bytes: int) -> None:
-        """Show how much there is now."""
+    def record_size(self, cache: str, level: CacheLevel, entries: int, size_bytes: int) -> None:
         CACHE_ENTRIES.labels(self._stage, cache, level).set(entries)
         CACHE_BYTES.labels(self._stage, cache, level).set(size_bytes)
 
     def called(self, operation: str, outcome: CallOutcome) -> None:
-        """Count a call of the shared cache."""
         SHARED_CACHE_CALLS.labels(self._stage, operation, outcome).inc()

@@ -1,7 +1,8 @@
-"""What every step has in common: read the event, mind the deadline, hand on work or failure.
+"""Step template: decode the event, check deadline and cancellation, run the step, emit effects.
 
-A step's own file holds only its work: from an event to what follows from it, raising
-`ClipmillError` for everything that can go wrong.
+A step implements only its work: a coroutine from an event to a `StepOutcome`, which raises
+`ClipmillError` for every expected failure. The handler turns the outcome or the error into records;
+it never raises `ClipmillError`.
 """
 
 import time
@@ -14,7 +15,7 @@ import msgspec
 
 from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.pipeline.events import Event, audit, propose_result, send_event
-from agents.pipeline.failures import as_bug, to_failure, unreadable
+from agents.pipeline.failures import as_bug, on_unreadable, to_failure
 from agents.pipeline.ownership import received_at
 from agents.pipeline.results import cancelled, expired, is_expired
 from schemas.audit import Transition
@@ -41,10 +42,10 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The work is done: this goes to the next step.
+    """The step is done, and its event goes to the next step.
 
     Attributes:
-        job: as it goes on, when the work noted something in it.
+        job: the job with the step's changes, None when unchanged.
     """
 
     event: Event
@@ -56,7 +57,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """The work is done and so is the job; its ``members`` are jobs of their own from now on."""
+    """The step ends the job; its ``members`` start as jobs of their own."""
 
     outcome: Result
     writes: tuple[TableWrite, ...] = ()
@@ -69,7 +70,6 @@ StepOutcome = Forward | Complete
 def step_handler(
     step: str, kind: type[E], work: Callable[[E], Awaitable[StepOutcome]], signals: SharedState
 ) -> Handler:
-    """Return the handler of a step that reads events of one kind."""
     start_at_zero(FAILURES, [step], ErrorCode)
 
     async def handle(record: Incoming) -> Sequence[Effect]:
@@ -77,12 +77,12 @@ def step_handler(
             envelope = open_envelope(record)
             event = read_event(record, envelope, kind)
         except MalformedMessageError as error:
-            return unreadable(record, error, step)
+            return on_unreadable(record, error, step)
         if is_expired(event.job, datetime.now(UTC)):
             return [propose_result(event.job, step, expired(event.job, step), envelope.id)]
         try:
             with cancellable(event.job, signals):
-                return await _do(event, envelope, work, step, record)
+                return await _run(event, envelope, work, step, record)
         except RequestCancelledError:
             return [propose_result(event.job, step, cancelled(event.job, step), envelope.id)]
 
@@ -90,22 +90,22 @@ def step_handler(
 
 
 def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
-    """Return the event in a record; one from the dead letters as a request of its own.
+    """Decode the event in a record; a replayed dead letter becomes a request of its own.
 
-    The first request has had its outcome. What comes of the replay is the outcome of
-    ``<request id>/replay-<n>``, with ``retry_of`` naming the first.
+    The original request already has its result. The result of the replay belongs to
+    ``<request id>/replay-<n>``, with ``retry_of`` naming the original.
 
     Raises:
-        MalformedMessageError: it is no event of this kind.
+        MalformedMessageError: the record is no event of this type.
     """
     event = decode(envelope.data, kind)
     number = replays_of(record)
     if number <= event.job.replays:
         return event
-    return _with_job(event, event.job.replayed(number, received_at(record)))
+    return _with_job(event, event.job.as_replay(number, received_at(record)))
 
 
-async def _do(
+async def _run(
     event: E,
     envelope: Envelope,
     work: Callable[[E], Awaitable[StepOutcome]],
@@ -114,22 +114,22 @@ async def _do(
 ) -> Sequence[Effect]:
     started = time.perf_counter()
     try:
-        product = await work(event)
+        outcome = await work(event)
     except ClipmillError as error:
         seconds = time.perf_counter() - started
         observe(STEP_DURATION.labels(step, event.job.action, "", "failed"), seconds)
-        job = event.job.spent(step, seconds)
+        job = event.job.with_timing(step, seconds)
         return [to_failure(_with_job(event, job), error, step, record, envelope.id)]
     seconds = time.perf_counter() - started
-    _measure(product, event.job, step, seconds)
-    noted = product.job if isinstance(product, Forward) else None
-    job = noted or event.job
-    return _hand_on(product, job.spent(step, seconds), step, envelope)
+    _observe(outcome, event.job, step, seconds)
+    updated = outcome.job if isinstance(outcome, Forward) else None
+    job = updated or event.job
+    return _to_effects(outcome, job.with_timing(step, seconds), step, envelope)
 
 
-def _measure(product: StepOutcome, job: Job, step: str, seconds: float) -> None:
+def _observe(outcome: StepOutcome, job: Job, step: str, seconds: float) -> None:
     labels: tuple[str, str]
-    match product:
+    match outcome:
         case Forward(event=ExtractedVideo(cache=use) | SelectedVideo(cache=use)):
             labels = use, "passed"
         case Forward():
@@ -141,28 +141,29 @@ def _measure(product: StepOutcome, job: Job, step: str, seconds: float) -> None:
     observe(STEP_DURATION.labels(step, job.action, *labels), seconds)
 
 
-def _hand_on(product: StepOutcome, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
-    if isinstance(product, Complete):
-        outcome = msgspec.structs.replace(product.outcome, timings=job.timings)
+def _to_effects(outcome: StepOutcome, job: Job, step: str, envelope: Envelope) -> Sequence[Effect]:
+    if isinstance(outcome, Complete):
+        result = msgspec.structs.replace(outcome.outcome, timings=job.timings)
         for attempt in job.attempts:
             RECOVERIES.labels(attempt.strategy, attempt.code).inc()
-        members = _introduce(product.members, step, envelope.id)
-        barrier = [Flush()] if members else []
+        members = _member_effects(outcome.members, step, envelope.id)
+        # The row must be acknowledged before any member: a rerun then makes the same members.
+        flush = [Flush()] if members else []
         return [
-            *product.writes,
-            *barrier,
-            propose_result(job, step, outcome, envelope.id),
+            *outcome.writes,
+            *flush,
+            propose_result(job, step, result, envelope.id),
             *members,
         ]
-    event = _with_job(product.event, job)
+    event = _with_job(outcome.event, job)
     return [
-        *product.writes,
+        *outcome.writes,
         send_event(event, step, envelope.id),
-        audit(job, step, product.transition, envelope.id, detail=product.detail),
+        audit(job, step, outcome.transition, envelope.id, detail=outcome.detail),
     ]
 
 
-def _introduce(members: tuple[ValidatedVideo, ...], step: str, cause: str) -> list[Effect]:
+def _member_effects(members: tuple[ValidatedVideo, ...], step: str, cause: str) -> list[Effect]:
     effects: list[Effect] = []
     for member in members:
         effects.append(send_event(member, step, cause))
@@ -177,14 +178,14 @@ def _with_job(event: E, job: Job) -> E:
 
 
 def bug_handler(step: str, kind: type[E]) -> Callable[[Incoming, Exception], Sequence[Effect]]:
-    """Return what a stage does with an unexpected exception: ``internal.bug`` on errors."""
+    """Return the bug handler of a stage: unexpected exceptions fail as ``internal.bug``."""
 
     def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
         try:
             envelope = open_envelope(record)
             event = read_event(record, envelope, kind)
         except MalformedMessageError as malformed:
-            return unreadable(record, malformed, step)
+            return on_unreadable(record, malformed, step)
         return [to_failure(event, as_bug(error), step, record, envelope.id)]
 
     return on_bug

@@ -1,9 +1,18 @@
-"""What a page tells about a video, from the dictionary of any extractor of yt-dlp."""
+"""Maps the info dictionary of any yt-dlp extractor to a `VideoInfo`."""
 
 import re
 from datetime import UTC, datetime
 
-from agents.platforms.fields import Fields, integer, moment, number, rows, seconds, text, web_url
+from agents.platforms.fields import (
+    Fields,
+    https_url,
+    integer,
+    number,
+    objects,
+    seconds,
+    text,
+    unix_time,
+)
 from schemas.video import Author, Statistics, VideoFormat, VideoInfo, VideoRef
 
 TITLE_CHARACTERS = 200
@@ -18,10 +27,10 @@ def read_info(
     """Return the description of a video. Every field of the dictionary may be missing.
 
     Args:
-        fields: the extractor's dictionary.
-        video: whose it is; what the dictionary says about its id and page is not believed.
-        formats: the formats that it offers.
-        site: what people call the platform.
+        fields: info dictionary of the extractor.
+        video: supplies platform, id and URL; those of the dictionary are not trusted.
+        formats: formats that the page offers.
+        site: display name of the platform.
     """
     title = " ".join((text(fields, "title", limit=TITLE_CHARACTERS) or "").split())
     return VideoInfo(
@@ -32,7 +41,7 @@ def read_info(
         description=text(fields, "description", limit=DESCRIPTION_CHARACTERS),
         author=_author(fields),
         statistics=_statistics(fields),
-        published_at=moment(fields, "timestamp") or _day(fields),
+        published_at=unix_time(fields, "timestamp") or _upload_date(fields),
         duration_seconds=seconds(fields, "duration"),
         thumbnail_url=_thumbnail_url(fields),
         formats=formats,
@@ -45,7 +54,7 @@ def _author(fields: Fields) -> Author:
         id=text(fields, "uploader_id", limit=NAME_CHARACTERS),
         name=next(filter(None, names), None),
         display_name=text(fields, "channel", limit=NAME_CHARACTERS),
-        url=web_url(fields, "uploader_url"),
+        url=https_url(fields, "uploader_url"),
     )
 
 
@@ -59,21 +68,22 @@ def _statistics(fields: Fields) -> Statistics:
     )
 
 
-def _day(fields: Fields) -> datetime | None:
-    """Return the start of ``upload_date``, YYYYMMDD."""
-    told = text(fields, "upload_date", limit=8) or ""
+def _upload_date(fields: Fields) -> datetime | None:
+    """Return midnight UTC of ``upload_date``, YYYYMMDD."""
+    value = text(fields, "upload_date", limit=8) or ""
     try:
-        found = datetime.strptime(told, "%Y%m%d").replace(tzinfo=UTC)
+        date = datetime.strptime(value, "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return found if re.fullmatch(r"[0-9]{8}", told, re.ASCII) else None
+    # strptime also accepts fewer digits and non-ASCII ones.
+    return date if re.fullmatch(r"[0-9]{8}", value, re.ASCII) else None
 
 
 def _thumbnail_url(fields: Fields) -> str | None:
     ranked = [
         (number(thumbnail, "preference") or 0, url)
-        for thumbnail in rows(fields, "thumbnails", limit=MAX_THUMBNAILS)
-        if (url := web_url(thumbnail, "url"))
+        for thumbnail in objects(fields, "thumbnails", limit=MAX_THUMBNAILS)
+        if (url := https_url(thumbnail, "url"))
     ]
     best = max(ranked, key=lambda pair: pair[0], default=None)
-    return best[1] if best else web_url(fields, "thumbnail")
+    return best[1] if best else https_url(fields, "thumbnail")

@@ -1,4 +1,4 @@
-"""Failed extractions become our errors, by the table of their platform."""
+"""Maps failed extractions to `ClipmillError`, by the failure table of the platform."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,25 +18,27 @@ MAX_FACTS = 8
 def to_clipmill_error(
     failure: EngineFailure, video: VideoRef, *, site: str, table: Sequence[Row]
 ) -> ClipmillError:
-    """Return what a failed extraction of this video means.
+    """Return the error of a failed extraction.
 
     Args:
-        failure: what the engine says.
-        video: whose page it was.
-        site: what people call the platform.
-        table: its rows, see `agents.platforms.failures.failure_table`.
+        failure: failure that the engine reported.
+        video: video whose page was read.
+        site: display name of the platform.
+        table: failure table of the platform, see `agents.platforms.failures.failure_table`.
     """
     row = find_row(failure, table)
-    return explained(row, failure, subject=f"{site} video {video.id}", platform=video.platform)
+    return error_from_row(row, failure, subject=f"{site} video {video.id}", platform=video.platform)
 
 
-def explained(row: Row, failure: EngineFailure, *, subject: str, platform: str) -> ClipmillError:
-    """Return a failure as the error that its row says.
+def error_from_row(
+    row: Row, failure: EngineFailure, *, subject: str, platform: str
+) -> ClipmillError:
+    """Return the error of a failure that matches a row.
 
     Args:
-        row: what it means.
-        failure: what the engine says.
-        subject: whose page it was, in words.
+        row: supplies code and text.
+        failure: failure that the engine reported.
+        subject: display name of the post or listing that was read.
         platform: name of the platform.
     """
     return ClipmillError(
@@ -48,20 +50,21 @@ def explained(row: Row, failure: EngineFailure, *, subject: str, platform: str) 
 
 
 def find_row(failure: EngineFailure, table: Sequence[Row]) -> Row:
-    """Return the first row of the table that fits."""
-    return next((row for row in table if row.sign(failure)), BUG)
+    """Return the first row of the table that matches, `BUG` when none does."""
+    return next((row for row in table if row.predicate(failure)), BUG)
 
 
 def _details(row: Row, failure: EngineFailure, platform: str) -> dict[str, str]:
     numbers = {"status": failure.status, "curl_code": failure.curl_code, "errno": failure.errno}
-    known = {name: str(number) for name, number in numbers.items() if number is not None}
-    noted = sorted(failure.facts.items())[:MAX_FACTS]
-    facts = {f"{platform}_{name}": plain(fact) for name, fact in noted}
-    types = plain(" < ".join(failure.types))
-    return {**facts, **known, "failure": row.name, "types": types, "said": plain(failure.message)}
+    codes = {name: str(number) for name, number in numbers.items() if number is not None}
+    recorded = sorted(failure.facts.items())[:MAX_FACTS]
+    facts = {f"{platform}_{name}": sanitize(fact) for name, fact in recorded}
+    types = sanitize(" < ".join(failure.types))
+    said = sanitize(failure.message)
+    return {**facts, **codes, "failure": row.name, "types": types, "said": said}
 
 
-def plain(text: str) -> str:
-    """Return foreign text on one bounded line, without secrets of URLs and yt-dlp's advice."""
-    said = text[: 4 * MAX_DETAIL_CHARACTERS].partition("; please report this issue")[0]
-    return " ".join(redact(said).split())[:MAX_DETAIL_CHARACTERS]
+def sanitize(text: str) -> str:
+    """Return untrusted text as one bounded line, without URL secrets and yt-dlp's bug advice."""
+    message = text[: 4 * MAX_DETAIL_CHARACTERS].partition("; please report this issue")[0]
+    return " ".join(redact(message).split())[:MAX_DETAIL_CHARACTERS]

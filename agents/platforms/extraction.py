@@ -1,4 +1,4 @@
-"""Has the engine read a page by one extractor, and takes along what travels on."""
+"""Runs one extractor on a video page through the engine; builds the `Extraction` record."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,12 +10,12 @@ from agents.engine.interface import EngineError, EngineFailure, EngineJob, Extra
 from schemas.errors import ClipmillError
 from schemas.video import Extraction, VideoRef
 
-Explain = Callable[[EngineFailure], ClipmillError]
-"""Says what a failed extraction means."""
+ErrorMapper = Callable[[EngineFailure], ClipmillError]
+"""Maps a failed extraction to the error that is raised."""
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """How one page is read; the fields are those of `Platform.get_video_info`."""
+class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of one page read; the fields are those of `Platform.get_video_info`."""
 
     egress: str
     deadline_seconds: float
@@ -24,26 +24,26 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_page(
-    video: VideoRef, engine: Extractor, extractor: str, how: Reading, explain: Explain
+    video: VideoRef, engine: Extractor, extractor: str, options: ReadOptions, to_error: ErrorMapper
 ) -> Extraction:
-    """Return what the extractor found on a video's page, without the account's cookies.
+    """Return the extractor's result for a video page, without the account's cookies.
 
     Raises:
-        ClipmillError: what `explain` makes of the engine's failure.
+        ClipmillError: the engine failed; mapped by `to_error`.
     """
     job = EngineJob(
         url=video.url,
         extractor=extractor,
-        deadline_seconds=how.deadline_seconds,
-        cookies=how.account.cookies if how.account else (),
-        egress=how.egress,
+        deadline_seconds=options.deadline_seconds,
+        cookies=options.account.cookies if options.account else (),
+        egress=options.egress,
     )
     try:
         result = await engine.extract(job)
     except EngineError as error:
-        raise explain(error.failure) from None
-    # What is set for an account is the account's, under whatever name: it must not travel.
-    kept = () if how.account else result.cookies
+        raise to_error(error.failure) from None
+    # Any cookie that the page sets for an account may open its session: it must not travel.
+    cookies = () if options.account else result.cookies
     return Extraction(
-        raw=result.raw, engine=result.versions, extracted_at=how.clock(), cookies=kept
+        raw=result.raw, engine=result.versions, extracted_at=options.clock(), cookies=cookies
     )

@@ -1,6 +1,6 @@
-"""Has the engine check the extractors that platforms name, before the first request needs them.
+"""Validates the extractor names of the platforms before the first request uses them.
 
-Only engine processes know yt-dlp, so the question is a job like any other.
+Only engine processes import yt-dlp, so the check is an engine job like any other.
 """
 
 import msgspec
@@ -14,27 +14,28 @@ EXTRACTOR = "agents.engine.extractors:ExtractorNamesIE"
 DEADLINE_SECONDS = 30.0
 
 
-class _Answer(msgspec.Struct):
+class _Result(msgspec.Struct):
     problems: dict[str, str]
 
 
 async def check_extractors(platforms: Platforms, engine: Extractor, egress: str = DIRECT) -> None:
-    """Do nothing when yt-dlp has every extractor that a platform names.
+    """Verify that yt-dlp has every extractor that a platform names.
 
     Args:
-        platforms: the installed ones.
-        engine: is asked; nothing is dialled.
-        egress: any that the engine knows.
+        platforms: the installed platforms.
+        engine: runs the check, without any network connection.
+        egress: any egress that the engine knows.
 
     Raises:
-        ClipmillError: ``system.config``; which name is wrong, of which platform, and which names
-            are similar.
+        ClipmillError: ``system.config``; the unknown names with their platforms and similar names.
         EngineError: the engine did not answer.
     """
     named = _names_by_platform(platforms)
     if not named:
         return
-    problems = await _ask({name for names in named.values() for name in names}, engine, egress)
+    problems = await _find_problems(
+        {name for names in named.values() for name in names}, engine, egress
+    )
     wrong = [
         f"platforms.{platform}.extractors: {problems[name]}"
         for platform, names in named.items()
@@ -45,7 +46,7 @@ async def check_extractors(platforms: Platforms, engine: Extractor, egress: str 
         raise ClipmillError(ErrorCode.SYSTEM_CONFIG, "; ".join(wrong))
 
 
-async def _ask(names: set[str], engine: Extractor, egress: str) -> dict[str, str]:
+async def _find_problems(names: set[str], engine: Extractor, egress: str) -> dict[str, str]:
     job = EngineJob(
         url=f"names:{','.join(sorted(names))}",
         extractor=EXTRACTOR,
@@ -53,7 +54,7 @@ async def _ask(names: set[str], engine: Extractor, egress: str) -> dict[str, str
         egress=egress,
     )
     result = await engine.extract(job)
-    return msgspec.json.decode(result.raw, type=_Answer).problems
+    return msgspec.json.decode(result.raw, type=_Result).problems
 
 
 def _names_by_platform(platforms: Platforms) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""How a failed extraction is recognised: small predicates over `EngineFailure`."""
+"""Predicates over `EngineFailure`, and the rows of failure tables that use them."""
 
 from collections.abc import Callable
 
@@ -10,54 +10,51 @@ from schemas.errors import ErrorCode
 Predicate = Callable[[EngineFailure], bool]
 
 
-def any_of(*signs: Predicate) -> Predicate:
-    """One of them."""
-    return lambda failure: any(sign(failure) for sign in signs)
+def any_of(*predicates: Predicate) -> Predicate:
+    return lambda failure: any(predicate(failure) for predicate in predicates)
 
 
 def all_of(first: Predicate, second: Predicate) -> Predicate:
-    """Both of them."""
     return lambda failure: first(failure) and second(failure)
 
 
 def message_contains(*words: str) -> Predicate:
-    """Words of the extractor's message."""
+    """Match any of the words in the extractor's message; case counts."""
     return lambda failure: any(word in failure.message for word in words)
 
 
 def exception_type(*names: str) -> Predicate:
-    """Class names in the chain of exceptions."""
+    """Match any of the class names anywhere in the chain of exceptions."""
     wanted = frozenset(names)
     return lambda failure: not wanted.isdisjoint(failure.types)
 
 
 def http_status(*statuses: int | range) -> Predicate:
-    """HTTP statuses."""
     ranges = [each if isinstance(each, range) else range(each, each + 1) for each in statuses]
     return lambda failure: any(failure.status in each for each in ranges)
 
 
 def errno_is(*numbers: int) -> Predicate:
-    """Numbers of the system, see `errno`."""
+    """Match operating-system error numbers, see `errno`."""
     return lambda failure: failure.errno in numbers
 
 
 def curl_code(*codes: int) -> Predicate:
-    """Codes of libcurl: https://curl.se/libcurl/c/libcurl-errors.html."""
+    """Match error codes of libcurl: https://curl.se/libcurl/c/libcurl-errors.html."""
     return lambda failure: failure.curl_code in codes
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A kind of failure.
+    """One row of a failure table: maps a kind of failure to an error code.
 
     Attributes:
-        name: short name, in the details of the error.
-        code: what it means.
-        sign: how it is recognised.
+        name: short name, reported in the details of the error.
+        code: error code of the failure.
+        predicate: recognises the failure.
         text: what happened to the video; completes "Video 1 of the platform: …".
     """
 
     name: str
     code: ErrorCode
-    sign: Predicate
+    predicate: Predicate
     text: str

@@ -1,6 +1,6 @@
-"""How extractors fail on any platform: what engine, libraries and yt-dlp say, and its meaning.
+"""The failure table common to all platforms: engine and yt-dlp failures, mapped to error codes.
 
-A platform puts the rows of its own words in front; the rows of libcurl, requests and the system
+A platform adds rows for its own messages; the rows of libcurl, requests and the operating system
 are in `transport`.
 """
 
@@ -12,11 +12,11 @@ from agents.platforms.failure_predicates import (
     message_contains,
 )
 from agents.platforms.statuses import PAGE_STATUSES
-from agents.platforms.transport import ADDRESS, proxy_rows, transport_rows
+from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
 
-# A dead process left nothing behind that could be believed.
-ENGINE = (
+# First in every table: a process that died left no other trustworthy detail.
+ENGINE_ROWS = (
     Row(
         "engine_timeout",
         Code.NETWORK_TIMEOUT,
@@ -55,8 +55,8 @@ ENGINE = (
     ),
 )
 
-# Sentences of `yt_dlp.extractor.common` and those that its extractors share.
-_WORDS = (
+# Messages of `yt_dlp.extractor.common`, and messages that its extractors share.
+_MESSAGE_ROWS = (
     Row(
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
@@ -105,15 +105,15 @@ _WORDS = (
     ),
 )
 
-_PAGES = (
+_PAGE_ROWS = (
     Row(
         "unsupported",
         Code.CONTENT_UNSUPPORTED,
         exception_type("UnsupportedError"),
         "the extractor does not know this kind of page",
     ),
-    # What yt-dlp calls an extraction error is a page that it could not read, and so is what an
-    # extractor stumbles over: it expects other data.
+    # An extraction error of yt-dlp is an unreadable page. So are these Python errors: the extractor
+    # raises them when the page's data has another shape than it expects.
     Row(
         "unreadable",
         Code.PLATFORM_CHANGED,
@@ -131,30 +131,30 @@ BUG = Row(
     lambda failure: bool(failure.types),
     "reading its page failed by a mistake in the program",
 )
-"""What no row of a table knows."""
+"""Default row, for a failure that no row of a table matches."""
 
 
-def failure_table(site: str, reasons: tuple[Row, ...] = ()) -> tuple[Row, ...]:
-    """Return the table of a platform, in priority order: the first row whose sign is seen counts.
+def failure_table(site: str, platform_rows: tuple[Row, ...] = ()) -> tuple[Row, ...]:
+    """Return the failure table of a platform in priority order: the first match applies.
 
     Args:
-        site: what the texts call the platform.
-        reasons: rows of its own words.
+        site: display name of the platform, for the texts.
+        platform_rows: rows of the platform's own messages.
     """
     return (
-        *ENGINE,
-        *ADDRESS,
+        *ENGINE_ROWS,
+        *ADDRESS_ROWS,
         *proxy_rows(site),
-        *reasons,
+        *platform_rows,
         *status_rows(site),
         *transport_rows(site),
-        *_WORDS,
-        *_PAGES,
+        *_MESSAGE_ROWS,
+        *_PAGE_ROWS,
     )
 
 
 def status_rows(site: str) -> tuple[Row, ...]:
-    """Return the rows of HTTP statuses that a site answers, which the texts name."""
+    """Return the rows of HTTP error statuses, with the site's name in their texts."""
     return (
         *(
             Row(f"http_{number:d}", code, http_status(number), f"{site} answered {number:d}")

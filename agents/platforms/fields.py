@@ -1,4 +1,7 @@
-"""Reads what extractors return: dictionaries in which every field may be missing or of any type."""
+"""Typed access to the dictionaries of extractors, which are untrusted.
+
+Any field may be missing or of any type: an accessor then returns None or an empty list.
+"""
 
 import math
 import re
@@ -12,23 +15,23 @@ import msgspec
 from schemas.errors import ClipmillError, ErrorCode
 
 MAX_COUNT = 2**63 - 1
-"""Larger numbers are no counts, and do not fit what consumers store them in."""
+"""Signed 64-bit; a larger number is not a count and does not fit the columns of consumers."""
 
 MAX_SECONDS = 366 * 86_400.0
 MAX_URL_CHARACTERS = 8_192
-"""Signed media links are longer than links that people use."""
+"""Signed media links are longer than the links that users submit."""
 
-_LAST_MOMENT = 253_402_300_799  # the end of the year 9999, the last one datetime knows
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_MAX_UNIX_TIME = 253_402_300_799  # end of the year 9999, the limit of datetime
+_CONTROL_MARKS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 Fields = Mapping[str, Any]
 
 
-def open_raw(raw: msgspec.Raw) -> Fields:
+def decode_raw(raw: msgspec.Raw) -> Fields:
     """Return the extractor's dictionary.
 
     Raises:
-        ClipmillError: ``platform.changed``; it is none.
+        ClipmillError: ``platform.changed``; the JSON is not an object.
     """
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
@@ -38,21 +41,21 @@ def open_raw(raw: msgspec.Raw) -> Fields:
 
 
 def text(fields: Fields, name: str, *, limit: int) -> str | None:
-    """Return a text without control and direction marks, cut to a number of characters."""
+    """Return a text without control and direction marks, cut to `limit` characters."""
     value = fields.get(name)
     if not isinstance(value, str):
         return None
-    return _UNSEEN.sub("", value).strip()[:limit] or None
+    return _CONTROL_MARKS.sub("", value).strip()[:limit] or None
 
 
-def integer(fields: Fields, name: str, *, least: int = 0) -> int | None:
-    """Return a whole number between `least` and `MAX_COUNT`."""
+def integer(fields: Fields, name: str, *, minimum: int = 0) -> int | None:
+    """Return a number between `minimum` and `MAX_COUNT`, without its fraction."""
     value = number(fields, name)
-    return int(value) if value is not None and least <= value <= MAX_COUNT else None
+    return int(value) if value is not None and minimum <= value <= MAX_COUNT else None
 
 
 def number(fields: Fields, name: str) -> float | int | None:
-    """Return a finite number."""
+    """Return a finite number; a boolean is none."""
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -60,18 +63,18 @@ def number(fields: Fields, name: str) -> float | int | None:
 
 
 def seconds(fields: Fields, name: str) -> float | None:
-    """Return a positive duration of at most a year."""
+    """Return a positive duration of at most `MAX_SECONDS`."""
     value = number(fields, name)
     return float(value) if value is not None and 0 < value <= MAX_SECONDS else None
 
 
-def moment(fields: Fields, name: str) -> datetime | None:
-    """Return a Unix time as a moment after 1970."""
-    value = integer(fields, name, least=1)
-    return datetime.fromtimestamp(value, UTC) if value and value <= _LAST_MOMENT else None
+def unix_time(fields: Fields, name: str) -> datetime | None:
+    """Return a positive Unix time as a UTC datetime."""
+    value = integer(fields, name, minimum=1)
+    return datetime.fromtimestamp(value, UTC) if value and value <= _MAX_UNIX_TIME else None
 
 
-def web_url(fields: Fields, name: str) -> str | None:
+def https_url(fields: Fields, name: str) -> str | None:
     """Return an absolute https URL of printable ASCII."""
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_URL_CHARACTERS:
@@ -80,8 +83,8 @@ def web_url(fields: Fields, name: str) -> str | None:
     return value if clean and _has_https_host(value) else None
 
 
-def rows(fields: Fields, name: str, *, limit: int) -> list[Fields]:
-    """Return the dictionaries of a list, at most `limit` of its entries."""
+def objects(fields: Fields, name: str, *, limit: int) -> list[Fields]:
+    """Return the dictionaries among the first `limit` entries of a list."""
     value = fields.get(name)
     entries = value[:limit] if isinstance(value, list) else []
     return [entry for entry in entries if isinstance(entry, dict)]

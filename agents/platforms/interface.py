@@ -1,4 +1,7 @@
-"""What a platform must offer. A new platform is one class with these methods and an entry point."""
+"""The interface of a platform plug-in: one class with these methods, and an entry point.
+
+The stages find the implementations through `agents.platforms.registry`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +17,18 @@ from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a platform can do, and the hosts that it may be reached at.
+    """Supported features of a platform, and the hosts that requests for it may reach.
 
     Attributes:
         name: first part of every video key.
-        page_hosts: hosts of all links that the platform accepts, those of short links included,
-            lower case. No two platforms may share one.
+        page_hosts: hosts of all links that the platform accepts, including those of short links,
+            lower case. A host belongs to one platform only.
         link_hosts: hosts that a short link may pass through while it is resolved.
-        media_hosts: suffixes of hosts that media may come from, each with its leading dot.
-        content: kinds of posts that are understood: ``video``, …
-        listings: kinds of pages with many posts that are understood.
-        extractors: names of the extractors that it has the engine run, as in `EngineJob`, to be
-            loaded beforehand. Those of yt-dlp are checked when the engine starts.
+        media_hosts: suffixes of hosts that may serve media, each with its leading dot.
+        content: supported kinds of posts: ``video``, …
+        listings: supported kinds of listings.
+        extractors: names of the extractors that the platform uses, as in `EngineJob`. The engine
+            preloads them, and validates those of yt-dlp when it starts.
     """
 
     name: str
@@ -38,32 +41,30 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShortLink(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that only the platform's server can turn into a video's URL."""
+    """A link that only the platform's server can resolve."""
 
     url: str
 
 
 Target = VideoRef | ListingRef
-"""What a link is about: one post, or a page that lists many."""
+"""Resolved link: one post, or a listing of many."""
 
 
 OnProgress = Callable[[int, int | None], None]
-"""Called with (bytes so far, total bytes or None)."""
+"""Progress callback: bytes so far, total bytes or None."""
 
 
-UNTUNED = FetchLimits()
-"""Bounds of a download when the caller sets none."""
+DEFAULT_LIMITS = FetchLimits()
+"""Limits of a download when the caller sets none."""
 
 
 class Platform(Protocol):
-    """One video platform. Stateless: the tools that do the work are handed in."""
+    """One video platform. Stateless: engine and fetcher are arguments of the calls."""
 
-    def get_capabilities(self) -> Capabilities:
-        """Return what the platform can do."""
-        ...
+    def get_capabilities(self) -> Capabilities: ...
 
     def is_valid_url(self, url: str) -> bool:
-        """Return whether this platform is responsible for the URL. Never raises."""
+        """Return whether the URL is on a host of the platform. Never raises."""
         ...
 
     def parse_url(self, url: str) -> Target | ShortLink:
@@ -86,16 +87,16 @@ class Platform(Protocol):
         """Read the video's page.
 
         Args:
-            video: which one.
-            engine: reads it.
-            egress: name of the way out to take.
-            deadline_seconds: wall time for everything.
-            account: to read it as. Its cookies must not be in the extraction, which travels,
-                but for those that media is served only with. What the page sets anew is given
-                to it by the engine that is handed in.
+            video: video to read.
+            engine: runs the extractor.
+            egress: name of the egress of the page's requests.
+            deadline_seconds: wall time for the whole call.
+            account: account whose session is used. Its cookies must not be in the extraction,
+                which is published, except those that media hosts require. Cookies that the page
+                sets are returned to the session by the engine that is passed in.
 
         Raises:
-            ClipmillError: with the platform's own reason mapped to one of our codes.
+            ClipmillError: the failure, with the platform's own reason mapped to an error code.
         """
         ...
 
@@ -112,7 +113,7 @@ class Platform(Protocol):
         """Read the first posts of a listing, at most ``limit``; otherwise as `get_video_info`.
 
         Raises:
-            ClipmillError: with the platform's own reason mapped to one of our codes.
+            ClipmillError: the failure, with the platform's own reason mapped to an error code.
         """
         ...
 
@@ -121,11 +122,11 @@ class Platform(Protocol):
         ...
 
     def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return where the bytes of each format are (pure), formats as in `describe`."""
+        """Return the media URL of each format (pure), formats as in `describe`."""
         ...
 
     def get_expiry_seconds(self, extraction: Extraction) -> float | None:
-        """Return the epoch second at which the media links stop working, None when unknown."""
+        """Return the epoch second at which the media links expire, None when unknown."""
         ...
 
     async def download_video(
@@ -135,7 +136,7 @@ class Platform(Protocol):
         fetcher: MediaFetcher,
         on_progress: OnProgress,
         *,
-        limits: FetchLimits = UNTUNED,
+        limits: FetchLimits = DEFAULT_LIMITS,
     ) -> Fetched:
         """Fetch one format into `target`.
 

@@ -1,4 +1,4 @@
-"""Short links become videos: followed step by step, and never to where a platform does not say."""
+"""Resolves short links hop by hop; only hosts that the platform lists receive a request."""
 
 import asyncio
 import time
@@ -18,18 +18,18 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import MAX_URL_CHARACTERS
 
 MAX_HOPS = 5
-"""Addresses that are asked for one link. One is usual, two are seen."""
+"""URLs requested for one link; one is usual, two have been observed."""
 
 DEADLINE_SECONDS = 15.0
-"""For all hops of one link together."""
+"""Seconds for all hops of one link together."""
 
 CACHED_LINKS = 10_000
 CACHE_SECONDS = 3_600.0
 
-PREVIEW = {"User-Agent": "facebookexternalhit/1.1"}
-"""yt-dlp's choice too: link previews are redirected straight to the video's page."""
+PREVIEW_HEADERS = {"User-Agent": "facebookexternalhit/1.1"}
+"""Platforms redirect link previews straight to the video's page; yt-dlp sends the same value."""
 
-BROWSER = {
+BROWSER_HEADERS = {
     "User-Agent": (
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
         " Chrome/146.0.0.0 Safari/537.36"
@@ -37,11 +37,11 @@ BROWSER = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Accept-Language": "en-US,en;q=0.9",
 }
-"""For the second request of an address that does not redirect previews."""
+"""Headers of the retry, for a URL that does not redirect previews."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _QUERY_SAFE = "!$%&'()*+,;=:@/?~-._"
-"""What a query may hold as it is (RFC 3986, 3.4), and what is encoded already."""
+"""Characters that a query may hold unescaped (RFC 3986, 3.4), and the ``%`` of escapes."""
 
 _USER_AGENT_DEPENDENT = frozenset(
     {
@@ -51,16 +51,16 @@ _USER_AGENT_DEPENDENT = frozenset(
         ErrorCode.PLATFORM_CHANGED,
     }
 )
-"""Errors that may be those of one User-Agent alone."""
+"""Error codes that another User-Agent may not get, so that a retry as a browser is worth it."""
 
 _FALLBACK_PAGES = frozenset({"", "404", "notfound", "foryou", "explore"})
-"""Pages that a link to a post leads to when there is no such post."""
+"""Pages to which a platform redirects a link when the post does not exist."""
 
-_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_GONE_STATUSES = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What counts of an HTTP answer to a short link."""
+class LinkResponse(msgspec.Struct, frozen=True):
+    """The parts of an HTTP response to a short link that the resolver reads."""
 
     status: int
     location: str = ""
@@ -68,15 +68,15 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class LinkResolver:
-    """Turns short links into videos.
+    """Resolves short links to posts and listings, with a TTL cache of the targets.
 
-    Only addresses that the platform itself reads as short links are requested; as soon as a
-    redirect names a video, the video's page is not fetched any more.
+    Only URLs that the platform itself parses as short links are requested. Resolution ends at the
+    first redirect to a post or listing, whose page is not fetched.
 
     Args:
-        session: keeps no cookies; its proxy and address guard apply.
-        deadline_seconds: for all hops of one link together.
-        timer: seconds, for the age of cached links.
+        session: HTTP client that keeps no cookies; its proxy and address guard apply.
+        deadline_seconds: timeout for all hops of one link together.
+        timer: monotonic seconds, for the TTL of cached links.
     """
 
     def __init__(
@@ -88,82 +88,83 @@ class LinkResolver:
     ) -> None:
         self._session = session
         self._deadline_seconds = deadline_seconds
-        self._known: TTLCache[str, Target] = TTLCache(CACHED_LINKS, CACHE_SECONDS, timer)
+        self._cache: TTLCache[str, Target] = TTLCache(CACHED_LINKS, CACHE_SECONDS, timer)
 
-    def known(self, link: ShortLink) -> Target | None:
-        """Return the target of a short link that was resolved a short while ago."""
-        return self._known.get(link.url)
+    def cached(self, link: ShortLink) -> Target | None:
+        """Return the cached target of a short link, None on a miss."""
+        return self._cache.get(link.url)
 
     async def resolve(self, link: ShortLink, platform: Platform) -> Target:
-        """Return the post or listing that a short link leads to.
+        """Return the post or listing that a short link redirects to.
 
         Raises:
             ClipmillError: ``content.not_found`` (dead link), ``content.login_required``,
-                ``content.unsupported`` (it leads elsewhere, or in circles),
-                ``rate_limit.ip_block`` (it is not redirected, for a browser neither), or what the
-                network or the status of an answer says.
+                ``content.unsupported`` (a target of another kind, or a redirect loop),
+                ``rate_limit.ip_block`` (no redirect, not even for a browser), or the code of the
+                network error or response status.
         """
-        known = self.known(link)
-        if known is not None:
-            return known
+        cached = self.cached(link)
+        if cached is not None:
+            return cached
         with map_errors(_host(link.url)):
             async with asyncio.timeout(self._deadline_seconds):
                 target = await self._follow(link, platform)
-        self._known[link.url] = target
+        self._cache[link.url] = target
         return target
 
     async def _follow(self, link: ShortLink, platform: Platform) -> Target:
-        hop, asked = link, set[str]()
-        while len(asked) < MAX_HOPS:
-            _check_hop(hop, link, platform, asked)
-            asked.add(hop.url)
-            found = await self._ask(hop, platform)
+        hop, visited = link, set[str]()
+        while len(visited) < MAX_HOPS:
+            _check_hop(hop, link, platform, visited)
+            visited.add(hop.url)
+            found = await self._resolve_hop(hop, platform)
             if isinstance(found, Target):
                 return found
             hop = found
-        raise _leads(link, hop.url, f"it is redirected more than {MAX_HOPS} times")
+        raise _redirect_error(link, hop.url, f"it is redirected more than {MAX_HOPS} times")
 
-    async def _ask(self, hop: ShortLink, platform: Platform) -> Target | ShortLink:
-        answer = await self._request("HEAD", hop.url, PREVIEW)
+    async def _resolve_hop(self, hop: ShortLink, platform: Platform) -> Target | ShortLink:
+        response = await self._request("HEAD", hop.url, PREVIEW_HEADERS)
         try:
-            return next_step(platform, hop, answer)
+            return next_step(platform, hop, response)
         except ClipmillError as error:
-            if not depends_on_user_agent(answer, error):
+            if not depends_on_user_agent(response, error):
                 raise
-        return next_step(platform, hop, await self._request("GET", hop.url, BROWSER))
+        return next_step(platform, hop, await self._request("GET", hop.url, BROWSER_HEADERS))
 
-    async def _request(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        asking = self._session.request(method, url, allow_redirects=False, headers=headers)
-        async with asking as response:
-            told = response.headers
-            return Answer(response.status, told.get("Location", ""), told.get("Retry-After"))
+    async def _request(self, method: str, url: str, headers: Mapping[str, str]) -> LinkResponse:
+        request = self._session.request(method, url, allow_redirects=False, headers=headers)
+        async with request as response:
+            received = response.headers
+            location, retry_after = received.get("Location", ""), received.get("Retry-After")
+            return LinkResponse(response.status, location, retry_after)
 
 
-def next_step(platform: Platform, hop: ShortLink, answer: Answer) -> Target | ShortLink:
-    """Return where an answer to a short link leads (pure).
+def next_step(platform: Platform, hop: ShortLink, response: LinkResponse) -> Target | ShortLink:
+    """Return the target of a redirect, or the next hop (pure).
 
     Raises:
-        ClipmillError: nowhere; see `LinkResolver.resolve`.
+        ClipmillError: the response is no usable redirect; see `LinkResolver.resolve`.
     """
-    if answer.status in _REDIRECTS and answer.location.strip():
-        return _read_target(platform, hop, _absolute(hop, answer.location))
-    if answer.status < HTTPStatus.BAD_REQUEST:
-        raise _not_redirected(hop, answer.status)
-    raise from_page_status(answer.status, answer.retry_after, _host(hop.url))
+    if response.status in _REDIRECTS and response.location.strip():
+        return _read_target(platform, hop, _absolute_url(hop, response.location))
+    if response.status < HTTPStatus.BAD_REQUEST:
+        raise _not_redirected_error(hop, response.status)
+    raise from_page_status(response.status, response.retry_after, _host(hop.url))
 
 
-def depends_on_user_agent(answer: Answer, error: ClipmillError) -> bool:
-    """Return whether the answer that means this error may differ for another User-Agent (pure).
+def depends_on_user_agent(response: LinkResponse, error: ClipmillError) -> bool:
+    """Return whether another User-Agent may get another response than this error (pure).
 
-    Platforms answer bots with a page, a login or the home page in place of a redirect, and some
-    refuse HEAD alone. A 404 or 410 is the same for every client.
+    Platforms serve bots a page, a login or the home page in place of a redirect, and some reject
+    only HEAD. A 404 or 410 is the same for every client.
     """
-    if answer.status == HTTPStatus.NOT_IMPLEMENTED:
+    if response.status == HTTPStatus.NOT_IMPLEMENTED:
         return True
-    return error.code in _USER_AGENT_DEPENDENT and answer.status not in _GONE
+    return error.code in _USER_AGENT_DEPENDENT and response.status not in _GONE_STATUSES
 
 
-def _not_redirected(hop: ShortLink, status: int) -> ClipmillError:
+def _not_redirected_error(hop: ShortLink, status: int) -> ClipmillError:
     reason = (
         f"{_host(hop.url)} answered {status} and redirects nowhere,"
         " as platforms do with visitors whom they take for a robot"
@@ -174,28 +175,28 @@ def _not_redirected(hop: ShortLink, status: int) -> ClipmillError:
     )
 
 
-def _absolute(hop: ShortLink, location: str) -> str:
+def _absolute_url(hop: ShortLink, location: str) -> str:
     try:
         page, _, query = urljoin(hop.url, location.partition("#")[0]).partition("?")
     except ValueError:
-        raise _leads(hop, location, "the redirect is no URL") from None
-    query = _fitting(quote(query, safe=_QUERY_SAFE), MAX_URL_CHARACTERS - len(page) - len("?"))
+        raise _redirect_error(hop, location, "the redirect is no URL") from None
+    query = _fit_query(quote(query, safe=_QUERY_SAFE), MAX_URL_CHARACTERS - len(page) - len("?"))
     return f"{page}?{query}" if query else page
 
 
-def _fitting(query: str, limit: int) -> str:
-    """Return a query without its longest parameters, when it is longer than a link may be.
+def _fit_query(query: str, limit: int) -> str:
+    """Return a query without its longest parameters, as far as it exceeds the limit.
 
-    Those are what tracks people; what names a page is short.
+    Tracking parameters are long; parameters that identify a page are short.
     """
     parameters, kept = query.split("&"), set[int]()
-    for place in sorted(range(len(parameters)), key=lambda place: len(parameters[place])):
-        limit -= len(parameters[place])
+    for index in sorted(range(len(parameters)), key=lambda index: len(parameters[index])):
+        limit -= len(parameters[index])
         if limit < 0:
             break
-        kept.add(place)
+        kept.add(index)
         limit -= len("&")
-    return "&".join(parameters[place] for place in sorted(kept))
+    return "&".join(parameters[index] for index in sorted(kept))
 
 
 def _read_target(platform: Platform, hop: ShortLink, target: str) -> Target | ShortLink:
@@ -203,29 +204,32 @@ def _read_target(platform: Platform, hop: ShortLink, target: str) -> Target | Sh
         return platform.parse_url(target)
     except ClipmillError as refused:
         own = refused.code is ErrorCode.CONTENT_UNSUPPORTED and platform.is_valid_url(target)
+        fallback = _fallback_error(hop, target) if own else None
         reason = refused.details.get("reason", refused.message)
-        raise (_dead_end(hop, target) if own else None) or _leads(hop, target, reason) from None
+        raise fallback or _redirect_error(hop, target, reason) from None
 
 
-def _dead_end(hop: ShortLink, target: str) -> ClipmillError | None:
-    """Return the error when a platform gets rid of a visitor: login, 404 page, home page."""
+def _fallback_error(hop: ShortLink, target: str) -> ClipmillError | None:
+    """Return the error of a redirect to a login, 404 or home page, None for another page."""
     page = urlsplit(target).path.strip("/")
     if page.partition("/")[0] == "login":
-        return _leads(hop, target, "a login is wanted", ErrorCode.CONTENT_LOGIN_REQUIRED)
+        reason = "a login is wanted"
+        return _redirect_error(hop, target, reason, ErrorCode.CONTENT_LOGIN_REQUIRED)
     if page in _FALLBACK_PAGES:
-        return _leads(hop, target, "what it led to is gone", ErrorCode.CONTENT_NOT_FOUND)
+        reason = "what it led to is gone"
+        return _redirect_error(hop, target, reason, ErrorCode.CONTENT_NOT_FOUND)
     return None
 
 
-def _check_hop(hop: ShortLink, link: ShortLink, platform: Platform, asked: set[str]) -> None:
-    if hop.url in asked:
-        raise _leads(link, hop.url, "it leads back to itself")
+def _check_hop(hop: ShortLink, link: ShortLink, platform: Platform, visited: set[str]) -> None:
+    if hop.url in visited:
+        raise _redirect_error(link, hop.url, "it leads back to itself")
     host = _host(hop.url)
     if not hop.url.startswith("https://") or host not in platform.get_capabilities().link_hosts:
-        raise _leads(link, hop.url, f"{host} is not asked for links")
+        raise _redirect_error(link, hop.url, f"{host} is not asked for links")
 
 
-def _leads(
+def _redirect_error(
     link: ShortLink,
     target: str,
     reason: str,

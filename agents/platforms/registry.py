@@ -1,4 +1,8 @@
-"""Which platforms there are: plug-ins (``clipmill.platforms``) and sites of the settings."""
+"""The registry of platforms: plug-ins (``clipmill.platforms``) and sites of the settings.
+
+Looks up the platform of a name or URL. A plug-in that fails to load is recorded and does not stop
+the process.
+"""
 
 import logging
 from collections import Counter
@@ -10,22 +14,22 @@ from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.configured.site import Site
 from agents.platforms.interface import Platform, ShortLink, Target
 from agents.platforms.pasted import find_links
-from agents.platforms.urls import parse_link, shorten, unusable
+from agents.platforms.urls import invalid_link, parse_link, shorten
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
 
 GROUP = "clipmill.platforms"
-"""Entry points of this group name classes that need no arguments and are a `Platform`."""
+"""Entry-point group of `Platform` classes whose constructors need no arguments."""
 
 _log = logging.getLogger(__name__)
 
 
 @runtime_checkable
-class TakesMediaHosts(Protocol):
-    """A platform to which the settings can add hosts of files."""
+class SupportsMediaHosts(Protocol):
+    """A platform whose media hosts can be extended by the settings."""
 
     def with_media_hosts(self, suffixes: tuple[str, ...]) -> Platform:
-        """Return the platform that also takes files from hosts with these suffixes."""
+        """Return a copy that also permits downloads from hosts with these suffixes."""
         ...
 
 
@@ -33,8 +37,8 @@ class Platforms:
     """The installed platforms, by name and by URL.
 
     Args:
-        platforms: each with a name and hosts that no other has.
-        broken: plug-ins that could not be loaded: entry-point name and what went wrong.
+        platforms: platforms with unique names and page hosts.
+        broken: plug-ins that could not be loaded, with the reason, by entry-point name.
 
     Raises:
         ClipmillError: ``system.config``; two platforms claim one name or one host.
@@ -45,24 +49,24 @@ class Platforms:
     ) -> None:
         listed = tuple(platforms)
         capabilities = [platform.get_capabilities() for platform in listed]
-        _check_unique("name", [known.name for known in capabilities])
-        _check_unique("host", [host for known in capabilities for host in set(known.page_hosts)])
+        _check_unique("name", [each.name for each in capabilities])
+        _check_unique("host", [host for each in capabilities for host in set(each.page_hosts)])
         pairs = list(zip(listed, capabilities, strict=True))
-        self._by_name = {known.name: platform for platform, known in pairs}
-        self._by_host = {host: platform for platform, known in pairs for host in known.page_hosts}
+        self._by_name = {each.name: platform for platform, each in pairs}
+        self._by_host = {host: platform for platform, each in pairs for host in each.page_hosts}
         self.broken: Mapping[str, str] = dict(broken or {})
 
     @classmethod
     def load(cls, sites: Mapping[str, Site] | None = None) -> "Platforms":
-        """Return every platform; the plug-ins that cannot be loaded are in `broken`.
+        """Load every platform; plug-ins that fail to load are in `broken`.
 
         Args:
-            sites: what the settings describe, by the name of the platform. One without hosts of
-                pages adds its ``media_hosts`` to the installed platform of that name.
+            sites: sites of the settings, by platform name. A site without page hosts adds its
+                ``media_hosts`` to the installed platform of that name.
 
         Raises:
-            ClipmillError: ``system.config``; two platforms claim one name or one host, or hosts
-                are added to a platform that is not installed or takes none.
+            ClipmillError: ``system.config``; two platforms claim one name or one host, or a
+                platform that gets ``media_hosts`` is not installed or does not support them.
         """
         return cls.from_entry_points(entry_points(group=GROUP), sites)
 
@@ -70,10 +74,10 @@ class Platforms:
     def from_entry_points(
         cls, points: Iterable[EntryPoint], sites: Mapping[str, Site] | None = None
     ) -> "Platforms":
-        """Return the platforms of these entry points and sites; see `load`."""
-        described = (sites or {}).items()
+        """Load the platforms of these entry points and sites; see `load`."""
+        configured = (sites or {}).items()
         platforms: list[Platform] = [
-            ConfiguredPlatform(name, site) for name, site in described if site.hosts
+            ConfiguredPlatform(name, site) for name, site in configured if site.hosts
         ]
         broken: dict[str, str] = {}
         for point in points:
@@ -82,25 +86,25 @@ class Platforms:
             except Exception as error:  # noqa: BLE001 - foreign code may raise anything
                 _log.exception("platform plug-in %s (%s) is broken", point.name, point.value)
                 broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
-        added = {name: site.media_hosts for name, site in described if not site.hosts}
-        return cls(_extended(platforms, added, broken), broken=broken)
+        added = {name: site.media_hosts for name, site in configured if not site.hosts}
+        return cls(_with_media_hosts(platforms, added, broken), broken=broken)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the platforms that work, sorted."""
+        """Sorted names of the platforms that were loaded."""
         return tuple(sorted(self._by_name))
 
     @property
     def extractors(self) -> tuple[str, ...]:
-        """What the platforms have the engine run, to be loaded beforehand."""
+        """Names of all extractors that the platforms use, for the engine to preload."""
         named = (each.get_capabilities().extractors for each in self._by_name.values())
         return tuple(sorted({extractor for extractors in named for extractor in extractors}))
 
     def by_name(self, name: str) -> Platform:
-        """Return the platform of that name.
+        """Return the platform of a name.
 
         Raises:
-            ClipmillError: ``system.config``; it is not installed, or broken.
+            ClipmillError: ``system.config``; the platform is not installed, or failed to load.
         """
         if name in self._by_name:
             return self._by_name[name]
@@ -112,29 +116,29 @@ class Platforms:
         )
 
     def find(self, text: object) -> tuple[Platform, Target | ShortLink]:
-        """Return what a link means, or a text with links in it, and whose it is.
+        """Parse a link, or a text that contains links; return the platform and the target.
 
-        Of several links the first one of a post counts, or the first of a listing when there is no
-        post. Where a short link leads is not known here; it counts as one of a post.
+        Of several links, the first one of a post is used, or the first one of a listing if there is
+        no post. An unresolved short link is treated as a link of a post.
 
         Raises:
-            ClipmillError: as `for_url` and `Platform.parse_url`; in a text, about its first link.
+            ClipmillError: as `for_url` and `Platform.parse_url`; for a text, of its first link.
         """
         try:
-            return self._read(text)
+            return self._parse(text)
         except ClipmillError as refused:
             refusal = refused
         if refusal.code is ErrorCode.REQUEST_TOO_LARGE or not isinstance(text, str):
             raise refusal
-        return self._find_inside(text, refusal)
+        return self._find_in_text(text, refusal)
 
-    def _find_inside(
+    def _find_in_text(
         self, text: str, refusal: ClipmillError
     ) -> tuple[Platform, Target | ShortLink]:
         refusals, listing = list[ClipmillError](), None
         for link in find_links(text, self._by_host):
             try:
-                found = self._read(link)
+                found = self._parse(link)
             except ClipmillError as refused:
                 refusals.append(refused)
                 continue
@@ -145,7 +149,7 @@ class Platforms:
             return listing
         raise _most_specific(refusal, refusals, text)
 
-    def _read(self, link: object) -> tuple[Platform, Target | ShortLink]:
+    def _parse(self, link: object) -> tuple[Platform, Target | ShortLink]:
         platform = self.for_url(link)
         return platform, platform.parse_url(str(link))
 
@@ -154,30 +158,32 @@ class Platforms:
 
         Raises:
             ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`;
-                ``content.unsupported``, no platform knows its host.
+                ``content.unsupported``, its host belongs to no platform.
         """
         link = parse_link(url, known_hosts=self._by_host)
         if link.host in self._by_host:
             return self._by_host[link.host]
         reason = f"no platform is responsible for {shorten(link.host)}"
-        message = f"{shorten(link.url)} is not supported: {reason}; there are: {self._offer()}."
+        message = (
+            f"{shorten(link.url)} is not supported: {reason}; there are: {self._list_names()}."
+        )
         raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason)
 
-    def _offer(self) -> str:
+    def _list_names(self) -> str:
         broken = tuple(f"{name} (broken)" for name in sorted(self.broken))
         return ", ".join(self.names + broken) or "none"
 
 
 def _most_specific(
-    refusal: ClipmillError, of_links: list[ClipmillError], text: str
+    refusal: ClipmillError, refusals: list[ClipmillError], text: str
 ) -> ClipmillError:
-    """Return the error that tells most about a text: its own, or that of the first link in it."""
+    """Return the more specific error: that of the whole text, or that of the first link in it."""
     words = text.split()
-    if len(words) == 1 and (not of_links or words[0][0].isalnum()):
+    if len(words) == 1 and (not refusals or words[0][0].isalnum()):
         return refusal
-    if of_links:
-        return of_links[0]
-    return unusable("it is a text without a link", text) if words else refusal
+    if refusals:
+        return refusals[0]
+    return invalid_link("it is a text without a link", text) if words else refusal
 
 
 def _load(point: EntryPoint) -> Platform:
@@ -186,14 +192,14 @@ def _load(point: EntryPoint) -> Platform:
     return platform
 
 
-def _extended(
+def _with_media_hosts(
     platforms: list[Platform], added: Mapping[str, tuple[str, ...]], broken: Mapping[str, str]
 ) -> list[Platform]:
-    """Return the platforms with the media hosts that the settings add to some of them."""
+    """Return the platforms, with the media hosts of the settings added."""
     by_name = {platform.get_capabilities().name: platform for platform in platforms}
     for name, suffixes in added.items():
         platform = by_name.get(name)
-        if isinstance(platform, TakesMediaHosts):
+        if isinstance(platform, SupportsMediaHosts):
             by_name[name] = platform.with_media_hosts(suffixes)
         elif name not in broken:
             raise ClipmillError(

@@ -1,4 +1,4 @@
-"""What HTTP statuses of a platform's pages and links mean; media hosts have another table."""
+"""Maps HTTP statuses of pages and short links to error codes; media hosts have another table."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,22 +17,22 @@ PAGE_STATUSES: Mapping[int, ErrorCode] = {
     HTTPStatus.TOO_MANY_REQUESTS: ErrorCode.RATE_LIMIT_API,
     HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: ErrorCode.CONTENT_GEO_BLOCKED,
 }
-"""A page that is refused (403) is refused to the address that asks, not to the video."""
+"""403 is a block of the client's IP address, not a property of the video."""
 
 
 def page_status_code(status: int) -> ErrorCode:
-    """Return the code of a status that is no success; unknown ones are a changed platform."""
+    """Return the code of an error status; an unknown one below 500 is ``platform.changed``."""
     default = ErrorCode.NETWORK_SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None
     return PAGE_STATUSES.get(status, default or ErrorCode.PLATFORM_CHANGED)
 
 
 def from_page_status(status: int, retry_after: str | None, host: str) -> ClipmillError:
-    """Return what a status that is no success means, when a page or link host answers it.
+    """Return the error of an HTTP error status from a page or short-link host.
 
     Args:
         status: HTTP status.
         retry_after: the ``Retry-After`` header, unparsed.
-        host: who answered.
+        host: host that sent the response.
     """
     return ClipmillError(
         page_status_code(status),

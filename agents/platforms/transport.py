@@ -1,7 +1,7 @@
-"""What libcurl, requests and the system say about a page that could not be read.
+"""Failure rows of libcurl, requests and the operating system, for pages that could not be read.
 
-Both libraries speak through yt-dlp, so a row knows both: the numbers are libcurl's, the names of
-classes are those of requests, urllib3 and Python, and of yt-dlp where it has its own.
+yt-dlp uses both libraries, so a row matches both: numbers are libcurl's error codes, class names
+are those of requests, urllib3 and Python, and of yt-dlp where it has its own.
 """
 
 import errno
@@ -17,8 +17,8 @@ from agents.platforms.failure_predicates import (
 )
 from schemas.errors import ErrorCode as Code
 
-# An address that no request can be made of is looked for before the proxy is suspected.
-ADDRESS = (
+# Before the proxy rows: an invalid URL is not the proxy's failure.
+ADDRESS_ROWS = (
     Row(
         "bad_address",
         Code.CONTENT_UNSUPPORTED,
@@ -27,7 +27,7 @@ ADDRESS = (
     ),
 )
 
-# A proxy's refusal looks like the platform's (403), so it is looked for first.
+# Before the platform's rows: a proxy's 403 looks like the platform's.
 _SOCKS_LOGIN = (
     "rejected by the SOCKS5 server",
     "No authentication method was acceptable",
@@ -46,12 +46,12 @@ _FROM_PROXY = any_of(
 
 
 def proxy_rows(site: str) -> tuple[Row, ...]:
-    """Return the rows of proxies that fail on the way to a site, which the texts name."""
+    """Return the rows of proxy failures, with the site's name in their texts."""
     return (*_socks_rows(site), *_http_proxy_rows(site))
 
 
 def _socks_rows(site: str) -> tuple[Row, ...]:
-    """Return the rows of SOCKS5 proxies; libcurl ends with the reply's number, yt-dlp names it."""
+    """Return the rows of SOCKS5 replies; libcurl reports their number, yt-dlp their name."""
     return (
         Row(
             "socks_login",
@@ -77,7 +77,7 @@ def _socks_rows(site: str) -> tuple[Row, ...]:
             all_of(_FROM_PROXY, message_contains(". (6)", "TTL expired")),
             f"{site} did not answer the SOCKS proxy in time",
         ),
-        # The only name that is resolved here is the proxy's.
+        # With a SOCKS proxy, the proxy's own name is the only one that is resolved locally.
         Row(
             "socks_dns",
             Code.NETWORK_DNS,
@@ -107,7 +107,7 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
             ),
             f"the proxy denies the way to {site}; check its rules, user and password",
         ),
-        # libcurl's class for it is the one for a proxy that refuses, so its number comes first.
+        # By number: libcurl's exception class is the same as for a proxy that rejects a request.
         Row(
             "proxy_dns",
             Code.NETWORK_DNS,
@@ -130,12 +130,12 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
 
 
 def transport_rows(site: str) -> tuple[Row, ...]:
-    """Return the rows of connections to a site that fail; the texts name it."""
-    # Numbers before names: libcurl's code says more than the class that yt-dlp wraps it in.
-    return (*_unreached(site), *_refused(site), *_broken(site))
+    """Return the rows of connection failures, with the site's name in their texts."""
+    # Numbers before names: libcurl's code is more specific than the class that yt-dlp wraps it in.
+    return (*_unreachable_rows(site), *_rejection_rows(site), *_connection_rows(site))
 
 
-def _unreached(site: str) -> tuple[Row, ...]:
+def _unreachable_rows(site: str) -> tuple[Row, ...]:
     return (
         Row(
             "timeout",
@@ -156,7 +156,7 @@ def _unreached(site: str) -> tuple[Row, ...]:
     )
 
 
-def _refused(site: str) -> tuple[Row, ...]:
+def _rejection_rows(site: str) -> tuple[Row, ...]:
     return (
         Row(
             "certificate",
@@ -184,7 +184,7 @@ def _refused(site: str) -> tuple[Row, ...]:
     )
 
 
-def _broken(site: str) -> tuple[Row, ...]:
+def _connection_rows(site: str) -> tuple[Row, ...]:
     return (
         Row(
             "truncated",
@@ -205,11 +205,11 @@ def _broken(site: str) -> tuple[Row, ...]:
             errno_is(errno.ENOSPC, errno.EDQUOT),
             "the disk of the extraction process is full",
         ),
-        Row("connection", Code.NETWORK_CONNECTION, _BREAKS, f"the connection to {site} broke"),
+        Row("connection", Code.NETWORK_CONNECTION, _BROKEN, f"the connection to {site} broke"),
     )
 
 
-_BREAKS = any_of(
+_BROKEN = any_of(
     lambda failure: failure.curl_code is not None,
     exception_type("TransportError", "ConnectionError", "NewConnectionError", "RemoteDisconnected"),
     exception_type("ConnectionRefusedError", "ConnectionResetError", "ConnectionAbortedError"),

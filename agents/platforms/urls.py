@@ -1,7 +1,7 @@
-"""The one parser of links that every platform uses. All input is hostile.
+"""The link parser of all platforms. All input is hostile.
 
-It is stricter than browsers on purpose: what two parsers could read differently is refused, so
-that the host that is checked here is the host that is dialled later.
+It is stricter than browsers on purpose: a link that two parsers could read differently is rejected,
+so that the host validated here is the host that is connected to later (SSRF).
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.request import MAX_URL_CHARACTERS, trimmed
+from schemas.request import MAX_URL_CHARACTERS, strip_invisible
 
 MAX_ECHO_CHARACTERS = 200
-"""How much of a refused link an error repeats."""
+"""Characters of a rejected link that an error message repeats."""
 
 EXAMPLE_URL = "https://www.tiktok.com/@name/video/7608826249200356630"
 
@@ -29,13 +29,13 @@ _CREDENTIALS = re.compile(r".*[^/]@", re.DOTALL)
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A link whose parts can be trusted to be what they look like.
+    """A link with validated parts.
 
     Attributes:
         scheme: ``https`` or ``http``.
-        host: registered name, ASCII, lower case; never an address, never with a port.
-        path: as given, starts with a slash unless empty; may hold printable non-ASCII.
-        query: as given, without the question mark.
+        host: registered name, ASCII, lower case; never an IP address, never with a port.
+        path: unchanged, starts with a slash unless empty; may hold printable non-ASCII.
+        query: unchanged, without the question mark.
     """
 
     scheme: str
@@ -45,53 +45,53 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """The link as one text, without its fragment."""
+        """The whole link, without its fragment."""
         return f"{self.scheme}://{self.host}{self.path}{'?' if self.query else ''}{self.query}"
 
 
 def parse_link(text: object, *, known_hosts: Collection[str] = ()) -> Link:
     """Return the parts of a link.
 
-    White space and invisible characters around it are ignored. ``www.tiktok.com/@name/video/1``,
-    as people copy it from an address bar, is read as https when its host is one of `known_hosts`;
-    nothing else may lack its scheme, because a bare word is more often a mistake than a link.
+    White space and invisible characters around it are ignored. A link without a scheme, such as
+    ``www.tiktok.com/@name/video/1`` copied from an address bar, is read as https when its host is
+    one of `known_hosts`, and rejected otherwise: a bare word is more often a mistake than a link.
 
     Raises:
         ClipmillError: ``request.invalid``, or ``request.too_large`` for more than
-            `MAX_URL_CHARACTERS`; ``details["reason"]`` says why.
+            `MAX_URL_CHARACTERS`; ``details["reason"]`` explains it.
     """
     if not isinstance(text, str):
-        raise unusable(f"it is not a text but {type(text).__name__}")
+        raise invalid_link(f"it is not a text but {type(text).__name__}")
     if len(text) > MAX_URL_CHARACTERS:
-        raise _too_long(text)
-    written = trimmed(text)
-    _check(written, _WRITING, written)
-    parts = _PARTS.fullmatch(_completed(written, known_hosts))
+        raise _too_long_error(text)
+    link = strip_invisible(text)
+    _check(link, _TEXT_RULES, link)
+    parts = _PARTS.fullmatch(_with_scheme(link, known_hosts))
     assert parts is not None, "every line of text has these parts"
-    return _link(parts, written)
+    return _to_link(parts, link)
 
 
 def shorten(text: str) -> str:
-    """Return a link as an error may show it: printable ASCII, bounded, no query, no credentials."""
+    """Return a link that is safe in messages: printable ASCII, bounded, no query or credentials."""
     page = re.split(r"[?#]", text, maxsplit=1)[0]
-    harmless = _CREDENTIALS.sub("...@", page[:MAX_URL_CHARACTERS])
-    shown = harmless[:MAX_ECHO_CHARACTERS].encode("unicode_escape").decode("ascii")
+    redacted = _CREDENTIALS.sub("...@", page[:MAX_URL_CHARACTERS])
+    shown = redacted[:MAX_ECHO_CHARACTERS].encode("unicode_escape").decode("ascii")
     if len(page) <= MAX_ECHO_CHARACTERS >= len(shown):
         return shown
     return f"{shown[: MAX_ECHO_CHARACTERS - 3]}..."
 
 
-def unusable(reason: str, text: str = "") -> ClipmillError:
-    """Return the error of a text that is no link, for this reason."""
+def invalid_link(reason: str, text: str = "") -> ClipmillError:
+    """Return the ``request.invalid`` error of a link."""
     shown = f" ({shorten(text)})" if text else ""
     message = f"This is not a usable link: {reason}{shown}. A good one looks like {EXAMPLE_URL}."
     return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
 
 
 Rule = tuple[Callable[[str], bool], str]
-"""A test that a good text fails, and what it means."""
+"""A predicate that is true of an invalid text, and the reason that the error reports."""
 
-_WRITING: tuple[Rule, ...] = (
+_TEXT_RULES: tuple[Rule, ...] = (
     (lambda text: not text, "it is empty"),
     (lambda text: not text.isprintable(), "it holds an invisible or control character"),
     (lambda text: " " in text, "there is a space inside it"),
@@ -103,7 +103,7 @@ _WRITING: tuple[Rule, ...] = (
     (lambda text: text[-1] in ",;:!'()[]{}|^", "it ends with a character that is no part of it"),
 )
 
-_AUTHORITY: tuple[Rule, ...] = (
+_AUTHORITY_RULES: tuple[Rule, ...] = (
     (lambda text: not text, "it names no host"),
     (lambda text: "@" in text, "it holds a user name or password"),
     (lambda text: not text.isascii(), "its host holds characters beyond ASCII"),
@@ -111,7 +111,7 @@ _AUTHORITY: tuple[Rule, ...] = (
     (lambda text: "[" in text, "its host is an IP address"),
 )
 
-_HOST: tuple[Rule, ...] = (
+_HOST_RULES: tuple[Rule, ...] = (
     (lambda text: not text, "it names no host"),
     (lambda text: text.endswith("."), "its host ends with a dot"),
     (
@@ -125,39 +125,39 @@ _HOST: tuple[Rule, ...] = (
 )
 
 
-def _completed(text: str, known_hosts: Collection[str]) -> str:
+def _with_scheme(text: str, known_hosts: Collection[str]) -> str:
     host = re.split(r"[/?#]", text, maxsplit=1)[0]
-    bare = host.isascii() and host.lower() in known_hosts
-    return f"https://{text}" if bare else text
+    is_known = host.isascii() and host.lower() in known_hosts
+    return f"https://{text}" if is_known else text
 
 
-def _link(parts: re.Match[str], text: str) -> Link:
+def _to_link(parts: re.Match[str], text: str) -> Link:
     scheme = parts["scheme"] and parts["scheme"].lower()
     if scheme not in _DEFAULT_PORTS:
         reason = "its scheme is neither https nor http" if scheme else "its scheme is missing"
-        raise unusable(reason, text)
-    host = _host(parts["authority"] or "", _DEFAULT_PORTS[scheme], text)
+        raise invalid_link(reason, text)
+    host = _parse_host(parts["authority"] or "", _DEFAULT_PORTS[scheme], text)
     if "://" in parts["path"]:
-        raise unusable("it holds a second link", text)
+        raise invalid_link("it holds a second link", text)
     return Link(scheme=scheme, host=host, path=parts["path"], query=parts["query"] or "")
 
 
-def _host(authority: str, default_port: str, text: str) -> str:
-    _check(authority, _AUTHORITY, text)
+def _parse_host(authority: str, default_port: str, text: str) -> str:
+    _check(authority, _AUTHORITY_RULES, text)
     name, colon, port = authority.lower().partition(":")
     if colon and port != default_port:
-        raise unusable("it names a port", text)
-    _check(name, _HOST, text)
+        raise invalid_link("it names a port", text)
+    _check(name, _HOST_RULES, text)
     return name
 
 
 def _check(part: str, rules: tuple[Rule, ...], text: str) -> None:
-    for breaks, reason in rules:
-        if breaks(part):
-            raise unusable(reason, text)
+    for is_violated, reason in rules:
+        if is_violated(part):
+            raise invalid_link(reason, text)
 
 
-def _too_long(text: str) -> ClipmillError:
+def _too_long_error(text: str) -> ClipmillError:
     reason = f"it has {len(text)} characters, at most {MAX_URL_CHARACTERS} are allowed"
     message = f"This link is too long: {reason}. A good one looks like {EXAMPLE_URL}."
     return ClipmillError(ErrorCode.REQUEST_TOO_LARGE, message, field="url", reason=reason)

@@ -1,4 +1,4 @@
-"""Plug-ins of others that watch what is asked for over the network, and are never in its way."""
+"""Third-party plug-ins: hooks around every network request, isolated from its outcome."""
 
 from agents.plugins.hooks import HOOKS, Plugin, Trouble
 from agents.plugins.installed import GROUP, Plugins

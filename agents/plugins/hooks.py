@@ -1,4 +1,8 @@
-"""One plug-in and what guards us against it: it may raise or be slow, and hurts nobody."""
+"""Guarded calls of one plug-in's hooks: errors are caught, slow calls are counted.
+
+A plug-in is switched off after `TROUBLES_MAX` consecutive troubles. Its hooks run on the event
+loop and have no timeout: a hook that blocks, blocks the process.
+"""
 
 import asyncio
 import inspect
@@ -10,21 +14,22 @@ from typing import Any, Literal
 from agents.plugins.request import PluginRequest
 
 SLOW_SECONDS = 0.05
-"""A hook that takes longer is counted: nothing else in the process goes on while it runs."""
+"""Duration from which a hook counts as slow: it blocks the event loop."""
 
 TROUBLES_MAX = 10
-"""Calls in a row that raise or are slow, after which a plug-in is not called any more."""
+"""Consecutive calls that raise or are slow, after which a plug-in is switched off."""
 
 HOOKS = ("on_request_start", "on_request_complete", "on_request_error")
-"""Any of them makes a plug-in:
+"""Hooks, of which a plug-in has at least one:
 
 * ``on_request_start(request)``
 * ``on_request_complete(request, seconds)``
 * ``on_request_error(request, error, seconds)``
 """
 
-STOPPED = (Exception, asyncio.CancelledError, SystemExit)
-"""What a hook may raise: the request goes on, it is not cancelled, and the process does not end."""
+CAUGHT_ERRORS = (Exception, asyncio.CancelledError, SystemExit)
+"""Errors of hooks that are caught: a hook can neither fail nor cancel a request, nor end the
+process."""
 
 Trouble = Literal["error", "slow", "off"]
 """A hook raised, was slow, or the plug-in was switched off."""
@@ -33,16 +38,16 @@ log = logging.getLogger(__name__)
 
 
 class Plugin:
-    """A plug-in behind its guard; `call` never raises.
+    """A guarded plug-in; `call` never raises.
 
     Args:
         name: of its entry point.
         hooks: an object with any of `HOOKS`.
-        count: told of every trouble.
-        timer: seconds.
+        count: called with the name and every trouble.
+        timer: monotonic clock, in seconds.
 
     Raises:
-        TypeError: it has no hook, or one that is not a plain function.
+        TypeError: no hook, or one that is not a plain function.
     """
 
     def __init__(
@@ -57,44 +62,44 @@ class Plugin:
         self._calls = _hooks_of(hooks)
         self._count = count
         self._timer = timer
-        self._in_a_row = 0
-        self._explained: set[Trouble] = set()
+        self._consecutive = 0
+        self._logged: set[Trouble] = set()
 
     @property
     def is_on(self) -> bool:
-        """Whether it is still called."""
-        return self._in_a_row < TROUBLES_MAX
+        """Whether its hooks are called."""
+        return self._consecutive < TROUBLES_MAX
 
     def call(self, hook: str, request: PluginRequest, *facts: Any) -> None:
-        """Call a hook, if the plug-in has it and is on."""
+        """Call a hook if the plug-in has it and is on."""
         function = self._calls.get(hook)
         if function is None or not self.is_on:
             return
         began = self._timer()
         try:
             function(request, *facts)
-        except STOPPED as error:
-            self._note("error", f"{hook} raised", error)
+        except CAUGHT_ERRORS as error:
+            self._record("error", f"{hook} raised", error)
             return
         seconds = self._timer() - began
         if seconds > SLOW_SECONDS:
-            self._note("slow", f"{hook} took {seconds:.3f} s, and everything waits meanwhile")
+            self._record("slow", f"{hook} took {seconds:.3f} s, and everything waits meanwhile")
         else:
-            self._in_a_row = 0
+            self._consecutive = 0
 
-    def _note(self, trouble: Trouble, what: str, error: BaseException | None = None) -> None:
-        self._in_a_row += 1
+    def _record(self, trouble: Trouble, event: str, error: BaseException | None = None) -> None:
+        self._consecutive += 1
         self._count(self.name, trouble)
-        if trouble not in self._explained:
-            self._explained.add(trouble)
-            log.warning("plug-in %s: %s; this is said once", self.name, what, exc_info=error)
+        if trouble not in self._logged:
+            self._logged.add(trouble)
+            log.warning("plug-in %s: %s; this is said once", self.name, event, exc_info=error)
         if not self.is_on:
             self._count(self.name, "off")
             log.error(
                 "plug-in %s is off until the next start: %d troubles in a row, the last: %s",
                 self.name,
-                self._in_a_row,
-                what,
+                self._consecutive,
+                event,
             )
 
 

@@ -1,4 +1,4 @@
-"""All installed plug-ins as one object, called around every request over the network."""
+"""Installed plug-ins, loaded from entry points and notified around every network request."""
 
 import logging
 import time
@@ -10,17 +10,17 @@ from agents.plugins.hooks import Plugin, Trouble
 from agents.plugins.request import PluginRequest
 
 GROUP = "clipmill.plugins"
-"""Entry points of this group name what is called without arguments and returns a plug-in."""
+"""Entry point group; each names a callable without arguments that returns a plug-in."""
 
 log = logging.getLogger(__name__)
 
 
 class Plugins:
-    """The plug-ins of a process, in the order of their names. None of its methods raises.
+    """The plug-ins of a process, called in the order of their names. No method raises.
 
     Args:
-        plugins: behind their guards.
-        timer: seconds.
+        plugins: guarded plug-ins.
+        timer: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class Plugins:
 
     @classmethod
     def load(cls, *, count: Callable[[str, Trouble], None]) -> "Plugins":
-        """Return every installed plug-in; those that cannot be loaded are logged and counted."""
+        """Load every installed plug-in; a failed one is logged, counted and skipped."""
         return cls.from_entry_points(entry_points(group=GROUP), count=count)
 
     @classmethod
     def from_entry_points(
         cls, points: Iterable[EntryPoint], *, count: Callable[[str, Trouble], None]
     ) -> "Plugins":
-        """Return the plug-ins of these entry points; see `load`."""
+        """Load the plug-ins of these entry points; see `load`."""
         plugins: list[Plugin] = []
         for point in points:
             try:
@@ -51,24 +51,24 @@ class Plugins:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the plug-ins, those that were switched off included."""
+        """Names of the plug-ins, switched-off ones included."""
         return tuple(plugin.name for plugin in self._plugins)
 
     def start(self, request: PluginRequest) -> None:
-        """Tell that a request begins."""
+        """Notify of the start of a request."""
         self._call("on_request_start", request)
 
     def complete(self, request: PluginRequest, seconds: float) -> None:
-        """Tell that it brought what was asked for."""
+        """Notify of success."""
         self._call("on_request_complete", request, seconds)
 
     def error(self, request: PluginRequest, error: BaseException, seconds: float) -> None:
-        """Tell that it failed, or was given up: the error is an `asyncio.CancelledError` then."""
+        """Notify of a failure; of a cancelled request, the error is an `asyncio.CancelledError`."""
         self._call("on_request_error", request, error, seconds)
 
     @contextmanager
     def watching(self, request: PluginRequest) -> Iterator[None]:
-        """Tell of a request that is made in the block: its start, and how it ended."""
+        """Notify of the start and the outcome of the request made in the block."""
         began = self._timer()
         self.start(request)
         try:

@@ -1,15 +1,15 @@
-"""What a plug-in is told of a request over the network: names and numbers, nothing secret."""
+"""Description of a network request for plug-ins; holds no credentials and no queries."""
 
 import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from schemas.attempts import Operation
-from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
 
 Outcome = str
-"""``ok``, ``cancelled``, or one of `schemas.errors.ErrorCode`: bounded, so fit for a label."""
+"""``ok``, ``cancelled``, or one of `schemas.errors.ErrorCode`: bounded, so usable as a label."""
 
 OK: Outcome = "ok"
 CANCELLED: Outcome = "cancelled"
@@ -19,19 +19,20 @@ STEPS: dict[Operation, str] = {
     "extract": "extraction",
     "download": "download",
 }
-"""The step that makes the requests of an operation; attempts are counted by step."""
+"""Step by operation: attempts are counted by step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRequest:
-    """One attempt to get something over the network.
+    """One attempt at a network request.
 
-    Equal for copies of one event; use the object itself (``is``) to tell two attempts apart.
+    Attempts of redelivered copies of one event are equal; compare by identity (``is``) to
+    distinguish them.
 
     Attributes:
         platform: name of the platform, such as ``tiktok``.
         operation: ``resolve`` a short link, ``extract`` a page, ``download`` a file.
-        egress: name of the way out of the house.
+        egress: name of the egress.
         request_id: of the client's request.
         subject: the video's key, or the short link without its query.
         attempt: number of the attempt at this operation for this request, from 1.
@@ -47,8 +48,8 @@ class PluginRequest:
     trace_id: str
 
 
-def describe(job: Job, subject: str, place: Place) -> PluginRequest:
-    """Return what plug-ins are told of an attempt: for whom, of what, and where."""
+def describe(job: Job, subject: str, place: Endpoint) -> PluginRequest:
+    """Return the description of an attempt for plug-ins."""
     return PluginRequest(
         platform=place.platform,
         operation=place.operation,
@@ -61,7 +62,7 @@ def describe(job: Job, subject: str, place: Place) -> PluginRequest:
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """Return the name of a failure; what nobody expected is ``internal.bug``."""
+    """Return the outcome of a failed request; an unexpected error is ``internal.bug``."""
     if isinstance(error, ClipmillError):
         return error.code.value
     if isinstance(error, asyncio.CancelledError):
@@ -70,7 +71,7 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 def _without_query(subject: str) -> str:
-    """Return a subject without what may hold tokens: query, fragment and user."""
+    """Remove the parts of a URL that may hold tokens: query, fragment and user."""
     if "://" not in subject:
         return subject
     try:

@@ -1,1 +1,1 @@
-"""The stage that decides about failures: retry, park, change, dead letter or fail."""
+"""Stage that decides about failures: retry, park, change, dead letter or fail."""

@@ -1,4 +1,8 @@
-"""recovery: the error agent. Every failure ends here in a new try, a dead letter or an outcome."""
+"""recovery: the error agent. It turns every failure into a retry, a dead letter or a final result.
+
+It consumes the topic ``errors``. Installed error handlers decide first, then the retry policy; the
+decision becomes records: the event for its step's topic or a delay topic, a dead letter, a result.
+"""
 
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,9 +21,9 @@ from agents.pipeline.events import (
     restore_record,
     send_event,
 )
-from agents.pipeline.failures import as_bug, unreadable
-from agents.pipeline.results import ended
-from agents.recovery.context import Accounts, breaker_of, means_of
+from agents.pipeline.failures import as_bug, on_unreadable
+from agents.pipeline.results import error_result
+from agents.recovery.context import Accounts, breaker_of, options_of
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
     Change,
@@ -28,9 +32,9 @@ from agents.recovery.decisions import (
     Fail,
     Park,
     Retry,
-    bounded,
     job_after,
     strategy_of,
+    with_bounded_due,
 )
 from agents.recovery.error_handlers import ErrorHandlers
 from agents.recovery.retry_policy import with_waits
@@ -58,7 +62,7 @@ from streams.topics import ERRORS, delay_topic
 
 
 def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
-    """Return the dead letter of a failure; ``job`` has all its attempts, this one too."""
+    """Return the dead letter of a failure; ``job`` has all its attempts, the last included."""
     error = failure.error
     DEAD_LETTERS.labels(error.error_type).inc()
     return make_letter(
@@ -76,7 +80,7 @@ def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
 
 
 def platform_of(failure: Failure) -> str:
-    """Return the platform that a failure is about, "" when it is not known yet.
+    """Return the platform of a failure, "" when it is not known yet.
 
     A subject is a video's key, ``tiktok:7608826249200356630``, or a link.
     """
@@ -86,18 +90,18 @@ def platform_of(failure: Failure) -> str:
 
 NAME = "recovery"
 
-AT_ONCE = "none"
-"""Label of the delay when there is none."""
+NO_DELAY = "none"
+"""Delay label of a retry that is due at once."""
 
 STEPS = ("validation", "extraction", "selection", "download")
-"""Steps whose failures come here: labels."""
+"""Steps whose failures arrive here, as metric labels."""
 
 ATTEMPT_LABELS = ("1", "2", "3", "4", "5", "more")
-"""Numbers of retries; the policies allow fewer than that for most codes."""
+"""Numbers of retries, as metric labels; most policies allow fewer."""
 
 
 class Recovery:
-    """The stage's work."""
+    """Record handler of the stage; ``uniform`` samples [0, 1) for jitter."""
 
     def __init__(
         self,
@@ -106,7 +110,7 @@ class Recovery:
         handlers: ErrorHandlers,
         *,
         accounts: Accounts = lambda _platform: (),
-        chance: Callable[[], float] = random.random,
+        uniform: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
@@ -115,35 +119,39 @@ class Recovery:
         self._accounts = accounts
         self._policies = with_waits(settings.retry.waits_seconds)
         self._total = timedelta(seconds=settings.retry.total_seconds)
-        self._chance = chance
+        self._uniform = uniform
         self._clock = clock
 
     async def handle(self, record: Incoming) -> Sequence[Effect]:
-        """Return what follows from a failure."""
         try:
             envelope = open_envelope(record)
             failure = decode(envelope.data, Failure)
             event = failed_event(failure)
         except (MalformedMessageError, KeyError) as error:
-            return unreadable(record, error, NAME)
+            return on_unreadable(record, error, NAME)
         decision = await self._decide(failure, event)
         STRATEGIES.labels(strategy_of(decision), failure.error.error_type).inc()
         return _apply(decision, failure, event, self._clock(), envelope.id)
 
     async def _decide(self, failure: Failure, event: Event) -> Decision:
-        """Ask whoever knows better, then the policy. What was not permitted is no failure yet."""
-        theirs = await self._handlers.decide(failure) if failure.permitted else None
+        """Return the decision of an error handler, else of the policy.
+
+        A call that was not permitted has not failed: handlers are not asked about it.
+        """
+        decision = await self._handlers.decide(failure) if failure.permitted else None
         now = self._clock()
-        if theirs is not None and now - failure.job.received_at < self._total:
-            return bounded(theirs, failure, now=now, total=self._total)
+        if decision is not None and now - failure.job.received_at < self._total:
+            return with_bounded_due(decision, failure, now=now, total=self._total)
         return decide(
             failure,
             now=now,
             total=self._total,
             jitter=self._settings.retry.jitter,
-            chance=self._chance(),
+            uniform=self._uniform(),
             breaker=breaker_of(failure, self._signals, now),
-            means=means_of(failure, event, self._settings, self._signals, self._accounts, now=now),
+            available=options_of(
+                failure, event, self._settings, self._signals, self._accounts, now=now
+            ),
             policies=self._policies,
         )
 
@@ -154,20 +162,20 @@ def _apply(
     job = job_after(failure, decision, now)
     match decision:
         case Retry() | Park() | Change():
-            again = _again(decision, event, job)
+            retry = _event_of_retry(decision, event, job)
             _count_attempt(decision, failure, job)
             return [
-                _put_back(again, decision, failure, now, cause),
+                _republish(retry, decision, failure, now, cause),
                 _report(decision, failure, job, cause),
             ]
         case DeadLetter():
-            return [dead_letter_of(failure, job), *_give_up(failure, job, cause)]
+            return [dead_letter_of(failure, job), *_end_failed(failure, job, cause)]
         case Fail():
-            return _give_up(failure, job, cause)
+            return _end_failed(failure, job, cause)
 
 
 def _count_attempt(decision: Decision, failure: Failure, job: Job) -> None:
-    """Count a retry by its number; a wait uses up no attempt and has none."""
+    """Count a retry by its number; a park uses up no attempt and has none."""
     if isinstance(decision, Park) or failure.step not in STEPS:
         return
     number = sum(each.counted and each.step == failure.step for each in job.attempts)
@@ -176,8 +184,8 @@ def _count_attempt(decision: Decision, failure: Failure, job: Job) -> None:
         RETRY_ATTEMPTS.labels(failure.step, label).inc()
 
 
-def _again(decision: Decision, event: Event, job: Job) -> Event:
-    """Return the event of the next try: the same one, or the one that lets the page be read."""
+def _event_of_retry(decision: Decision, event: Event, job: Job) -> Event:
+    """Return the event of the next attempt: the same one, or that of extraction for a restart."""
     if isinstance(event, PendingLink | ValidatedListing):
         return msgspec.structs.replace(event, job=job)
     if isinstance(decision, Change) and decision.restart == "extraction":
@@ -185,13 +193,13 @@ def _again(decision: Decision, event: Event, job: Job) -> Event:
     return msgspec.structs.replace(event, job=job)
 
 
-def _put_back(
+def _republish(
     event: Event, decision: Retry | Park | Change, failure: Failure, now: datetime, cause: str
 ) -> Effect:
-    """Return the event for the topic of its step, by way of a delay topic if it has to wait."""
+    """Return the event for the topic of its step, through a delay topic unless it is due."""
     code = failure.error.error_type
     if decision.due <= now:
-        RETRIES.labels(AT_ONCE, code).inc()
+        RETRIES.labels(NO_DELAY, code).inc()
         return send_event(event, NAME, cause)
     topic = delay_topic(decision.due - now)
     RETRIES.labels(topic.name, code).inc()
@@ -211,27 +219,32 @@ def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: 
     return audit(job, NAME, transition, cause, detail=detail)
 
 
-def _give_up(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:
-    return [propose_result(job, failure.step, ended(job, failure.error, failure.engine), cause)]
+def _end_failed(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:
+    return [
+        propose_result(job, failure.step, error_result(job, failure.error, failure.engine), cause)
+    ]
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return what a bug in this very stage leads to: an outcome and a dead letter."""
+    """Return a failed result and a dead letter, for a bug in this stage itself."""
     try:
         failure = decode(open_envelope(record).data, Failure)
     except MalformedMessageError as malformed:
-        return unreadable(record, malformed, NAME)
+        return on_unreadable(record, malformed, NAME)
     bug = as_bug(error)
     job = failure.job
     context = explain(
         bug.code, operation=NAME, url=job.url, details=bug.details, request_id=job.request_id
     )
-    return [propose_result(job, NAME, ended(job, context), None), dead_letter_of(failure, job)]
+    return [
+        propose_result(job, NAME, error_result(job, context), None),
+        dead_letter_of(failure, job),
+    ]
 
 
 @asynccontextmanager
 async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
-    """Find the error handlers of others, and who knows the accounts."""
+    """Load the installed error handlers and the authenticator."""
     start_at_zero(DEAD_LETTERS, ErrorCode)
     start_at_zero(RETRY_ATTEMPTS, STEPS, ATTEMPT_LABELS)
     settings, handlers = context.settings, ErrorHandlers.load()

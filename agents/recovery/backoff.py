@@ -1,4 +1,4 @@
-"""How long to wait: for a circuit breaker, for a share of the traffic, within a request's time."""
+"""Backoff: waits, with jitter, for a circuit breaker, the retry budget and the deadline."""
 
 from datetime import datetime, timedelta
 
@@ -6,56 +6,57 @@ from schemas.job import Job
 from schemas.signals import BreakerState
 
 SPREAD_SECONDS = 1.0
-"""Events that wait for the same moment come back within this time, not all at once."""
+"""Jitter, in seconds, of events that wait for the same moment: they do not return all at once."""
 
 SHORT_PARK_SECONDS = 1.0
-"""Wait when a breaker's state is about to change: its trials take about as long."""
+"""Wait, in seconds, when a breaker's state is about to change: its trials take about as long."""
 
 TRIAL_PARK_SECONDS_MAX = 8.0
-"""Longest wait for trials, before its spread. The wait is as long as they have taken so far, so it
-doubles each time that an event comes back: events that come back each second keep a worker busy.
-300 parked events on an overloaded machine: done 16 s after the breaker closed."""
+"""Longest wait for trials, in seconds, before jitter. The wait equals the time that they have taken
+so far, so it doubles with each return of an event: events that return each second keep a worker
+busy. 300 parked events on an overloaded machine: done 16 s after the breaker closed."""
 
-BLIND_PARK_SECONDS = 30.0
-"""Wait for a breaker that does not say until when it is open. A reset is noticed so late."""
+UNKNOWN_END_PARK_SECONDS = 30.0
+"""Wait, in seconds, for a breaker without a known end of its open time. A reset takes effect that
+late."""
 
 
-def breaker_seconds(breaker: BreakerState | None, now: datetime, chance: float) -> float:
-    """Return how long to wait for a breaker, spread a little by ``chance`` from 0 to 1."""
+def breaker_seconds(breaker: BreakerState | None, now: datetime, uniform: float) -> float:
+    """Return the wait for a breaker, with jitter by ``uniform`` from 0 to 1."""
     if breaker is None or breaker.state == "closed":
         wait = SHORT_PARK_SECONDS
     elif breaker.state == "half_open":
-        return _trial_seconds(breaker.since, now, chance)
+        return _trial_seconds(breaker.since, now, uniform)
     elif breaker.state == "forced_open" or breaker.until is None:
-        wait = BLIND_PARK_SECONDS
+        wait = UNKNOWN_END_PARK_SECONDS
     elif breaker.until > now:
         wait = (breaker.until - now).total_seconds()
     else:
-        return _trial_seconds(breaker.until, now, chance)
-    return wait + SPREAD_SECONDS * chance
+        return _trial_seconds(breaker.until, now, uniform)
+    return wait + SPREAD_SECONDS * uniform
 
 
-def _trial_seconds(began: datetime, now: datetime, chance: float) -> float:
-    """Spread from half of the wait to twice it: what came back together must not do so for ever."""
+def _trial_seconds(began: datetime, now: datetime, uniform: float) -> float:
+    """Return the wait for trials, times a jitter of 0.5 to 2, which disperses a burst."""
     taken = (now - began).total_seconds()
-    return min(max(taken, SHORT_PARK_SECONDS), TRIAL_PARK_SECONDS_MAX) * (0.5 + 1.5 * chance)
+    return min(max(taken, SHORT_PARK_SECONDS), TRIAL_PARK_SECONDS_MAX) * (0.5 + 1.5 * uniform)
 
 
-def budget_seconds(breaker: BreakerState | None, now: datetime, chance: float) -> float:
-    """Return how long retries must wait because they are too large a share of the traffic."""
+def budget_seconds(breaker: BreakerState | None, now: datetime, uniform: float) -> float:
+    """Return the wait of a retry while the retry budget is exhausted, 0 otherwise."""
     until = breaker.budget_until if breaker is not None else None
     if until is None or until <= now:
         return 0.0
-    return (until - now).total_seconds() + SPREAD_SECONDS * chance
+    return (until - now).total_seconds() + SPREAD_SECONDS * uniform
 
 
 def seconds_left(job: Job, now: datetime, total: timedelta) -> float:
-    """Return the rest of the total time; a request from the future has all of it."""
+    """Return the rest of the total time; all of it if ``received_at`` is in the future."""
     return min(total, total - (now - job.received_at)).total_seconds()
 
 
 def due_after(seconds: float, job: Job, now: datetime, total: timedelta) -> datetime:
-    """Return the moment to look again, within the total time and the deadline.
+    """Return the due time of a wait, bounded by the total time and the deadline.
 
     At the deadline the step ends the job in time.
     """

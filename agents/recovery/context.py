@@ -1,4 +1,4 @@
-"""What a decision about a failure needs to know of the surroundings."""
+"""Inputs of a decision about a failure: the breaker's state, and the recovery options."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -15,15 +15,15 @@ from streams.cluster.shared_state import SharedState
 from streams.settings import Settings
 
 Accounts = Callable[[str], tuple[str, ...]]
-"""Names of the accounts of a platform."""
+"""Returns the account names of a platform."""
 
 
 def breaker_of(failure: Failure, signals: SharedState, now: datetime) -> BreakerState | None:
-    """Return the breaker of where it failed; None when there is none, or nothing was dialled."""
+    """Return the breaker of the failed call; None when there is none, or no call was made."""
     return None if failure.egress is None else _breaker(failure, failure.egress, signals, now)
 
 
-def means_of(
+def options_of(
     failure: Failure,
     event: Event,
     settings: Settings,
@@ -32,20 +32,19 @@ def means_of(
     *,
     now: datetime,
 ) -> RecoveryOptions:
-    """Return what there is to try after a failure."""
+    """Return the recovery options after a failure."""
     return RecoveryOptions(
         egresses=tuple(
             name
             for name in egress_names(settings)
-            if _is_open(_breaker(failure, name, signals, now))
+            if _is_closed(_breaker(failure, name, signals, now))
         ),
         accounts=() if failure.platform is None else accounts(failure.platform),
         formats=event.info.formats if isinstance(event, SelectedVideo) else (),
     )
 
 
-def _is_open(breaker: BreakerState | None) -> bool:
-    """Return whether the way is: a closed breaker lets everything through."""
+def _is_closed(breaker: BreakerState | None) -> bool:
     return breaker is None or breaker.state == "closed"
 
 

@@ -1,4 +1,4 @@
-"""What to do about one failure. Pure: facts in, decision out."""
+"""Decision about one failure by the retry policy, the breaker and the job's history. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from agents.recovery.decisions import (
     RecoveryOptions,
     Retry,
 )
-from agents.recovery.retry_policy import POLICIES, Policy
-from agents.recovery.strategies import other_egresses, remedy
-from agents.resilience.breaker_rules import COUNTING
+from agents.recovery.retry_policy import POLICIES, RetryPolicy
+from agents.recovery.strategies import other_egresses, propose
+from agents.resilience.breaker_rules import FAILURES
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
 from schemas.job import Attempt, Strategy
@@ -34,28 +34,28 @@ from schemas.signals import BreakerState
 @dataclass(frozen=True, slots=True)
 class _Case:
     failure: Failure
-    policy: Policy
+    policy: RetryPolicy
     breaker: BreakerState | None
-    means: RecoveryOptions
+    available: RecoveryOptions
     now: datetime
     total: timedelta
     jitter: float
-    chance: float
+    uniform: float
 
     @property
     def code(self) -> ErrorCode:
         return self.failure.error.error_type
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         return seconds_left(self.failure.job, self.now, self.total)
 
     def due(self, seconds: float) -> datetime:
         return due_after(seconds, self.failure.job, self.now, self.total)
 
     @property
-    def before(self) -> list[Attempt]:
-        """The earlier failures of this kind."""
+    def earlier(self) -> list[Attempt]:
+        """Earlier attempts that failed at the same step with the same code."""
         attempts = self.failure.job.attempts
         return [
             each for each in attempts if each.code == self.code and each.step == self.failure.step
@@ -68,124 +68,125 @@ def decide(
     now: datetime,
     total: timedelta,
     jitter: float,
-    chance: float,
+    uniform: float,
     breaker: BreakerState | None = None,
-    means: RecoveryOptions = NO_OPTIONS,
-    policies: Mapping[ErrorCode, Policy] = POLICIES,
+    available: RecoveryOptions = NO_OPTIONS,
+    policies: Mapping[ErrorCode, RetryPolicy] = POLICIES,
 ) -> Decision:
-    """Return what to do about a failure.
+    """Return the decision about a failure.
 
     Args:
-        failure: what failed; its job tells what failed before.
+        failure: the failure; its job has the earlier attempts.
         now: the present moment.
-        total: nothing is due later than this after the request came in.
+        total: time after the request's arrival within which every retry is due.
         jitter: share by which a wait may grow.
-        chance: a random number from 0 to 1.
+        uniform: a random sample from 0 to 1.
         breaker: state of the circuit breaker of the failure's platform, operation and egress.
-        means: what there is to try.
+        available: alternatives for the next attempt.
         policies: the policy of each code.
     """
     policy = policies[failure.error.error_type]
-    case = _Case(failure, policy, breaker, means, now, total, jitter, chance)
+    case = _Case(failure, policy, breaker, available, now, total, jitter, uniform)
     if not failure.permitted:
-        return _wait_for_permission(case)
-    return _at_once(case) or _held_back(case) or _later(case)
+        return _park_until_permitted(case)
+    return _change_at_once(case) or _park_for_breaker(case) or _retry_later(case)
 
 
-# What helps at once
+# Changes without a wait
 
 
-def _at_once(case: _Case) -> Decision | None:
-    found = _first(case, case.policy.at_once)
-    if found is None or case.left < 0:
+def _change_at_once(case: _Case) -> Decision | None:
+    action = _first_action(case, case.policy.immediate)
+    if action is None or case.remaining < 0:
         return None
-    return _change(found, case.due(0.0), counted=False)
+    return _change(action, case.due(0.0), counted=False)
 
 
-def _first(case: _Case, strategies: tuple[Strategy, ...]) -> RecoveryAction | None:
-    """Return what the first of the strategies that can still change something would change."""
-    if sum(bool(attempt.changed) for attempt in case.before) >= case.policy.changes:
+def _first_action(case: _Case, strategies: tuple[Strategy, ...]) -> RecoveryAction | None:
+    """Return the action of the first strategy that has one, up to the policy's maximum."""
+    if sum(bool(attempt.changed) for attempt in case.earlier) >= case.policy.changes:
         return None
-    found = (remedy(each, case.failure, case.means) for each in strategies)
-    return next((each for each in found if each is not None), None)
+    actions = (propose(each, case.failure, case.available) for each in strategies)
+    return next((each for each in actions if each is not None), None)
 
 
-def _change(found: RecoveryAction, due: datetime, *, counted: bool) -> Change:
+def _change(action: RecoveryAction, due: datetime, *, counted: bool) -> Change:
     return Change(
         due=due,
-        strategy=found.strategy,
-        changes=found.changes,
-        restart=found.restart,
+        strategy=action.strategy,
+        changes=action.changes,
+        restart=action.restart,
         counted=counted,
     )
 
 
-# What is not the request's fault: it waits, and nothing is used up
+# Parking: the request is not the cause, so no retry is used up
 
 
-def _wait_for_permission(case: _Case) -> Decision:
-    """Wait for what did not let it through: a breaker, or accounts that say how long they rest."""
+def _park_until_permitted(case: _Case) -> Decision:
+    """Park for the breaker, the rate limiter's retry-after, or the cooldown of all accounts."""
     asked = case.failure.retry_after_seconds or 0.0
-    return _park(case, max(breaker_seconds(case.breaker, case.now, case.chance), asked))
+    return _park_or_switch(case, max(breaker_seconds(case.breaker, case.now, case.uniform), asked))
 
 
-def _held_back(case: _Case) -> Decision | None:
-    """Wait for the breaker, when it is one for this failure and not closed."""
-    if case.code not in COUNTING or case.breaker is None or case.breaker.state == "closed":
+def _park_for_breaker(case: _Case) -> Decision | None:
+    """Park if the code counts as a failure of the breaker, and the breaker is not closed."""
+    if case.code not in FAILURES or case.breaker is None or case.breaker.state == "closed":
         return None
-    return _wait_for_permission(case)
+    return _park_until_permitted(case)
 
 
-def _park(case: _Case, seconds: float) -> Decision:
-    return _hold(case, 0.0 if _may_go_elsewhere(case) else seconds)
+def _park_or_switch(case: _Case, seconds: float) -> Decision:
+    return _park(case, 0.0 if _may_switch_egress(case) else seconds)
 
 
-def _may_go_elsewhere(case: _Case) -> bool:
-    """Every second time at most: the step may know fewer ways out, or that they are closed.
+def _may_switch_egress(case: _Case) -> bool:
+    """Return whether to return at once because another egress is permitted.
 
-    A way that is open needs no other.
+    Every second time at most: the step may have fewer egresses, or newer states of their breakers.
+    A closed breaker needs no other egress.
     """
     if case.breaker is None or case.breaker.state == "closed":
         return False
     parked = case.failure.job.parked
-    often = parked is not None and parked.times % 2 == 1
-    return not often and bool(other_egresses(case.failure, case.means))
+    waits_this_time = parked is not None and parked.times % 2 == 1
+    return not waits_this_time and bool(other_egresses(case.failure, case.available))
 
 
-def _wait_out(case: _Case) -> Decision:
+def _park_through_outage(case: _Case) -> Decision:
     parked = case.failure.job.parked
     times = parked.times if parked is not None and parked.code == case.code else 0
-    seconds = _stretched(case, min(times, len(case.policy.waits) - 1))
+    seconds = _jittered_wait(case, min(times, len(case.policy.waits) - 1))
     asked = case.failure.retry_after_seconds or 0.0
-    # Nothing else bounds these: without any wait they would spin.
-    return _hold(case, max(seconds, asked, SHORT_PARK_SECONDS))
+    # Nothing else bounds these parks: without a minimum wait the event would loop.
+    return _park(case, max(seconds, asked, SHORT_PARK_SECONDS))
 
 
-def _hold(case: _Case, seconds: float) -> Decision:
-    return Park(due=case.due(seconds), code=case.code) if case.left > 0 else _give_up(case)
+def _park(case: _Case, seconds: float) -> Decision:
+    return Park(due=case.due(seconds), code=case.code) if case.remaining > 0 else _give_up(case)
 
 
-# What helps later
+# Retries
 
 
-def _later(case: _Case) -> Decision:
+def _retry_later(case: _Case) -> Decision:
     if case.policy.outage:
-        return _wait_out(case)
-    used = sum(attempt.counted for attempt in case.before)
+        return _park_through_outage(case)
+    used = sum(attempt.counted for attempt in case.earlier)
     if used >= len(case.policy.waits):
         return _give_up(case)
     asked = case.failure.retry_after_seconds
-    seconds = _stretched(case, used) if asked is None else max(asked, 0.0)
-    if seconds > case.left:
+    seconds = _jittered_wait(case, used) if asked is None else max(asked, 0.0)
+    if seconds > case.remaining:
         return _give_up(case)
-    due = case.due(max(seconds, budget_seconds(case.breaker, case.now, case.chance)))
-    found = _first(case, case.policy.on_repeat) if used else None
-    return Retry(due=due) if found is None else _change(found, due, counted=True)
+    due = case.due(max(seconds, budget_seconds(case.breaker, case.now, case.uniform)))
+    action = _first_action(case, case.policy.on_repeat) if used else None
+    return Retry(due=due) if action is None else _change(action, due, counted=True)
 
 
-def _stretched(case: _Case, number: int) -> float:
-    return case.policy.waits[number] * (1 + case.jitter * case.chance)
+def _jittered_wait(case: _Case, number: int) -> float:
+    return case.policy.waits[number] * (1 + case.jitter * case.uniform)
 
 
 def _give_up(case: _Case) -> Decision:
-    return DeadLetter() if case.policy.keep else Fail()
+    return DeadLetter() if case.policy.dead_letter else Fail()

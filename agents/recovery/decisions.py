@@ -1,4 +1,4 @@
-"""What can be done about a failure: the kinds of decisions."""
+"""Decisions about a failure, and the changes to a job that they carry."""
 
 from datetime import datetime, timedelta
 from typing import Literal
@@ -14,16 +14,16 @@ from schemas.job import Attempt, Job, Strategy
 from schemas.video import VideoFormat
 
 Restart = Literal["step", "extraction"]
-"""Where the next try begins: at the step that failed, or by reading the page."""
+"""Where the next attempt starts: at the failed step, or by reading the page again."""
 
 
 class RecoveryOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to try.
+    """Alternatives that the next attempt of a job could use.
 
     Attributes:
-        egresses: ways out that are open to this platform and operation now.
+        egresses: those whose breaker for this platform and operation is closed now.
         accounts: names of the platform's accounts.
-        formats: what the video's page offered; empty when that is not known.
+        formats: formats that the video's page offered; empty when they are not known.
     """
 
     egresses: tuple[str, ...] = ()
@@ -35,15 +35,15 @@ NO_OPTIONS = RecoveryOptions()
 
 
 class JobPatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What is otherwise in the next try of a job.
+    """Changes to a job for its next attempt.
 
     Attributes:
-        options: options with other values.
-        fresh_page: the page that was used is not used again.
-        avoid_egress: ways out not to be taken again.
-        avoid_formats: formats not to be chosen again.
-        silent_formats: formats that were found to have no sound.
-        avoid_accounts: accounts not to be used again.
+        options: changed options.
+        fresh_page: the cached page is not used.
+        avoid_egress: egresses to exclude.
+        avoid_formats: formats to exclude.
+        silent_formats: formats found to have no sound.
+        avoid_accounts: accounts to exclude.
         authenticate: log in.
         changed: the same in words, for the result: ``{"quality": "best -> 720p"}``.
     """
@@ -59,53 +59,52 @@ class JobPatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecoveryAction(msgspec.Struct, frozen=True, kw_only=True):
-    """A change that may help."""
+    """A change proposed by a strategy."""
 
     strategy: Strategy
     changes: JobPatch
     restart: Restart
 
 
-def applied(changes: JobPatch, job: Job) -> Job:
-    """Return the job with the changes made."""
-    new = {
+def apply_patch(patch: JobPatch, job: Job) -> Job:
+    options = {
         name: value
-        for name, value in msgspec.structs.asdict(changes.options).items()
+        for name, value in msgspec.structs.asdict(patch.options).items()
         if value is not msgspec.UNSET
     }
     return msgspec.structs.replace(
         job,
-        options=msgspec.structs.replace(job.options, **new),
-        page=msgspec.structs.replace(job.page, outdated=True) if changes.fresh_page else job.page,
-        avoid_egress=(*job.avoid_egress, *changes.avoid_egress),
-        avoid_formats=(*job.avoid_formats, *changes.avoid_formats),
-        silent_formats=(*job.silent_formats, *changes.silent_formats),
-        avoid_accounts=(*job.avoid_accounts, *changes.avoid_accounts),
-        authenticate=job.authenticate or changes.authenticate,
+        options=msgspec.structs.replace(job.options, **options),
+        page=msgspec.structs.replace(job.page, outdated=True) if patch.fresh_page else job.page,
+        avoid_egress=(*job.avoid_egress, *patch.avoid_egress),
+        avoid_formats=(*job.avoid_formats, *patch.avoid_formats),
+        silent_formats=(*job.silent_formats, *patch.silent_formats),
+        avoid_accounts=(*job.avoid_accounts, *patch.avoid_accounts),
+        authenticate=job.authenticate or patch.authenticate,
     )
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """Put the event back on the topic of its step at ``due``; that uses up a retry."""
+    """Publish the event to the topic of its step at ``due``; uses up a retry."""
 
     due: Moment
 
 
 class Park(msgspec.Struct, frozen=True, kw_only=True):
-    """The same without using up a retry: ``code`` is no fault of the request."""
+    """The same without using up a retry: the request did not cause ``code``."""
 
     due: Moment
     code: ErrorCode
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """Try again at ``due`` with something changed.
+    """Retry at ``due`` with a changed job.
 
     Attributes:
         due: when.
-        strategy: what is done about the failure.
-        changes: what is otherwise in the next try.
-        restart: where it begins.
+        strategy: the strategy that proposed it.
+        changes: the changes to the job.
+        restart: where the next attempt starts.
         counted: it uses up a retry.
     """
 
@@ -117,18 +116,20 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """Give up, tell the client, and keep the event for an operator."""
+    """Give up: publish a failed result, and keep the event as a dead letter."""
 
 
 class Fail(msgspec.Struct, frozen=True, kw_only=True):
-    """Give up and tell the client."""
+    """Give up: publish a failed result."""
 
 
 Decision = Retry | Park | Change | DeadLetter | Fail
 
 
-def bounded(decision: Decision, failure: Failure, *, now: datetime, total: timedelta) -> Decision:
-    """Return a decision that was made elsewhere, due within the request's time."""
+def with_bounded_due(
+    decision: Decision, failure: Failure, *, now: datetime, total: timedelta
+) -> Decision:
+    """Return an error handler's decision with its due time within the request's total time."""
     if isinstance(decision, DeadLetter | Fail):
         return decision
     due = due_after((decision.due - now).total_seconds(), failure.job, now, total)
@@ -136,17 +137,17 @@ def bounded(decision: Decision, failure: Failure, *, now: datetime, total: timed
 
 
 def job_after(failure: Failure, decision: Decision, now: datetime) -> Job:
-    """Return the job as it goes on, or ends, after a decision."""
+    """Return the job after a decision, with the failed attempt or the park in its history."""
     if isinstance(decision, Park):
-        return failure.job.put_off(decision.code, now)
+        return failure.job.with_parking(decision.code, now)
     if not failure.permitted:
         return failure.job
-    job = failure.job.failed(_attempt(failure, decision, now))
-    return applied(decision.changes, job) if isinstance(decision, Change) else job
+    job = failure.job.with_attempt(_attempt(failure, decision, now))
+    return apply_patch(decision.changes, job) if isinstance(decision, Change) else job
 
 
 def strategy_of(decision: Decision) -> Strategy:
-    """Return what is done about the failure, in one word."""
+    """Return the strategy of a decision, as the result and metrics name it."""
     match decision:
         case Retry():
             return "backoff"

@@ -1,4 +1,4 @@
-"""Error handlers of others: who knows better than the policy table what to do about a failure."""
+"""Error handlers: plug-ins that decide about a failure before the retry policy does."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ from agents.recovery.decisions import Decision
 from schemas.failure import Failure
 
 GROUP = "clipmill.error_handlers"
-"""Entry points of this group name classes that need no arguments and are an `ErrorHandler`."""
+"""Entry-point group of classes that take no arguments and implement `ErrorHandler`."""
 
-ANSWER_SECONDS = 5.0
-"""A handler that takes longer is not waited for: failures must not pile up behind it."""
+TIMEOUT_SECONDS = 5.0
+"""Timeout of a handler, in seconds: failures must not pile up behind a slow one."""
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +24,16 @@ T = TypeVar("T")
 
 @runtime_checkable
 class ErrorHandler(Protocol):
-    """Decides about failures of some kind. Both methods may be called at any time, side by side."""
+    """Decides about some failures. Both methods may be called at any time, concurrently."""
 
     def can_handle(self, failure: Failure) -> bool:
-        """Return whether `handle` is to be asked; without waiting for anything."""
+        """Return whether `handle` decides about this failure; must not block."""
         ...
 
     async def handle(self, failure: Failure) -> Decision | None:
-        """Return what to do, None to leave it to clipmill.
+        """Return the decision, or None to leave it to the retry policy.
 
-        Copies of one failure may come; they should get the same answer.
+        Delivery is at least once: copies of one failure should get the same decision.
         """
         ...
 
@@ -43,8 +43,8 @@ class ErrorHandlers:
 
     Args:
         handlers: by name.
-        broken: plug-ins that could not be loaded: entry-point name and what went wrong.
-        seconds: how long an answer is waited for.
+        broken: plug-ins that failed to load: entry-point name and reason.
+        seconds: timeout of a handler.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ErrorHandlers:
         handlers: Mapping[str, ErrorHandler],
         *,
         broken: Mapping[str, str] | None = None,
-        seconds: float = ANSWER_SECONDS,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._handlers = dict(sorted(handlers.items()))
         self._seconds = seconds
@@ -60,7 +60,7 @@ class ErrorHandlers:
 
     @classmethod
     def load(cls) -> "ErrorHandlers":
-        """Return every installed handler; the ones that cannot be loaded are in `broken`."""
+        """Return every installed handler; `broken` names those that failed to load."""
         return cls.from_entry_points(entry_points(group=GROUP))
 
     @classmethod
@@ -78,23 +78,24 @@ class ErrorHandlers:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the handlers that work, in the order in which they are asked."""
+        """Names of the loaded handlers, in the order in which they are called."""
         return tuple(self._handlers)
 
     async def decide(self, failure: Failure) -> Decision | None:
-        """Return what the first handler decides that can handle the failure.
+        """Return the decision of the first handler that can handle the failure.
 
-        None: there is no such handler, it leaves it to clipmill, or it gave no usable answer.
+        None: there is no such handler, it returned None, raised, timed out, or returned no
+        decision.
         """
         for name, handler in self._handlers.items():
             if _can_handle(name, handler, failure):
-                return await self._ask(name, handler, failure)
+                return await self._call(name, handler, failure)
         return None
 
-    async def _ask(self, name: str, handler: ErrorHandler, failure: Failure) -> Decision | None:
+    async def _call(self, name: str, handler: ErrorHandler, failure: Failure) -> Decision | None:
         try:
-            answer = await _within(self._seconds, handler.handle(failure))
-            return None if answer is None else _checked(answer)
+            answer = await _with_timeout(self._seconds, handler.handle(failure))
+            return None if answer is None else _validated(answer)
         except Exception:
             log.exception("error handler %s gave no usable answer", name)
             return None
@@ -108,8 +109,8 @@ def _can_handle(name: str, handler: ErrorHandler, failure: Failure) -> bool:
         return False
 
 
-async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """Return what comes of the work; one that does not stop when it is told to is left behind."""
+async def _with_timeout(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of the work; a task that ignores its cancellation is abandoned."""
     task = asyncio.create_task(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
@@ -122,12 +123,12 @@ async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-def _checked(answer: object) -> Decision:
-    """Return the answer if it is a decision through and through.
+def _validated(answer: object) -> Decision:
+    """Return the answer if it is a valid decision, its fields included.
 
     Raises:
-        TypeError: it is none.
-        msgspec.ValidationError: one of its fields is not what it should be.
+        TypeError: it is not a decision.
+        msgspec.ValidationError: a field has the wrong type.
     """
     if type(answer) not in get_args(Decision):
         raise TypeError(f"{type(answer).__name__} is no decision")

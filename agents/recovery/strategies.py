@@ -1,7 +1,6 @@
-"""What can be changed about a job so that its next try goes better. Pure.
+"""Strategies: changes to a job that may let its next attempt succeed. Pure.
 
-A strategy is asked about one failure and answers with what it would change, or with None when it
-can change nothing (any more).
+A strategy returns the action that it proposes after a failure, or None when it has none (left).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import msgspec
 
 from agents.formats.refusals import PICTURES_ONLY
-from agents.formats.selection import Choice, choose, choose_files, is_copy
-from agents.recovery.decisions import JobPatch, RecoveryAction, RecoveryOptions, applied
-from agents.recovery.retry_policy import PAGES_READ
+from agents.formats.selection import Choice, choose, choose_files, is_mirror
+from agents.recovery.decisions import JobPatch, RecoveryAction, RecoveryOptions, apply_patch
+from agents.recovery.retry_policy import PAGE_READS_MAX
 from schemas.commands import OptionChanges
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.failure import Failure
@@ -22,33 +21,35 @@ from schemas.video import JOIN, VideoFormat
 QUALITIES: tuple[Quality, ...] = ("best", "1080p", "720p", "480p", "360p", "worst")
 """From the highest to the lowest."""
 
-_AT_ANOTHER_HOST = frozenset(
+_HOST_FAILURES = frozenset(
     {ErrorCode.NETWORK_DNS, ErrorCode.NETWORK_CONNECTION, ErrorCode.NETWORK_SERVER}
 )
-"""Codes of a host: the same file is taken at another one, but no other file."""
+"""Codes of a host: the same file is fetched from another host, but no other file."""
 
 
-def remedy(strategy: Strategy, failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
-    """Return what a strategy would change after a failure, None when it can change nothing."""
+def propose(
+    strategy: Strategy, failure: Failure, available: RecoveryOptions
+) -> RecoveryAction | None:
+    """Return the action that a strategy proposes after a failure, None when it has none."""
     find = _STRATEGIES.get(strategy)
-    return None if find is None else find(failure, means)
+    return None if find is None else find(failure, available)
 
 
-def other_egresses(failure: Failure, means: RecoveryOptions) -> tuple[str, ...]:
-    """Return the ways out that are open and that the job has no reason to avoid.
+def other_egresses(failure: Failure, available: RecoveryOptions) -> tuple[str, ...]:
+    """Return the permitted egresses that the job does not avoid.
 
-    None when it was not by a way out that it failed.
+    Empty if the failed operation used no egress.
     """
     if failure.egress is None:
         return ()
-    left_out = {*failure.job.avoid_egress, failure.egress}
-    return tuple(name for name in means.egresses if name not in left_out)
+    excluded = {*failure.job.avoid_egress, failure.egress}
+    return tuple(name for name in available.egresses if name not in excluded)
 
 
-def _other_egress(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
-    if failure.egress is None or not other_egresses(failure, means):
+def _other_egress(failure: Failure, available: RecoveryOptions) -> RecoveryAction | None:
+    if failure.egress is None or not other_egresses(failure, available):
         return None
-    # What was read by the way out that is refused by region leads to files of that region.
+    # A page read over the egress of a blocked region leads to files of that region.
     regional = failure.error.error_type is ErrorCode.CONTENT_GEO_BLOCKED
     if regional and _was_tried("other_egress", failure):
         return None
@@ -62,8 +63,8 @@ def _other_egress(failure: Failure, means: RecoveryOptions) -> RecoveryAction | 
     )
 
 
-def _authenticate(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
-    if failure.job.authenticate or failure.account is not None or not means.accounts:
+def _authenticate(failure: Failure, available: RecoveryOptions) -> RecoveryAction | None:
+    if failure.job.authenticate or failure.account is not None or not available.accounts:
         return None
     changes = JobPatch(
         fresh_page=True, authenticate=True, changed={"account": "none -> the platform's"}
@@ -71,10 +72,10 @@ def _authenticate(failure: Failure, means: RecoveryOptions) -> RecoveryAction | 
     return RecoveryAction(strategy="authenticate", changes=changes, restart="extraction")
 
 
-def _other_account(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
-    """Leave out the account that was used; which of the others is best is known where they are."""
+def _other_account(failure: Failure, available: RecoveryOptions) -> RecoveryAction | None:
+    """Avoid the account that was used; the authenticator chooses the best of the others."""
     used = failure.account
-    if used is None or not {*means.accounts} - {*failure.job.avoid_accounts, used}:
+    if used is None or not {*available.accounts} - {*failure.job.avoid_accounts, used}:
         return None
     changes = JobPatch(
         fresh_page=True,
@@ -86,7 +87,7 @@ def _other_account(failure: Failure, means: RecoveryOptions) -> RecoveryAction |
 
 
 def _was_tried(strategy: Strategy, failure: Failure) -> bool:
-    """Return whether this was done about such a failure at this step before."""
+    """Return whether the strategy was applied to this code at this step before."""
     return any(
         (attempt.strategy, attempt.step, attempt.code)
         == (strategy, failure.step, failure.error.error_type)
@@ -94,106 +95,107 @@ def _was_tried(strategy: Strategy, failure: Failure) -> bool:
     )
 
 
-# A file cannot be had: a fresh link, then the other files of the post, each at most once
+# A file is unavailable: a fresh link, then the other files of the post, each at most once
 
 
-def _fresh_extraction(failure: Failure, _means: RecoveryOptions) -> RecoveryAction | None:
-    """Read the page anew, once for all files of a request: links may have been too old."""
+def _fresh_extraction(failure: Failure, _available: RecoveryOptions) -> RecoveryAction | None:
+    """Read the page again, once per request: the links may have expired."""
     job = failure.job
-    again = any(attempt.strategy == "fresh_extraction" for attempt in job.attempts)
-    if again or job.page.reads >= PAGES_READ:
+    was_tried = any(attempt.strategy == "fresh_extraction" for attempt in job.attempts)
+    if was_tried or job.page.reads >= PAGE_READS_MAX:
         return None
     changes = JobPatch(fresh_page=True, changed={"page": "read anew"})
     return RecoveryAction(strategy="fresh_extraction", changes=changes, restart="extraction")
 
 
-def _other_format(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
+def _other_format(failure: Failure, available: RecoveryOptions) -> RecoveryAction | None:
     if failure.format_id is None:
-        return _other_kind(failure)
+        return _relax_options(failure)
     job, code = failure.job, failure.error.error_type
     known = job.silent_formats if code is ErrorCode.CONTENT_NO_SOUND else job.avoid_formats
-    # What was left out before and failed again is no matter of formats.
-    if job.page.reads >= PAGES_READ or failure.format_id in known:
+    # A format that was excluded and failed again: the format is not the cause.
+    if job.page.reads >= PAGE_READS_MAX or failure.format_id in known:
         return None
-    without = _without(failure.format_id, code, means)
-    for changes in (without, *_of_other_kinds(without, job.options)):
-        taken = _taken(failure, changes, means)
-        if taken is not None:
-            words = {**changes.changed, "format": f"{failure.format_id} -> {taken}"}
-            found = msgspec.structs.replace(changes, changed=words)
-            return RecoveryAction(strategy="other_format", changes=found, restart="extraction")
+    patch = _patch_avoiding(failure.format_id, code, available)
+    for changes in (patch, *_relaxed(patch, job.options)):
+        replacement = _replacement(failure, changes, available)
+        if replacement is not None:
+            changed = {**changes.changed, "format": f"{failure.format_id} -> {replacement}"}
+            described = msgspec.structs.replace(changes, changed=changed)
+            return RecoveryAction(strategy="other_format", changes=described, restart="extraction")
     return None
 
 
-def _without(format_id: str, code: ErrorCode, means: RecoveryOptions) -> JobPatch:
-    """Return what is not to be chosen after a failure, or not for its sound."""
-    failed = [each for each in means.formats if each.format_id == format_id]
-    others = [each for each in means.formats if each.format_id != format_id]
+def _patch_avoiding(format_id: str, code: ErrorCode, available: RecoveryOptions) -> JobPatch:
+    """Return the patch that excludes the failed format and its equals, or only their sound."""
+    failed = [each for each in available.formats if each.format_id == format_id]
+    others = [each for each in available.formats if each.format_id != format_id]
     if code is ErrorCode.CONTENT_NO_SOUND:
-        # Copies of one size at several hosts are one file.
-        same = [it for it in others if it.bytes and any(is_copy(it, each) for each in failed)]
+        # Mirrors of one size are the same file.
+        same = [it for it in others if it.bytes and any(is_mirror(it, each) for each in failed)]
         return JobPatch(silent_formats=(format_id, *(each.format_id for each in same)))
     too_large = code is ErrorCode.REQUEST_TOO_LARGE
-    same = [it for it in others if too_large and any(_is_larger(it, each) for each in failed)]
+    same = [it for it in others if too_large and any(_is_no_smaller(it, each) for each in failed)]
     return JobPatch(avoid_formats=(format_id, *(each.format_id for each in same)))
 
 
-def _is_larger(each: VideoFormat, than: VideoFormat) -> bool:
-    """Return whether one video is surely not smaller than another of the same post."""
-    rates = each.bits_per_second, than.bits_per_second
-    told = each.video_codec is not None and rates[0] is not None and rates[1] is not None
-    return is_copy(each, than) or (told and (rates[0] or 0) >= (rates[1] or 0))
+def _is_no_smaller(video: VideoFormat, other: VideoFormat) -> bool:
+    """Return whether a video is certainly not smaller than another of its post."""
+    rates = video.bits_per_second, other.bits_per_second
+    comparable = video.video_codec is not None and rates[0] is not None and rates[1] is not None
+    return is_mirror(video, other) or (comparable and (rates[0] or 0) >= (rates[1] or 0))
 
 
-def _of_other_kinds(changes: JobPatch, options: Options) -> Iterator[JobPatch]:
-    """Yield the changes with another codec as well, then with another container."""
-    words: dict[str, str] = {}
+def _relaxed(changes: JobPatch, options: Options) -> Iterator[JobPatch]:
+    """Yield the patch with any codec as well, then with any container too."""
+    changed: dict[str, str] = {}
     wanted = OptionChanges()
     for name in ("codec", "container") if options.degrade else ():
         before = getattr(options, name)
         if before != "any":
-            words[name] = f"{before} -> any"
+            changed[name] = f"{before} -> any"
             wanted = msgspec.structs.replace(wanted, **{name: "any"})
-            yield msgspec.structs.replace(changes, options=wanted, changed={**words})
+            yield msgspec.structs.replace(changes, options=wanted, changed={**changed})
 
 
-def _taken(failure: Failure, changes: JobPatch, means: RecoveryOptions) -> str | None:
-    """Return the ids of what would be fetched in place of what has failed, None when nothing."""
-    before = _chosen_files(failure.job, means) or ()
-    after = _chosen_files(applied(changes, failure.job), means)
+def _replacement(failure: Failure, changes: JobPatch, available: RecoveryOptions) -> str | None:
+    """Return the ids of the files to be fetched in place of the failed one, None without any."""
+    before = _chosen_files(failure.job, available) or ()
+    after = _chosen_files(apply_patch(changes, failure.job), available)
     if after is None:
         return None
     new = [each for each in after if each not in before]
-    if failure.error.error_type in _AT_ANOTHER_HOST and not _is_elsewhere(failure, new, means):
+    if failure.error.error_type in _HOST_FAILURES and not _is_mirrored(failure, new, available):
         return None
     return " ".join(each.format_id for each in new) or "none"
 
 
-def _is_elsewhere(failure: Failure, new: Sequence[Choice], means: RecoveryOptions) -> bool:
-    """Return whether the new files are the one that has failed, at another host."""
-    failed = [each for each in means.formats if each.format_id == failure.format_id]
-    return bool(new) and all(is_copy(each.format, it) for each in new for it in failed)
+def _is_mirrored(failure: Failure, new: Sequence[Choice], available: RecoveryOptions) -> bool:
+    """Return whether the new files are mirrors of the failed one."""
+    failed = [each for each in available.formats if each.format_id == failure.format_id]
+    return bool(new) and all(is_mirror(each.format, it) for each in new for it in failed)
 
 
-def _chosen_files(job: Job, means: RecoveryOptions) -> tuple[Choice, ...] | None:
-    """Return what selection would choose for a job, None when nothing."""
+def _chosen_files(job: Job, available: RecoveryOptions) -> tuple[Choice, ...] | None:
+    """Return the files that selection would choose for a job, None when there are none."""
     try:
         return choose_files(
-            means.formats, job.options, job.avoid_formats, silent=job.silent_formats
+            available.formats, job.options, job.avoid_formats, silent=job.silent_formats
         )
     except ClipmillError:
         return None
 
 
-def _other_kind(failure: Failure) -> RecoveryAction | None:
-    """Another codec, then another container, when nothing fits the options.
+def _relax_options(failure: Failure) -> RecoveryAction | None:
+    """Propose another codec, then another container, if no format fits the options.
 
-    A page that offers nothing at all is no matter of options, and pictures are no other container
-    of the video that was asked for.
+    A page without any format fits no options; and pictures do not replace the requested video.
     """
-    unfit = failure.error.error_type is ErrorCode.CONTENT_NO_FORMATS and failure.operation is None
-    kinds = _of_other_kinds(JobPatch(), failure.job.options) if unfit else iter(())
-    changes = next(kinds, None)
+    may_relax = (
+        failure.error.error_type is ErrorCode.CONTENT_NO_FORMATS and failure.operation is None
+    )
+    patches = _relaxed(JobPatch(), failure.job.options) if may_relax else iter(())
+    changes = next(patches, None)
     if changes is None or ("container" in changes.changed and _has_only_pictures(failure)):
         return None
     return RecoveryAction(strategy="other_format", changes=changes, restart="step")
@@ -206,21 +208,21 @@ def _has_only_pictures(failure: Failure) -> bool:
 # Lower quality
 
 
-def _lower_quality(failure: Failure, means: RecoveryOptions) -> RecoveryAction | None:
-    """Return the next tier for which a smaller picture than that of the failed file is chosen."""
+def _lower_quality(failure: Failure, available: RecoveryOptions) -> RecoveryAction | None:
+    """Propose the next lower quality for which selection chooses a smaller picture."""
     job = failure.job
-    side = _side(failure.format_id, means)
+    side = _side(failure.format_id, available)
     if side == 0 or not job.options.degrade:
         return None
     for quality in QUALITIES[QUALITIES.index(job.options.quality) + 1 :]:
         lower = msgspec.structs.replace(job.options, quality=quality)
-        chosen = _chosen(lower, job, means)
+        chosen = _chosen(lower, job, available)
         if chosen is not None and 0 < chosen.smaller_side < side:
-            return _of_quality(quality, job.options)
+            return _quality_action(quality, job.options)
     return None
 
 
-def _of_quality(quality: Quality, before: Options) -> RecoveryAction:
+def _quality_action(quality: Quality, before: Options) -> RecoveryAction:
     changes = JobPatch(
         options=OptionChanges(quality=quality),
         changed={"quality": f"{before.quality} -> {quality}"},
@@ -228,15 +230,15 @@ def _of_quality(quality: Quality, before: Options) -> RecoveryAction:
     return RecoveryAction(strategy="lower_quality", changes=changes, restart="extraction")
 
 
-def _side(format_id: str | None, means: RecoveryOptions) -> int:
+def _side(format_id: str | None, available: RecoveryOptions) -> int:
     picture = (format_id or "").partition(JOIN)[0]
-    return next((each.smaller_side for each in means.formats if each.format_id == picture), 0)
+    return next((each.smaller_side for each in available.formats if each.format_id == picture), 0)
 
 
-def _chosen(options: Options, job: Job, means: RecoveryOptions) -> VideoFormat | None:
-    """Return what selection would choose, None when nothing."""
+def _chosen(options: Options, job: Job, available: RecoveryOptions) -> VideoFormat | None:
+    """Return the format that selection would choose, None when there is none."""
     try:
-        chosen = choose(means.formats, options, job.avoid_formats, job.silent_formats)
+        chosen = choose(available.formats, options, job.avoid_formats, job.silent_formats)
     except ClipmillError:
         return None
     return chosen.format

@@ -1,27 +1,28 @@
-"""The rate of one platform, operation and egress: its row, and what is told of it. Pure.
+"""State of the adaptive rate of one platform, operation and egress. Pure.
 
-All times are epoch seconds.
+The monitor keeps it as a table row and publishes `RateState` of it; `aimd` changes it. All times
+are epoch seconds.
 """
 
 from datetime import UTC, datetime
 
 import msgspec
 
-from agents.resilience.rate_window import RateWindow, latest, not_ahead
-from schemas.attempts import Operation, Way
+from agents.resilience.rate_window import RateWindow, clamp_to_now, recent_samples
+from schemas.attempts import EndpointRecord, Operation
 from schemas.errors import ErrorCode
 from schemas.signals import RateState
 
 
 class RateRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers; `streams.settings.LimitSettings` says what each of them means.
+    """Parameters; `streams.settings.LimitSettings` documents them.
 
     Attributes:
-        limit: requests per second that are allowed at most.
-        floor: and at least.
-        recovery_seconds: from nothing to the limit.
-        pause_seconds_max: bound of what ``Retry-After`` can do.
-        suspicious_videos: different videos that make a sign.
+        limit: maximum of requests per second.
+        floor: minimum of requests per second.
+        recovery_seconds: time to grow from 0 to the limit.
+        pause_seconds_max: upper bound of a ``Retry-After``.
+        suspicious_videos: different videos that must fail before an overload is assumed.
     """
 
     limit: float
@@ -32,20 +33,20 @@ class RateRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdaptiveRate(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The row of one rate.
+    """The table row of one rate.
 
     Attributes:
-        since: when its reason came up, or went away.
-        active_at: when something last happened to it.
+        since: when its reason was set or cleared.
+        active_at: time of the last attempt or reset.
         allowed: requests per second, None for the whole limit.
-        knee: the rate that was too much.
-        reason: code that it was cut for.
-        until: nothing is asked before; None when there is no such moment.
-        cut_at: when it was cut last.
-        grown_at: up to when success was reckoned.
-        well_at: when something succeeded last.
-        latency: what is usual, seconds; None before the first answer.
-        cuts: how often it was cut or reset.
+        knee: the observed rate at the last cut.
+        reason: error code that caused the cut.
+        until: end of a pause; None when there is none.
+        cut_at: time of the last cut.
+        increased_at: up to when successes have been credited.
+        succeeded_at: time of the last success.
+        latency: baseline latency in seconds; None before the first answer.
+        cuts: number of cuts and resets.
     """
 
     platform: str
@@ -58,19 +59,19 @@ class AdaptiveRate(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     reason: ErrorCode | None = None
     until: float | None = None
     cut_at: float = 0.0
-    grown_at: float = 0.0
-    well_at: float = 0.0
+    increased_at: float = 0.0
+    succeeded_at: float = 0.0
     latency: float | None = None
     window: RateWindow = ()
     cuts: int = 0
 
 
-def new_rate(way: Way | AdaptiveRate, now: float, cuts: int = 0) -> AdaptiveRate:
-    """Return a rate that has seen nothing yet."""
+def new_rate(endpoint: EndpointRecord | AdaptiveRate, now: float, cuts: int = 0) -> AdaptiveRate:
+    """Return a rate at its limit, without history."""
     return AdaptiveRate(
-        platform=way.platform,
-        operation=way.operation,
-        egress=way.egress,
+        platform=endpoint.platform,
+        operation=endpoint.operation,
+        egress=endpoint.egress,
         since=now,
         active_at=now,
         cuts=cuts,
@@ -78,12 +79,15 @@ def new_rate(way: Way | AdaptiveRate, now: float, cuts: int = 0) -> AdaptiveRate
 
 
 def rate_of(row: AdaptiveRate, rules: RateRules) -> float:
-    """Return the requests per second that are allowed, a pause aside."""
+    """Return the allowed requests per second, a pause aside."""
     return rules.limit if row.allowed is None else min(row.allowed, rules.limit)
 
 
 def state_of(row: AdaptiveRate) -> RateState:
-    """Return what workers must know of a rate; two digits of it, as small steps are no news."""
+    """Return the state to publish.
+
+    The rate is rounded to two digits, so that small increases are not published.
+    """
     return RateState(
         platform=row.platform,
         operation=row.operation,
@@ -97,24 +101,24 @@ def state_of(row: AdaptiveRate) -> RateState:
 
 
 def floor_of(rules: RateRules) -> float:
-    """Return the requests per second below which nothing is cut."""
+    """Return the requests per second below which the rate is not cut."""
     return min(rules.floor, rules.limit)
 
 
-def tidied(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
-    """Return the rate without what is over by now, nor what cannot have been yet."""
-    row = _not_ahead(row, rules, now)
-    row = msgspec.structs.replace(row, window=latest(row.window, now))
+def expire_outdated(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
+    """Return the rate without expired samples and pauses, nor times in the future."""
+    row = _with_clamped_times(row, rules, now)
+    row = msgspec.structs.replace(row, window=recent_samples(row.window, now))
     if row.until is None or now < row.until:
         return row
     reason = None if row.allowed is None else row.reason
     return msgspec.structs.replace(row, until=None, reason=reason)
 
 
-def _not_ahead(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
-    """Return the rate with nothing in it that is later than a clock set back permits.
+def _with_clamped_times(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
+    """Return the rate without times in the future, as a clock that is set back leaves them.
 
-    Otherwise it would neither grow nor be cut, nor a pause end, until now is there again.
+    Otherwise it would neither grow nor be cut, nor a pause end, until the clock has caught up.
     """
     ahead = row.until is not None and row.until > now + rules.pause_seconds_max
     return msgspec.structs.replace(
@@ -122,12 +126,11 @@ def _not_ahead(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
         active_at=min(row.active_at, now),
         until=now + rules.pause_seconds_max if ahead else row.until,
         cut_at=min(row.cut_at, now),
-        grown_at=min(row.grown_at, now),
-        well_at=min(row.well_at, now),
-        window=not_ahead(row.window, now),
+        increased_at=min(row.increased_at, now),
+        succeeded_at=min(row.succeeded_at, now),
+        window=clamp_to_now(row.window, now),
     )
 
 
 def is_idle(row: AdaptiveRate, seconds: float, now: float) -> bool:
-    """Return whether nothing happened to it for so long."""
     return now - row.active_at >= seconds

@@ -1,35 +1,41 @@
-"""How a rate follows what comes of the attempts: trouble cuts it, success restores it. Pure.
+"""AIMD congestion control of the request rate: failures cut it, successes restore it. Pure.
 
 Additive increase, multiplicative decrease (Chiu and Jain, "Analysis of the increase and decrease
 algorithms for congestion avoidance in computer networks", Computer Networks and ISDN Systems 17,
 1989), at most once per reaction time, as TCP does it (RFC 5681, section 3.1). The share of refused
 attempts decides whether to cut and how deep, as in DCTCP (RFC 8257, section 3.3): some refusals
-among many successes are no overload. Up to where it was cut last the rate climbs slowly, beyond
-that faster. All times are epoch seconds of the monitor's clock.
+among many successes are no overload. Up to the knee, the rate at the last cut, the increase is
+slow, beyond it faster. All times are epoch seconds of the monitor's clock.
 """
 
 from math import sqrt
 
 import msgspec
 
-from agents.resilience.adaptive_rate import AdaptiveRate, RateRules, floor_of, rate_of, tidied
+from agents.resilience.adaptive_rate import (
+    AdaptiveRate,
+    RateRules,
+    expire_outdated,
+    floor_of,
+    rate_of,
+)
 from agents.resilience.rate_window import (
     CALLS_MAX,
     RateWindow,
-    is_well,
-    per_second,
-    seen,
-    share_of,
-    subjects,
-    usual_latency,
+    attempts_per_second,
+    count_failed_subjects,
+    failure_ratio,
+    is_success,
+    median_latency,
+    sample_of,
 )
 from schemas.attempts import NetworkAttempt
 from schemas.errors import ErrorCode
 
-LIMITED = frozenset({ErrorCode.RATE_LIMIT_API})
-"""The platform says itself that it is too much."""
+EXPLICIT_OVERLOAD = frozenset({ErrorCode.RATE_LIMIT_API})
+"""Codes by which the platform itself reports an overload."""
 
-STRAINED = frozenset(
+POSSIBLE_OVERLOAD = frozenset(
     {
         ErrorCode.RATE_LIMIT_IP_BLOCK,
         ErrorCode.RATE_LIMIT_ACCOUNT,
@@ -37,112 +43,115 @@ STRAINED = frozenset(
         ErrorCode.NETWORK_TIMEOUT,
     }
 )
-"""It may be too much."""
+"""Codes that an overload may cause, among other causes."""
 
-LIMITED_SHARE = 0.05
-STRAINED_SHARE = 0.1
-"""Shares of failed attempts that are tolerated: platforms refuse some at random."""
+EXPLICIT_TOLERANCE = 0.05
+POSSIBLE_TOLERANCE = 0.1
+"""Tolerated shares of failed attempts: platforms refuse some at random."""
 
 SIGMAS = 3.0
-"""Standard deviations above the tolerated share that are no chance (the p-chart of Shewhart,
+"""Standard deviations above the tolerated share that are significant (the p-chart of Shewhart,
 "Economic Control of Quality of Manufactured Product", 1931). Of 10 attempts 3 are an overload, of
 100 attempts 12. With a plain share of 10 % instead, random refusals of 5 % halved the throughput in
 a simulation."""
 
-CUT_MIN = 0.5
-"""Least part of the rate that one cut leaves."""
+CUT_FACTOR_MIN = 0.5
+"""Smallest factor of one cut."""
 
-BACKOFF = 0.85
-"""Part of what was admitted that is asked for after a cut; of the rate, after slow answers."""
+CUT_FACTOR = 0.85
+"""Factor of a cut: applied to the admitted rate after failures, to the allowed one after slow
+answers."""
 
 REACTION_SECONDS = 1.0
-"""Time between two cuts: every worker uses the new rate within it."""
+"""Minimum time between two cuts, in seconds: every worker applies the new rate within it."""
 
 SLOW_FACTOR = 2.0
 SLOW_SECONDS_MIN = 0.5
-"""Answers are slow that take so many times as long as usual, and so much longer."""
+"""An answer is slow if it takes this many times the baseline, and this many seconds longer."""
 
 BASELINE_WEIGHT = 1 / 200
-"""Weight of one answer in the moving average of what is usual: it follows in some 200 answers."""
+"""Weight of one answer in the moving average of the latency: it adapts within some 200 answers."""
 
-STEP_MIN = 0.1
-"""At low load one 429 must not stop all: a cut leaves at least half of this share of the limit."""
+OBSERVED_SHARE_MIN = 0.1
+"""Smallest observed rate, as a share of the limit. At low load one 429 must not stop all traffic: a
+cut leaves at least half of it."""
 
 GROWTH_SECONDS_MAX = 10.0
-"""The rate grows by no more than this much time from one success to the next."""
+"""Longest time, in seconds, that the rate grows by from one success to the next."""
 
-HANDLED_SECONDS = 5.0
-"""As long as something succeeded within this time, a lower rate helps."""
+RECENT_SUCCESS_SECONDS = 5.0
+"""Age of the last success, in seconds, up to which a lower rate is expected to help."""
 
 
 def adapt(row: AdaptiveRate, attempt: NetworkAttempt, rules: RateRules, now: float) -> AdaptiveRate:
     """Return the rate after an attempt."""
-    row = _noted(tidied(row, rules, now), attempt, now)
-    if is_well(attempt.code):
-        return _slowed(row, attempt, rules, now) or _grown(row, rules, now)
-    paused = _paused(row, attempt, rules, now)
-    return _refused(paused, attempt, rules, now)
+    row = _with_sample(expire_outdated(row, rules, now), attempt, now)
+    if is_success(attempt.code):
+        return _after_slow_answer(row, attempt, rules, now) or _after_success(row, rules, now)
+    paused = _with_pause(row, attempt, rules, now)
+    return _after_failure(paused, attempt, rules, now)
 
 
 def handles_limits(row: AdaptiveRate, rules: RateRules, now: float) -> bool:
-    """Return whether 429 is the rate's business: it can go lower, and something does succeed."""
-    return rate_of(row, rules) > floor_of(rules) and now - row.well_at <= HANDLED_SECONDS
+    """Return whether a lower rate still helps against 429: above the floor, some succeed."""
+    is_above = rate_of(row, rules) > floor_of(rules)
+    return is_above and now - row.succeeded_at <= RECENT_SUCCESS_SECONDS
 
 
-def _noted(row: AdaptiveRate, attempt: NetworkAttempt, now: float) -> AdaptiveRate:
+def _with_sample(row: AdaptiveRate, attempt: NetworkAttempt, now: float) -> AdaptiveRate:
     latency = row.latency
     if attempt.code is None:
-        usual = attempt.seconds if latency is None else latency
-        latency = usual + BASELINE_WEIGHT * (attempt.seconds - usual)
+        baseline = attempt.seconds if latency is None else latency
+        latency = baseline + BASELINE_WEIGHT * (attempt.seconds - baseline)
     return msgspec.structs.replace(
         row,
         active_at=now,
-        well_at=now if is_well(attempt.code) else row.well_at,
+        succeeded_at=now if is_success(attempt.code) else row.succeeded_at,
         latency=latency,
-        window=(*row.window, seen(attempt, now))[-CALLS_MAX:],
+        window=(*row.window, sample_of(attempt, now))[-CALLS_MAX:],
     )
 
 
 def _since_cut(row: AdaptiveRate) -> RateWindow:
-    """Return the attempts that were made at the present rate."""
+    """Return the attempts made at the present rate, recognised by its number of cuts."""
     return tuple(each for each in row.window if each.cuts >= row.cuts)
 
 
-def _overload(window: RateWindow, code: ErrorCode | None, rules: RateRules) -> float:
-    """Return the share of a window that was refused like this; 0 when that is no overload."""
-    if code in LIMITED:
-        codes, tolerated = LIMITED, LIMITED_SHARE
-    elif code in STRAINED:
-        codes, tolerated = STRAINED, STRAINED_SHARE
+def _overload_ratio(window: RateWindow, code: ErrorCode | None, rules: RateRules) -> float:
+    """Return the failure ratio of the code's class; 0 when it is not significant."""
+    if code in EXPLICIT_OVERLOAD:
+        codes, tolerated = EXPLICIT_OVERLOAD, EXPLICIT_TOLERANCE
+    elif code in POSSIBLE_OVERLOAD:
+        codes, tolerated = POSSIBLE_OVERLOAD, POSSIBLE_TOLERANCE
     else:
         return 0.0
-    if subjects(window, codes) < rules.suspicious_videos:
+    if count_failed_subjects(window, codes) < rules.suspicious_videos:
         return 0.0
-    share = share_of(window, codes)
+    ratio = failure_ratio(window, codes)
     deviation = sqrt(tolerated * (1 - tolerated) / len(window))
-    return share if share > tolerated + SIGMAS * deviation else 0.0
+    return ratio if ratio > tolerated + SIGMAS * deviation else 0.0
 
 
-def _refused(
+def _after_failure(
     row: AdaptiveRate, attempt: NetworkAttempt, rules: RateRules, now: float
 ) -> AdaptiveRate:
-    """Return the rate cut, when the refused share of its attempts is an overload."""
+    # An attempt made before the last cut says nothing about the present rate.
     if attempt.cuts < row.cuts or now < row.cut_at + REACTION_SECONDS or attempt.code is None:
         return row
-    share = _overload(_since_cut(row), attempt.code, rules)
-    if share == 0.0:
+    ratio = _overload_ratio(_since_cut(row), attempt.code, rules)
+    if ratio == 0.0:
         return row
-    kept = max(CUT_MIN, BACKOFF * (1 - share))
-    return _cut(row, kept * _made(row, rules, now), attempt.code, rules, now)
+    factor = max(CUT_FACTOR_MIN, CUT_FACTOR * (1 - ratio))
+    return _cut_to(row, factor * _observed_rate(row, rules, now), attempt.code, rules, now)
 
 
-def _made(row: AdaptiveRate, rules: RateRules, now: float) -> float:
-    """Return the rate that was too much: what was really made, if much more was allowed."""
-    made = max(per_second(row.window, now), STEP_MIN * rules.limit)
-    return min(rate_of(row, rules), made)
+def _observed_rate(row: AdaptiveRate, rules: RateRules, now: float) -> float:
+    """Return the rate that caused an overload: the one in use, if a higher one is allowed."""
+    observed = max(attempts_per_second(row.window, now), OBSERVED_SHARE_MIN * rules.limit)
+    return min(rate_of(row, rules), observed)
 
 
-def _cut(
+def _cut_to(
     row: AdaptiveRate, wanted: float, reason: ErrorCode, rules: RateRules, now: float
 ) -> AdaptiveRate:
     allowed = max(floor_of(rules), wanted)
@@ -151,37 +160,37 @@ def _cut(
     return msgspec.structs.replace(
         row,
         allowed=allowed,
-        knee=_made(row, rules, now),
+        knee=_observed_rate(row, rules, now),
         reason=reason,
         since=now,
         cut_at=now,
-        grown_at=now,
+        increased_at=now,
         cuts=row.cuts + 1,
     )
 
 
-def _slowed(
+def _after_slow_answer(
     row: AdaptiveRate, attempt: NetworkAttempt, rules: RateRules, now: float
 ) -> AdaptiveRate | None:
-    """Return the rate cut a little, when answers take much longer than usual; else None."""
+    """Return the rate after a small cut, None when the median latency is not slow."""
     if row.latency is None or not _is_slow(attempt.seconds, row.latency):
         return None
-    median = usual_latency(_since_cut(row))
+    median = median_latency(_since_cut(row))
     if median is None or not _is_slow(median, row.latency):
         return None
-    wanted = BACKOFF * rate_of(row, rules)
-    return _cut(row, wanted, ErrorCode.NETWORK_TIMEOUT, rules, now)
+    wanted = CUT_FACTOR * rate_of(row, rules)
+    return _cut_to(row, wanted, ErrorCode.NETWORK_TIMEOUT, rules, now)
 
 
-def _is_slow(seconds: float, usual: float) -> bool:
-    return seconds > SLOW_FACTOR * usual and seconds - usual >= SLOW_SECONDS_MIN
+def _is_slow(seconds: float, baseline: float) -> bool:
+    return seconds > SLOW_FACTOR * baseline and seconds - baseline >= SLOW_SECONDS_MIN
 
 
-def _grown(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
+def _after_success(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
     if row.allowed is None:
         return row
     present = rate_of(row, rules)
-    began = max(row.grown_at, row.cut_at + REACTION_SECONDS, now - GROWTH_SECONDS_MAX)
+    began = max(row.increased_at, row.cut_at + REACTION_SECONDS, now - GROWTH_SECONDS_MAX)
     if now <= began:
         return row
     is_below = row.knee is not None and present < row.knee
@@ -189,19 +198,19 @@ def _grown(row: AdaptiveRate, rules: RateRules, now: float) -> AdaptiveRate:
     allowed = present + (now - began) * goal / rules.recovery_seconds
     if allowed >= rules.limit:
         return msgspec.structs.replace(
-            row, allowed=None, knee=None, reason=None, since=now, grown_at=now
+            row, allowed=None, knee=None, reason=None, since=now, increased_at=now
         )
-    return msgspec.structs.replace(row, allowed=allowed, grown_at=now)
+    return msgspec.structs.replace(row, allowed=allowed, increased_at=now)
 
 
-def _paused(
+def _with_pause(
     row: AdaptiveRate, attempt: NetworkAttempt, rules: RateRules, now: float
 ) -> AdaptiveRate:
-    """Return the rate with a pause, when an overload is answered with a time to come back."""
+    """Return the rate paused as ``Retry-After`` asks, if there is an explicit overload."""
     asked = attempt.retry_after_seconds
-    if asked is None or attempt.code not in LIMITED:
+    if asked is None or attempt.code not in EXPLICIT_OVERLOAD:
         return row
-    if _overload(row.window, attempt.code, rules) == 0.0:
+    if _overload_ratio(row.window, attempt.code, rules) == 0.0:
         return row
     until = now + min(asked, rules.pause_seconds_max)
     if row.until is not None and until < row.until + REACTION_SECONDS:

@@ -1,4 +1,4 @@
-"""When a circuit breaker opens: what counts, and how much of it is too much. Pure."""
+"""Rules by which a circuit breaker opens: what is a failure, and which thresholds hold. Pure."""
 
 import msgspec
 
@@ -6,18 +6,19 @@ from agents.resilience.sliding_window import (
     Call,
     Matches,
     Window,
+    count_retries,
     digest,
-    main_code,
-    retries,
-    share,
+    dominant_code,
+    subject_ratio,
 )
 from schemas.attempts import NetworkAttempt
 from schemas.errors import ErrorCode
 
 SUSPICIOUS = frozenset({ErrorCode.RATE_LIMIT_IP_BLOCK, ErrorCode.PLATFORM_CHANGED})
-"""What one strange video can look like too; believed when several videos say so."""
+"""Failure codes that open a breaker before the minimum of calls. One odd video can cause them too,
+so several videos must fail."""
 
-COUNTING = SUSPICIOUS | {
+FAILURES = SUSPICIOUS | {
     ErrorCode.NETWORK_TIMEOUT,
     ErrorCode.NETWORK_DNS,
     ErrorCode.NETWORK_CONNECTION,
@@ -25,14 +26,14 @@ COUNTING = SUSPICIOUS | {
     ErrorCode.RATE_LIMIT_API,
     ErrorCode.RATE_LIMIT_ACCOUNT,
 }
-"""The platform, or the way to it, failed."""
+"""Codes that count as failures: of the platform, or of the network to it."""
 
 CONTENT = frozenset(code for code in ErrorCode if code.startswith("content."))
-"""The platform answered, which is a success. The codes that are left say nothing about it."""
+"""Codes that count as successes: the platform answered. All other codes are ignored."""
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers; `streams.settings.BreakerSettings` says what each of them means."""
+class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameters; `streams.settings.BreakerSettings` documents them."""
 
     window_calls: int
     window_seconds: float
@@ -49,16 +50,16 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     retry_floor: int
 
 
-def says_something(code: ErrorCode | None) -> bool:
-    """Return whether the outcome of an attempt tells how the platform is."""
-    return code is None or code in COUNTING or code in CONTENT
+def is_conclusive(code: ErrorCode | None) -> bool:
+    """Return whether an outcome counts as a success or a failure of the platform."""
+    return code is None or code in FAILURES or code in CONTENT
 
 
-def call_of(attempt: NetworkAttempt, rules: Rules, now: float) -> Call:
-    """Return an attempt as it is counted. A file may take its time, pages and links may not.
+def call_of(attempt: NetworkAttempt, rules: BreakerRules, now: float) -> Call:
+    """Return the call of an attempt, timed by the arrival of its report.
 
-    It counts from when its report arrived: by the clock of a worker that is minutes behind it
-    would be too old.
+    By the clock of a worker that is minutes behind it would be too old for the window. A download
+    is never slow: its duration depends on the file.
     """
     return Call(
         at=now,
@@ -69,48 +70,47 @@ def call_of(attempt: NetworkAttempt, rules: Rules, now: float) -> Call:
     )
 
 
-def is_good(call: Call) -> bool:
-    """Return whether an attempt is one that a closed breaker is there for."""
+def is_healthy(call: Call) -> bool:
+    """Return whether a trial with this call passes: neither failed nor slow."""
     return not (_has_failed(call) or call.slow)
 
 
-def reason_to_open(window: Window, rules: Rules) -> ErrorCode | None:
+def reason_to_open(window: Window, rules: BreakerRules) -> ErrorCode | None:
     """Return the code that opens a breaker with this window, None when it stays closed.
 
-    It always takes several videos. Too many slow answers are ``network.timeout``.
+    Several videos must be affected. Too many slow calls count as ``network.timeout``.
     """
-    if _is_high(window, _is_suspicious, rules.failure_ratio, rules):
-        return main_code(window, COUNTING)
+    if _exceeds(window, _is_suspicious, rules.failure_ratio, rules):
+        return dominant_code(window, FAILURES)
     if len(window) < min(rules.minimum_calls, rules.window_calls):
         return None
-    if _is_high(window, _has_failed, rules.failure_ratio, rules):
-        return main_code(window, COUNTING)
-    slow = _is_high(window, _is_slow, rules.slow_ratio, rules)
+    if _exceeds(window, _has_failed, rules.failure_ratio, rules):
+        return dominant_code(window, FAILURES)
+    slow = _exceeds(window, _is_slow, rules.slow_ratio, rules)
     return ErrorCode.NETWORK_TIMEOUT if slow else None
 
 
-def retries_too_much(window: Window, rules: Rules) -> bool:
-    """Return whether too large a share of the attempts are retries."""
-    count = retries(window)
+def exceeds_retry_budget(window: Window, rules: BreakerRules) -> bool:
+    count = count_retries(window)
     return count > rules.retry_floor and count > rules.retry_share * len(window)
 
 
-def open_seconds(openings: int, rules: Rules) -> float:
-    """Return how long it is open: twice as long each time it opens again, up to the cap."""
+def open_seconds(openings: int, rules: BreakerRules) -> float:
+    """Return the open time: doubled with each opening in a row, up to the cap."""
     return min(rules.open_seconds * 2.0 ** min(openings - 1, DOUBLINGS_MAX), rules.open_seconds_max)
 
 
 DOUBLINGS_MAX = 32
-"""The cap is reached long before; 2 to the power of every opening would overflow some day."""
+"""Bound of the exponent, against overflow; the cap of the open time is reached long before."""
 
 
-def _is_high(window: Window, matches: Matches, ratio: float, rules: Rules) -> bool:
-    found = share(window, matches)
+def _exceeds(window: Window, matches: Matches, ratio: float, rules: BreakerRules) -> bool:
+    found = subject_ratio(window, matches)
     return found.subjects >= rules.suspicious_videos and found.ratio >= ratio
 
 
 def _has_failed(call: Call) -> bool:
-    return call.code in COUNTING
+    return call.code in FAILURES
 
 
 def _is_suspicious(call: Call) -> bool:

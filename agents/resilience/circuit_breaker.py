@@ -1,7 +1,8 @@
-"""Circuit breaker of one platform, operation and egress. Pure: a row, what happened, a new row.
+"""Circuit breaker of one platform, operation and egress, as a pure state machine.
 
-It has no timers: what time brings about (the first trial, the end of trials that nobody hears
-of) is seen when the next thing happens, or by `tidied`. All times are epoch seconds.
+Row and event in, new row out. There are no timers: transitions by time (the first trial, the
+timeout of trials without a result) take effect with the next event, or by `expire_outdated`. All
+times are epoch seconds.
 """
 
 from datetime import UTC, datetime
@@ -10,45 +11,45 @@ from typing import Literal
 import msgspec
 
 from agents.resilience.breaker_rules import (
-    COUNTING,
-    Rules,
+    FAILURES,
+    BreakerRules,
     call_of,
-    is_good,
+    exceeds_retry_budget,
+    is_conclusive,
+    is_healthy,
     open_seconds,
     reason_to_open,
-    retries_too_much,
-    says_something,
 )
 from agents.resilience.half_open import (
     Trials,
+    expire_overdue,
     grant,
     report,
     slots,
     verdict,
-    void_overdue,
     withdraw,
 )
-from agents.resilience.sliding_window import Call, Window, add, main_code, recent
-from schemas.attempts import BreakerOrder, NetworkAttempt, Operation, TrialRequest, Way
+from agents.resilience.sliding_window import Call, Window, add, dominant_code, recent
+from schemas.attempts import BreakerOrder, EndpointRecord, NetworkAttempt, Operation, TrialRequest
 from schemas.errors import ErrorCode
 from schemas.signals import BreakerState
 
 BUDGET_SECONDS = 10.0
-"""How long retries wait when they are too large a share: Finagle's retry budget looks at as much.
-https://twitter.github.io/finagle/guide/Clients.html#retries"""
+"""Seconds for which retries wait when they exceed their budget. Finagle's retry budget has a window
+of the same length. https://twitter.github.io/finagle/guide/Clients.html#retries"""
 
 
 class Breaker(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """The row of one breaker.
+    """The table row of one breaker.
 
     Attributes:
         since: when its state began.
-        active_at: when something last happened to it.
+        active_at: time of the last attempt, trial request or order.
         until: when the first trial may be granted; None unless open.
-        openings: how often it opened without closing in between.
-        budget_until: until then retries wait; None when they need not.
-        trials_max: trials of this half-open phase; 0 outside of one.
-        by: who forced it.
+        openings: number of openings in a row, without a closing in between.
+        budget_until: when retries may be made again; None while their budget holds.
+        trials_max: number of trials of this half-open phase; 0 in other states.
+        by: the operator who forced it open.
     """
 
     platform: str
@@ -67,19 +68,19 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     by: str | None = None
 
 
-def new_breaker(way: Way | Breaker, now: float) -> Breaker:
-    """Return a closed breaker that has seen nothing yet."""
+def new_breaker(endpoint: EndpointRecord | Breaker, now: float) -> Breaker:
+    """Return a closed breaker without history."""
     return Breaker(
-        platform=way.platform,
-        operation=way.operation,
-        egress=way.egress,
+        platform=endpoint.platform,
+        operation=endpoint.operation,
+        egress=endpoint.egress,
         since=now,
         active_at=now,
     )
 
 
 def state_of(row: Breaker) -> BreakerState:
-    """Return what workers must know of a breaker."""
+    """Return the state to publish."""
     return BreakerState(
         platform=row.platform,
         operation=row.operation,
@@ -87,45 +88,47 @@ def state_of(row: Breaker) -> BreakerState:
         state=row.state,
         reason=row.reason,
         since=datetime.fromtimestamp(row.since, UTC),
-        until=_moment(row.until),
+        until=_datetime_of(row.until),
         openings=row.openings,
         trials=slots(row.trials),
         trials_max=row.trials_max,
-        budget_until=_moment(row.budget_until),
+        budget_until=_datetime_of(row.budget_until),
         by=row.by,
     )
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def _datetime_of(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def on_attempt(row: Breaker, attempt: NetworkAttempt, rules: Rules, now: float) -> Breaker:
+def on_attempt(row: Breaker, attempt: NetworkAttempt, rules: BreakerRules, now: float) -> Breaker:
     """Return the breaker after an attempt.
 
-    Only trials change one that is not closed: other attempts began before it opened.
+    Unless it is closed, only trials change its state: other attempts began before it opened.
     """
-    row = _touched(row, rules, now)
-    if not says_something(attempt.code):
+    row = _with_activity(row, rules, now)
+    if not is_conclusive(attempt.code):
         return msgspec.structs.replace(row, trials=withdraw(row.trials, attempt.trial))
     call = call_of(attempt, rules, now)
-    row = _counted(row, call, rules, now)
+    row = _with_call(row, call, rules, now)
     match row.state:
         case "closed":
-            return _judged(row, rules, now)
+            return _evaluate_closed(row, rules, now)
         case "half_open":
-            trials = report(row.trials, attempt.trial, passed=is_good(call))
-            return _tried(msgspec.structs.replace(row, trials=trials), rules, now)
+            trials = report(row.trials, attempt.trial, passed=is_healthy(call))
+            return _evaluate_half_open(msgspec.structs.replace(row, trials=trials), rules, now)
         case _:
             return row
 
 
-def on_trial_request(row: Breaker, request: TrialRequest, rules: Rules, now: float) -> Breaker:
-    """Return the breaker with the trial granted, if it has a slot for it.
+def on_trial_request(
+    row: Breaker, request: TrialRequest, rules: BreakerRules, now: float
+) -> Breaker:
+    """Return the breaker with the trial granted, if a slot is free, or withdrawn.
 
     The first request at or after the end of the open time makes it half-open.
     """
-    row = _touched(row, rules, now)
+    row = _with_activity(row, rules, now)
     if request.withdrawn:
         return msgspec.structs.replace(row, trials=withdraw(row.trials, request.trial))
     if row.until is not None and now >= row.until:
@@ -137,7 +140,7 @@ def on_trial_request(row: Breaker, request: TrialRequest, rules: Rules, now: flo
 
 
 def on_order(row: Breaker, order: BreakerOrder, now: float) -> Breaker:
-    """Return the breaker as it is ordered: opened by force, or closed with all forgotten."""
+    """Return the breaker forced open, or reset: closed and without history."""
     fresh = new_breaker(row, now)
     if order.action == "reset":
         return fresh
@@ -146,22 +149,22 @@ def on_order(row: Breaker, order: BreakerOrder, now: float) -> Breaker:
     return msgspec.structs.replace(fresh, state="forced_open", by=order.by)
 
 
-def tidied(row: Breaker, rules: Rules, now: float) -> Breaker:
-    """Return the breaker without what is over by now, nor what cannot have been yet."""
-    row = _not_ahead(row, rules, now)
-    waits = row.budget_until is not None and now < row.budget_until
+def expire_outdated(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
+    """Return the breaker without expired calls, trials and budget, nor times in the future."""
+    row = _with_clamped_times(row, rules, now)
+    is_exhausted = row.budget_until is not None and now < row.budget_until
     return msgspec.structs.replace(
         row,
         window=recent(row.window, now, rules.window_seconds),
-        trials=void_overdue(row.trials, rules.trial_seconds, now),
-        budget_until=row.budget_until if waits else None,
+        trials=expire_overdue(row.trials, rules.trial_seconds, now),
+        budget_until=row.budget_until if is_exhausted else None,
     )
 
 
-def _not_ahead(row: Breaker, rules: Rules, now: float) -> Breaker:
-    """Return the breaker with no time in it that a clock which was set back does not permit.
+def _with_clamped_times(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
+    """Return the breaker without times in the future, as a clock that is set back leaves them.
 
-    Otherwise it would stay open until the clock is there again.
+    Otherwise it would stay open until the clock has caught up.
     """
     budget_until, until = row.budget_until, row.until
     return msgspec.structs.replace(
@@ -174,41 +177,41 @@ def _not_ahead(row: Breaker, rules: Rules, now: float) -> Breaker:
 
 
 def is_idle(row: Breaker, seconds: float, now: float) -> bool:
-    """Return whether it is closed and nothing happened to it for so long."""
+    """Return whether it is closed and has had no event for ``seconds``."""
     return row.state == "closed" and now - row.active_at >= seconds
 
 
-def _touched(row: Breaker, rules: Rules, now: float) -> Breaker:
-    return msgspec.structs.replace(tidied(row, rules, now), active_at=now)
+def _with_activity(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
+    return msgspec.structs.replace(expire_outdated(row, rules, now), active_at=now)
 
 
-def _counted(row: Breaker, call: Call, rules: Rules, now: float) -> Breaker:
+def _with_call(row: Breaker, call: Call, rules: BreakerRules, now: float) -> Breaker:
     window = add(row.window, call, now, calls=rules.window_calls, seconds=rules.window_seconds)
     return msgspec.structs.replace(row, window=window)
 
 
-def _judged(row: Breaker, rules: Rules, now: float) -> Breaker:
-    """Return a closed breaker open, or with retries held back, when its window says so."""
+def _evaluate_closed(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
+    """Return a closed breaker after a call: opened, or with its retry budget exhausted."""
     reason = reason_to_open(row.window, rules)
     if reason is not None:
-        return _opened(row, reason, rules, now)
-    if row.budget_until is None and retries_too_much(row.window, rules):
+        return _open(row, reason, rules, now)
+    if row.budget_until is None and exceeds_retry_budget(row.window, rules):
         return msgspec.structs.replace(row, budget_until=now + BUDGET_SECONDS)
     return row
 
 
-def _tried(row: Breaker, rules: Rules, now: float) -> Breaker:
-    """Return a half-open breaker closed or open again, when its trials have decided."""
+def _evaluate_half_open(row: Breaker, rules: BreakerRules, now: float) -> Breaker:
+    """Return a half-open breaker after a result: closed or open, once there is a verdict."""
     match verdict(row.trials, row.trials_max):
         case "passed":
             return new_breaker(row, now)
         case "failed":
-            return _opened(row, main_code(row.window, COUNTING) or row.reason, rules, now)
+            return _open(row, dominant_code(row.window, FAILURES) or row.reason, rules, now)
         case _:
             return row
 
 
-def _opened(row: Breaker, reason: ErrorCode | None, rules: Rules, now: float) -> Breaker:
+def _open(row: Breaker, reason: ErrorCode | None, rules: BreakerRules, now: float) -> Breaker:
     openings = row.openings + 1
     return msgspec.structs.replace(
         row,

@@ -1,21 +1,21 @@
-"""The trials of a half-open circuit breaker: a few attempts that show how the platform is. Pure."""
+"""Trial calls of a half-open circuit breaker: grant, result, withdrawal, timeout. Pure."""
 
 from typing import Literal
 
 import msgspec
 
-SILENT_MAX = 100
-"""Void trials that are remembered, about 40 bytes each: a long download may still report."""
+VOID_TRIALS_MAX = 100
+"""Void trials that are kept, about 40 bytes each: a long download may still report its result."""
 
 
 class Trial(msgspec.Struct, frozen=True, array_like=True):
-    """One attempt that is permitted.
+    """One permitted call.
 
     Attributes:
         id: the same for every copy of one event.
         granted_at: epoch seconds.
-        void: its slot is free for another: it told nothing, or was not heard of for too long.
-        passed: what came of it; None as long as that is not known.
+        void: its slot is free: it was withdrawn, was inconclusive, or timed out.
+        passed: its result; None until it is reported.
     """
 
     id: str
@@ -37,7 +37,7 @@ def slots(trials: Trials) -> tuple[str, ...]:
 def grant(trials: Trials, trial_id: str, limit: int, now: float) -> Trials:
     """Return the trials with one more, if one of ``limit`` slots is free.
 
-    Asking twice is asking once; one that was void gets a new slot.
+    Idempotent; a trial that is void gets a new slot.
     """
     held = slots(trials)
     if trial_id in held or len(held) >= limit:
@@ -47,29 +47,29 @@ def grant(trials: Trials, trial_id: str, limit: int, now: float) -> Trials:
 
 
 def report(trials: Trials, trial_id: str | None, *, passed: bool) -> Trials:
-    """Return the trials with the result of one; it counts when it is void too, but only once."""
-    return _mark(trials, trial_id, passed=passed)
+    """Return the trials with the result of one; the first result counts, of a void trial too."""
+    return _update(trials, trial_id, passed=passed)
 
 
 def withdraw(trials: Trials, trial_id: str | None) -> Trials:
-    """Return the trials with one void that has ended without telling anything."""
-    return _mark(trials, trial_id, void=True)
+    """Return the trials with the slot of one freed, unless it has a result."""
+    return _update(trials, trial_id, void=True)
 
 
-def _mark(trials: Trials, trial_id: str | None, **marks: bool) -> Trials:
+def _update(trials: Trials, trial_id: str | None, **changes: bool) -> Trials:
     return tuple(
-        msgspec.structs.replace(trial, **marks)
+        msgspec.structs.replace(trial, **changes)
         if trial.id == trial_id and trial.passed is None
         else trial
         for trial in trials
     )
 
 
-def void_overdue(trials: Trials, seconds: float, now: float) -> Trials:
-    """Return the trials with those void that were not heard of for ``seconds``.
+def expire_overdue(trials: Trials, seconds: float, now: float) -> Trials:
+    """Return the trials with those void that have had no result for ``seconds``.
 
-    Of the void ones the oldest are forgotten. A clock that was set back makes some later than now:
-    they count as of now.
+    The oldest void ones above `VOID_TRIALS_MAX` are dropped. A clock that is set back leaves times
+    in the future; they are set to now.
     """
     marked = tuple(
         msgspec.structs.replace(
@@ -79,13 +79,13 @@ def void_overdue(trials: Trials, seconds: float, now: float) -> Trials:
         )
         for trial in trials
     )
-    silent = [trial.id for trial in marked if trial.void and trial.passed is None]
-    forgotten = set(silent[:-SILENT_MAX])
-    return tuple(trial for trial in marked if trial.id not in forgotten)
+    void = [trial.id for trial in marked if trial.void and trial.passed is None]
+    dropped = set(void[:-VOID_TRIALS_MAX])
+    return tuple(trial for trial in marked if trial.id not in dropped)
 
 
 def verdict(trials: Trials, limit: int) -> Verdict | None:
-    """Return what most of ``limit`` trials say, as soon as the others cannot change it.
+    """Return the majority result of ``limit`` trials, as soon as it is certain.
 
     With an even limit, one half is not enough to pass.
     """

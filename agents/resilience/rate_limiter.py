@@ -1,7 +1,8 @@
-"""The line in front of one platform and egress: who is next, and who had better come back later.
+"""Rate limiter of one platform and egress: a priority queue in front of a token bucket.
 
-A rate limiter over a token bucket. Callers wait by rank, then in the order of asking; now and then
-the one that has waited longest is moved to the front, so that low ranks do not starve.
+Callers are served by rank, then first come, first served. Every so often the caller that arrived
+first is served next, so that low ranks do not starve. A caller that would wait too long is rejected
+with a retry-after.
 """
 
 import asyncio
@@ -13,28 +14,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from agents.resilience.token_bucket import (
-    Pace,
+    Rate,
     TokenBucket,
-    has_room,
-    promise,
+    after_consuming,
+    can_reserve,
+    refilled,
+    reserve,
     seconds_until,
-    settled,
-    taken,
 )
 
-LOOK_SECONDS = 0.5
-"""A change of the pace is noticed by those who wait within this time."""
+POLL_SECONDS = 0.5
+"""Longest sleep of a queued caller, in seconds: it observes a change of the rate within it."""
 
 AGEING = 16
-"""After so many turns the caller that has waited longest is next, whatever its rank. The same share
-of the throughput as in front of the slots."""
+"""Permits after which the caller that arrived first is served next, whatever its rank. The bulkhead
+gives the same share of the throughput to ageing."""
 
 Slot = Callable[[], AbstractAsyncContextManager[None]]
-"""Gives a slot of a task pool."""
+"""Returns a context that holds a slot of a bulkhead."""
 
 
 class RateLimitExceededError(Exception):
-    """The turn would come after a longer time than is waited for; come back in ``seconds``."""
+    """The wait would exceed the maximum; retry after ``seconds``."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
@@ -42,7 +43,7 @@ class RateLimitExceededError(Exception):
 
 
 class _Ticket:
-    """The place of one in the line, since a moment, for so many requests."""
+    """A caller in the queue."""
 
     __slots__ = ("number", "rank", "requests", "since")
 
@@ -53,141 +54,144 @@ class _Ticket:
         self.number = number
 
 
-def _place(ticket: _Ticket) -> tuple[float, int]:
+def _queue_order(ticket: _Ticket) -> tuple[float, int]:
     return -ticket.rank, ticket.number
 
 
 class FairRateLimiter:
-    """Those who wait for their turn, by rank, then first come first served.
+    """FIFO within a rank, over a token bucket.
 
-    Who would have to wait for long is sent away at once. When many were, they are so only after
-    they have waited for long: a backlog is not all sent away.
+    A caller whose estimated wait exceeds ``max_wait_seconds`` is rejected at once with a
+    retry-after. When the reservation horizon is full, callers queue up to the maximum wait before
+    they are rejected, so that a backlog drains evenly and is not rejected as a whole.
 
     Args:
-        pace: returns the present pace.
-        patience_seconds: what is long.
+        rate: returns the rate in force.
+        max_wait_seconds: longest wait in the queue.
         clock: seconds, monotonic.
         sleep: waits so many seconds.
     """
 
     def __init__(
         self,
-        pace: Callable[[], Pace],
-        patience_seconds: float,
+        rate: Callable[[], Rate],
+        max_wait_seconds: float,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._pace = pace
-        self._patience_seconds = patience_seconds
+        self._rate = rate
+        self._max_wait_seconds = max_wait_seconds
         self._clock = clock
         self._sleep = sleep
-        self._bucket = settled(TokenBucket(clock()), pace(), clock())
+        self._bucket = refilled(TokenBucket(clock()), rate(), clock())
         self._queue: list[_Ticket] = []
         self._numbers = itertools.count()
-        self._turns = 0
-        self._promised_rank = -math.inf
+        self._served = 0
+        self._reserved_rank = -math.inf
 
-    def is_short(self, *, returning: bool, rank: float = 0.0) -> bool:
-        """Return whether the turn of one who comes now would come in time.
+    def would_admit(self, *, requeued: bool, rank: float = 0.0) -> bool:
+        """Return whether a caller that arrives now would be served within the maximum wait.
 
-        Who returns has waited before, and does not wait for those who were sent away later. Nor
-        does one of a higher rank than all of those.
+        A requeued caller has waited before: it does not queue behind reservations, which are of
+        later callers. Nor does a caller whose rank exceeds that of every reservation.
         """
-        bucket, pace = self._look()
-        passes = returning or rank > self._promised_rank
-        promised = 0.0 if passes else bucket.promised
-        place = max(_sum(each for each in self._queue if each.rank >= rank), promised) + 1
-        return not self._is_long(seconds_until(bucket, pace, place))
+        bucket, rate = self._refill()
+        passes = requeued or rank > self._reserved_rank
+        reserved = 0.0 if passes else bucket.reserved
+        ahead = max(_total_requests(each for each in self._queue if each.rank >= rank), reserved)
+        return not self._exceeds_max_wait(seconds_until(bucket, rate, ahead + 1))
 
     @asynccontextmanager
     async def acquire(
-        self, slot: Slot, *, returning: bool = False, requests: float = 1.0, rank: float = 0.0
+        self, slot: Slot, *, requeued: bool = False, requests: float = 1.0, rank: float = 0.0
     ) -> AsyncIterator[None]:
-        """Hold a slot, from when it is one's turn.
+        """Hold a slot from when the rate permits.
 
-        The token is taken when there is a slot too: slots that come free all at once let no
-        more through than the pace. Who makes several requests begins when there is a token for
-        the first, and owes the others: those behind wait until they have come. To wait for all
-        of them before would be for ever at a low rate.
+        Tokens are consumed only with a slot in hand: slots that become free together admit no more
+        than the rate. A caller with several requests starts on the first token and puts the bucket
+        into debt, which delays the callers behind it; waiting for all tokens first could take for
+        ever at a low rate.
 
         Args:
-            slot: where the slot comes from.
-            returning: it was sent away before.
+            slot: acquires the slot.
+            requeued: the caller was rejected before.
             requests: how many it makes, 1 or more.
-            rank: larger goes first.
+            rank: larger is served first.
 
         Raises:
-            NotYetError: that would take too long.
+            RateLimitExceededError: the wait would exceed the maximum.
         """
-        if not self.is_short(returning=returning, rank=rank) and self._has_room():
-            raise self._sent_away(requests, rank)
+        if not self.would_admit(requeued=requeued, rank=rank) and self._can_reserve():
+            raise self._reject(requests, rank)
         ticket = _Ticket(self._clock(), requests, rank, next(self._numbers))
-        insort(self._queue, ticket, key=_place)
+        insort(self._queue, ticket, key=_queue_order)
         try:
             while True:
-                await self._until_due(ticket)
+                await self._wait_until_due(ticket)
                 async with slot():
-                    if self._seconds_of(ticket) > 0:
+                    # The wait may have grown meanwhile: by a rate cut, a debt, a higher rank.
+                    if self._wait_seconds(ticket) > 0:
                         continue
                     self._queue.remove(ticket)
-                    self._bucket = taken(self._bucket, requests)
-                    self._age()
+                    self._bucket = after_consuming(self._bucket, requests)
+                    self._promote_oldest()
                     yield
                     return
         finally:
             if ticket in self._queue:
                 self._queue.remove(ticket)
 
-    async def _until_due(self, ticket: _Ticket) -> None:
-        while (seconds := self._seconds_of(ticket)) > 0:
+    async def _wait_until_due(self, ticket: _Ticket) -> None:
+        while (seconds := self._wait_seconds(ticket)) > 0:
             waited = self._clock() - ticket.since
-            if self._is_long(seconds) and (waited >= self._patience_seconds or self._has_room()):
-                raise self._sent_away(ticket.requests, ticket.rank)
-            await self._sleep(min(seconds, LOOK_SECONDS))
+            if self._exceeds_max_wait(seconds) and (
+                waited >= self._max_wait_seconds or self._can_reserve()
+            ):
+                raise self._reject(ticket.requests, ticket.rank)
+            await self._sleep(min(seconds, POLL_SECONDS))
 
-    def _seconds_of(self, ticket: _Ticket) -> float:
+    def _wait_seconds(self, ticket: _Ticket) -> float:
         ahead = self._queue[: self._queue.index(ticket)]
-        return seconds_until(*self._look(), _sum(ahead) + 1)
+        return seconds_until(*self._refill(), _total_requests(ahead) + 1)
 
-    def _is_long(self, seconds: float) -> bool:
-        # Without any rate there is no partition either: whoever gets it does the work.
-        return self._patience_seconds < seconds < float("inf")
+    def _exceeds_max_wait(self, seconds: float) -> bool:
+        # A rate of 0 means that this worker owns no partition: the new owner does the work.
+        return self._max_wait_seconds < seconds < float("inf")
 
-    def _has_room(self) -> bool:
-        return has_room(*self._look())
+    def _can_reserve(self) -> bool:
+        return can_reserve(*self._refill())
 
-    def _age(self) -> None:
-        """Move the one that has waited longest to the front, once in so many turns."""
-        self._turns += 1
-        if self._turns % AGEING == 0 and self._queue:
+    def _promote_oldest(self) -> None:
+        """Move the caller that arrived first to the front, once in `AGEING` permits."""
+        self._served += 1
+        if self._served % AGEING == 0 and self._queue:
             oldest = min(self._queue, key=lambda ticket: ticket.number)
             self._queue.remove(oldest)
             oldest.rank = math.inf
-            insort(self._queue, oldest, key=_place)
+            insort(self._queue, oldest, key=_queue_order)
 
-    def _sent_away(self, requests: float, rank: float) -> RateLimitExceededError:
-        bucket, pace = self._look()
-        self._promised_rank = max(self._promised_rank, rank) if bucket.promised else rank
-        self._bucket, seconds = promise(bucket, pace, self._staying(pace), requests)
+    def _reject(self, requests: float, rank: float) -> RateLimitExceededError:
+        """Make a reservation and return the error with its retry-after."""
+        bucket, rate = self._refill()
+        self._reserved_rank = max(self._reserved_rank, rank) if bucket.reserved else rank
+        self._bucket, seconds = reserve(bucket, rate, self._admissible_requests(rate), requests)
         return RateLimitExceededError(seconds)
 
-    def _staying(self, pace: Pace) -> float:
-        """Return how many requests those make who stay of a long line: its head."""
-        staying = 0.0
+    def _admissible_requests(self, rate: Rate) -> float:
+        """Return the requests at the head of the queue that fit into the maximum wait."""
+        admissible = 0.0
         for ticket in self._queue:
-            if staying >= self._patience_seconds * pace.per_second:
+            if admissible >= self._max_wait_seconds * rate.per_second:
                 break
-            staying += ticket.requests
-        return staying
+            admissible += ticket.requests
+        return admissible
 
-    def _look(self) -> tuple[TokenBucket, Pace]:
-        """Return bucket and pace as they are now."""
-        pace = self._pace()
-        self._bucket = settled(self._bucket, pace, self._clock())
-        return self._bucket, pace
+    def _refill(self) -> tuple[TokenBucket, Rate]:
+        rate = self._rate()
+        self._bucket = refilled(self._bucket, rate, self._clock())
+        return self._bucket, rate
 
 
-def _sum(tickets: Iterable[_Ticket]) -> float:
-    """Return how many requests all of them make."""
+def _total_requests(tickets: Iterable[_Ticket]) -> float:
     return sum(ticket.requests for ticket in tickets)

@@ -1,4 +1,4 @@
-"""What a circuit breaker looks at: the latest attempts, none older than so many seconds. Pure."""
+"""Sliding window of the calls that a circuit breaker judges by, bounded by count and age. Pure."""
 
 import hashlib
 from collections import Counter
@@ -10,13 +10,13 @@ from schemas.errors import ErrorCode
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True):
-    """One attempt, as short as it can be kept: about 50 bytes of JSON.
+    """One attempt, about 50 bytes of JSON.
 
     Attributes:
-        at: when it ended, epoch seconds.
-        subject: digest of the video or link that it was about.
-        code: why it failed, None when it did not.
-        slow: it took too long.
+        at: when the monitor received its report, epoch seconds.
+        subject: digest of the video key or link.
+        code: error code, None on success.
+        slow: it exceeded the threshold of slow calls.
         retry: it was not the first attempt for its request.
     """
 
@@ -28,17 +28,17 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
 
 
 Window = tuple[Call, ...]
-"""Calls in the order in which they were heard of."""
+"""Calls in the order in which their reports arrived."""
 
 Matches = Callable[[Call], bool]
 
 
-class Share(msgspec.Struct, frozen=True):
-    """How much of a window is of one kind, each subject counted once.
+class SubjectRatio(msgspec.Struct, frozen=True):
+    """Share of the matching calls of a window, each subject counted once.
 
     Attributes:
-        subjects: different subjects with calls of this kind.
-        ratio: their share of these subjects and all other calls, 0 to 1.
+        subjects: different subjects with matching calls.
+        ratio: these subjects as a share of themselves and all other calls, 0 to 1.
     """
 
     subjects: int
@@ -46,18 +46,19 @@ class Share(msgspec.Struct, frozen=True):
 
 
 DIGEST_BYTES = 4
-"""Two of the 100 subjects of a window look alike once in a million windows."""
+"""Length of a subject's digest. Two of the 100 subjects of a window collide once in a million
+windows."""
 
 
 def digest(subject: str) -> str:
-    """Return the short name of a subject, 8 hex digits."""
+    """Return the digest of a subject, 8 hex digits."""
     return hashlib.blake2b(subject.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 def recent(window: Window, now: float, seconds: float) -> Window:
     """Return the calls that are not older than ``seconds``.
 
-    A clock that was set back makes some later than now: they count as of now.
+    A clock that is set back leaves times in the future; they are set to now.
     """
     return tuple(
         call if call.at <= now else msgspec.structs.replace(call, at=now)
@@ -71,24 +72,24 @@ def add(window: Window, call: Call, now: float, *, calls: int, seconds: float) -
     return recent((*window, call), now, seconds)[-calls:]
 
 
-def share(window: Window, matches: Matches) -> Share:
-    """Return how much of the window is of one kind.
+def subject_ratio(window: Window, matches: Matches) -> SubjectRatio:
+    """Return the share of matching calls.
 
-    However often one video is tried and fails, it counts once: it may be the video.
+    A video counts once, however often it is retried: the video itself may be the cause.
     """
     subjects = {call.subject for call in window if matches(call)}
     others = sum(not matches(call) for call in window)
-    return Share(len(subjects), len(subjects) / ((len(subjects) + others) or 1))
+    return SubjectRatio(len(subjects), len(subjects) / ((len(subjects) + others) or 1))
 
 
 def error_ratios(window: Window) -> dict[ErrorCode, float]:
-    """Return the share of all calls that failed with each code that occurs."""
+    """Return the share of all calls by the error code that they failed with."""
     counts = Counter(call.code for call in window if call.code is not None)
     return {code: count / len(window) for code, count in counts.items()}
 
 
-def main_code(window: Window, codes: Container[ErrorCode]) -> ErrorCode | None:
-    """Return which of some codes most subjects failed with, the latest of several; None if none."""
+def dominant_code(window: Window, codes: Container[ErrorCode]) -> ErrorCode | None:
+    """Return the code that most subjects failed with, of several the latest; None without any."""
     subjects: dict[ErrorCode, set[str]] = {}
     for call in reversed(window):
         if call.code is not None and call.code in codes:
@@ -96,6 +97,5 @@ def main_code(window: Window, codes: Container[ErrorCode]) -> ErrorCode | None:
     return max(subjects, key=lambda code: len(subjects[code]), default=None)
 
 
-def retries(window: Window) -> int:
-    """Return how many calls were retries."""
+def count_retries(window: Window) -> int:
     return sum(call.retry for call in window)

@@ -1,30 +1,31 @@
-"""Token bucket: how many requests may be made by now. Pure; times are seconds of any one clock.
+"""Token bucket with a variable rate. Pure; times are seconds of any one clock.
 
 The classic one (Turner, "New directions in communications", IEEE Communications Magazine 24(10),
 1986, section III), with a rate that may change at any time. https://doi.org/10.1109/MCOM.1986.1092946
+It also holds the reservations of callers that the rate limiter rejected with a retry-after.
 """
 
 from dataclasses import dataclass, replace
 
-ENOUGH = 1e-9
-"""Tokens by which a level may be short: what is waited for is reckoned in floating point."""
+TOKEN_TOLERANCE = 1e-9
+"""Tokens by which a level may fall short: waits are computed in floating point."""
 
 HORIZON_SECONDS = 60.0
-"""Only so far ahead is promised at once: a backlog had better stay where it is, in Kafka, than be
-told when to come back at a rate that may soon be another."""
+"""Seconds ahead within which retry-afters are given out. A longer backlog stays queued, in Kafka:
+the rate may have changed before a later retry-after is due."""
 
-PROMISE_SECONDS_MAX = 120.0
-"""Who is sent away comes back after this time at the latest: by then the rate may be another."""
+RETRY_AFTER_SECONDS_MAX = 120.0
+"""Upper bound of a retry-after, in seconds: by then the rate may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast it may go at present.
+class Rate:
+    """The refill rate in force.
 
     Attributes:
-        per_second: tokens a second; 0 while nothing may go.
-        burst: tokens that are kept at most, 1 or more.
-        paused_seconds: until then nothing goes, though tokens come.
+        per_second: tokens a second; 0 while nothing is admitted.
+        burst: capacity of the bucket in tokens, 1 or more.
+        paused_seconds: rest of a pause, in which nothing is admitted but tokens accrue.
     """
 
     per_second: float
@@ -34,69 +35,69 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class TokenBucket:
-    """Tokens at a moment.
+    """The bucket at one moment.
 
     Attributes:
-        at: the moment.
-        level: tokens that may be taken; below 0 as many are owed.
-        promised: requests that were sent away and told when to come back: those that are still
-            to come, as well as may be known.
-        per_second: the rate that held at that moment.
+        at: time of the last refill.
+        level: tokens available; negative while the bucket is in debt.
+        reserved: estimate of the requests that were rejected with a retry-after and are not back.
+        per_second: rate at the last refill.
     """
 
     at: float
     level: float = 1.0
-    promised: float = 0.0
+    reserved: float = 0.0
     per_second: float = 0.0
 
 
-def settled(bucket: TokenBucket, pace: Pace, now: float) -> TokenBucket:
-    """Return the bucket as it is now.
+def refilled(bucket: TokenBucket, rate: Rate, now: float) -> TokenBucket:
+    """Return the bucket with the tokens accrued until ``now``.
 
-    When the rate has changed since, nobody knows when: the lower one of both is reckoned with.
+    The moment of a rate change is unknown: the lower of the old and the new rate applies to the
+    whole interval.
     """
-    come = max(0.0, now - bucket.at) * min(bucket.per_second, pace.per_second)
-    served = 0.0 if pace.paused_seconds > 0 else come
+    accrued = max(0.0, now - bucket.at) * min(bucket.per_second, rate.per_second)
+    served = 0.0 if rate.paused_seconds > 0 else accrued
     return TokenBucket(
         at=max(now, bucket.at),
-        level=min(pace.burst, bucket.level + come),
-        promised=max(0.0, bucket.promised - served),
-        per_second=pace.per_second,
+        level=min(rate.burst, bucket.level + accrued),
+        reserved=max(0.0, bucket.reserved - served),
+        per_second=rate.per_second,
     )
 
 
-def seconds_until(bucket: TokenBucket, pace: Pace, tokens: float) -> float:
-    """Return how long it takes until so many tokens were there in all, from when it is settled.
+def seconds_until(bucket: TokenBucket, rate: Rate, tokens: float) -> float:
+    """Return the seconds from the last refill until ``tokens`` have accrued in all.
 
-    Infinite while the rate is 0.
+    Infinite while the rate is 0. ``tokens`` may exceed the burst.
     """
-    paused = max(0.0, pace.paused_seconds)
-    level = min(pace.burst, bucket.level + paused * pace.per_second)
+    paused = max(0.0, rate.paused_seconds)
+    level = min(rate.burst, bucket.level + paused * rate.per_second)
     missing = tokens - level
-    if missing <= ENOUGH:
+    if missing <= TOKEN_TOLERANCE:
         return paused
-    return paused + missing / pace.per_second if pace.per_second > 0 else float("inf")
+    return paused + missing / rate.per_second if rate.per_second > 0 else float("inf")
 
 
-def taken(bucket: TokenBucket, requests: float = 1.0) -> TokenBucket:
-    """Return the bucket with so many tokens less; those that it has not yet are owed."""
+def after_consuming(bucket: TokenBucket, requests: float = 1.0) -> TokenBucket:
+    """Return the bucket with one token less per request; its level may become a debt."""
     return replace(bucket, level=bucket.level - requests)
 
 
-def has_room(bucket: TokenBucket, pace: Pace) -> bool:
-    """Return whether one more can be sent away to come back within the horizon."""
-    place = bucket.promised + 1
-    return seconds_until(bucket, replace(pace, paused_seconds=0.0), place) <= HORIZON_SECONDS
+def can_reserve(bucket: TokenBucket, rate: Rate) -> bool:
+    """Return whether one more retry-after fits into the horizon, a pause aside."""
+    position = bucket.reserved + 1
+    return seconds_until(bucket, replace(rate, paused_seconds=0.0), position) <= HORIZON_SECONDS
 
 
-def promise(
-    bucket: TokenBucket, pace: Pace, waiting: float, requests: float = 1.0
+def reserve(
+    bucket: TokenBucket, rate: Rate, queued: float, requests: float = 1.0
 ) -> tuple[TokenBucket, float]:
-    """Return the bucket with one more who is sent away, and in how many seconds it is due.
+    """Return the bucket with a rejected caller's reservation, and its retry-after in seconds.
 
-    It is due behind those who wait and those who were sent away before: a backlog comes back one
-    by one, not all at once.
+    The reservation comes behind the queued callers and the earlier reservations, so that a backlog
+    returns one by one, not all at once.
     """
-    before = max(waiting, bucket.promised)
-    seconds = min(PROMISE_SECONDS_MAX, seconds_until(bucket, pace, before + 1))
-    return replace(bucket, promised=before + requests), seconds
+    before = max(queued, bucket.reserved)
+    seconds = min(RETRY_AFTER_SECONDS_MAX, seconds_until(bucket, rate, before + 1))
+    return replace(bucket, reserved=before + requests), seconds

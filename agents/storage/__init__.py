@@ -1,1 +1,1 @@
-"""Where finished files are kept: the protocol, and the store in a local directory."""
+"""Storage of finished files: the interface, and the implementation in a local directory."""

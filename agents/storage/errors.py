@@ -1,4 +1,4 @@
-"""What goes wrong with files, as codes: the one place where an error of the disk becomes ours."""
+"""Maps `OSError` of file operations to `ClipmillError`: the only place that does."""
 
 import errno
 from collections.abc import Iterator
@@ -11,34 +11,34 @@ from schemas.errors import ClipmillError, ErrorCode
 
 
 class FileGoneError(Exception):
-    """A published file is not there (any more)."""
+    """A published file does not exist (any more)."""
 
 
-class Row(msgspec.Struct, frozen=True):
-    """A kind of trouble with files: its numbers, its code, and what to do about it."""
+class FileErrorRow(msgspec.Struct, frozen=True):
+    """A class of file errors: errnos, error code, and advice for the operator."""
 
     name: str
-    numbers: frozenset[int]
+    errnos: frozenset[int]
     code: ErrorCode
     advice: str
 
 
 TABLE = (
-    Row(
+    FileErrorRow(
         "full",
         frozenset({errno.ENOSPC, errno.EDQUOT}),
         ErrorCode.SYSTEM_DISK_FULL,
         "free space or raise the quota",
     ),
-    Row(
+    FileErrorRow(
         "denied",
         frozenset({errno.EACCES, errno.EPERM, errno.EROFS}),
         ErrorCode.SYSTEM_STORAGE,
         "let clipmill's user write there",
     ),
 )
-OTHER = Row("other", frozenset(), ErrorCode.SYSTEM_STORAGE, "check the disk and its mount")
-"""What no row of the table knows."""
+OTHER = FileErrorRow("other", frozenset(), ErrorCode.SYSTEM_STORAGE, "check the disk and its mount")
+"""Default for every other errno."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def map_file_errors(directory: Path) -> Iterator[None]:
     """Turn an `OSError` of the block into `ClipmillError`. Only file calls belong in it.
 
     Args:
-        directory: where the files are, for the message.
+        directory: of the files, for the message.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def map_file_errors(directory: Path) -> Iterator[None]:
 
 
 def from_os_error(error: OSError, directory: Path) -> ClipmillError:
-    """Return what the error means: ``system.disk_full`` or ``system.storage``."""
+    """Return the error as ``system.disk_full`` or ``system.storage``."""
     row = find_row(error)
     reason = error.strerror or type(error).__name__
     number = errno.errorcode.get(error.errno or 0, "unknown")
@@ -63,6 +63,6 @@ def from_os_error(error: OSError, directory: Path) -> ClipmillError:
     return ClipmillError(row.code, message, errno=number)
 
 
-def find_row(error: OSError) -> Row:
-    """Return the row of the table that knows the number of an error."""
-    return next((row for row in TABLE if error.errno in row.numbers), OTHER)
+def find_row(error: OSError) -> FileErrorRow:
+    """Return the row for the errno of an error."""
+    return next((row for row in TABLE if error.errno in row.errnos), OTHER)

@@ -1,4 +1,4 @@
-"""What a store of finished files must offer."""
+"""The interface of a store of finished files."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Protocol
 import msgspec
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A published file.
 
     Attributes:
-        uri: where it is.
+        uri: of the file.
         bytes: its size.
-        published_at: epoch second of its last byte, by the store's clock.
+        published_at: mtime (epoch seconds), by the store's clock.
     """
 
     uri: str
@@ -22,10 +22,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Storage(Protocol):
-    """Keeps finished files: each appears whole or not at all, and is found again by its URI."""
+    """Stores finished files under URIs. Publishing is atomic: a file is complete or absent."""
 
     def workspace(self) -> AbstractAsyncContextManager[Path]:
-        """Return a new private directory for one job; it is gone at the end of the block."""
+        """Return a new private directory for one job; it is removed at the end of the block."""
         ...
 
     async def publish(
@@ -33,7 +33,7 @@ class Storage(Protocol):
     ) -> str:
         """Move a finished file of a workspace into the store; returns its URI.
 
-        The same names give the same URI; an older file under it is replaced in one step.
+        Idempotent: the same names give the same URI; an existing file is replaced atomically.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;
@@ -41,46 +41,44 @@ class Storage(Protocol):
         """
         ...
 
-    async def find(self, *, platform: str, video_id: str, format_id: str) -> Found | None:
-        """Return the newest file that was published under these names; None when there is none.
-
-        Its extension is whatever fitted what was in it.
+    async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
+        """Return the newest file published under these names, of any extension; None without one.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;
-                ``system.storage``, it cannot be told.
+                ``system.storage``, the store cannot be read.
         """
         ...
 
     def reading(self, uri: str) -> AbstractAsyncContextManager[Path]:
-        """Return a path at which a published file can be read until the end of the block.
+        """Return a path to a published file, readable until the end of the block.
 
         Raises:
-            FileGoneError: it is not there (any more).
-            ClipmillError: ``system.storage``, it cannot be told.
+            FileGoneError: it does not exist (any more).
+            ClipmillError: ``system.storage``, the store cannot be read.
         """
         ...
 
     async def stat(self, uri: str) -> int | None:
-        """Return the size in bytes of a published file; None when it is not (or no longer) there.
+        """Return the size of a published file in bytes; None when it does not exist (any more).
 
         Raises:
-            ClipmillError: ``system.storage``; it cannot be told.
+            ClipmillError: ``system.storage``; the store cannot be read.
         """
         ...
 
     async def probe(self) -> None:
-        """Do once what a download needs of the store, and leave no trace.
+        """Health check: do once what a download needs of the store, and clean up.
 
         Raises:
-            ClipmillError: ``system.disk_full`` or ``system.storage``; it cannot be done (yet).
+            ClipmillError: ``system.disk_full`` or ``system.storage``; the store is unusable (yet).
         """
         ...
 
     async def free_bytes(self) -> int:
-        """Return how many bytes workspaces can still take.
+        """Return the free bytes for workspaces.
 
         Raises:
-            ClipmillError: ``system.storage``; it cannot be told.
+            ClipmillError: ``system.storage``; the store cannot be read.
         """
         ...

@@ -1,10 +1,11 @@
-"""Finished files in a directory of this machine, or of a mounted file system.
+"""A `Storage` in a local directory or a mounted file system.
 
 ``ROOT/files/<platform>/<id>/<id>.<format>.<ext>`` holds finished files and nothing else;
-``ROOT/tmp/<worker>/<job>`` what is being made. Both must be on one file system.
+``ROOT/tmp/<worker>/<job>`` unfinished ones. Both must be on one file system: a file is published by
+fsync and rename.
 
-A store whose ``files`` has gone is away: it is never made anew while a worker runs, because below
-an unmounted mount point that would fill the wrong disk.
+A store without ``files`` is unavailable: the directory is never recreated while a worker runs,
+because below an unmounted mount point that would fill the wrong disk.
 """
 
 import asyncio
@@ -19,21 +20,21 @@ from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from agents.storage.errors import FileGoneError, map_file_errors
-from agents.storage.interface import Found
+from agents.storage.interface import PublishedFile
 from agents.storage.names import file_name
 from agents.storage.scratch import worker_directory
 from schemas.containers import CONTAINERS
 from schemas.errors import ClipmillError, ErrorCode
 
 PROBE_NAME = ".probe"
-"""Hidden, so that nobody takes it for a file; several workers may meet there."""
+"""Hidden, so that it is not taken for a published file; workers may probe concurrently."""
 
 PROBE_BYTES = 65_536
-"""More than a file system keeps beside the data of its own."""
+"""More than a file system stores inline in its metadata: needs a data block."""
 
 
 class LocalStorage:
-    """A `Storage` in a directory. Made by `LocalStorage.open`."""
+    """A `Storage` in a directory. Constructed by `LocalStorage.open`."""
 
     def __init__(self, root: Path, resources: ExitStack) -> None:
         self._files = root / "files"
@@ -44,15 +45,15 @@ class LocalStorage:
     @classmethod
     @asynccontextmanager
     async def open(cls, root: Path) -> AsyncIterator[Self]:
-        """Open the store, creating it if need be, and remove what killed workers left behind.
+        """Open the store, create it if necessary, and remove leftovers of killed workers.
 
-        Any number of workers may have the same directory open.
+        Any number of workers may share the directory.
 
         Raises:
             ClipmillError: ``system.storage`` or ``system.disk_full``; names the directory.
         """
         with map_file_errors(root):
-            absolute = await asyncio.to_thread(_prepared, root)
+            absolute = await asyncio.to_thread(_prepare, root)
             resources = ExitStack()
             storage = await asyncio.to_thread(cls, absolute, resources)
         try:
@@ -79,19 +80,19 @@ class LocalStorage:
         )
         return await asyncio.to_thread(self._publish, path, self._files / name)
 
-    async def find(self, *, platform: str, video_id: str, format_id: str) -> Found | None:
+    async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
         names = [
             file_name(platform=platform, video_id=video_id, format_id=format_id, extension=each)
             for each in sorted(CONTAINERS)
         ]
-        return await asyncio.to_thread(self._newest, [self._files / name for name in names])
+        return await asyncio.to_thread(self._find_newest, [self._files / name for name in names])
 
     @asynccontextmanager
     async def reading(self, uri: str) -> AsyncIterator[Path]:
         """See `Storage.reading`."""
         path = _path_of(uri)
-        if path is None or await asyncio.to_thread(self._look_up, path) is None:
+        if path is None or await asyncio.to_thread(self._stat, path) is None:
             raise FileGoneError(uri)
         yield path
 
@@ -100,28 +101,28 @@ class LocalStorage:
         path = _path_of(uri)
         if path is None:
             return None
-        found = await asyncio.to_thread(self._look_up, path)
-        return None if found is None else found.st_size
+        status = await asyncio.to_thread(self._stat, path)
+        return None if status is None else status.st_size
 
     async def probe(self) -> None:
-        """See `Storage.probe`. Makes this worker's directory again if it is gone."""
+        """See `Storage.probe`. Recreates this worker's directory if it was removed."""
         with map_file_errors(self._files):
             await asyncio.to_thread(self._probe)
 
     async def free_bytes(self) -> int:
         """See `Storage.free_bytes`."""
         with map_file_errors(self._files):
-            # With the slash it is an error when something else than a directory is there.
+            # With the trailing slash a file at this path is an error.
             return (await asyncio.to_thread(shutil.disk_usage, f"{self._files}/")).free
 
     def _probe(self) -> None:
         shutil.disk_usage(f"{self._files}/")
         if not self._scratch.is_dir():
             self._scratch = self._resources.enter_context(worker_directory(self._temporary))
-        made, target = self._scratch / PROBE_NAME, self._files / PROBE_NAME
-        made.write_bytes(bytes(PROBE_BYTES))
-        _sync_file(made)
-        made.replace(target)
+        source, target = self._scratch / PROBE_NAME, self._files / PROBE_NAME
+        source.write_bytes(bytes(PROBE_BYTES))
+        _sync_file(source)
+        source.replace(target)
         target.unlink(missing_ok=True)
 
     def _publish(self, path: Path, target: Path) -> str:
@@ -140,30 +141,30 @@ class LocalStorage:
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
 
-    def _newest(self, paths: list[Path]) -> Found | None:
-        """Return the one that was published last; a video has one folder, which is read once."""
+    def _find_newest(self, paths: list[Path]) -> PublishedFile | None:
+        """Return the newest of the paths; they share one folder, which is listed once."""
         with map_file_errors(self._files):
             try:
-                there = {path.name for path in paths[0].parent.iterdir()}
+                existing = {path.name for path in paths[0].parent.iterdir()}
             except (FileNotFoundError, NotADirectoryError):
                 return None
         found = [
-            Found(uri=path.as_uri(), bytes=stated.st_size, published_at=stated.st_mtime)
+            PublishedFile(uri=path.as_uri(), bytes=status.st_size, published_at=status.st_mtime)
             for path in paths
-            if path.name in there and (stated := self._look_up(path)) is not None
+            if path.name in existing and (status := self._stat(path)) is not None
         ]
         return max(found, key=lambda each: each.published_at, default=None)
 
-    def _look_up(self, path: Path) -> os.stat_result | None:
-        """Return the facts of a regular file of the store, None when there is none."""
+    def _stat(self, path: Path) -> os.stat_result | None:
+        """Return the status of a regular file inside the store, links resolved; None otherwise."""
         with map_file_errors(self._files):
             try:
                 resolved = path.resolve(strict=True)
-                found = resolved.stat()
+                status = resolved.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
             inside = resolved.is_relative_to(self._files.resolve())
-        return found if inside and stat.S_ISREG(found.st_mode) else None
+        return status if inside and stat.S_ISREG(status.st_mode) else None
 
 
 def _path_of(uri: str) -> Path | None:
@@ -173,7 +174,7 @@ def _path_of(uri: str) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def _prepared(root: Path) -> Path:
+def _prepare(root: Path) -> Path:
     absolute = root.absolute()
     (absolute / "files").mkdir(parents=True, exist_ok=True)
     return absolute
@@ -188,7 +189,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _make_directories(directory: Path, top: Path) -> None:
-    """Make the directories below ``top``, each durably entered in the one above."""
+    """Create the directories below ``top``; fsync each parent, so that the entries are durable."""
     if directory == top or directory.is_dir():
         return
     _make_directories(directory.parent, top)

@@ -1,7 +1,7 @@
-"""Temporary directories that outlive no worker, not even one that was killed.
+"""Temporary directories of workers, cleaned up also after a kill.
 
-Every worker has a directory with a locked file in it. The kernel drops the lock when the process
-ends, however it ends; whoever gets the lock may remove the directory.
+Every worker holds an flock on a file in its directory. The kernel releases it when the process
+ends, however it ends; a worker that acquires the lock of another directory may remove it.
 """
 
 import fcntl
@@ -18,10 +18,10 @@ _CREATE_ATTEMPTS = 16
 
 @contextmanager
 def worker_directory(parent: Path) -> Iterator[Path]:
-    """Remove what dead workers left, then yield a new directory that is ours until the end.
+    """Remove directories of dead workers, then yield a new one, locked until the end of the block.
 
     Raises:
-        OSError: the file system does not let us.
+        OSError: the file system refuses.
     """
     parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(parent)
@@ -34,9 +34,10 @@ def worker_directory(parent: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path) -> None:
-    """Remove the directories of workers that do not live any more.
+    """Remove the directories of dead workers.
 
-    What cannot be removed (another user's, say) stays: it must not keep a worker from starting.
+    A directory that cannot be removed (another user's, say) stays: it must not stop a worker from
+    starting.
     """
     for directory in parent.iterdir():
         if not directory.is_symlink():
@@ -45,7 +46,7 @@ def remove_abandoned(parent: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    lock = _take(directory)
+    lock = _try_lock(directory)
     if lock is not None:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
@@ -54,26 +55,26 @@ def _remove(directory: Path) -> None:
 def _create(parent: Path) -> tuple[Path, int]:
     for _ in range(_CREATE_ATTEMPTS):
         directory = Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
-        lock = _take(directory)
+        lock = _try_lock(directory)
         if lock is not None:
             return directory, lock
     raise BlockingIOError(None, "other workers keep removing the temporary directory", str(parent))
 
 
-def _take(directory: Path) -> int | None:
-    """Return the held lock of a directory; None when someone else has it or it is gone."""
+def _try_lock(directory: Path) -> int | None:
+    """Acquire the lock of a directory; None when it is held elsewhere or the directory is gone."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         lock = os.open(directory / LOCK_NAME, flags, 0o600)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if _lock(lock) and _is_still_there(directory, lock):
+    if _try_flock(lock) and _is_current(directory, lock):
         return lock
     os.close(lock)
     return None
 
 
-def _lock(descriptor: int) -> bool:
+def _try_flock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,8 +82,8 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def _is_still_there(directory: Path, descriptor: int) -> bool:
-    # Between opening and locking, another worker may have swept the directory away.
+def _is_current(directory: Path, descriptor: int) -> bool:
+    # Another worker may have removed the directory between open and flock.
     with suppress(FileNotFoundError):
         return os.path.samestat((directory / LOCK_NAME).stat(), os.fstat(descriptor))
     return False

@@ -1,4 +1,4 @@
-"""Writes one file as its bytes arrive, and knows their digest at the end."""
+"""Streams bytes into one file and computes their SHA-256 on the way, off the event loop."""
 
 import asyncio
 import hashlib
@@ -14,59 +14,59 @@ from agents.storage.errors import FileGoneError, map_file_errors
 T = TypeVar("T")
 
 BATCH_BYTES = 512 * 1024
-"""Collected before they are hashed and written in a thread, which keeps a slow disk from stopping
-everything else in the process. From 256 KiB to 4 MiB a download costs the same processor time;
-more would be memory for each of many downloads."""
+"""Buffer per file before a batch is hashed and written in a thread, so that a slow disk does not
+block the event loop. From 256 KiB to 4 MiB a download costs the same processor time; a larger one
+would only take memory, for each of many downloads."""
 
-# Apart from asyncio's own threads, which resolve names: a slow disk must not stop DNS.
+# A pool of its own: asyncio's default threads resolve names, and a slow disk must not stop DNS.
 _DISK = ThreadPoolExecutor(max_workers=8, thread_name_prefix="disk")
 
 
 class HashingFile:
-    """A new file that is written from the start to the end. Made by `open_hashing_file`."""
+    """A new file, written sequentially. Constructed by `open_hashing_file`."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.size = 0
         self._path = path
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
 
     async def write(self, chunk: bytes) -> None:
-        """Take the next bytes; they are on their way to the disk, not on it.
+        """Append bytes. They are buffered: durable only after `finish`.
 
         Raises:
             ClipmillError: ``system.disk_full`` or ``system.storage``.
         """
-        self._waiting.append(chunk)
-        self._waiting_bytes += len(chunk)
+        self._buffer.append(chunk)
+        self._buffered_bytes += len(chunk)
         self.size += len(chunk)
-        if self._waiting_bytes >= BATCH_BYTES:
+        if self._buffered_bytes >= BATCH_BYTES:
             await self._run(self._flush)
 
     async def restart(self) -> None:
-        """Forget everything that was written."""
-        self._waiting, self._waiting_bytes, self.size = [], 0, 0
+        """Discard everything that was written."""
+        self._buffer, self._buffered_bytes, self.size = [], 0, 0
         self._digest = hashlib.sha256()
         await self._run(self._truncate)
 
     async def finish(self) -> str:
-        """Bring everything to the disk and return its sha256, hex."""
+        """Flush and fsync the file; return its SHA-256 (hex)."""
         await self._run(self._sync)
         return self._digest.hexdigest()
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, call: Callable[[], T]) -> T:
         with map_file_errors(self._path.parent):
-            return await _uninterrupted(work)
+            return await _run_to_completion(call)
 
     def _flush(self) -> None:
-        for chunk in self._waiting:
+        for chunk in self._buffer:
             self._digest.update(chunk)
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-        self._waiting, self._waiting_bytes = [], 0
+        self._buffer, self._buffered_bytes = [], 0
 
     def _truncate(self) -> None:
         os.ftruncate(self._descriptor, 0)
@@ -78,10 +78,10 @@ class HashingFile:
 
 
 async def digest_of(path: Path) -> str:
-    """Return the sha256 of a file, hex.
+    """Return the SHA-256 of a file (hex).
 
     Raises:
-        FileGoneError: it is not there (any more).
+        FileGoneError: it does not exist (any more).
         ClipmillError: ``system.storage``, it cannot be read.
     """
 
@@ -94,12 +94,12 @@ async def digest_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     with map_file_errors(path.parent):
-        return await _uninterrupted(read)
+        return await _run_to_completion(read)
 
 
 @asynccontextmanager
 async def open_hashing_file(path: Path) -> AsyncIterator[HashingFile]:
-    """Create the file and close it at the end of the block, finished or not.
+    """Create the file; it is closed at the end of the block, finished or not.
 
     Raises:
         ClipmillError: ``system.storage`` or ``system.disk_full``; also when it exists already.
@@ -112,12 +112,12 @@ async def open_hashing_file(path: Path) -> AsyncIterator[HashingFile]:
         os.close(descriptor)
 
 
-async def _uninterrupted(work: Callable[[], T]) -> T:
-    """Run the work in a thread; a cancellation is held back until the thread is through.
+async def _run_to_completion(call: Callable[[], T]) -> T:
+    """Run a call in a disk thread; a cancellation is deferred until the thread has finished.
 
-    Otherwise the descriptor could be closed, and its number used again, under the thread.
+    Otherwise the descriptor could be closed, and its number reused, while the thread writes to it.
     """
-    running = asyncio.get_running_loop().run_in_executor(_DISK, work)
+    running = asyncio.get_running_loop().run_in_executor(_DISK, call)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -1,7 +1,7 @@
-"""validation: is this a request, and which video does it mean?
+"""validation: decodes requests and resolves their URLs, one event per URL, keyed by video.
 
-Reads requests, refuses nonsense with a reason, resolves short links, makes one event per URL and
-keys it by video.
+Invalid requests are rejected with a reason. Short links are resolved here; those in a batch are
+published again as records of their own (`agents.validation.pending`).
 """
 
 import time
@@ -20,7 +20,7 @@ from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.pipeline.events import EVENT_TOPICS, audit, propose_result, send_event
 from agents.pipeline.failures import as_bug, to_failure
 from agents.pipeline.ownership import placeholder_job, received_at
-from agents.pipeline.reply_routing import check_reply, salvaged_reply
+from agents.pipeline.reply_routing import check_reply, recover_reply
 from agents.pipeline.request_claims import SLICE, claim_of_request
 from agents.pipeline.request_parsing import (
     cause_of,
@@ -29,13 +29,25 @@ from agents.pipeline.request_parsing import (
     jobs_of,
     read_request,
     recover_identity,
-    refusal,
+    rejection,
 )
-from agents.pipeline.results import cancelled, ended, expired, facts_of, is_expired, rejected
+from agents.pipeline.results import (
+    cancelled,
+    details_of,
+    error_result,
+    expired,
+    is_expired,
+    rejected,
+)
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
 from agents.validation.pending import read_pending
-from agents.validation.url_resolution import Links, NoLinkError, TargetFinder, event_of
+from agents.validation.url_resolution import (
+    ShortLinkResolver,
+    TargetFinder,
+    UnusableUrlError,
+    event_of,
+)
 from schemas.codec import MalformedMessageError
 from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorCode, ErrorContext
@@ -54,16 +66,16 @@ from streams.topics import REQUESTS
 NAME = "validation"
 
 READ_AHEAD = 60_000
-"""Requests that are held: what is unread cannot be put in order. Most are small; `HELD_BYTES_MAX`
-bounds them too."""
+"""Requests in flight: the priority queue cannot order unread records. Most are small;
+`HELD_BYTES_MAX` bounds them too."""
 
 
 class Validation:
-    """The stage's work.
+    """The stage's step.
 
     Args:
-        finder: finds out what URLs mean.
-        signals: tell what was taken back.
+        finder: resolves URLs to posts and listings.
+        signals: shared state with the cancelled requests.
         reply_topics: topics that a request may name in ``reply_to``.
     """
 
@@ -75,55 +87,58 @@ class Validation:
         self._reply_topics = reply_topics
 
     async def handle(self, record: Incoming) -> Sequence[Effect] | Slices:
-        """Return what follows from a record on the requests topic, whatever is in it."""
+        """Handle any record of the requests topic; batches yield their effects in slices."""
         try:
             envelope = open_envelope(record)
         except MalformedMessageError as error:
-            return _refuse(record, refusal(error))
+            return _reject_record(record, rejection(error))
         try:
-            asked = _read(envelope, record)
-            check_reply(asked[0][0].reply, self._reply_topics, record)
+            requested = _read_jobs(envelope, record)
+            check_reply(requested[0][0].reply, self._reply_topics, record)
         except ClipmillError as error:
-            return _refuse(record, error, envelope)
+            return _reject_record(record, error, envelope)
         cause = cause_of(envelope, record)
-        if len(asked) == 1:
-            return await self._member(*asked[0], cause, record)
-        return self._slices(asked, cause, record)
+        if len(requested) == 1:
+            return await self._handle_url(*requested[0], cause, record)
+        return self._slices(requested, cause, record)
 
-    async def _slices(self, asked: list["Asked"], cause: str, record: Incoming) -> Slices:
-        for first in range(0, len(asked), SLICE):
+    async def _slices(
+        self, requested: list["RequestedJob"], cause: str, record: Incoming
+    ) -> Slices:
+        for first in range(0, len(requested), SLICE):
             effects: list[Effect] = []
-            for job, url in asked[first : first + SLICE]:
-                effects += await self._member(job, url, cause, record, alone=False)
+            for job, url in requested[first : first + SLICE]:
+                effects += await self._handle_url(job, url, cause, record, alone=False)
             yield effects
 
-    async def _member(
+    async def _handle_url(
         self, job: Job, url: Any, cause: str, record: Incoming, *, alone: bool = True
     ) -> Sequence[Effect]:
-        """Return what follows from one URL."""
         if is_expired(job, datetime.now(UTC)):
             return [propose_result(job, NAME, expired(job, NAME), cause)]
         try:
             with cancellable(job, self._signals):
-                return await self._follow(job, url, cause, record, alone=alone)
+                return await self._resolve(job, url, cause, record, alone=alone)
         except RequestCancelledError:
             return [propose_result(job, NAME, cancelled(job, NAME), cause)]
 
-    async def _follow(
+    async def _resolve(
         self, job: Job, url: Any, cause: str, record: Incoming, *, alone: bool
     ) -> Sequence[Effect]:
         started = time.perf_counter()
         try:
             target = await self._finder.find(job, url, alone=alone)
-        except NoLinkError as error:
-            return [_reject(_timed(job, started, "finished"), error.reason, cause)]
+        except UnusableUrlError as error:
+            return [_reject_url(_with_timing(job, started, "finished"), error.reason, cause)]
         except ClipmillError as error:
-            return _not_found(_timed(job, started, "failed"), error, cause, record)
+            return _resolution_failed(_with_timing(job, started, "failed"), error, cause, record)
         except Exception as error:  # noqa: BLE001  (a bug must not end the rest of the batch)
-            return _not_found(_timed(job, started, "failed"), as_bug(error), cause, record)
-        job = _timed(job, started, "passed")
+            return _resolution_failed(
+                _with_timing(job, started, "failed"), as_bug(error), cause, record
+            )
+        job = _with_timing(job, started, "passed")
         if target is None:
-            return _pend(job, cause)
+            return _postpone(job, cause)
         event = event_of(job, target)
         return [
             send_event(event, NAME, cause),
@@ -131,22 +146,22 @@ class Validation:
         ]
 
 
-Asked = tuple[Job, Any]
-"""A job, its URL bounded, and what the client really gave as its URL."""
+RequestedJob = tuple[Job, Any]
+"""A job, whose URL is clipped, and the original URL as decoded."""
 
 
-def _read(envelope: Envelope, record: Incoming) -> list[Asked]:
-    """Return the jobs that a record asks for; from the dead letters as requests of their own."""
-    return [(_counted(job, record), url) for job, url in _asked(envelope, record)]
+def _read_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
+    """Return the jobs of a record; a replayed dead letter starts requests of its own."""
+    return [(_as_replay(job, record), url) for job, url in _requested_jobs(envelope, record)]
 
 
-def _counted(job: Job, record: Incoming) -> Job:
+def _as_replay(job: Job, record: Incoming) -> Job:
     number = replays_of(record)
-    return job.replayed(number, received_at(record)) if number > job.replays else job
+    return job.as_replay(number, received_at(record)) if number > job.replays else job
 
 
-def _asked(envelope: Envelope, record: Incoming) -> list[Asked]:
-    """Return new jobs, or one that comes back."""
+def _requested_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
+    """Return new jobs, or the job of a pending link."""
     if envelope.type == TYPE_PREFIX + EVENT_TOPICS[PendingLink][1]:
         job = read_pending(envelope, record)
         return [(job, job.url)]
@@ -155,88 +170,88 @@ def _asked(envelope: Envelope, record: Incoming) -> list[Asked]:
     return list(zip(jobs_of(request, envelope, record), urls, strict=True))
 
 
-def _timed(job: Job, started: float, outcome: str) -> Job:
+def _with_timing(job: Job, started: float, outcome: str) -> Job:
     seconds = time.perf_counter() - started
     observe(STEP_DURATION.labels(NAME, job.action, "", outcome), seconds)
-    return job.spent(NAME, seconds)
+    return job.with_timing(NAME, seconds)
 
 
 _FINAL = ("request.", "content.")
-"""Families of codes that no second look at a link changes."""
+"""Families of error codes that are final: a retry of the link cannot change them."""
 
 
-def _pend(job: Job, cause: str) -> Sequence[Effect]:
+def _postpone(job: Job, cause: str) -> Sequence[Effect]:
     link = send_event(PendingLink(job=job), NAME, cause)
     return [link, audit(job, NAME, "accepted", cause)]
 
 
-def _not_found(job: Job, error: ClipmillError, cause: str, record: Incoming) -> Sequence[Effect]:
-    """Return the outcome of a link that is none, or the failure of one that may yet be."""
+def _resolution_failed(
+    job: Job, error: ClipmillError, cause: str, record: Incoming
+) -> Sequence[Effect]:
+    """Return the result for a final error, else the failure of a link that can be retried."""
     if error.code.startswith(_FINAL):
-        return [propose_result(job, NAME, ended(job, _explain(job, error)), cause)]
-    link, accepted = _pend(job, cause)
-    # The link alone, not the client's record: that may be a batch of a thousand.
+        return [propose_result(job, NAME, error_result(job, _explain(job, error)), cause)]
+    link, accepted = _postpone(job, cause)
+    # The failure carries the link's record, not the client's, which may be a batch of 1,000 URLs.
     assert isinstance(link, Outgoing)
     alone = replace(record, key=link.key, value=link.value, headers=link.headers)
     failed = to_failure(PendingLink(job=job), error, NAME, alone, cause)
-    return [failed, accepted] if job.tries == 1 else [failed]
+    return [failed, accepted] if job.try_number == 1 else [failed]
 
 
-def _reject(job: Job, error: ClipmillError, cause: str) -> Effect:
-    """Return the outcome of a text that is no link to a video, whatever the reason."""
+def _reject_url(job: Job, error: ClipmillError, cause: str) -> Effect:
     return propose_result(job, NAME, rejected(job, _explain(job, error)), cause)
 
 
 def _explain(job: Job, error: ClipmillError) -> ErrorContext:
-    details = facts_of(error) | {"field": field_of(job)}
+    details = details_of(error) | {"field": field_of(job)}
     return explain(
         error.code, operation=NAME, url=job.url, details=details, request_id=job.request_id
     )
 
 
-def _refuse(
+def _reject_record(
     record: Incoming, error: ClipmillError, envelope: Envelope | None = None
 ) -> Sequence[Effect]:
-    """Return the outcome of a record that is no request; an unreadable one is also kept."""
-    told = recover_identity(record, envelope)
-    job = _counted(placeholder_job(told.request_id, record, told.url), record)
-    reply = salvaged_reply(record, told.reply_to)
-    job = msgspec.structs.replace(job, attributes=told.attributes, reply=reply)
-    details = facts_of(error) | told.envelope_ids
-    context = explain(error.code, operation=NAME, url=told.url, details=details)
+    """Return the result of an invalid request; a record that is no JSON is also dead-lettered."""
+    identity = recover_identity(record, envelope)
+    job = _as_replay(placeholder_job(identity.request_id, record, identity.url), record)
+    reply = recover_reply(record, identity.reply_to)
+    job = msgspec.structs.replace(job, attributes=identity.attributes, reply=reply)
+    details = details_of(error) | identity.envelope_ids
+    context = explain(error.code, operation=NAME, url=identity.url, details=details)
     cause = cause_of(envelope, record) if envelope else record.record_id
-    effects: list[Effect] = [propose_result(job, NAME, ended(job, context), cause)]
+    effects: list[Effect] = [propose_result(job, NAME, error_result(job, context), cause)]
     if not is_json(envelope.data if envelope else record.value):
         effects.append(dead_letter(record, error, NAME))
     return effects
 
 
 def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
-    """Return what an unexpected exception leads to: outcomes that say so, and a dead letter."""
+    """End the jobs of a record as ``internal.bug`` and dead-letter the record."""
     bug = as_bug(error)
     outcomes: list[Effect] = []
-    for job in _owners(record):
+    for job in _recover_jobs(record):
         context = _explain(job, bug)
-        outcomes.append(propose_result(job, NAME, ended(job, context), record.record_id))
+        outcomes.append(propose_result(job, NAME, error_result(job, context), record.record_id))
     return [*outcomes, dead_letter(record, error, NAME)]
 
 
-def _owners(record: Incoming) -> list[Job]:
-    """Return the jobs of a record, one of which little is known when it has none."""
+def _recover_jobs(record: Incoming) -> list[Job]:
+    """Return the jobs of a record, or a placeholder job when it cannot be decoded."""
     try:
-        return [job for job, _ in _read(open_envelope(record), record)]
+        return [job for job, _ in _read_jobs(open_envelope(record), record)]
     except Exception:  # noqa: BLE001  (reading may be where the bug is)
-        told = recover_identity(record, None)
-        job = _counted(placeholder_job(told.request_id, record, told.url), record)
-        return [msgspec.structs.replace(job, reply=salvaged_reply(record, told.reply_to))]
+        identity = recover_identity(record, None)
+        job = _as_replay(placeholder_job(identity.request_id, record, identity.url), record)
+        return [msgspec.structs.replace(job, reply=recover_reply(record, identity.reply_to))]
 
 
 @asynccontextmanager
 async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler]:
-    """Open the ways out for short links."""
     start_at_zero(FAILURES, [NAME], ErrorCode)
     async with AsyncExitStack() as stack:
-        links: dict[str, Links] = {
+        links: dict[str, ShortLinkResolver] = {
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))
             for name, egress in open_egresses(context.settings).items()
         }
@@ -246,7 +261,6 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
 
 
 def window(settings: Settings) -> int:
-    """Return how many requests are held."""
     return max(settings.stage.window, READ_AHEAD)
 
 

@@ -1,7 +1,7 @@
-"""Links that are to be resolved again. Pure.
+"""Pending links: short links whose resolution is postponed or retried. Pure.
 
-They come back on the topic that clients write to, so each must be one that a request of a client
-could have led to: no other ids, no larger texts, no other times.
+They arrive on the topic that clients publish to, so a client could forge one. Each is therefore
+checked against the limits of requests: ids, sizes and times that no request leads to are rejected.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from agents.pipeline.ownership import received_at
-from agents.pipeline.request_parsing import check_size, refusal
+from agents.pipeline.request_parsing import check_size, rejection
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import PendingLink
 from schemas.job import BatchMember, Job
@@ -25,11 +25,11 @@ from streams.envelope import Envelope
 from streams.records import Incoming
 
 _REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
-"""Behind the id of a request that was put back from the dead letters; see `Job.replayed`."""
+"""Suffix of the id of a replayed dead letter's request; see `Job.replayed`."""
 
 
 def read_pending(envelope: Envelope, record: Incoming) -> Job:
-    """Return the job of a link that is to be resolved again.
+    """Decode the job of a pending link.
 
     Raises:
         ClipmillError: ``request.invalid`` or ``request.too_large``, with ``field``.
@@ -39,22 +39,22 @@ def read_pending(envelope: Envelope, record: Incoming) -> Job:
         job = decode(envelope.data, PendingLink).job
         _check(job)
     except MalformedMessageError as error:
-        raise refusal(error) from None
-    written = min(job.received_at, received_at(record))
-    return msgspec.structs.replace(job, received_at=written, trace_id=envelope.trace_id)
+        raise rejection(error) from None
+    received = min(job.received_at, received_at(record))
+    return msgspec.structs.replace(job, received_at=received, trace_id=envelope.trace_id)
 
 
 def _check(job: Job) -> None:
     batch = job.batch
-    first = _REPLAY.sub("", job.request_id)
-    if batch is not None and not _is_member(first, batch):
+    base_id = _REPLAY.sub("", job.request_id)
+    if batch is not None and not _is_member(base_id, batch):
         raise MalformedMessageError("$.job.batch", "this is no place in a batch")
     if len(job.url) > MAX_URL_CHARACTERS or job.received_at.tzinfo is None:
         raise MalformedMessageError("$.job", "no request leads to such a job")
     reply = job.reply or Reply()
     if len(reply.correlation_id or b"") > CORRELATION_BYTES_MAX:
         raise MalformedMessageError("$.job.reply", "no request leads to such a job")
-    decode(encode(_request_of(job, first)), Request)
+    decode(encode(_request_of(job, base_id)), Request)
 
 
 def _is_member(request_id: str, batch: BatchMember) -> bool:
@@ -62,9 +62,9 @@ def _is_member(request_id: str, batch: BatchMember) -> bool:
     return in_range and request_id == f"{batch.id}/{batch.index}"
 
 
-def _request_of(job: Job, first: str) -> dict[str, Any]:
+def _request_of(job: Job, base_id: str) -> dict[str, Any]:
     return {
-        "id": job.batch.id if job.batch else first,
+        "id": job.batch.id if job.batch else base_id,
         "url": job.url,
         "deadline": job.deadline,
         "priority": job.priority,

@@ -1,4 +1,4 @@
-"""What a URL means: a post, or a listing of posts; and whether that fits what is wanted of it."""
+"""URL resolution: from a URL to a post or a listing, and whether the job's action supports it."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,11 +13,11 @@ from schemas.job import Job
 from schemas.listing import ListingRef
 
 
-class Links(Protocol):
-    """Finds what short links stand for, by one way out."""
+class ShortLinkResolver(Protocol):
+    """Resolves short links through one egress, with a cache."""
 
-    def known(self, link: ShortLink) -> Target | None:
-        """Return the target of a link that was resolved a short while ago."""
+    def cached(self, link: ShortLink) -> Target | None:
+        """Return the cached target of a link."""
         ...
 
     async def resolve(self, link: ShortLink, platform: Platform) -> Target:
@@ -25,8 +25,8 @@ class Links(Protocol):
         ...
 
 
-class NoLinkError(Exception):
-    """A text is no link to what the job can use, for this reason."""
+class UnusableUrlError(Exception):
+    """A URL that is no supported link, or not one that the job's action supports."""
 
     def __init__(self, reason: ClipmillError) -> None:
         super().__init__(str(reason))
@@ -34,29 +34,30 @@ class NoLinkError(Exception):
 
 
 class TargetFinder:
-    """Finds out what the URLs of jobs mean.
+    """Resolves the URLs of jobs to targets.
 
     Args:
-        platforms: the installed ones.
-        links: find what short links stand for, one for each way out.
-        gate: in front of them.
+        platforms: the installed platforms.
+        links: short-link resolvers by egress.
+        gate: access control in front of the resolvers.
     """
 
     def __init__(
-        self, platforms: Platforms, links: Mapping[str, Links], gate: OutboundGate
+        self, platforms: Platforms, links: Mapping[str, ShortLinkResolver], gate: OutboundGate
     ) -> None:
         self._platforms = platforms
         self._links = links
         self._gate = gate
 
     async def find(self, job: Job, url: Any, *, alone: bool) -> Target | None:
-        """Return the post or listing of a URL, None when it is to be found later.
+        """Return the post or listing of a URL; None: resolution is postponed.
 
-        A short link in company becomes a record of its own: a batch of slow links would hold up
-        the commits of its partition.
+        A short link of a batch (``alone`` is False) becomes a record of its own: a batch of slow
+        links would block the offset commits of its partition.
 
         Raises:
-            NoLinkError: it is no link to a post or listing, or not to one that the job can use.
+            UnusableUrlError: the URL is no link to a post or listing, or not to one that the job's
+                action supports.
             ClipmillError: a short link could not be resolved.
         """
         platform, found = self._read_link(url)
@@ -64,17 +65,17 @@ class TargetFinder:
             if not alone:
                 return None
             found = await self._resolve(job, found, platform)
-        check_wish(job, found)
+        check_action(job, found)
         return found
 
     def _read_link(self, url: Any) -> tuple[Platform, Target | ShortLink]:
         try:
             return self._platforms.find(url)
         except ClipmillError as error:
-            raise NoLinkError(error) from None
+            raise UnusableUrlError(error) from None
 
     async def _resolve(self, job: Job, link: ShortLink, platform: Platform) -> Target:
-        known = (links.known(link) for links in self._links.values())
+        known = (links.cached(link) for links in self._links.values())
         target = next((each for each in known if each is not None), None)
         if target is not None:
             return target
@@ -86,22 +87,22 @@ class TargetFinder:
         )
 
 
-def check_wish(job: Job, target: Target) -> None:
-    """Refuse a job that does not fit what its URL means (pure).
+def check_action(job: Job, target: Target) -> None:
+    """Reject a job whose action does not fit its target.
 
     Raises:
-        NoLinkError: a listing that is to be downloaded without a limit, or from within a batch,
-            whose members have a batch of their own already, or with attributes that are too large
-            to be copied so often; a single post that is to be listed.
+        UnusableUrlError: a listing is downloaded without a limit, as a member of a batch (batches
+            do not nest), or with attributes that are too large to be copied into every member; or
+            a single post is listed.
     """
     reason = _listing_problem(job, target) if isinstance(target, ListingRef) else _post_problem(job)
     if reason:
-        raise NoLinkError(ClipmillError(ErrorCode.REQUEST_INVALID, reason, reason=reason))
+        raise UnusableUrlError(ClipmillError(ErrorCode.REQUEST_INVALID, reason, reason=reason))
     if isinstance(target, ListingRef) and job.action != "list":
         try:
             check_copies(job.attributes, job.options.limit or 0)
         except ClipmillError as error:
-            raise NoLinkError(error) from None
+            raise UnusableUrlError(error) from None
 
 
 def _listing_problem(job: Job, listing: ListingRef) -> str | None:
@@ -122,7 +123,6 @@ def _post_problem(job: Job) -> str | None:
 
 
 def event_of(job: Job, target: Target) -> ValidatedVideo | ValidatedListing:
-    """Return the event that hands a target to the extraction."""
     if isinstance(target, ListingRef):
         return ValidatedListing(job=job, listing=target)
     return ValidatedVideo(job=job, video=target)

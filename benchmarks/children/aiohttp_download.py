@@ -1,4 +1,4 @@
-"""A download by aiohttp alone, with its defaults: read only, or hashed and written as well."""
+"""A download with plain aiohttp and its defaults: read only, or hashed and written as well."""
 
 import hashlib
 import os
@@ -9,26 +9,26 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
-from benchmarks.children.orders import Download
+from benchmarks.children.arguments import Download
 from benchmarks.children.stopwatch import stopwatch
 
 
-async def main(order: Download) -> None:
-    """Fetch the file the way ``read``, ``write`` or ``sync`` (that is, brought to the disk)."""
-    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=order.ca_file))
+async def main(arguments: Download) -> None:
+    """Fetch the file in the variant ``read``, ``write`` or ``sync`` (with fsync)."""
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=arguments.ca_file))
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         with stopwatch():
-            async with session.get(order.url, proxy=order.proxy) as response:
-                await _take(response.content.iter_any(), order)
+            async with session.get(arguments.url, proxy=arguments.proxy) as response:
+                await _consume(response.content.iter_any(), arguments)
 
 
-async def _take(chunks: AsyncIterator[bytes], order: Download) -> None:
-    if order.way == "read":
-        assert await _read(chunks) == order.size
+async def _consume(chunks: AsyncIterator[bytes], arguments: Download) -> None:
+    if arguments.variant == "read":
+        assert await _read(chunks) == arguments.size
     else:
-        target = Path(order.directory, "media")
-        assert await _write(chunks, target, synced=order.way == "sync") == order.sha256
+        target = Path(arguments.directory, "media")
+        assert await _write(chunks, target, synced=arguments.variant == "sync") == arguments.sha256
 
 
 async def _read(chunks: AsyncIterator[bytes]) -> int:

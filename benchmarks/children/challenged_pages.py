@@ -1,7 +1,7 @@
-"""Extractions of pages of which some are challenged, with one of several ways to solve it.
+"""Extractions of pages of which some are challenged, with one of several solvers.
 
-``yt-dlp``: by its own loop, in the thread of the extraction. ``python``: by the engine's loop, as
-without a C compiler. ``native``: as the product does with one.
+``yt-dlp``: its own loop, in the thread of the extraction. ``python``: the engine's loop, used
+without a C compiler. ``native``: the product's default with a C compiler.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from agents.engine.proof_of_work import ProofOfWork, search_in_python
 from agents.extraction.engine import engine_settings
 from agents.network.egress import Egress
 from agents.platforms.tiktok import page
-from benchmarks.children.orders import Extractions
+from benchmarks.children.arguments import Extractions
 from benchmarks.children.stopwatch import Usage, stopwatch
 from streams.settings import load_settings
 
 DEADLINE_SECONDS = 300.0
 ORDINARY = "/video/7000"
-"""In the addresses of pages without a challenge."""
+"""Part of the URLs of pages without a challenge."""
 
 
 @dataclass(frozen=True)
 class PageUsage(Usage):
-    """What a block used, and how long its ordinary pages took.
+    """Resource usage of a block, and latencies of its ordinary pages.
 
     Attributes:
-        ordinary_median: seconds of the median one; 0 when there were none.
-        ordinary_slowest: seconds of the slowest one.
+        ordinary_median: median seconds; 0 without ordinary pages.
+        ordinary_slowest: maximum seconds.
     """
 
     ordinary_median: float
@@ -45,17 +45,17 @@ class PageUsage(Usage):
 
 
 class YtDlpIE(page.TikTokIE):
-    """The engine's extractor with yt-dlp's way to solve challenges."""
+    """The engine's extractor with yt-dlp's solver."""
 
     _solve_challenge_and_set_cookies = StockTikTokIE._solve_challenge_and_set_cookies  # noqa: SLF001
 
 
 class PythonIE(page.TikTokIE):
-    """The engine's extractor where there is no compiled library."""
+    """The engine's extractor without the compiled library."""
 
     def _solve_challenge_and_set_cookies(self, webpage: str) -> Any:
         solver: ProofOfWork = self._downloader.proof_of_work
-        solver._search = search_in_python  # noqa: SLF001 - no setting for what nobody wants
+        solver._search = search_in_python  # noqa: SLF001 - the product has no such setting
         return super()._solve_challenge_and_set_cookies(webpage)
 
 
@@ -66,40 +66,39 @@ EXTRACTORS = {
 }
 
 
-async def main(order: Extractions) -> None:
-    """Extract the pages."""
-    ca_file, ca_bundle = Path(order.ca_file), Path(order.ca_bundle)
-    egress = Egress(proxy=order.proxy, ca_file=ca_file, ca_bundle=ca_bundle)
-    extractor = EXTRACTORS[order.way]
+async def main(arguments: Extractions) -> None:
+    ca_file, ca_bundle = Path(arguments.ca_file), Path(arguments.ca_bundle)
+    egress = Egress(proxy=arguments.proxy, ca_file=ca_file, ca_bundle=ca_bundle)
+    extractor = EXTRACTORS[arguments.variant]
     settings = engine_settings(load_settings(), preload=(extractor,))
     async with EnginePool(msgspec.structs.replace(settings, processes=2), egress) as engine:
-        await _extract_all(engine, extractor, order.warm, order.in_flight)
-        with stopwatch() as more:
-            took = await _extract_all(engine, extractor, order.urls, order.in_flight)
-            ordinary = [seconds for url, seconds in took if ORDINARY in url] or [0.0]
-            more["ordinary_median"] = statistics.median(ordinary)
-            more["ordinary_slowest"] = max(ordinary)
+        await _extract_all(engine, extractor, arguments.warm, arguments.in_flight)
+        with stopwatch() as extra:
+            latencies = await _extract_all(engine, extractor, arguments.urls, arguments.in_flight)
+            ordinary = [seconds for url, seconds in latencies if ORDINARY in url] or [0.0]
+            extra["ordinary_median"] = statistics.median(ordinary)
+            extra["ordinary_slowest"] = max(ordinary)
 
 
 async def _extract_all(
     engine: EnginePool, extractor: str, urls: list[str], in_flight: int
 ) -> list[tuple[str, float]]:
-    left = iter(urls)
-    parts = (_extract_some(engine, extractor, left) for _ in range(in_flight))
+    remaining = iter(urls)
+    parts = (_extract_some(engine, extractor, remaining) for _ in range(in_flight))
     return [each for part in await asyncio.gather(*parts) for each in part]
 
 
 async def _extract_some(
     engine: EnginePool, extractor: str, urls: Iterable[str]
 ) -> list[tuple[str, float]]:
-    took = []
+    latencies = []
     for url in urls:
         job = EngineJob(url=url, extractor=extractor, deadline_seconds=DEADLINE_SECONDS)
         started = time.perf_counter()
         found = await engine.extract(job)
-        took.append((url, time.perf_counter() - started))
+        latencies.append((url, time.perf_counter() - started))
         assert msgspec.json.decode(found.raw)["formats"]
-    return took
+    return latencies
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Extractions by our engine, as the product runs it: the platform asks, the pool answers."""
+"""Extractions by our engine, as the product runs it: a platform on an engine pool."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from agents.engine.pool import EnginePool
 from agents.extraction.engine import engine_settings
 from agents.network.egress import DIRECT, Egress
 from agents.platforms.tiktok.handler import EXTRACTOR, TikTok
-from benchmarks.children.orders import Extractions
+from benchmarks.children.arguments import Extractions
 from benchmarks.children.stopwatch import stopwatch
 from schemas.video import VideoRef
 from streams.settings import load_settings
@@ -20,22 +20,21 @@ from streams.settings import load_settings
 DEADLINE_SECONDS = 60.0
 
 
-async def main(order: Extractions) -> None:
-    """Extract the pages."""
-    ca_file, ca_bundle = Path(order.ca_file), Path(order.ca_bundle)
-    egress = Egress(proxy=order.proxy, ca_file=ca_file, ca_bundle=ca_bundle)
+async def main(arguments: Extractions) -> None:
+    ca_file, ca_bundle = Path(arguments.ca_file), Path(arguments.ca_bundle)
+    egress = Egress(proxy=arguments.proxy, ca_file=ca_file, ca_bundle=ca_bundle)
     settings = engine_settings(load_settings(), preload=(EXTRACTOR,))
-    if order.processes:
-        settings = msgspec.structs.replace(settings, processes=order.processes)
+    if arguments.processes:
+        settings = msgspec.structs.replace(settings, processes=arguments.processes)
     async with EnginePool(settings, egress) as engine:
-        await _extract_all(engine, order.warm, order.in_flight)
+        await _extract_all(engine, arguments.warm, arguments.in_flight)
         with stopwatch():
-            await _extract_all(engine, order.urls, order.in_flight)
+            await _extract_all(engine, arguments.urls, arguments.in_flight)
 
 
 async def _extract_all(engine: Extractor, urls: list[str], in_flight: int) -> None:
-    left = iter(urls)
-    await asyncio.gather(*(_extract_some(engine, left) for _ in range(in_flight)))
+    remaining = iter(urls)
+    await asyncio.gather(*(_extract_some(engine, remaining) for _ in range(in_flight)))
 
 
 async def _extract_some(engine: Extractor, urls: Iterable[str]) -> None:

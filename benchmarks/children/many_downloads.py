@@ -1,4 +1,4 @@
-"""Many downloads at once as the product does them, and how alike they come forward."""
+"""Many concurrent downloads as the product does them, and how evenly they progress."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import uvloop
 from agents.network.download import FetchLimits, MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
-from benchmarks.children.orders import Downloads
+from benchmarks.children.arguments import Downloads
 from benchmarks.children.stopwatch import stopwatch
 from schemas.video import MediaSource, VideoFormat
 
@@ -18,42 +18,50 @@ HOSTS = (".tiktokcdn.com",)
 PLAY = VideoFormat(format_id="play", container="mp4")
 
 
-class Tally:
-    """Bytes of each download, now and when half of all were there."""
+class ByteCounter:
+    """Bytes of each download, now and when half of all bytes had arrived."""
 
-    def __init__(self, order: Downloads) -> None:
-        self.now = [0] * len(order.urls)
+    def __init__(self, arguments: Downloads) -> None:
+        self.now = [0] * len(arguments.urls)
         self.half: list[int] = []
-        self._enough = order.size * len(order.urls) // 2
+        self._half_total = arguments.size * len(arguments.urls) // 2
 
-    def note(self, number: int, done: int) -> None:
-        """Note the bytes so far of one download."""
+    def record(self, number: int, done: int) -> None:
+        """Record the bytes so far of one download."""
         self.now[number] = done
-        if not self.half and sum(self.now) >= self._enough:
+        if not self.half and sum(self.now) >= self._half_total:
             self.half = list(self.now)
 
 
-async def main(order: Downloads) -> None:
-    """Fetch all files into the directory; the tally is left there as ``half.json``."""
-    tally = Tally(order)
-    async with open_session(Egress(proxy=order.proxy, ca_file=Path(order.ca_file))) as session:
+async def main(arguments: Downloads) -> None:
+    """Fetch all files into the directory; write the bytes at half as ``half.json``."""
+    counter = ByteCounter(arguments)
+    async with open_session(
+        Egress(proxy=arguments.proxy, ca_file=Path(arguments.ca_file))
+    ) as session:
         with stopwatch():
             async with asyncio.TaskGroup() as group:
-                for number, url in enumerate(order.urls):
-                    group.create_task(_fetch(session, order, number, url, tally))
-    assert tally.now == [order.size] * len(order.urls)
-    await asyncio.to_thread(Path(order.directory, "half.json").write_text, json.dumps(tally.half))
+                for number, url in enumerate(arguments.urls):
+                    group.create_task(_fetch(session, arguments, number, url, counter))
+    assert counter.now == [arguments.size] * len(arguments.urls)
+    await asyncio.to_thread(
+        Path(arguments.directory, "half.json").write_text, json.dumps(counter.half)
+    )
 
 
 async def _fetch(
-    session: aiohttp.ClientSession, order: Downloads, number: int, url: str, tally: Tally
+    session: aiohttp.ClientSession,
+    arguments: Downloads,
+    number: int,
+    url: str,
+    counter: ByteCounter,
 ) -> None:
     await MediaDownloader(session).fetch(
         MediaSource(format=PLAY, url=url),
-        Path(order.directory, str(number)),
+        Path(arguments.directory, str(number)),
         hosts=HOSTS,
         limits=FetchLimits(),
-        on_bytes=lambda done, _: tally.note(number, done),
+        on_bytes=lambda done, _: counter.record(number, done),
     )
 
 

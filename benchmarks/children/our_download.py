@@ -1,4 +1,4 @@
-"""A download as the product does it: into a workspace, with its digest, published at the end."""
+"""A download as the product does it: into a workspace, hashed, and published at the end."""
 
 from pathlib import Path
 
@@ -9,24 +9,24 @@ from agents.network.download import FetchLimits, MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session
 from agents.storage.local import LocalStorage
-from benchmarks.children.orders import Download
+from benchmarks.children.arguments import Download
 from benchmarks.children.stopwatch import stopwatch
 from schemas.video import MediaSource, VideoFormat
 
 HOSTS = (".tiktokcdn.com",)
 
 
-async def main(order: Download) -> None:
+async def main(arguments: Download) -> None:
     """Fetch the file into a store in the directory."""
-    source = MediaSource(format=VideoFormat(format_id="play", container="mp4"), url=order.url)
+    source = MediaSource(format=VideoFormat(format_id="play", container="mp4"), url=arguments.url)
     meter = ProgressMeter("benchmark", "tiktok:1", [source.format])
 
     def progress(done: int, total: int | None) -> None:
         meter.update("play", done, total)
 
     async with (
-        open_session(Egress(proxy=order.proxy, ca_file=Path(order.ca_file))) as session,
-        LocalStorage.open(Path(order.directory)) as storage,
+        open_session(Egress(proxy=arguments.proxy, ca_file=Path(arguments.ca_file))) as session,
+        LocalStorage.open(Path(arguments.directory)) as storage,
     ):
         with stopwatch():
             async with storage.workspace() as workspace:
@@ -37,8 +37,8 @@ async def main(order: Download) -> None:
                 uri = await storage.publish(
                     target, platform="tiktok", video_id="1", format_id="play", extension="mp4"
                 )
-        assert await storage.stat(uri) == order.size
-        assert fetched.sha256 == order.sha256
+        assert await storage.stat(uri) == arguments.size
+        assert fetched.sha256 == arguments.sha256
 
 
 if __name__ == "__main__":

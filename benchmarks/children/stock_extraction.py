@@ -1,4 +1,4 @@
-"""Extractions by yt-dlp as it comes, by its Python interface and by its command."""
+"""Extractions by unmodified yt-dlp, through its Python interface and its command."""
 
 import json
 import subprocess
@@ -9,19 +9,19 @@ from typing import Any
 
 from yt_dlp import YoutubeDL
 
-from benchmarks.children.orders import Extractions
+from benchmarks.children.arguments import Extractions
 from benchmarks.children.stopwatch import stopwatch
 
 COMMAND = str(Path(sys.executable).parent / "yt-dlp")
 
 
-def main(order: Extractions) -> None:
-    """Extract the pages one after the other, the way ``reused``, ``fresh`` or ``command``."""
-    extract = _WAYS[order.way](order.proxy)
-    for url in order.warm:
+def main(arguments: Extractions) -> None:
+    """Extract the pages in turn, in the variant ``reused``, ``fresh`` or ``command``."""
+    extract = _VARIANTS[arguments.variant](arguments.proxy)
+    for url in arguments.warm:
         extract(url)
     with stopwatch():
-        for url in order.urls:
+        for url in arguments.urls:
             extract(url)
 
 
@@ -48,11 +48,11 @@ class _Command:
         self._command += ["--proxy", proxy, "-j"]
 
     def __call__(self, url: str) -> None:
-        done = subprocess.run([*self._command, url], stdout=subprocess.PIPE, check=True)
-        _check(json.loads(done.stdout))
+        completed = subprocess.run([*self._command, url], stdout=subprocess.PIPE, check=True)
+        _check(json.loads(completed.stdout))
 
 
-_WAYS: dict[str, Callable[[str], Callable[[str], None]]] = {
+_VARIANTS: dict[str, Callable[[str], Callable[[str], None]]] = {
     "reused": _Reused,
     "fresh": _Fresh,
     "command": _Command,
@@ -60,7 +60,7 @@ _WAYS: dict[str, Callable[[str], Callable[[str], None]]] = {
 
 
 def _options(proxy: str) -> dict[str, Any]:
-    # Without certifi the roots are those that the environment names, the stand-in's among them.
+    # Without certifi the roots come from the environment, including the stand-in's.
     return {"proxy": proxy, "quiet": True, "compat_opts": {"no-certifi"}}
 
 

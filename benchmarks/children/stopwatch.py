@@ -1,4 +1,4 @@
-"""Time, processor time and memory of a block, told to the parent."""
+"""Reports time, CPU time and memory of a block to the parent."""
 
 import json
 import time
@@ -14,13 +14,13 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Usage:
-    """What a block used.
+    """Resource usage of a block.
 
     Attributes:
-        seconds: by the clock.
-        cpu_seconds: user and system time, of this process and all below it.
+        seconds: wall time.
+        cpu_seconds: user and system time of this process and its descendants.
         start_bytes: resident memory of this process before the block.
-        peak_bytes: the most there ever was.
+        peak_bytes: peak resident memory of this process.
     """
 
     seconds: float
@@ -31,18 +31,18 @@ class Usage:
 
 @contextmanager
 def stopwatch() -> Iterator[dict[str, float]]:
-    """Measure the block; at its end the `Usage` goes to standard output, as a line of JSON.
+    """Measure the block and write its `Usage` to standard output as a line of JSON.
 
-    What the block puts into the dictionary goes along, for a `Usage` with more fields.
+    Entries that the block adds to the dictionary are included, for a subclass of `Usage`.
     """
     start_bytes = _memory("VmRSS")
     cpu, started = cpu_seconds(psutil.Process()), time.perf_counter()
-    more: dict[str, float] = {}
-    yield more
+    extra: dict[str, float] = {}
+    yield extra
     seconds = time.perf_counter() - started
     cpu = cpu_seconds(psutil.Process()) - cpu
     usage = Usage(seconds, cpu, start_bytes, _memory("VmHWM"))
-    print(json.dumps(asdict(usage) | more), flush=True)
+    print(json.dumps(asdict(usage) | extra), flush=True)
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -51,7 +51,7 @@ def cpu_seconds(process: psutil.Process) -> float:
     return sum(sum(member.cpu_times()[:4]) for member in family)
 
 
-# Not getrusage: its peak starts at what the parent had when it forked.
+# Not getrusage: its peak starts at the memory of the parent at the fork.
 def _memory(name: str) -> int:
     lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
     return int(lines[name].split()[0]) * 1024

@@ -1,1 +1,1 @@
-"""Parts of the soak: the load, its outcomes, and what processes use meanwhile."""
+"""Parts of the soak: the load, its outcomes, and the resource usage of processes."""

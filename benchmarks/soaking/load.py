@@ -1,4 +1,4 @@
-"""An endless mixed load: what is known, what is new, what fails, and what is no request."""
+"""An endless mixed load: cached, new, failing and invalid requests."""
 
 import itertools
 import json
@@ -9,27 +9,27 @@ from typing import Any
 from tests.standin import short_code, video_id
 
 HOT = 20
-"""Videos that are asked for all the time."""
+"""Videos that are requested all the time."""
 
 RING = 120
-"""Videos of a kind that come round again when they have been forgotten: tables must not grow."""
+"""Videos of a kind that repeat after their rows have expired: tables must not grow."""
 
 PHOTOS = 50
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One record for the requests topic.
+class SoakRequest:
+    """A record for the requests topic.
 
     Attributes:
-        kind: what it is about, for the report.
-        value: its bytes.
-        expects: the status of each of its outcomes, by request id.
+        kind: name of its kind, for the report.
+        value: of the record.
+        expected: status of each of its outcomes, by request id.
     """
 
     kind: str
     value: bytes
-    expects: Mapping[str, str]
+    expected: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Kind:
 
     Attributes:
         name: for the report.
-        weight: how many of them there are in a round.
+        weight: number of requests per round.
         status: of each outcome.
-        body: makes the request from its number.
+        body: builds the request from its number.
     """
 
     name: str
@@ -132,11 +132,11 @@ KINDS = (
 )
 
 
-def mixed_load(run: str) -> Iterator[Asked]:
-    """Yield requests for ever; each kind is spread over a round.
+def mixed_load(run: str) -> Iterator[SoakRequest]:
+    """Yield requests endlessly; each kind is spread over a round.
 
     Args:
-        run: begins the ids, so that those of two runs differ.
+        run: prefix of the ids, so that those of two runs differ.
     """
     round_of = sorted(
         ((place + 0.5) / kind.weight, order)
@@ -146,12 +146,12 @@ def mixed_load(run: str) -> Iterator[Asked]:
     numbers = [itertools.count(1) for _ in KINDS]
     for total in itertools.count(1):
         _, order = round_of[total % len(round_of)]
-        yield _asked(KINDS[order], next(numbers[order]), f"{run}-{total}")
+        yield _request(KINDS[order], next(numbers[order]), f"{run}-{total}")
 
 
-def _asked(kind: Kind, number: int, name: str) -> Asked:
+def _request(kind: Kind, number: int, name: str) -> SoakRequest:
     value = json.dumps({"id": name, **kind.body(number)}).encode()
     if len(kind.status) == 1:
-        return Asked(kind.name, value, {name: kind.status[0]})
+        return SoakRequest(kind.name, value, {name: kind.status[0]})
     members = {f"{name}/{index}": status for index, status in enumerate(kind.status)}
-    return Asked(kind.name, value, members)
+    return SoakRequest(kind.name, value, members)

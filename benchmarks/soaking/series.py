@@ -1,4 +1,4 @@
-"""What one process used over time, and the judgement whether that grows."""
+"""Resource usage of one process over time, and the verdict whether its memory grows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,23 +9,23 @@ from streams.memory import Trend, find_trend
 MEBIBYTE = 2**20
 
 FLAT_PER_HOUR = 10.0
-"""MiB an hour that count as flat: less cannot be told from chance within some minutes."""
+"""MiB per hour that count as flat: less is indistinguishable from noise within minutes."""
 
 JUDGED_SECONDS_MIN = 120.0
-"""A shorter time, in which caches and pools still fill, judges nothing."""
+"""Minimum duration for a verdict: caches and pools still fill before."""
 
 SAMPLES_MAX = 600
-"""Of one process; with more every second one is left out."""
+"""Maximum samples of one process; beyond it every second one is dropped."""
 
-APART = ("kafka", "stand-in")
-"""Not ours: their figures are shown, and not judged. Kafka's heap grows up to its own limit."""
+REFERENCES = ("kafka", "stand-in")
+"""Foreign processes: shown without a verdict. Kafka's heap grows up to its own limit."""
 
 Verdict = Literal["flat", "grows", "unclear"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A process at one moment: seconds since the start, MiB, open files, threads."""
+    """A sample of a process: seconds since the start, MiB, open files, threads."""
 
     at: float
     rss: float
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass
 class Series:
-    """The samples of one process, thinned so that they stay few."""
+    """The samples of one process, downsampled to stay within `SAMPLES_MAX`."""
 
     name: str
     samples: list[Sample] = field(default_factory=list)
@@ -44,7 +44,6 @@ class Series:
     _seen: int = 0
 
     def add(self, sample: Sample) -> None:
-        """Take a sample."""
         if self._seen % self._step == 0:
             self.samples.append(sample)
         self._seen += 1
@@ -53,19 +52,19 @@ class Series:
             self._step *= 2
 
     def after(self, seconds: float) -> list[Sample]:
-        """Return the samples of after so many seconds."""
+        """Return the samples from this second on."""
         return [sample for sample in self.samples if sample.at >= seconds]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a process used from the end of the warm-up on.
+    """Resource usage of a process from the end of the warm-up on.
 
     Attributes:
         name: of the process.
         first: the first sample.
         last: the last sample.
-        trend: of the USS in MiB an hour, None when there are too few samples.
+        trend: of the USS in MiB per hour, None when there are too few samples.
     """
 
     name: str
@@ -75,7 +74,7 @@ class Figures:
 
     @property
     def verdict(self) -> Verdict:
-        """``unclear`` after too short a time, or when chance may have made or hidden growth."""
+        """``unclear`` after too short a time, or when noise may cause or hide growth."""
         if self.trend is None or self.last.at - self.first.at < JUDGED_SECONDS_MIN:
             return "unclear"
         if self.trend.high <= FLAT_PER_HOUR:
@@ -93,7 +92,7 @@ class Figures:
 
 
 def figures_of(series: Series, warm_up_seconds: float) -> Figures | None:
-    """Return the figures of a process, None when it did not live beyond the warm-up."""
+    """Return the figures of a process, None when it ended during the warm-up."""
     samples = series.after(warm_up_seconds)
     if not samples:
         return None
@@ -108,5 +107,7 @@ def _slope(trend: Trend | None) -> str:
 
 
 def grows(figures: Sequence[Figures]) -> list[str]:
-    """Return the names of our processes whose memory grows for certain."""
-    return [each.name for each in figures if each.verdict == "grows" and each.name not in APART]
+    """Return the names of our processes whose memory certainly grows."""
+    return [
+        each.name for each in figures if each.verdict == "grows" and each.name not in REFERENCES
+    ]

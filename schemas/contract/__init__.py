@@ -1,1 +1,1 @@
-"""Documents derived from the messages: JSON Schema, descriptions, examples."""
+"""Documents generated from the message types: JSON Schema, descriptions, examples."""

@@ -1,4 +1,4 @@
-"""What the docstrings of messages say, as descriptions in their JSON Schemas."""
+"""Docstrings of message structs as descriptions in their JSON Schemas."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ _FIELD = re.compile(r"^    (\w+): ", re.MULTILINE)
 
 
 def structs_of(kind: Any) -> dict[str, type[Struct]]:
-    """Return the structs that a message is made of, by their names in its JSON Schema."""
+    """Return all structs of a message, nested ones too, by their names in its JSON Schema."""
     found: dict[str, type[Struct]] = {}
     _collect(type_info(kind), found)
     return found
@@ -33,9 +33,9 @@ def _collect(node: Any, found: dict[str, type[Struct]]) -> None:
 
 
 def describe(definition: dict[str, Any], struct: type[Struct]) -> None:
-    """Move the docstring of a struct into its schema: the summary, and a sentence per field."""
+    """Add the docstring of a struct to its schema: the summary, and a sentence per field."""
     definition["description"] = _summary(struct)
-    sentences = field_sentences(struct)
+    sentences = field_descriptions(struct)
     for name, field in definition["properties"].items():
         is_opaque = {} in (field, *field.get("anyOf", ()))
         sentence = sentences.get(name) or (OPAQUE if is_opaque else None)
@@ -44,16 +44,16 @@ def describe(definition: dict[str, Any], struct: type[Struct]) -> None:
 
 
 def _summary(struct: type[Struct]) -> str:
-    return _flow(_docstring(struct).partition("\nAttributes:\n")[0])
+    return _join_lines(_docstring(struct).partition("\nAttributes:\n")[0])
 
 
-def field_sentences(struct: type[Struct]) -> dict[str, str]:
-    """Return the sentence of each field, inherited ones included."""
+def field_descriptions(struct: type[Struct]) -> dict[str, str]:
+    """Return the sentence of each field, inherited fields included."""
     sentences: dict[str, str] = {}
     for each in reversed(struct.__mro__):
         _, _, section = _docstring(each).partition("\nAttributes:\n")
         _, *parts = _FIELD.split(section)
-        sentences |= dict(zip(parts[::2], map(_flow, parts[1::2]), strict=True))
+        sentences |= dict(zip(parts[::2], map(_join_lines, parts[1::2]), strict=True))
     return sentences
 
 
@@ -61,6 +61,6 @@ def _docstring(struct: type) -> str:
     return inspect.cleandoc(struct.__dict__.get("__doc__") or "")
 
 
-def _flow(text: str) -> str:
-    """Return a text on one line, with the code marks of Markdown."""
+def _join_lines(text: str) -> str:
+    """Join a text to one line, with code marks of Markdown instead of reStructuredText."""
     return " ".join(text.split()).replace("``", "`")

@@ -1,4 +1,4 @@
-"""Valid messages, shown in the documents of the contract: one video on its way."""
+"""Valid messages for the documents of the contract: one video through the pipeline."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -312,24 +312,24 @@ AUDIT_RECORDS = (
     ),
 )
 
-_WAY: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "direct"}
+_ENDPOINT: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "direct"}
 _TRIAL = "order-5:extract:1"
 ATTEMPTS: tuple[AttemptRecord, ...] = (
     NetworkAttempt(
-        **_WAY,
+        **_ENDPOINT,
         request_id=_JOB.request_id,
         subject=_VIDEO.key,
         code=ErrorCode.NETWORK_TIMEOUT,
         seconds=15.0,
         at=_ATTEMPT.at,
     ),
-    TrialRequest(**_WAY, trial=_TRIAL, at=_START + timedelta(minutes=2)),
-    BreakerOrder(**_WAY, action="open", by="ann", at=_START + timedelta(minutes=5)),
+    TrialRequest(**_ENDPOINT, trial=_TRIAL, at=_START + timedelta(minutes=2)),
+    BreakerOrder(**_ENDPOINT, action="open", by="ann", at=_START + timedelta(minutes=5)),
 )
 
 BREAKER_STATES: tuple[BreakerState, ...] = (
     BreakerState(
-        **_WAY,
+        **_ENDPOINT,
         state="open",
         reason=ErrorCode.NETWORK_TIMEOUT,
         since=_ATTEMPT.at,
@@ -337,7 +337,7 @@ BREAKER_STATES: tuple[BreakerState, ...] = (
         openings=1,
     ),
     BreakerState(
-        **_WAY,
+        **_ENDPOINT,
         state="half_open",
         reason=ErrorCode.NETWORK_TIMEOUT,
         since=_START + timedelta(minutes=2),
@@ -348,14 +348,14 @@ BREAKER_STATES: tuple[BreakerState, ...] = (
 )
 RATE_STATES: tuple[RateState, ...] = (
     RateState(
-        **_WAY,
+        **_ENDPOINT,
         requests_per_second=2.5,
         reason=ErrorCode.RATE_LIMIT_API,
         since=_ATTEMPT.at,
         until=_ATTEMPT.at + timedelta(seconds=30),
         cuts=1,
     ),
-    RateState(**_WAY, since=_START + timedelta(minutes=5), cuts=1),
+    RateState(**_ENDPOINT, since=_START + timedelta(minutes=5), cuts=1),
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

@@ -1,4 +1,4 @@
-"""The JSON Schema 2020-12 of every message, made from its struct."""
+"""The JSON Schema 2020-12 of every message, generated from its struct."""
 
 import json
 from typing import Any
@@ -42,12 +42,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One message of the contract.
 
     Attributes:
-        name: in the names of its files and in ``$id``.
-        summary: what it is, one sentence.
-        kind: its struct, or a union of them.
-        shape: what is documented, where that is more exact than ``kind``.
+        name: used in file names and in ``$id``.
+        summary: one sentence.
+        kind: its struct, or a union of structs.
+        shape: the type to document, if more exact than ``kind``.
         examples: valid bodies.
-        rules: JSON Schema keywords for what its type cannot say.
+        rules: JSON Schema keywords for constraints that its type cannot express.
     """
 
     name: str
@@ -59,25 +59,24 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def documented(self) -> Any:
-        """The type that the JSON Schema is made from."""
+        """The type from which the JSON Schema is generated."""
         return self.shape or self.kind
 
     @property
     def schema_name(self) -> str:
-        """Name of its JSON Schema; struct names differ from it by more than case."""
+        """Name of its JSON Schema; never a struct's name in another case."""
         return f"{self.name}.{VERSION}"
 
     @property
     def file_name(self) -> str:
-        """Name of the file with its JSON Schema."""
         return f"{self.schema_name}.json"
 
 
 class AuditShape(AuditRecord, frozen=True, kw_only=True):
-    """What happened to a request at a step.
+    """One transition of a request at a step.
 
     Attributes:
-        outcome: with ``finished``: what the step proposes to the ledger as the outcome.
+        outcome: set with ``finished``: the outcome that the step proposes to the ledger.
     """
 
     outcome: Result | None = None  # type: ignore[assignment]  # carried as JSON, made of this
@@ -95,7 +94,7 @@ _ONE_URL_OR_MANY = {
 
 REQUEST = Message(
     name="request",
-    summary="What a client asks for.",
+    summary="A request of a client.",
     kind=Request,
     examples=examples.REQUESTS,
     rules=_ONE_URL_OR_MANY,
@@ -108,13 +107,13 @@ PENDING_LINK = Message(
 )
 VALIDATED_VIDEO = Message(
     name="validated-video",
-    summary="A video that is to be extracted.",
+    summary="A video to be extracted.",
     kind=ValidatedVideo,
     examples=(examples.VALIDATED_VIDEO,),
 )
 VALIDATED_LISTING = Message(
     name="validated-listing",
-    summary="A profile, collection or playlist whose posts are to be listed.",
+    summary="A profile, collection or playlist to be listed.",
     kind=ValidatedListing,
     examples=(examples.VALIDATED_LISTING,),
 )
@@ -126,7 +125,7 @@ EXTRACTED_VIDEO = Message(
 )
 SELECTED_VIDEO = Message(
     name="selected-video",
-    summary="A video that is to be downloaded, with the format chosen.",
+    summary="A video to be downloaded, with the selected format.",
     kind=SelectedVideo,
     examples=(examples.SELECTED_VIDEO,),
 )
@@ -145,69 +144,69 @@ AUDIT_RECORD = Message(
 )
 PROGRESS = Message(
     name="progress",
-    summary="How far a download is.",
+    summary="Progress of a download.",
     kind=Progress,
     examples=(examples.PROGRESS,),
 )
 RESULT = Message(
     name="result",
-    summary="The outcome of one URL, or the end of a batch; `status` tells which kind it is.",
+    summary="The outcome of one URL, or the summary of a batch, discriminated by `status`.",
     kind=PublishedResult,
     examples=examples.RESULTS,
 )
 
 COMMAND = Message(
     name="command",
-    summary="What a user or an operator orders; `command` tells what.",
+    summary="A command of a user or an operator, discriminated by `command`.",
     kind=Command,
     examples=examples.COMMANDS,
 )
 
 ATTEMPT = Message(
     name="attempt",
-    summary="What the error monitor is told; `kind` tells what.",
+    summary="Input of the error monitor, discriminated by `kind`.",
     kind=AttemptRecord,
     examples=examples.ATTEMPTS,
 )
 BREAKER_STATE = Message(
     name="breaker-state",
-    summary="Whether attempts of one platform, operation and egress are made.",
+    summary="Circuit breaker of one platform, operation and egress.",
     kind=BreakerState,
     examples=examples.BREAKER_STATES,
 )
 RATE_STATE = Message(
     name="rate-state",
-    summary="How fast a platform is asked over one egress.",
+    summary="Rate limit of a platform over one egress.",
     kind=RateState,
     examples=examples.RATE_STATES,
 )
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
-    summary="A request is not wanted any more.",
+    summary="A request or a batch is cancelled.",
     kind=CancelSignal,
     examples=(examples.CANCEL_SIGNAL,),
 )
 REFRESH_SIGNAL = Message(
     name="refresh-signal",
-    summary="What is remembered of a video is no use.",
+    summary="Cache entries of a video are invalidated.",
     kind=RefreshSignal,
     examples=(examples.REFRESH_SIGNAL,),
 )
 INTAKE_SIGNAL = Message(
     name="intake-signal",
-    summary="Whether a stage takes records.",
+    summary="Whether a stage consumes records.",
     kind=IntakeSignal,
     examples=(examples.INTAKE_SIGNAL,),
 )
 LETTER_MARK = Message(
     name="letter-mark",
-    summary="What an operator did with a dead letter.",
+    summary="An operator's action on a dead letter.",
     kind=Mark,
     examples=(examples.LETTER_MARK,),
 )
 HEARTBEAT = Message(
     name="heartbeat",
-    summary="A sign of life that every stage has to give.",
+    summary="A record that every stage must consume, as proof of progress.",
     kind=Heartbeat,
     examples=(examples.HEARTBEAT,),
 )
@@ -233,11 +232,11 @@ MESSAGES: tuple[Message, ...] = (
     LETTER_MARK,
     HEARTBEAT,
 )
-"""Every message of the contract, in the order of a request's way."""
+"""Every message of the contract, in pipeline order."""
 
 
 def json_schema(message: Message) -> dict[str, Any]:
-    """Return the JSON Schema of a message, complete in itself."""
+    """Return the self-contained JSON Schema of a message."""
     (reference,), definitions = msgspec.json.schema_components(
         [message.documented], ref_template=_REF
     )
@@ -248,45 +247,45 @@ def json_schema(message: Message) -> dict[str, Any]:
         "$id": f"urn:clipmill:schema:{message.name}:{VERSION}",
         "title": message.name,
         "description": message.summary,
-        **_body(reference, definitions),
+        **_root_schema(reference, definitions),
         **message.rules,
         "examples": [json.loads(encode(each)) for each in message.examples],
         "$defs": definitions,
     }
-    exact: dict[str, Any] = _exact(schema)
-    return exact
+    refined: dict[str, Any] = _refine(schema)
+    return refined
 
 
-def _body(reference: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of the message itself; a struct's own one moves up from the definitions."""
+def _root_schema(reference: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the root schema; that of a single struct is moved up from the definitions."""
     if "$ref" not in reference:
         return reference
     own: dict[str, Any] = definitions.pop(reference["$ref"].removeprefix(_REF.format(name="")))
     return {key: value for key, value in own.items() if key != "title"}
 
 
-def _exact(node: Any) -> Any:
-    """Return a schema with what msgspec cannot say.
+def _refine(node: Any) -> Any:
+    """Add constraints that msgspec cannot express.
 
-    Exactly one member of a tagged union fits, and texts with a maximum take integers too.
+    Exactly one member of a tagged union matches, and strings with a maximum accept integers too.
     """
     if isinstance(node, list):
-        return [_exact(each) for each in node]
+        return [_refine(each) for each in node]
     if not isinstance(node, dict):
         return node
     if node.get("type") == "string" and "maximum" in node:
         return node | {"type": ["string", "integer"]}
     return {
-        "oneOf" if key == "anyOf" and "discriminator" in node else key: _exact(value)
+        "oneOf" if key == "anyOf" and "discriminator" in node else key: _refine(value)
         for key, value in node.items()
     }
 
 
 def schema_files() -> dict[str, str]:
-    """Return the text of every schema file by its name."""
-    return {message.file_name: as_text(json_schema(message)) for message in MESSAGES}
+    """Return the content of every schema file by file name."""
+    return {message.file_name: render_json(json_schema(message)) for message in MESSAGES}
 
 
-def as_text(document: dict[str, Any]) -> str:
-    """Return a JSON document as it stands in a file."""
+def render_json(document: dict[str, Any]) -> str:
+    """Serialise a JSON document as stored in a file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,1 +1,1 @@
-"""The embedded Kafka broker: pinned jars, configuration, state on disk, restarts."""
+"""Embedded Kafka broker: pinned jars, configuration, state on disk, supervised restarts."""

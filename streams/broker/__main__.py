@@ -1,6 +1,6 @@
-"""Prepares the embedded broker ahead of its first start, for an image or an offline machine.
+"""Prefetch for the embedded broker, to build an image or prepare an offline machine.
 
-`python -m streams.broker` fetches Kafka's jars and creates Java's AOT cache.
+`python -m streams.broker` downloads Kafka's jars and creates Java's AOT cache.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ _CREATION_SECONDS = 180.0
 
 
 async def create_aot_cache(cache_dir: Path) -> Path:
-    """Run a server for the time of its start, and keep what Java has learnt of it.
+    """Start and stop a server once, and keep the AOT cache that Java writes on exit.
 
     Raises:
-        JarError: the server's jars cannot be fetched, or were changed.
+        JarError: a jar cannot be downloaded, or fails verification.
         BrokerError: the server does not start.
-        TimeoutError: Java did not end.
+        TimeoutError: Java did not exit.
     """
     cache = aot_cache_path(cache_dir, ensure_jars(cache_dir))
     if cache.is_file():
@@ -44,7 +44,7 @@ async def create_aot_cache(cache_dir: Path) -> Path:
 
 
 def main() -> None:
-    """Fill the cache and print where it is."""
+    """Fill the cache directory and print its path."""
     sys.stdout.write(f"{asyncio.run(create_aot_cache(default_cache_dir())).parent}\n")
 
 

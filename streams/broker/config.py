@@ -1,6 +1,6 @@
-"""How the embedded Kafka is configured: one node, durable against kill -9, small, quiet when idle.
+"""Configuration of the embedded Kafka: single node, durable against kill -9, small, low idle cost.
 
-Facts: Kafka 4.3 broker, topic and KRaft configuration reference; idle cost measured on two cores.
+Sources: Kafka 4.3 broker, topic and KRaft configuration reference; idle cost measured on two cores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _SETTINGS: dict[str, str | int] = {
     "log.dirs": LOG_DIR,
     "auto.create.topics.enable": "false",
     "num.partitions": 4,
-    # One node: everything internal has one copy.
+    # Single node: internal topics have one replica.
     "offsets.topic.replication.factor": 1,
     "offsets.topic.num.partitions": 4,
     "transaction.state.log.replication.factor": 1,
@@ -31,14 +31,14 @@ _SETTINGS: dict[str, str | int] = {
     "share.coordinator.state.topic.replication.factor": 1,
     "share.coordinator.state.topic.min.isr": 1,
     "share.coordinator.state.topic.num.partitions": 1,
-    # After kill -9 the controller refuses the restarted broker until the session of the dead one
-    # is over (default 9 s). The broker asks again 0.1, 0.3, 0.7 and 1.5 s after its start, so
-    # 1.2 s costs no more than 0.8 s would. A longer session survives a longer stall of the machine.
+    # After kill -9 the controller rejects the restarted broker until the session of the dead one
+    # times out (default 9 s). The broker retries 0.1, 0.3, 0.7 and 1.5 s after its start, so
+    # 1.2 s costs no more than 0.8 s would. A longer session tolerates a longer machine stall.
     "broker.session.timeout.ms": 1200,
     "broker.heartbeat.interval.ms": 400,
-    # Off: the default writes a record without content to the metadata log twice a second.
+    # Off: the default writes a no-op record to the metadata log twice a second.
     "metadata.max.idle.interval.ms": 0,
-    # Every thread of these pools wakes three times a second.
+    # Each idle thread of these pools wakes up three times a second.
     "num.network.threads": 2,
     "num.io.threads": 2,
     "background.threads": 2,
@@ -47,16 +47,16 @@ _SETTINGS: dict[str, str | int] = {
     "num.recovery.threads.per.data.dir": 1,
     "group.initial.rebalance.delay.ms": 0,
     "group.min.session.timeout.ms": 2000,
-    # Offsets of a group outlive a month without it (default 7 days).
+    # Committed offsets survive a month without the group (default 7 days).
     "offsets.retention.minutes": 30 * 24 * 60,
     "message.max.bytes": 2 * _MEBIBYTE,
     "replica.fetch.max.bytes": 2 * _MEBIBYTE,
-    # Segments are the unit of retention and compaction: small ones keep both prompt on one box.
+    # Segments are the unit of retention and compaction: small ones keep both prompt.
     "log.segment.bytes": 64 * _MEBIBYTE,
     "offsets.topic.segment.bytes": 16 * _MEBIBYTE,
     # An entry of 8 bytes per 4 KiB of a segment; the default of 10 MiB per index is for 1 GiB.
     "log.index.size.max.bytes": _MEBIBYTE,
-    # The default of 128 MiB is taken from the heap at the start; 16 MiB hold 600,000 keys a pass.
+    # The default of 128 MiB is allocated on the heap at start; 16 MiB hold 600,000 keys per pass.
     "log.cleaner.threads": 1,
     "log.cleaner.dedupe.buffer.size": 16 * _MEBIBYTE,
 }
@@ -65,16 +65,16 @@ _JVM_OPTIONS = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
-    # A broker that ran out of memory limps; a dead one is restarted.
+    # After an OutOfMemoryError the broker limps on; a dead one is restarted.
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:ErrorFile=kafka-crash.log",
     "-Djava.net.preferIPv4Stack=true",
-    # Java keeps a buffer outside the heap per thread, as large as the largest message it wrote.
+    # Java caches an off-heap buffer per thread, as large as the largest message it wrote.
     "-Djdk.nio.maxCachedBufferSize=262144",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSZ",
-    # Java 24 and later print a warning each for what zstd-jni and Kafka do.
+    # Java 24 and later warn about native access by zstd-jni and Kafka.
     "--enable-native-access=ALL-UNNAMED",
     "--sun-misc-unsafe-memory-access=allow",
 )
@@ -82,11 +82,11 @@ _JVM_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """What a server gets beyond clipmill's own configuration.
+    """Configuration beyond clipmill's own.
 
     Attributes:
         listeners: further listeners by name, HOST:PORT each.
-        properties: further lines of the configuration file, or others in place of clipmill's.
+        properties: further broker properties; they override clipmill's.
         java_options: further options of Java.
     """
 
@@ -97,16 +97,16 @@ class Additions:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """TCP ports on 127.0.0.1: one for clients, one for the node's own controller."""
+    """TCP ports on 127.0.0.1: for clients, and for the node's own controller."""
 
     broker: int
     controller: int
 
 
 def server_properties(ports: Ports, additions: Additions | None = None) -> str:
-    """The text of Kafka's configuration file."""
+    """Render Kafka's configuration file."""
     added = additions or Additions()
-    further = [f"{name}://{place}" for name, place in added.listeners.items()]
+    further = [f"{name}://{address}" for name, address in added.listeners.items()]
     client = ",".join([f"PLAINTEXT://127.0.0.1:{ports.broker}", *further])
     settings = _SETTINGS | {
         "controller.quorum.voters": f"1@127.0.0.1:{ports.controller}",
@@ -120,7 +120,7 @@ def server_properties(ports: Ports, additions: Additions | None = None) -> str:
 def java_command(
     java: Path, jars: Sequence[Path], *, heap_megabytes: int, temporary: Path
 ) -> list[str]:
-    """The command line up to and without the main class.
+    """Return the command line up to the main class.
 
     Raises:
         ValueError: the heap is too small, or a jar's path cannot be part of a class path.

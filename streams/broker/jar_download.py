@@ -1,4 +1,4 @@
-"""Fetches Kafka's jars from a Maven repository."""
+"""Verified download of Kafka's jars from a Maven repository, with retries."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ import requests
 from jgo.constants import MAVEN_CENTRAL_URL
 from urllib3.util import Retry
 
-from streams.broker.jars import JarError, Patience
+from streams.broker.jars import FetchDeadline, JarError
 from streams.broker.pinning import Jar
 
 # 46 jars, 45 MB: measured 1.2 s with 4 connections, no better with 16.
 _CONNECTIONS = 4
 _CHUNK_BYTES = 1 << 16
-_ANSWER_SECONDS = 20.0
-# Retry-After is not honoured: a server could make the start wait for hours.
+_RESPONSE_SECONDS = 20.0
+# Retry-After is ignored: a server could delay the start for hours.
 _RETRY = Retry(
     total=3,
     backoff_factor=0.5,
@@ -29,19 +29,19 @@ _RETRY = Retry(
 
 
 def fetch_all(
-    folder: Path, jars: list[Jar], patience: Patience, repository: str | None = None
+    folder: Path, jars: list[Jar], deadline: FetchDeadline, repository: str | None = None
 ) -> None:
-    """Fetch jars into a folder, each verified before it has its name.
+    """Download jars into a folder; each gets its name only after verification.
 
     Raises:
-        JarError: one cannot be fetched in time, or is not the file that was pinned.
+        JarError: a jar cannot be downloaded in time, or is not the pinned file.
     """
     repository = repository or MAVEN_CENTRAL_URL
     for abandoned in folder.glob("*.part"):
         abandoned.unlink()
     with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
         session.mount(repository, requests.adapters.HTTPAdapter(max_retries=_RETRY))
-        fetch = partial(_fetch, session, repository, folder, patience)
+        fetch = partial(_fetch, session, repository, folder, deadline)
         futures = [pool.submit(fetch, jar) for jar in jars]
         try:
             for future in futures:
@@ -51,13 +51,13 @@ def fetch_all(
 
 
 def _fetch(
-    session: requests.Session, repository: str, folder: Path, patience: Patience, jar: Jar
+    session: requests.Session, repository: str, folder: Path, deadline: FetchDeadline, jar: Jar
 ) -> None:
     url = f"{repository}/{jar.path}"
     with NamedTemporaryFile(dir=folder, prefix=jar.name, suffix=".part", delete=False) as part:
         temporary = Path(part.name)
         try:
-            for chunk in _verified(_chunks(session, url, folder, patience), url, jar):
+            for chunk in _verified(_chunks(session, url, folder, deadline), url, jar):
                 part.write(chunk)
             part.flush()
             os.fsync(part.fileno())
@@ -67,14 +67,14 @@ def _fetch(
 
 
 def _chunks(
-    session: requests.Session, url: str, folder: Path, patience: Patience
+    session: requests.Session, url: str, folder: Path, deadline: FetchDeadline
 ) -> Iterator[bytes]:
-    patience.check()
+    deadline.check()
     try:
-        with session.get(url, stream=True, timeout=_ANSWER_SECONDS) as response:
+        with session.get(url, stream=True, timeout=_RESPONSE_SECONDS) as response:
             response.raise_for_status()
             for chunk in response.iter_content(_CHUNK_BYTES):
-                patience.check()
+                deadline.check()
                 yield chunk
     except requests.RequestException as error:
         raise JarError(

@@ -1,4 +1,4 @@
-"""The cache of Kafka's jars: fetched once, verified before every use, shared by all brokers."""
+"""Cache of Kafka's jars: downloaded once, verified before every use, shared by all brokers."""
 
 import hashlib
 import os
@@ -10,25 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.broker.pinning import Jar, pinned_jars
+from streams.errors import OperatorError
 from streams.file_lock import FileLock
 
 _LOCK_POLL_SECONDS = 0.05
 
 
-class JarError(Exception):
-    """A jar of the Kafka server cannot be fetched, or is not the file that was pinned."""
+class JarError(OperatorError):
+    """A jar of the Kafka server cannot be downloaded, or is not the pinned file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """When to give up fetching: after so many seconds, or as soon as `cancelled` is set."""
+class FetchDeadline:
+    """Deadline and cancellation of downloads; counts from its creation."""
 
     seconds: float = 900.0
     cancelled: threading.Event = field(default_factory=threading.Event)
     _started: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Raises JarError when it is time to give up."""
+        """Raise JarError after the deadline or on cancellation."""
         if self.cancelled.is_set():
             raise JarError("fetching the Kafka jars was cancelled")
         if time.monotonic() - self._started > self.seconds:
@@ -47,31 +48,31 @@ def ensure_jars(
     jars: Iterable[Jar] | None = None,
     *,
     repository: str | None = None,
-    patience: Patience | None = None,
+    deadline: FetchDeadline | None = None,
 ) -> tuple[Path, ...]:
-    """Paths of all jars, each verified just now; the missing ones are fetched first.
+    """Return the paths of all jars after verification; download the missing ones first.
 
-    Needs no network when the cache is complete. Safe to call in several processes at once.
+    Needs no network when the cache is complete. Safe for concurrent processes.
 
     Args:
-        cache_dir: the jars lie in its folder `kafka-jars`.
-        jars: what is wanted; by default what this release of clipmill pins.
+        cache_dir: parent of the folder `kafka-jars`.
+        jars: jars to provide; by default those pinned by this release of clipmill.
         repository: base URL of a Maven repository; by default Maven Central.
-        patience: bounds the fetching.
+        deadline: deadline of the downloads.
 
     Raises:
-        JarError: a jar cannot be fetched or differs from its pinned size or sha256.
+        JarError: a jar cannot be downloaded, or differs from its pinned size or sha256.
     """
     wanted = tuple(pinned_jars() if jars is None else jars)
     folder = cache_dir / "kafka-jars"
     if _missing(folder, wanted):
-        # It imports an HTTP client: 0.2 s that only the first start needs.
+        # Lazy import of an HTTP client: 0.2 s that only the first start needs.
         from streams.broker.jar_download import fetch_all  # noqa: PLC0415
 
-        patience = patience or Patience()
+        deadline = deadline or FetchDeadline()
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock", patience):
-            fetch_all(folder, _missing(folder, wanted), patience, repository)
+        with _locked(folder / ".lock", deadline):
+            fetch_all(folder, _missing(folder, wanted), deadline, repository)
     return tuple(folder / jar.name for jar in wanted)
 
 
@@ -96,11 +97,11 @@ def _is_present(path: Path, jar: Jar) -> bool:
 
 
 @contextmanager
-def _locked(path: Path, patience: Patience) -> Iterator[None]:
+def _locked(path: Path, deadline: FetchDeadline) -> Iterator[None]:
     lock = FileLock(path)
     while not lock.try_acquire():
-        patience.check()
-        patience.cancelled.wait(_LOCK_POLL_SECONDS)
+        deadline.check()
+        deadline.cancelled.wait(_LOCK_POLL_SECONDS)
     try:
         yield
     finally:

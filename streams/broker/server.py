@@ -1,4 +1,4 @@
-"""One run of the Kafka server: the child process from its start to its end."""
+"""Child process of the Kafka server: launch, readiness probe, termination, restart policy."""
 
 import asyncio
 import os
@@ -20,46 +20,46 @@ from streams.broker.state import LOOPBACK
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """Restart at once, then ever later; give up after too many short lives in a row.
+    """Restart with exponential backoff; give up after too many early exits in a row.
 
     Attributes:
-        short_life_seconds: a process that lived less, or never got ready, had a short life.
-        max_short_lives: with this many short lives in a row the broker is given up.
-        first_delay_seconds: wait after the first short life; doubles with each further one.
-        max_delay_seconds: the longest wait.
+        min_uptime_seconds: an exit before this uptime, or before readiness, is an early one.
+        max_early_exits: number of consecutive early exits at which the broker is given up.
+        first_delay_seconds: backoff after the first early exit; doubles with each further one.
+        max_delay_seconds: maximum backoff.
     """
 
-    short_life_seconds: float = 10.0
-    max_short_lives: int = 5
+    min_uptime_seconds: float = 10.0
+    max_early_exits: int = 5
     first_delay_seconds: float = 0.2
     max_delay_seconds: float = 5.0
 
-    def count(self, short_lives: int, lived_seconds: float, *, was_ready: bool) -> int:
-        """Short lives in a row after one more death."""
-        is_short = not was_ready or lived_seconds < self.short_life_seconds
-        return short_lives + 1 if is_short else 0
+    def count(self, early_exits: int, uptime_seconds: float, *, was_ready: bool) -> int:
+        """Return the number of consecutive early exits after a further exit."""
+        is_early = not was_ready or uptime_seconds < self.min_uptime_seconds
+        return early_exits + 1 if is_early else 0
 
-    def delay(self, short_lives: int) -> float | None:
-        """Seconds to wait before the next start; None to give up."""
-        if short_lives >= self.max_short_lives:
+    def delay(self, early_exits: int) -> float | None:
+        """Return the seconds before the next start; None to give up."""
+        if early_exits >= self.max_early_exits:
             return None
-        if short_lives == 0:
+        if early_exits == 0:
             return 0.0
-        return min(self.first_delay_seconds * 2.0 ** (short_lives - 1), self.max_delay_seconds)
+        return min(self.first_delay_seconds * 2.0 ** (early_exits - 1), self.max_delay_seconds)
 
 
-# A stalled node: the next question comes on a new connection.
-_ANSWER_MILLISECONDS = 3000
+# Request timeout; after a stall the next probe uses a new connection.
+_PROBE_MILLISECONDS = 3000
 
 
-async def answers(port: int, cluster_id: str) -> bool:
-    """Whether the node on this port serves this cluster and is registered with its controller.
+async def is_ready(port: int, cluster_id: str) -> bool:
+    """Probe whether the node on a port serves the cluster and is registered with its controller.
 
-    One question on one connection, and nothing is logged: aiokafka's clients log an error for
-    every attempt at a server that is still starting.
+    Sends one metadata request on one raw connection, without logging: aiokafka's clients log an
+    error for every connection attempt to a server that is still starting.
     """
     try:
-        connection = await create_conn(LOOPBACK, port, request_timeout_ms=_ANSWER_MILLISECONDS)
+        connection = await create_conn(LOOPBACK, port, request_timeout_ms=_PROBE_MILLISECONDS)
         try:
             metadata: Any = await connection.send(MetadataRequest(topics=[]))
         finally:
@@ -69,20 +69,20 @@ async def answers(port: int, cluster_id: str) -> bool:
     return bool(metadata.brokers) and metadata.cluster_id == cluster_id
 
 
-# These add options to every Java program of the user; what Kafka gets is decided here alone.
+# Variables that add options to every Java program of the user; removed from Kafka's environment.
 _JAVA_VARIABLES = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"})
-# A clean stop takes 0.2 to 2.3 s; unwritten data of a busy node more.
+# A clean stop takes 0.2 to 2.3 s, longer with unflushed data of a busy node.
 STOP_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to run: a command (without the main class), where, and what it inherits.
+    """Launch configuration of the server's Java programs.
 
     Attributes:
-        command: `java` and its options.
-        directory: the working directory.
-        lock: descriptor of the data directory's lock, held until the server is gone, too.
+        command: `java` and its options, without the main class.
+        directory: working directory.
+        lock: inherited descriptor of the data directory's lock, held until the server exits too.
     """
 
     command: Sequence[str]
@@ -90,10 +90,10 @@ class Launch:
     lock: int
 
     async def run(self, log: int, *main: str) -> asyncio.subprocess.Process:
-        """Start a main class with arguments; output goes to the descriptor `log`.
+        """Start a main class with arguments; its output goes to the descriptor `log`.
 
-        The process dies with this one, and does not see the terminal's Ctrl-C: the broker must
-        outlive its clients' orderly stop.
+        The process is killed with this one, but does not receive the terminal's Ctrl-C (own
+        session): the broker must outlive the clean shutdown of its clients.
         """
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", launcher.__file__, str(os.getpid())),
@@ -110,26 +110,28 @@ class Launch:
 
 
 def java_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would change Java's options, and with a bound on C memory."""
+    """Return the environment without Java option variables, and with few glibc arenas."""
     kept = {name: value for name, value in environment.items() if name not in _JAVA_VARIABLES}
     # glibc keeps up to 8 arenas per core, 64 MB each.
     return {"MALLOC_ARENA_MAX": "2"} | kept
 
 
-async def end(process: asyncio.subprocess.Process, grace_seconds: float = STOP_SECONDS) -> int:
-    """Stop with SIGTERM, after `grace_seconds` with SIGKILL; the exit code."""
+async def terminate(
+    process: asyncio.subprocess.Process, grace_seconds: float = STOP_SECONDS
+) -> int:
+    """Stop with SIGTERM, after `grace_seconds` with SIGKILL; return the exit code."""
     try:
-        _send(process, signal.SIGTERM)
+        _signal(process, signal.SIGTERM)
         async with asyncio.timeout(grace_seconds):
             return await process.wait()
     except TimeoutError:
-        _send(process, signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         return await process.wait()
     except asyncio.CancelledError:
-        _send(process, signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         raise
 
 
-def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     if process.returncode is None:
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""What the embedded broker remembers in its data directory: cluster id and ports."""
+"""Persistent state of the embedded broker in its data directory: cluster id and ports."""
 
 import base64
 import errno
@@ -11,33 +11,34 @@ from pathlib import Path
 import msgspec
 
 from streams.broker.config import Ports
+from streams.errors import OperatorError
 
 LOOPBACK = "127.0.0.1"
-# Below Linux' range for outgoing connections (net.ipv4.ip_local_port_range starts at 32768): while
-# the broker is down, no client's own end, not even one that dials the broker, can take its port.
+# Below Linux' ephemeral ports (net.ipv4.ip_local_port_range starts at 32768): while the broker is
+# down, no outgoing connection, not even one to the broker itself, can be assigned its port.
 _PICKED_PORTS = range(20_000, 32_000)
 _ATTEMPTS = 200
 
 
-class PortTakenError(Exception):
-    """The port that the broker should listen on is in use or not allowed."""
+class PortTakenError(OperatorError):
+    """The port for the broker is in use or not allowed."""
 
 
-class StateError(Exception):
+class StateError(OperatorError):
     """The file with the broker's cluster id and ports cannot be read."""
 
 
 class BrokerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The identity of one data directory. `cluster_id` is Kafka's: 22 characters of base64."""
+    """Identity of a data directory. `cluster_id` is Kafka's: 22 characters of base64."""
 
     cluster_id: str
     ports: Ports
 
 
-def settle(path: Path, wanted_port: int | None) -> BrokerState:
-    """Read the state of the last start, correct what no longer holds, and write it.
+def load_or_create(path: Path, fixed_port: int | None) -> BrokerState:
+    """Load the state of the last start, replace ports in use, and save it.
 
-    Ports are kept while they are free. A fixed port is taken as it is.
+    Ports are kept while they are free. A fixed port is never replaced.
 
     Raises:
         PortTakenError: the fixed port is in use.
@@ -46,7 +47,7 @@ def settle(path: Path, wanted_port: int | None) -> BrokerState:
     last = _load(path)
     state = BrokerState(
         cluster_id=last.cluster_id if last else new_cluster_id(),
-        ports=_choose(last.ports if last else None, wanted_port),
+        ports=_choose_ports(last.ports if last else None, fixed_port),
     )
     if state != last:
         _save(path, state)
@@ -75,15 +76,15 @@ def _save(path: Path, state: BrokerState) -> None:
 
 
 def new_cluster_id() -> str:
-    """A random Kafka cluster id that no command line takes for an option."""
+    """Generate a random Kafka cluster id without a leading dash, which would parse as an option."""
     encoded = base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()
     return encoded if not encoded.startswith("-") else new_cluster_id()
 
 
-def _choose(last: Ports | None, wanted: int | None) -> Ports:
-    if wanted is not None:
-        _require_free(wanted)
-    broker = wanted or _keep_or_pick(last.broker if last else None, avoid=None)
+def _choose_ports(last: Ports | None, fixed: int | None) -> Ports:
+    if fixed is not None:
+        _require_free(fixed)
+    broker = fixed or _keep_or_pick(last.broker if last else None, avoid=None)
     return Ports(broker, _keep_or_pick(last.controller if last else None, avoid=broker))
 
 
@@ -100,7 +101,7 @@ def _keep_or_pick(last: int | None, *, avoid: int | None) -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of 127.0.0.1 now."""
+    """Return whether a server could listen on a port of 127.0.0.1 now."""
     return _bind_error(port) is None
 
 
@@ -117,7 +118,7 @@ def _require_free(port: int) -> None:
 
 def _bind_error(port: int) -> OSError | None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As Java does: connections of the last broker that still fade away do not count.
+        # As Java does: connections of the last broker in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

@@ -1,6 +1,6 @@
-"""The command line. Each command is a module of this package, imported when it is called.
+"""The `clipmill` command line. Each command is a module of this package, imported on first use.
 
-Layers above and other packages add theirs by entry points, see `streams.cli.plugged`.
+Higher layers and other packages add commands by entry points, see `streams.cli.plugged`.
 """
 
 import importlib
@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from streams.cli.plugged import plugged_command, plugged_names
+from streams.cli.plugged import plugin_command, plugin_names
 from streams.settings import SettingsError
 
 COMMANDS = {
@@ -30,19 +30,17 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command only when it is needed.
+    """A group that imports a command only on use.
 
-    Engine processes import the main module again; this keeps that, and the start, cheap.
+    Keeps the start cheap, and that of the engine processes, which import the main module again.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (the library's)
-        """Return the names of all commands."""
-        return [*COMMANDS, *(name for name in plugged_names() if name not in COMMANDS)]
+        return [*COMMANDS, *(name for name in plugin_names() if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Return a command, None when there is none of this name."""
         if cmd_name not in COMMANDS:
-            return plugged_command(cmd_name)
+            return plugin_command(cmd_name)
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
@@ -55,7 +53,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; expected errors are one readable line and exit status 1."""
+    """Run the command line; an expected error prints one line and exits with status 1."""
     try:
         cli.main(standalone_mode=True)
     except SettingsError as error:

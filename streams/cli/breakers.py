@@ -1,4 +1,4 @@
-"""`clipmill breakers`: show circuit breakers, open one by force, reset one."""
+"""`clipmill breakers`: list circuit breakers, force one open, reset one."""
 
 import asyncio
 from datetime import datetime
@@ -11,10 +11,10 @@ from schemas.commands import OpenBreaker, ResetBreaker
 from schemas.signals import BREAKER, BreakerState
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings, new_id, operator
-from streams.cli.result_table import open_console, plain
-from streams.cli.waiting import confirmed
+from streams.cli.result_table import open_console, safe_markup
+from streams.cli.waiting import wait_applied
 from streams.client import Client, read_signals
-from streams.cluster.shared_state import SharedState, following
+from streams.cluster.shared_state import SharedState, open_shared_state
 from streams.settings import KafkaSettings
 
 COLOURS = {"closed": "green", "half_open": "yellow", "open": "red", "forced_open": "red"}
@@ -31,7 +31,7 @@ def breakers(context: click.Context, bootstrap: str | None, as_json: bool) -> No
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
         found = asyncio.run(read_signals(kafka, BREAKER))
-    states = sorted(filter(None, map(_state, found.values())), key=lambda state: state.name)
+    states = sorted(filter(None, map(_decode_state, found.values())), key=lambda state: state.name)
     if as_json:
         for state in states:
             click.echo(encode(state))
@@ -48,7 +48,7 @@ def open_one(name: str, bootstrap: str | None) -> None:
     """Open a breaker until it is reset: nothing is tried any more."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
-        asyncio.run(_order(kafka, OpenBreaker(id=new_id(), breaker=name, by=operator())))
+        asyncio.run(_send(kafka, OpenBreaker(id=new_id(), breaker=name, by=operator())))
     click.echo(f"{name} is open")
 
 
@@ -59,25 +59,27 @@ def reset(name: str, bootstrap: str | None) -> None:
     """Close a breaker and forget what it counted."""
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
-        asyncio.run(_order(kafka, ResetBreaker(id=new_id(), breaker=name, by=operator())))
+        asyncio.run(_send(kafka, ResetBreaker(id=new_id(), breaker=name, by=operator())))
     click.echo(f"{name} is closed")
 
 
-async def _order(kafka: KafkaSettings, command: OpenBreaker | ResetBreaker) -> None:
+async def _send(kafka: KafkaSettings, command: OpenBreaker | ResetBreaker) -> None:
     assert command.id is not None
     wanted = "forced_open" if isinstance(command, OpenBreaker) else "closed"
-    async with Client(kafka) as client, following(kafka) as signals:
-        await client.order(command)
-        await confirmed(client, command.id, lambda: _state_of(signals, command.breaker) == wanted)
+    async with Client(kafka) as client, open_shared_state(kafka) as signals:
+        await client.send_command(command)
+        await wait_applied(
+            client, command.id, lambda: _current_state(signals, command.breaker) == wanted
+        )
 
 
-def _state_of(signals: SharedState, name: str) -> str | None:
+def _current_state(signals: SharedState, name: str) -> str | None:
     value = signals.get(f"{BREAKER}{name}")
-    state = None if value is None else _state(value)
+    state = None if value is None else _decode_state(value)
     return None if state is None else state.state
 
 
-def _state(value: bytes) -> BreakerState | None:
+def _decode_state(value: bytes) -> BreakerState | None:
     try:
         return decode(value, BreakerState)
     except MalformedMessageError:
@@ -85,16 +87,15 @@ def _state(value: bytes) -> BreakerState | None:
 
 
 def breakers_table(states: list[BreakerState]) -> Table:
-    """Return breakers as a table, one row each."""
     table = Table("breaker", "state", "reason", "since", "next trial", "by")
     for state in states:
         table.add_row(
-            plain(state.name),
+            safe_markup(state.name),
             f"[{COLOURS[state.state]}]{state.state}[/]",
             state.reason or "",
             _moment(state.since),
             _moment(state.until),
-            plain(state.by or ""),
+            safe_markup(state.by or ""),
         )
     return table
 

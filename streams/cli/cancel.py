@@ -1,4 +1,4 @@
-"""`clipmill cancel`: take a request back."""
+"""`clipmill cancel`: cancel a request or a batch."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ import click
 from schemas.commands import Cancel
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings, new_id, operator
-from streams.cli.waiting import FAILED_STATUS, first_of, print_results
+from streams.cli.waiting import FAILED_STATUS, first_result, print_results
 from streams.client import Client
 from streams.settings import KafkaSettings
 
@@ -50,10 +50,10 @@ async def _cancel(
 ) -> dict[str, Any] | None:
     assert command.id is not None
     async with Client(kafka) as client:
-        await client.order(command)
+        await client.send_command(command)
         if limit is None:
             return None
-        result = await first_of(client, {command.request_id, command.id}, limit)
+        result = await first_result(client, {command.request_id, command.id}, limit)
     if result is None:
         raise click.ClickException(
             f"no result within {limit:.0f} s; it may have ended before, "

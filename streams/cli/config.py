@@ -1,4 +1,4 @@
-"""`clipmill config`: what is in force, and where each value came from."""
+"""`clipmill config`: print the effective settings and the source of each value."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def config() -> None:
     settings = load_settings()
     file = _read_file()
     for path, description in setting_paths():
-        value = _show(_value(settings, path))
+        value = _format(_value(settings, path))
         click.echo(f"{'.'.join(path)} = {value}  # {_source(path, file)}; {description}")
 
 
@@ -32,27 +32,27 @@ def _value(settings: Any, path: Path) -> Any:
     return settings
 
 
-def _show(value: Any) -> str:
+def _format(value: Any) -> str:
     if isinstance(value, SecretStr):
         return "********"
     if isinstance(value, str | pathlib.Path):
         return f'"{_without_login(str(value))}"'
     if isinstance(value, tuple):
-        return "[" + ", ".join(map(_show_one_of_several, value)) + "]"
+        return "[" + ", ".join(map(_format_item, value)) + "]"
     if isinstance(value, BaseModel):
-        return _show(dict(value))
+        return _format(dict(value))
     if isinstance(value, dict):
-        return "{" + ", ".join(f'"{name}": {_show(each)}' for name, each in value.items()) + "}"
+        return "{" + ", ".join(f'"{name}": {_format(each)}' for name, each in value.items()) + "}"
     return "none" if value is None else str(value)
 
 
-def _show_one_of_several(value: Any) -> str:
-    """Return what is shown of an entry of a list: texts there are pages, their queries secrets."""
-    return _show(redact(value) if isinstance(value, str) else value)
+def _format_item(value: Any) -> str:
+    """Format an entry of a list; strings there are page URLs, whose queries are secrets."""
+    return _format(redact(value) if isinstance(value, str) else value)
 
 
 def _without_login(text: str) -> str:
-    """Return a URL without the login that it may carry."""
+    """Mask the user and password of a URL."""
     return re.sub(r"(?<=://)[^/?#]+@", "********@", text)
 
 
@@ -61,12 +61,12 @@ def _source(path: Path, file: dict[str, Any]) -> str:
     group = variable_name(path[:1])
     if variable_name(path) in variables:
         return f"environment {variable_name(path)}"
-    if group in variables and _has(json.loads(variables[group]), path[1:]):
+    if group in variables and _contains(json.loads(variables[group]), path[1:]):
         return f"environment {group}"
-    return f"file {config_file()}" if _has(file, path) else "default"
+    return f"file {config_file()}" if _contains(file, path) else "default"
 
 
-def _has(node: Any, path: Path) -> bool:
+def _contains(node: Any, path: Path) -> bool:
     for name in path:
         if not isinstance(node, dict) or name not in node:
             return False

@@ -1,4 +1,4 @@
-"""`clipmill deadletters`: what nobody could handle; look at it, put it back, be done with it."""
+"""`clipmill deadletters`: list, show, replay or resolve dead letters."""
 
 import asyncio
 import getpass
@@ -13,18 +13,25 @@ import click
 from schemas.deadletters import Mark
 from streams.cli.errors import readable_errors
 from streams.cli.letter_view import letter_fields, letter_table, letter_text
-from streams.cli.moments import read_past
+from streams.cli.moments import parse_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
-from streams.cluster.connection import explained
+from streams.cluster.connection import translate_errors
 from streams.cluster.producer import ReliableProducer
 from streams.contract.role_acls import operator_acls
 from streams.deadletters.dead_letter import STATES, Letter
 from streams.deadletters.filters import Filter
-from streams.deadletters.replay import Pace, Plan, Replay, Totals, mark_record, to_write
-from streams.deadletters.replay_lock import ReplayRunningError, only_replay
+from streams.deadletters.replay import (
+    Replay,
+    ReplayPlan,
+    ReplayRateLimiter,
+    Totals,
+    mark_record,
+    to_write,
+)
+from streams.deadletters.replay_lock import ReplayRunningError, hold_replay_lock
 from streams.deadletters.store import LetterStore
 from streams.settings import KafkaSettings, Settings
 from streams.topics import MARKS
@@ -43,11 +50,11 @@ SHARED = (
     click.option("--max-replays", type=click.IntRange(1), help="Failures before it is parked."),
     bootstrap_option,
 )
-"""What `list` and `replay` have in common."""
+"""Options of both `list` and `replay`."""
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Filter`."""
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `Filter` to a command."""
     for option in reversed(SHARED):
         command = option(command)
     return command
@@ -57,7 +64,7 @@ def _filter(settings: Settings, ids: tuple[str, ...] = (), **given: Any) -> Filt
     now = datetime.now(UTC)
     try:
         moments: dict[str, Any] = {
-            name: read_past(text, now)
+            name: parse_past(text, now)
             for name in ("since", "until")
             if (text := given.pop(name)) is not None
         }
@@ -69,13 +76,13 @@ def _filter(settings: Settings, ids: tuple[str, ...] = (), **given: Any) -> Filt
 
 @click.group()
 def deadletters() -> None:
-    """List, show, replay or resolve what nobody could handle."""
+    """List, show, replay or resolve dead letters: records that no stage could handle."""
 
 
 @deadletters.command("list")
-@filtered
+@filter_options
 @click.option("--limit", default=LIST_LIMIT, show_default=True, help="Newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="One letter per line.")
+@click.option("--json", "as_json", is_flag=True, help="One dead letter per line.")
 def list_letters(*, bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """List dead letters, newest first."""
     settings = client_settings(bootstrap)
@@ -91,13 +98,13 @@ def list_letters(*, bootstrap: str | None, limit: int, as_json: bool, **given: A
 
 
 async def _newest(kafka: KafkaSettings, wanted: Filter, limit: int) -> tuple[list[Letter], int]:
-    """Return the newest letters, and how many there are in all."""
+    """Return the newest ``limit`` matching dead letters, and the number of all that match."""
     count = 0
     newest: list[tuple[datetime, str, Letter]] = []
     async for letter in (await _open_store(kafka)).letters():
         if wanted.matches(letter):
             count += 1
-            heapq.heappush(newest, (letter.facts.failed_at, letter.id, letter))
+            heapq.heappush(newest, (letter.metadata.failed_at, letter.id, letter))
             if len(newest) > limit:
                 heapq.heappop(newest)
     return [letter for *_, letter in sorted(newest, reverse=True)], count
@@ -136,7 +143,7 @@ def _require_all(ids: set[str] | frozenset[str], found: set[str]) -> None:
 
 @deadletters.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@filtered
+@filter_options
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @click.option(
     "--rate", type=click.FloatRange(0.01), default=DEFAULT_RATE, show_default=True, help="A second."
@@ -157,39 +164,39 @@ def replay(
 ) -> None:
     """Put dead letters back where they came from, as requests of their own."""
     settings = client_settings(bootstrap)
-    plan = Plan(_filter(settings, ids, **given), force=force, limit=limit, by=by)
+    plan = ReplayPlan(_filter(settings, ids, **given), force=force, limit=limit, by=by)
     with readable_errors():
         if dry_run:
-            totals = asyncio.run(_rehearse(settings.kafka, plan))
+            totals = asyncio.run(_dry_run(settings.kafka, plan))
         else:
-            totals = asyncio.run(_replay(settings.kafka, plan, Pace(rate)))
+            totals = asyncio.run(_replay(settings.kafka, plan, ReplayRateLimiter(rate)))
     click.echo(_summary(totals, dry_run=dry_run))
-    _require_all(plan.wanted.ids, totals.seen)
+    _require_all(plan.criteria.ids, totals.seen)
 
 
-async def _rehearse(kafka: KafkaSettings, plan: Plan) -> Totals:
+async def _dry_run(kafka: KafkaSettings, plan: ReplayPlan) -> Totals:
     totals = Totals()
     async for letter in (await _open_store(kafka)).letters():
         if plan.limit is not None and totals.replayed >= plan.limit:
             break
-        if plan.takes(letter, totals):
+        if plan.selects(letter, totals):
             totals.replayed += 1
-            facts = letter.facts
-            click.echo(f"{letter.id}  {facts.step}  {facts.code}  {facts.request_id}")
+            metadata = letter.metadata
+            click.echo(f"{letter.id}  {metadata.step}  {metadata.code}  {metadata.request_id}")
     return totals
 
 
-async def _replay(kafka: KafkaSettings, plan: Plan, pace: Pace) -> Totals:
+async def _replay(kafka: KafkaSettings, plan: ReplayPlan, limiter: ReplayRateLimiter) -> Totals:
     await require_acls(kafka, operator_acls(kafka.topic_prefix))
     store = await _open_store(kafka)
     try:
-        async with only_replay(kafka) as seat, ReliableProducer(kafka) as outbox:
+        async with hold_replay_lock(kafka) as lock, ReliableProducer(kafka) as producer:
             return await Replay(
                 store,
-                outbox,
+                producer,
                 topic_prefix=kafka.topic_prefix,
-                pace=pace,
-                confirm=seat.confirm,
+                limiter=limiter,
+                confirm=lock.confirm,
                 progress=lambda totals: click.echo(f"{totals.replayed} put back", err=True),
             ).run(plan)
     except ReplayRunningError as error:
@@ -224,6 +231,6 @@ async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
     for letter in letters:
         if letter.mark is not None and letter.mark.state in ("replaying", "replayed"):
             raise click.ClickException(f"{letter.id} is {letter.mark.state}, nothing was resolved")
-    async with explained(kafka), ReliableProducer(kafka) as outbox:
+    async with translate_errors(kafka), ReliableProducer(kafka) as producer:
         records = [mark_record(letter, mark) for letter in letters]
-        await outbox.publish([to_write(each, kafka.topic_prefix) for each in records])
+        await producer.publish([to_write(each, kafka.topic_prefix) for each in records])

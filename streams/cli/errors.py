@@ -1,4 +1,4 @@
-"""Expected errors of commands: one readable line instead of a traceback."""
+"""Expected errors of commands, printed as one line instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,38 +6,14 @@ from contextlib import contextmanager
 import click
 
 from schemas.errors import ClipmillError
-from streams.broker.broker import BrokerError
-from streams.broker.jars import JarError
-from streams.broker.state import PortTakenError, StateError
-from streams.cluster.authorization import MissingAclError
-from streams.cluster.connection import ClusterAwayError
-from streams.cluster.producer import RecordRefusedError
-from streams.cluster.topic_admin import TopicsError
-from streams.faust_driver.static_member import InstanceIdError
-from streams.memory import MemoryExhaustedError
-from streams.observability.http_server import AddressError
-from streams.stage import UnknownStageError
+from streams.errors import OperatorError
 
-EXPECTED = (
-    AddressError,
-    BrokerError,
-    ClipmillError,
-    ClusterAwayError,
-    InstanceIdError,
-    JarError,
-    MemoryExhaustedError,
-    MissingAclError,
-    PortTakenError,
-    RecordRefusedError,
-    StateError,
-    TopicsError,
-    UnknownStageError,
-)
+EXPECTED = (ClipmillError, OperatorError)
 
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Turn expected errors into click's own, which are printed without a traceback."""
+    """Convert expected errors to `click.ClickException`, which prints no traceback."""
     try:
         yield
     except EXPECTED as error:
@@ -54,12 +30,12 @@ def _first(error: BaseException) -> BaseException:
 
 
 INTERRUPTED_STATUS = 130
-"""Exit status after Ctrl-C, as shells report it."""
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """End without a word on Ctrl-C: that is how following is ended."""
+    """Exit silently on Ctrl-C, the normal end of a command that follows a topic."""
     try:
         yield
     except KeyboardInterrupt:

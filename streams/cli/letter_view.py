@@ -1,4 +1,4 @@
-"""Dead letters as people see them on a terminal, and as JSON."""
+"""Formats dead letters for the terminal and as JSON, without secrets."""
 
 import json
 from collections.abc import Sequence
@@ -7,47 +7,47 @@ from typing import Any
 import msgspec
 from rich.table import Column, Table
 
-from streams.cli.result_table import UNPRINTABLE, plain
+from streams.cli.result_table import UNPRINTABLE, safe_markup
 from streams.deadletters.dead_letter import Letter, State
 
 MASK = "***"
 VALUE_CHARACTERS = 20_000
-"""Of a value that is shown."""
+"""Characters of a value that are printed; the rest is only counted."""
 
 _SECRET = ("cookie", "cookies", "set-cookie", "authorization")
 _PACKED = {"topic", "partition", "offset", "value"}
-"""Fields of a record inside of a failure: its value is base64, behind which anything may be."""
+"""Fields of a record embedded in a failure; its value is base64 and may contain secrets."""
 
 
 def letter_table(letters: Sequence[Letter], replays_max: int) -> Table:
-    """Return one row per letter."""
+    """Return a table with one row per dead letter."""
     table = Table(Column("id", no_wrap=True), "failed", "state", "step", "code", "request", "why")
     for letter in letters:
-        facts = letter.facts
-        texts = (facts.step, facts.code, facts.request_id, facts.reason)
-        failed_at = facts.failed_at.isoformat(timespec="seconds")[:19]
-        table.add_row(letter.id, failed_at, letter.state(replays_max), *map(plain, texts))
+        metadata = letter.metadata
+        texts = (metadata.step, metadata.code, metadata.request_id, metadata.reason)
+        failed_at = metadata.failed_at.isoformat(timespec="seconds")[:19]
+        table.add_row(letter.id, failed_at, letter.state(replays_max), *map(safe_markup, texts))
     return table
 
 
 def letter_fields(letter: Letter, replays_max: int) -> dict[str, Any]:
-    """Return what is told of a letter in JSON: all but its content."""
-    facts: dict[str, Any] = msgspec.to_builtins(letter.facts)
+    """Return the fields of a dead letter in JSON, without the record's value."""
+    metadata: dict[str, Any] = msgspec.to_builtins(letter.metadata)
     state = letter.state(replays_max)
-    return {"id": letter.id, "state": state, **facts, "mark": msgspec.to_builtins(letter.mark)}
+    return {"id": letter.id, "state": state, **metadata, "mark": msgspec.to_builtins(letter.mark)}
 
 
 def letter_text(letter: Letter, replays_max: int) -> str:
-    """Return everything about a letter, without the values of cookies."""
+    """Return all of a dead letter as text, with the values of cookies masked."""
     fields = letter_fields(letter, replays_max)
     state: State = letter.state(replays_max)
-    headers = [f"  {_clean(name)}: {_header(name, value)}" for name, value in letter.headers]
+    headers = [f"  {_printable(name)}: {_header(name, value)}" for name, value in letter.headers]
     lines = [
-        *(f"{name}: {_clean(str(value))}" for name, value in fields.items()),
-        f"key: {_clean(_decoded(letter.key))}",
+        *(f"{name}: {_printable(str(value))}" for name, value in fields.items()),
+        f"key: {_printable(_decode(letter.key))}",
         *["headers:", *headers],
         "value:",
-        shown_value(letter.value),
+        format_value(letter.value),
         "",
         advice(letter, state),
     ]
@@ -55,7 +55,7 @@ def letter_text(letter: Letter, replays_max: int) -> str:
 
 
 def advice(letter: Letter, state: State) -> str:
-    """Return what can be done about a letter."""
+    """Return the commands that apply to a dead letter in this state."""
     if obstacle := letter.obstacle():
         return f"It cannot be put back: {obstacle}. `clipmill deadletters resolve {letter.id}`"
     replay, resolve = (f"`clipmill deadletters {act} {letter.id}" for act in ("replay", "resolve"))
@@ -68,38 +68,40 @@ def advice(letter: Letter, state: State) -> str:
     }[state]
 
 
-def shown_value(value: bytes | None) -> str:
-    """Return a record's value for people: JSON with its cookies masked, or the bytes as text."""
+def format_value(value: bytes | None) -> str:
+    """Format a record's value: as indented JSON with masked secrets, else as escaped bytes."""
     if value is None:
         return "none"
     try:
-        text = json.dumps(masked(json.loads(value)), indent=2, ensure_ascii=False)
+        text = json.dumps(mask_secrets(json.loads(value)), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         text = repr(value)
     more = len(text) - VALUE_CHARACTERS
-    shown = "\n".join(map(_clean, text[:VALUE_CHARACTERS].split("\n")))
+    shown = "\n".join(map(_printable, text[:VALUE_CHARACTERS].split("\n")))
     return shown + (f"\n… and {more} characters more" if more > 0 else "")
 
 
-def masked(value: Any) -> Any:
-    """Return JSON without what is behind names of cookies and logins."""
+def mask_secrets(value: Any) -> Any:
+    """Mask the values of cookie and authorization fields at any depth."""
     if isinstance(value, list):
-        return [masked(each) for each in value]
+        return [mask_secrets(each) for each in value]
     if not isinstance(value, dict):
         return value
     packed = value.keys() >= _PACKED
     return {
-        name: _hidden(each) if _is_secret(name) or (packed and name == "value") else masked(each)
+        name: _mask(each)
+        if _is_secret(name) or (packed and name == "value")
+        else mask_secrets(each)
         for name, each in value.items()
     }
 
 
-def _hidden(value: Any) -> Any:
-    """Return what stands for a secret: names of cookies may be seen."""
+def _mask(value: Any) -> Any:
+    """Mask a secret value; the names of cookies are kept."""
     if isinstance(value, list):
-        return [_hidden(each) for each in value]
+        return [_mask(each) for each in value]
     if isinstance(value, dict):
-        return {name: each if name == "name" else _hidden(each) for name, each in value.items()}
+        return {name: each if name == "name" else _mask(each) for name, each in value.items()}
     return MASK
 
 
@@ -108,12 +110,12 @@ def _is_secret(name: str) -> bool:
 
 
 def _header(name: str, value: bytes | None) -> str:
-    return MASK if _is_secret(name) else _clean(_decoded(value))
+    return MASK if _is_secret(name) else _printable(_decode(value))
 
 
-def _decoded(data: bytes | None) -> str:
+def _decode(data: bytes | None) -> str:
     return "none" if data is None else data.decode(errors="backslashreplace")
 
 
-def _clean(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else UNPRINTABLE for char in text)

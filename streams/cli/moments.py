@@ -7,32 +7,32 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 _SPAN = re.compile(r"(\d{1,5})([smhdw])", re.ASCII)
 
 
-def read_past(text: str, now: datetime) -> datetime:
-    """Return a point in time: RFC 3339 (UTC without a zone), or how long ago: ``2h``, ``3d``.
+def parse_past(text: str, now: datetime) -> datetime:
+    """Parse a past point in time: RFC 3339 (UTC without a zone), or time ago: ``2h``, ``3d``.
 
     Raises:
         ValueError: it is neither.
     """
-    span = _span(text)
-    return _absolute(text) if span is None else now - span
+    span = _parse_span(text)
+    return _parse_absolute(text) if span is None else now - span
 
 
-def read_future(text: str, now: datetime) -> datetime:
-    """Return a point in time: RFC 3339 (UTC without a zone), or how long from now: ``2h``, ``3d``.
+def parse_future(text: str, now: datetime) -> datetime:
+    """Parse a future point in time: RFC 3339 (UTC without a zone), or from now: ``2h``, ``3d``.
 
     Raises:
         ValueError: it is neither.
     """
-    span = _span(text)
-    return _absolute(text) if span is None else now + span
+    span = _parse_span(text)
+    return _parse_absolute(text) if span is None else now + span
 
 
-def _span(text: str) -> timedelta | None:
+def _parse_span(text: str) -> timedelta | None:
     match = _SPAN.fullmatch(text.strip())
     return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
 
 
-def _absolute(text: str) -> datetime:
+def _parse_absolute(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 import getpass
 import secrets
@@ -17,12 +17,12 @@ http_option = click.option(
 
 
 def client_settings(bootstrap: str | None) -> Settings:
-    """Return the settings, with the cluster that was named on the command line."""
+    """Load the settings, with the cluster given on the command line."""
     return load_settings(**({"kafka": {"bootstrap": bootstrap}} if bootstrap else {}))
 
 
 def operator() -> str:
-    """Return who gives an order: the user of the operating system, "" when it has none."""
+    """Return the author of a command: the user of the operating system, "" if it has none."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -33,5 +33,5 @@ ID_BYTES = 8
 
 
 def new_id() -> str:
-    """Return an id for a request or a command."""
+    """Return a random id for a request or a command."""
     return secrets.token_hex(ID_BYTES)

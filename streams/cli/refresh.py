@@ -1,4 +1,4 @@
-"""`clipmill refresh`: forget what is remembered of a video."""
+"""`clipmill refresh`: invalidate the cache entries of a video."""
 
 import asyncio
 
@@ -8,9 +8,9 @@ from schemas.commands import Refresh
 from schemas.signals import REFRESH
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings, new_id, operator
-from streams.cli.waiting import confirmed
+from streams.cli.waiting import wait_applied
 from streams.client import Client
-from streams.cluster.shared_state import following
+from streams.cluster.shared_state import open_shared_state
 from streams.settings import KafkaSettings
 
 
@@ -30,13 +30,13 @@ def refresh(video: str, bootstrap: str | None) -> None:
 
 async def _refresh(kafka: KafkaSettings, command: Refresh) -> set[str]:
     assert command.id is not None
-    async with Client(kafka) as client, following(kafka) as signals:
+    async with Client(kafka) as client, open_shared_state(kafka) as signals:
         before = dict(signals.items(REFRESH))
 
-        def news() -> set[str]:
+        def invalidated() -> set[str]:
             items = signals.items(REFRESH)
             return {key.removeprefix(REFRESH) for key, at in items if before.get(key) != at}
 
-        await client.order(command)
-        await confirmed(client, command.id, lambda: bool(news()))
-        return news()
+        await client.send_command(command)
+        await wait_applied(client, command.id, lambda: bool(invalidated()))
+        return invalidated()

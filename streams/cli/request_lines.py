@@ -1,4 +1,4 @@
-"""Lines of files and of standard input: read as they come, never a file as a whole."""
+"""Streaming reader of lines from files and standard input; memory is bounded by one block."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from schemas.request import trimmed
+from schemas.request import strip_invisible
 from streams.topics import REQUEST_BYTES_MAX
 
 T = TypeVar("T")
@@ -18,70 +18,70 @@ T = TypeVar("T")
 STDIN = "-"
 
 BLOCK_BYTES = 65_536
-"""Bytes that are read at once, and published at once: some thousand links."""
+"""Bytes per read, and per batch of published requests: some thousand links."""
 
 
 class InputError(Exception):
-    """A line cannot be used; the text says which one, and why."""
+    """A line or file is unusable; the text names it and the reason."""
 
 
 class Line(NamedTuple):
-    """A line that is neither blank nor a comment."""
+    """A line that is neither blank nor a comment, and its location for error texts."""
 
-    place: str
+    location: str
     text: str
 
 
 class LineSplitter:
-    """Makes lines of the blocks of one file.
+    """Splits the blocks of one file into lines.
 
     Args:
-        name: of the file, for error texts.
+        name: name of the file, for error texts.
     """
 
     def __init__(self, name: str) -> None:
         self._name = "standard input" if name == STDIN else name
         self._number = 0
-        self._rest = b""
+        self._partial = b""
 
     def feed(self, block: bytes) -> Iterator[Line]:
-        """Iterate over the lines that are complete with this block.
+        """Iterate over the lines that this block completes.
 
         Raises:
-            InputError: a line is no text, or longer than any request may be.
+            InputError: a line is not UTF-8, or longer than any request may be.
         """
-        *complete, self._rest = (self._rest + block).split(b"\n")
+        *complete, self._partial = (self._partial + block).split(b"\n")
         for raw in complete:
             yield from self._line(raw)
-        if len(self._rest) > REQUEST_BYTES_MAX:
-            yield from self.end()
+        if len(self._partial) > REQUEST_BYTES_MAX:
+            yield from self.flush()
 
-    def end(self) -> Iterator[Line]:
-        """Iterate over what is left at the end of the file: a last line without an end."""
-        raw, self._rest = self._rest, b""
+    def flush(self) -> Iterator[Line]:
+        """Iterate over the last line of a file that lacks a line end."""
+        raw, self._partial = self._partial, b""
         yield from self._line(raw)
 
     def _line(self, raw: bytes) -> Iterator[Line]:
         self._number += 1
-        place = f"{self._name}, line {self._number}"
+        location = f"{self._name}, line {self._number}"
         if len(raw) > REQUEST_BYTES_MAX:
             raise InputError(
-                f"{place}: longer than {REQUEST_BYTES_MAX} bytes, the most of a request"
+                f"{location}: longer than {REQUEST_BYTES_MAX} bytes, the most of a request"
             )
         try:
-            # Editors of some systems begin a file with a byte-order mark, other programs a line.
-            text = trimmed(raw.decode())
+            # Some editors write a byte-order mark at the start of a file, other programs of a line.
+            text = strip_invisible(raw.decode())
         except UnicodeDecodeError:
-            raise InputError(f"{place}: not UTF-8 text") from None
+            raise InputError(f"{location}: not UTF-8 text") from None
         if text and not text.startswith("#"):
-            yield Line(place, text)
+            yield Line(location, text)
 
 
 async def read_blocks(name: str) -> AsyncIterator[bytes]:
-    """Iterate over the blocks of a file as they come, of standard input for ``-``.
+    """Iterate over the blocks of a file as they arrive; ``-`` is standard input.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         with await _in_daemon_thread(lambda: _open(name)) as file:
@@ -95,15 +95,14 @@ def _open(name: str) -> AbstractContextManager[Any]:
     if name != STDIN:
         return Path(name).open("rb", buffering=0)
     stream = click.get_binary_stream("stdin")
-    # Without its buffer: that has a lock, and an interpreter that ends while a thread holds it
-    # aborts.
+    # Unbuffered: the interpreter aborts if it exits while a thread holds the buffer's lock.
     return nullcontext(getattr(stream, "raw", stream))
 
 
 async def _in_daemon_thread(function: Callable[[], T]) -> T:
-    """Return what a function returns that may block for ever; it does not hold up the exit."""
+    """Run a function that may block for ever, without delaying the exit of the process."""
     future: Future[T] = Future()
-    future.set_running_or_notify_cancel()  # from now on only the thread ends it
+    future.set_running_or_notify_cancel()  # from here only the thread may complete it
 
     def run() -> None:
         try:

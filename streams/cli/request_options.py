@@ -1,4 +1,4 @@
-"""Options of the command line made from the schema of a request: a new field is a new option."""
+"""Command-line options generated from the schema of a request: a new field is a new option."""
 
 import re
 from collections.abc import Callable
@@ -23,15 +23,15 @@ from msgspec.inspect import (
     type_info,
 )
 
-from schemas.contract.descriptions import field_sentences
+from schemas.contract.descriptions import field_descriptions
 from schemas.request import Request
-from streams.cli.moments import read_future
+from streams.cli.moments import parse_future
 
 ARGUMENTS = frozenset({"url", "urls"})
-"""Fields that are given as arguments and lines, not as options."""
+"""Fields given as arguments and lines instead of options."""
 
 SENTENCES = {"id": "Names the request; several are ID-1, ID-2, and so on. Default: a random one."}
-"""Help of options that differ from their fields."""
+"""Help texts of options whose meaning differs from their field's."""
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kKMGT])(i?))?B?", re.ASCII)
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -43,7 +43,6 @@ class ByteSize(click.ParamType):
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the bytes."""
         match = _SIZE.fullmatch(str(value).strip())
         if match is None:
             self.fail(f"{value!r} is no size; give bytes, or such as 500M or 1GiB", param, ctx)
@@ -59,22 +58,20 @@ class FutureMoment(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
-        """Return the point in time."""
         try:
-            return read_future(str(value), datetime.now(UTC))
+            return parse_future(str(value), datetime.now(UTC))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
 class Pair(click.ParamType):
-    """An entry of a mapping."""
+    """A key and a value of a mapping."""
 
     name = "KEY=VALUE"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, str]:
-        """Return key and value."""
         key, separator, text = str(value).partition("=")
         if not separator:
             self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
@@ -85,8 +82,8 @@ class FieldOption(msgspec.Struct, frozen=True, kw_only=True):
     """The option of one field.
 
     Attributes:
-        path: names of the field and of the struct that it is in.
-        flags: how it is written.
+        path: names of the enclosing struct's field, if any, and of the field.
+        flags: its names on the command line.
         attributes: further arguments of `click.option`.
     """
 
@@ -96,31 +93,32 @@ class FieldOption(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Name of the parameter: that of the field."""
         return self.path[-1]
 
 
-def field_options(kind: Any = Request, above: tuple[str, ...] = ()) -> list[FieldOption]:
-    """Return the options of all fields of a struct, those of structs in it included.
+def field_options(kind: Any = Request, prefix: tuple[str, ...] = ()) -> list[FieldOption]:
+    """Return the options of all fields of a struct, nested structs included.
 
     Raises:
-        TypeError: there is no option for a field of such a type yet.
+        TypeError: a field has a type that no option supports yet.
     """
     struct = type_info(kind)
     assert isinstance(struct, StructType)
-    sentences = field_sentences(kind) | SENTENCES
+    sentences = field_descriptions(kind) | SENTENCES
     found: list[FieldOption] = []
     for field in struct.fields:
         inner = _bare(field.type)
         if isinstance(inner, StructType):
-            found += field_options(inner.cls, (*above, field.name))
+            found += field_options(inner.cls, (*prefix, field.name))
         elif field.name not in ARGUMENTS:
-            found.append(_option(field, inner, (*above, field.name), sentences.get(field.name, "")))
+            found.append(
+                _option(field, inner, (*prefix, field.name), sentences.get(field.name, ""))
+            )
     return found
 
 
 def _bare(kind: Any) -> Any:
-    """Return the type of a field without its metadata, and without that it may be missing."""
+    """Return the type of a field without metadata and without ``| None``."""
     match kind:
         case Metadata(type=inner):
             return _bare(inner)
@@ -162,14 +160,14 @@ REQUEST_OPTIONS = field_options()
 
 
 def request_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a request; what is not given is None or empty."""
+    """Add the options of a request to a command; an omitted option is None or empty."""
     for each in reversed(REQUEST_OPTIONS):
         command = click.option(each.flags, each.name, default=None, **each.attributes)(command)
     return command
 
 
 def request_fields(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a request of the options that were given, as they are nested in it."""
+    """Return the given options as the, possibly nested, fields of a request."""
     fields: dict[str, Any] = {}
     for each in REQUEST_OPTIONS:
         value = given[each.name]

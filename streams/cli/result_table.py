@@ -1,4 +1,4 @@
-"""Results as people see them on a terminal."""
+"""Formats results for the terminal."""
 
 from pathlib import PurePath
 from typing import Any
@@ -9,20 +9,20 @@ from rich.table import Table
 
 from streams.client import BATCH_FINISHED
 
-SHORT = 46
-"""Characters of a URL in a table: the host and the id fit."""
+URL_CHARACTERS = 46
+"""Characters of a URL in a table, enough for the host and the id."""
 
 ID_CHARACTERS = 32
 """Characters of a request's id in a table."""
 
 PLAIN_WIDTH = 130
-"""Characters of a line where there is no terminal that says how wide it is."""
+"""Characters of a line without a terminal, whose width would be used."""
 
 FILES_SHOWN = 3
-"""Files of one result that are named; of more only the number is told."""
+"""Files of one result that are named; for more files, only their number is printed."""
 
 SECONDS_CHARACTERS = 19
-"""Of a point in time as messages write it, up to its seconds."""
+"""Characters of an RFC 3339 timestamp up to its seconds."""
 
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -30,7 +30,7 @@ COLOURS = {"completed": "green", "failed": "red", "rejected": "yellow", "expired
 
 
 def open_console(*, errors: bool = False) -> Console:
-    """Return the console for people: as wide as the terminal, or wide enough without one."""
+    """Open a Rich console as wide as the terminal, or `PLAIN_WIDTH` without one."""
     console = Console(stderr=errors)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -38,33 +38,33 @@ def open_console(*, errors: bool = False) -> Console:
 
 
 def results_table(results: list[dict[str, Any]]) -> Table:
-    """Return the results as a table, one row per URL."""
+    """Return a table with one row per URL."""
     table = Table("request", "status", "s", "tries", "what came of it")
     for result in results:
         colour = COLOURS.get(result["status"], "white")
         name, url = result["request_id"][:ID_CHARACTERS], shorten(result.get("url", ""))
         table.add_row(
-            f"{plain(name)}\n[dim]{plain(url)}[/]",
+            f"{safe_markup(name)}\n[dim]{safe_markup(url)}[/]",
             f"[{colour}]{result['status']}[/]",
             f"{sum(result.get('timings', {}).values()):.2f}",
             str(result.get("attempts", "")),
-            plain(describe(result)),
+            safe_markup(describe(result)),
         )
     return table
 
 
-def plain(text: str) -> str:
-    """Return foreign text so that nothing in it means anything to Rich or to the terminal."""
+def safe_markup(text: str) -> str:
+    """Neutralise Rich markup and terminal control characters in untrusted text."""
     return escape(printable(text))
 
 
 def printable(text: str) -> str:
-    """Return foreign text so that nothing in it means anything to the terminal."""
+    """Replace terminal control characters in untrusted text."""
     return "".join(char if char.isprintable() else UNPRINTABLE for char in text)
 
 
 def describe(result: dict[str, Any]) -> str:
-    """Return what came of a request in one line."""
+    """Summarise a result in a few words."""
     if result["status"] == BATCH_FINISHED:
         counts = (f"{number} {status}" for status, number in result["counts"].items() if number)
         return f"batch of {result['batch_size']}: {', '.join(counts)}"
@@ -86,7 +86,7 @@ def describe(result: dict[str, Any]) -> str:
 
 
 def result_line(result: dict[str, Any]) -> str:
-    """Return a result as one line for people."""
+    """Format a result as one line with time, status, id and summary."""
     at = str(result.get("finished_at", ""))[:SECONDS_CHARACTERS]
     words = (at, f"{result.get('status'):<9}", result["request_id"], describe(result))
     return "  ".join(map(printable, words))
@@ -106,6 +106,6 @@ def _notes(file: dict[str, Any], result: dict[str, Any]) -> str:
 
 
 def shorten(url: str) -> str:
-    """Return a URL that fits into a table."""
+    """Truncate a URL to `URL_CHARACTERS`, without scheme and ``www.``."""
     text = url.removeprefix("https://").removeprefix("www.")
-    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+    return text if len(text) <= URL_CHARACTERS else text[: URL_CHARACTERS - 1] + "…"

@@ -1,4 +1,4 @@
-"""`clipmill results`: what became of requests, so far and as it comes."""
+"""`clipmill results`: print the results topic, and follow it on demand."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.results import PublishedResult
 from streams.cli.errors import interruptible, readable_errors
-from streams.cli.moments import read_past
+from streams.cli.moments import parse_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import result_line
 from streams.cluster.topic_reader import TopicReader
@@ -23,19 +23,18 @@ STATUSES = tuple(str(kind.__struct_config__.tag) for kind in get_args(PublishedR
 BEGINNING, END = "beginning", "end"
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which results are meant; what is empty does not matter.
+class ResultFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter of results; an empty criterion matches everything.
 
     Attributes:
-        ids: of requests, with all their members; ``*`` stands for any characters.
-        statuses: one of these.
+        ids: ids of requests, including their members; ``*`` matches any characters.
+        statuses: accepted statuses.
     """
 
     ids: tuple[str, ...] = ()
     statuses: tuple[str, ...] = ()
 
     def matches(self, result: dict[str, Any]) -> bool:
-        """Return whether a result is meant."""
         names = (result["request_id"], result["request_id"].rpartition("/")[0])
         return (not self.statuses or result.get("status") in self.statuses) and (
             not self.ids or any(fnmatchcase(name, each) for name in names for each in self.ids)
@@ -69,30 +68,35 @@ def results(
     as_json: bool,
 ) -> None:
     """Show results, of each partition in its order; end with Ctrl-C when following."""
-    place = _place(start or (END if follow else BEGINNING))
-    wanted = Wanted(ids=ids, statuses=statuses)
+    start_at = _parse_start(start or (END if follow else BEGINNING))
+    wanted = ResultFilter(ids=ids, statuses=statuses)
     kafka = client_settings(bootstrap).kafka
     with interruptible(), readable_errors():
-        asyncio.run(_show(kafka, wanted, place, follow=follow, as_json=as_json))
+        asyncio.run(_show(kafka, wanted, start_at, follow=follow, as_json=as_json))
 
 
-def _place(text: str) -> str | datetime:
+def _parse_start(text: str) -> str | datetime:
     if text in {BEGINNING, END}:
         return text
     try:
-        return read_past(text, datetime.now(UTC))
+        return parse_past(text, datetime.now(UTC))
     except ValueError as error:
         raise click.BadParameter(f"{error}, nor beginning or end", param_hint="--from") from None
 
 
 async def _show(
-    kafka: KafkaSettings, wanted: Wanted, place: str | datetime, *, follow: bool, as_json: bool
+    kafka: KafkaSettings,
+    wanted: ResultFilter,
+    start_at: str | datetime,
+    *,
+    follow: bool,
+    as_json: bool,
 ) -> None:
     async with TopicReader(kafka, RESULTS) as reader:
-        if isinstance(place, datetime):
-            await reader.back_to(place)
-        elif place == BEGINNING:
-            await reader.from_beginning()
+        if isinstance(start_at, datetime):
+            await reader.rewind_to(start_at)
+        elif start_at == BEGINNING:
+            await reader.seek_to_beginning()
         async for _, _, result in reader.records(to_end=not follow):
             if wanted.matches(result):
                 click.echo(json.dumps(result) if as_json else result_line(result))

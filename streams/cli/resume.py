@@ -1,4 +1,4 @@
-"""`clipmill resume`: let a stage take records again."""
+"""`clipmill resume`: resume the intake of a stage that its dead letters have paused."""
 
 import asyncio
 
@@ -9,9 +9,9 @@ from schemas.commands import ResumeStage
 from schemas.signals import INTAKE, IntakeSignal
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings, new_id, operator
-from streams.cli.waiting import confirmed
+from streams.cli.waiting import wait_applied
 from streams.client import Client
-from streams.cluster.shared_state import following
+from streams.cluster.shared_state import open_shared_state
 from streams.settings import KafkaSettings
 
 
@@ -30,7 +30,7 @@ def resume(stage: str, bootstrap: str | None) -> None:
 async def _resume(kafka: KafkaSettings, command: ResumeStage) -> None:
     assert command.id is not None
     key = f"{INTAKE}{command.stage}"
-    async with Client(kafka) as client, following(kafka) as signals:
+    async with Client(kafka) as client, open_shared_state(kafka) as signals:
         before = signals.get(key)
 
         def resumed() -> bool:
@@ -38,5 +38,5 @@ async def _resume(kafka: KafkaSettings, command: ResumeStage) -> None:
             changed = value is not None and value != before
             return changed and not decode(value or b"", IntakeSignal).paused
 
-        await client.order(command)
-        await confirmed(client, command.id, resumed)
+        await client.send_command(command)
+        await wait_applied(client, command.id, resumed)

@@ -1,4 +1,4 @@
-"""`clipmill retry`: ask again for what a request asked for."""
+"""`clipmill retry`: submit a decided request again, optionally with other options."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from schemas.commands import OptionChanges, Retry
 from schemas.request import Quality
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings, new_id, operator
-from streams.cli.waiting import FAILED_STATUS, results_of
+from streams.cli.waiting import FAILED_STATUS, wait_and_print
 from streams.client import Client
 from streams.settings import KafkaSettings
 
@@ -66,9 +66,9 @@ async def _retry(
 ) -> Sequence[dict[str, Any]]:
     assert command.new_id is not None
     async with Client(kafka) as client:
-        await client.order(command)
+        await client.send_command(command)
         if limit is not None:
-            return await results_of(client, {command.new_id}, limit, as_json=as_json)
+            return await wait_and_print(client, {command.new_id}, limit, as_json=as_json)
     line = {"request_id": command.new_id, "retry_of": command.request_id}
     text = f"{command.new_id}  retry of {command.request_id}"
     click.echo(json.dumps(line) if as_json else text)

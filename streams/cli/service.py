@@ -1,4 +1,4 @@
-"""What `up` and `worker` share: run the stages with health and metrics until a signal comes."""
+"""Runs stages with health and metrics until SIGTERM or SIGINT; used by `up` and `worker`."""
 
 import asyncio
 import signal
@@ -20,10 +20,10 @@ READY_POLL_SECONDS = 0.05
 async def run_stages(
     stages: Sequence[Stage], settings: Settings, on_ready: Callable[[str], None]
 ) -> None:
-    """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all can work."""
+    """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all are ready."""
     limit_arenas()
     health = Health()
-    # A second worker on one host: only an address that was named must be the one.
+    # The default address falls back to a free port, so that one host can run several workers.
     http = serve(settings.http, health, or_free_port="http" not in settings.model_fields_set)
     async with open_tracing(), http as address, asyncio.TaskGroup() as group:
         worker = group.create_task(Worker(stages, settings, health).run())
@@ -44,7 +44,7 @@ async def _announce(health: Health, address: str, on_ready: Callable[[str], None
 
 @asynccontextmanager
 async def stop_signal() -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGTERM and SIGINT set."""
+    """Yield an event that SIGTERM and SIGINT set while the context is open."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""`clipmill status`: the story of one request."""
+"""`clipmill status`: print the audit history of one request."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
-from streams.cli.result_table import open_console, plain
+from streams.cli.result_table import open_console, safe_markup
 from streams.history import read_history
 
 
@@ -38,12 +38,12 @@ def _table(history: list[dict[str, Any]]) -> Table:
     table = Table("time", "request", "step", "what", "detail")
     for record in history:
         texts = (record["request_id"], record["step"], record["transition"], audit_detail(record))
-        table.add_row(record["at"][:23], *map(plain, texts))
+        table.add_row(record["at"][:23], *map(safe_markup, texts))
     return table
 
 
 def audit_detail(record: dict[str, Any]) -> str:
-    """Return what an audit record says beside step and transition, in one line."""
+    """Format the detail or the outcome of an audit record in one line."""
     outcome = record["outcome"]
     if outcome is None:
         return ", ".join(f"{name}={value}" for name, value in record["detail"].items())

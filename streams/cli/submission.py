@@ -1,4 +1,4 @@
-"""One run of `clipmill submit`: lines are published as they come, results counted meanwhile."""
+"""One run of `clipmill submit`: publishes lines as they are read, collects results meanwhile."""
 
 import asyncio
 import json
@@ -7,11 +7,11 @@ from datetime import datetime
 
 import click
 
-from streams.cli.new_requests import NewRequest, RequestMaker
+from streams.cli.new_requests import NewRequest, RequestBuilder
 from streams.cli.progress_bars import ProgressBars
 from streams.cli.request_lines import InputError, Line, LineSplitter, read_blocks
 from streams.cli.result_table import open_console
-from streams.cli.waiting import MISSING_NAMED, ResultOutput, no_result
+from streams.cli.waiting import MISSING_NAMED, ResultOutput, missing_results
 from streams.client import Client, Outstanding
 from streams.settings import KafkaSettings
 from streams.topics import PROGRESS, RESULTS
@@ -21,28 +21,28 @@ Sources = tuple[Sequence[str], Sequence[str]]
 
 
 class Submission:
-    """Publishes requests, and waits for their results if wanted.
+    """Publishes requests and optionally waits for their results.
 
-    What it holds grows with the requests that are without a result, not with the input.
+    Memory grows with the number of outstanding requests, not with the input.
 
     Attributes:
-        results: what came.
+        results: the results received.
     """
 
-    def __init__(self, kafka: KafkaSettings, maker: RequestMaker, *, as_json: bool) -> None:
+    def __init__(self, kafka: KafkaSettings, builder: RequestBuilder, *, as_json: bool) -> None:
         self._kafka = kafka
-        self._maker = maker
+        self._builder = builder
         self._as_json = as_json
-        self._published = 0
+        self._published_count = 0
         self._is_complete = False
         self._outstanding = Outstanding()
         self.results = ResultOutput(as_json=as_json)
 
     async def publish_only(self, sources: Sources) -> None:
-        """Publish all requests, and print what each is called.
+        """Publish all requests and print their ids.
 
         Raises:
-            ClickException: a line cannot be used.
+            ClickException: a line is unusable.
         """
         async with Client(self._kafka) as client:
             await self._publish(client, sources, on_published=self._print)
@@ -50,15 +50,16 @@ class Submission:
     async def publish_and_wait(
         self, sources: Sources, limit: float, known_since: datetime | None
     ) -> None:
-        """Publish all requests, and print their results.
+        """Publish all requests and print their results.
 
         Args:
-            sources: what is asked for.
-            limit: seconds to wait after the last one is published.
-            known_since: requests may have been made before; results since then count.
+            sources: URLs and files.
+            limit: seconds to wait after the last request is published.
+            known_since: set if the requests may have been published before; results since then
+                are read too.
 
         Raises:
-            ClickException: a line cannot be used, or a result is missing at the end.
+            ClickException: a line is unusable, or a result is missing at the end.
         """
         try:
             async with Client(self._kafka) as client:
@@ -66,26 +67,28 @@ class Submission:
         finally:
             self.results.close()
         if self._outstanding:
-            raise no_result(self._outstanding.sample(MISSING_NAMED), len(self._outstanding), limit)
+            raise missing_results(
+                self._outstanding.sample(MISSING_NAMED), len(self._outstanding), limit
+            )
 
     async def _publish_and_collect(
         self, client: Client, sources: Sources, limit: float, known_since: datetime | None
     ) -> None:
-        with ProgressBars.shown(open_console(errors=True)) as bars:
+        with ProgressBars.display(open_console(errors=True)) as bars:
             collecting = asyncio.create_task(self._collect(client, bars))
             publishing = asyncio.create_task(
                 self._publish(client, sources, before=lambda new: self._expect(new, bars))
             )
             try:
-                await _published(publishing, collecting)
+                await _wait_published(publishing, collecting)
                 self._is_complete = True
                 if self._outstanding and known_since is not None:
-                    await client.reader.back_to(known_since, RESULTS)
+                    await client.reader.rewind_to(known_since, RESULTS)
                 if self._outstanding:
                     await asyncio.wait({collecting}, timeout=limit)
                     _raise_failures(collecting)
             finally:
-                await _end(publishing, collecting)
+                await _cancel(publishing, collecting)
 
     async def _publish(
         self,
@@ -100,50 +103,50 @@ class Submission:
                 for new in group:
                     before(new)
                 await client.publish([new.body for new in group])
-                self._published += len(group)
+                self._published_count += len(group)
                 for new in group:
                     on_published(new)
         except InputError as error:
-            raise click.ClickException(self._stopped(error)) from None
+            raise click.ClickException(self._abort_message(error)) from None
 
     async def _groups(self, sources: Sources) -> AsyncIterator[list[NewRequest]]:
         """Iterate over the requests in groups that are published together.
 
         Raises:
-            InputError: a line cannot be used; what stood before it was given.
+            InputError: a line is unusable; the requests before it have been yielded.
         """
         async for lines in _lines(*sources):
             group: list[NewRequest] = []
             try:
                 for line in lines:
-                    group += self._maker.take(line)
+                    group += self._builder.add(line)
             except InputError:
                 yield group
                 raise
             yield group
-        yield list(self._maker.end())
+        yield list(self._builder.flush())
 
-    def _stopped(self, error: InputError) -> str:
-        if not self._published:
+    def _abort_message(self, error: InputError) -> str:
+        if not self._published_count:
             return f"{error}; nothing was published"
         return (
-            f"{error}\n{self._published} requests that stand before it are published. "
-            f"Correct it and submit all again with --id {self._maker.run_id}: "
+            f"{error}\n{self._published_count} requests that stand before it are published. "
+            f"Correct it and submit all again with --id {self._builder.run_id}: "
             "nothing is asked for twice."
         )
 
     def _expect(self, new: NewRequest, bars: ProgressBars) -> None:
         self._outstanding.add(new.id, new.members)
-        bars.expect(new.members or 1)
+        bars.add_expected(new.members or 1)
 
     async def _collect(self, client: Client, bars: ProgressBars) -> None:
         async for topic, _, message in client.records():
             if topic == PROGRESS:
-                if self._outstanding.concerns(message["request_id"]):
-                    bars.moved(message)
-            elif self._outstanding.take(message):
+                if self._outstanding.includes(message["request_id"]):
+                    bars.update(message)
+            elif self._outstanding.record(message):
                 self.results.add(message)
-                bars.finished(message)
+                bars.complete(message)
                 if self._is_complete and not self._outstanding:
                     return
 
@@ -162,11 +165,11 @@ async def _lines(urls: Sequence[str], files: Sequence[str]) -> AsyncIterator[Ite
         splitter = LineSplitter(name)
         async for block in read_blocks(name):
             yield splitter.feed(block)
-        yield splitter.end()
+        yield splitter.flush()
 
 
-async def _published(publishing: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
-    """Return when all is published; raise what went wrong in either."""
+async def _wait_published(publishing: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
+    """Wait until everything is published; raise the error of either task."""
     await asyncio.wait({publishing, collecting}, return_when=asyncio.FIRST_COMPLETED)
     _raise_failures(publishing, collecting)
 
@@ -177,7 +180,7 @@ def _raise_failures(*tasks: asyncio.Task[None]) -> None:
             task.result()
 
 
-async def _end(*tasks: asyncio.Task[None]) -> None:
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

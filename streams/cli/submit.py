@@ -1,4 +1,4 @@
-"""`clipmill submit`: ask for videos, one link or a file of millions."""
+"""`clipmill submit`: publish requests for URLs, or for files of millions of lines."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import click
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.request import MAX_BATCH_URLS, Request
 from streams.cli.errors import readable_errors
-from streams.cli.new_requests import RequestMaker
+from streams.cli.new_requests import RequestBuilder
 from streams.cli.options import bootstrap_option, client_settings, new_id
 from streams.cli.request_options import request_fields, request_options
 from streams.cli.submission import Submission
@@ -68,15 +68,15 @@ def submit(
     if wait and "reply_to" in fields:
         raise click.UsageError("--wait reads the results topic, --reply-to sends results elsewhere")
     name = fields.pop("id", None)
-    maker = RequestMaker(
+    builder = RequestBuilder(
         name or new_id(),
         fields,
         batch=batch,
-        alone=not files and len(urls) <= (batch or 1),
+        single=not files and len(urls) <= (batch or 1),
     )
     settings = client_settings(bootstrap)
-    submission = Submission(settings.kafka, maker, as_json=as_json)
-    # Requests of the same ids may have been made before, and have their results already.
+    submission = Submission(settings.kafka, builder, as_json=as_json)
+    # Requests with the same ids may have been published before and already have results.
     may_be_known = name is not None or files
     known_since = _known_since(settings) if may_be_known else None
     with readable_errors():
@@ -89,12 +89,12 @@ def submit(
 
 
 def _known_since(settings: Settings) -> datetime:
-    """Return since when the service remembers what was decided."""
+    """Return the time since which the ledger retains decided requests."""
     return datetime.now(UTC) - timedelta(seconds=settings.ledger.remember_seconds)
 
 
 def _check(fields: dict[str, Any]) -> None:
-    """Refuse options that no request can have."""
+    """Reject options that are invalid in any request."""
     try:
         decode(encode(fields), Request)
     except MalformedMessageError as error:

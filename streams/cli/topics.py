@@ -1,4 +1,4 @@
-"""`clipmill topics`: create and check the topics, and print the ACLs for them."""
+"""`clipmill topics`: create and check the topics, and print their ACLs."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ def acls(
     """
     kafka = client_settings(bootstrap).kafka
     with readable_errors():
-        needed = _acls_of(role, load_stages(stages), kafka, groups)
+        needed = _required_acls(role, load_stages(stages), kafka, groups)
     if as_json:
         for acl in needed:
             click.echo(json.dumps({"principal": principal, **asdict(acl)}))
@@ -77,7 +77,7 @@ def acls(
         click.echo("\n".join(kafka_acls_commands(needed, principal, kafka.bootstrap)))
 
 
-def _acls_of(
+def _required_acls(
     role: Role, stages: Sequence[Stage], kafka: KafkaSettings, groups: Sequence[str]
 ) -> list[Acl]:
     prefix, replies = kafka.topic_prefix, kafka.reply_topics

@@ -1,4 +1,4 @@
-"""`clipmill up`: everything on one box."""
+"""`clipmill up`: run the embedded broker and all stages on one host."""
 
 import asyncio
 from pathlib import Path
@@ -55,7 +55,6 @@ async def _run(settings: Settings) -> None:
 
 
 def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
-    """Return the settings with another cluster."""
     kafka = settings.kafka.model_copy(update={"bootstrap": bootstrap})
     return settings.model_copy(update={"kafka": kafka})
 

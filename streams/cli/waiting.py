@@ -1,4 +1,4 @@
-"""Waiting for what comes of a request or an order, and showing it."""
+"""Waits for the results of requests and for the effect of commands, and prints results."""
 
 import asyncio
 import json
@@ -14,37 +14,37 @@ from streams.cli.result_table import open_console, results_table
 from streams.client import Client, members_of, wait_for
 
 FAILED_STATUS = 2
-"""Exit status when something was not completed."""
+"""Exit status if a request was not completed."""
 
 ROWS_MAX = 1_000
-"""Rows of a table; more results are counted only. JSON lines have no such limit."""
+"""Rows of a table; further results are only counted. JSON lines have no such limit."""
 
 MISSING_NAMED = 10
 """Missing requests that an error names."""
 
 CONFIRM_SECONDS = 10.0
-"""An order that is followed is seen to be within this time."""
+"""Timeout in seconds until the effect of a command is visible in the shared state."""
 
 
-async def results_of(
+async def wait_and_print(
     client: Client, request_ids: set[str], limit: float, *, as_json: bool
 ) -> Sequence[dict[str, Any]]:
-    """Return the results of requests, and print them.
+    """Wait for the results of requests, print and return them.
 
     Raises:
-        ClickException: one is missing after so many seconds.
+        ClickException: a result is missing after ``limit`` seconds.
     """
     results = await follow(client, request_ids, limit, open_console(errors=True))
     print_results(results, as_json=as_json)
     expected = request_ids.union(*map(members_of, results))
     missing = sorted(expected - {result["request_id"] for result in results})
     if missing:
-        raise no_result(missing, len(missing), limit)
+        raise missing_results(missing, len(missing), limit)
     return results
 
 
-def no_result(missing: Sequence[str], count: int, limit: float) -> click.ClickException:
-    """Return the error that so many requests, some of them named, had no result in time."""
+def missing_results(missing: Sequence[str], count: int, limit: float) -> click.ClickException:
+    """Return the error that ``count`` requests had no result in time; some are named."""
     named = missing[:MISSING_NAMED]
     more = f" and {count - len(named)} more" if count > len(named) else ""
     return click.ClickException(
@@ -54,7 +54,7 @@ def no_result(missing: Sequence[str], count: int, limit: float) -> click.ClickEx
 
 
 class ResultOutput:
-    """Prints results: one line of JSON each as they come, or one table of them at the end."""
+    """Prints results: one line of JSON each on arrival, or one table at the end."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -62,7 +62,7 @@ class ResultOutput:
         self.counts: Counter[str] = Counter()
 
     def add(self, result: dict[str, Any]) -> None:
-        """Print or keep a result."""
+        """Print a result, or buffer it for the table."""
         self.counts[result["status"]] += 1
         if self._as_json:
             click.echo(json.dumps(result))
@@ -70,15 +70,16 @@ class ResultOutput:
             self._rows.append(result)
 
     def close(self) -> None:
-        """Print the table."""
         print_results(self._rows, as_json=self._as_json)
         if not self._as_json and self.counts.total() > len(self._rows):
             counts = ", ".join(f"{count} {status}" for status, count in self.counts.most_common())
             click.echo(f"the first {ROWS_MAX} of {self.counts.total()}: {counts}")
 
 
-async def first_of(client: Client, request_ids: set[str], limit: float) -> dict[str, Any] | None:
-    """Return the first result that comes of any of these, None when none comes in time."""
+async def first_result(
+    client: Client, request_ids: set[str], limit: float
+) -> dict[str, Any] | None:
+    """Wait for the first result of any of these requests, None on timeout."""
     try:
         async with aclosing(wait_for(client, request_ids, limit)) as results:
             return await anext(results)
@@ -87,7 +88,7 @@ async def first_of(client: Client, request_ids: set[str], limit: float) -> dict[
 
 
 def print_results(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Print results: one line of JSON each, or a table for people."""
+    """Print results: one line of JSON each, or a table."""
     if as_json:
         for result in results:
             click.echo(json.dumps(result))
@@ -95,17 +96,17 @@ def print_results(results: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         open_console().print(results_table(list(results)))
 
 
-async def confirmed(client: Client, command_id: str, followed: Callable[[], bool]) -> None:
-    """Return when an order is seen to be followed.
+async def wait_applied(client: Client, command_id: str, is_applied: Callable[[], bool]) -> None:
+    """Wait until the effect of a command is visible.
 
     Raises:
-        ClickException: it was refused, or nothing was seen of it in time.
+        ClickException: the command was rejected, or had no visible effect in time.
     """
-    refusal = asyncio.create_task(first_of(client, {command_id}, CONFIRM_SECONDS))
+    refusal = asyncio.create_task(first_result(client, {command_id}, CONFIRM_SECONDS))
     try:
-        while not followed():
+        while not is_applied():
             if refusal.done():
-                raise click.ClickException(_why_not(refusal.result()))
+                raise click.ClickException(_failure_reason(refusal.result()))
             await asyncio.sleep(POLL_SECONDS)
     finally:
         refusal.cancel()
@@ -115,7 +116,7 @@ async def confirmed(client: Client, command_id: str, followed: Callable[[], bool
 POLL_SECONDS = 0.02
 
 
-def _why_not(refused: dict[str, Any] | None) -> str:
+def _failure_reason(refused: dict[str, Any] | None) -> str:
     if refused is None:
         return (
             f"nothing was seen of it within {CONFIRM_SECONDS:.0f} s; "

@@ -1,4 +1,4 @@
-"""`clipmill watch`: the story of one request or batch, from its first record to its outcome."""
+"""`clipmill watch`: follow one request or batch from its first record to its outcome."""
 
 import asyncio
 import json
@@ -14,16 +14,16 @@ from streams.cli.status import audit_detail
 from streams.cli.waiting import FAILED_STATUS
 from streams.client import is_about, member_ids, members_of
 from streams.cluster.topic_reader import Received, TopicReader
-from streams.history import begin_of_history
+from streams.history import history_start
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, RESULTS
 
 
-class Decision:
-    """What is decided of a request, or of a batch or listing and its members.
+class OutcomeTracker:
+    """Tracks the results of a request, and of the members of a batch or listing.
 
     Attributes:
-        statuses: of the results so far, by request.
+        statuses: status of each result so far, by request.
     """
 
     def __init__(self, request_id: str) -> None:
@@ -31,14 +31,14 @@ class Decision:
         self._expected = {request_id}
         self.statuses: dict[str, str] = {}
 
-    def note(self, result: dict[str, Any]) -> bool:
-        """Note a result; return whether it is no copy of one that is known."""
+    def record(self, result: dict[str, Any]) -> bool:
+        """Record a result; return False for a duplicate."""
         name = result["request_id"]
         if name in self.statuses:
             return False
         self.statuses[name] = str(result.get("status"))
         if name == self._request_id:
-            # Of a single request, of a listing whose members follow, or the end of a batch.
+            # Result of a single request or of a listing, whose members follow, or end of a batch.
             self._expected = {name} | members_of(result)
         elif self._request_id not in self.statuses and result.get("batch_size"):
             self._expected = member_ids(self._request_id, result["batch_size"])
@@ -46,12 +46,12 @@ class Decision:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether no further result is expected."""
         return self._expected <= self.statuses.keys()
 
     @property
     def is_success(self) -> bool:
-        """Whether all that was asked for is there; of a batch its members count."""
+        """Whether all is completed; for a batch its members count, not its summary."""
         members = {status for name, status in self.statuses.items() if name != self._request_id}
         return (members or set(self.statuses.values())) == {"completed"}
 
@@ -75,78 +75,78 @@ def watch(
     Exit status 0: completed, with all members; 2: decided otherwise; 1: nothing decided in time.
     """
     kafka = client_settings(bootstrap).kafka
-    story = Story(request_id, as_json=as_json)
+    watcher = RequestWatcher(request_id, as_json=as_json)
     with interruptible(), readable_errors():
-        asyncio.run(story.tell(kafka, timeout))
-    if not story.decision.is_success:
+        asyncio.run(watcher.run(kafka, timeout))
+    if not watcher.outcomes.is_success:
         context.exit(FAILED_STATUS)
 
 
-class Story:
+class RequestWatcher:
     """Prints the records of one request.
 
     Attributes:
-        decision: what is decided so far.
+        outcomes: the results so far.
     """
 
     def __init__(self, request_id: str, *, as_json: bool) -> None:
         self._request_id = request_id
         self._as_json = as_json
-        self.decision = Decision(request_id)
+        self.outcomes = OutcomeTracker(request_id)
 
-    async def tell(self, kafka: KafkaSettings, limit: float | None) -> None:
-        """Print what was and what comes, until all is decided.
+    async def run(self, kafka: KafkaSettings, limit: float | None) -> None:
+        """Print the history, then new records until the request is decided.
 
         Raises:
-            ClickException: it is not, after so many seconds.
+            ClickException: it is not decided after ``limit`` seconds.
         """
         try:
             async with (
                 asyncio.timeout(limit),
                 TopicReader(kafka, AUDIT, RESULTS, PROGRESS) as reader,
             ):
-                await self._tell_history(kafka, reader)
-                if not self.decision.is_complete:
-                    await self._tell_news(reader)
+                await self._print_history(kafka, reader)
+                if not self.outcomes.is_complete:
+                    await self._follow(reader)
         except TimeoutError:
             raise click.ClickException(
                 f"{self._request_id} is not decided after {limit:.0f} s"
             ) from None
 
-    async def _tell_history(self, kafka: KafkaSettings, reader: TopicReader) -> None:
-        begin = await begin_of_history(kafka, self._request_id)
+    async def _print_history(self, kafka: KafkaSettings, reader: TopicReader) -> None:
+        begin = await history_start(kafka, self._request_id)
         if begin is None:
-            await reader.from_beginning(AUDIT, RESULTS)
+            await reader.seek_to_beginning(AUDIT, RESULTS)
         else:
-            await reader.back_to(begin, AUDIT, RESULTS)
+            await reader.rewind_to(begin, AUDIT, RESULTS)
         history = [
             each
             async for each in reader.records(to_end=True)
             if each.topic != PROGRESS and is_about(each.key, self._request_id)
         ]
-        for each in sorted(history, key=_order):
+        for each in sorted(history, key=_sort_key):
             self._print(each)
         if not history:
             click.echo(f"nothing is known of {self._request_id} yet", err=True)
 
-    async def _tell_news(self, reader: TopicReader) -> None:
-        with ProgressBars.shown(open_console(errors=True), 1) as bars:
-            async for each in reader.records(until=lambda: self.decision.is_complete):
+    async def _follow(self, reader: TopicReader) -> None:
+        with ProgressBars.display(open_console(errors=True), 1) as bars:
+            async for each in reader.records(until=lambda: self.outcomes.is_complete):
                 if is_about(each.key, self._request_id):
                     self._print(each, bars)
-        # The end of a batch may be read before results that are in other partitions.
+        # No order across partitions: the end of a batch may be read before its members' results.
         async for each in reader.records(to_end=True):
             if each.topic == RESULTS and is_about(each.key, self._request_id):
                 self._print(each)
 
     def _print(self, received: Received, bars: ProgressBars | None = None) -> None:
         topic, _, message = received
-        if topic == RESULTS and not self.decision.note(message):
+        if topic == RESULTS and not self.outcomes.record(message):
             return
         if bars is not None and topic == PROGRESS:
-            bars.moved(message)
+            bars.update(message)
         if bars is not None and topic == RESULTS:
-            bars.finished(message)
+            bars.complete(message)
         if self._as_json:
             click.echo(json.dumps({"topic": topic.name, "message": message}))
         elif topic == RESULTS:
@@ -155,8 +155,8 @@ class Story:
             click.echo(_audit_line(message))
 
 
-def _order(received: Received) -> tuple[bool, str]:
-    """Order a history: the transitions by their time, then the results."""
+def _sort_key(received: Received) -> tuple[bool, str]:
+    """Sort a history: the transitions by time, then the results."""
     message = received.message
     return received.topic == RESULTS, str(message.get("at") or message.get("finished_at"))
 

@@ -1,4 +1,4 @@
-"""`clipmill worker`: some stages, on one of many boxes."""
+"""`clipmill worker`: run selected stages on one of several hosts."""
 
 import click
 import orjson
@@ -22,10 +22,10 @@ def worker(stages: tuple[str, ...], bootstrap: str | None, http: str | None) -> 
     settings = load_settings(**{name: value for name, value in given.items() if value})
     configure_logging(settings)
     with readable_errors():
-        uvloop.run(_work(() if stages == ("all",) else stages, settings))
+        uvloop.run(_run(() if stages == ("all",) else stages, settings))
 
 
-async def _work(names: tuple[str, ...], settings: Settings) -> None:
+async def _run(names: tuple[str, ...], settings: Settings) -> None:
     stages = load_stages(names)
     started = [stage.name for stage in stages]
 

@@ -1,1 +1,1 @@
-"""Connections to the cluster: security, producer, readers, topic administration."""
+"""Clients of the Kafka cluster: security, producer, readers, topic administration."""

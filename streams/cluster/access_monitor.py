@@ -1,7 +1,7 @@
-"""Checks while a worker runs that it could log in, and that its ACLs are all there.
+"""The access monitor: checks periodically that a worker can log in and has all its ACLs.
 
-A connection that is open survives its credentials: without this check a password that was changed,
-a certificate that expired or an ACL that was removed would show at the next restart of a broker.
+An open connection survives its credentials: without this check a changed password, an expired
+certificate or a removed ACL would show only at the next restart of a broker.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from streams.cluster.acls import Acl
 from streams.cluster.authorization import MissingAclError, require_acls
-from streams.cluster.connection import ClusterAwayError, NoBrokerError
+from streams.cluster.connection import ClusterUnavailableError, NoBrokerError
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -20,11 +20,11 @@ CHECK_SECONDS = 20.0
 """Pause between two checks. One costs a connection and about 25 small requests, 20 ms in all."""
 
 PROBLEM_SECONDS = 3.0
-"""Pause while something is wrong: health is to be well soon after the cluster is."""
+"""Pause while access is lost, so that health recovers soon after the cluster."""
 
 
 BROKER_POLL_SECONDS = 0.5
-"""Pause between two attempts while a worker that starts waits for a broker."""
+"""Pause between two attempts while a starting worker waits for a broker."""
 
 
 class AccessMonitor:
@@ -36,42 +36,42 @@ class AccessMonitor:
         self._problem: str | None = None
 
     async def require(self) -> None:
-        """Return when a new connection may do all that is needed.
+        """Check login and ACLs with a new connection.
 
         Raises:
-            ClusterAwayError: no broker answers, or it refuses the login.
+            ClusterUnavailableError: no broker answers, or it rejects the login.
             MissingAclError: ACLs are missing.
         """
         await require_acls(self._kafka, self._acls)
 
     async def require_at_start(self) -> None:
-        """Do the same, but wait for a broker that is being restarted just now.
+        """Check the same, with retries while no broker answers, as during its restart.
 
         Raises:
-            ClusterAwayError: no broker answers in time, or one refuses the login.
+            ClusterUnavailableError: no broker answers in time, or one rejects the login.
             MissingAclError: ACLs are missing.
         """
-        patience = self._kafka.start_timeout_seconds
+        timeout = self._kafka.start_timeout_seconds
         started = time.monotonic()
-        is_told = False
+        is_logged = False
         while True:
             try:
                 return await self.require()
             except NoBrokerError as error:
-                if time.monotonic() - started >= patience:
+                if time.monotonic() - started >= timeout:
                     raise
-                if not is_told:
-                    log.warning("%s\nTrying again for up to %g s.", error, patience)
-                    is_told = True
+                if not is_logged:
+                    log.warning("%s\nTrying again for up to %g s.", error, timeout)
+                    is_logged = True
             await asyncio.sleep(BROKER_POLL_SECONDS)
 
     async def run(self) -> None:
-        """Check for ever."""
+        """Check periodically, until cancelled."""
         while True:
             await asyncio.sleep(PROBLEM_SECONDS if self._problem else CHECK_SECONDS)
             try:
                 await self.require()
-            except (ClusterAwayError, MissingAclError) as error:
+            except (ClusterUnavailableError, MissingAclError) as error:
                 if self._problem is None:
                     log.error("the access to the cluster is lost: %s", error)  # noqa: TRY400
                 self._problem = str(error)
@@ -81,5 +81,5 @@ class AccessMonitor:
                 self._problem = None
 
     def problem(self) -> str | None:
-        """Return what the latest check found, None when all was well."""
+        """Return the failure of the latest check, None when it passed."""
         return self._problem

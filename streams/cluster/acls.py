@@ -1,4 +1,4 @@
-"""ACLs as data: what a principal may do with topics and groups, and the commands that add them."""
+"""ACLs as data: the operations of a principal, and the commands that grant them."""
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 from streams.topics import TOPICS, Topic
 
 Operation = Literal["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"]
-"""Of Kafka, as its admin clients name them. READ and WRITE imply DESCRIBE."""
+"""Kafka's operations, as its admin clients name them. READ and WRITE imply DESCRIBE."""
 
 OPERATIONS: tuple[Operation, ...] = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
 
@@ -19,7 +19,7 @@ _IMPLY_DESCRIBE: frozenset[Operation] = frozenset({"READ", "WRITE"})
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """What a principal may do with one topic or group.
+    """The operations that a principal may perform on one topic or group.
 
     Attributes:
         resource: kind of resource.
@@ -33,7 +33,7 @@ class Acl:
 
 
 def check_acls(topics: Iterable[Topic], prefix: str) -> list[Acl]:
-    """Return what is needed to check topics."""
+    """Return the ACLs for checking topics."""
     every = set(topics)
     return acls_of(prefix, {"DESCRIBE": every, "DESCRIBE_CONFIGS": every})
 
@@ -41,13 +41,13 @@ def check_acls(topics: Iterable[Topic], prefix: str) -> list[Acl]:
 def topic_acls(
     prefix: str, *, reads: Iterable[Topic] = (), writes: Iterable[Topic] = ()
 ) -> list[Acl]:
-    """Return what is needed to read and write some topics."""
+    """Return the ACLs for reading and writing topics."""
     return acls_of(prefix, {"READ": set(reads), "WRITE": set(writes)})
 
 
 def acls_of(prefix: str, topics: Mapping[Operation, Collection[Topic]]) -> list[Acl]:
     """Return one ACL per topic, from the topics of each operation."""
-    order = {topic: place for place, topic in enumerate(TOPICS)}
+    order = {topic: index for index, topic in enumerate(TOPICS)}
     every = sorted(
         {topic for some in topics.values() for topic in some},
         key=lambda topic: (order.get(topic, len(order)), topic.name),
@@ -65,7 +65,7 @@ def _operations(
 
 
 def group_acl(name: str) -> Acl:
-    """Return what a member of a group needs."""
+    """Return the ACL of a group member."""
     return Acl("group", name, ("READ",))
 
 

@@ -1,8 +1,8 @@
-"""Which of the operations that a principal needs the cluster allows it.
+"""Checks a principal's ACLs: which of the needed operations the cluster does not authorize.
 
-Kafka tells with the metadata of a topic, and with the description of a group, what the connection's
-principal may do there. So all missing ACLs are known at once, before a consumer or producer fails
-at the first of them.
+Kafka reports the authorized operations of the connection's principal with the metadata of a topic
+and the description of a group. So all missing ACLs are known at once, before a consumer or producer
+fails at the first of them.
 """
 
 import asyncio
@@ -27,19 +27,20 @@ from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
 from streams.cluster.acls import Acl, Operation
-from streams.cluster.connection import client_options, explained, login_of
+from streams.cluster.connection import client_options, describe_login, translate_errors
+from streams.errors import OperatorError
 from streams.settings import KafkaSettings
 
 ANSWER_MILLISECONDS = 10_000
 
 COORDINATOR_SECONDS = 5.0
-"""Time for a group's coordinator to appear. The first one of a cluster takes about half a second,
-as its topic of offsets is made then."""
+"""Timeout for a group's coordinator. The first one of a cluster takes about half a second, because
+its offsets topic is created then."""
 
 COORDINATOR_POLL_SECONDS = 0.2
 
 CLOSE_SECONDS = 1.0
-"""Time for a TLS shutdown; one takes a millisecond."""
+"""Timeout for a TLS shutdown; one takes a millisecond."""
 
 CODES: dict[Operation, int] = {
     "READ": 3,
@@ -48,39 +49,39 @@ CODES: dict[Operation, int] = {
     "DESCRIBE": 8,
     "DESCRIBE_CONFIGS": 10,
 }
-"""Kafka's AclOperation: the bits of an answer's authorized operations."""
+"""Kafka's AclOperation codes: bits of a response's authorized operations."""
 
-NOT_TOLD = -(2**31)
-"""What brokers answer that do not tell the operations."""
+NOT_REPORTED = -(2**31)
+"""Value in responses of brokers that do not report the operations."""
 
-NOTHING = 0
+NO_OPERATIONS = 0
 
 
-class MissingAclError(Exception):
-    """The principal may not do what is needed; the text names each operation and topic or group."""
+class MissingAclError(OperatorError):
+    """The principal denied ACLs; the text names each operation and topic or group."""
 
 
 async def missing_acls(kafka: KafkaSettings, acls: Sequence[Acl]) -> list[Acl]:
-    """Return those ACLs that are missing, each with the missing operations alone.
+    """Return the missing ACLs, each with its missing operations only.
 
-    Empty when the cluster has no authorizer, or does not tell (Kafka before 2.3).
+    Empty when the cluster has no authorizer, or does not report operations (Kafka before 2.3).
 
     Raises:
-        ClusterAwayError: no broker answers, or it refuses the login.
+        ClusterUnavailableError: no broker answers, or it rejects the login.
     """
-    async with explained(kafka):
+    async with translate_errors(kafka):
         try:
-            return await _missing(client_options(kafka, "admin"), acls)
+            return await _fetch_missing(client_options(kafka, "admin"), acls)
         except (IncompatibleBrokerVersion, NotImplementedError):
             return []
 
 
 async def require_acls(kafka: KafkaSettings, acls: Sequence[Acl]) -> None:
-    """Return when the cluster allows all of this.
+    """Check that the cluster authorizes all of these operations.
 
     Raises:
         MissingAclError: it does not.
-        ClusterAwayError: no broker answers, or it refuses the login.
+        ClusterUnavailableError: no broker answers, or it rejects the login.
     """
     if missing := await missing_acls(kafka, acls):
         raise MissingAclError(explain_missing(kafka, missing))
@@ -94,39 +95,39 @@ def explain_missing(kafka: KafkaSettings, missing: Sequence[Acl]) -> str:
     lines = [f"  {what} {', '.join(names)}" for what, names in alike.items()]
     return "\n".join(
         [
-            f"the cluster at {kafka.bootstrap} does not allow {login_of(kafka)} to",
+            f"the cluster at {kafka.bootstrap} does not allow {describe_login(kafka)} to",
             *lines,
             "`clipmill topics acls` prints the commands that add the ACLs.",
         ]
     )
 
 
-async def _missing(options: dict[str, Any], acls: Sequence[Acl]) -> list[Acl]:
+async def _fetch_missing(options: dict[str, Any], acls: Sequence[Acl]) -> list[Acl]:
     topics = [acl for acl in acls if acl.resource == "topic"]
     groups = [acl for acl in acls if acl.resource == "group"]
-    async with _connected(options) as connection:
+    async with _open_connection(options) as connection:
         allowed = await _topic_operations(connection, [acl.name for acl in topics])
-        lacking = _lacking(topics, allowed)
-        return lacking + _lacking(groups, await _group_operations(connection, groups, options))
+        missing = _find_missing(topics, allowed)
+        return missing + _find_missing(groups, await _group_operations(connection, groups, options))
 
 
-def _lacking(acls: Iterable[Acl], allowed: dict[str, int]) -> list[Acl]:
+def _find_missing(acls: Iterable[Acl], allowed: dict[str, int]) -> list[Acl]:
     found: list[Acl] = []
     for acl in acls:
-        operations = allowed.get(acl.name, NOT_TOLD)
-        if operations == NOT_TOLD:
+        operations = allowed.get(acl.name, NOT_REPORTED)
+        if operations == NOT_REPORTED:
             continue
-        if lacks := tuple(each for each in acl.operations if not operations & 1 << CODES[each]):
-            found.append(Acl(acl.resource, acl.name, lacks))
+        if denied := tuple(each for each in acl.operations if not operations & 1 << CODES[each]):
+            found.append(Acl(acl.resource, acl.name, denied))
     return found
 
 
 @asynccontextmanager
-async def _connected(options: dict[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
-    """Give a connection to the first bootstrap server that answers."""
-    places = options["bootstrap_servers"]
-    for place in places:
-        host, _, port = place.rpartition(":")
+async def _open_connection(options: dict[str, Any]) -> AsyncIterator[AIOKafkaConnection]:
+    """Connect to the first bootstrap server that answers."""
+    servers = options["bootstrap_servers"]
+    for server in servers:
+        host, _, port = server.rpartition(":")
         try:
             connection = await _connect(host, int(port), options)
         except (OSError, KafkaError, TimeoutError):
@@ -136,7 +137,7 @@ async def _connected(options: dict[str, Any]) -> AsyncIterator[AIOKafkaConnectio
         finally:
             await _close(connection)
         return
-    raise KafkaConnectionError(f"Unable to bootstrap from {places}")
+    raise KafkaConnectionError(f"Unable to bootstrap from {servers}")
 
 
 async def _connect(host: str, port: int, options: dict[str, Any]) -> AIOKafkaConnection:
@@ -145,7 +146,7 @@ async def _connect(host: str, port: int, options: dict[str, Any]) -> AIOKafkaCon
 
 
 async def _close(connection: AIOKafkaConnection) -> None:
-    """Close a connection, and wait for its end: commands close their loop right after it."""
+    """Close a connection and wait for its end: commands close their loop right after it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_SECONDS):
             await connection.close()
@@ -156,10 +157,10 @@ async def _topic_operations(connection: AIOKafkaConnection, names: list[str]) ->
     found: dict[str, int] = {}
     for code, name, _internal, _partitions, operations in answer.topics:
         error = for_code(code)
-        # Without DESCRIBE the broker does not even tell whether the topic exists.
-        found[name] = NOTHING if error is TopicAuthorizationFailedError else operations
+        # Without DESCRIBE the broker does not even report whether the topic exists.
+        found[name] = NO_OPERATIONS if error is TopicAuthorizationFailedError else operations
         if error not in {NoError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError}:
-            found[name] = NOT_TOLD
+            found[name] = NOT_REPORTED
     return found
 
 
@@ -167,22 +168,22 @@ async def _group_operations(
     connection: AIOKafkaConnection, groups: Sequence[Acl], options: dict[str, Any]
 ) -> dict[str, int]:
     found: dict[str, int] = {}
-    places: dict[tuple[str, int], list[str]] = {}
+    coordinators: dict[tuple[str, int], list[str]] = {}
     for acl in groups:
         try:
-            place = await _coordinator(connection, acl.name)
+            coordinator = await _coordinator(connection, acl.name)
         except GroupAuthorizationFailedError:
-            found[acl.name] = NOTHING
+            found[acl.name] = NO_OPERATIONS
         except (CoordinatorNotAvailableError, TimeoutError):
-            found[acl.name] = NOT_TOLD
+            found[acl.name] = NOT_REPORTED
         else:
-            places.setdefault(place, []).append(acl.name)
-    for (host, port), names in places.items():
-        found |= await _described(host, port, names, options)
+            coordinators.setdefault(coordinator, []).append(acl.name)
+    for (host, port), names in coordinators.items():
+        found |= await _describe_groups(host, port, names, options)
     return found
 
 
-async def _described(
+async def _describe_groups(
     host: str, port: int, names: list[str], options: dict[str, Any]
 ) -> dict[str, int]:
     coordinator = await _connect(host, port, options)
@@ -193,9 +194,9 @@ async def _described(
     found: dict[str, int] = {}
     for code, name, *_, operations in answer.groups:
         error = for_code(code)
-        found[name] = operations if error is NoError else NOT_TOLD
+        found[name] = operations if error is NoError else NOT_REPORTED
         if error is GroupAuthorizationFailedError:
-            found[name] = NOTHING
+            found[name] = NO_OPERATIONS
     return found
 
 
@@ -211,8 +212,8 @@ async def _coordinator(connection: AIOKafkaConnection, group: str) -> tuple[str,
             await asyncio.sleep(COORDINATOR_POLL_SECONDS)
 
 
-# The protocol. aiokafka stops at version 5 of the first request, before the operations came, and
-# reads the answer to version 3 of the second without them.
+# The protocol. aiokafka implements the first request up to version 5, which has no operations, and
+# decodes version 3 of the second response without them.
 
 
 class _TopicsResponse(Response):

@@ -1,4 +1,4 @@
-"""Decoding of one record batch within bounds: header, CRC, decompression, records.
+"""Decodes one record batch within bounds: header, CRC, decompression, records.
 
 Format: https://kafka.apache.org/documentation/#recordbatch
 """
@@ -15,7 +15,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, two timestamps,
-producer's id, epoch and sequence, number of records."""
+producer id, epoch and sequence, number of records."""
 
 LENGTH_END = 12
 MAGIC_BYTE = 16
@@ -23,15 +23,15 @@ LEGACY_MAGIC = 1
 MAGIC = 2
 CODEC_MASK = 0x07
 DECODED_BYTES_MAX = 64 * 2**20
-"""Decompressed size of a batch. The largest legitimate one is 2 MiB on the wire; JSON shrinks to a
-tenth. Without a bound 2 MiB of zeros in zstd become 30 GiB."""
+"""Limit of a batch's decompressed size. The largest legitimate one is 2 MiB on the wire; JSON
+compresses to a tenth. Without a limit 2 MiB of zeros in zstd become 30 GiB."""
 
 FIRST_BYTES = 256 * 1024
-"""First guess of a decompressed size; it grows eightfold up to the bound."""
+"""First guess of a decompressed size; it grows eightfold up to the limit."""
 
 
 class BatchDecodeError(Exception):
-    """A batch cannot be decoded; the text says why."""
+    """A batch cannot be decoded; the text is the reason."""
 
 
 # Decompression
@@ -55,7 +55,7 @@ def decompress(codec: int, data: memoryview) -> bytes:
         raise BatchDecodeError(f"damaged {name} data: {error}") from error
 
 
-def _gunzip(data: memoryview) -> bytes:
+def _decompress_gzip(data: memoryview) -> bytes:
     decoder = zlib.decompressobj(wbits=31)
     decoded = decoder.decompress(data, DECODED_BYTES_MAX)
     if decoder.unconsumed_tail:
@@ -65,7 +65,7 @@ def _gunzip(data: memoryview) -> bytes:
     return decoded
 
 
-def _unsnap(data: memoryview) -> bytes:
+def _decompress_snappy(data: memoryview) -> bytes:
     if _snappy_bytes(data) > DECODED_BYTES_MAX:
         raise _too_large()
     decoded: bytes = snappy_decode(data.tobytes())
@@ -100,7 +100,7 @@ def _bounded(decompress_into: Callable[[memoryview, bytearray], int]) -> Callabl
             try:
                 return bytes(memoryview(buffer)[: decompress_into(data, buffer)])
             except cramjam.DecompressionError as error:
-                # cramjam's only sign of an output that is too small.
+                # cramjam's only indication that the output buffer is too small.
                 if "write whole buffer" not in str(error):
                     raise
                 if size == DECODED_BYTES_MAX:
@@ -115,8 +115,8 @@ def _too_large() -> BatchDecodeError:
 
 
 _DECODERS: dict[int, tuple[str, Callable[[memoryview], bytes]]] = {
-    1: ("gzip", _gunzip),
-    2: ("snappy", _unsnap),
+    1: ("gzip", _decompress_gzip),
+    2: ("snappy", _decompress_snappy),
     3: ("lz4", _bounded(cramjam.lz4.decompress_into)),
     4: ("zstd", _bounded(cramjam.zstd.decompress_into)),
 }
@@ -125,29 +125,29 @@ _DECODERS: dict[int, tuple[str, Callable[[memoryview], bytes]]] = {
 # Batches
 
 
-class _TolerantBytes(bytearray):
-    """Bytes whose parts are text whatever they are: names of headers."""
+class _LenientBytes(bytearray):
+    """Bytes whose slices decode to text, with escapes for invalid UTF-8: names of headers."""
 
     def __getitem__(self, index: Any) -> Any:
         part = super().__getitem__(index)
-        return _TolerantBytes(part) if isinstance(index, slice) else part
+        return _LenientBytes(part) if isinstance(index, slice) else part
 
     def decode(self, *_: str) -> str:
         return super().decode("utf-8", "backslashreplace")
 
 
-def _read_tolerantly(data: bytes | memoryview) -> list[Any]:
+def _decode_leniently(data: bytes | memoryview) -> list[Any]:
     batch: Any = _DefaultRecordBatchPy(data)
-    batch._buffer = _TolerantBytes(batch._buffer)  # noqa: SLF001  (not configurable)
+    batch._buffer = _LenientBytes(batch._buffer)  # noqa: SLF001  (not configurable)
     batch._decompressed = True  # noqa: SLF001
     return list(batch)
 
 
-def checked_batch(data: memoryview) -> Any:
-    """Return the batch in these bytes, its header and CRC checked.
+def parse_batch(data: memoryview) -> Any:
+    """Return the batch in these bytes, with its header and CRC checked.
 
     Raises:
-        BatchDecodeError: they are no batch that can be read.
+        BatchDecodeError: the bytes are no valid batch.
     """
     if len(data) <= MAGIC_BYTE:
         raise BatchDecodeError(f"truncated: {len(data)} bytes")
@@ -156,7 +156,7 @@ def checked_batch(data: memoryview) -> Any:
         raise BatchDecodeError(f"truncated: {len(data)} bytes, its length field says {length}")
     magic = data[MAGIC_BYTE]
     if magic <= LEGACY_MAGIC:
-        return _checked_legacy(data, magic)
+        return _parse_legacy(data, magic)
     if magic != MAGIC:
         raise BatchDecodeError(f"unknown format version (magic) {magic}")
     if len(data) < HEADER.size:
@@ -167,7 +167,7 @@ def checked_batch(data: memoryview) -> Any:
     return batch
 
 
-def _checked_legacy(data: memoryview, magic: int) -> Any:
+def _parse_legacy(data: memoryview, magic: int) -> Any:
     try:
         batch = LegacyRecordBatch(data, magic)
         if batch.validate_crc():
@@ -177,11 +177,11 @@ def _checked_legacy(data: memoryview, magic: int) -> Any:
     raise BatchDecodeError("wrong CRC")
 
 
-def decoded_records(data: memoryview, batch: Any) -> list[Any]:
-    """Return the records of a batch; ``batch`` is what `checked_batch` returned for its bytes.
+def decode_records(data: memoryview, batch: Any) -> list[Any]:
+    """Return the records of a batch; ``batch`` is the result of `parse_batch` for its bytes.
 
     Raises:
-        BatchDecodeError: they cannot be read.
+        BatchDecodeError: the records are damaged.
     """
     plain: bytes | memoryview = data
     if batch.compression_type:
@@ -193,6 +193,6 @@ def decoded_records(data: memoryview, batch: Any) -> list[Any]:
         try:
             return list(batch)
         except UnicodeDecodeError:
-            return _read_tolerantly(plain)
+            return _decode_leniently(plain)
     except Exception as error:
         raise BatchDecodeError(f"damaged records: {error}") from error

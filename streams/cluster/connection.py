@@ -1,4 +1,4 @@
-"""Connections to the cluster: one place for bootstrap, TLS, login and client id."""
+"""Options of Kafka connections: the one place for bootstrap, TLS, login and client id."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +17,7 @@ from streams.cluster import record_batches
 from streams.cluster.connection_failure import find_failure
 from streams.cluster.oauth import TokenProviderError, token_provider
 from streams.cluster.tls import TlsError, ssl_context
+from streams.errors import OperatorError
 from streams.settings import KafkaSettings
 
 AUTHORIZATION_ERRORS: dict[type[KafkaError], str] = {
@@ -25,49 +26,50 @@ AUTHORIZATION_ERRORS: dict[type[KafkaError], str] = {
     ClusterAuthorizationFailedError: "cluster",
     TransactionalIdAuthorizationFailed: "transactional id",
 }
-"""What an ACL is missing for."""
+"""Kind of resource whose ACL is missing."""
 
 record_batches.install()
 
 
-class ClusterAwayError(Exception):
-    """The cluster does not answer, refuses this client, or is not clipmill's; the text says why."""
+class ClusterUnavailableError(OperatorError):
+    """The cluster does not answer, rejects this client, or is not clipmill's; see the text."""
 
 
-class NoBrokerError(ClusterAwayError):
-    """No broker answers; one may come back by itself."""
+class NoBrokerError(ClusterUnavailableError):
+    """No broker answers; a retry may succeed."""
 
 
 @asynccontextmanager
-async def explained(kafka: KafkaSettings) -> AsyncIterator[None]:
-    """Turn what a client raises when it cannot work with the cluster into `ClusterAwayError`."""
+async def translate_errors(kafka: KafkaSettings) -> AsyncIterator[None]:
+    """Turn the errors of Kafka clients into `ClusterUnavailableError`, with a diagnosis."""
     try:
         yield
     except KafkaConnectionError as error:
         # aiokafka only says "Unable to bootstrap", whatever the reason.
         failure = await find_failure(kafka.bootstrap, client_options(kafka))
-        if failure is None or failure.is_away:
-            raise NoBrokerError(failure.text if failure else _no_answer(kafka, error)) from None
-        raise ClusterAwayError(failure.text) from None
+        if failure is None or failure.is_unreachable:
+            raise NoBrokerError(failure.text if failure else _explain_lost(kafka, error)) from None
+        raise ClusterUnavailableError(failure.text) from None
     except (KafkaError, OSError) as error:
-        raise ClusterAwayError(explain_refusal(error, kafka)) from None
+        raise ClusterUnavailableError(explain_refusal(error, kafka)) from None
 
 
 def explain_refusal(error: BaseException, kafka: KafkaSettings) -> str:
-    """Return what a cluster that answers did not allow, and what to do."""
+    """Return why a reachable cluster rejects the client, and the remedy."""
     kind = AUTHORIZATION_ERRORS.get(type(error))
     if kind is None:
         return f"the cluster at {kafka.bootstrap} refuses: {error!r}"
     names = _names(error)
     return (
-        f"the cluster at {kafka.bootstrap} does not authorize {login_of(kafka)} for the {kind}"
+        f"the cluster at {kafka.bootstrap} does not authorize {describe_login(kafka)} "
+        f"for the {kind}"
         + (f" {names}" if names else "")
         + "; `clipmill topics acls` prints the ACLs that are needed"
     )
 
 
-def login_of(kafka: KafkaSettings) -> str:
-    """Return how this process logs in, without secrets."""
+def describe_login(kafka: KafkaSettings) -> str:
+    """Return the login of this process, without secrets."""
     if kafka.security_protocol.startswith("SASL"):
         if kafka.sasl_mechanism == "OAUTHBEARER":
             return f"the login {kafka.oauth_client_id or kafka.token_provider!r} (OAUTHBEARER)"
@@ -77,23 +79,23 @@ def login_of(kafka: KafkaSettings) -> str:
     return "clients without a login"
 
 
-def _no_answer(kafka: KafkaSettings, error: KafkaConnectionError) -> str:
+def _explain_lost(kafka: KafkaSettings, error: KafkaConnectionError) -> str:
     return f"the connection to the cluster at {kafka.bootstrap} was lost: {error}"
 
 
 def _names(error: BaseException) -> str:
-    """Return the topics or groups that an authorization error of aiokafka is about."""
+    """Return the topics or groups of an authorization error of aiokafka."""
     found = error.args[0] if error.args else ""
     return ", ".join(sorted(map(str, found))) if isinstance(found, set | list) else str(found)
 
 
 def client_options(kafka: KafkaSettings, client: str = "") -> dict[str, Any]:
-    """Return the keyword arguments that every aiokafka client gets.
+    """Return the keyword arguments of every aiokafka client.
 
-    ``client`` tells the clients of a process apart in quotas and broker logs.
+    ``client`` distinguishes the clients of a process in quotas and broker logs.
 
     Raises:
-        ClusterAwayError: a certificate or the token provider cannot be used.
+        ClusterUnavailableError: a certificate or the token provider cannot be used.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap.split(","),
@@ -106,17 +108,17 @@ def client_options(kafka: KafkaSettings, client: str = "") -> dict[str, Any]:
         if kafka.security_protocol.startswith("SASL"):
             options |= _login(kafka)
     except (TlsError, TokenProviderError) as error:
-        raise ClusterAwayError(str(error)) from None
+        raise ClusterUnavailableError(str(error)) from None
     return options
 
 
 def consumer_options(kafka: KafkaSettings, client: str) -> dict[str, Any]:
-    """Return the keyword arguments of every consumer; it never sees aborted transactions."""
+    """Return the keyword arguments of every consumer, which reads committed transactions only."""
     return client_options(kafka, client) | {"isolation_level": "read_committed"}
 
 
 def client_id(kafka: KafkaSettings, client: str = "") -> str:
-    """Return the name of a client, such as ``clipmill-producer``."""
+    """Return the id of a client, such as ``clipmill-producer``."""
     return f"{kafka.client_id}-{client}" if client else kafka.client_id
 
 

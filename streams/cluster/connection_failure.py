@@ -1,8 +1,8 @@
-"""Finds out why no connection to the cluster comes about.
+"""Diagnoses why the cluster cannot be reached.
 
-aiokafka logs the reason and raises "Unable to bootstrap". So a connection of our own is made, step
-by step: dial, TLS, versions, login, metadata; then to the addresses that the brokers advertise.
-Where TLS or the login fails, the listener is asked what it speaks instead.
+aiokafka logs the reason and raises "Unable to bootstrap". So a probe connects step by step: TCP,
+TLS, API versions, login, metadata; then to the addresses that the brokers advertise. Where TLS or
+the login fails, it detects the protocol of the listener.
 """
 
 import asyncio
@@ -24,31 +24,32 @@ from aiokafka.protocol.metadata import MetadataRequest
 from streams.cluster.oauth import TokenError
 
 ANSWER_SECONDS = 5.0
-"""Time for each step; a broker that is well answers within milliseconds."""
+"""Timeout of each step; a healthy broker responds within milliseconds."""
 
 BROKERS_MAX = 5
-"""Advertised addresses that are tried."""
+"""Advertised addresses that are probed."""
 
 HANDSHAKE_SECONDS = 2.0
-"""Time for the question what a listener speaks."""
+"""Timeout for detecting the protocol of a listener."""
 
 HOSTNAME_MISMATCH = frozenset({62, 64})
-"""OpenSSL's codes: the certificate is not for this name, or not for this address."""
+"""OpenSSL's verify codes: the certificate is for another host name, or another address."""
 
 Options = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFailure:
-    """Why no connection comes about.
+    """Why a connection fails.
 
     Attributes:
-        text: what happened and what to do.
-        is_away: nothing answers there; all else fails in the same way until somebody changes it.
+        text: the reason and the remedy.
+        is_unreachable: no answer, so a retry may succeed; other failures persist until the
+            configuration changes.
     """
 
     text: str
-    is_away: bool = False
+    is_unreachable: bool = False
 
 
 async def find_failure(bootstrap: str, options: Options) -> ConnectionFailure | None:
@@ -56,19 +57,19 @@ async def find_failure(bootstrap: str, options: Options) -> ConnectionFailure | 
 
     Args:
         bootstrap: HOST:PORT, separated by commas.
-        options: of an aiokafka client.
+        options: options of an aiokafka client.
     """
     failures: list[ConnectionFailure] = []
-    for place in bootstrap.split(","):
-        host, _, port = place.rpartition(":")
+    for server in bootstrap.split(","):
+        host, _, port = server.rpartition(":")
         probe = _Probe(host, int(port), options)
         failure, advertised = await probe.run()
         if failure is None:
-            return await _find_advertised(place, advertised, options)
+            return await _find_advertised(server, advertised, options)
         failures.append(failure)
     return ConnectionFailure(
         "\n".join(dict.fromkeys(each.text for each in failures)),
-        is_away=all(each.is_away for each in failures),
+        is_unreachable=all(each.is_unreachable for each in failures),
     )
 
 
@@ -87,17 +88,17 @@ async def _find_advertised(
 
 
 class _Probe:
-    """One attempt at one address."""
+    """One connection attempt to one address."""
 
     def __init__(self, host: str, port: int, options: Options) -> None:
         self._host = host
         self._port = port
         self._options = {k: v for k, v in options.items() if k != "bootstrap_servers"}
         self._protocol = str(options["security_protocol"])
-        self._place = f"{host}:{port}"
+        self._address = f"{host}:{port}"
 
     async def run(self) -> tuple[ConnectionFailure | None, list[tuple[str, int]]]:
-        """Return what fails (None: nothing), and the addresses that the brokers advertise."""
+        """Return the failure, None for success, and the addresses that the brokers advertise."""
         connection = AIOKafkaConnection(
             self._host,
             self._port,
@@ -114,20 +115,20 @@ class _Probe:
         return None, [(broker[1], broker[2]) for broker in metadata.brokers]
 
     async def _explain(self, error: BaseException) -> ConnectionFailure:
-        causes = _chain(error)
+        causes = _cause_chain(error)
         for cause in causes:
-            if text := self._known(cause):
+            if text := self._explain_known(cause):
                 return ConnectionFailure(text)
-            if text := self._away(cause):
-                return ConnectionFailure(text, is_away=True)
+            if text := self._explain_unreachable(cause):
+                return ConnectionFailure(text, is_unreachable=True)
             if isinstance(cause, UnsupportedSaslMechanismError):
                 return ConnectionFailure(await self._wrong_mechanism())
-        return ConnectionFailure(await self._wrong_protocol() or await self._other(causes))
+        return ConnectionFailure(await self._wrong_protocol() or await self._explain_closed(causes))
 
-    def _known(self, error: BaseException) -> str | None:
+    def _explain_known(self, error: BaseException) -> str | None:
         match error:
             case TokenError():
-                return f"no token for {self._place}: {error.args[0]}"
+                return f"no token for {self._address}: {error.args[0]}"
             case SaslAuthenticationFailed():
                 return self._login_refused(error)
             case ssl.SSLCertVerificationError():
@@ -136,13 +137,13 @@ class _Probe:
                 return self._certificate_refused(error)
             case IllegalSaslStateError():
                 return (
-                    f"{self._place} asks for no login: set kafka.security_protocol to "
+                    f"{self._address} asks for no login: set kafka.security_protocol to "
                     f"{'SSL' if self._protocol.endswith('SSL') else 'PLAINTEXT'}, "
                     "or dial the port of the listener with SASL"
                 )
         return None
 
-    def _away(self, error: BaseException) -> str | None:
+    def _explain_unreachable(self, error: BaseException) -> str | None:
         match error:
             case ConnectionRefusedError():
                 why = "the connection was refused"
@@ -153,21 +154,22 @@ class _Probe:
             case _:
                 return None
         return (
-            f"no broker answers at {self._place}: {why}.\n"
+            f"no broker answers at {self._address}: {why}.\n"
             "Start one with `clipmill up`, or name yours with --bootstrap HOST:PORT."
         )
 
     def _login_refused(self, error: SaslAuthenticationFailed) -> str:
         mechanism = self._options["sasl_mechanism"]
-        said = str(error.args[0]) if error.args else ""
+        detail = str(error.args[0]) if error.args else ""
         if mechanism == "OAUTHBEARER":
             return (
-                f"{self._place} refuses the token (OAUTHBEARER): {said}; check the token's issuer, "
-                "audience, scope and expiry against the listener's sasl.oauthbearer.* settings"
+                f"{self._address} refuses the token (OAUTHBEARER): {detail}; check the token's "
+                "issuer, audience, scope and expiry against the listener's sasl.oauthbearer.* "
+                "settings"
             )
         return (
-            f"{self._place} refuses the login of {self._options['sasl_plain_username']!r} "
-            f"({mechanism}): {said}; check kafka.sasl_username, kafka.sasl_password and whether "
+            f"{self._address} refuses the login of {self._options['sasl_plain_username']!r} "
+            f"({mechanism}): {detail}; check kafka.sasl_username, kafka.sasl_password and whether "
             f"the cluster keeps {mechanism} credentials of this user"
         )
 
@@ -175,13 +177,13 @@ class _Probe:
         mechanism = self._options["sasl_mechanism"]
         enabled = await self._enabled_mechanisms()
         return (
-            f"{self._place} does not offer kafka.sasl_mechanism {mechanism}"
+            f"{self._address} does not offer kafka.sasl_mechanism {mechanism}"
             + (f", but {', '.join(enabled)}" if enabled else "")
             + ": set kafka.sasl_mechanism to one that the listener has enabled"
         )
 
     async def _enabled_mechanisms(self) -> tuple[str, ...]:
-        """Return what the listener offers for logins; nothing where it asks for none."""
+        """Return the SASL mechanisms of the listener; none where it needs no login."""
         uses_tls = self._protocol.endswith("SSL")
         connection = AIOKafkaConnection(
             self._host,
@@ -200,34 +202,38 @@ class _Probe:
         return tuple(answer.enabled_mechanisms)
 
     def _untrusted(self, error: ssl.SSLCertVerificationError) -> str:
-        said = error.verify_message.rstrip(".")
+        detail = error.verify_message.rstrip(".")
         if error.verify_code in HOSTNAME_MISMATCH:
             return (
-                f"the certificate of {self._place} is for another host ({said}): name the broker "
-                "in kafka.bootstrap as its certificate does, or set kafka.check_hostname to false"
+                f"the certificate of {self._address} is for another host ({detail}): name the "
+                "broker in kafka.bootstrap as its certificate does, or set kafka.check_hostname to "
+                "false"
             )
-        if "expired" in said or "not yet valid" in said:
-            return f"the certificate of {self._place} is not valid now ({said}): it must be renewed"
+        if "expired" in detail or "not yet valid" in detail:
+            return (
+                f"the certificate of {self._address} is not valid now ({detail}): "
+                "it must be renewed"
+            )
         return (
-            f"the certificate of {self._place} is not trusted ({said}): kafka.ca_file must name "
-            "the root certificate that signed it"
+            f"the certificate of {self._address} is not trusted ({detail}): kafka.ca_file must "
+            "name the root certificate that signed it"
         )
 
     def _certificate_refused(self, error: ssl.SSLError) -> str:
-        said = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
+        detail = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
         context = self._options["ssl_context"]
         if not getattr(context, "has_certificate", False):
             return (
-                f"{self._place} asks for a client certificate ({said}): set kafka.cert_file and "
-                "kafka.key_file"
+                f"{self._address} asks for a client certificate ({detail}): set kafka.cert_file "
+                "and kafka.key_file"
             )
         return (
-            f"{self._place} refuses the client certificate kafka.cert_file ({said}): it must be "
-            "valid now and signed by a root that the listener's truststore holds"
+            f"{self._address} refuses the client certificate kafka.cert_file ({detail}): it must "
+            "be valid now and signed by a root that the listener's truststore holds"
         )
 
     async def _wrong_protocol(self) -> str | None:
-        """Return that the listener speaks something else, None if it does not."""
+        """Return a text if the listener speaks another security protocol, else None."""
         wants_tls = self._protocol.endswith("SSL")
         if await _speaks_tls(self._host, self._port) == wants_tls:
             return None
@@ -238,22 +244,22 @@ class _Probe:
         if not self._protocol.startswith("SASL"):
             protocol = f"{other}, or {protocol} where a login is asked for"
         return (
-            f"{self._place} speaks {has}, but kafka.security_protocol is {self._protocol}: set "
+            f"{self._address} speaks {has}, but kafka.security_protocol is {self._protocol}: set "
             f"it to {protocol}; or dial the port of another listener"
         )
 
-    async def _other(self, causes: list[BaseException]) -> str:
+    async def _explain_closed(self, causes: list[BaseException]) -> str:
         if not self._protocol.startswith("SASL") and (offers := await self._enabled_mechanisms()):
             return (
-                f"{self._place} asks for a login: set kafka.security_protocol to "
+                f"{self._address} asks for a login: set kafka.security_protocol to "
                 f"SASL_{self._protocol} and kafka.sasl_mechanism to one of {', '.join(offers)}"
             )
         cause = causes[-1]
-        said = "without an answer" if isinstance(cause, EOFError) else f"({cause!r})"
-        return f"{self._place} closes the connection {said}; the broker's log says why"
+        detail = "without an answer" if isinstance(cause, EOFError) else f"({cause!r})"
+        return f"{self._address} closes the connection {detail}; the broker's log says why"
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _cause_chain(error: BaseException) -> list[BaseException]:
     found: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in found:
@@ -264,7 +270,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 async def _speaks_tls(host: str, port: int) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Nothing is sent over this connection: it only asks whether the other side answers TLS.
+    # No data is sent over this connection: it only detects whether the listener speaks TLS.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:

@@ -1,8 +1,8 @@
 """OAUTHBEARER: tokens for Kafka connections, from a token endpoint or from a plug-in.
 
-Tokens of the endpoint are granted for client credentials (RFC 6749, section 4.4) and shared by all
-connections of the process until a fifth of their lifetime is left. A token is needed only while a
-connection is opened, so nothing is requested ahead of time.
+The endpoint grants tokens for client credentials (RFC 6749, section 4.4). All connections of the
+process share one until a fifth of its lifetime is left. A token is needed only while a connection
+is opened, so none is requested ahead of time.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from streams.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 GROUP = "clipmill.token_providers"
-"""Entry points of this group name functions that take the options (`Mapping[str, str]`) and return
+"""Entry points of this group are functions that take the options (`Mapping[str, str]`) and return
 an `AbstractTokenProvider` of aiokafka."""
 
 REFRESH_SHARE = 0.8
@@ -39,40 +39,40 @@ REFRESH_SHARE = 0.8
 clients do the same (sasl.login.refresh.window.factor)."""
 
 LIFETIME_SECONDS = 60.0
-"""Lifetime of a token when the endpoint names none (`expires_in` is optional)."""
+"""Default lifetime of a token (`expires_in` is optional)."""
 
 ANSWER_SECONDS = 10.0
-"""Time that the endpoint has for an answer; Kafka's own clients wait for 10 s too."""
+"""Timeout of a request to the endpoint; the default of Kafka's own clients is 10 s too."""
 
 ANSWER_BYTES = 1 << 20
-"""Largest answer of the endpoint that is read. Tokens have 1 to 10 KB."""
+"""Limit of a response of the endpoint. Tokens have 1 to 10 KB."""
 
 RETRY_SECONDS = (0.5, 1.0, 2.0)
-"""Waits between attempts at an endpoint that does not answer, or answers 429 or 5xx."""
+"""Backoff between requests to an endpoint that does not respond, or responds with 429 or 5xx."""
 
-MAY_PASS = frozenset({429, 500, 502, 503, 504})
+RETRYABLE_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 ERROR_TEXT_MAX = 200
 """Characters of the endpoint's error code and description that are quoted."""
 
 
 class TokenError(KafkaError):
-    """There is no token to log in with; the text says why. aiokafka tries again later."""
+    """No token to log in with; the text is the reason. aiokafka retries later."""
 
 
 class TokenProviderError(Exception):
-    """The token provider plug-in cannot be used; the text names it."""
+    """The token provider plug-in is unusable; the text names it."""
 
 
 class _Grant(msgspec.Struct):
-    """The endpoint's answer."""
+    """The endpoint's token response."""
 
     access_token: str
     expires_in: float = LIFETIME_SECONDS
 
 
 class _Refusal(msgspec.Struct):
-    """The endpoint's answer to a request that it refuses."""
+    """The endpoint's error response."""
 
     error: str = ""
     error_description: str = ""
@@ -86,11 +86,11 @@ class _Token:
 
 
 _providers: dict[tuple[Any, ...], AbstractTokenProvider] = {}
-"""By the settings that they were made of. All clients of a process share one, and so its token."""
+"""Providers by their settings. All clients of a process share one, and so its token."""
 
 
 def token_provider(kafka: KafkaSettings) -> AbstractTokenProvider:
-    """Return the provider that the settings name.
+    """Return the provider that is configured.
 
     Raises:
         TokenProviderError: the plug-in is not installed, or a file cannot be used.
@@ -118,24 +118,25 @@ def token_provider(kafka: KafkaSettings) -> AbstractTokenProvider:
 
 
 class CheckedAuthenticator(aiokafka.conn.OAuthAuthenticator):
-    """Takes the broker's refusal of a token for one.
+    """Detects that the broker rejects a token.
 
-    A broker refuses with JSON and without an error code (RFC 7628, 3.2.3). aiokafka 0.14 believes
-    to be logged in, and reads what the broker sends next as the answer to its first request.
+    A broker rejects with JSON and without an error code (RFC 7628, 3.2.3). aiokafka 0.14 takes that
+    for a successful login, and decodes the broker's next bytes as the response to its first
+    request.
     """
 
     async def step(self, payload: bytes | None) -> Any:
-        """Return what is sent next, None at the end."""
+        """Return the next bytes to send, None at the end."""
         if payload:
             raise SaslAuthenticationFailed(payload.decode(errors="replace"))
         return await super().step(payload)
 
 
 class TokenEndpoint(AbstractTokenProvider):
-    """Requests tokens from an endpoint and keeps the newest one.
+    """Requests tokens from an endpoint and caches the newest one.
 
-    The clients of a process live in several threads with event loops of their own: requests are
-    made one at a time in a thread, and the others wait for it.
+    The clients of a process run in several threads with event loops of their own: a request is made
+    in a thread, under a lock, and concurrent callers wait for its result.
     """
 
     def __init__(
@@ -156,10 +157,10 @@ class TokenEndpoint(AbstractTokenProvider):
         self._token: _Token | None = None
 
     async def token(self) -> str:
-        """Return a token that is valid for a while.
+        """Return a valid token, renewed when due.
 
         Raises:
-            TokenError: the endpoint gives none.
+            TokenError: the endpoint grants none.
         """
         token = self._token
         if token is not None and self._clock() < token.refresh_at:
@@ -167,7 +168,7 @@ class TokenEndpoint(AbstractTokenProvider):
         return await asyncio.to_thread(self._renew)
 
     def extensions(self) -> dict[str, str]:
-        """Return what is sent beside the token."""
+        """Return the SASL extensions that are sent with the token."""
         return self._extensions
 
     def _renew(self) -> str:
@@ -176,7 +177,7 @@ class TokenEndpoint(AbstractTokenProvider):
             if token is not None and self._clock() < token.refresh_at:
                 return token.text
             try:
-                self._token = self._granted()
+                self._token = self._request_token()
             except TokenError as error:
                 if token is None or self._clock() >= token.expires_at:
                     raise
@@ -184,23 +185,24 @@ class TokenEndpoint(AbstractTokenProvider):
                 return token.text
             return self._token.text
 
-    def _granted(self) -> _Token:
+    def _request_token(self) -> _Token:
         for wait in (*RETRY_SECONDS, None):
             asked_at = self._clock()
             try:
                 grant = msgspec.json.decode(self._fetch(self._request), type=_Grant)
             except urllib.error.HTTPError as error:
                 with error:
-                    if wait is None or error.code not in MAY_PASS:
-                        raise TokenError(self._refused(error)) from None
+                    if wait is None or error.code not in RETRYABLE_STATUSES:
+                        raise TokenError(self._explain_rejection(error)) from None
             except (OSError, HTTPException) as error:
-                # A certificate that is wrong now will be wrong in a second.
+                # An invalid certificate is not worth a retry.
                 if wait is None or isinstance(_cause(error), ssl.SSLCertVerificationError):
-                    raise TokenError(self._unreachable(error)) from None
+                    raise TokenError(self._explain_unreachable(error)) from None
             except msgspec.DecodeError as error:
-                # Never the answer itself: it may hold a token.
+                # Never the response itself: it may contain a token.
                 raise TokenError(
-                    f"{self._place} answers without a token ({error}): check kafka.oauth_token_url"
+                    f"{self._endpoint} answers without a token ({error}): "
+                    "check kafka.oauth_token_url"
                 ) from None
             else:
                 seconds = max(0.0, grant.expires_in)
@@ -213,17 +215,17 @@ class TokenEndpoint(AbstractTokenProvider):
         raise AssertionError("the last attempt returns or raises")
 
     @property
-    def _place(self) -> str:
+    def _endpoint(self) -> str:
         return f"the token endpoint {self._request.full_url}"
 
-    def _refused(self, error: urllib.error.HTTPError) -> str:
+    def _explain_rejection(self, error: urllib.error.HTTPError) -> str:
         try:
             refusal = msgspec.json.decode(error.read(ANSWER_BYTES), type=_Refusal)
         except (msgspec.DecodeError, OSError, HTTPException):
             refusal = _Refusal()
-        said = " ".join(part for part in (refusal.error, refusal.error_description) if part)
-        detail = f" ({said[:ERROR_TEXT_MAX]})" if said else ""
-        text = f"{self._place} answers {error.code}{detail}"
+        quoted = " ".join(part for part in (refusal.error, refusal.error_description) if part)
+        detail = f" ({quoted[:ERROR_TEXT_MAX]})" if quoted else ""
+        text = f"{self._endpoint} answers {error.code}{detail}"
         if error.code in {400, 401, 403}:
             return (
                 f"{text}: check kafka.oauth_client_id, kafka.oauth_client_secret, "
@@ -231,18 +233,18 @@ class TokenEndpoint(AbstractTokenProvider):
             )
         return f"{text}: check kafka.oauth_token_url"
 
-    def _unreachable(self, error: Exception) -> str:
+    def _explain_unreachable(self, error: Exception) -> str:
         cause = _cause(error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             return (
-                f"{self._place} has a certificate that is not trusted ({cause.verify_message}): "
+                f"{self._endpoint} has a certificate that is not trusted ({cause.verify_message}): "
                 "kafka.oauth_ca_file names the root certificate"
             )
-        return f"{self._place} does not answer ({cause}): check kafka.oauth_token_url"
+        return f"{self._endpoint} does not answer ({cause}): check kafka.oauth_token_url"
 
 
-class _Guarded(AbstractTokenProvider):
-    """A plug-in whose errors are errors of a login, which aiokafka tries again."""
+class _ErrorTranslatingProvider(AbstractTokenProvider):
+    """Turns a plug-in's errors into login errors, which aiokafka retries."""
 
     def __init__(self, name: str, provider: AbstractTokenProvider) -> None:
         self._name = name
@@ -271,7 +273,7 @@ def load_provider(
     """Return an installed provider.
 
     Raises:
-        TokenProviderError: there is none of this name, or it cannot be used.
+        TokenProviderError: there is none of this name, or it is unusable.
     """
     found = {each.name: each for each in (points or entry_points(group=GROUP))}
     if name not in found:
@@ -282,7 +284,7 @@ def load_provider(
     try:
         provider = found[name].load()(options)
     except Exception as error:
-        # Where, but not what it says: that may hold the options.
+        # The type, but not the text, which may contain the options.
         raise TokenProviderError(
             f"the token provider {name} ({found[name].value}) cannot be used: "
             f"{type(error).__name__}"
@@ -291,11 +293,11 @@ def load_provider(
         raise TokenProviderError(
             f"the token provider {name} ({found[name].value}) is no aiokafka AbstractTokenProvider"
         )
-    return _Guarded(name, provider)
+    return _ErrorTranslatingProvider(name, provider)
 
 
 def token_request(kafka: KafkaSettings) -> urllib.request.Request:
-    """Return the request for a token; the client authenticates as RFC 6749, 2.3.1 demands."""
+    """Return the token request; the client authenticates by RFC 6749, 2.3.1."""
     assert kafka.oauth_token_url is not None
     assert kafka.oauth_client_id is not None
     assert kafka.oauth_client_secret is not None
@@ -336,7 +338,7 @@ def _fetcher(ca_file: Path | None) -> Callable[[urllib.request.Request], bytes]:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The secret goes to the endpoint that was named, and nowhere else."""
+    """Rejects redirects: the secret is sent to the configured endpoint only."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None

@@ -1,6 +1,6 @@
-"""Metrics of the producer: the size of its batches and the time of their acknowledgement.
+"""Metrics of the producer: batch sizes and acknowledgement latency.
 
-aiokafka has no metrics and no hook for them, so that its sender is wrapped.
+aiokafka has neither metrics nor a hook for them, so its sender is wrapped.
 """
 
 import time
@@ -17,11 +17,11 @@ from streams.observability.metrics import (
 )
 
 Send = Callable[[int, Mapping[Any, Any]], Awaitable[None]]
-"""Sends batches, one for each partition, to a broker; returns when it has answered."""
+"""Sends batches, one for each partition, to a broker; returns when it has responded."""
 
 
 def observe_batches(producer: AIOKafkaProducer) -> None:
-    """Observe every produce request of a producer that is not started yet."""
+    """Observe every produce request of a producer, which must not be started yet."""
     sender: Any = producer._sender  # noqa: SLF001
     sender._send_produce_req = partial(_send, sender._send_produce_req)  # noqa: SLF001
 

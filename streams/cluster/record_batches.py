@@ -1,11 +1,11 @@
-"""Decoding of fetched record batches: one that cannot be decoded costs itself and nothing else.
+"""Decoding of fetched record batches: an undecodable one is reported and skipped.
 
 aiokafka raises for an unknown codec, a wrong CRC or a broken structure, and fetches the same batch
-again for ever; it decompresses without a bound, and reads the names of headers strictly. Here a
-batch that cannot be decoded is reported with its raw bytes, and the fetch position moves past it.
+again forever; it decompresses without a bound, and decodes header names strictly. Here an
+undecodable batch is reported with its raw bytes, and the fetch position moves past it.
 
 Offsets at which the log has no record (transaction markers, aborted transactions, compaction) are
-reported too: only the fetcher can tell them from records that were lost behind it.
+reported too: only the fetcher can distinguish them from records that were lost behind it.
 """
 
 import logging
@@ -23,8 +23,8 @@ from streams.cluster.batch_decoding import (
     LENGTH_END,
     MAGIC_BYTE,
     BatchDecodeError,
-    checked_batch,
-    decoded_records,
+    decode_records,
+    parse_batch,
 )
 from streams.observability.metrics import UNDECODABLE_BATCHES
 
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 
 class UndecodableBatch(bytes):
-    """The raw bytes of a batch, as the value of the record that takes its place.
+    """The raw bytes of a batch, as the value of its placeholder record.
 
     Attributes:
         reason: why it cannot be decoded.
         first_offset: the first offset that is lost with it.
-        next_offset: where reading goes on.
+        next_offset: where reading continues.
     """
 
     reason: str
@@ -57,37 +57,36 @@ Handler = Callable[[TopicPartition, UndecodableBatch], object]
 
 
 class BatchObserver:
-    """Learns of batches that a consumer cannot decode. Called in the consumer's fetch loop.
-
-    This one skips them.
+    """Observes a consumer's fetches, in its fetch loop. This one skips undecodable batches.
 
     Args:
-        handler: called with each of them.
+        handler: called with each undecodable batch.
 
     Attributes:
-        reported: base offset of the latest of them in each partition, and where reading was then.
+        reported: base offset of the latest undecodable batch of each partition, and the fetch
+            position at that time.
     """
 
     def __init__(self, handler: Handler = lambda _partition, _batch: None) -> None:
         self.reported: dict[TopicPartition, tuple[int, int]] = {}
         self._handler = handler
 
-    def undecodable(self, partition: TopicPartition, batch: UndecodableBatch) -> bool:
-        """Handle a batch; return whether it is to be delivered as a record in its place."""
+    def on_undecodable(self, partition: TopicPartition, batch: UndecodableBatch) -> bool:
+        """Handle a batch; return whether a placeholder record is delivered in its place."""
         log.error("%s-%s: %s; skipped", partition.topic, partition.partition, batch.problem)
         self._handler(partition, batch)
         return False
 
-    def no_records(self, partition: TopicPartition, start: int, end: int) -> None:
-        """Note that the log has no record from ``start`` up to ``end``, exclusive."""
+    def on_gap(self, partition: TopicPartition, start: int, end: int) -> None:
+        """Handle offsets from ``start`` to ``end``, exclusive, at which the log has no record."""
 
 
 OBSERVER: ContextVar[BatchObserver] = ContextVar("batch_observer", default=BatchObserver())  # noqa: B039
-"""Set before a consumer starts, it is inherited by the consumer's fetch tasks."""
+"""Set it before a consumer starts: the consumer's fetch tasks inherit it."""
 
 
 class _Placeholder:
-    """The record that takes the place of a batch."""
+    """The record that replaces an undecodable batch."""
 
     key = None
     checksum = None
@@ -101,16 +100,16 @@ class _Placeholder:
 
 
 class CheckedBatch:
-    """A batch as the fetcher sees it; one that cannot be decoded has at most a placeholder.
+    """A batch for the fetcher; an undecodable one has at most a placeholder record.
 
     Args:
         data: its bytes.
-        position: gives the offset that is to be read next.
-        following: base offset of the batch behind it, None when it is the last one.
-        report: handles what cannot be decoded; returns whether a placeholder record is delivered.
+        position: returns the fetch position.
+        next_base_offset: base offset of the next batch, None for the last one.
+        report: handles an undecodable batch; returns whether a placeholder is delivered.
     """
 
-    # Of a header that cannot be trusted: an ordinary batch.
+    # Defaults for a header that cannot be trusted: an ordinary batch.
     producer_id: int | None = None
     is_transactional = False
     is_control_batch = False
@@ -120,32 +119,32 @@ class CheckedBatch:
         data: memoryview,
         *,
         position: Callable[[], int],
-        following: int | None,
+        next_base_offset: int | None,
         report: Callable[[UndecodableBatch], bool],
     ) -> None:
         self._data = data
         self._position = position
-        self._following = following
+        self._next_base_offset = next_base_offset
         self._report = report
         self._batch: Any = None
-        self._broken: str | None = None
+        self._error: str | None = None
         self.base_offset = 0
         self.next_offset = 0
         try:
-            batch = checked_batch(data)
-            self._take(batch)
+            batch = parse_batch(data)
+            self._adopt(batch)
         except BatchDecodeError as error:
-            self._broken = str(error)
+            self._error = str(error)
             if len(data) >= LENGTH_END:
                 self.base_offset = struct.unpack_from(">q", data)[0]
 
     def validate_crc(self) -> bool:
-        """Return True: a wrong CRC has been found before."""
+        """Return True: the constructor has checked the CRC."""
         return True
 
-    def _take(self, batch: Any) -> None:
-        """Take over a batch, unless its offsets cannot be: no CRC covers the base offset."""
-        end, limit = batch.next_offset, self._following
+    def _adopt(self, batch: Any) -> None:
+        """Use a parsed batch unless its offsets are impossible: no CRC covers the base offset."""
+        end, limit = batch.next_offset, self._next_base_offset
         if end <= self._position() or (limit is not None and end > limit):
             raise BatchDecodeError(f"impossible offsets: {batch.base_offset} to {end - 1}")
         self._batch = batch
@@ -158,30 +157,30 @@ class CheckedBatch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
-        if self._broken is None:
+        if self._error is None:
             try:
                 return iter(self._read())
             except BatchDecodeError as error:
-                self._broken = str(error)
+                self._error = str(error)
         batch = UndecodableBatch(self._data)
-        batch.reason = self._broken
+        batch.reason = self._error
         batch.first_offset = max(self.base_offset, self._position())
-        batch.next_offset = self.next_offset = self._behind(batch.first_offset)
+        batch.next_offset = self.next_offset = self._offset_after(batch.first_offset)
         return iter([_Placeholder(batch, self._timestamp())] if self._report(batch) else [])
 
-    def _behind(self, first_offset: int) -> int:
-        """Return where reading goes on behind a batch that cannot be decoded.
+    def _offset_after(self, first_offset: int) -> int:
+        """Return where reading continues behind an undecodable batch.
 
-        The last offset in a header whose CRC is wrong may be anything. Then it is the batch
-        behind, else the next offset only: a step too far would skip good records, a step into the
-        same batch again costs one fetch.
+        The last offset in a header with a wrong CRC may be anything. Then it is the next batch,
+        else the next offset only: a step too far would skip good records, a step into the same
+        batch again costs one fetch.
         """
-        known = self._following if self._batch is None else int(self._batch.next_offset)
+        known = self._next_base_offset if self._batch is None else int(self._batch.next_offset)
         return first_offset + 1 if known is None else max(known, first_offset + 1)
 
     def _read(self) -> list[Any]:
         if isinstance(self._batch, DefaultRecordBatch):
-            return decoded_records(self._data, self._batch)
+            return decode_records(self._data, self._batch)
         try:
             return list(self._batch)
         except Exception as error:
@@ -192,7 +191,7 @@ class CheckedBatch:
 
 
 class CheckedRecords(_MemoryRecordsPy):
-    """Takes the place of aiokafka's `MemoryRecords`: what is truncated counts as a batch too."""
+    """Replaces aiokafka's `MemoryRecords`: truncated data counts as a batch too."""
 
     position: Callable[[], int]
     report: Callable[[UndecodableBatch], bool]
@@ -200,9 +199,9 @@ class CheckedRecords(_MemoryRecordsPy):
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         if self._next_slice is None and data:
-            self._take_rest(0)
+            self._adopt_rest(0)
 
-    def _take_rest(self, start: int) -> None:
+    def _adopt_rest(self, start: int) -> None:
         self._next_slice = memoryview(self._buffer)[start:]
         self._pos = len(self._buffer)
 
@@ -210,7 +209,7 @@ class CheckedRecords(_MemoryRecordsPy):
         start = self._pos
         super()._cache_next(*args)
         if self._next_slice is not None and self._pos <= start + MAGIC_BYTE:
-            self._take_rest(start)  # a length that leads nowhere, or backwards
+            self._adopt_rest(start)  # an invalid length field
 
     def next_batch(self, *_: Any) -> Any:
         """Return the next batch, None behind the last one."""
@@ -218,17 +217,19 @@ class CheckedRecords(_MemoryRecordsPy):
         if data is None:
             return None
         self._cache_next()
-        following = self._next_slice
+        next_base_offset = self._next_slice
         return CheckedBatch(
             data,
             position=self.position,
-            following=None if following is None else struct.unpack_from(">q", following)[0],
+            next_base_offset=None
+            if next_base_offset is None
+            else struct.unpack_from(">q", next_base_offset)[0],
             report=self.report,
         )
 
 
 class CheckedPartitionRecords(fetcher.PartitionRecords):
-    """Takes the place of aiokafka's `PartitionRecords`: accounts for every offset it passes."""
+    """Replaces aiokafka's `PartitionRecords`: accounts for every offset."""
 
     def __init__(self, tp: TopicPartition, records: CheckedRecords, *args: Any) -> None:
         self._observer = OBSERVER.get()
@@ -240,23 +241,23 @@ class CheckedPartitionRecords(fetcher.PartitionRecords):
         base = int.from_bytes(batch[:8], "big", signed=True)
         reported, since = self._observer.reported.get(self._tp, (-1, 0))
         if reported == base and batch.first_offset > since:
-            return False  # a step into a batch that was reported at its beginning
+            return False  # a position inside a batch that was reported already
         self._observer.reported[self._tp] = base, batch.first_offset
         UNDECODABLE_BATCHES.labels(self._tp.topic).inc()
-        return self._observer.undecodable(self._tp, batch)
+        return self._observer.on_undecodable(self._tp, batch)
 
     def _unpack_records(self) -> Iterator[Any]:
         end = self.next_fetch_offset
         for record in super()._unpack_records():
             if record.offset > end:
-                self._observer.no_records(self._tp, end, record.offset)
+                self._observer.on_gap(self._tp, end, record.offset)
             end = record.offset + 1
             yield record
         if self.next_fetch_offset > end:
-            self._observer.no_records(self._tp, end, self.next_fetch_offset)
+            self._observer.on_gap(self._tp, end, self.next_fetch_offset)
 
 
 def install() -> None:
-    """Let all consumers of this process decode so."""
+    """Patch aiokafka's fetcher for all consumers of this process."""
     fetcher.MemoryRecords = CheckedRecords
     fetcher.PartitionRecords = CheckedPartitionRecords

@@ -1,7 +1,7 @@
-"""Topics of clients that get results: which of them take records at present.
+"""Clients' reply topics: which of them accept records, and the fallback for those that do not.
 
-They are not clipmill's own. One that was deleted, or closed to the worker, must not hold up the
-results of all others, so a record that it does not take goes to its fallback, the results topic.
+Reply topics belong to clients. One that was deleted, or denied to the worker, must not block the
+results of other requests, so its records are redirected to their fallback, the results topic.
 """
 
 import asyncio
@@ -17,27 +17,27 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from streams.cluster.connection import ClusterAwayError
+from streams.cluster.connection import ClusterUnavailableError
 from streams.observability.metrics import REPLIES_REDIRECTED, start_at_zero
 
 log = logging.getLogger(__name__)
 
 RECHECK_SECONDS = 30.0
-"""How long a topic that does not take records is left alone. A check is one metadata request."""
+"""Time until a closed topic is checked again. A check is one metadata request."""
 
 CLOSED = (TopicAuthorizationFailedError, InvalidTopicError)
-"""Errors after which the topic takes no record."""
+"""Errors after which the topic accepts no record."""
 
 TOO_LARGE = (MessageSizeTooLargeError, RecordTooLargeError)
-"""Errors after which the topic does not take this record: its ``max.message.bytes`` is smaller."""
+"""Errors after which the topic rejects this record: its ``max.message.bytes`` is smaller."""
 
 
 class ReplyTopics:
-    """What is known of the reply topics.
+    """The state of the reply topics.
 
     Args:
-        in_metadata: whether the producer's own metadata has a topic; costs nothing.
-        is_missing: asks the cluster whether a topic does not exist.
+        in_metadata: returns whether the producer's cached metadata has a topic; costs nothing.
+        is_missing: requests from the cluster whether a topic does not exist.
         clock: monotonic seconds.
     """
 
@@ -51,18 +51,18 @@ class ReplyTopics:
         self._is_missing = is_missing
         self._clock = clock
         self._closed_until: dict[str, float] = {}
-        self._asking = asyncio.Lock()
+        self._check_lock = asyncio.Lock()
         start_at_zero(REPLIES_REDIRECTED, ("topic", "size"))
 
-    async def takes(self, topic: str) -> bool:
-        """Return whether a record may be sent to a topic; False is counted."""
+    async def accepts(self, topic: str) -> bool:
+        """Return whether a record may be sent to a topic; counts a False."""
         if self._is_closed(topic) or not (self._in_metadata(topic) or await self._exists(topic)):
             REPLIES_REDIRECTED.labels("topic").inc()
             return False
         return True
 
-    async def refuses(self, topic: str, error: KafkaError) -> bool:
-        """Return whether an error means that the record is to go elsewhere; True is counted."""
+    async def rejects(self, topic: str, error: KafkaError) -> bool:
+        """Return whether the record must be redirected after this error; counts a True."""
         if isinstance(error, TOO_LARGE):
             log.warning("a result is too large for the reply topic %s: %s", topic, error)
             REPLIES_REDIRECTED.labels("size").inc()
@@ -75,13 +75,13 @@ class ReplyTopics:
         return True
 
     async def _exists(self, topic: str) -> bool:
-        async with self._asking:
+        async with self._check_lock:
             if self._is_closed(topic):
                 return False
             try:
                 missing = await self._is_missing(topic)
-            except ClusterAwayError:
-                # Then nothing is known of the topic, and the record waits like all others.
+            except ClusterUnavailableError:
+                # The topic's state is unknown, and the record waits like all others.
                 return True
             if missing:
                 self._close(topic, "it does not exist")

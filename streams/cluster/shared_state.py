@@ -1,8 +1,8 @@
-"""Shared state of all workers: the newest value of every key of the compacted topic ``signals``.
+"""State that all workers share: a global table of the compacted topic ``signals``.
 
-Every process reads the topic from its start and without a group, so it knows the state of all
-breakers before its stages start, and every change within milliseconds. Writing is like all
-writing: a record for the topic, from whoever owns the key.
+Every process consumes the topic from its beginning and without a group, so it has the state of all
+breakers before its stages start, and every change within milliseconds. The state is read-only here:
+a change is a record for the topic, published by the single writer of its key.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ from streams.topics import SIGNALS
 log = logging.getLogger(__name__)
 
 KEYS_MAX = 500_000
-"""Keys known at a time, about 300 bytes each; the oldest are forgotten first. Two weeks of one
-cancelled request every three seconds."""
+"""Keys in memory, about 300 bytes each; the oldest are evicted first. Two weeks of one cancelled
+request every three seconds."""
 
 POLL_MILLISECONDS = 1_000
 RETRY_SECONDS = 1.0
@@ -40,9 +40,9 @@ class _Received:
     """A value and its arrival in this process.
 
     Attributes:
-        value: the body of the record.
-        at: second of its arrival, monotonic.
-        live: it arrived as it was published; otherwise it was published at any time before.
+        value: value of the record.
+        at: time of its arrival, monotonic seconds.
+        live: consumed as it was published; otherwise it was published at any time before.
     """
 
     value: bytes
@@ -51,7 +51,7 @@ class _Received:
 
 
 class SharedState:
-    """The state as this process knows it.
+    """The state as consumed by this process so far.
 
     Args:
         clock: seconds, monotonic.
@@ -64,16 +64,15 @@ class SharedState:
         self._listeners: list[tuple[str, Listener]] = []
 
     def get(self, key: str) -> bytes | None:
-        """Return the newest value of a key, None when there is none."""
         received = self._values.get(key)
         return None if received is None else received.value
 
     def published_at(self, key: str, at: datetime, now: datetime) -> datetime:
         """Return when the newest value of a key was published, by the clock of this process.
 
-        Clocks of workers can differ by minutes. So the arrival of a value counts; of one that is
-        older than this process only its writer knows the time (``at``), and it is not later than
-        the arrival.
+        Clocks of workers can differ by minutes, so the arrival of a value counts. The age of a
+        value from before this process's start is known only by its writer's time ``at``; the result
+        is never later than the arrival.
         """
         received = self._values.get(key)
         if received is None:
@@ -82,14 +81,14 @@ class SharedState:
         return arrival if received.live else min(at, arrival)
 
     def items(self, prefix: str) -> list[tuple[str, bytes]]:
-        """Return keys and values of all keys that begin so."""
+        """Return the keys with a prefix, and their values."""
         return [(key, each.value) for key, each in self._values.items() if key.startswith(prefix)]
 
     def put(self, key: str, value: bytes | None, *, live: bool = True) -> None:
-        """Take note of a change and tell everybody who waits for it."""
+        """Apply a change and notify its watchers and listeners."""
         before = self._values.pop(key, None)
         if value is not None:
-            # A reader that starts again reads what is known.
+            # A restarted reader reads known values again, whose arrival must not change.
             if before is None or before.value != value:
                 before = _Received(value, self._clock(), live)
             self._values[key] = before
@@ -116,7 +115,7 @@ class SharedState:
 
     @contextmanager
     def listen(self, prefix: str, listener: Listener) -> Iterator[None]:
-        """Call a function at every change of keys that begin so; first for what is there."""
+        """Call a function at every change of keys with a prefix; first for the existing ones."""
         entry = (prefix, listener)
         self._listeners.append(entry)
         for key, value in self.items(prefix):
@@ -128,10 +127,10 @@ class SharedState:
 
 
 @asynccontextmanager
-async def following(
+async def open_shared_state(
     kafka: KafkaSettings, observer: BatchObserver | None = None
 ) -> AsyncIterator[SharedState]:
-    """Give the state, complete as of now, and keep it up to date while the context lasts."""
+    """Yield the state, complete as of now, and keep it up to date during the block."""
     signals = SharedState()
     complete = asyncio.Event()
     context = copy_context()
@@ -152,7 +151,7 @@ async def following(
 
 
 async def _follow(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Event) -> None:
-    """Read for ever; a reader that fails is replaced by one that starts from the beginning."""
+    """Consume until cancelled; a failed reader restarts from the beginning."""
     while True:
         try:
             await _read(kafka, signals, complete)
@@ -162,21 +161,21 @@ async def _follow(kafka: KafkaSettings, signals: SharedState, complete: asyncio.
 
 
 async def _read(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Event) -> None:
-    place = TopicPartition(SIGNALS.kafka_name(kafka.topic_prefix), 0)
+    partition = TopicPartition(SIGNALS.kafka_name(kafka.topic_prefix), 0)
     consumer = AIOKafkaConsumer(**consumer_options(kafka, "signals"), auto_offset_reset="earliest")
     try:
         await consumer.start()
-        # Before the first fetch: the broker answers behind it, after half a second of waiting.
-        end = (await consumer.end_offsets([place]))[place]
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
+        # Before the first fetch: behind it the broker responds after half a second of waiting.
+        end = (await consumer.end_offsets([partition]))[partition]
+        consumer.assign([partition])
+        await consumer.seek_to_beginning(partition)
         while True:
-            if not complete.is_set() and await consumer.position(place) >= end:
+            if not complete.is_set() and await consumer.position(partition) >= end:
                 complete.set()
-            for record in (await consumer.getmany(timeout_ms=POLL_MILLISECONDS)).get(place, ()):
+            for record in (await consumer.getmany(timeout_ms=POLL_MILLISECONDS)).get(partition, ()):
                 key = (record.key or b"").decode(errors="replace")
                 signals.put(key, record.value, live=complete.is_set())
     finally:
-        # aiokafka lets the cancellation of its own waiting fetch escape while a broker is away.
+        # aiokafka raises the cancellation of its own pending fetch while a broker is down.
         with suppress(asyncio.CancelledError):
             await consumer.stop()

@@ -1,7 +1,7 @@
-"""Ends the process when something in it cannot be ended.
+"""A hard stop: exits the process when a client cannot be closed.
 
-Clients of a cluster that is away wait for it when they are stopped, without a bound and without
-minding that they are cancelled.
+Clients of an unavailable cluster wait for it when they are stopped, without a timeout and without
+reacting to cancellation.
 """
 
 import logging
@@ -13,19 +13,19 @@ from contextlib import contextmanager
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 8.0
-"""For a client to leave the cluster. It takes 0.05 s; together with the grace of the work this is
-less than the 15 s that a supervisor should wait before it kills."""
+"""Timeout for a client to leave the cluster. It takes 0.05 s; together with the grace period of the
+work this is less than the 15 s that a supervisor should wait before SIGKILL."""
 
 EXIT_STATUS = 1
 
 
 @contextmanager
-def ends_within(seconds: float, what: str) -> Iterator[None]:
-    """End the process when the block is not left within this time.
+def exit_after_timeout(seconds: float, component: str) -> Iterator[None]:
+    """Exit the process when the block takes longer than this.
 
-    That is as safe as ``kill -9``: what was not committed is read again.
+    As safe as ``kill -9``: uncommitted records are read again.
     """
-    timer = threading.Timer(seconds, _end_process, (seconds, what))
+    timer = threading.Timer(seconds, _end_process, (seconds, component))
     timer.daemon = True
     timer.start()
     try:
@@ -34,11 +34,11 @@ def ends_within(seconds: float, what: str) -> Iterator[None]:
         timer.cancel()
 
 
-def _end_process(seconds: float, what: str) -> None:
+def _end_process(seconds: float, component: str) -> None:
     log.critical(
         "%s did not stop within %g s, probably because the cluster does not answer: ending the "
         "process. Nothing is lost; what was not committed is done again after the next start.",
-        what,
+        component,
         seconds,
     )
     os._exit(EXIT_STATUS)

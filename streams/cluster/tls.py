@@ -1,4 +1,4 @@
-"""TLS of Kafka connections: the trusted roots, and the client certificate of mutual TLS."""
+"""TLS of Kafka connections: trusted roots, and a client certificate (mutual TLS) with rotation."""
 
 import logging
 import ssl
@@ -11,46 +11,46 @@ from streams.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 Versions = tuple[tuple[int, int], ...]
-"""Inode and time of the last change of each certificate file."""
+"""Inode and modification time of each certificate file."""
 
 
 class TlsError(Exception):
-    """A certificate file cannot be used; the text names the setting."""
+    """A certificate file is unusable; the text names the setting."""
 
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
-    """Return the context of a client's connections, None without TLS.
+    """Return the TLS context of a client's connections, None without TLS.
 
     Raises:
-        TlsError: a file is missing or wrong.
+        TlsError: a file is missing or invalid.
     """
     if not kafka.security_protocol.endswith("SSL"):
         return None
     context = RotatingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = kafka.check_hostname
-    context.follow(kafka)
+    context.load(kafka)
     return context
 
 
 class RotatingContext(ssl.SSLContext):
-    """A context that loads the client certificate again when its files have changed.
+    """A TLS context that reloads the client certificate when its files have changed.
 
-    The files are looked at whenever a connection is opened (one stat each). A pair that cannot be
-    loaded, such as one that is half written, leaves the previous one in force and is tried again
-    at the next connection.
+    The files are checked when a connection is opened (one stat each). A pair that cannot be loaded,
+    such as a half-written one, leaves the previous one in use and is loaded again at the next
+    connection.
     """
 
     _kafka: KafkaSettings
     _versions: Versions | None
 
-    def follow(self, kafka: KafkaSettings) -> None:
-        """Load the roots and the client certificate, and watch the latter's files.
+    def load(self, kafka: KafkaSettings) -> None:
+        """Load the roots and the client certificate.
 
         Raises:
-            TlsError: a file is missing or wrong.
+            TlsError: a file is missing or invalid.
         """
         self._kafka = kafka
-        # Faust opens connections in two threads, and OpenSSL's contexts have no lock of their own.
+        # Faust opens connections in two threads, and OpenSSL's contexts are not locked.
         self._lock = threading.Lock()
         self._load_roots(kafka.ca_file)
         self.has_certificate = kafka.cert_file is not None
@@ -59,7 +59,7 @@ class RotatingContext(ssl.SSLContext):
             self._load_certificate()
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """Open a connection's TLS, as asyncio and uvloop do it."""
+        """Open a connection's TLS; asyncio and uvloop call this."""
         with self._lock:
             self._reload_if_changed()
             return super().wrap_bio(*args, **kwargs)
@@ -86,7 +86,7 @@ class RotatingContext(ssl.SSLContext):
         log.info("kafka.cert_file %s was loaded again", self._kafka.cert_file)
 
     def _load_certificate(self) -> None:
-        # A failed load may leave a new certificate with an old key: it is tried apart first.
+        # A failed load may leave a new certificate with an old key: load a scratch context first.
         _load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self._kafka)
         _load_chain(self, self._kafka)
 
@@ -101,18 +101,18 @@ def _load_chain(context: ssl.SSLContext, kafka: KafkaSettings) -> None:
     except ssl.SSLError as error:
         raise TlsError(_explain(kafka, error, is_encrypted=password.was_asked)) from None
     except OSError as error:
-        # OpenSSL does not say which of the two files it could not read.
+        # OpenSSL does not report which of the two files it could not read.
         is_certificate = kafka.key_file is None or not _is_readable(kafka.cert_file)
         name = f"kafka.cert_file {kafka.cert_file}" if is_certificate else _key_file(kafka)
         raise TlsError(f"{name} cannot be used: {_reason(error)}") from None
 
 
 class _NoPasswordError(Exception):
-    """The key needs a password, and none is set."""
+    """The key is encrypted, and no password is set."""
 
 
 class _KeyPassword:
-    """Answers OpenSSL's question for the password of a key; unanswered it asks the terminal."""
+    """OpenSSL's password callback for the key; without one OpenSSL prompts on the terminal."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._password = kafka.key_password
@@ -129,7 +129,7 @@ def _explain(kafka: KafkaSettings, error: ssl.SSLError, *, is_encrypted: bool) -
     certificate = f"kafka.cert_file {kafka.cert_file}"
     if error.reason == "KEY_VALUES_MISMATCH":
         return f"{_key_file(kafka)} does not belong to the certificate in {certificate}"
-    # With a wrong password OpenSSL gives no reason but "PEM lib", as for a damaged file.
+    # For a wrong password OpenSSL reports "PEM lib" only, as for a damaged file.
     if is_encrypted:
         return f"kafka.key_password does not open {_key_file(kafka)}"
     if kafka.key_file is not None:
@@ -152,7 +152,7 @@ def _versions(kafka: KafkaSettings) -> Versions:
 
 
 def _version(path: Path) -> tuple[int, int]:
-    """Return what changes with a file's content; symbolic links are followed."""
+    """Return a value that changes with a file's content; symbolic links are followed."""
     try:
         stat = path.stat()
     except OSError:

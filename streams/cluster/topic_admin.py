@@ -1,4 +1,4 @@
-"""Creating and checking the topics of `streams.topics`."""
+"""Creates and checks the topics of `streams.topics`. Existing topics are never changed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,25 +11,26 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from streams.cluster.acls import Acl, check_acls
 from streams.cluster.authorization import MissingAclError, explain_missing, require_acls
-from streams.cluster.connection import AUTHORIZATION_ERRORS, client_options, explained
+from streams.cluster.connection import AUTHORIZATION_ERRORS, client_options, translate_errors
+from streams.errors import OperatorError
 from streams.settings import KafkaSettings
 from streams.topics import MESSAGE_BYTES_MAX, Topic
 
 VISIBLE_SECONDS = 15
-"""A created topic is in every broker's metadata much earlier than this: measured 5-50 ms."""
+"""Timeout until a created topic is in every broker's metadata: measured 5-50 ms."""
 
 VISIBLE_POLL_SECONDS = 0.02
 
 MISSING = "does not exist"
 
 
-class TopicsError(Exception):
-    """Topics are missing or wrong; the text names each one and what to do."""
+class TopicsError(OperatorError):
+    """Topics are missing or misconfigured; the text names each one and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicProblem:
-    """What is wrong with one topic. ``missing`` ones can be created."""
+    """A misconfigured topic, or a ``missing`` one, which can be created."""
 
     topic: Topic
     reason: str
@@ -37,14 +38,14 @@ class TopicProblem:
 
 
 async def apply_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
-    """Create missing topics, leave existing ones as they are; return the names created.
+    """Create missing topics and return their names; existing ones are not changed.
 
     Raises:
-        TopicsError: an existing topic is not as it must be.
-        ClusterAwayError: no broker answers.
-        MissingAclError: topics may not be looked at, or not be created.
+        TopicsError: an existing topic is misconfigured.
+        ClusterUnavailableError: no broker answers.
+        MissingAclError: topics may not be described, or not be created.
     """
-    async with explained(kafka):
+    async with translate_errors(kafka):
         return await _apply(kafka, topics)
 
 
@@ -53,35 +54,35 @@ async def _apply(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
     async with _Admin(kafka) as admin:
         problems = await admin.check(topics)
         created = await admin.create([problem.topic for problem in problems if problem.missing])
-        _refuse([problem for problem in problems if not problem.missing], kafka)
+        _raise_problems([problem for problem in problems if not problem.missing], kafka)
     return created
 
 
 async def check_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> None:
-    """Return when each of these topics is as it must be.
+    """Check that these topics exist with the right configuration.
 
     Raises:
-        TopicsError: it is not.
-        ClusterAwayError: no broker answers.
-        MissingAclError: the topics may not be looked at.
+        TopicsError: they do not.
+        ClusterUnavailableError: no broker answers.
+        MissingAclError: the topics may not be described.
     """
     await require_acls(kafka, check_acls(topics, kafka.topic_prefix))
-    async with explained(kafka), _Admin(kafka) as admin:
+    async with translate_errors(kafka), _Admin(kafka) as admin:
         problems = await admin.check(topics)
-    _refuse(problems, kafka)
+    _raise_problems(problems, kafka)
 
 
 async def missing_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[str]:
-    """Return the Kafka names of those topics that do not exist.
+    """Return the Kafka names of the topics that do not exist.
 
     Raises:
-        ClusterAwayError: no broker answers.
+        ClusterUnavailableError: no broker answers.
     """
-    async with explained(kafka), _Admin(kafka) as admin:
+    async with translate_errors(kafka), _Admin(kafka) as admin:
         return await admin.missing(topics)
 
 
-def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
+def _raise_problems(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
     if problems:
         lines = [f"{each.topic.kafka_name(kafka.topic_prefix)}: {each.reason}" for each in problems]
         raise TopicsError(
@@ -93,7 +94,7 @@ def _refuse(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
-    """Return the topic's settings on the broker."""
+    """Return the topic's configuration on the broker."""
     config = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
     if topic.segment is not None:
         config["segment.ms"] = str(int(topic.segment.total_seconds() * 1000))
@@ -108,7 +109,7 @@ def topic_config(topic: Topic) -> dict[str, str]:
 def find_problem(
     topic: Topic, partitions: int | None, config: dict[str, str], kafka: KafkaSettings
 ) -> TopicProblem | None:
-    """Return what is wrong with a topic as it is on the broker; None partitions: missing."""
+    """Compare a topic with its state on the broker; ``partitions`` is None if it is missing."""
     wanted = topic.partitions or kafka.partitions
     if partitions is None:
         reason = "does not exist, but kafka.reply_topics names it" if topic.foreign else MISSING
@@ -118,7 +119,7 @@ def find_problem(
     if partitions != wanted:
         return TopicProblem(topic, f"has {partitions} partitions instead of {wanted}")
     policy = topic_config(topic)["cleanup.policy"]
-    # The broker lists several policies in an order of its own.
+    # The broker lists several policies in any order.
     if set(config.get("cleanup.policy", "").split(",")) != set(policy.split(",")):
         return TopicProblem(
             topic, f"has cleanup.policy={config.get('cleanup.policy')} instead of {policy}"
@@ -129,7 +130,7 @@ def find_problem(
 
 
 class _Admin:
-    """The admin client, in the words of this module."""
+    """An admin client for `Topic` objects."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -203,10 +204,10 @@ class _Admin:
         return [name for name in map(self._name, topics) if name not in existing]
 
     async def _until_visible(self, topics: Sequence[Topic]) -> None:
-        """Wait for the metadata: the controller answers before the brokers know the topics."""
+        """Wait for the metadata: the controller responds before the brokers know the topics."""
         try:
             async with asyncio.timeout(VISIBLE_SECONDS):
-                while missing := await self.missing(topics):  # noqa: ASYNC110  (Kafka tells nobody)
+                while missing := await self.missing(topics):  # noqa: ASYNC110  (no event)
                     await asyncio.sleep(VISIBLE_POLL_SECONDS)
         except TimeoutError:
             raise TopicsError(f"{', '.join(missing)}: created, but no broker knows them") from None

@@ -1,7 +1,6 @@
-"""A consumer without a group: reads topics from any place, to their present end or for ever.
+"""A consumer without a group: reads topics from any position, to their current end or forever.
 
-Used by everything that looks at topics as a client does. It commits nothing, and takes nothing away
-from other readers.
+Used by clients and the command line. It commits nothing, and takes no records from other consumers.
 """
 
 import json
@@ -13,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
-from streams.cluster.connection import ClusterAwayError, consumer_options, explained
+from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
 from streams.cluster.topic_admin import missing_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topic
@@ -24,7 +23,7 @@ Offsets = dict[TopicPartition, int]
 
 
 class Received(NamedTuple):
-    """A message about a request, with its topic and the key of its record."""
+    """A message about a request, with its topic and record key."""
 
     topic: Topic
     key: bytes | None
@@ -32,28 +31,28 @@ class Received(NamedTuple):
 
 
 class TopicReader:
-    """Reads topics from the moment it opens, unless it is placed elsewhere.
+    """Reads topics from their end offsets at opening, unless it seeks.
 
     Args:
         kafka: the cluster.
-        topics: what is read; all of them must exist.
+        topics: source topics; all of them must exist.
     """
 
     def __init__(self, kafka: KafkaSettings, *topics: Topic) -> None:
         self._kafka = kafka
         self._topics = {topic.kafka_name(kafka.topic_prefix): topic for topic in topics}
-        # Every start is given by an offset; what is reset was deleted there, or is a new partition.
+        # Starts are offsets; a reset means deleted records, or a new partition.
         self._consumer = AIOKafkaConsumer(
             *self._topics, **consumer_options(kafka, "client"), auto_offset_reset="earliest"
         )
 
     async def __aenter__(self) -> Self:
         try:
-            async with explained(self._kafka):
+            async with translate_errors(self._kafka):
                 await require_topics(self._kafka, *self._topics.values())
                 await self._consumer.start()
-                # Now, not at the first read: records may come in between.
-                self._seek(await self._consumer.end_offsets(self._places()))
+                # Now, not at the first fetch: records may arrive in between.
+                self._seek(await self._consumer.end_offsets(self._assigned()))
         except BaseException:
             await self._consumer.stop()
             raise
@@ -62,55 +61,55 @@ class TopicReader:
     async def __aexit__(self, *exc: object) -> None:
         await self._consumer.stop()
 
-    async def from_beginning(self, *topics: Topic) -> None:
-        """Go to the oldest records of these topics."""
-        self._seek(await self._consumer.beginning_offsets(self._places(*topics)))
+    async def seek_to_beginning(self, *topics: Topic) -> None:
+        """Seek to the oldest records of these topics, of all when none is named."""
+        self._seek(await self._consumer.beginning_offsets(self._assigned(*topics)))
 
-    async def back_to(self, moment: datetime, *topics: Topic) -> None:
-        """Go back to the first records of these topics that are not older than this."""
+    async def rewind_to(self, moment: datetime, *topics: Topic) -> None:
+        """Seek back to the first records of these topics that are not older than ``moment``."""
         milliseconds = int(moment.timestamp() * 1000)
         found = await self._consumer.offsets_for_times(
-            dict.fromkeys(self._places(*topics), milliseconds)
+            dict.fromkeys(self._assigned(*topics), milliseconds)
         )
-        for place, at in found.items():
-            # Never forward: what has come meanwhile, or from a clock that is slow, is not read yet.
-            if at is not None and at.offset < await self._consumer.position(place):
-                self._consumer.seek(place, at.offset)
+        for partition, at in found.items():
+            # Never forward: records that arrived meanwhile, or from a slow clock, are unread.
+            if at is not None and at.offset < await self._consumer.position(partition):
+                self._consumer.seek(partition, at.offset)
 
     async def records(
         self, *, to_end: bool = False, until: Callable[[], bool] = lambda: False
     ) -> AsyncIterator[Received]:
-        """Iterate over the messages as they come.
+        """Iterate over the messages as they arrive.
 
-        What was fetched is given before the end, so that the next iteration misses nothing.
+        All fetched records are yielded before the end, so that the next iteration misses none.
 
         Args:
-            to_end: end after those that are there now.
-            until: end when this is true.
+            to_end: end after the records that exist now.
+            until: end when this returns True.
         """
-        ends = await self._consumer.end_offsets(self._places()) if to_end else None
+        ends = await self._consumer.end_offsets(self._assigned()) if to_end else None
         while not until() and (ends is None or await self._is_before(ends)):
             batches = await self._consumer.getmany(timeout_ms=POLL_MILLISECONDS)
-            for place, records in batches.items():
+            for partition, records in batches.items():
                 for record in records:
                     if message := _message(record.value):
-                        yield Received(self._topics[place.topic], record.key, message)
+                        yield Received(self._topics[partition.topic], record.key, message)
 
-    def _places(self, *topics: Topic) -> list[TopicPartition]:
-        """Return the partitions of topics, of all topics when none is named."""
+    def _assigned(self, *topics: Topic) -> list[TopicPartition]:
+        """Return the assigned partitions of topics, of all topics when none is named."""
         assigned = self._consumer.assignment()
-        return [place for place in assigned if not topics or self._topics[place.topic] in topics]
+        return [tp for tp in assigned if not topics or self._topics[tp.topic] in topics]
 
     def _seek(self, offsets: Offsets) -> None:
-        for place, offset in offsets.items():
-            self._consumer.seek(place, offset)
+        for partition, offset in offsets.items():
+            self._consumer.seek(partition, offset)
 
     async def _is_before(self, ends: Offsets) -> bool:
-        return any([await self._consumer.position(place) < end for place, end in ends.items()])
+        return any([await self._consumer.position(tp) < end for tp, end in ends.items()])
 
 
 def _message(value: bytes | None) -> dict[str, Any] | None:
-    """Return a message about a request, None for what others may have written there."""
+    """Decode a message about a request; None for records of other producers."""
     try:
         message = json.loads(value or b"null")
     except ValueError:
@@ -119,17 +118,17 @@ def _message(value: bytes | None) -> dict[str, Any] | None:
 
 
 async def require_topics(kafka: KafkaSettings, *reads: Topic, writes: Sequence[Topic] = ()) -> None:
-    """Refuse a cluster without these topics, or without the ACLs for them.
+    """Reject a cluster without these topics, or without the ACLs for them.
 
-    A consumer would wait 40 s for a topic, a producer for ever for an ACL.
+    A consumer would wait 40 s for a topic, a producer forever for an ACL.
 
     Raises:
-        ClusterAwayError: a topic is missing, or no broker answers.
+        ClusterUnavailableError: a topic is missing, or no broker answers.
         MissingAclError: a topic may not be read or written.
     """
     await require_acls(kafka, topic_acls(kafka.topic_prefix, reads=reads, writes=writes))
     if missing := await missing_topics(kafka, (*reads, *writes)):
-        raise ClusterAwayError(
+        raise ClusterUnavailableError(
             f"there is no topic {missing[0]} at {kafka.bootstrap}; "
             "run `clipmill topics apply` first"
         )

@@ -1,1 +1,1 @@
-"""The contract with clients and operators: topology, AsyncAPI document, ACLs."""
+"""Contract with clients and operators: topology, AsyncAPI document, ACLs."""

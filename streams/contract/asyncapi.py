@@ -1,37 +1,41 @@
-"""The AsyncAPI 3.0 document: topics, messages and who sends and receives them."""
+"""AsyncAPI 3.0 document: topics, messages, and their producers and consumers."""
 
 from typing import Any
 
 from schemas.contract.components import REFERENCE, message_schemas
 from schemas.contract.json_schema import COMMAND, MESSAGES, REQUEST, RESULT, Message
 from streams.cluster.topic_admin import topic_config
-from streams.contract.headers import BARE, CORRELATED, DEAD_LETTER, SEALED
+from streams.contract.headers import (
+    CLOUD_EVENT_TRAIT,
+    CORRELATION_TRAIT,
+    DEAD_LETTER_HEADERS,
+    OPTIONAL_CLOUD_EVENT_TRAIT,
+)
 from streams.contract.topology import KINDS, MESSAGES_ON, PARTIES, Party
 from streams.envelope import JSON, TYPE_PREFIX
 from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, PREFIX, REQUESTS, RESULTS, TOPICS, Topic
 
 BINDING_VERSION = "0.5.0"
-DEAD = "dead-letter"
+DEAD_LETTER_NAME = "dead-letter"
 
 REPLIES = "replies"
-"""Channel of the topics that clients have their results sent to."""
+"""Channel of the reply topics of clients."""
 
-PEOPLE = frozenset({"client", "operator"})
-"""Parties that are no stage, and so have no consumer group."""
+EXTERNAL_PARTIES = frozenset({"client", "operator"})
+"""Parties that are not stages, and so have no consumer group."""
 
-ASKING = frozenset({"client", "ledger"})
-"""Parties that write requests."""
+REQUEST_PRODUCERS = frozenset({"client", "ledger"})
+"""Parties that produce requests."""
 
 _DESCRIPTION = """\
 clipmill turns video URLs into files. A client publishes requests and consumes results; the other
-topics are between the stages, and are described for those who watch, replay or extend them.
-`send` and `receive` say what the party that an operation is named after does. Names of topics,
+topics connect the stages, and are documented for observing, replaying and extending them.
+`send` and `receive` are from the view of the party that an operation is named after. Topic names,
 partitions and replicas are the defaults; prefix and numbers are settings."""
 
 
 def asyncapi() -> dict[str, Any]:
-    """Return the document."""
     kafka = KafkaSettings()
     return {
         "asyncapi": "3.0.0",
@@ -48,11 +52,12 @@ def asyncapi() -> dict[str, Any]:
         | {REPLIES: _replies()},
         "operations": _operations(),
         "components": {
-            "messages": {each.name: _message(each) for each in MESSAGES} | {DEAD: _dead_letter()},
+            "messages": {each.name: _message(each) for each in MESSAGES}
+            | {DEAD_LETTER_NAME: _dead_letter()},
             "messageTraits": {
-                "cloudEvents": SEALED,
-                "cloudEventsOptional": BARE,
-                "correlation": CORRELATED,
+                "cloudEvents": CLOUD_EVENT_TRAIT,
+                "cloudEventsOptional": OPTIONAL_CLOUD_EVENT_TRAIT,
+                "correlation": CORRELATION_TRAIT,
             },
             "schemas": message_schemas(),
         },
@@ -60,7 +65,9 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _names_on(topic: Topic) -> list[str]:
-    return [DEAD] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON[topic]]
+    return (
+        [DEAD_LETTER_NAME] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON[topic]]
+    )
 
 
 def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
@@ -96,7 +103,7 @@ def _replies() -> dict[str, Any]:
 
 
 def _configuration(topic: Topic) -> dict[str, Any]:
-    """Return the topic's settings in the types of the Kafka binding."""
+    """Return the topic configuration in the types of the Kafka binding."""
     config = topic_config(topic)
     policy = config.pop("cleanup.policy").split(",")
     return {"cleanup.policy": policy} | {name: int(value) for name, value in config.items()}
@@ -127,10 +134,10 @@ def _types(message: Message) -> dict[str, Any]:
 
 def _dead_letter() -> dict[str, Any]:
     return {
-        "name": DEAD,
-        "title": DEAD,
-        "summary": "A record as it was, whatever was in it; the headers say where it came from.",
-        "headers": DEAD_LETTER,
+        "name": DEAD_LETTER_NAME,
+        "title": DEAD_LETTER_NAME,
+        "summary": "An unchanged record of any content; the headers name its origin.",
+        "headers": DEAD_LETTER_HEADERS,
     }
 
 
@@ -152,12 +159,12 @@ def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
         "messages": [
             {"$ref": f"#/channels/{topic.name}/messages/{name}"}
             for name in _names_on(topic)
-            if _takes_part(party, action, topic, name)
+            if _sends(party, action, topic, name)
         ],
     }
     if party.name == "client" and topic is REQUESTS:
         return operation | {"reply": _reply()}
-    if party.name in PEOPLE or action == "send":
+    if party.name in EXTERNAL_PARTIES or action == "send":
         return operation
     group = {"type": "string", "const": f"{PREFIX}{party.name}"}
     return operation | {
@@ -176,8 +183,8 @@ def _reply() -> dict[str, Any]:
     }
 
 
-def _takes_part(party: Party, action: str, topic: Topic, name: str) -> bool:
-    """Return whether a party sends this message: requests come from clients, and from retries."""
+def _sends(party: Party, action: str, topic: Topic, name: str) -> bool:
+    """Return whether a party sends a message: requests are sent by clients and the ledger only."""
     if topic is not REQUESTS or action == "receive":
         return True
-    return (party.name in ASKING) == (name == REQUEST.name)
+    return (party.name in REQUEST_PRODUCERS) == (name == REQUEST.name)

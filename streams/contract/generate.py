@@ -1,6 +1,6 @@
-"""The documents of the contract as files: one JSON Schema per message, AsyncAPI, and the ACLs.
+"""Generator of the contract documents: one JSON Schema per message, AsyncAPI, and the ACLs.
 
-`python -m streams.contract.generate` writes them, with `--check` it only compares.
+`python -m streams.contract.generate` writes them; with `--check` it only compares.
 """
 
 import difflib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from schemas.contract.json_schema import as_text, schema_files
+from schemas.contract.json_schema import render_json, schema_files
 from streams.cluster.acls import kafka_acls_commands
 from streams.contract.asyncapi import asyncapi
 from streams.contract.role_acls import admin_acls, client_acls, operator_acls, worker_acls
@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def documents() -> dict[Path, str]:
-    """Return the text of every document by its path in the project."""
+    """Render every document, by its path in the project."""
     schemas = {SCHEMAS / name: text for name, text in schema_files().items()}
-    return schemas | {ASYNCAPI: as_text(asyncapi()), ACLS: acl_document()}
+    return schemas | {ASYNCAPI: render_json(asyncapi()), ACLS: acl_document()}
 
 
 ACL_HEAD = """# ACLs
@@ -42,7 +42,7 @@ def acl_document() -> str:
     roles = {
         "worker": ("runs stages", worker_acls(stages, PREFIX)),
         "client": ("publishes requests and reads results", client_acls(PREFIX, ("my-group",))),
-        "operator": ("looks after dead letters", operator_acls(PREFIX)),
+        "operator": ("lists, replays and resolves dead letters", operator_acls(PREFIX)),
         "admin": ("creates and checks topics", admin_acls(stages, PREFIX)),
     }
     parts = [ACL_HEAD]
@@ -53,17 +53,17 @@ def acl_document() -> str:
 
 
 def differences(root: Path) -> str:
-    """Return a unified diff from the files under a folder to what they should be, "" if none."""
-    wanted = {str(path): text for path, text in documents().items()}
+    """Return a unified diff from the files under a folder to the expected ones, "" if none."""
+    expected = {str(path): text for path, text in documents().items()}
     found = _read(root)
     return "".join(
-        _diff(path, found.get(path, ""), wanted.get(path, ""))
-        for path in sorted(wanted.keys() | found.keys())
+        _diff(path, found.get(path, ""), expected.get(path, ""))
+        for path in sorted(expected.keys() | found.keys())
     )
 
 
 def _read(root: Path) -> dict[str, str]:
-    """Return the documents that are there, also those that no message has any more."""
+    """Read the existing documents, including schemas of removed messages."""
     paths = {*documents(), *_present(root)}
     return {str(path): (root / path).read_text() for path in paths if (root / path).is_file()}
 
@@ -72,19 +72,19 @@ def _present(root: Path) -> set[Path]:
     return {path.relative_to(root) for path in (root / SCHEMAS).glob("*.json")}
 
 
-def _diff(path: str, found: str, wanted: str) -> str:
+def _diff(path: str, found: str, expected: str) -> str:
     lines = difflib.unified_diff(
-        found.splitlines(keepends=True), wanted.splitlines(keepends=True), path, f"{path} (new)"
+        found.splitlines(keepends=True), expected.splitlines(keepends=True), path, f"{path} (new)"
     )
     return "".join(lines)
 
 
 def write(root: Path) -> None:
-    """Write every document under a folder; delete the schemas of messages that are no more."""
-    wanted = documents()
-    for path in _present(root) - wanted.keys():
+    """Write every document under a folder; delete the schemas of removed messages."""
+    expected = documents()
+    for path in _present(root) - expected.keys():
         (root / path).unlink()
-    for path, text in wanted.items():
+    for path, text in expected.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
 

@@ -1,4 +1,4 @@
-"""The record headers of the contract, as JSON Schema objects for the AsyncAPI document."""
+"""Record headers of the contract, as JSON Schema objects for the AsyncAPI document."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ CLOUD_EVENT: dict[str, dict[str, Any]] = {
     "ce_id": {"type": "string", "description": "The same for every copy of one event."},
     "ce_source": {
         "type": "string",
-        "description": "Who wrote it: `/clipmill/<stage>`.",
+        "description": "Producer: `/clipmill/<stage>`.",
         "examples": ["/clipmill/extraction"],
     },
-    "ce_type": {"type": "string", "description": "What it is: `io.clipmill.<kind>`."},
-    "ce_time": _TIME | {"description": "When it was written."},
-    "content-type": {"type": "string", "description": "Form of the record's value."},
+    "ce_type": {"type": "string", "description": "Event type: `io.clipmill.<kind>`."},
+    "ce_time": _TIME | {"description": "Time of production."},
+    "content-type": {"type": "string", "description": "Media type of the record value."},
     "ce_correlationid": {"type": "string", "description": "Id of the request."},
     "traceparent": {"type": "string", "description": "W3C trace context."},
     "tracestate": {
@@ -27,14 +27,14 @@ CLOUD_EVENT: dict[str, dict[str, Any]] = {
     "ce_causationid": {"type": "string", "description": "Id of the event that led to this one."},
     "ce_expirytime": _TIME | {"description": "Deadline of the request."},
 }
-"""Headers of CloudEvents 1.0 in binary mode, its extensions and W3C Trace Context."""
+"""CloudEvents 1.0 headers in binary mode, extensions, and W3C Trace Context."""
 
 OPTIONAL = ("ce_causationid", "ce_expirytime", "tracestate")
 
 PRIORITY: dict[str, dict[str, Any]] = {
     "clipmill_priority": {
         "type": "string",
-        "description": "Priority of the request, 0 to 9: what stages serve first.",
+        "description": "Priority of the request, 0 to 9; higher is processed first.",
     },
 }
 
@@ -43,7 +43,7 @@ TRACE: dict[str, dict[str, Any]] = {
         "type": "string",
         "description": (
             "Trace id of the request and span id of its client, `<32 hex>-<16 hex>`, when"
-            " `traceparent` does not tell: in a batch, and after a long delay."
+            " `traceparent` differs: in a batch, and after a long delay."
         ),
     },
 }
@@ -51,31 +51,31 @@ TRACE: dict[str, dict[str, Any]] = {
 WAITING: dict[str, dict[str, Any]] = {
     "clipmill_due": {
         "type": "string",
-        "description": "On delay topics: when the event goes on, epoch seconds.",
+        "description": "On delay topics: due time of the event, epoch seconds.",
     },
     "clipmill_target": {
         "type": "string",
-        "description": "On delay topics: logical name of the topic that it goes to.",
+        "description": "On delay topics: logical name of its target topic.",
     },
 }
 
 _CORRELATION = {
     CORRELATION: {
         "type": "string",
-        "description": "Bytes of the client, at most 1,024; on each result as they were sent.",
+        "description": "Opaque bytes of the client, at most 1,024; copied to each result.",
     }
 }
 REPLY: dict[str, dict[str, Any]] = {
     REPLY_TOPIC: {
         "type": "string",
-        "description": "Topic that gets the results, when the body has no `reply_to`.",
+        "description": "Topic for the results, when the body has no `reply_to`.",
     }
 } | _CORRELATION
-"""Headers of a request, as Spring for Apache Kafka writes them."""
+"""Request-reply headers of Spring for Apache Kafka."""
 
-CORRELATED: dict[str, Any] = {
+CORRELATION_TRAIT: dict[str, Any] = {
     "name": "correlation id",
-    "summary": "What a client wants back with its results.",
+    "summary": "Header of a request that is copied to its results.",
     "headers": {"type": "object", "properties": _CORRELATION},
 }
 """Message trait of results."""
@@ -85,10 +85,10 @@ ORIGIN: dict[str, dict[str, Any]] = {
     "clipmill_origin_partition": {"type": "string", "description": "Partition it was read from."},
     "clipmill_origin_offset": {"type": "string", "description": "Offset it was read at."},
     "clipmill_origin_timestamp": {"type": "string", "description": "Epoch seconds, its time."},
-    "clipmill_step": {"type": "string", "description": "Stage that could not handle it."},
+    "clipmill_step": {"type": "string", "description": "Stage that failed."},
     "clipmill_code": {"type": "string", "description": "Error code of the last attempt."},
-    "clipmill_reason": {"type": "string", "description": "Why not, without secrets."},
-    "clipmill_attempts": {"type": "string", "description": "How often it was tried."},
+    "clipmill_reason": {"type": "string", "description": "Error text, without secrets."},
+    "clipmill_attempts": {"type": "string", "description": "Number of attempts."},
     "clipmill_platform": {"type": "string", "description": "Platform, empty if none was reached."},
     "clipmill_request_id": {
         "type": "string",
@@ -96,15 +96,15 @@ ORIGIN: dict[str, dict[str, Any]] = {
     },
     "clipmill_engine": {"type": "string", "description": "Version of yt-dlp that read the page."},
     "clipmill_version": {"type": "string", "description": "Version of clipmill."},
-    "clipmill_replays": {"type": "string", "description": "How often it had been put back."},
-    "kafka_dlt-original-topic": {"type": "string", "description": "Name of its topic on Kafka."},
-    "clipmill_failed_at": _TIME | {"description": "When the last attempt failed."},
+    "clipmill_replays": {"type": "string", "description": "Number of earlier replays."},
+    "kafka_dlt-original-topic": {"type": "string", "description": "Kafka name of its topic."},
+    "clipmill_failed_at": _TIME | {"description": "Time of the last failure."},
 }
-"""Behind the record's own headers, in the order of `streams.deadletters.headers.NAMES`."""
+"""Appended to the original headers, in the order of `streams.deadletters.headers.NAMES`."""
 
-SEALED: dict[str, Any] = {
+CLOUD_EVENT_TRAIT: dict[str, Any] = {
     "name": "CloudEvents 1.0, binary mode",
-    "summary": "Headers of every record that clipmill writes.",
+    "summary": "Headers of every record that clipmill produces.",
     "headers": {
         "type": "object",
         "properties": CLOUD_EVENT
@@ -115,12 +115,12 @@ SEALED: dict[str, Any] = {
         "required": [name for name in CLOUD_EVENT if name not in OPTIONAL],
     },
 }
-"""Message trait of what clipmill writes."""
+"""Message trait of records produced by clipmill."""
 
-BARE: dict[str, Any] = {
+OPTIONAL_CLOUD_EVENT_TRAIT: dict[str, Any] = {
     "name": "CloudEvents 1.0, optional",
     "summary": (
-        "Plain JSON without headers is enough; binary and structured mode are understood as well."
+        "Plain JSON without headers is enough; binary and structured mode are supported as well."
     ),
     "headers": {
         "type": "object",
@@ -129,12 +129,12 @@ BARE: dict[str, Any] = {
         | {"content-type": {"type": "string", "enum": [JSON, STRUCTURED]}},
     },
 }
-"""Message trait of what clients write."""
+"""Message trait of records produced by clients."""
 
-DEAD_LETTER: dict[str, Any] = {
+DEAD_LETTER_HEADERS: dict[str, Any] = {
     "type": "object",
-    "description": "Its own headers as they were, and where it came from.",
+    "description": "Original headers, and its origin and failure.",
     "properties": ORIGIN,
     "required": [name for name in ORIGIN if name.startswith("clipmill_")],
 }
-"""Headers of a dead letter."""
+"""Header schema of dead letters."""

@@ -1,7 +1,7 @@
-"""The ACLs that each kind of principal needs: the smallest set, from the contract and the stages.
+"""Minimal ACLs per role, derived from the contract and the stages (least privilege).
 
-Used three times: `clipmill topics acls` prints them, a worker checks its own at its start and while
-it runs, and docs/operations.md lists them.
+Printed by `clipmill topics acls`, verified by a worker for itself at start and periodically, and
+listed in docs/operations.md.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,30 +15,30 @@ from streams.topics import READERS, SIGNALS, TOPICS, Topic, reply_topic
 Role = Literal["worker", "client", "operator", "admin"]
 
 REPLAY_GROUP = "deadletters-replay"
-"""The group whose one member may replay dead letters, see `streams.deadletters.replay_lock`."""
+"""Consumer group of the replay lock, see `streams.deadletters.replay_lock`."""
 
 
 def worker_acls(
     stages: Sequence[Stage], prefix: str, reply_topics: Sequence[str] = ()
 ) -> list[Acl]:
-    """Return what a worker of these stages needs. It needs no right to create anything.
+    """Return the ACLs of a worker of some stages; it needs no CREATE.
 
-    It looks at the offsets of other stages' groups too: their lag holds early stages back, and
-    what they commit of the heartbeats tells who sends those that the stage is alive.
+    Includes DESCRIBE on the groups of other stages: their lag is measured for back-pressure, and
+    the sender of heartbeats checks their commits of the heartbeats.
     """
-    made = changelogs(stages)
+    own_changelogs = changelogs(stages)
     parties = {party.name: party for party in PARTIES}
-    reads = {SIGNALS, *made}
-    writes = set(made)
+    reads = {SIGNALS, *own_changelogs}
+    writes = set(own_changelogs)
     for stage in stages:
         reads |= set(stage.reads)
-        # A stage that is plugged in may write to every topic; the contract does not know it.
+        # A plug-in stage is not in the contract, so it may write to all_topics topic.
         writes |= set(parties[stage.name].writes if stage.name in parties else TOPICS)
     replies = {reply_topic(name) for name in reply_topics}
     needed: dict[Operation, Collection[Topic]] = {
         "READ": reads,
         "WRITE": writes | replies,
-        "DESCRIBE_CONFIGS": {*TOPICS, *made, *replies},
+        "DESCRIBE_CONFIGS": {*TOPICS, *own_changelogs, *replies},
     }
     own = {stage.name for stage in stages}
     groups = [group_acl(f"{prefix}{stage.name}") for stage in stages]
@@ -53,24 +53,26 @@ def worker_acls(
 
 
 def client_acls(prefix: str, groups: Collection[str] = ()) -> list[Acl]:
-    """Return what a client needs; ``groups`` are those in which it reads.
+    """Return the ACLs of a client; ``groups`` are its consumer groups.
 
-    `clipmill`'s own commands read without a group.
+    `clipmill`'s own commands consume without a group.
     """
-    return _party("client", prefix) + [group_acl(group) for group in groups]
+    return _party_acls("client", prefix) + [group_acl(group) for group in groups]
 
 
 def operator_acls(prefix: str) -> list[Acl]:
-    """Return what `clipmill deadletters` needs."""
-    return [*_party("operator", prefix), group_acl(f"{prefix}{REPLAY_GROUP}")]
+    """Return the ACLs of `clipmill deadletters`."""
+    return [*_party_acls("operator", prefix), group_acl(f"{prefix}{REPLAY_GROUP}")]
 
 
 def admin_acls(stages: Sequence[Stage], prefix: str, reply_topics: Sequence[str] = ()) -> list[Acl]:
-    """Return what `clipmill topics apply` and `check` need."""
-    every = set(topics_of(stages, reply_topics))
-    return acls_of(prefix, {"CREATE": every, "DESCRIBE": every, "DESCRIBE_CONFIGS": every})
+    """Return the ACLs of `clipmill topics apply` and `check`."""
+    all_topics = set(topics_of(stages, reply_topics))
+    return acls_of(
+        prefix, {"CREATE": all_topics, "DESCRIBE": all_topics, "DESCRIBE_CONFIGS": all_topics}
+    )
 
 
-def _party(name: str, prefix: str) -> list[Acl]:
+def _party_acls(name: str, prefix: str) -> list[Acl]:
     party = next(each for each in PARTIES if each.name == name)
     return topic_acls(prefix, reads=party.reads, writes=party.writes)

@@ -1,4 +1,4 @@
-"""Who says what where: the messages of each topic, and the topics that each party uses."""
+"""Topology of the contract: messages per topic, and topics produced and consumed per party."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -33,13 +33,13 @@ from streams.topics import DELAYS, Topic
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One that reads and writes topics.
+    """A producer and consumer of topics.
 
     Attributes:
-        name: ``client``, or the name of the stage.
-        purpose: what it does, one sentence.
-        reads: topics that it reads.
-        writes: topics that it may write.
+        name: ``client``, ``operator``, or the name of a stage.
+        purpose: predicate of a sentence.
+        reads: topics that it consumes.
+        writes: topics that it may produce to.
     """
 
     name: str
@@ -70,7 +70,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     LETTER_MARK.name: ("letter.marked.v1",),
     HEARTBEAT.name: ("heartbeat.v1",),
 }
-"""CloudEvents types of each message that clipmill writes, without their prefix."""
+"""CloudEvents types of each message that clipmill produces, without their prefix."""
 
 _EVENTS = (PENDING_LINK, VALIDATED_VIDEO, VALIDATED_LISTING, EXTRACTED_VIDEO, SELECTED_VIDEO)
 
@@ -90,12 +90,12 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.MARKS: (LETTER_MARK,),
     topics.HEARTBEATS: (HEARTBEAT,),
 }
-"""Messages of each topic. Dead letters are as they were, so they have no schema of their own."""
+"""Messages of each topic. Dead letters are unchanged records, so they have no schema."""
 
-_LETTERS = (topics.DEADLETTERS, topics.SIGNALS)
-"""Too many dead letters stop a stage, which the signals tell."""
+_DEAD_LETTERS = (topics.DEADLETTERS, topics.SIGNALS)
+"""Includes the signals: exceeding the dead-letter limit publishes a pause signal."""
 
-_TROUBLE = (topics.ERRORS, topics.AUDIT, *_LETTERS)
+_FAILURES = (topics.ERRORS, topics.AUDIT, *_DEAD_LETTERS)
 
 _REPLAYED = (
     topics.REQUESTS,
@@ -108,51 +108,51 @@ _REPLAYED = (
     topics.AUDIT,
     topics.COMMANDS,
 )
-"""Where stages read, and dead letters are put back. An operator reads there what an interrupted
-replay has put back already."""
+"""Source topics of stages, to which dead letters are replayed. The operator reads them to find the
+records that an interrupted replay has published."""
 
 PARTIES: tuple[Party, ...] = (
     Party(
         "client",
-        "asks for videos and sees what becomes of them",
+        "requests videos and consumes their results",
         reads=(topics.RESULTS, topics.PROGRESS, topics.AUDIT, topics.SIGNALS),
         writes=(topics.REQUESTS, topics.COMMANDS),
     ),
     Party(
         "operator",
-        "looks after dead letters (`clipmill deadletters`)",
+        "lists, replays and resolves dead letters (`clipmill deadletters`)",
         reads=(topics.DEADLETTERS, topics.MARKS, *_REPLAYED),
         writes=(topics.MARKS, *_REPLAYED),
     ),
     Party(
         "validation",
-        "refuses nonsense and finds out which post or listing a URL means",
+        "rejects invalid requests and resolves URLs to posts and listings",
         reads=(topics.REQUESTS, topics.HEARTBEATS),
-        writes=(topics.VALIDATED, topics.ATTEMPTS, *_TROUBLE),
+        writes=(topics.VALIDATED, topics.ATTEMPTS, *_FAILURES),
     ),
     Party(
         "extraction",
-        "reads the page of a post, and what a profile lists",
+        "extracts the page of a post, and the listing of a profile",
         reads=(topics.VALIDATED, topics.HEARTBEATS),
-        writes=(topics.EXTRACTED, topics.ATTEMPTS, *_TROUBLE),
+        writes=(topics.EXTRACTED, topics.ATTEMPTS, *_FAILURES),
     ),
     Party(
         "selection",
-        "chooses the files",
+        "selects the files to download",
         reads=(topics.EXTRACTED, topics.HEARTBEATS),
-        writes=(topics.SELECTED, *_TROUBLE),
+        writes=(topics.SELECTED, *_FAILURES),
     ),
     Party(
         "download",
-        "fetches the files",
+        "downloads the files",
         reads=(topics.SELECTED, topics.HEARTBEATS),
-        writes=(topics.PROGRESS, topics.ATTEMPTS, *_TROUBLE),
+        writes=(topics.PROGRESS, topics.ATTEMPTS, *_FAILURES),
     ),
     Party(
         "recovery",
-        "decides what follows from a failure",
+        "decides on retry, change of strategy or final failure",
         reads=(topics.ERRORS, topics.HEARTBEATS),
-        writes=(*DELAYS, topics.AUDIT, *_LETTERS),
+        writes=(*DELAYS, topics.AUDIT, *_DEAD_LETTERS),
     ),
     Party(
         "delay",
@@ -163,26 +163,26 @@ PARTIES: tuple[Party, ...] = (
             topics.VALIDATED,
             topics.EXTRACTED,
             topics.SELECTED,
-            *_LETTERS,
+            *_DEAD_LETTERS,
         ),
     ),
     Party(
         "ledger",
         "publishes exactly one outcome per URL",
         reads=(topics.AUDIT, topics.HEARTBEATS),
-        writes=(topics.RESULTS, topics.REQUESTS, topics.AUDIT, *_LETTERS),
+        writes=(topics.RESULTS, topics.REQUESTS, topics.AUDIT, *_DEAD_LETTERS),
     ),
     Party(
         "commands",
-        "carries out what users and operators order",
+        "executes the commands of users and operators",
         reads=(topics.COMMANDS, topics.HEARTBEATS),
-        writes=(topics.ATTEMPTS, topics.AUDIT, *_LETTERS),
+        writes=(topics.ATTEMPTS, topics.AUDIT, *_DEAD_LETTERS),
     ),
     Party(
         "monitor",
-        "watches the attempts, opens and closes circuit breakers, and sends heartbeats",
+        "observes the attempts, opens and closes circuit breakers, and sends heartbeats",
         reads=(topics.ATTEMPTS, topics.HEARTBEATS),
-        writes=(topics.HEARTBEATS, *_LETTERS),
+        writes=(topics.HEARTBEATS, *_DEAD_LETTERS),
     ),
 )
-"""Everybody on the topics, in the order of a request's way."""
+"""All parties, in pipeline order."""

@@ -1,1 +1,1 @@
-"""The dead-letter queue: headers, store, replay."""
+"""Dead-letter queue: headers, store, replay, limit."""

@@ -1,4 +1,4 @@
-"""One dead letter: what it was, what is to be done with it, and the record that puts it back."""
+"""A dead letter with its metadata and state, and the replay record made of it."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -17,49 +17,49 @@ from streams.records import Header, Outgoing
 from streams.topics import BY_NAME
 
 State = Literal["waiting", "replaying", "replayed", "parked", "resolved"]
-"""``parked``: it was put back before and failed again; ``replaying``: a replay was interrupted."""
+"""``parked``: failed again after a replay; ``replaying``: its replay was interrupted."""
 
 STATES: tuple[State, ...] = get_args(State)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter as it stands on Kafka.
+    """A consumed dead letter.
 
     Attributes:
-        id: its place and time there, ``<partition>-<offset>-<milliseconds>``: the marks outlive
-            a topic that is deleted and created again.
-        key: the record's own, byte for byte.
-        value: the record's own, byte for byte.
-        headers: the record's own, byte for byte.
-        facts: where it comes from and why.
-        mark: the newest act on it.
+        id: ``<partition>-<offset>-<timestamp in milliseconds>``; the timestamp makes it unique,
+            because marks outlive a topic that is deleted and recreated.
+        key: key of the original record, byte for byte.
+        value: value of the original record, byte for byte.
+        headers: headers of the original record, byte for byte.
+        metadata: origin and failure.
+        mark: latest operator action on it.
     """
 
     id: str
     key: bytes | None
     value: bytes | None
     headers: tuple[Header, ...]
-    facts: DeadLetterHeaders
+    metadata: DeadLetterHeaders
     mark: Mark | None = None
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What copies have in common: a stage that was killed may write a letter twice."""
-        facts = self.facts
-        if not facts.origin_topic:
+        """Deduplication key: a stage killed before its commit publishes a dead letter twice."""
+        about = self.metadata
+        if not about.origin_topic:
             return (self.id,)
-        place = (facts.origin_topic, facts.origin_partition, facts.origin_offset)
-        return (*place, facts.origin_timestamp, facts.step, facts.request_id, facts.replays)
+        position = (about.origin_topic, about.origin_partition, about.origin_offset)
+        return (*position, about.origin_timestamp, about.step, about.request_id, about.replays)
 
     def state(self, replays_max: int) -> State:
-        """Return what became of it; ``replays_max``: how often one may fail before it is parked."""
+        """Return the state; at ``replays_max`` failed replays a dead letter is parked."""
         if self.mark is not None:
             return self.mark.state
-        return "parked" if self.facts.replays >= replays_max else "waiting"
+        return "parked" if self.metadata.replays >= replays_max else "waiting"
 
     def obstacle(self) -> str | None:
-        """Return why it can never be put back, None when it can."""
-        if self.facts.origin_topic not in BY_NAME:
+        """Return why it can never be replayed, None when it can."""
+        if self.metadata.origin_topic not in BY_NAME:
             return "nothing tells which topic it comes from"
         if ("content-type", BATCH_TYPE.encode()) in self.headers:
             return "it is a whole record batch that could not be decoded"
@@ -69,36 +69,36 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_letter(record: Any, marks: dict[str, Mark]) -> Letter:
-    """Return the letter in a Kafka record, whoever wrote it."""
-    headers, facts = split_headers(record.headers)
-    if facts is None:
-        facts = DeadLetterHeaders(failed_at=datetime.fromtimestamp(record.timestamp / 1000, UTC))
+    """Decode a dead letter; a foreign record gets metadata with its timestamp only."""
+    headers, metadata = split_headers(record.headers)
+    if metadata is None:
+        metadata = DeadLetterHeaders(failed_at=datetime.fromtimestamp(record.timestamp / 1000, UTC))
     name = f"{record.partition}-{record.offset}-{record.timestamp}"
     return Letter(
         id=name,
         key=record.key,
         value=record.value,
         headers=headers,
-        facts=facts,
+        metadata=metadata,
         mark=marks.get(name),
     )
 
 
 def replay_of(letter: Letter) -> Outgoing:
-    """Return the record as it was, with the number of this replay; see `Letter.obstacle`."""
+    """Return the original record with the replay headers; needs `Letter.obstacle` to be None."""
     headers = letter.headers
     if tuple(name for name, _ in headers[-2:]) == (REPLAYS, REPLAY_OF):
         headers = headers[:-2]
-    added = ((REPLAYS, str(letter.facts.replays + 1).encode()), (REPLAY_OF, letter.id.encode()))
-    topic = BY_NAME[letter.facts.origin_topic]
+    added = ((REPLAYS, str(letter.metadata.replays + 1).encode()), (REPLAY_OF, letter.id.encode()))
+    topic = BY_NAME[letter.metadata.origin_topic]
     return Outgoing(topic, letter.key, letter.value, (*headers, *added))
 
 
 def refusal(letter: Letter, *, replays_max: int, force: bool) -> str | None:
-    """Return why a letter is not put back now, None when it is.
+    """Return why a dead letter is not replayed now, None when it is.
 
-    One that was put back is never put back again: what came of it is a request of its own, and
-    its failure a letter of its own.
+    A replayed one is never replayed again: its replay is a request of its own, and a further
+    failure a dead letter of its own.
     """
     state = letter.state(replays_max)
     if obstacle := letter.obstacle():

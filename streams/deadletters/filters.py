@@ -1,4 +1,4 @@
-"""Which dead letters are meant."""
+"""Filter of dead letters for list and replay."""
 
 from datetime import datetime
 
@@ -8,18 +8,18 @@ from streams.deadletters.dead_letter import Letter, State
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What a letter must be; what is left empty does not matter.
+    """Conjunction of criteria; an empty one matches everything.
 
     Attributes:
-        ids: one of these.
-        codes: error codes, or their families: ``network`` stands for ``network.timeout`` too.
+        ids: dead-letter ids.
+        codes: error codes or code families: ``network`` matches ``network.timeout`` too.
         platform: name of the platform.
         step: the stage that failed.
-        since: not failed before.
-        until: not failed after.
+        since: lower bound of the failure time, inclusive.
+        until: upper bound of the failure time, inclusive.
         engine: version of yt-dlp.
-        state: what became of it.
-        replays_max: how often one may fail before it is parked.
+        state: replay state.
+        replays_max: failed replays after which a dead letter counts as parked.
     """
 
     ids: frozenset[str] = frozenset()
@@ -33,20 +33,19 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     replays_max: int = 1
 
     def matches(self, letter: Letter) -> bool:
-        """Return whether a letter is meant."""
-        facts = letter.facts
-        wanted = (
-            (self.platform, facts.platform),
-            (self.step, facts.step),
-            (self.engine, facts.engine),
+        metadata = letter.metadata
+        criteria = (
+            (self.platform, metadata.platform),
+            (self.step, metadata.step),
+            (self.engine, metadata.engine),
             (self.state, letter.state(self.replays_max)),
         )
         return (
             (not self.ids or letter.id in self.ids)
-            and (not self.codes or any(_is_of(facts.code, code) for code in self.codes))
-            and all(want is None or want == found for want, found in wanted)
-            and (self.since is None or self.since <= facts.failed_at)
-            and (self.until is None or facts.failed_at <= self.until)
+            and (not self.codes or any(_is_of(metadata.code, code) for code in self.codes))
+            and all(expected is None or expected == found for expected, found in criteria)
+            and (self.since is None or self.since <= metadata.failed_at)
+            and (self.until is None or metadata.failed_at <= self.until)
         )
 
 

@@ -1,6 +1,7 @@
-"""What a dead letter says about itself: headers behind those of the record, in a fixed order.
+"""Codec of dead-letter headers: metadata appended to the original headers, in a fixed order.
 
-The record's own headers stay as they were, and what was added can be taken off again exactly.
+The original headers stay unchanged; `split_headers` strips the appended ones exactly, so that a
+replay is byte for byte the original record.
 """
 
 from collections.abc import Sequence
@@ -22,39 +23,39 @@ BATCH_TYPE = "application/vnd.kafka.record-batch"
 """Content type of a dead letter that is a whole record batch."""
 
 REPLAYS = "clipmill_replays"
-"""Header: how often a record was put back from the dead letters."""
+"""Header: number of replays of the record."""
 
 REPLAY_OF = "clipmill_replay_of"
-"""Header of a record that was put back: id of the dead letter that it was."""
+"""Header of a replayed record: id of its dead letter."""
 
 KAFKA_TOPIC = "kafka_dlt-original-topic"
-"""Header with the origin's name on Kafka, as user interfaces for Kafka look for it."""
+"""Header with the Kafka name of the origin topic, as displayed by user interfaces for Kafka."""
 
 REASON_CHARACTERS = 500
 TEXT_CHARACTERS = 256
-"""Bounds of what may come from clients; the longest id of a request has 176 characters."""
+"""Bounds of client-supplied texts; the longest request id has 176 characters."""
 
 COUNT_DIGITS = 4
 
 
 class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a dead letter comes from and why it is one; each is a header ``clipmill_<name>``.
+    """Origin and failure of a dead letter; each field is a header ``clipmill_<name>``.
 
     Attributes:
-        origin_topic: logical name of the topic where these bytes stood.
-        origin_partition: where they stood.
-        origin_offset: where they stood.
-        origin_timestamp: epoch seconds, the record's own time.
-        step: the stage that could not handle it.
+        origin_topic: logical name of the topic that the record was consumed from.
+        origin_partition: partition there.
+        origin_offset: offset there.
+        origin_timestamp: timestamp of the record, epoch seconds.
+        step: the stage that failed.
         code: error code of the last attempt.
-        reason: why not, one line without secrets.
-        attempts: how often it was tried.
-        platform: where, "" when no platform was reached.
-        request_id: whose it is, "" when it does not tell.
-        failed_at: when the last attempt failed.
-        engine: version of yt-dlp that had read the page, "" when none had.
+        reason: error text, one line without secrets.
+        attempts: number of attempts.
+        platform: "" when no platform was reached.
+        request_id: "" when unknown.
+        failed_at: time of the last failure.
+        engine: version of yt-dlp that extracted the page, "" when none did.
         version: version of clipmill.
-        replays: how often it had been put back before.
+        replays: number of earlier replays.
     """
 
     origin_topic: str = ""
@@ -89,12 +90,12 @@ def make_letter(
     engine: str = "",
     replays: int = 0,
 ) -> Outgoing:
-    """Return a record as a dead letter: key, value and headers as they were, and the facts.
+    """Make a dead letter of a record: key, value and headers unchanged, metadata appended.
 
-    The origin is always where these bytes stood, never what a header of the record claims: a
-    client could name any topic. What came before a replay is known by its `REPLAY_OF`.
+    The origin is always the position of consumption, never the claim of a header: a client could
+    name any topic. The origin of a replayed record is found through its `REPLAY_OF`.
     """
-    facts = DeadLetterHeaders(
+    metadata = DeadLetterHeaders(
         origin_topic=record.topic,
         origin_partition=record.partition,
         origin_offset=record.offset,
@@ -110,15 +111,15 @@ def make_letter(
         version=_version(),
         replays=max(replays, replays_of(record)),
     )
-    return Outgoing(DEADLETTERS, record.key, record.value, (*record.headers, *to_headers(facts)))
+    return Outgoing(DEADLETTERS, record.key, record.value, (*record.headers, *to_headers(metadata)))
 
 
 def make_batch_letter(topic: str, partition: int, batch: UndecodableBatch, step: str) -> Outgoing:
-    """Return a record batch that cannot be decoded as a dead letter: its raw bytes, and why.
+    """Make a dead letter of an undecodable record batch: its raw bytes and the reason.
 
-    On a topic that clients write to it is the client's own fault, and counts for no limit.
+    On a client topic it is a client error (``request.invalid``) and does not count for the limit.
     """
-    of_client = topic in CLIENT_TOPICS
+    is_client_topic = topic in CLIENT_TOPICS
     record = Incoming(
         topic=topic,
         partition=partition,
@@ -128,13 +129,13 @@ def make_batch_letter(topic: str, partition: int, batch: UndecodableBatch, step:
         headers=(("content-type", BATCH_TYPE.encode()),),
         timestamp=0.0,
     )
-    code = ErrorCode.REQUEST_INVALID if of_client else ErrorCode.INTERNAL_BUG
+    code = ErrorCode.REQUEST_INVALID if is_client_topic else ErrorCode.INTERNAL_BUG
     return make_letter(record, step=step, code=code, reason=batch.problem)
 
 
-def to_headers(facts: DeadLetterHeaders) -> tuple[Header, ...]:
-    """Return the facts as headers: texts, numbers too."""
-    texts: dict[str, Any] = msgspec.to_builtins(facts)
+def to_headers(metadata: DeadLetterHeaders) -> tuple[Header, ...]:
+    """Encode metadata as headers; numbers as decimal text."""
+    texts: dict[str, Any] = msgspec.to_builtins(metadata)
     return tuple(
         (f"clipmill_{name}", str(text).encode(errors="backslashreplace"))
         for name, text in texts.items()
@@ -142,31 +143,31 @@ def to_headers(facts: DeadLetterHeaders) -> tuple[Header, ...]:
 
 
 def split_headers(headers: Sequence[Header]) -> tuple[tuple[Header, ...], DeadLetterHeaders | None]:
-    """Return the record's own headers and the facts; None when these are no facts of ours."""
+    """Split into original headers and metadata; metadata is None when missing or malformed."""
     rest = tuple(headers)
     if rest and rest[-1][0] == KAFKA_TOPIC:
         rest = rest[:-1]
-    own, added = rest[: -len(NAMES)], rest[-len(NAMES) :]
+    original, added = rest[: -len(NAMES)], rest[-len(NAMES) :]
     if tuple(name for name, _ in added) != NAMES:
         return tuple(headers), None
     texts = {name.removeprefix("clipmill_"): _text(value) for name, value in added}
     try:
-        return own, msgspec.convert(texts, DeadLetterHeaders, strict=False)
+        return original, msgspec.convert(texts, DeadLetterHeaders, strict=False)
     except msgspec.ValidationError:
         return tuple(headers), None
 
 
-def name_origin(letter: Outgoing, topic_prefix: str) -> tuple[Header, ...]:
-    """Return a letter's headers with the origin's name on Kafka, which only the writer knows."""
-    _, facts = split_headers(letter.headers)
-    if facts is None or facts.origin_topic not in BY_NAME:
+def with_origin_name(letter: Outgoing, topic_prefix: str) -> tuple[Header, ...]:
+    """Return the headers of a dead letter with `KAFKA_TOPIC` added, when the origin is known."""
+    _, metadata = split_headers(letter.headers)
+    if metadata is None or metadata.origin_topic not in BY_NAME:
         return letter.headers
-    name = BY_NAME[facts.origin_topic].kafka_name(topic_prefix)
+    name = BY_NAME[metadata.origin_topic].kafka_name(topic_prefix)
     return (*letter.headers, (KAFKA_TOPIC, name.encode()))
 
 
 def replays_of(record: Incoming) -> int:
-    """Return how often a record was put back from the dead letters."""
+    """Return the replay count of a record; 0 when the header is missing or malformed."""
     text = record.header(REPLAYS) or "0"
     return int(text) if text.isdecimal() and len(text) <= COUNT_DIGITS else 0
 

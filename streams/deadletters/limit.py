@@ -1,6 +1,6 @@
-"""Too many dead letters in a short time are no bad luck: the stage that makes them is stopped.
+"""Dead-letter limit: pauses a stage that produces too many dead letters within a time window.
 
-After arroyo's `DlqLimit`. Each process counts for itself; the stop holds in all of them.
+After arroyo's `DlqLimit`. Counted per process; the pause applies in all of them.
 """
 
 import secrets
@@ -19,7 +19,7 @@ from streams.topics import DEADLETTERS, REQUESTS, SIGNALS
 
 
 class LetterLimit:
-    """Counts the dead letters that one stage writes, by the step that they are of."""
+    """Sliding-window counters of the dead letters that one stage writes, by their step."""
 
     def __init__(
         self, settings: DeadLetterSettings, clock: Callable[[], float] = time.monotonic
@@ -29,16 +29,16 @@ class LetterLimit:
         self._clock = clock
         self._times: defaultdict[str, deque[float]] = defaultdict(deque)
 
-    def stops(self, effects: Sequence[Effect], by: str) -> list[Outgoing]:
-        """Return the signals that stop steps which have too many dead letters with these effects.
+    def pause_signals(self, effects: Sequence[Effect], by: str) -> list[Outgoing]:
+        """Count the dead letters among effects; return pause signals for steps over the limit.
 
-        What is wrong with a client's own record is not counted: clients could stop the service.
+        Dead letters of client requests do not count: clients could stop the service.
         """
-        steps = (facts.step for effect in effects if (facts := _facts_of(effect)) is not None)
-        return [self._stop(step, by) for step in steps if self.exceeds(step)]
+        steps = (counted.step for effect in effects if (counted := _counted(effect)) is not None)
+        return [self._pause_signal(step, by) for step in steps if self.exceeds(step)]
 
     def exceeds(self, step: str) -> bool:
-        """Count a dead letter; return whether it is one too many. If so, counting begins anew."""
+        """Count a dead letter; return whether the limit is exceeded, which resets the counter."""
         now, times = self._clock(), self._times[step]
         times.append(now)
         while times[0] < now - self._seconds:
@@ -48,7 +48,7 @@ class LetterLimit:
         times.clear()
         return True
 
-    def _stop(self, step: str, by: str) -> Outgoing:
+    def _pause_signal(self, step: str, by: str) -> Outgoing:
         reason = (
             f"{step} stopped: more than {self._limit} dead letters within "
             f"{self._seconds:.0f} s. Look with `clipmill deadletters list --step {step}`, "
@@ -68,9 +68,9 @@ class LetterLimit:
         )
 
 
-def _facts_of(effect: Effect) -> DeadLetterHeaders | None:
-    """Return the facts of a dead letter that counts."""
+def _counted(effect: Effect) -> DeadLetterHeaders | None:
+    """Return the metadata of a dead letter that counts for the limit."""
     if not isinstance(effect, Outgoing) or effect.topic is not DEADLETTERS:
         return None
-    _, facts = split_headers(effect.headers)
-    return None if facts is None or facts.origin_topic == REQUESTS.name else facts
+    _, metadata = split_headers(effect.headers)
+    return None if metadata is None or metadata.origin_topic == REQUESTS.name else metadata

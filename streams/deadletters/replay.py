@@ -1,10 +1,10 @@
-"""Putting dead letters back on the topics that they came from.
+"""Replay of dead letters: republishes them to their origin topics.
 
-Each chunk is marked, published, and marked again, each step acknowledged before the next. A
-replay that is killed between the marks leaves letters of which nobody knows whether they were
-published; the next one looks for them on their topics before it does anything else. So none is
-lost, and none doubled but by a broker that failed in the middle of an answer: then both copies
-are one request, `Job.replayed`.
+Each chunk is marked ``replaying``, published, and marked ``replayed``; each step is acknowledged
+before the next. A replay killed between the marks leaves dead letters in doubt; the next replay
+first resolves them by searching their origin topics. No dead letter is lost, and none duplicated
+except by a producer retry after a broker failed in mid-response: then both copies are one request,
+`Job.replayed`.
 """
 
 import asyncio
@@ -26,26 +26,24 @@ from streams.records import Incoming, Outgoing
 from streams.topics import MARKS
 
 CHUNK = 100
-"""Letters that are marked together, at most those of one second."""
+"""Maximum dead letters per chunk; lower rates use the number of one second."""
 
 
 class Publisher(Protocol):
-    """What writes records."""
-
     async def publish(self, writes: Sequence[Write]) -> object:
-        """Return when all are acknowledged."""
+        """Return when all records are acknowledged."""
         ...
 
 
 @dataclass(slots=True)
 class Totals:
-    """What a replay did.
+    """Result of a replay.
 
     Attributes:
-        replayed: letters put back.
-        settled: letters that an interrupted replay had put back already.
-        skipped: letters that were meant but not put back, by the reason.
-        seen: ids of the letters that were meant.
+        replayed: number of dead letters published.
+        settled: number that an interrupted replay had published already.
+        skipped: counts of matching but not replayed dead letters, by reason.
+        seen: ids of matching dead letters.
     """
 
     replayed: int = 0
@@ -54,8 +52,8 @@ class Totals:
     seen: set[str] = field(default_factory=set)
 
 
-class Pace:
-    """Keeps to so many letters per second."""
+class ReplayRateLimiter:
+    """Paces chunks to a rate of dead letters per second."""
 
     def __init__(
         self,
@@ -69,8 +67,8 @@ class Pace:
         self._sleep = sleep
         self._next = 0.0
 
-    async def turn(self, letters: int) -> None:
-        """Wait until so many more may go."""
+    async def acquire(self, letters: int) -> None:
+        """Wait for the chunk's permit; its cost delays the next one."""
         now = self._clock()
         if self._next > now:
             await self._sleep(self._next - now)
@@ -78,87 +76,91 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be put back, and how.
+class ReplayPlan:
+    """Options of a replay.
 
     Attributes:
-        wanted: which letters are meant.
-        force: parked and resolved ones too.
-        limit: at most so many, None for all.
-        by: who does it.
+        criteria: selects dead letters.
+        force: include parked and resolved ones.
+        limit: maximum number, None for all.
+        by: name of the operator, for the marks.
     """
 
-    wanted: Filter
+    criteria: Filter
     force: bool = False
     limit: int | None = None
     by: str = ""
 
-    def takes(self, letter: Letter, totals: Totals) -> bool:
-        """Return whether a letter is to be put back; count it if it was meant and is not."""
-        if not self.wanted.matches(letter):
+    def selects(self, letter: Letter, totals: Totals) -> bool:
+        """Return whether to replay a dead letter; count it as seen, and as skipped if refused."""
+        if not self.criteria.matches(letter):
             return False
         totals.seen.add(letter.id)
-        reason = refusal(letter, replays_max=self.wanted.replays_max, force=self.force)
+        reason = refusal(letter, replays_max=self.criteria.replays_max, force=self.force)
         if reason is not None:
             totals.skipped[reason] += 1
         return reason is None
 
 
 class Replay:
-    """One run; see `streams.deadletters.replay_lock` for who may begin one.
+    """One replay run; the caller holds the lock of `streams.deadletters.replay_lock`.
 
     Args:
-        confirm: raises when this process may not go on.
-        progress: is told after each chunk.
+        store: reads dead letters and origin topics.
+        producer: publishes marks and records.
+        topic_prefix: prefix of Kafka names.
+        limiter: rate limit.
+        confirm: raises when this process has lost the replay lock; called before each chunk.
+        progress: called with the totals after each chunk.
     """
 
     def __init__(
         self,
         store: LetterStore,
-        outbox: Publisher,
+        producer: Publisher,
         *,
         topic_prefix: str,
-        pace: Pace,
+        limiter: ReplayRateLimiter,
         confirm: Callable[[], Awaitable[None]],
         progress: Callable[[Totals], object] = lambda _: None,
     ) -> None:
         self._store = store
-        self._outbox = outbox
+        self._producer = producer
         self._prefix = topic_prefix
-        self._pace = pace
+        self._limiter = limiter
         self._confirm = confirm
         self._progress = progress
 
-    async def run(self, plan: Plan) -> Totals:
-        """Put back what is meant; what was interrupted before is settled first."""
-        totals = Totals(settled=await self._settle(plan.by))
+    async def run(self, plan: ReplayPlan) -> Totals:
+        """Replay the selected dead letters, after resolving those of an interrupted replay."""
+        totals = Totals(settled=await self._resolve_interrupted(plan.by))
         chunk: list[Letter] = []
         async for letter in self._store.letters():
             if plan.limit is not None and totals.replayed + len(chunk) >= plan.limit:
                 break
-            if plan.takes(letter, totals):
+            if plan.selects(letter, totals):
                 chunk.append(letter)
-            if len(chunk) == self._pace.chunk:
-                await self._put_back(chunk, plan.by, totals)
+            if len(chunk) == self._limiter.chunk:
+                await self._replay_chunk(chunk, plan.by, totals)
                 chunk = []
-        await self._put_back(chunk, plan.by, totals)
+        await self._replay_chunk(chunk, plan.by, totals)
         return totals
 
-    async def _settle(self, by: str) -> int:
-        """Mark those that an interrupted replay had put back; return how many."""
+    async def _resolve_interrupted(self, by: str) -> int:
+        """Mark dead letters that an interrupted replay has published; return their number."""
         interrupted = [
             letter
             async for letter in self._store.letters()
             if letter.mark is not None and letter.mark.state == "replaying"
         ]
-        done = await self._store.published(interrupted)
-        await self._mark([each for each in interrupted if each.id in done], "replayed", by)
-        return len(done)
+        published = await self._store.find_published(interrupted)
+        await self._mark([each for each in interrupted if each.id in published], "replayed", by)
+        return len(published)
 
-    async def _put_back(self, letters: Sequence[Letter], by: str, totals: Totals) -> None:
+    async def _replay_chunk(self, letters: Sequence[Letter], by: str, totals: Totals) -> None:
         if not letters:
             return
-        await self._pace.turn(len(letters))
+        await self._limiter.acquire(len(letters))
         await self._confirm()
         await self._mark(letters, "replaying", by)
         await self._publish(map(replay_of, letters))
@@ -173,14 +175,14 @@ class Replay:
         await self._publish(mark_record(letter, mark) for letter in letters)
 
     async def _publish(self, records: Iterable[Outgoing]) -> None:
-        await self._outbox.publish([to_write(record, self._prefix) for record in records])
+        await self._producer.publish([to_write(record, self._prefix) for record in records])
 
 
 def mark_record(letter: Letter, mark: Mark) -> Outgoing:
-    """Return the record of an act on a letter."""
-    facts = letter.facts
-    was = (facts.origin_topic, facts.origin_partition, facts.origin_offset)
-    record = Incoming(*was, letter.key, letter.value, letter.headers, facts.origin_timestamp)
+    """Return the record of an operator action on a dead letter."""
+    metadata = letter.metadata
+    origin = (metadata.origin_topic, metadata.origin_partition, metadata.origin_offset)
+    record = Incoming(*origin, letter.key, letter.value, letter.headers, metadata.origin_timestamp)
     return seal(
         MARKS,
         letter.id,
@@ -188,12 +190,12 @@ def mark_record(letter: Letter, mark: Mark) -> Outgoing:
         kind="letter.marked.v1",
         step="deadletters",
         event_id=f"{letter.id}:{mark.state}:{mark.at.isoformat()}",
-        request_id=facts.request_id,
+        request_id=metadata.request_id,
         trace_id=trace_id_of(record),
     )
 
 
 def to_write(record: Outgoing, topic_prefix: str) -> Write:
-    """Return the record with its topic's name on Kafka; its key chooses the partition."""
+    """Resolve the Kafka topic name of a record; the partition is chosen by its key."""
     name = record.topic.kafka_name(topic_prefix)
     return Write(name, record.key, record.value, record.headers)

@@ -1,8 +1,8 @@
-"""One replay at a time, over all machines: a seat in a consumer group that one member can have.
+"""Cluster-wide mutex of replays: a consumer group of one partition with a sticky assignor.
 
-The group's only partition goes to the member that has had it for longest among the living. A
-process that is killed loses it when its session ends. A process that was frozen for longer finds
-its seat taken, at the latest before its next chunk.
+The member that has the partition holds the lock; the assignor keeps it there while that member
+lives. The lock of a killed process is released when its session times out. A process that was
+frozen for longer than its session loses the lock, and detects that before its next chunk.
 """
 
 import asyncio
@@ -17,74 +17,75 @@ from aiokafka.coordinator.protocol import (
     ConsumerProtocolMemberMetadata,
 )
 
-from streams.cluster.connection import ClusterAwayError, client_options, explained
+from streams.cluster.connection import ClusterUnavailableError, client_options, translate_errors
 from streams.contract.role_acls import REPLAY_GROUP
 from streams.settings import KafkaSettings
 from streams.topics import MARKS
 
-NEVER_MILLISECONDS = 1_000_000_000
-"""The seat's consumer reads nothing; aiokafka would take that for the end of its life."""
+MAX_POLL_INTERVAL_MILLISECONDS = 1_000_000_000
+"""Practically unlimited: the consumer never polls, and aiokafka would leave the group for that."""
 
 GRACE_SECONDS = 15
-"""Beyond a session: new groups wait some seconds for members, on brokers as they come."""
+"""Added to the session timeout: a new group waits some seconds for members, by broker default
+(``group.initial.rebalance.delay.ms``)."""
 
 
 class ReplayRunningError(Exception):
-    """Somebody else replays dead letters at this moment."""
+    """Another process holds the replay lock."""
 
 
 class ReplayLock(ConsumerRebalanceListener):
-    """The way in which the group gives away its partition, and whether this process has it."""
+    """Assignor and rebalance listener of the group; holds the lock while assigned."""
 
     name = "longest-held"
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._settled = asyncio.Event()
-        self._since = 0.0
+        self._timeout_seconds = seconds
+        self._assignment_known = asyncio.Event()
+        self._acquired_at = 0.0
 
     async def confirm(self) -> None:
-        """Return when the seat is ours.
+        """Wait for a running rebalance and verify that this process holds the lock.
 
         Raises:
-            ReplayRunningError: it is somebody else's.
-            ClusterAwayError: the group does not settle.
+            ReplayRunningError: another process holds it.
+            ClusterUnavailableError: the rebalance does not complete in time.
         """
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._settled.wait()
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._assignment_known.wait()
         except TimeoutError:
-            raise ClusterAwayError("the cluster does not say whether a replay is running") from None
-        if not self._since:
+            raise ClusterUnavailableError(
+                "the cluster does not say whether a replay is running"
+            ) from None
+        if not self._acquired_at:
             raise ReplayRunningError(
                 "another replay of dead letters is running; there can be one at a time "
                 "(one that was killed counts until its session ends, some seconds later)"
             )
 
-    # What aiokafka asks of a listener
+    # Rebalance listener of aiokafka
 
     def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ARG002  (the library's)
-        """Wait for the group."""
-        self._settled.clear()
+        self._assignment_known.clear()
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        """Take note of what the group decided."""
-        self._since = (self._since or time.time()) if assigned else 0.0
-        self._settled.set()
+        self._acquired_at = (self._acquired_at or time.time()) if assigned else 0.0
+        self._assignment_known.set()
 
-    # What aiokafka asks of an assignor
+    # Partition assignor of aiokafka
 
     def metadata(self, topics: Any) -> ConsumerProtocolMemberMetadata:
-        """Tell the group since when this process has had the seat, "" if it has not."""
-        since = f"{self._since:017.6f}".encode() if self._since else b""
+        """Send the acquisition time of the lock as user data, empty while not held."""
+        since = f"{self._acquired_at:017.6f}".encode() if self._acquired_at else b""
         return ConsumerProtocolMemberMetadata(0, list(topics), since)
 
     def assign(
         self, cluster: Any, members: Mapping[str, Any]
     ) -> dict[str, ConsumerProtocolMemberAssignment]:
-        """Give the partition to who has it; to the one who took it last, if a frozen one is back.
+        """Assign the partition to its holder; to any member without one.
 
-        Without one it goes to any.
+        When a frozen holder rejoins, two members claim it: the later acquisition wins.
         """
         _ = cluster
         holder = max(members, key=lambda name: (members[name].user_data or b"", name))
@@ -96,34 +97,34 @@ class ReplayLock(ConsumerRebalanceListener):
         }
 
     def on_assignment(self, assignment: Any) -> None:
-        """Nothing beyond what the listener hears."""
+        """Do nothing; the listener is notified as well."""
 
 
 @asynccontextmanager
-async def only_replay(kafka: KafkaSettings) -> AsyncIterator[ReplayLock]:
-    """Hold the seat while the context lasts.
+async def hold_replay_lock(kafka: KafkaSettings) -> AsyncIterator[ReplayLock]:
+    """Hold the lock while the context lasts.
 
     Raises:
-        ReplayRunningError: somebody else has it.
+        ReplayRunningError: another process holds it.
     """
     session = kafka.session_timeout_seconds
-    seat = ReplayLock(session + GRACE_SECONDS)
+    lock = ReplayLock(session + GRACE_SECONDS)
     consumer = AIOKafkaConsumer(
         **client_options(kafka, "deadletters"),
         group_id=f"{kafka.topic_prefix}{REPLAY_GROUP}",
-        partition_assignment_strategy=(seat,),
+        partition_assignment_strategy=(lock,),
         enable_auto_commit=False,
         auto_offset_reset="latest",
         session_timeout_ms=int(session * 1000),
         heartbeat_interval_ms=int(session * 250),
-        max_poll_interval_ms=NEVER_MILLISECONDS,
+        max_poll_interval_ms=MAX_POLL_INTERVAL_MILLISECONDS,
     )
-    consumer.subscribe([MARKS.kafka_name(kafka.topic_prefix)], listener=seat)
-    async with explained(kafka):
+    consumer.subscribe([MARKS.kafka_name(kafka.topic_prefix)], listener=lock)
+    async with translate_errors(kafka):
         try:
-            # Starting waits for the group: for the session of one that was killed.
+            # Joins the group: blocks for up to the session timeout of a killed member.
             await consumer.start()
-            await seat.confirm()
-            yield seat
+            await lock.confirm()
+            yield lock
         finally:
             await consumer.stop()

@@ -1,4 +1,4 @@
-"""The dead letters and their marks as they stand on Kafka."""
+"""Reader of the dead-letter topic and of the marks on dead letters."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from schemas.codec import MalformedMessageError, decode
 from schemas.deadletters import Mark
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
-from streams.cluster.connection import ClusterAwayError, consumer_options, explained
+from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
 from streams.cluster.topic_admin import missing_topics
 from streams.deadletters.dead_letter import Letter, read_letter, replay_of
 from streams.deadletters.headers import REPLAY_OF
@@ -20,35 +20,35 @@ from streams.topics import BY_NAME, DEADLETTERS, MARKS, Topic
 
 POLL_MILLISECONDS = 500
 
-CLOCKS_APART = timedelta(minutes=1)
-"""A broker that stamps records itself may be as much behind the clock of who marked a letter."""
+CLOCK_SKEW = timedelta(minutes=1)
+"""Tolerated lag of a broker's clock (``LogAppendTime``) behind that of the replaying process."""
 
 
 class LetterStore:
-    """Reads topics from their beginnings to their ends as of now, without a group."""
+    """Consumer without a group: scans topics from the beginning to the present end offsets."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
 
     async def require_topics(self) -> None:
-        """Refuse a cluster without dead letters: a consumer would wait 40 s for a topic.
+        """Fail early without the topics: a consumer would wait 40 s for a missing one.
 
         Raises:
-            ClusterAwayError: no broker answers, or a topic is missing.
-            MissingAclError: the topics may not be read.
+            ClusterUnavailableError: no broker answers, or a topic is missing.
+            MissingAclError: an ACL to read the topics is missing.
         """
         acls = topic_acls(self._kafka.topic_prefix, reads=(DEADLETTERS, MARKS))
         await require_acls(self._kafka, acls)
         if missing := await missing_topics(self._kafka, (DEADLETTERS, MARKS)):
-            raise ClusterAwayError(
+            raise ClusterUnavailableError(
                 f"there is no topic {missing[0]} at {self._kafka.bootstrap}; "
                 "run `clipmill topics apply` first"
             )
 
     async def letters(self) -> AsyncIterator[Letter]:
-        """Iterate over the letters, each with its newest mark; of copies the first only.
+        """Iterate over the dead letters with their latest marks, without duplicates.
 
-        They come partition by partition, so that the first is always the same one.
+        Partitions are read one after the other, so that the same duplicate always comes first.
         """
         marks = await self._marks()
         seen: set[tuple[object, ...]] = set()
@@ -58,14 +58,14 @@ class LetterStore:
                 seen.add(letter.identity)
                 yield letter
 
-    async def published(self, uncertain: Sequence[Letter]) -> set[str]:
-        """Return the ids of those letters, all marked, that have been put back since the mark."""
-        wanted = {letter.id: replay_of(letter) for letter in uncertain}
+    async def find_published(self, uncertain: Sequence[Letter]) -> set[str]:
+        """Return the ids of marked dead letters whose replay is on the origin topic."""
+        expected = {letter.id: replay_of(letter) for letter in uncertain}
         found: set[str] = set()
-        for topic, since in _places(uncertain).items():
-            async for record in self._records(topic, since - CLOCKS_APART):
+        for topic, since in _origin_topics(uncertain).items():
+            async for record in self._records(topic, since - CLOCK_SKEW):
                 name = _replayed_letter(record)
-                if name in wanted and _is_same(record, wanted[name]):
+                if name in expected and _is_same(record, expected[name]):
                     found.add(name)
         return found
 
@@ -85,13 +85,13 @@ class LetterStore:
             auto_offset_reset="earliest",
         )
         try:
-            async with explained(self._kafka):
+            async with translate_errors(self._kafka):
                 await consumer.start()
             ends = await consumer.end_offsets(consumer.assignment())
             if since is not None:
                 await _seek(consumer, ends, since)
-            for place in sorted(ends):
-                async for record in _until(consumer, place, ends[place]):
+            for partition in sorted(ends):
+                async for record in _read_until(consumer, partition, ends[partition]):
                     yield record
         finally:
             await consumer.stop()
@@ -100,36 +100,36 @@ class LetterStore:
 async def _seek(consumer: Any, ends: dict[TopicPartition, int], since: datetime) -> None:
     milliseconds = int(since.timestamp() * 1000)
     starts = await consumer.offsets_for_times(dict.fromkeys(ends, milliseconds))
-    for place, start in starts.items():
-        consumer.seek(place, ends[place] if start is None else start.offset)
+    for partition, start in starts.items():
+        consumer.seek(partition, ends[partition] if start is None else start.offset)
 
 
-async def _until(consumer: Any, place: TopicPartition, end: int) -> AsyncIterator[Any]:
-    while await consumer.position(place) < end:
-        batches = await consumer.getmany(place, timeout_ms=POLL_MILLISECONDS)
-        for record in batches.get(place, ()):
+async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> AsyncIterator[Any]:
+    while await consumer.position(partition) < end:
+        batches = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS)
+        for record in batches.get(partition, ()):
             if record.offset < end:
                 yield record
 
 
-def _places(letters: Iterable[Letter]) -> dict[Topic, datetime]:
-    """Return the topics that letters came from, with the time of their earliest mark."""
-    places: dict[Topic, datetime] = {}
+def _origin_topics(letters: Iterable[Letter]) -> dict[Topic, datetime]:
+    """Return the origin topics of dead letters, each with the time of its earliest mark."""
+    marked: dict[Topic, datetime] = {}
     for letter in letters:
         assert letter.mark is not None
-        topic = BY_NAME[letter.facts.origin_topic]
-        places[topic] = min(letter.mark.at, places.get(topic, letter.mark.at))
-    return places
+        topic = BY_NAME[letter.metadata.origin_topic]
+        marked[topic] = min(letter.mark.at, marked.get(topic, letter.mark.at))
+    return marked
 
 
 def _replayed_letter(record: Any) -> str:
     return next((_text(value) for name, value in reversed(record.headers) if name == REPLAY_OF), "")
 
 
-def _is_same(record: Any, wanted: Outgoing) -> bool:
-    """Return whether a record is that replay, to the last byte: anyone can write a header."""
+def _is_same(record: Any, expected: Outgoing) -> bool:
+    """Return whether a record is the replay, byte for byte: a client can forge `REPLAY_OF`."""
     found = (record.key, record.value, tuple(record.headers))
-    return found == (wanted.key, wanted.value, wanted.headers)
+    return found == (expected.key, expected.value, expected.headers)
 
 
 def _text(data: bytes | None) -> str:

@@ -1,1 +1,1 @@
-"""Everything that touches Faust; nothing else imports it."""
+"""The Faust driver: the only package that imports Faust."""

@@ -1,9 +1,9 @@
-"""Assigns the same partitions of all stages to the same worker.
+"""The partition assignor: assigns the same partition numbers of all stages to the same worker.
 
-A request runs through the partitions of five consumer groups. Faust's sticky assignor divides each
-group by itself: while one of two workers was away, nearly no request had a path through partitions
-of the other one alone (none in 11 s at 10/s). Here the assignment is a function of the names of the
-members, and static members have the same name in each group.
+A request passes through partitions of five consumer groups. Faust's sticky assignor balances each
+group by itself: while one of two workers was down, nearly no request had a path through partitions
+of the other one alone (none in 11 s at 10/s). Here the assignment is a function of the member
+names, and static members have the same name in each group.
 """
 
 import re
@@ -16,20 +16,19 @@ from faust.assignor.client_assignment import ClientAssignment
 from faust.assignor.partition_assignor import PartitionAssignor
 
 _STATIC_MEMBER = re.compile(r"(.+)-[0-9a-f]{8}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""Ids of static members: host and lease, digest of the topics, UUID of the broker."""
+"""Member id of a static member: host and lease, digest of the topics, UUID of the broker."""
 
 
 def member_name(member_id: str) -> str:
-    """Return the part of a member's id that is the same in all groups."""
+    """Return the part of a member id that is the same in all groups."""
     match = _STATIC_MEMBER.fullmatch(member_id)
     return match[1] if match else member_id
 
 
 def aligned_partitions(members: Sequence[str], partitions: int) -> dict[str, list[int]]:
-    """Divide partitions by rendezvous hashing with bounded loads.
+    """Assign partitions by rendezvous hashing with bounded loads.
 
-    Each member has the same number of partitions, or one more than another. Few of them move when
-    a member comes or goes.
+    The members' counts differ by one at most. Few partitions move when a member joins or leaves.
     """
     least, remainder = divmod(partitions, len(members))
     owned: dict[str, list[int]] = {member: [] for member in members}
@@ -47,10 +46,10 @@ def _weight(member: str, partition: int) -> bytes:
 
 
 class AlignedAssignor(PartitionAssignor):
-    """Faust's assignor, which gets the aligned assignment as the one that it has to keep."""
+    """Faust's sticky assignor, with the aligned assignment as the previous one that it keeps."""
 
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:
-        # What remains after equal parts is given away in this order.
+        # The remainder of an equal split is assigned in this order.
         in_order = dict(sorted(member_metadata.items()))
         topics = {topic for member in in_order.values() for topic in member.subscription}
         counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}

@@ -1,4 +1,4 @@
-"""Faust's consumer without its shortcuts: nothing read is dropped, nothing unfinished committed."""
+"""Faust's consumer without its data loss: it drops no record and commits no unfinished one."""
 
 import logging
 import time
@@ -22,25 +22,25 @@ from streams.observability.loop_delay import measure_loop_delay
 log = logging.getLogger(__name__)
 
 DELIVERY_AND_SUSPENSION = 2
-"""What Faust waits for with each record: its delivery, or that a rebalance suspends the flow."""
+"""Number of awaitables of Faust for each record: its delivery, and a suspension by a rebalance."""
 
 STREAM_WAIT_MILLISECONDS = 1500
-"""Longest wait of a fetch for records, as in Faust: an idle worker asks that often."""
+"""Maximum wait of a fetch (``fetch.max.wait.ms``), as in Faust: poll interval of an idle worker."""
 
 RECOVERY_WAIT_MILLISECONDS = 50
-"""The same until the tables are recovered. Whatever follows waits behind the last fetch of the
-changelogs, which finds nothing: at 1500 ms a stage was 1.4 s later ready after its assignment."""
+"""The same during recovery of the tables. All else waits behind the last, empty fetch of the
+changelogs: at 1500 ms a stage was ready 1.4 s later after its assignment."""
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetReset:
-    """The reset of a partition whose log does not have the next offset (OFFSET_OUT_OF_RANGE).
+    """The reset of a partition whose next offset is not in its log (OFFSET_OUT_OF_RANGE).
 
     Attributes:
         expected: the next offset.
-        start: first offset of the log, from which the consumer reads on.
-        end: offset behind its last record.
-        reason: ``truncated``, the log ends before that offset; ``expired``, it begins behind it.
+        start: first offset of the log, where the consumer continues.
+        end: end offset of the log.
+        reason: ``truncated``, the log ends before that offset; ``expired``, it starts behind it.
     """
 
     tp: Any
@@ -51,7 +51,7 @@ class OffsetReset:
 
     @property
     def problem(self) -> str:
-        """What happened and what follows from it, for people."""
+        """The incident and its consequence, for people."""
         name = f"{self.tp.topic}-{self.tp.partition}"
         if self.reason == "expired":
             return (
@@ -65,21 +65,21 @@ class OffsetReset:
 
 
 class _FetchObserver(BatchObserver):
-    """Collects what the fetcher sees in its thread, for the loop of the stage.
+    """Queues the fetcher's observations in its thread, for the event loop of the stage.
 
     Attributes:
-        gaps: partition, start and end of offsets without records; appended and popped atomically.
+        gaps: partition, start and end of offsets without records; append and pop are atomic.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.gaps: deque[tuple[TopicPartition, int, int]] = deque()
 
-    def undecodable(self, partition: TopicPartition, batch: UndecodableBatch) -> bool:
+    def on_undecodable(self, partition: TopicPartition, batch: UndecodableBatch) -> bool:
         log.error("%s-%s: %s", partition.topic, partition.partition, batch.problem)
         return True
 
-    def no_records(self, partition: TopicPartition, start: int, end: int) -> None:
+    def on_gap(self, partition: TopicPartition, start: int, end: int) -> None:
         self.gaps.append((partition, start, end))
 
 
@@ -87,7 +87,7 @@ class _ConsumerThread(MemberThread):
     """Faust's thread; its consumer reads committed records only, its commits carry metadata."""
 
     async def on_start(self) -> None:
-        """Connect, and measure the event loop of the thread for as long as it runs."""
+        """Connect, and measure the event loop of the thread while it runs."""
         await super().on_start()
         self.add_future(measure_loop_delay(f"consumer-{self.consumer.transport.stage}"))
 
@@ -118,14 +118,14 @@ class _ConsumerThread(MemberThread):
 
 
 class DirectConsumer(Consumer):
-    """Hands each record straight to its stream; commits what the offset tracker let through.
+    """Delivers records directly to their stream; commits the offset tracker's acknowledgements.
 
-    Faust makes two tasks for every record, so that a full queue cannot hold up a rebalance; that
-    is a third of the cost of a record. With buffers that hold more than one poll can bring, no
-    queue is ever full: partitions are paused at 80 % of it.
+    Faust creates two tasks for every record, so that a full queue cannot block a rebalance; that is
+    a third of the cost of a record. With buffers larger than one poll no queue is ever full:
+    partitions are paused at 80 % of it.
 
-    Faust lets streams flow while it is still looking for the committed offsets, and then empties
-    their queues: what was read meanwhile is lost. Here they flow when all of that is over.
+    Faust resumes streams while it still fetches the committed offsets, and then clears their
+    queues: records read meanwhile are lost. Here streams resume after both.
     """
 
     logger = logging.getLogger("faust.direct_consumer")
@@ -142,8 +142,8 @@ class DirectConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.observer = _FetchObserver()
         super().__init__(*args, **kwargs)
-        self._waiting: set[Any] = set()
-        self._starts: dict[Any, int] = {}
+        self._deferred: set[Any] = set()
+        self._start_offsets: dict[Any, int] = {}
         self._metadata: dict[Any, str] = {}
         self.finished_ahead: Callable[[Any], int] = lambda _: 0
 
@@ -152,17 +152,17 @@ class DirectConsumer(Consumer):
         thread.member = self.transport.member
         return thread
 
-    def start_of(self, tp: Any) -> int | None:
-        """Return the offset where reading a partition goes on after the latest rebalance."""
-        return self._starts.get(tp)
+    def start_offset(self, tp: Any) -> int | None:
+        """Return the offset where reading of a partition resumed after the latest rebalance."""
+        return self._start_offsets.get(tp)
 
     def committed_or_start(self, tp: Any) -> int | None:
-        """Return the committed offset; where nothing is committed, the one where reading began."""
+        """Return the committed offset; without one, the offset where reading started."""
         committed: int | None = self._committed_offset.get(tp)
-        return self.start_of(tp) if committed is None else committed
+        return self.start_offset(tp) if committed is None else committed
 
     async def wait_first(self, *coros: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Await the delivery; everything else is waited for as Faust does."""
+        """Await a record's delivery directly; handle all other waits as Faust does."""
         if len(coros) != DELIVERY_AND_SUSPENSION or not iscoroutine(coros[1]):
             return await super().wait_first(*coros, timeout=timeout)
         delivery, suspension = coros
@@ -170,26 +170,26 @@ class DirectConsumer(Consumer):
         return await delivery
 
     def verify_event_path(self, now: float, tp: Any) -> None:
-        """Leave it to `streams.runtime.stall_detector` to see whether a partition stands still.
+        """Do nothing: `streams.runtime.stall_detector` detects stalled partitions.
 
-        Faust logs that it is slow, and ends the consumer (`AssertionError`) for one whose position
-        is not known yet: a broker that takes a minute for it is slow, not a reason to crash.
+        Faust only logs a slow one, and ends the consumer (`AssertionError`) for one without a
+        position yet: a broker that needs a minute for it is slow, not a reason to crash.
         """
 
-    # Which partitions flow
+    # Flow control
 
     def pause_partitions(self, tps: Iterable[Any]) -> None:
-        """Stop the flow of partitions, also of those that a full buffer has stopped already."""
+        """Pause partitions, including those that a full buffer has paused already."""
         paused = set(tps)
-        self._waiting -= paused
+        self._deferred -= paused
         self._buffered_partitions -= paused
         super().pause_partitions(paused)
 
     def resume_partitions(self, tps: Iterable[Any]) -> None:
-        """Let changelogs flow at once, streams together with the flow as a whole."""
+        """Resume changelogs at once, streams together with the whole flow."""
         resumed = set(tps)
         streams = {tp for tp in resumed if not self._is_changelog_tp(tp)}
-        self._waiting |= streams
+        self._deferred |= streams
         super().resume_partitions(resumed - streams)
 
     def stop_flow(self) -> None:
@@ -198,16 +198,16 @@ class DirectConsumer(Consumer):
         self._thread.limit_fetch_wait(RECOVERY_WAIT_MILLISECONDS)
 
     def resume_flow(self) -> None:
-        """Let everything flow; Faust has emptied the queues by now."""
+        """Resume all partitions; Faust has cleared the queues by now."""
         if not self.app.in_recovery:
             self._thread.limit_fetch_wait(STREAM_WAIT_MILLISECONDS)
-        waiting, self._waiting = self._waiting, set()
+        waiting, self._deferred = self._deferred, set()
         super().resume_partitions(waiting)
         super().resume_flow()
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
         try:
-            # Faust's set changes under the hands of the thread that reads; empty, it means all.
+            # A copy: Faust changes the set while the thread reads it, and an empty one means all.
             records = await super()._getmany(frozenset(active_partitions), timeout)
         except NoOffsetForPartitionError as error:
             await self._thread.call_thread(self._find_position, error.args[0])
@@ -224,9 +224,10 @@ class DirectConsumer(Consumer):
         return {tp: self._changelog_rows(tp, found) for tp, found in records.items()}
 
     def _changelog_rows(self, tp: Any, records: list[Any]) -> list[Any]:
-        """Put a tombstone in the place of a batch of a changelog that cannot be decoded.
+        """Replace an undecodable batch of a changelog by a tombstone.
 
-        Recovery ends when the last offset is delivered, so the tombstone has the batch's last one.
+        Recovery ends when the last offset is delivered, so the tombstone has the batch's last
+        offset.
         """
         if self._is_changelog_tp(tp):
             for record in records:
@@ -235,10 +236,10 @@ class DirectConsumer(Consumer):
                     record.key, record.value, record.offset = b"", None, batch.next_offset - 1
         return records
 
-    # Where reading goes on
+    # Positions
 
     async def _find_position(self, partition: TopicPartition) -> None:
-        """Read a partition without a committed offset from its beginning, if nothing else seeks.
+        """Seek to the beginning of a partition that has neither a commit nor a position.
 
         Runs in the thread of the consumer.
         """
@@ -251,7 +252,7 @@ class DirectConsumer(Consumer):
         """Reset a partition to the beginning of a log that does not have the next offset.
 
         A truncated log may hold records that were written since, at offsets that were committed
-        before; nothing tells them from old ones, so all are read.
+        before; they cannot be distinguished from old ones, so all are read.
         """
         start = (await self.earliest_offsets(tp))[tp]
         end = (await self.highwaters(tp))[tp]
@@ -260,41 +261,41 @@ class DirectConsumer(Consumer):
             return
         reason: Literal["truncated", "expired"] = "expired" if expected < start else "truncated"
         self._acked[tp].clear()
-        self._committed_offset[tp] = self._starts[tp] = start
+        self._committed_offset[tp] = self._start_offsets[tp] = start
         self._read_offset[tp] = start or None
         self.on_offset_reset(OffsetReset(tp, expected, start, end, reason))
         await self._commit({tp: start})
 
     async def perform_seek(self) -> None:
-        """Go back to what is committed; where nothing is, to the beginning, as Faust forgets."""
+        """Seek to the committed offsets; without one, to the beginning, which Faust omits."""
         await super().perform_seek()
         streams = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
         fresh = {tp for tp in streams if self._committed_offset[tp] is None}
         if fresh:
             await self._thread.seek_to_beginning(*(TopicPartition(*tp) for tp in fresh))
         self._metadata.clear()
-        self._starts = {
+        self._start_offsets = {
             tp: await self.position(tp) if tp in fresh else self._committed_offset[tp]
             for tp in streams
         }
 
-    # What is committed
+    # Commits
 
     def acknowledge(self, tp: Any, offset: int) -> None:
-        """Let an offset be committed, by its number: Faust's own way keeps the whole record."""
+        """Acknowledge an offset by its number: Faust's own API keeps the whole record."""
         committed = self._committed_offset[tp]
         if committed is None or offset >= committed:
             self._acked[tp].append(offset)
             self._n_acked += 1
 
     def commit_metadata_of(self, tp: Any) -> str:
-        """Return what the commit of a partition says beside its offset."""
+        """Return the metadata of a partition's commit."""
         return self._metadata.get(tp, "")
 
     def _filter_committable_offsets(self, tps: Iterable[Any]) -> dict[Any, int]:
-        """Return what is to be committed: also where only the number of finished ahead changed."""
+        """Add partitions where only the number of records finished ahead has changed."""
         offsets: dict[Any, int] = super()._filter_committable_offsets(tps)
-        for tp, start in self._starts.items():
+        for tp, start in self._start_offsets.items():
             metadata = commit_metadata(self.finished_ahead(tp))
             if metadata != self._metadata.get(tp, ""):
                 self._metadata[tp] = metadata
@@ -302,18 +303,18 @@ class DirectConsumer(Consumer):
         return offsets
 
     async def commit_and_end_transactions(self) -> None:
-        """Commit at the end, but not after a crash: its thread may never answer.
+        """Commit on stop, but not after a crash: its thread may never respond.
 
-        That happens when an ACL is taken away. What is not committed is read again.
+        That happens when an ACL is removed. Uncommitted records are read again.
         """
         if not self.app.crashed:
             await super().commit_and_end_transactions()
 
     async def _add_gap(self, *_: Any) -> None:
-        """Believe in no gap: the acknowledgements have passed over those that are real."""
+        """Ignore Faust's gaps: the offset tracker skips the real ones."""
 
     def _new_offset(self, tp: Any) -> int | None:
-        """Return the offset to commit: what is acknowledged is acknowledged in order."""
+        """Return the offset to commit: acknowledgements arrive in order."""
         acknowledged = self._acked[tp]
         if not acknowledged:
             return None

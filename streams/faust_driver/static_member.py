@@ -1,9 +1,9 @@
-"""Static membership: a worker that died comes back to the partitions that it had.
+"""Static membership (KIP-345): a worker that restarts gets its previous partitions back.
 
-The broker knows a static member by its ``group.instance.id`` (KIP-345). A new process under the id
-of a dead one takes its place at once and without a rebalance; the other workers go on meanwhile.
-Without an id the dead member stays in the group until its session ends, and until then no
-rebalance can be completed: workers that die faster than that bring the group to a stand.
+The broker identifies a static member by its ``group.instance.id``. A new process with the id of a
+dead one replaces it at once and without a rebalance; the other workers continue meanwhile. Without
+an id the dead member stays in the group until its session times out, and no rebalance completes
+before: workers that crash more often than that stop the whole group.
 """
 
 import hashlib
@@ -22,40 +22,41 @@ from aiokafka.errors import UnknownMemberIdError
 from aiokafka.protocol.commit import OffsetCommitRequest
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
+from streams.errors import OperatorError
 from streams.file_lock import FileLock
 
 log = logging.getLogger(__name__)
 
 INSTANCES_MAX = 1_000
-"""Workers on one data directory."""
+"""Workers that can share one data directory."""
 
 ID_BYTES = 4
 """Random part of an id: two data directories of one host must not share an id."""
 
 FENCED_INSTANCE_ID = 82
-"""Error code of Kafka's protocol that aiokafka 0.14 has no name for."""
+"""Kafka's error code; aiokafka 0.14 does not define it."""
 
 DIGEST_CHARACTERS = 8
 
 HOST_CHARACTERS = 100
-"""Kafka takes ids of up to 249 characters."""
+"""Host name in an id; Kafka allows ids of up to 249 characters."""
 
 _KEPT = re.compile(rf"[0-9a-f]{{{2 * ID_BYTES}}}")
 _ILLEGAL = re.compile(r"[^A-Za-z0-9._-]")
 
 
-class InstanceIdError(Exception):
-    """The configured `kafka.group_instance_id` is in use; the text says by whom."""
+class InstanceIdError(OperatorError):
+    """The configured `kafka.group_instance_id` is in use; the text names the process."""
 
 
 class StaticMember:
-    """The place of this worker in one consumer group.
+    """This worker's membership in one consumer group.
 
     Attributes:
-        instance_id: its ``group.instance.id``; None makes it a dynamic member.
-        leaving: whether its end is for good, so that the others get its partitions at once.
-        failures: how often in a row its stage has failed. A stage that fails again leaves: the
-            cause may be the assignment, which a static member gets back as it was.
+        instance_id: its ``group.instance.id``; None for a dynamic member.
+        leaving: leave the group on stop, so that the other members get its partitions at once.
+        failures: consecutive failures of its stage. A stage that fails again leaves the group: the
+            cause may be the assignment, which a static member gets back unchanged.
     """
 
     def __init__(self, instance_id: str | None = None) -> None:
@@ -63,8 +64,8 @@ class StaticMember:
         self.leaving = False
         self.failures = 0
 
-    def fenced(self) -> None:
-        """Become a dynamic member: another process took the id."""
+    def on_fenced(self) -> None:
+        """Become a dynamic member: another process has joined with the id."""
         log.error(
             "another worker uses the group instance id %r and took the partitions of this one, "
             "which goes on without an id: give each worker its own kafka.group_instance_id, "
@@ -76,26 +77,30 @@ class StaticMember:
 
 @contextmanager
 def leased_member(
-    directory: Path, reads: Iterable[str], chosen: str | None = None
+    directory: Path, reads: Iterable[str], configured_id: str | None = None
 ) -> Iterator[StaticMember]:
-    """Give a member whose id no other process has as long as the block lasts.
+    """Lease a member id that no other process uses during the block.
 
-    Each id belongs to a file that its process locks. The kernel unlocks it when the process dies,
-    and the next worker on the directory takes the first id that is free.
+    Each id has a file that its process locks. The kernel releases the lock when the process dies,
+    and the next worker on the directory leases the first free id.
 
     Args:
-        directory: of the group, on this host.
-        reads: the topics of the group. They are part of the id: a static member gets its old
-            assignment back, also when its next release reads other topics.
-        chosen: `kafka.group_instance_id`, in place of an id made here.
+        directory: directory of the group, on this host.
+        reads: topics of the group. Their digest is part of the id: a static member gets its old
+            assignment back even when its next release subscribes to other topics.
+        configured_id: `kafka.group_instance_id`, instead of a generated id.
 
     Raises:
-        InstanceIdError: a worker on the same directory uses the chosen id.
+        InstanceIdError: a worker on the same directory uses the configured id.
     """
     try:
-        lock, instance_id = _lease(directory) if chosen is None else _lease_of(directory, chosen)
+        lock, instance_id = (
+            _lease(directory)
+            if configured_id is None
+            else _lease_configured(directory, configured_id)
+        )
     except OSError as error:
-        # A full disk must not keep a worker from starting.
+        # A full disk must not prevent the start of a worker.
         log.warning("no group instance id can be leased in %s: %s", directory, error)
         yield StaticMember()
         return
@@ -110,23 +115,23 @@ def _lease(directory: Path) -> tuple[FileLock, str]:
     for number in range(INSTANCES_MAX):
         lock = FileLock(directory / f"instance-{number}.lock")
         if lock.try_acquire():
-            # The same id in all groups: their partitions are assigned alike.
-            return lock, _id_in(directory.parent / f"instance-{number}.id")
+            # The same id in all groups, so that `AlignedAssignor` assigns them alike.
+            return lock, _persistent_id(directory.parent / f"instance-{number}.id")
     raise InstanceIdError(f"{INSTANCES_MAX} workers use {directory}: give others a data directory")
 
 
-def _lease_of(directory: Path, chosen: str) -> tuple[FileLock, str]:
-    lock = FileLock(directory / f"chosen-{chosen}.lock")
+def _lease_configured(directory: Path, configured_id: str) -> tuple[FileLock, str]:
+    lock = FileLock(directory / f"chosen-{configured_id}.lock")
     if not lock.try_acquire():
         raise InstanceIdError(
-            f"kafka.group_instance_id: {chosen!r} is used by process {lock.holder()} on the same "
-            "data directory: give each worker its own, or leave it out"
+            f"kafka.group_instance_id: {configured_id!r} is used by process {lock.holder()} on the "
+            "same data directory: give each worker its own, or leave it out"
         )
-    return lock, chosen
+    return lock, configured_id
 
 
-def _id_in(path: Path) -> str:
-    """Return the id that a file keeps, made at its first use."""
+def _persistent_id(path: Path) -> str:
+    """Return the id that a file keeps, generated on first use."""
     kept = path.read_text(errors="replace").strip() if path.exists() else ""
     if not _KEPT.fullmatch(kept):
         kept = secrets.token_hex(ID_BYTES)
@@ -136,11 +141,11 @@ def _id_in(path: Path) -> str:
 
 
 class MemberThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread as a static member that leaves its group when it ends for good.
+    """Faust's consumer thread as a static member, which leaves its group on a final stop.
 
-    aiokafka sends the id when it joins, but not with heartbeats and commits, so the broker answers
-    a fenced member with `UnknownMemberIdError`, and aiokafka joins again under the same id: two
-    workers of one id would take the partitions from each other for ever.
+    aiokafka sends the id when it joins, but not with heartbeats and commits, so the broker responds
+    to a fenced member with `UnknownMemberIdError`, and aiokafka rejoins with the same id: two
+    workers with one id would fence each other forever.
     """
 
     logger = logging.getLogger("faust.member_thread")
@@ -148,13 +153,12 @@ class MemberThread(AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Faust gives stages without tables aiokafka's round robin, which is not aligned with the
-        # assignment of the others.
+        # For stages without tables Faust uses aiokafka's round robin, which is not aligned.
         consumer._partition_assignment_strategy = [self.app.assignor]  # noqa: SLF001
         return consumer
 
     async def on_start(self) -> None:
-        """Connect, and watch what the coordinator answers."""
+        """Connect, and intercept the coordinator's responses."""
         await super().on_start()
         coordinator: Any = self._coordinator()
         coordinator._send_req = partial(self._send, coordinator._send_req)  # noqa: SLF001
@@ -163,30 +167,31 @@ class MemberThread(AIOKafkaConsumerThread):
     async def on_thread_stop(self) -> None:
         """Leave the group, which aiokafka does for dynamic members only, and disconnect."""
         if self._consumer is not None and self.member.leaving:
-            self._be_dynamic()
+            self._become_dynamic()
         await super().on_thread_stop()
 
     async def _send(self, send: Any, request: Any) -> Any:
-        """Send a request to the coordinator; a member that the broker forgot was fenced.
+        """Send a request to the coordinator, and detect that this member was fenced.
 
-        After its session it is forgotten rightly: the process was frozen or cut off.
+        An unknown member within its session was fenced; after the session it has expired: the
+        process was frozen or partitioned.
         """
         response = await send(request)
         if self.member.instance_id is not None:
             now, codes = time.monotonic(), _error_codes(response)
             in_session = now - self._known_at < self.app.conf.broker_session_timeout
             if FENCED_INSTANCE_ID in codes or (UnknownMemberIdError.errno in codes and in_session):
-                self.member.fenced()
-                self._be_dynamic()
+                self.member.on_fenced()
+                self._become_dynamic()
             elif UnknownMemberIdError.errno not in codes:
                 self._known_at = now
         return response
 
     def limit_fetch_wait(self, milliseconds: int) -> None:
-        """Set how long a fetch waits for records, from the next one on."""
+        """Set the maximum wait of fetches (``fetch.max.wait.ms``), from the next one on."""
         self._ensure_consumer()._fetcher._fetch_max_wait_ms = milliseconds  # noqa: SLF001
 
-    def _be_dynamic(self) -> None:
+    def _become_dynamic(self) -> None:
         self._coordinator()._group_instance_id = None  # noqa: SLF001
 
     def _coordinator(self) -> Any:
@@ -194,7 +199,7 @@ class MemberThread(AIOKafkaConsumerThread):
 
 
 def _error_codes(response: Any) -> set[int]:
-    """Return the errors of a response of any kind from a group coordinator."""
+    """Return the error codes of any response of a group coordinator."""
     if response.API_KEY == OffsetCommitRequest.API_KEY:
         return {code for _, partitions in response.topics for _, code in partitions}
     return {getattr(response, "error_code", 0)}

@@ -1,14 +1,14 @@
-"""Faust tables as stages see them: read here, written as data.
+"""Tables of a stage: key-value state on a changelog topic, kept in memory by Faust.
 
-A row is bytes under a text key. A handler does not write; it returns a `TableWrite`. The runner
-puts the row on the changelog with the partition of the event, and shows it to readers once it is
-acknowledged, before the event's offset can be committed. So a row is never lost by a crash, and
-recovery reads exactly what was acknowledged.
+A row is bytes under a text key. Handlers do not write; they return a `TableWrite`. The processor
+writes the row to the changelog, to the event's partition, and applies it once it is acknowledged,
+before the event's offset can be committed. So no row is lost by a crash, and recovery reads exactly
+the acknowledged rows.
 
-After a rebalance Faust reads the changelogs of kept partitions from where it stopped reading, that
-is, all that the worker has written since. So these writes are counted as read, as long as they
-follow each other: behind a gap may be the writes of another worker, which had the partition while
-this one was frozen.
+After a rebalance Faust reads the changelogs of kept partitions from its last read offset, that is,
+all that the worker has written since. So these writes advance the read offset, as long as they are
+contiguous: a gap may hold writes of another worker, which had the partition while this one was
+frozen.
 """
 
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ from streams.observability.lag import TableProgress
 from streams.records import TableWrite
 
 AHEAD_MAX = 10_000
-"""Writes of a partition behind a gap. A gap of our own closes when its record is acknowledged;
-behind another worker's the next recovery reads what follows."""
+"""Offsets of writes behind a gap, per partition. A gap of this worker closes when its record is
+acknowledged; behind another worker's gap the next recovery reads the rest."""
 
 
 class DeclaredTableManager(TableManager):
-    """Starts at once: Faust gives agents a second to declare tables, ours are declared before."""
+    """Starts without Faust's delay of a second, in which agents may declare tables."""
 
     async def on_start(self) -> None:
-        """Announce the changelogs to the consumer, and be ready to recover them."""
+        """Register the changelogs with the consumer, and start the recovery service."""
         await self._update_channels()
         await self.recovery.start()
 
@@ -53,19 +53,18 @@ class StageTable:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all keys and rows; takes 40 ns a row."""
+        """Bytes of all keys and rows; costs 40 ns a row."""
         rows = self._table.data.data
         return sum(map(len, rows)) + sum(map(len, rows.values()))
 
     def progress(self) -> Iterator[TableProgress]:
-        """Yield how far the recovery of each partition is."""
+        """Yield the recovery offset of each partition."""
         topic = self._table.changelog_topic.get_topic_name()
         for tp, read in list(self._app.tables.recovery.active_offsets.items()):
             if tp.topic == topic and read is not None:
                 yield TableProgress(self.name, TopicPartition(*tp), read + 1)
 
     def get(self, key: str) -> bytes | None:
-        """Return the row, None when there is none."""
         row: bytes | None = self._table.data.data.get(key.encode())
         return row
 
@@ -75,37 +74,36 @@ class StageTable:
             yield key.decode(), value
 
     def rows(self) -> Iterator[bytes]:
-        """Iterate over all rows, without a copy: to be done before the next await."""
+        """Iterate over all rows without a copy: complete the iteration before the next await."""
         return iter(self._table.data.data.values())
 
-    def changelog(self, write: TableWrite, partition: int | None) -> Write:
-        """Return the changelog record of a write."""
+    def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
         topic = self._table.changelog_topic.get_topic_name()
         return Write(topic, write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite, place: RecordMetadata | None = None) -> None:
+    def apply(self, write: TableWrite, metadata: RecordMetadata | None = None) -> None:
         """Make an acknowledged write visible to readers.
 
-        ``place`` is where its changelog record went: Faust forgets the rows of a partition that
-        gets another owner, but only those whose partition it knows.
+        ``metadata`` is that of its changelog record: Faust drops the rows of a revoked partition,
+        but only rows whose partition it knows.
         """
-        if place is not None:
-            self._note_read(TP(place.topic, place.partition), place.offset)
+        if metadata is not None:
+            self._advance_read_offset(TP(metadata.topic, metadata.partition), metadata.offset)
         key, store = write.key.encode(), self._table.data
         if write.value is None:
             store.data.pop(key, None)
-            store._key_partition.pop(key, None)  # noqa: SLF001  (Faust has no other way)
+            store._key_partition.pop(key, None)  # noqa: SLF001  (no public API)
             return
         store.data[key] = write.value
-        if place is not None:
-            store._key_partition[key] = place.partition  # noqa: SLF001
+        if metadata is not None:
+            store._key_partition[key] = metadata.partition  # noqa: SLF001
 
-    def forget_gaps(self) -> None:
-        """Forget writes behind a gap: after a rebalance recovery reads them."""
+    def discard_gaps(self) -> None:
+        """Discard the writes behind gaps: recovery reads them after a rebalance."""
         self._ahead.clear()
 
-    def _note_read(self, tp: TP, offset: int) -> None:
-        """Note that recovery need not read a record of the changelog again."""
+    def _advance_read_offset(self, tp: TP, offset: int) -> None:
+        """Mark a changelog record as read, so that recovery skips it."""
         read = self._app.tables.recovery.active_offsets
         known = read.get(tp)
         ahead = self._ahead.setdefault(tp, set())

@@ -1,7 +1,7 @@
-"""Memory of a process and its children: seen, bounded, and watched for leaks."""
+"""Memory of a process and its children: measurement, limits, and leak detection."""
 
 from streams.memory.monitor import MemoryExhaustedError, MemoryMonitor
-from streams.memory.reading import Limit, Use, find_limit, read_use
+from streams.memory.reading import Limit, Usage, find_limit, read_usage
 from streams.memory.trend import Trend, find_trend
 from streams.memory.users import MemoryUsers
 
@@ -11,8 +11,8 @@ __all__ = [
     "MemoryMonitor",
     "MemoryUsers",
     "Trend",
-    "Use",
+    "Usage",
     "find_limit",
     "find_trend",
-    "read_use",
+    "read_usage",
 ]

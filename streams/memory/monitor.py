@@ -1,4 +1,8 @@
-"""One per process: looks at its memory every few seconds and acts before the kernel does."""
+"""Memory monitor of a process: samples periodically and reacts before the kernel's OOM killer.
+
+Escalates in steps by the used share of the limit: drop caches, pause consumption, end the process
+for a restart.
+"""
 
 import asyncio
 import logging
@@ -9,9 +13,10 @@ from typing import Literal
 
 import psutil
 
-from streams.memory.reading import KINDS, Kind, Limit, Use, find_limit, read_use
+from streams.errors import OperatorError
+from streams.memory.reading import KINDS, Kind, Limit, Usage, find_limit, read_usage
 from streams.memory.release import release_memory
-from streams.memory.trend import Growth, LeakWatch
+from streams.memory.trend import Growth, LeakDetector
 from streams.memory.users import MemoryUsers
 from streams.observability.metrics import (
     MEMORY,
@@ -24,16 +29,17 @@ from streams.observability.metrics import (
 from streams.settings import MemorySettings
 
 Action = Literal["nothing", "relieve", "pause", "resume", "give_up"]
-"""Let go of caches, stop or start the intakes, or end the process to be started afresh."""
+"""``relieve`` drops caches, ``pause`` and ``resume`` act on the intakes, ``give_up`` ends the
+process for a restart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """What was done so far; times are seconds on the monitor's clock.
+    """State of the escalation; times are seconds on the monitor's clock.
 
     Attributes:
-        relieved_at: when caches were last let go of.
-        paused_at: since when nothing is taken in, None when it is.
+        relieved_at: time of the last relief, None before the first.
+        paused_at: start of the pause, None while consuming.
     """
 
     relieved_at: float | None = None
@@ -43,15 +49,15 @@ class Pressure:
 def decide(
     pressure: Pressure, used_share: float, now: float, settings: MemorySettings
 ) -> tuple[Pressure, Action]:
-    """Return what to do, and what will have been done then.
+    """Return the next action and the state after it.
 
-    A relief comes before a pause: ask again afterwards, with what is in use then.
+    A relief precedes a pause: the caller decides again afterwards, with a new sample.
 
     Args:
-        pressure: what was done so far.
+        pressure: state so far.
         used_share: memory in use as a share of the limit.
         now: seconds on the monitor's clock.
-        settings: the thresholds.
+        settings: thresholds.
     """
     if used_share >= settings.relief_share and _may_relieve(pressure, now, settings):
         return replace(pressure, relieved_at=now), "relieve"
@@ -71,20 +77,19 @@ def _may_relieve(pressure: Pressure, now: float, settings: MemorySettings) -> bo
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is in use, by kind of process, and what may be."""
+class MemorySample:
+    """Usage by kind of process, and the limit."""
 
-    uses: Mapping[Kind, Use]
+    usage: Mapping[Kind, Usage]
     limit: Limit
 
     @property
     def used_bytes(self) -> int:
         """Memory of all processes together."""
-        return sum(use.memory_bytes for use in self.uses.values())
+        return sum(each.memory_bytes for each in self.usage.values())
 
     @property
     def used_share(self) -> float:
-        """The same as a share of the limit."""
         return self.used_bytes / self.limit.limit_bytes
 
     def __str__(self) -> str:
@@ -94,46 +99,45 @@ class Look:
         )
 
 
-def look_at_process(settings: MemorySettings) -> Look:
-    """Return what this process and its children use, and the limit that holds now."""
-    return Look(read_use(psutil.Process()), find_limit(settings))
+def sample_process(settings: MemorySettings) -> MemorySample:
+    """Measure this process and its descendants, and the current limit."""
+    return MemorySample(read_usage(psutil.Process()), find_limit(settings))
 
 
-def export(seen: Look) -> None:
-    """Show it in the metrics."""
-    MEMORY_LIMIT.set(seen.limit.limit_bytes)
+def export(sample: MemorySample) -> None:
+    """Set the metrics."""
+    MEMORY_LIMIT.set(sample.limit.limit_bytes)
     for kind in KINDS:
-        use = seen.uses.get(kind, Use())
-        MEMORY.labels(kind).set(use.memory_bytes)
-        OPEN_FILES.labels(kind).set(use.files)
-        THREADS.labels(kind).set(use.threads)
+        usage = sample.usage.get(kind, Usage())
+        MEMORY.labels(kind).set(usage.memory_bytes)
+        OPEN_FILES.labels(kind).set(usage.files)
+        THREADS.labels(kind).set(usage.threads)
 
 
 def mebibytes(size: float) -> str:
-    """Return bytes for people."""
     return f"{size / 2**20:.0f} MiB"
 
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 30.0
-"""For one look; usual ones take milliseconds. A thread that hangs must not stop the looking."""
+SAMPLE_TIMEOUT_SECONDS = 30.0
+"""Timeout of a sample; usual ones take milliseconds. A hung thread must not stop the monitor."""
 
 
-class MemoryExhaustedError(Exception):
-    """Memory stayed near its limit although nothing was taken in; the process ends."""
+class MemoryExhaustedError(OperatorError):
+    """Memory stayed near its limit although consumption was paused; the process ends."""
 
 
 class MemoryMonitor:
-    """Lets go of caches when memory is short, stops the intakes when it is nearly used up.
+    """Drops caches when memory is short, pauses the intakes when it is nearly exhausted.
 
     Args:
         settings: limit and thresholds.
         users: the open stages.
-        look: sees what is in use; runs in a thread.
-        release: gives memory back to the system.
-        clock: seconds that only go forward.
-        sleep: waits that many seconds.
+        take_sample: measures memory; runs in a thread.
+        release: returns free memory to the system.
+        clock: monotonic seconds.
+        sleep: replaceable for tests.
     """
 
     def __init__(
@@ -141,101 +145,101 @@ class MemoryMonitor:
         settings: MemorySettings,
         users: MemoryUsers,
         *,
-        look: Callable[[MemorySettings], Look] = look_at_process,
+        take_sample: Callable[[MemorySettings], MemorySample] = sample_process,
         release: Callable[[], None] = release_memory,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._settings = settings
         self._users = users
-        self._look = look
+        self._take_sample = take_sample
         self._release = release
         self._clock = clock
         self._sleep = sleep
         self._began = clock()
         self._pressure = Pressure()
-        self._watches: dict[Kind, LeakWatch] = {}
+        self._detectors: dict[Kind, LeakDetector] = {}
 
     async def run(self) -> None:
-        """Look again and again, for ever.
+        """Sample and act periodically; never returns.
 
         Raises:
-            MemoryExhaustedError: memory stayed near the limit for too long; the text says how.
+            MemoryExhaustedError: memory stayed near the limit for too long.
         """
         while True:
             try:
-                await self._act(await self._see())
+                await self._act(await self._sample())
             except MemoryExhaustedError:
                 raise
             except Exception as error:
                 log.exception("cannot look after the memory, next time again")
-                self._give_up_unseen(error)
+                self._give_up_without_samples(error)
             await self._sleep(self._settings.sample_seconds)
 
-    def _give_up_unseen(self, error: Exception) -> None:
-        """End what nobody can tell to be over: a pause, while looks fail."""
+    def _give_up_without_samples(self, error: Exception) -> None:
+        """End a pause that no sample can end, because sampling fails."""
         since = self._pressure.paused_at
         if since is not None and self._clock() - since >= self._settings.give_up_seconds:
             reason = f"memory was nearly used up, and cannot be looked at any more: {error!r}"
             raise MemoryExhaustedError(reason) from error
 
-    async def _see(self) -> Look:
-        async with asyncio.timeout(LOOK_SECONDS):
-            seen = await asyncio.to_thread(self._look, self._settings)
-        export(seen)
-        return seen
+    async def _sample(self) -> MemorySample:
+        async with asyncio.timeout(SAMPLE_TIMEOUT_SECONDS):
+            sample = await asyncio.to_thread(self._take_sample, self._settings)
+        export(sample)
+        return sample
 
-    async def _act(self, seen: Look) -> None:
-        self._watch_growth(seen)
-        action = self._decide(seen)
+    async def _act(self, sample: MemorySample) -> None:
+        self._detect_leaks(sample)
+        action = self._decide(sample)
         if action == "relieve":
-            seen = await self._relieve(seen)
-            action = self._decide(seen)
-        self._carry_out(action, seen)
+            sample = await self._relieve(sample)
+            action = self._decide(sample)
+        self._apply(action, sample)
 
-    def _decide(self, seen: Look) -> Action:
+    def _decide(self, sample: MemorySample) -> Action:
         now = self._clock()
-        self._pressure, action = decide(self._pressure, seen.used_share, now, self._settings)
+        self._pressure, action = decide(self._pressure, sample.used_share, now, self._settings)
         return action
 
-    async def _relieve(self, before: Look) -> Look:
-        """Let go of what can be had again; return what is in use then."""
+    async def _relieve(self, before: MemorySample) -> MemorySample:
+        """Drop caches; return a new sample."""
         MEMORY_RELIEFS.inc()
-        self._users.relieve()
+        self._users.drop_caches()
         self._release()
-        after = await self._see()
+        after = await self._sample()
         freed = mebibytes(before.used_bytes - after.used_bytes)
         log.warning("memory is short, caches were let go of: %s freed, %s", freed, after)
         return after
 
-    def _carry_out(self, action: Action, seen: Look) -> None:
+    def _apply(self, action: Action, sample: MemorySample) -> None:
         match action:
             case "pause":
-                self._users.pause(f"memory: {seen}; records wait until it is less")
+                self._users.pause(f"memory: {sample}; records wait until it is less")
             case "resume":
-                log.warning("memory is free again: %s", seen)
+                log.warning("memory is free again: %s", sample)
                 self._users.resume()
             case "give_up":
-                raise MemoryExhaustedError(_exhausted(seen, self._settings))
+                raise MemoryExhaustedError(_exhausted(sample, self._settings))
 
     # Leaks
 
-    def _watch_growth(self, seen: Look) -> None:
+    def _detect_leaks(self, sample: MemorySample) -> None:
         now = self._clock()
         if now - self._began < self._settings.warm_up_seconds:
             return
-        for kind, use in seen.uses.items():
-            growth = self._watch(kind).add(now, use.memory_bytes)
+        for kind, usage in sample.usage.items():
+            growth = self._detector(kind).add(now, usage.memory_bytes)
             if growth is not None:
-                self._tell(kind, growth)
+                self._report(kind, growth)
 
-    def _watch(self, kind: Kind) -> LeakWatch:
+    def _detector(self, kind: Kind) -> LeakDetector:
         window, leak = self._settings.trend_seconds, self._settings.leak_bytes_per_hour
-        return self._watches.setdefault(kind, LeakWatch(window, leak))
+        return self._detectors.setdefault(kind, LeakDetector(window, leak))
 
-    def _tell(self, kind: Kind, growth: Growth) -> None:
+    def _report(self, kind: Kind, growth: Growth) -> None:
         MEMORY_TREND.labels(kind).set(growth.trend.per_hour)
-        if growth.is_news:
+        if growth.is_new_leak:
             log.warning(
                 "memory of %s grows by %s an hour (95 %%: at least %s): this looks like a leak",
                 kind,
@@ -244,9 +248,9 @@ class MemoryMonitor:
             )
 
 
-def _exhausted(seen: Look, settings: MemorySettings) -> str:
+def _exhausted(sample: MemorySample, settings: MemorySettings) -> str:
     return (
-        f"{seen}, and that did not become less in {settings.give_up_seconds:g} s in which nothing"
+        f"{sample}, and that did not become less in {settings.give_up_seconds:g} s in which nothing"
         " was taken in; the process ends, to be started afresh. Raise memory.limit_bytes or the"
         " container's limit, or lower stage.concurrency or engine.processes"
     )

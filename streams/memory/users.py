@@ -1,4 +1,4 @@
-"""The open stages of a process, as those who use its memory."""
+"""Registry of the open stages of a process, on which the memory monitor acts."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -7,27 +7,27 @@ from contextlib import contextmanager
 from streams.intake import Intake
 
 PAUSE_OWNER = "memory"
-"""Holds the intakes."""
+"""Owner of the pauses."""
 
 log = logging.getLogger(__name__)
 
 
 class MemoryUsers:
-    """What can be done about memory: let go of caches, stop and start the intakes."""
+    """Drops the caches and pauses or resumes the intakes of all open stages."""
 
     def __init__(self) -> None:
         self._open: dict[Intake, Sequence[Callable[[], None]]] = {}
         self._reason: str | None = None
 
     @contextmanager
-    def using(self, intake: Intake, reliefs: Sequence[Callable[[], None]]) -> Iterator[None]:
-        """Count a stage among the users while it is open; one that opens in a pause waits too.
+    def registered(self, intake: Intake, callbacks: Sequence[Callable[[], None]]) -> Iterator[None]:
+        """Register a stage within the block; one that opens during a pause is paused too.
 
         Args:
-            intake: of the stage.
-            reliefs: let go of what can be had again; may still grow.
+            intake: intake of the stage.
+            callbacks: drop cached data; the sequence may still grow.
         """
-        self._open[intake] = reliefs
+        self._open[intake] = callbacks
         if self._reason is not None:
             intake.pause(PAUSE_OWNER, self._reason)
         try:
@@ -35,27 +35,27 @@ class MemoryUsers:
         finally:
             del self._open[intake]
 
-    def relieve(self) -> None:
-        """Have all stages let go of what can be had again; one that fails holds up no other."""
-        for reliefs in self._open.values():
-            for relief in reliefs:
+    def drop_caches(self) -> None:
+        """Call the callbacks of all stages; a failing one does not stop the others."""
+        for callbacks in self._open.values():
+            for callback in callbacks:
                 try:
-                    relief()
+                    callback()
                 except Exception:
                     log.exception("a relief failed, the memory that it would free stays in use")
 
     def pause(self, reason: str) -> None:
-        """Stop all intakes, now and of stages that open later, for a reason for people."""
+        """Pause the intakes of all stages, also of those that open later; human-readable reason."""
         self._reason = reason
         for intake in self._open:
             intake.pause(PAUSE_OWNER, reason)
 
     def resume(self) -> None:
-        """Start all intakes, as far as memory is concerned."""
+        """Lift the memory pause of all intakes."""
         self._reason = None
         for intake in self._open:
             intake.resume(PAUSE_OWNER)
 
     def problem(self) -> str | None:
-        """Return why the intakes are stopped, None when they are not."""
+        """Return why the intakes are paused, None when they are not."""
         return self._reason

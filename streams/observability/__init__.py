@@ -1,1 +1,1 @@
-"""Metrics, logs, health, lag and the HTTP server that serves them."""
+"""Metrics, logs, health checks, consumer lag, and the HTTP server that exposes them."""

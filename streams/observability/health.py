@@ -1,22 +1,22 @@
-"""Health of a process: alive (the loop turns) and ready (every part can work)."""
+"""Health of a process: liveness (the event loop runs) and readiness (every check passes)."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
 Check = Callable[[], str | None]
-"""Returns what is wrong, None when all is well."""
+"""Returns the problem, None when healthy."""
 
 
 WARNING_SECONDS = 3_600.0
-"""How long a warning is shown. Longer than any interval at which a person looks at an alert."""
+"""Time that a warning is reported; longer than any interval at which a person checks an alert."""
 
 WARNINGS_MAX = 200
-"""Warnings kept at a time; the oldest are dropped first."""
+"""Warnings kept; the oldest are evicted first."""
 
 
 class Health:
-    """The parts of a process, each with a function that says what is wrong with it.
+    """Registry of the parts of a process and their health checks.
 
     Args:
         clock: monotonic seconds.
@@ -29,11 +29,11 @@ class Health:
         self._warnings: deque[tuple[float, str, str]] = deque(maxlen=WARNINGS_MAX)
 
     def warn(self, part: str, text: str) -> None:
-        """Show what went wrong in a part and is over; the part stays ready."""
+        """Record a past failure of a part; the part stays ready."""
         self._warnings.append((self._clock(), part, text))
 
     def warnings(self) -> dict[str, list[str]]:
-        """Return the warnings of the last hour, by part, without repeats."""
+        """Return the warnings of the last hour, by part, without duplicates."""
         since = self._clock() - WARNING_SECONDS
         found: dict[str, dict[str, None]] = {}
         for at, part, text in self._warnings:
@@ -41,22 +41,22 @@ class Health:
                 found.setdefault(part, {})[text] = None
         return {part: list(texts) for part, texts in found.items()}
 
-    def watch(self, part: str, check: Check) -> None:
-        """Add a part, or replace its check."""
+    def set_check(self, part: str, check: Check) -> None:
+        """Add or replace the check of a part."""
         self._checks[part] = check
 
-    def watch_pipeline(self, check: Callable[[], Mapping[str, str]]) -> None:
-        """Set the check of the stages of all processes; it returns what is wrong, by part.
+    def set_pipeline_check(self, check: Callable[[], Mapping[str, str]]) -> None:
+        """Set the check of the stages of all processes; it returns problems by part.
 
-        This process stays ready: its restart would not mend another one.
+        It does not affect readiness: a restart of this process would not repair another one.
         """
         self._pipeline = check
 
     def degraded(self) -> dict[str, str]:
-        """Return what is wrong with the pipeline as a whole, by part."""
+        """Return the problems of the whole pipeline, by part."""
         return dict(self._pipeline())
 
     def problems(self) -> dict[str, str]:
-        """Return what is wrong, by part; empty when ready."""
+        """Return the failed checks, by part; empty when ready."""
         found = ((part, check()) for part, check in self._checks.items())
         return {part: problem for part, problem in found if problem}

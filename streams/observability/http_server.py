@@ -1,4 +1,4 @@
-"""The HTTP side of a process: ``/health/live``, ``/health/ready`` and ``/metrics``."""
+"""HTTP endpoints of a process: ``/health/live``, ``/health/ready`` and ``/metrics``."""
 
 import asyncio
 import errno
@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from streams.errors import OperatorError
 from streams.observability.health import Health
 from streams.observability.metrics import REGISTRY
 from streams.settings import HIGHEST_PORT
@@ -21,16 +22,14 @@ log = logging.getLogger(__name__)
 _WEIGHT_0 = re.compile(r"\s*q=0(\.0*)?\s*")
 
 GZIP_LEVEL = 1
-"""Makes a page a twelfth of its size; level 9 takes three times the CPU for a fourteenth."""
+"""Compresses a page to a twelfth; level 9 takes three times the CPU for a fourteenth."""
 
 
-class AddressError(Exception):
+class AddressError(OperatorError):
     """The HTTP address cannot be used; the text says why."""
 
 
-def build_web(health: Health) -> web.Application:
-    """Return the web application."""
-
+def build_app(health: Health) -> web.Application:
     async def live(_request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
@@ -50,7 +49,7 @@ def build_web(health: Health) -> web.Application:
         encode, content_type = _encoder(request.headers.get("Accept", ""))
         page = await asyncio.to_thread(encode, REGISTRY)
         headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if _takes_gzip(request.headers.get("Accept-Encoding", "")):
+        if _accepts_gzip(request.headers.get("Accept-Encoding", "")):
             page = await asyncio.to_thread(gzip.compress, page, GZIP_LEVEL)
             headers["Content-Encoding"] = "gzip"
         return web.Response(body=page, headers=headers)
@@ -64,18 +63,18 @@ def build_web(health: Health) -> web.Application:
 
 @asynccontextmanager
 async def serve(address: str, health: Health, *, or_free_port: bool = False) -> AsyncIterator[str]:
-    """Serve while the context lasts; gives the URL. Port 0 takes a free port.
+    """Serve while the context lasts; yields the URL. Port 0 selects a free port.
 
     Args:
         address: HOST:PORT.
-        health: what ``/health/ready`` answers with.
-        or_free_port: when the port is taken, serve on a free one of the same host and log which.
+        health: source of ``/health/ready``.
+        or_free_port: when the port is in use, fall back to a free one of the host and log it.
 
     Raises:
-        AddressError: the address is malformed, or it cannot be listened on.
+        AddressError: the address is malformed, or binding it fails.
     """
     host, port = _host_and_port(address)
-    runner = web.AppRunner(build_web(health), access_log=None)
+    runner = web.AppRunner(build_app(health), access_log=None)
     await runner.setup()
     try:
         try:
@@ -83,23 +82,23 @@ async def serve(address: str, health: Health, *, or_free_port: bool = False) -> 
         except OSError as error:
             if not (or_free_port and error.errno == errno.EADDRINUSE):
                 raise _cannot_listen(address, error) from None
-            await _serve_on_a_free_port(runner, host, address)
+            await _serve_on_free_port(runner, host, address)
         yield f"http://{address.rpartition(':')[0]}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """Return the format that a scraper asks for: OpenMetrics with exemplars, or plain text."""
+    """Negotiate the exposition format: OpenMetrics with exemplars, or plain text."""
     try:
         return choose_encoder(accept)
     except (TypeError, ValueError):
-        # The library compares the parts of a version, whatever they are.
+        # The library compares the parts of a version without validating them.
         return choose_encoder("")
 
 
-def _takes_gzip(accepted: str) -> bool:
-    """Return whether an ``Accept-Encoding`` names gzip, other than with the weight 0."""
+def _accepts_gzip(accepted: str) -> bool:
+    """Return whether an ``Accept-Encoding`` names gzip with a weight above 0."""
     codings = (each.partition(";") for each in accepted.lower().split(","))
     return any(
         coding.strip() == "gzip" and not _WEIGHT_0.fullmatch(parameters)
@@ -109,13 +108,13 @@ def _takes_gzip(accepted: str) -> bool:
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    # uvloop would take a port above the highest one modulo 65,536.
+    # uvloop truncates a larger port modulo 65,536 without an error.
     if not host or not port.isdecimal() or int(port[:6]) > HIGHEST_PORT:
         raise AddressError(f"{address!r} is not HOST:PORT; set `http`, such as 127.0.0.1:8080")
     return host.strip("[]"), int(port)
 
 
-async def _serve_on_a_free_port(runner: web.AppRunner, host: str, taken: str) -> None:
+async def _serve_on_free_port(runner: web.AppRunner, host: str, taken: str) -> None:
     try:
         await web.TCPSite(runner, host, 0).start()
     except OSError as error:

@@ -1,8 +1,8 @@
-"""Folds repeated log lines: the first one at once, then a count once a minute, and one at the end.
+"""Log deduplication: the first line at once, then counts once a minute, and one at the end.
 
-Client libraries log every attempt at a broker that is away: nine consumers wrote 31,000 lines in a
-minute. Lines of one kind (logger, level, message before its arguments, types of the errors in it)
-are an episode, which ends when none came for a while.
+Client libraries log every connection attempt to an unavailable broker: nine consumers wrote 31,000
+lines in a minute. Lines with one key (logger, level, message template, types of logged errors) form
+an episode, which ends after a quiet time.
 """
 
 import asyncio
@@ -30,23 +30,23 @@ FOLDED = (
         "streams.faust_driver.static_member",
     ),
 )
-"""Client libraries, and parts of ours that log each attempt or each record."""
+"""Loggers of client libraries, and ours that log per attempt or per record."""
 
 REPORT_SECONDS = 60.0
 QUIET_SECONDS = 30.0
-"""An episode ends after so long without a line. aiokafka gives a request 20 s or more."""
+"""Time without a line that ends an episode. aiokafka requests time out after 20 s or more."""
 
 SWEEP_SECONDS = 5.0
-KINDS_MAX = 200
-"""Episodes at a time; with more, the one that was quiet for longest ends."""
+EPISODES_MAX = 200
+"""Concurrent episodes; beyond it the one that was quiet for longest ends (LRU)."""
 
 TEXT_CHARACTERS = 160
-"""Of the first line of an episode, in reports."""
+"""Length of an episode's first line in reports."""
 
 _DIGITS = re.compile(r"\d+")
 _ARGUMENTS = re.compile(r"%\W*\w")
 
-Kind = tuple[str, int, str, tuple[str, ...]]
+EpisodeKey = tuple[str, int, str, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -59,46 +59,45 @@ class _Episode:
 
 
 class LogFolding(logging.Filter):
-    """The filter of a handler: lets the first line of an episode pass and counts the others."""
+    """Handler filter that passes the first line of an episode and counts the others."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._episodes: dict[Kind, _Episode] = {}
+        self._episodes: dict[EpisodeKey, _Episode] = {}
         self._ended: list[str] = []
         self._unreported_since: float | None = None
-        # Consumers log in threads of their own.
+        # Consumers log from their own threads.
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the line is written."""
         if not _is_folded(record.name):
             return True
-        kind, now = kind_of(record), self._clock()
+        key, now = episode_key(record), self._clock()
         with self._lock:
-            episode = self._episodes.pop(kind, None)
+            episode = self._episodes.pop(key, None)
             is_first = episode is None
             if episode is None:
-                self._make_room()
+                self._evict()
                 text = f"{record.name}: {record.getMessage()}"
-                episode = _Episode(_shortened(text), began=now, latest=now)
+                episode = _Episode(_truncated(text), began=now, latest=now)
             else:
                 episode.folded += 1
                 episode.unreported += 1
                 if self._unreported_since is None:
                     self._unreported_since = now
             episode.latest = now
-            # The dictionary is in the order of the latest lines.
-            self._episodes[kind] = episode
+            # Reinserted at the end: the dictionary is in LRU order.
+            self._episodes[key] = episode
         return is_first
 
     def report(self, *, final: bool = False) -> list[str]:
-        """Return the lines that are due now: of episodes that ended, and once a minute of all."""
+        """Return the due lines: for ended episodes, and once a minute for all."""
         now = self._clock()
         with self._lock:
-            for kind, episode in list(self._episodes.items()):
+            for key, episode in list(self._episodes.items()):
                 if final or now - episode.latest >= QUIET_SECONDS:
-                    self._end(kind)
+                    self._end(key)
             lines = [f"no more repeats of {'; '.join(self._ended)}"] if self._ended else []
             self._ended.clear()
             since = self._unreported_since
@@ -115,24 +114,24 @@ class LogFolding(logging.Filter):
             episode.unreported = 0
         return [f"repeated in the last {seconds:.0f} s: {'; '.join(parts)}"] if parts else []
 
-    def _make_room(self) -> None:
-        if len(self._episodes) >= KINDS_MAX:
+    def _evict(self) -> None:
+        if len(self._episodes) >= EPISODES_MAX:
             self._end(next(iter(self._episodes)))
 
-    def _end(self, kind: Kind) -> None:
-        episode = self._episodes.pop(kind)
+    def _end(self, key: EpisodeKey) -> None:
+        episode = self._episodes.pop(key)
         if episode.folded:
             seconds = episode.latest - episode.began
             self._ended.append(f"{episode.text} ({episode.folded} in {seconds:.0f} s)")
 
 
-def kind_of(record: logging.LogRecord) -> Kind:
-    """Return what lines must have in common to be of one kind."""
+def episode_key(record: logging.LogRecord) -> EpisodeKey:
+    """Return the deduplication key of a line."""
     template = str(record.msg)
     if not _has_words(template):
         template = _DIGITS.sub("#", record.getMessage())
     arguments = record.args if isinstance(record.args, tuple) else ()
-    return record.name, record.levelno, template, (*_errors(arguments), *_place(record.exc_info))
+    return record.name, record.levelno, template, (*_errors(arguments), *_origin(record.exc_info))
 
 
 def _is_folded(logger: str) -> bool:
@@ -140,7 +139,7 @@ def _is_folded(logger: str) -> bool:
 
 
 def _has_words(template: str) -> bool:
-    """Return whether a message says something before its arguments are put in."""
+    """Return whether a message template has text beside its placeholders."""
     return any(character.isalpha() for character in _ARGUMENTS.sub("", template))
 
 
@@ -154,12 +153,12 @@ def _errors(arguments: Iterable[object]) -> Iterable[str]:
             yield argument.__name__
 
 
-def _place(
+def _origin(
     info: tuple[type[BaseException], BaseException, TracebackType | None]
     | tuple[None, None, None]
     | None,
 ) -> Iterable[str]:
-    """Return the type of a logged exception, and where it was raised."""
+    """Yield the type of a logged exception, and the line that raised it."""
     if not info or info[0] is None:
         return
     yield info[0].__name__
@@ -170,13 +169,13 @@ def _place(
         yield f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
 
 
-def _shortened(text: str) -> str:
+def _truncated(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= TEXT_CHARACTERS else line[:TEXT_CHARACTERS] + "…"
 
 
 async def report_repeats() -> None:
-    """Write the reports of all handlers until cancelled, then what is left."""
+    """Write the due reports of all handlers until cancelled, then the final ones."""
     foldings = [
         each
         for handler in logging.getLogger().handlers

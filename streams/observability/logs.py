@@ -1,4 +1,4 @@
-"""Log lines: for people or as JSON, with the request that they are about."""
+"""Log setup: console or JSON lines, with the request and trace id of the record in process."""
 
 import logging
 import sys
@@ -11,25 +11,24 @@ from streams.observability.log_folding import LogFolding
 from streams.settings import Settings
 
 REQUEST = ContextVar("request", default="")
-"""Id of the request that is being worked on, for every log line on the way."""
+"""Request id of the record in process, for every log line of the task."""
 
 TRACE = ContextVar("trace", default="")
 """W3C trace id of that request."""
 
 NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3", "streams.faust_driver.app")
-"""Libraries of which only warnings are wanted, unless the level is DEBUG."""
+"""Loggers limited to warnings, unless the level is DEBUG."""
 
 
 SILENT = ("aiokafka.consumer.group_coordinator", "aiokafka.cluster")
-"""The first reports every look for a coordinator that is not there yet as an error; health says it
-better. The second reports a missing topic ten times a second; the producer says it once."""
+"""The first logs every look-up of a coordinator that is not available yet as an error; the health
+check reports it. The second logs a missing topic ten times a second; the producer reports it."""
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
@@ -44,24 +43,23 @@ class JsonFormatter(logging.Formatter):
 
 
 def _encodable(text: str) -> str:
-    """Return the text without lone surrogates, which foreign JSON may carry and ours must not."""
+    """Replace lone surrogates, which foreign JSON may carry and orjson rejects."""
     return text.encode(errors="replace").decode()
 
 
 class ConsoleFormatter(logging.Formatter):
-    """One readable line, the request at its end."""
+    """One readable line, with the request id at its end."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the library's name)
-        """Return the line without the exception."""
         request = REQUEST.get()
         return super().formatMessage(record) + (f" [{request}]" if request else "")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send log lines to stderr in the form that the settings ask for."""
+    """Log to stderr in the configured format; repeated lines are folded unless DEBUG."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else ConsoleFormatter())
     if settings.log_level != "DEBUG":

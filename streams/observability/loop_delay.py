@@ -1,7 +1,7 @@
-"""Event-loop delay: how late timers fire, in each thread that has an event loop.
+"""Event-loop delay: lateness of timers, per thread with an event loop.
 
-Whatever holds up a loop (a long function, garbage collection, a busy machine) delays all that the
-thread does by as much.
+A blocked loop (a long function, garbage collection, a busy machine) delays every task of its thread
+by as much.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 from streams.observability.metrics import LOOP_DELAY
 
 SAMPLE_SECONDS = 0.5
-"""Pause between samples. A sample takes 20 us, and a process with all stages has ten loops."""
+"""Sampling interval. A sample takes 20 us, and a process with all stages has ten loops."""
 
 
 async def measure_loop_delay(thread: str) -> None:
@@ -21,7 +21,7 @@ async def measure_loop_delay(thread: str) -> None:
     """
     delay = LOOP_DELAY.labels(thread)
     while True:
-        # Not the loop's clock: uvloop reads it once in each round.
+        # Not loop.time(): uvloop caches it for each iteration.
         started = time.perf_counter()
         await asyncio.sleep(SAMPLE_SECONDS)
         delay.observe(max(0.0, time.perf_counter() - started - SAMPLE_SECONDS))

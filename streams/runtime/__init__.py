@@ -1,1 +1,1 @@
-"""Runs stages: consumption, back-pressure, offset tracking, delay queue, stall detector."""
+"""The stage runtime: consumption, back-pressure, offset tracking, delay queue, stall detector."""

@@ -1,15 +1,14 @@
-"""Back-pressure: a stage starts no record for which a later stage has no room.
+"""Back-pressure: a stage starts no record for which a later stage lacks capacity.
 
-The backlog of a later stage is the number of records on its topic that it has not finished:
-``end - committed``, less those that are finished ahead of the committed offset. Its limit is
-`StageSettings.backlog_seconds` of the stage's own speed, so it is short for a stage that reads four
-pages a second and long for one that handles thousands. Higher ranks have a higher limit, so they
-pass where lower ones are held back.
+The backlog of a later stage is the number of unfinished records on its topic: ``end - committed``,
+less those finished ahead of the committed offset. Its limit is `StageSettings.backlog_seconds` of
+the stage's own speed, so it is low for a stage that reads four pages a second and high for one that
+handles thousands. Higher ranks have a higher limit, so they pass where lower ones are blocked.
 
-A process measures all backlogs at once, every `POLL_SECONDS` while room is short. Between two
-measurements each stage counts what it starts, against its share of the room (the shares of all
-workers add up to one), and what later stages finish in the same process counts at once. No stage is
-held back for ever: see `Meter.holds`.
+A process measures all backlogs at once, every `POLL_SECONDS` while capacity is scarce. Between two
+measurements each stage counts the records that it starts, against its share of the capacity (the
+shares of all workers add up to one); records that later stages finish in the same process count at
+once. A stage is never blocked for good: see `Meter.is_progressing`.
 """
 
 import asyncio
@@ -32,116 +31,116 @@ from streams.topics import READERS, Topic
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
-"""Pause between measurements. One costs a request for the ends and one for each later stage."""
+"""Pause between measurements. One costs a request for the end offsets and one for each later
+stage."""
 
-CALM_POLLS = 8
-"""Polls from one measurement to the next while room is not short: then the speed must be known for
-when it is, and the metric must not stand at the last backlog."""
+IDLE_POLLS = 8
+"""Polls from one measurement to the next while capacity is not scarce. The speed must be known when
+it becomes scarce, and the metric must not keep an old backlog."""
 
-SHORT = 0.25
-"""Share of a limit beyond which room is short. A measurement at each poll took a fifth of the CPU
-of a process with all stages at 50 requests a second."""
+SCARCE_SHARE = 0.25
+"""Share of a limit beyond which capacity is scarce. A measurement at each poll took a fifth of the
+CPU of a process with all stages at 50 requests a second."""
 
 WINDOW_SECONDS = 4.0
-"""Over which the speed of a stage is averaged. Offsets of other processes move once a commit, so
-shorter windows read several times too much, or nothing."""
+"""Averaging window of a stage's speed. Offsets of other processes move once a commit, so shorter
+windows measure several times too much, or nothing."""
 
 WAKE_SECONDS = 0.01
-"""Pause between looks at the room that was made within the process."""
+"""Debounce of wake-ups after a later stage in this process has finished records."""
 
 STALLED_SECONDS = 60.0
-"""A later stage that finishes nothing for so long holds back no other stage: it is not deployed, or
+"""A later stage that finishes nothing for this long blocks no other stage: it is not deployed, or
 its intake is paused. Long enough for slots that are all taken by long downloads."""
 
 UNKNOWN_SECONDS = 10.0
-"""After so long without a measurement nothing is held back."""
+"""Time without a measurement after which back-pressure is off."""
 
 WARN_SECONDS = 60.0
 """Pause between log lines while backlogs cannot be measured."""
 
 RETRY_BONUS = URGENT // 2
-"""Ranks that are added to what comes back from a delay: what has waited goes before what is new."""
+"""Ranks that are added to delayed records: retries go before new records."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupProgress:
-    """How far the readers of a topic are: sums over its partitions.
+    """Progress of the group that reads a topic: sums over its partitions.
 
     Attributes:
-        end: records that were ever written.
-        finished: records that are finished, committed or not.
-        is_late: some are read by other processes, whose commits come later.
+        end: records ever written.
+        finished: finished records, committed or not.
+        is_remote: other processes read some partitions, so their progress is known by commits only.
     """
 
     end: int
     finished: int
-    is_late: bool = False
+    is_remote: bool = False
 
 
 class Meter:
     """The backlog in front of one stage, and the speed of that stage.
 
     Args:
-        settings: have the limit.
-        commit_seconds: pause between commits of other processes.
+        settings: backlog limits.
+        commit_seconds: commit interval of other processes.
 
     Attributes:
-        backlog: records that are not finished: those of the latest measurement, and what this
-            process has started and finished since.
-        limit: of the backlog.
+        backlog: unfinished records: those of the latest measurement, plus those started and less
+            those finished by this process since.
+        limit: maximum of the backlog at the middle rank.
     """
 
     def __init__(self, settings: StageSettings, commit_seconds: float = 0.0) -> None:
         self._settings = settings
         self._commit_seconds = commit_seconds
-        self._standing: GroupProgress | None = None
+        self._progress: GroupProgress | None = None
         self._at = self._progress_at = 0.0
         self._history: deque[tuple[float, int]] = deque()
         self._measured = 0
         self.backlog = 0
         self.limit = float(settings.backlog_records)
 
-    def observe(self, standing: GroupProgress, now: float) -> None:
-        """Take in a measurement."""
-        before, self._standing = self._standing, standing
-        self._measured = self.backlog = max(0, standing.end - standing.finished)
+    def observe(self, progress: GroupProgress, now: float) -> None:
+        before, self._progress = self._progress, progress
+        self._measured = self.backlog = max(0, progress.end - progress.finished)
         self._at = now
-        moved = before is None or standing.finished != before.finished
+        moved = before is None or progress.finished != before.finished
         if moved or not self._measured:
             self._progress_at = now
         if not moved and not self._measured:
-            # The speed counts from when there is something to do.
+            # Idle time must not count as low speed.
             self._history.clear()
-        self._history.append((now, standing.finished))
+        self._history.append((now, progress.finished))
         while len(self._history) > 1 and self._history[1][0] <= now - WINDOW_SECONDS:
             self._history.popleft()
-        # What was finished since the last commit looks unfinished.
-        delay = self._commit_seconds + POLL_SECONDS if standing.is_late else 0.0
+        # Records finished since another process's last commit look unfinished.
+        delay = self._commit_seconds + POLL_SECONDS if progress.is_remote else 0.0
         seconds = self._settings.backlog_seconds + delay
         self.limit = max(self._settings.backlog_records, self._per_second() * seconds)
 
     def spend(self, cost: int) -> None:
-        """Note that so many records will be written, by a stage of this process."""
+        """Count records that a stage of this process will write."""
         self.backlog += cost
 
     def finish(self) -> None:
-        """Note that the stage, in this process, has finished a record."""
+        """Count a record that the later stage has finished in this process."""
         if self.backlog:
             self.backlog -= 1
 
-    def has_room(self, rank: int, cost: int) -> bool:
-        """Return whether so many records of a rank may be put in front of the stage.
+    def has_capacity(self, rank: int, cost: int) -> bool:
+        """Return whether the backlog may grow by ``cost`` records of a rank.
 
-        What costs more than the limit is admitted when there is nothing before it.
+        A cost above the limit is admitted when the backlog is empty.
         """
         return not self.backlog or self.backlog + cost <= self._limit_of(rank)
 
     def has_share(self, rank: int, spent: int, share: float) -> bool:
-        """Return whether one worker may spend so much of the room that was measured."""
+        """Return whether one worker may spend ``spent`` of the measured capacity."""
         return spent <= share * (self._limit_of(rank) - self._measured)
 
-    def holds(self) -> bool:
-        """Return whether a full backlog holds others back; not when nothing moves in the stage."""
+    def is_progressing(self) -> bool:
+        """Return whether a full backlog blocks other stages: not if the stage finishes nothing."""
         return self._at - self._progress_at < STALLED_SECONDS
 
     def _limit_of(self, rank: int) -> float:
@@ -155,17 +154,17 @@ class Meter:
 
 
 class BackPressureGate:
-    """The room that one stage of this process may use.
+    """The admission gate of one stage of this process.
 
     Args:
-        meters: of the topics in front of later stages.
-        share: returns which part of the stage's partitions this process has, 0 to 1.
-        is_known: returns whether the measurements can be relied on.
+        meters: meters of the later stages, by topic.
+        share: returns the process's part of the stage's partitions, 0 to 1.
+        is_known: returns whether the measurements are reliable.
 
     Attributes:
-        is_used: something was started since the latest measurement.
-        is_short: much of the room is spent since then: a new measurement is due.
-        is_blocked: something was not admitted.
+        is_used: a record was started since the latest measurement.
+        is_scarce: capacity is scarce since then: a new measurement is due.
+        is_blocked: a record was not admitted.
     """
 
     def __init__(
@@ -179,32 +178,32 @@ class BackPressureGate:
         self._share = share
         self._is_known = is_known
         self._spent: Counter[Topic] = Counter()
-        self.is_used = self.is_short = self.is_blocked = False
+        self.is_used = self.is_scarce = self.is_blocked = False
 
     def admits(self, claim: Claim) -> bool:
-        """Return whether there is room for a record on its whole path."""
+        """Return whether the whole path of a record has capacity for it."""
         if not claim.path:
             return True
-        if not self._is_known() or all(self._has_room(topic, claim) for topic in claim.path):
+        if not self._is_known() or all(self._has_capacity(topic, claim) for topic in claim.path):
             return True
-        self.is_blocked = self.is_short = True
+        self.is_blocked = self.is_scarce = True
         return False
 
     def spend(self, claim: Claim) -> None:
-        """Note that a record is started, which will take room on its path."""
+        """Count a started record against the capacity of its path."""
         for topic in claim.path:
             self._spend(topic, claim.cost)
 
     def charge(self, effects: Sequence[Effect], claim: Claim) -> None:
-        """Note what a record has really put on its path, beyond what it was expected to."""
+        """Count the effects of a record beyond its expected cost."""
         written = Counter(each.topic for each in effects if isinstance(each, Outgoing))
         for topic in claim.path:
             self._spend(topic, max(0, written[topic] - claim.cost))
 
-    def measured(self) -> None:
-        """Begin to count again: what was spent is part of the backlogs now."""
+    def reset_spent(self) -> None:
+        """Start counting again: the measured backlogs include all records written before."""
         self._spent.clear()
-        self.is_used = self.is_short = False
+        self.is_used = self.is_scarce = False
 
     def _spend(self, topic: Topic, cost: int) -> None:
         meter = self._meters.get(topic)
@@ -213,25 +212,25 @@ class BackPressureGate:
         meter.spend(cost)
         self._spent[topic] += cost
         self.is_used = True
-        if meter.backlog > SHORT * meter.limit:
-            self.is_short = True
+        if meter.backlog > SCARCE_SHARE * meter.limit:
+            self.is_scarce = True
 
-    def _has_room(self, topic: Topic, claim: Claim) -> bool:
+    def _has_capacity(self, topic: Topic, claim: Claim) -> bool:
         meter = self._meters.get(topic)
-        if meter is None or not meter.holds():
+        if meter is None or not meter.is_progressing():
             return True
-        if not meter.has_room(claim.rank, claim.cost):
+        if not meter.has_capacity(claim.rank, claim.cost):
             return False
         share, spent = self._share(), self._spent[topic]
-        # A share of little room may be less than one record, or one slice of a batch.
+        # A share of little capacity may be less than one record, or one slice of a batch.
         return share == 1 or not spent or meter.has_share(claim.rank, spent + claim.cost, share)
 
 
 Finished = Mapping[Partition, int]
-"""The number of records of a partition that are finished, counted from offset 0."""
+"""Number of finished records of a partition, counted from offset 0."""
 
 Measure = Callable[[Finished], Awaitable[Mapping[Topic, GroupProgress]]]
-"""Returns how far the readers of all topics with readers are; it is given what is known better."""
+"""Returns the progress of all reading groups, given the finished offsets of local partitions."""
 
 
 class BackPressure:
@@ -248,26 +247,28 @@ class BackPressure:
         self._meters = {topic: Meter(settings, commit_seconds) for topic in READERS}
         self._gates: dict[BackPressureGate, Callable[[], object]] = {}
         self._readers: list[Callable[[], Finished]] = []
-        self._waking: asyncio.TimerHandle | None = None
+        self._wake_timer: asyncio.TimerHandle | None = None
         self._failing_since: float | None = None
         self._warned = -WARN_SECONDS
 
     def gate(self, share: Callable[[], float]) -> BackPressureGate:
-        """Return a gate for a stage, which has a share of the room."""
+        """Return a gate for a stage with a share of the capacity."""
         return BackPressureGate(self._meters, share, is_known=self._is_known)
 
     @contextmanager
-    def opening(self, gate: BackPressureGate, on_room: Callable[[], object]) -> Iterator[None]:
-        """Measure for a gate; ``on_room`` is called after each measurement."""
-        self._gates[gate] = on_room
+    def register_gate(
+        self, gate: BackPressureGate, on_capacity: Callable[[], object]
+    ) -> Iterator[None]:
+        """Measure for a gate during the block; call ``on_capacity`` after each measurement."""
+        self._gates[gate] = on_capacity
         try:
             yield
         finally:
             del self._gates[gate]
 
     @contextmanager
-    def reading(self, finished: Callable[[], Finished]) -> Iterator[None]:
-        """Take in how far a stage of this process is: that is newer than what it has committed."""
+    def register_reader(self, finished: Callable[[], Finished]) -> Iterator[None]:
+        """Measure with a local stage's finished offsets, which are newer than its commits."""
         self._readers.append(finished)
         try:
             yield
@@ -275,28 +276,28 @@ class BackPressure:
             self._readers.remove(finished)
 
     def finish(self, topic: Topic) -> None:
-        """Note that a stage of this process has finished a record of a topic."""
+        """Count a record of a topic that a stage of this process has finished."""
         meter = self._meters.get(topic)
         if meter is None:
             return
         meter.finish()
-        if self._waking is None and any(gate.is_blocked for gate in self._gates):
+        if self._wake_timer is None and any(gate.is_blocked for gate in self._gates):
             loop = asyncio.get_running_loop()
-            self._waking = loop.call_later(WAKE_SECONDS, self._wake)
+            self._wake_timer = loop.call_later(WAKE_SECONDS, self._wake)
 
     def _wake(self) -> None:
-        self._waking = None
-        for gate, on_room in tuple(self._gates.items()):
+        self._wake_timer = None
+        for gate, on_capacity in tuple(self._gates.items()):
             if gate.is_blocked:
                 gate.is_blocked = False
-                on_room()
+                on_capacity()
 
     async def run(self, measure: Measure) -> None:
-        """Measure while room is short, and now and then while gates are used, for ever."""
+        """Measure often while capacity is scarce, seldom while gates are used, until cancelled."""
         for number in count():
             await asyncio.sleep(POLL_SECONDS)
-            is_short = any(gate.is_short for gate in self._gates)
-            if is_short or (number % CALM_POLLS == 0 and self._is_used()):
+            is_scarce = any(gate.is_scarce for gate in self._gates)
+            if is_scarce or (number % IDLE_POLLS == 0 and self._is_used()):
                 await self.measure_once(measure)
 
     def _is_used(self) -> bool:
@@ -304,21 +305,23 @@ class BackPressure:
         return any(backlogs) or any(gate.is_used for gate in self._gates)
 
     async def measure_once(self, measure: Measure) -> None:
-        """Measure, and let the stages use the room."""
+        """Measure, and notify all gates."""
         try:
-            standings = await measure({k: v for each in self._readers for k, v in each().items()})
-        except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
+            progress_by_topic = await measure(
+                {k: v for each in self._readers for k, v in each().items()}
+            )
+        except Exception as error:  # noqa: BLE001  (an outage; retried)
             self._fail(error)
         else:
             self._failing_since = None
-            for topic, standing in standings.items():
-                self._meters[topic].observe(standing, self._clock())
+            for topic, progress in progress_by_topic.items():
+                self._meters[topic].observe(progress, self._clock())
                 BACKLOG.labels(READERS[topic]).set(self._meters[topic].backlog)
             for gate in self._gates:
-                gate.measured()
-        for gate, on_room in tuple(self._gates.items()):
+                gate.reset_spent()
+        for gate, on_capacity in tuple(self._gates.items()):
             gate.is_blocked = False
-            on_room()
+            on_capacity()
 
     def _fail(self, error: Exception) -> None:
         now = self._clock()

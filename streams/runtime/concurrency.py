@@ -1,4 +1,8 @@
-"""How many records a stage works on at a time. A task that waits for the network steps aside."""
+"""The concurrency limit of a stage: a semaphore whose slots are released during network waits.
+
+Slots are reserved by `streams.runtime.consumption` before a task starts. Handlers call
+`slot_released` around network and rate-limiter waits, so the limit bounds running work, not tasks.
+"""
 
 import asyncio
 from collections import deque
@@ -9,39 +13,39 @@ from typing import Any
 
 
 class Reservation:
-    """A slot that was taken for a task which has not begun yet."""
+    """A slot that is acquired for a task that has not started yet."""
 
     def __init__(self, slots: "ConcurrencyLimit") -> None:
         self._slots: ConcurrencyLimit | None = slots
 
-    def claimed_by(self, slots: "ConcurrencyLimit") -> bool:
-        """Hand the slot over to the caller, once; False when it is another's or gone."""
+    def transfer_to(self, slots: "ConcurrencyLimit") -> bool:
+        """Transfer the slot to the caller, once; False when it is of another limit or used up."""
         if self._slots is not slots:
             return False
         self._slots = None
         return True
 
     def withdraw(self) -> None:
-        """Give the slot back at once, with nothing started in between."""
+        """Return the slot without a notification: nothing was started in between."""
         assert self._slots is not None
         self._slots.unreserve()
         self._slots = None
 
     def release(self) -> None:
-        """Give the slot back, unless it was handed over."""
+        """Release the slot, unless it was transferred."""
         slots, self._slots = self._slots, None
         if slots is not None:
-            slots.leave()
+            slots.release()
 
 
 class ConcurrencyLimit:
     """The slots of one stage.
 
-    The flow reserves a slot for each record that it starts. Tasks that come back from aside go
-    before new records, in the order of asking.
+    `Consumption` reserves a slot for each record that it starts. Waiting tasks are served FIFO, and
+    before new records.
 
     Args:
-        count: records that are worked on at a time.
+        count: records in progress at a time.
 
     Attributes:
         on_free: called when a slot is free and no task waits for one.
@@ -53,31 +57,31 @@ class ConcurrencyLimit:
         self.on_free: Callable[[], object] = lambda: None
 
     def reserve(self) -> Reservation | None:
-        """Take a slot for a task that is about to be started, None when there is none."""
+        """Acquire a slot for a task that is about to start; None when no slot is free."""
         if not self._free:
             return None
         self._free -= 1
         return Reservation(self)
 
     def unreserve(self) -> None:
-        """Take back a reservation; free slots are not announced again."""
+        """Return a reserved slot without calling `on_free`."""
         self._free += 1
 
     @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Hold a slot for the block, the reserved one if there is one, except while `aside`."""
+    async def acquire(self) -> AsyncIterator[None]:
+        """Hold a slot for the block, the reserved one if any; `slot_released` suspends the hold."""
         reservation = RESERVED.get()
-        if reservation is None or not reservation.claimed_by(self):
-            await self._acquire()
+        if reservation is None or not reservation.transfer_to(self):
+            await self._acquire_slot()
         token = _held.set((self, asyncio.current_task()))
         try:
             yield
         finally:
             _held.reset(token)
-            self.leave()
+            self.release()
 
-    def leave(self) -> None:
-        """Give a slot back, to a task that waits for one or for new records."""
+    def release(self) -> None:
+        """Pass a slot to the first waiting task, or report it as free."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -86,12 +90,12 @@ class ConcurrencyLimit:
         self._free += 1
         self.on_free()
 
-    async def come_back(self) -> None:
-        """Take a slot again. A cancellation waits for it: the slot is given back afterwards."""
+    async def reacquire(self) -> None:
+        """Acquire a slot again, even when cancelled: the block's exit releases it."""
         cancelled: asyncio.CancelledError | None = None
         while True:
             try:
-                await self._acquire()
+                await self._acquire_slot()
             except asyncio.CancelledError as error:
                 cancelled = error
             else:
@@ -99,7 +103,7 @@ class ConcurrencyLimit:
         if cancelled is not None:
             raise cancelled
 
-    async def _acquire(self) -> None:
+    async def _acquire_slot(self) -> None:
         if self._free:
             self._free -= 1
             return
@@ -109,12 +113,12 @@ class ConcurrencyLimit:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.leave()
+                self.release()
             raise
 
 
 RESERVED: ContextVar[Reservation | None] = ContextVar("reserved", default=None)
-"""The slot that was reserved for the task that runs."""
+"""Reservation of the current task."""
 
 _held: ContextVar[tuple[ConcurrencyLimit, asyncio.Task[Any] | None] | None] = ContextVar(
     "held", default=None
@@ -122,19 +126,19 @@ _held: ContextVar[tuple[ConcurrencyLimit, asyncio.Task[Any] | None] | None] = Co
 
 
 @asynccontextmanager
-async def aside() -> AsyncIterator[None]:
-    """Let others work during the block, which waits for the network or for its turn.
+async def slot_released() -> AsyncIterator[None]:
+    """Release the task's slot during the block: a network wait, or a wait for a rate limiter.
 
-    Tasks that a record's task has begun share its slot, so they cannot give it away.
+    No effect in child tasks of a record's task: they share its slot and do not own it.
     """
     held = _held.get()
     if held is None or held[1] is not asyncio.current_task():
         yield
         return
     token = _held.set(None)
-    held[0].leave()
+    held[0].release()
     try:
         yield
     finally:
         _held.reset(token)
-        await held[0].come_back()
+        await held[0].reacquire()

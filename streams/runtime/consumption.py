@@ -1,8 +1,10 @@
-"""The records of a stage between Faust and its work: within a window, each one once, none lost.
+"""Consumption of a stage's records: from Faust's stream to a task for each record.
 
-Records that cannot be started at once are held in a `Schedule`: without a task, uncommitted, so the
-next owner reads them again. The next one is started when a slot is free and the later stages have
-room for what it leads to.
+Each record is delivered once within its generation and in flight within a window; uncommitted
+records are read again by the next owner of the partition, so none is lost. A record that cannot
+start at once is held in a `Schedule`, without a task and uncommitted. `dispatch` starts the next
+one when a slot is free and the later stages have capacity for its effects. Offsets are
+acknowledged through `streams.runtime.offset_tracker`.
 """
 
 import asyncio
@@ -15,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from schemas.signals import CANCEL
-from streams.claims import Claim, cancelled_with
+from streams.claims import Claim, cancellable_ids
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
 from streams.faust_driver.app import to_incoming
@@ -35,39 +37,39 @@ from streams.topics import HEARTBEATS, Topic
 log = logging.getLogger(__name__)
 
 Run = Callable[[Incoming], Coroutine[Any, Any, None]]
-"""Does all the work of one record; never raises, except when cancelled."""
+"""Processes one record; never raises, except when cancelled."""
 
 HELD_BYTES_MAX = 64 * 2**20
-"""Keys, values and headers that one stage holds. Requests take about 300 bytes, so 50,000 of them
-take 15 MB, and 100 batches of 1,000 URLs 6 MB. More wait in Kafka."""
+"""Bytes of keys, values and headers that one stage holds; further records wait in Kafka. Requests
+take about 300 bytes, so 50,000 of them take 15 MB, and 100 batches of 1,000 URLs 6 MB."""
 
 RECORD_BYTES = 200
-"""What a record takes besides its content."""
+"""Approximate overhead of a record in memory, besides its content."""
 
 HEARTBEAT_CLAIM = Claim(URGENT)
-"""A heartbeat is next: it tells whether the stage takes records, not how many wait."""
+"""Heartbeats are dispatched first: they check that the stage takes records, not how many wait."""
 
 MANY_EFFECTS = 3
-"""So many effects are within what each record was expected to lead to."""
+"""Effects that the expected cost of any record covers; only larger results are charged."""
 
 
-Name = tuple[Partition, int]
+RecordId = tuple[Partition, int]
 """Partition and offset of a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """A started record that waits for the turn of its next slice."""
+    """A started record that waits for a slot for its next slice."""
 
-    turn: "asyncio.Future[Reservation]"
+    slot: "asyncio.Future[Reservation]"
 
 
 class Consumption:
-    """The records that a stage has taken in and not finished.
+    """The records that a stage has consumed and not finished.
 
     Attributes:
-        failure: why no more are taken, None while all is well.
-        room: where records wait until they are due, in stages that have such.
+        failure: why the stage must be restarted, None while it consumes.
+        delay_queue: holds records until they are due, in stages with a due time.
     """
 
     def __init__(
@@ -99,23 +101,23 @@ class Consumption:
         self._held_bytes = 0
         self._has_space = asyncio.Event()
         self._has_space.set()
-        self._tasks: dict[Name, asyncio.Task[None]] = {}
+        self._tasks: dict[RecordId, asyncio.Task[None]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
-        self._started: dict[Name, Held[Incoming | _Slice]] = {}
+        self._started: dict[RecordId, Held[Incoming | _Slice]] = {}
         self._slicing = 0
         self._accepting = True
-        self._listening = ExitStack()
+        self._subscriptions = ExitStack()
         self.failure: BaseException | None = None
-        self.room: DelayQueue | None = None
-        self._alarm_clock: asyncio.Task[None] | None = None
-        slots.on_free = intake.on_open = self.start_more
+        self.delay_queue: DelayQueue | None = None
+        self._delay_task: asyncio.Task[None] | None = None
+        slots.on_free = intake.on_open = self.dispatch
         if stage.due is not None:
-            self.room = DelayQueue(
+            self.delay_queue = DelayQueue(
                 tuple(self._windows),
                 due=self._due,
                 claim=self._claim,
                 gate=gate,
-                go=self._start,
+                start=self._start,
                 signals=signals,
             )
 
@@ -123,66 +125,68 @@ class Consumption:
         return len(self._tasks) + len(self._orphans)
 
     def start(self) -> None:
-        """Follow cancellations, and release what is due, from now on."""
-        self._listening.enter_context(self._signals.listen(CANCEL, self._on_cancel))
-        if self.room is not None:
-            self._alarm_clock = asyncio.create_task(self.room.run())
-            self._alarm_clock.add_done_callback(self._note_failure)
+        """Listen for cancellations, and start the delay queue."""
+        self._subscriptions.enter_context(self._signals.listen(CANCEL, self._on_cancel))
+        if self.delay_queue is not None:
+            self._delay_task = asyncio.create_task(self.delay_queue.run())
+            self._delay_task.add_done_callback(self._record_failure)
 
     async def accept(self, topic: Topic, event: Any) -> None:
-        """Take in an event of a topic; return when the next one may come."""
-        await self._space(topic.name)
+        """Take in an event of a topic; return when the next one may be delivered."""
+        await self._wait_for_space(topic.name)
         message = event.message
         if self._is_new(topic, message) and self._accepting:
             record = to_incoming(topic, message)
-            if self.room is None:
+            if self.delay_queue is None:
                 self._hold(record)
             elif isinstance(record.value, UndecodableBatch):
                 self._start(record)
             else:
-                self.room.enter(record)
+                self.delay_queue.put(record)
         else:
             self._windows[topic.name].release()
 
-    def pass_over(self, topic: Topic, tp: Any, start: int, end: int) -> None:
+    def skip_gap(self, topic: Topic, tp: Any, start: int, end: int) -> None:
         """Account for offsets at which the log has no record."""
         consumer = self._app.consumer
-        self._acks.pass_over(
+        self._acks.skip_gap(
             (topic.name, tp.partition),
             start,
             end,
             partial(consumer.acknowledge, tp, end - 1),
-            committed=consumer.start_of(tp),
+            committed=consumer.start_offset(tp),
         )
 
-    def restart(self, topic: Topic, reset: OffsetReset) -> None:
-        """Begin a partition whose log is another one now.
+    def reset_partition(self, topic: Topic, reset: OffsetReset) -> None:
+        """Reset the state of a partition whose log was truncated or created again.
 
-        Work on records of the old log goes on: they are nowhere else any more. It acknowledges
-        nothing, as its offsets mean other records now.
+        Tasks of the old log's records go on, as these records exist nowhere else any more. They
+        become orphans: they acknowledge nothing, because their offsets now belong to other records.
         """
         partition = (topic.name, reset.tp.partition)
-        self._acks.restart(partition)
-        for name in [name for name in self._tasks if name[0] == partition]:
-            self._orphans.add(self._tasks.pop(name))
-        self._drop_held(lambda held: isinstance(held, Incoming) and _place(held) == partition)
-        for held_topic in self.room.drop(partition) if self.room else ():
+        self._acks.reset(partition)
+        for record_id in [each for each in self._tasks if each[0] == partition]:
+            self._orphans.add(self._tasks.pop(record_id))
+        self._drop_held(
+            lambda held: isinstance(held, Incoming) and _partition_of(held) == partition
+        )
+        for held_topic in self.delay_queue.drop(partition) if self.delay_queue else ():
             self._windows[held_topic].release()
 
-    def finished(self, record: Incoming) -> None:
-        """Acknowledge a record when everything that it led to is written; called by its task."""
-        name = _name(record)
-        if self._tasks.get(name) is asyncio.current_task():
-            self._acks.finish(*name)
+    def acknowledge(self, record: Incoming) -> None:
+        """Acknowledge a record whose effects are all written; called by its own task."""
+        record_id = _record_id(record)
+        if self._tasks.get(record_id) is asyncio.current_task():
+            self._acks.finish(*record_id)
 
-    def keep(self, partitions: Collection[Partition]) -> None:
-        """Stop the work of partitions that have another owner now."""
+    def retain(self, partitions: Collection[Partition]) -> None:
+        """Cancel the work of all other partitions: they were revoked."""
         self._acks.retain(partitions)
         for (partition, _), task in list(self._tasks.items()):
             if partition not in partitions:
                 task.cancel()
-        self._drop_held(partial(_is_lost, partitions))
-        for topic in self.room.retain(partitions) if self.room else ():
+        self._drop_held(partial(_is_revoked, partitions))
+        for topic in self.delay_queue.retain(partitions) if self.delay_queue else ():
             self._windows[topic].release()
 
     def _drop_held(self, is_dropped: Callable[[Incoming | _Slice], bool]) -> None:
@@ -192,32 +196,32 @@ class Consumption:
             self._windows[held.topic].release()
 
     def fail(self, error: BaseException) -> None:
-        """Take in nothing more; the stage is to be started again."""
+        """Stop consuming and report why the stage must be restarted; the first error is kept."""
         self._accepting = False
         self.failure = self.failure or error
 
-    async def finish(self, grace: float) -> None:
-        """Let running work end within a time, cancel the rest."""
+    async def drain(self, grace: float) -> None:
+        """Stop consuming, wait for tasks in flight up to a grace period, and cancel the rest."""
         self._accepting = False
-        self._listening.close()
-        if self._alarm_clock is not None:
-            await cancel(self._alarm_clock)
+        self._subscriptions.close()
+        if self._delay_task is not None:
+            await cancel(self._delay_task)
         try:
             if (running := [*self._tasks.values(), *self._orphans]) and grace:
                 await asyncio.wait(running, timeout=grace)
         finally:
             await cancel(*self._tasks.values(), *self._orphans)
 
-    async def _space(self, topic: str) -> None:
-        await self._intake.opened()
+    async def _wait_for_space(self, topic: str) -> None:
+        await self._intake.wait_until_open()
         await self._windows[topic].acquire()
         if topic != HEARTBEATS.name:
             await self._has_space.wait()
-        if self.room is not None:
-            await self.room.space(topic)
+        if self.delay_queue is not None:
+            await self.delay_queue.wait_for_space(topic)
 
     def _is_new(self, topic: Topic, message: Any) -> bool:
-        """Return whether the event is of this generation and not in work already."""
+        """Return whether the event is of this generation and not in flight already."""
         consumer = self._app.consumer
         if message.generation_id != self._app.consumer_generation_id:
             return False
@@ -225,19 +229,19 @@ class Consumption:
             return self._acks.deliver(
                 (topic.name, message.partition),
                 message.offset,
-                # Not the event's own: that would keep the whole record as long as its work takes.
+                # Not the event's own ack(): that would keep the whole record while in flight.
                 partial(consumer.acknowledge, message.tp, message.offset),
-                committed=consumer.start_of(message.tp),
+                committed=consumer.start_offset(message.tp),
                 timestamp=message.timestamp,
             )
         except SkippedOffsetsError as error:
             self.fail(error)
             return False
 
-    # Which record is next
+    # Scheduling
 
-    def start_more(self) -> None:
-        """Start held records as long as there are slots, and room in front of later stages."""
+    def dispatch(self) -> None:
+        """Start held records while there are slots, and capacity in the later stages."""
         while self._schedule and (slot := self._reserve()) is not None:
             held = self._schedule.pop(self._gate.admits)
             if held is None:
@@ -245,59 +249,59 @@ class Consumption:
                 break
             self._gate.spend(held.claim)
             if isinstance(held.item, _Slice):
-                held.item.turn.set_result(slot)
+                held.item.slot.set_result(slot)
             else:
                 self._add_held_bytes(-_size(held.item))
                 self._start(held.item, slot=slot, held=held)
 
-    def use_room(self) -> None:
-        """Start, or release, what waited for room in front of later stages."""
-        self.start_more()
-        if self.room is not None:
-            self.room.look()
+    def on_capacity(self) -> None:
+        """Start, or release, records that waited for capacity of later stages."""
+        self.dispatch()
+        if self.delay_queue is not None:
+            self.delay_queue.wake()
 
-    async def next_turn(self, record: Incoming) -> None:
-        """Return when the next slice of a started record may be made, with a slot for it.
+    async def next_slice(self, record: Incoming) -> None:
+        """Return when the next slice of a started record may be made, with a slot reserved for it.
 
-        It waits among the records that are not started, in the place that its record had: others
-        of a higher rank go first, and of several batches that wait the one that came first.
+        Slices are scheduled among the held records with the rank and arrival of their record:
+        higher ranks go first, and among waiting batches the one that arrived first.
         """
-        # The entry of an orphan may be that of a record of the new log, which has ended.
-        started = self._started.get(_name(record)) or hold(record, self._claim(record), None)
-        turn: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
-        entry = self._schedule.push(_Slice(turn), started.claim, arrival=started.arrival)
+        # An orphan's entry is gone, or replaced by that of a record of the new log.
+        started = self._started.get(_record_id(record)) or hold(record, self._claim(record), None)
+        slot: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
+        entry = self._schedule.push(_Slice(slot), started.claim, arrival=started.arrival)
         self._slicing += 1
-        self.start_more()
+        self.dispatch()
         try:
-            RESERVED.set(await turn)
+            RESERVED.set(await slot)
         except asyncio.CancelledError:
             self._schedule.remove(entry)
-            if turn.done() and not turn.cancelled():
-                turn.result().release()
+            if slot.done() and not slot.cancelled():
+                slot.result().release()
             raise
         finally:
             self._slicing -= 1
 
     def charge(self, record: Incoming, effects: Sequence[Effect]) -> None:
-        """Count what a record leads to against the room of later stages."""
-        started = self._started.get(_name(record))
+        """Charge the later stages' capacity for effects beyond a record's expected cost."""
+        started = self._started.get(_record_id(record))
         if started is not None and started.claim.path and len(effects) > MANY_EFFECTS:
             self._gate.charge(effects, started.claim)
 
     def _hold(self, record: Incoming) -> None:
         """Start a record, or hold it until it can be started."""
         claim = self._claim(record)
-        # A client's key may be that of a heartbeat.
+        # A client's key may equal that of a heartbeat, which must not wait behind it.
         is_ordered = self._stage.ordered and record.topic != HEARTBEATS.name
         key = record.key if is_ordered else None
         if self._start_at_once(record, claim, key):
             return
         self._add_held_bytes(_size(record))
         self._schedule.push(record, claim, key)
-        for name in cancelled_with(claim.request):
+        for name in cancellable_ids(claim.request):
             if self._signals.get(f"{CANCEL}{name}") is not None:
-                self._schedule.hurry(name)
-        self.start_more()
+                self._schedule.expedite(name)
+        self.dispatch()
 
     def _due(self, record: Incoming, now: float) -> float | None:
         if self._stage.due is None or record.topic == HEARTBEATS.name:
@@ -310,35 +314,35 @@ class Consumption:
         try:
             return self._stage.claim(record)
         except Exception:
-            # Faust would not notice an agent that ended: the stage would stand still.
+            # Faust does not notice an agent that ended: the stage would stall.
             log.exception("%s: bug in the claim of %s", self._stage.name, record.position)
             return Claim(DEFAULT_RANK)
 
     def _start_at_once(self, record: Incoming, claim: Claim, key: bytes | None) -> bool:
-        """Start a record without holding it, if nothing waits and there is all that it needs."""
+        """Start a record if nothing is held and it has a slot, capacity and a free key."""
         if self._schedule or not self._schedule.is_free(key) or not self._gate.admits(claim):
             return False
         slot = self._reserve()
         if slot is None:
             return False
         self._gate.spend(claim)
-        self._schedule.occupy(key)
+        self._schedule.mark_busy(key)
         self._start(record, slot=slot, held=hold(record, claim, key))
         return True
 
     def _reserve(self) -> Reservation | None:
-        """Return a slot for a record, None when none may be started."""
+        """Reserve a slot for a record; None when no record may be started."""
         if not self._accepting or self._intake.paused:
             return None
-        # Slices belong to started records: those must never wait for the end of each other.
+        # Slices belong to started records: counting them would make these wait for each other.
         if len(self._tasks) - self._slicing >= self._started_max:
             return None
         return self._slots.reserve()
 
     def _on_cancel(self, key: str, value: bytes | None) -> None:
         if value is not None:
-            self._schedule.hurry(key.removeprefix(CANCEL))
-            self.start_more()
+            self._schedule.expedite(key.removeprefix(CANCEL))
+            self.dispatch()
 
     def _add_held_bytes(self, size: int) -> None:
         self._held_bytes += size
@@ -347,7 +351,7 @@ class Consumption:
         else:
             self._has_space.clear()
 
-    # What is started
+    # Tasks
 
     def _start(
         self,
@@ -356,59 +360,59 @@ class Consumption:
         slot: Reservation | None = None,
         held: Held[Incoming | _Slice] | None = None,
     ) -> asyncio.Task[None]:
-        # Faust's own context keeps the event, and with it the record.
+        # A fresh context: Faust's own keeps the event, and with it the record.
         context = Context()
         context.run(RESERVED.set, slot)
         task = asyncio.create_task(self._run(record), context=context)
-        name = _name(record)
-        self._tasks[name] = task
+        record_id = _record_id(record)
+        self._tasks[record_id] = task
         if held is not None:
-            self._started[name] = held
-        task.add_done_callback(partial(self._forget, name, slot, held))
+            self._started[record_id] = held
+        task.add_done_callback(partial(self._on_task_done, record_id, slot, held))
         return task
 
-    def _forget(
+    def _on_task_done(
         self,
-        name: Name,
+        record_id: RecordId,
         slot: Reservation | None,
         held: Held[Incoming | _Slice] | None,
         task: asyncio.Task[None],
     ) -> None:
-        (topic, _), _ = name
+        (topic, _), _ = record_id
         self._windows[topic].release()
-        # A partition that came back may have started the same record again meanwhile.
-        if self._tasks.get(name) is task:
-            del self._tasks[name]
-            self._started.pop(name, None)
+        # A reassigned partition may have started the same record again meanwhile.
+        if self._tasks.get(record_id) is task:
+            del self._tasks[record_id]
+            self._started.pop(record_id, None)
         self._orphans.discard(task)
         if held is not None:
             self._schedule.release(held.key)
         if slot is not None:
-            # A task that was cancelled before it began has not taken over its slot.
+            # A task that was cancelled before it began has not claimed its slot.
             slot.release()
-        self._note_failure(task)
-        self.start_more()
+        self._record_failure(task)
+        self.dispatch()
 
-    def _note_failure(self, task: asyncio.Task[None]) -> None:
+    def _record_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
 
-def _is_lost(partitions: Collection[Partition], held: Incoming | _Slice) -> bool:
-    """Return whether a held record has another owner; the task of a slice is cancelled instead."""
-    return isinstance(held, Incoming) and _place(held) not in partitions
+def _is_revoked(partitions: Collection[Partition], held: Incoming | _Slice) -> bool:
+    """Return whether a held record was revoked; a slice is not: its task is cancelled instead."""
+    return isinstance(held, Incoming) and _partition_of(held) not in partitions
 
 
-def _place(record: Incoming) -> Partition:
+def _partition_of(record: Incoming) -> Partition:
     return record.topic, record.partition
 
 
-def _name(record: Incoming) -> Name:
-    return _place(record), record.offset
+def _record_id(record: Incoming) -> RecordId:
+    return _partition_of(record), record.offset
 
 
 def _size(record: Incoming) -> int:
-    """Return what a record takes, about."""
+    """Return the approximate size of a record in memory, in bytes."""
     headers = sum(len(name) + len(value or b"") for name, value in record.headers)
     return RECORD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
 

@@ -1,7 +1,7 @@
-"""Records that wait until they are due: thousands of them, without a task for each.
+"""The delay queue: holds thousands of records until they are due, without a task for each.
 
-They stay in Kafka, uncommitted. What is here is the alarm clock and a packed copy; after a kill the
-next owner reads them all again.
+The records stay in Kafka, uncommitted; the queue has a timer and a packed copy of each. After a
+kill the next owner of the partition reads them all again.
 """
 
 import asyncio
@@ -25,29 +25,29 @@ from streams.runtime.packed_record import PackedRecord
 from streams.runtime.schedule import Schedule
 from streams.topics import HEARTBEATS
 
-LEAVING = 128
-"""Records on their way out at a time: they fill the producer's batches, and a burst of thousands
-holds up what shares the process for some 10 ms only."""
+RELEASES_MAX = 128
+"""Released records in progress at a time: they fill the producer's batches, and a burst of
+thousands blocks the event loop for some 10 ms only."""
 
 BYTES_PER_TOPIC = 48 * 2**20
-"""Packed bytes of one topic that are held at a time; more wait in Kafka."""
+"""Packed bytes of one topic that are held at a time; further records wait in Kafka."""
 
-NOW = float("-inf")
-"""When a record is due that need not wait."""
+IMMEDIATELY = float("-inf")
+"""Due time of a record without a delay."""
 
 REPORT_SECONDS = 5.0
-"""Pause between looks at how many wait and for how long."""
+"""Pause between updates of the metrics of waiting records."""
 
 Due = Callable[[Incoming, float], float | None]
-"""Returns when a record is due, given the present epoch second; None when it need not wait."""
+"""Returns when a record is due, given the current epoch second; None without a delay."""
 
-Go = Callable[[Incoming], "asyncio.Task[None]"]
+Start = Callable[[Incoming], "asyncio.Task[None]"]
 """Starts the work of a record."""
 
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A record and when it is due, monotonic; None for at once."""
+    """A record and its due time, monotonic; None for immediately."""
 
     record: PackedRecord
     due: float | None
@@ -59,34 +59,38 @@ class _Held:
         return cancel_keys(self.claim.request)
 
     @property
-    def place(self) -> Partition:
+    def partition(self) -> Partition:
         return self.record.topic, self.record.partition
 
 
 @dataclass(slots=True)
-class _Space:
-    taken: int = 0
+class _ByteBudget:
+    """Packed bytes of one topic; ``free`` is set below the limit."""
+
+    used: int = 0
     free: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, size: int) -> None:
-        self.taken += size
-        if self.taken < BYTES_PER_TOPIC:
+    def add(self, size: int) -> None:
+        self.used += size
+        if self.used < BYTES_PER_TOPIC:
             self.free.set()
         else:
             self.free.clear()
 
 
 class DelayQueue:
-    """Holds the records of one stage.
+    """The delay queue of one stage.
 
     Args:
-        topics: names of the topics that they come from.
-        due: when a record is due.
-        claim: what it needs then. What is due leaves when there is room, by rank, then by due time.
-        gate: knows the room in front of the stages that it goes to.
-        go: called when it leaves. A record whose request is taken back leaves at once.
-        signals: tell which requests are taken back.
-        clock: seconds, monotonic: records that are held do not notice that the wall clock is set.
+        topics: names of the source topics.
+        due: returns the due time of a record.
+        claim: returns the rank and path of a record. Due records are released as their path has
+            capacity, by rank, then by due time.
+        gate: back-pressure of the later stages.
+        start: called when a record is released. A record of a cancelled request is released at
+            once.
+        signals: report cancelled requests.
+        clock: seconds, monotonic: steps of the wall clock do not affect held records.
         wall_clock: epoch seconds.
     """
 
@@ -97,7 +101,7 @@ class DelayQueue:
         due: Due,
         claim: Callable[[Incoming], Claim],
         gate: BackPressureGate,
-        go: Go,
+        start: Start,
         signals: SharedState,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -105,75 +109,74 @@ class DelayQueue:
         self._due = due
         self._claim = claim
         self._gate = gate
-        self._go = go
+        self._start = start
         self._signals = signals
         self._clock = clock
         self._wall_clock = wall_clock
-        self._space = {topic: _Space() for topic in topics}
-        for space in self._space.values():
-            space.take(0)
+        self._budgets = {topic: _ByteBudget() for topic in topics}
+        for space in self._budgets.values():
+            space.add(0)
         self._held: set[_Held] = set()
         self._by_key: defaultdict[str, set[_Held]] = defaultdict(set)
-        self._alarms: list[tuple[float, int, _Held]] = []
-        self._leaving: Schedule[_Held] = Schedule()
+        self._timers: list[tuple[float, int, _Held]] = []
+        self._ready: Schedule[_Held] = Schedule()
         self._count = 0
-        self._earlier = asyncio.Event()
-        self._slots = asyncio.Semaphore(LEAVING)
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(RELEASES_MAX)
 
     def __len__(self) -> int:
         return len(self._held)
 
-    async def space(self, topic: str) -> None:
-        """Return when a further record of a topic may be held."""
-        await self._space[topic].free.wait()
+    async def wait_for_space(self, topic: str) -> None:
+        """Back-pressure: return when a further record of a topic may be held."""
+        await self._budgets[topic].free.wait()
 
-    def enter(self, record: Incoming) -> None:
-        """Hold a record until it is due."""
+    def put(self, record: Incoming) -> None:
         now = self._wall_clock()
         due = self._due(record, now)
-        alarm = None if due is None else self._clock() + due - now
-        held = _Held(PackedRecord.of(record), alarm, self._claim(record))
+        timer = None if due is None else self._clock() + due - now
+        held = _Held(PackedRecord.of(record), timer, self._claim(record))
         self._held.add(held)
         for key in held.keys:
             self._by_key[key].add(held)
-        self._space[record.topic].take(len(held.record.packed))
+        self._budgets[record.topic].add(len(held.record.packed))
         if any(self._signals.get(key) is not None for key in held.keys):
             held.due = None
-        self._set_alarm(held)
+        self._set_timer(held)
 
     def retain(self, partitions: Collection[Partition]) -> list[str]:
-        """Forget the records of all other partitions; return the topic of each of them."""
-        return self._drop_all([held for held in self._held if held.place not in partitions])
+        """Drop the records of all other partitions; return the topic of each."""
+        return self._drop_all([held for held in self._held if held.partition not in partitions])
 
     def drop(self, partition: Partition) -> list[str]:
-        """Forget the records of one partition; return the topic of each of them."""
-        return self._drop_all([held for held in self._held if held.place == partition])
+        """Drop the records of one partition; return the topic of each."""
+        return self._drop_all([held for held in self._held if held.partition == partition])
 
     def _drop_all(self, lost: list[_Held]) -> list[str]:
         for held in lost:
-            self._forget(held)
-        self._alarms = [alarm for alarm in self._alarms if alarm[2] in self._held]
-        heapify(self._alarms)
-        self._leaving.remove_where(lambda held: held not in self._held)
+            self._remove(held)
+        self._timers = [timer for timer in self._timers if timer[2] in self._held]
+        heapify(self._timers)
+        self._ready.remove_where(lambda held: held not in self._held)
         return [held.record.topic for held in lost]
 
-    def look(self) -> None:
-        """Look again at what is due: there may be room for it now."""
-        self._earlier.set()
+    def wake(self) -> None:
+        """Check for due records again, after a change of capacity."""
+        self._wake.set()
 
     async def run(self) -> None:
-        """Let everything go when it is due, for ever."""
-        with self._signals.listen(CANCEL, self._take_back):
+        """Release records when they are due, until cancelled."""
+        with self._signals.listen(CANCEL, self._on_cancel):
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._let_go())
+                group.create_task(self._release_due())
                 group.create_task(self._report())
 
-    async def _let_go(self) -> None:
+    async def _release_due(self) -> None:
         while True:
             await self._slots.acquire()
             held = await self._next()
-            task = self._go(held.record.unpack())
-            task.add_done_callback(partial(self._gone, held.record.topic, held.due))
+            task = self._start(held.record.unpack())
+            task.add_done_callback(partial(self._on_done, held.record.topic, held.due))
 
     async def _report(self) -> None:
         while True:
@@ -183,65 +186,65 @@ class DelayQueue:
                 topic, since = held.record.topic, held.record.timestamp
                 oldest[topic] = min(oldest.get(topic, since), since)
             now = self._wall_clock()
-            for topic in self._space.keys() - {HEARTBEATS.name}:
+            for topic in self._budgets.keys() - {HEARTBEATS.name}:
                 PARKED.labels(topic).set(counts[topic])
                 OLDEST_PARKED.labels(topic).set(max(0.0, now - oldest.get(topic, now)))
             await asyncio.sleep(REPORT_SECONDS)
 
-    def _take_back(self, key: str, value: bytes | None) -> None:
+    def _on_cancel(self, key: str, value: bytes | None) -> None:
         for held in self._by_key.get(key, ()) if value is not None else ():
             held.due = None
-            self._set_alarm(held)
+            self._set_timer(held)
         if value is not None:
-            self._leaving.hurry(key.removeprefix(CANCEL))
+            self._ready.expedite(key.removeprefix(CANCEL))
 
-    def _set_alarm(self, held: _Held) -> None:
+    def _set_timer(self, held: _Held) -> None:
         self._count += 1
-        alarm = (NOW if held.due is None else held.due, self._count, held)
-        heappush(self._alarms, alarm)
-        if self._alarms[0] is alarm:
-            self._earlier.set()
+        timer = (IMMEDIATELY if held.due is None else held.due, self._count, held)
+        heappush(self._timers, timer)
+        if self._timers[0] is timer:
+            self._wake.set()
 
     async def _next(self) -> _Held:
-        """Return the next record that may leave, as soon as one may."""
+        """Wait for the next record that may be released."""
         while (held := self._pop()) is None:
-            self._earlier.clear()
-            wait = self._alarms[0][0] - self._clock() if self._alarms else None
+            self._wake.clear()
+            wait = self._timers[0][0] - self._clock() if self._timers else None
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._earlier.wait()
+                    await self._wake.wait()
         return held
 
     def _pop(self) -> _Held | None:
         self._collect_due()
-        next_one = self._leaving.pop(self._gate.admits)
+        next_one = self._ready.pop(self._gate.admits)
         if next_one is None:
             return None
         self._gate.spend(next_one.claim)
-        self._forget(next_one.item)
+        self._remove(next_one.item)
         return next_one.item
 
     def _collect_due(self) -> None:
-        """Note what is due now, some at a time: thousands may be due at once."""
-        for _ in range(LEAVING):
-            if not self._alarms or self._alarms[0][0] > self._clock():
+        """Queue due records by rank, some at a time: thousands may be due at once."""
+        for _ in range(RELEASES_MAX):
+            if not self._timers or self._timers[0][0] > self._clock():
                 return
-            _, _, held = heappop(self._alarms)
-            # One that was taken back has a second alarm.
+            _, _, held = heappop(self._timers)
+            # A cancelled record has a second timer.
             if held in self._held and not held.is_due:
                 held.is_due = True
                 urgent = Claim(URGENT, request=held.claim.request)
-                self._leaving.push(held, held.claim if held.due is not None else urgent)
+                self._ready.push(held, held.claim if held.due is not None else urgent)
 
-    def _forget(self, held: _Held) -> None:
+    def _remove(self, held: _Held) -> None:
         self._held.remove(held)
-        self._space[held.record.topic].take(-len(held.record.packed))
+        self._budgets[held.record.topic].add(-len(held.record.packed))
         for key in held.keys:
             self._by_key[key].discard(held)
             if not self._by_key[key]:
                 del self._by_key[key]
 
-    def _gone(self, topic: str, due: float | None, task: "asyncio.Task[None]") -> None:
+    def _on_done(self, topic: str, due: float | None, task: "asyncio.Task[None]") -> None:
         self._slots.release()
         if due is not None and not task.cancelled():
             DELAY_LATENESS.labels(topic).observe(max(0.0, self._clock() - due))

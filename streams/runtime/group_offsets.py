@@ -1,4 +1,7 @@
-"""How far consumer groups are: ends of topics, committed offsets, and what is finished ahead."""
+"""Progress of consumer groups: end offsets, committed offsets, records finished ahead of them.
+
+Feeds back-pressure, the lag metrics and the heartbeats of a worker; it commits nothing.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -16,36 +19,36 @@ from streams.settings import KafkaSettings
 from streams.topics import BY_NAME, READERS, Topic
 
 MEASURE_SECONDS = 5.0
-"""Time limit of a measurement; one takes 2 to 10 ms."""
+"""Timeout of a measurement; one takes 2 to 10 ms."""
 
 
-def standing_of(
+def progress_of(
     partitions: Mapping[TopicPartition, int],
     beginnings: Mapping[TopicPartition, int],
     committed: Mapping[TopicPartition, OffsetAndMetadata],
-    known: Mapping[TopicPartition, int],
+    local: Mapping[TopicPartition, int],
 ) -> GroupProgress:
-    """Return how far a group is.
+    """Return the progress of a group on one topic.
 
     Args:
-        partitions: ends of the partitions of a topic.
-        beginnings: of partitions without a commit, from where the group will read.
-        committed: what it has committed; -1 where it has not yet.
-        known: what is finished of partitions that this process reads itself.
+        partitions: end offsets of the topic's partitions.
+        beginnings: beginning offsets of partitions without a commit, where the group will start.
+        committed: committed offsets; -1 for none.
+        local: finished offsets of partitions that this process consumes itself, newer than commits.
     """
     end = finished = 0
     for partition, limit in partitions.items():
         commit = committed[partition]
         started = commit.offset >= 0
         done = commit.offset + finished_ahead(commit.metadata) if started else beginnings[partition]
-        done = max(done, known.get(partition, 0))
+        done = max(done, local.get(partition, 0))
         end += limit
         finished += min(done, limit)
-    return GroupProgress(end, finished, is_late=not known.keys() >= partitions.keys())
+    return GroupProgress(end, finished, is_remote=not local.keys() >= partitions.keys())
 
 
 class GroupOffsets:
-    """Measures how far the readers of all topics with readers are."""
+    """Fetches the progress of the reading group of every topic in `READERS`."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -57,7 +60,7 @@ class GroupOffsets:
     @classmethod
     @asynccontextmanager
     async def open(cls, kafka: KafkaSettings) -> AsyncIterator["GroupOffsets"]:
-        """Connect for the block."""
+        """Connect a consumer and an admin client for the block."""
         offsets = cls(kafka)
         try:
             await offsets._consumer.start()
@@ -67,52 +70,52 @@ class GroupOffsets:
             await offsets._admin.close()
             await offsets._consumer.stop()
 
-    async def measure(self, known: Finished) -> dict[Topic, GroupProgress]:
-        """Return how far the readers of each topic are.
+    async def measure(self, local: Finished) -> dict[Topic, GroupProgress]:
+        """Return the progress of the readers of each topic.
 
         Args:
-            known: what is finished of partitions that this process reads itself.
+            local: finished offsets of partitions that this process consumes itself.
         """
         prefix = self._kafka.topic_prefix
         named = {
             TopicPartition(BY_NAME[topic].kafka_name(prefix), partition): count
-            for (topic, partition), count in known.items()
+            for (topic, partition), count in local.items()
         }
         async with asyncio.timeout(MEASURE_SECONDS):
             ends = await self._consumer.end_offsets(
-                [place for topic in READERS for place in self._partitions(topic)]
+                [partition for topic in READERS for partition in self._partitions(topic)]
             )
-            standings = await asyncio.gather(
-                *(self._standing(topic, stage, ends, named) for topic, stage in READERS.items())
+            progress = await asyncio.gather(
+                *(self._progress(topic, stage, ends, named) for topic, stage in READERS.items())
             )
-        return dict(zip(READERS, standings, strict=True))
+        return dict(zip(READERS, progress, strict=True))
 
-    async def ends(self, places: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Return the end offsets of partitions; one request to each leader."""
-        if not places:
+        if not partitions:
             return {}
         async with asyncio.timeout(MEASURE_SECONDS):
-            found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(places))
+            found: dict[TopicPartition, int] = await self._consumer.end_offsets(list(partitions))
         return found
 
-    async def timestamp(self, place: TopicPartition, offset: int) -> float | None:
+    async def timestamp(self, partition: TopicPartition, offset: int) -> float | None:
         """Return the timestamp of the first record from an offset on, epoch seconds.
 
-        Reads one batch of the log with a consumer of its own: records of open transactions too, as
-        the end offset counts them. None when there is no record within `MEASURE_SECONDS`.
+        Fetches one batch of the log with a consumer of its own: records of open transactions too,
+        as the end offset counts them. None when there is no record within `MEASURE_SECONDS`.
         """
         consumer = AIOKafkaConsumer(
             **client_options(self._kafka, "lag"),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            # A broker answers with one whole batch, however small the limit is.
+            # A broker returns one whole batch, however small the limit is.
             max_partition_fetch_bytes=1,
         )
         try:
             async with asyncio.timeout(MEASURE_SECONDS):
                 await consumer.start()
-                consumer.assign([place])
-                consumer.seek(place, offset)
+                consumer.assign([partition])
+                consumer.seek(partition, offset)
                 record = await consumer.getone()
         except TimeoutError:
             return None
@@ -122,27 +125,27 @@ class GroupOffsets:
         return milliseconds / 1000 if milliseconds > 0 else None
 
     async def committed(self, stage: str, topic: Topic) -> dict[int, int]:
-        """Return what a stage has committed of each partition of a topic, -1 for nothing."""
+        """Return a stage's committed offset of each partition of a topic, -1 for none."""
         group = f"{self._kafka.topic_prefix}{stage}"
         async with asyncio.timeout(MEASURE_SECONDS):
             found = await self._committed(group, self._partitions(topic))
-        return {place.partition: commit.offset for place, commit in found.items()}
+        return {partition.partition: commit.offset for partition, commit in found.items()}
 
-    async def _standing(
+    async def _progress(
         self,
         topic: Topic,
         stage: str,
         ends: Mapping[TopicPartition, int],
-        known: Mapping[TopicPartition, int],
+        local: Mapping[TopicPartition, int],
     ) -> GroupProgress:
-        places = self._partitions(topic)
-        committed = await self._committed(f"{self._kafka.topic_prefix}{stage}", places)
-        fresh = [each for each in places if committed[each].offset < 0]
+        partitions = self._partitions(topic)
+        committed = await self._committed(f"{self._kafka.topic_prefix}{stage}", partitions)
+        fresh = [each for each in partitions if committed[each].offset < 0]
         beginnings = await self._consumer.beginning_offsets(fresh) if fresh else {}
-        return standing_of({each: ends[each] for each in places}, beginnings, committed, known)
+        return progress_of({each: ends[each] for each in partitions}, beginnings, committed, local)
 
     async def _committed(
-        self, group: str, places: list[TopicPartition]
+        self, group: str, partitions: list[TopicPartition]
     ) -> dict[TopicPartition, OffsetAndMetadata]:
         if group not in self._coordinators:
             self._coordinators[group] = await self._admin.find_coordinator(group)
@@ -150,10 +153,10 @@ class GroupOffsets:
             found: dict[
                 TopicPartition, OffsetAndMetadata
             ] = await self._admin.list_consumer_group_offsets(
-                group, group_coordinator_id=self._coordinators[group], partitions=places
+                group, group_coordinator_id=self._coordinators[group], partitions=partitions
             )
-            if missing := set(places) - set(found):
-                # A refused group, or a coordinator that moved: the answer names no partition.
+            if missing := set(partitions) - set(found):
+                # A forbidden group, or a coordinator that moved: the response has no partition.
                 raise KafkaError(f"no offsets of group {group} for {sorted(missing)}")  # noqa: TRY301
         except KafkaError:
             del self._coordinators[group]

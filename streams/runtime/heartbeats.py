@@ -1,13 +1,13 @@
-"""Heartbeats: a stage that stands still, in whatever process, is named within half a minute.
+"""Heartbeats: an end-to-end probe that detects a stalled stage of any process in half a minute.
 
 The workers of the monitor publish a small record to each partition of the topic ``heartbeats``
-every few seconds, each worker to the partitions that it has in its own group. Every stage reads
-the topic beside its sources: by the same consumer and group, the same queue and the same slots,
+every few seconds, each worker to the partitions that it has in its own group. Every stage consumes
+the topic beside its sources: with the same consumer and group, the same queue and the same slots,
 before all other records. Partition 0 of it belongs to the worker that has partition 0 of the
-sources, so each worker of each stage gets its own. A stage answers by the commit: that costs no
-record, and nothing of it is in the topics that clients read.
+sources, so each worker of each stage gets its own. A stage answers by the commit, so there are no
+reply records, and the topics that clients read are not touched.
 
-Not covered: a stage that is slow (lag shows that), and what a handler does with real records.
+Not covered: a slow stage (see its lag), and what a handler does with real records.
 """
 
 import asyncio
@@ -38,32 +38,33 @@ log = logging.getLogger(__name__)
 KIND = "heartbeat.v1"
 
 LOGGED_FAILURE = 3
-"""Which failure in a row is logged. A group has no coordinator in the first second of a cluster,
+"""Consecutive failure that is logged. A group has no coordinator in the first second of a cluster,
 nor while a broker is replaced."""
 
-PART = "heartbeats"
-"""Name in the health of the heartbeats themselves; stages have their own."""
+COMPONENT = "heartbeats"
+"""Health component of the heartbeats themselves; stages have their own."""
 
 UNOBSERVED_SECONDS = 5.0
-"""How much longer than the interval two observations may be apart. Answers of the cluster take
-less: beyond that this process or the cluster stood still, and what went before is dropped."""
+"""Allowed delay between two observations beyond the interval. Responses of the cluster take less: a
+longer delay means that this process or the cluster was frozen, and earlier observations are
+dropped."""
 
 StagePartition = tuple[str, int]
-"""A stage, and a partition of the heartbeats."""
+"""Name of a stage, and partition of the heartbeats."""
 
 Publish = Callable[[Sequence[Write]], Awaitable[Sequence[RecordMetadata]]]
 
 Committed = Callable[[str, Topic], Awaitable[Mapping[int, int]]]
-"""Returns what a stage has committed of each partition of a topic, -1 for nothing."""
+"""Returns a stage's committed offset of each partition of a topic, -1 for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A partition of a stage with a heartbeat that is not answered.
+    """A partition of a stage whose latest heartbeat is not answered.
 
     Attributes:
-        committed: offset of the next heartbeat that the stage will answer.
-        since: monotonic second since when none is answered.
+        committed: committed offset: the next heartbeat that the stage will answer.
+        since: monotonic second since when no heartbeat is answered.
     """
 
     committed: int
@@ -77,51 +78,52 @@ def unanswered(
     *,
     since: float,
 ) -> dict[StagePartition, Unanswered]:
-    """Return where the latest heartbeat is not answered.
+    """Return the partitions whose latest heartbeat is not answered.
 
-    A stage that has committed earlier ones since the previous observation counts from then on.
+    For a stage that has committed earlier heartbeats since the previous observation the time starts
+    again.
 
     Args:
         before: result of the previous observation.
         sent: offset of the latest heartbeat of each partition.
-        committed: of each partition, by stage.
-        since: start of the wait where there was none, or where the stage has moved.
+        committed: committed offset of each partition, by stage.
+        since: start of the time where there was none, or where the committed offset has moved.
     """
     waiting: dict[StagePartition, Unanswered] = {}
     for stage, offsets in committed.items():
         for partition, offset in sent.items():
-            place, answered = (stage, partition), offsets[partition]
+            key, answered = (stage, partition), offsets[partition]
             if answered > offset:
                 continue
-            known = before.get(place)
-            stands = known is not None and known.committed == answered
-            waiting[place] = Unanswered(answered, known.since if known and stands else since)
+            known = before.get(key)
+            is_unmoved = known is not None and known.committed == answered
+            waiting[key] = Unanswered(answered, known.since if known and is_unmoved else since)
     return waiting
 
 
 def heartbeat(partition: int, at: datetime, step: str) -> Outgoing:
-    """Return a heartbeat for a partition, published beside a stage."""
+    """Return a heartbeat record for a partition."""
     return seal(
         HEARTBEATS,
         str(partition),
         encode(Heartbeat(at=at)),
         kind=KIND,
         step=step,
-        event_id=f"{PART}/{partition}/{at.timestamp():.3f}",
-        request_id=PART,
+        event_id=f"{COMPONENT}/{partition}/{at.timestamp():.3f}",
+        request_id=COMPONENT,
         trace_id=secrets.token_hex(16),
     )
 
 
 class Heartbeats:
-    """Publishes the heartbeats of some partitions, and observes how all stages answer them.
+    """Publishes the heartbeats of some partitions, and observes the commits of all stages.
 
     Args:
         step: name of the stage beside which this runs.
-        topic_prefix: of the topics' names.
-        publish: writes records and returns their places.
-        committed: fetches the answers.
-        partitions: returns the partitions that are this worker's at the moment.
+        topic_prefix: prefix of the topic names.
+        publish: writes records and returns their metadata.
+        committed: fetches committed offsets.
+        partitions: returns the partitions that this worker publishes to at the moment.
         stages: names of the stages that must answer, whether they run or not.
         clock: seconds, monotonic.
     """
@@ -156,16 +158,16 @@ class Heartbeats:
 
     @asynccontextmanager
     async def sending(self, health: Health) -> AsyncIterator[None]:
-        """Publish and observe while the context lasts; report to health and metrics."""
+        """Publish and observe during the block; report to health and metrics."""
         for stage in self._stages:
             HEARTBEAT_AGE.labels(stage).set_function(partial(self.age, stage))
-        health.watch_pipeline(self.problems)
+        health.set_pipeline_check(self.problems)
         task = asyncio.create_task(self._run())
         try:
             yield
         finally:
             await cancel(task)
-            health.watch_pipeline(dict)
+            health.set_pipeline_check(dict)
             for stage in self._stages:
                 HEARTBEAT_AGE.remove(stage)
 
@@ -174,7 +176,7 @@ class Heartbeats:
             try:
                 await self.beat()
                 self._failures, self._error = 0, None
-            except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
+            except Exception as error:  # noqa: BLE001  (an outage; retried)
                 self._failures, self._error = self._failures + 1, error
                 if self._failures == LOGGED_FAILURE:
                     log.warning("heartbeats cannot be sent or observed, trying again: %r", error)
@@ -203,8 +205,8 @@ class Heartbeats:
 
     async def _send(self, partitions: Sequence[int]) -> None:
         at = datetime.now(UTC)
-        places = await self._publish([self._write(number, at) for number in partitions])
-        offsets = (place.offset for place in places)
+        published = await self._publish([self._write(number, at) for number in partitions])
+        offsets = (each.offset for each in published)
         self._sent = dict(zip(partitions, offsets, strict=True))
         self._sent_at = self._clock()
         HEARTBEAT_SENT.set_to_current_time()
@@ -214,12 +216,12 @@ class Heartbeats:
         return Write(self._topic, record.key, record.value, record.headers, partition)
 
     def age(self, stage: str) -> float:
-        """Return how long a partition of a stage has answered no heartbeat, 0 if all do."""
+        """Return for how many seconds a partition of a stage has not answered, 0 if all do."""
         since = [each.since for (name, _), each in self._unanswered.items() if name == stage]
         return self._known_until() - min(since) if since else 0.0
 
     def problems(self) -> dict[str, str]:
-        """Return by stage what is wrong: those beyond the limit, with their partitions."""
+        """Return a text for each stage beyond the limit, and for heartbeats not observed."""
         now, found = self._known_until(), dict[str, str]()
         for stage in self._stages:
             late = {
@@ -233,9 +235,9 @@ class Heartbeats:
                 found[stage] = f"answers no heartbeat for {seconds:.0f} s, on partition {numbers}"
         if (unknown := self._clock() - self._observed_at) >= self._limit + self._gap_seconds_max:
             reason = "" if self._error is None else f": {self._error!r}"
-            found[PART] = f"not observed for {unknown:.0f} s{reason}"
+            found[COMPONENT] = f"not observed for {unknown:.0f} s{reason}"
         return found
 
     def _known_until(self) -> float:
-        """Return until when ages grow: not while no answers can be fetched."""
+        """Return the second until which ages grow: they stop while answers cannot be fetched."""
         return min(self._clock(), self._observed_at + self._gap_seconds_max)

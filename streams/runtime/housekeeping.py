@@ -1,4 +1,7 @@
-"""What a stage does beside its records: sweeps of its tables, and records that may be lost."""
+"""A stage's background writes: periodic sweeps of its tables, and best-effort records.
+
+Sweeps are at-least-once like all table writes; best-effort records (progress) may be dropped.
+"""
 
 import asyncio
 import logging
@@ -8,53 +11,58 @@ from streams.faust_driver.tables import StageTable
 from streams.observability.metrics import TABLE_BYTES, TABLE_ROWS, StageMetrics
 from streams.records import Effect, Outgoing
 from streams.runtime.consumption import cancel
-from streams.stage import Sweep
+from streams.stage import PeriodicTask
 
 log = logging.getLogger(__name__)
 
-SUPPLEMENTS_MAX = 1_000
-"""Records that may be lost and are not written yet; while the cluster is away more are dropped."""
+BEST_EFFORT_MAX = 1_000
+"""Best-effort records in flight; during an outage further ones are dropped."""
 
 MEASURE_SECONDS = 15.0
 """Pause between measurements of tables: one takes 15 ms for 300,000 rows."""
 
-Write = Callable[[Sequence[Effect]], Awaitable[object]]
+WriteEffects = Callable[[Sequence[Effect]], Awaitable[object]]
 """Writes effects; returns when they are acknowledged."""
 
 
 class Housekeeping:
-    """The housekeeping of one stage.
+    """Background writes and table metrics of one stage.
 
     Args:
-        ready: set while the stage has its partitions and tables; without them nothing is swept.
+        ready: set while the stage has its partitions and tables; sweeps are skipped otherwise.
     """
 
     def __init__(
-        self, stage: str, write: Write, *, tables: Mapping[str, StageTable], ready: asyncio.Event
+        self,
+        stage: str,
+        write: WriteEffects,
+        *,
+        tables: Mapping[str, StageTable],
+        ready: asyncio.Event,
     ) -> None:
         self._stage = stage
         self._write = write
         self._tables = tables
         self._ready = ready
         self._metrics = StageMetrics(stage)
-        self._supplements: set[asyncio.Task[None]] = set()
+        self._best_effort: set[asyncio.Task[None]] = set()
 
     def publish_best_effort(self, record: Outgoing) -> None:
-        """Send a record that may be lost, without waiting for it."""
-        if len(self._supplements) >= SUPPLEMENTS_MAX:
+        """Publish a record without waiting; it is lost when the write fails."""
+        if len(self._best_effort) >= BEST_EFFORT_MAX:
             return
         task = asyncio.create_task(self._send(record))
-        self._supplements.add(task)
-        task.add_done_callback(self._supplements.discard)
+        self._best_effort.add(task)
+        task.add_done_callback(self._best_effort.discard)
 
     async def _send(self, record: Outgoing) -> None:
         try:
             await self._write([record])
-        except Exception as error:  # noqa: BLE001  (a supplement hurts nobody)
+        except Exception as error:  # noqa: BLE001  (best effort: logged only)
             log.warning("%s: supplement lost: %r", self._stage, error)
 
-    async def sweep_every(self, seconds: float, sweep: Sweep) -> None:
-        """Write what a sweep returns, again and again."""
+    async def run_sweep(self, seconds: float, sweep: PeriodicTask) -> None:
+        """Write the result of a sweep periodically; a failure does not end the loop."""
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -64,7 +72,7 @@ class Housekeeping:
                 log.exception("%s: housekeeping failed, next time again", self._stage)
 
     async def measure_tables(self) -> None:
-        """Show the size of the tables for ever."""
+        """Report the sizes of the tables to the metrics, until cancelled."""
         while True:
             for name, table in self._tables.items():
                 TABLE_ROWS.labels(self._stage, name).set(len(table))
@@ -72,5 +80,5 @@ class Housekeeping:
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def stop(self) -> None:
-        """Give up the supplements that are not written yet."""
-        await cancel(*self._supplements)
+        """Cancel the best-effort writes in flight."""
+        await cancel(*self._best_effort)

@@ -1,14 +1,14 @@
-"""The offset tracker: an offset is committed only when everything before it is finished.
+"""The offset tracker: an offset is committed only when all offsets before it are finished.
 
-Faust commits past events that are still being worked on as soon as a later one is acknowledged
-(faust-streaming issue 606), so events must be acknowledged strictly in the order of their offsets.
+Faust commits past events in flight as soon as a later one is acknowledged (faust-streaming issue
+606), so events must be acknowledged strictly in offset order.
 
-After a rebalance the broker sends everything uncommitted again, and now and then Faust goes back to
-the committed offset in between. Work that is still running, or finished but waiting behind a slower
-neighbour, is not repeated: the new copy of the event takes the place of the old one.
+After a rebalance the broker redelivers all uncommitted events, and occasionally Faust seeks to the
+committed offset in between. Work that is still running, or finished but waiting behind a slower
+event, is not repeated: the redelivered event replaces the old one in its entry.
 
-Offsets without records (transaction markers, aborted transactions, compaction) are passed over when
-the fetcher has reported them. Every other missing offset is a record that Faust has dropped.
+Offsets without records (transaction markers, aborted transactions, compaction) are skipped when the
+fetcher has reported them. Every other missing offset is a record that Faust has dropped.
 """
 
 from bisect import insort
@@ -27,10 +27,10 @@ TIMESTAMP_SECONDS = 1.0
 
 
 class SkippedOffsetsError(Exception):
-    """Offsets of a partition never arrived: Faust drops events around a rebalance.
+    """Offsets of a partition were not delivered: Faust drops events around a rebalance.
 
-    Acknowledging what follows could commit past them, so the stage has to start again from the
-    committed offset.
+    Acknowledging later offsets could commit past them, so the stage must restart from the committed
+    offset.
     """
 
 
@@ -43,7 +43,7 @@ class _Entry:
 
 @dataclass(order=True, slots=True)
 class _Gap:
-    """Offsets from ``start`` up to ``end``, exclusive, at which the log has no record."""
+    """Offsets from ``start`` to ``end``, exclusive, at which the log has no record."""
 
     start: int
     end: int
@@ -56,12 +56,12 @@ class _Tracked:
 
     Attributes:
         entries: events in flight, and gaps behind one, by offset.
-        offsets: those of the entries, a heap: to find the first key of a dict whose first ones were
-            deleted takes time in proportion to those, and 50,000 events may be held.
-        done: how many of the events are finished.
-        passed: how many of the entries are gaps.
+        offsets: a heap of the entries' offsets. Finding the first key of a dict takes time in
+            proportion to its deleted first keys, and 50,000 events may be held.
+        done: number of finished events.
+        gap_count: number of entries that are gaps.
         next: the offset after the last event or gap since the rebalance, None before the first.
-        gaps: those beyond ``next``, in order.
+        gaps: gaps beyond ``next``, sorted.
         timestamps: offset and timestamp of records; one is kept where it differs from the one
             before by `TIMESTAMP_SECONDS`.
     """
@@ -69,14 +69,14 @@ class _Tracked:
     entries: dict[int, _Entry] = field(default_factory=dict)
     offsets: list[int] = field(default_factory=list)
     done: int = 0
-    passed: int = 0
+    gap_count: int = 0
     next: int | None = None
     gaps: list[_Gap] = field(default_factory=list)
     timestamps: deque[tuple[int, float]] = field(default_factory=deque)
 
 
 class InOrderAcks:
-    """The events in flight of one stage, per partition, in the order of their offsets."""
+    """The events in flight of one stage, acknowledged in offset order in each partition."""
 
     def __init__(self) -> None:
         self._partitions: dict[Partition, _Tracked] = {}
@@ -93,13 +93,13 @@ class InOrderAcks:
         committed: int | None = None,
         timestamp: float | None = None,
     ) -> bool:
-        """Note a delivered event. False when its work is already running or finished.
+        """Track a delivered event; False when its work is already running or finished.
 
-        ``committed`` is the offset from which reading began; it counts for the first event after
-        a rebalance, None when it is not known. ``timestamp`` is the record's, epoch seconds.
+        ``committed`` is the offset where reading started; it counts for the first event after a
+        rebalance, None when unknown. ``timestamp`` is the record's, epoch seconds.
 
         Raises:
-            SkippedOffsetsError: events before this one never arrived.
+            SkippedOffsetsError: earlier events were not delivered.
         """
         tracked = self._partitions.setdefault(partition, _Tracked())
         self._check_order(partition, tracked, offset, committed)
@@ -109,11 +109,11 @@ class InOrderAcks:
         else:
             _insert(tracked, offset, _Entry(acknowledge))
         if timestamp:
-            _note_timestamp(tracked, offset, timestamp)
+            _record_timestamp(tracked, offset, timestamp)
         self._advance(tracked)
         return known is None
 
-    def pass_over(
+    def skip_gap(
         self,
         partition: Partition,
         start: int,
@@ -122,10 +122,10 @@ class InOrderAcks:
         *,
         committed: int | None = None,
     ) -> None:
-        """Note that the log has no record from ``start`` up to ``end``, exclusive.
+        """Skip the offsets from ``start`` to ``end``, exclusive: the log has no records there.
 
-        ``acknowledge`` is that of its last offset, so that a gap at the end of a partition does
-        not count as lag.
+        ``acknowledge`` is that of the last offset, so that a gap at the end of a partition does not
+        count as lag.
         """
         tracked = self._partitions.setdefault(partition, _Tracked())
         insort(tracked.gaps, _Gap(start, end, acknowledge))
@@ -135,7 +135,7 @@ class InOrderAcks:
         self._advance(tracked)
 
     def finish(self, partition: Partition, offset: int) -> None:
-        """Note that everything this event led to is delivered; acknowledge what now can be."""
+        """Mark an event as finished, its effects acknowledged; acknowledge in order."""
         tracked = self._partitions.get(partition)
         entry = tracked.entries.get(offset) if tracked else None
         if tracked is not None and entry is not None and not entry.done:
@@ -144,12 +144,12 @@ class InOrderAcks:
             self._advance(tracked)
 
     def in_flight(self, partition: Partition) -> int:
-        """Return how many events of a partition are not acknowledged yet."""
+        """Return the number of unacknowledged events of a partition."""
         tracked = self._partitions.get(partition)
-        return len(tracked.entries) - tracked.passed if tracked else 0
+        return len(tracked.entries) - tracked.gap_count if tracked else 0
 
     def finished_ahead(self, partition: Partition) -> int:
-        """Return how many events of a partition are finished and wait for one before them."""
+        """Return the number of events that are finished behind an unfinished one."""
         tracked = self._partitions.get(partition)
         return tracked.done if tracked else 0
 
@@ -159,9 +159,9 @@ class InOrderAcks:
         return None if tracked is None or tracked.next is None else tracked.next - 1
 
     def finished(self, partition: Partition) -> int | None:
-        """Return how many offsets of a partition are finished, counted from 0.
+        """Return the number of finished offsets of a partition, counted from 0.
 
-        None when that is not known: none was delivered since the rebalance.
+        None when unknown: no event was delivered since the rebalance.
         """
         tracked = self._partitions.get(partition)
         if tracked is None or tracked.next is None:
@@ -169,10 +169,10 @@ class InOrderAcks:
         return tracked.next - self.in_flight(partition) + tracked.done
 
     def timestamp(self, partition: Partition, committed: int) -> float | None:
-        """Return the timestamp of the first record that is not committed, to the second.
+        """Return the timestamp of the first uncommitted record, to the second.
 
-        None when it was not delivered since the rebalance. What is kept of committed records is
-        dropped, so this must be called now and then, with growing offsets.
+        None when it was not delivered since the rebalance. Drops the timestamps of committed
+        records, so callers must pass growing offsets.
         """
         tracked = self._partitions.get(partition)
         if tracked is None:
@@ -184,24 +184,24 @@ class InOrderAcks:
         return kept[0][1] if kept and is_delivered else None
 
     def suspend(self) -> None:
-        """Forget the events, not the work: a rebalance makes every delivered event stale."""
+        """Clear the acknowledgements, keep the work: a rebalance makes delivered events stale."""
         for tracked in self._partitions.values():
             tracked.next = None
-            tracked.timestamps.clear()  # all that is not committed is delivered again
+            tracked.timestamps.clear()  # uncommitted records are redelivered
             tracked.gaps.clear()  # the fetcher reports them again
             events = {offset: each for offset, each in tracked.entries.items() if not each.is_gap}
             for entry in events.values():
                 entry.acknowledge = None
-            tracked.entries, tracked.offsets, tracked.passed = events, list(events), 0
+            tracked.entries, tracked.offsets, tracked.gap_count = events, list(events), 0
             heapify(tracked.offsets)
 
     def retain(self, partitions: Collection[Partition]) -> None:
-        """Forget the work of all other partitions: they have another owner now."""
+        """Drop the state of all other partitions: they were revoked."""
         for partition in self._partitions.keys() - set(partitions):
             del self._partitions[partition]
 
-    def restart(self, partition: Partition) -> None:
-        """Forget a partition whose log is another one now: its offsets mean other records."""
+    def reset(self, partition: Partition) -> None:
+        """Drop the state of a partition whose log was replaced: its offsets mean other records."""
         self._partitions.pop(partition, None)
 
     def _check_order(
@@ -219,7 +219,7 @@ class InOrderAcks:
         self._close_gaps(tracked)
 
     def _close_gaps(self, tracked: _Tracked) -> None:
-        """Pass over the gaps that begin where events end."""
+        """Skip the gaps that start where the delivered events end."""
         while tracked.gaps and tracked.next is not None and tracked.gaps[0].start <= tracked.next:
             gap = tracked.gaps.pop(0)
             if gap.end > tracked.next:
@@ -233,7 +233,7 @@ class InOrderAcks:
                 return
             head.acknowledge()
             if head.is_gap:
-                tracked.passed -= 1
+                tracked.gap_count -= 1
             else:
                 tracked.done -= 1
             del tracked.entries[heappop(tracked.offsets)]
@@ -241,11 +241,11 @@ class InOrderAcks:
 
 def _insert(tracked: _Tracked, offset: int, entry: _Entry) -> None:
     tracked.entries[offset] = entry
-    tracked.passed += entry.is_gap
+    tracked.gap_count += entry.is_gap
     heappush(tracked.offsets, offset)
 
 
-def _note_timestamp(tracked: _Tracked, offset: int, timestamp: float) -> None:
+def _record_timestamp(tracked: _Tracked, offset: int, timestamp: float) -> None:
     kept = tracked.timestamps
     if kept:
         last, before = kept[-1]
@@ -255,10 +255,10 @@ def _note_timestamp(tracked: _Tracked, offset: int, timestamp: float) -> None:
 
 
 def _check_resumption(partition: Partition, tracked: _Tracked, offset: int) -> None:
-    """Refuse to wait for events that never come again.
+    """Reject a position behind events in flight, which would never be redelivered.
 
-    Reading goes on behind them when another owner committed them while this process was
-    frozen, or when Faust dropped them.
+    The position moves past them when another owner committed them while this process was frozen, or
+    when Faust dropped them.
     """
     first = tracked.offsets[0] if tracked.offsets else offset
     if first < offset:

@@ -1,4 +1,4 @@
-"""A record in little memory, for those that wait for long."""
+"""A compressed copy of a record, for records that wait long."""
 
 import zlib
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import msgspec
 from streams.records import Incoming
 
 LEVEL = 1
-"""Fastest compression: our events shrink to a half or less in 0.03 ms, 16 KB in 0.15 ms."""
+"""zlib's fastest level: events shrink to a half or less in 0.03 ms, 16 KB in 0.15 ms."""
 
 Parts = tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]
-"""Key, value and headers: two thirds of what a record takes are the objects of its headers."""
+"""Key, value and headers. Header objects are two thirds of a record's memory."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Parts).decode
@@ -30,12 +30,10 @@ class PackedRecord:
 
     @classmethod
     def of(cls, record: Incoming) -> Self:
-        """Return the record, packed."""
         packed = zlib.compress(_encode((record.key, record.value, record.headers)), LEVEL)
         return cls(record.topic, record.partition, record.offset, record.timestamp, packed)
 
     def unpack(self) -> Incoming:
-        """Return the record as it was."""
         key, value, headers = _decode(zlib.decompress(self.packed))
         return Incoming(
             self.topic,

@@ -1,4 +1,8 @@
-"""Which part of its stage's work a worker has: its partitions of all partitions."""
+"""The worker's share of a stage: its assigned partitions as a part of all partitions.
+
+Cluster-wide limits (rates, back-pressure capacity) are divided by these shares without
+coordination.
+"""
 
 from collections.abc import Collection, Sequence
 
@@ -7,13 +11,14 @@ from streams.topics import Topic
 
 
 class PartitionShare:
-    """The share of one worker in a stage, from one rebalance to the next.
+    """The share of one worker in a stage, 0 to 1.
 
-    Until the partitions are assigned anew it stays as it was: so do those of the others.
+    It stays as it is from one assignment to the next, on all workers alike, so the shares add up to
+    1.
 
     Args:
-        topics: what the stage reads.
-        partitions: of each topic that says no number itself.
+        topics: sources of the stage.
+        partitions: number of partitions of topics without a number of their own.
     """
 
     def __init__(self, topics: Sequence[Topic], partitions: int) -> None:
@@ -22,9 +27,7 @@ class PartitionShare:
         self._mine = 0
 
     def assign(self, partitions: Collection[Partition]) -> None:
-        """Take note of the partitions that this worker has now."""
         self._mine = sum(topic in self._names for topic, _ in set(partitions))
 
     def __call__(self) -> float:
-        """Return the share, 0 to 1."""
         return self._mine / self._all

@@ -1,4 +1,4 @@
-"""The span of a record's processing: opened when its work begins, recorded when that ends."""
+"""The consumer span of a record (OpenTelemetry ``process``), recorded when its work ends."""
 
 from streams.deadletters.headers import REPLAY_OF
 from streams.envelope import trace_of
@@ -6,16 +6,16 @@ from streams.records import Incoming
 from streams.topics import CLIENT_TOPICS
 from streams.tracing.context import TraceContext, parse_origin
 from streams.tracing.scope import REQUEST_TRACE, Scope, open_scope
-from streams.tracing.spans import Span, messaging, now
+from streams.tracing.spans import Span, messaging_attributes, now
 
 
 def begin(record: Incoming, step: str, due: float | None) -> Scope:
-    """Return the scope of a record, and make it the one of this task.
+    """Open the scope of a record, and set it as that of the current task.
 
     Args:
-        record: as it was read.
+        record: the consumed record.
         step: the stage that processes it.
-        due: epoch second up to which it was put off.
+        due: epoch second until which it was delayed.
     """
     header = record.header_reader()
     incoming, origin = trace_of(record, header)
@@ -25,25 +25,25 @@ def begin(record: Incoming, step: str, due: float | None) -> Scope:
         record_id=record.record_id,
         step=step,
         request_id=header("ce_correlationid") or "",
-        of_client=record.topic in CLIENT_TOPICS and parse_origin(header(REQUEST_TRACE)) is None,
+        from_client=record.topic in CLIENT_TOPICS and parse_origin(header(REQUEST_TRACE)) is None,
         waited_seconds=0.0 if due is None else due - record.timestamp,
         replayed=header(REPLAY_OF) is not None,
     )
 
 
 def end(scope: Scope, record: Incoming, topic: str, group: str, started: int) -> None:
-    """Record the span of a record's processing, which ends now.
+    """Record the span of a record's processing, with this moment as its end.
 
     Args:
-        scope: as `begin` returned it.
-        record: the same.
+        scope: result of `begin`.
+        record: the consumed record.
         topic: its topic's name on Kafka.
         group: the consumer group.
         started: epoch nanoseconds.
     """
     if scope.recorder is None:
         return
-    attributes = messaging("process", topic, record.partition, record.offset)
+    attributes = messaging_attributes("process", topic, record.partition, record.offset)
     attributes["messaging.consumer.group.name"] = group
     if scope.request_id:
         attributes["clipmill.request_id"] = scope.request_id

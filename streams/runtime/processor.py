@@ -1,8 +1,9 @@
-"""The work of one stage: at most so many at a time, nothing lost.
+"""The record processor of a stage: runs the handler over one record, at least once.
 
-For each record: take a slot, call the handler, write everything that it returned, and only then
-report the record as finished. A kill on any of these lines leaves the record uncommitted, so it is
-read again. Which record is next, `streams.runtime.consumption` decides.
+For each record: acquire a slot, call the handler, write all effects, and only then report the
+record as finished. A kill at any of these points leaves the record uncommitted, so it is read
+again. An unexpected exception becomes the stage's bug report or a dead letter, never a lost
+record. `streams.runtime.consumption` decides which record is next.
 """
 
 import logging
@@ -25,7 +26,7 @@ from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorCode
 from streams.cluster.producer import RecordRefusedError, ReliableProducer, Write
 from streams.cluster.record_batches import UndecodableBatch
-from streams.deadletters.headers import make_batch_letter, make_letter, name_origin, replays_of
+from streams.deadletters.headers import make_batch_letter, make_letter, replays_of, with_origin_name
 from streams.deadletters.limit import LetterLimit
 from streams.faust_driver.tables import StageTable
 from streams.observability.logs import REQUEST, TRACE
@@ -36,38 +37,38 @@ from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage
 from streams.topics import BY_NAME, DEADLETTERS, HEARTBEATS
-from streams.tracing.scope import Scope, note_failure
-from streams.tracing.spans import Recording, now, sent
+from streams.tracing.scope import Scope, record_failure
+from streams.tracing.spans import Recording, after_ack, now
 
 log = logging.getLogger(__name__)
 
-UNREADABLE = tuple(
+DEAD_LETTER_REASONS = tuple(
     each.__name__ for each in (MalformedMessageError, ClipmillError, UndecodableBatch)
 )
-"""Reasons of dead letters besides error codes; further ones are the exceptions of bugs."""
+"""Reasons of dead letters besides error codes; further ones are exception names of bugs."""
 
-Finished = Callable[[Incoming], None]
+OnFinished = Callable[[Incoming], None]
 
-NextTurn = Callable[[Incoming], Awaitable[None]]
-"""Returns when the next slice of a record may be made; a slot is reserved for it then."""
+NextSlice = Callable[[Incoming], Awaitable[None]]
+"""Returns when the next slice of a record may be made, with a slot reserved for it."""
 
-Wrote = Callable[[Incoming, Sequence[Effect]], None]
-"""Called with what a record led to, when it is about to be written."""
+OnEffects = Callable[[Incoming, Sequence[Effect]], None]
+"""Called with the effects of a record before they are written."""
 
 
-async def _at_once(_record: Incoming) -> None:
-    """Wait for nothing."""
+async def _no_wait(_record: Incoming) -> None:
+    """Do not wait: the default of `next_slice`."""
 
 
 class RecordProcessor:
     """Runs a handler over records.
 
     Args:
-        finished: called when everything that a record led to is acknowledged.
+        on_finished: called when all effects of a record are acknowledged.
         reply_topics: full names of the topics that may get a record instead of its own topic.
-        next_turn: awaited between the slices of a record.
-        wrote: called with what a record leads to.
-        limit: how many dead letters of a step stop its intake.
+        next_slice: awaited between the slices of a record.
+        on_effects: called with the effects of a record before they are written.
+        limit: number of dead letters of a step that pauses its intake.
     """
 
     def __init__(
@@ -75,35 +76,35 @@ class RecordProcessor:
         stage: Stage,
         handler: SlicingHandler,
         *,
-        outbox: ReliableProducer,
+        producer: ReliableProducer,
         tables: Mapping[str, StageTable],
         slots: ConcurrencyLimit,
         topic_prefix: str,
-        finished: Finished,
+        on_finished: OnFinished,
         reply_topics: Collection[str] = (),
-        next_turn: NextTurn = _at_once,
-        wrote: Wrote = lambda _record, _effects: None,
+        next_slice: NextSlice = _no_wait,
+        on_effects: OnEffects = lambda _record, _effects: None,
         limit: DeadLetterSettings | None = None,
     ) -> None:
         self._stage = stage
         self._handler = handler
-        self._outbox = outbox
+        self._producer = producer
         self._tables = tables
         self._slots = slots
         self._prefix = topic_prefix
-        self._finished = finished
+        self._on_finished = on_finished
         self._reply_topics = frozenset(reply_topics)
-        self._next_turn = next_turn
-        self._wrote = wrote
+        self._next_slice = next_slice
+        self._on_effects = on_effects
         self._limit = LetterLimit(limit or DeadLetterSettings())
         self._metrics = StageMetrics(stage.name)
         start_at_zero(REPLAYS, [stage.name])
-        start_at_zero(DEAD_LETTERS, UNREADABLE)
+        start_at_zero(DEAD_LETTERS, DEAD_LETTER_REASONS)
 
     async def run(self, record: Incoming) -> None:
-        """Do all the work of one record. Never raises, except when cancelled."""
+        """Process one record. Never raises, except when cancelled."""
         if record.topic == HEARTBEATS.name:
-            await self._answer(record)
+            await self._process_heartbeat(record)
             return
         started = time.perf_counter()
         REQUEST.set(record.header("ce_correlationid") or record.record_id)
@@ -114,19 +115,19 @@ class RecordProcessor:
         if replays_of(record):
             REPLAYS.labels(self._stage.name).inc()
         with self._metrics.in_progress.track_inprogress():
-            written = await self._settle(record)
-        self._finished(record)
+            written = await self._process(record)
+        self._on_finished(record)
         if scope.recorder is not None:
             self._record_processing(scope, record, began)
-        self._metrics.finished(started, written)
+        self._metrics.record_finished(started, written)
 
-    async def _answer(self, record: Incoming) -> None:
-        """Let a heartbeat be committed, once there is a slot and the cluster takes records."""
-        async with self._slots.taken():
+    async def _process_heartbeat(self, record: Incoming) -> None:
+        """Finish a heartbeat as soon as a slot is free and the cluster takes records."""
+        async with self._slots.acquire():
             pass
-        await self._outbox.available()
-        self._finished(record)
-        # By the clocks of two processes: the difference may be negative.
+        await self._producer.available()
+        self._on_finished(record)
+        # Clocks of two processes: the difference may be negative.
         self._metrics.heartbeat.observe(max(0.0, time.time() - record.timestamp))
 
     def _due(self, record: Incoming) -> float | None:
@@ -137,37 +138,37 @@ class RecordProcessor:
         group = f"{self._prefix}{self._stage.name}"
         process_span.end(scope, record, topic, group, began)
 
-    async def _settle(self, record: Incoming) -> int:
-        """Do the work and write what came of it, or else the report of why not."""
+    async def _process(self, record: Incoming) -> int:
+        """Run the handler and write its effects; on an exception, write a bug report instead."""
         if isinstance(batch := record.value, UndecodableBatch):
-            return await self._write_batch(record, batch)
+            return await self._write_undecodable(record, batch)
         try:
-            async with self._slots.taken():
+            async with self._slots.acquire():
                 effects = await self._handler(record)
             if isinstance(effects, AsyncIterator):
                 return await self._write_slices(effects, record)
-            self._wrote(record, effects)
+            self._on_effects(record, effects)
             return await self.write(effects, record)
-        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost event)
-            return await self._report(record, error)
+        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost one)
+            return await self._report_bug(record, error)
 
     async def _write_slices(self, slices: Slices, record: Incoming) -> int:
-        """Make and write one slice after the other, each at a turn of its own."""
+        """Write one slice after the other, each with a slot of its own."""
         written = 0
         while True:
-            async with self._slots.taken():
+            async with self._slots.acquire():
                 effects = await anext(slices, None)
             if effects is None:
                 return written
-            self._wrote(record, effects)
+            self._on_effects(record, effects)
             written += await self.write(effects, record)
-            await self._next_turn(record)
+            await self._next_slice(record)
 
-    async def _report(self, record: Incoming, error: Exception) -> int:
-        """Write the stage's own report; failing that a dead letter, failing that its stub."""
+    async def _report_bug(self, record: Incoming, error: Exception) -> int:
+        """Write the stage's own report; if that fails a dead letter, if that fails a stub of it."""
         self._metrics.bugs.inc()
         log.error("%s: bug at %s", self._stage.name, record.position, exc_info=error)
-        note_failure(ErrorCode.INTERNAL_BUG, type(error).__name__)
+        record_failure(ErrorCode.INTERNAL_BUG, type(error).__name__)
         for report in (self._stage.on_bug, self._dead_letter):
             try:
                 return await self.write(report(record, error), record)
@@ -175,8 +176,8 @@ class RecordProcessor:
                 log.exception("%s: %s cannot be reported so", self._stage.name, record.position)
         return await self.write([dead_letter(stub(record), error, self._stage.name)], record)
 
-    async def _write_batch(self, record: Incoming, batch: UndecodableBatch) -> int:
-        """Write a batch that cannot be decoded as a dead letter, without its bytes if too large."""
+    async def _write_undecodable(self, record: Incoming, batch: UndecodableBatch) -> int:
+        """Write an undecodable batch as a dead letter, without its bytes if it is too large."""
         DEAD_LETTERS.labels(type(batch).__name__).inc()
         letter = make_batch_letter(record.topic, record.partition, batch, self._stage.name)
         try:
@@ -188,20 +189,24 @@ class RecordProcessor:
         return [dead_letter(record, error, self._stage.name)]
 
     async def write(self, effects: Sequence[Effect], record: Incoming | None = None) -> int:
-        """Write effects, of a record or of housekeeping; return how many when acknowledged.
+        """Write effects, of a record or of housekeeping; return how many were acknowledged.
 
-        Rows go to the partition of the record, and become visible when they are acknowledged.
-        What stands before a `Flush` is acknowledged before what stands behind it is written.
+        Rows go to the partition of the record, and are visible once they are acknowledged. All
+        effects before a `Flush` are acknowledged before the effects behind it are sent.
         """
         written = 0
-        for part in _parts([*effects, *self._limit.stops(effects, self._stage.name)]):
+        for part in _split_at_flushes(
+            [*effects, *self._limit.pause_signals(effects, self._stage.name)]
+        ):
             started = now()
-            places = await self._outbox.publish([self.to_write(each, record) for each in part])
-            for effect, place in zip(part, places, strict=True):
+            acknowledged = await self._producer.publish(
+                [self.to_write(each, record) for each in part]
+            )
+            for effect, metadata in zip(part, acknowledged, strict=True):
                 if isinstance(effect, TableWrite):
-                    self._tables[effect.table].show(effect, place)
+                    self._tables[effect.table].apply(effect, metadata)
                 elif effect.spans:
-                    _record_sent(effect, place, started)
+                    _record_sent(effect, metadata, started)
             written += len(part)
         return written
 
@@ -209,24 +214,26 @@ class RecordProcessor:
         """Return the Kafka record of an effect."""
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
-            return self._tables[effect.table].changelog(effect, partition)
+            return self._tables[effect.table].changelog_record(effect, partition)
         name = effect.topic.kafka_name(self._prefix)
         headers = effect.headers
         if effect.topic is DEADLETTERS:
-            headers = name_origin(effect, self._prefix)
+            headers = with_origin_name(effect, self._prefix)
         if effect.reply_to in self._reply_topics:
             return Write(effect.reply_to, effect.key, effect.value, headers, fallback=name)
         return Write(name, effect.key, effect.value, headers)
 
 
-def _record_sent(effect: Outgoing, place: RecordMetadata, started: int) -> None:
+def _record_sent(effect: Outgoing, metadata: RecordMetadata, started: int) -> None:
     recorder = Recording.recorder
     if recorder is not None:
         for span in effect.spans:
-            recorder.record(sent(span, place.topic, place.partition, place.offset, started))
+            recorder.record(
+                after_ack(span, metadata.topic, metadata.partition, metadata.offset, started)
+            )
 
 
-def _parts(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:
+def _split_at_flushes(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:
     part: list[Outgoing | TableWrite] = []
     for effect in effects:
         if isinstance(effect, Flush):
@@ -238,7 +245,7 @@ def _parts(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:
 
 
 def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
-    """Return a record that nobody can read as a dead letter."""
+    """Return a dead letter for a record that cannot be processed."""
     DEAD_LETTERS.labels(type(error).__name__).inc()
     code = error.code if isinstance(error, ClipmillError) else ErrorCode.INTERNAL_BUG
     reason = "".join(traceback.format_exception_only(error))
@@ -246,9 +253,10 @@ def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
 
 
 STUB_KEY_BYTES = 1_000
+"""Bytes of the key that a stub keeps."""
 
 
 def stub(record: Incoming) -> Incoming:
-    """Return what is kept of a record that is too large even for the dead letters: its name."""
+    """Return a record too large even for the dead letters without its value and headers."""
     key = None if record.key is None else record.key[:STUB_KEY_BYTES]
     return replace(record, key=key, value=None, headers=())

@@ -1,9 +1,9 @@
-"""Which of the records that a stage holds is worked on next.
+"""The schedule of a stage: which held record is started next.
 
-Records with the same path wait in one priority queue, so a path without room holds up no other
-path. Of an ordered stage, records of one key are served in the order of their arrival and one at a
-time; the first of them has the highest rank among them, so that a low one never holds up a high
-one of the same key for longer than necessary (priority inheritance).
+Records with the same path share a priority queue, so a path without capacity blocks no other path.
+In an ordered stage the records of one key are served FIFO and one at a time; the first of them
+inherits the highest rank among them, so a low rank does not block a high one of the same key for
+longer than necessary (priority inheritance).
 """
 
 from collections import Counter, deque
@@ -13,22 +13,22 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
-from streams.claims import Claim, Path, cancelled_with
+from streams.claims import Claim, Path, cancellable_ids
 from streams.priority_queue import AGEING, URGENT, Entry, PriorityQueue, arrivals
 
 T = TypeVar("T")
 
 Admits = Callable[[Claim], bool]
-"""Returns whether there is room for a record on its path."""
+"""Returns whether there is capacity for a record on its path."""
 
 
 @dataclass(slots=True, eq=False)
 class Held(Entry[T]):
-    """A record that waits, or is served.
+    """A scheduled record: waiting, or in progress.
 
     Attributes:
-        claim: what it needs.
-        key: of which only one is out at a time; None without order.
+        claim: its rank and path.
+        key: at most one record of a key is in progress; None without ordering.
         own_rank: raised when its request is cancelled; ``rank`` may be inherited.
     """
 
@@ -39,7 +39,7 @@ class Held(Entry[T]):
 
 @dataclass(slots=True)
 class _Chain(Generic[T]):
-    """The records of one key, in the order of their arrival; the first is queued unless busy."""
+    """The records of one key, FIFO; the first is queued unless one of the key is in progress."""
 
     waiting: deque[Held[T]] = field(default_factory=deque)
     ranks: Counter[int] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ class _Chain(Generic[T]):
 
 
 class Schedule(Generic[T]):
-    """The records that a stage holds and does not yet work on."""
+    """The records that a stage holds and has not started."""
 
     def __init__(self) -> None:
         self._queues: dict[Path, PriorityQueue[T]] = {}
@@ -65,7 +65,7 @@ class Schedule(Generic[T]):
     def push(
         self, item: T, claim: Claim, key: bytes | None = None, *, arrival: int | None = None
     ) -> Held[T]:
-        """Add a record; with the arrival of an earlier one it takes the place of that."""
+        """Add a record; with the ``arrival`` of an earlier record it is queued in its place."""
         held = hold(item, claim, key)
         if arrival is not None:
             held.arrival = arrival
@@ -73,9 +73,9 @@ class Schedule(Generic[T]):
         return held
 
     def pop(self, admits: Admits) -> Held[T] | None:
-        """Remove and return the record that is next and has room on its path, if there is one.
+        """Remove and return the next record with capacity on its path; None if there is none.
 
-        Every so many-th is the oldest: it uses the room that the best one of its path would have.
+        Every `AGEING`-th one is the oldest record among the paths with capacity, whatever its rank.
         """
         entry = self._next(admits)
         if entry is None:
@@ -86,27 +86,26 @@ class Schedule(Generic[T]):
         return entry
 
     def is_free(self, key: bytes | None) -> bool:
-        """Return whether nothing of a key is out or waits."""
+        """Return whether no record of a key waits or is in progress."""
         return key is None or key not in self._chains
 
-    def occupy(self, key: bytes | None) -> None:
-        """Note that a record of a free key is served without having waited."""
+    def mark_busy(self, key: bytes | None) -> None:
+        """Mark a free key as in progress, for a record that starts without waiting."""
         if key is not None:
             self._chains[key] = _Chain(busy=True)
 
     def release(self, key: bytes | None) -> None:
-        """Note that the record of a key is done: the next of this key may be served."""
+        """Mark the key's record as finished: the next one of this key is queued."""
         if key is None or (chain := self._chains.get(key)) is None:
             return
         chain.busy = False
         self._queue_first(key)
 
     def remove(self, entry: Held[T]) -> None:
-        """Remove a record, if it waits."""
         if entry not in self._entries:
             return
         self._entries.remove(entry)
-        self._forget_names(entry)
+        self._unindex(entry)
         self._unqueue(entry)
         key = entry.key
         if key is not None:
@@ -116,14 +115,14 @@ class Schedule(Generic[T]):
             self._queue_first(key)
 
     def remove_where(self, lost: Callable[[T], bool]) -> list[T]:
-        """Remove records, and return them."""
+        """Remove the records that match, and return them."""
         found = [entry for entry in self._entries if lost(entry.item)]
         for entry in found:
             self.remove(entry)
         return [entry.item for entry in found]
 
-    def hurry(self, name: str) -> None:
-        """Serve a cancelled request, or batch, before all others, whether or not there is room."""
+    def expedite(self, name: str) -> None:
+        """Give a cancelled request, or batch, the highest rank and an empty path."""
         for held in self._by_name.get(name, ()):
             if held.key is None:
                 self._unqueue(held)
@@ -137,7 +136,7 @@ class Schedule(Generic[T]):
 
     def _add(self, held: Held[T]) -> None:
         self._entries.add(held)
-        for name in cancelled_with(held.claim.request):
+        for name in cancellable_ids(held.claim.request):
             self._by_name.setdefault(name, []).append(held)
         if held.key is None:
             self._queue(held, held.own_rank)
@@ -148,7 +147,7 @@ class Schedule(Generic[T]):
         self._queue_first(held.key)
 
     def _queue_first(self, key: bytes) -> None:
-        """Queue the first record of a key, by the highest rank among all of this key."""
+        """Queue the first record of a key, with the highest rank among all of this key."""
         chain = self._chains[key]
         if chain.busy:
             return
@@ -164,14 +163,14 @@ class Schedule(Generic[T]):
 
     def _queue(self, entry: Held[T], rank: int) -> None:
         entry.rank = rank
-        self._queues.setdefault(_path(entry), PriorityQueue()).push(entry)
+        self._queues.setdefault(_effective_path(entry), PriorityQueue()).push(entry)
 
     def _unqueue(self, entry: Held[T]) -> None:
         if entry.queued:
-            self._queues[_path(entry)].remove(entry)
+            self._queues[_effective_path(entry)].remove(entry)
 
     def _next(self, admits: Admits) -> Held[T] | None:
-        ready = [queue for queue in self._queues.values() if queue and admits(_first(queue))]
+        ready = [queue for queue in self._queues.values() if queue and admits(_head_claim(queue))]
         if not ready:
             return None
         self._served += 1
@@ -181,29 +180,29 @@ class Schedule(Generic[T]):
             entry = min(queue.best() for queue in ready)
         return cast("Held[T]", entry)
 
-    def _forget_names(self, entry: Held[T]) -> None:
-        for name in cancelled_with(entry.claim.request):
+    def _unindex(self, entry: Held[T]) -> None:
+        for name in cancellable_ids(entry.claim.request):
             entries = self._by_name[name]
             entries.remove(entry)
             if not entries:
                 del self._by_name[name]
 
 
-def _path(entry: Held[T]) -> Path:
-    """Return the path that counts: a cancelled request leads to its outcome only."""
+def _effective_path(entry: Held[T]) -> Path:
+    """Return the path that needs capacity: a cancelled request produces only its result."""
     return () if entry.rank >= URGENT else entry.claim.path
 
 
-def _first(queue: PriorityQueue[T]) -> Claim:
-    """Return the claim of the best record, with the rank that it has in its queue."""
+def _head_claim(queue: PriorityQueue[T]) -> Claim:
+    """Return the claim of the best record, with its effective rank and path."""
     held = queue.best()
     assert isinstance(held, Held)
     claim: Claim = held.claim
     if claim.rank == held.rank:
         return claim
-    return msgspec.structs.replace(claim, rank=held.rank, path=_path(held))
+    return msgspec.structs.replace(claim, rank=held.rank, path=_effective_path(held))
 
 
 def hold(item: T, claim: Claim, key: bytes | None) -> Held[T]:
-    """Return a record that arrives now."""
+    """Return an entry for a record that arrives now."""
     return Held(item, claim.rank, next(arrivals), claim=claim, key=key, own_rank=claim.rank)

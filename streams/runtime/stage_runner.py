@@ -1,8 +1,8 @@
-"""Runs one stage as a Faust app, so that no event is lost and none blocks another.
+"""Runs one stage as a Faust app, with at-least-once delivery and concurrent records.
 
-What Faust does on its own loses events: it acknowledges an event whose handler raised, and
-commits past events in flight. So the agent body below never raises and never acknowledges by
-itself; it starts bounded tasks, and `streams.runtime.offset_tracker` acknowledges in order.
+Faust by itself loses events: it acknowledges an event whose handler raised, and commits past events
+in flight. So the agent body below never raises and never acknowledges; it starts bounded tasks, and
+`streams.runtime.offset_tracker` acknowledges their offsets in order.
 """
 
 import asyncio
@@ -18,21 +18,21 @@ from schemas.signals import INTAKE
 from streams.cluster.producer import ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
-from streams.cluster.shutdown import STOP_SECONDS, ends_within
+from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
 from streams.deadletters.headers import make_batch_letter
 from streams.faust_driver.app import (
     build_app,
+    committed_offset,
     crash_of,
     end_offsets,
     queued_events,
     raw_topic,
-    read_from,
     start_app,
 )
 from streams.faust_driver.consumer import OffsetReset
 from streams.faust_driver.static_member import StaticMember
 from streams.faust_driver.tables import StageTable
-from streams.intake import Intake, obey
+from streams.intake import Intake, apply_signals
 from streams.memory import MemoryUsers
 from streams.observability.lag import LagMonitor, SourceProgress, StageProgress
 from streams.observability.metrics import (
@@ -51,26 +51,26 @@ from streams.runtime.partition_share import PartitionShare
 from streams.runtime.processor import RecordProcessor
 from streams.runtime.stall_detector import Position, StalledError, Watchdog
 from streams.settings import Settings
-from streams.stage import HealthCheck, SlicingHandler, Stage, StageContext, Sweep
+from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
 from streams.topics import BY_NAME, HEARTBEATS, READERS, Topic
 
 log = logging.getLogger(__name__)
 
 
 class StageRunner:
-    """One running stage: its Faust app, its resources and its work in flight.
+    """One running stage: its Faust app, its resources and its records in flight.
 
-    An instance runs once; after a crash make a new one.
+    Single use: after a crash the worker makes a new instance.
 
     Args:
-        warn: reports what went wrong and is over, a sentence for people.
+        warn: reports a past incident to health, a sentence for people.
     """
 
     def __init__(
         self,
         stage: Stage,
         settings: Settings,
-        outbox: ReliableProducer,
+        producer: ReliableProducer,
         *,
         signals: SharedState | None = None,
         memory: MemoryUsers | None = None,
@@ -86,12 +86,12 @@ class StageRunner:
         self._lag = lag or LagMonitor()
         self._intake = Intake(stage.name)
         self._settings = settings
-        self._outbox = outbox
+        self._producer = producer
         self._acks = InOrderAcks()
         self._warn = warn
         self._resources = AsyncExitStack()
         self._metrics = StageMetrics(stage.name)
-        self._sweeps: list[tuple[float, Sweep]] = []
+        self._sweeps: list[tuple[float, PeriodicTask]] = []
         self._checks: list[HealthCheck] = []
         self._sources = {
             topic.kafka_name(settings.kafka.topic_prefix): topic for topic in stage.reads
@@ -106,15 +106,15 @@ class StageRunner:
         self.tables = {
             name: StageTable(self.app, name, settings.kafka.partitions) for name in stage.tables
         }
-        self._work: RecordProcessor | None = None
+        self._processor: RecordProcessor | None = None
         self._housekeeping = Housekeeping(
             stage.name, self._write, tables=self.tables, ready=self.ready
         )
-        self._mine: set[Partition] = set()
+        self._assigned: set[Partition] = set()
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
         self._gate = self._back_pressure.gate(self._share)
         self._slots = ConcurrencyLimit(stage.concurrency(settings))
-        self.flow = Consumption(
+        self.consumption = Consumption(
             stage,
             self._run,
             app=self.app,
@@ -129,28 +129,30 @@ class StageRunner:
 
     async def __aenter__(self) -> Self:
         try:
-            self._work = self._build_work(await self._open())
+            self._processor = self._build_processor(await self._open())
             key = f"{INTAKE}{self.stage.name}"
-            self._resources.enter_context(self._signals.listen(key, obey(self._intake)))
+            self._resources.enter_context(self._signals.listen(key, apply_signals(self._intake)))
             for topic in self.stage.reads:
                 self._subscribe(topic)
-            self._follow_rebalances()
-            self._follow_logs()
+            self._connect_rebalance_signals()
+            self._connect_log_handlers()
             self._resources.enter_context(
-                self._back_pressure.opening(self._gate, self.flow.use_room)
+                self._back_pressure.register_gate(self._gate, self.consumption.on_capacity)
             )
             if self._is_measured:
-                self._resources.enter_context(self._back_pressure.reading(self._finished_counts))
+                self._resources.enter_context(
+                    self._back_pressure.register_reader(self._finished_counts)
+                )
             self._resources.enter_context(
-                self._lag.watching(self.stage.name, self.tables, self._progress)
+                self._lag.tracking(self.stage.name, self.tables, self._progress)
             )
-            self.flow.start()
+            self.consumption.start()
             await start_app(self.app)
             self.app.consumer.finished_ahead = self._finished_ahead
             for seconds, sweep in self._sweeps:
-                self._beside(self._housekeeping.sweep_every(seconds, sweep))
-            self._beside(self._housekeeping.measure_tables())
-            self._beside(self._watch_progress())
+                self._run_in_background(self._housekeeping.run_sweep(seconds, sweep))
+            self._run_in_background(self._housekeeping.measure_tables())
+            self._run_in_background(self._watch_progress())
         except BaseException as error:
             await self._close(error)
             raise
@@ -164,20 +166,20 @@ class StageRunner:
     ) -> None:
         grace = self._settings.stage.shutdown_grace_seconds if self.stage.drains else 0
         try:
-            await self.flow.finish(grace)
+            await self.consumption.drain(grace)
         finally:
             await self._housekeeping.stop()
             await self._close(error)
 
     async def _close(self, error: BaseException | None) -> None:
-        """Commit what is done and end everything: an app left behind keeps its partitions."""
-        # A stage that failed starts again and keeps its place in the group meanwhile.
-        stops = isinstance(error, asyncio.CancelledError)
-        self._member.leaving = stops or self._member.failures > 0
+        """Commit finished offsets and stop everything: an app left behind keeps its partitions."""
+        # A failed stage restarts and stays in its group as a static member meanwhile.
+        is_shutdown = isinstance(error, asyncio.CancelledError)
+        self._member.leaving = is_shutdown or self._member.failures > 0
         self._metrics.ready.set(0)
         try:
-            with ends_within(STOP_SECONDS, self.stage.name):
-                # Records may come, and be finished, before Faust calls the rebalance complete.
+            with exit_after_timeout(STOP_SECONDS, self.stage.name):
+                # Records may arrive, and finish, before Faust reports the rebalance complete.
                 if self._has_read and not self.app.crashed:
                     await self.app.consumer.commit()
                 await self.app.stop()
@@ -188,47 +190,49 @@ class StageRunner:
         context = StageContext(
             settings=self._settings,
             tables=self.tables,
-            supplement=self._housekeeping.publish_best_effort,
+            publish_best_effort=self._housekeeping.publish_best_effort,
             signals=self._signals,
             intake=self._intake,
-            sweeps=self._sweeps,
+            periodic=self._sweeps,
             checks=self._checks,
-            share=self._share,
+            partition_share=self._share,
         )
-        self._resources.enter_context(self._memory.using(self._intake, context.reliefs))
+        self._resources.enter_context(
+            self._memory.registered(self._intake, context.on_memory_pressure)
+        )
         return await self._resources.enter_async_context(self.stage.open(context))
 
-    def _build_work(self, handler: SlicingHandler) -> RecordProcessor:
+    def _build_processor(self, handler: SlicingHandler) -> RecordProcessor:
         return RecordProcessor(
             self.stage,
             handler,
-            outbox=self._outbox,
+            producer=self._producer,
             tables=self.tables,
             slots=self._slots,
             topic_prefix=self._settings.kafka.topic_prefix,
-            finished=self._finished,
+            on_finished=self._finished,
             reply_topics=self._settings.kafka.reply_topics,
-            next_turn=self.flow.next_turn,
-            wrote=self.flow.charge,
+            next_slice=self.consumption.next_slice,
+            on_effects=self.consumption.charge,
             limit=self._settings.deadletters,
         )
 
     def _run(self, record: Incoming) -> Coroutine[Any, Any, None]:
-        assert self._work is not None
-        return self._work.run(record)
+        assert self._processor is not None
+        return self._processor.run(record)
 
     def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
-        assert self._work is not None
-        return self._work.write(effects)
+        assert self._processor is not None
+        return self._processor.write(effects)
 
     def _finished(self, record: Incoming) -> None:
-        self.flow.finished(record)
+        self.consumption.acknowledge(record)
         if self._is_measured:
             self._back_pressure.finish(BY_NAME[record.topic])
 
     def _finished_counts(self) -> dict[Partition, int]:
-        counts = ((place, self._acks.finished(place)) for place in self._mine)
-        return {place: count for place, count in counts if count is not None}
+        counts = ((partition, self._acks.finished(partition)) for partition in self._assigned)
+        return {partition: count for partition, count in counts if count is not None}
 
     def _finished_ahead(self, tp: Any) -> int:
         return self._acks.finished_ahead((self._sources[tp.topic].name, tp.partition))
@@ -236,7 +240,6 @@ class StageRunner:
     # Partitions
 
     def _subscribe(self, topic: Topic) -> None:
-        """Declare the agent that reads a topic."""
         kafka_name = topic.kafka_name(self._settings.kafka.topic_prefix)
         channel = raw_topic(self.app, kafka_name, self._settings.kafka.partitions)
 
@@ -252,62 +255,62 @@ class StageRunner:
         self._has_read = True
         if isinstance(batch := event.message.value, UndecodableBatch):
             self._warn(f"{event.message.topic}-{event.message.partition}: {batch.problem}")
-        await self.flow.accept(topic, event)
+        await self.consumption.accept(topic, event)
 
-    def _follow_rebalances(self) -> None:
-        async def revoked(_app: Any, _partitions: Any, **_: Any) -> None:
+    def _connect_rebalance_signals(self) -> None:
+        async def on_revoked(_app: Any, _partitions: Any, **_: Any) -> None:
             self._not_ready()
             self._acks.suspend()
 
-        async def assigned(_app: Any, partitions: Any, **_: Any) -> None:
+        async def on_assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._acks.suspend()
             known = (tp for tp in partitions if tp.topic in self._sources)
-            mine = {(self._sources[tp.topic].name, tp.partition) for tp in known}
-            self._mine = mine
-            self._share.assign(mine)
+            assigned = {(self._sources[tp.topic].name, tp.partition) for tp in known}
+            self._assigned = assigned
+            self._share.assign(assigned)
             for table in self.tables.values():
-                table.forget_gaps()
-            self.flow.keep(mine)
+                table.discard_gaps()
+            self.consumption.retain(assigned)
 
-        async def complete(_app: Any, **_: Any) -> None:
+        async def on_complete(_app: Any, **_: Any) -> None:
             self.ready.set()
             self._metrics.ready.set(1)
 
-        # Faust holds signal receivers by weak reference.
-        self._receivers = (revoked, assigned, complete)
-        self.app.on_partitions_revoked.connect(revoked)
-        self.app.on_partitions_assigned.connect(assigned)
-        self.app.on_rebalance_complete.connect(complete)
+        # Faust keeps only weak references to signal receivers.
+        self._receivers = (on_revoked, on_assigned, on_complete)
+        self.app.on_partitions_revoked.connect(on_revoked)
+        self.app.on_partitions_assigned.connect(on_assigned)
+        self.app.on_rebalance_complete.connect(on_complete)
 
     def _not_ready(self) -> None:
         self.ready.clear()
         self._metrics.ready.set(0)
 
-    def _follow_logs(self) -> None:
-        """Handle what is particular in the logs of the stage's topics and tables."""
+    def _connect_log_handlers(self) -> None:
+        """Handle gaps, resets and undecodable batches in the logs of topics and changelogs."""
         consumer = self.app.consumer
-        consumer.on_gap = self._pass_over
+        consumer.on_gap = self._on_gap
         consumer.on_offset_reset = self._on_offset_reset
         consumer.on_undecodable = self._changelog_undecodable
 
-    def _pass_over(self, tp: Any, start: int, end: int) -> None:
-        self.flow.pass_over(self._sources[tp.topic], tp, start, end)
+    def _on_gap(self, tp: Any, start: int, end: int) -> None:
+        self.consumption.skip_gap(self._sources[tp.topic], tp, start, end)
 
     def _on_offset_reset(self, reset: OffsetReset) -> None:
         OFFSET_RESETS.labels(reset.tp.topic, reset.reason).inc()
         log.error("%s: %s", self.stage.name, reset.problem)
         self._warn(reset.problem)
-        self.flow.restart(self._sources[reset.tp.topic], reset)
+        self.consumption.reset_partition(self._sources[reset.tp.topic], reset)
 
     def _changelog_undecodable(self, tp: Any, batch: UndecodableBatch) -> None:
         self._warn(f"{tp.topic}-{tp.partition}: {batch.problem}; its rows are lost")
         letter = make_batch_letter(tp.topic, tp.partition, batch, self.stage.name)
         self._housekeeping.publish_best_effort(letter)
 
-    # Beside the events
+    # Background tasks
 
-    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something as long as the stage runs."""
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a task until the stage closes."""
         self._resources.push_async_callback(cancel, asyncio.create_task(work))
 
     async def _watch_progress(self) -> None:
@@ -317,8 +320,8 @@ class StageRunner:
             try:
                 watchdog.observe(await self._positions())
             except StalledError as error:
-                self.flow.fail(error)
-            except Exception as error:  # noqa: BLE001  (the cluster may be away; ask again later)
+                self.consumption.fail(error)
+            except Exception as error:  # noqa: BLE001  (an outage; retried)
                 log.warning("%s: cannot see how far it is: %r", self.stage.name, error)
 
     async def _positions(self) -> dict[Partition, Position]:
@@ -326,57 +329,57 @@ class StageRunner:
             return {}
         positions: dict[Partition, Position] = {}
         for tp, end in (await end_offsets(self.app, self._sources)).items():
-            place = (self._sources[tp.topic].name, tp.partition)
-            positions[place] = Position(
+            partition = (self._sources[tp.topic].name, tp.partition)
+            positions[partition] = Position(
                 end=end,
-                committed=read_from(self.app, tp),
-                delivered=self._acks.delivered(place),
-                in_flight=self._acks.in_flight(place),
+                committed=committed_offset(self.app, tp),
+                delivered=self._acks.delivered(partition),
+                in_flight=self._acks.in_flight(partition),
             )
         return positions
 
     def _progress(self) -> StageProgress:
-        """Return how far the stage is in its sources, and its tables while they are recovered."""
+        """Return the stage's progress in its sources, and in its changelogs during recovery."""
         is_ready = self.ready.is_set() and not self.app.rebalancing
         tables = () if is_ready else (each for t in self.tables.values() for each in t.progress())
         sources = (
-            self._source_progress(kafka_name, place, is_ready=is_ready)
+            self._source_progress(kafka_name, partition, is_ready=is_ready)
             for kafka_name, topic in self._sources.items()
-            # Heartbeats have an age of their own.
+            # Heartbeats have an age metric of their own.
             if topic is not HEARTBEATS
-            for place in sorted(self._mine)
-            if place[0] == topic.name
+            for partition in sorted(self._assigned)
+            if partition[0] == topic.name
         )
         return StageProgress(tuple(sources), tuple(tables))
 
     def _source_progress(
-        self, kafka_name: str, place: Partition, *, is_ready: bool
+        self, kafka_name: str, partition: Partition, *, is_ready: bool
     ) -> SourceProgress:
-        topic, partition = place
-        tp = TopicPartition(kafka_name, partition)
-        # Faust looks committed offsets up at the end of a rebalance.
+        topic, number = partition
+        tp = TopicPartition(kafka_name, number)
+        # Faust fetches committed offsets at the end of a rebalance; before, they are stale.
         committed = self.app.consumer.committed_or_start(tp) if is_ready else None
-        timestamp = None if committed is None else self._acks.timestamp(place, committed)
+        timestamp = None if committed is None else self._acks.timestamp(partition, committed)
         return SourceProgress(topic, tp, committed, timestamp)
 
-    # State seen from outside
+    # State for the worker
 
     def problem(self) -> str | None:
-        """Return why the stage is not ready for work, None when it is."""
-        # Faust says "complete" before it reads on.
+        """Return why the stage is not ready, None when it is."""
+        # Faust reports a rebalance as complete before it resumes reading.
         if not self.ready.is_set() or self.app.rebalancing:
             return "waits for its partitions and tables"
         checks = (self._intake.problem, *self._checks)
         return next((text for check in checks if (text := check())), None)
 
     def heartbeat_partitions(self) -> set[int]:
-        """Return the partitions of the heartbeats that the stage has, none during a rebalance."""
+        """Return the assigned partitions of the heartbeats, none during a rebalance."""
         if not self.ready.is_set():
             return set()
-        return {number for topic, number in self._mine if topic == HEARTBEATS.name}
+        return {number for topic, number in self._assigned if topic == HEARTBEATS.name}
 
     def failure(self) -> BaseException | None:
-        """Return why the stage must be started again, None while it runs."""
-        if self.flow.failure is not None:
-            return self.flow.failure
+        """Return why the stage must be restarted, None while it runs."""
+        if self.consumption.failure is not None:
+            return self.consumption.failure
         return crash_of(self.app)

@@ -1,8 +1,8 @@
-"""Notices a partition that stands still: records to read, none in work, and nothing moves.
+"""The stall detector: a partition with unread records, none in flight, and no progress.
 
-Faust can lose its place around a rebalance: a partition that is not fetched any more
+Faust can lose its position around a rebalance: a partition that is not fetched any more
 (faust-streaming issue 629), or commits that stop for good behind a gap (issue 596). Both look
-healthy from inside. What helps is to start the stage again.
+healthy from inside. The remedy is a restart of the stage, which `StageRunner` requests.
 """
 
 import time
@@ -13,18 +13,18 @@ from streams.runtime.offset_tracker import Partition
 
 
 class StalledError(Exception):
-    """A partition stands still although there are records to read."""
+    """A partition made no progress although there are records to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a partition is.
+    """The offsets of a partition.
 
     Attributes:
-        end: offset of the next record that will be written.
-        committed: offset of the next record to read after a restart.
-        delivered: offset of the last record handed to the stage, None before the first.
-        in_flight: records being worked on, or finished behind one that is.
+        end: end offset of the log.
+        committed: committed offset, from which a restart reads.
+        delivered: offset of the last record delivered to the stage, None before the first.
+        in_flight: records in progress, or finished behind one that is.
     """
 
     end: int
@@ -34,10 +34,10 @@ class Position:
 
 
 class Watchdog:
-    """Compares positions over time.
+    """Compares the positions of partitions over time.
 
     Args:
-        stall_seconds: how long a partition may stand still.
+        stall_seconds: time without progress after which a partition counts as stalled.
     """
 
     def __init__(self, stall_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,10 +46,10 @@ class Watchdog:
         self._since: dict[Partition, tuple[Position, float]] = {}
 
     def observe(self, positions: Mapping[Partition, Position]) -> None:
-        """Take note of where all partitions of the stage are now.
+        """Record the current positions of all partitions of the stage.
 
         Raises:
-            StalledError: one of them stands still for too long.
+            StalledError: a partition made no progress for too long.
         """
         now = self._clock()
         self._since = {

@@ -1,14 +1,14 @@
-"""A wall clock that does not jump: it was right when it was made, and is never set afterwards."""
+"""A monotonic clock in epoch seconds: steps of the wall clock do not affect it."""
 
 import time
 from collections.abc import Callable
 
 
 def steady_clock() -> Callable[[], float]:
-    """Return a clock of epoch seconds: the wall clock of this moment, monotonic from now on.
+    """Return a clock: the wall clock of this moment, monotonic from now on.
 
-    For times that only one process compares with each other. Those that other processes or people
-    read need `time.time`.
+    Only for times that are compared within one process. Times that other processes or people read
+    need `time.time`.
     """
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()

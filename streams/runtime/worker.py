@@ -1,4 +1,8 @@
-"""Runs any set of stages in one process, and starts one again when it crashes or stands still."""
+"""The worker: a supervisor that runs any set of stages in one process.
+
+It checks access and topics, opens what the stages share (producer, shared state, offsets), and
+restarts a stage that crashed or stalled, with backoff. It does no work on records.
+"""
 
 import asyncio
 import logging
@@ -12,7 +16,7 @@ from aiokafka import TopicPartition
 from streams.cluster.access_monitor import AccessMonitor
 from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.record_batches import BatchObserver, UndecodableBatch
-from streams.cluster.shared_state import SharedState, following
+from streams.cluster.shared_state import SharedState, open_shared_state
 from streams.cluster.topic_admin import check_topics
 from streams.contract.role_acls import worker_acls
 from streams.deadletters.headers import make_batch_letter
@@ -34,20 +38,20 @@ from streams.topics import DEADLETTERS, SIGNALS
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.5
-"""How often a stage is looked at."""
+"""Poll interval for failures of a stage."""
 
 RESTART_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Waits before a crashed stage is started again; the last one repeats."""
+"""Backoff before a failed stage is restarted; the last value repeats."""
 
-CALM_SECONDS = 60.0
-"""A stage that ran for this long counts as healthy: its waits start from the beginning."""
+BACKOFF_RESET_SECONDS = 60.0
+"""Uptime after which a stage counts as healthy: its backoff starts from the beginning."""
 
-HeartbeatsBeside = Callable[[StageRunner], AbstractAsyncContextManager[None]]
-"""Returns what sends heartbeats as long as a stage runs, or nothing."""
+HeartbeatContext = Callable[[StageRunner], AbstractAsyncContextManager[None]]
+"""Returns the context in which a stage runs: one that sends heartbeats, or a null context."""
 
 
 class Worker:
-    """The stages of one process. `run` returns only when cancelled."""
+    """Supervises the stages of one process. `run` returns only when cancelled."""
 
     def __init__(self, stages: Sequence[Stage], settings: Settings, health: Health) -> None:
         self._stages = stages
@@ -55,7 +59,7 @@ class Worker:
         self._health = health
         self._memory = MemoryUsers()
         kafka = settings.kafka
-        self._letters: set[asyncio.Task[object]] = set()
+        self._dead_letters: set[asyncio.Task[object]] = set()
         self._back_pressure = BackPressure(
             settings.stage, commit_seconds=kafka.commit_interval_seconds
         )
@@ -63,75 +67,77 @@ class Worker:
         self._access = AccessMonitor(
             kafka, worker_acls(stages, kafka.topic_prefix, kafka.reply_topics)
         )
-        health.watch("memory", self._memory.problem)
+        health.set_check("memory", self._memory.problem)
         for stage in stages:
-            health.watch(stage.name, _is_starting)
+            health.set_check(stage.name, _is_starting)
 
     async def run(self) -> None:
         """Check access and topics, then run all stages until cancelled.
 
         Raises:
-            ClusterAwayError: no broker answers, or it refuses the login.
-            MissingAclError: the login may not do what these stages need.
-            TopicsError: topics are missing or wrong.
+            ClusterUnavailableError: no broker answers, or it rejects the login.
+            MissingAclError: the principal lacks an ACL that these stages need.
+            TopicsError: topics are missing or misconfigured.
             MemoryExhaustedError: memory stayed near its limit, in an exception group.
         """
         kafka = self._settings.kafka
         await self._access.require_at_start()
         await check_topics(kafka, topics_of(self._stages, kafka.reply_topics))
         async with (
-            self._members() as members,
-            ReliableProducer(self._settings.kafka) as outbox,
-            following(
-                self._settings.kafka, BatchObserver(partial(self._keep_batch, outbox))
+            self._lease_members() as members,
+            ReliableProducer(self._settings.kafka) as producer,
+            open_shared_state(
+                self._settings.kafka, BatchObserver(partial(self._publish_undecodable, producer))
             ) as signals,
             GroupOffsets.open(self._settings.kafka) as offsets,
             asyncio.TaskGroup() as group,
         ):
-            self._health.watch("kafka", outbox.problem)
-            self._health.watch("access", self._access.problem)
+            self._health.set_check("kafka", producer.problem)
+            self._health.set_check("access", self._access.problem)
             group.create_task(self._access.run())
             group.create_task(MemoryMonitor(self._settings.memory, self._memory).run())
             group.create_task(self._back_pressure.run(offsets.measure))
             group.create_task(self._lag.run(offsets))
             group.create_task(measure_loop_delay("main"))
-            beats = partial(self._heartbeats, outbox, offsets)
+            start_heartbeats = partial(self._heartbeats, producer, offsets)
             for stage in self._stages:
                 member = members[stage.name]
-                group.create_task(self._keep_running(stage, outbox, signals, member, beats))
+                group.create_task(
+                    self._supervise(stage, producer, signals, member, start_heartbeats)
+                )
 
     @asynccontextmanager
-    async def _members(self) -> AsyncIterator[dict[str, StaticMember]]:
-        """Give the worker's place in the consumer group of each stage."""
-        chosen = self._settings.kafka.group_instance_id
+    async def _lease_members(self) -> AsyncIterator[dict[str, StaticMember]]:
+        """Lease the worker's static member id in the consumer group of each stage."""
+        instance_id = self._settings.kafka.group_instance_id
         with ExitStack() as leases:
             yield {
                 stage.name: leases.enter_context(
                     leased_member(
                         group_dir(stage.name, self._settings),
                         [topic.name for topic in stage.reads] + list(stage.tables),
-                        chosen,
+                        instance_id,
                     )
                 )
                 for stage in self._stages
             }
 
-    def _keep_batch(
-        self, outbox: ReliableProducer, tp: TopicPartition, batch: UndecodableBatch
+    def _publish_undecodable(
+        self, producer: ReliableProducer, tp: TopicPartition, batch: UndecodableBatch
     ) -> None:
-        """Write an undecodable batch of the signals as a dead letter, best effort."""
+        """Publish an undecodable batch of the topic ``signals`` as a dead letter, best effort."""
         self._health.warn("signals", f"{tp.topic}-{tp.partition}: {batch.problem}")
         letter = make_batch_letter(SIGNALS.name, tp.partition, batch, SIGNALS.name)
         name = DEADLETTERS.kafka_name(self._settings.kafka.topic_prefix)
         write = Write(name, letter.key, letter.value, letter.headers)
-        task = asyncio.create_task(outbox.publish([write]))
-        self._letters.add(task)
-        task.add_done_callback(self._letters.discard)
+        task = asyncio.create_task(producer.publish([write]))
+        self._dead_letters.add(task)
+        task.add_done_callback(self._dead_letters.discard)
 
     def _heartbeats(
-        self, outbox: ReliableProducer, offsets: GroupOffsets, runner: StageRunner
+        self, producer: ReliableProducer, offsets: GroupOffsets, runner: StageRunner
     ) -> AbstractAsyncContextManager[None]:
-        """Return what sends heartbeats beside a stage, if it is one that does."""
+        """Return the heartbeats that run beside a stage, a null context for stages without."""
         settings = self._settings.heartbeat
         if not (runner.stage.sends_heartbeats and settings.interval_seconds):
             return nullcontext()
@@ -139,26 +145,26 @@ class Worker:
             settings,
             step=runner.stage.name,
             topic_prefix=self._settings.kafka.topic_prefix,
-            publish=outbox.publish,
+            publish=producer.publish,
             committed=offsets.committed,
             partitions=runner.heartbeat_partitions,
             stages={*stage_names(), *(stage.name for stage in self._stages)},
         ).sending(self._health)
 
-    async def _keep_running(
+    async def _supervise(
         self,
         stage: Stage,
-        outbox: ReliableProducer,
+        producer: ReliableProducer,
         signals: SharedState,
         member: StaticMember,
-        heartbeats: HeartbeatsBeside,
+        heartbeats: HeartbeatContext,
     ) -> None:
         failures = 0
         while True:
             started = time.monotonic()
             member.failures = failures
-            error = await self._run_once(stage, outbox, signals, member, heartbeats)
-            if time.monotonic() - started > CALM_SECONDS:
+            error = await self._run_once(stage, producer, signals, member, heartbeats)
+            if time.monotonic() - started > BACKOFF_RESET_SECONDS:
                 failures = 0
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
             failures += 1
@@ -169,16 +175,16 @@ class Worker:
     async def _run_once(
         self,
         stage: Stage,
-        outbox: ReliableProducer,
+        producer: ReliableProducer,
         signals: SharedState,
         member: StaticMember,
-        heartbeats: HeartbeatsBeside,
+        heartbeats: HeartbeatContext,
     ) -> BaseException:
         try:
             runner = StageRunner(
                 stage,
                 self._settings,
-                outbox,
+                producer,
                 signals=signals,
                 memory=self._memory,
                 warn=partial(self._health.warn, stage.name),
@@ -187,17 +193,17 @@ class Worker:
                 lag=self._lag,
             )
             async with runner, heartbeats(runner):
-                self._health.watch(stage.name, runner.problem)
-                return await self._watch(runner)
+                self._health.set_check(stage.name, runner.problem)
+                return await self._wait_for_failure(runner)
         except Exception as error:
             if _is_cancelled():
-                # A runner that fails to close must not swallow the order to stop.
+                # A runner that fails to close must not swallow the cancellation.
                 raise asyncio.CancelledError from error
             return error
         finally:
-            self._health.watch(stage.name, _is_starting)
+            self._health.set_check(stage.name, _is_starting)
 
-    async def _watch(self, runner: StageRunner) -> BaseException:
+    async def _wait_for_failure(self, runner: StageRunner) -> BaseException:
         while (error := runner.failure()) is None:  # noqa: ASYNC110  (Faust has no such event)
             await asyncio.sleep(WATCH_SECONDS)
         return error

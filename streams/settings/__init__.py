@@ -1,6 +1,7 @@
-"""Settings: environment (``CLIPMILL_…``), then ``clipmill.toml``, then the default.
+"""Settings. Precedence: environment (``CLIPMILL_…``), ``clipmill.toml``, default.
 
-A nested value is named with two underscores: ``CLIPMILL_EGRESS__PROXY``. A group is a file here.
+Environment variables of nested settings contain two underscores: ``CLIPMILL_EGRESS__PROXY``. One
+module per group of settings.
 """
 
 from streams.settings.auth import AuthSettings

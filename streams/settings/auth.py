@@ -1,4 +1,4 @@
-"""Settings of logins."""
+"""Settings of platform accounts and their cookies."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,21 +13,20 @@ def _as_list(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
 
 
-def _named_apart(places: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Refuse two files of one name: the name is the account's.
-
-    Raises:
-        ValueError: there are two.
-    """
-    names = Counter(place.stem for place in places)
+def _reject_duplicate_names(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Reject two files with the same stem, as the stem is the account's name."""
+    names = Counter(file.stem for file in files)
     twice = sorted(name for name, count in names.items() if count > 1)
     if twice:
         raise ValueError(f"two files are named {', '.join(twice)}; the name is the account's")
-    return places
+    return files
 
 
-CookiePlaces = Annotated[
-    tuple[Path, ...], Field(min_length=1), BeforeValidator(_as_list), AfterValidator(_named_apart)
+CookieFiles = Annotated[
+    tuple[Path, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    AfterValidator(_reject_duplicate_names),
 ]
 
 
@@ -35,23 +34,23 @@ class AuthSettings(Group):
     """Logging in to platforms."""
 
     authenticator: str = Field(
-        "cookie_files", description="What keeps the accounts: cookie_files, or a plug-in's name."
+        "cookie_files", description="Source of the accounts: cookie_files, or a plug-in's name."
     )
-    cookie_files: dict[str, CookiePlaces] = Field(
+    cookie_files: dict[str, CookieFiles] = Field(
         {},
         description="Netscape cookie files or folders of them, by platform,"
-        ' {"tiktok": "tiktok.txt"} or {"tiktok": ["a.txt", "b.txt"]}; an account each.',
+        ' {"tiktok": "tiktok.txt"} or {"tiktok": ["a.txt", "b.txt"]}; one account per file.',
     )
     session_cookies: dict[str, tuple[str, ...]] = Field(
         {"tiktok": ("sessionid",)},
-        description="Names of the cookies that carry the login, by platform.",
+        description="Names of the session cookies that identify an account, by platform.",
     )
     write_seconds: Seconds = Field(
-        5.0, description="Least time between two writes of one cookie file."
+        5.0, description="Minimum time between two writes of one cookie file."
     )
     always: bool = Field(
         default=False,
-        description="Read every page with an account while one is at hand, not only where needed.",
+        description="Read every page with an account if one is available, not only if required.",
     )
     options: dict[str, SecretStr] = Field(
         {}, description="Settings of an authenticator plug-in, by its own names."

@@ -1,4 +1,4 @@
-"""Settings of what is remembered."""
+"""Settings of the caches and of the ledger's memory of requests."""
 
 from typing import Annotated, Self
 
@@ -12,48 +12,50 @@ BackendName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 
 
 class CacheSettings(Group):
-    """How long answers are remembered, where, and in how much memory."""
+    """TTLs, backend and memory bounds of the caches."""
 
-    video_info_seconds: Seconds = Field(1_800, description="Life of what a page said.")
-    listing_seconds: Seconds = Field(300, description="Life of what a profile listed.")
+    video_info_seconds: Seconds = Field(1_800, description="TTL of extracted pages.")
+    listing_seconds: Seconds = Field(300, description="TTL of the posts that a profile lists.")
     stale_seconds: Seconds = Field(
-        86_400, description="How much longer an answer may serve while the platform is away."
+        86_400,
+        description="Time after its TTL in which an entry is served stale, if the platform fails.",
     )
-    metadata_seconds: Seconds = Field(1_800, description="Life of what was read in a page.")
-    format_choice_seconds: Seconds = Field(3_600, description="Life of a choice of files.")
-    upload_date_seconds: Seconds = Field(86_400, description="Life of a post's date.")
+    metadata_seconds: Seconds = Field(1_800, description="TTL of the metadata read from a page.")
+    format_choice_seconds: Seconds = Field(3_600, description="TTL of a format selection.")
+    upload_date_seconds: Seconds = Field(86_400, description="TTL of a post's upload date.")
     negative_seconds: Wait = Field(
-        600, description="How long a video that is gone or private is not asked for; 0: never."
+        600,
+        description="TTL of the negative result that a video is gone or private; 0: not cached.",
     )
-    file_seconds: Seconds = Field(604_800, description="How long a finished file is known.")
+    file_seconds: Seconds = Field(604_800, description="TTL of a stored file in the file index.")
     table_bytes: Bytes = Field(
-        320 * 2**20, description="Memory of what pages said, per process: some 100,000 videos."
+        320 * 2**20, description="Memory of extracted pages per process: some 100,000 videos."
     )
     memory_bytes: Bytes = Field(
-        64 * 2**20, description="Memory of all other caches of a stage, in the process."
+        64 * 2**20, description="Memory of all other caches of a stage per process."
     )
     backend: BackendName = Field(
         "memory", description='Shared cache: "memory" for none, "redis", or an installed plug-in.'
     )
     redis_url: SecretStr | None = Field(
-        None, description="Where the shared cache is: a redis://, rediss:// or unix:// URL."
+        None, description="URL of the shared cache: redis://, rediss:// or unix://."
     )
     backend_timeout_seconds: Seconds = Field(
-        0.2, description="How long the shared cache may take; then it is gone on without."
+        0.2, description="Timeout of the shared cache; after it work proceeds without."
     )
     backend_rest_seconds: Seconds = Field(
-        5, description="How long a shared cache that failed is left alone."
+        5, description="Time for which a shared cache that failed is not used."
     )
 
     @field_validator("redis_url")
     @classmethod
-    def _is_a_url(cls, url: SecretStr | None) -> SecretStr | None:
+    def _check_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
             check_url(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
+    def _require_redis_url(self) -> Self:
         url = self.redis_url.get_secret_value() if self.redis_url else ""
         if self.backend == "redis" and not url.startswith(REDIS_SCHEMES):
             raise ValueError(f"backend redis needs redis_url, {', '.join(REDIS_SCHEMES)}…")
@@ -61,8 +63,9 @@ class CacheSettings(Group):
 
 
 class LedgerSettings(Group):
-    """The outcomes of requests."""
+    """The ledger, which decides the one outcome of each request."""
 
     remember_seconds: Seconds = Field(
-        86_400, description="How long a decided request is known, to be retried or not repeated."
+        86_400,
+        description="Retention of decided requests, for user retries and duplicate detection.",
     )

@@ -1,4 +1,4 @@
-"""Settings of fetching media."""
+"""Settings of media downloads."""
 
 from pydantic import Field
 
@@ -6,23 +6,23 @@ from streams.settings.kinds import Bytes, Group, Rate, Seconds
 
 
 class DownloadSettings(Group):
-    """Fetching media."""
+    """Media downloads."""
 
-    connect_timeout_seconds: Seconds = Field(10, description="Time to connect.")
-    stall_timeout_seconds: Seconds = Field(20, description="Longest silence in the middle.")
+    connect_timeout_seconds: Seconds = Field(10, description="Timeout of connecting.")
+    stall_timeout_seconds: Seconds = Field(20, description="Longest time without a byte received.")
     deadline_seconds: Seconds = Field(3_600, description="Time for one file.")
     file_bytes: Bytes = Field(
-        2_000_000_000, description="Most bytes of all files of one post together."
+        2_000_000_000, description="Maximum bytes of all files of one post together."
     )
     bytes_per_second: Rate | None = Field(
-        None, description="Of all downloads of a process together; none: as fast as it goes."
+        None, description="Bandwidth of all downloads of a process together; none: unlimited."
     )
     probe: bool = Field(
-        True, description="Look into every finished file whether it is what the page promised."
+        True, description="Verify the content of every finished file against the page's metadata."
     )
     free_bytes: Bytes = Field(
-        100 * 2**20, description="With less space than this no download is begun."
+        100 * 2**20, description="No download is started with less free space than this."
     )
     storage_check_seconds: Seconds = Field(
-        5, description="Pause between looks at a storage that is full or away."
+        5, description="Interval between checks of a storage that is full or unavailable."
     )

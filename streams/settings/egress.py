@@ -1,4 +1,4 @@
-"""Settings of the ways out to the platforms."""
+"""Settings of the egresses: the proxies through which platforms are reached."""
 
 from pathlib import Path
 from typing import Self
@@ -11,19 +11,19 @@ from streams.settings.kinds import EgressName, Group, check_url
 PROXY_SCHEMES = ("http", "https", "socks5h")
 
 LOGIN_CHARACTERS_MAX = 255
-"""Of a user and of a password in SOCKS5, whose lengths are one byte each (RFC 1929)."""
+"""Characters of a SOCKS5 user or password: each length is one byte (RFC 1929)."""
 
 
 class EgressSettings(Group):
-    """The way out to the platforms."""
+    """The egresses: the proxies through which platforms are reached."""
 
     proxy: str | None = Field(
         None, description="URL of an HTTP CONNECT (http://…) or SOCKS5 (socks5h://…) proxy."
     )
     proxies: dict[EgressName, str] = Field(
-        {}, description='Several ways out by name instead of one, {"a": "http://…"}.'
+        {}, description='Several egresses by name instead of one proxy, {"a": "http://…"}.'
     )
-    ca_file: Path | None = Field(None, description="PEM file of roots trusted additionally.")
+    ca_file: Path | None = Field(None, description="PEM file of additional root certificates.")
 
     @field_validator("proxy")
     @classmethod
@@ -48,10 +48,10 @@ class EgressSettings(Group):
 
 
 def _check_proxy(url: str, name: str = "it") -> None:
-    """Refuse what is no URL of a proxy; the reason does not repeat it.
+    """Reject a URL that is not a proxy's; the error does not quote it, as it may hold a password.
 
     Raises:
-        ValueError: says why, and what to write.
+        ValueError: the reason, and the form that is required.
     """
     scheme = url.partition("://")[0]
     if scheme in {"socks5", "socks"}:
@@ -67,7 +67,7 @@ def _check_proxy(url: str, name: str = "it") -> None:
 
 
 def _check_login(url: str, name: str) -> None:
-    """Refuse a login that SOCKS5 clients cannot send: libraries drop or cut it without a word."""
+    """Reject a login that SOCKS5 cannot carry: client libraries drop or truncate it silently."""
     parts = urlsplit(url)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if bool(user) != bool(password):

@@ -15,17 +15,20 @@ class EngineSettings(Group):
         default_factory=lambda: min(len(os.sched_getaffinity(0)), 4),
         description="Worker processes of one clipmill process; default: cores, at most 4.",
     )
-    threads: Count = Field(32, description="Extractions at a time in each process.")
-    """Of a network of 400 ms, 32 make 57 extractions/s of one process and take up to 47 MB; 16 make
-    32/s (30 MB), 64 make 97/s (82 MB). Idle ones cost nothing. Measured: docs/engine.md."""
+    threads: Count = Field(32, description="Concurrent extractions in each process.")
+    """Per process at a network latency of 400 ms: 32 threads reach 57 extractions/s and take up to
+    47 MB; 16 reach 32/s (30 MB), 64 reach 97/s (82 MB). Idle threads cost nothing. Measured:
+    docs/engine.md."""
     packages_dir: Path | None = Field(
         None,
         description="Folder with another yt-dlp and curl_cffi (`pip install --target DIR yt-dlp`), "
         "used instead of the installed ones.",
     )
-    request_timeout_seconds: Seconds = Field(15, description="Time for one page.")
-    deadline_seconds: Seconds = Field(40, description="Time for one extraction, then it is killed.")
+    request_timeout_seconds: Seconds = Field(15, description="Timeout of one page request.")
+    deadline_seconds: Seconds = Field(
+        40, description="Time for one extraction; after it the worker process is killed."
+    )
     page_bytes: Bytes = Field(8 * 2**20, description="Largest page that is read.")
     canaries: tuple[str, ...] = Field(
-        (), description="URLs that `clipmill engine check` reads when it is given none."
+        (), description="URLs that `clipmill engine check` reads if none are given."
     )

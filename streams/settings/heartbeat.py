@@ -6,12 +6,12 @@ from streams.settings.kinds import Group, Seconds, Wait
 
 
 class HeartbeatSettings(Group):
-    """How a stage that stands still is noticed."""
+    """Heartbeat records, by which a stalled stage is detected."""
 
     interval_seconds: Wait = Field(
-        4, description="Pause between the heartbeats of a stage; 0 sends none."
+        4, description="Interval between the heartbeats of a stage; 0 sends none."
     )
-    # Beyond the 10 s of kafka.session_timeout_seconds, after which another worker takes over.
+    # Longer than kafka.session_timeout_seconds (10 s), after which the partitions are reassigned.
     limit_seconds: Seconds = Field(
-        15, description="Health names a stage that has answered no heartbeat for so long."
+        15, description="Health reports a stage without a committed heartbeat for this long."
     )

@@ -1,4 +1,4 @@
-"""Settings of the cluster."""
+"""Settings of the Kafka cluster and of the connections to it."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,7 +19,7 @@ TOKEN_LOGIN = ("oauth_token_url", "oauth_client_id", "oauth_client_secret")
 
 
 class KafkaSettings(Group):
-    """The cluster."""
+    """The Kafka cluster and the connections to it."""
 
     bootstrap: str = Field("127.0.0.1:9092", description="Brokers, HOST:PORT[,HOST:PORT…].")
     topic_prefix: str = Field("clipmill.", description="First part of topic and group names.")
@@ -30,31 +30,31 @@ class KafkaSettings(Group):
     )
     session_timeout_seconds: Seconds = Field(
         10,
-        description="A worker that is silent for this long loses its partitions. Brokers refuse "
-        "less than their group.min.session.timeout.ms, 6 s by default.",
+        description="A worker without a heartbeat for this long loses its partitions. Brokers "
+        "reject less than their group.min.session.timeout.ms, 6 s by default.",
     )
     start_timeout_seconds: Seconds = Field(
         60,
-        description="A worker that starts waits so long for a broker that does not answer.",
+        description="Time for which a starting worker waits for an unreachable broker.",
     )
     group_instance_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="Name of this worker as a static member of its consumer groups, another one "
-        "for each worker; by default made of the host's name and a lease in the data directory.",
+        description="Name of this worker as a static member of its consumer groups, unique to "
+        "each worker; by default made of the host's name and a lease in the data directory.",
     )
-    commit_interval_seconds: Seconds = Field(1, description="Pause between offset commits.")
+    commit_interval_seconds: Seconds = Field(1, description="Interval between offset commits.")
     client_id: str = Field(
         "clipmill",
         min_length=1,
         description="First part of the names under which clients appear in quotas and broker logs.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How brokers are spoken to."
+        "PLAINTEXT", description="Protocol of the connections to brokers."
     )
     ca_file: Path | None = Field(None, description="PEM file with the brokers' root certificate.")
     check_hostname: bool = Field(
-        default=True, description="The brokers' certificates must name the host that is dialled."
+        default=True, description="The brokers' certificates must name the host connected to."
     )
     cert_file: Path | None = Field(
         None, description="PEM file with the client certificate and its chain, for mutual TLS."
@@ -64,7 +64,7 @@ class KafkaSettings(Group):
     )
     key_password: SecretStr | None = Field(None, description="Password of the private key.")
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
-        "PLAIN", description="How clients log in."
+        "PLAIN", description="SASL mechanism for authentication."
     )
     sasl_username: str | None = Field(None, description="Login name.")
     sasl_password: SecretStr | None = Field(None, description="Login password.")
@@ -75,8 +75,8 @@ class KafkaSettings(Group):
     oauth_client_secret: SecretStr | None = Field(
         None, description="Client secret at the token endpoint."
     )
-    oauth_scope: str | None = Field(None, description="Scope that is requested with a token.")
-    oauth_audience: str | None = Field(None, description="Audience that is requested with a token.")
+    oauth_scope: str | None = Field(None, description="Scope requested with a token.")
+    oauth_audience: str | None = Field(None, description="Audience requested with a token.")
     oauth_ca_file: Path | None = Field(
         None, description="PEM file with the token endpoint's root certificate."
     )
@@ -84,7 +84,7 @@ class KafkaSettings(Group):
         {}, description='SASL extensions sent with a token, {"logicalCluster": "lkc-1"}.'
     )
     token_provider: str | None = Field(
-        None, description="Plug-in that gives the tokens instead of oauth_token_url."
+        None, description="Plug-in that supplies the tokens instead of oauth_token_url."
     )
     token_provider_options: dict[str, SecretStr] = Field(
         {}, description="Settings of the token provider plug-in, by its own names."
@@ -92,7 +92,7 @@ class KafkaSettings(Group):
 
     @field_validator("bootstrap")
     @classmethod
-    def _names_brokers(cls, bootstrap: str) -> str:
+    def _check_bootstrap(cls, bootstrap: str) -> str:
         brokers = [broker.strip() for broker in bootstrap.split(",")]
         for broker in brokers:
             host, _, port = broker.rpartition(":")
@@ -102,7 +102,7 @@ class KafkaSettings(Group):
 
     @field_validator("oauth_token_url")
     @classmethod
-    def _keeps_the_secret(cls, url: str | None) -> str | None:
+    def _require_https(cls, url: str | None) -> str | None:
         if url is None:
             return None
         check_url(url)
@@ -114,7 +114,7 @@ class KafkaSettings(Group):
         return url
 
     @model_validator(mode="after")
-    def _replies_to_topics_of_clients(self) -> Self:
+    def _check_reply_topics(self) -> Self:
         own = {topic.kafka_name(self.topic_prefix) for topic in TOPICS}
         for name in self.reply_topics:
             if name in own or name.endswith("-changelog"):
@@ -124,7 +124,7 @@ class KafkaSettings(Group):
         return self
 
     @model_validator(mode="after")
-    def _has_a_login(self) -> Self:
+    def _require_login(self) -> Self:
         if not self.security_protocol.startswith("SASL"):
             return self
         if self.sasl_mechanism != "OAUTHBEARER":
@@ -136,7 +136,7 @@ class KafkaSettings(Group):
         return self
 
     @model_validator(mode="after")
-    def _has_a_whole_certificate(self) -> Self:
+    def _require_client_certificate(self) -> Self:
         given = [name for name in CLIENT_CERTIFICATE if getattr(self, name) is not None]
         if given and not self.security_protocol.endswith("SSL"):
             raise ValueError(f"{given[0]} needs security_protocol SSL or SASL_SSL")

@@ -1,4 +1,4 @@
-"""What settings are made of: a group refuses unknown names, and numbers have their bounds."""
+"""Base class and bounded types of settings; a group rejects unknown names."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,16 +17,16 @@ EgressName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 class Group(BaseModel):
-    """Settings that belong together: a table of ``clipmill.toml``."""
+    """A group of settings: one table of ``clipmill.toml``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def check_url(url: str, name: str = "it") -> None:
-    """Refuse a URL whose password would be taken for something that is logged.
+    """Reject a URL with an unescaped password, part of which would be parsed as path and logged.
 
     Raises:
-        ValueError: it is no URL, or it ends somewhere within its password; does not show it.
+        ValueError: not a URL, or its authority ends within the password; the URL is not quoted.
     """
     try:
         parts = urlsplit(url)

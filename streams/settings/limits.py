@@ -1,4 +1,4 @@
-"""Settings of how much is asked of platforms: at a time, and a second."""
+"""Settings of the bulkheads and rate limiters in front of the platforms."""
 
 from pydantic import Field
 
@@ -7,36 +7,36 @@ from streams.settings.platforms import PlatformName
 
 
 class LimitSettings(Group):
-    """How much is asked of platforms: at a time by a process, and a second by an egress."""
+    """Concurrency limits per process, and rate limits per egress, of requests to platforms."""
 
-    resolve_tasks: Count = Field(5, description="Short links followed at a time in one process.")
-    extract_tasks: Count = Field(5, description="Pages read at a time in one process.")
+    resolve_tasks: Count = Field(5, description="Concurrent short link lookups in one process.")
+    extract_tasks: Count = Field(5, description="Concurrent page reads in one process.")
     list_tasks: Count = Field(
-        2, description="Lists of posts read at a time in one process, apart from pages."
+        2, description="Concurrent listing reads in one process, limited apart from page reads."
     )
-    download_tasks: Count = Field(5, description="Files fetched at a time in one process.")
+    download_tasks: Count = Field(5, description="Concurrent file downloads in one process.")
     requests_per_second: dict[PlatformName, Rate] = Field(
-        {}, description='Pages a second by platform, for each egress, {"tiktok": 10}.'
+        {}, description='Page requests per second by platform, for each egress, {"tiktok": 10}.'
     )
     default_requests_per_second: Rate = Field(
-        10, description="Pages a second of a platform that is not named, for each egress."
+        10, description="Page requests per second of any other platform, for each egress."
     )
     floor_requests_per_second: Rate = Field(
-        0.5, description="A platform in trouble is never asked less often than this."
+        0.5, description="Lower bound to which failures reduce the rate of a platform."
     )
     burst_seconds: Wait = Field(
-        0.2, description="After a pause, the requests of so many seconds may go at once."
+        0.2, description="Burst after a pause: the requests of this many seconds at once."
     )
     recovery_seconds: Seconds = Field(
-        120, description="Time in which success restores a rate from nothing to its limit."
+        120, description="Time in which success restores a rate from zero to its limit."
     )
     pause_seconds_max: Seconds = Field(
-        300, description="Longest pause for all that a platform can ask for with Retry-After."
+        300, description="Longest pause of all requests that a platform's Retry-After can cause."
     )
     patience_seconds: Seconds = Field(
-        20, description="An event that must wait longer for its turn is parked."
+        20, description="An event that must wait longer for the rate limiter is parked."
     )
 
     def limit_of(self, platform: str) -> float:
-        """Return the requests a second that one egress may make to a platform."""
+        """Return the requests per second to a platform for each egress."""
         return self.requests_per_second.get(platform, self.default_requests_per_second)

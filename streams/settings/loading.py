@@ -1,4 +1,4 @@
-"""Reads the settings, and says by name what is wrong with them."""
+"""Loads the settings; errors name the setting that is unknown or has a bad value."""
 
 import os
 from typing import Any
@@ -14,13 +14,13 @@ class SettingsError(Exception):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Return the settings in force; ``overrides`` are what the command line said.
+    """Load the settings; ``overrides`` are the values from the command line.
 
     Raises:
         SettingsError: an unknown setting or a bad value; the text names it.
     """
-    _refuse_unknown_variables()
-    _refuse_missing_file()
+    _reject_unknown_variables()
+    _reject_missing_file()
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -36,7 +36,7 @@ def _explain(error: Any) -> str:
     return f"{name} has a bad value: {error['msg']}"
 
 
-def _refuse_unknown_variables() -> None:
+def _reject_unknown_variables() -> None:
     known = {variable_name(path) for path, _ in setting_paths()} | {CONFIG_FILE_VARIABLE}
     groups = {name.rpartition("__")[0] for name in known} - {""}
     for name in sorted(os.environ):
@@ -44,19 +44,19 @@ def _refuse_unknown_variables() -> None:
             raise SettingsError(f"{name} is not a setting; `clipmill config` lists them all")
 
 
-def _refuse_missing_file() -> None:
+def _reject_missing_file() -> None:
     file = config_file()
     if (CONFIG_FILE_VARIABLE in os.environ or file.exists()) and not file.is_file():
         raise SettingsError(f"the settings are to be read from {file}, which is no file")
 
 
 def setting_paths(
-    model: type[BaseModel] = Settings, above: tuple[str, ...] = ()
+    model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ()
 ) -> list[tuple[tuple[str, ...], str]]:
-    """Return (path, description) of every setting, in the order of the file."""
+    """Return (path, description) of every setting, in order of declaration."""
     found: list[tuple[tuple[str, ...], str]] = []
     for name, field in model.model_fields.items():
-        path = (*above, name)
+        path = (*prefix, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
             found += setting_paths(field.annotation, path)
         else:
@@ -65,5 +65,4 @@ def setting_paths(
 
 
 def variable_name(path: tuple[str, ...]) -> str:
-    """Return the environment variable of a setting."""
     return ENV_PREFIX + "__".join(path).upper()

@@ -1,4 +1,4 @@
-"""All settings in one frozen object, and where their values come from."""
+"""All settings in one frozen object, and the precedence of their sources."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ DEFAULT_CONFIG_FILE = "clipmill.toml"
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -45,11 +45,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Files, and the embedded broker's data.")
     http: str = Field(
         "127.0.0.1:8080",
-        description="HOST:PORT of health and metrics; the default gives way to a free port.",
+        description="HOST:PORT of health and metrics; the default falls back to a free port.",
     )
-    log_format: Literal["console", "json"] = Field("console", description="Form of log lines.")
+    log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe log line that is written."
+        "INFO", description="Lowest severity that is logged."
     )
     kafka: KafkaSettings = KafkaSettings()
     egress: EgressSettings = EgressSettings()
@@ -81,11 +81,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (given by the library)
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment before file before default; arguments (of the command line) before all."""
+        """Order the sources: arguments (the command line), environment, file, default."""
         file = TomlConfigSettingsSource(settings_cls, config_file())
         return init_settings, env_settings, file
 
 
 def config_file() -> Path:
-    """Return the path of the settings file; the default one need not exist."""
+    """Return the path of the settings file; the default file need not exist."""
     return Path(os.environ.get(CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE))

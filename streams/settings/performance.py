@@ -6,10 +6,10 @@ from streams.settings.kinds import Count, Group, Seconds
 
 
 class PerformanceSettings(Group):
-    """What is told of the time that requests over the network take."""
+    """Durations of network attempts, as metrics and as log lines."""
 
-    window_seconds: Seconds = Field(300, description="Age up to which attempts count as latest.")
+    window_seconds: Seconds = Field(300, description="Window of the latest attempts.")
     log_seconds: Seconds = Field(
-        60, description="Time between two log lines about the latest attempts, while there are any."
+        60, description="Interval between log lines about the latest attempts, if there are any."
     )
     slowest: Count = Field(3, description="Slowest attempts that such a line names.")

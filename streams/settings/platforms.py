@@ -1,4 +1,4 @@
-"""Settings of platforms that need no code: a site whose pages yt-dlp can read."""
+"""Settings of platforms without code: sites whose pages yt-dlp can read."""
 
 from typing import Annotated, Any, Self
 
@@ -9,20 +9,20 @@ from streams.settings.kinds import Group
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 PlatformName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-"""First part of every video key, and the name of a folder."""
+"""Prefix of every video key, and name of the storage folder."""
 
 HostName = Annotated[str, Field(max_length=253, pattern=rf"^({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")]
-"""A registered name in lower case: never an address, never with a port."""
+"""Registered name in lower case; no IP address, no port."""
 
 MediaSuffix = Annotated[
     str, Field(max_length=253, pattern=rf"^\.({_LABEL}\.)+[a-z][a-z0-9-]*[a-z0-9]$")
 ]
-"""A dot and at least two labels: ``.com`` alone would permit half of the internet."""
+"""A dot and at least two labels, as ``.com`` alone would allow half of the internet."""
 
 ExtractorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 
 FORBIDDEN_EXTRACTOR = "generic"
-"""It reads any page of any site. The engine refuses others that do."""
+"""Extracts any page of any site. The engine rejects the other extractors that do."""
 
 
 class ConfiguredSite(Group):
@@ -30,15 +30,15 @@ class ConfiguredSite(Group):
 
     hosts: tuple[HostName, ...] = Field(min_length=1, description="Hosts of its pages.")
     extractors: tuple[ExtractorName, ...] = Field(
-        min_length=1, description="Names of yt-dlp's extractors that read its pages."
+        min_length=1, description="Names of the yt-dlp extractors of its pages."
     )
     media_hosts: tuple[MediaSuffix, ...] = Field(
         min_length=1, description='Suffixes of the hosts of its files, such as ".example.com".'
     )
-    short_hosts: tuple[HostName, ...] = Field((), description="Hosts of short links alone.")
+    short_hosts: tuple[HostName, ...] = Field((), description="Hosts of short links only.")
 
     @model_validator(mode="after")
-    def _is_one_site(self) -> Self:
+    def _check_site(self) -> Self:
         if any(name.lower() == FORBIDDEN_EXTRACTOR for name in self.extractors):
             raise ValueError("the extractor Generic reads pages of any site; it is never allowed")
         hosts = self.hosts + self.short_hosts
@@ -49,7 +49,7 @@ class ConfiguredSite(Group):
 
 
 class AddedMediaHosts(Group):
-    """Hosts of an installed platform's files, besides those that it knows."""
+    """Further hosts of an installed platform's files; all else is defined by the platform."""
 
     media_hosts: tuple[MediaSuffix, ...] = Field(
         min_length=1, description='Suffixes of further hosts, such as ".example.com".'
@@ -57,17 +57,14 @@ class AddedMediaHosts(Group):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """None: the platform has its own."""
         return ()
 
     @property
     def short_hosts(self) -> tuple[str, ...]:
-        """None either."""
         return ()
 
     @property
     def extractors(self) -> tuple[str, ...]:
-        """None either."""
         return ()
 
 
@@ -79,4 +76,4 @@ def _read_platform(value: Any) -> Any:
 
 
 PlatformSettings = Annotated[ConfiguredSite | AddedMediaHosts, BeforeValidator(_read_platform)]
-"""A platform without code, or with ``media_hosts`` alone an addition to an installed one."""
+"""A platform without code; with ``media_hosts`` alone, an addition to an installed platform."""

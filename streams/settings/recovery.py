@@ -1,4 +1,4 @@
-"""Settings of what is done about failures."""
+"""Settings of circuit breakers, dead letters and retries."""
 
 from typing import Annotated
 
@@ -9,40 +9,46 @@ from streams.settings.kinds import Count, Group, Seconds, Share, Wait
 
 
 class BreakerSettings(Group):
-    """Circuit breakers: one for each platform, operation and egress."""
+    """Circuit breakers, one per platform, operation and egress, and their retry budget."""
 
-    window_calls: Count = Field(100, description="Latest attempts that are looked at.")
-    window_seconds: Seconds = Field(60, description="Older attempts are not looked at.")
-    minimum_calls: Count = Field(20, description="Fewer attempts open nothing.")
-    failure_ratio: Share = Field(0.5, description="Share of failed attempts that opens.")
-    slow_ratio: Share = Field(0.9, description="Share of slow attempts that opens.")
+    window_calls: Count = Field(100, description="Size of the sliding window, in attempts.")
+    window_seconds: Seconds = Field(60, description="Length of the sliding window.")
+    minimum_calls: Count = Field(20, description="Fewer attempts in the window never open it.")
+    failure_ratio: Share = Field(0.5, description="Share of failed attempts that opens it.")
+    slow_ratio: Share = Field(0.9, description="Share of slow attempts that opens it.")
     slow_seconds: Seconds = Field(20, description="A page or link that takes longer is slow.")
     suspicious_videos: Count = Field(
         3, description="Different videos with blocks or unknown pages that open it earlier."
     )
-    open_seconds: Seconds = Field(30, description="Time before the first trial; doubles.")
-    open_seconds_max: Seconds = Field(600, description="Longest time between trials.")
-    trials: Count = Field(5, description="Attempts while half-open, over all workers.")
-    trial_seconds: Seconds = Field(60, description="A trial not heard of for this long is void.")
+    open_seconds: Seconds = Field(
+        30, description="Time before the first trial call; doubles with each reopening."
+    )
+    open_seconds_max: Seconds = Field(600, description="Upper bound of open_seconds as it doubles.")
+    trials: Count = Field(5, description="Trial calls while half-open, over all workers.")
+    trial_seconds: Seconds = Field(
+        60, description="Lease of a trial call; one without a result by then is void."
+    )
     retry_share: Share = Field(0.2, description="Largest share of retries among attempts.")
     retry_floor: Count = Field(10, description="Retries in the window that are always allowed.")
 
 
 class DeadLetterSettings(Group):
-    """What nobody could handle."""
+    """Dead letters: their rate limit per stage, and their replays."""
 
-    limit: Count = Field(100, description="Dead letters of a stage that stop its intake.")
-    window_seconds: Seconds = Field(60, description="Within this time.")
-    replays: Count = Field(1, description="How often one may be put back without force.")
+    limit: Count = Field(
+        100, description="Dead letters of a stage within window_seconds that stop its intake."
+    )
+    window_seconds: Seconds = Field(60, description="Window in which dead letters are counted.")
+    replays: Count = Field(1, description="Replays of one dead letter without --force.")
 
 
 class RetrySettings(Group):
-    """Trying again."""
+    """Retries and their backoff."""
 
     waits_seconds: dict[ErrorCode, tuple[Wait, ...]] = Field(
-        {}, description='Waits before each retry by error code, {"network.server": [5, 30]}.'
+        {}, description='Backoff before each retry by error code, {"network.server": [5, 30]}.'
     )
     total_seconds: Seconds = Field(86_400, description="No retry later than this after the start.")
     jitter: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.2, description="Waits vary by up to this share, so that retries do not march in step."
+        0.2, description="Random variation of the backoff, as a share, to spread retries in time."
     )

@@ -1,4 +1,4 @@
-"""Settings of how much a stage does at a time."""
+"""Settings of a stage: concurrency, back-pressure and shutdown."""
 
 from pydantic import Field
 
@@ -6,17 +6,19 @@ from streams.settings.kinds import Count, Group, Seconds
 
 
 class StageSettings(Group):
-    """How much a stage does at a time."""
+    """Concurrency, back-pressure and shutdown of a stage."""
 
-    concurrency: Count = Field(32, description="Events at a time in a stage of one process.")
-    window: Count = Field(2_000, description="Unfinished events that a stage may hold.")
+    concurrency: Count = Field(32, description="Concurrent events in a stage of one process.")
+    window: Count = Field(2_000, description="Events in flight that a stage may hold.")
     backlog_records: Count = Field(
-        128, description="Unfinished records in front of a stage that hold back no earlier stage."
+        128, description="Unfinished records of a stage up to which no earlier stage is held back."
     )
     backlog_seconds: Seconds = Field(
-        1, description="The same as a time: what the stage finishes within it. The larger counts."
+        1, description="The same as time: the records done within it. The larger bound counts."
     )
-    shutdown_grace_seconds: Seconds = Field(5, description="Time to finish work on SIGTERM.")
+    shutdown_grace_seconds: Seconds = Field(
+        5, description="Time to finish events in flight on SIGTERM."
+    )
     stall_seconds: Seconds = Field(
-        120, description="A stage that stands still before unread records is restarted."
+        120, description="A stage without progress for this long, despite lag, is restarted."
     )

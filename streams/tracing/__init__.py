@@ -1,1 +1,1 @@
-"""Traces of requests: W3C Trace Context on every record, spans for OpenTelemetry when it is on."""
+"""Distributed tracing: W3C Trace Context on every record, OpenTelemetry spans when enabled."""

@@ -1,10 +1,10 @@
-"""The span of one attempt on the network."""
+"""Client span of one network attempt."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.redaction import redact
 from streams.tracing.context import span_digest
 from streams.tracing.scope import SCOPE, failure_event
@@ -14,8 +14,8 @@ CANCELLED = "cancelled"
 
 
 @contextmanager
-def attempt(place: Place, egress_host: str) -> Iterator[None]:
-    """Record a span of the block, below that of the record in work; nothing when it has none.
+def attempt_span(place: Endpoint, egress_host: str) -> Iterator[None]:
+    """Record a span of the block, as a child of the processing span; no-op without one.
 
     Args:
         place: platform, operation and egress.

@@ -9,23 +9,23 @@ import re
 import msgspec
 
 SAMPLED = 0x01
-"""Flag: the caller may have recorded the trace."""
+"""Flag ``sampled``: the caller may have recorded the trace."""
 
 KNOWN_FLAGS = 0x03
-"""``sampled`` and ``random``; all other bits are to be zero in version 00."""
+"""``sampled`` and ``random``; all other bits must be zero in version 00."""
 
 STATE_CHARACTERS_MAX = 512
-"""Longest ``tracestate`` that is carried; the least that W3C asks for. It is on every record."""
+"""Maximum length of a propagated ``tracestate``: the minimum of W3C, as it is on every record."""
 
 LONG_MEMBER_CHARACTERS = 128
-"""Members longer than this are the first to go, W3C 3.3.1.5."""
+"""Members longer than this are dropped first, W3C 3.3.1.5."""
 
 STATE_MEMBERS_MAX = 32
 
 NO_SPAN = "0" * 16
 
 _PARENT = re.compile(
-    # version (not ff), trace id, span id, flags, and what a version of the future adds.
+    # version (not ff), trace id, span id, flags, and fields of future versions.
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?",
     re.DOTALL,
 )
@@ -40,9 +40,9 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     Attributes:
         trace_id: 32 hex digits, not all zero.
-        span_id: 16 hex digits of the span that led here; "" when there was none.
+        span_id: 16 hex digits of the parent span; "" without one.
         flags: `KNOWN_FLAGS` only.
-        state: ``tracestate`` as it came, "" when none did.
+        state: ``tracestate`` as received, "" without one.
     """
 
     trace_id: str
@@ -57,7 +57,7 @@ class TraceContext(msgspec.Struct, frozen=True):
 
 
 def parse_context(traceparent: str | None, tracestate: str | None) -> TraceContext | None:
-    """Return the context of two header values, None when the first is missing or invalid.
+    """Parse two header values; None when ``traceparent`` is missing or invalid.
 
     An invalid ``tracestate`` is dropped alone.
     """
@@ -72,7 +72,7 @@ def parse_context(traceparent: str | None, tracestate: str | None) -> TraceConte
 
 
 def bounded_state(tracestate: str | None) -> str:
-    """Return a ``tracestate`` as it came, shortened when it is too long, "" when it is invalid."""
+    """Return a ``tracestate`` unchanged, shortened when too long, "" when invalid."""
     if not tracestate:
         return ""
     members = [member.strip(" \t") for member in tracestate.split(",")]
@@ -92,7 +92,7 @@ def _shortened(members: list[str]) -> str:
 
 
 def parse_origin(text: str | None) -> tuple[str, str] | None:
-    """Return trace id and parent's span id ("" for none) of the header `scope.REQUEST_TRACE`."""
+    """Parse the header `scope.REQUEST_TRACE` into trace id and parent span id ("" for none)."""
     found = None if text is None else _ORIGIN.fullmatch(text)
     if found is None or not found[1].strip("0"):
         return None
@@ -100,36 +100,34 @@ def parse_origin(text: str | None) -> tuple[str, str] | None:
 
 
 def digest(text: str, digits: int) -> str:
-    """Return an id made of a text: the same for every copy of a record."""
+    """Return a deterministic id: the same for every duplicate of a record."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:digits]
 
 
 def trace_digest(text: str) -> str:
-    """Return a trace id made of a text."""
     return digest(text, 32)
 
 
 def span_digest(text: str) -> str:
-    """Return a span id made of a text."""
     return digest(text, 16)
 
 
 def request_root(trace_id: str, request_id: str) -> TraceContext:
-    """Return trace and id of the root span of a request.
+    """Return trace id and span id of the root span of a request.
 
-    Known in advance, as the ledger makes that span only when the outcome is decided. The members
-    of a batch and replays of dead letters, whose ids have a slash, have traces of their own: all
-    in one would make a trace of thousands of spans.
+    Deterministic, because the ledger records that span only when the outcome is decided. Batch
+    members and replays of dead letters, whose ids have a slash, have traces of their own: one trace
+    for all would have thousands of spans.
 
     Args:
-        trace_id: the one in the request's result.
-        request_id: a client's own id has no slash.
+        trace_id: trace id in the result of the request.
+        request_id: an id chosen by a client has no slash.
     """
     name = f"{trace_id}:{request_id}"
     own = trace_digest(name) if "/" in request_id else trace_id
     return TraceContext(own, span_digest(f"{name}:request"))
 
 
-def request_before(request_id: str) -> str:
-    """Return the request that led to a member or replay, "" for all others."""
+def parent_request(request_id: str) -> str:
+    """Return the originating request of a batch member or replay, "" for all others."""
     return request_id.rpartition("/")[0]

@@ -1,6 +1,6 @@
-"""Spans to OpenTelemetry: the extra ``tracing``, set up by the standard ``OTEL_`` variables alone.
+"""OpenTelemetry export: the extra ``tracing``, configured by the standard ``OTEL_`` variables only.
 
-Nothing of OpenTelemetry is imported while tracing is off.
+OpenTelemetry is not imported while tracing is disabled.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""Either one, set and not empty, switches tracing on."""
+"""Either one, set and not empty, enables tracing."""
 
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 HTTP = "http/protobuf"
 
 FLUSH_SECONDS = 5.0
-"""How long the end of the process waits for the spans that are left; a collector in the same
-network takes them within milliseconds."""
+"""Shutdown timeout of the last export; a collector in the same network answers within
+milliseconds."""
 
 
-def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Return whether the environment asks for traces.
+def is_enabled(environment: Mapping[str, str]) -> bool:
+    """Return whether the environment enables tracing.
 
     Raises:
-        ClipmillError: ``system.config``; it asks for what is not there.
+        ClipmillError: ``system.config``; the configuration is not supported or not installed.
     """
     off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
@@ -45,12 +45,12 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
     if off or exporter == "none" or named is None:
         return False
     if exporter != "otlp":
-        raise _refuse(f"OTEL_TRACES_EXPORTER={exporter} is not supported; use otlp or none")
+        raise _config_error(f"OTEL_TRACES_EXPORTER={exporter} is not supported; use otlp or none")
     protocol = next((text for name in PROTOCOLS if (text := environment.get(name))), HTTP)
     if protocol != HTTP:
-        raise _refuse(f"OTLP by {protocol} is not supported; set {PROTOCOLS[0]}={HTTP}")
+        raise _config_error(f"OTLP by {protocol} is not supported; set {PROTOCOLS[0]}={HTTP}")
     if not _is_installed():
-        raise _refuse(
+        raise _config_error(
             f"{named} asks for traces, but OpenTelemetry is not installed;"
             " run `pip install 'clipmill[tracing]'`, or unset the variable"
         )
@@ -65,24 +65,23 @@ def _is_installed() -> bool:
         return False
 
 
-def _refuse(message: str) -> ClipmillError:
+def _config_error(message: str) -> ClipmillError:
     return ClipmillError(ErrorCode.SYSTEM_CONFIG, message)
 
 
 @asynccontextmanager
 async def open_tracing(environment: Mapping[str, str] = os.environ) -> AsyncIterator[None]:
-    """Record spans while the block lasts, if the environment asks for it; then export the rest.
+    """Record spans within the block, if enabled by the environment; then flush.
 
-    The engine's processes are forked from a program of their own, so the exporter's thread is in
-    none of them.
+    Engine processes are forked from a separate program, so none inherits the exporter's thread.
 
     Raises:
-        ClipmillError: ``system.config``; see `is_wanted`.
+        ClipmillError: ``system.config``; see `is_enabled`.
     """
-    if not is_wanted(environment):
+    if not is_enabled(environment):
         yield
         return
-    # Imported here: 51 ms and 20 packages for those who want it.
+    # Lazy import: 51 ms and 20 packages, only when enabled.
     from streams.tracing.otlp_recorder import OtlpRecorder  # noqa: PLC0415
 
     recorder = OtlpRecorder.from_environment(environment, version("clipmill"))
@@ -96,20 +95,20 @@ async def open_tracing(environment: Mapping[str, str] = os.environ) -> AsyncIter
 
 
 async def _close(recorder: "OtlpRecorder") -> None:
-    """Export what is left within `FLUSH_SECONDS`."""
+    """Flush the queued spans within `FLUSH_SECONDS`."""
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def close() -> None:
         recorder.close()
-        with suppress(RuntimeError):  # The loop has ended meanwhile.
+        with suppress(RuntimeError):  # The loop was closed meanwhile.
             loop.call_soon_threadsafe(closed.set)
 
-    # A daemon: the process must not wait for a collector that does not answer.
+    # A daemon thread: process exit must not block on a collector that does not answer.
     threading.Thread(target=close, name="tracing-close", daemon=True).start()
     try:
         async with asyncio.timeout(FLUSH_SECONDS):
             await closed.wait()
     except TimeoutError:
-        log.warning("the last %d spans are not exported: no answer", recorder.waiting)
+        log.warning("the last %d spans are not exported: no answer", recorder.queued)
         recorder.abort()

@@ -1,4 +1,4 @@
-"""The recorder that exports spans by OTLP over HTTP, in batches and a thread of the SDK's."""
+"""Span recorder over OTLP/HTTP; exports in batches from a thread of the SDK."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,11 +26,11 @@ from streams.tracing.context import KNOWN_FLAGS, TraceContext
 from streams.tracing.spans import Kind, Span
 
 DEFAULT_RATIO = 0.05
-"""Share of the traces that no client decided about, when ``OTEL_TRACES_SAMPLER`` names no sampler:
-the trace of a cached request costs a third of the time of the request itself."""
+"""Sampling ratio of traces without a client's decision, when ``OTEL_TRACES_SAMPLER`` is not set:
+tracing a cached request costs a third of the time of the request itself."""
 
 QUEUE_SPANS = 2_048
-"""Spans that wait for export when ``OTEL_BSP_MAX_QUEUE_SIZE`` does not say: the SDK's default."""
+"""Queue size in spans when ``OTEL_BSP_MAX_QUEUE_SIZE`` is not set: the SDK's default."""
 
 _KINDS: dict[Kind, SpanKind] = {
     "internal": SpanKind.INTERNAL,
@@ -46,15 +46,15 @@ _ERROR = Status(StatusCode.ERROR)
 
 
 class CountingExporter(SpanExporter):
-    """Counts what is handed to an exporter, and what it does not get rid of."""
+    """Exporter decorator that counts spans taken off the queue, and failed exports."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self.taken = 0
+        self.dequeued = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export spans; called in the SDK's thread."""
-        self.taken += len(spans)
+        """Export spans; called from the SDK's thread."""
+        self.dequeued += len(spans)
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)
@@ -64,15 +64,15 @@ class CountingExporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """End the exporter; one that waits to try again gives up."""
+        """Shut down the exporter; this interrupts its retry backoff."""
         self._exporter.shutdown()
 
 
 class OtlpRecorder:
-    """Turns spans into those of OpenTelemetry and queues them; drops them when the queue is full.
+    """Converts spans to OpenTelemetry and queues them; drops them when the queue is full.
 
-    They are made as `ReadableSpan`, not by a `Tracer`: ids, times and parents are all known when
-    a span has ended, and that takes 6 us where `Tracer.start_span` with an `IdGenerator` takes 60
+    Spans are built as `ReadableSpan`, not by a `Tracer`: ids, times and parents are known when a
+    span has ended, and that takes 6 us where `Tracer.start_span` with an `IdGenerator` takes 60
     (measured side by side).
     """
 
@@ -83,17 +83,17 @@ class OtlpRecorder:
         self._sampler = sampler
         self._resource = resource
         self._queue_spans = queue_spans
-        self._queued = 0
+        self._recorded = 0
         self._scope = InstrumentationScope("clipmill")
         self._processor = BatchSpanProcessor(self._exporter, max_queue_size=queue_spans)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], version: str) -> "OtlpRecorder":
-        """Return the recorder that the ``OTEL_`` variables ask for.
+        """Create the recorder configured by the ``OTEL_`` variables.
 
         Args:
-            environment: that of the process, which the SDK reads by itself.
-            version: of clipmill.
+            environment: environment of the process; the SDK reads it too.
+            version: version of clipmill.
         """
         resource = Resource.create({SERVICE_VERSION: version})
         if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
@@ -104,50 +104,50 @@ class OtlpRecorder:
 
     @property
     def sampler_name(self) -> str:
-        """The sampler in force, for people."""
+        """Human-readable name of the effective sampler."""
         return self._sampler.get_description()
 
     @property
-    def waiting(self) -> int:
-        """Spans that no exporter has taken yet."""
-        return self._queued - self._exporter.taken
+    def queued(self) -> int:
+        """Number of spans in the queue."""
+        return self._recorded - self._exporter.dequeued
 
     def samples(self, context: TraceContext) -> bool:
-        """Return the sampler's decision about a trace."""
+        """Return the sampling decision for a trace."""
         parent: Context | None = None
         if context.span_id:
-            parent = set_span_in_context(NonRecordingSpan(_position(context, is_remote=True)))
+            parent = set_span_in_context(NonRecordingSpan(_span_context(context, is_remote=True)))
         trace_id = int(context.trace_id, 16)
         decision = self._sampler.should_sample(parent, trace_id, "request").decision
         return decision is Decision.RECORD_AND_SAMPLE
 
     def record(self, span: Span) -> None:
-        """Queue a span. The newest one is dropped when the queue is full."""
-        if self.waiting >= self._queue_spans:
+        """Queue a span; drop it when the queue is full."""
+        if self.queued >= self._queue_spans:
             SPANS_DROPPED.labels("queue_full").inc()
             return
-        self._queued += 1
-        self._processor.on_end(self._readable(span))
+        self._recorded += 1
+        self._processor.on_end(self._to_readable_span(span))
 
     def close(self) -> None:
-        """Export what waits, and end; may take as long as the exporter tries."""
+        """Flush the queue and shut down; may block for as long as the exporter retries."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
-        """Give up what waits."""
-        SPANS_DROPPED.labels("shutdown").inc(self.waiting)
+        """Shut down without flushing; count the queued spans as dropped."""
+        SPANS_DROPPED.labels("shutdown").inc(self.queued)
         self._exporter.shutdown()
 
-    def _readable(self, span: Span) -> ReadableSpan:
+    def _to_readable_span(self, span: Span) -> ReadableSpan:
         context, error = span.context, span.error
         return ReadableSpan(
             span.name,
-            context=_position(context, is_remote=False),
+            context=_span_context(context, is_remote=False),
             parent=_parent(context, span.parent_id) if span.parent_id else None,
             resource=self._resource,
             attributes={**span.attributes, "error.type": error} if error else span.attributes,
             events=[Event(each.name, each.attributes, each.at) for each in span.events],
-            links=[Link(_position(link, is_remote=True)) for link in span.links],
+            links=[Link(_span_context(link, is_remote=True)) for link in span.links],
             kind=_KINDS[span.kind],
             status=_ERROR if error else _UNSET,
             start_time=span.start,
@@ -157,7 +157,7 @@ class OtlpRecorder:
 
 
 def sampler_of(environment: Mapping[str, str]) -> Sampler:
-    """Return the sampler of ``OTEL_TRACES_SAMPLER``; without it parent-based with a small ratio."""
+    """Return the sampler of ``OTEL_TRACES_SAMPLER``; by default parent-based with a ratio."""
     if environment.get("OTEL_TRACES_SAMPLER", "").strip():
         return TracerProvider(shutdown_on_exit=False).sampler
     try:
@@ -167,7 +167,7 @@ def sampler_of(environment: Mapping[str, str]) -> Sampler:
         return ParentBased(TraceIdRatioBased(DEFAULT_RATIO))
 
 
-def _position(context: TraceContext, *, is_remote: bool) -> SpanContext:
+def _span_context(context: TraceContext, *, is_remote: bool) -> SpanContext:
     return SpanContext(
         int(context.trace_id, 16),
         int(context.span_id, 16),

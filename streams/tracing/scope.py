@@ -1,9 +1,9 @@
-"""The trace of the record that is in work: where spans hang, and what goes on with each record.
+"""Trace scope of the record in process: parent of its spans, and context of produced records.
 
-A request has one trace, from the client's context to its result, and in it a root span whose id is
-known in advance (`request_root`). New traces with a link to the one before are begun by members of
-a batch, by replays, and by a record that has waited for long. So the trace id of the request, which
-stands in results and logs, travels beside the position in the present trace.
+A request has one trace, from the client's context to its result, with a root span of deterministic
+id (`request_root`). Batch members, replays, and records after a long delay start new traces with a
+link to the previous one. So the trace id of the request, which results and logs carry, is
+propagated beside the position in the current trace.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from streams.tracing.context import (
     NO_SPAN,
     SAMPLED,
     TraceContext,
-    request_before,
+    parent_request,
     request_root,
     span_digest,
     trace_digest,
@@ -23,31 +23,31 @@ from streams.tracing.context import (
 from streams.tracing.spans import Attributes, Recorder, Recording, Span, SpanEvent, now
 
 REQUEST_TRACE = "clipmill_trace"
-"""Header: trace id of the request and span id of its client, when ``traceparent`` does not tell."""
+"""Header: trace id of the request and span id of its client, if ``traceparent`` differs."""
 
 LONG_WAIT_SECONDS = 30.0
-"""A record that waited for longer begins a new trace: collectors decide about a trace, and write
-it, when nothing has come for about this long."""
+"""Delay beyond which a record starts a new trace: collectors make their tail-sampling decision, and
+write a trace, after about this long without spans."""
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(slots=True)
 class Scope:
-    """The trace of one record in work.
+    """Tracing state of one record in process.
 
     Attributes:
-        origin: of its request: trace id as in results, span id of the client, flags and state.
-        trace_id: the present trace, in which the record is processed.
-        span_id: of that processing, "" while nothing is recorded.
-        parent_id: of that span.
-        request_id: the request that the record is about, "" when it is not known yet.
-        names_request: the first record that follows from this one tells its request.
-        link: where a new trace comes from.
-        recorder: takes its spans; None when they are not recorded.
-        events: failures on the way.
-        error: code of the latest of them.
-        attempts: attempts on the network so far.
+        origin: context of its request: trace id as in results, client span id, flags and state.
+        trace_id: current trace, in which the record is processed.
+        span_id: processing span, "" when not recorded.
+        parent_id: parent of that span.
+        request_id: request of the record, "" while unknown.
+        awaits_request: the first produced record determines the request id.
+        link: predecessor of a new trace.
+        recorder: recorder of its spans; None when not sampled.
+        events: recorded failures.
+        error: code of the latest failure.
+        attempts: number of network attempts so far.
     """
 
     origin: TraceContext
@@ -55,7 +55,7 @@ class Scope:
     span_id: str = ""
     parent_id: str = ""
     request_id: str = ""
-    names_request: bool = False
+    awaits_request: bool = False
     link: TraceContext | None = None
     recorder: Recorder | None = None
     events: tuple[SpanEvent, ...] = ()
@@ -63,12 +63,12 @@ class Scope:
     attempts: int = 0
 
     @property
-    def here(self) -> TraceContext:
-        """The position of the record's own span."""
+    def current(self) -> TraceContext:
+        """Position of the processing span."""
         return TraceContext(self.trace_id, self.span_id)
 
     def position(self, span_id: str, trace_id: str) -> TraceContext:
-        """Return a position with flags and state of the request."""
+        """Return a position with the flags and state of the request."""
         return TraceContext(trace_id, span_id, self.origin.flags, self.origin.state)
 
 
@@ -82,24 +82,24 @@ def open_scope(
     record_id: str,
     step: str,
     request_id: str,
-    of_client: bool,
+    from_client: bool,
     waited_seconds: float = 0.0,
     replayed: bool = False,
 ) -> Scope:
-    """Return the scope of a record, and make it the one of this task.
+    """Open the scope of a record, and set it for the current task.
 
     Args:
-        incoming: the record's own context; without ``span_id`` when it came with none.
+        incoming: context of the record; without ``span_id`` when it carries none.
         origin: context of its request.
-        record_id: the same for every time that it is read.
-        step: the stage that processes it.
-        request_id: as its headers tell, "" when they do not.
-        of_client: it is a client's own record.
-        waited_seconds: how long it was put off.
-        replayed: it was put back from the dead letters.
+        record_id: the same on every redelivery.
+        step: the processing stage.
+        request_id: request id from its headers, "" without one.
+        from_client: whether a client produced the record.
+        waited_seconds: delay of the record.
+        replayed: whether it is a replayed dead letter.
     """
     recorder = Recording.recorder
-    if recorder is not None and of_client:
+    if recorder is not None and from_client:
         is_sampled = recorder.samples(incoming)
         flags = (origin.flags & ~SAMPLED) | (SAMPLED if is_sampled else 0)
         origin = TraceContext(origin.trace_id, origin.span_id, flags, origin.state)
@@ -107,8 +107,8 @@ def open_scope(
     if replayed or waited_seconds > LONG_WAIT_SECONDS:
         scope.trace_id = trace_digest(f"{incoming.trace_id}:{record_id}")
         scope.parent_id, scope.link = "", incoming if incoming.span_id else None
-    elif of_client:
-        scope.names_request, scope.request_id = True, ""
+    elif from_client:
+        scope.awaits_request, scope.request_id = True, ""
     if recorder is not None and origin.sampled:
         scope.recorder = recorder
         scope.span_id = span_digest(f"{record_id}:{step}")
@@ -117,15 +117,14 @@ def open_scope(
 
 
 @contextmanager
-def continuing(origin: TraceContext) -> Iterator[None]:
-    """Have what is sent in the block belong to another request than the record in work.
+def request_scope(origin: TraceContext) -> Iterator[None]:
+    """Attribute records produced in the block to another request than that of the current record.
 
-    For what a stage remembers of a request: the end of one that was taken back, or waited for in
-    vain.
+    For requests in a stage's table: their outcome on cancellation or expiry.
     """
     outer = SCOPE.get()
     scope = Scope(origin, "", recorder=Recording.recorder if origin.sampled else None)
-    scope.link = outer.here if outer is not None and outer.span_id else None
+    scope.link = outer.current if outer is not None and outer.span_id else None
     token = SCOPE.set(scope)
     try:
         yield
@@ -134,42 +133,43 @@ def continuing(origin: TraceContext) -> Iterator[None]:
 
 
 def origin_of(trace_id: str) -> TraceContext | None:
-    """Return the context of the request in work, None when it has another trace id."""
+    """Return the request context of the current record, None when its trace id differs."""
     scope = SCOPE.get()
     return scope.origin if scope is not None and scope.origin.trace_id == trace_id else None
 
 
-def sending(
+def producer_span(
     event_id: str,
     request_id: str,
     trace_id: str,
     *,
     own_trace: bool = False,
     to_client: bool = False,
-    among_requests: bool = False,
+    on_request_topic: bool = False,
 ) -> tuple[Headers, tuple[Span, ...]]:
-    """Return the trace headers of a record, and its span when that is recorded.
+    """Return the trace headers of a produced record, and its span if sampled.
 
     Args:
-        event_id: the same for every copy.
-        request_id: the request that it is about.
-        trace_id: of that request, as in its result.
-        own_trace: it goes on in the trace of its request, whatever the record in work is about.
-        to_client: it stays in the trace that the client knows.
-        among_requests: it is read where clients write, and must not be taken for a client's.
+        event_id: the same for every duplicate.
+        request_id: request of the record.
+        trace_id: trace id of that request, as in its result.
+        own_trace: continue in the trace of that request, whatever the current record's request is.
+        to_client: stay in the trace of the client.
+        on_request_topic: the target topic is one of clients; the record must not pass for a
+            client's.
     """
     scope, span_id = SCOPE.get(), span_digest(event_id)
     if scope is None or scope.origin.trace_id != trace_id:
-        # Nothing is known of its flags: nobody decided to record it.
+        # The flags are unknown, so the sampled flag stays unset.
         return (("traceparent", f"00-{trace_id}-{span_id}-00".encode()),), ()
-    if scope.names_request and own_trace:
-        _name_request(scope, request_id)
+    if scope.awaits_request and own_trace:
+        _set_request(scope, request_id)
     parent = _parent(scope, request_id, own_trace=own_trace, to_client=to_client)
-    headers = _headers(scope.origin, parent.trace_id, span_id, complete=among_requests)
+    headers = _headers(scope.origin, parent.trace_id, span_id, complete=on_request_topic)
     if scope.recorder is None:
         return headers, ()
     is_child = parent.span_id == scope.span_id
-    above = scope.here if scope.trace_id else scope.link
+    above = scope.current if scope.trace_id else scope.link
     span = Span(
         name="send",
         kind="producer",
@@ -180,21 +180,21 @@ def sending(
     return headers, (span,)
 
 
-def _name_request(scope: Scope, request_id: str) -> None:
-    """Hang the processing of a client's record below the root span of its request."""
+def _set_request(scope: Scope, request_id: str) -> None:
+    """Make the root span of the request the parent of a client record's processing span."""
     base = request_id.partition("/")[0]
-    scope.names_request, scope.request_id = False, base
+    scope.awaits_request, scope.request_id = False, base
     scope.parent_id = request_root(scope.origin.trace_id, base).span_id
 
 
 def _parent(scope: Scope, request_id: str, *, own_trace: bool, to_client: bool) -> TraceContext:
     if to_client:
         root = request_root(scope.origin.trace_id, request_id.partition("/")[0])
-        return scope.here if scope.trace_id == root.trace_id else root
+        return scope.current if scope.trace_id == root.trace_id else root
     if scope.trace_id and (not own_trace or request_id == scope.request_id):
-        return scope.here
+        return scope.current
     root = request_root(scope.origin.trace_id, request_id)
-    return scope.here if scope.trace_id == root.trace_id else root
+    return scope.current if scope.trace_id == root.trace_id else root
 
 
 def _headers(origin: TraceContext, trace_id: str, span_id: str, *, complete: bool) -> Headers:
@@ -208,8 +208,8 @@ def _headers(origin: TraceContext, trace_id: str, span_id: str, *, complete: boo
     return headers
 
 
-def note_failure(code: str, reason: str) -> None:
-    """Note a failure in the span of the record in work. The reason must be without secrets."""
+def record_failure(code: str, reason: str) -> None:
+    """Record a failure in the current processing span. The reason must be redacted."""
     scope = SCOPE.get()
     if scope is not None and scope.recorder is not None:
         scope.error = code
@@ -220,7 +220,6 @@ REASON_CHARACTERS = 300
 
 
 def failure_event(code: str, reason: str) -> SpanEvent:
-    """Return the event of a failure."""
     bounded: Attributes = {"error.type": code, "clipmill.reason": reason[:REASON_CHARACTERS]}
     return SpanEvent("failure", now(), bounded)
 
@@ -234,20 +233,20 @@ def request_span(
     attributes: Attributes,
     error: str = "",
 ) -> tuple[Span, ...]:
-    """Return the root span of a request, nothing when it is not recorded.
+    """Return the root span of a request, nothing when not sampled.
 
     Args:
-        request_id: the request's.
-        trace_id: the one in its result.
-        start: when it was received, epoch nanoseconds.
-        end: when its outcome was decided.
-        attributes: what is to be known of it.
-        error: code of its failure.
+        request_id: the request.
+        trace_id: trace id in its result.
+        start: time of receipt, epoch nanoseconds.
+        end: time of its outcome, epoch nanoseconds.
+        attributes: span attributes.
+        error: error code of a failure.
     """
     scope = SCOPE.get()
     if scope is None or scope.recorder is None or scope.origin.trace_id != trace_id:
         return ()
-    root, before = request_root(trace_id, request_id), request_before(request_id)
+    root, before = request_root(trace_id, request_id), parent_request(request_id)
     return (
         Span(
             name="request",
@@ -255,7 +254,7 @@ def request_span(
             context=scope.position(root.span_id, root.trace_id),
             parent_id="" if before else scope.origin.span_id,
             start=start,
-            # The clocks of two workers, or of a client.
+            # Clock skew between two workers, or a client and a worker.
             end=max(start, end),
             attributes={"clipmill.request_id": request_id, **attributes},
             links=(request_root(trace_id, before),) if before else (),

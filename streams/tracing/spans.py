@@ -1,4 +1,4 @@
-"""Spans as data, and where they go. A copy of a record makes spans of the same ids."""
+"""Spans as data, and the recorder interface. A redelivered record has spans with equal ids."""
 
 import time
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ Attributes = dict[str, str | int]
 
 
 class SpanEvent(msgspec.Struct, frozen=True):
-    """Something that happened within a span; ``at`` is in epoch nanoseconds."""
+    """Event within a span; ``at`` is in epoch nanoseconds."""
 
     name: str
     at: int
@@ -21,15 +21,15 @@ class SpanEvent(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """A span.
+    """Immutable span.
 
     Attributes:
-        context: its trace, its own id, flags and state.
-        parent_id: of the same trace; "" for the first of a trace.
-        start: epoch nanoseconds; 0 until a record is published that it is about.
+        context: trace id, span id, flags and state.
+        parent_id: parent in the same trace; "" for the first span of a trace.
+        start: epoch nanoseconds; 0 for a producer span until its record is acknowledged.
         end: epoch nanoseconds.
         links: positions in other traces.
-        error: our error code, "" when all went well.
+        error: clipmill error code, "" without an error.
     """
 
     name: str
@@ -45,19 +45,19 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorder(Protocol):
-    """Takes spans; must neither raise nor wait."""
+    """Sink of spans; must neither raise nor block."""
 
     def samples(self, context: TraceContext) -> bool:
-        """Decide about a trace that begins here, or was begun by a client."""
+        """Return the sampling decision for a trace that starts here or at a client."""
         ...
 
     def record(self, span: Span) -> None:
-        """Take a span that has ended."""
+        """Record an ended span."""
         ...
 
 
 class Recording:
-    """The recorder of this process, None while tracing is off."""
+    """Holder of the process-wide recorder, None while tracing is disabled."""
 
     recorder: Recorder | None = None
 
@@ -67,15 +67,15 @@ def now() -> int:
     return time.time_ns()
 
 
-def sent(span: Span, destination: str, partition: int, offset: int, start: int) -> Span:
-    """Return a span of a record that was just acknowledged; one that has its times stays as it is.
+def after_ack(span: Span, destination: str, partition: int, offset: int, start: int) -> Span:
+    """Complete the producer span of an acknowledged record; a span with times stays unchanged.
 
     Args:
-        span: as it was made with the record.
-        destination: name of the topic on Kafka.
-        partition: where it is now.
-        offset: where it is now.
-        start: when it was handed to the producer.
+        span: span created with the record.
+        destination: Kafka name of the topic.
+        partition: acknowledged partition.
+        offset: acknowledged offset.
+        start: time of the publish call, epoch nanoseconds.
     """
     if span.start:
         return span
@@ -84,17 +84,14 @@ def sent(span: Span, destination: str, partition: int, offset: int, start: int) 
         name=f"send {destination}",
         start=start,
         end=now(),
-        attributes=messaging("send", destination, partition, offset),
+        attributes=messaging_attributes("send", destination, partition, offset),
     )
 
 
-def messaging(
+def messaging_attributes(
     operation: Literal["send", "process"], destination: str, partition: int, offset: int
 ) -> Attributes:
-    """Return the attributes of an operation on a record.
-
-    Names: https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
-    """
+    """Return attributes by https://opentelemetry.io/docs/specs/semconv/messaging/kafka/."""
     return {
         "messaging.system": "kafka",
         "messaging.operation.name": operation,

@@ -1,4 +1,4 @@
-"""Deaths of every part of a house at random moments, and the record of how it went on."""
+"""Fault injection: kills any process of a pipeline at random times and records the recovery."""
 
 import asyncio
 import os
@@ -10,22 +10,22 @@ from collections.abc import Collection, Sequence
 import psutil
 
 from tests.acceptance.engine_processes import fork_server_of
-from tests.acceptance.workload import Asked
-from tests.house import House, Process
+from tests.acceptance.workload import WorkloadRecord
+from tests.pipeline_process import PipelineProcess, Process
 
 STOP_SECONDS = 15.0
 ORPHAN_SECONDS = 5.0
 
 
 class Timeline:
-    """What happened when; deaths are followed by how long no result came after them."""
+    """Events with their times; each with the gap until the next result."""
 
     def __init__(self) -> None:
         self._started = time.time()
         self._events: list[tuple[float, str]] = []
         self.results: dict[str, list[float]] = {}
 
-    def note(self, event: str) -> None:
+    def add(self, event: str) -> None:
         self._events.append((time.time(), event))
 
     def count(self, event: str) -> int:
@@ -42,35 +42,33 @@ class Timeline:
 
 
 class Chaos:
-    """One `clipmill worker` in a house, killed in every way and started again at once."""
+    """Injects faults into a pipeline of one `clipmill worker`, and restarts the worker at once."""
 
-    def __init__(self, house: House, chance: random.Random, *stages: str) -> None:
-        self._house = house
-        self._chance = chance
+    def __init__(self, pipeline: PipelineProcess, rng: random.Random, *stages: str) -> None:
+        self._house = pipeline
+        self._rng = rng
         self._stages = stages
         self.timeline = Timeline()
-        self.worker = house.spawn_worker(*stages)
+        self.worker = pipeline.spawn_worker(*stages)
 
-    async def strike(self, what: str) -> None:
-        """Do one of ``worker engine broker stop``."""
-        await getattr(self, f"_{what}")()
-        self.timeline.note(what)
+    async def inject(self, fault: str) -> None:
+        """Inject one of the faults ``worker engine broker stop``."""
+        await getattr(self, f"_{fault}")()
+        self.timeline.add(fault)
 
     async def ready(self) -> Process:
-        """Return the worker when it works."""
         if not self.worker.ready:
             await self.worker.wait_ready()
         return self.worker
 
     def start(self) -> None:
-        """Start the next worker."""
         self.worker = self._house.spawn_worker(*self._stages)
 
     async def _worker(self) -> None:
         children = _descendants(self.worker.pid)
         self.worker.kill()
         self.start()
-        await asyncio.to_thread(_expect_gone, children)
+        await asyncio.to_thread(_assert_ended, children)
 
     async def _stop(self) -> None:
         worker = await self.ready()
@@ -81,7 +79,7 @@ class Chaos:
 
     async def _engine(self) -> None:
         worker = await self.ready()
-        self._chance.choice(fork_server_of(worker.pid).children()).kill()
+        self._rng.choice(fork_server_of(worker.pid).children()).kill()
 
     async def _broker(self) -> None:
         os.kill(self._house.broker.pid, signal.SIGKILL)
@@ -91,32 +89,33 @@ def _descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def _expect_gone(processes: Sequence[psutil.Process]) -> None:
+def _assert_ended(processes: Sequence[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=ORPHAN_SECONDS)
     assert not alive, "engine processes outlive their worker"
 
 
 async def publish_within(
-    house: House, asked: Sequence[Asked], seconds: float, chance: random.Random
+    pipeline: PipelineProcess, records: Sequence[WorkloadRecord], seconds: float, rng: random.Random
 ) -> None:
-    """Publish records at random moments within a time."""
-    moments = sorted(chance.uniform(0, seconds) for _ in asked)
+    """Publish records at random times within a period."""
+    moments = sorted(rng.uniform(0, seconds) for _ in records)
     started = time.monotonic()
-    for moment, each in zip(moments, asked, strict=True):
+    for moment, each in zip(moments, records, strict=True):
         await asyncio.sleep(max(0.0, started + moment - time.monotonic()))
         # Kafka clients refuse a record that has neither key nor value.
-        await house.publish_raw(each.value, key=b"nothing" if each.value is None else None)
+        await pipeline.publish_raw(each.value, key=b"nothing" if each.value is None else None)
 
 
-async def watch_results(house: House, timeline: Timeline) -> None:
-    """Read results for ever, so that the timeline knows when each of them came."""
+async def record_results(pipeline: PipelineProcess, timeline: Timeline) -> None:
+    """Read results until cancelled; the timeline records the arrival times."""
     while True:
-        for request_id, copies in (await house.read_results(0.5)).items():
+        for request_id, copies in (await pipeline.read_results(0.5)).items():
             timeline.results[request_id] = [copy["_seen_at"] for copy in copies]
 
 
-async def until_answered(timeline: Timeline, expected: Collection[str], seconds: float) -> None:
-    """Wait until every request has a result."""
+async def wait_until_answered(
+    timeline: Timeline, expected: Collection[str], seconds: float
+) -> None:
     deadline = time.monotonic() + seconds
     while missing := set(expected) - timeline.results.keys():
         assert time.monotonic() < deadline, f"no result after {seconds} s: {sorted(missing)}"

@@ -1,23 +1,22 @@
-"""A house per module: stand-in, broker and a worker of all stages."""
+"""Fixtures of a pipeline per module: stand-in, broker and a worker of all stages."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.desk import Desk
-from tests.house import House
+from tests.acceptance.client import PipelineClient
+from tests.pipeline_process import PipelineProcess
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A house with one worker of all stages, shared by a module's tests."""
-    async with House(tmp_path_factory.mktemp("house")) as house:
-        await house.start_worker("all")
-        yield house
+async def pipeline(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PipelineProcess]:
+    """One worker of all stages, shared by the tests of a module."""
+    async with PipelineProcess(tmp_path_factory.mktemp("pipeline")) as pipeline:
+        await pipeline.start_worker("all")
+        yield pipeline
 
 
 @pytest.fixture(scope="module")
-def desk(house: House) -> Desk:
-    """A client of the house."""
-    return Desk(house)
+def client(pipeline: PipelineProcess) -> PipelineClient:
+    return PipelineClient(pipeline)

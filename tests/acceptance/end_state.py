@@ -1,4 +1,4 @@
-"""What must be true when the work is over, read from the topics and the disk themselves."""
+"""Invariants of the final state, checked on the topics and on the disk themselves."""
 
 import asyncio
 import hashlib
@@ -17,14 +17,14 @@ from streams.client import BATCH_FINISHED
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
 from streams.topics import REQUESTS, RESULTS
-from tests.acceptance.desk import record_id
-from tests.acceptance.workload import Asked
-from tests.house import House
+from tests.acceptance.client import record_id
+from tests.acceptance.workload import WorkloadRecord
+from tests.pipeline_process import PipelineProcess
 from tests.standin import expected_media
 
 
 async def read_topic(bootstrap: str, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
-    """Return every record of a topic, up to its present end."""
+    """Return every record of a topic up to its current end offset."""
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
@@ -38,18 +38,18 @@ async def read_topic(bootstrap: str, topic: str) -> list[ConsumerRecord[bytes, b
         await consumer.stop()
 
 
-async def expected_statuses(bootstrap: str, asked: Sequence[Asked]) -> dict[str, str]:
-    """Return the status of every request; the nameless are called after their records."""
-    expected = {name: status for each in asked for name, status in each.expects.items()}
-    nameless = {each.value for each in asked if not each.expects}
+async def expected_statuses(bootstrap: str, records: Sequence[WorkloadRecord]) -> dict[str, str]:
+    """Return the expected status by request id; requests without an id get their default id."""
+    expected = {name: status for each in records for name, status in each.expected.items()}
+    without_id = {each.value for each in records if not each.expected}
     for record in await read_topic(bootstrap, REQUESTS.kafka_name()):
-        if record.value in nameless:
+        if record.value in without_id:
             expected[record_id(REQUESTS, record)] = "rejected"
     return expected
 
 
 async def outcomes(bootstrap: str) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
-    """Return all outcomes by request and all summaries by batch, as bytes, copies included."""
+    """Return all outcomes by request and summaries by batch, as bytes, duplicates included."""
     found: dict[str, list[bytes]] = defaultdict(list)
     summaries: dict[str, list[bytes]] = defaultdict(list)
     for record in await read_topic(bootstrap, RESULTS.kafka_name()):
@@ -60,18 +60,18 @@ async def outcomes(bootstrap: str) -> tuple[dict[str, list[bytes]], dict[str, li
 
 
 def check_outcomes(found: Mapping[str, Sequence[bytes]], expected: Mapping[str, str]) -> None:
-    """One outcome per request, the right one; copies of it are the same bytes."""
+    """Assert one outcome per request, the expected one; duplicates are identical bytes."""
     assert expected.keys() - found.keys() == set(), "requests without a result"
-    assert found.keys() - expected.keys() == set(), "results that nobody asked for"
+    assert found.keys() - expected.keys() == set(), "results without a request"
     different = {name: values for name, values in found.items() if len(set(values)) > 1}
     assert different == {}, "requests with several different outcomes"
     statuses = {name: json.loads(values[0])["status"] for name, values in found.items()}
     wrong = {name: values[0] for name, values in found.items() if statuses[name] != expected[name]}
-    assert wrong == {}, "outcomes of another kind than expected"
+    assert wrong == {}, "outcomes with an unexpected status"
 
 
 def check_summaries(found: Mapping[str, Sequence[bytes]], expected: Mapping[str, str]) -> None:
-    """One summary per batch, with the right counts; copies of it are the same bytes."""
+    """Assert one summary per batch with the right counts; duplicates are identical bytes."""
     members: dict[str, Counter[str]] = defaultdict(Counter)
     for name, status in expected.items():
         batch_id, _, index = name.rpartition("/")
@@ -85,14 +85,14 @@ def check_summaries(found: Mapping[str, Sequence[bytes]], expected: Mapping[str,
 
 
 def check_files(data_dir: Path, found: Mapping[str, Sequence[bytes]]) -> int:
-    """Every promised file is there, and every file there is whole; return how many there are."""
+    """Assert that every reported file exists and every file is whole; return their number."""
     files = {path for path in (data_dir / "files").rglob("*") if path.is_file()}
     digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert {path: _expected_digest(path) for path in files} == digests
     for values in found.values():
         for file in json.loads(values[0]).get("files", ()):
             path = Path(unquote(urlsplit(file["uri"]).path))
-            assert digests.get(path) == file["sha256"], f"{path} is not what was promised"
+            assert digests.get(path) == file["sha256"], f"{path} differs from its result"
             assert path.stat().st_size == file["bytes"]
     return len(files)
 
@@ -102,26 +102,26 @@ def _expected_digest(path: Path) -> str:
     return expected_media(video, format_id).sha256
 
 
-def check_scratch(data_dir: Path, living: Collection[int]) -> None:
-    """No temporary directory is left but those of living workers, and these are empty."""
+def check_scratch(data_dir: Path, running: Collection[int]) -> None:
+    """Assert that only running workers have temporary directories, and that these are empty."""
     owners = {int(path.name.partition("-")[0]) for path in (data_dir / "tmp").iterdir()}
-    assert owners <= set(living)
+    assert owners <= set(running)
     assert [str(path) for path in (data_dir / "tmp").glob("*/job-*")] == []
 
 
-async def until_committed(house: House, seconds: float) -> float:
-    """Wait until every stage has committed the end of its topics; return how long it took."""
+async def wait_until_committed(pipeline: PipelineProcess, seconds: float) -> float:
+    """Wait until every stage has committed the end offsets of its topics; return the seconds."""
     started = time.monotonic()
-    while lags := await uncommitted(house):
+    while lags := await consumer_lag(pipeline):
         assert time.monotonic() - started < seconds, f"offsets stand still: {lags}"
         await asyncio.sleep(0.5)
     return time.monotonic() - started
 
 
-async def uncommitted(house: House) -> dict[str, int]:
-    """Return how many records each stage has not committed, by stage and partition."""
-    ends, prefix = await _end_offsets(house.bootstrap), KafkaSettings().topic_prefix
-    admin = AIOKafkaAdminClient(bootstrap_servers=house.bootstrap)
+async def consumer_lag(pipeline: PipelineProcess) -> dict[str, int]:
+    """Return the consumer lag in records, by stage and partition, where there is any."""
+    ends, prefix = await _end_offsets(pipeline.bootstrap), KafkaSettings().topic_prefix
+    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.bootstrap)
     await admin.start()
     try:
         lags: dict[str, int] = {}

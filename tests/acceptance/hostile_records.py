@@ -1,7 +1,6 @@
-"""Records that nobody should send: name, what is written, and the refusal that must come of it.
+"""Hostile and invalid records of the requests topic, with the expected rejection of each.
 
-Each is one record on the requests topic. `KEPT` ones cannot be read and must also be found among
-the dead letters, as they were.
+Those with ``dead_lettered`` cannot be decoded and must also become dead letters, unchanged.
 """
 
 import gzip
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from tests.standin import short_code, video_id
 
 GOOD = f"https://www.tiktok.com/@name/video/{video_id('kilobytes', param=16, serial=999)}"
-"""A link that works: what is refused is refused for something else."""
+"""A working link: rejections have another reason."""
 
 PENDING = "io.clipmill.link.pending.v1"
 STRUCTURED = "application/cloudevents+json"
@@ -22,17 +21,17 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class HostileRecord(NamedTuple):
-    """One refused record.
+    """A record that is rejected.
 
     Attributes:
         name: unique.
         value: of the record.
-        field: start of the path that the refusal must name.
-        code: of the refusal.
+        field: start of the path that the rejection must name.
+        code: of the rejection.
         headers: of the record.
         key: of the record.
-        told: id under which the outcome must come; None for the record's place.
-        kept: whether the dead letters must hold it too.
+        result_id: id of the outcome; None for the record's default id.
+        dead_lettered: whether it also becomes a dead letter.
         status: of the outcome.
     """
 
@@ -42,80 +41,80 @@ class HostileRecord(NamedTuple):
     code: str = "request.invalid"
     headers: Headers = ()
     key: bytes | None = None
-    told: str | None = None
-    kept: bool = False
+    result_id: str | None = None
+    dead_lettered: bool = False
     status: str = "rejected"
 
 
-def written(body: object) -> bytes:
+def to_json(body: object) -> bytes:
     return json.dumps(body).encode()
 
 
-def unreadable(name: str, value: bytes | None, **others: Any) -> HostileRecord:
-    return HostileRecord(f"unreadable: {name}", value, kept=True, **others)
+def undecodable(name: str, value: bytes | None, **others: Any) -> HostileRecord:
+    return HostileRecord(f"unreadable: {name}", value, dead_lettered=True, **others)
 
 
-GOOD_BODY = written({"url": GOOD})
+GOOD_BODY = to_json({"url": GOOD})
 
-_UNREADABLE = (
-    unreadable("null value", None, key=b"some key"),
-    unreadable("null value under an empty key", None, key=b""),
-    unreadable("nothing", b""),
-    unreadable("spaces", b"   \n"),
-    unreadable("one byte", b"\xff"),
-    unreadable("nul bytes", b"\x00" * 100),
-    unreadable("every byte", bytes(range(256))),
-    unreadable("every byte as key", bytes(range(256)), key=bytes(range(256))),
-    unreadable("word", b"hello"),
-    unreadable("bare link", GOOD.encode()),
-    unreadable("xml", b"<?xml version='1.0'?><url>https://www.tiktok.com</url>"),
-    unreadable("form", b"url=https%3A%2F%2Fwww.tiktok.com&action=download"),
-    unreadable("yaml", b"url: https://www.tiktok.com\naction: info\n"),
-    unreadable("gzip", gzip.compress(GOOD_BODY, mtime=0)),
-    unreadable("schema registry", b"\x00\x00\x00\x00\x07" + GOOD_BODY),
-    unreadable("utf-16", GOOD_BODY.decode().encode("utf-16")),
-    unreadable("utf-32", GOOD_BODY.decode().encode("utf-32")),
-    unreadable("latin-1", '{"attributes": {"a": "é"}}'.encode("latin-1")),
-    unreadable("bad utf-8 in a text", b'{"url": "https://www.tiktok.com/\xc3\x28"}'),
-    unreadable("overlong utf-8", b'{"url": "\xc0\xaf"}'),
-    unreadable("surrogate in utf-8", b'{"url": "\xed\xa0\x80"}'),
-    unreadable("half an escape", rb'{"url": "\u12"}'),
-    unreadable("lone surrogate", rb'{"url": "\ud800"}'),
-    unreadable(
+_UNDECODABLE = (
+    undecodable("null value", None, key=b"some key"),
+    undecodable("null value under an empty key", None, key=b""),
+    undecodable("nothing", b""),
+    undecodable("spaces", b"   \n"),
+    undecodable("one byte", b"\xff"),
+    undecodable("nul bytes", b"\x00" * 100),
+    undecodable("every byte", bytes(range(256))),
+    undecodable("every byte as key", bytes(range(256)), key=bytes(range(256))),
+    undecodable("word", b"hello"),
+    undecodable("bare link", GOOD.encode()),
+    undecodable("xml", b"<?xml version='1.0'?><url>https://www.tiktok.com</url>"),
+    undecodable("form", b"url=https%3A%2F%2Fwww.tiktok.com&action=download"),
+    undecodable("yaml", b"url: https://www.tiktok.com\naction: info\n"),
+    undecodable("gzip", gzip.compress(GOOD_BODY, mtime=0)),
+    undecodable("schema registry", b"\x00\x00\x00\x00\x07" + GOOD_BODY),
+    undecodable("utf-16", GOOD_BODY.decode().encode("utf-16")),
+    undecodable("utf-32", GOOD_BODY.decode().encode("utf-32")),
+    undecodable("latin-1", '{"attributes": {"a": "é"}}'.encode("latin-1")),
+    undecodable("bad utf-8 in a text", b'{"url": "https://www.tiktok.com/\xc3\x28"}'),
+    undecodable("overlong utf-8", b'{"url": "\xc0\xaf"}'),
+    undecodable("surrogate in utf-8", b'{"url": "\xed\xa0\x80"}'),
+    undecodable("half an escape", rb'{"url": "\u12"}'),
+    undecodable("lone surrogate", rb'{"url": "\ud800"}'),
+    undecodable(
         "half of a surrogate pair in an attribute",
         rb'{"id": "lone", "url": "x", "attributes": {"a": "\ud83d"}}',
         field="$.attributes.a",
-        told="lone",
+        result_id="lone",
     ),
-    unreadable("cut off behind its id", b'{"id": "cut", "url": "htt', told="cut"),
-    unreadable("half an object", b'{"url": "https'),
-    unreadable("open object", b'{"url":'),
-    unreadable("open list", b"["),
-    unreadable("open list with links", b'["' + GOOD.encode() + b'",'),
-    unreadable("single quotes", b"{'url': 'x'}"),
-    unreadable("no quotes", b"{url: 1}"),
-    unreadable("comment", b'{"url": "x"} // a comment'),
-    unreadable("closing comma", b'{"url": "x",}'),
-    unreadable("two objects", GOOD_BODY + GOOD_BODY),
-    unreadable("lines of objects", GOOD_BODY + b"\n" + GOOD_BODY),
-    unreadable("newline in a text", b'{"url": "a\nb"}'),
-    unreadable("nul in a text", b'{"url": "a\x00b"}'),
-    unreadable("nul at the end", GOOD_BODY + b"\x00"),
-    unreadable("not a number", b"NaN"),
-    unreadable("infinity in a field", b'{"priority": Infinity}'),
-    unreadable("hexadecimal", b'{"priority": 0x5}'),
-    unreadable("leading zero", b'{"priority": 05}'),
-    unreadable("plus sign", b'{"priority": +5}'),
-    unreadable("endless list", b"[" * 100_000),
-    unreadable("endless object", b'{"a":' * 100_000),
-    unreadable("deep list", b"[" * 50_000 + b"]" * 50_000),
-    unreadable("deep object", b'{"options":' * 50_000 + b"1" + b"}" * 50_000),
-    unreadable("deep in a field", b'{"urls":' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
-    unreadable("large", b"\xfe" * 1_500_000, code="request.too_large"),
-    unreadable("with headers", b"\xff", headers=(("a", b"\xff"), ("a", b""), ("", b"\x00"))),
-    unreadable("with a large header", b"\xff", headers=(("x" * 1_000, b"y" * 400_000),)),
-    unreadable("with many headers", b"\xff", headers=tuple((f"h{n}", b"v") for n in range(2_000))),
-    unreadable("with a large key", b"\xff", key=b"k" * 400_000),
+    undecodable("cut off behind its id", b'{"id": "cut", "url": "htt', result_id="cut"),
+    undecodable("half an object", b'{"url": "https'),
+    undecodable("open object", b'{"url":'),
+    undecodable("open list", b"["),
+    undecodable("open list with links", b'["' + GOOD.encode() + b'",'),
+    undecodable("single quotes", b"{'url': 'x'}"),
+    undecodable("no quotes", b"{url: 1}"),
+    undecodable("comment", b'{"url": "x"} // a comment'),
+    undecodable("closing comma", b'{"url": "x",}'),
+    undecodable("two objects", GOOD_BODY + GOOD_BODY),
+    undecodable("lines of objects", GOOD_BODY + b"\n" + GOOD_BODY),
+    undecodable("newline in a text", b'{"url": "a\nb"}'),
+    undecodable("nul in a text", b'{"url": "a\x00b"}'),
+    undecodable("nul at the end", GOOD_BODY + b"\x00"),
+    undecodable("not a number", b"NaN"),
+    undecodable("infinity in a field", b'{"priority": Infinity}'),
+    undecodable("hexadecimal", b'{"priority": 0x5}'),
+    undecodable("leading zero", b'{"priority": 05}'),
+    undecodable("plus sign", b'{"priority": +5}'),
+    undecodable("endless list", b"[" * 100_000),
+    undecodable("endless object", b'{"a":' * 100_000),
+    undecodable("deep list", b"[" * 50_000 + b"]" * 50_000),
+    undecodable("deep object", b'{"options":' * 50_000 + b"1" + b"}" * 50_000),
+    undecodable("deep in a field", b'{"urls":' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
+    undecodable("large", b"\xfe" * 1_500_000, code="request.too_large"),
+    undecodable("with headers", b"\xff", headers=(("a", b"\xff"), ("a", b""), ("", b"\x00"))),
+    undecodable("with a large header", b"\xff", headers=(("x" * 1_000, b"y" * 400_000),)),
+    undecodable("with many headers", b"\xff", headers=tuple((f"h{n}", b"v") for n in range(2_000))),
+    undecodable("with a large key", b"\xff", key=b"k" * 400_000),
 )
 
 _NO_OBJECT = tuple(
@@ -204,122 +203,131 @@ def _wrong_fields() -> Iterator[HostileRecord]:
             body = {"id": f"w-{field}-{number}", "url": GOOD, field: value}
             if field == "urls":
                 del body["url"]
-            told = None if field == "id" else f"w-{field}-{number}"
+            result_id = None if field == "id" else f"w-{field}-{number}"
             name = f"{field} is {str(value)[:20]!r} ({number})"
-            yield HostileRecord(name, written(body), field=f"$.{field}", told=told)
+            yield HostileRecord(name, to_json(body), field=f"$.{field}", result_id=result_id)
 
 
 def _wrong_options() -> Iterator[HostileRecord]:
     for field, values in _WRONG_OPTIONS.items():
         for number, value in enumerate(values):
-            told = f"o-{field}-{number}"
-            body = {"id": told, "url": GOOD, "options": {field: value}}
+            result_id = f"o-{field}-{number}"
+            body = {"id": result_id, "url": GOOD, "options": {field: value}}
             name = f"options.{field} is {str(value)[:20]!r} ({number})"
-            yield HostileRecord(name, written(body), field=f"$.options.{field}", told=told)
+            yield HostileRecord(
+                name, to_json(body), field=f"$.options.{field}", result_id=result_id
+            )
 
 
 def _foreign_fields() -> Iterator[HostileRecord]:
     for number, field in enumerate(_FOREIGN):
         body: dict[str, object] = {"id": f"f-{number}", "url": GOOD, field: "x"}
         name = f"unknown field {field[:20]!r}"
-        yield HostileRecord(name, written(body), told=f"f-{number}")
+        yield HostileRecord(name, to_json(body), result_id=f"f-{number}")
     for number, field in enumerate(_FOREIGN_OPTIONS):
         body = {"id": f"p-{number}", "url": GOOD, "options": {field: "id > /tmp/x"}}
         name = f"unknown option {field!r}"
-        yield HostileRecord(name, written(body), field="$.options", told=f"p-{number}")
+        yield HostileRecord(name, to_json(body), field="$.options", result_id=f"p-{number}")
 
 
-def _asking(name: str, told: str, /, **fields: object) -> HostileRecord:
-    return HostileRecord(name, written({"id": told, **fields}), told=told)
+def _contradictory(name: str, result_id: str, /, **fields: object) -> HostileRecord:
+    return HostileRecord(name, to_json({"id": result_id, **fields}), result_id=result_id)
 
 
 _CONTRADICTIONS = (
-    _asking("nothing is asked", "c-1"),
-    _asking("url and urls", "c-2", url=GOOD, urls=[GOOD]),
-    _asking("both are null", "c-3", url=None, urls=None),
+    _contradictory("nothing is asked", "c-1"),
+    _contradictory("url and urls", "c-2", url=GOOD, urls=[GOOD]),
+    _contradictory("both are null", "c-3", url=None, urls=None),
     HostileRecord("nothing at all", b"{}"),
     HostileRecord(
         "the last of two links counts",
         b'{"id": "c-4", "url": "' + GOOD.encode() + b'", "url": "file:///etc/passwd"}',
         field="$.url",
-        told="c-4",
+        result_id="c-4",
     ),
     HostileRecord(
-        "the last of two ids counts", b'{"id": "c-5", "id": "c-6", "url": "x"}', "$.url", told="c-6"
+        "the last of two ids counts",
+        b'{"id": "c-5", "id": "c-6", "url": "x"}',
+        "$.url",
+        result_id="c-6",
     ),
-    HostileRecord("escaped names", rb'{"\u0069d": "c-7", "url": "x"}', "$.url", told="c-7"),
+    HostileRecord("escaped names", rb'{"\u0069d": "c-7", "url": "x"}', "$.url", result_id="c-7"),
     HostileRecord(
         "a large request",
-        written({"id": "c-8", "url": GOOD, "attributes": {"a": "b" * 1_500_000}}),
+        to_json({"id": "c-8", "url": GOOD, "attributes": {"a": "b" * 1_500_000}}),
         code="request.too_large",
-        told="c-8",
+        result_id="c-8",
     ),
     HostileRecord(
         "a large batch",
-        written({"id": "c-9", "urls": [GOOD + "?" + "a" * 1_400] * 1_000}),
+        to_json({"id": "c-9", "urls": [GOOD + "?" + "a" * 1_400] * 1_000}),
         code="request.too_large",
-        told="c-9",
+        result_id="c-9",
     ),
 )
 
 
-def _with(
+def _with_header(
     name: str, header: str, value: bytes, body: bytes = GOOD_BODY, **others: Any
 ) -> HostileRecord:
     return HostileRecord(f"header: {name}", body, headers=((header, value),), **others)
 
 
 def _structured(name: str, body: object, **others: Any) -> HostileRecord:
-    value = body if isinstance(body, bytes) else written(body)
-    return _with(f"structured, {name}", "content-type", STRUCTURED.encode(), value, **others)
+    value = body if isinstance(body, bytes) else to_json(body)
+    return _with_header(f"structured, {name}", "content-type", STRUCTURED.encode(), value, **others)
 
 
 _EVENT = {"specversion": "1.0", "id": "e", "source": "/s", "type": "t"}
 
 _HEADERS = (
-    _with("old version", "ce_specversion", b"0.3", field="header ce_specversion"),
-    _with("long version", "ce_specversion", b"1" * 100_000, field="header ce_specversion"),
-    _with("no time", "ce_expirytime", b"soon", field="header ce_expirytime"),
-    _with("long time", "ce_expirytime", b"9" * 100_000, field="header ce_expirytime"),
-    _with("time without zone", "ce_expirytime", b"2099-01-01T00:00:00", field="header ce_expiry"),
-    _with(
+    _with_header("old version", "ce_specversion", b"0.3", field="header ce_specversion"),
+    _with_header("long version", "ce_specversion", b"1" * 100_000, field="header ce_specversion"),
+    _with_header("no time", "ce_expirytime", b"soon", field="header ce_expirytime"),
+    _with_header("long time", "ce_expirytime", b"9" * 100_000, field="header ce_expirytime"),
+    _with_header(
+        "time without zone", "ce_expirytime", b"2099-01-01T00:00:00", field="header ce_expiry"
+    ),
+    _with_header(
         "a batch of events",
         "content-type",
         b"application/cloudevents-batch+json",
         b"[]",
         field="header content-type",
     ),
-    _with("avro", "content-type", b"application/cloudevents+avro", field="header content-type"),
-    _with("garbage with an id", "ce_id", b"a" * 100_000, b"\xff", kept=True),
-    _with("garbage with a trace", "traceparent", b"\xff" * 55, b"\xff", kept=True),
-    _structured("garbage", b"\xff\xfe", kept=True),
-    _structured("nothing", b"", kept=True),
+    _with_header(
+        "avro", "content-type", b"application/cloudevents+avro", field="header content-type"
+    ),
+    _with_header("garbage with an id", "ce_id", b"a" * 100_000, b"\xff", dead_lettered=True),
+    _with_header("garbage with a trace", "traceparent", b"\xff" * 55, b"\xff", dead_lettered=True),
+    _structured("garbage", b"\xff\xfe", dead_lettered=True),
+    _structured("nothing", b"", dead_lettered=True),
     _structured("a list", []),
     _structured("nothing in it", {}),
     _structured("old version", {**_EVENT, "specversion": "0.3", "data": {}}, field="$.specversion"),
     _structured("number as version", {**_EVENT, "specversion": 1.0}, field="$.specversion"),
     _structured("no id", {**_EVENT, "id": ""}, field="$.id"),
-    _structured("no data", _EVENT, kept=True),
+    _structured("no data", _EVENT, dead_lettered=True),
     _structured("text as data", {**_EVENT, "data": json.dumps({"url": GOOD})}),
     _structured("bad base64", {**_EVENT, "data_base64": "!!"}, field="$.data_base64"),
-    _structured("garbage in base64", {**_EVENT, "data_base64": "//79"}, kept=True),
+    _structured("garbage in base64", {**_EVENT, "data_base64": "//79"}, dead_lettered=True),
     _structured("bad time", {**_EVENT, "expirytime": "soon", "data": {}}, field="$.expirytime"),
     _structured(
         "bad request in it",
         {**_EVENT, "data": {"id": "s-1", "url": "x"}},
         field="$.url",
-        told="s-1",
+        result_id="s-1",
     ),
     _structured(
         "unknown field in it",
         {**_EVENT, "data": {"id": "s-2", "url": GOOD, "x": 1}},
-        told="s-2",
+        result_id="s-2",
     ),
 )
 
 
 def job(request_id: str, **fields: object) -> dict[str, object]:
-    """Return a job as clipmill itself would write it."""
+    """Return a job as the pipeline itself would encode it."""
     return {
         "request_id": request_id,
         "url": "https://127.0.0.1/",
@@ -332,18 +340,18 @@ def job(request_id: str, **fields: object) -> dict[str, object]:
 
 
 def _spoofed(name: str, body: object, **others: Any) -> HostileRecord:
-    value = body if isinstance(body, bytes) else written(body)
-    return _with(f"spoofed, {name}", "ce_type", PENDING.encode(), value, **others)
+    value = body if isinstance(body, bytes) else to_json(body)
+    return _with_header(f"spoofed, {name}", "ce_type", PENDING.encode(), value, **others)
 
 
 _SPOOFED = (
-    _spoofed("garbage", b"\xff", kept=True),
+    _spoofed("garbage", b"\xff", dead_lettered=True),
     _spoofed("a request", {"url": GOOD}),
     _spoofed("no job", {}),
     _spoofed("an empty job", {"job": {}}, field="$.job"),
     _spoofed("a text as job", {"job": "x"}, field="$.job"),
     _spoofed("something beside the job", {"job": job("x"), "x": 1}),
-    _spoofed("the job of another", {"job": job("another")}, field="$.url", told="another"),
+    _spoofed("the job of another", {"job": job("another")}, field="$.url", result_id="another"),
     _spoofed("an id with a newline", {"job": job("a\nb")}, field="$.id"),
     _spoofed("a long id", {"job": job("a" * 100_000)}, field="$.id"),
     _spoofed("a path as id", {"job": job("../../x")}, field="$.id"),
@@ -365,12 +373,14 @@ _SPOOFED = (
 )
 
 _OTHER_TYPES = tuple(
-    _with(f"type {kind}", "ce_type", f"io.clipmill.{kind}".encode(), written({"job": job("i")}))
+    _with_header(
+        f"type {kind}", "ce_type", f"io.clipmill.{kind}".encode(), to_json({"job": job("i")})
+    )
     for kind in ("video.validated.v1", "video.selected.v1", "request.finished.v1", "x", "")
 )
 
 HOSTILE_RECORDS: tuple[HostileRecord, ...] = (
-    *_UNREADABLE,
+    *_UNDECODABLE,
     *_NO_OBJECT,
     *_wrong_fields(),
     *_wrong_options(),
@@ -385,15 +395,15 @@ BAD_LINKS = {
     kind: f"https://vm.tiktok.com/{short_code(video_id(serial=700), kind)}/"
     for kind in ("dead", "loop", "outside", "loopback", "home", "login", "live")
 }
-"""Short links that lead nowhere or astray; each ends as failed."""
+"""Short links without a valid target; each request fails."""
 
 ODD_REQUESTS: dict[str, bytes] = {
-    "mark": b"\xef\xbb\xbf" + written({"id": "mark", "url": GOOD, "action": "info"}),
-    "42": written({"id": 42, "url": GOOD, "action": "info"}),
+    "mark": b"\xef\xbb\xbf" + to_json({"id": "mark", "url": GOOD, "action": "info"}),
+    "42": to_json({"id": 42, "url": GOOD, "action": "info"}),
     "both-halves": rb'{"id": "both-halves", "attributes": {"a": "\ud83d\ude00"}, "action": "info",'
     b'"url": "' + GOOD.encode() + b'"}',
 }
-"""Requests that are done, by the id of their results."""
+"""Unusual requests that complete, by the id of their results."""
 
 HARMLESS: dict[str, Headers] = {
     "no version": (("ce_specversion", b"\xff"),),
@@ -409,4 +419,4 @@ HARMLESS: dict[str, Headers] = {
     "many": tuple((f"h{number}", b"v" * 100) for number in range(2_000)),
     "empty name": (("", b""),),
 }
-"""Headers that change nothing: the request under them is done."""
+"""Headers that are ignored: the request completes."""

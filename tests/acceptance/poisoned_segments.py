@@ -1,4 +1,4 @@
-"""Record batches on the broker's disk, changed while the broker is stopped."""
+"""Reads and corrupts record batches in the broker's segment files while the broker is stopped."""
 
 import struct
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ OVERHEAD_BYTES = 12
 
 
 def segment_of(kafka_dir: Path, topic: str, partition: int) -> Path:
-    """Return the file with the newest records of a partition."""
+    """Return the newest segment file of a partition."""
     [found] = kafka_dir.rglob(f"{topic}-{partition}")
     return max(found.glob("*.log"))
 
 
 def batches(segment: Path) -> Iterator[tuple[int, bytes]]:
-    """Iterate over the batches of a segment, each with its place in the file."""
+    """Iterate over the record batches of a segment, each with its position in the file."""
     data, position = segment.read_bytes(), 0
     while position + OVERHEAD_BYTES < len(data):
         (length,) = struct.unpack_from(">i", data, position + 8)
@@ -26,7 +26,7 @@ def batches(segment: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def overwrite(segment: Path, position: int, data: bytes) -> None:
-    """Write bytes over those at a place in a segment."""
+    """Overwrite bytes of a segment from a position on."""
     with segment.open("r+b") as file:
         file.seek(position)
         file.write(data)

@@ -1,10 +1,10 @@
-"""How long the long tests are: short in CI, in full with ``FULL_LENGTH=1``."""
+"""Durations of long tests: short by default and in CI, full with ``FULL_LENGTH=1``."""
 
 import os
 
 FULL = os.environ.get("FULL_LENGTH") == "1"
 
 
-def in_full(full: float, short: float) -> float:
-    """Return the figure of the full run, or the short one of every day."""
+def full_or_short(full: float, short: float) -> float:
+    """Return the value for a full run or for a short one."""
     return full if FULL else short

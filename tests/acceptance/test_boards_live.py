@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes two workers: every panel has numbers, every rule is healthy."""
+"""A real Prometheus scrapes two workers: every panel has data, every rule is healthy."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ import yaml
 
 from deploy.watch.programs import prometheus, prometheus_configuration, write_configuration
 from tests.acceptance.mixed_load import SETTINGS, MixedLoad
-from tests.house import House
+from tests.pipeline_process import PipelineProcess
 from tests.unit.deploy.board_queries import boards, interpolated, panels
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,34 +26,34 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 STEP_SECONDS = 2
 WINDOW = "10s"
 SETTLED_SECONDS = 5
-"""For the last scrapes, and rules that look at them."""
+"""Time for the last scrapes and rule evaluations."""
 
 BOARDS = boards()
 
 
 class Monitoring:
-    """Asks a Prometheus that has watched a run."""
+    """Queries a Prometheus that scraped a run."""
 
     def __init__(self, url: str, began: float) -> None:
         self.url = url
         self.began = began
 
-    def ask(self, path: str, **fields: Any) -> Any:
-        """Return the data of an answer."""
+    def get(self, path: str, **fields: Any) -> Any:
+        """Return the data of an API response."""
         query = urllib.parse.urlencode(fields)
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:
             body = json.loads(answer.read())
         assert body["status"] == "success"
         return body["data"]
 
-    def numbers(self, expr: str, *, instant: bool) -> list[float]:
-        """Return all values of a query: now, or during the run."""
+    def values(self, expr: str, *, instant: bool) -> list[float]:
+        """Return all values of an instant query, or of a range query over the run."""
         span = f"{math.ceil(time.time() - self.began)}s"
         query = interpolated(expr, WINDOW, span)
         if instant:
-            values = [each["value"] for each in self.ask("query", query=query)["result"]]
+            values = [each["value"] for each in self.get("query", query=query)["result"]]
         else:
-            found = self.ask(
+            found = self.get(
                 "query_range", query=query, start=self.began, end=time.time(), step=STEP_SECONDS
             )
             values = [value for each in found["result"] for value in each["values"]]
@@ -61,7 +61,7 @@ class Monitoring:
 
 
 def configuration(workers: list[str], folder: Path) -> dict[str, Any]:
-    """Return a configuration that evaluates every rule each second, whatever its group says."""
+    """Return a configuration with a rule evaluation interval of 1 s in every group."""
     found = prometheus_configuration(workers, interval="1s")
     files = [folder / Path(name).name for name in found["rule_files"]]
     for name, file in zip(found["rule_files"], files, strict=True):
@@ -73,35 +73,37 @@ def configuration(workers: list[str], folder: Path) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def watched(house: House, workers: list[str]) -> AsyncIterator[tuple[str, Path]]:
-    folder = house.directory / "prometheus"
-    async with prometheus(configuration(workers, house.directory), folder, 0) as url:
+async def prometheus_scraping(
+    pipeline: PipelineProcess, workers: list[str]
+) -> AsyncIterator[tuple[str, Path]]:
+    folder = pipeline.directory / "prometheus"
+    async with prometheus(configuration(workers, pipeline.directory), folder, 0) as url:
         yield url, folder
 
 
-async def scraped(monitoring: Monitoring, workers: list[str]) -> None:
-    """Return when each worker was scraped once: what happens before has no rate."""
+async def wait_until_scraped(monitoring: Monitoring, workers: list[str]) -> None:
+    """Wait until each worker was scraped once: events before that have no rate."""
     async with asyncio.timeout(30):
         up = 0
         while up < len(workers):
             await asyncio.sleep(0.2)
-            up = len(await asyncio.to_thread(monitoring.numbers, "up == 1", instant=True))
+            up = len(await asyncio.to_thread(monitoring.values, "up == 1", instant=True))
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def monitoring(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Monitoring]:
-    """Two workers, everything that can happen, a restart, and Prometheus all the while."""
-    async with House(tmp_path_factory.mktemp("house"), **SETTINGS) as house:
-        load = MixedLoad(house)
+    """Prometheus, scraping two workers during the mixed load and a restart."""
+    async with PipelineProcess(tmp_path_factory.mktemp("pipeline"), **SETTINGS) as pipeline:
+        load = MixedLoad(pipeline)
         await load.start()
         addresses = [urlsplit(worker.ready["http"]).netloc for worker in load.workers]
         began = time.time()
-        async with watched(house, addresses) as (url, folder):
-            await scraped(Monitoring(url, began), addresses)
+        async with prometheus_scraping(pipeline, addresses) as (url, folder):
+            await wait_until_scraped(Monitoring(url, began), addresses)
             await load.run()
             worker = await load.restart()
             addresses[1] = urlsplit(worker.ready["http"]).netloc
-            write_configuration(configuration(addresses, house.directory), folder)
+            write_configuration(configuration(addresses, pipeline.directory), folder)
             reload = urllib.request.Request(f"{url}/-/reload", method="POST")
             await asyncio.to_thread(lambda: urllib.request.urlopen(reload, timeout=10).close())
             await load.hits_and_misses()
@@ -110,14 +112,14 @@ async def monitoring(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 @pytest.mark.parametrize("name", BOARDS)
-async def test_every_query_of_every_panel_has_numbers(name: str, monitoring: Monitoring) -> None:
+async def test_every_panel_query_returns_data(name: str, monitoring: Monitoring) -> None:
     empty = []
     for panel in panels(BOARDS[name]):
         for target in panel["targets"]:
-            numbers = await asyncio.to_thread(
-                monitoring.numbers, target["expr"], instant=target["instant"]
+            values = await asyncio.to_thread(
+                monitoring.values, target["expr"], instant=target["instant"]
             )
-            if not numbers:
+            if not values:
                 empty.append(f"{panel['title']}: {target['expr']}")
     assert empty == []
 
@@ -128,19 +130,19 @@ async def test_every_variable_has_values(name: str, monitoring: Monitoring) -> N
         if variable["type"] == "query":
             metric, label = variable["definition"][len("label_values(") : -1].split(", ")
             found = await asyncio.to_thread(
-                monitoring.ask, f"label/{label}/values", **{"match[]": metric}
+                monitoring.get, f"label/{label}/values", **{"match[]": metric}
             )
             assert found, variable["name"]
 
 
 @pytest.mark.parametrize("name", BOARDS)
-async def test_every_annotation_can_be_asked_for(name: str, monitoring: Monitoring) -> None:
+async def test_every_annotation_query_succeeds(name: str, monitoring: Monitoring) -> None:
     for annotation in BOARDS[name]["annotations"]["list"]:
-        await asyncio.to_thread(monitoring.numbers, annotation["expr"], instant=False)
+        await asyncio.to_thread(monitoring.values, annotation["expr"], instant=False)
 
 
 async def test_every_rule_is_loaded_and_healthy(monitoring: Monitoring) -> None:
-    groups = (await asyncio.to_thread(monitoring.ask, "rules"))["groups"]
+    groups = (await asyncio.to_thread(monitoring.get, "rules"))["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) > 40
     assert {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"} == {}

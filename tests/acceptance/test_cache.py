@@ -1,4 +1,4 @@
-"""What is known is not asked for again: the stand-in counts every page and every file."""
+"""Cache hits cause no requests: the stand-in counts every page and every file."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +8,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.desk import Desk, page
-from tests.house import House, Process
+from tests.acceptance.client import PipelineClient, page
+from tests.pipeline_process import PipelineProcess, Process
 from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,152 +21,154 @@ def small(serial: int) -> str:
     return video_id("kilobytes", param=16, serial=serial)
 
 
-async def test_what_a_page_said_answers_again(desk: Desk) -> None:
+async def test_metadata_request_is_answered_from_the_cache(client: PipelineClient) -> None:
     video = small(1)
-    first = await desk.ask(page(video), action="info")
-    again = await desk.ask(page(video, "somebody.else"), action="info")
+    first = await client.request(page(video), action="info")
+    again = await client.request(page(video, "somebody.else"), action="info")
     assert (first["cache"], again["cache"]) == ("miss", "hit")
     assert again["video"]["formats"] == first["video"]["formats"]
-    assert desk.counts(video) == {"page": 1}
+    assert client.request_counts(video) == {"page": 1}
 
 
-async def test_a_file_that_is_there_answers_again(desk: Desk) -> None:
+async def test_stored_file_is_reused(client: PipelineClient) -> None:
     video = small(2)
-    first, again = await desk.ask(page(video)), await desk.ask(page(video))
+    first, again = await client.request(page(video)), await client.request(page(video))
     assert not first["files"][0]["reused"]
     assert again["files"][0] == {**first["files"][0], "reused": True}
-    assert desk.counts(video) == ONCE
+    assert client.request_counts(video) == ONCE
 
 
-async def test_metadata_serves_the_download_that_follows(desk: Desk) -> None:
+async def test_download_uses_cached_metadata(client: PipelineClient) -> None:
     video = small(3)
-    await desk.ask(page(video), action="info")
-    assert (await desk.ask(page(video)))["cache"] == "hit"
-    assert desk.counts(video) == ONCE
+    await client.request(page(video), action="info")
+    assert (await client.request(page(video)))["cache"] == "hit"
+    assert client.request_counts(video) == ONCE
 
 
-async def test_two_qualities_share_the_page(desk: Desk) -> None:
+async def test_two_qualities_share_one_extraction(client: PipelineClient) -> None:
     video = video_id(serial=4)
-    best = await desk.ask(page(video))
-    worst = await desk.ask(page(video), options={"quality": "worst"})
+    best = await client.request(page(video))
+    worst = await client.request(page(video), options={"quality": "worst"})
     assert best["files"][0]["uri"] != worst["files"][0]["uri"]
-    assert desk.counts(video) == {"page": 1, "media": 2}
+    assert client.request_counts(video) == {"page": 1, "media": 2}
 
 
-@pytest.mark.parametrize("askers", [2, 20])
-async def test_those_who_ask_together_share_one_extraction_and_one_download(
-    askers: int, desk: Desk, house: House
+@pytest.mark.parametrize("count", [2, 20])
+async def test_concurrent_requests_share_one_extraction_and_one_download(
+    count: int, client: PipelineClient, pipeline: PipelineProcess
 ) -> None:
-    # A second that both take: the others come while the first is at work.
-    video = video_id("media.takes", param=1, serial=askers)
-    house.standin.switch("page.slow", param=500, video=video)
-    results = await asyncio.gather(*(desk.ask(page(video)) for _ in range(askers)))
+    # Page and media take a second each: the other requests arrive meanwhile.
+    video = video_id("media.takes", param=1, serial=count)
+    pipeline.standin.switch("page.slow", param=500, video=video)
+    results = await asyncio.gather(*(client.request(page(video)) for _ in range(count)))
     assert {each["status"] for each in results} == {"completed"}
     assert len({each["files"][0]["sha256"] for each in results}) == 1
-    assert sorted(each["files"][0]["reused"] for each in results) == [False, *[True] * (askers - 1)]
-    assert sorted(each["cache"] for each in results) == [*["hit"] * (askers - 1), "miss"]
-    assert desk.counts(video) == ONCE
+    assert sorted(each["files"][0]["reused"] for each in results) == [False, *[True] * (count - 1)]
+    assert sorted(each["cache"] for each in results) == [*["hit"] * (count - 1), "miss"]
+    assert client.request_counts(video) == ONCE
 
 
-async def test_refresh_asks_again(desk: Desk) -> None:
+async def test_refresh_bypasses_the_caches(client: PipelineClient) -> None:
     video = small(6)
-    await desk.ask(page(video))
-    fresh = await desk.ask(page(video), options={"refresh": True})
+    await client.request(page(video))
+    fresh = await client.request(page(video), options={"refresh": True})
     assert (fresh["cache"], fresh["files"][0]["reused"]) == ("miss", False)
-    assert desk.counts(video) == {"page": 2, "media": 2}
+    assert client.request_counts(video) == {"page": 2, "media": 2}
 
 
-async def test_a_file_deleted_by_hand_is_fetched_again(desk: Desk) -> None:
+async def test_deleted_file_is_downloaded_again(client: PipelineClient) -> None:
     video = small(7)
-    file = (await desk.ask(page(video)))["files"][0]
-    path_of(file["uri"]).unlink()
-    assert (await desk.ask(page(video)))["files"] == [file]
-    assert path_of(file["uri"]).stat().st_size == file["bytes"]
-    assert desk.counts(video) == {"page": 1, "media": 2}
+    file = (await client.request(page(video)))["files"][0]
+    path_of_uri(file["uri"]).unlink()
+    assert (await client.request(page(video)))["files"] == [file]
+    assert path_of_uri(file["uri"]).stat().st_size == file["bytes"]
+    assert client.request_counts(video) == {"page": 1, "media": 2}
 
 
-async def test_a_file_cut_by_hand_is_fetched_again(desk: Desk) -> None:
+async def test_truncated_file_is_downloaded_again(client: PipelineClient) -> None:
     video = small(8)
-    file = (await desk.ask(page(video)))["files"][0]
-    path_of(file["uri"]).write_bytes(b"not all of it")
-    assert (await desk.ask(page(video)))["files"] == [file]
-    assert path_of(file["uri"]).stat().st_size == file["bytes"]
+    file = (await client.request(page(video)))["files"][0]
+    path_of_uri(file["uri"]).write_bytes(b"not all of it")
+    assert (await client.request(page(video)))["files"] == [file]
+    assert path_of_uri(file["uri"]).stat().st_size == file["bytes"]
 
 
-def path_of(uri: str) -> Path:
+def path_of_uri(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
 
 
 @pytest.mark.parametrize("action", ["info", "download"])
-async def test_a_video_that_is_gone_is_asked_for_once(
-    action: str, desk: Desk, house: House
+async def test_not_found_video_is_cached_until_a_refresh(
+    action: str, client: PipelineClient, pipeline: PipelineProcess
 ) -> None:
-    """Until somebody wants to know it anew: one that came back is had, and stays."""
+    """Until a refresh: a video that is available again is fetched and cached."""
     video = small(20 + len(action))
-    house.standin.switch("deleted", video=video, times=1)
-    first = await desk.ask(page(video), action=action)
-    again = await desk.ask(page(video), action=action)
+    pipeline.standin.switch("deleted", video=video, times=1)
+    first = await client.request(page(video), action=action)
+    again = await client.request(page(video), action=action)
     assert (first["status"], again["status"]) == ("failed", "failed")
     assert again["error"]["error_type"] == "content.not_found"
     assert "remembered_since" in again["error"]["technical_details"]
-    assert desk.counts(video) == {"page": 1}
-    fresh = await desk.ask(page(video), action=action, options={"refresh": True})
+    assert client.request_counts(video) == {"page": 1}
+    fresh = await client.request(page(video), action=action, options={"refresh": True})
     assert (fresh["status"], fresh["cache"]) == ("completed", "miss")
-    assert (await desk.ask(page(video), action=action))["cache"] == "hit"
-    assert desk.counts(video)["page"] == 2
+    assert (await client.request(page(video), action=action))["cache"] == "hit"
+    assert client.request_counts(video)["page"] == 2
 
 
-async def test_a_video_that_was_ordered_to_be_forgotten_is_asked_for_again(
-    desk: Desk, house: House
+async def test_refresh_command_invalidates_a_cached_failure(
+    client: PipelineClient, pipeline: PipelineProcess
 ) -> None:
     video = small(26)
-    house.standin.switch("private", video=video, times=1)
-    assert (await desk.ask(page(video), action="info"))["status"] == "failed"
-    status, _, complaint = await house.clipmill("refresh", f"tiktok:{video}")
-    assert (status, complaint) == (0, "")
-    assert (await desk.ask(page(video), action="info"))["status"] == "completed"
+    pipeline.standin.switch("private", video=video, times=1)
+    assert (await client.request(page(video), action="info"))["status"] == "failed"
+    status, _, errors = await pipeline.clipmill("refresh", f"tiktok:{video}")
+    assert (status, errors) == (0, "")
+    assert (await client.request(page(video), action="info"))["status"] == "completed"
 
 
-async def test_links_that_are_refused_take_their_page_along(desk: Desk, house: House) -> None:
+async def test_expired_media_links_invalidate_the_cached_page(
+    client: PipelineClient, pipeline: PipelineProcess
+) -> None:
     video = small(27)
-    await desk.ask(page(video), action="info")
-    house.standin.switch("media.expired", video=video)
-    result = await desk.ask(page(video))
+    await client.request(page(video), action="info")
+    pipeline.standin.switch("media.expired", video=video)
+    result = await client.request(page(video))
     assert (result["status"], result["cache"]) == ("completed", "miss")
     assert [each["strategy"] for each in result["recovery"]] == ["fresh_extraction"]
-    assert desk.counts(video)["page"] == 2
+    assert client.request_counts(video)["page"] == 2
 
 
 PAGE_ONLY = small(30)
 WHOLE = tuple(small(number) for number in range(31, 40))
-"""Videos that were had before the worker was killed."""
+"""Videos that were downloaded before the worker was killed."""
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def restarted(desk: Desk, house: House) -> AsyncIterator[Process]:
-    """A worker that follows one that was killed with SIGKILL after it had these videos."""
-    await desk.ask(page(PAGE_ONLY), action="info")
-    await asyncio.gather(*(desk.ask(page(video)) for video in WHOLE))
-    house.workers[0].kill()
-    yield await house.start_worker("all")
+async def restarted(client: PipelineClient, pipeline: PipelineProcess) -> AsyncIterator[Process]:
+    """A worker started after the previous one was killed (SIGKILL) with these videos cached."""
+    await client.request(page(PAGE_ONLY), action="info")
+    await asyncio.gather(*(client.request(page(video)) for video in WHOLE))
+    pipeline.workers[0].kill()
+    yield await pipeline.start_worker("all")
 
 
 @pytest.mark.usefixtures("restarted")
-async def test_pages_are_known_after_a_kill(desk: Desk) -> None:
-    assert (await desk.ask(page(PAGE_ONLY), action="info"))["cache"] == "hit"
-    assert (await desk.ask(page(PAGE_ONLY)))["cache"] == "hit"
-    assert desk.counts(PAGE_ONLY) == ONCE
+async def test_cached_pages_survive_a_kill(client: PipelineClient) -> None:
+    assert (await client.request(page(PAGE_ONLY), action="info"))["cache"] == "hit"
+    assert (await client.request(page(PAGE_ONLY)))["cache"] == "hit"
+    assert client.request_counts(PAGE_ONLY) == ONCE
 
 
 @pytest.mark.usefixtures("restarted")
-async def test_files_are_known_after_a_kill(desk: Desk) -> None:
-    results = await asyncio.gather(*(desk.ask(page(video)) for video in WHOLE))
+async def test_stored_files_are_reused_after_a_kill(client: PipelineClient) -> None:
+    results = await asyncio.gather(*(client.request(page(video)) for video in WHOLE))
     assert all(each["files"][0]["reused"] for each in results)
-    assert [desk.counts(video) for video in WHOLE] == [ONCE] * len(WHOLE)
+    assert [client.request_counts(video) for video in WHOLE] == [ONCE] * len(WHOLE)
 
 
 @pytest.mark.usefixtures("restarted")
-async def test_look_ups_are_counted(desk: Desk) -> None:
-    found = await desk.metrics()
+async def test_cache_lookups_are_counted(client: PipelineClient) -> None:
+    found = await client.metrics()
     assert found["clipmill_cache_requests_total"] >= 4
     assert {"clipmill_cache_entries", "clipmill_cache_bytes"} <= found.keys()

@@ -1,12 +1,12 @@
-"""A deadline ends what runs and what waits, within a second."""
+"""A deadline ends running and waiting requests within a second."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.acceptance.desk import Desk, page
-from tests.house import House
+from tests.acceptance.client import PipelineClient, page
+from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.alone]
@@ -17,14 +17,16 @@ VIDEOS = {
     "a retry": video_id("blocked"),
     "a page": video_id("page.hang"),
 }
-"""What is under way at the deadline, and would be for half a minute and more."""
+"""Requests in flight at the deadline; each would take half a minute or more."""
 
 
-async def test_a_deadline_ends_work_and_waiting_within_a_second(desk: Desk, house: House) -> None:
-    await desk.ask(page(video_id(serial=1)), action="info")
+async def test_deadline_expires_running_and_waiting_requests_within_a_second(
+    client: PipelineClient, pipeline: PipelineProcess
+) -> None:
+    await client.request(page(video_id(serial=1)), action="info")
     end = datetime.now(UTC) + timedelta(seconds=DEADLINE_SECONDS)
-    asks = [desk.ask(page(video), deadline=end.isoformat()) for video in VIDEOS.values()]
-    results = dict(zip(VIDEOS, await asyncio.gather(*asks), strict=True))
+    requests = [client.request(page(video), deadline=end.isoformat()) for video in VIDEOS.values()]
+    results = dict(zip(VIDEOS, await asyncio.gather(*requests), strict=True))
     assert {name: each["status"] for name, each in results.items()} == dict.fromkeys(
         VIDEOS, "expired"
     )
@@ -34,4 +36,4 @@ async def test_a_deadline_ends_work_and_waiting_within_a_second(desk: Desk, hous
     }
     print(f"seconds after the deadline: {late}")
     assert all(0 <= seconds <= 1 for seconds in late.values()), late
-    assert not (house.data_dir / "files" / "tiktok" / VIDEOS["a download"]).exists()
+    assert not (pipeline.data_dir / "files" / "tiktok" / VIDEOS["a download"]).exists()

@@ -1,6 +1,6 @@
-"""Ten thousand events wait in the delay topics: none is lost, none early, few are late.
+"""Ten thousand delayed events: none is lost, none is early, few are late.
 
-They are written straight to the delay topics and go to a topic that no stage reads.
+They are published directly to the delay topics; their target is a topic that no stage consumes.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from aiokafka import AIOKafkaProducer
 
 from agents.pipeline.events import DUE, TARGET
 from streams.topics import DELAYS, PROGRESS
-from tests.acceptance.desk import Desk, page, read_metrics
-from tests.house import House, Process
+from tests.acceptance.client import PipelineClient, page, read_metrics
+from tests.pipeline_process import PipelineProcess, Process
 from tests.standin import video_id
 
 EVENTS = 10_000
 LARGE_EVERY = 10
 FIRST_DUE_SECONDS = 25.0
-"""After the first event is written: by then all are written and held."""
+"""After the first event is published: by then all are published and held."""
 
 SPREAD_SECONDS = 24.0
 LATE_SECONDS = 1.0
@@ -35,8 +35,8 @@ SESSION = {"CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS": "6"}
 
 
 @dataclass(frozen=True)
-class Left:
-    """An event that left: when it was due and when it was written to its topic."""
+class ReleasedEvent:
+    """A released event: when it was due and when it was published to its target."""
 
     due: float
     at: float
@@ -47,48 +47,50 @@ class Left:
 
 
 @pytest.mark.alone
-async def test_ten_thousand_events_wait_and_one_of_two_workers_is_killed(tmp_path: Path) -> None:
-    async with House(tmp_path, **SESSION) as house:
-        desk = Desk(house)
-        whole = await house.start_worker("all")
-        second = await house.start_worker("delay")
-        calm = await _latencies(desk, 30, serial=0)
+async def test_delayed_events_are_released_on_time_when_a_worker_is_killed(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path, **SESSION) as pipeline:
+        client = PipelineClient(pipeline)
+        whole = await pipeline.start_worker("all")
+        second = await pipeline.start_worker("delay")
+        calm = await _latencies(client, 30, serial=0)
         before = _megabytes(whole)
-        dues = await _write(house, random.Random(7))
+        dues = await _publish_delayed(pipeline, random.Random(7))
         first_due = min(dues.values())
-        held = await _until_held([whole, second], first_due)
+        held = await _wait_until_held([whole, second], first_due)
         await asyncio.sleep(first_due - time.time() - 1)
         second.kill()
         killed_at = time.time()
-        third = house.spawn_worker("delay")
-        busy = await _latencies(desk, 30, serial=100)
+        third = pipeline.spawn_worker("delay")
+        busy = await _latencies(client, 30, serial=100)
         during = _megabytes(whole)
         await third.wait_ready()
-        owned_at = time.time() + 1.0
-        left, copies = await _left(desk, dues)
+        rebalanced_at = time.time() + 1.0
+        released, copies = await _released(client, dues)
         print(f"\n{held} held; {copies} copies; {during - before:.0f} MB more")
         print(f"information: {_spread(calm)} before, {_spread(busy)} during")
-        owned = [each for each in left if not killed_at <= each.due <= owned_at]
-        print(f"late, all: {_spread([each.late for each in left])}")
+        owned = [each for each in released if not killed_at <= each.due <= rebalanced_at]
+        print(f"late, all: {_spread([each.late for each in released])}")
         print(f"late, owned ({len(owned)}): {_spread([each.late for each in owned])}")
-        assert len(left) == EVENTS
-        assert min(each.late for each in left) >= -0.001, "due times are exact to the millisecond"
+        assert len(released) == EVENTS
+        assert min(each.late for each in released) >= -0.001, (
+            "due times are exact to the millisecond"
+        )
         assert _quantile([each.late for each in owned], 0.99) <= LATE_SECONDS
         assert during - before <= MEGABYTES
         assert statistics.median(busy) - statistics.median(calm) <= SLOWER_SECONDS
 
 
-async def _write(house: House, chance: random.Random) -> dict[bytes, float]:
-    """Write the events; return when each is due."""
+async def _publish_delayed(pipeline: PipelineProcess, rng: random.Random) -> dict[bytes, float]:
+    """Publish the events; return the due time of each."""
     first = time.time() + FIRST_DUE_SECONDS
-    # A shorter topic would not hold them until they are due.
+    # A topic with a shorter delay would not hold them until they are due.
     longest = FIRST_DUE_SECONDS + SPREAD_SECONDS
     topics = [topic.kafka_name() for topic, wait in DELAYS.items() if wait.seconds >= longest]
     dues: dict[bytes, float] = {}
-    async with AIOKafkaProducer(bootstrap_servers=house.bootstrap, acks="all") as producer:
+    async with AIOKafkaProducer(bootstrap_servers=pipeline.bootstrap, acks="all") as producer:
         for number in range(EVENTS):
             name = b"event-%d" % number
-            dues[name] = round(first + chance.uniform(0, SPREAD_SECONDS), 3)
+            dues[name] = round(first + rng.uniform(0, SPREAD_SECONDS), 3)
             headers = [
                 ("ce_id", name),
                 ("ce_correlationid", name),
@@ -107,13 +109,13 @@ async def _write(house: House, chance: random.Random) -> dict[bytes, float]:
 
 
 def _body(size: int) -> bytes:
-    """Return bytes that shrink like our events: names repeat, signatures do not."""
+    """Return bytes that compress like our events: names repeat, signatures do not."""
     part = b'{"format_id": "bytevc1_720p", "url": "https://v16.tiktokcdn.com/%s", "width": 720},'
     parts = (part % secrets.token_urlsafe(60).encode() for _ in range(size // 150))
     return b"[" + b"".join(parts) + b"{}]"
 
 
-async def _until_held(workers: Sequence[Process], until: float) -> int:
+async def _wait_until_held(workers: Sequence[Process], until: float) -> int:
     while True:
         metrics = [await read_metrics(worker.ready["http"]) for worker in workers]
         held = sum(int(each["clipmill_parked_events"]) for each in metrics)
@@ -123,27 +125,29 @@ async def _until_held(workers: Sequence[Process], until: float) -> int:
         await asyncio.sleep(0.5)
 
 
-async def _latencies(desk: Desk, count: int, serial: int) -> list[float]:
+async def _latencies(client: PipelineClient, count: int, serial: int) -> list[float]:
     found = []
     for number in range(count):
         started = time.monotonic()
-        await desk.ask(page(video_id(serial=serial + number)), action="info")
+        await client.request(page(video_id(serial=serial + number)), action="info")
         found.append(time.monotonic() - started)
         await asyncio.sleep(0.2)
     return found
 
 
-async def _left(desk: Desk, dues: Mapping[bytes, float]) -> tuple[list[Left], int]:
-    """Return the first copy of each event that left, and how many copies there are more."""
+async def _released(
+    client: PipelineClient, dues: Mapping[bytes, float]
+) -> tuple[list[ReleasedEvent], int]:
+    """Return the first copy of each released event, and the number of further copies."""
     deadline = max(dues.values()) + 30
     while True:
-        records = [each for each in await desk.records(PROGRESS) if each.key in dues]
+        records = [each for each in await client.records(PROGRESS) if each.key in dues]
         first: dict[bytes, float] = {}
         for record in records:
             first[record.key] = min(first.get(record.key, record.timestamp), record.timestamp)
         if len(first) == len(dues) or time.time() > deadline:
-            left = [Left(dues[name], at / 1_000) for name, at in first.items()]
-            return left, len(records) - len(first)
+            released = [ReleasedEvent(dues[name], at / 1_000) for name, at in first.items()]
+            return released, len(records) - len(first)
         await asyncio.sleep(1)
 
 

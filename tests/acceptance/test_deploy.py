@@ -1,4 +1,4 @@
-"""The services of docker-compose.yml, run as they are written there, on an embedded broker."""
+"""The services of docker-compose.yml with their own commands, on an embedded broker."""
 
 import asyncio
 import json
@@ -26,25 +26,28 @@ STOP_SECONDS = 10
 
 
 class Deployment:
-    """A broker whose topics are made, and a folder in the place of the volume."""
+    """Starts services on a broker, with a folder in place of the volume."""
 
     def __init__(self, bootstrap: str, folder: Path) -> None:
-        self._places = {
+        self._substitutions = {
             "kafka:9092": bootstrap,
             "0.0.0.0:8080": "127.0.0.1:0",
             "/data": str(folder),
         }
 
     async def start(self, service: dict[str, Any]) -> Process:
-        """Start the command of a service in its environment."""
-        given = {name: value for name, value in service["environment"].items() if value is not None}
+        """Start a service's command in its environment."""
+        environment = {
+            name: value for name, value in service["environment"].items() if value is not None
+        }
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("CLIPMILL_")
         }
         return await asyncio.create_subprocess_exec(
             CLIPMILL,
-            *[self._places.get(word, word) for word in service["command"]],
-            env=inherited | {name: self._places.get(value, value) for name, value in given.items()},
+            *[self._substitutions.get(word, word) for word in service["command"]],
+            env=inherited
+            | {name: self._substitutions.get(value, value) for name, value in environment.items()},
             stdout=PIPE,
             stderr=PIPE,
         )
@@ -61,8 +64,8 @@ async def running(deployment: Deployment, service: dict[str, Any]) -> AsyncItera
             await process.communicate()
 
 
-async def announcement(process: Process) -> dict[str, Any]:
-    """Return the line that a process prints when it is ready."""
+async def ready_line(process: Process) -> dict[str, Any]:
+    """Return the JSON line that a process prints when it is ready."""
     assert process.stdout
     async with asyncio.timeout(START_SECONDS):
         line = await process.stdout.readline()
@@ -92,18 +95,18 @@ async def deployment(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         yield deployment
 
 
-async def test_topics_can_be_applied_again(deployment: Deployment) -> None:
+async def test_applying_topics_twice_changes_nothing(deployment: Deployment) -> None:
     process = await deployment.start(services()["topics"])
     output, _ = await process.communicate()
     assert (process.returncode, output) == (0, b"nothing to do\n")
 
 
 @pytest.mark.parametrize("name", list(workers()))
-async def test_a_service_becomes_ready_and_stops_when_told(
+async def test_service_becomes_ready_and_stops_on_sigterm(
     name: str, deployment: Deployment
 ) -> None:
     async with running(deployment, workers()[name]) as process:
-        ready = await announcement(process)
+        ready = await ready_line(process)
         assert (ready["ready"], ready["stages"]) == (True, [name])
         async with ClientSession() as session:
             for path in ("live", "ready"):
@@ -112,7 +115,7 @@ async def test_a_service_becomes_ready_and_stops_when_told(
         assert await stop(process) == 0
 
 
-async def test_services_answer_a_client_together(deployment: Deployment) -> None:
+async def test_services_together_answer_a_client(deployment: Deployment) -> None:
     client = {
         "command": ["submit", "not-a-video", "--bootstrap", "kafka:9092", "--wait", "--json"],
         "environment": {},
@@ -121,7 +124,7 @@ async def test_services_answer_a_client_together(deployment: Deployment) -> None
         running(deployment, workers()["validation"]) as validation,
         running(deployment, workers()["ledger"]) as ledger,
     ):
-        await asyncio.gather(announcement(validation), announcement(ledger))
+        await asyncio.gather(ready_line(validation), ready_line(ledger))
         async with running(deployment, client) as process, asyncio.timeout(START_SECONDS):
             output, log = await process.communicate()
     assert process.returncode == 2, log.decode()

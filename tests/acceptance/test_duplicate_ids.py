@@ -1,4 +1,4 @@
-"""Ids that come twice, from librdkafka: after a topic was created again, and from clients."""
+"""Duplicate request ids from librdkafka: of a recreated topic, and of clients."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 from streams.cluster.topic_admin import apply_topics
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, REQUESTS, TOPICS
-from tests.acceptance.desk import Desk, page
-from tests.house import House
+from tests.acceptance.client import PipelineClient, page
+from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,10 +29,10 @@ def urls(first: int) -> list[str]:
 
 
 def produce(bootstrap: str, *bodies: dict[str, Any]) -> list[str]:
-    """Publish requests to one partition; return the default ids by what is acknowledged."""
+    """Publish requests to one partition; return their default ids by delivery report."""
     ids: list[str] = []
 
-    def acknowledged(error: object, message: Message) -> None:
+    def on_delivery(error: object, message: Message) -> None:
         assert error is None
         _, milliseconds = message.timestamp()
         ids.append(f"requests-{message.partition()}-{message.offset()}-{milliseconds}")
@@ -40,14 +40,14 @@ def produce(bootstrap: str, *bodies: dict[str, Any]) -> list[str]:
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     for body in bodies:
         value = json.dumps(body).encode()
-        producer.produce(REQUESTS.kafka_name(), value, partition=PARTITION, callback=acknowledged)
+        producer.produce(REQUESTS.kafka_name(), value, partition=PARTITION, callback=on_delivery)
     assert producer.flush(ADMIN_SECONDS) == 0
     return ids
 
 
-async def create_again(house: House) -> None:
-    """Delete the requests topic, and what its group has committed, and create it."""
-    admin, name = AdminClient({"bootstrap.servers": house.bootstrap}), REQUESTS.kafka_name()
+async def recreate_topic(pipeline: PipelineProcess) -> None:
+    """Delete and recreate the requests topic, and delete its group with the committed offsets."""
+    admin, name = AdminClient({"bootstrap.servers": pipeline.bootstrap}), REQUESTS.kafka_name()
     await asyncio.to_thread(delete_group, admin, f"{KafkaSettings().topic_prefix}validation")
     await asyncio.to_thread(admin.delete_topics([name])[name].result, ADMIN_SECONDS)
     async with asyncio.timeout(ADMIN_SECONDS):
@@ -56,7 +56,7 @@ async def create_again(house: House) -> None:
             if name not in topics:
                 break
             await asyncio.sleep(0.2)
-    await apply_topics(house.kafka, TOPICS)
+    await apply_topics(pipeline.kafka, TOPICS)
 
 
 def delete_group(admin: AdminClient, group: str) -> None:
@@ -73,40 +73,42 @@ def delete_group(admin: AdminClient, group: str) -> None:
             return
 
 
-async def test_requests_without_id_are_answered_after_their_topic_was_created_again(
+async def test_requests_without_id_complete_after_their_topic_was_recreated(
     tmp_path: Path,
 ) -> None:
-    async with House(tmp_path, **SESSION) as house:
-        desk = Desk(house)
-        worker = await house.start_worker("all")
-        before = produce(house.bootstrap, *({"url": url, "action": "info"} for url in urls(1)))
-        await desk.wait_for(before)
+    async with PipelineProcess(tmp_path, **SESSION) as pipeline:
+        client = PipelineClient(pipeline)
+        worker = await pipeline.start_worker("all")
+        before = produce(pipeline.bootstrap, *({"url": url, "action": "info"} for url in urls(1)))
+        await client.wait_for(before)
         worker.terminate()
-        await create_again(house)
-        after = produce(house.bootstrap, *({"url": url, "action": "info"} for url in urls(5)))
+        await recreate_topic(pipeline)
+        after = produce(pipeline.bootstrap, *({"url": url, "action": "info"} for url in urls(5)))
         assert [each.rpartition("-")[0] for each in after] == [
             each.rpartition("-")[0] for each in before
         ]
-        await house.start_worker("all")
-        await desk.wait_for(after)
-        found = {each: await desk.outcome(each) for each in (*before, *after)}
+        await pipeline.start_worker("all")
+        await client.wait_for(after)
+        found = {each: await client.outcome(each) for each in (*before, *after)}
         assert {each["status"] for each in found.values()} == {"completed"}
         assert [each["url"] for each in found.values()] == [*urls(1), *urls(5)]
-        assert await desk.messages(AUDIT, transition="repeated") == []
+        assert await client.messages(AUDIT, transition="repeated") == []
 
 
-async def test_an_id_that_is_used_again_is_reported(house: House, desk: Desk) -> None:
+async def test_duplicate_request_id_is_reported(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
     first, other = urls(1)[:2]
-    produce(house.bootstrap, {"id": "twice", "url": first, "action": "info"})
-    assert (await desk.outcome("twice"))["url"] == first
-    (again,) = produce(house.bootstrap, {"id": "twice", "url": first, "action": "info"})
-    (wrong,) = produce(house.bootstrap, {"id": "twice", "url": other, "action": "info"})
-    await desk.transition("twice", "repeated")
-    produce(house.bootstrap, {"id": "behind", "url": first, "action": "info"})
-    await desk.wait_for(["behind"])
+    produce(pipeline.bootstrap, {"id": "twice", "url": first, "action": "info"})
+    assert (await client.outcome("twice"))["url"] == first
+    (again,) = produce(pipeline.bootstrap, {"id": "twice", "url": first, "action": "info"})
+    (wrong,) = produce(pipeline.bootstrap, {"id": "twice", "url": other, "action": "info"})
+    await client.wait_for_transition("twice", "repeated")
+    produce(pipeline.bootstrap, {"id": "behind", "url": first, "action": "info"})
+    await client.wait_for(["behind"])
     async with asyncio.timeout(20):
         while True:
-            reports = await desk.messages(AUDIT, transition="repeated")
+            reports = await client.messages(AUDIT, transition="repeated")
             if len(reports) == 2:
                 break
             await asyncio.sleep(0.1)
@@ -114,5 +116,5 @@ async def test_an_id_that_is_used_again_is_reported(house: House, desk: Desk) ->
         {"content": "same", "by": again},
         {"content": "other", "by": wrong},
     ]
-    assert (await desk.outcome("twice"))["url"] == first
-    assert (await desk.metrics())["clipmill_repeated_requests_total"] == 2
+    assert (await client.outcome("twice"))["url"] == first
+    assert (await client.metrics())["clipmill_repeated_requests_total"] == 2

@@ -1,4 +1,4 @@
-"""The examples and the statements of docs/clients.md, each with a foreign client."""
+"""The examples and the statements of docs/clients.md, each with a client on another library."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.topics import REQUESTS
-from tests.acceptance.desk import Desk, page
+from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.java_tools import JavaTools, run
 from tests.conftest import NetworkGuard
-from tests.house import House
+from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,14 +39,14 @@ def java(network_guard: NetworkGuard, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_librdkafka_example(codec: str, house: House) -> None:
-    command = (sys.executable, str(EXAMPLES / "librdkafka_client.py"), house.bootstrap)
+async def test_librdkafka_example(codec: str, pipeline: PipelineProcess) -> None:
+    command = (sys.executable, str(EXAMPLES / "librdkafka_client.py"), pipeline.bootstrap)
     result = only_result(await run([*command, "--codec", codec, small(CODECS.index(codec))]))
     assert (result["status"], result["url"]) == ("completed", small(CODECS.index(codec)))
 
 
-async def test_librdkafka_example_in_a_transaction(house: House) -> None:
-    command = (sys.executable, str(EXAMPLES / "librdkafka_client.py"), house.bootstrap)
+async def test_librdkafka_example_in_a_transaction(pipeline: PipelineProcess) -> None:
+    command = (sys.executable, str(EXAMPLES / "librdkafka_client.py"), pipeline.bootstrap)
     output = await run([*command, "--transactional", small(10), small(11)])
     results = [json.loads(line) for line in output.splitlines()]
     assert {each["url"]: each["status"] for each in results} == {
@@ -55,27 +55,29 @@ async def test_librdkafka_example_in_a_transaction(house: House) -> None:
     }
 
 
-async def test_java_example(java: JavaTools, house: House) -> None:
+async def test_java_example(java: JavaTools, pipeline: PipelineProcess) -> None:
     await java.compile(EXAMPLES / "ClipmillClient.java")
     for codec in CODECS:
         url = small(20 + CODECS.index(codec))
-        result = only_result(await run([*java.java("ClipmillClient"), house.bootstrap, url, codec]))
+        result = only_result(
+            await run([*java.java("ClipmillClient"), pipeline.bootstrap, url, codec])
+        )
         assert (result["status"], result["url"]) == ("completed", url)
 
 
-async def test_console_example(java: JavaTools, house: House) -> None:
-    command = (str(EXAMPLES / "console.sh"), house.bootstrap, small(30), "zstd")
+async def test_console_example(java: JavaTools, pipeline: PipelineProcess) -> None:
+    command = (str(EXAMPLES / "console.sh"), pipeline.bootstrap, small(30), "zstd")
     result = only_result(await run(command, environment=java.environment))
     assert (result["status"], result["url"]) == ("completed", small(30))
 
 
-class RefusedError(Exception):
-    """The broker did not take a record."""
+class RejectedError(Exception):
+    """The broker rejected a record."""
 
 
-def produce(house: House, body: bytes, **record: Any) -> None:
+def produce(pipeline: PipelineProcess, body: bytes, **record: Any) -> None:
     """Publish any record with librdkafka."""
-    producer = Producer({"bootstrap.servers": house.bootstrap, "message.max.bytes": 2_000_000})
+    producer = Producer({"bootstrap.servers": pipeline.bootstrap, "message.max.bytes": 2_000_000})
     errors: list[str] = []
     producer.produce(
         REQUESTS.kafka_name(),
@@ -85,7 +87,7 @@ def produce(house: House, body: bytes, **record: Any) -> None:
     )
     producer.flush(30)
     if errors != [""]:
-        raise RefusedError(*errors)
+        raise RejectedError(*errors)
 
 
 def request(name: str, serial: int) -> bytes:
@@ -102,58 +104,60 @@ RECORDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("given", RECORDS.values(), ids=RECORDS)
-async def test_keys_partitions_and_headers_do_not_matter(
-    given: dict[str, Any], house: House, desk: Desk
+@pytest.mark.parametrize("fields", RECORDS.values(), ids=RECORDS)
+async def test_any_key_partition_and_headers_are_accepted(
+    fields: dict[str, Any], pipeline: PipelineProcess, client: PipelineClient
 ) -> None:
-    name = f"record-{list(RECORDS.values()).index(given)}"
-    produce(house, request(name, 50), **given)
-    assert (await desk.outcome(name))["status"] == "completed"
+    name = f"record-{list(RECORDS.values()).index(fields)}"
+    produce(pipeline, request(name, 50), **fields)
+    assert (await client.outcome(name))["status"] == "completed"
 
 
-async def test_a_timestamp_is_believed_when_it_lies_in_the_past(house: House, desk: Desk) -> None:
+async def test_past_record_timestamp_is_kept_and_future_one_replaced(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
     now = datetime.now(UTC)
     hour_ago, soon = now - timedelta(hours=1), now + timedelta(minutes=50)
     for name, moment in {"past": hour_ago, "future": soon}.items():
-        produce(house, request(name, 51), timestamp=milliseconds(moment))
+        produce(pipeline, request(name, 51), timestamp=milliseconds(moment))
     found = {
-        name: datetime.fromisoformat((await desk.outcome(name))["received_at"])
+        name: datetime.fromisoformat((await client.outcome(name))["received_at"])
         for name in ("past", "future")
     }
     assert abs(found["past"] - hour_ago) < timedelta(seconds=1)
     assert timedelta(seconds=-1) < found["future"] - now < timedelta(minutes=5)
 
 
-async def test_the_broker_refuses_a_timestamp_of_tomorrow(house: House) -> None:
+async def test_broker_rejects_a_timestamp_a_day_ahead(pipeline: PipelineProcess) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    with pytest.raises(RefusedError, match="INVALID_TIMESTAMP"):
-        produce(house, request("tomorrow", 51), timestamp=milliseconds(tomorrow))
+    with pytest.raises(RejectedError, match="INVALID_TIMESTAMP"):
+        produce(pipeline, request("tomorrow", 51), timestamp=milliseconds(tomorrow))
 
 
 def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-async def test_the_largest_request_is_taken_and_a_larger_one_refused(
-    house: House, desk: Desk
+async def test_largest_request_completes_and_a_larger_one_is_rejected(
+    pipeline: PipelineProcess, client: PipelineClient
 ) -> None:
     for name, size in {"largest": 1_000_000, "larger": 1_000_001}.items():
-        produce(house, request(name, 52).ljust(size))
-    assert (await desk.outcome("largest"))["status"] == "completed"
-    assert (await desk.outcome("larger"))["error"]["error_type"] == "request.too_large"
+        produce(pipeline, request(name, 52).ljust(size))
+    assert (await client.outcome("largest"))["status"] == "completed"
+    assert (await client.outcome("larger"))["error"]["error_type"] == "request.too_large"
 
 
 @pytest.mark.parametrize("codec", CODECS)
 async def test_console_producer_with_every_codec(
-    codec: str, java: JavaTools, house: House, desk: Desk
+    codec: str, java: JavaTools, pipeline: PipelineProcess, client: PipelineClient
 ) -> None:
     request = {"id": f"console-{codec}", "url": small(40 + CODECS.index(codec)), "action": "info"}
     await run(
         [
-            *("kafka-console-producer.sh", "--bootstrap-server", house.bootstrap),
+            *("kafka-console-producer.sh", "--bootstrap-server", pipeline.bootstrap),
             *("--topic", REQUESTS.kafka_name(), "--compression-codec", codec),
         ],
         stdin=json.dumps(request).encode() + b"\n",
         environment=java.environment,
     )
-    assert (await desk.outcome(f"console-{codec}"))["status"] == "completed"
+    assert (await client.outcome(f"console-{codec}"))["status"] == "completed"

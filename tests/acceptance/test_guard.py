@@ -1,4 +1,4 @@
-"""The guard of the tests' own process. Nothing here dials: events are told to it, as if."""
+"""The network guard of the tests' own process. No test connects: audit events are simulated."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ UNIX = 1
 
 
 class Socket:
-    """As much of a socket as the guard looks at."""
+    """The part of a socket that the guard reads."""
 
     def __init__(self, family: int) -> None:
         self.family = family
@@ -32,7 +32,7 @@ OUTSIDE = {
     "a message": ("socket.sendmsg", (Socket(INET), ("192.0.2.1", 53))),
     "resolving": ("socket.getaddrinfo", ("www.tiktok.com", 443, 0, 0, 0)),
     "resolving bytes": ("socket.getaddrinfo", (b"www.tiktok.com", 443, 0, 0, 0)),
-    "resolving the old way": ("socket.gethostbyname", ("www.tiktok.com",)),
+    "resolving with gethostbyname": ("socket.gethostbyname", ("www.tiktok.com",)),
     "resolving backwards": ("socket.gethostbyaddr", ("192.0.2.1",)),
     "naming": ("socket.getnameinfo", (("192.0.2.1", 443),)),
 }
@@ -44,8 +44,8 @@ INSIDE = {
     "a file": ("socket.connect", (Socket(UNIX), "/run/some.socket")),
     "a connected datagram": ("socket.sendmsg", (Socket(INET), None)),
     "resolving its name": ("socket.getaddrinfo", ("localhost", 80, 0, 0, 0)),
-    "resolving nothing": ("socket.getaddrinfo", (None, 80, 0, 0, 0)),
-    "reading a number": ("socket.getaddrinfo", ("192.0.2.1", 80, 0, 0, 0)),
+    "resolving no host": ("socket.getaddrinfo", (None, 80, 0, 0, 0)),
+    "an IP address, not resolved": ("socket.getaddrinfo", ("192.0.2.1", 80, 0, 0, 0)),
     "another event": ("open", ("/etc/hosts", "r", 0)),
 }
 
@@ -58,34 +58,34 @@ def guard() -> NetworkGuard:
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_what_leads_outside_is_refused_and_noted(name: str, guard: NetworkGuard) -> None:
+def test_outside_address_is_blocked_and_recorded(name: str, guard: NetworkGuard) -> None:
     event, args = OUTSIDE[name]
     with pytest.raises(OutsideError, match=event):
-        guard.hear(event, args)
+        guard.check_event(event, args)
     assert len(guard.take()) == 1
     assert guard.take() == []
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_what_stays_here_is_none_of_its_business(name: str, guard: NetworkGuard) -> None:
-    guard.hear(*INSIDE[name])
+def test_loopback_event_passes(name: str, guard: NetworkGuard) -> None:
+    guard.check_event(*INSIDE[name])
     assert guard.take() == []
 
 
-def test_it_can_be_switched_off_for_a_while(guard: NetworkGuard) -> None:
+def test_disarmed_guard_blocks_nothing(guard: NetworkGuard) -> None:
     with guard.disarmed():
-        guard.hear(*OUTSIDE["a name"])
+        guard.check_event(*OUTSIDE["a name"])
     with pytest.raises(OutsideError):
-        guard.hear(*OUTSIDE["a name"])
+        guard.check_event(*OUTSIDE["a name"])
 
 
-def test_it_hears_what_this_process_does() -> None:
+def test_installed_guard_receives_audit_events_of_this_process() -> None:
     with pytest.raises(OutsideError, match=r"www\.tiktok\.com"):
         sys.audit("socket.getaddrinfo", "www.tiktok.com", 443, 0, 0, 0)
     assert GUARD.take() == ["socket.getaddrinfo www.tiktok.com"]
 
 
-DIALLING = """
+CONNECTING_TESTS = """
 import contextlib
 import sys
 
@@ -98,10 +98,10 @@ def test_that_does_nothing():
 """
 
 
-def test_a_test_that_tries_fails_even_when_it_hides_that(tmp_path: Path) -> None:
+def test_blocked_attempt_fails_the_test_even_when_it_is_suppressed(tmp_path: Path) -> None:
     file = tmp_path / "unit" / "test_dialling.py"
     file.parent.mkdir()
-    file.write_text(DIALLING)
+    file.write_text(CONNECTING_TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-q", "--rootdir"]
     found = subprocess.run(
         [*command, str(tmp_path), "-p", "no:cacheprovider", str(file)],

@@ -1,7 +1,7 @@
-"""Which stage stands still is seen from another process: by its health and by its metric.
+"""A stalled stage is reported by another process: in its health and in its metric.
 
-With short times; that the default ones keep within 30 s,
-`tests/unit/streams/runtime/test_heartbeats.py` shows for every moment at which a stage may stop.
+With short intervals; `tests/unit/streams/runtime/test_heartbeats.py` shows for every time at which
+a stage may stall that the default ones detect it within 30 s.
 """
 
 import asyncio
@@ -16,37 +16,44 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.stage import stage_names
 from streams.topics import AUDIT, RESULTS
-from tests.acceptance.desk import Desk, get
-from tests.house import House, Process
+from tests.acceptance.client import PipelineClient, get
+from tests.pipeline_process import PipelineProcess, Process
 
-OFTEN = {"CLIPMILL_HEARTBEAT__INTERVAL_SECONDS": "1", "CLIPMILL_HEARTBEAT__LIMIT_SECONDS": "4"}
+SHORT_INTERVALS = {
+    "CLIPMILL_HEARTBEAT__INTERVAL_SECONDS": "1",
+    "CLIPMILL_HEARTBEAT__LIMIT_SECONDS": "4",
+}
 OTHERS = tuple(name for name in stage_names() if name not in {"monitor", "extraction"})
-SEEN_SECONDS = 30.0
+DETECTION_SECONDS = 30.0
 
 
-async def test_the_stages_of_a_process_that_stands_still_are_named(tmp_path: Path) -> None:
-    async with House(tmp_path, **OFTEN) as house:
+async def test_stages_of_a_stopped_process_are_reported_as_degraded(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path, **SHORT_INTERVALS) as pipeline:
         monitor, extraction, others = [
-            house.spawn_worker(*stages) for stages in (("monitor",), ("extraction",), OTHERS)
+            pipeline.spawn_worker(*stages) for stages in (("monitor",), ("extraction",), OTHERS)
         ]
         await asyncio.gather(*(each.wait_ready() for each in (monitor, extraction, others)))
-        await _until(monitor, lambda health, ages: not (health["degraded"] or any(ages.values())))
+        await _wait_until(
+            monitor, lambda health, ages: not (health["degraded"] or any(ages.values()))
+        )
         os.kill(extraction.pid, signal.SIGSTOP)
-        await _until(monitor, _names("extraction"))
+        await _wait_until(monitor, _reports("extraction"))
         os.kill(others.pid, signal.SIGSTOP)
-        await _until(monitor, _names("extraction", *OTHERS))
+        await _wait_until(monitor, _reports("extraction", *OTHERS))
         os.kill(extraction.pid, signal.SIGCONT)
         os.kill(others.pid, signal.SIGCONT)
-        await _until(monitor, _names())
-        assert await Desk(house).records(AUDIT, RESULTS) == [], "heartbeats are seen by no client"
+        await _wait_until(monitor, _reports())
+        assert await PipelineClient(pipeline).records(AUDIT, RESULTS) == [], (
+            "heartbeats reach no topic of clients"
+        )
 
 
 Check = Callable[[Mapping[str, Any], Mapping[str, float]], bool]
-"""Looks at a worker's health, and at the age of the heartbeats by stage."""
+"""Takes a worker's health, and the age of the heartbeats by stage."""
 
 
-def _names(*stages: str) -> Check:
-    """Return the check that a worker, itself ready, names just these stages twice."""
+def _reports(*stages: str) -> Check:
+    """Return a check that a ready worker reports exactly these stages in health and metric."""
 
     def check(health: Mapping[str, Any], ages: Mapping[str, float]) -> bool:
         old = {stage for stage, age in ages.items() if age >= 4}
@@ -55,8 +62,8 @@ def _names(*stages: str) -> Check:
     return check
 
 
-async def _until(worker: Process, check: Check) -> None:
-    async with asyncio.timeout(SEEN_SECONDS):
+async def _wait_until(worker: Process, check: Check) -> None:
+    async with asyncio.timeout(DETECTION_SECONDS):
         while True:
             health = json.loads(await get(f"{worker.ready['http']}/health/ready"))
             page = await get(f"{worker.ready['http']}/metrics")

@@ -1,4 +1,4 @@
-"""One slow download stands in nobody's way: those behind it are done in the usual time."""
+"""A slow download does not delay the requests behind it."""
 
 import asyncio
 import statistics
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.desk import Desk, page
-from tests.house import House
+from tests.acceptance.client import PipelineClient, page
+from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.alone]
@@ -17,16 +17,16 @@ SLOW_SECONDS = 60
 REQUESTS = 150
 PER_SECOND = 15
 SLOWER_MAX = 2.0
-"""Median behind a slow download, to that of the same requests without one."""
+"""Maximum ratio of the median latency behind a slow download to that without one."""
 
 TOLERATED_SECONDS = 0.5
-"""What a median of tens of milliseconds may differ on a machine that others use."""
+"""Tolerance for a median of tens of milliseconds on a shared machine."""
 
 CACHED = [video_id("kilobytes", param=16, serial=number) for number in range(20)]
 
 
-def others(kind: str, first_serial: int) -> list[dict[str, Any]]:
-    """Return requests of all kinds: new and known videos, metadata and files."""
+def mixed_requests(kind: str, first_serial: int) -> list[dict[str, Any]]:
+    """Return requests of all kinds: cache misses and hits, metadata and files."""
     found = []
     for number in range(REQUESTS):
         new = video_id("kilobytes", param=16, serial=first_serial + number)
@@ -36,55 +36,59 @@ def others(kind: str, first_serial: int) -> list[dict[str, Any]]:
     return found
 
 
-async def publish_evenly(house: House, asked: list[dict[str, Any]]) -> dict[str, float]:
-    """Publish at a steady rate; return when each request was published."""
+async def publish_at_steady_rate(
+    pipeline: PipelineProcess, requests: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Publish at a steady rate; return the publication time of each request."""
     began, moments = time.time(), {}
-    for number, request in enumerate(asked):
+    for number, request in enumerate(requests):
         await asyncio.sleep(began + number / PER_SECOND - time.time())
         moments[request["id"]] = time.time()
-        await house.publish(request)
+        await pipeline.publish(request)
     return moments
 
 
-async def read_until(house: House, done: asyncio.Event) -> None:
-    """Read results as they come, so that the moment of each is known."""
+async def read_results_until(pipeline: PipelineProcess, done: asyncio.Event) -> None:
+    """Read results continuously, so that their arrival times are recorded."""
     while not done.is_set():
-        await house.read_results(0.05)
+        await pipeline.read_results(0.05)
 
 
-async def warm_up(desk: Desk) -> None:
-    await asyncio.gather(*(desk.ask(page(video)) for video in CACHED))
+async def warm_up(client: PipelineClient) -> None:
+    await asyncio.gather(*(client.request(page(video)) for video in CACHED))
 
 
-async def latencies(desk: Desk, asked: list[dict[str, Any]]) -> list[float]:
-    """Publish requests and return how long each took, the shortest first."""
+async def latencies(client: PipelineClient, requests: list[dict[str, Any]]) -> list[float]:
+    """Publish requests and return their latencies, sorted."""
     done = asyncio.Event()
-    reading = asyncio.create_task(read_until(desk.house, done))
-    moments = await publish_evenly(desk.house, asked)
-    await desk.wait_for(list(moments), 20)
+    reading = asyncio.create_task(read_results_until(client.pipeline, done))
+    moments = await publish_at_steady_rate(client.pipeline, requests)
+    await client.wait_for(list(moments), 20)
     done.set()
     await reading
-    results = await desk.house.read_results(0)
+    results = await client.pipeline.read_results(0)
     assert {results[name][0]["status"] for name in moments} == {"completed"}
     return sorted(results[name][0]["_seen_at"] - moment for name, moment in moments.items())
 
 
-async def test_a_slow_download_holds_up_nobody(desk: Desk, house: House) -> None:
-    await warm_up(desk)
-    before = await latencies(desk, others("before", 1_000))
+async def test_slow_download_does_not_delay_other_requests(
+    client: PipelineClient, pipeline: PipelineProcess
+) -> None:
+    await warm_up(client)
+    before = await latencies(client, mixed_requests("before", 1_000))
     slow = video_id("media.takes", param=SLOW_SECONDS)
-    await house.publish({"id": "slow", "url": page(slow)})
+    await pipeline.publish({"id": "slow", "url": page(slow)})
     async with asyncio.timeout(10):
-        while not desk.counts(slow).get("media"):
-            await house.read_results(0.05)
+        while not client.request_counts(slow).get("media"):
+            await pipeline.read_results(0.05)
     began = time.time()
-    behind = await latencies(desk, others("behind", 2_000))
+    behind = await latencies(client, mixed_requests("behind", 2_000))
     for name, seconds in {"before": before, "behind": behind}.items():
         p95 = seconds[int(0.95 * len(seconds))]
         print(f"{name} a slow download: median {statistics.median(seconds):.3f} s, p95 {p95:.3f} s")
     longest = SLOWER_MAX * statistics.median(before) + TOLERATED_SECONDS
     assert statistics.median(behind) < longest
     assert time.time() - began < SLOW_SECONDS - 5
-    assert "slow" not in await house.read_results(0)
-    assert house.standin.counters()["open_media"] == 1
-    house.workers[0].kill()
+    assert "slow" not in await pipeline.read_results(0)
+    assert pipeline.standin.counters()["open_media"] == 1
+    pipeline.workers[0].kill()

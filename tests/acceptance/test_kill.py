@@ -1,4 +1,4 @@
-"""kill -9 anywhere loses nothing, and nothing has a second outcome."""
+"""kill -9 of any process loses no request, and no request gets a second outcome."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import random
 import time
 from pathlib import Path
 
-from tests.acceptance.chaos import Chaos, publish_within, until_answered, watch_results
+from tests.acceptance.chaos import Chaos, publish_within, record_results, wait_until_answered
 from tests.acceptance.end_state import (
     check_files,
     check_outcomes,
@@ -14,58 +14,58 @@ from tests.acceptance.end_state import (
     check_summaries,
     expected_statuses,
     outcomes,
-    until_committed,
+    wait_until_committed,
 )
-from tests.acceptance.workload import Asked, workload
-from tests.house import House
+from tests.acceptance.workload import WorkloadRecord, workload
+from tests.pipeline_process import PipelineProcess
 
-STRIKES = {"worker": 10, "engine": 5, "broker": 2, "stop": 3}
+FAULTS = {"worker": 10, "engine": 5, "broker": 2, "stop": 3}
 PAUSE_SECONDS = (2.0, 12.0)
 DRAIN_SECONDS = 150.0
 COMMIT_SECONDS = 60.0
 SESSION = {"CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS": "6"}
 
 
-async def test_nothing_is_lost_or_decided_twice_when_everything_is_killed(tmp_path: Path) -> None:
+async def test_random_kills_lose_no_request_and_cause_no_second_outcome(tmp_path: Path) -> None:
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 1_000_000))
     print(f"\nseed {seed} (set KILL_SEED to repeat it)")
-    chance = random.Random(seed)
-    asked = workload(chance)
-    async with House(tmp_path, **SESSION) as house:
-        chaos = Chaos(house, chance, "all")
-        watching = asyncio.create_task(watch_results(house, chaos.timeline))
+    rng = random.Random(seed)
+    records = workload(rng)
+    async with PipelineProcess(tmp_path, **SESSION) as pipeline:
+        chaos = Chaos(pipeline, rng, "all")
+        watching = asyncio.create_task(record_results(pipeline, chaos.timeline))
         try:
-            await _strike_and_publish(house, chaos, asked, chance)
-            await house.broker_is_back()
-            expected = await expected_statuses(house.bootstrap, asked)
-            await until_answered(chaos.timeline, expected.keys(), DRAIN_SECONDS)
-            chaos.timeline.note("all answered")
-            await until_committed(house, COMMIT_SECONDS)
-            chaos.timeline.note("all committed")
-            await chaos.strike("stop")
-            check_scratch(house.data_dir, [(await chaos.ready()).pid])
-            await chaos.strike("stop")
+            await _inject_faults_while_publishing(pipeline, chaos, records, rng)
+            await pipeline.wait_for_broker()
+            expected = await expected_statuses(pipeline.bootstrap, records)
+            await wait_until_answered(chaos.timeline, expected.keys(), DRAIN_SECONDS)
+            chaos.timeline.add("all answered")
+            await wait_until_committed(pipeline, COMMIT_SECONDS)
+            chaos.timeline.add("all committed")
+            await chaos.inject("stop")
+            check_scratch(pipeline.data_dir, [(await chaos.ready()).pid])
+            await chaos.inject("stop")
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             print("\n".join(chaos.timeline.lines()))
-        found, summaries = await outcomes(house.bootstrap)
+        found, summaries = await outcomes(pipeline.bootstrap)
         check_outcomes(found, expected)
         check_summaries(summaries, expected)
-        files = check_files(house.data_dir, found)
+        files = check_files(pipeline.data_dir, found)
         copies = sum(map(len, found.values())) - len(found)
         print(f"{len(found)} outcomes, {copies} copies, {files} files")
-    for what, times in STRIKES.items():
-        assert chaos.timeline.count(what) >= times
+    for fault, times in FAULTS.items():
+        assert chaos.timeline.count(fault) >= times
 
 
-async def _strike_and_publish(
-    house: House, chaos: Chaos, asked: list[Asked], chance: random.Random
+async def _inject_faults_while_publishing(
+    pipeline: PipelineProcess, chaos: Chaos, records: list[WorkloadRecord], rng: random.Random
 ) -> None:
-    strikes = [what for what, times in STRIKES.items() for _ in range(times)]
-    chance.shuffle(strikes)
-    for number, what in enumerate(strikes):
-        seconds = chance.uniform(*PAUSE_SECONDS)
-        now = asked[number :: len(strikes)]
-        await asyncio.gather(publish_within(house, now, seconds, chance), asyncio.sleep(seconds))
-        await chaos.strike(what)
+    faults = [fault for fault, times in FAULTS.items() for _ in range(times)]
+    rng.shuffle(faults)
+    for number, fault in enumerate(faults):
+        seconds = rng.uniform(*PAUSE_SECONDS)
+        now = records[number :: len(faults)]
+        await asyncio.gather(publish_within(pipeline, now, seconds, rng), asyncio.sleep(seconds))
+        await chaos.inject(fault)

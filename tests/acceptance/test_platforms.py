@@ -1,4 +1,4 @@
-"""Two more platforms, one by code and one by settings alone, through all stages."""
+"""Two more platforms through all stages: one in code, one configured by settings alone."""
 
 import asyncio
 import json
@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.desk import Desk
-from tests.house import House
+from tests.acceptance.client import PipelineClient
+from tests.pipeline_process import PipelineProcess
 from tests.standin import expected_media, video_id
 from tests.standin.other_sites import FILES
 
@@ -26,11 +26,13 @@ SHORT = "https://go.hitrecord.org/{}"
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def pipeline(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PipelineProcess]:
     sites = json.dumps({"hitrecord": SITE})
-    async with House(tmp_path_factory.mktemp("house"), CLIPMILL_PLATFORMS=sites) as house:
-        await house.start_worker("all")
-        yield house
+    async with PipelineProcess(
+        tmp_path_factory.mktemp("pipeline"), CLIPMILL_PLATFORMS=sites
+    ) as pipeline:
+        await pipeline.start_worker("all")
+        yield pipeline
 
 
 def small(serial: int) -> str:
@@ -41,8 +43,10 @@ def small(serial: int) -> str:
     ("page", "platform", "serial"),
     [(STREAMABLE, "streamable", 1), (HITRECORD, "hitrecord", 2), (SHORT, "hitrecord", 3)],
 )
-async def test_a_link_becomes_its_file(desk: Desk, page: str, platform: str, serial: int) -> None:
-    result = await desk.ask(page.format(small(serial)))
+async def test_link_is_resolved_to_its_file(
+    client: PipelineClient, page: str, platform: str, serial: int
+) -> None:
+    result = await client.request(page.format(small(serial)))
     assert result["status"] == "completed", result
     assert result["video"]["platform"] == platform
     expected = expected_media(small(serial), FILES["mp4"])
@@ -51,25 +55,26 @@ async def test_a_link_becomes_its_file(desk: Desk, page: str, platform: str, ser
     assert f"/{platform}/" in file["uri"]
 
 
-async def test_two_ways_to_write_a_link_are_one_video(desk: Desk) -> None:
-    first = await desk.ask(HITRECORD.format(small(4)))
-    again = await desk.ask(f"http://www.hitrecord.org/records/{small(4)}/?utm_source=x")
+async def test_equivalent_urls_share_one_video(client: PipelineClient) -> None:
+    first = await client.request(HITRECORD.format(small(4)))
+    again = await client.request(f"http://www.hitrecord.org/records/{small(4)}/?utm_source=x")
     assert again["files"] == [first["files"][0] | {"reused": True}]
-    assert desk.counts(small(4)) == {"page": 1, "media": 1}
+    assert client.request_counts(small(4)) == {"page": 1, "media": 1}
 
 
-async def test_what_cannot_be_fetched_says_why(desk: Desk) -> None:
+async def test_unsupported_page_or_stream_names_the_reason(client: PipelineClient) -> None:
     stream, other = await asyncio.gather(
-        desk.ask(HITRECORD.format(video_id("noformats"))), desk.ask("https://hitrecord.org/about")
+        client.request(HITRECORD.format(video_id("noformats"))),
+        client.request("https://hitrecord.org/about"),
     )
     assert stream["error"]["error_type"] == "content.no_formats"
     assert "HLS or DASH" in stream["error"]["user_message"]
     assert other["error"]["error_type"] == "content.unsupported"
 
 
-async def test_a_wrong_extractor_is_told_at_the_start(house: House) -> None:
+async def test_unknown_extractor_is_logged_at_start(pipeline: PipelineProcess) -> None:
     sites = json.dumps({"hitrecord": SITE | {"extractors": ["HitRecrd"]}})
-    worker = house.spawn_worker("extraction", CLIPMILL_PLATFORMS=sites)
+    worker = pipeline.spawn_worker("extraction", CLIPMILL_PLATFORMS=sites)
     async with asyncio.timeout(30):
         while "has no extractor named HitRecrd; similar ones: " not in worker.log.read_text():  # noqa: ASYNC110
             await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Every form of TikTok's links and posts through the whole pipeline, all asked for at once."""
+"""Every form of TikTok's links and posts through the whole pipeline, all published at once."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.desk import Desk, Message, page
-from tests.house import House
+from tests.acceptance.client import Message, PipelineClient, page
+from tests.pipeline_process import PipelineProcess
 from tests.standin import expected_images, expected_media, short_code, user_name, video_id
 from tests.standin.accounts import posts_from
 from tests.standin.page_answers import moved_id
@@ -68,17 +68,17 @@ VIDEO_FORMS = (
     "https://vm.tiktok.com/{app}/",
     "https://vm.tiktok.com/{wall}/",
 )
-"""Of research/ytdlp.md 1.1 those that name one post; each is asked for with a video of its own."""
+"""The forms of research/ytdlp.md 1.1 that name one post; each is requested with its own video."""
 
 
-def filled(form: str, video: str) -> str:
+def url_of_form(form: str, video: str) -> str:
     codes = {kind: short_code(video, kind) for kind in KINDS}
     return form.format(id=video, **codes)
 
 
 VIDEOS = {f"form-{place}": small(place) for place in range(len(VIDEO_FORMS))}
 URLS = {
-    name: filled(form, video)
+    name: url_of_form(form, video)
     for (name, video), form in zip(VIDEOS.items(), VIDEO_FORMS, strict=True)
 }
 
@@ -86,10 +86,10 @@ PASTED = [
     row
     for row in LINK_FORMS
     if row.reason
-    or row.means == f"tiktok:{ID}"
-    or (row.means.startswith("short:") and CODE in row.means)
+    or row.expected == f"tiktok:{ID}"
+    or (row.expected.startswith("short:") and CODE in row.expected)
 ]
-"""All but listings, which cannot be members of a batch, and platforms that the stand-in lacks."""
+"""All but listings, which cannot be batch members, and platforms that the stand-in lacks."""
 
 
 def pasted(text: str) -> str:
@@ -186,25 +186,27 @@ LISTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module", autouse=True)
-async def asked(house: House) -> AsyncIterator[None]:
-    """Everything is asked for at once; the tests look at what came of it."""
+async def requests_published(pipeline: PipelineProcess) -> AsyncIterator[None]:
+    """Publish all requests at once; each test waits for its own outcomes."""
     requests: list[dict[str, Any]] = [{"id": name, "url": url} for name, url in URLS.items()]
     requests += [{"id": name, "url": row[0]} for name, row in REFUSED.items()]
     requests += [{"id": name, **request} for name, request in (POSTS | LISTINGS).items()]
     batch = {"id": "pasted", "urls": [pasted(row.text) for row in PASTED], "action": "info"}
-    await house.publish(*requests, batch)
+    await pipeline.publish(*requests, batch)
     yield
 
 
-async def done(desk: Desk, name: str) -> Message:
-    outcome = await desk.outcome(name)
+async def completed(client: PipelineClient, name: str) -> Message:
+    outcome = await client.outcome(name)
     assert outcome["status"] == "completed", outcome
     return outcome
 
 
 @pytest.mark.parametrize(("name", "video"), VIDEOS.items(), ids=VIDEO_FORMS)
-async def test_every_form_of_link_leads_to_its_video(name: str, video: str, desk: Desk) -> None:
-    outcome = await done(desk, name)
+async def test_each_link_form_resolves_to_its_video(
+    name: str, video: str, client: PipelineClient
+) -> None:
+    outcome = await completed(client, name)
     (file,) = outcome["files"]
     assert outcome["url"] == URLS[name]
     expected = expected_media(video, file["format_id"])
@@ -213,49 +215,49 @@ async def test_every_form_of_link_leads_to_its_video(name: str, video: str, desk
     assert file["uri"].endswith(f"/tiktok/{video}/{video}.{file['format_id']}.mp4")
 
 
-async def test_every_pasted_text_is_taken_or_refused_by_itself(desk: Desk) -> None:
-    summary = await desk.summary("pasted")
-    assert summary["counts"]["completed"] == sum(row.is_taken for row in PASTED)
+async def test_each_pasted_text_is_accepted_or_rejected_separately(client: PipelineClient) -> None:
+    summary = await client.summary("pasted")
+    assert summary["counts"]["completed"] == sum(row.is_accepted for row in PASTED)
     wrong = {}
     for place, row in enumerate(PASTED):
-        outcome = await desk.outcome(f"pasted/{place}")
+        outcome = await client.outcome(f"pasted/{place}")
         error = outcome.get("error") or {}
-        means = error.get("error_type") or outcome["video"]["id"]
-        if means != (small(0) if row.is_taken else row.means):
-            wrong[row.text] = means
+        meaning = error.get("error_type") or outcome["video"]["id"]
+        if meaning != (small(0) if row.is_accepted else row.expected):
+            wrong[row.text] = meaning
         assert outcome["url"] == pasted(row.text)
         assert row.reason in error.get("technical_details", {}).get("reason", "")
     assert wrong == {}
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_what_is_no_post_says_why(name: str, desk: Desk) -> None:
-    _, status, code, words = REFUSED[name]
-    outcome = await desk.outcome(name)
+async def test_link_without_a_post_names_the_reason(name: str, client: PipelineClient) -> None:
+    _, status, code, message = REFUSED[name]
+    outcome = await client.outcome(name)
     assert (outcome["status"], outcome["error"]["error_type"]) == (status, code), outcome
-    assert words in outcome["error"]["user_message"]
+    assert message in outcome["error"]["user_message"]
     assert not outcome.get("files")
 
 
-async def test_a_redirect_to_the_post_under_another_id_is_told(desk: Desk) -> None:
-    outcome = await done(desk, "moved")
+async def test_redirect_to_another_id_is_reported(client: PipelineClient) -> None:
+    outcome = await completed(client, "moved")
     (file,) = outcome["files"]
     video = outcome["video"]
     assert (video["id"], video["redirected_to"]) == (MOVED, moved_id(MOVED))
     assert file["sha256"] == expected_media(moved_id(MOVED), file["format_id"]).sha256
 
 
-async def test_a_challenge_is_solved_counted_and_timed(desk: Desk) -> None:
-    outcome = await done(desk, "challenged")
-    assert (outcome["attempts"], desk.counts(CHALLENGED)["page"]) == (1, 2)
-    metrics = await desk.metrics()
+async def test_solved_challenge_is_counted_and_timed(client: PipelineClient) -> None:
+    outcome = await completed(client, "challenged")
+    assert (outcome["attempts"], client.request_counts(CHALLENGED)["page"]) == (1, 2)
+    metrics = await client.metrics()
     assert metrics["clipmill_engine_challenge_seconds_count"] >= 1
     assert metrics["clipmill_engine_challenge_seconds_sum"] > 0
     assert metrics["clipmill_engine_native_proof_of_work"] in {0, 1}
 
 
-async def test_a_photo_post_is_all_its_pictures_and_its_music(desk: Desk) -> None:
-    outcome = await done(desk, "photos")
+async def test_photo_post_returns_all_pictures_and_music(client: PipelineClient) -> None:
+    outcome = await completed(client, "photos")
     *pictures, music = outcome["files"]
     expected = expected_images(PHOTOS)
     assert [each["format_id"] for each in pictures] == [f"image-{n:02}" for n in range(1, 13)]
@@ -267,11 +269,11 @@ async def test_a_photo_post_is_all_its_pictures_and_its_music(desk: Desk) -> Non
     assert music["sha256"] == expected_media(PHOTOS, "audio").sha256
     assert outcome["video"]["content"] == "photos"
     assert len({each["uri"] for each in outcome["files"]}) == 13
-    assert desk.counts(PHOTOS) == {"page": 1, "image": 12, "media": 1}
+    assert client.request_counts(PHOTOS) == {"page": 1, "image": 12, "media": 1}
 
 
-async def test_what_is_told_about_a_photo_post(desk: Desk) -> None:
-    video = (await done(desk, "photos-info"))["video"]
+async def test_metadata_of_a_photo_post_lists_its_pictures(client: PipelineClient) -> None:
+    video = (await completed(client, "photos-info"))["video"]
     places = [each["picture"] for each in video["formats"] if each["picture"]]
     assert video["content"] == "photos"
     assert sorted(set(places)) == list(range(1, 36))
@@ -287,19 +289,21 @@ async def test_what_is_told_about_a_photo_post(desk: Desk) -> None:
         ("slideshow-video", ["h264_1080p_1600000-0"]),
     ],
 )
-async def test_the_files_of_other_photo_posts(name: str, formats: list[str], desk: Desk) -> None:
-    assert [each["format_id"] for each in (await done(desk, name))["files"]] == formats
+async def test_photo_post_variant_returns_its_files(
+    name: str, formats: list[str], client: PipelineClient
+) -> None:
+    assert [each["format_id"] for each in (await completed(client, name))["files"]] == formats
 
 
-async def test_a_picture_without_an_address_is_told(desk: Desk) -> None:
-    outcome = await done(desk, "photos-gap")
+async def test_picture_without_url_makes_the_result_partial(client: PipelineClient) -> None:
+    outcome = await completed(client, "photos-gap")
     assert [each["format_id"] for each in outcome["files"]] == ["image-01", "image-03"]
     assert (outcome["partial"], outcome["video"]["missing_pictures"]) == (True, [2])
-    assert (await done(desk, "photos"))["partial"] is False
+    assert (await completed(client, "photos"))["partial"] is False
 
 
-async def test_a_live_photo_has_a_motion_file(desk: Desk) -> None:
-    *pictures, motion = (await done(desk, "photos-live"))["files"]
+async def test_live_photo_has_a_motion_file(client: PipelineClient) -> None:
+    *pictures, motion = (await completed(client, "photos-live"))["files"]
     assert [each["format_id"] for each in pictures] == ["image-01", "image-02"]
     assert (motion["format_id"], motion["mime_type"]) == ("motion-02", "video/mp4")
     assert motion["sha256"] == expected_media(LIVE, "motion").sha256
@@ -307,20 +311,24 @@ async def test_a_live_photo_has_a_motion_file(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("photos-gap-whole", "no address for picture 2, and degrade is off"),
         ("photos-no-video", "a post of pictures of which there is no video"),
     ],
 )
-async def test_a_photo_post_that_cannot_be_had_as_asked(name: str, words: str, desk: Desk) -> None:
-    outcome = await desk.outcome(name)
+async def test_unsatisfiable_options_of_a_photo_post_fail(
+    name: str, message: str, client: PipelineClient
+) -> None:
+    outcome = await client.outcome(name)
     assert (outcome["status"], outcome["error"]["error_type"]) == ("failed", "content.no_formats")
-    assert words in outcome["error"]["user_message"]
+    assert message in outcome["error"]["user_message"]
 
 
-async def test_pictures_that_one_host_does_not_have_come_from_another(desk: Desk) -> None:
-    outcome = await done(desk, "photos-one-host")
+async def test_pictures_missing_on_one_host_are_fetched_from_another(
+    client: PipelineClient,
+) -> None:
+    outcome = await completed(client, "photos-one-host")
     assert [(each["format_id"], each["sha256"]) for each in outcome["files"]] == [
         (f"image-{place:02}-2", each.sha256)
         for place, each in enumerate(expected_images(ONE_HOST), start=1)
@@ -337,10 +345,10 @@ async def test_pictures_that_one_host_does_not_have_come_from_another(desk: Desk
         ("profile-empty", "", 0, True),
     ],
 )
-async def test_the_posts_of_a_listing(
-    name: str, owner: str, count: int, complete: bool, desk: Desk
+async def test_listing_returns_its_posts(
+    name: str, owner: str, count: int, complete: bool, client: PipelineClient
 ) -> None:
-    outcome = await done(desk, name)
+    outcome = await completed(client, name)
     listing = outcome["listing"]
     assert [post["id"] for post in listing["entries"]] == [
         post.video_id for post in posts_from(owner, count, 0, count)
@@ -349,8 +357,8 @@ async def test_the_posts_of_a_listing(
     assert (outcome["members"], outcome["files"]) == (0, [])
 
 
-async def test_a_short_link_may_lead_to_a_profile(desk: Desk) -> None:
-    listing = (await done(desk, "profile-whole"))["listing"]
+async def test_short_link_resolves_to_a_profile(client: PipelineClient) -> None:
+    listing = (await completed(client, "profile-whole"))["listing"]
     assert (listing["kind"], len(listing["entries"]), listing["complete"]) == ("profile", 25, True)
     assert listing["id"].startswith("clip.maker")
 
@@ -358,30 +366,32 @@ async def test_a_short_link_may_lead_to_a_profile(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "name", ["profile-number", "profile-number-h5", "profile-number-short", "profile-escaped"]
 )
-async def test_a_profile_is_found_behind_other_links(name: str, desk: Desk) -> None:
-    listing = (await done(desk, name))["listing"]
+async def test_other_link_forms_resolve_to_a_profile(name: str, client: PipelineClient) -> None:
+    listing = (await completed(client, name))["listing"]
     author = "anna" if name == "profile-escaped" else post_for(small(1)).author
     assert (listing["kind"], listing["id"]) == ("profile", author)
 
 
-async def test_the_posts_of_a_profile_are_fetched(desk: Desk) -> None:
-    outcome = await done(desk, "profile-files")
+async def test_posts_of_a_profile_are_downloaded(client: PipelineClient) -> None:
+    outcome = await completed(client, "profile-files")
     expected = [post.video_id for post in posts_from("bob", 3, 0, 3)]
     assert [post["id"] for post in outcome["listing"]["entries"]] == expected
     assert outcome["members"] == 3
-    members = [await done(desk, f"profile-files/{index}") for index in range(3)]
+    members = [await completed(client, f"profile-files/{index}") for index in range(3)]
     assert [each["video"]["id"] for each in members] == expected
     assert all(each["files"] for each in members)
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "words"),
+    ("name", "code", "message"),
     [
         ("profile-missing", "content.not_found", "does not exist"),
         ("profile-private", "content.private", "the account is private"),
     ],
 )
-async def test_a_profile_that_is_not_shown(name: str, code: str, words: str, desk: Desk) -> None:
-    outcome = await desk.outcome(name)
+async def test_unavailable_profile_fails_with_its_code(
+    name: str, code: str, message: str, client: PipelineClient
+) -> None:
+    outcome = await client.outcome(name)
     assert (outcome["status"], outcome["error"]["error_type"]) == ("failed", code), outcome
-    assert words in outcome["error"]["user_message"]
+    assert message in outcome["error"]["user_message"]

@@ -1,4 +1,4 @@
-"""Results on the topic that a request names, as a client of another library (librdkafka) asks."""
+"""Results on the reply topic of a request, as seen by a client on librdkafka."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from streams.cluster.topic_admin import apply_topics
 from streams.settings import KafkaSettings
 from streams.stage import topics_of
 from streams.topics import REQUESTS, RESULTS
-from tests.acceptance.desk import Desk, Message, page
-from tests.house import House
+from tests.acceptance.client import Message, PipelineClient, page
+from tests.pipeline_process import PipelineProcess
 from tests.standin import user_name, video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,44 +32,45 @@ Header = tuple[str, bytes]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A house whose worker knows two reply topics."""
-    async with House(tmp_path_factory.mktemp("house"), **REPLY_TOPICS) as house:
-        replies = reply_settings(house)
+async def pipeline(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PipelineProcess]:
+    """A pipeline with two reply topics."""
+    async with PipelineProcess(tmp_path_factory.mktemp("pipeline"), **REPLY_TOPICS) as pipeline:
+        replies = reply_settings(pipeline)
         await apply_topics(replies, topics_of((), replies.reply_topics))
-        await house.start_worker("all")
-        yield house
+        await pipeline.start_worker("all")
+        yield pipeline
 
 
 @pytest.fixture(scope="module")
-def desk(house: House) -> Desk:
-    """A client of the house."""
-    return Desk(house)
+def client(pipeline: PipelineProcess) -> PipelineClient:
+    return PipelineClient(pipeline)
 
 
-def reply_settings(house: House) -> KafkaSettings:
-    return KafkaSettings(bootstrap=house.bootstrap, reply_topics=(BILLING, TEMPORARY))
+def reply_settings(pipeline: PipelineProcess) -> KafkaSettings:
+    return KafkaSettings(bootstrap=pipeline.bootstrap, reply_topics=(BILLING, TEMPORARY))
 
 
-def ask(house: House, value: bytes, headers: Sequence[Header] = ()) -> None:
-    producer = Producer({"bootstrap.servers": house.bootstrap, "acks": "all"})
+def publish(pipeline: PipelineProcess, value: bytes, headers: Sequence[Header] = ()) -> None:
+    producer = Producer({"bootstrap.servers": pipeline.bootstrap, "acks": "all"})
     producer.produce(REQUESTS.kafka_name(), value, headers=list(headers))
     assert producer.flush(30) == 0
 
 
-def request(**fields: Any) -> bytes:
+def request_body(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
 Reply = tuple[Message, list[bytes]]
-"""A result, and the correlation ids beside it."""
+"""A result, and the correlation ids in its headers."""
 
 
-async def read(house: House, topic: str, count: int, seconds: float = 60) -> dict[str, Reply]:
-    """Return what a topic has, by request id, once that are so many and it is quiet."""
+async def read(
+    pipeline: PipelineProcess, topic: str, count: int, seconds: float = 60
+) -> dict[str, Reply]:
+    """Read a topic until it has ``count`` results and is quiet; return them by request id."""
     consumer = Consumer(
         {
-            "bootstrap.servers": house.bootstrap,
+            "bootstrap.servers": pipeline.bootstrap,
             "group.id": f"reader-{time.time_ns()}",
             "auto.offset.reset": "earliest",
         }
@@ -93,19 +94,25 @@ async def read(house: House, topic: str, count: int, seconds: float = 60) -> dic
     return {name: replies[0] for name, replies in found.items()}
 
 
-async def test_results_come_on_the_topic_that_requests_name(house: House, desk: Desk) -> None:
+async def test_results_are_published_to_the_reply_topic(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
     correlated = ("kafka_correlationId", CORRELATION)
     in_header = ("kafka_replyTopic", BILLING.encode())
     video = page(video_id("kilobytes", param=20, serial=1))
     retried = page(video_id(serial=3), user_name("page.503", times=1))
-    ask(house, request(id="done", url=video, reply_to=BILLING), [correlated])
-    ask(house, request(id="spring", url=video, action="info"), [correlated, in_header])
-    ask(house, request(id="retried", url=retried, action="info", reply_to=BILLING), [correlated])
-    ask(house, request(id="batch", urls=[video, "no"], reply_to=BILLING), [correlated])
-    ask(house, request(id="wrong", url=video, colour="red"), [correlated, in_header])
-    ask(house, b"\xff no request", [correlated, in_header])
-    ask(house, request(id="plain", url=video, action="info"), [correlated])
-    found = await read(house, BILLING, 8)
+    publish(pipeline, request_body(id="done", url=video, reply_to=BILLING), [correlated])
+    publish(pipeline, request_body(id="spring", url=video, action="info"), [correlated, in_header])
+    publish(
+        pipeline,
+        request_body(id="retried", url=retried, action="info", reply_to=BILLING),
+        [correlated],
+    )
+    publish(pipeline, request_body(id="batch", urls=[video, "no"], reply_to=BILLING), [correlated])
+    publish(pipeline, request_body(id="wrong", url=video, colour="red"), [correlated, in_header])
+    publish(pipeline, b"\xff no request", [correlated, in_header])
+    publish(pipeline, request_body(id="plain", url=video, action="info"), [correlated])
+    found = await read(pipeline, BILLING, 8)
     assert all(ids == [CORRELATION] for _, ids in found.values())
     (garbage,) = [name for name in found if name.startswith("requests-")]
     statuses = {name: result["status"] for name, (result, _) in found.items() if name != garbage}
@@ -119,69 +126,75 @@ async def test_results_come_on_the_topic_that_requests_name(house: House, desk: 
         "batch": "batch_finished",
         "wrong": "rejected",
     }
-    # Instead of, not beside: nothing of these is on the results topic.
-    await desk.outcome("plain")
-    elsewhere = await read(house, RESULTS.kafka_name(), 1)
-    assert elsewhere.keys().isdisjoint(found)
-    assert elsewhere["plain"][1] == [CORRELATION]
+    # The reply topic replaces the results topic: none of these results is on the latter.
+    await client.outcome("plain")
+    on_results_topic = await read(pipeline, RESULTS.kafka_name(), 1)
+    assert on_results_topic.keys().isdisjoint(found)
+    assert on_results_topic["plain"][1] == [CORRELATION]
 
 
-async def test_another_topic_is_refused_on_the_results_topic(house: House, desk: Desk) -> None:
-    ask(house, request(id="audit", url=page(video_id()), reply_to="clipmill.audit.v1"))
-    refused = await desk.outcome("audit")
-    assert refused["status"] == "rejected"
-    details = refused["error"]["technical_details"]
+async def test_unknown_reply_topic_is_rejected_on_the_results_topic(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
+    publish(pipeline, request_body(id="audit", url=page(video_id()), reply_to="clipmill.audit.v1"))
+    rejected = await client.outcome("audit")
+    assert rejected["status"] == "rejected"
+    details = rejected["error"]["technical_details"]
     assert details["field"] == "$.reply_to"
     assert f"is not one of {BILLING}, {TEMPORARY}" in details["reason"]
 
 
-async def test_a_large_correlation_id_is_refused(house: House, desk: Desk) -> None:
+async def test_large_correlation_id_is_rejected(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
     headers = [("kafka_correlationId", b"x" * 1_025)]
-    ask(house, request(id="large", url=page(video_id())), headers)
-    details = (await desk.outcome("large"))["error"]["technical_details"]
+    publish(pipeline, request_body(id="large", url=page(video_id())), headers)
+    details = (await client.outcome("large"))["error"]["technical_details"]
     assert details["field"] == "header kafka_correlationId"
     assert "1025 bytes, at most 1024" in details["reason"]
 
 
-async def test_a_cancelled_request_and_its_retry_answer_on_their_topic(
-    house: House, desk: Desk
+async def test_cancelled_request_and_its_retry_keep_the_reply_topic(
+    pipeline: PipelineProcess, client: PipelineClient
 ) -> None:
     url = page(video_id("page.429", serial=9))
     headers = [("kafka_correlationId", b"c-9")]
-    ask(house, request(id="parked", url=url, reply_to=TEMPORARY), headers)
-    await desk.transition("parked", "retrying")
-    await house.command(command="cancel", request_id="parked")
-    assert (await read(house, TEMPORARY, 1))["parked"][0]["status"] == "cancelled"
-    await house.command(command="retry", request_id="parked", new_id="again")
-    await desk.transition("again", "retrying")
-    await house.command(command="cancel", request_id="again")
-    result, ids = (await read(house, TEMPORARY, 2))["again"]
+    publish(pipeline, request_body(id="parked", url=url, reply_to=TEMPORARY), headers)
+    await client.wait_for_transition("parked", "retrying")
+    await pipeline.publish_command(command="cancel", request_id="parked")
+    assert (await read(pipeline, TEMPORARY, 1))["parked"][0]["status"] == "cancelled"
+    await pipeline.publish_command(command="retry", request_id="parked", new_id="again")
+    await client.wait_for_transition("again", "retrying")
+    await pipeline.publish_command(command="cancel", request_id="again")
+    result, ids = (await read(pipeline, TEMPORARY, 2))["again"]
     assert (result["status"], result["retry_of"], ids) == ("cancelled", "parked", [b"c-9"])
 
 
-async def test_a_reply_topic_that_vanishes_holds_up_nobody(house: House, desk: Desk) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=house.bootstrap)
+async def test_deleted_reply_topic_does_not_delay_other_results(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.bootstrap)
     await admin.start()
     await admin.delete_topics([TEMPORARY])
     await admin.close()
     for number in range(5):
-        ask(house, request(id=f"lost-{number}", url="nonsense", reply_to=TEMPORARY))
+        publish(pipeline, request_body(id=f"lost-{number}", url="nonsense", reply_to=TEMPORARY))
     started = time.monotonic()
-    await desk.ask("nonsense", id="other")
+    await client.request("nonsense", id="other")
     others = time.monotonic() - started
     for number in range(5):
-        assert (await desk.outcome(f"lost-{number}", 60))["status"] == "rejected"
+        assert (await client.outcome(f"lost-{number}", 60))["status"] == "rejected"
     redirected = time.monotonic() - started
     print(f"\nanother result after {others:.1f} s, redirected after {redirected:.1f} s")
-    assert (await desk.metrics())["clipmill_replies_redirected_total"] >= 5
+    assert (await client.metrics())["clipmill_replies_redirected_total"] >= 5
 
 
-async def test_a_worker_names_the_reply_topic_that_is_missing(tmp_path: Path) -> None:
-    async with House(tmp_path, **REPLY_TOPICS) as house:
-        worker = house.spawn_worker("all")
+async def test_missing_reply_topic_is_named_at_start(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path, **REPLY_TOPICS) as pipeline:
+        worker = pipeline.spawn_worker("all")
         with pytest.raises(RuntimeError, match=f"(?s){BILLING}: does not exist.*topics apply"):
             await worker.wait_ready()
         worker.kill()
-        status, said, _ = await house.clipmill("topics", "apply")
-        assert (status, said.split()) == (0, ["created", BILLING, "created", TEMPORARY])
-        await house.start_worker("all")
+        status, output, _ = await pipeline.clipmill("topics", "apply")
+        assert (status, output.split()) == (0, ["created", BILLING, "created", TEMPORARY])
+        await pipeline.start_worker("all")

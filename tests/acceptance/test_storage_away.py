@@ -1,6 +1,6 @@
-"""The disk is full, or the storage is gone: work waits, nothing is lost, no attempt is used.
+"""Full disk or unavailable storage: requests wait, none is lost, no attempt is consumed.
 
-When the storage works again, work goes on at once: the retries would wait for ten minutes.
+Requests resume as soon as the storage works again; the retries alone would wait ten minutes.
 
 The download worker has a small file system of its own, in a mount namespace.
 """
@@ -9,8 +9,8 @@ import asyncio
 from pathlib import Path
 
 from streams.topics import DEADLETTERS
-from tests.acceptance.desk import Desk, page
-from tests.house import House, Process
+from tests.acceptance.client import PipelineClient, page
+from tests.pipeline_process import PipelineProcess, Process
 from tests.standin import video_id
 
 FILES = 30
@@ -39,69 +39,72 @@ SMALL_DISK = (
 )
 
 
-async def small_house(house: House) -> Process:
-    """Start all stages; return the worker of downloads, which has a small disk."""
-    house.data_dir.mkdir(exist_ok=True)
-    other = {"CLIPMILL_DATA_DIR": str(house.directory / "others")}
-    prefix = (*SMALL_DISK, SPACE, str(house.data_dir))
+async def start_with_small_disk(pipeline: PipelineProcess) -> Process:
+    """Start all stages; return the download worker, which has a small disk."""
+    pipeline.data_dir.mkdir(exist_ok=True)
+    other_data = {"CLIPMILL_DATA_DIR": str(pipeline.directory / "others")}
+    prefix = (*SMALL_DISK, SPACE, str(pipeline.data_dir))
     _, worker = await asyncio.gather(
-        house.start_worker(*OTHERS, **other), house.start_worker("download", prefix=prefix)
+        pipeline.start_worker(*OTHERS, **other_data),
+        pipeline.start_worker("download", prefix=prefix),
     )
     return worker
 
 
-def inside(worker: Process, path: Path) -> Path:
-    """Return a path as the worker sees it."""
+def worker_path(worker: Process, path: Path) -> Path:
+    """Return a path in the worker's mount namespace."""
     return Path(f"/proc/{worker.pid}/root{path}")
 
 
-async def test_a_full_disk_stops_the_downloads_until_there_is_room(tmp_path: Path) -> None:
-    async with House(tmp_path, **SETTINGS) as house:
-        desk, worker = Desk(house), await small_house(house)
+async def test_full_disk_pauses_downloads_until_space_is_freed(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path, **SETTINGS) as pipeline:
+        client, worker = PipelineClient(pipeline), await start_with_small_disk(pipeline)
         names = [f"r-{number}" for number in range(FILES)]
         for number, name in enumerate(names):
             url = page(video_id("size", param=MEBIBYTES, serial=number))
-            await house.publish({"id": name, "url": url})
-        problem = await desk.problem(worker, "download")
+            await pipeline.publish({"id": name, "url": url})
+        problem = await client.wait_for_problem(worker, "download")
         print(f"\nhealth says: {problem}")
         assert "space" in problem or "disk" in problem
-        collected = asyncio.create_task(_collect_files(worker, house.data_dir / "files"))
+        deleting = asyncio.create_task(_delete_files(worker, pipeline.data_dir / "files"))
         try:
-            await desk.wait_for(names, 90)
+            await client.wait_for(names, 90)
         finally:
-            collected.cancel()
-        await _check(desk, names)
+            deleting.cancel()
+        await _check_results(client, names)
 
 
-async def _collect_files(worker: Process, folder: Path) -> None:
-    """Take finished files away, as whoever works on with them does."""
+async def _delete_files(worker: Process, folder: Path) -> None:
+    """Delete finished files, as a downstream consumer does."""
     while True:
         await asyncio.sleep(1)
-        for file in inside(worker, folder).rglob("*.mp4"):
+        for file in worker_path(worker, folder).rglob("*.mp4"):
             file.unlink()
 
 
-async def test_a_storage_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path) -> None:
-    async with House(tmp_path, **SETTINGS) as house:
-        desk, worker = Desk(house), await small_house(house)
-        assert (await desk.ask(page(video_id("kilobytes", serial=1))))["status"] == "completed"
-        files = inside(worker, house.data_dir / "files")
+async def test_storage_outage_pauses_downloads_and_loses_none(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path, **SETTINGS) as pipeline:
+        client, worker = PipelineClient(pipeline), await start_with_small_disk(pipeline)
+        assert (await client.request(page(video_id("kilobytes", serial=1))))[
+            "status"
+        ] == "completed"
+        files = worker_path(worker, pipeline.data_dir / "files")
         away = files.with_name("files.away")
         files.rename(away)
         files.write_text("not a folder")
         names = [f"r-{number}" for number in range(10)]
         for number, name in enumerate(names):
             url = page(video_id("kilobytes", serial=100 + number))
-            await house.publish({"id": name, "url": url})
-        print(f"\nhealth says: {await desk.problem(worker, 'download')}")
+            await pipeline.publish({"id": name, "url": url})
+        print(f"\nhealth says: {await client.wait_for_problem(worker, 'download')}")
         files.unlink()
         away.rename(files)
-        await desk.wait_for(names, 60)
-        await _check(desk, names)
+        await client.wait_for(names, 60)
+        await _check_results(client, names)
 
 
-async def _check(desk: Desk, names: list[str]) -> None:
-    results = await desk.house.read_results(0)
+async def _check_results(client: PipelineClient, names: list[str]) -> None:
+    results = await client.pipeline.read_results(0)
     assert {results[name][0]["status"] for name in names} == {"completed"}
     assert {results[name][0]["attempts"] for name in names} == {1}
-    assert await desk.records(DEADLETTERS) == []
+    assert await client.records(DEADLETTERS) == []

@@ -1,4 +1,4 @@
-"""Traces of the real pipeline; a collector decodes them with the official messages."""
+"""Traces of the real pipeline, decoded by a collector with the official protobuf messages."""
 
 import asyncio
 import time
@@ -13,9 +13,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from agents.pipeline.events import DUE, TARGET
 from streams.topics import AUDIT, BY_NAME, EXTRACTED, RESULTS, SELECTED, VALIDATED, Topic
 from streams.tracing.context import request_root
-from tests.acceptance.desk import Desk, page
-from tests.house import House
+from tests.acceptance.client import PipelineClient, page
 from tests.otlp_receiver import OtlpReceiver, attributes_of, otlp_receiver
+from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,7 +25,7 @@ CLIENT_SPAN = "b7ad6b7169203331"
 STATE = "congo=t61rcWkgMzE"
 TRACES = {name: f"{number:032x}" for number, name in enumerate(("plain", "off", "b", "gone"), 1)}
 SECONDS = 40
-"""For the last span to arrive, on a loaded machine."""
+"""Timeout for the last span on a loaded machine."""
 
 
 @pytest.fixture(scope="module")
@@ -35,36 +35,36 @@ def receiver() -> Any:
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def house(
+async def pipeline(
     tmp_path_factory: pytest.TempPathFactory, receiver: OtlpReceiver
-) -> AsyncIterator[House]:
-    """A house whose worker records all traces that are not decided about."""
+) -> AsyncIterator[PipelineProcess]:
+    """A pipeline whose worker samples all traces without a parent's sampling decision."""
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
         "OTEL_TRACES_SAMPLER": "parentbased_always_on",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
-    async with House(tmp_path_factory.mktemp("house"), **variables) as house:
-        await house.start_worker("all")
-        yield house
+    async with PipelineProcess(tmp_path_factory.mktemp("pipeline"), **variables) as pipeline:
+        await pipeline.start_worker("all")
+        yield pipeline
 
 
-async def ask(house: House, name: str, flags: str, **body: Any) -> None:
+async def publish_traced(pipeline: PipelineProcess, name: str, flags: str, **body: Any) -> None:
     parent = f"00-{TRACES[name]}-{CLIENT_SPAN}-{flags}"
     headers = [("traceparent", parent.encode()), ("tracestate", STATE.encode())]
     value = str({"id": name, **body}).replace("'", '"').encode()
-    await house.publish_raw(value, headers=headers)
+    await pipeline.publish_raw(value, headers=headers)
 
 
-async def return_late(house: House, record: Any) -> None:
-    """Put an event on a delay topic as one that was to wait for 31 s and has."""
+async def publish_due_event(pipeline: PipelineProcess, record: Any) -> None:
+    """Publish an event to a delay topic as one whose delay of 31 s is over."""
     now = time.time()
     headers = [
         *record.headers,
         (DUE, f"{now:.3f}".encode()),
         (TARGET, VALIDATED.name.encode()),
     ]
-    producer = AIOKafkaProducer(bootstrap_servers=house.bootstrap, acks="all")
+    producer = AIOKafkaProducer(bootstrap_servers=pipeline.bootstrap, acks="all")
     await producer.start()
     try:
         await producer.send_and_wait(
@@ -79,26 +79,26 @@ async def return_late(house: House, record: Any) -> None:
 
 
 def problems(spans: list[WireSpan], roots: set[str]) -> list[str]:
-    """Return what is wrong: a root that is missing or double, a span without parent and link."""
+    """Return missing or duplicate roots, orphaned spans and broken links."""
     known = {(span.trace_id, span.span_id) for span in spans}
     known |= {(bytes.fromhex(trace), bytes.fromhex(CLIENT_SPAN)) for trace in TRACES.values()}
     found = [attributes_of(span)["clipmill.request_id"] for span in spans if is_root(span)]
-    wrong = [] if sorted(found) == sorted(roots) else [f"roots: {sorted(found)}"]
+    problems_ = [] if sorted(found) == sorted(roots) else [f"roots: {sorted(found)}"]
     for span in spans:
         if span.parent_span_id and (span.trace_id, span.parent_span_id) not in known:
-            wrong.append(f"orphan: {span.name} of {attributes_of(span)}")
+            problems_.append(f"orphan: {span.name} of {attributes_of(span)}")
         if not span.parent_span_id and not span.links and not is_root(span):
-            wrong.append(f"neither parent nor link: {span.name}")
-        wrong += [
+            problems_.append(f"neither parent nor link: {span.name}")
+        problems_ += [
             f"broken link: {span.name}"
             for link in span.links
             if (link.trace_id, link.span_id) not in known
         ]
-    return wrong
+    return problems_
 
 
-def unread(spans: list[WireSpan]) -> set[str]:
-    """Return what was sent to a stage and is not processed yet."""
+def unprocessed_sends(spans: list[WireSpan]) -> set[str]:
+    """Return the names of send spans to stages without a process span."""
     read = {(span.trace_id, span.parent_span_id) for span in spans if span.kind == CONSUMER}
     topics = {f"send {topic.kafka_name()}" for topic in (VALIDATED, EXTRACTED, SELECTED, AUDIT)}
     return {
@@ -112,17 +112,19 @@ def is_root(span: WireSpan) -> bool:
     return span.name == "request"
 
 
-async def until_whole(receiver: OtlpReceiver, roots: set[str], *names: str) -> list[WireSpan]:
-    """Return the spans when all traces are whole and these names are among them."""
+async def wait_until_complete(
+    receiver: OtlpReceiver, roots: set[str], *names: str
+) -> list[WireSpan]:
+    """Wait until all traces are complete and contain these names; return the spans."""
     deadline = time.monotonic() + SECONDS
     while True:
         spans = receiver.spans
-        wrong = problems(spans, roots)
-        missing = set(names) - {span.name for span in spans} or unread(spans)
-        if not wrong and not missing:
+        problems_ = problems(spans, roots)
+        missing = set(names) - {span.name for span in spans} or unprocessed_sends(spans)
+        if not problems_ and not missing:
             return spans
         if time.monotonic() > deadline:
-            raise AssertionError([*wrong[:20], missing])
+            raise AssertionError([*problems_[:20], missing])
         await asyncio.sleep(0.1)
 
 
@@ -130,7 +132,7 @@ def of_trace(spans: list[WireSpan], trace_id: str) -> list[WireSpan]:
     return [span for span in spans if span.trace_id.hex() == trace_id]
 
 
-async def contexts(desk: Desk, topic: Topic) -> dict[str, dict[str, str]]:
+async def contexts(client: PipelineClient, topic: Topic) -> dict[str, dict[str, str]]:
     """Return the trace headers of a topic's records by request."""
     return {
         (record.key or b"").decode(): {
@@ -138,37 +140,39 @@ async def contexts(desk: Desk, topic: Topic) -> dict[str, dict[str, str]]:
             for name, value in record.headers
             if name in {"traceparent", "tracestate"}
         }
-        for record in await desk.records(topic)
+        for record in await client.records(topic)
     }
 
 
-async def test_every_span_of_the_real_pipeline_has_its_parent_or_a_link(
-    house: House, receiver: OtlpReceiver
+async def test_every_span_has_its_parent_or_a_link(
+    pipeline: PipelineProcess, receiver: OtlpReceiver
 ) -> None:
-    desk = Desk(house)
+    client = PipelineClient(pipeline)
     plain, gone = video_id(serial=1), video_id(serial=2)
-    house.standin.switch("deleted", video=gone)
-    await ask(house, "plain", "01", url=page(plain))
-    # Whoever asks first for a page has its attempt in the trace.
-    result = await desk.outcome("plain")
-    await ask(house, "off", "00", url=page(plain), action="info")
-    await ask(house, "b", "01", urls=[page(plain), "https://example.com/?token=s3cret"])
-    await ask(house, "gone", "01", url=f"{page(gone)}?token=s3cret")
-    await house.publish({"id": "bare", "url": page(plain), "action": "info"})
-    await desk.wait_for(["plain", "off", "b/0", "b/1", "gone", "bare"])
-    await desk.summary("b")
+    pipeline.standin.switch("deleted", video=gone)
+    await publish_traced(pipeline, "plain", "01", url=page(plain))
+    # The first request for a page has the extraction attempt in its trace.
+    result = await client.outcome("plain")
+    await publish_traced(pipeline, "off", "00", url=page(plain), action="info")
+    await publish_traced(
+        pipeline, "b", "01", urls=[page(plain), "https://example.com/?token=s3cret"]
+    )
+    await publish_traced(pipeline, "gone", "01", url=f"{page(gone)}?token=s3cret")
+    await pipeline.publish({"id": "bare", "url": page(plain), "action": "info"})
+    await client.wait_for(["plain", "off", "b/0", "b/1", "gone", "bare"])
+    await client.summary("b")
     roots = {"plain", "b", "b/0", "b/1", "gone", "bare"}
-    await until_whole(receiver, roots)
+    await wait_until_complete(receiver, roots)
 
     (event,) = [
         record
-        for record in await desk.records(VALIDATED)
+        for record in await client.records(VALIDATED)
         if ("ce_correlationid", b"plain") in record.headers
     ]
-    await return_late(house, event)
-    late = "process clipmill.retry.2m.v1"
-    spans = await until_whole(receiver, roots, late)
-    assert house.workers[0].terminate() == 0
+    await publish_due_event(pipeline, event)
+    delay_span = "process clipmill.retry.2m.v1"
+    spans = await wait_until_complete(receiver, roots, delay_span)
+    assert pipeline.workers[0].terminate() == 0
     spans = receiver.spans
     assert problems(spans, roots) == []
 
@@ -189,11 +193,11 @@ async def test_every_span_of_the_real_pipeline_has_its_parent_or_a_link(
     member = by_request["b/1"]
     assert member.trace_id.hex() == request_root(TRACES["b"], "b/1").trace_id
     assert [link.span_id for link in member.links] == [by_request["b"].span_id]
-    (delayed,) = [span for span in spans if span.name == late]
+    (delayed,) = [span for span in spans if span.name == delay_span]
     assert (delayed.parent_span_id, delayed.links[0].trace_id) == (b"", root.trace_id)
 
     assert of_trace(spans, TRACES["off"]) == []
-    headers = await contexts(desk, RESULTS)
+    headers = await contexts(client, RESULTS)
     assert {name: headers[name]["traceparent"][-2:] for name in ("plain", "off", "gone")} == {
         "plain": "01",
         "off": "00",

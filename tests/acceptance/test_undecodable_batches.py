@@ -1,7 +1,7 @@
-"""Batches that cannot be decoded, on each topic that is read: each costs itself and nothing else.
+"""Undecodable batches on each consumed topic: each becomes a dead letter and affects nothing else.
 
-No client can write such batches; damaged disks and other versions of Kafka can. So they are changed
-in the segments of the broker while it is stopped.
+No client can produce such batches; damaged disks and other versions of Kafka can. Therefore they
+are written into the broker's segments while it is stopped.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from streams.topics import (
     VALIDATED,
     changelog_topic,
 )
-from tests.acceptance.desk import Desk, get, page
+from tests.acceptance.client import PipelineClient, get, page
 from tests.acceptance.poisoned_segments import batches, overwrite, segment_of
-from tests.house import House
+from tests.pipeline_process import PipelineProcess
 from tests.record_batch_bytes import HEADER_BYTES, edited, flipped, with_records
 
 STAGE_TOPICS = [REQUESTS, VALIDATED, EXTRACTED, SELECTED, ERRORS, ATTEMPTS, AUDIT, COMMANDS]
@@ -42,12 +42,12 @@ READ_BY_WORKERS = [*STAGE_TOPICS, SIGNALS, *CHANGELOGS]
 READ_BY_CLIENTS = [RESULTS, PROGRESS]
 
 
-def _noise(data: bytes) -> bytes:
+def _random_records(data: bytes) -> bytes:
     return with_records(data, bytes(range(200, 256)) * (len(data) // 56 + 1), 0)[: len(data)]
 
 
 def _same_size(data: bytes, codec: int) -> bytes:
-    """Return a batch that claims a codec for records that are not compressed."""
+    """Return a batch that declares a codec for uncompressed records."""
     return edited(data, attributes=codec)
 
 
@@ -60,7 +60,7 @@ KINDS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class Poison(NamedTuple):
+class PoisonBatch(NamedTuple):
     topic: str
     kafka_name: str
     offset: int
@@ -68,10 +68,10 @@ class Poison(NamedTuple):
     data: bytes
 
 
-async def write_batches(house: House) -> list[tuple[str, str, int, str]]:
-    """Write a batch for each kind to each topic; return logical and Kafka name, offset and kind."""
+async def publish_batches(pipeline: PipelineProcess) -> list[tuple[str, str, int, str]]:
+    """Publish a batch per kind and topic; return logical and Kafka name, offset and kind."""
     written = []
-    async with AIOKafkaProducer(bootstrap_servers=house.bootstrap) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=pipeline.bootstrap) as producer:
         for topic in (*READ_BY_WORKERS, *READ_BY_CLIENTS):
             for kind in KINDS:
                 batch = producer.create_batch()
@@ -84,14 +84,14 @@ async def write_batches(house: House) -> list[tuple[str, str, int, str]]:
                 batch.close()
                 name = topic.kafka_name()
                 sent = await (await producer.send_batch(batch, name, partition=0))
-                # Logical for sources of stages, the name on Kafka for a changelog.
+                # The logical name for sources of stages, the Kafka name for changelogs.
                 logical = name if topic in CHANGELOGS else topic.name
                 written.append((logical, name, sent.offset, kind))
     return written
 
 
-def poison(kafka_dir: Path, written: list[tuple[str, str, int, str]]) -> list[Poison]:
-    """Change the batches on the stopped broker's disk."""
+def corrupt_batches(kafka_dir: Path, written: list[tuple[str, str, int, str]]) -> list[PoisonBatch]:
+    """Corrupt the batches in the stopped broker's segments."""
     poisons = []
     for logical, name, offset, kind in written:
         segment = segment_of(kafka_dir, name, 0)
@@ -103,35 +103,35 @@ def poison(kafka_dir: Path, written: list[tuple[str, str, int, str]]) -> list[Po
         changed = KINDS[kind](data)
         assert len(changed) == len(data)
         overwrite(segment, position, changed)
-        poisons.append(Poison(logical, name, offset, kind, changed))
+        poisons.append(PoisonBatch(logical, name, offset, kind, changed))
     return poisons
 
 
-async def dead_letters(desk: Desk) -> dict[tuple[str, int], tuple[str, bytes | None]]:
-    """Return reason and bytes of each dead letter, by the place that it comes from."""
+async def dead_letters(client: PipelineClient) -> dict[tuple[str, int], tuple[str, bytes | None]]:
+    """Return reason and value of each dead letter by its original topic and offset."""
     found = {}
-    for record in await desk.records(DEADLETTERS):
+    for record in await client.records(DEADLETTERS):
         _, facts = split_headers(record.headers)
         assert facts is not None
         found[facts.origin_topic, facts.origin_offset] = facts.reason, record.value
     return found
 
 
-async def test_undecodable_batches_on_each_topic_cost_nothing_but_themselves(
+async def test_undecodable_batches_of_each_topic_are_dead_lettered_without_other_effects(
     tmp_path: Path,
 ) -> None:
-    async with House(tmp_path) as house:
-        desk = Desk(house)
-        worker = await house.start_worker("all")
-        first = await desk.ask(page("7000000000000000001"))
+    async with PipelineProcess(tmp_path) as pipeline:
+        client = PipelineClient(pipeline)
+        worker = await pipeline.start_worker("all")
+        first = await client.request(page("7000000000000000001"))
         assert first["status"] == "completed"
         await asyncio.to_thread(worker.terminate)
-        written = await write_batches(house)
-        async with house.broker_stopped():
-            poisons = poison(tmp_path / "kafka", written)
+        written = await publish_batches(pipeline)
+        async with pipeline.broker_stopped():
+            poisons = corrupt_batches(tmp_path / "kafka", written)
         assert len(poisons) >= 30
 
-        worker = await house.start_worker("all")
+        worker = await pipeline.start_worker("all")
         ids = [f"after-{number}" for number in range(12)]
         for number, request_id in enumerate(ids):
             body = {
@@ -139,27 +139,27 @@ async def test_undecodable_batches_on_each_topic_cost_nothing_but_themselves(
                 "url": page(f"70000000000000001{number:02}"),
                 "action": "info",
             }
-            await house.publish_raw(json.dumps(body).encode(), partition=number % 4)
+            await pipeline.publish_raw(json.dumps(body).encode(), partition=number % 4)
         for request_id in ids:
-            assert (await desk.outcome(request_id, 60))["status"] == "completed"
+            assert (await client.outcome(request_id, 60))["status"] == "completed"
 
-        ours = [each for each in poisons if each.topic not in {t.name for t in READ_BY_CLIENTS}]
-        letters = await dead_letters(desk)
-        for each in ours:
-            reason, value = letters[each.topic, each.offset]
+        expected = [each for each in poisons if each.topic not in {t.name for t in READ_BY_CLIENTS}]
+        found = await dead_letters(client)
+        for each in expected:
+            reason, value = found[each.topic, each.offset]
             assert each.reason in reason, each
             assert value == each.data
 
-        metrics = await desk.metrics()
-        assert metrics["clipmill_undecodable_batches_total"] == len(ours)
+        metrics = await client.metrics()
+        assert metrics["clipmill_undecodable_batches_total"] == len(expected)
         assert metrics["clipmill_stage_restarts_total"] == 0
         health = json.loads(await get(f"{worker.ready['http']}/health/ready"))
         assert health["status"] == "ready"
-        warned = json.dumps(health["warnings"])
-        assert all(each.kafka_name in warned for each in ours), warned
+        warnings = json.dumps(health["warnings"])
+        assert all(each.kafka_name in warnings for each in expected), warnings
 
-        code, output, _ = await house.clipmill("status", ids[0])
+        code, output, _ = await pipeline.clipmill("status", ids[0])
         assert (code, "completed" in output) == (0, True), "the audit topic can be read by clients"
-        code, output, _ = await house.clipmill("deadletters", "list")
+        code, output, _ = await pipeline.clipmill("deadletters", "list")
         assert code == 0
-        assert f" of {len(ours)}" in output
+        assert f" of {len(expected)}" in output

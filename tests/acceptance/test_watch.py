@@ -1,4 +1,4 @@
-"""`make watch`: service, Prometheus, Alertmanager and boards start together and leave nothing."""
+"""`make watch`: service, Prometheus, Alertmanager and boards start and end together."""
 
 import asyncio
 import json
@@ -23,17 +23,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def shown(process: Process) -> dict[str, str]:
-    """Return the addresses that are printed, by what they are of."""
+async def printed_addresses(process: Process) -> dict[str, str]:
+    """Return the printed addresses by component."""
     assert process.stdout is not None
-    places: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     async with asyncio.timeout(READY_SECONDS):
         async for line in process.stdout:
-            name, _, place = line.decode().strip().partition(" ")
-            places[name] = place.strip()
+            name, _, address = line.decode().strip().partition(" ")
+            addresses[name] = address.strip()
             if name == "Ctrl-C":
-                return places
-    raise AssertionError(places)
+                return addresses
+    raise AssertionError(addresses)
 
 
 async def get(url: str) -> Any:
@@ -42,7 +42,7 @@ async def get(url: str) -> Any:
         return json.loads(await answer.text())
 
 
-async def until_up(prometheus: str) -> list[dict[str, Any]]:
+async def wait_until_scraped(prometheus: str) -> list[dict[str, Any]]:
     """Return the samples of `up` once the worker was scraped."""
     async with asyncio.timeout(30):
         while True:
@@ -52,7 +52,7 @@ async def until_up(prometheus: str) -> list[dict[str, Any]]:
             await asyncio.sleep(0.2)
 
 
-async def test_everything_starts_watches_the_service_and_ends_with_it(tmp_path: Path) -> None:
+async def test_watch_starts_monitors_the_service_and_ends_all_processes(tmp_path: Path) -> None:
     ports = free_ports(3)
     names = ("--prometheus-port", "--alertmanager-port", "--boards-port")
     process = await asyncio.create_subprocess_exec(
@@ -61,17 +61,17 @@ async def test_everything_starts_watches_the_service_and_ends_with_it(tmp_path: 
         stdout=PIPE,
     )
     try:
-        places = await shown(process)
-        server = places["Prometheus"].removesuffix("/alerts")
-        [sample] = await until_up(server)
+        addresses = await printed_addresses(process)
+        server = addresses["Prometheus"].removesuffix("/alerts")
+        [sample] = await wait_until_scraped(server)
         assert sample["value"][1] == "1"
-        assert sample["metric"]["instance"] in places["Worker"]
+        assert sample["metric"]["instance"] in addresses["Worker"]
         managers = (await get(f"{server}/api/v1/alertmanagers"))["data"]["activeAlertmanagers"]
-        assert [each["url"] for each in managers] == [f"{places['Alertmanager']}/api/v2/alerts"]
-        found = await get(f"{places['Boards']}/places.json")
+        assert [each["url"] for each in managers] == [f"{addresses['Alertmanager']}/api/v2/alerts"]
+        found = await get(f"{addresses['Boards']}/places.json")
         assert found["prometheus"] == server
         for board in found["boards"]:
-            assert (await get(f"{places['Boards']}/boards/{board}.json"))["uid"] == board
+            assert (await get(f"{addresses['Boards']}/boards/{board}.json"))["uid"] == board
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) > 3
     finally:

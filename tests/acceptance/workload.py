@@ -1,4 +1,4 @@
-"""Three hundred requests of all kinds, and the outcome that each of them must have."""
+"""A workload of 300 requests of all kinds, with the expected outcome of each."""
 
 import json
 import random
@@ -9,109 +9,111 @@ from typing import Any
 from tests.standin import short_code, video_id
 
 SMALLEST: Mapping[str, Any] = {"options": {"quality": "worst"}}
-"""Half a megabyte instead of two: what counts here is how long a file takes."""
+"""0.5 MB instead of 2: the duration of a transfer matters here, not its size."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One record for the requests topic.
+class WorkloadRecord:
+    """A record for the requests topic.
 
     Attributes:
-        value: its bytes.
-        expects: the status of each outcome by request id; a record without any names itself after
-            its place on the topic and is to be rejected.
+        value: of the record.
+        expected: status of each outcome by request id; empty for a record without an id, which is
+            rejected under its default id.
     """
 
     value: bytes | None
-    expects: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
 
 
 def page(video: str) -> str:
     return f"https://www.tiktok.com/@_/video/{video}"
 
 
-def ask(request_id: str, status: str, url: str, **fields: Any) -> Asked:
+def request_record(request_id: str, status: str, url: str, **fields: Any) -> WorkloadRecord:
     body = {"id": request_id, "url": url, **fields}
-    return Asked(json.dumps(body).encode(), {request_id: status})
+    return WorkloadRecord(json.dumps(body).encode(), {request_id: status})
 
 
-def workload(chance: random.Random) -> list[Asked]:
+def workload(rng: random.Random) -> list[WorkloadRecord]:
     """Return 300 records in random order."""
-    asked = [
+    records = [
         *_slow_downloads(),
         *_quick_downloads(),
         *_batches(),
         *_infos(),
-        *_hopeless(),
-        *_answered_late(),
+        *_permanent_failures(),
+        *_transient_failures(),
         *_short_links(),
-        *_garbage(),
+        *_invalid_records(),
     ]
-    chance.shuffle(asked)
-    return asked
+    rng.shuffle(records)
+    return records
 
 
-def _slow_downloads() -> Iterator[Asked]:
-    """Media of one to three seconds; 40 of the videos are asked for twice."""
+def _slow_downloads() -> Iterator[WorkloadRecord]:
+    """Media that take one to three seconds; 40 of the videos are requested twice."""
     for serial in range(84):
         url = page(video_id("media.takes", param=1 + serial % 3, serial=serial))
-        yield ask(f"slow-{serial}", "completed", url, **SMALLEST)
+        yield request_record(f"slow-{serial}", "completed", url, **SMALLEST)
         if serial < 40:
-            yield ask(f"again-{serial}", "completed", url, **SMALLEST)
+            yield request_record(f"again-{serial}", "completed", url, **SMALLEST)
     for serial in range(20):
         url = page(video_id("media.slow", param=256, serial=serial))
-        yield ask(f"trickle-{serial}", "completed", url, **SMALLEST)
+        yield request_record(f"trickle-{serial}", "completed", url, **SMALLEST)
 
 
-def _quick_downloads() -> Iterator[Asked]:
-    """Small files; six of the requests are published twice under one id."""
+def _quick_downloads() -> Iterator[WorkloadRecord]:
+    """Small files; six of the requests are published twice with the same id."""
     for serial in range(40):
         url = page(video_id("kilobytes", param=40 + serial, serial=serial))
-        asked = ask(f"quick-{serial}", "completed", url)
-        yield from [asked] * (2 if serial < 6 else 1)
+        records = request_record(f"quick-{serial}", "completed", url)
+        yield from [records] * (2 if serial < 6 else 1)
 
 
-def _batches() -> Iterator[Asked]:
+def _batches() -> Iterator[WorkloadRecord]:
     for number in range(8):
         videos = [video_id("kilobytes", param=20, serial=100 + number * 3 + at) for at in range(3)]
         gone = video_id("deleted", serial=100 + number)
         urls = [*map(page, videos), page(gone), "https://www.tiktok.com/not/a/video"]
         statuses = ["completed"] * 3 + ["failed", "rejected"]
-        expects = {f"batch-{number}/{at}": status for at, status in enumerate(statuses)}
-        yield Asked(json.dumps({"id": f"batch-{number}", "urls": urls}).encode(), expects)
+        expected = {f"batch-{number}/{at}": status for at, status in enumerate(statuses)}
+        yield WorkloadRecord(json.dumps({"id": f"batch-{number}", "urls": urls}).encode(), expected)
 
 
-def _infos() -> Iterator[Asked]:
+def _infos() -> Iterator[WorkloadRecord]:
     for serial in range(24):
-        yield ask(f"info-{serial}", "completed", page(video_id(serial=serial)), action="info")
+        yield request_record(
+            f"info-{serial}", "completed", page(video_id(serial=serial)), action="info"
+        )
 
 
-def _hopeless() -> Iterator[Asked]:
+def _permanent_failures() -> Iterator[WorkloadRecord]:
     for scenario in ("deleted", "private", "page.404", "noformats"):
         for serial in range(6):
             url = page(video_id(scenario, serial=serial))
-            yield ask(f"{scenario}-{serial}", "failed", url)
+            yield request_record(f"{scenario}-{serial}", "failed", url)
 
 
-def _answered_late() -> Iterator[Asked]:
-    """Answered 503 once (tried again after 5 s) or twice (then after 30 s)."""
+def _transient_failures() -> Iterator[WorkloadRecord]:
+    """Answered 503 once (retried after 5 s) or twice (retried again after 30 s)."""
     for scenario, times, count in (("page.503", 1, 14), ("page.503", 2, 4), ("media.503", 1, 6)):
         for serial in range(count):
             url = page(video_id(scenario, times=times, serial=serial))
-            yield ask(f"{scenario}-{times}-{serial}", "completed", url, **SMALLEST)
+            yield request_record(f"{scenario}-{times}-{serial}", "completed", url, **SMALLEST)
 
 
-def _short_links() -> Iterator[Asked]:
+def _short_links() -> Iterator[WorkloadRecord]:
     for serial in range(16):
         alive = serial % 4 > 0
         video = video_id("kilobytes", param=30, serial=200 + serial)
         link = f"https://vm.tiktok.com/{short_code(video, 'video' if alive else 'dead')}/"
-        yield ask(f"short-{serial}", "completed" if alive else "failed", link)
+        yield request_record(f"short-{serial}", "completed" if alive else "failed", link)
 
 
-def _garbage() -> Iterator[Asked]:
+def _invalid_records() -> Iterator[WorkloadRecord]:
     for value in (None, b"", b"\xff\xfe\x00", b"{", b"[]", b"17", b'"text"', b'{"no": "url"}'):
-        yield Asked(value)
+        yield WorkloadRecord(value)
     video = page(video_id())
     wrong: tuple[dict[str, Any], ...] = (
         {"url": 5},
@@ -124,4 +126,4 @@ def _garbage() -> Iterator[Asked]:
     for number, fields in enumerate(wrong):
         request_id = f"wrong-{number}"
         value = json.dumps({"id": request_id, **fields}).encode()
-        yield Asked(value, {request_id: "rejected"})
+        yield WorkloadRecord(value, {request_id: "rejected"})

@@ -1,4 +1,4 @@
-"""One real broker for all tests of a session; each test has topics of its own by their prefix."""
+"""One real broker for all tests of a session; a topic prefix isolates each test."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ async def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[s
 
 
 @pytest.fixture
-def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _without_environment_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.upper().startswith("CLIPMILL_"):
             monkeypatch.delenv(name)
@@ -30,8 +30,8 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 @pytest.fixture
-def kafka(bootstrap: str, _no_settings_of_the_machine: None) -> KafkaSettings:
-    """The cluster, with a prefix that no other test has."""
+def kafka(bootstrap: str, _without_environment_settings: None) -> KafkaSettings:
+    """Settings of the cluster, with a topic prefix unique to the test."""
     return KafkaSettings(
         bootstrap=bootstrap,
         topic_prefix=f"t{next(_numbers)}.",

@@ -1,8 +1,8 @@
-"""Every way in which a TikTok extraction fails, played by the stand-in and the real engine.
+"""Every failure of a TikTok extraction, provoked with the stand-in and the real engine.
 
-``python -m tests.integration.failure_samples`` records `SAMPLES` anew: after an update of yt-dlp
-or curl_cffi, or with a new scenario. The difference shows what the update changed. With ``socks``
-behind it, only those that begin so are recorded.
+``python -m tests.integration.failure_samples`` records `SAMPLES` again: after an update of yt-dlp
+or curl_cffi, or with a new scenario. The diff shows what the update changed. With an argument such
+as ``socks``, only failures whose name begins with it are recorded.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from agents.network.trust import write_ca_bundle
 from agents.platforms.tiktok.page import EXTRACTOR
 from schemas.video import Cookie
 from tests.standin import SCENARIOS, Standin, short_code, video_id
-from tests.unit.agents.engine.extractors import named
+from tests.unit.agents.engine.extractors import extractor_path
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "tiktok_failures.json"
 LIVE_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokLiveIE"
@@ -35,13 +35,13 @@ SETTINGS = EngineSettings(processes=2, kill_grace_seconds=0.3, preload=(EXTRACTO
 DEADLINE_SECONDS = 5.0
 HANG_SECONDS = 0.5
 MEBIBYTE = 1024 * 1024
-# Too long for a name, so that no resolver needs to be asked.
+# Too long for a host name, so that no resolver is queried.
 NO_NAME = ".".join(["x" * 60] * 5) + ".tiktok.com"
-# More than a process can be told at a time.
+# More than fits into a message to an engine process.
 MANY_COOKIES = tuple(
     Cookie(name=str(number), value="v" * 4_000, domain=".tiktok.com") for number in range(1_100)
 )
-# 10004 is no status that anybody has seen.
+# 10004 is an unknown status.
 UNKNOWN_STATUS = video_id("status", param=10004)
 
 FAILING_LINKS = ("dead", "loop", "limited", "broken", "hang", "page", "loopback", "outside")
@@ -54,8 +54,8 @@ CONNECTIONS = tuple(row.name for row in SCENARIOS if row.surface == "connect")
 HANGING = frozenset({"page.hang", "page.drip", "connect.hang", "link.hang"})
 
 
-class Stage:
-    """A stand-in, and an engine that goes through it."""
+class EngineHarness:
+    """A stand-in, and an engine whose egress is the stand-in."""
 
     def __init__(self, standin: Standin, egress: Egress, pool: EnginePool) -> None:
         self.standin = standin
@@ -63,7 +63,7 @@ class Stage:
         self.pool = pool
 
     async def failure(self, job: EngineJob) -> EngineFailure:
-        """Return the job's failure in the engine of the stage."""
+        """Return the job's failure in the harness's engine."""
         return await failure_of(self.pool, job)
 
     async def failure_with(self, job: EngineJob, egress: Egress, **settings: Any) -> EngineFailure:
@@ -73,16 +73,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(directory: Path) -> AsyncIterator[Stage]:
+async def engine_harness(directory: Path) -> AsyncIterator[EngineHarness]:
     async with Standin(directory) as standin:
         bundle = await asyncio.to_thread(write_ca_bundle, standin.ca_file, directory / "bundle.pem")
         egress = Egress(proxy=standin.proxy_url, ca_file=standin.ca_file, ca_bundle=bundle)
-        others = [
+        proxies = [
             msgspec.structs.replace(egress, name=name, proxy=url)
-            for name, url in _socks_ways(standin).items()
+            for name, url in _socks_proxies(standin).items()
         ]
-        async with EnginePool(SETTINGS, egress, *others) as pool:
-            yield Stage(standin, egress, pool)
+        async with EnginePool(SETTINGS, egress, *proxies) as pool:
+            yield EngineHarness(standin, egress, pool)
 
 
 def page_job(scenario: str = "ok", serial: int = 1, **options: Any) -> EngineJob:
@@ -115,8 +115,8 @@ def collection_job(collection: str) -> EngineJob:
     )
 
 
-def harm_job(kind: str, url: str = "test:1", seconds: float = DEADLINE_SECONDS) -> EngineJob:
-    return EngineJob(url=url, extractor=named(kind), deadline_seconds=seconds)
+def faulty_job(kind: str, url: str = "test:1", seconds: float = DEADLINE_SECONDS) -> EngineJob:
+    return EngineJob(url=url, extractor=extractor_path(kind), deadline_seconds=seconds)
 
 
 async def failure_of(pool: EnginePool, job: EngineJob) -> EngineFailure:
@@ -128,59 +128,65 @@ async def failure_of(pool: EnginePool, job: EngineJob) -> EngineFailure:
 
 
 def closed_port() -> int:
-    """Return a port on loopback that nobody listens at."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
+    """Return a loopback port without a listener."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
         return port
 
 
-async def _connection(stage: Stage, scenario: str, job: EngineJob | None = None) -> EngineFailure:
-    stage.standin.switches.set(scenario)
+async def _connection(
+    harness: EngineHarness, scenario: str, job: EngineJob | None = None
+) -> EngineFailure:
+    harness.standin.switches.set(scenario)
     seconds = HANG_SECONDS if scenario in HANGING else DEADLINE_SECONDS
     try:
-        # In a new engine: an old one has connections open already.
-        return await stage.failure_with(job or page_job(deadline_seconds=seconds), stage.egress)
+        # In a new engine: the existing one has open connections.
+        return await harness.failure_with(job or page_job(deadline_seconds=seconds), harness.egress)
     finally:
-        stage.standin.reset()
+        harness.standin.reset()
 
 
-async def _closed(stage: Stage) -> EngineFailure:
-    return await failure_of(EnginePool(SETTINGS, stage.egress), page_job())
+async def _closed(harness: EngineHarness) -> EngineFailure:
+    return await failure_of(EnginePool(SETTINGS, harness.egress), page_job())
 
 
-async def _address(stage: Stage, browser: str) -> EngineFailure:
+async def _address(harness: EngineHarness, browser: str) -> EngineFailure:
     url = f"http://127.0.0.1:{closed_port()}/?browser={browser}"
-    return await stage.failure_with(harm_job("Fetch", url), Egress())
+    return await harness.failure_with(faulty_job("Fetch", url), Egress())
 
 
-async def _crash(stage: Stage) -> EngineFailure:
+async def _crash(harness: EngineHarness) -> EngineFailure:
     with tempfile.NamedTemporaryFile() as log:
-        return await stage.failure(harm_job("Crash", f"test:?times=99&log={log.name}"))
+        return await harness.failure(faulty_job("Crash", f"test:?times=99&log={log.name}"))
 
 
 async def _socks(
-    stage: Stage, job: EngineJob, scenario: str = "", param: int = 0, egress: str = "socks"
+    harness: EngineHarness,
+    job: EngineJob,
+    scenario: str = "",
+    param: int = 0,
+    egress: str = "socks",
 ) -> EngineFailure:
-    """Return the failure of a job whose way out is a SOCKS proxy."""
+    """Return the failure of a job whose egress is a SOCKS proxy."""
     if scenario:
-        stage.standin.switches.set(scenario, param=param)
+        harness.standin.switches.set(scenario, param=param)
     try:
-        return await stage.failure(msgspec.structs.replace(job, egress=egress))
+        return await harness.failure(msgspec.structs.replace(job, egress=egress))
     finally:
-        stage.standin.reset()
+        harness.standin.reset()
 
 
-def _dead_proxy(stage: Stage) -> Egress:
-    return _proxied(stage, f"127.0.0.1:{closed_port()}")
+def _dead_proxy(harness: EngineHarness) -> Egress:
+    return _proxied(harness, f"127.0.0.1:{closed_port()}")
 
 
-def _proxied(stage: Stage, place: str) -> Egress:
-    return msgspec.structs.replace(stage.egress, proxy=f"http://{place}")
+def _proxied(harness: EngineHarness, address: str) -> Egress:
+    return msgspec.structs.replace(harness.egress, proxy=f"http://{address}")
 
 
-def _untrusting(stage: Stage) -> Egress:
-    return Egress(proxy=stage.standin.proxy_url)
+def _untrusting(harness: EngineHarness) -> Egress:
+    return Egress(proxy=harness.standin.proxy_url)
 
 
 FAILING_PROFILES = (
@@ -188,14 +194,14 @@ FAILING_PROFILES = (
     *("list.429", "list.nothing", "list.same", "list.status"),
     *("page.429", "login", "layout", "captcha", "challenge.again", "notfound"),
 )
-"""Scenarios of a profile's page and of its list."""
+"""Scenarios of a profile page and of its list."""
 
 SOCKS_REPLIES = (1, 2, 3, 4, 5, 6, 7, 8, 9)
-"""Of RFC 1928, and one that is none."""
+"""Reply codes of RFC 1928, and an invalid one."""
 
 
-def _socks_ways(standin: Standin) -> dict[str, str]:
-    """Return URLs of SOCKS proxies by the names of their egresses: one that works and others."""
+def _socks_proxies(standin: Standin) -> dict[str, str]:
+    """Return URLs of SOCKS proxies by egress name: one that works and three that fail."""
     return {
         "socks": standin.socks_url,
         "socks-login": standin.socks_url.replace("://", "://anna:wrong@"),
@@ -204,109 +210,113 @@ def _socks_ways(standin: Standin) -> dict[str, str]:
     }
 
 
-def _socks_plays(name: str, job: EngineJob) -> "dict[str, Play]":
-    """Return all ways in which a SOCKS proxy fails a job: each handler has words of its own."""
+def _socks_failure_cases(name: str, job: EngineJob) -> "dict[str, FailureCase]":
+    """Return the failure cases of SOCKS proxies: each HTTP library has its own messages."""
     hanging = msgspec.structs.replace(job, deadline_seconds=HANG_SECONDS)
     return {
         **{
-            f"socks.{reply}{name}": lambda stage, reply=reply: _socks(  # type: ignore[misc]
-                stage, job, "socks.reply", reply
+            f"socks.{reply}{name}": lambda harness, reply=reply: _socks(  # type: ignore[misc]
+                harness, job, "socks.reply", reply
             )
             for reply in SOCKS_REPLIES
         },
-        f"socks.methods{name}": lambda stage: _socks(stage, job, "socks.methods"),
-        f"socks.http{name}": lambda stage: _socks(stage, job, "socks.http"),
-        f"socks.close{name}": lambda stage: _socks(stage, job, "socks.close"),
-        f"socks.unreachable{name}": lambda stage: _socks(stage, job, "connect.502"),
-        f"socks.tls{name}": lambda stage: _socks(stage, job, "connect.tls"),
-        f"socks.hang{name}": lambda stage: _socks(stage, hanging, "connect.hang"),
+        f"socks.methods{name}": lambda harness: _socks(harness, job, "socks.methods"),
+        f"socks.http{name}": lambda harness: _socks(harness, job, "socks.http"),
+        f"socks.close{name}": lambda harness: _socks(harness, job, "socks.close"),
+        f"socks.unreachable{name}": lambda harness: _socks(harness, job, "connect.502"),
+        f"socks.tls{name}": lambda harness: _socks(harness, job, "connect.tls"),
+        f"socks.hang{name}": lambda harness: _socks(harness, hanging, "connect.hang"),
         **{
-            f"{egress.replace('-', '.')}{name}": lambda stage, egress=egress: _socks(  # type: ignore[misc]
-                stage, job, egress=egress
+            f"{egress.replace('-', '.')}{name}": lambda harness, egress=egress: _socks(  # type: ignore[misc]
+                harness, job, egress=egress
             )
             for egress in ("socks-login", "socks-closed", "socks-dns")
         },
     }
 
 
-Play = Callable[[Stage], Coroutine[Any, Any, EngineFailure]]
-PLAYS: dict[str, Play] = {
+FailureCase = Callable[[EngineHarness], Coroutine[Any, Any, EngineFailure]]
+FAILURE_CASES: dict[str, FailureCase] = {
     **{
-        name: lambda stage, name=name: stage.failure(page_job(name))  # type: ignore[misc]
+        name: lambda harness, name=name: harness.failure(page_job(name))  # type: ignore[misc]
         for name in (*FAILING_PAGES, *WITHHELD_POSTS)
     },
     **{
-        f"link.{kind}": lambda stage, kind=kind: stage.failure(link_job(kind))  # type: ignore[misc]
+        f"link.{kind}": lambda harness, kind=kind: harness.failure(link_job(kind))  # type: ignore[misc]
         for kind in FAILING_LINKS
     },
-    **{name: lambda stage, name=name: _connection(stage, name) for name in CONNECTIONS},  # type: ignore[misc]
+    **{name: lambda harness, name=name: _connection(harness, name) for name in CONNECTIONS},  # type: ignore[misc]
     **{
-        f"profile:{name}": lambda stage, name=name: stage.failure(profile_job(f"sc_{name}"))  # type: ignore[misc]
+        f"profile:{name}": lambda harness, name=name: harness.failure(profile_job(f"sc_{name}"))  # type: ignore[misc]
         for name in FAILING_PROFILES
     },
-    "collection:list.status": lambda stage: stage.failure(
+    "collection:list.status": lambda harness: harness.failure(
         collection_job(video_id("list.status", param=10002))
     ),
-    "collection:list.429": lambda stage: stage.failure(collection_job(video_id("list.429"))),
-    "extractor.unknown": lambda stage: stage.failure(page_job(extractor="yt-dlp:NoSuchSite")),
-    **_socks_plays("", page_job()),
-    **_socks_plays(".link", link_job("video")),
-    "proxy.closed": lambda stage: stage.failure_with(page_job(), _dead_proxy(stage)),
-    "proxy.closed.link": lambda stage: stage.failure_with(link_job("video"), _dead_proxy(stage)),
-    "connect.502.link": lambda stage: _connection(stage, "connect.502", link_job("video")),
-    "connect.tls.link": lambda stage: _connection(stage, "connect.tls", link_job("video")),
-    "proxy.dns": lambda stage: stage.failure_with(page_job(), _proxied(stage, f"{NO_NAME}:1")),
-    "proxy.dns.link": lambda stage: stage.failure_with(
-        link_job("video"), _proxied(stage, f"{NO_NAME}:1")
+    "collection:list.429": lambda harness: harness.failure(collection_job(video_id("list.429"))),
+    "extractor.unknown": lambda harness: harness.failure(page_job(extractor="yt-dlp:NoSuchSite")),
+    **_socks_failure_cases("", page_job()),
+    **_socks_failure_cases(".link", link_job("video")),
+    "proxy.closed": lambda harness: harness.failure_with(page_job(), _dead_proxy(harness)),
+    "proxy.closed.link": lambda harness: harness.failure_with(
+        link_job("video"), _dead_proxy(harness)
     ),
-    "proxy.label.link": lambda stage: stage.failure_with(
-        link_job("video"), _proxied(stage, f"{'x' * 64}.tiktok.com:1")
+    "connect.502.link": lambda harness: _connection(harness, "connect.502", link_job("video")),
+    "connect.tls.link": lambda harness: _connection(harness, "connect.tls", link_job("video")),
+    "proxy.dns": lambda harness: harness.failure_with(
+        page_job(), _proxied(harness, f"{NO_NAME}:1")
     ),
-    "dns": lambda stage: stage.failure_with(
-        harm_job("Fetch", f"https://{NO_NAME}/?browser=1"), Egress()
+    "proxy.dns.link": lambda harness: harness.failure_with(
+        link_job("video"), _proxied(harness, f"{NO_NAME}:1")
     ),
-    "dns.link": lambda stage: stage.failure_with(
-        harm_job("Fetch", f"https://{NO_NAME}/"), Egress()
+    "proxy.label.link": lambda harness: harness.failure_with(
+        link_job("video"), _proxied(harness, f"{'x' * 64}.tiktok.com:1")
     ),
-    "untrusted": lambda stage: stage.failure_with(page_job(), _untrusting(stage)),
-    "untrusted.link": lambda stage: stage.failure_with(link_job("video"), _untrusting(stage)),
-    "address.refused": lambda stage: _address(stage, "1"),
-    "address.refused.link": lambda stage: _address(stage, ""),
-    "not.tiktok": lambda stage: stage.failure(page_job(url="https://clips.example.com/1")),
-    "address.scheme": lambda stage: stage.failure(harm_job("Fetch", "file:///etc/passwd")),
-    "address.hostless": lambda stage: stage.failure(harm_job("Fetch", "https:///x")),
-    "status.unknown": lambda stage: stage.failure(
+    "dns": lambda harness: harness.failure_with(
+        faulty_job("Fetch", f"https://{NO_NAME}/?browser=1"), Egress()
+    ),
+    "dns.link": lambda harness: harness.failure_with(
+        faulty_job("Fetch", f"https://{NO_NAME}/"), Egress()
+    ),
+    "untrusted": lambda harness: harness.failure_with(page_job(), _untrusting(harness)),
+    "untrusted.link": lambda harness: harness.failure_with(link_job("video"), _untrusting(harness)),
+    "address.refused": lambda harness: _address(harness, "1"),
+    "address.refused.link": lambda harness: _address(harness, ""),
+    "not.tiktok": lambda harness: harness.failure(page_job(url="https://clips.example.com/1")),
+    "address.scheme": lambda harness: harness.failure(faulty_job("Fetch", "file:///etc/passwd")),
+    "address.hostless": lambda harness: harness.failure(faulty_job("Fetch", "https:///x")),
+    "status.unknown": lambda harness: harness.failure(
         page_job(url=f"https://www.tiktok.com/@_/video/{UNKNOWN_STATUS}")
     ),
-    "live.ended": lambda stage: stage.failure(
+    "live.ended": lambda harness: harness.failure(
         page_job(url="https://www.tiktok.com/@a/live", extractor=LIVE_EXTRACTOR)
     ),
-    "formats.none": lambda stage: stage.failure(harm_job("Formats", "test:?ids=")),
-    "formats.other": lambda stage: stage.failure(harm_job("Formats", "test:?ids=a,b")),
-    "page.reshaped": lambda stage: stage.failure(harm_job("Reshaped")),
-    "disk.full": lambda stage: stage.failure(harm_job("FullDisk")),
-    "engine.timeout": lambda stage: stage.failure(harm_job("Stuck", seconds=HANG_SECONDS)),
+    "formats.none": lambda harness: harness.failure(faulty_job("Formats", "test:?ids=")),
+    "formats.other": lambda harness: harness.failure(faulty_job("Formats", "test:?ids=a,b")),
+    "page.reshaped": lambda harness: harness.failure(faulty_job("Reshaped")),
+    "disk.full": lambda harness: harness.failure(faulty_job("FullDisk")),
+    "engine.timeout": lambda harness: harness.failure(faulty_job("Stuck", seconds=HANG_SECONDS)),
     "engine.crash": _crash,
     "engine.closed": _closed,
-    "engine.memory": lambda stage: stage.failure_with(
-        harm_job("Memory", f"test:?bytes={300 * MEBIBYTE}"),
-        stage.egress,
+    "engine.memory": lambda harness: harness.failure_with(
+        faulty_job("Memory", f"test:?bytes={300 * MEBIBYTE}"),
+        harness.egress,
         memory_bytes_max=256 * MEBIBYTE,
     ),
-    "engine.job": lambda stage: stage.failure(page_job(cookies=MANY_COOKIES)),
-    "engine.result": lambda stage: stage.failure(harm_job("Big", "test:?bytes=1000001")),
+    "engine.job": lambda harness: harness.failure(page_job(cookies=MANY_COOKIES)),
+    "engine.result": lambda harness: harness.failure(faulty_job("Big", "test:?bytes=1000001")),
 }
 
 
-async def record(begin: str = "") -> None:
-    """Play everything, or what begins like this, and write `SAMPLES`."""
-    samples: dict[str, Any] = msgspec.json.decode(SAMPLES.read_bytes()) if begin else {}
+async def record(prefix: str = "") -> None:
+    """Provoke all failures, or those with this prefix, and write `SAMPLES`."""
+    samples: dict[str, Any] = msgspec.json.decode(SAMPLES.read_bytes()) if prefix else {}
     with tempfile.TemporaryDirectory() as directory:
-        async with staged(Path(directory)) as stage:
-            for name, play in PLAYS.items():
-                if name.startswith(begin):
-                    samples[name] = await play(stage)
-    samples = {name: samples[name] for name in PLAYS}
+        async with engine_harness(Path(directory)) as harness:
+            for name, provoke in FAILURE_CASES.items():
+                if name.startswith(prefix):
+                    samples[name] = await provoke(harness)
+    samples = {name: samples[name] for name in FAILURE_CASES}
     encoded = msgspec.json.format(msgspec.json.encode(samples), indent=2)
     SAMPLES.write_bytes(encoded + b"\n")
 

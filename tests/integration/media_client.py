@@ -1,4 +1,4 @@
-"""The downloader as the tests use it: short times, and pauses that only get noted."""
+"""The media downloader with short timeouts, and with backoffs that are only recorded."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,8 +16,8 @@ TOKEN = Cookie(name="tt_chain_token", value="abc==", domain=".tiktok.com")
 QUICK = FetchLimits(connect_seconds=5.0, stall_seconds=0.3, total_seconds=20.0)
 
 
-class Pauses:
-    """A clock for pauses: nothing waits, all is noted."""
+class SleepRecorder:
+    """Records backoff sleeps without waiting."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -34,10 +34,10 @@ async def fetch(
     limits: FetchLimits = QUICK,
     hosts: tuple[str, ...] = HOSTS,
     on_bytes: Callable[[int, int | None], None] = lambda _, __: None,
-    pauses: Pauses | None = None,
+    pauses: SleepRecorder | None = None,
 ) -> Fetched:
     async with open_session(egress) as session:
-        downloader = MediaDownloader(session, pause=pauses or Pauses())
+        downloader = MediaDownloader(session, sleep=pauses or SleepRecorder())
         return await downloader.fetch(source, target, hosts=hosts, limits=limits, on_bytes=on_bytes)
 
 

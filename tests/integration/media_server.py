@@ -1,4 +1,4 @@
-"""Media answers that no real host gives: a site of one function behind the stand-in's proxy."""
+"""Scripted media responses: a site of one function behind the stand-in's proxy."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -18,11 +18,11 @@ Answers = Callable[[Request], Reply]
 
 @dataclass
 class ScriptedSite:
-    """Answers every request by a function, and keeps the requests.
+    """Answers every request with a function, and records the requests.
 
     Attributes:
         answers: The function.
-        requests: What was asked, in order.
+        requests: Received requests, in order.
     """
 
     answers: Answers
@@ -37,7 +37,7 @@ class ScriptedSite:
 async def scripted_site(
     state_dir: Path, answers: Answers
 ) -> AsyncIterator[tuple[ScriptedSite, Egress]]:
-    """The site for all of TikTok's names, and the way to it."""
+    """Serve the site for all of TikTok's host names; yield it with an egress to it."""
     authority, ca_file = load_authority(state_dir)
     site = ScriptedSite(answers)
     proxy = Proxy(site, server_context(authority), Switches(), Counters())  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Every way in which a request of ours fails, provoked on loopback with the real aiohttp.
+"""Every failure of an HTTP request, provoked on loopback with the real aiohttp.
 
-``python -m tests.integration.network_samples`` records `SAMPLES` anew: after an update of aiohttp,
-or with a new row in the table. The difference shows what the update changed.
+``python -m tests.integration.network_samples`` records `SAMPLES` again: after an update of aiohttp,
+or with a new row in the table. The diff shows what the update changed.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpResponseParser
 
 from agents.network.egress import Egress
-from agents.network.errors import FOREIGN, find_row, from_exception
+from agents.network.errors import LIBRARY_ERRORS, find_row, from_exception
 from agents.network.session import open_session
 from tests.integration.failure_samples import NO_NAME, SOCKS_REPLIES, closed_port
 from tests.standin import Standin, video_id
@@ -34,13 +34,13 @@ NUMBERS = re.compile(r"\d+")
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An exception of a library, the row that knows it, and what it becomes.
+    """An exception of a library, the matching row of the error table, and its error.
 
     Attributes:
-        types: class of the exception, and of the system's error inside it.
+        types: class of the exception, and of the OS error inside it.
         row: name of the row.
-        code: what it means.
-        message: what is told; numbers are blurred.
+        code: error code.
+        message: of the error; numbers are replaced by ``#``.
     """
 
     types: tuple[str, ...]
@@ -49,21 +49,21 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str
 
 
-Play = Callable[[Standin], Awaitable[None]]
+FailureCase = Callable[[Standin], Awaitable[None]]
 
 
-async def sample_of(play: Play, standin: Standin) -> Sample:
-    """Return what the failure of a play looks like."""
+async def sample_of(provoke: FailureCase, standin: Standin) -> Sample:
+    """Provoke a failure and return its sample."""
     try:
-        await play(standin)
-    except FOREIGN as error:
-        meant = from_exception(error, "HOST")
+        await provoke(standin)
+    except LIBRARY_ERRORS as error:
+        converted = from_exception(error, "HOST")
         links = [error, *filter(None, [getattr(error, "os_error", None)])]
         return Sample(
             tuple(type(link).__name__ for link in links),
             find_row(error).name,
-            meant.code,
-            NUMBERS.sub("#", meant.message),
+            converted.code,
+            NUMBERS.sub("#", converted.message),
         )
     finally:
         standin.reset()
@@ -78,7 +78,7 @@ async def _get(egress: Egress, url: str) -> None:
         await response.read()
 
 
-def _way(standin: Standin) -> Egress:
+def _egress_of(standin: Standin) -> Egress:
     return Egress(proxy=standin.proxy_url, ca_file=standin.ca_file)
 
 
@@ -87,21 +87,21 @@ def _media(scenario: str) -> str:
     return media_url(post, DOWNLOAD_HOST, "play", Issue(FAR_FUTURE))
 
 
-async def _switched(standin: Standin, scenario: str) -> None:
+async def _in_scenario(standin: Standin, scenario: str) -> None:
     standin.switches.set(scenario)
-    await _get(_way(standin), _media("ok"))
+    await _get(_egress_of(standin), _media("ok"))
 
 
 async def _socks(standin: Standin, scenario: str, param: int = 0, login: str = "") -> None:
-    """Ask by way of a SOCKS proxy that behaves like this."""
+    """Send a request through a SOCKS proxy in this scenario."""
     if scenario:
         standin.switches.set(scenario, param=param)
     url = standin.socks_url.replace("://", f"://{login}")
     await _get(Egress(proxy=url, ca_file=standin.ca_file), _media("ok"))
 
 
-async def _answered(handler: Handler, scheme: str = "http") -> None:
-    """Ask through a proxy that behaves like this."""
+async def _through_proxy(handler: Handler, scheme: str = "http") -> None:
+    """Send a request through a proxy with this connection handler."""
     listener = Listener(handler)
     await listener.start()
     try:
@@ -110,18 +110,18 @@ async def _answered(handler: Handler, scheme: str = "http") -> None:
         await listener.close()
 
 
-def _saying(text: bytes) -> Handler:
+def _responding(text: bytes) -> Handler:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(text)
         await writer.drain()
-        # Until the client has read it and goes, so that the text is what fails.
+        # Wait until the client has read it and closes, so that the text causes the failure.
         await reader.read()
 
     return handler
 
 
-async def _no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(1)
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await writer.drain()
@@ -136,7 +136,7 @@ async def _resolve() -> None:
     await asyncio.get_running_loop().getaddrinfo(NO_NAME, 443, type=socket.SOCK_STREAM)
 
 
-async def _dial() -> None:
+async def _connect() -> None:
     await asyncio.open_connection("127.0.0.1", closed_port())
 
 
@@ -146,15 +146,15 @@ async def _parse() -> None:
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-PLAYS: dict[str, Play] = {
+FAILURE_CASES: dict[str, FailureCase] = {
     "private address": lambda _: _get(Egress(), f"http://127.0.0.1:{closed_port()}/"),
     "untrusted": lambda standin: _get(Egress(proxy=standin.proxy_url), _media("ok")),
     "name": lambda _: _get(Egress(), f"https://{NO_NAME}/"),
     "name, by the system": lambda _: _resolve(),
     "name of the proxy": lambda _: _get(Egress(proxy=f"http://{NO_NAME}:1"), PLAIN),
-    "silence": lambda standin: _get(_way(standin), _media("media.hang")),
-    "silence in the middle": lambda standin: _get(_way(standin), _media("media.stall")),
-    "silent proxy": lambda standin: _switched(standin, "connect.hang"),
+    "silence": lambda standin: _get(_egress_of(standin), _media("media.hang")),
+    "silence in the middle": lambda standin: _get(_egress_of(standin), _media("media.stall")),
+    "silent proxy": lambda standin: _in_scenario(standin, "connect.hang"),
     "no proxy": lambda _: _get(Egress(proxy=f"http://127.0.0.1:{closed_port()}"), PLAIN),
     **{
         f"SOCKS reply {code}": lambda standin, code=code: _socks(standin, "socks.reply", code)  # type: ignore[misc]
@@ -172,23 +172,25 @@ PLAYS: dict[str, Play] = {
     "a name that SOCKS cannot ask for": lambda standin: _get(
         Egress(proxy=standin.socks_url), f"https://{NO_NAME}/"
     ),
-    "reset in the handshake": lambda standin: _switched(standin, "connect.tls"),
-    "no HTTP": lambda _: _answered(_saying(b"hello\r\n\r\n")),
-    "no TLS": lambda _: _answered(_no_tls, scheme="https"),
+    "reset in the handshake": lambda standin: _in_scenario(standin, "connect.tls"),
+    "no HTTP": lambda _: _through_proxy(_responding(b"hello\r\n\r\n")),
+    "no TLS": lambda _: _through_proxy(_without_tls, scheme="https"),
     "no HTTP, by the parser": lambda _: _parse(),
-    "no chunk": lambda _: _answered(_saying(CHUNKED + b"zz\r\n")),
-    "truncated": lambda standin: _get(_way(standin), _media("media.truncated")),
-    "reset in the middle": lambda standin: _get(_way(standin), _media("media.reset")),
-    "hung up": lambda _: _answered(_hanging_up),
-    "refused, by the system": lambda _: _dial(),
+    "no chunk": lambda _: _through_proxy(_responding(CHUNKED + b"zz\r\n")),
+    "truncated": lambda standin: _get(_egress_of(standin), _media("media.truncated")),
+    "reset in the middle": lambda standin: _get(_egress_of(standin), _media("media.reset")),
+    "hung up": lambda _: _through_proxy(_hanging_up),
+    "refused, by the system": lambda _: _connect(),
 }
 
 
 async def samples() -> dict[str, Sample]:
-    """Play everything."""
+    """Provoke all failures."""
     with tempfile.TemporaryDirectory() as directory:
         async with Standin(Path(directory)) as standin:
-            return {name: await sample_of(play, standin) for name, play in PLAYS.items()}
+            return {
+                name: await sample_of(provoke, standin) for name, provoke in FAILURE_CASES.items()
+            }
 
 
 if __name__ == "__main__":

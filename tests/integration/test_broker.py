@@ -46,7 +46,7 @@ async def supervised(broker: EmbeddedBroker) -> AsyncIterator[asyncio.Task[None]
         await asyncio.wait_for(task, 5)
 
 
-async def make_topic(broker: EmbeddedBroker) -> None:
+async def create_topic(broker: EmbeddedBroker) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(TOPIC, num_partitions=2, replication_factor=1)])
@@ -59,7 +59,7 @@ async def produce(broker: EmbeddedBroker, values: list[bytes]) -> None:
 
 
 async def consume(broker: EmbeddedBroker, count: int) -> set[bytes]:
-    """What the group `readers` has not read yet; commits."""
+    """Consume records that the group `readers` has not committed yet, and commit them."""
     consumer = AIOKafkaConsumer(
         TOPIC,
         bootstrap_servers=broker.bootstrap,
@@ -75,16 +75,16 @@ async def consume(broker: EmbeddedBroker, count: int) -> set[bytes]:
     return values
 
 
-async def until(is_true: Callable[[], bool], seconds: float) -> None:
+async def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     async with asyncio.timeout(seconds):
-        while not is_true():  # noqa: ASYNC110 - other processes set no events
+        while not condition():  # noqa: ASYNC110 - other processes set no events
             await asyncio.sleep(0.01)
 
 
-async def restarted(broker: EmbeddedBroker, old: int) -> float:
-    """Seconds until another process answers."""
+async def wait_until_restarted(broker: EmbeddedBroker, old: int) -> float:
+    """Wait until another process answers; return the seconds."""
     started = time.monotonic()
-    await until(lambda: broker.pid != old, 10)
+    await wait_until(lambda: broker.pid != old, 10)
     async with asyncio.timeout(30):
         while True:
             if await is_answering(broker):
@@ -97,23 +97,23 @@ async def is_answering(broker: EmbeddedBroker) -> bool:
     try:
         await admin.start()
         return bool((await admin.describe_cluster())["brokers"])
-    except Exception:  # noqa: BLE001 - any failure means: not yet
+    except Exception:  # noqa: BLE001 - any failure means not ready
         return False
     finally:
         await admin.close()
 
 
-def is_gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-async def test_a_second_start_goes_on_with_data_offsets_and_port(tmp_path: Path) -> None:
+async def test_restart_keeps_data_offsets_and_port(tmp_path: Path) -> None:
     async with EmbeddedBroker(tmp_path) as broker:
         first = broker.bootstrap
-        await make_topic(broker)
+        await create_topic(broker)
         await produce(broker, [b"one", b"two"])
         assert await consume(broker, 2) == {b"one", b"two"}
         await produce(broker, [b"three"])
@@ -122,7 +122,7 @@ async def test_a_second_start_goes_on_with_data_offsets_and_port(tmp_path: Path)
         assert await consume(again, 1) == {b"three"}
 
 
-async def test_it_starts_quietly_small_and_empty_on_loopback_only(
+async def test_fresh_broker_is_small_empty_and_on_loopback_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with EmbeddedBroker(tmp_path) as broker:
@@ -138,15 +138,15 @@ async def test_it_starts_quietly_small_and_empty_on_loopback_only(
         await admin.close()
 
 
-async def test_killed_it_is_started_again_with_everything_it_acknowledged(tmp_path: Path) -> None:
+async def test_killed_broker_is_restarted_with_all_acknowledged_records(tmp_path: Path) -> None:
     values = [b"%d" % number for number in range(2000)]
     broker = EmbeddedBroker(tmp_path)
     async with supervised(broker) as task:
         address, old = broker.bootstrap, broker.pid
-        await make_topic(broker)
+        await create_topic(broker)
         await produce(broker, values)
         os.kill(old, signal.SIGKILL)
-        seconds = await restarted(broker, old)
+        seconds = await wait_until_restarted(broker, old)
         print(f"restart after kill -9: {seconds:.2f} s")
         assert broker.bootstrap == address
         assert await consume(broker, len(values)) == set(values)
@@ -154,7 +154,7 @@ async def test_killed_it_is_started_again_with_everything_it_acknowledged(tmp_pa
     assert task.exception() is None
 
 
-async def test_it_dies_with_its_parent_and_the_next_one_takes_over(tmp_path: Path) -> None:
+async def test_broker_ends_with_its_parent_and_a_new_one_can_start(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PARENT, str(tmp_path)), stdout=asyncio.subprocess.PIPE
     )
@@ -162,13 +162,13 @@ async def test_it_dies_with_its_parent_and_the_next_one_takes_over(tmp_path: Pat
     pid = int(await asyncio.wait_for(parent.stdout.readline(), 60))
     assert psutil.Process(pid).name() == "java"
     parent.kill()
-    await until(lambda: is_gone(pid), 2)
+    await wait_until(lambda: has_ended(pid), 2)
     await parent.wait()
     async with EmbeddedBroker(tmp_path) as broker:
         assert await is_answering(broker)
 
 
-async def test_a_second_broker_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+async def test_second_broker_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     async with EmbeddedBroker(tmp_path) as broker:
         with pytest.raises(
             BrokerError, match=rf"started by process {os.getpid()}\) uses {tmp_path}"
@@ -179,14 +179,14 @@ async def test_a_second_broker_on_the_same_directory_is_refused(tmp_path: Path) 
         assert await is_answering(broker)
 
 
-async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+async def test_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(PortTakenError, match=f"port {port} on 127.0.0.1 is in use"):
             await EmbeddedBroker(tmp_path, port=port).start()
 
 
-async def test_a_tampered_jar_is_refused(tmp_path: Path) -> None:
+async def test_tampered_jar_is_refused(tmp_path: Path) -> None:
     folder = ensure_jars(default_cache_dir())[0].parent
     await asyncio.to_thread(shutil.copytree, folder, tmp_path / "cache" / "kafka-jars")
     jar = tmp_path / "cache" / "kafka-jars" / "kafka-clients-4.3.1.jar"
@@ -197,21 +197,21 @@ async def test_a_tampered_jar_is_refused(tmp_path: Path) -> None:
         await EmbeddedBroker(tmp_path / "data", cache_dir=tmp_path / "cache").start()
 
 
-async def test_a_start_that_fails_quotes_the_log(tmp_path: Path) -> None:
+async def test_failed_start_quotes_the_log(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "meta.properties").write_text("version=1\ncluster.id=other\nnode.id=7\n")
     with pytest.raises(BrokerError, match=r"ended with code 1 while it started(?s:.*)node.id"):
         await EmbeddedBroker(tmp_path).start()
 
 
-async def test_formatting_that_fails_quotes_the_log(tmp_path: Path) -> None:
+async def test_failed_formatting_quotes_the_log(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("in the way")
     with pytest.raises(BrokerError, match=r"could not format(?s:.*)Exception"):
         await EmbeddedBroker(tmp_path).start()
 
 
-async def test_a_hopeless_broker_is_given_up_with_its_log(tmp_path: Path) -> None:
-    policy = RestartPolicy(max_short_lives=2, first_delay_seconds=0.01)
+async def test_repeatedly_failing_broker_is_given_up_with_its_log(tmp_path: Path) -> None:
+    policy = RestartPolicy(max_early_exits=2, first_delay_seconds=0.01)
     broker = EmbeddedBroker(tmp_path, restarts=policy)
     async with supervised(broker) as task:
         (tmp_path / "log" / "meta.properties").unlink()
@@ -220,23 +220,23 @@ async def test_a_hopeless_broker_is_given_up_with_its_log(tmp_path: Path) -> Non
             await asyncio.wait_for(asyncio.shield(task), 20)
 
 
-async def test_stopping_while_it_is_restarted_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_stop_during_a_restart_leaves_no_process(tmp_path: Path) -> None:
     broker = EmbeddedBroker(tmp_path)
     async with supervised(broker) as task:
         old = broker.pid
         os.kill(old, signal.SIGKILL)
         assert await broker.wait() == -signal.SIGKILL
-        await until(lambda: broker.pid != old, 10)
+        await wait_until(lambda: broker.pid != old, 10)
         new = broker.pid
     assert task.exception() is None
-    assert is_gone(new)
+    assert has_ended(new)
 
 
-async def test_a_cancelled_start_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_cancelled_start_leaves_no_process(tmp_path: Path) -> None:
     before = _running_javas()
     broker = EmbeddedBroker(tmp_path)
     start = asyncio.create_task(broker.start())
-    await until((tmp_path / "log" / "meta.properties").exists, 30)
+    await wait_until((tmp_path / "log" / "meta.properties").exists, 30)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start

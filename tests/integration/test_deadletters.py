@@ -1,4 +1,4 @@
-"""Replaying dead letters on a real broker: none lost, none doubled, whatever interrupts."""
+"""Replay of dead letters on a real broker: interruptions lose and duplicate none."""
 
 import asyncio
 import json
@@ -11,18 +11,18 @@ import pytest_asyncio
 from click.testing import CliRunner, Result
 
 from streams.cli import cli
-from streams.cluster.connection import ClusterAwayError
+from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.producer import ReliableProducer, Write
 from streams.deadletters.dead_letter import Letter
 from streams.deadletters.filters import Filter
 from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_letter
-from streams.deadletters.replay import Pace, Plan, Replay, Totals
-from streams.deadletters.replay_lock import ReplayRunningError, only_replay
+from streams.deadletters.replay import Replay, ReplayPlan, ReplayRateLimiter, Totals
+from streams.deadletters.replay_lock import ReplayRunningError, hold_replay_lock
 from streams.deadletters.store import LetterStore
 from streams.records import Header, Incoming
 from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, MARKS, REQUESTS, VALIDATED
-from tests.integration.kafka_side import make_topics, produce, read
+from tests.integration.kafka_client import create_topics, produce, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,8 +31,8 @@ HEADERS: tuple[Header, ...] = (("a", b"1"), ("a", b"\xff"), ("traceparent", b"00
 
 @pytest_asyncio.fixture(loop_scope="session", autouse=True)
 async def _topics(kafka: KafkaSettings) -> None:
-    await make_topics(kafka, DEADLETTERS, VALIDATED, REQUESTS)
-    await make_topics(kafka, MARKS, partitions=1)
+    await create_topics(kafka, DEADLETTERS, VALIDATED, REQUESTS)
+    await create_topics(kafka, MARKS, partitions=1)
 
 
 def record(number: int, headers: tuple[Header, ...] = HEADERS) -> Incoming:
@@ -40,20 +40,22 @@ def record(number: int, headers: tuple[Header, ...] = HEADERS) -> Incoming:
     return Incoming(VALIDATED.name, 0, number, b"k%d" % number, value, headers, 1.5)
 
 
-async def bury(kafka: KafkaSettings, *records: Incoming, code: str = "internal.bug") -> None:
-    letters = [make_letter(each, step="extraction", code=code, reason="no") for each in records]
-    await produce(kafka, DEADLETTERS, [(x.key, x.value, x.headers, None) for x in letters])
+async def publish_dead_letters(
+    kafka: KafkaSettings, *records: Incoming, code: str = "internal.bug"
+) -> None:
+    published = [make_letter(each, step="extraction", code=code, reason="no") for each in records]
+    await produce(kafka, DEADLETTERS, [(x.key, x.value, x.headers, None) for x in published])
 
 
-async def letters(kafka: KafkaSettings) -> list[Letter]:
-    return [letter async for letter in LetterStore(kafka).letters()]
+async def dead_letters(kafka: KafkaSettings) -> list[Letter]:
+    return [dead_letter async for dead_letter in LetterStore(kafka).letters()]
 
 
 async def states(kafka: KafkaSettings) -> list[str]:
-    return sorted(letter.state(1) for letter in await letters(kafka))
+    return sorted(dead_letter.state(1) for dead_letter in await dead_letters(kafka))
 
 
-async def put_back(kafka: KafkaSettings, count: int) -> list[Any]:
+async def replayed_records(kafka: KafkaSettings, count: int) -> list[Any]:
     return await read(kafka, VALIDATED, lambda records: len(records) >= count)
 
 
@@ -61,54 +63,54 @@ class KilledError(Exception):
     pass
 
 
-class DyingOutbox:
-    """Ends the replay before or after its nth call."""
+class FailingProducer:
+    """A producer that fails before or after its nth publish call."""
 
-    def __init__(self, outbox: ReliableProducer, call: int, *, before: bool) -> None:
-        self._outbox, self._call, self._before = outbox, call, before
+    def __init__(self, producer: ReliableProducer, call: int, *, before: bool) -> None:
+        self._outbox, self._call, self._before = producer, call, before
         self._calls = 0
 
     async def publish(self, writes: Sequence[Write]) -> None:
         if not writes:
             return
         self._calls += 1
-        dies = self._calls == self._call
-        if dies and self._before:
+        fails = self._calls == self._call
+        if fails and self._before:
             raise KilledError
         await self._outbox.publish(writes)
-        if dies:
+        if fails:
             raise KilledError
 
 
 async def replay(
     kafka: KafkaSettings,
-    plan: Plan | None = None,
+    plan: ReplayPlan | None = None,
     *,
     rate: float = 1_000,
-    dies: tuple[int, bool] | None = None,
+    fails: tuple[int, bool] | None = None,
 ) -> Totals:
-    async with only_replay(kafka) as seat, ReliableProducer(kafka) as outbox:
+    async with hold_replay_lock(kafka) as lock, ReliableProducer(kafka) as producer:
         run = Replay(
             LetterStore(kafka),
-            DyingOutbox(outbox, dies[0], before=dies[1]) if dies else outbox,
+            FailingProducer(producer, fails[0], before=fails[1]) if fails else producer,
             topic_prefix=kafka.topic_prefix,
-            pace=Pace(rate),
-            confirm=seat.confirm,
+            limiter=ReplayRateLimiter(rate),
+            confirm=lock.confirm,
         )
-        return await run.run(plan or Plan(Filter(), by="me"))
+        return await run.run(plan or ReplayPlan(Filter(), by="me"))
 
 
-async def test_five_hundred_come_back_as_they_were_at_the_rate_that_was_asked(
+async def test_replay_republishes_records_unchanged_at_the_given_rate(
     kafka: KafkaSettings,
 ) -> None:
-    await bury(kafka, *map(record, range(500)))
+    await publish_dead_letters(kafka, *map(record, range(500)))
     started = asyncio.get_running_loop().time()
     totals = await replay(kafka, rate=250)
     assert asyncio.get_running_loop().time() - started > 1.5
     assert totals.replayed == 500
-    found = await put_back(kafka, 500)
+    found = await replayed_records(kafka, 500)
     assert len(found) == 500
-    names = {each.value: each.id for each in await letters(kafka)}
+    names = {each.value: each.id for each in await dead_letters(kafka)}
     originals = {each.value: each for each in map(record, range(500))}
     for each in found:
         original = originals.pop(each.value)
@@ -121,76 +123,76 @@ async def test_five_hundred_come_back_as_they_were_at_the_rate_that_was_asked(
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("call", [1, 2, 3, 4, 5, 6])
-async def test_an_interrupted_replay_loses_and_doubles_nothing(
+async def test_interrupted_replay_loses_and_duplicates_nothing(
     kafka: KafkaSettings, call: int, before: bool
 ) -> None:
-    await bury(kafka, *map(record, range(6)))
+    await publish_dead_letters(kafka, *map(record, range(6)))
     with pytest.raises(KilledError):
-        await replay(kafka, rate=3, dies=(call, before))
+        await replay(kafka, rate=3, fails=(call, before))
     await replay(kafka)
-    found = await put_back(kafka, 6)
+    found = await replayed_records(kafka, 6)
     assert sorted(each.value for each in found) == [record(number).value for number in range(6)]
     assert await states(kafka) == ["replayed"] * 6
 
 
-async def test_only_what_is_meant_is_put_back(kafka: KafkaSettings) -> None:
-    await bury(kafka, record(1), code="network.dns")
-    await bury(kafka, record(2), record(3), code="internal.bug")
-    plan = Plan(Filter(codes=("internal",)), limit=1)
+async def test_filter_and_limit_select_the_replayed_dead_letters(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, record(1), code="network.dns")
+    await publish_dead_letters(kafka, record(2), record(3), code="internal.bug")
+    plan = ReplayPlan(Filter(codes=("internal",)), limit=1)
     assert (await replay(kafka, plan)).replayed == 1
     assert await states(kafka) == ["replayed", "waiting", "waiting"]
 
 
-async def test_what_fails_again_is_parked_until_it_is_forced(kafka: KafkaSettings) -> None:
+async def test_dead_letter_that_fails_again_is_parked_until_forced(kafka: KafkaSettings) -> None:
     again = record(1, (*HEADERS, (REPLAYS, b"1"), (REPLAY_OF, b"0-7")))
-    await bury(kafka, again)
+    await publish_dead_letters(kafka, again)
     totals = await replay(kafka)
     assert (totals.replayed, sum(totals.skipped.values())) == (0, 1)
     assert await states(kafka) == ["parked"]
-    assert (await replay(kafka, Plan(Filter(), force=True))).replayed == 1
-    [found] = await put_back(kafka, 1)
-    [letter] = await letters(kafka)
-    assert found.headers == (*HEADERS, (REPLAYS, b"2"), (REPLAY_OF, letter.id.encode()))
+    assert (await replay(kafka, ReplayPlan(Filter(), force=True))).replayed == 1
+    [found] = await replayed_records(kafka, 1)
+    [dead_letter] = await dead_letters(kafka)
+    assert found.headers == (*HEADERS, (REPLAYS, b"2"), (REPLAY_OF, dead_letter.id.encode()))
 
 
-async def test_a_copy_of_a_letter_is_no_second_letter(kafka: KafkaSettings) -> None:
-    await bury(kafka, record(1), record(1))
+async def test_duplicate_dead_letter_is_replayed_once(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, record(1), record(1))
     assert (await replay(kafka)).replayed == 1
-    assert len(await put_back(kafka, 1)) == 1
+    assert len(await replayed_records(kafka, 1)) == 1
     assert (await replay(kafka)).replayed == 0
 
 
-async def test_a_forged_replay_is_not_taken_for_one(kafka: KafkaSettings) -> None:
-    await bury(kafka, record(1))
+async def test_forged_replay_record_does_not_mark_it_replayed(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, record(1))
     with pytest.raises(KilledError):
-        await replay(kafka, dies=(1, False))
-    [letter] = await letters(kafka)
-    forged = ((REPLAYS, b"1"), (REPLAY_OF, letter.id.encode()))
+        await replay(kafka, fails=(1, False))
+    [dead_letter] = await dead_letters(kafka)
+    forged = ((REPLAYS, b"1"), (REPLAY_OF, dead_letter.id.encode()))
     await produce(kafka, VALIDATED, [(b"x", b"forged", forged, None)])
     assert (await replay(kafka)).replayed == 1
 
 
-async def test_a_second_replay_at_the_same_time_is_refused(kafka: KafkaSettings) -> None:
-    async with only_replay(kafka) as first:
+async def test_concurrent_replay_is_refused(kafka: KafkaSettings) -> None:
+    async with hold_replay_lock(kafka) as first:
         with pytest.raises(ReplayRunningError, match="another replay"):
             await replay(kafka)
         await first.confirm()
-    async with only_replay(kafka):
+    async with hold_replay_lock(kafka):
         pass
 
 
-async def test_a_letter_of_others_is_shown_and_stays(kafka: KafkaSettings) -> None:
+async def test_foreign_dead_letter_is_listed_and_not_replayed(kafka: KafkaSettings) -> None:
     await produce(kafka, DEADLETTERS, [(None, b"x", (("own", b"1"),), None)])
     totals = await replay(kafka)
     assert totals.replayed == 0
-    [letter] = await letters(kafka)
-    assert letter.headers == (("own", b"1"),)
-    assert letter.facts.failed_at <= datetime.now(UTC)
+    [dead_letter] = await dead_letters(kafka)
+    assert dead_letter.headers == (("own", b"1"),)
+    assert dead_letter.metadata.failed_at <= datetime.now(UTC)
 
 
-async def test_a_cluster_without_dead_letters_says_so(kafka: KafkaSettings) -> None:
+async def test_cluster_without_dead_letter_topics_is_named(kafka: KafkaSettings) -> None:
     other = kafka.model_copy(update={"topic_prefix": "nothing."})
-    with pytest.raises(ClusterAwayError, match="topics apply"):
+    with pytest.raises(ClusterUnavailableError, match="topics apply"):
         await LetterStore(other).require_topics()
 
 
@@ -203,9 +205,9 @@ async def run_cli(kafka: KafkaSettings, *arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, cli, command, env=where)
 
 
-async def test_an_operator_lists_shows_replays_and_resolves(kafka: KafkaSettings) -> None:
-    await bury(kafka, record(1), code="internal.bug")
-    await bury(kafka, record(2), code="network.dns")
+async def test_operator_lists_shows_replays_and_resolves(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, record(1), code="internal.bug")
+    await publish_dead_letters(kafka, record(2), code="network.dns")
     listed = await run_cli(kafka, "list", "--json")
     ids = {line["code"]: line["id"] for line in map(json.loads, listed.output.splitlines())}
     assert "2 of 2" in (await run_cli(kafka, "list")).output

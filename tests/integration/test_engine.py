@@ -24,18 +24,18 @@ from agents.engine.pool import EnginePool
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError
 from tests.integration.failure_samples import (
+    FAILURE_CASES,
     HANG_SECONDS,
     MEBIBYTE,
-    PLAYS,
     SAMPLES,
     SETTINGS,
     WORKING_PAGES,
-    Stage,
+    EngineHarness,
+    engine_harness,
     failure_of,
-    harm_job,
+    faulty_job,
     link_job,
     page_job,
-    staged,
 )
 from tests.standin import SCENARIOS, user_name, video_id
 from tests.unit.agents.engine.processes import alive, until
@@ -52,16 +52,18 @@ from agents.engine.interface import EngineJob
 from agents.engine.pool import EnginePool
 from agents.engine.settings import EngineSettings
 from agents.network.egress import Egress
-from tests.unit.agents.engine.extractors import named
+from tests.unit.agents.engine.extractors import extractor_path
 
 async def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     async with EnginePool(EngineSettings(processes=2), Egress()) as pool:
-        job = lambda kind: pool.extract(EngineJob(url="test:?seconds=50", extractor=named(kind)))
+        job = lambda kind: pool.extract(
+            EngineJob(url="test:?seconds=50", extractor=extractor_path(kind))
+        )
         tasks = [asyncio.create_task(job(kind)) for kind in ("Stuck", "Echo", "Echo")]
         await asyncio.sleep(0.2)
         if "fork" in sys.argv and os.fork() == 0:
-            # A relative that holds copies of every descriptor of ours.
+            # A forked process that holds copies of all file descriptors.
             time.sleep(5)
             os._exit(0)
         stats = pool.stats()
@@ -73,9 +75,9 @@ asyncio.run(main())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    async with staged(tmp_path_factory.mktemp("standin")) as stage:
-        yield stage
+async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineHarness]:
+    async with engine_harness(tmp_path_factory.mktemp("standin")) as harness:
+        yield harness
 
 
 SLOW = video_id("page.slow", param=300)
@@ -85,27 +87,27 @@ def slow_page() -> EngineJob:
     return page_job(url=f"https://www.tiktok.com/@_/video/{SLOW}")
 
 
-def told(result: EngineResult) -> Any:
+def info_of(result: EngineResult) -> Any:
     return json.loads(bytes(result.raw))
 
 
-def blurred(failure: EngineFailure) -> EngineFailure:
-    """Return the failure without the numbers in its text: ports, times, sizes."""
+def without_numbers(failure: EngineFailure) -> EngineFailure:
+    """Return the failure without the numbers in its message: ports, times, sizes."""
     return msgspec.structs.replace(failure, message=NUMBERS.sub("#", failure.message))
 
 
-async def test_page_becomes_a_result(stage: Stage) -> None:
-    result = await stage.pool.extract(page_job("ok", serial=77))
-    info = told(result)
+async def test_page_is_extracted(harness: EngineHarness) -> None:
+    result = await harness.pool.extract(page_job("ok", serial=77))
+    info = info_of(result)
     assert info["id"] == video_id("ok", serial=77)
     assert len(info["formats"]) >= 6
     assert "tt_chain_token" in {cookie.name for cookie in result.cookies}
     assert {cookie.domain for cookie in result.cookies} == {".tiktok.com"}
-    assert result.versions == stage.pool.stats().versions
+    assert result.versions == harness.pool.stats().versions
 
 
-async def test_cookies_have_their_end(stage: Stage) -> None:
-    result = await stage.pool.extract(page_job())
+async def test_cookies_have_their_expiry(harness: EngineHarness) -> None:
+    result = await harness.pool.extract(page_job())
     ends = {cookie.name: cookie.expires_at for cookie in result.cookies}
     token = ends["tt_chain_token"]
     assert token is not None
@@ -113,12 +115,12 @@ async def test_cookies_have_their_end(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["hostile", "photo", "challenge", "page.slow", "noformats"])
-async def test_uncommon_page_becomes_a_result(stage: Stage, scenario: str) -> None:
-    assert told(await stage.pool.extract(page_job(scenario)))["id"] == video_id(scenario)
+async def test_unusual_page_is_extracted(harness: EngineHarness, scenario: str) -> None:
+    assert info_of(await harness.pool.extract(page_job(scenario)))["id"] == video_id(scenario)
 
 
 @pytest.mark.parametrize(
-    ("most", "count", "pages", "complete"),
+    ("entries_max", "count", "pages", "complete"),
     [
         (10, 10, 1, False),
         (15, 15, 1, False),
@@ -127,67 +129,69 @@ async def test_uncommon_page_becomes_a_result(stage: Stage, scenario: str) -> No
         (99, 25, 2, True),
     ],
 )
-async def test_profile_is_read_as_far_as_wanted(
-    stage: Stage, most: int, count: int, pages: int, complete: bool
+async def test_profile_is_read_up_to_the_entry_limit(
+    harness: EngineHarness, entries_max: int, count: int, pages: int, complete: bool
 ) -> None:
-    stage.standin.counters.reset()
+    harness.standin.counters.reset()
     url = f"https://www.tiktok.com/@{user_name('profile', param=25)}"
-    job = EngineJob(url=url, extractor=PROFILE_EXTRACTOR, entries_max=most)
-    found = told(await stage.pool.extract(job))
+    job = EngineJob(url=url, extractor=PROFILE_EXTRACTOR, entries_max=entries_max)
+    found = info_of(await harness.pool.extract(job))
     assert len({entry["url"] for entry in found["entries"]}) == count
     assert found["clipmill_complete"] is complete
-    assert stage.standin.counters.requests["listing"] == pages
+    assert harness.standin.counters.requests["listing"] == pages
 
 
-async def test_short_link_is_resolved(stage: Stage) -> None:
-    found = told(await stage.pool.extract(link_job("video")))
+async def test_short_link_is_resolved(harness: EngineHarness) -> None:
+    found = info_of(await harness.pool.extract(link_job("video")))
     assert found["_type"] == "url"
     assert video_id() in found["url"]
 
 
-async def test_connections_are_kept(stage: Stage) -> None:
-    before = stage.standin.counters.connections
+async def test_connections_are_reused(harness: EngineHarness) -> None:
+    before = harness.standin.counters.connections
     for serial in range(20):
-        await stage.pool.extract(page_job(serial=serial))
-    assert stage.standin.counters.connections - before <= SETTINGS.processes
+        await harness.pool.extract(page_job(serial=serial))
+    assert harness.standin.counters.connections - before <= SETTINGS.processes
 
 
-@pytest.mark.parametrize("name", PLAYS)
-async def test_failure_is_the_recorded_one(stage: Stage, name: str) -> None:
-    assert blurred(await PLAYS[name](stage)) == blurred(RECORDED[name])
+@pytest.mark.parametrize("name", FAILURE_CASES)
+async def test_failure_equals_the_recorded_one(harness: EngineHarness, name: str) -> None:
+    assert without_numbers(await FAILURE_CASES[name](harness)) == without_numbers(RECORDED[name])
 
 
 async def test_every_failure_of_the_standin_is_recorded() -> None:
     surfaces = {"page", "connect"}
     names = {row.name for row in SCENARIOS if row.surface in surfaces}
-    assert RECORDED.keys() == PLAYS.keys()
+    assert RECORDED.keys() == FAILURE_CASES.keys()
     assert names - RECORDED.keys() == WORKING_PAGES
 
 
 @pytest.mark.parametrize("scenario", ["page.hang", "page.drip"])
-async def test_slow_page_ends_at_the_deadline_without_a_kill(stage: Stage, scenario: str) -> None:
-    kills, started = stage.pool.stats().kills, time.monotonic()
-    await stage.failure(page_job(scenario, deadline_seconds=0.7))
+async def test_slow_page_ends_at_the_deadline_without_a_kill(
+    harness: EngineHarness, scenario: str
+) -> None:
+    kills, started = harness.pool.stats().kills, time.monotonic()
+    await harness.failure(page_job(scenario, deadline_seconds=0.7))
     assert 0.6 < time.monotonic() - started < 0.7 + SETTINGS.kill_grace_seconds
-    assert stage.pool.stats().kills == kills
+    assert harness.pool.stats().kills == kills
 
 
-async def test_large_page_is_refused_quickly(stage: Stage) -> None:
+async def test_large_page_is_refused_quickly(harness: EngineHarness) -> None:
     started = time.monotonic()
-    await stage.failure(page_job("page.huge"))
+    await harness.failure(page_job("page.huge"))
     assert time.monotonic() - started < 2
 
 
-async def test_fifty_at_once(stage: Stage) -> None:
+async def test_fifty_concurrent_extractions(harness: EngineHarness) -> None:
     jobs = [page_job(serial=serial) for serial in range(50)]
-    results = await asyncio.gather(*(stage.pool.extract(job) for job in jobs))
-    ids = [told(result)["id"] for result in results]
+    results = await asyncio.gather(*(harness.pool.extract(job) for job in jobs))
+    ids = [info_of(result)["id"] for result in results]
     assert ids == [video_id(serial=serial) for serial in range(50)]
 
 
-async def test_cookies_of_one_video_do_not_reach_another(stage: Stage) -> None:
+async def test_cookies_of_one_video_do_not_reach_another(harness: EngineHarness) -> None:
     results = await asyncio.gather(
-        *(stage.pool.extract(page_job(serial=serial)) for serial in range(20))
+        *(harness.pool.extract(page_job(serial=serial)) for serial in range(20))
     )
     tokens = {
         cookie.value
@@ -198,65 +202,65 @@ async def test_cookies_of_one_video_do_not_reach_another(stage: Stage) -> None:
     assert len(tokens) == len(results)
 
 
-async def test_stuck_job_leaves_the_others_untouched(stage: Stage) -> None:
-    before = stage.pool.stats()
-    slow = [asyncio.create_task(stage.pool.extract(page_job("page.slow"))) for _ in range(6)]
-    found = await stage.failure(harm_job("Stuck", seconds=0.3))
+async def test_stuck_job_does_not_affect_other_jobs(harness: EngineHarness) -> None:
+    before = harness.pool.stats()
+    slow = [asyncio.create_task(harness.pool.extract(page_job("page.slow"))) for _ in range(6)]
+    found = await harness.failure(faulty_job("Stuck", seconds=0.3))
     assert found.types == ("EngineTimeout",)
     results = await asyncio.gather(*slow)
-    assert {told(result)["id"] for result in results} == {video_id("page.slow")}
-    assert stage.pool.stats().kills == before.kills + 1
+    assert {info_of(result)["id"] for result in results} == {video_id("page.slow")}
+    assert harness.pool.stats().kills == before.kills + 1
 
 
-NARROW = msgspec.structs.replace(SETTINGS, memory_bytes_max=256 * MEBIBYTE)
-HARMS = {
-    "holds the interpreter": (harm_job("Stuck", seconds=HANG_SECONDS), "EngineTimeout"),
-    "takes all memory": (harm_job("Memory", f"test:?bytes={300 * MEBIBYTE}"), "MemoryError"),
-    "aborts without memory": (harm_job("Leak", "test:?abort=1"), "EngineCrash"),
+LIMITED_MEMORY = msgspec.structs.replace(SETTINGS, memory_bytes_max=256 * MEBIBYTE)
+FAULTS = {
+    "holds the interpreter": (faulty_job("Stuck", seconds=HANG_SECONDS), "EngineTimeout"),
+    "takes all memory": (faulty_job("Memory", f"test:?bytes={300 * MEBIBYTE}"), "MemoryError"),
+    "aborts without memory": (faulty_job("Leak", "test:?abort=1"), "EngineCrash"),
 }
 
 
-@pytest.mark.parametrize(("job", "outcome"), HARMS.values(), ids=HARMS)
+@pytest.mark.parametrize(("job", "outcome"), FAULTS.values(), ids=FAULTS)
 async def test_harmful_job_costs_only_its_process(
-    stage: Stage, job: EngineJob, outcome: str
+    harness: EngineHarness, job: EngineJob, outcome: str
 ) -> None:
-    async with EnginePool(NARROW, stage.egress) as pool:
+    async with EnginePool(LIMITED_MEMORY, harness.egress) as pool:
         before = pool.stats()
         slow = [asyncio.create_task(pool.extract(slow_page())) for _ in range(6)]
         assert (await failure_of(pool, job)).types == (outcome,)
-        assert {told(result)["id"] for result in await asyncio.gather(*slow)} == {SLOW}
-        await until(lambda: pool.stats().processes_alive == NARROW.processes)
-        assert len(set(before.pids) & set(pool.stats().pids)) == NARROW.processes - 1
+        assert {info_of(result)["id"] for result in await asyncio.gather(*slow)} == {SLOW}
+        await until(lambda: pool.stats().processes_alive == LIMITED_MEMORY.processes)
+        assert len(set(before.pids) & set(pool.stats().pids)) == LIMITED_MEMORY.processes - 1
         assert pool.stats().fork_server_pid == before.fork_server_pid
 
 
-async def test_memory_that_a_job_leaves_taken_costs_no_page(stage: Stage) -> None:
-    async with EnginePool(NARROW, stage.egress) as pool:
+async def test_memory_leaked_by_a_job_fails_no_other_job(harness: EngineHarness) -> None:
+    async with EnginePool(LIMITED_MEMORY, harness.egress) as pool:
         before = pool.stats().pids
-        await pool.extract(harm_job("Leak", "test:?"))
+        await pool.extract(faulty_job("Leak", "test:?"))
         pages = [pool.extract(page_job(serial=serial)) for serial in range(16)]
-        ids = [told(result)["id"] for result in await asyncio.gather(*pages)]
+        ids = [info_of(result)["id"] for result in await asyncio.gather(*pages)]
         assert ids == [video_id(serial=serial) for serial in range(16)]
-        await until(lambda: pool.stats().processes_alive == NARROW.processes)
-        assert len(set(before) & set(pool.stats().pids)) == NARROW.processes - 1
+        await until(lambda: pool.stats().processes_alive == LIMITED_MEMORY.processes)
+        assert len(set(before) & set(pool.stats().pids)) == LIMITED_MEMORY.processes - 1
 
 
-async def test_stopped_process_costs_only_the_job_whose_time_is_over(stage: Stage) -> None:
+async def test_stopped_process_fails_only_the_job_past_its_deadline(harness: EngineHarness) -> None:
     settings = msgspec.structs.replace(SETTINGS, processes=1)
-    async with EnginePool(settings, stage.egress) as pool:
+    async with EnginePool(settings, harness.egress) as pool:
         [stopped] = pool.stats().pids
         slow = [asyncio.create_task(pool.extract(slow_page())) for _ in range(4)]
         await until(lambda: pool.stats().jobs_in_flight == 4)
         os.kill(stopped, signal.SIGSTOP)
         found = await failure_of(pool, page_job(deadline_seconds=0.2))
         assert found.types == ("EngineTimeout",)
-        assert {told(result)["id"] for result in await asyncio.gather(*slow)} == {SLOW}
+        assert {info_of(result)["id"] for result in await asyncio.gather(*slow)} == {SLOW}
         assert not alive([stopped])
         assert (pool.stats().kills, pool.stats().crashes) == (1, 0)
 
 
 def another_yt_dlp(directory: Path, version: str) -> Path:
-    """Copy the installed yt-dlp to a folder, as another version."""
+    """Copy the installed yt-dlp into a folder, as another version."""
     target = directory / "yt_dlp"
     unneeded = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(yt_dlp.__file__).parent, target, ignore=unneeded)
@@ -266,62 +270,66 @@ def another_yt_dlp(directory: Path, version: str) -> Path:
     return directory
 
 
-async def test_another_yt_dlp_is_used_without_a_release(stage: Stage, tmp_path: Path) -> None:
-    installed = (await stage.pool.extract(page_job())).versions
+async def test_yt_dlp_of_packages_dir_is_used(harness: EngineHarness, tmp_path: Path) -> None:
+    installed = (await harness.pool.extract(page_job())).versions
     packages = await asyncio.to_thread(another_yt_dlp, tmp_path, "2099.01.02")
     settings = msgspec.structs.replace(SETTINGS, processes=1, packages_dir=packages)
-    async with EnginePool(settings, stage.egress) as pool:
+    async with EnginePool(settings, harness.egress) as pool:
         result = await pool.extract(page_job())
-        assert told(result)["id"] == video_id()
+        assert info_of(result)["id"] == video_id()
         assert result.versions.yt_dlp == "2099.01.02"
         assert result.versions.curl_cffi == installed.curl_cffi
         assert pool.stats().impersonation
     assert installed.yt_dlp == yt_dlp.version.__version__
 
 
-async def test_packages_that_cannot_be_used_stop_the_start(stage: Stage, tmp_path: Path) -> None:
+async def test_unusable_packages_dir_fails_the_start(
+    harness: EngineHarness, tmp_path: Path
+) -> None:
     settings = msgspec.structs.replace(SETTINGS, packages_dir=tmp_path)
     with pytest.raises(ClipmillError, match=r"engine\.packages_dir .* no yt_dlp"):
-        async with EnginePool(settings, stage.egress):
+        async with EnginePool(settings, harness.egress):
             pass
 
 
-async def _killed(stage: Stage, choose: Callable[[tuple[int, ...]], tuple[int, ...]]) -> None:
-    await until(lambda: stage.pool.stats().processes_alive == SETTINGS.processes)
-    slow = [asyncio.create_task(stage.pool.extract(page_job("page.slow"))) for _ in range(6)]
-    await until(lambda: stage.pool.stats().jobs_in_flight == 6)
-    for pid in choose(stage.pool.stats().pids):
+async def _check_kill(
+    harness: EngineHarness, choose: Callable[[tuple[int, ...]], tuple[int, ...]]
+) -> None:
+    await until(lambda: harness.pool.stats().processes_alive == SETTINGS.processes)
+    slow = [asyncio.create_task(harness.pool.extract(page_job("page.slow"))) for _ in range(6)]
+    await until(lambda: harness.pool.stats().jobs_in_flight == 6)
+    for pid in choose(harness.pool.stats().pids):
         os.kill(pid, signal.SIGKILL)
     results = await asyncio.gather(*slow)
-    assert {told(result)["id"] for result in results} == {video_id("page.slow")}
-    await until(lambda: stage.pool.stats().processes_alive == SETTINGS.processes)
+    assert {info_of(result)["id"] for result in results} == {video_id("page.slow")}
+    await until(lambda: harness.pool.stats().processes_alive == SETTINGS.processes)
 
 
-async def test_kill_of_a_process_loses_nothing(stage: Stage) -> None:
-    await _killed(stage, lambda pids: pids[:1])
+async def test_kill_of_a_process_loses_nothing(harness: EngineHarness) -> None:
+    await _check_kill(harness, lambda pids: pids[:1])
 
 
-async def test_kill_of_all_processes_loses_nothing(stage: Stage) -> None:
-    await _killed(stage, lambda pids: pids)
+async def test_kill_of_all_processes_loses_nothing(harness: EngineHarness) -> None:
+    await _check_kill(harness, lambda pids: pids)
 
 
-async def test_kill_of_the_fork_server_loses_nothing(stage: Stage) -> None:
-    await _killed(stage, lambda _pids: (stage.pool.stats().fork_server_pid or 0,))
+async def test_kill_of_the_fork_server_loses_nothing(harness: EngineHarness) -> None:
+    await _check_kill(harness, lambda _pids: (harness.pool.stats().fork_server_pid or 0,))
 
 
 @pytest.mark.parametrize("variable", ["CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
 @pytest.mark.parametrize("job", [page_job(), link_job("video")], ids=["curl", "requests"])
-async def test_environment_cannot_make_the_engine_trust(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, variable: str, job: EngineJob
+async def test_ca_variables_of_the_environment_are_not_trusted(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, variable: str, job: EngineJob
 ) -> None:
-    monkeypatch.setenv(variable, str(stage.egress.ca_bundle))
-    found = await stage.failure_with(job, Egress(proxy=stage.egress.proxy), processes=1)
+    monkeypatch.setenv(variable, str(harness.egress.ca_bundle))
+    found = await harness.failure_with(job, Egress(proxy=harness.egress.proxy), processes=1)
     assert "CertificateVerifyError" in found.types
 
 
 @pytest.mark.parametrize("job", [page_job(), link_job("video")], ids=["curl", "requests"])
-async def test_environment_cannot_lead_the_engine_astray(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: EngineJob
+async def test_environment_does_not_override_proxy_and_roots(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: EngineJob
 ) -> None:
     empty = tmp_path / "empty.pem"
     empty.touch()
@@ -330,12 +338,12 @@ async def test_environment_cannot_lead_the_engine_astray(
     for variable in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "*")
-    async with EnginePool(msgspec.structs.replace(SETTINGS, processes=1), stage.egress) as pool:
-        assert told(await pool.extract(job))
+    async with EnginePool(msgspec.structs.replace(SETTINGS, processes=1), harness.egress) as pool:
+        assert info_of(await pool.extract(job))
 
 
-async def test_plugins_of_the_user_are_not_loaded(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_user_plugins_are_not_loaded(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     plugin = tmp_path / "yt_dlp_plugins" / "extractor" / "evil.py"
     plugin.parent.mkdir(parents=True)
@@ -343,14 +351,14 @@ async def test_plugins_of_the_user_are_not_loaded(
     plugin.write_text(f"open({str(mark)!r}, 'w').close()")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    async with EnginePool(msgspec.structs.replace(SETTINGS, processes=1), stage.egress) as pool:
+    async with EnginePool(msgspec.structs.replace(SETTINGS, processes=1), harness.egress) as pool:
         await pool.extract(page_job())
     assert not mark.exists()
 
 
 @contextmanager
 def main_process(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", list[int]]]:
-    """Another program with an engine, and the process ids of that engine."""
+    """Run another program with an engine; yield it with the engine's process ids."""
     command = [sys.executable, "-c", MAIN, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as main:
         assert main.stdout is not None
@@ -361,20 +369,20 @@ def main_process(*arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", l
         main.kill()
 
 
-@pytest.mark.parametrize("arguments", [[], ["fork"]], ids=["alone", "with a forked relative"])
-async def test_nothing_survives_a_killed_main_process(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["fork"]], ids=["alone", "with a forked process"])
+async def test_no_process_survives_a_killed_main_process(arguments: list[str]) -> None:
     with main_process(*arguments) as (main, pids):
         main.kill()
         await until(lambda: not alive(pids), seconds=2)
 
 
-async def test_terminal_does_not_end_the_engine() -> None:
+async def test_sigint_of_the_terminal_does_not_end_the_engine() -> None:
     with main_process() as (main, pids):
         os.killpg(main.pid, signal.SIGINT)
         await asyncio.sleep(0.3)
         assert alive(pids) == pids
 
 
-async def test_closed_engine_takes_no_jobs(stage: Stage) -> None:
-    closed = EnginePool(SETTINGS, stage.egress)
+async def test_closed_engine_rejects_jobs(harness: EngineHarness) -> None:
+    closed = EnginePool(SETTINGS, harness.egress)
     assert (await failure_of(closed, page_job())).types == ("EngineClosed",)

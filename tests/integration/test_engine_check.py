@@ -1,4 +1,4 @@
-"""`clipmill engine check` as a process of its own, against the stand-in; there is no Kafka."""
+"""`clipmill engine check` as a process, against the stand-in and without Kafka."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from tests.standin.socks import PASSWORD, USER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# What the entry point `clipmill engine` does.
+# The code of the entry point `clipmill engine`.
 PROGRAM = "from agents.engine_check.cli import engine; engine(prog_name='clipmill engine')"
 SITES = {
     "hitrecord": {
@@ -39,13 +39,13 @@ async def standin(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sta
         yield standin
 
 
-class Check:
-    """How a check ended: status, output and complaints."""
+class CheckResult:
+    """Exit status, stdout and stderr of a check."""
 
-    def __init__(self, status: int, output: bytes, complaints: bytes) -> None:
+    def __init__(self, status: int, output: bytes, errors: bytes) -> None:
         self.status = status
         self.output = output.decode()
-        self.complaints = complaints.decode()
+        self.errors = errors.decode()
 
     @property
     def report(self) -> Any:
@@ -54,7 +54,7 @@ class Check:
 
 @pytest.fixture
 def check(standin: Standin, tmp_path: Path) -> Any:
-    async def run(*arguments: str, **variables: str) -> Check:
+    async def run(*arguments: str, **variables: str) -> CheckResult:
         settings = {
             "CLIPMILL_DATA_DIR": str(tmp_path),
             "CLIPMILL_EGRESS__PROXY": standin.proxy_url,
@@ -70,16 +70,16 @@ def check(standin: Standin, tmp_path: Path) -> Any:
             env={**os.environ, **{name: value for name, value in settings.items() if value}},
         )
         async with asyncio.timeout(60):
-            output, complaints = await child.communicate()
-        return Check(child.returncode or 0, output, complaints)
+            output, errors = await child.communicate()
+        return CheckResult(child.returncode or 0, output, errors)
 
     return run
 
 
-async def test_all_is_well(check: Any) -> None:
+async def test_check_passes_when_all_canaries_succeed(check: Any) -> None:
     short = f"https://vm.tiktok.com/{short_code(video_id(), 'video')}/"
     found = await check(GOOD, RECORD, short, "--json")
-    assert found.status == 0, found.complaints
+    assert found.status == 0, found.errors
     report = found.report
     assert report["well"] is True
     assert report["impersonation"] is True
@@ -92,7 +92,7 @@ async def test_all_is_well(check: Any) -> None:
     assert report["verdicts"][0]["formats"] >= 6
 
 
-async def test_one_that_fails_is_told_and_decides_the_status(check: Any) -> None:
+async def test_failing_canary_is_reported_and_sets_the_exit_status(check: Any) -> None:
     found = await check("--json", CLIPMILL_ENGINE__CANARIES=json.dumps([GOOD, DELETED, "nonsense"]))
     assert found.status == 1
     verdicts = found.report["verdicts"]
@@ -100,46 +100,46 @@ async def test_one_that_fails_is_told_and_decides_the_status(check: Any) -> None
     assert "deleted" in verdicts[1]["reason"]
 
 
-async def test_people_get_a_table(check: Any) -> None:
+async def test_without_json_the_report_is_a_table(check: Any) -> None:
     found = await check(GOOD, DELETED)
     assert found.status == 1
     for word in ("yt-dlp ", "impersonation available", "the installation", "ok", "not_found"):
         assert word in found.output
     assert "challenges are solved by" in found.output
-    assert found.complaints == ""
+    assert found.errors == ""
 
 
-async def test_every_way_out_is_tried(check: Any, standin: Standin) -> None:
-    ways = json.dumps(standin.egress_urls)
+async def test_every_egress_is_checked(check: Any, standin: Standin) -> None:
+    proxies = json.dumps(standin.egress_urls)
     standin.switches.set("page.403", egress="b")
-    found = await check(GOOD, "--json", CLIPMILL_EGRESS__PROXIES=ways, CLIPMILL_EGRESS__PROXY="")
+    found = await check(GOOD, "--json", CLIPMILL_EGRESS__PROXIES=proxies, CLIPMILL_EGRESS__PROXY="")
     standin.reset()
     verdicts = {each["egress"]: each["error"] for each in found.report["verdicts"]}
     assert verdicts == {"a": None, "b": "rate_limit.ip_block"}
 
 
-async def test_ways_out_may_be_socks(check: Any, standin: Standin) -> None:
+async def test_socks_egresses_are_checked(check: Any, standin: Standin) -> None:
     right = standin.socks_url.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
-    ways = {"right": right, "wrong": standin.socks_url.replace("://", "://anna:hunter2@")}
+    proxies = {"right": right, "wrong": standin.socks_url.replace("://", "://anna:hunter2@")}
     short = f"https://vm.tiktok.com/{short_code(video_id(), 'video')}/"
-    variables = {"CLIPMILL_EGRESS__PROXIES": json.dumps(ways), "CLIPMILL_EGRESS__PROXY": ""}
+    variables = {"CLIPMILL_EGRESS__PROXIES": json.dumps(proxies), "CLIPMILL_EGRESS__PROXY": ""}
     found = await check(GOOD, short, "--json", **variables)
     assert [each["egress"] for each in found.report["verdicts"]] == ["right", "wrong"] * 2
     assert [each["error"] for each in found.report["verdicts"]] == [None, "system.config"] * 2
     for each in found.report["verdicts"][1::2]:
         assert "correct user and password" in each["reason"]
-    assert "hunter2" not in found.output + found.complaints
+    assert "hunter2" not in found.output + found.errors
     assert standin.counters.refused_hosts == {}
 
 
-async def test_nothing_to_read_is_a_wrong_use(check: Any) -> None:
+async def test_check_without_urls_is_a_usage_error(check: Any) -> None:
     found = await check()
     assert found.status == 2
-    assert "engine.canaries" in found.complaints
+    assert "engine.canaries" in found.errors
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         (
             {"CLIPMILL_PLATFORMS": json.dumps({"x": SITES["hitrecord"] | {"extractors": ["Hit"]}})},
@@ -157,19 +157,19 @@ async def test_nothing_to_read_is_a_wrong_use(check: Any) -> None:
     ],
     ids=["extractor", "host", "roots"],
 )
-async def test_a_bad_setting_is_one_readable_line(
-    check: Any, variables: dict[str, str], said: str
+async def test_invalid_setting_is_one_readable_line(
+    check: Any, variables: dict[str, str], message: str
 ) -> None:
     found = await check(GOOD, **variables)
     assert found.status == 1
-    assert said in found.complaints
-    assert found.complaints.startswith("Error: ")
-    assert "Traceback" not in found.complaints
+    assert message in found.errors
+    assert found.errors.startswith("Error: ")
+    assert "Traceback" not in found.errors
 
 
 @pytest.mark.parametrize("form", ["--json", "--"], ids=["json", "table"])
-async def test_a_report_holds_no_secrets_of_urls(form: str, check: Any) -> None:
+async def test_report_contains_no_secrets_of_urls(form: str, check: Any) -> None:
     url = f"https://u:s3cret@www.tiktok.com/@a/video/{video_id()}?token=s3cret"
     found = await check(form, url, GOOD)
-    assert "s3cret" not in found.output + found.complaints
+    assert "s3cret" not in found.output + found.errors
     assert "tiktok.com" in found.output

@@ -1,4 +1,4 @@
-"""How far consumer groups are, on a real broker: also what is finished ahead of a slow record."""
+"""Progress of consumer groups on a real broker, including records finished ahead of a slow one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -16,18 +16,18 @@ from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT, READERS, SELECTED
-from tests.integration.kafka_side import make_topics, produce_numbers
+from tests.integration.kafka_client import create_topics, produce_numbers
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("topics")]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def topics(settings: Settings) -> None:
-    await make_topics(settings.kafka, *READERS)
+    await create_topics(settings.kafka, *READERS)
 
 
-async def standing(offsets: GroupOffsets, expected: GroupProgress) -> None:
-    """Wait until a measurement says so; a new cluster has no coordinator at first."""
+async def wait_for_progress(offsets: GroupOffsets, expected: GroupProgress) -> None:
+    """Wait until a measurement equals ``expected``; a new cluster has no coordinator at first."""
     async with asyncio.timeout(20):
         while True:
             with suppress(KafkaError):
@@ -36,20 +36,20 @@ async def standing(offsets: GroupOffsets, expected: GroupProgress) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_group_that_has_never_committed_has_all_before_it(settings: Settings) -> None:
+async def test_group_without_commits_lags_by_all_records(settings: Settings) -> None:
     async with GroupOffsets.open(settings.kafka) as offsets:
-        await standing(offsets, GroupProgress(0, 0, is_late=True))
+        await wait_for_progress(offsets, GroupProgress(0, 0, is_remote=True))
         assert await offsets.measure({}) == dict.fromkeys(
-            READERS, GroupProgress(0, 0, is_late=True)
+            READERS, GroupProgress(0, 0, is_remote=True)
         )
         await produce_numbers(settings.kafka, SELECTED, range(7))
-        assert (await offsets.measure({}))[SELECTED] == GroupProgress(7, 0, is_late=True)
+        assert (await offsets.measure({}))[SELECTED] == GroupProgress(7, 0, is_remote=True)
         known = {("videos.selected", 0): 2, ("videos.selected", 1): 1}
         assert (await offsets.measure(known))[SELECTED] == GroupProgress(7, 3)
-        assert (await offsets.measure({}))[AUDIT] == GroupProgress(0, 0, is_late=True)
+        assert (await offsets.measure({}))[AUDIT] == GroupProgress(0, 0, is_remote=True)
 
 
-async def test_what_is_finished_behind_a_slow_record_counts_as_finished(
+async def test_records_finished_ahead_of_a_slow_one_count_as_finished(
     settings: Settings,
 ) -> None:
     slow = asyncio.Event()
@@ -67,9 +67,9 @@ async def test_what_is_finished_behind_a_slow_record_counts_as_finished(
     await produce_numbers(settings.kafka, SELECTED, range(50))
     async with (
         GroupOffsets.open(settings.kafka) as offsets,
-        ReliableProducer(settings.kafka) as outbox,
-        StageRunner(stage, settings, outbox),
+        ReliableProducer(settings.kafka) as producer,
+        StageRunner(stage, settings, producer),
     ):
-        await standing(offsets, GroupProgress(50, 48, is_late=True))
+        await wait_for_progress(offsets, GroupProgress(50, 48, is_remote=True))
         slow.set()
-        await standing(offsets, GroupProgress(50, 50, is_late=True))
+        await wait_for_progress(offsets, GroupProgress(50, 50, is_remote=True))

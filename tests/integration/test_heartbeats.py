@@ -1,4 +1,4 @@
-"""Heartbeats on a real broker: stages answer them by their commits, whatever else they have."""
+"""Heartbeats on a real broker: stages acknowledge them by their commits, under any load."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -17,18 +17,25 @@ from streams.runtime.heartbeats import Heartbeats
 from streams.settings import HeartbeatSettings, Settings
 from streams.stage import Stage, changelogs
 from streams.topics import DELAYS, ERRORS, HEARTBEATS, PROGRESS, REQUESTS, RESULTS
-from tests.integration.kafka_side import make_topics, produce_numbers, until
-from tests.integration.toy_stage import Toy, beside, running, with_stage
+from tests.integration.kafka_client import create_topics, produce_numbers, wait_until
+from tests.integration.toy_stage import (
+    ToyStage,
+    running_stage,
+    second_process_settings,
+    with_stage_settings,
+)
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("topics")]
 
-OFTEN = HeartbeatSettings(interval_seconds=0.5, limit_seconds=3)
+SHORT_INTERVALS = HeartbeatSettings(interval_seconds=0.5, limit_seconds=3)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def topics(settings: Settings) -> None:
-    made = changelogs([Toy(_ignore, table=True).stage])
-    await make_topics(settings.kafka, REQUESTS, RESULTS, ERRORS, PROGRESS, *DELAYS, *made)
+    changelog_topics = changelogs([ToyStage(_ignore, table=True).stage])
+    await create_topics(
+        settings.kafka, REQUESTS, RESULTS, ERRORS, PROGRESS, *DELAYS, *changelog_topics
+    )
 
 
 async def _ignore(_record: Incoming) -> Sequence[Effect]:
@@ -36,19 +43,19 @@ async def _ignore(_record: Incoming) -> Sequence[Effect]:
 
 
 @asynccontextmanager
-async def watched(
+async def monitored(
     partitions: Collection[int], settings: Settings, health: Health, *stages: str
 ) -> AsyncIterator[None]:
-    """Send heartbeats to some partitions, and watch some stages."""
+    """Send heartbeats to some partitions, and monitor some stages."""
     async with (
         GroupOffsets.open(settings.kafka) as offsets,
-        ReliableProducer(settings.kafka) as outbox,
+        ReliableProducer(settings.kafka) as producer,
     ):
         heartbeats = Heartbeats(
-            OFTEN,
+            SHORT_INTERVALS,
             step="toy",
             topic_prefix=settings.kafka.topic_prefix,
-            publish=outbox.publish,
+            publish=producer.publish,
             committed=offsets.committed,
             partitions=lambda: partitions,
             stages=stages,
@@ -57,15 +64,15 @@ async def watched(
             yield
 
 
-async def degraded(health: Health, *stages: str) -> None:
-    """Return when just these stages are named."""
+async def wait_until_degraded(health: Health, *stages: str) -> None:
+    """Wait until exactly these stages are degraded."""
     async with asyncio.timeout(20):
         while health.degraded().keys() != set(stages):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
-async def answered(settings: Settings, stage: str, count: int) -> None:
-    """Return when a stage has committed so many heartbeats; a new group has no coordinator yet."""
+async def wait_until_acknowledged(settings: Settings, stage: str, count: int) -> None:
+    """Wait until a stage has committed ``count`` heartbeats; a new group has no coordinator yet."""
     async with GroupOffsets.open(settings.kafka) as offsets, asyncio.timeout(20):
         while True:
             with suppress(KafkaError):
@@ -74,7 +81,7 @@ async def answered(settings: Settings, stage: str, count: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_stage_whose_handlers_all_hang_is_named_until_they_go_on(
+async def test_stage_with_all_handlers_hanging_is_degraded_until_they_resume(
     settings: Settings,
 ) -> None:
     hangs, release = asyncio.Event(), asyncio.Event()
@@ -84,22 +91,22 @@ async def test_a_stage_whose_handlers_all_hang_is_named_until_they_go_on(
         await release.wait()
         return ()
 
-    health, toy = Health(), Toy(hang, table=True)
+    health, toy = Health(), ToyStage(hang, table=True)
     async with (
-        running(toy, with_stage(settings, concurrency=2)),
-        watched({0, 1}, settings, health, "toy"),
+        running_stage(toy, with_stage_settings(settings, concurrency=2)),
+        monitored({0, 1}, settings, health, "toy"),
     ):
-        await answered(settings, "toy", 8)
-        await degraded(health)
+        await wait_until_acknowledged(settings, "toy", 8)
+        await wait_until_degraded(health)
         await produce_numbers(settings.kafka, REQUESTS, range(4))
-        await until(hangs.is_set)
-        await degraded(health, "toy")
+        await wait_until(hangs.is_set)
+        await wait_until_degraded(health, "toy")
         release.set()
-        await degraded(health)
+        await wait_until_degraded(health)
     assert {record.topic for record in toy.seen} == {REQUESTS.name}
 
 
-async def test_a_healthy_worker_does_not_hide_one_of_the_same_stage_that_hangs(
+async def test_healthy_worker_does_not_hide_a_hanging_one_of_the_same_stage(
     settings: Settings, tmp_path: Path
 ) -> None:
     hangs, release = asyncio.Event(), asyncio.Event()
@@ -109,34 +116,36 @@ async def test_a_healthy_worker_does_not_hide_one_of_the_same_stage_that_hangs(
         await release.wait()
         return ()
 
-    health, small = Health(), with_stage(settings, concurrency=1)
+    health, small = Health(), with_stage_settings(settings, concurrency=1)
     async with (
-        running(Toy(_ignore), small) as healthy,
-        running(Toy(hang), beside(small, tmp_path)) as hanging,
-        watched({0, 1}, settings, health, "toy"),
+        running_stage(ToyStage(_ignore), small) as healthy,
+        running_stage(ToyStage(hang), second_process_settings(small, tmp_path)) as hanging,
+        monitored({0, 1}, settings, health, "toy"),
     ):
         both = (healthy, hanging)
-        await until(lambda: all(len(each.heartbeat_partitions()) == 1 for each in both))
+        await wait_until(lambda: all(len(each.heartbeat_partitions()) == 1 for each in both))
         [partition] = hanging.heartbeat_partitions()
         await produce_numbers(settings.kafka, REQUESTS, range(4))
-        await until(hangs.is_set)
-        await until(lambda: str(health.degraded().get("toy")).endswith(f"partition {partition}"))
+        await wait_until(hangs.is_set)
+        await wait_until(
+            lambda: str(health.degraded().get("toy")).endswith(f"partition {partition}")
+        )
         release.set()
-        await degraded(health)
+        await wait_until_degraded(health)
 
 
-async def test_a_stage_that_runs_nowhere_is_named_and_no_other(settings: Settings) -> None:
+async def test_only_the_stage_without_a_worker_is_degraded(settings: Settings) -> None:
     health = Health()
     async with (
-        running(Toy(_ignore), settings),
-        watched({0, 1}, settings, health, "toy", "ledger"),
+        running_stage(ToyStage(_ignore), settings),
+        monitored({0, 1}, settings, health, "toy", "ledger"),
     ):
-        await degraded(health, "ledger")
+        await wait_until_degraded(health, "ledger")
         assert health.degraded()["ledger"].endswith("on partition 0, 1")
 
 
-async def test_a_stage_whose_records_are_all_due_later_answers(settings: Settings) -> None:
-    health, toy = Health(), Toy(_ignore)
+async def test_stage_with_only_delayed_records_acknowledges_heartbeats(settings: Settings) -> None:
+    health, toy = Health(), ToyStage(_ignore)
     toy.stage = Stage(
         "toy",
         tuple(DELAYS),
@@ -148,9 +157,9 @@ async def test_a_stage_whose_records_are_all_due_later_answers(settings: Setting
     )
     await produce_numbers(settings.kafka, next(iter(DELAYS)), range(200))
     async with (
-        running(toy, settings),
-        watched({0, 1}, settings, health, "toy"),
+        running_stage(toy, settings),
+        monitored({0, 1}, settings, health, "toy"),
     ):
-        await answered(settings, "toy", 8)
-        await degraded(health)
+        await wait_until_acknowledged(settings, "toy", 8)
+        await wait_until_degraded(health)
         assert toy.seen == []

@@ -1,4 +1,4 @@
-"""Consumer lag on a real broker is what Kafka's own tool says, and its age that of the record."""
+"""Consumer lag on a real broker equals Kafka's own tool, and its age that of the oldest record."""
 
 import asyncio
 import time
@@ -20,17 +20,17 @@ from streams.stage import Handler, Stage, StageContext
 from streams.topics import AUDIT, BY_NAME, DELAYS, HEARTBEATS, REQUESTS, SELECTED, Topic
 from tests.acceptance.java_tools import JavaTools, run
 from tests.conftest import NetworkGuard
-from tests.integration.kafka_side import make_topics, produce_numbers
-from tests.integration.toy_stage import beside
+from tests.integration.kafka_client import create_topics, produce_numbers
+from tests.integration.toy_stage import second_process_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PARKED = next(iter(DELAYS))
 SLOW = 20
-"""The first number whose record is never finished; those before it are committed."""
+"""First number whose record never finishes; all before it are committed."""
 
 Lags = dict[tuple[str, str, int], int]
-"""Stage, topic and partition, and the lag there."""
+"""Lag by stage, topic and partition."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def java(network_guard: NetworkGuard, tmp_path_factory: pytest.TempPathFactory) 
 @asynccontextmanager
 async def handles(_context: StageContext) -> AsyncIterator[Handler]:
     async def handle(record: Incoming) -> Sequence[Effect]:
-        # One slow record in each partition; what is behind it is finished ahead of it.
+        # One slow record in each partition; records behind it finish ahead of it.
         if SLOW <= int(record.value or b"0") < SLOW + 2:
             await asyncio.Event().wait()
         return ()
@@ -66,7 +66,7 @@ PARKING = stage(
 STAGES = (BUSY, DONE, PARKING)
 
 
-def shown(metric: str, prefix: str = "clipmill_stage_lag_") -> dict[tuple[str, str, int], float]:
+def exported(metric: str, prefix: str = "clipmill_stage_lag_") -> dict[tuple[str, str, int], float]:
     return {
         (each.labels["stage"], each.labels["topic"], int(each.labels["partition"])): each.value
         for family in REGISTRY.collect()
@@ -75,8 +75,8 @@ def shown(metric: str, prefix: str = "clipmill_stage_lag_") -> dict[tuple[str, s
     }
 
 
-async def described(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stage]) -> Lags:
-    """What kafka-consumer-groups.sh prints under LAG, heartbeats left out."""
+async def lag_by_kafka_tool(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stage]) -> Lags:
+    """Return the column LAG of kafka-consumer-groups.sh, without heartbeats."""
     groups = [part for each in stages for part in ("--group", f"{kafka.topic_prefix}{each.name}")]
     command = ["kafka-consumer-groups.sh", "--bootstrap-server", kafka.bootstrap, "--describe"]
     output = await run([*command, *groups], environment=java.environment)
@@ -91,27 +91,27 @@ async def described(java: JavaTools, kafka: KafkaSettings, stages: Sequence[Stag
     }
 
 
-async def until(lags: Lags, monitor: LagMonitor, offsets: GroupOffsets) -> None:
-    """Measure until the lag in records is this one, for a minute at most."""
+async def measure_until(lags: Lags, monitor: LagMonitor, offsets: GroupOffsets) -> None:
+    """Measure until the lag in records is as expected, for a minute at most."""
     async with asyncio.timeout(60):
-        while shown("records") != lags:
+        while exported("records") != lags:
             await asyncio.sleep(0.1)
             await monitor.measure_once(offsets)
 
 
-async def test_lag_is_what_the_tool_of_kafka_says(settings: Settings, java: JavaTools) -> None:
+async def test_lag_equals_kafkas_own_tool(settings: Settings, java: JavaTools) -> None:
     kafka, monitor = settings.kafka, LagMonitor()
-    await make_topics(kafka, REQUESTS, AUDIT, PARKED)
+    await create_topics(kafka, REQUESTS, AUDIT, PARKED)
     began = time.time()
     for each in STAGES:
         await produce_numbers(kafka, each.sources[0], range(SLOW if each is DONE else 50))
     written = time.time()
     async with (
         GroupOffsets.open(kafka) as offsets,
-        ReliableProducer(kafka) as outbox,
+        ReliableProducer(kafka) as producer,
         AsyncExitStack() as stack,
     ):
-        runners = [StageRunner(each, settings, outbox, lag=monitor) for each in STAGES]
+        runners = [StageRunner(each, settings, producer, lag=monitor) for each in STAGES]
         for runner in runners:
             await stack.enter_async_context(runner)
         expected = {
@@ -119,79 +119,81 @@ async def test_lag_is_what_the_tool_of_kafka_says(settings: Settings, java: Java
             **{("done", "audit", partition): 0 for partition in (0, 1)},
             **{("parking", PARKED.name, partition): 15 for partition in (0, 1)},
         }
-        await until(expected, monitor, offsets)
-        assert await described(java, kafka, STAGES) == expected
+        await measure_until(expected, monitor, offsets)
+        assert await lag_by_kafka_tool(java, kafka, STAGES) == expected
         least = time.time() - written
         await monitor.measure_once(offsets)
-        most, ages = time.time() - began, shown("seconds")
-        for place, lag in expected.items():
-            # Ages are kept to the second.
-            assert (least <= ages[place] <= most + 1) if lag else ages[place] == 0
-    assert shown("records") == {}, "the series of a stage that ended are gone"
+        most, ages = time.time() - began, exported("seconds")
+        for partition_key, lag in expected.items():
+            # Ages have a resolution of one second.
+            assert (least <= ages[partition_key] <= most + 1) if lag else ages[partition_key] == 0
+    assert exported("records") == {}, "the series of a stage that ended are gone"
 
 
-async def test_a_stage_that_takes_no_records_shows_the_age_of_the_next_one(
+async def test_paused_stage_exports_the_age_of_its_next_record(
     settings: Settings,
 ) -> None:
     kafka, monitor = settings.kafka, LagMonitor()
-    await make_topics(kafka, SELECTED)
+    await create_topics(kafka, SELECTED)
     async with (
         GroupOffsets.open(kafka) as offsets,
-        ReliableProducer(kafka) as outbox,
-        StageRunner(stage("paused", SELECTED), settings, outbox, lag=monitor) as runner,
+        ReliableProducer(kafka) as producer,
+        StageRunner(stage("paused", SELECTED), settings, producer, lag=monitor) as runner,
     ):
         await runner.ready.wait()
         runner._intake.pause("test", "it is paused")
         await produce_numbers(kafka, SELECTED, range(SLOW - 6))
-        await until({("paused", "videos.selected", n): 7 for n in (0, 1)}, monitor, offsets)
-        place = TopicPartition(SELECTED.kafka_name(kafka.topic_prefix), 0)
-        first = await offsets.timestamp(place, 0)
+        await measure_until({("paused", "videos.selected", n): 7 for n in (0, 1)}, monitor, offsets)
+        partition_key = TopicPartition(SELECTED.kafka_name(kafka.topic_prefix), 0)
+        first = await offsets.timestamp(partition_key, 0)
         assert first is not None
         assert first == pytest.approx(time.time(), abs=60)
         before = time.time()
         for _ in range(2):
             await monitor.measure_once(offsets)
-        age = shown("seconds")["paused", "videos.selected", 0]
+        age = exported("seconds")["paused", "videos.selected", 0]
         assert before - first <= age <= time.time() - first
-        assert await offsets.timestamp(place, 6) is not None
+        assert await offsets.timestamp(partition_key, 6) is not None
         runner._intake.resume("test")
-        await until({("paused", "videos.selected", n): 0 for n in (0, 1)}, monitor, offsets)
-        assert set(shown("seconds").values()) == {0}
+        await measure_until({("paused", "videos.selected", n): 0 for n in (0, 1)}, monitor, offsets)
+        assert set(exported("seconds").values()) == {0}
 
 
-async def test_a_partition_that_another_worker_takes_over_has_no_series_here(
+async def test_partition_assigned_to_another_worker_has_no_series(
     settings: Settings, tmp_path: Path
 ) -> None:
     kafka, mine, theirs = settings.kafka, LagMonitor(), LagMonitor()
-    await make_topics(kafka, SELECTED)
+    await create_topics(kafka, SELECTED)
 
-    def places(monitor: LagMonitor) -> set[str]:
-        return {partition for _, _, partition in monitor._shown}
+    def exported_partitions(monitor: LagMonitor) -> set[str]:
+        return {partition for _, _, partition in monitor._exported}
 
     async with (
         GroupOffsets.open(kafka) as offsets,
-        ReliableProducer(kafka) as outbox,
+        ReliableProducer(kafka) as producer,
         asyncio.timeout(60),
-        StageRunner(stage("shared", SELECTED), settings, outbox, lag=mine),
+        StageRunner(stage("shared", SELECTED), settings, producer, lag=mine),
     ):
-        while places(mine) != {"0", "1"}:
+        while exported_partitions(mine) != {"0", "1"}:
             await asyncio.sleep(0.1)
             await mine.measure_once(offsets)
-        second = beside(settings, tmp_path)
-        async with StageRunner(stage("shared", SELECTED), second, outbox, lag=theirs):
-            while not (places(mine) and places(theirs)) or places(mine) & places(theirs):
+        second = second_process_settings(settings, tmp_path)
+        async with StageRunner(stage("shared", SELECTED), second, producer, lag=theirs):
+            while not (
+                exported_partitions(mine) and exported_partitions(theirs)
+            ) or exported_partitions(mine) & exported_partitions(theirs):
                 await asyncio.sleep(0.1)
                 await mine.measure_once(offsets)
                 await theirs.measure_once(offsets)
-            assert sorted(places(mine) | places(theirs)) == ["0", "1"]
+            assert sorted(exported_partitions(mine) | exported_partitions(theirs)) == ["0", "1"]
 
 
 @pytest.mark.parametrize("name", ["producer_batch_records", "producer_ack_seconds"])
-async def test_the_producer_shows_its_batches(settings: Settings, name: str) -> None:
+async def test_producer_exports_its_batches(settings: Settings, name: str) -> None:
     count = f"clipmill_{name}_count"
     before = REGISTRY.get_sample_value(count) or 0.0
-    await make_topics(settings.kafka, AUDIT)
-    async with ReliableProducer(settings.kafka) as outbox:
+    await create_topics(settings.kafka, AUDIT)
+    async with ReliableProducer(settings.kafka) as producer:
         topic = AUDIT.kafka_name(settings.kafka.topic_prefix)
-        await outbox.publish([Write(topic, b"k", b"1")])
+        await producer.publish([Write(topic, b"k", b"1")])
     assert (REGISTRY.get_sample_value(count) or 0.0) > before

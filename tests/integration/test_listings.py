@@ -8,7 +8,7 @@ import pytest_asyncio
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef
-from tests.integration.failure_samples import Stage, staged
+from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.standin import video_id
 from tests.standin.accounts import posts_from, sec_uid
 
@@ -16,27 +16,27 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    async with staged(tmp_path_factory.mktemp("standin")) as stage:
-        yield stage
+async def shared_harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineHarness]:
+    async with engine_harness(tmp_path_factory.mktemp("standin")) as harness:
+        yield harness
 
 
 @pytest.fixture
-def stage(running: Stage) -> Stage:
-    running.standin.reset()
-    return running
+def harness(shared_harness: EngineHarness) -> EngineHarness:
+    shared_harness.standin.reset()
+    return shared_harness
 
 
-async def posts_of(stage: Stage, path: str, limit: int, seconds: float = 10) -> Listing:
+async def listing_of(harness: EngineHarness, path: str, limit: int, seconds: float = 10) -> Listing:
     listing = TikTok().parse_url(f"https://www.tiktok.com/{path}")
     assert isinstance(listing, ListingRef)
     return await TikTok().get_listing(
-        listing, stage.pool, egress="direct", deadline_seconds=seconds, limit=limit
+        listing, harness.pool, egress="direct", deadline_seconds=seconds, limit=limit
     )
 
 
-def asked(stage: Stage) -> dict[str, int]:
-    return dict(stage.standin.counters.requests)
+def request_counts(harness: EngineHarness) -> dict[str, int]:
+    return dict(harness.standin.counters.requests)
 
 
 @pytest.mark.parametrize(
@@ -50,62 +50,64 @@ def asked(stage: Stage) -> dict[str, int]:
         pytest.param("sc_profile_4000", 3, 3, 1, False, id="few of very many"),
     ],
 )
-async def test_a_profile(
-    name: str, limit: int, found: int, lists: int, *, complete: bool, stage: Stage
+async def test_profile_listing_returns_its_posts(
+    name: str, limit: int, found: int, lists: int, *, complete: bool, harness: EngineHarness
 ) -> None:
-    listing = await posts_of(stage, f"@{name}", limit)
+    listing = await listing_of(harness, f"@{name}", limit)
     assert [post.id for post in listing.entries] == [
         post.video_id for post in posts_from(name, found, 0, found)
     ]
     assert listing.title == name
     assert listing.complete is complete
-    assert asked(stage) == {"profile": 1, "listing": lists}
+    assert request_counts(harness) == {"profile": 1, "listing": lists}
 
 
-async def test_a_thousand_posts_of_very_many(stage: Stage) -> None:
-    listing = await posts_of(stage, "@sc_profile_4000", 1_000, seconds=30)
+async def test_listing_of_1000_posts(harness: EngineHarness) -> None:
+    listing = await listing_of(harness, "@sc_profile_4000", 1_000, seconds=30)
     assert len({post.id for post in listing.entries}) == 1_000
-    assert asked(stage) == {"profile": 1, "listing": 67}
+    assert request_counts(harness) == {"profile": 1, "listing": 67}
 
 
-async def test_a_collection(stage: Stage) -> None:
+async def test_collection_listing_returns_its_posts(harness: EngineHarness) -> None:
     number = video_id("collection", param=70)
-    listing = await posts_of(stage, f"@anna/collection/%F0%9F%90%88-{number}", 65)
+    listing = await listing_of(harness, f"@anna/collection/%F0%9F%90%88-{number}", 65)
     expected = posts_from(number, 65, 0, 65)
     assert [post.id for post in listing.entries] == [post.video_id for post in expected]
     assert listing.title == "anna-\U0001f408"
     assert not listing.complete
-    assert asked(stage) == {"listing": 3}
+    assert request_counts(harness) == {"listing": 3}
 
 
-async def test_posts_of_a_collection_have_their_own_authors(stage: Stage) -> None:
-    listing = await posts_of(stage, "@anna/collection/cats-7608826249200356630", 3)
+async def test_collection_posts_have_their_own_authors(harness: EngineHarness) -> None:
+    listing = await listing_of(harness, "@anna/collection/cats-7608826249200356630", 3)
     assert all("/@clip.maker" in post.url for post in listing.entries)
 
 
-async def test_an_account_without_posts_has_an_empty_list(stage: Stage) -> None:
-    listing = await posts_of(stage, "@sc_profile.empty", 20)
+async def test_account_without_posts_has_an_empty_listing(harness: EngineHarness) -> None:
+    listing = await listing_of(harness, "@sc_profile.empty", 20)
     assert (listing.entries, listing.complete) == ((), True)
-    assert asked(stage) == {"profile": 1}
+    assert request_counts(harness) == {"profile": 1}
 
 
-async def test_a_challenge_before_a_profile_is_solved(stage: Stage) -> None:
-    listing = await posts_of(stage, "@sc_challenge", 5)
+async def test_challenge_of_a_profile_page_is_solved(harness: EngineHarness) -> None:
+    listing = await listing_of(harness, "@sc_challenge", 5)
     assert len(listing.entries) == 5
-    assert asked(stage) == {"profile": 2, "listing": 1}
+    assert request_counts(harness) == {"profile": 2, "listing": 1}
 
 
-async def test_a_profile_that_does_not_tell_its_id_is_found_by_its_posts(stage: Stage) -> None:
-    assert len((await posts_of(stage, "@sc_profile.shell", 5)).entries) == 5
-    assert asked(stage) == {"profile": 1, "embed": 1, "page": 1, "listing": 1}
+async def test_profile_page_without_id_is_resolved_through_its_posts(
+    harness: EngineHarness,
+) -> None:
+    assert len((await listing_of(harness, "@sc_profile.shell", 5)).entries) == 5
+    assert request_counts(harness) == {"profile": 1, "embed": 1, "page": 1, "listing": 1}
 
 
-async def test_the_other_name_of_an_account_needs_no_page(stage: Stage) -> None:
-    listing = await posts_of(stage, f"@{sec_uid('anna')}", 5)
+async def test_sec_uid_needs_no_profile_page(harness: EngineHarness) -> None:
+    listing = await listing_of(harness, f"@{sec_uid('anna')}", 5)
     assert [post.id for post in listing.entries] == [
         post.video_id for post in posts_from("anna", 5, 0, 5)
     ]
-    assert asked(stage) == {"listing": 1}
+    assert request_counts(harness) == {"listing": 1}
 
 
 @pytest.mark.parametrize(
@@ -133,14 +135,14 @@ async def test_the_other_name_of_an_account_needs_no_page(stage: Stage) -> None:
         ),
     ],
 )
-async def test_refusals_cost_no_detour(
-    path: str, code: ErrorCode, requests: dict[str, int], stage: Stage
+async def test_failed_listing_causes_no_further_requests(
+    path: str, code: ErrorCode, requests: dict[str, int], harness: EngineHarness
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
-        await posts_of(stage, path, 20)
+        await listing_of(harness, path, 20)
     assert caught.value.code is code
-    assert asked(stage) == requests
+    assert request_counts(harness) == requests
 
 
-async def test_a_failure_behind_the_posts_that_are_wanted_does_no_harm(stage: Stage) -> None:
-    assert len((await posts_of(stage, "@sc_list.same", 15)).entries) == 15
+async def test_failure_after_the_requested_posts_is_ignored(harness: EngineHarness) -> None:
+    assert len((await listing_of(harness, "@sc_list.same", 15)).entries) == 15

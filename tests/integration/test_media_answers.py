@@ -38,8 +38,8 @@ async def fetch_scripted(
     answers: Answers, state_dir: Path, target: Path, **changes: float
 ) -> tuple[Fetched, list[Request]]:
     async with scripted_site(state_dir, answers) as (site, egress):
-        got = await fetch(egress, SCRIPTED, target, limits=limits(**changes))
-    return got, site.requests
+        fetched = await fetch(egress, SCRIPTED, target, limits=limits(**changes))
+    return fetched, site.requests
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_redirects_are_followed_with_the_cookies_of_each_host(
+async def test_redirect_is_followed_with_the_cookies_of_each_host(
     status: int, state_dir: Path, tmp_path: Path
 ) -> None:
     def answers(request: Request) -> Reply:
         return media() if request.host == "v19.tiktokcdn.com" else redirect(OTHER, status)
 
-    got, requests = await fetch_scripted(answers, state_dir, tmp_path / "file")
-    assert got.sha256 == hashlib.sha256(MEDIA).hexdigest()
+    fetched, requests = await fetch_scripted(answers, state_dir, tmp_path / "file")
+    assert fetched.sha256 == hashlib.sha256(MEDIA).hexdigest()
     assert [each.target for each in requests] == ["/first?signature=a%2Fb+c%20d", "/second?x=1"]
     assert [each.headers["cookie"] for each in requests] == ["tt_chain_token=abc==", "cdn=1"]
     for each in requests:
@@ -64,7 +64,7 @@ async def test_redirects_are_followed_with_the_cookies_of_each_host(
         assert each.headers["referer"] == "https://www.tiktok.com/"
 
 
-async def test_a_relative_redirect_stays_on_its_host(state_dir: Path, tmp_path: Path) -> None:
+async def test_relative_redirect_stays_on_its_host(state_dir: Path, tmp_path: Path) -> None:
     def answers(request: Request) -> Reply:
         return media() if request.path == "/third" else redirect("/third")
 
@@ -86,7 +86,7 @@ async def test_a_relative_redirect_stays_on_its_host(state_dir: Path, tmp_path: 
         "",
     ],
 )
-async def test_a_redirect_out_of_the_platform_is_not_followed(
+async def test_redirect_off_the_platform_is_not_followed(
     location: str, state_dir: Path, tmp_path: Path
 ) -> None:
     async with scripted_site(state_dir, lambda _: redirect(location)) as (site, egress):
@@ -97,7 +97,7 @@ async def test_a_redirect_out_of_the_platform_is_not_followed(
     assert {each.host for each in site.requests} == {"v16-webapp-prime.tiktok.com"}
 
 
-async def test_redirects_have_an_end(state_dir: Path, tmp_path: Path) -> None:
+async def test_redirects_are_limited(state_dir: Path, tmp_path: Path) -> None:
     async with scripted_site(state_dir, lambda _: redirect(FIRST)) as (site, egress):
         with pytest.raises(ClipmillError, match="more than 5 times") as caught:
             await fetch(egress, SCRIPTED, tmp_path / "file")
@@ -132,7 +132,7 @@ async def test_redirects_have_an_end(state_dir: Path, tmp_path: Path) -> None:
         "withheld",
     ],
 )
-async def test_what_is_no_media_is_not_kept_as_one(
+async def test_response_that_is_no_media_fails(
     reply: Reply, code: ErrorCode, state_dir: Path, tmp_path: Path
 ) -> None:
     async with scripted_site(state_dir, lambda _: reply) as (_, egress):
@@ -141,7 +141,7 @@ async def test_what_is_no_media_is_not_kept_as_one(
     assert caught.value.code is code
 
 
-async def test_a_wanted_wait_is_passed_on(state_dir: Path, tmp_path: Path) -> None:
+async def test_retry_after_is_reported(state_dir: Path, tmp_path: Path) -> None:
     reply = media(("Retry-After", "17"), status=429)
     async with scripted_site(state_dir, lambda _: reply) as (_, egress):
         with pytest.raises(ClipmillError) as caught:
@@ -150,20 +150,20 @@ async def test_a_wanted_wait_is_passed_on(state_dir: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("told", "mime_type"),
+    ("content_type", "mime_type"),
     [
         ("video/webm; codecs=vp9", "video/webm"),
         ("application/octet-stream", "video/mp4"),
         ("nonsense", "video/mp4"),
     ],
 )
-async def test_the_container_says_what_the_server_does_not(
-    told: str, mime_type: str, state_dir: Path, tmp_path: Path
+async def test_unknown_content_type_falls_back_to_the_container(
+    content_type: str, mime_type: str, state_dir: Path, tmp_path: Path
 ) -> None:
-    got, _ = await fetch_scripted(
-        lambda _: media(("Content-Type", told)), state_dir, tmp_path / "file"
+    fetched, _ = await fetch_scripted(
+        lambda _: media(("Content-Type", content_type)), state_dir, tmp_path / "file"
     )
-    assert got.mime_type == mime_type
+    assert fetched.mime_type == mime_type
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_the_container_says_what_the_server_does_not(
         *("200, another part", "200, the rest", "compressed rest"),
     ],
 )
-async def test_a_rest_that_may_not_belong_is_never_appended(
+async def test_mismatching_partial_response_is_never_appended(
     validator: tuple[str, str], second: Reply, state_dir: Path, tmp_path: Path
 ) -> None:
     first = Reply(
@@ -204,29 +204,29 @@ async def test_a_rest_that_may_not_belong_is_never_appended(
         Delivery(cut=Cut(5000, "close")),
     )
     replies = [first, second, media(), media()]
-    got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
-    assert got.sha256 == hashlib.sha256(MEDIA).hexdigest()
+    fetched, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
+    assert fetched.sha256 == hashlib.sha256(MEDIA).hexdigest()
     assert (tmp_path / "file").read_bytes() == MEDIA
     strong = validator == ("ETag", '"strong"')
-    asked = [(each.headers.get("range"), each.headers.get("if-range")) for each in requests]
-    assert asked[1] == (("bytes=5000-", '"strong"') if strong else (None, None))
-    assert asked[-1] == (None, None)
+    ranges = [(each.headers.get("range"), each.headers.get("if-range")) for each in requests]
+    assert ranges[1] == (("bytes=5000-", '"strong"') if strong else (None, None))
+    assert ranges[-1] == (None, None)
 
 
-async def test_a_date_is_a_validator_too(state_dir: Path, tmp_path: Path) -> None:
+async def test_last_modified_is_used_as_validator(state_dir: Path, tmp_path: Path) -> None:
     date = ("Last-Modified", "Mon, 23 Nov 2026 08:00:00 GMT")
     rest = ("Content-Range", f"bytes 5000-{len(MEDIA) - 1}/{len(MEDIA)}")
     replies = [
         Reply(200, whole(MEDIA), (date,), Delivery(cut=Cut(5000, "reset"))),
         media(rest, date, status=206, content=MEDIA[5000:]),
     ]
-    got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
-    assert got.sha256 == hashlib.sha256(MEDIA).hexdigest()
+    fetched, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
+    assert fetched.sha256 == hashlib.sha256(MEDIA).hexdigest()
     assert requests[1].headers["if-range"] == date[1]
 
 
 @pytest.mark.parametrize("how", ["206", "200"])
-async def test_the_rest_continues_by_its_range_whatever_its_status(
+async def test_partial_response_resumes_with_status_206_or_200(
     how: str, state_dir: Path, tmp_path: Path
 ) -> None:
     etag = ("ETag", '"e"')
@@ -235,8 +235,8 @@ async def test_the_rest_continues_by_its_range_whatever_its_status(
         Reply(200, whole(MEDIA), (etag,), Delivery(cut=Cut(5000, "close"))),
         media(rest, etag, status=int(how), content=MEDIA[5000:]),
     ]
-    got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
-    assert (got.bytes, got.sha256) == (len(MEDIA), hashlib.sha256(MEDIA).hexdigest())
+    fetched, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
+    assert (fetched.bytes, fetched.sha256) == (len(MEDIA), hashlib.sha256(MEDIA).hexdigest())
     assert requests[1].headers["range"] == "bytes=5000-"
 
 
@@ -244,16 +244,16 @@ async def test_the_rest_continues_by_its_range_whatever_its_status(
     ("coding", "encode"),
     [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress)],
 )
-async def test_compression_that_nobody_asked_for_is_taken_off(
+async def test_unrequested_compression_is_decoded(
     coding: str, encode: Callable[[bytes], bytes], state_dir: Path, tmp_path: Path
 ) -> None:
     reply = media(("Content-Encoding", coding), ("ETag", '"e"'), content=encode(MEDIA))
-    got, _ = await fetch_scripted(lambda _: reply, state_dir, tmp_path / "file")
-    assert (got.bytes, got.sha256) == (len(MEDIA), hashlib.sha256(MEDIA).hexdigest())
+    fetched, _ = await fetch_scripted(lambda _: reply, state_dir, tmp_path / "file")
+    assert (fetched.bytes, fetched.sha256) == (len(MEDIA), hashlib.sha256(MEDIA).hexdigest())
 
 
 @pytest.mark.parametrize("sized", [True, False])
-async def test_a_cut_compressed_body_comes_again_from_its_start(
+async def test_truncated_compressed_body_is_fetched_again_from_zero(
     sized: bool, state_dir: Path, tmp_path: Path
 ) -> None:
     sent = gzip.compress(MEDIA, 0)
@@ -263,12 +263,12 @@ async def test_a_cut_compressed_body_comes_again_from_its_start(
         Reply(200, whole(sent), headers, cut, sized=sized),
         Reply(200, whole(sent), headers),
     ]
-    got, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
-    assert got.sha256 == hashlib.sha256(MEDIA).hexdigest()
+    fetched, requests = await fetch_scripted(lambda _: replies.pop(0), state_dir, tmp_path / "file")
+    assert fetched.sha256 == hashlib.sha256(MEDIA).hexdigest()
     assert "range" not in requests[1].headers
 
 
-async def test_a_bomb_ends_at_the_largest_size(state_dir: Path, tmp_path: Path) -> None:
+async def test_decompression_bomb_ends_at_the_size_limit(state_dir: Path, tmp_path: Path) -> None:
     reply = media(("Content-Encoding", "gzip"), content=gzip.compress(bytes(1 << 22)))
     async with scripted_site(state_dir, lambda _: reply) as (_, egress):
         with pytest.raises(ClipmillError) as caught:

@@ -1,4 +1,4 @@
-"""Streamable by code and HitRecord by settings: yt-dlp's own extractors, unchanged, real files."""
+"""Streamable in code and HitRecord by settings: yt-dlp's unmodified extractors and real files."""
 
 import asyncio
 import subprocess
@@ -19,7 +19,7 @@ from agents.platforms.streamable.handler import Streamable
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import Extraction, MediaSource, VideoRef
 from streams.settings.platforms import ConfiguredSite
-from tests.integration.failure_samples import Stage, staged
+from tests.integration.failure_samples import EngineHarness, engine_harness
 from tests.integration.media_client import fetch, sha256_of
 from tests.standin import expected_media, video_id
 from tests.standin.other_sites import FILES
@@ -37,9 +37,9 @@ PAGES = {"streamable": "https://streamable.com/{}", "hitrecord": "https://hitrec
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    async with staged(tmp_path_factory.mktemp("standin")) as stage:
-        yield stage
+async def harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EngineHarness]:
+    async with engine_harness(tmp_path_factory.mktemp("standin")) as harness:
+        yield harness
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +53,15 @@ def post_of(platform: Platform, url: str) -> VideoRef:
     return found
 
 
-async def read(stage: Stage, platform: Platform, url: str) -> Extraction:
+async def read(harness: EngineHarness, platform: Platform, url: str) -> Extraction:
     video = post_of(platform, url)
-    return await platform.get_video_info(video, stage.pool, egress="direct", deadline_seconds=5)
+    return await platform.get_video_info(video, harness.pool, egress="direct", deadline_seconds=5)
 
 
-async def sources_of(stage: Stage, platform: Platform, url: str) -> tuple[MediaSource, ...]:
-    return platform.get_media_sources(await read(stage, platform, url))
+async def sources_of(
+    harness: EngineHarness, platform: Platform, url: str
+) -> tuple[MediaSource, ...]:
+    return platform.get_media_sources(await read(harness, platform, url))
 
 
 @pytest.mark.parametrize(
@@ -69,33 +71,33 @@ async def sources_of(stage: Stage, platform: Platform, url: str) -> tuple[MediaS
         ("hitrecord", f"Record {SMALL}", [(None, None, "unknown", "unknown")]),
     ],
 )
-async def test_what_a_page_tells(
-    stage: Stage,
+async def test_metadata_of_a_page(
+    harness: EngineHarness,
     platforms: Platforms,
     name: str,
     title: str,
     sizes: list[tuple[int | None, int | None, str, str]],
 ) -> None:
     platform, url = platforms.by_name(name), PAGES[name].format(SMALL)
-    extraction = await read(stage, platform, url)
+    extraction = await read(harness, platform, url)
     info = platform.describe(post_of(platform, url), extraction)
     assert (info.platform, info.title, info.duration_seconds) == (name, title, 10)
     assert info.author.name is not None
     assert info.statistics.views == 97
     assert [(f.width, f.height, f.video_codec, f.audio_codec) for f in info.formats] == sizes
     assert {each.container for each in info.formats} == {"mp4"}
-    assert extraction.engine == stage.pool.stats().versions
+    assert extraction.engine == harness.pool.stats().versions
 
 
 @pytest.mark.parametrize(("name", "files"), [("streamable", list(FILES)), ("hitrecord", ["mp4"])])
-async def test_every_file_is_the_one_that_is_meant(
-    stage: Stage, platforms: Platforms, tmp_path: Path, name: str, files: list[str]
+async def test_every_source_is_the_expected_file(
+    harness: EngineHarness, platforms: Platforms, tmp_path: Path, name: str, files: list[str]
 ) -> None:
     platform = platforms.by_name(name)
     hosts = platform.get_capabilities().media_hosts
-    sources = await sources_of(stage, platform, PAGES[name].format(SMALL))
+    sources = await sources_of(harness, platform, PAGES[name].format(SMALL))
     for source, file in zip(sources, files, strict=True):
-        fetched = await fetch(stage.egress, source, tmp_path / file, hosts=hosts)
+        fetched = await fetch(harness.egress, source, tmp_path / file, hosts=hosts)
         expected = expected_media(SMALL, FILES[file])
         assert (fetched.bytes, fetched.sha256) == (expected.size, expected.sha256)
         assert sha256_of(tmp_path / file) == expected.sha256
@@ -114,90 +116,92 @@ async def test_every_file_is_the_one_that_is_meant(
         ("noformats", ErrorCode.CONTENT_NO_FORMATS),
     ],
 )
-async def test_a_failure_has_its_meaning(
-    stage: Stage, platforms: Platforms, name: str, scenario: str, code: ErrorCode
+async def test_failure_has_its_error_code(
+    harness: EngineHarness, platforms: Platforms, name: str, scenario: str, code: ErrorCode
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
-        await read(stage, platforms.by_name(name), PAGES[name].format(video_id(scenario)))
+        await read(harness, platforms.by_name(name), PAGES[name].format(video_id(scenario)))
     assert caught.value.code is code
 
 
-async def test_retry_after_is_heeded(stage: Stage, platforms: Platforms) -> None:
+async def test_retry_after_is_reported(harness: EngineHarness, platforms: Platforms) -> None:
     url = PAGES["hitrecord"].format(video_id("page.429after", param=17))
     with pytest.raises(ClipmillError) as caught:
-        await read(stage, platforms.by_name("hitrecord"), url)
+        await read(harness, platforms.by_name("hitrecord"), url)
     assert caught.value.retry_after == 17
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "said"),
+    ("name", "code", "message"),
     [
         ("streamable", ErrorCode.CONTENT_NOT_FOUND, "still being processed"),
         ("hitrecord", ErrorCode.PLATFORM_CHANGED, "could not be understood"),
     ],
 )
-async def test_the_site_s_own_words(
-    stage: Stage, platforms: Platforms, name: str, code: ErrorCode, said: str
+async def test_site_message_determines_the_error(
+    harness: EngineHarness, platforms: Platforms, name: str, code: ErrorCode, message: str
 ) -> None:
-    with pytest.raises(ClipmillError, match=said) as caught:
-        await read(stage, platforms.by_name(name), PAGES[name].format(video_id("missing")))
+    with pytest.raises(ClipmillError, match=message) as caught:
+        await read(harness, platforms.by_name(name), PAGES[name].format(video_id("missing")))
     assert caught.value.code is code
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_streams_are_no_files_and_the_reason_is_told(
-    stage: Stage, platforms: Platforms, name: str
+async def test_streams_without_files_name_the_reason(
+    harness: EngineHarness, platforms: Platforms, name: str
 ) -> None:
     with pytest.raises(ClipmillError, match="HLS or DASH"):
-        await read(stage, platforms.by_name(name), PAGES[name].format(video_id("noformats")))
+        await read(harness, platforms.by_name(name), PAGES[name].format(video_id("noformats")))
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_file_on_a_host_of_somebody_else_is_not_fetched(
-    stage: Stage, platforms: Platforms, tmp_path: Path, name: str
+async def test_file_on_a_foreign_host_is_not_fetched(
+    harness: EngineHarness, platforms: Platforms, tmp_path: Path, name: str
 ) -> None:
     platform = platforms.by_name(name)
-    sources = await sources_of(stage, platform, PAGES[name].format(video_id("hostile")))
-    before = stage.standin.counters.requests["media"]
+    sources = await sources_of(harness, platform, PAGES[name].format(video_id("hostile")))
+    before = harness.standin.counters.requests["media"]
     hosts = platform.get_capabilities().media_hosts
     with pytest.raises(ClipmillError, match=r"files\.elsewhere\.example") as caught:
-        await fetch(stage.egress, sources[0], tmp_path / "file", hosts=hosts)
+        await fetch(harness.egress, sources[0], tmp_path / "file", hosts=hosts)
     assert caught.value.code is ErrorCode.PLATFORM_CHANGED
-    assert stage.standin.counters.requests["media"] == before
+    assert harness.standin.counters.requests["media"] == before
 
 
 @pytest.mark.parametrize("path", ["about", "records/", "watch?v=1", "records/x"])
-async def test_a_page_that_no_extractor_is_suitable_for_is_not_even_asked_for(
-    stage: Stage, platforms: Platforms, path: str
+async def test_page_without_a_suitable_extractor_is_not_requested(
+    harness: EngineHarness, platforms: Platforms, path: str
 ) -> None:
-    before = stage.standin.counters.connections
+    before = harness.standin.counters.connections
     with pytest.raises(ClipmillError, match="does not know this kind of page") as caught:
-        await read(stage, platforms.by_name("hitrecord"), f"https://hitrecord.org/{path}")
+        await read(harness, platforms.by_name("hitrecord"), f"https://hitrecord.org/{path}")
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
-    assert stage.standin.counters.connections == before
+    assert harness.standin.counters.connections == before
 
 
-async def test_a_short_link_leads_to_its_page(stage: Stage, platforms: Platforms) -> None:
+async def test_short_link_resolves_to_its_page(
+    harness: EngineHarness, platforms: Platforms
+) -> None:
     platform = platforms.by_name("hitrecord")
     short = platform.parse_url(f"https://go.hitrecord.org/{SMALL}")
     assert isinstance(short, ShortLink)
-    async with open_session(stage.egress) as session:
+    async with open_session(harness.egress) as session:
         found = await LinkResolver(session).resolve(short, platform)
     assert found == platform.parse_url(PAGES["hitrecord"].format(SMALL))
 
 
-def named(*extractors: str) -> Platforms:
+def platforms_with_extractors(*extractors: str) -> Platforms:
     site = SITE.model_copy(update={"extractors": extractors})
     return Platforms.from_entry_points([], {"mine": site})
 
 
-async def test_names_of_extractors_are_right(stage: Stage, platforms: Platforms) -> None:
-    await check_extractors(platforms, stage.pool)
-    await check_extractors(Platforms([]), stage.pool)
+async def test_valid_extractor_names_pass(harness: EngineHarness, platforms: Platforms) -> None:
+    await check_extractors(platforms, harness.pool)
+    await check_extractors(Platforms([]), harness.pool)
 
 
 @pytest.mark.parametrize(
-    ("extractor", "said"),
+    ("extractor", "message"),
     [
         ("HitRecrd", "no extractor named HitRecrd; similar ones: HitRecord"),
         ("hitrecord", "similar ones: HitRecord"),
@@ -206,17 +210,20 @@ async def test_names_of_extractors_are_right(stage: Stage, platforms: Platforms)
         ("WordpressPlaylistEmbed", "reads no pages by themselves"),
     ],
 )
-async def test_a_wrong_name_is_told_before_the_first_request(
-    stage: Stage, extractor: str, said: str
+async def test_invalid_extractor_name_is_reported_before_the_first_request(
+    harness: EngineHarness, extractor: str, message: str
 ) -> None:
-    with pytest.raises(ClipmillError, match=rf"platforms\.mine\.extractors: .*{said}") as caught:
-        await check_extractors(named("HitRecord", extractor), stage.pool)
+    with pytest.raises(ClipmillError, match=rf"platforms\.mine\.extractors: .*{message}") as caught:
+        await check_extractors(platforms_with_extractors("HitRecord", extractor), harness.pool)
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-async def test_yt_dlp_is_known_to_the_engine_s_processes_alone() -> None:
-    """It costs memory and time wherever it is imported, and the engine's may be another release."""
-    stages = "validation extraction selection download recovery commands pages.engine_check"
+async def test_only_engine_processes_import_yt_dlp() -> None:
+    """Importing it costs memory and time, and the engine may use another release."""
+    stages = (
+        "validation.agent extraction.agent selection download.agent recovery.agent commands.agent "
+        "engine_check.cli"
+    )
     script = "; ".join(
         [
             "import sys",

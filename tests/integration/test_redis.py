@@ -1,4 +1,4 @@
-"""The caches over a real Redis: shared by workers, and in nobody's way when it is not well."""
+"""The caches on a real Redis: shared by workers, and bypassed when it fails."""
 
 import asyncio
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agents.caching.fail_safe_backend import VALUE_BYTES_MAX, GuardedBackend
+from agents.caching.fail_safe_backend import VALUE_BYTES_MAX, FailSafeBackend
 from agents.caching.interface import GROUP, BackendSettings, CacheBackend, find_backend
 from agents.caching.redis_backend import CONNECTIONS_MAX, open_redis
 from agents.extraction.agent import MEMORY_SHARES
@@ -30,7 +30,7 @@ REDIS = EntryPoint("redis", "agents.caching.redis_backend:open_redis", GROUP)
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder with a short name: the path of a socket has 100 characters at most."""
+    """A folder with a short name: the path of a Unix socket has at most 100 characters."""
     path = Path(tempfile.mkdtemp(prefix="redis-"))
     yield path
     shutil.rmtree(path)
@@ -49,7 +49,7 @@ async def server(binary: Path, folder: Path) -> AsyncIterator[RedisServer]:
 
 
 @asynccontextmanager
-async def plain(url: str) -> AsyncIterator[CacheBackend]:
+async def unguarded(url: str) -> AsyncIterator[CacheBackend]:
     async with open_redis(BackendSettings(url, 1.0)) as backend:
         yield backend
 
@@ -57,15 +57,15 @@ async def plain(url: str) -> AsyncIterator[CacheBackend]:
 @asynccontextmanager
 async def guarded(
     url: str, seconds: float = 0.2
-) -> AsyncIterator[tuple[GuardedBackend, list[str]]]:
+) -> AsyncIterator[tuple[FailSafeBackend, list[str]]]:
     outcomes: list[str] = []
     async with open_redis(BackendSettings(url, seconds)) as backend:
         yield (
-            GuardedBackend(
+            FailSafeBackend(
                 backend,
                 "redis",
                 timeout_seconds=seconds,
-                rest_seconds=0.05,
+                open_seconds=0.05,
                 report=lambda _operation, outcome: outcomes.append(outcome),
             ),
             outcomes,
@@ -75,8 +75,8 @@ async def guarded(
 # The backend itself
 
 
-async def test_a_value_is_kept_replaced_and_forgotten(server: RedisServer) -> None:
-    async with plain(server.url) as backend:
+async def test_value_is_stored_replaced_and_deleted(server: RedisServer) -> None:
+    async with unguarded(server.url) as backend:
         assert await backend.get("a") is None
         await backend.set("a", b"\x00\xff1", 60)
         assert await backend.get("a") == b"\x00\xff1"
@@ -87,8 +87,8 @@ async def test_a_value_is_kept_replaced_and_forgotten(server: RedisServer) -> No
         assert await backend.get("a") is None
 
 
-async def test_a_value_ends_with_its_time(server: RedisServer) -> None:
-    async with plain(server.url) as backend:
+async def test_value_expires_after_its_ttl(server: RedisServer) -> None:
+    async with unguarded(server.url) as backend:
         await backend.set("short", b"1", 0.05)
         await backend.set("shorter than a millisecond", b"1", 0.000_1)
         await backend.set("long", b"1", 60)
@@ -98,24 +98,26 @@ async def test_a_value_ends_with_its_time(server: RedisServer) -> None:
         assert await backend.get("long") == b"1"
 
 
-async def test_a_value_that_cannot_be_ours_is_cut_off_by_the_server(server: RedisServer) -> None:
-    async with plain(server.url) as backend, guarded(server.url, 5.0) as (cautious, _):
+async def test_oversized_value_is_truncated_by_the_server(server: RedisServer) -> None:
+    async with unguarded(server.url) as backend, guarded(server.url, 5.0) as (limited, _):
         await backend.set("huge", bytes(3 * VALUE_BYTES_MAX), 60)
         assert len(await backend.get("huge") or b"") == VALUE_BYTES_MAX + 1
-        assert await cautious.get("huge") is None
+        assert await limited.get("huge") is None
 
 
-async def test_more_calls_than_connections_wait_for_their_turn(server: RedisServer) -> None:
-    async with plain(server.url) as backend:
+async def test_calls_beyond_the_connection_pool_wait(server: RedisServer) -> None:
+    async with unguarded(server.url) as backend:
         await backend.set("a", b"1", 60)
         found = await asyncio.gather(*(backend.get("a") for _ in range(20 * CONNECTIONS_MAX)))
     assert set(found) == {b"1"}
 
 
-# When it is not well
+# Failures
 
 
-async def test_a_server_that_is_away_and_comes_back(server: RedisServer) -> None:
+async def test_stopped_server_is_bypassed_and_used_again_after_its_restart(
+    server: RedisServer,
+) -> None:
     async with guarded(server.url) as (backend, outcomes):
         await backend.set("a", b"1", 60)
         await server.stop()
@@ -127,7 +129,7 @@ async def test_a_server_that_is_away_and_comes_back(server: RedisServer) -> None
         assert await backend.get("a") == b"2"
 
 
-async def test_a_server_that_hangs_costs_one_call_its_time(server: RedisServer) -> None:
+async def test_hanging_server_times_out_one_call(server: RedisServer) -> None:
     async with guarded(server.url) as (backend, outcomes):
         await backend.set("a", b"1", 60)
         server.signal(signal.SIGSTOP)
@@ -137,12 +139,12 @@ async def test_a_server_that_hangs_costs_one_call_its_time(server: RedisServer) 
         assert outcomes == ["ok", "timeout", "skipped", "skipped"]
         server.signal(signal.SIGCONT)
         await asyncio.sleep(0.06)
-        # The answer to the call that was cut off is nobody else's.
+        # The late response to the call that timed out reaches no other call.
         await backend.set("b", b"2", 60)
         assert (await backend.get("b"), await backend.get("a")) == (b"2", b"1")
 
 
-async def test_a_server_that_was_never_there(folder: Path) -> None:
+async def test_missing_server_is_bypassed(folder: Path) -> None:
     async with guarded(f"unix://{folder}/nothing.sock") as (backend, outcomes):
         assert await backend.get("a") is None
         await backend.set("a", b"1", 60)
@@ -150,23 +152,23 @@ async def test_a_server_that_was_never_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("login", ["", ":wrong@"], ids=["none", "wrong"])
-async def test_a_server_that_wants_another_password(
+async def test_server_with_another_password_is_bypassed(
     login: str, binary: Path, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running_redis(binary, folder, "--requirepass", "s3cret") as server:
-        place = server.url.removeprefix("unix://")
-        async with guarded(f"unix://{login}{place}") as (backend, outcomes):
+        address = server.url.removeprefix("unix://")
+        async with guarded(f"unix://{login}{address}") as (backend, outcomes):
             await backend.set("a", b"1", 60)
             assert await backend.get("a") is None
         assert outcomes == ["error", "skipped"]
-        async with guarded(f"unix://:s3cret@{place}") as (backend, outcomes):
+        async with guarded(f"unix://:s3cret@{address}") as (backend, outcomes):
             await backend.set("a", b"1", 60)
             assert await backend.get("a") == b"1"
         assert outcomes == ["ok", "ok"]
     assert "wrong" not in caplog.text
 
 
-async def test_a_server_that_is_full_is_gone_on_without(binary: Path, folder: Path) -> None:
+async def test_full_server_is_bypassed(binary: Path, folder: Path) -> None:
     async with (
         running_redis(binary, folder, "--maxmemory", "1mb") as server,
         guarded(server.url, 5.0) as (backend, outcomes),
@@ -181,7 +183,7 @@ async def test_a_server_that_is_full_is_gone_on_without(binary: Path, folder: Pa
 
 @asynccontextmanager
 async def worker(name: str, url: str) -> AsyncIterator[StageCaches]:
-    """The caches of a worker of its own: tables, memory and connections."""
+    """The caches of a separate worker: tables, memory and connections."""
     context, _ = make_context(make_settings(cache={"backend": "redis", "redis_url": url}))
     async with open_caches(name, context, MEMORY_SHARES) as caches:
         yield caches
@@ -192,7 +194,7 @@ def _redis_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches_module, "find_backend", lambda name: find_backend(name, [REDIS]))
 
 
-async def test_what_one_worker_learns_the_other_knows(server: RedisServer) -> None:
+async def test_cached_values_are_shared_between_workers(server: RedisServer) -> None:
     tables = [make_context(make_settings(), "t")[0].tables["t"] for _ in range(2)]
     async with worker("one", server.url) as one, worker("other", server.url) as other:
         first, second = one.video_info(tables[0]), other.video_info(tables[1])
@@ -204,22 +206,22 @@ async def test_what_one_worker_learns_the_other_knows(server: RedisServer) -> No
         third = one.video_info(tables[0])
         assert await third.get(VIDEO.key) is None
 
-        told, asked = one.negative(lambda _: False), other.negative(lambda _: False)
-        await told.note(VIDEO.key, GONE)
-        failure = await asked.get(VIDEO.key)
+        negative, other_negative = one.negative(lambda _: False), other.negative(lambda _: False)
+        await negative.put(VIDEO.key, GONE)
+        failure = await other_negative.get(VIDEO.key)
         assert failure is not None
         assert failure.code is GONE.code
-        await asked.forget(VIDEO.key)
+        await other_negative.delete(VIDEO.key)
         assert await one.negative(lambda _: False).get(VIDEO.key) is None
 
 
-async def test_workers_go_on_without_it(server: RedisServer) -> None:
+async def test_caches_work_without_the_server(server: RedisServer) -> None:
     table = make_context(make_settings(), "t")[0].tables["t"]
     async with worker("one", server.url) as caches:
         cache, failures = caches.video_info(table), caches.negative(lambda _: False)
         await server.stop()
         assert await cache.get(VIDEO.key) is None
         assert await cache.put(VIDEO.key, make_extraction(), None)
-        await failures.note("tiktok:gone", GONE)
+        await failures.put("tiktok:gone", GONE)
         assert await failures.get("tiktok:gone") is not None
         await cache.drop(VIDEO.key)

@@ -1,4 +1,4 @@
-"""What a real Kafka with TLS, SASL and an authorizer refuses, and what a client says of it."""
+"""Refusals of a real Kafka with TLS, SASL and an authorizer, and the client's error messages."""
 
 import asyncio
 import re
@@ -16,11 +16,11 @@ from streams.broker.broker import EmbeddedBroker
 from streams.broker.config import Additions
 from streams.client import Client, read_signals
 from streams.cluster.acls import Acl, topic_acls
-from streams.cluster.authorization import MissingAclError, _missing, missing_acls
-from streams.cluster.connection import ClusterAwayError, client_options, explained
+from streams.cluster.authorization import MissingAclError, _fetch_missing, missing_acls
+from streams.cluster.connection import ClusterUnavailableError, client_options, translate_errors
 from streams.cluster.topic_admin import apply_topics, check_topics
 from streams.contract.role_acls import client_acls, worker_acls
-from streams.deadletters.replay_lock import only_replay
+from streams.deadletters.replay_lock import hold_replay_lock
 from streams.history import read_history
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
@@ -51,10 +51,10 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sec
         yield cluster
 
 
-Given = dict[str, Any]
+Options = dict[str, Any]
 
 
-def password(cluster: SecuredBroker, **more: Any) -> Given:
+def password(cluster: SecuredBroker, **more: Any) -> Options:
     return {
         "bootstrap": cluster.places["LOGIN"],
         "security_protocol": "SASL_SSL",
@@ -66,7 +66,7 @@ def password(cluster: SecuredBroker, **more: Any) -> Given:
     }
 
 
-def token(cluster: SecuredBroker, **more: Any) -> Given:
+def token(cluster: SecuredBroker, **more: Any) -> Options:
     return {
         "bootstrap": cluster.places["TOKEN"],
         "security_protocol": "SASL_SSL",
@@ -79,7 +79,7 @@ def token(cluster: SecuredBroker, **more: Any) -> Given:
     }
 
 
-def tls(cluster: SecuredBroker, **more: Any) -> Given:
+def tls(cluster: SecuredBroker, **more: Any) -> Options:
     return {
         "bootstrap": cluster.places["MUTUAL"],
         "security_protocol": "SSL",
@@ -88,26 +88,26 @@ def tls(cluster: SecuredBroker, **more: Any) -> Given:
     }
 
 
-def mutual(cluster: SecuredBroker, name: str = "clipmill", **more: Any) -> Given:
+def mutual(cluster: SecuredBroker, name: str = "clipmill", **more: Any) -> Options:
     cert, key = cluster.certificates.client(name, **more)
     return tls(cluster, cert_file=cert, key_file=key)
 
 
-def expired(cluster: SecuredBroker) -> Given:
+def expired(cluster: SecuredBroker) -> Options:
     then, later = datetime(2020, 1, 1, tzinfo=UTC), datetime(2021, 1, 1, tzinfo=UTC)
     return mutual(cluster, "expired", not_before=then, not_after=later)
 
 
-def locked(cluster: SecuredBroker, **more: Any) -> Given:
+def locked(cluster: SecuredBroker, **more: Any) -> Options:
     return mutual(cluster, "locked", password=KEY_PASSWORD) | more
 
 
-def by_address(given: Given) -> Given:
-    """Dial the address in place of the name that the certificate is for."""
-    return given | {"bootstrap": given["bootstrap"].replace("localhost", "127.0.0.1")}
+def by_address(options: Options) -> Options:
+    """Connect to the address instead of the certificate's host name."""
+    return options | {"bootstrap": options["bootstrap"].replace("localhost", "127.0.0.1")}
 
 
-Maker = Callable[[SecuredBroker], Given]
+Maker = Callable[[SecuredBroker], Options]
 
 ACCEPTED: dict[str, Maker] = {
     "SCRAM-SHA-512": password,
@@ -129,7 +129,7 @@ ACCEPTED: dict[str, Maker] = {
 
 
 @pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED)
-async def test_logins_are_accepted(cluster: SecuredBroker, make: Maker) -> None:
+async def test_login_is_accepted(cluster: SecuredBroker, make: Maker) -> None:
     await check_topics(KafkaSettings.model_validate(make(cluster)), TOPICS)
 
 
@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[Maker, str]] = {
         lambda c: password(c, bootstrap=c.broker.bootstrap, security_protocol="SASL_PLAINTEXT"),
         r"asks for no login: set kafka\.security_protocol to PLAINTEXT",
     ),
-    "nobody at one of two addresses, a wrong password at the other": (
+    "no listener at one of two addresses, a wrong password at the other": (
         lambda c: password(
             c, bootstrap=f"127.0.0.1:1,{c.places['LOGIN']}", sasl_password="wrong one"
         ),
@@ -233,23 +233,25 @@ REFUSED: dict[str, tuple[Maker, str]] = {
 
 
 @pytest.mark.parametrize(("make", "text"), REFUSED.values(), ids=REFUSED)
-async def test_what_is_refused_is_named_with_its_setting(
+async def test_refused_connection_names_the_setting(
     cluster: SecuredBroker, make: Maker, text: str
 ) -> None:
-    with pytest.raises(ClusterAwayError) as caught:
+    with pytest.raises(ClusterUnavailableError) as caught:
         await check_topics(KafkaSettings.model_validate(make(cluster)), TOPICS)
-    said = str(caught.value)
+    message = str(caught.value)
     for listener, place in cluster.places.items():
-        said = said.replace(place, listener)
-    assert re.search(text, said), said
-    assert not [secret for secret in SECRETS if secret in said]
+        message = message.replace(place, listener)
+    assert re.search(text, message), message
+    assert not [secret for secret in SECRETS if secret in message]
 
 
-async def test_a_refused_token_is_named(cluster: SecuredBroker) -> None:
-    """The broker refuses it without an error code, see `CheckedAuthenticator`."""
+async def test_rejected_token_is_named(cluster: SecuredBroker) -> None:
+    """The broker rejects it without an error code, see `CheckedAuthenticator`."""
     cluster.issuer.audience = "another"
     try:
-        with pytest.raises(ClusterAwayError, match=r"refuses the token .*invalid_token.*audience"):
+        with pytest.raises(
+            ClusterUnavailableError, match=r"refuses the token .*invalid_token.*audience"
+        ):
             await check_topics(
                 KafkaSettings.model_validate(token(cluster, oauth_scope="another")), TOPICS
             )
@@ -257,7 +259,7 @@ async def test_a_refused_token_is_named(cluster: SecuredBroker) -> None:
         cluster.issuer.audience = cluster.issuer.AUDIENCE
 
 
-async def test_one_token_serves_all_connections(cluster: SecuredBroker) -> None:
+async def test_one_token_is_used_for_all_connections(cluster: SecuredBroker) -> None:
     kafka = KafkaSettings.model_validate(token(cluster, oauth_scope="shared"))
     before = cluster.issuer.grants
     for _ in range(3):
@@ -266,7 +268,7 @@ async def test_one_token_serves_all_connections(cluster: SecuredBroker) -> None:
     assert cluster.issuer.forms[-1]["scope"] == ["shared"]
 
 
-async def test_a_renewed_certificate_is_another_principal_at_the_next_connection(
+async def test_replaced_certificate_is_used_at_the_next_connection(
     cluster: SecuredBroker,
 ) -> None:
     kafka = KafkaSettings.model_validate(mutual(cluster, "nobody"))
@@ -274,14 +276,14 @@ async def test_a_renewed_certificate_is_another_principal_at_the_next_connection
     assert kafka.key_file is not None
     needed = topic_acls("clipmill.", reads=(RESULTS,))
     options = client_options(kafka)
-    assert await _missing(options, needed) == needed
+    assert await _fetch_missing(options, needed) == needed
     cert, key = cluster.certificates.client("asker")
     for old, new in ((kafka.cert_file, cert), (kafka.key_file, key)):
         new.replace(old)
-    assert await _missing(options, needed) == []
+    assert await _fetch_missing(options, needed) == []
 
 
-async def test_uvloop_shows_the_certificate_too(cluster: SecuredBroker) -> None:
+async def test_client_certificate_works_with_uvloop(cluster: SecuredBroker) -> None:
     options = client_options(KafkaSettings.model_validate(mutual(cluster)))
     host, _, port = options.pop("bootstrap_servers")[0].rpartition(":")
 
@@ -291,81 +293,85 @@ async def test_uvloop_shows_the_certificate_too(cluster: SecuredBroker) -> None:
     await asyncio.to_thread(uvloop.run, connect())
 
 
-# What clients without the rights are told
+# Errors of clients without permissions
 
 
 @pytest.fixture
-def nobody(cluster: SecuredBroker) -> KafkaSettings:
+def unauthorized(cluster: SecuredBroker) -> KafkaSettings:
     return KafkaSettings.model_validate(password(cluster, sasl_username="nobody"))
 
 
-async def test_topics_that_may_not_be_seen_are_not_said_to_be_missing(
-    nobody: KafkaSettings,
+async def test_topics_without_describe_permission_are_not_reported_missing(
+    unauthorized: KafkaSettings,
 ) -> None:
     with pytest.raises(MissingAclError, match="DESCRIBE and DESCRIBE_CONFIGS on topic clipmill"):
-        await check_topics(nobody, TOPICS)
+        await check_topics(unauthorized, TOPICS)
 
 
-async def test_topics_that_may_not_be_created_are_named(
-    cluster: SecuredBroker, nobody: KafkaSettings
+async def test_topics_without_create_permission_are_named(
+    cluster: SecuredBroker, unauthorized: KafkaSettings
 ) -> None:
-    other = nobody.model_copy(update={"topic_prefix": "new."})
+    other = unauthorized.model_copy(update={"topic_prefix": "new."})
     seen = Acl("topic", REQUESTS.kafka_name("new."), ("DESCRIBE", "DESCRIBE_CONFIGS"))
     await asyncio.to_thread(cluster.allow, "User:nobody", [seen])
     with pytest.raises(MissingAclError, match=r"CREATE on topic new\.requests\.v1"):
         await apply_topics(other, [REQUESTS])
 
 
-async def test_clients_are_told_what_they_lack(nobody: KafkaSettings) -> None:
+async def test_missing_client_acls_are_named(unauthorized: KafkaSettings) -> None:
     with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.progress"):
-        async with Client(nobody):
+        async with Client(unauthorized):
             raise AssertionError("it opens")
     with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.signals"):
-        await read_signals(nobody, "")
+        await read_signals(unauthorized, "")
     with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.audit"):
-        await read_history(nobody, "a")
-    with pytest.raises(ClusterAwayError, match=r"for the topic clipmill\.deadletters\.marks"):
-        async with only_replay(nobody):
+        await read_history(unauthorized, "a")
+    with pytest.raises(
+        ClusterUnavailableError, match=r"for the topic clipmill\.deadletters\.marks"
+    ):
+        async with hold_replay_lock(unauthorized):
             raise AssertionError("it replays")
 
 
-async def test_a_client_that_may_only_read_is_told_when_it_publishes(
+async def test_missing_write_acl_is_named_when_publishing(
     cluster: SecuredBroker,
 ) -> None:
     kafka = KafkaSettings.model_validate(password(cluster, sasl_username="asker"))
-    lost = Acl("topic", REQUESTS.kafka_name(), ("WRITE",))
-    await asyncio.to_thread(cluster.forbid, "User:asker", lost)
+    revoked = Acl("topic", REQUESTS.kafka_name(), ("WRITE",))
+    await asyncio.to_thread(cluster.forbid, "User:asker", revoked)
     try:
         async with Client(kafka) as client:
             with pytest.raises(MissingAclError, match=r"WRITE on topic clipmill\.requests\.v1"):
                 await client.publish([b'{"url": "https://x", "id": "a"}'])
     finally:
-        await asyncio.to_thread(cluster.allow, "User:asker", [lost])
+        await asyncio.to_thread(cluster.allow, "User:asker", [revoked])
     async with Client(kafka) as client:
         await client.publish([b'{"url": "https://x", "id": "a"}'])
 
 
-async def test_without_an_authorizer_nothing_is_missing(open_cluster: tuple[str, str]) -> None:
+async def test_no_acl_is_missing_without_an_authorizer(open_cluster: tuple[str, str]) -> None:
     kafka = KafkaSettings(bootstrap=open_cluster[0])
     assert await missing_acls(kafka, worker_acls(load_stages(), "clipmill.")) == []
 
 
-async def test_an_advertised_address_that_cannot_be_reached_is_named(
+async def test_unreachable_advertised_address_is_named(
     open_cluster: tuple[str, str],
 ) -> None:
-    _, far = open_cluster
-    text = rf"{far} answers, but names 127\.0\.0\.1:1 .*advertised\.listeners.*: .*refused"
-    with pytest.raises(ClusterAwayError, match=text):
-        async with explained(KafkaSettings(bootstrap=far)):
+    _, unreachable = open_cluster
+    text = rf"{unreachable} answers, but names 127\.0\.0\.1:1 .*advertised\.listeners.*: .*refused"
+    with pytest.raises(ClusterUnavailableError, match=text):
+        async with translate_errors(KafkaSettings(bootstrap=unreachable)):
             raise KafkaConnectionError("what aiokafka says of it")
 
 
-async def test_a_connection_that_was_lost_but_can_be_opened_again_is_said_to_be_lost(
+async def test_lost_connection_to_a_reachable_broker_is_reported_as_lost(
     open_cluster: tuple[str, str],
 ) -> None:
-    near, _ = open_cluster
-    with pytest.raises(ClusterAwayError, match=f"the connection to the cluster at {near} was lost"):
-        async with explained(KafkaSettings(bootstrap=near)):
+    reachable, _ = open_cluster
+    with pytest.raises(
+        ClusterUnavailableError, match=f"the connection to the cluster at {reachable} was lost"
+    ):
+        async with translate_errors(KafkaSettings(bootstrap=reachable)):
             raise KafkaConnectionError("closed")
 
 
@@ -374,17 +380,17 @@ async def open_cluster(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[tuple[str, str]]:
     """A broker without an authorizer; its second listener advertises a wrong address."""
-    near, far = free_places(2)
+    reachable, unreachable = free_places(2)
     additions = Additions(
-        listeners={"FAR": far},
+        listeners={"FAR": unreachable},
         properties={
-            "advertised.listeners": f"PLAINTEXT://{near},FAR://127.0.0.1:1",
+            "advertised.listeners": f"PLAINTEXT://{reachable},FAR://127.0.0.1:1",
             "listener.security.protocol.map": (
                 "PLAINTEXT:PLAINTEXT,FAR:PLAINTEXT,CONTROLLER:PLAINTEXT"
             ),
         },
     )
     folder = tmp_path_factory.mktemp("open")
-    port = int(near.rpartition(":")[2])
+    port = int(reachable.rpartition(":")[2])
     async with EmbeddedBroker(folder, port=port, additions=additions):
-        yield near, far
+        yield reachable, unreachable

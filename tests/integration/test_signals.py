@@ -1,4 +1,4 @@
-"""Shared state over a real broker: complete at first, then seen at once, in every process."""
+"""Shared state on a real broker: complete when opened, then updated at once in every process."""
 
 import asyncio
 import os
@@ -13,11 +13,11 @@ import pytest_asyncio
 
 from streams.broker.broker import EmbeddedBroker
 from streams.client import read_signals
-from streams.cluster.connection import ClusterAwayError
-from streams.cluster.shared_state import SharedState, following
+from streams.cluster.connection import ClusterUnavailableError
+from streams.cluster.shared_state import SharedState, open_shared_state
 from streams.settings import KafkaSettings
 from streams.topics import SIGNALS
-from tests.integration.kafka_side import make_topics, produce, until
+from tests.integration.kafka_client import create_topics, produce, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,11 +26,11 @@ SOON_SECONDS = 1.0
 OTHER_PROCESS = """
 import asyncio, sys
 from streams.settings import KafkaSettings
-from streams.cluster.shared_state import following
+from streams.cluster.shared_state import open_shared_state
 
 async def main():
     kafka = KafkaSettings(bootstrap=sys.argv[1], topic_prefix=sys.argv[2])
-    async with following(kafka) as signals:
+    async with open_shared_state(kafka) as signals:
         print(signals.get("a").decode(), flush=True)
         changed = asyncio.Event()
         with signals.watch("a", callback=changed.set):
@@ -41,24 +41,24 @@ asyncio.run(main())
 """
 
 
-def both_say(first: SharedState, second: SharedState, value: bytes | None) -> bool:
+def both_have(first: SharedState, second: SharedState, value: bytes | None) -> bool:
     return first.get("a") == second.get("a") == value
 
 
-async def tell(kafka: KafkaSettings, key: str, value: bytes | None) -> None:
+async def publish(kafka: KafkaSettings, key: str, value: bytes | None) -> None:
     await produce(kafka, SIGNALS, [(key.encode(), value, (), 0)])
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def topic(kafka: KafkaSettings) -> None:
-    await make_topics(kafka, SIGNALS, partitions=1)
+    await create_topics(kafka, SIGNALS, partitions=1)
 
 
 @pytest.mark.usefixtures("topic")
-async def test_the_state_is_complete_before_it_is_used(kafka: KafkaSettings) -> None:
+async def test_state_is_complete_when_opened(kafka: KafkaSettings) -> None:
     records = [(f"k{n % 500}".encode(), b"%d" % n, (), 0) for n in range(3_000)]
     await produce(kafka, SIGNALS, [*records, (b"k7", None, (), 0)])
-    async with following(kafka) as signals:
+    async with open_shared_state(kafka) as signals:
         assert signals.get("k7") is None
         assert dict(signals.items("k")) == {
             f"k{n}": b"%d" % (2_500 + n) for n in range(500) if n != 7
@@ -66,24 +66,24 @@ async def test_the_state_is_complete_before_it_is_used(kafka: KafkaSettings) -> 
 
 
 @pytest.mark.usefixtures("topic")
-async def test_an_empty_topic_is_complete(kafka: KafkaSettings) -> None:
-    async with asyncio.timeout(10), following(kafka) as signals:
+async def test_empty_topic_is_complete(kafka: KafkaSettings) -> None:
+    async with asyncio.timeout(10), open_shared_state(kafka) as signals:
         assert signals.items("") == []
 
 
 @pytest.mark.usefixtures("topic")
-async def test_changes_and_deletions_are_seen_within_a_second(kafka: KafkaSettings) -> None:
-    async with following(kafka) as first, following(kafka) as second:
+async def test_changes_and_tombstones_arrive_within_a_second(kafka: KafkaSettings) -> None:
+    async with open_shared_state(kafka) as first, open_shared_state(kafka) as second:
         for value in (b"1", b"2", None):
-            await tell(kafka, "a", value)
+            await publish(kafka, "a", value)
             written = time.monotonic()
-            await until(partial(both_say, first, second, value))
+            await wait_until(partial(both_have, first, second, value))
             assert time.monotonic() - written < SOON_SECONDS
 
 
 @pytest.mark.usefixtures("topic")
-async def test_another_process_sees_them_too(kafka: KafkaSettings) -> None:
-    await tell(kafka, "a", b"before")
+async def test_changes_arrive_in_another_process(kafka: KafkaSettings) -> None:
+    await publish(kafka, "a", b"before")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", OTHER_PROCESS, kafka.bootstrap, kafka.topic_prefix),
         stdout=asyncio.subprocess.PIPE,
@@ -93,7 +93,7 @@ async def test_another_process_sees_them_too(kafka: KafkaSettings) -> None:
     assert process.stdout is not None
     async with asyncio.timeout(20):
         assert await process.stdout.readline() == b"before\n"
-        await tell(kafka, "a", b"after")
+        await publish(kafka, "a", b"after")
         written = time.monotonic()
         assert await process.stdout.readline() == b"after\n"
         assert time.monotonic() - written < SOON_SECONDS
@@ -101,14 +101,14 @@ async def test_another_process_sees_them_too(kafka: KafkaSettings) -> None:
 
 
 @pytest.mark.usefixtures("topic")
-async def test_what_is_known_can_be_read_once(kafka: KafkaSettings) -> None:
+async def test_state_can_be_read_once(kafka: KafkaSettings) -> None:
     for key, value in (("breaker/a", b"1"), ("breaker/b", b"2"), ("cancel/r1", b"3")):
-        await tell(kafka, key, value)
+        await publish(kafka, key, value)
     assert await read_signals(kafka, "breaker/") == {"breaker/a": b"1", "breaker/b": b"2"}
 
 
-async def test_without_the_topic_the_way_out_is_named(kafka: KafkaSettings) -> None:
-    with pytest.raises(ClusterAwayError, match="clipmill topics apply"):
+async def test_missing_topic_is_named_with_the_command_to_run(kafka: KafkaSettings) -> None:
+    with pytest.raises(ClusterUnavailableError, match="clipmill topics apply"):
         await read_signals(kafka, "breaker/")
 
 
@@ -117,14 +117,14 @@ async def restart(broker: EmbeddedBroker) -> None:
     task = asyncio.create_task(broker.supervise())
     try:
         os.kill(old, signal.SIGKILL)
-        await until(lambda: broker.pid != old, seconds=30)
-        await until_it_answers(broker)
+        await wait_until(lambda: broker.pid != old, seconds=30)
+        await wait_until_listening(broker)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def until_it_answers(broker: EmbeddedBroker) -> None:
+async def wait_until_listening(broker: EmbeddedBroker) -> None:
     host, _, port = broker.bootstrap.rpartition(":")
     async with asyncio.timeout(30):
         while True:
@@ -137,13 +137,13 @@ async def until_it_answers(broker: EmbeddedBroker) -> None:
             return
 
 
-async def test_a_restart_of_the_broker_is_survived(tmp_path: Path) -> None:
+async def test_shared_state_survives_a_broker_restart(tmp_path: Path) -> None:
     async with EmbeddedBroker(tmp_path) as broker:
         kafka = KafkaSettings(bootstrap=broker.bootstrap)
-        await make_topics(kafka, SIGNALS, partitions=1)
-        await tell(kafka, "a", b"before")
-        async with following(kafka) as signals:
+        await create_topics(kafka, SIGNALS, partitions=1)
+        await publish(kafka, "a", b"before")
+        async with open_shared_state(kafka) as signals:
             await restart(broker)
             assert signals.get("a") == b"before"
-            await tell(kafka, "a", b"after")
-            await until(lambda: signals.get("a") == b"after", seconds=30)
+            await publish(kafka, "a", b"after")
+            await wait_until(lambda: signals.get("a") == b"after", seconds=30)

@@ -1,4 +1,4 @@
-"""A stage whose handler the test gives, and what runs it against the session's broker."""
+"""A stage with a test's handler, and helpers that run it on the session's broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,8 +16,8 @@ from streams.topics import ERRORS, REQUESTS, RESULTS
 Handle = Callable[[Incoming], Awaitable[Sequence[Effect]]]
 
 
-class Toy:
-    """A stage whose handler the test gives; keeps what it saw."""
+class ToyStage:
+    """A stage with a test's handler; records the consumed records."""
 
     def __init__(self, handle: Handle, *, table: bool = False, drains: bool = False) -> None:
         self.handle = handle
@@ -39,18 +39,20 @@ class Toy:
     async def open(self, context: StageContext) -> AsyncIterator[Handler]:
         self.context = context
 
-        async def noting(record: Incoming) -> Sequence[Effect]:
+        async def recording(record: Incoming) -> Sequence[Effect]:
             self.seen.append(record)
             return await self.handle(record)
 
-        yield noting
+        yield recording
         self.closed += 1
 
 
 @asynccontextmanager
-async def running(toy: Toy, settings: Settings, **options: Any) -> AsyncIterator[StageRunner]:
-    async with ReliableProducer(settings.kafka) as outbox:
-        runner = StageRunner(toy.stage, settings, outbox, **options)
+async def running_stage(
+    toy: ToyStage, settings: Settings, **options: Any
+) -> AsyncIterator[StageRunner]:
+    async with ReliableProducer(settings.kafka) as producer:
+        runner = StageRunner(toy.stage, settings, producer, **options)
         async with runner:
             async with asyncio.timeout(20):
                 await runner.ready.wait()
@@ -58,18 +60,18 @@ async def running(toy: Toy, settings: Settings, **options: Any) -> AsyncIterator
     assert toy.closed == 1
 
 
-def with_stage(settings: Settings, **stage: Any) -> Settings:
+def with_stage_settings(settings: Settings, **stage: Any) -> Settings:
     return settings.model_copy(update={"stage": StageSettings(**stage)})
 
 
-def beside(settings: Settings, tmp_path: Path) -> Settings:
+def second_process_settings(settings: Settings, tmp_path: Path) -> Settings:
     """Settings of a second process on the same cluster."""
     return settings.model_copy(update={"data_dir": tmp_path / "beside"})
 
 
-def passed_on(record: Incoming) -> Outgoing:
+def forwarded(record: Incoming) -> Outgoing:
     return Outgoing(RESULTS, record.key, record.value, record.headers)
 
 
-def values(records: Sequence[Any]) -> list[int]:
+def sorted_numbers(records: Sequence[Any]) -> list[int]:
     return sorted(int(record.value) for record in records)

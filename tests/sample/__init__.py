@@ -1,4 +1,4 @@
-"""`make run`: the whole main path on one box, offline.
+"""`make run`: the whole main path on one machine, offline.
 
 A real Kafka, all stages and the real yt-dlp extractor; only TikTok itself is a stand-in.
 """

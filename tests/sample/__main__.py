@@ -1,4 +1,4 @@
-"""Run the sample: start everything, publish, show progress, print the results."""
+"""Runs the sample: starts everything, publishes requests, shows progress, prints the results."""
 
 import asyncio
 import json
@@ -20,18 +20,18 @@ from streams.topics import REQUESTS
 from tests.sample.requests import EXPECTED, bodies, result_ids
 from tests.standin import Standin
 
-HERE = Path(".run")
+RUN_DIR = Path(".run")
 RESULT_SECONDS = 90
 QUICK_RETRIES = json.dumps({"network.server": [2, 4]})
-"""Waits in seconds instead of 5 and 30, so that nobody has to wait half a minute for the sample."""
+"""Backoffs in seconds instead of 5 and 30, so that the sample takes no half minute longer."""
 
 
 async def main() -> int:
-    """Return the exit status: 0 when every request ended as it should."""
+    """Run the sample; return exit status 0 when every request has its expected status."""
     console = open_console()
     started = time.monotonic()
-    shutil.rmtree(HERE, ignore_errors=True)
-    async with Standin(HERE / "standin") as standin:
+    shutil.rmtree(RUN_DIR, ignore_errors=True)
+    async with Standin(RUN_DIR / "standin") as standin:
         console.print("Starting Kafka and all stages (the first time, Kafka is fetched) ...")
         process = await start_clipmill(standin)
         try:
@@ -45,20 +45,20 @@ async def main() -> int:
                 f"Ready after {seconds:.1f} s: Kafka at {ready['bootstrap']}, "
                 f"health and metrics at {ready['http']}"
             )
-            results = await ask(ready["bootstrap"], console)
+            results = await publish_and_follow(ready["bootstrap"], console)
         finally:
             process.terminate()
             await process.wait()
     console.print(results_table(results))
     console.print(
-        f"Files are in {HERE / 'data' / 'files'}; "
+        f"Files are in {RUN_DIR / 'data' / 'files'}; "
         f"{len(results)} results after {time.monotonic() - started:.1f} s."
     )
     return report(results, console)
 
 
 async def start_clipmill(standin: Standin) -> asyncio.subprocess.Process:
-    """Start `clipmill up` with the stand-in as its way out."""
+    """Start `clipmill up` with the stand-in as its egress."""
     variables = {
         "CLIPMILL_EGRESS__PROXY": standin.proxy_url,
         "CLIPMILL_EGRESS__CA_FILE": str(standin.ca_file),
@@ -71,40 +71,40 @@ async def start_clipmill(standin: Standin) -> asyncio.subprocess.Process:
         str(Path(sys.executable).parent / "clipmill"),
         "up",
         "--data-dir",
-        str(HERE / "data"),
+        str(RUN_DIR / "data"),
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | variables,
     )
 
 
-async def ask(bootstrap: str, console: Console) -> list[dict[str, Any]]:
-    """Publish the sample as any Kafka client would; return the results in the order of coming."""
+async def publish_and_follow(bootstrap: str, console: Console) -> list[dict[str, Any]]:
+    """Publish the sample like any Kafka client; return the results in the order of arrival."""
     async with Client(KafkaSettings(bootstrap=bootstrap)) as client:
         producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
         await producer.start()
         try:
             for body in bodies():
-                place = await producer.send_and_wait(REQUESTS.kafka_name(), body)
+                metadata = await producer.send_and_wait(REQUESTS.kafka_name(), body)
         finally:
             await producer.stop()
-        garbage = f"requests-{place.partition}-{place.offset}-{place.timestamp}"
+        garbage = f"requests-{metadata.partition}-{metadata.offset}-{metadata.timestamp}"
         return await follow(client, result_ids() | {garbage}, RESULT_SECONDS, console)
 
 
 def report(results: list[dict[str, Any]], console: Console) -> int:
-    """Say which requests did not end as they should."""
-    wrong = [
+    """Print the requests with an unexpected status; return the exit status."""
+    unexpected = [
         f"{result['request_id']} is {result['status']}"
         for result in results
         if result["status"] != expected_status(result["request_id"])
     ]
-    if wrong:
-        console.print(f"[red]Not as it should be: {', '.join(wrong)}[/]")
-    return 1 if wrong else 0
+    if unexpected:
+        console.print(f"[red]Not as it should be: {', '.join(unexpected)}[/]")
+    return 1 if unexpected else 0
 
 
 def expected_status(request_id: str) -> str:
-    """Return the status that a request of the sample should have."""
+    """Return the expected status of a request."""
     if request_id.startswith("requests-"):
         return "rejected"
     return EXPECTED.get(request_id, "completed")

@@ -1,4 +1,4 @@
-"""The requests of the sample: one of each kind that a client will meet."""
+"""The requests of the sample: one of each kind."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ PAGE = "https://www.tiktok.com/@{user}/video/{id}"
 
 
 def page(user: str = "wanderer", **scenario: Any) -> str:
-    """Return the URL of a video of the stand-in."""
+    """Return the URL of one of the stand-in's videos."""
     return PAGE.format(user=user, id=video_id(**scenario))
 
 
@@ -41,7 +41,7 @@ def bodies() -> list[bytes]:
 
 
 def result_ids() -> set[str]:
-    """Return the ids under which results will come, but for the garbage's."""
+    """Return the ids of the expected results, except that of the garbage record."""
     return set(REQUESTS) | {f"batch/{index}" for index in range(len(BATCH))}
 
 

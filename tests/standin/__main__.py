@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own."""
+"""Runs the stand-in as a process."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from tests.standin.server import Standin
 
 
 async def run(state_dir: Path, port: int, control_port: int, egresses: list[str]) -> None:
-    """Serve until SIGTERM or SIGINT; the addresses go to standard output as one JSON line."""
+    """Serve until SIGTERM or SIGINT; print the addresses as one JSON line."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -34,10 +34,10 @@ async def run(state_dir: Path, port: int, control_port: int, egresses: list[str]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.standin", description=__doc__)
-    parser.add_argument("--state-dir", type=Path, required=True, help="keeps the authority")
+    parser.add_argument("--state-dir", type=Path, required=True, help="keeps the CA")
     parser.add_argument("--port", type=int, default=0, help="of the proxy; 0 takes a free one")
     parser.add_argument("--control-port", type=int, default=0, help="of the control endpoint")
-    parser.add_argument("--egresses", default="", help="further ways out, such as a,b")
+    parser.add_argument("--egresses", default="", help="further egresses, such as a,b")
     arguments = parser.parse_args()
     egresses = [name for name in arguments.egresses.split(",") if name]
     uvloop.run(run(arguments.state_dir, arguments.port, arguments.control_port, egresses))

@@ -1,4 +1,4 @@
-"""The stand-in's own authority, kept in its state directory, and a certificate for TikTok names."""
+"""The stand-in's own CA, kept in its state directory, and a certificate for TikTok names."""
 
 import os
 import ssl
@@ -27,16 +27,16 @@ _CA_FILE = "ca.pem"
 
 
 def load_authority(state_dir: Path) -> tuple[trustme.CA, Path]:
-    """The authority of a state directory, made at the first call.
+    """The CA of a state directory, created at the first call.
 
     Returns:
-        The authority, and the file with its certificate alone, to be trusted by clients.
+        The CA, and the file with its certificate alone, to be trusted by clients.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    kept = state_dir / _KEY_FILE
-    if not kept.exists():
-        _keep(trustme.CA(), kept)
-    pem = kept.read_bytes()
+    key_file = state_dir / _KEY_FILE
+    if not key_file.exists():
+        _store(trustme.CA(), key_file)
+    pem = key_file.read_bytes()
     authority = trustme.CA.from_pem(pem, pem)
     ca_file = state_dir / _CA_FILE
     _replace(ca_file, authority.cert_pem.bytes())
@@ -51,12 +51,12 @@ def server_context(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def _keep(authority: trustme.CA, kept: Path) -> None:
+def _store(authority: trustme.CA, key_file: Path) -> None:
     pem = authority.cert_pem.bytes() + authority.private_key_pem.bytes()
-    written = _written_beside(kept, pem)
+    written = _written_beside(key_file, pem)
     try:
-        # Fails when another process was first: then its authority is the one.
-        os.link(written, kept)
+        # Fails when another process was first: then its CA is used.
+        os.link(written, key_file)
     except FileExistsError:
         pass
     finally:

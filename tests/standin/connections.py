@@ -1,13 +1,13 @@
-"""A listening socket whose connections end with it."""
+"""A listening socket that closes its connections when it is closed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LOOPBACK = "127.0.0.1"
-# Heads of requests, with room for cookies.
+# Limit of request heads, including cookies.
 READ_LIMIT_BYTES = 64 * 1024
-# For a slow reader to take what is left and for the goodbye of TLS.
+# Timeout for a slow reader to drain the buffer, and for the TLS close_notify.
 CLOSE_SECONDS = 10.0
 
 
@@ -44,7 +44,7 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
-    # Not a coroutine: the loop reports the cancelled task of one as an error.
+    # Not a coroutine: the event loop reports its cancelled task as an error.
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -57,7 +57,7 @@ class Listener:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await writer.wait_closed()
         except (OSError, EOFError):
-            # The client went away or never says goodbye: its business.
+            # The client disconnected or never closes its side.
             pass
         finally:
             writer.transport.abort()

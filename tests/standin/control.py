@@ -1,10 +1,10 @@
-"""The same switches and counters over HTTP on loopback, for other processes.
+"""Control endpoint: the switches and counters over HTTP on loopback, for other processes.
 
 ``GET /counters``, ``GET /scenarios``, ``GET /media?video=ID&format=F[&scenario=S&param=N]`` (size
 and sha256), ``POST /switches`` with the arguments of `Switches.set`, ``DELETE
 /switches[?video=ID][&egress=NAME]``, ``POST /pace`` with ``latency_seconds`` and
 ``media_bytes_per_second``, ``POST /rate`` with ``per_second`` and ``retry_after_seconds`` and
-``GET /rate`` (what was counted since), ``POST /reset``.
+``GET /rate`` (counts since then), ``POST /reset``.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.standin.wire import (
 
 
 class SetSwitch(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of ``POST /switches``; without ``for_seconds`` it holds until cleared."""
+    """The body of ``POST /switches``; without ``for_seconds`` it applies until cleared."""
 
     scenario: str
     param: int = 0
@@ -59,8 +59,8 @@ class Control:
     """Handles the connections of the control port.
 
     Args:
-        switches: What is set.
-        counters: What is read.
+        switches: Set by requests.
+        counters: Read by requests.
     """
 
     def __init__(self, switches: Switches, counters: Counters) -> None:
@@ -82,7 +82,7 @@ class Control:
         """Serve one client connection.
 
         Raises:
-            OSError: The client went away.
+            OSError: The client disconnected.
         """
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What the stand-in has been asked, for tests and measurements to read."""
+"""Request counters of the stand-in, read by tests and benchmarks."""
 
 import time
 from collections import Counter, deque
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# Enough for a long measurement, little enough to keep (about 20 MB).
+# Enough for a long benchmark, in about 20 MB.
 MAX_EVENTS = 200_000
 MAX_VIDEOS = 200_000
 
 
 class Event(NamedTuple):
-    """One request: when it came (Unix seconds), its kind, its video, the status chosen, its way."""
+    """One request: arrival (Unix seconds), kind, video, status of the response, egress."""
 
     at: float
     kind: str
@@ -29,15 +29,15 @@ class Counters:
     Attributes:
         requests: By kind: page, short, media, image, profile, embed, listing, and each with
             ``_head`` for HEAD; other.
-        statuses: By HTTP status that was chosen, also when it never went out.
+        statuses: By HTTP status of the response, even when it was never sent.
         videos: By video id (of lists: name of the account or id of the collection) and kind.
         egresses: By egress and kind.
         events: The latest requests in order.
-        refused_hosts: What clients wanted to reach and must not.
-        connections: TLS connections made.
-        failed_handshakes: TLS connections that came to nothing.
-        open_media: Media answers under way.
-        max_open_media: The most there were at once.
+        refused_hosts: Other hosts that clients tried to connect to.
+        connections: TLS connections established.
+        failed_handshakes: TLS handshakes that failed.
+        open_media: Media responses in flight.
+        max_open_media: Maximum of ``open_media``.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
@@ -60,12 +60,12 @@ class Counters:
         self.events.append(Event(time.time(), kind, video_id, status, egress))
 
     def of(self, video_id: str, kind: str = "page") -> int:
-        """How many requests of a kind a video had."""
+        """The number of requests of a kind for a video."""
         return self.videos[video_id, kind]
 
     @contextmanager
     def media_stream(self) -> Iterator[None]:
-        """Counts a media answer as open while it goes out."""
+        """Counts a media response as open while it is sent."""
         self.open_media += 1
         self.max_open_media = max(self.max_open_media, self.open_media)
         try:
@@ -74,7 +74,7 @@ class Counters:
             self.open_media -= 1
 
     def reset(self) -> None:
-        """Everything to zero; streams under way stay counted as open."""
+        """Reset all counts; streams in flight stay counted as open."""
         stores = (self.requests, self.statuses, self.videos, self.egresses, self.refused_hosts)
         for store in stores:
             store.clear()
@@ -83,7 +83,7 @@ class Counters:
         self.max_open_media = self.open_media
 
     def as_json(self, latest: int = 1000) -> dict[str, Any]:
-        """All of it as plain data, with the latest events."""
+        """All counters as plain data, with the latest events."""
         return {
             "requests": dict(self.requests),
             "statuses": {str(status): count for status, count in self.statuses.items()},

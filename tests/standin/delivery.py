@@ -1,4 +1,4 @@
-"""Sends a reply the way its `Delivery` says: at once, late, slowly, in part or never."""
+"""Sends a reply as its `Delivery` specifies: immediately, delayed, slowly, in part or never."""
 
 import asyncio
 import fcntl
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from tests.standin.wire import BEFORE_HEAD, Body, Reply
 
-# Large enough to keep a core busy with encryption, small against a thousand open streams.
+# Large enough to saturate a core with encryption, small enough for a thousand open streams.
 WRITE_BUFFER_BYTES = 512 * 1024
-# A paced body goes out in this many pieces a second.
+# A paced body is sent in this many pieces per second.
 PIECES_PER_SECOND = 20
 ACKNOWLEDGED_POLL_SECONDS = 0.005
 ACKNOWLEDGED_POLLS = 400
@@ -32,20 +32,20 @@ async def deliver(
         Whether the connection can serve another request.
 
     Raises:
-        OSError: The client went away.
+        OSError: The client disconnected.
     """
-    plan = reply.delivery
-    await asyncio.sleep(plan.wait_seconds)
-    cut = plan.cut
+    delivery = reply.delivery
+    await asyncio.sleep(delivery.wait_seconds)
+    cut = delivery.cut
     if cut is None or cut.after_bytes != BEFORE_HEAD:
         writer.write(reply.head())
         if not head_only:
             limit = reply.body.length if cut is None else cut.after_bytes
-            await _send(reply.body, limit, plan.bytes_per_second, writer)
+            await _send(reply.body, limit, delivery.bytes_per_second, writer)
     if cut is None or (head_only and cut.after_bytes != BEFORE_HEAD):
         await writer.drain()
         return reply.sized
-    await _end(cut.how, reader, writer)
+    await _cut_connection(cut.how, reader, writer)
     return False
 
 
@@ -83,7 +83,9 @@ def _limited(body: Body, limit: int) -> Iterator[Buffer]:
         limit -= len(chunk)
 
 
-async def _end(how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _cut_connection(
+    how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     await writer.drain()
     if how == "hang":
         await until_hangup(reader)
@@ -92,13 +94,13 @@ async def _end(how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 async def until_hangup(reader: asyncio.StreamReader) -> None:
-    """Wait until the client closes its side, whatever it sends before."""
+    """Wait until the client closes its side; discard everything it sends."""
     while await reader.read(4096):
         pass
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with a TCP reset, after the client's kernel has what was written."""
+    """Send a TCP reset after the client's kernel has acknowledged all written bytes."""
     await _acknowledged(writer)
     # The option belongs to the socket, not to the descriptor, so a copy can set it in any loop.
     with socket.socket(fileno=os.dup(_descriptor(writer))) as copy:
@@ -107,7 +109,7 @@ async def reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def _acknowledged(writer: asyncio.StreamWriter) -> None:
-    # Twice in a row: between two looks the loop moves what waits outside the kernel's queue.
+    # Idle twice in a row: between two polls the loop moves buffered bytes to the kernel's queue.
     quiet = 0
     for _ in range(ACKNOWLEDGED_POLLS):
         waiting = writer.transport.get_write_buffer_size()

@@ -1,7 +1,7 @@
-"""Video ids and user names that carry a case.
+"""Video ids and user names that encode a case.
 
-An id is ``7 SSS PPPPP TT 00 NNNNNN``: scenario code, param, times, two zeros that set it apart from
-nearly every real id, and a serial number.
+An id is ``7 SSS PPPPP TT 00 NNNNNN``: scenario code, param, times, two zeros that distinguish it
+from nearly every real id, and a serial number.
 """
 
 import re
@@ -16,7 +16,7 @@ _USER = re.compile(r"sc_(?P<name>[a-z0-9.]+)(?:_(?P<param>\d{1,5}))?(?:_(?P<time
 
 
 def video_id(scenario: str = "ok", *, param: int = 0, times: int = 0, serial: int = 1) -> str:
-    """The id that plays a scenario wherever it is requested.
+    """The video id that triggers a scenario wherever it is requested.
 
     Raises:
         ValueError: There is no such scenario, it is not reachable by an id, or a number does not
@@ -34,14 +34,14 @@ def video_id(scenario: str = "ok", *, param: int = 0, times: int = 0, serial: in
 
 
 def user_name(scenario: str, *, param: int = 0, times: int = 0) -> str:
-    """The user name that plays a scenario for any id, without the ``@``."""
+    """The user name that triggers a scenario for any id, without the ``@``."""
     _check("param", param, MAX_PARAM)
     _check("times", times, MAX_TIMES)
     return f"sc_{scenario_named(scenario).name}_{param}_{times}"
 
 
 def case_of_id(value: str) -> Case:
-    """The case an id carries; the ordinary one for every id not made by `video_id`."""
+    """The case encoded in an id; the ordinary one for every id not made by `video_id`."""
     match = _ID.fullmatch(value)
     row = BY_CODE.get(int(match["code"])) if match else None
     if match is None or row is None:
@@ -50,7 +50,7 @@ def case_of_id(value: str) -> Case:
 
 
 def case_of_user(value: str) -> Case | None:
-    """The case a user name carries, if any."""
+    """The case encoded in a user name, if any."""
     match = _USER.fullmatch(value)
     row = BY_NAME.get(match["name"]) if match else None
     if match is None or row is None:

@@ -1,4 +1,4 @@
-"""The JSON object of one post, `itemStruct`, in the shape of the site's video pages."""
+"""The JSON object of one post, `itemStruct`, as in the site's video pages."""
 
 import zlib
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from tests.standin.posts import (
 )
 
 Json = dict[str, Any]
-# The smaller side in pixels; what is called 540p is 576 wide.
+# The smaller side in pixels; 540p is 576 wide.
 _SIDES = {"540p": 576, "720p": 720, "1080p": 1080}
 MOTION_SECONDS = 5
 _CODEC_TYPES = {"h264": "h264", "bytevc1": "h265_hvc1", "bytevc2": "h266"}
 
 
 class Links:
-    """Writes the addresses of one post into a page.
+    """Builds the media URLs of one post for a page.
 
     Args:
-        post: Whose media.
-        issue: Of the page.
+        post: The post of the media.
+        issue: Signing context of the page.
     """
 
     def __init__(self, post: Post, issue: links.Issue) -> None:
@@ -39,7 +39,7 @@ class Links:
         return links.media_url(self._post, host, format_id, self._issue)
 
     def images(self, format_id: str) -> list[str]:
-        """The address at each host."""
+        """The URL at each host."""
         first = (links.DEAD_IMAGE_HOST,) if self._post.dead_host else links.IMAGE_HOSTS[:1]
         hosts = (*first, *links.IMAGE_HOSTS[1:])
         return [links.image_url(self._post, host, format_id, self._issue) for host in hosts]
@@ -69,13 +69,13 @@ def item_struct(post: Post, links_of: Links) -> Json:
 
 
 def _extras(post: Post, links_of: Links) -> Json:
-    """What only some items have."""
+    """Fields that only some items have."""
     shop = {"isECVideo": 1} if post.promotion == "shop" else {}
     return shop | ({"imagePost": _images(post, links_of)} if post.images else {})
 
 
 def classified_item(post: Post) -> Json:
-    """What a page shows of classified content without a login."""
+    """The item of classified content without a login."""
     return {
         "id": post.video_id,
         "desc": post.description,
@@ -86,7 +86,7 @@ def classified_item(post: Post) -> Json:
 
 
 def account_fields(name: str) -> Json:
-    """What is said of an account."""
+    """The fields of an account."""
     return {
         "id": str(6_800_000_000_000_000_000 + zlib.crc32(name.encode())),
         "uniqueId": name,

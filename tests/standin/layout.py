@@ -1,4 +1,4 @@
-"""The parts of a page that are the same for every post, made once, in their real proportions.
+"""The parts of a page that are equal for all posts, built once, in their real proportions.
 
 Recorded video pages of 2025 and 2026 are 270 to 590 KB: of the JSON, 190 KB translations, 78 KB
 context, 36 KB the video. The site writes ``/`` in its JSON as ``\\u002F``.
@@ -25,13 +25,13 @@ _WORDS = (
 
 
 def dumps(value: Any) -> bytes:
-    """JSON as the site writes it."""
+    """JSON as the site encodes it."""
     return orjson.dumps(value).replace(b"/", b"\\u002F")
 
 
 @functools.cache
 def page_start(detail: str = "webapp.video-detail") -> bytes:
-    """Everything before the value that the page is about, in the scope of this name."""
+    """The page up to its main value, which is in the scope ``detail``."""
     scope = {
         "webapp.app-context": _context(),
         "webapp.biz-context": {"os": "linux", "isMobile": False, "domains": _domains()},
@@ -43,13 +43,13 @@ def page_start(detail: str = "webapp.video-detail") -> bytes:
 
 @functools.cache
 def page_end() -> bytes:
-    """Everything after the value that the page is about."""
+    """The page after its main value."""
     return b"}}</script>" + _script_tags(SHELL_BYTES // 2) + b"</body></html>"
 
 
 @functools.cache
 def item_filler() -> bytes:
-    """The end of an item, from the comma on: what surrounds the useful fields."""
+    """The end of an item, from the comma on: fields that no parser needs."""
     chooser = random.Random(4)
     words: list[dict[str, str]] = []
     while len(words) * 100 < DETAIL_FILLER_BYTES:
@@ -59,7 +59,7 @@ def item_filler() -> bytes:
 
 @functools.cache
 def other_page() -> bytes:
-    """A page of the site that shows no post and carries no universal data."""
+    """A page of the site without a post and without universal data."""
     body = b'<div id="app"></div>' + _script_tags(SHELL_BYTES)
     return _shell_start() + body + b"</body></html>"
 

@@ -1,4 +1,4 @@
-"""Signed media addresses: how they are written into a page and checked when used."""
+"""Signed media URLs: how they are issued and verified."""
 
 import functools
 import hashlib
@@ -10,16 +10,16 @@ from urllib.parse import quote
 from tests.standin.posts import Post
 from tests.standin.wire import Request
 
-# Two hosts carry each format; those under tiktok.com want the cookie of the page.
+# Two hosts serve each format; those under tiktok.com require the cookie of the page.
 VIDEO_HOSTS = ("v16-webapp-prime.tiktok.com", "v19-webapp-prime.us.tiktok.com")
 DOWNLOAD_HOST = "v19.tiktokcdn.com"
 AUDIO_HOST = "sf16-ies-music.tiktokcdn.com"
 IMAGE_HOSTS = ("p16-sign-va.tiktokcdn.com", "p19-sign-va.tiktokcdn.com")
-# Has no picture at all.
+# Serves no picture at all.
 DEAD_IMAGE_HOST = "p77-sign-va.tiktokcdn.com"
 TOKEN_COOKIE = "tt_chain_token"
 _PATH = re.compile(r"/(?P<id>\d{1,20})/(?P<format>[a-z0-9_]{1,40})(?:[/~]|$)", re.ASCII)
-# Written out: encoding it for the fifteen addresses of a page would cost more than the page.
+# Pre-encoded: encoding it for the fifteen URLs of a page would cost more than the page.
 _UNCHANGING = (
     "a=1988&bti=ODszNWYuMDE6&ch=0&cr=3&dr=0&lr=all&cd=0%7C0%7C0%7C&cv=1"
     "&ft=4KJMyMzm8Zmo0apOi94jV94rdpWrKsd.&rc=Mzs6ZTc5Ojk1ZTMzNzczM0BpanN1ajU6Zm"
@@ -30,7 +30,7 @@ _SUFFIX = "~tplv-photomode-image"
 
 @dataclass(frozen=True, slots=True)
 class MediaAddress:
-    """Which media a request asks for."""
+    """The media file of a request."""
 
     video_id: str
     format_id: str
@@ -38,11 +38,11 @@ class MediaAddress:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Where links stand.
+    """Signing context of links.
 
     Attributes:
-        now: Unix time their life starts.
-        marker: The user name's case, carried along to the media request.
+        now: Unix time of issue.
+        marker: The user name's case, passed on to the media request.
         page: The number of the page among those of its video.
     """
 
@@ -52,13 +52,13 @@ class Issue:
 
 
 def media_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
-    """A signed address of video or sound.
+    """A signed URL of video or audio.
 
     Args:
-        post: Whose media.
-        host: One of the hosts of this module; the post's own host takes its place.
-        format_id: Which media.
-        issue: Where the link stands.
+        post: The post of the media.
+        host: One of the hosts of this module; the post's own host overrides it.
+        format_id: Of the media.
+        issue: Signing context.
     """
     kind, mime = ("music", "audio_mp4") if format_id == "audio" else ("video", "video_mp4")
     tail = "media-video-hvc1/" if post.is_mute(format_id) else ""
@@ -72,7 +72,7 @@ def media_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
 
 
 def image_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
-    """A signed address of a picture, at one of the hosts of this module."""
+    """A signed URL of a picture, at one of the hosts of this module."""
     path = f"/tos-maliva-i-photomode-us/{post.video_id}/{format_id}{_SUFFIX}.{post.image_extension}"
     expire = int(issue.now) + post.link_seconds
     signed = f"x-expires={expire}&x-signature={_signature(path, expire)}"
@@ -80,19 +80,19 @@ def image_url(post: Post, host: str, format_id: str, issue: Issue) -> str:
 
 
 def media_address(path: str) -> MediaAddress | None:
-    """Which media a path names, if any."""
+    """The media file of a path, if any."""
     match = _PATH.search(path)
     return MediaAddress(match["id"], match["format"]) if match else None
 
 
 def page_of(request: Request) -> int:
-    """The number of the page that a link was on."""
+    """The number of the page that issued a link."""
     number = request.query.get("page", "")
     return int(number) if number.isdecimal() else 0
 
 
 def refusal(request: Request, now: float) -> str | None:
-    """Why a media request is answered 403, or nothing when it is in order."""
+    """The reason for a 403 response to a media request, None when the link is valid."""
     query = request.query
     expire = query.get("expire") or query.get("x-expires") or ""
     signature = query.get("signature") or query.get("x-signature")

@@ -1,4 +1,4 @@
-"""Pages and interfaces that list posts: profiles, embedded profiles, collections."""
+"""Pages and APIs that list posts: profiles, embedded profiles, collections."""
 
 import time
 from dataclasses import replace
@@ -11,7 +11,7 @@ from tests.standin.accounts import ListedPost
 from tests.standin.ids import case_of_id
 from tests.standin.item import Json, Links, account_fields, item_struct
 from tests.standin.links import Issue
-from tests.standin.page_answers import Asked, faced
+from tests.standin.page_answers import PageRequest, page_or_fault
 from tests.standin.posts import post_for
 from tests.standin.scenarios import BY_NAME, Case
 from tests.standin.switches import Switches
@@ -34,11 +34,11 @@ def answer_profile(request: Request, name: str, switches: Switches) -> Reply:
     case = choose("page", name, name, request.egress)
     profile = choose("profile", name, name, request.egress)
     page = Reply(200, whole(*_profile_page(name, profile)), (_HTML,))
-    return faced(request, Asked(name, "0"), case, page)
+    return page_or_fault(request, PageRequest(name, "0"), case, page)
 
 
 def answer_embedded(request: Request, name: str, switches: Switches) -> Reply:
-    """The reply to a request for the profile as other sites embed it."""
+    """The reply to a request for the embeddable profile."""
     profile = switches.peek("profile", name, name, request.egress)
     shown = accounts.posts_from(name, _count(profile), 0, EMBEDDED)
     page = {"videoList": [{"id": post.video_id} for post in shown]}
@@ -49,7 +49,7 @@ def answer_embedded(request: Request, name: str, switches: Switches) -> Reply:
 
 
 def answer_profile_list(request: Request, switches: Switches) -> Reply:
-    """The reply to a request for posts of an account that are older than a moment."""
+    """The reply to a request for posts of an account older than a cursor."""
     name = accounts.name_of(request.query.get("secUid", ""))
     cursor = request.query.get("cursor", "")
     if name is None or not cursor.isdecimal():
@@ -58,16 +58,16 @@ def answer_profile_list(request: Request, switches: Switches) -> Reply:
     if reply := _refusal(fault):
         return reply
     profile = switches.peek("profile", name, name, request.egress)
-    again = fault.scenario.name == "list.same"
-    place = 0 if again else accounts.place_before(int(cursor))
+    repeated = fault.scenario.name == "list.same"
+    index = 0 if repeated else accounts.place_before(int(cursor))
     hidden = profile.scenario.name == "profile.hidden"
-    posts = [] if hidden else accounts.posts_from(name, _count(profile), place, PROFILE_PAGE)
-    more = hidden or again or place + PROFILE_PAGE < _count(profile)
+    posts = [] if hidden else accounts.posts_from(name, _count(profile), index, PROFILE_PAGE)
+    more = hidden or repeated or index + PROFILE_PAGE < _count(profile)
     return _json({**_items(posts, name), "hasMorePrevious": more})
 
 
 def answer_collection_list(request: Request, switches: Switches) -> Reply:
-    """The reply to a request for posts of a collection from a place on."""
+    """The reply to a request for posts of a collection from a cursor on."""
     number, cursor = request.query.get("collectionId", ""), request.query.get("cursor", "")
     if not number.isdecimal() or not cursor.isdecimal():
         return _json({"statusCode": 10201, "statusMsg": "invalid parameters"})
@@ -81,7 +81,7 @@ def answer_collection_list(request: Request, switches: Switches) -> Reply:
 
 
 def _count(profile: Case) -> int:
-    """How many posts a profile has; one without a case of its own is a ``profile``."""
+    """The number of posts of a profile; ``profile`` is the default case."""
     if profile.scenario.name == "profile.empty":
         return 0
     return profile.value if profile.scenario.default else BY_NAME["profile"].default
@@ -94,12 +94,12 @@ def _profile_page(name: str, profile: Case) -> tuple[bytes, ...]:
 
 def _user_detail(name: str, profile: Case) -> Json:
     status = PROFILE_STATUSES.get(profile.scenario.name, 0)
-    told: Json = {"statusCode": status, "statusMsg": ""}
+    response: Json = {"statusCode": status, "statusMsg": ""}
     if profile.scenario.name in {"profile.missing", "profile.shell"}:
-        return told | {"userInfo": {}}
+        return response | {"userInfo": {}}
     count = 0 if status else _count(profile)
     stats = {"followerCount": 5120, "followingCount": 64, "heart": 9000, "videoCount": count}
-    return told | {"userInfo": {"user": account_fields(name), "stats": stats, "itemList": []}}
+    return response | {"userInfo": {"user": account_fields(name), "stats": stats, "itemList": []}}
 
 
 def _items(posts: list[ListedPost], author: str = "") -> Json:
@@ -113,7 +113,7 @@ def _item(listed: ListedPost, author: str) -> dict[str, Any]:
 
 
 def _refusal(fault: Case) -> Reply | None:
-    """The reply to a request for a list that is not had, nothing when it is."""
+    """The error reply to a request for a list, None for a list."""
     match fault.scenario.name:
         case "list.429":
             return text_reply(429, "too many requests", ("Retry-After", str(fault.value)))

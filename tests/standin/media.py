@@ -1,4 +1,4 @@
-"""Deterministic media: real files of their kind, filled up to their size with seeded bytes."""
+"""Deterministic media: real files of their kind, padded to their size with seeded bytes."""
 
 import functools
 import hashlib
@@ -21,8 +21,8 @@ class Content:
     """The bytes of one media file.
 
     Attributes:
-        video_id: Whose it is.
-        format_id: Which of its media.
+        video_id: Of its post.
+        format_id: Of the post's media.
         size: In bytes.
         shape: What it shows.
         version: 2 for the re-encoded file that replaces the first in ``media.changed``.
@@ -51,7 +51,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedMedia:
-    """What a client must end up with.
+    """The file that a client must receive.
 
     Attributes:
         size: In bytes.
@@ -70,12 +70,12 @@ def expected_media(
     """Size and sha256 of a media file, computed without a server.
 
     Args:
-        video_id: Whose media.
-        format_id: As yt-dlp calls it, with or without the host's number (``h264_720p_800000-1``);
+        video_id: Of the post.
+        format_id: yt-dlp's id, with or without the host's number (``h264_720p_800000-1``);
             or ``play``, ``download``, ``audio``, ``cover``, ``image_1`` and so on.
         scenario: The post's scenario when a switch or user name sets it, not the id.
         param: The number of that scenario.
-        version: 2 for what ``media.changed`` serves after its first answer.
+        version: 2 for the file that ``media.changed`` serves after its first response.
 
     Raises:
         ValueError: The post has no such media.

@@ -1,4 +1,4 @@
-"""From a request for media to its reply: links checked, ranges cut, faults applied."""
+"""Replies to media requests: verifies links, applies ranges and faults."""
 
 import gzip
 import re
@@ -20,7 +20,7 @@ _RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a file: where it starts, how long it is, and whether it was asked for."""
+    """A byte range of a file; ``asked`` is whether the request has a Range header."""
 
     start: int
     length: int
@@ -28,7 +28,7 @@ class Span:
 
 
 def answer_media(request: Request, address: MediaAddress, switches: Switches) -> Reply:
-    """The reply to a request for video, sound or a picture."""
+    """The reply to a request for video, audio or a picture."""
     user = request.query.get("sc", "")
     choose = switches.peek if request.method == "HEAD" else switches.use
     case = choose("media", address.video_id, user, request.egress)
@@ -71,9 +71,9 @@ def _content(
     size = media_bytes(post, address.format_id)
     if size is None:
         return None
-    again = case.scenario.name == "media.changed" and switches.uses(case, address.video_id) > 1
+    replaced = case.scenario.name == "media.changed" and switches.uses(case, address.video_id) > 1
     shape = damaged(shape_of(post, address.format_id), case)
-    return Content(address.video_id, address.format_id, size, shape, 2 if again else 1)
+    return Content(address.video_id, address.format_id, size, shape, 2 if replaced else 1)
 
 
 def _served(request: Request, content: Content, case: Case, switches: Switches) -> Reply:
@@ -88,10 +88,10 @@ def _served(request: Request, content: Content, case: Case, switches: Switches) 
 
 
 def requested_span(request: Request, content: Content) -> Span | None:
-    """The part a request wants: all of it without a usable Range or with another validator.
+    """The requested range: the whole file without a usable Range or with another validator.
 
     Returns:
-        Nothing when the range lies outside the file.
+        None when the range is outside of the file.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     validator = request.headers.get("if-range", content.etag)
@@ -141,14 +141,14 @@ def _fault(case: Case, reply: Reply, content: Content) -> Reply:
 
 def _deliveries(case: Case, length: int, content: Content) -> dict[str, Delivery]:
     sent = (case.param << 10) or length // 2
-    again = content.version > 1
+    replaced = content.version > 1
     return {
         "media.hang": Delivery(cut=Cut(BEFORE_HEAD, "hang")),
         "media.stall": Delivery(cut=Cut(sent, "hang")),
         "media.reset": Delivery(cut=Cut(sent, "reset")),
         "media.truncated": Delivery(cut=Cut(sent, "close")),
         "media.rest200": Delivery(cut=Cut(sent, "reset")),
-        "media.changed": Delivery(cut=None if again else Cut(sent, "reset")),
+        "media.changed": Delivery(cut=None if replaced else Cut(sent, "reset")),
         "media.slow": Delivery(bytes_per_second=case.value << 10),
         "media.takes": Delivery(bytes_per_second=max(1, content.size / max(1, case.value))),
     }

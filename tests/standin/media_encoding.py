@@ -1,7 +1,7 @@
-"""Makes real media as small as they get: black pictures, silence, one keyframe in five seconds.
+"""Encodes minimal real media: black pictures, silence, one keyframe in five seconds.
 
-What is made is the same on every run of one machine, and kept in the temporary directory, so that
-the stand-in and the tests beside it make it once.
+The output is equal on every run of one machine, and is cached in the temporary directory, so that
+the stand-in and the tests encode it once.
 """
 
 import functools
@@ -36,18 +36,18 @@ _PAGE = b"<!DOCTYPE html>\n<html><body>The file is not available.</body></html>\
 
 @functools.lru_cache(maxsize=128)
 def encoded(shape: Shape) -> bytes:
-    """A file of that shape, as small as can be."""
+    """The smallest possible file of a shape."""
     if shape.kind == "page":
         return _PAGE
-    kept = _directory() / hashlib.sha256(repr(shape).encode()).hexdigest()[:32]
-    if not kept.is_file():
-        _keep(_picture(shape) if shape.kind == "picture" else _movie(shape), kept)
-    return kept.read_bytes()
+    cached = _directory() / hashlib.sha256(repr(shape).encode()).hexdigest()[:32]
+    if not cached.is_file():
+        _store(_picture(shape) if shape.kind == "picture" else _movie(shape), cached)
+    return cached.read_bytes()
 
 
 @functools.cache
 def _directory() -> Path:
-    # Another recipe or library makes other bytes, and goes by another name.
+    # Other encoding code or another library version makes other bytes: it gets another directory.
     recipe = Path(__file__).read_bytes() + av.__version__.encode()
     name = f"clipmill-standin-{os.getuid()}-{hashlib.sha256(recipe).hexdigest()[:16]}"
     directory = Path(tempfile.gettempdir()) / name
@@ -55,7 +55,7 @@ def _directory() -> Path:
     return directory
 
 
-def _keep(content: bytes, path: Path) -> None:
+def _store(content: bytes, path: Path) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     Path(file.name).replace(path)
@@ -70,7 +70,7 @@ def _picture(shape: Shape) -> bytes:
 
 
 def _movie(shape: Shape) -> bytes:
-    # The index goes to the front at the end, for which the library opens the file by its name.
+    # With faststart the index moves to the front at the end: FFmpeg reopens the file by its name.
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "movie.mp4")
         flags = {"movflags": "+faststart", "fflags": "+bitexact"}
@@ -97,7 +97,7 @@ def _video_stream(container: OutputContainer, shape: Shape) -> VideoStream:
     stream = container.add_stream(_ENCODERS[shape.codec], rate=Fraction(1, FRAME_SECONDS))
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = shape.width, shape.height, "yuv420p"
-    # One thread, or the bytes depend on the machine's cores.
+    # One thread: otherwise the bytes depend on the number of cores.
     stream.codec_context.thread_count = 1
     stream.codec_context.options = _OPTIONS[shape.codec]
     if shape.codec == "h265":

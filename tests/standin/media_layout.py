@@ -1,7 +1,7 @@
-"""Makes a small file as large as it has to be, with bytes that a decoder passes over.
+"""Pads a small file to its size with bytes that a decoder skips.
 
-Any byte range of a file of any size is made without the bytes before it, and without holding more
-than a few hundred KiB.
+Any byte range of a file of any size is generated without the bytes before it, and without holding
+more than a few hundred KiB.
 """
 
 import struct
@@ -12,7 +12,7 @@ from tests.standin.media_encoding import encoded
 from tests.standin.media_shapes import Shape
 
 BLOCK_BYTES = 64 * 1024
-# Whole blocks, so that every chunk but the first and last of a filling is the same memory.
+# Whole blocks, so that all inner chunks of a padding share the same memory.
 CHUNK_BYTES = 4 * BLOCK_BYTES
 _COMMENT_BYTES = 65_533
 _COMMENT_HEAD_BYTES = 4
@@ -20,29 +20,29 @@ _BOX_HEAD_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
-    """So many seeded bytes."""
+class Padding:
+    """Padding of seeded bytes."""
 
     length: int
 
 
-Part = bytes | Filling
+Part = bytes | Padding
 
 
 def layout(shape: Shape, size: int) -> tuple[Part, ...]:
-    """The parts of a file of that shape and size.
+    """The parts of a file of this shape and size.
 
-    A file that has no room for the whole of what it shows is cut, and nobody can play it.
+    A file too small for its content is truncated, and cannot be decoded.
     """
     core = encoded(shape)
     if len(core) + _BOX_HEAD_BYTES > size:
-        return (core[:size], Filling(max(0, size - len(core))))
+        return (core[:size], Padding(max(0, size - len(core))))
     room = size - len(core)
     match shape.kind:
         case "picture":
             return (core[:2], *_comments(room), core[2:])
         case "page":
-            return (core, Filling(room))
+            return (core, Padding(room))
     return (core, *_free_box(room))
 
 
@@ -51,24 +51,24 @@ def pieces(parts: tuple[Part, ...], ring: memoryview, start: int, end: int) -> I
 
     Args:
         parts: Of the file.
-        ring: `CHUNK_BYTES` of blocks that are all the same, and one block more.
+        ring: `CHUNK_BYTES` of identical blocks, and one block more.
         start: The first byte.
-        end: The byte behind the last.
+        end: The byte after the last.
     """
     offset = 0
     for part in parts:
-        length = part.length if isinstance(part, Filling) else len(part)
+        length = part.length if isinstance(part, Padding) else len(part)
         first, last = max(start - offset, 0), min(end - offset, length)
         offset += length
         if first >= last:
             continue
-        if isinstance(part, Filling):
-            yield from _filled(ring, first, last)
+        if isinstance(part, Padding):
+            yield from _padding(ring, first, last)
         else:
             yield from _sliced(memoryview(part), first, last)
 
 
-def _filled(ring: memoryview, first: int, last: int) -> Iterator[memoryview]:
+def _padding(ring: memoryview, first: int, last: int) -> Iterator[memoryview]:
     while first < last:
         phase = first % BLOCK_BYTES
         count = min(CHUNK_BYTES, last - first)
@@ -82,16 +82,16 @@ def _sliced(part: memoryview, first: int, last: int) -> Iterator[memoryview]:
 
 
 def _free_box(room: int) -> tuple[Part, ...]:
-    """A box that players pass over (ISO/IEC 14496-12, 8.1.2), with its size in 64 bits."""
-    return (struct.pack(">I4sQ", 1, b"free", room), Filling(room - _BOX_HEAD_BYTES))
+    """A box that players skip (ISO/IEC 14496-12, 8.1.2), with a 64-bit size."""
+    return (struct.pack(">I4sQ", 1, b"free", room), Padding(room - _BOX_HEAD_BYTES))
 
 
 def _comments(room: int) -> Iterator[Part]:
-    """Comments (ITU-T T.81, B.2.4.5) that have so many bytes together."""
+    """Comments (ITU-T T.81, B.2.4.5) of ``room`` bytes in total."""
     while room:
         taken = min(room, _COMMENT_BYTES + _COMMENT_HEAD_BYTES)
         if 0 < room - taken < _COMMENT_HEAD_BYTES:
             taken -= _COMMENT_HEAD_BYTES
         yield struct.pack(">HH", 0xFFFE, taken - 2)
-        yield Filling(taken - _COMMENT_HEAD_BYTES)
+        yield Padding(taken - _COMMENT_HEAD_BYTES)
         room -= taken

@@ -1,6 +1,6 @@
-"""Movies with known content: at marked moments the picture flashes and the sound beeps.
+"""Movies with known content: at marked times the picture flashes and the audio beeps.
 
-So it can be measured in any file that is made of them whether picture and sound are together.
+This makes audio-video synchronisation measurable in any file derived from them.
 """
 
 import io
@@ -20,7 +20,7 @@ SIDE = 64
 BEEP_SECONDS = 0.1
 _CHUNK = 480
 _STEP = 2
-"""Samples that are looked at: every second one, or it takes long."""
+"""Step between analysed samples; every one would take too long."""
 
 _BRIGHT, _DARK, _LOUD = 200, 20, 0.2
 _CODECS = {"h264": "libx264", "h265": "libx265", "opus": "libopus", "mp3": "libmp3lame"}
@@ -29,18 +29,18 @@ _QUIET = {"preset": "ultrafast", "crf": "35", "x265-params": "log-level=none:poo
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What a movie is like.
+    """Parameters of a movie.
 
     Attributes:
-        video: Its codec; empty for sound alone.
-        audio: Its codec; empty for a picture alone.
-        seconds: How long it plays.
-        marks: The seconds at which it flashes and beeps.
-        rate: Pictures a second.
-        late: Pictures that are shown later than they come: B-frames.
-        samples: A second.
-        sound_at: The second at which the sound begins.
-        form: The container, as FFmpeg calls it.
+        video: Its codec; empty for audio only.
+        audio: Its codec; empty for video only.
+        seconds: Duration.
+        marks: Times of flashes and beeps in seconds.
+        rate: Frames per second.
+        late: Number of B-frames.
+        samples: Per second.
+        sound_at: Start of the audio in seconds.
+        form: FFmpeg's name of the container.
         flags: Options of the container.
     """
 
@@ -57,7 +57,7 @@ class Marked:
 
 
 def marked(movie: Marked) -> bytes:
-    """The file."""
+    """The encoded file."""
     out = io.BytesIO()
     with av.open(out, "w", format=movie.form, options=dict(movie.flags)) as container:
         video = _video_stream(container, movie) if movie.video else None
@@ -74,14 +74,14 @@ def marked(movie: Marked) -> bytes:
 
 
 def flashes(path: Path) -> list[float]:
-    """The seconds at which the picture becomes bright, as a player shows it."""
+    """The presentation times in seconds at which the picture becomes bright."""
     with av.open(str(path)) as container:
         frames = ((frame.time, bytes(frame.planes[0])[0]) for frame in container.decode(video=0))
         return _rises((at, value > (_BRIGHT + _DARK) / 2) for at, value in frames if at is not None)
 
 
 def beeps(path: Path) -> list[float]:
-    """The seconds at which the sound becomes loud, as a player plays it."""
+    """The presentation times in seconds at which the audio becomes loud."""
     with av.open(str(path)) as container:
         return _rises(_loudness(container.decode(audio=0)))
 

@@ -1,4 +1,4 @@
-"""What a media file shows: its kind, codec, size and length, as its post and format say."""
+"""The shape of a media file: kind, codec, size and duration, derived from post and format."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,7 +9,7 @@ from tests.standin.scenarios import Case
 
 Kind = Literal["video", "sound", "picture", "page"]
 PICTURE_SIZE = (1080, 1440)
-# Small enough that the smallest cover holds it.
+# Small enough to fit into the smallest cover.
 COVER_SIZE = (540, 720)
 _MEDIA_TYPES = {
     "video": "video/mp4",
@@ -21,14 +21,14 @@ _MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What is in a file.
+    """The content of a file.
 
     Attributes:
-        kind: ``page`` is a page of HTML that is said to be a video.
+        kind: ``page`` is an HTML page declared as a video.
         codec: Of the video: ``h264`` or ``h265``.
         width: In pixels.
         height: In pixels.
-        seconds: How long it plays.
+        seconds: Duration.
         sound: Whether a video has sound.
     """
 
@@ -45,7 +45,7 @@ class Shape:
 
     @property
     def media_type(self) -> str:
-        """What the stand-in says that it is."""
+        """The Content-Type that the stand-in declares."""
         return _MEDIA_TYPES[self.kind]
 
 
@@ -66,7 +66,7 @@ def shape_of(post: Post, format_id: str) -> Shape:
 
 
 def damaged(shape: Shape, case: Case) -> Shape:
-    """The shape as a case of the surface ``media`` makes it."""
+    """The shape modified by a case of the surface ``media``."""
     match case.scenario.name:
         case "media.html":
             return Shape("page")
@@ -85,6 +85,6 @@ def _video(post: Post, format_id: str) -> Shape:
         assert format_id in {PLAY.format_id, DOWNLOAD.format_id}
         return Shape("video", "h264", post.width, post.height, sound=not post.is_mute(format_id))
     width, height = dimensions(post, rendition)
-    # H.266 is never fetched; nothing here could make it.
+    # H.266 is never fetched; no encoder for it is available.
     codec = "h264" if rendition.codec == "h264" else "h265"
     return Shape("video", codec, width, height, sound=not post.is_mute(format_id))

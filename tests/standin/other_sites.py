@@ -1,10 +1,10 @@
-"""Two sites beside TikTok, as far as yt-dlp's extractors `Streamable` and `HitRecord` ask them.
+"""Two other sites, as far as yt-dlp's extractors `Streamable` and `HitRecord` use them.
 
-Their ids are those of the stand-in (`ids.video_id`), which fit both sites' forms: so an id carries
-its scenario here too. Understood are all of the surface ``media``, of pages the statuses
-(``page.404``), ``missing`` (the site's own words) and ``login``, and of posts ``kilobytes``,
+They use the stand-in's ids (`ids.video_id`), which fit both sites' formats: an id encodes its
+scenario here too. Supported are all scenarios of the surface ``media``; of pages the statuses
+(``page.404``), ``missing`` (the site's own message) and ``login``; of posts ``kilobytes``,
 ``size``, ``linklife``, ``noformats`` (streams instead of files) and ``hostile`` (the file is on a
-host that is not the site's).
+foreign host).
 """
 
 import json
@@ -29,7 +29,7 @@ ELSEWHERE = "files.elsewhere.example"
 DOMAINS = ("streamable.com", "hitrecord.org", "elsewhere.example")
 
 FILES = {"mp4": "h264_720p_800000", "mp4-mobile": "h264_540p_480000"}
-"""Streamable's names of its files, and what they are in the stand-in. HitRecord has the first."""
+"""Streamable's file names, and their formats in the stand-in. HitRecord has the first."""
 
 _ROUTES = {
     STREAMABLE_API: re.compile(r"/videos/(?P<id>\d{1,20})"),
@@ -39,12 +39,12 @@ _SHORT = re.compile(r"/(?P<id>\d{1,20})/?")
 
 
 def is_other_site(host: str) -> bool:
-    """Whether a host name is of one of these sites."""
+    """Whether a host name belongs to one of these sites."""
     return any(host == domain or host.endswith(f".{domain}") for domain in DOMAINS)
 
 
 def answer_other_page(request: Request, switches: Switches) -> Reply | None:
-    """The reply to a request for what a site tells about a video; nothing for its media."""
+    """The reply to a metadata request, None for a media request."""
     if request.host == HITRECORD_SHORT and (short := _SHORT.fullmatch(request.path)):
         return redirect(f"https://{HITRECORD}/records/{short['id']}?utm_source=share")
     route = _ROUTES.get(request.host)
@@ -53,7 +53,7 @@ def answer_other_page(request: Request, switches: Switches) -> Reply | None:
         return text_reply(404, "no such page") if route else None
     case = switches.use("page", found["id"], "", request.egress)
     post = post_for(found["id"], case=switches.use("post", found["id"], "", request.egress))
-    reply = _fault(case) or _told(request.host, post, case)
+    reply = _fault(case) or _metadata_reply(request.host, post, case)
     return Reply(reply.status, reply.body, reply.headers, video_id=found["id"], kind="page")
 
 
@@ -64,7 +64,7 @@ def _fault(case: Case) -> Reply | None:
     return text_reply(int(name), "it is not to be had") if name.isdecimal() else None
 
 
-def _told(host: str, post: Post, case: Case) -> Reply:
+def _metadata_reply(host: str, post: Post, case: Case) -> Reply:
     describe = _streamable if host == STREAMABLE_API else _hitrecord
     body = json.dumps(describe(post, case)).encode()
     return Reply(200, whole(body), (("Content-Type", "application/json"),))
@@ -114,5 +114,5 @@ def _hitrecord(post: Post, case: Case) -> dict[str, Any]:
 def _address(post: Post, host: str, rendition: str) -> str:
     if not post.play:
         return f"https://{host}/{post.video_id}/master.m3u8"
-    place = ELSEWHERE if post.author == ".." else host
-    return media_url(post, place, rendition, Issue(time.time()))
+    media_host = ELSEWHERE if post.author == ".." else host
+    return media_url(post, media_host, rendition, Issue(time.time()))

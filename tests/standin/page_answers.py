@@ -1,4 +1,4 @@
-"""From a request for a page to its reply."""
+"""Replies to page requests."""
 
 import base64
 import hashlib
@@ -36,18 +36,18 @@ _REDIRECTS = {
     "notfound": "https://www.tiktok.com/notfound",
     "moved": "https://www.tiktok.com/@{}/video/{}",
 }
-# What a page is without a session.
-_FOR_SOME = {"members": "login", "adults": "age", "friends": "private"}
+# The page without a session.
+_WITHOUT_SESSION = {"members": "login", "adults": "age", "friends": "private"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Which page a request is for.
+class PageRequest:
+    """The requested page.
 
     Attributes:
-        user: As it stood in the URL.
-        video_id: Whose page.
-        number: How many pages of the video there will have been with this one.
+        user: Of the URL.
+        video_id: Of the post.
+        number: Of this page among those of the video, from 1.
     """
 
     user: str
@@ -55,39 +55,41 @@ class Asked:
     number: int = 1
 
 
-def answer_page(request: Request, asked: Asked, switches: Switches) -> Reply:
+def answer_page(request: Request, requested: PageRequest, switches: Switches) -> Reply:
     """The reply to a request for a post's page."""
-    # A HEAD only looks where a link leads: it uses up none of the first times.
+    # A HEAD request only resolves a link: it does not count towards a case's times.
     choose = switches.peek if request.method == "HEAD" else switches.use
-    case = choose("page", asked.video_id, asked.user, request.egress)
-    page = _post(asked, choose("post", asked.video_id, asked.user, request.egress))
-    return faced(request, asked, case, page)
+    case = choose("page", requested.video_id, requested.user, request.egress)
+    page = _post(requested, choose("post", requested.video_id, requested.user, request.egress))
+    return page_or_fault(request, requested, case, page)
 
 
-def faced(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
-    """The page, or what a case puts in its place."""
-    if case is ORDINARY or (case.scenario.name in _FOR_SOME and is_logged_in(request)):
+def page_or_fault(request: Request, requested: PageRequest, case: Case, page: Reply) -> Reply:
+    """The page, or the response that a case puts in its place."""
+    if case is ORDINARY or (case.scenario.name in _WITHOUT_SESSION and is_logged_in(request)):
         return page
     if case.scenario.name.startswith("page."):
         return _fault(case, page)
-    return _instead(request, asked, case, page)
+    return _replacement(request, requested, case, page)
 
 
-def _post(asked: Asked, case: Case) -> Reply:
-    post = post_for(asked.video_id, user=asked.user, case=case)
-    marker = asked.user if asked.user.startswith("sc_") else ""
-    issue = Issue(time.time(), marker, asked.number)
-    return _html(pages.post_page(post, issue), asked.video_id)
+def _post(requested: PageRequest, case: Case) -> Reply:
+    post = post_for(requested.video_id, user=requested.user, case=case)
+    marker = requested.user if requested.user.startswith("sc_") else ""
+    issue = Issue(time.time(), marker, requested.number)
+    return _html(pages.post_page(post, issue), requested.video_id)
 
 
-def _stranger(asked: Asked) -> Reply:
-    """The page of a post that nobody asked for."""
-    post = post_for(moved_id(asked.video_id), user="stranger")
-    return _html(pages.post_page(post, Issue(time.time(), "", asked.number)), asked.video_id)
+def _stranger(requested: PageRequest) -> Reply:
+    """The page of another post than the requested one."""
+    post = post_for(moved_id(requested.video_id), user="stranger")
+    return _html(
+        pages.post_page(post, Issue(time.time(), "", requested.number)), requested.video_id
+    )
 
 
 def moved_id(video_id: str) -> str:
-    """The id of an ordinary post to which another one's page leads or belongs."""
+    """The id of the ordinary post that a redirect or a wrong page refers to."""
     return f"7000{video_id[4:]}"
 
 
@@ -129,20 +131,22 @@ _FAULTS: dict[str, Callable[[Reply, int], Reply]] = {
 }
 
 
-def _instead(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
-    wall = _FOR_SOME.get(case.scenario.name, case.scenario.name)
+def _replacement(request: Request, requested: PageRequest, case: Case, page: Reply) -> Reply:
+    wall = _WITHOUT_SESSION.get(case.scenario.name, case.scenario.name)
     if wall == "login":
         return redirect(_LOGIN, 302)
     if wall.startswith("challenge"):
-        return _challenge(request, asked, case, page)
+        return _challenge(request, requested, case, page)
     if wall in _REDIRECTS:
-        return redirect(_REDIRECTS[wall].format(asked.user or "_", moved_id(asked.video_id)), 302)
+        return redirect(
+            _REDIRECTS[wall].format(requested.user or "_", moved_id(requested.video_id)), 302
+        )
     if wall == "stranger":
-        return _stranger(asked)
-    return _html(_wall(wall, asked, case), asked.video_id)
+        return _stranger(requested)
+    return _html(_wall(wall, requested, case), requested.video_id)
 
 
-def _wall(wall: str, asked: Asked, case: Case) -> Body:
+def _wall(wall: str, requested: PageRequest, case: Case) -> Body:
     match wall:
         case "layout":
             return whole(_LAYOUT)
@@ -151,20 +155,20 @@ def _wall(wall: str, asked: Asked, case: Case) -> Body:
         case "captcha":
             return pages.captcha_page()
         case "age":
-            return pages.classified_page(post_for(asked.video_id, user=asked.user))
+            return pages.classified_page(post_for(requested.video_id, user=requested.user))
         case "status":
             return pages.status_page(case.value, "")
         case name:
             return pages.status_page(*pages.STATUSES[name])
 
 
-def _challenge(request: Request, asked: Asked, case: Case, page: Reply) -> Reply:
-    solution = _SOLUTIONS[case.scenario.name](case, asked.video_id)
+def _challenge(request: Request, requested: PageRequest, case: Case, page: Reply) -> Reply:
+    solution = _SOLUTIONS[case.scenario.name](case, requested.video_id)
     cookie = request.cookies.get(pages.CHALLENGE_COOKIE, "")
     if case.scenario.name != "challenge.again" and pages.solves_challenge(cookie, solution):
         return page
     wall = pages.challenge_page(solution, second=case.scenario.name != "challenge.any")
-    return _html(wall, asked.video_id)
+    return _html(wall, requested.video_id)
 
 
 _SOLUTIONS: dict[str, Callable[[Case, str], int | None]] = {

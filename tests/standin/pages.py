@@ -1,4 +1,4 @@
-"""The HTML of a post, of a status instead of a post, and of the walls in front of it."""
+"""The HTML of a post, of a status instead of a post, and of captcha and challenge pages."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from tests.standin.wire import Body, whole
 
 CHALLENGE_COOKIE = "_wafchallengeid"
 CHALLENGE_NUMBERS = 1_000_001
-"""How many answers a challenge may have: 0 to a million."""
+"""Number of possible solutions of a challenge: 0 to a million."""
 _SHARE = {"title": "clip on TikTok", "desc": "10 Likes, 2 Comments"}
 
 # Status code and statusMsg of `webapp.video-detail` as recorded from live pages.
@@ -37,7 +37,7 @@ STATUSES = {
 
 
 def post_page(post: Post, issue: Issue) -> Body:
-    """The page of a post that can be seen."""
+    """The page of a visible post."""
     item = layout.dumps(item_struct(post, Links(post, issue)))
     return _page(
         b'{"itemInfo":{"itemStruct":' + item[:-1] + layout.item_filler() + b"},"
@@ -46,22 +46,22 @@ def post_page(post: Post, issue: Issue) -> Body:
 
 
 def classified_page(post: Post) -> Body:
-    """The page of a post that wants a login for its classification."""
+    """The page of a post that requires a login for its classification."""
     return _detail({"itemInfo": {"itemStruct": classified_item(post)}, "statusCode": 0})
 
 
 def status_page(code: int, message: str) -> Body:
-    """The page that shows a status instead of a post."""
+    """The page with a status instead of a post."""
     return _detail({"statusCode": code, "statusMsg": message})
 
 
 def broken_page() -> Body:
-    """A page whose universal data are cut off."""
+    """A page with truncated universal data."""
     return _page(b'{"itemInfo":')
 
 
 def captcha_page() -> Body:
-    """The wall without a challenge that a program could solve."""
+    """The captcha page, without a challenge that a program could solve."""
     return whole(
         b"<!DOCTYPE html><html><head><title>TikTok</title></head><body>"
         b'<p id="wait">Please wait...</p><script src="/captcha/index.js"></script></body></html>'
@@ -69,10 +69,10 @@ def captcha_page() -> Body:
 
 
 def challenge_page(solution: int | None, *, second: bool = True) -> Body:
-    """The proof-of-work wall: find the number whose digest after the seed is the given one.
+    """The proof-of-work page: the solution is the number with the given digest after the seed.
 
     Args:
-        solution: The number; nothing for a challenge that no number solves.
+        solution: The number; None for an unsolvable challenge.
         second: Whether a second cookie is to be set.
     """
     packed = _b64(orjson.dumps(_task(solution))).rstrip("=")
@@ -89,7 +89,7 @@ def challenge_page(solution: int | None, *, second: bool = True) -> Body:
 
 
 def solves_challenge(cookie: str, solution: int | None) -> bool:
-    """Whether a cookie carries the whole challenge with its solution."""
+    """Whether a cookie holds the whole challenge with its solution."""
     if solution is None:
         return False
     answer = {**_task(solution), "d": _b64(b"%d" % solution)}
@@ -102,8 +102,8 @@ def solves_challenge(cookie: str, solution: int | None) -> bool:
 def _task(solution: int | None) -> Json:
     """The challenge: a seed of 32 bytes, a time, a digest, and a signature of these."""
     seed = hashlib.sha256(f"seed {solution}".encode()).digest()
-    said = b"none" if solution is None else b"%d" % solution
-    digest, sign = hashlib.sha256(seed + said), hashlib.sha256(b"stand-in" + seed)
+    number = b"none" if solution is None else b"%d" % solution
+    digest, sign = hashlib.sha256(seed + number), hashlib.sha256(b"stand-in" + seed)
     task = {"a": _b64(seed), "b": 1_767_225_600, "c": _b64(digest.digest())}
     return {"v": task, "s": _b64(sign.digest())}
 

@@ -1,4 +1,4 @@
-"""What a post consists of: its formats, sizes and texts, as its case says."""
+"""Posts: their formats, sizes and texts, derived from their case."""
 
 import zlib
 from collections.abc import Callable
@@ -23,10 +23,10 @@ class Rendition:
     """One encoding of a video.
 
     Attributes:
-        format_id: What yt-dlp calls it, without the number of the host.
+        format_id: yt-dlp's id, without the number of the host.
         codec: TikTok's name of the codec.
-        resolution: The nominal smaller side, such as ``720p``; empty for the single addresses.
-        bits_per_second: The nominal rate; with the duration it makes the size.
+        resolution: The nominal smaller side, such as ``720p``; empty for the single URLs.
+        bits_per_second: The nominal rate; times the duration it is the size.
     """
 
     format_id: str
@@ -58,22 +58,22 @@ class Post:
         description: The text under it.
         width: Of the video, in pixels.
         height: Of the video, in pixels.
-        renditions: Which encodings the page lists.
-        play: Whether there is an address without watermark.
-        download: Whether there is an address with watermark.
-        audio: Whether the music has an address.
-        song_seconds: How long the music is.
-        images: How many pictures.
-        lost_image: Which of its pictures has no address, from 1.
-        live_image: Which of its pictures has a moving file, from 1.
-        image_extension: What the addresses of its pictures end in.
-        dead_host: Whether the first host of its pictures has none of them.
-        silent: Whether its formats are without sound.
-        picture_only: Those of its formats that are without sound, and whose paths say so.
-        fixed_bytes: The size of every video format, when it is not made from rate and duration.
-        declared_factor: What the page multiplies sizes by.
-        link_seconds: How long links live.
-        media_host: The host of the links, when it is not the usual pair.
+        renditions: The encodings that the page lists.
+        play: Whether there is a URL without watermark.
+        download: Whether there is a URL with watermark.
+        audio: Whether the music has a URL.
+        song_seconds: Duration of the music.
+        images: Number of pictures.
+        lost_image: Number of the picture without a URL, from 1.
+        live_image: Number of the picture with a motion file, from 1.
+        image_extension: Extension of the picture URLs.
+        dead_host: Whether the first host serves none of its pictures.
+        silent: Whether its formats have no audio.
+        picture_only: Formats without audio, as their paths indicate.
+        fixed_bytes: The size of every video format; None derives it from rate and duration.
+        declared_factor: Factor of the sizes that the page declares.
+        link_seconds: Lifetime of links.
+        media_host: The host of the links; None for the usual pair.
         promotion: ``shop`` or ``ad`` for a post that promotes something.
     """
 
@@ -101,7 +101,7 @@ class Post:
     promotion: str = ""
 
     def is_mute(self, format_id: str) -> bool:
-        """Whether a format is without sound."""
+        """Whether a format has no audio."""
         return self.silent or format_id in self.picture_only
 
     @property
@@ -111,7 +111,7 @@ class Post:
 
 
 def post_for(video_id: str, *, user: str = "", case: Case = ORDINARY) -> Post:
-    """The post of an id, as a case of the surface ``post`` shapes it."""
+    """The post of an id, modified by a case of the surface ``post``."""
     author = user if user not in {"", "_"} else f"clip.maker{zlib.crc32(video_id.encode()) % 1000}"
     shape = _SHAPES.get(case.scenario.name)
     post = Post(video_id, author)
@@ -124,7 +124,7 @@ def _only(post: Post, codec: str) -> Post:
 
 
 def _picture_only(post: Post) -> Post:
-    """1080p is there in one codec only, without sound."""
+    """1080p exists in one codec only, without audio."""
     kept = tuple(item for item in post.renditions if item.format_id != "h264_1080p_1600000")
     return replace(post, renditions=kept, picture_only=frozenset({"bytevc1_1080p_900000"}))
 
@@ -161,7 +161,7 @@ _SHAPES: dict[str, Callable[[Post, int], Post]] = {
 
 
 def media_bytes(post: Post, format_id: str) -> int | None:
-    """The size of one of the post's media, or nothing when the post has no such media."""
+    """The size of one of the post's media, None when the post has no such media."""
     extra = zlib.crc32(f"{post.video_id}/{format_id}".encode()) % 4096
     if format_id in _formats(post):
         nominal = _VIDEOS[format_id].bits_per_second * DURATION_SECONDS // 8
@@ -175,9 +175,9 @@ def media_bytes(post: Post, format_id: str) -> int | None:
     return COVER_BYTES + extra if format_id == "cover" else None
 
 
-def format_at(place: int) -> str:
-    """The format at a place in the page, from 1 on; then the two single addresses."""
-    return tuple(_VIDEOS)[(place - 1) % len(_VIDEOS)]
+def format_at(position: int) -> str:
+    """The format at a position in the page, from 1; the two single URLs are last."""
+    return tuple(_VIDEOS)[(position - 1) % len(_VIDEOS)]
 
 
 def image_ids(post: Post) -> tuple[str, ...]:

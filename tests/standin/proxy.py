@@ -1,4 +1,4 @@
-"""The CONNECT proxy that ends TLS itself and serves the site behind it."""
+"""The CONNECT proxy, which terminates TLS and serves the site."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from tests.standin.counters import Counters
 from tests.standin.delivery import WRITE_BUFFER_BYTES, deliver, reset, until_hangup
 from tests.standin.scenarios import ORDINARY
 from tests.standin.short_links import redirect
-from tests.standin.site import Site, is_here
+from tests.standin.site import Site, is_standin_host
 from tests.standin.switches import Switches
 from tests.standin.wire import BadRequestError, Reply, Request, read_request, text_reply
 
@@ -24,11 +24,11 @@ class Proxy:
     """Handles the connections of the proxy's port.
 
     Attributes:
-        site: Who answers inside a tunnel.
-        context: TLS of the tunnels' far end.
-        switches: What is on, for the surface ``connect``.
-        counters: Where connections are counted.
-        egress: What this way is called.
+        site: Answers the requests of a tunnel.
+        context: Server TLS of the tunnels.
+        switches: For the surface ``connect``.
+        counters: Of connections.
+        egress: Name of this proxy.
     """
 
     site: Site
@@ -41,7 +41,7 @@ class Proxy:
         """Serve one client connection.
 
         Raises:
-            OSError: The client went away.
+            OSError: The client disconnected.
         """
         try:
             request = await read_request(reader)
@@ -56,7 +56,7 @@ class Proxy:
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         host, _, port = request.target.rpartition(":")
-        if not is_here(host.lower()) or port != HTTPS_PORT:
+        if not is_standin_host(host.lower()) or port != HTTPS_PORT:
             await _close_with(self._refused(request.target), reader, writer)
             return
         case = self.switches.use("connect", host.lower(), egress=self.egress)
@@ -72,10 +72,10 @@ class Proxy:
     async def tunnel(
         self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Serve what a client asks inside a connection to a host of the site.
+        """Serve the requests of a tunnel to a host of the site.
 
         Raises:
-            OSError: The client went away.
+            OSError: The client disconnected.
         """
         try:
             await writer.start_tls(self.context, ssl_handshake_timeout=HANDSHAKE_SECONDS)
@@ -85,8 +85,8 @@ class Proxy:
         self.counters.connections += 1
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         while request := await read_request(reader, host.lower()):
-            asked = replace(request, egress=self.egress)
-            if not await self._served(asked, reader, writer):
+            routed = replace(request, egress=self.egress)
+            if not await self._served(routed, reader, writer):
                 return
 
     async def _served(
@@ -95,13 +95,13 @@ class Proxy:
         reply = self.site.answer(request)
         is_media = reply.kind == "media" and request.method == "GET"
         with self.counters.media_stream() if is_media else contextlib.nullcontext():
-            alive = await deliver(reply, reader, writer, head_only=request.method == "HEAD")
-        return alive and request.headers.get("connection", "").lower() != "close"
+            keep_alive = await deliver(reply, reader, writer, head_only=request.method == "HEAD")
+        return keep_alive and request.headers.get("connection", "").lower() != "close"
 
     def _plain(self, request: Request) -> Reply:
-        """Plain requests are sent to https; nobody else is reachable."""
+        """Redirect plain HTTP requests of the site to https; refuse other hosts."""
         target = urlsplit(request.target)
-        if target.scheme == "http" and is_here(target.hostname or ""):
+        if target.scheme == "http" and is_standin_host(target.hostname or ""):
             return redirect(target._replace(scheme="https").geturl())
         return self._refused(target.netloc or request.host)
 
@@ -112,8 +112,8 @@ class Proxy:
 
 
 async def reset_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Reset a connection in the handshake of TLS."""
-    # The client's hello must have come: before it, this would be a broken proxy.
+    """Reset a connection during the TLS handshake."""
+    # After the ClientHello: an earlier reset would look like a broken proxy.
     await reader.read(1)
     await reset(writer)
 

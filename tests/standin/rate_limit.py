@@ -1,4 +1,4 @@
-"""A limit of pages a second for each way out, and how many were asked for at most."""
+"""A rate limit of pages per second and egress, with the peak of requested pages."""
 
 import time
 from collections import Counter, defaultdict, deque
@@ -11,43 +11,43 @@ SECOND = 1.0
 
 
 class RateLimit:
-    """Counts the pages of every sliding second; above the limit they are answered 429.
+    """Sliding window of one second; pages above the limit are answered 429.
 
-    What was refused does not count for the limit: who keeps asking gets what others leave.
+    Rejected requests do not count towards the limit.
 
     Args:
         clock: Monotonic seconds.
 
     Attributes:
-        per_second: Pages a second by one way, None for no limit.
-        retry_after_seconds: For the header Retry-After of a refusal, 0 for none.
-        refused: How many were refused since it was set.
-        most: Pages that were asked for within one second at most since then, by egress.
+        per_second: Pages per second and egress, None for no limit.
+        retry_after_seconds: For the header Retry-After of a 429, 0 for none.
+        refused: Number of 429 responses since it was set.
+        most: Peak of requested pages per second since then, by egress.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._asked: dict[str, deque[float]] = defaultdict(deque)
+        self._requested: dict[str, deque[float]] = defaultdict(deque)
         self._admitted: dict[str, deque[float]] = defaultdict(deque)
         self.set()
 
     def set(self, per_second: int | None = None, retry_after_seconds: int = 0) -> None:
-        """Set another limit, or none, and count anew."""
+        """Set another limit, or none, and reset the counts."""
         self.per_second = per_second
         self.retry_after_seconds = retry_after_seconds
         self.refused = 0
         self.most: Counter[str] = Counter()
-        self._asked.clear()
+        self._requested.clear()
         self._admitted.clear()
 
     def refusal(self, egress: str) -> Reply | None:
-        """The answer to one page too many, None when it may be had."""
+        """The 429 response to a page above the limit, None when it is admitted."""
         now = self._clock()
-        asked, admitted = self._asked[egress], self._admitted[egress]
-        asked.append(now)
-        _forget(asked, now)
-        _forget(admitted, now)
-        self.most[egress] = max(self.most[egress], len(asked))
+        requested, admitted = self._requested[egress], self._admitted[egress]
+        requested.append(now)
+        _expire(requested, now)
+        _expire(admitted, now)
+        self.most[egress] = max(self.most[egress], len(requested))
         if self.per_second is None or len(admitted) < self.per_second:
             admitted.append(now)
             return None
@@ -57,10 +57,10 @@ class RateLimit:
         return text_reply(429, "slow down", *headers)
 
     def as_json(self) -> dict[str, Any]:
-        """What was counted, as plain data."""
+        """The counts as plain data."""
         return {"most": dict(self.most), "refused": self.refused}
 
 
-def _forget(moments: deque[float], now: float) -> None:
+def _expire(moments: deque[float], now: float) -> None:
     while moments and now - moments[0] >= SECOND:
         moments.popleft()

@@ -1,4 +1,4 @@
-"""The table of scenarios: one row each, with a code for video ids and a sentence."""
+"""The table of scenarios: one row each, with a code for video ids and a description."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,19 +8,19 @@ Surface = Literal["post", "page", "media", "profile", "collection", "list", "con
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One way the stand-in can behave.
+    """One behaviour of the stand-in.
 
     Attributes:
         code: Three digits in a video id; 0 to 99 posts, 100 to 299 pages, 300 to 399 media,
             400 to 499 connections (never in an id), 500 and up lists of posts.
-        name: What user names and switches call it.
-        surface: What it changes: the post itself (what the page says and which media exist), the
+        name: In user names and switches.
+        surface: What it changes: the post itself (content of the page and existing media), the
             answer to a page request, the answer to a media request, an account (by its name), a
             collection (by its id), the answer to a request for a list, the connection, or what
-            the SOCKS proxy does before there is one.
-        sentence: What a client sees.
-        param: What the number means, with its unit; empty when it means nothing.
-        default: The number taken for 0.
+            the SOCKS proxy before there is one.
+        sentence: Description from the client's view.
+        param: Meaning of the number, with its unit; empty without one.
+        default: The number used for 0.
     """
 
     code: int
@@ -38,8 +38,8 @@ class Case:
     Attributes:
         scenario: The row of the table.
         param: The scenario's number, 0 for its default.
-        times: How many requests of one video are affected, 0 for all.
-        egress: The way out that it is for, empty for all.
+        times: Number of affected requests of one video, 0 for all.
+        egress: The affected egress, empty for all.
     """
 
     scenario: Scenario
@@ -60,12 +60,12 @@ _POSTS = (
     Scenario(4, "noformats", "post", "A video without any address, and no music."),
     Scenario(5, "photo", "post", "A photo post with music.", "images", 3),
     Scenario(6, "size", "post", "Every video format has this size.", "MiB", 1),
-    Scenario(7, "mismatch", "post", "The page promises twice the bytes that media have."),
+    Scenario(7, "mismatch", "post", "The page declares twice the size of the media."),
     Scenario(8, "hostile", "post", "Description and names try paths, markup and control marks."),
     Scenario(9, "expired", "post", "The links of the page are past their expiry."),
     Scenario(10, "linklife", "post", "The links of the page live this long.", "seconds", 60),
     Scenario(11, "media.tls", "post", "Media hosts reset during the TLS handshake."),
-    Scenario(12, "unplayable", "post", "Only the H.266 format nobody can play."),
+    Scenario(12, "unplayable", "post", "Only an H.266 format, which is not playable."),
     Scenario(13, "kilobytes", "post", "Every video format has this size.", "KiB", 64),
     Scenario(14, "photo.mute", "post", "A photo post without music.", "images", 3),
     Scenario(
@@ -74,7 +74,7 @@ _POSTS = (
     Scenario(16, "slideshow", "post", "A photo post of which there is a video, too.", "images", 3),
     Scenario(60, "shop", "post", "A shop post: its page has the song and no video."),
     Scenario(61, "ad", "post", "An ad: its page has neither video nor song."),
-    Scenario(62, "elsewhere", "post", "All files lie at a host that is not known."),
+    Scenario(62, "elsewhere", "post", "All files are on an unknown host."),
     Scenario(17, "photo.gap", "post", "The second of its pictures has no address.", "images", 3),
     Scenario(18, "photo.live", "post", "The second of its pictures is a live photo.", "images", 2),
     Scenario(19, "photo.webp", "post", "Its JPEGs are called WebP.", "images", 2),
@@ -94,11 +94,11 @@ _PAGE_STATUSES = tuple(
 _PAGES = (
     Scenario(106, "page.451", "page", "The page is answered 451."),
     Scenario(107, "page.429after", "page", "429 with Retry-After.", "seconds", 30),
-    Scenario(110, "page.hang", "page", "No answer ever comes."),
+    Scenario(110, "page.hang", "page", "No response."),
     Scenario(111, "page.drip", "page", "The page trickles.", "KiB/s", 2),
     Scenario(112, "page.reset", "page", "The connection is reset before the answer."),
     Scenario(113, "page.truncated", "page", "Closed early.", "KiB sent, 0 is half"),
-    Scenario(114, "page.gzip", "page", "Content-Encoding gzip, and bytes that are none."),
+    Scenario(114, "page.gzip", "page", "Content-Encoding gzip with bytes that are not gzip."),
     Scenario(115, "page.huge", "page", "A page of this size.", "MiB", 9),
     Scenario(116, "page.slow", "page", "The page comes late.", "milliseconds", 1000),
     Scenario(200, "deleted", "page", "10204, item_privacy_authorization&status_deleted."),
@@ -123,10 +123,10 @@ _PAGES = (
     Scenario(219, "copyright", "page", "10204, copyright_geo_filter."),
     Scenario(220, "classified", "page", "10204, content_classification."),
     Scenario(221, "missing", "page", "10204, item doesn't exist."),
-    Scenario(222, "other", "page", "10204 with words that nobody has explained."),
-    Scenario(223, "badjson", "page", "Universal data that end in the middle."),
+    Scenario(222, "other", "page", "10204 with an undocumented message."),
+    Scenario(223, "badjson", "page", "Truncated universal data."),
     Scenario(250, "challenge.any", "page", "As challenge, with a solution from 0 to a million."),
-    Scenario(251, "challenge.again", "page", "As challenge, whatever is answered.", "solution", 5),
+    Scenario(251, "challenge.again", "page", "As challenge, whatever the answer.", "solution", 5),
     Scenario(252, "challenge.none", "page", "A challenge that no number solves."),
     Scenario(253, "notfound", "page", "A redirect to the not-found page, which is answered 200."),
     Scenario(254, "moved", "page", "A redirect to the page of the same post under another id."),
@@ -140,8 +140,8 @@ _MEDIA_STATUSES = tuple(
 )
 
 _MEDIA = (
-    Scenario(310, "media.hang", "media", "No first byte ever comes."),
-    Scenario(311, "media.stall", "media", "Then nothing more comes.", "KiB sent, 0 is half"),
+    Scenario(310, "media.hang", "media", "No first byte."),
+    Scenario(311, "media.stall", "media", "Stalls in the middle.", "KiB sent, 0 is half"),
     Scenario(312, "media.reset", "media", "Reset in the middle.", "KiB sent, 0 is half"),
     Scenario(313, "media.truncated", "media", "Closed early.", "KiB sent, 0 is half"),
     Scenario(314, "media.unsized", "media", "No Content-Length; whole for 0.", "KiB sent"),
@@ -151,7 +151,7 @@ _MEDIA = (
     Scenario(318, "media.norange", "media", "Range is ignored: always 200 and all bytes."),
     Scenario(319, "media.expired", "media", "403 to links of a video's first pages.", "pages", 1),
     Scenario(320, "media.broken", "media", "404 for one format.", "its place in the page", 3),
-    Scenario(321, "media.html", "media", "A page of HTML that says it is a video."),
+    Scenario(321, "media.html", "media", "An HTML page declared as a video."),
     Scenario(322, "media.short", "media", "Media play only this long.", "seconds, in fives", 5),
     Scenario(323, "media.soundonly", "media", "Videos have their sound only."),
     Scenario(324, "media.gzip", "media", "Content-Encoding gzip, whatever was asked for."),
@@ -170,7 +170,7 @@ _CONNECTIONS = (
     Scenario(410, "socks.reply", "socks", "The SOCKS proxy's reply to all.", "reply code", 1),
     Scenario(412, "socks.close", "socks", "The SOCKS proxy hangs up at once."),
     Scenario(413, "socks.http", "socks", "An HTTP server answers in place of the SOCKS proxy."),
-    Scenario(411, "socks.methods", "socks", "The SOCKS proxy takes no method of logging in."),
+    Scenario(411, "socks.methods", "socks", "The SOCKS proxy accepts no authentication method."),
 )
 
 _LISTS = (
@@ -202,7 +202,7 @@ ORDINARY = Case(BY_NAME["ok"])
 
 
 def scenario_named(name: str) -> Scenario:
-    """The row of that name.
+    """The row of this name.
 
     Raises:
         ValueError: No scenario has that name.

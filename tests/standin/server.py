@@ -1,4 +1,4 @@
-"""The stand-in as one object."""
+"""The stand-in as one object: proxies, site and control endpoint."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ class Standin:
     """A local TikTok in the running event loop; an async context manager.
 
     Args:
-        state_dir: Where the authority is kept: the same directory, the same authority.
+        state_dir: Keeps the CA: the same directory, the same CA.
         port: Of the proxy; 0 takes a free one.
         control_port: Of the control endpoint; 0 takes a free one.
-        egresses: Names of further ways out, each with a port of its own.
+        egresses: Names of further egresses, each with its own port.
 
     Attributes:
-        switches: What it does to requests.
-        counters: What it was asked.
-        ca_file: The root certificate clients must trust; there once entered.
+        switches: Its behaviour.
+        counters: Its requests.
+        ca_file: The root certificate that clients must trust; exists once entered.
     """
 
     def __init__(
@@ -46,27 +46,27 @@ class Standin:
         self._state_dir = state_dir
         self._ports = (port, control_port)
         self._egresses = tuple(egresses)
-        self._ways: dict[str, Listener] = {}
+        self._proxies: dict[str, Listener] = {}
         self._socks: dict[str, Listener] = {}
         self._control = Listener(Control(self.switches, self.counters).handle)
 
     @property
     def proxy_url(self) -> str:
-        return self._ways[""].url
+        return self._proxies[""].url
 
     @property
     def egress_urls(self) -> dict[str, str]:
-        """The proxies of the further ways out, by name."""
-        return {name: self._ways[name].url for name in self._egresses}
+        """The proxies of the further egresses, by name."""
+        return {name: self._proxies[name].url for name in self._egresses}
 
     @property
     def socks_url(self) -> str:
-        """The same site by way of SOCKS5; with the login of `socks` in it, or with none."""
+        """The SOCKS5 proxy of the same site; for use with the login of `socks`, or with none."""
         return self._socks[""].url.replace("http", "socks5h")
 
     @property
     def socks_urls(self) -> dict[str, str]:
-        """The SOCKS5 proxies of the further ways out, by name."""
+        """The SOCKS5 proxies of the further egresses, by name."""
         return {name: self._socks[name].url.replace("http", "socks5h") for name in self._egresses}
 
     @property
@@ -84,8 +84,8 @@ class Standin:
         return self
 
     async def _open(self, proxy: Proxy, port: int) -> None:
-        self._ways[proxy.egress] = Listener(proxy.handle)
-        await self._ways[proxy.egress].start(port)
+        self._proxies[proxy.egress] = Listener(proxy.handle)
+        await self._proxies[proxy.egress].start(port)
         self._socks[proxy.egress] = Listener(SocksProxy(proxy).handle)
         await self._socks[proxy.egress].start()
 
@@ -96,10 +96,10 @@ class Standin:
         traceback: TracebackType | None,
     ) -> None:
         await self._control.close()
-        for way in (*self._ways.values(), *self._socks.values()):
-            await way.close()
+        for listener in (*self._proxies.values(), *self._socks.values()):
+            await listener.close()
 
     def reset(self) -> None:
-        """Every switch off, every counter at zero."""
+        """Clear all switches and counters."""
         self.switches.reset()
         self.counters.reset()

@@ -1,4 +1,4 @@
-"""Short links: the code carries the kind of redirect and the video id, in base 36."""
+"""Short links: the code encodes the kind of redirect and the video id, in base 36."""
 
 import re
 
@@ -6,7 +6,7 @@ from tests.standin import layout
 from tests.standin.posts import post_for
 from tests.standin.wire import BEFORE_HEAD, Cut, Delivery, Reply, Request, text_reply, whole
 
-# Letter after the leading Z, and where the link leads.
+# Letter after the leading Z, and the link's target.
 KINDS = {
     "video": "M",
     "photo": "P",
@@ -14,7 +14,7 @@ KINDS = {
     "profile": "U",  # of the video's author
     "collection": "K",  # with the video's id
     "live": "V",  # of the video's author
-    "chain": "C",  # over www.tiktok.com/t/ to the video
+    "chain": "C",  # via www.tiktok.com/t/ to the video
     "dead": "D",  # 404
     "loop": "L",  # to itself
     "outside": "O",  # to a host that is not TikTok
@@ -26,16 +26,16 @@ KINDS = {
     "browser": "B",  # 200 for link previews, to the video for browsers
     "app": "A",  # 301 with an empty Location for link previews, to the video for browsers
     "wall": "F",  # to the login for link previews, to the video for browsers
-    "way": "Z",  # 200, but to the video by the way out "b"
-    "lite": "E",  # to the video, as TikTok Lite's links
+    "way": "Z",  # 200, but to the video through egress "b"
+    "lite": "E",  # to the video, like TikTok Lite's links
     "escaped": "R",  # to the video, the at sign of its author percent-encoded
     "shared": "Q",  # to the home page with the video's id
     "account": "J",  # to the number of the video's author
     "limited": "T",  # 429
     "broken": "S",  # 503
-    "hang": "W",  # no answer ever
+    "hang": "W",  # no response
 }
-# What link previews get in place of the video.
+# The kind for link previews, in place of the video.
 _FOR_BROWSERS = {"browser": "page", "app": "nowhere", "wall": "login"}
 _LETTERS = {letter: kind for kind, letter in KINDS.items()}
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -47,7 +47,7 @@ def short_code(video_id: str, kind: str = "video") -> str:
     """The code of a short link.
 
     Args:
-        video_id: Where it leads, or at least whose link it is.
+        video_id: Of its target, or of the post that owns it.
         kind: One of `KINDS`.
     """
     number, digits = int(video_id), ""
@@ -58,14 +58,14 @@ def short_code(video_id: str, kind: str = "video") -> str:
 
 
 def read_code(code: str) -> tuple[str, str] | None:
-    """Kind and video id of a code; nothing for a code that was never given out."""
+    """Kind and video id of a code, None for an invalid code."""
     match = _CODE.fullmatch(code)
     kind = _LETTERS.get(match["letter"]) if match else None
     return (kind, str(int(match["number"], 36))) if match and kind else None
 
 
 def answer_short_link(code: str, request: Request) -> Reply:
-    """What the service says to a request for a short link."""
+    """The reply to a request for a short link."""
     kind, video_id = read_code(code) or ("dead", "0")
     if kind in _FOR_BROWSERS and not is_browser(request):
         kind = _FOR_BROWSERS[kind]
@@ -87,12 +87,12 @@ def answer_short_link(code: str, request: Request) -> Reply:
 
 
 def is_browser(request: Request) -> bool:
-    """Whether a request names a browser as its client."""
+    """Whether the User-Agent of a request is a browser."""
     return request.headers.get("user-agent", "").startswith("Mozilla/5.0")
 
 
 def answer_account(number: str) -> Reply:
-    """What the service says to a link to an account by its number, the id of a video of it."""
+    """The reply to an account link by number, which is the id of one of its videos."""
     return redirect(_target("profile", number, ""))
 
 

@@ -1,4 +1,4 @@
-"""Routes: which answer belongs to a host and a path."""
+"""Routes requests by host and path to their replies."""
 
 import re
 from dataclasses import replace
@@ -15,7 +15,7 @@ from tests.standin.lists import (
 )
 from tests.standin.media_answers import answer_media
 from tests.standin.other_sites import answer_other_page, is_other_site
-from tests.standin.page_answers import Asked, answer_page
+from tests.standin.page_answers import PageRequest, answer_page
 from tests.standin.sessions import Sessions
 from tests.standin.short_links import answer_account, answer_short_link, read_code
 from tests.standin.switches import Switches
@@ -31,7 +31,7 @@ _POST = re.compile(
     r"/(?:share|@(?P<user>[\w.-]{0,40}))/(?:video|photo|story)/(?P<id>\d{1,20})/?", re.ASCII
 )
 _PROFILE = re.compile(r"/(?P<embed>embed/)?@(?P<name>[\w.-]{1,40})/?", re.ASCII)
-# Of an author, who is never live.
+# Page of a livestream; no author is ever live.
 _LIVE = re.compile(r"/@[\w.-]{1,40}/live/?", re.ASCII)
 _ACCOUNT = re.compile(
     r"(?:/i18n|/h5)?/share/(?:user|usr)/(?P<number>\d{1,20})(?:\.html)?/?", re.ASCII
@@ -44,11 +44,11 @@ _SHORT = re.compile(r"/(?:t/)?(?P<code>\w{1,40})/?", re.ASCII)
 
 
 class Site:
-    """Answers requests of all hosts.
+    """Answers requests for all hosts.
 
     Args:
-        switches: What is on.
-        counters: Where requests are counted.
+        switches: Behaviour of the stand-in.
+        counters: Of requests.
     """
 
     def __init__(self, switches: Switches, counters: Counters) -> None:
@@ -57,12 +57,12 @@ class Site:
         self._sessions = Sessions()
 
     def answer(self, request: Request) -> Reply:
-        """The reply to a request, counted."""
+        """Count a request and return its reply."""
         reply = self._route(request)
         kind = f"{reply.kind}_head" if request.method == "HEAD" else reply.kind
         self._counters.count(kind, reply.video_id, reply.status, request.egress)
-        late = reply.delivery.wait_seconds + self._switches.latency_seconds
-        return replace(reply, delivery=replace(reply.delivery, wait_seconds=late))
+        delay = reply.delivery.wait_seconds + self._switches.latency_seconds
+        return replace(reply, delivery=replace(reply.delivery, wait_seconds=delay))
 
     def _route(self, request: Request) -> Reply:
         if request.method not in {"GET", "HEAD"}:
@@ -88,16 +88,16 @@ class Site:
 
     def _page(self, request: Request, user: str, video_id: str) -> Reply:
         generation = self._counters.of(video_id) + 1
-        asked = Asked(user, video_id, generation)
+        requested = PageRequest(user, video_id, generation)
         reply = self._refusal(request) or self._sessions.answer(
-            request, lambda admitted: answer_page(admitted, asked, self._switches)
+            request, lambda admitted: answer_page(admitted, requested, self._switches)
         )
         return replace(reply, kind="page", video_id=video_id)
 
     def _refusal(self, request: Request) -> Reply | None:
-        # A HEAD only looks where a link leads.
-        is_asked = request.method == "GET"
-        return self._switches.rate_limit.refusal(request.egress) if is_asked else None
+        # A HEAD request only resolves a link: it does not count.
+        is_counted = request.method == "GET"
+        return self._switches.rate_limit.refusal(request.egress) if is_counted else None
 
     def _profile(self, request: Request, name: str, *, embedded: bool) -> Reply:
         answer = answer_embedded if embedded else answer_profile
@@ -119,8 +119,8 @@ class Site:
         return replace(reply, kind="image" if picture else "media", video_id=address.video_id)
 
 
-def is_here(host: str) -> bool:
-    """Whether a host name is one the stand-in answers for."""
+def is_standin_host(host: str) -> bool:
+    """Whether the stand-in answers for a host name."""
     tiktok = any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
     return tiktok or is_other_site(host)
 

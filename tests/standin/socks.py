@@ -1,4 +1,4 @@
-"""The SOCKS5 proxy (RFC 1928, RFC 1929) in front of the same site."""
+"""The SOCKS5 proxy (RFC 1928, RFC 1929) of the same site."""
 
 import asyncio
 import contextlib
@@ -9,10 +9,10 @@ from typing import Self
 from tests.standin.delivery import until_hangup
 from tests.standin.proxy import HTTPS_PORT, Proxy, reset_tls
 from tests.standin.scenarios import ORDINARY
-from tests.standin.site import is_here
+from tests.standin.site import is_standin_host
 
 USER, PASSWORD = "anna", "s3cret/@:"
-"""The one login that is taken. With signs that a URL has to encode."""
+"""The only valid login, with characters that a URL must encode."""
 
 VERSION = 5
 LOGIN_VERSION = 1
@@ -23,12 +23,12 @@ GRANTED, DENIED, UNREACHABLE, NO_COMMAND = 0, 2, 4, 7
 
 
 class HangUpError(OSError):
-    """The client was refused, or speaks something else."""
+    """The client was rejected, or speaks another protocol."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a client wants to go."""
+    """The requested destination."""
 
     command: int
     kind: int
@@ -49,10 +49,10 @@ class Destination:
 
 @dataclass(frozen=True)
 class SocksProxy:
-    """Handles the connections of a SOCKS port: it takes any client without a login, or `USER`.
+    """Handles the connections of a SOCKS port; accepts anonymous clients and `USER`.
 
     Attributes:
-        proxy: Serves the tunnels, and has the switches.
+        proxy: Serves the tunnels, and holds the switches.
     """
 
     proxy: Proxy
@@ -61,13 +61,13 @@ class SocksProxy:
         """Serve one client connection.
 
         Raises:
-            OSError: The client went away.
+            OSError: The client disconnected.
         """
         with contextlib.suppress(asyncio.IncompleteReadError, HangUpError):
-            await self._let_in(reader, writer)
+            await self._negotiate(reader, writer)
             await self._connect(await Destination.read(reader), reader, writer)
 
-    async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _negotiate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         version, count = await reader.readexactly(2)
         if version != VERSION:
             raise HangUpError
@@ -83,11 +83,13 @@ class SocksProxy:
             raise HangUpError
         method = LOGIN if LOGIN in offered else ANONYMOUS
         writer.write(bytes([VERSION, method]))
-        if method == LOGIN and not await self._logs_in(reader, writer):
+        if method == LOGIN and not await self._authenticate(reader, writer):
             self.proxy.counters.count("refused", "", 407, self.proxy.egress)
             raise HangUpError
 
-    async def _logs_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _authenticate(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         _, size = await reader.readexactly(2)
         user = await reader.readexactly(size)
         password = await reader.readexactly((await reader.readexactly(1))[0])
@@ -96,13 +98,13 @@ class SocksProxy:
         return is_right
 
     async def _connect(
-        self, wanted: Destination, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, destination: Destination, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        code = self._reply(wanted)
+        code = self._reply(destination)
         if code:
             writer.write(_reply(code))
             return
-        host = wanted.host.lower()
+        host = destination.host.lower()
         case = self.proxy.switches.use("connect", host, egress=self.proxy.egress)
         if case.scenario.name == "connect.502":
             writer.write(_reply(UNREACHABLE))
@@ -114,19 +116,19 @@ class SocksProxy:
             serve = reset_tls(reader, writer) if broken else self.proxy.tunnel(host, reader, writer)
             await serve
 
-    def _reply(self, wanted: Destination) -> int:
-        """The code that refuses a request, 0 for none."""
-        if wanted.command != CONNECT:
+    def _reply(self, destination: Destination) -> int:
+        """The reply code of a request; 0 grants it."""
+        if destination.command != CONNECT:
             return NO_COMMAND
         case = self.proxy.switches.last("socks", egress=self.proxy.egress)
         if case.scenario.name == "socks.reply":
             return case.value
         if (
-            wanted.kind != NAME
-            or not is_here(wanted.host.lower())
-            or str(wanted.port) != HTTPS_PORT
+            destination.kind != NAME
+            or not is_standin_host(destination.host.lower())
+            or str(destination.port) != HTTPS_PORT
         ):
-            self.proxy.counters.refused_hosts[f"{wanted.host}:{wanted.port}"] += 1
+            self.proxy.counters.refused_hosts[f"{destination.host}:{destination.port}"] += 1
             self.proxy.counters.count("refused", "", 403, self.proxy.egress)
             return DENIED
         return GRANTED

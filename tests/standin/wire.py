@@ -1,4 +1,4 @@
-"""HTTP/1.1 as data: a request that was read, a reply and how it is to be delivered."""
+"""HTTP/1.1 as data: a parsed request, a reply, and its delivery."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ CutKind = Literal["close", "reset", "hang"]
 
 
 class BadRequestError(Exception):
-    """The bytes are no HTTP request this server understands."""
+    """The bytes are no supported HTTP request."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Request:
     Attributes:
         method: Upper case.
         host: Without port, lower case.
-        target: As it stood in the request line.
-        headers: By lower-case name; the last of a name counts.
-        egress: Which of the stand-in's ways it came by.
+        target: Of the request line, unchanged.
+        headers: By lower-case name; the last value of a name wins.
+        egress: Name of the stand-in's proxy that received it.
     """
 
     method: str
@@ -51,11 +51,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where and how a delivery ends before it should.
+    """Where and how a delivery ends prematurely.
 
     Attributes:
-        after_bytes: Body bytes sent before; `BEFORE_HEAD` for not even the status line.
-        how: Orderly close, TCP reset, or silence until the client goes.
+        after_bytes: Body bytes sent before; `BEFORE_HEAD` omits even the status line.
+        how: Orderly close, TCP reset, or silence until the client disconnects.
     """
 
     after_bytes: int
@@ -67,11 +67,11 @@ BEFORE_HEAD = -1
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How a reply goes out.
+    """How a reply is sent.
 
     Attributes:
-        wait_seconds: Before the first byte.
-        bytes_per_second: The pace of the body; nothing for as fast as it goes.
+        wait_seconds: Delay before the first byte.
+        bytes_per_second: Rate of the body; None for full speed.
         cut: The premature end, if any.
     """
 
@@ -82,7 +82,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Bytes to send: how many, and where they come from, a chunk at a time."""
+    """Bytes to send: their number, and a source of chunks."""
 
     length: int
     chunks: Callable[[], Iterable[bytes | memoryview]]
@@ -90,16 +90,16 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer.
+    """A response.
 
     Attributes:
         status: HTTP status.
-        body: What follows the head.
+        body: After the head.
         headers: Besides Content-Length and Connection.
-        delivery: How it goes out.
-        sized: Whether Content-Length is given; without it the connection is closed at the end.
-        video_id: Whose request it was, for the counters.
-        kind: What was asked for, for the counters.
+        delivery: How it is sent.
+        sized: Whether it has a Content-Length; otherwise the connection is closed at the end.
+        video_id: Of the request, for the counters.
+        kind: Of the request, for the counters.
     """
 
     status: int
@@ -118,20 +118,20 @@ class Reply:
 
 
 def whole(*parts: bytes) -> Body:
-    """A body that is there already."""
+    """A body of bytes in memory."""
     return Body(sum(map(len, parts)), lambda: (b"".join(parts),))
 
 
 def text_reply(status: int, text: str, *headers: tuple[str, str]) -> Reply:
-    """A short plain answer."""
+    """A short plain-text reply."""
     return Reply(status, whole(text.encode()), (("Content-Type", "text/plain"), *headers))
 
 
 async def read_request(reader: asyncio.StreamReader, host: str = "") -> Request | None:
-    """The next request of a connection, or nothing at its end.
+    """The next request of a connection, None at its end.
 
     Raises:
-        BadRequestError: What came is no request.
+        BadRequestError: The bytes are no request.
     """
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -143,7 +143,7 @@ async def read_request(reader: asyncio.StreamReader, host: str = "") -> Request 
 
 
 def parse_head(head: bytes, host: str = "") -> Request:
-    """A request from its head; ``host`` stands in for a missing Host header."""
+    """Parse a request head; ``host`` is the default for a missing Host header."""
     request_line, *lines = head.decode("latin-1").split("\r\n")[:-2]
     words = request_line.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
@@ -158,7 +158,7 @@ async def read_body(reader: asyncio.StreamReader, request: Request) -> bytes:
     """The body of a request with Content-Length.
 
     Raises:
-        BadRequestError: It is too large or its length is no number.
+        BadRequestError: It is too large, or its length is no number.
     """
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > MAX_BODY_BYTES:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 COMPILER = shutil.which("cc")
 
 
-def test_without_a_compiler_the_reason_is_told(
+def test_missing_compiler_is_the_returned_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler --flag")
@@ -20,7 +20,7 @@ def test_without_a_compiler_the_reason_is_told(
 
 
 @pytest.mark.parametrize("compiler", ["false", "python3 -c 'raise SystemExit(1)'"])
-def test_a_compiler_that_fails_leaves_no_library(
+def test_failing_compiler_leaves_no_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str
 ) -> None:
     monkeypatch.setenv("CC", compiler)
@@ -30,7 +30,7 @@ def test_a_compiler_that_fails_leaves_no_library(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_library_is_what_the_compiler_makes(tmp_path: Path) -> None:
+def test_library_is_built_when_there_is_a_compiler(tmp_path: Path) -> None:
     library = tmp_path / "a.so"
     reason = compile_library(ROOT / SOURCE, library)
     assert (reason is None) == library.exists() == (COMPILER is not None)

@@ -1,7 +1,7 @@
-"""Shifts the wall clock of a worker by the seconds in a file, and again whenever that changes.
+"""Shifts a worker's wall clock by the seconds in a file, and again whenever they change.
 
-The interpreter imports it at its start when this folder is on ``PYTHONPATH``. The clock is patched
-below the C types, so libraries see it too; monotonic clocks go on.
+The interpreter imports this module at start when its folder is on ``PYTHONPATH``. The clock is
+patched below the C types, so libraries see it too; monotonic clocks are unaffected.
 """
 
 import os
@@ -11,31 +11,31 @@ from pathlib import Path
 
 import time_machine
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 def _follow(path: Path) -> None:
     clock = time_machine.travel(time.time(), tick=True).start()
     applied = 0.0
 
-    def look() -> None:
+    def apply() -> None:
         nonlocal applied
         wanted = float(path.read_text() or applied)
         if wanted != applied:
             clock.shift(wanted - applied)
             applied = wanted
 
-    def watch() -> None:
+    def poll() -> None:
         while True:
-            time.sleep(LOOK_SECONDS)
-            look()
+            time.sleep(POLL_SECONDS)
+            apply()
 
     def start() -> None:
-        threading.Thread(target=watch, daemon=True).start()
+        threading.Thread(target=poll, daemon=True).start()
 
-    look()
+    apply()
     start()
-    # Threads do not live on in a forked process.
+    # Threads do not survive a fork.
     os.register_at_fork(after_in_child=start)
 
 

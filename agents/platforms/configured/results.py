@@ -1,4 +1,4 @@
-"""Whether an extractor's dictionary is one video at all."""
+"""Validates that an extractor's dictionary describes a single video."""
 
 from urllib.parse import urlsplit
 
@@ -6,23 +6,23 @@ from agents.platforms.fields import Fields, text
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoRef
 
-_LISTS = frozenset({"playlist", "multi_video"})
-_LEADS_ON = frozenset({"url", "url_transparent"})
+_PLAYLIST_TYPES = frozenset({"playlist", "multi_video"})
+_REDIRECT_TYPES = frozenset({"url", "url_transparent"})
 
 
-def check_one_video(fields: Fields, video: VideoRef) -> None:
-    """Do nothing when the dictionary is the description of one video.
+def check_single_video(fields: Fields, video: VideoRef) -> None:
+    """Verify that the dictionary describes a single video.
 
     Raises:
-        ClipmillError: ``content.unsupported``; the page has several videos, or leads elsewhere.
+        ClipmillError: ``content.unsupported``; it is a playlist, or redirects to another page.
     """
     kind = text(fields, "_type", limit=20) or "video"
-    if kind in _LISTS:
+    if kind in _PLAYLIST_TYPES:
         raise _unsupported(video, "its page has several videos, and single ones are fetched")
-    if kind in _LEADS_ON:
-        place = _host(text(fields, "url", limit=2_048) or "")
+    if kind in _REDIRECT_TYPES:
+        target = _host(text(fields, "url", limit=2_048) or "")
         raise _unsupported(
-            video, f"its page leads to {place}, which no extractor of the platform reads"
+            video, f"its page leads to {target}, which no extractor of the platform reads"
         )
 
 

@@ -1,4 +1,4 @@
-"""What has to be said about a site for it to be a platform, without a line of code."""
+"""The settings that make a site a platform without code."""
 
 from typing import Protocol
 
@@ -11,27 +11,26 @@ class Site(Protocol):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Hosts of its pages, lower case."""
+        """Page hosts, lower case."""
         ...
 
     @property
     def short_hosts(self) -> tuple[str, ...]:
-        """Hosts that hold nothing but short links, lower case."""
+        """Hosts that serve short links only, lower case."""
         ...
 
     @property
     def extractors(self) -> tuple[str, ...]:
-        """Names of yt-dlp's extractors that read its pages; at least one."""
+        """Names of the yt-dlp extractors that read the pages; at least one."""
         ...
 
     @property
     def media_hosts(self) -> tuple[str, ...]:
-        """Suffixes of the hosts that its files come from, each with its leading dot."""
+        """Suffixes of hosts that serve media, each with its leading dot."""
         ...
 
 
 def capabilities_of(name: str, site: Site) -> Capabilities:
-    """Return what a platform of this name can do with a site."""
     return Capabilities(
         name=name,
         page_hosts=site.hosts + site.short_hosts,
@@ -42,5 +41,5 @@ def capabilities_of(name: str, site: Site) -> Capabilities:
 
 
 def extractor_of(site: Site) -> str:
-    """Return the name under which the engine has exactly the site's extractors."""
+    """Return the `EngineJob.extractor` that selects exactly the site's extractors."""
     return f"{YT_DLP}:{','.join(site.extractors)}"

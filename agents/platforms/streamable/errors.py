@@ -1,4 +1,4 @@
-"""What Streamable says about a video that it does not show, before what is true of all sites."""
+"""The failure table of Streamable: one row of its own, and those common to all platforms."""
 
 from agents.platforms.failure_predicates import Row, message_contains
 from agents.platforms.failures import failure_table
@@ -8,8 +8,8 @@ SITE = "Streamable"
 
 TABLE = failure_table(
     SITE,
-    reasons=(
-        # yt-dlp does not tell which: status 0 is being uploaded, 1 processed, 3 failed.
+    platform_rows=(
+        # yt-dlp does not report the status: 0 is being uploaded, 1 being processed, 3 failed.
         Row(
             "not_ready",
             Code.CONTENT_NOT_FOUND,

@@ -1,4 +1,4 @@
-"""Streamable as a platform: single videos, read by yt-dlp's own extractor, unchanged."""
+"""Platform of Streamable: single videos, read by yt-dlp's stock extractor."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,10 +10,10 @@ from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms.description import read_info
 from agents.platforms.errors import to_clipmill_error
 from agents.platforms.expiry import read_expiry
-from agents.platforms.extraction import Reading, read_page
-from agents.platforms.fields import open_raw
-from agents.platforms.formats import no_files, read_sources
-from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
+from agents.platforms.extraction import ReadOptions, read_page
+from agents.platforms.fields import decode_raw
+from agents.platforms.formats import no_formats_error, read_sources
+from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
 from agents.platforms.streamable.errors import SITE, TABLE
 from agents.platforms.streamable.urls import HOSTS, NAME, read_url
 from agents.platforms.urls import parse_link
@@ -24,7 +24,7 @@ from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 EXTRACTOR = "yt_dlp.extractor.streamable:StreamableIE"
 
 MEDIA_HOSTS = (".streamable.com",)
-"""Such as ``cdn-cf-east.streamable.com``."""
+"""Suffix of CDN hosts such as ``cdn-cf-east.streamable.com``."""
 
 CAPABILITIES = Capabilities(
     name=NAME,
@@ -39,18 +39,17 @@ class Streamable:
     """Single videos of Streamable. Stateless.
 
     Args:
-        clock: tells the time of an extraction.
+        clock: time source of ``extracted_at``.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
 
     def get_capabilities(self) -> Capabilities:
-        """Return Streamable's hosts."""
         return CAPABILITIES
 
     def is_valid_url(self, url: str) -> bool:
-        """Return whether the URL is on a host of Streamable; `parse_url` may still refuse it."""
+        """Return whether the URL is on a host of Streamable; `parse_url` may still reject it."""
         try:
             return parse_link(url, known_hosts=HOSTS).host in HOSTS
         except ClipmillError:
@@ -76,23 +75,25 @@ class Streamable:
         """Read the video's page.
 
         Raises:
-            ClipmillError: by `agents.platforms.streamable.errors`; ``content.no_formats``, the
-                page offers no file.
+            ClipmillError: mapped by `agents.platforms.streamable.errors`; ``content.no_formats``,
+                the page has no downloadable file.
         """
-        how = Reading(
+        options = ReadOptions(
             egress=egress, deadline_seconds=deadline_seconds, account=account, clock=self._clock
         )
 
-        def explain(failure: EngineFailure) -> ClipmillError:
+        def to_error(failure: EngineFailure) -> ClipmillError:
             return to_clipmill_error(failure, video, site=SITE, table=TABLE)
 
-        extraction = await read_page(video, engine, EXTRACTOR, how, explain)
+        extraction = await read_page(video, engine, EXTRACTOR, options, to_error)
         if not self.get_media_sources(extraction):
-            raise no_files(open_raw(extraction.raw), video, SITE)
+            raise no_formats_error(decode_raw(extraction.raw), video, SITE)
         return extraction
 
-    async def get_listing(self, listing: ListingRef, engine: Extractor, **_how: object) -> Listing:
-        """Refuse: no kind of listing is understood.
+    async def get_listing(
+        self, listing: ListingRef, engine: Extractor, **_kwargs: object
+    ) -> Listing:
+        """Reject: no kind of listing is supported.
 
         Raises:
             ClipmillError: ``content.unsupported``.
@@ -108,18 +109,18 @@ class Streamable:
             ClipmillError: ``platform.changed``; the extraction is not the description of a video.
         """
         formats = tuple(source.format for source in self.get_media_sources(extraction))
-        return read_info(open_raw(extraction.raw), video, formats, site=SITE)
+        return read_info(decode_raw(extraction.raw), video, formats, site=SITE)
 
     def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return where the bytes of each format are, formats as in `describe`.
+        """Return the media URL of each format, formats as in `describe`.
 
         Raises:
             ClipmillError: ``platform.changed``; the extraction is not the description of a video.
         """
-        return read_sources(open_raw(extraction.raw), extraction.cookies)
+        return read_sources(decode_raw(extraction.raw), extraction.cookies)
 
     def get_expiry_seconds(self, extraction: Extraction) -> float | None:
-        """Return the epoch second at which the first media link stops working, if it is known."""
+        """Return the epoch second at which the first media link expires, if it is known."""
         return read_expiry(self.get_media_sources(extraction))
 
     async def download_video(
@@ -129,7 +130,7 @@ class Streamable:
         fetcher: MediaFetcher,
         on_progress: OnProgress,
         *,
-        limits: FetchLimits = UNTUNED,
+        limits: FetchLimits = DEFAULT_LIMITS,
     ) -> Fetched:
         """Fetch one format into `target`.
 

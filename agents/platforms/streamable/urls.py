@@ -1,4 +1,4 @@
-"""The forms in which Streamable's links are seen, and the one form that we use."""
+"""Parses the known forms of Streamable links into the canonical video URL."""
 
 import re
 
@@ -10,7 +10,7 @@ NAME = "streamable"
 HOSTS = ("streamable.com", "www.streamable.com")
 SUPPORTED = "clipmill fetches single videos, such as https://streamable.com/moo"
 
-PAGES = frozenset(
+RESERVED_PATHS = frozenset(
     {
         "about",
         "contact",
@@ -29,10 +29,10 @@ PAGES = frozenset(
         "videos",
     }
 )
-"""First parts of paths that look like a video's and are pages of the site itself."""
+"""First path segments that look like a video id, but are pages of the site itself."""
 
-_VIDEO = re.compile(r"/(?:[eos]/)?(?P<id>[A-Za-z0-9]{1,32})(?:/[A-Za-z0-9]*)?/?", re.ASCII)
-"""A page, ``/e/`` in a frame, ``/o/`` without controls, ``/s/`` shared with a second code."""
+_VIDEO_PATH = re.compile(r"/(?:[eos]/)?(?P<id>[A-Za-z0-9]{1,32})(?:/[A-Za-z0-9]*)?/?", re.ASCII)
+"""``/e/`` is the embedded player, ``/o/`` has no controls, ``/s/`` is shared with a second code."""
 
 
 def read_url(url: object) -> VideoRef:
@@ -40,13 +40,13 @@ def read_url(url: object) -> VideoRef:
 
     Raises:
         ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
-            ``content.unsupported`` for what is not Streamable's or not a single video.
+            ``content.unsupported`` for another host or a page that is not a single video.
     """
     link = parse_link(url, known_hosts=HOSTS)
     if link.host not in HOSTS:
         raise _unsupported(f"{link.host} is not a host of Streamable", link)
-    found = _VIDEO.fullmatch(link.path)
-    if found is None or found["id"] in PAGES:
+    found = _VIDEO_PATH.fullmatch(link.path)
+    if found is None or found["id"] in RESERVED_PATHS:
         raise _unsupported("this is not a page of a single video", link)
     return VideoRef(platform=NAME, id=found["id"], url=f"https://streamable.com/{found['id']}")
 

@@ -1,27 +1,27 @@
-"""The one table of how extractions fail: what engine, libraries and TikTok say, and its meaning.
+"""The failure table of TikTok: maps failed extractions to error codes.
 
-The rows that hold for any platform are in `agents.platforms.failures` and
-`agents.platforms.transport`, those of TikTok's own words in `reasons`; here are those of pages that
-yt-dlp cannot read, and of lists.
+The rows common to all platforms are in `agents.platforms.failures` and
+`agents.platforms.transport`, the rows of TikTok's own messages in `reasons`. This file has the rows
+of pages that yt-dlp cannot read, and of lists.
 """
 
 from agents.platforms.failure_predicates import Row, exception_type, message_contains
-from agents.platforms.failures import ENGINE, status_rows
+from agents.platforms.failures import ENGINE_ROWS, status_rows
 from agents.platforms.tiktok.reasons import REASONS
-from agents.platforms.tiktok.signs import noted_code, page_code
-from agents.platforms.transport import ADDRESS, proxy_rows, transport_rows
+from agents.platforms.tiktok.signs import recorded_status_code, status_code_is
+from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
 
 NO_ITEM = Row(
     "no_item",
     Code.PLATFORM_CHANGED,
-    page_code(0),
+    status_code_is(0),
     "its page says that all is well, but holds no video",
 )
-"""Of a story it means that its time is over."""
+"""For a story it means that the story has expired."""
 
-_PAGES = (
-    # A wall in front of the page is one for whoever asks from that address.
+_PAGE_ROWS = (
+    # A challenge concerns all requests from the IP address, not the post.
     Row(
         "challenge",
         Code.RATE_LIMIT_IP_BLOCK,
@@ -45,7 +45,7 @@ _PAGES = (
     Row(
         "unknown_code",
         Code.PLATFORM_CHANGED,
-        lambda failure: noted_code(failure) is not None,
+        lambda failure: recorded_status_code(failure) is not None,
         "its page holds a status code that clipmill does not know",
     ),
     Row(
@@ -54,7 +54,7 @@ _PAGES = (
         exception_type("UnsupportedError"),
         "the extractor does not know this kind of page",
     ),
-    # What yt-dlp itself calls an extraction error is a page that it could not read.
+    # An extraction error of yt-dlp is an unreadable page.
     Row(
         "unreadable",
         Code.PLATFORM_CHANGED,
@@ -63,8 +63,8 @@ _PAGES = (
     ),
 )
 
-# What the interface of lists says in its own way. It is no page: its answers are JSON.
-_LISTS = (
+# Lists are read from an API that returns JSON, not from a page.
+_LIST_ROWS = (
     Row(
         "empty_answer",
         Code.RATE_LIMIT_API,
@@ -80,13 +80,13 @@ _LISTS = (
 )
 
 TABLE: tuple[Row, ...] = (
-    *ENGINE,
-    *ADDRESS,
+    *ENGINE_ROWS,
+    *ADDRESS_ROWS,
     *proxy_rows("TikTok"),
     *REASONS,
-    *_LISTS,
+    *_LIST_ROWS,
     *status_rows("TikTok"),
     *transport_rows("TikTok"),
-    *_PAGES,
+    *_PAGE_ROWS,
 )
-"""In priority order: the first row whose sign is seen counts."""
+"""In priority order: the first match applies."""

@@ -1,4 +1,4 @@
-"""TikTok as a platform: the tools of this folder behind one class."""
+"""Platform of TikTok: combines the modules of this package in one class."""
 
 import copy
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from agents.accounts.interface import Account
 from agents.engine.interface import EngineError, EngineJob, EngineResult, Extractor
 from agents.network.addresses import is_permitted
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
-from agents.platforms.fields import open_raw
-from agents.platforms.interface import UNTUNED, Capabilities, OnProgress, ShortLink, Target
+from agents.platforms.fields import decode_raw
+from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
 from agents.platforms.tiktok.errors import to_clipmill_error
 from agents.platforms.tiktok.formats import read_expiry, read_sources
 from agents.platforms.tiktok.link_forms import HOSTS
@@ -37,13 +37,13 @@ MEDIA_HOSTS = (
     ".tiktokcdn-us.com",
     ".tiktokcdn-eu.com",
 )
-"""Domains of TikTok's own from which pages have it load video, sound and pictures."""
+"""TikTok's own domains that serve the video, audio and pictures of its pages."""
 
-MAX_HOSTS_TOLD = 3
+MAX_REPORTED_HOSTS = 3
 MAX_HOST_CHARACTERS = 100
 
 MEDIA_COOKIES = frozenset({"tt_chain_token"})
-"""Cookies that media is served only with; they name no account."""
+"""Cookies that media hosts require; they do not identify an account."""
 
 CAPABILITIES = Capabilities(
     name=NAME,
@@ -60,7 +60,7 @@ class TikTok:
     """Videos, photo posts and stories of TikTok, its profiles and collections. Stateless.
 
     Args:
-        clock: tells the time of an extraction.
+        clock: time source of ``extracted_at``.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -68,17 +68,16 @@ class TikTok:
         self._media_hosts: tuple[str, ...] = MEDIA_HOSTS
 
     def with_media_hosts(self, suffixes: tuple[str, ...]) -> Self:
-        """Return the platform that also takes media from hosts with these suffixes."""
+        """Return a copy that also permits downloads from hosts with these suffixes."""
         extended = copy.copy(self)
         extended._media_hosts = MEDIA_HOSTS + suffixes  # noqa: SLF001 - its own class
         return extended
 
     def get_capabilities(self) -> Capabilities:
-        """Return TikTok's hosts and what is understood of it."""
         return msgspec.structs.replace(CAPABILITIES, media_hosts=self._media_hosts)
 
     def is_valid_url(self, url: str) -> bool:
-        """Return whether the URL is one of TikTok's hosts; `parse_url` may still refuse it."""
+        """Return whether the URL is on one of TikTok's hosts; `parse_url` may still reject it."""
         try:
             return parse_link(url, known_hosts=HOSTS).host in HOSTS
         except ClipmillError:
@@ -104,9 +103,9 @@ class TikTok:
         """Read the page of a post.
 
         Raises:
-            ClipmillError: what TikTok, the network or the engine says, by the table in
-                `agents.platforms.tiktok.failures`; ``content.no_formats``, the page has no files;
-                ``platform.changed``, all of them lie at hosts that are not known as TikTok's.
+            ClipmillError: mapped by the table in `agents.platforms.tiktok.failures`;
+                ``content.no_formats``, the page has no files; ``platform.changed``, all files are
+                at hosts that are not known as TikTok's.
         """
         cookies = account.cookies if account else ()
         job = EngineJob(
@@ -121,9 +120,9 @@ class TikTok:
             raw=result.raw,
             engine=result.versions,
             extracted_at=self._clock(),
-            cookies=_for_media(result.cookies) if account else result.cookies,
+            cookies=_media_cookies(result.cookies) if account else result.cookies,
         )
-        return self._with_files(video, extraction)
+        return self._check_files(video, extraction)
 
     async def get_listing(
         self,
@@ -138,8 +137,7 @@ class TikTok:
         """Read the first posts of a profile, newest first, or of a collection.
 
         Raises:
-            ClipmillError: what TikTok, the network or the engine says, by the same table;
-                ``content.unsupported``, it is a playlist.
+            ClipmillError: mapped by the same table; ``content.unsupported``, it is a playlist.
         """
         if listing.kind not in EXTRACTORS:
             message = f"{listing.url}: no extractor reads TikTok's {listing.kind}s."
@@ -153,7 +151,7 @@ class TikTok:
             entries_max=limit,
         )
         result = await _extract(engine, job, listing)
-        return read_listing(open_raw(result.raw), listing, limit)
+        return read_listing(decode_raw(result.raw), listing, limit)
 
     def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
         """Return the extraction as a `VideoInfo`.
@@ -162,21 +160,21 @@ class TikTok:
             ClipmillError: ``platform.changed``; the extraction is not the description of a video.
         """
         formats = tuple(source.format for source in self.get_media_sources(extraction))
-        return read_info(open_raw(extraction.raw), video, formats)
+        return read_info(decode_raw(extraction.raw), video, formats)
 
     def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return where the bytes of each format are, formats as in `describe`.
+        """Return the media URL of each format, formats as in `describe`.
 
-        Left out are files at unknown hosts, but for pictures, each of which belongs to the post.
+        Files at unknown hosts are left out, except pictures, each of which belongs to the post.
 
         Raises:
             ClipmillError: ``platform.changed``; the extraction is not the description of a video.
         """
-        sources = read_sources(open_raw(extraction.raw), extraction.cookies)
-        return tuple(each for each in sources if each.format.picture or self._is_known(each))
+        sources = read_sources(decode_raw(extraction.raw), extraction.cookies)
+        return tuple(each for each in sources if each.format.picture or self._has_known_host(each))
 
     def get_expiry_seconds(self, extraction: Extraction) -> float | None:
-        """Return the epoch second at which the first media link stops working, if it is known."""
+        """Return the epoch second at which the first media link expires, if it is known."""
         return read_expiry(self.get_media_sources(extraction))
 
     async def download_video(
@@ -186,7 +184,7 @@ class TikTok:
         fetcher: MediaFetcher,
         on_progress: OnProgress,
         *,
-        limits: FetchLimits = UNTUNED,
+        limits: FetchLimits = DEFAULT_LIMITS,
     ) -> Fetched:
         """Fetch one format into `target`.
 
@@ -197,16 +195,16 @@ class TikTok:
             source, target, hosts=self._media_hosts, limits=limits, on_bytes=on_progress
         )
 
-    def _is_known(self, source: MediaSource) -> bool:
+    def _has_known_host(self, source: MediaSource) -> bool:
         return is_permitted(_host(source), self._media_hosts)
 
-    def _with_files(self, video: VideoRef, extraction: Extraction) -> Extraction:
-        sources = read_sources(open_raw(extraction.raw))
+    def _check_files(self, video: VideoRef, extraction: Extraction) -> Extraction:
+        sources = read_sources(decode_raw(extraction.raw))
         if not sources:
             message = f"TikTok video {video.id}: its page offers no file."
             raise ClipmillError(ErrorCode.CONTENT_NO_FORMATS, message, failure="no_formats")
-        if not any(map(self._is_known, sources)):
-            raise _unknown_hosts(video, sources)
+        if not any(map(self._has_known_host, sources)):
+            raise _unknown_hosts_error(video, sources)
         return extraction
 
 
@@ -219,19 +217,19 @@ async def _extract(
         raise to_clipmill_error(error.failure, subject) from None
 
 
-def _for_media(found: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
-    """Return what media needs: all else may open an account, also what the page set for it."""
-    return tuple(cookie for cookie in found if cookie.name in MEDIA_COOKIES)
+def _media_cookies(cookies: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
+    """Return the cookies that media hosts require; any other may open the account's session."""
+    return tuple(cookie for cookie in cookies if cookie.name in MEDIA_COOKIES)
 
 
 def _host(source: MediaSource) -> str:
     return urlsplit(source.url).hostname or ""
 
 
-def _unknown_hosts(video: VideoRef, sources: tuple[MediaSource, ...]) -> ClipmillError:
-    found = sorted({_host(source)[:MAX_HOST_CHARACTERS] for source in sources})[:MAX_HOSTS_TOLD]
+def _unknown_hosts_error(video: VideoRef, sources: tuple[MediaSource, ...]) -> ClipmillError:
+    hosts = sorted({_host(source)[:MAX_HOST_CHARACTERS] for source in sources})[:MAX_REPORTED_HOSTS]
     reason = (
-        f"its files lie at {', '.join(found)}, where clipmill takes nothing of TikTok from;"
+        f"its files lie at {', '.join(hosts)}, where clipmill takes nothing of TikTok from;"
         " if that is right, add the host to platforms.tiktok.media_hosts"
     )
     return ClipmillError(
@@ -239,5 +237,5 @@ def _unknown_hosts(video: VideoRef, sources: tuple[MediaSource, ...]) -> Clipmil
         f"TikTok video {video.id}: {reason}.",
         failure="unknown_hosts",
         reason=reason,
-        hosts=", ".join(found),
+        hosts=", ".join(hosts),
     )

@@ -1,4 +1,4 @@
-"""Every form in which TikTok's links are seen, one row each."""
+"""The known forms of TikTok links, one row each, in matching order."""
 
 import re
 from typing import Literal
@@ -17,10 +17,10 @@ PAGE_HOSTS = (
     "www.tiktokv.com",
     "tiktokv.com",
 )
-"""Hosts of pages. yt-dlp itself knows only those with ``www.``."""
+"""Hosts of pages; yt-dlp itself supports only those with ``www.``."""
 
 SHORT_HOSTS = ("vm.tiktok.com", "vt.tiktok.com")
-"""Hosts that hold nothing but short links."""
+"""Hosts that serve short links only."""
 
 HOSTS = PAGE_HOSTS + SHORT_HOSTS
 
@@ -31,14 +31,14 @@ class Form(msgspec.Struct, frozen=True):
     """One form of link.
 
     Attributes:
-        path: the whole path, without a closing slash.
+        path: pattern of the whole path, without a trailing slash.
         example: a link of this form.
-        kind: what it becomes: a post or story by its group ``id``, a post by the parameter of the
-            query that names it, a short link by its group ``code``, an account's number as a short
-            link by its groups ``share`` and ``id``, a profile by its group ``user``, a collection
-            by its group ``id``.
-        what: what is refused, in words; of a query, when it names no post.
-        hosts: where it is found.
+        kind: kind of target, and the groups that identify it. ``post``, ``story`` and
+            ``collection``: ``id``. ``query``: a post, by a query parameter. ``short``: a short
+            link, ``code``. ``shared``: a profile by its number, resolved as a short link, ``share``
+            and ``id``. ``profile``: ``user``. ``refused``: not supported.
+        what: description in the error of a refused link, or of a query without a post.
+        hosts: hosts on which the form is valid.
     """
 
     path: str
@@ -81,7 +81,7 @@ FORMS: tuple[Form, ...] = (
     Form(
         rf"{_USER}/story/{_ID}", "https://www.tiktok.com/@name/story/7608826249200356630", "story"
     ),
-    # Old share buttons left out the question mark, or the post's number of its path.
+    # Old share buttons omitted the question mark, or the post's number in the path.
     Form(
         rf"{_USER}/video(?:/[a-z_]+=[^/]*)?",
         "https://www.tiktok.com/@name/video/is_copy_url=1&item_id=7608826249200356630",

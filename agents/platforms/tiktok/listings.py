@@ -1,9 +1,9 @@
-"""The posts of a profile or collection, from what the engine's extractors return."""
+"""Maps the dictionary of a list extractor to the `Listing` of a profile or collection."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
-from agents.platforms.fields import Fields, moment, rows, text, web_url
+from agents.platforms.fields import Fields, https_url, objects, text, unix_time
 from agents.platforms.tiktok.urls import read_url
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import LISTED_MAX, ListedPost, Listing, ListingKind, ListingRef
@@ -13,28 +13,28 @@ EXTRACTORS: Mapping[ListingKind, str] = {
     "profile": "agents.platforms.tiktok.list_pages:TikTokUserIE",
     "collection": "agents.platforms.tiktok.list_pages:TikTokCollectionIE",
 }
-"""Which extractor reads a kind of listing. yt-dlp has none for playlists."""
+"""Extractor by kind of listing; yt-dlp has none for playlists."""
 
 TITLE_CHARACTERS = 200
 
 
 def read_listing(fields: Fields, listing: ListingRef, limit: int) -> Listing:
-    """Return the first posts of a listing; an address is believed only when `read_url` reads it.
+    """Return the first posts of a listing; entries whose URL `read_url` rejects are dropped.
 
     Args:
         fields: the extractor's dictionary: ``entries``, and ``clipmill_complete``.
-        listing: whose they are.
-        limit: how many are wanted.
+        listing: listing that was read.
+        limit: maximum number of posts.
 
     Raises:
-        ClipmillError: ``platform.changed``; the dictionary is none of a listing, or none of its
+        ClipmillError: ``platform.changed``; the dictionary is not a playlist, or none of its
             entries is a post.
     """
     if fields.get("_type") != "playlist":
         raise _unreadable(listing, "the extractor's answer is no list of posts")
-    told = rows(fields, "entries", limit=LISTED_MAX)
-    posts = _posts(told)
-    if told and not posts:
+    entries = objects(fields, "entries", limit=LISTED_MAX)
+    posts = _posts(entries)
+    if entries and not posts:
         raise _unreadable(listing, "nothing in its list is a post")
     return Listing(
         platform=listing.platform,
@@ -48,38 +48,38 @@ def read_listing(fields: Fields, listing: ListingRef, limit: int) -> Listing:
 
 
 def _title(fields: Fields) -> str | None:
-    """Return the title; that of a collection is a part of its address."""
-    told = fields.get("title")
-    return unquote(told) if isinstance(told, str) else None
+    """Return the unescaped title: that of a collection is taken from its URL."""
+    title = fields.get("title")
+    return unquote(title) if isinstance(title, str) else None
 
 
-def _posts(told: Sequence[Fields]) -> list[ListedPost]:
-    """Return every post once, at its first place."""
+def _posts(entries: Sequence[Fields]) -> list[ListedPost]:
+    """Return the posts without duplicates, in order of first occurrence."""
     posts: dict[str, ListedPost] = {}
-    for row in told:
-        if post := _post(row):
+    for entry in entries:
+        if post := _post(entry):
             posts.setdefault(post.id, post)
     return list(posts.values())
 
 
-def _post(row: Fields) -> ListedPost | None:
-    video = _video(web_url(row, "url"))
+def _post(entry: Fields) -> ListedPost | None:
+    video = _video(https_url(entry, "url"))
     if video is None:
         return None
     return ListedPost(
         id=video.id,
         url=video.url,
-        title=text(row, "title", limit=TITLE_CHARACTERS),
-        published_at=moment(row, "timestamp"),
+        title=text(entry, "title", limit=TITLE_CHARACTERS),
+        published_at=unix_time(entry, "timestamp"),
     )
 
 
 def _video(url: str | None) -> VideoRef | None:
     try:
-        found = read_url(url)
+        target = read_url(url)
     except ClipmillError:
         return None
-    return found if isinstance(found, VideoRef) else None
+    return target if isinstance(target, VideoRef) else None
 
 
 def _unreadable(listing: ListingRef, reason: str) -> ClipmillError:

@@ -1,4 +1,4 @@
-"""What TikTok tells about a post, from yt-dlp's dictionary. Every field may be missing."""
+"""Maps yt-dlp's dictionary of a TikTok post to a `VideoInfo`. Every field may be missing."""
 
 from msgspec.structs import replace
 
@@ -12,12 +12,12 @@ from schemas.video import VideoFormat, VideoInfo, VideoRef
 def read_info(fields: Fields, video: VideoRef, formats: tuple[VideoFormat, ...]) -> VideoInfo:
     """Return the description of a post.
 
-    Photo posts have no cover: there the thumbnail is the first picture.
+    Photo posts have no cover: the thumbnail is the first picture.
 
     Args:
         fields: yt-dlp's dictionary, as `TikTokIE` returns it.
-        video: whose it is; what the dictionary says about its id and page is not believed.
-        formats: the formats that it offers.
+        video: supplies platform, id and URL; those of the dictionary are not trusted.
+        formats: formats that the page offers.
     """
     info = description.read_info(fields, video, formats, site="TikTok")
     stills = (each.url for each in read_pictures(fields) if not each.format.motion)

@@ -1,4 +1,4 @@
-"""What TikTok says about posts and accounts that it does not show, and what yt-dlp makes of it."""
+"""Failure rows of posts and accounts that TikTok does not show: its own messages and yt-dlp's."""
 
 from agents.platforms.failure_predicates import (
     Row,
@@ -7,74 +7,83 @@ from agents.platforms.failure_predicates import (
     exception_type,
     message_contains,
 )
-from agents.platforms.tiktok.signs import fact, page_code, reason, some_reason
+from agents.platforms.tiktok.signs import (
+    fact_is,
+    has_status_message,
+    status_code_is,
+    status_message_contains,
+)
 from schemas.errors import ErrorCode as Code
 
-# TikTok's words before its numbers, and both before yt-dlp's: 10204 stands for half a dozen
-# reasons, and yt-dlp calls all of them a blocked address.
+# TikTok's messages before its codes, and both before yt-dlp's messages: 10204 stands for half a
+# dozen reasons, and yt-dlp reports all of them as a blocked IP address.
 REASONS = (
     Row(
         "notfound",
         Code.CONTENT_NOT_FOUND,
-        fact("redirect", "notfound"),
+        fact_is("redirect", "notfound"),
         "TikTok leads to its not-found page: it was deleted or never existed",
     ),
     Row(
         "shop_post",
         Code.CONTENT_NO_FORMATS,
-        fact("withheld", "shop"),
+        fact_is("withheld", "shop"),
         "its page withholds the video: it is a shop post, which TikTok shows in its app only",
     ),
     Row(
         "ad_post",
         Code.CONTENT_NO_FORMATS,
-        fact("withheld", "ad"),
+        fact_is("withheld", "ad"),
         "its page withholds the video: it is an ad, which TikTok shows in its app only",
     ),
     Row(
         "deleted",
         Code.CONTENT_NOT_FOUND,
-        reason("status_deleted", "doesn't exist", "not exist"),
+        status_message_contains("status_deleted", "doesn't exist", "not exist"),
         "it was deleted or never existed",
     ),
     Row(
         "withheld",
         Code.CONTENT_GEO_BLOCKED,
-        reason("cross_border_violation", "geo_fencing", "geo_filter"),
+        status_message_contains("cross_border_violation", "geo_fencing", "geo_filter"),
         "TikTok withholds it in the region that it was asked from",
     ),
-    # Until the review ends it is what private posts are: there, and for its author only.
+    # Like a private post: until the review ends, it exists for its author only.
     Row(
         "under_review",
         Code.CONTENT_PRIVATE,
-        reason("reviewing"),
+        status_message_contains("reviewing"),
         "TikTok is reviewing it and shows it to its author only",
     ),
     Row(
         "not_approved",
         Code.CONTENT_NOT_FOUND,
-        reason("audit"),
+        status_message_contains("audit"),
         "TikTok took it down after a review",
     ),
     Row(
         "classified",
         Code.CONTENT_AGE_RESTRICTED,
         any_of(
-            reason("content_classification"), message_contains("may not be comfortable for some")
+            status_message_contains("content_classification"),
+            message_contains("may not be comfortable for some"),
         ),
         "TikTok shows it to adults who are logged in",
     ),
     Row(
         "private",
         Code.CONTENT_PRIVATE,
-        any_of(reason("self_see", "privacy_authorization", "private"), page_code(10216)),
+        any_of(
+            status_message_contains("self_see", "privacy_authorization", "private"),
+            status_code_is(10216),
+        ),
         "its author shows it to nobody, or to friends only",
     ),
     Row(
         "private_account",
         Code.CONTENT_PRIVATE,
         any_of(
-            page_code(10222),
+            status_code_is(10222),
             message_contains(
                 "You do not have permission to view this post", "either private or all"
             ),
@@ -84,31 +93,31 @@ REASONS = (
     Row(
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
-        any_of(page_code(10231), exception_type("GeoRestrictedError")),
+        any_of(status_code_is(10231), exception_type("GeoRestrictedError")),
         "TikTok withholds it in the region that it was asked from",
     ),
     Row(
         "gone",
         Code.CONTENT_NOT_FOUND,
-        page_code(10217),
+        status_code_is(10217),
         "it was deleted",
     ),
     Row(
         "no_account",
         Code.CONTENT_NOT_FOUND,
-        page_code(10221),
+        status_code_is(10221),
         "the account does not exist, or not any more",
     ),
     Row(
         "unavailable",
         Code.CONTENT_NOT_FOUND,
-        all_of(page_code(10204), some_reason),
+        all_of(status_code_is(10204), has_status_message),
         "TikTok does not show it, for a reason that clipmill does not know",
     ),
     Row(
         "ip_block",
         Code.RATE_LIMIT_IP_BLOCK,
-        any_of(page_code(10204), message_contains("Your IP address is blocked")),
+        any_of(status_code_is(10204), message_contains("Your IP address is blocked")),
         "TikTok does not show it to the address that it was asked from, and says no more",
     ),
     Row(

@@ -1,4 +1,4 @@
-"""What TikTok itself says of a video that it does not show, as predicates over `EngineFailure`."""
+"""Predicates over the status code and message with which TikTok's page withholds a post."""
 
 import re
 
@@ -6,33 +6,35 @@ from agents.engine.interface import EngineFailure
 from agents.platforms.failure_predicates import Predicate
 
 
-def reason(*marks: str) -> Predicate:
-    """TikTok's own words in the page, such as ``item_privacy_authorization&status_deleted``."""
+def status_message_contains(*words: str) -> Predicate:
+    """Match any of the words in TikTok's ``statusMsg``.
 
-    def sign(failure: EngineFailure) -> bool:
+    An example of a message is ``item_privacy_authorization&status_deleted``.
+    """
+
+    def predicate(failure: EngineFailure) -> bool:
         message = failure.facts.get("status_message", "").lower()
-        return any(mark in message for mark in marks)
+        return any(word in message for word in words)
 
-    return sign
+    return predicate
 
 
-def some_reason(failure: EngineFailure) -> bool:
-    """TikTok gave a reason in words."""
+def has_status_message(failure: EngineFailure) -> bool:
     return bool(failure.facts.get("status_message", "").strip())
 
 
-def fact(name: str, *values: str) -> Predicate:
-    """What our extractor noted about the page."""
+def fact_is(name: str, *values: str) -> Predicate:
+    """Match a fact that our extractor recorded about the page."""
     return lambda failure: failure.facts.get(name) in values
 
 
-def page_code(*codes: int) -> Predicate:
-    """TikTok's ``statusCode`` in the page."""
+def status_code_is(*codes: int) -> Predicate:
+    """Match TikTok's ``statusCode``."""
     wanted = {str(code) for code in codes}
-    return lambda failure: noted_code(failure) in wanted
+    return lambda failure: recorded_status_code(failure) in wanted
 
 
-def noted_code(failure: EngineFailure) -> str | None:
-    """Return TikTok's ``statusCode``: noted by our extractor, or read from yt-dlp's words."""
-    said = re.search(r"status code (-?[0-9]{1,9})", failure.message)
-    return failure.facts.get("status_code") or (said[1] if said else None)
+def recorded_status_code(failure: EngineFailure) -> str | None:
+    """Return TikTok's ``statusCode``, recorded by our extractor or parsed from yt-dlp's message."""
+    match = re.search(r"status code (-?[0-9]{1,9})", failure.message)
+    return failure.facts.get("status_code") or (match[1] if match else None)

@@ -1,4 +1,4 @@
-"""What TikTok's links mean: posts, listings, and short links that have to be resolved."""
+"""Parses TikTok links into canonical posts and listings, or short links to be resolved."""
 
 import re
 from typing import Literal
@@ -16,7 +16,7 @@ from schemas.video import VideoRef
 NAME = "tiktok"
 
 MAX_ID = 2**64 - 1
-"""Ids are 64-bit numbers, the upper half being the second of publication."""
+"""Ids are 64-bit numbers; the upper half is the second of publication."""
 
 SUPPORTED = (
     "clipmill fetches videos, photo posts and stories, such as"
@@ -24,29 +24,29 @@ SUPPORTED = (
 )
 
 _LANGUAGE = re.compile(r"/[a-z]{2,3}(?:[_-][A-Za-z]{2,4})?(?=/.)", re.ASCII)
-"""In front of the path of a page, such as ``/pt-BR/@name``."""
+"""Language prefix of a path, such as ``/pt-BR/@name``."""
 
 _POST_PARAMETERS = frozenset({"item_id", "share_item_id", "shareId"})
-"""Parameters that name a post on pages whose path does not."""
+"""Parameters with the id of a post, on pages whose path has none."""
 
 _ESCAPE = re.compile(r"%([2-7][0-9A-Fa-f])", re.ASCII)
 _NEVER_ESCAPED = re.compile(r"[A-Za-z0-9._~@-]", re.ASCII)
-"""What a browser shows and sends as it is, RFC 3986, 2.3; TikTok's own links escape the ``@``."""
+"""Characters that browsers send unescaped (RFC 3986, 2.3); TikTok's own links escape the ``@``."""
 
 _ESCAPED_BLANKS = re.compile(r"(?:%20|%C2%A0|%E2%80%8B|%EF%BB%BF)+$", re.ASCII | re.IGNORECASE)
-"""White space behind a path, as mail programs and forms pass it on: what `trimmed` takes off."""
+"""Escaped white space of mail programs and forms; `strip_invisible` strips the unescaped kind."""
 
-_GLUED = re.compile(
+_MISPLACED_QUERY = re.compile(
     r"(?:&|%26|%3F)(?:(?:amp;)?[A-Za-z_][A-Za-z0-9_.-]*(?:=|%3D).*)?$", re.ASCII | re.IGNORECASE
 )
-"""Parameters behind a path that lost its question mark, or has it escaped."""
+"""Parameters at the end of a path whose question mark is lost or escaped."""
 
 _WELL_FORMED_USER = re.compile(r"(?=.*[A-Za-z0-9_])[A-Za-z0-9_.-]{0,99}[A-Za-z0-9_-]", re.ASCII)
-"""The last character is no dot: https://support.tiktok.com, changing your username."""
+"""The last character must not be a dot: https://support.tiktok.com, changing your username."""
 
 _WELL_FORMED_SLUG = re.compile(r"[A-Za-z0-9%._~-]{1,200}", re.ASCII)
-_NOBODY = "_"
-"""Stands in links for a user whom nobody knows; names have two characters at least."""
+_UNKNOWN_USER = "_"
+"""Placeholder for an unknown user in links; real names have at least two characters."""
 
 
 def read_url(url: object) -> Target | ShortLink:
@@ -54,27 +54,27 @@ def read_url(url: object) -> Target | ShortLink:
 
     Raises:
         ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`;
-            ``request.invalid`` for an id or user name that cannot be one;
-            ``content.unsupported`` for what is not TikTok's or none of `FORMS` takes.
+            ``request.invalid`` for an impossible id or user name; ``content.unsupported`` for
+            another host or a link that matches none of `FORMS`.
     """
-    link = _normal(parse_link(url, known_hosts=HOSTS))
+    link = _normalized(parse_link(url, known_hosts=HOSTS))
     if link.host not in HOSTS:
-        raise _unsupported(f"{link.host} is not a TikTok host", link)
+        raise _unsupported_error(f"{link.host} is not a TikTok host", link)
     for each in (link, _without_language(link)):
         for form in FORMS:
             if found := form.match(each):
-                return _meaning(form, found, each)
-    raise _unsupported("this is not a page of a post, profile or collection", link)
+                return _to_target(form, found, each)
+    raise _unsupported_error("this is not a page of a post, profile or collection", link)
 
 
-def _normal(link: Link) -> Link:
-    """Return the link without needless escapes, and with its parameters in the query."""
+def _normalized(link: Link) -> Link:
+    """Return the link without unnecessary escapes, and with its parameters in the query."""
     path = _ESCAPE.sub(_unescaped, _ESCAPED_BLANKS.sub("", link.path))
-    glued = _GLUED.search(path)
-    if glued is None:
+    misplaced = _MISPLACED_QUERY.search(path)
+    if misplaced is None:
         return replace(link, path=path)
-    query = f"{unquote(glued[0])}&{link.query}"
-    return replace(link, path=path[: glued.start()], query=query)
+    query = f"{unquote(misplaced[0])}&{link.query}"
+    return replace(link, path=path[: misplaced.start()], query=query)
 
 
 def _unescaped(escape: re.Match[str]) -> str:
@@ -89,17 +89,17 @@ def _without_language(link: Link) -> Link:
 
 
 def canonical_url(video_id: str, user: str = "") -> str:
-    """Return the page of a post; ``@_`` stands for an unknown or malformed user."""
-    return f"https://www.tiktok.com/@{_name(user)}/video/{video_id}"
+    """Return the URL of a post; ``@_`` replaces an unknown or malformed user."""
+    return f"https://www.tiktok.com/@{_user_or_placeholder(user)}/video/{video_id}"
 
 
 def page_url(video: VideoRef) -> str:
-    """Return the page that describes a post: also those of stories are under ``/video/``."""
+    """Return the URL of the page to read; stories too are served under ``/video/``."""
     return video.url.replace("/story/", "/video/")
 
 
 def post_id_of(url: str) -> str | None:
-    """Return the id of the post whose page this is, None when it is no post's."""
+    """Return the id of the post that the URL identifies, None for any other URL."""
     try:
         target = read_url(url)
     except ClipmillError:
@@ -108,30 +108,30 @@ def post_id_of(url: str) -> str | None:
 
 
 def is_story(video: VideoRef) -> bool:
-    """Return whether the post was asked for as a story, which lasts 24 hours."""
+    """Return whether the post was requested as a story, which expires after 24 hours."""
     return "/story/" in video.url
 
 
 def profile_url(user: str | None) -> str | None:
-    """Return the page of a user, None when the name cannot be one."""
-    named = user is not None and user != _NOBODY and _WELL_FORMED_USER.fullmatch(user)
-    return f"https://www.tiktok.com/@{user}" if named else None
+    """Return the URL of a profile, None for an impossible name."""
+    is_valid = user is not None and user != _UNKNOWN_USER and _WELL_FORMED_USER.fullmatch(user)
+    return f"https://www.tiktok.com/@{user}" if is_valid else None
 
 
-def _name(user: str) -> str:
-    return user if _WELL_FORMED_USER.fullmatch(user) else _NOBODY
+def _user_or_placeholder(user: str) -> str:
+    return user if _WELL_FORMED_USER.fullmatch(user) else _UNKNOWN_USER
 
 
-def _meaning(form: Form, found: re.Match[str], link: Link) -> Target | ShortLink:
+def _to_target(form: Form, found: re.Match[str], link: Link) -> Target | ShortLink:
     groups = found.groupdict(default="")
     match form.kind:
         case "post" | "story" | "collection":
             _check_id(groups["id"], link)
-            return _numbered(form.kind, groups)
+            return _target_by_id(form.kind, groups)
         case "query":
             groups["id"] = _post_in_query(form, link)
             _check_id(groups["id"], link)
-            return _numbered("post", groups)
+            return _target_by_id("post", groups)
         case "profile":
             return _profile(groups["user"], link)
         case "short":
@@ -140,26 +140,27 @@ def _meaning(form: Form, found: re.Match[str], link: Link) -> Target | ShortLink
             _check_id(groups["id"], link)
             return ShortLink(url=_shared_url(link.host, groups))
         case "refused":
-            raise _unsupported(f"this is {form.what}", link)
+            raise _unsupported_error(f"this is {form.what}", link)
 
 
 def _post_in_query(form: Form, link: Link) -> str:
     parameters = re.split(r"[?&]", f"{link.path.rpartition('/')[2]}&{link.query}")
     pairs = (each.removeprefix("amp;").partition("=") for each in parameters)
     values = (unquote(value) for name, _, value in pairs if name in _POST_PARAMETERS)
-    named = {value for value in values if re.fullmatch(r"[0-9]+", value, re.ASCII)}
-    if len(named) > 1:
-        raise _unsupported("its parameters name several posts", link)
-    if not named:
-        raise _unsupported(f"this is {form.what}", link)
-    return named.pop()
+    ids = {value for value in values if re.fullmatch(r"[0-9]+", value, re.ASCII)}
+    if len(ids) > 1:
+        raise _unsupported_error("its parameters name several posts", link)
+    if not ids:
+        raise _unsupported_error(f"this is {form.what}", link)
+    return ids.pop()
 
 
-def _numbered(kind: Literal["post", "story", "collection"], groups: dict[str, str]) -> Target:
+def _target_by_id(kind: Literal["post", "story", "collection"], groups: dict[str, str]) -> Target:
     number, user = groups["id"], groups.get("user", "")
     if kind == "collection":
         slug = groups["slug"] if _is_slug(groups["slug"]) else "collection"
-        url = f"https://www.tiktok.com/@{_name(user)}/collection/{slug}-{number}"
+        name = _user_or_placeholder(user)
+        url = f"https://www.tiktok.com/@{name}/collection/{slug}-{number}"
         return ListingRef(platform=NAME, kind="collection", id=number, url=url)
     url = canonical_url(number, user)
     story = url.replace("/video/", "/story/")
@@ -167,45 +168,45 @@ def _numbered(kind: Literal["post", "story", "collection"], groups: dict[str, st
 
 
 def _is_slug(text: str) -> bool:
-    # Once more read, a slug must be what it is: ``%%361`` would become another one.
+    # Parsing the canonical URL again must not change the slug: ``%%361`` would become another one.
     return bool(_WELL_FORMED_SLUG.fullmatch(text)) and _ESCAPE.sub(_unescaped, text) == text
 
 
 def _profile(user: str, link: Link) -> ListingRef:
     url = profile_url(user)
     if url is None:
-        raise _invalid("its user name is none that TikTok gives", link)
+        raise _invalid_error("its user name is none that TikTok gives", link)
     return ListingRef(platform=NAME, kind="profile", id=user, url=url)
 
 
 def _short_url(host: str, code: str) -> str:
     if host in SHORT_HOSTS:
         return f"https://{host}/{code}/"
-    return f"https://{_full(host)}/t/{code}/"
+    return f"https://{_with_subdomain(host)}/t/{code}/"
 
 
 def _shared_url(host: str, groups: dict[str, str]) -> str:
     ending = ".html" if groups["share"].startswith("/h5/") else "/"
-    return f"https://{_full(host)}{groups['share']}/{groups['id']}{ending}"
+    return f"https://{_with_subdomain(host)}{groups['share']}/{groups['id']}{ending}"
 
 
-def _full(host: str) -> str:
+def _with_subdomain(host: str) -> str:
     return host if host.count(".") > 1 else f"www.{host}"
 
 
 def _check_id(digits: str, link: Link) -> None:
-    # The length first: converting a very long number to check it would cost time.
+    # The length first: converting a very long number is expensive.
     fits = len(digits) <= len(str(MAX_ID)) and int(digits) <= MAX_ID
     if digits.startswith("0") or not fits:
-        raise _invalid(f"its id is not a number from 1 to {MAX_ID}", link)
+        raise _invalid_error(f"its id is not a number from 1 to {MAX_ID}", link)
 
 
-def _invalid(reason: str, link: Link) -> ClipmillError:
+def _invalid_error(reason: str, link: Link) -> ClipmillError:
     message = f"This TikTok link cannot be right: {reason} ({shorten(link.url)})."
     return ClipmillError(ErrorCode.REQUEST_INVALID, message, field="url", reason=reason)
 
 
-def _unsupported(reason: str, link: Link) -> ClipmillError:
+def _unsupported_error(reason: str, link: Link) -> ClipmillError:
     message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
     return ClipmillError(
         ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED

@@ -1,4 +1,4 @@
-"""Records, events and stand-ins of tools for the tests of agents; no broker, no network."""
+"""Records, events and test doubles for the tests of agents; no broker, no network."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -35,9 +35,9 @@ from streams.faust_driver.tables import StageTable
 from streams.intake import Intake
 from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
-from streams.stage import Handler, Slices, Stage, StageContext
+from streams.stage import Handler, Slices, Stage, StageContext, Table
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
-from tests.unit.agents.platforms.tiktok.raws import extraction_of, raw_of, video_of
+from tests.unit.agents.platforms.tiktok.extractions import extraction_of, raw_of, video_of
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 
 WRITTEN = 1_767_225_600.0
-"""When records are written, unless a test says otherwise: 2026-01-01, the past of every test."""
+"""Default timestamp of records: 2026-01-01, in the past of every test."""
 
 WRITTEN_AT = datetime.fromtimestamp(WRITTEN, UTC)
 PAST = datetime(2026, 1, 2, tzinfo=UTC)
@@ -69,7 +69,7 @@ INFO = VideoInfo(platform="tiktok", id=VIDEO.id, url=VIDEO.url, title="Cats", du
 
 
 class Clock:
-    """A clock that stands still until a test moves it."""
+    """A fake clock that only a test advances."""
 
     def __init__(self, now: float = 1_000.0) -> None:
         self.now = now
@@ -82,7 +82,7 @@ class Clock:
 
 
 def make_job(**changes: Any) -> Job:
-    plain = Job(
+    defaults = Job(
         request_id="r1",
         url=URL,
         action="download",
@@ -90,7 +90,7 @@ def make_job(**changes: Any) -> Job:
         received_at=WRITTEN_AT,
         trace_id=TRACE_ID,
     )
-    return msgspec.structs.replace(plain, **changes)
+    return msgspec.structs.replace(defaults, **changes)
 
 
 def member_job(index: int = 1, size: int = 3, **changes: Any) -> Job:
@@ -183,7 +183,7 @@ def request(body: Mapping[str, Any], **changes: Any) -> Incoming:
 
 
 def event_record(event: Event, *headers: Header, **changes: Any) -> Incoming:
-    """An event as the stage behind it reads it."""
+    """An event as the next stage consumes it."""
     topic, kind = EVENT_TOPICS[type(event)]
     fields = {
         "ce_id": f"{event.job.request_id}:{kind}:1",
@@ -207,14 +207,14 @@ def failure_record(failure: Failure, **changes: Any) -> Incoming:
 
 
 def arrive(effect: Effect, *, offset: int = 0, timestamp: float = WRITTEN) -> Incoming:
-    """What was written, as the next stage reads it."""
+    """Return a produced record as the next stage consumes it."""
     assert isinstance(effect, Outgoing)
     return Incoming(
         effect.topic.name, 0, offset, effect.key, effect.value, effect.headers, timestamp
     )
 
 
-# What came of it
+# Effects
 
 
 def header(effect: Effect | Incoming, name: str) -> str | None:
@@ -223,7 +223,7 @@ def header(effect: Effect | Incoming, name: str) -> str | None:
 
 
 async def all_of(answer: Sequence[Effect] | Slices) -> list[Effect]:
-    """Return what a handler returned, the slices of a large record together."""
+    """Return all effects of a handler, the slices of a large record together."""
     if isinstance(answer, AsyncIterator):
         return [effect async for slice_ in answer for effect in slice_]
     return list(answer)
@@ -231,7 +231,7 @@ async def all_of(answer: Sequence[Effect] | Slices) -> list[Effect]:
 
 @asynccontextmanager
 async def opened_stage(stage: Stage, context: StageContext) -> AsyncIterator[Handler]:
-    """Open a stage, whose slices are returned together."""
+    """Open a stage with a handler that returns all slices together."""
     async with stage.open(context) as handler:
 
         async def handle(record: Incoming) -> Sequence[Effect]:
@@ -264,7 +264,7 @@ def transitions(effects: Sequence[Effect]) -> list[str]:
 
 
 def outcomes(effects: Sequence[Effect]) -> list[Any]:
-    """The outcomes that were proposed to the ledger, read as clients read them."""
+    """Return the outcomes proposed to the ledger, decoded as clients decode them."""
     proposed = [body_of(each, _Proposal).outcome for each in sent_to(effects, AUDIT)]
     return [each for each in proposed if each is not None]
 
@@ -291,7 +291,7 @@ def dead_letters(effects: Sequence[Effect]) -> list[Outgoing]:
 
 
 def largest(effects: Sequence[Effect]) -> int:
-    """Bytes of the largest record that comes of it, headers included."""
+    """Return the bytes of the largest record, headers included."""
     return max(
         len(each.value or b"") + len(each.key or b"") + sum(len(value) for _, value in each.headers)
         for each in effects
@@ -299,23 +299,23 @@ def largest(effects: Sequence[Effect]) -> int:
     )
 
 
-# Tools and surroundings
+# Test doubles and contexts
 
 
 class FakeLinks:
-    """Resolves every short link in the same way."""
+    """Resolves every short link to the same video, or raises."""
 
     def __init__(self, found: VideoRef | Exception = VIDEO) -> None:
         self.found = found
-        self.asked: list[str] = []
+        self.resolved_urls: list[str] = []
 
-    def known(self, link: ShortLink) -> VideoRef | None:
+    def cached(self, link: ShortLink) -> VideoRef | None:
         assert link.url
         return None
 
     async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
         assert platform.get_capabilities().name == "tiktok"
-        self.asked.append(link.url)
+        self.resolved_urls.append(link.url)
         if isinstance(self.found, Exception):
             raise self.found
         return self.found
@@ -332,15 +332,23 @@ class _FaustApp:
         return _FaustTable(name=name, **options)
 
 
+def table_of(context: StageContext, name: str) -> StageTable:
+    """A table of a context as the runtime sees it, with its writes."""
+    found = context.tables[name]
+    assert isinstance(found, StageTable)
+    return found
+
+
 def make_table(name: str) -> StageTable:
     return StageTable(_FaustApp(), name, 4)
 
 
-def show(table: StageTable, effects: Sequence[Effect]) -> None:
-    """Make acknowledged rows visible, as the runner does."""
+def show(table: Table, effects: Sequence[Effect]) -> None:
+    """Apply acknowledged table writes, as the runner does."""
+    assert isinstance(table, StageTable)
     for write in writes(effects):
         if write.table == table.name:
-            table.show(write)
+            table.apply(write)
 
 
 def make_settings(**changes: Any) -> Settings:
@@ -348,23 +356,23 @@ def make_settings(**changes: Any) -> Settings:
 
 
 def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[Outgoing]]:
-    """The context of a stage, and the list of the supplements that it sent."""
-    supplements: list[Outgoing] = []
+    """Return the context of a stage, and the list of records published on best effort."""
+    best_effort_records: list[Outgoing] = []
     named = {name: make_table(name) for name in tables}
     context = StageContext(
         settings=settings,
         tables=named,
-        supplement=supplements.append,
+        publish_best_effort=best_effort_records.append,
         signals=SharedState(),
         intake=Intake("toy"),
     )
-    return context, supplements
+    return context, best_effort_records
 
 
 def make_gate(operation: Operation, context: StageContext | None = None) -> OutboundGate:
-    """A gate with one way out, ``direct``, and no patience."""
-    around = context or make_context(make_settings())[0]
-    return OutboundGate(operation, ("direct",), around, grant_seconds=0.02)
+    """A gate with one egress, ``direct``, and a short timeout of trial requests."""
+    stage_context = context or make_context(make_settings())[0]
+    return OutboundGate(operation, ("direct",), stage_context, grant_seconds=0.02)
 
 
 def soon(seconds: float) -> datetime:

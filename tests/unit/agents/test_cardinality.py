@@ -8,7 +8,7 @@ import pytest
 
 from agents.access.gate import installed_plugins
 from agents.access.performance import PerformanceMonitor
-from agents.commands.command_parsing import refuse
+from agents.commands.command_parsing import reject
 from agents.ledger.duplicates import DropReason, DuplicateReports
 from agents.ledger.events import ResultHeader, measure
 from agents.plugins import Trouble
@@ -85,11 +85,11 @@ class Counting:
     def count(self, number: int) -> None:
         text = hostile(number)
         TRACE.set(text[:32])
-        self.stage.finished(0.0, 1)
+        self.stage.record_finished(0.0, 1)
         measure(self._head(number, text), ACTIONS[number % len(ACTIONS)])
         failure = self.failures[number % len(self.failures)]
         _count_attempt(Retry(due=WRITTEN_AT), failure, failure.job)
-        self.reports.dropped(self._news(text), get_args(DropReason)[number % 4])
+        self.reports.count_dropped(self._news(text), get_args(DropReason)[number % 4])
         self._attempt(number, text)
 
     def _head(self, number: int, text: str) -> ResultHeader:
@@ -139,7 +139,7 @@ async def whole(number: int, validation: Validation) -> None:
         await all_of(await validation.handle(request(body, offset=number)))
     await all_of(await validation.handle(record))
     command = request({"command": text, "id": text}, offset=number)
-    refuse(command, ClipmillError(ErrorCode.REQUEST_INVALID, text, field=text))
+    reject(command, ClipmillError(ErrorCode.REQUEST_INVALID, text, field=text))
     for error in (MalformedMessageError(text, text), ValueError(text), KeyError(text)):
         dead_letter(record, error, "validation")
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from agents.delay import HELD_PER_TOPIC, LONGEST_WAIT_SECONDS, due_of, handle, on_bug
+from agents.delay import IN_FLIGHT_PER_TOPIC, MAX_DELAY_SECONDS, due_at, handle, on_bug
 from agents.delay import stage as delay_stage
 from agents.pipeline.events import DUE, TARGET, delay_headers
 from streams.claims import Claim, Path, priority_header
@@ -46,7 +46,7 @@ async def passed_on(record: Incoming) -> Outgoing:
 
 
 async def test_the_event_goes_on_without_the_headers_of_its_wait() -> None:
-    assert due_of(waiting(), WRITTEN) == WRITTEN
+    assert due_at(waiting(), WRITTEN) == WRITTEN
     assert await passed_on(waiting()) == Outgoing(VALIDATED, b"k", b"body", OTHERS)
 
 
@@ -71,27 +71,27 @@ def test_due_times_are_exact_to_the_millisecond() -> None:
 
 @pytest.mark.parametrize("wait", [-1e9, 0.0, 5.0])
 def test_an_event_is_due_when_its_header_says(wait: float) -> None:
-    assert due_of(waiting(due=f"{WRITTEN + wait}".encode()), WRITTEN) == WRITTEN + wait
+    assert due_at(waiting(due=f"{WRITTEN + wait}".encode()), WRITTEN) == WRITTEN + wait
 
 
 def test_the_last_delay_topic_holds_as_long_as_its_records_survive() -> None:
     *_, last = DELAYS
-    due = WRITTEN + LONGEST_WAIT_SECONDS
+    due = WRITTEN + MAX_DELAY_SECONDS
     record = make_record(
         b"body", topic=last, headers=((DUE, f"{due}".encode()), (TARGET, b"videos.validated"))
     )
-    assert due_of(record, WRITTEN) == due
+    assert due_at(record, WRITTEN) == due
 
 
 @pytest.mark.parametrize("behind", [600.0, 3_000.0, 7_200.0])
 def test_a_clock_that_is_behind_makes_no_wait_longer(behind: float) -> None:
     now = WRITTEN - behind
-    assert due_of(waiting(due=f"{WRITTEN + 3}".encode()), now) == now + 3
+    assert due_at(waiting(due=f"{WRITTEN + 3}".encode()), now) == now + 3
 
 
 def test_a_due_time_of_a_clock_that_is_ahead_waits_as_long_as_its_topic_is_for() -> None:
     # A broker that stamps records itself has another clock than who wrote the due time.
-    assert due_of(waiting(due=f"{WRITTEN + 600}".encode()), WRITTEN) == WRITTEN + 5
+    assert due_at(waiting(due=f"{WRITTEN + 600}".encode()), WRITTEN) == WRITTEN + 5
 
 
 BROKEN = {
@@ -103,7 +103,7 @@ BROKEN = {
     "due that is no text": waiting(due=b"\xff"),
     "due never": waiting(due=b"inf"),
     "due nowhere": waiting(due=b"nan"),
-    "due after the record is gone": waiting(due=f"{WRITTEN + LONGEST_WAIT_SECONDS + 1}".encode()),
+    "due after the record is gone": waiting(due=f"{WRITTEN + MAX_DELAY_SECONDS + 1}".encode()),
     "due in another age": waiting(due=b"1e300"),
     "no headers": make_record(b"body", topic=WAITING, headers=[("ce_correlationid", b"r1")]),
 }
@@ -112,7 +112,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 async def test_what_says_not_where_to_and_when_ends(name: str) -> None:
     record = BROKEN[name]
-    assert due_of(record, WRITTEN) is None, "it must not wait for what never comes"
+    assert due_at(record, WRITTEN) is None, "it must not wait for what never comes"
     effects = await handle(record)
     (kept,) = dead_letters(effects)
     assert (kept.key, kept.value) == (record.key, record.value)
@@ -139,8 +139,8 @@ def test_a_bug_ends_the_request_and_is_kept() -> None:
 async def test_the_stage_reads_every_delay_topic_and_holds_many() -> None:
     settings = make_settings()
     assert delay_stage.sources == tuple(DELAYS)
-    assert delay_stage.window(settings) == HELD_PER_TOPIC
-    assert delay_stage.due is due_of
+    assert delay_stage.window(settings) == IN_FLIGHT_PER_TOPIC
+    assert delay_stage.due is due_at
     assert not delay_stage.ordered
     assert not delay_stage.drains
     context, _ = make_context(settings)

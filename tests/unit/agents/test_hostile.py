@@ -78,7 +78,7 @@ def make_ledger() -> Ledger:
 
 
 def make_recovery() -> Recovery:
-    return Recovery(make_settings(), SharedState(), ErrorHandlers({}), chance=lambda: 0.5)
+    return Recovery(make_settings(), SharedState(), ErrorHandlers({}), uniform=lambda: 0.5)
 
 
 def make_extraction_work() -> ExtractionWork:

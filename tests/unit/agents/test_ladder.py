@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.recovery.retry_policy import PAGES_READ
+from agents.recovery.retry_policy import PAGE_READS_MAX
 from schemas.errors import ErrorCode
 from schemas.request import Options
 from tests.unit.agents.ladder import (
@@ -73,4 +73,4 @@ async def test_every_ladder_ends_and_tries_no_file_over_and_over(
     played = await play(row)
     # A fresh page is one more try; a file that was found silent may be taken as it is at last.
     assert all(times <= 3 for times in Counter(played.tried).values())
-    assert played.pages <= PAGES_READ
+    assert played.pages <= PAGE_READS_MAX

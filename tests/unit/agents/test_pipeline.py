@@ -39,9 +39,8 @@ from schemas.results import (
 )
 from schemas.video import MediaSource
 from streams.cluster.shared_state import SharedState
-from streams.faust_driver.tables import StageTable
 from streams.records import Incoming, Outgoing
-from streams.stage import SlicingHandler, StageContext
+from streams.stage import SlicingHandler, StageContext, Table
 from streams.topics import AUDIT, DELAYS, ERRORS, EXTRACTED, REQUESTS, RESULTS, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
     FUTURE,
@@ -64,7 +63,7 @@ from tests.unit.agents.builders import (
     transitions,
 )
 from tests.unit.agents.download.downloads import make_download
-from tests.unit.agents.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS
+from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, VERSIONS
 
 PLATFORMS = Platforms.load()
 REPLY_TOPICS = ("billing", "archive")
@@ -114,7 +113,7 @@ class Pipeline:
         context, _ = make_context(make_settings(data_dir=folder), "files")
         rows, outcomes = make_table("video-info"), make_table("outcomes")
         counts = make_table("batches")
-        self.tables: list[StageTable] = [rows, outcomes, counts, context.tables["files"]]
+        self.tables: list[Table] = [rows, outcomes, counts, context.tables["files"]]
         cache = VideoInfoCache(rows.get, 60.0, lambda: NOW)
         extraction = ExtractionWork(
             PLATFORMS,
@@ -132,7 +131,7 @@ class Pipeline:
             context.settings,
             context.signals,
             ErrorHandlers({}),
-            chance=lambda: 0.0,
+            uniform=lambda: 0.0,
             clock=lambda: WRITTEN_AT,
         )
         selection = Selection(PLATFORMS)
@@ -279,7 +278,7 @@ async def test_a_short_link_is_resolved_in_the_end(pipeline: Pipeline) -> None:
     failed = (await pipeline.run(request({"id": "r1", "url": SHORT_URL})))["r1"]
     assert failed.error.error_type is ErrorCode.NETWORK_DNS
     assert (failed.attempts, failed.url) == (5, SHORT_URL)
-    assert len(pipeline.links.asked) == 5
+    assert len(pipeline.links.resolved_urls) == 5
 
 
 async def test_info_needs_no_media(pipeline: Pipeline) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agents.access.gate import installed_plugins
 from agents.plugins import GROUP, HOOKS, Plugin, PluginRequest, Plugins, describe, outcome_of
 from agents.plugins.hooks import SLOW_SECONDS, TROUBLES_MAX
-from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from streams.observability.metrics import REGISTRY
 from tests.unit.agents.builders import (
     SHORT_URL,
@@ -26,7 +26,7 @@ from tests.unit.agents.builders import (
     make_job,
 )
 
-PLACE = Place(platform="tiktok", operation="extract", egress="direct")
+PLACE = Endpoint(platform="tiktok", operation="extract", egress="direct")
 REQUEST = PluginRequest(
     platform="tiktok",
     operation="extract",
@@ -190,7 +190,9 @@ def test_attempts_are_counted_by_operation() -> None:
     attempts = (make_attempt(step="extraction"), make_attempt(step="download"))
     job = make_job(attempts=(*attempts, make_attempt(step="extraction")))
     numbers = {
-        operation: describe(job, "s", Place(platform="p", operation=operation, egress="e")).attempt
+        operation: describe(
+            job, "s", Endpoint(platform="p", operation=operation, egress="e")
+        ).attempt
         for operation in ("resolve", "extract", "download")
     }
     assert numbers == {"resolve": 1, "extract": 3, "download": 2}

@@ -12,7 +12,7 @@ from agents.extraction.listings import member_of
 from agents.ledger.batch_records import introduce_batch
 from agents.ledger.bug_report import on_bug
 from agents.pipeline.events import audit, propose_result, user_command
-from agents.pipeline.results import ended
+from agents.pipeline.results import error_result
 from agents.storage.local import LocalStorage
 from agents.validation.agent import on_bug as validation_bug
 from schemas.audit import AuditRecord
@@ -151,7 +151,7 @@ async def test_a_correlation_id_that_is_too_large_does_not_come_back(pipeline: P
 
 def test_a_replay_and_the_members_of_a_listing_go_where_the_first_request_wanted() -> None:
     job = make_job(reply=REPLY)
-    assert job.replayed(1, WRITTEN_AT).reply == REPLY
+    assert job.as_replay(1, WRITTEN_AT).reply == REPLY
     assert member_of(job, ListedPost(id="1", url=URL), 0, 1).reply == REPLY
 
 
@@ -162,7 +162,7 @@ THERE = ("billing", [ID])
 
 
 def failed(job: Job, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
-    outcome = ended(job, explain(code, operation="extraction", url=URL))
+    outcome = error_result(job, explain(code, operation="extraction", url=URL))
     return propose_result(job, "extraction", outcome, "cause")
 
 

@@ -28,7 +28,7 @@ from tests.unit.agents.builders import (
     opened_stage,
     transitions,
 )
-from tests.unit.agents.platforms.tiktok.raws import (
+from tests.unit.agents.platforms.tiktok.extractions import (
     EXTRACTED_AT,
     TOKEN,
     VERSIONS,
@@ -162,6 +162,6 @@ async def test_a_date_that_a_page_lacks_is_filled_in() -> None:
     handle = step_handler("selection", ExtractedVideo, selection.work, SharedState())
     raw = raw_of()
     del raw["timestamp"]
-    dates.note(VIDEO.key, EXTRACTED_AT)
+    dates.put(VIDEO.key, EXTRACTED_AT)
     effects = list(await handle(event_record(extracted(extraction_of(raw)))))
     assert selected_of(effects).info.published_at == EXTRACTED_AT

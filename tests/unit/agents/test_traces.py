@@ -12,7 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
 
-from agents.delay import due_of
+from agents.delay import due_at
 from agents.engine.interface import EngineFailure
 from agents.pipeline.events import user_command
 from agents.storage.local import LocalStorage
@@ -91,10 +91,10 @@ class ShownTable:
     def __init__(self, table: Any) -> None:
         self._table = table
 
-    def changelog(self, write: TableWrite, partition: int | None) -> Write:
+    def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite, _place: RecordMetadata) -> None:
+    def apply(self, write: TableWrite, _place: RecordMetadata) -> None:
         show(self._table, [write])
 
 
@@ -122,17 +122,17 @@ class TracedPipeline(Pipeline):
             sources=(BY_NAME[topic],),
             open=_never,
             on_bug=lambda _record, _error: (),
-            due=due_of if waits else None,
+            due=due_at if waits else None,
         )
         return RecordProcessor(
             stage,
             handler,
-            outbox=Outbox(),  # type: ignore[arg-type]
+            producer=Outbox(),  # type: ignore[arg-type]
             tables={table.name: ShownTable(table) for table in self.tables},  # type: ignore[misc]
             slots=ConcurrencyLimit(8),
             topic_prefix="p.",
-            finished=lambda _record: None,
-            wrote=self._wrote,
+            on_finished=lambda _record: None,
+            on_effects=self._wrote,
         )
 
     def _wrote(self, _record: Incoming, effects: Sequence[Effect]) -> None:

@@ -1,4 +1,4 @@
-"""The books and the judgement of the soak; its run is in the acceptance tests."""
+"""Outcomes, series and verdicts of the soak; the run itself is an acceptance test."""
 
 import itertools
 import json
@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.soaking.load import KINDS, RING, mixed_load
 from benchmarks.soaking.outcomes import Outcomes
+from benchmarks.soaking.sampling import ProcessSampler
 from benchmarks.soaking.series import (
     FLAT_PER_HOUR,
     JUDGED_SECONDS_MIN,
@@ -21,16 +22,15 @@ from benchmarks.soaking.series import (
     figures_of,
     grows,
 )
-from benchmarks.soaking.watching import Watch
 
 ROUND = sum(kind.weight for kind in KINDS)
 
 
 def series(per_hour: float, noise: float = 0.1, seconds: float = 1_200) -> Series:
-    """A process that is sampled every five seconds and grows by so many MiB an hour."""
-    chance, found = random.Random(7), Series("worker")
+    """Return a series, sampled every five seconds, that grows by this many MiB an hour."""
+    rng, found = random.Random(7), Series("worker")
     for n in range(int(seconds / 5)):
-        uss = 80 + per_hour * n * 5 / 3_600 + chance.gauss(0, noise)
+        uss = 80 + per_hour * n * 5 / 3_600 + rng.gauss(0, noise)
         found.add(Sample(n * 5.0, uss + 20, uss, 70 + n % 2, 18))
     return found
 
@@ -46,21 +46,23 @@ def series(per_hour: float, noise: float = 0.1, seconds: float = 1_200) -> Serie
         (0, 20.0, "unclear"),
     ],
 )
-def test_the_judgement(per_hour: float, noise: float, verdict: Verdict) -> None:
+def test_verdict_follows_from_growth_and_noise(
+    per_hour: float, noise: float, verdict: Verdict
+) -> None:
     figures = figures_of(series(per_hour, noise), 300)
     assert figures is not None
     assert figures.verdict == verdict
     assert grows([figures]) == (["worker"] if verdict == "grows" else [])
 
 
-def test_what_is_not_ours_is_not_judged() -> None:
+def test_growth_of_other_processes_is_ignored() -> None:
     figures = figures_of(Series("kafka", series(60).samples), 300)
     assert figures is not None
     assert figures.verdict == "grows"
     assert grows([figures]) == []
 
 
-def test_what_happens_while_it_warms_up_does_not_count() -> None:
+def test_warm_up_is_ignored() -> None:
     early = series(0)
     early.samples[:60] = [Sample(n * 5.0, 0, n, 0, 0) for n in range(60)]
     figures = figures_of(early, 300)
@@ -69,29 +71,29 @@ def test_what_happens_while_it_warms_up_does_not_count() -> None:
     assert figures.first.at == 300
 
 
-def test_a_process_that_did_not_live_so_long_is_left_out() -> None:
+def test_process_shorter_than_the_warm_up_has_no_figures() -> None:
     assert figures_of(series(0, seconds=100), 300) is None
 
 
-def test_a_short_time_judges_nothing() -> None:
+def test_short_series_is_unclear() -> None:
     figures = figures_of(series(5_000, seconds=JUDGED_SECONDS_MIN), 0)
     assert figures is not None
     assert figures.verdict == "unclear"
 
 
-def test_few_samples_judge_nothing() -> None:
+def test_few_samples_are_unclear() -> None:
     figures = figures_of(series(500, seconds=20), 0)
     assert figures is not None
     assert (figures.verdict, "too few samples" in str(figures)) == ("unclear", True)
 
 
-def test_a_line_has_all_figures() -> None:
+def test_line_has_all_figures() -> None:
     line = str(figures_of(series(60), 300))
     for part in ("worker", "RSS", "USS", "MiB/h", "grows", "files 70 -> 71", "threads 18 -> 18"):
         assert part in line
 
 
-def test_samples_stay_few_and_cover_all() -> None:
+def test_samples_are_bounded_and_cover_the_whole_time() -> None:
     long = series(60, seconds=5 * 5_000)
     assert SAMPLES_MAX / 3 < len(long.samples) <= SAMPLES_MAX
     assert long.samples[0].at == 0
@@ -100,101 +102,101 @@ def test_samples_stay_few_and_cover_all() -> None:
     assert len(gaps) == 1
 
 
-# The load
+# Load
 
 
-def test_a_round_has_every_kind_by_its_weight() -> None:
-    asked = itertools.islice(mixed_load("a"), 3 * ROUND)
-    counts = Counter(each.kind for each in asked)
+def test_round_has_every_kind_by_its_weight() -> None:
+    request = itertools.islice(mixed_load("a"), 3 * ROUND)
+    counts = Counter(each.kind for each in request)
     assert counts == {kind.name: 3 * kind.weight for kind in KINDS}
 
 
-def test_ids_are_the_record_s_and_never_the_same() -> None:
+def test_request_ids_are_unique_and_derived_from_the_record() -> None:
     names = set[str]()
-    for asked in itertools.islice(mixed_load("a"), 500):
-        body = json.loads(asked.value)
+    for request in itertools.islice(mixed_load("a"), 500):
+        body = json.loads(request.value)
         members = len(body.get("urls", ()))
         expected = {f"{body['id']}/{n}" for n in range(members)} if members else {body["id"]}
-        assert set(asked.expects) == expected
+        assert set(request.expected) == expected
         assert not names & expected
         names |= expected
 
 
-def test_videos_come_round_again() -> None:
-    """Else tables would grow for as long as it runs."""
+def test_videos_are_repeated() -> None:
+    """Otherwise tables would grow during the whole run."""
     urls = set[str]()
-    for asked in itertools.islice(mixed_load("a"), ROUND * RING * 2):
-        if asked.kind == "new file":
-            urls.add(json.loads(asked.value)["url"])
+    for request in itertools.islice(mixed_load("a"), ROUND * RING * 2):
+        if request.kind == "new file":
+            urls.add(json.loads(request.value)["url"])
     assert len(urls) == RING
 
 
-# The books
+# Outcomes
 
 
-def test_each_outcome_closes_its_request() -> None:
+def test_outcome_closes_its_request() -> None:
     outcomes = Outcomes()
     [batch] = itertools.islice((a for a in mixed_load("a") if a.kind == "batch of 3"), 1)
     outcomes.expect(batch)
     assert len(outcomes.open) == 3
-    for name, status in batch.expects.items():
-        outcomes.take({"request_id": name, "status": status})
+    for name, status in batch.expected.items():
+        outcomes.record({"request_id": name, "status": status})
     assert not outcomes.open
     assert not outcomes.unexpected
     assert "0 without an outcome" in outcomes.lines()[-1]
 
 
-def test_what_is_not_as_expected_is_told_with_its_error() -> None:
+def test_unexpected_outcome_is_reported_with_its_error() -> None:
     outcomes = Outcomes()
-    asked = next(mixed_load("a"))
-    outcomes.expect(asked)
-    [name] = asked.expects
+    request = next(mixed_load("a"))
+    outcomes.expect(request)
+    [name] = request.expected
     error = {"error_type": "internal.bug"}
-    outcomes.take({"request_id": name, "status": "failed", "error": error})
+    outcomes.record({"request_id": name, "status": "failed", "error": error})
     assert any("not as expected" in line and "internal.bug" in line for line in outcomes.lines())
 
 
-def test_copies_and_strangers_are_counted_and_change_nothing() -> None:
+def test_duplicate_and_unknown_outcomes_do_not_change_the_counts() -> None:
     outcomes = Outcomes()
-    asked = next(mixed_load("a"))
-    outcomes.expect(asked)
-    [(name, status)] = asked.expects.items()
+    request = next(mixed_load("a"))
+    outcomes.expect(request)
+    [(name, status)] = request.expected.items()
     for request_id in (name, name, "somebody else's"):
-        outcomes.take({"request_id": request_id, "status": status})
-    assert outcomes.copies == 2
+        outcomes.record({"request_id": request_id, "status": status})
+    assert outcomes.duplicates == 2
     assert sum(outcomes.counts.values()) == 1
 
 
-def test_a_request_without_an_outcome_is_told() -> None:
+def test_request_without_an_outcome_is_reported() -> None:
     outcomes = Outcomes()
     outcomes.expect(next(mixed_load("a")))
     assert "1 without an outcome" in outcomes.lines()[-1]
 
 
-# The watch
+# Sampler
 
 
-def test_it_names_what_it_sees() -> None:
+def test_sampler_names_the_processes() -> None:
     here = psutil.Process()
-    watch = Watch(here.pid, {"parent": here.ppid()})
-    watch.look()
-    watch.look()
-    named = {each.name: each.samples for each in watch.series}
+    sampler = ProcessSampler(here.pid, {"parent": here.ppid()})
+    sampler.sample()
+    sampler.sample()
+    named = {each.name: each.samples for each in sampler.series}
     assert len(named["worker"]) == len(named["parent"]) == 2
     assert named["worker"][0].rss >= named["worker"][0].uss > 1
     assert named["worker"][0].files >= 3
 
 
-def test_what_has_ended_is_passed_over() -> None:
+def test_ended_process_is_skipped_and_reported() -> None:
     pid = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "30")
-    watch = Watch(os.getpid(), {"other": pid})
-    assert watch.ended() == []
+    sampler = ProcessSampler(os.getpid(), {"other": pid})
+    assert sampler.ended() == []
     child = psutil.Process(pid)
     child.kill()
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    watch.look()
-    assert watch.ended() == ["other"], "though nobody has waited for it"
+    sampler.sample()
+    assert sampler.ended() == ["other"], "although it is not reaped yet"
     os.waitpid(pid, 0)
-    watch.look()
-    assert watch.ended() == ["other"]
-    assert "other" not in {each.name for each in watch.series}
+    sampler.sample()
+    assert sampler.ended() == ["other"]
+    assert "other" not in {each.name for each in sampler.series}

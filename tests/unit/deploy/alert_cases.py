@@ -1,7 +1,7 @@
-"""What every alert must fire for, and what it must stay silent for: series as promtool writes them.
+"""Cases in which every alert must fire or stay silent, as series in the notation of promtool.
 
-`0+2x30` is a counter that grows by 2 with each of 30 samples, `5x30` a value that stays, `_x20` twenty
-times no sample. Samples are a minute apart, for the alerts of `SLOW` ten minutes.
+`0+2x30` is a counter that grows by 2 with each of 30 samples, `5x30` a constant, `_x20` twenty missing
+samples. Samples are a minute apart, for the alerts of `SLOW` ten minutes.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ class AlertCase:
         alert: its name.
         title: what happens.
         series: samples by series.
-        minute: when the alerts are looked at.
-        firing: the alert's labels, severity left out, for each time that it fires; none: silent.
+        minute: evaluation time.
+        firing: labels of each firing alert, without severity; empty: silent.
     """
 
     alert: str
@@ -28,12 +28,12 @@ class AlertCase:
 
 
 SLOW = {"ClipmillServedBudgetBurnsSlowly", "ClipmillLatencyBudgetBurnsSlowly"}
-"""Alerts over days; promtool evaluates every rule with every sample."""
+"""Alerts over days: promtool evaluates every rule at every sample, so there are fewer."""
 
 RESULTS = "clipmill_results_total"
 DURATION = "clipmill_request_duration_seconds"
 ONE: tuple[Mapping[str, str], ...] = ({},)
-"""An alert without labels of its own fires once."""
+"""One firing alert without labels."""
 
 
 def results(error: str = "", **samples: str) -> dict[str, str]:
@@ -173,7 +173,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillStageWithoutWorker",
-        "records wait and only another stage is there",
+        "records wait and only another stage runs",
         {
             'clipmill_stage_backlog_records{stage="download",instance="a"}': "30x20",
             'clipmill_stage_ready{stage="validation",instance="a"}': "1x20",
@@ -203,7 +203,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillStageWithoutWorker",
-        "nothing waits",
+        "there is no backlog",
         {'clipmill_stage_backlog_records{stage="download",instance="a"}': "0x20"},
         15,
     ),
@@ -306,7 +306,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillLagOld",
-        "a backlog is worked off within minutes",
+        "a backlog is processed within minutes",
         {
             'clipmill_stage_lag_seconds{stage="download",topic="t",partition="0",instance="a"}': "0+60x15 0x45"
         },
@@ -356,7 +356,7 @@ CASES = [
     # Records
     AlertCase(
         "ClipmillDeadLettersArriving",
-        "the first one of a reason: its series is born at 1",
+        "the first one of a reason: its series starts at 1",
         {'clipmill_dead_letters_total{reason="system.engine_crash",instance="a"}': "_x20 1x20"},
         25,
         ({"reason": "system.engine_crash"},),
@@ -392,33 +392,33 @@ CASES = [
     ),
     AlertCase(
         "ClipmillUndecodableBatches",
-        "the first batch of a topic: its series is born at 1",
+        "the first batch of a topic: its series starts at 1",
         {'clipmill_undecodable_batches_total{topic="t",instance="a"}': "_x20 1x20"},
         25,
         ({"topic": "t"},),
     ),
     AlertCase(
         "ClipmillUndecodableBatches",
-        "an old one",
+        "an old batch",
         {'clipmill_undecodable_batches_total{topic="t",instance="a"}': "1x40"},
         35,
     ),
     AlertCase(
         "ClipmillOffsetsReset",
-        "a log was truncated: its series is born at 1",
+        "a log was truncated: its series starts at 1",
         {'clipmill_offset_resets_total{topic="t",reason="truncated",instance="a"}': "_x70 1x20"},
         80,
         ({"topic": "t", "reason": "truncated"},),
     ),
     AlertCase(
         "ClipmillOffsetsReset",
-        "one of two hours ago",
+        "a reset two hours ago",
         {'clipmill_offset_resets_total{topic="t",reason="truncated",instance="a"}': "1x150"},
         140,
     ),
     AlertCase(
         "ClipmillRequestIdsReused",
-        "a client begins its numbers again",
+        "a client restarts its numbering",
         {
             'clipmill_repeated_requests_total{content="other",instance="a"}': "_x70 1x20",
             'clipmill_repeated_requests_total{content="same",instance="a"}': "0+9x90",
@@ -451,7 +451,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillPagesChanged",
-        "half of the pages cannot be understood",
+        "half of the pages cannot be parsed",
         {
             'clipmill_attempt_error_ratio{platform="tiktok",operation="extract",egress="us",'
             'error_type="platform.changed"}': "0.5x20"
@@ -481,7 +481,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillDelayStuck",
-        "an event waits for three hours and none comes out",
+        "an event waits for three hours and none is released",
         {'clipmill_oldest_parked_seconds{delay="retry.1h"}': "0+60x200"},
         180,
         ({"delay": "retry.1h"},),
@@ -497,7 +497,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillAccountUnusable",
-        "one of two logins has ended",
+        "one of two logins has expired",
         {
             'clipmill_account_healthy{platform="tiktok",account="alice"}': "0x90",
             'clipmill_account_healthy{platform="tiktok",account="bob"}': "1x90",
@@ -507,13 +507,13 @@ CASES = [
     ),
     AlertCase(
         "ClipmillAccountUnusable",
-        "an account rests for ten minutes",
+        "an account cools down for ten minutes",
         {'clipmill_account_healthy{platform="tiktok",account="alice"}': "1x20 0x10 1x60"},
         80,
     ),
     AlertCase(
         "ClipmillLoginEnds",
-        "a login ends within a day",
+        "a login expires within a day",
         {
             'clipmill_account_cookie_expiry_timestamp_seconds{platform="tiktok",account="alice"}': "86400x10"
         },
@@ -522,7 +522,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillLoginEnds",
-        "a login ends in a month",
+        "a login expires in a month",
         {
             'clipmill_account_cookie_expiry_timestamp_seconds{platform="tiktok",account="alice"}': "2592000x10"
         },
@@ -537,7 +537,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillCookiesUnsaved",
-        "all is saved",
+        "all cookies are saved",
         {'clipmill_account_unsaved{platform="tiktok",account="alice"}': "0x30"},
         20,
     ),
@@ -564,7 +564,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillDiskShort",
-        "enough is left, and a worker without downloads says 0",
+        "enough is left, and a worker without downloads reports 0",
         {
             'clipmill_disk_free_bytes{instance="a"}': "90000000000x20",
             'clipmill_disk_free_bytes{instance="b"}': "0x20",
@@ -606,7 +606,7 @@ CASES = [
     ),
     AlertCase(
         "ClipmillPluginOff",
-        "a plug-in is switched off, once in a process: its series is born at 1",
+        "a plug-in is switched off, once in a process: its series starts at 1",
         {'clipmill_plugin_troubles_total{plugin="mine",trouble="off"}': "_x70 1x20"},
         80,
         ({"plugin": "mine"},),

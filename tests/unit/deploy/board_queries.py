@@ -1,4 +1,4 @@
-"""The queries of the boards as Prometheus gets them from Grafana."""
+"""The boards' queries as Grafana sends them to Prometheus."""
 
 import json
 import re
@@ -30,11 +30,11 @@ def queries(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def interpolated(expr: str, window: str = "1m", span: str = "15m") -> str:
-    """Return a query with all values chosen.
+    """Return a query with every variable set to all values.
 
     Args:
-        window: for rates.
-        span: what the board shows.
+        window: of rates.
+        span: time range of the board.
     """
     expr = expr.replace("$__rate_interval", window).replace("$__range", span)
     return re.sub(r"\$[a-z]+", ALL, expr)

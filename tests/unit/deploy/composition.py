@@ -1,4 +1,4 @@
-"""docker-compose.yml as the tests see it."""
+"""The services of docker-compose.yml."""
 
 from pathlib import Path
 from typing import Any

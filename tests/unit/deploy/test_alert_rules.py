@@ -1,4 +1,4 @@
-"""Every alert by promtool: what it fires for and what it stays silent for."""
+"""Every alert in promtool: the cases in which it fires and stays silent."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def interval_of(alert: str) -> str:
 
 
 def promtool_test(case: AlertCase) -> object:
-    """Return a case as promtool reads it: what fires is a series of its own."""
+    """Return a case in promtool's format; firing alerts are series of ``ALERTS``."""
     samples = [
         {
             "alertname": case.alert,
@@ -73,13 +73,13 @@ BY_ALERT = {name: list(cases) for name, cases in groupby(CASES, key=lambda case:
 
 
 def rules_of(alert: str) -> list[dict[str, Any]]:
-    """Return an alert behind the records that it reads: promtool evaluates all it is given."""
+    """Return an alert after the recording rules it uses; promtool evaluates all rules it is given."""
     needed = re.findall(r"clipmill:[a-z_]+:[a-z_0-9]+", RULES[alert]["expr"])
     return [RULES[name] for name in (*dict.fromkeys(needed), alert)]
 
 
 @pytest.mark.parametrize("alert", BY_ALERT)
-def test_an_alert_fires_for_its_cases_and_no_others(alert: str, tmp_path: Path) -> None:
+def test_alert_fires_in_its_cases_only(alert: str, tmp_path: Path) -> None:
     rules, cases = tmp_path / "rules.yml", tmp_path / "cases.yml"
     # JSON is YAML.
     rules.write_text(json.dumps({"groups": [{"name": alert, "rules": rules_of(alert)}]}))

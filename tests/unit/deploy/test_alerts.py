@@ -1,4 +1,4 @@
-"""The rules watch metrics that exist, by labels that they have, and every alert has a runbook."""
+"""Rules use existing metrics and labels, and every alert has a runbook."""
 
 import re
 import shlex
@@ -39,46 +39,46 @@ every_rule = pytest.mark.parametrize(
 every_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 
 
-def known() -> dict[str, set[str]]:
-    """Names of our metrics without suffix, each with its labels."""
+def metric_labels() -> dict[str, set[str]]:
+    """Return the labels of our metrics, by name without suffix."""
     families = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     return {SUFFIX.sub("", each._name): set(each._labelnames) for each in families}
 
 
-def watched(text: str) -> set[str]:
+def metrics_in(text: str) -> set[str]:
     return {SUFFIX.sub("", name) for name in re.findall(r"clipmill_[a-z_]+", text)}
 
 
-def recorded(text: str) -> set[str]:
+def records_in(text: str) -> set[str]:
     return set(re.findall(r"clipmill:[a-z_]+:[a-z_0-9]+", text))
 
 
 @every_rule
-def test_what_is_watched_exists(rule: dict[str, Any]) -> None:
+def test_metrics_of_a_rule_exist(rule: dict[str, Any]) -> None:
     expression = rule["expr"]
-    assert watched(expression) or recorded(expression) or expression.startswith("up{")
-    assert watched(expression) <= known().keys()
-    assert recorded(expression) <= {each["record"] for each in RECORDS}
+    assert metrics_in(expression) or records_in(expression) or expression.startswith("up{")
+    assert metrics_in(expression) <= metric_labels().keys()
+    assert records_in(expression) <= {each["record"] for each in RECORDS}
 
 
 @every_rule
-def test_labels_are_those_of_the_metrics(rule: dict[str, Any]) -> None:
-    # Prometheus itself adds the instance and the job.
-    labels = set().union(*(known()[name] for name in watched(rule["expr"])))
+def test_labels_of_a_rule_exist(rule: dict[str, Any]) -> None:
+    # Prometheus adds the instance and the job.
+    labels = set().union(*(metric_labels()[name] for name in metrics_in(rule["expr"])))
     labels |= {"le", "instance", "job"}
     grouped = {
         name
         for group in re.findall(r"(?:by|on) \(([a-z_, ]+)\)", rule["expr"])
         for name in group.split(", ")
     }
-    picked = set(re.findall(r"([a-z_]+)[!=]~?\"", rule["expr"]))
-    assert grouped | picked <= labels
+    selected = set(re.findall(r"([a-z_]+)[!=]~?\"", rule["expr"]))
+    assert grouped | selected <= labels
     shown = set(re.findall(r"\$labels\.([a-z_]+)", str(rule.get("annotations"))))
     assert shown <= grouped or rule["expr"].startswith("up{")
 
 
 @every_alert
-def test_an_alert_says_how_bad_it_is_what_it_means_and_where_its_runbook_is(
+def test_alert_has_severity_description_and_runbook(
     alert: dict[str, Any],
 ) -> None:
     assert alert["alert"].startswith("Clipmill")
@@ -92,7 +92,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 @every_page
-def test_a_runbook_has_all_its_parts(page: Path) -> None:
+def test_runbook_has_all_sections(page: Path) -> None:
     text = page.read_text()
     assert text.startswith(f"# {page.stem}\n")
     parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
@@ -103,8 +103,8 @@ def test_a_runbook_has_all_its_parts(page: Path) -> None:
 @every_page
 def test_metrics_of_a_runbook_exist(page: Path) -> None:
     text = page.read_text()
-    assert watched(text) <= known().keys()
-    assert recorded(text) <= {each["record"] for each in RECORDS}
+    assert metrics_in(text) <= metric_labels().keys()
+    assert records_in(text) <= {each["record"] for each in RECORDS}
 
 
 def commands(text: str) -> list[str]:
@@ -125,7 +125,7 @@ def commands(text: str) -> list[str]:
         }
     ),
 )
-def test_commands_of_runbooks_and_alerts_can_be_run_as_they_are_written(command: str) -> None:
+def test_commands_of_runbooks_and_alerts_are_valid(command: str) -> None:
     words = shlex.split(command)
     found: click.Command = cli
     while isinstance(found, click.Group) and words:
@@ -136,7 +136,7 @@ def test_commands_of_runbooks_and_alerts_can_be_run_as_they_are_written(command:
 
 
 @every_page
-def test_links_of_a_runbook_lead_somewhere(page: Path) -> None:
+def test_links_of_a_runbook_resolve(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", page.read_text()):
         file = page.parent / target
         assert file.is_file(), target

@@ -22,7 +22,7 @@ every_worker = pytest.mark.parametrize("service", workers().values(), ids=list(w
 
 
 def parse(arguments: list[str]) -> dict[str, Any]:
-    """Return what the real command line understands; raises click.UsageError."""
+    """Parse arguments with the real command line; raises click.UsageError."""
     command: click.Command = cli
     while isinstance(command, click.Group):
         found = command.get_command(click.Context(command), arguments[0])
@@ -36,12 +36,12 @@ def seconds(duration: str) -> float:
     return float(duration.removesuffix("s"))
 
 
-def test_the_file_is_as_the_compose_specification_wants_it() -> None:
+def test_file_matches_the_compose_specification() -> None:
     problems = Draft7Validator(json.loads(SPECIFICATION.read_text())).iter_errors(composition())
     assert [f"{problem.json_path}: {problem.message}" for problem in problems] == []
 
 
-def test_the_specification_refuses_what_it_does_not_know() -> None:
+def test_specification_rejects_unknown_keys() -> None:
     document = composition()
     document["services"]["kafka"]["memory_limit"] = "1g"
     assert not Draft7Validator(json.loads(SPECIFICATION.read_text())).is_valid(document)
@@ -52,18 +52,18 @@ def test_every_installed_stage_has_exactly_one_service() -> None:
     assert sorted(stages) == sorted(point.name for point in entry_points(group=GROUP))
 
 
-def test_a_service_is_named_after_its_stage() -> None:
+def test_service_is_named_after_its_stage() -> None:
     for name, service in workers().items():
         assert parse(service["command"])["stages"] == (name,)
 
 
 @every_service
-def test_commands_are_those_of_the_command_line(service: dict[str, Any]) -> None:
+def test_commands_are_valid_on_the_command_line(service: dict[str, Any]) -> None:
     assert parse(service["command"])["bootstrap"] == "kafka:9092"
 
 
 @every_worker
-def test_health_is_where_the_image_looks_for_it(service: dict[str, Any]) -> None:
+def test_health_endpoint_is_where_the_image_checks_it(service: dict[str, Any]) -> None:
     assert parse(service["command"])["http"] == "0.0.0.0:8080"
 
 
@@ -72,7 +72,7 @@ def test_health_is_where_the_image_looks_for_it(service: dict[str, Any]) -> None
     [["topics", "aply"], ["worker", "--http", ":1"], ["worker", "ledger", "--kafka", "a:1"]],
     ids=["unknown command", "no stage", "unknown option"],
 )
-def test_a_wrong_command_would_be_seen(arguments: list[str]) -> None:
+def test_invalid_command_is_detected(arguments: list[str]) -> None:
     with pytest.raises(click.UsageError):
         parse(arguments)
 
@@ -84,68 +84,68 @@ def test_variables_are_settings_or_those_of_opentelemetry(service: dict[str, Any
 
 
 @every_service
-def test_what_all_must_agree_on_is_the_same_everywhere(service: dict[str, Any]) -> None:
+def test_shared_settings_are_set_everywhere(service: dict[str, Any]) -> None:
     assert "CLIPMILL_KAFKA__PARTITIONS" in service["environment"]
     assert service["environment"]["CLIPMILL_DATA_DIR"] == "/data"
 
 
 @pytest.mark.parametrize("name", ["validation", "extraction", "download"])
-def test_stages_that_reach_platforms_know_the_proxy(name: str) -> None:
+def test_stages_that_reach_platforms_have_the_proxy_setting(name: str) -> None:
     assert services()[name]["environment"]["CLIPMILL_EGRESS__PROXY"] is None
 
 
 @every_worker
-def test_workers_start_when_the_topics_are_there(service: dict[str, Any]) -> None:
+def test_workers_start_after_the_topics_are_created(service: dict[str, Any]) -> None:
     assert service["depends_on"] == {"topics": {"condition": "service_completed_successfully"}}
     assert service["restart"] == "unless-stopped"
 
 
 @every_worker
-def test_workers_share_the_folder_of_files(service: dict[str, Any]) -> None:
+def test_workers_share_the_data_volume(service: dict[str, Any]) -> None:
     assert service["volumes"] == ["data:/data"]
 
 
 @every_worker
-def test_workers_have_time_to_finish_and_a_memory_limit(service: dict[str, Any]) -> None:
+def test_workers_have_a_grace_period_and_a_memory_limit(service: dict[str, Any]) -> None:
     assert seconds(service["stop_grace_period"]) > 2 * Settings().stage.shutdown_grace_seconds
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
 
 
 @every_service
-def test_containers_have_no_rights(service: dict[str, Any]) -> None:
+def test_containers_have_no_capabilities(service: dict[str, Any]) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "ports" not in service
 
 
 @every_service
-def test_one_image_serves_all(service: dict[str, Any]) -> None:
+def test_all_services_use_one_image(service: dict[str, Any]) -> None:
     assert service["build"] == {"context": ".", "dockerfile": "deploy/Dockerfile"}
     assert (PROJECT / service["build"]["dockerfile"]).is_file()
 
 
-def test_topics_are_made_once_kafka_answers() -> None:
+def test_topics_are_created_when_kafka_is_healthy() -> None:
     topics = services()["topics"]
     assert topics["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert "restart" not in topics
     assert KAFKA["healthcheck"]["test"][0] == "CMD"
 
 
-def test_kafka_is_the_release_that_is_also_embedded() -> None:
+def test_kafka_has_the_release_of_the_embedded_broker() -> None:
     jars = (PROJECT / "streams" / "embedded" / "jars.lock").read_text()
     found = re.search(r"/kafka-server-common-([\d.]+)\.jar", jars)
     assert found
     assert KAFKA["image"] == f"apache/kafka:{found[1]}"
 
 
-def test_kafka_takes_the_largest_message_and_makes_no_topic_by_itself() -> None:
+def test_kafka_accepts_the_largest_message_and_creates_no_topics() -> None:
     settings = KAFKA["environment"]
     assert settings["KAFKA_MESSAGE_MAX_BYTES"] >= MESSAGE_BYTES_MAX
     assert settings["KAFKA_REPLICA_FETCH_MAX_BYTES"] >= MESSAGE_BYTES_MAX
     assert settings["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
 
-def test_listeners_fit_together() -> None:
+def test_listeners_are_consistent() -> None:
     settings = KAFKA["environment"]
     listeners = dict(each.split("://:") for each in settings["KAFKA_LISTENERS"].split(","))
     addresses = dict(
@@ -162,7 +162,7 @@ def test_listeners_fit_together() -> None:
     assert settings["KAFKA_CONTROLLER_QUORUM_VOTERS"] == quorum
 
 
-def test_only_this_machine_reaches_kafka() -> None:
+def test_kafka_is_published_on_loopback_only() -> None:
     (port,) = KAFKA["ports"]
     assert port == "127.0.0.1:9094:9094"
     assert "OUTSIDE://127.0.0.1:9094" in KAFKA["environment"]["KAFKA_ADVERTISED_LISTENERS"]

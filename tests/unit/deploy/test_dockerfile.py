@@ -49,7 +49,7 @@ def pinned(path: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_what_is_copied_exists_and_reaches_the_builder(source: str) -> None:
+def test_copied_source_exists_and_is_not_ignored(source: str) -> None:
     assert (PROJECT / source).exists()
     ignored = (PROJECT / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
     assert "*" in ignored
@@ -86,26 +86,26 @@ def test_every_locked_package_has_hashes(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "path"),
+    ("requirements", "path"),
     [
         (PYPROJECT["project"]["dependencies"], "requirements.txt"),
         (PYPROJECT["build-system"]["requires"], "deploy/requirements-build.txt"),
     ],
-    ids=["to run", "to build"],
+    ids=["runtime", "build"],
 )
-def test_everything_that_is_asked_for_is_locked(wanted: list[str], path: str) -> None:
-    names = {re.split(r"[<>=\[]", each)[0] for each in wanted}
+def test_all_requirements_are_locked(requirements: list[str], path: str) -> None:
+    names = {re.split(r"[<>=\[]", each)[0] for each in requirements}
     assert names <= pinned(path).keys()
 
 
-def test_the_final_image_has_no_compiler_and_takes_only_what_was_built() -> None:
+def test_final_image_has_only_the_build_output() -> None:
     assert arguments("FROM", BUILD) == ["python:3.13 AS build"]
     assert arguments("FROM", FINAL) == ["python:3.13-slim"]
     assert arguments("COPY", FINAL) == ["--from=build /opt/clipmill /opt/clipmill"]
     assert not [run for run in arguments("RUN", FINAL) if "apt" in run or "pip" in run]
 
 
-def test_it_runs_as_a_user_who_owns_the_data() -> None:
+def test_container_runs_as_the_owner_of_the_data() -> None:
     names = [name for name, _ in FINAL]
     assert arguments("USER", FINAL) == ["clipmill"]
     assert names.index("USER") < names.index("ENTRYPOINT")
@@ -114,7 +114,7 @@ def test_it_runs_as_a_user_who_owns_the_data() -> None:
     assert arguments("VOLUME", FINAL) == ["/data"]
 
 
-def test_variables_are_settings() -> None:
+def test_environment_variables_are_settings() -> None:
     pairs = [pair.split("=", 1) for each in arguments("ENV", FINAL) for pair in shlex.split(each)]
     known = {variable_name(path) for path, _ in setting_paths()}
     ours = {name: value for name, value in pairs if name.startswith("CLIPMILL_")}
@@ -123,13 +123,13 @@ def test_variables_are_settings() -> None:
     assert arguments("EXPOSE", FINAL) == ["8080"]
 
 
-def test_it_starts_the_command_line() -> None:
+def test_entrypoint_is_the_command_line() -> None:
     (entry,) = arguments("ENTRYPOINT", FINAL)
     assert json.loads(entry) == ["clipmill"]
     assert "clipmill" in PYPROJECT["project"]["scripts"]
 
 
-def test_the_health_check_is_python_that_compiles() -> None:
+def test_health_check_is_valid_python() -> None:
     (check,) = arguments("HEALTHCHECK", FINAL)
     program, option, code = json.loads(check.partition("CMD ")[2])
     assert (program, option) == ("python", "-c")

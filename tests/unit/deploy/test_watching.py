@@ -16,10 +16,10 @@ GUIDE = PROJECT / "docs" / "watching.md"
 WATCH: dict[str, dict[str, Any]] = {
     name: each for name, each in composition()["services"].items() if "profiles" in each
 }
-every_watcher = pytest.mark.parametrize("service", WATCH.values(), ids=list(WATCH))
+every_monitoring_service = pytest.mark.parametrize("service", WATCH.values(), ids=list(WATCH))
 
 WRITTEN_BY_PROGRAM = "./deploy/grafana/boards"
-"""The program that writes the boards compares them itself."""
+"""Generated boards, which `test_boards` checks."""
 
 
 def load(path: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ EXAMPLES: list[dict[str, Any]] = [
 
 
 def run(name: str, *arguments: str) -> str:
-    """Return what a program of Prometheus prints; it must succeed."""
+    """Return the output of a program of Prometheus, which must succeed."""
     done = subprocess.run([program(name), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -48,11 +48,11 @@ def ports(service: dict[str, Any]) -> set[str]:
     return {each.rpartition(":")[2] for each in service["ports"]}
 
 
-def test_prometheus_takes_its_configuration() -> None:
+def test_prometheus_accepts_its_configuration() -> None:
     run("promtool", "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
 
 
-def test_every_rule_file_beside_it_is_loaded() -> None:
+def test_every_rule_file_is_loaded() -> None:
     folder = DEPLOY / "prometheus"
     loaded = {path for pattern in PROMETHEUS["rule_files"] for path in folder.glob(pattern)}
     assert loaded == {path for path in folder.glob("*.yml") if "groups:" in path.read_text()}
@@ -66,14 +66,14 @@ def test_every_container_of_every_stage_is_scraped() -> None:
         assert worker["command"][-2:] == ["--http", f"0.0.0.0:{discovery['port']}"]
 
 
-def test_alerts_go_to_the_alertmanager_of_the_composition() -> None:
+def test_alerts_are_sent_to_the_alertmanager_service() -> None:
     (managers,) = PROMETHEUS["alerting"]["alertmanagers"]
     (target,) = managers["static_configs"][0]["targets"]
     name, _, port = target.partition(":")
     assert port in ports(WATCH[name])
 
 
-def test_sources_of_grafana_are_services_of_the_composition() -> None:
+def test_data_sources_of_grafana_are_services() -> None:
     for source in SOURCES:
         name, _, port = source["url"].removeprefix("http://").partition(":")
         assert port in ports(WATCH[name])
@@ -83,14 +83,14 @@ def test_sources_of_grafana_are_services_of_the_composition() -> None:
     assert SOURCES[0]["jsonData"]["timeInterval"] == PROMETHEUS["global"]["scrape_interval"]
 
 
-def test_boards_are_read_where_they_are_mounted() -> None:
+def test_boards_are_provisioned_from_their_mount() -> None:
     mounts = dict(volume.split(":")[:2] for volume in WATCH["grafana"]["volumes"])
     assert mounts[WRITTEN_BY_PROGRAM] == PROVIDER["options"]["path"]
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
 
 
-@every_watcher
-def test_watching_is_optional_bounded_and_for_this_machine_only(service: dict[str, Any]) -> None:
+@every_monitoring_service
+def test_monitoring_is_optional_bounded_and_on_loopback(service: dict[str, Any]) -> None:
     assert service["profiles"] == ["watch"]
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     assert re.fullmatch(r".+:v?\d+\.\d+\.\d+", service["image"])
@@ -98,7 +98,7 @@ def test_watching_is_optional_bounded_and_for_this_machine_only(service: dict[st
     assert all(each.startswith("127.0.0.1:") for each in service["ports"])
 
 
-@every_watcher
+@every_monitoring_service
 def test_mounted_files_exist_and_are_read_only(service: dict[str, Any]) -> None:
     for volume in service.get("volumes", []):
         source, _, mode = volume.split(":") if volume.startswith("./") else ("", "", "ro")
@@ -107,7 +107,7 @@ def test_mounted_files_exist_and_are_read_only(service: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["prometheus", "alertmanager"])
-def test_a_program_is_given_its_mounted_configuration(name: str) -> None:
+def test_program_uses_its_mounted_configuration(name: str) -> None:
     mounts = dict(volume.split(":")[:2] for volume in WATCH[name]["volumes"])
     expected = f"--config.file={mounts[f'./deploy/{name}']}/{name}.yml"
     assert expected in WATCH[name]["command"]
@@ -127,13 +127,13 @@ def secrets(node: Any) -> list[str]:
     return own + [found for each in node.values() for found in secrets(each)]
 
 
-def test_without_a_change_nobody_is_notified() -> None:
+def test_default_configuration_notifies_no_receiver() -> None:
     assert ALERTMANAGER["route"]["receiver"] == "nobody"
     assert "routes" not in ALERTMANAGER["route"]
     assert receivers(ALERTMANAGER)["nobody"] == {"name": "nobody"}
 
 
-def test_secrets_are_in_files_that_git_ignores() -> None:
+def test_secrets_are_in_ignored_files() -> None:
     paths = secrets(ALERTMANAGER["receivers"])
     assert {Path(each).parent for each in paths} == {Path("/etc/alertmanager/secrets")}
     assert len(paths) == len(receivers(ALERTMANAGER)) - 1
@@ -141,8 +141,8 @@ def test_secrets_are_in_files_that_git_ignores() -> None:
     assert all(each in GUIDE.read_text() for each in (Path(path).name for path in paths))
 
 
-def written(changes: dict[str, Any], folder: Path) -> str:
-    """Write the configuration with what an example of the guide changes; return its path."""
+def write_configuration(changes: dict[str, Any], folder: Path) -> str:
+    """Write the configuration merged with an example of the guide; return its path."""
     merged = ALERTMANAGER | {key: value for key, value in changes.items() if key != "receivers"}
     named = receivers(ALERTMANAGER) | receivers({"receivers": changes.get("receivers", [])})
     file = folder / "alertmanager.yml"
@@ -151,10 +151,10 @@ def written(changes: dict[str, Any], folder: Path) -> str:
 
 
 @pytest.mark.parametrize("changes", [{}, *EXAMPLES])
-def test_alertmanager_takes_its_configuration_and_the_examples(
+def test_alertmanager_accepts_its_configuration_and_the_examples(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    run("amtool", "check-config", written(changes, tmp_path))
+    run("amtool", "check-config", write_configuration(changes, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -167,16 +167,16 @@ def test_alertmanager_takes_its_configuration_and_the_examples(
         (2, "critical", "webhook"),
     ],
 )
-def test_examples_notify_whom_the_guide_says(
+def test_examples_notify_the_documented_receivers(
     example: int, severity: str, notified: str, tmp_path: Path
 ) -> None:
-    file = written(EXAMPLES[example], tmp_path)
+    file = write_configuration(EXAMPLES[example], tmp_path)
     found = run(
         "amtool", "config", "routes", "test", f"--config.file={file}", f"severity={severity}"
     )
     assert found.strip() == notified
 
 
-def test_a_broken_configuration_would_be_seen(tmp_path: Path) -> None:
+def test_invalid_configuration_is_detected(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="undefined receiver"):
-        run("amtool", "check-config", written({"route": {"receiver": "x"}}, tmp_path))
+        run("amtool", "check-config", write_configuration({"route": {"receiver": "x"}}, tmp_path))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for JSON bodies of any message, made from its type."""
+"""Hypothesis strategies for JSON bodies of any message, derived from its type."""
 
 import base64
 from datetime import UTC, datetime

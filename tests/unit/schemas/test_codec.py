@@ -36,18 +36,18 @@ class Body(msgspec.Struct):
     ],
     ids=[
         "empty",
-        "cut off",
+        "truncated",
         "binary",
-        "more behind it",
+        "trailing data",
         "not UTF-8",
-        "deep",
+        "nested too deeply",
         "array",
         "field missing",
-        "wrong type inside",
+        "nested wrong type",
         "wrong type",
     ],
 )
-def test_a_malformed_body_says_where_and_why(body: bytes, field: str, reason: str) -> None:
+def test_malformed_body_error_has_field_and_reason(body: bytes, field: str, reason: str) -> None:
     kind = Any if body.startswith(b"[[") else Body
     with pytest.raises(MalformedMessageError) as caught:
         decode(body, kind)
@@ -69,10 +69,10 @@ def test_opaque_json_stays_byte_for_byte() -> None:
     assert encode(decode(body, Body)) == body
 
 
-def test_opaque_json_can_be_decoded_in_its_turn() -> None:
+def test_opaque_json_can_be_decoded_later() -> None:
     body = decode(b'{"inner":{"number":1},"rest":{"number":2}}', Body)
     assert decode(body.rest, Inner) == Inner(2)
 
 
-def test_written_is_compact_utf8() -> None:
+def test_encoding_is_compact_utf8() -> None:
     assert encode({"a": "ä", "b": [1, None]}) == '{"a":"ä","b":[1,null]}'.encode()

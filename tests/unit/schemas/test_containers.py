@@ -4,14 +4,14 @@ import pytest
 
 from schemas.containers import CONTAINERS, DEFAULT_CONTAINER, MEDIA_TYPES, container_of
 
-RUN_BY_BROWSERS = {
+ACTIVE_CONTENT = {
     *("html", "htm", "xhtml", "xht", "shtml", "mht", "mhtml", "svg", "svgz", "xml", "xsl", "rdf"),
     *("js", "mjs", "css", "json", "wasm", "swf", "pdf", "hta", "exe", "php", "jsp", "cgi"),
 }
 
 
-def test_nothing_that_is_run_or_shown_as_a_page_is_a_container() -> None:
-    assert CONTAINERS.isdisjoint(RUN_BY_BROWSERS)
+def test_no_container_is_active_content() -> None:
+    assert CONTAINERS.isdisjoint(ACTIVE_CONTENT)
 
 
 @pytest.mark.parametrize(("container", "media_type"), MEDIA_TYPES.items())
@@ -22,9 +22,9 @@ def test_containers_are_plain_extensions_of_media(container: str, media_type: st
 
 
 @pytest.mark.parametrize(
-    "told",
-    [None, "", "mp4 ", "mp4\n", ".mp4", "../mp4", "mp4/", "\uff4dp4", *sorted(RUN_BY_BROWSERS)],
+    "extension",
+    [None, "", "mp4 ", "mp4\n", ".mp4", "../mp4", "mp4/", "\uff4dp4", *sorted(ACTIVE_CONTENT)],
 )
-def test_all_else_is_called_as_most_videos_are(told: str | None) -> None:
-    assert container_of(told) == DEFAULT_CONTAINER
-    assert container_of((told or "").upper()) == DEFAULT_CONTAINER
+def test_unknown_extension_gives_the_default_container(extension: str | None) -> None:
+    assert container_of(extension) == DEFAULT_CONTAINER
+    assert container_of((extension or "").upper()) == DEFAULT_CONTAINER

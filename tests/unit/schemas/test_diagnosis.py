@@ -1,4 +1,4 @@
-"""Every refusal names the field by its path, what is there, and what is allowed."""
+"""Validation errors name the path of the field, the value found, and what is allowed."""
 
 from typing import Any, get_args
 
@@ -161,27 +161,27 @@ COMMANDS: list[tuple[Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("body", "path", "reason"), REQUESTS, ids=lambda each: str(each)[:50])
-def test_a_refused_request_says_where_what_and_what_instead(
+def test_invalid_request_error_has_path_value_and_allowed(
     body: Any, path: str, reason: str
 ) -> None:
-    assert refusal(body, Request) == (path, reason)
+    assert path_and_reason(body, Request) == (path, reason)
 
 
 @pytest.mark.parametrize(("body", "path", "reason"), COMMANDS, ids=lambda each: str(each)[:50])
-def test_a_refused_command_says_where_what_and_what_instead(
+def test_invalid_command_error_has_path_value_and_allowed(
     body: Any, path: str, reason: str
 ) -> None:
-    assert refusal(body, Command) == (path, reason)
+    assert path_and_reason(body, Command) == (path, reason)
 
 
-def test_the_table_has_every_field() -> None:
+def test_cases_cover_every_field() -> None:
     paths = {path.partition("[")[0] for _, path, _ in REQUESTS}
     fields = {f"$.{name}" for name in Request.__struct_fields__}
     assert fields <= paths
     assert {f"$.options.{name}" for name in Options.__struct_fields__} <= paths
 
 
-def refusal(body: Any, kind: Any) -> tuple[str, str]:
+def path_and_reason(body: Any, kind: Any) -> tuple[str, str]:
     with pytest.raises(MalformedMessageError) as caught:
         decode(encode(body), kind)
     return caught.value.field, caught.value.reason
@@ -195,20 +195,20 @@ KINDS: list[Any] = [Request, Options, *get_args(Command)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_any_value_of_any_field_is_taken_or_refused_by_its_path(kind: Any) -> None:
-    config, taken = kind.__struct_config__, 0
+def test_any_value_of_any_field_is_accepted_or_rejected_by_its_path(kind: Any) -> None:
+    config, accepted = kind.__struct_config__, 0
     needed = {each.name: "a" for each in msgspec.structs.fields(kind) if each.required}
     tag = {config.tag_field: config.tag} if config.tag_field else {}
     for field in kind.__struct_fields__:
         for value in VALUES:
             error = error_of(tag | needed | {field: value}, kind)
             if error is None:
-                taken += 1
+                accepted += 1
                 continue
             assert error.field.startswith(f"$.{field}"), (value, error)
             assert "; allowed" in error.reason, (value, error)
             assert len(error.reason) < 300, (value, error)
-    assert taken > 0
+    assert accepted > 0
 
 
 def error_of(body: Any, kind: Any) -> MalformedMessageError | None:
@@ -219,10 +219,10 @@ def error_of(body: Any, kind: Any) -> MalformedMessageError | None:
     return None
 
 
-HALVES = ["\\ud83d", "\\udc00", "a\\ud83d", "\\ude00\\ud83d"]
+LONE_SURROGATES = ["\\ud83d", "\\udc00", "a\\ud83d", "\\ude00\\ud83d"]
 
 
-@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("half", LONE_SURROGATES)
 @pytest.mark.parametrize(
     ("text", "path"),
     [
@@ -236,7 +236,7 @@ HALVES = ["\\ud83d", "\\udc00", "a\\ud83d", "\\ude00\\ud83d"]
         ('{"url":"x","options":{"quality":"%s"}}', "$.options.quality"),
     ],
 )
-def test_half_of_a_surrogate_pair_is_refused_by_its_path(text: str, path: str, half: str) -> None:
+def test_lone_surrogate_is_rejected_by_its_path(text: str, path: str, half: str) -> None:
     with pytest.raises(MalformedMessageError) as caught:
         decode((text % half).encode(), Request)
     assert caught.value.field == path
@@ -244,13 +244,13 @@ def test_half_of_a_surrogate_pair_is_refused_by_its_path(text: str, path: str, h
     str(caught.value).encode()
 
 
-def test_both_halves_are_a_character() -> None:
+def test_surrogate_pair_is_one_character() -> None:
     body = b'{"url":"x","attributes":{"\\ud83d\\ude00":"\\ud83d\\ude00"}}'
     assert decode(body, Request).attributes == {"😀": "😀"}
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5_000])
-def test_what_is_no_number_of_json_is_refused_by_its_path(number: str) -> None:
+def test_number_that_is_not_json_is_rejected_by_its_path(number: str) -> None:
     with pytest.raises(MalformedMessageError) as caught:
         decode(b'{"url":"x","id":"a","priority":%s}' % number.encode(), Request)
     assert caught.value.field == "$.priority"

@@ -22,28 +22,28 @@ def context(
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_every_code_has_one_sentence_and_advice(code: ErrorCode) -> None:
-    told = context(code)
-    assert told.error_type is code
-    assert SENTENCE.fullmatch(told.user_message)
-    assert told.suggested_actions
-    assert all(SENTENCE.fullmatch(action) for action in told.suggested_actions)
+def test_every_code_has_a_message_and_suggested_actions(code: ErrorCode) -> None:
+    explained = context(code)
+    assert explained.error_type is code
+    assert SENTENCE.fullmatch(explained.user_message)
+    assert explained.suggested_actions
+    assert all(SENTENCE.fullmatch(action) for action in explained.suggested_actions)
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_commands_are_ready_to_type(code: ErrorCode) -> None:
+def test_recovery_options_are_complete_commands(code: ErrorCode) -> None:
     commands = context(code).recovery_options
     assert len(set(commands)) == len(commands)
     assert all(COMMANDS.fullmatch(command) for command in commands)
     assert all(shlex.split(command)[2] == REQUEST_ID for command in commands)
 
 
-def test_no_message_is_for_two_codes() -> None:
+def test_message_is_unique_per_code() -> None:
     assert set(MESSAGES) == set(ErrorCode)
     assert len({message.user_message for message in MESSAGES.values()}) == len(MESSAGES)
 
 
-HOPELESS = {
+UNRECOVERABLE = {
     ErrorCode.CONTENT_NOT_FOUND,
     ErrorCode.CONTENT_PRIVATE,
     ErrorCode.CONTENT_UNSUPPORTED,
@@ -54,32 +54,32 @@ HOPELESS = {
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_only_what_may_help_is_offered(code: ErrorCode) -> None:
-    assert bool(context(code).recovery_options) == (code not in HOPELESS)
+def test_recovery_options_are_given_for_recoverable_codes_only(code: ErrorCode) -> None:
+    assert bool(context(code).recovery_options) == (code not in UNRECOVERABLE)
 
 
-def test_what_it_was_about() -> None:
-    told = explain(
+def test_context_has_operation_url_and_details() -> None:
+    explained = explain(
         ErrorCode.NETWORK_DNS,
         operation="validation",
         url=URL,
         details={"host": "www.tiktok.com"},
         request_id=REQUEST_ID,
     )
-    assert told == ErrorContext(
+    assert explained == ErrorContext(
         operation="validation",
         url=URL,
         error_type=ErrorCode.NETWORK_DNS,
         user_message="The platform's host name could not be resolved.",
         technical_details={"host": "www.tiktok.com"},
         recovery_options=(f"clipmill retry {REQUEST_ID}",),
-        suggested_actions=told.suggested_actions,
+        suggested_actions=explained.suggested_actions,
     )
 
 
-def test_details_are_not_needed() -> None:
-    told = explain(ErrorCode.INTERNAL_BUG, operation="download", url=URL)
-    assert told.technical_details == {}
+def test_details_are_optional() -> None:
+    explained = explain(ErrorCode.INTERNAL_BUG, operation="download", url=URL)
+    assert explained.technical_details == {}
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_details_are_not_needed() -> None:
         ("x" * 1_000, f"The request could not be used: {'x' * 300}."),
     ],
 )
-def test_a_reason_becomes_part_of_the_sentence(reason: str, message: str) -> None:
-    told = context(ErrorCode.REQUEST_INVALID, reason=reason)
-    assert told.user_message == message
-    assert told.technical_details == {"reason": reason}
+def test_reason_becomes_part_of_the_message(reason: str, message: str) -> None:
+    explained = context(ErrorCode.REQUEST_INVALID, reason=reason)
+    assert explained.user_message == message
+    assert explained.technical_details == {"reason": reason}
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_without_a_request_nothing_is_offered(code: ErrorCode) -> None:
+def test_no_recovery_options_without_a_request(code: ErrorCode) -> None:
     assert context(code, request_id="").recovery_options == ()
 
 
@@ -107,26 +107,28 @@ def test_without_a_request_nothing_is_offered(code: ErrorCode) -> None:
     "request_id",
     ["", " ", "-o", "--config=x", "@name", "a b", "a\n", "a\u202e", "\u00e9", "x" * 177],
 )
-def test_what_is_no_clean_word_is_not_offered_to_a_shell(request_id: str) -> None:
+def test_unsafe_request_id_gives_no_recovery_options(request_id: str) -> None:
     assert context(request_id=request_id).recovery_options == ()
 
 
 @pytest.mark.parametrize(
     "request_id", ["a$(id)", "a;id", "a'\"`id`", "a/1", "a{request}", "x" * 176, "b/3/replay-1"]
 )
-def test_ids_are_quoted(request_id: str) -> None:
+def test_request_id_is_quoted_for_the_shell(request_id: str) -> None:
     again, smaller = context(request_id=request_id).recovery_options
     assert shlex.split(again) == ["clipmill", "retry", request_id]
     assert shlex.split(smaller) == ["clipmill", "retry", request_id, "--quality", "480p"]
 
 
 @given(st.sampled_from(ErrorCode), st.text(), st.dictionaries(st.text(), st.text()), st.text())
-def test_any_error_can_travel(
+def test_any_error_context_round_trips(
     code: ErrorCode, url: str, details: dict[str, str], request_id: str
 ) -> None:
-    told = explain(code, operation="extraction", url=url, details=details, request_id=request_id)
-    assert msgspec.json.decode(msgspec.json.encode(told), type=ErrorContext) == told
+    explained = explain(
+        code, operation="extraction", url=url, details=details, request_id=request_id
+    )
+    assert msgspec.json.decode(msgspec.json.encode(explained), type=ErrorContext) == explained
     assert all(
         shlex.split(command)[:3] == ["clipmill", "retry", request_id]
-        for command in told.recovery_options
+        for command in explained.recovery_options
     )

@@ -25,32 +25,32 @@ def attempt(step: str, *, counted: bool = True) -> Attempt:
         (["extraction"], "download", 1),
         (["download", "extraction", "download"], "download", 3),
     ],
-    ids=["first", "second", "of another step", "in between"],
+    ids=["first", "second", "another step", "interleaved"],
 )
 def test_attempts_are_counted_per_step(failed: list[str], step: str, number: int) -> None:
     job = JOB
     for each in failed:
-        job = job.failed(attempt(each))
+        job = job.with_attempt(attempt(each))
     assert job.attempt_number(step) == number
 
 
-def test_attempts_that_use_up_nothing_are_attempts_as_well() -> None:
-    assert JOB.failed(attempt("download", counted=False)).attempt_number("download") == 2
+def test_uncounted_attempt_increases_the_attempt_number() -> None:
+    assert JOB.with_attempt(attempt("download", counted=False)).attempt_number("download") == 2
 
 
-def test_failures_are_kept_oldest_first() -> None:
-    job = JOB.failed(attempt("a")).failed(attempt("b"))
+def test_attempts_are_kept_oldest_first() -> None:
+    job = JOB.with_attempt(attempt("a")).with_attempt(attempt("b"))
     assert [each.step for each in job.attempts] == ["a", "b"]
     assert JOB.attempts == ()
 
 
-def test_time_spent_adds_up_per_step() -> None:
-    job = JOB.spent("a", 0.1).spent("b", 1.0).spent("a", 0.2)
+def test_timings_are_summed_per_step() -> None:
+    job = JOB.with_timing("a", 0.1).with_timing("b", 1.0).with_timing("a", 0.2)
     assert job.timings == {"a": 0.3, "b": 1.0}
     assert JOB.timings == {}
 
 
-def test_a_replay_is_a_request_of_its_own_with_all_its_attempts() -> None:
+def test_replay_is_a_new_request_with_reset_attempts() -> None:
     spent = msgspec.structs.replace(
         JOB,
         deadline=NOW,
@@ -61,21 +61,21 @@ def test_a_replay_is_a_request_of_its_own_with_all_its_attempts() -> None:
         authenticate=True,
     )
     later = NOW + timedelta(days=2)
-    replay = spent.put_off(ErrorCode.NETWORK_DNS, NOW).replayed(1, later)
+    replay = spent.with_parking(ErrorCode.NETWORK_DNS, NOW).as_replay(1, later)
     assert (replay.request_id, replay.retry_of, replay.replays) == ("1/replay-1", "1", 1)
     assert (replay.received_at, replay.deadline) == (later, None)
-    assert (replay.attempts, replay.parked, replay.tries) == ((), None, 1)
+    assert (replay.attempts, replay.parked, replay.try_number) == ((), None, 1)
     assert (replay.avoid_egress, replay.avoid_formats, replay.authenticate) == ((), (), False)
     assert (replay.url, replay.options) == (spent.url, spent.options)
 
 
-def test_a_replay_of_a_replay_is_named_after_the_first_request() -> None:
-    again = JOB.replayed(1, NOW).replayed(2, NOW)
+def test_replay_of_a_replay_has_an_id_of_the_first_request() -> None:
+    again = JOB.as_replay(1, NOW).as_replay(2, NOW)
     assert (again.request_id, again.retry_of, again.replays) == ("1/replay-2", "1", 2)
 
 
-def test_waits_that_use_up_nothing_are_counted_together() -> None:
+def test_repeated_parking_is_counted_in_one_entry() -> None:
     later = NOW + timedelta(seconds=5)
-    job = JOB.put_off(ErrorCode.NETWORK_DNS, NOW).put_off(ErrorCode.NETWORK_SERVER, later)
+    job = JOB.with_parking(ErrorCode.NETWORK_DNS, NOW).with_parking(ErrorCode.NETWORK_SERVER, later)
     assert job.parked == Parking(times=2, since=NOW, code=ErrorCode.NETWORK_SERVER)
-    assert (job.tries, job.attempts) == (3, ())
+    assert (job.try_number, job.attempts) == (3, ())

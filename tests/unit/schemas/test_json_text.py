@@ -1,4 +1,4 @@
-"""JSON text that is damaged: why it is refused, and what can be read of it."""
+"""Malformed JSON text: the error, and the members that are still readable."""
 
 import json
 from typing import Any
@@ -11,20 +11,20 @@ from schemas.codec import MalformedMessageError, decode
 from schemas.json_text import NotJsonError, parse, readable_members
 from schemas.request import Request
 
-GOOD = b'{"id":"a","url":"x"}'
-MARK = b"\xef\xbb\xbf"
+VALID = b'{"id":"a","url":"x"}'
+BOM = b"\xef\xbb\xbf"
 
 REASONS = [
     (b"", "there is nothing in it"),
     (b" \n", "there is nothing in it"),
-    (MARK, "there is nothing in it"),
-    (GOOD.decode().encode("utf-16"), "it is in UTF-16, use UTF-8"),
-    (GOOD.decode().encode("utf-16-le"), "it is in UTF-16-LE, use UTF-8"),
-    (GOOD.decode().encode("utf-32"), "it is in UTF-32, use UTF-8"),
-    (b"\x00\x00\x00\x00\x07" + GOOD, "bytes of a schema registry stand before it"),
+    (BOM, "there is nothing in it"),
+    (VALID.decode().encode("utf-16"), "it is in UTF-16, use UTF-8"),
+    (VALID.decode().encode("utf-16-le"), "it is in UTF-16-LE, use UTF-8"),
+    (VALID.decode().encode("utf-32"), "it is in UTF-32, use UTF-8"),
+    (b"\x00\x00\x00\x00\x07" + VALID, "bytes of a schema registry stand before it"),
     (b'{"url":"\xff"}', "byte 0xff at position 8 is not UTF-8"),
     (b'{"url":', "Expecting value (character 7)"),
-    (GOOD + GOOD, "Extra data (character 20)"),
+    (VALID + VALID, "Extra data (character 20)"),
     (b"{'id':1}", "Expecting property name enclosed in double quotes (character 1)"),
     (b"\x00" * 9, "Expecting value (character 0)"),
     (b"[" * 100_000, "nested too deeply"),
@@ -32,28 +32,28 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("body", "reason"), REASONS, ids=lambda each: repr(each)[:40])
-def test_what_is_no_json_says_why(body: bytes, reason: str) -> None:
+def test_malformed_json_error_has_the_reason(body: bytes, reason: str) -> None:
     with pytest.raises(NotJsonError) as caught:
         parse(body)
     assert str(caught.value).startswith(f"not JSON: {reason}")
 
 
-@pytest.mark.parametrize("body", [MARK + GOOD, b" " + GOOD], ids=["mark", "space"])
+@pytest.mark.parametrize("body", [BOM + VALID, b" " + VALID], ids=["BOM", "space"])
 def test_a_byte_order_mark_is_ignored(body: bytes) -> None:
     assert decode(body, Request) == Request(id="a", url="x")
 
 
-def test_a_mark_in_the_middle_or_twice_is_no_mark() -> None:
+def test_second_byte_order_mark_is_rejected() -> None:
     with pytest.raises(MalformedMessageError):
-        decode(MARK + MARK + GOOD, Request)
+        decode(BOM + BOM + VALID, Request)
 
 
-def test_a_mark_does_not_keep_an_integer_from_being_an_id() -> None:
-    assert decode(MARK + b'{"id":7,"url":"x"}', Request).id == "7"
+def test_integer_id_after_a_byte_order_mark_is_accepted() -> None:
+    assert decode(BOM + b'{"id":7,"url":"x"}', Request).id == "7"
 
 
 READABLE: list[tuple[bytes, dict[str, Any]]] = [
-    (GOOD, {"id": "a", "url": "x"}),
+    (VALID, {"id": "a", "url": "x"}),
     (b"{}", {}),
     (b"", {}),
     (b"[]", {}),
@@ -77,17 +77,17 @@ READABLE: list[tuple[bytes, dict[str, Any]]] = [
     (b'{"a":"\xff","id":"a"}', {"a": "\ufffd", "id": "a"}),
     (b'{ "id" : "a" , "x" :', {"id": "a"}),
     (b'{1:2,"id":"a"}', {}),
-    (MARK + GOOD, {"id": "a", "url": "x"}),
-    (GOOD.decode().encode("utf-16"), {"id": "a", "url": "x"}),
-    (b"\x00\x00\x00\x00\x07" + GOOD, {"id": "a", "url": "x"}),
-    (json.dumps(GOOD.decode()).encode(), {"id": "a", "url": "x"}),
+    (BOM + VALID, {"id": "a", "url": "x"}),
+    (VALID.decode().encode("utf-16"), {"id": "a", "url": "x"}),
+    (b"\x00\x00\x00\x00\x07" + VALID, {"id": "a", "url": "x"}),
+    (json.dumps(VALID.decode()).encode(), {"id": "a", "url": "x"}),
     (b'{"id":"a","x":' + b"[" * 100_000, {"id": "a"}),
     (b'{"data":' * 100_000, {}),
 ]
 
 
 @pytest.mark.parametrize(("body", "members"), READABLE, ids=lambda each: repr(each)[:40])
-def test_members_are_read_up_to_the_damage(body: bytes, members: dict[str, Any]) -> None:
+def test_members_are_read_up_to_the_error(body: bytes, members: dict[str, Any]) -> None:
     assert readable_members(body) == members
 
 

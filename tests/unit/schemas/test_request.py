@@ -9,13 +9,13 @@ from schemas.request import MAX_BATCH_URLS, Options, Request
 URL = "https://www.tiktok.com/@a/video/1"
 
 
-def read(**fields: Any) -> Request:
+def decode_request(**fields: Any) -> Request:
     return decode(encode({"url": URL, **fields}), Request)
 
 
-def test_a_url_is_enough() -> None:
-    assert read() == Request(url=URL)
-    assert read().options == Options()
+def test_url_alone_is_a_valid_request() -> None:
+    assert decode_request() == Request(url=URL)
+    assert decode_request().options == Options()
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,8 @@ def test_a_url_is_enough() -> None:
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
-    read(**fields)
+def test_values_at_the_limits_are_accepted(fields: dict[str, Any]) -> None:
+    decode_request(**fields)
 
 
 @pytest.mark.parametrize(
@@ -81,23 +81,25 @@ def test_the_limits_themselves_are_allowed(fields: dict[str, Any]) -> None:
     ],
     ids=lambda case: str(case)[:40] if isinstance(case, dict) else None,
 )
-def test_what_is_behind_a_limit_is_refused_with_its_path(fields: dict[str, Any], path: str) -> None:
+def test_values_beyond_the_limits_are_rejected_with_their_path(
+    fields: dict[str, Any], path: str
+) -> None:
     with pytest.raises(MalformedMessageError) as caught:
-        read(**fields)
+        decode_request(**fields)
     assert caught.value.field == path
 
 
-def test_members_of_a_batch_are_judged_one_by_one() -> None:
-    assert read(url=None, urls=[URL, 7, None]).urls == (URL, 7, None)
+def test_invalid_batch_members_do_not_invalidate_the_request() -> None:
+    assert decode_request(url=None, urls=[URL, 7, None]).urls == (URL, 7, None)
 
 
 def test_a_deadline_keeps_its_zone() -> None:
-    deadline = read(deadline="2026-11-02T10:00:00+01:00").deadline
+    deadline = decode_request(deadline="2026-11-02T10:00:00+01:00").deadline
     assert deadline is not None
     assert deadline.utcoffset() == timedelta(hours=1)
 
 
 @pytest.mark.parametrize("number", [0, 42, 2**53 + 1, 2**63 - 1])
 @pytest.mark.parametrize("field", ["id", "retry_of"])
-def test_an_integer_is_an_id(field: str, number: int) -> None:
-    assert getattr(read(**{field: number}), field) == str(number)
+def test_integer_is_accepted_as_id(field: str, number: int) -> None:
+    assert getattr(decode_request(**{field: number}), field) == str(number)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.standin import Standin
-from tests.standin.site import is_here
+from tests.standin.site import is_standin_host
 
 
 @asynccontextmanager
@@ -137,4 +137,4 @@ async def test_closing_ends_open_connections(standin: Standin) -> None:
     ],
 )
 def test_whose_host(host: str, ours: bool) -> None:
-    assert is_here(host) is ours
+    assert is_standin_host(host) is ours

@@ -174,4 +174,4 @@ def test_clearing_by_egress(switches: Switches, cleared: dict[str, str], left: l
         switches.set("page.503", video=video, egress=egress)
     switches.clear(**cleared)
 
-    assert switches._on.keys() == {(*switched[name], "page") for name in left}
+    assert switches._active.keys() == {(*switched[name], "page") for name in left}

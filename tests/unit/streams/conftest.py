@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings of the machine it runs on."""
+    """Isolate the test from the machine's settings: environment and working directory."""
     for name in list(os.environ):
         if name.upper().startswith("CLIPMILL_"):
             monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Records for tests."""
+"""Builders of consumed records for tests."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Claims by headers: rank, and the signals that cancel a record."""
+"""Admission claims from headers: rank, and the signals that cancel a record."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from tests.unit.streams.records import incoming
 
 @pytest.mark.parametrize("priority", range(10))
 @pytest.mark.parametrize(("request_id", "in_batch"), [("r", False), ("b/0", True), ("", False)])
-def test_the_rank_is_in_the_headers(priority: int, request_id: str, *, in_batch: bool) -> None:
+def test_rank_is_derived_from_headers(priority: int, request_id: str, *, in_batch: bool) -> None:
     headers = [priority_header(priority), ("ce_correlationid", request_id.encode())]
     claim = claim_of(incoming(headers=headers), (AUDIT,))
     rank = rank_of(priority, in_batch=in_batch)
@@ -21,12 +21,12 @@ def test_the_rank_is_in_the_headers(priority: int, request_id: str, *, in_batch:
 
 
 @pytest.mark.parametrize("value", [b"", b"10", b"-1", b"x", b"\xff", "\u0663".encode()])
-def test_a_priority_that_cannot_be_read_is_the_default(value: bytes) -> None:
+def test_invalid_priority_header_gives_the_default_rank(value: bytes) -> None:
     assert claim_of(incoming(headers=[(PRIORITY, value)])).rank == DEFAULT_RANK
 
 
 @given(st.lists(st.tuples(st.sampled_from([PRIORITY, "ce_correlationid"]), st.binary())))
-def test_any_header_gives_a_claim(headers: list[Header]) -> None:
+def test_arbitrary_headers_give_a_valid_rank(headers: list[Header]) -> None:
     assert 0 <= claim_of(incoming(headers=headers)).rank < 20
 
 

@@ -27,7 +27,7 @@ def binary(**headers: str) -> Incoming:
     return incoming(headers=[(name, value.encode()) for name, value in headers.items()])
 
 
-def test_bare_json_is_named_by_its_place() -> None:
+def test_bare_json_gets_the_record_id() -> None:
     opened = open_envelope(incoming(b'{"url": 1}'))
     assert opened == Envelope(
         id=incoming(b'{"url": 1}').record_id,
@@ -39,7 +39,7 @@ def test_bare_json_is_named_by_its_place() -> None:
     )
 
 
-def test_binary_mode() -> None:
+def test_binary_mode_is_decoded() -> None:
     record = binary(
         ce_specversion="1.0",
         ce_id="e1",
@@ -58,7 +58,7 @@ def test_binary_mode() -> None:
     )
 
 
-def test_structured_mode() -> None:
+def test_structured_mode_is_decoded() -> None:
     record = structured(
         data={"a": [1, 2]},
         correlationid="r1",
@@ -73,12 +73,12 @@ def test_structured_mode() -> None:
     assert opened.trace_id == TRACE
 
 
-def test_structured_data_as_base64() -> None:
+def test_base64_data_of_structured_mode_is_decoded() -> None:
     encoded = base64.b64encode(b'{"a": 1}').decode()
     assert open_envelope(structured(data_base64=encoded)).data == b'{"a": 1}'
 
 
-def test_the_media_type_is_compared_without_case() -> None:
+def test_media_type_is_case_insensitive() -> None:
     record = incoming(
         json.dumps(EVENT | {"data": 1}).encode(),
         headers=[("content-type", b"Application/CloudEvents+JSON")],
@@ -86,7 +86,7 @@ def test_the_media_type_is_compared_without_case() -> None:
     assert open_envelope(record).data == b"1"
 
 
-def test_the_trace_may_stand_in_a_header_of_a_structured_event() -> None:
+def test_structured_event_may_carry_its_trace_in_a_header() -> None:
     record = incoming(
         json.dumps(EVENT).encode(), headers=[STRUCTURED, ("traceparent", PARENT.encode())]
     )
@@ -154,7 +154,7 @@ def test_the_trace_may_stand_in_a_header_of_a_structured_event() -> None:
         pytest.param(structured(data_base64="a b="), "$.data_base64", "not base64", id="space"),
     ],
 )
-def test_a_broken_envelope_is_refused_by_its_field(
+def test_malformed_envelope_error_names_the_field(
     record: Incoming, field: str, reason: str
 ) -> None:
     with pytest.raises(MalformedMessageError) as caught:
@@ -177,14 +177,14 @@ def test_a_broken_envelope_is_refused_by_its_field(
         f"00-{TRACE[:-1]}g-00f067aa0ba902b7-01",
     ],
 )
-def test_a_bad_trace_parent_is_replaced_by_one_made_of_the_place(parent: str) -> None:
+def test_invalid_traceparent_is_replaced_by_a_digest_of_the_record_id(parent: str) -> None:
     made = open_envelope(binary(traceparent=parent)).trace_id
     assert made == open_envelope(incoming()).trace_id == trace_id_of(incoming(None))
     assert made != open_envelope(incoming(offset=8)).trace_id
     assert len(bytes.fromhex(made)) == 16
 
 
-def test_the_trace_of_an_unreadable_record_is_known() -> None:
+def test_trace_id_is_read_from_a_record_without_value() -> None:
     assert trace_id_of(incoming(None, headers=[("traceparent", PARENT.encode())])) == TRACE
 
 
@@ -238,15 +238,15 @@ def sealed(**changes: Any) -> Outgoing:
     return seal(VALIDATED, "tiktok:1", b'{"a":1}', **(fields | changes))
 
 
-def as_read(record: Outgoing) -> Incoming:
+def as_consumed(record: Outgoing) -> Incoming:
     return incoming(record.value, key=record.key, headers=record.headers)
 
 
-def without_time(record: Outgoing) -> dict[str, bytes]:
+def headers_without_time(record: Outgoing) -> dict[str, bytes]:
     return {name: value for name, value in record.headers if name != "ce_time"}
 
 
-def test_a_sealed_record_has_all_attributes_of_cloudevents() -> None:
+def test_sealed_record_has_all_cloudevents_attributes() -> None:
     record = sealed(cause_id="r1", expires=datetime(2030, 1, 1, tzinfo=UTC))
     assert (record.topic, record.key, record.value) == (VALIDATED, b"tiktok:1", b'{"a":1}')
     headers = dict(record.headers)
@@ -266,7 +266,7 @@ def test_a_sealed_record_has_all_attributes_of_cloudevents() -> None:
     assert parent[1] == TRACE
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unset_attributes_have_no_header() -> None:
     names = {name for name, _ in sealed().headers}
     assert not names & {"ce_causationid", "ce_expirytime"}
 
@@ -276,17 +276,17 @@ def test_extra_headers_come_last_and_may_repeat() -> None:
     assert record.headers[-2:] == (("due", b"1"), ("due", b"2"))
 
 
-def test_no_key_stays_no_key() -> None:
+def test_record_without_key_has_a_null_key() -> None:
     record = seal(
         VALIDATED, None, b"", kind="k", step="s", event_id="e", request_id="r", trace_id=TRACE
     )
     assert record.key is None
 
 
-def test_copies_are_the_same_event_and_other_events_are_not() -> None:
-    assert without_time(sealed()) == without_time(sealed())
-    span = without_time(sealed())["traceparent"]
-    assert without_time(sealed(event_id="r1/validation/1"))["traceparent"] != span
+def test_duplicates_have_equal_headers_and_other_events_another_span() -> None:
+    assert headers_without_time(sealed()) == headers_without_time(sealed())
+    span = headers_without_time(sealed())["traceparent"]
+    assert headers_without_time(sealed(event_id="r1/validation/1"))["traceparent"] != span
 
 
 offsets = st.integers(-720, 720).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -298,7 +298,7 @@ offsets = st.integers(-720, 720).map(lambda minutes: timezone(timedelta(minutes=
     expires=st.none() | st.datetimes(timezones=offsets),
     body=st.binary(),
 )
-def test_what_is_sealed_opens_the_same(
+def test_sealed_record_round_trips(
     event_id: str, request_id: str, expires: datetime | None, body: bytes
 ) -> None:
     record = seal(
@@ -312,7 +312,7 @@ def test_what_is_sealed_opens_the_same(
         trace_id=TRACE,
         expires=expires,
     )
-    assert open_envelope(as_read(record)) == Envelope(
+    assert open_envelope(as_consumed(record)) == Envelope(
         id=event_id,
         type="io.clipmill.k.v1",
         correlation_id=request_id,

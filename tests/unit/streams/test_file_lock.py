@@ -13,7 +13,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "lock"
 
 
-def test_one_at_a_time(path: Path) -> None:
+def test_lock_is_exclusive(path: Path) -> None:
     first, second = FileLock(path), FileLock(path)
     assert first.try_acquire()
     assert not second.try_acquire()
@@ -22,7 +22,7 @@ def test_one_at_a_time(path: Path) -> None:
     second.release()
 
 
-def test_the_holder_is_known(path: Path) -> None:
+def test_holder_is_the_process_with_the_lock(path: Path) -> None:
     lock = FileLock(path)
     path.write_text("999999999999")
     assert lock.try_acquire()
@@ -31,28 +31,28 @@ def test_the_holder_is_known(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", b"\xff", b"1 2"])
-def test_an_unknown_holder(path: Path, content: bytes) -> None:
+def test_holder_in_an_unreadable_lock_file_is_unknown(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert FileLock(path).holder() == "unknown"
 
 
-def test_no_file_no_holder(path: Path) -> None:
+def test_holder_without_lock_file_is_unknown(path: Path) -> None:
     assert FileLock(path).holder() == "unknown"
 
 
-def test_releasing_twice_is_harmless(path: Path) -> None:
+def test_second_release_is_a_no_op(path: Path) -> None:
     lock = FileLock(path)
     assert lock.try_acquire()
     lock.release()
     lock.release()
 
 
-def test_only_a_held_lock_can_be_handed_on(path: Path) -> None:
+def test_descriptor_of_an_unlocked_file_raises(path: Path) -> None:
     with pytest.raises(RuntimeError, match="is not locked"):
         _ = FileLock(path).descriptor
 
 
-def test_a_child_keeps_the_lock_until_it_ends(path: Path) -> None:
+def test_child_with_the_descriptor_keeps_the_lock_until_it_exits(path: Path) -> None:
     lock = FileLock(path)
     assert lock.try_acquire()
     child = subprocess.Popen(

@@ -3,7 +3,7 @@ import pytest
 
 from agents.ledger.batch_records import introduce_batch, report_member
 from agents.pipeline.events import audit, propose_result
-from agents.pipeline.results import listed
+from agents.pipeline.results import listing_result
 from schemas.audit import MemberOutcome
 from schemas.codec import decode
 from schemas.listing import Listing
@@ -17,9 +17,9 @@ DECIDED = MemberOutcome(
 )
 
 
-def outcome_of_listing(members: int) -> Outgoing:
+def listing_outcome(members: int) -> Outgoing:
     job = make_job(request_id="b1")
-    outcome = listed(job, PROFILE, cache="miss", engine=ENGINE, members=members)
+    outcome = listing_result(job, PROFILE, cache="miss", engine=ENGINE, members=members)
     return propose_result(job, "extraction", outcome, None)
 
 
@@ -29,22 +29,22 @@ def outcome_of_listing(members: int) -> Outgoing:
         (introduce_batch(member_job(0, size=3), "ledger", None), 3),
         (report_member("b1", DECIDED, "ledger", "cause"), 3),
         (report_member("b1", msgspec.structs.replace(DECIDED, size=0), "ledger", "cause"), 0),
-        (outcome_of_listing(members=3), 3),
-        (outcome_of_listing(members=0), 0),
+        (listing_outcome(members=3), 3),
+        (listing_outcome(members=0), 0),
         (audit(make_job(request_id="b1"), "validation", "accepted", None), 0),
         (audit(member_job(0, size=3), "validation", "accepted", None), 0),
     ],
     ids=[
-        "introduction of a batch",
-        "end of a member",
-        "end of a member of an unknown batch",
-        "end of a listing with members",
-        "end of a listing without",
-        "a single request",
-        "a member, not its batch",
+        "batch introduction",
+        "member outcome",
+        "member outcome, batch unknown",
+        "listing outcome with members",
+        "listing outcome without members",
+        "single request",
+        "batch member, not its batch",
     ],
 )
-def test_audit_records_of_batches_name_their_members(record: Outgoing, members: int) -> None:
+def test_audit_record_of_a_batch_names_its_members(record: Outgoing, members: int) -> None:
     entry = decode(record.value or b"", Entry)
     assert entry.members == members
     expected = {f"{entry.request_id}/{place}" for place in range(members)}
@@ -60,11 +60,11 @@ def test_audit_records_of_batches_name_their_members(record: Outgoing, members: 
         ("b/3/replay-9", "b/3/replay-10"),
     ],
 )
-def test_the_next_replay_of_a_request_may_have_records(request_id: str, replay: str) -> None:
+def test_next_replay_of_a_request_is_related(request_id: str, replay: str) -> None:
     assert list(related_ids([Entry(request_id)])) == [replay]
 
 
-def test_the_replays_of_members_may_have_records() -> None:
+def test_replays_of_batch_members_are_related() -> None:
     introduction = introduce_batch(member_job(0, size=2), "ledger", None)
     found = set(related_ids([decode(introduction.value or b"", Entry)]))
     replays = {"b1/replay-1", "b1/0/replay-1", "b1/1/replay-1"}
@@ -85,7 +85,7 @@ def test_the_replays_of_members_may_have_records() -> None:
         ("", None),
     ],
 )
-def test_a_default_id_names_the_time_of_its_request(
+def test_generated_id_contains_the_timestamp_of_its_request(
     request_id: str, milliseconds: int | None
 ) -> None:
     assert created_at(request_id) == milliseconds

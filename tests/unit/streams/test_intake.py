@@ -6,7 +6,7 @@ import pytest
 from schemas.codec import encode
 from schemas.signals import IntakeSignal
 from streams.cluster.shared_state import SharedState
-from streams.intake import Intake, obey
+from streams.intake import Intake, apply_signals
 from streams.observability.metrics import INTAKE_PAUSED
 from tests.unit.agents.builders import PAST
 
@@ -26,11 +26,11 @@ def is_open(intake: Intake) -> bool:
     return not intake.paused and intake.problem() is None and gauge() == 0
 
 
-def test_it_is_open_at_first() -> None:
+def test_new_intake_is_not_paused() -> None:
     assert is_open(Intake("toy"))
 
 
-def test_it_opens_when_the_last_reason_is_gone() -> None:
+def test_intake_resumes_when_the_last_pause_reason_is_removed() -> None:
     intake = Intake("toy")
     intake.pause("storage", "the disk is full")
     intake.pause("operator", "wait")
@@ -41,7 +41,7 @@ def test_it_opens_when_the_last_reason_is_gone() -> None:
     assert is_open(intake)
 
 
-def test_taking_back_what_was_never_said_changes_nothing() -> None:
+def test_resume_without_matching_pause_has_no_effect() -> None:
     intake = Intake("toy")
     intake.resume("storage")
     assert is_open(intake)
@@ -50,7 +50,7 @@ def test_taking_back_what_was_never_said_changes_nothing() -> None:
     assert intake.paused
 
 
-def test_the_same_reason_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     intake = Intake("toy")
     for reason in ("full", "still full"):
@@ -63,21 +63,21 @@ def test_the_same_reason_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
-async def test_who_waits_goes_on_when_it_opens() -> None:
+async def test_waiter_continues_when_the_intake_resumes() -> None:
     intake = Intake("toy")
-    await intake.opened()
+    await intake.wait_until_open()
     intake.pause("storage", "full")
-    waiting = asyncio.create_task(intake.opened())
+    waiting = asyncio.create_task(intake.wait_until_open())
     await asyncio.sleep(0)
     assert not waiting.done()
     intake.resume("storage")
     await asyncio.wait_for(waiting, 1)
 
 
-def test_signals_stop_and_start_it() -> None:
+def test_signals_pause_and_resume_the_intake() -> None:
     intake, signals = Intake("toy"), SharedState()
     signals.put(KEY, signal(paused=True))
-    with signals.listen(KEY, obey(intake)):
+    with signals.listen(KEY, apply_signals(intake)):
         assert intake.problem() == "too many dead letters"
         signals.put(KEY, signal(paused=False))
         assert is_open(intake)
@@ -88,15 +88,15 @@ def test_signals_stop_and_start_it() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b"null"])
-def test_what_nobody_can_read_stops_nothing(value: bytes) -> None:
+def test_unreadable_signal_counts_as_not_paused(value: bytes) -> None:
     intake = Intake("toy")
-    obey(intake)(KEY, signal(paused=True))
-    obey(intake)(KEY, value)
+    apply_signals(intake)(KEY, signal(paused=True))
+    apply_signals(intake)(KEY, value)
     assert is_open(intake)
 
 
-def test_a_signal_does_not_take_back_the_stage_s_own_reason() -> None:
+def test_resume_signal_does_not_remove_the_stage_s_own_pause() -> None:
     intake = Intake("toy")
     intake.pause("storage", "full")
-    obey(intake)(KEY, signal(paused=False))
+    apply_signals(intake)(KEY, signal(paused=False))
     assert intake.problem() == "full"

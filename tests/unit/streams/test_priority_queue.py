@@ -1,4 +1,4 @@
-"""The priority queue: order, ageing, and a bound on what removed entries cost."""
+"""Priority queue: order, ageing, and a bound on the memory of removed entries."""
 
 import random
 
@@ -13,7 +13,7 @@ from streams.priority_queue import (
     URGENT,
     Entry,
     PriorityQueue,
-    arrive,
+    new_entry,
     rank_of,
 )
 
@@ -22,7 +22,7 @@ def queue_of(*ranks: int) -> PriorityQueue[int]:
     """Return a queue of items 0, 1, 2 … with these ranks."""
     queue: PriorityQueue[int] = PriorityQueue()
     for item, rank in enumerate(ranks):
-        queue.push(arrive(item, rank))
+        queue.push(new_entry(item, rank))
     return queue
 
 
@@ -39,34 +39,34 @@ def drain(queue: PriorityQueue[int]) -> list[int]:
         ((9, True), (9, False)),
     ],
 )
-def test_priority_counts_before_single_or_batch(
+def test_rank_orders_by_priority_then_single_before_batch(
     lower: tuple[int, bool], higher: tuple[int, bool]
 ) -> None:
     assert rank_of(lower[0], in_batch=lower[1]) < rank_of(higher[0], in_batch=higher[1])
 
 
-def test_priorities_beyond_the_schema_are_clamped_and_none_is_urgent() -> None:
+def test_priorities_outside_the_schema_are_clamped_below_urgent() -> None:
     assert rank_of(1_000, in_batch=False) == rank_of(9, in_batch=False) < URGENT
     assert rank_of(-7, in_batch=True) == rank_of(0, in_batch=True) == 0
     assert rank_of(5, in_batch=False) == DEFAULT_RANK
 
 
-def test_the_highest_rank_is_served_first_and_equals_in_the_order_of_arrival() -> None:
+def test_highest_rank_is_served_first_and_equal_ranks_in_fifo_order() -> None:
     assert drain(queue_of(1, 3, 2, 3, 1)) == [1, 3, 2, 0, 4]
 
 
-def test_every_so_many_th_is_the_one_that_arrived_first() -> None:
+def test_every_nth_pop_serves_the_oldest_entry() -> None:
     queue = queue_of(0, *[5] * (2 * AGEING))
     assert drain(queue).index(0) == AGEING - 1
 
 
-def test_a_raised_rank_counts_from_then_on() -> None:
+def test_raised_rank_applies_from_the_next_pop() -> None:
     queue = queue_of(1, 1, 1)
     queue.raise_rank(list(queue)[2], 9)
     assert drain(queue) == [2, 0, 1]
 
 
-def test_a_removed_entry_is_not_served_and_may_be_removed_again() -> None:
+def test_removed_entry_is_not_served_and_second_removal_is_a_no_op() -> None:
     queue = queue_of(1, 2, 3)
     entry = list(queue)[1]
     queue.remove(entry)
@@ -74,7 +74,7 @@ def test_a_removed_entry_is_not_served_and_may_be_removed_again() -> None:
     assert drain(queue) == [2, 0]
 
 
-def test_an_entry_that_is_put_back_keeps_its_arrival() -> None:
+def test_requeued_entry_keeps_its_arrival_order() -> None:
     queue = queue_of(1, 1, 1)
     first = queue.pop()
     queue.push(first)
@@ -82,10 +82,10 @@ def test_an_entry_that_is_put_back_keeps_its_arrival() -> None:
     assert drain(queue) == [0, 1, 2]
 
 
-def test_removed_entries_are_bounded_behind_a_low_rank_that_stays() -> None:
+def test_removed_entries_are_bounded_behind_a_waiting_low_rank() -> None:
     queue = queue_of(0)
     for item in range(50_000):
-        entry = arrive(item, 5)
+        entry = new_entry(item, 5)
         queue.push(entry)
         queue.remove(entry)
     assert max(len(queue._by_arrival), len(queue._by_rank)) <= 2 * len(queue) + DEAD_MIN + 1
@@ -102,7 +102,7 @@ def test_any_sequence_serves_each_entry_once_in_order(steps: list[Step]) -> None
     chance = random.Random(7)
     for number, (kind, rank) in enumerate(steps):
         if kind == "push":
-            model.append(arrive(number, rank))
+            model.append(new_entry(number, rank))
             queue.push(model[-1])
         elif not model:
             continue
@@ -128,6 +128,6 @@ def test_no_entry_starves_under_an_endless_stream_of_higher_ranks(low: int, per_
     waiting = set(range(low))
     for turn in range(AGEING * low):
         for _ in range(per_turn):
-            queue.push(arrive(low + turn, 19))
+            queue.push(new_entry(low + turn, 19))
         waiting.discard(queue.pop().item)
     assert waiting == set()

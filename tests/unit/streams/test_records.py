@@ -19,13 +19,13 @@ def test_id_is_position_and_milliseconds() -> None:
 
 
 DISTINCT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "a topic created again": ({"timestamp": 1_795_893_600.123}, {"timestamp": 1_795_893_600.124}),
-    "one batch stamped by the broker": ({"offset": 1}, {"offset": 2}),
-    "no timestamps, other values": (
+    "recreated topic": ({"timestamp": 1_795_893_600.123}, {"timestamp": 1_795_893_600.124}),
+    "batch with broker timestamps": ({"offset": 1}, {"offset": 2}),
+    "no timestamps, different values": (
         {"timestamp": -0.001, "value": b"a"},
         {"timestamp": -0.001, "value": b"b"},
     ),
-    "no timestamps, other keys": (
+    "no timestamps, different keys": (
         {"timestamp": 0.0, "key": b"a", "value": b"b"},
         {"timestamp": 0.0, "key": None, "value": b"ab"},
     ),
@@ -33,7 +33,7 @@ DISTINCT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", DISTINCT)
-def test_other_records_have_other_ids(case: str) -> None:
+def test_distinct_records_have_distinct_ids(case: str) -> None:
     one, other = (incoming(**fields) for fields in DISTINCT[case])
     assert one.record_id != other.record_id
 
@@ -44,7 +44,7 @@ def test_other_records_have_other_ids(case: str) -> None:
     st.integers(0, 2**63 - 1),
     st.none() | st.binary(max_size=20),
 )
-def test_an_id_is_stable_and_may_name_a_request(
+def test_record_id_is_stable_and_a_valid_request_id(
     timestamp: float, partition: int, offset: int, value: bytes | None
 ) -> None:
     one, again = (
@@ -58,14 +58,14 @@ def test_an_id_is_stable_and_may_name_a_request(
     ("headers", "text"),
     [
         pytest.param([], None, id="missing"),
-        pytest.param([("b", b"x")], None, id="another one"),
-        pytest.param([("a", b"x")], "x", id="there"),
-        pytest.param([("a", b"x"), ("a", b"y")], "y", id="the last one counts"),
+        pytest.param([("b", b"x")], None, id="other header"),
+        pytest.param([("a", b"x")], "x", id="present"),
+        pytest.param([("a", b"x"), ("a", b"y")], "y", id="last one wins"),
         pytest.param([("a", "häh".encode())], "häh", id="UTF-8"),
         pytest.param([("a", b"\xff\xfe")], None, id="not UTF-8"),
         pytest.param([("a", None)], None, id="null"),
         pytest.param([("a", b"")], "", id="empty"),
     ],
 )
-def test_header(headers: list[Any], text: str | None) -> None:
+def test_header_is_its_last_value_as_text(headers: list[Any], text: str | None) -> None:
     assert incoming(headers=headers).header("a") == text

@@ -36,13 +36,13 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
         (("first", "first"), [FIRST]),
     ],
 )
-def test_stages_are_loaded_once_in_the_order_of_their_names(
+def test_stages_are_loaded_once_in_the_given_order(
     names: tuple[str, ...], stages: list[Stage]
 ) -> None:
     assert load_stages(names) == stages
 
 
-def test_unknown_stages_are_named_and_the_known_ones_listed() -> None:
+def test_unknown_stage_error_lists_unknown_and_installed_stages() -> None:
     with pytest.raises(
         UnknownStageError, match="no stage named third, zeroth; there are first, second"
     ):
@@ -54,6 +54,6 @@ def test_concurrency_and_window_come_from_the_settings() -> None:
     assert (FIRST.concurrency(settings), FIRST.window(settings)) == (3, 5)
 
 
-def test_a_stage_is_data() -> None:
+def test_stage_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         FIRST.name = "x"  # type: ignore[misc]

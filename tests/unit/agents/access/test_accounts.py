@@ -4,9 +4,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from agents.access.accounts import SWEEP_SECONDS, ShownAccounts, logins, open_authenticator
+from agents.access.accounts import (
+    SWEEP_SECONDS,
+    AccountGauges,
+    open_authenticator,
+    stage_authenticator,
+)
 from agents.accounts.cookie_files import CookieFiles
-from agents.accounts.interface import Standing, Use
+from agents.accounts.interface import AccountStatus, AccountUse
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from streams.observability.metrics import REGISTRY
@@ -20,21 +25,23 @@ def metric(name: str, account: str = "main") -> float | None:
     return REGISTRY.get_sample_value(f"clipmill_account_{name}", labels)
 
 
-def settings_of(path: Path) -> AuthSettings:
+def auth_settings(path: Path) -> AuthSettings:
     return AuthSettings.model_validate({"cookie_files": {"tiktok": str(path)}})
 
 
 # Settings
 
-PLACES = {
+LOCATIONS = {
     "a file": ("a.txt", (Path("a.txt"),)),
     "files": (["a.txt", "b.txt"], (Path("a.txt"), Path("b.txt"))),
     "a folder": ("folder/", (Path("folder"),)),
 }
 
 
-@pytest.mark.parametrize(("given", "expected"), PLACES.values(), ids=PLACES)
-def test_files_and_folders_are_set(given: object, expected: tuple[Path, ...]) -> None:
+@pytest.mark.parametrize(("given", "expected"), LOCATIONS.values(), ids=LOCATIONS)
+def test_cookie_files_setting_accepts_files_and_folders(
+    given: object, expected: tuple[Path, ...]
+) -> None:
     auth = AuthSettings.model_validate({"cookie_files": {"tiktok": given}})
     assert auth.cookie_files == {"tiktok": expected}
 
@@ -47,17 +54,17 @@ def test_files_and_folders_are_set(given: object, expected: tuple[Path, ...]) ->
         (5, "valid tuple"),
     ],
 )
-def test_what_cannot_be_files_is_refused(given: object, reason: str) -> None:
+def test_invalid_cookie_files_setting_is_rejected(given: object, reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         AuthSettings.model_validate({"cookie_files": {"tiktok": given}})
 
 
-def test_secrets_of_a_plug_in_are_not_shown() -> None:
+def test_authenticator_options_are_masked_in_repr() -> None:
     auth = AuthSettings.model_validate({"options": {"password": "s3cret"}})
     assert "s3cret" not in f"{auth!r} {auth}"
 
 
-def test_the_settings_say_which_authenticator_it_is() -> None:
+def test_authenticator_is_selected_by_the_settings() -> None:
     assert isinstance(open_authenticator(AuthSettings()), CookieFiles)
     with pytest.raises(ClipmillError, match="no installed package offers it") as caught:
         open_authenticator(AuthSettings(authenticator="vault"))
@@ -67,13 +74,13 @@ def test_the_settings_say_which_authenticator_it_is() -> None:
 # Metrics
 
 
-def test_accounts_are_shown_as_they_fare() -> None:
-    main = Standing(platform="tiktok", account="main", healthy=True, expires_at=LATER)
-    spare = Standing(
+def test_gauges_follow_account_status_and_are_removed_with_the_account() -> None:
+    main = AccountStatus(platform="tiktok", account="main", healthy=True, expires_at=LATER)
+    spare = AccountStatus(
         platform="tiktok", account="spare", healthy=False, last_success_at=5.0, unsaved=True
     )
-    shown = ShownAccounts()
-    shown.show([main, spare])
+    gauges = AccountGauges()
+    gauges.update([main, spare])
     assert [metric("healthy"), metric("unsaved")] == [1.0, 0.0]
     assert metric("cookie_expiry_timestamp_seconds") == LATER
     assert metric("last_success_timestamp_seconds") is None
@@ -81,25 +88,27 @@ def test_accounts_are_shown_as_they_fare() -> None:
     assert metric("last_success_timestamp_seconds", "spare") == 5.0
     assert metric("cookie_expiry_timestamp_seconds", "spare") is None
 
-    shown.show([spare])
+    gauges.update([spare])
     assert metric("healthy") is None
     assert metric("cookie_expiry_timestamp_seconds") is None
     assert metric("healthy", "spare") == 0.0
-    shown.show([])
+    gauges.update([])
     assert metric("healthy", "spare") is None
 
 
 # For a stage
 
 
-async def test_a_stage_has_its_logins_swept_and_kept(tmp_path: Path) -> None:
+async def test_stage_sweeps_account_gauges_and_saves_cookies_on_close(tmp_path: Path) -> None:
     path = write(tmp_path / "main.txt")
-    context, _ = make_context(make_settings(auth=settings_of(path)))
-    async with logins(context, Platforms.load()) as authenticator:
+    context, _ = make_context(make_settings(auth=auth_settings(path)))
+    async with stage_authenticator(context, Platforms.load()) as authenticator:
         account = await authenticator.log_in("tiktok")
         assert account is not None
-        authenticator.tell("tiktok", account, Use(subject="tiktok:1", needed=True))
-        ((seconds, sweep),) = context.sweeps
+        authenticator.record_use(
+            "tiktok", account, AccountUse(subject="tiktok:1", login_required=True)
+        )
+        ((seconds, sweep),) = context.periodic
         assert (seconds, sweep()) == (SWEEP_SECONDS, [])
         assert metric("healthy") == 1.0
         for value in ("first", "last"):
@@ -107,12 +116,12 @@ async def test_a_stage_has_its_logins_swept_and_kept(tmp_path: Path) -> None:
     assert value_in(path) == "last"
 
 
-async def test_what_is_to_be_kept_is_kept_when_a_stage_crashes(tmp_path: Path) -> None:
+async def test_unsaved_cookies_are_saved_when_the_stage_crashes(tmp_path: Path) -> None:
     path = write(tmp_path / "main.txt")
-    context, _ = make_context(make_settings(auth=settings_of(path)))
+    context, _ = make_context(make_settings(auth=auth_settings(path)))
 
     async def crash() -> None:
-        async with logins(context, Platforms.load()) as authenticator:
+        async with stage_authenticator(context, Platforms.load()) as authenticator:
             account = await authenticator.log_in("tiktok")
             assert account is not None
             account.renew((cookie(value="last"),))

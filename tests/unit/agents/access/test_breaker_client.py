@@ -1,4 +1,4 @@
-"""What breakers permit, and which way out is taken."""
+"""Which calls breakers permit, and the order in which egresses are preferred."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from agents.access.breaker_client import (
     Permission,
     by_preference,
+    first_to_permit,
     has_free_trials,
-    opens_next,
+    not_permitted_error,
     permission,
-    refusal,
 )
-from schemas.errors import ErrorCode, Place
+from schemas.errors import Endpoint, ErrorCode
 from schemas.signals import BreakerState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,24 +33,24 @@ PERMISSIONS: dict[str, tuple[BreakerState | None, Permission]] = {
     "closed": (breaker("closed"), "go"),
     "open": (breaker("open", until=NOW + SECOND), "no"),
     "open until now": (breaker("open", until=NOW), "wait"),
-    "open until a moment ago": (breaker("open", until=NOW - SECOND), "wait"),
+    "open until a second ago": (breaker("open", until=NOW - SECOND), "wait"),
     "open without an end": (breaker("open"), "wait"),
     "half-open": (breaker("half_open", trials=("other",), trials_max=5), "wait"),
-    "half-open, and granted": (breaker("half_open", trials=("other", "mine")), "trial"),
-    "half-open, and full": (breaker("half_open", trials=("x",), trials_max=1), "wait"),
+    "half-open, trial granted": (breaker("half_open", trials=("other", "mine")), "trial"),
+    "half-open, no free trial": (breaker("half_open", trials=("x",), trials_max=1), "wait"),
     "forced": (breaker("forced_open"), "no"),
-    "forced, once until then": (breaker("forced_open", until=NOW - SECOND), "no"),
-    "open, and once granted": (breaker("open", until=NOW + SECOND, trials=("mine",)), "no"),
+    "forced, with a past end": (breaker("forced_open", until=NOW - SECOND), "no"),
+    "open, with a stale grant": (breaker("open", until=NOW + SECOND, trials=("mine",)), "no"),
 }
 
 
 @pytest.mark.parametrize("name", PERMISSIONS)
-def test_what_a_breaker_permits(name: str) -> None:
+def test_permission_by_breaker_state(name: str) -> None:
     state, expected = PERMISSIONS[name]
     assert permission(state, "mine", NOW) == expected
 
 
-def test_every_permission_is_met() -> None:
+def test_every_permission_is_covered() -> None:
     assert {expected for _, expected in PERMISSIONS.values()} == set(get_args(Permission))
 
 
@@ -64,7 +64,7 @@ def test_every_permission_is_met() -> None:
         (breaker("half_open", trials=("a", "b"), trials_max=1), False),
     ],
 )
-def test_whether_a_trial_may_be_granted_at_once(state: BreakerState | None, *, free: bool) -> None:
+def test_has_free_trials_by_breaker_state(state: BreakerState | None, *, free: bool) -> None:
     assert has_free_trials(state) is free
 
 
@@ -72,27 +72,29 @@ NAMES = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=6,
 
 
 @given(NAMES, st.text(max_size=20), st.randoms(use_true_random=False))
-def test_a_subject_has_one_order_however_the_names_are_listed(
+def test_preference_order_does_not_depend_on_listing_order(
     names: list[str], subject: str, chance: Any
 ) -> None:
-    mixed = chance.sample(names, len(names))
-    assert by_preference(names, (), subject) == by_preference(mixed, (), subject)
+    shuffled = chance.sample(names, len(names))
+    assert by_preference(names, (), subject) == by_preference(shuffled, (), subject)
     assert sorted(by_preference(names, (), subject)) == sorted(names)
 
 
 @given(NAMES, st.text(max_size=20))
-def test_when_one_is_avoided_the_order_of_the_others_stays(names: list[str], subject: str) -> None:
+def test_avoided_egress_leaves_order_of_the_others_unchanged(
+    names: list[str], subject: str
+) -> None:
     order = by_preference(names, (), subject)
     for avoided in names:
-        left = [name for name in order if name != avoided]
-        assert by_preference(names, (avoided,), subject) == (left or order)
+        remaining = [name for name in order if name != avoided]
+        assert by_preference(names, (avoided,), subject) == (remaining or order)
 
 
-def test_when_all_are_to_be_avoided_all_are_left() -> None:
+def test_avoiding_all_egresses_keeps_all() -> None:
     assert sorted(by_preference(["a", "b"], ("b", "a"), "v")) == ["a", "b"]
 
 
-def test_subjects_are_spread() -> None:
+def test_subjects_are_distributed_evenly_across_egresses() -> None:
     firsts = Counter(by_preference(["a", "b", "c"], (), f"tiktok:{n}")[0] for n in range(3_000))
     assert set(firsts) == {"a", "b", "c"}
     assert min(firsts.values()) > 850
@@ -107,17 +109,19 @@ def test_subjects_are_spread() -> None:
         ([breaker("forced_open", "a"), breaker("forced_open", "b")], "a"),
     ],
 )
-def test_the_one_that_opens_next_is_named(states: list[BreakerState], egress: str) -> None:
-    assert opens_next(states).egress == egress
+def test_first_to_permit_is_the_breaker_with_the_earliest_end(
+    states: list[BreakerState], egress: str
+) -> None:
+    assert first_to_permit(states).egress == egress
 
 
-def test_a_refusal_says_which_breaker_why_and_until_when() -> None:
+def test_not_permitted_error_names_breaker_reason_and_end() -> None:
     state = breaker("open", reason=ErrorCode.RATE_LIMIT_IP_BLOCK, until=NOW + 30 * SECOND)
-    error = refusal(state)
+    error = not_permitted_error(state)
     assert error.code is ErrorCode.RATE_LIMIT_IP_BLOCK
-    assert (error.permitted, error.place) == (
+    assert (error.permitted, error.endpoint) == (
         False,
-        Place(platform="tiktok", operation="extract", egress="a"),
+        Endpoint(platform="tiktok", operation="extract", egress="a"),
     )
     assert error.details == {"breaker": "tiktok:extract:a"}
     assert error.message == (
@@ -127,7 +131,7 @@ def test_a_refusal_says_which_breaker_why_and_until_when() -> None:
     )
 
 
-def test_a_refusal_by_order_says_by_whose() -> None:
-    error = refusal(breaker("forced_open", by="ann"))
+def test_not_permitted_error_of_a_forced_breaker_names_the_user() -> None:
+    error = not_permitted_error(breaker("forced_open", by="ann"))
     assert error.code is ErrorCode.NETWORK_SERVER
     assert error.message.endswith("is forced-open since 2026-01-01T00:00:00+00:00 by order of ann")

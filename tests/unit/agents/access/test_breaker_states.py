@@ -1,4 +1,4 @@
-"""What a worker makes of the times in a breaker's state, whatever the monitor's clock says."""
+"""Breaker states under clock skew between a worker and the monitor."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,8 +20,8 @@ def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
 
 
-class Known:
-    """A breaker's state that arrives now from a monitor whose clock is ahead."""
+class SkewedBreaker:
+    """A breaker state received now from a monitor whose clock is ``ahead`` seconds ahead."""
 
     def __init__(self, ahead: float, *, live: bool, age: float = 0.0, **fields: Any) -> None:
         self.elapsed = 0.0
@@ -33,8 +33,8 @@ class Known:
         )
         self.signals.put(f"{BREAKER}{NAME}", encode(state), live=live)
 
-    def left(self, elapsed: float = 0.0, jump: float = 0.0) -> float:
-        """Return the seconds that it is still open after some time, and a jump of the clock."""
+    def remaining(self, elapsed: float = 0.0, jump: float = 0.0) -> float:
+        """Return the open seconds left after ``elapsed``, with a step of the local clock."""
         self.elapsed = elapsed
         now = NOW + seconds(elapsed + jump)
         state = breaker_state(self.signals, NAME, now)
@@ -45,30 +45,32 @@ class Known:
 
 @pytest.mark.parametrize("ahead", [-3_000.0, -600.0, 0.0, 600.0, 3_000.0])
 @pytest.mark.parametrize("jump", [-7_200.0, 0.0, 3_000.0])
-def test_it_is_open_as_long_as_the_monitor_means(ahead: float, jump: float) -> None:
-    known = Known(ahead, live=True)
-    assert known.left() == OPEN_SECONDS
-    assert known.left(elapsed=10, jump=jump) == OPEN_SECONDS - 10
+def test_live_state_keeps_its_open_time_under_clock_skew(ahead: float, jump: float) -> None:
+    breaker = SkewedBreaker(ahead, live=True)
+    assert breaker.remaining() == OPEN_SECONDS
+    assert breaker.remaining(elapsed=10, jump=jump) == OPEN_SECONDS - 10
 
 
 @pytest.mark.parametrize(("ahead", "left"), [(0.0, 20.0), (600.0, OPEN_SECONDS), (-600.0, -580.0)])
-def test_after_a_start_it_is_open_no_longer_than_the_monitor_means(
-    ahead: float, left: float
+def test_replayed_state_is_open_no_longer_than_its_open_time(
+    ahead: float, remaining: float
 ) -> None:
-    known = Known(ahead, live=False, age=10)
-    assert known.left() == left
-    assert known.left(elapsed=10) == left - 10
+    breaker = SkewedBreaker(ahead, live=False, age=10)
+    assert breaker.remaining() == remaining
+    assert breaker.remaining(elapsed=10) == remaining - 10
 
 
-def test_retries_are_held_no_longer_than_ever() -> None:
-    known = Known(600.0, live=True, state="closed", until=None, budget_until=NOW + seconds(605))
-    state = breaker_state(known.signals, NAME, NOW)
+def test_retry_budget_hold_is_capped_under_clock_skew() -> None:
+    breaker = SkewedBreaker(
+        600.0, live=True, state="closed", until=None, budget_until=NOW + seconds(605)
+    )
+    state = breaker_state(breaker.signals, NAME, NOW)
     assert state is not None
     assert (state.until, state.budget_until) == (None, NOW + seconds(BUDGET_SECONDS))
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{"])
-def test_a_state_that_cannot_be_read_is_none(value: bytes | None) -> None:
+def test_undecodable_state_is_ignored(value: bytes | None) -> None:
     signals = SharedState()
     signals.put(f"{BREAKER}{NAME}", value)
     assert breaker_state(signals, NAME, NOW) is None

@@ -2,115 +2,115 @@ import asyncio
 
 import pytest
 
-from agents.access.bulkhead import TaskPool
+from agents.access.bulkhead import Bulkhead
 from streams.priority_queue import AGEING, DEFAULT_RANK
 
 
-class Kit:
-    """A pool, and whoever wants a slot."""
+class BulkheadHarness:
+    """A bulkhead, and named tasks that hold a slot until they are released."""
 
     def __init__(self, limit: int = 2) -> None:
-        self.pool = TaskPool(limit)
-        self.begun: list[str] = []
-        self.ends: dict[str, asyncio.Event] = {}
+        self.bulkhead = Bulkhead(limit)
+        self.started: list[str] = []
+        self.releases: dict[str, asyncio.Event] = {}
 
-    async def want(self, name: str, rank: int = DEFAULT_RANK) -> asyncio.Task[None]:
-        self.ends[name] = asyncio.Event()
+    async def start(self, name: str, rank: int = DEFAULT_RANK) -> asyncio.Task[None]:
+        self.releases[name] = asyncio.Event()
         task = asyncio.create_task(self._hold(name, rank))
-        await quiet()
+        await run_ready_tasks()
         return task
 
     @property
     def counts(self) -> tuple[int, int]:
-        return self.pool.running, self.pool.waiting
+        return self.bulkhead.running, self.bulkhead.waiting
 
     async def _hold(self, name: str, rank: int) -> None:
-        async with self.pool.slot(rank):
-            self.begun.append(name)
-            await self.ends[name].wait()
+        async with self.bulkhead.slot(rank):
+            self.started.append(name)
+            await self.releases[name].wait()
 
-    async def end(self, *names: str) -> None:
+    async def release(self, *names: str) -> None:
         for name in names:
-            self.ends[name].set()
-        await quiet()
+            self.releases[name].set()
+        await run_ready_tasks()
 
 
-async def quiet() -> None:
+async def run_ready_tasks() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-async def test_no_more_than_the_limit_at_a_time_first_come_first_served() -> None:
-    kit = Kit()
+async def test_limit_is_enforced_and_waiters_are_served_in_fifo_order() -> None:
+    harness = BulkheadHarness()
     for name in "abcde":
-        await kit.want(name)
-    assert kit.begun == ["a", "b"]
-    assert kit.counts == (2, 3)
-    await kit.end("b")
-    assert kit.begun == ["a", "b", "c"]
-    await kit.end("a", "c")
-    assert kit.begun == ["a", "b", "c", "d", "e"]
-    await kit.end("d", "e")
-    assert kit.counts == (0, 0)
+        await harness.start(name)
+    assert harness.started == ["a", "b"]
+    assert harness.counts == (2, 3)
+    await harness.release("b")
+    assert harness.started == ["a", "b", "c"]
+    await harness.release("a", "c")
+    assert harness.started == ["a", "b", "c", "d", "e"]
+    await harness.release("d", "e")
+    assert harness.counts == (0, 0)
 
 
-async def test_who_is_cancelled_while_waiting_takes_no_slot() -> None:
-    kit = Kit(1)
-    await kit.want("a")
-    waiting = await kit.want("b")
-    await kit.want("c")
+async def test_waiter_cancelled_in_the_queue_takes_no_slot() -> None:
+    harness = BulkheadHarness(1)
+    await harness.start("a")
+    waiting = await harness.start("b")
+    await harness.start("c")
     waiting.cancel()
-    await quiet()
-    assert kit.counts == (1, 1)
-    await kit.end("a")
-    assert kit.begun == ["a", "c"]
-    await kit.end("c")
-    await kit.want("d")
-    assert kit.begun == ["a", "c", "d"]
-    await kit.end("d")
+    await run_ready_tasks()
+    assert harness.counts == (1, 1)
+    await harness.release("a")
+    assert harness.started == ["a", "c"]
+    await harness.release("c")
+    await harness.start("d")
+    assert harness.started == ["a", "c", "d"]
+    await harness.release("d")
 
 
-async def test_a_slot_is_free_again_after_an_error() -> None:
-    kit = Kit(1)
+async def test_slot_is_released_after_an_error() -> None:
+    harness = BulkheadHarness(1)
     with pytest.raises(KeyError):
-        async with kit.pool.slot():
+        async with harness.bulkhead.slot():
             raise KeyError
-    await kit.want("a")
-    assert kit.begun == ["a"]
-    await kit.end("a")
-    assert kit.counts == (0, 0)
+    await harness.start("a")
+    assert harness.started == ["a"]
+    await harness.release("a")
+    assert harness.counts == (0, 0)
 
 
-async def test_a_higher_rank_is_next_whenever_it_came() -> None:
-    kit = Kit(1)
-    await kit.want("a")
+async def test_higher_rank_is_served_first_regardless_of_arrival() -> None:
+    harness = BulkheadHarness(1)
+    await harness.start("a")
     for name, rank in (("b", 1), ("c", 9), ("d", 5), ("e", 9)):
-        await kit.want(name, rank)
+        await harness.start(name, rank)
     for name in "acedb":
-        assert kit.begun[-1] == name
-        await kit.end(name)
+        assert harness.started[-1] == name
+        await harness.release(name)
 
 
-async def test_a_low_rank_does_not_starve() -> None:
-    kit = Kit(1)
-    await kit.want("low", 0)
-    await kit.want("lower", 0)
+async def test_low_rank_does_not_starve() -> None:
+    harness = BulkheadHarness(1)
+    await harness.start("low", 0)
+    await harness.start("lower", 0)
     for number in range(AGEING):
-        await kit.want(str(number), 9)
-        await kit.end(kit.begun[-1])
-    assert "lower" in kit.begun
-    await kit.end(*kit.ends)
+        await harness.start(str(number), 9)
+        await harness.release(harness.started[-1])
+    assert "lower" in harness.started
+    await harness.release(*harness.releases)
 
 
-async def test_who_is_cancelled_with_its_slot_just_given_gives_it_back() -> None:
-    kit = Kit(1)
-    await kit.want("a")
-    waiting = await kit.want("b")
-    kit.ends["a"].set()
+async def test_waiter_cancelled_after_handover_releases_its_slot() -> None:
+    harness = BulkheadHarness(1)
+    await harness.start("a")
+    waiting = await harness.start("b")
+    harness.releases["a"].set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()
-    await quiet()
-    await kit.want("c")
-    assert kit.begun[-1] == "c"
-    await kit.end("c")
+    await run_ready_tasks()
+    await harness.start("c")
+    assert harness.started[-1] == "c"
+    await harness.release("c")

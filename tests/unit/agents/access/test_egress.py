@@ -25,7 +25,7 @@ def settings(folder: Path, **egress: Any) -> Settings:
         ({"proxies": {"b": B, "a": A}}, {"b": B, "a": A}),
     ],
 )
-def test_the_settings_name_the_ways_out(
+def test_egresses_are_named_by_the_settings(
     tmp_path: Path, egress: dict[str, Any], expected: dict[str, str | None]
 ) -> None:
     chosen = settings(tmp_path, **egress)
@@ -35,7 +35,7 @@ def test_the_settings_name_the_ways_out(
     }
 
 
-def test_all_ways_out_trust_the_same_roots(tmp_path: Path) -> None:
+def test_all_egresses_share_one_ca_bundle(tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(ca_file)
     opened = open_egresses(settings(tmp_path, proxies={"a": A, "b": B}, ca_file=ca_file))
@@ -44,7 +44,7 @@ def test_all_ways_out_trust_the_same_roots(tmp_path: Path) -> None:
     assert ca_file.read_bytes().strip() in bundle.read_bytes()
 
 
-def test_roots_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
+def test_unreadable_ca_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ClipmillError) as caught:
         open_egresses(settings(tmp_path, ca_file=tmp_path / "none.pem"))
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG

@@ -1,4 +1,4 @@
-"""The gate: what goes through, by which way out, and what the monitor hears of it."""
+"""OutboundGate: permitted calls, choice of egress, and reports to the monitor."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.plugins import Plugin, PluginRequest, Plugins
 from schemas.attempts import NetworkAttempt, TrialRequest
 from schemas.codec import decode, encode
-from schemas.errors import ClipmillError, ErrorCode, Place
+from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Parking
 from schemas.signals import BREAKER, CANCEL, RATE, BreakerState, RateState
 from streams.observability.metrics import NOT_PERMITTED, REGISTRY
@@ -41,8 +41,8 @@ PREFERRED, OTHER = by_preference(("a", "b"), (), SUBJECT)
 TRIAL = "r1:extract:1"
 
 
-class Kit:
-    """A gate, the signals that it reads and a monitor that does what a test wants."""
+class GateHarness:
+    """A gate, and the shared state that it reads; the test plays the monitor."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Kit:
         fast = {"default_requests_per_second": 1e6, **limits}
         self.context, self.sent = make_context(make_settings(limits=LimitSettings(**fast)))
         self.timer = Clock(10.0)
-        self.went: list[str] = []
+        self.called: list[str] = []
         self.gate = OutboundGate(
             "extract",
             egresses or ("direct",),
@@ -65,17 +65,17 @@ class Kit:
             grant_seconds=grant_seconds,
         )
 
-    def breaker(self, egress: str, state: Any, **changes: Any) -> None:
+    def set_breaker(self, egress: str, state: Any, **changes: Any) -> None:
         fields = {"platform": "tiktok", "operation": "extract", "egress": egress, "since": NOW}
         value = encode(BreakerState(**{**fields, **changes}, state=state))
         self.context.signals.put(f"{BREAKER}tiktok:extract:{egress}", value)
 
     async def run(self, call: Callable[[str], Awaitable[str]] | None = None, **job: Any) -> str:
         return await self.gate.run(
-            make_job(**job), platform="tiktok", subject=SUBJECT, call=call or self.go
+            make_job(**job), platform="tiktok", subject=SUBJECT, call=call or self.succeed
         )
 
-    def slowed(self, egress: str, per_second: float, **changes: Any) -> None:
+    def set_rate(self, egress: str, per_second: float, **changes: Any) -> None:
         state = RateState(
             platform="tiktok",
             operation="extract",
@@ -86,20 +86,20 @@ class Kit:
         )
         self.context.signals.put(f"{RATE}{state.name}", encode(state))
 
-    async def go(self, egress: str) -> str:
-        self.went.append(egress)
+    async def succeed(self, egress: str) -> str:
+        self.called.append(egress)
         self.timer.now += 1.5
         await asyncio.sleep(0)
         return f"by {egress}"
 
-    async def asked(self) -> TrialRequest:
-        """The trial that is asked for, as soon as it is."""
+    async def first_trial_request(self) -> TrialRequest:
+        """Return the first trial request, as soon as it is published."""
         async with asyncio.timeout(5):
-            while not self.requests():  # noqa: ASYNC110 - what is sent sets no event
+            while not self.trial_requests():  # noqa: ASYNC110 - publishing sets no event
                 await asyncio.sleep(0)
-        return self.requests()[0]
+        return self.trial_requests()[0]
 
-    def requests(self) -> list[TrialRequest]:
+    def trial_requests(self) -> list[TrialRequest]:
         return [decode(each.value or b"", TrialRequest) for each in self._of("trial")]
 
     def attempts(self) -> list[NetworkAttempt]:
@@ -110,7 +110,7 @@ class Kit:
         return [each for each in self.sent if header(each, "ce_type") == kind]
 
 
-def fails(code: ErrorCode) -> Callable[[str], Awaitable[str]]:
+def failing_call(code: ErrorCode) -> Callable[[str], Awaitable[str]]:
     async def call(_egress: str) -> str:
         await asyncio.sleep(0)
         raise ClipmillError(code, "it is so")
@@ -118,24 +118,24 @@ def fails(code: ErrorCode) -> Callable[[str], Awaitable[str]]:
     return call
 
 
-async def refused(awaitable: Awaitable[str]) -> ClipmillError:
+async def raised_error(awaitable: Awaitable[str]) -> ClipmillError:
     with pytest.raises(ClipmillError) as caught:
         await awaitable
     return caught.value
 
 
-# What the monitor hears
+# Reports to the monitor
 
 
-async def test_a_success_is_told() -> None:
-    kit = Kit()
-    assert await kit.run() == "by direct"
-    (sent,) = kit.sent
+async def test_success_is_reported_to_the_monitor() -> None:
+    harness = GateHarness()
+    assert await harness.run() == "by direct"
+    (sent,) = harness.sent
     assert (sent.topic, sent.key) == (ATTEMPTS, b"tiktok:extract:direct")
     assert header(sent, "ce_source") == "/clipmill/extraction"
     assert header(sent, "ce_correlationid") == "r1"
     assert (header(sent, "traceparent") or "")[3:35] == TRACE_ID
-    assert kit.attempts() == [
+    assert harness.attempts() == [
         NetworkAttempt(
             platform="tiktok",
             operation="extract",
@@ -150,42 +150,42 @@ async def test_a_success_is_told() -> None:
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-async def test_a_failure_is_told_when_it_says_something_about_the_platform(
+async def test_only_conclusive_failures_are_reported(
     code: ErrorCode,
 ) -> None:
-    kit = Kit()
-    error = await refused(kit.run(fails(code)))
+    harness = GateHarness()
+    error = await raised_error(harness.run(failing_call(code)))
     assert (error.code, error.permitted) == (code, True)
-    assert error.place == Place(platform="tiktok", operation="extract", egress="direct")
-    told = code.startswith(("network.", "rate_limit.", "content.", "platform."))
-    assert [each.code for each in kit.attempts()] == ([code] if told else [])
+    assert error.endpoint == Endpoint(platform="tiktok", operation="extract", egress="direct")
+    reported = code.startswith(("network.", "rate_limit.", "content.", "platform."))
+    assert [each.code for each in harness.attempts()] == ([code] if reported else [])
 
 
 @pytest.mark.parametrize(
     ("egresses", "details"), [((), {}), (("a",), {"egress": "a"})], ids=["direct", "a proxy"]
 )
-async def test_a_failure_names_its_proxy(
+async def test_error_details_name_the_proxy_egress(
     egresses: tuple[str, ...], details: dict[str, str]
 ) -> None:
-    error = await refused(Kit(*egresses).run(fails(ErrorCode.SYSTEM_CONFIG)))
+    error = await raised_error(GateHarness(*egresses).run(failing_call(ErrorCode.SYSTEM_CONFIG)))
     assert error.details == details
 
 
-async def test_an_attempt_reports_the_cuts_of_the_rate_that_it_was_made_at() -> None:
-    kit = Kit()
-    kit.slowed("direct", 10.0, cuts=3)
+async def test_attempt_reports_rate_cuts_as_of_its_start() -> None:
+    harness = GateHarness()
+    harness.set_rate("direct", 10.0, cuts=3)
 
     async def cut_meanwhile(_egress: str) -> str:
-        kit.slowed("direct", 5.0, cuts=4)
+        harness.set_rate("direct", 5.0, cuts=4)
         return "it is so"
 
-    await kit.run(cut_meanwhile)
-    await kit.run()
-    assert [each.cuts for each in kit.attempts()] == [3, 4]
+    await harness.run(cut_meanwhile)
+    await harness.run()
+    assert [each.cuts for each in harness.attempts()] == [3, 4]
 
 
-async def test_neither_bugs_nor_cancelled_work_is_told() -> None:
-    kit = Kit()
+async def test_bugs_and_cancellations_are_not_reported() -> None:
+    harness = GateHarness()
 
     async def bug(_egress: str) -> str:
         raise KeyError
@@ -194,157 +194,161 @@ async def test_neither_bugs_nor_cancelled_work_is_told() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(KeyError):
-        await kit.run(bug)
+        await harness.run(bug)
     with pytest.raises(asyncio.CancelledError):
-        await kit.run(cancelled)
-    assert kit.sent == []
+        await harness.run(cancelled)
+    assert harness.sent == []
 
 
 @pytest.mark.parametrize(("step", "retry"), [("extraction", True), ("download", False)])
-async def test_a_retry_is_one_of_the_same_step(step: str, *, retry: bool) -> None:
-    kit = Kit()
-    await kit.run(attempts=(make_attempt(step=step),))
-    assert kit.attempts()[0].retry is retry
+async def test_attempt_is_a_retry_only_after_attempts_of_the_same_step(
+    step: str, *, retry: bool
+) -> None:
+    harness = GateHarness()
+    await harness.run(attempts=(make_attempt(step=step),))
+    assert harness.attempts()[0].retry is retry
 
 
-async def test_copies_have_one_id_and_further_tries_another() -> None:
-    kit = Kit()
+async def test_redelivery_keeps_the_event_id_and_next_attempt_gets_another() -> None:
+    harness = GateHarness()
     for attempts in ((), (), (make_attempt(),)):
-        await kit.run(attempts=attempts)
-    first, copy, second = (header(each, "ce_id") for each in kit.sent)
+        await harness.run(attempts=attempts)
+    first, copy, second = (header(each, "ce_id") for each in harness.sent)
     assert first == copy != second
 
 
-# Which way out
+# Choice of egress
 
 
-async def test_a_subject_stays_with_its_way_out() -> None:
-    kit = Kit("a", "b")
+async def test_subject_keeps_its_preferred_egress() -> None:
+    harness = GateHarness("a", "b")
     for number in range(5):
-        await kit.run(request_id=f"r{number}")
-    assert kit.went == [PREFERRED] * 5
+        await harness.run(request_id=f"r{number}")
+    assert harness.called == [PREFERRED] * 5
 
 
-async def test_what_is_to_be_avoided_is_avoided_unless_all_are() -> None:
-    kit = Kit("a", "b")
-    await kit.run(avoid_egress=(PREFERRED,))
-    await kit.run(avoid_egress=(OTHER, PREFERRED))
-    assert kit.went == [OTHER, PREFERRED]
+async def test_avoided_egress_is_skipped_unless_all_are_avoided() -> None:
+    harness = GateHarness("a", "b")
+    await harness.run(avoid_egress=(PREFERRED,))
+    await harness.run(avoid_egress=(OTHER, PREFERRED))
+    assert harness.called == [OTHER, PREFERRED]
 
 
 @pytest.mark.parametrize("state", ["open", "forced_open"])
-async def test_an_open_breaker_leads_to_another_way_out(state: str) -> None:
-    kit = Kit("a", "b")
-    kit.breaker(PREFERRED, state, until=LATER)
-    await kit.run()
-    assert kit.went == [OTHER]
-    assert kit.requests() == []
+async def test_open_breaker_diverts_to_another_egress(state: str) -> None:
+    harness = GateHarness("a", "b")
+    harness.set_breaker(PREFERRED, state, until=LATER)
+    await harness.run()
+    assert harness.called == [OTHER]
+    assert harness.trial_requests() == []
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff"])
-async def test_a_state_that_nobody_can_read_holds_nothing_back(value: bytes) -> None:
-    kit = Kit()
-    kit.context.signals.put(f"{BREAKER}tiktok:extract:direct", value)
-    assert await kit.run() == "by direct"
+async def test_undecodable_breaker_state_permits_the_call(value: bytes) -> None:
+    harness = GateHarness()
+    harness.context.signals.put(f"{BREAKER}tiktok:extract:direct", value)
+    assert await harness.run() == "by direct"
 
 
 # Not permitted
 
 
-async def test_an_open_breaker_lets_nothing_through() -> None:
-    kit = Kit()
-    kit.breaker("direct", "open", until=LATER, reason=ErrorCode.PLATFORM_CHANGED)
+async def test_open_breaker_rejects_the_call() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "open", until=LATER, reason=ErrorCode.PLATFORM_CHANGED)
     counted = NOT_PERMITTED.labels("tiktok", "extract")._value.get()
-    error = await refused(kit.run())
+    error = await raised_error(harness.run())
     assert (error.code, error.permitted) == (ErrorCode.PLATFORM_CHANGED, False)
-    assert error.place == Place(platform="tiktok", operation="extract", egress="direct")
+    assert error.endpoint == Endpoint(platform="tiktok", operation="extract", egress="direct")
     assert "tiktok:extract:direct" in error.message
-    assert (kit.went, kit.sent) == ([], [])
+    assert (harness.called, harness.sent) == ([], [])
     name, labels = "clipmill_not_permitted_total", {"platform": "tiktok", "operation": "extract"}
     assert REGISTRY.get_sample_value(name, labels) == counted + 1
 
 
-async def test_of_several_open_breakers_the_next_to_open_is_named() -> None:
-    kit = Kit("a", "b")
-    kit.breaker(PREFERRED, "open", until=LATER + timedelta(seconds=1))
-    kit.breaker(OTHER, "open", until=LATER)
-    error = await refused(kit.run())
-    assert error.place is not None
-    assert error.place.egress == OTHER
+async def test_error_names_the_breaker_that_permits_first() -> None:
+    harness = GateHarness("a", "b")
+    harness.set_breaker(PREFERRED, "open", until=LATER + timedelta(seconds=1))
+    harness.set_breaker(OTHER, "open", until=LATER)
+    error = await raised_error(harness.run())
+    assert error.endpoint is not None
+    assert error.endpoint.egress == OTHER
 
 
 # Trials
 
 
 @pytest.mark.parametrize("state", ["open", "half_open"])
-async def test_a_granted_trial_is_made_and_told_of_as_such(state: str) -> None:
-    kit = Kit()
-    kit.breaker("direct", state, until=NOW, trials_max=5)
-    running = asyncio.create_task(kit.run())
-    request = await kit.asked()
+async def test_granted_trial_is_made_and_reported_as_a_trial(state: str) -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", state, until=NOW, trials_max=5)
+    running = asyncio.create_task(harness.run())
+    request = await harness.first_trial_request()
     assert (request.trial, request.name, request.at) == (TRIAL, "tiktok:extract:direct", NOW)
-    assert kit.sent[0].key == b"tiktok:extract:direct"
-    assert kit.went == []
-    kit.breaker("direct", "half_open", trials=("x", TRIAL), trials_max=5)
+    assert harness.sent[0].key == b"tiktok:extract:direct"
+    assert harness.called == []
+    harness.set_breaker("direct", "half_open", trials=("x", TRIAL), trials_max=5)
     assert await running == "by direct"
-    assert [each.trial for each in kit.attempts()] == [TRIAL]
+    assert [each.trial for each in harness.attempts()] == [TRIAL]
 
 
 @pytest.mark.parametrize("code", [ErrorCode.NETWORK_SERVER, ErrorCode.SYSTEM_DISK_FULL])
-async def test_a_trial_that_fails_is_told_of_whatever_it_says(code: ErrorCode) -> None:
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
-    await refused(kit.run(fails(code)))
-    assert [(each.trial, each.code) for each in kit.attempts()] == [(TRIAL, code)]
-    assert kit.requests() == []
+async def test_failed_trial_is_reported_even_if_inconclusive(code: ErrorCode) -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    await raised_error(harness.run(failing_call(code)))
+    assert [(each.trial, each.code) for each in harness.attempts()] == [(TRIAL, code)]
+    assert harness.trial_requests() == []
 
 
-async def test_a_breaker_that_closes_meanwhile_lets_through_as_usual() -> None:
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials=("x",), trials_max=1)
-    running = asyncio.create_task(kit.run())
-    await kit.asked()
-    kit.breaker("direct", "closed")
+async def test_breaker_closing_during_a_trial_request_permits_the_call() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials=("x",), trials_max=1)
+    running = asyncio.create_task(harness.run())
+    await harness.first_trial_request()
+    harness.set_breaker("direct", "closed")
     assert await running == "by direct"
-    assert [each.trial for each in kit.attempts()] == [None]
+    assert [each.trial for each in harness.attempts()] == [None]
 
 
-async def test_a_breaker_that_opens_again_meanwhile_lets_nothing_through() -> None:
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials=("x",), trials_max=1)
-    running = asyncio.create_task(kit.run())
-    await kit.asked()
-    kit.breaker("direct", "half_open", trials=("x", "y"), trials_max=1)
+async def test_breaker_reopening_during_a_trial_request_rejects_the_call() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials=("x",), trials_max=1)
+    running = asyncio.create_task(harness.run())
+    await harness.first_trial_request()
+    harness.set_breaker("direct", "half_open", trials=("x", "y"), trials_max=1)
     await asyncio.sleep(0)
     assert not running.done()
-    kit.breaker("direct", "open", until=LATER)
-    assert not (await refused(running)).permitted
-    assert kit.went == []
+    harness.set_breaker("direct", "open", until=LATER)
+    assert not (await raised_error(running)).permitted
+    assert harness.called == []
 
 
 @pytest.mark.parametrize("state", ["open", "half_open"])
-async def test_without_an_answer_nothing_is_tried(state: str) -> None:
-    kit = Kit(grant_seconds=0.02)
-    kit.breaker("direct", state, until=NOW, trials_max=5)
-    assert not (await refused(kit.run())).permitted
-    assert (kit.went, kit.attempts()) == ([], [])
-    assert [each.withdrawn for each in kit.requests()] == [False, True]
-    assert len({header(each, "ce_id") for each in kit.sent}) == 2
+async def test_trial_request_timeout_rejects_the_call_and_withdraws(state: str) -> None:
+    harness = GateHarness(grant_seconds=0.02)
+    harness.set_breaker("direct", state, until=NOW, trials_max=5)
+    assert not (await raised_error(harness.run())).permitted
+    assert (harness.called, harness.attempts()) == ([], [])
+    assert [each.withdrawn for each in harness.trial_requests()] == [False, True]
+    assert len({header(each, "ce_id") for each in harness.sent}) == 2
 
 
-async def test_who_was_granted_a_trial_takes_nothing_back() -> None:
-    kit = Kit()
-    kit.breaker("direct", "open", until=NOW)
-    running = asyncio.create_task(kit.run())
-    trial = (await kit.asked()).trial
-    kit.breaker("direct", "half_open", trials=(trial,), trials_max=5)
+async def test_granted_trial_is_not_withdrawn() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "open", until=NOW)
+    running = asyncio.create_task(harness.run())
+    trial = (await harness.first_trial_request()).trial
+    harness.set_breaker("direct", "half_open", trials=(trial,), trials_max=5)
     await running
-    assert [each.withdrawn for each in kit.requests()] == [False]
+    assert [each.withdrawn for each in harness.trial_requests()] == [False]
 
 
-async def end_of(kit: Kit, call: Callable[[str], Awaitable[str]]) -> type[BaseException]:
-    """How it ends when it is cancelled after a moment, if it has not ended before."""
-    running = asyncio.create_task(kit.run(call))
+async def exception_after_cancel(
+    harness: GateHarness, call: Callable[[str], Awaitable[str]]
+) -> type[BaseException]:
+    """Cancel a run after 5 ms, unless it has ended; return the type of its exception."""
+    running = asyncio.create_task(harness.run(call))
     await asyncio.sleep(0.005)
     running.cancel()
     (found,) = await asyncio.gather(running, return_exceptions=True)
@@ -357,295 +361,305 @@ async def bug(_egress: str) -> str:
     raise KeyError
 
 
-async def endless(_egress: str) -> str:
+async def never_returns(_egress: str) -> str:
     return await asyncio.Event().wait() and ""
 
 
 @pytest.mark.parametrize(
-    ("call", "end"), [(endless, asyncio.CancelledError), (bug, KeyError)], ids=["cancelled", "bug"]
+    ("call", "end"),
+    [(never_returns, asyncio.CancelledError), (bug, KeyError)],
+    ids=["cancelled", "bug"],
 )
-async def test_a_trial_that_tells_nothing_is_given_back_at_once(
+async def test_trial_ended_by_bug_or_cancellation_is_withdrawn(
     call: Callable[[str], Awaitable[str]], end: type[BaseException]
 ) -> None:
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
-    assert await end_of(kit, call) is end
-    assert kit.attempts() == []
-    assert [(each.trial, each.withdrawn) for each in kit.requests()] == [(TRIAL, True)]
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    assert await exception_after_cancel(harness, call) is end
+    assert harness.attempts() == []
+    assert [(each.trial, each.withdrawn) for each in harness.trial_requests()] == [(TRIAL, True)]
 
 
-async def test_who_is_cancelled_while_asking_takes_it_back() -> None:
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials=("x",), trials_max=1)
-    assert await end_of(kit, kit.go) is asyncio.CancelledError
-    assert [each.withdrawn for each in kit.requests()] == [False, True]
+async def test_trial_request_is_withdrawn_on_cancellation() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials=("x",), trials_max=1)
+    assert await exception_after_cancel(harness, harness.succeed) is asyncio.CancelledError
+    assert [each.withdrawn for each in harness.trial_requests()] == [False, True]
 
 
-async def test_who_is_cancelled_while_waiting_for_a_turn_gives_the_trial_back() -> None:
-    kit, call = Kit(extract_tasks=1), Slow()
-    (first,) = await begin(kit, call, "a")
-    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
-    assert await end_of(kit, kit.go) is asyncio.CancelledError
-    assert [(each.trial, each.withdrawn) for each in kit.requests()] == [(TRIAL, True)]
+async def test_trial_is_withdrawn_on_cancellation_in_the_bulkhead_queue() -> None:
+    harness, call = GateHarness(extract_tasks=1), BlockingCall()
+    (first,) = await start_calls(harness, call, "a")
+    harness.set_breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    assert await exception_after_cancel(harness, harness.succeed) is asyncio.CancelledError
+    assert [(each.trial, each.withdrawn) for each in harness.trial_requests()] == [(TRIAL, True)]
     call.end.set()
     await first
-    assert kit.went == []
+    assert harness.called == []
 
 
-async def test_each_part_of_a_job_is_a_trial_of_its_own() -> None:
-    kit = Kit(grant_seconds=0.02)
-    kit.breaker("direct", "half_open", trials=(f"{TRIAL}:a",), trials_max=1)
+async def test_each_part_of_a_job_is_a_separate_trial() -> None:
+    harness = GateHarness(grant_seconds=0.02)
+    harness.set_breaker("direct", "half_open", trials=(f"{TRIAL}:a",), trials_max=1)
 
     async def part(name: str) -> str:
-        return await kit.gate.run(
-            make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, part=name
+        return await harness.gate.run(
+            make_job(), platform="tiktok", subject=SUBJECT, call=harness.succeed, part=name
         )
 
     ended = await asyncio.gather(*map(part, "abc"), return_exceptions=True)
     assert [isinstance(each, ClipmillError) for each in ended] == [False, True, True]
-    assert [each.trial for each in kit.attempts()] == [f"{TRIAL}:a"]
-    asked = {each.trial for each in kit.requests() if not each.withdrawn}
-    assert asked == {f"{TRIAL}:b", f"{TRIAL}:c"}
+    assert [each.trial for each in harness.attempts()] == [f"{TRIAL}:a"]
+    requested = {each.trial for each in harness.trial_requests() if not each.withdrawn}
+    assert requested == {f"{TRIAL}:b", f"{TRIAL}:c"}
 
 
-async def test_records_of_several_parts_have_several_ids() -> None:
-    kit = Kit()
+async def test_records_of_different_parts_have_different_ids() -> None:
+    harness = GateHarness()
     for name in ("a", "b", "b", ""):
-        await kit.gate.run(make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, part=name)
-    ids = [header(each, "ce_id") for each in kit.sent]
+        await harness.gate.run(
+            make_job(), platform="tiktok", subject=SUBJECT, call=harness.succeed, part=name
+        )
+    ids = [header(each, "ce_id") for each in harness.sent]
     assert len(set(ids)) == 3
     assert ids[1] == ids[2]
 
 
-async def parked(kit: Kit, count: int) -> list[asyncio.Task[str]]:
-    """Attempts of many requests that have begun."""
-    running = [asyncio.create_task(kit.run(request_id=f"r{number}")) for number in range(count)]
-    await kit.asked()
+async def start_requests(harness: GateHarness, count: int) -> list[asyncio.Task[str]]:
+    """Start so many requests; return their tasks once the first trial is requested."""
+    running = [asyncio.create_task(harness.run(request_id=f"r{number}")) for number in range(count)]
+    await harness.first_trial_request()
     await asyncio.sleep(0)
     return running
 
 
-async def test_few_trial_requests_are_in_flight_however_many_events_wait() -> None:
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials_max=5)
-    running = await parked(kit, 100)
-    assert len(kit.requests()) == REQUESTS_IN_FLIGHT
-    kit.breaker("direct", "half_open", trials=("r0:extract:1", "r1:extract:1"), trials_max=5)
+async def test_trial_requests_in_flight_are_bounded() -> None:
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials_max=5)
+    running = await start_requests(harness, 100)
+    assert len(harness.trial_requests()) == REQUESTS_IN_FLIGHT
+    harness.set_breaker(
+        "direct", "half_open", trials=("r0:extract:1", "r1:extract:1"), trials_max=5
+    )
     assert len(await asyncio.gather(*running[:2])) == 2
     await asyncio.sleep(0)
-    assert len(kit.requests()) == REQUESTS_IN_FLIGHT + 2
-    kit.breaker("direct", "closed")
+    assert len(harness.trial_requests()) == REQUESTS_IN_FLIGHT + 2
+    harness.set_breaker("direct", "closed")
     assert set(await asyncio.gather(*running)) == {"by direct"}
-    assert len(kit.requests()) == REQUESTS_IN_FLIGHT + 2
+    assert len(harness.trial_requests()) == REQUESTS_IN_FLIGHT + 2
 
 
-async def test_an_event_that_could_not_ask_is_refused_and_withdraws_nothing(
+async def test_queue_timeout_before_the_trial_request_rejects_without_withdrawal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(breaker_client, "QUEUE_SECONDS", 0.01)
-    kit = Kit()
-    kit.breaker("direct", "half_open", trials_max=5)
-    running = await parked(kit, REQUESTS_IN_FLIGHT + 1)
-    assert not (await refused(running[-1])).permitted
-    assert [each.withdrawn for each in kit.requests()] == [False] * REQUESTS_IN_FLIGHT
-    kit.breaker("direct", "closed")
+    harness = GateHarness()
+    harness.set_breaker("direct", "half_open", trials_max=5)
+    running = await start_requests(harness, REQUESTS_IN_FLIGHT + 1)
+    assert not (await raised_error(running[-1])).permitted
+    assert [each.withdrawn for each in harness.trial_requests()] == [False] * REQUESTS_IN_FLIGHT
+    harness.set_breaker("direct", "closed")
     await asyncio.gather(*running[:-1])
 
 
-async def test_with_another_way_open_an_event_does_not_queue_for_a_trial() -> None:
-    kit = Kit("a", "b")
-    kit.breaker(PREFERRED, "open", until=NOW)
-    running = await parked(kit, REQUESTS_IN_FLIGHT + 1)
+async def test_call_does_not_queue_for_a_trial_when_another_egress_permits() -> None:
+    harness = GateHarness("a", "b")
+    harness.set_breaker(PREFERRED, "open", until=NOW)
+    running = await start_requests(harness, REQUESTS_IN_FLIGHT + 1)
     assert await running[-1] == f"by {OTHER}"
-    kit.breaker(PREFERRED, "closed")
+    harness.set_breaker(PREFERRED, "closed")
     await asyncio.gather(*running)
 
 
-async def test_nobody_watches_afterwards() -> None:
-    kit = Kit(grant_seconds=0.02)
-    kit.breaker("direct", "open", until=NOW)
-    await refused(kit.run())
-    assert kit.context.signals._watchers == {}
+async def test_state_watcher_is_removed_after_a_rejection() -> None:
+    harness = GateHarness(grant_seconds=0.02)
+    harness.set_breaker("direct", "open", until=NOW)
+    await raised_error(harness.run())
+    assert harness.context.signals._watchers == {}
 
 
-# A way out that is shut while another one is open
+# One breaker is not closed, another is
 
 
-async def test_who_prefers_a_shut_way_out_makes_its_trials() -> None:
-    kit = Kit("a", "b")
-    kit.breaker(PREFERRED, "open", until=NOW)
-    running = asyncio.create_task(kit.run())
-    await kit.asked()
-    kit.breaker(PREFERRED, "half_open", trials=(TRIAL,), trials_max=5)
+async def test_subject_makes_the_trials_of_its_preferred_egress() -> None:
+    harness = GateHarness("a", "b")
+    harness.set_breaker(PREFERRED, "open", until=NOW)
+    running = asyncio.create_task(harness.run())
+    await harness.first_trial_request()
+    harness.set_breaker(PREFERRED, "half_open", trials=(TRIAL,), trials_max=5)
     await running
-    assert (kit.went, kit.attempts()[0].trial) == ([PREFERRED], TRIAL)
+    assert (harness.called, harness.attempts()[0].trial) == ([PREFERRED], TRIAL)
 
 
-async def test_nobody_waits_for_the_trials_of_others_when_another_way_is_open() -> None:
-    kit = Kit("a", "b")
-    kit.breaker(PREFERRED, "open", until=NOW)
-    running = asyncio.create_task(kit.run())
-    await kit.asked()
-    kit.breaker(PREFERRED, "half_open", trials=("x",), trials_max=1)
+async def test_trials_of_others_are_not_awaited_when_another_egress_permits() -> None:
+    harness = GateHarness("a", "b")
+    harness.set_breaker(PREFERRED, "open", until=NOW)
+    running = asyncio.create_task(harness.run())
+    await harness.first_trial_request()
+    harness.set_breaker(PREFERRED, "half_open", trials=("x",), trials_max=1)
     await running
-    await kit.run()
-    assert kit.went == [OTHER, OTHER]
-    assert [each.withdrawn for each in kit.requests()] == [False, True]
+    await harness.run()
+    assert harness.called == [OTHER, OTHER]
+    assert [each.withdrawn for each in harness.trial_requests()] == [False, True]
 
 
-async def test_nobody_tries_a_way_that_is_not_the_preferred_one() -> None:
-    kit = Kit("a", "b")
-    kit.breaker(OTHER, "open", until=NOW)
-    await kit.run()
-    assert (kit.went, kit.requests()) == ([PREFERRED], [])
+async def test_no_trial_is_requested_for_an_egress_that_is_not_preferred() -> None:
+    harness = GateHarness("a", "b")
+    harness.set_breaker(OTHER, "open", until=NOW)
+    await harness.run()
+    assert (harness.called, harness.trial_requests()) == ([PREFERRED], [])
 
 
-async def test_a_way_that_opens_during_the_wait_is_taken() -> None:
-    kit = Kit("a", "b", grant_seconds=0.05)
-    kit.breaker(PREFERRED, "open", until=NOW)
-    kit.breaker(OTHER, "open", until=LATER)
-    running = asyncio.create_task(kit.run())
-    await kit.asked()
-    kit.breaker(OTHER, "closed")
+async def test_egress_whose_breaker_closes_during_the_wait_is_used() -> None:
+    harness = GateHarness("a", "b", grant_seconds=0.05)
+    harness.set_breaker(PREFERRED, "open", until=NOW)
+    harness.set_breaker(OTHER, "open", until=LATER)
+    running = asyncio.create_task(harness.run())
+    await harness.first_trial_request()
+    harness.set_breaker(OTHER, "closed")
     await running
-    assert kit.went == [OTHER]
+    assert harness.called == [OTHER]
 
 
-# Turns
+# Rate limiter and bulkhead
 
 
-class Slow:
-    """A call that ends when a test says so."""
+class BlockingCall:
+    """A call that blocks until ``end`` is set."""
 
     def __init__(self) -> None:
-        self.began: list[str] = []
+        self.started: list[str] = []
         self.end = asyncio.Event()
 
     async def __call__(self, egress: str) -> str:
-        self.began.append(egress)
+        self.started.append(egress)
         await self.end.wait()
         return f"by {egress}"
 
 
-async def begin(kit: Kit, call: Slow, *request_ids: str) -> list[asyncio.Task[str]]:
+async def start_calls(
+    harness: GateHarness, call: BlockingCall, *request_ids: str
+) -> list[asyncio.Task[str]]:
     tasks = []
     for name in request_ids:
-        tasks.append(asyncio.create_task(kit.run(call, request_id=name)))
+        tasks.append(asyncio.create_task(harness.run(call, request_id=name)))
         await asyncio.sleep(0.002)
     return tasks
 
 
-async def test_so_many_at_a_time() -> None:
-    kit, call = Kit(extract_tasks=2), Slow()
-    tasks = await begin(kit, call, *"abc")
-    assert len(call.began) == 2
+async def test_bulkhead_bounds_concurrent_calls() -> None:
+    harness, call = GateHarness(extract_tasks=2), BlockingCall()
+    tasks = await start_calls(harness, call, *"abc")
+    assert len(call.started) == 2
     call.end.set()
     assert await asyncio.gather(*tasks) == ["by direct"] * 3
 
 
-async def test_a_breaker_that_opens_while_one_waits_holds_it_back() -> None:
-    kit, call = Kit(extract_tasks=1), Slow()
-    first, second = await begin(kit, call, *"ab")
-    kit.breaker("direct", "open", until=LATER, reason=ErrorCode.NETWORK_SERVER)
+async def test_breaker_opening_during_the_bulkhead_wait_rejects_the_call() -> None:
+    harness, call = GateHarness(extract_tasks=1), BlockingCall()
+    first, second = await start_calls(harness, call, *"ab")
+    harness.set_breaker("direct", "open", until=LATER, reason=ErrorCode.NETWORK_SERVER)
     call.end.set()
     await first
-    error = await refused(second)
+    error = await raised_error(second)
     assert (error.code, error.permitted) == (ErrorCode.NETWORK_SERVER, False)
-    assert len(call.began) == 1
+    assert len(call.started) == 1
 
 
-async def test_a_way_that_shuts_while_one_waits_is_left_for_another() -> None:
-    kit, call = Kit("a", "b", extract_tasks=1), Slow()
-    first, second = await begin(kit, call, *"ab")
-    kit.breaker(PREFERRED, "open", until=LATER)
+async def test_breaker_opening_during_the_bulkhead_wait_diverts_to_another_egress() -> None:
+    harness, call = GateHarness("a", "b", extract_tasks=1), BlockingCall()
+    first, second = await start_calls(harness, call, *"ab")
+    harness.set_breaker(PREFERRED, "open", until=LATER)
     call.end.set()
     await asyncio.gather(first, second)
-    assert call.began == [PREFERRED, OTHER]
+    assert call.started == [PREFERRED, OTHER]
 
 
-async def test_who_is_taken_back_while_waiting_is_never_tried() -> None:
-    kit, call = Kit(extract_tasks=1), Slow()
-    (first,) = await begin(kit, call, "a")
+async def test_request_cancelled_in_the_bulkhead_queue_is_never_attempted() -> None:
+    harness, call = GateHarness(extract_tasks=1), BlockingCall()
+    (first,) = await start_calls(harness, call, "a")
 
     async def waits() -> None:
         job = make_job(request_id="b")
-        with cancellable(job, kit.context.signals):
-            await kit.gate.run(job, platform="tiktok", subject=SUBJECT, call=call)
+        with cancellable(job, harness.context.signals):
+            await harness.gate.run(job, platform="tiktok", subject=SUBJECT, call=call)
 
     second = asyncio.create_task(waits())
     await asyncio.sleep(0.002)
-    kit.context.signals.put(f"{CANCEL}b", b"{}")
+    harness.context.signals.put(f"{CANCEL}b", b"{}")
     with pytest.raises(RequestCancelledError):
         await second
     call.end.set()
     await first
-    assert len(call.began) == 1
+    assert len(call.started) == 1
 
 
-async def test_who_waits_until_the_deadline_has_expired() -> None:
-    kit, call = Kit(extract_tasks=1), Slow()
-    (first,) = await begin(kit, call, "a")
-    error = await refused(kit.run(deadline=NOW + timedelta(milliseconds=20)))
-    assert (error.code, kit.went) == (ErrorCode.REQUEST_EXPIRED, [])
+async def test_deadline_in_the_bulkhead_queue_expires_the_request() -> None:
+    harness, call = GateHarness(extract_tasks=1), BlockingCall()
+    (first,) = await start_calls(harness, call, "a")
+    error = await raised_error(harness.run(deadline=NOW + timedelta(milliseconds=20)))
+    assert (error.code, harness.called) == (ErrorCode.REQUEST_EXPIRED, [])
     call.end.set()
     await first
 
 
-async def test_a_turn_that_is_far_off_is_waited_for_outside_and_costs_nothing() -> None:
-    kit = Kit(patience_seconds=5)
-    kit.slowed("direct", 0.1)
-    await kit.run()
-    error = await refused(kit.run())
+async def test_rate_wait_above_maximum_is_rejected_with_retry_after() -> None:
+    harness = GateHarness(patience_seconds=5)
+    harness.set_rate("direct", 0.1)
+    await harness.run()
+    error = await raised_error(harness.run())
     assert (error.code, error.permitted) == (ErrorCode.RATE_LIMIT_API, False)
-    assert error.place == Place(platform="tiktok", operation="extract", egress="direct")
+    assert error.endpoint == Endpoint(platform="tiktok", operation="extract", egress="direct")
     assert error.retry_after == pytest.approx(10, abs=0.2)
     assert "tiktok:extract:direct" in error.message
-    assert len(kit.attempts()) == len(kit.went) == 1
+    assert len(harness.attempts()) == len(harness.called) == 1
     labels = {"platform": "tiktok", "operation": "extract", "egress": "direct"}
     assert (REGISTRY.get_sample_value("clipmill_rate_postponed_total", labels) or 0) >= 1
 
 
-async def test_who_comes_back_does_not_begin_at_the_end_again() -> None:
-    kit = Kit(patience_seconds=0.3)
-    kit.slowed("direct", 5)
-    await kit.run()
+async def test_requeued_request_is_admitted_before_new_ones() -> None:
+    harness = GateHarness(patience_seconds=0.3)
+    harness.set_rate("direct", 5)
+    await harness.run()
     for _ in range(3):
         with pytest.raises(ClipmillError):
-            await asyncio.gather(*(kit.run() for _ in range(3)))
+            await asyncio.gather(*(harness.run() for _ in range(3)))
     parked = Parking(times=1, since=NOW, code=ErrorCode.RATE_LIMIT_API)
     await asyncio.sleep(0.3)
-    assert (await refused(kit.run())).retry_after
-    assert await kit.run(parked=parked) == "by direct"
+    assert (await raised_error(harness.run())).retry_after
+    assert await harness.run(parked=parked) == "by direct"
 
 
-async def test_a_way_whose_turn_is_far_off_is_left_for_another() -> None:
-    kit = Kit("a", "b", patience_seconds=5)
-    kit.slowed(PREFERRED, 0.1)
+async def test_rate_limited_egress_diverts_to_another() -> None:
+    harness = GateHarness("a", "b", patience_seconds=5)
+    harness.set_rate(PREFERRED, 0.1)
     for _ in range(3):
-        await kit.run()
-    assert kit.went == [PREFERRED, OTHER, OTHER]
+        await harness.run()
+    assert harness.called == [PREFERRED, OTHER, OTHER]
 
 
-async def test_what_it_needs_of_its_turn_is_taken() -> None:
-    kit = Kit(patience_seconds=5, default_requests_per_second=1)
+async def test_cost_is_taken_from_the_rate() -> None:
+    harness = GateHarness(patience_seconds=5, default_requests_per_second=1)
     need = Cost(requests=30, is_list=True)
-    await kit.gate.run(make_job(), platform="tiktok", subject=SUBJECT, call=kit.go, need=need)
-    assert (await refused(kit.run())).retry_after == pytest.approx(30, abs=0.5)
+    await harness.gate.run(
+        make_job(), platform="tiktok", subject=SUBJECT, call=harness.succeed, cost=need
+    )
+    assert (await raised_error(harness.run())).retry_after == pytest.approx(30, abs=0.5)
 
 
-async def test_a_trial_that_is_not_made_is_given_back() -> None:
-    kit = Kit(patience_seconds=5)
-    kit.slowed("direct", 1, until=LATER)
-    kit.breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
-    assert not (await refused(kit.run())).permitted
-    assert [(each.trial, each.withdrawn) for each in kit.requests()] == [(TRIAL, True)]
+async def test_trial_rejected_by_the_rate_limiter_is_withdrawn() -> None:
+    harness = GateHarness(patience_seconds=5)
+    harness.set_rate("direct", 1, until=LATER)
+    harness.set_breaker("direct", "half_open", trials=(TRIAL,), trials_max=1)
+    assert not (await raised_error(harness.run())).permitted
+    assert [(each.trial, each.withdrawn) for each in harness.trial_requests()] == [(TRIAL, True)]
 
 
 # Plug-ins
 
 
-class Notes:
-    """A plug-in that remembers."""
+class RecordingPlugin:
+    """A plug-in that records the hooks that are called."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, Any]] = []
@@ -662,14 +676,14 @@ class Notes:
         self.seen.append(("error", type(error)))
 
 
-async def test_plugins_are_told_of_what_is_tried_and_of_nothing_else() -> None:
-    notes = Notes()
-    kit = Kit(plugins=Plugins([Plugin("notes", notes)]))
-    await kit.run()
-    await refused(kit.run(fails(ErrorCode.NETWORK_DNS)))
-    kit.breaker("direct", "open", until=LATER)
-    await refused(kit.run())
-    assert notes.seen == [
+async def test_plugins_observe_attempts_and_nothing_else() -> None:
+    recorder = RecordingPlugin()
+    harness = GateHarness(plugins=Plugins([Plugin("notes", recorder)]))
+    await harness.run()
+    await raised_error(harness.run(failing_call(ErrorCode.NETWORK_DNS)))
+    harness.set_breaker("direct", "open", until=LATER)
+    await raised_error(harness.run())
+    assert recorder.seen == [
         ("start", "direct"),
         ("complete", "extract"),
         ("start", "direct"),
@@ -677,19 +691,19 @@ async def test_plugins_are_told_of_what_is_tried_and_of_nothing_else() -> None:
     ]
 
 
-async def test_who_waits_for_the_network_holds_up_nobody_of_the_stage() -> None:
-    kit, slots, answer = Kit(), ConcurrencyLimit(1), asyncio.Event()
+async def test_stage_slot_is_released_during_the_call() -> None:
+    harness, slots, answer = GateHarness(), ConcurrencyLimit(1), asyncio.Event()
 
     async def call(_egress: str) -> str:
         await answer.wait()
         return "page"
 
     async def ask() -> str:
-        async with slots.taken():
-            return await kit.run(call)
+        async with slots.acquire():
+            return await harness.run(call)
 
     asking = asyncio.create_task(ask())
     await asyncio.sleep(0)
-    async with asyncio.timeout(5), slots.taken():
+    async with asyncio.timeout(5), slots.acquire():
         answer.set()
     assert await asking == "page"

@@ -1,4 +1,4 @@
-"""The built-in plug-in: metrics, quantiles, and the line in the log."""
+"""Built-in performance plug-in: metrics, quantiles and the log line."""
 
 import logging
 from dataclasses import replace
@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.access.performance import (
-    LATEST_MAX,
-    WAYS_MAX,
-    Ended,
+    SERIES_MAX,
+    WINDOW_ATTEMPTS_MAX,
+    CompletedAttempt,
     PerformanceMonitor,
-    describe_latest,
+    describe_window,
     plugin,
     quantile,
 )
@@ -43,104 +43,108 @@ def metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"clipmill_{name}", labels) or 0.0
 
 
-class Bench:
-    """A monitor behind its guard, on a clock of the test's."""
+class MonitorHarness:
+    """A performance monitor behind the plug-in guard, on a fake clock."""
 
     def __init__(self, platform: str) -> None:
         self.clock, self.platform = Clock(0.0), platform
         self.monitor = PerformanceMonitor(SETTINGS, self.clock)
         self.plugins = Plugins([Plugin("performance", self.monitor, timer=Clock())])
 
-    def done(self, seconds: float, number: int = 1) -> None:
+    def succeed(self, seconds: float, number: int = 1) -> None:
         made = request(self.platform, number)
         self.plugins.start(made)
         self.plugins.complete(made, seconds)
 
-    def failed(self, seconds: float, code: ErrorCode, number: int = 1) -> None:
+    def fail(self, seconds: float, code: ErrorCode, number: int = 1) -> None:
         made = request(self.platform, number)
         self.plugins.start(made)
         self.plugins.error(made, ClipmillError(code, "it is so"), seconds)
 
     def count(self, outcome: str) -> float:
-        way = {"platform": self.platform, "operation": "extract"}
-        return metric("request_seconds_count", **way, outcome=outcome)
+        labels = {"platform": self.platform, "operation": "extract"}
+        return metric("request_seconds_count", **labels, outcome=outcome)
 
     def in_flight(self) -> float:
         return metric("requests_in_flight", platform=self.platform, operation="extract")
 
-    def exported(self, share: str) -> float:
-        way = {"platform": self.platform, "operation": "extract"}
-        return metric("request_quantile_seconds", **way, quantile=share)
+    def exported_quantile(self, share: str) -> float:
+        labels = {"platform": self.platform, "operation": "extract"}
+        return metric("request_quantile_seconds", **labels, quantile=share)
 
 
 def test_attempts_are_counted_by_outcome() -> None:
-    bench = Bench("counted")
-    bench.done(0.1)
-    bench.done(0.2)
-    bench.failed(3.0, ErrorCode.NETWORK_TIMEOUT)
-    assert (bench.count("ok"), bench.count("network.timeout"), bench.count("cancelled")) == (
+    harness = MonitorHarness("counted")
+    harness.succeed(0.1)
+    harness.succeed(0.2)
+    harness.fail(3.0, ErrorCode.NETWORK_TIMEOUT)
+    assert (harness.count("ok"), harness.count("network.timeout"), harness.count("cancelled")) == (
         2,
         1,
         0,
     )
 
 
-def test_what_is_under_way_is_seen() -> None:
-    bench = Bench("flying")
+def test_attempts_in_flight_are_counted() -> None:
+    harness = MonitorHarness("flying")
     made = request("flying")
-    bench.plugins.start(made)
-    bench.plugins.start(made)
-    assert bench.in_flight() == 2
-    bench.plugins.complete(made, 1.0)
-    bench.plugins.error(made, TimeoutError(), 1.0)
-    assert bench.in_flight() == 0
+    harness.plugins.start(made)
+    harness.plugins.start(made)
+    assert harness.in_flight() == 2
+    harness.plugins.complete(made, 1.0)
+    harness.plugins.error(made, TimeoutError(), 1.0)
+    assert harness.in_flight() == 0
 
 
-def test_quantiles_are_of_the_window() -> None:
-    bench = Bench("window")
+def test_quantiles_cover_the_window_only() -> None:
+    harness = MonitorHarness("window")
     for n in range(1, 101):
-        bench.done(n / 100)
-    assert [bench.exported(share) for share in ("0.5", "0.95", "0.99")] == [0.5, 0.95, 0.99]
-    bench.clock.now = 200
-    bench.done(7.0)
-    bench.clock.now = 301
-    assert bench.exported("0.5") == 7.0, "the others are too old"
-    bench.clock.now = 501
-    assert bench.exported("0.5") == 0.0, "all are"
+        harness.succeed(n / 100)
+    assert [harness.exported_quantile(share) for share in ("0.5", "0.95", "0.99")] == [
+        0.5,
+        0.95,
+        0.99,
+    ]
+    harness.clock.now = 200
+    harness.succeed(7.0)
+    harness.clock.now = 301
+    assert harness.exported_quantile("0.5") == 7.0, "the others are too old"
+    harness.clock.now = 501
+    assert harness.exported_quantile("0.5") == 0.0, "all are"
 
 
-def test_what_is_remembered_is_bounded() -> None:
-    bench = Bench("bounded")
-    for _ in range(LATEST_MAX + 10):
-        bench.done(1.0)
-    for n in range(WAYS_MAX + 10):
-        bench.platform = f"bounded{n}"
-        bench.done(1.0)
-    assert len(bench.monitor._latest) == WAYS_MAX
-    assert len(bench.monitor._latest["bounded", "extract"]) == LATEST_MAX
-    assert bench.count("ok") == 1, "the metrics go on"
+def test_windows_and_series_are_bounded() -> None:
+    harness = MonitorHarness("bounded")
+    for _ in range(WINDOW_ATTEMPTS_MAX + 10):
+        harness.succeed(1.0)
+    for n in range(SERIES_MAX + 10):
+        harness.platform = f"bounded{n}"
+        harness.succeed(1.0)
+    assert len(harness.monitor._windows) == SERIES_MAX
+    assert len(harness.monitor._windows["bounded", "extract"]) == WINDOW_ATTEMPTS_MAX
+    assert harness.count("ok") == 1, "the metrics go on"
 
 
-def test_what_is_too_old_is_forgotten() -> None:
-    bench = Bench("aging")
+def test_attempts_older_than_the_window_are_dropped() -> None:
+    harness = MonitorHarness("aging")
     for _ in range(100):
-        bench.done(1.0)
-    bench.clock.now = 301
-    bench.done(1.0)
-    assert len(bench.monitor._latest["aging", "extract"]) == 1
+        harness.succeed(1.0)
+    harness.clock.now = 301
+    harness.succeed(1.0)
+    assert len(harness.monitor._windows["aging", "extract"]) == 1
 
 
-def test_now_and_then_a_line_tells_of_the_latest(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_line_is_written_once_per_interval(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    bench = Bench("told")
+    harness = MonitorHarness("told")
     for n in range(1, 9):
-        bench.done(n / 10, n)
-    bench.clock.now = 59
-    bench.failed(4.0, ErrorCode.NETWORK_TIMEOUT, 9)
+        harness.succeed(n / 10, n)
+    harness.clock.now = 59
+    harness.fail(4.0, ErrorCode.NETWORK_TIMEOUT, 9)
     assert caplog.messages == []
-    bench.clock.now = 60
-    bench.done(0.5, 10)
-    bench.done(0.5, 11)
+    harness.clock.now = 60
+    harness.succeed(0.5, 10)
+    harness.succeed(0.5, 11)
     [line] = caplog.messages
     figures, slowest = line.split("; ")
     assert figures == ("told extract: 10 attempts, 1 failed, p50 0.50 s, p95 4.00 s, p99 4.00 s")
@@ -149,13 +153,13 @@ def test_now_and_then_a_line_tells_of_the_latest(caplog: pytest.LogCaptureFixtur
     )
 
 
-def test_ways_without_attempts_are_not_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_series_without_recent_attempts_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    bench = Bench("quiet")
-    bench.done(1.0)
-    bench.platform = "loud"
-    bench.clock.now = 400
-    bench.done(1.0)
+    harness = MonitorHarness("quiet")
+    harness.succeed(1.0)
+    harness.platform = "loud"
+    harness.clock.now = 400
+    harness.succeed(1.0)
     assert [line.split()[0] for line in caplog.messages] == ["loud"]
 
 
@@ -170,7 +174,7 @@ def test_ways_without_attempts_are_not_told_of(caplog: pytest.LogCaptureFixture)
         ([4.0, 3.0, 2.0, 1.0], 0.75, 3.0),
     ],
 )
-def test_quantiles_are_by_the_nearest_rank(
+def test_quantile_uses_the_nearest_rank(
     seconds: list[float], share: float, expected: float
 ) -> None:
     assert quantile(seconds, share) == expected
@@ -180,23 +184,23 @@ def test_quantiles_are_by_the_nearest_rank(
     st.lists(st.floats(min_value=0, max_value=1e6), min_size=1),
     st.floats(min_value=0.01, max_value=1.0),
 )
-def test_so_many_are_not_above_a_quantile(seconds: list[float], share: float) -> None:
-    found = quantile(seconds, share)
-    assert found in seconds
-    assert sum(each <= found for each in seconds) >= share * len(seconds) - 1e-6
+def test_quantile_bounds_its_share_of_values(seconds: list[float], share: float) -> None:
+    value = quantile(seconds, share)
+    assert value in seconds
+    assert sum(each <= value for each in seconds) >= share * len(seconds) - 1e-6
 
 
-def test_a_line_names_no_more_than_there_are() -> None:
-    ended = Ended(0.0, 1.0, "ok", request("short"))
-    assert describe_latest(("short", "extract"), [ended], 5).endswith(
+def test_slowest_list_is_no_longer_than_the_window() -> None:
+    ended = CompletedAttempt(0.0, 1.0, "ok", request("short"))
+    assert describe_window(("short", "extract"), [ended], 5).endswith(
         "slowest: 1.00 s ok r1 (short:1 by direct)"
     )
     assert (
-        describe_latest(("short", "extract"), [replace(ended, outcome="x")], 5).count("fail") == 1
+        describe_window(("short", "extract"), [replace(ended, outcome="x")], 5).count("fail") == 1
     )
 
 
-def test_the_entry_point_uses_the_settings_in_force(
+def test_entry_point_uses_the_settings_in_force(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

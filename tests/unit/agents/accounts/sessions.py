@@ -1,10 +1,10 @@
-"""Cookie files and accounts for the tests of logins."""
+"""Cookie files and accounts for tests."""
 
 from pathlib import Path
 
 import msgspec
 
-from agents.accounts.cookie_text import renewed
+from agents.accounts.cookie_text import with_renewals
 from schemas.video import Cookie
 
 SECRET = "s3cret"
@@ -12,8 +12,8 @@ LATER = 4_000_000_000.0
 """An expiry that no test reaches."""
 
 
-class GivenAccount(msgspec.Struct):
-    """An account that keeps what it is told."""
+class FakeAccount(msgspec.Struct):
+    """An account that records its renewals."""
 
     name: str
     cookies: tuple[Cookie, ...] = ()
@@ -30,11 +30,11 @@ def cookie(
 
 
 def text_of(*cookies: Cookie) -> str:
-    return renewed("", {(each.domain, each.path, each.name): each for each in cookies}, 0.0)
+    return with_renewals("", {(each.domain, each.path, each.name): each for each in cookies}, 0.0)
 
 
 def write(path: Path, *cookies: Cookie, mode: int = 0o600) -> Path:
-    """Write a file as an owner does: a new one in the place of the old one."""
+    """Write a file as its owner does, replacing the old one by rename."""
     fresh = path.with_name(f"{path.name}.mine")
     fresh.write_text(text_of(*(cookies or (cookie(),))), encoding="utf-8")
     fresh.chmod(mode)

@@ -9,7 +9,7 @@ import pytest
 from agents.accounts.cookie_file import (
     BYTES_MAX,
     Content,
-    Stamp,
+    FileFingerprint,
     UnusableFileError,
     load,
     lock_path,
@@ -26,21 +26,21 @@ def path(tmp_path: Path) -> Path:
     return write(tmp_path / "main.txt")
 
 
-def read(path: Path, known: Stamp | None = None) -> Content:
+def read(path: Path, known: FileFingerprint | None = None) -> Content:
     found = load(path, known)
     assert found is not None
     return found
 
 
-def test_a_file_is_read_when_it_has_changed(path: Path) -> None:
+def test_file_is_reread_only_after_a_change(path: Path) -> None:
     first = read(path)
     assert first.cookies == (cookie(),)
-    assert load(path, first.stamp) is None
+    assert load(path, first.fingerprint) is None
     write(path, cookie(value="anothr"))
-    assert [each.value for each in read(path, first.stamp).cookies] == ["anothr"]
+    assert [each.value for each in read(path, first.fingerprint).cookies] == ["anothr"]
 
 
-def test_a_file_with_a_mark_of_its_encoding_is_read(path: Path) -> None:
+def test_file_with_a_byte_order_mark_is_read(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read(path).cookies == (cookie(),)
 
@@ -56,9 +56,7 @@ def test_a_file_with_a_mark_of_its_encoding_is_read(path: Path) -> None:
         (b"x" * (BYTES_MAX + 1), f"it has more than {BYTES_MAX} bytes"),
     ],
 )
-def test_what_is_no_cookie_file_is_a_matter_of_settings(
-    path: Path, data: bytes, reason: str
-) -> None:
+def test_other_content_is_an_unusable_file(path: Path, data: bytes, reason: str) -> None:
     path.write_bytes(data)
     with pytest.raises(UnusableFileError, match=reason) as caught:
         load(path)
@@ -68,7 +66,7 @@ def test_what_is_no_cookie_file_is_a_matter_of_settings(
     assert caught.value.__suppress_context__
 
 
-def test_what_is_not_to_be_read_is_a_matter_of_settings(path: Path) -> None:
+def test_missing_file_is_an_unusable_file(path: Path) -> None:
     path.unlink()
     with pytest.raises(UnusableFileError, match="No such file"):
         load(path)
@@ -89,12 +87,12 @@ NO_FILES: dict[str, Callable[[Path], None]] = {
     "a socket": make_socket,
     "a device": link_to("/dev/zero"),
     "a link to nowhere": link_to("nowhere"),
-    "a link to where the cookies should be": link_to("main.txt"),
+    "a link to itself": link_to("main.txt"),
 }
 
 
 @pytest.mark.parametrize("name", NO_FILES)
-def test_what_is_no_file_is_refused_at_once(
+def test_other_file_types_are_refused_without_blocking(
     path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.unlink()
@@ -104,94 +102,94 @@ def test_what_is_no_file_is_refused_at_once(
         load(path)
 
 
-def test_a_file_of_any_size_is_refused_at_once(path: Path) -> None:
+def test_oversized_file_is_refused(path: Path) -> None:
     os.truncate(path, 2**40)
     with pytest.raises(UnusableFileError, match=f"more than {BYTES_MAX} bytes"):
         load(path)
 
 
-# What lies where the lock should be
+# Other content at the path of the lock file
 
 
-def saved(path: Path) -> Content:
+def save_new_cookie(path: Path) -> Content:
     new = cookie(value="new")
-    return save(path, {key_of(new): Renewal(new, NOW)}, read(path).stamp, NOW)
+    return save(path, {key_of(new): Renewal(new, NOW)}, read(path).fingerprint, NOW)
 
 
-def a_large_note(lock: Path) -> None:
+def write_large_file(lock: Path) -> None:
     lock.touch()
     os.truncate(lock, 2**30)
 
 
-def a_padded_note(lock: Path) -> None:
-    """A note that would be ours, with more spaces than it can have."""
+def write_padded_lock(lock: Path) -> None:
+    """Write a lock file of ours, padded beyond its size."""
     path = lock.with_name("main.txt")
-    saved(path)
+    save_new_cookie(path)
     lock.write_bytes(lock.read_bytes() + b" " * 1_000)
 
 
-def noise(lock: Path) -> None:
+def write_noise(lock: Path) -> None:
     lock.write_bytes(b"\xff")
 
 
-def a_deep_note(lock: Path) -> None:
+def write_deep_json(lock: Path) -> None:
     lock.write_bytes(b'{"x":' + b"[" * 990)
 
 
-def a_note_elsewhere(lock: Path) -> None:
-    saved(lock.with_name("main.txt"))
+def link_to_own_lock(lock: Path) -> None:
+    save_new_cookie(lock.with_name("main.txt"))
     lock.symlink_to(lock.rename(lock.with_name("elsewhere")))
 
 
 LOCKS: dict[str, Callable[[Path], None]] = {
     **NO_FILES,
-    "a large file": a_large_note,
-    "a note that is too long": a_padded_note,
-    "a link to a note": a_note_elsewhere,
-    "noise": noise,
-    "deep": a_deep_note,
+    "a large file": write_large_file,
+    "an oversized lock file": write_padded_lock,
+    "a link to a lock file": link_to_own_lock,
+    "noise": write_noise,
+    "deep": write_deep_json,
 }
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_what_is_no_note_of_ours_says_nothing(path: Path, name: str) -> None:
+def test_foreign_content_of_the_lock_file_is_ignored(path: Path, name: str) -> None:
     LOCKS[name](lock_path(path))
     tracemalloc.start()
     content = read(path)
-    _, most = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert not content.ours
-    assert most < 3 * BYTES_MAX
+    assert not content.is_own_write
+    assert peak < 3 * BYTES_MAX
 
 
-def test_a_note_of_ours_tells_that_the_file_is(path: Path) -> None:
-    assert saved(path).ours
-    assert read(path).ours
+def test_own_lock_file_identifies_an_own_write(path: Path) -> None:
+    assert save_new_cookie(path).is_own_write
+    assert read(path).is_own_write
 
 
 @pytest.mark.parametrize("name", NO_FILES)
-def test_a_lock_that_is_no_file_is_not_written(path: Path, name: str) -> None:
+def test_lock_that_is_no_regular_file_is_not_written(path: Path, name: str) -> None:
     lock = lock_path(path)
     NO_FILES[name](lock)
     before = lock.lstat()
     with pytest.raises(
         OSError, match=r"no regular file|symbolic links|directory|device or address"
     ):
-        saved(path)
+        save_new_cookie(path)
     assert lock.lstat() == before
     assert read(path).cookies == (cookie(),)
 
 
-def test_what_a_lock_leads_to_is_not_written(path: Path) -> None:
+def test_target_of_a_linked_lock_is_not_written(path: Path) -> None:
     victim = path.with_name("victim")
     victim.write_text("dear")
     lock_path(path).symlink_to(victim)
     with pytest.raises(OSError, match="symbolic links"):
-        saved(path)
+        save_new_cookie(path)
     assert victim.read_text() == "dear"
 
 
-def test_a_lock_that_is_exchanged_while_it_is_held_is_not_followed(
+def test_lock_replaced_while_held_is_not_followed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     victim, lock = path.with_name("victim"), lock_path(path)
@@ -204,11 +202,11 @@ def test_a_lock_that_is_exchanged_while_it_is_held_is_not_followed(
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", exchange)
-    saved(path)
+    save_new_cookie(path)
     assert victim.read_text() == "dear"
 
 
-def test_a_name_writes_no_line_of_a_log(tmp_path: Path) -> None:
+def test_file_name_cannot_inject_log_lines(tmp_path: Path) -> None:
     with pytest.raises(UnusableFileError) as caught:
         load(tmp_path / "a\nERROR all is lost\x1b.txt")
     assert str(caught.value).isprintable()
@@ -218,11 +216,11 @@ def test_a_name_writes_no_line_of_a_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "exposed"), [(0o600, False), (0o400, False), (0o644, True), (0o602, True)]
 )
-def test_others_that_may_read_a_file_are_noticed(path: Path, mode: int, exposed: bool) -> None:
+def test_file_accessible_to_others_is_exposed(path: Path, mode: int, exposed: bool) -> None:
     path.chmod(mode)
     assert read(path).exposed is exposed
 
 
-def test_a_content_does_not_show_its_cookies(path: Path) -> None:
+def test_repr_of_the_content_hides_cookies(path: Path) -> None:
     assert SECRET not in repr(read(path))
     assert "1 cookies" in repr(read(path))

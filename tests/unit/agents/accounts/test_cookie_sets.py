@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_account_is_a_file(tmp_path: Path) -> None:
+def test_file_is_an_account(tmp_path: Path) -> None:
     main, other = tmp_path / "main.txt", tmp_path / "other.cookies"
     assert account_files([main, other]) == {"main": main, "other": other}
     assert account_names([main, other]) == ("main", "other")
@@ -38,25 +38,25 @@ def test_a_folder_has_an_account_for_each_file(folder: Path, tmp_path: Path) -> 
     assert account_names([folder]) == ("a", "b", "c")
 
 
-def test_of_two_of_one_name_the_first_is_taken(folder: Path, tmp_path: Path) -> None:
+def test_first_of_two_files_of_one_name_is_used(folder: Path, tmp_path: Path) -> None:
     twin = write(tmp_path / "a.txt")
     assert account_files([twin, folder])["a"] == twin
     assert account_files([folder, twin])["a"] == folder / "a.txt"
     assert account_names([twin, folder]) == ("a", "b")
 
 
-def test_a_file_without_a_suffix_is_a_file_when_it_is_here(tmp_path: Path) -> None:
+def test_existing_file_without_a_suffix_is_a_file(tmp_path: Path) -> None:
     assert account_names([write(tmp_path / "cookies")]) == ("cookies",)
 
 
-def test_a_folder_that_is_elsewhere_counts_as_one_account(tmp_path: Path) -> None:
+def test_missing_folder_counts_as_one_account(tmp_path: Path) -> None:
     assert account_names([tmp_path / "away"]) == ("*",)
     assert account_names([tmp_path / "away", tmp_path / "main.txt"]) == ("*", "main")
     with pytest.raises(UnusableFileError, match="No such file"):
         account_files([tmp_path / "away"])
 
 
-def test_there_is_an_end_to_accounts(folder: Path) -> None:
+def test_number_of_accounts_is_bounded(folder: Path) -> None:
     for number in range(ACCOUNTS_MAX - 2):
         (folder / f"n{number:03}.txt").touch()
     assert len(account_files([folder])) == len(account_names([folder])) == ACCOUNTS_MAX
@@ -67,7 +67,7 @@ def test_there_is_an_end_to_accounts(folder: Path) -> None:
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-def test_nothing_is_nothing() -> None:
+def test_no_paths_give_no_accounts() -> None:
     assert account_files([]) == {}
     assert account_names([]) == ()
 
@@ -78,12 +78,12 @@ def test_nothing_is_nothing() -> None:
 @pytest.mark.parametrize(
     "stem", ["main", "me@mail.example", "a.b-c_d+1", "A" * 64, "0", "-", ".x"], ids=ascii
 )
-def test_a_plain_stem_is_the_name(stem: str) -> None:
+def test_safe_stem_is_the_name(stem: str) -> None:
     assert account_name(Path("folder", f"{stem}.txt")) == stem
 
 
 @pytest.mark.parametrize(
-    ("stem", "begins"),
+    ("stem", "prefix"),
     [
         ("my account", "my_account-"),
         ("a\nERROR all is lost", "a_ERROR_all_is_lost-"),
@@ -96,9 +96,9 @@ def test_a_plain_stem_is_the_name(stem: str) -> None:
     ],
     ids=ascii,
 )
-def test_another_stem_is_made_a_name(stem: str, begins: str) -> None:
+def test_unsafe_stem_is_escaped_and_suffixed(stem: str, prefix: str) -> None:
     name = account_name(Path("folder", f"{stem}.txt"))
-    assert re.fullmatch(re.escape(begins) + r"[0-9a-f]{8}", name)
+    assert re.fullmatch(re.escape(prefix) + r"[0-9a-f]{8}", name)
 
 
 FILE_NAMES = st.text(
@@ -107,13 +107,13 @@ FILE_NAMES = st.text(
 
 
 @given(one=FILE_NAMES, other=FILE_NAMES)
-def test_every_name_can_be_logged_and_no_two_files_share_one(one: str, other: str) -> None:
+def test_names_are_safe_to_log_and_unique(one: str, other: str) -> None:
     names = [account_name(Path(f"{stem}.txt")) for stem in (one, other)]
     assert all(re.fullmatch(r"[\w.@+-]{1,64}", name, re.ASCII) for name in names)
     assert (names[0] == names[1]) is (one == other)
 
 
-def test_files_that_look_alike_are_two_accounts(tmp_path: Path) -> None:
+def test_similar_file_names_are_two_accounts(tmp_path: Path) -> None:
     files = [write(tmp_path / name) for name in ("a b.txt", "a\nb.txt")]
     found = account_files([tmp_path])
     assert sorted(found.values()) == sorted(files)

@@ -23,30 +23,30 @@ EDITOR: dict[str, Any] = {
     "storeId": None,
     "value": SECRET,
 }
-"""An entry as Cookie-Editor and EditThisCookie write it."""
+"""An entry as exported by Cookie-Editor and EditThisCookie."""
 
 SESSION = cookie(expires_at=None)
 HOST_ONLY = Cookie(name="sessionid", value=SECRET, domain="www.tiktok.com", expires_at=LATER)
 
 READ: dict[str, tuple[Any, Cookie]] = {
     "Cookie-Editor": ([EDITOR], cookie()),
-    "a part of a second": (
+    "a fraction of a second": (
         [EDITOR | {"expirationDate": LATER + 0.5}],
         cookie(expires_at=4e9 + 0.5),
     ),
     "milliseconds": ([EDITOR | {"expirationDate": LATER * 1000}], cookie()),
     "a session": ([EDITOR | {"session": True}], SESSION),
     "no expiry": ([{k: v for k, v in EDITOR.items() if k != "expirationDate"}], SESSION),
-    "an expiry beyond numbers": ([EDITOR | {"expirationDate": 10**400}], SESSION),
-    "an expiry that is none": ([EDITOR | {"expirationDate": "soon"}], SESSION),
+    "an expiry out of range": ([EDITOR | {"expirationDate": 10**400}], SESSION),
+    "an invalid expiry": ([EDITOR | {"expirationDate": "soon"}], SESSION),
     "minus one, of Playwright": (
         {"cookies": [EDITOR | {"expirationDate": None, "expires": -1}], "origins": []},
         SESSION,
     ),
     "Selenium": ([EDITOR | {"expirationDate": None, "expiry": int(LATER)}], cookie()),
     "a domain without its dot": ([EDITOR | {"domain": "tiktok.com"}], cookie()),
-    "of one host": ([EDITOR | {"domain": "www.tiktok.com", "hostOnly": True}], HOST_ONLY),
-    "one alone": (EDITOR, cookie()),
+    "host-only": ([EDITOR | {"domain": "www.tiktok.com", "hostOnly": True}], HOST_ONLY),
+    "a single object": (EDITOR, cookie()),
     "no path": ([EDITOR | {"path": None}], cookie()),
 }
 
@@ -56,11 +56,11 @@ def test_an_export_is_read(export: Any, expected: Cookie) -> None:
     lines = read_export(json.dumps(export))
     assert lines is not None
     (line,) = lines
-    assert (line.cookie, line.oddity, line.http_only) == (expected, None, True)
+    assert (line.cookie, line.issue, line.http_only) == (expected, None, True)
 
 
 @pytest.mark.parametrize("around", ["\ufeff{}", " \n{}\n\n", "{}"])
-def test_what_stands_around_an_export_is_left_out(around: str) -> None:
+def test_text_around_an_export_is_ignored(around: str) -> None:
     lines = read_export(around.replace("{}", json.dumps([EDITOR], indent=4)))
     assert lines is not None
     assert [line.cookie for line in lines] == [cookie()]
@@ -76,27 +76,27 @@ ODD: dict[str, tuple[Any, str]] = {
     "a name as domain": (EDITOR | {"domain": "localhost", "hostOnly": True}, "has a character"),
     "a line feed": (EDITOR | {"value": f"a\n{SECRET}"}, "has a character"),
     "a tab": (EDITOR | {"name": "a\tb"}, "has a character"),
-    "half a pair": (EDITOR | {"path": "/\ufffd"}, "has a character"),
+    "a replacement character": (EDITOR | {"path": "/\ufffd"}, "has a character"),
 }
 
 
-@pytest.mark.parametrize(("entry", "oddity"), ODD.values(), ids=ODD)
-def test_an_odd_entry_leaves_the_others(entry: Any, oddity: str) -> None:
+@pytest.mark.parametrize(("entry", "issue"), ODD.values(), ids=ODD)
+def test_malformed_entry_does_not_affect_the_others(entry: Any, issue: str) -> None:
     lines = read_export(json.dumps([EDITOR, entry, EDITOR]))
     assert lines is not None
     assert [line.cookie for line in lines] == [cookie(), None, cookie()]
     assert lines[1].number == 2
-    assert (lines[1].oddity or "").startswith(oddity)
+    assert (lines[1].issue or "").startswith(issue)
     assert SECRET not in f"{lines[1]!r}"
     written = format_line(lines[1])
-    assert parse_line(1, written).oddity is None
+    assert parse_line(1, written).issue is None
     assert "\n" not in written
 
 
 @pytest.mark.parametrize(
     "text", ["", "nothing", "[", '[{"a"', "7", '"text"', "[1] and more", "{]", "[" * 100_000]
 )
-def test_what_is_no_export_is_none(text: str) -> None:
+def test_other_text_is_no_export(text: str) -> None:
     assert read_export(text) is None
 
 
@@ -110,5 +110,5 @@ values = st.recursive(
 @given(values)
 def test_any_json_is_read(value: Any) -> None:
     for line in read_export(json.dumps(value)) or []:
-        assert (line.cookie is None) is (line.oddity is not None)
-        assert parse_line(1, format_line(line)).oddity is None
+        assert (line.cookie is None) is (line.issue is not None)
+        assert parse_line(1, format_line(line)).issue is None

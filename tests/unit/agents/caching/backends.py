@@ -1,41 +1,41 @@
-"""Cache backends for tests: one that is well, and ones that are not."""
+"""Cache backend doubles: one that works or fails, and one that hangs."""
 
 import asyncio
 
 
-class Dictionary:
-    """A backend over a dictionary, which notes the lives that it was given.
+class DictBackend:
+    """A backend over a dictionary that records the TTLs.
 
     Attributes:
-        away: what it raises instead of answering, if anything.
+        error: raised by every call, if set.
     """
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}
-        self.lives: dict[str, float] = {}
-        self.away: Exception | None = None
+        self.ttls: dict[str, float] = {}
+        self.error: Exception | None = None
         self.calls = 0
 
-    def _come(self) -> None:
+    def _record_call(self) -> None:
         self.calls += 1
-        if self.away is not None:
-            raise self.away
+        if self.error is not None:
+            raise self.error
 
     async def get(self, key: str) -> bytes | None:
-        self._come()
+        self._record_call()
         return self.values.get(key)
 
     async def set(self, key: str, value: bytes, ttl_seconds: float) -> None:
-        self._come()
-        self.values[key], self.lives[key] = value, ttl_seconds
+        self._record_call()
+        self.values[key], self.ttls[key] = value, ttl_seconds
 
     async def delete(self, key: str) -> None:
-        self._come()
+        self._record_call()
         self.values.pop(key, None)
 
 
-class Slow:
-    """A backend that never answers."""
+class HangingBackend:
+    """A backend that never responds."""
 
     async def get(self, _key: str) -> bytes | None:
         await asyncio.Event().wait()

@@ -1,24 +1,24 @@
-"""What caches tell, kept for tests."""
+"""A cache report double."""
 
 from collections import Counter
 
-from agents.caching.interface import EvictionReason, Level, Outcome
+from agents.caching.interface import CacheLevel, EvictionReason, LookupOutcome
 
 
-class Told:
-    """A report that counts."""
+class CountingReport:
+    """Counts what caches report."""
 
     def __init__(self) -> None:
         self.lookups: Counter[tuple[str, str, str]] = Counter()
         self.evictions: Counter[tuple[str, str]] = Counter()
         self.sizes: dict[tuple[str, str], tuple[int, int]] = {}
 
-    def looked_up(self, cache: str, level: Level, outcome: Outcome) -> None:
+    def record_lookup(self, cache: str, level: CacheLevel, outcome: LookupOutcome) -> None:
         self.lookups[cache, level, outcome] += 1
 
-    def evicted(self, cache: str, reason: EvictionReason, count: int) -> None:
+    def record_eviction(self, cache: str, reason: EvictionReason, count: int) -> None:
         if count:
             self.evictions[cache, reason] += count
 
-    def sized(self, cache: str, level: Level, entries: int, size_bytes: int) -> None:
+    def record_size(self, cache: str, level: CacheLevel, entries: int, size_bytes: int) -> None:
         self.sizes[cache, level] = (entries, size_bytes)

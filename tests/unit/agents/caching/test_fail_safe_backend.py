@@ -4,130 +4,135 @@ from typing import Any
 
 import pytest
 
-from agents.caching.fail_safe_backend import VALUE_BYTES_MAX, GuardedBackend
+from agents.caching.fail_safe_backend import VALUE_BYTES_MAX, FailSafeBackend
 from agents.caching.interface import CacheBackend
 from tests.unit.agents.builders import Clock
-from tests.unit.agents.caching.backends import Dictionary, Slow
+from tests.unit.agents.caching.backends import DictBackend, HangingBackend
 
-REST = 5.0
-AWAY = ConnectionError("cannot connect to redis://user:s3cret@somewhere")
+OPEN_SECONDS = 5.0
+UNREACHABLE = ConnectionError("cannot connect to redis://user:s3cret@somewhere")
 
 
-class Kit:
+class FailSafeHarness:
     def __init__(self, backend: CacheBackend, seconds: float = 1.0) -> None:
         self.clock = Clock()
         self.calls: list[tuple[str, str]] = []
-        self.guarded = GuardedBackend(
+        self.fail_safe = FailSafeBackend(
             backend,
             "toy",
             prefix="p:",
             timeout_seconds=seconds,
-            rest_seconds=REST,
+            open_seconds=OPEN_SECONDS,
             clock=self.clock,
             report=lambda operation, outcome: self.calls.append((operation, outcome)),
         )
 
 
-async def test_what_is_well_is_used_as_it_is() -> None:
-    backend = Dictionary()
-    kit = Kit(backend)
-    await kit.guarded.set("a", b"1", 7.0)
-    assert (backend.values, backend.lives) == ({"p:a": b"1"}, {"p:a": 7.0})
-    assert (await kit.guarded.get("a"), await kit.guarded.get("b")) == (b"1", None)
-    await kit.guarded.delete("a")
+async def test_working_backend_is_used() -> None:
+    backend = DictBackend()
+    harness = FailSafeHarness(backend)
+    await harness.fail_safe.set("a", b"1", 7.0)
+    assert (backend.values, backend.ttls) == ({"p:a": b"1"}, {"p:a": 7.0})
+    assert (await harness.fail_safe.get("a"), await harness.fail_safe.get("b")) == (b"1", None)
+    await harness.fail_safe.delete("a")
     assert backend.values == {}
-    assert kit.calls == [("set", "ok"), ("get", "ok"), ("get", "ok"), ("delete", "ok")]
+    assert harness.calls == [("set", "ok"), ("get", "ok"), ("get", "ok"), ("delete", "ok")]
 
 
-async def use(guarded: GuardedBackend) -> None:
-    """Every operation: none may raise."""
-    assert await guarded.get("a") is None
-    await guarded.set("a", b"1", 1.0)
-    await guarded.delete("a")
+async def call_every_operation(fail_safe: FailSafeBackend) -> None:
+    """Call every operation; none may raise."""
+    assert await fail_safe.get("a") is None
+    await fail_safe.set("a", b"1", 1.0)
+    await fail_safe.delete("a")
 
 
-@pytest.mark.parametrize("error", [AWAY, TimeoutError(), ValueError("oops"), KeyError()])
-async def test_what_fails_is_left_alone_for_a_while(error: Exception) -> None:
-    backend = Dictionary()
-    backend.away = error
-    kit = Kit(backend)
-    await use(kit.guarded)
+@pytest.mark.parametrize("error", [UNREACHABLE, TimeoutError(), ValueError("oops"), KeyError()])
+async def test_failed_backend_is_skipped_while_open(error: Exception) -> None:
+    backend = DictBackend()
+    backend.error = error
+    harness = FailSafeHarness(backend)
+    await call_every_operation(harness.fail_safe)
     assert backend.calls == 1
-    kit.clock.now += REST - 0.1
-    await use(kit.guarded)
+    harness.clock.now += OPEN_SECONDS - 0.1
+    await call_every_operation(harness.fail_safe)
     assert backend.calls == 1
-    kit.clock.now += 0.1
-    await use(kit.guarded)
+    harness.clock.now += 0.1
+    await call_every_operation(harness.fail_safe)
     assert backend.calls == 2
     outcome = "timeout" if isinstance(error, TimeoutError) else "error"
-    assert [each[1] for each in kit.calls] == [outcome, *["skipped"] * 5, outcome, *["skipped"] * 2]
+    assert [each[1] for each in harness.calls] == [
+        outcome,
+        *["skipped"] * 5,
+        outcome,
+        *["skipped"] * 2,
+    ]
 
 
-async def test_what_answers_again_is_used_again() -> None:
-    backend = Dictionary()
-    backend.away = AWAY
-    kit = Kit(backend)
-    await kit.guarded.get("a")
-    backend.away = None
+async def test_recovered_backend_is_used_again() -> None:
+    backend = DictBackend()
+    backend.error = UNREACHABLE
+    harness = FailSafeHarness(backend)
+    await harness.fail_safe.get("a")
+    backend.error = None
     backend.values["p:a"] = b"1"
-    assert await kit.guarded.get("a") is None
-    kit.clock.now += REST
-    assert [await kit.guarded.get("a") for _ in range(3)] == [b"1"] * 3
+    assert await harness.fail_safe.get("a") is None
+    harness.clock.now += OPEN_SECONDS
+    assert [await harness.fail_safe.get("a") for _ in range(3)] == [b"1"] * 3
 
 
-async def test_what_is_slow_is_cut_off() -> None:
-    kit = Kit(Slow(), seconds=0.01)
-    await asyncio.wait_for(use(kit.guarded), 5)
-    assert kit.calls == [("get", "timeout"), ("set", "skipped"), ("delete", "skipped")]
+async def test_hanging_backend_times_out() -> None:
+    harness = FailSafeHarness(HangingBackend(), seconds=0.01)
+    await asyncio.wait_for(call_every_operation(harness.fail_safe), 5)
+    assert harness.calls == [("get", "timeout"), ("set", "skipped"), ("delete", "skipped")]
 
 
-async def test_only_one_tries_whether_it_is_back() -> None:
-    kit = Kit(Slow(), seconds=0.01)
-    await kit.guarded.get("a")
-    kit.clock.now += REST
-    await asyncio.gather(*(kit.guarded.get("a") for _ in range(20)))
-    assert [each[1] for each in kit.calls[1:]].count("timeout") == 1
+async def test_only_one_trial_call_is_made_after_the_open_time() -> None:
+    harness = FailSafeHarness(HangingBackend(), seconds=0.01)
+    await harness.fail_safe.get("a")
+    harness.clock.now += OPEN_SECONDS
+    await asyncio.gather(*(harness.fail_safe.get("a") for _ in range(20)))
+    assert [each[1] for each in harness.calls[1:]].count("timeout") == 1
 
 
-async def test_who_is_cancelled_is_cancelled() -> None:
-    kit = Kit(Slow(), seconds=60)
-    asking = asyncio.create_task(kit.guarded.get("a"))
+async def test_cancellation_is_propagated() -> None:
+    harness = FailSafeHarness(HangingBackend(), seconds=60)
+    task = asyncio.create_task(harness.fail_safe.get("a"))
     await asyncio.sleep(0)
-    asking.cancel()
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
-    assert kit.calls == []
+        await task
+    assert harness.calls == []
 
 
 @pytest.mark.parametrize("value", ["text", 7, ["x"], bytes(VALUE_BYTES_MAX + 1)], ids=type)
-async def test_what_cannot_be_ours_is_not_believed(value: Any) -> None:
-    backend = Dictionary()
+async def test_invalid_value_is_a_miss(value: Any) -> None:
+    backend = DictBackend()
     backend.values["p:a"] = value
-    assert await Kit(backend).guarded.get("a") is None
+    assert await FailSafeHarness(backend).fail_safe.get("a") is None
 
 
 @pytest.mark.parametrize(
-    ("value", "life"), [(bytes(VALUE_BYTES_MAX + 1), 1.0), (b"1", 0.0), (b"1", -1.0)]
+    ("value", "ttl_seconds"), [(bytes(VALUE_BYTES_MAX + 1), 1.0), (b"1", 0.0), (b"1", -1.0)]
 )
-async def test_what_is_too_large_or_over_is_not_sent(value: bytes, life: float) -> None:
-    backend = Dictionary()
-    await Kit(backend).guarded.set("a", value, life)
+async def test_oversized_or_expired_value_is_not_stored(value: bytes, ttl_seconds: float) -> None:
+    backend = DictBackend()
+    await FailSafeHarness(backend).fail_safe.set("a", value, ttl_seconds)
     assert backend.calls == 0
 
 
-async def test_the_log_tells_of_changes_only_and_no_secrets(
+async def test_log_has_state_changes_only_and_no_secrets(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    backend = Dictionary()
-    backend.away = AWAY
-    kit = Kit(backend)
+    backend = DictBackend()
+    backend.error = UNREACHABLE
+    harness = FailSafeHarness(backend)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            await kit.guarded.get("a")
-            kit.clock.now += REST
-        backend.away = None
+            await harness.fail_safe.get("a")
+            harness.clock.now += OPEN_SECONDS
+        backend.error = None
         for _ in range(3):
-            await kit.guarded.get("a")
+            await harness.fail_safe.get("a")
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
     assert "toy" in caplog.text
     assert "s3cret" not in caplog.text

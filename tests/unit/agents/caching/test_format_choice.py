@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.caching import format_choice
-from agents.caching.format_choice import LIFE_SECONDS, FormatChoices, size_of
+from agents.caching.format_choice import TTL_SECONDS, FormatChoices, size_of
 from agents.caching.metadata import MetadataCache, Page
 from agents.caching.ttl_lru import BoundedCache
 from agents.formats.selection import choose_files
@@ -18,30 +18,30 @@ from tests.unit.agents.builders import VIDEO, Clock, make_extraction
 PAGE = MetadataCache().read(TikTok(), VIDEO, make_extraction())
 
 
-class Kit:
-    """Choices, and how often one was made."""
+class FormatChoiceHarness:
+    """Format choices, and how often one was computed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made = 0
+        self.computed = 0
         self.clock = Clock()
-        store = BoundedCache(format_choice.NAME, LIFE_SECONDS, size_of=size_of, clock=self.clock)
+        store = BoundedCache(format_choice.NAME, TTL_SECONDS, size_of=size_of, clock=self.clock)
         self.choices = FormatChoices(store)
         monkeypatch.setattr(format_choice, "choose_files", self._choose)
 
     def _choose(self, *args: Any) -> Any:
-        self.made += 1
+        self.computed += 1
         return choose_files(*args)
 
 
 @pytest.fixture
-def kit(monkeypatch: pytest.MonkeyPatch) -> Kit:
-    return Kit(monkeypatch)
+def harness(monkeypatch: pytest.MonkeyPatch) -> FormatChoiceHarness:
+    return FormatChoiceHarness(monkeypatch)
 
 
-def test_a_choice_is_made_once(kit: Kit) -> None:
-    first = kit.choices.choose(VIDEO, PAGE, Options())
-    assert kit.choices.choose(VIDEO, PAGE, Options()) is first
-    assert kit.made == 1
+def test_choice_is_computed_once(harness: FormatChoiceHarness) -> None:
+    first = harness.choices.choose(VIDEO, PAGE, Options())
+    assert harness.choices.choose(VIDEO, PAGE, Options()) is first
+    assert harness.computed == 1
 
 
 OTHERS: dict[str, tuple[Any, ...]] = {
@@ -54,10 +54,10 @@ OTHERS: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_anything_else_is_another_choice(name: str, kit: Kit) -> None:
-    kit.choices.choose(VIDEO, PAGE, Options())
-    kit.choices.choose(*OTHERS[name])
-    assert kit.made == 2
+def test_other_input_is_another_choice(name: str, harness: FormatChoiceHarness) -> None:
+    harness.choices.choose(VIDEO, PAGE, Options())
+    harness.choices.choose(*OTHERS[name])
+    assert harness.computed == 2
 
 
 SAME = {
@@ -68,26 +68,28 @@ SAME = {
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_what_chooses_no_format_is_the_same_choice(name: str, kit: Kit) -> None:
+def test_unrelated_options_share_the_choice(name: str, harness: FormatChoiceHarness) -> None:
     options, avoided = SAME[name]
-    kit.choices.choose(VIDEO, PAGE, Options(), tuple(reversed(avoided)))
-    kit.choices.choose(VIDEO, PAGE, options, avoided)
-    assert kit.made == 1
+    harness.choices.choose(VIDEO, PAGE, Options(), tuple(reversed(avoided)))
+    harness.choices.choose(VIDEO, PAGE, options, avoided)
+    assert harness.computed == 1
 
 
-@pytest.mark.parametrize(("age", "made"), [(LIFE_SECONDS - 1, 1), (LIFE_SECONDS, 2)])
-def test_a_choice_has_its_life(age: float, made: int, kit: Kit) -> None:
-    kit.choices.choose(VIDEO, PAGE, Options())
-    kit.clock.now += age
-    kit.choices.choose(VIDEO, PAGE, Options())
-    assert kit.made == made
+@pytest.mark.parametrize(("age", "computed"), [(TTL_SECONDS - 1, 1), (TTL_SECONDS, 2)])
+def test_choice_expires_after_its_ttl(
+    age: float, computed: int, harness: FormatChoiceHarness
+) -> None:
+    harness.choices.choose(VIDEO, PAGE, Options())
+    harness.clock.now += age
+    harness.choices.choose(VIDEO, PAGE, Options())
+    assert harness.computed == computed
 
 
-def test_that_there_is_none_is_not_remembered(kit: Kit) -> None:
+def test_refusal_is_not_cached(harness: FormatChoiceHarness) -> None:
     for _ in range(2):
         with pytest.raises(ClipmillError):
-            kit.choices.choose(VIDEO, PAGE, Options(container="webm", degrade=False))
-    assert kit.made == 2
+            harness.choices.choose(VIDEO, PAGE, Options(container="webm", degrade=False))
+    assert harness.computed == 2
 
 
 @given(
@@ -95,9 +97,7 @@ def test_that_there_is_none_is_not_remembered(kit: Kit) -> None:
     codec=st.sampled_from(["any", "h264", "h265"]),
     avoided=st.sets(st.sampled_from([each.format.format_id for each in PAGE.sources]), max_size=3),
 )
-def test_what_is_remembered_is_what_would_be_chosen(
-    quality: Any, codec: Any, avoided: set[str]
-) -> None:
+def test_cached_choice_equals_the_computed_one(quality: Any, codec: Any, avoided: set[str]) -> None:
     choices, options = FormatChoices(), Options(quality=quality, codec=codec)
     sources = {source.format.format_id: source for source in PAGE.sources}
     formats = [source.format for source in sources.values()]
@@ -110,5 +110,5 @@ def test_what_is_remembered_is_what_would_be_chosen(
     for _ in range(2):
         files = choices.choose(VIDEO, PAGE, options, avoided)
         assert [file.format for file in files] == [each.format for each in chosen]
-        places = {(source.url, source.cookies) for source in PAGE.sources}
-        assert all((file.url, file.cookies) in places for file in files)
+        urls = {(source.url, source.cookies) for source in PAGE.sources}
+        assert all((file.url, file.cookies) in urls for file in files)

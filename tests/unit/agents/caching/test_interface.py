@@ -6,38 +6,38 @@ import pytest
 
 from agents.caching.interface import GROUP, BackendSettings, CacheBackend, find_backend
 from schemas.errors import ClipmillError, ErrorCode
-from tests.unit.agents.caching.backends import Dictionary
+from tests.unit.agents.caching.backends import DictBackend
 
 
 @asynccontextmanager
 async def open_toy(_settings: BackendSettings) -> AsyncIterator[CacheBackend]:
-    yield Dictionary()
+    yield DictBackend()
 
 
-def point(name: str, value: str) -> EntryPoint:
+def entry_point(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, GROUP)
 
 
-POINTS = (
-    point("toy", f"{__name__}:open_toy"),
-    point("redis", "agents.caching.redis_backend:open_redis"),
-    point("lost", "no_such_module_anywhere:open_it"),
-    point("empty", f"{__name__}:nothing"),
+ENTRY_POINTS = (
+    entry_point("toy", f"{__name__}:open_toy"),
+    entry_point("redis", "agents.caching.redis_backend:open_redis"),
+    entry_point("lost", "no_such_module_anywhere:open_it"),
+    entry_point("empty", f"{__name__}:nothing"),
 )
 
 
-def test_nothing_is_shared_by_default() -> None:
+def test_memory_has_no_shared_backend() -> None:
     assert find_backend("memory") is None
-    assert find_backend("memory", POINTS) is None
+    assert find_backend("memory", ENTRY_POINTS) is None
 
 
 def test_a_plug_in_is_found_by_its_name() -> None:
-    assert find_backend("toy", POINTS) is open_toy
-    assert find_backend("redis", POINTS) is not None
+    assert find_backend("toy", ENTRY_POINTS) is open_toy
+    assert find_backend("redis", ENTRY_POINTS) is not None
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("memcached", "there are: empty, lost, memory, redis, toy"),
         ("lost", "No module named 'no_such_module_anywhere'"),
@@ -45,11 +45,11 @@ def test_a_plug_in_is_found_by_its_name() -> None:
         ("empty", "has no attribute 'nothing'"),
     ],
 )
-def test_what_cannot_be_used_is_a_matter_of_settings(name: str, said: str) -> None:
-    with pytest.raises(ClipmillError, match=said) as caught:
-        find_backend(name, POINTS)
+def test_unusable_backend_is_a_config_error(name: str, message: str) -> None:
+    with pytest.raises(ClipmillError, match=message) as caught:
+        find_backend(name, ENTRY_POINTS)
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-def test_no_secret_is_shown() -> None:
+def test_repr_hides_secrets() -> None:
     assert "s3cret" not in repr(BackendSettings("redis://:s3cret@host"))

@@ -1,13 +1,13 @@
 import msgspec
 import pytest
 
-from agents.caching.metadata import LIFE_SECONDS, MetadataCache, Page, digest_of, size_of
+from agents.caching.metadata import TTL_SECONDS, MetadataCache, Page, digest_of, size_of
 from agents.caching.ttl_lru import BoundedCache
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError
 from schemas.video import Extraction, VideoInfo, VideoRef
 from tests.unit.agents.builders import VIDEO, Clock, make_extraction
-from tests.unit.agents.platforms.tiktok.raws import TOKEN, extraction_of
+from tests.unit.agents.platforms.tiktok.extractions import TOKEN, extraction_of
 
 
 class CountingTikTok(TikTok):
@@ -21,11 +21,11 @@ class CountingTikTok(TikTok):
 
 
 def make_cache(clock: Clock | None = None) -> MetadataCache:
-    store = BoundedCache("metadata", LIFE_SECONDS, size_of=size_of, clock=clock or Clock())
+    store = BoundedCache("metadata", TTL_SECONDS, size_of=size_of, clock=clock or Clock())
     return MetadataCache(store)
 
 
-def test_the_same_page_is_read_once() -> None:
+def test_same_page_is_parsed_once() -> None:
     platform, cache = CountingTikTok(), make_cache()
     first = cache.read(platform, VIDEO, make_extraction())
     again = cache.read(platform, VIDEO, extraction_of(msgspec.json.decode(make_extraction().raw)))
@@ -51,15 +51,15 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_another_page_is_read(name: str) -> None:
+def test_other_page_is_parsed(name: str) -> None:
     platform, cache = CountingTikTok(), make_cache()
     first = cache.read(platform, VIDEO, make_extraction())
     assert cache.read(platform, *OTHERS[name]) != first
     assert platform.described == 2
 
 
-@pytest.mark.parametrize(("age", "described"), [(LIFE_SECONDS - 1, 1), (LIFE_SECONDS, 2)])
-def test_nothing_is_remembered_for_ever(age: float, described: int) -> None:
+@pytest.mark.parametrize(("age", "described"), [(TTL_SECONDS - 1, 1), (TTL_SECONDS, 2)])
+def test_page_expires_after_its_ttl(age: float, described: int) -> None:
     clock = Clock()
     platform, cache = CountingTikTok(), make_cache(clock)
     cache.read(platform, VIDEO, make_extraction())
@@ -68,7 +68,7 @@ def test_nothing_is_remembered_for_ever(age: float, described: int) -> None:
     assert platform.described == described
 
 
-def test_a_failure_is_not_remembered() -> None:
+def test_failure_is_not_cached() -> None:
     platform, cache = CountingTikTok(), make_cache()
     for _ in range(2):
         with pytest.raises(ClipmillError):
@@ -76,7 +76,7 @@ def test_a_failure_is_not_remembered() -> None:
     assert platform.described == 2
 
 
-def test_a_page_counts_by_its_files() -> None:
+def test_size_of_a_page_depends_on_its_files() -> None:
     page = make_cache().read(TikTok(), VIDEO, make_extraction())
     fewer = Page(page.info, page.sources[:1], page.digest)
     assert size_of(("", b""), page) > size_of(("", b""), fewer) > 0

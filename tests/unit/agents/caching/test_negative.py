@@ -5,61 +5,63 @@ import msgspec
 import pytest
 
 from agents.caching.interface import CacheBackend
-from agents.caching.negative import REMEMBERED_SINCE, NegativeCache, Remembered, is_final
-from agents.caching.row_expiry import CLOCKS_APART_SECONDS
+from agents.caching.negative import CACHED_SINCE, CachedFailure, NegativeCache, is_final
+from agents.caching.row_expiry import CLOCK_SKEW_SECONDS
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from tests.unit.agents.builders import VIDEO, Clock
-from tests.unit.agents.caching.backends import Dictionary
-from tests.unit.agents.caching.reports import Told
+from tests.unit.agents.caching.backends import DictBackend
+from tests.unit.agents.caching.reports import CountingReport
 
-LIFE = 600.0
+TTL_SECONDS = 600.0
 NOW = 1_767_225_600.0
 SINCE = datetime.fromtimestamp(NOW, UTC)
 KEY = VIDEO.key
 GONE = ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "it is gone", status="10204")
-PLACE = f"negative:{KEY}"
+SHARED_KEY = f"negative:{KEY}"
 
 
-class Kit:
+class NegativeCacheHarness:
     def __init__(
-        self, shared: CacheBackend | None = None, life_seconds: float = LIFE, **more: Any
+        self, shared: CacheBackend | None = None, ttl_seconds: float = TTL_SECONDS, **more: Any
     ) -> None:
-        self.clock, self.told = Clock(NOW), Told()
-        self.memory = MemoryBackend(BoundedCache("negative", LIFE, clock=self.clock))
+        self.clock, self.report = Clock(NOW), CountingReport()
+        self.memory = MemoryBackend(BoundedCache("negative", TTL_SECONDS, clock=self.clock))
         self.cache = NegativeCache(
-            life_seconds,
+            ttl_seconds,
             self.memory,
             shared=shared,
             clock=self.clock,
-            report=self.told,
+            report=self.report,
             **more,
         )
 
 
-async def test_a_failure_is_told_again_with_the_time_it_is_from() -> None:
-    kit = Kit()
-    assert await kit.cache.get(KEY) is None
-    await kit.cache.note(KEY, GONE)
-    kit.clock.now += 60
-    found = await kit.cache.get(KEY)
+async def test_cached_failure_has_the_time_it_was_cached() -> None:
+    harness = NegativeCacheHarness()
+    assert await harness.cache.get(KEY) is None
+    await harness.cache.put(KEY, GONE)
+    harness.clock.now += 60
+    found = await harness.cache.get(KEY)
     assert found is not None
     error = found.error()
     assert (error.code, error.message, str(error)) == (GONE.code, GONE.message, str(GONE))
-    assert error.details == {"status": "10204", REMEMBERED_SINCE: SINCE.isoformat()}
+    assert error.details == {"status": "10204", CACHED_SINCE: SINCE.isoformat()}
     assert error.permitted
-    assert error.place is None
+    assert error.endpoint is None
 
 
-@pytest.mark.parametrize(("age", "is_known"), [(0.0, True), (LIFE - 0.1, True), (LIFE, False)])
+@pytest.mark.parametrize(
+    ("age", "is_known"), [(0.0, True), (TTL_SECONDS - 0.1, True), (TTL_SECONDS, False)]
+)
 @pytest.mark.parametrize("is_shared", [True, False])
-async def test_it_has_its_life(age: float, is_known: bool, is_shared: bool) -> None:
-    shared = Dictionary()
-    kit = Kit(shared if is_shared else None)
-    await kit.cache.note(KEY, GONE)
-    kit.clock.now += age
-    assert (await kit.cache.get(KEY) is not None) is is_known
+async def test_failure_expires_after_its_ttl(age: float, is_known: bool, is_shared: bool) -> None:
+    shared = DictBackend()
+    harness = NegativeCacheHarness(shared if is_shared else None)
+    await harness.cache.put(KEY, GONE)
+    harness.clock.now += age
+    assert (await harness.cache.get(KEY) is not None) is is_known
 
 
 FINAL: list[tuple[ErrorCode, bool, bool]] = [
@@ -74,66 +76,70 @@ FINAL: list[tuple[ErrorCode, bool, bool]] = [
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-async def test_only_what_is_final_is_remembered(code: ErrorCode) -> None:
+async def test_only_final_failures_are_cached(code: ErrorCode) -> None:
     final = {each: (without, with_) for each, without, with_ in FINAL}.get(code, (False, False))
     for can_log_in, expected in zip((False, True), final, strict=True):
-        kit = Kit(can_log_in=lambda platform, able=can_log_in: able and platform == "tiktok")
-        await kit.cache.note(KEY, ClipmillError(code, "no"))
-        assert (await kit.cache.get(KEY) is not None) is expected
+        harness = NegativeCacheHarness(
+            can_log_in=lambda platform, able=can_log_in: able and platform == "tiktok"
+        )
+        await harness.cache.put(KEY, ClipmillError(code, "no"))
+        assert (await harness.cache.get(KEY) is not None) is expected
         assert is_final(code, can_log_in=can_log_in) is expected
 
 
-async def test_what_an_account_could_open_is_asked_again_once_there_is_one() -> None:
+async def test_login_failure_is_a_miss_once_there_is_an_account() -> None:
     accounts: list[str] = []
-    kit = Kit(can_log_in=accounts.__contains__)
-    await kit.cache.note(KEY, ClipmillError(ErrorCode.CONTENT_LOGIN_REQUIRED, "log in"))
-    assert await kit.cache.get(KEY) is not None
+    harness = NegativeCacheHarness(can_log_in=accounts.__contains__)
+    await harness.cache.put(KEY, ClipmillError(ErrorCode.CONTENT_LOGIN_REQUIRED, "log in"))
+    assert await harness.cache.get(KEY) is not None
     accounts.append("tiktok")
-    assert await kit.cache.get(KEY) is None
+    assert await harness.cache.get(KEY) is None
 
 
-async def test_success_clears_it_everywhere() -> None:
-    shared = Dictionary()
-    kit = Kit(shared)
-    await kit.cache.note(KEY, GONE)
-    await kit.cache.forget(KEY)
+async def test_delete_clears_memory_and_the_shared_backend() -> None:
+    shared = DictBackend()
+    harness = NegativeCacheHarness(shared)
+    await harness.cache.put(KEY, GONE)
+    await harness.cache.delete(KEY)
     assert shared.values == {}
-    assert await kit.cache.get(KEY) is None
+    assert await harness.cache.get(KEY) is None
 
 
 @pytest.mark.parametrize(("seconds", "is_known"), [(-1.0, True), (0.0, True), (1.0, False)])
-async def test_what_was_said_before_a_refresh_is_not_believed(
+async def test_failure_from_before_an_invalidation_is_a_miss(
     seconds: float, is_known: bool
 ) -> None:
-    kit = Kit(Dictionary(), refreshed={KEY: SINCE + timedelta(seconds=seconds)}.get)
-    await kit.cache.note(KEY, GONE)
-    assert (await kit.cache.get(KEY) is not None) is is_known
+    harness = NegativeCacheHarness(
+        DictBackend(), invalidated_at={KEY: SINCE + timedelta(seconds=seconds)}.get
+    )
+    await harness.cache.put(KEY, GONE)
+    assert (await harness.cache.get(KEY) is not None) is is_known
 
 
-async def test_nothing_is_remembered_when_it_is_off() -> None:
-    shared = Dictionary()
-    kit = Kit(shared, life_seconds=0)
-    await kit.cache.note(KEY, GONE)
-    assert await kit.cache.get(KEY) is None
-    await kit.cache.forget(KEY)
+async def test_nothing_is_cached_with_a_ttl_of_zero() -> None:
+    shared = DictBackend()
+    harness = NegativeCacheHarness(shared, ttl_seconds=0)
+    await harness.cache.put(KEY, GONE)
+    assert await harness.cache.get(KEY) is None
+    await harness.cache.delete(KEY)
     assert shared.calls == 0
 
 
-# Shared
+# Shared backend
 
 
-async def test_what_one_worker_was_told_the_next_knows() -> None:
-    shared = Dictionary()
-    one, other = Kit(shared), Kit(shared)
-    await one.cache.note(KEY, GONE)
-    assert shared.lives == {PLACE: LIFE}
+async def test_shared_failure_is_a_hit_for_other_workers() -> None:
+    shared = DictBackend()
+    one, other = NegativeCacheHarness(shared), NegativeCacheHarness(shared)
+    await one.cache.put(KEY, GONE)
+    assert shared.ttls == {SHARED_KEY: TTL_SECONDS}
     other.clock.now += 200
     assert await other.cache.get(KEY) is not None
-    asked = shared.calls
-    other.clock.now += LIFE - 200.1
+    calls = shared.calls
+    other.clock.now += TTL_SECONDS - 200.1
     assert await other.cache.get(KEY) is not None
-    assert shared.calls == asked
-    assert other.told.lookups == {
+    assert shared.calls == calls
+    assert other.report.lookups == {
         ("negative", "memory", "miss"): 1,
         ("negative", "shared", "hit"): 1,
         ("negative", "memory", "hit"): 1,
@@ -143,20 +149,18 @@ async def test_what_one_worker_was_told_the_next_knows() -> None:
     assert await other.cache.get(KEY) is None
 
 
-PLAIN = Remembered(code=GONE.code, message="gone", since=SINCE, expires_at=NOW + LIFE)
+PLAIN = CachedFailure(code=GONE.code, message="gone", since=SINCE, expires_at=NOW + TTL_SECONDS)
 
 HOSTILE = {
     "nothing": b"",
     "no JSON": b"\xff",
     "another type": b"[]",
-    "a code of ours that is not final": encode(
-        msgspec.structs.replace(PLAIN, code=ErrorCode.INTERNAL_BUG)
-    ),
-    "no code of ours": encode(PLAIN).replace(b"content.not_found", b"content.gone"),
-    "for ever": encode(msgspec.structs.replace(PLAIN, expires_at=NOW + LIFE + 1)),
-    "over": encode(msgspec.structs.replace(PLAIN, expires_at=NOW)),
+    "a code that is not final": encode(msgspec.structs.replace(PLAIN, code=ErrorCode.INTERNAL_BUG)),
+    "an unknown code": encode(PLAIN).replace(b"content.not_found", b"content.gone"),
+    "never expiring": encode(msgspec.structs.replace(PLAIN, expires_at=NOW + TTL_SECONDS + 1)),
+    "expired": encode(msgspec.structs.replace(PLAIN, expires_at=NOW)),
     "from the future": encode(
-        msgspec.structs.replace(PLAIN, since=SINCE + timedelta(seconds=CLOCKS_APART_SECONDS + 1))
+        msgspec.structs.replace(PLAIN, since=SINCE + timedelta(seconds=CLOCK_SKEW_SECONDS + 1))
     ),
     "a long text": encode(msgspec.structs.replace(PLAIN, message="x" * 4_001)),
     "many details": encode(
@@ -169,27 +173,27 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_what_cannot_be_ours_is_not_believed(name: str) -> None:
-    shared = Dictionary()
-    shared.values[PLACE] = HOSTILE[name]
-    kit = Kit(shared)
-    assert await kit.cache.get(KEY) is None
-    assert kit.told.lookups["negative", "shared", "miss"] == 1
+async def test_invalid_shared_value_is_a_miss(name: str) -> None:
+    shared = DictBackend()
+    shared.values[SHARED_KEY] = HOSTILE[name]
+    harness = NegativeCacheHarness(shared)
+    assert await harness.cache.get(KEY) is None
+    assert harness.report.lookups["negative", "shared", "miss"] == 1
 
 
-async def test_what_is_as_long_as_it_may_be_is_believed() -> None:
-    shared = Dictionary()
+async def test_shared_value_at_its_limits_is_a_hit() -> None:
+    shared = DictBackend()
     details = {f"{number:04000}": "\U0001f600" * 4_000 for number in range(32)}
-    since = SINCE + timedelta(seconds=CLOCKS_APART_SECONDS)
+    since = SINCE + timedelta(seconds=CLOCK_SKEW_SECONDS)
     longest = msgspec.structs.replace(PLAIN, message="ü" * 4_000, details=details, since=since)
-    shared.values[PLACE] = encode(longest)
-    assert await Kit(shared).cache.get(KEY) == longest
+    shared.values[SHARED_KEY] = encode(longest)
+    assert await NegativeCacheHarness(shared).cache.get(KEY) == longest
 
 
 async def test_details_may_have_any_name() -> None:
-    shared = Dictionary()
+    shared = DictBackend()
     details = {"code": "1", "message": "2", "retry_after": "3", "self": "4"}
-    shared.values[PLACE] = encode(msgspec.structs.replace(PLAIN, details=details))
-    found = await Kit(shared).cache.get(KEY)
+    shared.values[SHARED_KEY] = encode(msgspec.structs.replace(PLAIN, details=details))
+    found = await NegativeCacheHarness(shared).cache.get(KEY)
     assert found is not None
     assert found.error().details.items() >= details.items()

@@ -2,15 +2,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.caching.row_expiry import ROW_OVERHEAD_BYTES, end_of, is_over, no_longer_kept, sweep
+from agents.caching.row_expiry import (
+    ROW_OVERHEAD_BYTES,
+    expiry_of,
+    is_expired,
+    keys_to_evict,
+    sweep,
+)
 from schemas.codec import encode
 
 NOW = 1_000.0
-MUCH = 10**9
+UNLIMITED = 10**9
 
 
-def row(end: float, size: int = 0) -> bytes:
-    return encode({"expires_at": end, "more": "x" * size})
+def row(expires_at: float, size: int = 0) -> bytes:
+    return encode({"expires_at": expires_at, "more": "x" * size})
 
 
 def weight(*rows: bytes) -> int:
@@ -18,7 +24,7 @@ def weight(*rows: bytes) -> int:
 
 
 @pytest.mark.parametrize(
-    ("row", "end", "over"),
+    ("row", "expires_at", "expired"),
     [
         (encode({"expires_at": NOW + 1, "more": [1]}), NOW + 1, False),
         (encode({"expires_at": NOW}), NOW, True),
@@ -31,32 +37,34 @@ def weight(*rows: bytes) -> int:
         (b"[", 0.0, True),
     ],
     ids=[
-        "to come",
+        "in the future",
         "now",
-        "no number",
-        "beyond all numbers",
+        "text",
+        "out of range",
         "with too many digits",
-        "none",
-        "never",
+        "not a number",
+        "infinity",
         "empty",
         "broken",
     ],
 )
-def test_a_row_is_over_at_its_end_or_unreadable(row: bytes, end: float, over: bool) -> None:
-    assert end_of(row) == end
-    assert is_over(row, NOW) is over
+def test_row_is_expired_at_its_end_or_when_unreadable(
+    row: bytes, expires_at: float, expired: bool
+) -> None:
+    assert expiry_of(row) == expires_at
+    assert is_expired(row, NOW) is expired
 
 
-def test_what_is_over_is_not_kept() -> None:
+def test_expired_rows_are_evicted() -> None:
     rows = {"a": row(NOW), "b": row(NOW + 1), "c": b"\xff"}
-    assert no_longer_kept(rows, NOW, MUCH) == ["a", "c"]
+    assert keys_to_evict(rows, NOW, UNLIMITED) == ["a", "c"]
 
 
 ROWS = {"late": row(NOW + 9), "soon": row(NOW + 1), "next": row(NOW + 5)}
 
 
 @pytest.mark.parametrize(
-    ("room", "gone"),
+    ("bytes_max", "evicted"),
     [
         (weight(*ROWS.values()), []),
         (weight(*ROWS.values()) - 1, ["soon"]),
@@ -65,37 +73,37 @@ ROWS = {"late": row(NOW + 9), "soon": row(NOW + 1), "next": row(NOW + 5)}
         (0, ["soon", "next", "late"]),
     ],
 )
-def test_of_too_many_those_go_that_end_first(room: int, gone: list[str]) -> None:
-    assert no_longer_kept(ROWS, NOW, room) == gone
+def test_rows_that_expire_first_are_evicted_first(bytes_max: int, evicted: list[str]) -> None:
+    assert keys_to_evict(ROWS, NOW, bytes_max) == evicted
 
 
-def test_what_is_over_makes_room() -> None:
-    rows = {**ROWS, "over": row(NOW, size=1_000)}
-    assert no_longer_kept(rows, NOW, weight(*ROWS.values())) == ["over"]
+def test_expired_rows_are_evicted_before_others() -> None:
+    rows = {**ROWS, "expired": row(NOW, size=1_000)}
+    assert keys_to_evict(rows, NOW, weight(*ROWS.values())) == ["expired"]
 
 
 @given(
     rows=st.dictionaries(
         st.text(max_size=3), st.tuples(st.floats(0, 2_000), st.integers(0, 500)), max_size=8
     ),
-    room=st.integers(0, 3_000),
+    bytes_max=st.integers(0, 3_000),
 )
-def test_what_is_kept_fits_and_nothing_more_had_to_go(
-    rows: dict[str, tuple[float, int]], room: int
+def test_eviction_is_sufficient_and_minimal(
+    rows: dict[str, tuple[float, int]], bytes_max: int
 ) -> None:
-    made = {key: row(end, size) for key, (end, size) in rows.items()}
-    gone = no_longer_kept(made, NOW, room)
-    assert len(set(gone)) == len(gone)
-    kept = {key: each for key, each in made.items() if key not in gone}
-    assert weight(*kept.values()) <= room
-    alive = [key for key in gone if end_of(made[key]) > NOW]
-    if alive:
-        assert weight(*kept.values(), made[alive[-1]]) > room
-        assert all(end_of(each) >= end_of(made[alive[-1]]) for each in kept.values())
+    encoded = {key: row(expires_at, size) for key, (expires_at, size) in rows.items()}
+    evicted = keys_to_evict(encoded, NOW, bytes_max)
+    assert len(set(evicted)) == len(evicted)
+    kept = {key: each for key, each in encoded.items() if key not in evicted}
+    assert weight(*kept.values()) <= bytes_max
+    unexpired = [key for key in evicted if expiry_of(encoded[key]) > NOW]
+    if unexpired:
+        assert weight(*kept.values(), encoded[unexpired[-1]]) > bytes_max
+        assert all(expiry_of(each) >= expiry_of(encoded[unexpired[-1]]) for each in kept.values())
 
 
-def test_rows_of_another_form_end_as_their_reader_says() -> None:
+def test_sweep_uses_the_given_expiry() -> None:
     rows = [("a", b"1"), ("b", b"22"), ("c", b"333")]
     swept = sweep(rows, 1.0, weight(b"333"), len)
-    assert (swept.over, swept.surplus) == (["a"], ["b"])
+    assert (swept.expired, swept.excess) == (["a"], ["b"])
     assert (swept.rows, swept.size_bytes) == (3, weight(b"1", b"22", b"333"))

@@ -3,11 +3,11 @@ from tests.unit.agents.builders import Clock
 
 
 def backend(clock: Clock, entries: int = 10) -> MemoryBackend:
-    room = entries * (ENTRY_OVERHEAD_BYTES + size_of("a", b"1"))
-    return MemoryBackend(BoundedCache("m", 99.0, bytes_max=room, size_of=size_of, clock=clock))
+    bytes_max = entries * (ENTRY_OVERHEAD_BYTES + size_of("a", b"1"))
+    return MemoryBackend(BoundedCache("m", 99.0, bytes_max=bytes_max, size_of=size_of, clock=clock))
 
 
-async def test_a_value_is_kept_for_its_time_and_no_longer() -> None:
+async def test_value_expires_after_its_ttl() -> None:
     clock = Clock()
     memory = backend(clock)
     await memory.set("a", b"1", 5.0)
@@ -16,7 +16,7 @@ async def test_a_value_is_kept_for_its_time_and_no_longer() -> None:
     assert await memory.get("a") is None
 
 
-async def test_a_value_is_forgotten_on_request() -> None:
+async def test_deleted_value_is_a_miss() -> None:
     memory = backend(Clock())
     await memory.set("a", b"1", 5.0)
     await memory.delete("a")
@@ -24,7 +24,7 @@ async def test_a_value_is_forgotten_on_request() -> None:
     assert await memory.get("a") is None
 
 
-async def test_long_keys_and_values_count_for_what_they_are() -> None:
+async def test_size_includes_keys_and_values() -> None:
     memory = backend(Clock(), entries=2)
     await memory.set("a", b"1", 5.0)
     await memory.set("b", bytes(1 + ENTRY_OVERHEAD_BYTES), 5.0)

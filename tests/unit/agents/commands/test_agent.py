@@ -45,16 +45,16 @@ def command(**body: Any) -> Incoming:
     return request(body, topic=COMMANDS, headers=[("traceparent", TRACEPARENT.encode())])
 
 
-async def carry_out(record: Incoming) -> Sequence[Effect]:
+async def effects_of(record: Incoming) -> Sequence[Effect]:
     return await Commands(Platforms.load(), STAGES, lambda: NOW).handle(record)
 
 
-def taken(name: str, what: str) -> float:
-    value: float = COMMANDS_TAKEN.labels(name, what)._value.get()
+def command_count(name: str, outcome_label: str) -> float:
+    value: float = COMMANDS_TAKEN.labels(name, outcome_label)._value.get()
     return value
 
 
-def refused(effects: Sequence[Effect]) -> Rejected:
+def rejection(effects: Sequence[Effect]) -> Rejected:
     found = outcome(effects)
     assert isinstance(found, Rejected)
     assert found.error.error_type is ErrorCode.REQUEST_INVALID
@@ -62,29 +62,29 @@ def refused(effects: Sequence[Effect]) -> Rejected:
     return found
 
 
-# What is carried out
+# Accepted commands
 
 
-async def test_a_cancellation_is_a_signal_and_an_order_to_the_ledger() -> None:
-    before = taken("cancel", "taken")
-    effects = await carry_out(command(command="cancel", request_id="b1/3", by="ann", id="c1"))
-    signal, order = only(effects, SIGNALS), only(effects, AUDIT)
+async def test_cancel_publishes_a_signal_and_an_audit_record() -> None:
+    before = command_count("cancel", "taken")
+    effects = await effects_of(command(command="cancel", request_id="b1/3", by="ann", id="c1"))
+    signal, audit_record = only(effects, SIGNALS), only(effects, AUDIT)
     assert signal.key == b"cancel/b1/3"
     assert body_of(signal, CancelSignal) == CancelSignal(by="ann", at=NOW)
-    entry = body_of(order, AuditRecord)
-    assert order.key == b"b1/3"
+    entry = body_of(audit_record, AuditRecord)
+    assert audit_record.key == b"b1/3"
     assert (entry.request_id, entry.step, entry.transition) == ("b1/3", NAME, "ordered")
     assert entry.command == Cancel(id="c1", request_id="b1/3", by="ann")
     assert (entry.at, len(effects)) == (NOW, 2)
-    assert taken("cancel", "taken") == before + 1
+    assert command_count("cancel", "taken") == before + 1
 
 
-async def test_a_retry_goes_to_the_ledger_under_the_old_name() -> None:
+async def test_retry_is_sent_to_the_ledger_under_the_old_request_id() -> None:
     body = {"command": "retry", "request_id": "r1", "new_id": "n1", "options": {"quality": "480p"}}
-    effects = await carry_out(command(**body, id="c1"))
-    order = only(effects, AUDIT)
-    assert (order.key, len(effects)) == (b"r1", 1)
-    assert body_of(order, AuditRecord).command == Retry(
+    effects = await effects_of(command(**body, id="c1"))
+    audit_record = only(effects, AUDIT)
+    assert (audit_record.key, len(effects)) == (b"r1", 1)
+    assert body_of(audit_record, AuditRecord).command == Retry(
         id="c1", new_id="n1", request_id="r1", options=OptionChanges(quality="480p")
     )
 
@@ -97,18 +97,16 @@ async def test_a_retry_goes_to_the_ledger_under_the_old_name() -> None:
         ({"new_id": "n1"}, "commands-0-7-1767225600000", "n1"),
     ],
 )
-async def test_ids_that_are_left_out_are_made(
-    given_ids: dict[str, str], own: str, new: str
-) -> None:
-    effects = await carry_out(command(command="retry", request_id="r1", **given_ids))
-    told = body_of(only(effects, AUDIT), AuditRecord).command
-    assert isinstance(told, Retry)
-    assert (told.id, told.new_id) == (own, new)
+async def test_missing_ids_are_generated(given_ids: dict[str, str], own: str, new: str) -> None:
+    effects = await effects_of(command(command="retry", request_id="r1", **given_ids))
+    published = body_of(only(effects, AUDIT), AuditRecord).command
+    assert isinstance(published, Retry)
+    assert (published.id, published.new_id) == (own, new)
 
 
 @pytest.mark.parametrize("video", [VIDEO.key, URL, f"{URL}?lang=en"])
-async def test_a_refresh_names_the_video_by_key_or_link(video: str) -> None:
-    effects = await carry_out(command(command="refresh", video=video, by="ann"))
+async def test_refresh_accepts_a_video_key_or_link(video: str) -> None:
+    effects = await effects_of(command(command="refresh", video=video, by="ann"))
     signal = only(effects, SIGNALS)
     assert (signal.key, len(effects)) == (f"refresh/{VIDEO.key}".encode(), 1)
     assert body_of(signal, RefreshSignal) == RefreshSignal(by="ann", at=NOW)
@@ -116,9 +114,11 @@ async def test_a_refresh_names_the_video_by_key_or_link(video: str) -> None:
 
 @pytest.mark.parametrize(("name", "action"), [("open_breaker", "open"), ("reset_breaker", "reset")])
 @pytest.mark.parametrize("operation", ["resolve", "extract", "download"])
-async def test_breakers_are_the_monitor_s_to_turn(name: str, action: Any, operation: Any) -> None:
+async def test_breaker_commands_are_sent_to_the_monitor(
+    name: str, action: Any, operation: Any
+) -> None:
     breaker = f"tiktok:{operation}:proxy-1"
-    effects = await carry_out(command(command=name, breaker=breaker, by="ann"))
+    effects = await effects_of(command(command=name, breaker=breaker, by="ann"))
     sent = only(effects, ATTEMPTS)
     assert (sent.key, len(effects)) == (breaker.encode(), 1)
     assert body_of(sent, BreakerOrder) == BreakerOrder(
@@ -126,12 +126,12 @@ async def test_breakers_are_the_monitor_s_to_turn(name: str, action: Any, operat
     )
 
 
-async def test_a_stage_is_resumed_by_a_signal() -> None:
-    effects = await carry_out(command(command="resume_stage", stage="download", by="ann"))
+async def test_resume_stage_publishes_a_signal() -> None:
+    effects = await effects_of(command(command="resume_stage", stage="download", by="ann"))
     signal = only(effects, SIGNALS)
     assert (signal.key, len(effects)) == (b"intake/download", 1)
-    told = body_of(signal, IntakeSignal)
-    assert (told.paused, told.by, told.at) == (False, "ann", NOW)
+    published = body_of(signal, IntakeSignal)
+    assert (published.paused, published.by, published.at) == (False, "ann", NOW)
 
 
 BODIES: list[dict[str, Any]] = [
@@ -145,8 +145,8 @@ BODIES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body["command"])
-async def test_a_command_that_is_read_again_leads_to_the_same(body: dict[str, Any]) -> None:
-    runs = [await carry_out(command(**body)) for _ in range(2)]
+async def test_redelivered_command_publishes_the_same_records(body: dict[str, Any]) -> None:
+    runs = [await effects_of(command(**body)) for _ in range(2)]
     first, second = ([each for each in run if isinstance(each, Outgoing)] for run in runs)
     assert [(each.key, each.value) for each in first] == [(each.key, each.value) for each in second]
     ids = [header(each, "ce_id") for each in first]
@@ -156,7 +156,7 @@ async def test_a_command_that_is_read_again_leads_to_the_same(body: dict[str, An
     assert {header(each, "ce_source") for each in first} == {"/clipmill/commands"}
 
 
-async def test_structured_events_are_understood() -> None:
+async def test_structured_event_is_accepted() -> None:
     event = {
         "specversion": "1.0",
         "id": "e1",
@@ -165,12 +165,12 @@ async def test_structured_events_are_understood() -> None:
         "data": {"command": "cancel", "request_id": "r1"},
     }
     headers = [("content-type", b"application/cloudevents+json")]
-    effects = await carry_out(request(event, topic=COMMANDS, headers=headers))
+    effects = await effects_of(request(event, topic=COMMANDS, headers=headers))
     assert only(effects, SIGNALS).key == b"cancel/r1"
     assert header(only(effects, SIGNALS), "ce_causationid") == "e1"
 
 
-# What is refused
+# Rejected commands
 
 
 @pytest.mark.parametrize(
@@ -202,34 +202,34 @@ async def test_structured_events_are_understood() -> None:
     ],
     ids=lambda value: repr(value)[:50],
 )
-async def test_what_is_no_command_is_refused_by_its_id(body: dict[str, Any], field: str) -> None:
-    found = refused(await carry_out(command(id="c1", **body)))
+async def test_invalid_command_is_rejected_under_its_id(body: dict[str, Any], field: str) -> None:
+    found = rejection(await effects_of(command(id="c1", **body)))
     assert found.request_id == "c1"
     assert found.error.technical_details["field"] == field
     assert found.error.technical_details["reason"]
 
 
-async def test_a_command_without_an_id_is_refused_by_its_place() -> None:
+async def test_invalid_command_without_an_id_is_rejected_under_the_record_id() -> None:
     assert (
-        refused(await carry_out(command(command="explode"))).request_id
+        rejection(await effects_of(command(command="explode"))).request_id
         == "commands-0-7-1767225600000"
     )
 
 
-async def test_a_retry_that_takes_the_place_of_its_request_is_refused() -> None:
-    before = taken("retry", "refused")
-    effects = await carry_out(command(command="retry", request_id="r1", id="r1"))
-    assert refused(effects).error.technical_details["field"] == "$.new_id"
-    assert taken("retry", "refused") == before + 1
+async def test_retry_with_the_id_of_its_request_is_rejected() -> None:
+    before = command_count("retry", "refused")
+    effects = await effects_of(command(command="retry", request_id="r1", id="r1"))
+    assert rejection(effects).error.technical_details["field"] == "$.new_id"
+    assert command_count("retry", "refused") == before + 1
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"[" * 10_000, b"{"])
-async def test_what_cannot_be_read_is_kept_as_well(value: bytes | None) -> None:
-    before = taken(UNKNOWN, "refused")
-    effects = await carry_out(make_record(value, topic=COMMANDS))
-    assert refused(effects).request_id == "commands-0-7-1767225600000"
+async def test_undecodable_command_is_rejected_and_dead_lettered(value: bytes | None) -> None:
+    before = command_count(UNKNOWN, "refused")
+    effects = await effects_of(make_record(value, topic=COMMANDS))
+    assert rejection(effects).request_id == "commands-0-7-1767225600000"
     assert [each.value for each in dead_letters(effects)] == [value]
-    assert taken(UNKNOWN, "refused") == before + 1
+    assert command_count(UNKNOWN, "refused") == before + 1
 
 
 @settings(max_examples=150, deadline=None)
@@ -242,13 +242,13 @@ async def test_what_cannot_be_read_is_kept_as_well(value: bytes | None) -> None:
         | st.sampled_from(["cancel", "retry", "refresh", "open_breaker", "a:extract:b", "://"]),
     )
 )
-async def test_whatever_is_written_is_carried_out_or_answered(body: dict[str, Any]) -> None:
-    effects = await carry_out(command(**body))
+async def test_any_command_is_executed_or_answered(body: dict[str, Any]) -> None:
+    effects = await effects_of(command(**body))
     assert effects
     assert sent_to(effects, AUDIT) or sent_to(effects, SIGNALS) or sent_to(effects, ATTEMPTS)
 
 
-def test_a_bug_is_answered_and_kept() -> None:
+def test_bug_is_answered_and_dead_lettered() -> None:
     record = command(command="cancel", request_id="r1", id="c1")
     effects = on_bug(record, RuntimeError("x"))
     found = outcome(effects)
@@ -257,11 +257,11 @@ def test_a_bug_is_answered_and_kept() -> None:
     assert [each.value for each in dead_letters(effects)] == [record.value]
 
 
-async def test_the_stage_reads_commands() -> None:
+async def test_stage_consumes_commands() -> None:
     context, _ = make_context(make_settings())
     assert (stage.name, stage.sources) == ("commands", (COMMANDS,))
     async with opened_stage(stage, context) as handle:
         effects = await handle(command(command="resume_stage", stage="recovery"))
         assert only(effects, SIGNALS).key == b"intake/recovery"
-        found = refused(await handle(command(command="resume_stage", stage="nonsense")))
+        found = rejection(await handle(command(command="resume_stage", stage="nonsense")))
         assert "download" in found.error.user_message

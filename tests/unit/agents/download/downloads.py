@@ -1,4 +1,4 @@
-"""The download stage's work over stand-ins of its tools."""
+"""The work of the download stage over test doubles of its tools."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ PLATFORMS = Platforms.load()
 
 
 class FakeProbe:
-    """Finds in every file what a test says, one after the other; the last one stays."""
+    """Returns, or raises, the given answers one after the other, the last one repeatedly."""
 
     def __init__(self, *answers: Answer | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[Path] = []
+        self.probed_paths: list[Path] = []
 
     async def probe(self, path: Path) -> Answer:
-        self.asked.append(path)
+        self.probed_paths.append(path)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
@@ -36,17 +36,17 @@ class FakeProbe:
 
 
 class FakeRemuxer:
-    """Makes files of the names of its sources' bytes, unless it is to fail."""
+    """Writes files made of the bytes of their sources, or raises ``error`` half-way."""
 
     def __init__(self, extension: str = "m4a", error: Exception | None = None) -> None:
         self.extension = extension
         self.error = error
         self.made: list[bytes] = []
 
-    async def take_sound(self, source: Path, target: Path) -> str:
+    async def extract_audio(self, source: Path, target: Path) -> str:
         return self._make([b"sound of ", source], target, self.extension)
 
-    async def join(self, picture: Path, sound: Path, target: Path) -> str:
+    async def mux(self, picture: Path, sound: Path, target: Path) -> str:
         return self._make([picture, b" with the sound of ", sound], target, "mp4")
 
     def _make(self, parts: Sequence[Path | bytes], target: Path, extension: str) -> str:
@@ -66,17 +66,21 @@ def make_download(
     *,
     probe: Probe | None = None,
     remuxer: Remux | None = None,
-    outage: StorageGuard | None = None,
+    storage_guard: StorageGuard | None = None,
 ) -> Download:
-    outage = outage or StorageGuard(storage, context.intake, context.settings.download)
-    fetching = FileFetcher(
+    storage_guard = storage_guard or StorageGuard(
+        storage, context.intake, context.settings.download
+    )
+    fetcher = FileFetcher(
         PLATFORMS,
         fetchers,
         storage,
         gate=make_gate("download", context),
-        outage=outage,
-        examiner=FileVerifier(probe),
+        storage_guard=storage_guard,
+        verifier=FileVerifier(probe),
         remuxer=remuxer or FakeRemuxer(),
         context=context,
     )
-    return Download(fetching, StoredFileIndex(storage, context), outage=outage, context=context)
+    return Download(
+        fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context
+    )

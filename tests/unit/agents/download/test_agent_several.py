@@ -1,4 +1,4 @@
-"""Several files of one post: together, each whole, and none twice."""
+"""Several files of one post: fetched concurrently, each complete, and none twice."""
 
 import asyncio
 import os
@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.download.agent import FILES_AT_A_TIME
-from agents.download.file_index import TABLE, KnownFiles
+from agents.download.agent import FILE_CONCURRENCY
+from agents.download.file_index import TABLE, StoredFilesRow
 from agents.media.facts import MediaFacts, Unreadable
 from agents.network.download import Fetched, FetchLimits, OnBytes
 from agents.pipeline.step import step_handler
@@ -49,7 +49,7 @@ from tests.unit.agents.builders import (
 from tests.unit.agents.download.downloads import FakeProbe, make_download
 
 PICTURES = 12
-Then = Callable[[], Awaitable[None]]
+AsyncCallback = Callable[[], Awaitable[None]]
 
 
 def picture(number: int) -> SelectedSource:
@@ -80,13 +80,13 @@ def photos(**changes: Any) -> SelectedVideo:
     return msgspec.structs.replace(selected(**changes), sources=SOURCES)
 
 
-class Fetcher:
-    """Writes a body that tells the format, then does what a test wants for that format."""
+class FakeFetcher:
+    """Writes a body derived from the format id, then awaits the callback of that format."""
 
     def __init__(self) -> None:
         self.fetched: list[str] = []
-        self.then: dict[str, Then] = {}
-        self.running = self.most = 0
+        self.then: dict[str, AsyncCallback] = {}
+        self.running = self.running_max = 0
 
     async def fetch(
         self,
@@ -101,12 +101,12 @@ class Fetcher:
         assert hosts
         assert limits.max_bytes
         self.running += 1
-        self.most = max(self.most, self.running)
+        self.running_max = max(self.running_max, self.running)
         try:
             content = body(format_id)
             on_bytes(len(content), len(content))
             await asyncio.to_thread(target.write_bytes, content)
-            await self.then.get(format_id, _nothing)()
+            await self.then.get(format_id, _yield_once)()
         finally:
             self.running -= 1
         self.fetched.append(format_id)
@@ -115,11 +115,11 @@ class Fetcher:
         )
 
 
-async def _nothing() -> None:
+async def _yield_once() -> None:
     await asyncio.sleep(0)
 
 
-def fails(code: ErrorCode) -> Then:
+def failing(code: ErrorCode) -> AsyncCallback:
     async def fail() -> None:
         await asyncio.sleep(0)
         raise ClipmillError(code, "it is so")
@@ -127,21 +127,21 @@ def fails(code: ErrorCode) -> Then:
     return fail
 
 
-async def never() -> None:
+async def never_returns() -> None:
     await asyncio.Event().wait()
 
 
-class Kit:
-    """The stage's handler over a real store; `restart` forgets what was not written."""
+class DownloadHarness:
+    """The handler of the stage over a real storage."""
 
     def __init__(self, storage: LocalStorage) -> None:
         self.storage = storage
-        self.fetcher = Fetcher()
+        self.fetcher = FakeFetcher()
         self.probe: FakeProbe | None = None
-        self.context, self.supplements = make_context(make_settings(), TABLE)
+        self.context, self.best_effort_records = make_context(make_settings(), TABLE)
 
     async def run(self, event: SelectedVideo, *, killed: bool = False) -> list[Effect]:
-        """Handle an event; ``killed``: before anything of it was written."""
+        """Handle an event; ``killed`` leaves out its table writes, as a crash before them."""
         work = make_download(self.storage, {"direct": self.fetcher}, self.context, probe=self.probe)
         handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
         effects = list(await handle(event_record(event)))
@@ -150,13 +150,13 @@ class Kit:
         return effects
 
     def reports(self) -> list[Progress]:
-        return [body_of(each, Progress) for each in sent_to(self.supplements, PROGRESS)]
+        return [body_of(each, Progress) for each in sent_to(self.best_effort_records, PROGRESS)]
 
 
 @pytest.fixture
-async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
+async def harness(tmp_path: Path) -> AsyncIterator[DownloadHarness]:
     async with LocalStorage.open(tmp_path) as storage:
-        yield Kit(storage)
+        yield DownloadHarness(storage)
 
 
 def files_of(effects: list[Effect]) -> tuple[StoredFile, ...]:
@@ -173,141 +173,145 @@ def workspaces(folder: Path) -> list[Path]:
     return list(folder.rglob("job-*"))
 
 
-async def test_all_files_of_a_post_are_one_result_in_its_order(kit: Kit) -> None:
-    effects = await kit.run(photos())
+async def test_all_files_of_a_post_are_in_one_result_in_order(harness: DownloadHarness) -> None:
+    effects = await harness.run(photos())
     files = files_of(effects)
     assert [file.format_id for file in files] == IDS
     assert [content_of(file) for file in files] == [body(each) for each in IDS]
     assert not any(file.reused for file in files)
     (row,) = writes(effects)
-    assert set(decode(row.value or b"", KnownFiles).files) == set(IDS)
+    assert set(decode(row.value or b"", StoredFilesRow).files) == set(IDS)
 
 
-async def test_some_come_at_a_time_but_not_all(kit: Kit) -> None:
-    meeting = asyncio.Barrier(FILES_AT_A_TIME)
+async def test_files_are_fetched_with_bounded_concurrency(harness: DownloadHarness) -> None:
+    barrier = asyncio.Barrier(FILE_CONCURRENCY)
 
-    async def meet() -> None:
-        await meeting.wait()
+    async def wait_for_all() -> None:
+        await barrier.wait()
 
-    kit.fetcher.then = dict.fromkeys(IDS[:FILES_AT_A_TIME], meet)
-    await asyncio.wait_for(kit.run(photos()), 5)
-    assert kit.fetcher.most == FILES_AT_A_TIME
+    harness.fetcher.then = dict.fromkeys(IDS[:FILE_CONCURRENCY], wait_for_all)
+    await asyncio.wait_for(harness.run(photos()), 5)
+    assert harness.fetcher.running_max == FILE_CONCURRENCY
 
 
-async def test_all_known_files_are_reused(kit: Kit) -> None:
-    await kit.run(photos())
-    effects = await kit.run(photos(request_id="r2"))
+async def test_all_stored_files_are_reused(harness: DownloadHarness) -> None:
+    await harness.run(photos())
+    effects = await harness.run(photos(request_id="r2"))
     assert all(file.reused for file in files_of(effects))
-    assert len(kit.fetcher.fetched) == len(IDS)
+    assert len(harness.fetcher.fetched) == len(IDS)
     assert not writes(effects)
 
 
-async def test_a_known_file_of_several_is_reused_alone(kit: Kit) -> None:
-    await kit.run(photos())
-    gone = kit.storage._files / "tiktok" / VIDEO.id / f"{VIDEO.id}.image-05.jpeg"
-    gone.unlink()
-    effects = await kit.run(photos())
+async def test_only_the_missing_file_is_fetched(harness: DownloadHarness) -> None:
+    await harness.run(photos())
+    removed = harness.storage._files / "tiktok" / VIDEO.id / f"{VIDEO.id}.image-05.jpeg"
+    removed.unlink()
+    effects = await harness.run(photos())
     assert [file.format_id for file in files_of(effects) if not file.reused] == ["image-05"]
     (row,) = writes(effects)
-    assert set(decode(row.value or b"", KnownFiles).files) == set(IDS)
-    assert not any(file.reused for file in decode(row.value or b"", KnownFiles).files.values())
+    assert set(decode(row.value or b"", StoredFilesRow).files) == set(IDS)
+    assert not any(file.reused for file in decode(row.value or b"", StoredFilesRow).files.values())
 
 
-# One fails
+# Failure of one file
 
 
 @pytest.mark.parametrize("failing", ["image-01", "image-07", "audio"])
-async def test_one_that_fails_fails_all_and_is_named(failing: str, kit: Kit) -> None:
-    kit.fetcher.then[failing] = fails(ErrorCode.CONTENT_LINK_EXPIRED)
-    effects = await kit.run(photos())
+async def test_failure_of_one_file_fails_the_post_and_names_the_format(
+    failing: str, harness: DownloadHarness
+) -> None:
+    harness.fetcher.then[failing] = failing(ErrorCode.CONTENT_LINK_EXPIRED)
+    effects = await harness.run(photos())
     found = failure(effects)
     assert found.error.error_type is ErrorCode.CONTENT_LINK_EXPIRED
     assert found.format_id == failing
     assert not writes(effects)
 
 
-async def test_what_was_stored_before_the_failure_is_not_fetched_again(kit: Kit) -> None:
-    kit.fetcher.then["audio"] = fails(ErrorCode.CONTENT_LINK_EXPIRED)
-    await kit.run(photos())
-    before = kit.fetcher.fetched.copy()
-    kit.fetcher.then.clear()
-    files = files_of(await kit.run(photos()))
-    assert set(before) >= set(IDS[: PICTURES - FILES_AT_A_TIME])
-    assert sorted(kit.fetcher.fetched) == sorted(IDS)
+async def test_files_stored_before_the_failure_are_not_fetched_again(
+    harness: DownloadHarness,
+) -> None:
+    harness.fetcher.then["audio"] = failing(ErrorCode.CONTENT_LINK_EXPIRED)
+    await harness.run(photos())
+    before = harness.fetcher.fetched.copy()
+    harness.fetcher.then.clear()
+    files = files_of(await harness.run(photos()))
+    assert set(before) >= set(IDS[: PICTURES - FILE_CONCURRENCY])
+    assert sorted(harness.fetcher.fetched) == sorted(IDS)
     assert [file.sha256 for file in files] == [sha256(body(each)).hexdigest() for each in IDS]
     assert {file.format_id for file in files if file.reused} == set(before)
 
 
-async def test_the_fresh_links_of_a_retry_do_not_fetch_again_what_is_stored(kit: Kit) -> None:
-    """The remedy reads the page anew by the option that clients have."""
-    asked = datetime.now(UTC)
-    kit.fetcher.then["audio"] = fails(ErrorCode.CONTENT_LINK_EXPIRED)
-    await kit.run(photos(received_at=asked))
-    kit.fetcher.then.clear()
-    await kit.run(photos(received_at=asked, options=Options(refresh=True)))
-    assert sorted(kit.fetcher.fetched) == sorted(IDS)
+async def test_retry_with_fresh_links_reuses_stored_files(harness: DownloadHarness) -> None:
+    """Recovery reads the page again with the refresh option, as clients do."""
+    received_at = datetime.now(UTC)
+    harness.fetcher.then["audio"] = failing(ErrorCode.CONTENT_LINK_EXPIRED)
+    await harness.run(photos(received_at=received_at))
+    harness.fetcher.then.clear()
+    await harness.run(photos(received_at=received_at, options=Options(refresh=True)))
+    assert sorted(harness.fetcher.fetched) == sorted(IDS)
 
 
-async def test_a_kill_before_the_row_is_written_fetches_nothing_twice(kit: Kit) -> None:
-    first = files_of(await kit.run(photos(), killed=True))
-    effects = await kit.run(photos())
+async def test_crash_before_the_row_fetches_nothing_twice(harness: DownloadHarness) -> None:
+    first = files_of(await harness.run(photos(), killed=True))
+    effects = await harness.run(photos())
     second = files_of(effects)
-    assert len(kit.fetcher.fetched) == len(IDS)
+    assert len(harness.fetcher.fetched) == len(IDS)
     assert [file.sha256 for file in second] == [file.sha256 for file in first]
     assert [file.mime_type for file in second] == ["image/jpeg"] * PICTURES + ["audio/mp4"]
     (row,) = writes(effects)
-    assert set(decode(row.value or b"", KnownFiles).files) == set(IDS)
+    assert set(decode(row.value or b"", StoredFilesRow).files) == set(IDS)
 
 
-# What is in the storage and in no row
+# Stored files without a row
 
 
-def age(kit: Kit, seconds: float) -> None:
-    for path in kit.storage._files.rglob("*.*"):
+def age_stored_files(harness: DownloadHarness, seconds: float) -> None:
+    for path in harness.storage._files.rglob("*.*"):
         moment = path.stat().st_mtime - seconds
         os.utime(path, (moment, moment))
 
 
-async def test_files_older_than_a_row_may_get_are_fetched_anew(kit: Kit) -> None:
-    await kit.run(photos(), killed=True)
-    age(kit, kit.context.settings.cache.file_seconds + 60)
-    assert not any(file.reused for file in files_of(await kit.run(photos())))
+async def test_files_older_than_the_row_ttl_are_fetched_again(harness: DownloadHarness) -> None:
+    await harness.run(photos(), killed=True)
+    age_stored_files(harness, harness.context.settings.cache.file_seconds + 60)
+    assert not any(file.reused for file in files_of(await harness.run(photos())))
 
 
-async def test_files_from_before_a_refresh_are_fetched_anew(kit: Kit) -> None:
-    await kit.run(photos(), killed=True)
-    age(kit, 60)
+async def test_files_older_than_a_refresh_are_fetched_again(harness: DownloadHarness) -> None:
+    await harness.run(photos(), killed=True)
+    age_stored_files(harness, 60)
     signal = RefreshSignal(by="ann", at=soon(-30))
-    kit.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
-    assert not any(file.reused for file in files_of(await kit.run(photos())))
+    harness.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
+    assert not any(file.reused for file in files_of(await harness.run(photos())))
 
 
 @pytest.mark.parametrize("moment", ["found", "opened"])
-async def test_a_stored_file_that_is_removed_meanwhile_is_fetched_and_is_no_outage(
-    kit: Kit, monkeypatch: pytest.MonkeyPatch, moment: str
+async def test_stored_file_removed_meanwhile_is_fetched_without_an_outage(
+    harness: DownloadHarness, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    await kit.run(photos(), killed=True)
-    lost = next(kit.storage._files.rglob("*.image-02.*"))
-    reading = kit.storage.reading
+    await harness.run(photos(), killed=True)
+    removed_path = next(harness.storage._files.rglob("*.image-02.*"))
+    reading = harness.storage.reading
 
     @asynccontextmanager
     async def removed_first(uri: str) -> AsyncIterator[Path]:
-        if moment == "found" and uri == lost.as_uri():
-            lost.unlink()
+        if moment == "found" and uri == removed_path.as_uri():
+            removed_path.unlink()
         async with reading(uri) as path:
-            if path == lost:
-                lost.unlink()
+            if path == removed_path:
+                removed_path.unlink()
             yield path
 
-    monkeypatch.setattr(kit.storage, "reading", removed_first)
-    kit.fetcher.fetched.clear()
-    files = files_of(await kit.run(photos()))
-    assert kit.fetcher.fetched == ["image-02"]
+    monkeypatch.setattr(harness.storage, "reading", removed_first)
+    harness.fetcher.fetched.clear()
+    files = files_of(await harness.run(photos()))
+    assert harness.fetcher.fetched == ["image-02"]
     assert [file.format_id for file in files if not file.reused] == ["image-02"]
-    assert not kit.context.intake.paused
+    assert not harness.context.intake.paused
 
 
-async def test_every_file_of_a_post_is_a_trial_of_its_own(kit: Kit) -> None:
+async def test_each_file_of_a_post_is_a_separate_trial(harness: DownloadHarness) -> None:
     granted = ("r1:download:1:image-01", "r1:download:1:image-02")
     state = BreakerState(
         platform="tiktok",
@@ -318,59 +322,65 @@ async def test_every_file_of_a_post_is_a_trial_of_its_own(kit: Kit) -> None:
         trials=granted,
         trials_max=2,
     )
-    kit.context.signals.put(f"{BREAKER}{state.name}", encode(state))
-    await kit.run(photos())
-    assert set(kit.fetcher.fetched) == {"image-01", "image-02"}
-    sent = sent_to(kit.supplements, ATTEMPTS)
+    harness.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+    await harness.run(photos())
+    assert set(harness.fetcher.fetched) == {"image-01", "image-02"}
+    sent = sent_to(harness.best_effort_records, ATTEMPTS)
     made = [each for each in sent if header(each, "ce_type") == "io.clipmill.network.attempt.v1"]
     assert {body_of(each, NetworkAttempt).trial for each in made} == set(granted)
 
 
-async def test_a_stored_file_that_is_not_what_was_promised_is_fetched_anew(kit: Kit) -> None:
-    await kit.run(photos(), killed=True)
+async def test_stored_file_that_fails_verification_is_fetched_again(
+    harness: DownloadHarness,
+) -> None:
+    await harness.run(photos(), killed=True)
     sound = MediaFacts(video_codec="jpeg", audio_codec="aac", width=1, height=1)
-    kit.probe = FakeProbe(Unreadable(reason="torn"), sound)
-    files = files_of(await kit.run(photos()))
+    harness.probe = FakeProbe(Unreadable(reason="torn"), sound)
+    files = files_of(await harness.run(photos()))
     assert sum(not file.reused for file in files) == 1
     assert all(file.probed for file in files)
 
 
 @pytest.mark.parametrize("killed", [True, False])
-async def test_files_are_called_after_what_is_in_them_and_found_again(
-    killed: bool, kit: Kit
+async def test_file_extension_follows_the_content_and_files_are_reused(
+    killed: bool, harness: DownloadHarness
 ) -> None:
     found = MediaFacts(container="webp", video_codec="webp", audio_codec="aac", width=1, height=1)
-    kit.probe = FakeProbe(found)
-    await kit.run(photos(), killed=killed)
-    files = files_of(await kit.run(photos()))
+    harness.probe = FakeProbe(found)
+    await harness.run(photos(), killed=killed)
+    files = files_of(await harness.run(photos()))
     assert {file.uri.rpartition(".")[2] for file in files} == {"webp"}
     assert {file.mime_type for file in files} == {"image/webp"}
     assert all(file.reused for file in files)
 
 
-async def test_a_stored_file_of_another_name_than_its_kind_is_fetched_anew(kit: Kit) -> None:
-    await kit.run(photos(), killed=True)
-    kit.probe = FakeProbe(MediaFacts(container="png", video_codec="png", audio_codec="aac"))
-    files = files_of(await kit.run(photos()))
+async def test_stored_file_with_a_wrong_extension_is_fetched_again(
+    harness: DownloadHarness,
+) -> None:
+    await harness.run(photos(), killed=True)
+    harness.probe = FakeProbe(MediaFacts(container="png", video_codec="png", audio_codec="aac"))
+    files = files_of(await harness.run(photos()))
     assert not any(file.reused for file in files)
     assert {file.uri.rpartition(".")[2] for file in files} == {"png"}
 
 
-# Together
+# Totals, cancellation and deadline
 
 
-async def test_progress_counts_all_files(kit: Kit) -> None:
-    await kit.run(photos())
-    last = kit.reports()[-1]
+async def test_progress_counts_all_files(harness: DownloadHarness) -> None:
+    await harness.run(photos())
+    last = harness.reports()[-1]
     total = sum(len(body(each)) for each in IDS)
     assert (last.bytes, last.total_bytes) == (total, total)
     assert (last.files_done, last.files_total) == (len(IDS), len(IDS))
 
 
 @pytest.mark.parametrize("fewer", [0, 1])
-async def test_the_bound_of_bytes_is_for_all_together(fewer: int, kit: Kit) -> None:
+async def test_max_bytes_applies_to_the_sum_of_the_files(
+    fewer: int, harness: DownloadHarness
+) -> None:
     total = sum(len(body(each)) for each in IDS)
-    effects = await kit.run(photos(options=Options(max_bytes=total - fewer)))
+    effects = await harness.run(photos(options=Options(max_bytes=total - fewer)))
     if not fewer:
         assert len(files_of(effects)) == len(IDS)
         return
@@ -378,34 +388,34 @@ async def test_the_bound_of_bytes_is_for_all_together(fewer: int, kit: Kit) -> N
     assert "together" in failure(effects).error.technical_details["reason"]
 
 
-async def test_known_files_count_too(kit: Kit) -> None:
-    await kit.run(photos())
+async def test_reused_files_count_towards_max_bytes(harness: DownloadHarness) -> None:
+    await harness.run(photos())
     total = sum(len(body(each)) for each in IDS)
-    found = failure(await kit.run(photos(options=Options(max_bytes=total - 1))))
+    found = failure(await harness.run(photos(options=Options(max_bytes=total - 1))))
     assert found.error.error_type is ErrorCode.REQUEST_TOO_LARGE
 
 
-async def test_a_cancellation_stops_all(kit: Kit, tmp_path: Path) -> None:
+async def test_cancellation_stops_all_files(harness: DownloadHarness, tmp_path: Path) -> None:
     reached = asyncio.Event()
 
-    async def stand_still() -> None:
-        if kit.fetcher.running == FILES_AT_A_TIME:
+    async def block() -> None:
+        if harness.fetcher.running == FILE_CONCURRENCY:
             reached.set()
-        await never()
+        await never_returns()
 
-    kit.fetcher.then = dict.fromkeys(IDS[2:], stand_still)
-    task = asyncio.create_task(kit.run(photos()))
+    harness.fetcher.then = dict.fromkeys(IDS[2:], block)
+    task = asyncio.create_task(harness.run(photos()))
     await asyncio.wait_for(reached.wait(), 5)
-    kit.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
+    harness.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
     effects = await asyncio.wait_for(task, 1)
     assert isinstance(outcome(effects), Cancelled)
-    assert kit.fetcher.running == 0
+    assert harness.fetcher.running == 0
     assert workspaces(tmp_path) == []
 
 
-async def test_a_deadline_ends_all(kit: Kit, tmp_path: Path) -> None:
-    kit.fetcher.then = dict.fromkeys(IDS, never)
-    effects = await kit.run(photos(deadline=soon(0.05)))
+async def test_deadline_stops_all_files(harness: DownloadHarness, tmp_path: Path) -> None:
+    harness.fetcher.then = dict.fromkeys(IDS, never_returns)
+    effects = await harness.run(photos(deadline=soon(0.05)))
     assert isinstance(outcome(effects), Expired)
-    assert kit.fetcher.running == 0
+    assert harness.fetcher.running == 0
     assert workspaces(tmp_path) == []

@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 from agents.download.bounded_gather import gather_bounded
 
 
-@given(count=st.integers(0, 12), at_a_time=st.integers(1, 5))
-async def test_all_come_in_their_order_and_not_too_many_at_a_time(
-    count: int, at_a_time: int
-) -> None:
-    running, most = 0, 0
+@given(count=st.integers(0, 12), limit=st.integers(1, 5))
+async def test_results_are_in_order_and_concurrency_is_bounded(count: int, limit: int) -> None:
+    running, running_max = 0, 0
 
     def work(number: int) -> Callable[[], Awaitable[int]]:
         async def run() -> int:
-            nonlocal running, most
+            nonlocal running, running_max
             running += 1
-            most = max(most, running)
+            running_max = max(running_max, running)
             for _ in range(number % 3):
                 await asyncio.sleep(0)
             running -= 1
@@ -26,31 +24,29 @@ async def test_all_come_in_their_order_and_not_too_many_at_a_time(
 
         return run
 
-    assert await gather_bounded([work(each) for each in range(count)], at_a_time) == list(
-        range(count)
-    )
-    assert most <= at_a_time
+    assert await gather_bounded([work(each) for each in range(count)], limit) == list(range(count))
+    assert running_max <= limit
     assert running == 0
 
 
-async def test_the_first_failure_is_that_of_all_and_stops_the_others() -> None:
-    stopped: list[str] = []
-    begun: list[str] = []
+async def test_first_failure_is_raised_and_cancels_the_others() -> None:
+    cancelled: list[str] = []
+    started: list[str] = []
 
     async def fail() -> str:
-        begun.append("fail")
+        started.append("fail")
         await asyncio.sleep(0)
         raise LookupError("first")
 
     async def wait(name: str) -> str:
-        begun.append(name)
+        started.append(name)
         try:
             await asyncio.Event().wait()
         finally:
-            stopped.append(name)
+            cancelled.append(name)
         return name
 
-    async def fail_when_stopped() -> str:
+    async def fail_when_cancelled() -> str:
         try:
             return await wait("b")
         except asyncio.CancelledError:
@@ -58,53 +54,55 @@ async def test_the_first_failure_is_that_of_all_and_stops_the_others() -> None:
 
     with pytest.raises(LookupError, match="first"):
         await gather_bounded(
-            [fail, lambda: wait("a"), fail_when_stopped, lambda: wait("never")],
+            [fail, lambda: wait("a"), fail_when_cancelled, lambda: wait("never")],
             3,
             grace_seconds=0.0,
         )
-    assert sorted(stopped) == ["a", "b"]
-    assert begun == ["fail", "a", "b"]
+    assert sorted(cancelled) == ["a", "b"]
+    assert started == ["fail", "a", "b"]
 
 
-async def test_what_is_under_way_may_come_to_its_end() -> None:
-    ended: list[str] = []
+async def test_work_in_flight_may_complete_within_the_grace_time() -> None:
+    completed: list[str] = []
 
     async def fail() -> None:
         await asyncio.sleep(0)
         raise LookupError
 
-    async def end(name: str) -> None:
+    async def complete(name: str) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
-        ended.append(name)
+        completed.append(name)
 
     with pytest.raises(LookupError):
-        await gather_bounded([lambda: end("a"), fail, lambda: end("b"), lambda: end("never")], 3)
-    assert sorted(ended) == ["a", "b"]
+        await gather_bounded(
+            [lambda: complete("a"), fail, lambda: complete("b"), lambda: complete("never")], 3
+        )
+    assert sorted(completed) == ["a", "b"]
 
 
-async def test_nothing_to_do_is_done() -> None:
+async def test_empty_input_returns_an_empty_list() -> None:
     assert await gather_bounded([], 3) == []
 
 
-async def test_whoever_is_stopped_stops_all() -> None:
-    stopped: list[int] = []
+async def test_cancellation_cancels_all() -> None:
+    cancelled: list[int] = []
 
     async def wait(number: int) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            stopped.append(number)
+            cancelled.append(number)
 
     task = asyncio.create_task(gather_bounded([lambda: wait(1), lambda: wait(2)], 2))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert sorted(stopped) == [1, 2]
+    assert sorted(cancelled) == [1, 2]
 
 
-async def test_a_timeout_around_it_is_a_timeout() -> None:
+async def test_surrounding_timeout_is_raised() -> None:
     async def wait() -> None:
         await asyncio.Event().wait()
 

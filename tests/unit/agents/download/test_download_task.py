@@ -12,7 +12,7 @@ CLAIMS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), max_si
 
 
 @given(claims=CLAIMS, limit=st.integers(0, 300))
-def test_a_budget_bounds_the_latest_sizes_of_all_files(
+def test_budget_bounds_the_sum_of_the_latest_sizes(
     claims: list[tuple[str, int]], limit: int
 ) -> None:
     budget, sizes = Budget(limit), dict[str, int]()
@@ -26,12 +26,12 @@ def test_a_budget_bounds_the_latest_sizes_of_all_files(
             budget.claim(name, size)
 
 
-@pytest.mark.parametrize(("asked", "limit"), [(None, 500), (100, 100), (900, 500)])
-def test_the_tighter_bound_of_bytes_counts(asked: int | None, limit: int) -> None:
+@pytest.mark.parametrize(("requested", "limit"), [(None, 500), (100, 100), (900, 500)])
+def test_tighter_byte_limit_applies(requested: int | None, limit: int) -> None:
     settings = make_settings(download=DownloadSettings(file_bytes=500))
-    job = make_job(options=Options(max_bytes=asked))
+    job = make_job(options=Options(max_bytes=requested))
     assert fetch_limits(settings, job).max_bytes == limit
-    errand = DownloadTask.of(selected(options=job.options), settings)
-    errand.budget.claim("a", limit)
+    task = DownloadTask.of(selected(options=job.options), settings)
+    task.budget.claim("a", limit)
     with pytest.raises(ClipmillError):
-        errand.budget.claim("b", 1)
+        task.budget.claim("b", 1)

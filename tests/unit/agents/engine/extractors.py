@@ -1,4 +1,4 @@
-"""Extractors that do to an engine process what hostile pages and broken libraries might."""
+"""Extractors that misbehave in an engine process as hostile pages and broken libraries might."""
 
 import ctypes
 import os
@@ -12,23 +12,23 @@ from urllib.parse import parse_qs, urlsplit
 from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.utils import ExtractorError
 
-HERE = "tests.unit.agents.engine.extractors"
+MODULE = "tests.unit.agents.engine.extractors"
 DIRECT = {"Ytdl-Request-Proxy": "__noproxy__"}
 
 
-def named(kind: str) -> str:
-    return f"{HERE}:{kind}IE"
+def extractor_path(kind: str) -> str:
+    return f"{MODULE}:{kind}IE"
 
 
 def _query(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
-class _HarmIE(InfoExtractor):  # type: ignore[misc]  # yt-dlp has no types
+class _TestIE(InfoExtractor):  # type: ignore[misc]  # yt-dlp has no types
     _VALID_URL = r"[a-z]+:(?P<id>.*)"
 
 
-class EchoIE(_HarmIE):
+class EchoIE(_TestIE):
     def _real_extract(self, url: str) -> dict[str, Any]:
         time.sleep(float(_query(url).get("seconds", 0)))
         return {
@@ -41,8 +41,8 @@ class EchoIE(_HarmIE):
         }
 
 
-class StuckIE(_HarmIE):
-    """Holds the interpreter lock, so that no thread of the process runs any more."""
+class StuckIE(_TestIE):
+    """Holds the interpreter lock, so that no thread of the process can run."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         del url
@@ -50,8 +50,8 @@ class StuckIE(_HarmIE):
         return {}
 
 
-class CrashIE(_HarmIE):
-    """Ends its process, the first so many times."""
+class CrashIE(_TestIE):
+    """Kills its process on the first ``times`` calls."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         query = _query(url)
@@ -62,30 +62,30 @@ class CrashIE(_HarmIE):
         return {"pid": os.getpid()}
 
 
-class MemoryIE(_HarmIE):
+class MemoryIE(_TestIE):
     def _real_extract(self, url: str) -> dict[str, Any]:
         return {"bytes": len(bytearray(int(_query(url)["bytes"])))}
 
 
-class LeakIE(_HarmIE):
-    """Takes all memory without Python's knowledge, and keeps it or aborts (``abort=1``)."""
+class LeakIE(_TestIE):
+    """Allocates all memory outside of Python's allocator; keeps it, or aborts (``abort=1``)."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         libc = ctypes.PyDLL(None)
         libc.malloc.restype = ctypes.c_void_p
         libc.malloc.argtypes = (ctypes.c_size_t,)
         libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
-        piece, taken = 4 * 1024 * 1024, 0
-        while place := libc.malloc(piece):
-            libc.memset(place, 1, piece)
-            taken += piece
+        chunk_bytes, taken = 4 * 1024 * 1024, 0
+        while place := libc.malloc(chunk_bytes):
+            libc.memset(place, 1, chunk_bytes)
+            taken += chunk_bytes
         if _query(url).get("abort"):
             libc.abort()
         return {"bytes": taken}
 
 
-class ListIE(_HarmIE):
-    """Lists entries, ``each`` of them a page, of ``pages`` pages behind the ``site``."""
+class ListIE(_TestIE):
+    """Lists entries, ``each`` per page, of ``pages`` pages that the ``site`` serves."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         query = _query(url)
@@ -100,7 +100,7 @@ class ListIE(_HarmIE):
         raise ExtractorError("there is no end")
 
 
-class FailIE(_HarmIE):
+class FailIE(_TestIE):
     facts: dict[str, str]
 
     def __init__(self, downloader: Any = None) -> None:
@@ -113,18 +113,18 @@ class FailIE(_HarmIE):
         raise ExtractorError("no such luck", expected=True)
 
 
-class ExitIE(_HarmIE):
+class ExitIE(_TestIE):
     def _real_extract(self, url: str) -> dict[str, Any]:
         raise SystemExit(url)
 
 
-class BigIE(_HarmIE):
+class BigIE(_TestIE):
     def _real_extract(self, url: str) -> dict[str, Any]:
         return {"text": "x" * int(_query(url)["bytes"])}
 
 
-class CookieIE(_HarmIE):
-    """Tells the cookies that it was given, and leaves one behind."""
+class CookieIE(_TestIE):
+    """Returns the cookies it was given and sets two more."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         seen = {cookie.name: cookie.value for cookie in self.cookiejar}
@@ -133,15 +133,15 @@ class CookieIE(_HarmIE):
         return {"seen": seen}
 
 
-class FullDiskIE(_HarmIE):
-    """Writes to the device that is always full."""
+class FullDiskIE(_TestIE):
+    """Writes to a device that is always full."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         return {"bytes": Path("/dev/full").write_text(url)}
 
 
-class FormatsIE(_HarmIE):
-    """Lets yt-dlp choose a format among those of the URL: ``ids=a,b``."""
+class FormatsIE(_TestIE):
+    """Has yt-dlp select a format among those of the URL: ``ids=a,b``."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         names = [name for name in _query(url).get("ids", "").split(",") if name]
@@ -152,15 +152,15 @@ class FormatsIE(_HarmIE):
         return dict(ydl.process_ie_result(info, download=False))
 
 
-class ReshapedIE(_HarmIE):
-    """Looks for what the page does not have any more."""
+class ReshapedIE(_TestIE):
+    """Reads a key that the page no longer has."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         return {"id": _query(url)["gone"]}
 
 
-class FetchIE(_HarmIE):
-    """Fetches its URL like a browser (``browser=1``) or plainly, past the proxy if ``direct=1``."""
+class FetchIE(_TestIE):
+    """Fetches its URL, impersonating a browser on ``browser=1``, past the proxy on ``direct=1``."""
 
     def _real_extract(self, url: str) -> dict[str, Any]:
         query = _query(url)

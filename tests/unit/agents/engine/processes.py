@@ -1,4 +1,4 @@
-"""Waiting for things that other processes do."""
+"""Waiting for the state of other processes."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -9,10 +9,10 @@ POLL_SECONDS = 0.005
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait until it is so.
+    """Wait until the condition holds.
 
     Raises:
-        TimeoutError: it is not so in time.
+        TimeoutError: it does not hold in time.
     """
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - no event tells what other processes do
@@ -20,7 +20,7 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
 
 
 def alive(pids: Iterable[int]) -> list[int]:
-    """Return those that run. A zombie does not: only its parent has not looked yet."""
+    """Return the pids that run. A zombie, not yet reaped by its parent, does not count."""
     return [pid for pid in pids if _runs(pid)]
 
 

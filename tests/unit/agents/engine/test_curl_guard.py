@@ -22,7 +22,7 @@ def web() -> Iterator[Web]:
 
 
 def perform(guard: CurlGuard, url: str, **options: Any) -> int:
-    """Fetch the URL with a bare handle of libcurl; return its error code."""
+    """Fetch the URL with a bare libcurl handle; return its error code."""
     curl = Curl()
     guard.attach(curl)
     curl.setopt(CurlOpt.URL, url)
@@ -39,7 +39,7 @@ def perform(guard: CurlGuard, url: str, **options: Any) -> int:
     return 0
 
 
-def test_permitted_address_is_dialled(web: Web) -> None:
+def test_permitted_address_is_connected_to(web: Web) -> None:
     seen: list[Any] = []
 
     def permits(_socket: socket.socket, address: Any) -> bool:
@@ -53,7 +53,7 @@ def test_permitted_address_is_dialled(web: Web) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_loopback_is_refused_whatever_its_name(web: Web, host: str) -> None:
+def test_loopback_is_refused_by_any_name(web: Web, host: str) -> None:
     guard = CurlGuard(connect_check(None))
     url = f"http://{host}:{web.server_address[1]}/page"
     assert perform(guard, url) == CurlECode.COULDNT_CONNECT
@@ -70,7 +70,7 @@ def test_redirect_to_loopback_is_refused(web: Web) -> None:
         assert (web.connections, inside.connections) == (1, 0)
 
 
-def test_error_in_the_decision_refuses(web: Web) -> None:
+def test_error_in_the_check_refuses_the_connection(web: Web) -> None:
     def broken(_socket: socket.socket, _address: Any) -> bool:
         raise RuntimeError
 
@@ -79,7 +79,7 @@ def test_error_in_the_decision_refuses(web: Web) -> None:
     assert guard.refused
 
 
-def test_refusing_leaves_no_socket_open(web: Web) -> None:
+def test_refused_connection_leaves_no_open_socket(web: Web) -> None:
     opened: list[socket.socket] = []
 
     def refuses(connecting: socket.socket, _address: Any) -> bool:
@@ -99,7 +99,7 @@ def test_refusing_leaves_no_socket_open(web: Web) -> None:
     ],
     ids=["IPv4", "IPv6"],
 )
-def test_socket_address_is_read(family: int, data: bytes, expected: tuple[str, int]) -> None:
+def test_socket_address_is_parsed(family: int, data: bytes, expected: tuple[str, int]) -> None:
     assert parse_socket_address(family, data) == expected
 
 
@@ -107,6 +107,6 @@ def test_socket_address_is_read(family: int, data: bytes, expected: tuple[str, i
     ("family", "data"),
     [(socket.AF_UNIX, b"\x01\x00/tmp/x"), (socket.AF_INET, b"\x02\x00"), (socket.AF_INET6, b"")],
 )
-def test_other_address_is_refused(family: int, data: bytes) -> None:
+def test_unsupported_address_is_rejected(family: int, data: bytes) -> None:
     with pytest.raises(ValueError, match=r"family|invalid"):
         parse_socket_address(family, data)

@@ -12,7 +12,7 @@ from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import Assignment, Failed, Finished
 from agents.engine.request_bounds import Bounds
 from schemas.video import Cookie
-from tests.unit.agents.engine.extractors import named
+from tests.unit.agents.engine.extractors import extractor_path
 from tests.unit.agents.engine.web import serving
 
 BOUNDS = Bounds(
@@ -31,18 +31,18 @@ def extraction() -> Iterator[Extraction]:
 
 
 def assignment(kind: str, url: str = "test:1", **job: Any) -> Assignment:
-    extractor = job.pop("extractor", named(kind))
+    extractor = job.pop("extractor", extractor_path(kind))
     return Assignment(number=5, job=EngineJob(url=url, extractor=extractor, **job), seconds=9)
 
 
-def finished(extraction: Extraction, kind: str, url: str = "test:1", **job: Any) -> Any:
+def result_of(extraction: Extraction, kind: str, url: str = "test:1", **job: Any) -> Any:
     answer = extraction.run(assignment(kind, url, **job))
     assert isinstance(answer, Finished), answer
     assert answer.number == 5
     return json.loads(answer.raw)
 
 
-def failure(extraction: Extraction, kind: str, url: str = "test:1", **job: Any) -> EngineFailure:
+def failure_of(extraction: Extraction, kind: str, url: str = "test:1", **job: Any) -> EngineFailure:
     answer = extraction.run(assignment(kind, url, **job))
     assert isinstance(answer, Failed), answer
     assert answer.number == 5
@@ -50,24 +50,24 @@ def failure(extraction: Extraction, kind: str, url: str = "test:1", **job: Any) 
 
 
 def test_result_is_json(extraction: Extraction) -> None:
-    assert finished(extraction, "Echo")["id"] == "test:1"
+    assert result_of(extraction, "Echo")["id"] == "test:1"
 
 
 def test_only_the_named_extractor_is_loaded(extraction: Extraction) -> None:
-    assert finished(extraction, "Echo")["extractors"] == ["Echo"]
+    assert result_of(extraction, "Echo")["extractors"] == ["Echo"]
 
 
 def test_failure_has_its_facts(extraction: Extraction) -> None:
-    found = failure(extraction, "Fail", "test:?fact=known")
+    found = failure_of(extraction, "Fail", "test:?fact=known")
     expected = EngineFailure(
         types=("ExtractorError",), message="no such luck", facts={"fact": "known"}
     )
     assert found == expected
 
 
-def test_facts_of_another_job_are_gone(extraction: Extraction) -> None:
-    failure(extraction, "Fail", "test:?fact=old")
-    assert failure(extraction, "Fail", "test:?").facts == {}
+def test_facts_of_a_previous_job_are_cleared(extraction: Extraction) -> None:
+    failure_of(extraction, "Fail", "test:?fact=old")
+    assert failure_of(extraction, "Fail", "test:?").facts == {}
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_facts_of_another_job_are_gone(extraction: Extraction) -> None:
         ("Big", "test:?bytes=many", ("ValueError",)),
     ],
 )
-def test_nothing_escapes(
+def test_any_error_becomes_a_failure(
     extraction: Extraction, kind: str, url: str, types: tuple[str, ...]
 ) -> None:
-    assert failure(extraction, kind, url).types == types
+    assert failure_of(extraction, kind, url).types == types
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_nothing_escapes(
         ("", "ValueError"),
     ],
 )
-def test_what_is_no_extractor_is_a_failure(
+def test_invalid_extractor_path_is_a_failure(
     extraction: Extraction, extractor: str, kind: str
 ) -> None:
-    assert failure(extraction, "", extractor=extractor).types == (kind,)
+    assert failure_of(extraction, "", extractor=extractor).types == (kind,)
 
 
-def test_cookies_are_sent_along_and_come_back(extraction: Extraction) -> None:
+def test_cookies_are_passed_to_the_extractor_and_returned(extraction: Extraction) -> None:
     cookie = Cookie(name="mine", value="1", domain=".a.example")
     answer = extraction.run(assignment("Cookie", "https://www.a.example/", cookies=(cookie,)))
     assert isinstance(answer, Finished)
@@ -108,110 +108,112 @@ def test_cookies_are_sent_along_and_come_back(extraction: Extraction) -> None:
     assert {found.name for found in answer.cookies} == {"mine", "left"}
 
 
-def test_cookies_of_another_job_are_gone(extraction: Extraction) -> None:
-    finished(extraction, "Cookie", "https://www.a.example/")
-    assert finished(extraction, "Cookie", "https://www.a.example/") == {"seen": {}}
+def test_cookies_of_a_previous_job_are_cleared(extraction: Extraction) -> None:
+    result_of(extraction, "Cookie", "https://www.a.example/")
+    assert result_of(extraction, "Cookie", "https://www.a.example/") == {"seen": {}}
 
 
-def test_environment_has_no_say_in_the_proxy(
+def test_proxy_variables_of_the_environment_are_ignored(
     extraction: Extraction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with serving() as web:
-        page = finished(extraction, "Fetch", f"{web.url}/page?bytes=7")
+        page = result_of(extraction, "Fetch", f"{web.url}/page?bytes=7")
     assert page["bytes"] == 7
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "data:text/plain,x", "ftp://127.0.0.1/"])
 def test_other_schemes_are_refused(extraction: Extraction, url: str) -> None:
-    assert "NoSupportingHandlers" in failure(extraction, "Fetch", url).types
+    assert "NoSupportingHandlers" in failure_of(extraction, "Fetch", url).types
 
 
 def test_failure_of_a_request_is_flattened(extraction: Extraction) -> None:
     with serving() as web:
-        found = failure(extraction, "Fetch", f"{web.url}/refuse?browser=1")
+        found = failure_of(extraction, "Fetch", f"{web.url}/refuse?browser=1")
     assert found.types == ("ExtractorError", "HTTPError")
     assert (found.status, found.retry_after) == (429, "17")
 
 
-def test_query_of_a_url_is_not_told(extraction: Extraction) -> None:
-    found = failure(extraction, "Fetch", "http://127.0.0.1:1/page?token=secret")
+def test_failure_message_omits_the_url_query(extraction: Extraction) -> None:
+    found = failure_of(extraction, "Fetch", "http://127.0.0.1:1/page?token=secret")
     assert "secret" not in found.message
     assert found.types[:2] == ("ExtractorError", "TransportError")
 
 
 def test_nothing_is_printed(extraction: Extraction, capfd: pytest.CaptureFixture[str]) -> None:
-    finished(extraction, "Echo")
-    failure(extraction, "Fail")
+    result_of(extraction, "Echo")
+    failure_of(extraction, "Fail")
     assert capfd.readouterr() == ("", "")
 
 
-def test_warming_up_names_what_is_missing() -> None:
-    warm_up([named("Echo")])
+def test_warm_up_names_the_missing_module() -> None:
+    warm_up([extractor_path("Echo")])
     with pytest.raises(ModuleNotFoundError, match="nowhere"):
         warm_up(["nowhere:X"])
 
 
-def test_extractor_is_found_by_its_name() -> None:
+def test_extractor_is_loaded_by_its_path() -> None:
     assert load_extractor("yt_dlp.extractor.tiktok:TikTokVMIE").IE_NAME == "vm.tiktok"
 
 
-def test_each_egress_has_its_proxy_and_its_connections() -> None:
+def test_each_egress_has_its_own_proxy_and_connections() -> None:
     with serving() as one, serving() as two:
         extraction = Extraction(BOUNDS, {"a": one.url, "b": two.url, "direct": None})
         url = "http://somewhere.example/page?bytes=7"
         for egress in ("a", "b", "a", "a", "b"):
-            assert finished(extraction, "Fetch", url, egress=egress)["bytes"] == 7
+            assert result_of(extraction, "Fetch", url, egress=egress)["bytes"] == 7
         extraction.close()
         assert (len(one.paths), len(two.paths)) == (3, 2)
 
 
-def test_an_unknown_egress_is_a_failure_and_dials_nobody(extraction: Extraction) -> None:
-    assert failure(extraction, "Echo", egress="nowhere").types == ("KeyError",)
+def test_unknown_egress_is_a_failure(extraction: Extraction) -> None:
+    assert failure_of(extraction, "Echo", egress="nowhere").types == ("KeyError",)
 
 
-def test_cookies_of_one_egress_are_not_those_of_another() -> None:
+def test_cookies_are_kept_apart_per_egress() -> None:
     extraction = Extraction(BOUNDS, {"a": None, "b": None})
-    finished(extraction, "Cookie", "https://www.a.example/", egress="a")
-    page = finished(extraction, "Cookie", "https://www.a.example/", egress="b")
+    result_of(extraction, "Cookie", "https://www.a.example/", egress="a")
+    page = result_of(extraction, "Cookie", "https://www.a.example/", egress="b")
     assert page == {"seen": {}}
     extraction.close()
 
 
-def listed(extraction: Extraction, site: str, most: int | None) -> Any:
-    return finished(extraction, "List", f"test:?site={site}&pages=5&each=3", entries_max=most)
+def list_result(extraction: Extraction, site: str, limit: int | None) -> Any:
+    return result_of(extraction, "List", f"test:?site={site}&pages=5&each=3", entries_max=limit)
 
 
-@pytest.mark.parametrize(("most", "pages"), [(0, 0), (1, 1), (3, 1), (4, 2), (15, 5)])
-def test_of_a_list_no_more_pages_are_asked_for_than_wanted(
-    extraction: Extraction, most: int, pages: int
+@pytest.mark.parametrize(("limit", "pages"), [(0, 0), (1, 1), (3, 1), (4, 2), (15, 5)])
+def test_list_requests_no_more_pages_than_needed(
+    extraction: Extraction, limit: int, pages: int
 ) -> None:
     with serving() as web:
-        found = listed(extraction, web.url, most)
+        found = list_result(extraction, web.url, limit)
         assert [path.rpartition("=")[2] for path in web.paths] == [str(n) for n in range(pages)]
-    assert [entry["id"] for entry in found["entries"]] == [str(n) for n in range(most)]
+    assert [entry["id"] for entry in found["entries"]] == [str(n) for n in range(limit)]
     assert (found["_type"], found["id"], found["title"]) == ("playlist", "list", "a list")
     assert found["clipmill_complete"] is False
 
 
-def test_list_that_fails_before_there_is_enough_is_a_failure(extraction: Extraction) -> None:
+def test_list_error_before_enough_entries_is_a_failure(extraction: Extraction) -> None:
     with serving() as web:
         url = f"test:?site={web.url}&pages=5&each=3"
-        found = failure(extraction, "List", url, entries_max=16)
+        found = failure_of(extraction, "List", url, entries_max=16)
     assert (found.types, found.message) == (("ExtractorError",), "there is no end")
 
 
-def test_list_is_no_result_when_none_is_asked_for(extraction: Extraction) -> None:
+def test_list_is_a_failure_when_no_entries_are_requested(extraction: Extraction) -> None:
     with serving() as web:
-        found = failure(extraction, "List", f"test:?site={web.url}&pages=5&each=3")
+        found = failure_of(extraction, "List", f"test:?site={web.url}&pages=5&each=3")
         assert web.paths == []
     assert found.types == ("NotAResultError",)
 
 
-def test_list_is_read_within_the_deadline(extraction: Extraction) -> None:
+def test_list_request_after_the_deadline_fails(extraction: Extraction) -> None:
     with serving() as web:
         job = EngineJob(
-            url=f"test:?site={web.url}&pages=5&each=3", extractor=named("List"), entries_max=9
+            url=f"test:?site={web.url}&pages=5&each=3",
+            extractor=extractor_path("List"),
+            entries_max=9,
         )
         answer = extraction.run(Assignment(number=5, job=job, seconds=0))
         assert web.paths == []
@@ -219,13 +221,13 @@ def test_list_is_read_within_the_deadline(extraction: Extraction) -> None:
     assert answer.failure.types[-1] == "TransportError"
 
 
-def test_job_after_a_list_may_ask_again(extraction: Extraction) -> None:
+def test_job_after_a_list_may_send_requests(extraction: Extraction) -> None:
     with serving() as web:
-        listed(extraction, web.url, 3)
-        assert finished(extraction, "Fetch", f"{web.url}/page?bytes=7")["bytes"] == 7
+        list_result(extraction, web.url, 3)
+        assert result_of(extraction, "Fetch", f"{web.url}/page?bytes=7")["bytes"] == 7
 
 
-def test_a_thousand_entries_are_within_the_bounds_of_a_result(extraction: Extraction) -> None:
+def test_a_thousand_entries_fit_into_a_result(extraction: Extraction) -> None:
     with serving() as web:
         url = f"test:?site={web.url}&pages=50&each=20"
-        assert len(finished(extraction, "List", url, entries_max=1_000)["entries"]) == 1_000
+        assert len(result_of(extraction, "List", url, entries_max=1_000)["entries"]) == 1_000

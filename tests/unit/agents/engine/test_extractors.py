@@ -1,4 +1,4 @@
-"""Extractors by the names that yt-dlp gives them. Those of one class are in `test_extraction`."""
+"""Extractors by yt-dlp's names; those given as a class path are in `test_extraction`."""
 
 from typing import Any
 
@@ -7,21 +7,21 @@ from yt_dlp.utils import UnsupportedError
 
 from agents.engine.extractors import (
     HOPS_MAX,
+    ExtractorChain,
     ExtractorNamesIE,
-    Suitable,
     UnknownExtractorError,
     load_extractor,
-    problem_of,
+    name_problem,
 )
 
 
-class Fake:
-    """An extractor of URLs with its name in them, which tells what it is told to."""
+class FakeExtractor:
+    """An extractor of URLs that contain its name; returns the given results in turn."""
 
-    def __init__(self, name: str, *answers: Any) -> None:
+    def __init__(self, name: str, *results: Any) -> None:
         self.name = name
-        self.answers = list(answers)
-        self.asked: list[str] = []
+        self.results = list(results)
+        self.extracted: list[str] = []
         self.downloader: object = None
 
     def ie_key(self) -> str:
@@ -34,15 +34,15 @@ class Fake:
         return self.name in url
 
     def extract(self, url: str) -> Any:
-        self.asked.append(url)
-        return self.answers.pop(0)
+        self.extracted.append(url)
+        return self.results.pop(0)
 
 
 VIDEO = {"id": "1", "title": "a clip"}
 
 
 @pytest.mark.parametrize("name", ["yt-dlp:Streamable", "yt-dlp:HitRecord,Streamable"])
-def test_the_real_extractors_are_taken(name: str) -> None:
+def test_chain_uses_the_extractors_of_yt_dlp(name: str) -> None:
     made = load_extractor(name)()
     assert made._find("https://streamable.com/moo").__class__.__module__ == (
         "yt_dlp.extractor.streamable"
@@ -50,7 +50,7 @@ def test_the_real_extractors_are_taken(name: str) -> None:
     assert made.ie_key() == name.partition(":")[2].replace(",", "+")
 
 
-def test_each_is_made_anew() -> None:
+def test_each_instance_has_new_extractors() -> None:
     made = load_extractor("yt-dlp:Streamable")
     assert made()._extractors[0] is not made()._extractors[0]
 
@@ -69,62 +69,67 @@ def test_each_is_made_anew() -> None:
         ("WordpressPlaylistEmbed", "WordpressPlaylistEmbed reads no pages by themselves"),
     ],
 )
-def test_what_is_wrong_with_a_name(name: str, problem: str | None) -> None:
-    found = problem_of(name)
+def test_name_problem_is_described(name: str, problem: str | None) -> None:
+    found = name_problem(name)
     assert found == problem if found is None else found.startswith(str(problem))
     assert "Generic" not in (found or "").partition("; similar")[2]
 
 
 @pytest.mark.parametrize("name", ["yt-dlp:Streamble", "yt-dlp:", "yt-dlp:Streamable,Generic"])
-def test_a_wrong_name_is_an_error_when_it_is_used_and_not_before(name: str) -> None:
+def test_unknown_name_is_an_error_only_on_instantiation(name: str) -> None:
     made = load_extractor(name)
     with pytest.raises(UnknownExtractorError):
         made()
 
 
-def test_the_first_suitable_one_reads_the_page() -> None:
-    one, two, three = Fake("one"), Fake("two", VIDEO), Fake("tw")
-    assert Suitable([one, two, three]).extract("https://two.example/1") == VIDEO
-    assert (one.asked, three.asked) == ([], [])
+def test_first_suitable_extractor_is_used() -> None:
+    one, two, three = FakeExtractor("one"), FakeExtractor("two", VIDEO), FakeExtractor("tw")
+    assert ExtractorChain([one, two, three]).extract("https://two.example/1") == VIDEO
+    assert (one.extracted, three.extracted) == ([], [])
 
 
-def test_all_of_them_ask_through_the_same_downloader() -> None:
-    fakes = [Fake("one"), Fake("two")]
+def test_all_extractors_share_the_downloader() -> None:
+    fakes = [FakeExtractor("one"), FakeExtractor("two")]
     downloader = object()
-    Suitable(fakes).set_downloader(downloader)
+    ExtractorChain(fakes).set_downloader(downloader)
     assert [fake.downloader for fake in fakes] == [downloader, downloader]
 
 
-def test_a_page_for_none_of_them_is_unsupported() -> None:
-    fake = Fake("one")
+def test_url_without_a_suitable_extractor_is_unsupported() -> None:
+    fake = FakeExtractor("one")
     with pytest.raises(UnsupportedError):
-        Suitable([fake]).extract("https://other.example/")
-    assert fake.asked == []
+        ExtractorChain([fake]).extract("https://other.example/")
+    assert fake.extracted == []
 
 
-def leads(url: Any, kind: str = "url", **more: Any) -> dict[str, Any]:
+def url_result(url: Any, kind: str = "url", **more: Any) -> dict[str, Any]:
     return {"_type": kind, "url": url, **more}
 
 
-def test_a_page_that_leads_on_is_followed() -> None:
-    embed, page = Fake("embed", leads("https://page.example/1")), Fake("page", VIDEO)
-    assert Suitable([embed, page]).extract("https://embed.example/1") == VIDEO
-    assert page.asked == ["https://page.example/1"]
+def test_url_result_is_followed() -> None:
+    embed, page = (
+        FakeExtractor("embed", url_result("https://page.example/1")),
+        FakeExtractor("page", VIDEO),
+    )
+    assert ExtractorChain([embed, page]).extract("https://embed.example/1") == VIDEO
+    assert page.extracted == ["https://page.example/1"]
 
 
-def test_what_the_first_page_tells_counts_when_yt_dlp_says_so() -> None:
-    told = leads("https://page.example/1", "url_transparent", id="9", title="better", duration=None)
+def test_transparent_url_result_overrides_fields_of_its_target() -> None:
+    first = url_result(
+        "https://page.example/1", "url_transparent", id="9", title="better", duration=None
+    )
     behind = VIDEO | {"duration": 7}
-    made = Suitable([Fake("embed", told), Fake("page", behind)])
+    made = ExtractorChain([FakeExtractor("embed", first), FakeExtractor("page", behind)])
     assert made.extract("https://embed.example/1") == {"id": "1", "title": "better", "duration": 7}
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        leads("https://elsewhere.example/1"),
-        leads(None),
-        leads(7),
+        url_result("https://elsewhere.example/1"),
+        url_result(None),
+        url_result(7),
         {"_type": "playlist", "entries": []},
         VIDEO,
         None,
@@ -132,16 +137,16 @@ def test_what_the_first_page_tells_counts_when_yt_dlp_says_so() -> None:
     ],
     ids=["elsewhere", "nowhere", "number", "list", "video", "nothing", "no dictionary"],
 )
-def test_what_leads_to_none_of_them_is_handed_on(found: Any) -> None:
-    assert Suitable([Fake("one", found)]).extract("https://one.example/") == found
+def test_result_for_no_extractor_of_the_chain_is_returned_unchanged(found: Any) -> None:
+    assert ExtractorChain([FakeExtractor("one", found)]).extract("https://one.example/") == found
 
 
-def test_circles_end() -> None:
-    fake = Fake("one", *[leads("https://one.example/")] * (HOPS_MAX + 2))
-    assert Suitable([fake]).extract("https://one.example/")["_type"] == "url"
-    assert len(fake.asked) == HOPS_MAX + 1
+def test_circular_url_results_stop_at_the_hop_limit() -> None:
+    fake = FakeExtractor("one", *[url_result("https://one.example/")] * (HOPS_MAX + 2))
+    assert ExtractorChain([fake]).extract("https://one.example/")["_type"] == "url"
+    assert len(fake.extracted) == HOPS_MAX + 1
 
 
-def test_the_engine_tells_which_names_are_wrong() -> None:
+def test_invalid_names_are_reported() -> None:
     found = ExtractorNamesIE()._real_extract("names:Streamable,HitRecrd,Generic")
     assert list(found["problems"]) == ["HitRecrd", "Generic"]

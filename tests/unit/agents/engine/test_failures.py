@@ -16,15 +16,15 @@ from agents.engine.failures import (
     FACT_CHARACTERS_MAX,
     FACTS_MAX,
     MESSAGE_CHARACTERS_MAX,
-    bounded_facts,
     flatten,
-    redacted,
+    redact_message,
+    truncate_facts,
 )
 from agents.engine.interface import EngineFailure
 
 
 class _Response:
-    """What yt-dlp's HTTPError reads of a response."""
+    """The part of a response that yt-dlp's HTTPError reads."""
 
     def __init__(self, status: int, **headers: str) -> None:
         self.status, self.reason = status, "Some Reason"
@@ -37,8 +37,8 @@ class _Response:
         return value
 
 
-def raised(error: BaseException, *causes: BaseException) -> BaseException:
-    """The error as it is after ``raise error from cause`` for every cause in turn."""
+def chained(error: BaseException, *causes: BaseException) -> BaseException:
+    """Return the error as ``raise error from cause`` leaves it, with the causes chained in turn."""
     link = error
     for cause in causes:
         link.__cause__ = cause
@@ -48,8 +48,8 @@ def raised(error: BaseException, *causes: BaseException) -> BaseException:
 
 CASES: dict[str, tuple[BaseException, EngineFailure]] = {
     "plain": (ValueError("odd"), EngineFailure(types=("ValueError",), message="odd")),
-    "without a text": (KeyError(), EngineFailure(types=("KeyError",), message="KeyError")),
-    "extractor's own words": (
+    "without a message": (KeyError(), EngineFailure(types=("KeyError",), message="KeyError")),
+    "extractor's own message": (
         ExtractorError("gone", video_id="1", ie="TikTok", expected=False),
         EngineFailure(types=("ExtractorError",), message="gone"),
     ),
@@ -65,19 +65,19 @@ CASES: dict[str, tuple[BaseException, EngineFailure]] = {
     ),
     "curl": (
         TransportError(
-            cause=raised(Timeout("slow", CurlECode.OPERATION_TIMEDOUT), CurlError("slow", 28))
+            cause=chained(Timeout("slow", CurlECode.OPERATION_TIMEDOUT), CurlError("slow", 28))
         ),
         EngineFailure(
             types=("TransportError", "Timeout", "CurlError"), message="slow", curl_code=28
         ),
     ),
     "operating system": (
-        raised(RuntimeError("cannot"), OSError(111, "refused")),
+        chained(RuntimeError("cannot"), OSError(111, "refused")),
         EngineFailure(
             types=("RuntimeError", "ConnectionRefusedError"), message="cannot", errno=111
         ),
     ),
-    "OpenSSL's number": (
+    "OpenSSL's errno": (
         ssl.SSLError(1, "bad certificate"),
         EngineFailure(types=("SSLError",), message="bad certificate"),
     ),
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[BaseException, EngineFailure]] = {
         SystemExit(3),
         EngineFailure(types=("SystemExit",), message="3"),
     ),
-    "innermost words of nested extractors": (
+    "innermost message of nested extractors": (
         ExtractorError("outer", cause=ExtractorError("inner")),
         EngineFailure(types=("ExtractorError", "ExtractorError"), message="inner"),
     ),
@@ -97,11 +97,11 @@ CASES: dict[str, tuple[BaseException, EngineFailure]] = {
 
 
 @pytest.mark.parametrize(("error", "expected"), CASES.values(), ids=CASES)
-def test_chain_becomes_plain_data(error: BaseException, expected: EngineFailure) -> None:
+def test_exception_chain_is_flattened(error: BaseException, expected: EngineFailure) -> None:
     assert flatten(error) == expected
 
 
-def test_context_counts_when_there_is_no_cause() -> None:
+def test_context_is_followed_when_there_is_no_cause() -> None:
     error = KeyError("second")
     error.__context__ = ValueError("first")
     assert flatten(error).types == ("KeyError", "ValueError")
@@ -114,14 +114,14 @@ def test_suppressed_context_is_left_out() -> None:
     assert flatten(error).types == ("KeyError",)
 
 
-def test_circle_of_causes_ends() -> None:
+def test_circular_causes_are_flattened_once() -> None:
     first, second = ValueError("a"), KeyError("b")
     first.__cause__, second.__cause__ = second, first
     assert flatten(first).types == ("ValueError", "KeyError")
 
 
 def test_long_chain_is_bounded() -> None:
-    assert len(flatten(raised(*[ValueError(str(n)) for n in range(100)])).types) == CHAIN_MAX
+    assert len(flatten(chained(*[ValueError(str(n)) for n in range(100)])).types) == CHAIN_MAX
 
 
 @pytest.mark.parametrize(
@@ -138,22 +138,22 @@ def test_long_chain_is_bounded() -> None:
     ],
 )
 def test_message_is_redacted(text: str, expected: str) -> None:
-    assert redacted(text) == expected
+    assert redact_message(text) == expected
 
 
 @given(st.text())
 def test_message_is_bounded_and_redaction_is_stable(text: str) -> None:
-    once = redacted(text)
+    once = redact_message(text)
     assert len(once) <= MESSAGE_CHARACTERS_MAX
     assert "\x1b[0m" not in once
 
 
-def test_facts_are_few_and_short() -> None:
+def test_facts_are_bounded_in_number_and_length() -> None:
     facts: dict[Any, Any] = dict.fromkeys(range(100), "x" * 1_000)
-    kept = bounded_facts(facts)
+    kept = truncate_facts(facts)
     assert len(kept) == FACTS_MAX
     assert all(len(value) == FACT_CHARACTERS_MAX for value in kept.values())
 
 
-def test_facts_travel_with_the_failure() -> None:
+def test_facts_are_attached_to_the_failure() -> None:
     assert flatten(ValueError("x"), {"status_code": "10204"}).facts == {"status_code": "10204"}

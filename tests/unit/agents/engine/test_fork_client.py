@@ -14,7 +14,7 @@ import pytest
 from agents.engine.fork_client import ForkServer, child_environment
 from agents.engine.interface import EngineJob
 from agents.engine.protocol import Assignment, Finished, Ready, Setup, frame, read_message
-from tests.unit.agents.engine.extractors import named
+from tests.unit.agents.engine.extractors import extractor_path
 from tests.unit.agents.engine.processes import alive, until
 
 SETUP = Setup(
@@ -29,13 +29,13 @@ SETUP = Setup(
 
 @pytest.fixture
 async def forks() -> AsyncIterator[ForkServer]:
-    server = ForkServer((named("Echo"),))
+    server = ForkServer((extractor_path("Echo"),))
     yield server
     await server.close()
 
 
-class Process:
-    """One forked process and a conversation with it."""
+class ForkedProcess:
+    """A forked process and the connection to it."""
 
     def __init__(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self.reader, self.writer = streams
@@ -47,65 +47,65 @@ class Process:
         return message.pid
 
     async def echo(self) -> Any:
-        job = EngineJob(url="test:1", extractor=named("Echo"))
+        job = EngineJob(url="test:1", extractor=extractor_path("Echo"))
         self.writer.write(frame(Assignment(number=1, job=job, seconds=9)))
         message = await read_message(self.reader)
         assert isinstance(message, Finished)
         return message.raw
 
-    async def hung_up(self) -> None:
+    async def expect_disconnect(self) -> None:
         async with asyncio.timeout(2):
             with pytest.raises((EOFError, ConnectionError)):
                 await read_message(self.reader)
 
 
-async def forked(forks: ForkServer) -> Process:
+async def fork_process(forks: ForkServer) -> ForkedProcess:
     ours, theirs = socket.socketpair()
     with theirs:
         forks.fork(theirs)
-    return Process(await asyncio.open_unix_connection(sock=ours))
+    return ForkedProcess(await asyncio.open_unix_connection(sock=ours))
 
 
-async def closed(*processes: Process) -> None:
+async def close_all(*processes: ForkedProcess) -> None:
     for process in processes:
         process.writer.close()
         await process.writer.wait_closed()
 
 
-async def ended(pid: int) -> bool:
-    """Wait until there is no such process, not even a zombie."""
+async def has_ended(pid: int) -> bool:
+    """Wait until the process does not exist any more, not even as a zombie."""
     await until(lambda: not psutil.pid_exists(pid), seconds=2)
     return True
 
 
 async def test_forks_processes_that_work(forks: ForkServer) -> None:
-    first, second = await forked(forks), await forked(forks)
+    first, second = await fork_process(forks), await fork_process(forks)
     pids = {await first.ready(), await second.ready()}
     assert len(pids) == 2
     assert {psutil.Process(pid).ppid() for pid in pids} == {forks.pid}
     assert b'"id":"test:1"' in await first.echo()
-    await closed(first, second)
+    await close_all(first, second)
 
 
 async def test_process_ends_when_its_connection_closes(forks: ForkServer) -> None:
-    process = await forked(forks)
+    process = await fork_process(forks)
     pid = await process.ready()
-    await closed(process)
-    assert await ended(pid)
+    await close_all(process)
+    assert await has_ended(pid)
 
 
 async def test_kills_one_process_only(forks: ForkServer) -> None:
-    victim, other = await forked(forks), await forked(forks)
+    victim, other = await fork_process(forks), await fork_process(forks)
     pid, other_pid = await victim.ready(), await other.ready()
     forks.kill(pid)
-    await victim.hung_up()
-    assert await ended(pid), "a process that was killed must not stay as a zombie"
+    await victim.expect_disconnect()
+    assert await has_ended(pid), "a process that was killed must not stay as a zombie"
     assert psutil.pid_exists(other_pid)
-    await closed(victim, other)
+    await close_all(victim, other)
 
 
-async def test_kills_only_what_it_forked(forks: ForkServer) -> None:
-    process = await forked(forks)
+async def test_kill_ignores_processes_it_did_not_fork(forks: ForkServer) -> None:
+    process = await fork_process(forks)
     await process.ready()
     stranger = await asyncio.create_subprocess_exec("sleep", "60")
     forks.kill(stranger.pid)
@@ -113,56 +113,56 @@ async def test_kills_only_what_it_forked(forks: ForkServer) -> None:
     assert stranger.returncode is None
     stranger.kill()
     await stranger.wait()
-    await closed(process)
+    await close_all(process)
 
 
-async def test_close_ends_everything_soon(forks: ForkServer) -> None:
-    process = await forked(forks)
+async def test_close_ends_all_processes_soon(forks: ForkServer) -> None:
+    process = await fork_process(forks)
     pids = [await process.ready(), forks.pid or 0]
     started = time.monotonic()
     await forks.close()
     await until(lambda: not alive(pids), seconds=2)
     assert time.monotonic() - started < 2
     assert forks.pid is None
-    await closed(process)
+    await close_all(process)
 
 
-async def test_close_ends_a_fork_server_that_does_not_listen(
+async def test_close_kills_an_unresponsive_fork_server(
     forks: ForkServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agents.engine.fork_client.CLOSE_SECONDS", 0.2)
-    process = await forked(forks)
+    process = await fork_process(forks)
     pid, server = await process.ready(), forks.pid or 0
     os.kill(server, signal.SIGSTOP)
     await forks.close()
     await until(lambda: not alive((pid, server)), seconds=2)
-    await closed(process)
+    await close_all(process)
 
 
-async def test_processes_end_with_the_fork_server_and_it_starts_again(forks: ForkServer) -> None:
-    process = await forked(forks)
+async def test_killed_fork_server_ends_its_processes_and_restarts(forks: ForkServer) -> None:
+    process = await fork_process(forks)
     await process.ready()
     os.kill(forks.pid or 0, signal.SIGKILL)
-    await process.hung_up()
-    again = await forked(forks)
+    await process.expect_disconnect()
+    again = await fork_process(forks)
     assert psutil.pid_exists(await again.ready())
-    await closed(process, again)
+    await close_all(process, again)
 
 
-async def test_nothing_of_ours_is_inherited(forks: ForkServer) -> None:
+async def test_processes_inherit_no_sockets(forks: ForkServer) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.set_inheritable(True)
-        process = await forked(forks)
+        process = await fork_process(forks)
         pid = await process.ready()
         for each in (forks.pid or 0, pid):
             assert psutil.Process(each).net_connections() == []
             assert psutil.Process(each).num_fds() <= 6
-    await closed(process)
+    await close_all(process)
 
 
-async def test_terminal_does_not_reach_it(forks: ForkServer) -> None:
-    process = await forked(forks)
+async def test_terminal_signals_do_not_reach_the_processes(forks: ForkServer) -> None:
+    process = await fork_process(forks)
     pid = await process.ready()
     assert os.getsid(pid) != os.getsid(0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -170,7 +170,7 @@ async def test_terminal_does_not_reach_it(forks: ForkServer) -> None:
         os.kill(forks.pid or 0, number)
     assert b"test:1" in await process.echo()
     assert forks.pid is not None
-    await closed(process)
+    await close_all(process)
 
 
 async def test_closed_fork_server_stays_closed(forks: ForkServer) -> None:
@@ -181,7 +181,7 @@ async def test_closed_fork_server_stays_closed(forks: ForkServer) -> None:
     assert forks.pid is None
 
 
-async def test_kill_without_a_fork_server_is_nothing(forks: ForkServer) -> None:
+async def test_kill_without_a_fork_server_does_nothing(forks: ForkServer) -> None:
     forks.kill(os.getpid())
     assert forks.pid is None
 
@@ -202,11 +202,11 @@ async def test_kill_without_a_fork_server_is_nothing(forks: ForkServer) -> None:
         "HOME",
     ],
 )
-def test_environment_is_left_behind(name: str) -> None:
+def test_variable_is_not_passed_to_processes(name: str) -> None:
     assert name not in child_environment({name: "x"}, [])
 
 
-def test_environment_has_what_is_needed() -> None:
+def test_processes_get_the_required_variables() -> None:
     given = {"PATH": "/bin", "LC_ALL": "C", "TZ": "UTC"}
     made = child_environment(given, ["/a", "", "/b"])
     assert given.items() <= made.items()

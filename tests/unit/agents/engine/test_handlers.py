@@ -1,4 +1,4 @@
-"""Both handlers against the same server: they are held to the same bounds."""
+"""Both request handlers against one server: the same bounds apply to both."""
 
 import subprocess
 import sys
@@ -40,11 +40,11 @@ def web() -> Iterator[Web]:
 def handler(request: pytest.FixtureRequest) -> Iterator[Any]:
     deadline = Deadline()
     deadline.start(60)
-    with made(request.param, deadline) as handler:
+    with new_handler(request.param, deadline) as handler:
         yield handler
 
 
-def made(
+def new_handler(
     kind: Any, deadline: Deadline, seconds: float = 5.0, permits: Any = lambda *_: True
 ) -> Any:
     bounds = Bounds(
@@ -72,20 +72,20 @@ def test_reads_in_parts(handler: Any, web: Web) -> None:
         assert [response.read(4), response.read(4), response.read()] == [b"xxxx", b"xxxx", b"xx"]
 
 
-def test_keeps_the_connection(handler: Any, web: Web) -> None:
+def test_connection_is_reused(handler: Any, web: Web) -> None:
     for _ in range(5):
         get(handler, f"{web.url}/page")
     assert web.connections == 1
 
 
 @pytest.mark.parametrize("path", ["page", "gzip"])
-def test_page_over_the_cap_is_refused(handler: Any, web: Web, path: str) -> None:
+def test_page_over_the_limit_is_refused(handler: Any, web: Web, path: str) -> None:
     with pytest.raises(PageTooLargeError):
         get(handler, f"{web.url}/{path}?bytes={PAGE_BYTES + 1}")
 
 
-def test_bomb_is_refused_early(handler: Any, web: Web) -> None:
-    # Of this thread: the server compresses in another one.
+def test_decompression_bomb_is_refused_early(handler: Any, web: Web) -> None:
+    # CPU time of this thread: the server compresses in another one.
     started = time.thread_time()
     with pytest.raises(PageTooLargeError):
         get(handler, f"{web.url}/gzip?bytes={200_000_000}")
@@ -98,7 +98,7 @@ def test_truncated_page_is_refused(handler: Any, web: Web) -> None:
     assert (caught.value.partial, caught.value.expected) == (400, 600)
 
 
-def test_status_of_a_truncated_page_is_told(handler: Any, web: Web) -> None:
+def test_status_of_a_truncated_page_is_reported(handler: Any, web: Web) -> None:
     with pytest.raises(HTTPError) as caught:
         get(handler, f"{web.url}/short?status=503")
     assert caught.value.status == 503
@@ -106,11 +106,11 @@ def test_status_of_a_truncated_page_is_told(handler: Any, web: Web) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["curl", "requests"])
-def test_time_of_a_request_is_a_total(kind: Any, web: Web) -> None:
+def test_timeout_covers_the_whole_request(kind: Any, web: Web) -> None:
     deadline = Deadline()
     deadline.start(0.4)
     started = time.monotonic()
-    with made(kind, deadline) as handler, pytest.raises(TransportError):
+    with new_handler(kind, deadline) as handler, pytest.raises(TransportError):
         get(handler, f"{web.url}/drip")
     assert 0.3 < time.monotonic() - started < 2
 
@@ -119,14 +119,17 @@ def test_curl_request_has_its_own_limit_within_the_deadline(web: Web) -> None:
     deadline = Deadline()
     deadline.start(60)
     started = time.monotonic()
-    with made(GuardedCurlRH, deadline, seconds=0.3) as handler, pytest.raises(TransportError):
+    with (
+        new_handler(GuardedCurlRH, deadline, seconds=0.3) as handler,
+        pytest.raises(TransportError),
+    ):
         get(handler, f"{web.url}/drip")
     assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["curl", "requests"])
 def test_no_request_begins_after_the_deadline(kind: Any, web: Web) -> None:
-    with made(kind, Deadline()) as handler, pytest.raises(TransportError, match="deadline"):
+    with new_handler(kind, Deadline()) as handler, pytest.raises(TransportError, match="deadline"):
         get(handler, f"{web.url}/page")
     assert web.connections == 0
 
@@ -159,28 +162,28 @@ def test_other_schemes_are_refused(handler: Any, url: str) -> None:
         handler.validate(Request(url))
 
 
-def test_cookies_go_into_the_jar_and_back(handler: Any, web: Web) -> None:
+def test_cookies_are_stored_in_the_jar_and_sent(handler: Any, web: Web) -> None:
     assert get(handler, f"{web.url}/cookies") == b"none"
     assert get(handler, f"{web.url}/cookies") == b"given=1"
     handler.cookiejar.clear()
     assert get(handler, f"{web.url}/cookies") == b"none"
 
 
-def test_curl_says_when_the_address_was_refused(web: Web) -> None:
+def test_refused_address_is_the_cause_of_a_curl_error(web: Web) -> None:
     deadline = Deadline()
     deadline.start(60)
-    handler = made(GuardedCurlRH, deadline, permits=connect_check(None))
+    handler = new_handler(GuardedCurlRH, deadline, permits=connect_check(None))
     with handler, pytest.raises(TransportError) as caught:
         get(handler, f"{web.url}/page")
     assert type(caught.value.cause).__name__ == "AddressRefusedError"
     assert web.connections == 0
 
 
-def test_impersonation_is_there() -> None:
+def test_impersonation_is_available() -> None:
     assert IMPERSONATION
 
 
-def test_engine_without_curl_says_so() -> None:
+def test_engine_without_curl_has_no_impersonation() -> None:
     program = (
         "import sys; sys.modules['curl_cffi'] = None;"
         "from agents.engine.handlers import IMPERSONATION, guarded_handlers;"
@@ -192,7 +195,7 @@ def test_engine_without_curl_says_so() -> None:
     assert done.stdout.strip() == "False ['GuardedRequestsRH']"
 
 
-def test_urllib_is_no_handler() -> None:
+def test_urllib_handler_is_left_out() -> None:
     kinds = {handler.func for handler in guarded_handlers(None, None)}  # type: ignore[arg-type,attr-defined]
     assert kinds == set(KINDS)
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from agents.engine.heartbeat import BEATS, Heartbeat
+from agents.engine.heartbeat import MISSED_BEATS_MAX, Heartbeat
 
 SECONDS = 8.0
 
 
-class Loop:
-    """An event loop as far as a heartbeat needs one; its time passes when it is told to."""
+class FakeLoop:
+    """Event loop double with what a heartbeat uses; its time passes on demand."""
 
     def __init__(self) -> None:
         self.timers: list[tuple[float, Callable[[], None], list[bool]]] = []
@@ -36,8 +36,8 @@ class Loop:
                 call()
         self.now = max(self.now, until)
 
-    def stand_still(self, seconds: float) -> None:
-        """Let time pass in which no timer runs, and then those that are due."""
+    def block(self, seconds: float) -> None:
+        """Let time pass in which no timer runs, then run those that are due."""
         self.now += seconds
         self.pass_time(0)
 
@@ -46,85 +46,85 @@ def _when(timer: tuple[float, Any, Any]) -> float:
     return timer[0]
 
 
-class Patient:
+class HeartbeatHarness:
     def __init__(self) -> None:
         self.busy = True
-        self.asked = self.silences = 0
+        self.pings = self.timeouts = 0
         self.heartbeat = Heartbeat(
-            SECONDS, is_busy=lambda: self.busy, ask=self._ask, on_silence=self._on_silence
+            SECONDS, is_busy=lambda: self.busy, send_ping=self._ping, on_timeout=self._on_timeout
         )
         self.heartbeat.start()
 
-    def _ask(self) -> None:
-        self.asked += 1
+    def _ping(self) -> None:
+        self.pings += 1
 
-    def _on_silence(self) -> None:
-        self.silences += 1
+    def _on_timeout(self) -> None:
+        self.timeouts += 1
 
 
 @pytest.fixture
-def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
-    loop = Loop()
+def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
+    loop = FakeLoop()
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
     return loop
 
 
-def test_silence_is_told_once_and_in_time(loop: Loop) -> None:
-    patient = Patient()
+def test_unanswered_ping_times_out_once(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
     loop.pass_time(SECONDS)
-    assert (patient.asked, patient.silences) == (1, 0)
-    loop.pass_time(SECONDS / BEATS)
-    assert patient.silences == 1
+    assert (harness.pings, harness.timeouts) == (1, 0)
+    loop.pass_time(SECONDS / MISSED_BEATS_MAX)
+    assert harness.timeouts == 1
     loop.pass_time(10 * SECONDS)
-    assert (patient.asked, patient.silences) == (1, 1)
+    assert (harness.pings, harness.timeouts) == (1, 1)
 
 
-def test_who_answers_is_asked_again(loop: Loop) -> None:
-    patient = Patient()
+def test_ping_is_repeated_after_an_answer(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
     for _ in range(20):
-        loop.pass_time(SECONDS / BEATS)
-        patient.heartbeat.heard()
-    assert (patient.asked, patient.silences) == (20, 0)
+        loop.pass_time(SECONDS / MISSED_BEATS_MAX)
+        harness.heartbeat.reset()
+    assert (harness.pings, harness.timeouts) == (20, 0)
 
 
-def test_an_answer_at_the_last_moment_counts(loop: Loop) -> None:
-    patient = Patient()
-    loop.pass_time(SECONDS + SECONDS / BEATS - 0.01)
-    patient.heartbeat.heard()
+def test_answer_just_before_the_timeout_prevents_it(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
+    loop.pass_time(SECONDS + SECONDS / MISSED_BEATS_MAX - 0.01)
+    harness.heartbeat.reset()
     loop.pass_time(SECONDS)
-    assert patient.silences == 0
+    assert harness.timeouts == 0
 
 
-def test_the_idle_are_not_asked(loop: Loop) -> None:
-    patient = Patient()
-    patient.busy = False
+def test_no_ping_is_sent_while_idle(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
+    harness.busy = False
     loop.pass_time(10 * SECONDS)
-    assert (patient.asked, patient.silences) == (0, 0)
-    patient.busy = True
+    assert (harness.pings, harness.timeouts) == (0, 0)
+    harness.busy = True
     loop.pass_time(2 * SECONDS)
-    assert (patient.asked, patient.silences) == (1, 1)
+    assert (harness.pings, harness.timeouts) == (1, 1)
 
 
-def test_who_was_asked_must_answer_though_there_is_nothing_to_do(loop: Loop) -> None:
-    patient = Patient()
-    loop.pass_time(SECONDS / BEATS)
-    patient.busy = False
+def test_pending_ping_times_out_while_idle(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
+    loop.pass_time(SECONDS / MISSED_BEATS_MAX)
+    harness.busy = False
     loop.pass_time(2 * SECONDS)
-    assert patient.silences == 1
+    assert harness.timeouts == 1
 
 
-def test_own_standstill_is_not_taken_for_the_others(loop: Loop) -> None:
-    patient = Patient()
-    loop.pass_time(SECONDS / BEATS)
-    loop.stand_still(100 * SECONDS)
-    assert patient.silences == 0
-    patient.heartbeat.heard()
+def test_blocked_event_loop_causes_no_timeout(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
+    loop.pass_time(SECONDS / MISSED_BEATS_MAX)
+    loop.block(100 * SECONDS)
+    assert harness.timeouts == 0
+    harness.heartbeat.reset()
     loop.pass_time(SECONDS)
-    assert patient.silences == 0
+    assert harness.timeouts == 0
 
 
-def test_stopped_it_asks_no_more(loop: Loop) -> None:
-    patient = Patient()
-    patient.heartbeat.stop()
+def test_no_ping_is_sent_after_stop(loop: FakeLoop) -> None:
+    harness = HeartbeatHarness()
+    harness.heartbeat.stop()
     loop.pass_time(10 * SECONDS)
-    assert (patient.asked, patient.silences) == (0, 0)
+    assert (harness.pings, harness.timeouts) == (0, 0)

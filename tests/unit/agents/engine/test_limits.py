@@ -1,4 +1,4 @@
-"""Limits cannot be taken back, so each is set in a process of its own."""
+"""Limits cannot be lifted again, so each is set in a process of its own."""
 
 import os
 import signal
@@ -48,14 +48,14 @@ print(resource.getrlimit(resource.RLIMIT_CORE))
 MIB = 1024 * 1024
 
 
-def said(program: str) -> str:
+def output_of(program: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20
     )
     return done.stdout.strip()
 
 
-def gone_within(pid: int, seconds: float) -> bool:
+def ends_within(pid: int, seconds: float) -> bool:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -71,10 +71,10 @@ def test_child_ends_with_its_killed_parent() -> None:
         child = int(parent.stdout.readline())
         assert psutil.pid_exists(child)
         os.kill(parent.pid, signal.SIGKILL)
-        assert gone_within(child, 2)
+        assert ends_within(child, 2)
 
 
-def test_child_whose_parent_was_gone_before_ends_at_once() -> None:
+def test_child_of_a_dead_parent_ends_at_once() -> None:
     program = PARENT.format(before="pass", parent="parent + 1")
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
@@ -83,17 +83,17 @@ def test_child_whose_parent_was_gone_before_ends_at_once() -> None:
         assert parent.stdout.read() == b""
 
 
-def test_signals_of_the_terminal_are_ignored() -> None:
-    assert said(SIGNALS) == "alive"
+def test_terminal_signals_are_ignored() -> None:
+    assert output_of(SIGNALS) == "alive"
 
 
 @pytest.mark.parametrize(
     ("limit", "wanted", "expected"),
     [(256 * MIB, 300 * MIB, "refused"), (256 * MIB, 50 * MIB, "given")],
 )
-def test_memory_is_bounded(limit: int, wanted: int, expected: str) -> None:
-    assert said(MEMORY.format(limit=limit, wanted=wanted)) == expected
+def test_memory_limit_applies(limit: int, wanted: int, expected: str) -> None:
+    assert output_of(MEMORY.format(limit=limit, wanted=wanted)) == expected
 
 
-def test_core_files_are_forbidden() -> None:
-    assert said(CORE) == "(0, 0)"
+def test_core_dumps_are_disabled() -> None:
+    assert output_of(CORE) == "(0, 0)"

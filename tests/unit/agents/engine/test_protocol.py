@@ -50,7 +50,7 @@ def names(messages: list[object]) -> list[str]:
     return [type(message).__name__ for message in messages]
 
 
-def received(data: bytes) -> ToProcess:
+def receive_bytes(data: bytes) -> ToProcess:
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -58,7 +58,7 @@ def received(data: bytes) -> ToProcess:
         return receive(ours)
 
 
-async def read(data: bytes) -> FromProcess:
+async def read_bytes(data: bytes) -> FromProcess:
     reader = asyncio.StreamReader()
     reader.feed_data(data)
     reader.feed_eof()
@@ -67,15 +67,15 @@ async def read(data: bytes) -> FromProcess:
 
 @pytest.mark.parametrize("message", TO_PROCESS, ids=names([*TO_PROCESS]))
 def test_process_receives_what_the_pool_sent(message: ToProcess) -> None:
-    assert received(frame(message)) == message
+    assert receive_bytes(frame(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_PROCESS, ids=names([*FROM_PROCESS]))
 async def test_pool_reads_what_the_process_sent(message: FromProcess) -> None:
-    assert await read(frame(message)) == message
+    assert await read_bytes(frame(message)) == message
 
 
-def test_process_receives_in_pieces() -> None:
+def test_process_receives_consecutive_frames() -> None:
     ours, theirs = socket.socketpair()
     data = frame(TO_PROCESS[0]) + frame(TO_PROCESS[1])
     with ours, theirs:
@@ -84,33 +84,33 @@ def test_process_receives_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\x00", frame(TO_PROCESS[0])[:-1]], ids=len)
-def test_hang_up_ends_the_process_side(data: bytes) -> None:
+def test_disconnect_ends_the_process_side(data: bytes) -> None:
     with pytest.raises(EOFError):
-        received(data)
+        receive_bytes(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\x00", frame(FROM_PROCESS[0])[:-1]], ids=len)
-async def test_hang_up_ends_the_pool_side(data: bytes) -> None:
+async def test_disconnect_ends_the_pool_side(data: bytes) -> None:
     with pytest.raises(EOFError):
-        await read(data)
+        await read_bytes(data)
 
 
-async def test_frame_too_long_is_refused_before_it_is_read() -> None:
+async def test_oversized_frame_is_rejected_by_its_header() -> None:
     header = struct.pack("!I", FRAME_BYTES_MAX + 1)
     with pytest.raises(ProtocolError, match=str(FRAME_BYTES_MAX)):
-        await read(header)
+        await read_bytes(header)
     with pytest.raises(ProtocolError, match=str(FRAME_BYTES_MAX)):
-        received(header)
+        receive_bytes(header)
 
 
-async def test_message_of_the_other_direction_is_refused() -> None:
+async def test_message_of_the_other_direction_is_rejected() -> None:
     with pytest.raises(ProtocolError):
-        await read(frame(TO_PROCESS[0]))
+        await read_bytes(frame(TO_PROCESS[0]))
     with pytest.raises(ProtocolError):
-        received(frame(FROM_PROCESS[0]))
+        receive_bytes(frame(FROM_PROCESS[0]))
 
 
 @given(st.binary(max_size=200))
-def test_garbage_is_refused(body: bytes) -> None:
+def test_garbage_is_rejected(body: bytes) -> None:
     with pytest.raises(ProtocolError):
-        received(struct.pack("!I", len(body)) + body)
+        receive_bytes(struct.pack("!I", len(body)) + body)

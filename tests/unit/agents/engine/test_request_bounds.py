@@ -13,28 +13,28 @@ class Clock:
 
 
 @pytest.mark.parametrize(
-    ("passed", "asked", "allowed"),
+    ("elapsed", "requested", "allowed"),
     [(0, 5, 5), (0, 15, 10), (7, 5, 3), (7, 2, 2), (9.5, 0, 0)],
 )
-def test_allows_what_is_left(passed: float, asked: float, allowed: float) -> None:
+def test_request_gets_the_time_left(elapsed: float, requested: float, allowed: float) -> None:
     clock = Clock()
     deadline = Deadline(clock)
     deadline.start(10)
-    clock.now += passed
-    assert deadline.allow(asked) == allowed
+    clock.now += elapsed
+    assert deadline.allow(requested) == allowed
 
 
-@pytest.mark.parametrize("passed", [10, 11])
-def test_refuses_when_the_time_is_used_up(passed: float) -> None:
+@pytest.mark.parametrize("elapsed", [10, 11])
+def test_expired_deadline_refuses_requests(elapsed: float) -> None:
     clock = Clock()
     deadline = Deadline(clock)
     deadline.start(10)
-    clock.now += passed
+    clock.now += elapsed
     with pytest.raises(TransportError, match="deadline"):
         deadline.allow(1)
 
 
-def test_starts_anew_for_every_job() -> None:
+def test_deadline_restarts_for_every_job() -> None:
     clock = Clock()
     deadline = Deadline(clock)
     deadline.start(1)
@@ -43,25 +43,25 @@ def test_starts_anew_for_every_job() -> None:
     assert deadline.allow(5) == 2
 
 
-def test_ended_it_allows_nothing_until_the_next_job() -> None:
+def test_deadline_expired_early_refuses_until_the_next_job() -> None:
     deadline = Deadline(Clock())
     deadline.start(10)
-    deadline.end()
+    deadline.expire()
     with pytest.raises(TransportError, match="deadline"):
         deadline.allow(0)
     deadline.start(10)
     assert deadline.allow(5) == 5
 
 
-def test_notes_that_it_refused_since_the_start() -> None:
+def test_exceeded_is_set_by_a_refusal_until_the_next_start() -> None:
     deadline = Deadline(Clock())
     deadline.start(10)
     deadline.allow(1)
-    assert not deadline.refused
-    deadline.end()
-    assert not deadline.refused
+    assert not deadline.exceeded
+    deadline.expire()
+    assert not deadline.exceeded
     with pytest.raises(TransportError):
         deadline.allow(1)
-    assert deadline.refused
+    assert deadline.exceeded
     deadline.start(10)
-    assert not deadline.refused
+    assert not deadline.exceeded

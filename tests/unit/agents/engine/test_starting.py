@@ -6,7 +6,7 @@ import pytest
 
 from agents.engine.protocol import Finished, Setup
 from agents.engine.starting import EngineStartError, start_worker
-from tests.unit.agents.engine.fork_stand_in import Forks
+from tests.unit.agents.engine.fake_fork_server import FakeForkServer
 from tests.unit.agents.engine.processes import until
 
 SETUP = Setup(
@@ -20,29 +20,29 @@ SETUP = Setup(
 
 
 async def test_process_that_cannot_be_forked_is_a_start_error() -> None:
-    forks = Forks()
-    forks.works = False
+    forks = FakeForkServer()
+    forks.can_fork = False
     with pytest.raises(EngineStartError, match="no more processes"):
         await start_worker(forks, SETUP, grace_seconds=1, hang_seconds=9, timeout_seconds=1)
 
 
-async def _hang_up(forks: Forks) -> None:
-    forks.hang_up()
+async def _disconnect(forks: FakeForkServer) -> None:
+    forks.disconnect()
 
 
-async def _talk_nonsense(forks: Forks) -> None:
-    forks.say(Finished(number=1, raw=b"{}", cookies=()))
+async def _send_unexpected_message(forks: FakeForkServer) -> None:
+    forks.send(Finished(number=1, raw=b"{}", cookies=()))
 
 
-async def _say_nothing(_forks: Forks) -> None:
+async def _send_nothing(_forks: FakeForkServer) -> None:
     pass
 
 
-@pytest.mark.parametrize("behave", [_hang_up, _talk_nonsense, _say_nothing])
-async def test_process_that_does_not_introduce_itself_is_a_start_error(
-    behave: Callable[[Forks], Awaitable[None]],
+@pytest.mark.parametrize("behave", [_disconnect, _send_unexpected_message, _send_nothing])
+async def test_process_that_does_not_report_ready_is_a_start_error(
+    behave: Callable[[FakeForkServer], Awaitable[None]],
 ) -> None:
-    forks = Forks()
+    forks = FakeForkServer()
     start = asyncio.create_task(
         start_worker(forks, SETUP, grace_seconds=1, hang_seconds=9, timeout_seconds=0.2)
     )
@@ -50,4 +50,4 @@ async def test_process_that_does_not_introduce_itself_is_a_start_error(
     await behave(forks)
     with pytest.raises(EngineStartError):
         await start
-    forks.hang_up()
+    forks.disconnect()

@@ -1,4 +1,4 @@
-"""A process's life in a thread of the test: the guard and the limits are left out."""
+"""Life cycle of a worker process in a thread of the test; guard and limits are replaced."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ from agents.engine.protocol import (
     ToProcess,
     frame,
 )
-from tests.unit.agents.engine.extractors import named
+from tests.unit.agents.engine.extractors import extractor_path
 
 SETUP = Setup(
     threads=2,
@@ -40,17 +40,17 @@ SETUP = Setup(
 DECODER: msgspec.msgpack.Decoder[FromProcess] = msgspec.msgpack.Decoder(FromProcess)
 
 
-class Conversation:
-    """The pool's end."""
+class PoolConnection:
+    """The pool's end of the connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.file = connection.makefile("rwb")
 
-    def say(self, message: ToProcess) -> None:
+    def send(self, message: ToProcess) -> None:
         self.file.write(frame(message))
         self.file.flush()
 
-    def hear(self) -> FromProcess:
+    def receive(self) -> FromProcess:
         length = int.from_bytes(self.file.read(4), "big")
         return DECODER.decode(self.file.read(length))
 
@@ -64,76 +64,78 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 @contextmanager
-def serving() -> Iterator[Conversation]:
+def serving() -> Iterator[PoolConnection]:
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
     thread = threading.Thread(target=worker_main.serve, args=(theirs,))
     thread.start()
-    conversation = Conversation(ours)
+    pool = PoolConnection(ours)
     with theirs:
-        yield conversation
-        conversation.file.close()
+        yield pool
+        pool.file.close()
         ours.close()
         thread.join(10)
         assert not thread.is_alive()
 
 
 def assignment(number: int, url: str = "test:1", kind: str = "Echo") -> Assignment:
-    job = EngineJob(url=url, extractor=named(kind))
+    job = EngineJob(url=url, extractor=extractor_path(kind))
     return Assignment(number=number, job=job, seconds=9)
 
 
-def test_introduces_itself_and_is_limited(limits: dict[str, object]) -> None:
-    with serving() as conversation:
-        conversation.say(SETUP)
-        ready = conversation.hear()
+def test_process_reports_ready_and_sets_its_limits(limits: dict[str, object]) -> None:
+    with serving() as pool:
+        pool.send(SETUP)
+        ready = pool.receive()
     assert isinstance(ready, Ready)
     assert ready.impersonation
     assert limits == {"memory": 123_456, "urls": ("http://127.0.0.1:3128", None)}
 
 
-def test_answers_every_assignment(limits: dict[str, object]) -> None:
-    with serving() as conversation:
-        conversation.say(SETUP)
+def test_every_assignment_is_answered(limits: dict[str, object]) -> None:
+    with serving() as pool:
+        pool.send(SETUP)
         assert limits is not None
-        assert isinstance(conversation.hear(), Ready)
+        assert isinstance(pool.receive(), Ready)
         answers = []
         for number in range(1, 6):
-            conversation.say(assignment(number, kind="Fail" if number % 2 else "Echo"))
-            answers.append(conversation.hear())
+            pool.send(assignment(number, kind="Fail" if number % 2 else "Echo"))
+            answers.append(pool.receive())
     kinds = {
         answer.number: type(answer) for answer in answers if isinstance(answer, Finished | Failed)
     }
     assert kinds == {1: Failed, 2: Finished, 3: Failed, 4: Finished, 5: Failed}
 
 
-def test_threads_work_side_by_side(limits: dict[str, object]) -> None:
-    with serving() as conversation:
-        conversation.say(SETUP)
+def test_threads_run_jobs_concurrently(limits: dict[str, object]) -> None:
+    with serving() as pool:
+        pool.send(SETUP)
         assert limits is not None
-        conversation.hear()
-        conversation.say(assignment(1, "test:?seconds=0.5"))
-        conversation.say(assignment(2, "test:?seconds=0"))
-        answers = [conversation.hear(), conversation.hear()]
+        pool.receive()
+        pool.send(assignment(1, "test:?seconds=0.5"))
+        pool.send(assignment(2, "test:?seconds=0"))
+        answers = [pool.receive(), pool.receive()]
     assert [answer.number for answer in answers if isinstance(answer, Finished | Failed)] == [2, 1]
 
 
-def test_answers_while_its_threads_work(limits: dict[str, object]) -> None:
-    with serving() as conversation:
-        conversation.say(SETUP)
+def test_ping_is_answered_while_threads_are_busy(limits: dict[str, object]) -> None:
+    with serving() as pool:
+        pool.send(SETUP)
         assert limits is not None
-        conversation.hear()
-        conversation.say(assignment(1, "test:?seconds=0.3"))
-        conversation.say(assignment(2, "test:?seconds=0.3"))
-        conversation.say(Ping())
-        kinds = [type(conversation.hear()) for _ in range(3)]
+        pool.receive()
+        pool.send(assignment(1, "test:?seconds=0.3"))
+        pool.send(assignment(2, "test:?seconds=0.3"))
+        pool.send(Ping())
+        kinds = [type(pool.receive()) for _ in range(3)]
     assert kinds == [Pong, Finished, Finished]
 
 
 @pytest.mark.parametrize(
     "messages", [[assignment(1)], [SETUP, SETUP]], ids=["no setup", "second setup"]
 )
-def test_disorder_ends_the_process(messages: list[ToProcess], limits: dict[str, object]) -> None:
+def test_message_out_of_order_ends_the_process(
+    messages: list[ToProcess], limits: dict[str, object]
+) -> None:
     ours, theirs = socket.socketpair()
     assert limits == {}
     with ours, theirs:
@@ -142,7 +144,7 @@ def test_disorder_ends_the_process(messages: list[ToProcess], limits: dict[str, 
             worker_main.serve(theirs)
 
 
-def test_process_without_a_pool_ends(
+def test_process_ends_when_its_pool_is_gone(
     limits: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[int] = []
@@ -165,7 +167,7 @@ def test_process_without_a_pool_ends(
         (("KeyError",), None, []),
     ],
 )
-def test_process_without_memory_answers_and_ends(
+def test_process_out_of_memory_answers_and_exits(
     limits: dict[str, object],
     monkeypatch: pytest.MonkeyPatch,
     types: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""A small web server on loopback, in threads, with the manners of hostile ones."""
+"""A small web server on loopback, in threads, that behaves like hostile ones."""
 
 import gzip
 import threading
@@ -13,7 +13,7 @@ PIECE = b"x" * 65_536
 
 
 class Web(ThreadingHTTPServer):
-    """Answers ``/page?bytes=N``, ``/gzip?bytes=N``, ``/short``, ``/drip``, ``/to?url=…``."""
+    """Serves ``/page?bytes=N``, ``/gzip?bytes=N``, ``/short``, ``/drip``, ``/to?url=…``."""
 
     daemon_threads = True
 
@@ -28,7 +28,7 @@ class Web(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the library asks for this name
 
     def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
+        """Write no log."""
 
     def _head(self, status: int, length: int, **headers: str) -> None:
         self.send_response(status)

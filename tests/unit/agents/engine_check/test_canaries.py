@@ -1,11 +1,11 @@
-"""What is said about URLs that are read for a check; the real engine is in tests/integration."""
+"""Results of the canary check; the real engine is in tests/integration."""
 
 import asyncio
 
 import pytest
 
 from agents.engine.interface import EngineFailure, EngineJob, EngineResult, Extractor
-from agents.engine_check.canaries import Canaries, Verdict
+from agents.engine_check.canaries import Canaries, CanaryResult
 from agents.network.egress import Egress
 from agents.platforms.interface import Platform
 from agents.platforms.registry import Platforms
@@ -18,11 +18,11 @@ URL = "https://streamable.com/moo"
 RAW = {
     "formats": [{"url": "https://cdn.streamable.com/a"}, {"url": "https://cdn.streamable.com/b"}]
 }
-WAYS = {name: Egress(name=name) for name in ("a", "b")}
+EGRESSES = {name: Egress(name=name) for name in ("a", "b")}
 
 
-class Lister(Streamable):
-    """Reads every link as a profile."""
+class ListingPlatform(Streamable):
+    """A platform that parses every URL as a profile."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,27 +31,31 @@ class Lister(Streamable):
     def parse_url(self, url: str) -> ListingRef:
         return ListingRef(platform="streamable", kind="profile", id="x", url=url)
 
-    async def get_listing(self, listing: ListingRef, engine: object, **how: object) -> Listing:
+    async def get_listing(self, listing: ListingRef, engine: object, **fields: object) -> Listing:
         del engine
-        self.limits.append(how["limit"])
+        self.limits.append(fields["limit"])
         post = ListedPost(id="1", url=URL)
         return Listing(
             platform="streamable", kind="profile", id="x", url=listing.url, entries=(post,)
         )
 
 
-def canaries(engine: Extractor, platform: Platform | None = None, at_once: int = 9) -> Canaries:
+def canaries(engine: Extractor, platform: Platform | None = None, concurrency: int = 9) -> Canaries:
     return Canaries(
-        Platforms([platform or Streamable()]), engine, WAYS, deadline_seconds=7, at_once=at_once
+        Platforms([platform or Streamable()]),
+        engine,
+        EGRESSES,
+        deadline_seconds=7,
+        concurrency=concurrency,
     )
 
 
-def without_times(verdicts: tuple[Verdict, ...]) -> list[tuple[str, str, str | None, int]]:
-    assert all(each.seconds >= 0 for each in verdicts)
-    return [(each.url, each.egress, each.error, each.formats) for each in verdicts]
+def without_times(results: tuple[CanaryResult, ...]) -> list[tuple[str, str, str | None, int]]:
+    assert all(each.seconds >= 0 for each in results)
+    return [(each.url, each.egress, each.error, each.formats) for each in results]
 
 
-async def test_every_url_is_read_by_every_way_out() -> None:
+async def test_every_url_is_read_over_every_egress() -> None:
     engine = FakeEngine(RAW)
     second = f"{URL}2"
     assert without_times(await canaries(engine).read([URL, second])) == [
@@ -71,48 +75,48 @@ async def test_every_url_is_read_by_every_way_out() -> None:
         ("nonsense", "request.invalid", "its scheme is missing"),
     ],
 )
-async def test_what_fails_is_told(url: str, error: str, reason: str) -> None:
+async def test_failure_is_reported_with_its_reason(url: str, error: str, reason: str) -> None:
     engine = FakeEngine(failure=EngineFailure(types=("HTTPError",), message="", status=503))
     first, _ = await canaries(engine).read([url])
     assert (first.error, first.formats) == (error, 0)
     assert reason in str(first.reason)
 
 
-async def test_one_post_of_a_listing_is_enough() -> None:
-    lister = Lister()
-    first, _ = await canaries(FakeEngine(), lister).read([URL])
+async def test_listing_is_read_up_to_one_post() -> None:
+    platform = ListingPlatform()
+    first, _ = await canaries(FakeEngine(), platform).read([URL])
     assert (first.error, first.formats) == (None, 1)
-    assert lister.limits == [1, 1]
+    assert platform.limits == [1, 1]
 
 
-class Buggy(Streamable):
-    """A platform with a mistake in it."""
+class BuggyPlatform(Streamable):
+    """A platform with a bug."""
 
     def parse_url(self, url: str) -> VideoRef:
         raise ZeroDivisionError(url)
 
 
-async def test_a_mistake_in_a_platform_is_one_verdict() -> None:
-    first, second = await canaries(FakeEngine(), Buggy()).read([URL])
+async def test_bug_in_a_platform_is_one_result() -> None:
+    first, second = await canaries(FakeEngine(), BuggyPlatform()).read([URL])
     assert (first.error, second.error) == ("internal.bug", "internal.bug")
     assert first.reason == f"ZeroDivisionError: {URL}"
 
 
-class Counting(FakeEngine):
-    """Counts how many jobs there are at a time."""
+class ConcurrencyRecorder(FakeEngine):
+    """Records the maximum number of concurrent jobs."""
 
-    now = most = 0
+    running = running_max = 0
 
     async def extract(self, job: EngineJob) -> EngineResult:
-        self.now += 1
-        self.most = max(self.most, self.now)
+        self.running += 1
+        self.running_max = max(self.running_max, self.running)
         await asyncio.sleep(0)
-        self.now -= 1
+        self.running -= 1
         return await super().extract(job)
 
 
-@pytest.mark.parametrize(("at_once", "most"), [(1, 1), (3, 3), (99, 10)])
-async def test_no_more_are_read_at_a_time_than_the_engine_takes(at_once: int, most: int) -> None:
-    engine = Counting(RAW)
-    await canaries(engine, at_once=at_once).read([URL] * 5)
-    assert (engine.most, len(engine.jobs)) == (most, 10)
+@pytest.mark.parametrize(("concurrency", "running_max"), [(1, 1), (3, 3), (99, 10)])
+async def test_concurrency_is_bounded_by_the_engine(concurrency: int, running_max: int) -> None:
+    engine = ConcurrencyRecorder(RAW)
+    await canaries(engine, concurrency=concurrency).read([URL] * 5)
+    assert (engine.running_max, len(engine.jobs)) == (running_max, 10)

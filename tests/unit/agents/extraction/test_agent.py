@@ -9,7 +9,7 @@ import pytest
 
 from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.interface import LoginSettings
-from agents.caching.negative import REMEMBERED_SINCE, NegativeCache
+from agents.caching.negative import CACHED_SINCE, NegativeCache
 from agents.caching.row_codec import unpack
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
@@ -57,16 +57,17 @@ from tests.unit.agents.builders import (
     sent_to,
     show,
     soon,
+    table_of,
     transitions,
     validated,
     writes,
 )
-from tests.unit.agents.caching.backends import Dictionary
-from tests.unit.agents.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, VERSIONS, raw_of
+from tests.unit.agents.caching.backends import DictBackend
+from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, VERSIONS, raw_of
 
-LIFE = 1_800.0
-FAILURE_LIFE = 600.0
-DEADLINE = 40.0
+TTL_SECONDS = 1_800.0
+FAILURE_TTL_SECONDS = 600.0
+DEADLINE_SECONDS = 40.0
 
 
 class FakeEngine:
@@ -81,14 +82,14 @@ class FakeEngine:
         return EngineResult(raw=self.found, cookies=(TOKEN,), versions=VERSIONS)
 
 
-class Kit:
-    """The stage's handler over a fake engine, a clock and a table."""
+class ExtractionHarness:
+    """The handler of the stage over a fake engine, a fake clock and a table."""
 
     def __init__(
         self,
         found: msgspec.Raw | EngineFailure | None = None,
         *,
-        shared: Dictionary | None = None,
+        shared: DictBackend | None = None,
         engine: FakeEngine | None = None,
     ) -> None:
         self.engine = engine or FakeEngine(found or make_extraction().raw)
@@ -98,18 +99,18 @@ class Kit:
         )
         self.table = make_table(TABLE)
         self.cache = VideoInfoCache(
-            self.table.get, LIFE, self.clock, stale_seconds=3_600.0, shared=shared
+            self.table.get, TTL_SECONDS, self.clock, stale_seconds=3_600.0, shared=shared
         )
         self.failures = NegativeCache(
-            FAILURE_LIFE,
-            MemoryBackend(BoundedCache("negative", FAILURE_LIFE, clock=self.clock)),
+            FAILURE_TTL_SECONDS,
+            MemoryBackend(BoundedCache("negative", FAILURE_TTL_SECONDS, clock=self.clock)),
             shared=shared,
             clock=self.clock,
         )
         self.dates = UploadDates()
         self.files: dict[str, tuple[Path, ...]] = {}
-        self.logs_in = False
-        self.context, self.supplements = make_context(make_settings())
+        self.always_authenticates = False
+        self.context, self.best_effort_records = make_context(make_settings())
 
     @property
     def work(self) -> ExtractionWork:
@@ -118,7 +119,7 @@ class Kit:
             self.engine,
             gate=make_gate("extract", self.context),
             authenticator=CookieFiles(LoginSettings(cookie_files=self.files)),
-            deadline_seconds=DEADLINE,
+            deadline_seconds=DEADLINE_SECONDS,
         )
         return ExtractionWork(
             self.platforms,
@@ -126,7 +127,7 @@ class Kit:
             self.cache,
             failures=self.failures,
             dates=self.dates,
-            logs_in=lambda platform: self.logs_in and platform == "tiktok",
+            authenticates=lambda platform: self.always_authenticates and platform == "tiktok",
         )
 
     async def run(self, event: ValidatedVideo) -> list[Effect]:
@@ -136,72 +137,74 @@ class Kit:
         return effects
 
 
-def event_of(effects: list[Effect]) -> ExtractedVideo:
+def extracted_event(effects: list[Effect]) -> ExtractedVideo:
     return body_of(only(effects, EXTRACTED), ExtractedVideo)
 
 
-async def test_what_is_unknown_is_asked_for_and_kept() -> None:
-    kit = Kit()
-    effects = await kit.run(validated())
-    event = event_of(effects)
+async def test_cache_miss_is_extracted_and_stored() -> None:
+    harness = ExtractionHarness()
+    effects = await harness.run(validated())
+    event = extracted_event(effects)
     assert (event.cache, event.video) == ("miss", VIDEO)
     assert bytes(event.extraction.raw) == bytes(make_extraction().raw)
     assert event.extraction.cookies == (TOKEN,)
     (row,) = writes(effects)
     assert (row.table, row.key) == (TABLE, VIDEO.key)
     assert transitions(effects) == ["extracted"]
-    assert [(job.url, job.deadline_seconds) for job in kit.engine.jobs] == [(URL, DEADLINE)]
+    assert [(job.url, job.deadline_seconds) for job in harness.engine.jobs] == [
+        (URL, DEADLINE_SECONDS)
+    ]
 
 
-async def test_what_is_known_is_not_asked_for() -> None:
-    kit = Kit()
-    first = event_of(await kit.run(validated()))
-    effects = await kit.run(validated(request_id="r2"))
-    event = event_of(effects)
+async def test_cache_hit_does_not_call_the_engine() -> None:
+    harness = ExtractionHarness()
+    first = extracted_event(await harness.run(validated()))
+    effects = await harness.run(validated(request_id="r2"))
+    event = extracted_event(effects)
     assert (event.cache, event.job.request_id) == ("hit", "r2")
     assert event.extraction == first.extraction
     assert not writes(effects)
-    assert len(kit.engine.jobs) == 1
+    assert len(harness.engine.jobs) == 1
 
 
-async def test_a_refresh_asks_again_and_replaces_what_was_known() -> None:
-    kit = Kit()
-    await kit.run(validated())
-    effects = await kit.run(validated(options=Options(refresh=True)))
-    assert event_of(effects).cache == "miss"
+async def test_refresh_extracts_again_and_replaces_the_row() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    effects = await harness.run(validated(options=Options(refresh=True)))
+    assert extracted_event(effects).cache == "miss"
     assert len(writes(effects)) == 1
-    assert len(kit.engine.jobs) == 2
+    assert len(harness.engine.jobs) == 2
 
 
-async def test_what_is_too_old_is_asked_for_again() -> None:
-    kit = Kit()
-    await kit.run(validated())
-    kit.clock.now += LIFE - 0.1
-    assert event_of(await kit.run(validated())).cache == "hit"
-    kit.clock.now += 0.1
-    assert event_of(await kit.run(validated())).cache == "miss"
+async def test_expired_row_is_extracted_again() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    harness.clock.now += TTL_SECONDS - 0.1
+    assert extracted_event(await harness.run(validated())).cache == "hit"
+    harness.clock.now += 0.1
+    assert extracted_event(await harness.run(validated())).cache == "miss"
 
 
-async def test_nothing_outlives_its_links() -> None:
-    kit = Kit()
-    end = kit.platforms.by_name("tiktok").get_expiry_seconds(make_extraction())
+async def test_row_expires_with_its_links() -> None:
+    harness = ExtractionHarness()
+    end = harness.platforms.by_name("tiktok").get_expiry_seconds(make_extraction())
     assert end is not None
-    kit.clock.now = end - 60
-    (row,) = writes(await kit.run(validated()))
+    harness.clock.now = end - 60
+    (row,) = writes(await harness.run(validated()))
     assert unpack(row.value or b"").expires_at == end
-    kit.clock.now = end
-    assert event_of(await kit.run(validated())).cache == "miss"
+    harness.clock.now = end
+    assert extracted_event(await harness.run(validated())).cache == "miss"
 
 
-async def test_a_row_that_nobody_can_read_is_no_answer() -> None:
-    kit = Kit()
-    kit.cache = VideoInfoCache(lambda _: b"\xff", LIFE, kit.clock)
-    assert event_of(await kit.run(validated())).cache == "miss"
+async def test_undecodable_row_is_a_miss() -> None:
+    harness = ExtractionHarness()
+    harness.cache = VideoInfoCache(lambda _: b"\xff", TTL_SECONDS, harness.clock)
+    assert extracted_event(await harness.run(validated())).cache == "miss"
 
 
-async def test_info_ends_here() -> None:
-    kit = Kit()
-    effects = await kit.run(validated(action="info"))
+async def test_info_request_completes_at_extraction() -> None:
+    harness = ExtractionHarness()
+    effects = await harness.run(validated(action="info"))
     found = outcome(effects)
     assert isinstance(found, Completed)
     assert found.video is not None
@@ -209,29 +212,31 @@ async def test_info_ends_here() -> None:
     assert found.video.formats
     assert found.engine == VERSIONS
     assert len(writes(effects)) == 1
-    assert outcome(await kit.run(validated(action="info"))).cache == "hit"
+    assert outcome(await harness.run(validated(action="info"))).cache == "hit"
 
 
-async def test_a_download_after_an_info_is_a_hit() -> None:
-    kit = Kit()
-    await kit.run(validated(action="info"))
-    assert event_of(await kit.run(validated())).cache == "hit"
+async def test_download_after_an_info_is_a_cache_hit() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated(action="info"))
+    assert extracted_event(await harness.run(validated())).cache == "hit"
 
 
 @pytest.mark.parametrize(
-    ("left", "least", "most"), [(20.0, 15.0, 20.0), (10_000.0, DEADLINE, DEADLINE)]
+    ("left", "least", "most"), [(20.0, 15.0, 20.0), (10_000.0, DEADLINE_SECONDS, DEADLINE_SECONDS)]
 )
-async def test_the_deadline_bounds_the_engine(left: float, least: float, most: float) -> None:
-    kit = Kit()
-    await kit.run(validated(deadline=soon(left)))
-    (job,) = kit.engine.jobs
+async def test_job_deadline_bounds_the_engine_deadline(
+    left: float, least: float, most: float
+) -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated(deadline=soon(left)))
+    (job,) = harness.engine.jobs
     assert least <= job.deadline_seconds <= most
 
 
-async def test_the_engine_has_a_second_at_least() -> None:
-    kit = Kit()
-    await kit.work.work(validated(deadline=soon(-5)))
-    assert kit.engine.jobs[0].deadline_seconds == 1.0
+async def test_engine_deadline_is_at_least_one_second() -> None:
+    harness = ExtractionHarness()
+    await harness.work.work(validated(deadline=soon(-5)))
+    assert harness.engine.jobs[0].deadline_seconds == 1.0
 
 
 FAILURES = {
@@ -251,44 +256,44 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("code", FAILURES)
-async def test_what_the_engine_cannot_do_is_a_failure(code: ErrorCode) -> None:
-    kit = Kit(FAILURES[code])
-    effects = await kit.run(validated())
+async def test_engine_failure_is_published_as_a_failure(code: ErrorCode) -> None:
+    harness = ExtractionHarness(FAILURES[code])
+    effects = await harness.run(validated())
     found = failure(effects)
     assert (found.step, found.error.error_type) == (NAME, code)
     assert found.retry_after_seconds == (17.0 if code is ErrorCode.RATE_LIMIT_API else None)
     assert decode(found.record.value, ValidatedVideo).video == VIDEO
     assert len(effects) == 1
-    assert kit.table.get(VIDEO.key) is None
+    assert harness.table.get(VIDEO.key) is None
 
 
-RAWS: dict[str, tuple[Any, ErrorCode]] = {
-    "no object": ([], ErrorCode.PLATFORM_CHANGED),
+UNUSABLE_PAGES: dict[str, tuple[Any, ErrorCode]] = {
+    "not an object": ([], ErrorCode.PLATFORM_CHANGED),
     "no formats": ({}, ErrorCode.CONTENT_NO_FORMATS),
-    "formats of nothing": ({"formats": [None, 7, {}]}, ErrorCode.CONTENT_NO_FORMATS),
+    "empty formats": ({"formats": [None, 7, {}]}, ErrorCode.CONTENT_NO_FORMATS),
 }
 
 
-@pytest.mark.parametrize("name", RAWS)
+@pytest.mark.parametrize("name", UNUSABLE_PAGES)
 @pytest.mark.parametrize("action", ["download", "info"])
-async def test_what_is_no_video_is_a_failure_and_not_kept(name: str, action: str) -> None:
-    raw, code = RAWS[name]
-    kit = Kit(msgspec.Raw(msgspec.json.encode(raw)))
-    assert failure(await kit.run(validated(action=action))).error.error_type is code
-    assert kit.table.get(VIDEO.key) is None
+async def test_unusable_page_is_a_failure_and_not_cached(name: str, action: str) -> None:
+    raw, code = UNUSABLE_PAGES[name]
+    harness = ExtractionHarness(msgspec.Raw(msgspec.json.encode(raw)))
+    assert failure(await harness.run(validated(action=action))).error.error_type is code
+    assert harness.table.get(VIDEO.key) is None
 
 
-async def test_a_platform_that_is_gone_is_a_matter_of_settings() -> None:
-    gone = msgspec.structs.replace(VIDEO, platform="gone")
-    event = msgspec.structs.replace(validated(), video=gone)
-    assert failure(await Kit().run(event)).error.error_type is ErrorCode.SYSTEM_CONFIG
+async def test_unknown_platform_is_a_config_error() -> None:
+    unknown = msgspec.structs.replace(VIDEO, platform="gone")
+    event = msgspec.structs.replace(validated(), video=unknown)
+    assert failure(await ExtractionHarness().run(event)).error.error_type is ErrorCode.SYSTEM_CONFIG
 
 
-# The network is behind the gate
+# Outbound gate
 
 
-def shut(kit: Kit) -> None:
-    """The breaker of the only way out is open."""
+def open_breaker(harness: ExtractionHarness) -> None:
+    """Open the breaker of the only egress."""
     state = BreakerState(
         platform="tiktok",
         operation="extract",
@@ -298,246 +303,257 @@ def shut(kit: Kit) -> None:
         since=EXTRACTED_AT,
         until=FUTURE,
     )
-    kit.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+    harness.context.signals.put(f"{BREAKER}{state.name}", encode(state))
 
 
-async def test_attempts_are_told_and_hits_are_none() -> None:
-    kit = Kit()
-    await kit.run(validated())
-    await kit.run(validated())
-    (told,) = [body_of(each, NetworkAttempt) for each in sent_to(kit.supplements, ATTEMPTS)]
-    assert (told.name, told.subject, told.code) == ("tiktok:extract:direct", VIDEO.key, None)
-    assert kit.engine.jobs[0].egress == "direct"
+async def test_attempts_are_reported_and_cache_hits_are_not() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    await harness.run(validated())
+    (reported,) = [
+        body_of(each, NetworkAttempt) for each in sent_to(harness.best_effort_records, ATTEMPTS)
+    ]
+    assert (reported.name, reported.subject, reported.code) == (
+        "tiktok:extract:direct",
+        VIDEO.key,
+        None,
+    )
+    assert harness.engine.jobs[0].egress == "direct"
 
 
-async def test_an_open_breaker_leaves_the_engine_alone() -> None:
-    kit = Kit()
-    shut(kit)
-    found = failure(await kit.run(validated()))
+async def test_open_breaker_does_not_call_the_engine() -> None:
+    harness = ExtractionHarness()
+    open_breaker(harness)
+    found = failure(await harness.run(validated()))
     assert (found.error.error_type, found.permitted) == (ErrorCode.PLATFORM_CHANGED, False)
     assert (found.platform, found.operation, found.egress) == ("tiktok", "extract", "direct")
-    assert kit.engine.jobs == []
+    assert harness.engine.jobs == []
 
 
-async def test_a_failure_says_where_it_happened() -> None:
-    kit = Kit(EngineFailure(types=("EngineTimeout",), message="late"))
-    found = failure(await kit.run(validated()))
+async def test_failure_names_its_endpoint() -> None:
+    harness = ExtractionHarness(EngineFailure(types=("EngineTimeout",), message="late"))
+    found = failure(await harness.run(validated()))
     assert found.permitted
     assert (found.platform, found.operation, found.egress) == ("tiktok", "extract", "direct")
 
 
-async def test_what_is_fresh_is_served_behind_an_open_breaker() -> None:
-    kit = Kit()
-    await kit.run(validated())
-    shut(kit)
-    assert event_of(await kit.run(validated())).cache == "hit"
+async def test_fresh_row_is_served_behind_an_open_breaker() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    open_breaker(harness)
+    assert extracted_event(await harness.run(validated())).cache == "hit"
 
 
 STALE: dict[str, tuple[dict[str, Any], float, bool]] = {
-    "info": ({"action": "info"}, LIFE, True),
-    "info, but wanted fresh": ({"action": "info", "options": Options(refresh=True)}, LIFE, False),
-    "info, but too old": ({"action": "info"}, LIFE + 3_600.0, False),
-    "download": ({"action": "download"}, LIFE, False),
+    "info": ({"action": "info"}, TTL_SECONDS, True),
+    "info with refresh": ({"action": "info", "options": Options(refresh=True)}, TTL_SECONDS, False),
+    "info, expired": ({"action": "info"}, TTL_SECONDS + 3_600.0, False),
+    "download": ({"action": "download"}, TTL_SECONDS, False),
 }
 
 
 @pytest.mark.parametrize("name", STALE)
-async def test_an_old_answer_serves_info_behind_an_open_breaker(name: str) -> None:
+async def test_stale_row_serves_info_behind_an_open_breaker(name: str) -> None:
     job, age, served = STALE[name]
-    kit = Kit()
-    await kit.run(validated())
-    kit.clock.now += age
-    shut(kit)
-    effects = await kit.run(validated(**job))
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    harness.clock.now += age
+    open_breaker(harness)
+    effects = await harness.run(validated(**job))
     if served:
         assert (outcome(effects).cache, outcome(effects).video.id) == ("stale", VIDEO.id)
         assert not writes(effects)
     else:
         assert not failure(effects).permitted
-    assert len(kit.engine.jobs) == 1
+    assert len(harness.engine.jobs) == 1
 
 
-async def test_a_failed_attempt_is_no_reason_to_serve_an_old_answer() -> None:
-    kit = Kit()
-    await kit.run(validated())
-    kit.clock.now += LIFE
-    kit.engine.found = EngineFailure(types=("EngineTimeout",), message="late")
-    assert failure(await kit.run(validated(action="info"))).permitted
+async def test_failed_attempt_does_not_serve_a_stale_row() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    harness.clock.now += TTL_SECONDS
+    harness.engine.found = EngineFailure(types=("EngineTimeout",), message="late")
+    assert failure(await harness.run(validated(action="info"))).permitted
 
 
 # Cookies of an account
 
 
-async def test_cookies_are_sent_only_when_the_job_asks_for_it(tmp_path: Path) -> None:
-    kit = Kit()
+async def test_cookies_are_sent_only_when_the_job_authenticates(tmp_path: Path) -> None:
+    harness = ExtractionHarness()
     cookies = tmp_path / "cookies.txt"
-    kit.files["tiktok"] = (cookies,)
+    harness.files["tiktok"] = (cookies,)
     cookies.write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
-    await kit.run(validated())
-    effects = await kit.run(validated(authenticate=True, options=Options(refresh=True)))
-    first, second = kit.engine.jobs
+    await harness.run(validated())
+    effects = await harness.run(validated(authenticate=True, options=Options(refresh=True)))
+    first, second = harness.engine.jobs
     assert first.cookies == ()
     assert [(each.name, each.value) for each in second.cookies] == [("sessionid", "s3cret")]
     assert b"s3cret" not in (only(effects, EXTRACTED).value or b"")
 
 
-async def test_a_cookie_file_that_is_none_is_a_matter_of_settings(tmp_path: Path) -> None:
-    kit = Kit()
-    kit.files["tiktok"] = (tmp_path / "missing.txt",)
-    found = failure(await kit.run(validated(authenticate=True)))
+async def test_missing_cookie_file_is_a_config_error(tmp_path: Path) -> None:
+    harness = ExtractionHarness()
+    harness.files["tiktok"] = (tmp_path / "missing.txt",)
+    found = failure(await harness.run(validated(authenticate=True)))
     assert found.error.error_type is ErrorCode.SYSTEM_CONFIG
-    assert kit.engine.jobs == []
+    assert harness.engine.jobs == []
 
 
-# Videos that cannot be had
+# Negative cache
 
 PAGE = make_extraction().raw
 
 
-def gone() -> EngineFailure:
+def not_found_failure() -> EngineFailure:
     return FAILURES[ErrorCode.CONTENT_NOT_FOUND]
 
 
 @pytest.mark.parametrize("action", ["download", "info"])
-async def test_a_video_that_is_gone_is_not_asked_for_again(action: str) -> None:
-    kit = Kit(gone())
-    first = failure(await kit.run(validated(action=action))).error
-    again = failure(await kit.run(validated(action=action, request_id="r2"))).error
+async def test_not_found_video_is_served_from_the_negative_cache(action: str) -> None:
+    harness = ExtractionHarness(not_found_failure())
+    first = failure(await harness.run(validated(action=action))).error
+    again = failure(await harness.run(validated(action=action, request_id="r2"))).error
     assert (first.error_type, again.error_type) == (ErrorCode.CONTENT_NOT_FOUND,) * 2
-    assert REMEMBERED_SINCE not in first.technical_details
-    since = again.technical_details.pop(REMEMBERED_SINCE)
+    assert CACHED_SINCE not in first.technical_details
+    since = again.technical_details.pop(CACHED_SINCE)
     assert again.technical_details == first.technical_details
     assert since == EXTRACTED_AT.isoformat()
-    assert len(kit.engine.jobs) == 1
-    assert len(sent_to(kit.supplements, ATTEMPTS)) == 1
+    assert len(harness.engine.jobs) == 1
+    assert len(sent_to(harness.best_effort_records, ATTEMPTS)) == 1
 
 
-ASKED_AGAIN: dict[str, tuple[dict[str, Any], float]] = {
-    "its time is over": ({}, FAILURE_LIFE),
-    "wanted fresh": ({"options": Options(refresh=True)}, 0),
+BYPASSED: dict[str, tuple[dict[str, Any], float]] = {
+    "expired": ({}, FAILURE_TTL_SECONDS),
+    "refresh": ({"options": Options(refresh=True)}, 0),
     "with an account": ({"authenticate": True}, 0),
-    "a user tries once more": ({"retry_of": "r1"}, 0),
+    "user retry": ({"retry_of": "r1"}, 0),
 }
 
 
-@pytest.mark.parametrize("name", ASKED_AGAIN)
-async def test_a_video_that_is_gone_is_asked_for_again_when(name: str) -> None:
-    changes, age = ASKED_AGAIN[name]
-    kit = Kit(gone())
-    await kit.run(validated())
-    kit.clock.now += age
-    found = failure(await kit.run(validated(**changes)))
-    assert REMEMBERED_SINCE not in found.error.technical_details
-    assert len(kit.engine.jobs) == 2
+@pytest.mark.parametrize("name", BYPASSED)
+async def test_negative_cache_is_bypassed(name: str) -> None:
+    changes, age = BYPASSED[name]
+    harness = ExtractionHarness(not_found_failure())
+    await harness.run(validated())
+    harness.clock.now += age
+    found = failure(await harness.run(validated(**changes)))
+    assert CACHED_SINCE not in found.error.technical_details
+    assert len(harness.engine.jobs) == 2
 
 
-async def test_a_video_that_came_back_is_had_and_stays() -> None:
-    kit = Kit(gone())
-    await kit.run(validated())
-    kit.engine.found = PAGE
-    assert event_of(await kit.run(validated(options=Options(refresh=True)))).cache == "miss"
-    assert event_of(await kit.run(validated())).cache == "hit"
-    kit.clock.now += LIFE
-    assert event_of(await kit.run(validated())).cache == "miss"
+async def test_video_found_again_replaces_the_negative_entry() -> None:
+    harness = ExtractionHarness(not_found_failure())
+    await harness.run(validated())
+    harness.engine.found = PAGE
+    assert (
+        extracted_event(await harness.run(validated(options=Options(refresh=True)))).cache == "miss"
+    )
+    assert extracted_event(await harness.run(validated())).cache == "hit"
+    harness.clock.now += TTL_SECONDS
+    assert extracted_event(await harness.run(validated())).cache == "miss"
 
 
-PASSING = sorted(set(FAILURES) - {ErrorCode.CONTENT_NOT_FOUND})
+TRANSIENT = sorted(set(FAILURES) - {ErrorCode.CONTENT_NOT_FOUND})
 
 
-@pytest.mark.parametrize("code", PASSING)
-async def test_what_may_pass_is_asked_for_again(code: ErrorCode) -> None:
-    kit = Kit(FAILURES[code])
+@pytest.mark.parametrize("code", TRANSIENT)
+async def test_transient_failure_is_not_cached(code: ErrorCode) -> None:
+    harness = ExtractionHarness(FAILURES[code])
     for _ in range(2):
-        assert failure(await kit.run(validated())).error.error_type is code
-    assert len(kit.engine.jobs) == 2
+        assert failure(await harness.run(validated())).error.error_type is code
+    assert len(harness.engine.jobs) == 2
 
 
-async def test_what_an_account_was_told_is_not_told_to_others(tmp_path: Path) -> None:
-    kit = Kit(gone())
-    kit.files["tiktok"] = (tmp_path / "cookies.txt",)
-    kit.files["tiktok"][0].write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
+async def test_failure_with_an_account_is_not_served_to_others(tmp_path: Path) -> None:
+    harness = ExtractionHarness(not_found_failure())
+    harness.files["tiktok"] = (tmp_path / "cookies.txt",)
+    harness.files["tiktok"][0].write_text(".tiktok.com\tTRUE\t/\tTRUE\t0\tsessionid\ts3cret\n")
     for _ in range(2):
-        await kit.run(validated(authenticate=True))
-    await kit.run(validated())
-    assert len(kit.engine.jobs) == 3
+        await harness.run(validated(authenticate=True))
+    await harness.run(validated())
+    assert len(harness.engine.jobs) == 3
 
 
-async def test_where_accounts_are_the_rule_nothing_that_nobody_was_told_is_remembered() -> None:
-    kit = Kit(gone())
-    kit.logs_in = True
-    failure(await kit.run(validated()))
-    kit.engine.found = PAGE
-    assert event_of(await kit.run(validated(request_id="r2"))).cache == "miss"
+async def test_anonymous_failure_is_not_stored_when_accounts_are_always_used() -> None:
+    harness = ExtractionHarness(not_found_failure())
+    harness.always_authenticates = True
+    failure(await harness.run(validated()))
+    harness.engine.found = PAGE
+    assert extracted_event(await harness.run(validated(request_id="r2"))).cache == "miss"
 
 
-async def test_where_accounts_are_the_rule_nothing_that_nobody_was_told_is_believed() -> None:
-    shared, engine = Dictionary(), FakeEngine(gone())
-    nobody, rule = Kit(shared=shared, engine=engine), Kit(shared=shared, engine=engine)
-    rule.logs_in = True
-    failure(await nobody.run(validated()))
-    found = failure(await rule.run(validated(request_id="r2")))
-    assert REMEMBERED_SINCE not in found.error.technical_details
+async def test_anonymous_failure_is_not_served_when_accounts_are_always_used() -> None:
+    shared, engine = DictBackend(), FakeEngine(not_found_failure())
+    anonymous, authenticated = (
+        ExtractionHarness(shared=shared, engine=engine),
+        ExtractionHarness(shared=shared, engine=engine),
+    )
+    authenticated.always_authenticates = True
+    failure(await anonymous.run(validated()))
+    found = failure(await authenticated.run(validated(request_id="r2")))
+    assert CACHED_SINCE not in found.error.technical_details
     assert len(engine.jobs) == 2
 
 
-# What was found to be no good
+# Outdated pages
 
 
-async def test_links_that_are_refused_serve_nobody_although_the_page_cannot_be_read_anew() -> None:
-    kit = Kit()
-    await kit.run(validated())
-    kit.engine.found = FAILURES[ErrorCode.NETWORK_TIMEOUT]
-    failure(await kit.run(validated(options=Options(refresh=True))))
-    failure(await kit.run(validated(request_id="r2")))
-    assert len(kit.engine.jobs) == 3
-    shut(kit)
-    assert outcome(await kit.run(validated(action="info"))).cache == "stale"
+async def test_row_is_not_served_as_fresh_after_a_failed_refresh() -> None:
+    harness = ExtractionHarness()
+    await harness.run(validated())
+    harness.engine.found = FAILURES[ErrorCode.NETWORK_TIMEOUT]
+    failure(await harness.run(validated(options=Options(refresh=True))))
+    failure(await harness.run(validated(request_id="r2")))
+    assert len(harness.engine.jobs) == 3
+    open_breaker(harness)
+    assert outcome(await harness.run(validated(action="info"))).cache == "stale"
 
 
-async def test_a_job_that_comes_back_has_the_page_that_it_had() -> None:
-    kit = Kit()
-    first = event_of(await kit.run(validated(options=Options(refresh=True))))
+async def test_retried_job_gets_the_page_that_it_had() -> None:
+    harness = ExtractionHarness()
+    first = extracted_event(await harness.run(validated(options=Options(refresh=True))))
     assert first.job.page == PageUse(read_at=first.extraction.extracted_at, reads=1)
-    again = event_of(await kit.run(ValidatedVideo(job=first.job, video=VIDEO)))
+    again = extracted_event(await harness.run(ValidatedVideo(job=first.job, video=VIDEO)))
     assert (again.cache, again.job.page) == ("miss", first.job.page)
-    assert len(kit.engine.jobs) == 1
+    assert len(harness.engine.jobs) == 1
 
 
-async def test_a_page_that_is_outdated_is_read_anew_once() -> None:
-    kit = Kit()
-    first = event_of(await kit.run(validated()))
+async def test_outdated_page_is_read_again_once() -> None:
+    harness = ExtractionHarness()
+    first = extracted_event(await harness.run(validated()))
     outdated = msgspec.structs.replace(first.job.page, outdated=True)
     job = msgspec.structs.replace(first.job, page=outdated)
     event = ValidatedVideo(job=job, video=VIDEO)
-    kit.clock.now += 1
-    second = event_of(await kit.run(event))
+    harness.clock.now += 1
+    second = extracted_event(await harness.run(event))
     assert (second.cache, second.job.page.reads, second.job.page.outdated) == ("miss", 2, False)
-    # Another job with the same old page has the new one.
-    third = event_of(await kit.run(event))
+    # Another job with the same outdated page gets the new one.
+    third = extracted_event(await harness.run(event))
     assert (third.cache, third.job.page.read_at) == ("hit", second.job.page.read_at)
-    assert len(kit.engine.jobs) == 2
+    assert len(harness.engine.jobs) == 2
 
 
-async def test_a_page_that_another_job_had_is_older_than_ones_own() -> None:
-    kit = Kit()
-    first = event_of(await kit.run(validated()))
+async def test_row_older_than_the_page_of_the_job_is_a_miss() -> None:
+    harness = ExtractionHarness()
+    first = extracted_event(await harness.run(validated()))
     later = first.extraction.extracted_at + timedelta(seconds=1)
     page = PageUse(read_at=later, reads=1)
-    found = event_of(await kit.run(validated(request_id="r2", page=page)))
+    found = extracted_event(await harness.run(validated(request_id="r2", page=page)))
     assert (found.cache, found.job.page.reads) == ("miss", 2)
 
 
-# Several who ask
+# Concurrent requests
 
 
 MESSAGE_FIELDS = ("partition", "offset", "key", "value", "headers", "timestamp")
 
 
-async def test_one_extraction_serves_all_who_ask_together() -> None:
-    kit = Kit()
+async def test_concurrent_requests_share_one_extraction() -> None:
+    harness = ExtractionHarness()
     context, _ = make_context(make_settings(), TABLE)
-    kit.table = context.tables[TABLE]
-    kit.cache = VideoInfoCache(kit.table.get, LIFE, kit.clock)
+    harness.table = table_of(context, TABLE)
+    harness.cache = VideoInfoCache(harness.table.get, TTL_SECONDS, harness.clock)
     written: list[Write] = []
 
     class Broker:
@@ -549,15 +565,15 @@ async def test_one_extraction_serves_all_who_ask_together() -> None:
     slots, finished = ConcurrencyLimit(16), asyncio.Queue[Incoming]()
     work = RecordProcessor(
         extraction_stage,
-        step_handler(NAME, ValidatedVideo, kit.work.work, SharedState()),
-        outbox=cast(ReliableProducer, Broker()),
-        tables=context.tables,
+        step_handler(NAME, ValidatedVideo, harness.work.work, SharedState()),
+        producer=cast(ReliableProducer, Broker()),
+        tables={TABLE: harness.table},
         slots=slots,
         topic_prefix="",
-        finished=finished.put_nowait,
+        on_finished=finished.put_nowait,
     )
-    consumer = SimpleNamespace(start_of=lambda _: None, acknowledge=lambda *_: None)
-    flow = Consumption(
+    consumer = SimpleNamespace(start_offset=lambda _: None, acknowledge=lambda *_: None)
+    consumption = Consumption(
         extraction_stage,
         work.run,
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
@@ -578,44 +594,50 @@ async def test_one_extraction_serves_all_who_ask_together() -> None:
             generation_id=1,
             **{name: getattr(record, name) for name in MESSAGE_FIELDS},
         )
-        await flow.accept(VALIDATED, SimpleNamespace(message=message))
+        await consumption.accept(VALIDATED, SimpleNamespace(message=message))
     for _ in events:
         await finished.get()
-    assert len(kit.engine.jobs) == 1
+    assert len(harness.engine.jobs) == 1
     assert sum(write.topic == EXTRACTED.kafka_name("") for write in written) == 10
 
 
-async def test_what_one_worker_reads_serves_the_next_owner_of_the_partition() -> None:
-    shared, engine = Dictionary(), FakeEngine(PAGE)
-    one, other = Kit(shared=shared, engine=engine), Kit(shared=shared, engine=engine)
-    first = event_of(await one.run(validated()))
+async def test_shared_cache_serves_the_next_owner_of_the_partition() -> None:
+    shared, engine = DictBackend(), FakeEngine(PAGE)
+    one, other = (
+        ExtractionHarness(shared=shared, engine=engine),
+        ExtractionHarness(shared=shared, engine=engine),
+    )
+    first = extracted_event(await one.run(validated()))
     effects = await other.run(validated(request_id="r2"))
-    assert event_of(effects) == msgspec.structs.replace(
-        first, job=event_of(effects).job, cache="hit"
+    assert extracted_event(effects) == msgspec.structs.replace(
+        first, job=extracted_event(effects).job, cache="hit"
     )
     assert len(writes(effects)) == 1
     assert len(engine.jobs) == 1
     assert not writes(await other.run(validated(request_id="r3")))
 
 
-async def test_what_one_worker_was_told_serves_the_next() -> None:
-    shared, engine = Dictionary(), FakeEngine(gone())
-    one, other = Kit(shared=shared, engine=engine), Kit(shared=shared, engine=engine)
+async def test_shared_negative_cache_serves_another_worker() -> None:
+    shared, engine = DictBackend(), FakeEngine(not_found_failure())
+    one, other = (
+        ExtractionHarness(shared=shared, engine=engine),
+        ExtractionHarness(shared=shared, engine=engine),
+    )
     await one.run(validated())
     found = failure(await other.run(validated()))
-    assert REMEMBERED_SINCE in found.error.technical_details
+    assert CACHED_SINCE in found.error.technical_details
     engine.found = PAGE
     await other.run(validated(options=Options(refresh=True)))
     assert set(shared.values) == {f"video_info:{VIDEO.key}"}
 
 
-# When posts were published
+# Upload dates
 
 
-async def test_a_date_that_a_page_lacks_is_filled_in() -> None:
+async def test_missing_publication_date_is_filled_in() -> None:
     raw = raw_of()
     del raw["timestamp"]
-    kit = Kit(msgspec.Raw(msgspec.json.encode(raw)))
-    assert outcome(await kit.run(validated(action="info"))).video.published_at is None
-    kit.dates.note(VIDEO.key, EXTRACTED_AT)
-    assert outcome(await kit.run(validated(action="info"))).video.published_at == EXTRACTED_AT
+    harness = ExtractionHarness(msgspec.Raw(msgspec.json.encode(raw)))
+    assert outcome(await harness.run(validated(action="info"))).video.published_at is None
+    harness.dates.put(VIDEO.key, EXTRACTED_AT)
+    assert outcome(await harness.run(validated(action="info"))).video.published_at == EXTRACTED_AT

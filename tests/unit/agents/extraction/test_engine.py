@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.extraction.engine import _show, engine_settings
+from agents.extraction.engine import _export_stats, engine_settings
 from schemas.video import EngineVersions
 from streams.observability.metrics import (
     ENGINE_IMPERSONATION,
@@ -16,7 +16,7 @@ from streams.settings import EngineSettings
 from tests.unit.agents.builders import make_context, make_settings
 
 
-def test_the_engine_is_set_up_by_the_settings(tmp_path: Path) -> None:
+def test_engine_settings_come_from_the_settings(tmp_path: Path) -> None:
     engine = EngineSettings(
         processes=3,
         threads=2,
@@ -34,7 +34,9 @@ def test_the_engine_is_set_up_by_the_settings(tmp_path: Path) -> None:
     ("alive", "impersonation", "problem"),
     [(2, True, None), (0, False, "no engine process is alive")],
 )
-def test_operators_see_the_engine(alive: int, impersonation: bool, problem: str | None) -> None:
+def test_engine_stats_are_exported_as_metrics_and_a_health_check(
+    alive: int, impersonation: bool, problem: str | None
+) -> None:
     context, _ = make_context(make_settings())
     stats = SimpleNamespace(
         processes_alive=alive,
@@ -44,7 +46,7 @@ def test_operators_see_the_engine(alive: int, impersonation: bool, problem: str 
         versions=EngineVersions(yt_dlp="1", curl_cffi="2"),
     )
     engine: Any = SimpleNamespace(stats=lambda: stats)
-    _show(engine, context)
+    _export_stats(engine, context)
     (check,) = context.checks
     assert check() == problem
     assert ENGINE_PROCESSES._value.get() == alive

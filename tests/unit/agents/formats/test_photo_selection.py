@@ -10,31 +10,31 @@ from agents.platforms.tiktok.formats import read_sources
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
 from schemas.video import VideoFormat
-from tests.unit.agents.platforms.tiktok.raws import raw_of
+from tests.unit.agents.platforms.tiktok.extractions import raw_of
 
 
-def picture(place: int, host: str = "", **fields: Any) -> VideoFormat:
-    named: dict[str, Any] = {
-        "format_id": f"{place}{host}",
+def picture(number: int, host: str = "", **fields: Any) -> VideoFormat:
+    defaults: dict[str, Any] = {
+        "format_id": f"{number}{host}",
         "container": "jpeg",
         "width": 1080,
         "height": 1440,
     }
-    return VideoFormat(picture=place, **(named | fields))
+    return VideoFormat(picture=number, **(defaults | fields))
 
 
 def video(format_id: str = "video", **fields: Any) -> VideoFormat:
-    told = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac", **fields}
-    return VideoFormat(format_id=format_id, width=720, height=1280, **told)
+    values = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac", **fields}
+    return VideoFormat(format_id=format_id, width=720, height=1280, **values)
 
 
 def sound(format_id: str = "music", **fields: Any) -> VideoFormat:
-    told = {"container": "m4a", "audio_codec": "aac", "song": True, **fields}
-    return VideoFormat(format_id=format_id, **told)
+    values = {"container": "m4a", "audio_codec": "aac", "song": True, **fields}
+    return VideoFormat(format_id=format_id, **values)
 
 
-def motion(place: int) -> VideoFormat:
-    return picture(place, container="mp4", video_codec="h264", motion=True, format_id=f"m{place}")
+def motion(number: int) -> VideoFormat:
+    return picture(number, container="mp4", video_codec="h264", motion=True, format_id=f"m{number}")
 
 
 PICTURES = (picture(1), picture(1, "b"), picture(2), picture(2, "b"))
@@ -50,14 +50,14 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "pictures alone": (PICTURES, Options(), "1 2"),
     "in their order": ((picture(10), picture(9), sound(), picture(1)), Options(), "1 9 10 music"),
     "the music alone": (POST, Options(audio_only=True), "music"),
-    "the music of a post that is a video too": (SLIDESHOW, Options(audio_only=True), "music"),
-    "the sound of their video where they have no music": (
+    "the music of a post that has a video as well": (SLIDESHOW, Options(audio_only=True), "music"),
+    "the audio of the video when there is no music": (
         (*PICTURES, video()),
         Options(audio_only=True),
         "video",
     ),
-    "the music, asked for as a song": (POST, Options(audio_only=True, audio="song"), "music"),
-    "music that is not called a song": (
+    "the music, requested as a song": (POST, Options(audio_only=True, audio="song"), "music"),
+    "music without the song flag": (
         (picture(1), sound(song=False)),
         Options(audio_only=True, audio="song"),
         "music",
@@ -67,14 +67,18 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(),
         "1 b",
     ),
-    "music that nobody can play is none": ((picture(1), sound(playable=False)), Options(), "1"),
-    "quality is about videos": (POST, Options(quality="360p", degrade=False), "1 2 music"),
-    "watermarks are about videos": (POST, Options(watermark="allow"), "1 2 music"),
+    "unplayable music is left out": ((picture(1), sound(playable=False)), Options(), "1"),
+    "quality applies to videos only": (POST, Options(quality="360p", degrade=False), "1 2 music"),
+    "watermark applies to videos only": (POST, Options(watermark="allow"), "1 2 music"),
     "the pictures before their video": (SLIDESHOW, Options(), "1 2 music"),
-    "the video when its codec is asked for": (SLIDESHOW, Options(codec="h264"), "video"),
-    "the video when its container is asked for": (SLIDESHOW, Options(container="mp4"), "video"),
-    "the pictures when the video is another": (SLIDESHOW, Options(codec="h265"), "1 2 music"),
-    "the marked video when it is allowed": (
+    "the video when its codec is requested": (SLIDESHOW, Options(codec="h264"), "video"),
+    "the video when its container is requested": (SLIDESHOW, Options(container="mp4"), "video"),
+    "the pictures when the video has another codec": (
+        SLIDESHOW,
+        Options(codec="h265"),
+        "1 2 music",
+    ),
+    "the watermarked video when it is allowed": (
         (*POST, video(watermarked=True)),
         Options(container="mp4", watermark="allow"),
         "video",
@@ -86,13 +90,13 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(container="mp4"),
         "video",
     ),
-    "nor has its codec": (LIVE, Options(codec="h264"), "1 2 m2 music"),
+    "the codec of a motion file is ignored": (LIVE, Options(codec="h264"), "1 2 m2 music"),
     "all within the limit": (
         (picture(1, bytes=3), picture(2, bytes=4), sound(bytes=3)),
         Options(max_bytes=10),
         "1 2 music",
     ),
-    "unknown sizes are no reason": (POST, Options(max_bytes=1), "1 2 music"),
+    "unknown sizes are within the limit": (POST, Options(max_bytes=1), "1 2 music"),
     "TikTok": (TIKTOK, Options(), "image-01 image-02 image-03 audio"),
     "TikTok, sound": (TIKTOK, Options(audio_only=True), "audio"),
 }
@@ -103,7 +107,7 @@ def ids(files: Sequence[Choice]) -> str:
 
 
 @pytest.mark.parametrize(("formats", "options", "chosen"), CHOICES.values(), ids=CHOICES.keys())
-def test_files(formats: Sequence[VideoFormat], options: Options, chosen: str) -> None:
+def test_files_are_chosen(formats: Sequence[VideoFormat], options: Options, chosen: str) -> None:
     assert ids(choose_files(formats, options)) == chosen
 
 
@@ -119,7 +123,7 @@ def test_files(formats: Sequence[VideoFormat], options: Options, chosen: str) ->
         ({"nothing of it"}, "1 2 music"),
     ],
 )
-def test_what_failed_is_had_from_elsewhere_or_left_out(avoided: set[str], chosen: str) -> None:
+def test_failed_file_is_replaced_by_its_mirror_or_left_out(avoided: set[str], chosen: str) -> None:
     assert ids(choose_files(POST, Options(), avoided)) == chosen
 
 
@@ -148,7 +152,9 @@ REFUSALS: dict[str, tuple[Options, set[str], ErrorCode, str]] = {
 @pytest.mark.parametrize(
     ("options", "avoided", "code", "text"), REFUSALS.values(), ids=REFUSALS.keys()
 )
-def test_refusal(options: Options, avoided: set[str], code: ErrorCode, text: str) -> None:
+def test_refusal_has_code_and_reason(
+    options: Options, avoided: set[str], code: ErrorCode, text: str
+) -> None:
     with pytest.raises(ClipmillError, match=text) as caught:
         choose_files(POST, options, avoided)
     assert caught.value.code is code
@@ -162,7 +168,7 @@ CONTAINERS: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "none but a motion file": (LIVE, Options(container="mp4"), NO_VIDEO),
     "none of the container": (SLIDESHOW, Options(container="webm"), "its pictures fits"),
     "none of the codec": (SLIDESHOW, Options(container="mp4", codec="h265"), "its pictures fits"),
-    "a marked one": (
+    "a watermarked one": (
         (*POST, video(watermarked=True)),
         Options(container="mp4"),
         "fits: every fitting file is watermarked",
@@ -171,7 +177,7 @@ CONTAINERS: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
 
 
 @pytest.mark.parametrize(("formats", "options", "text"), CONTAINERS.values(), ids=CONTAINERS.keys())
-def test_a_video_of_the_pictures_that_nobody_made_cannot_be_had(
+def test_post_without_a_matching_video_is_refused(
     formats: Sequence[VideoFormat], options: Options, text: str
 ) -> None:
     with pytest.raises(ClipmillError, match=text) as caught:
@@ -180,7 +186,7 @@ def test_a_video_of_the_pictures_that_nobody_made_cannot_be_had(
     assert caught.value.details["failure"] == "pictures_only"
 
 
-def test_pictures_without_an_address_are_left_out() -> None:
+def test_missing_pictures_are_left_out() -> None:
     assert ids(choose_files(POST, Options(), missing=(3,))) == "1 2 music"
     assert ids(choose_files(POST, Options(audio_only=True, degrade=False), missing=(3,))) == "music"
     assert ids(choose_files(SLIDESHOW, Options(container="mp4"), missing=(3,))) == "video"
@@ -194,7 +200,7 @@ def test_pictures_without_an_address_are_left_out() -> None:
         ((), Options(), "no address for any of its pictures"),
     ],
 )
-def test_pictures_without_an_address_may_be_too_much(
+def test_too_many_missing_pictures_are_refused(
     formats: Sequence[VideoFormat], options: Options, text: str
 ) -> None:
     with pytest.raises(ClipmillError, match=text) as caught:
@@ -202,13 +208,13 @@ def test_pictures_without_an_address_may_be_too_much(
     assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
 
 
-def test_no_music_is_no_sound() -> None:
+def test_audio_only_without_music_is_refused() -> None:
     with pytest.raises(ClipmillError, match="none of its files has the sound asked for"):
         choose_files(PICTURES, Options(audio_only=True))
 
 
 @pytest.mark.parametrize("degrade", [True, False])
-def test_the_limit_is_for_all_files_together(degrade: bool) -> None:
+def test_size_limit_applies_to_all_files_together(degrade: bool) -> None:
     formats = (picture(1, bytes=5), picture(2, bytes=5), sound(bytes=1))
     with pytest.raises(ClipmillError, match="has 11 bytes, max_bytes is 10") as caught:
         choose_files(formats, Options(max_bytes=10, degrade=degrade))
@@ -229,24 +235,24 @@ FORMATS = st.lists(
 
 
 @given(FORMATS, st.sets(st.text("ab01mn", min_size=1, max_size=2)), st.booleans())
-def test_every_picture_once_or_an_error(
+def test_every_picture_is_chosen_once_or_refused(
     formats: list[VideoFormat], avoided: set[str], degrade: bool
 ) -> None:
-    places = sorted({each.picture for each in formats if each.picture})
+    numbers = sorted({each.picture for each in formats if each.picture})
     options = Options(degrade=degrade)
     try:
         chosen = choose_files(formats, options, avoided)
     except ClipmillError:
-        left = [each for each in formats if each.format_id not in avoided]
-        lost = set(places) - {each.picture for each in left}
-        silent = not degrade and not any(each.audio_codec for each in left)
-        assert lost or silent or not places
+        available = [each for each in formats if each.format_id not in avoided]
+        missing = set(numbers) - {each.picture for each in available}
+        silent = not degrade and not any(each.audio_codec for each in available)
+        assert missing or silent or not numbers
         return
-    assert [each.format.picture for each in chosen if each.format.picture] == places
+    assert [each.format.picture for each in chosen if each.format.picture] == numbers
     assert len([each for each in chosen if not each.format.picture]) <= 1
     assert not {each.format_id for each in chosen} & avoided
 
 
 @given(st.lists(st.builds(video, st.text("abc", min_size=1, max_size=4)), min_size=1, max_size=5))
-def test_a_post_without_pictures_is_what_the_choice_says(formats: list[VideoFormat]) -> None:
+def test_post_without_pictures_is_chosen_as_a_video(formats: list[VideoFormat]) -> None:
     assert choose_files(formats, Options()) == (choose(formats, Options()),)

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.formats.selection import EXACT_SHARE, TIERS, choose, is_copy, wanted_side
+from agents.formats.selection import TIER_SHARE_MIN, TIERS, choose, is_mirror, target_side
 from agents.formats.sound_selection import CONTAINERS
 from agents.platforms.tiktok.formats import read_sources
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options, Quality
 from schemas.video import VideoFormat
-from tests.unit.agents.platforms.tiktok.raws import raw_of
+from tests.unit.agents.platforms.tiktok.extractions import raw_of
 
 
 def video(format_id: str, side: int | None = 720, **fields: Any) -> VideoFormat:
-    told = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac", **fields}
+    values = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac", **fields}
     width, height = side, side * 16 // 9 if side else None
-    return VideoFormat(format_id=format_id, width=width, height=height, **told)
+    return VideoFormat(format_id=format_id, width=width, height=height, **values)
 
 
 def sound(format_id: str, **fields: Any) -> VideoFormat:
@@ -54,12 +54,12 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         "x",
     ),
     "exact": (LADDER, Options(quality="720p", degrade=False), "720"),
-    "exact but cut to blocks": (
+    "exact but cropped to macroblocks": (
         (video("704", 704), *LADDER[3:]),
         Options(quality="720p", degrade=False),
         "704",
     ),
-    "best does not mind degrade": (LADDER, Options(degrade=False), "1080"),
+    "best ignores degrade": (LADDER, Options(degrade=False), "1080"),
     "higher bitrate": (
         (video("a", bits_per_second=1), video("b", bits_per_second=2), video("c")),
         Options(),
@@ -75,7 +75,7 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(),
         "b",
     ),
-    "the earlier name at last": ((video("x-1"), video("x-0")), Options(), "x-0"),
+    "the lower id as tie-breaker": ((video("x-1"), video("x-0")), Options(), "x-0"),
     "h265 on demand": (
         (video("a"), video("b", 360, video_codec="h265")),
         Options(codec="h265"),
@@ -86,12 +86,12 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(container="webm"),
         "b",
     ),
-    "sound is joined to a larger picture": (
+    "audio is muxed to a larger video": (
         (video("a", 360), video("b", 1080, audio_codec=None)),
         Options(),
         "b+a",
     ),
-    "the sound of a file without a picture": (
+    "the audio of an audio-only file": (
         (video("a", 360), video("b", 1080, audio_codec=None), sound("c")),
         Options(),
         "b+c",
@@ -101,57 +101,57 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(),
         "b+a",
     ),
-    "a song is no sound of a silent post": (
+    "a song is no audio of a silent post": (
         (video("b", 1080, audio_codec=None), song("c")),
         Options(),
         "b",
     ),
-    "sound before size where less will do": (
+    "audio before size when a smaller side is accepted": (
         (video("a", 360), video("b", 1080, audio_codec=None)),
         Options(quality="1080p"),
         "a",
     ),
-    "sound is joined where less will not do": (
+    "audio is muxed when the side is required": (
         (video("a", 360), video("b", 1080, audio_codec=None)),
         Options(quality="1080p", degrade=False),
         "b+a",
     ),
-    "sound of the same size is not joined": (
+    "nothing is muxed when the same size has audio": (
         (video("a", bits_per_second=1), video("b", audio_codec=None, bits_per_second=9)),
         Options(),
         "a",
     ),
-    "sound is joined to the codec asked for": (
+    "audio is muxed to the requested codec": (
         (video("a"), video("b", 360, audio_codec=None, video_codec="h265")),
         Options(codec="h265", quality="720p"),
         "b+a",
     ),
-    "sound is joined to the smallest picture when no other is wanted": (
+    "audio is muxed to the smallest video without degrade": (
         (video("a"), video("b", 360, audio_codec=None)),
         Options(quality="worst", degrade=False),
         "b+a",
     ),
-    "the smallest with sound otherwise": (
+    "the smallest with audio with degrade": (
         (video("a"), video("b", 360, audio_codec=None)),
         Options(quality="worst"),
         "a",
     ),
-    "a clean one's sound": (
+    "a clean video with audio": (
         (video("a", watermarked=True, bytes=1), video("b", 480, bytes=2)),
         Options(watermark="allow"),
         "b",
     ),
-    "a marked one's sound for a picture that is alone": (
+    "the audio of a watermarked video": (
         (video("a", watermarked=True), video("b", 1080, audio_codec=None)),
         Options(),
         "b+a",
     ),
-    "a picture that is too large is not joined": (
+    "a video that is too large is not muxed": (
         (video("a", 360, bytes=4), video("b", 1080, audio_codec=None, bytes=9)),
         Options(max_bytes=5),
         "a",
     ),
-    "silent when nothing has sound": ((video("a", audio_codec=None),), Options(), "a"),
+    "silent when nothing has audio": ((video("a", audio_codec=None),), Options(), "a"),
     "clean before size": (
         (video("a", 360), video("b", 1080, watermarked=True)),
         Options(watermark="allow"),
@@ -162,7 +162,7 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(watermark="allow"),
         "a",
     ),
-    "sound before clean": (
+    "audio before clean": (
         (video("a", audio_codec=None), video("b", watermarked=True)),
         Options(watermark="allow"),
         "b",
@@ -189,8 +189,8 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(),
         "a",
     ),
-    "what is too large is left out": (LADDER, Options(max_bytes=720_000), "720"),
-    "an unknown number of bytes is no reason": (
+    "too large formats are left out": (LADDER, Options(max_bytes=720_000), "720"),
+    "an unknown file size is within the limit": (
         (video("a", 1080), video("b", 360, bytes=1)),
         Options(max_bytes=10),
         "a",
@@ -200,18 +200,18 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(max_bytes=5, degrade=False),
         "b",
     ),
-    "sound alone": ((video("a"), sound("b")), Options(audio_only=True), "b"),
-    "the best sound": (
+    "audio only": ((video("a"), sound("b")), Options(audio_only=True), "b"),
+    "the best audio": (
         (sound("a", bits_per_second=64), sound("b", bits_per_second=128)),
         Options(audio_only=True),
         "b",
     ),
-    "the worst sound": (
+    "the worst audio": (
         (sound("a", bits_per_second=64), sound("b", bits_per_second=128)),
         Options(audio_only=True, quality="worst"),
         "a",
     ),
-    "sound has no size and no video codec": (
+    "audio has no size and no video codec": (
         (sound("a"),),
         Options(audio_only=True, quality="480p", degrade=False, codec="h265", container="mp4"),
         "a",
@@ -221,13 +221,13 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
     "TikTok, 480p": (TIKTOK, Options(quality="480p"), "h264_540p_480000-0"),
     "TikTok, worst": (TIKTOK, Options(quality="worst"), "h264_540p_480000-0"),
     "TikTok, h265": (TIKTOK, Options(codec="h265"), "bytevc1_1080p_900000-0"),
-    "the sound of the smallest video": (LADDER, Options(audio_only=True), "360"),
-    "of the smallest, whatever quality": (
+    "the audio of the smallest video": (LADDER, Options(audio_only=True), "360"),
+    "the audio of the smallest video at any quality": (
         LADDER,
         Options(audio_only=True, quality="1080p", degrade=False),
         "360",
     ),
-    "of the smallest, for the best sound it has": (
+    "the audio of the smallest video with the best audio": (
         (
             video("a", 360, bytes=1, audio_bits_per_second=32_000),
             video("b", 720, bytes=3, audio_bits_per_second=64_000),
@@ -236,7 +236,7 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(audio_only=True),
         "c",
     ),
-    "of the worst sound": (
+    "the audio of the video with the worst audio": (
         (
             video("a", bytes=2, audio_bits_per_second=32_000),
             video("b", bytes=1, audio_bits_per_second=64_000),
@@ -244,59 +244,59 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(audio_only=True, quality="worst"),
         "a",
     ),
-    "of the lowest rate, without a size": (
+    "the audio of the lowest bitrate when sizes are unknown": (
         (video("a", bits_per_second=9), video("b", bits_per_second=5)),
         Options(audio_only=True),
         "b",
     ),
-    "the video's sound, not the song": (
+    "the audio of the video, not the song": (
         (video("a"), song("b", bits_per_second=9)),
         Options(audio_only=True),
         "a",
     ),
     "the song on demand": ((video("a"), song("b")), Options(audio_only=True, audio="song"), "b"),
-    "a song asked for without audio_only changes nothing": (
+    "a requested song without audio_only is ignored": (
         (video("a"), song("b")),
         Options(audio="song"),
         "a",
     ),
-    "a silent video has no sound": (
+    "a silent video has no audio": (
         (video("a", 360, audio_codec=None), video("b", 720)),
         Options(audio_only=True),
         "b",
     ),
-    "sound of a picture that nobody can play": (
+    "the audio of an unplayable video": (
         (video("a", playable=False), video("b", audio_codec=None)),
         Options(audio_only=True),
         "a",
     ),
-    "of a picture that can be played, when there is one": (
+    "the audio of a playable video first": (
         (video("a", bytes=1, playable=False), video("b", bytes=2)),
         Options(audio_only=True),
         "b",
     ),
-    "max_bytes is for the sound, not for the video": (
+    "max_bytes applies to the audio, not to the video": (
         LADDER,
         Options(audio_only=True, max_bytes=10),
         "360",
     ),
-    "a sound that is too large, where a video has it too": (
+    "the audio of a video when the audio file is too large": (
         (sound("a", bytes=11), video("b", bytes=99)),
         Options(audio_only=True, max_bytes=10),
         "b",
     ),
-    "a clean video's sound before a marked one's": (
+    "the audio of a clean video before a watermarked one": (
         (video("a", bytes=1, watermarked=True), video("b", bytes=2)),
         Options(audio_only=True, watermark="allow"),
         "b",
     ),
-    "TikTok, sound": (TIKTOK, Options(audio_only=True), "bytevc1_720p_400000-0"),
-    "TikTok, sound of a post with a long song": (
+    "TikTok, audio": (TIKTOK, Options(audio_only=True), "bytevc1_720p_400000-0"),
+    "TikTok, audio of a post with a long song": (
         tiktok("song.long"),
         Options(audio_only=True),
         "bytevc1_720p_400000-0",
     ),
-    "TikTok, sound of a post without a song": (
+    "TikTok, audio of a post without a song": (
         tiktok("song.none"),
         Options(audio_only=True),
         "bytevc1_720p_400000-0",
@@ -307,13 +307,17 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
         Options(quality="720p", degrade=False),
         "h264_720p_800000-0",
     ),
-    "TikTok, the marked file only when it is allowed": (
+    "TikTok, the watermarked file only when it is allowed": (
         tiktok("watermarked"),
         Options(watermark="allow"),
         "download",
     ),
-    "TikTok, allowed is not wanted": (TIKTOK, Options(watermark="allow"), "h264_1080p_1600000-0"),
-    "TikTok, worst is not the marked file": (
+    "TikTok, an allowed watermark is not preferred": (
+        TIKTOK,
+        Options(watermark="allow"),
+        "h264_1080p_1600000-0",
+    ),
+    "TikTok, worst is not the watermarked file": (
         TIKTOK,
         Options(quality="worst", watermark="allow"),
         "h264_540p_480000-0",
@@ -327,7 +331,9 @@ CHOICES: dict[str, tuple[Sequence[VideoFormat], Options, str]] = {
 
 
 @pytest.mark.parametrize(("formats", "options", "chosen"), CHOICES.values(), ids=CHOICES.keys())
-def test_choice(formats: Sequence[VideoFormat], options: Options, chosen: str) -> None:
+def test_best_format_is_chosen(
+    formats: Sequence[VideoFormat], options: Options, chosen: str
+) -> None:
     assert choose(formats, options).format_id == chosen
 
 
@@ -338,11 +344,11 @@ AVOIDED: dict[str, tuple[Sequence[VideoFormat], Options, set[str], set[str], str
     "the smallest above at last": (LADDER, Options(quality="360p"), {"360"}, set(), "576"),
     "found silent": (LADDER, Options(quality="1080p"), set(), {"1080"}, "720"),
     "found silent, best": (LADDER, Options(), set(), {"1080"}, "1080+360"),
-    "the sound's file failed": (LADDER, Options(), {"360"}, {"1080"}, "1080+576"),
-    "joining failed": (LADDER, Options(), {"1080+360"}, {"1080"}, "720"),
-    "joining failed, by the page": (MIXED, Options(), {"dumb+360"}, set(), "1080"),
+    "the audio file failed": (LADDER, Options(), {"360"}, {"1080"}, "1080+576"),
+    "muxing failed": (LADDER, Options(), {"1080+360"}, {"1080"}, "720"),
+    "muxing failed, silent by the page": (MIXED, Options(), {"dumb+360"}, set(), "1080"),
     "all found silent": (LADDER, Options(), set(), {"360", "576", "720", "1080"}, "1080"),
-    "sound of what is silent is none": (
+    "silent files have no audio": (
         LADDER,
         Options(audio_only=True),
         set(),
@@ -355,7 +361,7 @@ AVOIDED: dict[str, tuple[Sequence[VideoFormat], Options, set[str], set[str], str
 @pytest.mark.parametrize(
     ("formats", "options", "avoided", "silent", "chosen"), AVOIDED.values(), ids=AVOIDED.keys()
 )
-def test_the_next_choice_after_a_failure(
+def test_next_format_is_chosen_after_a_failure(
     formats: Sequence[VideoFormat],
     options: Options,
     avoided: set[str],
@@ -367,8 +373,8 @@ def test_the_next_choice_after_a_failure(
 
 NOTHING_LEFT: dict[str, tuple[Sequence[VideoFormat], Options, set[str], set[str]]] = {
     "all failed": (LADDER, Options(), {"360", "576", "720", "1080"}, set()),
-    "the best failed, and less is not wanted": (LADDER, Options(degrade=False), {"1080"}, set()),
-    "the worst failed, and more is not wanted": (
+    "the best failed, without degrade": (LADDER, Options(degrade=False), {"1080"}, set()),
+    "the worst failed, without degrade": (
         LADDER,
         Options(quality="worst", degrade=False),
         {"360"},
@@ -377,14 +383,14 @@ NOTHING_LEFT: dict[str, tuple[Sequence[VideoFormat], Options, set[str], set[str]
     "the tier failed": (LADDER, Options(quality="720p", degrade=False), {"720"}, set()),
     "a silent one is left": (MIXED, Options(), {"360", "576", "720", "1080"}, set()),
     "one that was found silent is left": (LADDER[:2], Options(), {"360"}, {"576"}),
-    "all silent, sound wanted": (LADDER, Options(audio_only=True), set(), {*ALL}),
+    "all silent, audio only": (LADDER, Options(audio_only=True), set(), {*ALL}),
 }
 
 
 @pytest.mark.parametrize(
     ("formats", "options", "avoided", "silent"), NOTHING_LEFT.values(), ids=NOTHING_LEFT.keys()
 )
-def test_nothing_is_left(
+def test_no_remaining_format_is_an_error(
     formats: Sequence[VideoFormat], options: Options, avoided: set[str], silent: set[str]
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
@@ -392,12 +398,12 @@ def test_nothing_is_left(
     assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
 
 
-def test_copies_at_hosts_are_one_file_and_nothing_else_is() -> None:
+def test_mirrors_are_recognized() -> None:
     one = video("h264_720p-0", bytes=5)
-    assert is_copy(one, video("h264_720p-1", bytes=5))
-    assert not is_copy(one, video("h264_720p-1", bytes=6))
-    assert not is_copy(one, video("h265_720p-1", bytes=5))
-    assert not is_copy(video("a", 1080), video("a", 720))
+    assert is_mirror(one, video("h264_720p-1", bytes=5))
+    assert not is_mirror(one, video("h264_720p-1", bytes=6))
+    assert not is_mirror(one, video("h265_720p-1", bytes=5))
+    assert not is_mirror(video("a", 1080), video("a", 720))
 
 
 REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
@@ -413,14 +419,14 @@ REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
         ErrorCode.CONTENT_NO_FORMATS,
         "bytevc2_720p_260000-0 (720x1280 bytevc2 aac unplayable mp4)",
     ),
-    "TikTok, marked only": (
+    "TikTok, watermarked only": (
         tiktok("watermarked"),
         Options(),
         ErrorCode.CONTENT_NO_FORMATS,
         "watermark=allow would take one",
     ),
     "nothing": ((), Options(), ErrorCode.CONTENT_NO_FORMATS, "Offered: nothing"),
-    "sound only": (
+    "audio formats only": (
         (sound("a"),),
         Options(),
         ErrorCode.CONTENT_NO_FORMATS,
@@ -432,31 +438,31 @@ REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
         ErrorCode.CONTENT_NO_FORMATS,
         "audio=video would take the sound of the video",
     ),
-    "no sound but the song": (
+    "no audio but the song": (
         (video("a", audio_codec=None), song("b")),
         Options(audio_only=True),
         ErrorCode.CONTENT_NO_FORMATS,
         "audio=song would take its song",
     ),
-    "no sound at all": (
+    "no audio at all": (
         (video("a", audio_codec=None),),
         Options(audio_only=True),
         ErrorCode.CONTENT_NO_FORMATS,
         "none of its files has the sound asked for",
     ),
-    "sound below a watermark": (
+    "audio of watermarked videos only": (
         (video("a", watermarked=True),),
         Options(audio_only=True),
         ErrorCode.CONTENT_NO_FORMATS,
         "watermark=allow would take one",
     ),
-    "sound in another container": (
+    "audio in another container": (
         LADDER,
         Options(audio_only=True, container="webm"),
         ErrorCode.CONTENT_NO_FORMATS,
         "none of its files has the sound asked for",
     ),
-    "sound alone that is too large": (
+    "audio only that is too large": (
         (sound("a", bytes=11), sound("b", bytes=12)),
         Options(audio_only=True, max_bytes=10),
         ErrorCode.REQUEST_TOO_LARGE,
@@ -522,7 +528,7 @@ REFUSALS: dict[str, tuple[Sequence[VideoFormat], Options, ErrorCode, str]] = {
 @pytest.mark.parametrize(
     ("formats", "options", "code", "text"), REFUSALS.values(), ids=REFUSALS.keys()
 )
-def test_refusal(
+def test_refusal_has_code_and_reason(
     formats: Sequence[VideoFormat], options: Options, code: ErrorCode, text: str
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
@@ -533,7 +539,7 @@ def test_refusal(
     assert caught.value.details["reason"] in caught.value.message
 
 
-def test_what_was_offered_is_bounded() -> None:
+def test_list_of_offered_formats_is_bounded() -> None:
     with pytest.raises(ClipmillError, match="970 more"):
         choose([video(f"f{number}") for number in range(1_000)], Options(codec="h265"))
 
@@ -551,8 +557,10 @@ def test_what_was_offered_is_bounded() -> None:
         ({721}, "720p", True, 721),
     ],
 )
-def test_wanted_side(sides: set[int], quality: Quality, degrade: bool, side: int | None) -> None:
-    assert wanted_side(sides, Options(quality=quality, degrade=degrade)) == side
+def test_target_side_is_chosen(
+    sides: set[int], quality: Quality, degrade: bool, side: int | None
+) -> None:
+    assert target_side(sides, Options(quality=quality, degrade=degrade)) == side
 
 
 SIDES = st.none() | st.sampled_from([240, 360, 480, 576, 704, 720, 1080, 1440])
@@ -595,7 +603,7 @@ def outcome(formats: Sequence[VideoFormat], options: Options) -> VideoFormat | E
         return error.code
 
 
-def hears(each: VideoFormat, options: Options) -> bool:
+def has_requested_audio(each: VideoFormat, options: Options) -> bool:
     fits = options.max_bytes is None or each.bytes is None or each.bytes <= options.max_bytes
     return all(
         (
@@ -608,9 +616,9 @@ def hears(each: VideoFormat, options: Options) -> bool:
     )
 
 
-def fulfils(each: VideoFormat, options: Options) -> bool:
+def matches(each: VideoFormat, options: Options) -> bool:
     if options.audio_only:
-        return hears(each, options)
+        return has_requested_audio(each, options)
     return all(
         (
             each.playable,
@@ -624,30 +632,30 @@ def fulfils(each: VideoFormat, options: Options) -> bool:
 
 
 @given(FORMATS, OPTIONS)
-def test_the_choice_fulfils_the_options(formats: list[VideoFormat], options: Options) -> None:
+def test_choice_matches_the_options(formats: list[VideoFormat], options: Options) -> None:
     chosen = outcome(formats, options)
     if isinstance(chosen, VideoFormat):
         assert chosen in formats
-        assert fulfils(chosen, options)
+        assert matches(chosen, options)
     else:
         assert chosen in {ErrorCode.CONTENT_NO_FORMATS, ErrorCode.REQUEST_TOO_LARGE}
 
 
 @given(FORMATS, OPTIONS)
-def test_with_degrade_something_is_chosen_whenever_something_fits(
+def test_with_degrade_any_matching_format_is_chosen(
     formats: list[VideoFormat], options: Options
 ) -> None:
     lenient = msgspec.structs.replace(options, degrade=True)
-    fitting = [each for each in formats if fulfils(each, options)]
+    fitting = [each for each in formats if matches(each, options)]
     assert isinstance(outcome(formats, lenient), VideoFormat) == bool(fitting)
 
 
 @given(FORMATS, OPTIONS)
-def test_silent_and_watermarked_only_without_a_better_one(
+def test_silent_or_watermarked_only_without_a_better_format(
     formats: list[VideoFormat], options: Options
 ) -> None:
     chosen = outcome(formats, msgspec.structs.replace(options, degrade=True))
-    fitting = [each for each in formats if fulfils(each, options)]
+    fitting = [each for each in formats if matches(each, options)]
     if isinstance(chosen, VideoFormat):
         assert chosen.audio_codec or not any(each.audio_codec for each in fitting)
         rivals = [each for each in fitting if bool(each.audio_codec) == bool(chosen.audio_codec)]
@@ -655,7 +663,7 @@ def test_silent_and_watermarked_only_without_a_better_one(
 
 
 @given(FORMATS, OPTIONS)
-def test_a_higher_quality_is_never_smaller(formats: list[VideoFormat], options: Options) -> None:
+def test_higher_quality_is_never_smaller(formats: list[VideoFormat], options: Options) -> None:
     lenient = msgspec.structs.replace(options, degrade=True, audio_only=False)
     rising: tuple[Quality, ...] = ("worst", "360p", "480p", "720p", "1080p", "best")
     found = [
@@ -667,7 +675,7 @@ def test_a_higher_quality_is_never_smaller(formats: list[VideoFormat], options: 
 
 
 @given(FORMATS, OPTIONS)
-def test_a_size_above_the_tier_only_when_nothing_else_is_there(
+def test_side_above_the_tier_only_without_an_alternative(
     formats: list[VideoFormat], options: Options
 ) -> None:
     chosen = outcome(formats, options)
@@ -675,18 +683,18 @@ def test_a_size_above_the_tier_only_when_nothing_else_is_there(
     if not isinstance(chosen, VideoFormat) or limit is None or options.audio_only:
         return
     if not options.degrade:
-        assert limit * EXACT_SHARE <= chosen.smaller_side <= limit
+        assert limit * TIER_SHARE_MIN <= chosen.smaller_side <= limit
     if chosen.smaller_side > limit:
-        alike = (chosen.watermarked, chosen.audio_codec)
+        traits = (chosen.watermarked, chosen.audio_codec)
         rivals = [
             each
             for each in formats
-            if fulfils(each, options) and (each.watermarked, each.audio_codec) == alike
+            if matches(each, options) and (each.watermarked, each.audio_codec) == traits
         ]
         assert not any(0 < each.smaller_side < chosen.smaller_side for each in rivals)
 
 
 @given(FORMATS.filter(lambda formats: len(formats) <= 4), OPTIONS)
-def test_the_order_of_formats_does_not_matter(formats: list[VideoFormat], options: Options) -> None:
+def test_choice_is_independent_of_the_order(formats: list[VideoFormat], options: Options) -> None:
     outcomes = [outcome(each, options) for each in itertools.permutations(formats)]
     assert all(each == outcomes[0] for each in outcomes)

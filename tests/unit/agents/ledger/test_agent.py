@@ -19,10 +19,10 @@ from agents.ledger.batch_state import Batch, batch_of_job
 from agents.ledger.batches import Batches
 from agents.ledger.bug_report import BUG_RESULT_TTL_SECONDS, on_bug
 from agents.ledger.events import TABLE
-from agents.ledger.request_state import Decided, Open, essence_of, read_row
+from agents.ledger.request_state import Decided, Open, read_row, snapshot_of
 from agents.pipeline.events import audit, propose_result, user_command
 from agents.pipeline.request_parsing import jobs_of, read_request
-from agents.pipeline.results import completed, ended, expired, listed
+from agents.pipeline.results import completed, error_result, expired, listing_result
 from schemas.audit import AuditRecord
 from schemas.codec import decode, encode
 from schemas.commands import Cancel, OptionChanges, Retry
@@ -68,27 +68,27 @@ from tests.unit.agents.builders import (
 
 JOB = make_job(timings={"extraction": 1.5})
 OPEN_SECONDS = 500.0
-ORDERED = WRITTEN_AT + timedelta(minutes=1)
+ORDERED_AT = WRITTEN_AT + timedelta(minutes=1)
 
 
-def done(job: Job = JOB) -> Result:
+def completed_result(job: Job = JOB) -> Result:
     return completed(job, INFO, cache="hit", engine=ENGINE)
 
 
-def failed(job: Job = JOB, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Result:
-    return ended(job, explain(code, operation="extraction", url=URL))
+def failed_result(job: Job = JOB, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Result:
+    return error_result(job, explain(code, operation="extraction", url=URL))
 
 
 def proposal(outcome: Result, *, offset: int = 0, job: Job = JOB) -> Incoming:
     return arrive(propose_result(job, "download", outcome, "cause"), offset=offset)
 
 
-def named(offset: int) -> str:
+def record_id_at(offset: int) -> str:
     return make_record(None, topic=AUDIT, offset=offset).record_id
 
 
-class Kit:
-    """A ledger with its table."""
+class LedgerHarness:
+    """A ledger with its tables; effects are applied at once."""
 
     def __init__(self, remember_seconds: float = 100.0) -> None:
         self.table: StageTable = make_table(TABLE)
@@ -108,45 +108,45 @@ class Kit:
             clock=self.clock,
         )
 
-    def known(self, request_id: str = "r1") -> Any:
+    def request_state(self, request_id: str = "r1") -> Any:
         return read_row(self.table.get(request_id))
 
     async def run(self, record: Incoming) -> list[Effect]:
         effects = list(await self.ledger.handle(record))
-        self.show(effects)
+        self.apply(effects)
         return effects
 
-    def show(self, effects: Sequence[Effect]) -> None:
+    def apply(self, effects: Sequence[Effect]) -> None:
         for table in (self.table, self.batch_table):
             show(table, effects)
 
     def batch(self, batch_id: str = "b1") -> Batch | None:
-        return self.batches.known(batch_id)
+        return self.batches.get(batch_id)
 
 
-def result(effects: Sequence[Effect]) -> Result:
+def published_result(effects: Sequence[Effect]) -> Result:
     return body_of(only(effects, RESULTS), Result)  # type: ignore[arg-type]
 
 
-async def test_the_first_outcome_is_the_result_and_is_kept() -> None:
-    kit = Kit()
-    effects = await kit.run(proposal(done(), offset=4))
-    assert result(effects) == done_as(effects)
+async def test_first_outcome_is_published_and_stored() -> None:
+    harness = LedgerHarness()
+    effects = await harness.run(proposal(completed_result(), offset=4))
+    assert published_result(effects) == completed_result_as_published(effects)
     (row,) = writes(effects)
     assert (row.table, row.key) == (TABLE, "r1")
     assert decode(row.value or b"", Decided) == Decided(
-        record_id=named(4), expires_at=1_100.0, trace_id=TRACE_ID
+        record_id=record_id_at(4), expires_at=1_100.0, trace_id=TRACE_ID
     )
 
 
-def done_as(effects: Sequence[Effect]) -> Result:
-    found = result(effects)
-    return msgspec.structs.replace(done(), finished_at=found.finished_at)
+def completed_result_as_published(effects: Sequence[Effect]) -> Result:
+    found = published_result(effects)
+    return msgspec.structs.replace(completed_result(), finished_at=found.finished_at)
 
 
-async def test_a_result_tells_request_cause_and_trace() -> None:
-    record = proposal(done())
-    sent = only(await Kit().run(record), RESULTS)
+async def test_result_headers_name_request_cause_and_trace() -> None:
+    record = proposal(completed_result())
+    sent = only(await LedgerHarness().run(record), RESULTS)
     assert sent.key == b"r1"
     assert header(sent, "ce_correlationid") == "r1"
     assert header(sent, "ce_causationid") == header(record, "ce_id")
@@ -154,104 +154,106 @@ async def test_a_result_tells_request_cause_and_trace() -> None:
 
 
 OUTCOMES = [
-    done(),
-    failed(),
-    failed(code=ErrorCode.REQUEST_INVALID),
-    failed(code=ErrorCode.REQUEST_CANCELLED),
+    completed_result(),
+    failed_result(),
+    failed_result(code=ErrorCode.REQUEST_INVALID),
+    failed_result(code=ErrorCode.REQUEST_CANCELLED),
     expired(JOB, "download"),
 ]
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda each: type(each).__name__)
-async def test_every_kind_of_outcome_is_published_as_proposed(outcome: Result) -> None:
-    sent = only(await Kit().run(proposal(outcome)), RESULTS)
+async def test_every_outcome_type_is_published_as_proposed(outcome: Result) -> None:
+    sent = only(await LedgerHarness().run(proposal(outcome)), RESULTS)
     assert sent.value == encode(outcome)
     status = type(outcome).__name__.lower()
     assert header(sent, "ce_type") == f"io.clipmill.request.{status}.v1"
 
 
 @pytest.mark.parametrize("transition", ["extracted", "selected", "failed", "retrying"])
-async def test_other_news_publish_nothing(transition: Any) -> None:
+async def test_other_transitions_publish_nothing(transition: Any) -> None:
     record = arrive(audit(JOB, "extraction", transition, "cause", detail={"a": "b"}))
-    assert await Kit().run(record) == []
+    assert await LedgerHarness().run(record) == []
 
 
-async def test_the_same_record_repeats_the_same_bytes() -> None:
-    kit, record = Kit(), proposal(done(), offset=4)
-    first = await kit.run(record)
-    second = await kit.run(record)
+async def test_redelivered_proposal_publishes_the_same_bytes() -> None:
+    harness, record = LedgerHarness(), proposal(completed_result(), offset=4)
+    first = await harness.run(record)
+    second = await harness.run(record)
     assert only(second, RESULTS).value == only(first, RESULTS).value
     assert header(only(second, RESULTS), "ce_id") == header(only(first, RESULTS), "ce_id")
     assert not writes(second)
 
 
-async def test_a_crash_before_the_row_decides_the_same_again() -> None:
-    kit, record = Kit(), proposal(done(), offset=4)
-    first = await kit.ledger.handle(record)
-    kit.clock.now += 30
-    second = await kit.ledger.handle(record)
+async def test_crash_before_the_row_publishes_the_same_result() -> None:
+    harness, record = LedgerHarness(), proposal(completed_result(), offset=4)
+    first = await harness.ledger.handle(record)
+    harness.clock.now += 30
+    second = await harness.ledger.handle(record)
     assert only(first, RESULTS).value == only(second, RESULTS).value
 
 
-@pytest.mark.parametrize("late", [done(), failed()], ids=["copy", "another outcome"])
-async def test_what_comes_later_changes_nothing(late: Result) -> None:
-    kit = Kit()
-    await kit.run(proposal(done(), offset=4))
-    assert await kit.run(proposal(late, offset=5)) == []
+@pytest.mark.parametrize(
+    "late", [completed_result(), failed_result()], ids=["copy", "another outcome"]
+)
+async def test_later_outcome_is_dropped(late: Result) -> None:
+    harness = LedgerHarness()
+    await harness.run(proposal(completed_result(), offset=4))
+    assert await harness.run(proposal(late, offset=5)) == []
 
 
-async def test_a_record_at_the_same_place_of_an_audit_topic_created_again_is_another() -> None:
-    kit = Kit()
-    await kit.run(proposal(done(), offset=4))
+async def test_same_offset_of_a_recreated_audit_topic_is_another_record() -> None:
+    harness = LedgerHarness()
+    await harness.run(proposal(completed_result(), offset=4))
     later = arrive(
-        propose_result(JOB, "download", failed(), "cause"), offset=4, timestamp=WRITTEN + 1
+        propose_result(JOB, "download", failed_result(), "cause"), offset=4, timestamp=WRITTEN + 1
     )
-    assert await kit.run(later) == []
+    assert await harness.run(later) == []
 
 
-async def test_requests_do_not_mix() -> None:
-    kit = Kit()
-    await kit.run(proposal(done()))
+async def test_requests_are_independent() -> None:
+    harness = LedgerHarness()
+    await harness.run(proposal(completed_result()))
     other = member_job(1)
-    effects = await kit.run(proposal(failed(other), offset=1, job=other))
-    assert result(effects).request_id == "b1/1"
+    effects = await harness.run(proposal(failed_result(other), offset=1, job=other))
+    assert published_result(effects).request_id == "b1/1"
 
 
-async def test_a_decided_request_is_forgotten_after_its_time() -> None:
-    kit = Kit(remember_seconds=100.0)
-    await kit.run(proposal(done()))
-    rows = dict(kit.table.items())
-    kit.clock.now += 99.9
-    assert kit.ledger.forgotten(rows) == []
-    kit.clock.now += 0.1
-    assert kit.ledger.forgotten(rows) == ["r1"]
+async def test_decided_row_expires() -> None:
+    harness = LedgerHarness(remember_seconds=100.0)
+    await harness.run(proposal(completed_result()))
+    rows = dict(harness.table.items())
+    harness.clock.now += 99.9
+    assert harness.ledger.expired_keys(rows) == []
+    harness.clock.now += 0.1
+    assert harness.ledger.expired_keys(rows) == ["r1"]
 
 
-def test_too_many_rows_lose_those_that_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_above_the_byte_limit_are_evicted_by_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"a": 5_000.0, "b": 3_000.0, "c": 4_000.0}
     rows = {key: encode(Decided(record_id="p", expires_at=end)) for key, end in ends.items()}
     size = len(rows["a"]) + ROW_OVERHEAD_BYTES
-    assert Kit().ledger.forgotten(rows) == []
+    assert LedgerHarness().ledger.expired_keys(rows) == []
     monkeypatch.setattr(agents.ledger.agent, "ROWS_BYTES_MAX", 2 * size)
-    assert Kit().ledger.forgotten(rows) == ["b"]
+    assert LedgerHarness().ledger.expired_keys(rows) == ["b"]
 
 
-def test_rows_that_nobody_can_read_are_forgotten() -> None:
-    assert Kit().ledger.forgotten({"a": b"\xff"}) == ["a"]
+def test_undecodable_rows_are_deleted() -> None:
+    assert LedgerHarness().ledger.expired_keys({"a": b"\xff"}) == ["a"]
 
 
-async def test_a_row_that_nobody_can_read_still_decides() -> None:
-    kit = Kit()
-    kit.table.show(TableWrite(TABLE, "r1", b"\xff"))
-    assert await kit.run(proposal(done())) == []
+async def test_undecodable_row_counts_as_decided() -> None:
+    harness = LedgerHarness()
+    harness.table.apply(TableWrite(TABLE, "r1", b"\xff"))
+    assert await harness.run(proposal(completed_result())) == []
 
 
-async def test_the_sweep_of_the_stage_deletes_rows() -> None:
+async def test_stage_sweep_deletes_expired_rows() -> None:
     context, _ = make_context(make_settings(), TABLE, batches.TABLE)
     async with opened_stage(ledger_stage, context) as handle:
         table = context.tables[TABLE]
-        show(table, await handle(proposal(done())))
-        (seconds, sweep), *_ = context.sweeps
+        show(table, await handle(proposal(completed_result())))
+        (seconds, sweep), *_ = context.periodic
         assert seconds == SWEEP_SECONDS
         assert sweep() == []
         row = Decided(record_id="p", expires_at=1.0)
@@ -266,7 +268,7 @@ async def test_the_sweep_of_the_stage_deletes_rows() -> None:
 # Metrics
 
 
-def counted(status: str, action: str, cache: str) -> float:
+def duration_count(status: str, action: str, cache: str) -> float:
     labels = {"status": status, "action": action, "cache": cache}
     return REGISTRY.get_sample_value("clipmill_request_duration_seconds_count", labels) or 0.0
 
@@ -274,32 +276,34 @@ def counted(status: str, action: str, cache: str) -> float:
 @pytest.mark.parametrize(
     ("outcome", "is_known", "labels"),
     [
-        pytest.param(done(), True, ("completed", "info", "hit"), id="from a cache"),
-        pytest.param(failed(), True, ("failed", "info", ""), id="no page"),
-        pytest.param(done(), False, ("completed", "", "hit"), id="of a request that is not known"),
+        pytest.param(completed_result(), True, ("completed", "info", "hit"), id="from a cache"),
+        pytest.param(failed_result(), True, ("failed", "info", ""), id="no page"),
+        pytest.param(completed_result(), False, ("completed", "", "hit"), id="unknown request"),
     ],
 )
-async def test_the_duration_is_counted_once_by_action_and_use_of_the_cache(
+async def test_duration_is_counted_once_by_action_and_cache(
     outcome: Result, is_known: bool, labels: tuple[str, str, str]
 ) -> None:
-    kit, job = Kit(), msgspec.structs.replace(JOB, action="info")
+    harness, job = LedgerHarness(), msgspec.structs.replace(JOB, action="info")
     if is_known:
-        await kit.run(arrive(audit(job, "validation", "accepted", "cause")))
-    before = counted(*labels)
-    await kit.run(proposal(outcome, job=job, offset=8))
-    await kit.run(proposal(outcome, job=job, offset=9))
-    assert counted(*labels) == before + 1
+        await harness.run(arrive(audit(job, "validation", "accepted", "cause")))
+    before = duration_count(*labels)
+    await harness.run(proposal(outcome, job=job, offset=8))
+    await harness.run(proposal(outcome, job=job, offset=9))
+    assert duration_count(*labels) == before + 1
 
 
-async def test_a_request_that_is_taken_back_is_counted_by_its_action() -> None:
-    kit, job = Kit(), msgspec.structs.replace(JOB, action="list")
-    await kit.run(arrive(audit(job, "validation", "accepted", "cause")))
-    before = counted("cancelled", "list", "")
+async def test_cancelled_request_is_counted_by_its_action() -> None:
+    harness, job = LedgerHarness(), msgspec.structs.replace(JOB, action="list")
+    await harness.run(arrive(audit(job, "validation", "accepted", "cause")))
+    before = duration_count("cancelled", "list", "")
     cancel = Cancel(request_id=job.request_id, by="me")
-    await kit.run(
-        arrive(user_command(cancel, "commands", at=ORDERED, cause="c", trace_id=TRACE_ID), offset=9)
+    await harness.run(
+        arrive(
+            user_command(cancel, "commands", at=ORDERED_AT, cause="c", trace_id=TRACE_ID), offset=9
+        )
     )
-    assert counted("cancelled", "list", "") == before + 1
+    assert duration_count("cancelled", "list", "") == before + 1
 
 
 async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
@@ -310,8 +314,8 @@ async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
             job = make_job(request_id=name)
             show(table, await handle(arrive(audit(job, "validation", "accepted", "cause"))))
         job = make_job(request_id="a")
-        show(table, await handle(proposal(failed(job), job=job, offset=9)))
-        count = context.sweeps[-1][1]
+        show(table, await handle(proposal(failed_result(job), job=job, offset=9)))
+        count = context.periodic[-1][1]
         assert count() == ()
     assert REGISTRY.get_sample_value("clipmill_requests_open") == 2
     for status, code in (("completed", ""), ("expired", "request.expired"), *_FAILURES):
@@ -322,18 +326,18 @@ async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
 _FAILURES = [("failed", code) for code in ErrorCode if not code.startswith("request.")]
 
 
-# Garbage and bugs
+# Undecodable records and bugs
 
-GARBAGE = [None, b"", b"\xff", b"{}", b"null", b'{"request_id":"r1"}', b"[" * 10_000]
+UNDECODABLE = [None, b"", b"\xff", b"{}", b"null", b'{"request_id":"r1"}', b"[" * 10_000]
 HEADERS = [("ce_correlationid", b"r1"), ("traceparent", f"00-{TRACE_ID}-{'1' * 16}-01".encode())]
 
 
-def body_with(outcome: object) -> bytes:
-    entry = decode(proposal(done()).value or b"", dict[str, Any])
+def audit_body_with(outcome: object) -> bytes:
+    entry = decode(proposal(completed_result()).value or b"", dict[str, Any])
     return encode({**entry, "outcome": outcome})
 
 
-ODD_OUTCOMES = [
+MALFORMED_OUTCOMES = [
     7,
     "completed",
     {},
@@ -345,135 +349,137 @@ ODD_OUTCOMES = [
 
 
 @pytest.mark.parametrize(
-    "value", [*GARBAGE, *map(body_with, ODD_OUTCOMES)], ids=lambda v: repr(v)[:40]
+    "value", [*UNDECODABLE, *map(audit_body_with, MALFORMED_OUTCOMES)], ids=lambda v: repr(v)[:40]
 )
-async def test_what_cannot_be_read_ends_its_request(value: bytes | None) -> None:
-    kit = Kit()
+async def test_undecodable_record_ends_its_request(value: bytes | None) -> None:
+    harness = LedgerHarness()
     record = make_record(value, topic=AUDIT, headers=HEADERS)
-    effects = await kit.run(record)
+    effects = await harness.run(record)
     assert [each.value for each in dead_letters(effects)] == [value]
-    found = result(effects)
+    found = published_result(effects)
     assert isinstance(found, Failed)
     assert (found.request_id, found.trace_id) == ("r1", TRACE_ID)
-    assert await kit.run(proposal(done(), offset=99)) == []
+    assert await harness.run(proposal(completed_result(), offset=99)) == []
 
 
-async def test_garbage_of_nobody_is_a_dead_letter_only() -> None:
-    effects = await Kit().run(make_record(b"\xff", topic=AUDIT))
+async def test_undecodable_record_without_a_request_is_only_dead_lettered() -> None:
+    effects = await LedgerHarness().run(make_record(b"\xff", topic=AUDIT))
     assert effects == dead_letters(effects)
     assert len(effects) == 1
 
 
-async def test_garbage_does_not_change_a_decided_request() -> None:
-    kit = Kit()
-    await kit.run(proposal(done(), offset=4))
-    effects = await kit.run(make_record(b"\xff", topic=AUDIT, headers=HEADERS, offset=5))
+async def test_undecodable_record_does_not_change_a_decided_request() -> None:
+    harness = LedgerHarness()
+    await harness.run(proposal(completed_result(), offset=4))
+    effects = await harness.run(make_record(b"\xff", topic=AUDIT, headers=HEADERS, offset=5))
     assert effects == dead_letters(effects)
     assert len(effects) == 1
 
 
-async def test_garbage_read_again_ends_its_request_in_the_same_way() -> None:
-    kit = Kit()
+async def test_redelivered_undecodable_record_publishes_the_same_result() -> None:
+    harness = LedgerHarness()
     record = make_record(b"\xff", topic=AUDIT, headers=HEADERS)
-    first, second = await kit.run(record), await kit.run(record)
+    first, second = await harness.run(record), await harness.run(record)
     assert only(first, RESULTS).value == only(second, RESULTS).value
 
 
-def test_a_bug_ends_the_request_and_is_kept() -> None:
-    record = proposal(done(), offset=4)
+def test_bug_ends_the_request_and_is_dead_lettered() -> None:
+    record = proposal(completed_result(), offset=4)
     effects = on_bug(record, RuntimeError("https://h.example/?sig=s3cret"))
-    found = result(effects)
+    found = published_result(effects)
     assert isinstance(found, Failed)
     assert found.error.error_type is ErrorCode.INTERNAL_BUG
     assert "s3cret" not in str(found)
     assert [each.value for each in dead_letters(effects)] == [record.value]
     (row,) = writes(effects)
     assert (row.table, row.key) == (TABLE, "r1")
-    assert decode(row.value or b"", Decided).record_id == named(4)
+    assert decode(row.value or b"", Decided).record_id == record_id_at(4)
     assert BUG_RESULT_TTL_SECONDS > 0
 
 
-def test_a_bug_that_happens_again_says_the_same() -> None:
-    record = proposal(done())
+def test_repeated_bug_publishes_the_same_result() -> None:
+    record = proposal(completed_result())
     first, second = (only(on_bug(record, RuntimeError("x")), RESULTS) for _ in range(2))
     assert first.value == second.value
 
 
-# Requests that have no outcome yet
+# Open requests
 
 
-def accepted(job: Job = JOB, *, offset: int = 0) -> Incoming:
+def accepted_record(job: Job = JOB, *, offset: int = 0) -> Incoming:
     return arrive(audit(job, "validation", "accepted", "cause"), offset=offset)
 
 
-async def test_a_request_is_known_from_its_first_record_on() -> None:
-    kit = Kit()
-    effects = await kit.run(accepted())
+async def test_first_record_of_a_request_opens_its_row() -> None:
+    harness = LedgerHarness()
+    effects = await harness.run(accepted_record())
     assert effects == writes(effects)
-    assert kit.known() == Open(job=essence_of(JOB), expires_at=1_000.0 + OPEN_SECONDS)
-    kit.clock.now += 1
-    assert await kit.run(accepted(offset=1)) == []
+    assert harness.request_state() == Open(job=snapshot_of(JOB), expires_at=1_000.0 + OPEN_SECONDS)
+    harness.clock.now += 1
+    assert await harness.run(accepted_record(offset=1)) == []
 
 
-async def test_its_end_is_decided_and_what_it_was_is_kept() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    await kit.run(proposal(done(), offset=4))
-    assert kit.known() == Decided(record_id=named(4), expires_at=1_100.0, job=essence_of(JOB))
-    assert await kit.run(accepted(offset=5)) == []
+async def test_decided_row_keeps_the_request_snapshot() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    await harness.run(proposal(completed_result(), offset=4))
+    assert harness.request_state() == Decided(
+        record_id=record_id_at(4), expires_at=1_100.0, job=snapshot_of(JOB)
+    )
+    assert await harness.run(accepted_record(offset=5)) == []
 
 
-async def test_an_end_that_introduces_its_job_keeps_it() -> None:
-    kit = Kit()
-    outcome = failed(code=ErrorCode.CONTENT_NOT_FOUND)
-    await kit.run(arrive(propose_result(JOB, "validation", outcome, "cause")))
-    assert kit.known().job == essence_of(JOB)
+async def test_outcome_that_carries_the_job_stores_its_snapshot() -> None:
+    harness = LedgerHarness()
+    outcome = failed_result(code=ErrorCode.CONTENT_NOT_FOUND)
+    await harness.run(arrive(propose_result(JOB, "validation", outcome, "cause")))
+    assert harness.request_state().job == snapshot_of(JOB)
 
 
 @pytest.mark.parametrize("opens", [True, False])
-async def test_of_what_was_no_request_nothing_is_kept(opens: bool) -> None:
-    kit = Kit()
+async def test_rejected_request_stores_no_snapshot(opens: bool) -> None:
+    harness = LedgerHarness()
     if opens:
-        await kit.run(accepted())
-    outcome = failed(code=ErrorCode.REQUEST_INVALID)
-    await kit.run(arrive(propose_result(JOB, "validation", outcome, "cause"), offset=1))
-    assert kit.known().job is None
+        await harness.run(accepted_record())
+    outcome = failed_result(code=ErrorCode.REQUEST_INVALID)
+    await harness.run(arrive(propose_result(JOB, "validation", outcome, "cause"), offset=1))
+    assert harness.request_state().job is None
 
 
-async def test_a_job_without_url_is_not_kept() -> None:
-    kit, job = Kit(), make_job(url="")
-    outcome = failed(job, ErrorCode.REQUEST_TOO_LARGE)
-    await kit.run(arrive(propose_result(job, "validation", outcome, "cause")))
-    assert kit.known().job is None
+async def test_job_without_a_url_is_not_stored() -> None:
+    harness, job = LedgerHarness(), make_job(url="")
+    outcome = failed_result(job, ErrorCode.REQUEST_TOO_LARGE)
+    await harness.run(arrive(propose_result(job, "validation", outcome, "cause")))
+    assert harness.request_state().job is None
 
 
-async def test_replays_introduce_themselves_at_every_step() -> None:
-    kit, job = Kit(), JOB.replayed(2, JOB.received_at)
-    await kit.run(arrive(audit(job, "extraction", "extracted", "cause")))
-    assert kit.known("r1/replay-2") == Open(job=essence_of(job), expires_at=1_500.0)
+async def test_replay_opens_its_row_at_any_step() -> None:
+    harness, job = LedgerHarness(), JOB.as_replay(2, JOB.received_at)
+    await harness.run(arrive(audit(job, "extraction", "extracted", "cause")))
+    assert harness.request_state("r1/replay-2") == Open(job=snapshot_of(job), expires_at=1_500.0)
 
 
-async def test_an_open_request_is_forgotten_after_its_time() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    kit.clock.now += OPEN_SECONDS - 0.1
-    assert kit.ledger.forgotten(dict(kit.table.items())) == []
-    kit.clock.now += 0.1
-    assert kit.ledger.forgotten(dict(kit.table.items())) == ["r1"]
+async def test_open_row_expires() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    harness.clock.now += OPEN_SECONDS - 0.1
+    assert harness.ledger.expired_keys(dict(harness.table.items())) == []
+    harness.clock.now += 0.1
+    assert harness.ledger.expired_keys(dict(harness.table.items())) == ["r1"]
 
 
-async def test_garbage_ends_an_open_request() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    effects = await kit.run(make_record(b"\xff", topic=AUDIT, headers=HEADERS, offset=1))
-    assert isinstance(result(effects), Failed)
-    assert isinstance(kit.known(), Decided)
+async def test_undecodable_record_ends_an_open_request() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    effects = await harness.run(make_record(b"\xff", topic=AUDIT, headers=HEADERS, offset=1))
+    assert isinstance(published_result(effects), Failed)
+    assert isinstance(harness.request_state(), Decided)
 
 
-async def test_the_stage_knows_open_requests_for_longer_than_they_are_retried() -> None:
+async def test_open_rows_outlive_the_total_retry_time() -> None:
     context, _ = make_context(make_settings(retry={"total_seconds": 50}), TABLE, batches.TABLE)
     async with opened_stage(ledger_stage, context) as handle:
-        (row,) = writes(await handle(accepted()))
+        (row,) = writes(await handle(accepted_record()))
     left = decode(row.value or b"", Open).expires_at - time.time()
     assert left == pytest.approx(50 + LATE_SECONDS, abs=10)
 
@@ -483,179 +489,188 @@ async def test_the_stage_knows_open_requests_for_longer_than_they_are_retried() 
 FIRST = member_job(0, 3)
 
 
-async def test_the_first_member_makes_its_batch_known() -> None:
-    kit = Kit()
-    effects = await kit.run(accepted(FIRST))
-    assert set(dict(kit.table.items())) == {"b1/0"}
-    told = only(effects, AUDIT)
-    assert told.key == b"b1"
-    effects = await kit.run(arrive(told, offset=1))
-    assert kit.batch() == batch_of_job(FIRST).expires(1_500.0)
-    assert kit.known("b1") is None
-    assert await kit.run(arrive(told, offset=2)) == []
+async def test_first_member_introduces_its_batch() -> None:
+    harness = LedgerHarness()
+    effects = await harness.run(accepted_record(FIRST))
+    assert set(dict(harness.table.items())) == {"b1/0"}
+    introduction = only(effects, AUDIT)
+    assert introduction.key == b"b1"
+    effects = await harness.run(arrive(introduction, offset=1))
+    assert harness.batch() == batch_of_job(FIRST).with_expiry(1_500.0)
+    assert harness.request_state("b1") is None
+    assert await harness.run(arrive(introduction, offset=2)) == []
 
 
-async def test_it_does_so_again_after_a_crash_and_with_its_end() -> None:
-    kit = Kit()
-    first = await kit.run(accepted(FIRST))
-    again = await kit.run(accepted(FIRST))
+async def test_batch_is_introduced_again_after_a_crash_and_with_an_outcome() -> None:
+    harness = LedgerHarness()
+    first = await harness.run(accepted_record(FIRST))
+    again = await harness.run(accepted_record(FIRST))
     assert only(again, AUDIT).value == only(first, AUDIT).value
-    ended_at_once = arrive(propose_result(FIRST, "validation", failed(FIRST), "cause"), offset=3)
+    ended_at_once = arrive(
+        propose_result(FIRST, "validation", failed_result(FIRST), "cause"), offset=3
+    )
     for _ in range(2):
-        introduction, _ = sent_to(await kit.run(ended_at_once), AUDIT)
+        introduction, _ = sent_to(await harness.run(ended_at_once), AUDIT)
         assert introduction.value == only(first, AUDIT).value
 
 
-async def test_other_members_do_not() -> None:
-    effects = await Kit().run(accepted(member_job(1, 3)))
+async def test_other_members_do_not_introduce_the_batch() -> None:
+    effects = await LedgerHarness().run(accepted_record(member_job(1, 3)))
     assert not sent_to(effects, AUDIT)
 
 
-async def test_a_request_of_a_batch_s_name_is_a_request_beside_the_batch() -> None:
-    kit = Kit()
-    await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
+async def test_request_with_the_id_of_a_batch_is_independent_of_it() -> None:
+    harness = LedgerHarness()
+    await harness.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
     job = make_job(request_id="b1")
-    await kit.run(accepted(job, offset=1))
-    assert kit.known("b1") == Open(job=essence_of(job), expires_at=1_500.0)
-    await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause"), offset=2))
-    assert isinstance(kit.known("b1"), Open)
-    assert kit.batch() == batch_of_job(FIRST).expires(1_500.0)
+    await harness.run(accepted_record(job, offset=1))
+    assert harness.request_state("b1") == Open(job=snapshot_of(job), expires_at=1_500.0)
+    await harness.run(arrive(introduce_batch(FIRST, "ledger", "cause"), offset=2))
+    assert isinstance(harness.request_state("b1"), Open)
+    assert harness.batch() == batch_of_job(FIRST).with_expiry(1_500.0)
 
 
-async def test_garbage_under_the_name_of_a_batch_does_not_end_it() -> None:
-    kit = Kit()
-    await kit.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
+async def test_undecodable_record_with_the_id_of_a_batch_does_not_end_it() -> None:
+    harness = LedgerHarness()
+    await harness.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
     headers = [("ce_correlationid", b"b1")]
-    effects = await kit.run(make_record(b"\xff", topic=AUDIT, headers=headers, offset=1))
+    effects = await harness.run(make_record(b"\xff", topic=AUDIT, headers=headers, offset=1))
     assert effects == dead_letters(effects)
     assert len(effects) == 1
 
 
-# Orders
+# User commands
 
 
-def ordered(command: Cancel | Retry, *, offset: int = 7) -> Incoming:
-    sent = user_command(command, "commands", at=ORDERED, cause="c1", trace_id=TRACE_ID)
+def command_record(command: Cancel | Retry, *, offset: int = 7) -> Incoming:
+    sent = user_command(command, "commands", at=ORDERED_AT, cause="c1", trace_id=TRACE_ID)
     return arrive(sent, offset=offset)
 
 
-def cancel(request_id: str = "r1", **more: Any) -> Incoming:
-    return ordered(Cancel(id="c1", request_id=request_id, by="ann"), **more)
+def cancel_record(request_id: str = "r1", **fields: Any) -> Incoming:
+    return command_record(Cancel(id="c1", request_id=request_id, by="ann"), **fields)
 
 
-def retry(request_id: str = "r1", *, offset: int = 7, **more: Any) -> Incoming:
-    command = Retry(id="c1", new_id="n1", request_id=request_id, by="ann", **more)
-    return ordered(command, offset=offset)
+def retry_record(request_id: str = "r1", *, offset: int = 7, **fields: Any) -> Incoming:
+    command = Retry(id="c1", new_id="n1", request_id=request_id, by="ann", **fields)
+    return command_record(command, offset=offset)
 
 
-def refusal(effects: Sequence[Effect]) -> Rejected:
+def rejection(effects: Sequence[Effect]) -> Rejected:
     found = outcome_of(effects)
     assert isinstance(found, Rejected)
     assert found.error.technical_details["field"] == "$.request_id"
     return found
 
 
-async def test_an_open_request_is_cancelled_at_once() -> None:
-    kit, job = Kit(), make_job(attributes={"a": "b"}, retry_of="r0")
-    await kit.run(accepted(job))
-    effects = await kit.run(cancel())
-    found = result(effects)
+async def test_open_request_is_cancelled_at_once() -> None:
+    harness, job = LedgerHarness(), make_job(attributes={"a": "b"}, retry_of="r0")
+    await harness.run(accepted_record(job))
+    effects = await harness.run(cancel_record())
+    found = published_result(effects)
     assert isinstance(found, Cancelled)
-    assert (found.request_id, found.url, found.finished_at) == ("r1", URL, ORDERED)
+    assert (found.request_id, found.url, found.finished_at) == ("r1", URL, ORDERED_AT)
     assert (found.attributes, found.retry_of, found.trace_id) == ({"a": "b"}, "r0", TRACE_ID)
     assert found.error.technical_details == {"by": "ann"}
     assert found.error.recovery_options == ("clipmill retry r1",)
-    assert kit.known() == Decided(
-        record_id=named(7), expires_at=1_100.0, job=essence_of(job), status="cancelled"
+    assert harness.request_state() == Decided(
+        record_id=record_id_at(7), expires_at=1_100.0, job=snapshot_of(job), status="cancelled"
     )
 
 
-async def test_a_member_that_is_cancelled_says_which_it_is() -> None:
-    kit = Kit()
-    await kit.run(accepted(member_job(2, 3)))
-    found = result(await kit.run(cancel("b1/2")))
+async def test_cancelled_member_has_its_batch_fields() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record(member_job(2, 3)))
+    found = published_result(await harness.run(cancel_record("b1/2")))
     assert (found.batch_id, found.batch_index, found.batch_size) == ("b1", 2, 3)
 
 
-async def test_a_cancellation_that_is_read_again_says_the_same() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    before_the_row = await kit.ledger.handle(cancel())
-    kit.clock.now += 30
-    first = await kit.run(cancel())
-    kit.clock.now += 30
-    after_the_row = await kit.run(cancel())
+async def test_redelivered_cancellation_publishes_the_same_result() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    before_the_row = await harness.ledger.handle(cancel_record())
+    harness.clock.now += 30
+    first = await harness.run(cancel_record())
+    harness.clock.now += 30
+    after_the_row = await harness.run(cancel_record())
     bodies = {only(each, RESULTS).value for each in (before_the_row, first, after_the_row)}
     assert len(bodies) == 1
     assert not writes(after_the_row)
 
 
-async def test_what_steps_say_of_a_cancelled_request_comes_too_late() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    await kit.run(cancel())
-    for offset, late in enumerate((done(), failed(code=ErrorCode.REQUEST_CANCELLED)), start=8):
-        assert await kit.run(proposal(late, offset=offset)) == []
+async def test_outcomes_after_a_cancellation_are_dropped() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    await harness.run(cancel_record())
+    for offset, late in enumerate(
+        (completed_result(), failed_result(code=ErrorCode.REQUEST_CANCELLED)), start=8
+    ):
+        assert await harness.run(proposal(late, offset=offset)) == []
 
 
-async def test_a_request_that_has_ended_is_not_cancelled() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    await kit.run(proposal(done(), offset=4))
-    assert await kit.run(cancel(offset=5)) == []
+async def test_decided_request_is_not_cancelled() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    await harness.run(proposal(completed_result(), offset=4))
+    assert await harness.run(cancel_record(offset=5)) == []
 
 
 @pytest.mark.parametrize("request_id", ["r1", "b1/77"])
-async def test_a_cancellation_of_what_is_not_known_is_answered(request_id: str) -> None:
-    found = refusal(await Kit().run(cancel(request_id)))
+async def test_cancellation_of_an_unknown_request_is_rejected(request_id: str) -> None:
+    found = rejection(await LedgerHarness().run(cancel_record(request_id)))
     assert found.request_id == "c1"
     assert request_id in found.error.user_message
 
 
-async def test_a_batch_is_cancelled_member_by_member() -> None:
-    kit = Kit()
+async def test_batch_cancellation_is_split_into_its_members() -> None:
+    harness = LedgerHarness()
     for index in range(3):
-        await kit.run(accepted(member_job(index, 4), offset=index))
-    await kit.run(arrive(introduce_batch(member_job(0, 4), "ledger", "cause"), offset=8))
-    parts = sent_to(await kit.run(cancel("b1", offset=9)), AUDIT)
+        await harness.run(accepted_record(member_job(index, 4), offset=index))
+    await harness.run(arrive(introduce_batch(member_job(0, 4), "ledger", "cause"), offset=8))
+    parts = sent_to(await harness.run(cancel_record("b1", offset=9)), AUDIT)
     assert [each.key for each in parts] == [b"b1/0", b"b1/1", b"b1/2", b"b1/3"]
     assert len({header(each, "ce_id") for each in parts}) == 4
-    results = [await kit.run(arrive(each, offset=10 + n)) for n, each in enumerate(parts)]
-    assert [result(each).request_id for each in results[:3]] == ["b1/0", "b1/1", "b1/2"]
-    assert results[3] == [], "a member of which nothing is known yet is nobody's error"
+    results = [await harness.run(arrive(each, offset=10 + n)) for n, each in enumerate(parts)]
+    assert [published_result(each).request_id for each in results[:3]] == ["b1/0", "b1/1", "b1/2"]
+    assert results[3] == [], "a member that is not known yet is not an error"
 
 
-async def test_the_members_of_a_listing_are_cancelled_with_it() -> None:
-    kit, job = Kit(), make_job(options=Options(limit=2))
-    await kit.run(accepted(job))
+async def test_listing_cancellation_cancels_its_members() -> None:
+    harness, job = LedgerHarness(), make_job(options=Options(limit=2))
+    await harness.run(accepted_record(job))
     listing = Listing(platform="tiktok", kind="profile", id="a", url=URL)
-    outcome = listed(job, listing, cache="miss", engine=ENGINE, members=2)
-    await kit.run(proposal(outcome, offset=1, job=job))
+    outcome = listing_result(job, listing, cache="miss", engine=ENGINE, members=2)
+    await harness.run(proposal(outcome, offset=1, job=job))
     places = (BatchMember(id="r1", index=index, size=2) for index in range(2))
     members = [make_job(request_id=f"r1/{each.index}", batch=each) for each in places]
     for offset, member in enumerate(members, start=2):
-        await kit.run(arrive(audit(member, "extraction", "accepted", "cause"), offset=offset))
-    parts = sent_to(await kit.run(cancel(offset=9)), AUDIT)
+        await harness.run(arrive(audit(member, "extraction", "accepted", "cause"), offset=offset))
+    parts = sent_to(await harness.run(cancel_record(offset=9)), AUDIT)
     assert [each.key for each in parts] == [b"r1/0", b"r1/1"]
-    ends = [result(await kit.run(arrive(each, offset=10 + n))) for n, each in enumerate(parts)]
+    ends = [
+        published_result(await harness.run(arrive(each, offset=10 + n)))
+        for n, each in enumerate(parts)
+    ]
     assert all(isinstance(each, Cancelled) for each in ends)
 
 
-async def test_the_first_member_of_a_listing_does_not_undo_its_outcome() -> None:
-    kit, job = Kit(), make_job(options=Options(limit=1))
-    await kit.run(accepted(job))
+async def test_first_member_of_a_listing_does_not_reopen_it() -> None:
+    harness, job = LedgerHarness(), make_job(options=Options(limit=1))
+    await harness.run(accepted_record(job))
     listing = Listing(platform="tiktok", kind="profile", id="a", url=URL)
-    await kit.run(proposal(listed(job, listing, cache="miss", engine=ENGINE, members=1), job=job))
-    before = kit.known()
+    await harness.run(
+        proposal(listing_result(job, listing, cache="miss", engine=ENGINE, members=1), job=job)
+    )
+    before = harness.request_state()
     first = make_job(request_id="r1/0", batch=BatchMember(id="r1", index=0, size=1))
-    effects = await kit.run(arrive(audit(first, "extraction", "accepted", "cause"), offset=2))
+    effects = await harness.run(arrive(audit(first, "extraction", "accepted", "cause"), offset=2))
     for offset, each in enumerate(sent_to(effects, AUDIT), start=3):
-        await kit.run(arrive(each, offset=offset))
-    assert kit.known() == before
+        await harness.run(arrive(each, offset=offset))
+    assert harness.request_state() == before
 
 
-async def test_a_request_that_has_ended_is_asked_for_again() -> None:
-    kit = Kit()
+async def test_retry_resubmits_a_decided_request() -> None:
+    harness = LedgerHarness()
     job = make_job(
         options=Options(quality="1080p", codec="h264"),
         action="info",
@@ -663,9 +678,11 @@ async def test_a_request_that_has_ended_is_asked_for_again() -> None:
         attributes={"a": "b"},
         deadline=FUTURE,
     )
-    await kit.run(accepted(job))
-    await kit.run(proposal(failed(job), offset=4, job=job))
-    effects = await kit.run(retry(options=OptionChanges(quality="480p", watermark="allow")))
+    await harness.run(accepted_record(job))
+    await harness.run(proposal(failed_result(job), offset=4, job=job))
+    effects = await harness.run(
+        retry_record(options=OptionChanges(quality="480p", watermark="allow"))
+    )
     assert len(effects) == 1
     sent = only(effects, REQUESTS)
     assert sent.key == b"n1"
@@ -682,49 +699,49 @@ async def test_a_request_that_has_ended_is_asked_for_again() -> None:
     assert (header(sent, "traceparent") or "")[3:35] == TRACE_ID
 
 
-async def test_a_retry_is_a_request_to_validation() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    await kit.run(proposal(done(), offset=4))
-    record = arrive(only(await kit.run(retry()), REQUESTS))
+async def test_retry_is_parsed_by_validation() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    await harness.run(proposal(completed_result(), offset=4))
+    record = arrive(only(await harness.run(retry_record()), REQUESTS))
     envelope = open_envelope(record)
     (job,) = jobs_of(read_request(envelope), envelope, record)
     assert (job.request_id, job.retry_of, job.url, job.batch) == ("n1", "r1", URL, None)
 
 
-async def test_a_member_is_repeated_as_a_single_request() -> None:
-    kit, member = Kit(), member_job(2, 3)
-    await kit.run(accepted(member))
-    await kit.run(proposal(failed(member), offset=4, job=member))
-    asked = body_of(only(await kit.run(retry("b1/2")), REQUESTS), Request)
-    assert (asked.id, asked.url, asked.urls, asked.retry_of) == ("n1", URL, None, "b1/2")
+async def test_member_is_retried_as_a_single_request() -> None:
+    harness, member = LedgerHarness(), member_job(2, 3)
+    await harness.run(accepted_record(member))
+    await harness.run(proposal(failed_result(member), offset=4, job=member))
+    retried = body_of(only(await harness.run(retry_record("b1/2")), REQUESTS), Request)
+    assert (retried.id, retried.url, retried.urls, retried.retry_of) == ("n1", URL, None, "b1/2")
 
 
-async def test_an_order_that_is_read_again_asks_for_the_same() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    await kit.run(proposal(done(), offset=4))
-    first, second = [only(await kit.run(retry()), REQUESTS) for _ in range(2)]
+async def test_redelivered_retry_publishes_the_same_request() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    await harness.run(proposal(completed_result(), offset=4))
+    first, second = [only(await harness.run(retry_record()), REQUESTS) for _ in range(2)]
     assert (first.key, first.value) == (second.key, second.value)
     assert header(first, "ce_id") == header(second, "ce_id")
 
 
-async def known_state(kit: Kit, state: str) -> None:
+async def put_request_state(harness: LedgerHarness, state: str) -> None:
     match state:
         case "open":
-            await kit.run(accepted())
+            await harness.run(accepted_record())
         case "batch":
             place = BatchMember(id="r1", index=0, size=3)
             first = make_job(request_id="r1/0", batch=place)
-            await kit.run(arrive(introduce_batch(first, "ledger", None)))
+            await harness.run(arrive(introduce_batch(first, "ledger", None)))
         case "refused":
-            await kit.run(proposal(failed(code=ErrorCode.REQUEST_INVALID)))
+            await harness.run(proposal(failed_result(code=ErrorCode.REQUEST_INVALID)))
         case "unreadable":
-            kit.table.show(TableWrite(TABLE, "r1", b"\xff"))
+            harness.table.apply(TableWrite(TABLE, "r1", b"\xff"))
 
 
 @pytest.mark.parametrize(
-    ("state", "why"),
+    ("state", "reason"),
     [
         ("unknown", "nothing is known of r1"),
         ("open", "r1 is still under way; cancel it first"),
@@ -733,67 +750,77 @@ async def known_state(kit: Kit, state: str) -> None:
         ("unreadable", "submit it anew"),
     ],
 )
-async def test_what_cannot_be_repeated_is_refused_under_the_new_name(state: str, why: str) -> None:
-    kit = Kit()
-    await known_state(kit, state)
-    effects = await kit.run(retry())
+async def test_invalid_retry_is_rejected_under_the_new_id(state: str, reason: str) -> None:
+    harness = LedgerHarness()
+    await put_request_state(harness, state)
+    effects = await harness.run(retry_record())
     assert len(effects) == 1
     assert only(effects, AUDIT).key == b"n1"
-    found = refusal(effects)
+    found = rejection(effects)
     assert (found.request_id, found.retry_of) == ("n1", "r1")
-    assert why in found.error.user_message
+    assert reason in found.error.user_message
 
 
-async def test_a_refusal_becomes_a_result_and_stays_the_only_one() -> None:
-    kit = Kit()
-    await kit.run(accepted())
-    refused = only(await kit.run(retry()), AUDIT)
-    assert isinstance(result(await kit.run(arrive(refused, offset=8))), Rejected)
-    await kit.run(proposal(done(), offset=9))
-    assert sent_to(await kit.run(retry(offset=10)), REQUESTS), "a copy comes when it can be done"
+async def test_rejection_of_a_retry_is_its_only_result() -> None:
+    harness = LedgerHarness()
+    await harness.run(accepted_record())
+    rejection_record = only(await harness.run(retry_record()), AUDIT)
+    assert isinstance(
+        published_result(await harness.run(arrive(rejection_record, offset=8))), Rejected
+    )
+    await harness.run(proposal(completed_result(), offset=9))
+    assert sent_to(await harness.run(retry_record(offset=10)), REQUESTS), (
+        "a redelivery succeeds once it can be retried"
+    )
     again = make_job(request_id="n1")
-    assert await kit.run(accepted(again, offset=11)) == []
-    assert await kit.run(proposal(done(again), offset=12, job=again)) == []
+    assert await harness.run(accepted_record(again, offset=11)) == []
+    assert await harness.run(proposal(completed_result(again), offset=12, job=again)) == []
 
 
 @pytest.mark.parametrize("step", ["commands", "ledger"])
 @pytest.mark.parametrize("state", ["open", "batch"])
-async def test_a_refused_order_ends_no_request_of_its_name(step: str, state: str) -> None:
-    kit = Kit()
-    await known_state(kit, state)
-    before = (kit.known(), kit.batch("r1"))
-    refused = propose_result(JOB, step, failed(code=ErrorCode.REQUEST_INVALID), None)
-    assert not sent_to(await kit.run(arrive(refused, offset=9)), RESULTS)
-    assert (kit.known(), kit.batch("r1")) == before
+async def test_rejected_command_does_not_end_a_request_with_its_id(step: str, state: str) -> None:
+    harness = LedgerHarness()
+    await put_request_state(harness, state)
+    before = (harness.request_state(), harness.batch("r1"))
+    rejection_record = propose_result(
+        JOB, step, failed_result(code=ErrorCode.REQUEST_INVALID), None
+    )
+    assert not sent_to(await harness.run(arrive(rejection_record, offset=9)), RESULTS)
+    assert (harness.request_state(), harness.batch("r1")) == before
 
 
-async def test_an_order_is_told_by_the_ledger_to_nobody_else() -> None:
-    record = cancel()
+async def test_audit_record_of_a_command_has_step_transition_and_detail() -> None:
+    record = cancel_record()
     entry = decode(record.value or b"", AuditRecord)
     assert entry.detail == {"command": "cancel", "by": "ann"}
-    assert (entry.step, entry.transition, entry.at) == ("commands", "ordered", ORDERED)
+    assert (entry.step, entry.transition, entry.at) == ("commands", "ordered", ORDERED_AT)
 
 
 @pytest.mark.parametrize(
-    ("record", "answered"),
-    [(cancel(), "c1"), (retry(), "n1"), (ordered(Cancel(request_id="r1")), None)],
-    ids=["cancel", "retry", "part of a batch's"],
+    ("record", "expected_id"),
+    [
+        (cancel_record(), "c1"),
+        (retry_record(), "n1"),
+        (command_record(Cancel(request_id="r1")), None),
+    ],
+    ids=["cancel", "retry", "part of a batch cancellation"],
 )
-def test_a_bug_at_an_order_ends_no_request(record: Incoming, answered: str | None) -> None:
+def test_bug_at_a_command_ends_no_request(record: Incoming, expected_id: str | None) -> None:
     effects = on_bug(record, RuntimeError("x"))
     assert len(dead_letters(effects)) == 1
     assert not writes(effects)
     assert not sent_to(effects, RESULTS)
     answers = [outcome_of([each]) for each in sent_to(effects, AUDIT)]
-    assert [each.request_id for each in answers] == ([answered] if answered else [])
+    assert [each.request_id for each in answers] == ([expected_id] if expected_id else [])
     assert all(each.error.error_type is ErrorCode.INTERNAL_BUG for each in answers)
 
 
-# Any order of news, with a crash at any place
+# Model: records in any order, with a crash at any point
 
 
-class Requests(RuleBasedStateMachine):
-    """One partition of the audit topic, read with crashes; three requests and their retries."""
+class LedgerMachine(RuleBasedStateMachine):
+    """One partition of the audit topic, handled with crashes: three requests and their retries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -801,7 +828,7 @@ class Requests(RuleBasedStateMachine):
         self.committed = 0
         self.published: dict[str, set[bytes]] = {}
         self.proposed: set[str] = set()
-        self.kit = Kit(remember_seconds=1e9)
+        self.harness = LedgerHarness(remember_seconds=1e9)
 
     def _append(self, record: Outgoing) -> None:
         self.log.append(arrive(record, offset=len(self.log)))
@@ -809,15 +836,15 @@ class Requests(RuleBasedStateMachine):
     @rule(request=st.sampled_from("abc"), code=st.sampled_from(ErrorCode))
     def propose_failure(self, request: str, code: ErrorCode) -> None:
         job = make_job(request_id=request)
-        self._append(propose_result(job, "extraction", failed(job, code), "cause"))
+        self._append(propose_result(job, "extraction", failed_result(job, code), "cause"))
 
     @rule(request=st.sampled_from("abc"))
     def propose_success(self, request: str) -> None:
         job = make_job(request_id=request)
-        self._append(propose_result(job, "download", done(job), "cause"))
+        self._append(propose_result(job, "download", completed_result(job), "cause"))
 
     @rule(request=st.sampled_from("abc"))
-    def tell_news(self, request: str) -> None:
+    def report_transition(self, request: str) -> None:
         self._append(audit(make_job(request_id=request), "extraction", "accepted", None))
 
     @rule(request=st.sampled_from("abc"))
@@ -826,42 +853,42 @@ class Requests(RuleBasedStateMachine):
 
     @rule(request=st.sampled_from("abc"))
     def cancel(self, request: str) -> None:
-        self._order(Cancel(id=f"c{len(self.log)}", request_id=request))
+        self._command(Cancel(id=f"c{len(self.log)}", request_id=request))
 
     @rule(request=st.sampled_from("abc"), new_id=st.sampled_from("xyz"))
     def retry(self, request: str, new_id: str) -> None:
-        self._order(Retry(id=f"c{len(self.log)}", request_id=request, new_id=new_id))
+        self._command(Retry(id=f"c{len(self.log)}", request_id=request, new_id=new_id))
 
-    def _order(self, command: Cancel | Retry) -> None:
+    def _command(self, command: Cancel | Retry) -> None:
         sent = user_command(
-            command, "commands", at=ORDERED, cause=command.id or "", trace_id=TRACE_ID
+            command, "commands", at=ORDERED_AT, cause=command.id or "", trace_id=TRACE_ID
         )
         self._append(sent)
 
     @rule(request=st.sampled_from("abc"))
-    def write_garbage(self, request: str) -> None:
+    def publish_undecodable(self, request: str) -> None:
         headers = (("ce_correlationid", request.encode()),)
         self._append(Outgoing(AUDIT, request.encode(), b"\xff", headers))
 
     @rule(seconds=st.floats(0, 1_000))
     def wait(self, seconds: float) -> None:
-        self.kit.clock.now += seconds
+        self.harness.clock.now += seconds
 
-    @rule(count=st.integers(0, 5), kept=st.sets(st.integers(0, 2)), commits=st.booleans())
-    def read(self, count: int, kept: set[int], commits: bool) -> None:
-        """Handle some records; of the last one's effects only some arrive before a crash."""
+    @rule(count=st.integers(0, 5), delivered=st.sets(st.integers(0, 2)), commits=st.booleans())
+    def read(self, count: int, delivered: set[int], commits: bool) -> None:
+        """Handle records; without a commit, only some effects of the last one are delivered."""
         batch = self.log[self.committed : self.committed + count]
         for record in batch:
-            effects = _now(self.kit.ledger.handle(record))
+            effects = _run_now(self.harness.ledger.handle(record))
             last = record is batch[-1]
-            arrived = [each for place, each in enumerate(effects) if place in kept]
-            self._write(arrived if last and not commits else effects)
+            partial = [each for index, each in enumerate(effects) if index in delivered]
+            self._write(partial if last and not commits else effects)
         if commits:
             self.committed += len(batch)
-            self.proposed |= {_owner(each) for each in batch if _ends(each)}
+            self.proposed |= {_request_id_of(each) for each in batch if _is_final(each)}
 
     def _write(self, effects: Sequence[Effect]) -> None:
-        self.kit.show(effects)
+        self.harness.apply(effects)
         for sent in sent_to(effects, RESULTS):
             key = (sent.key or b"").decode()
             self.published.setdefault(key, set()).add(sent.value or b"")
@@ -870,34 +897,34 @@ class Requests(RuleBasedStateMachine):
         for sent in sent_to(effects, REQUESTS):
             job = make_job(request_id=body_of(sent, Request).id)
             self._append(audit(job, "validation", "accepted", None))
-            self._append(propose_result(job, "download", done(job), "cause"))
+            self._append(propose_result(job, "download", completed_result(job), "cause"))
 
     @invariant()
-    def nobody_hears_two_stories(self) -> None:
+    def each_request_has_at_most_one_result(self) -> None:
         assert all(len(bodies) == 1 for bodies in self.published.values())
 
     @invariant()
-    def everybody_hears_one(self) -> None:
+    def every_proposed_request_has_a_result(self) -> None:
         assert self.proposed <= set(self.published)
 
 
-def _ends(record: Incoming) -> bool:
+def _is_final(record: Incoming) -> bool:
     return b'"finished"' in (record.value or b"") or record.value == b"\xff"
 
 
-def _owner(record: Incoming) -> str:
+def _request_id_of(record: Incoming) -> str:
     return (record.key or b"").decode()
 
 
-def _now(work: Any) -> Sequence[Effect]:
-    """Run a coroutine that never waits."""
+def _run_now(work: Any) -> Sequence[Effect]:
+    """Return the result of a coroutine that never waits."""
     try:
         work.send(None)
-    except StopIteration as done:
-        effects: Sequence[Effect] = done.value
+    except StopIteration as stop:
+        effects: Sequence[Effect] = stop.value
         return effects
-    raise AssertionError("the ledger waits for nothing")
+    raise AssertionError("the ledger must not wait")
 
 
-TestRequests = Requests.TestCase
-TestRequests.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestLedgerModel = LedgerMachine.TestCase
+TestLedgerModel.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -1,12 +1,12 @@
 import pytest
 
-from agents.ledger.batch_records import introduce_batch, member_place
+from agents.ledger.batch_records import introduce_batch, parse_member_id
 from schemas.audit import AuditRecord
 from streams.topics import AUDIT
 from tests.unit.agents.builders import body_of, header, member_job
 
 
-def test_a_batch_is_introduced_under_its_own_id() -> None:
+def test_batch_introduction_has_the_batch_id() -> None:
     first = member_job(0, 3)
     sent = introduce_batch(first, "ledger", "cause")
     entry = body_of(sent, AuditRecord)
@@ -16,7 +16,7 @@ def test_a_batch_is_introduced_under_its_own_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_id", "place"),
+    ("request_id", "expected"),
     [
         ("b/0", ("b", 0)),
         ("b/999", ("b", 999)),
@@ -32,7 +32,7 @@ def test_a_batch_is_introduced_under_its_own_id() -> None:
         ("", None),
     ],
 )
-def test_the_id_of_a_member_names_its_batch_and_place(
-    request_id: str, place: tuple[str, int] | None
+def test_member_id_is_parsed_into_batch_and_index(
+    request_id: str, expected: tuple[str, int] | None
 ) -> None:
-    assert member_place(request_id) == place
+    assert parse_member_id(request_id) == expected

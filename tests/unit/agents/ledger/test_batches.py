@@ -1,4 +1,4 @@
-"""The end of batches, as the ledger sees it: members in any order, copies, crashes, lost rows."""
+"""Completion of batches: members in any order, redelivery, crashes and lost rows."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ from agents.ledger.batches import Batches
 from agents.ledger.bug_report import on_bug
 from agents.ledger.events import TABLE
 from agents.pipeline.events import audit, propose_result, user_command
-from agents.pipeline.results import completed, ended
+from agents.pipeline.results import completed, error_result
 from schemas.audit import AuditRecord
 from schemas.codec import decode
 from schemas.commands import Cancel
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.untraced
 
 OPEN_SECONDS, REMEMBER_SECONDS = 500.0, 100.0
 
-ENDS: dict[str, ErrorCode | None] = {
+STATUS_CODES: dict[str, ErrorCode | None] = {
     "completed": None,
     "failed": ErrorCode.CONTENT_NOT_FOUND,
     "rejected": ErrorCode.REQUEST_INVALID,
@@ -63,21 +63,21 @@ ENDS: dict[str, ErrorCode | None] = {
 
 
 def member(index: int, size: int = 3, batch_id: str = "b", **changes: Any) -> Job:
-    place = BatchMember(id=batch_id, index=index, size=size)
-    return make_job(request_id=f"{batch_id}/{index}", batch=place, **changes)
+    batch = BatchMember(id=batch_id, index=index, size=size)
+    return make_job(request_id=f"{batch_id}/{index}", batch=batch, **changes)
 
 
 def outcome(job: Job, status: str = "completed", after: int = 0) -> Result:
-    code = ENDS[status]
+    code = STATUS_CODES[status]
     if code is None:
         result: Result = completed(job, INFO, cache="hit", engine=ENGINE)
     else:
-        result = ended(job, explain(code, operation="extraction", url=URL))
+        result = error_result(job, explain(code, operation="extraction", url=URL))
     return msgspec.structs.replace(result, finished_at=WRITTEN_AT + timedelta(seconds=after))
 
 
-class LedgerHarness:
-    """A ledger over one log of the audit topic: what it writes there, it reads next."""
+class LedgerLogHarness:
+    """A ledger over one log of the audit topic: what it publishes there, it consumes next."""
 
     def __init__(self) -> None:
         self.table, self.batch_table = make_table(TABLE), make_table(batches.TABLE)
@@ -125,15 +125,15 @@ class LedgerHarness:
         return effects
 
     def summaries(self, batch_id: str = "b") -> list[BatchFinished]:
-        mine = (each.value or b"" for each in self.published if each.key == batch_id.encode())
-        return [decode(body, BatchFinished) for body in mine]
+        bodies = (each.value or b"" for each in self.published if each.key == batch_id.encode())
+        return [decode(body, BatchFinished) for body in bodies]
 
     def batch(self, batch_id: str = "b") -> Batch | None:
-        return self.batches.known(batch_id)
+        return self.batches.get(batch_id)
 
 
-async def test_the_last_member_ends_the_batch_with_one_summary() -> None:
-    ledger = LedgerHarness()
+async def test_last_member_completes_the_batch_with_one_summary() -> None:
+    ledger = LedgerLogHarness()
     for index, status in enumerate(["failed", "completed"]):
         await ledger.decide(member(index, attributes={"a": "b"}, retry_of="old"), status, index)
     assert ledger.summaries() == []
@@ -152,8 +152,8 @@ async def test_the_last_member_ends_the_batch_with_one_summary() -> None:
     ]
 
 
-async def test_a_summary_is_a_result_of_the_batch() -> None:
-    ledger = LedgerHarness()
+async def test_summary_is_published_as_a_result_of_the_batch() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0, size=1))
     _, summary = ledger.published
     assert (summary.topic, summary.key) == (RESULTS, b"b")
@@ -163,16 +163,16 @@ async def test_a_summary_is_a_result_of_the_batch() -> None:
     assert (header(summary, "traceparent") or "")[3:35] == TRACE_ID
 
 
-@pytest.mark.parametrize("status", ENDS)
-async def test_every_kind_of_outcome_counts(status: str) -> None:
-    ledger = LedgerHarness()
+@pytest.mark.parametrize("status", STATUS_CODES)
+async def test_every_status_is_counted(status: str) -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0, size=1), status)
     (summary,) = ledger.summaries()
     assert summary.counts == BatchCounts(**{status: 1})
 
 
-async def test_a_batch_that_is_cancelled_ends_with_its_last_member() -> None:
-    ledger = LedgerHarness()
+async def test_cancelled_batch_completes_with_its_last_member() -> None:
+    ledger = LedgerLogHarness()
     for index in range(3):
         ledger.append(audit(member(index), "validation", "accepted", "cause"))
     await ledger.run()
@@ -184,8 +184,8 @@ async def test_a_batch_that_is_cancelled_ends_with_its_last_member() -> None:
     assert summary.counts == BatchCounts(completed=1, cancelled=2)
 
 
-async def test_a_member_that_ends_by_a_bug_counts() -> None:
-    ledger = LedgerHarness()
+async def test_member_that_ends_by_a_bug_is_counted() -> None:
+    ledger = LedgerLogHarness()
     ledger.append(audit(member(0, size=2), "validation", "accepted", "cause"))
     await ledger.decide(member(1, size=2))
     headers = [("ce_correlationid", b"b/0")]
@@ -195,8 +195,8 @@ async def test_a_member_that_ends_by_a_bug_counts() -> None:
     assert summary.counts == BatchCounts(completed=1, failed=1)
 
 
-async def test_a_member_of_which_little_is_known_counts_before_its_batch_is_known() -> None:
-    ledger = LedgerHarness()
+async def test_undecodable_member_is_counted_before_its_batch_is_known() -> None:
+    ledger = LedgerLogHarness()
     headers = [("ce_correlationid", b"b/0")]
     ledger.log.append(make_record(b"\xff", topic=AUDIT, headers=headers))
     await ledger.run()
@@ -206,8 +206,8 @@ async def test_a_member_of_which_little_is_known_counts_before_its_batch_is_know
     assert summary.attributes == {"a": "b"}
 
 
-async def test_the_introduction_ends_a_batch_whose_members_did_not_tell_its_size() -> None:
-    ledger = LedgerHarness()
+async def test_introduction_completes_a_batch_of_unknown_size() -> None:
+    ledger = LedgerLogHarness()
     for index in range(2):
         headers = [("ce_correlationid", f"b/{index}".encode())]
         ledger.log.append(make_record(b"\xff", topic=AUDIT, headers=headers, offset=index))
@@ -219,27 +219,27 @@ async def test_the_introduction_ends_a_batch_whose_members_did_not_tell_its_size
     assert summary.counts == BatchCounts(failed=2)
 
 
-async def test_replays_of_members_do_not_count_again() -> None:
-    ledger = LedgerHarness()
+async def test_replayed_members_are_not_counted_again() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0, size=2), "failed")
-    await ledger.decide(member(0, size=2).replayed(1, WRITTEN_AT))
+    await ledger.decide(member(0, size=2).as_replay(1, WRITTEN_AT))
     assert ledger.summaries() == []
     await ledger.decide(member(1, size=2))
     assert [each.counts for each in ledger.summaries()] == [BatchCounts(completed=1, failed=1)]
-    await ledger.decide(member(1, size=2).replayed(1, WRITTEN_AT), "failed")
+    await ledger.decide(member(1, size=2).as_replay(1, WRITTEN_AT), "failed")
     assert len(ledger.summaries()) == 1
 
 
-async def test_a_replay_of_the_first_member_does_not_open_a_batch_that_was_forgotten() -> None:
-    ledger = LedgerHarness()
-    replay = member(0).replayed(1, WRITTEN_AT)
+async def test_replayed_first_member_does_not_reopen_an_expired_batch() -> None:
+    ledger = LedgerLogHarness()
+    replay = member(0).as_replay(1, WRITTEN_AT)
     ledger.append(audit(replay, "validation", "accepted", "cause"))
     await ledger.decide(replay)
     assert ledger.batch() is None
 
 
-async def test_a_batch_that_is_asked_for_twice_ends_once() -> None:
-    ledger = LedgerHarness()
+async def test_duplicate_batch_completes_once() -> None:
+    ledger = LedgerLogHarness()
     for _ in range(2):
         for index in range(3):
             ledger.append(audit(member(index), "validation", "accepted", "cause"))
@@ -247,8 +247,8 @@ async def test_a_batch_that_is_asked_for_twice_ends_once() -> None:
     assert len(ledger.summaries()) == 1
 
 
-async def test_of_two_batches_of_one_name_the_larger_one_is_awaited() -> None:
-    ledger = LedgerHarness()
+async def test_larger_of_two_batches_with_one_id_is_awaited() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0, size=2))
     await ledger.decide(member(2, size=3))
     assert ledger.summaries() == []
@@ -257,8 +257,8 @@ async def test_of_two_batches_of_one_name_the_larger_one_is_awaited() -> None:
     assert (summary.batch_size, summary.counts) == (3, BatchCounts(completed=3))
 
 
-async def test_the_record_that_closed_a_batch_repeats_its_summary_when_read_again() -> None:
-    ledger = LedgerHarness()
+async def test_redelivered_closing_record_publishes_the_same_summary() -> None:
+    ledger = LedgerLogHarness()
     for index in range(3):
         await ledger.decide(member(index))
     closing = ledger.log[-1]
@@ -272,8 +272,8 @@ async def test_the_record_that_closed_a_batch_repeats_its_summary_when_read_agai
     assert only(again, RESULTS).value == first.value
 
 
-async def test_the_record_that_decided_a_member_repeats_its_report_when_read_again() -> None:
-    ledger = LedgerHarness()
+async def test_redelivered_deciding_record_publishes_the_same_report() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(1))
     deciding, report = ledger.log
     again = only(await ledger.ledger.handle(deciding), AUDIT)
@@ -282,8 +282,8 @@ async def test_the_record_that_decided_a_member_repeats_its_report_when_read_aga
     assert await ledger.ledger.handle(copy) == []
 
 
-async def test_a_crash_before_the_row_closes_the_batch_in_the_same_way() -> None:
-    ledger = LedgerHarness()
+async def test_crash_before_the_row_publishes_the_same_summary() -> None:
+    ledger = LedgerLogHarness()
     for index in range(2):
         await ledger.decide(member(index))
     ledger.append(propose_result(member(2), "download", outcome(member(2)), "cause"))
@@ -294,8 +294,8 @@ async def test_a_crash_before_the_row_closes_the_batch_in_the_same_way() -> None
     assert only(await ledger.ledger.handle(report), RESULTS).value == first.value
 
 
-async def test_a_copy_of_the_last_report_does_not_end_the_batch_again() -> None:
-    ledger = LedgerHarness()
+async def test_duplicate_of_the_last_report_publishes_nothing() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0, size=1))
     copy = make_record(
         ledger.log[-1].value, topic=AUDIT, headers=list(ledger.log[-1].headers), offset=99
@@ -303,8 +303,8 @@ async def test_a_copy_of_the_last_report_does_not_end_the_batch_again() -> None:
     assert await ledger.ledger.handle(copy) == []
 
 
-async def test_a_row_of_a_thousand_members_is_small() -> None:
-    ledger = LedgerHarness()
+async def test_row_of_1000_members_is_small() -> None:
+    ledger = LedgerLogHarness()
     for index in range(999):
         await ledger.decide(member(index, size=1_000))
     assert ledger.summaries() == []
@@ -315,8 +315,8 @@ async def test_a_row_of_a_thousand_members_is_small() -> None:
 
 
 @pytest.mark.parametrize("index", [3, 999])
-async def test_a_place_outside_the_batch_does_not_count(index: int) -> None:
-    ledger = LedgerHarness()
+async def test_index_outside_the_batch_is_not_counted(index: int) -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0))
     await ledger.decide(member(index))
     batch = ledger.batch()
@@ -324,8 +324,8 @@ async def test_a_place_outside_the_batch_does_not_count(index: int) -> None:
     assert batch.members_decided == 1
 
 
-def test_a_bug_at_a_record_about_a_batch_ends_nothing() -> None:
-    ledger = LedgerHarness()
+def test_bug_at_a_batch_record_ends_nothing() -> None:
+    ledger = LedgerLogHarness()
     job = member(0, size=1)
     report = arrive(
         expire_batch("b", 1.0, TRACE_ID, "ledger", WRITTEN_AT),
@@ -336,16 +336,16 @@ def test_a_bug_at_a_record_about_a_batch_ends_nothing() -> None:
         assert len(effects) == 1
 
 
-def _report(ledger: LedgerHarness, job: Job) -> Outgoing:
+def _report(ledger: LedgerLogHarness, job: Job) -> Outgoing:
     record = arrive(propose_result(job, "download", outcome(job), "cause"))
-    return sent_to(_now(ledger.ledger.handle(record)), AUDIT)[-1]
+    return sent_to(_run_now(ledger.ledger.handle(record)), AUDIT)[-1]
 
 
-# The end of rows
+# Expiry of rows
 
 
-async def test_a_closed_batch_is_forgotten_after_its_time() -> None:
-    ledger = LedgerHarness()
+async def test_closed_batch_expires() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0, size=1))
     ledger.clock.now += REMEMBER_SECONDS - 0.1
     assert ledger.sweep() == []
@@ -354,8 +354,8 @@ async def test_a_closed_batch_is_forgotten_after_its_time() -> None:
     assert ledger.batch() is None
 
 
-async def test_each_member_prolongs_the_wait_for_the_next() -> None:
-    ledger = LedgerHarness()
+async def test_each_member_extends_the_expiry_of_an_open_batch() -> None:
+    ledger = LedgerLogHarness()
     for index in range(2):
         await ledger.decide(member(index))
         ledger.clock.now += OPEN_SECONDS - 0.1
@@ -364,8 +364,8 @@ async def test_each_member_prolongs_the_wait_for_the_next() -> None:
     assert sent_to(ledger.sweep(), AUDIT)
 
 
-async def test_a_batch_with_a_member_that_is_never_decided_ends_and_says_so() -> None:
-    ledger = LedgerHarness()
+async def test_expired_batch_completes_with_undecided_members() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0))
     await ledger.decide(member(2), "failed")
     ledger.clock.now += OPEN_SECONDS
@@ -382,8 +382,8 @@ async def test_a_batch_with_a_member_that_is_never_decided_ends_and_says_so() ->
     assert ledger.batch() is None
 
 
-async def test_a_member_that_comes_before_the_order_to_close_keeps_the_batch_open() -> None:
-    ledger = LedgerHarness()
+async def test_member_before_the_closing_record_keeps_the_batch_open() -> None:
+    ledger = LedgerLogHarness()
     await ledger.decide(member(0))
     ledger.clock.now += OPEN_SECONDS
     closing = sent_to(ledger.batches.sweep(dict(ledger.batch_table.items())), AUDIT)
@@ -395,8 +395,8 @@ async def test_a_member_that_comes_before_the_order_to_close_keeps_the_batch_ope
     assert [each.counts for each in ledger.summaries()] == [BatchCounts(completed=3)]
 
 
-async def test_a_batch_of_unknown_size_is_forgotten_without_a_summary() -> None:
-    ledger = LedgerHarness()
+async def test_batch_of_unknown_size_expires_without_a_summary() -> None:
+    ledger = LedgerLogHarness()
     headers = [("ce_correlationid", b"b/0")]
     ledger.log.append(make_record(b"\xff", topic=AUDIT, headers=headers))
     await ledger.run()
@@ -404,10 +404,10 @@ async def test_a_batch_of_unknown_size_is_forgotten_without_a_summary() -> None:
     assert [(each.key, each.value) for each in writes(ledger.sweep())] == [("b", None)]
 
 
-async def test_of_too_many_batches_those_end_that_would_be_next(
+async def test_batches_above_the_byte_limit_are_closed_by_expiry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ledger = LedgerHarness()
+    ledger = LedgerLogHarness()
     for batch_id in ("x", "y"):
         await ledger.decide(member(0, size=2, batch_id=batch_id))
         ledger.clock.now += 1
@@ -419,29 +419,29 @@ async def test_of_too_many_batches_those_end_that_would_be_next(
     assert summary.counts == BatchCounts(completed=1, undecided=1)
 
 
-def test_a_row_that_cannot_be_read_is_forgotten() -> None:
-    ledger = LedgerHarness()
-    ledger.batch_table.show(TableWrite(batches.TABLE, "b", b"\xff"))
+def test_undecodable_row_is_deleted() -> None:
+    ledger = LedgerLogHarness()
+    ledger.batch_table.apply(TableWrite(batches.TABLE, "b", b"\xff"))
     assert ledger.batch() is None
     assert [(each.key, each.value) for each in writes(ledger.sweep())] == [("b", None)]
 
 
-# Any order, with a crash at any place
+# Model: records in any order, with a crash at any point
 
 SIZES = {"p": 1, "q": 2, "r": 4}
 
 
-class Members(RuleBasedStateMachine):
-    """Members of three batches, read with crashes; all ledgers read one partition."""
+class BatchMachine(RuleBasedStateMachine):
+    """Members of three batches in one partition, handled with crashes."""
 
     @initialize()
-    def open(self) -> None:
-        self.ledger = LedgerHarness()
+    def start(self) -> None:
+        self.ledger = LedgerLogHarness()
 
     @rule(
         batch_id=st.sampled_from("pqr"),
         index=st.integers(0, 3),
-        status=st.sampled_from(list(ENDS)),
+        status=st.sampled_from(list(STATUS_CODES)),
         after=st.integers(0, 9),
     )
     def decide(self, batch_id: str, index: int, status: str, after: int) -> None:
@@ -460,7 +460,7 @@ class Members(RuleBasedStateMachine):
         self.ledger.append(sent)
 
     @rule(batch_id=st.sampled_from("pqr"), index=st.integers(0, 3))
-    def write_garbage(self, batch_id: str, index: int) -> None:
+    def publish_undecodable(self, batch_id: str, index: int) -> None:
         name = f"{batch_id}/{index % SIZES[batch_id]}".encode()
         self.ledger.append(Outgoing(AUDIT, name, b"\xff", (("ce_correlationid", name),)))
 
@@ -479,22 +479,24 @@ class Members(RuleBasedStateMachine):
             self.ledger.write(self._handle(self.ledger.committed))
             self.ledger.committed += 1
 
-    @rule(ahead=st.integers(0, 3), kept=st.sampled_from([(), (0,), (1,), (0, 1), (0, 2), (1, 2)]))
-    def crash(self, ahead: int, kept: tuple[int, ...]) -> None:
-        """Handle records that are not committed; of the last one only some effects arrive."""
+    @rule(
+        ahead=st.integers(0, 3), delivered=st.sampled_from([(), (0,), (1,), (0, 1), (0, 2), (1, 2)])
+    )
+    def crash(self, ahead: int, delivered: tuple[int, ...]) -> None:
+        """Handle records without a commit; only some effects of the last one are delivered."""
         first = self.ledger.committed
         last = min(first + ahead, len(self.ledger.log) - 1)
         for offset in range(first, last):
             self.ledger.write(self._handle(offset))
         if first <= last:
             effects = self._handle(last)
-            self.ledger.write([each for place, each in enumerate(effects) if place in kept])
+            self.ledger.write([each for index, each in enumerate(effects) if index in delivered])
 
     def _handle(self, offset: int) -> Sequence[Effect]:
-        return _now(self.ledger.ledger.handle(self.ledger.log[offset]))
+        return _run_now(self.ledger.ledger.handle(self.ledger.log[offset]))
 
     @invariant()
-    def a_batch_has_one_summary_and_it_is_right(self) -> None:
+    def batch_has_at_most_one_correct_summary(self) -> None:
         for batch_id, size in SIZES.items():
             bodies = {each.value for each in self.ledger.published if each.key == batch_id.encode()}
             assert len(bodies) <= 1
@@ -513,13 +515,13 @@ class Members(RuleBasedStateMachine):
         return BatchCounts(**{status: found.count(status) for status in set(found)})
 
     def teardown(self) -> None:
-        """In the end each batch is introduced, and no summary of a complete one is missing."""
+        """Introduce each batch and drain the log: no summary of a complete batch is missing."""
         ledger = self.ledger
         for batch_id in SIZES:
             self.accept(batch_id, 0)
         while ledger.committed < len(ledger.log):
             self.read(1)
-        self.a_batch_has_one_summary_and_it_is_right()
+        self.batch_has_at_most_one_correct_summary()
         for batch_id, size in SIZES.items():
             decided = sum(_values(self._counted(batch_id)))
             assert (len(ledger.summaries(batch_id)) > 0) == (decided == size), batch_id
@@ -529,15 +531,15 @@ def _values(counts: BatchCounts) -> list[int]:
     return [getattr(counts, name) for name in counts.__struct_fields__]
 
 
-def _now(work: Any) -> Sequence[Effect]:
-    """Run a coroutine that never waits."""
+def _run_now(work: Any) -> Sequence[Effect]:
+    """Return the result of a coroutine that never waits."""
     try:
         work.send(None)
     except StopIteration as done:
         effects: Sequence[Effect] = done.value
         return effects
-    raise AssertionError("the ledger waits for nothing")
+    raise AssertionError("the ledger must not wait")
 
 
-TestMembers = Members.TestCase
-TestMembers.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBatchModel = BatchMachine.TestCase
+TestBatchModel.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

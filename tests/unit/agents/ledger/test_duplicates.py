@@ -1,13 +1,13 @@
-"""Requests under a taken id: reported once each, copies of at-least-once delivery never."""
+"""Duplicate request ids are reported once each; redelivered records are not."""
 
 import logging
 
 import pytest
 
-from agents.commands.command_parsing import refuse
+from agents.commands.command_parsing import reject
 from agents.ledger.events import TABLE
 from agents.pipeline.events import audit, propose_result, user_command
-from agents.pipeline.results import completed, ended
+from agents.pipeline.results import completed, error_result
 from schemas.audit import AuditRecord
 from schemas.codec import decode
 from schemas.commands import Cancel
@@ -31,60 +31,62 @@ from tests.unit.agents.builders import (
     only,
     sent_to,
 )
-from tests.unit.agents.ledger.test_agent import Kit
+from tests.unit.agents.ledger.test_agent import LedgerHarness
 
 TRACES = [f"{number:032x}" for number in range(1, 4)]
 FIRST = make_job(trace_id=TRACES[0])
-AGAIN = make_job(trace_id=TRACES[1])
+REPEATED = make_job(trace_id=TRACES[1])
 OTHER = make_job(trace_id=TRACES[1], url="https://www.tiktok.com/@u/video/7000000000000000009")
 REPLAY = make_job(trace_id=TRACES[0], replays=1)
 LOWERED = make_job(trace_id=TRACES[0], replays=1, options=Options(quality="480p"))
 SAME_TRACE = make_job(trace_id=TRACES[0], action="info")
 
 
-def accepted(job: Job, by: str = "event-1") -> Outgoing:
+def accepted_record(job: Job, by: str = "event-1") -> Outgoing:
     return audit(job, "validation", "accepted", by)
 
 
-def done(job: Job, step: str = "download") -> Outgoing:
+def completed_proposal(job: Job, step: str = "download") -> Outgoing:
     return propose_result(job, step, completed(job, INFO, cache="hit", engine=ENGINE), "cause")
 
 
-def failed(job: Job, step: str = "recovery", code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
+def failed_proposal(
+    job: Job, step: str = "recovery", code: ErrorCode = ErrorCode.NETWORK_DNS
+) -> Outgoing:
     return propose_result(
-        job, step, ended(job, explain(code, operation=step, url=job.url)), "event-2"
+        job, step, error_result(job, explain(code, operation=step, url=job.url)), "event-2"
     )
 
 
-def rejected(job: Job) -> Outgoing:
-    return failed(job, "validation", ErrorCode.REQUEST_INVALID)
+def rejected_proposal(job: Job) -> Outgoing:
+    return failed_proposal(job, "validation", ErrorCode.REQUEST_INVALID)
 
 
-def refused_command(trace: str) -> Outgoing:
+def rejected_command(trace: str) -> Outgoing:
     record = make_record(
         b'{"command": "cancel", "id": "r1"}',
         topic=COMMANDS,
         headers=[("traceparent", f"00-{trace}-b7ad6b7169203331-01".encode())],
     )
-    (effect,) = refuse(record, ClipmillError(ErrorCode.REQUEST_INVALID, "no"))
+    (effect,) = reject(record, ClipmillError(ErrorCode.REQUEST_INVALID, "no"))
     assert isinstance(effect, Outgoing)
     return effect
 
 
-def counted(name: str, **labels: str) -> float:
+def counter_value(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"clipmill_{name}_total", labels) or 0.0
 
 
-class Counts:
-    """What the metrics have counted since this was made."""
+class CounterChanges:
+    """Changes of the counters since its creation."""
 
     def __init__(self) -> None:
         self._before = self._now()
 
     def _now(self) -> dict[str, float]:
-        repeated = {c: counted("repeated_requests", content=c) for c in ("same", "other")}
+        repeated = {c: counter_value("repeated_requests", content=c) for c in ("same", "other")}
         reasons = ("copy", "late", "repeated", "unreadable_row")
-        return repeated | {r: counted("outcomes_dropped", reason=r) for r in reasons}
+        return repeated | {r: counter_value("outcomes_dropped", reason=r) for r in reasons}
 
     def since(self) -> dict[str, float]:
         return {
@@ -94,65 +96,97 @@ class Counts:
         }
 
 
-async def run(kit: Kit, *written: Outgoing) -> list[Effect]:
-    """The effects of the last of these."""
+async def handle_all(harness: LedgerHarness, *records: Outgoing) -> list[Effect]:
+    """Handle all records; return the effects of the last one."""
     effects: list[Effect] = []
-    for offset, each in enumerate(written):
-        effects = await kit.run(arrive(each, offset=offset))
+    for offset, each in enumerate(records):
+        effects = await harness.run(arrive(each, offset=offset))
     return effects
 
 
 CASES: dict[str, tuple[list[Outgoing], str | None, str | None]] = {
-    "copy of the accepted event": ([accepted(FIRST), accepted(FIRST)], None, None),
-    "copy of the outcome": ([done(FIRST), done(FIRST)], None, "copy"),
-    "copy behind the outcome": ([accepted(FIRST), done(FIRST), accepted(FIRST)], None, None),
-    "copy of a clock that is ahead": (
-        [accepted(FIRST), accepted(make_job(trace_id=TRACES[0], received_at=PAST))],
+    "copy of the accepted event": ([accepted_record(FIRST), accepted_record(FIRST)], None, None),
+    "copy of the outcome": ([completed_proposal(FIRST), completed_proposal(FIRST)], None, "copy"),
+    "copy after the outcome": (
+        [accepted_record(FIRST), completed_proposal(FIRST), accepted_record(FIRST)],
         None,
         None,
     ),
-    "copy of a rejection": ([rejected(FIRST), rejected(FIRST)], None, "copy"),
-    "another outcome of the request": ([accepted(FIRST), failed(FIRST), done(FIRST)], None, "late"),
+    "copy with another received_at": (
+        [accepted_record(FIRST), accepted_record(make_job(trace_id=TRACES[0], received_at=PAST))],
+        None,
+        None,
+    ),
+    "copy of a rejection": ([rejected_proposal(FIRST), rejected_proposal(FIRST)], None, "copy"),
+    "another outcome of the request": (
+        [accepted_record(FIRST), failed_proposal(FIRST), completed_proposal(FIRST)],
+        None,
+        "late",
+    ),
     "copy of a replay whose options were changed": (
-        [accepted(REPLAY), done(REPLAY), done(LOWERED)],
+        [accepted_record(REPLAY), completed_proposal(REPLAY), completed_proposal(LOWERED)],
         None,
         "copy",
     ),
-    "asked again while open": ([accepted(FIRST), accepted(AGAIN)], "same", None),
-    "asked again when decided": ([accepted(FIRST), done(FIRST), accepted(AGAIN)], "same", None),
-    "its outcome": ([accepted(FIRST), done(FIRST), done(AGAIN)], None, "repeated"),
-    "another request while open": ([accepted(FIRST), accepted(OTHER)], "other", None),
+    "repeated while open": ([accepted_record(FIRST), accepted_record(REPEATED)], "same", None),
+    "repeated when decided": (
+        [accepted_record(FIRST), completed_proposal(FIRST), accepted_record(REPEATED)],
+        "same",
+        None,
+    ),
+    "outcome of the repeated request": (
+        [accepted_record(FIRST), completed_proposal(FIRST), completed_proposal(REPEATED)],
+        None,
+        "repeated",
+    ),
+    "another request while open": ([accepted_record(FIRST), accepted_record(OTHER)], "other", None),
     "another request when decided": (
-        [accepted(FIRST), done(FIRST), accepted(OTHER)],
+        [accepted_record(FIRST), completed_proposal(FIRST), accepted_record(OTHER)],
         "other",
         None,
     ),
     "another request in the same trace": (
-        [accepted(FIRST), done(FIRST), accepted(SAME_TRACE)],
+        [accepted_record(FIRST), completed_proposal(FIRST), accepted_record(SAME_TRACE)],
         "other",
         None,
     ),
-    "another one's outcome while open": ([accepted(FIRST), done(OTHER)], None, "repeated"),
+    "outcome of another request while open": (
+        [accepted_record(FIRST), completed_proposal(OTHER)],
+        None,
+        "repeated",
+    ),
     "another request, rejected while open": (
-        [accepted(FIRST), rejected(OTHER)],
+        [accepted_record(FIRST), rejected_proposal(OTHER)],
         "other",
         "repeated",
     ),
-    "its outcome behind that of the copy": (
-        [accepted(FIRST), done(AGAIN), done(FIRST)],
+    "outcome after that of the repeated request": (
+        [accepted_record(FIRST), completed_proposal(REPEATED), completed_proposal(FIRST)],
         None,
         "repeated",
     ),
-    "a rejected request, corrected": ([rejected(FIRST), accepted(AGAIN)], "other", None),
-    "a rejected request after a decided one": ([done(FIRST), rejected(OTHER)], "other", "repeated"),
-    "a refused command": ([done(FIRST), refused_command(TRACES[1])], "other", "repeated"),
-    "a refused command of an open request": (
-        [accepted(FIRST), refused_command(TRACES[1])],
+    "a rejected request, corrected": (
+        [rejected_proposal(FIRST), accepted_record(REPEATED)],
+        "other",
+        None,
+    ),
+    "a rejected request after a decided one": (
+        [completed_proposal(FIRST), rejected_proposal(OTHER)],
         "other",
         "repeated",
     ),
-    "copy of a refused command": (
-        [refused_command(TRACES[0]), refused_command(TRACES[0])],
+    "a rejected command": (
+        [completed_proposal(FIRST), rejected_command(TRACES[1])],
+        "other",
+        "repeated",
+    ),
+    "a rejected command while open": (
+        [accepted_record(FIRST), rejected_command(TRACES[1])],
+        "other",
+        "repeated",
+    ),
+    "copy of a rejected command": (
+        [rejected_command(TRACES[0]), rejected_command(TRACES[0])],
         None,
         "copy",
     ),
@@ -160,13 +194,13 @@ CASES: dict[str, tuple[list[Outgoing], str | None, str | None]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-async def test_what_is_dropped_is_reported_by_its_kind(case: str) -> None:
+async def test_dropped_record_is_counted_and_audited_by_kind(case: str) -> None:
     *earlier, last = CASES[case][0]
     _, content, reason = CASES[case]
-    kit = Kit()
-    await run(kit, *earlier)
-    counts = Counts()
-    effects = await kit.run(arrive(last, offset=9))
+    harness = LedgerHarness()
+    await handle_all(harness, *earlier)
+    counts = CounterChanges()
+    effects = await harness.run(arrive(last, offset=9))
     assert not sent_to(effects, RESULTS)
     assert counts.since() == {name: 1.0 for name in (content, reason) if name is not None}
     if content is None:
@@ -179,74 +213,84 @@ async def test_what_is_dropped_is_reported_by_its_kind(case: str) -> None:
     assert by
 
 
-ENDS: dict[str, Outgoing] = {
-    "its own": done(FIRST),
-    "of the same content, published twice": done(AGAIN),
-    "its own, unreadable": failed(
+FINAL_OUTCOMES: dict[str, Outgoing] = {
+    "own outcome": completed_proposal(FIRST),
+    "outcome of the repeated request": completed_proposal(REPEATED),
+    "own outcome, undecodable": failed_proposal(
         make_job(trace_id=TRACES[2], url=""), "extraction", ErrorCode.INTERNAL_BUG
     ),
 }
 
 
-@pytest.mark.parametrize("end", ENDS)
-async def test_the_open_request_has_its_outcome_after_another_s_is_dropped(end: str) -> None:
-    kit = Kit()
-    await run(kit, accepted(FIRST), accepted(OTHER), done(OTHER))
-    assert len(sent_to(await kit.run(arrive(ENDS[end], offset=9)), RESULTS)) == 1
+@pytest.mark.parametrize("final", FINAL_OUTCOMES)
+async def test_open_request_gets_its_outcome_after_another_is_dropped(final: str) -> None:
+    harness = LedgerHarness()
+    await handle_all(
+        harness, accepted_record(FIRST), accepted_record(OTHER), completed_proposal(OTHER)
+    )
+    assert len(sent_to(await harness.run(arrive(FINAL_OUTCOMES[final], offset=9)), RESULTS)) == 1
 
 
-async def test_an_outcome_under_an_unreadable_row_is_counted() -> None:
-    kit, counts = Kit(), Counts()
-    kit.table.show(TableWrite(TABLE, "r1", b"\xff"))
-    assert await run(kit, done(FIRST)) == []
+async def test_outcome_with_an_undecodable_row_is_counted() -> None:
+    harness, counts = LedgerHarness(), CounterChanges()
+    harness.table.apply(TableWrite(TABLE, "r1", b"\xff"))
+    assert await handle_all(harness, completed_proposal(FIRST)) == []
     assert counts.since() == {"unreadable_row": 1.0}
 
 
-async def test_the_audit_record_decides_nothing_and_is_the_same_for_copies() -> None:
-    kit = Kit()
-    await run(kit, accepted(FIRST))
-    once, twice = [await kit.run(arrive(accepted(OTHER), offset=5)) for _ in range(2)]
+async def test_audit_record_decides_nothing_and_is_stable_on_redelivery() -> None:
+    harness = LedgerHarness()
+    await handle_all(harness, accepted_record(FIRST))
+    once, twice = [await harness.run(arrive(accepted_record(OTHER), offset=5)) for _ in range(2)]
     assert [header(each, "ce_id") for each in once] == [header(each, "ce_id") for each in twice]
-    counts = Counts()
-    assert await kit.run(arrive(once[0], offset=6)) == []
+    counts = CounterChanges()
+    assert await harness.run(arrive(once[0], offset=6)) == []
     assert counts.since() == {}
 
 
-async def test_members_of_a_batch_under_a_taken_id_are_reported_each() -> None:
-    kit, counts = Kit(), Counts()
+async def test_each_member_of_a_batch_with_a_duplicate_id_is_counted() -> None:
+    harness, counts = LedgerHarness(), CounterChanges()
     for index in range(3):
-        await kit.run(arrive(accepted(member_job(index, trace_id=TRACES[0]))))
+        await harness.run(arrive(accepted_record(member_job(index, trace_id=TRACES[0]))))
     for index in range(3):
-        await kit.run(arrive(accepted(member_job(index, trace_id=TRACES[1]))))
+        await harness.run(arrive(accepted_record(member_job(index, trace_id=TRACES[1]))))
     assert counts.since() == {"same": 3.0}
 
 
-async def test_a_cancelled_request_that_is_done_too_is_no_duplicate() -> None:
-    kit, counts = Kit(), Counts()
+async def test_outcome_after_a_cancellation_is_late_and_no_duplicate() -> None:
+    harness, counts = LedgerHarness(), CounterChanges()
     cancel = user_command(
         Cancel(request_id="r1", by="me"), "commands", at=WRITTEN_AT, cause="c", trace_id=TRACES[2]
     )
-    await run(kit, accepted(FIRST), cancel, done(FIRST))
+    await handle_all(harness, accepted_record(FIRST), cancel, completed_proposal(FIRST))
     assert counts.since() == {"late": 1.0}
 
 
-async def test_a_flood_of_duplicates_logs_one_line_and_a_count(
+async def test_many_duplicates_log_one_line_and_a_count(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "agents.ledger.duplicates")
-    kit = Kit()
-    await run(kit, accepted(FIRST), *(accepted(OTHER, f"event-{n}") for n in range(50)))
+    harness = LedgerHarness()
+    await handle_all(
+        harness, accepted_record(FIRST), *(accepted_record(OTHER, f"event-{n}") for n in range(50))
+    )
     (line,) = caplog.messages
     assert "r1" in line
     assert "event-0" in line
-    kit.ledger.duplicates.log_counts()
+    harness.ledger.duplicates.log_counts()
     assert len(caplog.messages) == 2
     assert "49 more" in caplog.messages[1]
-    kit.ledger.duplicates.log_counts()
+    harness.ledger.duplicates.log_counts()
     assert len(caplog.messages) == 2
 
 
-async def test_copies_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_redeliveries_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "agents.ledger.duplicates")
-    await run(Kit(), accepted(FIRST), accepted(FIRST), done(FIRST), done(FIRST))
+    await handle_all(
+        LedgerHarness(),
+        accepted_record(FIRST),
+        accepted_record(FIRST),
+        completed_proposal(FIRST),
+        completed_proposal(FIRST),
+    )
     assert caplog.messages == []

@@ -1,4 +1,4 @@
-"""Files to look into: sound ones of the stand-in, and others."""
+"""Media files for the tests: valid ones of the stand-in, and others."""
 
 import io
 import struct
@@ -30,16 +30,16 @@ def write(folder: Path, body: bytes, name: str = "media") -> Path:
 
 
 def huge_picture(side: int) -> bytes:
-    """A PNG whose head says that it is that large; there is nothing behind."""
+    """Return the header of a PNG that declares this size; no data follows."""
     head = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", len(head), b"IHDR") + head + bytes(4)
 
 
-def progressive(scans: int, side: int = 64) -> bytes:
-    """A grey JPEG that comes in so many scans behind the first one; they change nothing.
+def progressive_jpeg(scans: int, side: int = 64) -> bytes:
+    """Return a grey JPEG with this many scans after the first one; they change nothing.
 
-    ITU-T T.81, annex B and G: a table that calls every block's first coefficient 0, and one that
-    ends the next 16,384 to 32,767 blocks at once.
+    ITU-T T.81, annex B and G: a table that codes the first coefficient of every block as 0, and one
+    that ends the next 16,384 to 32,767 blocks at once.
     """
     blocks = -((-side // 8) ** 2)
     tables = _segment(0xDB, bytes([0, *[1] * 64]))
@@ -57,14 +57,14 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 
 def _bits(bits: str) -> bytes:
-    """Whole bytes, filled up with ones; none of them looks like a marker."""
+    """Return whole bytes, padded with ones and stuffed so that none looks like a marker."""
     whole = bits + "1" * (-len(bits) % 8)
     octets = bytes(int(whole[at : at + 8], 2) for at in range(0, len(whole), 8))
     return octets.replace(b"\xff", b"\xff\x00")
 
 
 def sound_in(form: str, codec: str) -> bytes:
-    """A second of silence in another container."""
+    """Return a second of silence in the given container."""
     out = io.BytesIO()
     with av.open(out, "w", format=form) as container:
         stream = container.add_stream(codec, rate=48_000)
@@ -80,7 +80,7 @@ def sound_in(form: str, codec: str) -> bytes:
 
 
 def picture_in(codec: str, form: str) -> bytes:
-    """A grey picture of 64 x 48 by another encoder."""
+    """Return a grey picture of 64 x 48 from the given encoder."""
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = 64, 48, form
@@ -92,7 +92,7 @@ def picture_in(codec: str, form: str) -> bytes:
 
 
 def video_in_matroska() -> bytes:
-    """The same video in another container."""
+    """Return the stream of `VIDEO` in Matroska."""
     out = io.BytesIO()
     with (
         av.open(io.BytesIO(content(VIDEO)), "r") as source,
@@ -122,15 +122,15 @@ __all__ = [
     "content",
     "huge_picture",
     "picture_in",
-    "progressive",
+    "progressive_jpeg",
     "sound_in",
     "video_in_matroska",
     "write",
 ]
 
 
-def uneven(picture_seconds: float, sound_seconds: float) -> bytes:
-    """A small mp4 whose sound lasts longer than its picture, or the other way round."""
+def mp4_of_lengths(picture_seconds: float, sound_seconds: float) -> bytes:
+    """Return a small mp4 whose audio and video tracks have these lengths."""
     out, rate = io.BytesIO(), 8_000
     with av.open(out, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=10)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.media.checking import TOLERATED_SECONDS, check, flaw
+from agents.media.checking import TOLERATED_SECONDS, check, find_mismatch
 from agents.media.facts import MediaFacts
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoFormat
@@ -33,7 +33,7 @@ def song(seconds: float) -> VideoFormat:
     return msgspec.structs.replace(SOUND, duration_seconds=seconds)
 
 
-def but(facts: MediaFacts, **changes: object) -> MediaFacts:
+def changed(facts: MediaFacts, **changes: object) -> MediaFacts:
     return msgspec.structs.replace(facts, **changes)
 
 
@@ -41,50 +41,56 @@ def but(facts: MediaFacts, **changes: object) -> MediaFacts:
     ("facts", "promised", "seconds"),
     [
         pytest.param(MOVIE, VIDEO, 10.0, id="a video"),
-        pytest.param(MOVIE, VIDEO, None, id="no length promised"),
-        pytest.param(MOVIE, VIDEO, 0.0, id="no length known to the page"),
+        pytest.param(MOVIE, VIDEO, None, id="no length in the format"),
+        pytest.param(MOVIE, VIDEO, 0.0, id="no length on the page"),
         pytest.param(MOVIE, VIDEO, 9.1, id="the page rounds"),
         pytest.param(
-            but(MOVIE, duration_seconds=104.0, end_seconds=104.0), VIDEO, 100.0, id="4 % off"
+            changed(MOVIE, duration_seconds=104.0, end_seconds=104.0), VIDEO, 100.0, id="4 % off"
         ),
-        pytest.param(but(MOVIE, audio_codec=None), MUTE, 10.0, id="silent as the page says"),
+        pytest.param(changed(MOVIE, audio_codec=None), MUTE, 10.0, id="silent as the page says"),
         pytest.param(MOVIE, MUTE, 10.0, id="sound that was not promised"),
-        pytest.param(but(MOVIE, video_codec="h265", width=1), VIDEO, 10.0, id="other codec"),
-        pytest.param(but(MOVIE, duration_seconds=None), VIDEO, 10.0, id="no length told"),
-        pytest.param(but(MOVIE, end_seconds=None), VIDEO, 10.0, id="end not looked for"),
-        pytest.param(but(MOVIE, end_seconds=9.4), VIDEO, 10.0, id="sound longer than pictures"),
-        pytest.param(but(MOVIE, end_seconds=10.9), VIDEO, 10.0, id="pictures longer than told"),
+        pytest.param(changed(MOVIE, video_codec="h265", width=1), VIDEO, 10.0, id="other codec"),
+        pytest.param(
+            changed(MOVIE, duration_seconds=None), VIDEO, 10.0, id="no length in the file"
+        ),
+        pytest.param(changed(MOVIE, end_seconds=None), VIDEO, 10.0, id="end not determined"),
+        pytest.param(changed(MOVIE, end_seconds=9.4), VIDEO, 10.0, id="audio longer than video"),
+        pytest.param(
+            changed(MOVIE, end_seconds=10.9), VIDEO, 10.0, id="video longer than the page says"
+        ),
         pytest.param(SONG, SOUND, 10.0, id="a song longer than the post"),
-        pytest.param(but(MOVIE, duration_seconds=60.0, end_seconds=60.0), SOUND, 10.0, id="mp4"),
+        pytest.param(
+            changed(MOVIE, duration_seconds=60.0, end_seconds=60.0), SOUND, 10.0, id="mp4"
+        ),
         pytest.param(MP3, SOUND, 10.0, id="a song of unknown length"),
         pytest.param(MP3, song(60.0), 10.0, id="a whole song"),
         pytest.param(MP3, song(65.0), 10.0, id="a song whose length is rounded"),
-        pytest.param(MP3, song(30.0), 10.0, id="a song longer than told"),
-        pytest.param(SONG, song(180.0), 10.0, id="a clip of a song, in a file that is whole"),
+        pytest.param(MP3, song(30.0), 10.0, id="a song longer than the page says"),
+        pytest.param(SONG, song(180.0), 10.0, id="a clip of a song, in a complete file"),
         pytest.param(IMAGE, PICTURE, 10.0, id="a picture"),
-        pytest.param(but(MOVIE, audio_codec=None), PICTURE, None, id="an animated picture"),
-        pytest.param(but(MOVIE, audio_codec=None), MOTION, 90.0, id="a motion file"),
+        pytest.param(changed(MOVIE, audio_codec=None), PICTURE, None, id="an animated picture"),
+        pytest.param(changed(MOVIE, audio_codec=None), MOTION, 90.0, id="a motion file"),
         pytest.param(SONG, UNKNOWN, 60.0, id="nothing promised"),
     ],
 )
-def test_what_was_promised_is_sound(
+def test_file_as_promised_passes(
     facts: MediaFacts, promised: VideoFormat, seconds: float | None
 ) -> None:
-    assert flaw(facts, promised, seconds) is None
+    assert find_mismatch(facts, promised, seconds) is None
     check(facts, promised, seconds)
 
 
 @pytest.mark.parametrize("codec", ["aac", "opus", "unknown"])
-def test_a_video_without_the_sound_that_was_promised_is_not_what_was_asked_for(codec: str) -> None:
+def test_video_without_its_promised_audio_is_no_sound(codec: str) -> None:
     promised = msgspec.structs.replace(VIDEO, audio_codec=codec)
     with pytest.raises(ClipmillError, match="format v has no sound") as caught:
-        check(but(MOVIE, audio_codec=None), promised, 10.0)
+        check(changed(MOVIE, audio_codec=None), promised, 10.0)
     assert caught.value.code is ErrorCode.CONTENT_NO_SOUND
 
 
-def test_a_video_that_is_damaged_and_silent_is_damaged() -> None:
+def test_damaged_silent_video_is_damaged() -> None:
     with pytest.raises(ClipmillError) as caught:
-        check(but(MOVIE, audio_codec=None, end_seconds=4.0), VIDEO, 10.0)
+        check(changed(MOVIE, audio_codec=None, end_seconds=4.0), VIDEO, 10.0)
     assert caught.value.code is ErrorCode.CONTENT_DAMAGED
 
 
@@ -94,20 +100,20 @@ def test_a_video_that_is_damaged_and_silent_is_damaged() -> None:
         (SONG, VIDEO, 60.0, "no picture"),
         (SONG, PICTURE, None, "no picture"),
         (SONG, MOTION, None, "no picture"),
-        (but(MOVIE, end_seconds=4.0), MOTION, None, r"after 4\.0 of 10\.0 seconds"),
+        (changed(MOVIE, end_seconds=4.0), MOTION, None, r"after 4\.0 of 10\.0 seconds"),
         (MediaFacts(), PICTURE, None, "no picture"),
         (IMAGE, SOUND, None, "no sound"),
-        (but(MOVIE, audio_codec=None), SOUND, None, "no sound"),
-        (but(MOVIE, end_seconds=4.0), VIDEO, 10.0, r"after 4\.0 of 10\.0 seconds"),
+        (changed(MOVIE, audio_codec=None), SOUND, None, "no sound"),
+        (changed(MOVIE, end_seconds=4.0), VIDEO, 10.0, r"after 4\.0 of 10\.0 seconds"),
         (MP3, song(120.0), 10.0, r"60\.0 seconds, the page says 120\.0"),
-        (but(MP3, container="aac"), song(70.0), None, r"60\.0 seconds, the page says 70\.0"),
-        (but(MP3, container="ogg"), song(180.0), None, r"60\.0 seconds, the page says 180\.0"),
-        (but(SONG, end_seconds=0.0), SOUND, None, r"after 0\.0 of 60\.0 seconds"),
-        (but(MOVIE, duration_seconds=5.0, end_seconds=5.0), VIDEO, 10.0, r"5\.0 .* 10\.0"),
-        (but(MOVIE, duration_seconds=90.0, end_seconds=90.0), VIDEO, 10.0, r"90\.0 .* 10\.0"),
+        (changed(MP3, container="aac"), song(70.0), None, r"60\.0 seconds, the page says 70\.0"),
+        (changed(MP3, container="ogg"), song(180.0), None, r"60\.0 seconds, the page says 180\.0"),
+        (changed(SONG, end_seconds=0.0), SOUND, None, r"after 0\.0 of 60\.0 seconds"),
+        (changed(MOVIE, duration_seconds=5.0, end_seconds=5.0), VIDEO, 10.0, r"5\.0 .* 10\.0"),
+        (changed(MOVIE, duration_seconds=90.0, end_seconds=90.0), VIDEO, 10.0, r"90\.0 .* 10\.0"),
     ],
 )
-def test_what_was_not_is_damaged(
+def test_file_not_as_promised_is_damaged(
     facts: MediaFacts, promised: VideoFormat, seconds: float | None, reason: str
 ) -> None:
     with pytest.raises(ClipmillError, match=reason) as caught:
@@ -117,14 +123,17 @@ def test_what_was_not_is_damaged(
 
 
 @given(page=st.integers(1, 10_000), fraction=st.floats(-0.99, 0.99))
-def test_pages_that_round_to_whole_seconds_are_believed(page: int, fraction: float) -> None:
+def test_duration_within_a_second_of_the_page_passes(page: int, fraction: float) -> None:
     seconds = page + fraction
-    assert flaw(but(MOVIE, duration_seconds=seconds, end_seconds=seconds), VIDEO, page) is None
+    assert (
+        find_mismatch(changed(MOVIE, duration_seconds=seconds, end_seconds=seconds), VIDEO, page)
+        is None
+    )
 
 
 @given(page=st.floats(0.1, 10_000), factor=st.floats(1.2, 100))
-def test_another_length_is_not(page: float, factor: float) -> None:
+def test_duration_beyond_the_tolerance_is_a_mismatch(page: float, factor: float) -> None:
     for seconds in (page * factor + TOLERATED_SECONDS, page / factor - TOLERATED_SECONDS):
         if seconds > 0:
-            facts = but(MOVIE, duration_seconds=seconds, end_seconds=seconds)
-            assert flaw(facts, VIDEO, page) is not None
+            facts = changed(MOVIE, duration_seconds=seconds, end_seconds=seconds)
+            assert find_mismatch(facts, VIDEO, page) is not None

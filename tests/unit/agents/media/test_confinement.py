@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.media.confinement import ALLOWED, MACHINES, Machine, confine, program
+from agents.media.confinement import ALLOWED, MACHINES, Machine, build_filter, confine
 from tests.unit.agents.media.files import VIDEO, content, write
 
 TRY = """
@@ -27,7 +27,7 @@ def outcome(what: str) -> str:
 
 
 def run_confined(script: str, *arguments: str) -> str:
-    """What a script prints that confines itself."""
+    """Run a script that confines itself; return what it prints."""
     child = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         check=True,
@@ -50,7 +50,7 @@ def run_confined(script: str, *arguments: str) -> str:
         "subprocess.run(['/bin/true'])",
     ],
 )
-def test_what_opens_something_is_refused(what: str) -> None:
+def test_opening_files_sockets_and_programs_is_refused(what: str) -> None:
     assert outcome(what) == "refused"
 
 
@@ -63,7 +63,7 @@ def test_what_opens_something_is_refused(what: str) -> None:
         "threading.Thread(target=os.getpid).start()",
     ],
 )
-def test_what_is_needed_is_not(what: str) -> None:
+def test_required_calls_are_allowed(what: str) -> None:
     assert outcome(what) == "done"
 
 
@@ -127,7 +127,7 @@ CALLS = {
     "prctl": "libc.prctl(1, 0, 0, 0, 0)",
     "setns": "libc.setns(-1, 0)",
     "unshare": "libc.unshare(0)",
-    # Ways around the filter, and the rest of the kernel
+    # Bypasses of the filter, and the rest of the kernel
     "io_uring_setup": "libc.syscall(425, 1, None)",
     "io_uring_enter": "libc.syscall(426, -1, 0, 0, 0, None, 0)",
     "openat2": "libc.syscall(437, -100, victim, None, 0)",
@@ -138,7 +138,7 @@ CALLS = {
     "userfaultfd": "libc.syscall(numbers['userfaultfd'], 0)",
     "shmat": "libc.shmat(-1, None, 0)",
 }
-"""Calls of libc, and of the kernel where libc has none; each does no harm should it pass."""
+"""Calls of libc, and system calls where libc has no wrapper; harmless if one is allowed."""
 
 TRY_ALL = f"""
 import ctypes, os, platform, sys
@@ -159,7 +159,7 @@ for name, call in {CALLS!r}.items():
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, int]]:
-    """What a confined process gets for each of the calls: the result, and the error."""
+    """Return the result and errno of each call in a confined process."""
     victim = tmp_path_factory.mktemp("confined") / "victim"
     victim.write_text("x")
     printed = run_confined(TRY_ALL, str(victim), str(victim.with_name("other")))
@@ -170,7 +170,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, i
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_calls_that_reach_beyond_the_open_file_are_refused(
+def test_calls_beyond_the_open_file_are_refused(
     name: str, outcomes: dict[str, tuple[int, int]]
 ) -> None:
     assert outcomes[name] == (-1, errno.EPERM)
@@ -195,14 +195,14 @@ with av.open(io.BytesIO(body)) as container:
 """
 
 
-def test_threads_run_and_videos_are_decoded_by_several(tmp_path: Path) -> None:
+def test_multithreaded_decoding_works_when_confined(tmp_path: Path) -> None:
     ran, frames = run_confined(WORK, str(write(tmp_path, content(VIDEO)))).split()
     assert int(ran) == 3
     assert int(frames) > 1
 
 
-def test_what_starts_threads_starts_no_process() -> None:
-    # By the kernel's call itself: libc's `fork` may take another.
+def test_clone_cannot_start_processes() -> None:
+    # By system call: libc's `fork` may use another one.
     script = """
 import ctypes, errno, os, platform
 from agents.media.confinement import CLONE, CLONE3, confine
@@ -215,10 +215,10 @@ for call, flags in ((CLONE, 17), (CLONE, 0), (CLONE3, 0)):
     assert run_confined(script).split() == ["EPERM", "EPERM", "ENOSYS"]
 
 
-def run(
+def run_filter(
     steps: list[tuple[int, int, int, int]], audit: int, number: int, first_argument: int = 0
 ) -> int:
-    """What the filter says about a call: an interpreter of the instructions in it."""
+    """Interpret the filter's instructions; return its verdict on a call."""
     held, place = 0, 0
     while True:
         code, when_true, when_false, operand = steps[place]
@@ -236,44 +236,48 @@ def run(
 
 ALLOW, REFUSE, MISSING, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 THREAD = 0x3D0F00
-"""What libc starts threads with."""
+"""Clone flags of libc for threads."""
 
 
 @pytest.mark.parametrize("name", MACHINES)
 def test_exactly_the_listed_calls_are_allowed(name: str) -> None:
     machine = MACHINES[name]
-    said = {number: run(program(machine), machine.audit, number) for number in range(1000)}
-    assert {number for number, answer in said.items() if answer == ALLOW} == set(machine.allowed)
-    assert {number for number, answer in said.items() if answer == MISSING} == {machine.clone3}
-    assert set(said.values()) == {ALLOW, REFUSE, MISSING}
+    verdicts = {
+        number: run_filter(build_filter(machine), machine.audit, number) for number in range(1000)
+    }
+    assert {number for number, answer in verdicts.items() if answer == ALLOW} == set(
+        machine.allowed
+    )
+    assert {number for number, answer in verdicts.items() if answer == MISSING} == {machine.clone3}
+    assert set(verdicts.values()) == {ALLOW, REFUSE, MISSING}
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_no_number_stands_for_two_calls(name: str) -> None:
+def test_call_numbers_are_unique(name: str) -> None:
     machine = MACHINES[name]
     numbers = {*machine.allowed, machine.clone, machine.clone3}
     assert len(numbers) == len(ALLOWED) + 2
 
 
 @pytest.mark.parametrize("name", MACHINES)
-@pytest.mark.parametrize(("flags", "said"), [(THREAD, ALLOW), (17, REFUSE), (0x4111, REFUSE)])
-def test_clone_is_for_threads(name: str, flags: int, said: int) -> None:
+@pytest.mark.parametrize(("flags", "verdict"), [(THREAD, ALLOW), (17, REFUSE), (0x4111, REFUSE)])
+def test_clone_is_allowed_for_threads_only(name: str, flags: int, verdict: int) -> None:
     machine = MACHINES[name]
-    assert run(program(machine), machine.audit, machine.clone, flags) == said
+    assert run_filter(build_filter(machine), machine.audit, machine.clone, flags) == verdict
 
 
-def test_other_conventions_of_calling_are_refused_or_end_the_process() -> None:
+def test_other_calling_conventions_are_refused_or_kill_the_process() -> None:
     machine = MACHINES["x86_64"]
-    steps = program(machine)
-    assert run(steps, machine.audit, 0x40000000) == REFUSE
-    assert run(steps, 0x40000003, 5) == KILL
+    steps = build_filter(machine)
+    assert run_filter(steps, machine.audit, 0x40000000) == REFUSE
+    assert run_filter(steps, 0x40000003, 5) == KILL
 
 
-def test_an_unknown_machine_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_machine_is_not_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "pdp11")
     assert not confine()
 
 
-def test_a_machine_may_have_any_number_of_calls() -> None:
-    assert run(program(Machine(7, 1, 2, ())), 7, 3) == REFUSE
-    assert run(program(Machine(7, 1, 2, tuple(range(3, 200)))), 7, 3) == ALLOW
+def test_filter_supports_any_number_of_calls() -> None:
+    assert run_filter(build_filter(Machine(7, 1, 2, ())), 7, 3) == REFUSE
+    assert run_filter(build_filter(Machine(7, 1, 2, tuple(range(3, 200)))), 7, 3) == ALLOW

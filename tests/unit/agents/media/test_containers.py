@@ -68,7 +68,7 @@ OGG = facts("ogg", None, "opus")
         (facts(None, None, None), "m4a", "m4a"),
     ],
 )  # fmt: skip
-def test_the_extension_follows_what_is_in_the_file(
+def test_extension_follows_the_content_of_the_file(
     found: MediaFacts, named: str, extension: str
 ) -> None:
     assert extension_of(found, named) == extension

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agents.media.client import AWAY_SECONDS, ProcessAwayError
+from agents.media.client import START_BACKOFF_SECONDS, ProcessUnavailableError
 from agents.media.facts import MediaFacts, Unreadable
 from agents.media.prober import MEMORY_BYTES, PROBE_SECONDS, MediaProber, open_prober
 from tests.unit.agents.media.files import (
@@ -23,7 +23,7 @@ from tests.unit.agents.media.files import (
     VIDEO,
     content,
     picture_in,
-    progressive,
+    progressive_jpeg,
     sound_in,
     video_in_matroska,
     write,
@@ -31,11 +31,11 @@ from tests.unit.agents.media.files import (
 
 STARTED = """
 import socket, sys, os, time
-from agents.media.facts import LOOK, MediaFacts, Ready, pack
+from agents.media.facts import PROBE, MediaFacts, Ready, pack
 connection = socket.socket(fileno=int(sys.argv[1]))
 connection.sendall(pack(Ready()))
 while True:
-    packet, files, _, _ = socket.recv_fds(connection, len(LOOK), 1)
+    packet, files, _, _ = socket.recv_fds(connection, len(PROBE), 1)
     if not packet: break
 """
 
@@ -46,8 +46,8 @@ async def prober() -> AsyncIterator[MediaProber]:
         yield opened
 
 
-def instead(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
-    """Have another program run in place of the process, with ``body`` for each file."""
+def replace_process(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
+    """Run another program in place of the process, with ``body`` for each file."""
     program = folder / "program.py"
     program.write_text(STARTED + "".join(f"    {line}\n" for line in body.splitlines()))
     real = subprocess.Popen
@@ -75,7 +75,7 @@ def ends(pid: int, seconds: float = 5.0) -> bool:
     return not is_alive(pid)
 
 
-async def test_one_process_looks_into_file_after_file(prober: MediaProber, tmp_path: Path) -> None:
+async def test_one_process_probes_consecutive_files(prober: MediaProber, tmp_path: Path) -> None:
     assert prober.pid is None
     video, picture = write(tmp_path, content(VIDEO)), write(tmp_path, content(PICTURE), "picture")
     first = await prober.probe(video)
@@ -99,7 +99,7 @@ async def test_a_killed_process_is_replaced(prober: MediaProber, tmp_path: Path)
     assert prober.pid not in {None, pid}
 
 
-async def test_the_process_ends_with_the_block(tmp_path: Path) -> None:
+async def test_process_ends_with_the_context(tmp_path: Path) -> None:
     async with open_prober() as prober:
         await prober.probe(write(tmp_path, b"x"))
         pid = prober.pid
@@ -108,7 +108,7 @@ async def test_the_process_ends_with_the_block(tmp_path: Path) -> None:
     assert ends(pid)
 
 
-async def test_the_process_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+async def test_process_ends_with_its_killed_parent(tmp_path: Path) -> None:
     video = write(tmp_path, b"x")
     program = f"""
 import asyncio, pathlib, sys
@@ -131,17 +131,17 @@ asyncio.run(main())
     assert await asyncio.to_thread(ends, pid)
 
 
-async def test_a_file_that_kills_every_process_is_unreadable(
+async def test_file_that_kills_every_process_is_unreadable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instead(monkeypatch, tmp_path, "os.abort()")
+    replace_process(monkeypatch, tmp_path, "os.abort()")
     async with open_prober() as prober:
         answer = await prober.probe(write(tmp_path, content(VIDEO)))
     assert isinstance(answer, Unreadable)
     assert "dies" in answer.reason
 
 
-async def test_one_death_may_have_been_chance(
+async def test_file_is_retried_after_one_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = tmp_path / "once"
@@ -149,85 +149,83 @@ async def test_one_death_may_have_been_chance(
     open({str(once)!r}, "x").close()
     os._exit(1)
 connection.sendall(pack(MediaFacts(width=7)))"""
-    instead(monkeypatch, tmp_path, body)
+    replace_process(monkeypatch, tmp_path, body)
     async with open_prober() as prober:
         assert await prober.probe(write(tmp_path, b"x")) == MediaFacts(width=7)
 
 
-class Busy(MediaProber):
-    """Its process works all the time, or never, whatever else the machine does."""
+class FixedShareProber(MediaProber):
+    """Its process seems to use a fixed share of a CPU, whatever the load of the machine."""
 
     def __init__(self, share: float) -> None:
         super().__init__(seconds=0.3)
         self.share = share
-        self.looked = 0
+        self.readings = 0
 
-    def _worked(self) -> float:
-        self.looked += 1
-        return self.looked * self.share * 0.3
+    def _cpu_seconds(self) -> float:
+        self.readings += 1
+        return self.readings * self.share * 0.3
 
 
-async def test_a_file_that_takes_too_long_is_unreadable_and_not_tried_again(
+async def test_file_that_times_out_is_unreadable_and_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = tmp_path / "looks"
-    body = f"os.write(os.open({str(looks)!r}, 0o2101), b'x')\nwhile True: pass"
-    instead(monkeypatch, tmp_path, body)
-    prober = Busy(1.0)
+    probes = tmp_path / "probes"
+    body = f"os.write(os.open({str(probes)!r}, 0o2101), b'x')\nwhile True: pass"
+    replace_process(monkeypatch, tmp_path, body)
+    prober = FixedShareProber(1.0)
     answer = await prober.probe(write(tmp_path, b"x"))
     assert isinstance(answer, Unreadable)
     assert "0.3 s" in answer.reason
-    assert looks.read_text() == "x"
+    assert probes.read_text() == "x"
     assert prober.pid is None
 
 
-async def test_a_process_that_gets_no_time_says_nothing_about_the_file(
+async def test_process_without_cpu_time_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instead(monkeypatch, tmp_path, "time.sleep(60)")
+    replace_process(monkeypatch, tmp_path, "time.sleep(60)")
     prober = MediaProber(seconds=0.3)
-    with pytest.raises(ProcessAwayError, match="no time"):
+    with pytest.raises(ProcessUnavailableError, match="no time"):
         await prober.probe(write(tmp_path, b"x"))
     assert prober.pid is None
 
 
-async def test_a_stopped_process_says_nothing_about_the_file(tmp_path: Path) -> None:
+async def test_stopped_process_is_unavailable(tmp_path: Path) -> None:
     prober = MediaProber(seconds=0.3)
     movie = write(tmp_path, content(VIDEO))
-    # The first look may take longer than that.
+    # The first probe may take longer than that.
     prober._seconds = PROBE_SECONDS
     await prober.probe(movie)
     prober._seconds = 0.3
     assert prober.pid is not None
     os.kill(prober.pid, signal.SIGSTOP)
-    with pytest.raises(ProcessAwayError):
+    with pytest.raises(ProcessUnavailableError):
         await prober.probe(movie)
 
 
-async def test_its_work_is_seen(prober: MediaProber, tmp_path: Path) -> None:
-    assert prober._worked() == 0.0
+async def test_cpu_time_of_the_process_is_measured(prober: MediaProber, tmp_path: Path) -> None:
+    assert prober._cpu_seconds() == 0.0
     await prober.probe(write(tmp_path, content(VIDEO)))
-    assert prober._worked() > 0.0
+    assert prober._cpu_seconds() > 0.0
 
 
-async def test_others_wait_once_for_a_file_that_takes_too_long(
+async def test_file_that_times_out_delays_others_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = """if os.readlink(f"/proc/self/fd/{files[0]}").endswith("slow"): time.sleep(60)
 connection.sendall(pack(MediaFacts(width=2)))"""
-    instead(monkeypatch, tmp_path, body)
+    replace_process(monkeypatch, tmp_path, body)
     slow, quick = write(tmp_path, b"x", "slow"), write(tmp_path, b"x", "quick")
-    prober = Busy(1.0)
+    prober = FixedShareProber(1.0)
     answers = await asyncio.gather(prober.probe(slow), prober.probe(quick))
     prober.close()
     assert isinstance(answers[0], Unreadable)
     assert answers[1] == MediaFacts(width=2)
 
 
-async def test_a_picture_that_would_take_minutes_keeps_nobody_waiting(
-    prober: MediaProber, tmp_path: Path
-) -> None:
-    bomb = write(tmp_path, progressive(3_000, side=9_990), "bomb")
+async def test_scan_bomb_does_not_delay_others(prober: MediaProber, tmp_path: Path) -> None:
+    bomb = write(tmp_path, progressive_jpeg(3_000, side=9_990), "bomb")
     video = write(tmp_path, content(VIDEO))
     await prober.probe(video)
     pid = prober.pid
@@ -244,21 +242,21 @@ async def test_a_picture_that_would_take_minutes_keeps_nobody_waiting(
     ["connection.sendall(b'?')", "connection.sendall(pack(Ready()))"],
     ids=["noise", "ready"],
 )
-async def test_an_answer_that_is_none_is_not_believed(
+async def test_invalid_answer_makes_the_file_unreadable(
     body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instead(monkeypatch, tmp_path, body)
+    replace_process(monkeypatch, tmp_path, body)
     async with open_prober() as prober:
         assert isinstance(await prober.probe(write(tmp_path, b"x")), Unreadable)
 
 
-async def test_whoever_waits_no_more_leaves_no_answer_to_the_next(
+async def test_answer_of_a_cancelled_probe_is_discarded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = """name = os.readlink(f"/proc/self/fd/{files[0]}")
 if name.endswith("slow"): time.sleep(0.2)
 connection.sendall(pack(MediaFacts(width=1 if name.endswith("slow") else 2)))"""
-    instead(monkeypatch, tmp_path, body)
+    replace_process(monkeypatch, tmp_path, body)
     slow, quick = write(tmp_path, b"x", "slow"), write(tmp_path, b"x", "quick")
     async with open_prober() as prober:
         await prober.probe(quick)
@@ -268,16 +266,16 @@ connection.sendall(pack(MediaFacts(width=1 if name.endswith("slow") else 2)))"""
         assert await prober.probe(quick) == MediaFacts(width=2)
 
 
-async def test_a_process_that_cannot_start_says_nothing_about_the_file(
+async def test_process_that_cannot_start_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
     async with open_prober() as prober:
-        with pytest.raises(ProcessAwayError):
+        with pytest.raises(ProcessUnavailableError):
             await prober.probe(write(tmp_path, b"x"))
 
 
-async def test_a_process_that_dies_at_once_says_nothing_about_the_file(
+async def test_process_that_exits_at_once_is_unavailable_during_backoff(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -285,20 +283,20 @@ async def test_a_process_that_dies_at_once_says_nothing_about_the_file(
     prober = MediaProber(timer=lambda: now)
     movie = write(tmp_path, content(VIDEO))
     for _ in range(2):
-        with pytest.raises(ProcessAwayError):
+        with pytest.raises(ProcessUnavailableError):
             await prober.probe(movie)
     monkeypatch.undo()
-    with pytest.raises(ProcessAwayError, match="just now"):
+    with pytest.raises(ProcessUnavailableError, match="just now"):
         await prober.probe(movie)
-    now += AWAY_SECONDS
+    now += START_BACKOFF_SECONDS
     assert isinstance(await prober.probe(movie), MediaFacts)
     prober.close()
 
 
-async def test_closing_waits_for_no_process(
+async def test_close_does_not_wait_for_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instead(monkeypatch, tmp_path, "connection.sendall(pack(MediaFacts(width=2)))")
+    replace_process(monkeypatch, tmp_path, "connection.sendall(pack(MediaFacts(width=2)))")
     prober = MediaProber()
     await prober.probe(write(tmp_path, b"x"))
     process, reaped = prober._process, threading.Event()
@@ -315,15 +313,15 @@ async def test_closing_waits_for_no_process(
     reaped.set()
 
 
-async def test_a_file_that_cannot_be_opened_is_not_called_damaged(
+async def test_file_that_cannot_be_opened_is_not_unreadable(
     prober: MediaProber, tmp_path: Path
 ) -> None:
-    with pytest.raises(ProcessAwayError, match="gone"):
+    with pytest.raises(ProcessUnavailableError, match="gone"):
         await prober.probe(tmp_path / "gone")
     assert isinstance(await prober.probe(write(tmp_path, content(VIDEO))), MediaFacts)
 
 
-async def test_the_process_may_have_no_other_file_and_no_socket(
+async def test_process_can_open_no_other_file_or_socket(
     prober: MediaProber, tmp_path: Path
 ) -> None:
     await prober.probe(write(tmp_path, b"x"))
@@ -339,8 +337,8 @@ async def test_the_process_may_have_no_other_file_and_no_socket(
     assert filter_mode(prober.pid) == "2"
 
 
-async def test_confined_it_reads_all_kinds_of_files(prober: MediaProber, tmp_path: Path) -> None:
-    """Nothing that reading needs is loaded only then: it could not be."""
+async def test_confined_process_reads_all_media_types(prober: MediaProber, tmp_path: Path) -> None:
+    """Libraries loaded lazily would fail: a confined process cannot open them."""
     bodies = {
         "mp3": sound_in("mp3", "libmp3lame"),
         "flac": sound_in("flac", "flac"),
@@ -363,13 +361,13 @@ async def test_confined_it_reads_all_kinds_of_files(prober: MediaProber, tmp_pat
 
 
 @pytest.mark.parametrize("kind", [PLAYLIST, CONCAT], ids=["playlist", "concat"])
-async def test_files_that_name_other_files_open_none(
+async def test_references_to_other_files_are_not_followed(
     kind: bytes, prober: MediaProber, tmp_path: Path
 ) -> None:
-    asked: list[object] = []
+    connections: list[object] = []
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(1)
+        connections.append(1)
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
@@ -378,4 +376,4 @@ async def test_files_that_name_other_files_open_none(
         found = await prober.probe(write(tmp_path, kind.replace(b"{url}", url)))
         await asyncio.sleep(0.05)
     assert isinstance(found, Unreadable)
-    assert asked == []
+    assert connections == []

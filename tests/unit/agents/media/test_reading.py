@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.media.checking import flaw
+from agents.media.checking import find_mismatch
 from agents.media.facts import MediaFacts, Unreadable
 from agents.media.reading import read_facts
 from schemas.video import VideoFormat
@@ -21,7 +21,7 @@ from tests.unit.agents.media.files import (
     VIDEO,
     content,
     huge_picture,
-    uneven,
+    mp4_of_lengths,
 )
 
 PROMISED = VideoFormat(format_id="x", container="mp4", video_codec="h264", audio_codec="aac")
@@ -92,7 +92,7 @@ def read(body: bytes) -> object:
     ],
     ids=["h264", "h265", "silent", "sound", "picture"],
 )
-def test_what_is_in_a_file(shape: Shape, facts: MediaFacts) -> None:
+def test_facts_of_a_file_are_read(shape: Shape, facts: MediaFacts) -> None:
     assert read(content(shape)) == facts
 
 
@@ -111,52 +111,56 @@ def test_what_is_in_a_file(shape: Shape, facts: MediaFacts) -> None:
     ],
     ids=["empty", "byte", "page", "zeros", "playlist", "concat", "no index", "cut", "huge"],
 )
-def test_what_is_no_media(body: bytes) -> None:
+def test_other_content_is_unreadable(body: bytes) -> None:
     found = read(body)
     assert isinstance(found, Unreadable)
     assert found.reason
 
 
 @pytest.mark.parametrize(("picture", "sound"), [(8, 9.5), (10, 12), (2, 6), (6, 2)])
-def test_sound_and_picture_may_have_lengths_of_their_own(picture: float, sound: float) -> None:
-    facts = read(uneven(picture, sound))
+def test_audio_and_video_may_differ_in_length(picture: float, sound: float) -> None:
+    facts = read(mp4_of_lengths(picture, sound))
     assert isinstance(facts, MediaFacts)
     assert facts.picture_seconds == pytest.approx(picture, abs=0.2)
     assert facts.end_seconds == pytest.approx(max(picture, sound), abs=0.2)
     for page in (picture, max(picture, sound)):
-        assert flaw(facts, PROMISED, page) is None
+        assert find_mismatch(facts, PROMISED, page) is None
 
 
 @pytest.mark.parametrize("shape", [VIDEO, SOUND], ids=["video", "sound"])
 @pytest.mark.parametrize("share", [0.5, 0.95])
-def test_a_file_that_is_cut_behind_its_index_is_none(shape: Shape, share: float) -> None:
+def test_file_truncated_after_its_index_is_unreadable(shape: Shape, share: float) -> None:
     whole = encoded(shape)
     index = whole.index(b"mdat")
     facts = read(whole[: index + int((len(whole) - index) * share)])
     assert facts == Unreadable(reason="it is cut short")
 
 
-def test_a_picture_of_an_unknown_codec_has_no_facts() -> None:
+def test_video_of_an_unknown_codec_has_no_dimensions() -> None:
     facts = read(encoded(VIDEO).replace(b"avc1", b"\0vc1"))
     assert isinstance(facts, MediaFacts)
     assert (facts.video_codec, facts.width, facts.height) == (None, None, None)
-    assert flaw(facts, PROMISED, None)
+    assert find_mismatch(facts, PROMISED, None)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.sampled_from([VIDEO, SOUND, PICTURE]),
-    torn=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=20),
+    corruptions=st.lists(
+        st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=20
+    ),
 )
-def test_torn_files_have_an_answer_too(shape: Shape, torn: list[tuple[float, bytes]]) -> None:
+def test_corrupt_file_is_read_without_an_error(
+    shape: Shape, corruptions: list[tuple[float, bytes]]
+) -> None:
     body = bytearray(encoded(shape))
-    for place, piece in torn:
-        start = int(place * (len(body) - len(piece)))
-        body[start : start + len(piece)] = piece
+    for position, corruption in corruptions:
+        start = int(position * (len(body) - len(corruption)))
+        body[start : start + len(corruption)] = corruption
     assert read(bytes(body)) is not None
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=2_000))
-def test_anything_has_an_answer(body: bytes) -> None:
+def test_any_bytes_are_read_without_an_error(body: bytes) -> None:
     assert read(body) is not None

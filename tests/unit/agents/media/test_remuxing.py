@@ -1,4 +1,4 @@
-"""Sound taken out of files, and joined to pictures: in sync, packets as they were, whole."""
+"""Audio extraction and muxing: in sync, packets unchanged, complete."""
 
 import asyncio
 import io
@@ -21,13 +21,13 @@ from agents.media.facts import (
     MediaFacts,
     NotWritten,
     Remuxed,
-    Unknown,
     Unreadable,
+    Unsupported,
 )
 from agents.media.prober import MEMORY_BYTES
 from agents.media.reading import read_facts
 from agents.media.remuxer import MediaRemuxer, open_remuxer
-from agents.media.remuxing import SLACK_BYTES, join, take_sound
+from agents.media.remuxing import SLACK_BYTES, extract_audio, mux
 from schemas.errors import ClipmillError, ErrorCode
 from tests.standin.media_marks import Marked, beeps, flashes, marked
 from tests.unit.agents.media.files import PAGE, PICTURE, SILENT, VIDEO, content, write
@@ -45,7 +45,7 @@ MOVIES = {
     "long frames": Marked(samples=8_000),
     "no edit list": Marked(late=2, flags=NO_EDIT_LIST),
     "fragments": Marked(late=2, flags=FRAGMENTS),
-    "sound that begins later": Marked(sound_at=1.0),
+    "audio that starts later": Marked(sound_at=1.0),
     "mp3": Marked(audio="mp3"),
     "opus": Marked(audio="opus"),
     "opus in Matroska": Marked(audio="opus", form="matroska", late=2),
@@ -55,17 +55,17 @@ MOVIES = {
 PICTURES = {
     "h264": Marked(audio=""),
     "B-frames": Marked(audio="", late=2),
-    "h265, 60 a second": Marked(video="h265", audio="", late=2, rate=60),
+    "h265, 60 fps": Marked(video="h265", audio="", late=2, rate=60),
     "no edit list": Marked(audio="", late=2, flags=NO_EDIT_LIST),
     "fragments": Marked(audio="", late=2, flags=FRAGMENTS),
-    "25 a second": Marked(audio="", rate=25),
-    "a frame more": Marked(audio="", seconds=6.04),
-    "with a sound of its own": Marked(samples=8_000, marks=(0.4, 2.6, 5.6)),
+    "25 fps": Marked(audio="", rate=25),
+    "one more frame": Marked(audio="", seconds=6.04),
+    "with audio of its own": Marked(samples=8_000, marks=(0.4, 2.6, 5.6)),
 }
 SOUNDS = {
     **{name: MOVIES[name] for name in MOVIES if name != "flac in Matroska"},
-    "sound alone": Marked(video=""),
-    "sound alone that begins later": Marked(video="", sound_at=1.0),
+    "audio only": Marked(video=""),
+    "audio only that starts later": Marked(video="", sound_at=1.0),
     "a little longer": Marked(seconds=6.2),
 }
 
@@ -77,7 +77,7 @@ def packets(path: Path, kind: str) -> list[bytes]:
 
 
 def boxes(path: Path) -> list[bytes]:
-    """The names of the boxes of an MP4 file, in order."""
+    """Return the names of the boxes of an MP4 file, in order."""
     data, at, found = path.read_bytes(), 0, []
     while at < len(data):
         size, name = struct.unpack_from(">I4s", data, at)
@@ -87,7 +87,7 @@ def boxes(path: Path) -> list[bytes]:
 
 
 def files(folder: Path, *bodies: bytes) -> list[Path]:
-    return [write(folder, each, f"in-{place}") for place, each in enumerate(bodies)]
+    return [write(folder, each, f"in-{index}") for index, each in enumerate(bodies)]
 
 
 @pytest.fixture
@@ -96,41 +96,41 @@ async def remuxer() -> AsyncIterator[MediaRemuxer]:
         yield opened
 
 
-async def test_the_sound_of_all_kinds_is_taken_as_it_is(
+async def test_audio_of_all_kinds_is_extracted_unchanged(
     remuxer: MediaRemuxer, tmp_path: Path
 ) -> None:
     for name, movie in MOVIES.items():
         (source,), target = files(tmp_path, body(movie)), tmp_path / "out"
-        extension = await remuxer.take_sound(source, target)
+        extension = await remuxer.extract_audio(source, target)
         assert extension == MUXERS[movie.audio].extension, name
-        # The clock of a transport stream begins anywhere, that of its sound at 0.
+        # Timestamps of a transport stream start anywhere, those of the extracted audio at 0.
         wanted = movie.marks if movie.form == "mpegts" else beeps(source)
         assert beeps(target) == pytest.approx(wanted, abs=SYNC_SECONDS), name
         found = read_facts(io.BytesIO(target.read_bytes()))
         assert isinstance(found, MediaFacts), name
         assert (found.audio_codec, found.video_codec) == (movie.audio, None), name
         if movie.form == "mpegts":
-            continue  # each of its packets has a head that no other container has
+            continue  # its packets carry a header that other containers do not have
         assert packets(target, "audio") == packets(source, "audio"), name
         if extension == "m4a":
             assert boxes(target).index(b"moov") < boxes(target).index(b"mdat"), name
 
 
-async def joined(
+async def mux_and_check(
     remuxer: MediaRemuxer, folder: Path, picture: Marked, sound: Marked, name: str
 ) -> None:
-    """Join, and look at everything that must hold."""
-    pictured, voiced = files(folder, body(picture), body(sound))
+    """Mux, then check sync, packets, boxes and facts of the result."""
+    video_path, audio_path = files(folder, body(picture), body(sound))
     target = folder / "out"
-    assert await remuxer.join(pictured, voiced, target) == "mp4", name
+    assert await remuxer.mux(video_path, audio_path, target) == "mp4", name
     shown, heard = flashes(target), beeps(target)
     assert len(shown) == 3, name
-    # The beep of a sound that begins later than the first mark is not there.
+    # Audio that starts after the first mark lacks its beep.
     assert heard == pytest.approx(shown[-len(heard) :], abs=SYNC_SECONDS), name
     assert len(heard) == sum(mark > sound.sound_at for mark in sound.marks), name
     if sound.form != "mpegts":
-        assert packets(target, "audio") == packets(voiced, "audio"), name
-    assert packets(target, "video") == packets(pictured, "video"), name
+        assert packets(target, "audio") == packets(audio_path, "audio"), name
+    assert packets(target, "video") == packets(video_path, "video"), name
     assert boxes(target).index(b"moov") < boxes(target).index(b"mdat"), name
     found = read_facts(io.BytesIO(target.read_bytes()))
     assert isinstance(found, MediaFacts), name
@@ -138,35 +138,35 @@ async def joined(
     assert found.picture_seconds == pytest.approx(picture.seconds, abs=SYNC_SECONDS), name
 
 
-async def test_every_picture_is_in_sync_with_the_sound_to_its_end(
+async def test_every_video_is_muxed_in_sync_with_its_audio(
     remuxer: MediaRemuxer, tmp_path: Path
 ) -> None:
     for name, picture in PICTURES.items():
-        await joined(remuxer, tmp_path, picture, MOVIES["mp4"], name)
+        await mux_and_check(remuxer, tmp_path, picture, MOVIES["mp4"], name)
 
 
-async def test_every_sound_is_in_sync_with_the_picture_to_its_end(
+async def test_every_audio_is_muxed_in_sync_with_its_video(
     remuxer: MediaRemuxer, tmp_path: Path
 ) -> None:
     for name, sound in SOUNDS.items():
-        await joined(remuxer, tmp_path, PICTURES["B-frames"], sound, name)
+        await mux_and_check(remuxer, tmp_path, PICTURES["B-frames"], sound, name)
 
 
-async def test_the_tag_that_players_know_stays(remuxer: MediaRemuxer, tmp_path: Path) -> None:
-    pictured, voiced = files(tmp_path, body(PICTURES["h265, 60 a second"]), body(MOVIES["mp4"]))
-    await remuxer.join(pictured, voiced, tmp_path / "out")
+async def test_hvc1_tag_is_kept(remuxer: MediaRemuxer, tmp_path: Path) -> None:
+    video_path, audio_path = files(tmp_path, body(PICTURES["h265, 60 fps"]), body(MOVIES["mp4"]))
+    await remuxer.mux(video_path, audio_path, tmp_path / "out")
     with av.open(str(tmp_path / "out")) as container:
         assert container.streams.video[0].codec_context.codec_tag == "hvc1"
 
 
-async def test_the_same_files_give_the_same_bytes(remuxer: MediaRemuxer, tmp_path: Path) -> None:
-    pictured, voiced = files(tmp_path, body(PICTURES["h264"]), body(MOVIES["opus"]))
+async def test_output_is_deterministic(remuxer: MediaRemuxer, tmp_path: Path) -> None:
+    video_path, audio_path = files(tmp_path, body(PICTURES["h264"]), body(MOVIES["opus"]))
     first, second = tmp_path / "a", tmp_path / "b"
     for target in (first, second):
-        await remuxer.join(pictured, voiced, target)
+        await remuxer.mux(video_path, audio_path, target)
     assert first.read_bytes() == second.read_bytes()
     for target in (first, second):
-        await remuxer.take_sound(voiced, target)
+        await remuxer.extract_audio(audio_path, target)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -182,68 +182,66 @@ FLAWS = {
 
 
 @pytest.mark.parametrize(("picture", "sound", "reason"), FLAWS.values(), ids=FLAWS.keys())
-async def test_what_does_not_go_together_is_damaged(
+async def test_mismatched_inputs_are_damaged(
     picture: bytes, sound: bytes, reason: str, remuxer: MediaRemuxer, tmp_path: Path
 ) -> None:
-    pictured, voiced = files(tmp_path, picture, sound)
+    video_path, audio_path = files(tmp_path, picture, sound)
     with pytest.raises(ClipmillError, match=reason) as caught:
-        await remuxer.join(pictured, voiced, tmp_path / "out")
+        await remuxer.mux(video_path, audio_path, tmp_path / "out")
     assert caught.value.code is ErrorCode.CONTENT_DAMAGED
 
 
-async def test_sound_that_no_container_takes_is_unsupported(
-    remuxer: MediaRemuxer, tmp_path: Path
-) -> None:
+async def test_audio_without_a_muxer_is_unsupported(remuxer: MediaRemuxer, tmp_path: Path) -> None:
     (source,) = files(tmp_path, body(Marked(audio="pcm_s16le", form="mov")))
     with pytest.raises(ClipmillError, match="pcm_s16le") as caught:
-        await remuxer.take_sound(source, tmp_path / "out")
+        await remuxer.extract_audio(source, tmp_path / "out")
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
-async def test_a_full_disk_is_no_damage(remuxer: MediaRemuxer, tmp_path: Path) -> None:
+async def test_full_disk_is_a_disk_error(remuxer: MediaRemuxer, tmp_path: Path) -> None:
     (source,) = files(tmp_path, body(MOVIES["mp4"]))
     with pytest.raises(ClipmillError) as caught:
-        await remuxer.take_sound(source, Path("/dev/full"))
+        await remuxer.extract_audio(source, Path("/dev/full"))
     assert caught.value.code is ErrorCode.SYSTEM_DISK_FULL
-    assert await remuxer.take_sound(source, tmp_path / "out") == "m4a"
+    assert await remuxer.extract_audio(source, tmp_path / "out") == "m4a"
 
 
-async def test_a_target_that_cannot_be_made_is_the_storage_s_fault(
+async def test_target_that_cannot_be_created_is_a_storage_error(
     remuxer: MediaRemuxer, tmp_path: Path
 ) -> None:
     (source,) = files(tmp_path, body(MOVIES["mp4"]))
     with pytest.raises(ClipmillError) as caught:
-        await remuxer.take_sound(source, tmp_path / "gone" / "out")
+        await remuxer.extract_audio(source, tmp_path / "gone" / "out")
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE
 
 
-async def test_a_process_that_cannot_start_is_no_damage(
+async def test_process_that_cannot_start_is_an_engine_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "gone"))
     (source,) = files(tmp_path, body(MOVIES["mp4"]))
     async with open_remuxer() as remuxer:
         with pytest.raises(ClipmillError) as caught:
-            await remuxer.take_sound(source, tmp_path / "out")
+            await remuxer.extract_audio(source, tmp_path / "out")
     assert caught.value.code is ErrorCode.SYSTEM_ENGINE_CRASH
 
 
-async def test_a_process_that_dies_once_is_replaced(remuxer: MediaRemuxer, tmp_path: Path) -> None:
+async def test_crashed_process_is_replaced(remuxer: MediaRemuxer, tmp_path: Path) -> None:
     (source,) = files(tmp_path, body(MOVIES["mp4"]))
-    await remuxer.take_sound(source, tmp_path / "out")
+    await remuxer.extract_audio(source, tmp_path / "out")
     pid = remuxer.pid
     assert pid is not None
     os.kill(pid, 9)
-    await remuxer.take_sound(source, tmp_path / "again")
+    await remuxer.extract_audio(source, tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "out").read_bytes()
     assert remuxer.pid != pid
 
 
-async def test_the_process_may_have_the_files_of_its_task_and_no_other(
+async def test_process_can_open_only_the_files_of_its_task(
     remuxer: MediaRemuxer, tmp_path: Path
 ) -> None:
     (source,) = files(tmp_path, body(MOVIES["mp4"]))
-    await remuxer.take_sound(source, tmp_path / "out")
+    await remuxer.extract_audio(source, tmp_path / "out")
     assert remuxer.pid is not None
     process = psutil.Process(remuxer.pid)
     soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
@@ -258,31 +256,31 @@ MOVIE, PICTURE_ALONE = (
     body(Marked(late=2, seconds=1, marks=())),
     body(Marked(audio="", late=2, seconds=1, marks=())),
 )
-PLACES = st.lists(
+CHANGES = st.lists(
     st.tuples(st.integers(0, len(MOVIE) - 1), st.integers(0, 255)), min_size=1, max_size=8
 )
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SLOW
-@given(PLACES, st.integers(0, len(MOVIE)))
-def test_whatever_is_damaged_fails_as_damaged_and_stays_bounded(
-    places: list[tuple[int, int]], end: int
+@given(CHANGES, st.integers(0, len(MOVIE)))
+def test_corrupt_input_gives_bounded_output_or_a_failure(
+    changes: list[tuple[int, int]], end: int
 ) -> None:
     changed = bytearray(MOVIE)
-    for at, value in places:
+    for at, value in changes:
         changed[at] = value
     for source in (bytes(changed), MOVIE[:end]):
         for target, answer in (
-            (single := io.BytesIO(), take_sound(io.BytesIO(source), single)),
-            (double := io.BytesIO(), join(io.BytesIO(PICTURE_ALONE), io.BytesIO(source), double)),
+            (single := io.BytesIO(), extract_audio(io.BytesIO(source), single)),
+            (double := io.BytesIO(), mux(io.BytesIO(PICTURE_ALONE), io.BytesIO(source), double)),
         ):
-            assert isinstance(answer, Remuxed | Unreadable | Unknown)
+            assert isinstance(answer, Remuxed | Unreadable | Unsupported)
             size = len(source) + len(PICTURE_ALONE)
             assert len(target.getvalue()) <= 2 * size + SLACK_BYTES
 
 
-def test_no_more_is_written_than_may_be() -> None:
+def test_write_beyond_the_limit_is_refused() -> None:
     file = io.BytesIO()
     target = BoundedTarget(file, 10)
     assert target.write(b"12345") == 5
@@ -292,10 +290,10 @@ def test_no_more_is_written_than_may_be() -> None:
     assert len(file.getvalue()) == 5
 
 
-def test_the_file_opened_again_has_a_place_of_its_own() -> None:
+def test_reopened_file_has_its_own_position() -> None:
     target = BoundedTarget(io.BytesIO(), 100)
     target.write(b"0123456789")
-    again = target.again()
+    again = target.reopened()
     assert again.read(4) == b"0123"
     target.write(b"ab")
     assert (again.read(4), again.tell(), target.tell()) == (b"4567", 8, 12)
@@ -303,10 +301,10 @@ def test_the_file_opened_again_has_a_place_of_its_own() -> None:
     assert again.seek(-1, io.SEEK_CUR) == 11
 
 
-def test_an_error_of_the_disk_is_told_by_its_number() -> None:
+def test_disk_error_is_reported_by_errno() -> None:
     class Full(io.BytesIO):
         def write(self, _: object) -> int:
             raise OSError(28, "No space left on device")
 
-    answer = take_sound(io.BytesIO(MOVIE), Full())
+    answer = extract_audio(io.BytesIO(MOVIE), Full())
     assert answer == NotWritten(number=28)

@@ -20,7 +20,7 @@ from agents.monitor.breakers import IDLE_SECONDS, TABLE, MonitoredBreakers, desc
 from agents.monitor.rates import IDLE_SECONDS as RATE_IDLE_SECONDS
 from agents.monitor.rates import TABLE as RATES
 from agents.monitor.rates import MonitoredRates
-from agents.monitor.state_store import REPEAT_SECONDS
+from agents.monitor.state_store import REPUBLISH_SECONDS
 from agents.resilience.adaptive_rate import AdaptiveRate, RateRules
 from agents.resilience.circuit_breaker import Breaker
 from schemas.attempts import AttemptRecord
@@ -47,7 +47,15 @@ from tests.unit.agents.builders import (
     show,
     writes,
 )
-from tests.unit.agents.resilience.calls import BLOCK, GONE, SERVER, asked, attempt, moment, ordered
+from tests.unit.agents.resilience.calls import (
+    BLOCK,
+    NOT_FOUND,
+    SERVER,
+    attempt,
+    breaker_order,
+    to_datetime,
+    trial_request,
+)
 
 BREAKER_NAME = "tiktok:extract:a"
 KEY = f"{BREAKER}{BREAKER_NAME}"
@@ -55,7 +63,7 @@ LABELS = ("tiktok", "extract", "a")
 RULES = rules_of(BreakerSettings())
 
 
-def arriving(message: AttemptRecord, key: str | None = None) -> Incoming:
+def incoming_attempt(message: AttemptRecord, key: str | None = None) -> Incoming:
     return make_record(
         encode(message),
         topic=ATTEMPTS,
@@ -64,49 +72,49 @@ def arriving(message: AttemptRecord, key: str | None = None) -> Incoming:
     )
 
 
-CALM = LimitSettings(default_requests_per_second=0.5)
-"""The limit is the floor: there is nothing to adapt."""
+NO_ADAPTATION = LimitSettings(default_requests_per_second=0.5)
+"""The limit equals the floor, so the rate is not adapted."""
 
 
-class Kit:
-    """A monitor with its tables and the signals; what is written is seen at once."""
+class MonitorHarness:
+    """A monitor with its tables and shared state; effects are applied at once."""
 
-    def __init__(self, limits: LimitSettings = CALM) -> None:
+    def __init__(self, limits: LimitSettings = NO_ADAPTATION) -> None:
         self.limits = limits
         self.table = make_table(TABLE)
         self.rates = make_table(RATES)
         self.signals = SharedState()
         self.clock = Clock()
-        self.monitor = self.process()
+        self.monitor = self.new_monitor()
 
-    def process(self) -> Monitor:
-        """A process that has just started."""
-        known = self.signals.get
-        breakers = MonitoredBreakers(RULES, NAME, read_row=self.table.get, read_signal=known)
-        rates = MonitoredRates(self.rules, NAME, read_row=self.rates.get, read_signal=known)
+    def new_monitor(self) -> Monitor:
+        """Return a monitor as after a restart: without memory, with the tables."""
+        read_signal = self.signals.get
+        breakers = MonitoredBreakers(RULES, NAME, read_row=self.table.get, read_signal=read_signal)
+        rates = MonitoredRates(self.rules, NAME, read_row=self.rates.get, read_signal=read_signal)
         return Monitor(breakers, rates, self.clock)
 
     def rules(self, platform: str) -> RateRules:
         return rate_rules_of(self.limits, 3, platform)
 
     async def run(self, *messages: AttemptRecord) -> list[Effect]:
-        """Handle messages; what came of the last one."""
+        """Handle messages; return the effects of the last one."""
         effects: list[Effect] = []
         for message in messages:
-            effects = list(await self.monitor.handle(arriving(message)))
-            self.written(effects)
+            effects = list(await self.monitor.handle(incoming_attempt(message)))
+            self.apply(effects)
         return effects
 
     def sweep(self) -> list[Effect]:
-        """What came of it, the rows of rates aside."""
-        effects = list(self.look())
-        self.written(effects)
-        return [each for each in effects if each not in rows(effects, RATES)]
+        """Run the sweep; return its effects without the rows of rates."""
+        effects = list(self.sweep_effects())
+        self.apply(effects)
+        return [each for each in effects if each not in rows_of(effects, RATES)]
 
-    def look(self) -> Sequence[Effect]:
+    def sweep_effects(self) -> Sequence[Effect]:
         return self.monitor.sweep(dict(self.table.items()), dict(self.rates.items()))
 
-    def written(self, effects: Sequence[Effect]) -> None:
+    def apply(self, effects: Sequence[Effect]) -> None:
         show(self.table, effects)
         show(self.rates, effects)
         for sent in sent_to(effects, SIGNALS):
@@ -122,28 +130,27 @@ class Kit:
         return decode(self.table.get(BREAKER_NAME) or b"", Breaker)
 
     @property
-    def pace(self) -> RateState | None:
-        """How fast workers are told to go."""
+    def rate_state(self) -> RateState | None:
         value = self.signals.get(f"{RATE}{BREAKER_NAME}")
         return None if value is None else decode(value, RateState)
 
 
-def rows(effects: Sequence[Effect], table: str = TABLE) -> list[TableWrite]:
+def rows_of(effects: Sequence[Effect], table: str = TABLE) -> list[TableWrite]:
     return [each for each in writes(effects) if each.table == table]
 
 
-def blocked(count: int = 3, at: float = 1_000.0) -> list[AttemptRecord]:
+def blocked_attempts(count: int = 3, at: float = 1_000.0) -> list[AttemptRecord]:
     return [attempt(number, BLOCK, at=at) for number in range(count)]
 
 
-async def opened() -> Kit:
-    kit = Kit()
-    await kit.run(*blocked())
-    assert kit.state is not None
-    return kit
+async def harness_with_open_breaker() -> MonitorHarness:
+    harness = MonitorHarness()
+    await harness.run(*blocked_attempts())
+    assert harness.state is not None
+    return harness
 
 
-def value_of(gauge: Gauge, *labels: str) -> float | None:
+def gauge_value(gauge: Gauge, *labels: str) -> float | None:
     for metric in gauge.collect():
         for sample in metric.samples:
             if tuple(sample.labels.values()) == labels:
@@ -151,21 +158,21 @@ def value_of(gauge: Gauge, *labels: str) -> float | None:
     return None
 
 
-# Signals
+# Published states
 
 
-async def test_a_breaker_that_is_well_is_not_told_of() -> None:
-    kit = Kit()
-    effects = await kit.run(attempt(1), attempt(2, SERVER), attempt(3, GONE))
+async def test_healthy_breaker_is_not_published() -> None:
+    harness = MonitorHarness()
+    effects = await harness.run(attempt(1), attempt(2, SERVER), attempt(3, NOT_FOUND))
     assert sent_to(effects, SIGNALS) == []
-    assert sent_to(kit.sweep(), SIGNALS) == []
-    assert kit.state is None
+    assert sent_to(harness.sweep(), SIGNALS) == []
+    assert harness.state is None
 
 
-async def test_a_change_writes_the_row_and_tells_all_workers() -> None:
-    kit = Kit()
-    await kit.run(*blocked(2))
-    effects = await kit.run(attempt(2, BLOCK))
+async def test_state_change_writes_the_row_and_publishes_the_state() -> None:
+    harness = MonitorHarness()
+    await harness.run(*blocked_attempts(2))
+    effects = await harness.run(attempt(2, BLOCK))
     sent = only(effects, SIGNALS)
     assert sent.key == KEY.encode()
     assert body_of(sent, BreakerState) == BreakerState(
@@ -174,17 +181,17 @@ async def test_a_change_writes_the_row_and_tells_all_workers() -> None:
         egress="a",
         state="open",
         reason=BLOCK,
-        since=moment(1_000),
-        until=moment(1_030),
+        since=to_datetime(1_000),
+        until=to_datetime(1_030),
         openings=1,
     )
-    (row,) = rows(effects)
+    (row,) = rows_of(effects)
     assert (row.table, row.key) == (TABLE, BREAKER_NAME)
     assert decode(row.value or b"", Breaker).state == "open"
 
 
-async def test_a_signal_tells_its_type_and_cause_and_copies_have_one_id() -> None:
-    sent = [only(await Kit().run(*blocked()), SIGNALS) for _ in range(2)]
+async def test_published_state_has_envelope_headers_and_a_stable_id() -> None:
+    sent = [only(await MonitorHarness().run(*blocked_attempts()), SIGNALS) for _ in range(2)]
     assert header(sent[0], "ce_type") == "io.clipmill.breaker.changed.v1"
     assert header(sent[0], "ce_causationid") == "cause-1"
     assert header(sent[0], "ce_correlationid") == KEY
@@ -193,242 +200,242 @@ async def test_a_signal_tells_its_type_and_cause_and_copies_have_one_id() -> Non
 
 
 async def test_different_states_have_different_ids() -> None:
-    kit = Kit()
-    first = only(await kit.run(*blocked()), SIGNALS)
-    second = only(await kit.run(ordered("open")), SIGNALS)
+    harness = MonitorHarness()
+    first = only(await harness.run(*blocked_attempts()), SIGNALS)
+    second = only(await harness.run(breaker_order("open")), SIGNALS)
     assert header(first, "ce_id") != header(second, "ce_id")
 
 
-async def test_what_is_known_is_not_told_again() -> None:
-    kit = await opened()
-    assert sent_to(await kit.run(attempt(9, BLOCK)), SIGNALS) == []
-    assert sent_to(kit.sweep(), SIGNALS) == []
+async def test_unchanged_state_is_not_published_again() -> None:
+    harness = await harness_with_open_breaker()
+    assert sent_to(await harness.run(attempt(9, BLOCK)), SIGNALS) == []
+    assert sent_to(harness.sweep(), SIGNALS) == []
 
 
-async def test_what_is_under_way_is_not_told_twice() -> None:
-    kit = Kit()
-    await kit.run(*blocked())
-    kit.signals.put(KEY, None)
-    assert sent_to(await kit.run(attempt(9, BLOCK)), SIGNALS) == []
+async def test_state_in_flight_is_not_published_twice() -> None:
+    harness = MonitorHarness()
+    await harness.run(*blocked_attempts())
+    harness.signals.put(KEY, None)
+    assert sent_to(await harness.run(attempt(9, BLOCK)), SIGNALS) == []
 
 
-async def test_every_way_has_its_own_breaker() -> None:
-    kit = await opened()
-    await kit.run(attempt(1, BLOCK, egress="b"), attempt(1, BLOCK, operation="download"))
-    assert [key for key, _ in kit.signals.items(BREAKER)] == [KEY]
-    assert len(kit.table) == 3
+async def test_each_endpoint_has_its_own_breaker() -> None:
+    harness = await harness_with_open_breaker()
+    await harness.run(attempt(1, BLOCK, egress="b"), attempt(1, BLOCK, operation="download"))
+    assert [key for key, _ in harness.signals.items(BREAKER)] == [KEY]
+    assert len(harness.table) == 3
 
 
-async def test_the_life_of_a_breaker() -> None:
-    kit = await opened()
-    kit.clock.now += 29
-    await kit.run(asked("t0"))
-    assert kit.state is not None
-    assert (kit.state.state, kit.state.trials) == ("open", ())
-    kit.clock.now += 1
+async def test_breaker_opens_half_opens_and_closes() -> None:
+    harness = await harness_with_open_breaker()
+    harness.clock.now += 29
+    await harness.run(trial_request("t0"))
+    assert harness.state is not None
+    assert (harness.state.state, harness.state.trials) == ("open", ())
+    harness.clock.now += 1
     for number in range(3):
-        await kit.run(asked(f"t{number}"))
-        assert kit.state.state in {"open", "half_open"}
-        assert f"t{number}" in kit.state.trials
-        await kit.run(attempt(number, trial=f"t{number}", at=kit.clock.now))
-    assert (kit.state.state, kit.state.openings) == ("closed", 0)
+        await harness.run(trial_request(f"t{number}"))
+        assert harness.state.state in {"open", "half_open"}
+        assert f"t{number}" in harness.state.trials
+        await harness.run(attempt(number, trial=f"t{number}", at=harness.clock.now))
+    assert (harness.state.state, harness.state.openings) == ("closed", 0)
 
 
-async def test_orders_are_obeyed() -> None:
-    kit = Kit()
-    await kit.run(ordered("open"))
-    assert kit.state is not None
-    assert (kit.state.state, kit.state.by) == ("forced_open", "ann")
-    await kit.run(ordered("reset"))
-    assert kit.state.state == "closed"
+async def test_orders_force_open_and_reset_the_breaker() -> None:
+    harness = MonitorHarness()
+    await harness.run(breaker_order("open"))
+    assert harness.state is not None
+    assert (harness.state.state, harness.state.by) == ("forced_open", "ann")
+    await harness.run(breaker_order("reset"))
+    assert harness.state.state == "closed"
 
 
 # Rows
 
 
-async def test_a_row_that_only_counts_on_is_written_once_a_second() -> None:
-    kit = Kit()
-    assert len(rows(await kit.run(attempt(1)))) == 1
-    kit.clock.now += 0.9
-    assert rows(await kit.run(attempt(2))) == []
-    kit.clock.now += 0.1
-    assert len(rows(await kit.run(attempt(3)))) == 1
-    assert len(kit.row.window) == 3
+async def test_row_without_a_state_change_is_written_once_per_second() -> None:
+    harness = MonitorHarness()
+    assert len(rows_of(await harness.run(attempt(1)))) == 1
+    harness.clock.now += 0.9
+    assert rows_of(await harness.run(attempt(2))) == []
+    harness.clock.now += 0.1
+    assert len(rows_of(await harness.run(attempt(3)))) == 1
+    assert len(harness.row.window) == 3
 
 
-async def test_the_sweep_writes_what_is_behind_once() -> None:
-    kit = Kit()
-    await kit.run(attempt(1), attempt(2))
-    assert len(kit.row.window) == 1
-    assert len(rows(kit.sweep())) == 1
-    assert len(kit.row.window) == 2
-    assert kit.sweep() == []
+async def test_sweep_writes_pending_rows_once() -> None:
+    harness = MonitorHarness()
+    await harness.run(attempt(1), attempt(2))
+    assert len(harness.row.window) == 1
+    assert len(rows_of(harness.sweep())) == 1
+    assert len(harness.row.window) == 2
+    assert harness.sweep() == []
 
 
-async def test_another_process_goes_on_from_the_row() -> None:
-    kit = Kit()
-    await kit.run(*blocked(2))
-    kit.sweep()
-    kit.monitor = kit.process()
-    await kit.run(attempt(2, BLOCK))
-    assert kit.state is not None
-    assert kit.state.state == "open"
+async def test_restarted_monitor_resumes_from_the_row() -> None:
+    harness = MonitorHarness()
+    await harness.run(*blocked_attempts(2))
+    harness.sweep()
+    harness.monitor = harness.new_monitor()
+    await harness.run(attempt(2, BLOCK))
+    assert harness.state is not None
+    assert harness.state.state == "open"
 
 
-async def test_the_row_of_another_owner_is_newer_than_memory() -> None:
-    kit = await opened()
-    mine, kit.monitor = kit.monitor, kit.process()
-    await kit.run(ordered("reset"))
-    kit.monitor = mine
-    kit.clock.now += 2
-    await kit.run(attempt(1))
-    kit.sweep()
-    assert kit.row.state == "closed"
-    assert kit.state is not None
-    assert kit.state.state == "closed"
+async def test_row_of_another_owner_replaces_memory() -> None:
+    harness = await harness_with_open_breaker()
+    first_monitor, harness.monitor = harness.monitor, harness.new_monitor()
+    await harness.run(breaker_order("reset"))
+    harness.monitor = first_monitor
+    harness.clock.now += 2
+    await harness.run(attempt(1))
+    harness.sweep()
+    assert harness.row.state == "closed"
+    assert harness.state is not None
+    assert harness.state.state == "closed"
 
 
-async def test_a_row_under_way_does_not_take_memory_back() -> None:
-    """The sweep's row is shown late: between two records that were read meanwhile."""
-    kit = Kit()
-    await kit.run(attempt(1), attempt(2, BLOCK))
-    late = kit.look()
-    await kit.run(attempt(3, BLOCK))
-    kit.written(late)
-    await kit.run(attempt(4, BLOCK))
-    assert kit.row.state == "open"
+async def test_row_in_flight_does_not_overwrite_memory() -> None:
+    """The sweep's row becomes visible late, between two records that were handled meanwhile."""
+    harness = MonitorHarness()
+    await harness.run(attempt(1), attempt(2, BLOCK))
+    late = harness.sweep_effects()
+    await harness.run(attempt(3, BLOCK))
+    harness.apply(late)
+    await harness.run(attempt(4, BLOCK))
+    assert harness.row.state == "open"
 
 
-async def test_an_unreadable_row_is_begun_anew() -> None:
-    kit = Kit()
-    show(kit.table, [a_row(b"{")])
-    await kit.run(attempt(1))
-    assert len(kit.row.window) == 1
+async def test_undecodable_row_starts_from_a_new_breaker() -> None:
+    harness = MonitorHarness()
+    show(harness.table, [breaker_row(b"{")])
+    await harness.run(attempt(1))
+    assert len(harness.row.window) == 1
 
 
-def a_row(value: bytes | None) -> TableWrite:
+def breaker_row(value: bytes | None) -> TableWrite:
     return TableWrite(TABLE, BREAKER_NAME, value)
 
 
-async def test_the_sweep_drops_an_unreadable_row() -> None:
-    kit = Kit()
-    show(kit.table, [a_row(b"{")])
-    (gone,) = rows(kit.sweep())
-    assert (gone.key, gone.value) == (BREAKER_NAME, None)
+async def test_sweep_deletes_an_undecodable_row() -> None:
+    harness = MonitorHarness()
+    show(harness.table, [breaker_row(b"{")])
+    (deleted,) = rows_of(harness.sweep())
+    assert (deleted.key, deleted.value) == (BREAKER_NAME, None)
 
 
 # Crashes
 
 
-async def test_after_a_crash_between_row_and_signal_the_sweep_tells() -> None:
-    kit = await opened()
-    kit.signals.put(KEY, None)
-    kit.monitor = kit.process()
-    kit.sweep()
-    assert kit.state is not None
-    assert kit.state.state == "open"
+async def test_crash_between_row_and_state_is_repaired_by_the_sweep() -> None:
+    harness = await harness_with_open_breaker()
+    harness.signals.put(KEY, None)
+    harness.monitor = harness.new_monitor()
+    harness.sweep()
+    assert harness.state is not None
+    assert harness.state.state == "open"
 
 
-async def test_after_a_crash_between_row_and_signal_the_same_record_tells() -> None:
-    kit = await opened()
-    kit.signals.put(KEY, None)
-    kit.monitor = kit.process()
-    await kit.run(attempt(2, BLOCK))
-    assert kit.state is not None
-    assert kit.state.state == "open"
+async def test_crash_between_row_and_state_is_repaired_by_redelivery() -> None:
+    harness = await harness_with_open_breaker()
+    harness.signals.put(KEY, None)
+    harness.monitor = harness.new_monitor()
+    await harness.run(attempt(2, BLOCK))
+    assert harness.state is not None
+    assert harness.state.state == "open"
 
 
-async def test_after_a_crash_between_signal_and_row_the_same_record_opens_it_again() -> None:
-    kit = Kit()
-    await kit.run(*blocked(2))
-    kit.sweep()
-    before = dict(kit.table.items())
-    await kit.run(attempt(2, BLOCK))
-    show(kit.table, [a_row(before[BREAKER_NAME])])
-    kit.monitor = kit.process()
-    kit.clock.now += 3
-    await kit.run(attempt(2, BLOCK))
-    assert kit.row.state == "open"
-    assert kit.state is not None
-    assert kit.state.since == moment(1_003)
+async def test_crash_between_state_and_row_reopens_on_redelivery() -> None:
+    harness = MonitorHarness()
+    await harness.run(*blocked_attempts(2))
+    harness.sweep()
+    before = dict(harness.table.items())
+    await harness.run(attempt(2, BLOCK))
+    show(harness.table, [breaker_row(before[BREAKER_NAME])])
+    harness.monitor = harness.new_monitor()
+    harness.clock.now += 3
+    await harness.run(attempt(2, BLOCK))
+    assert harness.row.state == "open"
+    assert harness.state is not None
+    assert harness.state.since == to_datetime(1_003)
 
 
-async def test_a_signal_that_was_overwritten_too_late_is_put_right() -> None:
-    kit = await opened()
-    open_signal = kit.signals.get(KEY)
-    await kit.run(ordered("reset"))
-    kit.signals.put(KEY, open_signal)
-    kit.sweep()
-    assert kit.state is not None
-    assert kit.state.state == "closed"
+async def test_stale_published_state_is_corrected_by_the_sweep() -> None:
+    harness = await harness_with_open_breaker()
+    open_signal = harness.signals.get(KEY)
+    await harness.run(breaker_order("reset"))
+    harness.signals.put(KEY, open_signal)
+    harness.sweep()
+    assert harness.state is not None
+    assert harness.state.state == "closed"
 
 
-async def test_the_same_trial_request_again_grants_nothing_new() -> None:
-    kit = await opened()
-    kit.clock.now += 30
-    await kit.run(asked("t0"))
-    kit.sweep()
-    kit.monitor = kit.process()
-    assert sent_to(await kit.run(asked("t0")), SIGNALS) == []
+async def test_redelivered_trial_request_grants_nothing_new() -> None:
+    harness = await harness_with_open_breaker()
+    harness.clock.now += 30
+    await harness.run(trial_request("t0"))
+    harness.sweep()
+    harness.monitor = harness.new_monitor()
+    assert sent_to(await harness.run(trial_request("t0")), SIGNALS) == []
 
 
 # Housekeeping
 
 
-async def test_trials_that_are_not_heard_of_are_taken_back() -> None:
-    kit = await opened()
-    kit.clock.now += 30
-    await kit.run(asked("t0"))
-    kit.clock.now += 60
-    kit.sweep()
-    assert kit.state is not None
-    assert (kit.state.state, kit.state.trials) == ("half_open", ())
+async def test_overdue_trials_are_voided_by_the_sweep() -> None:
+    harness = await harness_with_open_breaker()
+    harness.clock.now += 30
+    await harness.run(trial_request("t0"))
+    harness.clock.now += 60
+    harness.sweep()
+    assert harness.state is not None
+    assert (harness.state.state, harness.state.trials) == ("half_open", ())
 
 
-async def test_an_idle_breaker_is_forgotten_with_its_signal() -> None:
-    kit = await opened()
-    await kit.run(ordered("reset"))
-    kit.clock.now += IDLE_SECONDS - 0.1
-    kit.sweep()
-    assert len(kit.table) == 1
-    kit.clock.now += 0.1
-    effects = kit.sweep()
+async def test_idle_breaker_is_deleted_with_its_published_state() -> None:
+    harness = await harness_with_open_breaker()
+    await harness.run(breaker_order("reset"))
+    harness.clock.now += IDLE_SECONDS - 0.1
+    harness.sweep()
+    assert len(harness.table) == 1
+    harness.clock.now += 0.1
+    effects = harness.sweep()
     tombstone = only(effects, SIGNALS)
     assert (tombstone.key, tombstone.value) == (KEY.encode(), None)
-    assert [(each.key, each.value) for each in rows(effects)] == [(BREAKER_NAME, None)]
-    assert kit.state is None
-    assert kit.sweep() == []
+    assert [(each.key, each.value) for each in rows_of(effects)] == [(BREAKER_NAME, None)]
+    assert harness.state is None
+    assert harness.sweep() == []
 
 
-async def test_an_idle_breaker_that_nobody_was_told_of_needs_no_tombstone() -> None:
-    kit = Kit()
-    await kit.run(attempt(1))
-    kit.clock.now += IDLE_SECONDS
-    assert sent_to(kit.sweep(), SIGNALS) == []
-    assert len(kit.table) == 0
+async def test_idle_unpublished_breaker_needs_no_tombstone() -> None:
+    harness = MonitorHarness()
+    await harness.run(attempt(1))
+    harness.clock.now += IDLE_SECONDS
+    assert sent_to(harness.sweep(), SIGNALS) == []
+    assert len(harness.table) == 0
 
 
 @pytest.mark.parametrize("action", ["open", "reset"])
-async def test_a_state_that_holds_back_is_told_every_day(action: Any) -> None:
-    kit = Kit()
-    await kit.run(ordered("open"), ordered(action))
-    kit.clock.now += REPEAT_SECONDS - 0.1
+async def test_state_that_is_not_closed_is_republished_daily(action: Any) -> None:
+    harness = MonitorHarness()
+    await harness.run(breaker_order("open"), breaker_order(action))
+    harness.clock.now += REPUBLISH_SECONDS - 0.1
     if action == "reset":
-        await kit.run(attempt(1))
-    assert sent_to(kit.sweep(), SIGNALS) == []
-    kit.clock.now += 0.1
-    assert len(sent_to(kit.sweep(), SIGNALS)) == (1 if action == "open" else 0)
-    assert sent_to(kit.sweep(), SIGNALS) == []
+        await harness.run(attempt(1))
+    assert sent_to(harness.sweep(), SIGNALS) == []
+    harness.clock.now += 0.1
+    assert len(sent_to(harness.sweep(), SIGNALS)) == (1 if action == "open" else 0)
+    assert sent_to(harness.sweep(), SIGNALS) == []
 
 
-async def test_breakers_of_other_owners_are_let_go() -> None:
-    kit = await opened()
-    show(kit.table, [a_row(None)])
-    assert kit.sweep() == []
-    assert value_of(BREAKER_STATE, *LABELS) is None
+async def test_breaker_of_another_owner_is_dropped() -> None:
+    harness = await harness_with_open_breaker()
+    show(harness.table, [breaker_row(None)])
+    assert harness.sweep() == []
+    assert gauge_value(BREAKER_STATE, *LABELS) is None
 
 
-# What cannot be read
+# Undecodable records
 
 
 @pytest.mark.parametrize(
@@ -437,68 +444,68 @@ async def test_breakers_of_other_owners_are_let_go() -> None:
         make_record(b"{", topic=ATTEMPTS),
         make_record(None, topic=ATTEMPTS),
         make_record(b'{"kind": "surprise"}', topic=ATTEMPTS),
-        arriving(attempt(1), key="tiktok:extract:b"),
+        incoming_attempt(attempt(1), key="tiktok:extract:b"),
         make_record(encode(attempt(1)), topic=ATTEMPTS, key=None),
     ],
-    ids=["no JSON", "nothing", "unknown kind", "wrong key", "no key"],
+    ids=["not JSON", "no value", "unknown kind", "wrong key", "no key"],
 )
-async def test_an_unreadable_record_is_a_dead_letter(record: Incoming) -> None:
-    kit = Kit()
-    effects = await kit.monitor.handle(record)
+async def test_undecodable_record_is_dead_lettered(record: Incoming) -> None:
+    harness = MonitorHarness()
+    effects = await harness.monitor.handle(record)
     assert len(effects) == 1
-    (letter,) = dead_letters(effects)
-    assert (letter.key, letter.value) == (record.key, record.value)
-    assert header(letter, "clipmill_step") == NAME
-    assert len(kit.table) == 0
+    (dead_letter,) = dead_letters(effects)
+    assert (dead_letter.key, dead_letter.value) == (record.key, record.value)
+    assert header(dead_letter, "clipmill_step") == NAME
+    assert len(harness.table) == 0
 
 
-def test_a_record_that_meets_a_bug_is_a_dead_letter() -> None:
-    record = arriving(attempt(1))
-    (letter,) = dead_letters(on_bug(record, ZeroDivisionError("oh")))
-    assert isinstance(letter, Outgoing)
-    assert letter.value == record.value
+def test_record_that_hits_a_bug_is_dead_lettered() -> None:
+    record = incoming_attempt(attempt(1))
+    (dead_letter,) = dead_letters(on_bug(record, ZeroDivisionError("oh")))
+    assert isinstance(dead_letter, Outgoing)
+    assert dead_letter.value == record.value
 
 
 # Metrics and log
 
 
-async def test_the_gauge_shows_the_state() -> None:
-    kit = await opened()
-    assert value_of(BREAKER_STATE, *LABELS) == 2
-    kit.clock.now += 30
-    await kit.run(asked("t0"))
-    assert value_of(BREAKER_STATE, *LABELS) == 1
-    await kit.run(ordered("open"))
-    assert value_of(BREAKER_STATE, *LABELS) == 3
-    await kit.run(ordered("reset"))
-    assert value_of(BREAKER_STATE, *LABELS) == 0
+async def test_state_gauge_follows_the_breaker() -> None:
+    harness = await harness_with_open_breaker()
+    assert gauge_value(BREAKER_STATE, *LABELS) == 2
+    harness.clock.now += 30
+    await harness.run(trial_request("t0"))
+    assert gauge_value(BREAKER_STATE, *LABELS) == 1
+    await harness.run(breaker_order("open"))
+    assert gauge_value(BREAKER_STATE, *LABELS) == 3
+    await harness.run(breaker_order("reset"))
+    assert gauge_value(BREAKER_STATE, *LABELS) == 0
 
 
-async def test_error_ratios_are_shown_and_fall_to_nothing() -> None:
-    kit = Kit()
-    await kit.run(attempt(1, SERVER), attempt(2), attempt(3), attempt(4))
-    kit.sweep()
-    assert value_of(ATTEMPT_ERRORS, *LABELS, SERVER) == 0.25
-    kit.clock.now += 61
-    kit.sweep()
-    assert value_of(ATTEMPT_ERRORS, *LABELS, SERVER) == 0
+async def test_error_ratios_are_exported_and_expire() -> None:
+    harness = MonitorHarness()
+    await harness.run(attempt(1, SERVER), attempt(2), attempt(3), attempt(4))
+    harness.sweep()
+    assert gauge_value(ATTEMPT_ERRORS, *LABELS, SERVER) == 0.25
+    harness.clock.now += 61
+    harness.sweep()
+    assert gauge_value(ATTEMPT_ERRORS, *LABELS, SERVER) == 0
 
 
-async def test_a_forgotten_breaker_has_no_gauges() -> None:
-    kit = Kit()
-    await kit.run(attempt(1, SERVER))
-    kit.sweep()
-    kit.clock.now += IDLE_SECONDS
-    kit.sweep()
-    assert value_of(BREAKER_STATE, *LABELS) is None
-    assert value_of(ATTEMPT_ERRORS, *LABELS, SERVER) is None
+async def test_deleted_breaker_has_no_gauges() -> None:
+    harness = MonitorHarness()
+    await harness.run(attempt(1, SERVER))
+    harness.sweep()
+    harness.clock.now += IDLE_SECONDS
+    harness.sweep()
+    assert gauge_value(BREAKER_STATE, *LABELS) is None
+    assert gauge_value(ATTEMPT_ERRORS, *LABELS, SERVER) is None
 
 
 async def test_transitions_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     before = BREAKER_TRANSITIONS.labels(*LABELS, "open")._value.get()
     with caplog.at_level(logging.WARNING):
-        kit = await opened()
-        await kit.run(attempt(7, BLOCK))
+        harness = await harness_with_open_breaker()
+        await harness.run(attempt(7, BLOCK))
     assert BREAKER_TRANSITIONS.labels(*LABELS, "open")._value.get() == before + 1
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
@@ -510,7 +517,7 @@ async def test_transitions_are_counted_and_logged(caplog: pytest.LogCaptureFixtu
 
 DESCRIBED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     (
-        "again",
+        "reopened",
         {"state": "half_open"},
         {"state": "open", "since": 5.0, "until": 65.0, "reason": ErrorCode.NETWORK_DNS},
         "opened again for 60 s: its trials failed, mostly network.dns",
@@ -528,7 +535,7 @@ DESCRIBED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "was opened by ann and stays so until it is reset",
     ),
     (
-        "forced by nobody",
+        "forced without a name",
         {},
         {"state": "forced_open", "by": ""},
         "was opened by somebody and stays so until it is reset",
@@ -542,36 +549,36 @@ DESCRIBED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     [each[1:] for each in DESCRIBED],
     ids=[each[0] for each in DESCRIBED],
 )
-def test_changes_are_described(before: Any, after: Any, text: str) -> None:
-    plain: Any = {
+def test_describe_a_state_change(before: Any, after: Any, text: str) -> None:
+    defaults: Any = {
         "platform": "p",
         "operation": "extract",
         "egress": "e",
         "since": 0.0,
         "active_at": 0.0,
     }
-    rows = [Breaker(**{**plain, **each}) for each in (before, after)]
-    assert describe(*rows) == text
+    breakers = [Breaker(**{**defaults, **each}) for each in (before, after)]
+    assert describe(*breakers) == text
 
 
 # The stage
 
 
-async def test_the_stage_is_wired() -> None:
+async def test_stage_handles_attempts_and_sweeps() -> None:
     context, _ = make_context(make_settings(), *TABLES)
     assert (monitor_stage.name, monitor_stage.sources) == (NAME, (ATTEMPTS,))
     assert monitor_stage.sends_heartbeats
     assert monitor_stage.ordered
     async with opened_stage(monitor_stage, context) as handle:
-        for message in blocked(at=1_700_000_000_000 / 1_000):
-            effects = list(await handle(arriving(message)))
+        for message in blocked_attempts(at=1_700_000_000_000 / 1_000):
+            effects = list(await handle(incoming_attempt(message)))
             show(context.tables[TABLE], effects)
-        ((seconds, sweep),) = context.sweeps
+        ((seconds, sweep),) = context.periodic
         assert seconds == SWEEP_SECONDS
-        assert len(rows(effects) + rows(sweep())) >= 1
+        assert len(rows_of(effects) + rows_of(sweep())) >= 1
 
 
-def test_the_rules_are_the_settings() -> None:
+def test_rules_come_from_the_settings() -> None:
     settings = BreakerSettings(trials=7, open_seconds=3)
     assert msgspec.structs.asdict(rules_of(settings)) == settings.model_dump()
 
@@ -579,186 +586,194 @@ def test_the_rules_are_the_settings() -> None:
 # Rates
 
 LIMIT = ErrorCode.RATE_LIMIT_API
-TEN = LimitSettings(default_requests_per_second=10)
+TEN_PER_SECOND = LimitSettings(default_requests_per_second=10)
 
 
-def limited(number: object, at: float, **changes: Any) -> AttemptRecord:
+def rate_limited_attempt(number: object, at: float, **changes: Any) -> AttemptRecord:
     return attempt(number, LIMIT, at=at, seconds=0.01, **changes)
 
 
-async def cut() -> Kit:
-    """A monitor that has seen three refusals at once."""
-    kit = Kit(TEN)
-    await kit.run(*(limited(number, 1_000) for number in range(3)))
-    return kit
+async def harness_with_cut_rate() -> MonitorHarness:
+    """Return a monitor that has observed three refusals at once."""
+    harness = MonitorHarness(TEN_PER_SECOND)
+    await harness.run(*(rate_limited_attempt(number, 1_000) for number in range(3)))
+    return harness
 
 
-async def test_a_rate_that_is_well_is_not_told_of() -> None:
-    kit = Kit(TEN)
-    await kit.run(attempt(1), attempt(2, GONE))
-    kit.sweep()
-    assert kit.pace is None
-    assert len(kit.rates) == 1
+async def test_full_rate_is_not_published() -> None:
+    harness = MonitorHarness(TEN_PER_SECOND)
+    await harness.run(attempt(1), attempt(2, NOT_FOUND))
+    harness.sweep()
+    assert harness.rate_state is None
+    assert len(harness.rates) == 1
 
 
-async def test_refusals_slow_all_workers_down() -> None:
-    kit = Kit(TEN)
-    effects = await kit.run(*(limited(number, 1_000) for number in range(3)))
+async def test_refusals_cut_and_publish_the_rate() -> None:
+    harness = MonitorHarness(TEN_PER_SECOND)
+    effects = await harness.run(*(rate_limited_attempt(number, 1_000) for number in range(3)))
     sent = only(effects, SIGNALS)
     assert header(sent, "ce_type") == "io.clipmill.rate.changed.v1"
     assert header(sent, "ce_causationid") == "cause-1"
-    assert kit.pace == RateState(
+    assert harness.rate_state == RateState(
         platform="tiktok",
         operation="extract",
         egress="a",
         requests_per_second=5.0,
         reason=LIMIT,
-        since=moment(1_000),
+        since=to_datetime(1_000),
         cuts=1,
     )
-    (row,) = rows(effects, RATES)
+    (row,) = rows_of(effects, RATES)
     assert decode(row.value or b"", AdaptiveRate).allowed == 5.0
 
 
-async def test_each_operation_and_egress_has_its_own_rate_and_files_have_none() -> None:
-    kit = Kit(TEN)
+async def test_each_operation_and_egress_has_its_own_rate_except_downloads() -> None:
+    harness = MonitorHarness(TEN_PER_SECOND)
     for number in range(3):
-        await kit.run(
-            limited(number, 1_000, egress="b"),
-            limited(number, 1_000, operation="resolve"),
-            limited(number, 1_000, operation="download"),
+        await harness.run(
+            rate_limited_attempt(number, 1_000, egress="b"),
+            rate_limited_attempt(number, 1_000, operation="resolve"),
+            rate_limited_attempt(number, 1_000, operation="download"),
         )
-    assert [key for key, _ in kit.signals.items(RATE)] == [
+    assert [key for key, _ in harness.signals.items(RATE)] == [
         f"{RATE}tiktok:extract:b",
         f"{RATE}tiktok:resolve:a",
     ]
 
 
-async def test_small_steps_are_no_news() -> None:
-    kit = await cut()
-    told = []
+async def test_small_increases_are_not_published() -> None:
+    harness = await harness_with_cut_rate()
+    published = []
     for step in range(1, 41):
-        kit.clock.now = 1_001 + step / 4
-        effects = await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
-        told += sent_to(effects, SIGNALS)
-    assert kit.pace is not None
-    assert (kit.pace.requests_per_second or 0) > 5
-    assert 1 <= len(told) <= 10
+        harness.clock.now = 1_001 + step / 4
+        effects = await harness.run(attempt(f"v{step}", at=harness.clock.now, seconds=0.1))
+        published += sent_to(effects, SIGNALS)
+    assert harness.rate_state is not None
+    assert (harness.rate_state.requests_per_second or 0) > 5
+    assert 1 <= len(published) <= 10
 
 
-async def test_the_whole_limit_is_told_when_it_is_reached() -> None:
-    kit = await cut()
+async def test_full_recovery_is_published() -> None:
+    harness = await harness_with_cut_rate()
     for step in range(1, 400):
-        kit.clock.now = 1_001 + step
-        await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
-    assert kit.pace is not None
-    assert (kit.pace.requests_per_second, kit.pace.reason) == (None, None)
+        harness.clock.now = 1_001 + step
+        await harness.run(attempt(f"v{step}", at=harness.clock.now, seconds=0.1))
+    assert harness.rate_state is not None
+    assert (harness.rate_state.requests_per_second, harness.rate_state.reason) == (None, None)
 
 
-async def test_another_process_goes_on_from_the_rate() -> None:
-    kit = await cut()
-    kit.monitor = kit.process()
-    kit.clock.now += 2
-    await kit.run(*(limited(number, kit.clock.now, cuts=1) for number in range(3)))
-    assert kit.pace is not None
-    assert kit.pace.requests_per_second == 1.5
-    assert kit.pace.cuts == 2
+async def test_restarted_monitor_resumes_from_the_rate() -> None:
+    harness = await harness_with_cut_rate()
+    harness.monitor = harness.new_monitor()
+    harness.clock.now += 2
+    await harness.run(
+        *(rate_limited_attempt(number, harness.clock.now, cuts=1) for number in range(3))
+    )
+    assert harness.rate_state is not None
+    assert harness.rate_state.requests_per_second == 1.5
+    assert harness.rate_state.cuts == 2
 
 
-async def test_a_rate_whose_signal_was_lost_is_told_again() -> None:
-    kit = await cut()
-    kit.signals.put(f"{RATE}{BREAKER_NAME}", None)
-    kit.monitor = kit.process()
-    kit.sweep()
-    assert kit.pace is not None
+async def test_lost_rate_state_is_republished_by_the_sweep() -> None:
+    harness = await harness_with_cut_rate()
+    harness.signals.put(f"{RATE}{BREAKER_NAME}", None)
+    harness.monitor = harness.new_monitor()
+    harness.sweep()
+    assert harness.rate_state is not None
 
 
-async def test_a_reset_allows_all_again() -> None:
-    kit = await cut()
-    await kit.run(ordered("reset"))
-    assert kit.pace is not None
-    assert kit.pace.requests_per_second is None
+async def test_reset_restores_the_full_rate() -> None:
+    harness = await harness_with_cut_rate()
+    await harness.run(breaker_order("reset"))
+    assert harness.rate_state is not None
+    assert harness.rate_state.requests_per_second is None
 
 
-async def test_what_was_asked_before_a_reset_cuts_nothing() -> None:
-    kit = await cut()
-    await kit.run(ordered("reset"))
-    kit.clock.now += 2
-    await kit.run(*(limited(number, kit.clock.now, cuts=1) for number in range(5)))
-    assert kit.pace is not None
-    assert kit.pace.requests_per_second is None
+async def test_attempts_started_before_a_reset_do_not_cut() -> None:
+    harness = await harness_with_cut_rate()
+    await harness.run(breaker_order("reset"))
+    harness.clock.now += 2
+    await harness.run(
+        *(rate_limited_attempt(number, harness.clock.now, cuts=1) for number in range(5))
+    )
+    assert harness.rate_state is not None
+    assert harness.rate_state.requests_per_second is None
 
 
-async def test_an_idle_rate_is_forgotten_with_its_signal() -> None:
-    kit = await cut()
-    kit.clock.now += RATE_IDLE_SECONDS
-    kit.sweep()
-    assert kit.pace is None
-    assert len(kit.rates) == 0
+async def test_idle_rate_is_deleted_with_its_published_state() -> None:
+    harness = await harness_with_cut_rate()
+    harness.clock.now += RATE_IDLE_SECONDS
+    harness.sweep()
+    assert harness.rate_state is None
+    assert len(harness.rates) == 0
 
 
-async def test_a_pause_that_is_over_is_taken_back_without_any_attempt() -> None:
-    kit = Kit(TEN)
-    await kit.run(*(limited(each, 1_000, retry_after_seconds=7.0) for each in range(3)))
-    assert kit.pace is not None
-    assert kit.pace.until == moment(1_007)
-    kit.clock.now += 7
-    kit.sweep()
-    assert kit.pace.until is None
+async def test_expired_pause_is_lifted_by_the_sweep() -> None:
+    harness = MonitorHarness(TEN_PER_SECOND)
+    await harness.run(
+        *(rate_limited_attempt(each, 1_000, retry_after_seconds=7.0) for each in range(3))
+    )
+    assert harness.rate_state is not None
+    assert harness.rate_state.until == to_datetime(1_007)
+    harness.clock.now += 7
+    harness.sweep()
+    assert harness.rate_state.until is None
 
 
-async def storm(kit: Kit, *, successes: int, seconds: int = 30) -> list[str]:
-    """Ten attempts a second, some of them well; the states of the breaker meanwhile."""
+async def states_during_429(
+    harness: MonitorHarness, *, successes: int, seconds: int = 30
+) -> list[str]:
+    """Report ten attempts a second, some of them successes; return the breaker states."""
     states: list[str] = []
     for step in range(seconds * 10):
-        kit.clock.now = 1_000 + step / 10
+        harness.clock.now = 1_000 + step / 10
         code = None if step % 10 < successes else LIMIT
-        cuts = kit.pace.cuts if kit.pace else 0
-        await kit.run(attempt(f"v{step}", code, at=kit.clock.now, seconds=0.05, cuts=cuts))
-        states.append(kit.state.state if kit.state else "closed")
+        cuts = harness.rate_state.cuts if harness.rate_state else 0
+        await harness.run(attempt(f"v{step}", code, at=harness.clock.now, seconds=0.05, cuts=cuts))
+        states.append(harness.state.state if harness.state else "closed")
     return states
 
 
-async def test_429_is_left_to_the_rate_while_that_helps() -> None:
-    kit = Kit(LimitSettings(default_requests_per_second=1_000))
-    assert set(await storm(kit, successes=2, seconds=5)) == {"closed"}
-    assert kit.pace is not None
-    assert (kit.pace.requests_per_second or 1_000) <= 30
+async def test_429_does_not_open_the_breaker_while_the_rate_handles_it() -> None:
+    harness = MonitorHarness(LimitSettings(default_requests_per_second=1_000))
+    assert set(await states_during_429(harness, successes=2, seconds=5)) == {"closed"}
+    assert harness.rate_state is not None
+    assert (harness.rate_state.requests_per_second or 1_000) <= 30
 
 
 async def test_429_opens_the_breaker_when_nothing_succeeds() -> None:
-    kit = Kit(LimitSettings(default_requests_per_second=1_000))
-    states = await storm(kit, successes=0, seconds=10)
+    harness = MonitorHarness(LimitSettings(default_requests_per_second=1_000))
+    states = await states_during_429(harness, successes=0, seconds=10)
     assert "open" in states
     assert states.index("open") < 60
 
 
 async def test_429_opens_the_breaker_when_the_rate_is_at_its_floor() -> None:
-    assert "open" in await storm(Kit(TEN), successes=2)
+    assert "open" in await states_during_429(MonitorHarness(TEN_PER_SECOND), successes=2)
 
 
-async def test_what_else_fails_opens_the_breaker_as_ever() -> None:
-    kit = Kit(TEN)
+async def test_other_failures_open_the_breaker_regardless_of_the_rate() -> None:
+    harness = MonitorHarness(TEN_PER_SECOND)
     for step in range(20):
-        kit.clock.now = 1_000 + step / 10
-        await kit.run(attempt(f"v{step}", SERVER, at=kit.clock.now, seconds=0.05))
-    assert kit.state is not None
-    assert kit.state.state == "open"
+        harness.clock.now = 1_000 + step / 10
+        await harness.run(attempt(f"v{step}", SERVER, at=harness.clock.now, seconds=0.05))
+    assert harness.state is not None
+    assert harness.state.state == "open"
 
 
-async def test_an_open_breaker_leaves_the_rate_alone() -> None:
-    kit = Kit(TEN)
-    await kit.run(ordered("open"))
-    await kit.run(*(limited(each, 1_000) for each in range(5)))
-    assert kit.pace is None
+async def test_open_breaker_does_not_cut_the_rate() -> None:
+    harness = MonitorHarness(TEN_PER_SECOND)
+    await harness.run(breaker_order("open"))
+    await harness.run(*(rate_limited_attempt(each, 1_000) for each in range(5)))
+    assert harness.rate_state is None
 
 
-async def test_cuts_and_the_way_back_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cut_and_full_recovery_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        kit = await cut()
+        harness = await harness_with_cut_rate()
         for step in range(1, 400):
-            kit.clock.now = 1_001 + step
-            await kit.run(attempt(f"v{step}", at=kit.clock.now, seconds=0.1))
+            harness.clock.now = 1_001 + step
+            await harness.run(attempt(f"v{step}", at=harness.clock.now, seconds=0.1))
     assert [line.getMessage() for line in caplog.records] == [
         "tiktok:extract:a slows down from 10 to 5 requests a second: rate_limit.api",
         "tiktok:extract:a is back to 10 requests a second",

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.network.decoding import (
+    CHUNK_BYTES,
     GROWTH_FREE_BYTES,
     MEMBERS_MAX,
-    PIECE_BYTES,
     Identity,
     decoder_of,
 )
@@ -49,13 +49,13 @@ FORMS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 }
 
 
-def decoded(coding: str, sent: bytes, step: int = 65_536) -> tuple[bytes, bool]:
+def decode(coding: str, sent: bytes, step: int = 65_536) -> tuple[bytes, bool]:
     decoder = decoder_of(coding, "cdn.example")
-    pieces = [
-        piece for at in range(0, len(sent), step) for piece in decoder.feed(sent[at : at + step])
+    chunks = [
+        chunk for at in range(0, len(sent), step) for chunk in decoder.feed(sent[at : at + step])
     ]
-    assert max(map(len, pieces), default=0) <= 2 * PIECE_BYTES
-    return b"".join(pieces), decoder.finished
+    assert max(map(len, chunks), default=0) <= 2 * CHUNK_BYTES
+    return b"".join(chunks), decoder.finished
 
 
 @pytest.mark.parametrize(("coding", "encode"), FORMS.values(), ids=FORMS.keys())
@@ -63,53 +63,53 @@ def decoded(coding: str, sent: bytes, step: int = 65_536) -> tuple[bytes, bool]:
 def test_a_compressed_body_is_decoded(
     coding: str, encode: Callable[[bytes], bytes], step: int
 ) -> None:
-    assert decoded(coding, encode(BODY), step) == (BODY, True)
+    assert decode(coding, encode(BODY), step) == (BODY, True)
 
 
 @pytest.mark.parametrize(("coding", "encode"), FORMS.values(), ids=FORMS.keys())
-def test_a_cut_body_is_not_finished(coding: str, encode: Callable[[bytes], bytes]) -> None:
+def test_truncated_body_is_not_finished(coding: str, encode: Callable[[bytes], bytes]) -> None:
     sent = encode(BODY)
     for end in (len(sent) // 2, len(sent) - 1):
-        got, finished = decoded(coding, sent[:end])
+        decoded, finished = decode(coding, sent[:end])
         assert not finished
-        assert BODY.startswith(got)
+        assert BODY.startswith(decoded)
 
 
 @pytest.mark.parametrize(("coding", "encode"), FORMS.values(), ids=FORMS.keys())
-@pytest.mark.parametrize("damage", ["not compressed", "garbage behind"])
-def test_what_is_none_is_the_servers_fault(
+@pytest.mark.parametrize("damage", ["not compressed", "trailing garbage"])
+def test_invalid_body_is_a_server_error(
     coding: str, encode: Callable[[bytes], bytes], damage: str
 ) -> None:
     sent = b"\x00\x00\x00\x20ftypisom" * 9_000
-    if damage == "garbage behind":
+    if damage == "trailing garbage":
         sent = encode(BODY) + b"<html>" * 9_000
     with pytest.raises(ClipmillError, match="cannot be decoded") as caught:
-        decoded(coding, sent)
+        decode(coding, sent)
     assert caught.value.code is ErrorCode.NETWORK_SERVER
 
 
 @pytest.mark.parametrize(("coding", "encode"), FORMS.values(), ids=FORMS.keys())
-def test_a_bomb_is_refused_without_filling_the_memory(
+def test_decompression_bomb_is_refused_in_bounded_memory(
     coding: str, encode: Callable[[bytes], bytes]
 ) -> None:
-    sent = encode(bytes(GROWTH_FREE_BYTES + PIECE_BYTES * 4))
+    sent = encode(bytes(GROWTH_FREE_BYTES + CHUNK_BYTES * 4))
     sizes = map(len, decoder_of(coding, "cdn.example").feed(sent))
     tracemalloc.start()
     try:
         with pytest.raises(ClipmillError, match="grows more than media does"):
             sum(sizes)
-        assert tracemalloc.get_traced_memory()[1] < 16 * PIECE_BYTES
+        assert tracemalloc.get_traced_memory()[1] < 16 * CHUNK_BYTES
     finally:
         tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("coding", "empty"), [("gzip", gzip.compress), ("zstd", zstd.compress)])
-def test_members_without_content_have_an_end(coding: str, empty: Callable[[bytes], bytes]) -> None:
+def test_number_of_empty_members_is_bounded(coding: str, empty: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ClipmillError, match="members"):
-        decoded(coding, empty(b"") * (MEMBERS_MAX + 1))
+        decode(coding, empty(b"") * (MEMBERS_MAX + 1))
 
 
-def test_identity_hands_on_what_comes() -> None:
+def test_identity_passes_bytes_through() -> None:
     decoder = decoder_of(None, "cdn.example")
     assert isinstance(decoder, Identity)
     assert (list(decoder.feed(b"abc")), decoder.finished) == ([b"abc"], True)
@@ -118,4 +118,4 @@ def test_identity_hands_on_what_comes() -> None:
 @given(st.sampled_from(["gzip", "deflate", "br", "zstd"]), st.binary(max_size=400))
 def test_any_bytes_are_decoded_or_refused(coding: str, sent: bytes) -> None:
     with contextlib.suppress(ClipmillError):
-        decoded(coding, sent, 7)
+        decode(coding, sent, 7)

@@ -11,14 +11,14 @@ def source_of(container: str = "mp4") -> MediaSource:
 
 
 @pytest.mark.parametrize(
-    "told", ["video/mp4", "video/webm", "audio/mpeg", "image/jpeg", "video/x-flv", "image/webp"]
+    "header", ["video/mp4", "video/webm", "audio/mpeg", "image/jpeg", "video/x-flv", "image/webp"]
 )
-def test_what_the_server_says_counts_when_it_is_media(told: str) -> None:
-    assert media_type(told, source_of("mov")) == told
+def test_media_type_of_the_server_is_used(header: str) -> None:
+    assert media_type(header, source_of("mov")) == header
 
 
 @pytest.mark.parametrize(
-    "told",
+    "header",
     [
         None,
         "",
@@ -39,15 +39,15 @@ def test_what_the_server_says_counts_when_it_is_media(told: str) -> None:
         "xvideo/mp4",
     ],
 )
-def test_else_the_container_counts(told: str | None) -> None:
-    assert media_type(told, source_of("webm")) == "video/webm"
+def test_other_type_is_replaced_by_that_of_the_container(header: str | None) -> None:
+    assert media_type(header, source_of("webm")) == "video/webm"
 
 
 @pytest.mark.parametrize(("container", "expected"), MEDIA_TYPES.items())
-def test_every_container_has_a_type(container: str, expected: str) -> None:
+def test_every_container_has_a_media_type(container: str, expected: str) -> None:
     assert media_type(None, source_of(container)) == expected
 
 
 @pytest.mark.parametrize("container", ["html", "svg", ""])
-def test_what_is_no_container_says_nothing(container: str) -> None:
+def test_unknown_container_is_an_octet_stream(container: str) -> None:
     assert media_type("image/svg+xml", source_of(container)) == "application/octet-stream"

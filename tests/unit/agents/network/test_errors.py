@@ -100,7 +100,9 @@ CASES: list[tuple[Exception, ErrorCode, str]] = [
 @pytest.mark.parametrize(
     ("foreign", "code", "text"), CASES, ids=lambda value: getattr(type(value), "__name__", None)
 )
-def test_every_foreign_error_has_a_code(foreign: Exception, code: ErrorCode, text: str) -> None:
+def test_network_error_is_mapped_to_its_code(
+    foreign: Exception, code: ErrorCode, text: str
+) -> None:
     with pytest.raises(ClipmillError) as caught, map_errors(HOST):
         raise foreign
     assert caught.value.code is code
@@ -109,7 +111,7 @@ def test_every_foreign_error_has_a_code(foreign: Exception, code: ErrorCode, tex
 
 
 @pytest.mark.parametrize("foreign", [case[0] for case in CASES])
-def test_no_secret_of_a_url_is_told_or_chained(foreign: Exception) -> None:
+def test_url_secrets_are_neither_shown_nor_chained(foreign: Exception) -> None:
     with pytest.raises(ClipmillError) as caught, map_errors(HOST):
         raise foreign
     assert "secret" not in f"{caught.value} {caught.value.details}"
@@ -119,13 +121,13 @@ def test_no_secret_of_a_url_is_told_or_chained(foreign: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [KeyError("x"), ClipmillError(ErrorCode.SYSTEM_DISK_FULL, "full")], ids=["bug", "ours"]
 )
-def test_what_is_not_foreign_passes(error: Exception) -> None:
+def test_other_errors_pass_through(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, map_errors(HOST):
         raise error
     assert caught.value is error
 
 
-def test_a_proxy_that_asks_to_wait_is_heard() -> None:
+def test_retry_after_of_a_proxy_is_kept() -> None:
     with pytest.raises(ClipmillError) as caught, map_errors(HOST):
         raise proxy_error(429, **{"Retry-After": "7"})
     assert caught.value.retry_after == 7.0
@@ -153,7 +155,7 @@ def test_a_proxy_that_asks_to_wait_is_heard() -> None:
         (999, ErrorCode.NETWORK_SERVER),
     ],
 )
-def test_every_status_has_a_code(status: int, code: ErrorCode) -> None:
+def test_status_is_mapped_to_its_code(status: int, code: ErrorCode) -> None:
     error = from_status(status, None, HOST)
     assert error.code is code
     assert error.details == {"status": str(status)}
@@ -165,5 +167,5 @@ def test_every_status_has_a_code(status: int, code: ErrorCode) -> None:
     ("status", "header", "seconds"),
     [(429, "30", 30.0), (503, "5", 5.0), (429, "never", None), (429, None, None)],
 )
-def test_the_wanted_wait_is_kept(status: int, header: Any, seconds: float | None) -> None:
+def test_retry_after_is_kept(status: int, header: Any, seconds: float | None) -> None:
     assert from_status(status, header, HOST).retry_after == seconds

@@ -75,12 +75,12 @@ def test_public_addresses_are_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_everything_else_is_not(address: str) -> None:
+def test_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
 @given(st.ip_addresses(v=4, network="10.0.0.0/8") | st.ip_addresses(v=4, network="127.0.0.0/8"))
-def test_no_way_of_embedding_makes_an_address_public(address: Any) -> None:
+def test_embedded_private_address_is_not_public(address: Any) -> None:
     high, low = divmod(int(address), 1 << 16)
     for form in ("{0}", "::ffff:{0}", "64:ff9b::{1:x}:{2:x}", "2002:{1:x}:{2:x}::1"):
         assert not is_public(form.format(address, high, low))
@@ -115,7 +115,7 @@ PROXY = ProxyAddress("127.0.0.1", 3128)
         (ProxyAddress("proxy", 3128), "10.0.0.1", 3128, False),
     ],
 )
-def test_sockets_are_made_for_permitted_addresses(
+def test_sockets_are_opened_for_permitted_addresses_only(
     proxy: ProxyAddress | None, host: str, port: int, *, opened: bool
 ) -> None:
     guard = AddressGuard(proxy)
@@ -127,8 +127,8 @@ def test_sockets_are_made_for_permitted_addresses(
         assert made.family == info(host)[0]
 
 
-class Answers(AbstractResolver):
-    """Resolves from a table."""
+class TableResolver(AbstractResolver):
+    """Resolves names from a table."""
 
     def __init__(self, **addresses: str) -> None:
         self.addresses = addresses
@@ -146,9 +146,9 @@ class Answers(AbstractResolver):
         self.closed = True
 
 
-async def test_a_proxy_given_by_name_is_known_by_what_it_resolves_to() -> None:
+async def test_resolved_address_of_the_proxy_is_permitted() -> None:
     guard = AddressGuard(ProxyAddress("proxy", 3128))
-    resolver = GuardedResolver(guard, Answers(Proxy="10.0.0.1", other="10.0.0.2"))
+    resolver = GuardedResolver(guard, TableResolver(Proxy="10.0.0.1", other="10.0.0.2"))
     await resolver.resolve("Proxy", 3128)
     await resolver.resolve("other", 3128)
     guard.open_socket(info("10.0.0.1", 3128)).close()
@@ -157,15 +157,15 @@ async def test_a_proxy_given_by_name_is_known_by_what_it_resolves_to() -> None:
             guard.open_socket(info(host, port))
 
 
-async def test_without_a_proxy_nothing_is_learnt() -> None:
+async def test_resolved_address_is_not_permitted_without_a_proxy() -> None:
     guard = AddressGuard(None)
-    answers = Answers(proxy="10.0.0.1")
-    resolver = GuardedResolver(guard, answers)
+    inner = TableResolver(proxy="10.0.0.1")
+    resolver = GuardedResolver(guard, inner)
     await resolver.resolve("proxy", 3128)
     with pytest.raises(AddressRefusedError):
         guard.open_socket(info("10.0.0.1", 3128))
     await resolver.close()
-    assert answers.closed
+    assert inner.closed
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,14 @@ async def test_without_a_proxy_nothing_is_learnt() -> None:
         (socket.AF_UNIX, b"\0abstract", True),
     ],
 )
-def test_what_a_guarded_process_may_connect_to(
+def test_connect_check_permits_public_addresses_and_the_proxy(
     family: socket.AddressFamily, address: Any, *, permitted: bool
 ) -> None:
     with socket.socket(family) as connecting:
         assert connect_check(PROXY)(connecting, address) is permitted
 
 
-def test_a_guarded_process_resolves_the_name_of_its_proxy(
+def test_connect_check_resolves_the_name_of_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -201,7 +201,7 @@ def test_a_guarded_process_resolves_the_name_of_its_proxy(
         assert not permits(connecting, ("10.0.0.8", 443))
 
 
-def test_a_proxy_that_cannot_be_resolved_is_not_permitted(
+def test_unresolvable_proxy_is_not_permitted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fails(*_: Any, **__: Any) -> Any:
@@ -228,8 +228,8 @@ print(*outcomes, sep="\\n")
 """
 
 
-def test_an_installed_guard_refuses_all_loopback_but_the_proxy() -> None:
-    # A hook cannot be taken out again, hence the process of its own.
+def test_installed_guard_refuses_loopback_except_the_proxy() -> None:
+    # An audit hook cannot be removed, hence a process of its own.
     with (
         socket.create_server(("127.0.0.1", 0)) as proxy,
         socket.create_server(("127.0.0.1", 0)) as other,

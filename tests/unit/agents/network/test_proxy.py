@@ -16,7 +16,7 @@ from schemas.errors import ClipmillError, ErrorCode
     ],
     ids=["address", "default port", "with a user", "IPv6", "SOCKS", "SOCKS, default port"],
 )
-def test_a_proxy_url_names_an_address(url: str, address: ProxyAddress, text: str) -> None:
+def test_proxy_url_is_parsed(url: str, address: ProxyAddress, text: str) -> None:
     assert parse_proxy(url) == address
     assert str(address) == text
 
@@ -41,7 +41,7 @@ def test_no_proxy_is_no_address() -> None:
         "http://p:0",
     ],
 )
-def test_an_unusable_proxy_is_refused_without_repeating_it(url: str) -> None:
+def test_invalid_proxy_is_refused_without_echoing_it(url: str) -> None:
     with pytest.raises(ClipmillError) as caught:
         parse_proxy(url)
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
@@ -57,13 +57,11 @@ def test_an_unusable_proxy_is_refused_without_repeating_it(url: str) -> None:
         (None, None),
     ],
 )
-def test_the_login_of_a_socks_proxy_is_decoded(
-    url: str | None, expected: SocksProxy | None
-) -> None:
+def test_login_of_a_socks_proxy_is_decoded(url: str | None, expected: SocksProxy | None) -> None:
     assert parse_socks(url) == expected
 
 
-def test_a_socks_proxy_does_not_show_its_login() -> None:
+def test_repr_of_a_socks_proxy_hides_its_login() -> None:
     shown = repr(parse_socks("socks5h://user:secret@proxy:1"))
     assert "proxy:1" in shown
     assert not [each for each in ("user", "secret") if each in shown]

@@ -41,7 +41,7 @@ def source(headers: dict[str, str], *cookies: Cookie) -> MediaSource:
         (".", "https://v16.tiktok.com/", False),
     ],
 )
-def test_cookies_go_to_their_domain_only(domain: str, url: str, *, sent: bool) -> None:
+def test_cookies_are_sent_to_their_domain_only(domain: str, url: str, *, sent: bool) -> None:
     assert cookie_matches(cookie(domain), URL(url)) is sent
 
 
@@ -58,7 +58,7 @@ def test_cookies_go_to_their_domain_only(domain: str, url: str, *, sent: bool) -
         ("odd", "/video", True),
     ],
 )
-def test_cookies_go_to_their_path_only(path: str, requested: str, *, sent: bool) -> None:
+def test_cookies_are_sent_to_their_path_only(path: str, requested: str, *, sent: bool) -> None:
     assert cookie_matches(cookie(path=path), URL(f"https://v16.tiktok.com{requested}")) is sent
 
 
@@ -66,9 +66,7 @@ def test_cookies_go_to_their_path_only(path: str, requested: str, *, sent: bool)
     ("secure", "scheme", "sent"),
     [(True, "https", True), (True, "http", False), (False, "http", True), (False, "https", True)],
 )
-def test_secure_cookies_are_never_sent_in_the_clear(
-    scheme: str, *, secure: bool, sent: bool
-) -> None:
+def test_secure_cookies_are_never_sent_over_http(scheme: str, *, secure: bool, sent: bool) -> None:
     assert cookie_matches(cookie(secure=secure), URL(f"{scheme}://v16.tiktok.com/")) is sent
 
 
@@ -77,7 +75,7 @@ def test_several_cookies_are_one_header_with_longer_paths_first() -> None:
     assert cookie_header(cookies, URL_V16) == {"Cookie": "b=2; a=1"}
 
 
-def test_no_fitting_cookie_is_no_header() -> None:
+def test_no_matching_cookie_gives_no_header() -> None:
     assert cookie_header([cookie(".example.com")], URL_V16) == {}
 
 
@@ -94,12 +92,12 @@ def test_no_fitting_cookie_is_no_header() -> None:
         ("a", "x" * 5000),
     ],
 )
-def test_cookies_that_would_break_the_header_are_left_out(name: str, value: str) -> None:
+def test_malformed_cookies_are_dropped(name: str, value: str) -> None:
     assert cookie_header([cookie(name=name, value=value)], URL_V16) == {}
 
 
-def test_only_harmless_headers_of_the_page_are_forwarded() -> None:
-    told = {
+def test_only_safe_headers_of_the_page_are_forwarded() -> None:
+    page_headers = {
         "User-Agent": "Mozilla/5.0",
         "referer": "https://www.tiktok.com/@_/video/1",
         "Cookie": "sessionid=secret",
@@ -110,7 +108,7 @@ def test_only_harmless_headers_of_the_page_are_forwarded() -> None:
         "Transfer-Encoding": "chunked",
         "Accept": "*/*\r\nX-Evil: 1",
     }
-    assert media_headers(source(told, cookie()), URL_V16) == {
+    assert media_headers(source(page_headers, cookie()), URL_V16) == {
         "User-Agent": "Mozilla/5.0",
         "referer": "https://www.tiktok.com/@_/video/1",
         "Accept-Encoding": "identity",
@@ -124,6 +122,6 @@ def test_another_host_gets_no_cookie() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=40)), st.text(), st.text())
-def test_no_input_breaks_out_of_its_line(headers: dict[str, str], name: str, value: str) -> None:
+def test_no_input_injects_header_lines(headers: dict[str, str], name: str, value: str) -> None:
     made = media_headers(source(headers, cookie(name=name, value=value)), URL_V16)
     assert all(text.isprintable() and text.isascii() for text in made.values())

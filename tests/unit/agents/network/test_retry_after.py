@@ -30,11 +30,11 @@ NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
         ("Mon, 99 Nov 2026 08:02:00 GMT", None),
     ],
 )
-def test_both_forms_are_read(value: str | None, seconds: float | None) -> None:
+def test_seconds_and_dates_are_parsed(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, NOW) == seconds
 
 
 @given(st.text() | st.from_regex(r"\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ [-+]?\w+"))
-def test_whatever_comes_the_wait_is_bounded(value: str) -> None:
+def test_parsed_wait_is_bounded(value: str) -> None:
     seconds = parse_retry_after(value, NOW)
     assert seconds is None or 0.0 <= seconds <= MAX_SECONDS

@@ -14,17 +14,17 @@ from agents.network.session import CONNECTIONS, open_session
 from schemas.errors import ClipmillError, ErrorCode
 
 
-class Resolves(AbstractResolver):
-    """Gives the same addresses for every name."""
+class FixedResolver(AbstractResolver):
+    """Resolves every name to the same addresses."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = addresses
-        self.asked: list[str] = []
+        self.queries: list[str] = []
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        self.asked.append(host)
+        self.queries.append(host)
         return [
             ResolveResult(hostname=host, host=each, port=port, family=family, proto=0, flags=0)
             for each in self.addresses
@@ -52,12 +52,12 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     [("10.0.0.1",), ("127.0.0.1", "::1"), ("169.254.169.254", "10.0.0.1", "fd00::1")],
     ids=["one", "loopback twice", "several"],
 )
-async def test_a_name_with_private_addresses_is_refused_before_a_socket(
+async def test_name_with_private_addresses_is_refused_without_a_socket(
     addresses: tuple[str, ...], no_sockets: list[Any]
 ) -> None:
-    async with open_session(Egress(), resolver=Resolves(*addresses)) as session:
-        told = pytest.raises(ClipmillError, match=r"v16\.tiktok\.com was not dialled")
-        with told as caught, map_errors("v16.tiktok.com"):
+    async with open_session(Egress(), resolver=FixedResolver(*addresses)) as session:
+        refusal = pytest.raises(ClipmillError, match=r"v16\.tiktok\.com was not dialled")
+        with refusal as caught, map_errors("v16.tiktok.com"):
             await session.get("https://v16.tiktok.com/x?signature=secret")
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
     assert no_sockets == []
@@ -66,18 +66,18 @@ async def test_a_name_with_private_addresses_is_refused_before_a_socket(
 @pytest.mark.parametrize(
     "url", ["https://127.0.0.1/", "https://[::1]/", "https://[::ffff:7f00:1]/"]
 )
-async def test_an_address_in_the_url_is_no_way_around(url: str, no_sockets: list[Any]) -> None:
-    async with open_session(Egress(), resolver=Resolves("127.0.0.1")) as session:
+async def test_private_address_in_the_url_is_refused(url: str, no_sockets: list[Any]) -> None:
+    async with open_session(Egress(), resolver=FixedResolver("127.0.0.1")) as session:
         with pytest.raises(aiohttp.ClientConnectorError) as caught:
             await session.get(url)
     assert isinstance(caught.value.os_error, guard.AddressRefusedError)
     assert no_sockets == []
 
 
-async def test_a_public_address_among_private_ones_is_still_dialled(
+async def test_public_address_among_private_ones_is_connected_to(
     no_sockets: list[Any],
 ) -> None:
-    resolver = Resolves("10.0.0.1", "8.8.8.8")
+    resolver = FixedResolver("10.0.0.1", "8.8.8.8")
     async with open_session(Egress(), resolver=resolver) as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get("https://v16.tiktok.com/")
@@ -85,15 +85,15 @@ async def test_a_public_address_among_private_ones_is_still_dialled(
 
 
 async def test_with_a_proxy_only_the_proxy_is_resolved(no_sockets: list[Any]) -> None:
-    resolver = Resolves("10.0.0.1")
+    resolver = FixedResolver("10.0.0.1")
     async with open_session(Egress(proxy="http://proxy:3128"), resolver=resolver) as session:
         with pytest.raises(aiohttp.ClientProxyConnectionError):
             await session.get("https://v16.tiktok.com/")
-    assert resolver.asked == ["proxy"]
+    assert resolver.queries == ["proxy"]
     assert no_sockets
 
 
-async def test_the_environment_and_cookies_have_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_proxy_variables_and_cookies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     async with open_session(Egress()) as session:
         assert not session.trust_env
@@ -109,7 +109,7 @@ async def test_the_environment_and_cookies_have_no_say(monkeypatch: pytest.Monke
     [Egress(proxy="socks5://127.0.0.1:1080"), Egress(ca_file=Path("/nowhere/ca.pem"))],
     ids=["proxy", "roots"],
 )
-async def test_an_unusable_setting_stops_the_start(egress: Egress) -> None:
+async def test_invalid_setting_is_a_config_error(egress: Egress) -> None:
     with pytest.raises(ClipmillError) as caught:
         async with open_session(egress):
             pass

@@ -1,4 +1,4 @@
-"""aiohttp through the stand-in's SOCKS proxy. How it fails: `tests.integration.network_samples`."""
+"""aiohttp through the stand-in's SOCKS proxy; failures: `tests.integration.network_samples`."""
 
 import asyncio
 import socket
@@ -29,7 +29,7 @@ async def standin(tmp_path: Path) -> AsyncIterator[Standin]:
         yield running
 
 
-def way(standin: Standin, login: str = "") -> Egress:
+def egress_of(standin: Standin, login: str = "") -> Egress:
     url = standin.socks_url.replace("://", f"://{login}")
     return Egress(name="socks", proxy=url, ca_file=standin.ca_file)
 
@@ -38,9 +38,9 @@ def media() -> str:
     return media_url(post_for(VIDEO), DOWNLOAD_HOST, FORMAT, Issue(4_000_000_000.0))
 
 
-@pytest.mark.parametrize("login", ["", LOGIN], ids=["nobody", "a user"])
-async def test_media_come_by_the_proxy_over_one_connection(standin: Standin, login: str) -> None:
-    async with open_session(way(standin, login)) as session:
+@pytest.mark.parametrize("login", ["", LOGIN], ids=["no login", "login"])
+async def test_media_are_fetched_over_one_proxy_connection(standin: Standin, login: str) -> None:
+    async with open_session(egress_of(standin, login)) as session:
         for _ in range(5):
             async with session.get(media()) as response:
                 content = await response.read()
@@ -48,30 +48,30 @@ async def test_media_come_by_the_proxy_over_one_connection(standin: Standin, log
     assert standin.counters.connections == 1
 
 
-async def test_nothing_is_resolved_or_dialled_but_the_proxy(
+async def test_only_the_proxy_is_resolved_or_connected_to(
     standin: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, asked, dialled = asyncio.get_running_loop(), list[Any](), list[Any]()
+    loop, resolved, connected = asyncio.get_running_loop(), list[Any](), list[Any]()
     connect = loop.sock_connect
 
-    async def noted(sock: socket.socket, address: Any) -> None:
-        dialled.append(address)
+    async def record_connect(sock: socket.socket, address: Any) -> None:
+        connected.append(address)
         await connect(sock, address)
 
-    monkeypatch.setattr(loop, "getaddrinfo", lambda host, *_, **__: asked.append(host))
-    monkeypatch.setattr(loop, "sock_connect", noted)
-    async with open_session(way(standin)) as session:
+    monkeypatch.setattr(loop, "getaddrinfo", lambda host, *_, **__: resolved.append(host))
+    monkeypatch.setattr(loop, "sock_connect", record_connect)
+    async with open_session(egress_of(standin)) as session:
         await session.get(media())
         for private in ("https://127.0.0.1/", "https://[::1]/", "https://localhost/"):
             with pytest.raises(ClipmillError, match="not allowed"), map_errors("it"):
                 await session.get(private)
     port = int(standin.socks_url.rpartition(":")[2])
-    assert (asked, dialled) == ([], [("127.0.0.1", port)] * 4)
+    assert (resolved, connected) == ([], [("127.0.0.1", port)] * 4)
 
 
-async def test_a_refused_login_is_not_shown(standin: Standin) -> None:
+async def test_rejected_login_is_not_shown(standin: Standin) -> None:
     refused = pytest.raises(ClipmillError, match="correct user and password")
-    async with open_session(way(standin, "hans:hunter2@")) as session:
+    async with open_session(egress_of(standin, "hans:hunter2@")) as session:
         with refused as caught, map_errors("v16.tiktok.com"):
             await session.get(media())
     error = caught.value
@@ -80,21 +80,21 @@ async def test_a_refused_login_is_not_shown(standin: Standin) -> None:
     assert error.__suppress_context__
 
 
-async def test_a_proxy_that_goes_in_the_middle_is_noticed(standin: Standin) -> None:
+async def test_proxy_disconnect_during_a_transfer_is_an_error(standin: Standin) -> None:
     video = video_id("media.reset", param=64)
     url = media_url(post_for(video), DOWNLOAD_HOST, FORMAT, Issue(4_000_000_000.0))
-    async with open_session(way(standin)) as session:
+    async with open_session(egress_of(standin)) as session:
         with pytest.raises(ClipmillError) as caught, map_errors("v16.tiktok.com"):
             async with session.get(url) as response:
                 await response.read()
     assert caught.value.code is ErrorCode.NETWORK_CONNECTION
 
 
-async def test_many_at_once_do_not_wait_for_each_other(standin: Standin) -> None:
+async def test_concurrent_requests_are_served(standin: Standin) -> None:
     async def fetch() -> int:
         async with session.get(media()) as response:
             return len(await response.read())
 
-    async with open_session(way(standin, LOGIN)) as session:
+    async with open_session(egress_of(standin, LOGIN)) as session:
         sizes = await asyncio.gather(*(fetch() for _ in range(50)))
     assert set(sizes) == {expected_media(VIDEO, FORMAT).size}

@@ -1,4 +1,4 @@
-"""A bound on time, without the waits of our own."""
+"""A timeout that excludes local waits."""
 
 import asyncio
 
@@ -7,21 +7,21 @@ import pytest
 from agents.network.time_limit import extend_limits, time_limit
 
 
-async def test_what_takes_longer_is_ended() -> None:
+async def test_block_beyond_the_limit_times_out() -> None:
     with pytest.raises(TimeoutError):
         async with time_limit(0.01) as limit:
             await asyncio.Event().wait()
     assert limit.expired()
 
 
-async def test_a_stray_timeout_is_told_from_it() -> None:
+async def test_other_timeout_does_not_expire_the_limit() -> None:
     with pytest.raises(TimeoutError):
         async with time_limit(60) as limit:
             raise TimeoutError
     assert not limit.expired()
 
 
-async def test_all_limits_around_are_extended_and_no_others() -> None:
+async def test_enclosing_limits_are_extended_and_no_others() -> None:
     async with time_limit(60) as outer:
         async with time_limit(30) as ended:
             pass
@@ -33,7 +33,7 @@ async def test_all_limits_around_are_extended_and_no_others() -> None:
     assert [now - then for now, then in zip(after, before, strict=True)] == pytest.approx([7, 7, 0])
 
 
-async def test_tasks_side_by_side_have_limits_of_their_own() -> None:
+async def test_concurrent_tasks_have_their_own_limits() -> None:
     async def extended(seconds: float) -> float:
         async with time_limit(60) as limit:
             before = limit.when() or 0.0
@@ -52,7 +52,7 @@ async def test_without_any_limit_nothing_is_extended() -> None:
         assert (limit.when() or 0.0) - asyncio.get_running_loop().time() == pytest.approx(60, abs=1)
 
 
-async def test_a_limit_that_has_passed_stays_passed() -> None:
+async def test_expired_limit_is_not_extended() -> None:
     async def too_late() -> None:
         async with time_limit(0):
             try:

@@ -26,7 +26,7 @@ def roots(context: ssl.SSLContext) -> set[bytes]:
     return set(context.get_ca_certs(binary_form=True))
 
 
-def usual_roots() -> set[bytes]:
+def default_roots() -> set[bytes]:
     return roots(ssl.create_default_context(cafile=certifi.where()))
 
 
@@ -34,28 +34,28 @@ def root_of(authority: trustme.CA) -> bytes:
     return ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode())
 
 
-def test_without_a_file_the_usual_roots_are_trusted() -> None:
+def test_default_roots_are_trusted_without_a_ca_file() -> None:
     context = client_context(Egress())
-    assert roots(context) == usual_roots()
+    assert roots(context) == default_roots()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
 
 
-def test_a_file_of_roots_is_trusted_in_addition(ca_file: Path, authority: trustme.CA) -> None:
+def test_ca_file_is_trusted_in_addition(ca_file: Path, authority: trustme.CA) -> None:
     trusted = roots(client_context(Egress(ca_file=ca_file)))
-    assert trusted == usual_roots() | {root_of(authority)}
+    assert trusted == default_roots() | {root_of(authority)}
 
 
-def test_the_bundle_has_both(ca_file: Path, authority: trustme.CA, tmp_path: Path) -> None:
+def test_bundle_has_default_and_additional_roots(
+    ca_file: Path, authority: trustme.CA, tmp_path: Path
+) -> None:
     target = tmp_path / "bundle.pem"
     assert write_ca_bundle(ca_file, target) == target
     trusted = roots(ssl.create_default_context(cafile=target))
-    assert trusted == usual_roots() | {root_of(authority)}
+    assert trusted == default_roots() | {root_of(authority)}
 
 
-def test_the_bundle_replaces_an_older_one_and_leaves_nothing_else(
-    ca_file: Path, tmp_path: Path
-) -> None:
+def test_bundle_replaces_an_older_one_without_leftovers(ca_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "bundle.pem"
     target.write_text("old")
     write_ca_bundle(ca_file, target)
@@ -67,7 +67,7 @@ BROKEN = "-----BEGIN CERTIFICATE-----\nnot base64 at all\n-----END CERTIFICATE--
 
 
 @pytest.mark.parametrize("content", [None, b"", b"hello", BROKEN.encode(), b"\xff\xfe\x00"])
-def test_a_useless_file_is_named(content: bytes | None, tmp_path: Path) -> None:
+def test_invalid_ca_file_is_an_error_that_names_it(content: bytes | None, tmp_path: Path) -> None:
     ca_file = tmp_path / "mine.pem"
     if content is not None:
         ca_file.write_bytes(content)
@@ -81,7 +81,7 @@ def test_a_useless_file_is_named(content: bytes | None, tmp_path: Path) -> None:
     assert not (tmp_path / "bundle.pem").exists()
 
 
-def test_a_directory_that_cannot_be_written_is_named(ca_file: Path, tmp_path: Path) -> None:
+def test_unwritable_directory_is_an_error_that_names_it(ca_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ClipmillError, match="missing/bundle") as caught:
         write_ca_bundle(ca_file, tmp_path / "missing" / "bundle.pem")
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG

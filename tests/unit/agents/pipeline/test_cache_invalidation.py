@@ -9,11 +9,11 @@ from streams.cluster.shared_state import SharedState
 from tests.unit.agents.builders import PAST, VIDEO
 
 
-def test_the_newest_order_counts() -> None:
+def test_latest_invalidation_counts() -> None:
     signals = SharedState()
     assert invalidated_at(signals, VIDEO.key) is None
-    key, order = f"refresh/{VIDEO.key}", encode(RefreshSignal(by="ann", at=PAST))
-    signals.put(key, order, live=False)
+    key, invalidation = f"refresh/{VIDEO.key}", encode(RefreshSignal(by="ann", at=PAST))
+    signals.put(key, invalidation, live=False)
     assert invalidated_at(signals, VIDEO.key) == PAST
     assert invalidated_at(signals, "tiktok:1") is None
     signals.put(f"refresh/{VIDEO.key}", None)
@@ -21,19 +21,19 @@ def test_the_newest_order_counts() -> None:
 
 
 @pytest.mark.parametrize("ahead", [-600, 600])
-def test_an_order_counts_from_when_it_arrives_whatever_the_clock_of_who_gave_it(
+def test_invalidation_counts_from_its_arrival_under_clock_skew(
     ahead: float,
 ) -> None:
     signals, now = SharedState(), datetime.now(UTC)
-    order = RefreshSignal(by="ann", at=now + timedelta(seconds=ahead))
-    signals.put(f"refresh/{VIDEO.key}", encode(order))
+    invalidation = RefreshSignal(by="ann", at=now + timedelta(seconds=ahead))
+    signals.put(f"refresh/{VIDEO.key}", encode(invalidation))
     found = invalidated_at(signals, VIDEO.key)
     assert found is not None
     assert abs(found - now) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b'{"by":"a","at":"soon"}'])
-def test_what_nobody_can_read_orders_nothing(value: bytes) -> None:
+def test_undecodable_invalidation_is_ignored(value: bytes) -> None:
     signals = SharedState()
     signals.put(f"refresh/{VIDEO.key}", value)
     assert invalidated_at(signals, VIDEO.key) is None

@@ -13,10 +13,10 @@ from schemas.job import Job
 from streams.cluster.shared_state import SharedState
 from tests.unit.agents.builders import make_job, member_job
 
-LONG = 30.0
+LONG_SECONDS = 30.0
 
 
-def test_a_job_listens_to_its_own_signal_and_its_batch_s() -> None:
+def test_cancel_keys_of_a_job_and_its_batch() -> None:
     assert cancel_keys(make_job()) == ("cancel/r1",)
     assert cancel_keys(member_job(2)) == ("cancel/b1/2", "cancel/b1")
 
@@ -32,7 +32,7 @@ def test_a_job_listens_to_its_own_signal_and_its_batch_s() -> None:
         (member_job(1), "cancel/b1/2", False),
     ],
 )
-def test_who_is_meant(job: Job, key: str, cancelled: bool) -> None:
+def test_is_cancelled_by_key(job: Job, key: str, cancelled: bool) -> None:
     signals = SharedState()
     signals.put(key, b"{}")
     assert is_cancelled(job, signals) is cancelled
@@ -44,12 +44,12 @@ async def work(job: Job, signals: SharedState, log: list[str]) -> None:
     with cancellable(job, signals):
         log.append("begun")
         try:
-            await asyncio.sleep(LONG)
+            await asyncio.sleep(LONG_SECONDS)
         finally:
             log.append("tidied up")
 
 
-async def test_what_was_taken_back_before_is_not_begun() -> None:
+async def test_request_cancelled_before_its_start_is_not_started() -> None:
     signals, log = SharedState(), list[str]()
     signals.put("cancel/r1", b"{}")
     with pytest.raises(RequestCancelledError):
@@ -58,7 +58,7 @@ async def test_what_was_taken_back_before_is_not_begun() -> None:
 
 
 @pytest.mark.parametrize("key", ["cancel/b1/1", "cancel/b1"])
-async def test_what_is_under_way_is_stopped(key: str) -> None:
+async def test_work_in_flight_is_cancelled(key: str) -> None:
     signals, log = SharedState(), list[str]()
     task = asyncio.create_task(work(member_job(1), signals, log))
     await asyncio.sleep(0)
@@ -70,14 +70,14 @@ async def test_what_is_under_way_is_stopped(key: str) -> None:
     assert not signals._watchers
 
 
-async def test_others_go_on() -> None:
+async def test_other_requests_continue() -> None:
     signals = SharedState()
     with cancellable(make_job(), signals):
         signals.put("cancel/r2", b"{}")
         await asyncio.sleep(0)
 
 
-async def test_a_task_can_go_on_after_it() -> None:
+async def test_task_can_continue_after_the_cancellation() -> None:
     signals, log = SharedState(), list[str]()
     task = asyncio.current_task()
     assert task is not None
@@ -88,23 +88,23 @@ async def test_a_task_can_go_on_after_it() -> None:
     await asyncio.sleep(0)
 
 
-async def stubborn(signals: SharedState) -> None:
+async def suppressing_work(signals: SharedState) -> None:
     with cancellable(make_job(), signals), suppress(asyncio.CancelledError):
-        await asyncio.sleep(LONG)
+        await asyncio.sleep(LONG_SECONDS)
 
 
-async def test_work_that_hides_its_cancellation_is_cancelled_all_the_same() -> None:
+async def test_work_that_suppresses_its_cancellation_still_raises() -> None:
     signals = SharedState()
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().call_soon(signals.put, "cancel/r1", b"{}")
     with pytest.raises(RequestCancelledError):
-        await stubborn(signals)
+        await suppressing_work(signals)
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 
 
-async def test_the_end_of_the_stage_is_no_cancellation_by_the_user() -> None:
+async def test_stage_shutdown_is_no_request_cancellation() -> None:
     signals, log = SharedState(), list[str]()
     task = asyncio.create_task(work(make_job(), signals, log))
     await asyncio.sleep(0)
@@ -113,7 +113,7 @@ async def test_the_end_of_the_stage_is_no_cancellation_by_the_user() -> None:
         await task
 
 
-async def test_both_at_once_end_the_task() -> None:
+async def test_request_cancellation_during_shutdown_ends_the_task() -> None:
     signals, log = SharedState(), list[str]()
     task = asyncio.create_task(work(make_job(), signals, log))
     await asyncio.sleep(0)
@@ -124,6 +124,6 @@ async def test_both_at_once_end_the_task() -> None:
     assert log == ["begun", "tidied up"]
 
 
-async def test_errors_of_the_work_come_through() -> None:
+async def test_errors_of_the_work_propagate() -> None:
     with pytest.raises(ZeroDivisionError), cancellable(make_job(), SharedState()):
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, its outcome has the client's id when that can be read."""
+"""The outcome of any malformed request has the client's id when it can be recovered."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.commands.command_parsing import read_command, refuse
+from agents.commands.command_parsing import read_command, reject
 from agents.pipeline.request_parsing import recover_identity
 from schemas.errors import ClipmillError
 from schemas.request import Options, Request
@@ -23,56 +23,56 @@ pytestmark = pytest.mark.untraced
 
 STRUCTURED_HEADER: Header = ("content-type", STRUCTURED.encode())
 EVENT = {"specversion": "1.0", "id": "event-1", "source": "/me", "type": "ask"}
-GOOD = '{"id":"mine","url":"x"}'
+VALID = '{"id":"mine","url":"x"}'
 
 
 def structured(data: str, **fields: str) -> Incoming:
-    """A structured event of raw JSON, other fields first."""
+    """A structured CloudEvent of raw JSON, its data last."""
     members = {**{name: json.dumps(value) for name, value in EVENT.items()}, **fields}
     text = ",".join(f'"{name}":{value}' for name, value in members.items())
     return make_record(f'{{{text},"data":{data}}}'.encode(), headers=[STRUCTURED_HEADER])
 
 
-DAMAGED: dict[str, Incoming] = {
+MALFORMED: dict[str, Incoming] = {
     "unknown field": make_record(b'{"id":"mine","x":1}'),
     "unknown field first": make_record(b'{"x":1,"id":"mine"}'),
     "no url": make_record(b'{"id":"mine"}'),
     "wrong types": make_record(b'{"url":1,"urls":2,"options":3,"attributes":4,"id":"mine"}'),
     "date": make_record(b'{"deadline":"2026-12-01","url":"x","id":"mine"}'),
-    "name twice": make_record(b'{"id":"other","url":"x","id":"mine","priority":99}'),
-    "half of a pair": make_record(b'{"url":"x","attributes":{"a":"\\ud83d"},"id":"mine"}'),
-    "half of a pair in a name": make_record(b'{"\\udc00":1,"id":"mine"}'),
+    "duplicate name": make_record(b'{"id":"other","url":"x","id":"mine","priority":99}'),
+    "lone surrogate": make_record(b'{"url":"x","attributes":{"a":"\\ud83d"},"id":"mine"}'),
+    "lone surrogate in a name": make_record(b'{"\\udc00":1,"id":"mine"}'),
     "not a number": make_record(b'{"priority":NaN,"id":"mine"}'),
-    "bytes that are no text": make_record(b'{"url":"\xff\xfe","id":"mine"}'),
+    "invalid UTF-8": make_record(b'{"url":"\xff\xfe","id":"mine"}'),
     "control character": make_record(b'{"url":"a\nb","id":"mine"}'),
-    "cut off": make_record(b'{"id":"mine","url":"https://www.tik'),
-    "cut off in a name": make_record(b'{"id":"mine","ur'),
-    "something behind": make_record(f"{GOOD} // comment".encode()),
-    "two lines": make_record(f"{GOOD}\n{GOOD.replace('mine', 'other')}".encode()),
-    "closing comma": make_record(b'{"id":"mine","url":"x",}'),
+    "truncated": make_record(b'{"id":"mine","url":"https://www.tik'),
+    "truncated in a name": make_record(b'{"id":"mine","ur'),
+    "trailing data": make_record(f"{VALID} // comment".encode()),
+    "two lines": make_record(f"{VALID}\n{VALID.replace('mine', 'other')}".encode()),
+    "trailing comma": make_record(b'{"id":"mine","url":"x",}'),
     "leading zero": make_record(b'{"id":"mine","priority":05}'),
-    "mark": make_record(b"\xef\xbb\xbf" + GOOD.encode()),
-    "utf-16": make_record(GOOD.encode("utf-16")),
-    "utf-32": make_record(GOOD.encode("utf-32-be")),
-    "schema registry": make_record(b"\x00\x00\x00\x00\x09" + GOOD.encode()),
-    "encoded twice": make_record(json.dumps(GOOD).encode()),
-    "nested deeply": make_record(b'{"id":"mine","urls":' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
+    "byte order mark": make_record(b"\xef\xbb\xbf" + VALID.encode()),
+    "utf-16": make_record(VALID.encode("utf-16")),
+    "utf-32": make_record(VALID.encode("utf-32-be")),
+    "schema registry": make_record(b"\x00\x00\x00\x00\x09" + VALID.encode()),
+    "double-encoded": make_record(json.dumps(VALID).encode()),
+    "deeply nested": make_record(b'{"id":"mine","urls":' + b"[" * 50_000 + b"]" * 50_000 + b"}"),
     "large": make_record(b'{"id":"mine","url":"' + b"u" * 1_500_000 + b'"}'),
-    "bad header": make_record(GOOD.encode(), headers=[("ce_expirytime", b"2026-12-01")]),
-    "bad version": make_record(GOOD.encode(), headers=[("ce_specversion", b"0.3")]),
+    "bad header": make_record(VALID.encode(), headers=[("ce_expirytime", b"2026-12-01")]),
+    "bad version": make_record(VALID.encode(), headers=[("ce_specversion", b"0.3")]),
     "structured, unknown field": structured('{"id":"mine","x":1}'),
-    "structured, half of a pair": structured('{"url":"\\ud83d","id":"mine"}'),
-    "structured, old version": structured(GOOD, specversion='"0.3"'),
-    "structured, id of the event": structured(GOOD, id="7"),
-    "structured, date": structured(GOOD, expirytime='"2026-12-01"'),
-    "structured, half of a pair around": structured(GOOD, subject='"\\ud83d"', id="1"),
-    "structured, cut off": make_record(
-        (structured(GOOD).value or b"").replace(b'"url":"x"}}', b'"url":"x'),
+    "structured, lone surrogate": structured('{"url":"\\ud83d","id":"mine"}'),
+    "structured, old version": structured(VALID, specversion='"0.3"'),
+    "structured, id of the event": structured(VALID, id="7"),
+    "structured, date": structured(VALID, expirytime='"2026-12-01"'),
+    "structured, lone surrogate in the envelope": structured(VALID, subject='"\\ud83d"', id="1"),
+    "structured, truncated": make_record(
+        (structured(VALID).value or b"").replace(b'"url":"x"}}', b'"url":"x'),
         headers=[STRUCTURED_HEADER],
     ),
-    "structured, encoded twice": structured(json.dumps(GOOD)),
-    "structured, mark": make_record(
-        b"\xef\xbb\xbf" + (structured(GOOD).value or b""), headers=[STRUCTURED_HEADER]
+    "structured, double-encoded": structured(json.dumps(VALID)),
+    "structured, byte order mark": make_record(
+        b"\xef\xbb\xbf" + (structured(VALID).value or b""), headers=[STRUCTURED_HEADER]
     ),
     "structured, base64": make_record(
         json.dumps(
@@ -82,16 +82,20 @@ DAMAGED: dict[str, Incoming] = {
     ),
     "structured, base64, old version": make_record(
         json.dumps(
-            {**EVENT, "specversion": "0.3", "data_base64": base64.b64encode(GOOD.encode()).decode()}
+            {
+                **EVENT,
+                "specversion": "0.3",
+                "data_base64": base64.b64encode(VALID.encode()).decode(),
+            }
         ).encode(),
         headers=[STRUCTURED_HEADER],
     ),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGED)
-async def test_the_id_of_a_damaged_request_comes_back(name: str) -> None:
-    found = outcome(await all_of(await make_validation().handle(DAMAGED[name])))
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_outcome_of_a_malformed_request_has_its_id(name: str) -> None:
+    found = outcome(await all_of(await make_validation().handle(MALFORMED[name])))
     assert found.request_id == "mine"
     assert found.error.technical_details["reason"]
 
@@ -100,7 +104,7 @@ async def test_the_id_of_a_damaged_request_comes_back(name: str) -> None:
     ("text", "request_id"),
     [("42", "42"), ("0", "0"), ("9223372036854775807", "9223372036854775807")],
 )
-async def test_integers_come_back_as_their_digits(text: str, request_id: str) -> None:
+async def test_integer_ids_become_decimal_strings(text: str, request_id: str) -> None:
     for body in (f'{{"id":{text},"url":"x"}}', f'{{"id":{text},"x":1}}', f'{{"id":{text},"x":'):
         record = make_record(body.encode())
         assert (
@@ -109,7 +113,7 @@ async def test_integers_come_back_as_their_digits(text: str, request_id: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "quoted"),
     [
         ("4.5", "got 4.5;"),
         ("4.0", "got 4.0;"),
@@ -121,17 +125,15 @@ async def test_integers_come_back_as_their_digits(text: str, request_id: str) ->
         ('["a"]', "got a list;"),
     ],
 )
-async def test_what_is_no_id_is_shown_and_the_record_names_the_request(
-    text: str, shown: str
-) -> None:
+async def test_invalid_id_is_quoted_and_the_record_id_is_used(text: str, quoted: str) -> None:
     record = make_record(f'{{"id":{text},"url":"x"}}'.encode())
     found = outcome(await all_of(await make_validation().handle(record)))
     assert found.request_id == record.record_id
     assert found.error.technical_details["field"] == "$.id"
-    assert found.error.technical_details["reason"].startswith(shown)
+    assert found.error.technical_details["reason"].startswith(quoted)
 
 
-UNREADABLE = [
+AMBIGUOUS = [
     '{"id":"mi',
     '{"id":4',
     '{"x":05,"id":"mine"}',
@@ -140,70 +142,70 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize("body", UNREADABLE)
-async def test_an_id_that_may_be_another_is_not_taken(body: str) -> None:
+@pytest.mark.parametrize("body", AMBIGUOUS)
+async def test_ambiguous_id_is_not_used(body: str) -> None:
     record = make_record(body.encode())
     assert (
         outcome(await all_of(await make_validation().handle(record))).request_id == record.record_id
     )
 
 
-IDS_OF_ENVELOPES: dict[str, tuple[Incoming, dict[str, str]]] = {
+ENVELOPE_IDS: dict[str, tuple[Incoming, dict[str, str]]] = {
     "none": (make_record(b"{"), {}),
     "headers": (
         make_record(b"{", headers=[("ce_id", b"e1"), ("ce_correlationid", b"c1")]),
         {"event_id": "e1", "correlation_id": "c1"},
     ),
-    "headers that are no text": (make_record(b"{", headers=[("ce_id", b"\xff")]), {}),
+    "headers of invalid UTF-8": (make_record(b"{", headers=[("ce_id", b"\xff")]), {}),
     "long": (make_record(b"{", headers=[("ce_id", b"e" * 9_000)]), {"event_id": "e" * 256}),
     "structured": (
         structured('{"x":1}', correlationid='"c1"'),
         {"event_id": "event-1", "correlation_id": "c1"},
     ),
-    "structured, broken": (
+    "structured, invalid": (
         structured('{"x":1}', specversion="2", correlationid='"c\\ud83d"'),
         {"event_id": "event-1", "correlation_id": "c\ufffd"},
     ),
 }
 
 
-@pytest.mark.parametrize("name", IDS_OF_ENVELOPES)
-async def test_the_ids_of_the_envelope_are_told_but_do_not_name_the_request(name: str) -> None:
-    record, ids = IDS_OF_ENVELOPES[name]
+@pytest.mark.parametrize("name", ENVELOPE_IDS)
+async def test_envelope_ids_are_reported_but_do_not_identify_the_request(name: str) -> None:
+    record, ids = ENVELOPE_IDS[name]
     found = outcome(await all_of(await make_validation().handle(record)))
     assert found.request_id == record.record_id
     details = found.error.technical_details
     assert {key: details[key] for key in details if key.endswith("_id")} == ids
 
 
-def test_what_is_echoed_of_a_damaged_request_can_be_written() -> None:
+def test_echoed_fields_of_a_malformed_request_can_be_encoded() -> None:
     body = b'{"url":"\\ud83d","attributes":{"a":"\\udc00","\\ud83d":"b"}}'
-    told = recover_identity(make_record(body), None)
-    assert (told.url, told.attributes) == ("\ufffd", {"a": "\ufffd", "\ufffd": "b"})
+    identity = recover_identity(make_record(body), None)
+    assert (identity.url, identity.attributes) == ("\ufffd", {"a": "\ufffd", "\ufffd": "b"})
 
 
 # Commands
 
-DAMAGED_COMMANDS = {
+MALFORMED_COMMANDS = {
     "unknown field": b'{"command":"cancel","id":"mine","x":1}',
-    "half of a pair": b'{"command":"cancel","by":"\\ud83d","id":"mine","request_id":"a"}',
+    "lone surrogate": b'{"command":"cancel","by":"\\ud83d","id":"mine","request_id":"a"}',
     "not a number": b'{"x":NaN,"id":"mine"}',
-    "cut off": b'{"id":"mine","command":"can',
+    "truncated": b'{"id":"mine","command":"can',
     "no command": b'{"command":7,"id":"mine"}',
-    "bytes that are no text": b'{"by":"\xff","id":"mine"}',
+    "invalid UTF-8": b'{"by":"\xff","id":"mine"}',
 }
 
 
-@pytest.mark.parametrize("name", DAMAGED_COMMANDS)
-def test_the_id_of_a_damaged_command_comes_back(name: str) -> None:
-    record = make_record(DAMAGED_COMMANDS[name], topic=COMMANDS)
+@pytest.mark.parametrize("name", MALFORMED_COMMANDS)
+def test_outcome_of_a_malformed_command_has_its_id(name: str) -> None:
+    record = make_record(MALFORMED_COMMANDS[name], topic=COMMANDS)
     envelope = open_envelope(record)
     with pytest.raises(ClipmillError) as caught:
         read_command(envelope, record)
-    assert outcome(refuse(record, caught.value, envelope)).request_id == "mine"
+    assert outcome(reject(record, caught.value, envelope)).request_id == "mine"
 
 
-def test_a_command_names_requests_and_itself_by_integers_too() -> None:
+def test_integer_ids_of_a_command_become_strings() -> None:
     body = b'\xef\xbb\xbf{"command":"retry","id":1,"request_id":42,"new_id":43}'
     record = make_record(body, topic=COMMANDS)
     command: Any = read_command(open_envelope(record), record)
@@ -236,31 +238,31 @@ def shuffled(request_id: str | int, others: dict[str, Any], random: Any) -> str:
 
 
 FORMS: dict[str, Callable[[bytes], bytes]] = {
-    "as it is": lambda body: body,
-    "mark": lambda body: b"\xef\xbb\xbf" + body,
-    "something behind": lambda body: body + b" {}",
+    "unchanged": lambda body: body,
+    "byte order mark": lambda body: b"\xef\xbb\xbf" + body,
+    "trailing data": lambda body: body + b" {}",
     "utf-16": lambda body: body.decode().encode("utf-16"),
-    "encoded twice": lambda body: json.dumps(body.decode()).encode(),
+    "double-encoded": lambda body: json.dumps(body.decode()).encode(),
 }
 
 
 def ids_of(effects: Sequence[Effect]) -> set[str]:
-    """Ids of the requests that have an outcome, or are under way."""
+    """Return the ids of the requests that have an outcome, or are in flight."""
     found = {each.request_id.partition("/")[0] for each in outcomes(effects)}
     return found or {
         (make.header("ce_correlationid") or "").partition("/")[0]
-        for make in map(as_incoming, effects)
+        for make in map(incoming_of, effects)
     }
 
 
-def as_incoming(effect: Any) -> Incoming:
+def incoming_of(effect: Any) -> Incoming:
     return make_record(effect.value, headers=effect.headers)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=100, deadline=None)
 @given(parts=BODIES)
-async def test_any_body_with_a_valid_id_has_its_outcome_under_it(form: str, parts: Any) -> None:
+async def test_any_body_with_a_valid_id_has_an_outcome_with_it(form: str, parts: Any) -> None:
     body = FORMS[form](shuffled(*parts).encode())
     effects = await all_of(await make_validation().handle(make_record(body)))
     assert ids_of(effects) == {str(parts[0])}
@@ -268,9 +270,7 @@ async def test_any_body_with_a_valid_id_has_its_outcome_under_it(form: str, part
 
 @settings(max_examples=200, deadline=None)
 @given(parts=BODIES, cut=st.integers(0, 400))
-async def test_a_body_that_is_cut_off_behind_its_id_has_its_outcome_under_it(
-    parts: Any, cut: int
-) -> None:
+async def test_truncated_body_with_a_valid_id_has_an_outcome_with_it(parts: Any, cut: int) -> None:
     request_id, others, _ = parts
     text = json.dumps({"id": request_id, **others, "x": 1})
     first = len(json.dumps({"id": request_id}))
@@ -280,6 +280,6 @@ async def test_a_body_that_is_cut_off_behind_its_id_has_its_outcome_under_it(
 
 @settings(max_examples=100, deadline=None)
 @given(parts=BODIES)
-async def test_any_structured_event_with_a_valid_id_in_it_likewise(parts: Any) -> None:
+async def test_any_structured_event_with_a_valid_id_has_an_outcome_with_it(parts: Any) -> None:
     record = structured(shuffled(*parts))
     assert ids_of(await all_of(await make_validation().handle(record))) == {str(parts[0])}

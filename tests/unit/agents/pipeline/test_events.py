@@ -68,7 +68,7 @@ def test_no_two_events_share_a_type() -> None:
     assert len(EVENTS_BY_KIND) == len(EVENT_TOPICS)
 
 
-def test_an_event_is_about_its_post_listing_or_link() -> None:
+def test_subject_is_the_post_listing_or_link() -> None:
     assert [subject_of(event) for event in EVENTS[:3]] == [URL, VIDEO.key, "tiktok:profile/a"]
 
 
@@ -77,7 +77,7 @@ def test_videos_are_keyed_by_video_and_pending_links_by_request() -> None:
     assert [event_key(event) for event in EVENTS] == keys
 
 
-def test_an_envelope_is_read_as_it_was_sealed() -> None:
+def test_envelope_survives_a_round_trip() -> None:
     job = make_job(deadline=FUTURE)
     envelope = open_envelope(arrive(send_event(PendingLink(job=job), "recovery", "cause")))
     assert envelope.correlation_id == "r1"
@@ -86,14 +86,14 @@ def test_an_envelope_is_read_as_it_was_sealed() -> None:
     assert envelope.type == "io.clipmill.link.pending.v1"
 
 
-def test_ids_count_attempts() -> None:
+def test_event_ids_include_the_attempt_number() -> None:
     first = send_event(validated(), "validation", None)
     second = send_event(validated(attempts=(make_attempt(),)), "validation", None)
     assert header(first, "ce_id") == "r1:video.validated.v1:1"
     assert header(second, "ce_id") == "r1:video.validated.v1:2"
 
 
-def test_a_failure_is_keyed_as_told() -> None:
+def test_failure_uses_the_given_key_or_the_request_id() -> None:
     failure = make_failure(ErrorCode.NETWORK_DNS)
     sent = publish_failure(failure, "key", "cause")
     assert (sent.topic, sent.key) == (ERRORS, b"key")
@@ -101,7 +101,7 @@ def test_a_failure_is_keyed_as_told() -> None:
     assert header(sent, "ce_source") == "/clipmill/extraction"
 
 
-def test_an_audit_record_tells_what_happened() -> None:
+def test_audit_record_has_step_transition_and_detail() -> None:
     sent = audit(make_job(), "extraction", "extracted", "cause", detail={"cache": "hit"})
     entry = body_of(sent, AuditRecord)
     assert (sent.topic, sent.key) == (AUDIT, b"r1")
@@ -110,13 +110,15 @@ def test_an_audit_record_tells_what_happened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "replays", "introduces"),
+    ("step", "replays", "carries_job"),
     [("validation", 0, True), ("extraction", 0, False), ("extraction", 1, True)],
 )
-def test_who_introduces_a_job(step: str, replays: int, introduces: bool) -> None:
+def test_audit_record_carries_the_job_at_validation_and_after_replays(
+    step: str, replays: int, carries_job: bool
+) -> None:
     job = make_job(replays=replays)
     entry = body_of(audit(job, step, "extracted", "cause"), AuditRecord)
-    assert entry.job == (job if introduces else None)
+    assert entry.job == (job if carries_job else None)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_who_introduces_a_job(step: str, replays: int, introduces: bool) -> None
         (Retry(id="c1", request_id="r1", by="ann"), "retry"),
     ],
 )
-def test_an_order_is_keyed_by_its_request(command: Cancel | Retry, name: str) -> None:
+def test_user_command_is_keyed_by_its_request(command: Cancel | Retry, name: str) -> None:
     sent = user_command(command, "commands", at=WRITTEN_AT, cause="c1", trace_id=TRACE_ID)
     entry = body_of(sent, AuditRecord)
     assert (sent.topic, sent.key) == (AUDIT, b"r1")
@@ -135,7 +137,7 @@ def test_an_order_is_keyed_by_its_request(command: Cancel | Retry, name: str) ->
     assert (entry.command, entry.detail) == (command, {"command": name, "by": "ann"})
 
 
-def test_every_report_of_a_download_is_an_event_of_its_own() -> None:
+def test_each_progress_report_is_a_distinct_event() -> None:
     meter = ProgressMeter("r1", VIDEO.key, [FORMAT], lambda: 0.0)
     reports = [meter.finish(FORMAT.format_id, done) for done in (5, 10)]
     sent = [report_progress(each, make_job(), "download") for each in reports if each]
@@ -144,7 +146,7 @@ def test_every_report_of_a_download_is_an_event_of_its_own() -> None:
     assert {(each.topic, each.key) for each in sent} == {(PROGRESS, b"r1")}
 
 
-def test_a_result_has_one_id_whoever_decides_it() -> None:
+def test_result_has_one_id_for_any_publisher() -> None:
     first = publish_result("r1", "completed", b"{}", TRACE_ID, "one", reply=None)
     second = publish_result("r1", "failed", b"{}", TRACE_ID, "two", reply=None)
     assert header(first, "ce_id") == header(second, "ce_id") == "r1:result"
@@ -152,7 +154,7 @@ def test_a_result_has_one_id_whoever_decides_it() -> None:
     assert (first.topic, first.key) == (RESULTS, b"r1")
 
 
-def test_nothing_is_said_of_a_deadline_or_cause_that_is_not() -> None:
+def test_absent_deadline_and_cause_have_no_headers() -> None:
     sent = propose_result(make_job(), "extraction", expired(make_job(), "extraction"), None)
     assert header(sent, "ce_expirytime") is None
     assert header(sent, "ce_causationid") is None

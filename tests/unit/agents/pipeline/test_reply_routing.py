@@ -1,6 +1,6 @@
 import pytest
 
-from agents.pipeline.reply_routing import check_reply, reply_of, salvaged_reply
+from agents.pipeline.reply_routing import check_reply, recover_reply, reply_of
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import CORRELATION_BYTES_MAX, Reply
 from streams.records import Header
@@ -25,23 +25,23 @@ LARGEST = b"\x00" * CORRELATION_BYTES_MAX
         ("a", [(CORRELATION, LARGEST)], Reply(topic="a", correlation_id=LARGEST)),
     ],
 )
-def test_a_record_says_where_its_results_go(
+def test_reply_is_read_from_body_and_headers(
     reply_to: str | None, headers: list[Header], reply: Reply | None
 ) -> None:
     assert reply_of(make_record(b"{}", headers=headers), reply_to) == reply
 
 
-def test_a_header_without_a_value_says_nothing() -> None:
+def test_header_without_a_value_is_ignored() -> None:
     record = make_record(b"{}", headers=[(TOPIC, None), (CORRELATION, None)])  # type: ignore[list-item]
     assert reply_of(record) is None
 
 
-def test_a_correlation_id_that_is_too_large_is_refused_with_its_size() -> None:
+def test_too_large_correlation_id_is_rejected_with_its_size() -> None:
     record = make_record(b"{}", headers=[(CORRELATION, LARGEST + b"x"), (TOPIC, b"a")])
     with pytest.raises(ClipmillError, match="1025 bytes, at most 1024") as caught:
         reply_of(record)
     assert caught.value.details["field"] == "header kafka_correlationId"
-    assert salvaged_reply(record) == Reply(topic="a")
+    assert recover_reply(record) == Reply(topic="a")
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_a_correlation_id_that_is_too_large_is_refused_with_its_size() -> None:
         (None, [(TOPIC, b"a" * 250), (CORRELATION, b"1")], Reply(correlation_id=b"1")),
     ],
 )
-def test_what_can_be_told_of_a_refused_record(
+def test_reply_is_recovered_from_a_rejected_record(
     reply_to: str | None, headers: list[Header], reply: Reply | None
 ) -> None:
-    assert salvaged_reply(make_record(b"{}", headers=headers), reply_to) == reply
+    assert recover_reply(make_record(b"{}", headers=headers), reply_to) == reply
 
 
 @pytest.mark.parametrize("reply", [None, Reply(correlation_id=b"1"), Reply(topic="a")])
-def test_a_configured_topic_may_be_named(reply: Reply | None) -> None:
+def test_configured_reply_topic_is_accepted(reply: Reply | None) -> None:
     check_reply(reply, ("b", "a"), make_record(b"{}"))
 
 
@@ -72,7 +72,7 @@ def test_a_configured_topic_may_be_named(reply: Reply | None) -> None:
         ([], (), "$.reply_to", "'x' cannot be named: no reply topic is configured"),
     ],
 )
-def test_another_topic_is_refused_with_those_that_may_be_named(
+def test_unconfigured_reply_topic_is_rejected_with_the_configured_ones(
     headers: list[Header], topics: tuple[str, ...], field: str, reason: str
 ) -> None:
     with pytest.raises(ClipmillError) as caught:

@@ -1,4 +1,4 @@
-"""What is claimed for requests and events, whatever is in them."""
+"""Claims of requests and events, for any content."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ INFO = (VALIDATED, AUDIT)
         ([], Claim(DEFAULT_RANK, (AUDIT,))),
     ],
 )
-def test_a_request_claims_its_rank_and_room_on_its_whole_way(body: Any, claim: Claim) -> None:
+def test_request_claims_its_rank_and_all_topics_of_its_path(body: Any, claim: Claim) -> None:
     assert claim_of_request(request(body)) == claim
 
 
@@ -68,20 +68,20 @@ def test_byte_order_mark_and_integer_id_keep_the_priority() -> None:
     assert (claim.rank, claim.request) == (rank_of(9, in_batch=False), "42")
 
 
-def test_a_structured_event_is_looked_into() -> None:
+def test_claim_is_read_from_a_structured_event() -> None:
     body = {"url": URL, "id": "a", "priority": 9}
     for record in (structured(body), structured_base64(msgspec.json.encode(body))):
         assert claim_of_request(record) == Claim(rank_of(9, in_batch=False), DOWNLOAD, request="a")
 
 
 @pytest.mark.parametrize(("action", "path"), [("download", DOWNLOAD), ("info", INFO)])
-def test_a_link_of_a_batch_claims_what_its_job_says(action: Any, path: Any) -> None:
+def test_batch_link_claims_by_its_job(action: Any, path: Any) -> None:
     link = PendingLink(job=member_job(action=action, priority=7))
     found = claim_of_request(arrive(send_event(link, "test", None)))
     assert found == Claim(rank_of(7, in_batch=True), path, request=link.job.request_id)
 
 
-def test_each_step_claims_room_in_front_of_those_behind_it() -> None:
+def test_each_step_claims_the_topics_of_the_later_steps() -> None:
     rank = rank_of(7, in_batch=False)
     steps: list[tuple[Any, Any, Any]] = [
         (claim_of_validated, validated(priority=7), (EXTRACTED, SELECTED, AUDIT)),
@@ -92,7 +92,7 @@ def test_each_step_claims_room_in_front_of_those_behind_it() -> None:
         assert claim_of(arrive(send_event(event, "test", None))) == Claim(rank, path, request="r1")
 
 
-def test_what_ends_at_extraction_claims_room_for_its_outcome_only() -> None:
+def test_event_that_ends_at_extraction_claims_the_audit_topic_only() -> None:
     info = validated(action="info")
     listing = ValidatedListing(
         job=make_job(action="download"),

@@ -18,13 +18,13 @@ LISTING = ValidatedListing(
 )
 
 
-def mark(name: str) -> TableWrite:
+def row_named(name: str) -> TableWrite:
     return TableWrite("marks", name, b"")
 
 
-def handler(name: str) -> Handler:
+def handler_writing(name: str) -> Handler:
     async def handle(_record: Incoming) -> Sequence[Effect]:
-        return [mark(name)]
+        return [row_named(name)]
 
     return handle
 
@@ -38,21 +38,25 @@ def handler(name: str) -> Handler:
         pytest.param(make_record(b"{}", headers=[("ce_type", b"x")]), "videos", id="other type"),
     ],
 )
-async def test_a_record_goes_to_the_handler_of_its_kind(record: Incoming, expected: str) -> None:
-    handle = handle_by_kind({ValidatedListing: handler("listings")}, handler("videos"))
-    assert await handle(record) == [mark(expected)]
-    on_bug = bug_by_kind(
-        {ValidatedListing: lambda _record, error: [mark(f"listings {error}")]},
-        lambda _record, error: [mark(f"videos {error}")],
+async def test_record_is_dispatched_to_the_handler_of_its_kind(
+    record: Incoming, expected: str
+) -> None:
+    handle = handle_by_kind(
+        {ValidatedListing: handler_writing("listings")}, handler_writing("videos")
     )
-    assert on_bug(record, ValueError("x")) == [mark(f"{expected} x")]
+    assert await handle(record) == [row_named(expected)]
+    on_bug = bug_by_kind(
+        {ValidatedListing: lambda _record, error: [row_named(f"listings {error}")]},
+        lambda _record, error: [row_named(f"videos {error}")],
+    )
+    assert on_bug(record, ValueError("x")) == [row_named(f"{expected} x")]
 
 
 @pytest.mark.parametrize(("name", "kind"), EVENTS_BY_KIND.items())
-def test_every_kind_is_known_by_its_type(name: str, kind: type[Event]) -> None:
+def test_kind_is_derived_from_the_event_type(name: str, kind: type[Event]) -> None:
     record = replace(make_record(b""), headers=(("ce_type", f"{TYPE_PREFIX}{name}".encode()),))
     assert kind_of(record) is kind
 
 
-def test_the_type_of_an_event_is_its_kind() -> None:
+def test_kind_of_an_event_record() -> None:
     assert kind_of(event_record(validated())) is ValidatedVideo

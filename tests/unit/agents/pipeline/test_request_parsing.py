@@ -52,17 +52,17 @@ def structured_base64(data: bytes) -> Incoming:
     return make_record(msgspec.json.encode(body), headers=[STRUCTURED_HEADER])
 
 
-def read(record: Incoming) -> Request:
+def parse(record: Incoming) -> Request:
     return read_request(open_envelope(record))
 
 
-def jobs(record: Incoming) -> list[Job]:
-    return jobs_of(read(record), open_envelope(record), record)
+def parse_jobs(record: Incoming) -> list[Job]:
+    return jobs_of(parse(record), open_envelope(record), record)
 
 
-def refused(record: Incoming) -> ClipmillError:
+def parse_error(record: Incoming) -> ClipmillError:
     with pytest.raises(ClipmillError) as caught:
-        read(record)
+        parse(record)
     return caught.value
 
 
@@ -85,24 +85,24 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_the_same_request(form: str) -> None:
-    assert read(FORMS[form]) == Request(id="mine", url=URL)
+def test_every_encoding_parses_to_the_same_request(form: str) -> None:
+    assert parse(FORMS[form]) == Request(id="mine", url=URL)
 
 
-REFUSALS: dict[str, tuple[Any, str, str]] = {
+INVALID_REQUESTS: dict[str, tuple[Any, str, str]] = {
     "neither url nor urls": ({}, "$.url", "either"),
     "both url and urls": ({"url": URL, "urls": [URL]}, "$.url", "not both"),
     "url null": ({"url": None}, "$.url", "either"),
-    "no object": ([URL], "$", "object"),
-    "a text": (URL, "$", "object"),
+    "not an object": ([URL], "$", "object"),
+    "a string": (URL, "$", "object"),
     "unknown field": ({"url": URL, "cookies": "x"}, "$.cookies", "unknown field"),
     "unknown option": ({"url": URL, "options": {"proxy": "x"}}, "$.options.proxy", "unknown field"),
     "unknown quality": ({"url": URL, "options": {"quality": "8k"}}, "$.options.quality", "8k"),
     "max_bytes 0": ({"url": URL, "options": {"max_bytes": 0}}, "$.options.max_bytes", "1"),
     "empty batch": ({"urls": []}, "$.urls", "1 to 1000"),
     "huge batch": ({"urls": [URL] * (MAX_BATCH_URLS + 1)}, "$.urls", "1001"),
-    "url no text": ({"url": 7}, "$.url", "a text"),
-    "urls no list": ({"urls": URL}, "$.urls", "a list"),
+    "url not a string": ({"url": 7}, "$.url", "a text"),
+    "urls not a list": ({"urls": URL}, "$.urls", "a list"),
     "slash in the id": ({"url": URL, "id": "a/b"}, "$.id", "letters, digits and ._:~@+=-"),
     "empty id": ({"url": URL, "id": ""}, "$.id", "letters, digits and ._:~@+=-"),
     "long id": ({"url": URL, "id": "a" * 129}, "$.id", "letters, digits and ._:~@+=-"),
@@ -111,9 +111,9 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
         "$.deadline",
         "zone",
     ),
-    "deadline no time": ({"url": URL, "deadline": "soon"}, "$.deadline", "2026-12-01T18:00:00Z"),
+    "deadline not a time": ({"url": URL, "deadline": "soon"}, "$.deadline", "2026-12-01T18:00:00Z"),
     "priority 10": ({"url": URL, "priority": 10}, "$.priority", "9"),
-    "attribute no text": ({"url": URL, "attributes": {"a": 1}}, "$.attributes.a", "a text"),
+    "attribute not a string": ({"url": URL, "attributes": {"a": 1}}, "$.attributes.a", "a text"),
     "too many attributes": (
         {"url": URL, "attributes": {str(number): "" for number in range(33)}},
         "$.attributes",
@@ -124,10 +124,10 @@ REFUSALS: dict[str, tuple[Any, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSALS)
-def test_what_is_no_request_is_refused_with_field_and_reason(name: str) -> None:
-    body, field, reason = REFUSALS[name]
-    error = refused(request(body))
+@pytest.mark.parametrize("name", INVALID_REQUESTS)
+def test_invalid_request_is_rejected_with_field_and_reason(name: str) -> None:
+    body, field, reason = INVALID_REQUESTS[name]
+    error = parse_error(request(body))
     assert error.code is ErrorCode.REQUEST_INVALID
     assert error.details["field"] == field
     assert reason in error.message
@@ -142,22 +142,22 @@ def test_what_is_no_request_is_refused_with_field_and_reason(name: str) -> None:
     ],
     ids=["name", "value", "path"],
 )
-def test_a_refusal_repeats_little(body: dict[str, Any]) -> None:
-    error = refused(request(body))
+def test_rejection_message_is_bounded(body: dict[str, Any]) -> None:
+    error = parse_error(request(body))
     assert len(error.message) + len(error.details["field"]) < 1_000
 
 
-def test_the_limit_of_a_request_is_exact() -> None:
-    frame = len(msgspec.json.encode({"url": ""}))
-    fits = request({"url": "u" * (REQUEST_BYTES_MAX - frame)})
+def test_request_size_limit_is_exact() -> None:
+    overhead = len(msgspec.json.encode({"url": ""}))
+    fits = request({"url": "u" * (REQUEST_BYTES_MAX - overhead)})
     assert len(fits.value or b"") == REQUEST_BYTES_MAX
-    assert read(fits).url
-    error = refused(request({"url": "u" * (REQUEST_BYTES_MAX - frame + 1)}))
+    assert parse(fits).url
+    error = parse_error(request({"url": "u" * (REQUEST_BYTES_MAX - overhead + 1)}))
     assert error.code is ErrorCode.REQUEST_TOO_LARGE
     assert str(REQUEST_BYTES_MAX) in error.message
 
 
-def test_everything_of_a_request_is_in_its_job() -> None:
+def test_job_carries_all_fields_of_the_request() -> None:
     body = {
         "id": "mine",
         "url": URL,
@@ -168,7 +168,7 @@ def test_everything_of_a_request_is_in_its_job() -> None:
         "attributes": {"a": "b"},
         "retry_of": "earlier",
     }
-    (job,) = jobs(request(body, headers=[("traceparent", TRACEPARENT.encode())]))
+    (job,) = parse_jobs(request(body, headers=[("traceparent", TRACEPARENT.encode())]))
     assert job == Job(
         request_id="mine",
         url=URL,
@@ -184,55 +184,55 @@ def test_everything_of_a_request_is_in_its_job() -> None:
     assert job.options.quality == "480p"
 
 
-def test_without_an_id_the_record_names_the_request() -> None:
-    (job,) = jobs(request({"url": URL}, offset=42))
+def test_request_without_an_id_gets_the_record_id() -> None:
+    (job,) = parse_jobs(request({"url": URL}, offset=42))
     assert job.request_id == "requests-0-42-1767225600000"
 
 
-def test_members_of_a_batch_know_their_place() -> None:
-    found = jobs(request({"id": "b", "urls": [URL, URL, URL]}))
+def test_batch_members_have_index_and_size() -> None:
+    found = parse_jobs(request({"id": "b", "urls": [URL, URL, URL]}))
     assert [job.request_id for job in found] == ["b/0", "b/1", "b/2"]
     assert [job.batch for job in found] == [BatchMember(id="b", index=i, size=3) for i in range(3)]
 
 
-def test_a_batch_of_one_is_a_batch() -> None:
-    (job,) = jobs(request({"urls": [URL]}, offset=5))
+def test_batch_of_one_is_a_batch() -> None:
+    (job,) = parse_jobs(request({"urls": [URL]}, offset=5))
     assert job.request_id == "requests-0-5-1767225600000/0"
     assert job.batch == BatchMember(id="requests-0-5-1767225600000", index=0, size=1)
 
 
 @pytest.mark.parametrize("member", [None, 7, True, [], {}, 1.5, ["x"]], ids=repr)
-def test_members_that_are_no_texts_have_an_empty_url(member: object) -> None:
-    assert [job.url for job in jobs(request({"urls": [member, URL]}))] == ["", URL]
+def test_batch_members_that_are_not_strings_have_an_empty_url(member: object) -> None:
+    assert [job.url for job in parse_jobs(request({"urls": [member, URL]}))] == ["", URL]
 
 
-def test_the_deadline_of_the_envelope_counts() -> None:
+def test_envelope_deadline_applies() -> None:
     header = ("ce_expirytime", FUTURE.isoformat().encode())
-    (job,) = jobs(request({"url": URL}, headers=[header]))
+    (job,) = parse_jobs(request({"url": URL}, headers=[header]))
     assert job.deadline == FUTURE
 
 
-def test_the_deadline_of_the_body_goes_first() -> None:
+def test_body_deadline_overrides_the_envelope() -> None:
     header = ("ce_expirytime", b"2020-01-01T00:00:00Z")
-    (job,) = jobs(request({"url": URL, "deadline": FUTURE.isoformat()}, headers=[header]))
+    (job,) = parse_jobs(request({"url": URL, "deadline": FUTURE.isoformat()}, headers=[header]))
     assert job.deadline == FUTURE
 
 
-def test_a_long_url_is_not_carried_along() -> None:
-    (job,) = jobs(request({"url": "u" * 100_000}))
+def test_long_url_is_truncated() -> None:
+    (job,) = parse_jobs(request({"url": "u" * 100_000}))
     assert len(job.url) == MAX_URL_CHARACTERS
 
 
 @pytest.mark.parametrize(
     "timestamp", [-1.0, -0.001, 0.0, 1e18, -1e18, 1e300, math.inf, -math.inf, math.nan]
 )
-def test_clocks_that_cannot_be_right_are_not_believed(timestamp: float) -> None:
+def test_implausible_timestamps_are_replaced_by_now(timestamp: float) -> None:
     before = datetime.now(UTC)
-    moment = received_at(make_record(b"", timestamp=timestamp))
-    assert before <= moment <= datetime.now(UTC)
+    received = received_at(make_record(b"", timestamp=timestamp))
+    assert before <= received <= datetime.now(UTC)
 
 
-def test_a_record_is_received_when_it_was_written() -> None:
+def test_record_timestamp_is_the_arrival_time() -> None:
     assert received_at(make_record(b"", timestamp=WRITTEN)) == WRITTEN_AT
 
 
@@ -252,42 +252,44 @@ def test_a_record_is_received_when_it_was_written() -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_what_can_be_told_is_told(value: bytes | None, request_id: str, url: str) -> None:
-    told = recover_identity(make_record(value), None)
-    assert (told.request_id, told.url, told.attributes) == (request_id, url, {})
+def test_recover_identity_of_malformed_requests(
+    value: bytes | None, request_id: str, url: str
+) -> None:
+    identity = recover_identity(make_record(value), None)
+    assert (identity.request_id, identity.url, identity.attributes) == (request_id, url, {})
 
 
-def test_valid_attributes_are_told_too() -> None:
+def test_valid_attributes_are_recovered() -> None:
     assert recover_identity(request({"attributes": {"a": "b"}}), None).attributes == {"a": "b"}
     assert recover_identity(request({"attributes": {"a": 1}}), None).attributes == {}
 
 
-def test_the_id_of_a_broken_event_is_not_that_of_the_request() -> None:
-    told = recover_identity(structured(BODY, specversion="0.3"), None)
-    assert (told.request_id, told.url) == ("mine", URL)
+def test_id_of_an_invalid_envelope_is_not_the_request_id() -> None:
+    identity = recover_identity(structured(BODY, specversion="0.3"), None)
+    assert (identity.request_id, identity.url) == ("mine", URL)
 
 
-def test_the_data_of_a_sound_event_is_looked_at() -> None:
+def test_identity_is_recovered_from_structured_data() -> None:
     record = structured({**BODY, "unknown": 1})
     assert recover_identity(record, open_envelope(record)).request_id == "mine"
 
 
 @pytest.mark.parametrize("text", ["", "u", "u" * 2_048, "u" * 2_049, None, 7, ["u"]])
-def test_clipped_texts_are_texts(text: object) -> None:
+def test_clip_returns_bounded_strings(text: object) -> None:
     assert len(clip(text)) <= MAX_URL_CHARACTERS
 
 
-def test_a_field_names_the_place_in_the_batch() -> None:
+def test_field_of_names_the_batch_index() -> None:
     assert field_of(make_job()) == "$.url"
     assert field_of(member_job(2)) == "$.urls[2]"
 
 
-def test_the_cause_is_the_client_s_event() -> None:
+def test_cause_is_the_event_of_the_client() -> None:
     record = structured(BODY)
     assert cause_of(open_envelope(record), record) == "event-1"
 
 
-def test_an_endless_event_id_is_not_repeated() -> None:
+def test_too_long_event_id_is_replaced_by_the_record_id() -> None:
     record = structured(BODY, id="e" * (MAX_CAUSE_CHARACTERS + 1))
     assert cause_of(open_envelope(record), record) == record.record_id
 
@@ -296,7 +298,7 @@ def test_an_endless_event_id_is_not_repeated() -> None:
     ("data", "readable"),
     [(b"{}", True), (b"null", True), (b"", False), (None, False), (b"{", False), (b"\xff", False)],
 )
-def test_json_is_told_from_garbage(data: bytes | None, readable: bool) -> None:
+def test_is_json_accepts_valid_json_only(data: bytes | None, readable: bool) -> None:
     assert is_json(data) is readable
 
 
@@ -311,15 +313,15 @@ FIELDS = st.sampled_from(
 
 
 @given(st.dictionaries(FIELDS, JSON | st.just(URL) | st.just([URL, 7])))
-def test_every_body_is_a_request_or_refused(body: dict[str, Any]) -> None:
+def test_any_body_is_parsed_or_rejected(body: dict[str, Any]) -> None:
     record = make_record(msgspec.json.encode(body))
     found: list[Job] = []
-    refusal: ClipmillError | None = None
+    rejection: ClipmillError | None = None
     try:
-        found = jobs(record)
+        found = parse_jobs(record)
     except ClipmillError as error:
-        refusal = error
-    assert (refusal is None) is (len(found) >= 1)
-    assert refusal is None or refusal.code is ErrorCode.REQUEST_INVALID
+        rejection = error
+    assert (rejection is None) is (len(found) >= 1)
+    assert rejection is None or rejection.code is ErrorCode.REQUEST_INVALID
     assert len({job.request_id for job in found}) == len(found)
     assert all(len(job.url) <= MAX_URL_CHARACTERS for job in found)

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from agents.pipeline.results import completed, ended, expired, facts_of, is_expired
+from agents.pipeline.results import completed, details_of, error_result, expired, is_expired
 from schemas.codec import decode, encode
 from schemas.error_catalog import explain
 from schemas.errors import ClipmillError, ErrorCode
@@ -27,18 +27,18 @@ KINDS = {
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_the_code_decides_which_end_it_is(code: ErrorCode) -> None:
+def test_error_code_decides_the_result_type(code: ErrorCode) -> None:
     job = make_job(attempts=(make_attempt(), make_attempt()))
-    found = ended(job, explain(code, operation="extraction", url=URL))
+    found = error_result(job, explain(code, operation="extraction", url=URL))
     assert type(found) is KINDS.get(code, Failed)
     assert found.attempts == 2
 
 
-EVERY = [
+OUTCOMES = [
     pytest.param(completed(member_job(2), INFO, cache="hit", engine=ENGINE), id="completed"),
     *(
         pytest.param(
-            ended(member_job(2), explain(code, operation="x", url=URL)),
+            error_result(member_job(2), explain(code, operation="x", url=URL)),
             id=code,
         )
         for code in (*KINDS, ErrorCode.NETWORK_DNS)
@@ -46,18 +46,18 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("found", EVERY)
-def test_every_outcome_tells_whose_it_is(found: Outcome) -> None:
+@pytest.mark.parametrize("found", OUTCOMES)
+def test_every_outcome_identifies_its_request(found: Outcome) -> None:
     assert (found.request_id, found.url, found.trace_id) == ("b1/2", URL, TRACE_ID)
     assert (found.batch_id, found.batch_index, found.batch_size) == ("b1", 2, 3)
 
 
-@pytest.mark.parametrize("found", EVERY)
-def test_every_outcome_is_read_as_it_was_written(found: Outcome) -> None:
+@pytest.mark.parametrize("found", OUTCOMES)
+def test_every_outcome_survives_serialization(found: Outcome) -> None:
     assert decode(encode(found), Result) == found  # type: ignore[arg-type]
 
 
-def test_the_client_s_own_is_echoed() -> None:
+def test_fields_of_the_client_are_echoed() -> None:
     job = make_job(attributes={"a": "b"}, retry_of="old", timings={"validation": 0.5})
     found = completed(job, INFO, cache="miss", engine=ENGINE)
     assert (found.attributes, found.retry_of) == ({"a": "b"}, "old")
@@ -66,7 +66,7 @@ def test_the_client_s_own_is_echoed() -> None:
 
 
 @pytest.mark.parametrize("failures", [0, 1, 5])
-def test_success_is_one_more_attempt(failures: int) -> None:
+def test_success_counts_as_one_more_attempt(failures: int) -> None:
     job = make_job(attempts=(make_attempt(),) * failures)
     found = completed(job, INFO, cache="miss", engine=ENGINE)
     assert isinstance(found, Completed)
@@ -81,16 +81,16 @@ def test_expired_names_the_deadline() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "over"), [(-1, False), (0, True), (1, True)])
-def test_the_deadline_itself_is_too_late(seconds: int, over: bool) -> None:
+def test_job_is_expired_at_its_deadline(seconds: int, over: bool) -> None:
     job = make_job(deadline=PAST)
     assert is_expired(job, PAST + timedelta(seconds=seconds)) is over
 
 
-def test_without_a_deadline_nothing_expires() -> None:
+def test_job_without_a_deadline_never_expires() -> None:
     assert not is_expired(make_job(), PAST)
 
 
-def test_the_reason_is_the_message_unless_there_is_a_better_one() -> None:
-    assert facts_of(ClipmillError(ErrorCode.NETWORK_DNS, "m")) == {"reason": "m"}
-    better = ClipmillError(ErrorCode.NETWORK_DNS, "m", reason="r", host="h")
-    assert facts_of(better) == {"reason": "r", "host": "h"}
+def test_message_is_the_reason_unless_the_details_have_one() -> None:
+    assert details_of(ClipmillError(ErrorCode.NETWORK_DNS, "m")) == {"reason": "m"}
+    with_reason = ClipmillError(ErrorCode.NETWORK_DNS, "m", reason="r", host="h")
+    assert details_of(with_reason) == {"reason": "r", "host": "h"}

@@ -22,26 +22,27 @@ from tests.unit.agents.builders import (
     make_context,
     make_extraction,
     make_settings,
+    table_of,
 )
-from tests.unit.agents.caching.backends import Dictionary
+from tests.unit.agents.caching.backends import DictBackend
 
 SHARES = {**EXTRACTION_SHARES, **SELECTION_SHARES}
-GONE = ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone")
+NOT_FOUND = ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone")
 
 
-def context_of(**cache: Any) -> StageContext:
+def stage_context(**cache: Any) -> StageContext:
     return make_context(make_settings(cache=cache), "video-info")[0]
 
 
-def sample(name: str, stage: str, **labels: str) -> float:
+def metric_value(name: str, stage: str, **labels: str) -> float:
     value = REGISTRY.get_sample_value(f"clipmill_{name}", {"stage": stage, **labels})
     return value or 0.0
 
 
 @pytest.fixture
-def backend(monkeypatch: pytest.MonkeyPatch) -> Dictionary:
-    """The installed backend ``toy``, and what it was opened with in `values`."""
-    made = Dictionary()
+def backend(monkeypatch: pytest.MonkeyPatch) -> DictBackend:
+    """Install backend ``toy``; its ``values`` are the stored ones."""
+    made = DictBackend()
 
     @asynccontextmanager
     async def open_toy(settings: BackendSettings) -> AsyncIterator[CacheBackend]:
@@ -53,126 +54,128 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Dictionary:
 
 
 @pytest.mark.parametrize("shares", [EXTRACTION_SHARES, SELECTION_SHARES], ids=["ex", "sel"])
-def test_a_stage_gives_out_the_memory_that_it_has(shares: dict[str, float]) -> None:
+def test_memory_shares_of_a_stage_add_up_to_one(shares: dict[str, float]) -> None:
     assert sum(shares.values()) == pytest.approx(1.0)
     assert min(shares.values()) > 0
 
 
-async def test_nothing_is_shared_by_default() -> None:
-    async with open_caches("plain", context_of(), SHARES) as caches:
+async def test_default_caches_are_not_shared() -> None:
+    async with open_caches("plain", stage_context(), SHARES) as caches:
         failures = caches.negative(lambda _: False)
-        await failures.note(VIDEO.key, GONE)
+        await failures.put(VIDEO.key, NOT_FOUND)
         assert await failures.get(VIDEO.key) is not None
-    async with open_caches("plain", context_of(), SHARES) as caches:
+    async with open_caches("plain", stage_context(), SHARES) as caches:
         assert await caches.negative(lambda _: False).get(VIDEO.key) is None
 
 
-TOY = {"backend": "toy", "redis_url": "redis://here", "backend_timeout_seconds": 0.5}
+TOY_BACKEND = {"backend": "toy", "redis_url": "redis://here", "backend_timeout_seconds": 0.5}
 
 
-async def test_a_backend_is_shared_by_all_who_have_the_same_settings(backend: Dictionary) -> None:
-    before = sample("shared_cache_calls_total", "other", operation="get", outcome="ok")
-    async with open_caches("one", context_of(**TOY), SHARES) as caches:
-        table = context_of().tables["video-info"]
+async def test_backend_is_shared_between_workers_with_equal_settings(backend: DictBackend) -> None:
+    before = metric_value("shared_cache_calls_total", "other", operation="get", outcome="ok")
+    async with open_caches("one", stage_context(**TOY_BACKEND), SHARES) as caches:
+        table = stage_context().tables["video-info"]
         await caches.video_info(table).put(VIDEO.key, make_extraction(), None)
-        await caches.negative(lambda _: False).note("tiktok:gone", GONE)
-    async with open_caches("other", context_of(**TOY), SHARES) as caches:
-        empty = context_of().tables["video-info"]
+        await caches.negative(lambda _: False).put("tiktok:gone", NOT_FOUND)
+    async with open_caches("other", stage_context(**TOY_BACKEND), SHARES) as caches:
+        empty = stage_context().tables["video-info"]
         assert await caches.video_info(empty).get(VIDEO.key) is not None
         assert await caches.negative(lambda _: False).get("tiktok:gone") is not None
-    after = sample("shared_cache_calls_total", "other", operation="get", outcome="ok")
+    after = metric_value("shared_cache_calls_total", "other", operation="get", outcome="ok")
     assert after - before == 2
     assert all(key.startswith("clipmill:") for key in backend.values)
-    elsewhere = make_settings(cache=TOY, egress={"proxy": "http://elsewhere:1"})
-    context, _ = make_context(elsewhere, "video-info")
+    other_settings = make_settings(cache=TOY_BACKEND, egress={"proxy": "http://elsewhere:1"})
+    context, _ = make_context(other_settings, "video-info")
     async with open_caches("elsewhere", context, SHARES) as caches:
         assert await caches.video_info(context.tables["video-info"]).get(VIDEO.key) is None
 
 
-async def test_a_backend_that_is_away_fails_nobody(backend: Dictionary) -> None:
-    backend.away = ConnectionError("away")
-    async with open_caches("lonely", context_of(**TOY), SHARES) as caches:
+async def test_unavailable_backend_does_not_fail_callers(backend: DictBackend) -> None:
+    backend.error = ConnectionError("away")
+    async with open_caches("lonely", stage_context(**TOY_BACKEND), SHARES) as caches:
         failures = caches.negative(lambda _: False)
-        await failures.note(VIDEO.key, GONE)
+        await failures.put(VIDEO.key, NOT_FOUND)
         assert await failures.get(VIDEO.key) is not None
-        assert await caches.video_info(context_of().tables["video-info"]).get("a") is None
-    assert sample("shared_cache_calls_total", "lonely", operation="set", outcome="error") == 1
-    assert sample("shared_cache_calls_total", "lonely", operation="get", outcome="skipped") == 1
+        assert await caches.video_info(stage_context().tables["video-info"]).get("a") is None
+    assert metric_value("shared_cache_calls_total", "lonely", operation="set", outcome="error") == 1
+    assert (
+        metric_value("shared_cache_calls_total", "lonely", operation="get", outcome="skipped") == 1
+    )
 
 
-async def test_a_backend_that_is_not_installed_is_a_matter_of_settings() -> None:
+async def test_missing_backend_is_a_config_error() -> None:
     with pytest.raises(ClipmillError, match="'nowhere' is not installed") as caught:
-        async with open_caches("none", context_of(backend="nowhere"), SHARES):
+        async with open_caches("none", stage_context(backend="nowhere"), SHARES):
             pass
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-async def test_when_memory_is_short_each_cache_lets_go_of_half() -> None:
-    context = context_of(negative_seconds=60)
+async def test_memory_pressure_evicts_half_of_each_cache() -> None:
+    context = stage_context(negative_seconds=60)
     async with open_caches("short", context, SHARES) as caches:
         failures = caches.negative(lambda _: False)
         for number in range(8):
-            await failures.note(f"tiktok:{number}", GONE)
+            await failures.put(f"tiktok:{number}", NOT_FOUND)
         pages = caches.metadata()
         pages.read(TikTok(), VIDEO, make_extraction())
         for left in (4, 2, 1, 0):
-            for relief in context.reliefs:
-                relief()
+            for evict_half in context.on_memory_pressure:
+                evict_half()
             found = [await failures.get(f"tiktok:{number}") for number in range(8)]
             assert sum(each is not None for each in found) <= left
     labels = {"cache": "negative", "reason": "memory"}
-    assert sample("cache_evictions_total", "short", **labels) == 8
+    assert metric_value("cache_evictions_total", "short", **labels) == 8
 
 
-async def test_sweeps_tell_how_much_there_is() -> None:
-    context = context_of()
+async def test_sweeps_update_the_size_metrics() -> None:
+    context = stage_context()
     async with open_caches("swept", context, SHARES) as caches:
         pages, choices = caches.metadata(), caches.format_choices()
         choices.choose(VIDEO, pages.read(TikTok(), VIDEO, make_extraction()), Options())
-        for _, sweep in context.sweeps:
+        for _, sweep in context.periodic:
             assert list(sweep()) == []
     for cache in ("metadata", "format_choice"):
         labels = {"cache": cache, "level": "memory"}
-        assert sample("cache_entries", "swept", **labels) == 1
-        assert sample("cache_bytes", "swept", **labels) > 1_000
-    looked = {"cache": "metadata", "level": "memory", "outcome": "miss"}
-    assert sample("cache_requests_total", "swept", **looked) == 1
+        assert metric_value("cache_entries", "swept", **labels) == 1
+        assert metric_value("cache_bytes", "swept", **labels) > 1_000
+    misses = {"cache": "metadata", "level": "memory", "outcome": "miss"}
+    assert metric_value("cache_requests_total", "swept", **misses) == 1
 
 
-async def test_no_cache_grows_beyond_its_share() -> None:
-    context = context_of(memory_bytes=100_000)
+async def test_cache_is_bounded_by_its_memory_share() -> None:
+    context = stage_context(memory_bytes=100_000)
     async with open_caches("tiny", context, SHARES) as caches:
         dates = caches.upload_dates()
         for number in range(1_000):
-            dates.note(f"tiktok:{number}", FUTURE)
-        for _, sweep in context.sweeps:
+            dates.put(f"tiktok:{number}", FUTURE)
+        for _, sweep in context.periodic:
             sweep()
     labels = {"cache": "upload_date", "level": "memory"}
-    assert 0 < sample("cache_bytes", "tiny", **labels) <= 10_000
+    assert 0 < metric_value("cache_bytes", "tiny", **labels) <= 10_000
 
 
-async def test_what_users_have_forgotten_is_forgotten_everywhere() -> None:
-    context = context_of()
+async def test_invalidation_applies_to_all_caches() -> None:
+    context = stage_context()
     async with open_caches("refreshed", context, SHARES) as caches:
-        table = context.tables["video-info"]
+        table = table_of(context, "video-info")
         cache, failures = caches.video_info(table), caches.negative(lambda _: False)
         row = await cache.put(VIDEO.key, make_extraction(), None)
         table._table.data.data[VIDEO.key.encode()] = row
-        await failures.note(VIDEO.key, GONE)
+        await failures.put(VIDEO.key, NOT_FOUND)
         assert await cache.get(VIDEO.key)
         assert await failures.get(VIDEO.key)
-        order = encode(RefreshSignal(by="ann", at=FUTURE))
-        context.signals.put(f"refresh/{VIDEO.key}", order)
+        invalidation = encode(RefreshSignal(by="ann", at=FUTURE))
+        context.signals.put(f"refresh/{VIDEO.key}", invalidation)
         assert await cache.get(VIDEO.key) is None
         assert await failures.get(VIDEO.key) is None
 
 
-async def test_the_settings_are_the_caches() -> None:
-    context = context_of(negative_seconds=0, table_bytes=1)
+async def test_caches_use_the_settings() -> None:
+    context = stage_context(negative_seconds=0, table_bytes=1)
     async with open_caches("set", context, SHARES) as caches:
         failures = caches.negative(lambda _: False)
-        await failures.note(VIDEO.key, GONE)
+        await failures.put(VIDEO.key, NOT_FOUND)
         assert await failures.get(VIDEO.key) is None
         cache = caches.video_info(context.tables["video-info"])
         row = await cache.put(VIDEO.key, make_extraction(), None)
-        assert cache.expired([(VIDEO.key, row)]) == [VIDEO.key]
+        assert cache.sweep([(VIDEO.key, row)]) == [VIDEO.key]

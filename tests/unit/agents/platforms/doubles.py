@@ -1,4 +1,4 @@
-"""An engine and a fetcher that answer what they are told to, and note what they were asked."""
+"""Test doubles of engine, fetcher and account that record how they were used."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ VERSIONS = EngineVersions(yt_dlp="1", curl_cffi="2")
 
 
 class FakeEngine:
-    """Answers every job with this dictionary, or fails with this failure."""
+    """Returns this dictionary for every job, or raises this failure."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class FakeEngine:
 
 
 class FakeFetcher:
-    """Fetches ten bytes of nothing."""
+    """Reports a download of ten bytes."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
 
     async def fetch(
         self,
@@ -49,13 +49,13 @@ class FakeFetcher:
         limits: FetchLimits,
         on_bytes: OnBytes,
     ) -> Fetched:
-        self.asked = {"source": source, "target": target, "hosts": hosts, "limits": limits}
+        self.arguments = {"source": source, "target": target, "hosts": hosts, "limits": limits}
         on_bytes(5, 10)
         return Fetched(bytes=10, sha256="0" * 64, mime_type="video/mp4")
 
 
 class FakeAccount:
-    """An account with these cookies, which notes what it is given back."""
+    """An account with these cookies; records renewed ones."""
 
     name = "somebody"
 

@@ -1,7 +1,7 @@
-"""Links that nobody should be able to use: name, what is submitted, code of the refusal.
+"""Links that must be rejected: name, submitted value, error code.
 
-Texts with links in them are in `link_forms.py`. For the whole pipeline: each must end as a refusal
-with that code, and nothing may be dialled.
+Texts that contain links are in `link_forms.py`. The pipeline tests submit them as well: each must
+be rejected with its code, without a connection.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ GOOD = f"https://www.tiktok.com{VIDEO}"
 
 
 class Hostile(NamedTuple):
-    """One refused link."""
+    """One rejected link."""
 
     name: str
     url: object
@@ -59,7 +59,7 @@ _SIZE = (
     Hostile("label too long", f"https://{'a' * 64}.com/", INVALID),
 )
 
-_WRITING = (
+_CHARACTERS = (
     Hostile("option", "--exec=id", INVALID),
     Hostile("option before a link", f"-o {GOOD}", INVALID),
     Hostile("config option", "--config-locations=/etc/passwd", INVALID),
@@ -262,7 +262,7 @@ HOSTILE_URLS: tuple[Hostile, ...] = (
     *_NOT_TEXT,
     *_EMPTY,
     *_SIZE,
-    *_WRITING,
+    *_CHARACTERS,
     *_SCHEMES,
     *_CREDENTIALS,
     *_PORTS,

@@ -1,7 +1,7 @@
-"""Links as people paste them: the text, and what it is taken as or why it is refused.
+"""Links as users paste them: the text, and its target or the reason of its rejection.
 
-`ID` is the post of every row that is taken as one, `CODE` the code of every short link: tests of
-the whole pipeline put those of the stand-in in their place.
+`ID` is the post of every row that leads to one, `CODE` the code of every short link: tests of the
+whole pipeline substitute those of the stand-in.
 """
 
 from typing import NamedTuple
@@ -25,26 +25,26 @@ LITE = "This post is shared via TikTok Lite. Download TikTok Lite to enjoy more 
 
 
 class Row(NamedTuple):
-    """A pasted text, and what it means.
+    """A pasted text and its expected result.
 
     Attributes:
         text: what is pasted.
-        means: key of the post or listing, ``short:`` and the address that is asked, or the code of
-            the refusal.
-        reason: a part of the refusal's reason.
+        expected: key of the post or listing, ``short:`` and the URL that is requested, or the code
+            of the rejection.
+        reason: a part of the rejection's reason.
     """
 
     text: str
-    means: str
+    expected: str
     reason: str = ""
 
     @property
-    def is_taken(self) -> bool:
+    def is_accepted(self) -> bool:
         return not self.reason
 
 
-def _rows(means: str, *texts: str) -> tuple[Row, ...]:
-    return tuple(Row(text, means) for text in texts)
+def _rows(expected: str, *texts: str) -> tuple[Row, ...]:
+    return tuple(Row(text, expected) for text in texts)
 
 
 _ADDRESSES = _rows(
@@ -123,7 +123,7 @@ _QUERIES = _rows(
     f"{WWW}/@user/video/?is_copy_url=1&item_id={ID}",
     f"{WWW}/@user/video/item_id={ID}",
 )
-_AROUND = _rows(
+_SURROUNDINGS = _rows(
     _POST,
     f"{POST}\n",
     f"\n\n{POST}",
@@ -189,7 +189,7 @@ _TEXTS = _rows(
     f"{POST}\U0001f602\U0001f602",
     f"{POST}\u200bSent from my phone",
 )
-_SHEETS = _rows(
+_SHARE_SHEETS = _rows(
     _VM,
     f"{SHORT} {LITE} {WWW}/tiktoklite",
     f"Check out user's video! #TikTok {SHORT} \n{LITE}  {WWW}/tiktoklite",
@@ -291,19 +291,19 @@ _OTHER_PLATFORMS = (
 )
 
 
-def _refused(code: str, reason: str, *texts: str) -> tuple[Row, ...]:
+def _rejected(code: str, reason: str, *texts: str) -> tuple[Row, ...]:
     return tuple(Row(text, code, reason) for text in texts)
 
 
 _OTHER_HOSTS = (
-    *_refused(
+    *_rejected(
         _INVALID,
         "user name or password",
         f"https://www.tiktok.com@evil.example/@user/video/{ID}",
         f"look: https://www.tiktok.com:443@evil.example/@user/video/{ID} !",
         f"<https://evil.example@www.tiktok.com/@user/video/{ID}>",
     ),
-    *_refused(
+    *_rejected(
         _UNSUPPORTED,
         "no platform is responsible",
         f"https://www.tiktok.com.evil.example/@user/video/{ID}",
@@ -317,20 +317,20 @@ _OTHER_HOSTS = (
         f"https://www.tiktok.co/@user/video/{ID}\u200b",
         "https://www.youtube.com/watch?v=dQw4w9WgXcQ",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "backslash",
         f"https://evil.example\\@www.tiktok.com/@user/video/{ID}",
         f"look https://www.tiktok.com\\.evil.example/@user/video/{ID} here",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "percent-encoded",
         f"https://www.tiktok.com%2F.evil.example/@user/video/{ID}",
         f"https://www%2Etiktok.com/@user/video/{ID}",
         f"look https://evil.example%2Fwww.tiktok.com/@user/video/{ID} here",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "beyond ASCII",
         f"https://www.tikt\u043ek.com/@user/video/{ID}",
@@ -339,7 +339,7 @@ _OTHER_HOSTS = (
         f"see https://www.tiktok.com\u3002evil.example/@user/video/{ID} now",
         f"see https://www.tiktok.com\u7684/@user/video/{ID} now",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "invisible or control",
         f"https://www.tiktok\u200b.com/@user/video/{ID}",
@@ -349,15 +349,15 @@ _OTHER_HOSTS = (
         f"{POST}\x00.jpg",
         f"{POST}\x7f",
     ),
-    *_refused(_INVALID, "not a public name", f"https://evil.\ttiktok.com/@user/video/{ID}"),
-    *_refused(_INVALID, "a port", f"https://www.tiktok.com:8443/@user/video/{ID}"),
-    *_refused(
+    *_rejected(_INVALID, "not a public name", f"https://evil.\ttiktok.com/@user/video/{ID}"),
+    *_rejected(_INVALID, "a port", f"https://www.tiktok.com:8443/@user/video/{ID}"),
+    *_rejected(
         _INVALID,
         "an IP address",
         f"https://127.0.0.1/@user/video/{ID}",
         f"<http://[::1]/@user/video/{ID}>",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "a second link",
         f"{POST}{POST}",
@@ -365,7 +365,7 @@ _OTHER_HOSTS = (
         f"https://web.archive.org/web/2020/{POST}",
         f"see https://web.archive.org/web/2020/{POST} now",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "scheme",
         f"web.archive.org/web/2020/{POST}",
@@ -379,7 +379,7 @@ _OTHER_HOSTS = (
         f"evil.example/?u={POST}",
         f"xhttps://www.tiktok.com/@user/video/{ID}",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "a text without a link",
         "hello world",
@@ -391,12 +391,12 @@ _OTHER_HOSTS = (
         f"https:\\\\www.tiktok.com /@user/video/{ID}",
         f"the id is {ID}",
     ),
-    *_refused(_INVALID, "does not start with https://", f"@user/video/{ID}", "@user", "#cats"),
-    *_refused(_INVALID, "starts with a dash", f"--exec={POST}", f"-{POST}"),
-    *_refused(_INVALID, "empty", "", " ", "\ufeff\n", "\u200b"),
+    *_rejected(_INVALID, "does not start with https://", f"@user/video/{ID}", "@user", "#cats"),
+    *_rejected(_INVALID, "starts with a dash", f"--exec={POST}", f"-{POST}"),
+    *_rejected(_INVALID, "empty", "", " ", "\ufeff\n", "\u200b"),
 )
 _OTHER_PAGES = (
-    *_refused(
+    *_rejected(
         _UNSUPPORTED,
         "not a page of a post",
         f"{WWW}//@user/video/{ID}",
@@ -415,30 +415,30 @@ _OTHER_PAGES = (
         f"{WWW}/english/@user/video/{ID}",
         f"{WWW}/@user/collection/cats&dogs",
     ),
-    *_refused(
+    *_rejected(
         _UNSUPPORTED,
         "live streams",
         f"{WWW}/@user/live",
         f"{WWW}/en/%40user/live&lang=en",
         f"https://t.tiktok.com/i18n/share/live/{ID}/",
     ),
-    *_refused(_UNSUPPORTED, "playlist", f"{WWW}/@user/playlist/cats-{ID}"),
-    *_refused(
+    *_rejected(_UNSUPPORTED, "playlist", f"{WWW}/@user/playlist/cats-{ID}"),
+    *_rejected(
         _UNSUPPORTED,
         "music page",
         f"{WWW}/music/song-{ID}",
         f"https://m.tiktok.com/h5/share/music/{ID}.html",
         f"https://t.tiktok.com/i18n/share/music/{ID}/?_d=x",
     ),
-    *_refused(
+    *_rejected(
         _UNSUPPORTED,
         "tag page",
         f"{WWW}/tag/cats",
         f"{WWW}/de/tag/cats&lang=de",
         "https://m.tiktok.com/h5/share/tag/1652484531221509.html",
     ),
-    *_refused(_UNSUPPORTED, "page of an app", f"{LITE} {WWW}/tiktoklite"),
-    *_refused(
+    *_rejected(_UNSUPPORTED, "page of an app", f"{LITE} {WWW}/tiktoklite"),
+    *_rejected(
         _UNSUPPORTED,
         "names none of them",
         f"{WWW}/foryou",
@@ -447,12 +447,12 @@ _OTHER_PAGES = (
         f"{WWW}/@user/video/",
         f"{WWW}/@user/video/ {ID}",
     ),
-    *_refused(
+    *_rejected(
         _UNSUPPORTED,
         "several posts",
         f"{WWW}/foryou?item_id={ID}&share_item_id=7608826249200356631",
     ),
-    *_refused(
+    *_rejected(
         _UNSUPPORTED,
         "the home page",
         f"{WWW}/",
@@ -464,7 +464,7 @@ _OTHER_PAGES = (
         f"{WWW}\n/@user/video/{ID}",
         f"[{WWW}/](https://evil.example/@user/video/{ID})",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "its id is not a number",
         f"{WWW}/%40user/video/0",
@@ -472,7 +472,7 @@ _OTHER_PAGES = (
         f"{WWW}/share/user/0",
         f"t.tiktok.com/i18n/share/video/0{ID}",
     ),
-    *_refused(
+    *_rejected(
         _INVALID,
         "its user name",
         f"{WWW}/%40user%2Fvideo%2F{ID}",
@@ -491,9 +491,9 @@ LINK_FORMS: tuple[Row, ...] = (
     *_ESCAPED,
     *_LANGUAGES,
     *_QUERIES,
-    *_AROUND,
+    *_SURROUNDINGS,
     *_TEXTS,
-    *_SHEETS,
+    *_SHARE_SHEETS,
     *_SHORT_LINKS,
     *_LISTINGS,
     *_OTHER_PLATFORMS,

@@ -16,7 +16,7 @@ def info(**fields: Any) -> VideoInfo:
     return read_info(fields, VIDEO, FORMATS, site="Mine")
 
 
-def test_everything() -> None:
+def test_all_fields_are_read() -> None:
     found = info(
         id="not believed",
         webpage_url="https://elsewhere.example/",
@@ -52,7 +52,7 @@ def test_everything() -> None:
     )
 
 
-def test_nothing() -> None:
+def test_missing_fields_have_defaults() -> None:
     bare = VideoInfo(
         platform="mine", id="a1", url=VIDEO.url, title="Mine video a1", formats=FORMATS
     )
@@ -71,11 +71,11 @@ def test_nothing() -> None:
         ({"timestamp": -5}, None),
     ],
 )
-def test_when_it_was_published(fields: dict[str, Any], published: datetime | None) -> None:
+def test_publication_time_is_read(fields: dict[str, Any], published: datetime | None) -> None:
     assert info(**fields).published_at == published
 
 
-def test_the_best_thumbnail_is_taken() -> None:
+def test_best_thumbnail_is_used() -> None:
     ranked = [("low", -1), ("best", 2), ("none", None)]
     thumbnails = [
         {"url": f"https://mine.example/{name}.jpg", "preference": rank} for name, rank in ranked
@@ -84,7 +84,7 @@ def test_the_best_thumbnail_is_taken() -> None:
     assert found.thumbnail_url == "https://mine.example/best.jpg"
 
 
-def test_the_creator_stands_in_for_the_uploader() -> None:
+def test_creator_is_the_fallback_for_the_uploader() -> None:
     assert info(creator="somebody").author.name == "somebody"
 
 
@@ -93,7 +93,7 @@ JUNK = st.none() | st.integers() | st.floats() | st.text() | st.lists(st.text(),
 
 
 @given(st.dictionaries(FIELD, JUNK))
-def test_any_dictionary_has_a_description(fields: dict[str, Any]) -> None:
+def test_any_dictionary_is_described(fields: dict[str, Any]) -> None:
     found = info(**fields)
     assert 0 < len(found.title) <= TITLE_CHARACTERS
     assert (found.platform, found.id, found.url) == (VIDEO.platform, VIDEO.id, VIDEO.url)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from agents.platforms.expiry import read_expiry
 from schemas.video import MediaSource, VideoFormat
 
-PLACE = "https://cdn.mine.example/a.mp4"
+FILE_URL = "https://cdn.mine.example/a.mp4"
 NOON = 1_767_268_800  # 2026-01-01T12:00:00Z
 
 
@@ -14,7 +14,7 @@ def source(url: str) -> MediaSource:
 
 
 @pytest.mark.parametrize(
-    ("query", "ends"),
+    ("query", "expiry"),
     [
         ("expire=1800000000", 1_800_000_000),
         ("Expires=1800000000&Signature=x", 1_800_000_000),
@@ -30,19 +30,19 @@ def source(url: str) -> MediaSource:
         ("", None),
     ],
 )
-def test_what_a_link_tells(query: str, ends: float | None) -> None:
-    assert read_expiry([source(f"{PLACE}?{query}")]) == ends
+def test_expiry_is_read_from_the_query(query: str, expiry: float | None) -> None:
+    assert read_expiry([source(f"{FILE_URL}?{query}")]) == expiry
 
 
-def test_the_first_to_end_counts() -> None:
-    links = [f"{PLACE}?expires=18000000{number:02}" for number in (7, 3, 5)]
-    assert read_expiry([source(PLACE), *map(source, links)]) == 1_800_000_003
+def test_earliest_expiry_is_returned() -> None:
+    links = [f"{FILE_URL}?expires=18000000{number:02}" for number in (7, 3, 5)]
+    assert read_expiry([source(FILE_URL), *map(source, links)]) == 1_800_000_003
 
 
-def test_without_links_nothing_ends() -> None:
+def test_no_sources_have_no_expiry() -> None:
     assert read_expiry([]) is None
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=60))
 def test_any_query_is_read(query: str) -> None:
-    assert (read_expiry([source(f"{PLACE}?{query}")]) or 0) >= 0
+    assert (read_expiry([source(f"{FILE_URL}?{query}")]) or 0) >= 0

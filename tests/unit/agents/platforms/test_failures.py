@@ -1,11 +1,11 @@
-"""The general table of failures. Those of the real engine and TikTok are in ``tiktok/``."""
+"""The general failure table; failures of the real engine and TikTok are in ``tiktok/``."""
 
 from typing import Any
 
 import pytest
 
 from agents.engine.interface import EngineFailure
-from agents.platforms.errors import MAX_DETAIL_CHARACTERS, find_row, plain, to_clipmill_error
+from agents.platforms.errors import MAX_DETAIL_CHARACTERS, find_row, sanitize, to_clipmill_error
 from agents.platforms.failure_predicates import Row, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.statuses import PAGE_STATUSES
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[EngineFailure, ErrorCode]] = {
 
 
 @pytest.mark.parametrize(("name", "case"), CASES.items(), ids=CASES.keys())
-def test_what_a_failure_means(name: str, case: tuple[EngineFailure, ErrorCode]) -> None:
+def test_failure_matches_its_row(name: str, case: tuple[EngineFailure, ErrorCode]) -> None:
     row = find_row(case[0], TABLE)
     assert (row.name, row.code) == (name, case[1])
 
@@ -102,7 +102,7 @@ def test_texts_name_the_platform_and_no_other(row: Row) -> None:
     assert row.text[-1].isalnum()
 
 
-def test_the_error_says_what_happened_to_what() -> None:
+def test_error_names_the_video_and_the_cause() -> None:
     error = to_clipmill_error(
         failure("HTTP Error 429", "ExtractorError", "HTTPError", status=429, retry_after="7"),
         VIDEO,
@@ -119,13 +119,13 @@ def test_the_error_says_what_happened_to_what() -> None:
     }
 
 
-def test_facts_carry_the_platform_s_name_and_no_secret() -> None:
-    told = failure("see https://a.example/?token=hunter2", facts={"code": "7"})
-    error = to_clipmill_error(told, VIDEO, site="Mine", table=TABLE)
+def test_fact_names_are_prefixed_and_secrets_removed() -> None:
+    sample = failure("see https://a.example/?token=hunter2", facts={"code": "7"})
+    error = to_clipmill_error(sample, VIDEO, site="Mine", table=TABLE)
     assert error.details["mine_code"] == "7"
     assert "hunter2" not in str(error.details)
 
 
-def test_foreign_words_are_bounded() -> None:
-    assert plain("a\n b; please report this issue on x") == "a b"
-    assert len(plain("x" * 10_000)) == MAX_DETAIL_CHARACTERS
+def test_engine_messages_are_bounded() -> None:
+    assert sanitize("a\n b; please report this issue on x") == "a b"
+    assert len(sanitize("x" * 10_000)) == MAX_DETAIL_CHARACTERS

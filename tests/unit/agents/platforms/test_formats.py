@@ -1,4 +1,4 @@
-"""The files of any extractor's dictionary. What every field may be is in `test_fields`."""
+"""Media sources of any extractor's dictionary; single fields are in `test_fields`."""
 
 from typing import Any
 
@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.platforms.fields import MAX_URL_CHARACTERS
-from agents.platforms.formats import MAX_FORMATS, SOUND_ONLY, no_files, read_sources, unique
+from agents.platforms.formats import (
+    AUDIO_EXTENSIONS,
+    MAX_FORMATS,
+    no_formats_error,
+    read_sources,
+    unique_ids,
+)
 from schemas.containers import CONTAINERS
 from schemas.errors import ErrorCode
 from schemas.video import Cookie, VideoFormat, VideoRef
@@ -17,17 +23,17 @@ URL = "https://cdn.mine.example/a.mp4"
 COOKIE = Cookie(name="a", value="b", domain=".mine.example")
 
 
-def row(**fields: Any) -> dict[str, Any]:
+def entry(**fields: Any) -> dict[str, Any]:
     return {"format_id": "f", "url": URL, **fields}
 
 
 def format_of(**fields: Any) -> VideoFormat:
-    (source,) = read_sources({"formats": [row(**fields)]})
+    (source,) = read_sources({"formats": [entry(**fields)]})
     return source.format
 
 
-def test_a_format_with_everything() -> None:
-    told = {
+def test_format_with_all_fields_is_read() -> None:
+    raw = {
         "ext": "webm",
         "vcodec": "vp09.00.50.08",
         "acodec": "opus",
@@ -37,7 +43,7 @@ def test_a_format_with_everything() -> None:
         "filesize": 1234,
         "format_note": "with Watermark",
     }
-    assert format_of(**told) == VideoFormat(
+    assert format_of(**raw) == VideoFormat(
         format_id="f",
         container="webm",
         video_codec="vp9",
@@ -50,19 +56,19 @@ def test_a_format_with_everything() -> None:
     )
 
 
-def test_a_format_with_nothing_is_a_video_of_unknown_codecs() -> None:
+def test_format_without_fields_is_a_video_of_unknown_codecs() -> None:
     assert format_of() == VideoFormat(
         format_id="f", container="mp4", video_codec="unknown", audio_codec="unknown"
     )
 
 
-def test_a_single_file_stands_in_the_dictionary_itself() -> None:
+def test_single_file_is_read_from_the_dictionary_itself() -> None:
     (source,) = read_sources({"id": "1", "title": "x", "url": URL, "formats": None}, (COOKIE,))
     assert (source.url, source.format.format_id, source.cookies) == (URL, "0", (COOKIE,))
 
 
 @pytest.mark.parametrize(
-    ("told", "codec"),
+    ("raw", "codec"),
     [
         ("avc1.64001f", "h264"),
         ("H264", "h264"),
@@ -78,12 +84,12 @@ def test_a_single_file_stands_in_the_dictionary_itself() -> None:
         (7, "unknown"),
     ],
 )
-def test_codecs_have_one_name(told: object, codec: str | None) -> None:
-    assert format_of(vcodec=told).video_codec == codec
+def test_codec_names_are_normalized(raw: object, codec: str | None) -> None:
+    assert format_of(vcodec=raw).video_codec == codec
 
 
 @pytest.mark.parametrize(
-    ("url", "told", "container"),
+    ("url", "raw", "container"),
     [
         (URL, None, "mp4"),
         ("https://cdn.mine.example/a.WEBM?x=1.mov", None, "webm"),
@@ -99,16 +105,18 @@ def test_codecs_have_one_name(told: object, codec: str | None) -> None:
         ("https://cdn.mine.example/a", "js", "mp4"),
     ],
 )
-def test_the_container(url: str, told: str | None, container: str) -> None:
-    assert format_of(url=url, ext=told).container == container
+def test_container_is_read_from_the_extension_or_url(
+    url: str, raw: str | None, container: str
+) -> None:
+    assert format_of(url=url, ext=raw).container == container
 
 
-def test_what_has_sound_only_is_a_container() -> None:
-    assert SOUND_ONLY < CONTAINERS
+def test_audio_extensions_are_containers() -> None:
+    assert AUDIO_EXTENSIONS < CONTAINERS
 
 
 @pytest.mark.parametrize("ext", ["mp3", "m4a", "ogg", "opus"])
-def test_sound_has_no_picture(ext: str) -> None:
+def test_audio_format_has_no_video_codec_or_size(ext: str) -> None:
     found = format_of(url=f"https://cdn.mine.example/a.{ext}", width=1, height=1)
     assert (found.video_codec, found.audio_codec, found.smaller_side) == (None, "unknown", 0)
 
@@ -125,12 +133,12 @@ def test_sound_has_no_picture(ext: str) -> None:
         ({}, None),
     ],
 )
-def test_the_bitrate(rates: dict[str, Any], expected: int | None) -> None:
+def test_bitrate_is_read_from_the_rates(rates: dict[str, Any], expected: int | None) -> None:
     assert format_of(**rates).bits_per_second == expected
 
 
 @pytest.mark.parametrize(
-    ("told", "url"),
+    ("raw", "url"),
     [
         ("http://cdn.mine.example/http://x.mp4", "https://cdn.mine.example/http://x.mp4"),
         (" https://cdn.mine.example/a b.mp4\n", "https://cdn.mine.example/a%20b.mp4"),
@@ -142,79 +150,82 @@ def test_the_bitrate(rates: dict[str, Any], expected: int | None) -> None:
         ("https://cdn.mine.example/a\r\nb", "https://cdn.mine.example/a%0D%0Ab"),
     ],
 )
-def test_addresses_can_be_sent_as_they_are(told: str, url: str) -> None:
-    (source,) = read_sources({"url": told})
+def test_urls_are_encoded_for_sending(raw: str, url: str) -> None:
+    (source,) = read_sources({"url": raw})
     assert source.url == url
 
 
-def test_an_endless_address_is_none() -> None:
+def test_oversized_url_is_dropped() -> None:
     assert read_sources({"url": f"{URL}?{'x' * MAX_URL_CHARACTERS}"}) == ()
 
 
 NOT_FETCHED = {
-    "HLS": row(protocol="m3u8_native"),
-    "DASH": row(protocol="http_dash_segments"),
-    "HLS by its address": row(url="https://cdn.mine.example/a.m3u8?t=1"),
-    "DASH by its address": row(url="https://cdn.mine.example/a.MPD"),
-    "Smooth Streaming": row(url="https://cdn.mine.example/a.ism/manifest"),
-    "pieces": row(fragments=[{"url": "https://cdn.mine.example/1"}]),
-    "rtmp": row(protocol="rtmp", url="rtmp://cdn.mine.example/a"),
+    "HLS": entry(protocol="m3u8_native"),
+    "DASH": entry(protocol="http_dash_segments"),
+    "HLS by its URL": entry(url="https://cdn.mine.example/a.m3u8?t=1"),
+    "DASH by its URL": entry(url="https://cdn.mine.example/a.MPD"),
+    "Smooth Streaming": entry(url="https://cdn.mine.example/a.ism/manifest"),
+    "fragments": entry(fragments=[{"url": "https://cdn.mine.example/1"}]),
+    "rtmp": entry(protocol="rtmp", url="rtmp://cdn.mine.example/a"),
 }
 
 
-@pytest.mark.parametrize("told", NOT_FETCHED.values(), ids=NOT_FETCHED.keys())
-def test_streams_are_left_out_and_the_reason_is_told(told: dict[str, Any]) -> None:
-    assert read_sources({"formats": [told]}) == ()
-    error = no_files({"formats": [told]}, VIDEO, "Mine")
+@pytest.mark.parametrize("raw", NOT_FETCHED.values(), ids=NOT_FETCHED.keys())
+def test_streams_are_dropped_with_a_reason(raw: dict[str, Any]) -> None:
+    assert read_sources({"formats": [raw]}) == ()
+    error = no_formats_error({"formats": [raw]}, VIDEO, "Mine")
     assert error.code is ErrorCode.CONTENT_NO_FORMATS
     assert "Mine video a1: it is offered as a stream (HLS or DASH)" in error.message
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "reason"),
     [
         ({}, "its page offers no file"),
         ({"formats": "x"}, "its page offers no file"),
-        ({"formats": [row(has_drm=True)]}, "DRM"),
-        ({"formats": [row(url="ftp://cdn.mine.example/a")]}, "no address that can be fetched"),
-        ({"formats": [row(url="https://[")]}, "no address that can be fetched"),
-        ({"formats": [row(url=None)]}, "no address that can be fetched"),
-        ({"formats": [row(has_drm=True), row(protocol="m3u8")]}, "fetched; it is protected by DRM"),
+        ({"formats": [entry(has_drm=True)]}, "DRM"),
+        ({"formats": [entry(url="ftp://cdn.mine.example/a")]}, "no address that can be fetched"),
+        ({"formats": [entry(url="https://[")]}, "no address that can be fetched"),
+        ({"formats": [entry(url=None)]}, "no address that can be fetched"),
+        (
+            {"formats": [entry(has_drm=True), entry(protocol="m3u8")]},
+            "fetched; it is protected by DRM",
+        ),
     ],
 )
-def test_why_there_is_no_file(fields: dict[str, Any], said: str) -> None:
+def test_no_formats_error_has_the_reason(fields: dict[str, Any], reason: str) -> None:
     assert read_sources(fields) == ()
-    assert said in no_files(fields, VIDEO, "Mine").message
+    assert reason in no_formats_error(fields, VIDEO, "Mine").message
 
 
-def test_files_beside_streams_are_taken() -> None:
-    sources = read_sources({"formats": [NOT_FETCHED["HLS"], row(format_id="plain")]})
+def test_files_beside_streams_are_kept() -> None:
+    sources = read_sources({"formats": [NOT_FETCHED["HLS"], entry(format_id="plain")]})
     assert [source.format.format_id for source in sources] == ["plain"]
 
 
-def test_headers_of_the_format_win_and_only_some_are_taken() -> None:
+def test_format_headers_take_precedence_and_are_filtered() -> None:
     general = {"referer": "https://mine.example/", "Cookie": "secret", "User-Agent": "x"}
     own = {"User-Agent": "y", "Accept": "bad\nvalue", "Origin": ""}
-    (source,) = read_sources({"http_headers": general, "formats": [row(http_headers=own)]})
+    (source,) = read_sources({"http_headers": general, "formats": [entry(http_headers=own)]})
     assert source.headers == {"Referer": "https://mine.example/", "User-Agent": "y"}
 
 
-def test_names_are_safe_and_apart() -> None:
-    told = ["a/../b", "a____b", "", None, "a/../b"]
-    sources = read_sources({"formats": [row(format_id=name) for name in told]})
+def test_format_ids_are_safe_and_unique() -> None:
+    raw = ["a/../b", "a____b", "", None, "a/../b"]
+    sources = read_sources({"formats": [entry(format_id=name) for name in raw]})
     ids = [source.format.format_id for source in sources]
     assert ids == ["a____b-0", "a____b-1", "2", "3", "a____b-2"]
 
 
 @given(st.lists(st.sampled_from(["a", "a-0", "a-1", "b"]), max_size=12))
-def test_no_two_files_have_one_name(ids: list[str]) -> None:
-    made = unique(ids)
+def test_unique_ids_are_unique(ids: list[str]) -> None:
+    made = unique_ids(ids)
     assert len(set(made)) == len(ids)
     assert all(new.startswith(old) for old, new in zip(ids, made, strict=True))
 
 
-def test_no_more_are_read_than_there_can_be() -> None:
-    assert len(read_sources({"formats": [row()] * (MAX_FORMATS + 9)})) == MAX_FORMATS
+def test_number_of_formats_is_bounded() -> None:
+    assert len(read_sources({"formats": [entry()] * (MAX_FORMATS + 9)})) == MAX_FORMATS
 
 
 JUNK = st.recursive(
@@ -231,8 +242,8 @@ NAMES = st.sampled_from(
 
 
 @given(st.lists(st.dictionaries(NAMES, JUNK | st.just(URL)), max_size=4), JUNK)
-def test_nothing_that_an_extractor_says_breaks_it(formats: list[Any], url: Any) -> None:
+def test_any_extractor_output_is_read(formats: list[Any], url: Any) -> None:
     fields = {"formats": formats, "url": url}
     for source in read_sources(fields):
         assert source.url.startswith("https://")
-    assert no_files(fields, VIDEO, "Mine").code is ErrorCode.CONTENT_NO_FORMATS
+    assert no_formats_error(fields, VIDEO, "Mine").code is ErrorCode.CONTENT_NO_FORMATS

@@ -11,12 +11,12 @@ from multidict import CIMultiDict
 from agents.platforms.configured.handler import ConfiguredPlatform
 from agents.platforms.interface import Capabilities, Platform, ShortLink, Target
 from agents.platforms.links import (
-    BROWSER,
+    BROWSER_HEADERS,
     CACHE_SECONDS,
     MAX_HOPS,
-    PREVIEW,
-    Answer,
+    PREVIEW_HEADERS,
     LinkResolver,
+    LinkResponse,
     next_step,
 )
 from agents.platforms.tiktok.handler import CAPABILITIES, TikTok
@@ -30,35 +30,35 @@ LINK = ShortLink(url="https://vm.tiktok.com/ZMabc/")
 SECOND = "https://www.tiktok.com/t/ZTdef/"
 
 
-def to(location: str, status: int = 301) -> Answer:
-    return Answer(status, location)
+def redirect(location: str, status: int = 301) -> LinkResponse:
+    return LinkResponse(status, location)
 
 
 class FakeResponse:
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: LinkResponse) -> None:
         self.status = answer.status
-        told = {"Location": answer.location, "Retry-After": answer.retry_after}
-        self.headers = CIMultiDict({name: value for name, value in told.items() if value})
+        headers = {"Location": answer.location, "Retry-After": answer.retry_after}
+        self.headers = CIMultiDict({name: value for name, value in headers.items() if value})
 
 
 class FakeSession:
-    """Answers by URL, or by method and URL; an exception is raised, None never answers."""
+    """Responds by URL, or by method and URL; exceptions are raised, None never responds."""
 
-    def __init__(self, answers: dict[str, Answer | Exception | None]) -> None:
+    def __init__(self, answers: dict[str, LinkResponse | Exception | None]) -> None:
         self.answers = answers
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     @asynccontextmanager
     async def request(self, method: str, url: str, **options: Any) -> AsyncIterator[FakeResponse]:
-        headers = {"HEAD": PREVIEW, "GET": BROWSER}[method]
+        headers = {"HEAD": PREVIEW_HEADERS, "GET": BROWSER_HEADERS}[method]
         assert options == {"allow_redirects": False, "headers": headers}
-        self.asked.append(f"{method} {url}")
+        self.requests.append(f"{method} {url}")
         answer = self.answers.get(f"{method} {url}", self.answers.get(url))
         if answer is None:
             await asyncio.Event().wait()
         if isinstance(answer, Exception):
             raise answer
-        yield FakeResponse(cast("Answer", answer))
+        yield FakeResponse(cast("LinkResponse", answer))
 
 
 class Clock:
@@ -72,7 +72,7 @@ def resolver(session: FakeSession, **options: Any) -> LinkResolver:
     return LinkResolver(cast("aiohttp.ClientSession", session), **options)
 
 
-async def resolve(answers: dict[str, Answer | Exception | None]) -> Target:
+async def resolve(answers: dict[str, LinkResponse | Exception | None]) -> Target:
     return await resolver(FakeSession(answers), deadline_seconds=5).resolve(LINK, TikTok())
 
 
@@ -88,15 +88,15 @@ async def resolve(answers: dict[str, Answer | Exception | None]) -> Target:
     ],
     ids=["plain", "tracking", "long", "http", "relative to the scheme"],
 )
-async def test_a_redirect_to_a_video_is_enough(status: int, location: str) -> None:
-    session = FakeSession({LINK.url: to(location, status)})
+async def test_redirect_to_a_video_needs_one_request(status: int, location: str) -> None:
+    session = FakeSession({LINK.url: redirect(location, status)})
     assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
-    assert session.asked == [f"HEAD {LINK.url}"]
+    assert session.requests == [f"HEAD {LINK.url}"]
 
 
-async def test_a_redirect_within_the_host() -> None:
+async def test_relative_redirect_is_followed() -> None:
     mobile = ShortLink(url="https://m.tiktok.com/t/ZTabc/")
-    session = FakeSession({mobile.url: to(f"/v/{ID}.html")})
+    session = FakeSession({mobile.url: redirect(f"/v/{ID}.html")})
     found = await resolver(session).resolve(mobile, TikTok())
     assert found.key == VIDEO.key
 
@@ -109,74 +109,76 @@ async def test_a_redirect_within_the_host() -> None:
         f"https://www.tiktok.com/@name/collection/cats-{ID}",
     ],
 )
-async def test_stories_and_listings_are_targets_too(target: str) -> None:
-    assert await resolve({LINK.url: to(f"{target}?_r=1&_t=ZM")}) == TikTok().parse_url(target)
+async def test_stories_and_listings_are_targets(target: str) -> None:
+    assert await resolve({LINK.url: redirect(f"{target}?_r=1&_t=ZM")}) == TikTok().parse_url(target)
 
 
-async def test_a_chain_of_short_links() -> None:
-    session = FakeSession({LINK.url: to(SECOND), SECOND: to(PAGE)})
+async def test_chain_of_short_links_is_followed() -> None:
+    session = FakeSession({LINK.url: redirect(SECOND), SECOND: redirect(PAGE)})
     assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
-    assert session.asked == [f"HEAD {LINK.url}", f"HEAD {SECOND}"]
+    assert session.requests == [f"HEAD {LINK.url}", f"HEAD {SECOND}"]
 
 
 FOR_BROWSERS_ONLY = {
-    "a page": Answer(200),
-    "no location": Answer(301),
-    "home": to("https://www.tiktok.com/"),
-    "not found page": to("https://www.tiktok.com/notfound"),
-    "login": to("https://www.tiktok.com/login?redirect_url=x"),
-    "401": Answer(401),
-    "403": Answer(403),
-    "406": Answer(406),
-    "no HEAD": Answer(405),
-    "no HEAD known": Answer(501),
+    "a page": LinkResponse(200),
+    "no location": LinkResponse(301),
+    "home": redirect("https://www.tiktok.com/"),
+    "not found page": redirect("https://www.tiktok.com/notfound"),
+    "login": redirect("https://www.tiktok.com/login?redirect_url=x"),
+    "401": LinkResponse(401),
+    "403": LinkResponse(403),
+    "406": LinkResponse(406),
+    "no HEAD": LinkResponse(405),
+    "no HEAD known": LinkResponse(501),
 }
 
 
 @pytest.mark.parametrize("answer", FOR_BROWSERS_ONLY.values(), ids=FOR_BROWSERS_ONLY.keys())
-async def test_what_previews_are_not_told_a_browser_is_asked_for(answer: Answer) -> None:
-    session = FakeSession({f"HEAD {LINK.url}": answer, f"GET {LINK.url}": to(PAGE)})
+async def test_redirect_hidden_from_previews_is_requested_as_a_browser(
+    answer: LinkResponse,
+) -> None:
+    session = FakeSession({f"HEAD {LINK.url}": answer, f"GET {LINK.url}": redirect(PAGE)})
     assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
-    assert session.asked == [f"HEAD {LINK.url}", f"GET {LINK.url}"]
+    assert session.requests == [f"HEAD {LINK.url}", f"GET {LINK.url}"]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(404),
-        Answer(410),
-        Answer(429),
-        Answer(451),
-        Answer(503),
-        to("https://evil.example/"),
-        to("https://www.tiktok.com/@name/live"),
+        LinkResponse(404),
+        LinkResponse(410),
+        LinkResponse(429),
+        LinkResponse(451),
+        LinkResponse(503),
+        redirect("https://evil.example/"),
+        redirect("https://www.tiktok.com/@name/live"),
         TimeoutError(),
     ],
     ids=str,
 )
-async def test_what_holds_for_everybody_is_asked_once(answer: Answer | Exception) -> None:
+async def test_conclusive_response_is_requested_once(answer: LinkResponse | Exception) -> None:
     session = FakeSession({LINK.url: answer})
     with pytest.raises(ClipmillError):
         await resolver(session).resolve(LINK, TikTok())
-    assert session.asked == [f"HEAD {LINK.url}"]
+    assert session.requests == [f"HEAD {LINK.url}"]
 
 
-async def test_every_hop_is_asked_as_a_browser_once() -> None:
+async def test_every_hop_may_be_requested_as_a_browser() -> None:
     session = FakeSession(
         {
-            f"HEAD {LINK.url}": Answer(200),
-            f"GET {LINK.url}": to(SECOND),
-            f"HEAD {SECOND}": Answer(301),
-            f"GET {SECOND}": to(PAGE),
+            f"HEAD {LINK.url}": LinkResponse(200),
+            f"GET {LINK.url}": redirect(SECOND),
+            f"HEAD {SECOND}": LinkResponse(301),
+            f"GET {SECOND}": redirect(PAGE),
         }
     )
     assert await resolver(session).resolve(LINK, TikTok()) == VIDEO
-    assert session.asked == [
+    assert session.requests == [
         f"{method} {url}" for url in (LINK.url, SECOND) for method in ("HEAD", "GET")
     ]
 
 
-ENDS = {
+TARGETS = {
     f"https://t.tiktok.com/i18n/share/video/{ID}/?_d=x&share_item_id={ID}": "tiktok:{ID}",
     f"https://www.tiktok.com/%40name/video/{ID}?_r=1": "tiktok:{ID}",
     f"https://www.tiktok.com/?share_item_id={ID}&_r=1": "tiktok:{ID}",
@@ -189,9 +191,9 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize(("location", "key"), ENDS.items(), ids=lambda text: text[:70])
-async def test_where_short_links_end(location: str, key: str) -> None:
-    assert (await resolve({LINK.url: to(location)})).key == key.format(ID=ID)
+@pytest.mark.parametrize(("location", "key"), TARGETS.items(), ids=lambda text: text[:70])
+async def test_short_link_resolves_to_its_target(location: str, key: str) -> None:
+    assert (await resolve({LINK.url: redirect(location)})).key == key.format(ID=ID)
 
 
 @pytest.mark.parametrize(
@@ -202,16 +204,16 @@ async def test_where_short_links_end(location: str, key: str) -> None:
         "https://t.tiktok.com/i18n/share/user/6820838815978423302/",
     ],
 )
-async def test_the_number_of_an_account_leads_to_its_profile(shared: str) -> None:
+async def test_account_id_resolves_to_its_profile(shared: str) -> None:
     link = TikTok().parse_url(shared)
     assert isinstance(link, ShortLink)
-    session = FakeSession({link.url: to("https://www.tiktok.com/@name?_r=1")})
+    session = FakeSession({link.url: redirect("https://www.tiktok.com/@name?_r=1")})
     found = await resolver(session).resolve(link, TikTok())
     assert found.key == "tiktok:profile/name"
 
 
 class Site:
-    """A site as the settings describe it."""
+    """A site as configured in the settings."""
 
     hosts = ("mine.example",)
     short_hosts = ("mi.ne",)
@@ -219,82 +221,106 @@ class Site:
     media_hosts = (".mine.example",)
 
 
-async def test_a_page_that_is_named_by_its_query_is_reached() -> None:
+async def test_page_identified_by_its_query_is_resolved() -> None:
     platform, link = ConfiguredPlatform("mine", Site()), ShortLink(url="https://mi.ne/x")
-    session = FakeSession({link.url: to("https://mine.example/watch?v=abc&utm_source=x")})
+    session = FakeSession({link.url: redirect("https://mine.example/watch?v=abc&utm_source=x")})
     found = await resolver(session).resolve(link, platform)
     assert found.url == "https://mine.example/watch?v=abc"
 
 
-def chain(length: int) -> dict[str, Answer | Exception | None]:
-    """Answers of a chain that takes so many requests to its video."""
+def chain(length: int) -> dict[str, LinkResponse | Exception | None]:
+    """Return the responses of a chain that reaches its video after this many requests."""
     urls = [LINK.url, *(f"https://vt.tiktok.com/Z{place}/" for place in range(1, length))]
-    return {url: to(after) for url, after in zip(urls, [*urls[1:], PAGE], strict=True)}
+    return {url: redirect(after) for url, after in zip(urls, [*urls[1:], PAGE], strict=True)}
 
 
-async def test_the_longest_chain_and_one_more() -> None:
+async def test_chain_longer_than_the_hop_limit_is_refused() -> None:
     assert await resolve(chain(MAX_HOPS)) == VIDEO
     with pytest.raises(ClipmillError, match="more than 5 times") as caught:
         await resolve(chain(MAX_HOPS + 1))
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
-REFUSED = {
-    "to itself": (to(LINK.url), ErrorCode.CONTENT_UNSUPPORTED, "back to itself"),
-    "other site": (to("https://evil.example/x"), ErrorCode.CONTENT_UNSUPPORTED, "evil.example"),
-    "loopback": (to("http://127.0.0.1/"), ErrorCode.CONTENT_UNSUPPORTED, "IP address"),
-    "metadata": (to("http://169.254.169.254/"), ErrorCode.CONTENT_UNSUPPORTED, "IP address"),
-    "file": (to("file:///etc/passwd"), ErrorCode.CONTENT_UNSUPPORTED, "neither https nor http"),
-    "credentials": (to("https://a:b@www.tiktok.com/"), ErrorCode.CONTENT_UNSUPPORTED, "password"),
-    "port": (to("https://www.tiktok.com:8443/"), ErrorCode.CONTENT_UNSUPPORTED, "a port"),
-    "no URL": (to("https://[/"), ErrorCode.CONTENT_UNSUPPORTED, "no URL"),
-    "control": (to("https://www.tiktok.com/\x00"), ErrorCode.CONTENT_UNSUPPORTED, "control"),
-    "huge": (to("https://www.tiktok.com/" + "x" * 7_000), ErrorCode.CONTENT_UNSUPPORTED, "2048"),
+UNUSABLE = {
+    "to itself": (redirect(LINK.url), ErrorCode.CONTENT_UNSUPPORTED, "back to itself"),
+    "other site": (
+        redirect("https://evil.example/x"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "evil.example",
+    ),
+    "loopback": (redirect("http://127.0.0.1/"), ErrorCode.CONTENT_UNSUPPORTED, "IP address"),
+    "metadata": (redirect("http://169.254.169.254/"), ErrorCode.CONTENT_UNSUPPORTED, "IP address"),
+    "file": (
+        redirect("file:///etc/passwd"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "neither https nor http",
+    ),
+    "credentials": (
+        redirect("https://a:b@www.tiktok.com/"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "password",
+    ),
+    "port": (redirect("https://www.tiktok.com:8443/"), ErrorCode.CONTENT_UNSUPPORTED, "a port"),
+    "no URL": (redirect("https://[/"), ErrorCode.CONTENT_UNSUPPORTED, "no URL"),
+    "control": (redirect("https://www.tiktok.com/\x00"), ErrorCode.CONTENT_UNSUPPORTED, "control"),
+    "huge": (
+        redirect("https://www.tiktok.com/" + "x" * 7_000),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "2048",
+    ),
     "playlist": (
-        to(f"https://www.tiktok.com/@name/playlist/cats-{ID}"),
+        redirect(f"https://www.tiktok.com/@name/playlist/cats-{ID}"),
         ErrorCode.CONTENT_UNSUPPORTED,
         "a playlist",
     ),
     "live": (
-        to("https://www.tiktok.com/@name/live?x=1"),
+        redirect("https://www.tiktok.com/@name/live?x=1"),
         ErrorCode.CONTENT_UNSUPPORTED,
         "live streams are not recorded",
     ),
-    "nobody": (to("https://www.tiktok.com/@_"), ErrorCode.CONTENT_UNSUPPORTED, "user name is none"),
-    "home": (to("https://www.tiktok.com/?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "home without slash": (to("https://www.tiktok.com"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "404 page": (to("https://www.tiktok.com/404?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "nobody": (
+        redirect("https://www.tiktok.com/@_"),
+        ErrorCode.CONTENT_UNSUPPORTED,
+        "user name is none",
+    ),
+    "home": (redirect("https://www.tiktok.com/?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "home without slash": (redirect("https://www.tiktok.com"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "404 page": (redirect("https://www.tiktok.com/404?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
     "login": (
-        to("https://www.tiktok.com/login?redirect_url=x"),
+        redirect("https://www.tiktok.com/login?redirect_url=x"),
         ErrorCode.CONTENT_LOGIN_REQUIRED,
         "login",
     ),
-    "login by phone": (
-        to("/login/phone"),
-        ErrorCode.CONTENT_LOGIN_REQUIRED,
-        "login",
-    ),
+    "login by phone": (redirect("/login/phone"), ErrorCode.CONTENT_LOGIN_REQUIRED, "login"),
     "home of another site": (
-        to("https://evil.example/"),
+        redirect("https://evil.example/"),
         ErrorCode.CONTENT_UNSUPPORTED,
         "not a TikTok host",
     ),
-    "not found": (to("https://www.tiktok.com/notfound?x=/"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "feed": (to("https://www.tiktok.com/foryou?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
-    "no redirect": (Answer(200), ErrorCode.RATE_LIMIT_IP_BLOCK, "200 and redirects nowhere"),
-    "no location": (Answer(301), ErrorCode.RATE_LIMIT_IP_BLOCK, "301 and redirects nowhere"),
-    "blank location": (Answer(302, " "), ErrorCode.RATE_LIMIT_IP_BLOCK, "302 and redirects"),
-    "no content": (Answer(204), ErrorCode.RATE_LIMIT_IP_BLOCK, "204 and redirects nowhere"),
-    "choices": (Answer(300, PAGE), ErrorCode.RATE_LIMIT_IP_BLOCK, "300 and redirects nowhere"),
-    "not modified": (Answer(304, PAGE), ErrorCode.RATE_LIMIT_IP_BLOCK, "304 and redirects"),
-    "401": (Answer(401), ErrorCode.CONTENT_LOGIN_REQUIRED, "vm.tiktok.com answered 401"),
-    "403": (Answer(403), ErrorCode.RATE_LIMIT_IP_BLOCK, "answered 403"),
-    "404": (Answer(404), ErrorCode.CONTENT_NOT_FOUND, "answered 404"),
-    "405 twice": (Answer(405), ErrorCode.PLATFORM_CHANGED, "answered 405"),
-    "410": (Answer(410), ErrorCode.CONTENT_NOT_FOUND, "answered 410"),
-    "451": (Answer(451), ErrorCode.CONTENT_GEO_BLOCKED, "answered 451"),
-    "500": (Answer(500), ErrorCode.NETWORK_SERVER, "answered 500"),
-    "503": (Answer(503), ErrorCode.NETWORK_SERVER, "answered 503"),
+    "not found": (
+        redirect("https://www.tiktok.com/notfound?x=/"),
+        ErrorCode.CONTENT_NOT_FOUND,
+        "gone",
+    ),
+    "feed": (redirect("https://www.tiktok.com/foryou?_r=1"), ErrorCode.CONTENT_NOT_FOUND, "gone"),
+    "no redirect": (LinkResponse(200), ErrorCode.RATE_LIMIT_IP_BLOCK, "200 and redirects nowhere"),
+    "no location": (LinkResponse(301), ErrorCode.RATE_LIMIT_IP_BLOCK, "301 and redirects nowhere"),
+    "blank location": (LinkResponse(302, " "), ErrorCode.RATE_LIMIT_IP_BLOCK, "302 and redirects"),
+    "no content": (LinkResponse(204), ErrorCode.RATE_LIMIT_IP_BLOCK, "204 and redirects nowhere"),
+    "choices": (
+        LinkResponse(300, PAGE),
+        ErrorCode.RATE_LIMIT_IP_BLOCK,
+        "300 and redirects nowhere",
+    ),
+    "not modified": (LinkResponse(304, PAGE), ErrorCode.RATE_LIMIT_IP_BLOCK, "304 and redirects"),
+    "401": (LinkResponse(401), ErrorCode.CONTENT_LOGIN_REQUIRED, "vm.tiktok.com answered 401"),
+    "403": (LinkResponse(403), ErrorCode.RATE_LIMIT_IP_BLOCK, "answered 403"),
+    "404": (LinkResponse(404), ErrorCode.CONTENT_NOT_FOUND, "answered 404"),
+    "405 twice": (LinkResponse(405), ErrorCode.PLATFORM_CHANGED, "answered 405"),
+    "410": (LinkResponse(410), ErrorCode.CONTENT_NOT_FOUND, "answered 410"),
+    "451": (LinkResponse(451), ErrorCode.CONTENT_GEO_BLOCKED, "answered 451"),
+    "500": (LinkResponse(500), ErrorCode.NETWORK_SERVER, "answered 500"),
+    "503": (LinkResponse(503), ErrorCode.NETWORK_SERVER, "answered 503"),
     "timeout": (TimeoutError(), ErrorCode.NETWORK_TIMEOUT, "in time"),
     "reset": (ConnectionResetError(104, "reset"), ErrorCode.NETWORK_CONNECTION, "broke"),
     "disconnected": (
@@ -305,41 +331,43 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("answer", "code", "text"), REFUSED.values(), ids=REFUSED.keys())
-async def test_refused(answer: Answer | Exception, code: ErrorCode, text: str) -> None:
+@pytest.mark.parametrize(("answer", "code", "text"), UNUSABLE.values(), ids=UNUSABLE.keys())
+async def test_unusable_response_is_an_error(
+    answer: LinkResponse | Exception, code: ErrorCode, text: str
+) -> None:
     session = FakeSession({LINK.url: answer})
     with pytest.raises(ClipmillError) as caught:
         await resolver(session).resolve(LINK, TikTok())
     assert caught.value.code is code
     assert text in caught.value.message
     assert len(caught.value.message) < 700
-    assert all(asked.endswith(LINK.url) for asked in session.asked)
+    assert all(each.endswith(LINK.url) for each in session.requests)
 
 
 async def test_retry_after_is_kept() -> None:
     with pytest.raises(ClipmillError) as caught:
-        await resolve({LINK.url: Answer(429, retry_after="30")})
+        await resolve({LINK.url: LinkResponse(429, retry_after="30")})
     assert caught.value.code is ErrorCode.RATE_LIMIT_API
     assert caught.value.retry_after == 30
 
 
-async def test_a_loop_of_two() -> None:
-    session = FakeSession({LINK.url: to(SECOND), SECOND: to(LINK.url)})
+async def test_redirect_loop_is_detected() -> None:
+    session = FakeSession({LINK.url: redirect(SECOND), SECOND: redirect(LINK.url)})
     with pytest.raises(ClipmillError, match="back to itself"):
         await resolver(session).resolve(LINK, TikTok())
-    assert len(session.asked) == 2
+    assert len(session.requests) == 2
 
 
-async def test_the_deadline_is_for_all_hops() -> None:
-    session = FakeSession({LINK.url: to(SECOND), SECOND: None})
+async def test_deadline_covers_all_hops() -> None:
+    session = FakeSession({LINK.url: redirect(SECOND), SECOND: None})
     with pytest.raises(ClipmillError, match="did not answer in time") as caught:
         await resolver(session, deadline_seconds=0.01).resolve(LINK, TikTok())
     assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
-    assert len(session.asked) == 2
+    assert len(session.requests) == 2
 
 
-class Careless(TikTok):
-    """Calls anything a short link."""
+class AnythingIsAShortLink(TikTok):
+    """Parses anything as a short link."""
 
     def get_capabilities(self) -> Capabilities:
         return msgspec.structs.replace(CAPABILITIES, link_hosts=("vm.tiktok.com",))
@@ -351,43 +379,43 @@ class Careless(TikTok):
 @pytest.mark.parametrize(
     "url", ["https://www.tiktok.com/t/x", "http://vm.tiktok.com/x", "https://[/", "x", ""]
 )
-async def test_only_https_on_link_hosts_is_asked_whatever_a_platform_says(url: str) -> None:
-    session = FakeSession({LINK.url: to(url)})
-    platform: Platform = Careless()
+async def test_only_https_urls_on_link_hosts_are_requested(url: str) -> None:
+    session = FakeSession({LINK.url: redirect(url)})
+    platform: Platform = AnythingIsAShortLink()
     with pytest.raises(ClipmillError) as caught:
         await resolver(session).resolve(ShortLink(url=url), platform)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
-    assert session.asked == []
+    assert session.requests == []
 
 
-async def test_a_resolved_link_is_remembered_for_an_hour() -> None:
-    clock, session = Clock(), FakeSession({LINK.url: to(PAGE)})
+async def test_resolved_link_is_cached_for_an_hour() -> None:
+    clock, session = Clock(), FakeSession({LINK.url: redirect(PAGE)})
     links = resolver(session, timer=clock)
     await links.resolve(LINK, TikTok())
     clock.now = CACHE_SECONDS - 1
     assert await links.resolve(LINK, TikTok()) == VIDEO
-    assert len(session.asked) == 1
+    assert len(session.requests) == 1
     clock.now = CACHE_SECONDS + 1
     assert await links.resolve(LINK, TikTok()) == VIDEO
-    assert len(session.asked) == 2
+    assert len(session.requests) == 2
 
 
-async def test_a_failure_is_not_remembered() -> None:
-    session = FakeSession({LINK.url: Answer(503)})
+async def test_failure_is_not_cached() -> None:
+    session = FakeSession({LINK.url: LinkResponse(503)})
     links = resolver(session)
     with pytest.raises(ClipmillError):
         await links.resolve(LINK, TikTok())
-    session.answers[LINK.url] = to(PAGE)
+    session.answers[LINK.url] = redirect(PAGE)
     assert await links.resolve(LINK, TikTok()) == VIDEO
 
 
 def test_next_step_is_pure() -> None:
-    assert next_step(TikTok(), LINK, to(SECOND)) == ShortLink(url=SECOND)
-    assert next_step(TikTok(), LINK, to(PAGE)) == VIDEO
+    assert next_step(TikTok(), LINK, redirect(SECOND)) == ShortLink(url=SECOND)
+    assert next_step(TikTok(), LINK, redirect(PAGE)) == VIDEO
 
 
-async def test_what_was_resolved_is_known_without_asking() -> None:
+async def test_cached_link_needs_no_request() -> None:
     links = resolver(FakeSession(chain(1)))
-    assert links.known(LINK) is None
+    assert links.cached(LINK) is None
     await links.resolve(LINK, TikTok())
-    assert links.known(LINK) == VIDEO
+    assert links.cached(LINK) == VIDEO

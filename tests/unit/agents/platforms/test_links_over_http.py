@@ -49,7 +49,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize(("kind", "page"), TARGETS.items())
-async def test_leads_to_its_target(links: LinkResolver, kind: str, page: str) -> None:
+async def test_short_link_resolves_to_its_target(links: LinkResolver, kind: str, page: str) -> None:
     found = await links.resolve(link(kind), TikTok())
     assert found.url == f"https://www.tiktok.com/{page}"
 
@@ -57,9 +57,7 @@ async def test_leads_to_its_target(links: LinkResolver, kind: str, page: str) ->
 @pytest.mark.parametrize(
     "shared", ["www.tiktok.com/share/user/{}", "m.tiktok.com/h5/share/usr/{}.html"]
 )
-async def test_the_number_of_an_account_leads_to_its_profile(
-    links: LinkResolver, shared: str
-) -> None:
+async def test_account_id_resolves_to_its_profile(links: LinkResolver, shared: str) -> None:
     link = TikTok().parse_url(f"https://{shared.format(video_id())}")
     assert isinstance(link, ShortLink)
     found = await links.resolve(link, TikTok())
@@ -83,12 +81,14 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("kind", "code"), REFUSALS.items())
-async def test_leads_nowhere(links: LinkResolver, kind: str, code: ErrorCode) -> None:
+async def test_unusable_short_link_is_an_error(
+    links: LinkResolver, kind: str, code: ErrorCode
+) -> None:
     with pytest.raises(ClipmillError) as caught:
         await links.resolve(link(kind), TikTok())
     assert caught.value.code is code
 
 
-def test_every_kind_of_link_is_tried() -> None:
-    # "hang" is a matter of the deadline, which is tested without waiting elsewhere.
+def test_every_kind_of_link_is_covered() -> None:
+    # "hang" ends at the deadline, which `test_links` tests without waiting.
     assert {"hang", *TARGETS, *REFUSALS} == set(KINDS)

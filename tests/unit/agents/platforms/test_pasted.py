@@ -10,7 +10,7 @@ from agents.platforms.pasted import LINKS_MAX, find_links
 from agents.platforms.registry import Platforms
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError
-from schemas.request import MAX_URL_CHARACTERS, trimmed
+from schemas.request import MAX_URL_CHARACTERS, strip_invisible
 from tests.unit.agents.platforms.link_forms import ID, LINK_FORMS, POST, SHORT
 
 PLATFORMS = Platforms.load()
@@ -55,14 +55,14 @@ def read(text: str) -> Target | ShortLink | None:
 @given(texts)
 @example("https://www.tiktok.com\u200b.evil.example/@user/video/1")
 @example("https://evil.example\\@www.tiktok.com/@user/video/1")
-def test_a_link_that_is_found_stands_in_the_text_as_it_is(text: str) -> None:
+def test_found_link_is_part_of_the_text(text: str) -> None:
     for link in find_links(text, HOSTS):
         assert link in text
 
 
 @given(texts)
 def test_no_link_is_found_inside_another_one(text: str) -> None:
-    """What follows the host of a link up to the next white space never becomes a link."""
+    """Text from the host of a link to the next white space never becomes a link."""
     for word in text.split():
         first = re.search(r"https?://", word, re.IGNORECASE)
         if first and not re.search(r"[^A-Za-z0-9./:@?=&#%\\-]", word):
@@ -71,12 +71,12 @@ def test_no_link_is_found_inside_another_one(text: str) -> None:
 
 
 @given(texts)
-def test_what_is_read_is_on_a_host_that_stands_in_the_text(text: str) -> None:
+def test_host_of_the_target_is_part_of_the_text(text: str) -> None:
     found = read(text)
     if found is None:
         return
     assert urlsplit(found.url).hostname in HOSTS
-    links = [trimmed(text), *find_links(text, HOSTS)]
+    links = [strip_invisible(text), *find_links(text, HOSTS)]
     hosts = {_host(link) for link in links} & HOSTS
     for host in hosts:
         assert re.search(rf"{re.escape(host)}(?![A-Za-z0-9.-])", text, re.IGNORECASE)
@@ -94,7 +94,7 @@ ids = st.integers(1, 2**64 - 1).map(str)
 
 
 @given(words, gaps, ids, gaps, words)
-def test_a_post_between_white_space_is_the_one_that_is_read(
+def test_post_between_white_space_is_read(
     before: str, gap: str, number: str, other_gap: str, after: str
 ) -> None:
     link = f"https://www.tiktok.com/@user/video/{number}"
@@ -107,21 +107,23 @@ def test_a_post_between_white_space_is_the_one_that_is_read(
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_read_or_rejected(text: str) -> None:
     found = read(text)
     assert found is None or urlsplit(found.url).hostname in HOSTS
 
 
 @given(st.sampled_from([row.text for row in LINK_FORMS]), st.integers(0, 99), words)
-def test_a_text_put_into_a_form_leads_to_no_other_host(form: str, place: int, put: str) -> None:
-    text = form[:place] + put + form[place:]
+def test_text_inserted_into_a_form_leads_to_no_other_host(
+    form: str, place: int, inserted: str
+) -> None:
+    text = form[:place] + inserted + form[place:]
     assert all(link in text for link in find_links(text, HOSTS))
     found = read(text)
     assert found is None or urlsplit(found.url).hostname in HOSTS
 
 
 @given(st.sampled_from([row.text for row in LINK_FORMS]), gaps, gaps)
-def test_white_space_around_changes_nothing(form: str, before: str, after: str) -> None:
+def test_surrounding_white_space_is_ignored(form: str, before: str, after: str) -> None:
     assert read(f"{before}{form}{after}") == read(form)
 
 
@@ -143,13 +145,13 @@ def test_white_space_around_changes_nothing(form: str, before: str, after: str) 
         "[" + "](https://x/" * 180,
     ],
 )
-def test_no_text_blows_up(text: str) -> None:
+def test_pathological_text_yields_a_bounded_number_of_links(text: str) -> None:
     text = text[:MAX_URL_CHARACTERS]
     assert len(list(find_links(text, HOSTS))) <= LINKS_MAX
     read(text)
 
 
-def test_ids_are_never_shortened() -> None:
+def test_ids_are_never_truncated() -> None:
     for place in range(1, len(ID)):
         for mark in ("\u200b", "\u00ad", "\u2060", "\ufeff"):
             text = f"see {POST[: -len(ID)]}{ID[:place]}{mark}{ID[place:]} now"

@@ -28,12 +28,12 @@ class FailsToStart(TikTok):
         raise RuntimeError("no licence")
 
 
-def point(name: str, value: str) -> EntryPoint:
+def entry_point(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, GROUP)
 
 
-def own(kind: type) -> EntryPoint:
-    return point(kind.__name__.lower(), f"{__name__}:{kind.__name__}")
+def entry_point_of(kind: type) -> EntryPoint:
+    return entry_point(kind.__name__.lower(), f"{__name__}:{kind.__name__}")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def both() -> Platforms:
 
 
 class Site:
-    """A site as the settings describe it."""
+    """A site as configured in the settings."""
 
     hosts: tuple[str, ...] = ("mine.example",)
     short_hosts: tuple[str, ...] = ("mi.ne",)
@@ -50,25 +50,25 @@ class Site:
     media_hosts: tuple[str, ...] = (".mine.example",)
 
 
-class TikToksHost(Site):
+class SiteWithTikTokHost(Site):
     hosts = ("vm.tiktok.com",)
 
 
-def test_the_installed_platforms() -> None:
+def test_installed_platforms_are_loaded() -> None:
     platforms = Platforms.load()
     assert set(platforms.names) >= {"tiktok"}
     assert not platforms.broken
     assert isinstance(platforms.by_name("tiktok"), TikTok)
 
 
-def test_sites_of_the_settings_are_platforms_beside_the_installed_ones() -> None:
-    platforms = Platforms.load({"mine": Site(), "second": NoHost()})
+def test_configured_sites_are_added_to_the_installed_platforms() -> None:
+    platforms = Platforms.load({"mine": Site(), "second": SecondSite()})
     assert set(platforms.names) == {*Platforms.load().names, "mine", "second"}
     assert platforms.for_url("https://mi.ne/x").get_capabilities().name == "mine"
     assert isinstance(platforms.by_name("tiktok"), TikTok)
 
 
-class NoHost(Site):
+class SecondSite(Site):
     hosts = ("second.example",)
     short_hosts = ()
 
@@ -77,25 +77,27 @@ class NoHost(Site):
     ("sites", "claim"),
     [
         ({"tiktok": Site()}, "the name tiktok"),
-        ({"mine": TikToksHost()}, r"the host vm\.tiktok\.com"),
+        ({"mine": SiteWithTikTokHost()}, r"the host vm\.tiktok\.com"),
         ({"mine": Site(), "other": Site()}, r"the host mi\.ne, mine\.example"),
     ],
     ids=["name of a plug-in", "host of a plug-in", "host of another site"],
 )
-def test_a_site_may_not_claim_what_another_platform_has(sites: dict[str, Site], claim: str) -> None:
+def test_site_that_claims_a_taken_name_or_host_is_an_error(
+    sites: dict[str, Site], claim: str
+) -> None:
     with pytest.raises(ClipmillError, match=f"{claim}; .*take it out of the settings") as caught:
         Platforms.load(sites)
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-def test_a_broken_plug_in_hides_no_site() -> None:
-    platforms = Platforms.from_entry_points([point("bad", "nowhere:X")], {"mine": Site()})
+def test_broken_plug_in_keeps_configured_sites() -> None:
+    platforms = Platforms.from_entry_points([entry_point("bad", "nowhere:X")], {"mine": Site()})
     assert platforms.names == ("mine",)
     assert platforms.broken.keys() == {"bad"}
 
 
-def test_what_the_engine_is_to_load_beforehand() -> None:
-    platforms = Platforms.from_entry_points([], {"mine": Site(), "second": NoHost()})
+def test_extractors_to_preload_are_listed() -> None:
+    platforms = Platforms.from_entry_points([], {"mine": Site(), "second": SecondSite()})
     assert platforms.extractors == ("yt-dlp:Mine",)
     assert Platforms([]).extractors == ()
 
@@ -111,12 +113,12 @@ def test_what_the_engine_is_to_load_beforehand() -> None:
         ("WWW.Other.Example/1", "other"),
     ],
 )
-def test_for_url(both: Platforms, url: str, name: str) -> None:
+def test_platform_is_found_by_url(both: Platforms, url: str, name: str) -> None:
     assert both.for_url(url).get_capabilities().name == name
     assert both.for_url(url) is both.by_name(name)
 
 
-def test_an_unknown_host_is_refused_with_what_there_is(both: Platforms) -> None:
+def test_unknown_host_is_rejected_with_the_available_platforms(both: Platforms) -> None:
     with pytest.raises(ClipmillError, match="there are: other, tiktok") as caught:
         both.for_url("https://example.com/1?token=hunter2")
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
@@ -135,42 +137,40 @@ def refused_by(platforms: Platforms, url: object) -> ErrorCode | None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE_URLS, ids=lambda hostile: hostile.name)
-def test_hostile_links_end_the_same_way_through_the_registry(
-    both: Platforms, hostile: Hostile
-) -> None:
+def test_hostile_links_are_rejected_with_their_code(both: Platforms, hostile: Hostile) -> None:
     assert refused_by(both, hostile.url) is hostile.code
 
 
-def test_there_are_many_hostile_links_with_names_of_their_own() -> None:
+def test_hostile_links_are_many_and_uniquely_named() -> None:
     assert len({hostile.name for hostile in HOSTILE_URLS}) == len(HOSTILE_URLS) >= 120
 
 
-def test_an_unknown_name_is_refused_with_what_there_is(both: Platforms) -> None:
+def test_unknown_name_is_rejected_with_the_available_platforms(both: Platforms) -> None:
     with pytest.raises(ClipmillError, match=r"'vimeo' is not available .*other, tiktok") as caught:
         both.by_name("vimeo")
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
 BROKEN = {
-    "module is missing": (point("bad", "clipmill_no_such_module:X"), "ModuleNotFoundError"),
-    "class is missing": (point("bad", f"{__name__}:Missing"), "AttributeError"),
-    "constructor fails": (point("bad", f"{__name__}:FailsToStart"), "no licence"),
-    "not a platform": (point("bad", "builtins:int"), "get_capabilities"),
-    "not a class": (point("bad", f"{__name__}:BROKEN"), "not callable"),
+    "module is missing": (entry_point("bad", "clipmill_no_such_module:X"), "ModuleNotFoundError"),
+    "class is missing": (entry_point("bad", f"{__name__}:Missing"), "AttributeError"),
+    "constructor fails": (entry_point("bad", f"{__name__}:FailsToStart"), "no licence"),
+    "not a platform": (entry_point("bad", "builtins:int"), "get_capabilities"),
+    "not a class": (entry_point("bad", f"{__name__}:BROKEN"), "not callable"),
 }
 
 
-@pytest.mark.parametrize(("broken", "why"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_plug_in_is_named_and_hides_no_other(
-    broken: EntryPoint, why: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("broken", "reason"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_plug_in_is_reported_and_others_are_loaded(
+    broken: EntryPoint, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
-        platforms = Platforms.from_entry_points([broken, own(Other)])
+        platforms = Platforms.from_entry_points([broken, entry_point_of(Other)])
     assert platforms.names == ("other",)
-    assert why in platforms.broken["bad"]
+    assert reason in platforms.broken["bad"]
     assert broken.value in platforms.broken["bad"]
     assert "platform plug-in bad" in caplog.text
-    with pytest.raises(ClipmillError, match=why):
+    with pytest.raises(ClipmillError, match=reason):
         platforms.by_name("bad")
     with pytest.raises(ClipmillError, match=r"bad \(broken\)"):
         platforms.for_url("https://example.com/")
@@ -184,22 +184,22 @@ def test_a_broken_plug_in_is_named_and_hides_no_other(
     ],
     ids=["name", "host"],
 )
-def test_a_claim_of_two_platforms_is_an_error(platforms: list[Platform], claim: str) -> None:
+def test_name_or_host_claimed_twice_is_an_error(platforms: list[Platform], claim: str) -> None:
     with pytest.raises(ClipmillError, match=f"Two platforms claim {claim}") as caught:
         Platforms(platforms)
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-def test_no_platform_at_all() -> None:
+def test_url_is_rejected_without_any_platform() -> None:
     with pytest.raises(ClipmillError, match="there are: none"):
         Platforms([]).for_url("https://www.tiktok.com/@a/video/1")
 
 
-# Hosts of files that the settings add
+# Media hosts added by the settings
 
 
-class Added:
-    """Hosts of files alone, as the settings describe them."""
+class MediaHostsOnly:
+    """Media hosts only, as configured in the settings."""
 
     hosts: tuple[str, ...] = ()
     short_hosts: tuple[str, ...] = ()
@@ -207,19 +207,21 @@ class Added:
     media_hosts: tuple[str, ...] = (".cdn.example.net",)
 
 
-def test_hosts_of_files_are_added_to_an_installed_platform() -> None:
-    added = Platforms.load({"tiktok": Added()}).by_name("tiktok").get_capabilities()
+def test_media_hosts_are_added_to_an_installed_platform() -> None:
+    added = Platforms.load({"tiktok": MediaHostsOnly()}).by_name("tiktok").get_capabilities()
     assert added.media_hosts == (*CAPABILITIES.media_hosts, ".cdn.example.net")
     assert added.page_hosts == CAPABILITIES.page_hosts
 
 
 @pytest.mark.parametrize("name", ["unknown", "streamable"])
-def test_hosts_of_files_are_not_added_to_what_takes_none(name: str) -> None:
+def test_media_hosts_for_an_unsupporting_platform_are_an_error(name: str) -> None:
     with pytest.raises(ClipmillError, match=rf"platforms\.{name} has media_hosts alone") as caught:
-        Platforms.load({name: Added()})
+        Platforms.load({name: MediaHostsOnly()})
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-def test_hosts_of_files_of_a_broken_platform_wait_for_it() -> None:
-    platforms = Platforms.from_entry_points([point("bad", "nowhere:X")], {"bad": Added()})
+def test_media_hosts_of_a_broken_platform_are_no_error() -> None:
+    platforms = Platforms.from_entry_points(
+        [entry_point("bad", "nowhere:X")], {"bad": MediaHostsOnly()}
+    )
     assert "bad" in platforms.broken

@@ -23,7 +23,7 @@ CODES = {
 
 
 @pytest.mark.parametrize(("status", "code"), CODES.items())
-def test_code(status: int, code: ErrorCode) -> None:
+def test_status_maps_to_its_code(status: int, code: ErrorCode) -> None:
     assert page_status_code(status) is code
 
 

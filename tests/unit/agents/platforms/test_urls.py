@@ -89,12 +89,12 @@ REASONS = {
 
 
 @pytest.mark.parametrize(("text", "link"), GOOD.values(), ids=GOOD.keys())
-def test_reads_the_parts(text: str, link: Link) -> None:
+def test_link_is_parsed(text: str, link: Link) -> None:
     assert parse_link(text, known_hosts=(HOST,)) == link
 
 
 @pytest.mark.parametrize(("text", "reason"), REASONS.values(), ids=REASONS.keys())
-def test_says_what_is_wrong_and_what_is_right(text: object, reason: str) -> None:
+def test_unusable_link_is_rejected_with_reason_and_example(text: object, reason: str) -> None:
     with pytest.raises(ClipmillError, match="not a usable link") as caught:
         parse_link(text, known_hosts=(HOST,))
     assert caught.value.code is ErrorCode.REQUEST_INVALID
@@ -104,12 +104,12 @@ def test_says_what_is_wrong_and_what_is_right(text: object, reason: str) -> None
     assert caught.value.details["field"] == "url"
 
 
-def test_no_scheme_needs_a_known_host() -> None:
+def test_missing_scheme_is_rejected_without_a_known_host() -> None:
     with pytest.raises(ClipmillError, match="scheme is missing"):
         parse_link("www.tiktok.com/x")
 
 
-def test_the_longest_link_passes_and_one_more_character_does_not() -> None:
+def test_link_longer_than_the_maximum_is_rejected() -> None:
     longest = "https://a.example/".ljust(MAX_URL_CHARACTERS, "x")
     assert parse_link(longest).path.endswith("x")
     with pytest.raises(ClipmillError, match="2049 characters, at most 2048") as caught:
@@ -131,7 +131,7 @@ def test_the_longest_link_passes_and_one_more_character_does_not() -> None:
         f"https://name:hunter2{'x' * 300}@a.example",
     ],
 )
-def test_errors_hold_no_secrets(text: str) -> None:
+def test_errors_contain_no_secrets(text: str) -> None:
     with pytest.raises(ClipmillError) as caught:
         parse_link(text)
     assert "hunter2" not in str(caught.value)
@@ -151,7 +151,7 @@ SHORTENED = {
 
 
 @pytest.mark.parametrize(("text", "shown"), SHORTENED.values(), ids=SHORTENED.keys())
-def test_shorten(text: str, shown: str) -> None:
+def test_link_is_shortened_for_display(text: str, shown: str) -> None:
     assert shorten(text) == shown
 
 
@@ -163,7 +163,7 @@ def test_shortened_links_are_printable_and_bounded(text: str) -> None:
     assert len(shown) <= MAX_ECHO_CHARACTERS
 
 
-def read(text: object) -> Link | ClipmillError:
+def parse_or_error(text: object) -> Link | ClipmillError:
     try:
         return parse_link(text, known_hosts=(HOST,))
     except ClipmillError as error:
@@ -173,8 +173,8 @@ def read(text: object) -> Link | ClipmillError:
 @given(st.one_of(st.text(max_size=100), st.integers(), st.none(), st.binary(max_size=20)))
 @example("https://www.tiktok.com:443/@a?b#c")
 @example("www.tiktok.com")
-def test_only_our_errors_come_out_and_links_read_the_same_again(text: object) -> None:
-    found = read(text)
+def test_any_value_is_parsed_stably_or_a_clipmill_error(text: object) -> None:
+    found = parse_or_error(text)
     if isinstance(found, Link):
         assert parse_link(found.url) == found
     else:
@@ -183,8 +183,8 @@ def test_only_our_errors_come_out_and_links_read_the_same_again(text: object) ->
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
-def test_no_text_as_host_leads_to_anything_but_a_public_ascii_name(host: str) -> None:
-    found = read(f"https://{host}/x")
+def test_host_of_a_parsed_link_is_a_public_ascii_name(host: str) -> None:
+    found = parse_or_error(f"https://{host}/x")
     if isinstance(found, Link):
         assert found.host.isascii()
         assert "." in found.host

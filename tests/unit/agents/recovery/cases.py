@@ -1,4 +1,4 @@
-"""Failures, breakers and means for the tests of decisions."""
+"""Failures, breakers and recovery options for the tests of decisions."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ ACCOUNTS = ("main", "spare")
 
 
 def format_of(name: str, side: int, **changes: Any) -> VideoFormat:
-    plain = VideoFormat(
+    defaults = VideoFormat(
         format_id=name,
         container="mp4",
         video_codec="h264",
@@ -35,19 +35,19 @@ def format_of(name: str, side: int, **changes: Any) -> VideoFormat:
         width=side,
         height=2 * side,
     )
-    return msgspec.structs.replace(plain, **changes)
+    return msgspec.structs.replace(defaults, **changes)
 
 
 FORMATS = (format_of("high", 1080), format_of("middle", 720), format_of("low", 540))
 
 
-def means(
+def recovery_options(
     *egresses: str, accounts: tuple[str, ...] = (), formats: tuple[VideoFormat, ...] = ()
 ) -> RecoveryOptions:
     return RecoveryOptions(egresses=egresses, accounts=accounts, formats=formats)
 
 
-def failed(
+def extraction_failure(
     code: ErrorCode,
     *,
     step: str = "extraction",
@@ -55,13 +55,13 @@ def failed(
     options: Options | None = None,
     retry_after_seconds: float | None = None,
     permitted: bool = True,
-    place: bool = True,
+    has_endpoint: bool = True,
     account: str | None = None,
     **changes: Any,
 ) -> Failure:
-    """A failure of extraction by way of egress a; ``changes`` are the job's."""
+    """A failed extraction over egress a; ``changes`` are those of the job."""
     event = validated(attempts=attempts, options=options or Options(), **changes)
-    where: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
+    endpoint: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
     return make_failure(
         code,
         event,
@@ -69,21 +69,21 @@ def failed(
         retry_after_seconds=retry_after_seconds,
         permitted=permitted,
         account=account,
-        **(where if place else {}),
+        **(endpoint if has_endpoint else {}),
     )
 
 
-def failed_download(
+def download_failure(
     code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED,
     format_id: str = "high",
     *,
-    read_anew: bool = False,
+    page_reread: bool = False,
     options: Options | None = None,
     **changes: Any,
 ) -> Failure:
-    """A failure of download by way of egress a; ``changes`` are the job's."""
-    if read_anew:
-        changes["attempts"] = (*changes.get("attempts", ()), fresh_attempt())
+    """A failed download over egress a; ``changes`` are those of the job."""
+    if page_reread:
+        changes["attempts"] = (*changes.get("attempts", ()), fresh_extraction_attempt())
     job = make_job(options=options or Options(), **changes)
     source = SelectedSource(format=format_of(format_id, 720), url="https://v16.tiktokcdn.com/v.mp4")
     return make_failure(
@@ -97,7 +97,7 @@ def failed_download(
     )
 
 
-def fresh_attempt(code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED) -> Attempt:
+def fresh_extraction_attempt(code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED) -> Attempt:
     return Attempt(
         step="download",
         code=code,
@@ -109,7 +109,7 @@ def fresh_attempt(code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED) -> Attempt:
 
 
 def changed_attempts(code: ErrorCode, times: int, step: str = "extraction") -> tuple[Attempt, ...]:
-    """Attempts after which something was changed at once."""
+    """Uncounted attempts, each followed by an immediate change."""
     one = Attempt(
         step=step,
         code=code,
@@ -121,22 +121,22 @@ def changed_attempts(code: ErrorCode, times: int, step: str = "extraction") -> t
     return (one,) * times
 
 
-def tried(code: ErrorCode, times: int, step: str = "extraction") -> tuple[Attempt, ...]:
+def counted_attempts(code: ErrorCode, times: int, step: str = "extraction") -> tuple[Attempt, ...]:
     return (make_attempt(code, step),) * times
 
 
-def parked(times: int, code: ErrorCode) -> Parking:
+def parking(times: int, code: ErrorCode) -> Parking:
     return Parking(times=times, since=WRITTEN_AT, code=code)
 
 
 def breaker(
     state: str, until: float | None = None, budget: float | None = None, since: float = 0
 ) -> BreakerState:
-    """A breaker's state; the moments are seconds after now."""
-    began = NOW + timedelta(seconds=since)
-    plain = BreakerState(platform="tiktok", operation="extract", egress="a", since=began)
+    """A breaker's state; the times are seconds after `NOW`."""
+    opened_at = NOW + timedelta(seconds=since)
+    defaults = BreakerState(platform="tiktok", operation="extract", egress="a", since=opened_at)
     return msgspec.structs.replace(
-        plain,
+        defaults,
         state=state,
         until=None if until is None else NOW + timedelta(seconds=until),
         budget_until=None if budget is None else NOW + timedelta(seconds=budget),

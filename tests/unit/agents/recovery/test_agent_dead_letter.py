@@ -19,27 +19,31 @@ from tests.unit.agents.builders import (
 )
 
 
-def facts_of(failure: Failure, **job: Any) -> DeadLetterHeaders:
-    _, facts = split_headers(dead_letter_of(failure, make_job(**job)).headers)
-    assert facts is not None
-    return facts
+def headers_of(failure: Failure, **job: Any) -> DeadLetterHeaders:
+    _, headers = split_headers(dead_letter_of(failure, make_job(**job)).headers)
+    assert headers is not None
+    return headers
 
 
-def test_the_record_is_kept_byte_for_byte() -> None:
-    letter = dead_letter_of(make_failure(ErrorCode.INTERNAL_BUG), make_job())
+def test_dead_letter_keeps_the_record_byte_for_byte() -> None:
+    dead_letter = dead_letter_of(make_failure(ErrorCode.INTERNAL_BUG), make_job())
     record = event_record(validated())
-    own, _ = split_headers(letter.headers)
-    assert (letter.topic, letter.key, letter.value) == (DEADLETTERS, record.key, record.value)
-    assert own == record.headers
+    record_headers, _ = split_headers(dead_letter.headers)
+    assert (dead_letter.topic, dead_letter.key, dead_letter.value) == (
+        DEADLETTERS,
+        record.key,
+        record.value,
+    )
+    assert record_headers == record.headers
 
 
-def test_the_facts_are_those_of_the_failure() -> None:
+def test_headers_describe_the_failure() -> None:
     failure = make_failure(ErrorCode.INTERNAL_BUG, engine=ENGINE, platform="tiktok")
-    facts = facts_of(failure, attempts=(make_attempt(), make_attempt()), replays=2)
-    assert (facts.step, facts.code, facts.attempts) == ("extraction", "internal.bug", 2)
-    assert (facts.engine, facts.platform, facts.replays) == (ENGINE.yt_dlp, "tiktok", 2)
-    assert (facts.request_id, facts.failed_at) == ("r1", WRITTEN_AT)
-    assert (facts.origin_topic, facts.origin_offset) == ("videos.validated", 7)
+    headers = headers_of(failure, attempts=(make_attempt(), make_attempt()), replays=2)
+    assert (headers.step, headers.code, headers.attempts) == ("extraction", "internal.bug", 2)
+    assert (headers.engine, headers.platform, headers.replays) == (ENGINE.yt_dlp, "tiktok", 2)
+    assert (headers.request_id, headers.failed_at) == ("r1", WRITTEN_AT)
+    assert (headers.origin_topic, headers.origin_offset) == ("videos.validated", 7)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +54,12 @@ def test_the_facts_are_those_of_the_failure() -> None:
         ({"reason": "https://h.example/a?sig=s3cret"}, "https://h.example/a"),
     ],
 )
-def test_the_reason_is_the_technical_one_without_secrets(
+def test_reason_header_is_technical_and_without_secrets(
     details: dict[str, str], reason: str
 ) -> None:
     failure = make_failure(ErrorCode.INTERNAL_BUG)
     error = msgspec.structs.replace(failure.error, technical_details=details)
-    assert facts_of(msgspec.structs.replace(failure, error=error)).reason == reason
+    assert headers_of(msgspec.structs.replace(failure, error=error)).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_the_reason_is_the_technical_one_without_secrets(
         ({}, ""),
     ],
 )
-def test_the_platform_is_told_or_stands_in_the_subject(
+def test_platform_comes_from_the_failure_or_its_subject(
     given: dict[str, Any], platform: str
 ) -> None:
     assert platform_of(make_failure(ErrorCode.INTERNAL_BUG, **given)) == platform

@@ -15,8 +15,8 @@ from agents.recovery.decisions import (
     RecoveryOptions,
     Retry,
 )
-from agents.recovery.retry_policy import HOUR, POLICIES, Policy
-from agents.resilience.breaker_rules import COUNTING
+from agents.recovery.retry_policy import HOUR, POLICIES, RetryPolicy
+from agents.resilience.breaker_rules import FAILURES
 from schemas.errors import ErrorCode
 from schemas.failure import Failure
 from schemas.request import Options
@@ -29,16 +29,16 @@ from tests.unit.agents.recovery.cases import (
     NOW,
     breaker,
     changed_attempts,
-    failed,
-    failed_download,
-    means,
-    parked,
-    tried,
+    counted_attempts,
+    download_failure,
+    extraction_failure,
+    parking,
+    recovery_options,
 )
 
-ALWAYS = [code for code in ErrorCode if POLICIES[code].outage]
-COUNTED = [code for code in ErrorCode if POLICIES[code].waits and code not in ALWAYS]
-NOT_ALWAYS = [code for code in ErrorCode if code not in ALWAYS]
+OUTAGE_CODES = [code for code in ErrorCode if POLICIES[code].outage]
+RETRIED_CODES = [code for code in ErrorCode if POLICIES[code].waits and code not in OUTAGE_CODES]
+OTHER_CODES = [code for code in ErrorCode if code not in OUTAGE_CODES]
 DNS = ErrorCode.NETWORK_DNS
 API = ErrorCode.RATE_LIMIT_API
 BLOCK = ErrorCode.RATE_LIMIT_IP_BLOCK
@@ -51,35 +51,37 @@ CHANGED = ErrorCode.PLATFORM_CHANGED
 STORAGE = ErrorCode.SYSTEM_STORAGE
 
 
-def decided(
+def decision_for(
     failure: Failure,
     *,
     now: datetime = NOW,
     total: timedelta = DAY,
     jitter: float = 0.2,
-    chance: float = 0.0,
-    **surroundings: Any,
+    uniform: float = 0.0,
+    **context: Any,
 ) -> Decision:
-    return decide(failure, now=now, total=total, jitter=jitter, chance=chance, **surroundings)
+    return decide(failure, now=now, total=total, jitter=jitter, uniform=uniform, **context)
 
 
-def wait_of(decision: Decision, now: datetime = NOW) -> float:
+def wait_seconds(decision: Decision, now: datetime = NOW) -> float:
     assert isinstance(decision, Retry | Park | Change)
     return (decision.due - now).total_seconds()
 
 
-def parked_for(seconds: float, code: ErrorCode) -> Park:
+def park_decision(seconds: float, code: ErrorCode) -> Park:
     return Park(due=NOW + timedelta(seconds=seconds), code=code)
 
 
-def retried_in(seconds: float) -> Retry:
+def retry_decision(seconds: float) -> Retry:
     return Retry(due=NOW + timedelta(seconds=seconds))
 
 
-def changed_by(decision: Decision, strategy: str, *, seconds: float = 0, counted: bool) -> Change:
+def checked_change(
+    decision: Decision, strategy: str, *, seconds: float = 0, counted: bool
+) -> Change:
     assert isinstance(decision, Change)
     assert (decision.strategy, decision.counted) == (strategy, counted)
-    assert wait_of(decision) == seconds
+    assert wait_seconds(decision) == seconds
     return decision
 
 
@@ -87,143 +89,163 @@ def changed_by(decision: Decision, strategy: str, *, seconds: float = 0, counted
 
 WAITS = [
     pytest.param(code, before, wait, id=f"{code}-{before}")
-    for code in COUNTED
+    for code in RETRIED_CODES
     for before, wait in enumerate(POLICIES[code].waits)
 ]
 
 
 @pytest.mark.parametrize(("code", "before", "wait"), WAITS)
-def test_each_attempt_has_its_wait(code: ErrorCode, before: int, wait: float) -> None:
-    assert decided(failed(code, attempts=tried(code, before))) == retried_in(wait)
+def test_each_attempt_has_its_backoff(code: ErrorCode, before: int, wait: float) -> None:
+    assert decision_for(
+        extraction_failure(code, attempts=counted_attempts(code, before))
+    ) == retry_decision(wait)
 
 
-@pytest.mark.parametrize("code", NOT_ALWAYS)
-def test_after_the_last_wait_comes_the_end(code: ErrorCode) -> None:
+@pytest.mark.parametrize("code", OTHER_CODES)
+def test_failure_after_the_last_wait_is_final(code: ErrorCode) -> None:
     policy = POLICIES[code]
-    used = tried(code, len(policy.waits)) + changed_attempts(code, policy.changes)
-    decision = decided(failed(code, attempts=used), means=means("b", accounts=ACCOUNTS))
-    assert decision == (DeadLetter() if policy.keep else Fail())
+    used = counted_attempts(code, len(policy.waits)) + changed_attempts(code, policy.changes)
+    decision = decision_for(
+        extraction_failure(code, attempts=used), available=recovery_options("b", accounts=ACCOUNTS)
+    )
+    assert decision == (DeadLetter() if policy.dead_letter else Fail())
 
 
-def test_other_codes_and_other_steps_use_up_nothing() -> None:
-    elsewhere = tried(TIMEOUT, 4, step="download") + tried(DNS, 4)
-    assert decided(failed(TIMEOUT, attempts=elsewhere)) == retried_in(5)
-    assert decided(failed(TIMEOUT, attempts=changed_attempts(TIMEOUT, 3))) == retried_in(5)
+def test_attempts_of_other_codes_and_steps_do_not_count() -> None:
+    other_attempts = counted_attempts(TIMEOUT, 4, step="download") + counted_attempts(DNS, 4)
+    assert decision_for(extraction_failure(TIMEOUT, attempts=other_attempts)) == retry_decision(5)
+    assert decision_for(
+        extraction_failure(TIMEOUT, attempts=changed_attempts(TIMEOUT, 3))
+    ) == retry_decision(5)
 
 
-@pytest.mark.parametrize(("chance", "wait"), [(0.0, 5.0), (0.5, 5.5), (1.0, 6.0)])
-def test_jitter_only_makes_waits_longer(chance: float, wait: float) -> None:
-    assert decided(failed(DNS), jitter=0.2, chance=chance) == retried_in(wait)
+@pytest.mark.parametrize(("uniform", "wait"), [(0.0, 5.0), (0.5, 5.5), (1.0, 6.0)])
+def test_jitter_only_lengthens_waits(uniform: float, wait: float) -> None:
+    assert decision_for(extraction_failure(DNS), jitter=0.2, uniform=uniform) == retry_decision(
+        wait
+    )
 
 
 @pytest.mark.parametrize("code", [API, ErrorCode.NETWORK_SERVER])
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 7.0, 77.0, 7_200.0])
-def test_what_the_platform_asks_for_is_done_to_the_second(code: ErrorCode, seconds: float) -> None:
-    failure = failed(code, retry_after_seconds=seconds)
-    assert decided(failure, chance=1.0) == retried_in(seconds)
+def test_retry_after_is_honoured_exactly(code: ErrorCode, seconds: float) -> None:
+    failure = extraction_failure(code, retry_after_seconds=seconds)
+    assert decision_for(failure, uniform=1.0) == retry_decision(seconds)
 
 
-def test_a_negative_wait_is_none() -> None:
-    assert decided(failed(API, retry_after_seconds=-10)) == retried_in(0)
+def test_negative_retry_after_is_zero() -> None:
+    assert decision_for(extraction_failure(API, retry_after_seconds=-10)) == retry_decision(0)
 
 
 @pytest.mark.parametrize("seconds", [1e9, 1e18, 1e300])
-def test_too_long_a_wait_ends_it(seconds: float) -> None:
-    assert decided(failed(API, retry_after_seconds=seconds)) == Fail()
+def test_retry_after_beyond_the_total_time_fails(seconds: float) -> None:
+    assert decision_for(extraction_failure(API, retry_after_seconds=seconds)) == Fail()
 
 
 def test_retry_after_does_not_make_final_errors_retry() -> None:
-    assert decided(failed(ErrorCode.CONTENT_NOT_FOUND, retry_after_seconds=5)) == Fail()
+    assert (
+        decision_for(extraction_failure(ErrorCode.CONTENT_NOT_FOUND, retry_after_seconds=5))
+        == Fail()
+    )
 
 
-def test_the_policies_can_be_others() -> None:
-    policies = {DNS: Policy(waits=(1, 2))}
-    assert decided(failed(DNS, attempts=tried(DNS, 1)), policies=policies) == retried_in(2)
+def test_policies_are_configurable() -> None:
+    policies = {DNS: RetryPolicy(waits=(1, 2))}
+    assert decision_for(
+        extraction_failure(DNS, attempts=counted_attempts(DNS, 1)), policies=policies
+    ) == retry_decision(2)
 
 
 # Outages
 
 OUTAGES = [
     pytest.param(code, times, wait, id=f"{code}-{times}")
-    for code in ALWAYS
+    for code in OUTAGE_CODES
     for times, wait in (*enumerate(POLICIES[code].waits), (500, POLICIES[code].waits[-1]))
 ]
 
 
 @pytest.mark.parametrize(("code", "times", "wait"), OUTAGES)
-def test_outages_are_waited_out_and_use_up_nothing(
-    code: ErrorCode, times: int, wait: float
-) -> None:
-    failure = failed(code, parked=parked(times, code) if times else None, attempts=tried(code, 99))
-    assert decided(failure) == parked_for(wait, code)
-    assert decided(failure, chance=1.0) == parked_for(1.2 * wait, code)
+def test_outages_park_without_counting_attempts(code: ErrorCode, times: int, wait: float) -> None:
+    failure = extraction_failure(
+        code, parked=parking(times, code) if times else None, attempts=counted_attempts(code, 99)
+    )
+    assert decision_for(failure) == park_decision(wait, code)
+    assert decision_for(failure, uniform=1.0) == park_decision(1.2 * wait, code)
 
 
 @pytest.mark.parametrize(("times", "wait"), [(0, 2), (1, 3), (2, 5), (3, 8), (4, 8)])
-def test_every_wait_of_a_longer_outage_is_used(times: int, wait: float) -> None:
-    policies = {STORAGE: Policy(waits=(2, 3, 5, 8), outage=True)}
-    failure = failed(STORAGE, parked=parked(times, STORAGE) if times else None)
-    assert decided(failure, policies=policies) == parked_for(wait, STORAGE)
+def test_outage_waits_advance_to_the_last(times: int, wait: float) -> None:
+    policies = {STORAGE: RetryPolicy(waits=(2, 3, 5, 8), outage=True)}
+    failure = extraction_failure(STORAGE, parked=parking(times, STORAGE) if times else None)
+    assert decision_for(failure, policies=policies) == park_decision(wait, STORAGE)
 
 
-def test_another_outage_begins_with_its_first_wait() -> None:
-    failure = failed(STORAGE, parked=parked(9, ErrorCode.SYSTEM_DISK_FULL))
-    assert decided(failure) == parked_for(600, STORAGE)
+def test_another_outage_starts_at_its_first_wait() -> None:
+    failure = extraction_failure(STORAGE, parked=parking(9, ErrorCode.SYSTEM_DISK_FULL))
+    assert decision_for(failure) == park_decision(600, STORAGE)
 
 
-@pytest.mark.parametrize("code", ALWAYS)
+@pytest.mark.parametrize("code", OUTAGE_CODES)
 @pytest.mark.parametrize("seconds", [-1.0, 0.0, 1.0])
-def test_what_uses_up_nothing_never_spins(code: ErrorCode, seconds: float) -> None:
-    decision = decided(failed(code, parked=parked(3, code), retry_after_seconds=seconds))
-    assert wait_of(decision) == POLICIES[code].waits[-1]
+def test_parked_outage_never_spins(code: ErrorCode, seconds: float) -> None:
+    decision = decision_for(
+        extraction_failure(code, parked=parking(3, code), retry_after_seconds=seconds)
+    )
+    assert wait_seconds(decision) == POLICIES[code].waits[-1]
 
 
-def test_an_outage_waits_as_long_as_asked() -> None:
-    failure = failed(STORAGE, retry_after_seconds=3 * HOUR)
-    assert decided(failure) == parked_for(3 * HOUR, STORAGE)
+def test_outage_honours_retry_after() -> None:
+    failure = extraction_failure(STORAGE, retry_after_seconds=3 * HOUR)
+    assert decision_for(failure) == park_decision(3 * HOUR, STORAGE)
 
 
-def test_an_outage_without_a_wait_waits_a_second() -> None:
-    policies = {STORAGE: Policy(waits=(0,), outage=True)}
-    assert decided(failed(STORAGE), policies=policies) == parked_for(1, STORAGE)
+def test_outage_with_zero_wait_waits_one_second() -> None:
+    policies = {STORAGE: RetryPolicy(waits=(0,), outage=True)}
+    assert decision_for(extraction_failure(STORAGE), policies=policies) == park_decision(1, STORAGE)
 
 
-def test_the_last_look_at_an_outage_is_at_the_very_end() -> None:
+def test_last_retry_of_an_outage_is_at_the_end_of_the_total_time() -> None:
     last = WRITTEN_AT + DAY - timedelta(milliseconds=1)
-    assert decided(failed(STORAGE), now=last) == Park(due=WRITTEN_AT + DAY, code=STORAGE)
-    assert decided(failed(STORAGE, retry_after_seconds=1e300)) == Park(
+    assert decision_for(extraction_failure(STORAGE), now=last) == Park(
         due=WRITTEN_AT + DAY, code=STORAGE
     )
-    assert decided(failed(STORAGE), now=WRITTEN_AT + DAY) == Fail()
+    assert decision_for(extraction_failure(STORAGE, retry_after_seconds=1e300)) == Park(
+        due=WRITTEN_AT + DAY, code=STORAGE
+    )
+    assert decision_for(extraction_failure(STORAGE), now=WRITTEN_AT + DAY) == Fail()
 
 
-# The end of the time
+# Total time and deadline
 
 
-def test_the_total_time_is_kept_to_the_second() -> None:
+def test_total_time_bounds_retries_exactly() -> None:
     last = WRITTEN_AT + DAY - timedelta(seconds=5)
-    assert wait_of(decided(failed(DNS), now=last), last) == 5
-    assert decided(failed(DNS), now=last + timedelta(milliseconds=1)) == Fail()
+    assert wait_seconds(decision_for(extraction_failure(DNS), now=last), last) == 5
+    assert decision_for(extraction_failure(DNS), now=last + timedelta(milliseconds=1)) == Fail()
 
 
-def test_after_the_total_time_no_wait_is_short_enough() -> None:
+def test_no_retry_after_the_total_time() -> None:
     late = WRITTEN_AT + DAY + timedelta(seconds=5)
-    assert decided(failed(API, retry_after_seconds=0), now=late) == Fail()
-    assert decided(failed(API, retry_after_seconds=-10), now=late) == Fail()
-    assert decided(failed(ErrorCode.INTERNAL_BUG), now=late) == DeadLetter()
+    assert decision_for(extraction_failure(API, retry_after_seconds=0), now=late) == Fail()
+    assert decision_for(extraction_failure(API, retry_after_seconds=-10), now=late) == Fail()
+    assert decision_for(extraction_failure(ErrorCode.INTERNAL_BUG), now=late) == DeadLetter()
 
 
-def test_changes_end_with_the_total_time() -> None:
+def test_no_change_after_the_total_time() -> None:
     end = WRITTEN_AT + DAY
-    other = means("b")
-    assert wait_of(decided(failed(GEO), now=end, means=other), end) == 0
-    assert decided(failed(GEO), now=end + timedelta(milliseconds=1), means=other) == Fail()
+    other = recovery_options("b")
+    assert wait_seconds(decision_for(extraction_failure(GEO), now=end, available=other), end) == 0
+    assert (
+        decision_for(extraction_failure(GEO), now=end + timedelta(milliseconds=1), available=other)
+        == Fail()
+    )
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(2, 2), (-7_200, 0), (90_000, 5)])
-def test_a_retry_is_due_at_the_deadline_at_the_latest(seconds: float, wait: float) -> None:
-    failure = failed(DNS, deadline=NOW + timedelta(seconds=seconds))
-    assert wait_of(decided(failure)) == wait
+def test_retry_is_due_no_later_than_the_deadline(seconds: float, wait: float) -> None:
+    failure = extraction_failure(DNS, deadline=NOW + timedelta(seconds=seconds))
+    assert wait_seconds(decision_for(failure)) == wait
 
 
 # Breakers
@@ -242,208 +264,245 @@ def test_a_retry_is_due_at_the_deadline_at_the_latest(seconds: float, wait: floa
     ],
 )
 @pytest.mark.parametrize("code", [API, GEO, ErrorCode.INTERNAL_BUG, CHANGED])
-def test_what_was_not_permitted_waits_for_the_breaker(
+def test_not_permitted_failure_waits_for_the_breaker(
     state: BreakerState | None, shortest: float, longest: float, code: ErrorCode
 ) -> None:
-    used = tried(code, 99) + changed_attempts(code, 99)
-    failure = failed(code, permitted=False, attempts=used)
-    assert decided(failure, breaker=state) == parked_for(shortest, code)
-    assert decided(failure, breaker=state, chance=1.0) == parked_for(longest, code)
+    used = counted_attempts(code, 99) + changed_attempts(code, 99)
+    failure = extraction_failure(code, permitted=False, attempts=used)
+    assert decision_for(failure, breaker=state) == park_decision(shortest, code)
+    assert decision_for(failure, breaker=state, uniform=1.0) == park_decision(longest, code)
 
 
-def test_what_waits_for_its_turn_waits_until_then_and_does_not_go_elsewhere() -> None:
-    failure = failed(API, permitted=False, retry_after_seconds=42.5)
+def test_rate_limited_failure_waits_and_keeps_its_egress() -> None:
+    failure = extraction_failure(API, permitted=False, retry_after_seconds=42.5)
     for state in (None, breaker("closed")):
-        assert decided(failure, breaker=state, means=means("a", "b")) == parked_for(42.5, API)
+        assert decision_for(
+            failure, breaker=state, available=recovery_options("a", "b")
+        ) == park_decision(42.5, API)
 
 
-def test_what_was_not_permitted_is_not_given_up_before_the_total_time() -> None:
+def test_not_permitted_failure_is_parked_until_the_total_time() -> None:
     end = WRITTEN_AT + DAY
-    failure = failed(API, permitted=False)
+    failure = extraction_failure(API, permitted=False)
     for state in (None, breaker("forced_open")):
         last = end - timedelta(milliseconds=1)
-        assert decided(failure, now=last, breaker=state) == Park(due=end, code=API)
-        assert decided(failure, now=end, breaker=state) == Fail()
+        assert decision_for(failure, now=last, breaker=state) == Park(due=end, code=API)
+        assert decision_for(failure, now=end, breaker=state) == Fail()
 
 
-def test_what_was_not_permitted_here_goes_elsewhere_at_once() -> None:
-    failure = failed(API, permitted=False)
+def test_not_permitted_failure_switches_egress_at_once() -> None:
+    failure = extraction_failure(API, permitted=False)
     state = breaker("open", 42)
-    assert decided(failure, breaker=state, means=means("a", "b")) == parked_for(0, API)
-    assert decided(failure, breaker=state, means=means("a")) == parked_for(42, API)
-    avoiding = failed(API, permitted=False, avoid_egress=("b",))
-    assert decided(avoiding, breaker=state, means=means("b")) == parked_for(42, API)
+    assert decision_for(
+        failure, breaker=state, available=recovery_options("a", "b")
+    ) == park_decision(0, API)
+    assert decision_for(failure, breaker=state, available=recovery_options("a")) == park_decision(
+        42, API
+    )
+    avoiding = extraction_failure(API, permitted=False, avoid_egress=("b",))
+    assert decision_for(avoiding, breaker=state, available=recovery_options("b")) == park_decision(
+        42, API
+    )
 
 
 @pytest.mark.parametrize(("times", "seconds"), [(1, 42), (2, 0), (3, 42), (4, 0)])
-def test_what_goes_elsewhere_does_not_spin(times: int, seconds: float) -> None:
-    failure = failed(API, permitted=False, parked=parked(times, API))
-    decision = decided(failure, breaker=breaker("open", 42), means=means("b"))
-    assert decision == parked_for(seconds, API)
+def test_switching_egress_does_not_spin(times: int, seconds: float) -> None:
+    failure = extraction_failure(API, permitted=False, parked=parking(times, API))
+    decision = decision_for(failure, breaker=breaker("open", 42), available=recovery_options("b"))
+    assert decision == park_decision(seconds, API)
 
 
 @pytest.mark.parametrize("state", ["open", "half_open", "forced_open"])
-@pytest.mark.parametrize("code", sorted(COUNTING))
-def test_a_failure_that_an_open_breaker_is_for_uses_up_nothing(code: ErrorCode, state: str) -> None:
-    used = tried(code, 99)
-    decision = decided(failed(code, attempts=used), breaker=breaker(state, 42))
-    assert decision == parked_for({"open": 42, "half_open": 0.5, "forced_open": 30}[state], code)
+@pytest.mark.parametrize("code", sorted(FAILURES))
+def test_failure_behind_an_open_breaker_counts_no_attempt(code: ErrorCode, state: str) -> None:
+    used = counted_attempts(code, 99)
+    decision = decision_for(extraction_failure(code, attempts=used), breaker=breaker(state, 42))
+    assert decision == park_decision({"open": 42, "half_open": 0.5, "forced_open": 30}[state], code)
 
 
-@pytest.mark.parametrize("code", sorted(set(COUNTED) - COUNTING))
-def test_a_failure_that_breakers_do_not_count_is_retried(code: ErrorCode) -> None:
-    assert decided(failed(code), breaker=breaker("open", 42)) == retried_in(POLICIES[code].waits[0])
+@pytest.mark.parametrize("code", sorted(set(RETRIED_CODES) - FAILURES))
+def test_failure_that_breakers_do_not_count_is_retried(code: ErrorCode) -> None:
+    assert decision_for(extraction_failure(code), breaker=breaker("open", 42)) == retry_decision(
+        POLICIES[code].waits[0]
+    )
 
 
-def test_a_failure_with_a_closed_breaker_is_retried() -> None:
-    assert decided(failed(DNS), breaker=breaker("closed")) == retried_in(5)
+def test_failure_with_a_closed_breaker_is_retried() -> None:
+    assert decision_for(extraction_failure(DNS), breaker=breaker("closed")) == retry_decision(5)
 
 
-def test_a_breaker_that_may_be_tried_in_a_moment_is_waited_for_no_longer() -> None:
-    assert decided(failed(DNS), breaker=breaker("open", 0.25)) == parked_for(0.25, DNS)
+def test_wait_is_no_longer_than_the_remaining_open_time() -> None:
+    assert decision_for(extraction_failure(DNS), breaker=breaker("open", 0.25)) == park_decision(
+        0.25, DNS
+    )
 
 
-def test_the_longer_of_two_waits_counts() -> None:
-    for asked, seconds in ((7.0, 42), (77.0, 77)):
-        failure = failed(API, retry_after_seconds=asked)
-        assert decided(failure, breaker=breaker("open", 42)) == parked_for(seconds, API)
+def test_longer_of_breaker_wait_and_retry_after_counts() -> None:
+    for retry_after, seconds in ((7.0, 42), (77.0, 77)):
+        failure = extraction_failure(API, retry_after_seconds=retry_after)
+        assert decision_for(failure, breaker=breaker("open", 42)) == park_decision(seconds, API)
 
 
-def test_with_another_way_out_nothing_is_waited_for() -> None:
-    decision = decided(failed(DNS), breaker=breaker("open", 42), means=means("b"))
-    assert decision == parked_for(0, DNS)
+def test_open_breaker_with_another_egress_does_not_wait() -> None:
+    decision = decision_for(
+        extraction_failure(DNS), breaker=breaker("open", 42), available=recovery_options("b")
+    )
+    assert decision == park_decision(0, DNS)
 
 
-@pytest.mark.parametrize(("budget", "chance", "wait"), [(3, 0, 5), (60, 0, 60), (60, 1, 61)])
-def test_retries_wait_for_their_share_and_are_not_dropped(
-    budget: float, chance: float, wait: float
-) -> None:
+@pytest.mark.parametrize(("budget", "uniform", "wait"), [(3, 0, 5), (60, 0, 60), (60, 1, 61)])
+def test_retries_wait_for_the_retry_budget(budget: float, uniform: float, wait: float) -> None:
     state = breaker("closed", budget=budget)
-    assert decided(failed(DNS), breaker=state, chance=chance, jitter=0) == retried_in(wait)
+    assert decision_for(
+        extraction_failure(DNS), breaker=state, uniform=uniform, jitter=0
+    ) == retry_decision(wait)
 
 
-def test_a_share_beyond_the_total_time_is_the_last_retry() -> None:
+def test_retry_budget_beyond_the_total_time_allows_a_last_retry() -> None:
     state = breaker("closed", budget=2 * DAY.total_seconds())
-    assert decided(failed(DNS), breaker=state) == Retry(due=WRITTEN_AT + DAY)
+    assert decision_for(extraction_failure(DNS), breaker=state) == Retry(due=WRITTEN_AT + DAY)
 
 
 # Changes
 
 
 @pytest.mark.parametrize("code", [API, BLOCK, GEO])
-def test_another_way_out_is_taken_at_once(code: ErrorCode) -> None:
-    failure = failed(code, retry_after_seconds=7)
-    change = changed_by(decided(failure, means=means("b")), "other_egress", counted=False)
+def test_another_egress_is_used_at_once(code: ErrorCode) -> None:
+    failure = extraction_failure(code, retry_after_seconds=7)
+    change = checked_change(
+        decision_for(failure, available=recovery_options("b")), "other_egress", counted=False
+    )
     assert change.changes.avoid_egress == ("a",)
     state = breaker("open", 42)
-    assert decided(failure, means=means("b"), breaker=state) == change
+    assert decision_for(failure, available=recovery_options("b"), breaker=state) == change
 
 
 @pytest.mark.parametrize(("code", "wait"), [(API, 5), (BLOCK, 600)])
-def test_without_another_way_out_a_limit_is_waited_for(code: ErrorCode, wait: float) -> None:
-    assert decided(failed(code), means=means("a")) == retried_in(wait)
-    moved = failed(code, attempts=changed_attempts(code, 1), avoid_egress=("b",))
-    assert decided(moved, means=means("a", "b")) == retried_in(wait)
+def test_rate_limit_without_another_egress_backs_off(code: ErrorCode, wait: float) -> None:
+    assert decision_for(
+        extraction_failure(code), available=recovery_options("a")
+    ) == retry_decision(wait)
+    moved = extraction_failure(code, attempts=changed_attempts(code, 1), avoid_egress=("b",))
+    assert decision_for(moved, available=recovery_options("a", "b")) == retry_decision(wait)
 
 
 @pytest.mark.parametrize(("before", "changes"), [(4, True), (5, False), (6, False)])
-def test_not_every_way_out_is_tried(before: int, changes: bool) -> None:
-    failure = failed(API, attempts=changed_attempts(API, before))
-    assert isinstance(decided(failure, means=means("b")), Change) is changes
+def test_egress_changes_are_bounded(before: int, changes: bool) -> None:
+    failure = extraction_failure(API, attempts=changed_attempts(API, before))
+    assert isinstance(decision_for(failure, available=recovery_options("b")), Change) is changes
 
 
 @pytest.mark.parametrize("code", [GEO, LOGIN, ErrorCode.CONTENT_AGE_RESTRICTED])
-def test_what_is_refused_is_tried_otherwise_once(code: ErrorCode) -> None:
-    given_means = means("b", accounts=ACCOUNTS)
-    change = decided(failed(code), means=given_means)
+def test_refused_content_is_retried_once_with_a_change(code: ErrorCode) -> None:
+    available = recovery_options("b", accounts=ACCOUNTS)
+    change = decision_for(extraction_failure(code), available=available)
     strategy = "other_egress" if code is GEO else "authenticate"
-    assert changed_by(change, strategy, counted=False).restart == "extraction"
-    again = failed(code, attempts=changed_attempts(code, 1), authenticate=True)
-    assert decided(again, means=given_means) == Fail()
-    assert decided(failed(code)) == Fail()
+    assert checked_change(change, strategy, counted=False).restart == "extraction"
+    again = extraction_failure(code, attempts=changed_attempts(code, 1), authenticate=True)
+    assert decision_for(again, available=available) == Fail()
+    assert decision_for(extraction_failure(code)) == Fail()
 
 
 @pytest.mark.parametrize("code", [LOGIN, ErrorCode.CONTENT_AGE_RESTRICTED, LIMITED])
 @pytest.mark.parametrize(("before", "changes"), [(0, True), (1, True), (2, True), (3, False)])
-def test_not_every_account_is_tried(code: ErrorCode, before: int, changes: bool) -> None:
+def test_account_changes_are_bounded(code: ErrorCode, before: int, changes: bool) -> None:
     used = changed_attempts(code, before)
-    failure = failed(code, attempts=used, authenticate=True, account="main")
-    decision = decided(failure, means=means(accounts=ACCOUNTS))
+    failure = extraction_failure(code, attempts=used, authenticate=True, account="main")
+    decision = decision_for(failure, available=recovery_options(accounts=ACCOUNTS))
     if changes:
-        changed_by(decision, "other_account", counted=False)
+        checked_change(decision, "other_account", counted=False)
     else:
-        assert decision == (retried_in(600) if code is LIMITED else Fail())
+        assert decision == (retry_decision(600) if code is LIMITED else Fail())
 
 
-def test_a_limited_account_is_waited_for_when_there_is_no_other() -> None:
-    failure = failed(LIMITED, authenticate=True, account="main")
-    assert decided(failure, means=means("b", accounts=("main",))) == retried_in(600)
-    spent = failed(LIMITED, authenticate=True, account="main", attempts=tried(LIMITED, 1))
-    assert decided(spent, means=means("b", accounts=("main",))) == Fail()
+def test_limited_account_without_another_backs_off() -> None:
+    failure = extraction_failure(LIMITED, authenticate=True, account="main")
+    assert decision_for(
+        failure, available=recovery_options("b", accounts=("main",))
+    ) == retry_decision(600)
+    spent = extraction_failure(
+        LIMITED, authenticate=True, account="main", attempts=counted_attempts(LIMITED, 1)
+    )
+    assert decision_for(spent, available=recovery_options("b", accounts=("main",))) == Fail()
 
 
-def test_resting_accounts_are_waited_for_without_using_up_anything() -> None:
-    failure = failed(
+def test_exhausted_accounts_park_without_counting_attempts() -> None:
+    failure = extraction_failure(
         LIMITED,
         permitted=False,
         retry_after_seconds=1_234.5,
-        place=False,
+        has_endpoint=False,
         authenticate=True,
-        attempts=tried(LIMITED, 9),
+        attempts=counted_attempts(LIMITED, 9),
     )
-    given_means = means("a", "b", accounts=ACCOUNTS)
-    assert decided(failure, means=given_means) == parked_for(1_234.5, LIMITED)
+    available = recovery_options("a", "b", accounts=ACCOUNTS)
+    assert decision_for(failure, available=available) == park_decision(1_234.5, LIMITED)
 
 
-def test_links_are_read_anew_then_other_formats_are_taken() -> None:
-    given_means = means(formats=FORMATS)
-    changed_by(decided(failed_download(), means=given_means), "fresh_extraction", counted=False)
-    second = failed_download(read_anew=True)
-    changed_by(decided(second, means=given_means), "other_format", counted=False)
-    assert decided(second, means=means(formats=FORMATS[:1])) == Fail()
-    many = failed_download(read_anew=True, attempts=changed_attempts(EXPIRED, 38, step="download"))
-    changed_by(decided(many, means=given_means), "other_format", counted=False)
-    last = failed_download(read_anew=True, attempts=changed_attempts(EXPIRED, 39, step="download"))
-    assert decided(last, means=given_means) == Fail()
+def test_expired_link_rereads_the_page_then_changes_the_format() -> None:
+    available = recovery_options(formats=FORMATS)
+    checked_change(
+        decision_for(download_failure(), available=available), "fresh_extraction", counted=False
+    )
+    second = download_failure(page_reread=True)
+    checked_change(decision_for(second, available=available), "other_format", counted=False)
+    assert decision_for(second, available=recovery_options(formats=FORMATS[:1])) == Fail()
+    many = download_failure(
+        page_reread=True, attempts=changed_attempts(EXPIRED, 38, step="download")
+    )
+    checked_change(decision_for(many, available=available), "other_format", counted=False)
+    last = download_failure(
+        page_reread=True, attempts=changed_attempts(EXPIRED, 39, step="download")
+    )
+    assert decision_for(last, available=available) == Fail()
 
 
-def test_what_does_not_fit_is_chosen_otherwise_twice_at_most() -> None:
+def test_option_changes_without_matching_formats_are_bounded() -> None:
     code = ErrorCode.CONTENT_NO_FORMATS
     options = Options(codec="h265", container="webm")
     for before, changes in ((0, True), (1, True), (2, False)):
         used = changed_attempts(code, before, "selection")
-        failure = failed(code, step="selection", place=False, options=options, attempts=used)
-        assert isinstance(decided(failure), Change) is changes
+        failure = extraction_failure(
+            code, step="selection", has_endpoint=False, options=options, attempts=used
+        )
+        assert isinstance(decision_for(failure), Change) is changes
 
 
 @pytest.mark.parametrize(("before", "wait"), [(1, 30), (2, 120), (3, 600)])
-def test_the_second_timeout_of_a_file_lowers_the_quality(before: int, wait: float) -> None:
-    failure = failed_download(TIMEOUT, attempts=tried(TIMEOUT, before, "download"))
-    change = changed_by(
-        decided(failure, means=means(formats=FORMATS)), "lower_quality", seconds=wait, counted=True
+def test_second_download_timeout_lowers_the_quality(before: int, wait: float) -> None:
+    failure = download_failure(TIMEOUT, attempts=counted_attempts(TIMEOUT, before, "download"))
+    change = checked_change(
+        decision_for(failure, available=recovery_options(formats=FORMATS)),
+        "lower_quality",
+        seconds=wait,
+        counted=True,
     )
     assert change.changes.changed == {"quality": "best -> 720p"}
     assert change.restart == "extraction"
 
 
-def test_the_first_timeout_of_a_file_and_what_cannot_be_smaller_are_just_retried() -> None:
-    assert decided(failed_download(TIMEOUT), means=means(formats=FORMATS)) == retried_in(5)
-    again = failed_download(TIMEOUT, attempts=tried(TIMEOUT, 1, "download"))
-    assert decided(again, means=means(formats=FORMATS[:1])) == retried_in(30)
-    other = failed_download(DNS, attempts=tried(DNS, 1, "download"))
-    assert decided(other, means=means(formats=FORMATS)) == retried_in(30)
+def test_first_timeout_or_no_smaller_format_retries_unchanged() -> None:
+    assert decision_for(
+        download_failure(TIMEOUT), available=recovery_options(formats=FORMATS)
+    ) == retry_decision(5)
+    again = download_failure(TIMEOUT, attempts=counted_attempts(TIMEOUT, 1, "download"))
+    assert decision_for(again, available=recovery_options(formats=FORMATS[:1])) == retry_decision(
+        30
+    )
+    other = download_failure(DNS, attempts=counted_attempts(DNS, 1, "download"))
+    assert decision_for(other, available=recovery_options(formats=FORMATS)) == retry_decision(30)
 
 
-def test_a_lower_quality_waits_for_its_share_too() -> None:
-    failure = failed_download(TIMEOUT, attempts=tried(TIMEOUT, 1, "download"))
+def test_lower_quality_waits_for_the_retry_budget() -> None:
+    failure = download_failure(TIMEOUT, attempts=counted_attempts(TIMEOUT, 1, "download"))
     state = breaker("closed", budget=60)
-    decision = decided(failure, means=means(formats=FORMATS), breaker=state)
-    changed_by(decision, "lower_quality", seconds=60, counted=True)
+    decision = decision_for(failure, available=recovery_options(formats=FORMATS), breaker=state)
+    checked_change(decision, "lower_quality", seconds=60, counted=True)
 
 
-# Whatever comes
+# Properties
 
-MEANS = st.builds(
+AVAILABLE = st.builds(
     RecoveryOptions,
     egresses=st.lists(st.sampled_from("abc"), unique=True).map(tuple),
     accounts=st.lists(st.sampled_from(["main", "spare"]), unique=True).map(tuple),
@@ -463,56 +522,60 @@ BREAKERS = st.none() | st.builds(
     age=st.timedeltas(timedelta(), timedelta(days=2)),
     total=st.timedeltas(timedelta(), timedelta(days=3)),
     jitter=st.floats(0, 0.5),
-    chance=st.floats(0, 1),
+    uniform=st.floats(0, 1),
     retry_after=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     deadline=st.none() | st.timedeltas(timedelta(days=-2), timedelta(days=3)),
     permitted=st.booleans(),
     state=BREAKERS,
-    given_means=MEANS,
+    available=AVAILABLE,
 )
-def test_every_failure_is_decided_within_its_bounds(
+def test_decision_is_deterministic_and_within_bounds(
     *,
     code: ErrorCode,
     before: int,
     age: timedelta,
     total: timedelta,
     jitter: float,
-    chance: float,
+    uniform: float,
     retry_after: float | None,
     deadline: timedelta | None,
     permitted: bool,
     state: BreakerState | None,
-    given_means: RecoveryOptions,
+    available: RecoveryOptions,
 ) -> None:
     now = WRITTEN_AT + age
-    failure = failed(
+    failure = extraction_failure(
         code,
-        attempts=tried(code, before),
+        attempts=counted_attempts(code, before),
         retry_after_seconds=retry_after,
         deadline=None if deadline is None else now + deadline,
         permitted=permitted,
     )
-    surroundings: dict[str, Any] = {"breaker": state, "means": given_means}
-    bounds: dict[str, Any] = {"now": now, "total": total, "jitter": jitter, "chance": chance}
-    decision = decided(failure, **bounds, **surroundings)
-    assert decision == decided(failure, **bounds, **surroundings)
+    context: dict[str, Any] = {"breaker": state, "available": available}
+    bounds: dict[str, Any] = {"now": now, "total": total, "jitter": jitter, "uniform": uniform}
+    decision = decision_for(failure, **bounds, **context)
+    assert decision == decision_for(failure, **bounds, **context)
     if isinstance(decision, Retry | Park | Change):
         assert now <= decision.due <= WRITTEN_AT + total
         assert permitted or isinstance(decision, Park)
     else:
-        assert isinstance(decision, DeadLetter) is POLICIES[code].keep
+        assert isinstance(decision, DeadLetter) is POLICIES[code].dead_letter
         assert permitted or age >= total
 
 
-@given(code=st.sampled_from(COUNTED), before=st.integers(0, 6), chance=st.floats(0, 1))
-def test_waits_never_get_shorter(code: ErrorCode, before: int, chance: float) -> None:
-    first = decided(failed(code, attempts=tried(code, before)), chance=chance)
-    second = decided(failed(code, attempts=tried(code, before + 1)), chance=chance)
+@given(code=st.sampled_from(RETRIED_CODES), before=st.integers(0, 6), uniform=st.floats(0, 1))
+def test_waits_never_get_shorter(code: ErrorCode, before: int, uniform: float) -> None:
+    first = decision_for(
+        extraction_failure(code, attempts=counted_attempts(code, before)), uniform=uniform
+    )
+    second = decision_for(
+        extraction_failure(code, attempts=counted_attempts(code, before + 1)), uniform=uniform
+    )
     if isinstance(first, Retry) and isinstance(second, Retry):
         assert first.due <= second.due
     assert isinstance(first, Retry) or not isinstance(second, Retry)
 
 
 @given(received=st.datetimes(timezones=st.just(WRITTEN_AT.tzinfo)), code=st.sampled_from(ErrorCode))
-def test_no_moment_of_arrival_is_too_odd(received: datetime, code: ErrorCode) -> None:
-    decided(failed(code, received_at=received), means=means("b"))
+def test_any_arrival_time_is_decided(received: datetime, code: ErrorCode) -> None:
+    decision_for(extraction_failure(code, received_at=received), available=recovery_options("b"))

@@ -1,4 +1,4 @@
-"""Any life of a job: failures of all kinds, breakers that change, ways out that come and go."""
+"""Stateful model test of decide: any failures, breaker states, egresses and accounts of a job."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ from schemas.job import Job
 from schemas.request import Options
 from schemas.signals import BreakerState
 from tests.unit.agents.builders import WRITTEN_AT, make_job
-from tests.unit.agents.recovery.cases import FORMATS, failed, failed_download
+from tests.unit.agents.recovery.cases import FORMATS, download_failure, extraction_failure
 
 pytestmark = pytest.mark.untraced
 
@@ -37,10 +37,10 @@ STATES = ["closed", "open", "half_open", "forced_open"]
 PARKS_AT_ONCE_MAX = 1
 LAST_SECONDS = 100
 LAST_TRIES = 2 * LAST_SECONDS + 50
-"""Two in a second: every second park may be at once. And every attempt and change there is."""
+"""Two per second, as every second park may be immediate; and all attempts and changes."""
 
 
-class LifeOfAJob(RuleBasedStateMachine):
+class JobMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = WRITTEN_AT
@@ -48,7 +48,7 @@ class LifeOfAJob(RuleBasedStateMachine):
         self.job: Job = make_job()
         self.ended = False
         self.breaker: BreakerState | None = None
-        self.means = RecoveryOptions()
+        self.available = RecoveryOptions()
         self.parks_in_a_row_at_once = 0
 
     @initialize(
@@ -56,7 +56,7 @@ class LifeOfAJob(RuleBasedStateMachine):
         deadline=st.none() | st.floats(-10, 100_000),
         degrade=st.booleans(),
     )
-    def begin(self, total: timedelta, deadline: float | None, degrade: bool) -> None:
+    def start(self, total: timedelta, deadline: float | None, degrade: bool) -> None:
         self.total = total
         ends = None if deadline is None else self.now + timedelta(seconds=deadline)
         self.job = make_job(deadline=ends, options=Options(codec="h264", degrade=degrade))
@@ -81,8 +81,8 @@ class LifeOfAJob(RuleBasedStateMachine):
         )
 
     @rule(egresses=st.sets(st.sampled_from("abcdefgh")), accounts=st.sets(st.sampled_from("xyz")))
-    def means_change(self, egresses: set[str], accounts: set[str]) -> None:
-        self.means = RecoveryOptions(
+    def available_options_change(self, egresses: set[str], accounts: set[str]) -> None:
+        self.available = RecoveryOptions(
             egresses=tuple(sorted(egresses)), accounts=tuple(sorted(accounts)), formats=FORMATS
         )
 
@@ -91,35 +91,39 @@ class LifeOfAJob(RuleBasedStateMachine):
         code=st.sampled_from(CODES),
         permitted=st.booleans(),
         retry_after_seconds=st.none() | st.floats(-1, 10_000),
-        chance=st.floats(0, 1),
+        uniform=st.floats(0, 1),
         egress=st.sampled_from("ab"),
         account=st.none() | st.sampled_from("xyz"),
     )
-    def extraction_fails(self, chance: float, egress: str, **how: Any) -> None:
-        failure = failed(**how)
-        self._settle(msgspec.structs.replace(failure, job=self.job, egress=egress), chance)
+    def extraction_fails(self, uniform: float, egress: str, **fields: Any) -> None:
+        failure = extraction_failure(**fields)
+        self._decide_and_apply(
+            msgspec.structs.replace(failure, job=self.job, egress=egress), uniform
+        )
 
     @precondition(lambda self: not self.ended)
-    @rule(asked=st.floats(0, 100_000), chance=st.floats(0, 1))
-    def all_accounts_rest(self, asked: float, chance: float) -> None:
+    @rule(retry_after=st.floats(0, 100_000), uniform=st.floats(0, 1))
+    def accounts_are_exhausted(self, retry_after: float, uniform: float) -> None:
         code = ErrorCode.RATE_LIMIT_ACCOUNT
-        failure = failed(code, permitted=False, retry_after_seconds=asked, place=False)
-        self._settle(msgspec.structs.replace(failure, job=self.job), chance)
+        failure = extraction_failure(
+            code, permitted=False, retry_after_seconds=retry_after, has_endpoint=False
+        )
+        self._decide_and_apply(msgspec.structs.replace(failure, job=self.job), uniform)
 
     @precondition(lambda self: not self.ended)
     @rule(
         code=st.sampled_from([ErrorCode.CONTENT_LINK_EXPIRED, ErrorCode.NETWORK_TIMEOUT]),
         format_id=st.sampled_from(["high", "middle", "low"]),
-        chance=st.floats(0, 1),
+        uniform=st.floats(0, 1),
     )
-    def download_fails(self, code: ErrorCode, format_id: str, chance: float) -> None:
-        failure = failed_download(code, format_id)
-        self._settle(msgspec.structs.replace(failure, job=self.job), chance)
+    def download_fails(self, code: ErrorCode, format_id: str, uniform: float) -> None:
+        failure = download_failure(code, format_id)
+        self._decide_and_apply(msgspec.structs.replace(failure, job=self.job), uniform)
 
-    def _settle(self, failure: Failure, chance: float) -> None:
-        decision = self._decide(failure, self.now, chance)
-        again = self._decide(failure, self.now, chance)
-        assert decision == again, "the same facts, the same decision"
+    def _decide_and_apply(self, failure: Failure, uniform: float) -> None:
+        decision = self._decide(failure, self.now, uniform)
+        again = self._decide(failure, self.now, uniform)
+        assert decision == again, "the same failure, the same decision"
         after = job_after(failure, decision, self.now)
         match decision:
             case Retry() | Park() | Change():
@@ -136,7 +140,7 @@ class LifeOfAJob(RuleBasedStateMachine):
             assert due <= max(self.job.deadline, self.now)
 
     def _check_progress(self, decision: Decision, after: Job) -> None:
-        assert after.tries == self.job.tries + 1, "every event has an id of its own"
+        assert after.try_number == self.job.try_number + 1, "every event has an id of its own"
         if not isinstance(decision, Park):
             return
         assert after.attempts == self.job.attempts, "a park uses up no attempt"
@@ -150,14 +154,14 @@ class LifeOfAJob(RuleBasedStateMachine):
     def _check_end(self, failure: Failure, decision: Decision) -> None:
         code, age = failure.error.error_type, self.now - self.job.received_at
         policy = POLICIES[code]
-        assert isinstance(decision, DeadLetter) is policy.keep
+        assert isinstance(decision, DeadLetter) is policy.dead_letter
         used = self._counted()[failure.step, code]
-        asked = failure.retry_after_seconds
+        retry_after = failure.retry_after_seconds
         wait = policy.waits[used] if used < len(policy.waits) else 0
-        seconds = 1.2 * wait if asked is None else asked
+        seconds = 1.2 * wait if retry_after is None else retry_after
         out_of_time = age + timedelta(seconds=max(0.0, seconds)) >= self.total
         assert out_of_time or used == len(policy.waits), "a permitted wait remains"
-        assert out_of_time or failure.permitted, "not tried, and given up"
+        assert out_of_time or failure.permitted, "final without an attempt"
         assert out_of_time or not policy.outage
 
     def _counted(self) -> Counter[tuple[str, ErrorCode]]:
@@ -176,17 +180,17 @@ class LifeOfAJob(RuleBasedStateMachine):
             assert count <= POLICIES[code].changes
 
     @invariant()
-    def what_the_user_forbids_stays(self) -> None:
+    def forbidden_options_are_unchanged(self) -> None:
         options = self.job.options
         assert options.degrade or (options.quality, options.codec) == ("best", "h264")
 
     def teardown(self) -> None:
-        """Whatever fails next for ever: the life ends, and until then nothing spins."""
+        """Fail until the job ends: it does within its total time, and no decision spins."""
         end = self.job.received_at + self.total
         for code in (ErrorCode.NETWORK_SERVER, ErrorCode.CONTENT_LINK_EXPIRED):
             job, now = self.job, max(self.now, end - timedelta(seconds=LAST_SECONDS))
             for _ in range(LAST_TRIES):
-                failure = msgspec.structs.replace(failed(code), job=job)
+                failure = msgspec.structs.replace(extraction_failure(code), job=job)
                 decision = self._decide(failure, now)
                 if isinstance(decision, Fail | DeadLetter):
                     break
@@ -196,20 +200,20 @@ class LifeOfAJob(RuleBasedStateMachine):
             else:
                 raise AssertionError("it never ends")
 
-    def _decide(self, failure: Failure, now: datetime, chance: float = 0.5) -> Decision:
+    def _decide(self, failure: Failure, now: datetime, uniform: float = 0.5) -> Decision:
         return decide(
             failure,
             now=now,
             total=self.total,
             jitter=0.2,
-            chance=chance,
+            uniform=uniform,
             breaker=self.breaker,
-            means=self.means,
+            available=self.available,
         )
 
     def _in(self, seconds: float | None) -> datetime | None:
         return None if seconds is None else self.now + timedelta(seconds=seconds)
 
 
-LifeOfAJob.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
-TestLifeOfAJob = LifeOfAJob.TestCase
+JobMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestDecideModel = JobMachine.TestCase

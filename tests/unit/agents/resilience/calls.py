@@ -1,22 +1,22 @@
-"""Calls, attempts and rules for the tests of circuit breakers."""
+"""Calls, attempts, trial requests and rules for the tests of circuit breakers."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from agents.resilience.breaker_rules import Rules
+from agents.resilience.breaker_rules import BreakerRules
 from agents.resilience.sliding_window import Call, Window
 from schemas.attempts import BreakerOrder, NetworkAttempt, TrialRequest
 from schemas.errors import ErrorCode
 
 NOW = 1_000.0
 SERVER = ErrorCode.NETWORK_SERVER
-GONE = ErrorCode.CONTENT_NOT_FOUND
+NOT_FOUND = ErrorCode.CONTENT_NOT_FOUND
 BLOCK = ErrorCode.RATE_LIMIT_IP_BLOCK
 CHANGED = ErrorCode.PLATFORM_CHANGED
 
-RULES = Rules(
+RULES = BreakerRules(
     window_calls=100,
     window_seconds=60,
     minimum_calls=20,
@@ -32,14 +32,14 @@ RULES = Rules(
     retry_floor=10,
 )
 
-WAY: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
+ENDPOINT: dict[str, Any] = {"platform": "tiktok", "operation": "extract", "egress": "a"}
 
 
-def moment(seconds: float) -> datetime:
+def to_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def rules(**changes: Any) -> Rules:
+def rules(**changes: Any) -> BreakerRules:
     return msgspec.structs.replace(RULES, **changes)
 
 
@@ -48,22 +48,22 @@ def call(subject: str = "v", code: ErrorCode | None = None, **changes: Any) -> C
 
 
 def calls(code: ErrorCode | None, *subjects: object, **changes: Any) -> Window:
-    """One call per subject."""
+    """A window with one call per subject."""
     return tuple(call(str(subject), code, **changes) for subject in subjects)
 
 
 def attempt(
     subject: object = "v", code: ErrorCode | None = None, at: float = NOW, **changes: Any
 ) -> NetworkAttempt:
-    plain: dict[str, Any] = {"request_id": "r1", "seconds": 1.0, **WAY}
+    defaults: dict[str, Any] = {"request_id": "r1", "seconds": 1.0, **ENDPOINT}
     return NetworkAttempt(
-        **{**plain, "subject": str(subject), "code": code, "at": moment(at), **changes}
+        **{**defaults, "subject": str(subject), "code": code, "at": to_datetime(at), **changes}
     )
 
 
-def asked(trial: str = "t1", at: float = NOW, *, withdrawn: bool = False) -> TrialRequest:
-    return TrialRequest(trial=trial, at=moment(at), withdrawn=withdrawn, **WAY)
+def trial_request(trial: str = "t1", at: float = NOW, *, withdrawn: bool = False) -> TrialRequest:
+    return TrialRequest(trial=trial, at=to_datetime(at), withdrawn=withdrawn, **ENDPOINT)
 
 
-def ordered(action: Any, by: str = "ann", at: float = NOW) -> BreakerOrder:
-    return BreakerOrder(action=action, by=by, at=moment(at), **WAY)
+def breaker_order(action: Any, by: str = "ann", at: float = NOW) -> BreakerOrder:
+    return BreakerOrder(action=action, by=by, at=to_datetime(at), **ENDPOINT)

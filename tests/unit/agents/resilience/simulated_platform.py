@@ -1,4 +1,4 @@
-"""A platform, and workers that ask it as fast as the monitor allows: events in simulated time."""
+"""Simulated platform, and workers that call it at the rate that the monitor allows."""
 
 import random
 from collections import deque
@@ -20,7 +20,7 @@ SIGNAL_SECONDS = 0.05
 
 
 def fixed_limit(per_second: float) -> Platform:
-    """Refuse what is more than so many admitted requests within the last second."""
+    """Refuse requests above so many admitted ones within the last second."""
     admitted = deque[float]()
 
     def refuses(now: float) -> bool:
@@ -36,43 +36,42 @@ def fixed_limit(per_second: float) -> Platform:
 
 def random_refusals(share: float, seed: int) -> Platform:
     """Refuse a share of all requests at random, whatever their rate."""
-    chance = random.Random(seed)
-    return lambda _now: chance.random() < share
+    generator = random.Random(seed)
+    return lambda _now: generator.random() < share
 
 
-def storm(begin: float, seconds: float) -> Platform:
-    """Refuse everything for a while."""
+def outage(begin: float, seconds: float) -> Platform:
+    """Refuse all requests for so many seconds."""
     return lambda now: begin <= now < begin + seconds
 
 
 @dataclass
-class Run:
-    """What the workers did.
+class SimulationRun:
+    """Requests and rates of a simulation.
 
     Attributes:
         row: the rate at the end.
-        asked: second and refusal of each request.
-        allowed: second and rate after each outcome.
+        requests: time and refusal of each request.
+        allowed: time and rate after each outcome.
     """
 
     row: AdaptiveRate
-    asked: list[tuple[float, bool]] = field(default_factory=list)
+    requests: list[tuple[float, bool]] = field(default_factory=list)
     allowed: list[tuple[float, float]] = field(default_factory=list)
 
     def refused(self, begin: float, end: float) -> int:
-        """Return how many requests of a period were refused."""
-        return sum(refused for at, refused in self.asked if begin <= at < end)
+        return sum(refused for at, refused in self.requests if begin <= at < end)
 
     def admitted_per_second(self, begin: float, end: float) -> float:
-        """Return the throughput of a period."""
-        return sum(not refused for at, refused in self.asked if begin <= at < end) / (end - begin)
+        """Return the throughput of a period, refused requests left out."""
+        return sum(not refused for at, refused in self.requests if begin <= at < end) / (
+            end - begin
+        )
 
     def refused_share(self, begin: float, end: float) -> float:
-        """Return the share of the requests of a period that were refused."""
-        return self.refused(begin, end) / sum(begin <= at < end for at, _ in self.asked)
+        return self.refused(begin, end) / sum(begin <= at < end for at, _ in self.requests)
 
     def lowest(self) -> float:
-        """Return the lowest rate that was allowed."""
         return min(rate for _, rate in self.allowed)
 
 
@@ -85,25 +84,25 @@ def simulate(
     seconds: float,
     demand: float,
     latency: float = 0.1,
-) -> Run:
-    """Ask a platform for some time, at the allowed rate and no faster than the demand."""
-    run, known = Run(row), row
+) -> SimulationRun:
+    """Call a platform for so many seconds, at the lower of the allowed rate and the demand."""
+    run, seen_by_workers = SimulationRun(row), row
     numbers = count()
     sent = begin
     ends: list[tuple[float, int, bool, AdaptiveRate]] = []
     published: deque[tuple[float, AdaptiveRate]] = deque()
     while sent < begin + seconds:
         while ends and ends[0][0] <= sent:
-            now, number, refused, then = heappop(ends)
+            now, number, refused, rate_at_start = heappop(ends)
             code = ErrorCode.RATE_LIMIT_API if refused else None
-            told = attempt(f"v{number}", code, at=now, seconds=latency, cuts=then.cuts)
-            run.row = adapt(run.row, told, rules, now)
+            report = attempt(f"v{number}", code, at=now, seconds=latency, cuts=rate_at_start.cuts)
+            run.row = adapt(run.row, report, rules, now)
             run.allowed.append((now, rate_of(run.row, rules)))
             published.append((now + SIGNAL_SECONDS, run.row))
         while published and published[0][0] <= sent:
-            known = published.popleft()[1]
+            seen_by_workers = published.popleft()[1]
         refused = platform(sent)
-        run.asked.append((sent, refused))
-        heappush(ends, (sent + latency, next(numbers), refused, known))
-        sent += 1 / min(demand, rate_of(known, rules))
+        run.requests.append((sent, refused))
+        heappush(ends, (sent + latency, next(numbers), refused, seen_by_workers))
+        sent += 1 / min(demand, rate_of(seen_by_workers, rules))
     return run

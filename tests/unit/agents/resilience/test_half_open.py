@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.resilience.half_open import (
-    SILENT_MAX,
+    VOID_TRIALS_MAX,
     Trial,
     Trials,
+    expire_overdue,
     grant,
     report,
     slots,
     verdict,
-    void_overdue,
     withdraw,
 )
 from schemas.codec import decode, encode
@@ -38,38 +38,36 @@ VOID = Trial("t1", 100.0, void=True)
     ],
     ids=[
         "the first",
-        "no slots at all",
+        "no slots",
         "all taken",
         "the last slot",
-        "asked twice",
-        "void asks again",
-        "void asks again without a slot",
-        "void ones free their slots",
-        "reported ones keep theirs",
-        "reported asks again",
+        "requested twice",
+        "void trial requests again",
+        "void trial requests again without a slot",
+        "void trials free their slots",
+        "reported trials keep their slots",
+        "reported trial requests again",
     ],
 )
-def test_a_trial_is_granted_when_a_slot_is_free(
-    trials: Trials, limit: int, expected: Trials
-) -> None:
+def test_trial_is_granted_when_a_slot_is_free(trials: Trials, limit: int, expected: Trials) -> None:
     assert grant(trials, "t1", limit, 150.0) == expected
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_the_first_report_counts_also_of_a_void_trial(passed: bool) -> None:
+def test_first_report_counts_even_of_a_void_trial(passed: bool) -> None:
     (first,) = report((T1,), "t1", passed=passed)
     assert first == Trial("t1", 100.0, passed=passed)
     assert report((first,), "t1", passed=not passed) == (first,)
     assert report((VOID,), "t1", passed=passed) == (Trial("t1", 100.0, void=True, passed=passed),)
 
 
-@pytest.mark.parametrize("stranger", ["t9", "", None])
-def test_reports_of_others_change_nothing(stranger: str | None) -> None:
-    assert report((T1, T2), stranger, passed=True) == (T1, T2)
-    assert withdraw((T1, T2), stranger) == (T1, T2)
+@pytest.mark.parametrize("unknown", ["t9", "", None])
+def test_unknown_trial_ids_change_nothing(unknown: str | None) -> None:
+    assert report((T1, T2), unknown, passed=True) == (T1, T2)
+    assert withdraw((T1, T2), unknown) == (T1, T2)
 
 
-def test_a_trial_that_told_nothing_frees_its_slot() -> None:
+def test_withdrawn_trial_frees_its_slot_unless_reported() -> None:
     assert withdraw((T1, T2), "t1") == (VOID, T2)
     reported = report((T1,), "t1", passed=False)
     assert withdraw(reported, "t1") == reported
@@ -78,24 +76,24 @@ def test_a_trial_that_told_nothing_frees_its_slot() -> None:
 @pytest.mark.parametrize(
     ("now", "void"), [(100.0, False), (159.9, False), (160.0, True), (999.0, True)]
 )
-def test_a_trial_that_is_not_heard_of_is_void(now: float, void: bool) -> None:
-    (trial,) = void_overdue((T1,), 60.0, now)
+def test_overdue_trial_is_void(now: float, void: bool) -> None:
+    (trial,) = expire_overdue((T1,), 60.0, now)
     assert trial.void is void
     assert slots((trial,)) == (() if void else ("t1",))
 
 
 def test_reported_trials_are_never_void() -> None:
     reported = (Trial("t1", 0.0, passed=True), Trial("t2", 0.0, passed=False))
-    assert void_overdue(reported, 60.0, 999.0) == reported
+    assert expire_overdue(reported, 60.0, 999.0) == reported
 
 
-def test_of_the_silent_ones_the_oldest_are_forgotten() -> None:
-    heard = Trial("heard", 0.0, void=True, passed=True)
-    many = (heard, *(Trial(f"t{number}", 0.0) for number in range(SILENT_MAX + 2)))
-    left = void_overdue(many, 60.0, 60.0)
-    assert [trial.id for trial in left[:2]] == ["heard", "t2"]
-    assert len(left) == 1 + SILENT_MAX
-    assert len(void_overdue(many[: SILENT_MAX + 1], 60.0, 60.0)) == 1 + SILENT_MAX
+def test_oldest_unreported_void_trials_are_dropped() -> None:
+    reported = Trial("heard", 0.0, void=True, passed=True)
+    many = (reported, *(Trial(f"t{number}", 0.0) for number in range(VOID_TRIALS_MAX + 2)))
+    kept = expire_overdue(many, 60.0, 60.0)
+    assert [trial.id for trial in kept[:2]] == ["heard", "t2"]
+    assert len(kept) == 1 + VOID_TRIALS_MAX
+    assert len(expire_overdue(many[: VOID_TRIALS_MAX + 1], 60.0, 60.0)) == 1 + VOID_TRIALS_MAX
 
 
 VERDICTS: list[tuple[int, int, int, str | None]] = [
@@ -118,7 +116,7 @@ VERDICTS: list[tuple[int, int, int, str | None]] = [
 
 
 @pytest.mark.parametrize(("limit", "passed", "failed", "expected"), VERDICTS)
-def test_the_verdict_is_given_as_soon_as_it_stands(
+def test_verdict_is_given_as_soon_as_it_is_certain(
     limit: int, passed: int, failed: int, expected: Any
 ) -> None:
     trials = (
@@ -130,12 +128,12 @@ def test_the_verdict_is_given_as_soon_as_it_stands(
 
 
 @given(results=st.lists(st.booleans(), min_size=1, max_size=12))
-def test_when_all_have_reported_there_is_a_verdict(results: list[bool]) -> None:
-    trials = tuple(Trial(str(n), 0.0, passed=each) for n, each in enumerate(results))
-    most = sum(results) * 2 > len(results)
-    assert verdict(trials, len(results)) == ("passed" if most else "failed")
+def test_verdict_exists_when_all_trials_are_reported(results: list[bool]) -> None:
+    trials = tuple(Trial(str(n), 0.0, passed=passed) for n, passed in enumerate(results))
+    majority = sum(results) * 2 > len(results)
+    assert verdict(trials, len(results)) == ("passed" if majority else "failed")
 
 
-def test_trials_survive_writing() -> None:
+def test_trials_survive_serialization() -> None:
     trials = (T1, VOID, Trial("t3", 0.5, passed=False))
     assert decode(encode(trials), tuple[Trial, ...]) == trials

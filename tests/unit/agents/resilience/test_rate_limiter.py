@@ -1,4 +1,4 @@
-"""The line in front of a platform, with a clock that only sleeping moves."""
+"""FairRateLimiter, on a clock that only sleeping advances."""
 
 import asyncio
 import heapq
@@ -9,327 +9,334 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.access.bulkhead import TaskPool
+from agents.access.bulkhead import Bulkhead
 from agents.resilience.rate_limiter import (
     AGEING,
-    LOOK_SECONDS,
+    POLL_SECONDS,
     FairRateLimiter,
     RateLimitExceededError,
 )
-from agents.resilience.token_bucket import HORIZON_SECONDS, PROMISE_SECONDS_MAX, Pace
+from agents.resilience.token_bucket import HORIZON_SECONDS, RETRY_AFTER_SECONDS_MAX, Rate
 
 
-class World:
-    """A line and its pool, in a time of their own."""
+class LimiterSimulation:
+    """A rate limiter and its bulkhead, in simulated time."""
 
-    def __init__(self, pace: Pace, *, patience: float = 20.0, slots: int = 100) -> None:
+    def __init__(self, rate: Rate, *, max_wait: float = 20.0, slots: int = 100) -> None:
         self.now = 0.0
-        self.pace = pace
-        self.pool = TaskPool(slots)
-        self.line = FairRateLimiter(
-            lambda: self.pace, patience, clock=lambda: self.now, sleep=self._sleep
+        self.rate = rate
+        self.bulkhead = Bulkhead(slots)
+        self.limiter = FairRateLimiter(
+            lambda: self.rate, max_wait, clock=lambda: self.now, sleep=self._sleep
         )
-        self.went: list[tuple[str, float]] = []
-        self.looks = 0
+        self.admitted: list[tuple[str, float]] = []
+        self.polls = 0
         self._sleepers: list[tuple[float, int, asyncio.Event]] = []
         self._numbers = itertools.count()
 
     async def _sleep(self, seconds: float) -> None:
         assert seconds > 0
-        self.looks += 1
+        self.polls += 1
         woken = asyncio.Event()
         heapq.heappush(self._sleepers, (self.now + seconds, next(self._numbers), woken))
         await woken.wait()
 
-    def ask(
+    def submit(
         self,
         *names: str,
-        takes: float = 0.0,
-        returning: bool = False,
+        hold_seconds: float = 0.0,
+        requeued: bool = False,
         requests: float = 1.0,
         rank: float = 0.0,
     ) -> list[asyncio.Task[None]]:
-        turns = [
-            self._turn(returning=returning, requests=requests, rank=rank) for _ in range(len(names))
+        permits = [
+            self._permit(requeued=requeued, requests=requests, rank=rank) for _ in range(len(names))
         ]
         return [
-            asyncio.create_task(self._ask(name, takes, turn))
-            for name, turn in zip(names, turns, strict=True)
+            asyncio.create_task(self._submit(name, hold_seconds, permit))
+            for name, permit in zip(names, permits, strict=True)
         ]
 
-    async def _ask(self, name: str, takes: float, turn: AbstractAsyncContextManager[None]) -> None:
-        async with turn:
-            self.went.append((name, round(self.now, 6)))
-            if takes:
-                await self._sleep(takes)
+    async def _submit(
+        self, name: str, hold_seconds: float, permit: AbstractAsyncContextManager[None]
+    ) -> None:
+        async with permit:
+            self.admitted.append((name, round(self.now, 6)))
+            if hold_seconds:
+                await self._sleep(hold_seconds)
 
-    def _turn(
-        self, *, returning: bool, requests: float, rank: float
+    def _permit(
+        self, *, requeued: bool, requests: float, rank: float
     ) -> AbstractAsyncContextManager[None]:
-        return self.line.acquire(self.pool.slot, returning=returning, requests=requests, rank=rank)
+        return self.limiter.acquire(
+            self.bulkhead.slot, requeued=requeued, requests=requests, rank=rank
+        )
 
-    async def pass_by(self, seconds: float) -> None:
-        """Let so much time pass."""
+    async def advance(self, seconds: float) -> None:
         end = self.now + seconds
-        await quiet()
+        await run_ready_tasks()
         while self._sleepers and self._sleepers[0][0] <= end:
             self.now, _, woken = heapq.heappop(self._sleepers)
             woken.set()
-            await quiet()
+            await run_ready_tasks()
         self.now = end
 
-    def names(self) -> str:
-        return "".join(name for name, _ in self.went)
+    def admitted_names(self) -> str:
+        return "".join(name for name, _ in self.admitted)
 
-    def times(self) -> list[float]:
-        return [at for _, at in self.went]
+    def admitted_times(self) -> list[float]:
+        return [at for _, at in self.admitted]
 
 
-async def quiet() -> None:
+async def run_ready_tasks() -> None:
     for _ in range(12):
         await asyncio.sleep(0)
 
 
-async def sent_away(task: asyncio.Task[None]) -> float:
-    await quiet()
+async def rejected_retry_after(task: asyncio.Task[None]) -> float:
+    await run_ready_tasks()
     assert task.done()
     with pytest.raises(RateLimitExceededError) as caught:
         await task
     return round(caught.value.seconds, 6)
 
 
-async def test_one_after_the_other_at_the_pace() -> None:
-    world = World(Pace(2))
-    world.ask(*"abcde")
-    await world.pass_by(10)
-    assert world.went == [("a", 0.0), ("b", 0.5), ("c", 1.0), ("d", 1.5), ("e", 2.0)]
+async def test_requests_are_admitted_in_order_at_the_rate() -> None:
+    simulation = LimiterSimulation(Rate(2))
+    simulation.submit(*"abcde")
+    await simulation.advance(10)
+    assert simulation.admitted == [("a", 0.0), ("b", 0.5), ("c", 1.0), ("d", 1.5), ("e", 2.0)]
 
 
-async def test_after_a_pause_a_burst_may_go_at_once_and_no_more() -> None:
-    world = World(Pace(2, burst=3))
-    await world.pass_by(100)
-    world.ask(*"abcde")
-    await world.pass_by(10)
-    assert world.times() == [100, 100, 100, 100.5, 101]
+async def test_idle_time_admits_one_burst() -> None:
+    simulation = LimiterSimulation(Rate(2, burst=3))
+    await simulation.advance(100)
+    simulation.submit(*"abcde")
+    await simulation.advance(10)
+    assert simulation.admitted_times() == [100, 100, 100, 100.5, 101]
 
 
-async def test_a_faster_or_slower_pace_is_noticed_soon() -> None:
-    world = World(Pace(0.1))
-    world.ask(*"abc")
-    await world.pass_by(1)
-    world.pace = Pace(10)
-    await world.pass_by(1)
-    assert world.names() == "abc"
-    assert world.times()[1] <= 1 + LOOK_SECONDS + 1 / 10
+async def test_rate_change_applies_within_the_poll_interval() -> None:
+    simulation = LimiterSimulation(Rate(0.1))
+    simulation.submit(*"abc")
+    await simulation.advance(1)
+    simulation.rate = Rate(10)
+    await simulation.advance(1)
+    assert simulation.admitted_names() == "abc"
+    assert simulation.admitted_times()[1] <= 1 + POLL_SECONDS + 1 / 10
 
 
-async def test_without_a_share_nobody_goes_and_nobody_is_sent_away() -> None:
-    world = World(Pace(0))
-    world.ask(*"ab")
-    await world.pass_by(0.1)
-    assert world.names() == "a"
-    await world.pass_by(1_000)
-    assert world.names() == "a"
-    world.pace = Pace(10)
-    await world.pass_by(1)
-    assert world.names() == "ab"
+async def test_zero_rate_neither_admits_nor_rejects() -> None:
+    simulation = LimiterSimulation(Rate(0))
+    simulation.submit(*"ab")
+    await simulation.advance(0.1)
+    assert simulation.admitted_names() == "a"
+    await simulation.advance(1_000)
+    assert simulation.admitted_names() == "a"
+    simulation.rate = Rate(10)
+    await simulation.advance(1)
+    assert simulation.admitted_names() == "ab"
 
 
-async def test_nobody_goes_during_a_pause() -> None:
-    world = World(Pace(2, paused_seconds=5))
-    (task,) = world.ask("a")
-    await world.pass_by(3)
-    world.pace = Pace(2)
-    assert world.names() == ""
-    await world.pass_by(1)
-    assert world.names() == "a"
+async def test_pause_admits_nothing() -> None:
+    simulation = LimiterSimulation(Rate(2, paused_seconds=5))
+    (task,) = simulation.submit("a")
+    await simulation.advance(3)
+    simulation.rate = Rate(2)
+    assert simulation.admitted_names() == ""
+    await simulation.advance(1)
+    assert simulation.admitted_names() == "a"
     await task
 
 
-async def test_who_would_wait_too_long_is_sent_away_and_told_when_to_come() -> None:
-    world = World(Pace(1), patience=2)
-    tasks = world.ask(*"abcdefg")
-    await quiet()
-    assert [await sent_away(task) for task in tasks[3:]] == [3, 4, 5, 6]
-    await world.pass_by(10)
-    assert world.names() == "abc"
+async def test_wait_above_maximum_is_rejected_with_retry_after() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=2)
+    tasks = simulation.submit(*"abcdefg")
+    await run_ready_tasks()
+    assert [await rejected_retry_after(task) for task in tasks[3:]] == [3, 4, 5, 6]
+    await simulation.advance(10)
+    assert simulation.admitted_names() == "abc"
 
 
-async def test_who_returns_waits_for_those_in_the_line_only() -> None:
-    world = World(Pace(1), patience=2)
-    tasks = world.ask(*"abcdefg")
-    await world.pass_by(3)
-    assert world.names() == "abc"
-    new, returning = (*world.ask("n"), *world.ask("r", returning=True))
-    assert await sent_away(new) > 2
-    await world.pass_by(2)
-    await returning
-    assert world.names() == "abcr"
+async def test_requeued_request_waits_for_the_queue_only() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=2)
+    tasks = simulation.submit(*"abcdefg")
+    await simulation.advance(3)
+    assert simulation.admitted_names() == "abc"
+    new, requeued = (*simulation.submit("n"), *simulation.submit("r", requeued=True))
+    assert await rejected_retry_after(new) > 2
+    await simulation.advance(2)
+    await requeued
+    assert simulation.admitted_names() == "abcr"
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_short_line_is_told_from_a_long_one() -> None:
-    world = World(Pace(1), patience=2)
-    assert world.line.is_short(returning=False)
-    tasks = world.ask(*"abcdef")
-    await quiet()
-    assert not world.line.is_short(returning=False)
-    assert not world.line.is_short(returning=True)
-    await world.pass_by(2)
-    assert not world.line.is_short(returning=False)
-    assert world.line.is_short(returning=True)
-    await world.pass_by(10)
-    assert world.line.is_short(returning=False)
+async def test_would_admit_depends_on_the_queue_length() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=2)
+    assert simulation.limiter.would_admit(requeued=False)
+    tasks = simulation.submit(*"abcdef")
+    await run_ready_tasks()
+    assert not simulation.limiter.would_admit(requeued=False)
+    assert not simulation.limiter.would_admit(requeued=True)
+    await simulation.advance(2)
+    assert not simulation.limiter.would_admit(requeued=False)
+    assert simulation.limiter.would_admit(requeued=True)
+    await simulation.advance(10)
+    assert simulation.limiter.would_admit(requeued=False)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_who_waits_when_the_pace_falls_is_sent_away() -> None:
-    world = World(Pace(1), patience=5)
-    tasks = world.ask(*"abcd")
-    await world.pass_by(0.5)
-    world.pace = Pace(0.05)
-    await world.pass_by(5)
-    assert world.names() == "a"
-    assert [seconds > 5 for seconds in [await sent_away(task) for task in tasks[1:]]] == [True] * 3
+async def test_queued_requests_are_rejected_when_the_rate_falls() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=5)
+    tasks = simulation.submit(*"abcd")
+    await simulation.advance(0.5)
+    simulation.rate = Rate(0.05)
+    await simulation.advance(5)
+    assert simulation.admitted_names() == "a"
+    assert [
+        seconds > 5 for seconds in [await rejected_retry_after(task) for task in tasks[1:]]
+    ] == [True] * 3
 
 
-async def test_of_a_backlog_a_minute_is_sent_away_and_the_rest_waits_a_while() -> None:
-    world = World(Pace(1), patience=20)
-    tasks = world.ask(*(str(number) for number in range(200)))
-    await quiet()
-    away = [task for task in tasks if task.done() and task.exception()]
-    assert HORIZON_SECONDS - 20 <= len(away) <= HORIZON_SECONDS + 1
-    assert max([await sent_away(task) for task in away]) <= HORIZON_SECONDS + 1
-    await world.pass_by(20.5)
-    assert len(world.went) == 20 + 1
+async def test_backlog_is_rejected_up_to_the_horizon_and_the_rest_queues() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=20)
+    tasks = simulation.submit(*(str(number) for number in range(200)))
+    await run_ready_tasks()
+    rejected = [task for task in tasks if task.done() and task.exception()]
+    assert HORIZON_SECONDS - 20 <= len(rejected) <= HORIZON_SECONDS + 1
+    assert max([await rejected_retry_after(task) for task in rejected]) <= HORIZON_SECONDS + 1
+    await simulation.advance(20.5)
+    assert len(simulation.admitted) == 20 + 1
     assert sum(not task.done() for task in tasks) <= 20
-    await world.pass_by(20)
-    last = [await sent_away(task) for task in tasks if task.exception()]
+    await simulation.advance(20)
+    last = [await rejected_retry_after(task) for task in tasks if task.exception()]
     assert max(last) <= 200
 
 
-async def test_a_long_pause_sends_everybody_away() -> None:
-    world = World(Pace(1, paused_seconds=10_000), patience=5)
-    (task,) = world.ask("a")
-    await quiet()
-    assert await sent_away(task) == PROMISE_SECONDS_MAX
+async def test_long_pause_rejects_all_requests() -> None:
+    simulation = LimiterSimulation(Rate(1, paused_seconds=10_000), max_wait=5)
+    (task,) = simulation.submit("a")
+    await run_ready_tasks()
+    assert await rejected_retry_after(task) == RETRY_AFTER_SECONDS_MAX
 
 
-async def test_who_is_cancelled_leaves_the_line() -> None:
-    world = World(Pace(1))
-    tasks = world.ask(*"abcd")
-    await world.pass_by(0.5)
+async def test_cancelled_request_leaves_the_queue() -> None:
+    simulation = LimiterSimulation(Rate(1))
+    tasks = simulation.submit(*"abcd")
+    await simulation.advance(0.5)
     tasks[1].cancel()
-    await world.pass_by(10)
-    assert world.went == [("a", 0), ("c", 1), ("d", 2)]
+    await simulation.advance(10)
+    assert simulation.admitted == [("a", 0), ("c", 1), ("d", 2)]
 
 
-# Several requests at a time
+# Requests that take several tokens
 
 
-async def test_who_makes_several_requests_begins_in_turn_and_those_behind_pay() -> None:
-    world = World(Pace(2, burst=2))
-    world.ask("a")
-    world.ask("L", requests=7)
-    world.ask(*"bc")
-    await world.pass_by(10)
-    assert world.went == [("a", 0), ("L", 0.5), ("b", 4), ("c", 4.5)]
+async def test_multi_token_request_starts_on_its_first_token_and_leaves_a_debt() -> None:
+    simulation = LimiterSimulation(Rate(2, burst=2))
+    simulation.submit("a")
+    simulation.submit("L", requests=7)
+    simulation.submit(*"bc")
+    await simulation.advance(10)
+    assert simulation.admitted == [("a", 0), ("L", 0.5), ("b", 4), ("c", 4.5)]
 
 
-async def test_a_large_one_goes_at_a_low_rate_too() -> None:
-    world = World(Pace(0.1), patience=5)
-    world.ask("L", requests=60)
-    await world.pass_by(1)
-    assert world.names() == "L"
-    (task,) = world.ask("a")
-    await world.pass_by(5)
-    assert await sent_away(task) == PROMISE_SECONDS_MAX
+async def test_large_request_is_admitted_at_a_low_rate() -> None:
+    simulation = LimiterSimulation(Rate(0.1), max_wait=5)
+    simulation.submit("L", requests=60)
+    await simulation.advance(1)
+    assert simulation.admitted_names() == "L"
+    (task,) = simulation.submit("a")
+    await simulation.advance(5)
+    assert await rejected_retry_after(task) == RETRY_AFTER_SECONDS_MAX
 
 
-async def test_a_large_one_in_the_line_makes_it_long() -> None:
-    world = World(Pace(1), patience=5)
-    tasks = [*world.ask("a"), *world.ask("L", requests=10), *world.ask("b")]
-    assert await sent_away(tasks[-1]) == 11
-    await world.pass_by(10)
-    assert world.names() == "aL"
+async def test_queued_large_request_lengthens_the_wait() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=5)
+    tasks = [*simulation.submit("a"), *simulation.submit("L", requests=10), *simulation.submit("b")]
+    assert await rejected_retry_after(tasks[-1]) == 11
+    await simulation.advance(10)
+    assert simulation.admitted_names() == "aL"
 
 
-# With few slots
+# Few bulkhead slots
 
 
-async def test_slots_that_come_free_late_let_no_more_through_than_the_pace() -> None:
-    world = World(Pace(2, burst=2), slots=2)
-    await world.pass_by(10)
-    world.ask("a", "b", takes=30)
-    await world.pass_by(1)
-    world.ask(*"cdefg")
-    await world.pass_by(60)
-    assert world.times() == [10, 10, 40, 40, 40.5, 41, 41.5]
-    assert world.names() == "abcdefg"
+async def test_slots_freed_late_do_not_exceed_the_rate() -> None:
+    simulation = LimiterSimulation(Rate(2, burst=2), slots=2)
+    await simulation.advance(10)
+    simulation.submit("a", "b", hold_seconds=30)
+    await simulation.advance(1)
+    simulation.submit(*"cdefg")
+    await simulation.advance(60)
+    assert simulation.admitted_times() == [10, 10, 40, 40, 40.5, 41, 41.5]
+    assert simulation.admitted_names() == "abcdefg"
 
 
-async def test_those_who_wait_for_a_slot_do_not_look_all_the_time() -> None:
-    world = World(Pace(5, burst=1), slots=1)
-    world.ask("a", takes=60)
-    world.ask(*"bcdef")
-    await world.pass_by(59)
-    assert world.names() == "a"
-    assert world.looks < 5 * 60 * 5
-    await world.pass_by(10)
-    assert world.names() == "abcdef"
+async def test_waiting_for_a_slot_does_not_busy_poll() -> None:
+    simulation = LimiterSimulation(Rate(5, burst=1), slots=1)
+    simulation.submit("a", hold_seconds=60)
+    simulation.submit(*"bcdef")
+    await simulation.advance(59)
+    assert simulation.admitted_names() == "a"
+    assert simulation.polls < 5 * 60 * 5
+    await simulation.advance(10)
+    assert simulation.admitted_names() == "abcdef"
 
 
-async def test_a_slot_is_free_again_when_a_turn_ends_badly() -> None:
-    world = World(Pace(100), slots=1)
+async def test_slot_is_released_after_an_error() -> None:
+    simulation = LimiterSimulation(Rate(100), slots=1)
     with pytest.raises(KeyError):
-        async with world._turn(returning=False, requests=1.0, rank=0.0):
+        async with simulation._permit(requeued=False, requests=1.0, rank=0.0):
             raise KeyError
-    world.ask("a")
-    await world.pass_by(1)
-    assert world.names() == "a"
+    simulation.submit("a")
+    await simulation.advance(1)
+    assert simulation.admitted_names() == "a"
 
 
-async def test_a_higher_rank_is_next_whenever_it_came() -> None:
-    world = World(Pace(4))
-    world.ask(*"abcde")
-    await world.pass_by(0.3)
-    world.ask(*"xy", rank=9)
-    world.ask("m", rank=5)
-    await world.pass_by(10)
-    assert world.names() == "abxymcde"
-    assert world.times() == [number / 4 for number in range(8)], "at the pace as before"
+async def test_higher_rank_is_admitted_first_regardless_of_arrival() -> None:
+    simulation = LimiterSimulation(Rate(4))
+    simulation.submit(*"abcde")
+    await simulation.advance(0.3)
+    simulation.submit(*"xy", rank=9)
+    simulation.submit("m", rank=5)
+    await simulation.advance(10)
+    assert simulation.admitted_names() == "abxymcde"
+    assert simulation.admitted_times() == [number / 4 for number in range(8)], (
+        "the rate is unchanged"
+    )
 
 
-async def test_a_low_rank_does_not_starve() -> None:
-    world = World(Pace(10), patience=100)
-    world.ask("low")
-    world.ask("lower")
+async def test_low_rank_does_not_starve() -> None:
+    simulation = LimiterSimulation(Rate(10), max_wait=100)
+    simulation.submit("low")
+    simulation.submit("lower")
     for number in range(40):
-        world.ask(str(number), rank=9)
-    await world.pass_by(2)
-    names = [name for name, _ in world.went]
+        simulation.submit(str(number), rank=9)
+    await simulation.advance(2)
+    names = [name for name, _ in simulation.admitted]
     assert {"low", "lower"} <= set(names[: 2 * AGEING + 2])
 
 
-async def test_a_higher_rank_is_not_sent_away_because_lower_ones_were() -> None:
-    world = World(Pace(1), patience=5)
-    tasks = world.ask(*(str(number) for number in range(60)))
-    await quiet()
+async def test_rejections_of_lower_ranks_do_not_reject_a_higher_rank() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=5)
+    tasks = simulation.submit(*(str(number) for number in range(60)))
+    await run_ready_tasks()
     assert sum(task.done() for task in tasks) > 20
-    (same,) = world.ask("same")
-    (higher,) = world.ask("higher", rank=1)
-    await world.pass_by(2)
-    assert await sent_away(same) > 5
-    assert "higher" in [name for name, _ in world.went]
+    (same,) = simulation.submit("same")
+    (higher,) = simulation.submit("higher", rank=1)
+    await simulation.advance(2)
+    assert await rejected_retry_after(same) > 5
+    assert "higher" in [name for name, _ in simulation.admitted]
     assert higher.done()
 
 
-async def test_a_higher_rank_waits_behind_those_of_its_own_that_were_sent_away() -> None:
-    world = World(Pace(1), patience=5)
-    world.ask(*(str(number) for number in range(60)), rank=1)
-    await quiet()
-    (same,) = world.ask("same", rank=1)
-    assert await sent_away(same) > 5
+async def test_reservations_of_the_same_rank_precede_a_new_request() -> None:
+    simulation = LimiterSimulation(Rate(1), max_wait=5)
+    simulation.submit(*(str(number) for number in range(60)), rank=1)
+    await run_ready_tasks()
+    (same,) = simulation.submit("same", rank=1)
+    assert await rejected_retry_after(same) > 5
 
 
 _Step = tuple[float, int, float, float, float]
@@ -349,16 +356,16 @@ _Step = tuple[float, int, float, float, float]
     ),
     st.integers(1, 4),
 )
-def test_whatever_comes_it_keeps_the_pace_and_the_order(steps: list[_Step], slots: int) -> None:
-    asyncio.run(_keeps_the_pace(steps, slots))
+def test_rate_is_never_exceeded(steps: list[_Step], slots: int) -> None:
+    asyncio.run(_check_rate(steps, slots))
 
 
-def _tokens_at_most(allowed: list[tuple[float, float, float]], begin: float, end: float) -> float:
-    """Return how many tokens come in a time when the limiter sees each rate, or the next one.
+def _tokens_max(allowed: list[tuple[float, float, float]], begin: float, end: float) -> float:
+    """Return the tokens of an interval if the limiter sees each rate, or the next one.
 
-    It looks every `LOOK_SECONDS`: a rate that holds for a shorter time may be missed.
+    It polls every `POLL_SECONDS`: a rate that holds for a shorter time may be missed.
     """
-    spread = [(since - LOOK_SECONDS, until + LOOK_SECONDS, rate) for since, until, rate in allowed]
+    spread = [(since - POLL_SECONDS, until + POLL_SECONDS, rate) for since, until, rate in allowed]
     edges = {edge for since, until, _ in spread for edge in (since, until)}
     moments = sorted({begin, end, *(edge for edge in edges if begin < edge < end)})
     return sum(
@@ -368,22 +375,22 @@ def _tokens_at_most(allowed: list[tuple[float, float, float]], begin: float, end
     )
 
 
-async def _keeps_the_pace(steps: list[_Step], slots: int) -> None:
-    world, allowed, tasks = World(Pace(1), slots=slots), [], []
-    for number, (seconds, count, rate, takes, requests) in enumerate(steps):
-        world.pace = Pace(rate)
+async def _check_rate(steps: list[_Step], slots: int) -> None:
+    simulation, allowed, tasks = LimiterSimulation(Rate(1), slots=slots), [], []
+    for number, (seconds, count, rate, hold_seconds, requests) in enumerate(steps):
+        simulation.rate = Rate(rate)
         names = (f"{number}-{each}" for each in range(count))
-        tasks += world.ask(*names, takes=takes, requests=requests)
-        start = world.now
-        await world.pass_by(seconds)
-        allowed.append((start, world.now, rate))
-    times = world.times()
-    sizes = [steps[int(name.partition("-")[0])][4] for name, _ in world.went]
+        tasks += simulation.submit(*names, hold_seconds=hold_seconds, requests=requests)
+        start = simulation.now
+        await simulation.advance(seconds)
+        allowed.append((start, simulation.now, rate))
+    times = simulation.admitted_times()
+    sizes = [steps[int(name.partition("-")[0])][4] for name, _ in simulation.admitted]
     for first, last in itertools.combinations(range(len(times)), 2):
         begin, end = times[first], times[last]
-        came = _tokens_at_most(allowed, begin, end)
-        # The last one begins with its first request, the others have come before.
-        assert sum(sizes[first:last]) <= came + 1e-3
+        tokens = _tokens_max(allowed, begin, end)
+        # The last request starts on its first token; the tokens of the others came before.
+        assert sum(sizes[first:last]) <= tokens + 1e-3
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

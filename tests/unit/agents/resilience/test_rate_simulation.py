@@ -1,4 +1,4 @@
-"""How the rate behaves with platforms that refuse in different ways, in simulated time.
+"""Rate adaptation against platforms that refuse in different ways, in simulated time.
 
 Simulated because minutes of a platform at thousands of requests a second pass in a second.
 """
@@ -9,17 +9,17 @@ from agents.resilience.adaptive_rate import RateRules, new_rate, rate_of
 from tests.unit.agents.resilience.calls import NOW, attempt
 from tests.unit.agents.resilience.simulated_platform import (
     fixed_limit,
+    outage,
     random_refusals,
     simulate,
-    storm,
 )
 
 pytestmark = pytest.mark.untraced
 
 RECOVERY_SECONDS = 120
 RULES = RateRules(limit=100, floor=0.5, recovery_seconds=RECOVERY_SECONDS, pause_seconds_max=300)
-FRESH = new_rate(attempt(), NOW)
-SETTLED = NOW + 20
+INITIAL_RATE = new_rate(attempt(), NOW)
+CONVERGED = NOW + 20
 OBSERVED_SECONDS = 120
 
 
@@ -36,10 +36,12 @@ def rules(limit: float) -> RateRules:
     ("limit", "true_limit"),
     [(10, 2), (10, 6), (100, 5), (100, 20), (100, 60), (10_000, 20), (10_000, 100)],
 )
-def test_it_settles_at_the_limit_of_the_platform(limit: int, true_limit: int) -> None:
-    run = simulate(fixed_limit(true_limit), FRESH, rules(limit), begin=NOW, seconds=140, demand=200)
-    admitted = run.admitted_per_second(SETTLED, SETTLED + OBSERVED_SECONDS) / true_limit
-    refused = run.refused_share(SETTLED, SETTLED + OBSERVED_SECONDS)
+def test_rate_converges_to_the_limit_of_the_platform(limit: int, true_limit: int) -> None:
+    run = simulate(
+        fixed_limit(true_limit), INITIAL_RATE, rules(limit), begin=NOW, seconds=140, demand=200
+    )
+    admitted = run.admitted_per_second(CONVERGED, CONVERGED + OBSERVED_SECONDS) / true_limit
+    refused = run.refused_share(CONVERGED, CONVERGED + OBSERVED_SECONDS)
     print(f"{limit} allowed, {true_limit} admitted: {admitted:.2f} of it, {refused:.3f} refused")
     assert 0.75 <= admitted <= 1.0
     assert admitted / (1 - refused) <= 1.1
@@ -47,16 +49,16 @@ def test_it_settles_at_the_limit_of_the_platform(limit: int, true_limit: int) ->
 
 
 @pytest.mark.parametrize("latency", [0.01, 1.0, 5.0])
-def test_it_settles_whatever_time_an_answer_takes(latency: float) -> None:
+def test_rate_converges_at_any_latency(latency: float) -> None:
     run = simulate(
-        fixed_limit(20), FRESH, RULES, begin=NOW, seconds=140, demand=200, latency=latency
+        fixed_limit(20), INITIAL_RATE, RULES, begin=NOW, seconds=140, demand=200, latency=latency
     )
-    assert run.admitted_per_second(SETTLED, SETTLED + OBSERVED_SECONDS) >= 0.6 * 20
-    assert run.refused_share(SETTLED, SETTLED + OBSERVED_SECONDS) <= 0.15
+    assert run.admitted_per_second(CONVERGED, CONVERGED + OBSERVED_SECONDS) >= 0.6 * 20
+    assert run.refused_share(CONVERGED, CONVERGED + OBSERVED_SECONDS) <= 0.15
 
 
-def test_a_limit_that_is_gone_is_forgotten() -> None:
-    before = simulate(fixed_limit(20), FRESH, RULES, begin=NOW, seconds=60, demand=200)
+def test_rate_recovers_fully_when_the_limit_is_lifted() -> None:
+    before = simulate(fixed_limit(20), INITIAL_RATE, RULES, begin=NOW, seconds=60, demand=200)
     after = simulate(
         lambda _now: False,
         before.row,
@@ -74,12 +76,12 @@ def test_a_limit_that_is_gone_is_forgotten() -> None:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("limit", "demand"), [(10_000, 300), (100, 100), (10, 10), (10, 2)])
 @pytest.mark.parametrize("share", [0.01, 0.014])
-def test_a_few_refusals_at_random_cut_nothing(
+def test_rare_random_refusals_cut_nothing(
     share: float, limit: int, demand: float, seed: int
 ) -> None:
     run = simulate(
         random_refusals(share, seed),
-        FRESH,
+        INITIAL_RATE,
         rules(limit),
         begin=NOW,
         seconds=1_500 / demand,
@@ -92,7 +94,7 @@ def test_a_few_refusals_at_random_cut_nothing(
 @pytest.mark.parametrize("seed", range(5))
 def test_random_refusals_of_five_percent_cost_little(seed: int) -> None:
     run = simulate(
-        random_refusals(0.05, seed), FRESH, rules(10_000), begin=NOW, seconds=15, demand=200
+        random_refusals(0.05, seed), INITIAL_RATE, rules(10_000), begin=NOW, seconds=15, demand=200
     )
     assert run.admitted_per_second(NOW, NOW + 15) >= 0.9 * 200
 
@@ -101,24 +103,24 @@ def test_random_refusals_of_five_percent_cost_little(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "demand", "back_seconds"),
+    ("limit", "demand", "recovery_seconds_max"),
     [(10_000, 100, 2), (100, 100, 0.6 * RECOVERY_SECONDS), (10, 10, 0.1 * RECOVERY_SECONDS)],
 )
-def test_after_a_burst_of_refusals_the_demand_is_met_again(
-    limit: int, demand: float, back_seconds: float
+def test_demand_is_met_again_after_a_burst_of_refusals(
+    limit: int, demand: float, recovery_seconds_max: float
 ) -> None:
     begin, end = NOW + 20, NOW + 22
     run = simulate(
-        storm(begin, 2),
-        FRESH,
+        outage(begin, 2),
+        INITIAL_RATE,
         rules(limit),
         begin=NOW,
         seconds=22 + 1.3 * RECOVERY_SECONDS,
         demand=demand,
     )
-    back = next(at for at, rate in run.allowed if at > end + 1 and rate >= 0.8 * demand)
+    met_at = next(at for at, rate in run.allowed if at > end + 1 and rate >= 0.8 * demand)
     print(
-        f"limit {limit}, {demand}/s: {run.lowest():.0f}/s at least, back {back - end:.1f} s later"
+        f"limit {limit}, {demand}/s: {run.lowest():.0f}/s at least, back {met_at - end:.1f} s later"
     )
-    assert back - end <= back_seconds
+    assert met_at - end <= recovery_seconds_max
     assert rate_of(run.row, rules(limit)) >= demand

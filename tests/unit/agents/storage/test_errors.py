@@ -22,7 +22,7 @@ DIRECTORY = Path("/srv/clipmill")
         (errno.EEXIST, ErrorCode.SYSTEM_STORAGE, "check the disk"),
     ],
 )
-def test_errors_of_the_disk_name_the_directory_and_a_way_out(
+def test_disk_error_names_the_directory_and_the_remedy(
     number: int, code: ErrorCode, advice: str
 ) -> None:
     with pytest.raises(ClipmillError) as caught, map_file_errors(DIRECTORY):
@@ -33,20 +33,20 @@ def test_errors_of_the_disk_name_the_directory_and_a_way_out(
     assert caught.value.details == {"errno": errno.errorcode[number]}
 
 
-def test_an_error_without_a_number_has_a_code_too() -> None:
+def test_error_without_an_errno_is_a_storage_error() -> None:
     with pytest.raises(ClipmillError) as caught, map_file_errors(DIRECTORY):
         raise OSError
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE
 
 
-def test_what_is_no_error_of_the_disk_passes() -> None:
+def test_other_errors_pass_through() -> None:
     with pytest.raises(KeyError), map_file_errors(DIRECTORY):
         raise KeyError
 
 
 REAL: dict[str, list[Callable[[Path], object]]] = {
     "full": [lambda _: Path("/dev/full").write_text("x")],
-    # Not even root may make a folder there.
+    # Not even root can create a folder there.
     "denied": [lambda _: Path("/sys/clipmill").mkdir()],
     "other": [
         lambda folder: (folder / ("x" * 300)).write_text("x"),
@@ -55,7 +55,7 @@ REAL: dict[str, list[Callable[[Path], object]]] = {
         lambda folder: (folder / "none" / "x").write_text("x"),
     ],
 }
-"""What the system really raises, by the row that knows it."""
+"""Operations that raise real system errors, by the row that matches."""
 
 
 def test_every_row_has_real_errors() -> None:
@@ -63,15 +63,18 @@ def test_every_row_has_real_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "work"), [(row, work) for row, works in REAL.items() for work in works]
+    ("row", "operation"),
+    [(row, operation) for row, operations in REAL.items() for operation in operations],
 )
-def test_real_errors_are_known(tmp_path: Path, row: str, work: Callable[[Path], object]) -> None:
+def test_real_error_matches_its_row(
+    tmp_path: Path, row: str, operation: Callable[[Path], object]
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"\[Errno \d+\]") as caught:
-        work(tmp_path)
+        operation(tmp_path)
     assert find_row(caught.value).name == row
 
 
-def test_no_number_is_in_two_rows() -> None:
-    numbers = [number for row in TABLE for number in row.numbers]
+def test_errno_is_in_one_row_only() -> None:
+    numbers = [number for row in TABLE for number in row.errnos]
     assert len(set(numbers)) == len(numbers)

@@ -37,7 +37,7 @@ async def publish(storage: Storage, content: bytes, **changes: str) -> str:
         return await storage.publish(path, **(names | changes))
 
 
-def visible(root: Path) -> list[str]:
+def published_files(root: Path) -> list[str]:
     files = root / "files"
     return sorted(str(path.relative_to(files)) for path in files.rglob("*") if path.is_file())
 
@@ -46,16 +46,16 @@ def path_of(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
 
 
-async def test_a_published_file_is_found_under_its_uri(storage: Storage, root: Path) -> None:
+async def test_published_file_is_at_its_uri(storage: Storage, root: Path) -> None:
     uri = await publish(storage, b"bytes")
     assert uri.startswith("file:///")
     assert path_of(uri) == root / f"files/tiktok/{VIDEO}/{VIDEO}.play.mp4"
     assert path_of(uri).read_bytes() == b"bytes"
     assert await storage.stat(uri) == 5
-    assert visible(root) == [f"tiktok/{VIDEO}/{VIDEO}.play.mp4"]
+    assert published_files(root) == [f"tiktok/{VIDEO}/{VIDEO}.play.mp4"]
 
 
-async def test_the_same_names_replace_the_file(storage: Storage) -> None:
+async def test_same_names_replace_the_file(storage: Storage) -> None:
     first = await publish(storage, b"old")
     with path_of(first).open("rb") as still_reading:
         assert await publish(storage, b"newer") == first
@@ -63,14 +63,14 @@ async def test_the_same_names_replace_the_file(storage: Storage) -> None:
     assert path_of(first).read_bytes() == b"newer"
 
 
-async def test_formats_stand_beside_each_other(storage: Storage, root: Path) -> None:
+async def test_formats_of_a_video_are_separate_files(storage: Storage, root: Path) -> None:
     uris = {await publish(storage, b"x", format_id=each) for each in ("a", "b", "a+b", "a/b")}
     assert len(uris) == 4
-    assert len(visible(root)) == 4
+    assert len(published_files(root)) == 4
     assert [await storage.stat(uri) for uri in uris] == [1, 1, 1, 1]
 
 
-async def test_a_workspace_is_private_and_gone_at_the_end(storage: Storage, root: Path) -> None:
+async def test_workspace_is_private_and_removed_at_the_end(storage: Storage, root: Path) -> None:
     async with storage.workspace() as one, storage.workspace() as two:
         assert one != two
         assert one.is_relative_to(root / "tmp")
@@ -79,10 +79,10 @@ async def test_a_workspace_is_private_and_gone_at_the_end(storage: Storage, root
         (one / "deep" / "half").touch()
     assert not one.exists()
     assert not two.exists()
-    assert visible(root) == []
+    assert published_files(root) == []
 
 
-async def test_a_failed_job_leaves_nothing(storage: Storage, root: Path) -> None:
+async def test_failed_job_leaves_no_file(storage: Storage, root: Path) -> None:
     used: list[Path] = []
 
     async def job() -> None:
@@ -93,15 +93,15 @@ async def test_a_failed_job_leaves_nothing(storage: Storage, root: Path) -> None
 
     with pytest.raises(KeyError):
         await job()
-    assert visible(root) == []
+    assert published_files(root) == []
     assert not used[0].exists()
 
 
-async def test_closing_leaves_only_finished_files(root: Path) -> None:
+async def test_close_leaves_only_published_files(root: Path) -> None:
     async with LocalStorage.open(root) as storage:
         await publish(storage, b"x")
     assert list((root / "tmp").iterdir()) == []
-    assert len(visible(root)) == 1
+    assert len(published_files(root)) == 1
 
 
 async def test_two_workers_share_a_directory(root: Path) -> None:
@@ -117,17 +117,17 @@ async def test_two_workers_share_a_directory(root: Path) -> None:
     "changes",
     [{"platform": ".."}, {"video_id": "../../x"}, {"extension": "mp4/../../x"}, {"video_id": ""}],
 )
-async def test_names_that_lead_elsewhere_are_refused(
+async def test_unsafe_names_are_refused(
     changes: dict[str, str], storage: Storage, root: Path
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
         await publish(storage, b"x", **changes)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
-    assert visible(root) == []
+    assert published_files(root) == []
 
 
 @pytest.mark.parametrize("linked", ["tiktok", f"tiktok/{VIDEO}"])
-async def test_a_link_out_of_the_store_is_not_followed(
+async def test_symbolic_link_out_of_the_store_is_not_followed(
     linked: str, storage: Storage, root: Path, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -141,7 +141,7 @@ async def test_a_link_out_of_the_store_is_not_followed(
     assert [path for path in outside.rglob("*") if path.is_file()] == []
 
 
-async def test_a_store_behind_a_link_works(tmp_path: Path) -> None:
+async def test_store_behind_a_symbolic_link_works(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     async with LocalStorage.open(tmp_path / "link") as storage:
@@ -166,7 +166,7 @@ async def test_only_regular_files_are_published(storage: Storage, tmp_path: Path
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE
 
 
-async def test_what_is_not_in_the_store_has_no_size(
+async def test_file_outside_the_store_has_no_size(
     storage: Storage, root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "other").write_bytes(b"x")
@@ -188,30 +188,30 @@ async def test_what_is_not_in_the_store_has_no_size(
         assert await storage.stat(foreign) is None, foreign
 
 
-async def test_a_deleted_file_has_no_size(storage: Storage) -> None:
+async def test_deleted_file_has_no_size(storage: Storage) -> None:
     uri = await publish(storage, b"x")
     path_of(uri).unlink()
     assert await storage.stat(uri) is None
 
 
-async def test_free_space_is_told(storage: Storage, root: Path) -> None:
+async def test_free_space_is_reported(storage: Storage, root: Path) -> None:
     free = os.statvfs(root).f_bavail * os.statvfs(root).f_frsize
     assert 0 < await storage.free_bytes() <= free * 2
 
 
 @pytest.mark.parametrize("blocked", [".", "files", "tmp"])
-async def test_a_root_that_cannot_be_used_is_named(blocked: str, tmp_path: Path) -> None:
+async def test_unusable_root_is_an_error_that_names_it(blocked: str, tmp_path: Path) -> None:
     root = tmp_path / "store"
-    in_the_way = root / blocked
-    in_the_way.parent.mkdir(parents=True, exist_ok=True)
-    in_the_way.write_bytes(b"a file")
+    blocker = root / blocked
+    blocker.parent.mkdir(parents=True, exist_ok=True)
+    blocker.write_bytes(b"a file")
     with pytest.raises(ClipmillError, match="store") as caught:
         async with LocalStorage.open(root):
             pass
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE
 
 
-async def test_the_file_and_its_directories_are_durable_before_the_uri_is_told(
+async def test_file_and_directories_are_synced_before_the_uri_is_returned(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -235,7 +235,7 @@ async def test_the_file_and_its_directories_are_durable_before_the_uri_is_told(
     ("number", "code"),
     [(errno.ENOSPC, ErrorCode.SYSTEM_DISK_FULL), (errno.EIO, ErrorCode.SYSTEM_STORAGE)],
 )
-async def test_errors_while_publishing_are_told(
+async def test_publish_error_is_mapped_and_leaves_no_file(
     number: int,
     code: ErrorCode,
     storage: Storage,
@@ -249,10 +249,10 @@ async def test_errors_while_publishing_are_told(
     with pytest.raises(ClipmillError, match="the reason") as caught:
         await publish(storage, b"x")
     assert caught.value.code is code
-    assert visible(root) == []
+    assert published_files(root) == []
 
 
-async def test_many_jobs_at_once_do_not_disturb_each_other(storage: Storage) -> None:
+async def test_concurrent_jobs_do_not_interfere(storage: Storage) -> None:
     uris = await asyncio.gather(
         *(publish(storage, str(each).encode(), format_id=str(each % 4)) for each in range(32))
     )
@@ -260,12 +260,12 @@ async def test_many_jobs_at_once_do_not_disturb_each_other(storage: Storage) -> 
     assert all(int(path_of(uri).read_bytes()) % 4 == int(uri.split(".")[-2]) for uri in uris)
 
 
-def everything(root: Path) -> list[Path]:
+def all_paths(root: Path) -> list[Path]:
     return sorted(root.rglob("*"))
 
 
 def unmount(root: Path) -> Path:
-    """Take the store away; an unmounted file system leaves an empty directory."""
+    """Move the store away and leave an empty directory, as an unmounted file system does."""
     elsewhere = root.rename(root.with_name("elsewhere"))
     root.mkdir()
     return elsewhere
@@ -276,46 +276,46 @@ def mount(elsewhere: Path, root: Path) -> None:
     elsewhere.rename(root)
 
 
-async def test_a_probe_leaves_nothing_behind(storage: Storage, root: Path) -> None:
-    before = everything(root)
+async def test_probe_leaves_no_file(storage: Storage, root: Path) -> None:
+    before = all_paths(root)
     await storage.probe()
-    assert everything(root) == before
+    assert all_paths(root) == before
 
 
-async def away(storage: Storage) -> ErrorCode:
+async def probe_error(storage: Storage) -> ErrorCode:
     with pytest.raises(ClipmillError) as caught:
         await storage.probe()
-    with pytest.raises(ClipmillError) as asked:
+    with pytest.raises(ClipmillError) as second:
         await storage.free_bytes()
-    assert asked.value.code is caught.value.code
+    assert second.value.code is caught.value.code
     return caught.value.code
 
 
-async def test_a_store_that_is_away_is_not_made_anew(storage: Storage, root: Path) -> None:
+async def test_unmounted_store_is_not_recreated(storage: Storage, root: Path) -> None:
     elsewhere = unmount(root)
-    assert await away(storage) is ErrorCode.SYSTEM_STORAGE
-    assert everything(root) == []
+    assert await probe_error(storage) is ErrorCode.SYSTEM_STORAGE
+    assert all_paths(root) == []
     mount(elsewhere, root)
     await storage.probe()
     await publish(storage, b"bytes")
 
 
-async def test_something_else_in_its_place_is_no_store(storage: Storage, root: Path) -> None:
+async def test_replaced_store_is_an_error(storage: Storage, root: Path) -> None:
     (root / "files").rmdir()
     (root / "files").write_text("no directory")
-    assert await away(storage) is ErrorCode.SYSTEM_STORAGE
+    assert await probe_error(storage) is ErrorCode.SYSTEM_STORAGE
 
 
-async def test_a_workers_lost_directory_is_made_again(storage: Storage, root: Path) -> None:
+async def test_lost_worker_directory_is_recreated(storage: Storage, root: Path) -> None:
     shutil.rmtree(root / "tmp")
     with pytest.raises(ClipmillError):
         await publish(storage, b"bytes")
     await storage.probe()
     await publish(storage, b"bytes")
-    assert visible(root) == [f"tiktok/{VIDEO}/{VIDEO}.play.mp4"]
+    assert published_files(root) == [f"tiktok/{VIDEO}/{VIDEO}.play.mp4"]
 
 
-async def test_directories_made_again_are_gone_at_the_end(root: Path) -> None:
+async def test_recreated_directories_are_removed_at_the_end(root: Path) -> None:
     async with LocalStorage.open(root) as storage:
         shutil.rmtree(root / "tmp")
         await storage.probe()
@@ -323,13 +323,13 @@ async def test_directories_made_again_are_gone_at_the_end(root: Path) -> None:
     assert list((root / "tmp").iterdir()) == []
 
 
-# Found by its names
+# Lookup by names
 
 
 NAMES = {"platform": "tiktok", "video_id": VIDEO, "format_id": "play"}
 
 
-async def test_a_published_file_is_found_by_its_names(storage: Storage) -> None:
+async def test_published_file_is_found_by_its_names(storage: Storage) -> None:
     before = time.time()
     uri = await publish(storage, b"bytes")
     found = await storage.find(**NAMES)
@@ -341,7 +341,7 @@ async def test_a_published_file_is_found_by_its_names(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("extension", ["m4a", "jpeg", "mp3"])
-async def test_the_newest_is_found_whatever_its_extension(extension: str, storage: Storage) -> None:
+async def test_newest_file_of_any_extension_is_found(extension: str, storage: Storage) -> None:
     older = await publish(storage, b"older")
     os.utime(unquote(urlsplit(older).path), (1, 1))
     uri = await publish(storage, b"newer one", extension=extension)
@@ -356,19 +356,19 @@ async def test_other_names_find_nothing(change: dict[str, str], storage: Storage
     assert await storage.find(**(NAMES | change)) is None
 
 
-async def test_what_is_not_published_is_not_found(storage: Storage) -> None:
+async def test_unpublished_file_is_not_found(storage: Storage) -> None:
     async with storage.workspace() as directory:
         (directory / "media").write_bytes(b"half")
         assert await storage.find(**NAMES) is None
 
 
-async def test_names_that_are_none_find_nothing(storage: Storage) -> None:
+async def test_lookup_by_unsafe_names_is_refused(storage: Storage) -> None:
     with pytest.raises(ClipmillError) as caught:
         await storage.find(**(NAMES | {"video_id": "../../etc"}))
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
-async def test_a_link_out_of_the_store_is_not_found(
+async def test_symbolic_link_out_of_the_store_is_not_found(
     storage: Storage, root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
@@ -385,7 +385,7 @@ async def test_only_files_of_the_store_can_be_read(uri: str, storage: Storage) -
             pass
 
 
-async def test_a_file_that_was_removed_is_told_from_a_store_that_fails(
+async def test_removed_file_is_gone_rather_than_a_storage_error(
     storage: Storage, root: Path
 ) -> None:
     uri = await publish(storage, b"bytes")

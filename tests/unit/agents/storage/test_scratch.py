@@ -32,7 +32,7 @@ def start_holder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
     return holder, Path(holder.stdout.readline().strip())
 
 
-def test_a_directory_is_ours_and_gone_at_the_end(tmp_path: Path) -> None:
+def test_worker_directory_is_private_and_removed_at_the_end(tmp_path: Path) -> None:
     with worker_directory(tmp_path / "tmp") as directory:
         assert directory.parent == tmp_path / "tmp"
         assert directory.stat().st_mode & 0o777 == 0o700
@@ -40,7 +40,7 @@ def test_a_directory_is_ours_and_gone_at_the_end(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_two_workers_do_not_meet(tmp_path: Path) -> None:
+def test_two_workers_have_separate_directories(tmp_path: Path) -> None:
     with worker_directory(tmp_path) as one, worker_directory(tmp_path) as two:
         assert one != two
         remove_abandoned(tmp_path)
@@ -48,7 +48,7 @@ def test_two_workers_do_not_meet(tmp_path: Path) -> None:
         assert two.is_dir()
 
 
-def test_what_a_killed_worker_left_is_removed_but_nothing_of_a_live_one(tmp_path: Path) -> None:
+def test_directory_of_a_killed_worker_is_removed_and_of_a_live_one_kept(tmp_path: Path) -> None:
     holder, directory = start_holder(tmp_path)
     with holder:
         remove_abandoned(tmp_path)
@@ -60,14 +60,14 @@ def test_what_a_killed_worker_left_is_removed_but_nothing_of_a_live_one(tmp_path
         assert list(tmp_path.iterdir()) == [mine]
 
 
-def test_a_directory_without_a_lock_is_abandoned(tmp_path: Path) -> None:
+def test_directory_without_a_lock_is_removed(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "half.mp4").touch()
     remove_abandoned(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+def test_other_files_and_links_are_not_removed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
@@ -81,15 +81,15 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in outside.iterdir()] == ["precious"]
 
 
-def test_a_directory_swept_away_while_it_was_made_is_made_again(
+def test_directory_removed_during_creation_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swept: list[Path] = []
-    real = scratch._take
+    removed: list[Path] = []
+    real = scratch._try_lock
 
-    def take(directory: Path) -> int | None:
-        if not swept:
-            swept.append(directory)
+    def lock_after_removal(directory: Path) -> int | None:
+        if not removed:
+            removed.append(directory)
             remove_abandoned_with(real, directory)
         return real(directory)
 
@@ -97,29 +97,31 @@ def test_a_directory_swept_away_while_it_was_made_is_made_again(
         del taken
         directory.rmdir()
 
-    monkeypatch.setattr(scratch, "_take", take)
+    monkeypatch.setattr(scratch, "_try_lock", lock_after_removal)
     with worker_directory(tmp_path) as directory:
-        assert directory not in swept
+        assert directory not in removed
         assert directory.is_dir()
 
 
-def test_a_lock_on_a_file_that_is_gone_does_not_count(
+def test_lock_on_a_deleted_file_is_not_acquired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = scratch._lock
+    real = scratch._try_flock
 
     def lock(descriptor: int) -> bool:
         (tmp_path / "old" / scratch.LOCK_NAME).unlink()
         return real(descriptor)
 
-    monkeypatch.setattr(scratch, "_lock", lock)
+    monkeypatch.setattr(scratch, "_try_flock", lock)
     (tmp_path / "old").mkdir()
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert scratch._take(tmp_path / "old") is None
+    assert scratch._try_lock(tmp_path / "old") is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_endless_sweeping_ends_in_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "_lock", lambda _: False)
+def test_endless_removal_during_creation_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_try_flock", lambda _: False)
     with pytest.raises(BlockingIOError, match="other workers"), worker_directory(tmp_path):
         pass

@@ -31,7 +31,7 @@ def descriptors() -> int:
     [[], [1], [10] * 100, [BATCH_BYTES], [BATCH_BYTES - 1, 2, BATCH_BYTES * 3, 5]],
     ids=["nothing", "one byte", "many small", "one batch", "mixed"],
 )
-async def test_a_file_has_the_bytes_and_the_digest(sizes: list[int], tmp_path: Path) -> None:
+async def test_file_has_the_written_bytes_and_digest(sizes: list[int], tmp_path: Path) -> None:
     chunks = [os.urandom(size) for size in sizes]
     async with open_hashing_file(tmp_path / "file") as file:
         for chunk in chunks:
@@ -45,7 +45,7 @@ async def test_a_file_has_the_bytes_and_the_digest(sizes: list[int], tmp_path: P
 
 @given(first=st.lists(st.binary()), second=st.lists(st.binary()))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-async def test_a_restart_forgets_everything(
+async def test_restart_discards_what_was_written(
     first: list[bytes], second: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("restart") / "file"
@@ -61,9 +61,7 @@ async def test_a_restart_forgets_everything(
     assert digest == hashlib.sha256(b"".join(second)).hexdigest()
 
 
-async def test_short_writes_of_the_system_are_continued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     patch_os(monkeypatch, write=lambda number, data: os.write(number, data[:7]))
     async with open_hashing_file(tmp_path / "file") as file:
         await file.write(b"twenty bytes of text")
@@ -71,7 +69,7 @@ async def test_short_writes_of_the_system_are_continued(
     assert (tmp_path / "file").read_bytes() == b"twenty bytes of text"
 
 
-async def test_an_existing_file_is_never_touched(tmp_path: Path) -> None:
+async def test_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(ClipmillError, match="File exists") as caught:
         async with open_hashing_file(tmp_path / "file"):
@@ -89,7 +87,7 @@ async def test_an_existing_file_is_never_touched(tmp_path: Path) -> None:
         ("fsync", errno.EIO, ErrorCode.SYSTEM_STORAGE),
     ],
 )
-async def test_errors_of_the_disk_are_told_and_the_file_is_closed(
+async def test_disk_error_is_mapped_and_the_file_is_closed(
     call: str, number: int, code: ErrorCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> None:
@@ -110,15 +108,15 @@ async def test_errors_of_the_disk_are_told_and_the_file_is_closed(
     assert descriptors() == before
 
 
-async def test_a_cancellation_waits_for_the_write_that_is_under_way(
+async def test_cancellation_waits_for_the_running_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    started, resume = threading.Event(), threading.Event()
     closed: list[int] = []
 
     def slow(number: int, data: bytes) -> int:
-        begun.set()
-        assert go_on.wait(10)
+        started.set()
+        assert resume.wait(10)
         assert closed == []
         return os.write(number, data)
 
@@ -133,47 +131,47 @@ async def test_a_cancellation_waits_for_the_write_that_is_under_way(
             await file.write(b"x" * BATCH_BYTES)
 
     running = asyncio.create_task(job())
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(started.wait, 10)
     for _ in range(3):
         running.cancel()
         await asyncio.sleep(0)
     assert not running.done()
-    go_on.set()
+    resume.set()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert len(closed) == 1
     assert (tmp_path / "file").stat().st_size == BATCH_BYTES
 
 
-async def test_a_slow_disk_does_not_stop_the_loop(
+async def test_slow_write_does_not_block_the_event_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = threading.Event()
+    resume = threading.Event()
 
     def slow(number: int, data: bytes) -> int:
-        assert go_on.wait(10)
+        assert resume.wait(10)
         return os.write(number, data)
 
     patch_os(monkeypatch, write=slow)
     async with open_hashing_file(tmp_path / "file") as file:
         async with asyncio.TaskGroup() as group:
             group.create_task(file.write(b"x" * BATCH_BYTES))
-            group.create_task(asyncio.to_thread(go_on.set))
+            group.create_task(asyncio.to_thread(resume.set))
         await file.finish()
 
 
-async def test_the_digest_of_a_file(tmp_path: Path) -> None:
+async def test_digest_of_a_file_is_computed(tmp_path: Path) -> None:
     content = os.urandom(3 * BATCH_BYTES + 1)
     (tmp_path / "file").write_bytes(content)
     assert await digest_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-async def test_a_file_that_is_gone_has_no_digest(tmp_path: Path) -> None:
+async def test_missing_file_has_no_digest(tmp_path: Path) -> None:
     with pytest.raises(FileGoneError):
         await digest_of(tmp_path / "gone")
 
 
-async def test_a_file_that_cannot_be_read_has_no_digest(tmp_path: Path) -> None:
+async def test_unreadable_file_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(ClipmillError) as caught:
         await digest_of(tmp_path)
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE

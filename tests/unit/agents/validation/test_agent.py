@@ -14,7 +14,7 @@ from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
 from agents.validation.agent import Validation, on_bug
-from agents.validation.url_resolution import Links, TargetFinder
+from agents.validation.url_resolution import ShortLinkResolver, TargetFinder
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
@@ -64,7 +64,7 @@ from tests.unit.agents.builders import (
 )
 from tests.unit.agents.pipeline.test_request_parsing import (
     FORMS,
-    REFUSALS,
+    INVALID_REQUESTS,
     STRUCTURED_HEADER,
     structured,
     structured_base64,
@@ -75,7 +75,7 @@ PLATFORMS = Platforms.load()
 
 
 def make_stage(links: FakeLinks | None = None) -> Validation:
-    found: Mapping[str, Links] = {"direct": links or FakeLinks()}
+    found: Mapping[str, ShortLinkResolver] = {"direct": links or FakeLinks()}
     return Validation(TargetFinder(PLATFORMS, found, make_gate("resolve")), SharedState())
 
 
@@ -87,11 +87,11 @@ def video_event(effects: list[Any]) -> ValidatedVideo:
     return body_of(only(effects, VALIDATED), ValidatedVideo)
 
 
-# Requests that are good
+# Valid requests
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_every_form_of_request_becomes_the_video(form: str) -> None:
+async def test_every_encoding_of_a_request_yields_the_video_event(form: str) -> None:
     effects = await handle(FORMS[form])
     event = video_event(effects)
     assert event.video == VIDEO
@@ -101,7 +101,7 @@ async def test_every_form_of_request_becomes_the_video(form: str) -> None:
     assert only(effects, VALIDATED).key == VIDEO.key.encode()
 
 
-async def test_the_event_carries_request_trace_deadline_and_cause() -> None:
+async def test_event_carries_request_trace_deadline_and_cause() -> None:
     headers = [("traceparent", TRACEPARENT.encode()), ("ce_id", b"cause-1")]
     body = {"id": "mine", "url": URL, "deadline": FUTURE.isoformat()}
     effects = await handle(request(body, headers=headers))
@@ -112,7 +112,7 @@ async def test_the_event_carries_request_trace_deadline_and_cause() -> None:
         assert (header(effect, "traceparent") or "")[3:35] == TRACE_ID
 
 
-async def test_a_copy_of_a_request_leads_to_the_same_ids_and_keys() -> None:
+async def test_redelivered_request_yields_the_same_ids_and_keys() -> None:
     record = request({"urls": [URL, "nonsense", SHORT_URL]})
     first, second = await handle(record), await handle(record)
     identity = [(each.topic.name, each.key, header(each, "ce_id")) for each in first]
@@ -120,7 +120,7 @@ async def test_a_copy_of_a_request_leads_to_the_same_ids_and_keys() -> None:
     assert len(set(identity)) == len(identity)
 
 
-async def test_the_time_spent_is_noted() -> None:
+async def test_validation_time_is_recorded() -> None:
     event = video_event(await handle(request({"url": URL})))
     assert 0 <= event.job.timings["validation"] < 10
 
@@ -128,7 +128,7 @@ async def test_the_time_spent_is_noted() -> None:
 # Batches
 
 
-async def test_each_member_of_a_batch_ends_for_itself() -> None:
+async def test_batch_members_succeed_or_fail_independently() -> None:
     urls = [URL, 7, "", "https://example.com/x", URL, "u" * 5_000, None, "not a link", {"a": 1}]
     effects = await handle(request({"id": "b", "urls": urls, "attributes": {"a": "b"}}))
     accepted = [body_of(each, ValidatedVideo) for each in sent_to(effects, VALIDATED)]
@@ -136,14 +136,14 @@ async def test_each_member_of_a_batch_ends_for_itself() -> None:
     found = {each.request_id: each for each in outcomes(effects)}
     assert set(found) == {f"b/{index}" for index in (1, 2, 3, 5, 6, 7, 8)}
     for each in found.values():
-        place = int(each.request_id.removeprefix("b/"))
-        assert (each.batch_id, each.batch_index, each.batch_size) == ("b", place, len(urls))
+        index = int(each.request_id.removeprefix("b/"))
+        assert (each.batch_id, each.batch_index, each.batch_size) == ("b", index, len(urls))
         assert each.attributes == {"a": "b"}
-        assert each.error.technical_details["field"] == f"$.urls[{place}]"
+        assert each.error.technical_details["field"] == f"$.urls[{index}]"
     assert not dead_letters(effects)
 
 
-MEMBERS: dict[str, tuple[object, type[Any], ErrorCode, str]] = {
+INVALID_MEMBERS: dict[str, tuple[object, type[Any], ErrorCode, str]] = {
     "a number": (7, Rejected, ErrorCode.REQUEST_INVALID, "not a text but int"),
     "null": (None, Rejected, ErrorCode.REQUEST_INVALID, "not a text but NoneType"),
     "empty": ("", Rejected, ErrorCode.REQUEST_INVALID, "empty"),
@@ -158,9 +158,9 @@ MEMBERS: dict[str, tuple[object, type[Any], ErrorCode, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MEMBERS)
-async def test_a_bad_member_is_told_why(name: str) -> None:
-    url, kind, code, reason = MEMBERS[name]
+@pytest.mark.parametrize("name", INVALID_MEMBERS)
+async def test_invalid_batch_member_is_rejected_with_a_reason(name: str) -> None:
+    url, kind, code, reason = INVALID_MEMBERS[name]
     found = outcome(await handle(request({"urls": [url]})))
     assert type(found) is kind
     assert found.error.error_type is code
@@ -168,13 +168,13 @@ async def test_a_bad_member_is_told_why(name: str) -> None:
     assert found.attempts == 0
 
 
-FORMS_OF_POSTS = tuple(
-    row for row in LINK_FORMS if not row.means.startswith(("mine:", "short:https://mi.ne"))
+POST_LINK_FORMS = tuple(
+    row for row in LINK_FORMS if not row.expected.startswith(("mine:", "short:https://mi.ne"))
 )
 
 
-async def test_every_form_of_link_in_a_batch_ends_for_itself_and_is_repeated_as_it_came() -> None:
-    texts = [row.text for row in FORMS_OF_POSTS]
+async def test_every_link_form_in_a_batch_has_its_own_outcome_and_unchanged_url() -> None:
+    texts = [row.text for row in POST_LINK_FORMS]
     effects = await handle(request({"id": "b", "urls": texts}))
     events = [body_of(each, ValidatedVideo) for each in sent_to(effects, VALIDATED)]
     links = [body_of(each, PendingLink).job for each in sent_to(effects, REQUESTS)]
@@ -182,50 +182,52 @@ async def test_every_form_of_link_in_a_batch_ends_for_itself_and_is_repeated_as_
     found |= {job.request_id: (job.url, "short") for job in links}
     found |= {each.request_id: (each.url, each.error.error_type) for each in outcomes(effects)}
     assert found == {
-        f"b/{place}": (row.text, _means_in_a_batch(row.means))
-        for place, row in enumerate(FORMS_OF_POSTS)
+        f"b/{index}": (row.text, _expected_in_a_batch(row.expected))
+        for index, row in enumerate(POST_LINK_FORMS)
     }
 
 
-def _means_in_a_batch(means: str) -> str:
-    if "/" in means and means.startswith("tiktok:"):
+def _expected_in_a_batch(expected: str) -> str:
+    if "/" in expected and expected.startswith("tiktok:"):
         return ErrorCode.REQUEST_INVALID  # a listing, which cannot be a member
-    return means.partition(":")[0] if means.startswith("short:") else means
+    return expected.partition(":")[0] if expected.startswith("short:") else expected
 
 
-SHARED = f"Look! {SHORT_URL}\u200b This post is shared via https://www.tiktok.com/tiktoklite"
+SHARED_TEXT = f"Look! {SHORT_URL}\u200b This post is shared via https://www.tiktok.com/tiktoklite"
 
 
-async def test_a_text_with_a_short_link_travels_as_it_came() -> None:
+async def test_shared_text_with_a_short_link_is_kept_unchanged() -> None:
     links = FakeLinks()
-    (alone,) = sent_to(await handle(request({"id": "b", "urls": [SHARED, "x"]}), links), REQUESTS)
-    assert links.asked == []
-    event = video_event(await handle(arrive(alone), links))
-    assert (event.job.url, event.video) == (SHARED, VIDEO)
-    assert links.asked == [SHORT_URL]
+    (link_record,) = sent_to(
+        await handle(request({"id": "b", "urls": [SHARED_TEXT, "x"]}), links), REQUESTS
+    )
+    assert links.resolved_urls == []
+    event = video_event(await handle(arrive(link_record), links))
+    assert (event.job.url, event.video) == (SHARED_TEXT, VIDEO)
+    assert links.resolved_urls == [SHORT_URL]
 
 
-async def test_a_text_whose_link_is_blocked_is_tried_again_as_the_same_request() -> None:
-    record = request({"id": "mine", "url": SHARED})
-    again = await round_trip(record, ErrorCode.RATE_LIMIT_IP_BLOCK)
-    job = video_event(await handle(again)).job
-    assert (job.request_id, job.url) == ("mine", SHARED)
+async def test_blocked_link_of_a_shared_text_is_retried_as_the_same_request() -> None:
+    record = request({"id": "mine", "url": SHARED_TEXT})
+    redelivered_record = await round_trip(record, ErrorCode.RATE_LIMIT_IP_BLOCK)
+    job = video_event(await handle(redelivered_record)).job
+    assert (job.request_id, job.url) == ("mine", SHARED_TEXT)
     assert [each.code for each in job.attempts] == [ErrorCode.RATE_LIMIT_IP_BLOCK]
 
 
-async def test_a_bug_in_one_member_does_not_end_the_others() -> None:
+async def test_bug_in_one_member_does_not_affect_the_others() -> None:
     links = FakeLinks(RuntimeError("secret https://u:p@host.example/x?token=s3cret"))
     effects = await handle(request({"id": "b", "urls": [URL, SHORT_URL]}), links)
     assert video_event(effects).job.request_id == "b/0"
-    (alone,) = sent_to(effects, REQUESTS)
-    failed = failure(await handle(arrive(alone), links))
+    (link_record,) = sent_to(effects, REQUESTS)
+    failed = failure(await handle(arrive(link_record), links))
     assert (failed.job.request_id, failed.error.error_type) == ("b/1", ErrorCode.INTERNAL_BUG)
     assert "RuntimeError" in failed.error.technical_details["traceback"]
     assert "s3cret" not in str(failed)
     assert "u:p" not in str(failed)
 
 
-async def test_short_links_of_a_batch_become_records_of_their_own() -> None:
+async def test_short_links_of_a_batch_become_separate_records() -> None:
     links = FakeLinks(RuntimeError("must not be asked"))
     effects = await handle(request({"id": "b", "urls": [SHORT_URL] * 100}), links)
     sent = sent_to(effects, REQUESTS)
@@ -236,14 +238,14 @@ async def test_short_links_of_a_batch_become_records_of_their_own() -> None:
     assert video_event(resumed).job.batch == BatchMember(id="b", index=7, size=100)
 
 
-async def test_a_batch_goes_on_in_slices() -> None:
+async def test_batch_is_published_in_slices() -> None:
     slices = await make_stage().handle(request({"id": "b", "urls": [URL] * (2 * SLICE + 1)}))
     assert isinstance(slices, AsyncIterator)
     sizes = [len(sent_to(effects, VALIDATED)) async for effects in slices]
     assert sizes == [SLICE, SLICE, 1]
 
 
-async def test_a_batch_that_is_cancelled_between_slices_ends_there() -> None:
+async def test_batch_cancelled_between_slices_is_not_continued() -> None:
     stage = make_stage()
     slices = await stage.handle(request({"id": "b", "urls": [URL] * (SLICE + 2)}))
     assert isinstance(slices, AsyncIterator)
@@ -252,12 +254,12 @@ async def test_a_batch_that_is_cancelled_between_slices_ends_there() -> None:
     assert [type(each) for each in outcomes(await anext(slices))] == [Cancelled] * 2
 
 
-# Requests that are none
+# Invalid requests
 
 
-@pytest.mark.parametrize("name", REFUSALS)
-async def test_json_that_is_no_request_is_rejected_and_not_kept(name: str) -> None:
-    body, field, _ = REFUSALS[name]
+@pytest.mark.parametrize("name", INVALID_REQUESTS)
+async def test_invalid_json_request_is_rejected_without_a_dead_letter(name: str) -> None:
+    body, field, _ = INVALID_REQUESTS[name]
     effects = await handle(request(body))
     found = outcome(effects)
     assert isinstance(found, Rejected)
@@ -265,34 +267,34 @@ async def test_json_that_is_no_request_is_rejected_and_not_kept(name: str) -> No
     assert len(effects) == 1
 
 
-GARBAGE: dict[str, Incoming] = {
-    "no text": make_record(b"\xff\xfe\x00", headers=[("x", b"\xff"), ("ce_id", b"e")]),
-    "no JSON": make_record(b"{oops", key=b"\xff"),
+UNDECODABLE: dict[str, Incoming] = {
+    "not UTF-8": make_record(b"\xff\xfe\x00", headers=[("x", b"\xff"), ("ce_id", b"e")]),
+    "not JSON": make_record(b"{oops", key=b"\xff"),
     "empty": make_record(b"", key=None),
     "no value": make_record(None),
     "nested": make_record(b"[" * 50_000),
     "two values": make_record(b"{}{}"),
-    "structured, no JSON": make_record(b"oops", headers=[STRUCTURED_HEADER]),
+    "structured, not JSON": make_record(b"oops", headers=[STRUCTURED_HEADER]),
     "large": make_record(b"x" * 1_500_000),
 }
 
 
-@pytest.mark.parametrize("name", GARBAGE)
-async def test_garbage_is_rejected_and_kept_as_it_was(name: str) -> None:
-    record = GARBAGE[name]
+@pytest.mark.parametrize("name", UNDECODABLE)
+async def test_undecodable_request_is_rejected_and_dead_lettered_unchanged(name: str) -> None:
+    record = UNDECODABLE[name]
     effects = await handle(record)
     found = outcome(effects)
     assert isinstance(found, Rejected)
     assert found.request_id == record.record_id
-    (kept,) = dead_letters(effects)
-    assert (kept.key, kept.value) == (record.key, record.value)
-    assert kept.headers[: len(record.headers)] == record.headers
-    assert header(kept, "clipmill_origin_topic") == "requests"
-    assert header(kept, "clipmill_origin_offset") == "7"
+    (dead_letter,) = dead_letters(effects)
+    assert (dead_letter.key, dead_letter.value) == (record.key, record.value)
+    assert dead_letter.headers[: len(record.headers)] == record.headers
+    assert header(dead_letter, "clipmill_origin_topic") == "requests"
+    assert header(dead_letter, "clipmill_origin_offset") == "7"
     assert len(effects) == 2
 
 
-async def test_garbage_in_a_sound_event_is_kept_too() -> None:
+async def test_undecodable_data_of_a_valid_event_is_dead_lettered() -> None:
     effects = await handle(structured_base64(b"\xff"))
     assert isinstance(outcome(effects), Rejected)
     assert len(dead_letters(effects)) == 1
@@ -322,7 +324,7 @@ ENVELOPES: dict[str, tuple[Incoming, str]] = {
 
 
 @pytest.mark.parametrize("name", ENVELOPES)
-async def test_a_broken_envelope_is_rejected_under_the_id_of_the_request(name: str) -> None:
+async def test_invalid_envelope_is_rejected_with_the_request_id(name: str) -> None:
     record, field = ENVELOPES[name]
     effects = await handle(record)
     found = outcome(effects)
@@ -332,7 +334,7 @@ async def test_a_broken_envelope_is_rejected_under_the_id_of_the_request(name: s
     assert not dead_letters(effects)
 
 
-async def test_what_is_known_of_a_refused_request_is_in_its_outcome() -> None:
+async def test_recovered_fields_of_a_rejected_request_are_in_its_outcome() -> None:
     body = {"id": "mine", "url": URL, "attributes": {"a": "b"}, "unknown": 1}
     found = outcome(await handle(request(body, headers=[("traceparent", TRACEPARENT.encode())])))
     assert (found.request_id, found.url, found.attributes) == ("mine", URL, {"a": "b"})
@@ -340,7 +342,7 @@ async def test_what_is_known_of_a_refused_request_is_in_its_outcome() -> None:
 
 
 @pytest.mark.parametrize("size", [REQUEST_BYTES_MAX + 1, 2_000_000])
-async def test_too_large_a_request_is_rejected_and_not_repeated(size: int) -> None:
+async def test_too_large_request_is_rejected_and_not_echoed(size: int) -> None:
     body = {"id": "mine", "url": URL, "padding": "x" * size}
     effects = await handle(request(body))
     found = outcome(effects)
@@ -350,9 +352,9 @@ async def test_too_large_a_request_is_rejected_and_not_repeated(size: int) -> No
     assert largest(effects) < 5_000
 
 
-ENDLESS: dict[str, Incoming] = {
+OVERSIZED: dict[str, Incoming] = {
     "url": request({"url": "https://www.tiktok.com/" + "u" * 100_000}),
-    "url of a refused request": request({"url": "u" * 100_000, "x": 1}),
+    "url of a rejected request": request({"url": "u" * 100_000, "x": 1}),
     "url after the deadline": request({"url": "u" * 100_000, "deadline": PAST.isoformat()}),
     "urls of a batch": request({"urls": ["u" * 100_000, "v" * 100_000]}),
     "url of another host": request({"url": f"https://{'a' * 60}.example/{'u' * 100_000}"}),
@@ -372,15 +374,15 @@ ENDLESS: dict[str, Incoming] = {
 }
 
 
-@pytest.mark.parametrize("name", ENDLESS)
-async def test_nothing_endless_is_repeated(name: str) -> None:
+@pytest.mark.parametrize("name", OVERSIZED)
+async def test_oversized_fields_are_not_echoed(name: str) -> None:
     links = FakeLinks(ClipmillError(ErrorCode.NETWORK_DNS, "no name"))
-    effects = await handle(ENDLESS[name], links)
+    effects = await handle(OVERSIZED[name], links)
     assert effects
     assert largest(effects) < 10_000
 
 
-async def test_a_clipped_url_is_not_taken_for_a_good_one() -> None:
+async def test_url_that_is_valid_only_when_truncated_is_rejected() -> None:
     short = "https://www.tiktok.com/@name/video/7608826249200356630?x="
     url = short + "y" * MAX_URL_CHARACTERS
     found = outcome(await handle(request({"url": url})))
@@ -401,7 +403,7 @@ async def test_a_clipped_url_is_not_taken_for_a_good_one() -> None:
     ],
     ids=["request", "header", "first day", "structured"],
 )
-async def test_a_deadline_in_the_past_ends_it(record: Incoming) -> None:
+async def test_past_deadline_expires_the_request(record: Incoming) -> None:
     effects = await handle(record)
     assert isinstance(outcome(effects), Expired)
     assert not sent_to(effects, VALIDATED)
@@ -410,13 +412,13 @@ async def test_a_deadline_in_the_past_ends_it(record: Incoming) -> None:
 @pytest.mark.parametrize(
     "deadline", ["9999-12-31T23:59:59-23:00", "2999-01-01T00:00:00.123456+05:30"]
 )
-async def test_odd_deadlines_travel_whole(deadline: str) -> None:
+async def test_unusual_deadlines_are_kept_exactly(deadline: str) -> None:
     event = video_event(await handle(request({"url": URL, "deadline": deadline})))
     assert event.job.deadline is not None
     assert event.job.deadline.isoformat() == deadline
 
 
-async def test_one_deadline_is_for_all_members() -> None:
+async def test_deadline_applies_to_all_members() -> None:
     effects = await handle(request({"urls": [URL, "x", 7], "deadline": PAST.isoformat()}))
     assert [type(each) for each in outcomes(effects)] == [Expired] * 3
 
@@ -424,18 +426,18 @@ async def test_one_deadline_is_for_all_members() -> None:
 # Short links
 
 
-async def test_a_short_link_becomes_its_video() -> None:
+async def test_short_link_resolves_to_its_video() -> None:
     links = FakeLinks()
     effects = await handle(request({"url": SHORT_URL}), links)
     assert video_event(effects).video == VIDEO
     assert video_event(effects).job.url == SHORT_URL
-    assert links.asked == [SHORT_URL]
+    assert links.resolved_urls == [SHORT_URL]
 
 
 @pytest.mark.parametrize(
     "code", [code for code in ErrorCode if code.startswith(("content.", "request."))]
 )
-async def test_what_no_second_look_changes_is_the_outcome(code: ErrorCode) -> None:
+async def test_permanent_error_of_a_short_link_is_the_outcome(code: ErrorCode) -> None:
     links = FakeLinks(ClipmillError(code, "it is so", leads_to="x"))
     effects = await handle(request({"url": SHORT_URL}), links)
     found = outcome(effects)
@@ -451,7 +453,7 @@ async def test_what_no_second_look_changes_is_the_outcome(code: ErrorCode) -> No
 @pytest.mark.parametrize(
     "code", [code for code in ErrorCode if not code.startswith(("content.", "request."))]
 )
-async def test_what_may_change_is_a_failure_with_the_job_in_it(code: ErrorCode) -> None:
+async def test_transient_error_of_a_short_link_is_a_failure_with_the_job(code: ErrorCode) -> None:
     links = FakeLinks(ClipmillError(code, "not now", retry_after=7.0))
     effects = await handle(request({"id": "mine", "url": SHORT_URL}), links)
     found = failure(effects)
@@ -468,36 +470,36 @@ async def test_what_may_change_is_a_failure_with_the_job_in_it(code: ErrorCode) 
 
 
 async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
-    """Fail once, and come back to validation by way of recovery and delay."""
+    """Fail once; return the record that recovery and delay send back to validation."""
     links = FakeLinks(ClipmillError(code, "not now"))
     failed = await handle(record, links)
-    for alone in sent_to(failed, REQUESTS):
-        failed = await handle(arrive(alone), links)
-    return await recovered(failed, make_settings())
+    for link_record in sent_to(failed, REQUESTS):
+        failed = await handle(arrive(link_record), links)
+    return await after_recovery(failed, make_settings())
 
 
-async def recovered(failed: list[Any], settings: Settings) -> Incoming:
-    """Come back to validation by way of recovery and delay."""
+async def after_recovery(failed: list[Any], settings: Settings) -> Incoming:
+    """Return the record that recovery and delay send back to validation."""
     recovery = Recovery(
         settings,
         SharedState(),
         ErrorHandlers({}),
-        chance=lambda: 0.5,
+        uniform=lambda: 0.5,
         clock=lambda: WRITTEN_AT,
     )
     retried = await recovery.handle(arrive(only(failed, ERRORS), offset=3))
-    (back,) = [
+    (redelivered,) = [
         each for each in retried if isinstance(each, Outgoing) and each.topic in {REQUESTS, *DELAYS}
     ]
-    if back.topic is not REQUESTS:
-        (due,) = await delay(arrive(back))
+    if redelivered.topic is not REQUESTS:
+        (due,) = await delay(arrive(redelivered))
         assert isinstance(due, Outgoing)
-        back = due
-    assert back.topic is REQUESTS
-    return arrive(back, offset=99)
+        redelivered = due
+    assert redelivered.topic is REQUESTS
+    return arrive(redelivered, offset=99)
 
 
-async def test_a_link_is_tried_again_as_the_same_request() -> None:
+async def test_link_is_retried_as_the_same_request() -> None:
     body = {
         "id": "b",
         "urls": [SHORT_URL],
@@ -522,19 +524,21 @@ async def test_a_link_is_tried_again_as_the_same_request() -> None:
     assert job.parked is None
 
 
-async def test_ids_of_a_second_attempt_are_new() -> None:
+async def test_second_attempt_has_new_event_ids() -> None:
     record = request({"id": "mine", "url": SHORT_URL})
-    again = await round_trip(record, ErrorCode.NETWORK_DNS)
+    redelivered_record = await round_trip(record, ErrorCode.NETWORK_DNS)
     first = {header(each, "ce_id") for each in await handle(record)}
-    second = {header(each, "ce_id") for each in await handle(again)}
+    second = {header(each, "ce_id") for each in await handle(redelivered_record)}
     assert not first & second
 
 
-async def test_a_link_that_turns_out_dead_ends_under_the_same_request() -> None:
+async def test_dead_link_after_a_retry_ends_the_same_request() -> None:
     record = request({"id": "b", "urls": ["x", SHORT_URL]})
-    again = await round_trip(record, ErrorCode.NETWORK_TIMEOUT)
+    redelivered_record = await round_trip(record, ErrorCode.NETWORK_TIMEOUT)
     found = outcome(
-        await handle(again, FakeLinks(ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone")))
+        await handle(
+            redelivered_record, FakeLinks(ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone"))
+        )
     )
     assert (found.request_id, found.batch_id, found.batch_index, found.batch_size) == (
         "b/1",
@@ -546,16 +550,16 @@ async def test_a_link_that_turns_out_dead_ends_under_the_same_request() -> None:
     assert found.error.technical_details["field"] == "$.urls[1]"
 
 
-async def test_a_link_is_not_asked_after_the_deadline() -> None:
+async def test_link_is_not_resolved_after_the_deadline() -> None:
     links = FakeLinks()
     job = make_job(url=SHORT_URL, deadline=PAST, attempts=(make_attempt(step="validation"),))
     found = outcome(await handle(event_record(PendingLink(job=job)), links))
     assert isinstance(found, Expired)
     assert found.attempts == 1
-    assert not links.asked
+    assert not links.resolved_urls
 
 
-async def test_a_spoofed_pending_link_is_rejected_under_its_own_name() -> None:
+async def test_spoofed_pending_link_is_rejected_under_the_record_id() -> None:
     job = make_job(request_id="victim/1", url=SHORT_URL)
     effects = await handle(event_record(PendingLink(job=job)))
     found = outcome(effects)
@@ -564,7 +568,7 @@ async def test_a_spoofed_pending_link_is_rejected_under_its_own_name() -> None:
     assert len(effects) == 1
 
 
-async def test_a_request_that_calls_itself_a_pending_link_is_rejected() -> None:
+async def test_request_with_the_type_of_a_pending_link_is_rejected() -> None:
     record = request(
         {"id": "mine", "url": URL}, headers=[("ce_type", b"io.clipmill.link.pending.v1")]
     )
@@ -573,7 +577,7 @@ async def test_a_request_that_calls_itself_a_pending_link_is_rejected() -> None:
     assert found.request_id == "mine"
 
 
-async def test_other_types_of_events_are_requests() -> None:
+async def test_other_event_types_are_read_as_requests() -> None:
     record = request({"url": URL}, headers=[("ce_type", b"io.clipmill.video.validated.v1")])
     assert video_event(await handle(record)).video == VIDEO
 
@@ -581,7 +585,7 @@ async def test_other_types_of_events_are_requests() -> None:
 # Bugs
 
 
-async def test_a_bug_ends_every_job_of_the_record() -> None:
+async def test_bug_ends_every_job_of_the_record() -> None:
     record = request({"id": "b", "urls": [URL, 7], "attributes": {"a": "b"}})
     effects = list(on_bug(record, RuntimeError("at https://h.example/?sig=s3cret")))
     found = outcomes(effects)
@@ -592,44 +596,44 @@ async def test_a_bug_ends_every_job_of_the_record() -> None:
     assert len(dead_letters(effects)) == 1
 
 
-async def test_a_bug_with_a_pending_link_ends_its_job() -> None:
+async def test_bug_with_a_pending_link_ends_its_job() -> None:
     attempts: tuple[Attempt, ...] = (make_attempt(step="validation"),)
     record = event_record(PendingLink(job=member_job(attempts=attempts, deadline=soon(60))))
     found = outcome(on_bug(record, RuntimeError("oops")))
     assert (found.request_id, found.batch_id, found.attempts) == ("b1/1", "b1", 1)
 
 
-@pytest.mark.parametrize("name", GARBAGE)
-async def test_a_bug_with_garbage_is_an_outcome_too(name: str) -> None:
-    effects = on_bug(GARBAGE[name], RuntimeError("oops"))
+@pytest.mark.parametrize("name", UNDECODABLE)
+async def test_bug_with_an_undecodable_request_has_an_outcome(name: str) -> None:
+    effects = on_bug(UNDECODABLE[name], RuntimeError("oops"))
     assert outcome(effects).request_id == "requests-0-7-1767225600000"
     assert len(dead_letters(effects)) == 1
 
 
-async def test_a_bug_with_a_structured_event_names_its_request() -> None:
+async def test_bug_with_a_structured_event_has_the_request_id() -> None:
     found = outcome(on_bug(structured({"id": "mine", "url": URL}), RuntimeError("oops")))
     assert (found.request_id, found.url) == ("mine", URL)
 
 
 @pytest.mark.parametrize("timestamp", [-1.0, 1e30, float("nan")])
-async def test_a_clock_that_is_wrong_stops_no_request(timestamp: float) -> None:
+async def test_wrong_record_timestamp_does_not_fail_the_request(timestamp: float) -> None:
     record = make_record(encode({"url": URL}), timestamp=timestamp)
     assert video_event(await handle(record)).video == VIDEO
-    garbage = make_record(b"oops", timestamp=timestamp)
-    assert isinstance(outcome(await handle(garbage)), Rejected)
+    undecodable = make_record(b"oops", timestamp=timestamp)
+    assert isinstance(outcome(await handle(undecodable)), Rejected)
 
 
-# The network is behind the gate
+# Outbound gate
 
 
-async def test_a_link_that_is_known_asks_nobody() -> None:
+async def test_cached_link_is_not_resolved_again() -> None:
     links = FakeLinks(RuntimeError("must not be asked"))
-    links.known = lambda _link: VIDEO  # type: ignore[method-assign,assignment]
+    links.cached = lambda _link: VIDEO  # type: ignore[method-assign,assignment]
     assert video_event(await handle(request({"url": SHORT_URL}), links)).video == VIDEO
-    assert links.asked == []
+    assert links.resolved_urls == []
 
 
-async def test_links_are_tried_by_another_way_out_and_told_of() -> None:
+async def test_link_is_resolved_over_another_egress_and_reported() -> None:
     context, sent = make_context(make_settings())
     links = {"a": FakeLinks(), "b": FakeLinks()}
     gate = OutboundGate("resolve", tuple(links), context)
@@ -637,30 +641,30 @@ async def test_links_are_tried_by_another_way_out_and_told_of() -> None:
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     effects = await all_of(await stage.handle(event_record(PendingLink(job=job))))
     assert video_event(effects).video == VIDEO
-    assert (links["a"].asked, links["b"].asked) == ([], [SHORT_URL])
-    (told,) = [body_of(each, NetworkAttempt) for each in sent_to(sent, ATTEMPTS)]
-    assert (told.name, told.subject) == ("tiktok:resolve:b", SHORT_URL)
+    assert (links["a"].resolved_urls, links["b"].resolved_urls) == ([], [SHORT_URL])
+    (reported,) = [body_of(each, NetworkAttempt) for each in sent_to(sent, ATTEMPTS)]
+    assert (reported.name, reported.subject) == ("tiktok:resolve:b", SHORT_URL)
 
 
-async def test_a_link_that_is_blocked_is_asked_by_another_way_out_at_once() -> None:
-    ways = ("a", "b")
-    blocked, other = by_preference(ways, (), SHORT_URL)
+async def test_blocked_link_is_retried_over_another_egress_at_once() -> None:
+    egresses = ("a", "b")
+    blocked, other = by_preference(egresses, (), SHORT_URL)
     block = ClipmillError(ErrorCode.RATE_LIMIT_IP_BLOCK, "vm.tiktok.com answered 200")
     links = {blocked: FakeLinks(block), other: FakeLinks()}
-    gate = OutboundGate("resolve", ways, make_context(make_settings())[0])
+    gate = OutboundGate("resolve", egresses, make_context(make_settings())[0])
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
-    proxies = {way: f"http://{way}.test" for way in ways}
+    proxies = {egress: f"http://{egress}.test" for egress in egresses}
     settings = make_settings(egress=EgressSettings(proxies=proxies))
-    failed = await all_of(await stage.handle(request({"id": "mine", "url": SHARED})))
-    again = await recovered(failed, settings)
-    job = video_event(await all_of(await stage.handle(again))).job
-    assert (job.request_id, job.url, job.avoid_egress) == ("mine", SHARED, (blocked,))
+    failed = await all_of(await stage.handle(request({"id": "mine", "url": SHARED_TEXT})))
+    redelivered_record = await after_recovery(failed, settings)
+    job = video_event(await all_of(await stage.handle(redelivered_record))).job
+    assert (job.request_id, job.url, job.avoid_egress) == ("mine", SHARED_TEXT, (blocked,))
     assert [each.strategy for each in job.attempts] == ["other_egress"]
     assert not job.attempts[0].wait_seconds
-    assert (links[blocked].asked, links[other].asked) == ([SHORT_URL], [SHORT_URL])
+    assert (links[blocked].resolved_urls, links[other].resolved_urls) == ([SHORT_URL], [SHORT_URL])
 
 
-async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
+async def test_link_behind_an_open_breaker_is_not_resolved() -> None:
     context, _ = make_context(make_settings())
     state = BreakerState(
         platform="tiktok",
@@ -676,23 +680,25 @@ async def test_a_link_behind_an_open_breaker_is_not_asked() -> None:
     )
     found = failure(await all_of(await stage.handle(request({"url": SHORT_URL}))))
     assert (found.permitted, found.operation, found.egress) == (False, "resolve", "direct")
-    assert links.asked == []
+    assert links.resolved_urls == []
 
 
-async def test_a_link_that_is_taken_back_while_it_is_asked_ends() -> None:
-    signals, asked = SharedState(), asyncio.Event()
+async def test_request_cancelled_during_resolution_ends() -> None:
+    signals, started = SharedState(), asyncio.Event()
 
-    class Slow(FakeLinks):
+    class BlockingLinks(FakeLinks):
         async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
             assert link.url
             assert platform
-            asked.set()
+            started.set()
             await asyncio.Event().wait()
             return VIDEO
 
-    stage = Validation(TargetFinder(PLATFORMS, {"direct": Slow()}, make_gate("resolve")), signals)
+    stage = Validation(
+        TargetFinder(PLATFORMS, {"direct": BlockingLinks()}, make_gate("resolve")), signals
+    )
     task = asyncio.create_task(stage.handle(request({"id": "mine", "url": SHORT_URL})))
-    await asked.wait()
+    await started.wait()
     signals.put("cancel/mine", b"{}")
     assert isinstance(outcome(await all_of(await asyncio.wait_for(task, 1))), Cancelled)
 
@@ -700,22 +706,22 @@ async def test_a_link_that_is_taken_back_while_it_is_asked_ends() -> None:
 REPLAYED = (("clipmill_replays", b"1"),)
 
 
-async def test_a_request_from_the_dead_letters_is_a_request_of_its_own() -> None:
+async def test_replayed_request_gets_its_own_id() -> None:
     effects = await handle(request({"id": "mine", "url": URL}, headers=REPLAYED))
     event = body_of(only(effects, VALIDATED), ValidatedVideo)
     assert (event.job.request_id, event.job.retry_of) == ("mine/replay-1", "mine")
 
 
-async def test_a_link_from_the_dead_letters_may_wait_again() -> None:
+async def test_replayed_link_can_be_delayed_again() -> None:
     links = FakeLinks(ClipmillError(ErrorCode.NETWORK_DNS, "no such name"))
     effects = await handle(request({"id": "mine", "url": SHORT_URL}, headers=REPLAYED), links)
-    back = event_record(pending(effects))
-    effects = await handle(back)
+    redelivered = event_record(pending(effects))
+    effects = await handle(redelivered)
     event = body_of(only(effects, VALIDATED), ValidatedVideo)
     assert (event.job.request_id, event.job.replays) == ("mine/replay-1", 1)
 
 
-async def test_what_fails_again_is_refused_under_a_name_of_its_own() -> None:
-    told = outcome(await handle(request({"id": "mine", "url": 5}, headers=REPLAYED)))
-    assert isinstance(told, Rejected)
-    assert told.request_id == "mine/replay-1"
+async def test_replayed_request_that_fails_again_is_rejected_under_its_own_id() -> None:
+    reported = outcome(await handle(request({"id": "mine", "url": 5}, headers=REPLAYED)))
+    assert isinstance(reported, Rejected)
+    assert reported.request_id == "mine/replay-1"

@@ -4,7 +4,7 @@ import pytest
 
 from agents.platforms.interface import ShortLink, Target
 from agents.platforms.registry import Platforms
-from agents.validation.url_resolution import NoLinkError, TargetFinder, check_wish, event_of
+from agents.validation.url_resolution import TargetFinder, UnusableUrlError, check_action, event_of
 from schemas.errors import ErrorCode
 from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.job import Job
@@ -17,25 +17,27 @@ PROFILE = ListingRef(
 )
 
 
-class Lists:
-    """A platform whose every link is what a test says."""
+class FixedPlatforms:
+    """Platforms that find the same target for every text."""
 
     def __init__(self, target: Target | ShortLink) -> None:
         self.target = target
 
-    def find(self, _text: object) -> tuple["Lists", Target | ShortLink]:
+    def find(self, _text: object) -> tuple["FixedPlatforms", Target | ShortLink]:
         return self, self.target
 
     def get_capabilities(self) -> Any:
         return Platforms.load().by_name("tiktok").get_capabilities()
 
 
-async def find(
+async def find_target(
     target: Target | ShortLink, job: Job, *, links: Any = None, alone: bool = True
 ) -> Target | None:
-    platforms: Any = Lists(target)
-    ways = {"direct": links or FakeLinks()}
-    return await TargetFinder(platforms, ways, make_gate("resolve")).find(job, URL, alone=alone)
+    platforms: Any = FixedPlatforms(target)
+    resolvers = {"direct": links or FakeLinks()}
+    return await TargetFinder(platforms, resolvers, make_gate("resolve")).find(
+        job, URL, alone=alone
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,68 +46,73 @@ async def find(
         pytest.param(make_job(), VIDEO, id="a post is downloaded"),
         pytest.param(make_job(action="info"), VIDEO, id="a post is described"),
         pytest.param(make_job(action="list"), PROFILE, id="a profile is listed"),
-        pytest.param(member_job(action="list"), PROFILE, id="also as a member"),
-        pytest.param(make_job(options=Options(limit=3)), PROFILE, id="its first posts"),
-        pytest.param(make_job(options=Options(limit=3)), VIDEO, id="a limit harms no post"),
+        pytest.param(member_job(action="list"), PROFILE, id="a profile is listed in a batch"),
+        pytest.param(make_job(options=Options(limit=3)), PROFILE, id="a profile with a limit"),
+        pytest.param(make_job(options=Options(limit=3)), VIDEO, id="a limit is ignored for a post"),
     ],
 )
-async def test_what_fits_is_taken(job: Job, target: Target) -> None:
-    assert await find(target, job) == target
+async def test_supported_target_is_accepted(job: Job, target: Target) -> None:
+    assert await find_target(target, job) == target
 
 
 @pytest.mark.parametrize(
-    ("job", "target", "words"),
+    ("job", "target", "reason"),
     [
-        pytest.param(make_job(action="list"), VIDEO, "nothing to list", id="a post has no list"),
-        pytest.param(make_job(), PROFILE, "options.limit", id="no bound"),
-        pytest.param(make_job(action="info"), PROFILE, "options.limit", id="no bound for info"),
+        pytest.param(
+            make_job(action="list"), VIDEO, "nothing to list", id="a post cannot be listed"
+        ),
+        pytest.param(make_job(), PROFILE, "options.limit", id="no limit"),
+        pytest.param(make_job(action="info"), PROFILE, "options.limit", id="no limit for info"),
         pytest.param(
             member_job(options=Options(limit=3)), PROFILE, "member of a batch", id="in a batch"
         ),
     ],
 )
-async def test_what_does_not_fit_is_refused_with_advice(
-    job: Job, target: Target, words: str
+async def test_unsupported_target_is_rejected_with_a_reason(
+    job: Job, target: Target, reason: str
 ) -> None:
-    with pytest.raises(NoLinkError) as caught:
-        await find(target, job)
+    with pytest.raises(UnusableUrlError) as caught:
+        await find_target(target, job)
     assert caught.value.reason.code is ErrorCode.REQUEST_INVALID
-    assert words in caught.value.reason.details["reason"]
+    assert reason in caught.value.reason.details["reason"]
 
 
-async def test_attributes_are_not_copied_into_a_flood() -> None:
+async def test_attributes_copied_to_all_members_are_bounded() -> None:
     attributes = {f"name-{n}": "x" * 1_000 for n in range(10)}
-    wanted = make_job(options=Options(limit=1_000), attributes=attributes)
-    with pytest.raises(NoLinkError, match=r"request\.too_large") as caught:
-        await find(PROFILE, wanted)
+    many = make_job(options=Options(limit=1_000), attributes=attributes)
+    with pytest.raises(UnusableUrlError, match=r"request\.too_large") as caught:
+        await find_target(PROFILE, many)
     assert caught.value.reason.details["field"] == "$.attributes"
     few = make_job(options=Options(limit=100), attributes=attributes)
-    assert await find(PROFILE, few) == PROFILE
+    assert await find_target(PROFILE, few) == PROFILE
     listed = make_job(action="list", options=Options(limit=1_000), attributes=attributes)
-    assert await find(PROFILE, listed) == PROFILE
+    assert await find_target(PROFILE, listed) == PROFILE
 
 
-async def test_a_short_link_to_a_profile_is_held_to_the_same() -> None:
+async def test_short_link_to_a_profile_is_checked_alike() -> None:
     links: Any = FakeLinks()
     links.found = PROFILE
     short = ShortLink(url="https://vm.tiktok.com/ZMabc123/")
-    with pytest.raises(NoLinkError):
-        await find(short, make_job(), links=links)
-    assert await find(short, make_job(action="list"), links=links) == PROFILE
+    with pytest.raises(UnusableUrlError):
+        await find_target(short, make_job(), links=links)
+    assert await find_target(short, make_job(action="list"), links=links) == PROFILE
 
 
-async def test_a_short_link_in_company_is_found_later() -> None:
-    assert await find(ShortLink(url="https://vm.tiktok.com/a/"), make_job(), alone=False) is None
+async def test_short_link_of_a_batch_is_resolved_later() -> None:
+    assert (
+        await find_target(ShortLink(url="https://vm.tiktok.com/a/"), make_job(), alone=False)
+        is None
+    )
 
 
-def test_events() -> None:
+def test_event_of_a_target() -> None:
     job = make_job()
     assert event_of(job, VIDEO) == ValidatedVideo(job=job, video=VIDEO)
     assert event_of(job, PROFILE) == ValidatedListing(job=job, listing=PROFILE)
 
 
 @pytest.mark.parametrize("kind", ["profile", "collection", "playlist"])
-def test_a_refusal_names_the_kind(kind: Any) -> None:
+def test_rejection_names_the_kind_of_listing(kind: Any) -> None:
     listing = ListingRef(platform="tiktok", kind=kind, id="x", url=URL)
-    with pytest.raises(NoLinkError, match=kind):
-        check_wish(make_job(), listing)
+    with pytest.raises(UnusableUrlError, match=kind):
+        check_action(make_job(), listing)

@@ -31,13 +31,13 @@ def accepts(message: Message, body: object) -> bool:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_each_schema_is_one_of_draft_07_without_keywords_of_2020_12(name: str) -> None:
+def test_each_schema_is_draft_07_without_2020_12_keywords(name: str) -> None:
     Draft7Validator.check_schema(SCHEMAS[name])
     assert SCHEMAS[name].keys().isdisjoint({"$schema", "$id", "$defs"})
     assert not re.search(r"'(prefixItems|discriminator|\$defs)'", repr(SCHEMAS[name]))
 
 
-def test_names_are_fit_for_asyncapi_and_differ_by_more_than_case() -> None:
+def test_schema_names_are_valid_in_asyncapi_and_unique_ignoring_case() -> None:
     assert all(re.fullmatch(r"[\w.-]+", name, re.ASCII) for name in SCHEMAS)
     assert len({name.lower() for name in SCHEMAS}) == len(SCHEMAS)
     assert list(SCHEMAS) == sorted(SCHEMAS)
@@ -51,7 +51,7 @@ def test_examples_of_the_schema_files_are_accepted(message: Message) -> None:
 
 
 def altered(body: Any) -> st.SearchStrategy[Any]:
-    """Bodies with one value, somewhere in them, that was replaced or left out."""
+    """Return a strategy for bodies with one value, at any depth, replaced or removed."""
     if not isinstance(body, dict) or not body:
         return json_values
     return st.sampled_from(sorted(body)).flatmap(
@@ -65,7 +65,7 @@ def altered(body: Any) -> st.SearchStrategy[Any]:
 @every_message
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_the_same_bodies_are_accepted_as_by_the_schema_files(message: Message, data: Any) -> None:
+def test_components_accept_the_same_bodies_as_the_schema_files(message: Message, data: Any) -> None:
     body = data.draw(bodies(message.documented))
     broken = data.draw(altered(body))
     for each in (body, broken):
@@ -83,7 +83,7 @@ def test_a_tuple_keeps_its_length_and_types(headers: list[Any], is_valid: bool) 
     assert accepts(failure, body) == is_valid
 
 
-def test_two_schemas_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_schemas_with_one_name_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     def same_name(message: Message) -> dict[str, Any]:
         return {"$defs": {"Job": {"title": message.name}}}
 

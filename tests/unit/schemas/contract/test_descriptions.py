@@ -67,13 +67,13 @@ def described(struct: type[msgspec.Struct]) -> dict[str, str | None]:
     ],
     ids=["alone", "nested", "union", "values", "no struct"],
 )
-def test_structs_are_found_wherever_they_stand(kind: object, names: set[str]) -> None:
+def test_structs_are_found_in_any_type(kind: object, names: set[str]) -> None:
     found = structs_of(kind)
     assert found.keys() == names
     assert all(struct.__name__ == name for name, struct in found.items())
 
 
-def test_sentences_go_to_their_fields() -> None:
+def test_attribute_docs_become_field_descriptions() -> None:
     assert described(Message) == {
         "": "A message on `two` lines.",
         "name": "told by the message.",
@@ -85,12 +85,12 @@ def test_sentences_go_to_their_fields() -> None:
     }
 
 
-def test_opaque_fields_say_that_they_are() -> None:
+def test_opaque_fields_are_described_as_opaque() -> None:
     assert described(Inner) == {"": "Deep inside.", "raw": OPAQUE}
 
 
-def test_a_struct_without_docstring_has_no_description_of_another() -> None:
-    class Quiet(Base):
+def test_struct_without_docstring_inherits_no_description() -> None:
+    class Undocumented(Base):
         pass
 
-    assert described(Quiet)[""] == ""
+    assert described(Undocumented)[""] == ""

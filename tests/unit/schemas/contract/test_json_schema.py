@@ -31,7 +31,7 @@ URL = "https://www.tiktok.com/@a/video/1"
 
 
 @every_message
-def test_the_schema_is_a_schema_of_2020_12(message: Message) -> None:
+def test_schema_is_valid_2020_12(message: Message) -> None:
     schema = SCHEMAS[message.name]
     check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -48,7 +48,7 @@ def test_examples_are_valid_and_can_be_decoded(message: Message) -> None:
 
 
 @every_message
-def test_every_reference_leads_somewhere(message: Message) -> None:
+def test_every_reference_resolves(message: Message) -> None:
     text = json.dumps(SCHEMAS[message.name])
     definitions = SCHEMAS[message.name]["$defs"]
     parts = text.split('"$ref": "#/$defs/')[1:]
@@ -57,7 +57,7 @@ def test_every_reference_leads_somewhere(message: Message) -> None:
 
 
 @every_message
-def test_a_missing_required_field_is_refused_by_schema_and_codec(message: Message) -> None:
+def test_missing_required_field_is_rejected_by_schema_and_codec(message: Message) -> None:
     schema = SCHEMAS[message.name]
     example = schema["examples"][0]
     required = _kind_of(schema, example)["required"]
@@ -70,7 +70,7 @@ def test_a_missing_required_field_is_refused_by_schema_and_codec(message: Messag
 
 
 def _kind_of(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the kind that an example is of, where there are several."""
+    """Return the schema of an example's kind, where a schema has several."""
     if "discriminator" not in schema:
         return schema if schema["required"] else {"required": ["url"]}
     name = schema["discriminator"]["mapping"][example[schema["discriminator"]["propertyName"]]]
@@ -81,7 +81,7 @@ def _kind_of(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
 @every_message
 @settings(max_examples=40, deadline=None, suppress_health_check=SLOW)
 @given(data=st.data())
-def test_bodies_decode_validate_and_stay_as_they_are(message: Message, data: Any) -> None:
+def test_bodies_decode_validate_and_round_trip(message: Message, data: Any) -> None:
     body = data.draw(bodies(message.documented))
     written = encode(decode(encode(body), message.kind))
     assert encode(decode(written, message.kind)) == written
@@ -90,8 +90,8 @@ def test_bodies_decode_validate_and_stay_as_they_are(message: Message, data: Any
         assert errors(SCHEMAS[message.name], json.loads(written)) == []
 
 
-def _is_taken(body: object) -> bool:
-    """Whether validation reads a body as a request."""
+def _is_accepted(body: object) -> bool:
+    """Return whether validation accepts a body as a request."""
     envelope = Envelope(
         id="1", type="", correlation_id=None, expires=None, trace_id="0" * 32, data=encode(body)
     )
@@ -104,9 +104,9 @@ def _is_taken(body: object) -> bool:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
 @given(body=bodies(Request))
-def test_a_request_needs_one_url_or_many_for_schema_and_validation(body: dict[str, Any]) -> None:
+def test_schema_and_validation_require_either_url_or_urls(body: dict[str, Any]) -> None:
     is_one = (body.get("url") is None) != (body.get("urls") is None)
-    assert _is_taken(body) == is_one
+    assert _is_accepted(body) == is_one
     assert (errors(SCHEMAS["request"], body) == []) == is_one
 
 
@@ -123,7 +123,7 @@ def test_schema_and_validation_agree_on_any_value_of_any_field(
     body: dict[str, Any], field: str, value: object
 ) -> None:
     body = body | {field: value}
-    assert _is_taken(body) == (errors(SCHEMAS["request"], body) == [])
+    assert _is_accepted(body) == (errors(SCHEMAS["request"], body) == [])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_schema_and_validation_agree_on_any_value_of_any_field(
     ],
     ids=["of the request", "of the options", "an option of the extractor"],
 )
-def test_unknown_fields_are_refused_by_schema_and_codec(extra: dict[str, Any], path: str) -> None:
+def test_unknown_fields_are_rejected_by_schema_and_codec(extra: dict[str, Any], path: str) -> None:
     body = {"url": URL, **extra}
     (problem,) = errors(SCHEMAS["request"], body)
     assert problem.startswith(path.rpartition(".")[0])
@@ -152,7 +152,7 @@ CLOSED = {"request", "pending-link", "command"}
     [message for message in MESSAGES if message.name not in CLOSED],
     ids=lambda each: each.name,
 )
-def test_messages_of_ours_may_get_new_fields(message: Message) -> None:
+def test_other_messages_accept_unknown_fields(message: Message) -> None:
     body = SCHEMAS[message.name]["examples"][0] | {"new_field": 1}
     assert errors(SCHEMAS[message.name], body) == []
     decode(encode(body), message.kind)
@@ -162,10 +162,10 @@ def test_messages_of_ours_may_get_new_fields(message: Message) -> None:
 def test_schema_and_validation_agree_on_numbers_as_ids(number: float) -> None:
     body = {"url": URL, "id": number, "retry_of": number}
     is_id = type(number) is int and 0 <= number < 2**63
-    assert _is_taken(body) == (errors(SCHEMAS["request"], body) == []) == is_id
+    assert _is_accepted(body) == (errors(SCHEMAS["request"], body) == []) == is_id
 
 
-def test_results_are_told_apart_by_status() -> None:
+def test_results_are_discriminated_by_status() -> None:
     schema = SCHEMAS["result"]
     mapping = schema["discriminator"]["mapping"]
     assert schema["discriminator"]["propertyName"] == "status"
@@ -175,7 +175,7 @@ def test_results_are_told_apart_by_status() -> None:
     assert "anyOf" not in schema
 
 
-def test_an_audit_record_says_that_its_outcome_is_a_result() -> None:
+def test_audit_record_outcome_is_a_result_or_null() -> None:
     schema = SCHEMAS["audit-record"]
     result, nothing = schema["properties"]["outcome"]["anyOf"]
     summary = {"$ref": "#/$defs/BatchFinished"}
@@ -185,15 +185,15 @@ def test_an_audit_record_says_that_its_outcome_is_a_result() -> None:
     assert schema["$defs"].keys() >= outcomes
 
 
-def test_an_audit_record_carries_orders_about_requests_only() -> None:
-    *orders, nothing = SCHEMAS["audit-record"]["properties"]["command"]["anyOf"]
+def test_audit_record_has_commands_about_requests_only() -> None:
+    *commands, nothing = SCHEMAS["audit-record"]["properties"]["command"]["anyOf"]
     assert nothing == {"type": "null"}
     assert {"Cancel", "Retry"} <= SCHEMAS["audit-record"]["$defs"].keys()
     assert "ResumeStage" not in SCHEMAS["audit-record"]["$defs"]
-    assert len(orders) == 1
+    assert len(commands) == 1
 
 
-def test_commands_are_told_apart_by_their_names() -> None:
+def test_commands_are_discriminated_by_name() -> None:
     schema = SCHEMAS["command"]
     assert schema["discriminator"]["propertyName"] == "command"
     names = ["cancel", "retry", "refresh", "open_breaker", "reset_breaker", "resume_stage"]
@@ -202,15 +202,15 @@ def test_commands_are_told_apart_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("example", RESULT.examples, ids=lambda each: type(each).__name__)
-def test_a_result_fits_its_own_kind_only(example: Any) -> None:
+def test_result_matches_its_own_kind_only(example: Any) -> None:
     schema = SCHEMAS["result"]
     body = json.loads(encode(example))
-    fitting = [
+    matching = [
         kind
         for kind in (*RESULT_KINDS, "BatchFinished")
         if not errors({"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]}, body)
     ]
-    assert fitting == [type(example).__name__]
+    assert matching == [type(example).__name__]
     assert type(decode(encode(body), RESULT.kind)) is type(example)
 
 

@@ -14,15 +14,13 @@ def jars(tmp_path: Path) -> list[Path]:
     return made
 
 
-def test_same_jars_have_one_cache(tmp_path: Path, jars: list[Path]) -> None:
+def test_same_jars_share_one_cache(tmp_path: Path, jars: list[Path]) -> None:
     path = aot_cache_path(tmp_path, jars)
     assert path == aot_cache_path(tmp_path, jars)
     assert (path.parent, path.suffix) == (tmp_path, ".aot")
 
 
-def test_jars_that_java_would_refuse_the_cache_for_have_another_one(
-    tmp_path: Path, jars: list[Path]
-) -> None:
+def test_jars_that_invalidate_the_cache_have_another_one(tmp_path: Path, jars: list[Path]) -> None:
     seen = {aot_cache_path(tmp_path, jars), aot_cache_path(tmp_path, jars[::-1])}
     os.utime(jars[0], ns=(1, 1))
     seen.add(aot_cache_path(tmp_path, jars))
@@ -32,7 +30,7 @@ def test_jars_that_java_would_refuse_the_cache_for_have_another_one(
     assert len(seen) == 4
 
 
-def test_cache_is_named_to_java_only_when_it_is_there(tmp_path: Path) -> None:
+def test_java_options_name_the_cache_only_if_it_exists(tmp_path: Path) -> None:
     cache = tmp_path / "kafka.aot"
     assert reading_options(cache) == []
     cache.touch()

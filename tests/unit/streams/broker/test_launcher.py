@@ -19,7 +19,7 @@ PARENT = (
 )
 
 
-def test_the_program_dies_with_its_parent() -> None:
+def test_program_dies_with_its_parent() -> None:
     command = [sys.executable, "-c", PARENT, *CHILD]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -32,7 +32,7 @@ def test_the_program_dies_with_its_parent() -> None:
         assert time.monotonic() < deadline
 
 
-def test_the_program_gets_its_arguments_and_descriptors() -> None:
+def test_program_receives_its_arguments_and_descriptors() -> None:
     done = subprocess.run(
         [*CHILD, str(os.getpid()), "/bin/echo", "two words", "$HOME"],
         capture_output=True,
@@ -42,13 +42,13 @@ def test_the_program_gets_its_arguments_and_descriptors() -> None:
     assert done.stdout == "two words $HOME\n"
 
 
-def test_a_parent_that_is_gone_already_is_noticed() -> None:
+def test_launch_fails_if_the_parent_has_already_exited() -> None:
     done = subprocess.run([*CHILD, "1", "/bin/echo"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "process 1, which wanted /bin/echo, is gone\n"
 
 
-def test_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_death_signal_is_set_before_exec(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
 
     def prctl(*arguments: object) -> int:
@@ -62,7 +62,7 @@ def test_in_this_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(1, signal.SIGKILL, 0, 0, 0), ("/bin/true", ["/bin/true", "x"])]
 
 
-def test_a_refusal_of_the_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_prctl_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: SimpleNamespace(prctl=lambda *_: -1))
     with pytest.raises(OSError, match="PR_SET_PDEATHSIG"):
         launcher.main(["1", "/bin/true"])

@@ -11,49 +11,49 @@ def log(tmp_path: Path) -> BrokerLog:
     return BrokerLog(tmp_path / "kafka.log", limit_bytes=100)
 
 
-def older(log: BrokerLog) -> Path:
+def rotated_file(log: BrokerLog) -> Path:
     return log.path.with_name("kafka.log.1")
 
 
-def test_nothing_was_written_yet(log: BrokerLog) -> None:
+def test_log_without_output_is_empty(log: BrokerLog) -> None:
     log.rotate()
-    log.bound()
+    log.limit_size()
     assert log.tail() == ""
 
 
-def test_rotation_keeps_one_older_file(log: BrokerLog) -> None:
+def test_rotation_keeps_one_rotated_file(log: BrokerLog) -> None:
     for text in ("first", "second"):
         log.path.write_text(text)
         log.rotate()
     assert not log.path.exists()
-    assert older(log).read_text() == "second"
+    assert rotated_file(log).read_text() == "second"
 
 
-def test_output_goes_on_at_the_beginning_after_the_file_was_emptied(log: BrokerLog) -> None:
-    with log.opened() as output:
+def test_output_continues_at_the_start_after_truncation(log: BrokerLog) -> None:
+    with log.open_for_append() as output:
         os.write(output, b"x" * 101)
-        log.bound()
+        log.limit_size()
         os.write(output, b"after")
     assert log.path.read_bytes() == b"after"
-    assert older(log).read_bytes() == b"x" * 101
+    assert rotated_file(log).read_bytes() == b"x" * 101
 
 
-def test_a_short_file_is_left_alone(log: BrokerLog) -> None:
+def test_file_within_the_limit_is_not_truncated(log: BrokerLog) -> None:
     log.path.write_bytes(b"x" * 100)
-    log.bound()
+    log.limit_size()
     assert log.path.stat().st_size == 100
-    assert not older(log).exists()
+    assert not rotated_file(log).exists()
 
 
-def test_opening_again_appends(log: BrokerLog) -> None:
+def test_reopened_log_is_appended_to(log: BrokerLog) -> None:
     for text in (b"one\n", b"two\n"):
-        with log.opened() as output:
+        with log.open_for_append() as output:
             os.write(output, text)
     assert log.tail() == "one\ntwo"
 
 
-def test_the_descriptor_is_closed(log: BrokerLog) -> None:
-    with log.opened() as output:
+def test_descriptor_is_closed_on_exit(log: BrokerLog) -> None:
+    with log.open_for_append() as output:
         pass
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.write(output, b"x")

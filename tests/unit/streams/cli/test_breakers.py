@@ -38,13 +38,13 @@ FORCED = BreakerState(
 )
 
 
-def printed(states: list[BreakerState]) -> str:
+def rendered(states: list[BreakerState]) -> str:
     stream = io.StringIO()
     Console(file=stream, width=140).print(breakers_table(states))
     return stream.getvalue()
 
 
-def shown(monkeypatch: pytest.MonkeyPatch, values: dict[str, bytes], *arguments: str) -> str:
+def output_of(monkeypatch: pytest.MonkeyPatch, values: dict[str, bytes], *arguments: str) -> str:
     async def read(*_: Any) -> dict[str, bytes]:
         await asyncio.sleep(0)
         return values
@@ -55,8 +55,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, values: dict[str, bytes], *arguments:
     return result.output
 
 
-def test_a_row_says_all_of_a_breaker() -> None:
-    text = printed([CLOSED, OPEN, FORCED])
+def test_row_shows_all_fields_of_a_breaker() -> None:
+    text = rendered([CLOSED, OPEN, FORCED])
     for part in ("tiktok:resolve:direct", "closed", "forced_open", "[red]ann"):
         assert part in text
     (line,) = [line for line in text.splitlines() if "tiktok:extract:direct" in line]
@@ -64,29 +64,29 @@ def test_a_row_says_all_of_a_breaker() -> None:
         assert part in line
 
 
-def test_breakers_are_shown_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_breakers_are_sorted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {f"breaker/{each.name}": encode(each) for each in (CLOSED, OPEN, FORCED)}
-    lines = shown(monkeypatch, {**values, "breaker/x": b"\xff"}, "--json").splitlines()
+    lines = output_of(monkeypatch, {**values, "breaker/x": b"\xff"}, "--json").splitlines()
     names = [f"{(each := json.loads(line))['operation']}:{each['state']}" for line in lines]
     assert names == ["download:forced_open", "extract:open", "resolve:closed"]
-    assert "tiktok:extract:direct" in shown(monkeypatch, values)
+    assert "tiktok:extract:direct" in output_of(monkeypatch, values)
 
 
-def test_no_breaker_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "no breaker" in shown(monkeypatch, {})
-    assert shown(monkeypatch, {}, "--json") == ""
+def test_absence_of_breakers_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no breaker" in output_of(monkeypatch, {})
+    assert output_of(monkeypatch, {}, "--json") == ""
 
 
-def test_orders_say_who_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operator_is_the_login_name_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "ann")
     assert operator() == "ann"
 
-    def nobody() -> str:
+    def no_user() -> str:
         raise OSError
 
-    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("getpass.getuser", no_user)
     assert operator() == ""
 
 
-def test_ids_differ() -> None:
+def test_generated_ids_are_unique() -> None:
     assert len({new_id() for _ in range(100)}) == 100

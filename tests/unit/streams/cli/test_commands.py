@@ -1,4 +1,4 @@
-"""Every command from outside, as far as it goes without a broker."""
+"""Behaviour of every command without a broker."""
 
 import asyncio
 import logging
@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 from streams import cli as module
 from streams.cli import COMMANDS, cli, main
 from streams.observability.logs import NOISY, SILENT
-from tests.integration.kafka_side import closed_port
+from tests.integration.kafka_client import closed_port
 
-pytestmark = pytest.mark.usefixtures("own_settings", "_logging_put_back")
+pytestmark = pytest.mark.usefixtures("own_settings", "_logging_restored")
 
 
 @pytest.fixture
-def _logging_put_back() -> Iterator[None]:
+def _logging_restored() -> Iterator[None]:
     root = logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in (*NOISY, *SILENT))]
     before = root.handlers[:], [each.level for each in loggers]
@@ -40,7 +40,7 @@ def test_help_lists_all_commands() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_and_option_is_explained(name: str) -> None:
+def test_every_command_has_help(name: str) -> None:
     command = cli.get_command(None, name)  # type: ignore[arg-type]
     assert command is not None
     assert command.name == name
@@ -48,7 +48,7 @@ def test_every_command_and_option_is_explained(name: str) -> None:
     assert run(name, "--help").exit_code == 0
 
 
-def test_the_version_is_the_package_s() -> None:
+def test_version_is_that_of_the_package() -> None:
     assert run("--version").output.strip().endswith(f"version {version('clipmill')}")
 
 
@@ -75,7 +75,7 @@ def test_the_version_is_the_package_s() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
+def test_usage_error_is_explained(arguments: list[str], text: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert text in result.output
@@ -100,7 +100,7 @@ def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
     ],
     ids=" ".join,
 )
-def test_without_a_broker_one_readable_line_says_so(
+def test_unavailable_broker_is_reported_without_traceback(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__START_TIMEOUT_SECONDS", "0.1")
@@ -112,20 +112,20 @@ def test_without_a_broker_one_readable_line_says_so(
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", ":8080", "127.0.0.1:65536"])
-def test_a_bad_http_address_is_readable(address: str) -> None:
+def test_invalid_http_address_is_reported_without_traceback(address: str) -> None:
     result = run("worker", "delay", "--bootstrap", closed_port(), "--http", address)
     assert result.exit_code == 1
     assert address in result.output
     assert "Traceback" not in result.output
 
 
-def test_an_unknown_stage_is_readable() -> None:
+def test_unknown_stage_is_reported_with_the_installed_ones() -> None:
     result = run("worker", "delay", "nonsense")
     assert result.exit_code == 1
     assert "Error: no stage named nonsense; there are commands, delay, " in result.output
 
 
-def test_a_broker_that_cannot_start_is_readable(tmp_path: Path) -> None:
+def test_broker_start_failure_is_reported_without_traceback(tmp_path: Path) -> None:
     (tmp_path / "kafka").mkdir()
     (tmp_path / "kafka" / "broker.json").write_text("damaged")
     result = run("up", "--data-dir", str(tmp_path), "--http", "127.0.0.1:0")
@@ -144,7 +144,7 @@ def test_a_broker_that_cannot_start_is_readable(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_setting_is_one_readable_line(
+def test_invalid_setting_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],

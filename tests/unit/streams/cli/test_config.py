@@ -9,27 +9,27 @@ from streams.settings import setting_paths
 pytestmark = pytest.mark.usefixtures("own_settings")
 
 
-def lines() -> dict[str, str]:
+def printed_settings() -> dict[str, str]:
     result = CliRunner().invoke(config, catch_exceptions=False)
     assert result.exit_code == 0
     return dict(line.split(" = ", 1) for line in result.output.splitlines())
 
 
-def test_every_setting_is_printed_with_its_meaning() -> None:
-    printed = lines()
+def test_every_setting_is_printed_with_its_description() -> None:
+    printed = printed_settings()
     assert list(printed) == [".".join(path) for path, _ in setting_paths()]
     assert all(line.endswith(".") for line in printed.values())
     assert printed["kafka.bootstrap"].startswith('"127.0.0.1:9092"  # default; Brokers')
     assert printed["egress.proxy"].startswith("none  # default; ")
 
 
-def test_the_source_of_each_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_of_each_value_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("clipmill.toml").write_text('http = "127.0.0.1:1"\n[kafka]\npartitions = 4\n')
     monkeypatch.setenv("CLIPMILL_LOG_FORMAT", "json")
     monkeypatch.setenv("clipmill_log_level", "DEBUG")
     monkeypatch.setenv("CLIPMILL_KAFKA__REPLICATION_FACTOR", "2")
     monkeypatch.setenv("CLIPMILL_STAGE", '{"window": 9}')
-    printed = lines()
+    printed = printed_settings()
     for path, value, source in [
         ("http", '"127.0.0.1:1"', "file clipmill.toml"),
         ("kafka.partitions", "4", "file clipmill.toml"),
@@ -51,7 +51,7 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SSL")
     monkeypatch.setenv("CLIPMILL_KAFKA__TOKEN_PROVIDER_OPTIONS", '{"key": "hunter2"}')
     monkeypatch.setenv("CLIPMILL_EGRESS__PROXY", "http://me:hunter2@127.0.0.1:3128")
-    printed = lines()
+    printed = printed_settings()
     assert "hunter2" not in "".join(printed.values())
     for name in ("sasl_password", "oauth_client_secret", "key_password"):
         assert printed[f"kafka.{name}"].startswith("********  # environment ")
@@ -85,7 +85,7 @@ def test_proxies_are_shown_without_their_logins(monkeypatch: pytest.MonkeyPatch)
     assert "socks5h://********@h:1" in shown
 
 
-SHOWN = {
+PRINTED = {
     "ENGINE__CANARIES": (
         '["https://user:S3CRET@www.tiktok.com/@a/video/1?token=S3CRET#S3CRET", "https://b.example"]',
         'engine.canaries = ["https://www.tiktok.com/@a/video/1", "https://b.example"]  # ',
@@ -110,11 +110,11 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("variable", SHOWN)
-def test_lists_are_shown_as_they_are_written_and_without_secrets(
+@pytest.mark.parametrize("variable", PRINTED)
+def test_collections_are_printed_as_configured_without_secrets(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value, line = SHOWN[variable]
+    value, line = PRINTED[variable]
     monkeypatch.setenv(f"CLIPMILL_{variable}", value)
     shown = CliRunner().invoke(config, catch_exceptions=False).output
     assert line in shown

@@ -1,18 +1,18 @@
-"""The command as far as it goes without a broker."""
+"""The `deadletters` command without a broker."""
 
 import pytest
 from click.testing import CliRunner
 
 from streams.cli import cli
-from tests.integration.kafka_side import closed_port
+from tests.integration.kafka_client import closed_port
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
-ACTS = [["list"], ["show", "0-1"], ["replay"], ["replay", "--dry-run"], ["resolve", "0-1"]]
+SUBCOMMANDS = [["list"], ["show", "0-1"], ["replay"], ["replay", "--dry-run"], ["resolve", "0-1"]]
 
 
-@pytest.mark.parametrize("arguments", ACTS, ids=" ".join)
-def test_without_a_broker_one_readable_line_says_so(arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", SUBCOMMANDS, ids=" ".join)
+def test_unavailable_broker_is_reported_in_one_line(arguments: list[str]) -> None:
     address = closed_port()
     result = CliRunner().invoke(cli, ["deadletters", *arguments, "--bootstrap", address])
     assert result.exit_code == 1
@@ -34,12 +34,12 @@ def test_without_a_broker_one_readable_line_says_so(arguments: list[str]) -> Non
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
+def test_usage_error_is_explained(arguments: list[str], text: str) -> None:
     result = CliRunner().invoke(cli, ["deadletters", *arguments])
     assert result.exit_code == 2
     assert text in result.output
 
 
-@pytest.mark.parametrize("act", ["list", "show", "replay", "resolve"])
-def test_every_act_is_explained(act: str) -> None:
-    assert CliRunner().invoke(cli, ["deadletters", act, "--help"]).exit_code == 0
+@pytest.mark.parametrize("subcommand", ["list", "show", "replay", "resolve"])
+def test_every_subcommand_has_help(subcommand: str) -> None:
+    assert CliRunner().invoke(cli, ["deadletters", subcommand, "--help"]).exit_code == 0

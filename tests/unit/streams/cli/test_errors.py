@@ -4,7 +4,7 @@ import pytest
 from schemas.errors import ClipmillError, ErrorCode
 from streams.broker.broker import BrokerError
 from streams.cli.errors import readable_errors
-from streams.cluster.connection import ClusterAwayError
+from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.topic_admin import TopicsError
 from streams.memory import MemoryExhaustedError
 
@@ -15,25 +15,29 @@ from streams.memory import MemoryExhaustedError
         pytest.param(TopicsError("missing"), "missing", id="plain"),
         pytest.param(BrokerError("no"), "no", id="broker"),
         pytest.param(
-            ExceptionGroup("g", [MemoryExhaustedError("full")]), "full", id="memory used up"
+            ExceptionGroup("g", [MemoryExhaustedError("full")]), "full", id="memory exhausted"
         ),
-        pytest.param(ExceptionGroup("g", [ClusterAwayError("away")]), "away", id="in a group"),
+        pytest.param(
+            ExceptionGroup("g", [ClusterUnavailableError("away")]), "away", id="in a group"
+        ),
         pytest.param(
             ExceptionGroup("g", [ExceptionGroup("h", [TopicsError("deep")])]),
             "deep",
-            id="in a group of groups",
+            id="in a nested group",
         ),
         pytest.param(
             ExceptionGroup("g", [ValueError("noise"), TopicsError("cause")]),
             "cause",
-            id="beside another",
+            id="with another error",
         ),
         pytest.param(
-            ClipmillError(ErrorCode.SYSTEM_CONFIG, "bad"), "system.config: bad", id="a stage's"
+            ClipmillError(ErrorCode.SYSTEM_CONFIG, "bad"),
+            "system.config: bad",
+            id="error with a code",
         ),
     ],
 )
-def test_expected_errors_are_readable(error: Exception, text: str) -> None:
+def test_expected_error_becomes_a_message(error: Exception, text: str) -> None:
     with pytest.raises(click.ClickException) as caught, readable_errors():
         raise error
     assert caught.value.message == text

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from streams.cli.letter_view import advice, letter_fields, letter_text, masked, shown_value
-from tests.unit.streams.deadletters.letters import make_letter
+from streams.cli.letter_view import advice, format_value, letter_fields, letter_text, mask_secrets
+from tests.unit.streams.deadletters.builders import make_dead_letter
 
 SECRET = "s3cret"
 
@@ -20,15 +20,15 @@ SECRET = "s3cret"
     ],
     ids=str,
 )
-def test_values_of_cookies_are_not_shown(body: object) -> None:
-    shown = shown_value(json.dumps(body).encode())
+def test_secret_values_are_masked(body: object) -> None:
+    shown = format_value(json.dumps(body).encode())
     assert SECRET not in shown
     assert "***" in shown
 
 
-def test_everything_else_is_shown() -> None:
+def test_values_without_secrets_are_shown() -> None:
     body = {"a": [1, None, {"value": "v"}], "cookies": [{"name": "sid", "value": "x"}]}
-    assert masked(body) == {"a": body["a"], "cookies": [{"name": "sid", "value": "***"}]}
+    assert mask_secrets(body) == {"a": body["a"], "cookies": [{"name": "sid", "value": "***"}]}
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_everything_else_is_shown() -> None:
     ],
 )
 def test_any_value_can_be_shown(value: bytes | None, text: str) -> None:
-    assert text in shown_value(value)
+    assert text in format_value(value)
 
 
-def test_a_hostile_header_says_nothing_to_the_terminal() -> None:
-    text = letter_text(make_letter(headers=(("a\x1b[31m", b"\x1b[31m"), ("cookie", b"s3"))), 1)
+def test_escape_sequences_in_headers_are_not_printed() -> None:
+    text = letter_text(make_dead_letter(headers=(("a\x1b[31m", b"\x1b[31m"), ("cookie", b"s3"))), 1)
     assert "\x1b" not in text
     assert "s3" not in text
 
@@ -54,10 +54,10 @@ def test_a_hostile_header_says_nothing_to_the_terminal() -> None:
 @pytest.mark.parametrize("state", ["waiting", "parked", "replaying", "replayed", "resolved"])
 def test_each_state_has_advice(state: str) -> None:
     mark = None if state in ("waiting", "parked") else state
-    letter = make_letter(state=mark, replays=int(state == "parked"))
+    letter = make_dead_letter(state=mark, replays=int(state == "parked"))
     assert letter_fields(letter, 1)["state"] == state
     assert advice(letter, letter.state(1)) in letter_text(letter, 1)
 
 
-def test_what_cannot_be_put_back_can_be_resolved() -> None:
-    assert "deadletters resolve 0-1" in advice(make_letter(value=None), "waiting")
+def test_unreplayable_dead_letter_is_advised_to_be_resolved() -> None:
+    assert "deadletters resolve 0-1" in advice(make_dead_letter(value=None), "waiting")

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from streams.cli.moments import read_future, read_past
+from streams.cli.moments import parse_future, parse_past
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -18,13 +18,13 @@ NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
         ("99999w", timedelta(weeks=99999)),
     ],
 )
-def test_a_time_span_counts_from_now(text: str, span: timedelta) -> None:
-    assert read_past(text, NOW) == NOW - span
-    assert read_future(text, NOW) == NOW + span
+def test_time_span_is_relative_to_now(text: str, span: timedelta) -> None:
+    assert parse_past(text, NOW) == NOW - span
+    assert parse_future(text, NOW) == NOW + span
 
 
 @pytest.mark.parametrize(
-    ("text", "moment"),
+    ("text", "timestamp"),
     [
         ("2026-03-01T00:00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
         ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
@@ -35,13 +35,13 @@ def test_a_time_span_counts_from_now(text: str, span: timedelta) -> None:
         ),
     ],
 )
-def test_a_moment_is_itself_in_both_directions(text: str, moment: datetime) -> None:
-    assert read_past(text, NOW) == read_future(text, NOW) == moment
-    assert read_past(text, NOW).tzinfo is not None
+def test_timestamp_is_absolute_for_past_and_future(text: str, timestamp: datetime) -> None:
+    assert parse_past(text, NOW) == parse_future(text, NOW) == timestamp
+    assert parse_past(text, NOW).tzinfo is not None
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2y", "-2h", "9999999d", "2026-13-01", "٢h"])
-def test_anything_else_is_no_moment(text: str) -> None:
-    for read in (read_past, read_future):
+def test_other_text_raises(text: str) -> None:
+    for parse in (parse_past, parse_future):
         with pytest.raises(ValueError, match=r"neither RFC 3339 .* 2h or 3d"):
-            read(text, NOW)
+            parse(text, NOW)

@@ -5,82 +5,82 @@ import pytest
 
 from schemas.codec import decode
 from schemas.request import Request
-from streams.cli.new_requests import NewRequest, RequestMaker
+from streams.cli.new_requests import NewRequest, RequestBuilder
 from streams.cli.request_lines import InputError, Line
 from streams.topics import REQUEST_BYTES_MAX
 
 
-def make(*texts: str, **given: Any) -> list[NewRequest]:
+def build(*texts: str, **given: Any) -> list[NewRequest]:
     fields = given.pop("fields", {})
-    maker = RequestMaker("run", fields, **given)
-    made = [
+    builder = RequestBuilder("run", fields, **given)
+    requests = [
         new
         for number, text in enumerate(texts, 1)
-        for new in maker.take(Line(f"line {number}", text))
+        for new in builder.add(Line(f"line {number}", text))
     ]
-    return [*made, *maker.end()]
+    return [*requests, *builder.flush()]
 
 
-def bodies(made: list[NewRequest]) -> list[dict[str, Any]]:
-    return [json.loads(each.body) for each in made]
+def bodies(requests: list[NewRequest]) -> list[dict[str, Any]]:
+    return [json.loads(each.body) for each in requests]
 
 
-def test_urls_are_requests_of_their_own_with_numbered_ids() -> None:
-    made = make("https://a/1", "https://a/2", fields={"priority": 9})
-    assert bodies(made) == [
+def test_each_url_is_a_request_with_a_numbered_id() -> None:
+    requests = build("https://a/1", "https://a/2", fields={"priority": 9})
+    assert bodies(requests) == [
         {"priority": 9, "url": "https://a/1", "id": "run-1"},
         {"priority": 9, "url": "https://a/2", "id": "run-2"},
     ]
-    assert [(each.id, each.url, each.members) for each in made] == [
+    assert [(each.id, each.url, each.members) for each in requests] == [
         ("run-1", "https://a/1", 0),
         ("run-2", "https://a/2", 0),
     ]
 
 
-def test_a_request_that_is_alone_has_the_id_itself() -> None:
-    assert [each.id for each in make("u", alone=True)] == ["run"]
+def test_single_request_has_the_id_without_number() -> None:
+    assert [each.id for each in build("u", single=True)] == ["run"]
 
 
-def test_the_same_lines_give_the_same_requests() -> None:
+def test_same_lines_give_the_same_requests() -> None:
     lines = ("a", '{"url": "b"}', "c", "d")
     for batch in (None, 2):
-        assert make(*lines, batch=batch) == make(*lines, batch=batch)
+        assert build(*lines, batch=batch) == build(*lines, batch=batch)
 
 
 def test_urls_are_grouped_into_batches() -> None:
-    made = make(*"abcde", batch=2, fields={"action": "info"})
-    assert [(each.id, each.members, each.url) for each in made] == [
+    requests = build(*"abcde", batch=2, fields={"action": "info"})
+    assert [(each.id, each.members, each.url) for each in requests] == [
         ("run-1", 2, None),
         ("run-2", 2, None),
         ("run-3", 1, None),
     ]
-    assert [each["urls"] for each in bodies(made)] == [["a", "b"], ["c", "d"], ["e"]]
-    assert {each["action"] for each in bodies(made)} == {"info"}
+    assert [each["urls"] for each in bodies(requests)] == [["a", "b"], ["c", "d"], ["e"]]
+    assert {each["action"] for each in bodies(requests)} == {"info"}
 
 
-def test_a_batch_is_no_larger_than_a_request_may_be() -> None:
+def test_batch_does_not_exceed_the_request_size_limit() -> None:
     urls = ["https://a/" + "ä" * 1_000] * 1_000
-    made = make(*urls, batch=1_000, fields={"attributes": {"k": "v" * 1_000}})
-    assert len(made) > 1
-    assert all(len(each.body) <= REQUEST_BYTES_MAX for each in made)
-    assert [url for each in bodies(made) for url in each["urls"]] == urls
+    requests = build(*urls, batch=1_000, fields={"attributes": {"k": "v" * 1_000}})
+    assert len(requests) > 1
+    assert all(len(each.body) <= REQUEST_BYTES_MAX for each in requests)
+    assert [url for each in bodies(requests) for url in each["urls"]] == urls
 
 
-def test_a_line_may_be_a_whole_request() -> None:
+def test_line_may_be_a_request_in_json() -> None:
     line = {"id": "mine", "urls": ["a", "b"], "options": {"quality": "480p"}, "priority": 1}
-    (new,) = make(json.dumps(line), fields={"options": {"quality": "720p", "codec": "h264"}})
+    (new,) = build(json.dumps(line), fields={"options": {"quality": "720p", "codec": "h264"}})
     assert json.loads(new.body) == line | {"options": {"quality": "480p", "codec": "h264"}}
     assert (new.id, new.members) == ("mine", 2)
 
 
 @pytest.mark.parametrize("line", ['{"url": "a"}', '{"url": "a", "id": null}'])
-def test_a_whole_request_without_an_id_gets_one(line: str) -> None:
-    assert make("x", line)[1].id == "run-2"
+def test_json_request_without_id_gets_one(line: str) -> None:
+    assert build("x", line)[1].id == "run-2"
 
 
-def test_whole_requests_are_no_part_of_a_batch() -> None:
-    made = make("a", '{"url": "b"}', "c", batch=2)
-    assert [each.get("url") or each["urls"] for each in bodies(made)] == ["b", ["a", "c"]]
+def test_json_requests_are_not_batched() -> None:
+    requests = build("a", '{"url": "b"}', "c", batch=2)
+    assert [each.get("url") or each["urls"] for each in bodies(requests)] == ["b", ["a", "c"]]
 
 
 @pytest.mark.parametrize(
@@ -95,18 +95,18 @@ def test_whole_requests_are_no_part_of_a_batch() -> None:
         ("u" * REQUEST_BYTES_MAX, "line 1: .* bytes, at most 1000000 are taken"),
     ],
 )
-def test_a_line_that_is_no_request_is_named_as_the_service_would(line: str, text: str) -> None:
+def test_invalid_line_is_reported_with_the_validation_error(line: str, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        make(line)
+        build(line)
 
 
-def test_a_line_that_fails_uses_up_no_number() -> None:
-    maker = RequestMaker("run", {})
+def test_invalid_line_consumes_no_number() -> None:
+    builder = RequestBuilder("run", {})
     with pytest.raises(InputError):
-        [*maker.take(Line("line 1", "{"))]
-    assert [each.id for each in maker.take(Line("line 1", "a"))] == ["run-1"]
+        [*builder.add(Line("line 1", "{"))]
+    assert [each.id for each in builder.add(Line("line 1", "a"))] == ["run-1"]
 
 
-def test_every_body_is_a_request() -> None:
-    for new in make("a", '{"url": "b"}', "c", batch=1, fields={"options": {"limit": 3}}):
+def test_every_body_decodes_as_a_request() -> None:
+    for new in build("a", '{"url": "b"}', "c", batch=1, fields={"options": {"limit": 3}}):
         assert decode(new.body, Request).options.limit == 3

@@ -1,4 +1,4 @@
-"""Commands that entry points bring."""
+"""Commands installed by entry points."""
 
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from streams import cli as module
 from streams.cli import COMMANDS, cli, plugged
-from streams.cli.plugged import GROUP, plugged_command, plugged_names
+from streams.cli.plugged import GROUP, plugin_command, plugin_names
 
 
 @click.command()
@@ -18,15 +18,15 @@ def mine() -> None:
     click.echo("hello")
 
 
-def point(name: str, value: str) -> EntryPoint:
+def entry_point(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, GROUP)
 
 
-MINE = point("mine", f"{__name__}:mine")
+MINE = entry_point("mine", f"{__name__}:mine")
 BROKEN = {
-    "module is missing": (point("bad", "clipmill_no_such_module:x"), "ModuleNotFoundError"),
-    "attribute is missing": (point("bad", f"{__name__}:missing"), "AttributeError"),
-    "no command": (point("bad", f"{__name__}:GROUP"), "it is no click command"),
+    "module is missing": (entry_point("bad", "clipmill_no_such_module:x"), "ModuleNotFoundError"),
+    "attribute is missing": (entry_point("bad", f"{__name__}:missing"), "AttributeError"),
+    "no command": (entry_point("bad", f"{__name__}:GROUP"), "it is no click command"),
 }
 
 
@@ -45,38 +45,42 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(cli, arguments)
 
 
-def test_a_plugged_command_is_a_command_like_others(installed: list[EntryPoint]) -> None:
+def test_plug_in_command_is_listed_and_runs(installed: list[EntryPoint]) -> None:
     installed.append(MINE)
     assert run("mine").output == "hello\n"
     assert "Say hello." in run("--help").output
 
 
-def test_without_any_there_are_clipmill_s_own(installed: list[EntryPoint]) -> None:
+def test_only_own_commands_without_plug_ins(installed: list[EntryPoint]) -> None:
     assert installed == []
     assert cli.list_commands(click.Context(cli)) == list(COMMANDS)
     assert run("mine").exit_code == 2
 
 
-def test_none_can_take_the_place_of_clipmill_s_own(installed: list[EntryPoint]) -> None:
-    installed.append(point("config", f"{__name__}:mine"))
+def test_plug_in_cannot_replace_an_own_command(installed: list[EntryPoint]) -> None:
+    installed.append(entry_point("config", f"{__name__}:mine"))
     assert cli.list_commands(click.Context(cli)) == list(COMMANDS)
     assert module.cli.get_command(click.Context(cli), "config") is not mine
 
 
-@pytest.mark.parametrize(("broken", "why"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_one_says_so_and_harms_no_other(
-    installed: list[EntryPoint], broken: EntryPoint, why: str
+@pytest.mark.parametrize(("broken", "reason"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken_plug_in_is_reported_and_the_others_run(
+    installed: list[EntryPoint], broken: EntryPoint, reason: str
 ) -> None:
     installed += [broken, MINE]
-    answer = run("bad", "--any", "thing")
-    assert answer.exit_code == 1
-    assert f"The command bad ({broken.value}) cannot be loaded: " in answer.output
-    assert why in answer.output
+    result = run("bad", "--any", "thing")
+    assert result.exit_code == 1
+    assert f"The command bad ({broken.value}) cannot be loaded: " in result.output
+    assert reason in result.output
     assert "Say hello." in run("--help").output
     assert run("mine").exit_code == 0
 
 
-def test_listing_imports_nothing() -> None:
-    points = [point("b", "clipmill_no_such_module:x"), point("a", "x:y"), point("a", "z:y")]
-    assert plugged_names(points) == ["a", "b"]
-    assert plugged_command("c", points) is None
+def test_listing_plug_ins_imports_none() -> None:
+    points = [
+        entry_point("b", "clipmill_no_such_module:x"),
+        entry_point("a", "x:y"),
+        entry_point("a", "z:y"),
+    ]
+    assert plugin_names(points) == ["a", "b"]
+    assert plugin_command("c", points) is None

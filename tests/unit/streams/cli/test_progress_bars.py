@@ -34,20 +34,20 @@ class FakeBars:
 
 def test_bars_follow_downloads() -> None:
     bars = FakeBars()
-    board = ProgressBars(bars, 2)  # type: ignore[arg-type]
+    progress_bars = ProgressBars(bars, 2)  # type: ignore[arg-type]
     for received in (1, 2):
-        board.moved(
+        progress_bars.update(
             {"request_id": "r1", "video_key": "[/]", "bytes": received, "total_bytes": None}
         )
     assert bars.tasks[1] == {"name": "\\[/]", "total": None, "completed": 2}
-    board.finished({"request_id": "r1"})
-    board.finished({"request_id": "never moved"})
+    progress_bars.complete({"request_id": "r1"})
+    progress_bars.complete({"request_id": "never moved"})
     assert bars.tasks[1]["removed"]
     assert bars.advanced == 2
 
 
 class FakeClient:
-    """Hands out records as they would come."""
+    """Client that yields given records."""
 
     def __init__(self, *records: Received, then_wait: bool = False) -> None:
         self._records = records
@@ -73,7 +73,7 @@ def result(fields: dict[str, Any]) -> Received:
     return Received(RESULTS, None, fields)
 
 
-async def test_results_come_in_their_order_and_bars_show_bytes_and_requests() -> None:
+async def test_results_are_in_arrival_order_and_bars_show_bytes_and_requests() -> None:
     console = terminal()
     client: Any = FakeClient(
         progress_of("a", 1_000_000),
@@ -91,7 +91,7 @@ async def test_results_come_in_their_order_and_bars_show_bytes_and_requests() ->
     assert "bytes" in shown
 
 
-async def test_members_are_waited_for_too_whenever_they_come() -> None:
+async def test_members_are_awaited_in_any_order() -> None:
     console = terminal()
     client: Any = FakeClient(
         result({"request_id": "a/1"}),
@@ -107,17 +107,17 @@ async def test_members_are_waited_for_too_whenever_they_come() -> None:
     assert "3 of 3" in console.file.getvalue()
 
 
-async def test_what_came_in_time_is_not_lost() -> None:
+async def test_results_before_the_timeout_are_returned() -> None:
     client: Any = FakeClient(result({"request_id": "a"}), then_wait=True)
     found = await follow(client, {"a", "b"}, 0.05, terminal())
     assert [each["request_id"] for each in found] == ["a"]
 
 
-def test_lines_beside_the_bars_stay_in_their_own_stream(
+def test_echoed_lines_are_not_written_to_the_stream_of_the_bars(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     console = terminal()
-    with ProgressBars.shown(console, 1):
+    with ProgressBars.display(console, 1):
         click.echo("a line")
     assert capsys.readouterr().out == "a line\n"
     assert isinstance(console.file, StringIO)

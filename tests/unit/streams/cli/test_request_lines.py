@@ -14,10 +14,10 @@ from streams.topics import REQUEST_BYTES_MAX
 def split(*blocks: bytes) -> list[Line]:
     splitter = LineSplitter("list.txt")
     lines = [line for block in blocks for line in splitter.feed(block)]
-    return [*lines, *splitter.end()]
+    return [*lines, *splitter.flush()]
 
 
-def test_blank_lines_and_comments_are_passed_over_and_counted() -> None:
+def test_blank_lines_and_comments_are_skipped_and_counted() -> None:
     text = b"# a list\n\n  https://a/1  \n\t# more\nhttps://a/2#part\r\nlast"
     assert split(text) == [
         ("list.txt, line 3", "https://a/1"),
@@ -26,16 +26,16 @@ def test_blank_lines_and_comments_are_passed_over_and_counted() -> None:
     ]
 
 
-def test_standard_input_is_named() -> None:
+def test_lines_of_standard_input_are_named() -> None:
     assert [*LineSplitter("-").feed(b"a\n")] == [("standard input, line 1", "a")]
 
 
-def test_what_cannot_be_seen_is_no_part_of_a_line() -> None:
+def test_invisible_characters_are_stripped() -> None:
     lines = "\ufeffhttps://a\nb\u200b\n\ufeff\n\u200b# a comment\n\u00a0\ufeff{}\u3000\r\n\u2028"
     assert [line.text for line in split(lines.encode())] == ["https://a", "b", "{}"]
 
 
-def test_a_share_text_is_one_line() -> None:
+def test_shared_text_is_one_line() -> None:
     text = (
         "Look! https://vm.tiktok.com/ZMabc123/\u200b Shared via https://www.tiktok.com/tiktoklite"
     )
@@ -46,27 +46,27 @@ def test_a_share_text_is_one_line() -> None:
     texts=st.lists(st.text(st.characters(exclude_characters="\n", codec="utf-8"), max_size=9)),
     cuts=st.lists(st.integers(0, 100)),
 )
-def test_where_blocks_end_does_not_matter(texts: list[str], cuts: list[int]) -> None:
+def test_lines_are_independent_of_block_boundaries(texts: list[str], cuts: list[int]) -> None:
     data = "\n".join(texts).encode()
-    places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
-    blocks = [data[a:b] for a, b in pairwise(places)]
+    boundaries = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
+    blocks = [data[a:b] for a, b in pairwise(boundaries)]
     assert split(*blocks) == split(data)
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        pytest.param(b"a\n\xff\xfeh\n", "list.txt, line 2: not UTF-8 text", id="no text"),
-        pytest.param(b"a" * (REQUEST_BYTES_MAX + 1), "line 1: longer than", id="without an end"),
+        pytest.param(b"a\n\xff\xfeh\n", "list.txt, line 2: not UTF-8 text", id="not UTF-8"),
+        pytest.param(b"a" * (REQUEST_BYTES_MAX + 1), "line 1: longer than", id="no line end"),
         pytest.param(b"\n" + b"a" * (REQUEST_BYTES_MAX + 1) + b"\n", "line 2: longer", id="long"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named(data: bytes, text: str) -> None:
+def test_unreadable_line_is_reported_by_number(data: bytes, text: str) -> None:
     with pytest.raises(InputError, match=text):
         split(data)
 
 
-def test_a_file_without_line_ends_is_not_collected() -> None:
+def test_endless_line_is_not_buffered() -> None:
     endless = (b"a" * 65_536 for _ in range(100))
     with pytest.raises(InputError, match="line 1: longer than 1000000 bytes"):
         split(*endless)
@@ -80,7 +80,7 @@ async def test_a_file_is_read_in_blocks(tmp_path: Path) -> None:
     assert len(blocks) > 1
 
 
-async def test_what_a_pipe_has_is_given_before_it_ends(tmp_path: Path) -> None:
+async def test_pipe_is_read_before_its_end(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     blocks = read_blocks(str(fifo))
@@ -93,7 +93,7 @@ async def test_what_a_pipe_has_is_given_before_it_ends(tmp_path: Path) -> None:
     assert [block async for block in blocks] == []
 
 
-async def test_reading_that_blocks_can_be_cancelled(tmp_path: Path) -> None:
+async def test_blocking_read_can_be_cancelled(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     blocks = read_blocks(str(fifo))
@@ -109,7 +109,7 @@ async def test_reading_that_blocks_can_be_cancelled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "."])
-async def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+async def test_unreadable_file_is_reported(name: str, tmp_path: Path) -> None:
     path = str(tmp_path / name)
     with pytest.raises(InputError, match=r"cannot be read: (No such file|Is a directory)"):
         await anext(read_blocks(path))

@@ -36,13 +36,13 @@ def test_every_field_of_the_schema_has_an_option() -> None:
     assert {each.path for each in REQUEST_OPTIONS} == (own - arguments) | nested
 
 
-def test_names_of_options_are_unique_and_explained() -> None:
+def test_option_names_are_unique_and_have_help() -> None:
     assert len({each.name for each in REQUEST_OPTIONS}) == len(REQUEST_OPTIONS)
     assert all(each.attributes["help"] for each in REQUEST_OPTIONS)
 
 
 class Extended(msgspec.Struct):
-    """A schema with fields to come.
+    """A schema with additional fields.
 
     Attributes:
         reply_to: where results go.
@@ -52,18 +52,18 @@ class Extended(msgspec.Struct):
     tries: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
 
 
-def test_a_new_field_is_a_new_option() -> None:
+def test_additional_field_becomes_an_option() -> None:
     text, number = field_options(Extended)
     assert (text.flags, text.attributes["help"]) == ("--reply-to", "Where results go.")
     assert (number.attributes["type"].min, number.attributes["type"].max) == (1, 3)
 
 
-def test_a_field_of_a_type_without_an_option_is_named() -> None:
-    class Strange(msgspec.Struct):
+def test_field_of_an_unsupported_type_raises() -> None:
+    class Unsupported(msgspec.Struct):
         parts: list[str] = []
 
     with pytest.raises(TypeError, match="no option for `parts`"):
-        field_options(Strange)
+        field_options(Unsupported)
 
 
 GIVEN: list[tuple[list[str], dict[str, Any]]] = [
@@ -91,13 +91,13 @@ GIVEN: list[tuple[list[str], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("arguments", "fields"), GIVEN, ids=lambda each: str(each)[:40])
-def test_options_become_fields(arguments: list[str], fields: dict[str, Any]) -> None:
+def test_options_become_request_fields(arguments: list[str], fields: dict[str, Any]) -> None:
     body = run(*arguments).output.encode()
     assert msgspec.json.decode(body) == fields
     decode(body, Request)
 
 
-def test_every_option_is_tried_above() -> None:
+def test_cases_cover_every_option() -> None:
     used = {word.removeprefix("--no-").strip("-") for words, _ in GIVEN for word in words}
     assert used >= {each.flags.partition("/")[0].strip("-") for each in REQUEST_OPTIONS}
 
@@ -123,7 +123,7 @@ def test_a_deadline_may_be_a_time_span() -> None:
         ("999999999999999", 999_999_999_999_999),
     ],
 )
-def test_sizes(text: str, size: int) -> None:
+def test_byte_size_is_parsed(text: str, size: int) -> None:
     assert ByteSize().convert(text, None, None) == size
 
 
@@ -143,7 +143,7 @@ def test_sizes(text: str, size: int) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_value_is_explained(arguments: list[str], text: str) -> None:
+def test_invalid_value_is_explained(arguments: list[str], text: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert text in " ".join(result.output.split())

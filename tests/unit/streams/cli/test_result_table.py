@@ -6,11 +6,11 @@ from rich.console import Console
 
 from streams.cli.result_table import (
     PLAIN_WIDTH,
-    SHORT,
+    URL_CHARACTERS,
     describe,
     open_console,
-    plain,
     results_table,
+    safe_markup,
     shorten,
 )
 from streams.cli.status import _table
@@ -48,7 +48,7 @@ def failed(**more: Any) -> dict[str, Any]:
     }
 
 
-def printed(table: Any) -> str:
+def rendered(table: Any) -> str:
     console = Console(file=io.StringIO(), width=200)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
@@ -58,7 +58,7 @@ def printed(table: Any) -> str:
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        pytest.param(completed(FILE), "1.mp4 (1.2 MB)", id="a file"),
+        pytest.param(completed(FILE), "1.mp4 (1.2 MB)", id="file"),
         pytest.param(
             completed(FILE | {"reused": True}), "1.mp4 (1.2 MB, already there)", id="reused"
         ),
@@ -72,23 +72,23 @@ def printed(table: Any) -> str:
             "1.mp4 (1.2 MB), 2.jpg (0.0 MB)",
             id="two files",
         ),
-        pytest.param(completed(FILE, FILE, FILE, FILE), "4 files (4.9 MB)", id="a photo post"),
+        pytest.param(completed(FILE, FILE, FILE, FILE), "4 files (4.9 MB)", id="photo post"),
         pytest.param(completed(), "“Cat”, 2 formats", id="info only"),
         pytest.param(
             completed(video=None, listing=LISTING, members=0),
             "profile of 2 posts and more",
-            id="a listing",
+            id="listing",
         ),
         pytest.param(
             completed(video=None, listing=LISTING | {"complete": True}, members=2),
             "profile of 2 posts; 2 requests of their own",
-            id="a listing that is downloaded",
+            id="downloaded listing",
         ),
         pytest.param(failed(), "content.private: The video is private.", id="failed"),
-        pytest.param(SUMMARY, "batch of 3: 2 completed, 1 failed", id="the end of a batch"),
+        pytest.param(SUMMARY, "batch of 3: 2 completed, 1 failed", id="batch summary"),
     ],
 )
-def test_a_result_in_one_line(result: dict[str, Any], text: str) -> None:
+def test_result_is_described_in_one_line(result: dict[str, Any], text: str) -> None:
     assert describe(result) == text
 
 
@@ -98,16 +98,16 @@ def test_a_result_in_one_line(result: dict[str, Any], text: str) -> None:
         ("https://www.tiktok.com/@a", "tiktok.com/@a"),
         ("http://x.org/", "http://x.org/"),
         ("", ""),
-        ("x" * SHORT, "x" * SHORT),
-        ("x" * (SHORT + 1), "x" * (SHORT - 1) + "…"),
+        ("x" * URL_CHARACTERS, "x" * URL_CHARACTERS),
+        ("x" * (URL_CHARACTERS + 1), "x" * (URL_CHARACTERS - 1) + "…"),
     ],
 )
-def test_shorten(url: str, short: str) -> None:
+def test_url_is_shortened(url: str, short: str) -> None:
     assert shorten(url) == short
 
 
-def test_a_table_has_all_results() -> None:
-    text = printed(results_table([completed(FILE), failed(request_id="r2"), SUMMARY]))
+def test_table_has_all_results() -> None:
+    text = rendered(results_table([completed(FILE), failed(request_id="r2"), SUMMARY]))
     assert "batch_finished" in text
     for part in ("r1", "tiktok.com/@a/video/1", "completed", "1.25", "r2", "content.private"):
         assert part in text
@@ -117,19 +117,19 @@ HOSTILE = ["[/]", "[/red]", "[bold]x", "[link=https://evil.example]x[/link]", "\
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_texts_are_shown_as_they_are(text: str) -> None:
+def test_markup_and_escapes_are_shown_literally(text: str) -> None:
     shown = text.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
     results = [
         failed(error=ERROR | {"user_message": text}, url=text, request_id=text),
         completed(video={"title": text, "formats": []}),
     ]
-    output = printed(results_table(results))
+    output = rendered(results_table(results))
     assert output.count(shown) >= 3
     assert "\x1b" not in output
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_texts_in_a_history_are_shown_as_they_are(text: str) -> None:
+def test_markup_and_escapes_in_a_history_are_shown_literally(text: str) -> None:
     record = {
         "at": "2030-01-01T00:00:00.000000Z",
         "request_id": text,
@@ -139,7 +139,7 @@ def test_hostile_texts_in_a_history_are_shown_as_they_are(text: str) -> None:
         "outcome": None,
     }
     shown = text.replace("\x1b", "\N{REPLACEMENT CHARACTER}")
-    output = printed(_table([record]))
+    output = rendered(_table([record]))
     assert output.count(shown) == 2
     assert "\x1b" not in output
 
@@ -148,10 +148,10 @@ def test_hostile_texts_in_a_history_are_shown_as_they_are(text: str) -> None:
     ("text", "shown"),
     [("plain ä 日本", "plain ä 日本"), ("a\nb\tc\x00", "a�b�c�"), ("[a]", "\\[a]")],
 )
-def test_plain(text: str, shown: str) -> None:
-    assert plain(text) == shown
+def test_markup_is_escaped_and_controls_are_replaced(text: str, shown: str) -> None:
+    assert safe_markup(text) == shown
 
 
-def test_without_a_terminal_lines_are_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_console_without_terminal_has_the_plain_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     assert open_console().width == PLAIN_WIDTH

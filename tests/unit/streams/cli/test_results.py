@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from schemas.results import PublishedResult
-from streams.cli.results import STATUSES, Wanted, results
+from streams.cli.results import STATUSES, ResultFilter, results
 
 
 @pytest.mark.parametrize(
@@ -20,14 +20,14 @@ from streams.cli.results import STATUSES, Wanted, results
         (("other",), ("failed",), False),
     ],
 )
-def test_results_are_chosen_by_id_and_status(
+def test_results_are_filtered_by_id_and_status(
     ids: tuple[str, ...], statuses: tuple[str, ...], matches: bool
 ) -> None:
     result = {"request_id": "run-7/3", "status": "failed"}
-    assert Wanted(ids=ids, statuses=statuses).matches(result) is matches
+    assert ResultFilter(ids=ids, statuses=statuses).matches(result) is matches
 
 
-def test_every_status_of_the_schema_can_be_chosen() -> None:
+def test_every_status_of_the_schema_can_be_filtered() -> None:
     assert len(STATUSES) == len(get_args(PublishedResult))
     assert {"completed", "rejected", "failed", "expired", "cancelled"} <= set(STATUSES)
 
@@ -39,7 +39,7 @@ def test_every_status_of_the_schema_can_be_chosen() -> None:
         (["--status", "good"], "'good' is not one of"),
     ],
 )
-def test_a_wrong_use_is_explained(arguments: list[str], text: str) -> None:
-    answer = CliRunner().invoke(results, arguments)
-    assert answer.exit_code == 2
-    assert text in " ".join(answer.output.split())
+def test_usage_error_is_explained(arguments: list[str], text: str) -> None:
+    result = CliRunner().invoke(results, arguments)
+    assert result.exit_code == 2
+    assert text in " ".join(result.output.split())

@@ -1,4 +1,4 @@
-"""Running stages until a signal, with a worker that does what the test says."""
+"""Running stages until a signal, with a fake worker."""
 
 import asyncio
 import os
@@ -23,16 +23,16 @@ STAGE = Stage("toy", (REQUESTS,), open=lambda _: NotImplemented, on_bug=lambda *
 
 
 class FakeWorker:
-    """Not ready until the test says so."""
+    """Worker with a given problem and error; not ready at first."""
 
-    made: "FakeWorker"
+    instance: "FakeWorker"
 
     def __init__(self, _stages: Any, _settings: Settings, health: Health) -> None:
-        FakeWorker.made = self
+        FakeWorker.instance = self
         self.problem: str | None = "waits"
         self.error: Exception | None = None
         self.cancelled = False
-        health.watch("toy", lambda: self.problem)
+        health.set_check("toy", lambda: self.problem)
 
     async def run(self) -> None:
         try:
@@ -62,45 +62,45 @@ async def until_announced(announced: list[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_stops_everything(announced: list[str], number: int) -> None:
+async def test_signal_stops_the_worker(announced: list[str], number: int) -> None:
     task = start(announced)
     await asyncio.sleep(0.2)
     assert announced == [], "not ready, so nothing is announced"
-    FakeWorker.made.problem = None
+    FakeWorker.instance.problem = None
     await until_announced(announced)
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"{announced[0]}/health/ready") as answer,
+        session.get(f"{announced[0]}/health/ready") as response,
     ):
-        assert answer.status == 200
+        assert response.status == 200
     os.kill(os.getpid(), number)
     await asyncio.wait_for(task, 5)
-    assert FakeWorker.made.cancelled
+    assert FakeWorker.instance.cancelled
     assert len(announced) == 1
 
 
-async def test_a_second_process_takes_another_port_unless_one_was_named(
+async def test_default_port_in_use_falls_back_but_a_configured_one_raises(
     announced: list[str],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        address = f"127.0.0.1:{other.getsockname()[1]}"
 
-        class TakenByDefault(Settings):
-            http: str = taken
+        class DefaultPortInUse(Settings):
+            http: str = address
 
-        with pytest.raises(AddressError, match=f"cannot listen on {taken}"):
-            await run_stages([STAGE], Settings(http=taken), announced.append)
-        task = asyncio.create_task(run_stages([STAGE], TakenByDefault(), announced.append))
+        with pytest.raises(AddressError, match=f"cannot listen on {address}"):
+            await run_stages([STAGE], Settings(http=address), announced.append)
+        task = asyncio.create_task(run_stages([STAGE], DefaultPortInUse(), announced.append))
         await asyncio.sleep(0.1)
-        FakeWorker.made.problem = None
+        FakeWorker.instance.problem = None
         await until_announced(announced)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert announced[0].startswith("http://127.0.0.1:")
-    assert announced != [f"http://{taken}"]
+    assert announced != [f"http://{address}"]
 
 
-async def test_a_signal_before_anything_is_ready_stops_too(announced: list[str]) -> None:
+async def test_signal_before_readiness_stops_the_worker(announced: list[str]) -> None:
     task = start(announced)
     await asyncio.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -108,25 +108,25 @@ async def test_a_signal_before_anything_is_ready_stops_too(announced: list[str])
     assert announced == []
 
 
-async def test_a_worker_that_fails_ends_the_run(announced: list[str]) -> None:
+async def test_worker_failure_ends_the_run(announced: list[str]) -> None:
     task = start(announced)
     await asyncio.sleep(0.1)
-    FakeWorker.made.error = AddressError("bad")
+    FakeWorker.instance.error = AddressError("bad")
     with pytest.raises(ExceptionGroup) as caught:
         await asyncio.wait_for(task, 5)
     assert caught.group_contains(AddressError)
 
 
-async def test_being_cancelled_stops_the_worker(announced: list[str]) -> None:
+async def test_cancellation_stops_the_worker(announced: list[str]) -> None:
     task = start(announced)
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
-    assert FakeWorker.made.cancelled
+    assert FakeWorker.instance.cancelled
 
 
-async def test_with_the_real_worker_nothing_is_ready_before_the_stages_are(
+async def test_real_worker_is_not_announced_before_its_stages_are_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def require(_monitor: object) -> None:
@@ -141,7 +141,7 @@ async def test_with_the_real_worker_nothing_is_ready_before_the_stages_are(
     assert announced == []
 
 
-async def test_signals_are_as_before_afterwards() -> None:
+async def test_signal_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     async with stop_signal() as stopped:
         assert not stopped.is_set()

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from streams.cli import submission as module
-from streams.cli.new_requests import RequestMaker
+from streams.cli.new_requests import RequestBuilder
 from streams.cli.submission import Submission
 from streams.cluster.topic_reader import Received
 from streams.settings import KafkaSettings
@@ -25,7 +25,7 @@ FIELDS = {
 
 
 class FakeClient:
-    """A service that decides everything at once."""
+    """Client of a service that rejects every request at once."""
 
     published: int
     known: Sequence[str] = ()
@@ -44,11 +44,11 @@ class FakeClient:
 
     async def publish(self, bodies: Sequence[bytes]) -> None:
         FakeClient.published += len(bodies)
-        asked = [json.loads(body)["id"] for body in bodies]
+        request_ids = [json.loads(body)["id"] for body in bodies]
         if self._is_read:
-            self._decide(each for each in asked if each not in self.known)
+            self._decide(each for each in request_ids if each not in self.known)
 
-    async def back_to(self, moment: datetime, *_topics: object) -> None:
+    async def rewind_to(self, moment: datetime, *_topics: object) -> None:
         assert moment < datetime.now(UTC)
         self._decide(self.known)
 
@@ -71,16 +71,16 @@ def _fake_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def submission(**given: Any) -> Submission:
-    maker = RequestMaker("run", {}, **given)
-    return Submission(KafkaSettings(), maker, as_json=True)
+    builder = RequestBuilder("run", {}, **given)
+    return Submission(KafkaSettings(), builder, as_json=True)
 
 
 LINES = 20_000
 HELD_BYTES_MAX = 3 * 2**20
-"""All of these lines as requests are 7 MB."""
+"""The requests of all lines together have 7 MB."""
 
 
-@pytest.mark.parametrize("wait", [False, True], ids=["published", "waited for"])
+@pytest.mark.parametrize("wait", [False, True], ids=["published", "awaited"])
 async def test_memory_does_not_grow_with_the_file(
     wait: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,13 +111,13 @@ async def test_results_of_an_earlier_run_are_found(
     assert sorted(found) == ["run-1", "run-2"]
 
 
-async def test_what_is_missing_at_the_end_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_results_are_reported_at_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeClient, "known", ("run-1",))
     with pytest.raises(click.ClickException, match="no result within 0 s for run-1; look with"):
         await submission().publish_and_wait((("a", "b"), ()), 0.05, None)
 
 
-async def test_a_bad_line_ends_a_run_that_waits(tmp_path: Path) -> None:
+async def test_invalid_line_ends_a_waiting_run(tmp_path: Path) -> None:
     file = tmp_path / "links.txt"
     file.write_text("a\nb\n{\n")
     with pytest.raises(click.ClickException) as caught:
@@ -128,11 +128,11 @@ async def test_a_bad_line_ends_a_run_that_waits(tmp_path: Path) -> None:
     assert "--id run:" in second
 
 
-async def test_what_came_before_a_bad_line_is_shown(
+async def test_results_before_an_invalid_line_are_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(module, "read_blocks", slow_blocks)
-    run = Submission(KafkaSettings(), RequestMaker("run", {}), as_json=False)
+    run = Submission(KafkaSettings(), RequestBuilder("run", {}), as_json=False)
     with pytest.raises(click.ClickException, match="line 2"):
         await run.publish_and_wait(((), ("-",)), 30, None)
     assert "run-1" in capsys.readouterr().out
@@ -144,7 +144,7 @@ async def slow_blocks(_name: str) -> AsyncIterator[bytes]:
     yield b"{\n"
 
 
-async def test_when_the_first_line_is_bad_nothing_was_published(tmp_path: Path) -> None:
+async def test_invalid_first_line_publishes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "links.txt"
     file.write_text("{\n")
     with pytest.raises(click.ClickException, match=r"line 1: .*; nothing was published"):
@@ -152,7 +152,7 @@ async def test_when_the_first_line_is_bad_nothing_was_published(tmp_path: Path) 
     assert FakeClient.published == 0
 
 
-async def test_an_output_that_is_closed_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closed_output_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: object) -> None:
         raise BrokenPipeError
 

@@ -12,12 +12,12 @@ from streams.cluster.access_monitor import (
     AccessMonitor,
 )
 from streams.cluster.authorization import MissingAclError
-from streams.cluster.connection import ClusterAwayError, NoBrokerError
+from streams.cluster.connection import ClusterUnavailableError, NoBrokerError
 from streams.settings import KafkaSettings
 
 
 class AccessHarness:
-    """A monitor whose checks end as the test says, and whose waits take no time."""
+    """Access monitor with given check outcomes, and waits that take no time."""
 
     def __init__(self) -> None:
         self.outcomes: list[Exception | None] = []
@@ -46,15 +46,15 @@ class AccessHarness:
 
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> AccessHarness:
-    made = AccessHarness()
-    monkeypatch.setattr(module, "require_acls", made.require)
-    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=made.sleep))
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: made.now))
-    return made
+    harness = AccessHarness()
+    monkeypatch.setattr(module, "require_acls", harness.require)
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=harness.sleep))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: harness.now))
+    return harness
 
 
-@pytest.mark.parametrize("kind", [ClusterAwayError, MissingAclError])
-async def test_access_that_is_lost_is_a_problem_until_it_is_back(
+@pytest.mark.parametrize("kind", [ClusterUnavailableError, MissingAclError])
+async def test_lost_access_is_a_problem_until_restored(
     harness: AccessHarness, kind: Callable[[str], Exception]
 ) -> None:
     await harness.run(None, kind("refused"), kind("refused"), None)
@@ -62,25 +62,25 @@ async def test_access_that_is_lost_is_a_problem_until_it_is_back(
     assert harness.waits == [CHECK_SECONDS, CHECK_SECONDS, PROBLEM_SECONDS, PROBLEM_SECONDS]
 
 
-async def test_one_line_is_logged_when_it_begins_and_one_when_it_ends(
+async def test_loss_and_recovery_are_logged_once_each(
     harness: AccessHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    await harness.run(ClusterAwayError("gone"), ClusterAwayError("gone"), None, None)
+    await harness.run(ClusterUnavailableError("gone"), ClusterUnavailableError("gone"), None, None)
     assert [record.getMessage() for record in caplog.records] == [
         "the access to the cluster is lost: gone",
         "the access to the cluster is back",
     ]
 
 
-async def test_at_the_start_it_is_an_error(harness: AccessHarness) -> None:
+async def test_missing_acl_at_startup_raises(harness: AccessHarness) -> None:
     harness.outcomes.append(MissingAclError("READ on topic a"))
     with pytest.raises(MissingAclError, match="READ on topic a"):
         await harness.monitor.require_at_start()
     assert harness.waits == []
 
 
-async def test_a_broker_that_is_away_at_the_start_is_waited_for_with_one_log_line(
+async def test_unavailable_broker_at_startup_is_polled_with_one_log_line(
     harness: AccessHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.outcomes += [NoBrokerError("no broker answers"), NoBrokerError("the same"), None]
@@ -91,16 +91,16 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for_with_one_log_lin
     ]
 
 
-async def test_a_broker_that_stays_away_ends_the_start(harness: AccessHarness) -> None:
-    patience = KafkaSettings().start_timeout_seconds
+async def test_broker_unavailable_beyond_the_start_timeout_raises(harness: AccessHarness) -> None:
+    timeout = KafkaSettings().start_timeout_seconds
     harness.outcomes += [NoBrokerError("no broker answers")] * 1000
     with pytest.raises(NoBrokerError):
         await harness.monitor.require_at_start()
-    assert patience <= harness.now <= patience + BROKER_POLL_SECONDS
+    assert timeout <= harness.now <= timeout + BROKER_POLL_SECONDS
 
 
-@pytest.mark.parametrize("kind", [ClusterAwayError, MissingAclError])
-async def test_a_refusal_at_the_start_is_not_waited_for(
+@pytest.mark.parametrize("kind", [ClusterUnavailableError, MissingAclError])
+async def test_refusal_at_startup_is_not_retried(
     harness: AccessHarness, kind: Callable[[str], Exception]
 ) -> None:
     harness.outcomes += [kind("refused"), None]

@@ -23,7 +23,7 @@ def operations(acls: list[Acl]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def test_a_worker_reads_its_sources_and_writes_what_the_contract_says() -> None:
+def test_worker_may_read_its_sources_and_write_the_topics_of_the_topology() -> None:
     found = operations(worker_acls([stage("recovery", ERRORS)], PREFIX))
     party = next(each for each in PARTIES if each.name == "recovery")
     for topic in TOPICS:
@@ -37,36 +37,40 @@ def test_a_worker_reads_its_sources_and_writes_what_the_contract_says() -> None:
     assert found == {("group", f"clipmill.{name}"): {"DESCRIBE"} for name in measured}
 
 
-def test_a_worker_that_sends_heartbeats_looks_at_the_groups_of_all_stages() -> None:
+def test_worker_that_sends_heartbeats_may_describe_all_stage_groups() -> None:
     found = operations(worker_acls(load_stages(("monitor",)), PREFIX))
     assert {"READ", "WRITE"} < found["topic", HEARTBEATS.kafka_name(PREFIX)]
     others = {
-        name for (kind, name), may in found.items() if may == {"DESCRIBE"} and kind == "group"
+        name
+        for (kind, name), allowed in found.items()
+        if allowed == {"DESCRIBE"} and kind == "group"
     }
     assert others == {f"{PREFIX}{name}" for name in stage_names()} - {f"{PREFIX}monitor"}
 
 
-def test_a_worker_reads_and_writes_the_changelogs_of_its_own_tables() -> None:
+def test_worker_may_read_and_write_the_changelogs_of_its_tables() -> None:
     found = operations(worker_acls([stage("ledger", tables=("rows",)), stage("delay")], PREFIX))
     assert found["topic", "clipmill.ledger-rows-changelog"] == {"READ", "WRITE", "DESCRIBE_CONFIGS"}
-    members = {name for (kind, name), may in found.items() if kind == "group" and "READ" in may}
+    members = {
+        name for (kind, name), allowed in found.items() if kind == "group" and "READ" in allowed
+    }
     assert members == {"clipmill.ledger", "clipmill.delay"}
 
 
-def test_a_stage_that_the_contract_does_not_know_may_write_everywhere() -> None:
+def test_stage_outside_the_topology_may_write_every_topic() -> None:
     found = operations(worker_acls([stage("plugged", REQUESTS)], PREFIX))
     assert all("WRITE" in found["topic", topic.kafka_name(PREFIX)] for topic in TOPICS)
 
 
 @pytest.mark.parametrize("acls", [worker_acls, admin_acls])
-def test_no_worker_may_create_and_an_admin_may_create_all(acls: object) -> None:
+def test_admin_may_create_all_topics_and_a_worker_none(acls: object) -> None:
     found = operations(acls(load_stages(), PREFIX))  # type: ignore[operator]
     creating = {name for (_, name), allowed in found.items() if "CREATE" in allowed}
     topics = {name for kind, name in found if kind == "topic"}
     assert creating == (topics if acls is admin_acls else set())
 
 
-def test_a_client_asks_and_reads_in_its_groups() -> None:
+def test_client_may_write_requests_and_read_results_in_its_groups() -> None:
     found = operations(client_acls("p.", ("mine",)))
     assert found["topic", "p.requests.v1"] == {"WRITE"}
     assert found["topic", "p.results.v1"] == {"READ"}
@@ -74,7 +78,7 @@ def test_a_client_asks_and_reads_in_its_groups() -> None:
     assert not any(kind == "group" for kind, _ in operations(client_acls("p.")))
 
 
-def test_an_operator_puts_back_where_stages_read() -> None:
+def test_operator_may_replay_to_every_source_topic() -> None:
     found = operations(operator_acls(PREFIX))
     sources = {topic for each in load_stages() for topic in each.sources}
     for topic in sources:

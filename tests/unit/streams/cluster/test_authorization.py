@@ -1,30 +1,36 @@
 import pytest
 
 from streams.cluster.acls import Acl
-from streams.cluster.authorization import CODES, NOT_TOLD, NOTHING, _lacking, explain_missing
+from streams.cluster.authorization import (
+    CODES,
+    NO_OPERATIONS,
+    NOT_REPORTED,
+    _find_missing,
+    explain_missing,
+)
 from streams.settings import KafkaSettings
 
 ALL = sum(1 << code for code in CODES.values())
 
 
 @pytest.mark.parametrize(
-    ("allowed", "lacks"),
+    ("allowed", "lacking"),
     [
         ({"t": ALL}, None),
         ({"t": 1 << CODES["READ"] | 1 << CODES["WRITE"]}, None),
         ({"t": 1 << CODES["READ"]}, ("WRITE",)),
         ({"t": 1 << CODES["DESCRIBE"]}, ("READ", "WRITE")),
-        ({"t": NOTHING}, ("READ", "WRITE")),
-        ({"t": NOT_TOLD}, None),
+        ({"t": NO_OPERATIONS}, ("READ", "WRITE")),
+        ({"t": NOT_REPORTED}, None),
         ({}, None),
     ],
 )
-def test_what_is_not_allowed_is_missing(
-    allowed: dict[str, int], lacks: tuple[str, ...] | None
+def test_operations_that_are_not_allowed_are_missing(
+    allowed: dict[str, int], lacking: tuple[str, ...] | None
 ) -> None:
     acl = Acl("topic", "t", ("READ", "WRITE"))
-    missing = [Acl("topic", "t", lacks)] if lacks else []  # type: ignore[arg-type]
-    assert _lacking([acl], allowed) == missing
+    missing = [Acl("topic", "t", lacking)] if lacking else []  # type: ignore[arg-type]
+    assert _find_missing([acl], allowed) == missing
 
 
 def test_missing_acls_are_named_by_operation_and_resource() -> None:

@@ -1,5 +1,3 @@
-"""The metadata of commits."""
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +6,7 @@ from streams.cluster.commit_metadata import commit_metadata, finished_ahead
 
 
 @given(st.integers(0, 999_999_999))
-def test_what_is_written_is_read(ahead: int) -> None:
+def test_commit_metadata_round_trips(ahead: int) -> None:
     assert finished_ahead(commit_metadata(ahead)) == ahead
 
 
@@ -16,5 +14,5 @@ def test_what_is_written_is_read(ahead: int) -> None:
     "text",
     ["", "x", "finished-ahead=", "finished-ahead=-3", "finished-ahead=1 ", "finished-ahead=\u0663"],
 )
-def test_the_metadata_of_others_says_nothing(text: str) -> None:
+def test_foreign_metadata_counts_as_nothing_finished(text: str) -> None:
     assert finished_ahead(text) == 0

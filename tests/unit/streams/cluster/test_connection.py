@@ -15,10 +15,10 @@ from aiokafka.errors import (
 from pydantic import SecretStr
 
 from streams.cluster.connection import (
-    ClusterAwayError,
+    ClusterUnavailableError,
     client_options,
-    explained,
-    login_of,
+    describe_login,
+    translate_errors,
 )
 from streams.faust_driver.app import faust_broker, faust_credentials
 from streams.settings import KafkaSettings
@@ -44,7 +44,7 @@ def ca_file(tmp_path: Path) -> Path:
     return tmp_path / "ca.pem"
 
 
-def test_a_plain_connection() -> None:
+def test_plaintext_options() -> None:
     assert client_options(kafka("PLAINTEXT")) == {
         "bootstrap_servers": ["a:1", "b:2"],
         "client_id": "clipmill",
@@ -55,7 +55,7 @@ def test_a_plain_connection() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
-def test_tls_checks_certificate_and_name(protocol: str, ca_file: Path) -> None:
+def test_tls_verifies_certificate_and_host_name(protocol: str, ca_file: Path) -> None:
     context = client_options(kafka(protocol, ca_file=ca_file))["ssl_context"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -63,21 +63,21 @@ def test_tls_checks_certificate_and_name(protocol: str, ca_file: Path) -> None:
 
 
 @pytest.mark.parametrize(("protocol", "field"), [("SSL", "context"), ("SASL_SSL", "ssl_context")])
-def test_faust_checks_them_too(protocol: str, field: str, ca_file: Path) -> None:
+def test_faust_verifies_certificate_and_host_name(protocol: str, field: str, ca_file: Path) -> None:
     context = getattr(faust_credentials(kafka(protocol, ca_file=ca_file)), field)
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert len(context.get_ca_certs()) == 1
 
 
-def test_tls_without_a_root_file_trusts_the_system() -> None:
+def test_tls_without_ca_file_uses_the_system_trust_store() -> None:
     context = client_options(kafka("SSL"))["ssl_context"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
 
 
 @pytest.mark.parametrize(("protocol", "tls"), [("SASL_PLAINTEXT", False), ("SASL_SSL", True)])
-def test_login(protocol: str, tls: bool) -> None:
+def test_sasl_options_have_the_login(protocol: str, tls: bool) -> None:
     options = client_options(kafka(protocol))
     assert options["sasl_mechanism"] == "SCRAM-SHA-512"
     assert options["sasl_plain_username"] == "me"
@@ -89,7 +89,7 @@ def test_login(protocol: str, tls: bool) -> None:
     assert credentials.mechanism.value == "SCRAM-SHA-512"
 
 
-def test_a_login_is_not_sent_without_being_asked_for() -> None:
+def test_login_is_not_used_without_sasl() -> None:
     settings = KafkaSettings.model_validate(LOGIN | {"security_protocol": "PLAINTEXT"})
     assert not [name for name in client_options(settings) if name.startswith("sasl")]
 
@@ -98,19 +98,21 @@ def test_faust_gets_all_brokers() -> None:
     assert faust_broker(kafka("PLAINTEXT")) == "aiokafka://a:1;aiokafka://b:2"
 
 
-def test_clients_of_a_process_are_told_apart() -> None:
+def test_client_ids_of_a_process_differ_by_role() -> None:
     assert client_options(kafka("PLAINTEXT"), "producer")["client_id"] == "clipmill-producer"
     named = kafka("PLAINTEXT", client_id="blue")
     assert client_options(named, "signals")["client_id"] == "blue-signals"
 
 
-def test_tokens_take_the_place_of_a_password() -> None:
+def test_oauth_token_provider_replaces_the_password_and_is_shared() -> None:
     settings = kafka("SASL_SSL", sasl_mechanism="OAUTHBEARER", **TOKENS)
     options = client_options(settings)
     assert options["sasl_mechanism"] == "OAUTHBEARER"
     assert "sasl_plain_password" not in options
     provider = options["sasl_oauth_token_provider"]
-    assert client_options(settings)["sasl_oauth_token_provider"] is provider, "one for all clients"
+    assert client_options(settings)["sasl_oauth_token_provider"] is provider, (
+        "shared by all clients"
+    )
     credentials = faust_credentials(settings)
     assert credentials.oauth_cb is provider
     assert credentials.protocol.value == "SASL_SSL"
@@ -118,7 +120,7 @@ def test_tokens_take_the_place_of_a_password() -> None:
     assert client_options(other)["sasl_oauth_token_provider"] is not provider
 
 
-def test_a_client_certificate_is_shown(ca_file: Path, tmp_path: Path) -> None:
+def test_client_certificate_is_loaded(ca_file: Path, tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     leaf = trustme.CA().issue_cert("clipmill.example")
     leaf.cert_chain_pems[0].write_to_path(str(cert))
@@ -129,10 +131,10 @@ def test_a_client_certificate_is_shown(ca_file: Path, tmp_path: Path) -> None:
     assert not client_options(kafka("SSL", ca_file=ca_file))["ssl_context"].has_certificate
 
 
-async def test_a_cluster_that_is_away_is_explained() -> None:
+async def test_unavailable_cluster_is_explained() -> None:
     host = f"127.0.0.1:{closed_port()}"
-    with pytest.raises(ClusterAwayError, match=f"no broker answers at {host}") as caught:
-        async with explained(kafka("PLAINTEXT", bootstrap=host)):
+    with pytest.raises(ClusterUnavailableError, match=f"no broker answers at {host}") as caught:
+        async with translate_errors(kafka("PLAINTEXT", bootstrap=host)):
             raise KafkaConnectionError("Unable to bootstrap")
     assert "--bootstrap HOST:PORT" in str(caught.value)
 
@@ -143,8 +145,10 @@ def closed_port() -> int:
     return port
 
 
-async def test_a_root_file_that_is_not_there_is_explained() -> None:
-    with pytest.raises(ClusterAwayError, match=r"kafka\.ca_file nowhere\.pem cannot be used"):
+async def test_missing_ca_file_is_explained() -> None:
+    with pytest.raises(
+        ClusterUnavailableError, match=r"kafka\.ca_file nowhere\.pem cannot be used"
+    ):
         client_options(kafka("SSL", ca_file="nowhere.pem"))
 
 
@@ -158,9 +162,9 @@ async def test_a_root_file_that_is_not_there_is_explained() -> None:
         (KafkaError("y"), "a:1,b:2 refuses: "),
     ],
 )
-async def test_what_the_cluster_refuses_is_explained(error: KafkaError, text: str) -> None:
-    with pytest.raises(ClusterAwayError, match=text):
-        async with explained(kafka("PLAINTEXT")):
+async def test_authorization_error_is_explained(error: KafkaError, text: str) -> None:
+    with pytest.raises(ClusterUnavailableError, match=text):
+        async with translate_errors(kafka("PLAINTEXT")):
             raise error
 
 
@@ -176,5 +180,5 @@ async def test_what_the_cluster_refuses_is_explained(error: KafkaError, text: st
         (kafka("SSL", cert_file="me.pem"), "the certificate me.pem"),
     ],
 )
-def test_the_login_is_named_without_its_secret(settings: KafkaSettings, text: str) -> None:
-    assert login_of(settings) == text
+def test_login_is_described_without_its_secret(settings: KafkaSettings, text: str) -> None:
+    assert describe_login(settings) == text

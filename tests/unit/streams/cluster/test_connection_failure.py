@@ -18,58 +18,62 @@ async def failure(bootstrap: str) -> str | None:
 
 
 @pytest_asyncio.fixture
-async def hanging_up() -> AsyncIterator[str]:
-    """A server that is no broker: it closes every connection."""
+async def closing_server() -> AsyncIterator[str]:
+    """Address of a server that closes every connection."""
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def close_connection(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(close_connection, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest_asyncio.fixture
-async def silent() -> AsyncIterator[str]:
-    """A server that never answers."""
+async def silent_server() -> AsyncIterator[str]:
+    """Address of a server that never responds."""
     done = asyncio.Event()
 
-    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def never_respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await done.wait()
         writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(never_respond, "127.0.0.1", 0) as server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         done.set()
 
 
-async def test_a_server_that_hangs_up_is_told_from_one_that_is_away(hanging_up: str) -> None:
-    said = await failure(hanging_up)
-    assert said is not None
-    assert said.startswith(f"{hanging_up} closes the connection")
+async def test_closed_connection_is_reported_unlike_an_unavailable_server(
+    closing_server: str,
+) -> None:
+    message = await failure(closing_server)
+    assert message is not None
+    assert message.startswith(f"{closing_server} closes the connection")
 
 
-async def test_a_server_that_says_nothing_is_not_waited_for_long(
-    silent: str, monkeypatch: pytest.MonkeyPatch
+async def test_silent_server_fails_after_the_timeout(
+    silent_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
-    said = await failure(silent)
-    assert said is not None
-    assert f"no broker answers at {silent}: nothing came within 0.2 s" in said
+    message = await failure(silent_server)
+    assert message is not None
+    assert f"no broker answers at {silent_server}: nothing came within 0.2 s" in message
 
 
-async def test_a_name_that_cannot_be_resolved_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unresolvable_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     async def connect(_: Any) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr("aiokafka.conn.AIOKafkaConnection.connect", connect)
-    said = await failure("nowhere.invalid:9092")
-    assert said is not None
-    assert "nowhere.invalid:9092: the name cannot be resolved (Name or service not known)" in said
+    message = await failure("nowhere.invalid:9092")
+    assert message is not None
+    assert (
+        "nowhere.invalid:9092: the name cannot be resolved (Name or service not known)" in message
+    )
 
 
-async def test_each_address_is_named_once() -> None:
+async def test_each_address_is_reported_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        place = f"127.0.0.1:{server.getsockname()[1]}"
-    said = await failure(f"{place},{place}")
-    assert said is not None
-    assert said.count(f"no broker answers at {place}: the connection was refused") == 1
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    message = await failure(f"{address},{address}")
+    assert message is not None
+    assert message.count(f"no broker answers at {address}: the connection was refused") == 1

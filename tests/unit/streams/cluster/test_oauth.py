@@ -47,11 +47,11 @@ def settings(**more: object) -> KafkaSettings:
 
 
 class EndpointHarness:
-    """A token endpoint that answers as the test says, and a clock that sleeping moves."""
+    """Token endpoint with given responses, and a clock that sleeping advances."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.answers: list[bytes | Exception] = []
+        self.responses: list[bytes | Exception] = []
         self.requests: list[urllib.request.Request] = []
         self.slept: list[float] = []
         self.endpoint = TokenEndpoint(
@@ -59,22 +59,22 @@ class EndpointHarness:
         )
 
     def grant(self, text: str, seconds: float | None = 100) -> None:
-        answer: dict[str, Any] = {"access_token": text, "token_type": "Bearer"}
+        response: dict[str, Any] = {"access_token": text, "token_type": "Bearer"}
         if seconds is not None:
-            answer["expires_in"] = seconds
-        self.answers.append(msgspec.json.encode(answer))
+            response["expires_in"] = seconds
+        self.responses.append(msgspec.json.encode(response))
 
     def refuse(self, code: int, body: bytes = b"") -> None:
-        self.answers.append(
+        self.responses.append(
             urllib.error.HTTPError("https://x", code, "no", Message(), BytesIO(body))
         )
 
     def _fetch(self, request: urllib.request.Request) -> bytes:
         self.requests.append(request)
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = self.responses.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -86,7 +86,7 @@ def harness() -> EndpointHarness:
     return EndpointHarness()
 
 
-def test_the_request_is_the_one_of_the_rfc() -> None:
+def test_token_request_follows_rfc_6749() -> None:
     request = token_request(settings(oauth_scope="a b", oauth_audience="kafka"))
     assert request.method == "POST"
     assert isinstance(request.data, bytes)
@@ -99,7 +99,9 @@ def test_the_request_is_the_one_of_the_rfc() -> None:
     assert login == b"me%3Atoo:s%26cret+of+tests"
 
 
-async def test_a_token_is_used_until_a_fifth_of_its_life_is_left(harness: EndpointHarness) -> None:
+async def test_token_is_renewed_at_the_refresh_share_of_its_lifetime(
+    harness: EndpointHarness,
+) -> None:
     harness.grant("one", 100)
     harness.grant("two", 100)
     assert await harness.endpoint.token() == "one"
@@ -110,7 +112,7 @@ async def test_a_token_is_used_until_a_fifth_of_its_life_is_left(harness: Endpoi
     assert len(harness.requests) == 2
 
 
-async def test_without_a_lifetime_a_token_is_used_for_less_than_a_minute(
+async def test_token_without_lifetime_is_renewed_within_a_minute(
     harness: EndpointHarness,
 ) -> None:
     harness.grant("one", None)
@@ -125,12 +127,12 @@ async def test_without_a_lifetime_a_token_is_used_for_less_than_a_minute(
     [
         lambda harness: harness.refuse(503),
         lambda harness: harness.refuse(429),
-        lambda harness: harness.answers.append(ConnectionRefusedError(111, "refused")),
-        lambda harness: harness.answers.append(TimeoutError("timed out")),
-        lambda harness: harness.answers.append(IncompleteRead(b"")),
+        lambda harness: harness.responses.append(ConnectionRefusedError(111, "refused")),
+        lambda harness: harness.responses.append(TimeoutError("timed out")),
+        lambda harness: harness.responses.append(IncompleteRead(b"")),
     ],
 )
-async def test_faults_that_pass_are_tried_again_with_growing_waits(
+async def test_transient_fault_is_retried_with_backoff(
     harness: EndpointHarness, fault: Callable[[EndpointHarness], None]
 ) -> None:
     fault(harness)
@@ -140,8 +142,10 @@ async def test_faults_that_pass_are_tried_again_with_growing_waits(
     assert harness.slept == list(RETRY_SECONDS[:2])
 
 
-async def test_an_endpoint_that_stays_away_is_named(harness: EndpointHarness) -> None:
-    harness.answers += [ConnectionRefusedError(111, "refused")] * (len(RETRY_SECONDS) + 1)
+async def test_unavailable_endpoint_raises_with_its_url_after_the_retries(
+    harness: EndpointHarness,
+) -> None:
+    harness.responses += [ConnectionRefusedError(111, "refused")] * (len(RETRY_SECONDS) + 1)
     with pytest.raises(
         TokenError, match=r"https://issuer\.example/token does not answer"
     ) as caught:
@@ -150,7 +154,7 @@ async def test_an_endpoint_that_stays_away_is_named(harness: EndpointHarness) ->
     assert harness.slept == list(RETRY_SECONDS)
 
 
-async def test_refused_credentials_are_named_at_once_and_not_shown(
+async def test_rejected_credentials_raise_without_retry_or_secret(
     harness: EndpointHarness,
 ) -> None:
     harness.refuse(401, b'{"error": "invalid_client", "error_description": "unknown"}')
@@ -162,28 +166,30 @@ async def test_refused_credentials_are_named_at_once_and_not_shown(
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"\xff", b'{"error": 3}'])
-async def test_a_refusal_of_any_form_is_told(harness: EndpointHarness, body: bytes) -> None:
+async def test_error_response_of_any_form_raises_with_its_status(
+    harness: EndpointHarness, body: bytes
+) -> None:
     harness.refuse(404, body)
     with pytest.raises(TokenError, match=r"answers 404: check kafka\.oauth_token_url"):
         await harness.endpoint.token()
 
 
-@pytest.mark.parametrize("answer", [b"", b"<html>", b"{}", b'{"access_token": 3}', b"[]"])
-async def test_an_answer_without_a_token_is_told(harness: EndpointHarness, answer: bytes) -> None:
-    harness.answers.append(answer)
+@pytest.mark.parametrize("response", [b"", b"<html>", b"{}", b'{"access_token": 3}', b"[]"])
+async def test_response_without_token_raises(harness: EndpointHarness, response: bytes) -> None:
+    harness.responses.append(response)
     with pytest.raises(TokenError, match="answers without a token"):
         await harness.endpoint.token()
 
 
-async def test_an_untrusted_certificate_names_the_setting_at_once(harness: EndpointHarness) -> None:
+async def test_untrusted_certificate_raises_with_the_setting(harness: EndpointHarness) -> None:
     fault = ssl.SSLCertVerificationError(1, "failed")
     fault.verify_message = "self-signed certificate"
-    harness.answers.append(urllib.error.URLError(fault))
+    harness.responses.append(urllib.error.URLError(fault))
     with pytest.raises(TokenError, match=r"self-signed certificate\): kafka\.oauth_ca_file"):
         await harness.endpoint.token()
 
 
-async def test_a_token_that_is_valid_outlives_an_endpoint_that_is_away(
+async def test_valid_token_stays_in_use_while_the_endpoint_fails(
     harness: EndpointHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.grant("one", 100)
@@ -198,7 +204,7 @@ async def test_a_token_that_is_valid_outlives_an_endpoint_that_is_away(
         await harness.endpoint.token()
 
 
-async def test_connections_that_open_together_share_one_request() -> None:
+async def test_concurrent_calls_share_one_request() -> None:
     entered, release = threading.Event(), threading.Event()
     fetches: list[int] = []
 
@@ -216,18 +222,18 @@ async def test_connections_that_open_together_share_one_request() -> None:
     assert len(fetches) == 1
 
 
-def test_extensions_go_with_the_token() -> None:
+def test_extensions_are_sent_with_the_token() -> None:
     provider = token_provider(settings(oauth_extensions={"logicalCluster": "lkc-1"}))
     assert provider.extensions() == {"logicalCluster": "lkc-1"}
 
 
-def test_a_root_file_that_cannot_be_used_is_named() -> None:
+def test_unusable_ca_file_raises_with_the_setting() -> None:
     with pytest.raises(TokenProviderError, match=r"kafka\.oauth_ca_file nowhere\.pem"):
         token_provider(settings(oauth_ca_file="nowhere.pem"))
 
 
-async def test_a_refusal_without_an_error_code_is_one() -> None:
-    """What Kafka 4.3 sends for a bad token; aiokafka would go on as if it were logged in."""
+async def test_sasl_error_without_error_code_fails_the_login() -> None:
+    """Kafka 4.3 sends this for a bad token; aiokafka alone would continue as if logged in."""
     token_provider(settings())
 
     class Fixed(AbstractTokenProvider):  # type: ignore[misc]
@@ -243,7 +249,7 @@ async def test_a_refusal_without_an_error_code_is_one() -> None:
 # Plug-ins
 
 
-class Mine(AbstractTokenProvider):  # type: ignore[misc]
+class ExampleProvider(AbstractTokenProvider):  # type: ignore[misc]
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = options
 
@@ -264,10 +270,10 @@ def no_provider(_: Mapping[str, str]) -> object:
     return object()
 
 
-POINTS = [
+ENTRY_POINTS = [
     EntryPoint(name, f"{__name__}:{value}", "clipmill.token_providers")
     for name, value in {
-        "mine": "Mine",
+        "mine": "ExampleProvider",
         "broken": "broken",
         "other": "no_provider",
         "lost": "NoSuchName",
@@ -275,8 +281,8 @@ POINTS = [
 ]
 
 
-async def test_a_plug_in_gives_tokens() -> None:
-    provider = load_provider("mine", {"token": "one"}, POINTS)
+async def test_plug_in_provides_tokens() -> None:
+    provider = load_provider("mine", {"token": "one"}, ENTRY_POINTS)
     assert await provider.token() == "one"
     assert provider.extensions() == {"pool": "1"}
 
@@ -289,11 +295,9 @@ async def test_a_plug_in_gives_tokens() -> None:
         ({"token": ""}, "gives no text"),
     ],
 )
-async def test_a_plug_in_that_fails_is_a_login_that_fails(
-    options: dict[str, str], text: str
-) -> None:
+async def test_failing_plug_in_raises_a_token_error(options: dict[str, str], text: str) -> None:
     with pytest.raises(TokenError, match=text):
-        await load_provider("mine", options, POINTS).token()
+        await load_provider("mine", options, ENTRY_POINTS).token()
 
 
 @pytest.mark.parametrize(
@@ -305,7 +309,7 @@ async def test_a_plug_in_that_fails_is_a_login_that_fails(
         ("other", "is no aiokafka AbstractTokenProvider"),
     ],
 )
-def test_a_plug_in_that_cannot_be_used_is_named(name: str, text: str) -> None:
+def test_unusable_plug_in_raises_with_its_name(name: str, text: str) -> None:
     with pytest.raises(TokenProviderError, match=text) as caught:
-        load_provider(name, {"key": SECRET}, POINTS)
+        load_provider(name, {"key": SECRET}, ENTRY_POINTS)
     assert SECRET not in str(caught.value)

@@ -1,4 +1,4 @@
-"""The outbox, with a producer that fails as the test says."""
+"""Reliable producer over a fake aiokafka producer with given failures."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from aiokafka.errors import (
 
 from streams.cluster import producer as module
 from streams.cluster.producer import (
-    PATIENCE_SECONDS,
     PROBE_SECONDS,
     RETRY_SECONDS,
+    UNAVAILABLE_SECONDS,
     WATCH_SECONDS,
-    OutageLines,
+    OutageLog,
     RecordRefusedError,
     ReliableProducer,
     Write,
@@ -29,24 +29,24 @@ from streams.cluster.producer import (
 from streams.settings import KafkaSettings
 from streams.topics import MESSAGE_BYTES_MAX
 
-AWAY = KafkaConnectionError("away")
-LARGE = MessageSizeTooLargeError("large")
+UNAVAILABLE = KafkaConnectionError("away")
+TOO_LARGE = MessageSizeTooLargeError("large")
 
 
 class FakeProducer:
-    """Fails as often as the test says: when a record is offered, or when it is acknowledged."""
+    """aiokafka producer that raises given errors on send, or on acknowledgement."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.client = self
         self._sender = SimpleNamespace(_send_produce_req=None)
-        self.answers: list[bool] = []
-        self.asked = 0
+        self.probe_results: list[bool] = []
+        self.probes = 0
         self.sent: list[bytes] = []
         self.calls: list[dict[str, Any]] = []
-        self.offers: list[BaseException | None] = []
-        self.outcomes: list[BaseException | None] = []
-        self.on_offer: Callable[[], None] = lambda: None
+        self.send_errors: list[BaseException | None] = []
+        self.ack_errors: list[BaseException | None] = []
+        self.on_send: Callable[[], None] = lambda: None
         self.start_error: BaseException | None = None
         self.stopped = 0
 
@@ -58,16 +58,16 @@ class FakeProducer:
         self.stopped += 1
 
     async def force_metadata_update(self) -> bool:
-        self.asked += 1
-        return self.answers.pop(0) if self.answers else True
+        self.probes += 1
+        return self.probe_results.pop(0) if self.probe_results else True
 
     async def send(self, topic: str, **fields: Any) -> "asyncio.Future[None]":
         self.calls.append({"topic": topic} | fields)
-        self.on_offer()
-        if (error := self.offers.pop(0) if self.offers else None) is not None:
+        self.on_send()
+        if (error := self.send_errors.pop(0) if self.send_errors else None) is not None:
             raise error
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        outcome = self.outcomes.pop(0) if self.outcomes else None
+        outcome = self.ack_errors.pop(0) if self.ack_errors else None
         if outcome is None:
             self.sent.append(fields["value"])
             future.set_result(None)
@@ -111,7 +111,7 @@ def producer(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> FakeProduce
 
 
 @pytest.fixture
-def outbox(producer: FakeProducer) -> ReliableProducer:
+def reliable_producer(producer: FakeProducer) -> ReliableProducer:
     assert producer.calls == []
     return ReliableProducer(KafkaSettings())
 
@@ -120,7 +120,7 @@ def writes(*values: bytes) -> list[Write]:
     return [Write("t", b"k", value) for value in values]
 
 
-async def test_a_record_counts_when_all_replicas_have_it(producer: FakeProducer) -> None:
+async def test_producer_requires_acks_of_all_replicas(producer: FakeProducer) -> None:
     async with ReliableProducer(KafkaSettings(bootstrap="127.0.0.1:1")):
         assert producer.options["acks"] == "all"
         assert producer.options["bootstrap_servers"] == ["127.0.0.1:1"]
@@ -128,17 +128,17 @@ async def test_a_record_counts_when_all_replicas_have_it(producer: FakeProducer)
     assert producer.stopped == 1
 
 
-async def test_a_start_that_fails_closes_what_was_opened(producer: FakeProducer) -> None:
-    producer.start_error = AWAY
+async def test_failed_start_stops_the_producer(producer: FakeProducer) -> None:
+    producer.start_error = UNAVAILABLE
     with pytest.raises(KafkaConnectionError):
         await ReliableProducer(KafkaSettings()).__aenter__()
     assert producer.stopped == 1
 
 
-async def test_everything_of_a_record_is_sent(
-    outbox: ReliableProducer, producer: FakeProducer
+async def test_all_fields_of_a_record_are_sent(
+    reliable_producer: ReliableProducer, producer: FakeProducer
 ) -> None:
-    await outbox.publish([Write("t", b"k", None, (("a", b"1"), ("a", b"2")), 3)])
+    await reliable_producer.publish([Write("t", b"k", None, (("a", b"1"), ("a", b"2")), 3)])
     assert producer.calls == [
         {
             "topic": "t",
@@ -151,21 +151,23 @@ async def test_everything_of_a_record_is_sent(
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-async def test_all_are_sent_in_order(
-    outbox: ReliableProducer, producer: FakeProducer, count: int
+async def test_records_are_sent_in_order(
+    reliable_producer: ReliableProducer, producer: FakeProducer, count: int
 ) -> None:
     values = [b"%d" % number for number in range(count)]
-    await outbox.publish(writes(*values))
+    await reliable_producer.publish(writes(*values))
     assert producer.sent == values
 
 
 @pytest.mark.parametrize(
-    "error", [AWAY, KafkaTimeoutError(), NotEnoughReplicasError()], ids=lambda e: type(e).__name__
+    "error",
+    [UNAVAILABLE, KafkaTimeoutError(), NotEnoughReplicasError()],
+    ids=lambda e: type(e).__name__,
 )
-@pytest.mark.parametrize("when", ["offers", "outcomes"])
+@pytest.mark.parametrize("when", ["send_errors", "ack_errors"])
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_cluster_that_is_away_is_waited_for(
-    outbox: ReliableProducer,
+async def test_send_is_retried_with_backoff_while_the_cluster_is_unavailable(
+    reliable_producer: ReliableProducer,
     producer: FakeProducer,
     waits: list[float],
     *,
@@ -175,24 +177,24 @@ async def test_a_cluster_that_is_away_is_waited_for(
 ) -> None:
     getattr(producer, when).extend([error] * (count + 8))
     values = [b"%d" % number for number in range(count)]
-    await outbox.publish(writes(*values))
+    await reliable_producer.publish(writes(*values))
     assert sorted(producer.sent) == values
     assert waits[: len(RETRY_SECONDS) + 2] == [*RETRY_SECONDS, RETRY_SECONDS[-1], RETRY_SECONDS[-1]]
 
 
-async def test_only_what_failed_is_sent_again(
-    outbox: ReliableProducer, producer: FakeProducer
+async def test_only_failed_records_are_retried(
+    reliable_producer: ReliableProducer, producer: FakeProducer
 ) -> None:
-    producer.outcomes = [None, AWAY, None, AWAY]
-    await outbox.publish(writes(b"a", b"b", b"c"))
+    producer.ack_errors = [None, UNAVAILABLE, None, UNAVAILABLE]
+    await reliable_producer.publish(writes(b"a", b"b", b"c"))
     assert producer.sent == [b"a", b"c", b"b"]
 
 
-@pytest.mark.parametrize("error", [LARGE, RecordTooLargeError("large")])
-@pytest.mark.parametrize("when", ["offers", "outcomes"])
+@pytest.mark.parametrize("error", [TOO_LARGE, RecordTooLargeError("large")])
+@pytest.mark.parametrize("when", ["send_errors", "ack_errors"])
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_record_that_is_too_large_is_refused_at_once(
-    outbox: ReliableProducer,
+async def test_too_large_record_raises_without_retry(
+    reliable_producer: ReliableProducer,
     producer: FakeProducer,
     waits: list[float],
     *,
@@ -202,40 +204,44 @@ async def test_a_record_that_is_too_large_is_refused_at_once(
 ) -> None:
     getattr(producer, when).append(error)
     with pytest.raises(RecordRefusedError, match="a record of 5 bytes is too large for t"):
-        await outbox.publish(writes(*[b"large"] * count))
+        await reliable_producer.publish(writes(*[b"large"] * count))
     assert waits == []
 
 
-async def test_a_record_that_turns_out_too_large_after_an_outage_is_refused(
-    outbox: ReliableProducer, producer: FakeProducer
+async def test_record_found_too_large_after_an_outage_raises(
+    reliable_producer: ReliableProducer, producer: FakeProducer
 ) -> None:
-    producer.outcomes = [AWAY, LARGE]
+    producer.ack_errors = [UNAVAILABLE, TOO_LARGE]
     with pytest.raises(RecordRefusedError):
-        await outbox.publish(writes(b"large"))
+        await reliable_producer.publish(writes(b"large"))
 
 
-@pytest.mark.parametrize("when", ["offers", "outcomes"])
+@pytest.mark.parametrize("when", ["send_errors", "ack_errors"])
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_bug_is_not_waited_out(
-    outbox: ReliableProducer, producer: FakeProducer, waits: list[float], when: str, count: int
+async def test_programming_error_is_not_retried(
+    reliable_producer: ReliableProducer,
+    producer: FakeProducer,
+    waits: list[float],
+    when: str,
+    count: int,
 ) -> None:
     getattr(producer, when).append(TypeError("headers must be bytes"))
     with pytest.raises(TypeError):
-        await outbox.publish(writes(*[b"x"] * count))
+        await reliable_producer.publish(writes(*[b"x"] * count))
     assert waits == []
 
 
-async def test_publishing_can_be_cancelled_while_the_cluster_is_away(
-    outbox: ReliableProducer, producer: FakeProducer
+async def test_publish_can_be_cancelled_while_the_cluster_is_unavailable(
+    reliable_producer: ReliableProducer, producer: FakeProducer
 ) -> None:
-    producer.outcomes = [AWAY] * 1_000
-    task = asyncio.create_task(outbox.publish(writes(b"x")))
+    producer.ack_errors = [UNAVAILABLE] * 1_000
+    task = asyncio.create_task(reliable_producer.publish(writes(b"x")))
 
-    def cancel_at_last() -> None:
+    def cancel_after_retries() -> None:
         if len(producer.calls) > 5:
             task.cancel()
 
-    producer.on_offer = cancel_at_last
+    producer.on_send = cancel_after_retries
     with pytest.raises(asyncio.CancelledError):
         await task
     assert producer.sent == []
@@ -244,8 +250,8 @@ async def test_publishing_can_be_cancelled_while_the_cluster_is_away(
 # Health
 
 
-class Time:
-    """The clock of the outbox."""
+class FakeTime:
+    """Fake of the `time` module."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -255,52 +261,54 @@ class Time:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    made = FakeTime()
     monkeypatch.setattr(module, "time", made)
     return made
 
 
-async def test_a_cluster_that_answers_is_no_problem(outbox: ReliableProducer, clock: Time) -> None:
-    await outbox.publish(writes(b"x"))
+async def test_available_cluster_is_no_problem(
+    reliable_producer: ReliableProducer, clock: FakeTime
+) -> None:
+    await reliable_producer.publish(writes(b"x"))
     clock.now += 3_600
-    assert outbox.problem() is None
+    assert reliable_producer.problem() is None
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_health_says_for_how_long_no_record_was_taken(
-    outbox: ReliableProducer, producer: FakeProducer, clock: Time, count: int
+async def test_problem_names_the_duration_of_the_outage(
+    reliable_producer: ReliableProducer, producer: FakeProducer, clock: FakeTime, count: int
 ) -> None:
-    said: list[str | None] = []
+    problems: list[str | None] = []
 
-    def look() -> None:
-        said.append(outbox.problem())
+    def record_problem() -> None:
+        problems.append(reliable_producer.problem())
         clock.now += 4
 
-    producer.offers = [AWAY] * (count + 3)
-    producer.on_offer = look
-    await outbox.publish(writes(*[b"x"] * count))
-    assert said[:2] == [None, None]
-    assert said[3] == "the cluster at 127.0.0.1:9092 does not take records for 12 s"
-    assert outbox.problem() is None
+    producer.send_errors = [UNAVAILABLE] * (count + 3)
+    producer.on_send = record_problem
+    await reliable_producer.publish(writes(*[b"x"] * count))
+    assert problems[:2] == [None, None]
+    assert problems[3] == "the cluster at 127.0.0.1:9092 does not take records for 12 s"
+    assert reliable_producer.problem() is None
 
 
-async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
-    outbox: ReliableProducer, producer: FakeProducer, clock: Time
+async def test_available_returns_when_no_write_is_pending(
+    reliable_producer: ReliableProducer, producer: FakeProducer, clock: FakeTime
 ) -> None:
-    await outbox.available()
-    silent = asyncio.Event()
+    await reliable_producer.available()
+    response = asyncio.Event()
 
     async def send(topic: str, **_: Any) -> "asyncio.Future[None]":
         assert topic == "t"
-        await silent.wait()
-        raise AWAY
+        await response.wait()
+        raise UNAVAILABLE
 
     producer.send = send  # type: ignore[method-assign]
-    publishing = asyncio.create_task(outbox.publish(writes(b"x")))
+    publishing = asyncio.create_task(reliable_producer.publish(writes(b"x")))
     await asyncio.sleep(0)
-    clock.now += PATIENCE_SECONDS
-    available = asyncio.create_task(outbox.available())
+    clock.now += UNAVAILABLE_SECONDS
+    available = asyncio.create_task(reliable_producer.available())
     for _ in range(20):
         await asyncio.sleep(0)
     assert not available.done()
@@ -309,46 +317,46 @@ async def test_the_outbox_is_available_again_when_nothing_waits_any_more(
     await available
 
 
-async def test_a_cluster_that_is_silent_is_a_problem_too(
-    outbox: ReliableProducer, producer: FakeProducer, clock: Time
+async def test_unresponsive_cluster_is_a_problem(
+    reliable_producer: ReliableProducer, producer: FakeProducer, clock: FakeTime
 ) -> None:
-    silent = asyncio.Event()
+    response = asyncio.Event()
 
     async def send(topic: str, **_: Any) -> "asyncio.Future[None]":
         assert topic == "t"
-        await silent.wait()
-        raise AWAY
+        await response.wait()
+        raise UNAVAILABLE
 
     producer.send = send  # type: ignore[method-assign]
-    task = asyncio.create_task(outbox.publish(writes(b"x")))
+    task = asyncio.create_task(reliable_producer.publish(writes(b"x")))
     await asyncio.sleep(0)
-    clock.now += PATIENCE_SECONDS
-    assert outbox.problem() is not None
+    clock.now += UNAVAILABLE_SECONDS
+    assert reliable_producer.problem() is not None
     task.cancel()
     await asyncio.wait([task])
-    assert outbox.problem() is None
+    assert reliable_producer.problem() is None
 
 
-async def test_the_cluster_is_missed_also_when_nothing_is_written(
-    producer: FakeProducer, waits: list[float], clock: Time
+async def test_outage_is_detected_without_writes(
+    producer: FakeProducer, waits: list[float], clock: FakeTime
 ) -> None:
-    producer.answers = [False] * 3
-    said: list[str | None] = []
-    async with ReliableProducer(KafkaSettings()) as outbox:
-        while producer.asked < 5:
+    producer.probe_results = [False] * 3
+    problems: list[str | None] = []
+    async with ReliableProducer(KafkaSettings()) as reliable_producer:
+        while producer.probes < 5:
             await asyncio.sleep(0)
-            said.append(outbox.problem())
-            clock.now += 3 if 0 < producer.asked < 4 else 0
-    assert any(said), waits
-    assert said[-1] is None
+            problems.append(reliable_producer.problem())
+            clock.now += 3 if 0 < producer.probes < 4 else 0
+    assert any(problems), waits
+    assert problems[-1] is None
     assert [each for each in waits if each != WATCH_SECONDS][:2] == [
         PROBE_SECONDS,
         RETRY_SECONDS[-1],
     ]
 
 
-def test_an_outage_writes_a_line_at_its_begin_every_minute_and_at_its_end() -> None:
-    lines = OutageLines("it answers again")
+def test_outage_is_logged_at_start_every_minute_and_at_end() -> None:
+    lines = OutageLog("it answers again")
     written = [
         (now, line)
         for now in range(200)
@@ -363,26 +371,26 @@ def test_an_outage_writes_a_line_at_its_begin_every_minute_and_at_its_end() -> N
 
 
 def test_a_second_outage_is_logged_at_once() -> None:
-    lines = OutageLines("it answers again")
+    lines = OutageLog("it answers again")
     lines.observe("away", 1.0)
     lines.observe(None, 2.0)
     assert lines.observe("away again", 3.0) == "away again"
 
 
-async def test_records_that_wait_write_one_line_with_their_number_and_the_latest_error(
-    producer: FakeProducer, clock: Time, caplog: pytest.LogCaptureFixture
+async def test_waiting_records_are_logged_in_one_line_with_count_and_latest_error(
+    producer: FakeProducer, clock: FakeTime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    producer.offers = [AWAY] * 10_000
-    async with ReliableProducer(KafkaSettings()) as outbox:
-        waiting = [asyncio.create_task(outbox.publish(writes(b"x"))) for _ in range(50)]
+    producer.send_errors = [UNAVAILABLE] * 10_000
+    async with ReliableProducer(KafkaSettings()) as reliable_producer:
+        waiting = [asyncio.create_task(reliable_producer.publish(writes(b"x"))) for _ in range(50)]
         for _ in range(100):
             await asyncio.sleep(0)
-            clock.now += PATIENCE_SECONDS / 80
+            clock.now += UNAVAILABLE_SECONDS / 80
         (line,) = caplog.messages
         assert line.endswith(
             "does not take records for 5 s, 50 wait; latest error: t: KafkaConnectionError('away')"
         )
-        producer.offers.clear()
+        producer.send_errors.clear()
         await asyncio.gather(*waiting)
         for _ in range(5):
             await asyncio.sleep(0)

@@ -22,7 +22,7 @@ def batch(records: int, size: int) -> Any:
     return SimpleNamespace(record_count=records, _builder=SimpleNamespace(size=lambda: size))
 
 
-async def test_batches_and_their_acknowledgement_are_observed(
+async def test_batch_sizes_and_ack_latency_are_observed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [10.0]
@@ -49,16 +49,16 @@ async def test_batches_and_their_acknowledgement_are_observed(
     }
 
 
-async def test_the_library_has_what_is_wrapped() -> None:
+async def test_wrapped_attributes_exist_in_aiokafka() -> None:
     producer = AIOKafkaProducer(bootstrap_servers="127.0.0.1:1")
     try:
         sender: Any = producer._sender
         original = sender._send_produce_req
         observe_batches(producer)
         assert sender._send_produce_req.args == (original,)
-        made = producer.create_batch()
-        made.append(key=None, value=b"x", timestamp=None)
-        assert made.size() > 0
-        assert made.record_count() == 1
+        created = producer.create_batch()
+        created.append(key=None, value=b"x", timestamp=None)
+        assert created.size() > 0
+        assert created.record_count() == 1
     finally:
         await producer.stop()

@@ -9,99 +9,99 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from streams.cluster.connection import ClusterAwayError
+from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.reply_topics import RECHECK_SECONDS, ReplyTopics
 from streams.observability.metrics import REPLIES_REDIRECTED
 from tests.unit.agents.builders import Clock
 
 
-class Cluster:
-    """A cluster with topics, and a producer that knows some of them."""
+class ReplyTopicsHarness:
+    """Reply topics over the topics of a fake cluster, and those in the producer's metadata."""
 
     def __init__(self) -> None:
         self.topics: set[str] = set()
         self.in_metadata: set[str] = set()
-        self.asked = 0
-        self.is_away = False
+        self.lookups = 0
+        self.is_unavailable = False
         self.clock = Clock(0.0)
         self.replies = ReplyTopics(self.in_metadata.__contains__, self._is_missing, self.clock)
 
     async def _is_missing(self, topic: str) -> bool:
-        self.asked += 1
-        if self.is_away:
-            raise ClusterAwayError("away")
+        self.lookups += 1
+        if self.is_unavailable:
+            raise ClusterUnavailableError("away")
         return topic not in self.topics
 
 
-def redirected(reason: str) -> float:
+def redirected_count(reason: str) -> float:
     return float(REPLIES_REDIRECTED.labels(reason)._value.get())
 
 
-async def test_a_topic_in_the_metadata_takes_records_without_a_question() -> None:
-    cluster = Cluster()
-    cluster.in_metadata.add("t")
-    assert await cluster.replies.takes("t")
-    assert cluster.asked == 0
+async def test_topic_in_the_metadata_is_accepted_without_lookup() -> None:
+    harness = ReplyTopicsHarness()
+    harness.in_metadata.add("t")
+    assert await harness.replies.accepts("t")
+    assert harness.lookups == 0
 
 
-async def test_a_topic_that_is_new_to_the_producer_is_asked_for() -> None:
-    cluster = Cluster()
-    cluster.topics.add("t")
-    assert await cluster.replies.takes("t")
-    assert cluster.asked == 1
+async def test_topic_missing_in_the_metadata_is_looked_up() -> None:
+    harness = ReplyTopicsHarness()
+    harness.topics.add("t")
+    assert await harness.replies.accepts("t")
+    assert harness.lookups == 1
 
 
-async def test_a_topic_that_is_missing_is_left_alone_for_a_while_and_told_once(
+async def test_missing_topic_is_rejected_until_recheck_and_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    cluster, before = Cluster(), redirected("topic")
+    harness, before = ReplyTopicsHarness(), redirected_count("topic")
     caplog.set_level(logging.ERROR)
     for _ in range(3):
-        assert not await cluster.replies.takes("t")
-    assert (cluster.asked, len(caplog.records)) == (1, 1)
+        assert not await harness.replies.accepts("t")
+    assert (harness.lookups, len(caplog.records)) == (1, 1)
     assert "clipmill topics apply" in caplog.text
-    assert redirected("topic") - before == 3
-    cluster.topics.add("t")
-    cluster.clock.now += RECHECK_SECONDS
-    assert await cluster.replies.takes("t")
+    assert redirected_count("topic") - before == 3
+    harness.topics.add("t")
+    harness.clock.now += RECHECK_SECONDS
+    assert await harness.replies.accepts("t")
 
 
-async def test_while_the_cluster_is_away_records_wait() -> None:
-    cluster = Cluster()
-    cluster.is_away = True
-    assert await cluster.replies.takes("t")
-    assert not await cluster.replies.refuses("t", KafkaTimeoutError())
+async def test_records_are_kept_while_the_cluster_is_unavailable() -> None:
+    harness = ReplyTopicsHarness()
+    harness.is_unavailable = True
+    assert await harness.replies.accepts("t")
+    assert not await harness.replies.rejects("t", KafkaTimeoutError())
 
 
 @pytest.mark.parametrize("error", [KafkaTimeoutError(), NotLeaderForPartitionError()])
-async def test_an_error_at_a_topic_that_exists_is_waited_out(error: KafkaTimeoutError) -> None:
-    cluster = Cluster()
-    cluster.topics.add("t")
-    assert not await cluster.replies.refuses("t", error)
+async def test_error_on_an_existing_topic_is_no_rejection(error: KafkaTimeoutError) -> None:
+    harness = ReplyTopicsHarness()
+    harness.topics.add("t")
+    assert not await harness.replies.rejects("t", error)
 
 
-async def test_an_error_at_a_topic_that_is_gone_sends_the_record_elsewhere() -> None:
-    cluster = Cluster()
+async def test_error_on_a_deleted_topic_redirects_the_record() -> None:
+    harness = ReplyTopicsHarness()
     for _ in range(2):
-        assert await cluster.replies.refuses("t", NotLeaderForPartitionError())
-    assert cluster.asked == 1
-    assert not await cluster.replies.takes("t")
+        assert await harness.replies.rejects("t", NotLeaderForPartitionError())
+    assert harness.lookups == 1
+    assert not await harness.replies.accepts("t")
 
 
-async def test_a_topic_without_the_right_to_write_is_left_alone() -> None:
-    cluster = Cluster()
-    cluster.topics.add("t")
-    cluster.in_metadata.add("t")
-    assert await cluster.replies.refuses("t", TopicAuthorizationFailedError("t"))
-    assert not await cluster.replies.takes("t")
+async def test_topic_without_write_acl_is_rejected() -> None:
+    harness = ReplyTopicsHarness()
+    harness.topics.add("t")
+    harness.in_metadata.add("t")
+    assert await harness.replies.rejects("t", TopicAuthorizationFailedError("t"))
+    assert not await harness.replies.accepts("t")
 
 
 @pytest.mark.parametrize("error", [MessageSizeTooLargeError("x"), RecordTooLargeError("x")])
-async def test_a_record_that_is_too_large_goes_elsewhere_alone(
+async def test_only_the_too_large_record_is_redirected(
     error: MessageSizeTooLargeError,
 ) -> None:
-    cluster, before = Cluster(), redirected("size")
-    cluster.in_metadata.add("t")
-    assert await cluster.replies.refuses("t", error)
-    assert redirected("size") - before == 1
-    assert await cluster.replies.takes("t")
+    harness, before = ReplyTopicsHarness(), redirected_count("size")
+    harness.in_metadata.add("t")
+    assert await harness.replies.rejects("t", error)
+    assert redirected_count("size") - before == 1
+    assert await harness.replies.accepts("t")

@@ -9,7 +9,7 @@ import streams.cluster.shared_state
 from streams.cluster.shared_state import KEYS_MAX, SharedState
 
 
-def test_the_newest_value_counts() -> None:
+def test_latest_value_wins_and_tombstone_deletes() -> None:
     signals = SharedState()
     assert signals.get("a") is None
     signals.put("a", b"1")
@@ -20,7 +20,7 @@ def test_the_newest_value_counts() -> None:
     assert signals.items("") == []
 
 
-def test_items_are_found_by_the_first_part_of_their_keys() -> None:
+def test_items_are_filtered_by_key_prefix() -> None:
     signals = SharedState()
     for key in ("breaker/a", "breaker/b", "cancel/breaker/"):
         signals.put(key, key.encode())
@@ -36,7 +36,7 @@ def test_an_empty_value_is_a_value() -> None:
     assert signals.get("a") == b""
 
 
-def test_of_too_many_keys_those_go_that_changed_longest_ago(
+def test_least_recently_changed_keys_are_evicted_above_the_maximum(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert KEYS_MAX >= 100_000
@@ -47,13 +47,13 @@ def test_of_too_many_keys_those_go_that_changed_longest_ago(
     assert [key for key, _ in signals.items("")] == ["a", "c"]
 
 
-# When a value was published, by the clock of this process
+# Publication time by the clock of this process
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Arrival:
-    """A value that arrived, and the clocks of the process."""
+class ArrivalHarness:
+    """Shared state with one value, and the clocks of the process."""
 
     def __init__(self, *, live: bool) -> None:
         self.elapsed = 0.0
@@ -61,70 +61,68 @@ class Arrival:
         self.signals.put("a", b"1", live=live)
 
     def published_at(self, ahead: float, jump: float = 0.0) -> float:
-        """Seconds after the start of this process, for a writer whose clock is ahead."""
+        """Return seconds after process start, for a writer whose clock is ahead."""
         at, now = START + timedelta(seconds=ahead), START + timedelta(seconds=self.elapsed + jump)
         return (self.signals.published_at("a", at, now) - START).total_seconds()
 
 
 @pytest.mark.parametrize("ahead", [-600.0, 0.0, 600.0])
 @pytest.mark.parametrize("elapsed", [0.0, 30.0])
-def test_a_value_is_published_when_it_arrives(ahead: float, elapsed: float) -> None:
-    arrival = Arrival(live=True)
-    arrival.elapsed = elapsed
-    assert arrival.published_at(ahead) == 0.0
+def test_live_value_is_published_at_its_arrival(ahead: float, elapsed: float) -> None:
+    harness = ArrivalHarness(live=True)
+    harness.elapsed = elapsed
+    assert harness.published_at(ahead) == 0.0
 
 
 @pytest.mark.parametrize(("ahead", "at"), [(-600.0, -600.0), (600.0, 0.0)])
-def test_an_old_value_is_published_when_its_writer_says_and_before_it_arrives(
-    ahead: float, at: float
-) -> None:
-    arrival = Arrival(live=False)
-    arrival.elapsed = 30.0
-    assert arrival.published_at(ahead) == at
+def test_old_value_has_the_writer_s_time_bounded_by_its_arrival(ahead: float, at: float) -> None:
+    harness = ArrivalHarness(live=False)
+    harness.elapsed = 30.0
+    assert harness.published_at(ahead) == at
 
 
 @pytest.mark.parametrize("jump", [-7_200.0, -3_000.0, 3_000.0])
-def test_a_clock_that_is_set_makes_no_value_older_or_younger(jump: float) -> None:
-    arrival = Arrival(live=True)
-    arrival.elapsed = 30.0
-    assert arrival.published_at(0.0, jump) == jump
+def test_wall_clock_jump_does_not_change_the_age_of_a_value(jump: float) -> None:
+    harness = ArrivalHarness(live=True)
+    harness.elapsed = 30.0
+    assert harness.published_at(0.0, jump) == jump
 
 
-def test_a_value_that_is_read_again_is_as_old_as_before() -> None:
-    arrival = Arrival(live=True)
-    arrival.elapsed = 30.0
-    arrival.signals.put("a", b"1")
-    assert arrival.published_at(0.0) == 0.0
-    arrival.signals.put("a", b"2")
-    assert arrival.published_at(0.0) == 30.0
+def test_unchanged_value_read_again_keeps_its_age() -> None:
+    harness = ArrivalHarness(live=True)
+    harness.elapsed = 30.0
+    harness.signals.put("a", b"1")
+    assert harness.published_at(0.0) == 0.0
+    harness.signals.put("a", b"2")
+    assert harness.published_at(0.0) == 30.0
 
 
-def test_of_an_unknown_value_the_time_of_the_writer_counts() -> None:
+def test_unknown_value_has_the_writer_s_time() -> None:
     assert SharedState().published_at("a", START, START + timedelta(days=1)) == START
 
 
-def test_watchers_are_told_of_their_keys_while_they_watch() -> None:
-    signals, told = SharedState(), list[int]()
-    with signals.watch("a", "b", callback=lambda: told.append(1)):
+def test_watchers_are_called_for_their_keys_while_subscribed() -> None:
+    signals, calls = SharedState(), list[int]()
+    with signals.watch("a", "b", callback=lambda: calls.append(1)):
         for key in ("a", "b", "c", "ab"):
             signals.put(key, b"1")
         signals.put("a", None)
-        assert len(told) == 3
+        assert len(calls) == 3
     signals.put("a", b"2")
-    assert len(told) == 3
+    assert len(calls) == 3
     assert not signals._watchers
 
 
-def test_two_watch_one_key() -> None:
-    signals, told = SharedState(), list[str]()
-    with signals.watch("a", callback=lambda: told.append("outer")):
-        with signals.watch("a", callback=lambda: told.append("inner")):
+def test_two_watchers_of_one_key_are_both_called() -> None:
+    signals, calls = SharedState(), list[str]()
+    with signals.watch("a", callback=lambda: calls.append("outer")):
+        with signals.watch("a", callback=lambda: calls.append("inner")):
             signals.put("a", b"1")
         signals.put("a", b"2")
-    assert told == ["outer", "inner", "outer"]
+    assert calls == ["outer", "inner", "outer"]
 
 
-def test_a_watcher_may_leave_when_it_is_called() -> None:
+def test_watcher_may_unsubscribe_in_its_callback() -> None:
     signals = SharedState()
     context = signals.watch("a", callback=lambda: context.__exit__(None, None, None))
     context.__enter__()
@@ -132,20 +130,22 @@ def test_a_watcher_may_leave_when_it_is_called() -> None:
     assert not signals._watchers
 
 
-def test_listeners_hear_first_what_is_there_and_then_every_change() -> None:
-    signals, heard = SharedState(), list[tuple[str, bytes | None]]()
+def test_listener_receives_existing_values_then_every_change() -> None:
+    signals, received = SharedState(), list[tuple[str, bytes | None]]()
     signals.put("x/1", b"old")
     signals.put("y/1", b"other")
-    with signals.listen("x/", lambda key, value: heard.append((key, value))):
+    with signals.listen("x/", lambda key, value: received.append((key, value))):
         signals.put("x/2", b"new")
         signals.put("y/2", b"other")
         signals.put("x/1", None)
     signals.put("x/3", b"late")
-    assert heard == [("x/1", b"old"), ("x/2", b"new"), ("x/1", None)]
+    assert received == [("x/1", b"old"), ("x/2", b"new"), ("x/1", None)]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.binary(max_size=2))))
-def test_it_is_what_a_dictionary_would_be(changes: list[tuple[str, bytes | None]]) -> None:
+def test_shared_state_equals_a_dictionary_after_any_changes(
+    changes: list[tuple[str, bytes | None]],
+) -> None:
     signals, model = SharedState(), dict[str, Any]()
     for key, value in changes:
         signals.put(key, value)

@@ -16,7 +16,7 @@ PASSWORD = "key secret of tests"
 
 
 class CertificateFolder:
-    """A server's and a client's certificate, made anew at will."""
+    """A certificate authority, and a client certificate that can be reissued."""
 
     def __init__(self, folder: Path) -> None:
         self.authority = trustme.CA()
@@ -38,7 +38,7 @@ class CertificateFolder:
         self.write(self.key, key.private_bytes(pem, form, encryption))
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file; every change has a time of its own, however fast the test is."""
+        """Write a file with a distinct modification time."""
         path.write_bytes(data)
         self._second += 1
         os.utime(path, (self._second, self._second))
@@ -60,7 +60,7 @@ def files(tmp_path: Path) -> CertificateFolder:
     return CertificateFolder(tmp_path)
 
 
-def shown_by(context: ssl.SSLContext, authority: trustme.CA) -> str:
+def presented_name(context: ssl.SSLContext, authority: trustme.CA) -> str:
     """Return the common name that a server sees in a handshake with this client."""
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server_context)
@@ -81,48 +81,48 @@ def shown_by(context: ssl.SSLContext, authority: trustme.CA) -> str:
     return str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
 
 
-def test_without_tls_there_is_no_context() -> None:
+def test_no_context_without_tls() -> None:
     assert ssl_context(KafkaSettings()) is None
 
 
-def test_the_client_certificate_is_shown(files: CertificateFolder) -> None:
+def test_client_certificate_is_presented(files: CertificateFolder) -> None:
     context = ssl_context(files.settings())
     assert context is not None
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
-    assert shown_by(context, files.authority) == "first"
+    assert presented_name(context, files.authority) == "first"
 
 
 def test_one_file_may_hold_certificate_and_key(files: CertificateFolder) -> None:
     files.write(files.cert, files.cert.read_bytes() + files.key.read_bytes())
     context = ssl_context(files.settings(key_file=None))
     assert context is not None
-    assert shown_by(context, files.authority) == "first"
+    assert presented_name(context, files.authority) == "first"
 
 
-def test_an_encrypted_key_is_opened(files: CertificateFolder) -> None:
+def test_encrypted_key_is_decrypted(files: CertificateFolder) -> None:
     files.issue("locked", PASSWORD)
     context = ssl_context(files.settings(key_password=PASSWORD))
     assert context is not None
-    assert shown_by(context, files.authority) == "locked"
+    assert presented_name(context, files.authority) == "locked"
 
 
-def test_host_names_are_not_checked_on_demand(files: CertificateFolder) -> None:
+def test_host_name_check_can_be_disabled(files: CertificateFolder) -> None:
     context = ssl_context(files.settings(check_hostname=False))
     assert context is not None
     assert not context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
 
 
-def test_a_renewed_certificate_is_shown_by_the_next_connection(files: CertificateFolder) -> None:
+def test_renewed_certificate_is_presented_by_the_next_connection(files: CertificateFolder) -> None:
     context = ssl_context(files.settings())
     assert context is not None
-    assert shown_by(context, files.authority) == "first"
+    assert presented_name(context, files.authority) == "first"
     files.issue("second")
-    assert shown_by(context, files.authority) == "second"
+    assert presented_name(context, files.authority) == "second"
 
 
-def test_a_half_renewed_certificate_leaves_the_old_one(
+def test_partially_renewed_certificate_keeps_the_old_one(
     files: CertificateFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
     context = ssl_context(files.settings())
@@ -132,37 +132,37 @@ def test_a_half_renewed_certificate_leaves_the_old_one(
     new_key = files.key.read_bytes()
     files.write(files.key, old_key)
     with caplog.at_level(logging.WARNING):
-        assert shown_by(context, files.authority) == "first"
+        assert presented_name(context, files.authority) == "first"
     assert "the client certificate of before stays in use" in caplog.text
     files.write(files.key, new_key)
-    assert shown_by(context, files.authority) == "second"
+    assert presented_name(context, files.authority) == "second"
 
 
-def test_files_are_read_again_only_when_they_changed(
+def test_unchanged_files_are_not_reloaded(
     files: CertificateFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = ssl_context(files.settings())
     assert isinstance(context, RotatingContext)
     loads: list[object] = []
     monkeypatch.setattr(context, "load_cert_chain", lambda *given: loads.append(given))
-    shown_by(context, files.authority)
+    presented_name(context, files.authority)
     assert loads == []
 
 
 BROKEN = {
-    "the root is missing": (
+    "CA file missing": (
         {"ca_file": "nowhere.pem"},
         r"kafka\.ca_file nowhere\.pem cannot be used",
     ),
-    "the certificate is missing": (
+    "certificate missing": (
         {"cert_file": "nowhere.pem"},
         r"kafka\.cert_file nowhere\.pem cannot be used: No such file",
     ),
-    "the key is missing": (
+    "key missing": (
         {"key_file": "nowhere.pem"},
         r"kafka\.key_file nowhere\.pem cannot be used: No such file",
     ),
-    "the key is not in the certificate's file": (
+    "key not in the certificate file": (
         {"key_file": None},
         r"kafka\.cert_file .* or kafka\.key_file must name the key",
     ),
@@ -170,20 +170,20 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("changes", "text"), BROKEN.values(), ids=BROKEN)
-def test_files_that_cannot_be_used_are_named(
+def test_unusable_file_raises_with_its_setting(
     files: CertificateFolder, changes: dict[str, object], text: str
 ) -> None:
     with pytest.raises(TlsError, match=text):
         ssl_context(files.settings(**changes))
 
 
-def test_a_root_file_that_is_no_certificate_is_named(files: CertificateFolder) -> None:
+def test_ca_file_without_certificate_raises(files: CertificateFolder) -> None:
     files.write(files.ca, b"no certificate")
     with pytest.raises(TlsError, match=r"kafka\.ca_file .*ca\.pem cannot be used"):
         ssl_context(files.settings())
 
 
-def test_a_key_of_another_certificate_is_named(files: CertificateFolder) -> None:
+def test_key_of_another_certificate_raises(files: CertificateFolder) -> None:
     key = files.key.read_bytes()
     files.issue("second")
     files.write(files.key, key)
@@ -191,13 +191,13 @@ def test_a_key_of_another_certificate_is_named(files: CertificateFolder) -> None
         ssl_context(files.settings())
 
 
-def test_an_encrypted_key_without_password_asks_for_the_setting(files: CertificateFolder) -> None:
+def test_encrypted_key_without_password_raises_with_the_setting(files: CertificateFolder) -> None:
     files.issue("locked", PASSWORD)
     with pytest.raises(TlsError, match=r"key\.pem is encrypted: set kafka\.key_password"):
         ssl_context(files.settings())
 
 
-def test_a_wrong_key_password_is_named_and_not_shown(files: CertificateFolder) -> None:
+def test_wrong_key_password_raises_without_showing_it(files: CertificateFolder) -> None:
     files.issue("locked", PASSWORD)
     with pytest.raises(TlsError, match=r"kafka\.key_password does not open") as caught:
         ssl_context(files.settings(key_password="wrong one"))

@@ -10,8 +10,14 @@ from agents.pipeline.events import delay_headers
 from schemas.contract import examples
 from schemas.contract.json_schema import MESSAGES
 from streams.cluster.topic_admin import topic_config
-from streams.contract.asyncapi import DEAD, asyncapi
-from streams.contract.headers import CLOUD_EVENT, DEAD_LETTER, OPTIONAL, SEALED, WAITING
+from streams.contract.asyncapi import DEAD_LETTER_NAME, asyncapi
+from streams.contract.headers import (
+    CLOUD_EVENT,
+    CLOUD_EVENT_TRAIT,
+    DEAD_LETTER_HEADERS,
+    OPTIONAL,
+    WAITING,
+)
 from streams.contract.topology import PARTIES
 from streams.envelope import seal
 from streams.records import Header, Incoming
@@ -26,8 +32,8 @@ DOCUMENT = asyncapi()
 every_topic = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 
 
-def lookup(reference: str) -> Any:
-    """Return what a reference inside the document means."""
+def resolve(reference: str) -> Any:
+    """Resolve a reference inside the document."""
     found: Any = DOCUMENT
     for part in reference.removeprefix("#/").split("/"):
         found = found[part]
@@ -43,11 +49,11 @@ def references(node: Any) -> list[str]:
     return own + [found for each in node.values() for found in references(each)]
 
 
-def as_texts(headers: tuple[Header, ...]) -> dict[str, str]:
+def header_texts(headers: tuple[Header, ...]) -> dict[str, str]:
     return {name: value.decode() for name, value in headers}
 
 
-def test_the_document_is_as_asyncapi_wants_it() -> None:
+def test_document_is_valid_asyncapi() -> None:
     problems = Draft7Validator(SPECIFICATION).iter_errors(DOCUMENT)
     assert [f"{problem.json_path}: {problem.message[:200]}" for problem in problems] == []
 
@@ -57,7 +63,7 @@ def test_the_document_is_as_asyncapi_wants_it() -> None:
     [("channels", "requests"), ("operations", "client.send.requests"), ("info",)],
     ids=lambda path: path[0],
 )
-def test_the_specification_refuses_what_it_does_not_know(path: tuple[str, ...]) -> None:
+def test_asyncapi_schema_rejects_unknown_fields(path: tuple[str, ...]) -> None:
     document = asyncapi()
     node = document
     for part in path:
@@ -66,22 +72,22 @@ def test_the_specification_refuses_what_it_does_not_know(path: tuple[str, ...]) 
     assert not Draft7Validator(SPECIFICATION).is_valid(document)
 
 
-def test_every_reference_leads_somewhere_inside_the_document() -> None:
+def test_every_reference_resolves_inside_the_document() -> None:
     found = references(DOCUMENT)
-    assert all(reference.startswith("#/") and lookup(reference) for reference in found)
+    assert all(reference.startswith("#/") and resolve(reference) for reference in found)
     assert len(set(found)) > len(TOPICS)
 
 
 def test_every_schema_is_the_payload_of_a_message() -> None:
     messages = DOCUMENT["components"]["messages"]
-    assert messages.keys() == {message.name for message in MESSAGES} | {DEAD}
+    assert messages.keys() == {message.name for message in MESSAGES} | {DEAD_LETTER_NAME}
     for message in MESSAGES:
-        payload = lookup(messages[message.name]["payload"]["$ref"])
+        payload = resolve(messages[message.name]["payload"]["$ref"])
         assert payload["title"] == message.name
 
 
 @every_topic
-def test_a_channel_is_the_topic_as_it_is_made(topic: Topic) -> None:
+def test_channel_matches_the_created_topic(topic: Topic) -> None:
     channel = DOCUMENT["channels"][topic.name]
     binding = channel["bindings"]["kafka"]
     assert channel["address"] == binding["topic"] == topic.kafka_name()
@@ -90,30 +96,30 @@ def test_a_channel_is_the_topic_as_it_is_made(topic: Topic) -> None:
     assert binding["partitions"] == (topic.partitions or KafkaSettings().partitions)
     config = binding["topicConfiguration"]
     policies = ",".join(config["cleanup.policy"])
-    told = {name: str(value) for name, value in config.items()} | {"cleanup.policy": policies}
-    assert told == topic_config(topic)
+    documented = {name: str(value) for name, value in config.items()} | {"cleanup.policy": policies}
+    assert documented == topic_config(topic)
 
 
-def test_every_topic_is_a_channel() -> None:
+def test_every_topic_has_a_channel() -> None:
     assert list(DOCUMENT["channels"]) == [*(topic.name for topic in TOPICS), "replies"]
 
 
-def test_a_request_names_the_channel_of_its_reply() -> None:
+def test_request_operation_names_its_reply_channel() -> None:
     reply = DOCUMENT["operations"]["client.send.requests"]["reply"]
-    assert lookup(reply["channel"]["$ref"])["address"] is None
-    assert [lookup(each["$ref"]) for each in reply["messages"]]
+    assert resolve(reply["channel"]["$ref"])["address"] is None
+    assert [resolve(each["$ref"]) for each in reply["messages"]]
     assert reply["address"]["location"] == "$message.payload#/reply_to"
 
 
 @every_topic
-def test_a_channel_has_messages(topic: Topic) -> None:
+def test_every_channel_has_messages(topic: Topic) -> None:
     assert DOCUMENT["channels"][topic.name]["messages"]
 
 
-def test_operations_use_channels_and_their_messages() -> None:
+def test_operations_use_the_messages_of_their_channel() -> None:
     for operation in DOCUMENT["operations"].values():
         channel = operation["channel"]["$ref"]
-        messages = lookup(channel)["messages"]
+        messages = resolve(channel)["messages"]
         named = [message["$ref"] for message in operation["messages"]]
         assert named
         assert {each.removeprefix(f"{channel}/messages/") for each in named} <= messages.keys()
@@ -141,7 +147,7 @@ def test_the_client_sends_requests_and_receives_results() -> None:
     }
 
 
-def test_delay_puts_links_back_where_clients_send_requests() -> None:
+def test_delay_stage_sends_pending_links_to_requests() -> None:
     (message,) = DOCUMENT["operations"]["delay.send.requests"]["messages"]
     assert message["$ref"].endswith("/pending-link")
 
@@ -168,10 +174,10 @@ def test_each_party_has_an_operation_per_topic(party: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("is_late", [False, True], ids=["bare", "with everything"])
-def test_what_is_sealed_has_the_headers_that_are_written_down(*, is_late: bool) -> None:
+@pytest.mark.parametrize("has_all_headers", [False, True], ids=["required headers", "all headers"])
+def test_sealed_record_has_the_documented_headers(*, has_all_headers: bool) -> None:
     now = datetime(2026, 11, 2, tzinfo=UTC)
-    more: dict[str, Any] = {"cause_id": "0", "expires": now} if is_late else {}
+    more: dict[str, Any] = {"cause_id": "0", "expires": now} if has_all_headers else {}
     record = seal(
         VALIDATED,
         "key",
@@ -181,26 +187,26 @@ def test_what_is_sealed_has_the_headers_that_are_written_down(*, is_late: bool) 
         event_id="1",
         request_id="1",
         trace_id="a" * 32,
-        extra=delay_headers(now + timedelta(seconds=5), VALIDATED) if is_late else (),
+        extra=delay_headers(now + timedelta(seconds=5), VALIDATED) if has_all_headers else (),
         **more,
     )
-    headers = as_texts(record.headers)
-    assert errors(SEALED["headers"], headers) == []
+    headers = header_texts(record.headers)
+    assert errors(CLOUD_EVENT_TRAIT["headers"], headers) == []
     named = CLOUD_EVENT.keys() | WAITING.keys()
-    unwritten = {*OPTIONAL, *WAITING} if not is_late else {"tracestate"}
-    assert headers.keys() == named - unwritten
+    absent = {*OPTIONAL, *WAITING} if not has_all_headers else {"tracestate"}
+    assert headers.keys() == named - absent
 
 
-def test_a_missing_header_would_be_seen() -> None:
-    assert errors(SEALED["headers"], {"ce_id": "1"})
-    assert errors(SEALED["headers"], {"ce_specversion": "0.3"})
+def test_header_schema_rejects_missing_and_wrong_headers() -> None:
+    assert errors(CLOUD_EVENT_TRAIT["headers"], {"ce_id": "1"})
+    assert errors(CLOUD_EVENT_TRAIT["headers"], {"ce_specversion": "0.3"})
 
 
-def test_dead_letters_have_the_headers_that_are_written_down() -> None:
+def test_dead_letters_have_the_documented_headers() -> None:
     record = Incoming("requests", 0, 7, None, b"\xff", (("own", b"1"),), 1.5)
-    headers = as_texts(dead_letter(record, ValueError("no"), "validation").headers)
-    assert errors(DEAD_LETTER, headers) == []
-    assert headers.keys() - {"own"} <= DEAD_LETTER["properties"].keys()
+    headers = header_texts(dead_letter(record, ValueError("no"), "validation").headers)
+    assert errors(DEAD_LETTER_HEADERS, headers) == []
+    assert headers.keys() - {"own"} <= DEAD_LETTER_HEADERS["properties"].keys()
 
 
 def test_examples_name_their_type() -> None:

@@ -1,4 +1,4 @@
-"""The contract as it is written down, against what the stages and their letters really do."""
+"""Documented topology, compared with the records that the stages read and write."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -6,8 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from agents.access import attempts
-from agents.access.attempts import Attempting
-from agents.commands.agent import Order
+from agents.access.attempts import PlannedAttempt
+from agents.commands.agent import CommandContext
 from agents.ledger import batch_records
 from agents.monitor import breakers, rates, state_store
 from agents.pipeline import events
@@ -37,7 +37,7 @@ from schemas.contract.json_schema import (
     VALIDATED_VIDEO,
     Message,
 )
-from schemas.errors import Place
+from schemas.errors import Endpoint
 from schemas.results import BatchFinished, Result
 from schemas.signals import BreakerState, RateState
 from streams.contract.topology import KINDS, MESSAGES_ON, PARTIES
@@ -47,7 +47,7 @@ from streams.records import Outgoing
 from streams.runtime.heartbeats import heartbeat
 from streams.stage import load_stages
 from streams.topics import ATTEMPTS, DELAYS, SIGNALS, TOPICS, Topic
-from tests.unit.streams.deadletters.letters import make_letter
+from tests.unit.streams.deadletters.builders import make_dead_letter
 
 JOB = examples.VALIDATED_VIDEO.job
 BY_NAME = {party.name: party for party in PARTIES}
@@ -60,30 +60,30 @@ def result(status: str) -> Result:
     raise AssertionError(status)
 
 
-def published(status: str) -> Outgoing:
+def result_record(status: str) -> Outgoing:
     outcome = result(status)
     return events.publish_result(
         outcome.request_id, status, encode(outcome), outcome.trace_id, "cause", reply=None
     )
 
 
-PLACE = Place(platform="tiktok", operation="extract", egress="direct")
-ATTEMPTING = Attempting(job=JOB, subject=examples.VALIDATED_VIDEO.video.key, place=PLACE)
+ENDPOINT = Endpoint(platform="tiktok", operation="extract", egress="direct")
+PLANNED = PlannedAttempt(job=JOB, subject=examples.VALIDATED_VIDEO.video.key, endpoint=ENDPOINT)
 NOW = JOB.received_at
 
 
-def ordered(topic: Topic, message: object, kind: str) -> Outgoing:
-    """What the commands stage writes to carry out an order."""
-    order = Order(cause="1", trace_id=JOB.trace_id, at=NOW)
-    return order.send(topic, "key", message, kind)
+def command_record(topic: Topic, message: object, kind: str) -> Outgoing:
+    """Return a record that the commands stage writes to apply a command."""
+    context = CommandContext(cause="1", trace_id=JOB.trace_id, at=NOW)
+    return context.send(topic, "key", message, kind)
 
 
-def told(state: BreakerState | RateState, event: str) -> Outgoing:
-    """What the monitor writes for all workers."""
+def signal_record(state: BreakerState | RateState, event: str) -> Outgoing:
+    """Return a record of shared state that the monitor writes."""
     return state_store.signal(state.name, encode(state), event, "monitor", "1")
 
 
-LETTERS: list[tuple[Message, Callable[[], Any]]] = [
+RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (PENDING_LINK, lambda: events.send_event(examples.PENDING_LINK, "recovery", None)),
     (VALIDATED_VIDEO, lambda: events.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
     (
@@ -99,49 +99,51 @@ LETTERS: list[tuple[Message, Callable[[], Any]]] = [
         for each in get_args(Transition)
     ),
     *(
-        (RESULT, lambda each=each: published(each.__struct_config__.tag))
+        (RESULT, lambda each=each: result_record(each.__struct_config__.tag))
         for each in get_args(Result)
     ),
     (RESULT, lambda: batch_records.publish_summary(examples.BATCH_FINISHED, "ledger", "1")),
-    (ATTEMPT, lambda: attempts.attempt_record(ATTEMPTING, None, 1.0, NOW)),
-    (ATTEMPT, lambda: attempts.trial_record(ATTEMPTING, NOW)),
-    (ATTEMPT, lambda: ordered(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),
-    (BREAKER_STATE, lambda: told(examples.BREAKER_STATES[0], breakers.EVENT)),
-    (RATE_STATE, lambda: told(examples.RATE_STATES[0], rates.EVENT)),
-    (CANCEL_SIGNAL, lambda: ordered(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
-    (REFRESH_SIGNAL, lambda: ordered(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
-    (INTAKE_SIGNAL, lambda: ordered(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
-    (LETTER_MARK, lambda: mark_record(make_letter(), examples.LETTER_MARK)),
+    (ATTEMPT, lambda: attempts.attempt_record(PLANNED, None, 1.0, NOW)),
+    (ATTEMPT, lambda: attempts.trial_record(PLANNED, NOW)),
+    (ATTEMPT, lambda: command_record(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),
+    (BREAKER_STATE, lambda: signal_record(examples.BREAKER_STATES[0], breakers.EVENT)),
+    (RATE_STATE, lambda: signal_record(examples.RATE_STATES[0], rates.EVENT)),
+    (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
+    (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
+    (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
+    (LETTER_MARK, lambda: mark_record(make_dead_letter(), examples.LETTER_MARK)),
     (HEARTBEAT, lambda: heartbeat(0, NOW, "monitor")),
 ]
 
 
-PEOPLE = {"client", "operator"}
+EXTERNAL_PARTIES = {"client", "operator"}
 
 
-def test_stages_read_what_is_written_down() -> None:
-    written = {name: set(party.reads) for name, party in BY_NAME.items() if name not in PEOPLE}
-    assert written == {stage.name: set(stage.reads) for stage in load_stages()}
+def test_documented_reads_match_the_stages() -> None:
+    documented = {
+        name: set(party.reads) for name, party in BY_NAME.items() if name not in EXTERNAL_PARTIES
+    }
+    assert documented == {stage.name: set(stage.reads) for stage in load_stages()}
 
 
-@pytest.mark.parametrize(("message", "write"), LETTERS, ids=[each.name for each, _ in LETTERS])
-def test_letters_have_the_topic_and_type_that_are_written_down(
+@pytest.mark.parametrize(("message", "write"), RECORDS, ids=[each.name for each, _ in RECORDS])
+def test_records_have_the_documented_topic_and_type(
     message: Message, write: Callable[[], Outgoing]
 ) -> None:
-    letter = write()
-    assert message in MESSAGES_ON[letter.topic]
-    kind = dict(letter.headers)["ce_type"].decode()
+    record = write()
+    assert message in MESSAGES_ON[record.topic]
+    kind = dict(record.headers)["ce_type"].decode()
     assert kind in {TYPE_PREFIX + each for each in KINDS[message.name]}
-    assert letter.value is not None
-    decode(letter.value, message.kind)
+    assert record.value is not None
+    decode(record.value, message.kind)
 
 
-def test_every_type_is_written_by_some_letter() -> None:
-    written = {dict(write().headers)["ce_type"].decode() for _, write in LETTERS}
+def test_every_documented_type_is_written_by_a_record() -> None:
+    written = {dict(write().headers)["ce_type"].decode() for _, write in RECORDS}
     assert written == {TYPE_PREFIX + kind for kinds in KINDS.values() for kind in kinds}
 
 
-def test_every_event_may_wait_on_every_delay_topic() -> None:
+def test_every_delay_topic_carries_every_event() -> None:
     messages = (
         PENDING_LINK,
         VALIDATED_VIDEO,
@@ -161,7 +163,7 @@ def test_every_message_has_a_topic() -> None:
     assert KINDS.keys() == used - {REQUEST.name, COMMAND.name}
 
 
-def test_what_is_written_is_read_by_somebody() -> None:
+def test_every_written_topic_is_read() -> None:
     read = {topic for party in PARTIES for topic in party.reads}
     written = {topic for party in PARTIES for topic in party.writes}
     assert written == read
@@ -172,6 +174,6 @@ def test_every_topic_is_used() -> None:
 
 
 @pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.name)
-def test_nobody_names_a_topic_twice(party: Any) -> None:
+def test_party_lists_each_topic_once(party: Any) -> None:
     assert len(set(party.reads)) == len(party.reads)
     assert len(set(party.writes)) == len(party.writes)

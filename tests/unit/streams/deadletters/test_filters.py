@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from streams.deadletters.filters import Filter
-from tests.unit.streams.deadletters.letters import FAILED_AT, make_letter
+from tests.unit.streams.deadletters.builders import FAILED_AT, make_dead_letter
 
 SECOND = timedelta(seconds=1)
 
@@ -34,6 +34,10 @@ SECOND = timedelta(seconds=1)
     ],
     ids=str,
 )
-def test_a_letter_is_meant_when_everything_fits(given: dict[str, Any], matches: bool) -> None:
-    letter = make_letter(code="network.dns", platform="tiktok", step="extraction", engine="2026.1")
+def test_dead_letter_matches_only_if_every_criterion_fits(
+    given: dict[str, Any], matches: bool
+) -> None:
+    letter = make_dead_letter(
+        code="network.dns", platform="tiktok", step="extraction", engine="2026.1"
+    )
     assert Filter(**given).matches(letter) is matches

@@ -1,16 +1,16 @@
-"""The pace and the plan; what happens on Kafka is shown in tests/integration."""
+"""Rate limiter and plan of a replay; tests/integration covers the exchange with Kafka."""
 
 import pytest
 
 from schemas.codec import decode
 from schemas.deadletters import Mark
 from streams.deadletters.filters import Filter
-from streams.deadletters.replay import Pace, Plan, Totals, mark_record, to_write
+from streams.deadletters.replay import ReplayPlan, ReplayRateLimiter, Totals, mark_record, to_write
 from streams.topics import MARKS
-from tests.unit.streams.deadletters.letters import FAILED_AT, make_letter
+from tests.unit.streams.deadletters.builders import FAILED_AT, make_dead_letter
 
 
-class Time:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 100.0
 
@@ -22,40 +22,40 @@ class Time:
 
 
 @pytest.mark.parametrize(("rate", "chunk"), [(0.5, 1), (1, 1), (7.9, 7), (100, 100), (10_000, 100)])
-async def test_no_more_go_than_may(rate: float, chunk: int) -> None:
-    time = Time()
-    pace = Pace(rate, time, time.sleep)
-    assert pace.chunk == chunk
+async def test_limiter_keeps_the_rate(rate: float, chunk: int) -> None:
+    clock = FakeClock()
+    limiter = ReplayRateLimiter(rate, clock, clock.sleep)
+    assert limiter.chunk == chunk
     for _ in range(10):
-        await pace.turn(chunk)
-    assert time.now - 100 == pytest.approx(9 * chunk / rate)
+        await limiter.acquire(chunk)
+    assert clock.now - 100 == pytest.approx(9 * chunk / rate)
 
 
-async def test_time_that_passed_is_not_made_up_for() -> None:
-    time = Time()
-    pace = Pace(1, time, time.sleep)
-    await pace.turn(1)
-    time.now += 50
-    await pace.turn(1)
-    await pace.turn(1)
-    assert time.now == 151
+async def test_limiter_gives_no_credit_for_idle_time() -> None:
+    clock = FakeClock()
+    limiter = ReplayRateLimiter(1, clock, clock.sleep)
+    await limiter.acquire(1)
+    clock.now += 50
+    await limiter.acquire(1)
+    await limiter.acquire(1)
+    assert clock.now == 151
 
 
-def test_what_is_meant_and_not_put_back_is_counted() -> None:
-    plan, totals = Plan(Filter(step="download")), Totals()
+def test_matching_but_refused_dead_letters_are_counted_as_skipped() -> None:
+    plan, totals = ReplayPlan(Filter(step="download")), Totals()
     letters = [
-        make_letter(name="0-1", step="download"),
-        make_letter(name="0-2", step="download", replays=1),
-        make_letter(name="0-3", step="extraction"),
+        make_dead_letter(name="0-1", step="download"),
+        make_dead_letter(name="0-2", step="download", replays=1),
+        make_dead_letter(name="0-3", step="extraction"),
     ]
-    assert [plan.takes(each, totals) for each in letters] == [True, False, False]
+    assert [plan.selects(each, totals) for each in letters] == [True, False, False]
     assert totals.seen == {"0-1", "0-2"}
     assert totals.skipped == {"parked, only with --force": 1}
 
 
-def test_a_mark_is_keyed_by_its_letter() -> None:
+def test_mark_is_keyed_by_its_dead_letter() -> None:
     mark = Mark(state="resolved", by="me", at=FAILED_AT, note="known")
-    write = to_write(mark_record(make_letter(request_id="r1"), mark), "p.")
+    write = to_write(mark_record(make_dead_letter(request_id="r1"), mark), "p.")
     assert (write.topic, write.key) == (MARKS.kafka_name("p."), b"0-1")
     assert decode(write.value or b"", Mark) == mark
     assert dict(write.headers)["ce_correlationid"] == b"r1"

@@ -3,19 +3,19 @@ from types import SimpleNamespace
 import pytest
 from aiokafka import TopicPartition
 
-from streams.cluster.connection import ClusterAwayError
+from streams.cluster.connection import ClusterUnavailableError
 from streams.deadletters.replay_lock import ReplayLock, ReplayRunningError
 
-PLACE = {TopicPartition("marks", 0)}
+PARTITIONS = {TopicPartition("marks", 0)}
 
 
 def holder(**members: bytes) -> str:
-    asked = {
+    subscriptions = {
         name: SimpleNamespace(user_data=data, subscription=["marks"])
         for name, data in members.items()
     }
-    given = ReplayLock(1).assign(None, asked)
-    [found] = [name for name, each in given.items() if each.assignment]
+    assignments = ReplayLock(1).assign(None, subscriptions)
+    [found] = [name for name, each in assignments.items() if each.assignment]
     return found
 
 
@@ -28,21 +28,21 @@ def holder(**members: bytes) -> str:
         ({"a": b"1", "b": b"2", "c": b""}, "b"),
     ],
 )
-def test_who_has_the_seat_keeps_it(members: dict[str, bytes], name: str) -> None:
+def test_current_holder_keeps_the_lock(members: dict[str, bytes], name: str) -> None:
     assert holder(**members) == name
 
 
-async def test_a_seat_is_ours_others_or_unknown() -> None:
-    seat = ReplayLock(0.01)
-    with pytest.raises(ClusterAwayError):
-        await seat.confirm()
-    assert seat.metadata(["marks"]).user_data == b""
-    seat.on_partitions_assigned(PLACE)
-    await seat.confirm()
-    since = seat.metadata(["marks"]).user_data
-    seat.on_partitions_revoked(PLACE)
-    seat.on_partitions_assigned(PLACE)
-    assert seat.metadata(["marks"]).user_data == since != b""
-    seat.on_partitions_assigned(set())
+async def test_lock_is_unknown_until_assigned_then_own_or_foreign() -> None:
+    lock = ReplayLock(0.01)
+    with pytest.raises(ClusterUnavailableError):
+        await lock.confirm()
+    assert lock.metadata(["marks"]).user_data == b""
+    lock.on_partitions_assigned(PARTITIONS)
+    await lock.confirm()
+    since = lock.metadata(["marks"]).user_data
+    lock.on_partitions_revoked(PARTITIONS)
+    lock.on_partitions_assigned(PARTITIONS)
+    assert lock.metadata(["marks"]).user_data == since != b""
+    lock.on_partitions_assigned(set())
     with pytest.raises(ReplayRunningError):
-        await seat.confirm()
+        await lock.confirm()

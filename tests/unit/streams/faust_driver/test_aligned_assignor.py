@@ -17,7 +17,7 @@ MEMBERS = st.lists(st.text("abc-", min_size=1, max_size=8), min_size=1, max_size
         ("", ""),
     ],
 )
-def test_name_of_a_member_is_the_same_in_all_groups(member_id: str, name: str) -> None:
+def test_member_name_is_the_same_in_all_groups(member_id: str, name: str) -> None:
     assert member_name(member_id) == name
 
 
@@ -30,7 +30,7 @@ def test_all_partitions_are_assigned_once_and_evenly(members: list[str], partiti
 
 
 @given(MEMBERS, st.integers(0, 60))
-def test_order_of_the_members_changes_nothing(members: list[str], partitions: int) -> None:
+def test_assignment_is_independent_of_the_member_order(members: list[str], partitions: int) -> None:
     assert aligned_partitions(members, partitions) == aligned_partitions(members[::-1], partitions)
 
 
@@ -45,7 +45,7 @@ def owners(members: list[str]) -> dict[int, str]:
     return {partition: member for member, mine in assigned.items() for partition in mine}
 
 
-def test_few_partitions_move_when_a_member_comes() -> None:
+def test_few_partitions_move_when_a_member_joins() -> None:
     names = [f"box-{number}" for number in range(12)]
     moved = 0
     for count in range(1, 12):

@@ -15,7 +15,7 @@ CHANGELOG = "app-rows-changelog"
 
 
 class FakeApp:
-    """What a Faust app gives for a table: a store with a dictionary, and its changelog."""
+    """Faust app with a table: a dictionary as store, and its changelog."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
@@ -29,9 +29,9 @@ class FakeApp:
         return SimpleNamespace(data=self.store, changelog_topic=changelog)
 
 
-def placed(offset: int, partition: int = 0) -> RecordMetadata:
-    place = TopicPartition(CHANGELOG, partition)
-    return RecordMetadata(CHANGELOG, partition, place, offset, None, None, None)
+def metadata_of(offset: int, partition: int = 0) -> RecordMetadata:
+    topic_partition = TopicPartition(CHANGELOG, partition)
+    return RecordMetadata(CHANGELOG, partition, topic_partition, offset, None, None, None)
 
 
 @pytest.fixture
@@ -44,132 +44,132 @@ def table(app: FakeApp) -> StageTable:
     return StageTable(app, "rows", 4)
 
 
-def test_its_changelog_has_the_partitions_of_the_source() -> None:
+def test_changelog_has_the_partition_count_of_the_source() -> None:
     app = FakeApp()
     StageTable(app, "rows", 4)
     assert app.options["partitions"] == 4
     assert app.options["store"] == "memory://"
 
 
-def test_its_size_is_that_of_keys_and_rows(table: StageTable) -> None:
+def test_size_is_the_bytes_of_keys_and_rows(table: StageTable) -> None:
     assert table.size_bytes == 0
-    table.show(TableWrite("rows", "ä", b"123"))
-    table.show(TableWrite("rows", "b", b""))
+    table.apply(TableWrite("rows", "ä", b"123"))
+    table.apply(TableWrite("rows", "b", b""))
     assert table.size_bytes == 2 + 3 + 1
     assert sorted(table.rows()) == [b"", b"123"]
 
 
-def test_its_progress_is_the_next_offset_of_each_partition_that_is_read(
+def test_progress_is_the_next_offset_of_each_partition_being_read(
     app: FakeApp, table: StageTable
 ) -> None:
     app.read.update({TP(CHANGELOG, 0): -1, TP(CHANGELOG, 1): 6, TP(CHANGELOG, 2): None})
     app.read[TP("another-changelog", 0)] = 5
-    assert [(each.place, each.next) for each in table.progress()] == [
+    assert [(each.partition, each.next) for each in table.progress()] == [
         (TopicPartition(CHANGELOG, 0), 0),
         (TopicPartition(CHANGELOG, 1), 7),
     ]
 
 
-def test_rows_are_seen_when_they_are_shown(table: StageTable) -> None:
+def test_applied_rows_are_visible(table: StageTable) -> None:
     assert table.get("ä") is None
-    table.show(TableWrite("rows", "ä", b"1"))
-    table.show(TableWrite("rows", "b", b""))
+    table.apply(TableWrite("rows", "ä", b"1"))
+    table.apply(TableWrite("rows", "b", b""))
     assert (table.get("ä"), table.get("b"), len(table)) == (b"1", b"", 2)
-    table.show(TableWrite("rows", "ä", b"2"))
+    table.apply(TableWrite("rows", "ä", b"2"))
     assert dict(table.items()) == {"ä": b"2", "b": b""}
 
 
-def test_a_tombstone_deletes_even_what_is_not_there(table: StageTable) -> None:
-    table.show(TableWrite("rows", "a", b"1"))
+def test_tombstone_deletes_a_row_or_is_a_no_op(table: StageTable) -> None:
+    table.apply(TableWrite("rows", "a", b"1"))
     for _ in range(2):
-        table.show(TableWrite("rows", "a", None))
+        table.apply(TableWrite("rows", "a", None))
     assert (table.get("a"), len(table)) == (None, 0)
 
 
-def test_faust_knows_the_partition_of_a_row_as_long_as_there_is_one(
+def test_faust_store_has_the_partition_of_a_row_until_its_deletion(
     table: StageTable, app: FakeApp
 ) -> None:
-    table.show(TableWrite("rows", "a", b"1"), placed(7, 3))
-    table.show(TableWrite("rows", "b", b"1"))
+    table.apply(TableWrite("rows", "a", b"1"), metadata_of(7, 3))
+    table.apply(TableWrite("rows", "b", b"1"))
     assert app.store._key_partition == {b"a": 3}
-    table.show(TableWrite("rows", "a", None), placed(8, 3))
+    table.apply(TableWrite("rows", "a", None), metadata_of(8, 3))
     assert app.store._key_partition == {}
 
 
-def test_rows_may_change_while_they_are_iterated(table: StageTable) -> None:
+def test_rows_may_change_during_iteration(table: StageTable) -> None:
     for number in range(10):
-        table.show(TableWrite("rows", str(number), b"x"))
+        table.apply(TableWrite("rows", str(number), b"x"))
     for key, value in table.items():
         assert value == b"x"
-        table.show(TableWrite("rows", key, None))
+        table.apply(TableWrite("rows", key, None))
     assert len(table) == 0
 
 
 @pytest.mark.parametrize("partition", [0, 3, None])
-def test_a_row_on_the_changelog(table: StageTable, partition: int | None) -> None:
-    assert table.changelog(TableWrite("rows", "ä", b"1"), partition) == Write(
+def test_changelog_record_of_a_row(table: StageTable, partition: int | None) -> None:
+    assert table.changelog_record(TableWrite("rows", "ä", b"1"), partition) == Write(
         "app-rows-changelog", "ä".encode(), b"1", partition=partition
     )
 
 
-# What recovery need not read again
+# Own writes that recovery need not read again
 
 
-def show(table: StageTable, *offsets: int, partition: int = 0) -> None:
+def apply_at(table: StageTable, *offsets: int, partition: int = 0) -> None:
     for offset in offsets:
-        table.show(TableWrite("rows", f"k{offset}", b"1"), placed(offset, partition))
+        table.apply(TableWrite("rows", f"k{offset}", b"1"), metadata_of(offset, partition))
 
 
 @given(st.permutations(range(11, 19)))
-def test_own_writes_count_as_read_in_whatever_order_they_are_acknowledged(
+def test_own_writes_count_as_read_in_any_order_of_acknowledgement(
     order: list[int],
 ) -> None:
     app = FakeApp()
     table = StageTable(app, "rows", 4)
     app.read[TP(CHANGELOG, 0)] = 10
-    show(table, *order[:4])
+    apply_at(table, *order[:4])
     so_far = app.read[TP(CHANGELOG, 0)] or 0
     assert set(range(11, so_far + 1)) <= set(order[:4])
     assert so_far + 1 not in order[:4]
-    show(table, *order[4:])
+    apply_at(table, *order[4:])
     assert app.read == {TP(CHANGELOG, 0): 18}
 
 
-def test_nothing_behind_the_write_of_another_worker_counts_as_read(
+def test_writes_after_that_of_another_worker_do_not_count_as_read(
     table: StageTable, app: FakeApp
 ) -> None:
     app.read[TP(CHANGELOG, 0)] = 10
-    show(table, 11, 13, 14)
+    apply_at(table, 11, 13, 14)
     assert app.read == {TP(CHANGELOG, 0): 11}
 
 
-def test_partitions_are_counted_apart(table: StageTable, app: FakeApp) -> None:
+def test_partitions_are_tracked_separately(table: StageTable, app: FakeApp) -> None:
     app.read |= {TP(CHANGELOG, 0): 10, TP(CHANGELOG, 1): 20}
-    show(table, 11)
-    show(table, 21, 22, partition=1)
+    apply_at(table, 11)
+    apply_at(table, 21, 22, partition=1)
     assert app.read == {TP(CHANGELOG, 0): 11, TP(CHANGELOG, 1): 22}
 
 
 @pytest.mark.parametrize("known", [{}, {TP(CHANGELOG, 0): None}])
-def test_of_a_changelog_that_is_not_read_yet_nothing_counts(
+def test_writes_do_not_count_before_the_changelog_is_read(
     table: StageTable, app: FakeApp, known: dict[TP, None]
 ) -> None:
     app.read |= known
-    show(table, 0, 1)
+    apply_at(table, 0, 1)
     assert app.read == known
 
 
-def test_a_gap_of_before_a_rebalance_is_not_closed_after_it(
+def test_gap_from_before_a_rebalance_is_not_closed_after_it(
     table: StageTable, app: FakeApp
 ) -> None:
     app.read[TP(CHANGELOG, 0)] = 10
-    show(table, 12)
-    table.forget_gaps()
-    show(table, 11)
+    apply_at(table, 12)
+    table.discard_gaps()
+    apply_at(table, 11)
     assert app.read == {TP(CHANGELOG, 0): 11}
 
 
-def test_writes_behind_a_gap_are_bounded(table: StageTable, app: FakeApp) -> None:
+def test_tracked_writes_after_a_gap_are_bounded(table: StageTable, app: FakeApp) -> None:
     app.read[TP(CHANGELOG, 0)] = 10
-    show(table, *range(12, 12 + 3 * AHEAD_MAX))
+    apply_at(table, *range(12, 12 + 3 * AHEAD_MAX))
     assert sum(map(len, table._ahead.values())) <= AHEAD_MAX

@@ -1,4 +1,4 @@
-"""The monitor, with a look, a clock and a sleep of the test's own."""
+"""Memory monitor with injected samples, clock and sleep."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from streams.intake import Intake
-from streams.memory.monitor import Look, MemoryExhaustedError, MemoryMonitor, look_at_process
-from streams.memory.reading import Kind, Limit, Use
+from streams.memory.monitor import MemoryExhaustedError, MemoryMonitor, MemorySample, sample_process
+from streams.memory.reading import Kind, Limit, Usage
 from streams.memory.users import MemoryUsers
 from streams.observability.metrics import REGISTRY
 from streams.settings import MemorySettings
@@ -29,17 +29,17 @@ SETTINGS = MemorySettings(
 )
 
 
-class DoneError(Exception):
-    """The course of a test is over."""
+class SamplesExhaustedError(Exception):
+    """All samples are consumed."""
 
 
 @dataclass
-class Course:
-    """What is in use, look by look; every look takes place ``sample_seconds`` after the last.
+class MonitorHarness:
+    """Memory monitor that takes given samples, one every ``sample_seconds``.
 
     Attributes:
-        used: MiB in use at each look, or what the look raises.
-        freed: MiB that every relief frees, from then on.
+        used: MiB in use at each sample, or the error that the sample raises.
+        freed: MiB that each relief frees for the rest of the run.
     """
 
     used: Sequence[float | Exception]
@@ -52,27 +52,27 @@ class Course:
     intake: Intake = field(default_factory=lambda: Intake("toy"))
 
     async def run(self, settings: MemorySettings = SETTINGS) -> None:
-        """Run a monitor along the course."""
+        """Run a monitor until the samples are exhausted."""
         users = MemoryUsers()
         monitor = MemoryMonitor(
             settings,
             users,
-            look=self._look,
+            take_sample=self._take_sample,
             release=self._release,
             clock=lambda: self.now,
             sleep=self._sleep,
         )
-        with users.using(self.intake, [lambda: self.reliefs.append(self.slept)]):
+        with users.registered(self.intake, [lambda: self.reliefs.append(self.slept)]):
             try:
                 await monitor.run()
-            except DoneError:
+            except SamplesExhaustedError:
                 return
 
-    def _look(self, _settings: MemorySettings) -> Look:
+    def _take_sample(self, _settings: MemorySettings) -> MemorySample:
         used = self.used[self.slept]
         if isinstance(used, Exception):
             raise used
-        return look(used - self.freed * len(self.reliefs))
+        return sample_of(used - self.freed * len(self.reliefs))
 
     def _release(self) -> None:
         self.releases += 1
@@ -83,84 +83,84 @@ class Course:
         self.now += seconds
         self.slept += 1
         if self.slept == len(self.used):
-            raise DoneError
+            raise SamplesExhaustedError
 
     @property
     def paused(self) -> str:
-        """The looks after which the intake was stopped, as ``.`` and ``P``."""
+        """Whether the intake is paused after each sample, as ``.`` and ``P``."""
         return "".join("." if problem is None else "P" for problem in self.problems)
 
 
-def look(used: float, kind: Kind = "worker") -> Look:
-    use = Use(memory_bytes=int(used * MEBIBYTE), files=12, threads=3)
-    return Look({kind: use}, Limit(LIMIT * MEBIBYTE, "a test"))
+def sample_of(used: float, kind: Kind = "worker") -> MemorySample:
+    use = Usage(memory_bytes=int(used * MEBIBYTE), files=12, threads=3)
+    return MemorySample({kind: use}, Limit(LIMIT * MEBIBYTE, "a test"))
 
 
 def metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"clipmill_{name}", labels) or 0.0
 
 
-async def test_with_plenty_nothing_is_done() -> None:
-    course = Course([100, 700, 749])
-    await course.run()
-    assert (course.reliefs, course.releases, course.paused) == ([], 0, "...")
+async def test_no_action_below_the_relief_threshold() -> None:
+    harness = MonitorHarness([100, 700, 749])
+    await harness.run()
+    assert (harness.reliefs, harness.releases, harness.paused) == ([], 0, "...")
 
 
-async def test_caches_are_let_go_of_before_anything_stops() -> None:
+async def test_caches_are_dropped_before_the_intake_is_paused() -> None:
     before = metric("memory_reliefs_total")
-    course = Course([100, 800, 800, 950], freed=200)
-    await course.run()
-    assert course.reliefs == [1]
-    assert course.releases == 1
-    assert course.paused == "....", "950 less what was freed is no reason to stop"
+    harness = MonitorHarness([100, 800, 800, 950], freed=200)
+    await harness.run()
+    assert harness.reliefs == [1]
+    assert harness.releases == 1
+    assert harness.paused == "....", "950 less the freed memory is below the pause threshold"
     assert metric("memory_reliefs_total") == before + 1
 
 
-async def test_a_relief_that_helps_spares_the_pause() -> None:
-    course = Course([960, 960], freed=200)
-    await course.run()
-    assert (course.reliefs, course.paused) == ([0], "..")
+async def test_sufficient_relief_avoids_the_pause() -> None:
+    harness = MonitorHarness([960, 960], freed=200)
+    await harness.run()
+    assert (harness.reliefs, harness.paused) == ([0], "..")
 
 
-async def test_a_relief_that_does_not_help_is_followed_by_a_pause_at_once() -> None:
-    course = Course([960, 960, 850, 790, 100])
-    await course.run()
-    assert (course.reliefs, course.paused) == ([0], "PPP..")
+async def test_insufficient_relief_is_followed_by_a_pause_at_once() -> None:
+    harness = MonitorHarness([960, 960, 850, 790, 100])
+    await harness.run()
+    assert (harness.reliefs, harness.paused) == ([0], "PPP..")
 
 
-async def test_reliefs_keep_their_distance() -> None:
-    course = Course([800] * 30)
-    await course.run()
-    assert course.reliefs == [0, 12, 24]
+async def test_reliefs_are_relief_seconds_apart() -> None:
+    harness = MonitorHarness([800] * 30)
+    await harness.run()
+    assert harness.reliefs == [0, 12, 24]
 
 
-async def test_the_reason_says_how_much_of_what_is_in_use() -> None:
-    course = Course([950])
-    await course.run()
+async def test_pause_reason_names_usage_limit_and_source() -> None:
+    harness = MonitorHarness([950])
+    await harness.run()
     reason = "memory: 950 MiB of 1000 MiB are in use (the limit is a test)"
-    assert course.problems == [f"{reason}; records wait until it is less"]
+    assert harness.problems == [f"{reason}; records wait until it is less"]
 
 
-async def test_a_pause_without_end_ends_the_process() -> None:
-    course = Course([950] * 40)
+async def test_pause_longer_than_give_up_seconds_raises() -> None:
+    harness = MonitorHarness([950] * 40)
     with pytest.raises(MemoryExhaustedError, match=r"950 MiB of 1000 MiB.*100 s.*limit_bytes"):
-        await course.run()
-    assert course.now == 100
+        await harness.run()
+    assert harness.now == 100
 
 
-async def test_a_look_that_fails_is_logged_and_the_next_one_counts(
+async def test_failed_sample_is_logged_and_sampling_continues(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    course = Course([950, OSError("no /proc"), 100])
-    await course.run()
-    assert course.paused == "PP."
+    harness = MonitorHarness([950, OSError("no /proc"), 100])
+    await harness.run()
+    assert harness.paused == "PP."
     assert [r.exc_info[1].args for r in caplog.records if r.exc_info and r.exc_info[1]] == [
         ("no /proc",)
     ]
 
 
-async def test_what_is_seen_is_in_the_metrics() -> None:
-    await Course([123]).run()
+async def test_sample_is_exported_as_metrics() -> None:
+    await MonitorHarness([123]).run()
     assert metric("memory_bytes", process="worker") == 123 * MEBIBYTE
     assert metric("memory_bytes", process="children") == 0
     assert metric("memory_limit_bytes") == LIMIT * MEBIBYTE
@@ -168,18 +168,18 @@ async def test_what_is_seen_is_in_the_metrics() -> None:
     assert metric("threads", process="worker") == 3
 
 
-def leaking(rate: float, looks: int) -> list[float]:
-    """MiB in use, growing by so much an hour; it is warm after two hours' worth of looks."""
-    return [100 + rate * n * SETTINGS.sample_seconds / 3_600 for n in range(looks)]
+def growing_usage(rate: float, samples: int) -> list[float]:
+    """Return MiB in use that grow by ``rate`` an hour."""
+    return [100 + rate * n * SETTINGS.sample_seconds / 3_600 for n in range(samples)]
 
 
-def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
+def leak_reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text for r in caplog.records if "leak" in (text := r.getMessage())]
 
 
-async def test_a_leak_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    await Course(leaking(60, 700)).run()
-    assert reports(caplog) == [
+async def test_leak_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    await MonitorHarness(growing_usage(60, 700)).run()
+    assert leak_reports(caplog) == [
         "memory of worker grows by 60 MiB an hour (95 %: at least 60 MiB): this looks like a leak"
     ]
     assert metric("memory_trend_bytes_per_hour", process="worker") == pytest.approx(
@@ -190,22 +190,24 @@ async def test_a_leak_is_reported_once(caplog: pytest.LogCaptureFixture) -> None
 @pytest.mark.parametrize(
     "used",
     [
-        pytest.param(leaking(10, 700), id="slow growth"),
-        pytest.param(leaking(600, 119) + [300.0] * 600, id="growth while it warms up"),
+        pytest.param(growing_usage(10, 700), id="slow growth"),
+        pytest.param(growing_usage(600, 119) + [300.0] * 600, id="growth during warm-up"),
     ],
 )
-async def test_what_is_no_leak(used: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    await Course(used).run()
-    assert reports(caplog) == []
+async def test_growth_below_the_threshold_or_during_warm_up_is_not_reported(
+    used: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    await MonitorHarness(used).run()
+    assert leak_reports(caplog) == []
 
 
-async def test_the_real_look_sees_this_process() -> None:
-    seen = await asyncio.to_thread(look_at_process, MemorySettings())
+async def test_sample_process_measures_this_process() -> None:
+    seen = await asyncio.to_thread(sample_process, MemorySettings())
     assert 0 < seen.used_share < 1
-    assert seen.uses["worker"].memory_bytes > MEBIBYTE
+    assert seen.usage["worker"].memory_bytes > MEBIBYTE
 
 
-async def test_it_stops_when_it_is_told_to() -> None:
+async def test_cancelled_monitor_ends() -> None:
     task = asyncio.create_task(MemoryMonitor(MemorySettings(), MemoryUsers()).run())
     await asyncio.sleep(0)
     task.cancel()
@@ -213,14 +215,14 @@ async def test_it_stops_when_it_is_told_to() -> None:
     assert task.cancelled()
 
 
-async def test_a_pause_that_nobody_can_tell_to_be_over_ends_the_process() -> None:
-    course = Course([950, *[RuntimeError("can't start new thread")] * 40])
+async def test_pause_with_failing_samples_raises_after_give_up_seconds() -> None:
+    harness = MonitorHarness([950, *[RuntimeError("can't start new thread")] * 40])
     with pytest.raises(MemoryExhaustedError, match="cannot be looked at"):
-        await course.run()
-    assert course.now >= SETTINGS.give_up_seconds
+        await harness.run()
+    assert harness.now >= SETTINGS.give_up_seconds
 
 
-async def test_failing_looks_without_a_pause_end_nothing() -> None:
-    course = Course([100, *[RuntimeError("can't start new thread")] * 40])
-    await course.run()
-    assert course.slept == 41
+async def test_failing_samples_without_a_pause_do_not_end_the_monitor() -> None:
+    harness = MonitorHarness([100, *[RuntimeError("can't start new thread")] * 40])
+    await harness.run()
+    assert harness.slept == 41

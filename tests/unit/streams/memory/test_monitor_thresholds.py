@@ -15,42 +15,47 @@ SETTINGS = MemorySettings(
     give_up_seconds=600,
 )
 NOW = 1_000.0
-FRESH = Pressure()
+IDLE = Pressure()
 RELIEVED = Pressure(relieved_at=NOW - 1)
 PAUSED = Pressure(relieved_at=NOW - 1, paused_at=NOW - 1)
-WORN = Pressure(relieved_at=NOW - 1, paused_at=NOW - 600)
+PAUSED_LONG = Pressure(relieved_at=NOW - 1, paused_at=NOW - 600)
 
 
 @pytest.mark.parametrize(
     ("pressure", "share", "action"),
     [
-        pytest.param(FRESH, 0.5, "nothing", id="plenty"),
-        pytest.param(FRESH, 0.749, "nothing", id="just below the relief"),
-        pytest.param(FRESH, 0.75, "relieve", id="at the relief"),
-        pytest.param(FRESH, 0.95, "relieve", id="a relief comes before a pause"),
+        pytest.param(IDLE, 0.5, "nothing", id="low usage"),
+        pytest.param(IDLE, 0.749, "nothing", id="just below the relief threshold"),
+        pytest.param(IDLE, 0.75, "relieve", id="at the relief threshold"),
+        pytest.param(IDLE, 0.95, "relieve", id="relief precedes pause"),
         pytest.param(RELIEVED, 0.8, "nothing", id="relieved a second ago"),
         pytest.param(Pressure(relieved_at=NOW - 60), 0.8, "relieve", id="relieved a minute ago"),
-        pytest.param(RELIEVED, 0.899, "nothing", id="just below the pause"),
-        pytest.param(RELIEVED, 0.9, "pause", id="the relief did not help"),
+        pytest.param(RELIEVED, 0.899, "nothing", id="just below the pause threshold"),
+        pytest.param(RELIEVED, 0.9, "pause", id="relief was insufficient"),
         pytest.param(RELIEVED, 3.0, "pause", id="far beyond the limit"),
         pytest.param(PAUSED, 0.95, "nothing", id="paused already"),
         pytest.param(PAUSED, 0.85, "nothing", id="hysteresis"),
-        pytest.param(PAUSED, 0.8, "nothing", id="at the resume"),
-        pytest.param(PAUSED, 0.79, "resume", id="below the resume"),
-        pytest.param(WORN, 0.95, "give_up", id="paused for too long"),
-        pytest.param(WORN, 0.85, "give_up", id="too long, though below the pause"),
-        pytest.param(WORN, 0.5, "resume", id="at the last moment"),
+        pytest.param(PAUSED, 0.8, "nothing", id="at the resume threshold"),
+        pytest.param(PAUSED, 0.79, "resume", id="below the resume threshold"),
+        pytest.param(PAUSED_LONG, 0.95, "give_up", id="paused for too long"),
         pytest.param(
-            Pressure(relieved_at=NOW - 60, paused_at=NOW - 600), 0.95, "relieve", id="once more"
+            PAUSED_LONG, 0.85, "give_up", id="paused for too long, below the pause threshold"
+        ),
+        pytest.param(PAUSED_LONG, 0.5, "resume", id="resume instead of giving up"),
+        pytest.param(
+            Pressure(relieved_at=NOW - 60, paused_at=NOW - 600),
+            0.95,
+            "relieve",
+            id="relief before giving up",
         ),
     ],
 )
-def test_what_is_done(pressure: Pressure, share: float, action: Action) -> None:
+def test_action_for_pressure_and_share(pressure: Pressure, share: float, action: Action) -> None:
     assert decide(pressure, share, NOW, SETTINGS)[1] == action
 
 
-def test_what_was_done_is_remembered() -> None:
-    pressure, _ = decide(FRESH, 0.95, 1.0, SETTINGS)
+def test_pressure_keeps_the_times_of_relief_and_pause() -> None:
+    pressure, _ = decide(IDLE, 0.95, 1.0, SETTINGS)
     assert pressure == Pressure(relieved_at=1.0)
     pressure, _ = decide(pressure, 0.95, 2.0, SETTINGS)
     assert pressure == Pressure(relieved_at=1.0, paused_at=2.0)
@@ -64,11 +69,11 @@ SHARES = st.lists(st.floats(min_value=0, max_value=2), max_size=60)
 
 
 @given(SHARES, st.floats(min_value=0.5, max_value=30))
-def test_over_any_course(shares: list[float], step: float) -> None:
-    """Reliefs keep their distance, pauses and resumes take turns and keep their thresholds."""
+def test_any_sequence_of_shares_respects_the_thresholds(shares: list[float], step: float) -> None:
+    """Reliefs are `relief_seconds` apart; pauses and resumes alternate."""
     pressure, now = Pressure(), 0.0
     reliefs: list[float] = []
-    turns: list[Action] = []
+    transitions: list[Action] = []
     for share in shares:
         now += step
         was_paused = pressure.paused_at is not None
@@ -79,11 +84,11 @@ def test_over_any_course(shares: list[float], step: float) -> None:
         elif action == "pause":
             assert share >= SETTINGS.pause_share
             assert not was_paused
-            turns.append(action)
+            transitions.append(action)
         elif action == "resume":
             assert share < SETTINGS.resume_share
             assert was_paused
-            turns.append(action)
+            transitions.append(action)
     gaps = [later - earlier for earlier, later in pairwise(reliefs)]
     assert all(gap >= SETTINGS.relief_seconds for gap in gaps)
-    assert turns == (["pause", "resume"] * len(turns))[: len(turns)]
+    assert transitions == (["pause", "resume"] * len(transitions))[: len(transitions)]

@@ -1,4 +1,4 @@
-"""Real processes: this one, and children that use what the test says."""
+"""Memory usage of real processes: this one, and children that allocate a given amount."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ from typing import Any
 import psutil
 import pytest
 
-from streams.memory.reading import Use, memory_of, read_use
+from streams.memory.reading import Usage, memory_of, read_usage
 
 MEBIBYTE = 2**20
-HOLDER = """
+ALLOCATE = """
 import sys
 held = bytearray(b"x" * (int(sys.argv[1]) << 20))
 print("ready", flush=True)
@@ -22,10 +22,10 @@ sys.stdin.read()
 
 
 @contextmanager
-def holder(mebibytes: int, program: str = sys.executable) -> Iterator[psutil.Process]:
-    """A child that holds so much until the end of the block."""
+def allocating_child(mebibytes: int, program: str = sys.executable) -> Iterator[psutil.Process]:
+    """A child that holds ``mebibytes`` until the end of the block."""
     with subprocess.Popen(
-        [program, "-c", HOLDER, str(mebibytes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [program, "-c", ALLOCATE, str(mebibytes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"ready\n"
@@ -35,75 +35,75 @@ def holder(mebibytes: int, program: str = sys.executable) -> Iterator[psutil.Pro
             child.kill()
 
 
-def children() -> Use:
-    return read_use(psutil.Process()).get("children", Use())
+def children_usage() -> Usage:
+    return read_usage(psutil.Process()).get("children", Usage())
 
 
-def test_a_process_uses_memory_files_and_threads() -> None:
-    use = read_use(psutil.Process())["worker"]
+def test_usage_has_memory_files_and_threads() -> None:
+    use = read_usage(psutil.Process())["worker"]
     assert 10 * MEBIBYTE < use.memory_bytes <= psutil.Process().memory_info().rss
     assert use.threads >= 1
     assert use.files >= 3
 
 
-def test_an_open_file_is_seen(tmp_path: Path) -> None:
-    before = read_use(psutil.Process())["worker"].files
+def test_open_files_are_counted(tmp_path: Path) -> None:
+    before = read_usage(psutil.Process())["worker"].files
     with (tmp_path / "a").open("w"), (tmp_path / "b").open("w"):
-        assert read_use(psutil.Process())["worker"].files == before + 2
+        assert read_usage(psutil.Process())["worker"].files == before + 2
 
 
-def test_what_children_hold_is_seen_together() -> None:
-    before = children()
-    with holder(20), holder(30):
-        use = children()
+def test_usage_of_children_is_summed() -> None:
+    before = children_usage()
+    with allocating_child(20), allocating_child(30):
+        use = children_usage()
         assert 50 * MEBIBYTE < use.memory_bytes - before.memory_bytes < 100 * MEBIBYTE
         assert use.threads - before.threads == 2
-    assert children() == before
+    assert children_usage() == before
 
 
-def test_a_child_of_java_is_the_broker(tmp_path: Path) -> None:
+def test_java_child_is_reported_as_broker(tmp_path: Path) -> None:
     java = tmp_path / "java"
     java.symlink_to(sys.executable)
-    before = children()
-    with holder(20, str(java)):
-        uses = read_use(psutil.Process())
+    before = children_usage()
+    with allocating_child(20, str(java)):
+        uses = read_usage(psutil.Process())
         assert uses["broker"].memory_bytes > 20 * MEBIBYTE
-        assert uses.get("children", Use()) == before
+        assert uses.get("children", Usage()) == before
 
 
-def test_a_process_that_ended_is_no_use() -> None:
-    with holder(1) as child:
+def test_usage_of_an_exited_process_raises() -> None:
+    with allocating_child(1) as child:
         pass
     with pytest.raises(psutil.NoSuchProcess):
-        read_use(child)
+        read_usage(child)
 
 
-class Ended:
+class ExitedProcess:
     def name(self) -> str:
         raise psutil.NoSuchProcess(1)
 
 
-class Family:
-    """The own process with children that end while one looks at them."""
+class ProcessWithExitingChild:
+    """This process with a child that exits while it is read."""
 
     def __init__(self) -> None:
         self._own = psutil.Process()
 
     def children(self, *, recursive: bool) -> list[Any]:
         assert recursive
-        return [Ended(), self._own]
+        return [ExitedProcess(), self._own]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._own, name)
 
 
-def test_what_ends_meanwhile_is_left_out() -> None:
-    family: Any = Family()
-    assert read_use(family)["children"].threads >= 1
+def test_child_that_exits_while_reading_is_skipped() -> None:
+    process: Any = ProcessWithExitingChild()
+    assert read_usage(process)["children"].threads >= 1
 
 
-class Guarded:
-    """A process of another user."""
+class ForeignProcess:
+    """Process of another user."""
 
     def memory_full_info(self) -> Any:
         raise psutil.AccessDenied
@@ -112,6 +112,6 @@ class Guarded:
         return psutil.Process().memory_info()
 
 
-def test_a_process_that_may_not_be_looked_into_counts_in_full() -> None:
-    guarded: Any = Guarded()
-    assert memory_of(guarded) == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)
+def test_process_without_access_counts_with_its_full_rss() -> None:
+    process: Any = ForeignProcess()
+    assert memory_of(process) == pytest.approx(psutil.Process().memory_info().rss, rel=0.1)

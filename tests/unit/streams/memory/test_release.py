@@ -6,25 +6,25 @@ import weakref
 from streams.memory.release import ARENAS, release_memory
 
 
-class Knot:
-    """Refers to itself: only a collection frees it."""
+class ReferenceCycle:
+    """References itself: freed by garbage collection only."""
 
     def __init__(self) -> None:
         self.self = self
 
 
-def test_garbage_is_collected() -> None:
+def test_release_collects_garbage() -> None:
     gc.disable()
     try:
-        left = weakref.ref(Knot())
-        assert left() is not None
+        reference = weakref.ref(ReferenceCycle())
+        assert reference() is not None
         release_memory()
-        assert left() is None
+        assert reference() is None
     finally:
         gc.enable()
 
 
-def test_threads_share_two_heaps() -> None:
+def test_malloc_arenas_are_limited() -> None:
     program = """
 import ctypes, re, threading
 from streams.memory.release import ARENAS, limit_arenas
@@ -43,7 +43,7 @@ out = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
 libc.malloc_info(0, out)
 libc.fflush(out)
 """
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert told.stdout.count("<heap nr=") <= ARENAS
+    assert done.stdout.count("<heap nr=") <= ARENAS

@@ -1,28 +1,28 @@
 from streams.observability.health import WARNING_SECONDS, WARNINGS_MAX, Health
 
 
-def test_without_parts_there_are_no_problems() -> None:
+def test_health_without_checks_has_no_problems() -> None:
     assert Health().problems() == {}
 
 
-def test_problems_are_named_by_part_and_asked_for_each_time() -> None:
+def test_problems_are_named_by_part_and_checked_on_every_call() -> None:
     health = Health()
     states: dict[str, str | None] = {"disk": "is full", "engine": None}
-    health.watch("disk", lambda: states["disk"])
-    health.watch("engine", lambda: states["engine"])
+    health.set_check("disk", lambda: states["disk"])
+    health.set_check("engine", lambda: states["engine"])
     assert health.problems() == {"disk": "is full"}
     states["disk"], states["engine"] = None, "is dead"
     assert health.problems() == {"engine": "is dead"}
 
 
-def test_watching_a_part_again_replaces_its_check() -> None:
+def test_second_check_of_a_part_replaces_the_first() -> None:
     health = Health()
-    health.watch("disk", lambda: "is full")
-    health.watch("disk", lambda: None)
+    health.set_check("disk", lambda: "is full")
+    health.set_check("disk", lambda: None)
     assert health.problems() == {}
 
 
-def test_warnings_are_listed_by_part_without_repeats_for_an_hour() -> None:
+def test_warnings_are_deduplicated_by_part_and_expire() -> None:
     now = 1_000.0
     health = Health(lambda: now)
     health.warn("validation", "one batch")
@@ -35,16 +35,16 @@ def test_warnings_are_listed_by_part_without_repeats_for_an_hour() -> None:
     assert health.warnings() == {"ledger": ["a third"]}
 
 
-def test_what_is_wrong_elsewhere_is_no_problem_of_this_process() -> None:
+def test_pipeline_check_reports_degraded_but_no_problem() -> None:
     health = Health()
     assert health.degraded() == {}
-    health.watch_pipeline(lambda: {"download": "answers no heartbeat"})
+    health.set_pipeline_check(lambda: {"download": "answers no heartbeat"})
     assert health.degraded() == {"download": "answers no heartbeat"}
     assert health.problems() == {}
     assert health.warnings() == {}
 
 
-def test_oldest_warnings_are_dropped_when_there_are_too_many() -> None:
+def test_oldest_warnings_are_dropped_above_the_maximum() -> None:
     health = Health()
     for number in range(WARNINGS_MAX + 1):
         health.warn("validation", str(number))

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.observability.health import Health
-from streams.observability.http_server import AddressError, build_web, serve
+from streams.observability.http_server import AddressError, build_app, serve
 from streams.observability.logs import TRACE
 from streams.observability.metrics import StageMetrics
 
@@ -26,57 +26,55 @@ def health() -> Health:
 
 @pytest.fixture
 async def client(health: Health) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(build_web(health))) as client:
+    async with TestClient(TestServer(build_app(health))) as client:
         yield client
 
 
-async def test_alive_says_nothing_about_ready(client: Client, health: Health) -> None:
-    health.watch("broker", lambda: "is away")
-    async with client.get("/health/live") as answer:
-        assert (answer.status, await answer.json()) == (200, {"status": "alive"})
+async def test_liveness_is_independent_of_readiness(client: Client, health: Health) -> None:
+    health.set_check("broker", lambda: "is away")
+    async with client.get("/health/live") as response:
+        assert (response.status, await response.json()) == (200, {"status": "alive"})
 
 
-async def test_ready_names_the_problems_until_there_are_none(
-    client: Client, health: Health
-) -> None:
+async def test_readiness_lists_the_problems_until_resolved(client: Client, health: Health) -> None:
     state: list[str | None] = ["is away"]
-    health.watch("broker", lambda: state[0])
-    async with client.get("/health/ready") as answer:
-        assert answer.status == 503
-        assert await answer.json() == {
+    health.set_check("broker", lambda: state[0])
+    async with client.get("/health/ready") as response:
+        assert response.status == 503
+        assert await response.json() == {
             "status": "waiting",
             "problems": {"broker": "is away"},
             "degraded": {},
             "warnings": {},
         }
     state[0] = None
-    async with client.get("/health/ready") as answer:
-        assert (answer.status, await answer.json()) == (
+    async with client.get("/health/ready") as response:
+        assert (response.status, await response.json()) == (
             200,
             {"status": "ready", "problems": {}, "degraded": {}, "warnings": {}},
         )
 
 
-async def test_a_process_stays_ready_while_another_one_stands_still(
+async def test_process_stays_ready_while_the_pipeline_is_degraded(
     client: Client, health: Health
 ) -> None:
-    health.watch_pipeline(lambda: {"download": "answers no heartbeat"})
-    async with client.get("/health/ready") as answer:
-        body = await answer.json()
-    assert answer.status == 200
+    health.set_pipeline_check(lambda: {"download": "answers no heartbeat"})
+    async with client.get("/health/ready") as response:
+        body = await response.json()
+    assert response.status == 200
     assert (body["status"], body["degraded"]) == (
         "degraded",
         {"download": "answers no heartbeat"},
     )
 
 
-async def test_metrics_are_in_the_format_of_prometheus(
+async def test_metrics_are_in_prometheus_text_format(
     client: Client,
 ) -> None:
     StageMetrics("web-test").records_in.inc(3)
-    async with client.get("/metrics") as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        families = list(text_string_to_metric_families(await answer.text()))
+    async with client.get("/metrics") as response:
+        assert response.headers["Content-Type"].startswith("text/plain")
+        families = list(text_string_to_metric_families(await response.text()))
     samples = [sample for family in families for sample in family.samples]
     found = [
         sample.value
@@ -92,7 +90,7 @@ PROMETHEUS = (
     "application/openmetrics-text;version=0.0.1;q=0.4,"
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
-"""The header of Prometheus 2.42 with its usual settings."""
+"""Accept header of Prometheus 2.42 with default settings."""
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -109,11 +107,13 @@ PLAIN = "text/plain; version=0.0.4; charset=utf-8"
         (";;;,=,version", PLAIN),
     ],
 )
-async def test_the_scraper_chooses_the_format(client: Client, accept: str, expected: str) -> None:
-    async with client.get("/metrics", headers={"Accept": accept}) as answer:
-        assert answer.status == 200
-        assert answer.headers["Content-Type"].startswith(expected)
-        page = await answer.text()
+async def test_metrics_format_follows_the_accept_header(
+    client: Client, accept: str, expected: str
+) -> None:
+    async with client.get("/metrics", headers={"Accept": accept}) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith(expected)
+        page = await response.text()
     assert page.endswith("# EOF\n") == expected.startswith("application/openmetrics-text")
 
 
@@ -121,11 +121,11 @@ async def test_exemplars_are_in_the_openmetrics_format_only(client: Client) -> N
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     token = TRACE.set(trace)
     try:
-        StageMetrics("exemplary").finished(0.0, 1)
+        StageMetrics("exemplary").record_finished(0.0, 1)
     finally:
         TRACE.reset(token)
-    async with client.get("/metrics", headers={"Accept": PROMETHEUS}) as answer:
-        families = list(openmetrics_families(await answer.text()))  # type: ignore[no-untyped-call]
+    async with client.get("/metrics", headers={"Accept": PROMETHEUS}) as response:
+        families = list(openmetrics_families(await response.text()))  # type: ignore[no-untyped-call]
     exemplars = [
         each.exemplar.labels
         for family in families
@@ -133,8 +133,8 @@ async def test_exemplars_are_in_the_openmetrics_format_only(client: Client) -> N
         if each.labels.get("stage") == "exemplary" and each.exemplar
     ]
     assert exemplars == [{"trace_id": trace}]
-    async with client.get("/metrics") as answer:
-        assert trace not in await answer.text()
+    async with client.get("/metrics") as response:
+        assert trace not in await response.text()
 
 
 @pytest.mark.parametrize(
@@ -149,43 +149,43 @@ async def test_exemplars_are_in_the_openmetrics_format_only(client: Client) -> N
         ("x-gzip-like", False),
     ],
 )
-async def test_the_page_is_compressed_when_asked_for(
+async def test_metrics_are_compressed_if_the_client_accepts_gzip(
     health: Health, accepted: str, is_compressed: bool
 ) -> None:
-    server = TestServer(build_web(health))
+    server = TestServer(build_app(health))
     async with (
         TestClient(server, auto_decompress=False) as client,
-        client.get("/metrics", headers={"Accept-Encoding": accepted}) as answer,
+        client.get("/metrics", headers={"Accept-Encoding": accepted}) as response,
     ):
-        body = await answer.read()
-        assert (answer.headers.get("Content-Encoding") == "gzip") == is_compressed
-        assert "Accept-Encoding" in answer.headers["Vary"]
+        body = await response.read()
+        assert (response.headers.get("Content-Encoding") == "gzip") == is_compressed
+        assert "Accept-Encoding" in response.headers["Vary"]
     page = gzip.decompress(body) if is_compressed else body
     assert page.startswith(b"# HELP")
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/health/live/../../etc/passwd"])
 async def test_other_paths_are_not_found(client: Client, path: str) -> None:
-    async with client.get(path) as answer:
-        assert answer.status == 404
+    async with client.get(path) as response:
+        assert response.status == 404
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_port_0_takes_a_free_port(host: str) -> None:
+async def test_port_0_binds_a_free_port(host: str) -> None:
     async with serve(f"{host}:0", Health()) as url, aiohttp.ClientSession() as session:
         assert url.startswith(f"http://{host}:")
-        async with session.get(f"{url}/health/live") as answer:
-            assert answer.status == 200
+        async with session.get(f"{url}/health/live") as response:
+            assert response.status == 200
 
 
-async def test_the_port_is_free_again_afterwards() -> None:
+async def test_port_is_released_on_exit() -> None:
     async with serve("127.0.0.1:0", Health()) as url:
         address = url.removeprefix("http://")
     async with serve(address, Health()) as again:
         assert again == url
 
 
-async def test_a_taken_port_is_named() -> None:
+async def test_port_in_use_raises_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(AddressError, match=f"cannot listen on {address}.*--http HOST:PORT"):
@@ -194,7 +194,7 @@ async def test_a_taken_port_is_named() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-async def test_a_taken_default_port_gives_way_to_a_free_one_that_is_named(
+async def test_default_port_in_use_falls_back_to_a_free_port_and_logs_it(
     host: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(f"{host}:0", Health()) as first:
@@ -202,16 +202,16 @@ async def test_a_taken_default_port_gives_way_to_a_free_one_that_is_named(
         async with (
             serve(address, Health(), or_free_port=True) as second,
             aiohttp.ClientSession() as session,
-            session.get(f"{second}/health/live") as answer,
+            session.get(f"{second}/health/live") as response,
         ):
-            assert answer.status == 200
+            assert response.status == 200
             assert second.startswith(f"http://{host}:")
             assert second != first
             assert address in caplog.text
             assert f"port {second.rpartition(':')[2]}" in caplog.text
 
 
-async def test_only_a_taken_port_gives_way() -> None:
+async def test_other_bind_errors_have_no_fallback() -> None:
     foreign = "192.0.2.1:8080"
     with pytest.raises(AddressError, match=f"cannot listen on {foreign}"):
         async with serve(foreign, Health(), or_free_port=True):
@@ -225,7 +225,7 @@ async def test_only_a_taken_port_gives_way() -> None:
         *("127.0.0.1:-1", "127.0.0.1:65536", "127.0.0.1:99999", "127.0.0.1:" + "9" * 5000),
     ],
 )
-async def test_a_malformed_address_is_refused(address: str) -> None:
+async def test_malformed_address_is_rejected(address: str) -> None:
     with pytest.raises(AddressError, match="is not HOST:PORT"):
         async with serve(address, Health()):
             pass

@@ -1,4 +1,4 @@
-"""Consumer lag, on a clock and offsets that the test moves."""
+"""Consumer lag with injected clock and offsets."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from streams.observability.lag import (
-    READ_AGAIN_SECONDS,
+    TIMESTAMP_RETRY_SECONDS,
     LagMonitor,
     SourceProgress,
     StageProgress,
@@ -21,33 +21,33 @@ TOPIC = "clipmill.requests.v1"
 CHANGELOG = "clipmill.toy-rows-changelog"
 
 
-class Cluster:
-    """Ends of partitions, and timestamps of records by partition and offset."""
+class FakeCluster:
+    """End offsets of partitions, and record timestamps by partition and offset."""
 
     def __init__(self) -> None:
         self.log_ends: dict[TopicPartition, int] = {}
         self.timestamps: dict[tuple[TopicPartition, int], float] = {}
-        self.is_away = False
+        self.is_unavailable = False
         self.reads: list[tuple[TopicPartition, int]] = []
 
-    async def ends(self, places: list[TopicPartition]) -> Mapping[TopicPartition, int]:
-        if self.is_away:
-            raise KafkaConnectionError("away")
-        return {place: self.log_ends[place] for place in places}
+    async def ends(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+        if self.is_unavailable:
+            raise KafkaConnectionError("unavailable")
+        return {partition: self.log_ends[partition] for partition in partitions}
 
-    async def timestamp(self, place: TopicPartition, offset: int) -> float | None:
-        self.reads.append((place, offset))
-        if self.is_away:
-            raise KafkaConnectionError("away")
-        return self.timestamps.get((place, offset))
+    async def timestamp(self, partition: TopicPartition, offset: int) -> float | None:
+        self.reads.append((partition, offset))
+        if self.is_unavailable:
+            raise KafkaConnectionError("unavailable")
+        return self.timestamps.get((partition, offset))
 
 
-class Bench:
-    """A monitor of one stage, whose progress the test says."""
+class LagHarness:
+    """Lag monitor of one stage with given progress."""
 
     def __init__(self) -> None:
         self.now = NOW
-        self.cluster = Cluster()
+        self.cluster = FakeCluster()
         self.monitor = LagMonitor(lambda: self.now)
         self.sources: dict[int, tuple[int | None, float | None]] = {}
         self.tables: list[TableProgress] = []
@@ -59,8 +59,8 @@ class Bench:
 
     def progress(self) -> StageProgress:
         sources = (
-            SourceProgress("requests", TopicPartition(TOPIC, partition), *place)
-            for partition, place in self.sources.items()
+            SourceProgress("requests", TopicPartition(TOPIC, partition), *position)
+            for partition, position in self.sources.items()
         )
         return StageProgress(tuple(sources), tuple(self.tables))
 
@@ -70,11 +70,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = Bench()
-    with made.block:
-        made.block.enter_context(made.monitor.watching("toy", ("rows",), made.progress))
-        yield made
+def harness() -> Iterator[LagHarness]:
+    harness = LagHarness()
+    with harness.block:
+        harness.block.enter_context(harness.monitor.tracking("toy", ("rows",), harness.progress))
+        yield harness
 
 
 def lag(partition: int = 0) -> tuple[float | None, float | None]:
@@ -94,116 +94,119 @@ def changelog_lag() -> float | None:
     ("committed", "timestamp", "end", "expected"),
     [
         pytest.param(10, None, 10, (0, 0), id="no lag"),
-        pytest.param(0, None, 0, (0, 0), id="an empty partition"),
-        pytest.param(10, NOW - 7, 15, (5, 7), id="records in work"),
-        pytest.param(10, NOW + 9, 11, (1, 0), id="a client whose clock is ahead"),
-        pytest.param(10, NOW - 7, 9, (0, 0), id="commits are newer than the end"),
-        pytest.param(None, None, 9, (None, None), id="committed offsets are not known yet"),
+        pytest.param(0, None, 0, (0, 0), id="empty partition"),
+        pytest.param(10, NOW - 7, 15, (5, 7), id="records in flight"),
+        pytest.param(10, NOW + 9, 11, (1, 0), id="client clock ahead"),
+        pytest.param(10, NOW - 7, 9, (0, 0), id="commit newer than the end offset"),
+        pytest.param(None, None, 9, (None, None), id="committed offset unknown"),
     ],
 )
-async def test_lag_in_records_and_as_age_of_the_oldest(
-    bench: Bench,
+async def test_lag_in_records_and_as_age_of_the_oldest_record(
+    harness: LagHarness,
     committed: int | None,
     timestamp: float | None,
     end: int,
     expected: tuple[float | None, float | None],
 ) -> None:
-    bench.at(0, committed, timestamp, end)
-    await bench.measure()
+    harness.at(0, committed, timestamp, end)
+    await harness.measure()
     assert lag() == expected
-    assert bench.cluster.reads == []
+    assert harness.cluster.reads == []
 
 
-async def test_the_age_of_a_record_that_was_not_received_is_read_once(bench: Bench) -> None:
-    place = TopicPartition(TOPIC, 0)
-    bench.cluster.timestamps[place, 10] = NOW - 3_600
-    bench.at(0, 10, None, 12)
-    await bench.measure()
-    assert lag() == (2, 0), "its fetch may be under way"
-    await bench.measure(3)
+async def test_timestamp_of_an_unfetched_record_is_read_once(harness: LagHarness) -> None:
+    partition = TopicPartition(TOPIC, 0)
+    harness.cluster.timestamps[partition, 10] = NOW - 3_600
+    harness.at(0, 10, None, 12)
+    await harness.measure()
+    assert lag() == (2, 0), "its fetch may be in flight"
+    await harness.measure(3)
     assert lag() == (2, 3_600)
-    bench.now += 60
-    await bench.measure(3)
+    harness.now += 60
+    await harness.measure(3)
     assert lag() == (2, 3_660)
-    assert bench.cluster.reads == [(place, 10)]
-    bench.at(0, 11, NOW, 12)
-    await bench.measure()
-    bench.at(0, 11, None, 12)
-    await bench.measure(2)
-    assert bench.cluster.reads == [(place, 10), (place, 11)]
+    assert harness.cluster.reads == [(partition, 10)]
+    harness.at(0, 11, NOW, 12)
+    await harness.measure()
+    harness.at(0, 11, None, 12)
+    await harness.measure(2)
+    assert harness.cluster.reads == [(partition, 10), (partition, 11)]
 
 
-async def test_an_age_that_cannot_be_read_has_no_series(bench: Bench) -> None:
-    bench.at(0, 10, None, 12)
-    await bench.measure(2)
+async def test_unreadable_age_has_no_series_and_is_retried_later(harness: LagHarness) -> None:
+    harness.at(0, 10, None, 12)
+    await harness.measure(2)
     assert lag() == (2, None)
-    await bench.measure(5)
-    assert len(bench.cluster.reads) == 1, "a read takes seconds"
-    bench.now += READ_AGAIN_SECONDS
-    bench.cluster.timestamps[TopicPartition(TOPIC, 0), 10] = bench.now - 70
-    await bench.measure()
+    await harness.measure(5)
+    assert len(harness.cluster.reads) == 1, "a read takes seconds"
+    harness.now += TIMESTAMP_RETRY_SECONDS
+    harness.cluster.timestamps[TopicPartition(TOPIC, 0), 10] = harness.now - 70
+    await harness.measure()
     assert lag() == (2, 70)
-    bench.at(0, 12, None, 12)
-    await bench.measure()
+    harness.at(0, 12, None, 12)
+    await harness.measure()
     assert lag() == (0, 0)
 
 
-async def test_the_age_grows_while_the_cluster_is_away(bench: Bench) -> None:
-    bench.at(0, 10, NOW - 5, 12)
-    bench.at(1, 10, None, 12)
-    await bench.measure()
-    bench.cluster.is_away = True
-    bench.now += 100
-    await bench.measure(2)
+async def test_age_grows_while_the_cluster_is_unavailable(harness: LagHarness) -> None:
+    harness.at(0, 10, NOW - 5, 12)
+    harness.at(1, 10, None, 12)
+    await harness.measure()
+    harness.cluster.is_unavailable = True
+    harness.now += 100
+    await harness.measure(2)
     assert lag() == (2, 105)
     assert lag(1) == (2, None)
 
 
-async def test_a_partition_that_is_revoked_has_no_series(bench: Bench) -> None:
-    bench.at(0, 10, NOW, 12)
-    bench.at(1, 10, NOW, 13)
-    await bench.measure()
+async def test_revoked_partition_has_no_series(harness: LagHarness) -> None:
+    harness.at(0, 10, NOW, 12)
+    harness.at(1, 10, NOW, 13)
+    await harness.measure()
     assert (lag(0), lag(1)) == ((2, 0), (3, 0))
-    del bench.sources[0]
-    await bench.measure()
+    del harness.sources[0]
+    await harness.measure()
     assert (lag(0), lag(1)) == ((None, None), (3, 0))
 
 
-async def test_a_lag_that_is_not_known_during_a_rebalance_stays_as_it_was(bench: Bench) -> None:
-    bench.at(0, 10, NOW, 12)
-    await bench.measure()
-    bench.at(0, None, None, 20)
-    await bench.measure()
+async def test_unknown_lag_during_a_rebalance_keeps_the_last_value(harness: LagHarness) -> None:
+    harness.at(0, 10, NOW, 12)
+    await harness.measure()
+    harness.at(0, None, None, 20)
+    await harness.measure()
     assert lag() == (2, 0)
 
 
-async def test_a_stage_that_ends_leaves_no_series(bench: Bench) -> None:
-    bench.at(0, 10, NOW, 12)
-    await bench.measure()
-    bench.block.close()
+async def test_closed_stage_leaves_no_series(harness: LagHarness) -> None:
+    harness.at(0, 10, NOW, 12)
+    await harness.measure()
+    harness.block.close()
     assert lag() == (None, None)
     assert changelog_lag() is None
-    await bench.measure()
+    await harness.measure()
     assert lag() == (None, None)
 
 
-async def test_a_stage_that_ends_while_it_is_measured_leaves_no_series(bench: Bench) -> None:
-    async def timestamp(_place: TopicPartition, _offset: int) -> float:
-        bench.block.close()
+async def test_stage_closed_during_a_measurement_leaves_no_series(harness: LagHarness) -> None:
+    async def timestamp(_partition: TopicPartition, _offset: int) -> float:
+        harness.block.close()
         return NOW
 
-    bench.at(0, 10, None, 12)
-    bench.cluster.timestamp = timestamp  # type: ignore[method-assign, assignment]
-    await bench.measure(2)
+    harness.at(0, 10, None, 12)
+    harness.cluster.timestamp = timestamp  # type: ignore[method-assign, assignment]
+    await harness.measure(2)
     assert lag() == (None, None)
 
 
-async def test_a_table_lags_behind_its_changelog_until_it_is_recovered(bench: Bench) -> None:
-    places = [TopicPartition(CHANGELOG, partition) for partition in (0, 1)]
-    bench.cluster.log_ends |= dict.fromkeys(places, 50)
-    bench.tables = [TableProgress("rows", places[0], 10), TableProgress("rows", places[1], 50)]
-    await bench.measure()
+async def test_table_lags_behind_its_changelog_until_recovered(harness: LagHarness) -> None:
+    partitions = [TopicPartition(CHANGELOG, partition) for partition in (0, 1)]
+    harness.cluster.log_ends |= dict.fromkeys(partitions, 50)
+    harness.tables = [
+        TableProgress("rows", partitions[0], 10),
+        TableProgress("rows", partitions[1], 50),
+    ]
+    await harness.measure()
     assert changelog_lag() == 40
-    bench.tables = []
-    await bench.measure()
+    harness.tables = []
+    await harness.measure()
     assert changelog_lag() == 0

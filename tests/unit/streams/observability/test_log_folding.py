@@ -8,8 +8,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from streams.observability.log_folding import (
+    EPISODES_MAX,
     FOLDED,
-    KINDS_MAX,
     QUIET_SECONDS,
     REPORT_SECONDS,
     TEXT_CHARACTERS,
@@ -21,7 +21,7 @@ REFUSED = ConnectionRefusedError(111, "Connection refused")
 UNREACHABLE = OSError(113, "No route to host")
 
 
-class Clock:
+class FakeClock:
     def __init__(self) -> None:
         self.now = 50.0
 
@@ -30,12 +30,12 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def folding(clock: Clock) -> LogFolding:
+def folding(clock: FakeClock) -> LogFolding:
     return LogFolding(clock)
 
 
@@ -57,7 +57,7 @@ def raised(text: str) -> ValueError:
         return error
 
 
-def test_the_first_line_passes_and_repeats_do_not(folding: LogFolding) -> None:
+def test_first_record_passes_and_repeats_are_filtered(folding: LogFolding) -> None:
     written = [folding.filter(record("no node %s: %s", node, REFUSED)) for node in range(1_000)]
     assert written == [True] + [False] * 999
 
@@ -76,7 +76,7 @@ def test_the_first_line_passes_and_repeats_do_not(folding: LogFolding) -> None:
         (record("bug", error=raised("a")), record("bug", error=KeyError("a"))),
     ],
 )
-def test_lines_of_different_kinds_do_not_hide_each_other(
+def test_records_of_different_kinds_are_not_folded_together(
     folding: LogFolding, one: logging.LogRecord, other: logging.LogRecord
 ) -> None:
     assert [folding.filter(each) for each in (one, other, one, other)] == [True, True, False, False]
@@ -91,7 +91,7 @@ def test_lines_of_different_kinds_do_not_hide_each_other(
         (record("bug", error=raised("a")), record("bug", error=raised("b"))),
     ],
 )
-def test_lines_that_differ_in_what_they_are_about_are_of_one_kind(
+def test_records_that_differ_in_arguments_only_are_folded(
     folding: LogFolding, one: logging.LogRecord, other: logging.LogRecord
 ) -> None:
     assert [folding.filter(one), folding.filter(other)] == [True, False]
@@ -101,12 +101,12 @@ def test_lines_that_differ_in_what_they_are_about_are_of_one_kind(
     "name",
     ["streams.runtime.worker", "streams.cluster.producer", "agents.download.agent", "asyncio"],
 )
-def test_lines_of_other_loggers_are_never_folded(folding: LogFolding, name: str) -> None:
+def test_records_of_other_loggers_are_never_folded(folding: LogFolding, name: str) -> None:
     assert all(folding.filter(record("again", name=name)) for _ in range(5))
 
 
-def test_counts_are_reported_once_a_minute_the_most_frequent_first(
-    folding: LogFolding, clock: Clock
+def test_repeat_counts_are_reported_every_minute_most_frequent_first(
+    folding: LogFolding, clock: FakeClock
 ) -> None:
     reports: list[tuple[float, list[str]]] = []
     for second in range(150):
@@ -123,9 +123,7 @@ def test_counts_are_reported_once_a_minute_the_most_frequent_first(
     ]
 
 
-def test_an_episode_that_is_over_is_reported_with_its_total(
-    folding: LogFolding, clock: Clock
-) -> None:
+def test_ended_episode_is_reported_with_its_total(folding: LogFolding, clock: FakeClock) -> None:
     for _ in range(11):
         folding.filter(record("no node"))
         clock.now += 1
@@ -137,21 +135,21 @@ def test_an_episode_that_is_over_is_reported_with_its_total(
     assert folding.filter(record("no node"))
 
 
-def test_a_line_without_repeats_is_not_reported(folding: LogFolding, clock: Clock) -> None:
+def test_record_without_repeats_is_not_reported(folding: LogFolding, clock: FakeClock) -> None:
     folding.filter(record("no node"))
     clock.now += REPORT_SECONDS + QUIET_SECONDS
     assert folding.report() == []
 
 
-def test_kinds_are_bounded_and_what_gives_way_keeps_its_count(folding: LogFolding) -> None:
+def test_episodes_are_bounded_and_the_evicted_one_is_reported(folding: LogFolding) -> None:
     for _ in range(3):
         folding.filter(record("the oldest"))
-    for number in range(KINDS_MAX):
+    for number in range(EPISODES_MAX):
         assert folding.filter(record(f"kind {chr(1_000 + number)}"))
     assert folding.report() == ["no more repeats of aiokafka: the oldest (2 in 0 s)"]
 
 
-def test_a_long_line_is_cut_in_reports(folding: LogFolding) -> None:
+def test_long_message_is_truncated_in_reports(folding: LogFolding) -> None:
     for _ in range(2):
         folding.filter(record("x" * 1_000 + "\nsecond"))
     (line,) = folding.report(final=True)
@@ -159,7 +157,7 @@ def test_a_long_line_is_cut_in_reports(folding: LogFolding) -> None:
     assert "\n" not in line
 
 
-def test_threads_count_together(folding: LogFolding) -> None:
+def test_repeats_are_counted_across_threads(folding: LogFolding) -> None:
     passed: list[bool] = []
 
     def work() -> None:
@@ -175,7 +173,7 @@ def test_threads_count_together(folding: LogFolding) -> None:
     assert "(3999 in 0 s)" in line
 
 
-class Lines(logging.Handler):
+class ListHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[str] = []
@@ -185,8 +183,8 @@ class Lines(logging.Handler):
 
 
 @pytest.fixture
-def lines(folding: LogFolding) -> Iterator[Lines]:
-    handler = Lines()
+def lines(folding: LogFolding) -> Iterator[ListHandler]:
+    handler = ListHandler()
     handler.addFilter(folding)
     root = logging.getLogger()
     root.addHandler(handler)
@@ -194,8 +192,8 @@ def lines(folding: LogFolding) -> Iterator[Lines]:
     root.removeHandler(handler)
 
 
-async def test_reports_are_written_and_what_is_left_at_the_end(
-    lines: Lines, clock: Clock, monkeypatch: pytest.MonkeyPatch
+async def test_repeats_are_reported_periodically_and_on_cancellation(
+    lines: ListHandler, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
 

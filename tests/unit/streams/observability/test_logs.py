@@ -26,15 +26,15 @@ def record(message: str, *args: object, error: BaseException | None = None) -> l
     return logging.LogRecord("streams.x", logging.WARNING, "x.py", 1, message, args, info)
 
 
-def line(made: logging.LogRecord) -> dict[str, Any]:
-    text = JsonFormatter().format(made)
+def parsed_line(entry: logging.LogRecord) -> dict[str, Any]:
+    text = JsonFormatter().format(entry)
     assert "\n" not in text
     parsed: dict[str, Any] = json.loads(text)
     return parsed
 
 
 @pytest.fixture
-def _in_a_request() -> Iterator[None]:
+def _request_context() -> Iterator[None]:
     tokens = REQUEST.set("r1"), TRACE.set("t1")
     yield
     REQUEST.reset(tokens[0])
@@ -42,7 +42,7 @@ def _in_a_request() -> Iterator[None]:
 
 
 @pytest.fixture
-def _logging_put_back() -> Iterator[None]:
+def _logging_restored() -> Iterator[None]:
     root = logging.getLogger()
     loggers = [root, *(logging.getLogger(name) for name in (*NOISY, *SILENT))]
     before = root.handlers[:], [each.level for each in loggers]
@@ -52,9 +52,9 @@ def _logging_put_back() -> Iterator[None]:
         each.setLevel(level)
 
 
-@pytest.mark.usefixtures("_in_a_request")
-def test_a_json_line_has_everything() -> None:
-    parsed = line(record("%s of %d", "one", 2))
+@pytest.mark.usefixtures("_request_context")
+def test_json_line_has_all_fields() -> None:
+    parsed = parsed_line(record("%s of %d", "one", 2))
     assert datetime.fromisoformat(parsed.pop("time")).tzinfo is not None
     assert parsed == {
         "level": "WARNING",
@@ -65,45 +65,45 @@ def test_a_json_line_has_everything() -> None:
     }
 
 
-def test_an_exception_stays_in_its_line() -> None:
+def test_exception_is_part_of_the_json_line() -> None:
     try:
         raise ValueError("first\nsecond")  # noqa: TRY301
     except ValueError as error:
-        parsed = line(record("failed", error=error))
+        parsed = parsed_line(record("failed", error=error))
     assert "ValueError: first\nsecond" in parsed["exception"]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "ä\u2028", "\x1b[31m", "\x00", "half \ud800"])
-def test_any_text_becomes_one_line_of_json(text: str) -> None:
-    assert line(record("%s", text))["message"] == text.replace("\ud800", "?")
+def test_any_text_becomes_one_json_line(text: str) -> None:
+    assert parsed_line(record("%s", text))["message"] == text.replace("\ud800", "?")
 
 
-def test_a_surrogate_in_an_exception_is_no_problem() -> None:
-    assert "ValueError: ?" in line(record("x", error=ValueError("\ud800")))["exception"]
+def test_surrogate_in_an_exception_is_replaced() -> None:
+    assert "ValueError: ?" in parsed_line(record("x", error=ValueError("\ud800")))["exception"]
 
 
-@pytest.mark.usefixtures("_in_a_request")
-def test_a_console_line_ends_with_the_request() -> None:
+@pytest.mark.usefixtures("_request_context")
+def test_console_line_ends_with_the_request_id() -> None:
     assert ConsoleFormatter().format(record("hello")).endswith("WARNING streams.x: hello [r1]")
 
 
-def test_a_console_line_outside_a_request_ends_with_the_message() -> None:
+def test_console_line_without_request_ends_with_the_message() -> None:
     assert ConsoleFormatter().format(record("hello")).endswith("streams.x: hello")
 
 
-async def test_each_task_has_its_own_request() -> None:
+async def test_request_id_is_per_task() -> None:
     async def work(name: str) -> str:
         REQUEST.set(name)
         await asyncio.sleep(0)
-        return str(line(record("x"))["request_id"])
+        return str(parsed_line(record("x"))["request_id"])
 
     tasks = [asyncio.create_task(work(name)) for name in ("a", "b")]
     assert [await task for task in tasks] == ["a", "b"]
-    assert line(record("x"))["request_id"] == ""
+    assert parsed_line(record("x"))["request_id"] == ""
 
 
-@pytest.mark.usefixtures("_logging_put_back")
-def test_json_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("_logging_restored")
+def test_json_is_written_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings(log_format="json"))
     logging.getLogger("streams.y").info("hello")
     logging.getLogger("streams.y").debug("unseen")
@@ -112,17 +112,17 @@ def test_json_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None
     ]
 
 
-@pytest.mark.usefixtures("_logging_put_back")
-def test_configuring_twice_does_not_double_lines(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("_logging_restored")
+def test_second_configuration_does_not_duplicate_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings())
     configure_logging(Settings())
     logging.getLogger("streams.y").error("hello")
     assert capsys.readouterr().err.count("hello") == 1
 
 
-@pytest.mark.usefixtures("_logging_put_back")
+@pytest.mark.usefixtures("_logging_restored")
 @pytest.mark.parametrize(("level", "seen"), [("INFO", False), ("DEBUG", True)])
-def test_libraries_are_quiet_unless_debugging(
+def test_library_info_is_logged_at_debug_level_only(
     capsys: pytest.CaptureFixture[str], level: Any, seen: bool
 ) -> None:
     configure_logging(Settings(log_level=level))

@@ -8,8 +8,8 @@ from streams.observability.loop_delay import SAMPLE_SECONDS, measure_loop_delay
 from streams.observability.metrics import REGISTRY
 
 
-class Loop:
-    """A clock, and what each sleep takes."""
+class FakeLoop:
+    """Fake clock and sleep with given durations."""
 
     def __init__(self, *sleeps: float) -> None:
         self.now = 0.0
@@ -24,10 +24,10 @@ class Loop:
         self.now += self.sleeps.pop(0)
 
 
-async def test_each_timer_is_observed_with_what_it_is_late(
+async def test_delay_of_each_timer_is_observed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    loop = Loop(SAMPLE_SECONDS, SAMPLE_SECONDS + 2, SAMPLE_SECONDS - 0.001)
+    loop = FakeLoop(SAMPLE_SECONDS, SAMPLE_SECONDS + 2, SAMPLE_SECONDS - 0.001)
     monkeypatch.setattr(module, "time", loop)
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=loop.sleep))
     with pytest.raises(asyncio.CancelledError):

@@ -12,7 +12,7 @@ from streams.observability.metrics import REGISTRY, StageMetrics, observe, start
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
-OURS = {
+OWN_METRICS = {
     name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)
 }
 BOUNDED = {
@@ -36,8 +36,8 @@ BOUNDED = {
 }
 
 
-@pytest.mark.parametrize("metric", OURS.values(), ids=list(OURS))
-def test_a_metric_has_prefix_sentence_and_bounded_labels(metric: MetricWrapperBase) -> None:
+@pytest.mark.parametrize("metric", OWN_METRICS.values(), ids=list(OWN_METRICS))
+def test_metric_has_prefix_documentation_and_bounded_labels(metric: MetricWrapperBase) -> None:
     family: Metric = next(iter(metric.describe()))
     assert re.fullmatch(r"clipmill_[a-z_]+", family.name)
     assert family.documentation.endswith(".")
@@ -45,22 +45,22 @@ def test_a_metric_has_prefix_sentence_and_bounded_labels(metric: MetricWrapperBa
     assert not {"url", "id", "user", "request", "key"} & set(metric._labelnames)
 
 
-def test_everything_that_is_exported_is_ours_or_of_the_process() -> None:
+def test_exported_metrics_have_known_prefixes_and_unique_names() -> None:
     names = {family.name for family in REGISTRY.collect()}
     assert {name.partition("_")[0] for name in names} <= {"clipmill", "process", "python"}
     assert len({family.name for family in REGISTRY.collect()}) == len(list(REGISTRY.collect()))
 
 
-def test_a_stage_exists_in_the_export_before_its_first_record() -> None:
+def test_stage_series_exist_before_the_first_record() -> None:
     StageMetrics("fresh")
     page = generate_latest(REGISTRY).decode()
     for name in ("records_in_total", "records_out_total", "bugs_total", "restarts_total"):
         assert f'clipmill_stage_{name}{{stage="fresh"}} 0.0' in page
 
 
-def test_a_finished_record_is_counted_timed_and_dated() -> None:
+def test_finished_record_updates_count_duration_and_timestamp() -> None:
     stage = StageMetrics("counted")
-    stage.finished(0.0, 3)
+    stage.record_finished(0.0, 3)
     labels = {"stage": "counted"}
     assert REGISTRY.get_sample_value("clipmill_stage_records_out_total", labels) == 3
     assert REGISTRY.get_sample_value("clipmill_stage_duration_seconds_count", labels) == 1
@@ -78,22 +78,22 @@ def test_a_finished_record_is_counted_timed_and_dated() -> None:
         metrics.BYTES_BUCKETS,
     ],
 )
-def test_buckets_grow(buckets: tuple[float, ...]) -> None:
+def test_buckets_increase(buckets: tuple[float, ...]) -> None:
     assert list(buckets) == sorted(set(buckets))
 
 
-def test_there_are_steps_below_a_second_and_up_to_the_longest_download() -> None:
+def test_duration_buckets_cover_subseconds_to_the_longest_download() -> None:
     below = [bound for bound in metrics.DURATION_BUCKETS if bound < 1]
     assert len(below) >= 6
     assert metrics.DURATION_BUCKETS[-1] >= 1_800
 
 
-def test_no_series_tells_only_when_another_was_created() -> None:
+def test_export_has_no_created_series() -> None:
     StageMetrics("created")
     assert "_created" not in generate_latest(REGISTRY).decode()
 
 
-def test_a_closed_set_of_labels_has_all_its_series_at_zero() -> None:
+def test_start_at_zero_creates_all_label_combinations() -> None:
     registry = CollectorRegistry()
     counter = Counter("letters", "Letters.", ("step", "reason"), registry=registry)
     start_at_zero(counter, ["a", "b"], (name for name in ("x", "y", "z")))
@@ -105,7 +105,7 @@ def test_a_closed_set_of_labels_has_all_its_series_at_zero() -> None:
     assert samples == {(step, reason): 0.0 for step in "ab" for reason in "xyz"}
 
 
-def page_of(trace: str | None, context: str = "") -> str:
+def openmetrics_page(trace: str | None, context: str = "") -> str:
     registry = CollectorRegistry()
     histogram = Histogram("seconds", "Seconds.", registry=registry)
     token = TRACE.set(context)
@@ -119,16 +119,14 @@ def page_of(trace: str | None, context: str = "") -> str:
 
 
 @pytest.mark.parametrize(("trace", "context"), [(TRACE_ID, ""), (None, TRACE_ID)])
-def test_the_exemplar_is_the_trace_in_the_openmetrics_format_only(
-    trace: str | None, context: str
-) -> None:
-    assert f'# {{trace_id="{TRACE_ID}"}} 0.3' in page_of(trace, context)
+def test_exemplar_has_the_trace_id_in_openmetrics_only(trace: str | None, context: str) -> None:
+    assert f'# {{trace_id="{TRACE_ID}"}} 0.3' in openmetrics_page(trace, context)
 
 
 @pytest.mark.parametrize(
     "trace", ["", "x", TRACE_ID.upper(), f"{TRACE_ID}0", f"{TRACE_ID}\n", 'a"}} 1' * 100]
 )
-def test_what_is_no_trace_id_is_no_exemplar(trace: str) -> None:
-    page = page_of(trace)
+def test_invalid_trace_id_gives_no_exemplar(trace: str) -> None:
+    page = openmetrics_page(trace)
     assert "trace_id" not in page
     assert "seconds_count 1.0" in page

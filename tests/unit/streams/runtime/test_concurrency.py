@@ -2,31 +2,31 @@ import asyncio
 
 import pytest
 
-from streams.runtime.concurrency import ConcurrencyLimit, aside
+from streams.runtime.concurrency import ConcurrencyLimit, slot_released
 
 
-class Bench:
-    """Workers of some slots that note what they do."""
+class ConcurrencyHarness:
+    """Tasks under a concurrency limit; records how many run at once."""
 
     def __init__(self, count: int = 1) -> None:
         self.slots = ConcurrencyLimit(count)
         self.working = 0
         self.most = 0
-        self.answer = asyncio.Event()
+        self.response = asyncio.Event()
 
     async def work(self) -> None:
-        async with self.slots.taken():
+        async with self.slots.acquire():
             self._begin()
             await asyncio.sleep(0)
             self.working -= 1
 
-    async def ask(self) -> None:
-        """Work, wait for somebody else aside, and work again."""
-        async with self.slots.taken():
+    async def work_and_wait(self) -> None:
+        """Work, wait for the response with the slot released, and work again."""
+        async with self.slots.acquire():
             self._begin()
             self.working -= 1
-            async with aside():
-                await self.answer.wait()
+            async with slot_released():
+                await self.response.wait()
             self._begin()
             await asyncio.sleep(0)
             self.working -= 1
@@ -41,105 +41,108 @@ async def in_time(work: "asyncio.Future[list[None]]") -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_no_more_work_than_there_are_slots(count: int) -> None:
-    bench = Bench(count)
-    await asyncio.gather(*(bench.work() for _ in range(10)))
-    assert bench.most == count
+async def test_concurrency_does_not_exceed_the_slots(count: int) -> None:
+    harness = ConcurrencyHarness(count)
+    await asyncio.gather(*(harness.work() for _ in range(10)))
+    assert harness.most == count
 
 
-async def test_those_who_wait_hold_up_nobody() -> None:
-    bench = Bench()
-    waiting = asyncio.gather(*(bench.ask() for _ in range(20)))
+async def test_task_with_a_released_slot_does_not_block_others() -> None:
+    harness = ConcurrencyHarness()
+    waiting = asyncio.gather(*(harness.work_and_wait() for _ in range(20)))
     for _ in range(10):
-        await asyncio.wait_for(bench.work(), 5)
-    bench.answer.set()
+        await asyncio.wait_for(harness.work(), 5)
+    harness.response.set()
     await in_time(waiting)
-    assert bench.most == 1
+    assert harness.most == 1
 
 
-async def test_a_slot_comes_back_after_every_end() -> None:
-    bench = Bench()
+async def test_slot_is_returned_after_failure_and_cancellation() -> None:
+    harness = ConcurrencyHarness()
 
     async def fail() -> None:
-        async with bench.slots.taken(), aside():
+        async with harness.slots.acquire(), slot_released():
             raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011
         await fail()
-    task = asyncio.create_task(bench.ask())
+    task = asyncio.create_task(harness.work_and_wait())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.gather(*(bench.work() for _ in range(5)))
-    assert bench.most == 1
+    await asyncio.gather(*(harness.work() for _ in range(5)))
+    assert harness.most == 1
 
 
-async def test_a_cancellation_while_coming_back_costs_no_slot() -> None:
-    bench = Bench()
-    asking = asyncio.create_task(bench.ask())
+async def test_cancellation_while_reacquiring_loses_no_slot() -> None:
+    harness = ConcurrencyHarness()
+    task = asyncio.create_task(harness.work_and_wait())
     await asyncio.sleep(0)
-    holding, let_go = asyncio.Event(), asyncio.Event()
+    holding, release = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
-        async with bench.slots.taken():
+        async with harness.slots.acquire():
             holding.set()
-            await let_go.wait()
+            await release.wait()
 
     holder = asyncio.create_task(hold())
     await holding.wait()
-    bench.answer.set()
+    harness.response.set()
     await asyncio.sleep(0)
-    asking.cancel()
+    task.cancel()
     await asyncio.sleep(0)
-    assert not asking.done(), "it waits for its slot, to give it back"
-    let_go.set()
+    assert not task.done(), "it reacquires its slot before returning it"
+    release.set()
     await holder
     with pytest.raises(asyncio.CancelledError):
-        await asking
-    bench.most = 0
-    await asyncio.gather(*(bench.work() for _ in range(5)))
-    assert bench.most == 1
+        await task
+    harness.most = 0
+    await asyncio.gather(*(harness.work() for _ in range(5)))
+    assert harness.most == 1
 
 
-async def test_stepping_aside_twice_is_stepping_aside_once() -> None:
-    bench = Bench()
+async def test_nested_release_counts_once() -> None:
+    harness = ConcurrencyHarness()
 
     async def nested() -> None:
-        async with bench.slots.taken(), aside(), aside():
-            await bench.answer.wait()
+        async with harness.slots.acquire(), slot_released(), slot_released():
+            await harness.response.wait()
 
     task = asyncio.create_task(nested())
-    await asyncio.wait_for(bench.work(), 5)
-    first, second = asyncio.create_task(bench.ask()), asyncio.create_task(bench.ask())
-    bench.answer.set()
+    await asyncio.wait_for(harness.work(), 5)
+    first, second = (
+        asyncio.create_task(harness.work_and_wait()),
+        asyncio.create_task(harness.work_and_wait()),
+    )
+    harness.response.set()
     await asyncio.gather(task, first, second)
-    await asyncio.gather(*(bench.work() for _ in range(5)))
-    assert bench.most == 1
+    await asyncio.gather(*(harness.work() for _ in range(5)))
+    assert harness.most == 1
 
 
-async def test_tasks_of_a_record_cannot_give_its_slot_away() -> None:
-    bench = Bench()
+async def test_child_task_cannot_release_the_slot_of_its_parent() -> None:
+    harness = ConcurrencyHarness()
 
     async def child() -> None:
-        async with aside():
-            await bench.answer.wait()
+        async with slot_released():
+            await harness.response.wait()
 
     async def parent() -> None:
-        async with bench.slots.taken():
+        async with harness.slots.acquire():
             await asyncio.gather(asyncio.create_task(child()), asyncio.create_task(child()))
 
     task = asyncio.create_task(parent())
     for _ in range(3):
         await asyncio.sleep(0)
-    other = asyncio.create_task(bench.work())
+    other = asyncio.create_task(harness.work())
     await asyncio.sleep(0)
     assert not other.done()
-    bench.answer.set()
+    harness.response.set()
     await asyncio.gather(task, other)
-    assert bench.most == 1
+    assert harness.most == 1
 
 
-async def test_outside_of_a_stage_it_changes_nothing() -> None:
-    async with aside():
+async def test_slot_released_outside_of_a_stage_is_a_no_op() -> None:
+    async with slot_released():
         await asyncio.sleep(0)

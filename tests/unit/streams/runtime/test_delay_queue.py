@@ -1,4 +1,4 @@
-"""The waiting room, on a clock that the test moves."""
+"""Delay queue with an injected clock."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from streams.observability.metrics import REGISTRY
 from streams.records import Incoming
 from streams.runtime import delay_queue as module
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
-from streams.runtime.delay_queue import LEAVING, DelayQueue
+from streams.runtime.delay_queue import RELEASES_MAX, DelayQueue
 from streams.settings import StageSettings
 from streams.topics import AUDIT, SELECTED, Topic
 
@@ -22,20 +22,20 @@ TOPICS = ("retry.5s", "retry.1h")
 ALL = [(topic, 0) for topic in TOPICS]
 
 
-class Bench:
-    """A room; what leaves it stays in work until the test ends it."""
+class DelayQueueHarness:
+    """Delay queue whose released records stay in flight until ``ends`` is set."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.set_by = 0.0
-        self.left: list[tuple[int, float]] = []
+        self.wall_clock_offset = 0.0
+        self.released: list[tuple[int, float]] = []
         self.ends = asyncio.Event()
         self.ends.set()
         self.signals = SharedState()
         self.meter = Meter(StageSettings(backlog_records=8))
         self.claims: dict[int, Claim] = {}
         self.dues: dict[int, float | None] = {}
-        self.room = DelayQueue(
+        self.queue = DelayQueue(
             TOPICS,
             due=lambda record, _now: self.dues[record.offset],
             claim=self.claim,
@@ -43,42 +43,42 @@ class Bench:
                 {AUDIT: self.meter, SELECTED: Meter(StageSettings())},
                 lambda: 1.0,
             ),
-            go=self.go,
+            start=self.start_record,
             signals=self.signals,
             clock=lambda: self.now,
-            wall_clock=lambda: self.now + self.set_by,
+            wall_clock=lambda: self.now + self.wall_clock_offset,
         )
         self.running: asyncio.Task[None] | None = None
 
     def claim(self, record: Incoming) -> Claim:
         return self.claims.get(record.offset) or claim_of(record)
 
-    def go(self, record: Incoming) -> "asyncio.Task[None]":
-        self.left.append((record.offset, self.now))
+    def start_record(self, record: Incoming) -> "asyncio.Task[None]":
+        self.released.append((record.offset, self.now))
         return asyncio.create_task(self.work())
 
     async def work(self) -> None:
         await self.ends.wait()
 
-    def enter(
-        self, offset: int, due: float | None, *, owner: str = "r", topic: str = "retry.5s"
+    def put_record(
+        self, offset: int, due: float | None, *, request_id: str = "r", topic: str = "retry.5s"
     ) -> None:
         self.dues[offset] = due
-        headers = (("ce_correlationid", owner.encode()),) if owner else ()
-        self.room.enter(Incoming(topic, 0, offset, b"k", b"v", headers, self.now))
+        headers = (("ce_correlationid", request_id.encode()),) if request_id else ()
+        self.queue.put(Incoming(topic, 0, offset, b"k", b"v", headers, self.now))
 
-    async def move(self, seconds: float) -> None:
-        """Move the clock; whoever waits looks at it again."""
+    async def advance(self, seconds: float) -> None:
+        """Advance the clock and wake the queue."""
         self.now += seconds
-        self.room._earlier.set()
-        await turns()
+        self.queue._wake.set()
+        await yield_to_tasks()
 
     @property
     def offsets(self) -> list[int]:
-        return [offset for offset, _ in self.left]
+        return [offset for offset, _ in self.released]
 
     def start(self) -> None:
-        self.running = asyncio.create_task(self.room.run())
+        self.running = asyncio.create_task(self.queue.run())
 
     async def stop(self) -> None:
         if self.running:
@@ -87,91 +87,91 @@ class Bench:
                 await self.running
 
 
-async def turns(count: int = 10) -> None:
+async def yield_to_tasks(count: int = 10) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
+async def harness() -> AsyncIterator[DelayQueueHarness]:
+    made = DelayQueueHarness()
     made.start()
-    await turns()
+    await yield_to_tasks()
     yield made
     made.ends.set()
     await made.stop()
 
 
-async def test_records_leave_in_the_order_in_which_they_are_due(bench: Bench) -> None:
+async def test_records_are_released_in_due_order(harness: DelayQueueHarness) -> None:
     for offset, wait in enumerate([30, 10, 20]):
-        bench.enter(offset, bench.now + wait)
+        harness.put_record(offset, harness.now + wait)
     for _ in range(3):
-        await bench.move(10)
-    assert bench.left == [(1, 1_010.0), (2, 1_020.0), (0, 1_030.0)]
-    assert len(bench.room) == 0
+        await harness.advance(10)
+    assert harness.released == [(1, 1_010.0), (2, 1_020.0), (0, 1_030.0)]
+    assert len(harness.queue) == 0
 
 
-async def test_none_leaves_early(bench: Bench) -> None:
-    bench.enter(0, bench.now + 10)
-    await bench.move(9.999)
-    assert bench.left == []
-    await bench.move(0.001)
-    assert bench.offsets == [0]
+async def test_record_is_not_released_early(harness: DelayQueueHarness) -> None:
+    harness.put_record(0, harness.now + 10)
+    await harness.advance(9.999)
+    assert harness.released == []
+    await harness.advance(0.001)
+    assert harness.offsets == [0]
 
 
 @pytest.mark.parametrize("due", [None, 0.0, 1_000.0])
-async def test_what_is_due_or_does_not_say_when_leaves_at_once(
-    bench: Bench, due: float | None
+async def test_record_that_is_due_or_has_no_due_time_is_released_at_once(
+    harness: DelayQueueHarness, due: float | None
 ) -> None:
-    bench.enter(0, due)
-    await turns()
-    assert bench.offsets == [0]
+    harness.put_record(0, due)
+    await yield_to_tasks()
+    assert harness.offsets == [0]
 
 
-async def test_a_real_clock_wakes_it() -> None:
-    bench = Bench()
+async def test_record_is_released_by_a_real_clock() -> None:
+    harness = DelayQueueHarness()
     loop = asyncio.get_running_loop()
-    bench.room._clock = bench.room._wall_clock = loop.time
-    bench.start()
-    bench.enter(0, loop.time() + 60)
-    await turns()
-    bench.enter(1, loop.time() + 0.03)
+    harness.queue._clock = harness.queue._wall_clock = loop.time
+    harness.start()
+    harness.put_record(0, loop.time() + 60)
+    await yield_to_tasks()
+    harness.put_record(1, loop.time() + 0.03)
     async with asyncio.timeout(2):
-        while not bench.left:  # noqa: ASYNC110
+        while not harness.released:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-    assert bench.offsets == [1]
-    await bench.stop()
+    assert harness.offsets == [1]
+    await harness.stop()
 
 
 @pytest.mark.parametrize("jump", [-7_200.0, -3_000.0, 3_000.0])
-async def test_what_is_held_does_not_notice_that_the_wall_clock_is_set(
-    bench: Bench, jump: float
+async def test_wall_clock_jump_does_not_affect_held_records(
+    harness: DelayQueueHarness, jump: float
 ) -> None:
-    bench.enter(0, bench.now + 10)
-    bench.set_by = jump
-    bench.enter(1, bench.now + jump + 10)
-    await bench.move(9.999)
-    assert bench.left == []
-    await bench.move(0.001)
-    assert sorted(bench.offsets) == [0, 1]
+    harness.put_record(0, harness.now + 10)
+    harness.wall_clock_offset = jump
+    harness.put_record(1, harness.now + jump + 10)
+    await harness.advance(9.999)
+    assert harness.released == []
+    await harness.advance(0.001)
+    assert sorted(harness.offsets) == [0, 1]
 
 
-async def test_of_thousands_due_at_once_few_are_on_their_way(bench: Bench) -> None:
-    bench.ends.clear()
-    for offset in range(LEAVING + 50):
-        bench.enter(offset, bench.now)
-    await turns()
-    assert len(bench.left) == LEAVING
-    bench.ends.set()
-    await turns()
-    assert bench.offsets == list(range(LEAVING + 50))
+async def test_releases_in_flight_are_bounded(harness: DelayQueueHarness) -> None:
+    harness.ends.clear()
+    for offset in range(RELEASES_MAX + 50):
+        harness.put_record(offset, harness.now)
+    await yield_to_tasks()
+    assert len(harness.released) == RELEASES_MAX
+    harness.ends.set()
+    await yield_to_tasks()
+    assert harness.offsets == list(range(RELEASES_MAX + 50))
 
 
-# Taken back
+# Cancellation
 
 
 @pytest.mark.parametrize(
-    ("owner", "key", "leaves"),
+    ("request_id", "key", "is_released"),
     [
         ("r1", "cancel/r1", True),
         ("r1", "cancel/r2", False),
@@ -184,117 +184,117 @@ async def test_of_thousands_due_at_once_few_are_on_their_way(bench: Bench) -> No
         ("", "cancel/", False),
     ],
 )
-@pytest.mark.parametrize("before", [True, False])
-async def test_what_is_taken_back_leaves_at_once(
-    bench: Bench, *, owner: str, key: str, leaves: bool, before: bool
+@pytest.mark.parametrize("signal_first", [True, False])
+async def test_cancelled_record_is_released_at_once(
+    harness: DelayQueueHarness, *, request_id: str, key: str, is_released: bool, signal_first: bool
 ) -> None:
-    if before:
-        bench.signals.put(key, b"{}")
-    bench.enter(0, bench.now + 60, owner=owner)
-    await turns()
-    if not before:
-        assert bench.left == []
-        bench.signals.put(key, b"{}")
-        await turns()
-    assert bench.offsets == ([0] if leaves else [])
+    if signal_first:
+        harness.signals.put(key, b"{}")
+    harness.put_record(0, harness.now + 60, request_id=request_id)
+    await yield_to_tasks()
+    if not signal_first:
+        assert harness.released == []
+        harness.signals.put(key, b"{}")
+        await yield_to_tasks()
+    assert harness.offsets == ([0] if is_released else [])
 
 
-async def test_what_is_taken_back_leaves_once(bench: Bench) -> None:
-    bench.enter(0, bench.now + 60, owner="b1/7")
+async def test_cancelled_record_is_released_once(harness: DelayQueueHarness) -> None:
+    harness.put_record(0, harness.now + 60, request_id="b1/7")
     for key in ("cancel/b1", "cancel/b1/7", "cancel/b1"):
-        bench.signals.put(key, b"{}")
-    await turns()
-    await bench.move(60)
-    assert bench.offsets == [0]
+        harness.signals.put(key, b"{}")
+    await yield_to_tasks()
+    await harness.advance(60)
+    assert harness.offsets == [0]
 
 
-async def test_a_signal_that_is_deleted_takes_nothing_back(bench: Bench) -> None:
-    bench.enter(0, bench.now + 60, owner="r1")
-    bench.signals.put("cancel/r1", None)
-    await turns()
-    assert bench.left == []
+async def test_deleted_signal_cancels_nothing(harness: DelayQueueHarness) -> None:
+    harness.put_record(0, harness.now + 60, request_id="r1")
+    harness.signals.put("cancel/r1", None)
+    await yield_to_tasks()
+    assert harness.released == []
 
 
-async def test_a_whole_batch_leaves_by_one_signal(bench: Bench) -> None:
+async def test_one_signal_cancels_a_whole_batch(harness: DelayQueueHarness) -> None:
     for index in range(500):
-        bench.enter(index, bench.now + 60 + index, owner=f"b1/{index}")
-    bench.signals.put("cancel/b1", b"{}")
-    await turns(30)
-    assert sorted(bench.offsets) == list(range(500))
-    assert bench.room._by_key == {}
+        harness.put_record(index, harness.now + 60 + index, request_id=f"b1/{index}")
+    harness.signals.put("cancel/b1", b"{}")
+    await yield_to_tasks(30)
+    assert sorted(harness.offsets) == list(range(500))
+    assert harness.queue._by_key == {}
 
 
 # Partitions and space
 
 
-async def test_records_of_a_lost_partition_are_forgotten(bench: Bench) -> None:
-    bench.enter(0, bench.now + 1, topic="retry.5s")
-    bench.enter(1, bench.now + 1, topic="retry.1h")
-    assert bench.room.retain([("retry.1h", 0)]) == ["retry.5s"]
-    await bench.move(1)
-    assert bench.offsets == [1]
-    assert bench.room._by_key == {}
+async def test_records_of_a_revoked_partition_are_dropped(harness: DelayQueueHarness) -> None:
+    harness.put_record(0, harness.now + 1, topic="retry.5s")
+    harness.put_record(1, harness.now + 1, topic="retry.1h")
+    assert harness.queue.retain([("retry.1h", 0)]) == ["retry.5s"]
+    await harness.advance(1)
+    assert harness.offsets == [1]
+    assert harness.queue._by_key == {}
 
 
-async def test_bytes_of_one_topic_are_bounded(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+async def test_held_bytes_of_one_topic_are_bounded(
+    harness: DelayQueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BYTES_PER_TOPIC", 20)
-    bench.enter(0, bench.now + 1)
-    waiting = asyncio.create_task(bench.room.space("retry.5s"))
-    await turns()
+    harness.put_record(0, harness.now + 1)
+    waiting = asyncio.create_task(harness.queue.wait_for_space("retry.5s"))
+    await yield_to_tasks()
     assert not waiting.done()
-    await asyncio.wait_for(bench.room.space("retry.1h"), 1)
-    await bench.move(1)
+    await asyncio.wait_for(harness.queue.wait_for_space("retry.1h"), 1)
+    await harness.advance(1)
     assert waiting.done()
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30))
-def test_whatever_comes_each_leaves_once_and_not_early(plan: list[tuple[int, bool]]) -> None:
+def test_any_plan_releases_each_record_once_and_not_early(plan: list[tuple[int, bool]]) -> None:
     asyncio.run(_check(plan))
 
 
 async def _check(plan: list[tuple[int, bool]]) -> None:
-    bench = Bench()
-    bench.start()
-    for offset, (wait, taken_back) in enumerate(plan):
-        bench.enter(offset, 1_000.0 + wait, owner=f"r{offset}")
-        if taken_back:
-            bench.signals.put(f"cancel/r{offset}", b"{}")
-        await bench.move(1)
+    harness = DelayQueueHarness()
+    harness.start()
+    for offset, (wait, is_cancelled) in enumerate(plan):
+        harness.put_record(offset, 1_000.0 + wait, request_id=f"r{offset}")
+        if is_cancelled:
+            harness.signals.put(f"cancel/r{offset}", b"{}")
+        await harness.advance(1)
     for _ in range(51):
-        await bench.move(1)
-    await bench.stop()
-    assert sorted(bench.offsets) == list(range(len(plan)))
-    assert all(at >= 1_000 + plan[o][0] for o, at in bench.left if not plan[o][1])
-    assert len(bench.room) == bench.room._space["retry.5s"].taken == 0
+        await harness.advance(1)
+    await harness.stop()
+    assert sorted(harness.offsets) == list(range(len(plan)))
+    assert all(at >= 1_000 + plan[o][0] for o, at in harness.released if not plan[o][1])
+    assert len(harness.queue) == harness.queue._budgets["retry.5s"].used == 0
 
 
 # Metrics
 
 
-async def test_how_many_wait_and_for_how_long_is_reported(bench: Bench) -> None:
-    await bench.stop()
-    bench.enter(0, bench.now + 60)
-    bench.now += 25
-    bench.enter(1, bench.now + 60)
-    bench.start()
-    await turns()
+async def test_held_count_and_oldest_age_are_exported(harness: DelayQueueHarness) -> None:
+    await harness.stop()
+    harness.put_record(0, harness.now + 60)
+    harness.now += 25
+    harness.put_record(1, harness.now + 60)
+    harness.start()
+    await yield_to_tasks()
     assert _sample("clipmill_parked_events", "retry.5s") == 2
     assert _sample("clipmill_oldest_parked_seconds", "retry.5s") == 25
     assert _sample("clipmill_parked_events", "retry.1h") == 0
     assert _sample("clipmill_oldest_parked_seconds", "retry.1h") == 0
 
 
-async def test_lateness_counts_only_what_had_to_wait(bench: Bench) -> None:
+async def test_lateness_is_observed_for_delayed_records_only(harness: DelayQueueHarness) -> None:
     name = "clipmill_delay_lateness_seconds_count"
     before = _sample(name, "retry.1h") or 0
-    bench.enter(0, None, topic="retry.1h")
-    bench.enter(1, bench.now + 60, topic="retry.1h", owner="taken back")
-    bench.signals.put("cancel/taken back", b"{}")
-    bench.enter(2, bench.now - 3, topic="retry.1h")
-    await turns()
-    assert len(bench.left) == 3
+    harness.put_record(0, None, topic="retry.1h")
+    harness.put_record(1, harness.now + 60, topic="retry.1h", request_id="taken back")
+    harness.signals.put("cancel/taken back", b"{}")
+    harness.put_record(2, harness.now - 3, topic="retry.1h")
+    await yield_to_tasks()
+    assert len(harness.released) == 3
     assert _sample(name, "retry.1h") == before + 1
 
 
@@ -302,62 +302,66 @@ def _sample(name: str, topic: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"delay": topic})
 
 
-async def test_records_of_a_partition_with_another_log_are_dropped(bench: Bench) -> None:
-    bench.enter(0, bench.now + 1, topic="retry.5s")
-    bench.enter(1, bench.now + 1, topic="retry.1h")
-    assert bench.room.drop(("retry.1h", 0)) == ["retry.1h"]
-    await bench.move(1)
-    assert bench.offsets == [0]
+async def test_records_of_a_truncated_partition_are_dropped(harness: DelayQueueHarness) -> None:
+    harness.put_record(0, harness.now + 1, topic="retry.5s")
+    harness.put_record(1, harness.now + 1, topic="retry.1h")
+    assert harness.queue.drop(("retry.1h", 0)) == ["retry.1h"]
+    await harness.advance(1)
+    assert harness.offsets == [0]
 
 
-# Room in front of the stages that they go to
+# Downstream capacity
 
 
 def claim(rank: int, topic: Topic = AUDIT) -> Claim:
     return Claim(rank, (topic,))
 
 
-async def test_what_is_due_leaves_as_there_is_room_earliest_first(bench: Bench) -> None:
-    bench.meter.observe(GroupProgress(end=0, finished=0), 0.0)
+async def test_due_records_are_released_within_capacity_earliest_first(
+    harness: DelayQueueHarness,
+) -> None:
+    harness.meter.observe(GroupProgress(end=0, finished=0), 0.0)
     for offset in range(20):
-        bench.claims[offset] = claim(10)
-        bench.enter(offset, 1_010.0 + (20 - offset) / 100)
-    await bench.move(11)
-    assert bench.offsets == list(range(19, 11, -1)), "eight, and those that were due first"
-    bench.meter.observe(GroupProgress(end=8, finished=8), 1.0)
-    bench.room._gate.measured()
-    bench.room.look()
-    await turns(40)
-    assert bench.offsets == list(range(19, 3, -1))
+        harness.claims[offset] = claim(10)
+        harness.put_record(offset, 1_010.0 + (20 - offset) / 100)
+    await harness.advance(11)
+    assert harness.offsets == list(range(19, 11, -1)), "eight, those that were due first"
+    harness.meter.observe(GroupProgress(end=8, finished=8), 1.0)
+    harness.queue._gate.reset_spent()
+    harness.queue.wake()
+    await yield_to_tasks(40)
+    assert harness.offsets == list(range(19, 3, -1))
 
 
-async def test_one_target_without_room_holds_up_no_other(bench: Bench) -> None:
-    bench.meter.observe(GroupProgress(end=100, finished=0), 0.0)
+async def test_target_without_capacity_does_not_block_another(harness: DelayQueueHarness) -> None:
+    harness.meter.observe(GroupProgress(end=100, finished=0), 0.0)
     for offset, topic in enumerate((AUDIT, SELECTED)):
-        bench.claims[offset] = claim(10, topic)
-        bench.enter(offset, 1_000.0)
-    await turns(40)
-    assert bench.offsets == [1]
+        harness.claims[offset] = claim(10, topic)
+        harness.put_record(offset, 1_000.0)
+    await yield_to_tasks(40)
+    assert harness.offsets == [1]
 
 
-async def test_what_is_due_and_held_back_leaves_when_it_is_cancelled(bench: Bench) -> None:
-    bench.meter.observe(GroupProgress(end=100, finished=0), 0.0)
-    bench.claims[0] = Claim(10, (AUDIT,), request="r")
-    bench.enter(0, 1_000.0)
-    await turns()
-    assert bench.offsets == []
-    bench.signals.put("cancel/r", b"{}")
-    await turns()
-    assert bench.offsets == [0]
+async def test_blocked_due_record_is_released_on_cancellation(harness: DelayQueueHarness) -> None:
+    harness.meter.observe(GroupProgress(end=100, finished=0), 0.0)
+    harness.claims[0] = Claim(10, (AUDIT,), request="r")
+    harness.put_record(0, 1_000.0)
+    await yield_to_tasks()
+    assert harness.offsets == []
+    harness.signals.put("cancel/r", b"{}")
+    await yield_to_tasks()
+    assert harness.offsets == [0]
 
 
-async def test_what_is_due_and_held_back_of_a_lost_partition_is_forgotten(bench: Bench) -> None:
-    bench.meter.observe(GroupProgress(end=100, finished=0), 0.0)
-    bench.claims[0] = claim(10)
-    bench.enter(0, 1_000.0)
-    await turns()
-    assert bench.room.retain([]) == ["retry.5s"]
-    bench.meter.observe(GroupProgress(end=100, finished=100), 0.0)
-    bench.room.look()
-    await turns()
-    assert (bench.offsets, len(bench.room)) == ([], 0)
+async def test_blocked_due_record_of_a_revoked_partition_is_dropped(
+    harness: DelayQueueHarness,
+) -> None:
+    harness.meter.observe(GroupProgress(end=100, finished=0), 0.0)
+    harness.claims[0] = claim(10)
+    harness.put_record(0, 1_000.0)
+    await yield_to_tasks()
+    assert harness.queue.retain([]) == ["retry.5s"]
+    harness.meter.observe(GroupProgress(end=100, finished=100), 0.0)
+    harness.queue.wake()
+    await yield_to_tasks()
+    assert (harness.offsets, len(harness.queue)) == ([], 0)

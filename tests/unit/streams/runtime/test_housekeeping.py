@@ -1,4 +1,4 @@
-"""Sweeps and supplements, with a writer that fails as the test says."""
+"""Periodic sweeps and best-effort records, with a writer that fails on demand."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,12 +8,12 @@ import pytest
 
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Outgoing, TableWrite
-from streams.runtime.housekeeping import SUPPLEMENTS_MAX, Housekeeping
+from streams.runtime.housekeeping import BEST_EFFORT_MAX, Housekeeping
 from streams.topics import PROGRESS
 from tests.unit.agents.builders import make_table
 
 
-class Bench:
+class HousekeepingHarness:
     def __init__(self) -> None:
         self.written: list[Effect] = []
         self.error: Exception | None = None
@@ -21,7 +21,7 @@ class Bench:
         self.open.set()
         self.ready = asyncio.Event()
         table = make_table("rows")
-        table.show(TableWrite("rows", "a", b"12"))
+        table.apply(TableWrite("rows", "a", b"12"))
         tables = {"rows": table}
         self.housekeeping = Housekeeping("toy", self.write, tables=tables, ready=self.ready)
 
@@ -32,7 +32,7 @@ class Bench:
         self.written += effects
 
     async def sweep_until(self, done: Callable[[], object], sweep: Any) -> None:
-        task = asyncio.create_task(self.housekeeping.sweep_every(0.001, sweep))
+        task = asyncio.create_task(self.housekeeping.run_sweep(0.001, sweep))
         async with asyncio.timeout(2):
             while not done():  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -41,59 +41,63 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> Bench:
-    return Bench()
+async def harness() -> HousekeepingHarness:
+    return HousekeepingHarness()
 
 
 def progress(value: bytes = b"1") -> Outgoing:
     return Outgoing(PROGRESS, b"k", value)
 
 
-async def turns() -> None:
+async def yield_to_tasks() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_a_supplement_is_sent_without_waiting(bench: Bench) -> None:
-    bench.housekeeping.publish_best_effort(progress())
-    assert bench.written == []
-    await turns()
-    assert bench.written == [progress()]
-
-
-async def test_a_lost_supplement_hurts_nobody(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+async def test_best_effort_record_is_published_in_the_background(
+    harness: HousekeepingHarness,
 ) -> None:
-    bench.error = RuntimeError("broken")
-    bench.housekeeping.publish_best_effort(progress())
-    await turns()
+    harness.housekeeping.publish_best_effort(progress())
+    assert harness.written == []
+    await yield_to_tasks()
+    assert harness.written == [progress()]
+
+
+async def test_failed_best_effort_record_is_logged_and_the_next_one_published(
+    harness: HousekeepingHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.error = RuntimeError("broken")
+    harness.housekeeping.publish_best_effort(progress())
+    await yield_to_tasks()
     assert "toy: supplement lost" in caplog.text
-    bench.error = None
-    bench.housekeeping.publish_best_effort(progress(b"2"))
-    await turns()
-    assert bench.written == [progress(b"2")]
+    harness.error = None
+    harness.housekeeping.publish_best_effort(progress(b"2"))
+    await yield_to_tasks()
+    assert harness.written == [progress(b"2")]
 
 
-async def test_while_nothing_can_be_written_supplements_are_bounded(bench: Bench) -> None:
-    bench.open.clear()
-    for _ in range(SUPPLEMENTS_MAX + 5):
-        bench.housekeeping.publish_best_effort(progress())
-    bench.open.set()
-    await turns()
-    assert len(bench.written) == SUPPLEMENTS_MAX
+async def test_pending_best_effort_records_are_bounded(harness: HousekeepingHarness) -> None:
+    harness.open.clear()
+    for _ in range(BEST_EFFORT_MAX + 5):
+        harness.housekeeping.publish_best_effort(progress())
+    harness.open.set()
+    await yield_to_tasks()
+    assert len(harness.written) == BEST_EFFORT_MAX
 
 
-async def test_supplements_that_wait_are_given_up_at_the_stop(bench: Bench) -> None:
-    bench.open.clear()
-    bench.housekeeping.publish_best_effort(progress())
-    await turns()
-    await bench.housekeeping.stop()
-    bench.open.set()
-    await turns()
-    assert bench.written == []
+async def test_pending_best_effort_records_are_dropped_on_stop(
+    harness: HousekeepingHarness,
+) -> None:
+    harness.open.clear()
+    harness.housekeeping.publish_best_effort(progress())
+    await yield_to_tasks()
+    await harness.housekeeping.stop()
+    harness.open.set()
+    await yield_to_tasks()
+    assert harness.written == []
 
 
-async def test_sweeps_go_on_after_a_bug_in_one(bench: Bench) -> None:
+async def test_sweeps_continue_after_an_error(harness: HousekeepingHarness) -> None:
     calls: list[int] = []
 
     def sweep() -> Sequence[Effect]:
@@ -102,12 +106,12 @@ async def test_sweeps_go_on_after_a_bug_in_one(bench: Bench) -> None:
             raise ValueError("bug")
         return [progress()]
 
-    bench.ready.set()
-    await bench.sweep_until(lambda: bench.written, sweep)
+    harness.ready.set()
+    await harness.sweep_until(lambda: harness.written, sweep)
     assert len(calls) > 1
 
 
-async def test_nothing_is_swept_before_the_tables_are_there(bench: Bench) -> None:
+async def test_no_sweep_before_the_tables_are_ready(harness: HousekeepingHarness) -> None:
     calls: list[int] = []
     writes = 0
 
@@ -115,14 +119,14 @@ async def test_nothing_is_swept_before_the_tables_are_there(bench: Bench) -> Non
         nonlocal writes
         writes += 1
 
-    bench.housekeeping._write = count
-    await bench.sweep_until(lambda: writes > 3, lambda: calls.append(1))
+    harness.housekeeping._write = count
+    await harness.sweep_until(lambda: writes > 3, lambda: calls.append(1))
     assert calls == []
 
 
-async def test_the_size_of_the_tables_is_shown(bench: Bench) -> None:
-    task = asyncio.create_task(bench.housekeeping.measure_tables())
-    await turns()
+async def test_table_sizes_are_exported(harness: HousekeepingHarness) -> None:
+    task = asyncio.create_task(harness.housekeeping.measure_tables())
+    await yield_to_tasks()
     task.cancel()
     await asyncio.wait([task])
     labels = {"stage": "toy", "table": "rows"}

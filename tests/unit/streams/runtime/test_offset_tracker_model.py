@@ -38,7 +38,7 @@ class PartitionHistory(RuleBasedStateMachine):
         self.acked = offset + 1
         self.waiting.discard(offset)
 
-    def start_again(self) -> None:
+    def restart(self) -> None:
         self.acks = InOrderAcks()
         self.running.clear()
         self.waiting.clear()
@@ -56,17 +56,17 @@ class PartitionHistory(RuleBasedStateMachine):
         self.position += 1
         event = partial(self.acknowledge, offset, self.generation)
         if offset in self.missing:
-            self.acks.pass_over(P, offset, offset + 1, event, committed=self.committed)
+            self.acks.skip_gap(P, offset, offset + 1, event, committed=self.committed)
             self.delivered_any = True
             return
         known = offset in self.running | self.waiting
         try:
             new = self.acks.deliver(P, offset, event)
         except SkippedOffsetsError:
-            self.start_again()
+            self.restart()
             return
         self.delivered_any = True
-        assert new is not known, "work is started exactly when it is not there already"
+        assert new is not known, "a record is started exactly if it is not in flight"
         if new:
             self.running.add(offset)
 
@@ -89,7 +89,7 @@ class PartitionHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.delivered_any and self.position < LOG_END)
     @rule()
     def drop(self) -> None:
-        """Faust loses an event around a rebalance; not the same one again and again."""
+        """Faust loses an event around a rebalance, each event at most once."""
         if self.position not in self.dropped | self.missing:
             self.dropped.add(self.position)
             self.position += 1
@@ -116,7 +116,7 @@ class PartitionHistory(RuleBasedStateMachine):
 
     @rule(others=st.integers(1, 3))
     def thaw(self, others: int) -> None:
-        """The process stood still; another owner came and went without this one seeing it."""
+        """The process was frozen; another owner came and went unnoticed."""
         self.acks.suspend()
         self.other_owner(others)
         self.acks.retain({P})
@@ -142,7 +142,7 @@ class PartitionHistory(RuleBasedStateMachine):
                 self.waiting.add(offset)
                 self.acks.finish(P, offset)
         last = LOG_END - 1
-        assert self.acked > last or self.committed > last, "the partition stands still"
+        assert self.acked > last or self.committed > last, "the partition is stalled"
 
 
 TestPartitionHistory = PartitionHistory.TestCase

@@ -11,7 +11,7 @@ headers = st.lists(
 
 
 @given(st.none() | st.binary(), st.none() | st.binary(), headers, st.integers(0, 2**62))
-def test_a_record_comes_out_as_it_went_in(
+def test_packed_record_round_trips(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], offset: int
 ) -> None:
     record = Incoming("retry.5s", 3, offset, key, value, tuple(headers), 1.5)
@@ -20,6 +20,6 @@ def test_a_record_comes_out_as_it_went_in(
     assert (packed.topic, packed.partition, packed.offset) == ("retry.5s", 3, offset)
 
 
-def test_what_repeats_itself_takes_little() -> None:
+def test_repetitive_record_is_compressed() -> None:
     record = Incoming("retry.5s", 0, 0, b"k", b'{"url": "https://tiktok.com"}' * 500, (), 1.5)
     assert len(PackedRecord.of(record).packed) < 500

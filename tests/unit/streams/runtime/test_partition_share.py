@@ -5,7 +5,7 @@ from streams.topics import ATTEMPTS, MARKS, REQUESTS, VALIDATED
 
 
 @pytest.mark.parametrize(
-    ("mine", "share"),
+    ("assigned", "share"),
     [
         ([], 0.0),
         ([("requests", 0)], 0.25),
@@ -14,13 +14,15 @@ from streams.topics import ATTEMPTS, MARKS, REQUESTS, VALIDATED
         ([("some-changelog", 0), ("requests", 1)], 0.25),
     ],
 )
-def test_a_share_is_the_own_partitions_of_all(mine: list[tuple[str, int]], share: float) -> None:
+def test_share_is_the_assigned_fraction_of_all_partitions(
+    assigned: list[tuple[str, int]], share: float
+) -> None:
     counted = PartitionShare((REQUESTS,), 4)
-    counted.assign(mine)
+    counted.assign(assigned)
     assert counted() == share
 
 
-def test_nothing_is_shared_out_before_the_first_assignment_and_the_newest_counts() -> None:
+def test_share_is_zero_before_assignment_then_follows_the_latest() -> None:
     share = PartitionShare((REQUESTS,), 4)
     assert share() == 0
     for count in (4, 1, 3):
@@ -28,13 +30,13 @@ def test_nothing_is_shared_out_before_the_first_assignment_and_the_newest_counts
         assert share() == count / 4
 
 
-def test_several_topics_count_together_each_with_its_own_number() -> None:
+def test_share_counts_all_topics_with_their_partition_counts() -> None:
     share = PartitionShare((VALIDATED, ATTEMPTS, MARKS), 4)
     share.assign({("videos.validated", 0), ("attempts", 0), ("deadletters.marks", 0)})
     assert share() == 3 / 9
 
 
-def test_the_shares_of_all_workers_are_one() -> None:
+def test_shares_of_all_workers_sum_to_one() -> None:
     partitions = {("requests", number) for number in range(7)}
     shares = []
     for worker in range(3):

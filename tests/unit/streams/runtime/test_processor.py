@@ -1,4 +1,4 @@
-"""The work of a stage, with an outbox that the test holds in its hand."""
+"""Record processor of a stage, with a fake producer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,22 +25,22 @@ from tests.unit.streams.records import incoming
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def placed(write: Write) -> RecordMetadata:
+def metadata_of(write: Write) -> RecordMetadata:
     partition = 0 if write.partition is None else write.partition
-    place = TopicPartition(write.topic, partition)
-    return RecordMetadata(write.topic, partition, place, 0, None, None, None)
+    topic_partition = TopicPartition(write.topic, partition)
+    return RecordMetadata(write.topic, partition, topic_partition, 0, None, None, None)
 
 
-class FakeOutbox:
-    """Takes everything, except what the test says."""
+class FakeProducer:
+    """Producer that accepts every record that ``refuse`` does not match."""
 
     def __init__(self) -> None:
         self.written: list[Write] = []
         self.refuse: Callable[[Write], bool] = lambda _: False
         self.open = asyncio.Event()
         self.open.set()
-        self.free = asyncio.Event()
-        self.free.set()
+        self.availability = asyncio.Event()
+        self.availability.set()
 
     async def publish(self, writes: Sequence[Write]) -> list[RecordMetadata]:
         await self.open.wait()
@@ -48,10 +48,10 @@ class FakeOutbox:
             if self.refuse(write):
                 raise RecordRefusedError(f"too large for {write.topic}")
         self.written += writes
-        return [placed(write) for write in writes]
+        return [metadata_of(write) for write in writes]
 
     async def available(self) -> None:
-        await self.free.wait()
+        await self.availability.wait()
 
     @property
     def topics(self) -> list[str]:
@@ -63,16 +63,16 @@ class FakeTable:
         self.rows: dict[str, bytes | None] = {}
         self.partitions: dict[str, int | None] = {}
 
-    def changelog(self, write: TableWrite, partition: int | None) -> Write:
+    def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
 
-    def show(self, write: TableWrite, place: RecordMetadata) -> None:
-        self.partitions[write.key] = place.partition
+    def apply(self, write: TableWrite, metadata: RecordMetadata) -> None:
+        self.partitions[write.key] = metadata.partition
         self.rows[write.key] = write.value
 
 
 @asynccontextmanager
-async def _never(_context: StageContext) -> AsyncIterator[Handler]:
+async def not_opened(_context: StageContext) -> AsyncIterator[Handler]:
     raise NotImplementedError
     yield
 
@@ -81,31 +81,31 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
     return [Outgoing(ERRORS, record.key, repr(error).encode())]
 
 
-STAGE = Stage("test", (REQUESTS,), open=_never, on_bug=on_bug)
+STAGE = Stage("test", (REQUESTS,), open=not_opened, on_bug=on_bug)
 
 
-class Bench:
-    """A `RecordProcessor` and everything around it."""
+class ProcessorHarness:
+    """A `RecordProcessor` with a fake producer and table."""
 
     def __init__(
         self, handler: SlicingHandler, *, stage: Stage = STAGE, concurrency: int = 8
     ) -> None:
-        self.outbox = FakeOutbox()
+        self.producer = FakeProducer()
         self.table = FakeTable()
         self.finished: list[Incoming] = []
-        self.work = RecordProcessor(
+        self.processor = RecordProcessor(
             stage,
             handler,
-            outbox=self.outbox,  # type: ignore[arg-type]
+            producer=self.producer,  # type: ignore[arg-type]
             tables={"rows": self.table},  # type: ignore[dict-item]
             slots=ConcurrencyLimit(concurrency),
             topic_prefix="p.",
-            finished=self.finished.append,
+            on_finished=self.finished.append,
             reply_topics=("billing",),
         )
 
     def start(self, *records: Incoming) -> list[asyncio.Task[None]]:
-        return [asyncio.create_task(self.work.run(record)) for record in records]
+        return [asyncio.create_task(self.processor.run(record)) for record in records]
 
 
 def returning(*effects: Effect) -> Handler:
@@ -122,16 +122,16 @@ def raising(error: Exception) -> Handler:
     return handle
 
 
-async def turns(count: int = 20) -> None:
+async def yield_to_tasks(count: int = 20) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def test_everything_returned_is_written_then_reported() -> None:
-    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"v", (("a", b"1"),))))
-    await bench.work.run(incoming())
-    assert bench.outbox.written == [Write("p.videos.validated.v1", b"k", b"v", (("a", b"1"),))]
-    assert bench.finished == [incoming()]
+async def test_effects_are_published_before_the_record_is_finished() -> None:
+    harness = ProcessorHarness(returning(Outgoing(VALIDATED, b"k", b"v", (("a", b"1"),))))
+    await harness.processor.run(incoming())
+    assert harness.producer.written == [Write("p.videos.validated.v1", b"k", b"v", (("a", b"1"),))]
+    assert harness.finished == [incoming()]
 
 
 @pytest.mark.parametrize(
@@ -143,174 +143,178 @@ async def test_everything_returned_is_written_then_reported() -> None:
     ],
     ids=["configured", "not configured", "none"],
 )
-async def test_a_result_goes_to_a_reply_topic_that_is_configured(
+async def test_result_is_published_to_a_configured_reply_topic(
     reply_to: str | None, write: Write
 ) -> None:
-    bench = Bench(returning(Outgoing(RESULTS, b"k", b"v", reply_to=reply_to)))
-    await bench.work.run(incoming())
-    assert bench.outbox.written == [write]
+    harness = ProcessorHarness(returning(Outgoing(RESULTS, b"k", b"v", reply_to=reply_to)))
+    await harness.processor.run(incoming())
+    assert harness.producer.written == [write]
 
 
-async def test_what_stands_behind_a_barrier_waits_for_what_stands_before_it() -> None:
-    bench = Bench(
+async def test_effects_after_a_flush_wait_for_those_before_it() -> None:
+    harness = ProcessorHarness(
         returning(TableWrite("rows", "k", b"1"), Flush(), Outgoing(VALIDATED, b"k", b"v"))
     )
-    asked: list[list[str]] = []
-    publish = bench.outbox.publish
+    published: list[list[str]] = []
+    publish = harness.producer.publish
 
-    async def note(writes: Sequence[Write]) -> list[RecordMetadata]:
-        asked.append([write.topic for write in writes])
+    async def record_writes(writes: Sequence[Write]) -> list[RecordMetadata]:
+        published.append([write.topic for write in writes])
         return await publish(writes)
 
-    bench.outbox.publish = note  # type: ignore[method-assign]
-    bench.outbox.open.clear()
-    [task] = bench.start(incoming())
-    await turns()
-    assert (asked, bench.table.rows) == ([["changelog"]], {})
-    bench.outbox.open.set()
+    harness.producer.publish = record_writes  # type: ignore[method-assign]
+    harness.producer.open.clear()
+    [task] = harness.start(incoming())
+    await yield_to_tasks()
+    assert (published, harness.table.rows) == ([["changelog"]], {})
+    harness.producer.open.set()
     await task
-    assert asked == [["changelog"], ["p.videos.validated.v1"]]
-    assert bench.table.rows == {"k": b"1"}
-    assert len(bench.finished) == 1
+    assert published == [["changelog"], ["p.videos.validated.v1"]]
+    assert harness.table.rows == {"k": b"1"}
+    assert len(harness.finished) == 1
 
 
-async def test_what_is_refused_before_a_barrier_lets_nothing_behind_it_out() -> None:
-    bench = Bench(
+async def test_refusal_before_a_flush_suppresses_the_effects_after_it() -> None:
+    harness = ProcessorHarness(
         returning(TableWrite("rows", "k", b"1"), Flush(), Outgoing(VALIDATED, b"k", b"v"))
     )
-    bench.outbox.refuse = lambda write: write.topic == "changelog"
-    await bench.work.run(incoming())
-    assert bench.outbox.topics == ["p.errors.v1"]
-    assert bench.table.rows == {}
+    harness.producer.refuse = lambda write: write.topic == "changelog"
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.errors.v1"]
+    assert harness.table.rows == {}
 
 
-async def test_nothing_to_write_is_finished_too() -> None:
-    bench = Bench(returning())
-    await bench.work.run(incoming())
-    assert bench.outbox.written == []
-    assert len(bench.finished) == 1
+async def test_record_without_effects_is_finished() -> None:
+    harness = ProcessorHarness(returning())
+    await harness.processor.run(incoming())
+    assert harness.producer.written == []
+    assert len(harness.finished) == 1
 
 
-async def test_nothing_is_reported_before_it_is_acknowledged() -> None:
-    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"v")))
-    bench.outbox.open.clear()
-    [task] = bench.start(incoming())
-    await turns()
-    assert bench.finished == []
-    bench.outbox.open.set()
+async def test_record_is_not_finished_before_its_effects_are_acknowledged() -> None:
+    harness = ProcessorHarness(returning(Outgoing(VALIDATED, b"k", b"v")))
+    harness.producer.open.clear()
+    [task] = harness.start(incoming())
+    await yield_to_tasks()
+    assert harness.finished == []
+    harness.producer.open.set()
     await task
-    assert len(bench.finished) == 1
+    assert len(harness.finished) == 1
 
 
-async def test_a_row_goes_to_the_partition_of_its_event_and_is_seen_when_acknowledged() -> None:
-    bench = Bench(returning(TableWrite("rows", "k", b"v")))
-    bench.outbox.open.clear()
-    [task] = bench.start(incoming(partition=3))
-    await turns()
-    assert bench.table.rows == {}
-    bench.outbox.open.set()
+async def test_row_is_written_to_the_partition_of_its_event_and_applied_after_ack() -> None:
+    harness = ProcessorHarness(returning(TableWrite("rows", "k", b"v")))
+    harness.producer.open.clear()
+    [task] = harness.start(incoming(partition=3))
+    await yield_to_tasks()
+    assert harness.table.rows == {}
+    harness.producer.open.set()
     await task
-    assert bench.table.rows == {"k": b"v"}
-    assert bench.table.partitions == {"k": 3}
-    assert bench.outbox.written == [Write("changelog", b"k", b"v", partition=3)]
+    assert harness.table.rows == {"k": b"v"}
+    assert harness.table.partitions == {"k": 3}
+    assert harness.producer.written == [Write("changelog", b"k", b"v", partition=3)]
 
 
-async def test_a_row_of_housekeeping_goes_where_its_key_belongs() -> None:
-    bench = Bench(returning())
-    assert bench.work.to_write(TableWrite("rows", "k", None)).partition is None
+async def test_row_of_housekeeping_has_no_fixed_partition() -> None:
+    harness = ProcessorHarness(returning())
+    assert harness.processor.to_write(TableWrite("rows", "k", None)).partition is None
 
 
-async def test_a_bug_becomes_records_and_the_record_is_finished() -> None:
-    bench = Bench(raising(ZeroDivisionError("oh")))
-    await bench.work.run(incoming(key=b"mine"))
-    [write] = bench.outbox.written
+async def test_handler_error_is_reported_and_the_record_finished() -> None:
+    harness = ProcessorHarness(raising(ZeroDivisionError("oh")))
+    await harness.processor.run(incoming(key=b"mine"))
+    [write] = harness.producer.written
     assert (write.topic, write.key, write.value) == (
         "p.errors.v1",
         b"mine",
         b"ZeroDivisionError('oh')",
     )
-    assert len(bench.finished) == 1
+    assert len(harness.finished) == 1
 
 
-async def test_a_bug_in_the_bug_handler_ends_in_the_dead_letters() -> None:
-    def worse(_record: Incoming, _error: Exception) -> Sequence[Effect]:
+async def test_error_in_the_bug_handler_gives_a_dead_letter() -> None:
+    def failing_on_bug(_record: Incoming, _error: Exception) -> Sequence[Effect]:
         raise KeyError("worse")
 
-    bench = Bench(raising(ValueError("bad")), stage=replace(STAGE, on_bug=worse))
-    await bench.work.run(incoming(b"\xff", key=None))
-    [write] = bench.outbox.written
+    harness = ProcessorHarness(
+        raising(ValueError("bad")), stage=replace(STAGE, on_bug=failing_on_bug)
+    )
+    await harness.processor.run(incoming(b"\xff", key=None))
+    [write] = harness.producer.written
     assert (write.topic, write.key, write.value) == ("p.deadletters.v1", None, b"\xff")
-    assert len(bench.finished) == 1
+    assert len(harness.finished) == 1
 
 
-async def test_a_record_that_is_too_large_becomes_a_bug_and_its_row_is_not_shown() -> None:
-    bench = Bench(returning(TableWrite("rows", "k", b"v"), Outgoing(VALIDATED, b"k", b"large")))
-    bench.outbox.refuse = lambda write: write.value == b"large"
-    await bench.work.run(incoming())
-    assert bench.outbox.topics == ["p.errors.v1"]
-    assert bench.table.rows == {}
-    assert len(bench.finished) == 1
+async def test_too_large_record_is_reported_as_bug_and_its_row_not_applied() -> None:
+    harness = ProcessorHarness(
+        returning(TableWrite("rows", "k", b"v"), Outgoing(VALIDATED, b"k", b"large"))
+    )
+    harness.producer.refuse = lambda write: write.value == b"large"
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.errors.v1"]
+    assert harness.table.rows == {}
+    assert len(harness.finished) == 1
 
 
-async def test_a_record_too_large_to_report_does_not_stop_the_stage() -> None:
-    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"large")))
-    bench.outbox.refuse = lambda write: write.topic != "p.deadletters.v1"
-    await bench.work.run(incoming())
-    assert bench.outbox.topics == ["p.deadletters.v1"]
-    assert len(bench.finished) == 1
+async def test_report_that_is_too_large_gives_a_dead_letter() -> None:
+    harness = ProcessorHarness(returning(Outgoing(VALIDATED, b"k", b"large")))
+    harness.producer.refuse = lambda write: write.topic != "p.deadletters.v1"
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.deadletters.v1"]
+    assert len(harness.finished) == 1
 
 
-async def test_a_record_too_large_for_the_dead_letters_is_kept_without_its_value() -> None:
-    bench = Bench(returning(Outgoing(VALIDATED, b"k", b"large")))
-    bench.outbox.refuse = lambda write: bool(write.value and len(write.value) > 1_000)
-    await bench.work.run(incoming(b"x" * 2_000_000))
-    await bench.work.run(incoming(b"x" * 2_000_000))
-    assert len(bench.finished) == 2
+async def test_dead_letter_that_is_too_large_is_written_without_its_value() -> None:
+    harness = ProcessorHarness(returning(Outgoing(VALIDATED, b"k", b"large")))
+    harness.producer.refuse = lambda write: bool(write.value and len(write.value) > 1_000)
+    await harness.processor.run(incoming(b"x" * 2_000_000))
+    await harness.processor.run(incoming(b"x" * 2_000_000))
+    assert len(harness.finished) == 2
 
 
-async def test_the_largest_record_that_nobody_can_write_is_finished() -> None:
+async def test_largest_unwritable_record_is_finished() -> None:
     huge = incoming(b"x" * 2_000_000, headers=[("a", b"x" * 100_000)])
-    bench = Bench(raising(ValueError("bad")))
-    bench.outbox.refuse = lambda write: (
+    harness = ProcessorHarness(raising(ValueError("bad")))
+    harness.producer.refuse = lambda write: (
         len(write.value or b"") + sum(len(value) for _, value in write.headers) > 90_000
     )
-    bench.work._stage = replace(
+    harness.processor._stage = replace(
         STAGE, on_bug=lambda record, _: [Outgoing(ERRORS, record.key, record.value)]
     )
-    await bench.work.run(huge)
-    assert bench.outbox.topics == ["p.deadletters.v1"]
-    assert len(bench.finished) == 1
+    await harness.processor.run(huge)
+    assert harness.producer.topics == ["p.deadletters.v1"]
+    assert len(harness.finished) == 1
 
 
 @pytest.mark.parametrize(
     "returned",
     [
-        pytest.param(None, id="nothing at all"),
-        pytest.param([None], id="no effect"),
-        pytest.param([TableWrite("unknown", "k", b"v")], id="a table that it does not have"),
-        pytest.param(7, id="a number"),
+        pytest.param(None, id="None"),
+        pytest.param([None], id="list with None"),
+        pytest.param([TableWrite("unknown", "k", b"v")], id="unknown table"),
+        pytest.param(7, id="number"),
     ],
 )
-async def test_a_handler_that_returns_nonsense_is_a_bug(returned: Any) -> None:
+async def test_invalid_handler_result_is_reported_as_bug(returned: Any) -> None:
     async def handle(_record: Incoming) -> Any:
         return returned
 
-    bench = Bench(handle)
-    await bench.work.run(incoming())
-    assert bench.outbox.topics == ["p.errors.v1"]
-    assert len(bench.finished) == 1
+    harness = ProcessorHarness(handle)
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.errors.v1"]
+    assert len(harness.finished) == 1
 
 
-async def test_a_bug_handler_that_returns_nonsense_ends_in_the_dead_letters() -> None:
+async def test_invalid_bug_handler_result_gives_a_dead_letter() -> None:
     stage = replace(STAGE, on_bug=lambda *_: [TableWrite("unknown", "k", b"v")])
-    bench = Bench(raising(ValueError("bad")), stage=stage)
-    await bench.work.run(incoming())
-    assert bench.outbox.topics == ["p.deadletters.v1"]
-    assert len(bench.finished) == 1
+    harness = ProcessorHarness(raising(ValueError("bad")), stage=stage)
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.deadletters.v1"]
+    assert len(harness.finished) == 1
 
 
 @pytest.mark.parametrize("moment", ["waiting for its turn", "in the handler", "while written"])
-async def test_cancelled_work_is_never_reported(moment: str) -> None:
+async def test_cancelled_record_is_not_finished(moment: str) -> None:
     release = asyncio.Event()
 
     async def handle(_record: Incoming) -> Sequence[Effect]:
@@ -318,37 +322,37 @@ async def test_cancelled_work_is_never_reported(moment: str) -> None:
             await release.wait()
         return [TableWrite("rows", "k", b"v")]
 
-    bench = Bench(handle, concurrency=1)
+    harness = ProcessorHarness(handle, concurrency=1)
     if moment == "while written":
-        bench.outbox.open.clear()
-    tasks = bench.start(incoming(offset=1), incoming(offset=2))
-    await turns()
+        harness.producer.open.clear()
+    tasks = harness.start(incoming(offset=1), incoming(offset=2))
+    await yield_to_tasks()
     victim = tasks[1] if moment == "waiting for its turn" else tasks[0]
     victim.cancel()
     await asyncio.gather(victim, return_exceptions=True)
-    assert bench.finished == []
-    assert bench.table.rows == {}
+    assert harness.finished == []
+    assert harness.table.rows == {}
     release.set()
-    bench.outbox.open.set()
+    harness.producer.open.set()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert len(bench.finished) == 1, "the other one goes on"
+    assert len(harness.finished) == 1, "the other one continues"
 
 
-async def test_no_more_records_are_worked_on_than_there_are_slots() -> None:
+async def test_concurrency_is_bounded_by_the_slots() -> None:
     running = most = 0
 
     async def handle(record: Incoming) -> Sequence[Effect]:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await turns(record.offset * 7 % 5)
+        await yield_to_tasks(record.offset * 7 % 5)
         running -= 1
         return ()
 
-    bench = Bench(handle, concurrency=3)
-    await asyncio.gather(*bench.start(*(incoming(offset=number) for number in range(9))))
+    harness = ProcessorHarness(handle, concurrency=3)
+    await asyncio.gather(*harness.start(*(incoming(offset=number) for number in range(9))))
     assert most == 3
-    assert len(bench.finished) == 9
+    assert len(harness.finished) == 9
 
 
 # Slices
@@ -370,47 +374,47 @@ def slicing(*slices: Sequence[Effect] | Exception) -> SlicingHandler:
 A, B = Outgoing(VALIDATED, b"k", b"a"), Outgoing(VALIDATED, b"k", b"b")
 
 
-async def test_each_slice_is_written_before_the_next_one_is_made() -> None:
-    bench = Bench(slicing([A], [B]))
+async def test_each_slice_is_published_before_the_next_one_is_requested() -> None:
+    harness = ProcessorHarness(slicing([A], [B]))
     turn = asyncio.Event()
 
-    async def next_turn(_record: Incoming) -> None:
+    async def next_slice(_record: Incoming) -> None:
         await turn.wait()
 
-    bench.work._next_turn = next_turn
-    [task] = bench.start(incoming())
-    await turns()
-    assert [write.value for write in bench.outbox.written] == [b"a"]
-    assert bench.finished == []
+    harness.processor._next_slice = next_slice
+    [task] = harness.start(incoming())
+    await yield_to_tasks()
+    assert [write.value for write in harness.producer.written] == [b"a"]
+    assert harness.finished == []
     turn.set()
     await task
-    assert [write.value for write in bench.outbox.written] == [b"a", b"b"]
-    assert bench.finished == [incoming()]
+    assert [write.value for write in harness.producer.written] == [b"a", b"b"]
+    assert harness.finished == [incoming()]
 
 
-async def test_no_slot_is_held_while_a_slice_is_written_or_waited_for() -> None:
-    bench = Bench(slicing([A], [B]), concurrency=1)
-    bench.outbox.open.clear()
-    tasks = bench.start(incoming(offset=1), incoming(offset=2))
-    await turns()
-    assert bench.work._slots.reserve() is not None
+async def test_no_slot_is_held_while_a_slice_is_published_or_awaited() -> None:
+    harness = ProcessorHarness(slicing([A], [B]), concurrency=1)
+    harness.producer.open.clear()
+    tasks = harness.start(incoming(offset=1), incoming(offset=2))
+    await yield_to_tasks()
+    assert harness.processor._slots.reserve() is not None
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_bug_in_a_later_slice_is_reported_for_the_whole_record() -> None:
-    bench = Bench(slicing([A], ValueError("bad")))
-    await bench.work.run(incoming())
-    assert bench.outbox.topics == ["p.videos.validated.v1", "p.errors.v1"]
-    assert len(bench.finished) == 1
+    harness = ProcessorHarness(slicing([A], ValueError("bad")))
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.videos.validated.v1", "p.errors.v1"]
+    assert len(harness.finished) == 1
 
 
-async def test_what_is_written_of_each_slice_is_told() -> None:
-    bench = Bench(slicing([A], [B, B]))
+async def test_effects_of_each_slice_are_observed() -> None:
+    harness = ProcessorHarness(slicing([A], [B, B]))
     sizes: list[int] = []
-    bench.work._wrote = lambda _record, effects: sizes.append(len(effects))
-    await bench.work.run(incoming())
+    harness.processor._on_effects = lambda _record, effects: sizes.append(len(effects))
+    await harness.processor.run(incoming())
     assert sizes == [1, 2]
 
 
@@ -418,28 +422,28 @@ async def test_log_lines_carry_the_request_of_their_record() -> None:
     seen: list[tuple[str, str]] = []
 
     async def handle(record: Incoming) -> Sequence[Effect]:
-        await turns(record.offset)
+        await yield_to_tasks(record.offset)
         seen.append((REQUEST.get(), TRACE.get()))
         return ()
 
-    bench = Bench(handle)
+    harness = ProcessorHarness(handle)
     headers = [
         ("ce_correlationid", b"r1"),
         ("traceparent", f"00-{TRACE_ID}-{'1' * 16}-01".encode()),
     ]
     await asyncio.gather(
-        *bench.start(incoming(offset=1, key=None), incoming(key=None, headers=headers))
+        *harness.start(incoming(offset=1, key=None), incoming(key=None, headers=headers))
     )
     made = trace_id_of(incoming(offset=1, key=None))
     assert seen == [("requests-3-1-1700000000500", made), ("r1", TRACE_ID)]
 
 
 @pytest.mark.parametrize("header", [b"\xff", b"", b"x"])
-async def test_hostile_headers_do_no_harm(header: bytes) -> None:
-    bench = Bench(returning())
+async def test_malformed_headers_are_tolerated(header: bytes) -> None:
+    harness = ProcessorHarness(returning())
     names = ("ce_correlationid", "traceparent")
-    await bench.work.run(incoming(headers=[(name, header) for name in names]))
-    assert len(bench.finished) == 1
+    await harness.processor.run(incoming(headers=[(name, header) for name in names]))
+    assert len(harness.finished) == 1
 
 
 @pytest.mark.parametrize(
@@ -449,73 +453,73 @@ async def test_hostile_headers_do_no_harm(header: bytes) -> None:
         (ClipmillError(ErrorCode.REQUEST_INVALID, "bad"), ErrorCode.REQUEST_INVALID),
     ],
 )
-def test_a_dead_letter_is_the_record_as_it_was_and_why(error: Exception, code: str) -> None:
+def test_dead_letter_has_the_original_record_and_the_error(error: Exception, code: str) -> None:
     record = incoming(b"\xff\x00", key=b"\xfe", headers=[("a", b"1"), ("a", b"\xff")])
     letter = dead_letter(record, error, "validation")
-    own, facts = split_headers(letter.headers)
+    own, metadata = split_headers(letter.headers)
     assert (letter.topic, letter.key, letter.value) == (DEADLETTERS, b"\xfe", b"\xff\x00")
     assert own == (("a", b"1"), ("a", b"\xff"))
-    assert facts is not None
-    assert (facts.step, facts.code, facts.attempts) == ("validation", code, 1)
+    assert metadata is not None
+    assert (metadata.step, metadata.code, metadata.attempts) == ("validation", code, 1)
 
 
-async def test_a_dead_letter_names_its_origin_as_it_is_called_on_kafka() -> None:
-    bench = Bench(returning(dead_letter(incoming(), ValueError("bad"), "test")))
-    await bench.work.run(incoming())
-    assert dict(bench.outbox.written[0].headers)["kafka_dlt-original-topic"] == b"p.requests.v1"
+async def test_dead_letter_names_the_kafka_topic_of_its_origin() -> None:
+    harness = ProcessorHarness(returning(dead_letter(incoming(), ValueError("bad"), "test")))
+    await harness.processor.run(incoming())
+    assert dict(harness.producer.written[0].headers)["kafka_dlt-original-topic"] == b"p.requests.v1"
 
 
-async def test_too_many_dead_letters_stop_the_intake_in_the_same_breath() -> None:
+async def test_too_many_dead_letters_pause_the_intake_in_the_same_publish() -> None:
     record = replace(incoming(), topic="videos.validated")
-    bench = Bench(returning(*[dead_letter(record, ValueError("bad"), "test")] * 101))
-    await bench.work.run(record)
-    assert bench.outbox.topics[-1] == "p.signals.v1"
-    assert bench.outbox.written[-1].key == b"intake/test"
-    assert b"clipmill resume test" in (bench.outbox.written[-1].value or b"")
+    harness = ProcessorHarness(returning(*[dead_letter(record, ValueError("bad"), "test")] * 101))
+    await harness.processor.run(record)
+    assert harness.producer.topics[-1] == "p.signals.v1"
+    assert harness.producer.written[-1].key == b"intake/test"
+    assert b"clipmill resume test" in (harness.producer.written[-1].value or b"")
 
 
-def test_a_tombstone_stays_one_as_a_dead_letter() -> None:
+def test_dead_letter_of_a_tombstone_has_no_value() -> None:
     assert dead_letter(incoming(None), ValueError(), "s").value is None
 
 
-BEAT = replace(incoming(timestamp=4e9), topic=HEARTBEATS.name)
+HEARTBEAT = replace(incoming(timestamp=4e9), topic=HEARTBEATS.name)
 
 
 def sample(name: str) -> float:
     return REGISTRY.get_sample_value(f"clipmill_{name}", {"stage": "test"}) or 0.0
 
 
-async def test_a_heartbeat_is_finished_without_the_handler_and_counts_as_no_record() -> None:
+async def test_heartbeat_is_finished_without_the_handler_and_not_counted_as_record() -> None:
     counts = sample("stage_records_in_total"), sample("heartbeat_duration_seconds_count")
-    bench = Bench(raising(AssertionError("a heartbeat is no work")))
-    await bench.work.run(BEAT)
-    assert (bench.finished, bench.outbox.written) == ([BEAT], [])
+    harness = ProcessorHarness(raising(AssertionError("the handler must not see a heartbeat")))
+    await harness.processor.run(HEARTBEAT)
+    assert (harness.finished, harness.producer.written) == ([HEARTBEAT], [])
     after = sample("stage_records_in_total"), sample("heartbeat_duration_seconds_count")
     assert after == (counts[0], counts[1] + 1)
 
 
-async def test_no_heartbeat_is_finished_while_all_handlers_hang() -> None:
+async def test_heartbeat_is_not_finished_while_all_handlers_hang() -> None:
     release = asyncio.Event()
 
     async def hang(_record: Incoming) -> Sequence[Effect]:
         await release.wait()
         return ()
 
-    bench = Bench(hang, concurrency=2)
-    tasks = bench.start(incoming(offset=1), incoming(offset=2), BEAT)
-    await turns()
-    assert bench.finished == []
+    harness = ProcessorHarness(hang, concurrency=2)
+    tasks = harness.start(incoming(offset=1), incoming(offset=2), HEARTBEAT)
+    await yield_to_tasks()
+    assert harness.finished == []
     release.set()
     await asyncio.gather(*tasks)
-    assert BEAT in bench.finished
+    assert HEARTBEAT in harness.finished
 
 
-async def test_no_heartbeat_is_finished_while_the_cluster_takes_no_records() -> None:
-    bench = Bench(returning())
-    bench.outbox.free.clear()
-    [task] = bench.start(BEAT)
-    await turns()
-    assert bench.finished == []
-    bench.outbox.free.set()
+async def test_heartbeat_is_not_finished_while_the_cluster_is_unavailable() -> None:
+    harness = ProcessorHarness(returning())
+    harness.producer.availability.clear()
+    [task] = harness.start(HEARTBEAT)
+    await yield_to_tasks()
+    assert harness.finished == []
+    harness.producer.availability.set()
     await task
-    assert bench.finished == [BEAT]
+    assert harness.finished == [HEARTBEAT]

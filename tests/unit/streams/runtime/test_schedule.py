@@ -1,4 +1,4 @@
-"""Which record is next: by rank, by room on its path, and of one key in order."""
+"""Schedule of records: by rank, by capacity on the path, and in order within a key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,25 +21,25 @@ def schedule_of(*claims: Claim, keys: Sequence[bytes | None] | None = None) -> S
     return schedule
 
 
-def everywhere(_claim: Claim) -> bool:
+def admit_all(_claim: Claim) -> bool:
     return True
 
 
 def drain(schedule: Schedule[int]) -> list[int]:
-    """Serve all, each one done before the next."""
+    """Serve all records, each released before the next."""
     served = []
-    while (held := schedule.pop(everywhere)) is not None:
+    while (held := schedule.pop(admit_all)) is not None:
         served.append(held.item)
         schedule.release(held.key)
     return served
 
 
-def test_the_highest_rank_is_next_also_among_paths() -> None:
+def test_highest_rank_is_served_first_across_paths() -> None:
     schedule = schedule_of(Claim(1), Claim(5, (AUDIT,)), Claim(5, (VALIDATED,)), Claim(9))
     assert drain(schedule) == [3, 1, 2, 0]
 
 
-def test_a_path_without_room_holds_up_no_other_path() -> None:
+def test_path_without_capacity_does_not_block_another() -> None:
     schedule = schedule_of(Claim(9, (EXTRACTED,)), Claim(1, (AUDIT,)), Claim(0, (EXTRACTED,)))
     assert (held := schedule.pop(lambda claim: EXTRACTED not in claim.path)) is not None
     assert held.item == 1
@@ -47,39 +47,39 @@ def test_a_path_without_room_holds_up_no_other_path() -> None:
     assert drain(schedule) == [0, 2]
 
 
-def test_the_oldest_is_served_now_and_then_if_the_best_of_its_path_has_room() -> None:
+def test_oldest_is_served_by_ageing_if_its_path_has_capacity() -> None:
     schedule = schedule_of(Claim(0, (AUDIT,)), *[Claim(9, (AUDIT,))] * 40, Claim(0, (VALIDATED,)))
     served = []
     while (held := schedule.pop(lambda claim: claim.rank >= 9)) is not None:
         served.append(held.item)
     assert served.index(0) == AGEING - 1
-    assert 41 not in served, "its path has room for high ranks only, and none waits there"
+    assert 41 not in served, "its path has capacity for high ranks only, and none waits there"
 
 
 def test_records_of_one_key_are_served_in_order_and_one_at_a_time() -> None:
     schedule = schedule_of(*[Claim(5)] * 3, keys=[b"a", b"a", b"b"])
-    first, second = schedule.pop(everywhere), schedule.pop(everywhere)
+    first, second = schedule.pop(admit_all), schedule.pop(admit_all)
     assert first is not None
     assert second is not None
     assert [first.item, second.item] == [0, 2]
-    assert schedule.pop(everywhere) is None
+    assert schedule.pop(admit_all) is None
     schedule.release(b"a")
     assert drain(schedule) == [1]
 
 
-def test_the_first_of_a_key_has_the_highest_rank_of_all_of_that_key() -> None:
+def test_first_record_of_a_key_inherits_the_highest_rank_of_the_key() -> None:
     schedule = schedule_of(Claim(5), Claim(0), Claim(9), keys=[b"x", b"a", b"a"])
     assert drain(schedule) == [1, 2, 0]
 
 
-def test_an_inherited_rank_ends_with_the_record_that_lent_it() -> None:
+def test_inherited_rank_ends_with_its_source_record() -> None:
     schedule = schedule_of(*map(Claim, (0, 9, 0, 5)), keys=[b"a", b"a", b"a", b"x"])
     assert drain(schedule) == [0, 1, 3, 2]
 
 
-def test_a_record_can_take_the_place_of_an_earlier_one() -> None:
+def test_pushed_record_can_keep_an_earlier_arrival() -> None:
     schedule = schedule_of(*[Claim(5)] * 3)
-    first = schedule.pop(everywhere)
+    first = schedule.pop(admit_all)
     assert first is not None
     schedule.push(9, first.claim, arrival=first.arrival)
     assert drain(schedule) == [9, 1, 2]
@@ -87,30 +87,30 @@ def test_a_record_can_take_the_place_of_an_earlier_one() -> None:
 
 @pytest.mark.parametrize("key", [None, b"k"])
 @pytest.mark.parametrize("name", ["b/1", "b"])
-def test_a_cancelled_request_is_served_first_whether_or_not_there_is_room(
+def test_expedited_request_is_served_first_even_without_capacity(
     key: bytes | None, name: str
 ) -> None:
     schedule: Schedule[int] = Schedule()
     schedule.push(0, Claim(9, (AUDIT,), request="x"), b"other")
     schedule.push(1, Claim(0, (AUDIT,), request="b/1"), key)
-    schedule.hurry(name)
-    schedule.hurry("unknown")
+    schedule.expedite(name)
+    schedule.expedite("unknown")
     held = schedule.pop(lambda claim: AUDIT not in claim.path)
     assert held is not None
     assert held.item == 1
     assert schedule.pop(lambda claim: AUDIT not in claim.path) is None
 
 
-def test_a_cancelled_record_brings_those_before_it_of_its_key() -> None:
+def test_expedited_record_expedites_earlier_records_of_its_key() -> None:
     schedule: Schedule[int] = Schedule()
     schedule.push(0, Claim(9))
     schedule.push(1, Claim(0, request="a"), b"k")
     schedule.push(2, Claim(0, request="b"), b"k")
-    schedule.hurry("b")
+    schedule.expedite("b")
     assert drain(schedule) == [1, 2, 0]
 
 
-def test_removed_records_are_not_served_and_leave_their_keys_in_order() -> None:
+def test_removed_records_are_not_served_and_key_order_is_kept() -> None:
     schedule = schedule_of(*[Claim(5)] * 4, keys=[b"a", b"a", None, b"a"])
     assert sorted(schedule.remove_where(lambda item: item in {0, 2})) == [0, 2]
     assert len(schedule) == 2
@@ -118,7 +118,7 @@ def test_removed_records_are_not_served_and_leave_their_keys_in_order() -> None:
     assert schedule._chains == {}
 
 
-def test_nothing_is_kept_of_what_was_served() -> None:
+def test_served_records_leave_no_state() -> None:
     schedule = schedule_of(*[Claim(5, request=f"b/{n}") for n in range(9)], keys=[b"a"] * 9)
     drain(schedule)
     assert (schedule._by_name, schedule._chains, schedule._entries) == ({}, {}, set())
@@ -134,15 +134,15 @@ class Step:
 
 steps = st.builds(
     Step,
-    kind=st.sampled_from(["push", "push", "pop", "release", "lose", "hurry", "close"]),
+    kind=st.sampled_from(["push", "push", "pop", "release", "lose", "expedite", "close"]),
     key=st.sampled_from([None, b"a", b"b", b"c"]),
     rank=st.integers(0, URGENT - 1),
     path=st.sampled_from([(), (AUDIT,), (VALIDATED, AUDIT)]),
 )
 
 
-class Model:
-    """A schedule beside what is known of its records."""
+class ScheduleModel:
+    """Schedule with a model of its records."""
 
     def __init__(self) -> None:
         self.schedule: Schedule[int] = Schedule()
@@ -152,7 +152,7 @@ class Model:
         self.busy: set[bytes] = set()
         self.closed: Path = ()
 
-    def do(self, number: int, step: Step) -> None:
+    def apply(self, number: int, step: Step) -> None:
         match step.kind:
             case "push":
                 self.keys[number] = step.key
@@ -164,8 +164,8 @@ class Model:
                 self.release(step.key)
             case "lose":
                 self.lost |= set(self.schedule.remove_where(lambda item: item % 5 == step.rank))
-            case "hurry":
-                self.schedule.hurry(f"r{step.rank}")
+            case "expedite":
+                self.schedule.expedite(f"r{step.rank}")
             case "close":
                 self.closed = step.path
 
@@ -194,12 +194,12 @@ class Model:
 
 
 @given(st.lists(steps, max_size=60))
-def test_whatever_happens_each_record_is_served_once_and_keys_keep_their_order(
+def test_any_sequence_serves_each_record_once_in_key_order(
     plan: list[Step],
 ) -> None:
-    model = Model()
+    model = ScheduleModel()
     for number, step in enumerate(plan):
-        model.do(number, step)
+        model.apply(number, step)
     model.finish()
     assert sorted([*model.served, *model.lost]) == sorted(model.keys)
     for key in (b"a", b"b", b"c"):

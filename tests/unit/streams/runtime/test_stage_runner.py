@@ -1,4 +1,4 @@
-"""The parts of the runner that need no broker: its state seen from outside, and its resources."""
+"""Stage runner without a broker: reported state, and resources."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -26,13 +26,13 @@ async def open_toy(_context: StageContext) -> AsyncIterator[Handler]:
     yield handle
 
 
-class Bench:
-    """A runner whose Faust app is never started."""
+class RunnerHarness:
+    """Stage runner whose Faust app is never started."""
 
     def __init__(self, tmp_path: Path) -> None:
         stage = Stage("toy", (REQUESTS,), open=open_toy, on_bug=lambda *_: ())
-        outbox: Any = None
-        self.runner = StageRunner(stage, Settings(data_dir=tmp_path), outbox)
+        producer: Any = None
+        self.runner = StageRunner(stage, Settings(data_dir=tmp_path), producer)
         self.app = SimpleNamespace(
             crashed=False, should_stop=False, rebalancing=False, crash_reason=None, consumer=None
         )
@@ -40,27 +40,29 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def harness(tmp_path: Path) -> RunnerHarness:
+    return RunnerHarness(tmp_path)
 
 
-async def test_a_running_stage_has_no_failure(bench: Bench) -> None:
-    assert bench.runner.failure() is None
-    bench.app.should_stop = True
-    assert str(bench.runner.failure()) == "the Faust app stopped by itself"
-    bench.app.crash_reason = ValueError("why")
-    assert str(bench.runner.failure()) == "why"
+async def test_failure_is_none_while_running_then_the_crash_reason(harness: RunnerHarness) -> None:
+    assert harness.runner.failure() is None
+    harness.app.should_stop = True
+    assert str(harness.runner.failure()) == "the Faust app stopped by itself"
+    harness.app.crash_reason = ValueError("why")
+    assert str(harness.runner.failure()) == "why"
 
 
-async def test_problems_are_the_partitions_then_the_checks_of_the_stage(bench: Bench) -> None:
-    assert bench.runner.problem() == "waits for its partitions and tables"
-    bench.runner.ready.set()
-    assert bench.runner.problem() is None
-    bench.runner._checks += [lambda: None, lambda: "the disk is full", lambda: "never asked"]
-    assert bench.runner.problem() == "the disk is full"
+async def test_problem_is_missing_partitions_then_the_first_failed_check(
+    harness: RunnerHarness,
+) -> None:
+    assert harness.runner.problem() == "waits for its partitions and tables"
+    harness.runner.ready.set()
+    assert harness.runner.problem() is None
+    harness.runner._checks += [lambda: None, lambda: "the disk is full", lambda: "never asked"]
+    assert harness.runner.problem() == "the disk is full"
 
 
-async def test_a_resource_that_cannot_open_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_failed_open_closes_the_stage(tmp_path: Path) -> None:
     closed: list[str] = []
 
     @asynccontextmanager
@@ -78,14 +80,18 @@ async def test_a_resource_that_cannot_open_leaves_nothing_behind(tmp_path: Path)
     assert closed == ["stage"]
 
 
-async def test_a_broken_flow_is_the_failure_of_the_stage(bench: Bench) -> None:
-    bench.runner.flow.fail(ValueError("first"))
-    bench.runner.flow.fail(ValueError("second"))
-    assert str(bench.runner.failure()) == "first"
+async def test_first_consumption_failure_is_the_failure_of_the_stage(
+    harness: RunnerHarness,
+) -> None:
+    harness.runner.consumption.fail(ValueError("first"))
+    harness.runner.consumption.fail(ValueError("second"))
+    assert str(harness.runner.failure()) == "first"
 
 
-async def test_a_paused_intake_is_a_problem_and_nothing_to_watch(bench: Bench) -> None:
-    bench.runner.ready.set()
-    bench.runner._intake.pause("disk", "the disk is full")
-    assert bench.runner.problem() == "the disk is full"
-    assert await bench.runner._positions() == {}
+async def test_paused_intake_is_a_problem_and_has_no_positions_to_watch(
+    harness: RunnerHarness,
+) -> None:
+    harness.runner.ready.set()
+    harness.runner._intake.pause("disk", "the disk is full")
+    assert harness.runner.problem() == "the disk is full"
+    assert await harness.runner._positions() == {}

@@ -1,4 +1,4 @@
-"""When a partition counts as stuck."""
+"""Conditions under which a partition counts as stalled."""
 
 import pytest
 
@@ -8,7 +8,7 @@ P = ("requests", 0)
 Q = ("requests", 1)
 
 
-class Clock:
+class FakeClock:
     now = 0.0
 
     def __call__(self) -> float:
@@ -16,12 +16,12 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def watchdog(clock: Clock) -> Watchdog:
+def watchdog(clock: FakeClock) -> Watchdog:
     return Watchdog(100, clock)
 
 
@@ -29,25 +29,25 @@ def at(end: int, committed: int, delivered: int | None = None, in_flight: int = 
     return Position(end=end, committed=committed, delivered=delivered, in_flight=in_flight)
 
 
-STUCK = [
-    pytest.param([at(9, 5), at(9, 5)], id="records to read, and nothing comes"),
-    pytest.param([at(9, 5), at(12, 5)], id="more records come, but not to the stage"),
-    pytest.param([at(9, 5, 8), at(9, 5, 8)], id="all done, but commits stand still"),
+STALLED = [
+    pytest.param([at(9, 5), at(9, 5)], id="records to read, none delivered"),
+    pytest.param([at(9, 5), at(12, 5)], id="log grows, none delivered"),
+    pytest.param([at(9, 5, 8), at(9, 5, 8)], id="all finished, none committed"),
 ]
 
-WELL = [
+HEALTHY = [
     pytest.param([at(9, 9), at(9, 9)], id="nothing to read"),
-    pytest.param([at(9, 5), at(9, 6)], id="commits go on"),
-    pytest.param([at(9, 5, 5), at(9, 5, 6)], id="events come"),
-    pytest.param([at(9, 5, 8, 1), at(9, 5, 8, 1)], id="one long download"),
+    pytest.param([at(9, 5), at(9, 6)], id="commits advance"),
+    pytest.param([at(9, 5, 5), at(9, 5, 6)], id="events are delivered"),
+    pytest.param([at(9, 5, 8, 1), at(9, 5, 8, 1)], id="one long record in flight"),
     pytest.param([at(9, 5), at(9, 9), at(9, 5)], id="caught up in between"),
     pytest.param([at(0, 0), at(0, 0)], id="empty"),
 ]
 
 
-@pytest.mark.parametrize("positions", STUCK)
-def test_a_partition_that_stands_still_is_stalled(
-    watchdog: Watchdog, clock: Clock, positions: list[Position]
+@pytest.mark.parametrize("positions", STALLED)
+def test_partition_without_progress_is_stalled(
+    watchdog: Watchdog, clock: FakeClock, positions: list[Position]
 ) -> None:
     for position in positions[:-1]:
         watchdog.observe({P: position})
@@ -58,16 +58,18 @@ def test_a_partition_that_stands_still_is_stalled(
         watchdog.observe({P: positions[-1]})
 
 
-@pytest.mark.parametrize("positions", WELL)
-def test_a_partition_that_moves_or_works_is_not(
-    watchdog: Watchdog, clock: Clock, positions: list[Position]
+@pytest.mark.parametrize("positions", HEALTHY)
+def test_partition_with_progress_or_in_flight_record_is_not_stalled(
+    watchdog: Watchdog, clock: FakeClock, positions: list[Position]
 ) -> None:
     for position in positions:
         watchdog.observe({P: position})
         clock.now += 99
 
 
-def test_one_partition_that_moves_does_not_excuse_another(watchdog: Watchdog, clock: Clock) -> None:
+def test_progress_of_one_partition_does_not_hide_a_stalled_one(
+    watchdog: Watchdog, clock: FakeClock
+) -> None:
     for step in range(4):
         watchdog.observe({P: at(9, step), Q: at(9, 5)})
         clock.now += 33
@@ -76,7 +78,7 @@ def test_one_partition_that_moves_does_not_excuse_another(watchdog: Watchdog, cl
         watchdog.observe({P: at(9, 5), Q: at(9, 5)})
 
 
-def test_a_partition_that_went_elsewhere_is_forgotten(watchdog: Watchdog, clock: Clock) -> None:
+def test_revoked_partition_is_dropped(watchdog: Watchdog, clock: FakeClock) -> None:
     watchdog.observe({P: at(9, 5)})
     clock.now += 99
     watchdog.observe({})

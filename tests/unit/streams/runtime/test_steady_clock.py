@@ -6,7 +6,7 @@ from streams.runtime.steady_clock import steady_clock
 
 
 @pytest.mark.parametrize("jump", [-7_200.0, 3_000.0])
-def test_a_wall_clock_that_is_set_changes_nothing(
+def test_wall_clock_jump_does_not_change_the_steady_clock(
     jump: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = steady_clock()

@@ -33,7 +33,7 @@ TOKENS = {
         },
     ],
 )
-def test_whole_logins_are_taken(given: dict[str, object]) -> None:
+def test_complete_login_is_valid(given: dict[str, object]) -> None:
     KafkaSettings.model_validate(given)
 
 
@@ -56,7 +56,9 @@ def test_whole_logins_are_taken(given: dict[str, object]) -> None:
         ({"client_id": ""}, "client_id"),
     ],
 )
-def test_half_logins_are_refused_with_what_is_missing(given: dict[str, object], text: str) -> None:
+def test_incomplete_login_is_rejected_with_the_missing_setting(
+    given: dict[str, object], text: str
+) -> None:
     with pytest.raises(ValidationError, match=text) as caught:
         KafkaSettings.model_validate(given)
     assert SECRET not in str(caught.value.errors(include_input=False))

@@ -1,4 +1,4 @@
-"""Platforms without code, as they stand in the settings."""
+"""Platforms defined by settings alone, without code."""
 
 import json
 from pathlib import Path
@@ -17,11 +17,11 @@ SITE: dict[str, Any] = {
 }
 
 
-def test_there_are_none_by_default() -> None:
+def test_no_platforms_by_default() -> None:
     assert load_settings().platforms == {}
 
 
-def test_a_site_in_the_file() -> None:
+def test_site_from_the_file() -> None:
     Path("clipmill.toml").write_text(
         "[platforms.hitrecord]\n"
         'hosts = ["hitrecord.org", "www.hitrecord.org"]\n'
@@ -37,7 +37,7 @@ def test_a_site_in_the_file() -> None:
     }
 
 
-def test_a_site_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_site_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     site = SITE | {"short_hosts": ["hr.example"]}
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": site}))
     assert load_settings().platforms["hitrecord"].short_hosts == ("hr.example",)
@@ -75,7 +75,7 @@ def test_a_site_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=str,
 )
-def test_what_a_site_may_not_say(
+def test_invalid_site_is_rejected_with_the_field(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], field: str
 ) -> None:
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": SITE | change}))
@@ -84,21 +84,23 @@ def test_what_a_site_may_not_say(
 
 
 @pytest.mark.parametrize("field", ["hosts", "extractors", "media_hosts"])
-def test_what_a_site_must_say(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
-    said = {name: value for name, value in SITE.items() if name != field}
-    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": said}))
+def test_site_without_required_field_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, field: str
+) -> None:
+    site = {name: value for name, value in SITE.items() if name != field}
+    monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"hitrecord": site}))
     with pytest.raises(SettingsError, match=rf"platforms\.hitrecord\.{field} .*required"):
         load_settings()
 
 
 @pytest.mark.parametrize("name", ["", "Hit", "a:b", "../x", "a.b", "1a", "x" * 33])
-def test_names_are_plain_words(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_invalid_platform_name_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({name: SITE}))
     with pytest.raises(SettingsError, match="platforms"):
         load_settings()
 
 
-def test_hosts_of_files_alone_are_added_to_an_installed_platform(
+def test_media_hosts_alone_extend_an_installed_platform(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLIPMILL_PLATFORMS", '{"tiktok": {"media_hosts": [".cdn.example.net"]}}')
@@ -108,14 +110,16 @@ def test_hosts_of_files_alone_are_added_to_an_installed_platform(
 
 
 @pytest.mark.parametrize("hosts", [[], [".com"], ["cdn.example.net"], [1], "x", None])
-def test_hosts_of_files_alone_are_checked(monkeypatch: pytest.MonkeyPatch, hosts: Any) -> None:
+def test_invalid_media_hosts_alone_are_rejected(
+    monkeypatch: pytest.MonkeyPatch, hosts: Any
+) -> None:
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": {"media_hosts": hosts}}))
     with pytest.raises(SettingsError, match=r"^platforms\.tiktok.*media_hosts"):
         load_settings()
 
 
 @pytest.mark.parametrize("value", [{}, [], "x", None, 1])
-def test_a_platform_is_a_table(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+def test_platform_that_is_no_table_is_rejected(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
     monkeypatch.setenv("CLIPMILL_PLATFORMS", json.dumps({"tiktok": value}))
     with pytest.raises(SettingsError, match=r"^platforms\.tiktok"):
         load_settings()

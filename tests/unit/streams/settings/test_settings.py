@@ -38,14 +38,14 @@ def test_every_setting_has_its_own_variable() -> None:
     assert "CLIPMILL_HTTP" in names
 
 
-def test_without_anything_said_the_defaults_hold() -> None:
+def test_defaults_apply_without_configuration() -> None:
     settings = load_settings()
     assert settings.kafka.bootstrap == "127.0.0.1:9092"
-    assert settings.http.startswith("127.0.0.1:"), "nothing is open to the network by default"
+    assert settings.http.startswith("127.0.0.1:"), "not exposed to the network by default"
 
 
 @pytest.mark.parametrize(
-    ("argument", "variable", "file", "in_force"),
+    ("argument", "variable", "file", "expected"),
     [
         pytest.param(None, None, None, 4, id="default"),
         pytest.param(None, None, 5, 5, id="file before default"),
@@ -53,29 +53,31 @@ def test_without_anything_said_the_defaults_hold() -> None:
         pytest.param(7, 6, 5, 7, id="argument before environment"),
     ],
 )
-def test_precedence(
+def test_precedence_is_argument_environment_file_default(
     monkeypatch: pytest.MonkeyPatch,
     argument: int | None,
     variable: int | None,
     file: int | None,
-    in_force: int,
+    expected: int,
 ) -> None:
     if variable:
         monkeypatch.setenv("CLIPMILL_KAFKA__PARTITIONS", str(variable))
     if file:
         FILE.write_text(f'[kafka]\npartitions = {file}\nbootstrap = "file:1"\n')
     settings = load_settings(**({"kafka": {"partitions": argument}} if argument else {}))
-    assert settings.kafka.partitions == in_force
+    assert settings.kafka.partitions == expected
     assert settings.kafka.bootstrap == ("file:1" if file else "127.0.0.1:9092")
 
 
-def test_the_file_may_be_somewhere_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_config_variable_names_another_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "other.toml").write_text('http = "127.0.0.1:1"\n')
     monkeypatch.setenv("CLIPMILL_CONFIG", str(tmp_path / "other.toml"))
     assert load_settings().http == "127.0.0.1:1"
 
 
-def test_a_group_may_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_may_be_set_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA", '{"partitions": 9}')
     monkeypatch.setenv("CLIPMILL_KAFKA__REPLICATION_FACTOR", "3")
     kafka = load_settings().kafka
@@ -85,9 +87,7 @@ def test_a_group_may_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "name", ["CLIPMILL_HTPP", "CLIPMILL_KAFKA__BOOTSTRAPS", "clipmill_nonsense", "CLIPMILL_KAFKA__"]
 )
-def test_an_unknown_variable_is_refused_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_unknown_variable_is_rejected_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(SettingsError, match=f"^{name} is not a setting"):
         load_settings()
@@ -120,13 +120,13 @@ def test_an_unknown_variable_is_refused_by_its_name(
         pytest.param("http = ", "clipmill.toml", id="not TOML"),
     ],
 )
-def test_a_bad_file_is_refused_by_the_name(text: str, name: str) -> None:
+def test_invalid_file_is_rejected_with_the_setting(text: str, name: str) -> None:
     FILE.write_text(text)
     with pytest.raises(SettingsError, match=name):
         load_settings()
 
 
-def test_all_bad_values_are_named_at_once() -> None:
+def test_all_invalid_values_are_reported_at_once() -> None:
     FILE.write_text('log_format = "xml"\nlog_level = "LOUD"\n')
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -157,7 +157,9 @@ def test_all_bad_values_are_named_at_once() -> None:
         ("CLIPMILL_STAGE__WINDOW", "0"),
     ],
 )
-def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_invalid_variable_is_rejected_with_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     monkeypatch.setenv(name, value)
     path = name.removeprefix("CLIPMILL_").lower().replace("__", ".")
     with pytest.raises(SettingsError, match=f"^{path} has a bad value"):
@@ -165,7 +167,7 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, val
 
 
 @pytest.mark.parametrize(
-    ("given", "in_force"),
+    ("given", "expected"),
     [
         ("a:1", "a:1"),
         ("a:1, b:2 ", "a:1,b:2"),
@@ -173,11 +175,11 @@ def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, val
         ("host.example.org:65535", "host.example.org:65535"),
     ],
 )
-def test_brokers(given: str, in_force: str) -> None:
-    assert KafkaSettings(bootstrap=given).bootstrap == in_force
+def test_bootstrap_is_normalised(given: str, expected: str) -> None:
+    assert KafkaSettings(bootstrap=given).bootstrap == expected
 
 
-def test_a_group_that_is_not_json_is_refused_without_a_traceback(
+def test_group_that_is_not_json_is_rejected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA", "127.0.0.1:9092")
@@ -185,19 +187,19 @@ def test_a_group_that_is_not_json_is_refused_without_a_traceback(
         load_settings()
 
 
-def test_a_settings_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_named_settings_file_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMILL_CONFIG", "missing.toml")
     with pytest.raises(SettingsError, match=r"missing\.toml, which is no file"):
         load_settings()
 
 
-def test_a_settings_file_that_is_a_folder_is_refused() -> None:
+def test_settings_file_that_is_a_directory_is_rejected() -> None:
     FILE.mkdir()
     with pytest.raises(SettingsError, match=r"clipmill\.toml, which is no file"):
         load_settings()
 
 
-def test_settings_that_are_not_utf8_are_refused() -> None:
+def test_settings_file_that_is_not_utf8_is_rejected() -> None:
     FILE.write_bytes(b'http = "\xff"')
     with pytest.raises(SettingsError, match=r"clipmill\.toml"):
         load_settings()
@@ -207,7 +209,9 @@ def test_settings_that_are_not_utf8_are_refused() -> None:
     ("name", "missing"),
     [("sasl_username", "sasl_password"), ("sasl_password", "sasl_username")],
 )
-def test_a_login_must_be_complete(monkeypatch: pytest.MonkeyPatch, name: str, missing: str) -> None:
+def test_incomplete_login_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, name: str, missing: str
+) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv(f"CLIPMILL_KAFKA__{name.upper()}", "x")
     with pytest.raises(SettingsError, match=f"kafka has a bad value: .* needs {missing}"):
@@ -219,7 +223,7 @@ def test_secrets_are_not_shown() -> None:
     assert "hunter2" not in repr(settings) + str(settings) + str(settings.model_dump())
 
 
-def test_a_bad_value_beside_a_secret_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_does_not_show_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIPMILL_KAFKA__SASL_PASSWORD", "hunter2")
     monkeypatch.setenv("CLIPMILL_KAFKA__PARTITIONS", "0")
     monkeypatch.setenv("CLIPMILL_EGRESS__PROXY", "ftp://user:hunter2@127.0.0.1")
@@ -254,7 +258,9 @@ PROXIES = {
 
 @pytest.mark.parametrize(("url", "reason"), PROXIES.items())
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
-def test_what_a_proxy_may_be(url: str, reason: str, several: bool) -> None:
+def test_proxy_url_is_validated_without_showing_its_secret(
+    url: str, reason: str, several: bool
+) -> None:
     wanted = {"proxies": {"a": url}} if several else {"proxy": url}
     if not reason:
         egress = load_settings(egress=wanted).egress
@@ -265,16 +271,16 @@ def test_what_a_proxy_may_be(url: str, reason: str, several: bool) -> None:
     assert not [each for each in ("s3cret", "s3cr") if each in str(caught.value)]
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().kafka.partitions = 3  # type: ignore[misc]
 
 
-def test_defaults_are_the_same_for_every_group() -> None:
+def test_loaded_defaults_are_those_of_the_model() -> None:
     assert value_of(load_settings(), "stage.window") == Settings().stage.window
 
 
-NO_URLS = [
+INVALID_URLS = [
     ("EGRESS__PROXY", "http://u:S3CRET/x@host:1"),
     ("EGRESS__PROXY", "http://u:S3C#RET@h:1"),
     ("EGRESS__PROXY", "http://u:1?S3CRET@h:1"),
@@ -290,8 +296,8 @@ NO_URLS = [
 ]
 
 
-@pytest.mark.parametrize(("variable", "url"), NO_URLS)
-def test_a_url_that_ends_in_its_password_is_refused_without_it(
+@pytest.mark.parametrize(("variable", "url"), INVALID_URLS)
+def test_url_with_unencoded_password_is_rejected_without_showing_it(
     variable: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"CLIPMILL_{variable}", url)

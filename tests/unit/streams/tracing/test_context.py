@@ -8,9 +8,9 @@ from streams.tracing.context import (
     STATE_CHARACTERS_MAX,
     TraceContext,
     bounded_state,
+    parent_request,
     parse_context,
     parse_origin,
-    request_before,
     request_root,
 )
 
@@ -75,7 +75,7 @@ def test_invalid_traceparent_is_none(parent: str | None) -> None:
         ",".join(f"k{number}=v" for number in range(32)),
     ],
 )
-def test_valid_tracestate_is_carried_as_it_came(state: str) -> None:
+def test_valid_tracestate_is_kept_unchanged(state: str) -> None:
     assert bounded_state(state) == state
 
 
@@ -98,11 +98,11 @@ def test_valid_tracestate_is_carried_as_it_came(state: str) -> None:
         ",".join(f"k{number}=v" for number in range(33)),
     ],
 )
-def test_invalid_tracestate_is_dropped_alone(state: str | None) -> None:
+def test_invalid_tracestate_is_dropped_and_traceparent_kept(state: str | None) -> None:
     assert parse_context(f"00-{TRACE}-{SPAN}-01", state) == TraceContext(TRACE, SPAN, 1)
 
 
-def test_long_tracestate_loses_its_long_members_first_then_the_last_ones() -> None:
+def test_long_tracestate_drops_long_members_first_then_the_last_ones() -> None:
     long = f"long={'x' * 200}"
     short = [f"k{number}={'y' * 60}" for number in range(9)]
     found = bounded_state(",".join([short[0], long, *short[1:]])).split(",")
@@ -144,20 +144,20 @@ def test_any_state_keeps_the_order_of_its_members(found: list[tuple[str, str]]) 
         (None, None),
     ],
 )
-def test_the_origin_of_a_request_is_read_or_missing(text: str | None, found: Any) -> None:
+def test_request_origin_is_parsed_or_none(text: str | None, found: Any) -> None:
     assert parse_origin(text) == found
 
 
-def test_the_root_of_a_request_is_known_in_advance() -> None:
+def test_request_root_is_deterministic() -> None:
     root = request_root(TRACE, "r1")
     assert root.trace_id == TRACE
     assert root == request_root(TRACE, "r1") != request_root(TRACE, "r2")
 
 
 @pytest.mark.parametrize(
-    ("request_id", "before"), [("b1/3", "b1"), ("r1/replay-1", "r1"), ("b1/3/replay-2", "b1/3")]
+    ("request_id", "parent"), [("b1/3", "b1"), ("r1/replay-1", "r1"), ("b1/3/replay-2", "b1/3")]
 )
-def test_members_and_replays_have_traces_of_their_own(request_id: str, before: str) -> None:
+def test_members_and_replays_have_their_own_traces(request_id: str, parent: str) -> None:
     root = request_root(TRACE, request_id)
     assert root.trace_id not in (TRACE, request_root(TRACE, f"{request_id}0").trace_id)
-    assert request_before(request_id) == before
+    assert parent_request(request_id) == parent

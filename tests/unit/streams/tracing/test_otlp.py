@@ -1,4 +1,4 @@
-"""The way of spans to a collector, a real one over HTTP; nothing is asserted about speed."""
+"""Export of spans to a real OTLP receiver over HTTP; speed is not asserted."""
 
 import importlib.util
 import logging
@@ -12,7 +12,7 @@ from schemas.errors import ClipmillError
 from streams.observability.metrics import SPANS_DROPPED
 from streams.tracing import otlp
 from streams.tracing.context import TraceContext
-from streams.tracing.otlp import is_wanted, open_tracing
+from streams.tracing.otlp import is_enabled, open_tracing
 from streams.tracing.otlp_recorder import DEFAULT_RATIO, OtlpRecorder, sampler_of
 from streams.tracing.spans import Recorder, Recording, Span, SpanEvent
 from tests.otlp_receiver import attributes_of, otlp_receiver
@@ -60,27 +60,29 @@ def dropped(reason: str) -> float:
         ({ENDPOINT: "http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, True),
     ],
 )
-def test_an_endpoint_switches_tracing_on(environment: dict[str, str], *, wanted: bool) -> None:
-    assert is_wanted(environment) is wanted
+def test_endpoint_enables_tracing(environment: dict[str, str], *, wanted: bool) -> None:
+    assert is_enabled(environment) is wanted
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "use otlp or none"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"),
     ],
 )
-def test_what_is_not_supported_is_refused_at_start(name: str, value: str, told: str) -> None:
-    with pytest.raises(ClipmillError, match=told):
-        is_wanted({ENDPOINT: "http://127.0.0.1:4318", name: value})
+def test_unsupported_option_is_rejected(name: str, value: str, message: str) -> None:
+    with pytest.raises(ClipmillError, match=message):
+        is_enabled({ENDPOINT: "http://127.0.0.1:4318", name: value})
 
 
-def test_a_missing_extra_is_told_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_reported_with_the_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(ClipmillError, match=r"pip install 'clipmill\[tracing\]'"):
-        is_wanted({ENDPOINT: "http://127.0.0.1:4318"})
-    assert not is_wanted({})
+        is_enabled({ENDPOINT: "http://127.0.0.1:4318"})
+    assert not is_enabled({})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_a_missing_extra_is_told_with_what_to_type(monkeypatch: pytest.MonkeyPat
         ),
     ],
 )
-def test_the_sampler_is_the_named_one_or_a_small_ratio(
+def test_sampler_is_the_configured_one_or_the_default_ratio(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], described: str
 ) -> None:
     for name, value in environment.items():
@@ -113,7 +115,7 @@ def test_the_sampler_is_the_named_one_or_a_small_ratio(
         ("always_off", 1, False),
     ],
 )
-async def test_the_clients_flag_counts_as_far_as_the_sampler_says(
+async def test_client_s_sampled_flag_is_honoured_by_parent_based_samplers(
     monkeypatch: pytest.MonkeyPatch, sampler: str, flags: int, *, samples: bool
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
@@ -124,7 +126,7 @@ async def test_the_clients_flag_counts_as_far_as_the_sampler_says(
             assert recorder.samples(TraceContext(TRACE, "0" * 15 + "1", flags)) is samples
 
 
-async def recorded(monkeypatch: pytest.MonkeyPatch, endpoint: str, *spans: Span) -> None:
+async def export(monkeypatch: pytest.MonkeyPatch, endpoint: str, *spans: Span) -> None:
     monkeypatch.setenv(ENDPOINT, endpoint)
     async with open_tracing():
         recorder = Recording.recorder
@@ -133,13 +135,13 @@ async def recorded(monkeypatch: pytest.MonkeyPatch, endpoint: str, *spans: Span)
             recorder.record(each)
 
 
-async def test_a_span_arrives_with_all_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_span_is_exported_with_all_its_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SERVICE_NAME", "mill")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     event = SpanEvent("failure", 1_700_000_000_000_000_001, {"error.type": "network.timeout"})
     link = TraceContext("c" * 32, "d" * 16)
     with otlp_receiver() as receiver:
-        await recorded(
+        await export(
             monkeypatch,
             receiver.endpoint,
             span(links=(link,), events=(event,), error="network.timeout"),
@@ -161,32 +163,32 @@ async def test_a_span_arrives_with_all_that_it_has(monkeypatch: pytest.MonkeyPat
     assert resource["service.version"]
 
 
-async def test_the_service_is_named_clipmill(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_default_service_name_is_clipmill(monkeypatch: pytest.MonkeyPatch) -> None:
     with otlp_receiver() as receiver:
-        await recorded(monkeypatch, receiver.endpoint, span())
+        await export(monkeypatch, receiver.endpoint, span())
     assert receiver.resources[0]["service.name"] == "clipmill"
 
 
-async def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_queue_drops_and_counts_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "512")
     monkeypatch.setattr(OtlpRecorder, "waiting", property(lambda _self: 512))
     before = dropped("queue_full")
     with otlp_receiver() as receiver:
-        await recorded(monkeypatch, receiver.endpoint, *map(span, range(1, 6)))
+        await export(monkeypatch, receiver.endpoint, *map(span, range(1, 6)))
     assert receiver.spans == []
     assert dropped("queue_full") == before + 5
 
 
-async def test_a_collector_that_refuses_costs_only_its_spans(
+async def test_spans_rejected_by_the_collector_are_counted_as_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = dropped("export_failed")
     with otlp_receiver(status=400) as receiver:
-        await recorded(monkeypatch, receiver.endpoint, *map(span, range(1, 6)))
+        await export(monkeypatch, receiver.endpoint, *map(span, range(1, 6)))
     assert dropped("export_failed") == before + 5
 
 
-async def test_the_end_does_not_wait_for_a_collector_that_is_away(
+async def test_shutdown_does_not_wait_for_an_unavailable_collector(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = threading.Event()
@@ -194,13 +196,13 @@ async def test_the_end_does_not_wait_for_a_collector_that_is_away(
     monkeypatch.setattr(otlp, "FLUSH_SECONDS", 0.0)
     before = dropped("shutdown")
     with caplog.at_level(logging.WARNING):
-        await recorded(monkeypatch, "http://127.0.0.1:9", span())
+        await export(monkeypatch, "http://127.0.0.1:9", span())
     assert dropped("shutdown") == before + 1
     released.set()
     assert "1 spans are not exported" in caplog.text
 
 
-async def test_off_is_off() -> None:
+async def test_tracing_without_endpoint_has_no_recorder() -> None:
     async with open_tracing({}):
         found: Recorder | None = Recording.recorder
         assert found is None

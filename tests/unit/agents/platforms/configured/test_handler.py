@@ -8,7 +8,7 @@ import pytest
 from agents.engine.interface import EngineFailure
 from agents.network.download import FetchLimits
 from agents.platforms.configured.handler import ConfiguredPlatform
-from agents.platforms.interface import UNTUNED, Platform, ShortLink
+from agents.platforms.interface import DEFAULT_LIMITS, Platform, ShortLink
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
@@ -22,7 +22,7 @@ VIDEO = {"id": "1", "title": "a clip", "url": FILE}
 
 
 class Site:
-    """A site as the settings describe it."""
+    """A site as configured in the settings."""
 
     hosts = ("mine.example", "www.mine.example")
     short_hosts = ("mi.ne",)
@@ -45,15 +45,15 @@ async def read(platform: Platform, engine: FakeEngine) -> Extraction:
     return await platform.get_video_info(video(platform), engine, egress="a", deadline_seconds=12)
 
 
-def test_it_is_what_the_settings_say(platform: Platform) -> None:
-    known = platform.get_capabilities()
-    assert known.name == "mine"
-    assert known.page_hosts == ("mine.example", "www.mine.example", "mi.ne")
-    assert known.link_hosts == ("mi.ne",)
-    assert known.media_hosts == (".mine.example",)
-    assert known.extractors == ("yt-dlp:Mine,MineEmbed",)
-    assert known.content == ("video",)
-    assert known.listings == ()
+def test_capabilities_come_from_the_settings(platform: Platform) -> None:
+    capabilities = platform.get_capabilities()
+    assert capabilities.name == "mine"
+    assert capabilities.page_hosts == ("mine.example", "www.mine.example", "mi.ne")
+    assert capabilities.link_hosts == ("mi.ne",)
+    assert capabilities.media_hosts == (".mine.example",)
+    assert capabilities.extractors == ("yt-dlp:Mine,MineEmbed",)
+    assert capabilities.content == ("video",)
+    assert capabilities.listings == ()
 
 
 @pytest.mark.parametrize(
@@ -68,27 +68,27 @@ def test_it_is_what_the_settings_say(platform: Platform) -> None:
         ("nonsense", False),
     ],
 )
-def test_whose_link_it_is(platform: Platform, url: str, valid: bool) -> None:
+def test_url_is_valid_on_its_hosts(platform: Platform, url: str, valid: bool) -> None:
     assert platform.is_valid_url(url) is valid
 
 
-def test_a_link_of_another_site_is_refused(platform: Platform) -> None:
+def test_link_of_another_site_is_rejected(platform: Platform) -> None:
     with pytest.raises(ClipmillError, match=r"other\.example is not a host of mine") as caught:
         platform.parse_url("https://other.example/a")
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
 @pytest.mark.parametrize("hostile", HOSTILE_URLS, ids=lambda hostile: hostile.name)
-def test_hostile_links_lead_nowhere(platform: Platform, hostile: Hostile) -> None:
+def test_hostile_links_are_rejected(platform: Platform, hostile: Hostile) -> None:
     with pytest.raises(ClipmillError):
         platform.parse_url(hostile.url)  # type: ignore[arg-type]
 
 
-def test_a_short_link_has_to_be_resolved(platform: Platform) -> None:
+def test_short_link_is_parsed_for_resolution(platform: Platform) -> None:
     assert platform.parse_url("http://mi.ne/x?utm_source=y") == ShortLink(url="https://mi.ne/x")
 
 
-async def test_its_extractors_read_the_page(platform: Platform) -> None:
+async def test_page_is_read_by_the_configured_extractors(platform: Platform) -> None:
     engine = FakeEngine(VIDEO)
     extraction = await read(platform, engine)
     (job,) = engine.jobs
@@ -104,7 +104,7 @@ async def test_its_extractors_read_the_page(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "code", "said"),
+    ("raw", "code", "reason"),
     [
         ({"_type": "playlist", "entries": []}, ErrorCode.CONTENT_UNSUPPORTED, "several videos"),
         ({"_type": "multi_video"}, ErrorCode.CONTENT_UNSUPPORTED, "several videos"),
@@ -121,52 +121,52 @@ async def test_its_extractors_read_the_page(platform: Platform) -> None:
         (None, ErrorCode.PLATFORM_CHANGED, "not a description"),
     ],
 )
-async def test_what_is_no_single_file_is_refused(
-    platform: Platform, raw: Any, code: ErrorCode, said: str
+async def test_result_that_is_no_single_video_is_rejected(
+    platform: Platform, raw: Any, code: ErrorCode, reason: str
 ) -> None:
-    with pytest.raises(ClipmillError, match=said) as caught:
+    with pytest.raises(ClipmillError, match=reason) as caught:
         await read(platform, FakeEngine(raw))
     assert caught.value.code is code
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_failure_is_told_with_the_name_of_the_platform(platform: Platform) -> None:
+async def test_failure_names_the_platform(platform: Platform) -> None:
     engine = FakeEngine(failure=EngineFailure(types=("HTTPError",), message="", status=503))
     with pytest.raises(ClipmillError, match="mine's servers failed to answer") as caught:
         await read(platform, engine)
     assert caught.value.code is ErrorCode.NETWORK_SERVER
 
 
-async def test_files_come_from_its_hosts_alone(platform: Platform, tmp_path: Path) -> None:
+async def test_download_is_limited_to_the_media_hosts(platform: Platform, tmp_path: Path) -> None:
     (source,) = platform.get_media_sources(await read(platform, FakeEngine(VIDEO)))
-    fetcher, told = FakeFetcher(), list[tuple[int, int | None]]()
+    fetcher, progress = FakeFetcher(), list[tuple[int, int | None]]()
     limits = FetchLimits(total_seconds=3)
     fetched = await platform.download_video(
-        source, tmp_path / "x", fetcher, lambda *now: told.append(now), limits=limits
+        source, tmp_path / "x", fetcher, lambda *now: progress.append(now), limits=limits
     )
     assert fetched.bytes == 10
-    assert told == [(5, 10)]
-    assert fetcher.asked["hosts"] == (".mine.example",)
-    assert fetcher.asked["limits"] == limits != UNTUNED
+    assert progress == [(5, 10)]
+    assert fetcher.arguments["hosts"] == (".mine.example",)
+    assert fetcher.arguments["limits"] == limits != DEFAULT_LIMITS
 
 
-async def test_it_has_no_listings(platform: Platform) -> None:
+async def test_listings_are_unsupported(platform: Platform) -> None:
     listing = ListingRef(platform="mine", kind="profile", id="a", url="https://mine.example/a")
     with pytest.raises(ClipmillError, match="mine has no listings") as caught:
         await platform.get_listing(listing, FakeEngine(), egress="a", deadline_seconds=1, limit=1)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
 
 
-def test_the_time_is_now_by_default() -> None:
+def test_clock_defaults_to_now() -> None:
     assert ConfiguredPlatform("mine", Site())._clock() > NOW
 
 
-def test_what_travels_is_opaque(platform: Platform) -> None:
+def test_invalid_raw_result_is_an_error_on_use(platform: Platform) -> None:
     extraction = Extraction(raw=msgspec.Raw(b"[1"), engine=VERSIONS, extracted_at=NOW)
     with pytest.raises(ClipmillError, match="not a description"):
         platform.get_media_sources(extraction)
 
 
-def test_links_are_parsed_by_the_one_parser(platform: Platform) -> None:
+def test_canonical_url_is_parsed_unchanged(platform: Platform) -> None:
     url = "https://mine.example/a?b=1"
     assert parse_link(video(platform, url).url).url == url

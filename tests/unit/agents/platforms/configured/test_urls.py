@@ -31,7 +31,7 @@ def read(url: str) -> VideoRef:
         "https://mine.example/clips/7a?%62=%32&a=1",
     ],
 )
-def test_ways_to_write_one_page_are_one_video(other: str) -> None:
+def test_equivalent_urls_are_one_video(other: str) -> None:
     assert read(other).key == read(PAGE).key
 
 
@@ -47,7 +47,7 @@ def test_ways_to_write_one_page_are_one_video(other: str) -> None:
         "https://mine.example/clips/7a?b=2&a=1&a=1",
     ],
 )
-def test_other_pages_are_other_videos(other: str) -> None:
+def test_different_pages_are_different_videos(other: str) -> None:
     assert read(other).key != read(PAGE).key
 
 
@@ -68,7 +68,7 @@ def test_other_pages_are_other_videos(other: str) -> None:
         ("a=;b", "a=&b"),
     ],
 )
-def test_other_parameters_are_other_videos(one: str, other: str) -> None:
+def test_different_parameters_are_different_videos(one: str, other: str) -> None:
     page = "https://mine.example/watch?"
     assert read(page + one).key != read(page + other).key
 
@@ -82,7 +82,7 @@ def test_other_parameters_are_other_videos(one: str, other: str) -> None:
         ("a=1&b=0&a=2", "b=0&a=1&a=2"),
     ],
 )
-def test_ways_to_write_parameters_are_one_video(one: str, other: str) -> None:
+def test_equivalent_parameters_are_one_video(one: str, other: str) -> None:
     page = "https://mine.example/watch?"
     assert read(page + one) == read(page + other)
 
@@ -101,7 +101,7 @@ def test_ways_to_write_parameters_are_one_video(one: str, other: str) -> None:
         ("https://mine.example/a?x=%25", "https://mine.example/a?x=%25"),
     ],
 )
-def test_the_page_that_is_asked_for(url: str, canonical: str) -> None:
+def test_url_is_canonicalized(url: str, canonical: str) -> None:
     assert read(url).url == canonical
 
 
@@ -116,19 +116,19 @@ def test_the_page_that_is_asked_for(url: str, canonical: str) -> None:
         (f"https://mine.example/{'x' * 90}", f"{'x' * 32}-"),
     ],
 )
-def test_ids_can_be_recognised(url: str, shown: str) -> None:
+def test_ids_start_with_a_readable_part(url: str, shown: str) -> None:
     found = read(url).id
     assert found[:-DIGEST_CHARACTERS] == shown
     assert set(found[-DIGEST_CHARACTERS:]) <= set(string.hexdigits.lower())
 
 
-def test_an_id_is_the_same_for_ever() -> None:
+def test_id_is_stable() -> None:
     # It is the key of tables, and the name of folders.
     assert read(PAGE).id == "7a-28ecb4cbbb7a971a2ec3"
 
 
 @pytest.mark.parametrize("url", ["https://mine.example", "https://mine.example/?a=1"])
-def test_the_home_page_is_no_video(url: str) -> None:
+def test_home_page_is_rejected(url: str) -> None:
     with pytest.raises(ClipmillError, match="this is the home page") as caught:
         read(url)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
@@ -138,7 +138,7 @@ PATHS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Z"
 
 
 @given(PATHS, st.text(st.characters(codec="ascii", exclude_characters="#"), max_size=40))
-def test_any_page_has_a_name_for_files_and_a_plain_address(path: str, query: str) -> None:
+def test_any_page_has_a_file_name_and_an_ascii_url(path: str, query: str) -> None:
     video = read_page_link(
         Link(scheme="https", host="mine.example", path=f"/x{path}", query=query), "mine", HOSTS
     )
@@ -148,7 +148,7 @@ def test_any_page_has_a_name_for_files_and_a_plain_address(path: str, query: str
 
 
 @given(PATHS)
-def test_reading_its_own_address_changes_nothing(path: str) -> None:
+def test_canonical_url_is_read_unchanged(path: str) -> None:
     link = Link(scheme="https", host="mine.example", path=f"/x{path}".replace("\\", ""))
     video = read_page_link(link, "mine", HOSTS)
     parts = urlsplit(video.url)
@@ -156,38 +156,38 @@ def test_reading_its_own_address_changes_nothing(path: str) -> None:
     assert read_page_link(again, "mine", HOSTS).url == video.url
 
 
-PAGES = st.lists(
+PARAMETERS = st.lists(
     st.tuples(
         st.sampled_from([b"a", b"b", b"\xff", b"%", b"&", b"\xc3\xa4"]), st.binary(max_size=2)
     ),
     max_size=4,
 )
-"""Parameters as a site reads them: names and values of any bytes."""
+"""Query parameters as a site reads them: names and values of any bytes."""
 
 
-def written(page: list[tuple[bytes, bytes]]) -> str:
+def url_of(page: list[tuple[bytes, bytes]]) -> str:
     query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in page)
     return f"https://mine.example/watch?{query}"
 
 
 def by_name(page: list[tuple[bytes, bytes]]) -> dict[bytes, list[bytes]]:
-    """What tells pages apart: the values of each name, in their order."""
+    """Return the values of each name, in order: the identity of a page."""
     names = {name for name, _ in page}
     return {name: [value for each, value in page if each == name] for name in names}
 
 
-@given(PAGES, PAGES)
+@given(PARAMETERS, PARAMETERS)
 def test_different_pages_have_different_ids(
     one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]]
 ) -> None:
     same_page = by_name(one) == by_name(other)
-    assert (read(written(one)).id == read(written(other)).id) == same_page
+    assert (read(url_of(one)).id == read(url_of(other)).id) == same_page
 
 
-@given(PAGES)
-def test_the_page_asked_for_is_the_page_given(page: list[tuple[bytes, bytes]]) -> None:
-    query = urlsplit(read(written(page)).url).query
-    asked = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
-    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in asked]
+@given(PARAMETERS)
+def test_canonical_url_keeps_all_parameters(page: list[tuple[bytes, bytes]]) -> None:
+    query = urlsplit(read(url_of(page)).url).query
+    parameters = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in parameters]
     assert by_name(pairs) == by_name(page)
     assert len(pairs) == len(page)

@@ -27,7 +27,7 @@ PERMITTED = (
     "agents.accounts.interface",
     "schemas",
 )
-"""What a platform may know of clipmill."""
+"""Packages of clipmill that a platform may import."""
 
 
 @pytest.fixture
@@ -51,20 +51,20 @@ FILES = sorted(Path(next(iter(agents.platforms.streamable.__path__))).glob("*.py
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_it_is_written_against_the_interface_alone(file: Path) -> None:
+def test_only_permitted_packages_are_imported(file: Path) -> None:
     ours = {name for name in imported_by(file) if name.partition(".")[0] in {"agents", "streams"}}
-    strangers = {
+    forbidden = {
         name for name in ours if not any(f"{name}.".startswith(f"{each}.") for each in PERMITTED)
     }
-    assert not strangers
+    assert not forbidden
     assert not any(".tiktok" in name or ".configured" in name for name in ours)
 
 
-def test_the_files_are_looked_at() -> None:
+def test_all_files_are_checked() -> None:
     assert {file.name for file in FILES} >= {"handler.py", "urls.py", "errors.py"}
 
 
-def test_the_extractor_is_yt_dlp_s_own_and_takes_canonical_urls() -> None:
+def test_extractor_is_yt_dlp_s_and_accepts_canonical_urls() -> None:
     found = load_extractor(EXTRACTOR)
     assert found.__module__ == "yt_dlp.extractor.streamable"
     assert found.suitable(VIDEO.url)
@@ -78,15 +78,15 @@ def test_the_extractor_is_yt_dlp_s_own_and_takes_canonical_urls() -> None:
         ("", False),
     ],
 )
-def test_whose_link_it_is(platform: Platform, url: str, valid: bool) -> None:
+def test_url_is_valid_on_its_hosts(platform: Platform, url: str, valid: bool) -> None:
     assert platform.is_valid_url(url) is valid
 
 
-def test_a_link_is_a_video(platform: Platform) -> None:
+def test_link_is_parsed_as_a_video(platform: Platform) -> None:
     assert platform.parse_url("https://streamable.com/e/moo") == VIDEO
 
 
-async def test_a_page_becomes_a_video(platform: Platform) -> None:
+async def test_page_is_read_as_a_video(platform: Platform) -> None:
     engine = FakeEngine(RAW)
     extraction = await read(platform, engine)
     assert [job.extractor for job in engine.jobs] == [EXTRACTOR]
@@ -98,7 +98,7 @@ async def test_a_page_becomes_a_video(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "code", "said"),
+    ("failure", "code", "reason"),
     [
         (
             {"message": "This video is currently unavailable. It may still be uploading"},
@@ -109,11 +109,11 @@ async def test_a_page_becomes_a_video(platform: Platform) -> None:
         ({"message": "", "status": 500}, ErrorCode.NETWORK_SERVER, "Streamable's servers"),
     ],
 )
-async def test_a_failure_is_ours(
-    platform: Platform, failure: dict[str, Any], code: ErrorCode, said: str
+async def test_failure_is_mapped_to_a_clipmill_error(
+    platform: Platform, failure: dict[str, Any], code: ErrorCode, reason: str
 ) -> None:
     engine = FakeEngine(failure=EngineFailure(types=("ExtractorError",), **failure))
-    with pytest.raises(ClipmillError, match=said) as caught:
+    with pytest.raises(ClipmillError, match=reason) as caught:
         await read(platform, engine)
     assert caught.value.code is code
 
@@ -124,18 +124,18 @@ async def test_a_page_without_files_is_an_error(platform: Platform) -> None:
     assert caught.value.code is ErrorCode.CONTENT_NO_FORMATS
 
 
-async def test_files_come_from_its_hosts_alone(platform: Platform, tmp_path: Path) -> None:
+async def test_download_is_limited_to_the_media_hosts(platform: Platform, tmp_path: Path) -> None:
     (source,) = platform.get_media_sources(await read(platform, FakeEngine(RAW)))
     fetcher = FakeFetcher()
     await platform.download_video(source, tmp_path / "x", fetcher, lambda *_: None)
-    assert fetcher.asked["hosts"] == MEDIA_HOSTS == (".streamable.com",)
+    assert fetcher.arguments["hosts"] == MEDIA_HOSTS == (".streamable.com",)
 
 
-async def test_it_has_no_listings(platform: Platform) -> None:
+async def test_listings_are_unsupported(platform: Platform) -> None:
     listing = ListingRef(platform="streamable", kind="profile", id="a", url=VIDEO.url)
     with pytest.raises(ClipmillError, match="Streamable has no listings"):
         await platform.get_listing(listing, FakeEngine(), egress="a", deadline_seconds=1, limit=1)
 
 
-def test_the_time_is_now_by_default() -> None:
+def test_clock_defaults_to_now() -> None:
     assert Streamable()._clock() > NOW

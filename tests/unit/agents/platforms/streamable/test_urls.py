@@ -1,6 +1,6 @@
 import pytest
 
-from agents.platforms.streamable.urls import PAGES, read_url
+from agents.platforms.streamable.urls import RESERVED_PATHS, read_url
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoRef
 
@@ -33,17 +33,20 @@ def test_every_form_is_the_same_video(url: str) -> None:
         ("https://streamable.com/ä", "not a page of a single video"),
         ("https://cdn.streamable.com/moo", "is not a host of Streamable"),
         ("https://streamable.com.evil.example/moo", "is not a host of Streamable"),
-        *((f"https://streamable.com/{page}", "not a page of a single") for page in sorted(PAGES)),
+        *(
+            (f"https://streamable.com/{page}", "not a page of a single")
+            for page in sorted(RESERVED_PATHS)
+        ),
     ],
 )
-def test_what_is_no_video_is_refused(url: str, reason: str) -> None:
+def test_url_of_no_video_is_rejected(url: str, reason: str) -> None:
     with pytest.raises(ClipmillError, match=reason) as caught:
         read_url(url)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
     assert "such as https://streamable.com/moo" in caught.value.message
 
 
-def test_what_is_no_link_is_invalid() -> None:
+def test_url_with_credentials_is_invalid() -> None:
     with pytest.raises(ClipmillError) as caught:
         read_url("https://user@streamable.com/moo")
     assert caught.value.code is ErrorCode.REQUEST_INVALID

@@ -8,7 +8,7 @@ from yt_dlp.utils import ExtractorError
 
 from agents.engine.proof_of_work import ProofOfWork
 from agents.engine.request_bounds import Deadline
-from agents.platforms.tiktok.challenge import MARK, PAGE_CHARACTERS_MAX
+from agents.platforms.tiktok.challenge import MARKER, PAGE_CHARACTERS_MAX
 from agents.platforms.tiktok.page import TikTokIE
 from tests.standin.pages import challenge_page, solves_challenge
 
@@ -48,14 +48,14 @@ def test_a_challenge_is_solved_by_the_downloader(downloader: Any, second: bool) 
     ("webpage", "message", "counted"),
     [
         (challenge(None), "Unable to solve JS challenge", 1),
-        (MARK, "Unable to extract challenge data", 0),
+        (MARKER, "Unable to extract challenge data", 0),
         ("", "Unexpected response from webpage request", 0),
         ("<p " * PAGE_CHARACTERS_MAX, "Unexpected response from webpage request", 0),
         (challenge(1) + "x" * PAGE_CHARACTERS_MAX, "Unexpected response", 0),
     ],
     ids=["no number", "captcha", "nothing", "too large", "too large a challenge"],
 )
-def test_what_cannot_be_solved_is_said(
+def test_unsolvable_challenge_is_an_error(
     downloader: Any, webpage: str, message: str, counted: int
 ) -> None:
     extractor = TikTokIE(downloader)
@@ -65,7 +65,7 @@ def test_what_cannot_be_solved_is_said(
     assert (cookies(downloader), extractor.facts) == ({}, {})
 
 
-def test_a_challenge_that_comes_again_is_one_that_was_solved_in_vain(downloader: Any) -> None:
+def test_repeated_challenge_after_a_solution_is_an_error(downloader: Any) -> None:
     extractor = TikTokIE(downloader)
     assert extractor._get_universal_data(challenge(5), "1") == {}
     extractor._solve_challenge_and_set_cookies(challenge(5))
@@ -74,8 +74,8 @@ def test_a_challenge_that_comes_again_is_one_that_was_solved_in_vain(downloader:
     assert extractor._get_universal_data("<html></html>", "1") == {}
 
 
-def read(downloader: Any, url: str, **options: Any) -> tuple[Any, dict[str, str]]:
-    """Have the page come from a URL."""
+def download_page(downloader: Any, url: str, **options: Any) -> tuple[Any, dict[str, str]]:
+    """Download a page that responds from this URL; return the result and the facts."""
     answer = SimpleNamespace(
         url=url, headers={}, read=lambda _=None: b"<html></html>", close=lambda: None
     )
@@ -91,19 +91,19 @@ def read(downloader: Any, url: str, **options: Any) -> tuple[Any, dict[str, str]
     "path",
     ["/notfound", "/notfound/", "/en/notfound", "/zh-Hant/notfound?x=1", "/404", "/NotFound"],
 )
-def test_the_not_found_page_is_one(downloader: Any, path: str) -> None:
-    said, facts = read(downloader, f"https://www.tiktok.com{path}")
-    assert isinstance(said, ExtractorError)
+def test_redirect_to_the_not_found_page_is_an_error(downloader: Any, path: str) -> None:
+    result, facts = download_page(downloader, f"https://www.tiktok.com{path}")
+    assert isinstance(result, ExtractorError)
     assert facts == {"redirect": "notfound"}
 
 
 @pytest.mark.parametrize("path", ["", "/", "/@notfound", "/@notfound/video/404", "/notfound/more"])
-def test_other_pages_are_none(downloader: Any, path: str) -> None:
-    said, facts = read(downloader, f"https://www.tiktok.com{path}")
-    assert said[0] == "<html></html>"
+def test_redirect_to_another_page_is_no_error(downloader: Any, path: str) -> None:
+    result, facts = download_page(downloader, f"https://www.tiktok.com{path}")
+    assert result[0] == "<html></html>"
     assert facts == {}
 
 
-def test_a_page_that_may_fail_may_be_missing(downloader: Any) -> None:
-    said, facts = read(downloader, "https://www.tiktok.com/notfound", fatal=False)
-    assert (said[0], facts) == ("<html></html>", {})
+def test_not_found_page_is_ignored_when_not_fatal(downloader: Any) -> None:
+    result, facts = download_page(downloader, "https://www.tiktok.com/notfound", fatal=False)
+    assert (result[0], facts) == ("<html></html>", {})

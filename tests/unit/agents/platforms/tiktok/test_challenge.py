@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.tiktok.challenge import MARK, PAGE_CHARACTERS_MAX, read_challenge
+from agents.platforms.tiktok.challenge import MARKER, PAGE_CHARACTERS_MAX, read_challenge
 from tests.standin.pages import challenge_page, solves_challenge
 
 SEED = hashlib.sha256(b"seed").digest()
@@ -23,28 +23,30 @@ TASK: dict[str, Any] = {"v": {"a": encoded(SEED), "b": 1_710_296_246, "c": encod
 
 def page(task: object = TASK, **changes: str | None) -> str:
     classes = {"wci": "_wafchallengeid", "cs": encoded(json.dumps(task).encode()).rstrip("=")}
-    told = {**classes, "rci": "waforiginalreid", "rs": "abc", **changes}
-    marks = "".join(f'<p id="{name}" class="{value}"></p>' for name, value in told.items() if value)
-    return f"<html><body> {MARK} {marks}<script>let x = 1 < 2</script></body></html>"
+    attributes = {**classes, "rci": "waforiginalreid", "rs": "abc", **changes}
+    marks = "".join(
+        f'<p id="{name}" class="{value}"></p>' for name, value in attributes.items() if value
+    )
+    return f"<html><body> {MARKER} {marks}<script>let x = 1 < 2</script></body></html>"
 
 
-def test_a_challenge_is_read_and_answered() -> None:
+def test_challenge_is_read_and_answered() -> None:
     found = read_challenge(page())
     assert found is not None
     assert (found.seed, found.digest) == (SEED, DIGEST)
-    assert (found.cookie, found.others) == ("_wafchallengeid", {"waforiginalreid": "abc"})
-    answer = json.loads(base64.b64decode(found.answer(7)))
+    assert (found.cookie, found.extra_cookies) == ("_wafchallengeid", {"waforiginalreid": "abc"})
+    answer = json.loads(base64.b64decode(found.cookie_value(7)))
     assert answer == {**TASK, "d": encoded(b"7")}
 
 
 @pytest.mark.parametrize("second", [True, False])
 @pytest.mark.parametrize("solution", [0, 500, 1_000_000])
-def test_the_answer_is_what_the_site_takes(solution: int, second: bool) -> None:
+def test_answer_is_accepted_by_the_site(solution: int, second: bool) -> None:
     text = b"".join(map(bytes, challenge_page(solution, second=second).chunks())).decode()
     found = read_challenge(text)
     assert found is not None
-    assert solves_challenge(found.answer(solution), solution)
-    assert found.others == ({"waforiginalreid": "r1"} if second else {})
+    assert solves_challenge(found.cookie_value(solution), solution)
+    assert found.extra_cookies == ({"waforiginalreid": "r1"} if second else {})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_the_answer_is_what_the_site_takes(solution: int, second: bool) -> None:
     ],
     ids=["other quotes", "other tag", "no second name", "no second value", "repeated"],
 )
-def test_other_writings_of_a_challenge(webpage: str) -> None:
+def test_other_markup_of_a_challenge_is_read(webpage: str) -> None:
     found = read_challenge(webpage)
     assert found is not None
     assert (found.cookie, found.seed) == ("_wafchallengeid", SEED)
@@ -68,7 +70,7 @@ def test_other_writings_of_a_challenge(webpage: str) -> None:
     "webpage",
     [
         "",
-        MARK,
+        MARKER,
         page(cs=None),
         page(wci=None),
         page(cs="not base64!"),
@@ -86,10 +88,10 @@ def test_other_writings_of_a_challenge(webpage: str) -> None:
     ],
     ids=lambda text: text[-30:],
 )
-def test_what_is_no_challenge(webpage: str) -> None:
+def test_page_without_a_challenge_is_none(webpage: str) -> None:
     assert read_challenge(webpage) is None
 
 
 @given(st.text() | st.text("<>p idclas=\"'cs \n"))
-def test_no_text_is_too_odd(webpage: str) -> None:
+def test_any_text_is_read_without_an_error(webpage: str) -> None:
     assert read_challenge(webpage) is None

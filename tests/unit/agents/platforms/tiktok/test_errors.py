@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.engine.interface import EngineFailure
 from agents.platforms import errors
-from agents.platforms.errors import MAX_DETAIL_CHARACTERS, plain
+from agents.platforms.errors import MAX_DETAIL_CHARACTERS, sanitize
 from agents.platforms.failure_predicates import Row
 from agents.platforms.failures import BUG
 from agents.platforms.statuses import PAGE_STATUSES
@@ -33,7 +33,7 @@ def find_row(failure: EngineFailure) -> Row:
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A failure, the row of the table that it belongs to, and what that means."""
+    """A failure with its expected row and error code."""
 
     row: str
     code: ErrorCode
@@ -42,7 +42,7 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 RECORDED_FILE = Path(__file__).parents[4] / "samples" / "tiktok_failures.json"
 RECORDED = msgspec.json.decode(RECORDED_FILE.read_bytes(), type=dict[str, EngineFailure])
-"""Failures of the real extractor, by the scenario that was played to it."""
+"""Failures of the real extractor, by scenario of the stand-in."""
 
 ROWS = {
     "page.401": "http_401",
@@ -176,7 +176,7 @@ SAMPLES = msgspec.json.decode(FILE.read_bytes(), type=dict[str, Sample])
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES.keys())
-def test_sample(sample: Sample) -> None:
+def test_sample_maps_to_its_row_and_code(sample: Sample) -> None:
     error = to_clipmill_error(sample.failure, VIDEO)
     assert error.details["failure"] == sample.row
     assert error.code is sample.code
@@ -185,27 +185,27 @@ def test_sample(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("scenario", RECORDED)
-def test_recorded(scenario: str) -> None:
+def test_recorded_failure_matches_its_row(scenario: str) -> None:
     assert find_row(RECORDED[scenario]).name == ROWS[scenario]
 
 
-def test_retry_after_of_a_recorded_answer() -> None:
+def test_retry_after_of_a_recorded_failure_is_kept() -> None:
     assert to_clipmill_error(RECORDED["page.429after"], VIDEO).retry_after == 30
 
 
 @pytest.mark.parametrize("row", [*TABLE, BUG], ids=lambda row: row.name)
-def test_every_row_has_a_sample_that_it_recognises(row: Row) -> None:
+def test_every_row_matches_its_samples(row: Row) -> None:
     own = [sample.failure for sample in SAMPLES.values() if sample.row == row.name]
     assert own
-    assert all(row.sign(failure) for failure in own if failure.types)
+    assert all(row.predicate(failure) for failure in own if failure.types)
 
 
 @pytest.mark.parametrize("row", [*TABLE, BUG], ids=lambda row: row.name)
-def test_every_row_was_seen_in_a_failure_of_the_real_libraries(row: Row) -> None:
+def test_every_row_matches_a_recorded_failure(row: Row) -> None:
     assert row.name in {ROWS[scenario] for scenario in RECORDED}
 
 
-def test_names_are_unique() -> None:
+def test_row_names_are_unique() -> None:
     assert len({row.name for row in (*TABLE, BUG)}) == len(TABLE) + 1
 
 
@@ -214,7 +214,7 @@ def failure(**fields: Any) -> EngineFailure:
 
 
 @pytest.mark.parametrize(("status", "code"), PAGE_STATUSES.items())
-def test_statuses_mean_what_they_mean_for_short_links(status: int, code: ErrorCode) -> None:
+def test_statuses_have_the_codes_of_short_links(status: int, code: ErrorCode) -> None:
     assert find_row(failure(types=("ExtractorError", "HTTPError"), status=status)).code is code
 
 
@@ -226,14 +226,14 @@ def test_statuses_mean_what_they_mean_for_short_links(status: int, code: ErrorCo
         ({"curl_code": 28}, "timeout"),
         ({"types": ("EngineTimeout", "ExtractorError")}, "engine_timeout"),
     ],
-    ids=["TikTok's words", "status", "curl's code", "engine"],
+    ids=["TikTok's status message", "status", "curl's code", "engine"],
 )
-def test_facts_count_more_than_words(more: dict[str, Any], row: str) -> None:
+def test_facts_take_precedence_over_messages(more: dict[str, Any], row: str) -> None:
     message = "Unexpected response from webpage request"
     assert find_row(failure(message=message, **more)).name == row
 
 
-def test_a_deleted_post_is_not_called_private() -> None:
+def test_deleted_post_is_not_found_rather_than_private() -> None:
     facts = {"status_code": "10204", "status_message": "item_privacy_authorization&status_deleted"}
     assert find_row(failure(facts=facts)).code is ErrorCode.CONTENT_NOT_FOUND
     alone = {"status_code": "10204", "status_message": "item_privacy_authorization"}
@@ -256,7 +256,9 @@ STORY = read_url(f"https://www.tiktok.com/@name/story/{VIDEO.id}")
         ("profile:layout", ErrorCode.PLATFORM_CHANGED, "changed its pages"),
     ],
 )
-def test_what_is_said_about_a_profile(scenario: str, code: ErrorCode, words: str) -> None:
+def test_profile_failure_has_its_code_and_message(
+    scenario: str, code: ErrorCode, words: str
+) -> None:
     assert isinstance(PROFILE, ListingRef)
     error = to_clipmill_error(RECORDED[scenario], PROFILE)
     assert error.code is code
@@ -265,7 +267,7 @@ def test_what_is_said_about_a_profile(scenario: str, code: ErrorCode, words: str
 
 
 @pytest.mark.parametrize("scenario", ["noitem", "deleted", "missing", "status"])
-def test_a_story_that_is_gone_is_over(scenario: str) -> None:
+def test_missing_story_is_reported_as_expired(scenario: str) -> None:
     assert isinstance(STORY, VideoRef)
     error = to_clipmill_error(RECORDED[scenario], STORY)
     assert error.code is ErrorCode.CONTENT_NOT_FOUND
@@ -284,13 +286,13 @@ def test_other_failures_of_stories_are_those_of_videos(scenario: str) -> None:
     ("header", "seconds"),
     [("30", 30), ("0", 0), (None, None), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
 )
-def test_retry_after(header: str | None, seconds: float | None) -> None:
+def test_retry_after_header_is_parsed(header: str | None, seconds: float | None) -> None:
     error = to_clipmill_error(failure(status=429, retry_after=header), VIDEO)
     assert error.code is ErrorCode.RATE_LIMIT_API
     assert error.retry_after == seconds
 
 
-def test_details_are_for_developers() -> None:
+def test_details_hold_the_raw_failure() -> None:
     sample = failure(
         types=("ExtractorError", "TransportError"),
         message="broke",
@@ -319,8 +321,8 @@ def test_details_are_for_developers() -> None:
         ("", ""),
     ],
 )
-def test_plain(text: str, expected: str) -> None:
-    assert plain(text) == expected
+def test_message_is_sanitized(text: str, expected: str) -> None:
+    assert sanitize(text) == expected
 
 
 SECRETS = st.text("0123456789abcdef", min_size=32, max_size=32)
@@ -341,15 +343,15 @@ SECRETS = st.text("0123456789abcdef", min_size=32, max_size=32)
     ),
     st.text(st.characters(codec="utf-8"), max_size=50),
 )
-def test_no_secret_of_an_address_is_told(secret: str, scheme: str, form: str, around: str) -> None:
+def test_secrets_in_urls_are_removed(secret: str, scheme: str, form: str, around: str) -> None:
     assume(secret not in around)
-    said = f"{around} {form.format(secret=secret, scheme=scheme)} {around}"
-    facts = {"status_message": said}
-    error = to_clipmill_error(failure(message=said, facts=facts), VIDEO)
+    text = f"{around} {form.format(secret=secret, scheme=scheme)} {around}"
+    facts = {"status_message": text}
+    error = to_clipmill_error(failure(message=text, facts=facts), VIDEO)
     assert secret not in f"{error} {error.details}"
 
 
-def test_many_facts_are_cut() -> None:
+def test_facts_are_bounded() -> None:
     facts = {f"fact{number:03}": "x" * 10_000 for number in range(1_000)}
     details = to_clipmill_error(failure(facts=facts), VIDEO).details
     assert len(json.dumps(details)) < 5_000
@@ -367,7 +369,7 @@ def test_many_facts_are_cut() -> None:
         facts=st.dictionaries(st.sampled_from(["status_code", "status_message", "x"]), st.text()),
     )
 )
-def test_any_failure_has_a_meaning(any_failure: EngineFailure) -> None:
+def test_any_failure_maps_to_an_error_code(any_failure: EngineFailure) -> None:
     error = to_clipmill_error(any_failure, VIDEO)
     assert error.code in ErrorCode
     assert all(len(value) <= MAX_DETAIL_CHARACTERS for value in error.details.values())

@@ -7,22 +7,22 @@ from hypothesis import strategies as st
 from agents.platforms.tiktok.formats import MAX_FORMATS, read_expiry, read_sources
 from schemas.containers import CONTAINERS
 from schemas.video import MediaSource, VideoFormat
-from tests.unit.agents.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, raw_of
+from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, raw_of
 
 URL = "https://v16-webapp-prime.tiktok.com/video/tos/1/?expire=1771744800"
 
 
-def one(**fields: Any) -> VideoFormat:
+def format_of(**fields: Any) -> VideoFormat:
     (source,) = read_sources({"formats": [{"url": URL, "format_id": "x", **fields}]})
     return source.format
 
 
-def ids(*told: object) -> list[str]:
-    rows = [{"url": URL, "format_id": each} for each in told]
+def ids(*raw: object) -> list[str]:
+    rows = [{"url": URL, "format_id": each} for each in raw]
     return [source.format.format_id for source in read_sources({"formats": rows})]
 
 
-def test_the_formats_of_an_ordinary_post() -> None:
+def test_formats_of_a_regular_post_are_read() -> None:
     sources = read_sources(raw_of(), (TOKEN,))
     assert [source.format.format_id for source in sources] == [
         "h264_540p_480000-0",
@@ -65,18 +65,18 @@ def by_id(sources: tuple[MediaSource, ...]) -> dict[str, MediaSource]:
         ),
     ],
 )
-def test_what_is_told_about_a_format(format_id: str, expected: dict[str, object]) -> None:
+def test_format_has_its_fields(format_id: str, expected: dict[str, object]) -> None:
     found = by_id(read_sources(raw_of()))[format_id].format
     assert {name: getattr(found, name) for name in expected} == expected
 
 
-def test_the_audio_codec_of_silent_formats_is_none() -> None:
+def test_audio_codec_of_silent_formats_is_none() -> None:
     silent = [source.format for source in read_sources(raw_of("silent"))]
     assert silent
     assert {each.audio_codec for each in silent} == {None}
 
 
-def test_the_size_comes_from_the_page() -> None:
+def test_size_comes_from_the_page() -> None:
     sizes = {source.format.bytes for source in read_sources(raw_of("size"))}
     assert 1 << 20 in sizes
 
@@ -85,18 +85,18 @@ def test_the_size_comes_from_the_page() -> None:
     ("scenario", "present"),
     [("noformats", set()), ("watermarked", {"download"})],
 )
-def test_the_formats_of_other_posts(scenario: str, present: set[str]) -> None:
+def test_formats_of_other_posts_are_read(scenario: str, present: set[str]) -> None:
     assert set(by_id(read_sources(raw_of(scenario)))) == present
 
 
-def test_what_to_send_along() -> None:
+def test_source_has_its_headers_and_cookies() -> None:
     source = by_id(read_sources(raw_of(), (TOKEN,)))["play"]
     assert source.headers["Referer"].startswith("https://www.tiktok.com/@name/video/")
     assert source.cookies == (TOKEN,)
 
 
-def test_only_known_sound_headers_are_sent() -> None:
-    told = {
+def test_only_known_valid_headers_are_kept() -> None:
+    raw = {
         "referer": "https://www.tiktok.com/",
         "Origin": "https://www.tiktok.com\r\nHost: evil",
         "Accept": 1,
@@ -106,18 +106,18 @@ def test_only_known_sound_headers_are_sent() -> None:
         "Host": "evil.example",
         "Range": "bytes=0-",
     }
-    (source,) = read_sources({"http_headers": told, "formats": [{"url": URL}]})
+    (source,) = read_sources({"http_headers": raw, "formats": [{"url": URL}]})
     assert source.headers == {"Referer": "https://www.tiktok.com/"}
 
 
-def test_headers_of_a_format_count_more_than_those_of_the_page() -> None:
+def test_format_headers_take_precedence_over_page_headers() -> None:
     row = {"url": URL, "http_headers": {"Referer": "https://b.example/"}}
     fields = {"http_headers": {"Referer": "https://a.example/"}, "formats": [row]}
     assert read_sources(fields)[0].headers == {"Referer": "https://b.example/"}
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("raw", "expected"),
     [
         (["a", "b"], ["a", "b"]),
         (["a", "a"], ["a-0", "a-1"]),
@@ -130,14 +130,14 @@ def test_headers_of_a_format_count_more_than_those_of_the_page() -> None:
         (["x" * 100], ["x" * 60]),
     ],
 )
-def test_ids_are_unique_and_fit_file_names(told: list[object], expected: list[str]) -> None:
-    assert ids(*told) == expected
+def test_ids_are_unique_and_safe_for_file_names(raw: list[object], expected: list[str]) -> None:
+    assert ids(*raw) == expected
 
 
 @given(st.lists(st.one_of(st.text("a-01/", max_size=4), st.none()), max_size=12))
-def test_ids_of_any_list_are_unique(told: list[str | None]) -> None:
-    found = ids(*told)
-    assert len(set(found)) == len(found) == len(told)
+def test_ids_of_any_list_are_unique(raw: list[str | None]) -> None:
+    found = ids(*raw)
+    assert len(set(found)) == len(found) == len(raw)
     assert all(
         each.replace("-", "").replace("_", "").isalnum() or set(each) <= {"-", "_"}
         for each in found
@@ -148,18 +148,18 @@ def test_ids_of_any_list_are_unique(told: list[str | None]) -> None:
     "url",
     [None, "", 7, "http://a.example/", "file:///etc/passwd", "//a.example/x", "https://a b/", []],
 )
-def test_a_format_without_a_sound_url_is_left_out(url: object) -> None:
+def test_format_without_a_valid_url_is_dropped(url: object) -> None:
     rows = [{"url": url, "format_id": "bad"}, {"url": URL, "format_id": "good"}]
     assert [source.format.format_id for source in read_sources({"formats": rows})] == ["good"]
 
 
 @pytest.mark.parametrize("formats", [None, {}, "abc", 7, [None, 1, "x", []]])
-def test_no_formats_at_all(formats: object) -> None:
+def test_missing_formats_give_no_sources(formats: object) -> None:
     assert read_sources({"formats": formats}) == ()
     assert read_sources({}) == ()
 
 
-def test_the_number_of_formats_is_bounded() -> None:
+def test_number_of_formats_is_bounded() -> None:
     assert len(read_sources({"formats": [{"url": URL}] * 1_000})) == MAX_FORMATS
 
 
@@ -202,8 +202,10 @@ def test_the_number_of_formats_is_bounded() -> None:
         ({}, "playable", True),
     ],
 )
-def test_a_field_of_a_format(fields: dict[str, object], name: str, expected: object) -> None:
-    assert getattr(one(**fields), name) == expected
+def test_field_of_a_format_is_normalized(
+    fields: dict[str, object], name: str, expected: object
+) -> None:
+    assert getattr(format_of(**fields), name) == expected
 
 
 def source_of(url: str) -> MediaSource:
@@ -212,7 +214,7 @@ def source_of(url: str) -> MediaSource:
 
 EXPIRIES = {
     "parameter": ("https://a.example/x?a=1&expire=1771744800&b", 1_771_744_800.0),
-    "pictures' parameter": ("https://a.example/x?x-expires=1771744800", 1_771_744_800.0),
+    "parameter of pictures": ("https://a.example/x?x-expires=1771744800", 1_771_744_800.0),
     "path": (f"https://v16.tiktokcdn.com/{'0a' * 16}/65d4a1b0/video/tos/x/", float(0x65D4A1B0)),
     "parameter before path": (
         f"https://a.example/{'0a' * 16}/65d4a1b0/?expire=1771744800",
@@ -230,18 +232,18 @@ EXPIRIES = {
 }
 
 
-@pytest.mark.parametrize(("url", "moment"), EXPIRIES.values(), ids=EXPIRIES.keys())
-def test_expiry(url: str, moment: float | None) -> None:
-    assert read_expiry([source_of(url)]) == moment
+@pytest.mark.parametrize(("url", "expiry"), EXPIRIES.values(), ids=EXPIRIES.keys())
+def test_expiry_is_read_from_the_url(url: str, expiry: float | None) -> None:
+    assert read_expiry([source_of(url)]) == expiry
 
 
-def test_the_first_expiry_counts() -> None:
+def test_earliest_expiry_is_returned() -> None:
     urls = [f"https://a.example/?expire={second}" for second in (1_771_744_900, 1_771_744_800)]
     assert read_expiry([source_of("https://a.example/"), *map(source_of, urls)]) == 1_771_744_800
     assert read_expiry([]) is None
 
 
-def test_the_links_of_the_site_live_two_days() -> None:
+def test_links_of_the_site_expire_after_two_days() -> None:
     assert read_expiry(read_sources(raw_of())) == EXTRACTED_AT.timestamp() + 48 * 3600
 
 
@@ -256,7 +258,7 @@ RAW = raw_of()
 
 
 @given(st.sampled_from(RAW["formats"]), st.data(), JUNK)
-def test_any_field_of_a_format_may_be_anything(
+def test_any_value_of_a_field_is_read(
     row: dict[str, Any], data: st.DataObject, junk: object
 ) -> None:
     name = data.draw(st.sampled_from(sorted(row)))

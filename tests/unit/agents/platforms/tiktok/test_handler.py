@@ -7,14 +7,14 @@ import pytest
 from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.network.download import Fetched, FetchLimits, OnBytes
-from agents.platforms.interface import UNTUNED, Platform, ShortLink
+from agents.platforms.interface import DEFAULT_LIMITS, Platform, ShortLink
 from agents.platforms.tiktok.handler import EXTRACTOR, MEDIA_HOSTS, TikTok
 from agents.platforms.tiktok.listings import EXTRACTORS
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingKind, ListingRef
 from schemas.video import Cookie, MediaSource, VideoFormat
 from tests.unit.agents.platforms.hostile_urls import HOSTILE_URLS
-from tests.unit.agents.platforms.tiktok.raws import (
+from tests.unit.agents.platforms.tiktok.extractions import (
     EXTRACTED_AT,
     TOKEN,
     VERSIONS,
@@ -57,7 +57,7 @@ class FakeAccount:
 
 class FakeFetcher:
     def __init__(self) -> None:
-        self.asked: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
 
     async def fetch(
         self,
@@ -68,7 +68,7 @@ class FakeFetcher:
         limits: FetchLimits,
         on_bytes: OnBytes,
     ) -> Fetched:
-        self.asked = {"source": source, "target": target, "hosts": hosts, "limits": limits}
+        self.arguments = {"source": source, "target": target, "hosts": hosts, "limits": limits}
         on_bytes(5, 10)
         return Fetched(bytes=10, sha256="0" * 64, mime_type="video/mp4")
 
@@ -78,7 +78,7 @@ def platform() -> Platform:
     return TikTok(clock=lambda: EXTRACTED_AT)
 
 
-async def test_info_is_what_the_engine_found(platform: Platform) -> None:
+async def test_video_info_is_the_result_of_the_engine(platform: Platform) -> None:
     engine = FakeEngine(raw_of())
     extraction = await platform.get_video_info(VIDEO, engine, egress="a", deadline_seconds=12)
     assert extraction == extraction_of(raw_of())
@@ -87,7 +87,7 @@ async def test_info_is_what_the_engine_found(platform: Platform) -> None:
     ]
 
 
-async def test_the_page_of_a_story_is_read_as_that_of_a_video(platform: Platform) -> None:
+async def test_story_is_read_from_its_video_page(platform: Platform) -> None:
     story = msgspec.structs.replace(VIDEO, url=VIDEO.url.replace("/video/", "/story/"))
     engine = FakeEngine(raw_of())
     extraction = await platform.get_video_info(story, engine, egress="a", deadline_seconds=12)
@@ -95,7 +95,7 @@ async def test_the_page_of_a_story_is_read_as_that_of_a_video(platform: Platform
     assert platform.describe(story, extraction).url == story.url
 
 
-async def test_a_photo_post_without_music_is_whole(platform: Platform) -> None:
+async def test_photo_post_without_music_is_complete(platform: Platform) -> None:
     video, raw = video_of("photo.mute"), raw_of("photo.mute")
     extraction = await platform.get_video_info(
         video, FakeEngine(raw), egress="a", deadline_seconds=12
@@ -119,7 +119,7 @@ LIST = {
 
 
 @pytest.mark.parametrize("kind", EXTRACTORS)
-async def test_a_listing_is_what_the_engine_found(kind: ListingKind, platform: Platform) -> None:
+async def test_listing_is_the_result_of_the_engine(kind: ListingKind, platform: Platform) -> None:
     listing, engine = listing_of(kind), FakeEngine(LIST)
     found = await platform.get_listing(listing, engine, egress="a", deadline_seconds=12, limit=20)
     assert [post.id for post in found.entries] == [VIDEO.id]
@@ -135,7 +135,7 @@ async def test_a_listing_is_what_the_engine_found(kind: ListingKind, platform: P
     ]
 
 
-async def test_a_listing_is_read_as_an_account(platform: Platform) -> None:
+async def test_listing_is_requested_with_account_cookies(platform: Platform) -> None:
     cookies = (Cookie(name="sessionid", value="s3cret", domain=".tiktok.com"),)
     engine = FakeEngine(LIST)
     await platform.get_listing(
@@ -149,14 +149,14 @@ async def test_a_listing_is_read_as_an_account(platform: Platform) -> None:
     assert engine.jobs[0].cookies == cookies
 
 
-async def test_a_failed_listing_is_about_the_profile(platform: Platform) -> None:
+async def test_failed_listing_names_the_profile(platform: Platform) -> None:
     engine = FakeEngine(failure=EngineFailure(types=("EngineTimeout",), message="not done"))
     with pytest.raises(ClipmillError, match="TikTok profile name: its page") as caught:
         await platform.get_listing(listing_of(), engine, egress="a", deadline_seconds=12, limit=20)
     assert caught.value.code is ErrorCode.NETWORK_TIMEOUT
 
 
-async def test_playlists_are_refused_without_a_request(platform: Platform) -> None:
+async def test_playlist_is_refused_without_a_request(platform: Platform) -> None:
     engine = FakeEngine(LIST)
     with pytest.raises(ClipmillError, match="no extractor reads TikTok's playlists") as caught:
         await platform.get_listing(
@@ -166,11 +166,11 @@ async def test_playlists_are_refused_without_a_request(platform: Platform) -> No
     assert not engine.jobs
 
 
-def test_the_extractor_exists_and_takes_canonical_urls() -> None:
+def test_extractor_accepts_canonical_urls() -> None:
     assert load_extractor(EXTRACTOR).suitable(VIDEO.url)
 
 
-async def test_a_failure_of_the_engine_is_ours(platform: Platform) -> None:
+async def test_engine_failure_is_mapped_to_a_clipmill_error(platform: Platform) -> None:
     engine = FakeEngine(failure=EngineFailure(types=("EngineTimeout",), message="not done"))
     with pytest.raises(ClipmillError, match=VIDEO.id) as caught:
         await platform.get_video_info(VIDEO, engine, egress="a", deadline_seconds=12)
@@ -189,7 +189,7 @@ async def test_a_failure_of_the_engine_is_ours(platform: Platform) -> None:
     ],
     ids=["no formats", "empty", "no usable link", "list", "null"],
 )
-async def test_a_page_without_files_is_an_error(
+async def test_page_without_files_is_an_error(
     platform: Platform, raw: object, code: ErrorCode
 ) -> None:
     with pytest.raises(ClipmillError) as caught:
@@ -197,7 +197,7 @@ async def test_a_page_without_files_is_an_error(
     assert caught.value.code is code
 
 
-async def test_the_clock_is_the_real_one_by_default() -> None:
+async def test_clock_defaults_to_now() -> None:
     extraction = await TikTok().get_video_info(
         VIDEO, FakeEngine(raw_of()), egress="a", deadline_seconds=12
     )
@@ -205,31 +205,33 @@ async def test_the_clock_is_the_real_one_by_default() -> None:
     assert extraction.extracted_at > EXTRACTED_AT.replace(year=2020)
 
 
-def test_describe_and_sources_agree(platform: Platform) -> None:
+def test_description_and_sources_have_the_same_formats(platform: Platform) -> None:
     extraction = extraction_of(raw_of())
     sources = platform.get_media_sources(extraction)
     assert platform.describe(VIDEO, extraction).formats == tuple(each.format for each in sources)
     assert {source.cookies for source in sources} == {(TOKEN,)}
 
 
-def test_expiry(platform: Platform) -> None:
+def test_expiry_is_the_earliest_of_the_links(platform: Platform) -> None:
     extraction = extraction_of(raw_of())
     assert platform.get_expiry_seconds(extraction) == EXTRACTED_AT.timestamp() + 48 * 3600
     assert platform.get_expiry_seconds(extraction_of(raw_of("noformats"))) is None
 
 
-@pytest.mark.parametrize("limits", [UNTUNED, FetchLimits(max_bytes=7)])
-async def test_download(platform: Platform, tmp_path: Path, limits: FetchLimits) -> None:
+@pytest.mark.parametrize("limits", [DEFAULT_LIMITS, FetchLimits(max_bytes=7)])
+async def test_download_passes_hosts_limits_and_progress(
+    platform: Platform, tmp_path: Path, limits: FetchLimits
+) -> None:
     source = MediaSource(
         format=VideoFormat(format_id="play", container="mp4"), url="https://v16.tiktokcdn.com/x"
     )
     fetcher, seen, target = FakeFetcher(), list[tuple[int, int | None]](), tmp_path / "x"
     fetched = await platform.download_video(
-        source, target, fetcher, lambda *told: seen.append(told), limits=limits
+        source, target, fetcher, lambda *now: seen.append(now), limits=limits
     )
     assert fetched.bytes == 10
     assert seen == [(5, 10)]
-    assert fetcher.asked == {
+    assert fetcher.arguments == {
         "source": source,
         "target": target,
         "hosts": MEDIA_HOSTS,
@@ -237,7 +239,7 @@ async def test_download(platform: Platform, tmp_path: Path, limits: FetchLimits)
     }
 
 
-def test_media_hosts_are_suffixes_that_hold_the_hosts_of_pages(platform: Platform) -> None:
+def test_media_hosts_are_suffixes_that_cover_the_page_s_files(platform: Platform) -> None:
     assert all(host.startswith(".") for host in MEDIA_HOSTS)
     hosts = [
         source.url.split("/")[2] for source in platform.get_media_sources(extraction_of(raw_of()))
@@ -245,15 +247,17 @@ def test_media_hosts_are_suffixes_that_hold_the_hosts_of_pages(platform: Platfor
     assert all(host.endswith(MEDIA_HOSTS) for host in hosts)
 
 
-def test_capabilities(platform: Platform) -> None:
-    told = platform.get_capabilities()
-    assert told.name == "tiktok"
-    assert {"www.tiktok.com", "vm.tiktok.com"} <= set(told.page_hosts) & set(told.link_hosts)
-    assert told.media_hosts == MEDIA_HOSTS
-    assert told.content == ("video", "photos")
-    assert told.listings == ("profile", "collection")
-    assert told.extractors == (EXTRACTOR, *EXTRACTORS.values())
-    assert all(load_extractor(name) for name in told.extractors)
+def test_capabilities_of_tiktok(platform: Platform) -> None:
+    capabilities = platform.get_capabilities()
+    assert capabilities.name == "tiktok"
+    assert {"www.tiktok.com", "vm.tiktok.com"} <= set(capabilities.page_hosts) & set(
+        capabilities.link_hosts
+    )
+    assert capabilities.media_hosts == MEDIA_HOSTS
+    assert capabilities.content == ("video", "photos")
+    assert capabilities.listings == ("profile", "collection")
+    assert capabilities.extractors == (EXTRACTOR, *EXTRACTORS.values())
+    assert all(load_extractor(name) for name in capabilities.extractors)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +271,7 @@ def test_capabilities(platform: Platform) -> None:
         ("", False),
     ],
 )
-def test_is_valid_url(platform: Platform, url: str, valid: bool) -> None:
+def test_url_is_valid_on_tiktok_hosts(platform: Platform, url: str, valid: bool) -> None:
     assert platform.is_valid_url(url) is valid
 
 
@@ -276,18 +280,18 @@ def test_is_valid_url_never_raises(platform: Platform) -> None:
     assert {type(platform.is_valid_url(text)) for text in texts} == {bool}
 
 
-def test_parse_url(platform: Platform) -> None:
+def test_url_is_parsed_as_video_or_short_link(platform: Platform) -> None:
     assert platform.parse_url(VIDEO.url) == VIDEO
     assert platform.parse_url("vm.tiktok.com/ZMa") == ShortLink(url="https://vm.tiktok.com/ZMa/")
 
 
-async def test_cookies_of_an_account_are_sent_and_do_not_travel_on() -> None:
+async def test_account_cookies_are_sent_and_not_returned() -> None:
     cookies = (
         Cookie(name="sessionid", value="s3cret", domain=".tiktok.com"),
         Cookie(name=TOKEN.name, value="old", domain=".tiktok.com"),
     )
-    again = msgspec.structs.replace(cookies[0], value="s3cret too")
-    engine = FakeEngine(raw_of(), cookies=(again, TOKEN))
+    renewed = msgspec.structs.replace(cookies[0], value="s3cret too")
+    engine = FakeEngine(raw_of(), cookies=(renewed, TOKEN))
     found = await TikTok().get_video_info(
         VIDEO, engine, egress="a", deadline_seconds=12, account=FakeAccount(cookies)
     )
@@ -295,11 +299,11 @@ async def test_cookies_of_an_account_are_sent_and_do_not_travel_on() -> None:
     assert found.cookies == (TOKEN,)
 
 
-# Where files lie
+# Media hosts
 
 
 def at_host(host: str, *, scenario: str = "ok", only_first: bool = False) -> dict[str, Any]:
-    """Return yt-dlp's dictionary with the files of a post at another host."""
+    """Return the info dictionary of a post with its files at another host."""
     raw = raw_of(scenario)
     for row in raw["formats"][: 1 if only_first else None]:
         row["url"] = f"https://{host}/file"
@@ -309,7 +313,7 @@ def at_host(host: str, *, scenario: str = "ok", only_first: bool = False) -> dic
 @pytest.mark.parametrize(
     "host", ["v16.cdn.example.net", "tiktokcdn.com.evil.example", "eviltiktokcdn.com"]
 )
-async def test_files_at_unknown_hosts_alone_are_refused_by_name(
+async def test_files_on_unknown_hosts_only_are_an_error_that_names_them(
     platform: Platform, host: str
 ) -> None:
     engine = FakeEngine(at_host(host))
@@ -321,7 +325,7 @@ async def test_files_at_unknown_hosts_alone_are_refused_by_name(
     assert "platforms.tiktok.media_hosts" in error.details["reason"]
 
 
-async def test_a_host_can_be_added() -> None:
+async def test_media_host_can_be_added() -> None:
     platform = TikTok().with_media_hosts((".cdn.example.net",))
     raw = at_host("v16.cdn.example.net")
     extraction = await platform.get_video_info(
@@ -331,12 +335,12 @@ async def test_a_host_can_be_added() -> None:
     assert len(sources) == len(TikTok().get_media_sources(extraction_of(raw_of())))
     fetcher = FakeFetcher()
     await platform.download_video(sources[0], Path("x"), fetcher, lambda *_: None)
-    assert fetcher.asked["hosts"] == (*MEDIA_HOSTS, ".cdn.example.net")
+    assert fetcher.arguments["hosts"] == (*MEDIA_HOSTS, ".cdn.example.net")
     assert platform.get_capabilities().media_hosts == (*MEDIA_HOSTS, ".cdn.example.net")
     assert TikTok().get_capabilities().media_hosts == MEDIA_HOSTS
 
 
-def test_a_file_at_an_unknown_host_is_left_out(platform: Platform) -> None:
+def test_file_on_an_unknown_host_is_dropped(platform: Platform) -> None:
     every = platform.get_media_sources(extraction_of(raw_of()))
     raw = at_host("v16.cdn.example.net", only_first=True)
     kept = platform.get_media_sources(extraction_of(raw))
@@ -345,14 +349,14 @@ def test_a_file_at_an_unknown_host_is_left_out(platform: Platform) -> None:
     ]
 
 
-def test_a_picture_keeps_its_place_wherever_it_lies(platform: Platform) -> None:
+def test_picture_on_an_unknown_host_is_kept(platform: Platform) -> None:
     raw = raw_of("photo.mute")
     raw["images"][1]["urls"] = ["https://pictures.example.net/2"]
     sources = platform.get_media_sources(extraction_of(raw))
     assert {each.format.picture for each in sources} == {1, 2, 3}
 
 
-def test_the_result_tells_of_a_redirect(platform: Platform) -> None:
+def test_redirect_target_is_part_of_the_description(platform: Platform) -> None:
     moved = {**raw_of(), "redirected_to": "7999999999999999999"}
     info = platform.describe(VIDEO, extraction_of(moved))
     assert (info.id, info.redirected_to) == (VIDEO.id, "7999999999999999999")

@@ -1,4 +1,4 @@
-"""What the extractors of lists make of pages and answers of any form, without a request."""
+"""List extractors with pages and responses of any form, without a request."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,24 +21,24 @@ USER = {"secUid": UID}
 COLLECTION = "https://www.tiktok.com/@anna/collection/cats-7608826249200356630"
 
 
-class Desk:
-    """An extractor whose pages and answers are given.
+class ExtractorHarness:
+    """An extractor with canned pages and list responses.
 
     Attributes:
         detail: ``webapp.user-detail`` of the profile's page.
-        answers: of the list, one for each request; the last one again and again.
-        embedded: what the embedded profile tells; None: nothing.
+        responses: of the list, one for each request; the last one is repeated.
+        embedded: user id of the embedded profile; None: it has none.
     """
 
     def __init__(self, extractor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.extractor = extractor
         self.detail: Any = {"userInfo": {"user": USER}}
-        self.answers: list[Any] = [{"itemList": [], "hasMorePrevious": False}]
+        self.responses: list[Any] = [{"itemList": [], "hasMorePrevious": False}]
         self.embedded: str | None = None
-        self.asked = 0
+        self.request_count = 0
         stock = StockTikTokUserIE if isinstance(extractor, TikTokUserIE) else None
         for kind in filter(None, (stock, StockTikTokCollectionIE)):
-            monkeypatch.setattr(kind, "_download_json", self._answer, raising=False)
+            monkeypatch.setattr(kind, "_download_json", self._respond, raising=False)
         monkeypatch.setattr(extractor, "_profile_page", self._page, raising=False)
         monkeypatch.setattr(
             extractor, "_extract_sec_uid_from_embed", lambda _: self.embedded, raising=False
@@ -54,9 +54,9 @@ class Desk:
         start = '<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/json">'
         return f"<html>{start}{data.decode()}</script></html>"
 
-    def _answer(self, *_: Any, **__: Any) -> Any:
-        self.asked += 1
-        return self.answers[min(self.asked, len(self.answers)) - 1]
+    def _respond(self, *_: Any, **__: Any) -> Any:
+        self.request_count += 1
+        return self.responses[min(self.request_count, len(self.responses)) - 1]
 
 
 @pytest.fixture
@@ -67,21 +67,21 @@ def ydl() -> Iterator[YoutubeDL]:
 
 
 @pytest.fixture
-def profile(ydl: YoutubeDL, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(TikTokUserIE(ydl), monkeypatch)
+def profile(ydl: YoutubeDL, monkeypatch: pytest.MonkeyPatch) -> ExtractorHarness:
+    return ExtractorHarness(TikTokUserIE(ydl), monkeypatch)
 
 
 @pytest.fixture
-def collection(ydl: YoutubeDL, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(TikTokCollectionIE(ydl), monkeypatch)
+def collection(ydl: YoutubeDL, monkeypatch: pytest.MonkeyPatch) -> ExtractorHarness:
+    return ExtractorHarness(TikTokCollectionIE(ydl), monkeypatch)
 
 
 def items(*numbers: int) -> list[dict[str, Any]]:
     return [{"id": str(each), "createTime": 1_700_000_000 - each} for each in numbers]
 
 
-def test_posts_of_a_profile(profile: Desk) -> None:
-    profile.answers = [
+def test_posts_of_all_pages_of_a_profile_are_listed(profile: ExtractorHarness) -> None:
+    profile.responses = [
         {"itemList": items(1, 2), "hasMorePrevious": True, "statusCode": 0},
         {"itemList": items(3), "hasMorePrevious": False},
     ]
@@ -98,35 +98,37 @@ def test_posts_of_a_profile(profile: Desk) -> None:
         {"stats": {}, "statsV2": {"videoCount": "0"}},
     ],
 )
-def test_an_account_without_posts_is_not_asked_for_a_list(
-    counts: dict[str, Any], profile: Desk
+def test_account_without_posts_needs_no_list_request(
+    counts: dict[str, Any], profile: ExtractorHarness
 ) -> None:
     profile.detail = {"userInfo": {"user": USER, **counts}}
     assert profile.posts() == []
-    assert profile.asked == 0
+    assert profile.request_count == 0
 
 
 @pytest.mark.parametrize("code", [10222, "10222", 10221, 1])
 @pytest.mark.parametrize("info", [{}, None, [], {"stats": {"videoCount": 0}, "user": USER}])
-def test_a_status_instead_of_a_profile(code: object, info: object, profile: Desk) -> None:
+def test_status_instead_of_a_profile_is_an_error(
+    code: object, info: object, profile: ExtractorHarness
+) -> None:
     profile.detail = {"statusCode": code, "statusMsg": "said", "userInfo": info}
     with pytest.raises(ExtractorError, match=f"Profile not available, status code {code}"):
         profile.posts()
     assert profile.extractor.facts == {"status_code": str(code), "status_message": "said"}
-    assert profile.asked == 0
+    assert profile.request_count == 0
 
 
 @pytest.mark.parametrize("counts", [{"stats": {"videoCount": 7}}, {"statsV2": {"videoCount": "7"}}])
-def test_a_private_account_that_shows_its_count_may_be_listed(
-    counts: dict[str, Any], profile: Desk
+def test_private_account_with_a_post_count_is_listed(
+    counts: dict[str, Any], profile: ExtractorHarness
 ) -> None:
     profile.detail = {"statusCode": 10222, "userInfo": {"user": USER, **counts}}
-    profile.answers = [{"itemList": items(1), "hasMorePrevious": False}]
+    profile.responses = [{"itemList": items(1), "hasMorePrevious": False}]
     assert profile.posts() == ["1"]
 
 
 @pytest.mark.parametrize("user", [{}, None, {"secUid": ""}, {"secUid": None}, {"secUid": 7}])
-def test_a_page_without_the_other_name(user: object, profile: Desk) -> None:
+def test_missing_user_id_is_read_from_the_embed(user: object, profile: ExtractorHarness) -> None:
     profile.detail = {"userInfo": {"user": user}}
     with pytest.raises(ExtractorError, match="Unable to extract secondary user ID"):
         profile.posts()
@@ -134,39 +136,41 @@ def test_a_page_without_the_other_name(user: object, profile: Desk) -> None:
     assert profile.posts() == []
 
 
-def test_posts_that_are_all_hidden(profile: Desk) -> None:
-    profile.answers = [{"itemList": [], "hasMorePrevious": True}]
+def test_hidden_posts_are_an_error(profile: ExtractorHarness) -> None:
+    profile.responses = [{"itemList": [], "hasMorePrevious": True}]
     with pytest.raises(ExtractorError, match="either private or all"):
         profile.posts()
 
 
 @pytest.mark.parametrize("name", ["statusCode", "status_code"])
 @pytest.mark.parametrize("code", [10222, "10222"])
-def test_a_list_that_is_refused_is_not_empty(
-    name: str, code: object, profile: Desk, collection: Desk
+def test_refused_list_is_an_error(
+    name: str, code: object, profile: ExtractorHarness, collection: ExtractorHarness
 ) -> None:
-    for desk, url in ((profile, URL), (collection, COLLECTION)):
-        desk.answers = [{name: code}]
+    for harness, url in ((profile, URL), (collection, COLLECTION)):
+        harness.responses = [{name: code}]
         with pytest.raises(ExtractorError, match="List not available, status code 10222"):
-            desk.posts(url)
-        assert desk.extractor.facts == {"status_code": "10222", "status_message": ""}
+            harness.posts(url)
+        assert harness.extractor.facts == {"status_code": "10222", "status_message": ""}
 
 
-def test_a_status_beside_posts_is_none(collection: Desk) -> None:
-    collection.answers = [{"itemList": items(1), "statusCode": 7, "hasMore": False}]
+def test_status_beside_posts_is_ignored(collection: ExtractorHarness) -> None:
+    collection.responses = [{"itemList": items(1), "statusCode": 7, "hasMore": False}]
     assert collection.posts(COLLECTION) == ["1"]
 
 
 @pytest.mark.parametrize("answer", [None, [], "x", 7])
-def test_a_list_that_is_no_object(answer: object, collection: Desk) -> None:
-    collection.answers = [answer]
+def test_list_that_is_no_object_is_an_error(answer: object, collection: ExtractorHarness) -> None:
+    collection.responses = [answer]
     with pytest.raises(ExtractorError, match="The list is no object"):
         collection.posts(COLLECTION)
 
 
 @pytest.mark.parametrize("answer", [{}, {"statusCode": 0}, {"itemList": None}, {"itemList": []}])
-def test_an_empty_collection(answer: dict[str, Any], collection: Desk) -> None:
-    collection.answers = [answer]
+def test_empty_collection_has_no_posts(
+    answer: dict[str, Any], collection: ExtractorHarness
+) -> None:
+    collection.responses = [answer]
     assert collection.posts(COLLECTION) == []
 
 
@@ -187,8 +191,10 @@ JUNK = st.recursive(
 
 @given(detail=JUNK, answer=JUNK)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_page_and_any_list(profile: Desk, detail: object, answer: object) -> None:
-    profile.detail, profile.answers = detail, [answer]
+def test_any_page_and_list_give_posts_or_an_extractor_error(
+    profile: ExtractorHarness, detail: object, answer: object
+) -> None:
+    profile.detail, profile.responses = detail, [answer]
     try:
         found = profile.posts()
     except ExtractorError:

@@ -24,18 +24,18 @@ def entry(number: int, **fields: Any) -> dict[str, Any]:
     return {"_type": "url", "ie_key": "TikTok", "url": url, "id": str(ID + number), **fields}
 
 
-def listed(*entries: object, limit: int = 100, **fields: Any) -> Listing:
-    told = {"_type": "playlist", "entries": list(entries), "clipmill_complete": True, **fields}
-    return read_listing(told, PROFILE, limit)
+def read_entries(*entries: object, limit: int = 100, **more: Any) -> Listing:
+    fields = {"_type": "playlist", "entries": list(entries), "clipmill_complete": True, **more}
+    return read_listing(fields, PROFILE, limit)
 
 
 def ids(listing: Listing) -> list[int]:
     return [int(post.id) - ID for post in listing.entries]
 
 
-def test_what_is_told_about_a_profile() -> None:
+def test_profile_listing_is_read() -> None:
     first = entry(0, title="a clip\n #fyp", timestamp=1_700_000_000, description="x" * 1_000)
-    found = listed(first, entry(1), title="name", id="MS4wLjABAAAA")
+    found = read_entries(first, entry(1), title="name", id="MS4wLjABAAAA")
     assert found == Listing(
         platform="tiktok",
         kind="profile",
@@ -54,24 +54,28 @@ def test_what_is_told_about_a_profile() -> None:
     )
 
 
-def test_nothing_listed_is_an_answer() -> None:
-    assert listed() == Listing(
+def test_empty_list_is_an_empty_listing() -> None:
+    assert read_entries() == Listing(
         platform="tiktok", kind="profile", id="name", url="https://www.tiktok.com/@name"
     )
 
 
-def test_a_post_that_is_listed_twice_is_one_post_at_its_first_place() -> None:
+def test_duplicate_post_is_listed_once_at_its_first_position() -> None:
     again = [entry(2), entry(1), entry(2, title="again"), entry(3), entry(1)]
-    assert ids(listed(*again)) == [2, 1, 3]
-    assert listed(*again).entries[0].title is None
+    assert ids(read_entries(*again)) == [2, 1, 3]
+    assert read_entries(*again).entries[0].title is None
 
 
 @pytest.mark.parametrize(
-    ("limit", "told_complete", "complete"),
+    ("limit", "reported_complete", "complete"),
     [(2, True, False), (3, True, True), (4, True, True), (3, False, False), (3, "yes", False)],
 )
-def test_no_more_than_wanted(limit: int, told_complete: object, complete: bool) -> None:
-    found = listed(entry(0), entry(1), entry(2), limit=limit, clipmill_complete=told_complete)
+def test_listing_is_truncated_to_the_limit(
+    limit: int, reported_complete: object, complete: bool
+) -> None:
+    found = read_entries(
+        entry(0), entry(1), entry(2), limit=limit, clipmill_complete=reported_complete
+    )
     assert ids(found) == [0, 1, 2][:limit]
     assert found.complete is complete
 
@@ -91,8 +95,8 @@ def test_no_more_than_wanted(limit: int, told_complete: object, complete: bool) 
         "https://www.tiktok.com@127.0.0.1/@name/video/7608826249200356630",
     ],
 )
-def test_an_entry_without_the_address_of_a_post_is_left_out(url: object) -> None:
-    assert ids(listed(entry(0), entry(1, url=url), entry(2))) == [0, 2]
+def test_entry_without_a_post_url_is_dropped(url: object) -> None:
+    assert ids(read_entries(entry(0), entry(1, url=url), entry(2))) == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -102,26 +106,28 @@ def test_an_entry_without_the_address_of_a_post_is_left_out(url: object) -> None
         (f"https://m.tiktok.com/@../photo/{ID}/", f"https://www.tiktok.com/@_/video/{ID}"),
     ],
 )
-def test_addresses_become_canonical(url: str, canonical: str) -> None:
-    (post,) = listed(entry(0, url=url, id="something else")).entries
+def test_post_urls_are_canonicalized(url: str, canonical: str) -> None:
+    (post,) = read_entries(entry(0, url=url, id="something else")).entries
     assert (post.id, post.url) == (str(ID), canonical)
 
 
-def test_a_list_in_which_nothing_is_a_post_is_not_understood() -> None:
+def test_list_without_any_post_is_an_error() -> None:
     with pytest.raises(ClipmillError, match="TikTok profile name: nothing in its list") as caught:
-        listed({"url": "https://www.tiktok.com/@name"}, {})
-    assert caught.value.code is ErrorCode.PLATFORM_CHANGED
-
-
-@pytest.mark.parametrize("told", [{}, {"_type": "url"}, {"_type": "video", "entries": [entry(0)]}])
-def test_what_is_no_list_is_not_understood(told: dict[str, Any]) -> None:
-    with pytest.raises(ClipmillError, match="no list of posts") as caught:
-        read_listing(told, PROFILE, 10)
+        read_entries({"url": "https://www.tiktok.com/@name"}, {})
     assert caught.value.code is ErrorCode.PLATFORM_CHANGED
 
 
 @pytest.mark.parametrize(
-    ("told", "title"),
+    "fields", [{}, {"_type": "url"}, {"_type": "video", "entries": [entry(0)]}]
+)
+def test_result_that_is_no_list_is_an_error(fields: dict[str, Any]) -> None:
+    with pytest.raises(ClipmillError, match="no list of posts") as caught:
+        read_listing(fields, PROFILE, 10)
+    assert caught.value.code is ErrorCode.PLATFORM_CHANGED
+
+
+@pytest.mark.parametrize(
+    ("raw", "title"),
     [
         ("name", "name"),
         ("name-%F0%9F%90%88", "name-\U0001f408"),
@@ -132,12 +138,12 @@ def test_what_is_no_list_is_not_understood(told: dict[str, Any]) -> None:
         ("", None),
     ],
 )
-def test_title(told: object, title: str | None) -> None:
-    assert listed(entry(0), title=told).title == title
+def test_title_is_decoded_and_bounded(raw: object, title: str | None) -> None:
+    assert read_entries(entry(0), title=raw).title == title
 
 
 @pytest.mark.parametrize("kind", EXTRACTORS)
-def test_the_extractors_exist_and_take_canonical_urls(kind: str) -> None:
+def test_extractors_accept_canonical_urls(kind: str) -> None:
     path = {"profile": "", "collection": f"/collection/cats-{ID}"}[kind]
     found = read_url(f"https://www.tiktok.com/@name{path}")
     assert isinstance(found, ListingRef)
@@ -161,8 +167,10 @@ ENTRIES = st.lists(
 
 
 @given(ENTRIES, st.integers(1, 5), JUNK)
-def test_any_list_can_travel(entries: list[Any], limit: int, title: object) -> None:
-    found = listed(entry(9), *entries, limit=limit, title=title)
+def test_any_listing_round_trips_through_json(
+    entries: list[Any], limit: int, title: object
+) -> None:
+    found = read_entries(entry(9), *entries, limit=limit, title=title)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Listing) == found
     assert len({post.id for post in found.entries}) == len(found.entries) <= limit
     for post in found.entries:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agents.platforms.tiktok.metadata import read_info
 from schemas.video import Author, Statistics, VideoFormat, VideoInfo, VideoRef
-from tests.unit.agents.platforms.tiktok.raws import raw_of, video_of
+from tests.unit.agents.platforms.tiktok.extractions import raw_of, video_of
 
 VIDEO = VideoRef(
     platform="tiktok",
@@ -22,7 +22,7 @@ def read(**fields: Any) -> VideoInfo:
     return read_info(fields, VIDEO, ())
 
 
-def test_an_ordinary_post() -> None:
+def test_regular_post_is_described() -> None:
     video = video_of()
     info = read_info(raw_of(), video, (FORMAT,))
     assert (info.platform, info.content) == ("tiktok", "video")
@@ -41,11 +41,11 @@ def test_an_ordinary_post() -> None:
     assert info.formats == (FORMAT,)
 
 
-def test_a_photo_post_has_the_length_of_its_music() -> None:
+def test_photo_post_has_the_duration_of_its_music() -> None:
     assert read_info(raw_of("photo"), video_of("photo"), ()).duration_seconds == 10
 
 
-def test_hostile_texts_lose_their_control_marks_only() -> None:
+def test_hostile_texts_lose_control_characters_only() -> None:
     info = read_info(raw_of("hostile"), video_of("hostile"), ())
     assert info.description is not None
     assert not {"\x00", "\x1b", "\u202e"} & set(info.description + info.title)
@@ -54,20 +54,20 @@ def test_hostile_texts_lose_their_control_marks_only() -> None:
     assert info.author.url is None
 
 
-def test_an_empty_dictionary() -> None:
+def test_empty_dictionary_has_defaults() -> None:
     expected = VideoInfo(
         platform="tiktok", id=VIDEO.id, url=VIDEO.url, title=f"TikTok video {VIDEO.id}"
     )
     assert read() == expected
 
 
-def test_the_page_is_not_believed_about_what_it_is() -> None:
+def test_identity_fields_of_the_page_are_ignored() -> None:
     info = read(id="1", webpage_url="https://evil.example/", extractor="evil")
     assert (info.id, info.url, info.platform) == (VIDEO.id, VIDEO.url, "tiktok")
 
 
 @pytest.mark.parametrize(
-    ("told", "title"),
+    ("raw", "title"),
     [
         ("cats", "cats"),
         ("  cats\n and\tdogs ", "cats and dogs"),
@@ -77,11 +77,11 @@ def test_the_page_is_not_believed_about_what_it_is() -> None:
         (7, f"TikTok video {VIDEO.id}"),
     ],
 )
-def test_title(told: object, title: str) -> None:
-    assert read(title=told).title == title
+def test_title_is_cleaned_and_bounded(raw: object, title: str) -> None:
+    assert read(title=raw).title == title
 
 
-def test_the_description_is_bounded() -> None:
+def test_description_is_bounded() -> None:
     assert len(read(description="x" * 100_000).description or "") == 10_000
 
 
@@ -100,17 +100,17 @@ PICTURE = "https://p16.tiktokcdn.com/"
         ("abc", None),
     ],
 )
-def test_thumbnail(thumbnails: object, url: str | None) -> None:
+def test_best_thumbnail_is_used(thumbnails: object, url: str | None) -> None:
     found = read(thumbnails=thumbnails).thumbnail_url
     assert found == (PICTURE + url if url else None)
 
 
-def test_a_single_thumbnail_is_taken_when_there_is_no_list() -> None:
+def test_single_thumbnail_is_the_fallback() -> None:
     assert read(thumbnail=PICTURE).thumbnail_url == PICTURE
 
 
 @pytest.mark.parametrize("junk", [None, True, "12", [], {}, -1, 1e400, 2**70])
-def test_junk_in_every_field_leaves_nothing(junk: object) -> None:
+def test_junk_in_every_field_is_dropped(junk: object) -> None:
     names = (
         "uploader uploader_id channel view_count like_count comment_count repost_count save_count"
         " timestamp duration thumbnails thumbnail"
@@ -134,6 +134,6 @@ RAW = raw_of()
 
 
 @given(st.dictionaries(st.sampled_from(sorted(RAW)), JSON, max_size=6))
-def test_any_description_can_travel(changes: dict[str, Any]) -> None:
+def test_any_description_round_trips_through_json(changes: dict[str, Any]) -> None:
     info = read_info({**RAW, **changes}, VIDEO, ())
     assert msgspec.json.decode(msgspec.json.encode(info), type=VideoInfo) == info

@@ -23,7 +23,7 @@ def page(scope: Any) -> str:
     return f"<html>{DATA_START}{json.dumps({'__DEFAULT_SCOPE__': scope})}</script></html>"
 
 
-def noted(downloader: Any, webpage: str) -> dict[str, str]:
+def recorded_facts(downloader: Any, webpage: str) -> dict[str, str]:
     extractor = TikTokIE(downloader)
     extractor._get_universal_data(webpage, "1")
     return extractor.facts
@@ -47,8 +47,10 @@ def noted(downloader: Any, webpage: str) -> dict[str, str]:
     ],
     ids=str,
 )
-def test_notes_what_the_page_says(downloader: Any, detail: Any, expected: dict[str, str]) -> None:
-    assert noted(downloader, page({"webapp.video-detail": detail})) == expected
+def test_status_of_the_page_is_recorded(
+    downloader: Any, detail: Any, expected: dict[str, str]
+) -> None:
+    assert recorded_facts(downloader, page({"webapp.video-detail": detail})) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,25 +58,25 @@ def test_notes_what_the_page_says(downloader: Any, detail: Any, expected: dict[s
     ["", "<html></html>", page({}), page([]), page(None), f"{DATA_START}{{broken</script>"],
     ids=["empty", "no data", "no detail", "a list", "null", "broken"],
 )
-def test_notes_nothing_about_other_pages(downloader: Any, webpage: str) -> None:
-    assert noted(downloader, webpage) == {}
+def test_other_pages_have_no_facts(downloader: Any, webpage: str) -> None:
+    assert recorded_facts(downloader, webpage) == {}
 
 
 @pytest.mark.parametrize(
     "webpage", [page({"webapp.video-detail": {"statusCode": 1}}), "", page([])]
 )
-def test_finds_what_the_stock_extractor_finds(downloader: Any, webpage: str) -> None:
+def test_data_is_that_of_the_stock_extractor(downloader: Any, webpage: str) -> None:
     ours, stock = TikTokIE(downloader), StockTikTokIE(downloader)
     assert ours._get_universal_data(webpage, "1") == stock._get_universal_data(webpage, "1")
 
 
-def test_has_the_names_of_the_stock_extractor() -> None:
+def test_extractor_has_the_names_of_the_stock_extractor() -> None:
     assert (TikTokIE.IE_NAME, TikTokIE.ie_key()) == (StockTikTokIE.IE_NAME, StockTikTokIE.ie_key())
 
 
-def test_changes_nothing_else() -> None:
+def test_only_known_methods_are_overridden() -> None:
     overridden = {name for name in vars(TikTokIE) if hasattr(StockTikTokIE, name)}
-    # yt-dlp keeps the compiled pattern of a class on the class that was asked first.
+    # yt-dlp stores the compiled pattern on the class that is matched first.
     own = overridden - set(dir(type)) - {"__doc__", "__module__", "_VALID_URL_RE"}
     assert own <= {"__init__", "_get_universal_data", "_parse_aweme_video_web"}
 
@@ -91,20 +93,20 @@ def parsed(extractor: Any, item: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("options", [{}, {"extract_flat": True}], ids=str)
-def test_photo_post_has_its_pictures_besides(downloader: Any, options: dict[str, Any]) -> None:
+def test_photo_post_has_additional_pictures(downloader: Any, options: dict[str, Any]) -> None:
     ours, stock = (parsed(kind(downloader), ITEM, **options) for kind in (TikTokIE, StockTikTokIE))
     (image,) = ours.pop("images")
     assert (image["urls"], image["width"], image["motion"]) == (["https://a/1"], None, [])
     assert ours == stock
 
 
-def test_other_posts_have_no_such_field(downloader: Any) -> None:
+def test_other_posts_have_no_pictures_field(downloader: Any) -> None:
     item = {"id": "1", "desc": "x", "imagePost": {"images": []}}
     assert parsed(TikTokIE(downloader), item) == parsed(StockTikTokIE(downloader), item)
 
 
 @pytest.mark.parametrize("music", [{"duration": 60}, {"duration": None}, {}])
-def test_a_song_has_the_length_that_the_page_tells(music: Any, downloader: Any) -> None:
+def test_song_has_the_duration_of_the_page(music: Any, downloader: Any) -> None:
     item = {"id": "1", "desc": "x", "music": {"playUrl": "https://a/1.mp3", **music}}
     (song,) = parsed(TikTokIE(downloader), item)["formats"]
     assert (song["vcodec"], song["duration"]) == ("none", music.get("duration"))
@@ -116,17 +118,17 @@ def test_facts_belong_to_one_extractor(downloader: Any) -> None:
     assert second.facts == {}
 
 
-def test_is_found_by_its_dotted_name() -> None:
+def test_extractor_is_loaded_by_its_path() -> None:
     assert load_extractor(EXTRACTOR) is TikTokIE
 
 
-# Whose page it is
+# Identity of the page
 
-ASKED = "7608826249200356630"
+REQUESTED = "7608826249200356630"
 OTHER = "7999999999999999999"
-PAGE = f"https://www.tiktok.com/@_/video/{ASKED}"
+PAGE = f"https://www.tiktok.com/@_/video/{REQUESTED}"
 VIDEO = {
-    "id": ASKED,
+    "id": REQUESTED,
     "duration": 15,
     "bitrateInfo": [
         {
@@ -145,19 +147,19 @@ def item_of(number: object, **more: Any) -> dict[str, Any]:
 
 
 def outcome(downloader: Any, item: Any, found_at: str = PAGE) -> tuple[Any, dict[str, str]]:
-    """Return what the extractor makes of an item whose page was found there, and its facts."""
+    """Return the extractor's result for an item of a page at this URL, and its facts."""
     extractor = TikTokIE(downloader)
     extractor.page_url = found_at
     try:
-        return extractor._parse_aweme_video_web(item, PAGE, ASKED), extractor.facts
+        return extractor._parse_aweme_video_web(item, PAGE, REQUESTED), extractor.facts
     except ExtractorError as error:
         return error.orig_msg, extractor.facts
 
 
-@pytest.mark.parametrize("number", [ASKED, int(ASKED), None, ""], ids=repr)
-def test_the_page_of_the_post_is_taken(downloader: Any, number: object) -> None:
+@pytest.mark.parametrize("number", [REQUESTED, int(REQUESTED), None, ""], ids=repr)
+def test_page_of_the_requested_post_is_accepted(downloader: Any, number: object) -> None:
     info, facts = outcome(downloader, item_of(number))
-    assert (info["id"], len(info["formats"]), facts) == (ASKED, 1, {})
+    assert (info["id"], len(info["formats"]), facts) == (REQUESTED, 1, {})
     assert REDIRECTED_TO not in info
 
 
@@ -166,10 +168,10 @@ def test_the_page_of_the_post_is_taken(downloader: Any, number: object) -> None:
     [
         (OTHER, PAGE),
         (int(OTHER), PAGE),
-        (ASKED[:-1], PAGE),
-        (f"{ASKED} ", PAGE),
-        ([ASKED], PAGE),
-        ({"id": ASKED}, PAGE),
+        (REQUESTED[:-1], PAGE),
+        (f"{REQUESTED} ", PAGE),
+        ([REQUESTED], PAGE),
+        ({"id": REQUESTED}, PAGE),
         (True, PAGE),
         # A redirect to a third post, to no post, and by another site.
         (OTHER, "https://www.tiktok.com/@_/video/7111111111111111111"),
@@ -179,11 +181,9 @@ def test_the_page_of_the_post_is_taken(downloader: Any, number: object) -> None:
     ],
     ids=str,
 )
-def test_the_page_of_another_post_is_refused(
-    downloader: Any, number: object, found_at: str
-) -> None:
-    said, facts = outcome(downloader, item_of(number), found_at)
-    assert said == "The page describes another post"
+def test_page_of_another_post_is_rejected(downloader: Any, number: object, found_at: str) -> None:
+    result, facts = outcome(downloader, item_of(number), found_at)
+    assert result == "The page describes another post"
     assert facts == {"page_id": str(number)}
 
 
@@ -195,12 +195,12 @@ def test_the_page_of_another_post_is_refused(
         f"https://m.tiktok.com/v/{OTHER}.html",
     ],
 )
-def test_a_redirect_to_the_post_under_another_id_is_told(downloader: Any, found_at: str) -> None:
+def test_redirect_to_another_id_of_the_post_is_recorded(downloader: Any, found_at: str) -> None:
     info, _ = outcome(downloader, item_of(OTHER), found_at)
-    assert (info["id"], info[REDIRECTED_TO]) == (ASKED, OTHER)
+    assert (info["id"], info[REDIRECTED_TO]) == (REQUESTED, OTHER)
 
 
-# What TikTok withholds
+# Posts withheld by TikTok
 
 SONG = {"playUrl": "https://v16-webapp-prime.us.tiktok.com/music/x.mp3", "duration": 60}
 
@@ -214,13 +214,13 @@ SONG = {"playUrl": "https://v16-webapp-prime.us.tiktok.com/music/x.mp3", "durati
         ({"video": {"bitrateInfo": None}, "music": SONG, "isAd": True}, "ad"),
         ({"video": None, "isAd": 1}, "ad"),
     ],
-    ids=["the reported one", "without a song", "empty video", "ad", "no video at all"],
+    ids=["as reported", "without a song", "empty video", "ad", "no video at all"],
 )
-def test_a_shop_or_ad_post_without_its_video_is_withheld(
+def test_shop_or_ad_post_without_its_video_is_withheld(
     downloader: Any, more: dict[str, Any], kind: str
 ) -> None:
-    said, facts = outcome(downloader, item_of(ASKED, **more))
-    assert said == "The page has no video of a shop or ad post"
+    result, facts = outcome(downloader, item_of(REQUESTED, **more))
+    assert result == "The page has no video of a shop or ad post"
     assert facts == {"withheld": kind}
 
 
@@ -233,14 +233,14 @@ def test_a_shop_or_ad_post_without_its_video_is_withheld(
         {"video": {"playAddr": ""}, "music": SONG, "isECVideo": [], "isAd": "no"},
         {"video": {}, "music": SONG, "isAd": True, "imagePost": ITEM["imagePost"]},
     ],
-    ids=["with its video", "no mark", "marks that are off", "odd marks", "pictures"],
+    ids=["with its video", "no flag", "flags that are off", "odd flags", "pictures"],
 )
-def test_other_posts_are_not(downloader: Any, more: dict[str, Any]) -> None:
-    info, facts = outcome(downloader, item_of(ASKED, **more))
-    assert (info["id"], facts) == (ASKED, {})
+def test_other_posts_are_not_withheld(downloader: Any, more: dict[str, Any]) -> None:
+    info, facts = outcome(downloader, item_of(REQUESTED, **more))
+    assert (info["id"], facts) == (REQUESTED, {})
 
 
-def test_a_post_that_is_only_listed_is_not_judged(downloader: Any) -> None:
-    item = item_of(ASKED, video={}, isAd=True)
-    info = TikTokIE(downloader)._parse_aweme_video_web(item, PAGE, ASKED, extract_flat=True)
+def test_listed_post_is_not_checked(downloader: Any) -> None:
+    item = item_of(REQUESTED, video={}, isAd=True)
+    info = TikTokIE(downloader)._parse_aweme_video_web(item, PAGE, REQUESTED, extract_flat=True)
     assert info["formats"] is None

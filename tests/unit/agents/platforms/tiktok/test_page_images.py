@@ -19,7 +19,7 @@ def item(*images: Any) -> dict[str, Any]:
     return {"imagePost": {"images": list(images)}}
 
 
-def test_pictures_in_their_order_with_all_addresses() -> None:
+def test_pictures_are_read_in_order_with_all_urls() -> None:
     post = item(image("https://a/1", "http://b/1", imageWidth=1080, imageHeight=1440), image(URL))
     assert read_images(post) == [
         {"urls": ["https://a/1", "http://b/1"], "width": 1080, "height": 1440, "motion": []},
@@ -44,12 +44,12 @@ def test_pictures_in_their_order_with_all_addresses() -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_photo_post_has_none(post: Any) -> None:
+def test_other_posts_have_no_pictures(post: Any) -> None:
     assert read_images(post) == []
 
 
 @pytest.mark.parametrize(
-    "lost",
+    "invalid",
     [
         None,
         5,
@@ -63,8 +63,8 @@ def test_what_is_no_photo_post_has_none(post: Any) -> None:
     ],
     ids=repr,
 )
-def test_a_picture_without_an_address_keeps_its_place(lost: Any) -> None:
-    assert [each["urls"] for each in read_images(item(image(URL), lost, image(URL)))] == [
+def test_picture_without_a_url_keeps_its_position(invalid: Any) -> None:
+    assert [each["urls"] for each in read_images(item(image(URL), invalid, image(URL)))] == [
         *([URL], [], [URL])
     ]
 
@@ -74,7 +74,7 @@ OTHER = "https://v19.tiktokcdn.com/b.mp4"
 
 
 @pytest.mark.parametrize(
-    ("fields", "addresses"),
+    ("fields", "urls"),
     [
         ({"video": {"playAddr": MOTION}}, [MOTION]),
         ({"video": {"playAddr": {"urlList": [MOTION, OTHER]}}}, [MOTION, OTHER]),
@@ -102,9 +102,9 @@ OTHER = "https://v19.tiktokcdn.com/b.mp4"
         ({"video": {"urlList": [MOTION] * 1_000}}, [MOTION] * URLS_MAX),
     ],
 )
-def test_a_live_photo_has_a_motion_file(fields: Any, addresses: list[str]) -> None:
+def test_live_photo_has_a_motion_file(fields: Any, urls: list[str]) -> None:
     (found,) = read_images(item(image(URL, **fields)))
-    assert (found["urls"], found["motion"]) == ([URL], addresses)
+    assert (found["urls"], found["motion"]) == ([URL], urls)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_live_photo_has_a_motion_file(fields: Any, addresses: list[str]) -> No
         "https://a/" + "x" * 5_000,
     ],
 )
-def test_what_is_no_web_address_is_left_out(url: Any) -> None:
+def test_invalid_url_is_dropped(url: Any) -> None:
     assert read_images(item(image(url)))[0]["urls"] == []
     assert read_images(item(image(url, URL)))[0]["urls"] == [URL]
 
@@ -144,12 +144,12 @@ def test_what_is_no_web_address_is_left_out(url: Any) -> None:
         ([], None),
     ],
 )
-def test_sides_are_whole_and_believable(pixels: Any, expected: int | None) -> None:
+def test_sides_are_integers_within_range(pixels: Any, expected: int | None) -> None:
     found = read_images(item(image(URL, imageWidth=pixels, imageHeight=pixels)))
     assert found == [{"urls": [URL], "width": expected, "height": expected, "motion": []}]
 
 
-def test_pictures_and_addresses_are_bounded() -> None:
+def test_numbers_of_pictures_and_urls_are_bounded() -> None:
     found = read_images(item(*(image(*[URL] * 1_000) for _ in range(1_000))))
     assert len(found) == IMAGES_MAX
     assert {len(each["urls"]) for each in found} == {URLS_MAX}
@@ -173,6 +173,6 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_page_can_be_read(post: Any) -> None:
+def test_any_page_is_read(post: Any) -> None:
     for each in read_images(post):
         assert all(url.startswith(("https://", "http://")) for url in each["urls"] + each["motion"])

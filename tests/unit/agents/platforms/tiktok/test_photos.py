@@ -9,7 +9,7 @@ from agents.platforms.tiktok.metadata import read_info
 from agents.platforms.tiktok.photos import MAX_PICTURES, Picture, read_pictures
 from schemas.containers import CONTAINERS
 from schemas.video import VideoFormat
-from tests.unit.agents.platforms.tiktok.raws import EXTRACTED_AT, TOKEN, raw_of, video_of
+from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, raw_of, video_of
 
 HOST = "https://p16-sign-va.tiktokcdn.com"
 OTHER_HOST = "https://p19-sign-va.tiktokcdn.com"
@@ -25,7 +25,7 @@ def picture(**fields: Any) -> VideoFormat:
     return found.format
 
 
-def test_every_picture_at_both_hosts_then_the_music() -> None:
+def test_pictures_have_a_source_per_host_followed_by_the_music() -> None:
     formats = [source.format for source in read_sources(raw_of("photo"))]
     assert [each.format_id for each in formats] == [
         *("image-01", "image-01-2", "image-02", "image-02-2", "image-03", "image-03-2"),
@@ -37,7 +37,7 @@ def test_every_picture_at_both_hosts_then_the_music() -> None:
     )
 
 
-def test_what_to_send_along_for_a_picture() -> None:
+def test_picture_source_has_its_headers_and_cookies() -> None:
     first, second, *_ = read_sources(raw_of("photo"), (TOKEN,))
     assert first.url.startswith(f"{HOST}/")
     assert second.url.startswith(f"{OTHER_HOST}/")
@@ -45,11 +45,11 @@ def test_what_to_send_along_for_a_picture() -> None:
     assert first.cookies == (TOKEN,)
 
 
-def test_the_links_of_pictures_expire() -> None:
+def test_picture_links_have_an_expiry() -> None:
     assert read_expiry(read_sources(raw_of("photo.mute"))) == EXTRACTED_AT.timestamp() + 48 * 3600
 
 
-def test_a_post_of_pictures_says_so() -> None:
+def test_photo_post_has_photos_content() -> None:
     raw = raw_of("photo")
     formats = tuple(source.format for source in read_sources(raw))
     info = read_info(raw, video_of("photo"), formats)
@@ -66,11 +66,11 @@ def test_a_post_of_pictures_says_so() -> None:
         ("slideshow", {"image-01", "h264_720p_800000-0", "play", "audio"}),
     ],
 )
-def test_other_posts_of_pictures(scenario: str, ids: set[str]) -> None:
+def test_formats_of_other_photo_posts_are_read(scenario: str, ids: set[str]) -> None:
     assert ids <= {source.format.format_id for source in read_sources(raw_of(scenario))}
 
 
-def test_a_picture_without_an_address_is_told_and_keeps_its_place() -> None:
+def test_picture_without_a_url_is_reported_missing() -> None:
     raw = raw_of("photo.gap")
     formats = tuple(source.format for source in read_sources(raw))
     info = read_info(raw, video_of("photo.gap"), formats)
@@ -78,12 +78,12 @@ def test_a_picture_without_an_address_is_told_and_keeps_its_place() -> None:
     assert (info.content, info.missing_pictures) == ("photos", (2,))
 
 
-def test_a_post_whose_pictures_all_have_no_address_is_one_of_pictures() -> None:
+def test_post_with_all_pictures_missing_is_a_photo_post() -> None:
     info = read_info({"images": [{"urls": []}] * 2}, video_of("photo.gap"), ())
     assert (info.content, info.missing_pictures) == ("photos", (1, 2))
 
 
-def test_a_live_photo_is_its_picture_and_its_motion_file() -> None:
+def test_live_photo_has_a_picture_and_a_motion_format() -> None:
     sources = read_sources(raw_of("photo.live"), (TOKEN,))
     firsts = [each.format for each in sources if not each.format.format_id.endswith("-2")]
     assert [(each.format_id, each.picture, each.motion) for each in firsts] == [
@@ -93,26 +93,26 @@ def test_a_live_photo_is_its_picture_and_its_motion_file() -> None:
     assert sources[-1].cookies == (TOKEN,)
 
 
-def test_a_song_has_its_own_length() -> None:
+def test_song_has_its_own_duration() -> None:
     *_, song = read_sources(raw_of("photo"))
     assert (song.format.format_id, song.format.duration_seconds) == ("audio", 10.0)
 
 
-def test_the_thumbnail_is_no_motion_file() -> None:
+def test_thumbnail_is_no_motion_file() -> None:
     row = {"urls": [], "motion": ["https://v16.tiktokcdn.com/a.mp4"]}
     info = read_info({"images": [row, {"urls": [URL]}]}, video_of("photo"), ())
     assert info.thumbnail_url == URL
 
 
 @pytest.mark.parametrize("count", [1, 35, MAX_PICTURES])
-def test_as_many_pictures_as_the_post_has(count: int) -> None:
+def test_all_pictures_of_a_post_are_read(count: int) -> None:
     sources = read_sources(raw_of("photo", count))
     firsts = [each.format for each in sources if not each.format.format_id.endswith("-2")]
     assert [each.picture for each in firsts[:-1]] == list(range(1, count + 1))
     assert len({source.format.format_id for source in sources}) == 2 * count + 1
 
 
-def test_the_number_of_pictures_is_bounded() -> None:
+def test_number_of_pictures_is_bounded() -> None:
     found = pictures_of(*[{"urls": [URL]}] * 1_000)
     assert [each.format.picture for each in found] == list(range(1, MAX_PICTURES + 1))
     assert found[-1].format.format_id == "image-100"
@@ -134,7 +134,7 @@ def test_the_number_of_pictures_is_bounded() -> None:
         ("/1~tplv.webp?x=.png", "webp"),
     ],
 )
-def test_the_container_is_told_by_the_address(path: str, container: str) -> None:
+def test_container_is_read_from_the_url(path: str, container: str) -> None:
     assert picture(urls=[HOST + path]).container == container
 
 
@@ -156,23 +156,23 @@ def test_the_container_is_told_by_the_address(path: str, container: str) -> None
     ],
     ids=["one", "same host", "two hosts", "three hosts", "junk", "none", "null", "text", "object"],
 )
-def test_the_first_address_at_each_host_is_taken(urls: object, expected: list[str]) -> None:
+def test_first_url_of_each_host_is_used(urls: object, expected: list[str]) -> None:
     assert [each.url for each in pictures_of({"urls": urls})] == expected
 
 
 @pytest.mark.parametrize("side", [None, 0, -1, "1080", 1.5e400, True, [], 2**70])
-def test_a_side_that_is_none_is_unknown(side: object) -> None:
+def test_invalid_side_is_none(side: object) -> None:
     assert picture(width=side, height=1440).width is None
     assert picture(width=1080, height=side).height is None
 
 
 @pytest.mark.parametrize("images", [None, {}, "abc", 7, [], [None, 1, "x", []]])
-def test_no_pictures_at_all(images: object) -> None:
+def test_missing_images_give_no_pictures(images: object) -> None:
     assert read_pictures({"images": images}) == []
     assert read_pictures({}) == []
 
 
-def test_no_format_of_the_page_takes_the_id_of_a_picture() -> None:
+def test_format_ids_of_the_page_do_not_collide_with_pictures() -> None:
     fields = {
         "images": [{"urls": [URL]}],
         "formats": [{"url": URL, "format_id": "image-01"}, {"url": URL, "format_id": "image-01-0"}],
@@ -193,7 +193,7 @@ JUNK = st.recursive(
         st.fixed_dictionaries({"urls": JUNK, "width": JUNK, "height": JUNK, "motion": JUNK}) | JUNK
     )
 )
-def test_any_pictures(images: list[object]) -> None:
+def test_any_images_are_read(images: list[object]) -> None:
     for found in read_pictures({"images": images}):
         assert found.url.startswith("https://")
         assert found.format.picture is not None

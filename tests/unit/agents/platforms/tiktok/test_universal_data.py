@@ -1,4 +1,4 @@
-"""The quick way to the post's data against yt-dlp's: one page, one meaning."""
+"""The fast reader of the post's data against yt-dlp's: the same result for any page."""
 
 import json
 import time
@@ -35,21 +35,21 @@ def document(detail: Any = 1, **more: Any) -> str:
     return json.dumps({SCOPE: {"webapp.app-context": {}, DETAIL: detail, **more}})
 
 
-def seen(extractor: Any, webpage: str) -> tuple[Any, ...]:
-    """Return what the extractor goes by: is there anything, and what about the post?"""
+def observed(extractor: Any, webpage: str) -> tuple[Any, ...]:
+    """Return what the extractor uses: whether there is data, and the post's detail."""
     try:
         data = extractor._get_universal_data(webpage, "1")
-    except Exception as error:  # noqa: BLE001 - both must fail alike, however they do
+    except Exception as error:  # noqa: BLE001 - both must fail alike
         return (type(error), str(error))
-    # By their text numbers differ that are equal.
+    # The text distinguishes numbers that compare equal.
     return bool(data), DETAIL in data, repr(data.get(DETAIL))
 
 
-def same(webpage: str) -> bool:
-    return seen(OURS, webpage) == seen(STOCK, webpage)
+def is_same(webpage: str) -> bool:
+    return observed(OURS, webpage) == observed(STOCK, webpage)
 
 
-def test_page_of_a_post_is_read_the_quick_way() -> None:
+def test_page_of_a_post_is_read_by_the_fast_reader() -> None:
     found = read_post_data(PAGE)
     assert found is not None
     assert found == {DETAIL: STOCK._get_universal_data(PAGE, "1")[DETAIL]}
@@ -62,8 +62,8 @@ USUAL: dict[str, tuple[str, Any]] = {
         {"a": [1, 2.5, None, True, "é\u2028"]},
     ),
     "null": (page(document(None)), None),
-    "key twice, the last counts": (page(f'{{"{SCOPE}":{{"{DETAIL}":1,"{DETAIL}":2}}}}'), 2),
-    "scope twice, the last counts": (
+    "duplicate key, the last one counts": (page(f'{{"{SCOPE}":{{"{DETAIL}":1,"{DETAIL}":2}}}}'), 2),
+    "duplicate scope, the last one counts": (
         page(f'{{"{SCOPE}":{{"{DETAIL}":1}},"{SCOPE}":{{"{DETAIL}":2}}}}'),
         2,
     ),
@@ -73,7 +73,7 @@ USUAL: dict[str, tuple[str, Any]] = {
     "escaped key": (page(f'{{"{SCOPE}":{{"webapp\\u002evideo-detail":3}}}}'), 3),
     "too large a number elsewhere": (page(f'{{"a":1e400,"{SCOPE}":{{"{DETAIL}":3}}}}'), 3),
     "white space": (page(f' {{ "{SCOPE}" : {{ "{DETAIL}" : 3 }} }} \n').replace("> {", ">{"), 3),
-    "another page behind": (page(document(3)) + page(document(4)), 3),
+    "another page after it": (page(document(3)) + page(document(4)), 3),
     "attributes": (page(document(3), f"<script {ID} nonce='x'>"), 3),
     "whole numbers": (
         page(document([0, 2**63, 2**64, -(2**63), 10**30])),
@@ -83,32 +83,32 @@ USUAL: dict[str, tuple[str, Any]] = {
 
 
 @pytest.mark.parametrize(("webpage", "detail"), USUAL.values(), ids=USUAL)
-def test_usual_pages(webpage: str, detail: Any) -> None:
+def test_usual_pages_are_read_like_the_stock_extractor(webpage: str, detail: Any) -> None:
     assert read_post_data(webpage) == {DETAIL: detail}
-    assert same(webpage)
+    assert is_same(webpage)
 
 
 UNUSUAL: dict[str, str] = {
     "empty": "",
     "no script": "<html></html>",
-    "cut in the data": page(document(3))[:-40],
-    "cut before the end": PAGE[: PAGE.index(END, PAGE.index(ID)) - 1],
-    "cut in the tag": page(document(3))[:60],
-    "no tag's end": f"<script {ID} ",
+    "truncated in the data": page(document(3))[:-40],
+    "truncated before the end": PAGE[: PAGE.index(END, PAGE.index(ID)) - 1],
+    "truncated in the tag": page(document(3))[:60],
+    "unterminated tag": f"<script {ID} ",
     "other tag": page(document(3), f"<div {ID}>"),
-    "other place of the id": page(document(3), f'<script type="application/json" {ID}>'),
+    "other position of the id": page(document(3), f'<script type="application/json" {ID}>'),
     "tag in capitals": page(document(3), f"<SCRIPT {ID}>"),
-    "mark in a text before": f"<script>'{ID}'</script>" + page(document(3)),
-    "mark in a remark before": f"<!-- {TAG} -->" + page(document(3)),
-    "mark in an attribute": f"<p title='{TAG}'>" + page(document(3)),
+    "id in a text before": f"<script>'{ID}'</script>" + page(document(3)),
+    "id in a comment before": f"<!-- {TAG} -->" + page(document(3)),
+    "id in an attribute": f"<p title='{TAG}'>" + page(document(3)),
     "empty element before": page("", TAG) + page(document(3)),
     "white space before": page("\n" + document(3)),
     "odd white space before": page("\u00a0" + document(3)),
     "broken element before": page("{broken", TAG) + page(document(3)),
     "end in a text": page(document("</script>")),
     "end in a text before": page(f'{{"a":"</script>","{SCOPE}":{{"{DETAIL}":3}}}}'),
-    "text behind the data": page(document(3) + "; var b = {}"),
-    "second object behind": page(document(3) + document(4)),
+    "text after the data": page(document(3) + "; var b = {}"),
+    "second object after it": page(document(3) + document(4)),
     "no scope": page(f'{{"{DETAIL}":3}}'),
     "no detail": page(f'{{"{SCOPE}":{{"a":1}}}}'),
     "empty scope": page(f'{{"{SCOPE}":{{}}}}'),
@@ -121,10 +121,10 @@ UNUSUAL: dict[str, str] = {
     "not a number": page(document(float("nan"))),
     "infinity elsewhere": page(document(3, more=float("inf"))),
     "too large a number": page(f'{{"{SCOPE}":{{"{DETAIL}":1e400}}}}'),
-    "control mark in a text": page(document("\x01").replace("\\u0001", "\x01")),
-    "control mark elsewhere": page(document(3, more="\t").replace("\\t", "\t")),
-    "half a pair": page(document("\ud83d")),
-    "half a pair, as it is": page(document("x").replace("x", "\ud83d")),
+    "control character in a text": page(document("\x01").replace("\\u0001", "\x01")),
+    "control character elsewhere": page(document(3, more="\t").replace("\\t", "\t")),
+    "lone surrogate escape": page(document("\ud83d")),
+    "lone surrogate": page(document("x").replace("x", "\ud83d")),
     "bad escape": page(document("x").replace("x", "\\q")),
     "bad escape elsewhere": page(document(3, more="x").replace("x", "\\q")),
     "comma at the end": page(document([1]).replace("1]", "1,]")),
@@ -138,7 +138,7 @@ UNUSUAL: dict[str, str] = {
 @pytest.mark.parametrize("webpage", UNUSUAL.values(), ids=UNUSUAL)
 def test_unusual_pages_are_left_to_the_stock_extractor(webpage: str) -> None:
     assert read_post_data(webpage) is None
-    assert same(webpage)
+    assert is_same(webpage)
 
 
 KEYS = st.sampled_from([SCOPE, DETAIL, "a", f'"{DETAIL}":9', END, ID, "}", "é", "\ud83d", "\x01"])
@@ -171,31 +171,31 @@ def pages(draw: Callable[..., Any]) -> str:
 
 
 @given(pages())
-def test_any_data_mean_the_same(webpage: str) -> None:
-    assert same(webpage)
+def test_any_data_is_read_like_the_stock_extractor(webpage: str) -> None:
+    assert is_same(webpage)
 
 
 @given(st.data())
-def test_mutilated_pages_mean_the_same(data: st.DataObject) -> None:
+def test_corrupt_pages_are_read_like_the_stock_extractor(data: st.DataObject) -> None:
     webpage = data.draw(pages() | st.just(page(document({"statusCode": 0}, more=["x", 1.5]))))
     for _ in range(data.draw(st.integers(1, 4))):
         first, second = sorted(data.draw(st.integers(0, len(webpage))) for _ in range(2))
         piece = data.draw(PIECES | st.just("") | st.just(webpage[first:second]))
         kept_from = data.draw(st.sampled_from([first, second]))
         webpage = webpage[:first] + piece + webpage[kept_from:]
-    assert same(webpage)
+    assert is_same(webpage)
 
 
 @given(st.lists(PIECES, max_size=20))
-def test_heaps_of_pieces_mean_the_same(pieces: list[str]) -> None:
-    assert same("".join(pieces))
+def test_concatenated_fragments_are_read_like_the_stock_extractor(pieces: list[str]) -> None:
+    assert is_same("".join(pieces))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
-def test_every_number_is_the_same(number: float) -> None:
+def test_every_number_is_read_like_the_stock_extractor(number: float) -> None:
     webpage = page(document(number))
     assert read_post_data(webpage) is not None
-    assert same(webpage)
+    assert is_same(webpage)
 
 
 MEGABYTES = 4
@@ -204,7 +204,7 @@ HOSTILE = {
     "open tags": f"<script {ID} ",
     "starts of tags": "<script ",
     "objects": TAG + "{",
-    "marks": ID,
+    "ids": ID,
     "ends": END,
     "brackets": "[",
     "braces": '{"a":',
@@ -219,15 +219,15 @@ HOSTILE = {
 
 @pytest.mark.parametrize("piece", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("start", ["", TAG, TAG + "{", TAG + '{"a":', TAG + '{"a":"'])
-def test_no_page_takes_longer_than_its_length_says(start: str, piece: str) -> None:
+def test_reading_time_is_linear_in_the_page_length(start: str, piece: str) -> None:
     webpage = start + piece * (MEGABYTES * 1_000_000 // len(piece)) + "}" + END
     started = time.perf_counter()
     read_post_data(webpage)
-    # What grows with the square of the length takes minutes.
+    # Quadratic time would take minutes.
     assert time.perf_counter() - started < 1
 
 
-def test_number_beyond_printing_elsewhere_is_the_known_difference() -> None:
+def test_oversized_number_elsewhere_is_the_known_difference() -> None:
     webpage = page(f'{{"a":{"1" * 5_000},"{SCOPE}":{{"{DETAIL}":3}}}}')
     assert read_post_data(webpage) == {DETAIL: 3}
     assert STOCK._get_universal_data(webpage, "1") == {}

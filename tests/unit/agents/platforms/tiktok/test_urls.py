@@ -129,14 +129,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("url", "canonical"), VIDEOS.items(), ids=VIDEOS.keys())
-def test_video(url: str, canonical: str) -> None:
+def test_video_url_is_canonicalized(url: str, canonical: str) -> None:
     video = read_url(url)
     assert video == VideoRef(platform="tiktok", id=ID, url=canonical)
     assert read_url(canonical) == video
 
 
 @pytest.mark.parametrize(("url", "canonical"), STORIES.items(), ids=STORIES.keys())
-def test_story(url: str, canonical: str) -> None:
+def test_story_url_is_canonicalized(url: str, canonical: str) -> None:
     story = read_url(url)
     assert story == VideoRef(platform="tiktok", id=ID, url=canonical)
     assert is_story(story)
@@ -144,7 +144,7 @@ def test_story(url: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize("url", [*VIDEOS, *STORIES])
-def test_the_page_that_is_read_is_one_that_yt_dlp_knows(url: str) -> None:
+def test_page_url_is_supported_by_yt_dlp(url: str) -> None:
     video = read_url(url)
     assert isinstance(video, VideoRef)
     assert TikTokIE.suitable(page_url(video))
@@ -153,7 +153,7 @@ def test_the_page_that_is_read_is_one_that_yt_dlp_knows(url: str) -> None:
 
 
 @pytest.mark.parametrize(("url", "name"), PROFILES.items(), ids=PROFILES.keys())
-def test_profile(url: str, name: str) -> None:
+def test_profile_url_is_canonicalized(url: str, name: str) -> None:
     page = f"https://www.tiktok.com/@{name}"
     profile = read_url(url)
     assert profile == ListingRef(platform="tiktok", kind="profile", id=name, url=page)
@@ -163,7 +163,7 @@ def test_profile(url: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("url", "parts"), COLLECTIONS.items(), ids=COLLECTIONS.keys())
-def test_collection(url: str, parts: tuple[str, str]) -> None:
+def test_collection_url_is_canonicalized(url: str, parts: tuple[str, str]) -> None:
     page = f"https://www.tiktok.com/@{parts[0]}/collection/{parts[1]}-{ID}"
     collection = read_url(url)
     assert collection == ListingRef(platform="tiktok", kind="collection", id=ID, url=page)
@@ -173,7 +173,7 @@ def test_collection(url: str, parts: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("user", ["", "_", "..", "caf\u00e9", "n%2561me", "a" * 101, "a@b", "a."])
-def test_a_profile_of_nobody_is_refused(user: str) -> None:
+def test_profile_of_an_invalid_user_is_rejected(user: str) -> None:
     with pytest.raises(ClipmillError, match="user name is none that TikTok gives") as caught:
         read_url(f"https://www.tiktok.com/@{user}")
     assert caught.value.code is ErrorCode.REQUEST_INVALID
@@ -181,35 +181,35 @@ def test_a_profile_of_nobody_is_refused(user: str) -> None:
 
 @pytest.mark.parametrize("number", ["0", "007", str(2**64), "9" * 500])
 @pytest.mark.parametrize("form", ["video/", "photo/", "story/", "collection/cats-"])
-def test_an_id_that_cannot_be_one_is_refused(form: str, number: str) -> None:
+def test_invalid_id_is_rejected(form: str, number: str) -> None:
     with pytest.raises(ClipmillError, match="its id is not a number") as caught:
         read_url(f"https://www.tiktok.com/@name/{form}{number}")
     assert caught.value.code is ErrorCode.REQUEST_INVALID
 
 
-def test_the_name_of_an_account_without_a_link_is_no_url() -> None:
+def test_account_name_without_a_link_is_rejected() -> None:
     with pytest.raises(ClipmillError, match="neither https nor http") as caught:
         read_url(f"tiktokuser:MS4wLjABAAAA{'x' * 64}")
     assert caught.value.code is ErrorCode.REQUEST_INVALID
 
 
 @pytest.mark.parametrize(("url", "normal"), SHORT_LINKS.items(), ids=SHORT_LINKS.keys())
-def test_short_link(url: str, normal: str) -> None:
+def test_short_link_is_normalized(url: str, normal: str) -> None:
     assert read_url(url) == ShortLink(url=normal)
     assert read_url(normal) == ShortLink(url=normal)
 
 
-@pytest.mark.parametrize(("url", "what"), REFUSED.items(), ids=REFUSED.keys())
-def test_other_pages_are_refused_with_what_is_supported(url: str, what: str) -> None:
-    with pytest.raises(ClipmillError, match=re.escape(what)) as caught:
+@pytest.mark.parametrize(("url", "reason"), REFUSED.items(), ids=REFUSED.keys())
+def test_unsupported_page_is_rejected_with_the_supported_forms(url: str, reason: str) -> None:
+    with pytest.raises(ClipmillError, match=re.escape(reason)) as caught:
         read_url(url)
     assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
     assert SUPPORTED in caught.value.message
-    assert what in caught.value.details["reason"]
+    assert reason in caught.value.details["reason"]
 
 
 @pytest.mark.parametrize("hostile", HOSTILE_URLS, ids=lambda hostile: hostile.name)
-def test_hostile(hostile: Hostile) -> None:
+def test_hostile_link_is_rejected(hostile: Hostile) -> None:
     with pytest.raises(ClipmillError) as caught:
         read_url(hostile.url)
     assert caught.value.code is hostile.code
@@ -217,7 +217,7 @@ def test_hostile(hostile: Hostile) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.example)
-def test_every_form_is_what_its_example_says(form: Form) -> None:
+def test_every_form_matches_its_example(form: Form) -> None:
     found = outcome(form.example)
     kinds = {
         **dict.fromkeys(("post", "story", "query"), VideoRef),
@@ -230,19 +230,19 @@ def test_every_form_is_what_its_example_says(form: Form) -> None:
 
 
 @pytest.mark.parametrize("video_id", ["1", "18446744073709551615", "6748451240264420610"])
-def test_ids_of_64_bits(video_id: str) -> None:
+def test_ids_up_to_64_bits_are_accepted(video_id: str) -> None:
     found = read_url(f"https://www.tiktok.com/@name/video/{video_id}")
     assert isinstance(found, VideoRef)
     assert found.key == f"tiktok:{video_id}"
 
 
 @pytest.mark.parametrize("url", VIDEOS.values())
-def test_yt_dlp_understands_canonical_urls(url: str) -> None:
+def test_yt_dlp_supports_canonical_urls(url: str) -> None:
     assert TikTokIE.suitable(url)
     assert TikTokIE.get_temp_id(url) == ID
 
 
-def test_yt_dlp_understands_normalised_short_links() -> None:
+def test_yt_dlp_supports_normalized_short_links() -> None:
     normal = [url for url in SHORT_LINKS.values() if "lite." not in url and "share" not in url]
     assert all(TikTokVMIE.suitable(url) for url in normal)
 
@@ -261,12 +261,12 @@ def test_yt_dlp_understands_normalised_short_links() -> None:
         ("name\n", None),
     ],
 )
-def test_profile_url(user: str | None, page: str | None) -> None:
+def test_profile_url_of_a_user(user: str | None, page: str | None) -> None:
     assert profile_url(user) == page
 
 
 @given(st.text(max_size=120))
-def test_the_canonical_url_of_any_user_is_canonical(user: str) -> None:
+def test_canonical_url_of_any_user_is_read_unchanged(user: str) -> None:
     url = canonical_url(ID, user)
     assert read_url(url) == VideoRef(platform="tiktok", id=ID, url=url)
 
@@ -309,7 +309,7 @@ def assert_canonical(url: str) -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text(text: str) -> None:
+def test_any_text_is_canonicalized_or_rejected(text: str) -> None:
     assert_canonical(text)
 
 
@@ -319,8 +319,10 @@ def test_any_text(text: str) -> None:
     st.integers(0, 5),
     st.text(max_size=5),
 )
-def test_mutated_links(url: str, place: int, cut: int, put: str) -> None:
-    assert_canonical(url[:place] + put + url[place + cut :])
+def test_mutated_links_are_canonicalized_or_rejected(
+    url: str, position: int, removed: int, inserted: str
+) -> None:
+    assert_canonical(url[:position] + inserted + url[position + removed :])
 
 
 @given(
@@ -328,11 +330,13 @@ def test_mutated_links(url: str, place: int, cut: int, put: str) -> None:
     st.sampled_from([*HOSTS, "evil.example", "www.tiktok.com.evil.example"]),
     st.lists(st.text(string.ascii_letters + string.digits + "@._-%/~é", max_size=22), max_size=5),
 )
-def test_made_up_paths(scheme: str, host: str, folders: list[str]) -> None:
+def test_random_paths_are_canonicalized_or_rejected(
+    scheme: str, host: str, folders: list[str]
+) -> None:
     assert_canonical(f"{scheme}{host}/{'/'.join(folders)}")
 
 
 @given(st.sampled_from(PAGE_HOSTS), st.integers(-5, 2**66))
-def test_any_number_as_id(host: str, number: int) -> None:
+def test_number_is_an_id_within_64_bits(host: str, number: int) -> None:
     found = outcome(f"https://{host}/@name/video/{number}")
     assert isinstance(found, VideoRef) == (1 <= number < 2**64)

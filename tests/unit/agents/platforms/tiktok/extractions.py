@@ -1,4 +1,4 @@
-"""What our extractor returns for the stand-in's posts, without a request."""
+"""Results of our extractor for the stand-in's posts, without a request."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ TOKEN = Cookie(name="tt_chain_token", value="abc==", domain=".tiktok.com")
 
 
 def video_of(scenario: str = "ok", param: int = 0) -> VideoRef:
-    """The video of a scenario."""
+    """Return the video of a scenario."""
     number = video_id(scenario, param=param)
     return VideoRef(
         platform="tiktok", id=number, url=f"https://www.tiktok.com/@name/video/{number}"
@@ -28,7 +28,7 @@ def video_of(scenario: str = "ok", param: int = 0) -> VideoRef:
 
 
 def raw_of(scenario: str = "ok", param: int = 0) -> dict[str, Any]:
-    """yt-dlp's dictionary of a scenario's post, with what our extractor adds, as it travels."""
+    """Return the info dictionary of a scenario's post, from our extractor, as serialized."""
     video = video_of(scenario, param)
     post = post_for(video.id, user="name", case=case_of_id(video.id))
     item = item_struct(post, Links(post, Issue(EXTRACTED_AT.timestamp())))
@@ -40,7 +40,7 @@ def raw_of(scenario: str = "ok", param: int = 0) -> dict[str, Any]:
 
 
 def extraction_of(raw: object, cookies: tuple[Cookie, ...] = (TOKEN,)) -> Extraction:
-    """An extraction that found this."""
+    """Return an extraction with this result."""
     return Extraction(
         raw=msgspec.Raw(msgspec.json.encode(raw)),
         engine=VERSIONS,

@@ -1,4 +1,4 @@
-"""Samples the processes of a house: the worker, what it started, and, apart, Kafka and stand-in."""
+"""Samples the processes of a pipeline: the worker, its children, Kafka and the stand-in."""
 
 import asyncio
 import time
@@ -12,8 +12,8 @@ from benchmarks.soaking.series import MEBIBYTE, Sample, Series
 FORK_SERVER = "agents.engine.forkserver"
 
 
-class Watch:
-    """The series of all processes that were seen.
+class ProcessSampler:
+    """Collects a series of samples of every process.
 
     Args:
         worker: process id of the worker.
@@ -29,20 +29,20 @@ class Watch:
 
     @property
     def series(self) -> list[Series]:
-        """Those of all processes, also of ended ones."""
+        """The series of all processes, including ended ones."""
         return list(self._series.values())
 
     async def run(self, seconds: float) -> None:
-        """Look every so many seconds, for ever."""
+        """Sample at an interval until cancelled."""
         while True:
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.sample)
             await asyncio.sleep(seconds)
 
-    def look(self) -> None:
-        """Take a sample of every process."""
+    def sample(self) -> None:
+        """Add a sample of every process."""
         for process in self._processes():
             with suppress(psutil.NoSuchProcess):
-                self._take(process)
+                self._sample_process(process)
 
     def _processes(self) -> Iterator[psutil.Process]:
         yield self._worker
@@ -51,16 +51,16 @@ class Watch:
         yield from self._others.values()
 
     def ended(self) -> list[str]:
-        """Return the names of those that should be there to the end and are not."""
+        """Return the names of processes that ended early."""
         lasting = {"worker": self._worker, **self._others}
-        return [name for name, process in lasting.items() if not _lives(process)]
+        return [name for name, process in lasting.items() if not _is_running(process)]
 
-    def _take(self, process: psutil.Process) -> None:
-        if not _lives(process):
+    def _sample_process(self, process: psutil.Process) -> None:
+        if not _is_running(process):
             return
         with process.oneshot():
             full = process.memory_full_info()
-            sample = Sample(
+            taken = Sample(
                 time.monotonic() - self._began,
                 full.rss / MEBIBYTE,
                 full.uss / MEBIBYTE,
@@ -69,7 +69,7 @@ class Watch:
             )
         if process.pid not in self._series:
             self._series[process.pid] = Series(self._name(process))
-        self._series[process.pid].add(sample)
+        self._series[process.pid].add(taken)
 
     def _name(self, process: psutil.Process) -> str:
         for name, other in self._others.items():
@@ -85,8 +85,8 @@ class Watch:
         return f"engine {self._engines}"
 
 
-def _lives(process: psutil.Process) -> bool:
-    """Return whether a process runs; one that nobody has waited for yet does not."""
+def _is_running(process: psutil.Process) -> bool:
+    """Return whether a process runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

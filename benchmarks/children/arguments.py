@@ -1,4 +1,4 @@
-"""What the parent wants of a child."""
+"""Arguments of the children, passed by the parent as JSON."""
 
 import json
 import sys
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from typing import Self
 
 
-class _Order:
+class _Arguments:
     @classmethod
     def read(cls) -> Self:
-        """Return the order that stands on standard input as JSON."""
+        """Return the arguments on standard input."""
         return cls(**json.load(sys.stdin))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extractions(_Order):
+class Extractions(_Arguments):
     """Pages to extract.
 
     Attributes:
         proxy: URL of the stand-in.
-        ca_file: its root.
+        ca_file: its root certificate.
         ca_bundle: the same with the usual roots.
-        warm: URLs that are extracted first and not measured.
-        urls: the others.
-        way: which way of several, if the child has several.
-        in_flight: how many at a time, if the child can do that.
-        processes: of the engine, if the child has one; 0: as the settings say.
+        warm: URLs for the warm-up, which is not measured.
+        urls: measured URLs.
+        variant: one of the child's variants, if it has several.
+        in_flight: concurrent extractions, if the child supports it.
+        processes: of the engine, if the child has one; 0 for the settings' default.
     """
 
     proxy: str
@@ -33,23 +33,23 @@ class Extractions(_Order):
     ca_bundle: str
     warm: list[str]
     urls: list[str]
-    way: str = ""
+    variant: str = ""
     in_flight: int = 1
     processes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Download(_Order):
+class Download(_Arguments):
     """A file to download.
 
     Attributes:
         proxy: URL of the stand-in.
-        ca_file: its root.
+        ca_file: its root certificate.
         url: the file.
-        directory: for the file, and for this child alone.
+        directory: of the file, used by this child alone.
         size: of the file, in bytes.
         sha256: of the file, hexadecimal.
-        way: which way of several, if the child has several.
+        variant: one of the child's variants, if it has several.
     """
 
     proxy: str
@@ -58,18 +58,18 @@ class Download(_Order):
     directory: str
     size: int
     sha256: str
-    way: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Downloads(_Order):
-    """Files to download at once.
+class Downloads(_Arguments):
+    """Files to download concurrently.
 
     Attributes:
         proxy: URL of the stand-in.
-        ca_file: its root.
+        ca_file: its root certificate.
         urls: the files.
-        directory: for the files, and for this child alone.
+        directory: of the files, used by this child alone.
         size: of each file, in bytes.
     """
 

@@ -1,4 +1,4 @@
-"""What tests do as clients of a house: ask, wait for the answer, look at topics and metrics."""
+"""A client of the pipeline: publishes requests, waits for results, reads topics and metrics."""
 
 import asyncio
 import json
@@ -14,74 +14,73 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.topics import AUDIT, Topic
-from tests.house import House, Process
+from tests.pipeline_process import PipelineProcess, Process
 
 Message = dict[str, Any]
 
 
 def page(video: str, user: str = "_") -> str:
-    """Return the address of a video's page."""
     return f"https://www.tiktok.com/@{user}/video/{video}"
 
 
 def record_id(topic: Topic, written: Any) -> str:
-    """Return the id that a record has by where and when it was written (a `RecordMetadata`)."""
+    """Return the default id of a record, made from its metadata (a `RecordMetadata`)."""
     return f"{topic.name}-{written.partition}-{written.offset}-{written.timestamp}"
 
 
 def planned_wait(step: Message) -> float:
-    """Return the seconds that an audit record of recovery says the request has to wait.
+    """Return the backoff in seconds of an audit record of recovery.
 
-    What a loaded machine adds to it is no matter of the decision.
+    The delay that a loaded machine adds is no component of the decision.
     """
     due, at = (datetime.fromisoformat(text) for text in (step["detail"]["due"], step["at"]))
     return max(0.0, (due - at).total_seconds())
 
 
-class Desk:
-    """Asks a house and waits for what it says."""
+class PipelineClient:
+    """Publishes requests to a pipeline and waits for their results."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, pipeline: PipelineProcess) -> None:
+        self.pipeline = pipeline
 
-    async def ask(self, url: str, *, seconds: float = 30, **fields: Any) -> Message:
-        """Return the outcome of a request made now."""
+    async def request(self, url: str, *, seconds: float = 30, **fields: Any) -> Message:
+        """Publish a request and return its outcome."""
         request_id = fields.setdefault("id", secrets.token_hex(6))
-        await self.house.publish({"url": url, **fields})
+        await self.pipeline.publish({"url": url, **fields})
         return await self.outcome(request_id, seconds)
 
     async def outcome(self, request_id: str, seconds: float = 30) -> Message:
-        """Return the one outcome of a request; copies of it must be the same."""
+        """Return the one outcome of a request; its duplicates must be identical."""
         await self.wait_for([request_id], seconds)
-        first, *copies = (await self.house.read_results(0))[request_id]
+        first, *copies = (await self.pipeline.read_results(0))[request_id]
         assert all(_content(copy) == _content(first) for copy in copies), [first, *copies]
         return first
 
     async def summary(self, batch_id: str, seconds: float = 30) -> Message:
-        """Return the one summary of a batch; copies of it must be the same."""
+        """Return the one summary of a batch; its duplicates must be identical."""
         deadline = time.monotonic() + seconds
-        while not self.house.summaries[batch_id]:
+        while not self.pipeline.summaries[batch_id]:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no summary of {batch_id} after {seconds} s")
-            await self.house.read_results(0.2)
-        first, *copies = self.house.summaries[batch_id]
+            await self.pipeline.read_results(0.2)
+        first, *copies = self.pipeline.summaries[batch_id]
         assert all(_content(copy) == _content(first) for copy in copies), [first, *copies]
         return first
 
     async def wait_for(self, request_ids: Sequence[str], seconds: float = 30) -> None:
-        """Return when all of these have an outcome."""
+        """Wait until all of these requests have an outcome."""
         deadline = time.monotonic() + seconds
-        seen = await self.house.read_results(0)
+        seen = await self.pipeline.read_results(0)
         while missing := [each for each in request_ids if each not in seen]:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no outcome of {missing[:20]} after {seconds} s")
-            seen = await self.house.read_results(0.2)
+            seen = await self.pipeline.read_results(0.2)
 
     async def records(self, *topics: Topic) -> list[ConsumerRecord]:
-        """Return all that topics hold now, each partition in its order."""
+        """Return all records of topics up to their end, each partition in order."""
         names = [topic.kafka_name() for topic in topics]
         consumer = AIOKafkaConsumer(
-            *names, bootstrap_servers=self.house.bootstrap, auto_offset_reset="earliest"
+            *names, bootstrap_servers=self.pipeline.bootstrap, auto_offset_reset="earliest"
         )
         async with consumer:
             ends = await consumer.end_offsets(consumer.assignment())
@@ -92,12 +91,12 @@ class Desk:
         return found
 
     async def messages(self, topic: Topic, **fields: Any) -> list[Message]:
-        """Return the messages of a topic whose fields are as given."""
+        """Return the messages of a topic that have these fields."""
         found = [json.loads(record.value) for record in await self.records(topic)]
         return [each for each in found if fields.items() <= each.items()]
 
-    async def transition(self, request_id: str, name: str, seconds: float = 20) -> Message:
-        """Return the first audit record of a request with this transition, once it is there."""
+    async def wait_for_transition(self, request_id: str, name: str, seconds: float = 20) -> Message:
+        """Wait for the first audit record of a request with this transition."""
         async with asyncio.timeout(seconds):
             while True:
                 found = await self.messages(AUDIT, request_id=request_id, transition=name)
@@ -105,32 +104,32 @@ class Desk:
                     return found[0]
                 await asyncio.sleep(0.1)
 
-    async def problem(self, worker: Process, part: str, seconds: float = 30) -> str:
-        """Return what a worker says is wrong with a part of it, once it says so."""
+    async def wait_for_problem(self, worker: Process, component: str, seconds: float = 30) -> str:
+        """Wait until a worker's health names a problem of a component; return its text."""
         async with asyncio.timeout(seconds):
             while True:
                 health = json.loads(await get(f"{worker.ready['http']}/health/ready"))
-                if part in health["problems"]:
-                    return str(health["problems"][part])
-                await self.house.read_results(0.2)
+                if component in health["problems"]:
+                    return str(health["problems"][component])
+                await self.pipeline.read_results(0.2)
 
-    def counts(self, video: str) -> dict[str, int]:
-        """Return how often the stand-in was asked for a video, by kind of request."""
-        found: dict[str, int] = self.house.standin.counters()["videos"].get(video, {})
+    def request_counts(self, video: str) -> dict[str, int]:
+        """Return the stand-in's request counts of a video by kind of request."""
+        found: dict[str, int] = self.pipeline.standin.counters()["videos"].get(video, {})
         return found
 
-    def asked_at(self, video: str, kind: str = "page") -> list[float]:
-        """Return when the stand-in was asked for a video, epoch seconds."""
-        events = self.house.standin.counters()["events"]
+    def request_times(self, video: str, kind: str = "page") -> list[float]:
+        """Return when the stand-in received requests for a video, in epoch seconds."""
+        events = self.pipeline.standin.counters()["events"]
         return [e["at"] for e in events if e["video_id"] == video and e["kind"] == kind]
 
     async def metrics(self, worker: int = -1) -> dict[str, float]:
-        """Return the metrics of a worker, each name with the sum over its labels."""
-        return await read_metrics(self.house.workers[worker].ready["http"])
+        """Return the metrics of a worker by name, summed over their labels."""
+        return await read_metrics(self.pipeline.workers[worker].ready["http"])
 
 
 async def read_metrics(http: str) -> dict[str, float]:
-    """Return the metrics of a process, each name with the sum over its labels."""
+    """Return the metrics of a process by name, summed over their labels."""
     totals: dict[str, float] = {}
     for family in text_string_to_metric_families(await get(f"{http}/metrics")):
         for sample in family.samples:
@@ -139,15 +138,13 @@ async def read_metrics(http: str) -> dict[str, float]:
 
 
 async def get(url: str) -> str:
-    """Return the body behind a loopback URL."""
-
     def fetch() -> str:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                text: bytes = answer.read()
-        except urllib.error.HTTPError as answered:
-            with answered:
-                text = answered.read()
+            with urllib.request.urlopen(url, timeout=10) as response:
+                text: bytes = response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read()
         return text.decode()
 
     return await asyncio.to_thread(fetch)

@@ -1,4 +1,4 @@
-"""A house whose broker asks for logins, and the logins of tests, for clipmill and librdkafka."""
+"""A pipeline with a secured broker, and its logins for clipmill and for librdkafka clients."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from streams.cluster.topic_admin import apply_topics
 from streams.settings import KafkaSettings
 from streams.stage import load_stages, topics_of
 from streams.topics import REQUESTS, RESULTS
-from tests.house import House
+from tests.pipeline_process import PipelineProcess
 from tests.secured_broker import (
     CLIENT_SECRET,
     KEY_PASSWORD,
@@ -27,11 +27,11 @@ from tests.secured_broker import (
 
 @dataclass(frozen=True)
 class Login:
-    """One kind of login of one principal.
+    """Credentials of one principal for one mechanism.
 
     Attributes:
         name: of the principal, without ``User:``.
-        settings: clipmill's, those of its group `kafka`.
+        settings: clipmill's settings of the group `kafka`.
         librdkafka: the settings of a librdkafka client.
     """
 
@@ -45,10 +45,10 @@ class Login:
         return {f"CLIPMILL_KAFKA__{key.upper()}": value for key, value in self.settings.items()}
 
 
-class SecuredHouse(House):
-    """A house whose broker has the listeners of `tests.secured_broker`.
+class SecuredPipeline(PipelineProcess):
+    """A pipeline on a broker with the listeners of `tests.secured_broker`.
 
-    Its own clients use the plain listener, as super users.
+    The clients of the test itself use the plain listener, as super users.
     """
 
     secured: SecuredBroker
@@ -68,7 +68,7 @@ class SecuredHouse(House):
         await apply_topics(self.kafka, topics_of(load_stages()))
 
     def login(self, kind: str, name: str = "clipmill") -> Login:
-        """Return a login by its kind: a SASL mechanism, ``open`` (without TLS) or ``mutual``."""
+        """Return a login by its kind: a SASL mechanism, ``OPEN`` (without TLS) or ``MUTUAL``."""
         makers: dict[str, Callable[[str], Login]] = {
             "MUTUAL": self._mutual,
             "OAUTHBEARER": self._token,
@@ -80,7 +80,7 @@ class SecuredHouse(House):
 
     def _password(self, name: str, mechanism: str, listener: str) -> Login:
         protocol = "SASL_PLAINTEXT" if listener == "OPENLOGIN" else "SASL_SSL"
-        return self._made(
+        return self._login(
             name,
             listener,
             protocol,
@@ -90,7 +90,7 @@ class SecuredHouse(House):
 
     def _mutual(self, name: str) -> Login:
         cert, key = self.secured.certificates.client(name, password=KEY_PASSWORD)
-        return self._made(
+        return self._login(
             name,
             "MUTUAL",
             "SSL",
@@ -104,7 +104,7 @@ class SecuredHouse(House):
 
     def _token(self, name: str) -> Login:
         issuer = self.secured.issuer
-        return self._made(
+        return self._login(
             name,
             "TOKEN",
             "SASL_SSL",
@@ -121,7 +121,7 @@ class SecuredHouse(House):
             },
         )
 
-    def _made(
+    def _login(
         self,
         name: str,
         listener: str,
@@ -129,9 +129,14 @@ class SecuredHouse(House):
         settings: dict[str, str],
         librdkafka: dict[str, Any],
     ) -> Login:
-        place, ca_file = self.secured.places[listener], str(self.secured.certificates.ca_file)
-        given = {"BOOTSTRAP": place, "SECURITY_PROTOCOL": protocol, **settings}
-        options = {"bootstrap.servers": place, "security.protocol": protocol, **QUIET, **librdkafka}
+        address, ca_file = self.secured.places[listener], str(self.secured.certificates.ca_file)
+        given = {"BOOTSTRAP": address, "SECURITY_PROTOCOL": protocol, **settings}
+        options = {
+            "bootstrap.servers": address,
+            "security.protocol": protocol,
+            **QUIET,
+            **librdkafka,
+        }
         if protocol.endswith("SSL"):
             given["CA_FILE"] = ca_file
             options["ssl.ca.location"] = ca_file
@@ -139,7 +144,7 @@ class SecuredHouse(House):
 
 
 class ForeignClient:
-    """A client on librdkafka: publishes requests, waits for their results."""
+    """A librdkafka client: publishes requests and waits for their results."""
 
     def __init__(self, login: Login, group: str = "foreign") -> None:
         self._producer = Producer(login.librdkafka)
@@ -149,11 +154,13 @@ class ForeignClient:
         self._consumer.subscribe([RESULTS.kafka_name()])
         self._seen: dict[str, dict[str, Any]] = {}
 
-    async def ask(self, *requests: dict[str, Any], seconds: float = 60) -> list[dict[str, Any]]:
-        """Return the results of requests, each of which has an id."""
-        return await asyncio.to_thread(self._ask, requests, seconds)
+    async def request(self, *requests: dict[str, Any], seconds: float = 60) -> list[dict[str, Any]]:
+        """Publish requests, each with an id, and return their results."""
+        return await asyncio.to_thread(self._request, requests, seconds)
 
-    def _ask(self, requests: tuple[dict[str, Any], ...], seconds: float) -> list[dict[str, Any]]:
+    def _request(
+        self, requests: tuple[dict[str, Any], ...], seconds: float
+    ) -> list[dict[str, Any]]:
         errors: list[object] = []
         for request in requests:
             self._producer.produce(
@@ -176,5 +183,4 @@ class ForeignClient:
         return [self._seen[each] for each in wanted]
 
     def close(self) -> None:
-        """Leave the group."""
         self._consumer.close()

@@ -1,4 +1,4 @@
-"""Letters for tests."""
+"""Builders of dead letters for tests."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,20 +11,20 @@ from streams.records import Header
 FAILED_AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def make_letter(
+def make_dead_letter(
     *,
     name: str = "0-1",
     state: Any = None,
     value: bytes | None = b"v",
     headers: tuple[Header, ...] = (),
-    **facts: Any,
+    **fields: Any,
 ) -> Letter:
-    plain = {"origin_topic": "videos.validated", "failed_at": FAILED_AT}
+    defaults = {"origin_topic": "videos.validated", "failed_at": FAILED_AT}
     return Letter(
         id=name,
         key=b"k",
         value=value,
         headers=headers,
-        facts=DeadLetterHeaders(**{**plain, **facts}),
+        metadata=DeadLetterHeaders(**{**defaults, **fields}),
         mark=Mark(state=state, by="me", at=FAILED_AT) if state else None,
     )

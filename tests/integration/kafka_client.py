@@ -1,4 +1,4 @@
-"""What other programs would do with the cluster: make topics, write, read, look at offsets."""
+"""Kafka client helpers: create topics, produce, consume, read committed offsets."""
 
 import asyncio
 import socket
@@ -27,9 +27,11 @@ async def admin(kafka: KafkaSettings) -> AsyncIterator[Any]:
         await client.close()
 
 
-async def make_topics(kafka: KafkaSettings, *named: Topic, partitions: int | None = None) -> None:
-    """Make these topics; with their usual partitions, also the one that every stage reads."""
-    topics = {*named, HEARTBEATS} if partitions is None else set(named)
+async def create_topics(
+    kafka: KafkaSettings, *requested: Topic, partitions: int | None = None
+) -> None:
+    """Create topics; with the default partitions also HEARTBEATS, which every stage consumes."""
+    topics = {*requested, HEARTBEATS} if partitions is None else set(requested)
     async with admin(kafka) as client:
         await client.create_topics(
             [
@@ -48,11 +50,11 @@ async def make_topics(kafka: KafkaSettings, *named: Topic, partitions: int | Non
                 await asyncio.sleep(0.02)
 
 
-Sent = tuple[bytes | None, bytes | None, Sequence[Header], int | None]
+ProducedRecord = tuple[bytes | None, bytes | None, Sequence[Header], int | None]
 
 
-async def produce(kafka: KafkaSettings, topic: Topic, records: Iterable[Sent]) -> None:
-    """Write (key, value, headers, partition) in order, acknowledged."""
+async def produce(kafka: KafkaSettings, topic: Topic, records: Iterable[ProducedRecord]) -> None:
+    """Publish (key, value, headers, partition) in order and wait for acknowledgements."""
     producer = AIOKafkaProducer(
         bootstrap_servers=kafka.bootstrap, acks="all", max_request_size=3_000_000
     )
@@ -74,7 +76,7 @@ async def produce_numbers(kafka: KafkaSettings, topic: Topic, numbers: Iterable[
 async def read(
     kafka: KafkaSettings, topic: Topic, enough: Callable[[list[Any]], bool], seconds: float = 20
 ) -> list[Any]:
-    """Read a topic from its beginning until there is enough, and then until it is quiet."""
+    """Read a topic from its beginning until ``enough`` is true and the topic is quiet."""
     consumer = AIOKafkaConsumer(
         topic.kafka_name(kafka.topic_prefix),
         bootstrap_servers=kafka.bootstrap,
@@ -89,7 +91,7 @@ async def read(
                 return records
 
 
-async def committed(kafka: KafkaSettings, group: str, topic: Topic) -> dict[int, int]:
+async def committed_offsets(kafka: KafkaSettings, group: str, topic: Topic) -> dict[int, int]:
     """Return the committed offset of each partition."""
     name = topic.kafka_name(kafka.topic_prefix)
     async with admin(kafka) as client:
@@ -97,13 +99,13 @@ async def committed(kafka: KafkaSettings, group: str, topic: Topic) -> dict[int,
     return {place.partition: data.offset for place, data in offsets.items() if place.topic == name}
 
 
-async def until(is_true: Callable[[], object], seconds: float = 15) -> None:
+async def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
     async with asyncio.timeout(seconds):
-        while not is_true():  # noqa: ASYNC110  (what is waited for sets no event)
+        while not condition():  # noqa: ASYNC110  (the condition sets no event)
             await asyncio.sleep(0.02)
 
 
 def closed_port() -> str:
-    """Return a loopback address where nothing listens."""
+    """Return a loopback address without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"127.0.0.1:{server.getsockname()[1]}"

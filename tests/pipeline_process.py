@@ -1,9 +1,9 @@
-"""A clipmill of one's own for tests and measurements: stand-in, broker and workers as processes.
+"""A whole pipeline for tests and benchmarks: stand-in, broker and workers as processes.
 
-    async with House(directory) as house:
-        worker = await house.start_worker("all")
-        await house.publish({"url": "https://www.tiktok.com/@u/video/7…", "id": "a"})
-        results = await house.results(1)
+    async with PipelineProcess(directory) as pipeline:
+        worker = await pipeline.start_worker("all")
+        await pipeline.publish({"url": "https://www.tiktok.com/@u/video/7…", "id": "a"})
+        results = await pipeline.results(1)
         worker.kill()
 
 The broker is a child of this process and is restarted when it dies; workers are real `clipmill`
@@ -31,7 +31,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from streams.broker.broker import EmbeddedBroker
 from streams.broker.server import RestartPolicy
 from streams.client import BATCH_FINISHED
-from streams.cluster.connection import ClusterAwayError
+from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.topic_admin import apply_topics, check_topics
 from streams.settings import KafkaSettings
 from streams.stage import load_stages, topics_of
@@ -47,7 +47,7 @@ UNLIMITED = {
     "CLIPMILL_LIMITS__EXTRACT_TASKS": "32",
     "CLIPMILL_LIMITS__DOWNLOAD_TASKS": "16",
 }
-"""The stand-in bears more than a platform does."""
+"""Settings of workers: the stand-in has a higher rate limit than a platform."""
 
 
 class Process:
@@ -68,7 +68,6 @@ class Process:
         self.ready: dict[str, Any] = {}
 
     async def wait_ready(self) -> Self:
-        """Return when the line is there."""
         async with asyncio.timeout(START_SECONDS):
             assert self._child.stdout is not None
             line = await asyncio.to_thread(self._child.stdout.readline)
@@ -78,16 +77,15 @@ class Process:
         return self
 
     def running(self) -> bool:
-        """Return whether the child is alive."""
         return self._child.poll() is None
 
     def kill(self) -> None:
-        """Kill it with SIGKILL and wait."""
+        """Send SIGKILL and wait for the exit."""
         self._child.kill()
         self._close()
 
     def terminate(self) -> int:
-        """Ask it with SIGTERM to end; return its exit status."""
+        """Send SIGTERM; return the exit status."""
         self._child.send_signal(signal.SIGTERM)
         try:
             self._child.wait(STOP_SECONDS)
@@ -102,40 +100,39 @@ class Process:
 
 
 class StandinControl:
-    """The switches and counters of the stand-in's process."""
+    """Client of the stand-in's control endpoint: its switches and counters."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def counters(self) -> dict[str, Any]:
-        """Return what it has counted."""
         found: dict[str, Any] = self._call("GET", "/counters")
         return found
 
     def switch(self, scenario: str, **fields: Any) -> None:
-        """Set a scenario for all or for one video or egress; see `Switches.set`."""
+        """Set a scenario for all requests or for one video or egress; see `Switches.set`."""
         self._call("POST", "/switches", {"scenario": scenario, **fields})
 
     def media(self, video: str, format_id: str) -> dict[str, Any]:
-        """Return size and sha256 of a format as they must be."""
+        """Return the expected size and sha256 of a format."""
         found: dict[str, Any] = self._call("GET", f"/media?video={video}&format={format_id}")
         return found
 
     def clear(self, **which: str) -> None:
-        """Take back all switches, or those of a ``video`` or an ``egress``."""
+        """Clear all switches, or those of a ``video`` or an ``egress``."""
         self._call("DELETE", f"/switches?{urllib.parse.urlencode(which)}")
 
     def pace(self, **fields: Any) -> None:
         """Set latency and media speed."""
         self._call("POST", "/pace", fields)
 
-    def limit(self, per_second: int | None = None, retry_after_seconds: int = 0) -> None:
-        """Answer more pages a second by one way with 429, and count anew."""
+    def limit_rate(self, per_second: int | None = None, retry_after_seconds: int = 0) -> None:
+        """Answer more pages per second and egress with 429, and reset the counts."""
         body = {"per_second": per_second, "retry_after_seconds": retry_after_seconds}
         self._call("POST", "/rate", body)
 
-    def asked(self) -> tuple[int, int]:
-        """Return the most pages within a second by one way, and how many were refused since."""
+    def rate_counts(self) -> tuple[int, int]:
+        """Return the peak of pages per second of an egress, and how many were answered 429."""
         found = self._call("GET", "/rate")
         return max(found["most"].values(), default=0), found["refused"]
 
@@ -147,13 +144,13 @@ class StandinControl:
         return json.loads(text) if text else None
 
 
-class House:
-    """Stand-in, broker and any number of workers.
+class PipelineProcess:
+    """Stand-in, broker and any number of workers, each a process of its own.
 
     Args:
-        directory: everything is kept here; the workers' data directory is ``directory/data``.
-        egresses: names of several ways out of the workers instead of one.
-        proxy: which one is the one way out: ``proxy`` speaks HTTP CONNECT, ``socks`` SOCKS5.
+        directory: of all files; the workers' data directory is ``directory/data``.
+        egresses: names of several egresses of the workers instead of one.
+        proxy: kind of the single egress: ``proxy`` speaks HTTP CONNECT, ``socks`` SOCKS5.
         variables: settings of all workers, as environment variables.
     """
 
@@ -214,12 +211,12 @@ class House:
 
     async def _start_broker(self) -> None:
         self.broker = EmbeddedBroker(
-            self.directory / "kafka", restarts=RestartPolicy(short_life_seconds=0.1)
+            self.directory / "kafka", restarts=RestartPolicy(min_uptime_seconds=0.1)
         )
         await self._stack.enter_async_context(self.broker)
         self.bootstrap = self.broker.bootstrap
         self._supervision = asyncio.create_task(self.broker.supervise())
-        self._stack.push_async_callback(self._end_supervision)
+        self._stack.push_async_callback(self._stop_supervision)
         self.kafka = KafkaSettings(bootstrap=self.bootstrap)
         await apply_topics(self.kafka, topics_of(load_stages()))
 
@@ -238,23 +235,23 @@ class House:
         with suppress(asyncio.CancelledError):
             await self._consumer.stop()
 
-    async def _end_supervision(self) -> None:
+    async def _stop_supervision(self) -> None:
         await _cancel(self._supervision)
 
     @asynccontextmanager
     async def broker_stopped(self) -> AsyncIterator[None]:
         """Stop the broker cleanly, as for maintenance, and start it again."""
-        await self._end_supervision()
+        await self._stop_supervision()
         await self.broker.stop()
         yield
         await self.broker.start()
         self._supervision = asyncio.create_task(self.broker.supervise())
 
-    async def broker_is_back(self) -> None:
-        """Return when the broker answers, after it was killed."""
+    async def wait_for_broker(self) -> None:
+        """Wait until the broker answers after it was killed."""
         async with asyncio.timeout(START_SECONDS):
             while True:
-                with suppress(ClusterAwayError):
+                with suppress(ClusterUnavailableError):
                     return await check_topics(self.kafka, TOPICS)
                 await asyncio.sleep(0.2)
 
@@ -265,12 +262,12 @@ class House:
     async def start_worker(
         self, *stages: str, prefix: Sequence[str] = (), **variables: str
     ) -> Process:
-        """Return a worker of these stages (or ``all``) once it is ready."""
+        """Start a worker of these stages (or ``all``) and wait until it is ready."""
         worker = self.spawn_worker(*stages, prefix=prefix, **variables)
         return await worker.wait_ready()
 
     def spawn_worker(self, *stages: str, prefix: Sequence[str] = (), **variables: str) -> Process:
-        """Return a worker that has just been started, by way of the command ``prefix``."""
+        """Start a worker, wrapped in the command ``prefix``, without waiting for it."""
         variables = {"CLIPMILL_KAFKA__BOOTSTRAP": self.bootstrap, **variables}
         command = [*prefix, CLIPMILL, "worker", *stages]
         command += ["--http", "127.0.0.1:0"]
@@ -280,43 +277,42 @@ class House:
         return worker
 
     async def publish(self, *requests: dict[str, Any]) -> None:
-        """Publish requests."""
         for request in requests:
             await self.publish_raw(json.dumps(request).encode())
 
     async def publish_raw(self, value: bytes | None, **fields: Any) -> None:
-        """Publish any record on the requests topic; return when it is acknowledged."""
+        """Publish any record on the requests topic and wait for its acknowledgement."""
         await self._producer.send_and_wait(REQUESTS.kafka_name(), value, **fields)
 
     async def publish_to(self, topic: Topic, value: bytes) -> None:
-        """Publish any record on any topic; return when it is acknowledged."""
+        """Publish any record on any topic and wait for its acknowledgement."""
         await self._producer.send_and_wait(topic.kafka_name(), value)
 
-    async def command(self, **body: Any) -> None:
+    async def publish_command(self, **body: Any) -> None:
         """Publish a command, such as ``command="cancel", request_id="a"``."""
         key = body.get("request_id", "").encode() or None
         await self._producer.send_and_wait(COMMANDS.kafka_name(), json.dumps(body).encode(), key)
 
     async def clipmill(self, *arguments: str, **variables: str) -> tuple[int, str, str]:
-        """Return exit status, output and complaints of ``clipmill ARGUMENTS`` in this house."""
-        return await self.clipmill_reading(b"", *arguments, **variables)
+        """Return exit status, stdout and stderr of ``clipmill ARGUMENTS`` on this cluster."""
+        return await self.clipmill_with_stdin(b"", *arguments, **variables)
 
-    async def clipmill_reading(
+    async def clipmill_with_stdin(
         self, stdin: bytes, *arguments: str, **variables: str
     ) -> tuple[int, str, str]:
-        """Return the same of a command with a standard input."""
+        """Return the same for a command with a standard input."""
         child = await self.start_clipmill(*arguments, **variables)
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                output, complaints = await child.communicate(stdin)
+                output, errors = await child.communicate(stdin)
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-        return child.returncode or 0, output.decode(), complaints.decode()
+        return child.returncode or 0, output.decode(), errors.decode()
 
     async def start_clipmill(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
-        """Return a running ``clipmill ARGUMENTS`` with pipes as its three streams."""
+        """Start ``clipmill ARGUMENTS`` with pipes as its three streams."""
         settings = {**self.variables, "CLIPMILL_KAFKA__BOOTSTRAP": self.bootstrap, **variables}
         return await asyncio.create_subprocess_exec(
             *(CLIPMILL, *arguments),
@@ -327,10 +323,10 @@ class House:
         )
 
     async def results(self, count: int, seconds: float = 60) -> dict[str, list[dict[str, Any]]]:
-        """Return all results so far by request, once so many requests have one.
+        """Return all results so far by request id, once ``count`` requests have one.
 
-        Each request has the list of all its results, copies included. Those of batches as a whole
-        are in ``summaries``.
+        The list of a request holds all its results, duplicates included. Batch summaries are in
+        ``summaries``.
         """
         deadline = time.monotonic() + seconds
         while len(self._seen) < count and time.monotonic() < deadline:
@@ -340,7 +336,7 @@ class House:
         return dict(self._seen)
 
     async def read_results(self, seconds: float) -> dict[str, list[dict[str, Any]]]:
-        """Read what comes within a time; return all results so far by request."""
+        """Read results for a time; return all results so far by request id."""
         batches = await self._consumer.getmany(timeout_ms=int(seconds * 1000))
         for records in batches.values():
             for record in records:

@@ -1,4 +1,4 @@
-"""Record batches that cannot be decoded, as dead letters."""
+"""Dead letters of undecodable record batches."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from streams.deadletters.headers import make_batch_letter, split_headers
 from streams.records import Outgoing
 
 
-def letter(topic: str) -> Outgoing:
+def batch_dead_letter(topic: str) -> Outgoing:
     batch = UndecodableBatch(b"raw bytes")
     batch.reason, batch.first_offset, batch.next_offset = "wrong CRC", 5, 8
     return make_batch_letter(topic, 3, batch, "validation")
@@ -24,20 +24,26 @@ def letter(topic: str) -> Outgoing:
         ("clipmill.ledger-outcomes-changelog", ErrorCode.INTERNAL_BUG),
     ],
 )
-def test_batch_is_kept_as_raw_bytes_with_its_place_and_reason(topic: str, code: str) -> None:
-    made = letter(topic)
-    _, facts = split_headers(made.headers)
-    assert facts is not None
+def test_undecodable_batch_is_kept_as_raw_bytes_with_origin_and_reason(
+    topic: str, code: str
+) -> None:
+    made = batch_dead_letter(topic)
+    _, metadata = split_headers(made.headers)
+    assert metadata is not None
     assert (made.key, made.value) == (None, b"raw bytes")
     assert type(made.value) is bytes
-    assert (facts.origin_topic, facts.origin_partition, facts.origin_offset) == (topic, 3, 5)
-    assert (facts.code, facts.step) == (code, "validation")
-    assert facts.reason == "record batch at offsets 5 to 7 cannot be decoded: wrong CRC"
+    assert (metadata.origin_topic, metadata.origin_partition, metadata.origin_offset) == (
+        topic,
+        3,
+        5,
+    )
+    assert (metadata.code, metadata.step) == (code, "validation")
+    assert metadata.reason == "record batch at offsets 5 to 7 cannot be decoded: wrong CRC"
 
 
-def test_batch_cannot_be_replayed() -> None:
-    made = letter("requests")
-    headers, facts = split_headers(made.headers)
-    assert facts is not None
-    found = Letter(id="0-1", key=None, value=made.value, headers=headers, facts=facts)
+def test_undecodable_batch_cannot_be_replayed() -> None:
+    made = batch_dead_letter("requests")
+    headers, metadata = split_headers(made.headers)
+    assert metadata is not None
+    found = Letter(id="0-1", key=None, value=made.value, headers=headers, metadata=metadata)
     assert found.obstacle() == "it is a whole record batch that could not be decoded"
