@@ -112,12 +112,16 @@ def test_noise_is_unreadable(noise: bytes) -> None:
 
 
 @given(st.data())
-def test_damage_is_noticed(data: st.DataObject) -> None:
+def test_a_damaged_row_is_unreadable_or_means_the_same(data: st.DataObject) -> None:
+    """A back reference may change to another copy of the same text: 133 of 48,195 flips do that."""
     place = data.draw(st.integers(17, len(ROW) - 1))
     damaged = bytearray(ROW)
     damaged[place] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(UnreadableRowError):
-        unpack(bytes(damaged))
+    try:
+        entry = unpack(bytes(damaged))
+    except UnreadableRowError:
+        return
+    assert entry == ENTRY
 
 
 @pytest.mark.parametrize("end", [float("inf"), float("-inf"), float("nan")])
