@@ -45,7 +45,9 @@ class ProgressMeter:
         self._reused = 0
 
     def update(self, format_id: str, done: int, total: int | None) -> Progress | None:
-        """Return a report, None when the last one was a moment ago.
+        """Return a report, None when the last one was a moment ago, or all bytes have come.
+
+        The report of the last byte is that of the end: one before it would have the same size.
 
         Args:
             format_id: whose bytes came.
@@ -54,7 +56,7 @@ class ProgressMeter:
         """
         file = self._files[format_id]
         file.done, file.total = done, total
-        return self._due(format_id)
+        return None if self._has_all_bytes() else self._due(format_id)
 
     def finish(self, format_id: str, size: int, *, reused: bool = False) -> Progress | None:
         """Note that a file is stored, or was there already; the last one is always reported."""
@@ -85,6 +87,9 @@ class ProgressMeter:
             files_total=len(files),
             at=datetime.now(UTC),
         )
+
+    def _has_all_bytes(self) -> bool:
+        return all(file.done == file.total for file in self._files.values())
 
     def _total(self) -> int | None:
         totals = [file.total for file in self._files.values() if file.total is not None]

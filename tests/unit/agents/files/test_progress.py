@@ -66,6 +66,14 @@ def test_the_end_is_told_at_once_and_only_once(total: int | None) -> None:
     assert (end.files_done, end.files_total) == (1, 1)
 
 
+def test_all_bytes_are_reported_with_the_end_and_not_before_it() -> None:
+    clock = Clock()
+    meter = make_meter(clock)
+    clock.now += 2 * REPORT_SECONDS
+    assert meter.update(ID, 10, 10) is None
+    assert told(meter.finish(ID, 10)).bytes == 10
+
+
 def test_no_time_and_no_bytes_divide_nothing() -> None:
     report = told(make_meter(Clock()).finish(ID, 0))
     assert (report.bytes_per_second, report.eta_seconds) == (0.0, None)
