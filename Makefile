@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
 
-.PHONY: run test coverage test-full lint bench soak serve watch lock clean
+.PHONY: run test coverage fuzz test-full lint bench soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
@@ -24,6 +24,9 @@ coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tes
 	$(BIN)/coverage run -m pytest tests/unit tests/integration -m "not untraced" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+fuzz: $(KAFKA)  ## Property tests with 1,000 random examples each. `make test` has the same in every run.
+	$(BIN)/pytest tests/unit -m hypothesis --hypothesis-profile=fuzz --numprocesses 2 --dist loadfile
 
 test-full: $(KAFKA) $(PROMETHEUS)  ## The long acceptance tests at full length: outages of minutes. About an hour.
 	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \

@@ -18,8 +18,14 @@ from hypothesis import HealthCheck, settings
 from streams.broker.jars import default_cache_dir, ensure_jars
 
 # The duration of an example depends on the load of the machine: tests failed because their input
-# was generated slowly.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# was generated slowly. The same examples in every run: a rare one shall not fail the change of
+# somebody else; `make fuzz` looks for those.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "fuzz", settings.get_profile("tests"), derandomize=False, max_examples=1_000
+)
 settings.load_profile("tests")
 
 UNIT_TESTS = Path(__file__).parent / "unit"

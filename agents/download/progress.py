@@ -47,6 +47,8 @@ class ProgressMeter:
     def update(self, format_id: str, done: int, total: int | None) -> Progress | None:
         """Record the bytes of a file; return a report, None within `REPORT_SECONDS` of the last.
 
+        None as well when all bytes have come: `finish` reports the same size.
+
         Args:
             format_id: format of the file.
             done: bytes received so far.
@@ -54,7 +56,7 @@ class ProgressMeter:
         """
         file = self._files[format_id]
         file.done, file.total = done, total
-        return self._report_if_due(format_id)
+        return None if self._has_all_bytes() else self._report_if_due(format_id)
 
     def finish(self, format_id: str, size: int, *, reused: bool = False) -> Progress | None:
         """Record that a file is stored, or reused; the last file is always reported."""
@@ -85,6 +87,9 @@ class ProgressMeter:
             files_total=len(files),
             at=datetime.now(UTC),
         )
+
+    def _has_all_bytes(self) -> bool:
+        return all(file.done == file.total for file in self._files.values())
 
     def _total(self) -> int | None:
         totals = [file.total for file in self._files.values() if file.total is not None]

@@ -82,12 +82,16 @@ class PipelineClient:
         consumer = AIOKafkaConsumer(
             *names, bootstrap_servers=self.pipeline.bootstrap, auto_offset_reset="earliest"
         )
-        async with consumer:
+        # Not `async with`: cancelled in its start, that would leave the consumer open.
+        try:
+            await consumer.start()
             ends = await consumer.end_offsets(consumer.assignment())
             found: list[ConsumerRecord] = []
             while any([await consumer.position(place) < end for place, end in ends.items()]):
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
                     found += batch
+        finally:
+            await consumer.stop()
         return found
 
     async def messages(self, topic: Topic, **fields: Any) -> list[Message]:

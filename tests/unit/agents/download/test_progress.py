@@ -66,6 +66,14 @@ def test_completion_is_reported_at_once(total: int | None) -> None:
     assert (end.files_done, end.files_total) == (1, 1)
 
 
+def test_last_byte_is_reported_once_with_the_completion() -> None:
+    clock = Clock()
+    meter = make_meter(clock)
+    clock.now += 2 * REPORT_SECONDS
+    assert meter.update(ID, 10, 10) is None
+    assert existing(meter.finish(ID, 10)).bytes == 10
+
+
 def test_zero_time_and_zero_bytes_do_not_divide_by_zero() -> None:
     report = existing(make_meter(Clock()).finish(ID, 0))
     assert (report.bytes_per_second, report.eta_seconds) == (0.0, None)

@@ -171,7 +171,7 @@ async def test_default_service_name_is_clipmill(monkeypatch: pytest.MonkeyPatch)
 
 async def test_full_queue_drops_and_counts_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "512")
-    monkeypatch.setattr(OtlpRecorder, "waiting", property(lambda _self: 512))
+    monkeypatch.setattr(OtlpRecorder, "queued", property(lambda _self: 512))
     before = dropped("queue_full")
     with otlp_receiver() as receiver:
         await export(monkeypatch, receiver.endpoint, *map(span, range(1, 6)))
