@@ -106,8 +106,8 @@ def test_samples_are_bounded_and_cover_the_whole_time() -> None:
 
 
 def test_round_has_every_kind_by_its_weight() -> None:
-    request = itertools.islice(mixed_load("a"), 3 * ROUND)
-    counts = Counter(each.kind for each in request)
+    requests = itertools.islice(mixed_load("a"), 3 * ROUND)
+    counts = Counter(each.kind for each in requests)
     assert counts == {kind.name: 3 * kind.weight for kind in KINDS}
 
 

@@ -73,7 +73,7 @@ BY_ALERT = {name: list(cases) for name, cases in groupby(CASES, key=lambda case:
 
 
 def rules_of(alert: str) -> list[dict[str, Any]]:
-    """Return an alert after the recording rules it uses; promtool evaluates all rules it is given."""
+    """Return an alert after the recording rules it uses: promtool evaluates all given rules."""
     needed = re.findall(r"clipmill:[a-z_]+:[a-z_0-9]+", RULES[alert]["expr"])
     return [RULES[name] for name in (*dict.fromkeys(needed), alert)]
 

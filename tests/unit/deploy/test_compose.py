@@ -132,7 +132,7 @@ def test_topics_are_created_when_kafka_is_healthy() -> None:
 
 
 def test_kafka_has_the_release_of_the_embedded_broker() -> None:
-    jars = (PROJECT / "streams" / "embedded" / "jars.lock").read_text()
+    jars = (PROJECT / "streams" / "broker" / "jars.lock").read_text()
     found = re.search(r"/kafka-server-common-([\d.]+)\.jar", jars)
     assert found
     assert KAFKA["image"] == f"apache/kafka:{found[1]}"
