@@ -206,7 +206,7 @@ def failure_record(failure: Failure, **changes: Any) -> Incoming:
     return make_record(encode(failure), topic=ERRORS, headers=headers, **changes)
 
 
-def arrive(effect: Effect, *, offset: int = 0, timestamp: float = WRITTEN) -> Incoming:
+def as_incoming(effect: Effect, *, offset: int = 0, timestamp: float = WRITTEN) -> Incoming:
     """Return a produced record as the next stage consumes it."""
     assert isinstance(effect, Outgoing)
     return Incoming(
@@ -218,11 +218,11 @@ def arrive(effect: Effect, *, offset: int = 0, timestamp: float = WRITTEN) -> In
 
 
 def header(effect: Effect | Incoming, name: str) -> str | None:
-    record = effect if isinstance(effect, Incoming) else arrive(effect)
+    record = effect if isinstance(effect, Incoming) else as_incoming(effect)
     return record.header(name)
 
 
-async def all_of(answer: Sequence[Effect] | Slices) -> list[Effect]:
+async def collect_effects(answer: Sequence[Effect] | Slices) -> list[Effect]:
     """Return all effects of a handler, the slices of a large record together."""
     if isinstance(answer, AsyncIterator):
         return [effect async for slice_ in answer for effect in slice_]
@@ -235,7 +235,7 @@ async def opened_stage(stage: Stage, context: StageContext) -> AsyncIterator[Han
     async with stage.open(context) as handler:
 
         async def handle(record: Incoming) -> Sequence[Effect]:
-            return await all_of(await handler(record))
+            return await collect_effects(await handler(record))
 
         yield handle
 
@@ -244,7 +244,7 @@ def sent_to(effects: Sequence[Effect], topic: Topic) -> list[Outgoing]:
     return [each for each in effects if isinstance(each, Outgoing) and each.topic is topic]
 
 
-def only(effects: Sequence[Effect], topic: Topic) -> Outgoing:
+def only_record(effects: Sequence[Effect], topic: Topic) -> Outgoing:
     (found,) = sent_to(effects, topic)
     return found
 
@@ -279,10 +279,10 @@ def outcome(effects: Sequence[Effect]) -> Any:
 
 
 def failure(effects: Sequence[Effect]) -> Failure:
-    return body_of(only(effects, ERRORS), Failure)
+    return body_of(only_record(effects, ERRORS), Failure)
 
 
-def pending(effects: Sequence[Effect]) -> PendingLink:
+def pending_link(effects: Sequence[Effect]) -> PendingLink:
     return decode(failure(effects).record.value, PendingLink)
 
 
@@ -290,7 +290,7 @@ def dead_letters(effects: Sequence[Effect]) -> list[Outgoing]:
     return sent_to(effects, DEADLETTERS)
 
 
-def largest(effects: Sequence[Effect]) -> int:
+def largest_record_bytes(effects: Sequence[Effect]) -> int:
     """Return the bytes of the largest record, headers included."""
     return max(
         len(each.value or b"") + len(each.key or b"") + sum(len(value) for _, value in each.headers)
@@ -343,7 +343,7 @@ def make_table(name: str) -> StageTable:
     return StageTable(_FaustApp(), name, 4)
 
 
-def show(table: Table, effects: Sequence[Effect]) -> None:
+def apply_writes(table: Table, effects: Sequence[Effect]) -> None:
     """Apply acknowledged table writes, as the runner does."""
     assert isinstance(table, StageTable)
     for write in writes(effects):
@@ -375,5 +375,5 @@ def make_gate(operation: Operation, context: StageContext | None = None) -> Outb
     return OutboundGate(operation, ("direct",), stage_context, grant_seconds=0.02)
 
 
-def soon(seconds: float) -> datetime:
+def seconds_from_now(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -1,8 +1,8 @@
-"""The ladder: what is tried when files of a post cannot be had, row by row.
+"""The ladder: which formats are tried when files of a post cannot be downloaded, row by row.
 
-`tests/samples/ladder.json` has what fails where and what is tried then; `play` has the real
-selection and the real recovery do it, without a network. ``python -m tests.unit.agents.ladder``
-writes what they do into it, and the table of docs/ladder.md: read the difference, then keep it.
+`tests/samples/ladder.json` has the faults and the expected attempts of each row; `play` runs a row
+through the real selection and recovery, without a network. ``python -m tests.unit.agents.ladder``
+writes the current behaviour to the samples and to the table of docs/ladder.md: review the diff.
 """
 
 import asyncio
@@ -42,17 +42,17 @@ from tests.unit.agents.recovery.test_agent import recovery_of
 SAMPLES = Path(__file__).parents[2] / "samples" / "ladder.json"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "ladder.md"
 ROUNDS_MAX = 100
-"""Far more than any row has: a ladder without an end is noticed."""
+"""Bound on the rounds of a row, far above the longest, so that an endless ladder fails."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What fails.
+    """A fault of files.
 
     Attributes:
-        files: pattern of the ids that it is about; ``A+B`` of a join.
-        code: how.
-        pages: it is over with the page after this many; 0: never.
-        times: it is over after so often; 0: never.
+        files: pattern of the affected format ids; ``A+B`` for a joined file.
+        code: error code of the fault.
+        pages: number of pages after which the fault is gone; 0: never.
+        times: number of failures after which the fault is gone; 0: never.
     """
 
     files: str
@@ -65,16 +65,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the table.
 
     Attributes:
-        what: what fails, and where.
-        post: which of `POSTS`.
-        faults: the same for machines; the first that fits counts.
-        options: of the request.
-        cached: pages are remembered.
-        tried: what is fetched, in order.
-        pages: how often the page is read.
-        attempts: of the result.
+        what: description of the faults.
+        post: key of `POSTS`.
+        faults: the faults; the first that matches applies.
+        options: options of the request.
+        cached: whether pages are cached.
+        tried: fetched formats, in order.
+        pages: number of page reads.
+        attempts: attempts of the result.
         end: status or error code of the result.
-        changed: words of the result about what was changed, in order.
+        changed: changes listed in the result, in order.
     """
 
     what: str
@@ -90,7 +90,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _video(name: str, side: int, rate: int, **changes: object) -> VideoFormat:
-    plain = VideoFormat(
+    defaults = VideoFormat(
         format_id=name,
         container="mp4",
         video_codec=name[:4],
@@ -100,7 +100,7 @@ def _video(name: str, side: int, rate: int, **changes: object) -> VideoFormat:
         bits_per_second=rate,
         bytes=rate,
     )
-    return replace(plain, **changes)
+    return replace(defaults, **changes)
 
 
 def _hosts(name: str, side: int, rate: int, **changes: object) -> tuple[VideoFormat, ...]:
@@ -120,8 +120,8 @@ _USUAL = (
 )
 _PHOTOS = (
     *(
-        VideoFormat(format_id=f"image-{place}-{host}", container="jpeg", picture=place)
-        for place in (1, 2)
+        VideoFormat(format_id=f"image-{index}-{host}", container="jpeg", picture=index)
+        for index in (1, 2)
         for host in "ab"
     ),
     _SONG,
@@ -147,8 +147,8 @@ POSTS: Mapping[str, tuple[VideoFormat, ...]] = {
 
 
 async def play(row: Row) -> Row:
-    """Return a row with what is done about its faults."""
-    world = _World(row)
+    """Run a row; return it with the attempts that were made."""
+    simulation = _SimulatedPost(row)
     job = Job(
         request_id="r1",
         url=INFO.url,
@@ -159,14 +159,14 @@ async def play(row: Row) -> Row:
     )
     recovery, event = recovery_of(), None
     for _ in range(ROUNDS_MAX):
-        failure = world.fetch(job) if event is None else world.fetch_again(event)
+        failure = simulation.fetch(job) if event is None else simulation.fetch_again(event)
         if failure is None:
-            return world.played(job.attempts, len(job.attempts) + 1, world.result)
+            return simulation.result_row(job.attempts, len(job.attempts) + 1, simulation.result)
         effects = await recovery.handle(failure_record(failure))
         if outcomes(effects):
             ended = outcome(effects)
             tried = ended.recovery if isinstance(ended, Failed) else job.attempts
-            return world.played(tried, ended.attempts, ended.error.error_type)
+            return simulation.result_row(tried, ended.attempts, ended.error.error_type)
         sent = _sent(effects)
         event = body_of(sent, SelectedVideo) if header(sent, "ce_type") == SELECTED_TYPE else None
         job = body_of(sent, _Event).job
@@ -185,8 +185,8 @@ def _sent(effects: Sequence[Effect]) -> Outgoing:
     return found
 
 
-class _World:
-    """A post whose files fail as a row says."""
+class _SimulatedPost:
+    """A post whose files have the faults of a row."""
 
     def __init__(self, row: Row) -> None:
         self._row = row
@@ -197,7 +197,7 @@ class _World:
         self.result = ""
 
     def fetch(self, job: Job) -> Failure | None:
-        """Read the page if need be, choose, fetch; return what fails."""
+        """Read the page unless cached, select and fetch; return the failure, if any."""
         page = job.page
         if page.read_at is None or page.outdated or not self._row.cached:
             self._pages += 1
@@ -238,8 +238,8 @@ class _World:
 
     def _fault(self, part: VideoFormat) -> ErrorCode | None:
         for fault in self._row.faults:
-            over = fault.pages and self._pages > fault.pages
-            if over or not fnmatchcase(part.format_id, fault.files):
+            fixed = fault.pages and self._pages > fault.pages
+            if fixed or not fnmatchcase(part.format_id, fault.files):
                 continue
             if fault.code is ErrorCode.CONTENT_NO_SOUND and part.audio_codec is None:
                 continue
@@ -248,10 +248,9 @@ class _World:
                 return fault.code
         return None
 
-    def played(self, recovery: Sequence[Attempt], attempts: int, end: str) -> Row:
-        """Return the row as it went."""
-        words = [
-            "; ".join(f"{name}: {words}" for name, words in sorted(attempt.changed.items()))
+    def result_row(self, recovery: Sequence[Attempt], attempts: int, end: str) -> Row:
+        changed = [
+            "; ".join(f"{name}: {change}" for name, change in sorted(attempt.changed.items()))
             for attempt in recovery
             if attempt.changed
         ]
@@ -261,7 +260,7 @@ class _World:
             pages=self._pages,
             attempts=attempts,
             end=str(end),
-            changed=tuple(words),
+            changed=tuple(changed),
         )
 
 
@@ -284,46 +283,46 @@ def _failure(event: SelectedVideo, code: ErrorCode, format_id: str) -> Failure:
 
 
 def rows() -> list[Row]:
-    """Return the table."""
+    """Return the rows of the samples."""
     return msgspec.json.decode(SAMPLES.read_bytes(), type=list[Row])
 
 
 def table(played: Sequence[Row]) -> str:
-    """Return the table as docs/ladder.md has it."""
+    """Return the rows as the Markdown table of docs/ladder.md."""
     head = "| what fails, where | asked for | tried, in order | pages | attempts | end |"
     lines = [head, "|---|---|---|---|---|---|", *(_line(row) for row in played)]
     return "\n".join(lines)
 
 
 def _line(row: Row) -> str:
-    plain = msgspec.to_builtins(Options())
-    asked = [
+    defaults = msgspec.to_builtins(Options())
+    requested = [
         f"{name}={value}"
         for name, value in msgspec.to_builtins(row.options).items()
-        if value != plain[name]
+        if value != defaults[name]
     ]
     what = row.what if row.post == "usual" else f"{row.what} ({row.post})"
     tried = ", ".join(row.tried)
-    ends = row.end, " ".join(asked) or "best"
+    ends = row.end, " ".join(requested) or "best"
     return f"| {what} | {ends[1]} | {tried} | {row.pages} | {row.attempts} | {ends[0]} |"
 
 
-def in_document(document: str, shown: str) -> str:
-    """Return the document with this table in place of its own."""
+def with_table(document: str, new_table: str) -> str:
+    """Return the document with its table replaced."""
     before, _, rest = document.partition("| what fails, where |")
     after = rest[rest.index("\n\n") :] if "\n\n" in rest else "\n"
-    return f"{before}{shown}{after}"
+    return f"{before}{new_table}{after}"
 
 
 def write() -> None:
-    """Write what is done now into the samples and the document."""
+    """Write the current behaviour to the samples and the document."""
 
-    async def played() -> list[Row]:
+    async def play_all() -> list[Row]:
         return [await play(row) for row in rows()]
 
-    now = asyncio.run(played())
+    now = asyncio.run(play_all())
     SAMPLES.write_bytes(msgspec.json.format(msgspec.json.encode(now), indent=1) + b"\n")
-    DOCUMENT.write_text(in_document(DOCUMENT.read_text(), table(now)))
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text(), table(now)))
 
 
 if __name__ == "__main__":

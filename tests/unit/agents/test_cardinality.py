@@ -1,4 +1,4 @@
-"""The series are known beforehand: 50,000 different requests add none, whatever they hold."""
+"""Label cardinality: 50,000 different requests add no series, whatever they contain."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ from streams.stage import load_stages
 from tests.unit.agents.builders import (
     WRITTEN_AT,
     FakeLinks,
-    all_of,
+    collect_effects,
     make_attempt,
     make_context,
     make_failure,
@@ -44,11 +44,11 @@ from tests.unit.agents.builders import (
 from tests.unit.agents.download.downloads import PLATFORMS
 
 REQUESTS = 50_000
-WHOLE = 200
-"""Requests that go through whole handlers; those take a hundred times as long."""
+FULL_REQUESTS = 200
+"""Requests that run through the full handlers, which take a hundred times as long."""
 
-FIRST = 2_520
-"""So many have every combination of the labels' values, which are counted through in turn."""
+WARM_UP_REQUESTS = 2_520
+"""Enough for every combination of the label values, which are cycled through."""
 
 ACTIONS = (*get_args(Action), None)
 STATUSES = get_args(OutcomeStatus)
@@ -66,12 +66,12 @@ def series() -> set[tuple[str, frozenset[tuple[str, str]]]]:
 
 
 def hostile(number: int) -> str:
-    """A text that no other request has, with all that a format or a log could stumble over."""
+    """Return a unique text with characters that can break a format or a log."""
     return f'x{number}"}}\n{{a="b"}} \\ https://u:p@h{number}.test/?token={number} \u2028😀'
 
 
-class Counting:
-    """What counts requests, called as the stages call it."""
+class RequestCounters:
+    """The components that count requests, called as the stages call them."""
 
     def __init__(self) -> None:
         self.stage = StageMetrics("hostile")
@@ -86,13 +86,13 @@ class Counting:
         text = hostile(number)
         TRACE.set(text[:32])
         self.stage.record_finished(0.0, 1)
-        measure(self._head(number, text), ACTIONS[number % len(ACTIONS)])
+        measure(self._result_header(number, text), ACTIONS[number % len(ACTIONS)])
         failure = self.failures[number % len(self.failures)]
         _count_attempt(Retry(due=WRITTEN_AT), failure, failure.job)
-        self.reports.count_dropped(self._news(text), get_args(DropReason)[number % 4])
+        self.reports.count_dropped(self._ledger_event(text), get_args(DropReason)[number % 4])
         self._attempt(number, text)
 
-    def _head(self, number: int, text: str) -> ResultHeader:
+    def _result_header(self, number: int, text: str) -> ResultHeader:
         status = STATUSES[number % len(STATUSES)]
         outcome: dict[str, Any] = {
             "request_id": text,
@@ -110,11 +110,11 @@ class Counting:
             outcome["error"] = error
         return decode(encode(outcome), ResultHeader)
 
-    def _news(self, text: str) -> Any:
+    def _ledger_event(self, text: str) -> Any:
         return SimpleNamespace(entry=SimpleNamespace(request_id=text), cause=text)
 
     def _attempt(self, number: int, text: str) -> None:
-        asked = PluginRequest(
+        plugin_request = PluginRequest(
             platform="tiktok",
             operation=OPERATIONS[number % len(OPERATIONS)],
             egress="direct",
@@ -123,21 +123,21 @@ class Counting:
             attempt=number,
             trace_id=text,
         )
-        self.performance.on_request_start(asked)
+        self.performance.on_request_start(plugin_request)
         error = ClipmillError(CODES[number % len(CODES)], text) if number % 3 else ValueError(text)
-        self.performance.on_request_error(asked, error, number % 60)
+        self.performance.on_request_error(plugin_request, error, number % 60)
 
 
-async def whole(number: int, validation: Validation) -> None:
-    """Take a request, a command and an unreadable record through what reads them."""
+async def handle_fully(number: int, validation: Validation) -> None:
+    """Handle requests, a command and an undecodable record with the real handlers."""
     text, record = hostile(number), make_record(hostile(number).encode(), key=b"%d" % number)
     for body in (
         {"id": f"r{number}", "url": f"https://www.tiktok.com/@{number}/video/{number}"},
         {"id": f"r{number}", "url": f"https://platform{number}.test/{number}"},
         {"id": text, "url": text, "action": text, "priority": text, text: text},
     ):
-        await all_of(await validation.handle(request(body, offset=number)))
-    await all_of(await validation.handle(record))
+        await collect_effects(await validation.handle(request(body, offset=number)))
+    await collect_effects(await validation.handle(record))
     command = request({"command": text, "id": text}, offset=number)
     reject(command, ClipmillError(ErrorCode.REQUEST_INVALID, text, field=text))
     for error in (MalformedMessageError(text, text), ValueError(text), KeyError(text)):
@@ -146,23 +146,23 @@ async def whole(number: int, validation: Validation) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 async def test_50_000_different_requests_add_no_series() -> None:
-    counting = Counting()
+    counters = RequestCounters()
     validation = Validation(
         TargetFinder(PLATFORMS, {"direct": FakeLinks()}, make_gate("resolve")), SharedState()
     )
     for number in range(10):
-        await whole(number, validation)
-    for number in range(FIRST):
-        counting.count(number)
+        await handle_fully(number, validation)
+    for number in range(WARM_UP_REQUESTS):
+        counters.count(number)
     before = series()
-    for number in range(10, WHOLE):
-        await whole(number, validation)
-    for number in range(FIRST, REQUESTS):
-        counting.count(number)
+    for number in range(10, FULL_REQUESTS):
+        await handle_fully(number, validation)
+    for number in range(WARM_UP_REQUESTS, REQUESTS):
+        counters.count(number)
     assert series() - before == set()
 
 
-ZERO: dict[str, list[tuple[str, dict[str, str]]]] = {
+INITIAL_SERIES: dict[str, list[tuple[str, dict[str, str]]]] = {
     "commands": [
         ("commands_total", {"command": "cancel", "outcome": "taken"}),
         ("commands_total", {"command": "unknown", "outcome": "refused"}),
@@ -179,16 +179,16 @@ ZERO: dict[str, list[tuple[str, dict[str, str]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ZERO)
-async def test_what_a_stage_may_count_has_a_series_once_it_is_open(name: str) -> None:
+@pytest.mark.parametrize("name", INITIAL_SERIES)
+async def test_series_of_a_stage_exist_once_it_is_open(name: str) -> None:
     (stage,) = load_stages([name])
     context, _ = make_context(make_settings(), *stage.tables)
     async with stage.open(context):
-        for metric, labels in ZERO[name]:
+        for metric, labels in INITIAL_SERIES[name]:
             assert REGISTRY.get_sample_value(f"clipmill_{metric}", labels) is not None
 
 
-def test_troubles_of_installed_plug_ins_have_a_series_before_the_first_one() -> None:
+def test_trouble_series_of_installed_plugins_exist_from_the_start() -> None:
     for plugin in installed_plugins().names:
         for trouble in get_args(Trouble):
             labels = {"plugin": plugin, "trouble": trouble}

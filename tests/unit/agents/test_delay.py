@@ -25,19 +25,21 @@ from tests.unit.agents.builders import (
     validated,
 )
 
-WAITING = next(iter(DELAYS))
-OTHERS = (("ce_id", b"e"), ("ce_correlationid", b"r1"), ("x", b"\xff"))
+DELAY_TOPIC = next(iter(DELAYS))
+OTHER_HEADERS = (("ce_id", b"e"), ("ce_correlationid", b"r1"), ("x", b"\xff"))
 
 
-def waiting(due: bytes | None = None, target: bytes | None = b"videos.validated") -> Incoming:
+def delayed_record(
+    due: bytes | None = None, target: bytes | None = b"videos.validated"
+) -> Incoming:
     due = f"{WRITTEN}".encode() if due is None else due
-    headers = [*OTHERS[:1], (DUE, due), *OTHERS[1:]]
+    headers = [*OTHER_HEADERS[:1], (DUE, due), *OTHER_HEADERS[1:]]
     headers += [] if target is None else [(TARGET, target)]
-    return make_record(b"body", topic=WAITING, headers=headers)
+    return make_record(b"body", topic=DELAY_TOPIC, headers=headers)
 
 
-async def passed_on(record: Incoming) -> Outgoing:
-    """What becomes of a record, without its position in its trace, which is a new one."""
+async def forwarded(record: Incoming) -> Outgoing:
+    """Return the forwarded record without its traceparent, which is a new one."""
     (effect,) = await handle(record)
     assert isinstance(effect, Outgoing)
     *others, (name, _) = effect.headers
@@ -45,23 +47,23 @@ async def passed_on(record: Incoming) -> Outgoing:
     return replace(effect, headers=tuple(others))
 
 
-async def test_the_event_goes_on_without_the_headers_of_its_wait() -> None:
-    assert due_at(waiting(), WRITTEN) == WRITTEN
-    assert await passed_on(waiting()) == Outgoing(VALIDATED, b"k", b"body", OTHERS)
+async def test_event_is_forwarded_without_its_delay_headers() -> None:
+    assert due_at(delayed_record(), WRITTEN) == WRITTEN
+    assert await forwarded(delayed_record()) == Outgoing(VALIDATED, b"k", b"body", OTHER_HEADERS)
 
 
 @pytest.mark.parametrize("target", TOPICS, ids=lambda topic: topic.name)
-async def test_the_event_goes_where_it_is_to_go(target: Topic) -> None:
+async def test_event_is_forwarded_to_its_target_topic(target: Topic) -> None:
     headers = delay_headers(WRITTEN_AT, target)
-    record = make_record(b"body", topic=WAITING, headers=headers)
-    assert await passed_on(record) == Outgoing(target, b"k", b"body", ())
+    record = make_record(b"body", topic=DELAY_TOPIC, headers=headers)
+    assert await forwarded(record) == Outgoing(target, b"k", b"body", ())
 
 
-async def test_a_tombstone_and_a_missing_key_stay_what_they_are() -> None:
+async def test_tombstone_and_missing_key_are_preserved() -> None:
     record = make_record(
-        None, topic=WAITING, key=None, headers=delay_headers(WRITTEN_AT, EXTRACTED)
+        None, topic=DELAY_TOPIC, key=None, headers=delay_headers(WRITTEN_AT, EXTRACTED)
     )
-    assert await passed_on(record) == Outgoing(EXTRACTED, None, None, ())
+    assert await forwarded(record) == Outgoing(EXTRACTED, None, None, ())
 
 
 def test_due_times_are_exact_to_the_millisecond() -> None:
@@ -70,11 +72,11 @@ def test_due_times_are_exact_to_the_millisecond() -> None:
 
 
 @pytest.mark.parametrize("wait", [-1e9, 0.0, 5.0])
-def test_an_event_is_due_when_its_header_says(wait: float) -> None:
-    assert due_at(waiting(due=f"{WRITTEN + wait}".encode()), WRITTEN) == WRITTEN + wait
+def test_due_time_comes_from_the_header(wait: float) -> None:
+    assert due_at(delayed_record(due=f"{WRITTEN + wait}".encode()), WRITTEN) == WRITTEN + wait
 
 
-def test_the_last_delay_topic_holds_as_long_as_its_records_survive() -> None:
+def test_last_delay_topic_delays_up_to_its_retention() -> None:
     *_, last = DELAYS
     due = WRITTEN + MAX_DELAY_SECONDS
     record = make_record(
@@ -83,60 +85,60 @@ def test_the_last_delay_topic_holds_as_long_as_its_records_survive() -> None:
     assert due_at(record, WRITTEN) == due
 
 
-@pytest.mark.parametrize("behind", [600.0, 3_000.0, 7_200.0])
-def test_a_clock_that_is_behind_makes_no_wait_longer(behind: float) -> None:
-    now = WRITTEN - behind
-    assert due_at(waiting(due=f"{WRITTEN + 3}".encode()), now) == now + 3
+@pytest.mark.parametrize("lag", [600.0, 3_000.0, 7_200.0])
+def test_slow_clock_does_not_lengthen_the_wait(lag: float) -> None:
+    now = WRITTEN - lag
+    assert due_at(delayed_record(due=f"{WRITTEN + 3}".encode()), now) == now + 3
 
 
-def test_a_due_time_of_a_clock_that_is_ahead_waits_as_long_as_its_topic_is_for() -> None:
-    # A broker that stamps records itself has another clock than who wrote the due time.
-    assert due_at(waiting(due=f"{WRITTEN + 600}".encode()), WRITTEN) == WRITTEN + 5
+def test_due_time_of_a_fast_clock_is_capped_by_the_delay_of_the_topic() -> None:
+    # With timestamps of the broker, its clock differs from that of the due time.
+    assert due_at(delayed_record(due=f"{WRITTEN + 600}".encode()), WRITTEN) == WRITTEN + 5
 
 
-BROKEN = {
-    "no target": waiting(target=None),
-    "unknown target": waiting(target=b"nowhere"),
-    "target that is no text": waiting(target=b"\xff"),
-    "no due": waiting(due=b""),
-    "due that is no number": waiting(due=b"soon"),
-    "due that is no text": waiting(due=b"\xff"),
-    "due never": waiting(due=b"inf"),
-    "due nowhere": waiting(due=b"nan"),
-    "due after the record is gone": waiting(due=f"{WRITTEN + MAX_DELAY_SECONDS + 1}".encode()),
-    "due in another age": waiting(due=b"1e300"),
-    "no headers": make_record(b"body", topic=WAITING, headers=[("ce_correlationid", b"r1")]),
+INVALID = {
+    "no target": delayed_record(target=None),
+    "unknown target": delayed_record(target=b"nowhere"),
+    "target of invalid UTF-8": delayed_record(target=b"\xff"),
+    "no due": delayed_record(due=b""),
+    "due that is not a number": delayed_record(due=b"soon"),
+    "due of invalid UTF-8": delayed_record(due=b"\xff"),
+    "infinite due": delayed_record(due=b"inf"),
+    "NaN due": delayed_record(due=b"nan"),
+    "due after the retention": delayed_record(due=f"{WRITTEN + MAX_DELAY_SECONDS + 1}".encode()),
+    "due in the far future": delayed_record(due=b"1e300"),
+    "no headers": make_record(b"body", topic=DELAY_TOPIC, headers=[("ce_correlationid", b"r1")]),
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
-async def test_what_says_not_where_to_and_when_ends(name: str) -> None:
-    record = BROKEN[name]
-    assert due_at(record, WRITTEN) is None, "it must not wait for what never comes"
+@pytest.mark.parametrize("name", INVALID)
+async def test_record_with_invalid_delay_headers_ends_its_request(name: str) -> None:
+    record = INVALID[name]
+    assert due_at(record, WRITTEN) is None, "an invalid due time must not delay the record"
     effects = await handle(record)
-    (kept,) = dead_letters(effects)
-    assert (kept.key, kept.value) == (record.key, record.value)
-    assert kept.headers[: len(record.headers)] == record.headers
-    assert header(kept, "clipmill_step") == "delay"
+    (dead_letter,) = dead_letters(effects)
+    assert (dead_letter.key, dead_letter.value) == (record.key, record.value)
+    assert dead_letter.headers[: len(record.headers)] == record.headers
+    assert header(dead_letter, "clipmill_step") == "delay"
     assert outcome(effects).request_id == "r1"
 
 
-async def test_what_belongs_to_nobody_is_a_dead_letter_only() -> None:
-    effects = await handle(make_record(b"body", topic=WAITING))
+async def test_invalid_record_without_a_request_is_only_dead_lettered() -> None:
+    effects = await handle(make_record(b"body", topic=DELAY_TOPIC))
     assert len(dead_letters(effects)) == len(effects) == 1
 
 
-async def test_the_outcome_of_a_lost_event_tells_whose_it_was() -> None:
+async def test_outcome_of_an_invalid_record_has_the_fields_of_its_job() -> None:
     job_record = event_record(validated(attributes={"a": "b"}))
     assert outcome(await handle(job_record)).attributes == {"a": "b"}
 
 
-def test_a_bug_ends_the_request_and_is_kept() -> None:
-    effects = on_bug(waiting(), RuntimeError("oops"))
+def test_bug_ends_the_request_and_is_dead_lettered() -> None:
+    effects = on_bug(delayed_record(), RuntimeError("oops"))
     assert len(dead_letters(effects)) == len(outcomes(effects)) == 1
 
 
-async def test_the_stage_reads_every_delay_topic_and_holds_many() -> None:
+async def test_stage_consumes_every_delay_topic_with_a_large_window() -> None:
     settings = make_settings()
     assert delay_stage.sources == tuple(DELAYS)
     assert delay_stage.window(settings) == IN_FLIGHT_PER_TOPIC
@@ -145,7 +147,7 @@ async def test_the_stage_reads_every_delay_topic_and_holds_many() -> None:
     assert not delay_stage.drains
     context, _ = make_context(settings)
     async with opened_stage(delay_stage, context) as handler:
-        assert len(await handler(waiting())) == 1
+        assert len(await handler(delayed_record())) == 1
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,11 @@ async def test_the_stage_reads_every_delay_topic_and_holds_many() -> None:
         (REQUESTS, ()),
     ],
 )
-def test_what_is_due_needs_room_where_it_goes_and_goes_before_what_is_new(
-    target: Topic, path: Path
-) -> None:
+def test_due_event_claims_its_target_topic_and_precedes_new_ones(target: Topic, path: Path) -> None:
     headers = (*delay_headers(WRITTEN_AT, target), priority_header(3), ("ce_correlationid", b"b/1"))
     found = delay_stage.claim(make_record(b"{}", headers=headers))
     assert found == Claim(rank_of(3, in_batch=True) + RETRY_BONUS, path, request="b/1")
 
 
-def test_a_record_without_a_target_needs_no_room() -> None:
+def test_record_without_a_target_claims_no_topic() -> None:
     assert delay_stage.claim(make_record(b"{}")).path == ()

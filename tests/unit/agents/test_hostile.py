@@ -1,4 +1,4 @@
-"""Whatever arrives at whichever stage: no handler raises, and nothing is passed over in silence."""
+"""Hostile records at any stage: no handler raises, and none is dropped silently."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
 from tests.unit.agents.builders import (
     URL,
     FakeLinks,
-    all_of,
+    collect_effects,
     event_record,
     extracted,
     failure_record,
@@ -162,7 +162,7 @@ JSON = st.recursive(
 VALUES = st.none() | st.binary(max_size=200) | JSON.map(msgspec.json.encode)
 
 
-def ends_or_goes_on(effects: Sequence[Effect]) -> bool:
+def has_produced_records(effects: Sequence[Effect]) -> bool:
     return any(isinstance(each, Outgoing) for each in effects)
 
 
@@ -174,21 +174,21 @@ def ends_or_goes_on(effects: Sequence[Effect]) -> bool:
     key=st.none() | st.binary(max_size=20),
     timestamp=st.floats(),
 )
-async def test_garbage_leads_to_a_record_and_never_to_an_exception(
+async def test_arbitrary_bytes_yield_a_record_and_no_exception(
     name: str, value: bytes | None, headers: list[Header], key: bytes | None, timestamp: float
 ) -> None:
     stage, make = MAKERS[name]
     record = make_record(
         value, topic=stage.sources[0], key=key, headers=headers, timestamp=timestamp
     )
-    assert ends_or_goes_on(await all_of(await make()(record)))
-    assert ends_or_goes_on(stage.on_bug(record, RuntimeError("oops")))
+    assert has_produced_records(await collect_effects(await make()(record)))
+    assert has_produced_records(stage.on_bug(record, RuntimeError("oops")))
 
 
-# Messages that are nearly right
+# Almost valid messages
 
 JOB = make_job(attributes={"a": "b"})
-NEAR: dict[str, list[Incoming]] = {
+ALMOST_VALID: dict[str, list[Incoming]] = {
     "validation": [
         request({"id": "r1", "url": URL, "options": {"quality": "480p"}}),
         request({"id": "r1", "urls": [URL, URL]}),
@@ -206,13 +206,13 @@ NEAR: dict[str, list[Incoming]] = {
         make_record(audit(JOB, "x", "accepted", None).value, topic=AUDIT),
     ],
 }
-ODD = JSON | st.sampled_from(
+ODD_VALUES = JSON | st.sampled_from(
     ["2026-01-01T00:00:00", "9999-12-31T23:59:59-23:59", "", URL, 1e308, -1, 2**63, "r1/0", []]
 )
 
 
-def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every path in a JSON value, its root left out."""
+def json_paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return every path in a JSON value, its root left out."""
     pairs: Any = ()
     if isinstance(value, dict):
         pairs = value.items()
@@ -220,64 +220,64 @@ def places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         pairs = enumerate(value)
     found = []
     for name, inner in pairs:
-        found += [(*above, name), *places(inner, (*above, name))]
+        found += [(*above, name), *json_paths(inner, (*above, name))]
     return found
 
 
-def changed(value: Any, path: tuple[Any, ...], to: Any) -> Any:
-    """The value with another one in one place."""
+def with_value_at(value: Any, path: tuple[Any, ...], to: Any) -> Any:
+    """Return the value with another one at a path."""
     name, *rest = path
     copy = dict(value) if isinstance(value, dict) else list(value)
-    copy[name] = changed(value[name], tuple(rest), to) if rest else to
+    copy[name] = with_value_at(value[name], tuple(rest), to) if rest else to
     return copy
 
 
-@pytest.mark.parametrize("name", NEAR)
+@pytest.mark.parametrize("name", ALMOST_VALID)
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
-async def test_a_wrong_value_anywhere_loses_no_request(name: str, data: st.DataObject) -> None:
+async def test_wrong_value_at_any_path_loses_no_request(name: str, data: st.DataObject) -> None:
     stage, make = MAKERS[name]
-    record = data.draw(st.sampled_from(NEAR[name]))
+    record = data.draw(st.sampled_from(ALMOST_VALID[name]))
     body = msgspec.json.decode(record.value or b"")
-    path = data.draw(st.sampled_from(places(body)))
+    path = data.draw(st.sampled_from(json_paths(body)))
     headers = (*record.headers, ("ce_correlationid", b"r1"))
-    value = msgspec.json.encode(changed(body, path, data.draw(ODD)))
-    damaged = make_record(value, topic=stage.sources[0], headers=headers)
-    effects = await as_the_runner_does(stage, make(), damaged)
-    assert ends_or_goes_on(effects) or is_news(value)
+    value = msgspec.json.encode(with_value_at(body, path, data.draw(ODD_VALUES)))
+    malformed = make_record(value, topic=stage.sources[0], headers=headers)
+    effects = await effects_as_in_the_runner(stage, make(), malformed)
+    assert has_produced_records(effects) or proposes_no_outcome(value)
 
 
-async def as_the_runner_does(
+async def effects_as_in_the_runner(
     stage: Stage, handle: SlicingHandler, record: Incoming
 ) -> Sequence[Effect]:
     try:
-        return await all_of(await handle(record))
+        return await collect_effects(await handle(record))
     except Exception as error:  # noqa: BLE001  (as the runner does)
         return stage.on_bug(record, error)
 
 
-def is_news(value: bytes) -> bool:
-    """Whether it is an audit record that proposes no outcome."""
+def proposes_no_outcome(value: bytes) -> bool:
+    """Return whether it is an audit record without an outcome."""
     return b'"outcome":null' in value or (b'"transition"' in value and b'"outcome":{' not in value)
 
 
-# Every stage reads what another one, or a client, writes
+# Topics of the stages
 
 
-def test_every_source_is_read_by_one_stage() -> None:
+def test_every_source_topic_is_consumed_by_one_stage() -> None:
     sources: list[Topic] = [topic for stage, _ in MAKERS.values() for topic in stage.sources]
     assert len(set(sources)) == len(sources)
     assert {REQUESTS, AUDIT, *DELAYS} <= set(sources)
     assert DEADLETTERS not in sources
 
 
-def test_stages_carry_their_own_names() -> None:
+def test_stages_have_the_names_of_their_keys() -> None:
     assert {name: stage.name for name, (stage, _) in MAKERS.items()} == {
         name: name for name in MAKERS
     }
 
 
-def test_only_what_needs_no_order_has_none() -> None:
+def test_ordered_stages_are_extraction_download_and_ledger() -> None:
     ordered = {name for name, (stage, _) in MAKERS.items() if stage.ordered}
     assert ordered == {"extraction", "download", "ledger"}
     assert all(stage.ordered for stage, _ in MAKERS.values() if stage.tables)

@@ -12,24 +12,24 @@ from tests.unit.agents.ladder import (
     POSTS,
     Fault,
     Row,
-    in_document,
     play,
     rows,
     table,
+    with_table,
 )
 
 ROWS = rows()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.what}-{row.post}")
-async def test_what_is_tried_is_what_the_table_says(row: Row) -> None:
+async def test_row_of_the_ladder_is_reproduced(row: Row) -> None:
     assert await play(row) == row
 
 
-def test_the_document_has_the_table() -> None:
+def test_document_has_the_current_table() -> None:
     document = DOCUMENT.read_text()
     assert len(ROWS) >= 40
-    assert in_document(document, table(ROWS)) == document
+    assert with_table(document, table(ROWS)) == document
 
 
 NAMES = sorted({each.format_id for formats in POSTS.values() for each in formats})
@@ -66,11 +66,11 @@ OPTIONS = st.builds(
     options=OPTIONS,
     cached=st.booleans(),
 )
-async def test_every_ladder_ends_and_tries_no_file_over_and_over(
+async def test_every_ladder_terminates_and_bounds_the_tries_of_a_file(
     post: str, faults: list[Fault], options: Options, cached: bool
 ) -> None:
     row = Row(what="any", post=post, faults=tuple(faults), options=options, cached=cached)
     played = await play(row)
-    # A fresh page is one more try; a file that was found silent may be taken as it is at last.
+    # A fresh page allows one more try, as does accepting a silent file at last.
     assert all(times <= 3 for times in Counter(played.tried).values())
     assert played.pages <= PAGE_READS_MAX

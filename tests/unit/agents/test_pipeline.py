@@ -1,4 +1,4 @@
-"""A request's whole way, from stage to stage by hand: what one writes, the next one reads."""
+"""The pipeline in memory: each stage consumes what the others produce."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,9 +49,10 @@ from tests.unit.agents.builders import (
     VIDEO,
     WRITTEN_AT,
     FakeLinks,
-    all_of,
-    arrive,
+    apply_writes,
+    as_incoming,
     body_of,
+    collect_effects,
     dead_letters,
     make_context,
     make_extraction,
@@ -59,7 +60,6 @@ from tests.unit.agents.builders import (
     make_settings,
     make_table,
     request,
-    show,
     transitions,
 )
 from tests.unit.agents.download.downloads import make_download
@@ -71,16 +71,16 @@ NOW = EXTRACTED_AT.timestamp()
 
 
 class Tools:
-    """Engine and fetcher that fail as often as they are told to, one after the other."""
+    """Engine and fetcher that raise the given errors one after the other, then succeed."""
 
     def __init__(self) -> None:
         self.engine: list[EngineFailure] = []
         self.fetcher: list[ClipmillError] = []
-        self.asked: list[str] = []
+        self.calls: list[str] = []
 
     async def extract(self, job: EngineJob) -> EngineResult:
         assert job.url == URL
-        self.asked.append("page")
+        self.calls.append("page")
         if self.engine:
             raise EngineError(self.engine.pop(0))
         return EngineResult(raw=make_extraction().raw, cookies=(TOKEN,), versions=VERSIONS)
@@ -94,7 +94,7 @@ class Tools:
         limits: FetchLimits,
         on_bytes: OnBytes,
     ) -> Fetched:
-        self.asked.append("media")
+        self.calls.append("media")
         assert source.url.startswith("https://")
         assert hosts
         assert limits.max_bytes
@@ -106,7 +106,7 @@ class Tools:
 
 
 class Pipeline:
-    """All stages in one loop; everything that is written is read at once."""
+    """All stages in one loop; every produced record is consumed at once."""
 
     def __init__(self, storage: LocalStorage, folder: Path) -> None:
         self.tools, self.links = Tools(), FakeLinks()
@@ -162,19 +162,19 @@ class Pipeline:
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""
-        todo = list(records)
+        pending = list(records)
         for offset in range(10_000):
-            if not todo:
+            if not pending:
                 break
-            record = todo.pop(0)
-            effects = await all_of(await self.handlers[record.topic](record))
+            record = pending.pop(0)
+            effects = await collect_effects(await self.handlers[record.topic](record))
             for table in self.tables:
-                show(table, effects)
-            fresh = [each for each in effects if isinstance(each, Outgoing)]
-            self.written += fresh
-            todo += [
-                arrive(each, offset=1_000 + offset * 100 + place)
-                for place, each in enumerate(fresh)
+                apply_writes(table, effects)
+            produced = [each for each in effects if isinstance(each, Outgoing)]
+            self.written += produced
+            pending += [
+                as_incoming(each, offset=1_000 + offset * 100 + index)
+                for index, each in enumerate(produced)
                 if each.topic.name in self.handlers
             ]
         return self.results()
@@ -193,7 +193,7 @@ async def pipeline(tmp_path: Path) -> AsyncIterator[Pipeline]:
         yield Pipeline(storage, tmp_path)
 
 
-async def test_a_request_becomes_a_file(pipeline: Pipeline) -> None:
+async def test_request_yields_a_file(pipeline: Pipeline) -> None:
     found = await pipeline.run(request({"id": "r1", "url": URL, "attributes": {"a": "b"}}))
     done = found["r1"]
     assert isinstance(done, Completed)
@@ -203,12 +203,12 @@ async def test_a_request_becomes_a_file(pipeline: Pipeline) -> None:
     assert done.files[0].bytes == 5
 
 
-async def test_a_batch_has_one_result_for_each_url(pipeline: Pipeline) -> None:
+async def test_batch_has_one_result_per_url(pipeline: Pipeline) -> None:
     urls = [URL, SHORT_URL, 7, "https://example.com", URL]
     found = await pipeline.run(request({"id": "b", "urls": urls}))
     kinds = [type(found[f"b/{index}"]) for index in range(5)]
     assert kinds == [Completed, Completed, Rejected, Rejected, Completed]
-    assert pipeline.tools.asked == ["page", "media"]
+    assert pipeline.tools.calls == ["page", "media"]
     summary = found.pop("b")
     assert [each.batch_index for each in found.values()] == [
         int(name.removeprefix("b/")) for name in found
@@ -218,26 +218,26 @@ async def test_a_batch_has_one_result_for_each_url(pipeline: Pipeline) -> None:
     assert summary.finished_at == max(each.finished_at for each in found.values())
 
 
-async def test_asking_twice_with_one_id_gives_one_result(pipeline: Pipeline) -> None:
+async def test_duplicate_request_id_yields_one_result(pipeline: Pipeline) -> None:
     first = request({"id": "r1", "url": URL})
     second = request({"id": "r1", "url": "https://example.com"}, offset=8)
     assert list(await pipeline.run(first, second)) == ["r1"]
     assert transitions(pipeline.written).count("repeated") == 1
 
 
-async def test_a_record_read_twice_gives_one_result(pipeline: Pipeline) -> None:
+async def test_redelivered_request_yields_one_result(pipeline: Pipeline) -> None:
     record = request({"url": URL})
     assert list(await pipeline.run(record, record)) == [record.record_id]
     assert "repeated" not in transitions(pipeline.written)
 
 
-async def test_a_short_link_that_is_resolved_later_is_no_duplicate(pipeline: Pipeline) -> None:
+async def test_short_link_resolved_later_is_no_duplicate(pipeline: Pipeline) -> None:
     record = request({"id": "b", "urls": [SHORT_URL, SHORT_URL]})
     assert list(await pipeline.run(record, record)) == ["b/0", "b/1", "b"]
     assert "repeated" not in transitions(pipeline.written)
 
 
-async def test_failures_on_the_way_are_told_in_the_end(pipeline: Pipeline) -> None:
+async def test_result_lists_the_recovered_failures(pipeline: Pipeline) -> None:
     pipeline.tools.engine = [
         EngineFailure(types=("EngineTimeout",), message="late"),
         EngineFailure(types=("EngineCrash",), message="died"),
@@ -255,10 +255,10 @@ async def test_failures_on_the_way_are_told_in_the_end(pipeline: Pipeline) -> No
         ("download", ErrorCode.CONTENT_LINK_EXPIRED),
     ]
     assert done.attempts == 5
-    assert pipeline.tools.asked == ["page"] * 3 + ["media"] * 2 + ["page", "media"]
+    assert pipeline.tools.calls == ["page"] * 3 + ["media"] * 2 + ["page", "media"]
 
 
-async def test_what_never_works_ends_with_all_its_attempts(pipeline: Pipeline) -> None:
+async def test_persistent_failure_ends_after_all_its_attempts(pipeline: Pipeline) -> None:
     pipeline.tools.engine = [EngineFailure(types=("EngineTimeout",), message="late")] * 50
     failed = (await pipeline.run(request({"id": "r1", "url": URL})))["r1"]
     assert isinstance(failed, Failed)
@@ -266,14 +266,14 @@ async def test_what_never_works_ends_with_all_its_attempts(pipeline: Pipeline) -
     assert (failed.attempts, len(failed.recovery)) == (5, 5)
 
 
-async def test_what_the_operator_must_mend_is_kept_too(pipeline: Pipeline) -> None:
+async def test_bug_is_dead_lettered_too(pipeline: Pipeline) -> None:
     pipeline.tools.engine = [EngineFailure(types=("KeyError",), message="bug")] * 50
     failed = (await pipeline.run(request({"id": "r1", "url": URL})))["r1"]
     assert failed.error.error_type is ErrorCode.INTERNAL_BUG
     assert len(dead_letters(pipeline.written)) == 1
 
 
-async def test_a_short_link_is_resolved_in_the_end(pipeline: Pipeline) -> None:
+async def test_unresolvable_short_link_ends_after_all_its_attempts(pipeline: Pipeline) -> None:
     pipeline.links.found = ClipmillError(ErrorCode.NETWORK_DNS, "no name")
     failed = (await pipeline.run(request({"id": "r1", "url": SHORT_URL})))["r1"]
     assert failed.error.error_type is ErrorCode.NETWORK_DNS
@@ -281,36 +281,38 @@ async def test_a_short_link_is_resolved_in_the_end(pipeline: Pipeline) -> None:
     assert len(pipeline.links.resolved_urls) == 5
 
 
-async def test_info_needs_no_media(pipeline: Pipeline) -> None:
+async def test_info_request_fetches_no_media(pipeline: Pipeline) -> None:
     done = (await pipeline.run(request({"id": "r1", "url": URL, "action": "info"})))["r1"]
-    assert (done.files, pipeline.tools.asked) == ((), ["page"])
+    assert (done.files, pipeline.tools.calls) == ((), ["page"])
 
 
-async def test_ids_are_unique_among_all_that_one_request_leads_to(pipeline: Pipeline) -> None:
+async def test_event_ids_of_one_request_are_unique(pipeline: Pipeline) -> None:
     pipeline.tools.engine = [EngineFailure(types=("EngineTimeout",), message="late")] * 2
     pipeline.tools.fetcher = [ClipmillError(ErrorCode.CONTENT_LINK_EXPIRED, "403")] * 2
     await pipeline.run(request({"id": "r1", "url": URL}))
-    waited = {topic.name for topic in DELAYS}
+    delay_topics = {topic.name for topic in DELAYS}
     ids = [
-        arrive(each).header("ce_id") for each in pipeline.written if each.topic.name not in waited
+        as_incoming(each).header("ce_id")
+        for each in pipeline.written
+        if each.topic.name not in delay_topics
     ]
     assert len(set(ids)) == len(ids)
 
 
-async def test_one_trace_leads_through_everything(pipeline: Pipeline) -> None:
+async def test_all_records_of_a_request_share_one_trace(pipeline: Pipeline) -> None:
     body = {"id": "r1", "url": URL, "deadline": FUTURE.isoformat()}
     found = await pipeline.run(request(body))
     for each in pipeline.written:
-        record = arrive(each)
+        record = as_incoming(each)
         assert (record.header("traceparent") or "")[3:35] == found["r1"].trace_id
         assert record.header("ce_correlationid") == "r1"
 
 
-async def test_a_deadline_ends_what_waits(pipeline: Pipeline) -> None:
+async def test_past_deadline_expires_a_waiting_event(pipeline: Pipeline) -> None:
     record = request({"id": "r1", "url": URL})
     (accepted,) = [
         each
-        for each in await all_of(await pipeline.handlers[REQUESTS.name](record))
+        for each in await collect_effects(await pipeline.handlers[REQUESTS.name](record))
         if isinstance(each, Outgoing) and each.topic is VALIDATED
     ]
     event = body_of(accepted, ValidatedVideo)
@@ -318,5 +320,7 @@ async def test_a_deadline_ends_what_waits(pipeline: Pipeline) -> None:
         event, job=msgspec.structs.replace(event.job, deadline=WRITTEN_AT)
     )
     value = msgspec.json.encode(late)
-    found = await pipeline.run(arrive(Outgoing(VALIDATED, accepted.key, value, accepted.headers)))
+    found = await pipeline.run(
+        as_incoming(Outgoing(VALIDATED, accepted.key, value, accepted.headers))
+    )
     assert isinstance(found["r1"], Expired)

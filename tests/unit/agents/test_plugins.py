@@ -1,4 +1,4 @@
-"""Plug-ins: what they are told, and that nothing they do is in the way of a request."""
+"""Plug-ins: which hooks are called, and that their errors do not affect requests."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ from tests.unit.agents.builders import (
     make_job,
 )
 
-PLACE = Endpoint(platform="tiktok", operation="extract", egress="direct")
+ENDPOINT = Endpoint(platform="tiktok", operation="extract", egress="direct")
 REQUEST = PluginRequest(
     platform="tiktok",
     operation="extract",
@@ -38,28 +38,28 @@ REQUEST = PluginRequest(
 )
 TIMEOUT = ClipmillError(ErrorCode.NETWORK_TIMEOUT, "no answer")
 
-Told = tuple[Any, ...]
+HookCall = tuple[Any, ...]
 
 
-class Listener:
-    """A plug-in that writes down what it is told."""
+class RecordingPlugin:
+    """A plug-in that records the calls of its hooks."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.calls: list[HookCall] = []
 
     def on_request_start(self, request: PluginRequest) -> None:
-        self.told.append(("start", request))
+        self.calls.append(("start", request))
 
     def on_request_complete(self, request: PluginRequest, seconds: float) -> None:
-        self.told.append(("complete", request, seconds))
+        self.calls.append(("complete", request, seconds))
 
     def on_request_error(
         self, request: PluginRequest, error: BaseException, seconds: float
     ) -> None:
-        self.told.append(("error", request, error, seconds))
+        self.calls.append(("error", request, error, seconds))
 
 
-class OnlyErrors:
+class ErrorHookPlugin:
     """A plug-in with one hook."""
 
     def __init__(self) -> None:
@@ -69,8 +69,8 @@ class OnlyErrors:
         self.errors.append(error)
 
 
-class Failing:
-    """A plug-in whose start raises what it is told to, and counts how often it was called."""
+class FailingPlugin:
+    """A plug-in whose start hook raises ``error`` and counts its calls."""
 
     def __init__(self, error: BaseException) -> None:
         self.error: BaseException | None = error
@@ -82,8 +82,8 @@ class Failing:
             raise self.error
 
 
-class Slow:
-    """A plug-in that takes its time, on a clock of the test's."""
+class SlowPlugin:
+    """A plug-in whose start hook takes ``seconds`` on a fake clock."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self.clock, self.seconds, self.calls = clock, seconds, 0
@@ -93,19 +93,19 @@ class Slow:
         self.clock.now += self.seconds
 
 
-class Counts:
-    """The troubles that were counted."""
+class TroubleRecorder:
+    """Records the troubles that are counted."""
 
     def __init__(self) -> None:
-        self.seen: list[Told] = []
+        self.seen: list[HookCall] = []
 
     def __call__(self, plugin: str, trouble: str) -> None:
         self.seen.append((plugin, trouble))
 
 
 @pytest.fixture
-def counts() -> Counts:
-    return Counts()
+def troubles() -> TroubleRecorder:
+    return TroubleRecorder()
 
 
 def plugins(*hooks: object, **changes: Any) -> Plugins:
@@ -113,58 +113,58 @@ def plugins(*hooks: object, **changes: Any) -> Plugins:
     return Plugins(named, timer=changes.get("timer", Clock()))
 
 
-# What they are told
+# Hook calls
 
 
-def test_a_request_that_works_is_told_of_at_its_start_and_its_end() -> None:
-    first, second, clock = Listener(), Listener(), Clock()
+def test_successful_request_calls_start_and_complete() -> None:
+    first, second, clock = RecordingPlugin(), RecordingPlugin(), Clock()
     with plugins(first, second, timer=clock).watching(REQUEST):
-        assert first.told == second.told == [("start", REQUEST)]
+        assert first.calls == second.calls == [("start", REQUEST)]
         clock.now += 1.5
-    assert first.told == second.told == [("start", REQUEST), ("complete", REQUEST, 1.5)]
+    assert first.calls == second.calls == [("start", REQUEST), ("complete", REQUEST, 1.5)]
 
 
 @pytest.mark.parametrize(
     "error", [TIMEOUT, ZeroDivisionError(), asyncio.CancelledError(), KeyboardInterrupt()]
 )
-def test_one_that_fails_is_told_of_with_its_error(error: BaseException) -> None:
-    listener, clock = Listener(), Clock()
-    told = plugins(listener, timer=clock)
+def test_failed_request_calls_error_with_the_exception(error: BaseException) -> None:
+    recorder, clock = RecordingPlugin(), Clock()
+    loaded = plugins(recorder, timer=clock)
 
     def fail() -> None:
-        with told.watching(REQUEST):
+        with loaded.watching(REQUEST):
             clock.now += 2
             raise error
 
     with pytest.raises(type(error)) as caught:
         fail()
     assert caught.value is error
-    assert listener.told == [("start", REQUEST), ("error", REQUEST, error, 2)]
+    assert recorder.calls == [("start", REQUEST), ("error", REQUEST, error, 2)]
 
 
-def test_the_three_may_be_told_of_one_by_one() -> None:
-    listener = Listener()
-    told = plugins(listener)
-    told.start(REQUEST)
-    told.complete(REQUEST, 1.0)
-    told.error(REQUEST, TIMEOUT, 2.0)
-    assert [each[0] for each in listener.told] == ["start", "complete", "error"]
+def test_hooks_can_be_called_individually() -> None:
+    recorder = RecordingPlugin()
+    loaded = plugins(recorder)
+    loaded.start(REQUEST)
+    loaded.complete(REQUEST, 1.0)
+    loaded.error(REQUEST, TIMEOUT, 2.0)
+    assert [each[0] for each in recorder.calls] == ["start", "complete", "error"]
 
 
-def test_a_plug_in_may_have_only_some_hooks() -> None:
-    only = OnlyErrors()
-    with pytest.raises(ClipmillError), plugins(only).watching(REQUEST):
+def test_plugin_may_have_only_some_hooks() -> None:
+    plugin = ErrorHookPlugin()
+    with pytest.raises(ClipmillError), plugins(plugin).watching(REQUEST):
         raise TIMEOUT
-    assert only.errors == [TIMEOUT]
+    assert plugin.errors == [TIMEOUT]
 
 
-def test_without_plug_ins_nothing_happens() -> None:
+def test_no_plugins_is_a_no_op() -> None:
     with Plugins().watching(REQUEST):
         pass
     assert Plugins().names == ()
 
 
-def test_they_are_called_in_the_order_of_their_names() -> None:
+def test_plugins_are_called_in_the_order_of_their_names() -> None:
     order: list[str] = []
 
     class Named:
@@ -174,16 +174,16 @@ def test_they_are_called_in_the_order_of_their_names() -> None:
         def on_request_start(self, _: PluginRequest) -> None:
             order.append(self.name)
 
-    told = Plugins([Plugin(name, Named(name)) for name in ("b", "c", "a")])
-    told.start(REQUEST)
-    assert order == list(told.names) == ["a", "b", "c"]
+    loaded = Plugins([Plugin(name, Named(name)) for name in ("b", "c", "a")])
+    loaded.start(REQUEST)
+    assert order == list(loaded.names) == ["a", "b", "c"]
 
 
-# What a request is described by
+# Descriptions of requests
 
 
-def test_a_request_is_for_whom_of_what_and_where() -> None:
-    assert describe(make_job(), VIDEO.key, PLACE) == REQUEST
+def test_describe_returns_the_plugin_request() -> None:
+    assert describe(make_job(), VIDEO.key, ENDPOINT) == REQUEST
 
 
 def test_attempts_are_counted_by_operation() -> None:
@@ -199,7 +199,7 @@ def test_attempts_are_counted_by_operation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "told"),
+    ("subject", "expected"),
     [
         (VIDEO.key, VIDEO.key),
         (SHORT_URL, SHORT_URL),
@@ -209,13 +209,13 @@ def test_attempts_are_counted_by_operation() -> None:
         ("tiktok:7?a=b", "tiktok:7?a=b"),
     ],
 )
-def test_of_a_link_only_host_and_path_are_told(subject: str, told: str) -> None:
-    assert describe(make_job(), subject, PLACE).subject == told
+def test_subject_of_a_link_is_reduced_to_host_and_path(subject: str, expected: str) -> None:
+    assert describe(make_job(), subject, ENDPOINT).subject == expected
 
 
 @given(st.text(max_size=80))
-def test_any_subject_can_be_told(subject: str) -> None:
-    assert isinstance(describe(make_job(), subject, PLACE).subject, str)
+def test_any_subject_is_described(subject: str) -> None:
+    assert isinstance(describe(make_job(), subject, ENDPOINT).subject, str)
 
 
 @pytest.mark.parametrize(
@@ -226,56 +226,58 @@ def test_any_subject_can_be_told(subject: str) -> None:
         (RuntimeError("s3cret"), "internal.bug"),
     ],
 )
-def test_outcomes_are_names(error: BaseException, outcome: str) -> None:
+def test_outcome_of_an_error(error: BaseException, outcome: str) -> None:
     assert outcome_of(error) == outcome
 
 
-# What they may do wrong
+# Isolation of errors
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("boom"), asyncio.CancelledError(), SystemExit(3), StopIteration()]
 )
-def test_one_that_raises_is_in_nobody_s_way(error: BaseException, counts: Counts) -> None:
-    failing, listener = Failing(error), Listener()
-    with plugins(failing, listener, count=counts).watching(REQUEST):
+def test_raising_plugin_does_not_affect_the_request_or_other_plugins(
+    error: BaseException, troubles: TroubleRecorder
+) -> None:
+    failing, recorder = FailingPlugin(error), RecordingPlugin()
+    with plugins(failing, recorder, count=troubles).watching(REQUEST):
         pass
-    assert [each[0] for each in listener.told] == ["start", "complete"]
-    assert counts.seen == [("p0", "error")]
+    assert [each[0] for each in recorder.calls] == ["start", "complete"]
+    assert troubles.seen == [("p0", "error")]
 
 
-def test_it_is_named_once_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    told = plugins(Failing(ValueError("boom")))
+def test_raising_plugin_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    loaded = plugins(FailingPlugin(ValueError("boom")))
     for _ in range(TROUBLES_MAX - 1):
-        told.start(REQUEST)
+        loaded.start(REQUEST)
     [line] = caplog.records
     assert "p0" in line.getMessage()
     assert line.exc_info is not None
 
 
-def test_after_many_troubles_in_a_row_it_is_off(
-    counts: Counts, caplog: pytest.LogCaptureFixture
+def test_plugin_is_disabled_after_consecutive_troubles(
+    troubles: TroubleRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = Failing(ValueError("boom"))
-    told = plugins(failing, count=counts)
+    failing = FailingPlugin(ValueError("boom"))
+    loaded = plugins(failing, count=troubles)
     for _ in range(TROUBLES_MAX + 5):
-        told.start(REQUEST)
+        loaded.start(REQUEST)
     assert failing.calls == TROUBLES_MAX
-    assert counts.seen == [*[("p0", "error")] * TROUBLES_MAX, ("p0", "off")]
+    assert troubles.seen == [*[("p0", "error")] * TROUBLES_MAX, ("p0", "off")]
     assert caplog.records[-1].levelno == logging.ERROR
     assert "p0 is off" in caplog.records[-1].getMessage()
 
 
-def test_a_call_that_works_forgives_those_before() -> None:
+def test_successful_call_resets_the_trouble_count() -> None:
     error = ValueError("boom")
-    failing = Failing(error)
-    told = plugins(failing)
+    failing = FailingPlugin(error)
+    loaded = plugins(failing)
     for _ in range(5):
         failing.error = error
         for _ in range(TROUBLES_MAX - 1):
-            told.start(REQUEST)
+            loaded.start(REQUEST)
         failing.error = None
-        told.start(REQUEST)
+        loaded.start(REQUEST)
     assert failing.calls == 5 * TROUBLES_MAX
 
 
@@ -283,76 +285,78 @@ def test_a_call_that_works_forgives_those_before() -> None:
     ("seconds", "expected"),
     [(SLOW_SECONDS, []), (SLOW_SECONDS * 1.1, [("p0", "slow")]), (0.0, [])],
 )
-def test_a_slow_one_is_counted(seconds: float, expected: list[Told], counts: Counts) -> None:
+def test_slow_hook_is_counted(
+    seconds: float, expected: list[HookCall], troubles: TroubleRecorder
+) -> None:
     clock = Clock(0.0)
-    plugins(Slow(clock, seconds), count=counts, timer=clock).start(REQUEST)
-    assert counts.seen == expected
+    plugins(SlowPlugin(clock, seconds), count=troubles, timer=clock).start(REQUEST)
+    assert troubles.seen == expected
 
 
-def test_one_that_is_always_slow_is_off(counts: Counts) -> None:
+def test_plugin_that_is_always_slow_is_disabled(troubles: TroubleRecorder) -> None:
     clock = Clock()
-    slow = Slow(clock, 1.0)
-    told = plugins(slow, count=counts, timer=clock)
+    slow = SlowPlugin(clock, 1.0)
+    loaded = plugins(slow, count=troubles, timer=clock)
     for _ in range(TROUBLES_MAX + 5):
-        told.start(REQUEST)
+        loaded.start(REQUEST)
     assert slow.calls == TROUBLES_MAX
-    assert counts.seen[-1] == ("p0", "off")
+    assert troubles.seen[-1] == ("p0", "off")
 
 
-class Nothing:
-    """No plug-in."""
+class NoHooks:
+    """A class without hooks."""
 
 
-class Awaited:
-    """Its hook would have to be awaited."""
+class AsyncHook:
+    """A plug-in with a coroutine function as its hook."""
 
     async def on_request_start(self, _request: PluginRequest) -> None:
-        """Nobody waits for it."""
+        """Never awaited."""
 
 
-class Wrong:
-    """Its hook cannot be called."""
+class NotCallableHook:
+    """A plug-in with a hook that is not callable."""
 
     on_request_complete = "soon"
 
 
 @pytest.mark.parametrize(
-    ("hooks", "why"),
+    ("hooks", "reason"),
     [
-        (Nothing(), "on_request_start, on_request_complete, on_request_error"),
-        (Awaited(), "on_request_start is not a plain function"),
-        (Wrong(), "on_request_complete is not a plain function"),
+        (NoHooks(), "on_request_start, on_request_complete, on_request_error"),
+        (AsyncHook(), "on_request_start is not a plain function"),
+        (NotCallableHook(), "on_request_complete is not a plain function"),
     ],
 )
-def test_what_is_no_plug_in_is_refused_with_the_reason(hooks: object, why: str) -> None:
-    with pytest.raises(TypeError, match=why):
+def test_invalid_plugin_is_rejected_with_the_reason(hooks: object, reason: str) -> None:
+    with pytest.raises(TypeError, match=reason):
         Plugin("bad", hooks)
 
 
-# How they are found
+# Discovery
 
 
 @pytest.fixture
 def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """A module of somebody else, installed for the time of a test."""
-    module = ModuleType("somebody_elses_plugins")
+    """A third-party module, importable during a test."""
+    module = ModuleType("third_party_plugins")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 
 
-def point(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name, f"somebody_elses_plugins:{value}", GROUP)
+def entry_point(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, f"third_party_plugins:{value}", GROUP)
 
 
-def test_a_plug_in_of_somebody_else_is_found_by_its_entry_point(
-    third_party: ModuleType, counts: Counts
+def test_third_party_plugin_is_loaded_by_its_entry_point(
+    third_party: ModuleType, troubles: TroubleRecorder
 ) -> None:
-    third_party.Listener = Listener  # type: ignore[attr-defined]
-    told = Plugins.from_entry_points([point("theirs", "Listener")], count=counts)
-    assert told.names == ("theirs",)
-    with told.watching(REQUEST):
+    third_party.RecordingPlugin = RecordingPlugin  # type: ignore[attr-defined]
+    loaded = Plugins.from_entry_points([entry_point("theirs", "RecordingPlugin")], count=troubles)
+    assert loaded.names == ("theirs",)
+    with loaded.watching(REQUEST):
         pass
-    assert counts.seen == []
+    assert troubles.seen == []
 
 
 def broken() -> object:
@@ -363,36 +367,38 @@ def broken() -> object:
     "value",
     [
         pytest.param("Missing", id="not there"),
-        pytest.param("broken", id="cannot be made"),
-        pytest.param("Nothing", id="no hook"),
-        pytest.param("Awaited", id="not a plain function"),
+        pytest.param("broken", id="constructor fails"),
+        pytest.param("NoHooks", id="no hook"),
+        pytest.param("AsyncHook", id="not a plain function"),
     ],
 )
-def test_a_broken_one_is_named_and_the_others_work(
-    value: str, third_party: ModuleType, counts: Counts, caplog: pytest.LogCaptureFixture
+def test_broken_plugin_is_reported_and_others_still_work(
+    value: str, third_party: ModuleType, troubles: TroubleRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    vars(third_party).update(broken=broken, Nothing=Nothing, Awaited=Awaited, Listener=Listener)
-    points = [point("bad", value), point("good", "Listener")]
-    assert Plugins.from_entry_points(points, count=counts).names == ("good",)
-    assert counts.seen == [("bad", "error"), ("bad", "off")]
-    assert "bad (somebody_elses_plugins" in caplog.text
+    vars(third_party).update(
+        broken=broken, NoHooks=NoHooks, AsyncHook=AsyncHook, RecordingPlugin=RecordingPlugin
+    )
+    points = [entry_point("bad", value), entry_point("good", "RecordingPlugin")]
+    assert Plugins.from_entry_points(points, count=troubles).names == ("good",)
+    assert troubles.seen == [("bad", "error"), ("bad", "off")]
+    assert "bad (third_party_plugins" in caplog.text
 
 
 @pytest.fixture
 def fresh_plugins() -> Iterator[Callable[[], Plugins]]:
-    """The plug-ins of a process that has just begun."""
+    """The plug-ins of a process that has just started."""
     installed_plugins.cache_clear()
     yield installed_plugins
     installed_plugins.cache_clear()
 
 
-def test_a_process_has_its_plug_ins_once_and_counts_their_troubles(
+def test_plugins_are_loaded_once_per_process_and_their_troubles_counted(
     third_party: ModuleType,
     fresh_plugins: Callable[[], Plugins],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    vars(third_party)["make"] = lambda: Failing(ValueError("boom"))
-    found = {GROUP: [point("counted", "make")]}
+    vars(third_party)["make"] = lambda: FailingPlugin(ValueError("boom"))
+    found = {GROUP: [entry_point("counted", "make")]}
     monkeypatch.setattr(
         "agents.plugins.installed.entry_points", lambda *, group: found.get(group, [])
     )
@@ -402,5 +408,5 @@ def test_a_process_has_its_plug_ins_once_and_counts_their_troubles(
     assert REGISTRY.get_sample_value("clipmill_plugin_troubles_total", labels) == 1
 
 
-def test_hooks_are_what_the_documents_say() -> None:
+def test_documented_hooks() -> None:
     assert HOOKS == ("on_request_start", "on_request_complete", "on_request_error")

@@ -1,4 +1,4 @@
-"""Where results go, from the request's record to the result, whatever happens on the way."""
+"""Reply routing: reply topic and correlation id, from the request to its result."""
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -32,15 +32,15 @@ from tests.unit.agents.builders import (
     TRACE_ID,
     URL,
     WRITTEN_AT,
-    arrive,
+    as_incoming,
     body_of,
     make_job,
     make_record,
-    only,
+    only_record,
     request,
     sent_to,
 )
-from tests.unit.agents.ledger.test_batches import LedgerHarness, member
+from tests.unit.agents.ledger.test_batches import LedgerLogHarness, member
 from tests.unit.agents.test_pipeline import Pipeline
 
 ID = b"\x00\xff\xfe not text"
@@ -55,7 +55,7 @@ async def pipeline(tmp_path: Path) -> AsyncIterator[Pipeline]:
 
 
 def routes(written: Sequence[Outgoing]) -> dict[str, tuple[str | None, list[bytes]]]:
-    """Reply topic and correlation ids of each result by request."""
+    """Return the reply topic and correlation ids of each result, by request id."""
     return {
         (each.key or b"").decode(): (
             each.reply_to,
@@ -75,19 +75,19 @@ def routes(written: Sequence[Outgoing]) -> dict[str, tuple[str | None, list[byte
         ({}, [], None),
     ],
 )
-async def test_a_result_goes_to_the_topic_that_its_request_names(
+async def test_result_is_routed_to_the_reply_topic_of_its_request(
     pipeline: Pipeline, body: dict[str, Any], headers: list[Header], topic: str | None
 ) -> None:
     await pipeline.run(request({"id": "r", "url": URL} | body, headers=[*headers, CORRELATED]))
     assert routes(pipeline.written) == {"r": (topic, [ID])}
 
 
-async def test_without_a_wish_there_is_no_header(pipeline: Pipeline) -> None:
+async def test_request_without_a_reply_has_no_routing_headers(pipeline: Pipeline) -> None:
     await pipeline.run(request({"id": "r", "url": URL}))
     assert routes(pipeline.written) == {"r": (None, [])}
 
 
-async def test_all_members_of_a_batch_and_its_summary_go_there(pipeline: Pipeline) -> None:
+async def test_batch_members_and_summary_are_routed_to_the_reply_topic(pipeline: Pipeline) -> None:
     urls = [URL, SHORT_URL, 7, "https://example.com"]
     body = {"id": "b", "urls": urls, "reply_to": "billing"}
     await pipeline.run(request(body, headers=[CORRELATED]))
@@ -95,20 +95,20 @@ async def test_all_members_of_a_batch_and_its_summary_go_there(pipeline: Pipelin
     assert routes(pipeline.written) == dict.fromkeys(names, ("billing", [ID]))
 
 
-async def test_it_survives_failures_retries_and_waits(pipeline: Pipeline) -> None:
+async def test_reply_survives_failures_retries_and_delays(pipeline: Pipeline) -> None:
     pipeline.tools.engine = [EngineFailure(types=("EngineTimeout",), message="late")] * 2
     body = {"id": "r", "url": URL, "reply_to": "billing"}
     await pipeline.run(request(body, headers=[CORRELATED]))
     assert routes(pipeline.written) == {"r": ("billing", [ID])}
 
 
-REFUSED: dict[str, Incoming] = {
-    "no request": request({"id": "r", "url": 1, "reply_to": "billing"}, headers=[CORRELATED]),
+REJECTED: dict[str, Incoming] = {
+    "invalid request": request({"id": "r", "url": 1, "reply_to": "billing"}, headers=[CORRELATED]),
     "unknown field": request(
         {"id": "r", "url": URL, "reply_to": "billing", "x": 1}, headers=[CORRELATED]
     ),
-    "garbage": make_record(b"\xff", headers=[CORRELATED, ("kafka_replyTopic", b"billing")]),
-    "nothing": make_record(None, headers=[CORRELATED, ("kafka_replyTopic", b"billing")]),
+    "undecodable": make_record(b"\xff", headers=[CORRELATED, ("kafka_replyTopic", b"billing")]),
+    "no value": make_record(None, headers=[CORRELATED, ("kafka_replyTopic", b"billing")]),
     "expired": request(
         {"id": "r", "url": URL, "reply_to": "billing", "deadline": PAST.isoformat()},
         headers=[CORRELATED],
@@ -116,20 +116,20 @@ REFUSED: dict[str, Incoming] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-async def test_a_refusal_goes_there_as_far_as_can_be_told(pipeline: Pipeline, name: str) -> None:
-    await pipeline.run(REFUSED[name])
+@pytest.mark.parametrize("name", REJECTED)
+async def test_rejection_is_routed_by_the_recovered_reply(pipeline: Pipeline, name: str) -> None:
+    await pipeline.run(REJECTED[name])
     (route,) = routes(pipeline.written).values()
     assert route == ("billing", [ID])
 
 
-def test_a_bug_in_validation_is_told_there() -> None:
-    for record in (REFUSED["garbage"], REFUSED["expired"]):
+def test_bug_in_validation_is_routed_to_the_reply_topic() -> None:
+    for record in (REJECTED["undecodable"], REJECTED["expired"]):
         for effect in sent_to(validation_bug(record, RuntimeError("x")), AUDIT):
             assert body_of(effect, AuditRecord).reply == REPLY
 
 
-async def test_a_topic_that_is_not_configured_is_refused(pipeline: Pipeline) -> None:
+async def test_unconfigured_reply_topic_is_rejected(pipeline: Pipeline) -> None:
     body = {"id": "r", "url": URL, "reply_to": "secrets"}
     found = (await pipeline.run(request(body, headers=[CORRELATED])))["r"]
     assert isinstance(found, Rejected)
@@ -140,7 +140,7 @@ async def test_a_topic_that_is_not_configured_is_refused(pipeline: Pipeline) -> 
     assert routes(pipeline.written) == {"r": ("secrets", [ID])}
 
 
-async def test_a_correlation_id_that_is_too_large_does_not_come_back(pipeline: Pipeline) -> None:
+async def test_too_large_correlation_id_is_not_echoed(pipeline: Pipeline) -> None:
     large = b"x" * (CORRELATION_BYTES_MAX + 1)
     record = request({"id": "r", "url": URL}, headers=[("kafka_correlationId", large)])
     found = (await pipeline.run(record))["r"]
@@ -149,90 +149,90 @@ async def test_a_correlation_id_that_is_too_large_does_not_come_back(pipeline: P
     assert routes(pipeline.written) == {"r": (None, [])}
 
 
-def test_a_replay_and_the_members_of_a_listing_go_where_the_first_request_wanted() -> None:
+def test_replays_and_listing_members_keep_the_reply() -> None:
     job = make_job(reply=REPLY)
     assert job.as_replay(1, WRITTEN_AT).reply == REPLY
     assert member_of(job, ListedPost(id="1", url=URL), 0, 1).reply == REPLY
 
 
-# What the ledger itself decides
+# Results decided by the ledger
 
 JOB = make_job(reply=REPLY)
-THERE = ("billing", [ID])
+ROUTE = ("billing", [ID])
 
 
-def failed(job: Job, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
+def failed_proposal(job: Job, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Outgoing:
     outcome = error_result(job, explain(code, operation="extraction", url=URL))
     return propose_result(job, "extraction", outcome, "cause")
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["known", "forgotten"])
-async def test_an_outcome_goes_there_also_when_the_request_was_forgotten(known: bool) -> None:
-    ledger = LedgerHarness()
-    if known:
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "expired"])
+async def test_outcome_is_routed_even_after_its_row_expired(is_known: bool) -> None:
+    ledger = LedgerLogHarness()
+    if is_known:
         ledger.append(audit(JOB, "validation", "accepted", "cause"))
-    ledger.append(failed(JOB))
+    ledger.append(failed_proposal(JOB))
     await ledger.run()
-    assert routes(ledger.published) == {"r1": THERE}
+    assert routes(ledger.published) == {"r1": ROUTE}
 
 
 @pytest.mark.parametrize("code", [ErrorCode.NETWORK_DNS, ErrorCode.REQUEST_INVALID])
-async def test_a_step_that_could_not_read_its_event_need_not_know(code: ErrorCode) -> None:
-    ledger = LedgerHarness()
+async def test_outcome_without_a_reply_is_routed_by_the_ledger(code: ErrorCode) -> None:
+    ledger = LedgerLogHarness()
     ledger.append(audit(JOB, "validation", "accepted", "cause"))
-    ledger.append(failed(make_job(), code))
+    ledger.append(failed_proposal(make_job(), code))
     await ledger.run()
-    assert routes(ledger.published) == {"r1": THERE}
+    assert routes(ledger.published) == {"r1": ROUTE}
     again = await ledger.ledger.handle(ledger.log[-1])
-    assert routes(sent_to(again, RESULTS)) == {"r1": THERE}
+    assert routes(sent_to(again, RESULTS)) == {"r1": ROUTE}
 
 
-async def test_a_cancellation_goes_there() -> None:
-    ledger = LedgerHarness()
+async def test_cancellation_is_routed() -> None:
+    ledger = LedgerLogHarness()
     ledger.append(audit(JOB, "validation", "accepted", "cause"))
     command = Cancel(id="c", request_id="r1")
     ledger.append(user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID))
     await ledger.run()
-    assert routes(ledger.published) == {"r1": THERE}
+    assert routes(ledger.published) == {"r1": ROUTE}
     again = await ledger.ledger.handle(ledger.log[-1])
-    assert routes(sent_to(again, RESULTS)) == {"r1": THERE}
+    assert routes(sent_to(again, RESULTS)) == {"r1": ROUTE}
 
 
-async def test_an_end_by_garbage_or_by_a_bug_goes_there() -> None:
-    ledger = LedgerHarness()
+async def test_result_of_an_undecodable_record_or_a_bug_is_routed() -> None:
+    ledger = LedgerLogHarness()
     ledger.append(audit(JOB, "validation", "accepted", "cause"))
     await ledger.run()
     headers = [("ce_correlationid", b"r1")]
-    garbage = make_record(b"\xff", topic=AUDIT, headers=headers, offset=1)
+    undecodable = make_record(b"\xff", topic=AUDIT, headers=headers, offset=1)
     for _ in range(2):
-        effects = await ledger.ledger.handle(garbage)
+        effects = await ledger.ledger.handle(undecodable)
         ledger.write(effects)
-        assert routes(sent_to(effects, RESULTS)) == {"r1": THERE}
-    bug = on_bug(arrive(failed(JOB)), RuntimeError("x"))
-    assert routes(sent_to(bug, RESULTS)) == {"r1": THERE}
+        assert routes(sent_to(effects, RESULTS)) == {"r1": ROUTE}
+    bug = on_bug(as_incoming(failed_proposal(JOB)), RuntimeError("x"))
+    assert routes(sent_to(bug, RESULTS)) == {"r1": ROUTE}
 
 
-async def test_the_summary_of_a_batch_goes_there_also_when_it_is_given_up() -> None:
-    ledger = LedgerHarness()
+async def test_summary_of_an_expired_batch_is_routed() -> None:
+    ledger = LedgerLogHarness()
     ledger.append(introduce_batch(member(0, reply=REPLY), "ledger", "cause"))
     await ledger.run()
     ledger.clock.now += 1e6
     ledger.sweep()
     await ledger.run()
-    assert routes(ledger.published) == {"b": THERE}
+    assert routes(ledger.published) == {"b": ROUTE}
 
 
-async def test_a_retry_asks_for_the_same_reply() -> None:
-    ledger = LedgerHarness()
-    ledger.append(audit(JOB, "validation", "accepted", "cause"), failed(JOB))
+async def test_retry_keeps_the_reply() -> None:
+    ledger = LedgerLogHarness()
+    ledger.append(audit(JOB, "validation", "accepted", "cause"), failed_proposal(JOB))
     await ledger.run()
     command = Retry(id="c", new_id="n", request_id="r1", options=OptionChanges(quality="480p"))
     sent = user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
-    again = only(await ledger.ledger.handle(arrive(sent, offset=9)), REQUESTS)
+    again = only_record(await ledger.ledger.handle(as_incoming(sent, offset=9)), REQUESTS)
     assert body_of(again, Request).reply_to == "billing"
     assert CORRELATED in again.headers
 
 
-def test_a_correlation_id_is_carried_byte_for_byte() -> None:
+def test_correlation_id_is_preserved_byte_for_byte() -> None:
     every_byte = Reply(correlation_id=bytes(range(256)))
     assert msgspec.json.decode(encode(every_byte), type=Reply) == every_byte

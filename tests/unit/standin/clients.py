@@ -1,4 +1,4 @@
-"""How tests reach the stand-in: yt-dlp unchanged, and aiohttp."""
+"""Clients of the stand-in: stock yt-dlp, and aiohttp."""
 
 import asyncio
 import itertools
@@ -18,8 +18,8 @@ SCRIPT = b'<script id="__UNIVERSAL_DATA_FOR_REHYDRATION__" type="application/jso
 DETAIL = "webapp.video-detail"
 
 
-class Silent:
-    """Keeps what yt-dlp would print off the test's output."""
+class NullLogger:
+    """Discards the output of yt-dlp."""
 
     def debug(self, message: str) -> None: ...
 
@@ -29,7 +29,7 @@ class Silent:
 
 
 async def extract(standin: Standin, url: str, **options: Any) -> dict[str, Any]:
-    """What yt-dlp makes of a URL, in a thread, with the certificates checked."""
+    """Return yt-dlp's result for a URL, extracted in a thread with certificate checks."""
     return await asyncio.to_thread(_extract, standin.proxy_url, url, options)
 
 
@@ -49,13 +49,13 @@ def _settings(proxy: str, **options: Any) -> dict[str, Any]:
         "retries": 0,
         "extractor_retries": 0,
         "cachedir": False,
-        "logger": Silent(),
+        "logger": NullLogger(),
         **options,
     }
 
 
 async def list_posts(standin: Standin, url: str, count: int) -> list[dict[str, Any]]:
-    """The first entries that yt-dlp's extractor finds for the URL of a list."""
+    """Return the first entries that yt-dlp's extractor finds for the URL of a list."""
     return await asyncio.to_thread(_list_posts, standin.proxy_url, url, count)
 
 
@@ -87,7 +87,7 @@ class Client:
             yield response
 
     async def detail(self, video_id: str, user: str = "_") -> dict[str, Any]:
-        """`webapp.video-detail` of a page; its cookies stay in the session."""
+        """Return `webapp.video-detail` of a page; its cookies stay in the session."""
         async with self.request(f"https://www.tiktok.com/@{user}/video/{video_id}") as response:
             detail: dict[str, Any] = universal_data(await response.read())[DETAIL]
             return detail
@@ -97,7 +97,7 @@ class Client:
         return item
 
     async def media_url(self, video_id: str, user: str = "_", number: int = 0) -> str:
-        """The first address of a rendition, from a page just read."""
+        """Return the first URL of a rendition, from a page just read."""
         item = await self.item(video_id, user)
         url: str = item["video"]["bitrateInfo"][number]["PlayAddr"]["UrlList"][0]
         return url
@@ -113,14 +113,14 @@ async def client_of(proxy: str, ca_file: Path) -> AsyncIterator[Client]:
 
 
 def universal_data(page: bytes) -> dict[str, Any]:
-    """The scopes of a page's universal data."""
+    """Return the scopes of a page's universal data."""
     data = page.partition(SCRIPT)[2].partition(b"</script>")[0]
     scope: dict[str, Any] = orjson.loads(data)["__DEFAULT_SCOPE__"]
     return scope
 
 
-async def received(response: aiohttp.ClientResponse) -> tuple[bytes, BaseException | None]:
-    """What came of a body, and what ended it."""
+async def receive_body(response: aiohttp.ClientResponse) -> tuple[bytes, BaseException | None]:
+    """Return the received part of a body, and the error that ended it."""
     content = bytearray()
     try:
         async for chunk in response.content.iter_any():

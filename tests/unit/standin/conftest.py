@@ -20,7 +20,7 @@ async def standin(state_dir: Path) -> AsyncIterator[Standin]:
 
 @pytest.fixture
 def trusted(standin: Standin, monkeypatch: pytest.MonkeyPatch) -> Standin:
-    """The stand-in, trusted by every handler of yt-dlp."""
+    """Return the stand-in, its CA trusted by every handler of yt-dlp."""
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, str(standin.ca_file))
     return standin

@@ -7,7 +7,7 @@ import pytest
 from tests.standin.certificates import load_authority, server_context
 
 
-def test_the_same_directory_keeps_the_authority(tmp_path: Path) -> None:
+def test_authority_is_kept_in_its_directory(tmp_path: Path) -> None:
     first, file = load_authority(tmp_path / "state")
     content = file.read_bytes()
     second, _ = load_authority(tmp_path / "state")
@@ -16,21 +16,21 @@ def test_the_same_directory_keeps_the_authority(tmp_path: Path) -> None:
     assert first.private_key_pem.bytes() == second.private_key_pem.bytes()
 
 
-def test_whoever_is_first_makes_the_authority(tmp_path: Path) -> None:
+def test_concurrent_loads_create_one_authority(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: load_authority(tmp_path)[0], range(8)))
 
     assert len({authority.cert_pem.bytes() for authority in made}) == 1
 
 
-def test_another_directory_has_another_authority(tmp_path: Path) -> None:
+def test_other_directory_has_another_authority(tmp_path: Path) -> None:
     one, _ = load_authority(tmp_path / "one")
     two, _ = load_authority(tmp_path / "two")
 
     assert one.cert_pem.bytes() != two.cert_pem.bytes()
 
 
-def test_the_key_is_not_in_the_public_file_and_only_ours_to_read(tmp_path: Path) -> None:
+def test_private_key_is_in_a_private_file_only(tmp_path: Path) -> None:
     _, file = load_authority(tmp_path)
 
     assert b"PRIVATE KEY" not in file.read_bytes()
@@ -39,7 +39,7 @@ def test_the_key_is_not_in_the_public_file_and_only_ours_to_read(tmp_path: Path)
 
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> ssl.SSLObject:
-    """Both ends of a TLS handshake in memory."""
+    """Perform a TLS handshake in memory; return the client's end."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = client.wrap_bio(down, up, server_hostname=name)
     far = server.wrap_bio(up, down, server_side=True)
@@ -64,7 +64,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> ssl.
         "v19.tiktokcdn-us.com",
     ],
 )
-def test_the_names_are_certified(tmp_path: Path, name: str) -> None:
+def test_names_of_the_site_are_certified(tmp_path: Path, name: str) -> None:
     authority, file = load_authority(tmp_path)
     context = ssl.create_default_context(cafile=str(file))
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -74,7 +74,7 @@ def test_the_names_are_certified(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_other_names_are_not(tmp_path: Path) -> None:
+def test_other_names_are_not_certified(tmp_path: Path) -> None:
     authority, file = load_authority(tmp_path)
     context = ssl.create_default_context(cafile=str(file))
 

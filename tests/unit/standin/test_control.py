@@ -31,21 +31,23 @@ async def refusal(standin: Standin, method: str, path: str, body: str) -> tuple[
         return response.status, await response.text()
 
 
-async def test_a_switch_is_set_and_cleared(standin: Standin, client: Client) -> None:
+async def test_switch_is_set_and_cleared(standin: Standin, client: Client) -> None:
     await call(standin, "POST", "/switches", json={"scenario": "page.503"})
     assert await status(client) == 503
     await call(standin, "DELETE", "/switches")
     assert await status(client) == 200
 
 
-async def test_a_switch_for_one_video_and_some_times(standin: Standin, client: Client) -> None:
+async def test_switch_applies_to_one_video_and_a_number_of_times(
+    standin: Standin, client: Client
+) -> None:
     wanted = {"scenario": "page.429", "times": 1, "video": VIDEO, "for_seconds": 60}
     await call(standin, "POST", "/switches", json=wanted)
 
     assert [await status(client), await status(client)] == [429, 200]
 
 
-async def test_clearing_another_video_changes_nothing(standin: Standin, client: Client) -> None:
+async def test_clearing_another_video_keeps_the_switch(standin: Standin, client: Client) -> None:
     standin.switches.set("page.503", video=VIDEO)
     await call(standin, "DELETE", "/switches", params={"video": "1"})
     assert await status(client) == 503
@@ -53,7 +55,7 @@ async def test_clearing_another_video_changes_nothing(standin: Standin, client: 
     assert await status(client) == 200
 
 
-async def test_counters(standin: Standin, client: Client) -> None:
+async def test_counters_are_returned(standin: Standin, client: Client) -> None:
     await status(client)
     found = await call(standin, "GET", "/counters")
 
@@ -62,7 +64,7 @@ async def test_counters(standin: Standin, client: Client) -> None:
     assert found["videos"] == {VIDEO: {"page": 1}}
 
 
-async def test_pace(standin: Standin) -> None:
+async def test_pace_is_set(standin: Standin) -> None:
     wanted = {"latency_seconds": 0.4, "media_bytes_per_second": 1000.0}
     await call(standin, "POST", "/pace", json=wanted)
 
@@ -70,7 +72,7 @@ async def test_pace(standin: Standin) -> None:
     assert standin.switches.media_bytes_per_second == 1000.0
 
 
-async def test_reset(standin: Standin, client: Client) -> None:
+async def test_reset_clears_switches_and_counters(standin: Standin, client: Client) -> None:
     standin.switches.set("page.503")
     await status(client)
     await call(standin, "POST", "/reset")
@@ -79,7 +81,7 @@ async def test_reset(standin: Standin, client: Client) -> None:
     assert await status(client) == 200
 
 
-async def test_expected_media(standin: Standin) -> None:
+async def test_expected_media_is_returned(standin: Standin) -> None:
     query = {"video": VIDEO, "format": "play"}
     wanted = expected_media(VIDEO, "play")
 
@@ -90,7 +92,7 @@ async def test_expected_media(standin: Standin) -> None:
     }
 
 
-async def test_the_table(standin: Standin) -> None:
+async def test_scenarios_are_listed(standin: Standin) -> None:
     rows = await call(standin, "GET", "/scenarios")
 
     assert isinstance(rows, list)
@@ -110,11 +112,13 @@ async def test_the_table(standin: Standin) -> None:
         pytest.param("POST", "/switches", "x" * 70_000, "is not taken", id="too large"),
     ],
 )
-async def test_refusals(standin: Standin, method: str, path: str, body: str, words: str) -> None:
+async def test_invalid_request_is_rejected(
+    standin: Standin, method: str, path: str, body: str, words: str
+) -> None:
     code, text = await refusal(standin, method, path, body)
 
     assert (code, words in text) == (400, True)
 
 
-async def test_unknown_routes(standin: Standin) -> None:
+async def test_unknown_route_is_not_found(standin: Standin) -> None:
     assert await refusal(standin, "GET", "/nothing", "") == (404, "no route GET /nothing")

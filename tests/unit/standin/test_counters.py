@@ -13,7 +13,7 @@ def test_requests_are_counted_by_kind_status_and_video() -> None:
     assert [event.status for event in counters.events] == [200, 503, 206]
 
 
-def test_times_do_not_run_backwards() -> None:
+def test_event_times_are_monotonic() -> None:
     counters = Counters()
     for _ in range(3):
         counters.count("page", "7", 200)
@@ -22,7 +22,7 @@ def test_times_do_not_run_backwards() -> None:
     assert times == sorted(times)
 
 
-def test_open_streams_and_the_most_there_were() -> None:
+def test_open_and_maximum_streams_are_counted() -> None:
     counters = Counters()
     with counters.media_stream(), counters.media_stream():
         assert (counters.open_media, counters.max_open_media) == (2, 2)
@@ -42,7 +42,7 @@ def test_events_are_bounded() -> None:
     assert counters.events[-1].video_id == "8"
 
 
-def test_reset_and_json() -> None:
+def test_reset_clears_all_counters() -> None:
     counters = Counters()
     counters.count("page", "7", 200)
     counters.refused_hosts["example.com:443"] += 1

@@ -1,4 +1,4 @@
-"""Several ways out, told apart."""
+"""Several egresses, identified by their proxies."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def detail(standin: Standin, egress: str) -> dict[str, object]:
         return await client.detail(VIDEO)
 
 
-def test_every_egress_has_an_address_of_its_own(standin: Standin) -> None:
+def test_every_egress_has_its_own_url(standin: Standin) -> None:
     assert list(standin.egress_urls) == ["a", "b"]
     assert len({standin.proxy_url, *standin.egress_urls.values()}) == 3
 
@@ -47,14 +47,14 @@ async def test_requests_are_counted_by_egress(standin: Standin) -> None:
     assert standin.counters.of(VIDEO) == 4
 
 
-async def test_one_egress_may_be_withheld_what_another_sees(standin: Standin) -> None:
+async def test_post_may_be_withheld_on_one_egress(standin: Standin) -> None:
     standin.switches.set("withheld", egress="a")
 
     assert (await detail(standin, "a"))["statusCode"] == 10231
     assert (await detail(standin, "b"))["statusCode"] == 0
 
 
-async def test_a_wave_on_one_egress(standin: Standin) -> None:
+async def test_failure_of_one_egress_ends_after_its_time(standin: Standin) -> None:
     standin.switches.set("page.503", egress="a", for_seconds=0.3)
     found = [await status(standin, egress) for egress in ("a", "b", "")]
     await asyncio.sleep(0.3)
@@ -62,7 +62,7 @@ async def test_a_wave_on_one_egress(standin: Standin) -> None:
     assert (found, await status(standin, "a")) == ([503, 200, 200], 200)
 
 
-async def test_media_of_one_egress(standin: Standin) -> None:
+async def test_media_switch_applies_to_one_egress(standin: Standin) -> None:
     standin.switches.set("media.429", egress="a")
     async with client_of(standin.proxy_url, standin.ca_file) as client:
         url = (await client.item(VIDEO))["video"]["downloadAddr"]
@@ -71,7 +71,7 @@ async def test_media_of_one_egress(standin: Standin) -> None:
     assert standin.counters.egresses["a", "media"] == 1
 
 
-async def test_connections_of_one_egress(standin: Standin) -> None:
+async def test_connection_switch_applies_to_one_egress(standin: Standin) -> None:
     standin.switches.set("connect.502", egress="b")
     with pytest.raises(aiohttp.ClientHttpProxyError):
         await status(standin, "b")
@@ -79,14 +79,14 @@ async def test_connections_of_one_egress(standin: Standin) -> None:
     assert await status(standin, "a") == 200
 
 
-async def test_what_is_refused_is_counted_by_egress(standin: Standin) -> None:
+async def test_refused_connections_are_counted_by_egress(standin: Standin) -> None:
     with pytest.raises(aiohttp.ClientHttpProxyError):
         await status(standin, "a", "https://clips.example.com/")
 
     assert standin.counters.egresses["a", "refused"] == 1
 
 
-async def test_a_switch_over_http(standin: Standin) -> None:
+async def test_egress_switch_is_set_over_http(standin: Standin) -> None:
     async with aiohttp.ClientSession(standin.control_url, raise_for_status=True) as session:
         wanted = {"scenario": "page.503", "egress": "a"}
         await session.post("/switches", json=wanted)
@@ -96,6 +96,6 @@ async def test_a_switch_over_http(standin: Standin) -> None:
     assert [*found, await status(standin, "a")] == [503, 200, 200]
 
 
-async def test_without_names_there_is_one_way(state_dir: Path) -> None:
+async def test_no_egress_urls_without_names(state_dir: Path) -> None:
     async with Standin(state_dir) as alone:
         assert alone.egress_urls == {}

@@ -1,4 +1,4 @@
-"""yt-dlp's own TikTok extractor, unchanged, against the stand-in."""
+"""The stock TikTok extractor of yt-dlp against the stand-in."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def formats_of(info: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 async def failure(standin: Standin, url: str, **options: Any) -> BaseException:
-    """What `extract_info` failed with: the cause, or the extractor's own error."""
+    """Return the cause of a failed `extract_info`, or the extractor's own error."""
     with pytest.raises(DownloadError) as caught:
         await extract(standin, url, **options)
     context = caught.value.__context__
@@ -36,7 +36,7 @@ async def failure(standin: Standin, url: str, **options: Any) -> BaseException:
     return cause
 
 
-async def test_an_ordinary_video(trusted: Standin) -> None:
+async def test_regular_video_is_extracted(trusted: Standin) -> None:
     video = video_id(serial=77)
     info = await extract(trusted, page(video))
     found = formats_of(info)
@@ -66,7 +66,7 @@ async def test_every_listed_video_format_is_the_expected_file(
         assert len(content) == expected_media(video, format_id).size
 
 
-async def test_a_short_link_leads_to_the_video(trusted: Standin) -> None:
+async def test_short_link_resolves_to_the_video(trusted: Standin) -> None:
     video = video_id(serial=79)
     info = await extract(trusted, f"https://vm.tiktok.com/{short_code(video)}/")
 
@@ -74,7 +74,7 @@ async def test_a_short_link_leads_to_the_video(trusted: Standin) -> None:
     assert trusted.counters.requests == {"short_head": 1, "page_head": 1, "page": 1}
 
 
-async def test_the_challenge_is_solved(trusted: Standin) -> None:
+async def test_challenge_is_solved(trusted: Standin) -> None:
     video = video_id("challenge", param=321)
     info = await extract(trusted, page(video))
 
@@ -91,26 +91,28 @@ async def test_the_challenge_is_solved(trusted: Standin) -> None:
         pytest.param("unplayable", {"bytevc2_720p_260000-0", "bytevc2_720p_260000-1"}, id="h266"),
     ],
 )
-async def test_posts_with_few_formats(trusted: Standin, scenario: str, formats: set[str]) -> None:
+async def test_posts_with_few_formats_are_extracted(
+    trusted: Standin, scenario: str, formats: set[str]
+) -> None:
     info = await extract(trusted, page(video_id(scenario)), ignore_no_formats_error=True)
 
     assert formats_of(info).keys() == formats
 
 
-async def test_landscape(trusted: Standin) -> None:
+async def test_landscape_video_has_landscape_formats(trusted: Standin) -> None:
     found = formats_of(await extract(trusted, page(video_id("landscape"))))
     best = found["h264_720p_800000-0"]
 
     assert (best["width"], best["height"]) == (1280, 720)
 
 
-async def test_silent_formats(trusted: Standin) -> None:
+async def test_formats_of_a_silent_video_have_no_audio(trusted: Standin) -> None:
     info = await extract(trusted, page(video_id("silent")), format="bv")
 
     assert {found["acodec"] for found in info["formats"]} == {"none"}
 
 
-async def test_the_page_may_promise_other_sizes(trusted: Standin) -> None:
+async def test_page_may_state_other_sizes(trusted: Standin) -> None:
     video = video_id("mismatch")
     found = formats_of(await extract(trusted, page(video)))["h264_720p_800000-0"]
 
@@ -127,7 +129,7 @@ async def test_the_page_may_promise_other_sizes(trusted: Standin) -> None:
         pytest.param("sc_profile_1", 100, 1, 1, id="one"),
     ],
 )
-async def test_posts_of_a_profile(
+async def test_posts_of_a_profile_are_listed(
     trusted: Standin, name: str, count: int, found: int, lists: int
 ) -> None:
     posts = await list_posts(trusted, f"https://www.tiktok.com/@{name}", count)
@@ -139,14 +141,14 @@ async def test_posts_of_a_profile(
     assert trusted.counters.requests == {"profile": 1, "listing": lists}
 
 
-async def test_a_profile_that_does_not_tell_its_id_is_found_by_its_posts(trusted: Standin) -> None:
+async def test_profile_without_its_id_is_found_by_its_posts(trusted: Standin) -> None:
     posts = await list_posts(trusted, "https://www.tiktok.com/@sc_profile.shell", 5)
 
     assert len(posts) == 5
     assert trusted.counters.requests == {"profile": 1, "embed": 1, "page": 1, "listing": 1}
 
 
-async def test_posts_of_a_collection(trusted: Standin) -> None:
+async def test_posts_of_a_collection_are_listed(trusted: Standin) -> None:
     number = video_id("collection", param=70)
     url = f"https://www.tiktok.com/@anna/collection/cats-{number}"
     posts = await list_posts(trusted, url, 65)
@@ -157,7 +159,7 @@ async def test_posts_of_a_collection(trusted: Standin) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "message"),
     [
         ("sc_profile.private", "account is private"),
         ("sc_profile.empty", "does not have any videos posted"),
@@ -168,13 +170,13 @@ async def test_posts_of_a_collection(trusted: Standin) -> None:
         ("sc_login", "Unable to extract secondary user ID"),
     ],
 )
-async def test_what_the_extractor_says_of_profiles(trusted: Standin, name: str, words: str) -> None:
-    with pytest.raises((DownloadError, ExtractorError), match=words):
+async def test_profile_scenario_raises_its_error(trusted: Standin, name: str, message: str) -> None:
+    with pytest.raises((DownloadError, ExtractorError), match=message):
         await list_posts(trusted, f"https://www.tiktok.com/@{name}", 20)
 
 
 @pytest.mark.parametrize(
-    ("scenario", "words"),
+    ("scenario", "message"),
     [
         ("deleted", "Your IP address is blocked"),
         ("region", "Your IP address is blocked"),
@@ -192,15 +194,15 @@ async def test_what_the_extractor_says_of_profiles(trusted: Standin, name: str, 
         ("noformats", "No video formats found"),
     ],
 )
-async def test_what_the_extractor_says(trusted: Standin, scenario: str, words: str) -> None:
+async def test_scenario_raises_its_error(trusted: Standin, scenario: str, message: str) -> None:
     error = await failure(trusted, page(video_id(scenario)))
 
     assert isinstance(error, ExtractorError)
-    assert words in str(error)
+    assert message in str(error)
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 451, 500, 502, 503])
-async def test_statuses_of_a_page(trusted: Standin, status: int) -> None:
+async def test_status_of_a_page_is_raised(trusted: Standin, status: int) -> None:
     error = await failure(trusted, page(video_id(f"page.{status}")))
 
     assert isinstance(error, HTTPError)
@@ -208,7 +210,7 @@ async def test_statuses_of_a_page(trusted: Standin, status: int) -> None:
     assert error.response.get_header("Retry-After") is None
 
 
-async def test_retry_after(trusted: Standin) -> None:
+async def test_retry_after_header_is_sent(trusted: Standin) -> None:
     error = await failure(trusted, page(video_id("page.429after", param=17)))
 
     assert isinstance(error, HTTPError)
@@ -224,7 +226,7 @@ async def test_retry_after(trusted: Standin) -> None:
         pytest.param("page.hang", TransportError, id="hang"),
     ],
 )
-async def test_broken_deliveries(
+async def test_interrupted_page_raises_its_error(
     trusted: Standin, scenario: str, kind: type[BaseException]
 ) -> None:
     error = await failure(trusted, page(video_id(scenario)), socket_timeout=0.5)
@@ -235,7 +237,7 @@ async def test_broken_deliveries(
 @pytest.mark.parametrize(
     ("scenario", "kind"), [("connect.tls", SSLError), ("connect.502", ProxyError)]
 )
-async def test_broken_connections(
+async def test_connection_scenario_fails_until_it_is_cleared(
     trusted: Standin, scenario: str, kind: type[BaseException]
 ) -> None:
     trusted.switches.set(scenario)
@@ -245,7 +247,7 @@ async def test_broken_connections(
     assert (await extract(trusted, page(video_id())))["id"] == video_id()
 
 
-async def test_twice_unavailable_and_then_there(trusted: Standin) -> None:
+async def test_page_is_available_after_two_failures(trusted: Standin) -> None:
     video = video_id("page.503", times=2)
     for _ in range(2):
         assert isinstance(await failure(trusted, page(video)), HTTPError)
@@ -253,7 +255,9 @@ async def test_twice_unavailable_and_then_there(trusted: Standin) -> None:
     assert (await extract(trusted, page(video)))["id"] == video
 
 
-async def test_a_user_name_carries_a_case_to_its_media(trusted: Standin, tmp_path: Path) -> None:
+async def test_scenario_of_a_user_name_applies_to_its_media(
+    trusted: Standin, tmp_path: Path
+) -> None:
     video, user = video_id(serial=80), user_name("kilobytes", param=7)
     name = str(tmp_path / "file.bin")
     await extract(trusted, page(video, user), format="play", outtmpl=name)
@@ -262,7 +266,7 @@ async def test_a_user_name_carries_a_case_to_its_media(trusted: Standin, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "message"),
     [
         pytest.param("dead", "404", id="dead"),
         pytest.param("loop", "redirect loop", id="loop"),
@@ -272,20 +276,22 @@ async def test_a_user_name_carries_a_case_to_its_media(trusted: Standin, tmp_pat
         pytest.param("page", "Unsupported URL", id="no redirect"),
     ],
 )
-async def test_short_links_that_lead_astray(trusted: Standin, kind: str, words: str) -> None:
+async def test_unusable_short_link_raises_its_error(
+    trusted: Standin, kind: str, message: str
+) -> None:
     code = short_code(video_id(), kind)
-    with pytest.raises(DownloadError, match=words):
+    with pytest.raises(DownloadError, match=message):
         await extract(trusted, f"https://vm.tiktok.com/{code}/")
 
 
-async def test_where_a_short_link_led_outside_is_on_record(trusted: Standin) -> None:
+async def test_outside_target_of_a_short_link_is_recorded(trusted: Standin) -> None:
     with pytest.raises(DownloadError):
         await extract(trusted, f"https://vm.tiktok.com/{short_code(video_id(), 'outside')}/")
 
     assert trusted.counters.refused_hosts == {"clips.example.com:443": 1}
 
 
-async def test_an_untrusted_authority_is_refused(
+async def test_untrusted_authority_is_rejected(
     standin: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):

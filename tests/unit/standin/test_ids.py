@@ -8,7 +8,7 @@ from tests.standin.scenarios import BY_CODE, BY_NAME, ORDINARY, SCENARIOS, Case,
 IN_IDS = [row for row in SCENARIOS if row.surface not in {"connect", "socks", "profile"}]
 
 
-def test_the_documented_layout() -> None:
+def test_id_has_the_documented_layout() -> None:
     assert video_id("page.503", times=2, serial=1) == "7103000000200000001"
 
 
@@ -18,7 +18,7 @@ def test_the_documented_layout() -> None:
     times=st.integers(0, 99),
     serial=st.integers(0, 999_999),
 )
-def test_an_id_brings_back_its_case(row: Scenario, param: int, times: int, serial: int) -> None:
+def test_id_encodes_its_case(row: Scenario, param: int, times: int, serial: int) -> None:
     name = row.name
     made = video_id(name, param=param, times=times, serial=serial)
 
@@ -27,7 +27,7 @@ def test_an_id_brings_back_its_case(row: Scenario, param: int, times: int, seria
 
 
 @given(row=st.sampled_from(SCENARIOS), param=st.integers(0, 99_999), times=st.integers(0, 99))
-def test_a_user_name_brings_back_its_case(row: Scenario, param: int, times: int) -> None:
+def test_user_name_encodes_its_case(row: Scenario, param: int, times: int) -> None:
     name = row.name
 
     assert case_of_user(user_name(name, param=param, times=times)) == Case(
@@ -46,7 +46,7 @@ def test_a_user_name_brings_back_its_case(row: Scenario, param: int, times: int)
         pytest.param("", None, id="no user"),
     ],
 )
-def test_user_names(user: str, expected: Case | None) -> None:
+def test_user_name_is_decoded(user: str, expected: Case | None) -> None:
     assert case_of_user(user) == expected
 
 
@@ -54,18 +54,18 @@ def test_user_names(user: str, expected: Case | None) -> None:
     "real",
     ["7608826249200356630", "7106798200794926362", "6748451240264420610", "7", "", "abc"],
 )
-def test_other_ids_are_ordinary_videos(real: str) -> None:
+def test_other_ids_are_regular_videos(real: str) -> None:
     assert case_of_id(real) == ORDINARY
 
 
 @given(st.text(max_size=30))
-def test_no_text_breaks_the_parsers(text: str) -> None:
+def test_any_text_is_parsed_without_an_error(text: str) -> None:
     case_of_id(text)
     case_of_user(text)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         pytest.param({"scenario": "nonsense"}, "no scenario is called", id="unknown"),
         pytest.param({"scenario": "connect.tls"}, "set it by a switch", id="before any URL"),
@@ -75,8 +75,8 @@ def test_no_text_breaks_the_parsers(text: str) -> None:
         pytest.param({"scenario": "ok", "serial": -1}, "serial must be", id="serial"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_invalid_arguments_are_rejected(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         video_id(**arguments)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ def test_codes_and_names_are_unique_and_fit_their_digits() -> None:
     assert all("_" not in row.name for row in SCENARIOS)
 
 
-def test_the_default_stands_in_for_zero() -> None:
+def test_default_replaces_zero() -> None:
     row = BY_NAME["page.429after"]
 
     assert (Case(row).value, Case(row, 5).value) == (row.default, 5)

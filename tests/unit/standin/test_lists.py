@@ -1,4 +1,4 @@
-"""Profiles, embedded profiles and lists, as any HTTP client sees them."""
+"""Profiles, embedded profiles and lists over HTTP."""
 
 import time
 from typing import Any
@@ -44,45 +44,43 @@ def ids(answer: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "posts"), [("anna", 25), ("sc_profile_4000", 4000), ("sc_profile.hidden", 25)]
 )
-async def test_a_profile_tells_its_other_name_and_its_posts(
+async def test_profile_has_its_sec_uid_and_post_count(
     client: Client, name: str, posts: int
 ) -> None:
-    told = await detail(client, name)
-    assert told["statusCode"] == 0
-    assert told["userInfo"]["user"]["secUid"] == sec_uid(name)
-    assert told["userInfo"]["user"]["uniqueId"] == name
-    assert told["userInfo"]["stats"]["videoCount"] == posts
+    profile = await detail(client, name)
+    assert profile["statusCode"] == 0
+    assert profile["userInfo"]["user"]["secUid"] == sec_uid(name)
+    assert profile["userInfo"]["user"]["uniqueId"] == name
+    assert profile["userInfo"]["stats"]["videoCount"] == posts
 
 
 @pytest.mark.parametrize(
     ("name", "status"), [("sc_profile.private", 10222), ("sc_profile.missing", 10221)]
 )
-async def test_profiles_that_are_not_shown(client: Client, name: str, status: int) -> None:
-    told = await detail(client, name)
-    assert told["statusCode"] == status
-    assert not told["userInfo"].get("stats", {}).get("videoCount")
+async def test_hidden_profile_has_its_status(client: Client, name: str, status: int) -> None:
+    profile = await detail(client, name)
+    assert profile["statusCode"] == status
+    assert not profile["userInfo"].get("stats", {}).get("videoCount")
 
 
-async def test_an_author_is_the_account_of_its_posts(client: Client) -> None:
+async def test_author_of_a_post_is_its_profile(client: Client) -> None:
     item = await client.item(video_id(serial=3), "anna")
     assert item["author"] == (await detail(client, "anna"))["userInfo"]["user"]
 
 
-async def test_a_profile_may_be_switched(standin: Standin, client: Client) -> None:
+async def test_switch_applies_to_a_profile(standin: Standin, client: Client) -> None:
     standin.switches.set("profile.private", video="anna", times=1)
     statuses = [(await detail(client, name))["statusCode"] for name in ("bob", "anna", "anna")]
     assert statuses == [0, 10222, 0]
 
 
 @pytest.mark.parametrize(("name", "status"), [("sc_page.429", 429), ("sc_login", 302)])
-async def test_faults_of_pages_are_faults_of_profiles(
-    client: Client, name: str, status: int
-) -> None:
+async def test_page_scenarios_apply_to_profiles(client: Client, name: str, status: int) -> None:
     async with client.request(f"https://www.tiktok.com/@{name}") as response:
         assert response.status == status
 
 
-async def test_a_list_page_by_page(standin: Standin, client: Client) -> None:
+async def test_profile_list_is_paged(standin: Standin, client: Client) -> None:
     expected = [post.video_id for post in posts_from("anna", 25, 0, 25)]
     first = await profile_list(client, "anna")
     cursor = first["itemList"][-1]["createTime"] * 1000
@@ -95,7 +93,7 @@ async def test_a_list_page_by_page(standin: Standin, client: Client) -> None:
     assert standin.counters.requests == {"listing": 2}
 
 
-async def test_items_of_a_list_are_those_of_pages(client: Client) -> None:
+async def test_list_items_equal_page_items(client: Client) -> None:
     listed = (await profile_list(client, "anna"))["itemList"][0]
     item = await client.item(listed["id"], "anna")
     assert {name: listed[name] for name in ("id", "desc", "author", "stats")} == {
@@ -103,7 +101,7 @@ async def test_items_of_a_list_are_those_of_pages(client: Client) -> None:
     }
 
 
-async def test_a_collection_page_by_page(standin: Standin, client: Client) -> None:
+async def test_collection_list_is_paged(standin: Standin, client: Client) -> None:
     number = video_id("collection", param=40)
     expected = [post.video_id for post in posts_from(number, 40, 0, 40)]
     pages = [await collection_list(client, number, cursor) for cursor in (0, COLLECTION_PAGE, 60)]
@@ -113,7 +111,7 @@ async def test_a_collection_page_by_page(standin: Standin, client: Client) -> No
     assert standin.counters.of(number, "listing") == 3
 
 
-async def test_any_number_is_a_collection(client: Client) -> None:
+async def test_any_id_is_a_collection(client: Client) -> None:
     assert len((await collection_list(client, "7608826249200356630"))["itemList"]) == 30
 
 
@@ -125,12 +123,14 @@ async def test_any_number_is_a_collection(client: Client) -> None:
         ("sc_list.status_10000", 200, b'{"statusCode":10000,"statusMsg":""}'),
     ],
 )
-async def test_lists_that_are_not_had(client: Client, name: str, status: int, body: bytes) -> None:
+async def test_list_scenario_has_its_status_and_body(
+    client: Client, name: str, status: int, body: bytes
+) -> None:
     async with client.request(f"{PROFILE_LIST}?secUid={sec_uid(name)}&cursor={NOW}") as response:
         assert (response.status, await response.read()) == (status, body)
 
 
-async def test_the_first_page_again_and_again(client: Client) -> None:
+async def test_first_page_of_a_list_is_repeated(client: Client) -> None:
     answers = [await profile_list(client, "sc_list.same", cursor) for cursor in (NOW, "1")]
     assert ids(answers[0]) == ids(answers[1])
     assert answers[1]["hasMorePrevious"]
@@ -146,12 +146,12 @@ async def test_the_first_page_again_and_again(client: Client) -> None:
         f"{COLLECTION_LIST}?collectionId=7",
     ],
 )
-async def test_requests_that_make_no_sense(client: Client, url: str) -> None:
+async def test_invalid_list_request_has_an_error_status(client: Client, url: str) -> None:
     async with client.request(url) as response:
         assert orjson.loads(await response.read())["statusCode"] == 10201
 
 
-async def test_an_embedded_profile_names_its_newest_posts(client: Client) -> None:
+async def test_embedded_profile_has_its_newest_posts(client: Client) -> None:
     async with client.request("https://www.tiktok.com/embed/@anna") as response:
         page = await response.read()
     assert b"__FRONTITY_CONNECT_STATE__" in page

@@ -26,12 +26,12 @@ def content_of(size: int, shape: Shape = VIDEO) -> Content:
     return Content("7", "play", size, shape)
 
 
-def joined(content: Content, start: int, length: int) -> bytes:
+def read_range(content: Content, start: int, length: int) -> bytes:
     return b"".join(content.chunks(start, length))
 
 
-def whole(content: Content) -> bytes:
-    return joined(content, 0, content.size)
+def read_all(content: Content) -> bytes:
+    return read_range(content, 0, content.size)
 
 
 def media_of(video: str, format_id: str) -> Content:
@@ -44,20 +44,20 @@ def test_any_range_is_a_slice_of_the_whole(size: int, shape: Shape, data: st.Dat
     content = content_of(size, shape)
     start = data.draw(st.integers(0, size))
     length = data.draw(st.integers(0, size - start))
-    everything = whole(content)
+    full = read_all(content)
 
-    assert len(everything) == size
-    assert joined(content, start, length) == everything[start : start + length]
+    assert len(full) == size
+    assert read_range(content, start, length) == full[start : start + length]
 
 
 @given(size=SIZES, shape=SHAPES)
-def test_chunks_stay_small(size: int, shape: Shape) -> None:
+def test_chunk_size_is_bounded(size: int, shape: Shape) -> None:
     assert all(0 < len(c) <= CHUNK_BYTES for c in content_of(size, shape).chunks(0, size))
 
 
 @given(size=st.integers(20_000, 300_000))
-def test_pictures_of_any_size_can_be_read(size: int) -> None:
-    with av.open(io.BytesIO(whole(content_of(size, PICTURE))), "r") as container:
+def test_pictures_of_any_size_can_be_decoded(size: int) -> None:
+    with av.open(io.BytesIO(read_all(content_of(size, PICTURE))), "r") as container:
         (picture,) = container.decode(video=0)
 
     assert (picture.width, picture.height) == (540, 720)
@@ -65,18 +65,18 @@ def test_pictures_of_any_size_can_be_read(size: int) -> None:
 
 @given(size=st.integers(20_000, 300_000), shape=st.sampled_from([VIDEO, SOUND]))
 def test_media_of_any_size_can_be_read(size: int, shape: Shape) -> None:
-    with av.open(io.BytesIO(whole(content_of(size, shape))), "r") as container:
+    with av.open(io.BytesIO(read_all(content_of(size, shape))), "r") as container:
         assert container.duration == 10_000_000
 
 
 @pytest.mark.parametrize("rendition", RENDITIONS, ids=lambda each: each.format_id)
 @pytest.mark.parametrize("scenario", ["ok", "landscape"])
-def test_videos_are_what_the_page_says(scenario: str, rendition: object) -> None:
+def test_video_matches_its_page(scenario: str, rendition: object) -> None:
     video = video_id(scenario)
     post = post_for(video, case=case_of_id(video))
     format_id = rendition.format_id  # type: ignore[attr-defined]
     shape = shape_of(post, format_id)
-    with av.open(io.BytesIO(whole(media_of(video, format_id))), "r") as container:
+    with av.open(io.BytesIO(read_all(media_of(video, format_id))), "r") as container:
         (picture,) = container.streams.video
         (sound,) = container.streams.audio
         assert (picture.width, picture.height) == (shape.width, shape.height)
@@ -86,16 +86,16 @@ def test_videos_are_what_the_page_says(scenario: str, rendition: object) -> None
         assert len(list(container.decode(video=0))) == 2
 
 
-def test_silent_videos_have_no_sound() -> None:
+def test_silent_videos_have_no_audio() -> None:
     content = media_of(video_id("silent"), "bytevc1_720p_400000")
-    with av.open(io.BytesIO(whole(content)), "r") as container:
+    with av.open(io.BytesIO(read_all(content)), "r") as container:
         assert [stream.type for stream in container.streams] == ["video"]
 
 
 @pytest.mark.parametrize("format_id", ["image_1", "cover"])
 def test_pictures_have_their_size(format_id: str) -> None:
     content = media_of(video_id("photo") if format_id != "cover" else video_id(), format_id)
-    with av.open(io.BytesIO(whole(content)), "r") as container:
+    with av.open(io.BytesIO(read_all(content)), "r") as container:
         (picture,) = container.streams.video
         assert (picture.width, picture.height) == (content.shape.width, content.shape.height)
 
@@ -109,17 +109,19 @@ def test_pictures_have_their_size(format_id: str) -> None:
         (PAGE, b"<!DOCTYPE html>", "video/mp4"),
     ],
 )
-def test_files_begin_like_their_kind(shape: Shape, start: bytes, media_type: str) -> None:
+def test_file_starts_with_the_signature_of_its_type(
+    shape: Shape, start: bytes, media_type: str
+) -> None:
     content = content_of(1_000, shape)
 
-    assert whole(content).startswith(start)
+    assert read_all(content).startswith(start)
     assert content.media_type == media_type
 
 
-def test_the_index_comes_first() -> None:
-    begin = joined(content_of(100_000), 0, 10_000)
+def test_index_precedes_the_media_data() -> None:
+    head = read_range(content_of(100_000), 0, 10_000)
 
-    assert 0 < begin.index(b"moov") < begin.index(b"mdat") < begin.rindex(b"free")
+    assert 0 < head.index(b"moov") < head.index(b"mdat") < head.rindex(b"free")
 
 
 @pytest.mark.parametrize(
@@ -131,13 +133,13 @@ def test_the_index_comes_first() -> None:
         ("media.soundonly", SOUND),
     ],
 )
-def test_damage(scenario: str, found: Shape) -> None:
+def test_damage_scenario_changes_the_shape(scenario: str, found: Shape) -> None:
     assert damaged(VIDEO, case_of_id(video_id(scenario))) == found
 
 
-def test_a_short_video_is_short() -> None:
+def test_shortened_video_has_its_duration() -> None:
     shape = Shape("video", "h264", 720, 1280, seconds=5)
-    with av.open(io.BytesIO(whole(content_of(20_000, shape))), "r") as container:
+    with av.open(io.BytesIO(read_all(content_of(20_000, shape))), "r") as container:
         assert container.duration == 5_000_000
 
 
@@ -150,17 +152,17 @@ def test_videos_formats_and_versions_differ() -> None:
         Content("7", "play", size, VIDEO, version=2),
     ]
 
-    assert len({whole(file) for file in files}) == 4
+    assert len({read_all(file) for file in files}) == 4
     assert len({file.etag for file in files}) == 4
 
 
-def test_the_expected_sum_is_that_of_the_bytes() -> None:
+def test_expected_digest_is_that_of_the_bytes() -> None:
     video = video_id()
     wanted = expected_media(video, "h264_540p_480000-1")
     content = media_of(video, "h264_540p_480000")
 
     assert wanted.size == content.size
-    assert wanted.sha256 == hashlib.sha256(whole(content)).hexdigest()
+    assert wanted.sha256 == hashlib.sha256(read_all(content)).hexdigest()
     assert 600_000 <= wanted.size < 604_096
 
 
@@ -171,15 +173,15 @@ def test_the_expected_sum_is_that_of_the_bytes() -> None:
         pytest.param(video_id("kilobytes", param=5), 5 << 10, id="KiB"),
     ],
 )
-def test_sizes_in_the_id(video: str, size: int) -> None:
+def test_size_encoded_in_the_id_is_used(video: str, size: int) -> None:
     assert expected_media(video, "play").size == size
 
 
-def test_sizes_of_a_switched_scenario() -> None:
+def test_size_of_a_switched_scenario_is_used() -> None:
     assert expected_media("1", "play", scenario="kilobytes", param=9).size == 9 << 10
 
 
-def test_a_photo_post_has_its_images_and_music() -> None:
+def test_photo_post_has_its_images_and_music() -> None:
     video = video_id("photo", param=4)
 
     assert len({image.sha256 for image in expected_images(video)}) == 4
@@ -198,6 +200,6 @@ def test_a_photo_post_has_its_images_and_music() -> None:
         ("ok", "image_1"),
     ],
 )
-def test_what_a_post_has_not(scenario: str, missing: str) -> None:
+def test_missing_media_is_an_error(scenario: str, missing: str) -> None:
     with pytest.raises(ValueError, match="has no media"):
         expected_media(video_id(scenario), missing)

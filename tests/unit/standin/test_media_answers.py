@@ -1,4 +1,4 @@
-"""Media over HTTP, as a downloader sees them."""
+"""Media over HTTP, as seen by a downloader."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from tests.standin.media import Content
 from tests.standin.media_answers import Span, requested_span
 from tests.standin.media_shapes import SOUND
 from tests.standin.wire import Request
-from tests.unit.standin.clients import Client, received
+from tests.unit.standin.clients import Client, receive_body
 
 SMALL = video_id("kilobytes", param=300, serial=1)
 FORMAT = "h264_540p_480000"
@@ -26,7 +26,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-async def test_a_whole_file(client: Client) -> None:
+async def test_complete_file_is_served(client: Client) -> None:
     url = await client.media_url(SMALL)
     async with client.request(url) as response:
         content = await response.read()
@@ -38,7 +38,7 @@ async def test_a_whole_file(client: Client) -> None:
     assert (headers["Accept-Ranges"], headers["Content-Length"]) == ("bytes", str(SIZE))
 
 
-async def test_head_has_the_headers_only(standin: Standin, client: Client) -> None:
+async def test_head_has_headers_only(standin: Standin, client: Client) -> None:
     url = await client.media_url(SMALL)
     async with client.request(url, "HEAD") as response:
         assert (response.status, response.headers["Content-Length"]) == (200, str(SIZE))
@@ -59,7 +59,7 @@ async def test_head_has_the_headers_only(standin: Standin, client: Client) -> No
         pytest.param(f"bytes=100-{10**9}", 100, SIZE - 1, id="end beyond the file"),
     ],
 )
-async def test_ranges(client: Client, wanted: str, first: int, last: int) -> None:
+async def test_range_is_served(client: Client, wanted: str, first: int, last: int) -> None:
     url = await client.media_url(SMALL)
     async with client.request(url) as response:
         whole = await response.read()
@@ -72,7 +72,7 @@ async def test_ranges(client: Client, wanted: str, first: int, last: int) -> Non
 
 
 @pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", "bytes=-0", "bytes=9-3"])
-async def test_ranges_outside(client: Client, wanted: str) -> None:
+async def test_unsatisfiable_range_is_refused(client: Client, wanted: str) -> None:
     url = await client.media_url(SMALL)
     async with client.request(url, headers={"Range": wanted}) as response:
         assert response.status == 416
@@ -80,13 +80,13 @@ async def test_ranges_outside(client: Client, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["", "items=0-1", "bytes=-", "bytes=a-b", "bytes=0-1,5-6"])
-async def test_ranges_not_understood_are_ignored(client: Client, wanted: str) -> None:
+async def test_malformed_ranges_are_ignored(client: Client, wanted: str) -> None:
     url = await client.media_url(SMALL)
     async with client.request(url, headers={"Range": wanted}) as response:
         assert (response.status, len(await response.read())) == (200, SIZE)
 
 
-async def test_if_range(client: Client) -> None:
+async def test_if_range_requires_a_matching_etag(client: Client) -> None:
     url = await client.media_url(SMALL)
     async with client.request(url, "HEAD") as response:
         etag = response.headers["ETag"]
@@ -105,7 +105,7 @@ async def test_if_range(client: Client) -> None:
     first=st.integers(0, 12_000) | st.none(),
     last=st.integers(0, 12_000) | st.none(),
 )
-def test_a_span_lies_in_the_file(size: int, first: int | None, last: int | None) -> None:
+def test_span_is_within_the_file(size: int, first: int | None, last: int | None) -> None:
     numbers = ["" if number is None else str(number) for number in (first, last)]
     request = Request("GET", "h", "/", {"range": f"bytes={'-'.join(numbers)}"})
     span = requested_span(request, Content("7", "play", size, SOUND))
@@ -116,14 +116,14 @@ def test_a_span_lies_in_the_file(size: int, first: int | None, last: int | None)
         assert span.asked or span == Span(0, size, asked=False)
 
 
-async def test_the_cookie_of_the_page_is_needed(client: Client) -> None:
+async def test_cookie_of_the_page_is_required(client: Client) -> None:
     url = await client.media_url(SMALL)
     client.session.cookie_jar.clear()
     async with client.request(url) as response:
         assert response.status == 403
 
 
-async def test_other_hosts_want_no_cookie(client: Client) -> None:
+async def test_other_hosts_require_no_cookie(client: Client) -> None:
     item = await client.item(SMALL)
     client.session.cookie_jar.clear()
     for url in (item["video"]["downloadAddr"], item["music"]["playUrl"], item["video"]["cover"]):
@@ -132,17 +132,17 @@ async def test_other_hosts_want_no_cookie(client: Client) -> None:
             assert await response.read()
 
 
-async def test_media_nobody_has(client: Client) -> None:
-    lists_it = await client.media_url(SMALL, "sc_unplayable")
-    async with client.request(lists_it) as response:
+async def test_missing_media_is_not_found(client: Client) -> None:
+    listed_url = await client.media_url(SMALL, "sc_unplayable")
+    async with client.request(listed_url) as response:
         assert response.status == 200
-    async with client.request(lists_it.replace("&sc=sc_unplayable", "&sc=sc_photo")) as response:
+    async with client.request(listed_url.replace("&sc=sc_unplayable", "&sc=sc_photo")) as response:
         assert response.status == 404
     async with client.request("https://v19.tiktokcdn.com/favicon.ico") as response:
         assert response.status == 404
 
 
-async def test_images(standin: Standin, client: Client) -> None:
+async def test_images_are_served(standin: Standin, client: Client) -> None:
     video = video_id("photo", param=3)
     item = await client.item(video)
     sums = []
@@ -155,13 +155,13 @@ async def test_images(standin: Standin, client: Client) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 500, 503])
-async def test_statuses(client: Client, status: int) -> None:
+async def test_status_scenario_has_its_status(client: Client, status: int) -> None:
     url = await client.media_url(video_id(f"media.{status}"))
     async with client.request(url) as response:
         assert response.status == status
 
 
-async def test_once_unavailable_and_then_there(client: Client) -> None:
+async def test_media_is_available_after_one_failure(client: Client) -> None:
     url = await client.media_url(video_id("media.503", times=1))
     statuses = []
     for _ in range(3):
@@ -181,11 +181,13 @@ async def test_once_unavailable_and_then_there(client: Client) -> None:
         pytest.param("media.reset", 500, 500 << 10, id="500 KiB and reset"),
     ],
 )
-async def test_early_ends(client: Client, scenario: str, param: int, sent: int | None) -> None:
+async def test_transfer_ends_early(
+    client: Client, scenario: str, param: int, sent: int | None
+) -> None:
     video = video_id(scenario, param=param, times=1)
     url = await client.media_url(video)
     async with client.request(url) as response:
-        part, error = await received(response)
+        part, error = await receive_body(response)
     async with client.request(url) as response:
         whole = await response.read()
 
@@ -195,25 +197,25 @@ async def test_early_ends(client: Client, scenario: str, param: int, sent: int |
     assert whole.startswith(part)
 
 
-async def test_without_length(client: Client) -> None:
+async def test_response_without_a_length_is_served(client: Client) -> None:
     results = []
     for param in (0, 64):
         url = await client.media_url(video_id("media.unsized", param=param))
         async with client.request(url) as response:
             assert "Content-Length" not in response.headers
-            results.append(await received(response))
+            results.append(await receive_body(response))
 
     assert results[0][1] is results[1][1] is None
     assert len(results[0][0]) == expected_media(video_id("media.unsized"), FORMAT).size
     assert len(results[1][0]) == 64 << 10
 
 
-async def test_another_file_after_the_interruption(client: Client) -> None:
+async def test_file_changes_after_the_interruption(client: Client) -> None:
     video = video_id("media.changed", param=64)
     url = await client.media_url(video)
     async with client.request(url) as response:
         etag = response.headers["ETag"]
-        part, error = await received(response)
+        part, error = await receive_body(response)
     headers = {"Range": f"bytes={len(part)}-", "If-Range": etag}
     async with client.request(url, headers=headers) as response:
         whole = await response.read()
@@ -224,7 +226,7 @@ async def test_another_file_after_the_interruption(client: Client) -> None:
     assert not whole.startswith(part)
 
 
-async def test_range_ignored(client: Client) -> None:
+async def test_range_is_ignored(client: Client) -> None:
     url = await client.media_url(video_id("media.norange"))
     async with client.request(url, headers={"Range": "bytes=100-"}) as response:
         content = await response.read()
@@ -234,7 +236,9 @@ async def test_range_ignored(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("scenario", "at_least"), [("media.hang", 0), ("media.stall", 64 << 10)])
-async def test_silence(standin: Standin, client: Client, scenario: str, at_least: int) -> None:
+async def test_response_stalls(
+    standin: Standin, client: Client, scenario: str, at_least: int
+) -> None:
     video = video_id(scenario, param=64)
     url = await client.media_url(video)
     content = bytearray()
@@ -248,7 +252,7 @@ async def test_silence(standin: Standin, client: Client, scenario: str, at_least
         await asyncio.wait_for(read(), 0.3)
     assert len(content) == at_least
     assert standin.counters.max_open_media == 1
-    # Two turns of the loop on either side of the socket, and time to spare.
+    # Two event loop iterations on either side of the socket, and a margin.
     await asyncio.sleep(0.1)
     assert standin.counters.open_media == 0
 
@@ -260,7 +264,9 @@ async def test_silence(standin: Standin, client: Client, scenario: str, at_least
         pytest.param("_", 600.0 * 1024, id="switched for all"),
     ],
 )
-async def test_pace(standin: Standin, client: Client, user: str, global_pace: float | None) -> None:
+async def test_pace_limits_the_rate(
+    standin: Standin, client: Client, user: str, global_pace: float | None
+) -> None:
     standin.switches.media_bytes_per_second = global_pace
     url = await client.media_url(SMALL, user)
     started = time.monotonic()
@@ -270,7 +276,7 @@ async def test_pace(standin: Standin, client: Client, user: str, global_pace: fl
     assert 0.4 < time.monotonic() - started < 2.0
 
 
-async def test_a_paced_connection_serves_on(standin: Standin, client: Client) -> None:
+async def test_paced_connection_is_reused(standin: Standin, client: Client) -> None:
     url = await client.media_url(SMALL, user_name("media.slow", param=2000))
     for _ in range(2):
         async with client.request(url) as response:
@@ -279,7 +285,7 @@ async def test_a_paced_connection_serves_on(standin: Standin, client: Client) ->
     assert standin.counters.connections == 2  # one for the page's host, one for the media's
 
 
-async def test_it_takes_so_many_seconds(client: Client) -> None:
+async def test_transfer_takes_the_given_seconds(client: Client) -> None:
     url = await client.media_url(video_id("media.takes", param=1))
     started = time.monotonic()
     async with client.request(url) as response:
@@ -288,14 +294,14 @@ async def test_it_takes_so_many_seconds(client: Client) -> None:
     assert 0.9 < time.monotonic() - started < 2.5
 
 
-async def test_hosts_that_reset_the_handshake(client: Client) -> None:
+async def test_tls_handshake_is_reset(client: Client) -> None:
     url = await client.media_url(video_id("media.tls"))
     with pytest.raises(aiohttp.ClientConnectorError):
         async with client.request(url):
             pass
 
 
-async def test_streams_at_once_are_counted(standin: Standin, client: Client) -> None:
+async def test_concurrent_streams_are_counted(standin: Standin, client: Client) -> None:
     url = await client.media_url(SMALL, user_name("media.slow", param=600))
 
     async def read() -> None:
@@ -308,7 +314,7 @@ async def test_streams_at_once_are_counted(standin: Standin, client: Client) -> 
     assert standin.counters.of(SMALL, "media") == 3
 
 
-async def test_a_large_file_is_streamed(client: Client) -> None:
+async def test_large_file_is_streamed(client: Client) -> None:
     video = video_id("size", param=128)
     url = await client.media_url(video)
     digest = hashlib.sha256()
@@ -328,21 +334,21 @@ async def statuses(client: Client, *urls: str) -> list[int]:
     return found
 
 
-async def test_links_of_the_first_page_are_refused_and_fresh_ones_work(client: Client) -> None:
+async def test_links_of_the_first_page_are_refused_and_new_ones_accepted(client: Client) -> None:
     video = video_id("media.expired")
     first, second = await client.media_url(video), await client.media_url(video)
 
     assert await statuses(client, first, second, first) == [403, 200, 403]
 
 
-async def test_links_of_several_pages_can_be_dead(client: Client) -> None:
+async def test_links_of_several_pages_can_be_refused(client: Client) -> None:
     video = video_id("media.expired", param=2)
     urls = [await client.media_url(video) for _ in range(3)]
 
     assert await statuses(client, *urls) == [403, 403, 200]
 
 
-async def test_links_that_worked_can_die_for_all(standin: Standin, client: Client) -> None:
+async def test_working_links_can_be_refused_by_a_switch(standin: Standin, client: Client) -> None:
     one, other = video_id(serial=71), video_id(serial=72)
     urls = [await client.media_url(video) for video in (one, other)]
     before = await statuses(client, *urls)
@@ -352,7 +358,7 @@ async def test_links_that_worked_can_die_for_all(standin: Standin, client: Clien
     assert await statuses(client, await client.media_url(one)) == [200]
 
 
-async def test_dead_links_look_alive(client: Client) -> None:
+async def test_refused_links_have_a_valid_expiry(client: Client) -> None:
     urls = [await client.media_url(video_id(name)) for name in ("media.expired", "ok")]
     expiries = [re.findall(r"expire=(\d+)", url) for url in urls]
 
@@ -362,7 +368,7 @@ async def test_dead_links_look_alive(client: Client) -> None:
 @pytest.mark.parametrize(
     ("param", "broken"), [(0, "h264_1080p_1600000"), (1, "h264_540p_480000"), (7, "play")]
 )
-async def test_one_format_is_broken(client: Client, param: int, broken: str) -> None:
+async def test_one_format_is_missing(client: Client, param: int, broken: str) -> None:
     video = (await client.item(video_id("media.broken", param=param)))["video"]
     urls = {
         url.split("/")[-2]: url

@@ -15,12 +15,12 @@ from tests.unit.standin.clients import DETAIL, Client, universal_data
 VIDEO = video_id(serial=9)
 
 
-def joined(body: Body) -> bytes:
+def body_bytes(body: Body) -> bytes:
     return b"".join(body.chunks())
 
 
-def test_a_page_has_the_real_proportions() -> None:
-    page = joined(post_page(post_for(VIDEO), Issue(1_790_000_000.0)))
+def test_page_has_realistic_sizes() -> None:
+    page = body_bytes(post_page(post_for(VIDEO), Issue(1_790_000_000.0)))
     scope = universal_data(page)
 
     assert 300_000 < len(page) < 400_000
@@ -31,36 +31,38 @@ def test_a_page_has_the_real_proportions() -> None:
     assert list(scope)[-1] == DETAIL
 
 
-def test_slashes_are_written_as_the_site_writes_them() -> None:
-    page = joined(post_page(post_for(VIDEO), Issue(1_790_000_000.0)))
+def test_slashes_are_escaped_as_on_the_site() -> None:
+    page = body_bytes(post_page(post_for(VIDEO), Issue(1_790_000_000.0)))
     script = page.partition(b'type="application/json">')[2].partition(b"</script>")[0]
 
     assert b"/" not in script
     assert b"https:\\u002F\\u002Fv16-webapp-prime.tiktok.com\\u002F" in script
 
 
-def test_nothing_in_a_post_ends_its_script() -> None:
+def test_text_of_a_post_cannot_end_its_script() -> None:
     post = post_for(VIDEO, case=Case(scenario_named("hostile")))
-    scope = universal_data(joined(post_page(post, Issue(1_790_000_000.0))))
+    scope = universal_data(body_bytes(post_page(post, Issue(1_790_000_000.0))))
 
     assert scope[DETAIL]["itemInfo"]["itemStruct"]["desc"] == post.description
 
 
 @pytest.mark.parametrize(("name", "status"), STATUSES.items())
-async def test_statuses(client: Client, name: str, status: tuple[int, str]) -> None:
+async def test_status_scenario_has_its_code_and_message(
+    client: Client, name: str, status: tuple[int, str]
+) -> None:
     detail = await client.detail(video_id(name))
 
     assert (detail["statusCode"], detail["statusMsg"]) == status
     assert "itemInfo" not in detail
 
 
-def test_a_status_page_is_as_heavy_as_a_post() -> None:
+def test_status_page_has_the_size_of_a_post() -> None:
     assert status_page(10204, "").length > 250_000
 
 
 @pytest.mark.parametrize("solution", [0, 7, 500])
-def test_only_the_solution_opens_the_challenge(solution: int) -> None:
-    page = joined(challenge_page(solution)).decode()
+def test_only_the_solution_solves_the_challenge(solution: int) -> None:
+    page = body_bytes(challenge_page(solution)).decode()
     found = re.search(r'id="cs" class="([^"]+)"', page)
     assert found is not None
     task = json.loads(base64.b64decode(f"{found[1]}==="))
@@ -73,10 +75,10 @@ def test_only_the_solution_opens_the_challenge(solution: int) -> None:
     assert not solves_challenge(cookie(solution + 1), solution)
     assert not solves_challenge(cookie(solution), solution + 1)
     assert not any(solves_challenge(bad, solution) for bad in ("", "x", "bm8=", "W10="))
-    assert re.search(rb'id="wci" class="_wafchallengeid"', joined(challenge_page(solution)))
+    assert re.search(rb'id="wci" class="_wafchallengeid"', body_bytes(challenge_page(solution)))
 
 
-async def test_the_page_sets_the_media_cookie(standin: Standin, client: Client) -> None:
+async def test_page_sets_the_media_cookie(standin: Standin, client: Client) -> None:
     async with client.request(f"https://www.tiktok.com/@_/video/{VIDEO}") as response:
         cookie = response.cookies["tt_chain_token"]
 
@@ -96,14 +98,14 @@ async def test_the_page_sets_the_media_cookie(standin: Standin, client: Client) 
         f"https://www.tiktok.com/@someone/video/{VIDEO}?lang=en",
     ],
 )
-async def test_forms_of_a_page(client: Client, url: str) -> None:
+async def test_all_url_forms_serve_the_page(client: Client, url: str) -> None:
     async with client.request(url) as response:
         scope = universal_data(await response.read())
 
     assert scope[DETAIL]["itemInfo"]["itemStruct"]["id"] == VIDEO
 
 
-async def test_the_author_is_the_one_asked_for_or_always_the_same(client: Client) -> None:
+async def test_author_is_the_requested_user_or_a_constant(client: Client) -> None:
     named = await client.item(VIDEO, "someone")
     first, second = await client.item(VIDEO), await client.item(VIDEO)
 
@@ -114,12 +116,12 @@ async def test_the_author_is_the_one_asked_for_or_always_the_same(client: Client
 @pytest.mark.parametrize(
     ("path", "status"), [("/", 200), ("/login", 200), ("/nothing/here", 404), ("/@x/video/", 404)]
 )
-async def test_other_pages(client: Client, path: str, status: int) -> None:
+async def test_other_pages_have_their_status(client: Client, path: str, status: int) -> None:
     async with client.request(f"https://www.tiktok.com{path}") as response:
         assert response.status == status
 
 
-async def test_a_photo_post_lists_images_and_music_only(client: Client) -> None:
+async def test_photo_post_lists_images_and_music_only(client: Client) -> None:
     item = await client.item(video_id("photo", param=2))
     pictures = item["imagePost"]["images"]
 
@@ -130,21 +132,21 @@ async def test_a_photo_post_lists_images_and_music_only(client: Client) -> None:
     assert item["music"]["playUrl"]
 
 
-async def test_a_photo_post_without_music(client: Client) -> None:
+async def test_photo_post_without_music_has_images_only(client: Client) -> None:
     item = await client.item(video_id("photo.mute"))
 
     assert len(item["imagePost"]["images"]) == 3
     assert not item["music"]["playUrl"]
 
 
-async def test_a_photo_post_of_which_there_is_a_video(client: Client) -> None:
+async def test_slideshow_post_has_images_and_a_video(client: Client) -> None:
     item = await client.item(video_id("slideshow"))
 
     assert len(item["imagePost"]["images"]) == 3
     assert len(item["video"]["bitrateInfo"]) == 6
 
 
-async def test_pictures_that_the_first_host_does_not_have(client: Client) -> None:
+async def test_picture_is_missing_on_the_first_host(client: Client) -> None:
     item = await client.item(video_id("photo.onehost"))
     statuses = []
     for url in item["imagePost"]["images"][0]["imageURL"]["urlList"]:
@@ -154,7 +156,7 @@ async def test_pictures_that_the_first_host_does_not_have(client: Client) -> Non
     assert statuses == [404, 200]
 
 
-async def test_expired_links_then_fresh_ones(client: Client) -> None:
+async def test_links_are_expired_and_then_valid(client: Client) -> None:
     video = video_id("expired", times=1)
     statuses = []
     for _ in range(2):

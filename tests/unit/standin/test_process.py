@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own."""
+"""The stand-in as a separate process."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 
 from tests.standin import Standin, expected_media, video_id
-from tests.unit.standin.clients import client_of, received
+from tests.unit.standin.clients import client_of, receive_body
 
 
 @asynccontextmanager
-async def started(
+async def start_process(
     state_dir: Path, *options: str
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
     process = await asyncio.create_subprocess_exec(
@@ -34,9 +34,9 @@ async def started(
         await process.wait()
 
 
-async def test_it_says_where_it_is_serves_and_ends_on_sigterm(state_dir: Path) -> None:
+async def test_process_prints_its_addresses_serves_and_ends_on_sigterm(state_dir: Path) -> None:
     video = video_id("kilobytes", param=600)
-    async with started(state_dir) as (process, addresses):
+    async with start_process(state_dir) as (process, addresses):
         assert addresses.keys() == {"proxy", "ca_file", "control", "egresses", "socks"}
         async with client_of(addresses["proxy"], Path(addresses["ca_file"])) as client:
             url = await client.media_url(video)
@@ -44,7 +44,7 @@ async def test_it_says_where_it_is_serves_and_ends_on_sigterm(state_dir: Path) -
                 content = await response.read()
             reset = video_id("media.reset", param=64)
             async with client.request(await client.media_url(reset)) as response:
-                part, error = await received(response)
+                part, error = await receive_body(response)
         process.send_signal(signal.SIGTERM)
         code = await asyncio.wait_for(process.wait(), 5)
 
@@ -53,8 +53,8 @@ async def test_it_says_where_it_is_serves_and_ends_on_sigterm(state_dir: Path) -
     assert code == 0
 
 
-async def test_a_restart_keeps_the_authority(tmp_path: Path) -> None:
-    async with started(tmp_path) as (_, addresses):
+async def test_restart_keeps_the_authority(tmp_path: Path) -> None:
+    async with start_process(tmp_path) as (_, addresses):
         kept = tmp_path / "kept.pem"
         await asyncio.to_thread(shutil.copy, addresses["ca_file"], kept)
     async with (
@@ -64,8 +64,8 @@ async def test_a_restart_keeps_the_authority(tmp_path: Path) -> None:
         assert (await client.item(video_id()))["id"] == video_id()
 
 
-async def test_it_opens_a_way_for_every_egress(state_dir: Path) -> None:
-    async with started(state_dir, "--egresses", "a,b") as (_, addresses):
+async def test_process_opens_a_proxy_for_every_egress(state_dir: Path) -> None:
+    async with start_process(state_dir, "--egresses", "a,b") as (_, addresses):
         ca_file = Path(addresses["ca_file"])
         for name, url in addresses["egresses"].items():
             async with client_of(url, ca_file) as client:
@@ -76,7 +76,7 @@ async def test_it_opens_a_way_for_every_egress(state_dir: Path) -> None:
     assert counters["egresses"] == {"a": {"page": 1}, "b": {"page": 1}}
 
 
-async def test_two_at_once_have_counters_of_their_own(state_dir: Path) -> None:
+async def test_two_instances_have_separate_counters(state_dir: Path) -> None:
     async with Standin(state_dir) as one, Standin(state_dir) as other:
         async with client_of(one.proxy_url, one.ca_file) as client:
             await client.item(video_id())

@@ -16,38 +16,38 @@ def limit(per_second: int | None = None, retry_after_seconds: int = 0) -> tuple[
     return made, clock
 
 
-def refused(rate: RateLimit, count: int, egress: str = "") -> int:
+def count_refused(rate: RateLimit, count: int, egress: str = "") -> int:
     return sum(rate.refusal(egress) is not None for _ in range(count))
 
 
-def test_without_a_limit_pages_are_counted_only() -> None:
+def test_pages_are_counted_without_a_limit() -> None:
     rate, clock = limit()
-    assert refused(rate, 5) == 0
+    assert count_refused(rate, 5) == 0
     clock.now = 0.9
-    assert refused(rate, 3) == 0
+    assert count_refused(rate, 3) == 0
     clock.now = 1.0
-    assert refused(rate, 3) == 0
+    assert count_refused(rate, 3) == 0
     assert rate.as_json() == {"most": {"": 8}, "refused": 0}
 
 
-def test_above_the_limit_of_a_sliding_second_pages_are_refused() -> None:
+def test_pages_above_the_limit_of_a_sliding_second_are_refused() -> None:
     rate, clock = limit(3)
-    assert refused(rate, 2) == 0
+    assert count_refused(rate, 2) == 0
     clock.now = 0.5
-    assert refused(rate, 3) == 2
+    assert count_refused(rate, 3) == 2
     clock.now = 1.0
-    assert refused(rate, 3) == 1
+    assert count_refused(rate, 3) == 1
     assert rate.refused == 3
     assert rate.most[""] == 6
 
 
-def test_every_way_out_has_its_own() -> None:
+def test_every_egress_has_its_own_limit() -> None:
     rate, _ = limit(1)
-    assert refused(rate, 1, "a") == refused(rate, 1, "b") == 0
-    assert refused(rate, 1, "a") == 1
+    assert count_refused(rate, 1, "a") == count_refused(rate, 1, "b") == 0
+    assert count_refused(rate, 1, "a") == 1
 
 
-def test_a_refusal_may_tell_when_to_come_back() -> None:
+def test_refusal_may_have_a_retry_after() -> None:
     for seconds, headers in ((0, None), (7, "7")):
         rate, _ = limit(0, seconds)
         reply = rate.refusal("")
@@ -56,11 +56,11 @@ def test_a_refusal_may_tell_when_to_come_back() -> None:
         assert dict(reply.headers).get("Retry-After") == headers
 
 
-def test_another_limit_begins_anew_and_a_reset_takes_it_away() -> None:
+def test_new_limit_restarts_counting_and_reset_removes_it() -> None:
     switches = Switches()
     switches.rate_limit.set(1)
-    refused(switches.rate_limit, 3)
+    count_refused(switches.rate_limit, 3)
     switches.rate_limit.set(2)
     assert (switches.rate_limit.refused, dict(switches.rate_limit.most)) == (0, {})
     switches.reset()
-    assert refused(switches.rate_limit, 9) == 0
+    assert count_refused(switches.rate_limit, 9) == 0

@@ -11,7 +11,7 @@ VIDEO = video_id(serial=5)
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), number=st.integers(0, 10**19 - 1))
-def test_a_code_brings_back_its_video(kind: str, number: int) -> None:
+def test_code_encodes_kind_and_video(kind: str, number: int) -> None:
     code = short_code(str(number), kind)
 
     assert code.isalnum()
@@ -19,13 +19,13 @@ def test_a_code_brings_back_its_video(kind: str, number: int) -> None:
 
 
 @given(st.text(max_size=20))
-def test_no_text_breaks_the_reader(text: str) -> None:
+def test_any_text_is_read_without_an_error(text: str) -> None:
     read_code(text)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("prefix", ["vm.tiktok.com/", "vt.tiktok.com/", "www.tiktok.com/t/"])
-async def test_a_link_leads_to_its_video(client: Client, prefix: str, method: str) -> None:
+async def test_link_redirects_to_its_video(client: Client, prefix: str, method: str) -> None:
     url = f"https://{prefix}{short_code(VIDEO)}/"
     async with client.request(url, method) as response:
         assert response.status == 301
@@ -36,7 +36,7 @@ async def test_a_link_leads_to_its_video(client: Client, prefix: str, method: st
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "where"),
+    ("kind", "status", "location"),
     [
         ("photo", 301, f"/photo/{VIDEO}"),
         ("story", 301, f"/story/{VIDEO}"),
@@ -60,14 +60,16 @@ async def test_a_link_leads_to_its_video(client: Client, prefix: str, method: st
         ("broken", 503, ""),
     ],
 )
-async def test_kinds(client: Client, kind: str, status: int, where: str) -> None:
+async def test_kind_has_its_status_and_location(
+    client: Client, kind: str, status: int, location: str
+) -> None:
     async with client.request(f"https://vm.tiktok.com/{short_code(VIDEO, kind)}") as response:
         assert response.status == status
-        assert where in response.headers.get("Location", "")
+        assert location in response.headers.get("Location", "")
 
 
 @pytest.mark.parametrize(("kind", "status"), [("browser", 200), ("app", 301), ("wall", 301)])
-async def test_what_only_browsers_are_told(client: Client, kind: str, status: int) -> None:
+async def test_target_is_sent_to_browsers_only(client: Client, kind: str, status: int) -> None:
     url = f"https://vm.tiktok.com/{short_code(VIDEO, kind)}"
     async with client.request(url, headers={"User-Agent": "facebookexternalhit/1.1"}) as response:
         assert response.status == status
@@ -76,27 +78,27 @@ async def test_what_only_browsers_are_told(client: Client, kind: str, status: in
         assert f"/video/{VIDEO}" in response.headers["Location"]
 
 
-async def test_the_number_of_an_account_leads_to_its_profile(client: Client) -> None:
+async def test_account_id_redirects_to_its_profile(client: Client) -> None:
     async with client.request(f"https://www.tiktok.com/share/user/{VIDEO}") as response:
         assert response.status == 301
         assert response.headers["Location"].startswith("https://www.tiktok.com/@clip.maker")
 
 
-async def test_a_chain_ends_at_the_page(client: Client) -> None:
+async def test_chain_ends_at_the_page(client: Client) -> None:
     url = f"https://vm.tiktok.com/{short_code(VIDEO, 'chain')}/"
     async with client.request(url, allow_redirects=True) as response:
         assert response.url.path.endswith(f"/video/{VIDEO}")
         assert [step.status for step in response.history] == [301, 301]
 
 
-async def test_a_code_never_given_out_is_dead(client: Client) -> None:
+async def test_unknown_code_is_dead(client: Client) -> None:
     async with client.request("https://vm.tiktok.com/ZMhKqXYZt/") as response:
         assert response.status in {301, 404}
     async with client.request("https://vm.tiktok.com/hello/") as response:
         assert response.status == 404
 
 
-async def test_a_link_that_hangs_is_counted(standin: Standin, client: Client) -> None:
+async def test_hanging_link_is_counted(standin: Standin, client: Client) -> None:
     url = f"https://vm.tiktok.com/{short_code(VIDEO, 'hang')}"
     with pytest.raises(TimeoutError):
         async with client.request(url, timeout=aiohttp.ClientTimeout(total=0.2)):

@@ -1,4 +1,4 @@
-"""The SOCKS proxy's own behaviour, asked byte by byte and by curl, a client of other people."""
+"""The SOCKS proxy itself, tested byte by byte and with curl as an independent client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ HELLO = bytes([5, 1, 0])
 WITH_LOGIN = bytes([5, 2, 0, 2])
 
 
-def wanted(host: str = "www.tiktok.com", port: int = 443, command: int = 1) -> bytes:
+def connect_request(host: str = "www.tiktok.com", port: int = 443, command: int = 1) -> bytes:
     name = host.encode()
     return bytes([5, command, 0, 3, len(name)]) + name + port.to_bytes(2, "big")
 
@@ -25,7 +25,7 @@ def login(user: str, password: str) -> bytes:
 
 
 @asynccontextmanager
-async def connected(
+async def connect_to_proxy(
     standin: Standin,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     port = int(standin.socks_url.rpartition(":")[2])
@@ -37,10 +37,10 @@ async def connected(
         await asyncio.wait([asyncio.ensure_future(writer.wait_closed())])
 
 
-async def answers(standin: Standin, *said: bytes) -> bytes:
-    """Return all that comes back for what is said at once."""
-    async with connected(standin) as (reader, writer):
-        writer.write(b"".join(said))
+async def exchange(standin: Standin, *messages: bytes) -> bytes:
+    """Send messages at once; return everything that is received."""
+    async with connect_to_proxy(standin) as (reader, writer):
+        writer.write(b"".join(messages))
         return await asyncio.wait_for(reader.read(), 5)
 
 
@@ -51,20 +51,20 @@ IPV6 = bytes([5, 1, 0, 4]) + bytes(15) + bytes([1, 1, 187])
 @pytest.mark.parametrize(
     ("request_bytes", "reply"),
     [
-        (wanted("www.example.com"), 2),
-        (wanted("www.tiktok.com", 80), 2),
-        (wanted("eviltiktok.com"), 2),
+        (connect_request("www.example.com"), 2),
+        (connect_request("www.tiktok.com", 80), 2),
+        (connect_request("eviltiktok.com"), 2),
         (IPV4, 2),
         (IPV6, 2),
-        (wanted(command=2), 7),
-        (wanted(command=3), 7),
+        (connect_request(command=2), 7),
+        (connect_request(command=3), 7),
     ],
 )
 async def test_other_destinations_are_refused(
     standin: Standin, request_bytes: bytes, reply: int
 ) -> None:
-    said = await answers(standin, HELLO, request_bytes)
-    assert (said[:2], said[2:4]) == (b"\x05\x00", bytes([5, reply]))
+    response = await exchange(standin, HELLO, request_bytes)
+    assert (response[:2], response[2:4]) == (b"\x05\x00", bytes([5, reply]))
     assert standin.counters.connections == 0
 
 
@@ -77,18 +77,18 @@ async def test_other_destinations_are_refused(
         ("x" * 255, "y" * 255, False),
     ],
 )
-async def test_one_login_is_taken(
+async def test_only_the_configured_login_is_accepted(
     standin: Standin, user: str, password: str, *, granted: bool
 ) -> None:
     standin.switches.set("socks.reply", param=5)
-    said = await answers(standin, WITH_LOGIN, login(user, password), wanted())
-    assert said[:4] == bytes([5, 2, 1, 0 if granted else 1])
-    assert said[4:6] == (bytes([5, 5]) if granted else b"")
+    response = await exchange(standin, WITH_LOGIN, login(user, password), connect_request())
+    assert response[:4] == bytes([5, 2, 1, 0 if granted else 1])
+    assert response[4:6] == (bytes([5, 5]) if granted else b"")
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"\x04\x01\x00\x50aaaa\x00"])
-async def test_what_is_no_socks_5_gets_nothing(standin: Standin, said: bytes) -> None:
-    assert await answers(standin, said) == b""
+@pytest.mark.parametrize("message", [b"GET / HTTP/1.1\r\n\r\n", b"\x04\x01\x00\x50aaaa\x00"])
+async def test_other_protocols_get_no_response(standin: Standin, message: bytes) -> None:
+    assert await exchange(standin, message) == b""
 
 
 @pytest.mark.parametrize(
@@ -100,27 +100,29 @@ async def test_what_is_no_socks_5_gets_nothing(standin: Standin, said: bytes) ->
         ("connect.502", b"\x05\x00\x05\x04"),
     ],
 )
-async def test_it_can_fail(standin: Standin, scenario: str, expected: bytes) -> None:
+async def test_failure_scenario_has_its_response(
+    standin: Standin, scenario: str, expected: bytes
+) -> None:
     standin.switches.set(scenario, times=1)
-    said = await answers(standin, HELLO, wanted())
-    assert said.startswith(expected)
-    assert bool(said) is bool(expected)
+    response = await exchange(standin, HELLO, connect_request())
+    assert response.startswith(expected)
+    assert bool(response) is bool(expected)
 
 
-def curl(standin: Standin, begin: str) -> int:
+def curl(standin: Standin, prefix: str) -> int:
     with requests.Session() as session:
         url = f"https://www.tiktok.com/@_/video/{video_id()}"
-        proxy = standin.socks_url.replace("://", begin)
+        proxy = standin.socks_url.replace("://", prefix)
         status: int = session.get(url, proxy=proxy, verify=str(standin.ca_file)).status_code
         return status
 
 
-@pytest.mark.parametrize("begin", ["://", f"://{USER}:s3cret%2F%40%3A@"])
-async def test_curl_reads_a_page_by_it(standin: Standin, begin: str) -> None:
-    assert await asyncio.to_thread(curl, standin, begin) == 200
+@pytest.mark.parametrize("prefix", ["://", f"://{USER}:s3cret%2F%40%3A@"])
+async def test_curl_reads_a_page_through_the_proxy(standin: Standin, prefix: str) -> None:
+    assert await asyncio.to_thread(curl, standin, prefix) == 200
     assert standin.counters.requests["page"] == 1
 
 
-async def test_curl_is_refused_with_a_wrong_login(standin: Standin) -> None:
+async def test_curl_with_a_wrong_login_is_rejected(standin: Standin) -> None:
     with pytest.raises(requests.exceptions.RequestException, match="rejected by the SOCKS5 server"):
         await asyncio.to_thread(curl, standin, f"://{USER}:wrong@")

@@ -27,7 +27,7 @@ def names(switches: Switches, count: int, video: str = "1", surface: Surface = "
     return [switches.use(surface, video).scenario.name for _ in range(count)]
 
 
-def test_the_nearest_word_wins(switches: Switches) -> None:
+def test_most_specific_setting_takes_precedence(switches: Switches) -> None:
     video, user = video_id("page.404"), user_name("page.500")
     order = [switches.use("page", video).scenario.name]
     order.append(switches.use("page", video, user).scenario.name)
@@ -39,7 +39,7 @@ def test_the_nearest_word_wins(switches: Switches) -> None:
     assert order == ["page.404", "page.500", "page.503", "page.403"]
 
 
-def test_surfaces_do_not_disturb_each_other(switches: Switches) -> None:
+def test_surfaces_are_independent(switches: Switches) -> None:
     switches.set("page.503")
     video = video_id("media.reset")
 
@@ -48,27 +48,27 @@ def test_surfaces_do_not_disturb_each_other(switches: Switches) -> None:
     assert switches.use("page", video).scenario.name == "page.503"
 
 
-def test_only_the_first_times(switches: Switches) -> None:
+def test_scenario_applies_to_the_first_requests_only(switches: Switches) -> None:
     video = video_id("page.503", times=2)
 
     assert names(switches, 4, video) == ["page.503", "page.503", "ok", "ok"]
 
 
-def test_each_video_has_its_own_first_times(switches: Switches) -> None:
+def test_requests_are_counted_per_video(switches: Switches) -> None:
     switches.set("page.429", times=1)
 
     assert names(switches, 2, "1") == ["page.429", "ok"]
     assert names(switches, 2, "2") == ["page.429", "ok"]
 
 
-def test_setting_again_starts_the_times_anew(switches: Switches) -> None:
+def test_setting_again_resets_the_count(switches: Switches) -> None:
     switches.set("page.503", times=1, video="1")
     assert names(switches, 2) == ["page.503", "ok"]
     switches.set("page.503", times=1, video="1")
     assert names(switches, 2) == ["page.503", "ok"]
 
 
-def test_peek_and_last_count_nothing(switches: Switches) -> None:
+def test_peek_and_last_do_not_count(switches: Switches) -> None:
     video = video_id("expired", times=1)
     assert [switches.peek("post", video).scenario.name for _ in range(3)] == ["expired"] * 3
     switches.use("post", video)
@@ -79,7 +79,7 @@ def test_peek_and_last_count_nothing(switches: Switches) -> None:
     assert switches.last("post", video).scenario.name == "ok"
 
 
-def test_a_switch_ends_with_its_time(switches: Switches, clock: Clock) -> None:
+def test_switch_expires_after_its_time(switches: Switches, clock: Clock) -> None:
     switches.set("page.503", for_seconds=30)
     clock.now += 29.9
     assert names(switches, 1) == ["page.503"]
@@ -87,7 +87,7 @@ def test_a_switch_ends_with_its_time(switches: Switches, clock: Clock) -> None:
     assert names(switches, 1) == ["ok"]
 
 
-def test_clearing_one_video_leaves_the_rest(switches: Switches) -> None:
+def test_clearing_one_video_keeps_the_others(switches: Switches) -> None:
     switches.set("page.503")
     switches.set("page.404", video="1")
     switches.clear("1")
@@ -96,7 +96,7 @@ def test_clearing_one_video_leaves_the_rest(switches: Switches) -> None:
     assert names(switches, 1) == ["ok"]
 
 
-def test_reset_puts_everything_back(switches: Switches) -> None:
+def test_reset_restores_the_defaults(switches: Switches) -> None:
     video = video_id("page.503", times=1)
     switches.use("page", video)
     switches.set("page.404")
@@ -108,7 +108,7 @@ def test_reset_puts_everything_back(switches: Switches) -> None:
     assert switches.media_bytes_per_second is None
 
 
-def test_ordinary_requests_leave_no_trace(switches: Switches) -> None:
+def test_regular_requests_are_not_recorded(switches: Switches) -> None:
     names(switches, 50, video_id(serial=3))
 
     assert not switches._seen
@@ -123,20 +123,20 @@ def by_egress(switches: Switches, *egresses: str, video: str = "1") -> list[str]
     return [switches.use("page", video, "", egress).scenario.name for egress in egresses]
 
 
-def test_a_switch_for_one_egress_leaves_the_others(switches: Switches) -> None:
+def test_switch_for_one_egress_does_not_affect_others(switches: Switches) -> None:
     switches.set("withheld", egress="a")
 
     assert by_egress(switches, "a", "b", "", "a") == ["withheld", "ok", "ok", "withheld"]
 
 
-def test_a_switch_for_all_reaches_every_egress(switches: Switches) -> None:
+def test_switch_without_an_egress_applies_to_all(switches: Switches) -> None:
     switches.set("layout")
 
     assert by_egress(switches, "a", "b", "") == ["layout"] * 3
     assert names(switches, 1, video_id("page.404")) == ["layout"]
 
 
-def test_the_egress_counts_after_the_video(switches: Switches) -> None:
+def test_video_takes_precedence_over_the_egress(switches: Switches) -> None:
     switches.set("page.500")
     assert by_egress(switches, "a", "b") == ["page.500", "page.500"]
     switches.set("page.502", egress="a")
@@ -147,7 +147,7 @@ def test_the_egress_counts_after_the_video(switches: Switches) -> None:
     assert by_egress(switches, "a", "b") == ["page.404", "page.503"]
 
 
-def test_each_switched_egress_has_its_own_first_times(switches: Switches) -> None:
+def test_requests_are_counted_per_switched_egress(switches: Switches) -> None:
     switches.set("page.429", times=1, egress="a")
     switches.set("page.429", times=2, egress="b")
 
@@ -158,7 +158,7 @@ def test_each_switched_egress_has_its_own_first_times(switches: Switches) -> Non
 
 
 @pytest.mark.parametrize(
-    ("cleared", "left"),
+    ("cleared", "remaining"),
     [
         pytest.param({}, [], id="everything"),
         pytest.param({"egress": "a"}, ["all", "one"], id="an egress"),
@@ -168,10 +168,12 @@ def test_each_switched_egress_has_its_own_first_times(switches: Switches) -> Non
         pytest.param({"egress": "c"}, ["all", "all a", "one", "one a"], id="another"),
     ],
 )
-def test_clearing_by_egress(switches: Switches, cleared: dict[str, str], left: list[str]) -> None:
+def test_clear_removes_the_matching_switches(
+    switches: Switches, cleared: dict[str, str], remaining: list[str]
+) -> None:
     switched = {"all": ("", ""), "all a": ("", "a"), "one": ("1", ""), "one a": ("1", "a")}
     for video, egress in switched.values():
         switches.set("page.503", video=video, egress=egress)
     switches.clear(**cleared)
 
-    assert switches._active.keys() == {(*switched[name], "page") for name in left}
+    assert switches._active.keys() == {(*switched[name], "page") for name in remaining}

@@ -51,7 +51,9 @@ def test_live_state_keeps_its_open_time_under_clock_skew(ahead: float, jump: flo
     assert breaker.remaining(elapsed=10, jump=jump) == OPEN_SECONDS - 10
 
 
-@pytest.mark.parametrize(("ahead", "left"), [(0.0, 20.0), (600.0, OPEN_SECONDS), (-600.0, -580.0)])
+@pytest.mark.parametrize(
+    ("ahead", "remaining"), [(0.0, 20.0), (600.0, OPEN_SECONDS), (-600.0, -580.0)]
+)
 def test_replayed_state_is_open_no_longer_than_its_open_time(
     ahead: float, remaining: float
 ) -> None:

@@ -77,7 +77,7 @@ def harness(tmp_path: Path) -> CookieFilesHarness:
     return CookieFilesHarness(tmp_path, "a", "b")
 
 
-async def test_an_account_has_the_cookies_of_its_file(harness: CookieFilesHarness) -> None:
+async def test_account_has_the_cookies_of_its_file(harness: CookieFilesHarness) -> None:
     authenticator: Authenticator = harness.files
     assert authenticator.accounts("tiktok") == ("a", "b")
     account = await authenticator.log_in("tiktok")
@@ -85,7 +85,7 @@ async def test_an_account_has_the_cookies_of_its_file(harness: CookieFilesHarnes
     assert (account.name, account.cookies) == ("a", (cookie(value="a's"),))
 
 
-async def test_a_platform_without_files_has_no_login(harness: CookieFilesHarness) -> None:
+async def test_platform_without_files_has_no_login(harness: CookieFilesHarness) -> None:
     assert harness.files.accounts("other") == ()
     assert await harness.files.log_in("other") is None
     assert harness.files.health_report() == []
@@ -195,7 +195,7 @@ async def test_folder_is_rescanned(tmp_path: Path) -> None:
     assert [each.account for each in harness.files.health_report()] == ["b"]
 
 
-async def test_a_file_is_parsed_once(harness: CookieFilesHarness) -> None:
+async def test_file_is_parsed_once(harness: CookieFilesHarness) -> None:
     first, second = await harness.log_in("b"), await harness.log_in("b")
     assert first.cookies[0] is second.cookies[0]
 
@@ -258,7 +258,7 @@ async def test_cookies_without_a_login_are_logged(
 YOUTUBE = Cookie(name="sessionid", value=SECRET, domain=".youtube.com", expires_at=LATER)
 
 
-async def test_a_file_of_another_site_is_no_account(
+async def test_file_of_another_site_is_no_account(
     harness: CookieFilesHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.files = harness.create_files(harness.folder, hosts=("www.tiktok.com", "tiktok.com"))

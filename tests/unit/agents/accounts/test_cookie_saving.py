@@ -35,7 +35,7 @@ def save_cookies(
     return save(path, renewals, known or read(path).fingerprint, NOW)
 
 
-def test_a_renewed_cookie_is_written(path: Path) -> None:
+def test_renewed_cookie_is_written(path: Path) -> None:
     content = save_cookies(path, cookie(value="new"))
     assert value_in(path) == "new"
     assert (content.cookies, content.is_own_write) == ((cookie(value="new"),), True)

@@ -31,7 +31,7 @@ def test_file_is_an_account(tmp_path: Path) -> None:
     assert account_names([main, other]) == ("main", "other")
 
 
-def test_a_folder_has_an_account_for_each_file(folder: Path, tmp_path: Path) -> None:
+def test_folder_has_an_account_for_each_file(folder: Path, tmp_path: Path) -> None:
     assert account_files([folder]) == {"a": folder / "a.txt", "b": folder / "b.txt"}
     assert account_names([folder, tmp_path / "main.txt"]) == ("a", "b", "main")
     write(folder / "c.txt")

@@ -66,7 +66,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("text", "expected"), READ.values(), ids=READ)
-def test_a_cookie_is_read(text: str, expected: Cookie) -> None:
+def test_cookie_is_read(text: str, expected: Cookie) -> None:
     assert read_cookies(text) == (expected,)
 
 

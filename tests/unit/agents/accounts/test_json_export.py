@@ -52,7 +52,7 @@ READ: dict[str, tuple[Any, Cookie]] = {
 
 
 @pytest.mark.parametrize(("export", "expected"), READ.values(), ids=READ)
-def test_an_export_is_read(export: Any, expected: Cookie) -> None:
+def test_export_is_read(export: Any, expected: Cookie) -> None:
     lines = read_export(json.dumps(export))
     assert lines is not None
     (line,) = lines

@@ -58,7 +58,7 @@ def harness(tmp_path: Path) -> SessionHarness:
     return SessionHarness(tmp_path / "main.txt")
 
 
-def test_an_account_has_the_cookies_of_its_file(harness: SessionHarness) -> None:
+def test_account_has_the_cookies_of_its_file(harness: SessionHarness) -> None:
     account: Account = harness.session.lease()
     assert (account.name, account.cookies) == ("main", (cookie(),))
     assert harness.session.health.used_at == harness.clock.now

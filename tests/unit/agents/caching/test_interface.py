@@ -31,7 +31,7 @@ def test_memory_has_no_shared_backend() -> None:
     assert find_backend("memory", ENTRY_POINTS) is None
 
 
-def test_a_plug_in_is_found_by_its_name() -> None:
+def test_plug_in_is_found_by_its_name() -> None:
     assert find_backend("toy", ENTRY_POINTS) is open_toy
     assert find_backend("redis", ENTRY_POINTS) is not None
 

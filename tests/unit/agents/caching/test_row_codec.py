@@ -131,7 +131,7 @@ def test_row_without_a_finite_expiry_is_expired(expires_at: float) -> None:
     assert expiry_of_packed(pack(msgspec.structs.replace(ENTRY, expires_at=expires_at))) == 0.0
 
 
-def test_the_largest_extraction_of_the_engine_fits() -> None:
+def test_largest_extraction_of_the_engine_fits() -> None:
     jar = CookieJar()
     add_cookies(
         jar,

@@ -30,7 +30,7 @@ from tests.unit.agents.builders import (
     make_context,
     make_record,
     make_settings,
-    only,
+    only_record,
     opened_stage,
     outcome,
     request,
@@ -68,7 +68,7 @@ def rejection(effects: Sequence[Effect]) -> Rejected:
 async def test_cancel_publishes_a_signal_and_an_audit_record() -> None:
     before = command_count("cancel", "taken")
     effects = await effects_of(command(command="cancel", request_id="b1/3", by="ann", id="c1"))
-    signal, audit_record = only(effects, SIGNALS), only(effects, AUDIT)
+    signal, audit_record = only_record(effects, SIGNALS), only_record(effects, AUDIT)
     assert signal.key == b"cancel/b1/3"
     assert body_of(signal, CancelSignal) == CancelSignal(by="ann", at=NOW)
     entry = body_of(audit_record, AuditRecord)
@@ -82,7 +82,7 @@ async def test_cancel_publishes_a_signal_and_an_audit_record() -> None:
 async def test_retry_is_sent_to_the_ledger_under_the_old_request_id() -> None:
     body = {"command": "retry", "request_id": "r1", "new_id": "n1", "options": {"quality": "480p"}}
     effects = await effects_of(command(**body, id="c1"))
-    audit_record = only(effects, AUDIT)
+    audit_record = only_record(effects, AUDIT)
     assert (audit_record.key, len(effects)) == (b"r1", 1)
     assert body_of(audit_record, AuditRecord).command == Retry(
         id="c1", new_id="n1", request_id="r1", options=OptionChanges(quality="480p")
@@ -99,7 +99,7 @@ async def test_retry_is_sent_to_the_ledger_under_the_old_request_id() -> None:
 )
 async def test_missing_ids_are_generated(given_ids: dict[str, str], own: str, new: str) -> None:
     effects = await effects_of(command(command="retry", request_id="r1", **given_ids))
-    published = body_of(only(effects, AUDIT), AuditRecord).command
+    published = body_of(only_record(effects, AUDIT), AuditRecord).command
     assert isinstance(published, Retry)
     assert (published.id, published.new_id) == (own, new)
 
@@ -107,7 +107,7 @@ async def test_missing_ids_are_generated(given_ids: dict[str, str], own: str, ne
 @pytest.mark.parametrize("video", [VIDEO.key, URL, f"{URL}?lang=en"])
 async def test_refresh_accepts_a_video_key_or_link(video: str) -> None:
     effects = await effects_of(command(command="refresh", video=video, by="ann"))
-    signal = only(effects, SIGNALS)
+    signal = only_record(effects, SIGNALS)
     assert (signal.key, len(effects)) == (f"refresh/{VIDEO.key}".encode(), 1)
     assert body_of(signal, RefreshSignal) == RefreshSignal(by="ann", at=NOW)
 
@@ -119,7 +119,7 @@ async def test_breaker_commands_are_sent_to_the_monitor(
 ) -> None:
     breaker = f"tiktok:{operation}:proxy-1"
     effects = await effects_of(command(command=name, breaker=breaker, by="ann"))
-    sent = only(effects, ATTEMPTS)
+    sent = only_record(effects, ATTEMPTS)
     assert (sent.key, len(effects)) == (breaker.encode(), 1)
     assert body_of(sent, BreakerOrder) == BreakerOrder(
         platform="tiktok", operation=operation, egress="proxy-1", action=action, by="ann", at=NOW
@@ -128,7 +128,7 @@ async def test_breaker_commands_are_sent_to_the_monitor(
 
 async def test_resume_stage_publishes_a_signal() -> None:
     effects = await effects_of(command(command="resume_stage", stage="download", by="ann"))
-    signal = only(effects, SIGNALS)
+    signal = only_record(effects, SIGNALS)
     assert (signal.key, len(effects)) == (b"intake/download", 1)
     published = body_of(signal, IntakeSignal)
     assert (published.paused, published.by, published.at) == (False, "ann", NOW)
@@ -166,8 +166,8 @@ async def test_structured_event_is_accepted() -> None:
     }
     headers = [("content-type", b"application/cloudevents+json")]
     effects = await effects_of(request(event, topic=COMMANDS, headers=headers))
-    assert only(effects, SIGNALS).key == b"cancel/r1"
-    assert header(only(effects, SIGNALS), "ce_causationid") == "e1"
+    assert only_record(effects, SIGNALS).key == b"cancel/r1"
+    assert header(only_record(effects, SIGNALS), "ce_causationid") == "e1"
 
 
 # Rejected commands
@@ -262,6 +262,6 @@ async def test_stage_consumes_commands() -> None:
     assert (stage.name, stage.sources) == ("commands", (COMMANDS,))
     async with opened_stage(stage, context) as handle:
         effects = await handle(command(command="resume_stage", stage="recovery"))
-        assert only(effects, SIGNALS).key == b"intake/recovery"
+        assert only_record(effects, SIGNALS).key == b"intake/recovery"
         found = rejection(await handle(command(command="resume_stage", stage="nonsense")))
         assert "download" in found.error.user_message

@@ -47,6 +47,7 @@ from tests.unit.agents.builders import (
     SOURCE,
     VIDEO,
     WRITTEN_AT,
+    apply_writes,
     body_of,
     event_record,
     failure,
@@ -54,10 +55,9 @@ from tests.unit.agents.builders import (
     make_context,
     make_settings,
     outcome,
+    seconds_from_now,
     selected,
     sent_to,
-    show,
-    soon,
     table_of,
     transitions,
     writes,
@@ -98,7 +98,7 @@ class FakeFetcher:
         return Fetched(bytes=len(BODY), sha256="0" * 64, mime_type="video/mp4")
 
 
-def failing(code: ErrorCode, **details: Any) -> Callable[[], Any]:
+def raising(code: ErrorCode, **details: Any) -> Callable[[], Any]:
     async def raise_it() -> None:
         await asyncio.sleep(0)
         raise ClipmillError(code, "it is so", **details)
@@ -134,7 +134,7 @@ class DownloadHarness:
         )
         handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
         effects = list(await handle(event_record(event)))
-        show(self.table, effects)
+        apply_writes(self.table, effects)
         return effects
 
     async def run_to_failure(self, event: SelectedVideo) -> Failure:
@@ -214,7 +214,7 @@ async def test_received_bytes_are_counted_by_platform_and_egress(harness: Downlo
     before = arrived()
     await harness.run(selected())
     assert arrived() == before + len(BODY)
-    harness.fetcher.then = failing(ErrorCode.NETWORK_CONNECTION)
+    harness.fetcher.then = raising(ErrorCode.NETWORK_CONNECTION)
     await harness.run(selected(options=Options(refresh=True), received_at=datetime.now(UTC)))
     assert arrived() == before + 2 * len(BODY)
 
@@ -315,7 +315,9 @@ async def test_fetch_limits_come_from_the_settings(tmp_path: Path) -> None:
 
 async def test_deadline_during_the_download_expires_the_job(harness: DownloadHarness) -> None:
     harness.fetcher.then = never_returns
-    effects = await harness.run(selected(deadline=soon(0.05), attempts=(make_attempt(),)))
+    effects = await harness.run(
+        selected(deadline=seconds_from_now(0.05), attempts=(make_attempt(),))
+    )
     found = outcome(effects)
     assert isinstance(found, Expired)
     assert found.attempts == 1
@@ -326,7 +328,7 @@ async def test_deadline_during_the_download_expires_the_job(harness: DownloadHar
 async def test_download_timeout_is_a_failure(tmp_path: Path) -> None:
     async with open_harness(tmp_path, deadline_seconds=0.05) as harness:
         harness.fetcher.then = never_returns
-        found = failure(await harness.run(selected(deadline=soon(600))))
+        found = failure(await harness.run(selected(deadline=seconds_from_now(600))))
         assert found.error.error_type is ErrorCode.NETWORK_TIMEOUT
         assert found.record.topic == "videos.selected"
 
@@ -370,13 +372,13 @@ async def test_unrelated_timeout_is_not_the_deadline(harness: DownloadHarness) -
 
     harness.fetcher.then = stray
     with pytest.raises(TimeoutError):
-        await harness.run(selected(deadline=soon(600)))
+        await harness.run(selected(deadline=seconds_from_now(600)))
 
 
 async def test_scratch_files_are_removed(harness: DownloadHarness, tmp_path: Path) -> None:
     harness.fetcher.then = never_returns
-    await harness.run(selected(deadline=soon(0.05)))
-    harness.fetcher.then = failing(ErrorCode.NETWORK_CONNECTION)
+    await harness.run(selected(deadline=seconds_from_now(0.05)))
+    harness.fetcher.then = raising(ErrorCode.NETWORK_CONNECTION)
     await harness.run(selected())
     names = await asyncio.to_thread(lambda: [path.name for path in tmp_path.rglob("*")])
     assert "media" not in names
@@ -396,7 +398,7 @@ async def test_scratch_files_are_removed(harness: DownloadHarness, tmp_path: Pat
     ],
 )
 async def test_fetcher_error_is_a_failure(harness: DownloadHarness, code: ErrorCode) -> None:
-    harness.fetcher.then = failing(code, retry_after=9.0)
+    harness.fetcher.then = raising(code, retry_after=9.0)
     effects = await harness.run(selected())
     found = failure(effects)
     assert (found.step, found.error.error_type) == ("download", code)
@@ -449,7 +451,7 @@ async def test_completion_is_always_reported_and_progress_is_rate_limited(
 
 async def test_failed_download_reports_no_completion(harness: DownloadHarness) -> None:
     harness.fetcher.announces_size = False
-    harness.fetcher.then = failing(ErrorCode.NETWORK_CONNECTION)
+    harness.fetcher.then = raising(ErrorCode.NETWORK_CONNECTION)
     await harness.run(selected())
     assert harness.reports() == []
 
@@ -587,7 +589,7 @@ async def test_files_older_than_a_refresh_are_not_reused(
     harness: DownloadHarness, seconds: float, *, reused: bool
 ) -> None:
     await harness.run(selected())
-    signal = RefreshSignal(by="ann", at=soon(seconds))
+    signal = RefreshSignal(by="ann", at=seconds_from_now(seconds))
     harness.context.signals.put(f"refresh/{VIDEO.key}", encode(signal), live=False)
     effects = await harness.run(selected())
     assert file_of(effects).reused is reused
@@ -610,7 +612,7 @@ async def test_refresh_invalidates_all_formats(harness: DownloadHarness) -> None
 
 async def test_low_disk_space_fetches_nothing_and_pauses_consumption(tmp_path: Path) -> None:
     async with open_harness(tmp_path, free_bytes=2**60) as harness:
-        found = outcome(await harness.run(selected(deadline=soon(0.1))))
+        found = outcome(await harness.run(selected(deadline=seconds_from_now(0.1))))
         assert isinstance(found, Expired)
         assert (harness.fetcher.limits, harness.attempts()) == ([], [])
         assert "free" in (harness.context.intake.problem() or "")
@@ -620,7 +622,7 @@ async def test_low_disk_space_fetches_nothing_and_pauses_consumption(tmp_path: P
 async def test_event_resumes_when_the_storage_works_again(
     harness: DownloadHarness, code: ErrorCode
 ) -> None:
-    harness.fetcher.then = failing(code)
+    harness.fetcher.then = raising(code)
     waiting = asyncio.create_task(harness.run(selected()))
     async with background_task(harness.storage_guard.watch()):
         while not harness.context.intake.paused:  # noqa: ASYNC110  (no event is set)
@@ -637,13 +639,13 @@ async def test_event_resumes_when_the_storage_works_again(
 async def test_repeated_storage_failures_of_one_event_are_a_failure(
     harness: DownloadHarness, code: ErrorCode
 ) -> None:
-    harness.fetcher.then = failing(code)
+    harness.fetcher.then = raising(code)
     assert (await harness.run_to_failure(selected())).error.error_type is code
     assert len(harness.fetcher.limits) == STORAGE_ATTEMPTS_MAX
 
 
 async def test_other_failures_do_not_pause_consumption(harness: DownloadHarness) -> None:
-    harness.fetcher.then = failing(ErrorCode.NETWORK_CONNECTION)
+    harness.fetcher.then = raising(ErrorCode.NETWORK_CONNECTION)
     await harness.run(selected())
     assert not harness.context.intake.paused
 
@@ -673,7 +675,9 @@ async def test_event_waiting_for_the_storage_can_be_cancelled_and_expires(
     harness: DownloadHarness,
 ) -> None:
     harness.context.intake.pause("storage", "away")
-    assert isinstance(outcome(await harness.run(selected(deadline=soon(0.05)))), Expired)
+    assert isinstance(
+        outcome(await harness.run(selected(deadline=seconds_from_now(0.05)))), Expired
+    )
     waiting = asyncio.create_task(harness.run(selected()))
     await asyncio.sleep(0.01)
     harness.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))

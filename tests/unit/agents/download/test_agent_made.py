@@ -36,6 +36,7 @@ from streams.topics import PROGRESS
 from tests.standin.media_marks import Marked, beeps, flashes, marked
 from tests.unit.agents.builders import (
     VIDEO,
+    apply_writes,
     body_of,
     event_record,
     failure,
@@ -44,7 +45,6 @@ from tests.unit.agents.builders import (
     outcome,
     selected,
     sent_to,
-    show,
     writes,
 )
 from tests.unit.agents.download.downloads import FakeProbe, FakeRemuxer, make_download
@@ -127,7 +127,7 @@ class DownloadHarness:
         handle = step_handler("download", SelectedVideo, self.work().work, self.context.signals)
         effects = list(await handle(event_record(selected(source, **changes))))
         if not killed:
-            show(self.context.tables[TABLE], effects)
+            apply_writes(self.context.tables[TABLE], effects)
         return effects
 
     def stored(self) -> list[str]:

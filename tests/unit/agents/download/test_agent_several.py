@@ -33,6 +33,7 @@ from streams.topics import ATTEMPTS, PROGRESS
 from tests.unit.agents.builders import (
     VIDEO,
     WRITTEN_AT,
+    apply_writes,
     body_of,
     event_record,
     failure,
@@ -40,10 +41,9 @@ from tests.unit.agents.builders import (
     make_context,
     make_settings,
     outcome,
+    seconds_from_now,
     selected,
     sent_to,
-    show,
-    soon,
     writes,
 )
 from tests.unit.agents.download.downloads import FakeProbe, make_download
@@ -119,7 +119,7 @@ async def _yield_once() -> None:
     await asyncio.sleep(0)
 
 
-def failing(code: ErrorCode) -> AsyncCallback:
+def raising(code: ErrorCode) -> AsyncCallback:
     async def fail() -> None:
         await asyncio.sleep(0)
         raise ClipmillError(code, "it is so")
@@ -146,7 +146,7 @@ class DownloadHarness:
         handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
         effects = list(await handle(event_record(event)))
         if not killed:
-            show(self.context.tables[TABLE], effects)
+            apply_writes(self.context.tables[TABLE], effects)
         return effects
 
     def reports(self) -> list[Progress]:
@@ -220,7 +220,7 @@ async def test_only_the_missing_file_is_fetched(harness: DownloadHarness) -> Non
 async def test_failure_of_one_file_fails_the_post_and_names_the_format(
     failing: str, harness: DownloadHarness
 ) -> None:
-    harness.fetcher.then[failing] = failing(ErrorCode.CONTENT_LINK_EXPIRED)
+    harness.fetcher.then[failing] = raising(ErrorCode.CONTENT_LINK_EXPIRED)
     effects = await harness.run(photos())
     found = failure(effects)
     assert found.error.error_type is ErrorCode.CONTENT_LINK_EXPIRED
@@ -231,7 +231,7 @@ async def test_failure_of_one_file_fails_the_post_and_names_the_format(
 async def test_files_stored_before_the_failure_are_not_fetched_again(
     harness: DownloadHarness,
 ) -> None:
-    harness.fetcher.then["audio"] = failing(ErrorCode.CONTENT_LINK_EXPIRED)
+    harness.fetcher.then["audio"] = raising(ErrorCode.CONTENT_LINK_EXPIRED)
     await harness.run(photos())
     before = harness.fetcher.fetched.copy()
     harness.fetcher.then.clear()
@@ -245,7 +245,7 @@ async def test_files_stored_before_the_failure_are_not_fetched_again(
 async def test_retry_with_fresh_links_reuses_stored_files(harness: DownloadHarness) -> None:
     """Recovery reads the page again with the refresh option, as clients do."""
     received_at = datetime.now(UTC)
-    harness.fetcher.then["audio"] = failing(ErrorCode.CONTENT_LINK_EXPIRED)
+    harness.fetcher.then["audio"] = raising(ErrorCode.CONTENT_LINK_EXPIRED)
     await harness.run(photos(received_at=received_at))
     harness.fetcher.then.clear()
     await harness.run(photos(received_at=received_at, options=Options(refresh=True)))
@@ -281,7 +281,7 @@ async def test_files_older_than_the_row_ttl_are_fetched_again(harness: DownloadH
 async def test_files_older_than_a_refresh_are_fetched_again(harness: DownloadHarness) -> None:
     await harness.run(photos(), killed=True)
     age_stored_files(harness, 60)
-    signal = RefreshSignal(by="ann", at=soon(-30))
+    signal = RefreshSignal(by="ann", at=seconds_from_now(-30))
     harness.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
     assert not any(file.reused for file in files_of(await harness.run(photos())))
 
@@ -415,7 +415,7 @@ async def test_cancellation_stops_all_files(harness: DownloadHarness, tmp_path: 
 
 async def test_deadline_stops_all_files(harness: DownloadHarness, tmp_path: Path) -> None:
     harness.fetcher.then = dict.fromkeys(IDS, never_returns)
-    effects = await harness.run(photos(deadline=soon(0.05)))
+    effects = await harness.run(photos(deadline=seconds_from_now(0.05)))
     assert isinstance(outcome(effects), Expired)
     assert harness.fetcher.running == 0
     assert workspaces(tmp_path) == []

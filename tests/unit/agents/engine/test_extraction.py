@@ -227,7 +227,7 @@ def test_job_after_a_list_may_send_requests(extraction: Extraction) -> None:
         assert result_of(extraction, "Fetch", f"{web.url}/page?bytes=7")["bytes"] == 7
 
 
-def test_a_thousand_entries_fit_into_a_result(extraction: Extraction) -> None:
+def test_thousand_entries_fit_into_a_result(extraction: Extraction) -> None:
     with serving() as web:
         url = f"test:?site={web.url}&pages=50&each=20"
         assert len(result_of(extraction, "List", url, entries_max=1_000)["entries"]) == 1_000

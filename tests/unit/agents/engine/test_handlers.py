@@ -200,7 +200,7 @@ def test_urllib_handler_is_left_out() -> None:
     assert kinds == set(KINDS)
 
 
-def test_versions_are_those_installed() -> None:
+def test_installed_versions_are_returned() -> None:
     versions = engine_versions()
     assert versions.yt_dlp.startswith("20")
     assert versions.curl_cffi.count(".") >= 1

@@ -56,7 +56,7 @@ LATE = (9_999, 10_000, 99_999, 100_000, 999_999, NUMBER_MAX)
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("number", EARLY)
-def test_the_number_is_found(search: Search, length: int, number: int) -> None:
+def test_number_is_found(search: Search, length: int, number: int) -> None:
     seed = (bytes(range(256)) * 16)[:length]
     assert search(seed, digest_of(number, seed), running_deadline()) == number
 

@@ -66,12 +66,12 @@ async def read_bytes(data: bytes) -> FromProcess:
 
 
 @pytest.mark.parametrize("message", TO_PROCESS, ids=names([*TO_PROCESS]))
-def test_process_receives_what_the_pool_sent(message: ToProcess) -> None:
+def test_message_to_the_process_round_trips(message: ToProcess) -> None:
     assert receive_bytes(frame(message)) == message
 
 
 @pytest.mark.parametrize("message", FROM_PROCESS, ids=names([*FROM_PROCESS]))
-async def test_pool_reads_what_the_process_sent(message: FromProcess) -> None:
+async def test_message_to_the_pool_round_trips(message: FromProcess) -> None:
     assert await read_bytes(frame(message)) == message
 
 

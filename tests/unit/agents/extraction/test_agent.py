@@ -44,6 +44,7 @@ from tests.unit.agents.builders import (
     URL,
     VIDEO,
     Clock,
+    apply_writes,
     body_of,
     event_record,
     failure,
@@ -52,11 +53,10 @@ from tests.unit.agents.builders import (
     make_gate,
     make_settings,
     make_table,
-    only,
+    only_record,
     outcome,
+    seconds_from_now,
     sent_to,
-    show,
-    soon,
     table_of,
     transitions,
     validated,
@@ -133,12 +133,12 @@ class ExtractionHarness:
     async def run(self, event: ValidatedVideo) -> list[Effect]:
         handle = step_handler(NAME, ValidatedVideo, self.work.work, SharedState())
         effects = list(await handle(event_record(event)))
-        show(self.table, effects)
+        apply_writes(self.table, effects)
         return effects
 
 
 def extracted_event(effects: list[Effect]) -> ExtractedVideo:
-    return body_of(only(effects, EXTRACTED), ExtractedVideo)
+    return body_of(only_record(effects, EXTRACTED), ExtractedVideo)
 
 
 async def test_cache_miss_is_extracted_and_stored() -> None:
@@ -228,14 +228,14 @@ async def test_job_deadline_bounds_the_engine_deadline(
     left: float, least: float, most: float
 ) -> None:
     harness = ExtractionHarness()
-    await harness.run(validated(deadline=soon(left)))
+    await harness.run(validated(deadline=seconds_from_now(left)))
     (job,) = harness.engine.jobs
     assert least <= job.deadline_seconds <= most
 
 
 async def test_engine_deadline_is_at_least_one_second() -> None:
     harness = ExtractionHarness()
-    await harness.work.work(validated(deadline=soon(-5)))
+    await harness.work.work(validated(deadline=seconds_from_now(-5)))
     assert harness.engine.jobs[0].deadline_seconds == 1.0
 
 
@@ -389,7 +389,7 @@ async def test_cookies_are_sent_only_when_the_job_authenticates(tmp_path: Path) 
     first, second = harness.engine.jobs
     assert first.cookies == ()
     assert [(each.name, each.value) for each in second.cookies] == [("sessionid", "s3cret")]
-    assert b"s3cret" not in (only(effects, EXTRACTED).value or b"")
+    assert b"s3cret" not in (only_record(effects, EXTRACTED).value or b"")
 
 
 async def test_missing_cookie_file_is_a_config_error(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tests.unit.agents.builders import (
     FUTURE,
     WRITTEN_AT,
     Clock,
+    apply_writes,
     body_of,
     event_record,
     failure,
@@ -36,10 +37,9 @@ from tests.unit.agents.builders import (
     make_attempt,
     make_job,
     make_table,
-    only,
+    only_record,
     outcome,
     sent_to,
-    show,
     writes,
 )
 
@@ -100,7 +100,7 @@ class ListingHarness:
         event = ValidatedListing(job=make_job(url=URL, **changes), listing=PROFILE)
         handle = step_handler("extraction", ValidatedListing, work.work, SharedState())
         effects = list(await handle(event_record(event)))
-        show(self.table, effects)
+        apply_writes(self.table, effects)
         return effects
 
 
@@ -307,7 +307,7 @@ async def test_row_has_a_ttl_and_a_retention() -> None:
     assert known.fresh_until == WRITTEN_AT.timestamp() + TTL_SECONDS
     assert known.expires_at == WRITTEN_AT.timestamp() + RETENTION_SECONDS
     assert encode(known) == row.value
-    assert only(effects, AUDIT).key == b"r1"
+    assert only_record(effects, AUDIT).key == b"r1"
 
 
 async def test_row_is_flushed_before_the_members() -> None:

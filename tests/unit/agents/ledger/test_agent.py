@@ -46,7 +46,8 @@ from tests.unit.agents.builders import (
     WRITTEN,
     WRITTEN_AT,
     Clock,
-    arrive,
+    apply_writes,
+    as_incoming,
     body_of,
     dead_letters,
     header,
@@ -56,10 +57,9 @@ from tests.unit.agents.builders import (
     make_settings,
     make_table,
     member_job,
-    only,
+    only_record,
     opened_stage,
     sent_to,
-    show,
     writes,
 )
 from tests.unit.agents.builders import (
@@ -80,7 +80,7 @@ def failed_result(job: Job = JOB, code: ErrorCode = ErrorCode.NETWORK_DNS) -> Re
 
 
 def proposal(outcome: Result, *, offset: int = 0, job: Job = JOB) -> Incoming:
-    return arrive(propose_result(job, "download", outcome, "cause"), offset=offset)
+    return as_incoming(propose_result(job, "download", outcome, "cause"), offset=offset)
 
 
 def record_id_at(offset: int) -> str:
@@ -118,14 +118,14 @@ class LedgerHarness:
 
     def apply(self, effects: Sequence[Effect]) -> None:
         for table in (self.table, self.batch_table):
-            show(table, effects)
+            apply_writes(table, effects)
 
     def batch(self, batch_id: str = "b1") -> Batch | None:
         return self.batches.get(batch_id)
 
 
 def published_result(effects: Sequence[Effect]) -> Result:
-    return body_of(only(effects, RESULTS), Result)  # type: ignore[arg-type]
+    return body_of(only_record(effects, RESULTS), Result)  # type: ignore[arg-type]
 
 
 async def test_first_outcome_is_published_and_stored() -> None:
@@ -146,7 +146,7 @@ def completed_result_as_published(effects: Sequence[Effect]) -> Result:
 
 async def test_result_headers_name_request_cause_and_trace() -> None:
     record = proposal(completed_result())
-    sent = only(await LedgerHarness().run(record), RESULTS)
+    sent = only_record(await LedgerHarness().run(record), RESULTS)
     assert sent.key == b"r1"
     assert header(sent, "ce_correlationid") == "r1"
     assert header(sent, "ce_causationid") == header(record, "ce_id")
@@ -164,7 +164,7 @@ OUTCOMES = [
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda each: type(each).__name__)
 async def test_every_outcome_type_is_published_as_proposed(outcome: Result) -> None:
-    sent = only(await LedgerHarness().run(proposal(outcome)), RESULTS)
+    sent = only_record(await LedgerHarness().run(proposal(outcome)), RESULTS)
     assert sent.value == encode(outcome)
     status = type(outcome).__name__.lower()
     assert header(sent, "ce_type") == f"io.clipmill.request.{status}.v1"
@@ -172,7 +172,7 @@ async def test_every_outcome_type_is_published_as_proposed(outcome: Result) -> N
 
 @pytest.mark.parametrize("transition", ["extracted", "selected", "failed", "retrying"])
 async def test_other_transitions_publish_nothing(transition: Any) -> None:
-    record = arrive(audit(JOB, "extraction", transition, "cause", detail={"a": "b"}))
+    record = as_incoming(audit(JOB, "extraction", transition, "cause", detail={"a": "b"}))
     assert await LedgerHarness().run(record) == []
 
 
@@ -180,8 +180,10 @@ async def test_redelivered_proposal_publishes_the_same_bytes() -> None:
     harness, record = LedgerHarness(), proposal(completed_result(), offset=4)
     first = await harness.run(record)
     second = await harness.run(record)
-    assert only(second, RESULTS).value == only(first, RESULTS).value
-    assert header(only(second, RESULTS), "ce_id") == header(only(first, RESULTS), "ce_id")
+    assert only_record(second, RESULTS).value == only_record(first, RESULTS).value
+    assert header(only_record(second, RESULTS), "ce_id") == header(
+        only_record(first, RESULTS), "ce_id"
+    )
     assert not writes(second)
 
 
@@ -190,7 +192,7 @@ async def test_crash_before_the_row_publishes_the_same_result() -> None:
     first = await harness.ledger.handle(record)
     harness.clock.now += 30
     second = await harness.ledger.handle(record)
-    assert only(first, RESULTS).value == only(second, RESULTS).value
+    assert only_record(first, RESULTS).value == only_record(second, RESULTS).value
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ async def test_later_outcome_is_dropped(late: Result) -> None:
 async def test_same_offset_of_a_recreated_audit_topic_is_another_record() -> None:
     harness = LedgerHarness()
     await harness.run(proposal(completed_result(), offset=4))
-    later = arrive(
+    later = as_incoming(
         propose_result(JOB, "download", failed_result(), "cause"), offset=4, timestamp=WRITTEN + 1
     )
     assert await harness.run(later) == []
@@ -252,15 +254,15 @@ async def test_stage_sweep_deletes_expired_rows() -> None:
     context, _ = make_context(make_settings(), TABLE, batches.TABLE)
     async with opened_stage(ledger_stage, context) as handle:
         table = context.tables[TABLE]
-        show(table, await handle(proposal(completed_result())))
+        apply_writes(table, await handle(proposal(completed_result())))
         (seconds, sweep), *_ = context.periodic
         assert seconds == SWEEP_SECONDS
         assert sweep() == []
         row = Decided(record_id="p", expires_at=1.0)
-        show(table, [TableWrite(TABLE, "old", encode(row))])
+        apply_writes(table, [TableWrite(TABLE, "old", encode(row))])
         swept = sweep()
         assert [(each.key, each.value) for each in writes(swept)] == [("old", None)]
-        show(table, swept)
+        apply_writes(table, swept)
         assert table.get("old") is None
         assert table.get("r1") is not None
 
@@ -286,7 +288,7 @@ async def test_duration_is_counted_once_by_action_and_cache(
 ) -> None:
     harness, job = LedgerHarness(), msgspec.structs.replace(JOB, action="info")
     if is_known:
-        await harness.run(arrive(audit(job, "validation", "accepted", "cause")))
+        await harness.run(as_incoming(audit(job, "validation", "accepted", "cause")))
     before = duration_count(*labels)
     await harness.run(proposal(outcome, job=job, offset=8))
     await harness.run(proposal(outcome, job=job, offset=9))
@@ -295,11 +297,11 @@ async def test_duration_is_counted_once_by_action_and_cache(
 
 async def test_cancelled_request_is_counted_by_its_action() -> None:
     harness, job = LedgerHarness(), msgspec.structs.replace(JOB, action="list")
-    await harness.run(arrive(audit(job, "validation", "accepted", "cause")))
+    await harness.run(as_incoming(audit(job, "validation", "accepted", "cause")))
     before = duration_count("cancelled", "list", "")
     cancel = Cancel(request_id=job.request_id, by="me")
     await harness.run(
-        arrive(
+        as_incoming(
             user_command(cancel, "commands", at=ORDERED_AT, cause="c", trace_id=TRACE_ID), offset=9
         )
     )
@@ -312,9 +314,11 @@ async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
         table = context.tables[TABLE]
         for name in ("a", "b", "c"):
             job = make_job(request_id=name)
-            show(table, await handle(arrive(audit(job, "validation", "accepted", "cause"))))
+            apply_writes(
+                table, await handle(as_incoming(audit(job, "validation", "accepted", "cause")))
+            )
         job = make_job(request_id="a")
-        show(table, await handle(proposal(failed_result(job), job=job, offset=9)))
+        apply_writes(table, await handle(proposal(failed_result(job), job=job, offset=9)))
         count = context.periodic[-1][1]
         assert count() == ()
     assert REGISTRY.get_sample_value("clipmill_requests_open") == 2
@@ -380,7 +384,7 @@ async def test_redelivered_undecodable_record_publishes_the_same_result() -> Non
     harness = LedgerHarness()
     record = make_record(b"\xff", topic=AUDIT, headers=HEADERS)
     first, second = await harness.run(record), await harness.run(record)
-    assert only(first, RESULTS).value == only(second, RESULTS).value
+    assert only_record(first, RESULTS).value == only_record(second, RESULTS).value
 
 
 def test_bug_ends_the_request_and_is_dead_lettered() -> None:
@@ -399,7 +403,7 @@ def test_bug_ends_the_request_and_is_dead_lettered() -> None:
 
 def test_repeated_bug_publishes_the_same_result() -> None:
     record = proposal(completed_result())
-    first, second = (only(on_bug(record, RuntimeError("x")), RESULTS) for _ in range(2))
+    first, second = (only_record(on_bug(record, RuntimeError("x")), RESULTS) for _ in range(2))
     assert first.value == second.value
 
 
@@ -407,7 +411,7 @@ def test_repeated_bug_publishes_the_same_result() -> None:
 
 
 def accepted_record(job: Job = JOB, *, offset: int = 0) -> Incoming:
-    return arrive(audit(job, "validation", "accepted", "cause"), offset=offset)
+    return as_incoming(audit(job, "validation", "accepted", "cause"), offset=offset)
 
 
 async def test_first_record_of_a_request_opens_its_row() -> None:
@@ -432,7 +436,7 @@ async def test_decided_row_keeps_the_request_snapshot() -> None:
 async def test_outcome_that_carries_the_job_stores_its_snapshot() -> None:
     harness = LedgerHarness()
     outcome = failed_result(code=ErrorCode.CONTENT_NOT_FOUND)
-    await harness.run(arrive(propose_result(JOB, "validation", outcome, "cause")))
+    await harness.run(as_incoming(propose_result(JOB, "validation", outcome, "cause")))
     assert harness.request_state().job == snapshot_of(JOB)
 
 
@@ -442,20 +446,20 @@ async def test_rejected_request_stores_no_snapshot(opens: bool) -> None:
     if opens:
         await harness.run(accepted_record())
     outcome = failed_result(code=ErrorCode.REQUEST_INVALID)
-    await harness.run(arrive(propose_result(JOB, "validation", outcome, "cause"), offset=1))
+    await harness.run(as_incoming(propose_result(JOB, "validation", outcome, "cause"), offset=1))
     assert harness.request_state().job is None
 
 
 async def test_job_without_a_url_is_not_stored() -> None:
     harness, job = LedgerHarness(), make_job(url="")
     outcome = failed_result(job, ErrorCode.REQUEST_TOO_LARGE)
-    await harness.run(arrive(propose_result(job, "validation", outcome, "cause")))
+    await harness.run(as_incoming(propose_result(job, "validation", outcome, "cause")))
     assert harness.request_state().job is None
 
 
 async def test_replay_opens_its_row_at_any_step() -> None:
     harness, job = LedgerHarness(), JOB.as_replay(2, JOB.received_at)
-    await harness.run(arrive(audit(job, "extraction", "extracted", "cause")))
+    await harness.run(as_incoming(audit(job, "extraction", "extracted", "cause")))
     assert harness.request_state("r1/replay-2") == Open(job=snapshot_of(job), expires_at=1_500.0)
 
 
@@ -493,25 +497,25 @@ async def test_first_member_introduces_its_batch() -> None:
     harness = LedgerHarness()
     effects = await harness.run(accepted_record(FIRST))
     assert set(dict(harness.table.items())) == {"b1/0"}
-    introduction = only(effects, AUDIT)
+    introduction = only_record(effects, AUDIT)
     assert introduction.key == b"b1"
-    effects = await harness.run(arrive(introduction, offset=1))
+    effects = await harness.run(as_incoming(introduction, offset=1))
     assert harness.batch() == batch_of_job(FIRST).with_expiry(1_500.0)
     assert harness.request_state("b1") is None
-    assert await harness.run(arrive(introduction, offset=2)) == []
+    assert await harness.run(as_incoming(introduction, offset=2)) == []
 
 
 async def test_batch_is_introduced_again_after_a_crash_and_with_an_outcome() -> None:
     harness = LedgerHarness()
     first = await harness.run(accepted_record(FIRST))
     again = await harness.run(accepted_record(FIRST))
-    assert only(again, AUDIT).value == only(first, AUDIT).value
-    ended_at_once = arrive(
+    assert only_record(again, AUDIT).value == only_record(first, AUDIT).value
+    ended_at_once = as_incoming(
         propose_result(FIRST, "validation", failed_result(FIRST), "cause"), offset=3
     )
     for _ in range(2):
         introduction, _ = sent_to(await harness.run(ended_at_once), AUDIT)
-        assert introduction.value == only(first, AUDIT).value
+        assert introduction.value == only_record(first, AUDIT).value
 
 
 async def test_other_members_do_not_introduce_the_batch() -> None:
@@ -521,18 +525,18 @@ async def test_other_members_do_not_introduce_the_batch() -> None:
 
 async def test_request_with_the_id_of_a_batch_is_independent_of_it() -> None:
     harness = LedgerHarness()
-    await harness.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
+    await harness.run(as_incoming(introduce_batch(FIRST, "ledger", "cause")))
     job = make_job(request_id="b1")
     await harness.run(accepted_record(job, offset=1))
     assert harness.request_state("b1") == Open(job=snapshot_of(job), expires_at=1_500.0)
-    await harness.run(arrive(introduce_batch(FIRST, "ledger", "cause"), offset=2))
+    await harness.run(as_incoming(introduce_batch(FIRST, "ledger", "cause"), offset=2))
     assert isinstance(harness.request_state("b1"), Open)
     assert harness.batch() == batch_of_job(FIRST).with_expiry(1_500.0)
 
 
 async def test_undecodable_record_with_the_id_of_a_batch_does_not_end_it() -> None:
     harness = LedgerHarness()
-    await harness.run(arrive(introduce_batch(FIRST, "ledger", "cause")))
+    await harness.run(as_incoming(introduce_batch(FIRST, "ledger", "cause")))
     headers = [("ce_correlationid", b"b1")]
     effects = await harness.run(make_record(b"\xff", topic=AUDIT, headers=headers, offset=1))
     assert effects == dead_letters(effects)
@@ -544,7 +548,7 @@ async def test_undecodable_record_with_the_id_of_a_batch_does_not_end_it() -> No
 
 def command_record(command: Cancel | Retry, *, offset: int = 7) -> Incoming:
     sent = user_command(command, "commands", at=ORDERED_AT, cause="c1", trace_id=TRACE_ID)
-    return arrive(sent, offset=offset)
+    return as_incoming(sent, offset=offset)
 
 
 def cancel_record(request_id: str = "r1", **fields: Any) -> Incoming:
@@ -593,7 +597,7 @@ async def test_redelivered_cancellation_publishes_the_same_result() -> None:
     first = await harness.run(cancel_record())
     harness.clock.now += 30
     after_the_row = await harness.run(cancel_record())
-    bodies = {only(each, RESULTS).value for each in (before_the_row, first, after_the_row)}
+    bodies = {only_record(each, RESULTS).value for each in (before_the_row, first, after_the_row)}
     assert len(bodies) == 1
     assert not writes(after_the_row)
 
@@ -626,11 +630,11 @@ async def test_batch_cancellation_is_split_into_its_members() -> None:
     harness = LedgerHarness()
     for index in range(3):
         await harness.run(accepted_record(member_job(index, 4), offset=index))
-    await harness.run(arrive(introduce_batch(member_job(0, 4), "ledger", "cause"), offset=8))
+    await harness.run(as_incoming(introduce_batch(member_job(0, 4), "ledger", "cause"), offset=8))
     parts = sent_to(await harness.run(cancel_record("b1", offset=9)), AUDIT)
     assert [each.key for each in parts] == [b"b1/0", b"b1/1", b"b1/2", b"b1/3"]
     assert len({header(each, "ce_id") for each in parts}) == 4
-    results = [await harness.run(arrive(each, offset=10 + n)) for n, each in enumerate(parts)]
+    results = [await harness.run(as_incoming(each, offset=10 + n)) for n, each in enumerate(parts)]
     assert [published_result(each).request_id for each in results[:3]] == ["b1/0", "b1/1", "b1/2"]
     assert results[3] == [], "a member that is not known yet is not an error"
 
@@ -644,11 +648,13 @@ async def test_listing_cancellation_cancels_its_members() -> None:
     places = (BatchMember(id="r1", index=index, size=2) for index in range(2))
     members = [make_job(request_id=f"r1/{each.index}", batch=each) for each in places]
     for offset, member in enumerate(members, start=2):
-        await harness.run(arrive(audit(member, "extraction", "accepted", "cause"), offset=offset))
+        await harness.run(
+            as_incoming(audit(member, "extraction", "accepted", "cause"), offset=offset)
+        )
     parts = sent_to(await harness.run(cancel_record(offset=9)), AUDIT)
     assert [each.key for each in parts] == [b"r1/0", b"r1/1"]
     ends = [
-        published_result(await harness.run(arrive(each, offset=10 + n)))
+        published_result(await harness.run(as_incoming(each, offset=10 + n)))
         for n, each in enumerate(parts)
     ]
     assert all(isinstance(each, Cancelled) for each in ends)
@@ -663,9 +669,11 @@ async def test_first_member_of_a_listing_does_not_reopen_it() -> None:
     )
     before = harness.request_state()
     first = make_job(request_id="r1/0", batch=BatchMember(id="r1", index=0, size=1))
-    effects = await harness.run(arrive(audit(first, "extraction", "accepted", "cause"), offset=2))
+    effects = await harness.run(
+        as_incoming(audit(first, "extraction", "accepted", "cause"), offset=2)
+    )
     for offset, each in enumerate(sent_to(effects, AUDIT), start=3):
-        await harness.run(arrive(each, offset=offset))
+        await harness.run(as_incoming(each, offset=offset))
     assert harness.request_state() == before
 
 
@@ -684,7 +692,7 @@ async def test_retry_resubmits_a_decided_request() -> None:
         retry_record(options=OptionChanges(quality="480p", watermark="allow"))
     )
     assert len(effects) == 1
-    sent = only(effects, REQUESTS)
+    sent = only_record(effects, REQUESTS)
     assert sent.key == b"n1"
     assert body_of(sent, Request) == Request(
         id="n1",
@@ -703,7 +711,7 @@ async def test_retry_is_parsed_by_validation() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
     await harness.run(proposal(completed_result(), offset=4))
-    record = arrive(only(await harness.run(retry_record()), REQUESTS))
+    record = as_incoming(only_record(await harness.run(retry_record()), REQUESTS))
     envelope = open_envelope(record)
     (job,) = jobs_of(read_request(envelope), envelope, record)
     assert (job.request_id, job.retry_of, job.url, job.batch) == ("n1", "r1", URL, None)
@@ -713,7 +721,7 @@ async def test_member_is_retried_as_a_single_request() -> None:
     harness, member = LedgerHarness(), member_job(2, 3)
     await harness.run(accepted_record(member))
     await harness.run(proposal(failed_result(member), offset=4, job=member))
-    retried = body_of(only(await harness.run(retry_record("b1/2")), REQUESTS), Request)
+    retried = body_of(only_record(await harness.run(retry_record("b1/2")), REQUESTS), Request)
     assert (retried.id, retried.url, retried.urls, retried.retry_of) == ("n1", URL, None, "b1/2")
 
 
@@ -721,7 +729,7 @@ async def test_redelivered_retry_publishes_the_same_request() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
     await harness.run(proposal(completed_result(), offset=4))
-    first, second = [only(await harness.run(retry_record()), REQUESTS) for _ in range(2)]
+    first, second = [only_record(await harness.run(retry_record()), REQUESTS) for _ in range(2)]
     assert (first.key, first.value) == (second.key, second.value)
     assert header(first, "ce_id") == header(second, "ce_id")
 
@@ -733,7 +741,7 @@ async def put_request_state(harness: LedgerHarness, state: str) -> None:
         case "batch":
             place = BatchMember(id="r1", index=0, size=3)
             first = make_job(request_id="r1/0", batch=place)
-            await harness.run(arrive(introduce_batch(first, "ledger", None)))
+            await harness.run(as_incoming(introduce_batch(first, "ledger", None)))
         case "refused":
             await harness.run(proposal(failed_result(code=ErrorCode.REQUEST_INVALID)))
         case "unreadable":
@@ -755,7 +763,7 @@ async def test_invalid_retry_is_rejected_under_the_new_id(state: str, reason: st
     await put_request_state(harness, state)
     effects = await harness.run(retry_record())
     assert len(effects) == 1
-    assert only(effects, AUDIT).key == b"n1"
+    assert only_record(effects, AUDIT).key == b"n1"
     found = rejection(effects)
     assert (found.request_id, found.retry_of) == ("n1", "r1")
     assert reason in found.error.user_message
@@ -764,9 +772,9 @@ async def test_invalid_retry_is_rejected_under_the_new_id(state: str, reason: st
 async def test_rejection_of_a_retry_is_its_only_result() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
-    rejection_record = only(await harness.run(retry_record()), AUDIT)
+    rejection_record = only_record(await harness.run(retry_record()), AUDIT)
     assert isinstance(
-        published_result(await harness.run(arrive(rejection_record, offset=8))), Rejected
+        published_result(await harness.run(as_incoming(rejection_record, offset=8))), Rejected
     )
     await harness.run(proposal(completed_result(), offset=9))
     assert sent_to(await harness.run(retry_record(offset=10)), REQUESTS), (
@@ -786,7 +794,7 @@ async def test_rejected_command_does_not_end_a_request_with_its_id(step: str, st
     rejection_record = propose_result(
         JOB, step, failed_result(code=ErrorCode.REQUEST_INVALID), None
     )
-    assert not sent_to(await harness.run(arrive(rejection_record, offset=9)), RESULTS)
+    assert not sent_to(await harness.run(as_incoming(rejection_record, offset=9)), RESULTS)
     assert (harness.request_state(), harness.batch("r1")) == before
 
 
@@ -831,7 +839,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.harness = LedgerHarness(remember_seconds=1e9)
 
     def _append(self, record: Outgoing) -> None:
-        self.log.append(arrive(record, offset=len(self.log)))
+        self.log.append(as_incoming(record, offset=len(self.log)))
 
     @rule(request=st.sampled_from("abc"), code=st.sampled_from(ErrorCode))
     def propose_failure(self, request: str, code: ErrorCode) -> None:

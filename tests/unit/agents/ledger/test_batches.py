@@ -36,16 +36,16 @@ from tests.unit.agents.builders import (
     URL,
     WRITTEN_AT,
     Clock,
-    arrive,
+    apply_writes,
+    as_incoming,
     body_of,
     dead_letters,
     header,
     make_job,
     make_record,
     make_table,
-    only,
+    only_record,
     sent_to,
-    show,
     writes,
 )
 
@@ -101,11 +101,11 @@ class LedgerLogHarness:
 
     def append(self, *records: Outgoing) -> None:
         for record in records:
-            self.log.append(arrive(record, offset=len(self.log)))
+            self.log.append(as_incoming(record, offset=len(self.log)))
 
     def write(self, effects: Sequence[Effect]) -> None:
         for table in (self.table, self.batch_table):
-            show(table, effects)
+            apply_writes(table, effects)
         self.append(*sent_to(effects, AUDIT))
         self.published += sent_to(effects, RESULTS)
 
@@ -269,14 +269,14 @@ async def test_redelivered_closing_record_publishes_the_same_summary() -> None:
     again = await ledger.ledger.handle(closing)
     assert not writes(again)
     (first,) = [each for each in ledger.published if each.key == b"b"]
-    assert only(again, RESULTS).value == first.value
+    assert only_record(again, RESULTS).value == first.value
 
 
 async def test_redelivered_deciding_record_publishes_the_same_report() -> None:
     ledger = LedgerLogHarness()
     await ledger.decide(member(1))
     deciding, report = ledger.log
-    again = only(await ledger.ledger.handle(deciding), AUDIT)
+    again = only_record(await ledger.ledger.handle(deciding), AUDIT)
     assert again.value == report.value
     copy = make_record(deciding.value, topic=AUDIT, headers=list(deciding.headers), offset=99)
     assert await ledger.ledger.handle(copy) == []
@@ -289,9 +289,9 @@ async def test_crash_before_the_row_publishes_the_same_summary() -> None:
     ledger.append(propose_result(member(2), "download", outcome(member(2)), "cause"))
     ledger.write(await ledger.ledger.handle(ledger.log[ledger.committed]))
     report = ledger.log[-1]
-    first = only(await ledger.ledger.handle(report), RESULTS)
+    first = only_record(await ledger.ledger.handle(report), RESULTS)
     ledger.clock.now += 30
-    assert only(await ledger.ledger.handle(report), RESULTS).value == first.value
+    assert only_record(await ledger.ledger.handle(report), RESULTS).value == first.value
 
 
 async def test_duplicate_of_the_last_report_publishes_nothing() -> None:
@@ -327,17 +327,17 @@ async def test_index_outside_the_batch_is_not_counted(index: int) -> None:
 def test_bug_at_a_batch_record_ends_nothing() -> None:
     ledger = LedgerLogHarness()
     job = member(0, size=1)
-    report = arrive(
+    report = as_incoming(
         expire_batch("b", 1.0, TRACE_ID, "ledger", WRITTEN_AT),
     )
-    for record in (report, arrive(_report(ledger, job))):
+    for record in (report, as_incoming(_report(ledger, job))):
         effects = on_bug(record, RuntimeError("x"))
         assert effects == dead_letters(effects)
         assert len(effects) == 1
 
 
 def _report(ledger: LedgerLogHarness, job: Job) -> Outgoing:
-    record = arrive(propose_result(job, "download", outcome(job), "cause"))
+    record = as_incoming(propose_result(job, "download", outcome(job), "cause"))
     return sent_to(_run_now(ledger.ledger.handle(record)), AUDIT)[-1]
 
 

@@ -23,12 +23,12 @@ from tests.unit.agents.builders import (
     INFO,
     PAST,
     WRITTEN_AT,
-    arrive,
+    as_incoming,
     header,
     make_job,
     make_record,
     member_job,
-    only,
+    only_record,
     sent_to,
 )
 from tests.unit.agents.ledger.test_agent import LedgerHarness
@@ -100,7 +100,7 @@ async def handle_all(harness: LedgerHarness, *records: Outgoing) -> list[Effect]
     """Handle all records; return the effects of the last one."""
     effects: list[Effect] = []
     for offset, each in enumerate(records):
-        effects = await harness.run(arrive(each, offset=offset))
+        effects = await harness.run(as_incoming(each, offset=offset))
     return effects
 
 
@@ -200,13 +200,13 @@ async def test_dropped_record_is_counted_and_audited_by_kind(case: str) -> None:
     harness = LedgerHarness()
     await handle_all(harness, *earlier)
     counts = CounterChanges()
-    effects = await harness.run(arrive(last, offset=9))
+    effects = await harness.run(as_incoming(last, offset=9))
     assert not sent_to(effects, RESULTS)
     assert counts.since() == {name: 1.0 for name in (content, reason) if name is not None}
     if content is None:
         assert effects == []
         return
-    entry = decode(only(effects, AUDIT).value or b"", AuditRecord)
+    entry = decode(only_record(effects, AUDIT).value or b"", AuditRecord)
     assert (entry.request_id, entry.step, entry.transition) == ("r1", "ledger", "repeated")
     by = header(last, "ce_causationid")
     assert entry.detail == {"content": content, "by": by}
@@ -228,7 +228,9 @@ async def test_open_request_gets_its_outcome_after_another_is_dropped(final: str
     await handle_all(
         harness, accepted_record(FIRST), accepted_record(OTHER), completed_proposal(OTHER)
     )
-    assert len(sent_to(await harness.run(arrive(FINAL_OUTCOMES[final], offset=9)), RESULTS)) == 1
+    assert (
+        len(sent_to(await harness.run(as_incoming(FINAL_OUTCOMES[final], offset=9)), RESULTS)) == 1
+    )
 
 
 async def test_outcome_with_an_undecodable_row_is_counted() -> None:
@@ -241,19 +243,21 @@ async def test_outcome_with_an_undecodable_row_is_counted() -> None:
 async def test_audit_record_decides_nothing_and_is_stable_on_redelivery() -> None:
     harness = LedgerHarness()
     await handle_all(harness, accepted_record(FIRST))
-    once, twice = [await harness.run(arrive(accepted_record(OTHER), offset=5)) for _ in range(2)]
+    once, twice = [
+        await harness.run(as_incoming(accepted_record(OTHER), offset=5)) for _ in range(2)
+    ]
     assert [header(each, "ce_id") for each in once] == [header(each, "ce_id") for each in twice]
     counts = CounterChanges()
-    assert await harness.run(arrive(once[0], offset=6)) == []
+    assert await harness.run(as_incoming(once[0], offset=6)) == []
     assert counts.since() == {}
 
 
 async def test_each_member_of_a_batch_with_a_duplicate_id_is_counted() -> None:
     harness, counts = LedgerHarness(), CounterChanges()
     for index in range(3):
-        await harness.run(arrive(accepted_record(member_job(index, trace_id=TRACES[0]))))
+        await harness.run(as_incoming(accepted_record(member_job(index, trace_id=TRACES[0]))))
     for index in range(3):
-        await harness.run(arrive(accepted_record(member_job(index, trace_id=TRACES[1]))))
+        await harness.run(as_incoming(accepted_record(member_job(index, trace_id=TRACES[1]))))
     assert counts.since() == {"same": 3.0}
 
 

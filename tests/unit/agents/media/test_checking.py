@@ -81,7 +81,7 @@ def test_file_as_promised_passes(
 
 
 @pytest.mark.parametrize("codec", ["aac", "opus", "unknown"])
-def test_video_without_its_promised_audio_is_no_sound(codec: str) -> None:
+def test_video_without_its_promised_audio_is_a_no_sound_error(codec: str) -> None:
     promised = msgspec.structs.replace(VIDEO, audio_codec=codec)
     with pytest.raises(ClipmillError, match="format v has no sound") as caught:
         check(changed(MOVIE, audio_codec=None), promised, 10.0)

@@ -89,7 +89,7 @@ async def test_one_process_probes_consecutive_files(prober: MediaProber, tmp_pat
     assert prober.pid == pid
 
 
-async def test_a_killed_process_is_replaced(prober: MediaProber, tmp_path: Path) -> None:
+async def test_killed_process_is_replaced(prober: MediaProber, tmp_path: Path) -> None:
     video = write(tmp_path, content(VIDEO))
     first = await prober.probe(video)
     pid = prober.pid

@@ -171,13 +171,13 @@ async def test_output_is_deterministic(remuxer: MediaRemuxer, tmp_path: Path) ->
 
 
 FLAWS = {
-    "no sound in the movie": (content(VIDEO), content(SILENT), "no sound"),
-    "no picture in the movie": (body(Marked(video="")), content(VIDEO), "no picture"),
+    "no audio in the movie": (content(VIDEO), content(SILENT), "no sound"),
+    "no video in the movie": (body(Marked(video="")), content(VIDEO), "no picture"),
     "another length": (body(PICTURES["h264"]), content(VIDEO), "plays for 6.0 s, that beside"),
     "a page": (content(SILENT), PAGE, "Invalid data"),
     "a picture": (content(SILENT), content(PICTURE), "no sound"),
     "nothing": (content(SILENT), b"", "End of file|Invalid data"),
-    "cut": (content(SILENT), content(VIDEO)[:3000], "Invalid data|is cut|End of file"),
+    "truncated": (content(SILENT), content(VIDEO)[:3000], "Invalid data|is cut|End of file"),
 }
 
 

@@ -34,6 +34,7 @@ from streams.settings import BreakerSettings, LimitSettings
 from streams.topics import ATTEMPTS, SIGNALS
 from tests.unit.agents.builders import (
     Clock,
+    apply_writes,
     body_of,
     dead_letters,
     header,
@@ -41,10 +42,9 @@ from tests.unit.agents.builders import (
     make_record,
     make_settings,
     make_table,
-    only,
+    only_record,
     opened_stage,
     sent_to,
-    show,
     writes,
 )
 from tests.unit.agents.resilience.calls import (
@@ -115,8 +115,8 @@ class MonitorHarness:
         return self.monitor.sweep(dict(self.table.items()), dict(self.rates.items()))
 
     def apply(self, effects: Sequence[Effect]) -> None:
-        show(self.table, effects)
-        show(self.rates, effects)
+        apply_writes(self.table, effects)
+        apply_writes(self.rates, effects)
         for sent in sent_to(effects, SIGNALS):
             self.signals.put((sent.key or b"").decode(), sent.value)
 
@@ -173,7 +173,7 @@ async def test_state_change_writes_the_row_and_publishes_the_state() -> None:
     harness = MonitorHarness()
     await harness.run(*blocked_attempts(2))
     effects = await harness.run(attempt(2, BLOCK))
-    sent = only(effects, SIGNALS)
+    sent = only_record(effects, SIGNALS)
     assert sent.key == KEY.encode()
     assert body_of(sent, BreakerState) == BreakerState(
         platform="tiktok",
@@ -191,7 +191,7 @@ async def test_state_change_writes_the_row_and_publishes_the_state() -> None:
 
 
 async def test_published_state_has_envelope_headers_and_a_stable_id() -> None:
-    sent = [only(await MonitorHarness().run(*blocked_attempts()), SIGNALS) for _ in range(2)]
+    sent = [only_record(await MonitorHarness().run(*blocked_attempts()), SIGNALS) for _ in range(2)]
     assert header(sent[0], "ce_type") == "io.clipmill.breaker.changed.v1"
     assert header(sent[0], "ce_causationid") == "cause-1"
     assert header(sent[0], "ce_correlationid") == KEY
@@ -201,8 +201,8 @@ async def test_published_state_has_envelope_headers_and_a_stable_id() -> None:
 
 async def test_different_states_have_different_ids() -> None:
     harness = MonitorHarness()
-    first = only(await harness.run(*blocked_attempts()), SIGNALS)
-    second = only(await harness.run(breaker_order("open")), SIGNALS)
+    first = only_record(await harness.run(*blocked_attempts()), SIGNALS)
+    second = only_record(await harness.run(breaker_order("open")), SIGNALS)
     assert header(first, "ce_id") != header(second, "ce_id")
 
 
@@ -308,7 +308,7 @@ async def test_row_in_flight_does_not_overwrite_memory() -> None:
 
 async def test_undecodable_row_starts_from_a_new_breaker() -> None:
     harness = MonitorHarness()
-    show(harness.table, [breaker_row(b"{")])
+    apply_writes(harness.table, [breaker_row(b"{")])
     await harness.run(attempt(1))
     assert len(harness.row.window) == 1
 
@@ -319,7 +319,7 @@ def breaker_row(value: bytes | None) -> TableWrite:
 
 async def test_sweep_deletes_an_undecodable_row() -> None:
     harness = MonitorHarness()
-    show(harness.table, [breaker_row(b"{")])
+    apply_writes(harness.table, [breaker_row(b"{")])
     (deleted,) = rows_of(harness.sweep())
     assert (deleted.key, deleted.value) == (BREAKER_NAME, None)
 
@@ -351,7 +351,7 @@ async def test_crash_between_state_and_row_reopens_on_redelivery() -> None:
     harness.sweep()
     before = dict(harness.table.items())
     await harness.run(attempt(2, BLOCK))
-    show(harness.table, [breaker_row(before[BREAKER_NAME])])
+    apply_writes(harness.table, [breaker_row(before[BREAKER_NAME])])
     harness.monitor = harness.new_monitor()
     harness.clock.now += 3
     await harness.run(attempt(2, BLOCK))
@@ -400,7 +400,7 @@ async def test_idle_breaker_is_deleted_with_its_published_state() -> None:
     assert len(harness.table) == 1
     harness.clock.now += 0.1
     effects = harness.sweep()
-    tombstone = only(effects, SIGNALS)
+    tombstone = only_record(effects, SIGNALS)
     assert (tombstone.key, tombstone.value) == (KEY.encode(), None)
     assert [(each.key, each.value) for each in rows_of(effects)] == [(BREAKER_NAME, None)]
     assert harness.state is None
@@ -430,7 +430,7 @@ async def test_state_that_is_not_closed_is_republished_daily(action: Any) -> Non
 
 async def test_breaker_of_another_owner_is_dropped() -> None:
     harness = await harness_with_open_breaker()
-    show(harness.table, [breaker_row(None)])
+    apply_writes(harness.table, [breaker_row(None)])
     assert harness.sweep() == []
     assert gauge_value(BREAKER_STATE, *LABELS) is None
 
@@ -572,7 +572,7 @@ async def test_stage_handles_attempts_and_sweeps() -> None:
     async with opened_stage(monitor_stage, context) as handle:
         for message in blocked_attempts(at=1_700_000_000_000 / 1_000):
             effects = list(await handle(incoming_attempt(message)))
-            show(context.tables[TABLE], effects)
+            apply_writes(context.tables[TABLE], effects)
         ((seconds, sweep),) = context.periodic
         assert seconds == SWEEP_SECONDS
         assert len(rows_of(effects) + rows_of(sweep())) >= 1
@@ -611,7 +611,7 @@ async def test_full_rate_is_not_published() -> None:
 async def test_refusals_cut_and_publish_the_rate() -> None:
     harness = MonitorHarness(TEN_PER_SECOND)
     effects = await harness.run(*(rate_limited_attempt(number, 1_000) for number in range(3)))
-    sent = only(effects, SIGNALS)
+    sent = only_record(effects, SIGNALS)
     assert header(sent, "ce_type") == "io.clipmill.rate.changed.v1"
     assert header(sent, "ce_causationid") == "cause-1"
     assert harness.rate_state == RateState(

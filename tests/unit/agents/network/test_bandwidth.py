@@ -47,7 +47,7 @@ async def test_throughput_never_exceeds_the_rate_plus_a_burst(
         assert spent <= rate * (seconds + BURST_SECONDS) * (1 + 1e-6) + 1
 
 
-async def test_the_rate_is_reached() -> None:
+async def test_rate_is_reached() -> None:
     bandwidth, time = create_limiter(1_000)
     for _ in range(100):
         await bandwidth.consume(100)

@@ -60,7 +60,7 @@ def decode(coding: str, sent: bytes, step: int = 65_536) -> tuple[bytes, bool]:
 
 @pytest.mark.parametrize(("coding", "encode"), FORMS.values(), ids=FORMS.keys())
 @pytest.mark.parametrize("step", [1_000, 65_536, 1 << 22])
-def test_a_compressed_body_is_decoded(
+def test_compressed_body_is_decoded(
     coding: str, encode: Callable[[bytes], bytes], step: int
 ) -> None:
     assert decode(coding, encode(BODY), step) == (BODY, True)

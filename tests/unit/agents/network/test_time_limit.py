@@ -46,7 +46,7 @@ async def test_concurrent_tasks_have_their_own_limits() -> None:
     assert found == pytest.approx([1, 2, 3])
 
 
-async def test_without_any_limit_nothing_is_extended() -> None:
+async def test_extend_without_a_limit_does_nothing() -> None:
     extend_limits(5)
     async with time_limit(60) as limit:
         assert (limit.when() or 0.0) - asyncio.get_running_loop().time() == pytest.approx(60, abs=1)

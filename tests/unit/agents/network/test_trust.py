@@ -87,7 +87,7 @@ def test_unwritable_directory_is_an_error_that_names_it(ca_file: Path, tmp_path:
     assert caught.value.code is ErrorCode.SYSTEM_CONFIG
 
 
-def test_a_failed_replacement_leaves_no_temporary_file(ca_file: Path, tmp_path: Path) -> None:
+def test_failed_replacement_leaves_no_temporary_file(ca_file: Path, tmp_path: Path) -> None:
     target = tmp_path / "bundle.pem"
     target.mkdir()
     (target / "full").touch()

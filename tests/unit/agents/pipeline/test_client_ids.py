@@ -16,7 +16,7 @@ from schemas.request import Options, Request
 from streams.envelope import STRUCTURED, open_envelope
 from streams.records import Effect, Header, Incoming
 from streams.topics import COMMANDS
-from tests.unit.agents.builders import URL, all_of, make_record, outcome, outcomes
+from tests.unit.agents.builders import URL, collect_effects, make_record, outcome, outcomes
 from tests.unit.agents.test_hostile import make_validation
 
 pytestmark = pytest.mark.untraced
@@ -95,7 +95,7 @@ MALFORMED: dict[str, Incoming] = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 async def test_outcome_of_a_malformed_request_has_its_id(name: str) -> None:
-    found = outcome(await all_of(await make_validation().handle(MALFORMED[name])))
+    found = outcome(await collect_effects(await make_validation().handle(MALFORMED[name])))
     assert found.request_id == "mine"
     assert found.error.technical_details["reason"]
 
@@ -108,7 +108,8 @@ async def test_integer_ids_become_decimal_strings(text: str, request_id: str) ->
     for body in (f'{{"id":{text},"url":"x"}}', f'{{"id":{text},"x":1}}', f'{{"id":{text},"x":'):
         record = make_record(body.encode())
         assert (
-            outcome(await all_of(await make_validation().handle(record))).request_id == request_id
+            outcome(await collect_effects(await make_validation().handle(record))).request_id
+            == request_id
         )
 
 
@@ -127,7 +128,7 @@ async def test_integer_ids_become_decimal_strings(text: str, request_id: str) ->
 )
 async def test_invalid_id_is_quoted_and_the_record_id_is_used(text: str, quoted: str) -> None:
     record = make_record(f'{{"id":{text},"url":"x"}}'.encode())
-    found = outcome(await all_of(await make_validation().handle(record)))
+    found = outcome(await collect_effects(await make_validation().handle(record)))
     assert found.request_id == record.record_id
     assert found.error.technical_details["field"] == "$.id"
     assert found.error.technical_details["reason"].startswith(quoted)
@@ -146,7 +147,8 @@ AMBIGUOUS = [
 async def test_ambiguous_id_is_not_used(body: str) -> None:
     record = make_record(body.encode())
     assert (
-        outcome(await all_of(await make_validation().handle(record))).request_id == record.record_id
+        outcome(await collect_effects(await make_validation().handle(record))).request_id
+        == record.record_id
     )
 
 
@@ -172,7 +174,7 @@ ENVELOPE_IDS: dict[str, tuple[Incoming, dict[str, str]]] = {
 @pytest.mark.parametrize("name", ENVELOPE_IDS)
 async def test_envelope_ids_are_reported_but_do_not_identify_the_request(name: str) -> None:
     record, ids = ENVELOPE_IDS[name]
-    found = outcome(await all_of(await make_validation().handle(record)))
+    found = outcome(await collect_effects(await make_validation().handle(record)))
     assert found.request_id == record.record_id
     details = found.error.technical_details
     assert {key: details[key] for key in details if key.endswith("_id")} == ids
@@ -264,7 +266,7 @@ def incoming_of(effect: Any) -> Incoming:
 @given(parts=BODIES)
 async def test_any_body_with_a_valid_id_has_an_outcome_with_it(form: str, parts: Any) -> None:
     body = FORMS[form](shuffled(*parts).encode())
-    effects = await all_of(await make_validation().handle(make_record(body)))
+    effects = await collect_effects(await make_validation().handle(make_record(body)))
     assert ids_of(effects) == {str(parts[0])}
 
 
@@ -275,11 +277,13 @@ async def test_truncated_body_with_a_valid_id_has_an_outcome_with_it(parts: Any,
     text = json.dumps({"id": request_id, **others, "x": 1})
     first = len(json.dumps({"id": request_id}))
     record = make_record(text[: max(first, cut)].encode())
-    assert ids_of(await all_of(await make_validation().handle(record))) == {str(request_id)}
+    assert ids_of(await collect_effects(await make_validation().handle(record))) == {
+        str(request_id)
+    }
 
 
 @settings(max_examples=100, deadline=None)
 @given(parts=BODIES)
 async def test_any_structured_event_with_a_valid_id_has_an_outcome_with_it(parts: Any) -> None:
     record = structured(shuffled(*parts))
-    assert ids_of(await all_of(await make_validation().handle(record))) == {str(parts[0])}
+    assert ids_of(await collect_effects(await make_validation().handle(record))) == {str(parts[0])}

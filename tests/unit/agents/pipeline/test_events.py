@@ -31,7 +31,7 @@ from tests.unit.agents.builders import (
     URL,
     VIDEO,
     WRITTEN_AT,
-    arrive,
+    as_incoming,
     body_of,
     extracted,
     header,
@@ -79,7 +79,7 @@ def test_videos_are_keyed_by_video_and_pending_links_by_request() -> None:
 
 def test_envelope_survives_a_round_trip() -> None:
     job = make_job(deadline=FUTURE)
-    envelope = open_envelope(arrive(send_event(PendingLink(job=job), "recovery", "cause")))
+    envelope = open_envelope(as_incoming(send_event(PendingLink(job=job), "recovery", "cause")))
     assert envelope.correlation_id == "r1"
     assert envelope.expires == FUTURE
     assert envelope.trace_id == TRACE_ID

@@ -22,7 +22,7 @@ from streams.priority_queue import DEFAULT_RANK, rank_of
 from streams.topics import AUDIT, EXTRACTED, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
     URL,
-    arrive,
+    as_incoming,
     event_record,
     extracted,
     make_job,
@@ -77,7 +77,7 @@ def test_claim_is_read_from_a_structured_event() -> None:
 @pytest.mark.parametrize(("action", "path"), [("download", DOWNLOAD), ("info", INFO)])
 def test_batch_link_claims_by_its_job(action: Any, path: Any) -> None:
     link = PendingLink(job=member_job(action=action, priority=7))
-    found = claim_of_request(arrive(send_event(link, "test", None)))
+    found = claim_of_request(as_incoming(send_event(link, "test", None)))
     assert found == Claim(rank_of(7, in_batch=True), path, request=link.job.request_id)
 
 
@@ -89,7 +89,9 @@ def test_each_step_claims_the_topics_of_the_later_steps() -> None:
         (claim_of_selected, selected(priority=7), (AUDIT,)),
     ]
     for claim_of, event, path in steps:
-        assert claim_of(arrive(send_event(event, "test", None))) == Claim(rank, path, request="r1")
+        assert claim_of(as_incoming(send_event(event, "test", None))) == Claim(
+            rank, path, request="r1"
+        )
 
 
 def test_event_that_ends_at_extraction_claims_the_audit_topic_only() -> None:

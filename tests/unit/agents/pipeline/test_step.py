@@ -29,7 +29,7 @@ from tests.unit.agents.builders import (
     header,
     make_attempt,
     make_record,
-    only,
+    only_record,
     outcome,
     sent_to,
     transitions,
@@ -68,7 +68,7 @@ async def test_forward_publishes_the_next_event() -> None:
     record = event_record(validated(timings={"validation": 1.0}))
     effects = await effects_of(forwarding_work, record)
     assert writes(effects) == [ROW]
-    event = body_of(only(effects, EXTRACTED), ExtractedVideo)
+    event = body_of(only_record(effects, EXTRACTED), ExtractedVideo)
     assert set(event.job.timings) == {"validation", "extraction"}
     assert transitions(effects) == ["extracted"]
     assert header(effects[-1], "ce_causationid") == header(record, "ce_id")
@@ -134,7 +134,7 @@ async def test_error_publishes_a_failure_with_the_event() -> None:
     assert events.restore_record(found) == event_record(event)
     assert found.job.attempts == event.job.attempts
     assert set(found.job.timings) == {"extraction"}
-    assert only(effects, ERRORS).key == VIDEO.key.encode()
+    assert only_record(effects, ERRORS).key == VIDEO.key.encode()
     assert len(effects) == 1
 
 
@@ -142,7 +142,7 @@ async def test_failure_of_a_record_without_a_key_is_keyed_by_request() -> None:
     record = event_record(validated())
     bare = make_record(record.value, topic=VALIDATED, key=None, headers=record.headers)
     effects = await effects_of(failing_work(ClipmillError(ErrorCode.NETWORK_DNS, "x")), bare)
-    assert only(effects, ERRORS).key == b"r1"
+    assert only_record(effects, ERRORS).key == b"r1"
 
 
 async def test_error_details_are_bounded() -> None:

@@ -278,7 +278,7 @@ UNUSABLE = {
         ErrorCode.CONTENT_UNSUPPORTED,
         "live streams are not recorded",
     ),
-    "nobody": (
+    "placeholder user": (
         redirect("https://www.tiktok.com/@_"),
         ErrorCode.CONTENT_UNSUPPORTED,
         "user name is none",

@@ -42,7 +42,7 @@ from tests.unit.agents.builders import (
     make_record,
     make_settings,
     member_job,
-    only,
+    only_record,
     opened_stage,
     outcome,
     outcomes,
@@ -107,7 +107,7 @@ def delayed_record(effects: list[Effect]) -> Outgoing:
 
 
 def audit_detail(effects: list[Effect]) -> dict[str, str]:
-    return body_of(only(effects, AUDIT), AuditRecord).detail
+    return body_of(only_record(effects, AUDIT), AuditRecord).detail
 
 
 RETRIED = [code for code in ErrorCode if POLICIES[code].waits and not POLICIES[code].outage]
@@ -260,7 +260,7 @@ async def test_retry_without_a_wait_skips_the_delay_topics(event: Event) -> None
     failure = make_failure(ErrorCode.RATE_LIMIT_API, event, retry_after_seconds=0)
     effects = await effects_of(failure)
     topic, kind = EVENT_TOPICS[type(event)]
-    sent = only(effects, topic)
+    sent = only_record(effects, topic)
     assert header(sent, "ce_type") == f"io.clipmill.{kind}"
     assert (header(sent, DUE), header(sent, TARGET)) == (None, None)
     assert len(effects) == 2
@@ -277,7 +277,7 @@ async def test_jitter_uses_the_given_random_source(uniform: float, seconds: floa
 async def test_expired_link_restarts_at_extraction_with_a_fresh_page(event: Event) -> None:
     failure = make_failure(ErrorCode.CONTENT_LINK_EXPIRED, event, step="download")
     effects = await effects_of(failure)
-    sent = only(effects, VALIDATED)
+    sent = only_record(effects, VALIDATED)
     retried = body_of(sent, ValidatedVideo)
     assert retried.job.page.outdated
     assert not retried.job.options.refresh
@@ -292,7 +292,7 @@ async def test_expired_link_restarts_at_extraction_with_a_fresh_page(event: Even
 async def test_pending_link_is_retried_as_a_pending_link() -> None:
     event = PendingLink(job=make_job())
     failure = make_failure(ErrorCode.CONTENT_LOGIN_REQUIRED, event, **EXTRACT_ENDPOINT)
-    sent = only(await effects_of(failure, accounts=("main",)), REQUESTS)
+    sent = only_record(await effects_of(failure, accounts=("main",)), REQUESTS)
     assert body_of(sent, PendingLink).job.authenticate
 
 
@@ -330,7 +330,7 @@ async def test_not_permitted_failure_out_of_time_has_no_attempts() -> None:
 async def test_ip_block_switches_to_another_egress_at_once() -> None:
     failure = make_failure(ErrorCode.RATE_LIMIT_IP_BLOCK, **EXTRACT_ENDPOINT)
     effects = await effects_of(failure, TWO_EGRESSES, OPEN)
-    job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    job = body_of(only_record(effects, VALIDATED), ValidatedVideo).job
     assert job.avoid_egress == ("a",)
     (attempt,) = job.attempts
     assert attempt == Attempt(
@@ -380,7 +380,7 @@ async def test_login_required_uses_an_account_of_the_platform(platform: str, ret
     if not retried:
         assert isinstance(outcome(effects), Failed)
         return
-    job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    job = body_of(only_record(effects, VALIDATED), ValidatedVideo).job
     assert job.authenticate
     assert job.page.outdated
 
@@ -389,7 +389,7 @@ async def test_rate_limited_account_is_replaced_by_another() -> None:
     code = ErrorCode.RATE_LIMIT_ACCOUNT
     failure = make_failure(code, validated(authenticate=True), account="main", **EXTRACT_ENDPOINT)
     effects = await effects_of(failure, accounts=("main", "spare"))
-    job = body_of(only(effects, VALIDATED), ValidatedVideo).job
+    job = body_of(only_record(effects, VALIDATED), ValidatedVideo).job
     assert (job.avoid_accounts, job.attempts[0].strategy) == (("main",), "other_account")
     assert audit_detail(effects)["account"] == "main -> another"
     assert delayed_record(await effects_of(failure, accounts=("main",))).topic.name == "retry.10m"
@@ -416,7 +416,7 @@ async def test_accounts_come_from_the_settings(tmp_path: Path) -> None:
     )
     async with opened_stage(recovery_stage, context) as handle:
         effects = list(await handle(failure_record(failure)))
-    assert body_of(only(effects, VALIDATED), ValidatedVideo).job.avoid_accounts == ("main",)
+    assert body_of(only_record(effects, VALIDATED), ValidatedVideo).job.avoid_accounts == ("main",)
 
 
 async def test_lower_quality_restarts_at_extraction() -> None:
@@ -525,7 +525,7 @@ async def test_failure_after_the_total_time_is_final() -> None:
 
 async def test_outcome_is_proposed_by_the_step_that_failed() -> None:
     effects = await effects_of(make_failure(ErrorCode.CONTENT_PRIVATE, step="download"))
-    assert body_of(only(effects, AUDIT), AuditRecord).step == "download"
+    assert body_of(only_record(effects, AUDIT), AuditRecord).step == "download"
     assert outcome(effects).error.operation == "download"
 
 

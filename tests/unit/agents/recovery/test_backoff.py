@@ -61,7 +61,9 @@ BUDGETS: dict[str, tuple[BreakerState | None, float, float]] = {
 
 
 @pytest.mark.parametrize(("state", "uniform", "seconds"), BUDGETS.values(), ids=BUDGETS.keys())
-def test_retry_budget_wait(state: BreakerState | None, uniform: float, seconds: float) -> None:
+def test_retry_budget_wait_by_breaker_state(
+    state: BreakerState | None, uniform: float, seconds: float
+) -> None:
     assert budget_seconds(state, NOW, uniform) == seconds
 
 

@@ -104,7 +104,7 @@ def test_backlog_gets_staggered_retry_after() -> None:
     assert waits == [20.0, 20.5, 21.0, 21.5]
 
 
-def test_multi_token_reservation_delays_those_behind() -> None:
+def test_multi_token_reservation_delays_later_ones() -> None:
     now, first = reserve(bucket(1.0), TWO, queued=4, requests=10)
     _, second = reserve(now, TWO, queued=4)
     assert (first, second) == (2.0, 7.0)

@@ -45,7 +45,7 @@ async def test_file_has_the_written_bytes_and_digest(sizes: list[int], tmp_path:
 
 @given(first=st.lists(st.binary()), second=st.lists(st.binary()))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
-async def test_restart_discards_what_was_written(
+async def test_restart_discards_the_written_bytes(
     first: list[bytes], second: list[bytes], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("restart") / "file"

@@ -38,14 +38,14 @@ from tests.unit.agents.builders import (
     VIDEO,
     WRITTEN_AT,
     FakeLinks,
-    all_of,
-    arrive,
+    as_incoming,
     body_of,
+    collect_effects,
     dead_letters,
     event_record,
     failure,
     header,
-    largest,
+    largest_record_bytes,
     make_attempt,
     make_context,
     make_gate,
@@ -53,13 +53,13 @@ from tests.unit.agents.builders import (
     make_record,
     make_settings,
     member_job,
-    only,
+    only_record,
     outcome,
     outcomes,
-    pending,
+    pending_link,
     request,
+    seconds_from_now,
     sent_to,
-    soon,
     transitions,
 )
 from tests.unit.agents.pipeline.test_request_parsing import (
@@ -80,11 +80,11 @@ def make_stage(links: FakeLinks | None = None) -> Validation:
 
 
 async def handle(record: Incoming, links: FakeLinks | None = None) -> list[Any]:
-    return await all_of(await make_stage(links).handle(record))
+    return await collect_effects(await make_stage(links).handle(record))
 
 
 def video_event(effects: list[Any]) -> ValidatedVideo:
-    return body_of(only(effects, VALIDATED), ValidatedVideo)
+    return body_of(only_record(effects, VALIDATED), ValidatedVideo)
 
 
 # Valid requests
@@ -98,7 +98,7 @@ async def test_every_encoding_of_a_request_yields_the_video_event(form: str) -> 
     assert (event.job.request_id, event.job.url) == ("mine", URL)
     assert transitions(effects) == ["accepted"]
     assert not outcomes(effects)
-    assert only(effects, VALIDATED).key == VIDEO.key.encode()
+    assert only_record(effects, VALIDATED).key == VIDEO.key.encode()
 
 
 async def test_event_carries_request_trace_deadline_and_cause() -> None:
@@ -202,7 +202,7 @@ async def test_shared_text_with_a_short_link_is_kept_unchanged() -> None:
         await handle(request({"id": "b", "urls": [SHARED_TEXT, "x"]}), links), REQUESTS
     )
     assert links.resolved_urls == []
-    event = video_event(await handle(arrive(link_record), links))
+    event = video_event(await handle(as_incoming(link_record), links))
     assert (event.job.url, event.video) == (SHARED_TEXT, VIDEO)
     assert links.resolved_urls == [SHORT_URL]
 
@@ -220,7 +220,7 @@ async def test_bug_in_one_member_does_not_affect_the_others() -> None:
     effects = await handle(request({"id": "b", "urls": [URL, SHORT_URL]}), links)
     assert video_event(effects).job.request_id == "b/0"
     (link_record,) = sent_to(effects, REQUESTS)
-    failed = failure(await handle(arrive(link_record), links))
+    failed = failure(await handle(as_incoming(link_record), links))
     assert (failed.job.request_id, failed.error.error_type) == ("b/1", ErrorCode.INTERNAL_BUG)
     assert "RuntimeError" in failed.error.technical_details["traceback"]
     assert "s3cret" not in str(failed)
@@ -233,7 +233,7 @@ async def test_short_links_of_a_batch_become_separate_records() -> None:
     sent = sent_to(effects, REQUESTS)
     assert (len(sent), len(effects)) == (100, 200)
     assert transitions(effects) == ["accepted"] * 100
-    resumed = await handle(arrive(sent[7]))
+    resumed = await handle(as_incoming(sent[7]))
     assert video_event(resumed).job.request_id == "b/7"
     assert video_event(resumed).job.batch == BatchMember(id="b", index=7, size=100)
 
@@ -349,7 +349,7 @@ async def test_too_large_request_is_rejected_and_not_echoed(size: int) -> None:
     assert isinstance(found, Rejected)
     assert (found.request_id, found.error.error_type) == ("mine", ErrorCode.REQUEST_TOO_LARGE)
     assert len(effects) == 1
-    assert largest(effects) < 5_000
+    assert largest_record_bytes(effects) < 5_000
 
 
 OVERSIZED: dict[str, Incoming] = {
@@ -379,7 +379,7 @@ async def test_oversized_fields_are_not_echoed(name: str) -> None:
     links = FakeLinks(ClipmillError(ErrorCode.NETWORK_DNS, "no name"))
     effects = await handle(OVERSIZED[name], links)
     assert effects
-    assert largest(effects) < 10_000
+    assert largest_record_bytes(effects) < 10_000
 
 
 async def test_url_that_is_valid_only_when_truncated_is_rejected() -> None:
@@ -463,8 +463,8 @@ async def test_transient_error_of_a_short_link_is_a_failure_with_the_job(code: E
         7.0,
     )
     assert (found.record.topic, found.record.key) == ("requests", b"mine")
-    assert pending(effects).job == found.job
-    assert only(effects, ERRORS).key == b"mine"
+    assert pending_link(effects).job == found.job
+    assert only_record(effects, ERRORS).key == b"mine"
     assert transitions(effects) == ["accepted"]
     assert len(effects) == 2
 
@@ -474,7 +474,7 @@ async def round_trip(record: Incoming, code: ErrorCode) -> Incoming:
     links = FakeLinks(ClipmillError(code, "not now"))
     failed = await handle(record, links)
     for link_record in sent_to(failed, REQUESTS):
-        failed = await handle(arrive(link_record), links)
+        failed = await handle(as_incoming(link_record), links)
     return await after_recovery(failed, make_settings())
 
 
@@ -487,16 +487,16 @@ async def after_recovery(failed: list[Any], settings: Settings) -> Incoming:
         uniform=lambda: 0.5,
         clock=lambda: WRITTEN_AT,
     )
-    retried = await recovery.handle(arrive(only(failed, ERRORS), offset=3))
+    retried = await recovery.handle(as_incoming(only_record(failed, ERRORS), offset=3))
     (redelivered,) = [
         each for each in retried if isinstance(each, Outgoing) and each.topic in {REQUESTS, *DELAYS}
     ]
     if redelivered.topic is not REQUESTS:
-        (due,) = await delay(arrive(redelivered))
+        (due,) = await delay(as_incoming(redelivered))
         assert isinstance(due, Outgoing)
         redelivered = due
     assert redelivered.topic is REQUESTS
-    return arrive(redelivered, offset=99)
+    return as_incoming(redelivered, offset=99)
 
 
 async def test_link_is_retried_as_the_same_request() -> None:
@@ -598,7 +598,9 @@ async def test_bug_ends_every_job_of_the_record() -> None:
 
 async def test_bug_with_a_pending_link_ends_its_job() -> None:
     attempts: tuple[Attempt, ...] = (make_attempt(step="validation"),)
-    record = event_record(PendingLink(job=member_job(attempts=attempts, deadline=soon(60))))
+    record = event_record(
+        PendingLink(job=member_job(attempts=attempts, deadline=seconds_from_now(60)))
+    )
     found = outcome(on_bug(record, RuntimeError("oops")))
     assert (found.request_id, found.batch_id, found.attempts) == ("b1/1", "b1", 1)
 
@@ -639,7 +641,7 @@ async def test_link_is_resolved_over_another_egress_and_reported() -> None:
     gate = OutboundGate("resolve", tuple(links), context)
     job = make_job(url=SHORT_URL, avoid_egress=("a",))
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
-    effects = await all_of(await stage.handle(event_record(PendingLink(job=job))))
+    effects = await collect_effects(await stage.handle(event_record(PendingLink(job=job))))
     assert video_event(effects).video == VIDEO
     assert (links["a"].resolved_urls, links["b"].resolved_urls) == ([], [SHORT_URL])
     (reported,) = [body_of(each, NetworkAttempt) for each in sent_to(sent, ATTEMPTS)]
@@ -655,9 +657,9 @@ async def test_blocked_link_is_retried_over_another_egress_at_once() -> None:
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     proxies = {egress: f"http://{egress}.test" for egress in egresses}
     settings = make_settings(egress=EgressSettings(proxies=proxies))
-    failed = await all_of(await stage.handle(request({"id": "mine", "url": SHARED_TEXT})))
+    failed = await collect_effects(await stage.handle(request({"id": "mine", "url": SHARED_TEXT})))
     redelivered_record = await after_recovery(failed, settings)
-    job = video_event(await all_of(await stage.handle(redelivered_record))).job
+    job = video_event(await collect_effects(await stage.handle(redelivered_record))).job
     assert (job.request_id, job.url, job.avoid_egress) == ("mine", SHARED_TEXT, (blocked,))
     assert [each.strategy for each in job.attempts] == ["other_egress"]
     assert not job.attempts[0].wait_seconds
@@ -678,7 +680,7 @@ async def test_link_behind_an_open_breaker_is_not_resolved() -> None:
     stage = Validation(
         TargetFinder(PLATFORMS, {"direct": links}, make_gate("resolve", context)), SharedState()
     )
-    found = failure(await all_of(await stage.handle(request({"url": SHORT_URL}))))
+    found = failure(await collect_effects(await stage.handle(request({"url": SHORT_URL}))))
     assert (found.permitted, found.operation, found.egress) == (False, "resolve", "direct")
     assert links.resolved_urls == []
 
@@ -700,7 +702,7 @@ async def test_request_cancelled_during_resolution_ends() -> None:
     task = asyncio.create_task(stage.handle(request({"id": "mine", "url": SHORT_URL})))
     await started.wait()
     signals.put("cancel/mine", b"{}")
-    assert isinstance(outcome(await all_of(await asyncio.wait_for(task, 1))), Cancelled)
+    assert isinstance(outcome(await collect_effects(await asyncio.wait_for(task, 1))), Cancelled)
 
 
 REPLAYED = (("clipmill_replays", b"1"),)
@@ -708,16 +710,16 @@ REPLAYED = (("clipmill_replays", b"1"),)
 
 async def test_replayed_request_gets_its_own_id() -> None:
     effects = await handle(request({"id": "mine", "url": URL}, headers=REPLAYED))
-    event = body_of(only(effects, VALIDATED), ValidatedVideo)
+    event = body_of(only_record(effects, VALIDATED), ValidatedVideo)
     assert (event.job.request_id, event.job.retry_of) == ("mine/replay-1", "mine")
 
 
 async def test_replayed_link_can_be_delayed_again() -> None:
     links = FakeLinks(ClipmillError(ErrorCode.NETWORK_DNS, "no such name"))
     effects = await handle(request({"id": "mine", "url": SHORT_URL}, headers=REPLAYED), links)
-    redelivered = event_record(pending(effects))
+    redelivered = event_record(pending_link(effects))
     effects = await handle(redelivered)
-    event = body_of(only(effects, VALIDATED), ValidatedVideo)
+    event = body_of(only_record(effects, VALIDATED), ValidatedVideo)
     assert (event.job.request_id, event.job.replays) == ("mine/replay-1", 1)
 
 

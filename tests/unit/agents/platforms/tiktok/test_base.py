@@ -33,7 +33,7 @@ def cookies(downloader: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("second", [True, False])
-def test_a_challenge_is_solved_by_the_downloader(downloader: Any, second: bool) -> None:
+def test_challenge_is_solved_by_the_downloader(downloader: Any, second: bool) -> None:
     extractor = TikTokIE(downloader)
     names = extractor._solve_challenge_and_set_cookies(challenge(4_321, second=second))
     others = ("waforiginalreid",) if second else ()

@@ -103,7 +103,7 @@ UNUSUAL: dict[str, str] = {
     "id in an attribute": f"<p title='{TAG}'>" + page(document(3)),
     "empty element before": page("", TAG) + page(document(3)),
     "white space before": page("\n" + document(3)),
-    "odd white space before": page("\u00a0" + document(3)),
+    "unusual white space before": page("\u00a0" + document(3)),
     "broken element before": page("{broken", TAG) + page(document(3)),
     "end in a text": page(document("</script>")),
     "end in a text before": page(f'{{"a":"</script>","{SCOPE}":{{"{DETAIL}":3}}}}'),
@@ -151,7 +151,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=12,
 )
-PIECES = st.sampled_from(
+FRAGMENTS = st.sampled_from(
     [
         *(TAG, END, ID, "<script ", ">", "{", "}", "[", "]", ",", ":", '"', "\\", " ", "\n"),
         *(f'"{DETAIL}":', f'"{SCOPE}":', '{"a":1}', "1", "-", "1e999", "null", "NaN", "<!--"),
@@ -180,15 +180,15 @@ def test_corrupt_pages_are_read_like_the_stock_extractor(data: st.DataObject) ->
     webpage = data.draw(pages() | st.just(page(document({"statusCode": 0}, more=["x", 1.5]))))
     for _ in range(data.draw(st.integers(1, 4))):
         first, second = sorted(data.draw(st.integers(0, len(webpage))) for _ in range(2))
-        piece = data.draw(PIECES | st.just("") | st.just(webpage[first:second]))
+        piece = data.draw(FRAGMENTS | st.just("") | st.just(webpage[first:second]))
         kept_from = data.draw(st.sampled_from([first, second]))
         webpage = webpage[:first] + piece + webpage[kept_from:]
     assert is_same(webpage)
 
 
-@given(st.lists(PIECES, max_size=20))
-def test_concatenated_fragments_are_read_like_the_stock_extractor(pieces: list[str]) -> None:
-    assert is_same("".join(pieces))
+@given(st.lists(FRAGMENTS, max_size=20))
+def test_concatenated_fragments_are_read_like_the_stock_extractor(fragments: list[str]) -> None:
+    assert is_same("".join(fragments))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
