@@ -88,7 +88,7 @@ class EmbeddedBroker:
         return self._running().pid
 
     async def start(self) -> str:
-        """Start the server and wait until it is_ready metadata requests; return `bootstrap`.
+        """Start the server and wait until it answers metadata requests; return `bootstrap`.
 
         Raises:
             BrokerError: another broker holds the directory's lock, or the server does not start.

@@ -12,10 +12,11 @@ _INITIAL_HEAP_MEGABYTES = 64
 # Below this Kafka 4.3 spends its time collecting garbage.
 MINIMUM_HEAP_MEGABYTES = 96
 LOG_DIR = "log"
+NODE_ID = 1
 
 _SETTINGS: dict[str, str | int] = {
     "process.roles": "broker,controller",
-    "node.id": 1,
+    "node.id": NODE_ID,
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
     # Relative to the data directory, the server's working directory: needs no escaping.

@@ -83,11 +83,13 @@ class Launch:
         command: `java` and its options, without the main class.
         directory: working directory.
         lock: inherited descriptor of the data directory's lock, held until the server exits too.
+        checkpoint: cache of the feature levels that the storage tool writes, None: not cacheable.
     """
 
     command: Sequence[str]
     directory: Path
     lock: int
+    checkpoint: Path | None = None
 
     async def run(self, log: int, *main: str) -> asyncio.subprocess.Process:
         """Start a main class with arguments; its output goes to the descriptor `log`.

@@ -39,7 +39,8 @@ async def test_server_uses_the_cache_unless_it_is_corrupt(tmp_path: Path, cache_
     written = cache.stat().st_mtime_ns
     assert await create_aot_cache(cache_dir) == cache
     assert cache.stat().st_mtime_ns == written, "an existing cache is not created again"
-    assert contents(cache_dir) == {cache.name, "kafka-jars"}
+    checkpoint = cache.with_suffix(".checkpoint").name
+    assert contents(cache_dir) == {cache.name, checkpoint, "kafka-jars"}
     async with EmbeddedBroker(tmp_path / "kafka", cache_dir=cache_dir) as broker:
         assert mapped_cache(broker) == str(cache)
         log = (tmp_path / "kafka" / "kafka.log").read_text()
