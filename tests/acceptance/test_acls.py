@@ -22,7 +22,7 @@ from tests.standin import video_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ROLES = {"clipmill": "worker", "asker": "foreign_client", "keeper": "operator", "boss": "admin"}
+ROLES = {"clipmill": "worker", "asker": "client", "keeper": "operator", "boss": "admin"}
 GROUP = "asker-results"
 
 
@@ -37,7 +37,7 @@ async def pipeline(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
 
 def printed_acls(role: str, name: str, **variables: str) -> list[Acl]:
     """Return the ACLs that `clipmill topics acls ROLE` prints for a principal."""
-    options = ["--group", GROUP] if role == "foreign_client" else []
+    options = ["--group", GROUP] if role == "client" else []
     command = ["acls", role, "--principal", f"User:{name}", "--json", *options]
     outcome = CliRunner().invoke(topics, command, env=variables)
     assert outcome.exit_code == 0, outcome.output
