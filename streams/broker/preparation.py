@@ -90,8 +90,10 @@ async def format_once(launch: server.Launch, cluster_id: str, log: BrokerLog) ->
     if (folder / _META).exists():
         return True
     if checkpoint is not None and checkpoint.is_file():
-        _format_from(checkpoint, folder, cluster_id)
-        return True
+        # What the file system refuses to us, the tool reports in the broker's log.
+        with contextlib.suppress(OSError):
+            _format_from(checkpoint, folder, cluster_id)
+            return True
     formatted = await _run_storage_tool(launch, cluster_id, log)
     if formatted and checkpoint is not None:
         _copy(folder / _CHECKPOINT, checkpoint)
