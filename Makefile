@@ -7,10 +7,13 @@ READY := $(VENV)/.ready
 KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
 
-.PHONY: run test coverage fuzz test-full lint bench soak serve watch lock clean
+.PHONY: run help test coverage fuzz test-full lint bench soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
+
+help:  ## This list. Installs nothing.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially.
 	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the sources.
