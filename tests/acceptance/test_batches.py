@@ -172,6 +172,7 @@ async def test_rejected_batch_gets_no_summary(pipeline: PipelineProcess) -> None
         assert "refused" not in consumer.summaries
 
 
+@pytest.mark.alone
 async def test_batch_gets_one_summary_when_workers_are_killed(tmp_path: Path) -> None:
     size, members = 300, 40
     async with PipelineProcess(tmp_path, **SESSION) as pipeline:

@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from schemas.codec import decode
 from schemas.signals import BREAKER, RATE, BreakerState, RateState
 from streams.topics import SIGNALS
@@ -96,6 +98,7 @@ async def seconds_until_done(pipeline: PipelineProcess, names: list[str]) -> flo
     return seconds
 
 
+@pytest.mark.alone
 async def test_wall_clock_jump_delays_no_request(tmp_path: Path) -> None:
     async with PipelineProcess(tmp_path, **SETTINGS) as pipeline:
         clock = Clock(tmp_path / "clock")

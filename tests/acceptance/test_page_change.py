@@ -4,6 +4,8 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
+
 from schemas.errors import ErrorCode
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.outage import (
@@ -27,6 +29,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.alone
 async def test_one_changed_page_keeps_the_breaker_closed_and_a_wave_opens_it(
     tmp_path: Path,
 ) -> None:
