@@ -15,6 +15,8 @@ from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 WALL_CLOCK = Path(__file__).parent.parent / "wall_clock"
+pytestmark = pytest.mark.alone
+
 MINUTE = 60
 HOUR = 60 * MINUTE
 JUMPS = (-2 * HOUR, -50 * MINUTE, 50 * MINUTE)
@@ -98,7 +100,6 @@ async def seconds_until_done(pipeline: PipelineProcess, names: list[str]) -> flo
     return seconds
 
 
-@pytest.mark.alone
 async def test_wall_clock_jump_delays_no_request(tmp_path: Path) -> None:
     async with PipelineProcess(tmp_path, **SETTINGS) as pipeline:
         clock = Clock(tmp_path / "clock")
