@@ -50,7 +50,9 @@ FORMATS_MAX = 40
 _NO_RETRY = RetryPolicy()
 # While a host is unreachable, another one may have the same file.
 _NETWORK = RetryPolicy(waits=NETWORK_WAITS, on_repeat=("other_format",))
-_LOCAL_FAULT = RetryPolicy(waits=(10 * MINUTE,), outage=True)
+# First a short wait: where many downloads share the last free space, one may lose it five times in
+# its stage although there is room now and then. Only a file larger than the disk reaches the last.
+_LOCAL_FAULT = RetryPolicy(waits=(30, 2 * MINUTE, 10 * MINUTE), outage=True)
 _OTHER_FILE = RetryPolicy(immediate=("fresh_extraction", "other_format"), changes=FORMATS_MAX)
 _AUTHENTICATE = RetryPolicy(immediate=("authenticate", "other_account"), changes=ACCOUNTS_MAX)
 

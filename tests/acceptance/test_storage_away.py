@@ -1,6 +1,6 @@
 """Full disk or unavailable storage: requests wait, none is lost, no attempt is consumed.
 
-Requests resume as soon as the storage works again; the retries alone would wait ten minutes.
+Requests resume as soon as the storage works again, at the latest after the first wait of 30 s.
 
 The download worker has a small file system of its own, in a mount namespace.
 """

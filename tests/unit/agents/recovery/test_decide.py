@@ -183,7 +183,7 @@ def test_outage_waits_advance_to_the_last(times: int, wait: float) -> None:
 
 def test_another_outage_starts_at_its_first_wait() -> None:
     failure = extraction_failure(STORAGE, parked=parking(9, ErrorCode.SYSTEM_DISK_FULL))
-    assert decision_for(failure) == park_decision(600, STORAGE)
+    assert decision_for(failure) == park_decision(30, STORAGE)
 
 
 @pytest.mark.parametrize("code", OUTAGE_CODES)

@@ -37,8 +37,8 @@ EXPECTED: dict[str, RetryPolicy] = {
     "platform.changed": RetryPolicy(
         immediate=("other_format",), changes=40, waits=(10 * MINUTE, HOUR)
     ),
-    "system.disk_full": RetryPolicy(waits=(10 * MINUTE,), outage=True),
-    "system.storage": RetryPolicy(waits=(10 * MINUTE,), outage=True),
+    "system.disk_full": RetryPolicy(waits=(30, 2 * MINUTE, 10 * MINUTE), outage=True),
+    "system.storage": RetryPolicy(waits=(30, 2 * MINUTE, 10 * MINUTE), outage=True),
     "system.config": RetryPolicy(immediate=("other_egress",), changes=5, dead_letter=True),
     "system.engine_crash": RetryPolicy(waits=(5, 30), dead_letter=True),
     "internal.bug": RetryPolicy(waits=(30,), dead_letter=True),
