@@ -2,38 +2,14 @@
 
 import hashlib
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from streams.broker.pinning import Jar, pinned_jars
-from streams.errors import OperatorError
+from streams.broker.pinning import FetchDeadline, Jar, JarError, pinned_jars
 from streams.file_lock import FileLock
 
 _LOCK_POLL_SECONDS = 0.05
-
-
-class JarError(OperatorError):
-    """A jar of the Kafka server cannot be downloaded, or is not the pinned file."""
-
-
-@dataclass(frozen=True, slots=True)
-class FetchDeadline:
-    """Deadline and cancellation of downloads; counts from its creation."""
-
-    seconds: float = 900.0
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    _started: float = field(default_factory=time.monotonic)
-
-    def check(self) -> None:
-        """Raise JarError after the deadline or on cancellation."""
-        if self.cancelled.is_set():
-            raise JarError("fetching the Kafka jars was cancelled")
-        if time.monotonic() - self._started > self.seconds:
-            raise JarError(f"fetching the Kafka jars took longer than {self.seconds:g} s")
 
 
 def default_cache_dir() -> Path:

@@ -7,11 +7,15 @@ of `ENDPOINT`, regenerate it with `python -m streams.broker.pinning > new.lock`.
 import re
 import sys
 import tempfile
+import threading
+import time
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+
+from streams.errors import OperatorError
 
 # Without an slf4j binding Kafka logs nothing. slf4j-simple is of the same release as the slf4j-api
 # that Kafka depends on.
@@ -24,6 +28,26 @@ _LINE = re.compile(
 
 class LockError(ValueError):
     """The list of pinned jars is malformed."""
+
+
+class JarError(OperatorError):
+    """A jar of the Kafka server cannot be downloaded, or is not the pinned file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchDeadline:
+    """Deadline and cancellation of downloads; counts from its creation."""
+
+    seconds: float = 900.0
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _started: float = field(default_factory=time.monotonic)
+
+    def check(self) -> None:
+        """Raise JarError after the deadline or on cancellation."""
+        if self.cancelled.is_set():
+            raise JarError("fetching the Kafka jars was cancelled")
+        if time.monotonic() - self._started > self.seconds:
+            raise JarError(f"fetching the Kafka jars took longer than {self.seconds:g} s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from streams.broker.config import (
     server_properties,
 )
 from streams.broker.log import BrokerLog
+from streams.broker.pinning import FetchDeadline
 
 _PROPERTIES = "server.properties"
 RUN_KAFKA = ("kafka.Kafka", _PROPERTIES)
@@ -64,7 +65,7 @@ async def prepare(options: BrokerOptions, lock: int) -> tuple[server.Launch, sta
 
 
 async def _jars(cache_dir: Path) -> tuple[Path, ...]:
-    deadline = jars.FetchDeadline()
+    deadline = FetchDeadline()
     try:
         return await asyncio.to_thread(jars.ensure_jars, cache_dir, deadline=deadline)
     finally:

@@ -18,7 +18,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.broker.broker import BrokerError, EmbeddedBroker
-from streams.broker.jars import JarError, default_cache_dir, ensure_jars
+from streams.broker.jars import default_cache_dir, ensure_jars
+from streams.broker.pinning import JarError
 from streams.broker.server import RestartPolicy
 from streams.broker.state import PortTakenError
 

@@ -4,7 +4,7 @@ import pytest
 
 from streams.broker import jars
 from streams.broker.broker import BrokerError, EmbeddedBroker
-from streams.broker.jars import JarError
+from streams.broker.pinning import JarError
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_536])

@@ -10,8 +10,8 @@ import pytest
 from urllib3.util import Retry
 
 from streams.broker import jar_download
-from streams.broker.jars import FetchDeadline, JarError, default_cache_dir, ensure_jars
-from streams.broker.pinning import Jar
+from streams.broker.jars import default_cache_dir, ensure_jars
+from streams.broker.pinning import FetchDeadline, Jar, JarError
 from streams.file_lock import FileLock
 
 
