@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,26 +96,23 @@ async def format_once(launch: server.Launch, cluster_id: str, log: BrokerLog) ->
             return True
     formatted = await _run_storage_tool(launch, cluster_id, log)
     if formatted and checkpoint is not None:
-        _copy(folder / _CHECKPOINT, checkpoint)
+        # The cache is optional, and read-only in an image.
+        with contextlib.suppress(OSError):
+            state.write_durably(checkpoint, (folder / _CHECKPOINT).read_bytes())
     return formatted
 
 
 def _format_from(checkpoint: Path, folder: Path, cluster_id: str) -> None:
     folder.mkdir(exist_ok=True)
-    _copy(checkpoint, folder / _CHECKPOINT)
-    lines = ("version=1", f"cluster.id={cluster_id}", f"node.id={NODE_ID}")
-    directory_id = f"directory.id={state.new_cluster_id()}"
-    # Last, and in one step: the directory counts as formatted when this file exists.
-    temporary = folder / f"{_META}.new"
-    temporary.write_text("".join(f"{line}\n" for line in (*lines, directory_id)))
-    temporary.replace(folder / _META)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy atomically: several brokers share the cache."""
-    temporary = target.with_name(f"{target.name}.{os.getpid()}")
-    temporary.write_bytes(source.read_bytes())
-    temporary.replace(target)
+    state.write_durably(folder / _CHECKPOINT, checkpoint.read_bytes())
+    meta = (
+        "version=1\n"
+        f"cluster.id={cluster_id}\n"
+        f"node.id={NODE_ID}\n"
+        f"directory.id={state.new_kafka_uuid()}\n"
+    )
+    # Last: with this file the directory counts as formatted.
+    state.write_durably(folder / _META, meta.encode())
 
 
 async def _run_storage_tool(launch: server.Launch, cluster_id: str, log: BrokerLog) -> bool:

@@ -46,11 +46,11 @@ def load_or_create(path: Path, fixed_port: int | None) -> BrokerState:
     """
     last = _load(path)
     state = BrokerState(
-        cluster_id=last.cluster_id if last else new_cluster_id(),
+        cluster_id=last.cluster_id if last else new_kafka_uuid(),
         ports=_choose_ports(last.ports if last else None, fixed_port),
     )
     if state != last:
-        _save(path, state)
+        write_durably(path, msgspec.json.encode(state))
     return state
 
 
@@ -66,19 +66,20 @@ def _load(path: Path) -> BrokerState | None:
         ) from error
 
 
-def _save(path: Path, state: BrokerState) -> None:
-    temporary = path.with_suffix(".new")
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file in one step that survives a power failure; brokers may share its folder."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     with temporary.open("wb") as file:
-        file.write(msgspec.json.encode(state))
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def new_cluster_id() -> str:
-    """Generate a random Kafka cluster id without a leading dash, which would parse as an option."""
+def new_kafka_uuid() -> str:
+    """Generate a random id as Kafka writes them; a leading dash would parse as an option."""
     encoded = base64.urlsafe_b64encode(uuid.uuid4().bytes)[:22].decode()
-    return encoded if not encoded.startswith("-") else new_cluster_id()
+    return encoded if not encoded.startswith("-") else new_kafka_uuid()
 
 
 def _choose_ports(last: Ports | None, fixed: int | None) -> Ports:

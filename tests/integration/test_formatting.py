@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from aiokafka.record import MemoryRecords
 
+from streams.broker.aot_cache import aot_cache_path
 from streams.broker.broker import EmbeddedBroker
 from streams.broker.config import LOG_DIR, Additions
-from streams.broker.jars import default_cache_dir
+from streams.broker.jars import default_cache_dir, ensure_jars
 from streams.broker.log import BrokerLog
 from streams.broker.preparation import BrokerOptions, format_once, prepare
 from streams.file_lock import FileLock
@@ -68,6 +69,12 @@ async def test_second_directory_is_formatted_without_the_tool_and_alike(
 async def test_levels_of_further_properties_are_not_cached(options: BrokerOptions) -> None:
     await formatted(replace(options, additions=Additions(properties={"num.partitions": "7"})))
     assert [each.name for each in options.cache_dir.iterdir()] == ["kafka-jars"]
+
+
+async def test_cache_that_cannot_be_written_fails_no_formatting(options: BrokerOptions) -> None:
+    class_path = ensure_jars(options.cache_dir)
+    aot_cache_path(options.cache_dir, class_path).with_suffix(".checkpoint").mkdir()
+    await formatted(options)
 
 
 async def test_kafka_starts_in_a_directory_formatted_from_the_cache(

@@ -2,6 +2,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streams.broker import state
@@ -12,7 +13,7 @@ from streams.broker.state import (
     StateError,
     is_free,
     load_or_create,
-    new_cluster_id,
+    new_kafka_uuid,
 )
 
 
@@ -45,7 +46,8 @@ def test_chosen_ports_differ_and_are_outside_the_ephemeral_range(file: Path) -> 
 
 def test_saved_port_in_use_is_replaced(file: Path, used_port: int) -> None:
     first = load_or_create(file, None)
-    state._save(file, BrokerState(first.cluster_id, Ports(used_port, first.ports.controller)))
+    changed = BrokerState(first.cluster_id, Ports(used_port, first.ports.controller))
+    state.write_durably(file, msgspec.json.encode(changed))
     second = load_or_create(file, None)
     assert second.ports.broker != used_port
     assert second.ports.controller == first.ports.controller
@@ -120,6 +122,6 @@ def test_corrupt_state_file_raises(file: Path, content: bytes) -> None:
 
 
 def test_cluster_ids_are_unique_and_in_kafka_s_format() -> None:
-    ids = {new_cluster_id() for _ in range(500)}
+    ids = {new_kafka_uuid() for _ in range(500)}
     assert len(ids) == 500
     assert all(len(one) == 22 and not one.startswith("-") for one in ids)
