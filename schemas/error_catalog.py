@@ -111,7 +111,7 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
         ),
         ErrorCode.CONTENT_LINK_EXPIRED: Message(
             "The platform refused the file although its page lists it.",
-            ("Submit it again, so that the page is read anew.",),
+            ("Submit it again, so that the page is read again.",),
             (RETRY, RETRY_SMALLER),
         ),
         ErrorCode.CONTENT_DAMAGED: Message(

@@ -27,7 +27,7 @@ BYTES_MAX = 1_000_000
 LOCK_BYTES_MAX = 1_000
 """Size limit of a lock file; its JSON has about 80 bytes."""
 
-ADVICE = "export it anew in Netscape's format, or correct auth.cookie_files"
+ADVICE = "export it again in Netscape's format, or correct auth.cookie_files"
 
 GROUP_AND_OTHERS = 0o077
 """Permission bits of everybody but the owner."""

@@ -204,7 +204,7 @@ class AccountSession:
         reason = getattr(error, "strerror", None) or type(error).__name__
         if self.unsaved is None:
             _log.warning(
-                "the cookie file %s cannot be renewed (%s): what the platform sets anew is lost"
+                "the cookie file %s cannot be renewed (%s): cookies set by the platform are lost"
                 " when this process ends; let it write the file and its folder",
                 printable(self.path),
                 reason,

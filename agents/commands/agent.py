@@ -122,7 +122,7 @@ class Commands:
         except ClipmillError as error:
             raise field_error("$.video", error.message) from None
         if isinstance(found, ShortLink):
-            raise field_error("$.video", "a short link does not tell which video it means")
+            raise field_error("$.video", "a short link does not identify a video")
         return found.key
 
 

@@ -110,7 +110,7 @@ class FileFetcher:
                 prepared = await self._prepare(source, task, output, extension, received=0)
                 file = await self._publish(prepared, source, task.event)
         except FileGoneError:
-            logger.warning("%s is fetched anew: it was removed just now", video.uri)
+            logger.warning("%s is downloaded again: it was removed just now", video.uri)
             return None
         self.record_stored(task, source.format_id, file.bytes)
         return file
@@ -210,7 +210,7 @@ class FileFetcher:
             async with self._storage.reading(found.uri) as path:
                 return await self._adopt(found, path, source, event)
         except FileGoneError:
-            logger.warning("%s is fetched anew: it was removed just now", found.uri)
+            logger.warning("%s is downloaded again: it was removed just now", found.uri)
             return None
 
     async def _adopt(
@@ -221,10 +221,12 @@ class FileFetcher:
         try:
             facts = await self._verifier.verify(path, expected, event.info)
         except ClipmillError as error:
-            logger.warning("%s is fetched anew: %s", found.uri, error)
+            logger.warning("%s is downloaded again: %s", found.uri, error)
             return None
         if not found.uri.endswith(f".{extension(expected, facts)}"):
-            logger.warning("%s is fetched anew: its extension is not that of its kind", found.uri)
+            logger.warning(
+                "%s is downloaded again: its extension is not that of its kind", found.uri
+            )
             return None
         mime_type = media_type(None, expected)
         fetched = Fetched(bytes=found.bytes, sha256=digest, mime_type=mime_type)

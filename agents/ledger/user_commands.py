@@ -153,7 +153,7 @@ def cancel_rejection(request_id: str) -> str:
 
 def retry_rejection(request_id: str, state: RequestState | None, batch: Batch | None) -> str:
     if isinstance(state, Decided):
-        return f"{request_id} was refused, or too little is known of it; submit it anew"
+        return f"{request_id} was refused, or too little is known of it; submit it again"
     if state is None and batch is not None and batch.size:
         last = f"{request_id}/{batch.size - 1}"
         return f"{request_id} is a batch; retry its members, {request_id}/0 to {last}"

@@ -93,7 +93,7 @@ class MediaProcess:
                 answer = await self._attempt(task, sources, target)
                 if answer is not None:
                     return answer
-        return Unreadable(reason="whoever reads it dies")
+        return Unreadable(reason="the media process died while it read the file")
 
     def close(self) -> None:
         """Kill the process. Never blocks: one in uninterruptible disk I/O is reaped by a thread."""
@@ -132,7 +132,7 @@ class MediaProcess:
                     raise ProcessUnavailableError(
                         "the process that reads media gets no time"
                     ) from None
-                return Unreadable(reason=f"whoever reads it is not done after {self._seconds:g} s")
+                return Unreadable(reason=f"the media process took longer than {self._seconds:g} s")
             except (OSError, EOFError, msgspec.DecodeError):
                 self.close()
                 return None

@@ -52,7 +52,7 @@ class MediaProber(MediaProcess):
             case (MediaFacts() | Unsupported() | Unreadable()) as answer:
                 return answer
             case other:
-                return Unreadable(reason=f"whoever reads it says {type(other).__name__}")
+                return Unreadable(reason=f"the media process answered {type(other).__name__}")
 
 
 @asynccontextmanager

@@ -93,12 +93,12 @@ class MediaRemuxer(MediaProcess):
             case Remuxed(extension=extension):
                 return extension
             case Unsupported(reason=reason):
-                message = f"its sound cannot be had as a file of its own: {reason}"
+                message = f"its sound cannot be extracted into a file: {reason}"
                 raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message, reason=reason)
             case Unreadable(reason=reason):
                 raise _damaged_error(reason)
             case other:
-                raise _damaged_error(f"whoever reads it says {type(other).__name__}")
+                raise _damaged_error(f"the media process answered {type(other).__name__}")
 
 
 def _damaged_error(reason: str) -> ClipmillError:

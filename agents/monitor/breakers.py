@@ -59,7 +59,7 @@ def describe(before: Breaker, after: Breaker) -> str:
         case "half_open":
             return f"is half-open: {after.trials_max} trials will show how the platform is"
         case "forced_open":
-            return f"was opened by {after.by or 'somebody'} and stays so until it is reset"
+            return f"was opened by {after.by or 'an operator'} and stays so until it is reset"
         case _:
             return "closed: attempts are made as usual"
 

@@ -39,7 +39,7 @@ ENGINE_ROWS = (
         "job_too_large",
         Code.SYSTEM_CONFIG,
         exception_type("JobTooLarge"),
-        "its account has more cookies than can be sent; export its cookie file anew",
+        "its account has more cookies than can be sent; export its cookie file again",
     ),
     Row(
         "answer_too_large",
@@ -81,7 +81,7 @@ _MESSAGE_ROWS = (
         "protected",
         Code.CONTENT_UNSUPPORTED,
         message_contains("DRM protected", "DRM-protected"),
-        "it is protected by DRM, which nobody but its player reads",
+        "it is protected by DRM, which only its player can decrypt",
     ),
     Row(
         "no_formats",

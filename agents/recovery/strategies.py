@@ -104,7 +104,7 @@ def _fresh_extraction(failure: Failure, _available: RecoveryOptions) -> Recovery
     was_tried = any(attempt.strategy == "fresh_extraction" for attempt in job.attempts)
     if was_tried or job.page.reads >= PAGE_READS_MAX:
         return None
-    changes = JobPatch(fresh_page=True, changed={"page": "read anew"})
+    changes = JobPatch(fresh_page=True, changed={"page": "read again"})
     return RecoveryAction(strategy="fresh_extraction", changes=changes, restart="extraction")
 
 

@@ -67,7 +67,7 @@ def _is_present(path: Path, jar: Jar) -> bool:
         raise JarError(
             f"{path} is not the file that clipmill was released with (expected {jar.size} bytes,"
             f" sha256 {jar.sha256}): it was damaged or tampered with. Delete it and start again;"
-            " it is then downloaded anew."
+            " it is then downloaded again."
         )
     return True
 

@@ -60,7 +60,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     def obstacle(self) -> str | None:
         """Return why it can never be replayed, None when it can."""
         if self.metadata.origin_topic not in BY_NAME:
-            return "nothing tells which topic it comes from"
+            return "its headers name no topic of clipmill"
         if ("content-type", BATCH_TYPE.encode()) in self.headers:
             return "it is a whole record batch that could not be decoded"
         if self.value is None:

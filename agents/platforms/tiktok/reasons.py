@@ -77,7 +77,7 @@ REASONS = (
             status_message_contains("self_see", "privacy_authorization", "private"),
             status_code_is(10216),
         ),
-        "its author shows it to nobody, or to friends only",
+        "its author has made it private, or visible to friends only",
     ),
     Row(
         "private_account",

@@ -754,8 +754,8 @@ async def put_request_state(harness: LedgerHarness, state: str) -> None:
         ("unknown", "nothing is known of r1"),
         ("open", "r1 is still under way; cancel it first"),
         ("batch", "retry its members, r1/0 to r1/2"),
-        ("refused", "submit it anew"),
-        ("unreadable", "submit it anew"),
+        ("refused", "submit it again"),
+        ("unreadable", "submit it again"),
     ],
 )
 async def test_invalid_retry_is_rejected_under_the_new_id(state: str, reason: str) -> None:

@@ -138,7 +138,7 @@ async def test_file_that_kills_every_process_is_unreadable(
     async with open_prober() as prober:
         answer = await prober.probe(write(tmp_path, content(VIDEO)))
     assert isinstance(answer, Unreadable)
-    assert "dies" in answer.reason
+    assert "process died" in answer.reason
 
 
 async def test_file_is_retried_after_one_crash(

@@ -538,7 +538,7 @@ DESCRIBED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         "forced without a name",
         {},
         {"state": "forced_open", "by": ""},
-        "was opened by somebody and stays so until it is reset",
+        "was opened by an operator and stays so until it is reset",
     ),
     ("closed", {"state": "open"}, {"state": "closed"}, "closed: attempts are made as usual"),
 ]

@@ -104,7 +104,7 @@ def fresh_extraction_attempt(code: ErrorCode = ErrorCode.CONTENT_LINK_EXPIRED) -
         at=WRITTEN_AT,
         counted=False,
         strategy="fresh_extraction",
-        changed={"page": "read anew"},
+        changed={"page": "read again"},
     )
 
 

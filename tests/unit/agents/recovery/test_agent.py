@@ -284,7 +284,7 @@ async def test_expired_link_restarts_at_extraction_with_a_fresh_page(event: Even
     assert retried.video == VIDEO
     assert header(sent, "ce_type") == "io.clipmill.video.validated.v1"
     assert sent.key == VIDEO.key.encode()
-    assert audit_detail(effects)["page"] == "read anew"
+    assert audit_detail(effects)["page"] == "read again"
     (attempt,) = retried.job.attempts
     assert (attempt.strategy, attempt.counted) == ("fresh_extraction", False)
 

@@ -190,7 +190,7 @@ def test_avoided_account_is_not_listed_twice() -> None:
 
 
 def test_fresh_extraction_is_proposed_once_for_all_files() -> None:
-    changes = JobPatch(fresh_page=True, changed={"page": "read anew"})
+    changes = JobPatch(fresh_page=True, changed={"page": "read again"})
     expected = RecoveryAction(strategy="fresh_extraction", changes=changes, restart="extraction")
     assert proposed_action("fresh_extraction", download_failure()) == expected
     assert propose("fresh_extraction", download_failure(page_reread=True), NO_OPTIONS) is None
