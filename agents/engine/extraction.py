@@ -20,7 +20,7 @@ from agents.engine.request_bounds import Bounds, Deadline
 from agents.engine.results import add_cookies, cookies_for, to_json
 
 
-class Extraction:
+class JobRunner:
     """Extractors and their `YoutubeDL`, one per egress. For one thread: neither is thread-safe.
 
     Args:

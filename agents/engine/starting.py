@@ -12,7 +12,7 @@ from agents.engine.protocol import (
     frame,
     read_message,
 )
-from agents.engine.worker_handle import Worker
+from agents.engine.worker_handle import WorkerHandle
 
 
 class EngineStartError(Exception):
@@ -26,7 +26,7 @@ async def start_worker(
     grace_seconds: float,
     hang_seconds: float,
     timeout_seconds: float,
-) -> Worker:
+) -> WorkerHandle:
     """Fork a process and wait until it is ready.
 
     Raises:
@@ -43,7 +43,7 @@ async def start_worker(
             raise EngineStartError(f"cannot fork an engine process: {error}") from error
         raise
     ready = await _handshake(reader, writer, setup, timeout_seconds)
-    return Worker(
+    return WorkerHandle(
         ready,
         (reader, writer),
         fork_server,

@@ -19,7 +19,7 @@ from agents.engine.protocol import Failed, Finished, Setup
 from agents.engine.settings import EngineSettings
 from agents.engine.starting import EngineStartError, start_worker
 from agents.engine.stats import Counters, EngineStats
-from agents.engine.worker_handle import ResultFuture, Worker
+from agents.engine.worker_handle import ResultFuture, WorkerHandle
 
 START_BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 """Backoff between failed starts; the last value repeats."""
@@ -49,9 +49,9 @@ class WorkerSupervisor:
         self._on_free = on_free
         self._on_challenge = on_challenge
         self._fork_server = ForkServer(settings.preload, settings.packages_dir)
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerHandle] = []
         # Quarantine workers, and recycled ones that finish their jobs: both take no others.
-        self._detached: set[Worker] = set()
+        self._detached: set[WorkerHandle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._counters = Counters()
@@ -92,7 +92,7 @@ class WorkerSupervisor:
         return True
 
     @asynccontextmanager
-    async def isolated(self, seconds: float) -> AsyncIterator[Worker]:
+    async def isolated(self, seconds: float) -> AsyncIterator[WorkerHandle]:
         """Yield a single-job process, which ends with the block.
 
         Args:
@@ -126,7 +126,7 @@ class WorkerSupervisor:
         worker.listen(self._on_answer, self._on_end)
         self._on_free()
 
-    async def _start(self, setup: Setup, seconds: float) -> Worker:
+    async def _start(self, setup: Setup, seconds: float) -> WorkerHandle:
         try:
             worker = await start_worker(
                 self._fork_server,
@@ -143,25 +143,25 @@ class WorkerSupervisor:
         self._counters.native_proof_of_work = worker.ready.native_proof_of_work
         return worker
 
-    def _recycle(self, worker: Worker) -> None:
+    def _recycle(self, worker: WorkerHandle) -> None:
         self._workers.remove(worker)
         self._detached.add(worker)
         self._counters.recycled += 1
         self._replace()
 
-    def _on_answer(self, worker: Worker, answer: Finished | Failed) -> None:
+    def _on_answer(self, worker: WorkerHandle, answer: Finished | Failed) -> None:
         self._count_challenges(answer)
         if worker in self._detached and worker.jobs == 0:
             self._run_in_background(worker.close())
         self._on_free()
 
-    def _on_end(self, worker: Worker) -> None:
+    def _on_end(self, worker: WorkerHandle) -> None:
         self._count_end(worker)
         if worker in self._workers:
             self._workers.remove(worker)
             self._replace()
 
-    def _count_end(self, worker: Worker) -> None:
+    def _count_end(self, worker: WorkerHandle) -> None:
         self._detached.discard(worker)
         if worker.killed:
             self._counters.kills += 1

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 ResultFuture = asyncio.Future[EngineResult]
 
-OnAnswer = Callable[["Worker", Finished | Failed], None]
+OnAnswer = Callable[["WorkerHandle", Finished | Failed], None]
 """Called with each answer of a process, after the job's future is completed."""
 
 
@@ -38,7 +38,7 @@ class ProcessLostError(Exception):
     """The process ended with the job in flight; the job is not known to be the cause."""
 
 
-class Worker:
+class WorkerHandle:
     """One process that is ready for jobs. Created by `agents.engine.starting`.
 
     Attributes:
@@ -85,7 +85,7 @@ class Worker:
         """Jobs that the process can take now."""
         return 0 if self.killed or self.closing else self._threads - self.jobs
 
-    def listen(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
+    def listen(self, on_answer: OnAnswer, on_end: Callable[["WorkerHandle"], None]) -> None:
         """Start to receive; `on_answer` is called per answer, `on_end` once when it has ended."""
         self._receiver = asyncio.create_task(self._receive(on_answer, on_end))
         self._heartbeat.start()
@@ -119,7 +119,7 @@ class Worker:
             # Not awaited directly: cancelling `close` would cancel it, and leave jobs unresolved.
             await asyncio.wait([self._receiver])
 
-    async def _receive(self, on_answer: OnAnswer, on_end: Callable[["Worker"], None]) -> None:
+    async def _receive(self, on_answer: OnAnswer, on_end: Callable[["WorkerHandle"], None]) -> None:
         try:
             while True:
                 message = await read_message(self._reader)

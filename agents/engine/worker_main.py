@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agents.engine.extraction import Extraction
+from agents.engine.extraction import JobRunner
 from agents.engine.failures import is_out_of_memory
 from agents.engine.handlers import IMPERSONATION, engine_versions
 from agents.engine.limits import limit_memory
@@ -35,7 +35,7 @@ from agents.network.proxy import parse_proxy
 STACK_BYTES = 2 * 1024 * 1024
 """Enough for CPython's recursion limit; the default 8 MiB per thread count as private memory."""
 
-JobRunner = Callable[[Assignment], Finished | Failed]
+RunJob = Callable[[Assignment], Finished | Failed]
 """Runs one job; never raises. Used by one thread."""
 
 _Inbox = queue.SimpleQueue[Assignment]
@@ -55,7 +55,7 @@ class ThreadPool:
     def __init__(
         self,
         threads_max: int,
-        make_runner: Callable[[], JobRunner],
+        make_runner: Callable[[], RunJob],
         on_done: Callable[[Finished | Failed], None],
     ) -> None:
         threading.stack_size(STACK_BYTES)
@@ -140,8 +140,8 @@ def _receive_all(connection: socket.socket, send_lock: threading.Lock, threads: 
 def _thread_pool(setup: Setup, connection: socket.socket, send_lock: threading.Lock) -> ThreadPool:
     bounds = _bounds(setup)
 
-    def make_runner() -> JobRunner:
-        return Extraction(bounds, setup.proxies).run
+    def make_runner() -> RunJob:
+        return JobRunner(bounds, setup.proxies).run
 
     def on_done(done: Finished | Failed) -> None:
         _send(connection, send_lock, done)

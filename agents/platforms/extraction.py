@@ -1,4 +1,4 @@
-"""Runs one extractor on a video page through the engine; builds the `Extraction` record."""
+"""Runs one extractor on a video page through the engine; builds the `JobRunner` record."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

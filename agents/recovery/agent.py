@@ -46,7 +46,7 @@ from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
 from schemas.failure import Failure
 from schemas.job import Job
 from streams.cluster.shared_state import SharedState
-from streams.deadletters.headers import make_letter
+from streams.deadletters.headers import make_dead_letter
 from streams.envelope import open_envelope
 from streams.observability.metrics import (
     DEAD_LETTERS,
@@ -65,7 +65,7 @@ def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
     """Return the dead letter of a failure; ``job`` has all its attempts, the last included."""
     error = failure.error
     DEAD_LETTERS.labels(error.error_type).inc()
-    return make_letter(
+    return make_dead_letter(
         restore_record(failure),
         step=failure.step,
         code=error.error_type,

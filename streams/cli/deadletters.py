@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from schemas.deadletters import Mark
+from streams.cli.dead_letter_view import dead_letter_fields, dead_letter_table, dead_letter_text
 from streams.cli.errors import readable_errors
-from streams.cli.letter_view import letter_fields, letter_table, letter_text
 from streams.cli.moments import parse_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
@@ -21,7 +21,7 @@ from streams.cluster.authorization import require_acls
 from streams.cluster.connection import translate_errors
 from streams.cluster.producer import ReliableProducer
 from streams.contract.role_acls import operator_acls
-from streams.deadletters.dead_letter import STATES, Letter
+from streams.deadletters.dead_letter import STATES, DeadLetterRecord
 from streams.deadletters.filters import Filter
 from streams.deadletters.replay import (
     Replay,
@@ -32,7 +32,7 @@ from streams.deadletters.replay import (
     to_write,
 )
 from streams.deadletters.replay_lock import ReplayRunningError, hold_replay_lock
-from streams.deadletters.store import LetterStore
+from streams.deadletters.store import DeadLetterStore
 from streams.settings import KafkaSettings, Settings
 from streams.topics import MARKS
 
@@ -83,35 +83,37 @@ def deadletters() -> None:
 @filter_options
 @click.option("--limit", default=LIST_LIMIT, show_default=True, help="Newest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One dead letter per line.")
-def list_letters(*, bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None:
+def list_dead_letters(*, bootstrap: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """List dead letters, newest first."""
     settings = client_settings(bootstrap)
     wanted = _filter(settings, **given)
     with readable_errors():
-        letters, count = asyncio.run(_newest(settings.kafka, wanted, limit))
+        dead_letters, count = asyncio.run(_newest(settings.kafka, wanted, limit))
     if as_json:
-        for letter in letters:
-            click.echo(json.dumps(letter_fields(letter, wanted.replays_max)))
+        for dead_letter in dead_letters:
+            click.echo(json.dumps(dead_letter_fields(dead_letter, wanted.replays_max)))
         return
-    open_console().print(letter_table(letters, wanted.replays_max))
-    click.echo(f"{len(letters)} of {count}")
+    open_console().print(dead_letter_table(dead_letters, wanted.replays_max))
+    click.echo(f"{len(dead_letters)} of {count}")
 
 
-async def _newest(kafka: KafkaSettings, wanted: Filter, limit: int) -> tuple[list[Letter], int]:
+async def _newest(
+    kafka: KafkaSettings, wanted: Filter, limit: int
+) -> tuple[list[DeadLetterRecord], int]:
     """Return the newest ``limit`` matching dead letters, and the number of all that match."""
     count = 0
-    newest: list[tuple[datetime, str, Letter]] = []
-    async for letter in (await _open_store(kafka)).letters():
-        if wanted.matches(letter):
+    newest: list[tuple[datetime, str, DeadLetterRecord]] = []
+    async for dead_letter in (await _open_store(kafka)).dead_letters():
+        if wanted.matches(dead_letter):
             count += 1
-            heapq.heappush(newest, (letter.metadata.failed_at, letter.id, letter))
+            heapq.heappush(newest, (dead_letter.metadata.failed_at, dead_letter.id, dead_letter))
             if len(newest) > limit:
                 heapq.heappop(newest)
-    return [letter for *_, letter in sorted(newest, reverse=True)], count
+    return [dead_letter for *_, dead_letter in sorted(newest, reverse=True)], count
 
 
-async def _open_store(kafka: KafkaSettings) -> LetterStore:
-    store = LetterStore(kafka)
+async def _open_store(kafka: KafkaSettings) -> DeadLetterStore:
+    store = DeadLetterStore(kafka)
     await store.require_topics()
     return store
 
@@ -123,13 +125,13 @@ def show(letter_id: str, bootstrap: str | None) -> None:
     """Show one dead letter, all of it but the values of cookies."""
     settings = client_settings(bootstrap)
     with readable_errors():
-        [letter] = asyncio.run(_find(settings.kafka, {letter_id}))
-    click.echo(letter_text(letter, settings.deadletters.replays))
+        [dead_letter] = asyncio.run(_find(settings.kafka, {letter_id}))
+    click.echo(dead_letter_text(dead_letter, settings.deadletters.replays))
 
 
-async def _find(kafka: KafkaSettings, ids: set[str]) -> list[Letter]:
-    found = [each async for each in (await _open_store(kafka)).letters() if each.id in ids]
-    _require_all(ids, {letter.id for letter in found})
+async def _find(kafka: KafkaSettings, ids: set[str]) -> list[DeadLetterRecord]:
+    found = [each async for each in (await _open_store(kafka)).dead_letters() if each.id in ids]
+    _require_all(ids, {dead_letter.id for dead_letter in found})
     return found
 
 
@@ -176,13 +178,13 @@ def replay(
 
 async def _dry_run(kafka: KafkaSettings, plan: ReplayPlan) -> Totals:
     totals = Totals()
-    async for letter in (await _open_store(kafka)).letters():
+    async for dead_letter in (await _open_store(kafka)).dead_letters():
         if plan.limit is not None and totals.replayed >= plan.limit:
             break
-        if plan.selects(letter, totals):
+        if plan.selects(dead_letter, totals):
             totals.replayed += 1
-            metadata = letter.metadata
-            click.echo(f"{letter.id}  {metadata.step}  {metadata.code}  {metadata.request_id}")
+            metadata = dead_letter.metadata
+            click.echo(f"{dead_letter.id}  {metadata.step}  {metadata.code}  {metadata.request_id}")
     return totals
 
 
@@ -227,10 +229,12 @@ def resolve(ids: tuple[str, ...], bootstrap: str | None, note: str, by: str) -> 
 
 async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
     await require_acls(kafka, topic_acls(kafka.topic_prefix, writes=(MARKS,)))
-    letters = await _find(kafka, ids)
-    for letter in letters:
-        if letter.mark is not None and letter.mark.state in ("replaying", "replayed"):
-            raise click.ClickException(f"{letter.id} is {letter.mark.state}, nothing was resolved")
+    dead_letters = await _find(kafka, ids)
+    for dead_letter in dead_letters:
+        if dead_letter.mark is not None and dead_letter.mark.state in ("replaying", "replayed"):
+            raise click.ClickException(
+                f"{dead_letter.id} is {dead_letter.mark.state}, nothing was resolved"
+            )
     async with translate_errors(kafka), ReliableProducer(kafka) as producer:
-        records = [mark_record(letter, mark) for letter in letters]
+        records = [mark_record(dead_letter, mark) for dead_letter in dead_letters]
         await producer.publish([to_write(each, kafka.topic_prefix) for each in records])

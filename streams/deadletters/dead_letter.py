@@ -22,7 +22,7 @@ State = Literal["waiting", "replaying", "replayed", "parked", "resolved"]
 STATES: tuple[State, ...] = get_args(State)
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A consumed dead letter.
 
     Attributes:
@@ -68,13 +68,13 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-def read_letter(record: Any, marks: dict[str, Mark]) -> Letter:
+def read_dead_letter(record: Any, marks: dict[str, Mark]) -> DeadLetterRecord:
     """Decode a dead letter; a foreign record gets metadata with its timestamp only."""
     headers, metadata = split_headers(record.headers)
     if metadata is None:
         metadata = DeadLetterHeaders(failed_at=datetime.fromtimestamp(record.timestamp / 1000, UTC))
     name = f"{record.partition}-{record.offset}-{record.timestamp}"
-    return Letter(
+    return DeadLetterRecord(
         id=name,
         key=record.key,
         value=record.value,
@@ -84,24 +84,27 @@ def read_letter(record: Any, marks: dict[str, Mark]) -> Letter:
     )
 
 
-def replay_of(letter: Letter) -> Outgoing:
-    """Return the original record with the replay headers; needs `Letter.obstacle` to be None."""
-    headers = letter.headers
+def replay_of(dead_letter: DeadLetterRecord) -> Outgoing:
+    """Return the original record with the replay headers; it must have no obstacle."""
+    headers = dead_letter.headers
     if tuple(name for name, _ in headers[-2:]) == (REPLAYS, REPLAY_OF):
         headers = headers[:-2]
-    added = ((REPLAYS, str(letter.metadata.replays + 1).encode()), (REPLAY_OF, letter.id.encode()))
-    topic = BY_NAME[letter.metadata.origin_topic]
-    return Outgoing(topic, letter.key, letter.value, (*headers, *added))
+    added = (
+        (REPLAYS, str(dead_letter.metadata.replays + 1).encode()),
+        (REPLAY_OF, dead_letter.id.encode()),
+    )
+    topic = BY_NAME[dead_letter.metadata.origin_topic]
+    return Outgoing(topic, dead_letter.key, dead_letter.value, (*headers, *added))
 
 
-def refusal(letter: Letter, *, replays_max: int, force: bool) -> str | None:
+def refusal(dead_letter: DeadLetterRecord, *, replays_max: int, force: bool) -> str | None:
     """Return why a dead letter is not replayed now, None when it is.
 
     A replayed one is never replayed again: its replay is a request of its own, and a further
     failure a dead letter of its own.
     """
-    state = letter.state(replays_max)
-    if obstacle := letter.obstacle():
+    state = dead_letter.state(replays_max)
+    if obstacle := dead_letter.obstacle():
         return obstacle
     if state == "replayed":
         return "replayed already"

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from streams.deadletters.dead_letter import Letter, State
+from streams.deadletters.dead_letter import DeadLetterRecord, State
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,16 +32,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     state: State | None = None
     replays_max: int = 1
 
-    def matches(self, letter: Letter) -> bool:
-        metadata = letter.metadata
+    def matches(self, dead_letter: DeadLetterRecord) -> bool:
+        metadata = dead_letter.metadata
         criteria = (
             (self.platform, metadata.platform),
             (self.step, metadata.step),
             (self.engine, metadata.engine),
-            (self.state, letter.state(self.replays_max)),
+            (self.state, dead_letter.state(self.replays_max)),
         )
         return (
-            (not self.ids or letter.id in self.ids)
+            (not self.ids or dead_letter.id in self.ids)
             and (not self.codes or any(_is_of(metadata.code, code) for code in self.codes))
             and all(expected is None or expected == found for expected, found in criteria)
             and (self.since is None or self.since <= metadata.failed_at)

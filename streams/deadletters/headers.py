@@ -77,7 +77,7 @@ class DeadLetterHeaders(msgspec.Struct, frozen=True, kw_only=True):
 NAMES = tuple(f"clipmill_{field}" for field in DeadLetterHeaders.__struct_fields__)
 
 
-def make_letter(
+def make_dead_letter(
     record: Incoming,
     *,
     step: str,
@@ -114,7 +114,9 @@ def make_letter(
     return Outgoing(DEADLETTERS, record.key, record.value, (*record.headers, *to_headers(metadata)))
 
 
-def make_batch_letter(topic: str, partition: int, batch: UndecodableBatch, step: str) -> Outgoing:
+def make_batch_dead_letter(
+    topic: str, partition: int, batch: UndecodableBatch, step: str
+) -> Outgoing:
     """Make a dead letter of an undecodable record batch: its raw bytes and the reason.
 
     On a client topic it is a client error (``request.invalid``) and does not count for the limit.
@@ -130,7 +132,7 @@ def make_batch_letter(topic: str, partition: int, batch: UndecodableBatch, step:
         timestamp=0.0,
     )
     code = ErrorCode.REQUEST_INVALID if is_client_topic else ErrorCode.INTERNAL_BUG
-    return make_letter(record, step=step, code=code, reason=batch.problem)
+    return make_dead_letter(record, step=step, code=code, reason=batch.problem)
 
 
 def to_headers(metadata: DeadLetterHeaders) -> tuple[Header, ...]:
@@ -157,13 +159,13 @@ def split_headers(headers: Sequence[Header]) -> tuple[tuple[Header, ...], DeadLe
         return tuple(headers), None
 
 
-def with_origin_name(letter: Outgoing, topic_prefix: str) -> tuple[Header, ...]:
+def with_origin_name(dead_letter: Outgoing, topic_prefix: str) -> tuple[Header, ...]:
     """Return the headers of a dead letter with `KAFKA_TOPIC` added, when the origin is known."""
-    _, metadata = split_headers(letter.headers)
+    _, metadata = split_headers(dead_letter.headers)
     if metadata is None or metadata.origin_topic not in BY_NAME:
-        return letter.headers
+        return dead_letter.headers
     name = BY_NAME[metadata.origin_topic].kafka_name(topic_prefix)
-    return (*letter.headers, (KAFKA_TOPIC, name.encode()))
+    return (*dead_letter.headers, (KAFKA_TOPIC, name.encode()))
 
 
 def replays_of(record: Incoming) -> int:

@@ -18,7 +18,7 @@ from streams.settings import DeadLetterSettings
 from streams.topics import DEADLETTERS, REQUESTS, SIGNALS
 
 
-class LetterLimit:
+class DeadLetterLimit:
     """Sliding-window counters of the dead letters that one stage writes, by their step."""
 
     def __init__(

@@ -18,9 +18,9 @@ from typing import Literal, Protocol
 from schemas.codec import encode
 from schemas.deadletters import Mark
 from streams.cluster.producer import Write
-from streams.deadletters.dead_letter import Letter, refusal, replay_of
+from streams.deadletters.dead_letter import DeadLetterRecord, refusal, replay_of
 from streams.deadletters.filters import Filter
-from streams.deadletters.store import LetterStore
+from streams.deadletters.store import DeadLetterStore
 from streams.envelope import seal, trace_id_of
 from streams.records import Incoming, Outgoing
 from streams.topics import MARKS
@@ -67,12 +67,12 @@ class ReplayRateLimiter:
         self._sleep = sleep
         self._next = 0.0
 
-    async def acquire(self, letters: int) -> None:
+    async def acquire(self, dead_letters: int) -> None:
         """Wait for the chunk's permit; its cost delays the next one."""
         now = self._clock()
         if self._next > now:
             await self._sleep(self._next - now)
-        self._next = max(now, self._next) + letters / self._per_second
+        self._next = max(now, self._next) + dead_letters / self._per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class ReplayPlan:
     limit: int | None = None
     by: str = ""
 
-    def selects(self, letter: Letter, totals: Totals) -> bool:
+    def selects(self, dead_letter: DeadLetterRecord, totals: Totals) -> bool:
         """Return whether to replay a dead letter; count it as seen, and as skipped if refused."""
-        if not self.criteria.matches(letter):
+        if not self.criteria.matches(dead_letter):
             return False
-        totals.seen.add(letter.id)
-        reason = refusal(letter, replays_max=self.criteria.replays_max, force=self.force)
+        totals.seen.add(dead_letter.id)
+        reason = refusal(dead_letter, replays_max=self.criteria.replays_max, force=self.force)
         if reason is not None:
             totals.skipped[reason] += 1
         return reason is None
@@ -116,7 +116,7 @@ class Replay:
 
     def __init__(
         self,
-        store: LetterStore,
+        store: DeadLetterStore,
         producer: Publisher,
         *,
         topic_prefix: str,
@@ -134,12 +134,12 @@ class Replay:
     async def run(self, plan: ReplayPlan) -> Totals:
         """Replay the selected dead letters, after resolving those of an interrupted replay."""
         totals = Totals(settled=await self._resolve_interrupted(plan.by))
-        chunk: list[Letter] = []
-        async for letter in self._store.letters():
+        chunk: list[DeadLetterRecord] = []
+        async for dead_letter in self._store.dead_letters():
             if plan.limit is not None and totals.replayed + len(chunk) >= plan.limit:
                 break
-            if plan.selects(letter, totals):
-                chunk.append(letter)
+            if plan.selects(dead_letter, totals):
+                chunk.append(dead_letter)
             if len(chunk) == self._limiter.chunk:
                 await self._replay_chunk(chunk, plan.by, totals)
                 chunk = []
@@ -149,47 +149,54 @@ class Replay:
     async def _resolve_interrupted(self, by: str) -> int:
         """Mark dead letters that an interrupted replay has published; return their number."""
         interrupted = [
-            letter
-            async for letter in self._store.letters()
-            if letter.mark is not None and letter.mark.state == "replaying"
+            dead_letter
+            async for dead_letter in self._store.dead_letters()
+            if dead_letter.mark is not None and dead_letter.mark.state == "replaying"
         ]
         published = await self._store.find_published(interrupted)
         await self._mark([each for each in interrupted if each.id in published], "replayed", by)
         return len(published)
 
-    async def _replay_chunk(self, letters: Sequence[Letter], by: str, totals: Totals) -> None:
-        if not letters:
+    async def _replay_chunk(
+        self, dead_letters: Sequence[DeadLetterRecord], by: str, totals: Totals
+    ) -> None:
+        if not dead_letters:
             return
-        await self._limiter.acquire(len(letters))
+        await self._limiter.acquire(len(dead_letters))
         await self._confirm()
-        await self._mark(letters, "replaying", by)
-        await self._publish(map(replay_of, letters))
-        await self._mark(letters, "replayed", by)
-        totals.replayed += len(letters)
+        await self._mark(dead_letters, "replaying", by)
+        await self._publish(map(replay_of, dead_letters))
+        await self._mark(dead_letters, "replayed", by)
+        totals.replayed += len(dead_letters)
         self._progress(totals)
 
     async def _mark(
-        self, letters: Sequence[Letter], state: Literal["replaying", "replayed"], by: str
+        self,
+        dead_letters: Sequence[DeadLetterRecord],
+        state: Literal["replaying", "replayed"],
+        by: str,
     ) -> None:
         mark = Mark(state=state, by=by, at=datetime.now(UTC))
-        await self._publish(mark_record(letter, mark) for letter in letters)
+        await self._publish(mark_record(dead_letter, mark) for dead_letter in dead_letters)
 
     async def _publish(self, records: Iterable[Outgoing]) -> None:
         await self._producer.publish([to_write(record, self._prefix) for record in records])
 
 
-def mark_record(letter: Letter, mark: Mark) -> Outgoing:
+def mark_record(dead_letter: DeadLetterRecord, mark: Mark) -> Outgoing:
     """Return the record of an operator action on a dead letter."""
-    metadata = letter.metadata
+    metadata = dead_letter.metadata
     origin = (metadata.origin_topic, metadata.origin_partition, metadata.origin_offset)
-    record = Incoming(*origin, letter.key, letter.value, letter.headers, metadata.origin_timestamp)
+    record = Incoming(
+        *origin, dead_letter.key, dead_letter.value, dead_letter.headers, metadata.origin_timestamp
+    )
     return seal(
         MARKS,
-        letter.id,
+        dead_letter.id,
         encode(mark),
         kind="letter.marked.v1",
         step="deadletters",
-        event_id=f"{letter.id}:{mark.state}:{mark.at.isoformat()}",
+        event_id=f"{dead_letter.id}:{mark.state}:{mark.at.isoformat()}",
         request_id=metadata.request_id,
         trace_id=trace_id_of(record),
     )

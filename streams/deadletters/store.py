@@ -12,7 +12,7 @@ from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
 from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
 from streams.cluster.topic_admin import missing_topics
-from streams.deadletters.dead_letter import Letter, read_letter, replay_of
+from streams.deadletters.dead_letter import DeadLetterRecord, read_dead_letter, replay_of
 from streams.deadletters.headers import REPLAY_OF
 from streams.records import Outgoing
 from streams.settings import KafkaSettings
@@ -24,7 +24,7 @@ CLOCK_SKEW = timedelta(minutes=1)
 """Tolerated lag of a broker's clock (``LogAppendTime``) behind that of the replaying process."""
 
 
-class LetterStore:
+class DeadLetterStore:
     """Consumer without a group: scans topics from the beginning to the present end offsets."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
@@ -45,7 +45,7 @@ class LetterStore:
                 "run `clipmill topics apply` first"
             )
 
-    async def letters(self) -> AsyncIterator[Letter]:
+    async def dead_letters(self) -> AsyncIterator[DeadLetterRecord]:
         """Iterate over the dead letters with their latest marks, without duplicates.
 
         Partitions are read one after the other, so that the same duplicate always comes first.
@@ -53,18 +53,18 @@ class LetterStore:
         marks = await self._marks()
         seen: set[tuple[object, ...]] = set()
         async for record in self._records(DEADLETTERS):
-            letter = read_letter(record, marks)
-            if letter.identity not in seen:
-                seen.add(letter.identity)
-                yield letter
+            dead_letter = read_dead_letter(record, marks)
+            if dead_letter.identity not in seen:
+                seen.add(dead_letter.identity)
+                yield dead_letter
 
-    async def find_published(self, uncertain: Sequence[Letter]) -> set[str]:
+    async def find_published(self, uncertain: Sequence[DeadLetterRecord]) -> set[str]:
         """Return the ids of marked dead letters whose replay is on the origin topic."""
-        expected = {letter.id: replay_of(letter) for letter in uncertain}
+        expected = {dead_letter.id: replay_of(dead_letter) for dead_letter in uncertain}
         found: set[str] = set()
         for topic, since in _origin_topics(uncertain).items():
             async for record in self._records(topic, since - CLOCK_SKEW):
-                name = _replayed_letter(record)
+                name = _replayed_dead_letter(record)
                 if name in expected and _is_same(record, expected[name]):
                     found.add(name)
         return found
@@ -112,17 +112,17 @@ async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> Asy
                 yield record
 
 
-def _origin_topics(letters: Iterable[Letter]) -> dict[Topic, datetime]:
+def _origin_topics(dead_letters: Iterable[DeadLetterRecord]) -> dict[Topic, datetime]:
     """Return the origin topics of dead letters, each with the time of its earliest mark."""
     marked: dict[Topic, datetime] = {}
-    for letter in letters:
-        assert letter.mark is not None
-        topic = BY_NAME[letter.metadata.origin_topic]
-        marked[topic] = min(letter.mark.at, marked.get(topic, letter.mark.at))
+    for dead_letter in dead_letters:
+        assert dead_letter.mark is not None
+        topic = BY_NAME[dead_letter.metadata.origin_topic]
+        marked[topic] = min(dead_letter.mark.at, marked.get(topic, dead_letter.mark.at))
     return marked
 
 
-def _replayed_letter(record: Any) -> str:
+def _replayed_dead_letter(record: Any) -> str:
     return next((_text(value) for name, value in reversed(record.headers) if name == REPLAY_OF), "")
 
 

@@ -29,7 +29,7 @@ from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.concurrency import RESERVED, ConcurrencyLimit, Reservation
 from streams.runtime.delay_queue import DelayQueue
-from streams.runtime.offset_tracker import InOrderAcks, Partition, SkippedOffsetsError
+from streams.runtime.offset_tracker import OffsetTracker, Partition, SkippedOffsetsError
 from streams.runtime.schedule import Held, Schedule, hold
 from streams.stage import Stage
 from streams.topics import HEARTBEATS, Topic
@@ -78,7 +78,7 @@ class Consumption:
         run: Run,
         *,
         app: Any,
-        acks: InOrderAcks,
+        acks: OffsetTracker,
         intake: Intake,
         signals: SharedState,
         window: int,

@@ -75,7 +75,7 @@ class _Tracked:
     timestamps: deque[tuple[int, float]] = field(default_factory=deque)
 
 
-class InOrderAcks:
+class OffsetTracker:
     """The events in flight of one stage, acknowledged in offset order in each partition."""
 
     def __init__(self) -> None:

@@ -26,8 +26,13 @@ from schemas.codec import MalformedMessageError
 from schemas.errors import ClipmillError, ErrorCode
 from streams.cluster.producer import RecordRefusedError, ReliableProducer, Write
 from streams.cluster.record_batches import UndecodableBatch
-from streams.deadletters.headers import make_batch_letter, make_letter, replays_of, with_origin_name
-from streams.deadletters.limit import LetterLimit
+from streams.deadletters.headers import (
+    make_batch_dead_letter,
+    make_dead_letter,
+    replays_of,
+    with_origin_name,
+)
+from streams.deadletters.limit import DeadLetterLimit
 from streams.faust_driver.tables import StageTable
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
@@ -96,7 +101,7 @@ class RecordProcessor:
         self._reply_topics = frozenset(reply_topics)
         self._next_slice = next_slice
         self._on_effects = on_effects
-        self._limit = LetterLimit(limit or DeadLetterSettings())
+        self._limit = DeadLetterLimit(limit or DeadLetterSettings())
         self._metrics = StageMetrics(stage.name)
         start_at_zero(REPLAYS, [stage.name])
         start_at_zero(DEAD_LETTERS, DEAD_LETTER_REASONS)
@@ -179,11 +184,13 @@ class RecordProcessor:
     async def _write_undecodable(self, record: Incoming, batch: UndecodableBatch) -> int:
         """Write an undecodable batch as a dead letter, without its bytes if it is too large."""
         DEAD_LETTERS.labels(type(batch).__name__).inc()
-        letter = make_batch_letter(record.topic, record.partition, batch, self._stage.name)
+        dead_letter = make_batch_dead_letter(
+            record.topic, record.partition, batch, self._stage.name
+        )
         try:
-            return await self.write([letter], record)
+            return await self.write([dead_letter], record)
         except RecordRefusedError:
-            return await self.write([replace(letter, value=None)], record)
+            return await self.write([replace(dead_letter, value=None)], record)
 
     def _dead_letter(self, record: Incoming, error: Exception) -> Sequence[Effect]:
         return [dead_letter(record, error, self._stage.name)]
@@ -249,7 +256,7 @@ def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
     DEAD_LETTERS.labels(type(error).__name__).inc()
     code = error.code if isinstance(error, ClipmillError) else ErrorCode.INTERNAL_BUG
     reason = "".join(traceback.format_exception_only(error))
-    return make_letter(record, step=step, code=code, reason=reason)
+    return make_dead_letter(record, step=step, code=code, reason=reason)
 
 
 STUB_KEY_BYTES = 1_000

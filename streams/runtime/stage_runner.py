@@ -19,7 +19,7 @@ from streams.cluster.producer import ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
 from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
-from streams.deadletters.headers import make_batch_letter
+from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import (
     build_app,
     committed_offset,
@@ -46,10 +46,10 @@ from streams.runtime.back_pressure import BackPressure
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.consumption import Consumption, cancel
 from streams.runtime.housekeeping import Housekeeping
-from streams.runtime.offset_tracker import InOrderAcks, Partition
+from streams.runtime.offset_tracker import OffsetTracker, Partition
 from streams.runtime.partition_share import PartitionShare
 from streams.runtime.processor import RecordProcessor
-from streams.runtime.stall_detector import Position, StalledError, Watchdog
+from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
 from streams.topics import BY_NAME, HEARTBEATS, READERS, Topic
@@ -87,7 +87,7 @@ class StageRunner:
         self._intake = Intake(stage.name)
         self._settings = settings
         self._producer = producer
-        self._acks = InOrderAcks()
+        self._acks = OffsetTracker()
         self._warn = warn
         self._resources = AsyncExitStack()
         self._metrics = StageMetrics(stage.name)
@@ -304,8 +304,8 @@ class StageRunner:
 
     def _changelog_undecodable(self, tp: Any, batch: UndecodableBatch) -> None:
         self._warn(f"{tp.topic}-{tp.partition}: {batch.problem}; its rows are lost")
-        letter = make_batch_letter(tp.topic, tp.partition, batch, self.stage.name)
-        self._housekeeping.publish_best_effort(letter)
+        dead_letter = make_batch_dead_letter(tp.topic, tp.partition, batch, self.stage.name)
+        self._housekeeping.publish_best_effort(dead_letter)
 
     # Background tasks
 
@@ -314,7 +314,7 @@ class StageRunner:
         self._resources.push_async_callback(cancel, asyncio.create_task(work))
 
     async def _watch_progress(self) -> None:
-        watchdog = Watchdog(self._settings.stage.stall_seconds)
+        watchdog = StallDetector(self._settings.stage.stall_seconds)
         while True:
             await asyncio.sleep(self._settings.stage.stall_seconds / 4)
             try:

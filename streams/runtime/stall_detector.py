@@ -33,7 +33,7 @@ class Position:
     in_flight: int
 
 
-class Watchdog:
+class StallDetector:
     """Compares the positions of partitions over time.
 
     Args:

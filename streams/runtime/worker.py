@@ -19,7 +19,7 @@ from streams.cluster.record_batches import BatchObserver, UndecodableBatch
 from streams.cluster.shared_state import SharedState, open_shared_state
 from streams.cluster.topic_admin import check_topics
 from streams.contract.role_acls import worker_acls
-from streams.deadletters.headers import make_batch_letter
+from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import group_dir
 from streams.faust_driver.static_member import StaticMember, leased_member
 from streams.memory import MemoryMonitor, MemoryUsers
@@ -127,9 +127,9 @@ class Worker:
     ) -> None:
         """Publish an undecodable batch of the topic ``signals`` as a dead letter, best effort."""
         self._health.warn("signals", f"{tp.topic}-{tp.partition}: {batch.problem}")
-        letter = make_batch_letter(SIGNALS.name, tp.partition, batch, SIGNALS.name)
+        dead_letter = make_batch_dead_letter(SIGNALS.name, tp.partition, batch, SIGNALS.name)
         name = DEADLETTERS.kafka_name(self._settings.kafka.topic_prefix)
-        write = Write(name, letter.key, letter.value, letter.headers)
+        write = Write(name, dead_letter.key, dead_letter.value, dead_letter.headers)
         task = asyncio.create_task(producer.publish([write]))
         self._dead_letters.add(task)
         task.add_done_callback(self._dead_letters.discard)

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 from streams.cli import cli
 from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.producer import ReliableProducer, Write
-from streams.deadletters.dead_letter import Letter
+from streams.deadletters.dead_letter import DeadLetterRecord
 from streams.deadletters.filters import Filter
-from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_letter
+from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_dead_letter
 from streams.deadletters.replay import Replay, ReplayPlan, ReplayRateLimiter, Totals
 from streams.deadletters.replay_lock import ReplayRunningError, hold_replay_lock
-from streams.deadletters.store import LetterStore
+from streams.deadletters.store import DeadLetterStore
 from streams.records import Header, Incoming
 from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, MARKS, REQUESTS, VALIDATED
@@ -43,12 +43,14 @@ def record(number: int, headers: tuple[Header, ...] = HEADERS) -> Incoming:
 async def publish_dead_letters(
     kafka: KafkaSettings, *records: Incoming, code: str = "internal.bug"
 ) -> None:
-    published = [make_letter(each, step="extraction", code=code, reason="no") for each in records]
+    published = [
+        make_dead_letter(each, step="extraction", code=code, reason="no") for each in records
+    ]
     await produce(kafka, DEADLETTERS, [(x.key, x.value, x.headers, None) for x in published])
 
 
-async def dead_letters(kafka: KafkaSettings) -> list[Letter]:
-    return [dead_letter async for dead_letter in LetterStore(kafka).letters()]
+async def dead_letters(kafka: KafkaSettings) -> list[DeadLetterRecord]:
+    return [dead_letter async for dead_letter in DeadLetterStore(kafka).dead_letters()]
 
 
 async def states(kafka: KafkaSettings) -> list[str]:
@@ -91,7 +93,7 @@ async def replay(
 ) -> Totals:
     async with hold_replay_lock(kafka) as lock, ReliableProducer(kafka) as producer:
         run = Replay(
-            LetterStore(kafka),
+            DeadLetterStore(kafka),
             FailingProducer(producer, fails[0], before=fails[1]) if fails else producer,
             topic_prefix=kafka.topic_prefix,
             limiter=ReplayRateLimiter(rate),
@@ -193,7 +195,7 @@ async def test_foreign_dead_letter_is_listed_and_not_replayed(kafka: KafkaSettin
 async def test_cluster_without_dead_letter_topics_is_named(kafka: KafkaSettings) -> None:
     other = kafka.model_copy(update={"topic_prefix": "nothing."})
     with pytest.raises(ClusterUnavailableError, match="topics apply"):
-        await LetterStore(other).require_topics()
+        await DeadLetterStore(other).require_topics()
 
 
 async def run_cli(kafka: KafkaSettings, *arguments: str) -> Result:

@@ -19,7 +19,7 @@ from agents.engine.protocol import (
     Setup,
 )
 from agents.engine.starting import start_worker
-from agents.engine.worker_handle import ProcessLostError, ResultFuture, Worker
+from agents.engine.worker_handle import ProcessLostError, ResultFuture, WorkerHandle
 from schemas.video import Cookie, EngineVersions
 from tests.unit.agents.engine.fake_fork_server import FakeForkServer
 from tests.unit.agents.engine.processes import until
@@ -40,18 +40,18 @@ JOB = EngineJob(url="test:1", extractor="a:B")
 class WorkerHarness:
     """A worker under test and the callbacks it made."""
 
-    def __init__(self, worker: Worker, forks: FakeForkServer) -> None:
+    def __init__(self, worker: WorkerHandle, forks: FakeForkServer) -> None:
         self.worker, self.forks = worker, forks
         self.answer_count = self.end_count = 0
         self.challenge_seconds: tuple[float, ...] = ()
         worker.listen(self._on_answer, self._on_end)
 
-    def _on_answer(self, worker: Worker, answer: Finished | Failed) -> None:
+    def _on_answer(self, worker: WorkerHandle, answer: Finished | Failed) -> None:
         assert worker is self.worker
         self.answer_count += 1
         self.challenge_seconds += answer.challenge_seconds
 
-    def _on_end(self, worker: Worker) -> None:
+    def _on_end(self, worker: WorkerHandle) -> None:
         assert worker is self.worker
         self.end_count += 1
 
@@ -62,7 +62,7 @@ class WorkerHarness:
         return answer
 
 
-async def start_ready_worker(forks: FakeForkServer, **options: Any) -> Worker:
+async def start_ready_worker(forks: FakeForkServer, **options: Any) -> WorkerHandle:
     async def report_ready() -> None:
         await until(lambda: forks.process is not None)
         forks.send(READY)

@@ -6,7 +6,7 @@ import pytest
 
 from agents.engine.interface import EngineJob
 from agents.engine.protocol import Assignment, Failed, Finished, ProtocolError
-from agents.engine.worker_main import JobRunner, ThreadPool
+from agents.engine.worker_main import RunJob, ThreadPool
 
 SECONDS = 10
 JOB = EngineJob(url="test:1", extractor="a:B")
@@ -23,7 +23,7 @@ class ThreadPoolHarness:
         self._started: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.threads = ThreadPool(size, self._create_runner, self._answers.put)
 
-    def _create_runner(self) -> JobRunner:
+    def _create_runner(self) -> RunJob:
         thread_id = threading.get_ident()
         self.thread_ids.append(thread_id)
 

@@ -36,7 +36,7 @@ from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.consumption import Consumption
-from streams.runtime.offset_tracker import InOrderAcks
+from streams.runtime.offset_tracker import OffsetTracker
 from streams.runtime.processor import RecordProcessor
 from streams.topics import ATTEMPTS, EXTRACTED, VALIDATED
 from tests.unit.agents.builders import (
@@ -577,7 +577,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         extraction_stage,
         work.run,
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
-        acks=InOrderAcks(),
+        acks=OffsetTracker(),
         intake=Intake(NAME),
         signals=SharedState(),
         window=100,

@@ -47,7 +47,7 @@ from streams.records import Outgoing
 from streams.runtime.heartbeats import heartbeat
 from streams.stage import load_stages
 from streams.topics import ATTEMPTS, DELAYS, SIGNALS, TOPICS, Topic
-from tests.unit.streams.deadletters.builders import make_dead_letter
+from tests.unit.streams.deadletters.builders import stored_dead_letter
 
 JOB = examples.VALIDATED_VIDEO.job
 BY_NAME = {party.name: party for party in PARTIES}
@@ -111,7 +111,7 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
-    (LETTER_MARK, lambda: mark_record(make_dead_letter(), examples.LETTER_MARK)),
+    (LETTER_MARK, lambda: mark_record(stored_dead_letter(), examples.LETTER_MARK)),
     (HEARTBEAT, lambda: heartbeat(0, NOW, "monitor")),
 ]
 

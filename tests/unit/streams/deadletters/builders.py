@@ -4,23 +4,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas.deadletters import Mark
-from streams.deadletters.dead_letter import Letter
+from streams.deadletters.dead_letter import DeadLetterRecord
 from streams.deadletters.headers import DeadLetterHeaders
 from streams.records import Header
 
 FAILED_AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def make_dead_letter(
+def stored_dead_letter(
     *,
     name: str = "0-1",
     state: Any = None,
     value: bytes | None = b"v",
     headers: tuple[Header, ...] = (),
     **fields: Any,
-) -> Letter:
+) -> DeadLetterRecord:
     defaults = {"origin_topic": "videos.validated", "failed_at": FAILED_AT}
-    return Letter(
+    return DeadLetterRecord(
         id=name,
         key=b"k",
         value=value,

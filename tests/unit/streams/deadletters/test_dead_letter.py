@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import pytest
 
 from schemas.deadletters import Mark
-from streams.deadletters.dead_letter import read_letter, refusal, replay_of
-from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_letter
+from streams.deadletters.dead_letter import read_dead_letter, refusal, replay_of
+from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_dead_letter
 from streams.records import Incoming
 from streams.topics import VALIDATED
-from tests.unit.streams.deadletters.builders import make_dead_letter
+from tests.unit.streams.deadletters.builders import stored_dead_letter
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tests.unit.streams.deadletters.builders import make_dead_letter
     ],
 )
 def test_state_follows_from_mark_and_replays(mark: str | None, replays: int, state: str) -> None:
-    assert make_dead_letter(state=mark, replays=replays).state(1) == state
+    assert stored_dead_letter(state=mark, replays=replays).state(1) == state
 
 
 @pytest.mark.parametrize(
@@ -41,25 +41,25 @@ def test_state_follows_from_mark_and_replays(mark: str | None, replays: int, sta
 def test_replay_is_refused_by_state_unless_forced(
     mark: str | None, replays: int, force: bool, reason: str | None
 ) -> None:
-    letter = make_dead_letter(state=mark, replays=replays)
-    assert refusal(letter, replays_max=1, force=force) == reason
+    dead_letter = stored_dead_letter(state=mark, replays=replays)
+    assert refusal(dead_letter, replays_max=1, force=force) == reason
 
 
 def test_refusal_of_an_unreplayable_dead_letter_names_the_reason() -> None:
-    empty, foreign = make_dead_letter(value=None), make_dead_letter(origin_topic="elsewhere")
+    empty, foreign = stored_dead_letter(value=None), stored_dead_letter(origin_topic="elsewhere")
     assert "no value" in (refusal(empty, replays_max=1, force=True) or "")
     assert "no topic of clipmill" in (refusal(foreign, replays_max=1, force=True) or "")
 
 
 def test_replay_is_the_original_record_with_replay_headers() -> None:
-    record = replay_of(make_dead_letter(name="2-5", headers=(("a", b"1"),)))
+    record = replay_of(stored_dead_letter(name="2-5", headers=(("a", b"1"),)))
     assert (record.topic, record.key, record.value) == (VALIDATED, b"k", b"v")
     assert record.headers == (("a", b"1"), (REPLAYS, b"1"), (REPLAY_OF, b"2-5"))
 
 
 def test_repeated_replay_does_not_accumulate_headers() -> None:
     headers = (("a", b"1"), (REPLAYS, b"1"), (REPLAY_OF, b"2-5"))
-    again = replay_of(make_dead_letter(name="2-9", headers=headers, replays=1))
+    again = replay_of(stored_dead_letter(name="2-9", headers=headers, replays=1))
     assert again.headers == (("a", b"1"), (REPLAYS, b"2"), (REPLAY_OF, b"2-9"))
 
 
@@ -67,13 +67,13 @@ def test_record_without_metadata_is_still_a_dead_letter() -> None:
     record = SimpleNamespace(
         headers=(("own", b"1"),), key=None, value=b"x", partition=1, offset=2, timestamp=1_000
     )
-    letter = read_letter(record, {})
-    assert (letter.id, letter.headers, letter.identity) == (
+    dead_letter = read_dead_letter(record, {})
+    assert (dead_letter.id, dead_letter.headers, dead_letter.identity) == (
         "1-2-1000",
         (("own", b"1"),),
         ("1-2-1000",),
     )
-    assert letter.metadata.failed_at.timestamp() == 1.0
+    assert dead_letter.metadata.failed_at.timestamp() == 1.0
 
 
 @pytest.mark.parametrize("recreated", ["dead letters", "origin"])
@@ -83,17 +83,19 @@ def test_recreated_topic_gives_new_identities_at_the_same_offsets(recreated: str
         consumed_dead_letter(at=at if recreated == "dead letters" else 1_000, origin=at)
         for at in (1_000, 2_000)
     )
-    assert read_letter(old, {}).identity != read_letter(new, {}).identity
+    assert read_dead_letter(old, {}).identity != read_dead_letter(new, {}).identity
     if recreated == "dead letters":
-        marks = {read_letter(old, {}).id: Mark(state="replayed", by="me", at=datetime.now(UTC))}
-        assert read_letter(old, marks).state(1) == "replayed"
-        assert read_letter(new, marks).state(1) == "waiting"
+        marks = {
+            read_dead_letter(old, {}).id: Mark(state="replayed", by="me", at=datetime.now(UTC))
+        }
+        assert read_dead_letter(old, marks).state(1) == "replayed"
+        assert read_dead_letter(new, marks).state(1) == "waiting"
 
 
 def consumed_dead_letter(*, at: int, origin: int) -> SimpleNamespace:
     """Return a dead letter as consumed from Kafka; timestamps in milliseconds."""
     failed = Incoming(VALIDATED.name, 0, 7, None, b"\xff", (), origin / 1000)
-    letter = make_letter(failed, step="extraction", code="internal.bug", reason="no")
+    dead_letter = make_dead_letter(failed, step="extraction", code="internal.bug", reason="no")
     return SimpleNamespace(
-        headers=letter.headers, key=None, value=b"\xff", partition=1, offset=2, timestamp=at
+        headers=dead_letter.headers, key=None, value=b"\xff", partition=1, offset=2, timestamp=at
     )

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from streams.deadletters.filters import Filter
-from tests.unit.streams.deadletters.builders import FAILED_AT, make_dead_letter
+from tests.unit.streams.deadletters.builders import FAILED_AT, stored_dead_letter
 
 SECOND = timedelta(seconds=1)
 
@@ -37,7 +37,7 @@ SECOND = timedelta(seconds=1)
 def test_dead_letter_matches_only_if_every_criterion_fits(
     given: dict[str, Any], matches: bool
 ) -> None:
-    letter = make_dead_letter(
+    dead_letter = stored_dead_letter(
         code="network.dns", platform="tiktok", step="extraction", engine="2026.1"
     )
-    assert Filter(**given).matches(letter) is matches
+    assert Filter(**given).matches(dead_letter) is matches

@@ -6,7 +6,7 @@ from streams.deadletters.headers import (
     KAFKA_TOPIC,
     NAMES,
     REPLAYS,
-    make_letter,
+    make_dead_letter,
     replays_of,
     split_headers,
     with_origin_name,
@@ -21,8 +21,8 @@ HEADER = st.tuples(st.sampled_from(["a", *NAMES, KAFKA_TOPIC]), st.binary(max_si
 def test_added_headers_are_split_off_exactly(
     headers: list[Header], reason: str, named: bool
 ) -> None:
-    letter = make_letter(incoming(headers=headers), step="s", code="c", reason=reason)
-    added = with_origin_name(letter, "p.") if named else letter.headers
+    dead_letter = make_dead_letter(incoming(headers=headers), step="s", code="c", reason=reason)
+    added = with_origin_name(dead_letter, "p.") if named else dead_letter.headers
     own, metadata = split_headers(added)
     assert own == tuple(headers)
     assert metadata is not None
@@ -41,8 +41,8 @@ def test_foreign_headers_are_kept_unchanged(headers: list[Header]) -> None:
 
 
 def test_second_dead_letter_of_a_record_has_its_own_metadata_after_the_first() -> None:
-    first = make_letter(incoming(), step="one", code="c", reason="r")
-    second = make_letter(incoming(headers=first.headers), step="two", code="c", reason="r")
+    first = make_dead_letter(incoming(), step="one", code="c", reason="r")
+    second = make_dead_letter(incoming(headers=first.headers), step="two", code="c", reason="r")
     own, metadata = split_headers(second.headers)
     assert own == first.headers
     assert metadata is not None
@@ -59,7 +59,9 @@ def test_second_dead_letter_of_a_record_has_its_own_metadata_after_the_first() -
     ],
 )
 def test_a_reason_is_one_bounded_line_without_secrets(reason: str, kept: str) -> None:
-    _, metadata = split_headers(make_letter(incoming(), step="s", code="c", reason=reason).headers)
+    _, metadata = split_headers(
+        make_dead_letter(incoming(), step="s", code="c", reason=reason).headers
+    )
     assert metadata is not None
     assert metadata.reason == kept
 
@@ -72,8 +74,8 @@ def test_request_id_is_the_argument_or_comes_from_the_headers(
     given_id: str, header: bytes, kept: str
 ) -> None:
     record = incoming(headers=[("ce_correlationid", header)])
-    letter = make_letter(record, step="s", code="c", reason="r", request_id=given_id)
-    _, metadata = split_headers(letter.headers)
+    dead_letter = make_dead_letter(record, step="s", code="c", reason="r", request_id=given_id)
+    _, metadata = split_headers(dead_letter.headers)
     assert metadata is not None
     assert metadata.request_id == kept
 
@@ -85,14 +87,16 @@ def test_request_id_is_the_argument_or_comes_from_the_headers(
 def test_replay_count_is_the_last_header_value(text: bytes, number: int) -> None:
     record = incoming(headers=[(REPLAYS, b"7"), (REPLAYS, text)])
     assert replays_of(record) == number
-    _, metadata = split_headers(make_letter(record, step="s", code="c", reason="r").headers)
+    _, metadata = split_headers(make_dead_letter(record, step="s", code="c", reason="r").headers)
     assert metadata is not None
     assert metadata.replays == number
 
 
 def test_foreign_origin_topic_gets_no_kafka_name() -> None:
-    letter = make_letter(incoming(), step="s", code="c", reason="r")
-    assert with_origin_name(letter, "p.")[-1] == (KAFKA_TOPIC, b"p.requests.v1")
-    foreign = [(name, b"x" if name.endswith("topic") else value) for name, value in letter.headers]
-    changed = type(letter)(letter.topic, None, None, tuple(foreign))
+    dead_letter = make_dead_letter(incoming(), step="s", code="c", reason="r")
+    assert with_origin_name(dead_letter, "p.")[-1] == (KAFKA_TOPIC, b"p.requests.v1")
+    foreign = [
+        (name, b"x" if name.endswith("topic") else value) for name, value in dead_letter.headers
+    ]
+    changed = type(dead_letter)(dead_letter.topic, None, None, tuple(foreign))
     assert with_origin_name(changed, "p.") == tuple(foreign)

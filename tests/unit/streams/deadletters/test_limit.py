@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from schemas.codec import decode
 from schemas.signals import IntakeSignal
-from streams.deadletters.headers import make_letter
-from streams.deadletters.limit import LetterLimit
+from streams.deadletters.headers import make_dead_letter
+from streams.deadletters.limit import DeadLetterLimit
 from streams.records import Incoming, Outgoing, TableWrite
 from streams.settings import DeadLetterSettings
 from streams.topics import DEADLETTERS, RESULTS, SIGNALS
@@ -21,14 +21,14 @@ class FakeClock:
         return self.now
 
 
-def make_limit(limit: int = 3, seconds: float = 10) -> tuple[LetterLimit, FakeClock]:
+def make_limit(limit: int = 3, seconds: float = 10) -> tuple[DeadLetterLimit, FakeClock]:
     clock = FakeClock()
-    return LetterLimit(DeadLetterSettings(limit=limit, window_seconds=seconds), clock), clock
+    return DeadLetterLimit(DeadLetterSettings(limit=limit, window_seconds=seconds), clock), clock
 
 
 def dead_letter(step: str = "extraction", topic: str = "videos.validated") -> Outgoing:
     record = Incoming(topic, 0, 1, b"k", b"v", (), 1.0)
-    return make_letter(record, step=step, code="internal.bug", reason="no")
+    return make_dead_letter(record, step=step, code="internal.bug", reason="no")
 
 
 def test_exceeded_limit_pauses_the_step_with_instructions() -> None:

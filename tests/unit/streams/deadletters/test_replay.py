@@ -7,7 +7,7 @@ from schemas.deadletters import Mark
 from streams.deadletters.filters import Filter
 from streams.deadletters.replay import ReplayPlan, ReplayRateLimiter, Totals, mark_record, to_write
 from streams.topics import MARKS
-from tests.unit.streams.deadletters.builders import FAILED_AT, make_dead_letter
+from tests.unit.streams.deadletters.builders import FAILED_AT, stored_dead_letter
 
 
 class FakeClock:
@@ -43,19 +43,19 @@ async def test_limiter_gives_no_credit_for_idle_time() -> None:
 
 def test_matching_but_refused_dead_letters_are_counted_as_skipped() -> None:
     plan, totals = ReplayPlan(Filter(step="download")), Totals()
-    letters = [
-        make_dead_letter(name="0-1", step="download"),
-        make_dead_letter(name="0-2", step="download", replays=1),
-        make_dead_letter(name="0-3", step="extraction"),
+    dead_letters = [
+        stored_dead_letter(name="0-1", step="download"),
+        stored_dead_letter(name="0-2", step="download", replays=1),
+        stored_dead_letter(name="0-3", step="extraction"),
     ]
-    assert [plan.selects(each, totals) for each in letters] == [True, False, False]
+    assert [plan.selects(each, totals) for each in dead_letters] == [True, False, False]
     assert totals.seen == {"0-1", "0-2"}
     assert totals.skipped == {"parked, only with --force": 1}
 
 
 def test_mark_is_keyed_by_its_dead_letter() -> None:
     mark = Mark(state="resolved", by="me", at=FAILED_AT, note="known")
-    write = to_write(mark_record(make_dead_letter(request_id="r1"), mark), "p.")
+    write = to_write(mark_record(stored_dead_letter(request_id="r1"), mark), "p.")
     assert (write.topic, write.key) == (MARKS.kafka_name("p."), b"0-1")
     assert decode(write.value or b"", Mark) == mark
     assert dict(write.headers)["ce_correlationid"] == b"r1"

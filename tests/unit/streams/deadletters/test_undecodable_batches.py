@@ -4,15 +4,15 @@ import pytest
 
 from schemas.errors import ErrorCode
 from streams.cluster.record_batches import UndecodableBatch
-from streams.deadletters.dead_letter import Letter
-from streams.deadletters.headers import make_batch_letter, split_headers
+from streams.deadletters.dead_letter import DeadLetterRecord
+from streams.deadletters.headers import make_batch_dead_letter, split_headers
 from streams.records import Outgoing
 
 
 def batch_dead_letter(topic: str) -> Outgoing:
     batch = UndecodableBatch(b"raw bytes")
     batch.reason, batch.first_offset, batch.next_offset = "wrong CRC", 5, 8
-    return make_batch_letter(topic, 3, batch, "validation")
+    return make_batch_dead_letter(topic, 3, batch, "validation")
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,7 @@ def test_undecodable_batch_cannot_be_replayed() -> None:
     made = batch_dead_letter("requests")
     headers, metadata = split_headers(made.headers)
     assert metadata is not None
-    found = Letter(id="0-1", key=None, value=made.value, headers=headers, metadata=metadata)
+    found = DeadLetterRecord(
+        id="0-1", key=None, value=made.value, headers=headers, metadata=metadata
+    )
     assert found.obstacle() == "it is a whole record batch that could not be decoded"

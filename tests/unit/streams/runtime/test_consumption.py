@@ -17,8 +17,8 @@ from streams.records import Incoming, Outgoing
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
 from streams.runtime.concurrency import ConcurrencyLimit, slot_released
 from streams.runtime.consumption import HELD_BYTES_MAX, Consumption
-from streams.runtime.offset_tracker import InOrderAcks, SkippedOffsetsError
-from streams.runtime.stall_detector import Position, Watchdog
+from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
+from streams.runtime.stall_detector import Position, StallDetector
 from streams.settings import StageSettings
 from streams.stage import Stage
 from streams.topics import AUDIT, HEARTBEATS, REQUESTS
@@ -64,7 +64,7 @@ class ConsumptionHarness:
         self.consumer = FakeConsumer()
         self.acked = self.consumer.acked
         self.app = SimpleNamespace(consumer_generation_id=1, consumer=self.consumer)
-        self.acks = InOrderAcks()
+        self.acks = OffsetTracker()
         self.intake = Intake("toy")
         self.signals = SharedState()
         self.meter = Meter(StageSettings(backlog_records=4))
@@ -374,7 +374,7 @@ async def test_record_that_is_not_due_is_held_without_a_task(delayed: Consumptio
 
 async def test_delayed_records_do_not_count_as_stalled(delayed: ConsumptionHarness) -> None:
     moments = iter([0.0, 10.0, 1_000.0])
-    watchdog = Watchdog(1, lambda: next(moments))
+    watchdog = StallDetector(1, lambda: next(moments))
     await delayed.accept(0)
     for _ in range(3):
         position = Position(

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.runtime.offset_tracker import InOrderAcks, SkippedOffsetsError
+from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
 
 P = ("requests", 0)
 Q = ("requests", 1)
@@ -18,8 +18,8 @@ class AckLog:
         return lambda: self.names.append(str(name))
 
 
-def delivered(*offsets: int, log: AckLog) -> InOrderAcks:
-    acks = InOrderAcks()
+def delivered(*offsets: int, log: AckLog) -> OffsetTracker:
+    acks = OffsetTracker()
     for offset in offsets:
         assert acks.deliver(P, offset, log.ack(offset))
     return acks
@@ -58,8 +58,8 @@ def test_partitions_are_independent() -> None:
 # Timestamps
 
 
-def delivered_with_timestamps(*records: tuple[int, float]) -> InOrderAcks:
-    acks = InOrderAcks()
+def delivered_with_timestamps(*records: tuple[int, float]) -> OffsetTracker:
+    acks = OffsetTracker()
     for offset, timestamp in records:
         acks.deliver(P, offset, lambda: None, timestamp=timestamp)
     return acks
@@ -93,13 +93,13 @@ def test_timestamp_of_a_finished_record_is_kept_until_its_commit() -> None:
 
 @pytest.mark.parametrize("timestamp", [None, 0.0])
 def test_a_record_without_timestamp_has_none(timestamp: float | None) -> None:
-    acks = InOrderAcks()
+    acks = OffsetTracker()
     acks.deliver(P, 0, lambda: None, timestamp=timestamp)
     assert acks.timestamp(P, 0) is None
 
 
 def test_an_unknown_partition_has_no_timestamp() -> None:
-    assert InOrderAcks().timestamp(P, 0) is None
+    assert OffsetTracker().timestamp(P, 0) is None
 
 
 def test_rebalance_drops_the_timestamps_until_redelivery() -> None:
@@ -120,7 +120,7 @@ def test_records_of_one_second_share_one_kept_timestamp() -> None:
 
 
 def test_finish_in_an_unknown_partition_is_a_no_op() -> None:
-    InOrderAcks().finish(P, 0)
+    OffsetTracker().finish(P, 0)
 
 
 def test_stale_event_is_never_acknowledged() -> None:
@@ -213,7 +213,7 @@ def test_gap_reported_by_the_fetcher_is_skipped() -> None:
 
 def test_gap_may_be_reported_before_the_preceding_events_are_delivered() -> None:
     log = AckLog()
-    acks = InOrderAcks()
+    acks = OffsetTracker()
     acks.skip_gap(P, 6, 7, log.ack("gap 6"), committed=5)
     acks.skip_gap(P, 8, 10, log.ack("gap 8"), committed=5)
     for offset in (5, 7):
@@ -233,7 +233,7 @@ def test_gap_at_the_end_is_acknowledged_when_everything_before_it_is() -> None:
 
 def test_partition_with_nothing_but_a_leading_gap_is_acknowledged() -> None:
     log = AckLog()
-    acks = InOrderAcks()
+    acks = OffsetTracker()
     acks.skip_gap(P, 5, 6, log.ack("gap"), committed=5)
     assert (log.names, acks.delivered(P), len(acks)) == (["gap"], 5, 0)
 
@@ -294,17 +294,17 @@ def test_worker_frozen_while_another_owner_progressed_raises() -> None:
 
 def test_first_event_beyond_the_committed_offset_raises() -> None:
     with pytest.raises(SkippedOffsetsError, match="requests-0: 4 is followed by 6"):
-        InOrderAcks().deliver(P, 6, AckLog().ack(6), committed=5)
+        OffsetTracker().deliver(P, 6, AckLog().ack(6), committed=5)
 
 
 @pytest.mark.parametrize(("offset", "committed"), [(5, 5), (4, 5), (0, 0), (7, None)])
 def test_first_event_up_to_the_committed_offset_is_accepted(
     offset: int, committed: int | None
 ) -> None:
-    assert InOrderAcks().deliver(P, offset, AckLog().ack(offset), committed=committed)
+    assert OffsetTracker().deliver(P, offset, AckLog().ack(offset), committed=committed)
 
 
 def test_committed_offset_applies_to_the_first_event_only() -> None:
-    acks = InOrderAcks()
+    acks = OffsetTracker()
     assert acks.deliver(P, 5, AckLog().ack(5), committed=5)
     assert acks.deliver(P, 6, AckLog().ack(6), committed=5)

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from streams.runtime.offset_tracker import InOrderAcks, SkippedOffsetsError
+from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
 
 pytestmark = pytest.mark.untraced
 
@@ -18,7 +18,7 @@ LOG_END = 24
 class PartitionHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.acks = InOrderAcks()
+        self.acks = OffsetTracker()
         self.missing: set[int] = set()
         self.dropped: set[int] = set()
         self.generation = 0
@@ -39,7 +39,7 @@ class PartitionHistory(RuleBasedStateMachine):
         self.waiting.discard(offset)
 
     def restart(self) -> None:
-        self.acks = InOrderAcks()
+        self.acks = OffsetTracker()
         self.running.clear()
         self.waiting.clear()
         self.resume()

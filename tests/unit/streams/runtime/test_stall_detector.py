@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.runtime.stall_detector import Position, StalledError, Watchdog
+from streams.runtime.stall_detector import Position, StallDetector, StalledError
 
 P = ("requests", 0)
 Q = ("requests", 1)
@@ -21,8 +21,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def watchdog(clock: FakeClock) -> Watchdog:
-    return Watchdog(100, clock)
+def watchdog(clock: FakeClock) -> StallDetector:
+    return StallDetector(100, clock)
 
 
 def at(end: int, committed: int, delivered: int | None = None, in_flight: int = 0) -> Position:
@@ -47,7 +47,7 @@ HEALTHY = [
 
 @pytest.mark.parametrize("positions", STALLED)
 def test_partition_without_progress_is_stalled(
-    watchdog: Watchdog, clock: FakeClock, positions: list[Position]
+    watchdog: StallDetector, clock: FakeClock, positions: list[Position]
 ) -> None:
     for position in positions[:-1]:
         watchdog.observe({P: position})
@@ -60,7 +60,7 @@ def test_partition_without_progress_is_stalled(
 
 @pytest.mark.parametrize("positions", HEALTHY)
 def test_partition_with_progress_or_in_flight_record_is_not_stalled(
-    watchdog: Watchdog, clock: FakeClock, positions: list[Position]
+    watchdog: StallDetector, clock: FakeClock, positions: list[Position]
 ) -> None:
     for position in positions:
         watchdog.observe({P: position})
@@ -68,7 +68,7 @@ def test_partition_with_progress_or_in_flight_record_is_not_stalled(
 
 
 def test_progress_of_one_partition_does_not_hide_a_stalled_one(
-    watchdog: Watchdog, clock: FakeClock
+    watchdog: StallDetector, clock: FakeClock
 ) -> None:
     for step in range(4):
         watchdog.observe({P: at(9, step), Q: at(9, 5)})
@@ -78,7 +78,7 @@ def test_progress_of_one_partition_does_not_hide_a_stalled_one(
         watchdog.observe({P: at(9, 5), Q: at(9, 5)})
 
 
-def test_revoked_partition_is_dropped(watchdog: Watchdog, clock: FakeClock) -> None:
+def test_revoked_partition_is_dropped(watchdog: StallDetector, clock: FakeClock) -> None:
     watchdog.observe({P: at(9, 5)})
     clock.now += 99
     watchdog.observe({})

@@ -2,8 +2,14 @@ import json
 
 import pytest
 
-from streams.cli.letter_view import advice, format_value, letter_fields, letter_text, mask_secrets
-from tests.unit.streams.deadletters.builders import make_dead_letter
+from streams.cli.dead_letter_view import (
+    advice,
+    dead_letter_fields,
+    dead_letter_text,
+    format_value,
+    mask_secrets,
+)
+from tests.unit.streams.deadletters.builders import stored_dead_letter
 
 SECRET = "s3cret"
 
@@ -46,7 +52,9 @@ def test_any_value_can_be_shown(value: bytes | None, text: str) -> None:
 
 
 def test_escape_sequences_in_headers_are_not_printed() -> None:
-    text = letter_text(make_dead_letter(headers=(("a\x1b[31m", b"\x1b[31m"), ("cookie", b"s3"))), 1)
+    text = dead_letter_text(
+        stored_dead_letter(headers=(("a\x1b[31m", b"\x1b[31m"), ("cookie", b"s3"))), 1
+    )
     assert "\x1b" not in text
     assert "s3" not in text
 
@@ -54,10 +62,10 @@ def test_escape_sequences_in_headers_are_not_printed() -> None:
 @pytest.mark.parametrize("state", ["waiting", "parked", "replaying", "replayed", "resolved"])
 def test_each_state_has_advice(state: str) -> None:
     mark = None if state in ("waiting", "parked") else state
-    letter = make_dead_letter(state=mark, replays=int(state == "parked"))
-    assert letter_fields(letter, 1)["state"] == state
-    assert advice(letter, letter.state(1)) in letter_text(letter, 1)
+    dead_letter = stored_dead_letter(state=mark, replays=int(state == "parked"))
+    assert dead_letter_fields(dead_letter, 1)["state"] == state
+    assert advice(dead_letter, dead_letter.state(1)) in dead_letter_text(dead_letter, 1)
 
 
 def test_unreplayable_dead_letter_is_advised_to_be_resolved() -> None:
-    assert "deadletters resolve 0-1" in advice(make_dead_letter(value=None), "waiting")
+    assert "deadletters resolve 0-1" in advice(stored_dead_letter(value=None), "waiting")

@@ -8,7 +8,7 @@ import msgspec
 from rich.table import Column, Table
 
 from streams.cli.result_table import UNPRINTABLE, safe_markup
-from streams.deadletters.dead_letter import Letter, State
+from streams.deadletters.dead_letter import DeadLetterRecord, State
 
 MASK = "***"
 VALUE_CHARACTERS = 20_000
@@ -19,46 +19,57 @@ _PACKED = {"topic", "partition", "offset", "value"}
 """Fields of a record embedded in a failure; its value is base64 and may contain secrets."""
 
 
-def letter_table(letters: Sequence[Letter], replays_max: int) -> Table:
+def dead_letter_table(dead_letters: Sequence[DeadLetterRecord], replays_max: int) -> Table:
     """Return a table with one row per dead letter."""
     table = Table(Column("id", no_wrap=True), "failed", "state", "step", "code", "request", "why")
-    for letter in letters:
-        metadata = letter.metadata
+    for dead_letter in dead_letters:
+        metadata = dead_letter.metadata
         texts = (metadata.step, metadata.code, metadata.request_id, metadata.reason)
         failed_at = metadata.failed_at.isoformat(timespec="seconds")[:19]
-        table.add_row(letter.id, failed_at, letter.state(replays_max), *map(safe_markup, texts))
+        table.add_row(
+            dead_letter.id, failed_at, dead_letter.state(replays_max), *map(safe_markup, texts)
+        )
     return table
 
 
-def letter_fields(letter: Letter, replays_max: int) -> dict[str, Any]:
+def dead_letter_fields(dead_letter: DeadLetterRecord, replays_max: int) -> dict[str, Any]:
     """Return the fields of a dead letter in JSON, without the record's value."""
-    metadata: dict[str, Any] = msgspec.to_builtins(letter.metadata)
-    state = letter.state(replays_max)
-    return {"id": letter.id, "state": state, **metadata, "mark": msgspec.to_builtins(letter.mark)}
+    metadata: dict[str, Any] = msgspec.to_builtins(dead_letter.metadata)
+    state = dead_letter.state(replays_max)
+    return {
+        "id": dead_letter.id,
+        "state": state,
+        **metadata,
+        "mark": msgspec.to_builtins(dead_letter.mark),
+    }
 
 
-def letter_text(letter: Letter, replays_max: int) -> str:
+def dead_letter_text(dead_letter: DeadLetterRecord, replays_max: int) -> str:
     """Return all of a dead letter as text, with the values of cookies masked."""
-    fields = letter_fields(letter, replays_max)
-    state: State = letter.state(replays_max)
-    headers = [f"  {_printable(name)}: {_header(name, value)}" for name, value in letter.headers]
+    fields = dead_letter_fields(dead_letter, replays_max)
+    state: State = dead_letter.state(replays_max)
+    headers = [
+        f"  {_printable(name)}: {_header(name, value)}" for name, value in dead_letter.headers
+    ]
     lines = [
         *(f"{name}: {_printable(str(value))}" for name, value in fields.items()),
-        f"key: {_printable(_decode(letter.key))}",
+        f"key: {_printable(_decode(dead_letter.key))}",
         *["headers:", *headers],
         "value:",
-        format_value(letter.value),
+        format_value(dead_letter.value),
         "",
-        advice(letter, state),
+        advice(dead_letter, state),
     ]
     return "\n".join(lines)
 
 
-def advice(letter: Letter, state: State) -> str:
+def advice(dead_letter: DeadLetterRecord, state: State) -> str:
     """Return the commands that apply to a dead letter in this state."""
-    if obstacle := letter.obstacle():
-        return f"It cannot be put back: {obstacle}. `clipmill deadletters resolve {letter.id}`"
-    replay, resolve = (f"`clipmill deadletters {act} {letter.id}" for act in ("replay", "resolve"))
+    if obstacle := dead_letter.obstacle():
+        return f"It cannot be put back: {obstacle}. `clipmill deadletters resolve {dead_letter.id}`"
+    replay, resolve = (
+        f"`clipmill deadletters {act} {dead_letter.id}" for act in ("replay", "resolve")
+    )
     return {
         "waiting": f"Put it back with {replay}`, or be done with it: {resolve}`",
         "parked": f"It failed again after a replay. {replay} --force`, or {resolve}`",
