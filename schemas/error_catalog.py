@@ -162,8 +162,8 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
             ("Correct the field that the technical details name, and submit it again.",),
         ),
         ErrorCode.REQUEST_TOO_LARGE: Message(
-            "The request, or the file that it asks for, is larger than allowed.",
-            ("Ask for a lower quality, or raise max_bytes.", "Split a large batch."),
+            "The file that the request asks for is larger than allowed.",
+            ("Ask for a lower quality, or raise max_bytes.",),
             (RETRY_SMALLER,),
         ),
         ErrorCode.REQUEST_EXPIRED: Message(
@@ -179,6 +179,12 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
     }
 )
 """One row for every `ErrorCode`."""
+
+_LARGE_REQUEST = Message(
+    "The request is larger than allowed.",
+    ("Split a large batch.", "Shorten the URL or the attributes."),
+)
+"""``request.too_large`` for the request itself, not for the file that it asks for."""
 
 _TYPEABLE = re.compile(r"[A-Za-z0-9][!-~]{0,175}", re.ASCII)
 
@@ -197,25 +203,30 @@ def explain(
         code: the error code.
         operation: the step that failed.
         url: the URL concerned, as the client gave it.
-        details: facts for developers, without secrets; a ``reason`` among them is also appended to
-            the user's sentence.
+        details: facts for developers, without secrets; ``field`` and ``reason`` among them are also
+            appended to the user's sentence.
         request_id: id of the failed request; without it no commands are suggested.
     """
-    message = MESSAGES[code]
+    of_request = details.get("field", "").startswith("$")
+    is_large_request = code is ErrorCode.REQUEST_TOO_LARGE and of_request
+    message = _LARGE_REQUEST if is_large_request else MESSAGES[code]
     return ErrorContext(
         operation=operation,
         url=url,
         error_type=code,
-        user_message=_sentence(message.user_message, details.get("reason", "")),
+        user_message=_sentence(message.user_message, details),
         technical_details=dict(details),
         recovery_options=_commands(message.recovery_options, request_id),
         suggested_actions=message.suggested_actions,
     )
 
 
-def _sentence(general: str, reason: str) -> str:
-    cleaned = " ".join(reason.split()).rstrip(".")[:_MAX_REASON_CHARACTERS]
-    return f"{general.rstrip('.')}: {cleaned}." if cleaned else general
+def _sentence(general: str, details: Mapping[str, str]) -> str:
+    reason = " ".join(details.get("reason", "").split()).rstrip(".")[:_MAX_REASON_CHARACTERS]
+    field = details.get("field", "").removeprefix("$").removeprefix(".")
+    if field and not reason.startswith(field):
+        reason = f"{field}: {reason}" if reason else field
+    return f"{general.rstrip('.')}: {reason}." if reason else general
 
 
 def _commands(templates: tuple[str, ...], request_id: str) -> tuple[str, ...]:

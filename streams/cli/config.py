@@ -11,15 +11,29 @@ import click
 from pydantic import BaseModel, SecretStr
 
 from schemas.redaction import redact
-from streams.settings import config_file, load_settings, setting_paths, variable_name
+from streams.settings import (
+    SettingsError,
+    config_file,
+    load_settings,
+    setting_paths,
+    variable_name,
+)
 
 Path = tuple[str, ...]
 
 
 @click.command()
 def config() -> None:
-    """Print every setting: value, source, meaning. Secrets are masked."""
-    settings = load_settings()
+    """Print every setting: value, source, meaning. Secrets are masked.
+
+    Settings that cannot be loaded are reported after a list of all names.
+    """
+    try:
+        settings = load_settings()
+    except SettingsError:
+        for path, description in setting_paths():
+            click.echo(f"{'.'.join(path)}  # {description}")
+        raise
     file = _read_file()
     for path, description in setting_paths():
         value = _format(_value(settings, path))

@@ -146,6 +146,7 @@ def _require_all(ids: set[str] | frozenset[str], found: set[str]) -> None:
 @deadletters.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @filter_options
+@click.option("--all", "replay_all", is_flag=True, help="All that no criterion excludes.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @click.option(
     "--rate", type=click.FloatRange(0.01), default=DEFAULT_RATE, show_default=True, help="A second."
@@ -157,6 +158,7 @@ def replay(
     *,
     ids: tuple[str, ...],
     bootstrap: str | None,
+    replay_all: bool,
     limit: int | None,
     rate: float,
     force: bool,
@@ -164,7 +166,14 @@ def replay(
     by: str,
     **given: Any,
 ) -> None:
-    """Put dead letters back where they came from, as requests of their own."""
+    """Put dead letters back where they came from, as requests of their own.
+
+    Needs an ID, a criterion, or --all.
+    """
+    if not (replay_all or dry_run or ids or any(given.values())):
+        raise click.UsageError(
+            "say which dead letters: by ID, by a criterion such as --code, or --all"
+        )
     settings = client_settings(bootstrap)
     plan = ReplayPlan(_filter(settings, ids, **given), force=force, limit=limit, by=by)
     with readable_errors():
@@ -199,7 +208,7 @@ async def _replay(kafka: KafkaSettings, plan: ReplayPlan, limiter: ReplayRateLim
                 topic_prefix=kafka.topic_prefix,
                 limiter=limiter,
                 confirm=lock.confirm,
-                progress=lambda totals: click.echo(f"{totals.replayed} put back", err=True),
+                progress=lambda totals: click.echo(f"{totals.replayed} so far", err=True),
             ).run(plan)
     except ReplayRunningError as error:
         raise click.ClickException(str(error)) from None

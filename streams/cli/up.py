@@ -15,25 +15,49 @@ from streams.cli.service import run_stages
 from streams.cluster.topic_admin import apply_topics
 from streams.observability.logs import configure_logging
 from streams.settings import Settings, load_settings
+from streams.settings.kinds import HIGHEST_PORT
 from streams.stage import load_stages, topics_of
+
+DEFAULT_PORT = 9_092
+"""Port that Kafka clients, and the other commands of clipmill, connect to by default."""
 
 
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Files and broker data.")
-@click.option("--bootstrap", help="HOST:PORT of your Kafka; without it an embedded one is started.")
+@click.option("--bootstrap", help="HOST:PORT of your Kafka; by default kafka.bootstrap.")
+@click.option(
+    "--kafka-port",
+    type=click.IntRange(1, HIGHEST_PORT),
+    help=f"Port of the embedded Kafka; by default {DEFAULT_PORT} or, if it is taken, a free one.",
+)
 @http_option
-def up(data_dir: Path | None, bootstrap: str | None, http: str | None) -> None:
-    """Run broker and all stages; prints one line of JSON when ready."""
+def up(
+    data_dir: Path | None, bootstrap: str | None, kafka_port: int | None, http: str | None
+) -> None:
+    """Run all stages, and an embedded Kafka unless kafka.bootstrap is set.
+
+    Prints one line of JSON when ready.
+    """
     kafka = {"bootstrap": bootstrap} if bootstrap else None
     given = {"data_dir": data_dir, "http": http, "kafka": kafka}
     settings = load_settings(**{name: value for name, value in given.items() if value})
     configure_logging(settings)
+    if "bootstrap" not in settings.kafka.model_fields_set:
+        running = _run_with_broker(settings, kafka_port)
+    elif kafka_port is None:
+        running = _run(settings)
+    else:
+        raise click.UsageError(
+            "--kafka-port is the port of the embedded Kafka, which is not started: "
+            f"kafka.bootstrap is {settings.kafka.bootstrap}"
+        )
     with readable_errors():
-        uvloop.run(_run(settings) if bootstrap else _run_with_broker(settings))
+        uvloop.run(running)
 
 
-async def _run_with_broker(settings: Settings) -> None:
-    async with EmbeddedBroker(settings.data_dir / "kafka") as broker:
+async def _run_with_broker(settings: Settings, port: int | None) -> None:
+    folder = settings.data_dir / "kafka"
+    async with EmbeddedBroker(folder, port=port, preferred_port=DEFAULT_PORT) as broker:
         tasks = [
             asyncio.create_task(broker.supervise()),
             asyncio.create_task(_run(with_bootstrap(settings, broker.bootstrap))),

@@ -16,7 +16,7 @@ REQUEST = ContextVar("request", default="")
 TRACE = ContextVar("trace", default="")
 """W3C trace id of that request."""
 
-NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3", "streams.faust_driver.app")
+NOISY = ("faust", "mode", "aiokafka", "asyncio", "urllib3", "streams.faust_driver")
 """Loggers limited to warnings, unless the level is DEBUG."""
 
 

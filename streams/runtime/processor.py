@@ -251,12 +251,12 @@ def _split_at_flushes(effects: Sequence[Effect]) -> Iterator[list[Outgoing | Tab
     yield part
 
 
-def dead_letter(record: Incoming, error: Exception, step: str) -> Outgoing:
+def dead_letter(record: Incoming, error: Exception, step: str, *, request_id: str = "") -> Outgoing:
     """Return a dead letter for a record that cannot be processed."""
     DEAD_LETTERS.labels(type(error).__name__).inc()
     code = error.code if isinstance(error, ClipmillError) else ErrorCode.INTERNAL_BUG
     reason = "".join(traceback.format_exception_only(error))
-    return make_dead_letter(record, step=step, code=code, reason=reason)
+    return make_dead_letter(record, step=step, code=code, reason=reason, request_id=request_id)
 
 
 STUB_KEY_BYTES = 1_000

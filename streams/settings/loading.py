@@ -1,6 +1,8 @@
 """Loads the settings; errors name the setting that is unknown or has a bad value."""
 
+import difflib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -32,7 +34,7 @@ def load_settings(**overrides: Any) -> Settings:
 def _explain(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{name} is not a setting; `clipmill config` lists them all"
+        return _unknown(name, [".".join(path) for path, _ in setting_paths()])
     return f"{name} has a bad value: {error['msg']}"
 
 
@@ -41,7 +43,13 @@ def _reject_unknown_variables() -> None:
     groups = {name.rpartition("__")[0] for name in known} - {""}
     for name in sorted(os.environ):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | groups:
-            raise SettingsError(f"{name} is not a setting; `clipmill config` lists them all")
+            raise SettingsError(_unknown(name, sorted(known)))
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "`clipmill config` lists them all"
+    return f"{name} is not a setting; {hint}"
 
 
 def _reject_missing_file() -> None:

@@ -143,7 +143,7 @@ class MixedLoad:
         async with asyncio.timeout(30):
             while not await self.client.records(DEADLETTERS):
                 await self.pipeline.read_results(0.2)
-        status, output, errors = await self.pipeline.clipmill("deadletters", "replay")
+        status, output, errors = await self.pipeline.clipmill("deadletters", "replay", "--all")
         assert status == 0, (output, errors)
 
     async def full_disk(self) -> None:

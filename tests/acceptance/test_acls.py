@@ -158,7 +158,7 @@ async def test_operator_replays_dead_letters(pipeline: SecuredPipeline) -> None:
             assert status == 0, errors
             if output.strip():
                 break
-    status, output, errors = await pipeline.clipmill("deadletters", "replay", **keeper)
+    status, output, errors = await pipeline.clipmill("deadletters", "replay", "--all", **keeper)
     assert (status, output.split(";")[0].strip()) == (0, "1 put back"), errors
     assert pipeline.secured.denied("User:keeper") == []
 

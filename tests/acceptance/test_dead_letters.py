@@ -91,11 +91,11 @@ async def test_replay_that_fails_again_is_parked_and_can_be_resolved(tmp_path: P
         await pipeline.publish({"id": "x", "url": page(video_id(serial=1)), "action": "info"})
         await client.outcome("x")
         assert [each["state"] for each in await _listed(pipeline)] == ["waiting"]
-        assert (await pipeline.clipmill("deadletters", "replay"))[0] == 0
+        assert (await pipeline.clipmill("deadletters", "replay", "--all"))[0] == 0
         assert (await client.outcome("x/replay-1"))["status"] == "failed"
         states = sorted(each["state"] for each in await _listed(pipeline))
         assert states == ["parked", "replayed"]
-        await pipeline.clipmill("deadletters", "replay")
+        await pipeline.clipmill("deadletters", "replay", "--all")
         assert len(await client.records(DEADLETTERS)) == 2
         [parked] = [each["id"] for each in await _listed(pipeline) if each["state"] == "parked"]
         _, output, _ = await pipeline.clipmill("deadletters", "show", parked)

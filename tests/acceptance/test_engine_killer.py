@@ -31,7 +31,7 @@ async def test_video_that_kills_its_engine_process_becomes_a_dead_letter(tmp_pat
         assert client.request_counts(KILLER)["page"] <= 6
         assert (await client.request(page(video_id(serial=1))))["status"] == "completed"
         pipeline.standin.clear()
-        assert (await pipeline.clipmill("deadletters", "replay"))[0] == 0
+        assert (await pipeline.clipmill("deadletters", "replay", "--all"))[0] == 0
         assert (await client.outcome("killer/replay-1"))["status"] == "completed"
 
 

@@ -88,18 +88,27 @@ async def ensured_exit(process: asyncio.subprocess.Process) -> AsyncIterator[Non
             await process.communicate()
 
 
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 class Service:
     """`clipmill up` on one data folder, restarted after a test that ended it."""
 
     def __init__(self, shell: Shell, data_dir: Path) -> None:
         self.shell = shell
         self.data_dir = data_dir
+        self.port = unused_port()
         self.process: asyncio.subprocess.Process | None = None
         self.ready: dict[str, Any] = {}
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return ("up", "--data-dir", str(self.data_dir), "--http", "127.0.0.1:0")
+        # Other tests start `up` at the same time, and two of them could find 9092 free.
+        port = ("--kafka-port", str(self.port))
+        return ("up", "--data-dir", str(self.data_dir), *port, "--http", "127.0.0.1:0")
 
     async def running(self) -> asyncio.subprocess.Process:
         if self.process is None or self.process.returncode is not None:

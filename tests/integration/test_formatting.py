@@ -21,7 +21,7 @@ def options(tmp_path: Path) -> BrokerOptions:
     cache_dir = tmp_path / "cache"
     cache_dir.mkdir()
     (cache_dir / "kafka-jars").symlink_to(default_cache_dir() / "kafka-jars")
-    return BrokerOptions(tmp_path / "a", cache_dir, None, 256)
+    return BrokerOptions(tmp_path / "a", cache_dir, None, None, 256)
 
 
 async def formatted(options: BrokerOptions, *, java: bool = True) -> dict[str, str]:

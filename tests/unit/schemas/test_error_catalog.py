@@ -83,6 +83,34 @@ def test_details_are_optional() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "reason", "message"),
+    [
+        ("$.urls[3]", "it is empty", "The request could not be used: urls[3]: it is empty."),
+        ("$", "not JSON", "The request could not be used: not JSON."),
+        ("$.id", "", "The request could not be used: id."),
+        ("$.id", "id is too long", "The request could not be used: id is too long."),
+    ],
+)
+def test_field_is_named_in_the_message(field: str, reason: str, message: str) -> None:
+    explained = context(ErrorCode.REQUEST_INVALID, field=field, reason=reason)
+    assert explained.user_message == message
+
+
+@pytest.mark.parametrize(
+    ("field", "action"),
+    [
+        ("$", "Split a large batch."),
+        ("$.url", "Split a large batch."),
+        ("options.max_bytes", "Ask for a lower quality, or raise max_bytes."),
+        ("", "Ask for a lower quality, or raise max_bytes."),
+    ],
+)
+def test_large_request_and_large_file_have_different_actions(field: str, action: str) -> None:
+    details = {"field": field} if field else {}
+    assert action in context(ErrorCode.REQUEST_TOO_LARGE, **details).suggested_actions
+
+
+@pytest.mark.parametrize(
     ("reason", "message"),
     [
         ("", "The request could not be used."),

@@ -612,11 +612,14 @@ async def test_outcomes_after_a_cancellation_are_dropped() -> None:
         assert await harness.run(proposal(late, offset=offset)) == []
 
 
-async def test_decided_request_is_not_cancelled() -> None:
+async def test_cancellation_of_a_decided_request_is_rejected_with_its_status() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
     await harness.run(proposal(completed_result(), offset=4))
-    assert await harness.run(cancel_record(offset=5)) == []
+    first = rejection(await harness.run(cancel_record(offset=5)))
+    assert first.request_id == "c1"
+    assert "r1 has ended already: completed" in first.error.user_message
+    assert rejection(await harness.run(cancel_record(offset=5))).error == first.error
 
 
 @pytest.mark.parametrize("request_id", ["r1", "b1/77"])

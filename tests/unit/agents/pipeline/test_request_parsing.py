@@ -279,6 +279,20 @@ def test_clip_returns_bounded_strings(text: object) -> None:
     assert len(clip(text)) <= MAX_URL_CHARACTERS
 
 
+@pytest.mark.parametrize(
+    ("given", "published"),
+    [
+        ("https://me:secret@www.tiktok.com/@a", "https://***@www.tiktok.com/@a"),
+        ("https://me@sec@ret@www.tiktok.com/", "https://***@www.tiktok.com/"),
+        ("//me:secret@host", "//***@host"),
+        ("https://www.tiktok.com/@a/video/1?t=@b", "https://www.tiktok.com/@a/video/1?t=@b"),
+        ("https://www.tiktok.com/@a/video/1", "https://www.tiktok.com/@a/video/1"),
+    ],
+)
+def test_clip_removes_a_login(given: str, published: str) -> None:
+    assert clip(given) == published
+
+
 def test_field_of_names_the_batch_index() -> None:
     assert field_of(make_job()) == "$.url"
     assert field_of(member_job(2)) == "$.urls[2]"

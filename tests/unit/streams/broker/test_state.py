@@ -61,6 +61,16 @@ def test_fixed_port_is_used_and_saved(file: Path) -> None:
     assert load_or_create(file, None).ports.broker == port
 
 
+def test_preferred_port_is_picked_if_free_and_kept(file: Path) -> None:
+    port = unused_port()
+    assert load_or_create(file, None, preferred_port=port).ports.broker == port
+    assert load_or_create(file, None, preferred_port=unused_port()).ports.broker == port
+
+
+def test_preferred_port_in_use_is_not_picked(file: Path, used_port: int) -> None:
+    assert load_or_create(file, None, preferred_port=used_port).ports.broker != used_port
+
+
 def test_fixed_port_replaces_the_saved_one(file: Path) -> None:
     first = load_or_create(file, None)
     second = load_or_create(file, port := unused_port())

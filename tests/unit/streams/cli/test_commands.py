@@ -134,6 +134,28 @@ def test_broker_start_failure_is_reported_without_traceback(tmp_path: Path) -> N
     assert "Traceback" not in result.output
 
 
+def test_up_uses_a_configured_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPMILL_KAFKA__START_TIMEOUT_SECONDS", "0.1")
+    monkeypatch.setenv("CLIPMILL_KAFKA__BOOTSTRAP", address := closed_port())
+    result = run("up", "--http", "127.0.0.1:0")
+    assert result.exit_code == 1
+    assert f"Error: no broker answers at {address}" in result.output
+
+
+def test_up_rejects_a_port_for_a_broker_that_it_does_not_start() -> None:
+    result = run("up", "--bootstrap", "127.0.0.1:1", "--kafka-port", "9093")
+    assert result.exit_code == 2
+    assert "kafka.bootstrap is 127.0.0.1:1" in result.output
+
+
+def test_up_with_a_file_as_data_directory_is_reported_without_traceback(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    result = run("up", "--data-dir", str(file), "--http", "127.0.0.1:0")
+    assert result.exit_code == 1
+    assert f"the data directory {file}/kafka cannot be used: Not a directory" in result.output
+    assert "Traceback" not in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "variable", "text"),
     [

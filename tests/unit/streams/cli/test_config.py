@@ -23,6 +23,16 @@ def test_every_setting_is_printed_with_its_description() -> None:
     assert printed["egress.proxy"].startswith("none  # default; ")
 
 
+def test_names_are_listed_although_a_setting_is_unknown() -> None:
+    Path("clipmill.toml").write_text('[kafka]\nbootstap = "127.0.0.1:1"\n')
+    result = CliRunner().invoke(config)
+    listed = [line.partition("  # ")[0] for line in result.output.splitlines()]
+    assert listed == [".".join(path) for path, _ in setting_paths()]
+    assert str(result.exception) == (
+        "kafka.bootstap is not a setting; did you mean kafka.bootstrap?"
+    )
+
+
 def test_source_of_each_value_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("clipmill.toml").write_text('http = "127.0.0.1:1"\n[kafka]\npartitions = 4\n')
     monkeypatch.setenv("CLIPMILL_LOG_FORMAT", "json")

@@ -8,7 +8,15 @@ from tests.integration.kafka_client import closed_port
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
-SUBCOMMANDS = [["list"], ["show", "0-1"], ["replay"], ["replay", "--dry-run"], ["resolve", "0-1"]]
+SUBCOMMANDS = [
+    ["list"],
+    ["show", "0-1"],
+    ["replay", "--all"],
+    ["replay", "--dry-run"],
+    ["replay", "0-1"],
+    ["replay", "--code", "network"],
+    ["resolve", "0-1"],
+]
 
 
 @pytest.mark.parametrize("arguments", SUBCOMMANDS, ids=" ".join)
@@ -27,6 +35,8 @@ def test_unavailable_broker_is_reported_in_one_line(arguments: list[str]) -> Non
             "neither RFC 3339 (such as 2030-01-31T12:00:00Z) nor a time span",
         ),
         (["list", "--state", "lost"], "Invalid value for '--state'"),
+        (["replay"], "say which dead letters: by ID, by a criterion such as --code, or --all"),
+        (["replay", "--limit", "5"], "say which dead letters"),
         (["replay", "--rate", "0"], "Invalid value for '--rate'"),
         (["replay", "--max-replays", "0"], "Invalid value for '--max-replays'"),
         (["resolve"], "Missing argument 'ID...'"),
