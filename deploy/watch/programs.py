@@ -102,12 +102,12 @@ async def prometheus(
 
 @asynccontextmanager
 async def alertmanager(configuration: Path, folder: Path, port: int) -> AsyncIterator[str]:
-    """Run Alertmanager in a folder that exists, on loopback; gives its URL when it answers."""
+    """Run Alertmanager on loopback; gives its URL when it answers. Both paths must be absolute."""
     address = f"127.0.0.1:{port or _free_port()}"
     command = [
         program("prometheus-alertmanager"),
-        f"--config.file={configuration.resolve()}",
-        f"--storage.path={folder.resolve() / 'alertmanager'}",
+        f"--config.file={configuration}",
+        f"--storage.path={folder / 'alertmanager'}",
         f"--web.listen-address={address}",
         # Alone: no gossip with others.
         "--cluster.listen-address=",
