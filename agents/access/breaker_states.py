@@ -1,13 +1,10 @@
 """State of a circuit breaker as this worker observes it, converted to its own clock."""
 
-from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 import msgspec
 
 from agents.resilience.circuit_breaker import BUDGET_SECONDS
-from schemas.codec import MalformedMessageError, decode
 from schemas.signals import BREAKER, BreakerState
 from streams.cluster.shared_state import SharedState
 
@@ -19,8 +16,7 @@ def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerStat
     as long as the monitor meant, however far the clocks are apart or jump.
     """
     key = f"{BREAKER}{name}"
-    value = signals.get(key)
-    state = None if value is None else _decode(value)
+    state = signals.read(key, BreakerState)
     if state is None or (state.until is None and state.budget_until is None):
         return state
     since = signals.published_at(key, state.since, now)
@@ -36,11 +32,3 @@ def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerStat
 def _capped(until: datetime | None, now: datetime) -> datetime | None:
     """Return the end of the retry budget's hold; the monitor publishes its end as well."""
     return None if until is None else min(until, now + timedelta(seconds=BUDGET_SECONDS))
-
-
-@lru_cache(maxsize=1_024)
-def _decode(value: bytes) -> BreakerState | None:
-    """Return a decoded state, cached; one that is malformed holds nothing back."""
-    with suppress(MalformedMessageError):
-        return decode(value, BreakerState)
-    return None

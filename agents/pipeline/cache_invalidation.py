@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-from schemas.codec import MalformedMessageError, decode
 from schemas.signals import REFRESH, RefreshSignal
 from streams.cluster.shared_state import SharedState
 
@@ -14,11 +13,7 @@ def invalidated_at(signals: SharedState, key: str) -> datetime | None:
     cache entries.
     """
     name = f"{REFRESH}{key}"
-    value = signals.get(name)
-    if value is None:
+    signal = signals.read(name, RefreshSignal)
+    if signal is None:
         return None
-    try:
-        at = decode(value, RefreshSignal).at
-        return signals.published_at(name, at, datetime.now(UTC))
-    except MalformedMessageError:
-        return None
+    return signals.published_at(name, signal.at, datetime.now(UTC))
