@@ -10,9 +10,9 @@ from agents.engine.interface import EngineError, EngineFailure, EngineJob, Engin
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms import description, formats
 from agents.platforms.errors import to_clipmill_error
-from agents.platforms.expiry import read_expiry
 from agents.platforms.failure_predicates import Row
 from agents.platforms.fields import Fields, decode_raw
+from agents.platforms.formats import read_expiry
 from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
 from agents.platforms.urls import parse_link
 from schemas.errors import ClipmillError, ErrorCode
