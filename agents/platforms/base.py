@@ -116,17 +116,19 @@ class BasePlatform(ABC):
         message = f"{listing.url}: {self._site} has no listings."
         raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message)
 
-    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
-        """Return the extraction as a `VideoInfo`.
+    def describe(
+        self, video: VideoRef, extraction: Extraction, sources: tuple[MediaSource, ...]
+    ) -> VideoInfo:
+        """Return the extraction as a `VideoInfo`, with the formats of its sources.
 
         Raises:
             ClipmillError: ``platform.changed``; the extraction is not the description of a video.
         """
-        offered = tuple(source.format for source in self.get_media_sources(extraction))
+        offered = tuple(source.format for source in sources)
         return self.read_info(decode_raw(extraction.raw), video, offered)
 
     def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return the media URL of each format, formats as in `describe`.
+        """Return the media URL of each format.
 
         Raises:
             ClipmillError: ``platform.changed``; the extraction is not the description of a video.

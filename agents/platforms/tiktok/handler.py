@@ -105,7 +105,7 @@ class TikTok(BasePlatform):
         return read_listing(decode_raw(result.raw), listing, limit)
 
     def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return the media URL of each format, formats as in `describe`.
+        """Return the media URL of each format.
 
         Files at unknown hosts are left out, except pictures, each of which belongs to the post.
 

@@ -91,7 +91,7 @@ async def test_page_is_read_as_a_video(platform: Platform) -> None:
     extraction = await read(platform, engine)
     assert [job.extractor for job in engine.jobs] == list(CAPABILITIES.extractors)
     assert extraction.extracted_at == NOW
-    info = platform.describe(VIDEO, extraction)
+    info = platform.describe(VIDEO, extraction, platform.get_media_sources(extraction))
     assert (info.id, info.title, info.formats[0].video_codec) == ("moo", "a clip", "h264")
     assert [source.url for source in platform.get_media_sources(extraction)] == [FILE]
     assert platform.get_expiry_seconds(extraction) == 1_800_000_000
