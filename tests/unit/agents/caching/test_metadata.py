@@ -75,7 +75,9 @@ def test_failure_is_not_cached() -> None:
     for _ in range(2):
         with pytest.raises(ClipmillError):
             cache.read(platform, VIDEO, extraction_of([]))
-    assert platform.described == 2
+    assert platform.described == 0
+    cache.read(platform, VIDEO, make_extraction())
+    assert platform.described == 1
 
 
 def test_size_of_a_page_depends_on_its_files() -> None:
