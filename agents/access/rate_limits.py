@@ -81,7 +81,7 @@ class RateLimits:
         self._limiters: dict[tuple[str, str], FairRateLimiter] = {}
 
     def cuts(self, endpoint: Endpoint) -> int:
-        """Return the number of cuts of a endpoint's rate, as far as this worker has observed."""
+        """Return the number of cuts of an endpoint's rate, as far as this worker has observed."""
         state = self._state(endpoint)
         return 0 if state is None else state.cuts
 

@@ -19,7 +19,7 @@ SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
 HEADINGS = [
     "What users notice",
     "Find the cause",
-    "Mend it",
+    "Remedy",
     "It is over when",
 ]
 
