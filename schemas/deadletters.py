@@ -13,14 +13,14 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     Key: the dead letter's id, ``<partition>-<offset>-<milliseconds>``.
 
     Attributes:
-        state: ``replaying`` is written before the record is replayed, ``replayed`` after it;
-            ``resolved``: no further action is needed.
+        state: ``replayed`` is written in the transaction that replays the record; ``resolved``: no
+            further action is needed.
         by: author of the action.
         at: time of the action.
         note: reason, as free text.
     """
 
-    state: Literal["replaying", "replayed", "resolved"]
+    state: Literal["replayed", "resolved"]
     by: str
     at: Moment
     note: str = ""

@@ -276,7 +276,7 @@ class SecuredBroker:
 
 def bindings_of(principal: str, acl: Acl) -> list[AclBinding]:
     """Return an ACL of clipmill as librdkafka's, one for each operation."""
-    kind = ResourceType.TOPIC if acl.resource == "topic" else ResourceType.GROUP
+    kind = ResourceType[acl.resource.upper().replace("-", "_")]
     place = (kind, acl.name, ResourcePatternType.LITERAL)
     return [
         AclBinding(*place, principal, "*", AclOperation[operation], AclPermissionType.ALLOW)

@@ -73,7 +73,6 @@ def advice(dead_letter: DeadLetterRecord, state: State) -> str:
     return {
         "waiting": f"Put it back with {replay}`, or be done with it: {resolve}`",
         "parked": f"It failed again after a replay. {replay} --force`, or {resolve}`",
-        "replaying": f"A replay was interrupted here; {replay}` finds out how far it came",
         "replayed": "It was put back; what came of it is a request of its own",
         "resolved": f"Nothing is to be done; still possible: {replay} --force`",
     }[state]

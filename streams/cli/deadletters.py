@@ -29,9 +29,9 @@ from streams.deadletters.replay import (
     ReplayRateLimiter,
     Totals,
     mark_record,
+    open_replay_producer,
     to_write,
 )
-from streams.deadletters.replay_lock import ReplayRunningError, hold_replay_lock
 from streams.deadletters.store import DeadLetterStore
 from streams.settings import KafkaSettings, Settings
 from streams.topics import MARKS
@@ -200,24 +200,18 @@ async def _dry_run(kafka: KafkaSettings, plan: ReplayPlan) -> Totals:
 async def _replay(kafka: KafkaSettings, plan: ReplayPlan, limiter: ReplayRateLimiter) -> Totals:
     await require_acls(kafka, operator_acls(kafka.topic_prefix))
     store = await _open_store(kafka)
-    try:
-        async with hold_replay_lock(kafka) as lock, ReliableProducer(kafka) as producer:
-            return await Replay(
-                store,
-                producer,
-                topic_prefix=kafka.topic_prefix,
-                limiter=limiter,
-                confirm=lock.confirm,
-                progress=lambda totals: click.echo(f"{totals.replayed} so far", err=True),
-            ).run(plan)
-    except ReplayRunningError as error:
-        raise click.ClickException(str(error)) from None
+    async with open_replay_producer(kafka) as producer:
+        return await Replay(
+            store,
+            producer,
+            topic_prefix=kafka.topic_prefix,
+            limiter=limiter,
+            progress=lambda totals: click.echo(f"{totals.replayed} so far", err=True),
+        ).run(plan)
 
 
 def _summary(totals: Totals, *, dry_run: bool) -> str:
     parts = [f"{totals.replayed} {'would be ' if dry_run else ''}put back"]
-    if totals.settled:
-        parts.append(f"{totals.settled} had been put back by a replay that was interrupted")
     parts += [f"{count} not: {reason}" for reason, count in totals.skipped.most_common()]
     return "; ".join(parts)
 
@@ -240,10 +234,8 @@ async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
     await require_acls(kafka, topic_acls(kafka.topic_prefix, writes=(MARKS,)))
     dead_letters = await _find(kafka, ids)
     for dead_letter in dead_letters:
-        if dead_letter.mark is not None and dead_letter.mark.state in ("replaying", "replayed"):
-            raise click.ClickException(
-                f"{dead_letter.id} is {dead_letter.mark.state}, nothing was resolved"
-            )
+        if dead_letter.mark is not None and dead_letter.mark.state == "replayed":
+            raise click.ClickException(f"{dead_letter.id} is replayed, nothing was resolved")
     async with translate_errors(kafka), ReliableProducer(kafka) as producer:
         records = [mark_record(dead_letter, mark) for dead_letter in dead_letters]
         await producer.publish([to_write(each, kafka.topic_prefix) for each in records])

@@ -12,14 +12,14 @@ Operation = Literal["READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS"]
 
 OPERATIONS: tuple[Operation, ...] = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
 
-Resource = Literal["topic", "group"]
+Resource = Literal["topic", "group", "transactional-id"]
 
 _IMPLY_DESCRIBE: frozenset[Operation] = frozenset({"READ", "WRITE"})
 
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """The operations that a principal may perform on one topic or group.
+    """The operations that a principal may perform on one topic, group or transactional id.
 
     Attributes:
         resource: kind of resource.

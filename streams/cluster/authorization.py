@@ -64,7 +64,8 @@ class MissingAclError(OperatorError):
 async def missing_acls(kafka: KafkaSettings, acls: Sequence[Acl]) -> list[Acl]:
     """Return the missing ACLs, each with its missing operations only.
 
-    Empty when the cluster has no authorizer, or does not report operations (Kafka before 2.3).
+    Kafka does not report the operations on a transactional id. Empty when the cluster has no
+    authorizer, or does not report operations (Kafka before 2.3).
 
     Raises:
         ClusterUnavailableError: no broker answers, or it rejects the login.

@@ -14,9 +14,6 @@ from streams.topics import READERS, SIGNALS, TOPICS, Topic, reply_topic
 
 Role = Literal["worker", "client", "operator", "admin"]
 
-REPLAY_GROUP = "deadletters-replay"
-"""Consumer group of the replay lock, see `streams.deadletters.replay_lock`."""
-
 
 def worker_acls(
     stages: Sequence[Stage], prefix: str, reply_topics: Sequence[str] = ()
@@ -62,7 +59,12 @@ def client_acls(prefix: str, groups: Collection[str] = ()) -> list[Acl]:
 
 def operator_acls(prefix: str) -> list[Acl]:
     """Return the ACLs of `clipmill deadletters`."""
-    return [*_party_acls("operator", prefix), group_acl(f"{prefix}{REPLAY_GROUP}")]
+    return [*_party_acls("operator", prefix), replay_acl(prefix)]
+
+
+def replay_acl(prefix: str) -> Acl:
+    """Return the ACL on the transactional id of replays."""
+    return Acl("transactional-id", f"{prefix}deadletters-replay", ("WRITE",))
 
 
 def admin_acls(stages: Sequence[Stage], prefix: str, reply_topics: Sequence[str] = ()) -> list[Acl]:

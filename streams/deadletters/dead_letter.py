@@ -16,8 +16,8 @@ from streams.deadletters.headers import (
 from streams.records import Header, Outgoing
 from streams.topics import BY_NAME
 
-State = Literal["waiting", "replaying", "replayed", "parked", "resolved"]
-"""``parked``: failed again after a replay; ``replaying``: its replay was interrupted."""
+State = Literal["waiting", "replayed", "parked", "resolved"]
+"""``parked``: failed again after a replay."""
 
 STATES: tuple[State, ...] = get_args(State)
 

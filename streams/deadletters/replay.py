@@ -1,38 +1,83 @@
 """Replay of dead letters: republishes them to their origin topics.
 
-Each chunk is marked ``replaying``, published, and marked ``replayed``; each step is acknowledged
-before the next. A replay killed between the marks leaves dead letters in doubt; the next replay
-first resolves them by searching their origin topics. No dead letter is lost, and none duplicated
-except by a producer retry after a broker failed in mid-response: then both copies are one request,
-`Job.replayed`.
+Each chunk of records is published in one Kafka transaction with the marks that say so: an
+interrupted replay loses no dead letter and replays none twice. All replays of a cluster have one
+transactional id, so a new replay fences a running one, which ends with `ReplayFencedError`.
 """
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    ProducerFenced,
+    TransactionalIdAuthorizationFailed,
+)
 
 from schemas.codec import encode
 from schemas.deadletters import Mark
+from streams.cluster.authorization import MissingAclError, explain_missing
+from streams.cluster.connection import client_options, translate_errors
 from streams.cluster.producer import Write
+from streams.contract.role_acls import replay_acl
 from streams.deadletters.dead_letter import DeadLetterRecord, refusal, replay_of
 from streams.deadletters.filters import Filter
 from streams.deadletters.store import DeadLetterStore
 from streams.envelope import seal, trace_id_of
+from streams.errors import OperatorError
 from streams.records import Incoming, Outgoing
-from streams.topics import MARKS
+from streams.settings import KafkaSettings
+from streams.topics import MARKS, MESSAGE_BYTES_MAX
 
 CHUNK = 100
 """Maximum dead letters per chunk; lower rates use the number of one second."""
 
 
-class Publisher(Protocol):
-    async def publish(self, writes: Sequence[Write]) -> object:
-        """Return when all records are acknowledged."""
-        ...
+TRANSACTION_SECONDS = 10.0
+"""Timeout of a transaction. The stages read committed records only: the open transaction of a
+killed replay holds up its partitions until the next replay, or for this time and up to the 10 s
+between two checks of the broker."""
+
+
+class ReplayFencedError(OperatorError):
+    """A newer replay fenced this one."""
+
+
+@asynccontextmanager
+async def open_replay_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    """Yield the transactional producer of a replay; it fences the one of an earlier replay.
+
+    Raises:
+        ReplayFencedError: another replay has been started since.
+        MissingAclError: the principal may not use the transactional id.
+        ClusterUnavailableError: no broker answers.
+    """
+    acl = replay_acl(kafka.topic_prefix)
+    producer = AIOKafkaProducer(
+        **client_options(kafka, "deadletters"),
+        transactional_id=acl.name,
+        transaction_timeout_ms=int(TRANSACTION_SECONDS * 1000),
+        max_request_size=MESSAGE_BYTES_MAX,
+    )
+    async with translate_errors(kafka):
+        try:
+            await producer.start()
+            yield producer
+        except TransactionalIdAuthorizationFailed:
+            raise MissingAclError(explain_missing(kafka, [acl])) from None
+        except (ProducerFenced, InvalidProducerEpoch):
+            raise ReplayFencedError(
+                "another replay of dead letters was started and continues with the rest; "
+                "there can be one at a time"
+            ) from None
+        finally:
+            await producer.stop()
 
 
 @dataclass(slots=True)
@@ -41,13 +86,11 @@ class Totals:
 
     Attributes:
         replayed: number of dead letters published.
-        settled: number that an interrupted replay had published already.
         skipped: counts of matching but not replayed dead letters, by reason.
         seen: ids of matching dead letters.
     """
 
     replayed: int = 0
-    settled: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
 
@@ -103,37 +146,34 @@ class ReplayPlan:
 
 
 class Replay:
-    """One replay run; the caller holds the lock of `streams.deadletters.replay_lock`.
+    """One replay run.
 
     Args:
-        store: reads dead letters and origin topics.
-        producer: publishes marks and records.
+        store: reads dead letters.
+        producer: of `open_replay_producer`.
         topic_prefix: prefix of Kafka names.
         limiter: rate limit.
-        confirm: raises when this process has lost the replay lock; called before each chunk.
         progress: called with the totals after each chunk.
     """
 
     def __init__(
         self,
         store: DeadLetterStore,
-        producer: Publisher,
+        producer: AIOKafkaProducer,
         *,
         topic_prefix: str,
         limiter: ReplayRateLimiter,
-        confirm: Callable[[], Awaitable[None]],
         progress: Callable[[Totals], object] = lambda _: None,
     ) -> None:
         self._store = store
         self._producer = producer
         self._prefix = topic_prefix
         self._limiter = limiter
-        self._confirm = confirm
         self._progress = progress
 
     async def run(self, plan: ReplayPlan) -> Totals:
-        """Replay the selected dead letters, after resolving those of an interrupted replay."""
-        totals = Totals(settled=await self._resolve_interrupted(plan.by))
+        """Replay the selected dead letters."""
+        totals = Totals()
         chunk: list[DeadLetterRecord] = []
         async for dead_letter in self._store.dead_letters():
             if plan.limit is not None and totals.replayed + len(chunk) >= plan.limit:
@@ -146,41 +186,25 @@ class Replay:
         await self._replay_chunk(chunk, plan.by, totals)
         return totals
 
-    async def _resolve_interrupted(self, by: str) -> int:
-        """Mark dead letters that an interrupted replay has published; return their number."""
-        interrupted = [
-            dead_letter
-            async for dead_letter in self._store.dead_letters()
-            if dead_letter.mark is not None and dead_letter.mark.state == "replaying"
-        ]
-        published = await self._store.find_published(interrupted)
-        await self._mark([each for each in interrupted if each.id in published], "replayed", by)
-        return len(published)
-
     async def _replay_chunk(
         self, dead_letters: Sequence[DeadLetterRecord], by: str, totals: Totals
     ) -> None:
         if not dead_letters:
             return
         await self._limiter.acquire(len(dead_letters))
-        await self._confirm()
-        await self._mark(dead_letters, "replaying", by)
-        await self._publish(map(replay_of, dead_letters))
-        await self._mark(dead_letters, "replayed", by)
+        mark = Mark(state="replayed", by=by, at=datetime.now(UTC))
+        records = [*map(replay_of, dead_letters), *(mark_record(it, mark) for it in dead_letters)]
+        async with self._producer.transaction():
+            await asyncio.gather(*[await self._send(record) for record in records])
         totals.replayed += len(dead_letters)
         self._progress(totals)
 
-    async def _mark(
-        self,
-        dead_letters: Sequence[DeadLetterRecord],
-        state: Literal["replaying", "replayed"],
-        by: str,
-    ) -> None:
-        mark = Mark(state=state, by=by, at=datetime.now(UTC))
-        await self._publish(mark_record(dead_letter, mark) for dead_letter in dead_letters)
-
-    async def _publish(self, records: Iterable[Outgoing]) -> None:
-        await self._producer.publish([to_write(record, self._prefix) for record in records])
+    async def _send(self, record: Outgoing) -> Awaitable[object]:
+        write = to_write(record, self._prefix)
+        sent: Awaitable[object] = await self._producer.send(
+            write.topic, write.value, key=write.key, headers=list(write.headers)
+        )
+        return sent
 
 
 def mark_record(dead_letter: DeadLetterRecord, mark: Mark) -> Outgoing:

@@ -1,7 +1,6 @@
 """Reader of the dead-letter topic and of the marks on dead letters."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,16 +11,11 @@ from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
 from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
 from streams.cluster.topic_admin import missing_topics
-from streams.deadletters.dead_letter import DeadLetterRecord, read_dead_letter, replay_of
-from streams.deadletters.headers import REPLAY_OF
-from streams.records import Outgoing
+from streams.deadletters.dead_letter import DeadLetterRecord, read_dead_letter
 from streams.settings import KafkaSettings
-from streams.topics import BY_NAME, DEADLETTERS, MARKS, Topic
+from streams.topics import DEADLETTERS, MARKS, Topic
 
 POLL_MILLISECONDS = 500
-
-CLOCK_SKEW = timedelta(minutes=1)
-"""Tolerated lag of a broker's clock (``LogAppendTime``) behind that of the replaying process."""
 
 
 class DeadLetterStore:
@@ -58,17 +52,6 @@ class DeadLetterStore:
                 seen.add(dead_letter.identity)
                 yield dead_letter
 
-    async def find_published(self, uncertain: Sequence[DeadLetterRecord]) -> set[str]:
-        """Return the ids of marked dead letters whose replay is on the origin topic."""
-        expected = {dead_letter.id: replay_of(dead_letter) for dead_letter in uncertain}
-        found: set[str] = set()
-        for topic, since in _origin_topics(uncertain).items():
-            async for record in self._records(topic, since - CLOCK_SKEW):
-                name = _replayed_dead_letter(record)
-                if name in expected and _is_same(record, expected[name]):
-                    found.add(name)
-        return found
-
     async def _marks(self) -> dict[str, Mark]:
         marks: dict[str, Mark] = {}
         async for record in self._records(MARKS):
@@ -78,7 +61,7 @@ class DeadLetterStore:
                 continue
         return marks
 
-    async def _records(self, topic: Topic, since: datetime | None = None) -> AsyncIterator[Any]:
+    async def _records(self, topic: Topic) -> AsyncIterator[Any]:
         consumer = AIOKafkaConsumer(
             topic.kafka_name(self._kafka.topic_prefix),
             **consumer_options(self._kafka, "deadletters"),
@@ -88,20 +71,11 @@ class DeadLetterStore:
             async with translate_errors(self._kafka):
                 await consumer.start()
             ends = await consumer.end_offsets(consumer.assignment())
-            if since is not None:
-                await _seek(consumer, ends, since)
             for partition in sorted(ends):
                 async for record in _read_until(consumer, partition, ends[partition]):
                     yield record
         finally:
             await consumer.stop()
-
-
-async def _seek(consumer: Any, ends: dict[TopicPartition, int], since: datetime) -> None:
-    milliseconds = int(since.timestamp() * 1000)
-    starts = await consumer.offsets_for_times(dict.fromkeys(ends, milliseconds))
-    for partition, start in starts.items():
-        consumer.seek(partition, ends[partition] if start is None else start.offset)
 
 
 async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> AsyncIterator[Any]:
@@ -110,26 +84,6 @@ async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> Asy
         for record in batches.get(partition, ()):
             if record.offset < end:
                 yield record
-
-
-def _origin_topics(dead_letters: Iterable[DeadLetterRecord]) -> dict[Topic, datetime]:
-    """Return the origin topics of dead letters, each with the time of its earliest mark."""
-    marked: dict[Topic, datetime] = {}
-    for dead_letter in dead_letters:
-        assert dead_letter.mark is not None
-        topic = BY_NAME[dead_letter.metadata.origin_topic]
-        marked[topic] = min(dead_letter.mark.at, marked.get(topic, dead_letter.mark.at))
-    return marked
-
-
-def _replayed_dead_letter(record: Any) -> str:
-    return next((_text(value) for name, value in reversed(record.headers) if name == REPLAY_OF), "")
-
-
-def _is_same(record: Any, expected: Outgoing) -> bool:
-    """Return whether a record is the replay, byte for byte: a client can forge `REPLAY_OF`."""
-    found = (record.key, record.value, tuple(record.headers))
-    return found == (expected.key, expected.value, expected.headers)
 
 
 def _text(data: bytes | None) -> str:

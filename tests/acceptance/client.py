@@ -80,7 +80,10 @@ class PipelineClient:
         """Return all records of topics up to their end, each partition in order."""
         names = [topic.kafka_name() for topic in topics]
         consumer = AIOKafkaConsumer(
-            *names, bootstrap_servers=self.pipeline.bootstrap, auto_offset_reset="earliest"
+            *names,
+            bootstrap_servers=self.pipeline.bootstrap,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
         )
         # Not `async with`: cancelled in its start, that would leave the consumer open.
         try:

@@ -81,6 +81,7 @@ async def read(
         topic.kafka_name(kafka.topic_prefix),
         bootstrap_servers=kafka.bootstrap,
         auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     records: list[Any] = []
     async with consumer, asyncio.timeout(seconds):

@@ -2,22 +2,29 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner, Result
 
 from streams.cli import cli
 from streams.cluster.connection import ClusterUnavailableError
-from streams.cluster.producer import ReliableProducer, Write
 from streams.deadletters.dead_letter import DeadLetterRecord
 from streams.deadletters.filters import Filter
 from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_dead_letter
-from streams.deadletters.replay import Replay, ReplayPlan, ReplayRateLimiter, Totals
-from streams.deadletters.replay_lock import ReplayRunningError, hold_replay_lock
+from streams.deadletters.replay import (
+    Replay,
+    ReplayFencedError,
+    ReplayPlan,
+    ReplayRateLimiter,
+    Totals,
+    open_replay_producer,
+)
 from streams.deadletters.store import DeadLetterStore
 from streams.records import Header, Incoming
 from streams.settings import KafkaSettings
@@ -65,23 +72,26 @@ class KilledError(Exception):
     pass
 
 
-class FailingProducer:
-    """A producer that fails before or after its nth publish call."""
+class KilledProducer:
+    """A producer whose process is killed at its nth record: the transaction stays open."""
 
-    def __init__(self, producer: ReliableProducer, call: int, *, before: bool) -> None:
-        self._outbox, self._call, self._before = producer, call, before
+    def __init__(self, producer: AIOKafkaProducer, call: int) -> None:
+        self._producer, self._call = producer, call
         self._calls = 0
 
-    async def publish(self, writes: Sequence[Write]) -> None:
-        if not writes:
-            return
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        await self._producer.begin_transaction()
+        yield
+        await self._producer.commit_transaction()
+
+    async def send(self, *args: Any, **record: Any) -> Any:
         self._calls += 1
-        fails = self._calls == self._call
-        if fails and self._before:
+        sent = await self._producer.send(*args, **record)
+        if self._calls == self._call:
+            await sent
             raise KilledError
-        await self._outbox.publish(writes)
-        if fails:
-            raise KilledError
+        return sent
 
 
 async def replay(
@@ -89,15 +99,15 @@ async def replay(
     plan: ReplayPlan | None = None,
     *,
     rate: float = 1_000,
-    fails: tuple[int, bool] | None = None,
+    killed_at: int | None = None,
 ) -> Totals:
-    async with hold_replay_lock(kafka) as lock, ReliableProducer(kafka) as producer:
+    async with open_replay_producer(kafka) as producer:
+        used: Any = KilledProducer(producer, killed_at) if killed_at else producer
         run = Replay(
             DeadLetterStore(kafka),
-            FailingProducer(producer, fails[0], before=fails[1]) if fails else producer,
+            used,
             topic_prefix=kafka.topic_prefix,
             limiter=ReplayRateLimiter(rate),
-            confirm=lock.confirm,
         )
         return await run.run(plan or ReplayPlan(Filter(), by="me"))
 
@@ -123,14 +133,13 @@ async def test_replay_republishes_records_unchanged_at_the_given_rate(
     assert (await replay(kafka)).replayed == 0
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("call", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("record_number", [1, 3, 4, 6, 7, 12])
 async def test_interrupted_replay_loses_and_duplicates_nothing(
-    kafka: KafkaSettings, call: int, before: bool
+    kafka: KafkaSettings, record_number: int
 ) -> None:
     await publish_dead_letters(kafka, *map(record, range(6)))
     with pytest.raises(KilledError):
-        await replay(kafka, rate=3, fails=(call, before))
+        await replay(kafka, rate=3, killed_at=record_number)
     await replay(kafka)
     found = await replayed_records(kafka, 6)
     assert sorted(each.value for each in found) == [record(number).value for number in range(6)]
@@ -164,23 +173,26 @@ async def test_duplicate_dead_letter_is_replayed_once(kafka: KafkaSettings) -> N
     assert (await replay(kafka)).replayed == 0
 
 
-async def test_forged_replay_record_does_not_mark_it_replayed(kafka: KafkaSettings) -> None:
-    await publish_dead_letters(kafka, record(1))
-    with pytest.raises(KilledError):
-        await replay(kafka, fails=(1, False))
-    [dead_letter] = await dead_letters(kafka)
-    forged = ((REPLAYS, b"1"), (REPLAY_OF, dead_letter.id.encode()))
-    await produce(kafka, VALIDATED, [(b"x", b"forged", forged, None)])
+async def _replay_twice(kafka: KafkaSettings) -> None:
+    async with open_replay_producer(kafka) as first:
+        older = Replay(
+            DeadLetterStore(kafka),
+            first,
+            topic_prefix=kafka.topic_prefix,
+            limiter=ReplayRateLimiter(2),
+        )
+        await older.run(ReplayPlan(Filter(), limit=2))
+        assert (await replay(kafka, ReplayPlan(Filter(), limit=1))).replayed == 1
+        await older.run(ReplayPlan(Filter()))
+
+
+async def test_newer_replay_fences_a_running_one(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, *map(record, range(4)))
+    with pytest.raises(ReplayFencedError, match="another replay of dead letters was started"):
+        await _replay_twice(kafka)
+    assert await states(kafka) == ["replayed"] * 3 + ["waiting"]
     assert (await replay(kafka)).replayed == 1
-
-
-async def test_concurrent_replay_is_refused(kafka: KafkaSettings) -> None:
-    async with hold_replay_lock(kafka) as first:
-        with pytest.raises(ReplayRunningError, match="another replay"):
-            await replay(kafka)
-        await first.confirm()
-    async with hold_replay_lock(kafka):
-        pass
+    assert len(await replayed_records(kafka, 4)) == 4
 
 
 async def test_foreign_dead_letter_is_listed_and_not_replayed(kafka: KafkaSettings) -> None:

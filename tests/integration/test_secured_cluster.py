@@ -20,7 +20,7 @@ from streams.cluster.authorization import MissingAclError, _fetch_missing, missi
 from streams.cluster.connection import ClusterUnavailableError, client_options, translate_errors
 from streams.cluster.topic_admin import apply_topics, check_topics
 from streams.contract.role_acls import client_acls, worker_acls
-from streams.deadletters.replay_lock import hold_replay_lock
+from streams.deadletters.replay import open_replay_producer
 from streams.history import read_history
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
@@ -327,9 +327,9 @@ async def test_missing_client_acls_are_named(unauthorized: KafkaSettings) -> Non
     with pytest.raises(MissingAclError, match=r"READ on topic clipmill\.audit"):
         await read_history(unauthorized, "a")
     with pytest.raises(
-        ClusterUnavailableError, match=r"for the topic clipmill\.deadletters\.marks"
+        MissingAclError, match=r"WRITE on transactional-id clipmill\.deadletters-replay"
     ):
-        async with hold_replay_lock(unauthorized):
+        async with open_replay_producer(unauthorized):
             raise AssertionError("it replays")
 
 

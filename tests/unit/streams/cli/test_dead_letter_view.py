@@ -59,7 +59,7 @@ def test_escape_sequences_in_headers_are_not_printed() -> None:
     assert "s3" not in text
 
 
-@pytest.mark.parametrize("state", ["waiting", "parked", "replaying", "replayed", "resolved"])
+@pytest.mark.parametrize("state", ["waiting", "parked", "replayed", "resolved"])
 def test_each_state_has_advice(state: str) -> None:
     mark = None if state in ("waiting", "parked") else state
     dead_letter = stored_dead_letter(state=mark, replays=int(state == "parked"))

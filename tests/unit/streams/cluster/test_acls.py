@@ -83,7 +83,7 @@ def test_operator_may_replay_to_every_source_topic() -> None:
     sources = {topic for each in load_stages() for topic in each.sources}
     for topic in sources:
         assert {"READ", "WRITE"} <= found["topic", topic.kafka_name(PREFIX)]
-    assert found["group", "clipmill.deadletters-replay"] == {"READ"}
+    assert found["transactional-id", "clipmill.deadletters-replay"] == {"WRITE"}
 
 
 def test_commands_add_each_operation_on_each_resource() -> None:

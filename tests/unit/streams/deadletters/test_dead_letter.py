@@ -16,7 +16,6 @@ from tests.unit.streams.deadletters.builders import stored_dead_letter
     [
         (None, 0, "waiting"),
         (None, 1, "parked"),
-        ("replaying", 1, "replaying"),
         ("replayed", 0, "replayed"),
         ("resolved", 1, "resolved"),
     ],
@@ -29,7 +28,6 @@ def test_state_follows_from_mark_and_replays(mark: str | None, replays: int, sta
     ("mark", "replays", "force", "reason"),
     [
         (None, 0, False, None),
-        ("replaying", 0, False, None),
         (None, 1, False, "parked, only with --force"),
         (None, 1, True, None),
         ("resolved", 0, False, "resolved, only with --force"),
