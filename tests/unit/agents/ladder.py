@@ -2,7 +2,8 @@
 
 `tests/samples/ladder.json` has the faults and the expected attempts of each row; `play` runs a row
 through the real selection and recovery, without a network. ``python -m tests.unit.agents.ladder``
-writes the current behaviour to the samples and to the table of docs/fallback-order.md: review the diff.
+writes the current behaviour to the samples and to the table of docs/fallback-order.md: review the
+diff.
 """
 
 import asyncio
