@@ -1,4 +1,5 @@
-"""The pipeline stages, one package or module each, in the order in which a request passes them.
+"""The stages, one package or module each, and below them the tools that they use.
 
-validation, extraction, selection, download, ledger; recovery and delay handle failed events.
+A request passes validation, extraction, selection, download and ledger. recovery and delay handle
+failures, monitor keeps the state of breakers and rates, commands applies those of operators.
 """

@@ -53,7 +53,9 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RateState(msgspec.Struct, frozen=True, kw_only=True):
-    """Rate limit of a platform over one egress, for all workers together. Key: ``rate/<name>``.
+    """Rate limit of an operation of a platform over one egress, for all workers together.
+
+    Key: ``rate/<name>``.
 
     Attributes:
         requests_per_second: the limit, if lower than that of the settings; None: the settings'.

@@ -181,3 +181,51 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineVersions
     extracted_at: Moment
     cookies: tuple[Cookie, ...] = ()
+
+
+MEDIA_TYPES = {
+    "3gp": "video/3gpp",
+    "aac": "audio/aac",
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "flac": "audio/flac",
+    "flv": "video/x-flv",
+    "gif": "image/gif",
+    "heic": "image/heic",
+    "heif": "image/heif",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "m4a": "audio/mp4",
+    "m4v": "video/mp4",
+    "mkv": "video/matroska",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "mp4": "video/mp4",
+    "oga": "audio/ogg",
+    "ogg": "audio/ogg",
+    "ogv": "video/ogg",
+    "opus": "audio/ogg",
+    "png": "image/png",
+    "ts": "video/mp2t",
+    "wav": "audio/wav",
+    "weba": "audio/webm",
+    "webm": "video/webm",
+    "webp": "image/webp",
+}
+"""By file extension, as registered with IANA, else as browsers know them."""
+
+CONTAINERS = frozenset(MEDIA_TYPES)
+"""Values of `VideoFormat.container`: the file extensions that a stored file may have.
+
+The page names the extension, and web servers derive the media type from it. Types that a browser
+runs or renders as a page, such as ``html`` and ``svg``, are excluded.
+"""
+
+DEFAULT_CONTAINER = "mp4"
+"""Container for any other or a missing extension: by far the most videos are MP4."""
+
+
+def container_of(declared: str | None) -> str:
+    """Return the container that a page declares if it is allowed, else `DEFAULT_CONTAINER`."""
+    extension = (declared or "").lower()
+    return extension if extension in CONTAINERS else DEFAULT_CONTAINER

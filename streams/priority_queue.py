@@ -1,7 +1,7 @@
 """Priority queue with ageing: highest rank first, FIFO among equal ranks.
 
-Queues for concurrency slots of a stage, slots of a bulkhead, and capacity of the next stage. Pure:
-no I/O, no clock. Push and pop cost O(log n).
+Its users: the schedule of a stage, the concurrency limit, and the bulkheads. Pure: no I/O, no
+clock. Push and pop cost O(log n).
 """
 
 from collections.abc import Iterator

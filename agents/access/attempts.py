@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from schemas.attempts import (
+    STEP_OF,
     AttemptRecord,
     NetworkAttempt,
-    Operation,
     TrialRequest,
     breaker_name,
 )
@@ -17,13 +17,6 @@ from schemas.signals import BREAKER
 from streams.envelope import seal
 from streams.records import Outgoing
 from streams.topics import ATTEMPTS
-
-STEPS: dict[Operation, str] = {
-    "resolve": "validation",
-    "extract": "extraction",
-    "download": "download",
-}
-"""The step that makes each operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,7 @@ def attempt_record(
         code=error.code if error else None,
         seconds=round(seconds, 6),
         at=now,
-        retry=job.attempt_number(STEPS[endpoint.operation]) > 1,
+        retry=job.attempt_number(STEP_OF[endpoint.operation]) > 1,
         trial=planned.trial,
         retry_after_seconds=error.retry_after if error else None,
         cuts=cuts,
@@ -118,7 +111,7 @@ def _seal_record(
         planned.breaker,
         encode(message),
         kind=f"network.{event}.v1",
-        step=STEPS[planned.endpoint.operation],
+        step=STEP_OF[planned.endpoint.operation],
         event_id=f"{planned.trial_id}:{event}{part}",
         request_id=planned.job.request_id,
         trace_id=planned.job.trace_id,

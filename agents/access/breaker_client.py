@@ -10,15 +10,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import msgspec
+
 from agents.access.attempts import PlannedAttempt, trial_record
-from agents.access.breaker_states import breaker_state
+from agents.resilience.circuit_breaker import BUDGET_SECONDS
 from schemas.attempts import breaker_name
 from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
-from schemas.signals import BreakerState
+from schemas.signals import BREAKER, BreakerState
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import NOT_PERMITTED
 from streams.stage import StageContext
 
@@ -228,3 +231,28 @@ class BreakerClient:
 
     def _state(self, planned: PlannedAttempt) -> BreakerState | None:
         return breaker_state(self._context.signals, planned.breaker, self._clock())
+
+
+def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerState | None:
+    """Return the state of a breaker; None when there is none, or it is malformed.
+
+    Its times are by the monitor's clock. They are shifted to this worker's: a breaker is open for
+    as long as the monitor meant, however far the clocks are apart or jump.
+    """
+    key = f"{BREAKER}{name}"
+    state = signals.read(key, BreakerState)
+    if state is None or (state.until is None and state.budget_until is None):
+        return state
+    since = signals.published_at(key, state.since, now)
+    until = None if state.until is None else since + (state.until - state.since)
+    return msgspec.structs.replace(
+        state,
+        since=since,
+        until=until,
+        budget_until=_capped(state.budget_until, now),
+    )
+
+
+def _capped(until: datetime | None, now: datetime) -> datetime | None:
+    """Return the end of the retry budget's hold; the monitor publishes its end as well."""
+    return None if until is None else min(until, now + timedelta(seconds=BUDGET_SECONDS))

@@ -6,17 +6,16 @@ the part of it that its partitions are of all partitions of its stage. Bulkheads
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal
 
 from agents.access.bulkhead import Bulkhead
 from agents.resilience.rate_limiter import FairRateLimiter, Slot
 from agents.resilience.token_bucket import Rate
 from schemas.attempts import Operation, breaker_name
-from schemas.codec import MalformedMessageError, decode
 from schemas.errors import Endpoint
 from schemas.signals import RATE, RateState
 from streams.observability.metrics import (
@@ -82,7 +81,7 @@ class RateLimits:
         self._limiters: dict[tuple[str, str], FairRateLimiter] = {}
 
     def cuts(self, endpoint: Endpoint) -> int:
-        """Return the number of cuts of a endpoint's rate, as far as this worker has observed."""
+        """Return the number of cuts of an endpoint's rate, as far as this worker has observed."""
         state = self._state(endpoint)
         return 0 if state is None else state.cuts
 
@@ -153,8 +152,7 @@ class RateLimits:
         return max(0.0, min(left, self._limits.pause_seconds_max))
 
     def _state(self, endpoint: Endpoint) -> RateState | None:
-        value = self._context.signals.get(f"{RATE}{breaker_name(*_labels(endpoint))}")
-        return None if value is None else _decode(value)
+        return self._context.signals.read(f"{RATE}{breaker_name(*_labels(endpoint))}", RateState)
 
 
 def open_bulkhead(name: BulkheadName, limits: LimitSettings) -> Bulkhead:
@@ -174,11 +172,3 @@ def open_bulkhead(name: BulkheadName, limits: LimitSettings) -> Bulkhead:
 
 def _labels(endpoint: Endpoint) -> tuple[str, str, str]:
     return endpoint.platform, endpoint.operation, endpoint.egress
-
-
-@lru_cache(maxsize=1_024)
-def _decode(value: bytes) -> RateState | None:
-    """Return a decoded state, cached; one that is malformed limits nothing."""
-    with suppress(MalformedMessageError):
-        return decode(value, RateState)
-    return None

@@ -66,8 +66,8 @@ class MetadataCache:
         key = (video.url, digest)
         page = self._store.get(key)
         if page is None:
-            info = platform.describe(video, extraction)
-            page = Page(info, platform.get_media_sources(extraction), digest)
+            sources = platform.get_media_sources(extraction)
+            page = Page(platform.describe(video, extraction, sources), sources, digest)
             self._store.set(key, page)
         return page
 

@@ -5,8 +5,8 @@ readable without decompression; then a zlib stream (RFC 1950). Pages of a platfo
 so zlib uses a preset dictionary: a typical row of a video and of a photo post. The stream carries
 the checksum of its dictionary; with another one it does not decode, which counts as a miss.
 
-Measured against zlib's levels, brotli and zstd (docs/caching.md): zstd with a dictionary would be
-a fifth smaller and save 30 µs of the 9 ms that an extraction takes, and be one more dependency.
+Measured against zlib's levels, brotli and zstd (docs/caching.md): zstd with a dictionary saves
+60 µs of the 9 ms of an extraction and no bytes, and would be one more dependency.
 """
 
 import math

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agents.access.gate import OutboundGate
-from agents.download.download_task import DownloadTask
-from agents.download.kept import DownloadPart, PreparedFile, output_format
+from agents.download.download_task import DownloadPart, DownloadTask, PreparedFile, output_format
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.remuxer import Remux
+from agents.network.bandwidth import time_limit
 from agents.network.download import (
     UNKNOWN_TYPE,
     Fetched,
@@ -18,19 +18,17 @@ from agents.network.download import (
     MediaFetcher,
     media_type,
 )
-from agents.network.time_limit import time_limit
 from agents.pipeline.events import report_progress
 from agents.platforms.registry import Platforms
 from agents.storage.errors import FileGoneError
 from agents.storage.interface import PublishedFile, Storage
 from agents.storage.writing import digest_of
-from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.job import Job
 from schemas.progress import Progress
-from schemas.video import MediaSource, SelectedSource
+from schemas.video import MEDIA_TYPES, MediaSource, SelectedSource
 from streams.observability.metrics import BYTES, EGRESS_BYTES
 from streams.stage import StageContext
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.pipeline.cache_invalidation import invalidated_at
+from agents.pipeline.stage_caches import invalidated_at
 from agents.storage.interface import PublishedFile, Storage
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import SelectedVideo

@@ -11,10 +11,9 @@ from agents.media.containers import extension_of
 from agents.media.facts import MediaFacts, Unreadable, Unsupported
 from agents.media.prober import Probe
 from agents.network.download import Fetched
-from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError
 from schemas.files import StoredFile
-from schemas.video import MediaSource, SelectedSource, VideoInfo
+from schemas.video import MEDIA_TYPES, MediaSource, SelectedSource, VideoInfo
 from streams.observability.metrics import PROBES, start_at_zero
 
 logger = logging.getLogger(__name__)

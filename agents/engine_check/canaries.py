@@ -104,7 +104,7 @@ class Canaries:
         extraction = await platform.get_video_info(
             target, self._engine, egress=egress.name, deadline_seconds=self._deadline_seconds
         )
-        return len(platform.describe(target, extraction).formats)
+        return len(platform.get_media_sources(extraction))
 
 
 async def _resolve(target: Target | ShortLink, platform: Platform, egress: Egress) -> Target:

@@ -269,8 +269,9 @@ def _prefer(formats: Formats, is_preferred: Callable[[VideoFormat], bool]) -> Fo
 
 
 def _of_size(formats: Formats, options: Options) -> Formats:
-    side = target_side({each.smaller_side for each in formats}, options)
-    return [each for each in formats if each.smaller_side == side]
+    sides = [each.smaller_side for each in formats]
+    wanted = target_side(set(sides), options)
+    return [each for each, side in zip(formats, sides, strict=True) if side == wanted]
 
 
 def target_side(sides: set[int], options: Options) -> int | None:

@@ -130,7 +130,7 @@ class Ledger:
         return [*batch, self._decided_row(event, header), *published]
 
     def _drop(self, event: LedgerEvent, header: ResultHeader) -> Sequence[Effect]:
-        """Drop a result proposal of a decided request, and report a duplicate request id."""
+        """Drop a result proposal, and report it when its request id is that of another request."""
         entry, reason = event.entry, drop_reason(event.state, header)
         self.duplicates.count_dropped(event, reason)
         if entry.step in COMMAND_STEPS and reason == "repeated":

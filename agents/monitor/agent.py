@@ -72,10 +72,10 @@ class Monitor:
                 return ()
 
     def _rate_reacts(self, message: AttemptRecord, now: float) -> bool:
-        """Return whether the rate, not the breaker, reacts to 429.
+        """Return whether the rate limit reacts to an attempt instead of the breaker.
 
-        True for any attempt meanwhile: one that ends after a 429 must not open the breaker for it
-        either.
+        That holds for every attempt while the rate limit handles 429: an attempt that ends after
+        one must not open the breaker for it.
         """
         return isinstance(message, NetworkAttempt) and self._rates.handles_limits(message, now)
 

@@ -1,10 +1,10 @@
-"""Bandwidth limiter: bytes per second, shared by all transfers of a process."""
+"""Bandwidth limiter shared by all transfers of a process, and timeouts that exclude its waits."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-
-from agents.network.time_limit import extend_limits
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 
 BURST_SECONDS = 0.25
 """Burst size in seconds of the rate, after an idle time; less would cost throughput, more would not
@@ -50,3 +50,29 @@ class BandwidthLimiter:
 
 
 UNLIMITED = BandwidthLimiter(None)
+
+
+_LIMITS: ContextVar[tuple[asyncio.Timeout, ...]] = ContextVar("time_limits", default=())
+
+
+@asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Limit the time of the block like `asyncio.timeout`; `extend_limits` adds local waits.
+
+    Raises:
+        TimeoutError: the limit is exceeded.
+    """
+    async with asyncio.timeout(seconds) as limit:
+        outer = _LIMITS.set((*_LIMITS.get(), limit))
+        try:
+            yield limit
+        finally:
+            _LIMITS.reset(outer)
+
+
+def extend_limits(seconds: float) -> None:
+    """Extend all limits around the caller, before a local wait of that length."""
+    for limit in _LIMITS.get():
+        deadline = limit.when()
+        if deadline is not None and not limit.expired():
+            limit.reschedule(deadline + seconds)

@@ -11,13 +11,11 @@ from typing import Protocol
 import aiohttp
 import msgspec
 
-from agents.network.bandwidth import UNLIMITED, BandwidthLimiter
-from agents.network.time_limit import time_limit
+from agents.network.bandwidth import UNLIMITED, BandwidthLimiter, time_limit
 from agents.network.transfer import FetchLimits, OnBytes, Sleep, Transfer
 from agents.storage.writing import open_hashing_file
-from schemas.containers import MEDIA_TYPES
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import MediaSource
+from schemas.video import MEDIA_TYPES, MediaSource
 
 __all__ = [
     "FetchLimits",

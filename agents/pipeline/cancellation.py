@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from schemas.job import Job
-from schemas.signals import CANCEL
+from streams.claims import cancel_keys
 from streams.cluster.shared_state import SharedState
 
 
@@ -16,14 +16,8 @@ class RequestCancelledError(Exception):
     """The request was cancelled by a command."""
 
 
-def cancel_keys(job: Job) -> tuple[str, ...]:
-    """Return the keys of the cancel signals of a job: its own, and that of its batch."""
-    own = f"{CANCEL}{job.request_id}"
-    return (own, f"{CANCEL}{job.batch.id}") if job.batch else (own,)
-
-
 def is_cancelled(job: Job, signals: SharedState) -> bool:
-    return any(signals.get(key) is not None for key in cancel_keys(job))
+    return any(signals.get(key) is not None for key in cancel_keys(job.request_id))
 
 
 @contextmanager
@@ -45,7 +39,7 @@ def cancellable(job: Job, signals: SharedState) -> Iterator[None]:
 
     if is_cancelled(job, signals):
         raise RequestCancelledError
-    with signals.watch(*cancel_keys(job), callback=stop):
+    with signals.watch(*cancel_keys(job.request_id), callback=stop):
         try:
             yield
         except asyncio.CancelledError:

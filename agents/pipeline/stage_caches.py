@@ -6,6 +6,7 @@ Composition root of `agents.caching`, which is independent of settings and metri
 import hashlib
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -29,8 +30,9 @@ from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
-from agents.pipeline.cache_invalidation import invalidated_at
 from schemas.codec import encode
+from schemas.signals import REFRESH, RefreshSignal
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import (
     CACHE_BYTES,
     CACHE_ENTRIES,
@@ -213,3 +215,16 @@ class CacheMetrics:
 
     def called(self, operation: str, outcome: CallOutcome) -> None:
         SHARED_CACHE_CALLS.labels(self._stage, operation, outcome).inc()
+
+
+def invalidated_at(signals: SharedState, key: str) -> datetime | None:
+    """Return when a video (``tiktok:7608826249200356630``) was last invalidated; None: never.
+
+    Older entries must not be used. The time is converted to this worker's clock, the clock of its
+    cache entries.
+    """
+    name = f"{REFRESH}{key}"
+    signal = signals.read(name, RefreshSignal)
+    if signal is None:
+        return None
+    return signals.published_at(name, signal.at, datetime.now(UTC))

@@ -8,6 +8,7 @@ from agents.network.retry_after import parse_retry_after
 from agents.platforms.failure_predicates import Row
 from agents.platforms.failures import BUG
 from schemas.errors import ClipmillError
+from schemas.listing import ListingRef
 from schemas.redaction import redact
 from schemas.video import VideoRef
 
@@ -16,36 +17,30 @@ MAX_FACTS = 8
 
 
 def to_clipmill_error(
-    failure: EngineFailure, video: VideoRef, *, site: str, table: Sequence[Row]
+    failure: EngineFailure, subject: VideoRef | ListingRef, *, site: str, table: Sequence[Row]
 ) -> ClipmillError:
     """Return the error of a failed extraction.
 
     Args:
         failure: failure that the engine reported.
-        video: video whose page was read.
+        subject: the post or listing whose page was read.
         site: display name of the platform.
         table: failure table of the platform, see `agents.platforms.failures.failure_table`.
     """
     row = find_row(failure, table)
-    return error_from_row(row, failure, subject=f"{site} video {video.id}", platform=video.platform)
+    return error_from_row(row, failure, subject=subject, site=site)
 
 
 def error_from_row(
-    row: Row, failure: EngineFailure, *, subject: str, platform: str
+    row: Row, failure: EngineFailure, *, subject: VideoRef | ListingRef, site: str
 ) -> ClipmillError:
-    """Return the error of a failure that matches a row.
-
-    Args:
-        row: supplies code and text.
-        failure: failure that the engine reported.
-        subject: display name of the post or listing that was read.
-        platform: name of the platform.
-    """
+    """Return the error of a failure that matches a row, which supplies code and text."""
+    kind = subject.kind if isinstance(subject, ListingRef) else "video"
     return ClipmillError(
         row.code,
-        f"{subject}: {row.text}.",
+        f"{site} {kind} {subject.id}: {row.text}.",
         retry_after=parse_retry_after(failure.retry_after, datetime.now(UTC)),
-        **_details(row, failure, platform),
+        **_details(row, failure, subject.platform),
     )
 
 

@@ -6,9 +6,10 @@ instead of ``formats``, and container and protocol may be missing.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import PurePosixPath
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from agents.platforms.fields import (
     MAX_COUNT,
@@ -20,9 +21,8 @@ from agents.platforms.fields import (
     objects,
     text,
 )
-from schemas.containers import container_of
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import Cookie, MediaSource, VideoFormat, VideoRef
+from schemas.video import Cookie, MediaSource, VideoFormat, VideoRef, container_of
 
 MAX_FORMATS = 200
 UNKNOWN_CODEC = "unknown"
@@ -206,3 +206,36 @@ def format_id_of(entry: Fields, index: int) -> str:
 def _first_free(name: str, taken: set[str]) -> str:
     numbered = (f"{name}-{number}" for number in range(len(taken) + 1))
     return next(each for each in numbered if each not in taken)
+
+
+_EPOCH = re.compile(r"[0-9]{9,11}", re.ASCII)
+_EPOCH_PARAMETERS = ("expire", "expires", "x-expires")
+"""Epoch seconds; used by many CDNs, CloudFront and Google Cloud (V2) among them."""
+
+_MAX_SECONDS = 7 * 86_400
+"""Longest lifetime that AWS Signature Version 4 (S3) allows."""
+
+
+def read_expiry(sources: Iterable[MediaSource]) -> float | None:
+    """Return the epoch second at which the first link expires, None when no link carries it."""
+    return min((end for source in sources if (end := _expiry(source.url))), default=None)
+
+
+def _expiry(url: str) -> float | None:
+    parameters = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
+    for name in _EPOCH_PARAMETERS:
+        if _EPOCH.fullmatch(parameters.get(name, "")):
+            return float(parameters[name])
+    return _signed_expiry(parameters, "x-amz") or _signed_expiry(parameters, "x-goog")
+
+
+def _signed_expiry(parameters: Mapping[str, str], vendor: str) -> float | None:
+    """Return signing date plus lifetime in seconds."""
+    ttl = parameters.get(f"{vendor}-expires", "")
+    try:
+        start = datetime.strptime(parameters.get(f"{vendor}-date", ""), "%Y%m%dT%H%M%S%z")
+    except ValueError:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}", ttl, re.ASCII) or int(ttl) > _MAX_SECONDS:
+        return None
+    return start.timestamp() + int(ttl)

@@ -117,12 +117,14 @@ class Platform(Protocol):
         """
         ...
 
-    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
-        """Return the extraction as a `VideoInfo` (pure)."""
+    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
+        """Return the media URL of each format (pure)."""
         ...
 
-    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return the media URL of each format (pure), formats as in `describe`."""
+    def describe(
+        self, video: VideoRef, extraction: Extraction, sources: tuple[MediaSource, ...]
+    ) -> VideoInfo:
+        """Return the extraction as a `VideoInfo` (pure), with the formats of its sources."""
         ...
 
     def get_expiry_seconds(self, extraction: Extraction) -> float | None:

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from schemas.attempts import Operation
+from schemas.attempts import STEP_OF, Operation
 from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
 
@@ -13,13 +13,6 @@ Outcome = str
 
 OK: Outcome = "ok"
 CANCELLED: Outcome = "cancelled"
-
-STEPS: dict[Operation, str] = {
-    "resolve": "validation",
-    "extract": "extraction",
-    "download": "download",
-}
-"""Step by operation: attempts are counted by step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +49,7 @@ def describe(job: Job, subject: str, place: Endpoint) -> PluginRequest:
         egress=place.egress,
         request_id=job.request_id,
         subject=_without_query(subject),
-        attempt=job.attempt_number(STEPS[place.operation]),
+        attempt=job.attempt_number(STEP_OF[place.operation]),
         trace_id=job.trace_id,
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from agents.access.breaker_states import breaker_state
+from agents.access.breaker_client import breaker_state
 from agents.access.egress import egress_names
 from agents.pipeline.events import Event
 from agents.recovery.decisions import RecoveryOptions

@@ -91,7 +91,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Park(msgspec.Struct, frozen=True, kw_only=True):
-    """The same without using up a retry: the request did not cause ``code``."""
+    """Publish the event at ``due`` as `Retry` does, without using up a retry.
+
+    The failure ``code`` was not caused by the request.
+    """
 
     due: Moment
     code: ErrorCode

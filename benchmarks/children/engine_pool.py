@@ -45,7 +45,7 @@ async def _extract_some(engine: Extractor, urls: Iterable[str]) -> None:
         found = await platform.get_video_info(
             video, engine, egress=DIRECT, deadline_seconds=DEADLINE_SECONDS
         )
-        assert platform.describe(video, found).formats
+        assert platform.get_media_sources(found)
 
 
 if __name__ == "__main__":

@@ -28,3 +28,12 @@ fi
 for package in *.deb; do dpkg -x "$package" "$packages/root"; done
 cd "$OLDPWD"
 for tool in $missing; do mv "$packages/root/usr/bin/$tool" "$directory/bin/$tool"; done
+
+case $missing in *prometheus-alertmanager*)
+  # Debian's binary reads its template from an absolute path that only root can create. The unpacked
+  # one reads a path of the same length, relative to its working directory.
+  rm -rf "$directory/share" && mkdir -p "$directory/share/prometheus"
+  mv "$packages/root/usr/share/prometheus/alertmanager" "$directory/share/prometheus/"
+  LC_ALL=C sed -i 's#/usr/share/prometheus/alertmanager#share/prometheus/alertmanager/////#g' \
+    "$directory/bin/prometheus-alertmanager" ;;
+esac

@@ -26,7 +26,10 @@ ALERTMANAGER_FILE = DEPLOY / "alertmanager" / "alertmanager.yml"
 
 @click.command()
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), default=Path("data"), show_default=True
+    "--data-dir",
+    type=click.Path(path_type=Path, resolve_path=True),
+    default=Path("data"),
+    show_default="data",
 )
 @click.option("--prometheus-port", default=9090, show_default=True)
 @click.option("--alertmanager-port", default=9093, show_default=True)

@@ -14,7 +14,9 @@ from typing import Any
 import aiohttp
 
 DEPLOY = Path(__file__).resolve().parents[1]
-PROVIDED = Path(sys.prefix) / "prometheus" / "bin"
+PROVIDED = Path(sys.prefix) / "prometheus"
+"""Directory that `deploy/prometheus/provide.sh` fills."""
+
 RULE_FILES = ("recording.yml", "alerts.yml")
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -31,7 +33,7 @@ def program(name: str) -> str:
     Raises:
         ProgramError: it is not installed.
     """
-    found = shutil.which(name, path=str(PROVIDED)) or shutil.which(name)
+    found = shutil.which(name, path=str(PROVIDED / "bin")) or shutil.which(name)
     if found is None:
         raise ProgramError(f"{name} is not installed; `make .venv/.prometheus` provides it")
     return found
@@ -100,7 +102,7 @@ async def prometheus(
 
 @asynccontextmanager
 async def alertmanager(configuration: Path, folder: Path, port: int) -> AsyncIterator[str]:
-    """Run Alertmanager in a folder that exists, on loopback; gives its URL when it answers."""
+    """Run Alertmanager on loopback; gives its URL when it answers. Both paths must be absolute."""
     address = f"127.0.0.1:{port or _free_port()}"
     command = [
         program("prometheus-alertmanager"),
@@ -110,15 +112,20 @@ async def alertmanager(configuration: Path, folder: Path, port: int) -> AsyncIte
         # Alone: no gossip with others.
         "--cluster.listen-address=",
     ]
-    async with _running(command, folder / "alertmanager.log", f"http://{address}/-/ready"):
+    # An unpacked Alertmanager reads its template relative to the working directory.
+    directory = PROVIDED if PROVIDED.is_dir() else None
+    ready_url = f"http://{address}/-/ready"
+    async with _running(command, folder / "alertmanager.log", ready_url, directory):
         yield f"http://{address}"
 
 
 @asynccontextmanager
-async def _running(command: Sequence[str], log: Path, ready_url: str) -> AsyncIterator[None]:
+async def _running(
+    command: Sequence[str], log: Path, ready_url: str, directory: Path | None = None
+) -> AsyncIterator[None]:
     with log.open("ab") as output:
         child = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, cwd=directory
         )
     try:
         await _wait_ready(child, log, ready_url)

@@ -74,8 +74,7 @@ async def _send(kafka: KafkaSettings, command: OpenBreaker | ResetBreaker) -> No
 
 
 def _current_state(signals: SharedState, name: str) -> str | None:
-    value = signals.get(f"{BREAKER}{name}")
-    state = None if value is None else _decode_state(value)
+    state = signals.read(f"{BREAKER}{name}", BreakerState)
     return None if state is None else state.state
 
 

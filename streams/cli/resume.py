@@ -4,7 +4,6 @@ import asyncio
 
 import click
 
-from schemas.codec import decode
 from schemas.commands import ResumeStage
 from schemas.signals import INTAKE, IntakeSignal
 from streams.cli.errors import readable_errors
@@ -34,9 +33,8 @@ async def _resume(kafka: KafkaSettings, command: ResumeStage) -> None:
         before = signals.get(key)
 
         def resumed() -> bool:
-            value = signals.get(key)
-            changed = value is not None and value != before
-            return changed and not decode(value or b"", IntakeSignal).paused
+            signal = signals.read(key, IntakeSignal)
+            return signal is not None and signals.get(key) != before and not signal.paused
 
         await client.send_command(command)
         await wait_applied(client, command.id, resumed)

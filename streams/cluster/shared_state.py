@@ -13,10 +13,12 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from schemas.codec import MalformedMessageError, decode
 from streams.cluster.connection import consumer_options
 from streams.cluster.record_batches import OBSERVER, BatchObserver
 from streams.settings import KafkaSettings
@@ -31,11 +33,13 @@ request every three seconds."""
 POLL_MILLISECONDS = 1_000
 RETRY_SECONDS = 1.0
 
+Signal = TypeVar("Signal")
+
 Listener = Callable[[str, bytes | None], object]
 """Called with key and new value (None: deleted) of a change."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Received:
     """A value and its arrival in this process.
 
@@ -43,11 +47,15 @@ class _Received:
         value: value of the record.
         at: time of its arrival, monotonic seconds.
         live: consumed as it was published; otherwise it was published at any time before.
+        kind: type that the value was last decoded as.
+        decoded: the decoded value.
     """
 
     value: bytes
     at: float
     live: bool
+    kind: Any = None
+    decoded: Any = None
 
 
 class SharedState:
@@ -66,6 +74,21 @@ class SharedState:
     def get(self, key: str) -> bytes | None:
         received = self._values.get(key)
         return None if received is None else received.value
+
+    def read(self, key: str, kind: type[Signal]) -> Signal | None:
+        """Return the decoded value of a key, None when there is none, or it is malformed.
+
+        A value is decoded once: readers ask for it on every attempt.
+        """
+        received = self._values.get(key)
+        if received is None:
+            return None
+        if received.kind is not kind:
+            received.kind, received.decoded = kind, None
+            with suppress(MalformedMessageError):
+                received.decoded = decode(received.value, kind)
+        decoded: Signal | None = received.decoded
+        return decoded
 
     def published_at(self, key: str, at: datetime, now: datetime) -> datetime:
         """Return when the newest value of a key was published, by the clock of this process.

@@ -37,7 +37,7 @@ class ReplayRunningError(Exception):
 class ReplayLock(ConsumerRebalanceListener):
     """Assignor and rebalance listener of the group; holds the lock while assigned."""
 
-    name = "longest-held"
+    name = "latest-acquired"
 
     def __init__(self, seconds: float) -> None:
         self._timeout_seconds = seconds

@@ -172,7 +172,7 @@ class MemoryMonitor:
             except MemoryExhaustedError:
                 raise
             except Exception as error:
-                log.exception("cannot look after the memory, next time again")
+                log.exception("memory cannot be measured; the next interval tries again")
                 self._give_up_without_samples(error)
             await self._sleep(self._settings.sample_seconds)
 
@@ -209,7 +209,7 @@ class MemoryMonitor:
         self._release()
         after = await self._sample()
         freed = mebibytes(before.used_bytes - after.used_bytes)
-        log.warning("memory is short, caches were let go of: %s freed, %s", freed, after)
+        log.warning("memory is short, caches were evicted: %s freed, %s", freed, after)
         return after
 
     def _apply(self, action: Action, sample: MemorySample) -> None:

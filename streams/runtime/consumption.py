@@ -1,4 +1,4 @@
-"""Consumption of a stage's records: from Faust's stream to a task for each record.
+"""Consumption of a stage's records: from Faust's stream to one task per record.
 
 Each record is delivered once within its generation and in flight within a window; uncommitted
 records are read again by the next owner of the partition, so none is lost. A record that cannot
@@ -135,7 +135,7 @@ class Consumption:
         """Take in an event of a topic; return when the next one may be delivered."""
         await self._wait_for_space(topic.name)
         message = event.message
-        if self._is_new(topic, message) and self._accepting:
+        if self._register(topic, message) and self._accepting:
             record = to_incoming(topic, message)
             if self.delay_queue is None:
                 self._hold(record)
@@ -220,8 +220,11 @@ class Consumption:
         if self.delay_queue is not None:
             await self.delay_queue.wait_for_space(topic)
 
-    def _is_new(self, topic: Topic, message: Any) -> bool:
-        """Return whether the event is of this generation and not in flight already."""
+    def _register(self, topic: Topic, message: Any) -> bool:
+        """Register a record with the offset tracker; return whether it is to be processed.
+
+        It is not when it is of an earlier generation, in flight already, or finished.
+        """
         consumer = self._app.consumer
         if message.generation_id != self._app.consumer_generation_id:
             return False

@@ -34,7 +34,7 @@ def progress_of(
         partitions: end offsets of the topic's partitions.
         beginnings: beginning offsets of partitions without a commit, where the group will start.
         committed: committed offsets; -1 for none.
-        local: finished offsets of partitions that this process consumes itself, newer than commits.
+        local: finished offsets of the partitions assigned to this process, newer than its commits.
     """
     end = finished = 0
     for partition, limit in partitions.items():

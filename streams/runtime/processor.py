@@ -70,7 +70,7 @@ class RecordProcessor:
 
     Args:
         on_finished: called when all effects of a record are acknowledged.
-        reply_topics: full names of the topics that may get a record instead of its own topic.
+        reply_topics: full names of the topics that may be published to instead of the record's.
         next_slice: awaited between the slices of a record.
         on_effects: called with the effects of a record before they are written.
         limit: number of dead letters of a step that pauses its intake.

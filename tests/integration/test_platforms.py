@@ -80,7 +80,9 @@ async def test_metadata_of_a_page(
 ) -> None:
     platform, url = platforms.by_name(name), PAGES[name].format(SMALL)
     extraction = await read(harness, platform, url)
-    info = platform.describe(post_of(platform, url), extraction)
+    info = platform.describe(
+        post_of(platform, url), extraction, platform.get_media_sources(extraction)
+    )
     assert (info.platform, info.title, info.duration_seconds) == (name, title, 10)
     assert info.author.name is not None
     assert info.statistics.views == 97

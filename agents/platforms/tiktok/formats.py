@@ -6,12 +6,11 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from agents.platforms import expiry
+from agents.platforms import formats
 from agents.platforms.fields import Fields, https_url, integer, objects, seconds, text
 from agents.platforms.formats import bits_per_second, format_id_of, media_headers, unique_ids
 from agents.platforms.tiktok.photos import read_pictures
-from schemas.containers import container_of
-from schemas.video import Cookie, MediaSource, VideoFormat
+from schemas.video import Cookie, MediaSource, VideoFormat, container_of
 
 MAX_FORMATS = 200
 """Formats per post; real posts have about two dozen."""
@@ -48,7 +47,7 @@ def read_sources(fields: Fields, cookies: tuple[Cookie, ...] = ()) -> tuple[Medi
 
 def read_expiry(sources: Iterable[MediaSource]) -> float | None:
     """Return the epoch second at which the first link expires, None when no link carries it."""
-    ends = (expiry.read_expiry([source]) or _path_time(source.url) for source in sources)
+    ends = (formats.read_expiry([source]) or _path_time(source.url) for source in sources)
     return min((end for end in ends if end), default=None)
 
 

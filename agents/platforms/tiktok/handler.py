@@ -2,29 +2,31 @@
 
 import copy
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Self
 from urllib.parse import urlsplit
 
-import msgspec
+from msgspec.structs import replace
 
 from agents.accounts.interface import Account
-from agents.engine.interface import EngineError, EngineJob, EngineResult, Extractor
+from agents.engine.interface import EngineFailure, EngineJob, Extractor
 from agents.network.addresses import is_permitted
-from agents.network.download import Fetched, FetchLimits, MediaFetcher
-from agents.platforms.fields import decode_raw
-from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
-from agents.platforms.tiktok.errors import to_clipmill_error
+from agents.platforms.base import BasePlatform, utc_now
+from agents.platforms.errors import error_from_row, find_row
+from agents.platforms.failure_predicates import Row
+from agents.platforms.fields import Fields, decode_raw, text
+from agents.platforms.interface import Capabilities, ShortLink, Target
+from agents.platforms.tiktok.failures import NO_ITEM, TABLE
 from agents.platforms.tiktok.formats import read_expiry, read_sources
 from agents.platforms.tiktok.link_forms import HOSTS
 from agents.platforms.tiktok.listings import EXTRACTORS, read_listing
-from agents.platforms.tiktok.metadata import read_info
-from agents.platforms.tiktok.urls import NAME, page_url, read_url
-from agents.platforms.urls import parse_link
+from agents.platforms.tiktok.photos import missing_pictures, read_pictures
+from agents.platforms.tiktok.urls import NAME, is_story, page_url, profile_url, read_url
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef
-from schemas.video import Cookie, Extraction, MediaSource, VideoInfo, VideoRef
+from schemas.video import Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+
+SITE = "TikTok"
 
 EXTRACTOR = "agents.platforms.tiktok.page:TikTokIE"
 
@@ -42,9 +44,6 @@ MEDIA_HOSTS = (
 MAX_REPORTED_HOSTS = 3
 MAX_HOST_CHARACTERS = 100
 
-MEDIA_COOKIES = frozenset({"tt_chain_token"})
-"""Cookies that media hosts require; they do not identify an account."""
-
 CAPABILITIES = Capabilities(
     name=NAME,
     page_hosts=HOSTS,
@@ -56,73 +55,25 @@ CAPABILITIES = Capabilities(
 )
 
 
-class TikTok:
-    """Videos, photo posts and stories of TikTok, its profiles and collections. Stateless.
+class TikTok(BasePlatform):
+    """Videos, photo posts and stories of TikTok, its profiles and collections."""
 
-    Args:
-        clock: time source of ``extracted_at``.
-    """
+    account_cookies = frozenset({"tt_chain_token"})
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._clock = clock
-        self._media_hosts: tuple[str, ...] = MEDIA_HOSTS
+    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
+        super().__init__(CAPABILITIES, SITE, TABLE, clock)
 
     def with_media_hosts(self, suffixes: tuple[str, ...]) -> Self:
         """Return a copy that also permits downloads from hosts with these suffixes."""
         extended = copy.copy(self)
-        extended._media_hosts = MEDIA_HOSTS + suffixes  # noqa: SLF001 - its own class
+        extended._capabilities = replace(CAPABILITIES, media_hosts=MEDIA_HOSTS + suffixes)  # noqa: SLF001 - its own class
         return extended
 
-    def get_capabilities(self) -> Capabilities:
-        return msgspec.structs.replace(CAPABILITIES, media_hosts=self._media_hosts)
-
-    def is_valid_url(self, url: str) -> bool:
-        """Return whether the URL is on one of TikTok's hosts; `parse_url` may still reject it."""
-        try:
-            return parse_link(url, known_hosts=HOSTS).host in HOSTS
-        except ClipmillError:
-            return False
-
     def parse_url(self, url: str) -> Target | ShortLink:
-        """Return the canonical post or listing, or the short link that has to be resolved first.
-
-        Raises:
-            ClipmillError: ``request.invalid``, ``request.too_large`` or ``content.unsupported``.
-        """
         return read_url(url)
 
-    async def get_video_info(
-        self,
-        video: VideoRef,
-        engine: Extractor,
-        *,
-        egress: str,
-        deadline_seconds: float,
-        account: Account | None = None,
-    ) -> Extraction:
-        """Read the page of a post.
-
-        Raises:
-            ClipmillError: mapped by the table in `agents.platforms.tiktok.failures`;
-                ``content.no_formats``, the page has no files; ``platform.changed``, all files are
-                at hosts that are not known as TikTok's.
-        """
-        cookies = account.cookies if account else ()
-        job = EngineJob(
-            url=page_url(video),
-            extractor=EXTRACTOR,
-            deadline_seconds=deadline_seconds,
-            cookies=cookies,
-            egress=egress,
-        )
-        result = await _extract(engine, job, video)
-        extraction = Extraction(
-            raw=result.raw,
-            engine=result.versions,
-            extracted_at=self._clock(),
-            cookies=_media_cookies(result.cookies) if account else result.cookies,
-        )
-        return self._check_files(video, extraction)
+    def page_url(self, video: VideoRef) -> str:
+        return page_url(video)
 
     async def get_listing(
         self,
@@ -150,20 +101,11 @@ class TikTok:
             egress=egress,
             entries_max=limit,
         )
-        result = await _extract(engine, job, listing)
+        result = await self.extract(job, listing, engine)
         return read_listing(decode_raw(result.raw), listing, limit)
 
-    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
-        """Return the extraction as a `VideoInfo`.
-
-        Raises:
-            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
-        """
-        formats = tuple(source.format for source in self.get_media_sources(extraction))
-        return read_info(decode_raw(extraction.raw), video, formats)
-
     def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
-        """Return the media URL of each format, formats as in `describe`.
+        """Return the media URL of each format.
 
         Files at unknown hosts are left out, except pictures, each of which belongs to the post.
 
@@ -174,52 +116,57 @@ class TikTok:
         return tuple(each for each in sources if each.format.picture or self._has_known_host(each))
 
     def get_expiry_seconds(self, extraction: Extraction) -> float | None:
-        """Return the epoch second at which the first media link expires, if it is known."""
         return read_expiry(self.get_media_sources(extraction))
 
-    async def download_video(
-        self,
-        source: MediaSource,
-        target: Path,
-        fetcher: MediaFetcher,
-        on_progress: OnProgress,
-        *,
-        limits: FetchLimits = DEFAULT_LIMITS,
-    ) -> Fetched:
-        """Fetch one format into `target`.
+    def read_info(
+        self, fields: Fields, video: VideoRef, offered: tuple[VideoFormat, ...]
+    ) -> VideoInfo:
+        """Return the description of a post.
 
-        Raises:
-            ClipmillError: the fetch failed; a 403 is ``content.link_expired``.
+        Photo posts have no cover: the thumbnail is the first picture.
         """
-        return await fetcher.fetch(
-            source, target, hosts=self._media_hosts, limits=limits, on_bytes=on_progress
+        info = super().read_info(fields, video, offered)
+        stills = (each.url for each in read_pictures(fields) if not each.format.motion)
+        picture, missing = next(stills, None), missing_pictures(fields)
+        return replace(
+            info,
+            content="photos" if missing or any(each.picture for each in offered) else "video",
+            missing_pictures=missing,
+            author=replace(info.author, url=profile_url(info.author.name)),
+            thumbnail_url=info.thumbnail_url or picture,
+            redirected_to=text(fields, "redirected_to", limit=20),
         )
 
-    def _has_known_host(self, source: MediaSource) -> bool:
-        return is_permitted(_host(source), self._media_hosts)
+    def to_error(self, failure: EngineFailure, subject: VideoRef | ListingRef) -> ClipmillError:
+        row = find_row(failure, TABLE)
+        if isinstance(subject, VideoRef) and is_story(subject):
+            row = _for_story(row)
+        return error_from_row(row, failure, subject=subject, site=SITE)
 
-    def _check_files(self, video: VideoRef, extraction: Extraction) -> Extraction:
-        sources = read_sources(decode_raw(extraction.raw))
+    def check_page(self, fields: Fields, video: VideoRef) -> None:
+        """Verify that the page has files.
+
+        Raises:
+            ClipmillError: ``content.no_formats``, the page has no files; ``platform.changed``, all
+                files are at hosts that are not known as TikTok's.
+        """
+        sources = read_sources(fields)
         if not sources:
             message = f"TikTok video {video.id}: its page offers no file."
             raise ClipmillError(ErrorCode.CONTENT_NO_FORMATS, message, failure="no_formats")
         if not any(map(self._has_known_host, sources)):
             raise _unknown_hosts_error(video, sources)
-        return extraction
+
+    def _has_known_host(self, source: MediaSource) -> bool:
+        return is_permitted(_host(source), self._capabilities.media_hosts)
 
 
-async def _extract(
-    engine: Extractor, job: EngineJob, subject: VideoRef | ListingRef
-) -> EngineResult:
-    try:
-        return await engine.extract(job)
-    except EngineError as error:
-        raise to_clipmill_error(error.failure, subject) from None
-
-
-def _media_cookies(cookies: tuple[Cookie, ...]) -> tuple[Cookie, ...]:
-    """Return the cookies that media hosts require; any other may open the account's session."""
-    return tuple(cookie for cookie in cookies if cookie.name in MEDIA_COOKIES)
+def _for_story(row: Row) -> Row:
+    """Return the row for a story: its page outlives it, and then has no item."""
+    if row.code is not ErrorCode.CONTENT_NOT_FOUND and row is not NO_ITEM:
+        return row
+    expired = "it is not there any more: stories last 24 hours"
+    return replace(row, code=ErrorCode.CONTENT_NOT_FOUND, text=expired)
 
 
 def _host(source: MediaSource) -> str:

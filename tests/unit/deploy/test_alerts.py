@@ -15,7 +15,7 @@ RUNBOOKS = PROJECT / "docs" / "runbooks"
 HEADINGS = [
     "What users notice",
     "Find the cause",
-    "Mend it",
+    "Remedy",
     "It is over when",
 ]
 

@@ -5,7 +5,7 @@ from agents.caching.metadata import TTL_SECONDS, MetadataCache, Page, digest_of,
 from agents.caching.ttl_lru import BoundedCache
 from agents.platforms.tiktok.handler import TikTok
 from schemas.errors import ClipmillError
-from schemas.video import Extraction, VideoInfo, VideoRef
+from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 from tests.unit.agents.builders import VIDEO, Clock, make_extraction
 from tests.unit.agents.platforms.tiktok.extractions import TOKEN, extraction_of
 
@@ -15,9 +15,11 @@ class CountingTikTok(TikTok):
         super().__init__()
         self.described = 0
 
-    def describe(self, video: VideoRef, extraction: Extraction) -> VideoInfo:
+    def describe(
+        self, video: VideoRef, extraction: Extraction, sources: tuple[MediaSource, ...]
+    ) -> VideoInfo:
         self.described += 1
-        return super().describe(video, extraction)
+        return super().describe(video, extraction, sources)
 
 
 def make_cache(clock: Clock | None = None) -> MetadataCache:
@@ -31,7 +33,7 @@ def test_same_page_is_parsed_once() -> None:
     again = cache.read(platform, VIDEO, extraction_of(msgspec.json.decode(make_extraction().raw)))
     assert first is again
     assert first == Page(
-        platform.describe(VIDEO, make_extraction()),
+        platform.describe(VIDEO, make_extraction(), platform.get_media_sources(make_extraction())),
         platform.get_media_sources(make_extraction()),
         digest_of(make_extraction()),
     )
@@ -73,7 +75,9 @@ def test_failure_is_not_cached() -> None:
     for _ in range(2):
         with pytest.raises(ClipmillError):
             cache.read(platform, VIDEO, extraction_of([]))
-    assert platform.described == 2
+    assert platform.described == 0
+    cache.read(platform, VIDEO, make_extraction())
+    assert platform.described == 1
 
 
 def test_size_of_a_page_depends_on_its_files() -> None:

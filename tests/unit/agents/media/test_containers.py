@@ -2,7 +2,7 @@ import pytest
 
 from agents.media.containers import extension_of
 from agents.media.facts import MediaFacts
-from schemas.containers import CONTAINERS
+from schemas.video import CONTAINERS
 
 
 def facts(

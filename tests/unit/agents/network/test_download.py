@@ -1,8 +1,7 @@
 import pytest
 
 from agents.network.download import media_type
-from schemas.containers import MEDIA_TYPES
-from schemas.video import MediaSource, VideoFormat
+from schemas.video import MEDIA_TYPES, MediaSource, VideoFormat
 
 
 def source_of(container: str = "mp4") -> MediaSource:

@@ -5,7 +5,6 @@ import pytest
 
 from agents.pipeline.cancellation import (
     RequestCancelledError,
-    cancel_keys,
     cancellable,
     is_cancelled,
 )
@@ -14,11 +13,6 @@ from streams.cluster.shared_state import SharedState
 from tests.unit.agents.builders import make_job, member_job
 
 LONG_SECONDS = 30.0
-
-
-def test_cancel_keys_of_a_job_and_its_batch() -> None:
-    assert cancel_keys(make_job()) == ("cancel/r1",)
-    assert cancel_keys(member_job(2)) == ("cancel/b1/2", "cancel/b1")
 
 
 @pytest.mark.parametrize(

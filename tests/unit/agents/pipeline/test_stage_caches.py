@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,17 +8,19 @@ import pytest
 from agents.caching.interface import BackendSettings, CacheBackend
 from agents.extraction.agent import MEMORY_SHARES as EXTRACTION_SHARES
 from agents.pipeline import stage_caches as caches_module
-from agents.pipeline.stage_caches import open_caches
+from agents.pipeline.stage_caches import invalidated_at, open_caches
 from agents.platforms.tiktok.handler import TikTok
 from agents.selection import MEMORY_SHARES as SELECTION_SHARES
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
 from schemas.signals import RefreshSignal
+from streams.cluster.shared_state import SharedState
 from streams.observability.metrics import REGISTRY
 from streams.stage import StageContext
 from tests.unit.agents.builders import (
     FUTURE,
+    PAST,
     VIDEO,
     make_context,
     make_extraction,
@@ -179,3 +182,33 @@ async def test_caches_use_the_settings() -> None:
         cache = caches.video_info(context.tables["video-info"])
         row = await cache.put(VIDEO.key, make_extraction(), None)
         assert cache.sweep([(VIDEO.key, row)]) == [VIDEO.key]
+
+
+def test_latest_invalidation_counts() -> None:
+    signals = SharedState()
+    assert invalidated_at(signals, VIDEO.key) is None
+    key, invalidation = f"refresh/{VIDEO.key}", encode(RefreshSignal(by="ann", at=PAST))
+    signals.put(key, invalidation, live=False)
+    assert invalidated_at(signals, VIDEO.key) == PAST
+    assert invalidated_at(signals, "tiktok:1") is None
+    signals.put(f"refresh/{VIDEO.key}", None)
+    assert invalidated_at(signals, VIDEO.key) is None
+
+
+@pytest.mark.parametrize("ahead", [-600, 600])
+def test_invalidation_counts_from_its_arrival_under_clock_skew(
+    ahead: float,
+) -> None:
+    signals, now = SharedState(), datetime.now(UTC)
+    invalidation = RefreshSignal(by="ann", at=now + timedelta(seconds=ahead))
+    signals.put(f"refresh/{VIDEO.key}", encode(invalidation))
+    found = invalidated_at(signals, VIDEO.key)
+    assert found is not None
+    assert abs(found - now) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b'{"by":"a","at":"soon"}'])
+def test_undecodable_invalidation_is_ignored(value: bytes) -> None:
+    signals = SharedState()
+    signals.put(f"refresh/{VIDEO.key}", value)
+    assert invalidated_at(signals, VIDEO.key) is None

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,36 @@ def test_latest_value_wins_and_tombstone_deletes() -> None:
     signals.put("a", None)
     assert signals.get("a") is None
     assert signals.items("") == []
+
+
+class Signal(msgspec.Struct):
+    n: int
+
+
+class Other(msgspec.Struct):
+    n: int
+
+
+def test_value_is_decoded_once_and_again_after_a_change() -> None:
+    signals = SharedState()
+    assert signals.read("a", Signal) is None
+    signals.put("a", b'{"n":1}')
+    first = signals.read("a", Signal)
+    assert first == Signal(1)
+    assert signals.read("a", Signal) is first
+    assert signals.read("a", Other) == Other(1)
+    signals.put("a", b'{"n":2}')
+    assert signals.read("a", Signal) == Signal(2)
+    signals.put("a", None)
+    assert signals.read("a", Signal) is None
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b'{"n":"x"}', b"[1]", b"\xff"])
+def test_malformed_value_is_read_as_none(value: bytes) -> None:
+    signals = SharedState()
+    signals.put("a", value)
+    assert signals.read("a", Signal) is None
+    assert signals.get("a") == value
 
 
 def test_items_are_filtered_by_key_prefix() -> None:

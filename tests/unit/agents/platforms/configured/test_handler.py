@@ -95,7 +95,7 @@ async def test_page_is_read_by_the_configured_extractors(platform: Platform) -> 
     assert (job.url, job.extractor) == ("https://mine.example/a", "yt-dlp:Mine,MineEmbed")
     assert (job.egress, job.deadline_seconds) == ("a", 12)
     assert extraction.extracted_at == NOW
-    info = platform.describe(video(platform), extraction)
+    info = platform.describe(video(platform), extraction, platform.get_media_sources(extraction))
     assert info.id == video(platform).id
     assert info.title == "a clip"
     (source,) = platform.get_media_sources(extraction)

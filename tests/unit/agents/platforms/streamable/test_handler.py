@@ -9,7 +9,7 @@ import agents.platforms.streamable
 from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineFailure
 from agents.platforms.interface import Platform
-from agents.platforms.streamable.handler import EXTRACTOR, MEDIA_HOSTS, Streamable
+from agents.platforms.streamable.handler import CAPABILITIES, Streamable
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import ListingRef
 from schemas.video import Extraction, VideoRef
@@ -61,11 +61,11 @@ def test_only_permitted_packages_are_imported(file: Path) -> None:
 
 
 def test_all_files_are_checked() -> None:
-    assert {file.name for file in FILES} >= {"handler.py", "urls.py", "errors.py"}
+    assert {file.name for file in FILES} >= {"handler.py", "urls.py"}
 
 
 def test_extractor_is_yt_dlp_s_and_accepts_canonical_urls() -> None:
-    found = load_extractor(EXTRACTOR)
+    found = load_extractor(CAPABILITIES.extractors[0])
     assert found.__module__ == "yt_dlp.extractor.streamable"
     assert found.suitable(VIDEO.url)
 
@@ -89,9 +89,9 @@ def test_link_is_parsed_as_a_video(platform: Platform) -> None:
 async def test_page_is_read_as_a_video(platform: Platform) -> None:
     engine = FakeEngine(RAW)
     extraction = await read(platform, engine)
-    assert [job.extractor for job in engine.jobs] == [EXTRACTOR]
+    assert [job.extractor for job in engine.jobs] == list(CAPABILITIES.extractors)
     assert extraction.extracted_at == NOW
-    info = platform.describe(VIDEO, extraction)
+    info = platform.describe(VIDEO, extraction, platform.get_media_sources(extraction))
     assert (info.id, info.title, info.formats[0].video_codec) == ("moo", "a clip", "h264")
     assert [source.url for source in platform.get_media_sources(extraction)] == [FILE]
     assert platform.get_expiry_seconds(extraction) == 1_800_000_000
@@ -128,7 +128,7 @@ async def test_download_is_limited_to_the_media_hosts(platform: Platform, tmp_pa
     (source,) = platform.get_media_sources(await read(platform, FakeEngine(RAW)))
     fetcher = FakeFetcher()
     await platform.download_video(source, tmp_path / "x", fetcher, lambda *_: None)
-    assert fetcher.arguments["hosts"] == MEDIA_HOSTS == (".streamable.com",)
+    assert fetcher.arguments["hosts"] == CAPABILITIES.media_hosts == (".streamable.com",)
 
 
 async def test_listings_are_unsupported(platform: Platform) -> None:

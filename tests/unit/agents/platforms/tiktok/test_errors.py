@@ -13,8 +13,8 @@ from agents.platforms.errors import MAX_DETAIL_CHARACTERS, sanitize
 from agents.platforms.failure_predicates import Row
 from agents.platforms.failures import BUG
 from agents.platforms.statuses import PAGE_STATUSES
-from agents.platforms.tiktok.errors import to_clipmill_error
 from agents.platforms.tiktok.failures import TABLE
+from agents.platforms.tiktok.handler import TikTok
 from agents.platforms.tiktok.urls import read_url
 from schemas.errors import ErrorCode
 from schemas.listing import ListingRef
@@ -26,6 +26,9 @@ VIDEO = VideoRef(
     url="https://www.tiktok.com/@name/video/7608826249200356630",
 )
 FILE = Path(__file__).parent.parent / "samples" / "tiktok_failures.json"
+
+
+to_clipmill_error = TikTok().to_error
 
 
 def find_row(failure: EngineFailure) -> Row:

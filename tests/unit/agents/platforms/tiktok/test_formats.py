@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.platforms.tiktok.formats import MAX_FORMATS, read_expiry, read_sources
-from schemas.containers import CONTAINERS
-from schemas.video import MediaSource, VideoFormat
+from schemas.video import CONTAINERS, MediaSource, VideoFormat
 from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, raw_of
 
 URL = "https://v16-webapp-prime.tiktok.com/video/tos/1/?expire=1771744800"

@@ -92,7 +92,10 @@ async def test_story_is_read_from_its_video_page(platform: Platform) -> None:
     engine = FakeEngine(raw_of())
     extraction = await platform.get_video_info(story, engine, egress="a", deadline_seconds=12)
     assert engine.jobs[0].url == VIDEO.url
-    assert platform.describe(story, extraction).url == story.url
+    assert (
+        platform.describe(story, extraction, platform.get_media_sources(extraction)).url
+        == story.url
+    )
 
 
 async def test_photo_post_without_music_is_complete(platform: Platform) -> None:
@@ -100,7 +103,7 @@ async def test_photo_post_without_music_is_complete(platform: Platform) -> None:
     extraction = await platform.get_video_info(
         video, FakeEngine(raw), egress="a", deadline_seconds=12
     )
-    info = platform.describe(video, extraction)
+    info = platform.describe(video, extraction, platform.get_media_sources(extraction))
     assert info.content == "photos"
     assert {each.picture for each in info.formats} == {1, 2, 3}
 
@@ -208,7 +211,9 @@ async def test_clock_defaults_to_now() -> None:
 def test_description_and_sources_have_the_same_formats(platform: Platform) -> None:
     extraction = extraction_of(raw_of())
     sources = platform.get_media_sources(extraction)
-    assert platform.describe(VIDEO, extraction).formats == tuple(each.format for each in sources)
+    assert platform.describe(
+        VIDEO, extraction, platform.get_media_sources(extraction)
+    ).formats == tuple(each.format for each in sources)
     assert {source.cookies for source in sources} == {(TOKEN,)}
 
 
@@ -358,6 +363,13 @@ def test_picture_on_an_unknown_host_is_kept(platform: Platform) -> None:
 
 def test_redirect_target_is_part_of_the_description(platform: Platform) -> None:
     moved = {**raw_of(), "redirected_to": "7999999999999999999"}
-    info = platform.describe(VIDEO, extraction_of(moved))
+    info = platform.describe(
+        VIDEO, extraction_of(moved), platform.get_media_sources(extraction_of(moved))
+    )
     assert (info.id, info.redirected_to) == (VIDEO.id, "7999999999999999999")
-    assert platform.describe(VIDEO, extraction_of(raw_of())).redirected_to is None
+    assert (
+        platform.describe(
+            VIDEO, extraction_of(raw_of()), platform.get_media_sources(extraction_of(raw_of()))
+        ).redirected_to
+        is None
+    )

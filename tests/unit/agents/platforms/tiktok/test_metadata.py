@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.tiktok.metadata import read_info
+from agents.platforms.tiktok.handler import TikTok
 from schemas.video import Author, Statistics, VideoFormat, VideoInfo, VideoRef
 from tests.unit.agents.platforms.tiktok.extractions import raw_of, video_of
+
+read_info = TikTok().read_info
 
 VIDEO = VideoRef(
     platform="tiktok",

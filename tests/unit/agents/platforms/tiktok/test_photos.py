@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.platforms.tiktok.formats import read_expiry, read_sources
-from agents.platforms.tiktok.metadata import read_info
+from agents.platforms.tiktok.handler import TikTok
 from agents.platforms.tiktok.photos import MAX_PICTURES, Picture, read_pictures
-from schemas.containers import CONTAINERS
-from schemas.video import VideoFormat
+from schemas.video import CONTAINERS, VideoFormat
 from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, raw_of, video_of
+
+read_info = TikTok().read_info
 
 HOST = "https://p16-sign-va.tiktokcdn.com"
 OTHER_HOST = "https://p19-sign-va.tiktokcdn.com"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.access.breaker_states import breaker_state
+from agents.access.breaker_client import breaker_state
 from agents.resilience.circuit_breaker import BUDGET_SECONDS
 from schemas.codec import encode
 from schemas.signals import BREAKER, BreakerState

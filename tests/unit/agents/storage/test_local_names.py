@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.storage.names import file_name
-from schemas.containers import CONTAINERS
+from agents.storage.local import file_name
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import CONTAINERS
 
 VIDEO = "7608826249200356630"
 

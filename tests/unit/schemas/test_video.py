@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from schemas.containers import CONTAINERS, DEFAULT_CONTAINER, MEDIA_TYPES, container_of
+from schemas.video import CONTAINERS, DEFAULT_CONTAINER, MEDIA_TYPES, container_of
 
 ACTIVE_CONTENT = {
     *("html", "htm", "xhtml", "xht", "shtml", "mht", "mhtml", "svg", "svgz", "xml", "xsl", "rdf"),

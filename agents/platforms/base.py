@@ -1,0 +1,200 @@
+"""Base class of platforms whose pages yt-dlp's extractors read."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agents.accounts.interface import Account
+from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult, Extractor
+from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.platforms import description, formats
+from agents.platforms.errors import to_clipmill_error
+from agents.platforms.failure_predicates import Row
+from agents.platforms.fields import Fields, decode_raw
+from agents.platforms.formats import read_expiry
+from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
+from agents.platforms.urls import parse_link
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.listing import Listing, ListingRef
+from schemas.video import Cookie, Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class BasePlatform(ABC):
+    """A `Platform` of single videos, read by the general readers. Stateless.
+
+    A subclass implements `parse_url`, and overrides what its site does differently.
+
+    Args:
+        capabilities: hosts and extractors; the first extractor reads the page of a video.
+        site: display name in error texts.
+        failures: failure table, see `agents.platforms.failures.failure_table`.
+        clock: time source of ``extracted_at``.
+    """
+
+    account_cookies: frozenset[str] = frozenset()
+    """Cookies that media hosts require, and that do not identify an account."""
+
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        site: str,
+        failures: Sequence[Row],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._capabilities = capabilities
+        self._site = site
+        self._failures = failures
+        self._clock = clock
+
+    @abstractmethod
+    def parse_url(self, url: str) -> Target | ShortLink:
+        """See `Platform.parse_url`."""
+
+    def get_capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def is_valid_url(self, url: str) -> bool:
+        """Return whether the URL is on one of the page hosts; `parse_url` may still reject it."""
+        hosts = self._capabilities.page_hosts
+        try:
+            return parse_link(url, known_hosts=hosts).host in hosts
+        except ClipmillError:
+            return False
+
+    async def get_video_info(
+        self,
+        video: VideoRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        account: Account | None = None,
+    ) -> Extraction:
+        """Read the video's page.
+
+        Raises:
+            ClipmillError: mapped by the failure table, or raised by `check_page`.
+        """
+        job = EngineJob(
+            url=self.page_url(video),
+            extractor=self._capabilities.extractors[0],
+            deadline_seconds=deadline_seconds,
+            cookies=account.cookies if account else (),
+            egress=egress,
+        )
+        result = await self.extract(job, video, engine)
+        extraction = Extraction(
+            raw=result.raw,
+            engine=result.versions,
+            extracted_at=self._clock(),
+            cookies=self._published_cookies(result.cookies, account),
+        )
+        self.check_page(decode_raw(extraction.raw), video)
+        return extraction
+
+    async def get_listing(
+        self,
+        listing: ListingRef,
+        engine: Extractor,
+        *,
+        egress: str,
+        deadline_seconds: float,
+        limit: int,
+        account: Account | None = None,
+    ) -> Listing:
+        """Reject: no kind of listing is supported.
+
+        Raises:
+            ClipmillError: ``content.unsupported``.
+        """
+        del engine, egress, deadline_seconds, limit, account
+        message = f"{listing.url}: {self._site} has no listings."
+        raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message)
+
+    def describe(
+        self, video: VideoRef, extraction: Extraction, sources: tuple[MediaSource, ...]
+    ) -> VideoInfo:
+        """Return the extraction as a `VideoInfo`, with the formats of its sources.
+
+        Raises:
+            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
+        """
+        offered = tuple(source.format for source in sources)
+        return self.read_info(decode_raw(extraction.raw), video, offered)
+
+    def get_media_sources(self, extraction: Extraction) -> tuple[MediaSource, ...]:
+        """Return the media URL of each format.
+
+        Raises:
+            ClipmillError: ``platform.changed``; the extraction is not the description of a video.
+        """
+        return formats.read_sources(decode_raw(extraction.raw), extraction.cookies)
+
+    def get_expiry_seconds(self, extraction: Extraction) -> float | None:
+        """Return the epoch second at which the first media link expires, if it is known."""
+        return read_expiry(self.get_media_sources(extraction))
+
+    async def download_video(
+        self,
+        source: MediaSource,
+        target: Path,
+        fetcher: MediaFetcher,
+        on_progress: OnProgress,
+        *,
+        limits: FetchLimits = DEFAULT_LIMITS,
+    ) -> Fetched:
+        """Fetch one format into `target`.
+
+        Raises:
+            ClipmillError: the fetch failed; a 403 is ``content.link_expired``.
+        """
+        hosts = self._capabilities.media_hosts
+        return await fetcher.fetch(source, target, hosts=hosts, limits=limits, on_bytes=on_progress)
+
+    def page_url(self, video: VideoRef) -> str:
+        """Return the URL that the extractor reads."""
+        return video.url
+
+    def check_page(self, fields: Fields, video: VideoRef) -> None:
+        """Verify that the info dictionary describes a video with a file.
+
+        Raises:
+            ClipmillError: ``content.no_formats``, the page has no downloadable file.
+        """
+        if not formats.read_sources(fields):
+            raise formats.no_formats_error(fields, video, self._site)
+
+    def read_info(
+        self, fields: Fields, video: VideoRef, offered: tuple[VideoFormat, ...]
+    ) -> VideoInfo:
+        return description.read_info(fields, video, offered, site=self._site)
+
+    def to_error(self, failure: EngineFailure, subject: VideoRef | ListingRef) -> ClipmillError:
+        """Return the error of a failed extraction of a post or listing."""
+        return to_clipmill_error(failure, subject, site=self._site, table=self._failures)
+
+    async def extract(
+        self, job: EngineJob, subject: VideoRef | ListingRef, engine: Extractor
+    ) -> EngineResult:
+        """Run an extractor.
+
+        Raises:
+            ClipmillError: the engine failed; mapped by `to_error`.
+        """
+        try:
+            return await engine.extract(job)
+        except EngineError as error:
+            raise self.to_error(error.failure, subject) from None
+
+    def _published_cookies(
+        self, cookies: tuple[Cookie, ...], account: Account | None
+    ) -> tuple[Cookie, ...]:
+        if account is None:
+            return cookies
+        # Any other cookie that the page sets for an account may open its session.
+        return tuple(cookie for cookie in cookies if cookie.name in self.account_cookies)
