@@ -71,6 +71,11 @@ def links(text: str) -> list[str]:
     return _LINK.findall(_INLINE.sub("", prose(text)))
 
 
+def file_links(text: str) -> list[tuple[str, str]]:
+    """Return (text, target) of the links whose text is the name of a file, as inline code."""
+    return re.findall(r"\[`([\w./-]+\.\w+)`\]\(([^)#\s]+)\)", prose(text))
+
+
 def inline_codes(text: str) -> list[str]:
     return _INLINE.findall(prose(text))
 

@@ -24,6 +24,7 @@ from tests.unit.docs.markdown_pages import (
     every_block,
     every_document,
     every_page,
+    file_links,
     inline_codes,
     languages,
     links,
@@ -49,6 +50,12 @@ def test_link_leads_to_a_file_and_an_existing_anchor(file: Path) -> None:
         assert found.exists(), link
         assert PROJECT in found.resolve().parents, link
         assert not anchor or anchor in anchors(found.read_text()), link
+
+
+@every_document
+def test_link_with_the_name_of_a_file_leads_to_that_file(file: Path) -> None:
+    for text, target in file_links(file.read_text()):
+        assert Path(target).parts[-len(Path(text).parts) :] == Path(text).parts
 
 
 @every_block("sh")
