@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -15,7 +16,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 DOCUMENTS = sorted([*PAGES, *PROJECT.glob("*.md"), *(PROJECT / ".github").rglob("*.md")])
 """All Markdown files of the project."""
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _INLINE = re.compile(r"`([^`\n]+)`")
 
@@ -41,17 +42,17 @@ every_page = pytest.mark.parametrize("file", PAGES, ids=map(named, PAGES))
 def blocks(language: str) -> list[Block]:
     """Return all blocks of a language."""
     return [
-        Block(file, text[: found.start()].count("\n") + 1, found[1], found[2])
+        Block(file, text[: found.start()].count("\n") + 1, found[2], dedent(found[3]))
         for file in DOCUMENTS
         for text in [file.read_text()]
         for found in _FENCE.finditer(text)
-        if found[1] == language
+        if found[2] == language
     ]
 
 
 def languages() -> set[str]:
     """Return the languages of all blocks."""
-    return {found[1] for file in DOCUMENTS for found in _FENCE.finditer(file.read_text())}
+    return {found[2] for file in DOCUMENTS for found in _FENCE.finditer(file.read_text())}
 
 
 def every_block(language: str) -> pytest.MarkDecorator:
