@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
 
-.PHONY: run help test coverage fuzz test-full lint bench soak serve watch lock clean
+.PHONY: run help test coverage fuzz test-full lint docs bench soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
@@ -39,13 +39,19 @@ test-full: $(KAFKA) $(PROMETHEUS)  ## The long acceptance tests at full length: 
 	  tests/acceptance/test_rates.py tests/acceptance/test_silence.py \
 	  tests/acceptance/test_order.py tests/acceptance/test_kill.py
 
-lint: $(READY)  ## Style, types, import contracts; generated documents are current.
+lint: $(READY) docs  ## Style, types, import contracts; generated documents are current; the site of the docs builds.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m streams.contract.generate --check
 	$(BIN)/python -m deploy.grafana --check
+	$(BIN)/python -m docs.generate --check
+
+docs: $(READY)  ## The documentation as a site in build/docs, without network. Warnings are errors.
+	@# Warnings of pages that an earlier build read are not repeated, so every build reads all pages.
+	$(BIN)/python -m sphinx --fresh-env --write-all --nitpicky --fail-on-warning --keep-going --quiet \
+	  --conf-dir docs/sphinx docs build/docs
 
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
@@ -64,7 +70,7 @@ lock: $(READY)  ## Resolve and lock the requirements.
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
 
 clean:  ## Remove installed and generated files.
-	rm -rf $(VENV) .run .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .run build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f agents/engine/libproof_of_work.so
 
 $(PROMETHEUS): deploy/prometheus/provide.sh

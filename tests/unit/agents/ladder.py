@@ -2,7 +2,8 @@
 
 `tests/samples/ladder.json` has the faults and the expected attempts of each row; `play` runs a row
 through the real selection and recovery, without a network. ``python -m tests.unit.agents.ladder``
-writes the current behaviour to the samples and to the table of docs/ladder.md: review the diff.
+writes the current behaviour to the samples and to the table of docs/fallback-order.md: review the
+diff.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ from tests.unit.agents.builders import (
 from tests.unit.agents.recovery.test_agent import recovery_of
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "ladder.json"
-DOCUMENT = Path(__file__).parents[3] / "docs" / "ladder.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "fallback-order.md"
 ROUNDS_MAX = 100
 """Bound on the rounds of a row, far above the longest, so that an endless ladder fails."""
 
@@ -288,7 +289,7 @@ def rows() -> list[Row]:
 
 
 def table(played: Sequence[Row]) -> str:
-    """Return the rows as the Markdown table of docs/ladder.md."""
+    """Return the rows as the Markdown table of docs/fallback-order.md."""
     head = "| what fails, where | asked for | tried, in order | pages | attempts | end |"
     lines = [head, "|---|---|---|---|---|---|", *(_line(row) for row in played)]
     return "\n".join(lines)

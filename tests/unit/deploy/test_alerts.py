@@ -1,21 +1,17 @@
 """Rules use existing metrics and labels, and every alert has a runbook."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
-from prometheus_client.metrics import MetricWrapperBase
 
-from streams.cli import cli
-from streams.observability import metrics
+from tests.unit.docs.command_lines import check, in_backticks
+from tests.unit.docs.metric_names import metric_labels, metrics_in
 
 PROJECT = Path(__file__).parents[3]
 RUNBOOKS = PROJECT / "docs" / "runbooks"
-SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
 HEADINGS = [
     "What users notice",
     "Find the cause",
@@ -37,16 +33,6 @@ every_rule = pytest.mark.parametrize(
     "rule", ALERTS + RECORDS, ids=[each.get("alert") or each["record"] for each in ALERTS + RECORDS]
 )
 every_page = pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-
-
-def metric_labels() -> dict[str, set[str]]:
-    """Return the labels of our metrics, by name without suffix."""
-    families = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
-    return {SUFFIX.sub("", each._name): set(each._labelnames) for each in families}
-
-
-def metrics_in(text: str) -> set[str]:
-    return {SUFFIX.sub("", name) for name in re.findall(r"clipmill_[a-z_]+", text)}
 
 
 def records_in(text: str) -> set[str]:
@@ -101,45 +87,12 @@ def test_runbook_has_all_sections(page: Path) -> None:
 
 
 @every_page
-def test_metrics_of_a_runbook_exist(page: Path) -> None:
-    text = page.read_text()
-    assert metrics_in(text) <= metric_labels().keys()
-    assert records_in(text) <= {each["record"] for each in RECORDS}
+def test_records_of_a_runbook_exist(page: Path) -> None:
+    assert records_in(page.read_text()) <= {each["record"] for each in RECORDS}
 
 
-def commands(text: str) -> list[str]:
-    """Return the commands of clipmill in a text: in backticks, or on lines of their own."""
-    return re.findall(r"(?:`|^\s*)clipmill ([^`#\n]+)", text, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    "command",
-    sorted(
-        {
-            command.strip()
-            for text in [
-                *(page.read_text() for page in PAGES),
-                *(each["annotations"]["description"] for each in ALERTS),
-            ]
-            for command in commands(text)
-        }
-    ),
-)
-def test_commands_of_runbooks_and_alerts_are_valid(command: str) -> None:
-    words = shlex.split(command)
-    found: click.Command = cli
-    while isinstance(found, click.Group) and words:
-        named = found.get_command(click.Context(found), words.pop(0))
-        assert named, command
-        found = named
-    found.make_context("clipmill", words)
-
-
-@every_page
-def test_links_of_a_runbook_resolve(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", page.read_text()):
-        file = page.parent / target
-        assert file.is_file(), target
-        headings = re.findall(r"^#+ (.+)$", file.read_text(), flags=re.MULTILINE)
-        anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
-        assert not anchor or anchor in anchors, anchor
+@every_alert
+def test_commands_of_a_description_exist(alert: dict[str, Any]) -> None:
+    for code in re.findall(r"`([^`]+)`", alert["annotations"]["description"]):
+        if (words := in_backticks(code)) is not None:
+            check(words)

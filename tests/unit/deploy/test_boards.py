@@ -15,7 +15,8 @@ from deploy.grafana.grafana_json import COLUMNS
 from deploy.watch.programs import program
 from streams.observability.metrics import REGISTRY
 from tests.unit.deploy.board_queries import boards, interpolated, panels, queries
-from tests.unit.deploy.test_alerts import RECORDS, metric_labels, metrics_in, records_in
+from tests.unit.deploy.test_alerts import RECORDS, records_in
+from tests.unit.docs.metric_names import metric_labels, metrics_in
 
 BOARDS = boards()
 # Added by Prometheus and the collectors of the client library.

@@ -12,7 +12,7 @@ from deploy.watch.programs import program
 from tests.unit.deploy.composition import PROJECT, composition, workers
 
 DEPLOY = PROJECT / "deploy"
-GUIDE = PROJECT / "docs" / "watching.md"
+GUIDE = PROJECT / "docs" / "monitoring.md"
 WATCH: dict[str, dict[str, Any]] = {
     name: each for name, each in composition()["services"].items() if "profiles" in each
 }

@@ -1,0 +1,1 @@
+"""Configuration of the site and its Sphinx extension: navigation, and pages of source files."""
