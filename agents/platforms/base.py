@@ -30,25 +30,22 @@ class BasePlatform(ABC):
     A subclass implements `parse_url`, and overrides what its site does differently.
 
     Args:
+        clock: time source of ``extracted_at``.
+
+    Attributes:
         capabilities: hosts and extractors; the first extractor reads the page of a video.
         site: display name in error texts.
         failures: failure table, see `agents.platforms.failures.failure_table`.
-        clock: time source of ``extracted_at``.
+        account_cookies: names of the cookies that media hosts require, and that do not identify an
+            account.
     """
 
+    capabilities: Capabilities
+    site: str
+    failures: Sequence[Row]
     account_cookies: frozenset[str] = frozenset()
-    """Cookies that media hosts require, and that do not identify an account."""
 
-    def __init__(
-        self,
-        capabilities: Capabilities,
-        site: str,
-        failures: Sequence[Row],
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._capabilities = capabilities
-        self._site = site
-        self._failures = failures
+    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
         self._clock = clock
 
     @abstractmethod
@@ -56,11 +53,11 @@ class BasePlatform(ABC):
         """See `Platform.parse_url`."""
 
     def get_capabilities(self) -> Capabilities:
-        return self._capabilities
+        return self.capabilities
 
     def is_valid_url(self, url: str) -> bool:
         """Return whether the URL is on one of the page hosts; `parse_url` may still reject it."""
-        hosts = self._capabilities.page_hosts
+        hosts = self.capabilities.page_hosts
         try:
             return parse_link(url, known_hosts=hosts).host in hosts
         except ClipmillError:
@@ -82,7 +79,7 @@ class BasePlatform(ABC):
         """
         job = EngineJob(
             url=self.page_url(video),
-            extractor=self._capabilities.extractors[0],
+            extractor=self.capabilities.extractors[0],
             deadline_seconds=deadline_seconds,
             cookies=account.cookies if account else (),
             egress=egress,
@@ -113,7 +110,7 @@ class BasePlatform(ABC):
             ClipmillError: ``content.unsupported``.
         """
         del engine, egress, deadline_seconds, limit, account
-        message = f"{listing.url}: {self._site} has no listings."
+        message = f"{listing.url}: {self.site} has no listings."
         raise ClipmillError(ErrorCode.CONTENT_UNSUPPORTED, message)
 
     def describe(
@@ -153,7 +150,7 @@ class BasePlatform(ABC):
         Raises:
             ClipmillError: the fetch failed; a 403 is ``content.link_expired``.
         """
-        hosts = self._capabilities.media_hosts
+        hosts = self.capabilities.media_hosts
         return await fetcher.fetch(source, target, hosts=hosts, limits=limits, on_bytes=on_progress)
 
     def page_url(self, video: VideoRef) -> str:
@@ -167,16 +164,16 @@ class BasePlatform(ABC):
             ClipmillError: ``content.no_formats``, the page has no downloadable file.
         """
         if not formats.read_sources(fields):
-            raise formats.no_formats_error(fields, video, self._site)
+            raise formats.no_formats_error(fields, video, self.site)
 
     def read_info(
         self, fields: Fields, video: VideoRef, offered: tuple[VideoFormat, ...]
     ) -> VideoInfo:
-        return description.read_info(fields, video, offered, site=self._site)
+        return description.read_info(fields, video, offered, site=self.site)
 
     def to_error(self, failure: EngineFailure, subject: VideoRef | ListingRef) -> ClipmillError:
         """Return the error of a failed extraction of a post or listing."""
-        return to_clipmill_error(failure, subject, site=self._site, table=self._failures)
+        return to_clipmill_error(failure, subject, site=self.site, table=self.failures)
 
     async def extract(
         self, job: EngineJob, subject: VideoRef | ListingRef, engine: Extractor

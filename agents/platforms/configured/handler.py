@@ -31,7 +31,10 @@ class ConfiguredPlatform(BasePlatform):
     """
 
     def __init__(self, name: str, site: Site, clock: Callable[[], datetime] = utc_now) -> None:
-        super().__init__(capabilities_of(name, site), name, failure_table(name), clock)
+        super().__init__(clock)
+        self.capabilities = capabilities_of(name, site)
+        self.site = name
+        self.failures = failure_table(name)
         self._hosts = site
 
     def parse_url(self, url: str) -> Target | ShortLink:
@@ -42,10 +45,10 @@ class ConfiguredPlatform(BasePlatform):
         Raises:
             ClipmillError: ``request.invalid``, ``request.too_large`` or ``content.unsupported``.
         """
-        link = parse_link(url, known_hosts=self._capabilities.page_hosts)
-        if link.host not in self._capabilities.page_hosts:
-            raise unsupported_link(link, f"{link.host} is not a host of {self._site}")
-        video = read_page_link(link, self._site, self._hosts.hosts)
+        link = parse_link(url, known_hosts=self.capabilities.page_hosts)
+        if link.host not in self.capabilities.page_hosts:
+            raise unsupported_link(link, f"{link.host} is not a host of {self.site}")
+        video = read_page_link(link, self.site, self._hosts.hosts)
         return ShortLink(url=video.url) if link.host in self._hosts.short_hosts else video
 
     def check_page(self, fields: Fields, video: VideoRef) -> None:

@@ -1,9 +1,6 @@
 """Platform of Streamable: single videos, read by yt-dlp's stock extractor."""
 
-from collections.abc import Callable
-from datetime import datetime
-
-from agents.platforms.base import BasePlatform, utc_now
+from agents.platforms.base import BasePlatform
 from agents.platforms.failure_predicates import Row, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.interface import Capabilities, ShortLink, Target
@@ -38,8 +35,9 @@ FAILURES = failure_table(
 class Streamable(BasePlatform):
     """Single videos of Streamable."""
 
-    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
-        super().__init__(CAPABILITIES, SITE, FAILURES, clock)
+    capabilities = CAPABILITIES
+    site = SITE
+    failures = FAILURES
 
     def parse_url(self, url: str) -> Target | ShortLink:
         return read_url(url)

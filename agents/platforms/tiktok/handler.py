@@ -1,8 +1,6 @@
 """Platform of TikTok: combines the modules of this package in one class."""
 
 import copy
-from collections.abc import Callable
-from datetime import datetime
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -11,7 +9,7 @@ from msgspec.structs import replace
 from agents.accounts.interface import Account
 from agents.engine.interface import EngineFailure, EngineJob, Extractor
 from agents.network.addresses import is_permitted
-from agents.platforms.base import BasePlatform, utc_now
+from agents.platforms.base import BasePlatform
 from agents.platforms.errors import error_from_row, find_row
 from agents.platforms.failure_predicates import Row
 from agents.platforms.fields import Fields, decode_raw, text
@@ -58,15 +56,15 @@ CAPABILITIES = Capabilities(
 class TikTok(BasePlatform):
     """Videos, photo posts and stories of TikTok, its profiles and collections."""
 
+    capabilities = CAPABILITIES
+    site = SITE
+    failures = TABLE
     account_cookies = frozenset({"tt_chain_token"})
-
-    def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
-        super().__init__(CAPABILITIES, SITE, TABLE, clock)
 
     def with_media_hosts(self, suffixes: tuple[str, ...]) -> Self:
         """Return a copy that also permits downloads from hosts with these suffixes."""
         extended = copy.copy(self)
-        extended._capabilities = replace(CAPABILITIES, media_hosts=MEDIA_HOSTS + suffixes)  # noqa: SLF001 - its own class
+        extended.capabilities = replace(CAPABILITIES, media_hosts=MEDIA_HOSTS + suffixes)
         return extended
 
     def parse_url(self, url: str) -> Target | ShortLink:
@@ -158,7 +156,7 @@ class TikTok(BasePlatform):
             raise _unknown_hosts_error(video, sources)
 
     def _has_known_host(self, source: MediaSource) -> bool:
-        return is_permitted(_host(source), self._capabilities.media_hosts)
+        return is_permitted(_host(source), self.capabilities.media_hosts)
 
 
 def _for_story(row: Row) -> Row:

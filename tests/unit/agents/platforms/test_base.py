@@ -31,6 +31,10 @@ CAPABILITIES = Capabilities(
 class Mine(BasePlatform):
     """The least that a platform implements."""
 
+    capabilities = CAPABILITIES
+    site = "Mine"
+    failures = failure_table("Mine")
+
     def parse_url(self, url: str) -> Target:
         link = parse_link(url, known_hosts=("mine.example",))
         return VideoRef(platform="mine", id=link.path[1:], url=link.url)
@@ -41,7 +45,7 @@ class MineWithMediaCookie(Mine):
 
 
 def platform(kind: type[Mine] = Mine) -> Mine:
-    return kind(CAPABILITIES, "Mine", failure_table("Mine"), lambda: NOW)
+    return kind(lambda: NOW)
 
 
 async def read(
@@ -93,7 +97,7 @@ async def test_cookies_of_media_hosts_are_returned_for_an_account() -> None:
 
 
 async def test_extraction_time_defaults_to_now() -> None:
-    mine = Mine(CAPABILITIES, "Mine", failure_table("Mine"))
+    mine = Mine()
     found = await mine.get_video_info(VIDEO, FakeEngine(FIELDS), egress="a", deadline_seconds=7)
     assert found.extracted_at > NOW
 
