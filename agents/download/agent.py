@@ -219,7 +219,9 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             Platforms.load(context.settings.platforms),
             fetchers,
             storage,
-            gate=OutboundGate("download", tuple(fetchers), context, plugins=installed_plugins()),
+            gate=OutboundGate(
+                "download", tuple(fetchers), context, step=NAME, plugins=installed_plugins()
+            ),
             storage_guard=storage_guard,
             verifier=FileVerifier(prober if settings.download.probe else None),
             remuxer=remuxer,

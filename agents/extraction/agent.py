@@ -206,7 +206,9 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         reader = PageReader(
             platforms,
             engine,
-            gate=OutboundGate("extract", tuple(egresses), context, plugins=installed_plugins()),
+            gate=OutboundGate(
+                "extract", tuple(egresses), context, step=NAME, plugins=installed_plugins()
+            ),
             authenticator=authenticator,
             deadline_seconds=settings.engine.deadline_seconds,
             always=settings.auth.always,

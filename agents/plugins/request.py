@@ -14,13 +14,6 @@ Outcome = str
 OK: Outcome = "ok"
 CANCELLED: Outcome = "cancelled"
 
-STEPS: dict[Operation, str] = {
-    "resolve": "validation",
-    "extract": "extraction",
-    "download": "download",
-}
-"""Step by operation: attempts are counted by step."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRequest:
@@ -35,7 +28,7 @@ class PluginRequest:
         egress: name of the egress.
         request_id: of the client's request.
         subject: the video's key, or the short link without its query.
-        attempt: number of the attempt at this operation for this request, from 1.
+        attempt: number of the attempt of this step for this request, from 1.
         trace_id: W3C trace id, 32 hex digits.
     """
 
@@ -48,15 +41,15 @@ class PluginRequest:
     trace_id: str
 
 
-def describe(job: Job, subject: str, place: Endpoint) -> PluginRequest:
-    """Return the description of an attempt for plug-ins."""
+def describe(job: Job, subject: str, place: Endpoint, *, step: str) -> PluginRequest:
+    """Return the description of a step's attempt for plug-ins; attempts are counted by step."""
     return PluginRequest(
         platform=place.platform,
         operation=place.operation,
         egress=place.egress,
         request_id=job.request_id,
         subject=_without_query(subject),
-        attempt=job.attempt_number(STEPS[place.operation]),
+        attempt=job.attempt_number(step),
         trace_id=job.trace_id,
     )
 

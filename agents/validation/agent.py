@@ -255,7 +255,9 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))
             for name, egress in open_egresses(context.settings).items()
         }
-        gate = OutboundGate("resolve", tuple(links), context, plugins=installed_plugins())
+        gate = OutboundGate(
+            "resolve", tuple(links), context, step=NAME, plugins=installed_plugins()
+        )
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
         yield Validation(finder, context.signals, context.settings.kafka.reply_topics).handle
 

@@ -639,7 +639,7 @@ async def test_cached_link_is_not_resolved_again() -> None:
 async def test_link_is_resolved_over_another_egress_and_reported() -> None:
     context, sent = make_context(make_settings())
     links = {"a": FakeLinks(), "b": FakeLinks()}
-    gate = OutboundGate("resolve", tuple(links), context)
+    gate = OutboundGate("resolve", tuple(links), context, step="validation")
     job = make_job(url=SHORT_URL, avoid_egress=("a",))
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     effects = await collect_effects(await stage.handle(event_record(PendingLink(job=job))))
@@ -654,7 +654,8 @@ async def test_blocked_link_is_retried_over_another_egress_at_once() -> None:
     blocked, other = by_preference(egresses, (), SHORT_URL)
     block = ClipmillError(ErrorCode.RATE_LIMIT_IP_BLOCK, "vm.tiktok.com answered 200")
     links = {blocked: FakeLinks(block), other: FakeLinks()}
-    gate = OutboundGate("resolve", egresses, make_context(make_settings())[0])
+    context, _ = make_context(make_settings())
+    gate = OutboundGate("resolve", egresses, context, step="validation")
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     proxies = {egress: f"http://{egress}.test" for egress in egresses}
     settings = make_settings(egress=EgressSettings(proxies=proxies))

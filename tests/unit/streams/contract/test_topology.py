@@ -68,7 +68,7 @@ def result_record(status: str) -> Outgoing:
 
 
 ENDPOINT = Endpoint(platform="tiktok", operation="extract", egress="direct")
-PLANNED = PlannedAttempt(job=JOB, subject=examples.VALIDATED_VIDEO.video.key, endpoint=ENDPOINT)
+PLANNED = PlannedAttempt(JOB, examples.VALIDATED_VIDEO.video.key, ENDPOINT, "extraction")
 NOW = JOB.received_at
 
 
