@@ -18,7 +18,7 @@ from streams.envelope import forward
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import RETRY_BONUS
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import BY_NAME, DELAYS, READERS
+from streams.topics import BY_NAME, DELAYS, EXTRACTED, READERS, REQUESTS, SELECTED, VALIDATED
 
 NAME = "delay"
 
@@ -87,6 +87,8 @@ stage = Stage(
     sources=tuple(DELAYS),
     open=open_delay,
     on_bug=on_bug,
+    writes=(REQUESTS, VALIDATED, EXTRACTED, SELECTED),
+    purpose="holds events until they are due",
     window=lambda _: IN_FLIGHT_PER_TOPIC,
     ordered=False,
     drains=False,

@@ -30,7 +30,7 @@ from agents.network.download import MediaDownloader
 from agents.network.session import CONNECTIONS, open_session
 from agents.pipeline.request_claims import claim_of_selected
 from agents.pipeline.results import completed, expired
-from agents.pipeline.step import Complete, StepOutcome, bug_handler, step_handler
+from agents.pipeline.step import STEP_TOPICS, Complete, StepOutcome, bug_handler, step_handler
 from agents.platforms.registry import Platforms
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError
@@ -42,7 +42,7 @@ from streams.observability.metrics import CACHE_REQUESTS
 from streams.records import Effect, TableWrite
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import SELECTED
+from streams.topics import ATTEMPTS, PROGRESS, SELECTED
 
 NAME = "download"
 SWEEP_SECONDS = 600.0
@@ -249,6 +249,8 @@ stage = Stage(
     sources=(SELECTED,),
     open=open_download,
     on_bug=bug_handler(NAME, SelectedVideo),
+    writes=(PROGRESS, ATTEMPTS, *STEP_TOPICS),
+    purpose="downloads the files",
     tables=(TABLE,),
     claim=claim_of_selected,
 )

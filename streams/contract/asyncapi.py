@@ -1,5 +1,6 @@
 """AsyncAPI 3.0 document: topics, messages, and their producers and consumers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from schemas.contract.components import REFERENCE, message_schemas
@@ -11,9 +12,10 @@ from streams.contract.headers import (
     DEAD_LETTER_HEADERS,
     OPTIONAL_CLOUD_EVENT_TRAIT,
 )
-from streams.contract.topology import KINDS, MESSAGES_ON, PARTIES, Party
+from streams.contract.topology import EXTERNAL_PARTIES, KINDS, MESSAGES_ON, Party, all_parties
 from streams.envelope import JSON, TYPE_PREFIX
 from streams.settings import KafkaSettings
+from streams.stage import Stage, own_topics
 from streams.topics import DEADLETTERS, PREFIX, REQUESTS, RESULTS, TOPICS, Topic
 
 BINDING_VERSION = "0.5.0"
@@ -21,9 +23,6 @@ DEAD_LETTER_NAME = "dead-letter"
 
 REPLIES = "replies"
 """Channel of the reply topics of clients."""
-
-EXTERNAL_PARTIES = frozenset({"client", "operator"})
-"""Parties that are not stages, and so have no consumer group."""
 
 REQUEST_PRODUCERS = frozenset({"client", "ledger"})
 """Parties that produce requests."""
@@ -35,7 +34,7 @@ topics connect the stages, and are documented for observing, replaying and exten
 partitions and replicas are the defaults; prefix and numbers are settings."""
 
 
-def asyncapi() -> dict[str, Any]:
+def asyncapi(stages: Sequence[Stage]) -> dict[str, Any]:
     kafka = KafkaSettings()
     return {
         "asyncapi": "3.0.0",
@@ -48,9 +47,9 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": JSON,
         "servers": {"kafka": {"host": kafka.bootstrap, "protocol": "kafka"}},
-        "channels": {topic.name: _channel(topic, kafka) for topic in TOPICS}
+        "channels": {topic.name: _channel(topic, kafka) for topic in (*TOPICS, *own_topics(stages))}
         | {REPLIES: _replies()},
-        "operations": _operations(),
+        "operations": _operations(all_parties(stages)),
         "components": {
             "messages": {each.name: _message(each) for each in MESSAGES}
             | {DEAD_LETTER_NAME: _dead_letter()},
@@ -65,9 +64,9 @@ def asyncapi() -> dict[str, Any]:
 
 
 def _names_on(topic: Topic) -> list[str]:
-    return (
-        [DEAD_LETTER_NAME] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON[topic]]
-    )
+    if topic is DEADLETTERS:
+        return [DEAD_LETTER_NAME]
+    return [each.name for each in MESSAGES_ON.get(topic, ())]
 
 
 def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
@@ -141,10 +140,10 @@ def _dead_letter() -> dict[str, Any]:
     }
 
 
-def _operations() -> dict[str, Any]:
+def _operations(parties: Sequence[Party]) -> dict[str, Any]:
     return {
         f"{party.name}.{action}.{topic.name}": _operation(party, action, topic)
-        for party in PARTIES
+        for party in parties
         for action, topics in (("receive", party.reads), ("send", party.writes))
         for topic in topics
     }
@@ -164,7 +163,7 @@ def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
     }
     if party.name == "client" and topic is REQUESTS:
         return operation | {"reply": _reply()}
-    if party.name in EXTERNAL_PARTIES or action == "send":
+    if party in EXTERNAL_PARTIES or action == "send":
         return operation
     group = {"type": "string", "const": f"{PREFIX}{party.name}"}
     return operation | {

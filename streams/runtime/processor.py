@@ -41,7 +41,7 @@ from streams.runtime import process_span
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage
-from streams.topics import BY_NAME, DEADLETTERS, HEARTBEATS
+from streams.topics import DEADLETTERS, HEARTBEATS
 from streams.tracing.scope import Scope, record_failure
 from streams.tracing.spans import Recording, after_ack, now
 
@@ -97,6 +97,7 @@ class RecordProcessor:
         self._tables = tables
         self._slots = slots
         self._prefix = topic_prefix
+        self._kafka_names = {each.name: each.kafka_name(topic_prefix) for each in stage.reads}
         self._on_finished = on_finished
         self._reply_topics = frozenset(reply_topics)
         self._next_slice = next_slice
@@ -139,7 +140,7 @@ class RecordProcessor:
         return None if self._stage.due is None else self._stage.due(record, time.time())
 
     def _record_processing(self, scope: Scope, record: Incoming, began: int) -> None:
-        topic = BY_NAME[record.topic].kafka_name(self._prefix)
+        topic = self._kafka_names[record.topic]
         group = f"{self._prefix}{self._stage.name}"
         process_span.end(scope, record, topic, group, began)
 

@@ -18,7 +18,7 @@ from streams.contract.headers import (
     OPTIONAL,
     WAITING,
 )
-from streams.contract.topology import PARTIES
+from streams.contract.topology import all_parties
 from streams.envelope import seal
 from streams.records import Header, Incoming
 from streams.runtime.processor import dead_letter
@@ -28,7 +28,9 @@ from streams.topics import TOPICS, VALIDATED, Topic
 from tests.unit.schemas.validators import errors
 
 SPECIFICATION = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text())
-DOCUMENT = asyncapi()
+STAGES = load_stages()
+PARTIES = all_parties(STAGES)
+DOCUMENT = asyncapi(STAGES)
 every_topic = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 
 
@@ -64,7 +66,7 @@ def test_document_is_valid_asyncapi() -> None:
     ids=lambda path: path[0],
 )
 def test_asyncapi_schema_rejects_unknown_fields(path: tuple[str, ...]) -> None:
-    document = asyncapi()
+    document = asyncapi(STAGES)
     node = document
     for part in path:
         node = node[part]
