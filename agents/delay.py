@@ -18,7 +18,7 @@ from streams.envelope import forward
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import RETRY_BONUS
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import BY_NAME, DELAYS, EXTRACTED, READERS, REQUESTS, SELECTED, VALIDATED
+from streams.topics import AUDIT, BY_NAME, DELAYS, EXTRACTED, READERS, REQUESTS, SELECTED, VALIDATED
 
 NAME = "delay"
 
@@ -87,7 +87,7 @@ stage = Stage(
     sources=tuple(DELAYS),
     open=open_delay,
     on_bug=on_bug,
-    writes=(REQUESTS, VALIDATED, EXTRACTED, SELECTED),
+    writes=(REQUESTS, VALIDATED, EXTRACTED, SELECTED, AUDIT),
     purpose="holds events until they are due",
     window=lambda _: IN_FLIGHT_PER_TOPIC,
     ordered=False,
