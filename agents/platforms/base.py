@@ -50,7 +50,7 @@ class BasePlatform(ABC):
         """Name of the extractor that reads a page, as in `EngineJob`: the first one."""
         return self.capabilities.extractors[0]
 
-    def check_page(self, fields: Fields, video: VideoRef) -> None:
+    def check_page(self, fields: Fields, video: VideoRef) -> None:  # noqa: B027
         """Raise `ClipmillError` if the page is not that of the video; accepts every page."""
 
     def get_capabilities(self) -> Capabilities:
