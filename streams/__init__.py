@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
     from streams.runtime.processor import dead_letter
     from streams.settings import Settings
-    from streams.stage import Handler, Slices, SlicingHandler, Stage, StageContext, Table
+    from streams.stage import (
+        Handler,
+        Slices,
+        SlicingHandler,
+        Stage,
+        StageContext,
+        StageMessage,
+        Table,
+    )
     from streams.topics import (
         ATTEMPTS,
         AUDIT,
@@ -48,6 +56,7 @@ __all__ = [
     "SlicingHandler",
     "Stage",
     "StageContext",
+    "StageMessage",
     "Table",
     "TableWrite",
     "Topic",
@@ -63,7 +72,15 @@ _MODULES = {
     "streams.records": ("Effect", "Flush", "Incoming", "Outgoing", "TableWrite"),
     "streams.runtime.processor": ("dead_letter",),
     "streams.settings": ("Settings",),
-    "streams.stage": ("Handler", "Slices", "SlicingHandler", "Stage", "StageContext", "Table"),
+    "streams.stage": (
+        "Handler",
+        "Slices",
+        "SlicingHandler",
+        "Stage",
+        "StageContext",
+        "StageMessage",
+        "Table",
+    ),
     "streams.topics": (
         "ATTEMPTS",
         "AUDIT",

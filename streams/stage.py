@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol
 
+import msgspec
+
 from streams.claims import Claim, claim_of
 from streams.cluster.shared_state import SharedState
 from streams.errors import OperatorError
@@ -96,6 +98,21 @@ class StageContext:
 
 
 @dataclass(frozen=True, slots=True)
+class StageMessage:
+    """A message on a topic that only its stage has, for the contract.
+
+    Attributes:
+        topic: its topic.
+        kind: CloudEvents type, without the prefix.
+        body: its struct; the docstring describes it.
+    """
+
+    topic: Topic
+    kind: str
+    body: type[msgspec.Struct]
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One step of the pipeline.
 
@@ -108,6 +125,7 @@ class Stage:
             clipmill's. The contract and the ACLs are derived from it. A topic that clipmill does
             not have is created with the others.
         purpose: predicate of a sentence about the stage, for the contract.
+        messages: messages on the topics that only this stage has.
         tables: table names; rows are keyed, and so partitioned, like the source records.
         concurrency: maximum number of records processed at a time.
         window: maximum number of uncommitted records held per source topic; at most
@@ -127,6 +145,7 @@ class Stage:
     on_bug: BugHandler
     writes: tuple[Topic, ...] = TOPICS
     purpose: str = "processes records"
+    messages: tuple[StageMessage, ...] = ()
     tables: tuple[str, ...] = ()
     concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
     window: Callable[[Settings], int] = lambda settings: settings.stage.window

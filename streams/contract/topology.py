@@ -1,5 +1,6 @@
 """Topology of the contract: messages per topic, and topics produced and consumed per party."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -29,7 +30,7 @@ from schemas.contract.json_schema import (
 )
 from schemas.results import Result
 from streams import topics
-from streams.stage import Stage
+from streams.stage import Stage, StageMessage
 from streams.topics import DELAYS, Topic
 
 
@@ -123,6 +124,30 @@ EXTERNAL_PARTIES: tuple[Party, ...] = (
     ),
 )
 """Parties that are not stages."""
+
+
+def messages_on(stages: Sequence[Stage]) -> dict[Topic, tuple[Message, ...]]:
+    """Return the messages of each topic, those that only one stage has included."""
+    own: dict[Topic, tuple[Message, ...]] = {}
+    for each in _stage_messages(stages):
+        own[each.topic] = (*own.get(each.topic, ()), _message(each))
+    return MESSAGES_ON | own
+
+
+def kinds_of(stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+    """Return the CloudEvents types of each message by its name; see `KINDS`."""
+    return KINDS | {_message(each).name: (each.kind,) for each in _stage_messages(stages)}
+
+
+def _stage_messages(stages: Sequence[Stage]) -> list[StageMessage]:
+    return [message for stage in stages for message in stage.messages]
+
+
+def _message(declared: StageMessage) -> Message:
+    """Return the message, named after its type: ``thumbnail.stored.v1`` is thumbnail-stored."""
+    name = declared.kind.rpartition(".")[0].replace(".", "-")
+    summary = inspect.cleandoc(declared.body.__doc__ or name).partition("\n")[0]
+    return Message(name=name, summary=summary, kind=declared.body, examples=())
 
 
 def all_parties(stages: Sequence[Stage]) -> tuple[Party, ...]:

@@ -30,6 +30,7 @@ from streams import (
     Incoming,
     Stage,
     StageContext,
+    StageMessage,
     Topic,
     dead_letter,
     open_envelope,
@@ -38,6 +39,7 @@ from streams import (
 
 NAME = "thumbnail"
 THUMBNAILS = Topic("thumbnails", "video key", "Stored thumbnails of selected videos.")
+KIND = "thumbnail.stored.v1"
 LIMITS = FetchLimits(total_seconds=30.0, max_bytes=5_000_000)
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 
@@ -80,7 +82,7 @@ class ThumbnailStep:
             THUMBNAILS,
             event.video.key,
             encode(thumbnail),
-            kind="thumbnail.stored.v1",
+            kind=KIND,
             step=NAME,
             event_id=f"{job.request_id}:{NAME}:{job.try_number}",
             request_id=job.request_id,
@@ -180,4 +182,5 @@ stage = Stage(
     on_bug=on_bug,
     writes=(THUMBNAILS, ATTEMPTS),
     purpose="stores the thumbnails of selected videos",
+    messages=(StageMessage(THUMBNAILS, KIND, Thumbnail),),
 )

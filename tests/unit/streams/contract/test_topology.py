@@ -45,7 +45,7 @@ from streams.deadletters.replay import mark_record
 from streams.envelope import TYPE_PREFIX
 from streams.records import Outgoing
 from streams.runtime.heartbeats import heartbeat
-from streams.stage import Stage, load_stages
+from streams.stage import Stage, load_stages, own_topics
 from streams.topics import ATTEMPTS, DEADLETTERS, DELAYS, HEARTBEATS, SIGNALS, TOPICS, Topic
 from tests.unit.streams.deadletters.builders import stored_dead_letter
 
@@ -117,11 +117,11 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
 
 
 def test_parties_are_the_external_ones_and_the_stages_in_the_order_of_their_sources() -> None:
-    assert [party.name for party in PARTIES] == [
-        *(party.name for party in EXTERNAL_PARTIES),
-        *("validation", "extraction", "selection", "download"),
-        *("recovery", "delay", "monitor", "ledger", "commands"),
-    ]
+    external, stages = PARTIES[: len(EXTERNAL_PARTIES)], PARTIES[len(EXTERNAL_PARTIES) :]
+    assert external == EXTERNAL_PARTIES
+    assert {party.name for party in stages} == {stage.name for stage in load_stages()}
+    sources = [TOPICS.index(party.reads[0]) for party in stages]
+    assert sources == sorted(sources)
 
 
 def test_stage_outside_the_registry_is_a_party_after_all_others() -> None:
@@ -173,11 +173,12 @@ def test_every_message_has_a_topic() -> None:
 def test_every_written_topic_is_read() -> None:
     read = {topic for party in PARTIES for topic in party.reads}
     written = {topic for party in PARTIES for topic in party.writes}
-    assert written == read
+    own = own_topics(load_stages())  # read by clients, or by their stage
+    assert written - {*own} == read - {*own}
 
 
 def test_every_topic_is_used() -> None:
-    assert {topic for party in PARTIES for topic in party.reads} == set(TOPICS)
+    assert {topic for party in PARTIES for topic in party.reads} >= set(TOPICS)
 
 
 @pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.name)
