@@ -271,7 +271,7 @@ stage = Stage(
     on_bug=bug_by_kind(
         {ValidatedListing: bug_handler(NAME, ValidatedListing)}, bug_handler(NAME, ValidatedVideo)
     ),
-    writes=(EXTRACTED, ATTEMPTS, *STEP_TOPICS),
+    writes=(EXTRACTED, VALIDATED, ATTEMPTS, *STEP_TOPICS),
     purpose="extracts the page of a post, and the listing of a profile",
     tables=(TABLE, listings.TABLE),
     claim=claim_of_validated,

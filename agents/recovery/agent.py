@@ -13,6 +13,7 @@ import msgspec
 
 from agents.access.accounts import open_authenticator
 from agents.pipeline.events import (
+    EVENT_SOURCES,
     Event,
     audit,
     delay_event,
@@ -257,7 +258,7 @@ stage = Stage(
     sources=(ERRORS,),
     open=open_recovery,
     on_bug=on_bug,
-    writes=(*DELAYS, AUDIT),
+    writes=(*DELAYS, *EVENT_SOURCES, AUDIT),
     purpose="decides on retry, change of strategy or final failure",
     ordered=False,
 )

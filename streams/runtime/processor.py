@@ -65,6 +65,10 @@ async def _no_wait(_record: Incoming) -> None:
     """Do not wait: the default of `next_slice`."""
 
 
+class UndeclaredTopicError(Exception):
+    """A stage writes to a topic that it does not declare; its ACLs would not permit it."""
+
+
 class RecordProcessor:
     """Runs a handler over records.
 
@@ -93,6 +97,7 @@ class RecordProcessor:
     ) -> None:
         self._stage = stage
         self._handler = handler
+        self._produces = frozenset(stage.produces)
         self._producer = producer
         self._tables = tables
         self._slots = slots
@@ -219,10 +224,18 @@ class RecordProcessor:
         return written
 
     def to_write(self, effect: Outgoing | TableWrite, record: Incoming | None = None) -> Write:
-        """Return the Kafka record of an effect."""
+        """Return the Kafka record of an effect.
+
+        Raises:
+            UndeclaredTopicError: `Stage.writes` lacks its topic.
+        """
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
             return self._tables[effect.table].changelog_record(effect, partition)
+        if effect.topic not in self._produces:
+            raise UndeclaredTopicError(
+                f"{effect.topic.name} is not among the writes of the stage {self._stage.name}"
+            )
         name = effect.topic.kafka_name(self._prefix)
         headers = effect.headers
         if effect.topic is DEADLETTERS:

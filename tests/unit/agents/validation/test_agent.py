@@ -15,6 +15,7 @@ from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
 from agents.validation.agent import Validation, on_bug
+from agents.validation.agent import stage as validation_stage
 from agents.validation.url_resolution import ShortLinkResolver, TargetFinder
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
@@ -179,6 +180,9 @@ async def test_every_link_form_in_a_batch_has_its_own_outcome_and_its_url() -> N
     effects = await handle(request({"id": "b", "urls": texts}))
     events = [body_of(each, ValidatedVideo) for each in sent_to(effects, VALIDATED)]
     links = [body_of(each, PendingLink).job for each in sent_to(effects, REQUESTS)]
+    assert {each.topic for each in effects if isinstance(each, Outgoing)} <= {
+        *validation_stage.produces
+    }
     found = {event.job.request_id: (event.job.url, event.video.key) for event in events}
     found |= {job.request_id: (job.url, "short") for job in links}
     found |= {each.request_id: (each.url, each.error.error_type) for each in outcomes(effects)}

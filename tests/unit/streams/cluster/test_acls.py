@@ -11,11 +11,14 @@ from streams.topics import (
     DEADLETTERS,
     DELAYS,
     ERRORS,
+    EXTRACTED,
     HEARTBEATS,
     REQUESTS,
     RESULTS,
+    SELECTED,
     SIGNALS,
     TOPICS,
+    VALIDATED,
     Topic,
 )
 
@@ -36,7 +39,7 @@ def operations(acls: list[Acl]) -> dict[tuple[str, str], set[str]]:
 
 def test_worker_may_read_its_sources_and_write_the_topics_that_it_declares() -> None:
     found = operations(worker_acls(load_stages(["recovery"]), PREFIX))
-    writes = {*DELAYS, AUDIT, DEADLETTERS, SIGNALS}
+    writes = {*DELAYS, REQUESTS, VALIDATED, EXTRACTED, SELECTED, AUDIT, DEADLETTERS, SIGNALS}
     for topic in TOPICS:
         wanted = {"DESCRIBE_CONFIGS"}
         wanted |= {"READ"} if topic in (ERRORS, SIGNALS, HEARTBEATS) else set()
