@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from agents.pipeline.events import DUE, TARGET
+from agents.pipeline.events import DUE, EVENT_SOURCES, TARGET
 from agents.pipeline.failures import on_unreadable
 from streams.claims import Claim, claim_of
 from streams.envelope import forward
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import RETRY_BONUS
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import BY_NAME, DELAYS, READERS
+from streams.topics import AUDIT, BY_NAME, DELAYS, READERS
 
 NAME = "delay"
 
@@ -87,6 +87,8 @@ stage = Stage(
     sources=tuple(DELAYS),
     open=open_delay,
     on_bug=on_bug,
+    writes=(*EVENT_SOURCES, AUDIT),
+    purpose="holds events until they are due",
     window=lambda _: IN_FLIGHT_PER_TOPIC,
     ordered=False,
     drains=False,

@@ -9,11 +9,11 @@ from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
 from agents.pipeline.request_claims import claim_of_extracted
 from agents.pipeline.stage_caches import open_caches
-from agents.pipeline.step import Forward, StepOutcome, bug_handler, step_handler
+from agents.pipeline.step import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
 from agents.platforms.registry import Platforms
 from schemas.events import ExtractedVideo, SelectedVideo
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import EXTRACTED
+from streams.topics import EXTRACTED, SELECTED
 
 NAME = "selection"
 
@@ -86,6 +86,8 @@ stage = Stage(
     sources=(EXTRACTED,),
     open=open_selection,
     on_bug=bug_handler(NAME, ExtractedVideo),
+    writes=(SELECTED, *STEP_TOPICS),
+    purpose="selects the files to download",
     ordered=False,
     claim=claim_of_extracted,
 )

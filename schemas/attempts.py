@@ -1,6 +1,5 @@
 """Input of the monitor: network attempts, requests for trial calls, and breaker commands."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -10,13 +9,6 @@ from schemas.errors import ErrorCode
 
 Operation = Literal["resolve", "extract", "download"]
 """Network operation: follow a short link, read a page, download a file."""
-
-STEP_OF: Mapping[Operation, str] = {
-    "resolve": "validation",
-    "extract": "extraction",
-    "download": "download",
-}
-"""The step that makes each operation; attempts are counted by step."""
 
 
 class EndpointRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

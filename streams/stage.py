@@ -11,13 +11,23 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Protocol
 
+import msgspec
+
 from streams.claims import Claim, claim_of
 from streams.cluster.shared_state import SharedState
 from streams.errors import OperatorError
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
-from streams.topics import HEARTBEATS, TOPICS, Topic, changelog_topic, reply_topic
+from streams.topics import (
+    DEADLETTERS,
+    HEARTBEATS,
+    SIGNALS,
+    TOPICS,
+    Topic,
+    changelog_topic,
+    reply_topic,
+)
 
 GROUP = "clipmill.stages"
 
@@ -88,6 +98,21 @@ class StageContext:
 
 
 @dataclass(frozen=True, slots=True)
+class StageMessage:
+    """A message on a topic that only its stage has, for the contract.
+
+    Attributes:
+        topic: its topic.
+        kind: CloudEvents type, without the prefix.
+        body: its struct; the docstring describes it.
+    """
+
+    topic: Topic
+    kind: str
+    body: type[msgspec.Struct]
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One step of the pipeline.
 
@@ -96,6 +121,11 @@ class Stage:
         sources: source topics.
         open: creates the handler; its context holds the resources while the stage runs.
         on_bug: turns an unexpected exception into records.
+        writes: topics of its effects, those of `on_bug` included; without a declaration, all of
+            clipmill's. The contract and the ACLs are derived from it. A topic that clipmill does
+            not have is created with the others.
+        purpose: predicate of a sentence about the stage, for the contract.
+        messages: messages on the topics that only this stage has.
         tables: table names; rows are keyed, and so partitioned, like the source records.
         concurrency: maximum number of records processed at a time.
         window: maximum number of uncommitted records held per source topic; at most
@@ -113,6 +143,9 @@ class Stage:
     sources: tuple[Topic, ...]
     open: Callable[[StageContext], AbstractAsyncContextManager[SlicingHandler]]
     on_bug: BugHandler
+    writes: tuple[Topic, ...] = TOPICS
+    purpose: str = "processes records"
+    messages: tuple[StageMessage, ...] = ()
     tables: tuple[str, ...] = ()
     concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
     window: Callable[[Settings], int] = lambda settings: settings.stage.window
@@ -127,10 +160,26 @@ class Stage:
         """All topics of its consumer group: sources and heartbeats."""
         return (*self.sources, HEARTBEATS)
 
+    @property
+    def produces(self) -> tuple[Topic, ...]:
+        """All topics that its workers write: the declared ones, and dead letters.
+
+        Exceeding the dead-letter limit publishes a pause signal.
+        """
+        dead_letters = (DEADLETTERS, SIGNALS)
+        return (*(topic for topic in self.writes if topic not in dead_letters), *dead_letters)
+
 
 def topics_of(stages: Sequence[Stage], reply_topics: Sequence[str] = ()) -> list[Topic]:
-    """Return the topics of the contract, the changelogs of the stages, and the reply topics."""
-    return [*TOPICS, *changelogs(stages), *map(reply_topic, reply_topics)]
+    """Return all topics: of clipmill, of the stages alone, their changelogs, the reply topics."""
+    replies = map(reply_topic, reply_topics)
+    return [*TOPICS, *own_topics(stages), *changelogs(stages), *replies]
+
+
+def own_topics(stages: Sequence[Stage]) -> list[Topic]:
+    """Return the topics that stages declare and clipmill does not have, each once."""
+    declared = [topic for stage in stages for topic in (*stage.sources, *stage.writes)]
+    return [topic for topic in dict.fromkeys(declared) if topic not in TOPICS]
 
 
 def changelogs(stages: Sequence[Stage]) -> list[Topic]:

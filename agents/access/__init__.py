@@ -1,1 +1,10 @@
-"""Outbound access control: egress, circuit breaker, rate limiter, bulkhead, accounts."""
+"""Outbound access control: egress, circuit breaker, rate limiter, bulkhead, accounts.
+
+Front door of stages that make requests of a platform.
+"""
+
+from agents.access.egress import egress_names
+from agents.access.fetchers import open_fetchers
+from agents.access.gate import OutboundGate, installed_plugins
+
+__all__ = ["OutboundGate", "egress_names", "installed_plugins", "open_fetchers"]

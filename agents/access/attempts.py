@@ -3,13 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.attempts import (
-    STEP_OF,
-    AttemptRecord,
-    NetworkAttempt,
-    TrialRequest,
-    breaker_name,
-)
+from schemas.attempts import AttemptRecord, NetworkAttempt, TrialRequest, breaker_name
 from schemas.codec import encode
 from schemas.errors import ClipmillError, Endpoint
 from schemas.job import Job
@@ -27,6 +21,7 @@ class PlannedAttempt:
         job: the request that it is made for.
         subject: the video's key, or the short link.
         endpoint: platform, operation and egress.
+        step: the stage that makes it.
         trial: id of the granted trial; None when it is not a trial.
         part: distinguishes attempts of the job: the file's format, "" when there is one only.
     """
@@ -34,6 +29,7 @@ class PlannedAttempt:
     job: Job
     subject: str
     endpoint: Endpoint
+    step: str
     trial: str | None = None
     part: str = ""
 
@@ -81,7 +77,7 @@ def attempt_record(
         code=error.code if error else None,
         seconds=round(seconds, 6),
         at=now,
-        retry=job.attempt_number(STEP_OF[endpoint.operation]) > 1,
+        retry=job.attempt_number(planned.step) > 1,
         trial=planned.trial,
         retry_after_seconds=error.retry_after if error else None,
         cuts=cuts,
@@ -111,7 +107,7 @@ def _seal_record(
         planned.breaker,
         encode(message),
         kind=f"network.{event}.v1",
-        step=STEP_OF[planned.endpoint.operation],
+        step=planned.step,
         event_id=f"{planned.trial_id}:{event}{part}",
         request_id=planned.job.request_id,
         trace_id=planned.job.trace_id,

@@ -66,6 +66,9 @@ class OutboundGate:
         operation: what is attempted.
         egresses: their names.
         context: has the states of the breakers, and sends records to the monitor.
+        step: the stage that makes the attempts; they are counted by it.
+        bulkhead: name of its bulkhead in the metrics, the operation's by default. A second gate of
+            one operation in the same process needs a name of its own.
         clock: the time that breakers' and jobs' deadlines are compared with.
         timer: seconds, monotonic; measures attempts.
         plugins: observe every attempt.
@@ -78,19 +81,22 @@ class OutboundGate:
         egresses: Sequence[str],
         context: StageContext,
         *,
+        step: str,
+        bulkhead: str | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         timer: Callable[[], float] = time.perf_counter,
         plugins: Plugins = NO_PLUGINS,
         grant_seconds: float = GRANT_SECONDS,
     ) -> None:
         self._operation = operation
+        self._step = step
         self._egresses = tuple(egresses)
         self._hosts = egress_hosts(context.settings)
         self._context = context
         self._clock = clock
         self._timer = timer
         self._plugins = plugins
-        self._rate_limits = RateLimits(operation, context, clock=clock)
+        self._rate_limits = RateLimits(operation, context, bulkhead=bulkhead, clock=clock)
         self._breakers = BreakerClient(context, clock=clock, grant_seconds=grant_seconds)
 
     async def run(
@@ -143,7 +149,9 @@ class OutboundGate:
         endpoints = (
             Endpoint(platform=platform, operation=self._operation, egress=name) for name in names
         )
-        return [PlannedAttempt(job, subject, endpoint, part=part) for endpoint in endpoints]
+        return [
+            PlannedAttempt(job, subject, endpoint, self._step, part=part) for endpoint in endpoints
+        ]
 
     async def _acquire_rate(
         self, planned: PlannedAttempt, stack: AsyncExitStack, cost: Cost
@@ -169,7 +177,7 @@ class OutboundGate:
 
     async def _attempt(self, planned: PlannedAttempt, call: Callable[[str], Awaitable[T]]) -> T:
         started, cuts = self._timer(), self._rate_limits.cuts(planned.endpoint)
-        request = describe(planned.job, planned.subject, planned.endpoint)
+        request = describe(planned.job, planned.subject, planned.endpoint, step=self._step)
         span = attempt_span(planned.endpoint, self._hosts.get(planned.endpoint.egress, ""))
         try:
             with span, self._plugins.watching(request):

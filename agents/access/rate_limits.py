@@ -60,6 +60,7 @@ class RateLimits:
     Args:
         operation: what is attempted.
         context: has the limits, the adapted rates, and the share of this worker.
+        bulkhead: name of the bulkhead in the metrics, the operation's by default.
         clock: the time that the end of a pause is compared with.
     """
 
@@ -68,13 +69,14 @@ class RateLimits:
         operation: Operation,
         context: StageContext,
         *,
+        bulkhead: str | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._operation = operation
         self._context = context
         self._limits = context.settings.limits
         self._clock = clock
-        self._bulkhead = open_bulkhead(operation, self._limits)
+        self._bulkhead = open_bulkhead(operation, self._limits, label=bulkhead)
         self._list_bulkhead = (
             open_bulkhead("list", self._limits) if operation == "extract" else self._bulkhead
         )
@@ -155,8 +157,10 @@ class RateLimits:
         return self._context.signals.read(f"{RATE}{breaker_name(*_labels(endpoint))}", RateState)
 
 
-def open_bulkhead(name: BulkheadName, limits: LimitSettings) -> Bulkhead:
-    """Return the bulkhead of an operation, or of lists, with its metrics."""
+def open_bulkhead(
+    name: BulkheadName, limits: LimitSettings, *, label: str | None = None
+) -> Bulkhead:
+    """Return the bulkhead of an operation, or of lists; ``label`` is its name in the metrics."""
     tasks: dict[BulkheadName, int] = {
         "resolve": limits.resolve_tasks,
         "extract": limits.extract_tasks,
@@ -164,9 +168,10 @@ def open_bulkhead(name: BulkheadName, limits: LimitSettings) -> Bulkhead:
         "download": limits.download_tasks,
     }
     bulkhead = Bulkhead(tasks[name])
-    TASKS_LIMIT.labels(name).set(tasks[name])
-    TASKS_RUNNING.labels(name).set_function(lambda: bulkhead.running)
-    TASKS_WAITING.labels(name).set_function(lambda: bulkhead.waiting)
+    label = label or name
+    TASKS_LIMIT.labels(label).set(tasks[name])
+    TASKS_RUNNING.labels(label).set_function(lambda: bulkhead.running)
+    TASKS_WAITING.labels(label).set_function(lambda: bulkhead.waiting)
     return bulkhead
 
 

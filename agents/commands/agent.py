@@ -44,7 +44,7 @@ from streams.envelope import Envelope, open_envelope, seal
 from streams.observability.metrics import COMMANDS_TAKEN, start_at_zero
 from streams.records import Effect, Incoming, Outgoing
 from streams.stage import Handler, Stage, StageContext, stage_names
-from streams.topics import ATTEMPTS, COMMANDS, SIGNALS, Topic
+from streams.topics import ATTEMPTS, AUDIT, COMMANDS, SIGNALS, Topic
 
 OPERATIONS = get_args(Operation)
 
@@ -182,4 +182,11 @@ async def open_commands(context: StageContext) -> AsyncIterator[Handler]:
     yield Commands(Platforms.load(context.settings.platforms), stage_names()).handle
 
 
-stage = Stage(name=NAME, sources=(COMMANDS,), open=open_commands, on_bug=on_bug)
+stage = Stage(
+    name=NAME,
+    sources=(COMMANDS,),
+    open=open_commands,
+    on_bug=on_bug,
+    writes=(ATTEMPTS, AUDIT, SIGNALS),
+    purpose="executes the commands of users and operators",
+)

@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from agents.access.egress import open_egresses
+from agents.access.fetchers import open_fetchers
 from agents.access.gate import OutboundGate, installed_plugins
 from agents.caching.row_expiry import keys_to_evict
 from agents.download.bounded_gather import background_task, gather_bounded
@@ -25,12 +25,9 @@ from agents.download.verification import FileVerifier, check_sound
 from agents.media.checking import no_sound_error
 from agents.media.prober import open_prober
 from agents.media.remuxer import open_remuxer
-from agents.network.bandwidth import BandwidthLimiter
-from agents.network.download import MediaDownloader
-from agents.network.session import CONNECTIONS, open_session
 from agents.pipeline.request_claims import claim_of_selected
 from agents.pipeline.results import completed, expired
-from agents.pipeline.step import Complete, StepOutcome, bug_handler, step_handler
+from agents.pipeline.step import STEP_TOPICS, Complete, StepOutcome, bug_handler, step_handler
 from agents.platforms.registry import Platforms
 from agents.storage.local import LocalStorage
 from schemas.errors import ClipmillError
@@ -40,9 +37,8 @@ from schemas.job import Job
 from schemas.video import SelectedSource
 from streams.observability.metrics import CACHE_REQUESTS
 from streams.records import Effect, TableWrite
-from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import SELECTED
+from streams.topics import ATTEMPTS, PROGRESS, SELECTED
 
 NAME = "download"
 SWEEP_SECONDS = 600.0
@@ -219,7 +215,9 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             Platforms.load(context.settings.platforms),
             fetchers,
             storage,
-            gate=OutboundGate("download", tuple(fetchers), context, plugins=installed_plugins()),
+            gate=OutboundGate(
+                "download", tuple(fetchers), context, step=NAME, plugins=installed_plugins()
+            ),
             storage_guard=storage_guard,
             verifier=FileVerifier(prober if settings.download.probe else None),
             remuxer=remuxer,
@@ -231,22 +229,13 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         yield step_handler(NAME, SelectedVideo, work.work, context.signals)
 
 
-async def open_fetchers(settings: Settings, stack: AsyncExitStack) -> dict[str, MediaDownloader]:
-    """Return a downloader per egress; they share the bandwidth limit."""
-    bandwidth = BandwidthLimiter(settings.download.bytes_per_second)
-    connections = max(CONNECTIONS, settings.limits.download_tasks)
-    fetchers: dict[str, MediaDownloader] = {}
-    for name, egress in open_egresses(settings).items():
-        session = await stack.enter_async_context(open_session(egress, connections=connections))
-        fetchers[name] = MediaDownloader(session, bandwidth=bandwidth)
-    return fetchers
-
-
 stage = Stage(
     name=NAME,
     sources=(SELECTED,),
     open=open_download,
     on_bug=bug_handler(NAME, SelectedVideo),
+    writes=(PROGRESS, ATTEMPTS, *STEP_TOPICS),
+    purpose="downloads the files",
     tables=(TABLE,),
     claim=claim_of_selected,
 )

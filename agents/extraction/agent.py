@@ -25,7 +25,14 @@ from agents.extraction.page_reader import PageReader
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
 from agents.pipeline.results import completed
 from agents.pipeline.stage_caches import StageCaches, open_caches
-from agents.pipeline.step import Complete, Forward, StepOutcome, bug_handler, step_handler
+from agents.pipeline.step import (
+    STEP_TOPICS,
+    Complete,
+    Forward,
+    StepOutcome,
+    bug_handler,
+    step_handler,
+)
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError
 from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo
@@ -33,7 +40,7 @@ from schemas.job import Job, PageUse
 from schemas.video import EngineVersions, Extraction
 from streams.records import Effect, TableWrite
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import VALIDATED
+from streams.topics import ATTEMPTS, EXTRACTED, VALIDATED
 
 NAME = "extraction"
 TABLE = "video-info"
@@ -206,7 +213,9 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         reader = PageReader(
             platforms,
             engine,
-            gate=OutboundGate("extract", tuple(egresses), context, plugins=installed_plugins()),
+            gate=OutboundGate(
+                "extract", tuple(egresses), context, step=NAME, plugins=installed_plugins()
+            ),
             authenticator=authenticator,
             deadline_seconds=settings.engine.deadline_seconds,
             always=settings.auth.always,
@@ -262,6 +271,8 @@ stage = Stage(
     on_bug=bug_by_kind(
         {ValidatedListing: bug_handler(NAME, ValidatedListing)}, bug_handler(NAME, ValidatedVideo)
     ),
+    writes=(EXTRACTED, VALIDATED, ATTEMPTS, *STEP_TOPICS),
+    purpose="extracts the page of a post, and the listing of a profile",
     tables=(TABLE, listings.TABLE),
     claim=claim_of_validated,
 )

@@ -45,7 +45,8 @@ from streams.observability.metrics import OPEN_REQUESTS, RESULTS
 from streams.records import Effect, Incoming, TableWrite
 from streams.runtime.processor import dead_letter
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import AUDIT
+from streams.topics import AUDIT, REQUESTS
+from streams.topics import RESULTS as RESULTS_TOPIC
 
 SWEEP_SECONDS = 60.0
 
@@ -252,6 +253,8 @@ stage = Stage(
     sources=(AUDIT,),
     open=open_ledger,
     on_bug=on_bug,
+    writes=(RESULTS_TOPIC, REQUESTS, AUDIT),
+    purpose="publishes exactly one outcome per URL",
     tables=(TABLE, batches.TABLE),
     window=lambda settings: max(settings.stage.window, READ_AHEAD),
 )

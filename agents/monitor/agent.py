@@ -25,7 +25,7 @@ from streams.runtime.processor import dead_letter
 from streams.runtime.steady_clock import steady_clock
 from streams.settings import BreakerSettings, LimitSettings
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import ATTEMPTS
+from streams.topics import ATTEMPTS, HEARTBEATS, SIGNALS
 
 NAME = "monitor"
 TABLES = (monitored_breakers.TABLE, monitored_rates.TABLE)
@@ -151,6 +151,8 @@ stage = Stage(
     sources=(ATTEMPTS,),
     open=open_monitor,
     on_bug=on_bug,
+    writes=(HEARTBEATS, SIGNALS),
+    purpose="observes the attempts, opens and closes circuit breakers, and sends heartbeats",
     tables=TABLES,
     sends_heartbeats=True,
 )

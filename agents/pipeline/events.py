@@ -49,6 +49,9 @@ EVENT_TOPICS: dict[type[Event], tuple[Topic, str]] = {
 }
 """Input topic and CloudEvents type of each event."""
 
+EVENT_SOURCES: tuple[Topic, ...] = tuple(dict.fromkeys(topic for topic, _ in EVENT_TOPICS.values()))
+"""Input topics of the steps that consume events, to which retried events return."""
+
 DUE = "clipmill_due"
 TARGET = "clipmill_target"
 """Headers of delayed events: due time in epoch seconds, and the topic to forward to then."""

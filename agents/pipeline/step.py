@@ -36,8 +36,12 @@ from streams.observability.metrics import (
 )
 from streams.records import Effect, Flush, Incoming, TableWrite
 from streams.stage import Handler
+from streams.topics import AUDIT, ERRORS
 
 E = TypeVar("E", bound=Event)
+
+STEP_TOPICS = (ERRORS, AUDIT)
+"""Topics that every step writes, beside the topic of its event."""
 
 
 @dataclass(frozen=True, slots=True)

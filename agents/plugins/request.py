@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from schemas.attempts import STEP_OF, Operation
+from schemas.attempts import Operation
 from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
 
@@ -28,7 +28,7 @@ class PluginRequest:
         egress: name of the egress.
         request_id: of the client's request.
         subject: the video's key, or the short link without its query.
-        attempt: number of the attempt at this operation for this request, from 1.
+        attempt: number of the attempt of this step for this request, from 1.
         trace_id: W3C trace id, 32 hex digits.
     """
 
@@ -41,15 +41,15 @@ class PluginRequest:
     trace_id: str
 
 
-def describe(job: Job, subject: str, place: Endpoint) -> PluginRequest:
-    """Return the description of an attempt for plug-ins."""
+def describe(job: Job, subject: str, place: Endpoint, *, step: str) -> PluginRequest:
+    """Return the description of a step's attempt for plug-ins; attempts are counted by step."""
     return PluginRequest(
         platform=place.platform,
         operation=place.operation,
         egress=place.egress,
         request_id=job.request_id,
         subject=_without_query(subject),
-        attempt=job.attempt_number(STEP_OF[place.operation]),
+        attempt=job.attempt_number(step),
         trace_id=job.trace_id,
     )
 

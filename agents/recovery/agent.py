@@ -13,6 +13,7 @@ import msgspec
 
 from agents.access.accounts import open_authenticator
 from agents.pipeline.events import (
+    EVENT_SOURCES,
     Event,
     audit,
     delay_event,
@@ -58,7 +59,7 @@ from streams.observability.metrics import (
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.topics import ERRORS, delay_topic
+from streams.topics import AUDIT, DELAYS, ERRORS, delay_topic
 
 
 def dead_letter_of(failure: Failure, job: Job) -> Outgoing:
@@ -252,4 +253,12 @@ async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
     yield Recovery(settings, context.signals, handlers, accounts=accounts).handle
 
 
-stage = Stage(name=NAME, sources=(ERRORS,), open=open_recovery, on_bug=on_bug, ordered=False)
+stage = Stage(
+    name=NAME,
+    sources=(ERRORS,),
+    open=open_recovery,
+    on_bug=on_bug,
+    writes=(*DELAYS, *EVENT_SOURCES, AUDIT),
+    purpose="decides on retry, change of strategy or final failure",
+    ordered=False,
+)

@@ -39,6 +39,7 @@ from agents.pipeline.results import (
     is_expired,
     rejected,
 )
+from agents.pipeline.step import STEP_TOPICS
 from agents.platforms.links import LinkResolver
 from agents.platforms.registry import Platforms
 from agents.validation.pending import read_pending
@@ -61,7 +62,7 @@ from streams.records import Effect, Incoming, Outgoing
 from streams.runtime.processor import dead_letter
 from streams.settings import Settings
 from streams.stage import Slices, SlicingHandler, Stage, StageContext
-from streams.topics import REQUESTS
+from streams.topics import ATTEMPTS, REQUESTS, VALIDATED
 
 NAME = "validation"
 
@@ -255,7 +256,9 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
             name: LinkResolver(await stack.enter_async_context(open_session(egress)))
             for name, egress in open_egresses(context.settings).items()
         }
-        gate = OutboundGate("resolve", tuple(links), context, plugins=installed_plugins())
+        gate = OutboundGate(
+            "resolve", tuple(links), context, step=NAME, plugins=installed_plugins()
+        )
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
         yield Validation(finder, context.signals, context.settings.kafka.reply_topics).handle
 
@@ -269,6 +272,8 @@ stage = Stage(
     sources=(REQUESTS,),
     open=open_validation,
     on_bug=on_bug,
+    writes=(VALIDATED, REQUESTS, ATTEMPTS, *STEP_TOPICS),
+    purpose="rejects invalid requests and resolves URLs to posts and listings",
     window=window,
     ordered=False,
     claim=claim_of_request,

@@ -34,7 +34,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 def _below(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **cli.context_settings)
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             assert found is not None
@@ -42,7 +42,13 @@ def _below(command: click.Command, path: str) -> Iterator[tuple[str, click.Comma
 
 
 def _section(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path, max_content_width=WIDTH, terminal_width=WIDTH)
+    context = click.Context(
+        command,
+        info_name=path,
+        max_content_width=WIDTH,
+        terminal_width=WIDTH,
+        **cli.context_settings,
+    )
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     parts = [f"## {path}", f"```text\n{usage}\n```", inspect.cleandoc(command.help or "")]
     records = [

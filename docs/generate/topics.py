@@ -2,7 +2,7 @@
 
 from docs.generate.markdown import code, codes, duration, head, page, source, table
 from streams import topics
-from streams.contract.topology import MESSAGES_ON, PARTIES
+from streams.contract.topology import MESSAGES_ON, all_parties
 from streams.stage import changelogs, load_stages
 from streams.topics import HEARTBEATS, MESSAGE_BYTES_MAX, REQUEST_BYTES_MAX, TOPICS, Topic
 
@@ -35,6 +35,7 @@ def page_of_topics() -> str:
 
 
 def _section(topic: Topic) -> str:
+    parties = all_parties(load_stages())
     facts = {
         "key": topic.key,
         "messages": ", ".join(
@@ -43,10 +44,10 @@ def _section(topic: Topic) -> str:
         ),
         "cleanup": _cleanup(topic),
         "partitions": str(topic.partitions or ""),
-        "produced by": codes(party.name for party in PARTIES if topic in party.writes),
+        "produced by": codes(party.name for party in parties if topic in party.writes),
         "consumed by": "all stages"
         if topic is HEARTBEATS
-        else codes(party.name for party in PARTIES if topic in party.reads),
+        else codes(party.name for party in parties if topic in party.reads),
     }
     rows = [(name, value) for name, value in facts.items() if value]
     return f"## {topic.kafka_name()}\n\n{topic.purpose}\n\n{table(('', ''), rows)}"

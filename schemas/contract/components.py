@@ -5,9 +5,10 @@ schema format, draft-07 with additions: the official parser checks that one and 
 schemas accept the same bodies as the files in `schemas/json`.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
-from schemas.contract.json_schema import MESSAGES, json_schema
+from schemas.contract.json_schema import Message, json_schema
 
 REFERENCE = "#/components/schemas/"
 """Prefix of every reference, followed by the name of the schema."""
@@ -22,14 +23,14 @@ a mapping; AsyncAPI's is the name of a property whose values are names of schema
 our unions have a required tag with one value each, which is equivalent."""
 
 
-def message_schemas() -> dict[str, dict[str, Any]]:
-    """Return the schemas of all messages and of their structs, sorted by name.
+def message_schemas(messages: Iterable[Message]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of messages and of their structs, sorted by name.
 
     Raises:
         ValueError: two different schemas have the same name.
     """
     found: dict[str, dict[str, Any]] = {}
-    for message in MESSAGES:
+    for message in messages:
         schema = json_schema(message)
         for name, definition in {message.schema_name: schema, **schema["$defs"]}.items():
             bundled = _bundle(definition)

@@ -1,5 +1,6 @@
 """AsyncAPI 3.0 document: topics, messages, and their producers and consumers."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.contract.components import REFERENCE, message_schemas
@@ -11,19 +12,19 @@ from streams.contract.headers import (
     DEAD_LETTER_HEADERS,
     OPTIONAL_CLOUD_EVENT_TRAIT,
 )
-from streams.contract.topology import KINDS, MESSAGES_ON, PARTIES, Party
+from streams.contract.topology import EXTERNAL_PARTIES, Party, all_parties, kinds_of, messages_on
 from streams.envelope import JSON, TYPE_PREFIX
 from streams.settings import KafkaSettings
+from streams.stage import Stage, own_topics
 from streams.topics import DEADLETTERS, PREFIX, REQUESTS, RESULTS, TOPICS, Topic
 
 BINDING_VERSION = "0.5.0"
 DEAD_LETTER_NAME = "dead-letter"
 
+MessagesOn = Mapping[Topic, Sequence[Message]]
+
 REPLIES = "replies"
 """Channel of the reply topics of clients."""
-
-EXTERNAL_PARTIES = frozenset({"client", "operator"})
-"""Parties that are not stages, and so have no consumer group."""
 
 REQUEST_PRODUCERS = frozenset({"client", "ledger"})
 """Parties that produce requests."""
@@ -35,8 +36,10 @@ topics connect the stages, and are documented for observing, replaying and exten
 partitions and replicas are the defaults; prefix and numbers are settings."""
 
 
-def asyncapi() -> dict[str, Any]:
+def asyncapi(stages: Sequence[Stage]) -> dict[str, Any]:
     kafka = KafkaSettings()
+    found, kinds, topics = messages_on(stages), kinds_of(stages), own_topics(stages)
+    messages = [*MESSAGES, *(each for topic in topics for each in found.get(topic, ()))]
     return {
         "asyncapi": "3.0.0",
         "id": "urn:clipmill:api:v1",
@@ -48,30 +51,30 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": JSON,
         "servers": {"kafka": {"host": kafka.bootstrap, "protocol": "kafka"}},
-        "channels": {topic.name: _channel(topic, kafka) for topic in TOPICS}
+        "channels": {topic.name: _channel(topic, kafka, found) for topic in (*TOPICS, *topics)}
         | {REPLIES: _replies()},
-        "operations": _operations(),
+        "operations": _operations(all_parties(stages), found),
         "components": {
-            "messages": {each.name: _message(each) for each in MESSAGES}
+            "messages": {each.name: _message(each, kinds) for each in messages}
             | {DEAD_LETTER_NAME: _dead_letter()},
             "messageTraits": {
                 "cloudEvents": CLOUD_EVENT_TRAIT,
                 "cloudEventsOptional": OPTIONAL_CLOUD_EVENT_TRAIT,
                 "correlation": CORRELATION_TRAIT,
             },
-            "schemas": message_schemas(),
+            "schemas": message_schemas(messages),
         },
     }
 
 
-def _names_on(topic: Topic) -> list[str]:
-    return (
-        [DEAD_LETTER_NAME] if topic is DEADLETTERS else [each.name for each in MESSAGES_ON[topic]]
-    )
+def _names_on(topic: Topic, found: MessagesOn) -> list[str]:
+    if topic is DEADLETTERS:
+        return [DEAD_LETTER_NAME]
+    return [each.name for each in found.get(topic, ())]
 
 
-def _channel(topic: Topic, kafka: KafkaSettings) -> dict[str, Any]:
-    names = _names_on(topic)
+def _channel(topic: Topic, kafka: KafkaSettings, found: MessagesOn) -> dict[str, Any]:
+    names = _names_on(topic, found)
     return {
         "address": topic.kafka_name(),
         "title": topic.name,
@@ -109,7 +112,7 @@ def _configuration(topic: Topic) -> dict[str, Any]:
     return {"cleanup.policy": policy} | {name: int(value) for name, value in config.items()}
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, kinds: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     trait = "cloudEventsOptional" if message in (REQUEST, COMMAND) else "cloudEvents"
     return {
         "name": message.name,
@@ -117,7 +120,7 @@ def _message(message: Message) -> dict[str, Any]:
         "summary": message.summary,
         "contentType": JSON,
         "correlationId": {"location": "$message.header#/ce_correlationid"},
-        "headers": _types(message),
+        "headers": _types(kinds.get(message.name, ())),
         "payload": {"$ref": f"{REFERENCE}{message.schema_name}"},
         "traits": [
             {"$ref": f"#/components/messageTraits/{each}"}
@@ -126,9 +129,9 @@ def _message(message: Message) -> dict[str, Any]:
     }
 
 
-def _types(message: Message) -> dict[str, Any]:
-    kinds = [TYPE_PREFIX + kind for kind in KINDS.get(message.name, ())]
-    known = {"properties": {"ce_type": {"type": "string", "enum": kinds}}} if kinds else {}
+def _types(kinds: Sequence[str]) -> dict[str, Any]:
+    types = [TYPE_PREFIX + kind for kind in kinds]
+    known = {"properties": {"ce_type": {"type": "string", "enum": types}}} if types else {}
     return {"type": "object", **known}
 
 
@@ -141,16 +144,16 @@ def _dead_letter() -> dict[str, Any]:
     }
 
 
-def _operations() -> dict[str, Any]:
+def _operations(parties: Sequence[Party], found: MessagesOn) -> dict[str, Any]:
     return {
-        f"{party.name}.{action}.{topic.name}": _operation(party, action, topic)
-        for party in PARTIES
+        f"{party.name}.{action}.{topic.name}": _operation(party, action, topic, found)
+        for party in parties
         for action, topics in (("receive", party.reads), ("send", party.writes))
         for topic in topics
     }
 
 
-def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
+def _operation(party: Party, action: str, topic: Topic, found: MessagesOn) -> dict[str, Any]:
     operation = {
         "action": action,
         "channel": {"$ref": f"#/channels/{topic.name}"},
@@ -158,13 +161,13 @@ def _operation(party: Party, action: str, topic: Topic) -> dict[str, Any]:
         "tags": [{"name": party.name}],
         "messages": [
             {"$ref": f"#/channels/{topic.name}/messages/{name}"}
-            for name in _names_on(topic)
+            for name in _names_on(topic, found)
             if _sends(party, action, topic, name)
         ],
     }
     if party.name == "client" and topic is REQUESTS:
         return operation | {"reply": _reply()}
-    if party.name in EXTERNAL_PARTIES or action == "send":
+    if party in EXTERNAL_PARTIES or action == "send":
         return operation
     group = {"type": "string", "const": f"{PREFIX}{party.name}"}
     return operation | {

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def documents() -> dict[Path, str]:
     """Render every document, by its path in the project."""
     schemas = {SCHEMAS / name: text for name, text in schema_files().items()}
-    return schemas | {ASYNCAPI: render_json(asyncapi()), ACLS: acl_document()}
+    return schemas | {ASYNCAPI: render_json(asyncapi(load_stages())), ACLS: acl_document()}
 
 
 ACL_HEAD = """# ACLs

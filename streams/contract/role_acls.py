@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from typing import Literal
 
 from streams.cluster.acls import Acl, Operation, acls_of, group_acl, topic_acls
-from streams.contract.topology import PARTIES
+from streams.contract.topology import EXTERNAL_PARTIES
 from streams.stage import Stage, changelogs, stage_names, topics_of
-from streams.topics import READERS, SIGNALS, TOPICS, Topic, reply_topic
+from streams.topics import READERS, SIGNALS, Topic, reply_topic
 
 Role = Literal["worker", "client", "operator", "admin"]
 
@@ -24,18 +24,16 @@ def worker_acls(
     the sender of heartbeats checks their commits of the heartbeats.
     """
     own_changelogs = changelogs(stages)
-    parties = {party.name: party for party in PARTIES}
     reads = {SIGNALS, *own_changelogs}
     writes = set(own_changelogs)
     for stage in stages:
         reads |= set(stage.reads)
-        # A plug-in stage is not in the contract, so it may write to all_topics topic.
-        writes |= set(parties[stage.name].writes if stage.name in parties else TOPICS)
+        writes |= set(stage.produces)
     replies = {reply_topic(name) for name in reply_topics}
     needed: dict[Operation, Collection[Topic]] = {
         "READ": reads,
         "WRITE": writes | replies,
-        "DESCRIBE_CONFIGS": {*TOPICS, *own_changelogs, *replies},
+        "DESCRIBE_CONFIGS": set(topics_of(stages, reply_topics)),
     }
     own = {stage.name for stage in stages}
     groups = [group_acl(f"{prefix}{stage.name}") for stage in stages]
@@ -76,5 +74,5 @@ def admin_acls(stages: Sequence[Stage], prefix: str, reply_topics: Sequence[str]
 
 
 def _party_acls(name: str, prefix: str) -> list[Acl]:
-    party = next(each for each in PARTIES if each.name == name)
+    party = next(each for each in EXTERNAL_PARTIES if each.name == name)
     return topic_acls(prefix, reads=party.reads, writes=party.writes)

@@ -1,5 +1,7 @@
 """Topology of the contract: messages per topic, and topics produced and consumed per party."""
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -28,6 +30,7 @@ from schemas.contract.json_schema import (
 )
 from schemas.results import Result
 from streams import topics
+from streams.stage import Stage, StageMessage
 from streams.topics import DELAYS, Topic
 
 
@@ -92,11 +95,6 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
 }
 """Messages of each topic. Dead letters are unchanged records, so they have no schema."""
 
-_DEAD_LETTERS = (topics.DEADLETTERS, topics.SIGNALS)
-"""Includes the signals: exceeding the dead-letter limit publishes a pause signal."""
-
-_FAILURES = (topics.ERRORS, topics.AUDIT, *_DEAD_LETTERS)
-
 _REPLAYED = (
     topics.REQUESTS,
     topics.VALIDATED,
@@ -108,10 +106,9 @@ _REPLAYED = (
     topics.AUDIT,
     topics.COMMANDS,
 )
-"""Source topics of stages, to which dead letters are replayed. The operator reads them to find the
-records that an interrupted replay has published."""
+"""Source topics of stages, to which dead letters are replayed."""
 
-PARTIES: tuple[Party, ...] = (
+EXTERNAL_PARTIES: tuple[Party, ...] = (
     Party(
         "client",
         "requests videos and consumes their results",
@@ -121,68 +118,42 @@ PARTIES: tuple[Party, ...] = (
     Party(
         "operator",
         "lists, replays and resolves dead letters (`clipmill deadletters`)",
-        reads=(topics.DEADLETTERS, topics.MARKS, *_REPLAYED),
+        reads=(topics.DEADLETTERS, topics.MARKS),
         writes=(topics.MARKS, *_REPLAYED),
     ),
-    Party(
-        "validation",
-        "rejects invalid requests and resolves URLs to posts and listings",
-        reads=(topics.REQUESTS, topics.HEARTBEATS),
-        writes=(topics.VALIDATED, topics.ATTEMPTS, *_FAILURES),
-    ),
-    Party(
-        "extraction",
-        "extracts the page of a post, and the listing of a profile",
-        reads=(topics.VALIDATED, topics.HEARTBEATS),
-        writes=(topics.EXTRACTED, topics.ATTEMPTS, *_FAILURES),
-    ),
-    Party(
-        "selection",
-        "selects the files to download",
-        reads=(topics.EXTRACTED, topics.HEARTBEATS),
-        writes=(topics.SELECTED, *_FAILURES),
-    ),
-    Party(
-        "download",
-        "downloads the files",
-        reads=(topics.SELECTED, topics.HEARTBEATS),
-        writes=(topics.PROGRESS, topics.ATTEMPTS, *_FAILURES),
-    ),
-    Party(
-        "recovery",
-        "decides on retry, change of strategy or final failure",
-        reads=(topics.ERRORS, topics.HEARTBEATS),
-        writes=(*DELAYS, topics.AUDIT, *_DEAD_LETTERS),
-    ),
-    Party(
-        "delay",
-        "holds events until they are due",
-        reads=(*DELAYS, topics.HEARTBEATS),
-        writes=(
-            topics.REQUESTS,
-            topics.VALIDATED,
-            topics.EXTRACTED,
-            topics.SELECTED,
-            *_DEAD_LETTERS,
-        ),
-    ),
-    Party(
-        "ledger",
-        "publishes exactly one outcome per URL",
-        reads=(topics.AUDIT, topics.HEARTBEATS),
-        writes=(topics.RESULTS, topics.REQUESTS, topics.AUDIT, *_DEAD_LETTERS),
-    ),
-    Party(
-        "commands",
-        "executes the commands of users and operators",
-        reads=(topics.COMMANDS, topics.HEARTBEATS),
-        writes=(topics.ATTEMPTS, topics.AUDIT, *_DEAD_LETTERS),
-    ),
-    Party(
-        "monitor",
-        "observes the attempts, opens and closes circuit breakers, and sends heartbeats",
-        reads=(topics.ATTEMPTS, topics.HEARTBEATS),
-        writes=(topics.HEARTBEATS, *_DEAD_LETTERS),
-    ),
 )
-"""All parties, in pipeline order."""
+"""Parties that are not stages."""
+
+
+def messages_on(stages: Sequence[Stage]) -> dict[Topic, tuple[Message, ...]]:
+    """Return the messages of each topic, those that only one stage has included."""
+    own: dict[Topic, tuple[Message, ...]] = {}
+    for each in _stage_messages(stages):
+        own[each.topic] = (*own.get(each.topic, ()), _message(each))
+    return MESSAGES_ON | own
+
+
+def kinds_of(stages: Sequence[Stage]) -> dict[str, tuple[str, ...]]:
+    """Return the CloudEvents types of each message by its name; see `KINDS`."""
+    return KINDS | {_message(each).name: (each.kind,) for each in _stage_messages(stages)}
+
+
+def _stage_messages(stages: Sequence[Stage]) -> list[StageMessage]:
+    return [message for stage in stages for message in stage.messages]
+
+
+def _message(declared: StageMessage) -> Message:
+    """Return the message, named after its type: ``thumbnail.stored.v1`` is thumbnail-stored."""
+    name = declared.kind.rpartition(".")[0].replace(".", "-")
+    summary = inspect.cleandoc(declared.body.__doc__ or name).partition("\n")[0]
+    return Message(name=name, summary=summary, kind=declared.body, examples=())
+
+
+def all_parties(stages: Sequence[Stage]) -> tuple[Party, ...]:
+    """Return the external parties and the stages, these in the order of their source topics."""
+    order = {topic: index for index, topic in enumerate(topics.TOPICS)}
+    ordered = sorted(stages, key=lambda stage: order.get(stage.sources[0], len(order)))
+    return (
+        *EXTERNAL_PARTIES,
+        *(Party(each.name, each.purpose, each.reads, each.produces) for each in ordered),
+    )

@@ -41,7 +41,7 @@ from streams.runtime import process_span
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
 from streams.stage import Slices, SlicingHandler, Stage
-from streams.topics import BY_NAME, DEADLETTERS, HEARTBEATS
+from streams.topics import DEADLETTERS, HEARTBEATS
 from streams.tracing.scope import Scope, record_failure
 from streams.tracing.spans import Recording, after_ack, now
 
@@ -63,6 +63,10 @@ OnEffects = Callable[[Incoming, Sequence[Effect]], None]
 
 async def _no_wait(_record: Incoming) -> None:
     """Do not wait: the default of `next_slice`."""
+
+
+class UndeclaredTopicError(Exception):
+    """A stage writes to a topic that it does not declare; its ACLs would not permit it."""
 
 
 class RecordProcessor:
@@ -93,10 +97,12 @@ class RecordProcessor:
     ) -> None:
         self._stage = stage
         self._handler = handler
+        self._produces = frozenset(stage.produces)
         self._producer = producer
         self._tables = tables
         self._slots = slots
         self._prefix = topic_prefix
+        self._kafka_names = {each.name: each.kafka_name(topic_prefix) for each in stage.reads}
         self._on_finished = on_finished
         self._reply_topics = frozenset(reply_topics)
         self._next_slice = next_slice
@@ -139,7 +145,7 @@ class RecordProcessor:
         return None if self._stage.due is None else self._stage.due(record, time.time())
 
     def _record_processing(self, scope: Scope, record: Incoming, began: int) -> None:
-        topic = BY_NAME[record.topic].kafka_name(self._prefix)
+        topic = self._kafka_names[record.topic]
         group = f"{self._prefix}{self._stage.name}"
         process_span.end(scope, record, topic, group, began)
 
@@ -218,10 +224,18 @@ class RecordProcessor:
         return written
 
     def to_write(self, effect: Outgoing | TableWrite, record: Incoming | None = None) -> Write:
-        """Return the Kafka record of an effect."""
+        """Return the Kafka record of an effect.
+
+        Raises:
+            UndeclaredTopicError: `Stage.writes` lacks its topic.
+        """
         if isinstance(effect, TableWrite):
             partition = record.partition if record else None
             return self._tables[effect.table].changelog_record(effect, partition)
+        if effect.topic not in self._produces:
+            raise UndeclaredTopicError(
+                f"{effect.topic.name} is not among the writes of the stage {self._stage.name}"
+            )
         name = effect.topic.kafka_name(self._prefix)
         headers = effect.headers
         if effect.topic is DEADLETTERS:

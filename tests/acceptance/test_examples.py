@@ -55,6 +55,36 @@ async def test_librdkafka_example_in_a_transaction(pipeline: PipelineProcess) ->
     }
 
 
+@pytest.mark.parametrize("codec", CODECS[1:])
+async def test_aiokafka_producer_and_consumer_examples(
+    codec: str, pipeline: PipelineProcess, client: PipelineClient
+) -> None:
+    url = small(60 + CODECS.index(codec))
+    command = (sys.executable, str(EXAMPLES / "producer.py"), pipeline.bootstrap)
+    published = (await run([*command, "--codec", codec, "--action", "info", url])).split()
+    outcomes = [await client.outcome(each) for each in published]
+    assert [each["status"] for each in outcomes] == ["completed"]
+    # All results so far: a new group begins with the oldest one.
+    count = sum(map(len, (await pipeline.read_results(0)).values()))
+    command = (sys.executable, str(EXAMPLES / "consumer.py"), pipeline.bootstrap)
+    output = await run([*command, "--group", f"of-{codec}", "--count", str(count)])
+    consumed = {each["request_id"]: each["url"] for each in map(json.loads, output.splitlines())}
+    assert consumed[published[0]] == url
+
+
+async def test_consumer_example_continues_after_its_last_commit(
+    pipeline: PipelineProcess, client: PipelineClient
+) -> None:
+    urls = [small(70), small(71)]
+    command = [sys.executable, str(EXAMPLES / "consumer.py"), pipeline.bootstrap]
+    command += ["--group", "two-runs", "--count"]
+    await client.request(urls[0], action="info")
+    count = sum(map(len, (await pipeline.read_results(0)).values()))
+    await run([*command, str(count)])
+    await client.request(urls[1], action="info")
+    assert only_result(await run([*command, "1"]))["url"] == urls[1]
+
+
 async def test_java_example(java: JavaTools, pipeline: PipelineProcess) -> None:
     await java.compile(EXAMPLES / "ClipmillClient.java")
     for codec in CODECS:

@@ -1,4 +1,5 @@
-"""Two other sites, as far as yt-dlp's extractors `Streamable` and `HitRecord` use them.
+"""Other sites: two as far as yt-dlp's extractors `Streamable` and `HitRecord` use them, and one
+made up, that of the example of a platform by code.
 
 They use the stand-in's ids (`ids.video_id`), which fit both sites' formats: an id encodes its
 scenario here too. Supported are all scenarios of the surface ``media``; of pages the statuses
@@ -12,7 +13,7 @@ import re
 import time
 from typing import Any
 
-from tests.standin.links import Issue, media_url
+from tests.standin.links import Issue, image_url, media_url
 from tests.standin.media_shapes import shape_of
 from tests.standin.posts import DURATION_SECONDS, Post, media_bytes, post_for
 from tests.standin.scenarios import Case
@@ -26,6 +27,7 @@ HITRECORD = "hitrecord.org"
 HITRECORD_MEDIA = "media.hitrecord.org"
 HITRECORD_SHORT = "go.hitrecord.org"
 ELSEWHERE = "files.elsewhere.example"
+ELSEWHERE_API = "clips.elsewhere.example"
 DOMAINS = ("streamable.com", "hitrecord.org", "elsewhere.example")
 
 FILES = {"mp4": "h264_720p_800000", "mp4-mobile": "h264_540p_480000"}
@@ -34,6 +36,7 @@ FILES = {"mp4": "h264_720p_800000", "mp4-mobile": "h264_540p_480000"}
 _ROUTES = {
     STREAMABLE_API: re.compile(r"/videos/(?P<id>\d{1,20})"),
     HITRECORD: re.compile(r"/api/web/records/(?P<id>\d{1,20})"),
+    ELSEWHERE_API: re.compile(r"/api/clips/(?P<id>\d{1,20})"),
 }
 _SHORT = re.compile(r"/(?P<id>\d{1,20})/?")
 
@@ -65,8 +68,7 @@ def _fault(case: Case) -> Reply | None:
 
 
 def _metadata_reply(host: str, post: Post, case: Case) -> Reply:
-    describe = _streamable if host == STREAMABLE_API else _hitrecord
-    body = json.dumps(describe(post, case)).encode()
+    body = json.dumps(_DESCRIBED[host](post, case)).encode()
     return Reply(200, whole(body), (("Content-Type", "application/json"),))
 
 
@@ -109,6 +111,23 @@ def _hitrecord(post: Post, case: Case) -> dict[str, Any]:
         "total_views_count": 97,
         "tags": [{"text": "short"}],
     }
+
+
+def _elsewhere(post: Post, case: Case) -> dict[str, Any]:
+    shape = shape_of(post, FILES["mp4"])
+    return {
+        "title": f"Clip {post.video_id}",
+        "author": post.author,
+        "seconds": DURATION_SECONDS,
+        "cover": image_url(post, ELSEWHERE, "cover", Issue(time.time())),
+        "file": _address(post, ELSEWHERE, FILES["mp4"]),
+        "width": shape.width,
+        "height": shape.height,
+        "withdrawn": case.scenario.name == "missing",
+    }
+
+
+_DESCRIBED = {STREAMABLE_API: _streamable, HITRECORD: _hitrecord, ELSEWHERE_API: _elsewhere}
 
 
 def _address(post: Post, host: str, rendition: str) -> str:

@@ -372,7 +372,8 @@ def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[O
 def make_gate(operation: Operation, context: StageContext | None = None) -> OutboundGate:
     """A gate with one egress, ``direct``, and a short timeout of trial requests."""
     stage_context = context or make_context(make_settings())[0]
-    return OutboundGate(operation, ("direct",), stage_context, grant_seconds=0.02)
+    step = {"resolve": "validation", "extract": "extraction"}.get(operation, operation)
+    return OutboundGate(operation, ("direct",), stage_context, step=step, grant_seconds=0.02)
 
 
 def seconds_from_now(seconds: float) -> datetime:

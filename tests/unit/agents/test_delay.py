@@ -121,6 +121,8 @@ async def test_record_with_invalid_delay_headers_ends_its_request(name: str) -> 
     assert dead_letter.headers[: len(record.headers)] == record.headers
     assert header(dead_letter, "clipmill_step") == "delay"
     assert outcome(effects).request_id == "r1"
+    written = {effect.topic for effect in effects if isinstance(effect, Outgoing)}
+    assert written <= set(delay_stage.produces), "a worker of delay alone has no other ACLs"
 
 
 async def test_invalid_record_without_a_request_is_only_dead_lettered() -> None:

@@ -183,19 +183,17 @@ def test_plugins_are_called_in_the_order_of_their_names() -> None:
 
 
 def test_describe_returns_the_plugin_request() -> None:
-    assert describe(make_job(), VIDEO.key, ENDPOINT) == REQUEST
+    assert describe(make_job(), VIDEO.key, ENDPOINT, step="extraction") == REQUEST
 
 
-def test_attempts_are_counted_by_operation() -> None:
+def test_attempts_are_counted_by_step() -> None:
     attempts = (make_attempt(step="extraction"), make_attempt(step="download"))
     job = make_job(attempts=(*attempts, make_attempt(step="extraction")))
     numbers = {
-        operation: describe(
-            job, "s", Endpoint(platform="p", operation=operation, egress="e")
-        ).attempt
-        for operation in ("resolve", "extract", "download")
+        step: describe(job, "s", ENDPOINT, step=step).attempt
+        for step in ("validation", "extraction", "download")
     }
-    assert numbers == {"resolve": 1, "extract": 3, "download": 2}
+    assert numbers == {"validation": 1, "extraction": 3, "download": 2}
 
 
 @pytest.mark.parametrize(
@@ -210,12 +208,12 @@ def test_attempts_are_counted_by_operation() -> None:
     ],
 )
 def test_subject_of_a_link_is_reduced_to_host_and_path(subject: str, expected: str) -> None:
-    assert describe(make_job(), subject, ENDPOINT).subject == expected
+    assert describe(make_job(), subject, ENDPOINT, step="extraction").subject == expected
 
 
 @given(st.text(max_size=80))
 def test_any_subject_is_described(subject: str) -> None:
-    assert isinstance(describe(make_job(), subject, ENDPOINT).subject, str)
+    assert isinstance(describe(make_job(), subject, ENDPOINT, step="extraction").subject, str)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def _check_command(words: list[str]) -> None:
         if PLACEHOLDER.fullmatch(words[0]):
             return
         name, *words = words
-        named = found.get_command(click.Context(found), name)
+        named = found.get_command(click.Context(found, **cli.context_settings), name)
         if named is None:
             raise click.UsageError(f"no command {name}")
         found = named

@@ -8,8 +8,8 @@ from streams.observability import metrics
 
 _SUFFIX = re.compile(r"_(total|bucket|sum|count)$")
 
-OTHER_NAMES = frozenset({"clipmill_priority", "clipmill_complete"})
-"""A record header, and a field of the engine's answers."""
+OTHER_NAMES = frozenset({"clipmill_priority", "clipmill_complete", "clipmill_examples"})
+"""A record header, a field of the engine's answers, and a package."""
 
 
 def metric_labels() -> dict[str, set[str]]:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from docs.generate.cli import commands
+from streams.cli import cli
 from streams.settings import load_settings, setting_paths, variable_name
 from tests.unit.docs.command_lines import check, in_backticks, lines_of
 from tests.unit.docs.markdown_pages import (
@@ -154,7 +155,7 @@ def test_metric_exists(file: Path) -> None:
 
 def test_help_of_every_command_is_printed() -> None:
     for path, command in commands():
-        context = click.Context(command, info_name=path)
+        context = click.Context(command, info_name=path, **cli.context_settings)
         assert command.get_help(context).startswith(f"Usage: {path}")
 
 

@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 
 from streams import stage as module
 from streams.settings import Settings, StageSettings
-from streams.stage import Stage, UnknownStageError, load_stages
-from streams.topics import REQUESTS
+from streams.stage import Stage, UnknownStageError, load_stages, topics_of
+from streams.topics import DEADLETTERS, REQUESTS, SIGNALS, TOPICS, Topic, changelog_topic
 
 pytestmark = pytest.mark.usefixtures("own_settings")
 
@@ -57,3 +57,16 @@ def test_concurrency_and_window_come_from_the_settings() -> None:
 def test_stage_is_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         FIRST.name = "x"  # type: ignore[misc]
+
+
+def test_topics_of_stages_alone_are_created_once_before_the_changelogs() -> None:
+    own = Topic("covers", "video key", "Covers of videos.")
+    writer = replace(FIRST, writes=(REQUESTS, own), tables=("rows",))
+    reader = replace(SECOND, sources=(own,), writes=())
+    expected = [*TOPICS, own, changelog_topic("first", "rows")]
+    assert topics_of([writer, reader]) == expected
+
+
+def test_stage_produces_its_declared_topics_and_dead_letters_once() -> None:
+    stage = replace(FIRST, writes=(SIGNALS, REQUESTS))
+    assert stage.produces == (REQUESTS, DEADLETTERS, SIGNALS)

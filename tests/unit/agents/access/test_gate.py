@@ -59,6 +59,7 @@ class GateHarness:
             "extract",
             egresses or ("direct",),
             self.context,
+            step="extraction",
             clock=lambda: NOW,
             timer=self.timer,
             plugins=plugins,

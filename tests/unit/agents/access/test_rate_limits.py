@@ -246,3 +246,13 @@ def test_default_limits() -> None:
     assert limits.list_tasks == 2
     assert limits.limit_of("tiktok") == 10
     assert LimitSettings(requests_per_second={"tiktok": 3}).limit_of("tiktok") == 3
+
+
+def test_second_bulkhead_of_an_operation_has_metrics_of_its_own() -> None:
+    harness = RateLimitsHarness("download", download_tasks=3)
+    RateLimits("download", harness.context, bulkhead="covers")
+    limits = {
+        name: REGISTRY.get_sample_value("clipmill_tasks_limit", {"operation": name})
+        for name in ("download", "covers")
+    }
+    assert limits == {"download": 3.0, "covers": 3.0}

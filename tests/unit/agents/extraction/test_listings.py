@@ -4,6 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.extraction.agent import stage
 from agents.extraction.listings import (
     DEFAULT_LIMIT,
     REQUEST_IDS_MAX,
@@ -22,7 +23,7 @@ from schemas.job import BatchMember, Job, PageUse
 from schemas.listing import ListedPost, Listing, ListingRef
 from schemas.request import Options
 from streams.cluster.shared_state import SharedState
-from streams.records import Effect, Flush, TableWrite
+from streams.records import Effect, Flush, Outgoing, TableWrite
 from streams.topics import AUDIT, VALIDATED
 from tests.unit.agents.builders import (
     ENGINE,
@@ -136,6 +137,8 @@ async def test_posts_become_batch_members(action: Any) -> None:
         assert (job.action, job.options) == (action, Options(quality="720p"))
         assert (job.deadline, job.attributes, job.priority) == (FUTURE, {"a": "b"}, 9)
     assert outcome(effects).members == 3
+    written = {each.topic for each in effects if isinstance(each, Outgoing)}
+    assert written <= set(stage.produces)
 
 
 async def test_members_are_audited_as_accepted() -> None:

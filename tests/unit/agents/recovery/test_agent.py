@@ -263,6 +263,7 @@ async def test_retry_without_a_wait_skips_the_delay_topics(event: Event) -> None
     sent = only_record(effects, topic)
     assert header(sent, "ce_type") == f"io.clipmill.{kind}"
     assert (header(sent, DUE), header(sent, TARGET)) == (None, None)
+    assert topic in recovery_stage.produces
     assert len(effects) == 2
 
 

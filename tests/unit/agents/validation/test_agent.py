@@ -15,6 +15,7 @@ from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
 from agents.validation.agent import Validation, on_bug
+from agents.validation.agent import stage as validation_stage
 from agents.validation.url_resolution import ShortLinkResolver, TargetFinder
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode
@@ -179,6 +180,9 @@ async def test_every_link_form_in_a_batch_has_its_own_outcome_and_its_url() -> N
     effects = await handle(request({"id": "b", "urls": texts}))
     events = [body_of(each, ValidatedVideo) for each in sent_to(effects, VALIDATED)]
     links = [body_of(each, PendingLink).job for each in sent_to(effects, REQUESTS)]
+    assert {each.topic for each in effects if isinstance(each, Outgoing)} <= {
+        *validation_stage.produces
+    }
     found = {event.job.request_id: (event.job.url, event.video.key) for event in events}
     found |= {job.request_id: (job.url, "short") for job in links}
     found |= {each.request_id: (each.url, each.error.error_type) for each in outcomes(effects)}
@@ -639,7 +643,7 @@ async def test_cached_link_is_not_resolved_again() -> None:
 async def test_link_is_resolved_over_another_egress_and_reported() -> None:
     context, sent = make_context(make_settings())
     links = {"a": FakeLinks(), "b": FakeLinks()}
-    gate = OutboundGate("resolve", tuple(links), context)
+    gate = OutboundGate("resolve", tuple(links), context, step="validation")
     job = make_job(url=SHORT_URL, avoid_egress=("a",))
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     effects = await collect_effects(await stage.handle(event_record(PendingLink(job=job))))
@@ -654,7 +658,8 @@ async def test_blocked_link_is_retried_over_another_egress_at_once() -> None:
     blocked, other = by_preference(egresses, (), SHORT_URL)
     block = ClipmillError(ErrorCode.RATE_LIMIT_IP_BLOCK, "vm.tiktok.com answered 200")
     links = {blocked: FakeLinks(block), other: FakeLinks()}
-    gate = OutboundGate("resolve", egresses, make_context(make_settings())[0])
+    context, _ = make_context(make_settings())
+    gate = OutboundGate("resolve", egresses, context, step="validation")
     stage = Validation(TargetFinder(PLATFORMS, links, gate), SharedState())
     proxies = {egress: f"http://{egress}.test" for egress in egresses}
     settings = make_settings(egress=EgressSettings(proxies=proxies))

@@ -15,7 +15,7 @@ from tests.unit.schemas.validators import FORMATS, errors
 pytestmark = pytest.mark.untraced
 
 every_message = pytest.mark.parametrize("message", MESSAGES, ids=lambda each: each.name)
-SCHEMAS = message_schemas()
+SCHEMAS = message_schemas(MESSAGES)
 ROOT = {"components": {"schemas": SCHEMAS}}
 FILES = {message.name: json_schema(message) for message in MESSAGES}
 VALIDATORS = {
@@ -89,4 +89,4 @@ def test_two_schemas_with_one_name_raise(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(components, "json_schema", same_name)
     with pytest.raises(ValueError, match="two different schemas are called Job"):
-        message_schemas()
+        message_schemas(MESSAGES)

@@ -1,12 +1,26 @@
 import shlex
+from dataclasses import replace
 
 import pytest
 
 from streams.cluster.acls import Acl, kafka_acls_commands, topic_acls
 from streams.contract.role_acls import admin_acls, client_acls, operator_acls, worker_acls
-from streams.contract.topology import PARTIES
 from streams.stage import Stage, load_stages, stage_names
-from streams.topics import ERRORS, HEARTBEATS, REQUESTS, RESULTS, SIGNALS, TOPICS, Topic
+from streams.topics import (
+    AUDIT,
+    DEADLETTERS,
+    DELAYS,
+    ERRORS,
+    EXTRACTED,
+    HEARTBEATS,
+    REQUESTS,
+    RESULTS,
+    SELECTED,
+    SIGNALS,
+    TOPICS,
+    VALIDATED,
+    Topic,
+)
 
 PREFIX = "clipmill."
 
@@ -23,13 +37,13 @@ def operations(acls: list[Acl]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def test_worker_may_read_its_sources_and_write_the_topics_of_the_topology() -> None:
-    found = operations(worker_acls([stage("recovery", ERRORS)], PREFIX))
-    party = next(each for each in PARTIES if each.name == "recovery")
+def test_worker_may_read_its_sources_and_write_the_topics_that_it_declares() -> None:
+    found = operations(worker_acls(load_stages(["recovery"]), PREFIX))
+    writes = {*DELAYS, REQUESTS, VALIDATED, EXTRACTED, SELECTED, AUDIT, DEADLETTERS, SIGNALS}
     for topic in TOPICS:
         wanted = {"DESCRIBE_CONFIGS"}
         wanted |= {"READ"} if topic in (ERRORS, SIGNALS, HEARTBEATS) else set()
-        wanted |= {"WRITE"} if topic in party.writes else set()
+        wanted |= {"WRITE"} if topic in writes else set()
         wanted |= set() if wanted & {"READ", "WRITE"} else {"DESCRIBE"}
         assert found.pop(("topic", topic.kafka_name(PREFIX))) == wanted, topic.name
     assert found.pop(("group", "clipmill.recovery")) == {"READ"}
@@ -57,9 +71,17 @@ def test_worker_may_read_and_write_the_changelogs_of_its_tables() -> None:
     assert members == {"clipmill.ledger", "clipmill.delay"}
 
 
-def test_stage_outside_the_topology_may_write_every_topic() -> None:
+def test_stage_without_declared_topics_may_write_every_topic() -> None:
     found = operations(worker_acls([stage("plugged", REQUESTS)], PREFIX))
     assert all("WRITE" in found["topic", topic.kafka_name(PREFIX)] for topic in TOPICS)
+
+
+def test_topic_of_a_stage_alone_is_created_by_the_admin_and_written_by_the_worker() -> None:
+    own = Topic("covers", "video key", "Covers of videos.")
+    plugged = replace(stage("cover", REQUESTS), writes=(own,))
+    name = ("topic", own.kafka_name(PREFIX))
+    assert operations(worker_acls([plugged], PREFIX))[name] == {"WRITE", "DESCRIBE_CONFIGS"}
+    assert "CREATE" in operations(admin_acls([plugged], PREFIX))[name]
 
 
 @pytest.mark.parametrize("acls", [worker_acls, admin_acls])
@@ -82,7 +104,7 @@ def test_operator_may_replay_to_every_source_topic() -> None:
     found = operations(operator_acls(PREFIX))
     sources = {topic for each in load_stages() for topic in each.sources}
     for topic in sources:
-        assert {"READ", "WRITE"} <= found["topic", topic.kafka_name(PREFIX)]
+        assert "WRITE" in found["topic", topic.kafka_name(PREFIX)]
     assert found["transactional-id", "clipmill.deadletters-replay"] == {"WRITE"}
 
 

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from jsonschema import Draft7Validator
 
@@ -18,17 +19,19 @@ from streams.contract.headers import (
     OPTIONAL,
     WAITING,
 )
-from streams.contract.topology import PARTIES
+from streams.contract.topology import all_parties, messages_on
 from streams.envelope import seal
 from streams.records import Header, Incoming
 from streams.runtime.processor import dead_letter
 from streams.settings import KafkaSettings
-from streams.stage import load_stages
+from streams.stage import Stage, StageMessage, load_stages, own_topics
 from streams.topics import TOPICS, VALIDATED, Topic
 from tests.unit.schemas.validators import errors
 
 SPECIFICATION = json.loads((Path(__file__).parent / "asyncapi" / "3.0.0.json").read_text())
-DOCUMENT = asyncapi()
+STAGES = load_stages()
+PARTIES = all_parties(STAGES)
+DOCUMENT = asyncapi(STAGES)
 every_topic = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 
 
@@ -64,7 +67,7 @@ def test_document_is_valid_asyncapi() -> None:
     ids=lambda path: path[0],
 )
 def test_asyncapi_schema_rejects_unknown_fields(path: tuple[str, ...]) -> None:
-    document = asyncapi()
+    document = asyncapi(STAGES)
     node = document
     for part in path:
         node = node[part]
@@ -80,7 +83,8 @@ def test_every_reference_resolves_inside_the_document() -> None:
 
 def test_every_schema_is_the_payload_of_a_message() -> None:
     messages = DOCUMENT["components"]["messages"]
-    assert messages.keys() == {message.name for message in MESSAGES} | {DEAD_LETTER_NAME}
+    own = {each.name for topic in own_topics(STAGES) for each in messages_on(STAGES)[topic]}
+    assert messages.keys() == {message.name for message in MESSAGES} | {DEAD_LETTER_NAME} | own
     for message in MESSAGES:
         payload = resolve(messages[message.name]["payload"]["$ref"])
         assert payload["title"] == message.name
@@ -101,7 +105,10 @@ def test_channel_matches_the_created_topic(topic: Topic) -> None:
 
 
 def test_every_topic_has_a_channel() -> None:
-    assert list(DOCUMENT["channels"]) == [*(topic.name for topic in TOPICS), "replies"]
+    assert list(DOCUMENT["channels"]) == [
+        *(topic.name for topic in (*TOPICS, *own_topics(STAGES))),
+        "replies",
+    ]
 
 
 def test_request_operation_names_its_reply_channel() -> None:
@@ -213,3 +220,32 @@ def test_examples_name_their_type() -> None:
     schema = DOCUMENT["components"]["messages"]["failure"]["headers"]
     assert schema["properties"]["ce_type"]["enum"] == ["io.clipmill.step.failed.v1"]
     assert examples.FAILURE.record.topic == "videos.validated"
+
+
+class Cover(msgspec.Struct, frozen=True):
+    """The cover of a video."""
+
+    uri: str
+
+
+def test_topic_and_message_of_a_stage_alone_are_documented() -> None:
+    topic = Topic("covers", "video key", "Covers of videos.")
+    stage = Stage(
+        "cover",
+        (VALIDATED,),
+        open=lambda _: NotImplemented,
+        on_bug=lambda *_: (),
+        writes=(topic,),
+        purpose="stores covers",
+        messages=(StageMessage(topic, "cover.stored.v1", Cover),),
+    )
+    document = asyncapi([*STAGES, stage])
+    problems = Draft7Validator(SPECIFICATION).iter_errors(document)
+    assert [f"{problem.json_path}: {problem.message[:200]}" for problem in problems] == []
+    assert list(document["channels"]["covers"]["messages"]) == ["cover-stored"]
+    assert document["operations"]["cover.send.covers"]["summary"] == "cover stores covers."
+    message = document["components"]["messages"]["cover-stored"]
+    assert message["summary"] == "The cover of a video."
+    assert message["headers"]["properties"]["ce_type"]["enum"] == ["io.clipmill.cover.stored.v1"]
+    schema = document["components"]["schemas"]["cover-stored.v1"]
+    assert schema["properties"]["uri"] == {"type": "string"}

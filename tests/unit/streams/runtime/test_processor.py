@@ -151,6 +151,16 @@ async def test_result_is_published_to_a_configured_reply_topic(
     assert harness.producer.written == [write]
 
 
+async def test_effect_on_an_undeclared_topic_is_a_bug_and_nothing_is_published() -> None:
+    declared, undeclared = (Outgoing(topic, b"k", b"v") for topic in (RESULTS, VALIDATED))
+    stage = replace(STAGE, writes=(RESULTS, ERRORS))
+    harness = ProcessorHarness(returning(declared, undeclared), stage=stage)
+    await asyncio.gather(*harness.start(incoming()))
+    (report,) = harness.producer.written
+    assert report.topic == "p.errors.v1"
+    assert b"videos.validated is not among the writes of the stage test" in (report.value or b"")
+
+
 async def test_effects_after_a_flush_wait_for_those_before_it() -> None:
     harness = ProcessorHarness(
         returning(TableWrite("rows", "k", b"1"), Flush(), Outgoing(VALIDATED, b"k", b"v"))
