@@ -13,12 +13,10 @@ import msgspec
 
 from agents.pipeline.events import DUE, EVENT_SOURCES, TARGET
 from agents.pipeline.failures import on_unreadable
-from streams.claims import Claim, claim_of
+from streams import AUDIT, Claim, Effect, Handler, Incoming, Stage, StageContext, claim_of
 from streams.envelope import forward
-from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import RETRY_BONUS
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import AUDIT, BY_NAME, DELAYS, READERS
+from streams.topics import BY_NAME, DELAYS, READERS
 
 NAME = "delay"
 

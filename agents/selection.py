@@ -7,13 +7,12 @@ from agents.caching import format_choice, metadata, upload_date
 from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
+from agents.pipeline import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import claim_of_extracted
 from agents.pipeline.stage_caches import open_caches
-from agents.pipeline.step import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
-from agents.platforms.registry import Platforms
-from schemas.events import ExtractedVideo, SelectedVideo
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import EXTRACTED, SELECTED
+from agents.platforms import Platforms
+from schemas import ExtractedVideo, SelectedVideo
+from streams import EXTRACTED, SELECTED, Handler, Stage, StageContext
 
 NAME = "selection"
 

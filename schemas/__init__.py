@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from schemas.audit import AuditRecord
     from schemas.codec import MalformedMessageError, Moment, decode, encode
     from schemas.errors import ClipmillError, Endpoint, ErrorCode, ErrorContext
-    from schemas.events import ExtractedVideo, SelectedVideo, ValidatedListing, ValidatedVideo
+    from schemas.events import (
+        ExtractedVideo,
+        PendingLink,
+        SelectedVideo,
+        ValidatedListing,
+        ValidatedVideo,
+    )
     from schemas.failure import Failure
     from schemas.files import StoredFile
     from schemas.job import Attempt, Job
@@ -46,6 +52,7 @@ __all__ = [
     "MediaSource",
     "Moment",
     "Options",
+    "PendingLink",
     "Request",
     "Result",
     "SelectedSource",
@@ -64,7 +71,13 @@ _MODULES = {
     "schemas.audit": ("AuditRecord",),
     "schemas.codec": ("MalformedMessageError", "Moment", "decode", "encode"),
     "schemas.errors": ("ClipmillError", "Endpoint", "ErrorCode", "ErrorContext"),
-    "schemas.events": ("ExtractedVideo", "SelectedVideo", "ValidatedListing", "ValidatedVideo"),
+    "schemas.events": (
+        "ExtractedVideo",
+        "PendingLink",
+        "SelectedVideo",
+        "ValidatedListing",
+        "ValidatedVideo",
+    ),
     "schemas.failure": ("Failure",),
     "schemas.files": ("StoredFile",),
     "schemas.job": ("Attempt", "Job"),

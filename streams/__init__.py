@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streams.claims import Claim, claim_of
+    from streams.cluster.shared_state import SharedState
     from streams.envelope import Envelope, open_envelope, seal
     from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
     from streams.runtime.processor import dead_letter
@@ -52,6 +53,7 @@ __all__ = [
     "Incoming",
     "Outgoing",
     "Settings",
+    "SharedState",
     "Slices",
     "SlicingHandler",
     "Stage",
@@ -68,6 +70,7 @@ __all__ = [
 
 _MODULES = {
     "streams.claims": ("Claim", "claim_of"),
+    "streams.cluster.shared_state": ("SharedState",),
     "streams.envelope": ("Envelope", "open_envelope", "seal"),
     "streams.records": ("Effect", "Flush", "Incoming", "Outgoing", "TableWrite"),
     "streams.runtime.processor": ("dead_letter",),

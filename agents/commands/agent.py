@@ -25,10 +25,9 @@ from agents.commands.command_parsing import (
 )
 from agents.pipeline.events import user_command
 from agents.pipeline.request_parsing import cause_of, rejection
-from agents.platforms.interface import ShortLink
-from agents.platforms.registry import Platforms
+from agents.platforms import Platforms, ShortLink
+from schemas import ClipmillError, MalformedMessageError, encode
 from schemas.attempts import BreakerOrder, Operation
-from schemas.codec import MalformedMessageError, encode
 from schemas.commands import (
     Cancel,
     Command,
@@ -38,13 +37,24 @@ from schemas.commands import (
     ResumeStage,
     Retry,
 )
-from schemas.errors import ClipmillError
 from schemas.signals import CANCEL, INTAKE, REFRESH, CancelSignal, IntakeSignal, RefreshSignal
-from streams.envelope import Envelope, open_envelope, seal
+from streams import (
+    ATTEMPTS,
+    AUDIT,
+    Effect,
+    Envelope,
+    Handler,
+    Incoming,
+    Outgoing,
+    Stage,
+    StageContext,
+    Topic,
+    open_envelope,
+    seal,
+)
 from streams.observability.metrics import COMMANDS_TAKEN, start_at_zero
-from streams.records import Effect, Incoming, Outgoing
-from streams.stage import Handler, Stage, StageContext, stage_names
-from streams.topics import ATTEMPTS, AUDIT, COMMANDS, SIGNALS, Topic
+from streams.stage import stage_names
+from streams.topics import COMMANDS, SIGNALS
 
 OPERATIONS = get_args(Operation)
 

@@ -13,8 +13,7 @@ from functools import partial
 
 import msgspec
 
-from agents.access.fetchers import open_fetchers
-from agents.access.gate import OutboundGate, installed_plugins
+from agents.access import OutboundGate, installed_plugins, open_fetchers
 from agents.caching.row_expiry import keys_to_evict
 from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
@@ -25,20 +24,14 @@ from agents.download.verification import FileVerifier, check_sound
 from agents.media.checking import no_sound_error
 from agents.media.prober import open_prober
 from agents.media.remuxer import open_remuxer
+from agents.pipeline import STEP_TOPICS, Complete, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import claim_of_selected
 from agents.pipeline.results import completed, expired
-from agents.pipeline.step import STEP_TOPICS, Complete, StepOutcome, bug_handler, step_handler
-from agents.platforms.registry import Platforms
-from agents.storage.local import LocalStorage
-from schemas.errors import ClipmillError
-from schemas.events import SelectedVideo
-from schemas.files import StoredFile
-from schemas.job import Job
-from schemas.video import SelectedSource
+from agents.platforms import Platforms
+from agents.storage import LocalStorage
+from schemas import ClipmillError, Job, SelectedSource, SelectedVideo, StoredFile
+from streams import ATTEMPTS, PROGRESS, SELECTED, Effect, Handler, Stage, StageContext, TableWrite
 from streams.observability.metrics import CACHE_REQUESTS
-from streams.records import Effect, TableWrite
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import ATTEMPTS, PROGRESS, SELECTED
 
 NAME = "download"
 SWEEP_SECONDS = 600.0

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from agents.access.gate import OutboundGate
+from agents.access import OutboundGate
 from agents.download.download_task import DownloadPart, DownloadTask, PreparedFile, output_format
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
@@ -19,18 +19,23 @@ from agents.network.download import (
     media_type,
 )
 from agents.pipeline.events import report_progress
-from agents.platforms.registry import Platforms
+from agents.platforms import Platforms
+from agents.storage import PublishedFile, Storage
 from agents.storage.errors import FileGoneError
-from agents.storage.interface import PublishedFile, Storage
 from agents.storage.writing import digest_of
-from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import SelectedVideo
-from schemas.files import StoredFile
-from schemas.job import Job
+from schemas import (
+    ClipmillError,
+    ErrorCode,
+    Job,
+    MediaSource,
+    SelectedSource,
+    SelectedVideo,
+    StoredFile,
+)
 from schemas.progress import Progress
-from schemas.video import MEDIA_TYPES, MediaSource, SelectedSource
+from schemas.video import MEDIA_TYPES
+from streams import StageContext
 from streams.observability.metrics import BYTES, EGRESS_BYTES
-from streams.stage import StageContext
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from agents.access import OutboundGate, installed_plugins, open_egresses
 from agents.access.accounts import stage_authenticator
-from agents.access.egress import open_egresses
-from agents.access.gate import OutboundGate, installed_plugins
 from agents.caching import metadata, negative, upload_date, video_info
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
@@ -22,25 +21,16 @@ from agents.extraction import listings
 from agents.extraction.engine import open_engine
 from agents.extraction.listings import ListingWork, sweep_listings
 from agents.extraction.page_reader import PageReader
+from agents.pipeline import STEP_TOPICS, Complete, Forward, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
 from agents.pipeline.results import completed
 from agents.pipeline.stage_caches import StageCaches, open_caches
-from agents.pipeline.step import (
-    STEP_TOPICS,
-    Complete,
-    Forward,
-    StepOutcome,
-    bug_handler,
-    step_handler,
-)
-from agents.platforms.registry import Platforms
-from schemas.errors import ClipmillError
-from schemas.events import CacheUse, ExtractedVideo, ValidatedListing, ValidatedVideo
-from schemas.job import Job, PageUse
-from schemas.video import EngineVersions, Extraction
-from streams.records import Effect, TableWrite
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import ATTEMPTS, EXTRACTED, VALIDATED
+from agents.platforms import Platforms
+from schemas import ClipmillError, ExtractedVideo, Extraction, Job, ValidatedListing, ValidatedVideo
+from schemas.events import CacheUse
+from schemas.job import PageUse
+from schemas.video import EngineVersions
+from streams import ATTEMPTS, EXTRACTED, VALIDATED, Effect, Handler, Stage, StageContext, TableWrite
 
 NAME = "extraction"
 TABLE = "video-info"

@@ -36,16 +36,21 @@ from agents.ledger.request_state import (
 from agents.ledger.user_commands import apply_command
 from agents.pipeline.ownership import recover_job
 from agents.pipeline.results import status_of
-from schemas.audit import NO_OUTCOME, AuditRecord
-from schemas.codec import MalformedMessageError, decode
-from schemas.errors import ErrorCode
-from schemas.job import Job
-from streams.envelope import open_envelope
+from schemas import AuditRecord, ErrorCode, Job, MalformedMessageError, decode
+from schemas.audit import NO_OUTCOME
+from streams import (
+    AUDIT,
+    REQUESTS,
+    Effect,
+    Handler,
+    Incoming,
+    Stage,
+    StageContext,
+    TableWrite,
+    dead_letter,
+    open_envelope,
+)
 from streams.observability.metrics import OPEN_REQUESTS, RESULTS
-from streams.records import Effect, Incoming, TableWrite
-from streams.runtime.processor import dead_letter
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import AUDIT, REQUESTS
 from streams.topics import RESULTS as RESULTS_TOPIC
 
 SWEEP_SECONDS = 60.0

@@ -17,15 +17,21 @@ from agents.monitor.breakers import MonitoredBreakers
 from agents.monitor.rates import MonitoredRates
 from agents.resilience.adaptive_rate import RateRules
 from agents.resilience.breaker_rules import BreakerRules
+from schemas import MalformedMessageError, decode
 from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt
-from schemas.codec import MalformedMessageError, decode
-from streams.envelope import open_envelope
-from streams.records import Effect, Incoming
-from streams.runtime.processor import dead_letter
+from streams import (
+    ATTEMPTS,
+    Effect,
+    Handler,
+    Incoming,
+    Stage,
+    StageContext,
+    dead_letter,
+    open_envelope,
+)
 from streams.runtime.steady_clock import steady_clock
 from streams.settings import BreakerSettings, LimitSettings
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import ATTEMPTS, HEARTBEATS, SIGNALS
+from streams.topics import HEARTBEATS, SIGNALS
 
 NAME = "monitor"
 TABLES = (monitored_breakers.TABLE, monitored_rates.TABLE)

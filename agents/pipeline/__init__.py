@@ -3,6 +3,7 @@
 Front door of stages that are steps of the pipeline.
 """
 
+from agents.pipeline.cancellation import RequestCancelledError, cancellable
 from agents.pipeline.events import Event, audit, propose_result, send_event, subject_of
 from agents.pipeline.step import (
     STEP_TOPICS,
@@ -18,9 +19,11 @@ __all__ = [
     "Complete",
     "Event",
     "Forward",
+    "RequestCancelledError",
     "StepOutcome",
     "audit",
     "bug_handler",
+    "cancellable",
     "propose_result",
     "send_event",
     "step_handler",

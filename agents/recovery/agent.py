@@ -12,16 +12,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from agents.access.accounts import open_authenticator
-from agents.pipeline.events import (
-    EVENT_SOURCES,
-    Event,
-    audit,
-    delay_event,
-    failed_event,
-    propose_result,
-    restore_record,
-    send_event,
-)
+from agents.pipeline import Event, audit, propose_result, send_event
+from agents.pipeline.events import EVENT_SOURCES, delay_event, failed_event, restore_record
 from agents.pipeline.failures import as_bug, on_unreadable
 from agents.pipeline.results import error_result
 from agents.recovery.context import Accounts, breaker_of, options_of
@@ -39,16 +31,32 @@ from agents.recovery.decisions import (
 )
 from agents.recovery.error_handlers import ErrorHandlers
 from agents.recovery.retry_policy import with_waits
+from schemas import (
+    ErrorCode,
+    Failure,
+    Job,
+    MalformedMessageError,
+    PendingLink,
+    ValidatedListing,
+    ValidatedVideo,
+    decode,
+)
 from schemas.audit import Transition
-from schemas.codec import MalformedMessageError, decode
 from schemas.error_catalog import explain
-from schemas.errors import ErrorCode
-from schemas.events import PendingLink, ValidatedListing, ValidatedVideo
-from schemas.failure import Failure
-from schemas.job import Job
-from streams.cluster.shared_state import SharedState
+from streams import (
+    AUDIT,
+    ERRORS,
+    Effect,
+    Handler,
+    Incoming,
+    Outgoing,
+    Settings,
+    SharedState,
+    Stage,
+    StageContext,
+    open_envelope,
+)
 from streams.deadletters.headers import make_dead_letter
-from streams.envelope import open_envelope
 from streams.observability.metrics import (
     DEAD_LETTERS,
     RETRIES,
@@ -56,10 +64,7 @@ from streams.observability.metrics import (
     STRATEGIES,
     start_at_zero,
 )
-from streams.records import Effect, Incoming, Outgoing
-from streams.settings import Settings
-from streams.stage import Handler, Stage, StageContext
-from streams.topics import AUDIT, DELAYS, ERRORS, delay_topic
+from streams.topics import DELAYS, delay_topic
 
 
 def dead_letter_of(failure: Failure, job: Job) -> Outgoing:

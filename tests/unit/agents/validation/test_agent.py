@@ -14,8 +14,9 @@ from agents.platforms.interface import Platform, ShortLink
 from agents.platforms.registry import Platforms
 from agents.recovery.agent import Recovery
 from agents.recovery.error_handlers import ErrorHandlers
-from agents.validation.agent import Validation, on_bug
+from agents.validation.agent import Validation
 from agents.validation.agent import stage as validation_stage
+from agents.validation.rejections import on_bug
 from agents.validation.url_resolution import ShortLinkResolver, TargetFinder
 from schemas.attempts import NetworkAttempt
 from schemas.codec import encode

@@ -1,7 +1,8 @@
-"""Pending links: short links whose resolution is postponed or retried. Pure.
+"""Jobs of a record of the requests topic: those of a request, or that of a pending link. Pure.
 
-They arrive on the topic that clients publish to, so a client could forge one. Each is therefore
-checked against the limits of requests: ids, sizes and times that no request leads to are rejected.
+Pending links are short links whose resolution is postponed or retried. A client could forge one, as
+they are on the topic that clients publish to. Each is therefore checked against the limits of
+requests: ids, sizes and times that no request leads to are rejected.
 """
 
 import re
@@ -9,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from agents.pipeline.events import EVENT_TOPICS
 from agents.pipeline.ownership import received_at
-from agents.pipeline.request_parsing import check_size, rejection
+from agents.pipeline.request_parsing import check_size, jobs_of, read_request, rejection
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import PendingLink
 from schemas.job import BatchMember, Job
@@ -21,11 +23,36 @@ from schemas.request import (
     Reply,
     Request,
 )
-from streams.envelope import Envelope
+from streams.deadletters.headers import replays_of
+from streams.envelope import TYPE_PREFIX, Envelope
 from streams.records import Incoming
 
 _REPLAY = re.compile(r"/replay-[0-9]{1,4}$")
 """Suffix of the id of a replayed dead letter's request; see `Job.replayed`."""
+
+
+RequestedJob = tuple[Job, Any]
+"""A job, whose URL is clipped, and the original URL as decoded."""
+
+
+def read_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
+    """Return the jobs of a record; a replayed dead letter starts requests of its own."""
+    return [(as_replay(job, record), url) for job, url in _requested_jobs(envelope, record)]
+
+
+def as_replay(job: Job, record: Incoming) -> Job:
+    number = replays_of(record)
+    return job.as_replay(number, received_at(record)) if number > job.replays else job
+
+
+def _requested_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
+    """Return new jobs, or the job of a pending link."""
+    if envelope.type == TYPE_PREFIX + EVENT_TOPICS[PendingLink][1]:
+        job = read_pending(envelope, record)
+        return [(job, job.url)]
+    request = read_request(envelope)
+    urls = (request.url,) if request.urls is None else request.urls
+    return list(zip(jobs_of(request, envelope, record), urls, strict=True))
 
 
 def read_pending(envelope: Envelope, record: Incoming) -> Job:

@@ -4,7 +4,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.validation.pending import read_pending
+from agents.validation.requested_jobs import read_pending
 from schemas.codec import encode
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.events import PendingLink
