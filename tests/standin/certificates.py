@@ -7,6 +7,8 @@ from pathlib import Path
 
 import trustme
 
+from tests.standin.other_sites import DOMAINS
+
 NAMES = (
     "tiktok.com",
     "*.tiktok.com",
@@ -16,11 +18,7 @@ NAMES = (
     "*.us.tiktokv.com",
     "*.tiktokcdn.com",
     "*.tiktokcdn-us.com",
-    "streamable.com",
-    "*.streamable.com",
-    "hitrecord.org",
-    "*.hitrecord.org",
-    "*.elsewhere.example",
+    *(name for domain in DOMAINS for name in (domain, f"*.{domain}")),
 )
 _KEY_FILE = "authority.pem"
 _CA_FILE = "ca.pem"
