@@ -12,8 +12,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from aiokafka import TopicPartition
-
 from schemas.signals import INTAKE
 from streams.cluster.producer import ReliableProducer
 from streams.cluster.record_batches import UndecodableBatch
@@ -22,9 +20,7 @@ from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
 from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import (
     build_app,
-    committed_offset,
     crash_of,
-    end_offsets,
     queued_events,
     raw_topic,
     start_app,
@@ -34,7 +30,7 @@ from streams.faust_driver.static_member import StaticMember
 from streams.faust_driver.tables import StageTable
 from streams.intake import Intake, apply_signals
 from streams.memory import MemoryUsers
-from streams.observability.lag import LagMonitor, SourceProgress, StageProgress
+from streams.observability.lag import LagMonitor, StageProgress
 from streams.observability.metrics import (
     OFFSET_RESETS,
     UNDECODABLE_BATCHES,
@@ -42,17 +38,17 @@ from streams.observability.metrics import (
     start_at_zero,
 )
 from streams.records import Effect, Incoming
+from streams.runtime.assigned_partitions import AssignedPartitions, PartitionShare
 from streams.runtime.back_pressure import BackPressure
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.consumption import Consumption, cancel
 from streams.runtime.housekeeping import Housekeeping
 from streams.runtime.offset_tracker import OffsetTracker, Partition
-from streams.runtime.partition_share import PartitionShare
 from streams.runtime.processor import RecordProcessor
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
-from streams.topics import BY_NAME, HEARTBEATS, READERS, Topic
+from streams.topics import BY_NAME, READERS, Topic
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +106,7 @@ class StageRunner:
         self._housekeeping = Housekeeping(
             stage.name, self._write, tables=self.tables, ready=self.ready
         )
-        self._assigned: set[Partition] = set()
+        self._partitions = AssignedPartitions(self.app, self._sources, self._acks, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
         self._gate = self._back_pressure.gate(self._share)
         self._slots = ConcurrencyLimit(stage.concurrency(settings))
@@ -141,14 +137,14 @@ class StageRunner:
             )
             if self._is_measured:
                 self._resources.enter_context(
-                    self._back_pressure.register_reader(self._finished_counts)
+                    self._back_pressure.register_reader(self._partitions.finished_counts)
                 )
             self._resources.enter_context(
                 self._lag.tracking(self.stage.name, self.tables, self._progress)
             )
             self.consumption.start()
             await start_app(self.app)
-            self.app.consumer.finished_ahead = self._finished_ahead
+            self.app.consumer.finished_ahead = self._partitions.finished_ahead
             for seconds, sweep in self._sweeps:
                 self._run_in_background(self._housekeeping.run_sweep(seconds, sweep))
             self._run_in_background(self._housekeeping.measure_tables())
@@ -230,13 +226,6 @@ class StageRunner:
         if self._is_measured:
             self._back_pressure.finish(BY_NAME[record.topic])
 
-    def _finished_counts(self) -> dict[Partition, int]:
-        counts = ((partition, self._acks.finished(partition)) for partition in self._assigned)
-        return {partition: count for partition, count in counts if count is not None}
-
-    def _finished_ahead(self, tp: Any) -> int:
-        return self._acks.finished_ahead((self._sources[tp.topic].name, tp.partition))
-
     # Partitions
 
     def _subscribe(self, topic: Topic) -> None:
@@ -264,10 +253,7 @@ class StageRunner:
 
         async def on_assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._acks.suspend()
-            known = (tp for tp in partitions if tp.topic in self._sources)
-            assigned = {(self._sources[tp.topic].name, tp.partition) for tp in known}
-            self._assigned = assigned
-            self._share.assign(assigned)
+            assigned = self._partitions.assign(partitions)
             for table in self.tables.values():
                 table.discard_gaps()
             self.consumption.retain(assigned)
@@ -327,40 +313,13 @@ class StageRunner:
     async def _positions(self) -> dict[Partition, Position]:
         if not self.ready.is_set() or self._intake.paused:
             return {}
-        positions: dict[Partition, Position] = {}
-        for tp, end in (await end_offsets(self.app, self._sources)).items():
-            partition = (self._sources[tp.topic].name, tp.partition)
-            positions[partition] = Position(
-                end=end,
-                committed=committed_offset(self.app, tp),
-                delivered=self._acks.delivered(partition),
-                in_flight=self._acks.in_flight(partition),
-            )
-        return positions
+        return await self._partitions.positions()
 
     def _progress(self) -> StageProgress:
         """Return the stage's progress in its sources, and in its changelogs during recovery."""
         is_ready = self.ready.is_set() and not self.app.rebalancing
         tables = () if is_ready else (each for t in self.tables.values() for each in t.progress())
-        sources = (
-            self._source_progress(kafka_name, partition, is_ready=is_ready)
-            for kafka_name, topic in self._sources.items()
-            # Heartbeats have an age metric of their own.
-            if topic is not HEARTBEATS
-            for partition in sorted(self._assigned)
-            if partition[0] == topic.name
-        )
-        return StageProgress(tuple(sources), tuple(tables))
-
-    def _source_progress(
-        self, kafka_name: str, partition: Partition, *, is_ready: bool
-    ) -> SourceProgress:
-        topic, number = partition
-        tp = TopicPartition(kafka_name, number)
-        # Faust fetches committed offsets at the end of a rebalance; before, they are stale.
-        committed = self.app.consumer.committed_or_start(tp) if is_ready else None
-        timestamp = None if committed is None else self._acks.timestamp(partition, committed)
-        return SourceProgress(topic, tp, committed, timestamp)
+        return StageProgress(self._partitions.progress(is_ready=is_ready), tuple(tables))
 
     # State for the worker
 
@@ -374,9 +333,7 @@ class StageRunner:
 
     def heartbeat_partitions(self) -> set[int]:
         """Return the assigned partitions of the heartbeats, none during a rebalance."""
-        if not self.ready.is_set():
-            return set()
-        return {number for topic, number in self._assigned if topic == HEARTBEATS.name}
+        return self._partitions.heartbeats() if self.ready.is_set() else set()
 
     def failure(self) -> BaseException | None:
         """Return why the stage must be restarted, None while it runs."""

@@ -1,6 +1,6 @@
 import pytest
 
-from streams.runtime.partition_share import PartitionShare
+from streams.runtime.assigned_partitions import PartitionShare
 from streams.topics import ATTEMPTS, MARKS, REQUESTS, VALIDATED
 
 
