@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from agents.pipeline.request_parsing import clip
 from tests.acceptance.client import Message, PipelineClient, page
 from tests.pipeline_process import PipelineProcess
 from tests.standin import expected_images, expected_media, short_code, user_name, video_id
@@ -225,7 +226,7 @@ async def test_each_pasted_text_is_accepted_or_rejected_separately(client: Pipel
         meaning = error.get("error_type") or outcome["video"]["id"]
         if meaning != (small(0) if row.is_accepted else row.expected):
             wrong[row.text] = meaning
-        assert outcome["url"] == pasted(row.text)
+        assert outcome["url"] == clip(pasted(row.text))
         assert row.reason in error.get("technical_details", {}).get("reason", "")
     assert wrong == {}
 
