@@ -77,7 +77,7 @@ async def open_selection(context: StageContext) -> AsyncIterator[Handler]:
             choices=caches.format_choices(),
             dates=caches.upload_dates(),
         )
-        yield step_handler(NAME, ExtractedVideo, work.work, context.signals)
+        yield step_handler(NAME, ExtractedVideo, work.work, context.shared_state)
 
 
 stage = Stage(

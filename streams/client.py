@@ -93,8 +93,8 @@ async def read_signals(kafka: KafkaSettings, prefix: str) -> dict[str, bytes]:
     """Return the latest values of the shared state whose keys have the prefix."""
     async with translate_errors(kafka):
         await require_topics(kafka, SIGNALS)
-        async with open_shared_state(kafka) as signals:
-            return dict(signals.items(prefix))
+        async with open_shared_state(kafka) as shared_state:
+            return dict(shared_state.items(prefix))
 
 
 def is_about(key: bytes | None, request_id: str) -> bool:

@@ -78,7 +78,7 @@ class StageContext:
         settings: all settings.
         tables: tables of the stage by name.
         publish_best_effort: publishes a record that may be lost (progress); never blocks or raises.
-        signals: shared state of all workers; read here, written by publishing records.
+        shared_state: shared state of all workers; read here, written by publishing records.
         intake: pauses and resumes consumption of the stage.
         periodic: periodic tasks with their intervals in seconds; the stage appends its own.
         checks: readiness checks; the stage appends its own.
@@ -89,7 +89,7 @@ class StageContext:
     settings: Settings
     tables: Mapping[str, Table]
     publish_best_effort: Callable[[Outgoing], None]
-    signals: SharedState
+    shared_state: SharedState
     intake: Intake
     periodic: list[tuple[float, PeriodicTask]] = field(default_factory=list)
     checks: list[HealthCheck] = field(default_factory=list)

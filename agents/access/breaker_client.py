@@ -190,7 +190,7 @@ class BreakerClient:
         """Return when the breaker's state decides the request, or after the timeout."""
         changed = asyncio.Event()
         with (
-            self._context.signals.watch(planned.state_key, callback=changed.set),
+            self._context.shared_state.watch(planned.state_key, callback=changed.set),
             suppress(TimeoutError),
         ):
             async with asyncio.timeout(self._grant_seconds):
@@ -230,20 +230,20 @@ class BreakerClient:
         return blocking or has_free_trials(self._state(planned))
 
     def _state(self, planned: PlannedAttempt) -> BreakerState | None:
-        return breaker_state(self._context.signals, planned.breaker, self._clock())
+        return breaker_state(self._context.shared_state, planned.breaker, self._clock())
 
 
-def breaker_state(signals: SharedState, name: str, now: datetime) -> BreakerState | None:
+def breaker_state(shared_state: SharedState, name: str, now: datetime) -> BreakerState | None:
     """Return the state of a breaker; None when there is none, or it is malformed.
 
     Its times are by the monitor's clock. They are shifted to this worker's: a breaker is open for
     as long as the monitor meant, however far the clocks are apart or jump.
     """
     key = f"{BREAKER}{name}"
-    state = signals.read(key, BreakerState)
+    state = shared_state.read(key, BreakerState)
     if state is None or (state.until is None and state.budget_until is None):
         return state
-    since = signals.published_at(key, state.since, now)
+    since = shared_state.published_at(key, state.since, now)
     until = None if state.until is None else since + (state.until - state.since)
     return msgspec.structs.replace(
         state,

@@ -154,7 +154,9 @@ class RateLimits:
         return max(0.0, min(left, self._limits.pause_seconds_max))
 
     def _state(self, endpoint: Endpoint) -> RateState | None:
-        return self._context.signals.read(f"{RATE}{breaker_name(*_labels(endpoint))}", RateState)
+        return self._context.shared_state.read(
+            f"{RATE}{breaker_name(*_labels(endpoint))}", RateState
+        )
 
 
 def open_bulkhead(

@@ -219,7 +219,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         work = Download(
             fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context
         )
-        yield step_handler(NAME, SelectedVideo, work.work, context.signals)
+        yield step_handler(NAME, SelectedVideo, work.work, context.shared_state)
 
 
 stage = Stage(

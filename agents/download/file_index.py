@@ -57,7 +57,7 @@ class StoredFileIndex:
     def row(self, key: str) -> Mapping[str, StoredFile]:
         """Return the files of a video's row by `SelectedSource.file_id`; empty if invalidated."""
         row = self._context.tables[TABLE].get(key)
-        refreshed = invalidated_at(self._context.signals, key)
+        refreshed = invalidated_at(self._context.shared_state, key)
         with suppress(MalformedMessageError):
             known = None if row is None else decode(row, StoredFilesRow)
             if known and (refreshed is None or known.fetched_at >= refreshed.timestamp()):
@@ -106,7 +106,7 @@ class StoredFileIndex:
         return TableWrite(TABLE, event.video.key, encode(known))
 
     def _valid_since(self, event: SelectedVideo) -> float:
-        refreshed = invalidated_at(self._context.signals, event.video.key)
+        refreshed = invalidated_at(self._context.shared_state, event.video.key)
         requested = event.job.received_at if event.job.options.refresh else None
         moments = (refreshed, requested, datetime.fromtimestamp(time.time() - self._seconds, UTC))
         return max(moment.timestamp() for moment in moments if moment is not None)

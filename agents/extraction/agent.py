@@ -235,10 +235,10 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         yield handle_by_kind(
             {
                 ValidatedListing: step_handler(
-                    NAME, ValidatedListing, listing_work.work, context.signals
+                    NAME, ValidatedListing, listing_work.work, context.shared_state
                 )
             },
-            step_handler(NAME, ValidatedVideo, work.work, context.signals),
+            step_handler(NAME, ValidatedVideo, work.work, context.shared_state),
         )
 
 

@@ -131,7 +131,7 @@ def on_bug(record: Incoming, error: Exception) -> Sequence[Effect]:
 
 @asynccontextmanager
 async def open_monitor(context: StageContext) -> AsyncIterator[Handler]:
-    settings, read_signal = context.settings, context.signals.get
+    settings, read_signal = context.settings, context.shared_state.get
     breakers, rates = (context.tables[name] for name in TABLES)
     videos = settings.breaker.suspicious_videos
     monitor = Monitor(

@@ -16,12 +16,12 @@ class RequestCancelledError(Exception):
     """The request was cancelled by a command."""
 
 
-def is_cancelled(job: Job, signals: SharedState) -> bool:
-    return any(signals.get(key) is not None for key in cancel_keys(job.request_id))
+def is_cancelled(job: Job, shared_state: SharedState) -> bool:
+    return any(shared_state.get(key) is not None for key in cancel_keys(job.request_id))
 
 
 @contextmanager
-def cancellable(job: Job, signals: SharedState) -> Iterator[None]:
+def cancellable(job: Job, shared_state: SharedState) -> Iterator[None]:
     """Cancel the block, as `asyncio.timeout` does, when a cancel signal of the job arrives.
 
     Raises:
@@ -37,9 +37,9 @@ def cancellable(job: Job, signals: SharedState) -> Iterator[None]:
             is_triggered = True
             task.cancel()
 
-    if is_cancelled(job, signals):
+    if is_cancelled(job, shared_state):
         raise RequestCancelledError
-    with signals.watch(*cancel_keys(job.request_id), callback=stop):
+    with shared_state.watch(*cancel_keys(job.request_id), callback=stop):
         try:
             yield
         except asyncio.CancelledError:

@@ -86,7 +86,7 @@ class StageCaches:
             table.get,
             settings.video_info_seconds,
             stale_seconds=settings.stale_seconds,
-            invalidated_at=partial(invalidated_at, self._context.signals),
+            invalidated_at=partial(invalidated_at, self._context.shared_state),
             fingerprint=config_fingerprint(self._context.settings),
             front=self._store(
                 VIDEO_INFO, settings.video_info_seconds, row_codec.size_of, level="front"
@@ -104,7 +104,7 @@ class StageCaches:
             MemoryBackend(self._store(negative.NAME, ttl_seconds, ttl_lru.size_of)),
             shared=self._shared,
             can_log_in=can_log_in,
-            invalidated_at=partial(invalidated_at, self._context.signals),
+            invalidated_at=partial(invalidated_at, self._context.shared_state),
             report=self._report,
         )
 
@@ -217,14 +217,14 @@ class CacheMetrics:
         SHARED_CACHE_CALLS.labels(self._stage, operation, outcome).inc()
 
 
-def invalidated_at(signals: SharedState, key: str) -> datetime | None:
+def invalidated_at(shared_state: SharedState, key: str) -> datetime | None:
     """Return when a video (``tiktok:7608826249200356630``) was last invalidated; None: never.
 
     Older entries must not be used. The time is converted to this worker's clock, the clock of its
     cache entries.
     """
     name = f"{REFRESH}{key}"
-    signal = signals.read(name, RefreshSignal)
+    signal = shared_state.read(name, RefreshSignal)
     if signal is None:
         return None
-    return signals.published_at(name, signal.at, datetime.now(UTC))
+    return shared_state.published_at(name, signal.at, datetime.now(UTC))

@@ -72,7 +72,7 @@ StepOutcome = Forward | Complete
 
 
 def step_handler(
-    step: str, kind: type[E], work: Callable[[E], Awaitable[StepOutcome]], signals: SharedState
+    step: str, kind: type[E], work: Callable[[E], Awaitable[StepOutcome]], shared_state: SharedState
 ) -> Handler:
     start_at_zero(FAILURES, [step], ErrorCode)
 
@@ -85,7 +85,7 @@ def step_handler(
         if is_expired(event.job, datetime.now(UTC)):
             return [propose_result(event.job, step, expired(event.job, step), envelope.id)]
         try:
-            with cancellable(event.job, signals):
+            with cancellable(event.job, shared_state):
                 return await _run(event, envelope, work, step, record)
         except RequestCancelledError:
             return [propose_result(event.job, step, cancelled(event.job, step), envelope.id)]

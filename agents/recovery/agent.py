@@ -112,7 +112,7 @@ class Recovery:
     def __init__(
         self,
         settings: Settings,
-        signals: SharedState,
+        shared_state: SharedState,
         handlers: ErrorHandlers,
         *,
         accounts: Accounts = lambda _platform: (),
@@ -120,7 +120,7 @@ class Recovery:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
-        self._signals = signals
+        self._shared_state = shared_state
         self._handlers = handlers
         self._accounts = accounts
         self._policies = with_waits(settings.retry.waits_seconds)
@@ -154,9 +154,9 @@ class Recovery:
             total=self._total,
             jitter=self._settings.retry.jitter,
             uniform=self._uniform(),
-            breaker=breaker_of(failure, self._signals, now),
+            breaker=breaker_of(failure, self._shared_state, now),
             available=options_of(
-                failure, event, self._settings, self._signals, self._accounts, now=now
+                failure, event, self._settings, self._shared_state, self._accounts, now=now
             ),
             policies=self._policies,
         )
@@ -255,7 +255,7 @@ async def open_recovery(context: StageContext) -> AsyncIterator[Handler]:
     start_at_zero(RETRY_ATTEMPTS, STEPS, ATTEMPT_LABELS)
     settings, handlers = context.settings, ErrorHandlers.load()
     accounts = open_authenticator(settings.auth).accounts
-    yield Recovery(settings, context.signals, handlers, accounts=accounts).handle
+    yield Recovery(settings, context.shared_state, handlers, accounts=accounts).handle
 
 
 stage = Stage(

@@ -18,16 +18,16 @@ Accounts = Callable[[str], tuple[str, ...]]
 """Returns the account names of a platform."""
 
 
-def breaker_of(failure: Failure, signals: SharedState, now: datetime) -> BreakerState | None:
+def breaker_of(failure: Failure, shared_state: SharedState, now: datetime) -> BreakerState | None:
     """Return the breaker of the failed call; None when there is none, or no call was made."""
-    return None if failure.egress is None else _breaker(failure, failure.egress, signals, now)
+    return None if failure.egress is None else _breaker(failure, failure.egress, shared_state, now)
 
 
 def options_of(
     failure: Failure,
     event: Event,
     settings: Settings,
-    signals: SharedState,
+    shared_state: SharedState,
     accounts: Accounts,
     *,
     now: datetime,
@@ -37,7 +37,7 @@ def options_of(
         egresses=tuple(
             name
             for name in egress_names(settings)
-            if _is_closed(_breaker(failure, name, signals, now))
+            if _is_closed(_breaker(failure, name, shared_state, now))
         ),
         accounts=() if failure.platform is None else accounts(failure.platform),
         formats=event.info.formats if isinstance(event, SelectedVideo) else (),
@@ -49,7 +49,7 @@ def _is_closed(breaker: BreakerState | None) -> bool:
 
 
 def _breaker(
-    failure: Failure, egress: str, signals: SharedState, now: datetime
+    failure: Failure, egress: str, shared_state: SharedState, now: datetime
 ) -> BreakerState | None:
     name = breaker_name(failure.platform or "", failure.operation or "", egress)
-    return breaker_state(signals, name, now)
+    return breaker_state(shared_state, name, now)

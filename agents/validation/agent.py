@@ -72,15 +72,15 @@ class Validation:
 
     Args:
         finder: resolves URLs to posts and listings.
-        signals: shared state with the cancelled requests.
+        shared_state: shared state with the cancelled requests.
         reply_topics: topics that a request may name in ``reply_to``.
     """
 
     def __init__(
-        self, finder: TargetFinder, signals: SharedState, reply_topics: Collection[str] = ()
+        self, finder: TargetFinder, shared_state: SharedState, reply_topics: Collection[str] = ()
     ) -> None:
         self._finder = finder
-        self._signals = signals
+        self._shared_state = shared_state
         self._reply_topics = reply_topics
 
     async def handle(self, record: Incoming) -> Sequence[Effect] | Slices:
@@ -112,7 +112,7 @@ class Validation:
         if is_expired(job, datetime.now(UTC)):
             return [propose_result(job, NAME, expired(job, NAME), cause)]
         try:
-            with cancellable(job, self._signals):
+            with cancellable(job, self._shared_state):
                 return await self._resolve(job, url, cause, record, alone=alone)
         except RequestCancelledError:
             return [propose_result(job, NAME, cancelled(job, NAME), cause)]
@@ -182,7 +182,7 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
             "resolve", tuple(links), context, step=NAME, plugins=installed_plugins()
         )
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
-        yield Validation(finder, context.signals, context.settings.kafka.reply_topics).handle
+        yield Validation(finder, context.shared_state, context.settings.kafka.reply_topics).handle
 
 
 def window(settings: Settings) -> int:

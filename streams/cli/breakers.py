@@ -66,15 +66,15 @@ def reset(name: str, bootstrap: str | None) -> None:
 async def _send(kafka: KafkaSettings, command: OpenBreaker | ResetBreaker) -> None:
     assert command.id is not None
     wanted = "forced_open" if isinstance(command, OpenBreaker) else "closed"
-    async with Client(kafka) as client, open_shared_state(kafka) as signals:
+    async with Client(kafka) as client, open_shared_state(kafka) as shared_state:
         await client.send_command(command)
         await wait_applied(
-            client, command.id, lambda: _current_state(signals, command.breaker) == wanted
+            client, command.id, lambda: _current_state(shared_state, command.breaker) == wanted
         )
 
 
-def _current_state(signals: SharedState, name: str) -> str | None:
-    state = signals.read(f"{BREAKER}{name}", BreakerState)
+def _current_state(shared_state: SharedState, name: str) -> str | None:
+    state = shared_state.read(f"{BREAKER}{name}", BreakerState)
     return None if state is None else state.state
 
 

@@ -30,11 +30,11 @@ def refresh(video: str, bootstrap: str | None) -> None:
 
 async def _refresh(kafka: KafkaSettings, command: Refresh) -> set[str]:
     assert command.id is not None
-    async with Client(kafka) as client, open_shared_state(kafka) as signals:
-        before = dict(signals.items(REFRESH))
+    async with Client(kafka) as client, open_shared_state(kafka) as shared_state:
+        before = dict(shared_state.items(REFRESH))
 
         def invalidated() -> set[str]:
-            items = signals.items(REFRESH)
+            items = shared_state.items(REFRESH)
             return {key.removeprefix(REFRESH) for key, at in items if before.get(key) != at}
 
         await client.send_command(command)

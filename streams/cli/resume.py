@@ -29,12 +29,12 @@ def resume(stage: str, bootstrap: str | None) -> None:
 async def _resume(kafka: KafkaSettings, command: ResumeStage) -> None:
     assert command.id is not None
     key = f"{INTAKE}{command.stage}"
-    async with Client(kafka) as client, open_shared_state(kafka) as signals:
-        before = signals.get(key)
+    async with Client(kafka) as client, open_shared_state(kafka) as shared_state:
+        before = shared_state.get(key)
 
         def resumed() -> bool:
-            signal = signals.read(key, IntakeSignal)
-            return signal is not None and signals.get(key) != before and not signal.paused
+            signal = shared_state.read(key, IntakeSignal)
+            return signal is not None and shared_state.get(key) != before and not signal.paused
 
         await client.send_command(command)
         await wait_applied(client, command.id, resumed)

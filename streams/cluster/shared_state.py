@@ -154,36 +154,36 @@ async def open_shared_state(
     kafka: KafkaSettings, observer: BatchObserver | None = None
 ) -> AsyncIterator[SharedState]:
     """Yield the state, complete as of now, and keep it up to date during the block."""
-    signals = SharedState()
+    shared_state = SharedState()
     complete = asyncio.Event()
     context = copy_context()
     if observer is not None:
         context.run(OBSERVER.set, observer)
-    task = asyncio.create_task(_follow(kafka, signals, complete), context=context)
+    task = asyncio.create_task(_follow(kafka, shared_state, complete), context=context)
     try:
         waiting = asyncio.create_task(complete.wait())
         await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         if task.done():
             task.result()
-        yield signals
+        yield shared_state
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
 
-async def _follow(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Event) -> None:
+async def _follow(kafka: KafkaSettings, shared_state: SharedState, complete: asyncio.Event) -> None:
     """Consume until cancelled; a failed reader restarts from the beginning."""
     while True:
         try:
-            await _read(kafka, signals, complete)
+            await _read(kafka, shared_state, complete)
         except KafkaError as error:
             log.warning("signals cannot be read, trying again: %r", error)
             await asyncio.sleep(RETRY_SECONDS)
 
 
-async def _read(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Event) -> None:
+async def _read(kafka: KafkaSettings, shared_state: SharedState, complete: asyncio.Event) -> None:
     partition = TopicPartition(SIGNALS.kafka_name(kafka.topic_prefix), 0)
     consumer = AIOKafkaConsumer(**consumer_options(kafka, "signals"), auto_offset_reset="earliest")
     try:
@@ -197,7 +197,7 @@ async def _read(kafka: KafkaSettings, signals: SharedState, complete: asyncio.Ev
                 complete.set()
             for record in (await consumer.getmany(timeout_ms=POLL_MILLISECONDS)).get(partition, ()):
                 key = (record.key or b"").decode(errors="replace")
-                signals.put(key, record.value, live=complete.is_set())
+                shared_state.put(key, record.value, live=complete.is_set())
     finally:
         # aiokafka raises the cancellation of its own pending fetch while a broker is down.
         with suppress(asyncio.CancelledError):

@@ -80,7 +80,7 @@ class Consumption:
         app: Any,
         acks: OffsetTracker,
         intake: Intake,
-        signals: SharedState,
+        shared_state: SharedState,
         window: int,
         slots: ConcurrencyLimit,
         gate: BackPressureGate,
@@ -91,7 +91,7 @@ class Consumption:
         self._app = app
         self._acks = acks
         self._intake = intake
-        self._signals = signals
+        self._shared_state = shared_state
         self._slots = slots
         self._gate = gate
         self._started_max = started_max
@@ -118,7 +118,7 @@ class Consumption:
                 claim=self._claim,
                 gate=gate,
                 start=self._start,
-                signals=signals,
+                shared_state=shared_state,
             )
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class Consumption:
 
     def start(self) -> None:
         """Listen for cancellations, and start the delay queue."""
-        self._subscriptions.enter_context(self._signals.listen(CANCEL, self._on_cancel))
+        self._subscriptions.enter_context(self._shared_state.listen(CANCEL, self._on_cancel))
         if self.delay_queue is not None:
             self._delay_task = asyncio.create_task(self.delay_queue.run())
             self._delay_task.add_done_callback(self._record_failure)
@@ -302,7 +302,7 @@ class Consumption:
         self._add_held_bytes(_size(record))
         self._schedule.push(record, claim, key)
         for name in cancellable_ids(claim.request):
-            if self._signals.get(f"{CANCEL}{name}") is not None:
+            if self._shared_state.get(f"{CANCEL}{name}") is not None:
                 self._schedule.expedite(name)
         self.dispatch()
 

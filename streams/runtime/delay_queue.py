@@ -89,7 +89,7 @@ class DelayQueue:
         gate: back-pressure of the later stages.
         start: called when a record is released. A record of a cancelled request is released at
             once.
-        signals: report cancelled requests.
+        shared_state: report cancelled requests.
         clock: seconds, monotonic: steps of the wall clock do not affect held records.
         wall_clock: epoch seconds.
     """
@@ -102,7 +102,7 @@ class DelayQueue:
         claim: Callable[[Incoming], Claim],
         gate: BackPressureGate,
         start: Start,
-        signals: SharedState,
+        shared_state: SharedState,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -110,7 +110,7 @@ class DelayQueue:
         self._claim = claim
         self._gate = gate
         self._start = start
-        self._signals = signals
+        self._shared_state = shared_state
         self._clock = clock
         self._wall_clock = wall_clock
         self._budgets = {topic: _ByteBudget() for topic in topics}
@@ -140,7 +140,7 @@ class DelayQueue:
         for key in held.keys:
             self._by_key[key].add(held)
         self._budgets[record.topic].add(len(held.record.packed))
-        if any(self._signals.get(key) is not None for key in held.keys):
+        if any(self._shared_state.get(key) is not None for key in held.keys):
             held.due = None
         self._set_timer(held)
 
@@ -166,7 +166,7 @@ class DelayQueue:
 
     async def run(self) -> None:
         """Release records when they are due, until cancelled."""
-        with self._signals.listen(CANCEL, self._on_cancel):
+        with self._shared_state.listen(CANCEL, self._on_cancel):
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._release_due())
                 group.create_task(self._report())

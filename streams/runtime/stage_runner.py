@@ -68,7 +68,7 @@ class StageRunner:
         settings: Settings,
         producer: ReliableProducer,
         *,
-        signals: SharedState | None = None,
+        shared_state: SharedState | None = None,
         memory: MemoryUsers | None = None,
         warn: Callable[[str], object] = lambda _: None,
         member: StaticMember | None = None,
@@ -76,7 +76,7 @@ class StageRunner:
         lag: LagMonitor | None = None,
     ) -> None:
         self.stage = stage
-        self._signals = signals or SharedState()
+        self._shared_state = shared_state or SharedState()
         self._memory = memory or MemoryUsers()
         self._back_pressure = back_pressure or BackPressure(settings.stage)
         self._lag = lag or LagMonitor()
@@ -116,7 +116,7 @@ class StageRunner:
             app=self.app,
             acks=self._acks,
             intake=self._intake,
-            signals=self._signals,
+            shared_state=self._shared_state,
             window=stage.window(settings),
             slots=self._slots,
             gate=self._gate,
@@ -127,7 +127,9 @@ class StageRunner:
         try:
             self._processor = self._build_processor(await self._open())
             key = f"{INTAKE}{self.stage.name}"
-            self._resources.enter_context(self._signals.listen(key, apply_signals(self._intake)))
+            self._resources.enter_context(
+                self._shared_state.listen(key, apply_signals(self._intake))
+            )
             for topic in self.stage.reads:
                 self._subscribe(topic)
             self._connect_rebalance_signals()
@@ -187,7 +189,7 @@ class StageRunner:
             settings=self._settings,
             tables=self.tables,
             publish_best_effort=self._housekeeping.publish_best_effort,
-            signals=self._signals,
+            shared_state=self._shared_state,
             intake=self._intake,
             periodic=self._sweeps,
             checks=self._checks,

@@ -88,7 +88,7 @@ class Worker:
             ReliableProducer(self._settings.kafka) as producer,
             open_shared_state(
                 self._settings.kafka, BatchObserver(partial(self._publish_undecodable, producer))
-            ) as signals,
+            ) as shared_state,
             GroupOffsets.open(self._settings.kafka) as offsets,
             asyncio.TaskGroup() as group,
         ):
@@ -103,7 +103,7 @@ class Worker:
             for stage in self._stages:
                 member = members[stage.name]
                 group.create_task(
-                    self._supervise(stage, producer, signals, member, start_heartbeats)
+                    self._supervise(stage, producer, shared_state, member, start_heartbeats)
                 )
 
     @asynccontextmanager
@@ -155,7 +155,7 @@ class Worker:
         self,
         stage: Stage,
         producer: ReliableProducer,
-        signals: SharedState,
+        shared_state: SharedState,
         member: StaticMember,
         heartbeats: HeartbeatContext,
     ) -> None:
@@ -163,7 +163,7 @@ class Worker:
         while True:
             started = time.monotonic()
             member.failures = failures
-            error = await self._run_once(stage, producer, signals, member, heartbeats)
+            error = await self._run_once(stage, producer, shared_state, member, heartbeats)
             if time.monotonic() - started > BACKOFF_RESET_SECONDS:
                 failures = 0
             wait = RESTART_SECONDS[min(failures, len(RESTART_SECONDS) - 1)]
@@ -176,7 +176,7 @@ class Worker:
         self,
         stage: Stage,
         producer: ReliableProducer,
-        signals: SharedState,
+        shared_state: SharedState,
         member: StaticMember,
         heartbeats: HeartbeatContext,
     ) -> BaseException:
@@ -185,7 +185,7 @@ class Worker:
                 stage,
                 self._settings,
                 producer,
-                signals=signals,
+                shared_state=shared_state,
                 memory=self._memory,
                 warn=partial(self._health.warn, stage.name),
                 member=member,

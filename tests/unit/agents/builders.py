@@ -363,7 +363,7 @@ def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[O
         settings=settings,
         tables=named,
         publish_best_effort=best_effort_records.append,
-        signals=SharedState(),
+        shared_state=SharedState(),
         intake=Intake("toy"),
     )
     return context, best_effort_records

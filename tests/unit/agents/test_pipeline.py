@@ -129,7 +129,7 @@ class Pipeline:
         download = make_download(storage, {"direct": self.tools}, context)
         recovery = Recovery(
             context.settings,
-            context.signals,
+            context.shared_state,
             ErrorHandlers({}),
             uniform=lambda: 0.0,
             clock=lambda: WRITTEN_AT,

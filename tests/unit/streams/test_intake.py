@@ -75,15 +75,15 @@ async def test_waiter_continues_when_the_intake_resumes() -> None:
 
 
 def test_signals_pause_and_resume_the_intake() -> None:
-    intake, signals = Intake("toy"), SharedState()
-    signals.put(KEY, signal(paused=True))
-    with signals.listen(KEY, apply_signals(intake)):
+    intake, shared_state = Intake("toy"), SharedState()
+    shared_state.put(KEY, signal(paused=True))
+    with shared_state.listen(KEY, apply_signals(intake)):
         assert intake.problem() == "too many dead letters"
-        signals.put(KEY, signal(paused=False))
+        shared_state.put(KEY, signal(paused=False))
         assert is_open(intake)
-        signals.put(KEY, signal(paused=True, reason="again"))
+        shared_state.put(KEY, signal(paused=True, reason="again"))
         assert intake.problem() == "again"
-        signals.put(KEY, None)
+        shared_state.put(KEY, None)
         assert is_open(intake)
 
 

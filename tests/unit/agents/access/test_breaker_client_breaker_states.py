@@ -25,19 +25,19 @@ class SkewedBreaker:
 
     def __init__(self, ahead: float, *, live: bool, age: float = 0.0, **fields: Any) -> None:
         self.elapsed = 0.0
-        self.signals = SharedState(clock=lambda: self.elapsed)
+        self.shared_state = SharedState(clock=lambda: self.elapsed)
         since = NOW + seconds(ahead - age)
         fields = {"state": "open", "until": since + seconds(OPEN_SECONDS), **fields}
         state = BreakerState(
             platform="tiktok", operation="extract", egress="a", since=since, **fields
         )
-        self.signals.put(f"{BREAKER}{NAME}", encode(state), live=live)
+        self.shared_state.put(f"{BREAKER}{NAME}", encode(state), live=live)
 
     def remaining(self, elapsed: float = 0.0, jump: float = 0.0) -> float:
         """Return the open seconds left after ``elapsed``, with a step of the local clock."""
         self.elapsed = elapsed
         now = NOW + seconds(elapsed + jump)
-        state = breaker_state(self.signals, NAME, now)
+        state = breaker_state(self.shared_state, NAME, now)
         assert state is not None
         assert state.until is not None
         return (state.until - now).total_seconds()
@@ -66,13 +66,13 @@ def test_retry_budget_hold_is_capped_under_clock_skew() -> None:
     breaker = SkewedBreaker(
         600.0, live=True, state="closed", until=None, budget_until=NOW + seconds(605)
     )
-    state = breaker_state(breaker.signals, NAME, NOW)
+    state = breaker_state(breaker.shared_state, NAME, NOW)
     assert state is not None
     assert (state.until, state.budget_until) == (None, NOW + seconds(BUDGET_SECONDS))
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{"])
 def test_undecodable_state_is_ignored(value: bytes | None) -> None:
-    signals = SharedState()
-    signals.put(f"{BREAKER}{NAME}", value)
-    assert breaker_state(signals, NAME, NOW) is None
+    shared_state = SharedState()
+    shared_state.put(f"{BREAKER}{NAME}", value)
+    assert breaker_state(shared_state, NAME, NOW) is None

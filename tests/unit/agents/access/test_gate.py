@@ -69,7 +69,7 @@ class GateHarness:
     def set_breaker(self, egress: str, state: Any, **changes: Any) -> None:
         fields = {"platform": "tiktok", "operation": "extract", "egress": egress, "since": NOW}
         value = encode(BreakerState(**{**fields, **changes}, state=state))
-        self.context.signals.put(f"{BREAKER}tiktok:extract:{egress}", value)
+        self.context.shared_state.put(f"{BREAKER}tiktok:extract:{egress}", value)
 
     async def run(self, call: Callable[[str], Awaitable[str]] | None = None, **job: Any) -> str:
         return await self.gate.run(
@@ -85,7 +85,7 @@ class GateHarness:
             since=NOW,
             **changes,
         )
-        self.context.signals.put(f"{RATE}{state.name}", encode(state))
+        self.context.shared_state.put(f"{RATE}{state.name}", encode(state))
 
     async def succeed(self, egress: str) -> str:
         self.called.append(egress)
@@ -247,7 +247,7 @@ async def test_open_breaker_diverts_to_another_egress(state: str) -> None:
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff"])
 async def test_undecodable_breaker_state_permits_the_call(value: bytes) -> None:
     harness = GateHarness()
-    harness.context.signals.put(f"{BREAKER}tiktok:extract:direct", value)
+    harness.context.shared_state.put(f"{BREAKER}tiktok:extract:direct", value)
     assert await harness.run() == "by direct"
 
 
@@ -476,7 +476,7 @@ async def test_state_watcher_is_removed_after_a_rejection() -> None:
     harness = GateHarness(grant_seconds=0.02)
     harness.set_breaker("direct", "open", until=NOW)
     await raised_error(harness.run())
-    assert harness.context.signals._watchers == {}
+    assert harness.context.shared_state._watchers == {}
 
 
 # One breaker is not closed, another is
@@ -582,12 +582,12 @@ async def test_request_cancelled_in_the_bulkhead_queue_is_never_attempted() -> N
 
     async def waits() -> None:
         job = make_job(request_id="b")
-        with cancellable(job, harness.context.signals):
+        with cancellable(job, harness.context.shared_state):
             await harness.gate.run(job, platform="tiktok", subject=SUBJECT, call=call)
 
     second = asyncio.create_task(waits())
     await asyncio.sleep(0.002)
-    harness.context.signals.put(f"{CANCEL}b", b"{}")
+    harness.context.shared_state.put(f"{CANCEL}b", b"{}")
     with pytest.raises(RequestCancelledError):
         await second
     call.end.set()

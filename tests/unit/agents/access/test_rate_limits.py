@@ -35,7 +35,7 @@ class RateLimitsHarness:
             settings=settings,
             tables={},
             publish_best_effort=context.publish_best_effort,
-            signals=context.signals,
+            shared_state=context.shared_state,
             intake=context.intake,
             partition_share=lambda: self.share,
         )
@@ -53,7 +53,7 @@ class RateLimitsHarness:
             since=NOW,
             **changes,
         )
-        self.context.signals.put(f"{RATE}{state.name}", encode(state))
+        self.context.shared_state.put(f"{RATE}{state.name}", encode(state))
 
     async def admitted_count(self, count: int, endpoint: Endpoint | None = None) -> int:
         """Return how many of ``count`` calls are admitted without a wait."""
@@ -140,7 +140,7 @@ async def test_pause_is_capped_under_clock_skew() -> None:
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff"])
 async def test_undecodable_rate_limits_nothing(value: bytes) -> None:
     harness = RateLimitsHarness()
-    harness.context.signals.put(f"{RATE}tiktok:extract:a", value)
+    harness.context.shared_state.put(f"{RATE}tiktok:extract:a", value)
     await harness.admitted_count(1)
     assert metric("rate_allowed_per_second") == 10
 

@@ -133,7 +133,7 @@ class DownloadHarness:
             probe=self.probe,
             storage_guard=self.storage_guard,
         )
-        handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
+        handle = step_handler("download", SelectedVideo, work.work, self.context.shared_state)
         effects = list(await handle(event_record(event)))
         apply_writes(self.table, effects)
         return effects
@@ -518,7 +518,7 @@ def open_breaker(harness: DownloadHarness) -> None:
         since=WRITTEN_AT,
         until=FUTURE,
     )
-    harness.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+    harness.context.shared_state.put(f"{BREAKER}{state.name}", encode(state))
 
 
 async def test_open_breaker_fetches_nothing(harness: DownloadHarness) -> None:
@@ -578,7 +578,7 @@ async def test_cancelled_download_stops_at_once_and_removes_its_files(
 ) -> None:
     task = await blocked_download(harness)
     assert matching_paths(tmp_path, "media")
-    harness.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
+    harness.context.shared_state.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
     effects = await asyncio.wait_for(task, 1)
     assert isinstance(outcome(effects), Cancelled)
     assert matching_paths(tmp_path, "media") == matching_paths(tmp_path, "job-*") == []
@@ -591,7 +591,7 @@ async def test_files_older_than_a_refresh_are_not_reused(
 ) -> None:
     await harness.run(selected())
     signal = RefreshSignal(by="ann", at=seconds_from_now(seconds))
-    harness.context.signals.put(f"refresh/{VIDEO.key}", encode(signal), live=False)
+    harness.context.shared_state.put(f"refresh/{VIDEO.key}", encode(signal), live=False)
     effects = await harness.run(selected())
     assert file_of(effects).reused is reused
 
@@ -602,7 +602,7 @@ async def test_refresh_invalidates_all_formats(harness: DownloadHarness) -> None
     )
     await harness.run(selected(other))
     signal = RefreshSignal(by="ann", at=datetime.now(UTC))
-    harness.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
+    harness.context.shared_state.put(f"refresh/{VIDEO.key}", encode(signal))
     await harness.run(selected())
     assert not file_of(await harness.run(selected(other))).reused
     assert file_of(await harness.run(selected())).reused
@@ -681,5 +681,5 @@ async def test_event_waiting_for_the_storage_can_be_cancelled_and_expires(
     )
     waiting = asyncio.create_task(harness.run(selected()))
     await asyncio.sleep(0.01)
-    harness.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
+    harness.context.shared_state.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
     assert isinstance(outcome(await asyncio.wait_for(waiting, 1)), Cancelled)

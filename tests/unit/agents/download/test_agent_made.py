@@ -124,7 +124,9 @@ class DownloadHarness:
         self, source: SelectedSource, *, killed: bool = False, **changes: Any
     ) -> list[Effect]:
         """Handle an event; ``killed`` leaves out its table writes, as a crash before them."""
-        handle = step_handler("download", SelectedVideo, self.work().work, self.context.signals)
+        handle = step_handler(
+            "download", SelectedVideo, self.work().work, self.context.shared_state
+        )
         effects = list(await handle(event_record(selected(source, **changes))))
         if not killed:
             apply_writes(self.context.tables[TABLE], effects)

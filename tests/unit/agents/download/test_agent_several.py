@@ -143,7 +143,7 @@ class DownloadHarness:
     async def run(self, event: SelectedVideo, *, killed: bool = False) -> list[Effect]:
         """Handle an event; ``killed`` leaves out its table writes, as a crash before them."""
         work = make_download(self.storage, {"direct": self.fetcher}, self.context, probe=self.probe)
-        handle = step_handler("download", SelectedVideo, work.work, self.context.signals)
+        handle = step_handler("download", SelectedVideo, work.work, self.context.shared_state)
         effects = list(await handle(event_record(event)))
         if not killed:
             apply_writes(self.context.tables[TABLE], effects)
@@ -282,7 +282,7 @@ async def test_files_older_than_a_refresh_are_fetched_again(harness: DownloadHar
     await harness.run(photos(), killed=True)
     age_stored_files(harness, 60)
     signal = RefreshSignal(by="ann", at=seconds_from_now(-30))
-    harness.context.signals.put(f"refresh/{VIDEO.key}", encode(signal))
+    harness.context.shared_state.put(f"refresh/{VIDEO.key}", encode(signal))
     assert not any(file.reused for file in files_of(await harness.run(photos())))
 
 
@@ -322,7 +322,7 @@ async def test_each_file_of_a_post_is_a_separate_trial(harness: DownloadHarness)
         trials=granted,
         trials_max=2,
     )
-    harness.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+    harness.context.shared_state.put(f"{BREAKER}{state.name}", encode(state))
     await harness.run(photos())
     assert set(harness.fetcher.fetched) == {"image-01", "image-02"}
     sent = sent_to(harness.best_effort_records, ATTEMPTS)
@@ -406,7 +406,7 @@ async def test_cancellation_stops_all_files(harness: DownloadHarness, tmp_path: 
     harness.fetcher.then = dict.fromkeys(IDS[2:], block)
     task = asyncio.create_task(harness.run(photos()))
     await asyncio.wait_for(reached.wait(), 5)
-    harness.context.signals.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
+    harness.context.shared_state.put("cancel/r1", encode(CancelSignal(by="ann", at=WRITTEN_AT)))
     effects = await asyncio.wait_for(task, 1)
     assert isinstance(outcome(effects), Cancelled)
     assert harness.fetcher.running == 0

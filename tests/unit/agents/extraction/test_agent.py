@@ -303,7 +303,7 @@ def open_breaker(harness: ExtractionHarness) -> None:
         since=EXTRACTED_AT,
         until=FUTURE,
     )
-    harness.context.signals.put(f"{BREAKER}{state.name}", encode(state))
+    harness.context.shared_state.put(f"{BREAKER}{state.name}", encode(state))
 
 
 async def test_attempts_are_reported_and_cache_hits_are_not() -> None:
@@ -579,7 +579,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
         acks=OffsetTracker(),
         intake=Intake(NAME),
-        signals=SharedState(),
+        shared_state=SharedState(),
         window=100,
         slots=slots,
         gate=BackPressureGate({}, lambda: 1.0),

@@ -208,7 +208,7 @@ async def test_not_permitted_read_records_no_account_use() -> None:
         state="forced_open",
         since=WRITTEN_AT,
     )
-    harness.context.signals.put(f"breaker/{state.name}", encode(state))
+    harness.context.shared_state.put(f"breaker/{state.name}", encode(state))
     error = await harness.read_error(authenticate=True)
     assert (error.permitted, error.account) == (False, None)
     assert (harness.authenticator.recorded, harness.engine.jobs) == ([], [])

@@ -83,13 +83,13 @@ class MonitorHarness:
         self.limits = limits
         self.table = make_table(TABLE)
         self.rates = make_table(RATES)
-        self.signals = SharedState()
+        self.shared_state = SharedState()
         self.clock = Clock()
         self.monitor = self.new_monitor()
 
     def new_monitor(self) -> Monitor:
         """Return a monitor as after a restart: without memory, with the tables."""
-        read_signal = self.signals.get
+        read_signal = self.shared_state.get
         breakers = MonitoredBreakers(RULES, NAME, read_row=self.table.get, read_signal=read_signal)
         rates = MonitoredRates(self.rules, NAME, read_row=self.rates.get, read_signal=read_signal)
         return Monitor(breakers, rates, self.clock)
@@ -118,11 +118,11 @@ class MonitorHarness:
         apply_writes(self.table, effects)
         apply_writes(self.rates, effects)
         for sent in sent_to(effects, SIGNALS):
-            self.signals.put((sent.key or b"").decode(), sent.value)
+            self.shared_state.put((sent.key or b"").decode(), sent.value)
 
     @property
     def state(self) -> BreakerState | None:
-        value = self.signals.get(KEY)
+        value = self.shared_state.get(KEY)
         return None if value is None else decode(value, BreakerState)
 
     @property
@@ -131,7 +131,7 @@ class MonitorHarness:
 
     @property
     def rate_state(self) -> RateState | None:
-        value = self.signals.get(f"{RATE}{BREAKER_NAME}")
+        value = self.shared_state.get(f"{RATE}{BREAKER_NAME}")
         return None if value is None else decode(value, RateState)
 
 
@@ -215,14 +215,14 @@ async def test_unchanged_state_is_not_published_again() -> None:
 async def test_state_in_flight_is_not_published_twice() -> None:
     harness = MonitorHarness()
     await harness.run(*blocked_attempts())
-    harness.signals.put(KEY, None)
+    harness.shared_state.put(KEY, None)
     assert sent_to(await harness.run(attempt(9, BLOCK)), SIGNALS) == []
 
 
 async def test_each_endpoint_has_its_own_breaker() -> None:
     harness = await harness_with_open_breaker()
     await harness.run(attempt(1, BLOCK, egress="b"), attempt(1, BLOCK, operation="download"))
-    assert [key for key, _ in harness.signals.items(BREAKER)] == [KEY]
+    assert [key for key, _ in harness.shared_state.items(BREAKER)] == [KEY]
     assert len(harness.table) == 3
 
 
@@ -329,7 +329,7 @@ async def test_sweep_deletes_an_undecodable_row() -> None:
 
 async def test_crash_between_row_and_state_is_repaired_by_the_sweep() -> None:
     harness = await harness_with_open_breaker()
-    harness.signals.put(KEY, None)
+    harness.shared_state.put(KEY, None)
     harness.monitor = harness.new_monitor()
     harness.sweep()
     assert harness.state is not None
@@ -338,7 +338,7 @@ async def test_crash_between_row_and_state_is_repaired_by_the_sweep() -> None:
 
 async def test_crash_between_row_and_state_is_repaired_by_redelivery() -> None:
     harness = await harness_with_open_breaker()
-    harness.signals.put(KEY, None)
+    harness.shared_state.put(KEY, None)
     harness.monitor = harness.new_monitor()
     await harness.run(attempt(2, BLOCK))
     assert harness.state is not None
@@ -362,9 +362,9 @@ async def test_crash_between_state_and_row_reopens_on_redelivery() -> None:
 
 async def test_stale_published_state_is_corrected_by_the_sweep() -> None:
     harness = await harness_with_open_breaker()
-    open_signal = harness.signals.get(KEY)
+    open_signal = harness.shared_state.get(KEY)
     await harness.run(breaker_order("reset"))
-    harness.signals.put(KEY, open_signal)
+    harness.shared_state.put(KEY, open_signal)
     harness.sweep()
     assert harness.state is not None
     assert harness.state.state == "closed"
@@ -635,7 +635,7 @@ async def test_each_operation_and_egress_has_its_own_rate_except_downloads() -> 
             rate_limited_attempt(number, 1_000, operation="resolve"),
             rate_limited_attempt(number, 1_000, operation="download"),
         )
-    assert [key for key, _ in harness.signals.items(RATE)] == [
+    assert [key for key, _ in harness.shared_state.items(RATE)] == [
         f"{RATE}tiktok:extract:b",
         f"{RATE}tiktok:resolve:a",
     ]
@@ -676,7 +676,7 @@ async def test_restarted_monitor_resumes_from_the_rate() -> None:
 
 async def test_lost_rate_state_is_republished_by_the_sweep() -> None:
     harness = await harness_with_cut_rate()
-    harness.signals.put(f"{RATE}{BREAKER_NAME}", None)
+    harness.shared_state.put(f"{RATE}{BREAKER_NAME}", None)
     harness.monitor = harness.new_monitor()
     harness.sweep()
     assert harness.rate_state is not None

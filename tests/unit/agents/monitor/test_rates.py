@@ -20,9 +20,9 @@ class RatesHarness:
 
     def __init__(self) -> None:
         self.rows: dict[str, bytes] = {}
-        self.signals: dict[str, bytes] = {}
+        self.shared_state: dict[str, bytes] = {}
         self.rates = MonitoredRates(
-            lambda _: RULES, "monitor", read_row=self.rows.get, read_signal=self.signals.get
+            lambda _: RULES, "monitor", read_row=self.rows.get, read_signal=self.shared_state.get
         )
 
     def apply(self, effects: Sequence[Effect]) -> None:
@@ -30,7 +30,7 @@ class RatesHarness:
             if isinstance(each, TableWrite):
                 self.rows[each.key] = each.value or b""
             elif isinstance(each, Outgoing):
-                self.signals[(each.key or b"").decode()] = each.value or b""
+                self.shared_state[(each.key or b"").decode()] = each.value or b""
 
     def observe(
         self, at: float, subject: object, code: ErrorCode | None, wait: float | None = None
@@ -47,7 +47,7 @@ class RatesHarness:
 
     @property
     def published(self) -> RateState:
-        return decode(self.signals[f"{RATE}{NAME}"], RateState)
+        return decode(self.shared_state[f"{RATE}{NAME}"], RateState)
 
 
 def harness_with_future_rate() -> RatesHarness:

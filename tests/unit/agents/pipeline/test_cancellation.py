@@ -27,15 +27,15 @@ LONG_SECONDS = 30.0
     ],
 )
 def test_is_cancelled_by_key(job: Job, key: str, cancelled: bool) -> None:
-    signals = SharedState()
-    signals.put(key, b"{}")
-    assert is_cancelled(job, signals) is cancelled
-    signals.put(key, None)
-    assert not is_cancelled(job, signals)
+    shared_state = SharedState()
+    shared_state.put(key, b"{}")
+    assert is_cancelled(job, shared_state) is cancelled
+    shared_state.put(key, None)
+    assert not is_cancelled(job, shared_state)
 
 
-async def work(job: Job, signals: SharedState, log: list[str]) -> None:
-    with cancellable(job, signals):
+async def work(job: Job, shared_state: SharedState, log: list[str]) -> None:
+    with cancellable(job, shared_state):
         log.append("begun")
         try:
             await asyncio.sleep(LONG_SECONDS)
@@ -44,63 +44,63 @@ async def work(job: Job, signals: SharedState, log: list[str]) -> None:
 
 
 async def test_request_cancelled_before_its_start_is_not_started() -> None:
-    signals, log = SharedState(), list[str]()
-    signals.put("cancel/r1", b"{}")
+    shared_state, log = SharedState(), list[str]()
+    shared_state.put("cancel/r1", b"{}")
     with pytest.raises(RequestCancelledError):
-        await work(make_job(), signals, log)
+        await work(make_job(), shared_state, log)
     assert log == []
 
 
 @pytest.mark.parametrize("key", ["cancel/b1/1", "cancel/b1"])
 async def test_work_in_flight_is_cancelled(key: str) -> None:
-    signals, log = SharedState(), list[str]()
-    task = asyncio.create_task(work(member_job(1), signals, log))
+    shared_state, log = SharedState(), list[str]()
+    task = asyncio.create_task(work(member_job(1), shared_state, log))
     await asyncio.sleep(0)
-    signals.put(key, b"{}")
-    signals.put(key, b'{"again": 1}')
+    shared_state.put(key, b"{}")
+    shared_state.put(key, b'{"again": 1}')
     with pytest.raises(RequestCancelledError):
         await asyncio.wait_for(task, 1)
     assert log == ["begun", "tidied up"]
-    assert not signals._watchers
+    assert not shared_state._watchers
 
 
 async def test_other_requests_continue() -> None:
-    signals = SharedState()
-    with cancellable(make_job(), signals):
-        signals.put("cancel/r2", b"{}")
+    shared_state = SharedState()
+    with cancellable(make_job(), shared_state):
+        shared_state.put("cancel/r2", b"{}")
         await asyncio.sleep(0)
 
 
 async def test_task_can_continue_after_the_cancellation() -> None:
-    signals, log = SharedState(), list[str]()
+    shared_state, log = SharedState(), list[str]()
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().call_soon(signals.put, "cancel/r1", b"{}")
+    asyncio.get_running_loop().call_soon(shared_state.put, "cancel/r1", b"{}")
     with pytest.raises(RequestCancelledError):
-        await work(make_job(), signals, log)
+        await work(make_job(), shared_state, log)
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 
 
-async def suppressing_work(signals: SharedState) -> None:
-    with cancellable(make_job(), signals), suppress(asyncio.CancelledError):
+async def suppressing_work(shared_state: SharedState) -> None:
+    with cancellable(make_job(), shared_state), suppress(asyncio.CancelledError):
         await asyncio.sleep(LONG_SECONDS)
 
 
 async def test_work_that_suppresses_its_cancellation_still_raises() -> None:
-    signals = SharedState()
+    shared_state = SharedState()
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().call_soon(signals.put, "cancel/r1", b"{}")
+    asyncio.get_running_loop().call_soon(shared_state.put, "cancel/r1", b"{}")
     with pytest.raises(RequestCancelledError):
-        await suppressing_work(signals)
+        await suppressing_work(shared_state)
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 
 
 async def test_stage_shutdown_is_no_request_cancellation() -> None:
-    signals, log = SharedState(), list[str]()
-    task = asyncio.create_task(work(make_job(), signals, log))
+    shared_state, log = SharedState(), list[str]()
+    task = asyncio.create_task(work(make_job(), shared_state, log))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -108,10 +108,10 @@ async def test_stage_shutdown_is_no_request_cancellation() -> None:
 
 
 async def test_request_cancellation_during_shutdown_ends_the_task() -> None:
-    signals, log = SharedState(), list[str]()
-    task = asyncio.create_task(work(make_job(), signals, log))
+    shared_state, log = SharedState(), list[str]()
+    task = asyncio.create_task(work(make_job(), shared_state, log))
     await asyncio.sleep(0)
-    signals.put("cancel/r1", b"{}")
+    shared_state.put("cancel/r1", b"{}")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -168,7 +168,7 @@ async def test_invalidation_applies_to_all_caches() -> None:
         assert await cache.get(VIDEO.key)
         assert await failures.get(VIDEO.key)
         invalidation = encode(RefreshSignal(by="ann", at=FUTURE))
-        context.signals.put(f"refresh/{VIDEO.key}", invalidation)
+        context.shared_state.put(f"refresh/{VIDEO.key}", invalidation)
         assert await cache.get(VIDEO.key) is None
         assert await failures.get(VIDEO.key) is None
 
@@ -185,30 +185,30 @@ async def test_caches_use_the_settings() -> None:
 
 
 def test_latest_invalidation_counts() -> None:
-    signals = SharedState()
-    assert invalidated_at(signals, VIDEO.key) is None
+    shared_state = SharedState()
+    assert invalidated_at(shared_state, VIDEO.key) is None
     key, invalidation = f"refresh/{VIDEO.key}", encode(RefreshSignal(by="ann", at=PAST))
-    signals.put(key, invalidation, live=False)
-    assert invalidated_at(signals, VIDEO.key) == PAST
-    assert invalidated_at(signals, "tiktok:1") is None
-    signals.put(f"refresh/{VIDEO.key}", None)
-    assert invalidated_at(signals, VIDEO.key) is None
+    shared_state.put(key, invalidation, live=False)
+    assert invalidated_at(shared_state, VIDEO.key) == PAST
+    assert invalidated_at(shared_state, "tiktok:1") is None
+    shared_state.put(f"refresh/{VIDEO.key}", None)
+    assert invalidated_at(shared_state, VIDEO.key) is None
 
 
 @pytest.mark.parametrize("ahead", [-600, 600])
 def test_invalidation_counts_from_its_arrival_under_clock_skew(
     ahead: float,
 ) -> None:
-    signals, now = SharedState(), datetime.now(UTC)
+    shared_state, now = SharedState(), datetime.now(UTC)
     invalidation = RefreshSignal(by="ann", at=now + timedelta(seconds=ahead))
-    signals.put(f"refresh/{VIDEO.key}", encode(invalidation))
-    found = invalidated_at(signals, VIDEO.key)
+    shared_state.put(f"refresh/{VIDEO.key}", encode(invalidation))
+    found = invalidated_at(shared_state, VIDEO.key)
     assert found is not None
     assert abs(found - now) < timedelta(seconds=5)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{}", b'{"by":"a","at":"soon"}'])
 def test_undecodable_invalidation_is_ignored(value: bytes) -> None:
-    signals = SharedState()
-    signals.put(f"refresh/{VIDEO.key}", value)
-    assert invalidated_at(signals, VIDEO.key) is None
+    shared_state = SharedState()
+    shared_state.put(f"refresh/{VIDEO.key}", value)
+    assert invalidated_at(shared_state, VIDEO.key) is None

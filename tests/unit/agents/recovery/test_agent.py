@@ -78,12 +78,12 @@ def recovery_of(
     now: datetime = NOW,
     uniform: float = 0.0,
 ) -> Recovery:
-    signals = SharedState(clock=lambda: 0.0)
+    shared_state = SharedState(clock=lambda: 0.0)
     for each in breakers:
-        signals.put(f"breaker/{each.name}", encode(each))
+        shared_state.put(f"breaker/{each.name}", encode(each))
     return Recovery(
         settings or make_settings(),
-        signals,
+        shared_state,
         handlers or ErrorHandlers({}),
         accounts=lambda platform: accounts if platform == "tiktok" else (),
         uniform=lambda: uniform,
@@ -367,7 +367,7 @@ async def test_breaker_of_another_operation_is_ignored() -> None:
 
 async def test_undecodable_breaker_state_is_ignored() -> None:
     recovery = recovery_of()
-    recovery._signals.put(f"breaker/{OPEN.name}", b"{")
+    recovery._shared_state.put(f"breaker/{OPEN.name}", b"{")
     failure = make_failure(ErrorCode.NETWORK_SERVER, **EXTRACT_ENDPOINT)
     effects = list(await recovery.handle(failure_record(failure)))
     assert delayed_record(effects).topic.name == "retry.5s"

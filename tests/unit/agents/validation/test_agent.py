@@ -256,7 +256,7 @@ async def test_batch_cancelled_between_slices_is_not_continued() -> None:
     slices = await stage.handle(request({"id": "b", "urls": [URL] * (SLICE + 2)}))
     assert isinstance(slices, AsyncIterator)
     assert transitions(await anext(slices)) == ["accepted"] * SLICE
-    stage._signals.put("cancel/b", b"{}")
+    stage._shared_state.put("cancel/b", b"{}")
     assert [type(each) for each in outcomes(await anext(slices))] == [Cancelled] * 2
 
 
@@ -682,7 +682,7 @@ async def test_link_behind_an_open_breaker_is_not_resolved() -> None:
         state="forced_open",
         since=WRITTEN_AT,
     )
-    context.signals.put(f"breaker/{state.name}", encode(state))
+    context.shared_state.put(f"breaker/{state.name}", encode(state))
     links = FakeLinks()
     stage = Validation(
         TargetFinder(PLATFORMS, {"direct": links}, make_gate("resolve", context)), SharedState()
@@ -693,7 +693,7 @@ async def test_link_behind_an_open_breaker_is_not_resolved() -> None:
 
 
 async def test_request_cancelled_during_resolution_ends() -> None:
-    signals, started = SharedState(), asyncio.Event()
+    shared_state, started = SharedState(), asyncio.Event()
 
     class BlockingLinks(FakeLinks):
         async def resolve(self, link: ShortLink, platform: Platform) -> VideoRef:
@@ -704,11 +704,11 @@ async def test_request_cancelled_during_resolution_ends() -> None:
             return VIDEO
 
     stage = Validation(
-        TargetFinder(PLATFORMS, {"direct": BlockingLinks()}, make_gate("resolve")), signals
+        TargetFinder(PLATFORMS, {"direct": BlockingLinks()}, make_gate("resolve")), shared_state
     )
     task = asyncio.create_task(stage.handle(request({"id": "mine", "url": SHORT_URL})))
     await started.wait()
-    signals.put("cancel/mine", b"{}")
+    shared_state.put("cancel/mine", b"{}")
     assert isinstance(outcome(await collect_effects(await asyncio.wait_for(task, 1))), Cancelled)
 
 

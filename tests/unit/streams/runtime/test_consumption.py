@@ -66,7 +66,7 @@ class ConsumptionHarness:
         self.app = SimpleNamespace(consumer_generation_id=1, consumer=self.consumer)
         self.acks = OffsetTracker()
         self.intake = Intake("toy")
-        self.signals = SharedState()
+        self.shared_state = SharedState()
         self.meter = Meter(StageSettings(backlog_records=4))
         self.gate = BackPressureGate({AUDIT: self.meter}, lambda: 1.0)
         self.slots = ConcurrencyLimit(concurrency)
@@ -84,7 +84,7 @@ class ConsumptionHarness:
             app=self.app,
             acks=self.acks,
             intake=self.intake,
-            signals=self.signals,
+            shared_state=self.shared_state,
             window=window,
             slots=self.slots,
             gate=self.gate,
@@ -394,7 +394,7 @@ async def test_due_record_overtakes_but_is_acknowledged_in_order(
     delayed.release(9, 10)
     await yield_to_tasks()
     assert (delayed.started, delayed.acked) == ([10], [])
-    delayed.signals.put("cancel/r9", b"{}")
+    delayed.shared_state.put("cancel/r9", b"{}")
     await yield_to_tasks()
     assert (delayed.started, delayed.acked, delayed.free) == ([10, 9], [9, 10], 3)
 
@@ -432,7 +432,7 @@ async def test_window_bounds_the_delayed_records(delayed: ConsumptionHarness) ->
 async def test_drain_starts_no_delayed_record(delayed: ConsumptionHarness) -> None:
     await delayed.accept(0)
     await delayed.consumption.drain(1)
-    delayed.signals.put("cancel/r0", b"{}")
+    delayed.shared_state.put("cancel/r0", b"{}")
     await yield_to_tasks()
     assert delayed.started == []
 
@@ -570,11 +570,11 @@ async def test_cancelled_record_is_started_at_once_without_capacity(
     harness = make_harness(claim=ranked(19, 0, path=(AUDIT,)))
     harness.meter.observe(GroupProgress(end=100, finished=0), 0.0)
     if early:
-        harness.signals.put("cancel/r1", b"{}")
+        harness.shared_state.put("cancel/r1", b"{}")
     await harness.accept(0)
     await harness.accept(1)
-    harness.signals.put("cancel/r1", None)
-    harness.signals.put("cancel/r1", b"{}")
+    harness.shared_state.put("cancel/r1", None)
+    harness.shared_state.put("cancel/r1", b"{}")
     await yield_to_tasks()
     assert harness.started == [1]
 

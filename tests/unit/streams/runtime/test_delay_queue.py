@@ -31,7 +31,7 @@ class DelayQueueHarness:
         self.released: list[tuple[int, float]] = []
         self.ends = asyncio.Event()
         self.ends.set()
-        self.signals = SharedState()
+        self.shared_state = SharedState()
         self.meter = Meter(StageSettings(backlog_records=8))
         self.claims: dict[int, Claim] = {}
         self.dues: dict[int, float | None] = {}
@@ -44,7 +44,7 @@ class DelayQueueHarness:
                 lambda: 1.0,
             ),
             start=self.start_record,
-            signals=self.signals,
+            shared_state=self.shared_state,
             clock=lambda: self.now,
             wall_clock=lambda: self.now + self.wall_clock_offset,
         )
@@ -189,12 +189,12 @@ async def test_cancelled_record_is_released_at_once(
     harness: DelayQueueHarness, *, request_id: str, key: str, is_released: bool, signal_first: bool
 ) -> None:
     if signal_first:
-        harness.signals.put(key, b"{}")
+        harness.shared_state.put(key, b"{}")
     harness.put_record(0, harness.now + 60, request_id=request_id)
     await yield_to_tasks()
     if not signal_first:
         assert harness.released == []
-        harness.signals.put(key, b"{}")
+        harness.shared_state.put(key, b"{}")
         await yield_to_tasks()
     assert harness.offsets == ([0] if is_released else [])
 
@@ -202,7 +202,7 @@ async def test_cancelled_record_is_released_at_once(
 async def test_cancelled_record_is_released_once(harness: DelayQueueHarness) -> None:
     harness.put_record(0, harness.now + 60, request_id="b1/7")
     for key in ("cancel/b1", "cancel/b1/7", "cancel/b1"):
-        harness.signals.put(key, b"{}")
+        harness.shared_state.put(key, b"{}")
     await yield_to_tasks()
     await harness.advance(60)
     assert harness.offsets == [0]
@@ -210,7 +210,7 @@ async def test_cancelled_record_is_released_once(harness: DelayQueueHarness) -> 
 
 async def test_deleted_signal_cancels_nothing(harness: DelayQueueHarness) -> None:
     harness.put_record(0, harness.now + 60, request_id="r1")
-    harness.signals.put("cancel/r1", None)
+    harness.shared_state.put("cancel/r1", None)
     await yield_to_tasks()
     assert harness.released == []
 
@@ -218,7 +218,7 @@ async def test_deleted_signal_cancels_nothing(harness: DelayQueueHarness) -> Non
 async def test_one_signal_cancels_a_whole_batch(harness: DelayQueueHarness) -> None:
     for index in range(500):
         harness.put_record(index, harness.now + 60 + index, request_id=f"b1/{index}")
-    harness.signals.put("cancel/b1", b"{}")
+    harness.shared_state.put("cancel/b1", b"{}")
     await yield_to_tasks(30)
     assert sorted(harness.offsets) == list(range(500))
     assert harness.queue._by_key == {}
@@ -260,7 +260,7 @@ async def _check(plan: list[tuple[int, bool]]) -> None:
     for offset, (wait, is_cancelled) in enumerate(plan):
         harness.put_record(offset, 1_000.0 + wait, request_id=f"r{offset}")
         if is_cancelled:
-            harness.signals.put(f"cancel/r{offset}", b"{}")
+            harness.shared_state.put(f"cancel/r{offset}", b"{}")
         await harness.advance(1)
     for _ in range(51):
         await harness.advance(1)
@@ -291,7 +291,7 @@ async def test_lateness_is_observed_for_delayed_records_only(harness: DelayQueue
     before = _sample(name, "retry.1h") or 0
     harness.put_record(0, None, topic="retry.1h")
     harness.put_record(1, harness.now + 60, topic="retry.1h", request_id="taken back")
-    harness.signals.put("cancel/taken back", b"{}")
+    harness.shared_state.put("cancel/taken back", b"{}")
     harness.put_record(2, harness.now - 3, topic="retry.1h")
     await yield_to_tasks()
     assert len(harness.released) == 3
@@ -348,7 +348,7 @@ async def test_blocked_due_record_is_released_on_cancellation(harness: DelayQueu
     harness.put_record(0, 1_000.0)
     await yield_to_tasks()
     assert harness.offsets == []
-    harness.signals.put("cancel/r", b"{}")
+    harness.shared_state.put("cancel/r", b"{}")
     await yield_to_tasks()
     assert harness.offsets == [0]
 

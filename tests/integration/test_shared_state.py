@@ -58,17 +58,17 @@ async def topic(kafka: KafkaSettings) -> None:
 async def test_state_is_complete_when_opened(kafka: KafkaSettings) -> None:
     records = [(f"k{n % 500}".encode(), b"%d" % n, (), 0) for n in range(3_000)]
     await produce(kafka, SIGNALS, [*records, (b"k7", None, (), 0)])
-    async with open_shared_state(kafka) as signals:
-        assert signals.get("k7") is None
-        assert dict(signals.items("k")) == {
+    async with open_shared_state(kafka) as shared_state:
+        assert shared_state.get("k7") is None
+        assert dict(shared_state.items("k")) == {
             f"k{n}": b"%d" % (2_500 + n) for n in range(500) if n != 7
         }
 
 
 @pytest.mark.usefixtures("topic")
 async def test_empty_topic_is_complete(kafka: KafkaSettings) -> None:
-    async with asyncio.timeout(10), open_shared_state(kafka) as signals:
-        assert signals.items("") == []
+    async with asyncio.timeout(10), open_shared_state(kafka) as shared_state:
+        assert shared_state.items("") == []
 
 
 @pytest.mark.usefixtures("topic")
@@ -142,8 +142,8 @@ async def test_shared_state_survives_a_broker_restart(tmp_path: Path) -> None:
         kafka = KafkaSettings(bootstrap=broker.bootstrap)
         await create_topics(kafka, SIGNALS, partitions=1)
         await publish(kafka, "a", b"before")
-        async with open_shared_state(kafka) as signals:
+        async with open_shared_state(kafka) as shared_state:
             await restart(broker)
-            assert signals.get("a") == b"before"
+            assert shared_state.get("a") == b"before"
             await publish(kafka, "a", b"after")
-            await wait_until(lambda: signals.get("a") == b"after", seconds=30)
+            await wait_until(lambda: shared_state.get("a") == b"after", seconds=30)
