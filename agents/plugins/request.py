@@ -41,12 +41,12 @@ class PluginRequest:
     trace_id: str
 
 
-def describe(job: Job, subject: str, place: Endpoint, *, step: str) -> PluginRequest:
+def describe(job: Job, subject: str, endpoint: Endpoint, *, step: str) -> PluginRequest:
     """Return the description of a step's attempt for plug-ins; attempts are counted by step."""
     return PluginRequest(
-        platform=place.platform,
-        operation=place.operation,
-        egress=place.egress,
+        platform=endpoint.platform,
+        operation=endpoint.operation,
+        egress=endpoint.egress,
         request_id=job.request_id,
         subject=_without_query(subject),
         attempt=job.attempt_number(step),

@@ -14,11 +14,11 @@ CANCELLED = "cancelled"
 
 
 @contextmanager
-def attempt_span(place: Endpoint, egress_host: str) -> Iterator[None]:
+def attempt_span(endpoint: Endpoint, egress_host: str) -> Iterator[None]:
     """Record a span of the block, as a child of the processing span; no-op without one.
 
     Args:
-        place: platform, operation and egress.
+        endpoint: platform, operation and egress.
         egress_host: host and port of the proxy, "" without one; no credentials.
     """
     scope = SCOPE.get()
@@ -38,16 +38,16 @@ def attempt_span(place: Endpoint, egress_host: str) -> Iterator[None]:
         proxy: Attributes = {"clipmill.egress.host": egress_host} if egress_host else {}
         scope.recorder.record(
             Span(
-                name=f"{place.operation} {place.platform}",
+                name=f"{endpoint.operation} {endpoint.platform}",
                 kind="client",
                 context=scope.position(span_id, scope.trace_id),
                 parent_id=scope.span_id,
                 start=started,
                 end=now(),
                 attributes={
-                    "clipmill.platform": place.platform,
-                    "clipmill.operation": place.operation,
-                    "clipmill.egress": place.egress,
+                    "clipmill.platform": endpoint.platform,
+                    "clipmill.operation": endpoint.operation,
+                    "clipmill.egress": endpoint.egress,
                     **proxy,
                 },
                 events=tuple(events),
