@@ -18,7 +18,7 @@ RETRY_SMALLER = f"clipmill retry {REQUEST} --quality 480p"
 _MAX_REASON_CHARACTERS = 300
 
 
-class Message(msgspec.Struct, frozen=True):
+class ErrorMessage(msgspec.Struct, frozen=True):
     """The user message of one error code.
 
     Attributes:
@@ -37,61 +37,61 @@ _OPERATOR = "Tell the operator of this clipmill, with the request id."
 _BROWSER = "Open the link in a browser to see whether the video is there."
 _LOG_IN = "Let clipmill log in: CLIPMILL_AUTH__COOKIE_FILES names files with cookies of accounts."
 
-MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
+MESSAGES: Mapping[ErrorCode, ErrorMessage] = MappingProxyType(
     {
-        ErrorCode.NETWORK_TIMEOUT: Message(
+        ErrorCode.NETWORK_TIMEOUT: ErrorMessage(
             "The platform did not answer in time.", (_LATER,), (RETRY, RETRY_SMALLER)
         ),
-        ErrorCode.NETWORK_DNS: Message(
+        ErrorCode.NETWORK_DNS: ErrorMessage(
             "The platform's host name could not be resolved.",
             ("Check the network connection and the DNS of the machine.", _LATER),
             (RETRY,),
         ),
-        ErrorCode.NETWORK_CONNECTION: Message(
+        ErrorCode.NETWORK_CONNECTION: ErrorMessage(
             "The connection to the platform failed or broke.",
             ("Check the network connection of the machine.", _LATER),
             (RETRY,),
         ),
-        ErrorCode.NETWORK_SERVER: Message(
+        ErrorCode.NETWORK_SERVER: ErrorMessage(
             "The platform's servers reported an error of their own.", (_LATER,), (RETRY,)
         ),
-        ErrorCode.RATE_LIMIT_API: Message(
+        ErrorCode.RATE_LIMIT_API: ErrorMessage(
             "The platform asks for fewer requests.",
             ("Wait before submitting more.", "Spread large batches over a longer time."),
             (RETRY,),
         ),
-        ErrorCode.RATE_LIMIT_IP_BLOCK: Message(
+        ErrorCode.RATE_LIMIT_IP_BLOCK: ErrorMessage(
             "The platform refuses requests from this network address.",
             ("Wait some hours.", "Use another network or proxy."),
             (RETRY,),
         ),
-        ErrorCode.RATE_LIMIT_ACCOUNT: Message(
+        ErrorCode.RATE_LIMIT_ACCOUNT: ErrorMessage(
             "The platform limits the account that was used.",
             ("Wait before submitting more.", "Use cookies of another account."),
             (RETRY,),
         ),
-        ErrorCode.CONTENT_NOT_FOUND: Message(
+        ErrorCode.CONTENT_NOT_FOUND: ErrorMessage(
             "The video does not exist, or not any more.",
             (_BROWSER, "Check the link for missing characters."),
         ),
-        ErrorCode.CONTENT_PRIVATE: Message(
+        ErrorCode.CONTENT_PRIVATE: ErrorMessage(
             "The video is not public.",
             ("Ask its author to publish it.", _BROWSER, _LOG_IN),
         ),
-        ErrorCode.CONTENT_UNSUPPORTED: Message(
+        ErrorCode.CONTENT_UNSUPPORTED: ErrorMessage(
             "This kind of link or post is not supported.",
             ("Submit the link of a single post, or of a list of posts.", _BROWSER),
         ),
-        ErrorCode.CONTENT_LIVE_ENDED: Message(
+        ErrorCode.CONTENT_LIVE_ENDED: ErrorMessage(
             "The live stream is over.",
             ("Submit the link of the recording, if its author published one.",),
         ),
-        ErrorCode.CONTENT_GEO_BLOCKED: Message(
+        ErrorCode.CONTENT_GEO_BLOCKED: ErrorMessage(
             "The video is not available in the region that it was requested from.",
             ("Use a network or proxy in a region where it is available.",),
             (RETRY,),
         ),
-        ErrorCode.CONTENT_LOGIN_REQUIRED: Message(
+        ErrorCode.CONTENT_LOGIN_REQUIRED: ErrorMessage(
             "The platform shows this video only to people who are logged in.",
             (
                 _BROWSER,
@@ -100,31 +100,31 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
             ),
             (RETRY,),
         ),
-        ErrorCode.CONTENT_AGE_RESTRICTED: Message(
+        ErrorCode.CONTENT_AGE_RESTRICTED: ErrorMessage(
             "The platform shows this video only to adults who are logged in.",
             ("Watch it in a browser with an account of the right age.", _LOG_IN),
         ),
-        ErrorCode.CONTENT_NO_FORMATS: Message(
+        ErrorCode.CONTENT_NO_FORMATS: ErrorMessage(
             "The video has no file of the kind that was asked for.",
             ("Ask for another quality, container or codec.",),
             (RETRY, RETRY_SMALLER),
         ),
-        ErrorCode.CONTENT_LINK_EXPIRED: Message(
+        ErrorCode.CONTENT_LINK_EXPIRED: ErrorMessage(
             "The platform refused the file although its page lists it.",
             ("Submit it again, so that the page is read again.",),
             (RETRY, RETRY_SMALLER),
         ),
-        ErrorCode.CONTENT_DAMAGED: Message(
+        ErrorCode.CONTENT_DAMAGED: ErrorMessage(
             "The file that came is not what the page promised.",
             (_BROWSER, "Ask for another quality."),
             (RETRY, RETRY_SMALLER),
         ),
-        ErrorCode.CONTENT_NO_SOUND: Message(
+        ErrorCode.CONTENT_NO_SOUND: ErrorMessage(
             "The file that came has no sound, although the page promises it.",
             (_BROWSER,),
             (RETRY,),
         ),
-        ErrorCode.PLATFORM_CHANGED: Message(
+        ErrorCode.PLATFORM_CHANGED: ErrorMessage(
             "The platform answered with a page that could not be understood.",
             (
                 _LATER,
@@ -132,46 +132,46 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
             ),
             (RETRY,),
         ),
-        ErrorCode.SYSTEM_DISK_FULL: Message(
+        ErrorCode.SYSTEM_DISK_FULL: ErrorMessage(
             "There is no space left for the file.",
             ("Free space in the storage folder.", "Ask for a lower quality."),
             (RETRY, RETRY_SMALLER),
         ),
-        ErrorCode.SYSTEM_STORAGE: Message(
+        ErrorCode.SYSTEM_STORAGE: ErrorMessage(
             "The file could not be stored.",
             ("Check the storage folder or bucket, and the rights on it.", _OPERATOR),
             (RETRY,),
         ),
-        ErrorCode.SYSTEM_CONFIG: Message(
+        ErrorCode.SYSTEM_CONFIG: ErrorMessage(
             "This clipmill is not set up rightly for the request.",
             ("Check the settings that the technical details name.", _OPERATOR),
             (RETRY,),
         ),
-        ErrorCode.SYSTEM_ENGINE_CRASH: Message(
+        ErrorCode.SYSTEM_ENGINE_CRASH: ErrorMessage(
             "A process that reads pages or media died, or could not be started.",
             (_LATER, _OPERATOR),
             (RETRY,),
         ),
-        ErrorCode.INTERNAL_BUG: Message(
+        ErrorCode.INTERNAL_BUG: ErrorMessage(
             "Something went wrong inside clipmill.",
             ("Report it with the technical details.", _LATER),
             (RETRY,),
         ),
-        ErrorCode.REQUEST_INVALID: Message(
+        ErrorCode.REQUEST_INVALID: ErrorMessage(
             "The request could not be used.",
             ("Correct the field that the technical details name, and submit it again.",),
         ),
-        ErrorCode.REQUEST_TOO_LARGE: Message(
+        ErrorCode.REQUEST_TOO_LARGE: ErrorMessage(
             "The file that the request asks for is larger than allowed.",
             ("Ask for a lower quality, or raise max_bytes.",),
             (RETRY_SMALLER,),
         ),
-        ErrorCode.REQUEST_EXPIRED: Message(
+        ErrorCode.REQUEST_EXPIRED: ErrorMessage(
             "The deadline of the request passed before it was done.",
             ("Submit it again with a later deadline.",),
             (RETRY, RETRY_SMALLER),
         ),
-        ErrorCode.REQUEST_CANCELLED: Message(
+        ErrorCode.REQUEST_CANCELLED: ErrorMessage(
             "The request was cancelled.",
             ("Submit it again if it is still wanted.",),
             (RETRY,),
@@ -180,7 +180,7 @@ MESSAGES: Mapping[ErrorCode, Message] = MappingProxyType(
 )
 """One row for every `ErrorCode`."""
 
-_LARGE_REQUEST = Message(
+_LARGE_REQUEST = ErrorMessage(
     "The request is larger than allowed.",
     ("Split a large batch.", "Shorten the URL or the attributes."),
 )

@@ -48,7 +48,7 @@ class _Member(msgspec.Struct, frozen=True):
     size: int = 0
 
 
-class Entry(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """Fields of an audit record that name related requests."""
 
     request_id: str
@@ -66,7 +66,7 @@ class Entry(msgspec.Struct, frozen=True):
         return self.outcome.members if self.outcome else 0
 
 
-def related_ids(entries: Iterable[Entry]) -> Iterator[str]:
+def related_ids(entries: Iterable[HistoryEntry]) -> Iterator[str]:
     """Iterate over the ids of members and replays that may have audit records of their own."""
     for entry in entries:
         yield _next_replay(entry.request_id)
@@ -230,11 +230,11 @@ def _unread_partitions(
     return more
 
 
-def _entries(records: Iterable[Any]) -> list[Entry]:
+def _entries(records: Iterable[Any]) -> list[HistoryEntry]:
     entries = []
     for record in records:
         try:
-            entries.append(decode(record.value or b"", Entry))
+            entries.append(decode(record.value or b"", HistoryEntry))
         except MalformedMessageError:
             continue
     return entries

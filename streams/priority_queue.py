@@ -38,7 +38,7 @@ URGENT = 2 * HIGHEST_PRIORITY + 2
 
 
 @dataclass(slots=True, eq=False)
-class Entry(Generic[T]):
+class QueueEntry(Generic[T]):
     """Queue entry of an item.
 
     Attributes:
@@ -52,28 +52,28 @@ class Entry(Generic[T]):
     arrival: int
     queued: bool = False
 
-    def __lt__(self, other: "Entry[T]") -> bool:
+    def __lt__(self, other: "QueueEntry[T]") -> bool:
         return (-self.rank, self.arrival) < (-other.rank, other.arrival)
 
 
-def new_entry(item: T, rank: int) -> Entry[T]:
+def new_entry(item: T, rank: int) -> QueueEntry[T]:
     """Create an entry with the next arrival number."""
-    return Entry(item, rank, next(arrivals))
+    return QueueEntry(item, rank, next(arrivals))
 
 
 class PriorityQueue(Generic[T]):
     """Two heaps, by rank and by arrival. Removal is lazy: entries stay in both until a rebuild."""
 
     def __init__(self) -> None:
-        self._by_rank: list[tuple[int, int, Entry[T]]] = []
-        self._by_arrival: list[tuple[int, Entry[T]]] = []
+        self._by_rank: list[tuple[int, int, QueueEntry[T]]] = []
+        self._by_arrival: list[tuple[int, QueueEntry[T]]] = []
         self._live = 0
         self._served = 0
 
     def __len__(self) -> int:
         return self._live
 
-    def __iter__(self) -> Iterator[Entry[T]]:
+    def __iter__(self) -> Iterator[QueueEntry[T]]:
         """Iterate over the queued entries in arrival order."""
         return iter(
             sorted(
@@ -82,38 +82,38 @@ class PriorityQueue(Generic[T]):
             )
         )
 
-    def push(self, entry: Entry[T]) -> None:
+    def push(self, entry: QueueEntry[T]) -> None:
         """Add an entry; a requeued one keeps its position by arrival."""
         entry.queued = True
         self._live += 1
         heappush(self._by_rank, (-entry.rank, entry.arrival, entry))
         heappush(self._by_arrival, (entry.arrival, entry))
 
-    def best(self) -> Entry[T]:
+    def best(self) -> QueueEntry[T]:
         """Return the entry with the highest rank. The queue must not be empty."""
         while not _is_current(self._by_rank[0]):
             heappop(self._by_rank)
         return self._by_rank[0][2]
 
-    def oldest(self) -> Entry[T]:
+    def oldest(self) -> QueueEntry[T]:
         """Return the entry with the earliest arrival. The queue must not be empty."""
         while not self._by_arrival[0][1].queued:
             heappop(self._by_arrival)
         return self._by_arrival[0][1]
 
-    def pop(self) -> Entry[T]:
+    def pop(self) -> QueueEntry[T]:
         """Remove and return the next entry: the best, or the oldest every `AGEING` calls."""
         self._served += 1
         entry = self.best() if self._served % AGEING else self.oldest()
         self.remove(entry)
         return entry
 
-    def raise_rank(self, entry: Entry[T], rank: int) -> None:
+    def raise_rank(self, entry: QueueEntry[T], rank: int) -> None:
         """Raise the rank of a queued entry; its stale heap item is skipped later."""
         entry.rank = rank
         heappush(self._by_rank, (-rank, entry.arrival, entry))
 
-    def remove(self, entry: Entry[T]) -> None:
+    def remove(self, entry: QueueEntry[T]) -> None:
         """Remove an entry, if it is queued."""
         if not entry.queued:
             return
@@ -130,11 +130,11 @@ class PriorityQueue(Generic[T]):
         heapify(self._by_rank)
 
 
-def _arrival(entry: Entry[T]) -> int:
+def _arrival(entry: QueueEntry[T]) -> int:
     return entry.arrival
 
 
-def _is_current(item: tuple[int, int, Entry[T]]) -> bool:
+def _is_current(item: tuple[int, int, QueueEntry[T]]) -> bool:
     """Return whether a heap item is of a queued entry, with the entry's present rank."""
     rank, _, entry = item
     return entry.queued and entry.rank == -rank

@@ -13,7 +13,7 @@ from agents.accounts.json_export import read_export
 from agents.accounts.netscape import (
     HEADER,
     PADDING,
-    Line,
+    CookieLine,
     format_cookie,
     format_line,
     is_writable,
@@ -49,7 +49,7 @@ class CookieText(msgspec.Struct, frozen=True):
         unit: name of a line in messages.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[CookieLine, ...]
     unit: str = "line"
 
     @property
@@ -160,7 +160,9 @@ def with_renewals(text: str, changes: Mapping[CookieKey, Cookie], now: float) ->
     return "".join(f"{line}\n" for line in lines)
 
 
-def _with_change(line: Line, pending: dict[CookieKey, Cookie], now: float) -> Line | None:
+def _with_change(
+    line: CookieLine, pending: dict[CookieKey, Cookie], now: float
+) -> CookieLine | None:
     """Apply the pending change of a line and remove it from ``pending``; None drops the line."""
     if line.cookie is None:
         return line
@@ -188,7 +190,7 @@ def _check_count(count: int) -> None:
         raise NotACookieFileError(f"it has more than {LINES_MAX} lines")
 
 
-def _issues(parsed: CookieText, treatment: str, lines: Iterable[Line]) -> str | None:
+def _issues(parsed: CookieText, treatment: str, lines: Iterable[CookieLine]) -> str | None:
     by_reason: dict[str, list[int]] = {}
     for line in lines:
         if line.issue is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from agents.accounts.netscape import PADDING, Line, expiry_of, is_writable
+from agents.accounts.netscape import PADDING, CookieLine, expiry_of, is_writable
 from schemas.video import Cookie
 
 _EXPIRY_NAMES = ("expirationDate", "expires", "expiry")
@@ -19,7 +19,7 @@ _EXPIRY_NAMES = ("expirationDate", "expires", "expiry")
 _WHITESPACE = re.compile(r"\s+")
 
 
-def read_export(text: str) -> list[Line] | None:
+def read_export(text: str) -> list[CookieLine] | None:
     """Return one line for each cookie of an export; None when the text is no export."""
     try:
         found = msgspec.json.decode(text.strip(f"{PADDING}\r\n"))
@@ -32,13 +32,13 @@ def read_export(text: str) -> list[Line] | None:
     return [_line(number, entry) for number, entry in enumerate(found, start=1)]
 
 
-def _line(number: int, entry: Any) -> Line:
+def _line(number: int, entry: Any) -> CookieLine:
     text = _WHITESPACE.sub(" ", msgspec.json.encode(entry).decode())
     cookie, issue = _cookie(entry)
     if cookie is None:
-        return Line(number, text, issue=issue, is_exact=False)
+        return CookieLine(number, text, issue=issue, is_exact=False)
     http_only = entry.get("httpOnly") is True
-    return Line(number, text, cookie, http_only, is_exact=False)
+    return CookieLine(number, text, cookie, http_only, is_exact=False)
 
 
 def _cookie(entry: Any) -> tuple[Cookie | None, str | None]:

@@ -42,7 +42,7 @@ PADDING = " \t\ufeff\u200b\u00a0"
 """Leading characters to strip: indentation, byte-order marks of joined files, pasted spaces."""
 
 
-class Line(msgspec.Struct, frozen=True):
+class CookieLine(msgspec.Struct, frozen=True):
     """A line of a cookie file, or an entry of a JSON export.
 
     Attributes:
@@ -66,21 +66,21 @@ class Line(msgspec.Struct, frozen=True):
         return f"Line({self.number}, {self.issue})"
 
 
-def parse_line(number: int, text: str) -> Line:
+def parse_line(number: int, text: str) -> CookieLine:
     """Parse a line; one that cannot be read has an issue and no cookie."""
     if _is_comment(text):
-        return Line(number, text)
+        return CookieLine(number, text)
     marked = text.lstrip(PADDING)
     http_only = marked[: len(HTTP_ONLY)].lower() == HTTP_ONLY.lower()
     bare = marked[len(HTTP_ONLY) :] if http_only else marked
     fields, issue = _fields(bare.lstrip(PADDING))
     if fields is None:
-        return Line(number, text, issue=issue)
+        return CookieLine(number, text, issue=issue)
     cookie = _cookie(fields)
     if not is_writable(cookie):
-        return Line(number, text, issue="has a domain or a character that no cookie has")
+        return CookieLine(number, text, issue="has a domain or a character that no cookie has")
     is_exact = issue is None and _is_exact(text, fields)
-    return Line(number, text, cookie, http_only, issue, is_exact)
+    return CookieLine(number, text, cookie, http_only, issue, is_exact)
 
 
 def format_cookie(cookie: Cookie, *, http_only: bool = False) -> str:
@@ -98,7 +98,7 @@ def format_cookie(cookie: Cookie, *, http_only: bool = False) -> str:
     )
 
 
-def format_line(line: Line) -> str:
+def format_line(line: CookieLine) -> str:
     """Return the line as every tool reads it; an unreadable one becomes a comment."""
     if line.cookie is not None:
         if line.is_exact:

@@ -15,7 +15,7 @@ from agents.engine.failures import flatten
 from agents.engine.handlers import guarded_handlers
 from agents.engine.playlists import read_entries
 from agents.engine.proof_of_work import ProofOfWork
-from agents.engine.protocol import Assignment, Failed, Finished
+from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds, Deadline
 from agents.engine.results import add_cookies, cookies_for, to_json
 
@@ -36,14 +36,14 @@ class JobRunner:
         self._proof_of_work = ProofOfWork(self._deadline)
         self._sessions: dict[str, _ExtractorSession] = {}
 
-    def run(self, assignment: Assignment) -> Finished | Failed:
+    def run(self, assignment: Assignment) -> JobFinished | JobFailed:
         facts: dict[str, str] = {}
         seconds = self._proof_of_work.seconds = []
         try:
             return self._extract(assignment, facts)
         except BaseException as error:  # noqa: BLE001 - foreign code: any error fails the job
             failure = flatten(error, facts)
-            return Failed(
+            return JobFailed(
                 number=assignment.number, failure=failure, challenge_seconds=tuple(seconds)
             )
 
@@ -51,7 +51,7 @@ class JobRunner:
         for session in self._sessions.values():
             session.ydl.close()
 
-    def _extract(self, assignment: Assignment, facts: dict[str, str]) -> Finished:
+    def _extract(self, assignment: Assignment, facts: dict[str, str]) -> JobFinished:
         job = assignment.job
         session = self._session(job.egress)
         extractor = session.extractor(job.extractor)
@@ -62,7 +62,7 @@ class JobRunner:
         if hasattr(extractor, "facts"):
             extractor.facts = facts
         result = read_entries(extractor.extract(job.url), job.entries_max, self._deadline)
-        return Finished(
+        return JobFinished(
             number=assignment.number,
             raw=to_json(result),
             cookies=cookies_for(job.url, jar),

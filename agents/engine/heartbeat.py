@@ -11,7 +11,7 @@ MISSED_BEATS_MAX = 4
 after a stall of this program itself, an answer may be in the socket that it has not read yet."""
 
 
-class Heartbeat:
+class ProcessHeartbeat:
     """Pings a busy process, and reports when it does not answer.
 
     Args:

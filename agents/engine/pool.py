@@ -18,7 +18,7 @@ import certifi
 from agents.engine.failures import is_out_of_memory
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.engine.protocol import Setup
-from agents.engine.settings import EngineSettings
+from agents.engine.settings import PoolSettings
 from agents.engine.starting import EngineStartError
 from agents.engine.stats import EngineStats
 from agents.engine.supervisor import WorkerSupervisor
@@ -61,7 +61,7 @@ class EnginePool:
 
     def __init__(
         self,
-        settings: EngineSettings,
+        settings: PoolSettings,
         *egresses: Egress,
         on_challenge: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -182,7 +182,7 @@ def _failure(kind: str, message: str) -> EngineError:
     return EngineError(EngineFailure(types=(kind,), message=message))
 
 
-def _setup(settings: EngineSettings, egresses: Sequence[Egress]) -> Setup:
+def _setup(settings: PoolSettings, egresses: Sequence[Egress]) -> Setup:
     return Setup(
         threads=settings.threads_per_process,
         page_bytes_max=settings.page_bytes_max,

@@ -1,8 +1,8 @@
 """Protocol between the pool and a worker process: length-prefixed MessagePack messages.
 
 A frame is four bytes (length, big-endian) and one MessagePack map, tagged by ``type``.
-The pool sends `Setup` once, then an `Assignment` per job; the process answers `Ready` once, then
-`Finished` or `Failed` per job, in any order, and each `Ping` immediately with a `Pong`.
+The pool sends `Setup` once, then an `Assignment` per job; the process answers `ProcessReady` once,
+then `JobFinished` or `JobFailed` per job, in any order, and each `Ping` immediately with a `Pong`.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Heartbeat request."""
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class ProcessReady(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The process is set up and accepts jobs."""
 
     pid: int
@@ -66,7 +66,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Heartbeat response: no thread of the process is blocking the others by holding the GIL."""
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class JobFinished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The extractor's result. ``raw`` is JSON; for ``challenge_seconds`` see `ProofOfWork`."""
 
     number: int
@@ -75,7 +75,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     challenge_seconds: tuple[float, ...] = ()
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class JobFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The extractor's failure."""
 
     number: int
@@ -84,7 +84,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 ToProcess = Setup | Assignment | Ping
-FromProcess = Ready | Pong | Finished | Failed
+FromProcess = ProcessReady | Pong | JobFinished | JobFailed
 Message = TypeVar("Message", bound=ToProcess | FromProcess)
 
 _encoder = msgspec.msgpack.Encoder()

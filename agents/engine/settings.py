@@ -8,7 +8,7 @@ import msgspec
 MEBIBYTE = 1024 * 1024
 
 
-class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Size and limits of the engine.
 
     Attributes:

@@ -6,8 +6,8 @@ import socket
 from agents.engine.fork_client import ForkServer
 from agents.engine.protocol import (
     FromProcess,
+    ProcessReady,
     ProtocolError,
-    Ready,
     Setup,
     frame,
     read_message,
@@ -55,7 +55,7 @@ async def start_worker(
 
 async def _handshake(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, setup: Setup, seconds: float
-) -> Ready:
+) -> ProcessReady:
     try:
         writer.write(frame(setup))
         return _as_ready(await asyncio.wait_for(read_message(reader), seconds))
@@ -66,7 +66,7 @@ async def _handshake(
         raise
 
 
-def _as_ready(message: FromProcess) -> Ready:
-    if not isinstance(message, Ready):
+def _as_ready(message: FromProcess) -> ProcessReady:
+    if not isinstance(message, ProcessReady):
         raise ProtocolError("the first frame must be a Ready")
     return message

@@ -15,8 +15,8 @@ import msgspec
 from agents.engine.fork_client import ForkServer, engine_environment
 from agents.engine.interface import EngineJob
 from agents.engine.packages import check_packages
-from agents.engine.protocol import Failed, Finished, Setup
-from agents.engine.settings import EngineSettings
+from agents.engine.protocol import JobFailed, JobFinished, Setup
+from agents.engine.settings import PoolSettings
 from agents.engine.starting import EngineStartError, start_worker
 from agents.engine.stats import Counters, EngineStats
 from agents.engine.worker_handle import ResultFuture, WorkerHandle
@@ -39,7 +39,7 @@ class WorkerSupervisor:
 
     def __init__(
         self,
-        settings: EngineSettings,
+        settings: PoolSettings,
         setup: Setup,
         on_free: Callable[[], None],
         on_challenge: Callable[[float], None],
@@ -149,7 +149,7 @@ class WorkerSupervisor:
         self._counters.recycled += 1
         self._replace()
 
-    def _on_answer(self, worker: WorkerHandle, answer: Finished | Failed) -> None:
+    def _on_answer(self, worker: WorkerHandle, answer: JobFinished | JobFailed) -> None:
         self._count_challenges(answer)
         if worker in self._detached and worker.jobs == 0:
             self._run_in_background(worker.close())
@@ -168,7 +168,7 @@ class WorkerSupervisor:
         elif not worker.closing and not self._closed:
             self._counters.crashes += 1
 
-    def _count_challenges(self, answer: Finished | Failed) -> None:
+    def _count_challenges(self, answer: JobFinished | JobFailed) -> None:
         for seconds in answer.challenge_seconds:
             self._on_challenge(seconds)
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 import msgspec
 
 from agents.engine.fork_client import ForkServer
-from agents.engine.heartbeat import Heartbeat
+from agents.engine.heartbeat import ProcessHeartbeat
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
 from agents.engine.protocol import (
     FRAME_BYTES_MAX,
     Assignment,
-    Failed,
-    Finished,
+    JobFailed,
+    JobFinished,
     Ping,
     Pong,
+    ProcessReady,
     ProtocolError,
-    Ready,
     frame,
     read_message,
 )
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 ResultFuture = asyncio.Future[EngineResult]
 
-OnAnswer = Callable[["WorkerHandle", Finished | Failed], None]
+OnAnswer = Callable[["WorkerHandle", JobFinished | JobFailed], None]
 """Called with each answer of a process, after the job's future is completed."""
 
 
@@ -50,7 +50,7 @@ class WorkerHandle:
 
     def __init__(
         self,
-        ready: Ready,
+        ready: ProcessReady,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         fork_server: ForkServer,
         *,
@@ -68,7 +68,7 @@ class WorkerHandle:
         self._grace_seconds = grace_seconds
         self._in_flight: dict[int, tuple[ResultFuture, asyncio.TimerHandle]] = {}
         self._receiver: asyncio.Task[None] | None = None
-        self._heartbeat = Heartbeat(
+        self._heartbeat = ProcessHeartbeat(
             hang_seconds,
             is_busy=lambda: self.jobs > 0,
             send_ping=lambda: self._writer.write(frame(Ping())),
@@ -135,20 +135,20 @@ class WorkerHandle:
             self._fail_all()
             on_end(self)
 
-    def _resolve(self, message: Ready | Finished | Failed) -> Finished | Failed:
-        if isinstance(message, Ready) or message.number not in self._in_flight:
+    def _resolve(self, message: ProcessReady | JobFinished | JobFailed) -> JobFinished | JobFailed:
+        if isinstance(message, ProcessReady) or message.number not in self._in_flight:
             raise ProtocolError("an answer without a job")
         answer, timer = self._in_flight.pop(message.number)
         timer.cancel()
         if answer.done():
             return message
-        if isinstance(message, Failed):
+        if isinstance(message, JobFailed):
             answer.set_exception(EngineError(message.failure))
         else:
             answer.set_result(self._result(message))
         return message
 
-    def _result(self, message: Finished) -> EngineResult:
+    def _result(self, message: JobFinished) -> EngineResult:
         raw = msgspec.Raw(message.raw)
         return EngineResult(raw=raw, cookies=message.cookies, versions=self.ready.versions)
 

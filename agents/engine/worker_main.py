@@ -17,13 +17,13 @@ from agents.engine.limits import limit_memory
 from agents.engine.proof_of_work import IS_NATIVE
 from agents.engine.protocol import (
     Assignment,
-    Failed,
-    Finished,
     FromProcess,
+    JobFailed,
+    JobFinished,
     Ping,
     Pong,
+    ProcessReady,
     ProtocolError,
-    Ready,
     Setup,
     frame,
     receive,
@@ -35,7 +35,7 @@ from agents.network.proxy import parse_proxy
 STACK_BYTES = 2 * 1024 * 1024
 """Enough for CPython's recursion limit; the default 8 MiB per thread count as private memory."""
 
-RunJob = Callable[[Assignment], Finished | Failed]
+RunJob = Callable[[Assignment], JobFinished | JobFailed]
 """Runs one job; never raises. Used by one thread."""
 
 _Inbox = queue.SimpleQueue[Assignment]
@@ -56,7 +56,7 @@ class ThreadPool:
         self,
         threads_max: int,
         make_runner: Callable[[], RunJob],
-        on_done: Callable[[Finished | Failed], None],
+        on_done: Callable[[JobFinished | JobFailed], None],
     ) -> None:
         threading.stack_size(STACK_BYTES)
         self._threads_max = threads_max
@@ -113,8 +113,8 @@ def serve(connection: socket.socket) -> None:
     _receive_all(connection, send_lock, threads)
 
 
-def _ready() -> Ready:
-    return Ready(
+def _ready() -> ProcessReady:
+    return ProcessReady(
         pid=os.getpid(),
         versions=engine_versions(),
         impersonation=IMPERSONATION,
@@ -143,7 +143,7 @@ def _thread_pool(setup: Setup, connection: socket.socket, send_lock: threading.L
     def make_runner() -> RunJob:
         return JobRunner(bounds, setup.proxies).run
 
-    def on_done(done: Finished | Failed) -> None:
+    def on_done(done: JobFinished | JobFailed) -> None:
         _send(connection, send_lock, done)
 
     return ThreadPool(setup.threads, make_runner, on_done)
@@ -156,7 +156,7 @@ def _send(connection: socket.socket, send_lock: threading.Lock, answer: FromProc
         except OSError:
             # The pool has closed the connection: no answer can be delivered any more.
             os._exit(0)
-        if isinstance(answer, Failed) and is_out_of_memory(answer.failure):
+        if isinstance(answer, JobFailed) and is_out_of_memory(answer.failure):
             # The memory may never be released; the supervisor replaces the process at once.
             os._exit(OUT_OF_MEMORY)
 

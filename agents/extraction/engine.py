@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from agents.engine.pool import EnginePool
-from agents.engine.settings import EngineSettings
+from agents.engine.settings import PoolSettings
 from agents.network.egress import Egress
 from agents.platforms.extractor_names import check_extractors
 from agents.platforms.registry import Platforms
@@ -20,10 +20,10 @@ from streams.settings import Settings
 from streams.stage import StageContext
 
 
-def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> EngineSettings:
+def engine_settings(settings: Settings, preload: tuple[str, ...] = ()) -> PoolSettings:
     """Return the engine's settings; ``preload``: dotted names of the extractors in use."""
     engine = settings.engine
-    return EngineSettings(
+    return PoolSettings(
         processes=engine.processes,
         threads_per_process=engine.threads,
         page_bytes_max=engine.page_bytes,

@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.request import Request
-from streams.cli.request_lines import InputError, Line
+from streams.cli.request_lines import InputError, RequestLine
 from streams.topics import REQUEST_BYTES_MAX
 
 MARGIN_BYTES = 64
@@ -60,7 +60,7 @@ class RequestBuilder:
         self._location = ""
         self._bytes_max = REQUEST_BYTES_MAX - len(encode({**fields, "id": run_id})) - MARGIN_BYTES
 
-    def add(self, line: Line) -> Iterator[NewRequest]:
+    def add(self, line: RequestLine) -> Iterator[NewRequest]:
         """Iterate over the requests that this line completes.
 
         Raises:
@@ -79,7 +79,7 @@ class RequestBuilder:
             urls, self._urls, self._bytes = self._urls, [], 0
             yield self._build({**self._fields, "urls": urls}, self._location)
 
-    def _collect(self, line: Line, size: int) -> Iterator[NewRequest]:
+    def _collect(self, line: RequestLine, size: int) -> Iterator[NewRequest]:
         added = len(encode(line.text)) + 1
         if self._bytes + added > self._bytes_max:
             yield from self.flush()
@@ -90,7 +90,7 @@ class RequestBuilder:
         if len(self._urls) == size:
             yield from self.flush()
 
-    def _merge_fields(self, line: Line) -> dict[str, Any]:
+    def _merge_fields(self, line: RequestLine) -> dict[str, Any]:
         """Merge the fields of a JSON line over those of the command line; options too."""
         try:
             given = decode(line.text.encode(), dict[str, Any])

@@ -25,7 +25,7 @@ class InputError(Exception):
     """A line or file is unusable; the text names it and the reason."""
 
 
-class Line(NamedTuple):
+class RequestLine(NamedTuple):
     """A line that is neither blank nor a comment, and its location for error texts."""
 
     location: str
@@ -44,7 +44,7 @@ class LineSplitter:
         self._number = 0
         self._partial = b""
 
-    def feed(self, block: bytes) -> Iterator[Line]:
+    def feed(self, block: bytes) -> Iterator[RequestLine]:
         """Iterate over the lines that this block completes.
 
         Raises:
@@ -56,12 +56,12 @@ class LineSplitter:
         if len(self._partial) > REQUEST_BYTES_MAX:
             yield from self.flush()
 
-    def flush(self) -> Iterator[Line]:
+    def flush(self) -> Iterator[RequestLine]:
         """Iterate over the last line of a file that lacks a line end."""
         raw, self._partial = self._partial, b""
         yield from self._line(raw)
 
-    def _line(self, raw: bytes) -> Iterator[Line]:
+    def _line(self, raw: bytes) -> Iterator[RequestLine]:
         self._number += 1
         location = f"{self._name}, line {self._number}"
         if len(raw) > REQUEST_BYTES_MAX:
@@ -74,7 +74,7 @@ class LineSplitter:
         except UnicodeDecodeError:
             raise InputError(f"{location}: not UTF-8 text") from None
         if text and not text.startswith("#"):
-            yield Line(location, text)
+            yield RequestLine(location, text)
 
 
 async def read_blocks(name: str) -> AsyncIterator[bytes]:

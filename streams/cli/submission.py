@@ -9,7 +9,7 @@ import click
 
 from streams.cli.new_requests import NewRequest, RequestBuilder
 from streams.cli.progress_bars import ProgressBars
-from streams.cli.request_lines import InputError, Line, LineSplitter, read_blocks
+from streams.cli.request_lines import InputError, LineSplitter, RequestLine, read_blocks
 from streams.cli.result_table import open_console
 from streams.cli.waiting import MISSING_NAMED, ResultOutput, missing_results
 from streams.client import Client, Outstanding
@@ -158,9 +158,9 @@ class Submission:
             click.echo(f"{new.id}  {f'{new.members} URLs' if new.members else new.url}")
 
 
-async def _lines(urls: Sequence[str], files: Sequence[str]) -> AsyncIterator[Iterator[Line]]:
+async def _lines(urls: Sequence[str], files: Sequence[str]) -> AsyncIterator[Iterator[RequestLine]]:
     """Iterate over the lines of all sources, block by block."""
-    yield iter([Line(f"URL {number}", url) for number, url in enumerate(urls, 1)])
+    yield iter([RequestLine(f"URL {number}", url) for number, url in enumerate(urls, 1)])
     for name in files:
         splitter = LineSplitter(name)
         async for block in read_blocks(name):

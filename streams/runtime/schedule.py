@@ -14,7 +14,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 
 from streams.claims import Claim, Path, cancellable_ids
-from streams.priority_queue import AGEING, URGENT, Entry, PriorityQueue, arrivals
+from streams.priority_queue import AGEING, URGENT, PriorityQueue, QueueEntry, arrivals
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ Admits = Callable[[Claim], bool]
 
 
 @dataclass(slots=True, eq=False)
-class Held(Entry[T]):
+class Held(QueueEntry[T]):
     """A scheduled record: waiting, or in progress.
 
     Attributes:

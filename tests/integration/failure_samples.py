@@ -18,7 +18,7 @@ import msgspec
 
 from agents.engine.interface import EngineError, EngineFailure, EngineJob
 from agents.engine.pool import EnginePool
-from agents.engine.settings import EngineSettings
+from agents.engine.settings import PoolSettings
 from agents.network.egress import Egress
 from agents.network.trust import write_ca_bundle
 from agents.platforms.tiktok.page import EXTRACTOR
@@ -31,7 +31,7 @@ LIVE_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokLiveIE"
 PROFILE_EXTRACTOR = "agents.platforms.tiktok.list_pages:TikTokUserIE"
 COLLECTION_EXTRACTOR = "agents.platforms.tiktok.list_pages:TikTokCollectionIE"
 LINK_EXTRACTOR = "yt_dlp.extractor.tiktok:TikTokVMIE"
-SETTINGS = EngineSettings(processes=2, kill_grace_seconds=0.3, preload=(EXTRACTOR,))
+SETTINGS = PoolSettings(processes=2, kill_grace_seconds=0.3, preload=(EXTRACTOR,))
 DEADLINE_SECONDS = 5.0
 HANG_SECONDS = 0.5
 MEBIBYTE = 1024 * 1024

@@ -7,7 +7,7 @@ from agents.pipeline.results import listing_result
 from schemas.audit import MemberOutcome
 from schemas.codec import decode
 from schemas.listing import Listing
-from streams.history import Entry, created_at, related_ids
+from streams.history import HistoryEntry, created_at, related_ids
 from streams.records import Outgoing
 from tests.unit.agents.builders import ENGINE, PAST, TRACE_ID, make_job, member_job
 
@@ -45,7 +45,7 @@ def listing_outcome(members: int) -> Outgoing:
     ],
 )
 def test_audit_record_of_a_batch_names_its_members(record: Outgoing, members: int) -> None:
-    entry = decode(record.value or b"", Entry)
+    entry = decode(record.value or b"", HistoryEntry)
     assert entry.members == members
     expected = {f"{entry.request_id}/{place}" for place in range(members)}
     assert {each for each in related_ids([entry]) if "replay" not in each} == expected
@@ -61,12 +61,12 @@ def test_audit_record_of_a_batch_names_its_members(record: Outgoing, members: in
     ],
 )
 def test_next_replay_of_a_request_is_related(request_id: str, replay: str) -> None:
-    assert list(related_ids([Entry(request_id)])) == [replay]
+    assert list(related_ids([HistoryEntry(request_id)])) == [replay]
 
 
 def test_replays_of_batch_members_are_related() -> None:
     introduction = introduce_batch(member_job(0, size=2), "ledger", None)
-    found = set(related_ids([decode(introduction.value or b"", Entry)]))
+    found = set(related_ids([decode(introduction.value or b"", HistoryEntry)]))
     replays = {"b1/replay-1", "b1/0/replay-1", "b1/1/replay-1"}
     assert found == {"b1/0", "b1/1"} | replays
 

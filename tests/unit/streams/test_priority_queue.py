@@ -11,8 +11,8 @@ from streams.priority_queue import (
     DEAD_MIN,
     DEFAULT_RANK,
     URGENT,
-    Entry,
     PriorityQueue,
+    QueueEntry,
     new_entry,
     rank_of,
 )
@@ -97,7 +97,7 @@ Step = tuple[str, int]
 @given(st.lists(st.tuples(st.sampled_from(["push", "pop", "remove", "raise"]), st.integers(0, 20))))
 def test_any_sequence_serves_each_entry_once_in_order(steps: list[Step]) -> None:
     queue: PriorityQueue[int] = PriorityQueue()
-    model: list[Entry[int]] = []
+    model: list[QueueEntry[int]] = []
     served = 0
     chance = random.Random(7)
     for number, (kind, rank) in enumerate(steps):

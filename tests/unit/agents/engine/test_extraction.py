@@ -9,7 +9,7 @@ import pytest
 from agents.engine.extraction import JobRunner, warm_up
 from agents.engine.extractors import load_extractor
 from agents.engine.interface import EngineFailure, EngineJob
-from agents.engine.protocol import Assignment, Failed, Finished
+from agents.engine.protocol import Assignment, JobFailed, JobFinished
 from agents.engine.request_bounds import Bounds
 from schemas.video import Cookie
 from tests.unit.agents.engine.extractors import extractor_path
@@ -37,14 +37,14 @@ def assignment(kind: str, url: str = "test:1", **job: Any) -> Assignment:
 
 def result_of(extraction: JobRunner, kind: str, url: str = "test:1", **job: Any) -> Any:
     answer = extraction.run(assignment(kind, url, **job))
-    assert isinstance(answer, Finished), answer
+    assert isinstance(answer, JobFinished), answer
     assert answer.number == 5
     return json.loads(answer.raw)
 
 
 def failure_of(extraction: JobRunner, kind: str, url: str = "test:1", **job: Any) -> EngineFailure:
     answer = extraction.run(assignment(kind, url, **job))
-    assert isinstance(answer, Failed), answer
+    assert isinstance(answer, JobFailed), answer
     assert answer.number == 5
     return answer.failure
 
@@ -103,7 +103,7 @@ def test_invalid_extractor_path_is_a_failure(
 def test_cookies_are_passed_to_the_extractor_and_returned(extraction: JobRunner) -> None:
     cookie = Cookie(name="mine", value="1", domain=".a.example")
     answer = extraction.run(assignment("Cookie", "https://www.a.example/", cookies=(cookie,)))
-    assert isinstance(answer, Finished)
+    assert isinstance(answer, JobFinished)
     assert json.loads(answer.raw) == {"seen": {"mine": "1"}}
     assert {found.name for found in answer.cookies} == {"mine", "left"}
 
@@ -217,7 +217,7 @@ def test_list_request_after_the_deadline_fails(extraction: JobRunner) -> None:
         )
         answer = extraction.run(Assignment(number=5, job=job, seconds=0))
         assert web.paths == []
-    assert isinstance(answer, Failed)
+    assert isinstance(answer, JobFailed)
     assert answer.failure.types[-1] == "TransportError"
 
 

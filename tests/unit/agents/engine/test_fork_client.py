@@ -13,7 +13,7 @@ import pytest
 
 from agents.engine.fork_client import ForkServer, child_environment
 from agents.engine.interface import EngineJob
-from agents.engine.protocol import Assignment, Finished, Ready, Setup, frame, read_message
+from agents.engine.protocol import Assignment, JobFinished, ProcessReady, Setup, frame, read_message
 from tests.unit.agents.engine.extractors import extractor_path
 from tests.unit.agents.engine.processes import alive, until
 
@@ -43,14 +43,14 @@ class ForkedProcess:
     async def ready(self) -> int:
         self.writer.write(frame(SETUP))
         message = await read_message(self.reader)
-        assert isinstance(message, Ready)
+        assert isinstance(message, ProcessReady)
         return message.pid
 
     async def echo(self) -> Any:
         job = EngineJob(url="test:1", extractor=extractor_path("Echo"))
         self.writer.write(frame(Assignment(number=1, job=job, seconds=9)))
         message = await read_message(self.reader)
-        assert isinstance(message, Finished)
+        assert isinstance(message, JobFinished)
         return message.raw
 
     async def expect_disconnect(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.engine.heartbeat import MISSED_BEATS_MAX, Heartbeat
+from agents.engine.heartbeat import MISSED_BEATS_MAX, ProcessHeartbeat
 
 SECONDS = 8.0
 
@@ -50,7 +50,7 @@ class HeartbeatHarness:
     def __init__(self) -> None:
         self.busy = True
         self.pings = self.timeouts = 0
-        self.heartbeat = Heartbeat(
+        self.heartbeat = ProcessHeartbeat(
             SECONDS, is_busy=lambda: self.busy, send_ping=self._ping, on_timeout=self._on_timeout
         )
         self.heartbeat.start()

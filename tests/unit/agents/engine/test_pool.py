@@ -14,7 +14,7 @@ import pytest
 
 from agents.engine.interface import EngineError, EngineJob
 from agents.engine.pool import EnginePool
-from agents.engine.settings import EngineSettings
+from agents.engine.settings import PoolSettings
 from agents.engine.starting import EngineStartError
 from agents.network.egress import Egress
 from schemas.errors import ClipmillError, ErrorCode
@@ -23,14 +23,14 @@ from tests.unit.agents.engine.extractors import extractor_path
 from tests.unit.agents.engine.processes import alive, until
 from tests.unit.agents.engine.web import serving
 
-SETTINGS = EngineSettings(
+SETTINGS = PoolSettings(
     processes=2, threads_per_process=2, kill_grace_seconds=0.2, preload=(extractor_path("Echo"),)
 )
 
 
-def settings(**changes: Any) -> EngineSettings:
+def settings(**changes: Any) -> PoolSettings:
     known = {name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__}
-    return EngineSettings(**{**known, **changes})
+    return PoolSettings(**{**known, **changes})
 
 
 @pytest.fixture

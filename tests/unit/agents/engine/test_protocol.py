@@ -10,11 +10,11 @@ from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import (
     FRAME_BYTES_MAX,
     Assignment,
-    Failed,
-    Finished,
     FromProcess,
+    JobFailed,
+    JobFinished,
+    ProcessReady,
     ProtocolError,
-    Ready,
     Setup,
     ToProcess,
     frame,
@@ -40,9 +40,9 @@ TO_PROCESS: list[ToProcess] = [
     ),
 ]
 FROM_PROCESS: list[FromProcess] = [
-    Ready(pid=1, versions=EngineVersions(yt_dlp="1", curl_cffi="2"), impersonation=True),
-    Finished(number=1, raw=b'{"id": "\xc3\xa4"}', cookies=COOKIES),
-    Failed(number=2, failure=EngineFailure(types=("A", "B"), message="m", facts={"a": "b"})),
+    ProcessReady(pid=1, versions=EngineVersions(yt_dlp="1", curl_cffi="2"), impersonation=True),
+    JobFinished(number=1, raw=b'{"id": "\xc3\xa4"}', cookies=COOKIES),
+    JobFailed(number=2, failure=EngineFailure(types=("A", "B"), message="m", facts={"a": "b"})),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.engine.protocol import Finished, frame
+from agents.engine.protocol import JobFinished, frame
 from agents.engine.results import (
     COOKIE_CHARACTERS_MAX,
     COOKIES_BYTES_MAX,
@@ -186,7 +186,7 @@ def test_cookies_of_any_jar_fit_a_frame_and_a_record(pairs: list[tuple[str, str]
     cookies = (Cookie(name=name, value=value, domain=".a.example") for name, value in pairs)
     found = cookies_for("https://a.example/", jar_with(*cookies))
     assert sum(len(encode(each)) for each in found) <= COOKIES_BYTES_MAX
-    assert len(frame(Finished(number=1, raw=b"{}", cookies=found))) < COOKIES_BYTES_MAX + 1_000
+    assert len(frame(JobFinished(number=1, raw=b"{}", cookies=found))) < COOKIES_BYTES_MAX + 1_000
 
 
 def test_lone_surrogate_in_a_cookie_is_replaced() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import certifi
 import pytest
 
-from agents.engine.protocol import Finished, Setup
+from agents.engine.protocol import JobFinished, Setup
 from agents.engine.starting import EngineStartError, start_worker
 from tests.unit.agents.engine.fake_fork_server import FakeForkServer
 from tests.unit.agents.engine.processes import until
@@ -31,7 +31,7 @@ async def _disconnect(forks: FakeForkServer) -> None:
 
 
 async def _send_unexpected_message(forks: FakeForkServer) -> None:
-    forks.send(Finished(number=1, raw=b"{}", cookies=()))
+    forks.send(JobFinished(number=1, raw=b"{}", cookies=()))
 
 
 async def _send_nothing(_forks: FakeForkServer) -> None:

@@ -11,11 +11,11 @@ import pytest
 from agents.engine.interface import EngineError, EngineFailure, EngineJob
 from agents.engine.protocol import (
     FRAME_BYTES_MAX,
-    Failed,
-    Finished,
     FromProcess,
+    JobFailed,
+    JobFinished,
     Pong,
-    Ready,
+    ProcessReady,
     Setup,
 )
 from agents.engine.starting import start_worker
@@ -33,7 +33,7 @@ SETUP = Setup(
     ca_file=certifi.where(),
 )
 VERSIONS = EngineVersions(yt_dlp="1", curl_cffi="2")
-READY = Ready(pid=4_242, versions=VERSIONS, impersonation=True)
+READY = ProcessReady(pid=4_242, versions=VERSIONS, impersonation=True)
 JOB = EngineJob(url="test:1", extractor="a:B")
 
 
@@ -46,7 +46,7 @@ class WorkerHarness:
         self.challenge_seconds: tuple[float, ...] = ()
         worker.listen(self._on_answer, self._on_end)
 
-    def _on_answer(self, worker: WorkerHandle, answer: Finished | Failed) -> None:
+    def _on_answer(self, worker: WorkerHandle, answer: JobFinished | JobFailed) -> None:
         assert worker is self.worker
         self.answer_count += 1
         self.challenge_seconds += answer.challenge_seconds
@@ -86,8 +86,8 @@ async def harness() -> AsyncIterator[WorkerHarness]:
 
 async def test_result_reaches_its_job(harness: WorkerHarness) -> None:
     first, second = harness.assign(), harness.assign()
-    harness.forks.send(Finished(number=2, raw=b'{"id": 2}', cookies=()))
-    harness.forks.send(Finished(number=1, raw=b'{"id": 1}', cookies=()))
+    harness.forks.send(JobFinished(number=2, raw=b'{"id": 2}', cookies=()))
+    harness.forks.send(JobFinished(number=1, raw=b'{"id": 1}', cookies=()))
     results = [await first, await second]
     assert [bytes(result.raw) for result in results] == [b'{"id": 1}', b'{"id": 2}']
     assert results[0].versions == VERSIONS
@@ -97,7 +97,7 @@ async def test_result_reaches_its_job(harness: WorkerHarness) -> None:
 async def test_failure_reaches_its_job(harness: WorkerHarness) -> None:
     failure = EngineFailure(types=("X",), message="gone")
     answer = harness.assign()
-    harness.forks.send(Failed(number=1, failure=failure))
+    harness.forks.send(JobFailed(number=1, failure=failure))
     with pytest.raises(EngineError) as caught:
         await answer
     assert caught.value.failure == failure
@@ -111,7 +111,7 @@ async def test_job_too_large_for_a_frame_fails_alone(harness: WorkerHarness) -> 
         await refused
     assert caught.value.failure.types == ("JobTooLarge",)
     assert (harness.worker.jobs, harness.worker.assigned, harness.worker.free_slots) == (1, 1, 1)
-    harness.forks.send(Finished(number=1, raw=b"{}", cookies=()))
+    harness.forks.send(JobFinished(number=1, raw=b"{}", cookies=()))
     assert bytes((await other).raw) == b"{}"
     assert (harness.end_count, harness.forks.killed) == (0, [])
 
@@ -120,7 +120,7 @@ async def test_free_slots_are_counted(harness: WorkerHarness) -> None:
     counts = [harness.worker.free_slots]
     answers = [harness.assign(), harness.assign()]
     counts.append(harness.worker.free_slots)
-    harness.forks.send(Finished(number=1, raw=b"{}", cookies=()))
+    harness.forks.send(JobFinished(number=1, raw=b"{}", cookies=()))
     await answers[0]
     assert [*counts, harness.worker.free_slots] == [2, 0, 1]
     assert harness.worker.assigned == 2
@@ -141,7 +141,7 @@ async def test_overdue_job_times_out_and_kills_the_process(harness: WorkerHarnes
 
 async def test_answer_within_the_grace_period_is_accepted(harness: WorkerHarness) -> None:
     answer = harness.assign(-0.01)
-    harness.forks.send(Finished(number=1, raw=b"{}", cookies=()))
+    harness.forks.send(JobFinished(number=1, raw=b"{}", cookies=()))
     assert bytes((await answer).raw) == b"{}"
     assert not harness.forks.killed
 
@@ -157,7 +157,7 @@ async def test_disconnect_loses_the_jobs_of_the_process(harness: WorkerHarness) 
 
 @pytest.mark.parametrize(
     "message",
-    [READY, Finished(number=99, raw=b"{}", cookies=())],
+    [READY, JobFinished(number=99, raw=b"{}", cookies=())],
     ids=["second ready", "answer to no job"],
 )
 async def test_process_that_breaks_the_protocol_is_killed(
@@ -175,7 +175,7 @@ async def test_slot_of_a_cancelled_job_stays_taken_until_its_answer(harness: Wor
     answer = harness.assign()
     answer.cancel()
     assert harness.worker.jobs == 1
-    harness.forks.send(Finished(number=1, raw=b"{}", cookies=()))
+    harness.forks.send(JobFinished(number=1, raw=b"{}", cookies=()))
     await until(lambda: harness.worker.jobs == 0)
     assert harness.answer_count == 1
 
@@ -221,7 +221,7 @@ async def test_process_that_answers_pings_is_not_killed(short_hang_harness: Work
         short_hang_harness.forks.send(Pong())
     assert not short_hang_harness.worker.killed
     assert short_hang_harness.answer_count == 0
-    short_hang_harness.forks.send(Finished(number=1, raw=b"{}", cookies=()))
+    short_hang_harness.forks.send(JobFinished(number=1, raw=b"{}", cookies=()))
     assert bytes((await answer).raw) == b"{}"
 
 

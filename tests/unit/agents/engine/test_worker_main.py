@@ -14,13 +14,13 @@ from agents.engine import worker_main
 from agents.engine.interface import EngineFailure, EngineJob
 from agents.engine.protocol import (
     Assignment,
-    Failed,
-    Finished,
     FromProcess,
+    JobFailed,
+    JobFinished,
     Ping,
     Pong,
+    ProcessReady,
     ProtocolError,
-    Ready,
     Setup,
     ToProcess,
     frame,
@@ -87,7 +87,7 @@ def test_process_reports_ready_and_sets_its_limits(limits: dict[str, object]) ->
     with serving() as pool:
         pool.send(SETUP)
         ready = pool.receive()
-    assert isinstance(ready, Ready)
+    assert isinstance(ready, ProcessReady)
     assert ready.impersonation
     assert limits == {"memory": 123_456, "urls": ("http://127.0.0.1:3128", None)}
 
@@ -96,15 +96,17 @@ def test_every_assignment_is_answered(limits: dict[str, object]) -> None:
     with serving() as pool:
         pool.send(SETUP)
         assert limits is not None
-        assert isinstance(pool.receive(), Ready)
+        assert isinstance(pool.receive(), ProcessReady)
         answers = []
         for number in range(1, 6):
             pool.send(assignment(number, kind="Fail" if number % 2 else "Echo"))
             answers.append(pool.receive())
     kinds = {
-        answer.number: type(answer) for answer in answers if isinstance(answer, Finished | Failed)
+        answer.number: type(answer)
+        for answer in answers
+        if isinstance(answer, JobFinished | JobFailed)
     }
-    assert kinds == {1: Failed, 2: Finished, 3: Failed, 4: Finished, 5: Failed}
+    assert kinds == {1: JobFailed, 2: JobFinished, 3: JobFailed, 4: JobFinished, 5: JobFailed}
 
 
 def test_threads_run_jobs_concurrently(limits: dict[str, object]) -> None:
@@ -115,7 +117,10 @@ def test_threads_run_jobs_concurrently(limits: dict[str, object]) -> None:
         pool.send(assignment(1, "test:?seconds=0.5"))
         pool.send(assignment(2, "test:?seconds=0"))
         answers = [pool.receive(), pool.receive()]
-    assert [answer.number for answer in answers if isinstance(answer, Finished | Failed)] == [2, 1]
+    assert [answer.number for answer in answers if isinstance(answer, JobFinished | JobFailed)] == [
+        2,
+        1,
+    ]
 
 
 def test_ping_is_answered_while_threads_are_busy(limits: dict[str, object]) -> None:
@@ -127,7 +132,7 @@ def test_ping_is_answered_while_threads_are_busy(limits: dict[str, object]) -> N
         pool.send(assignment(2, "test:?seconds=0.3"))
         pool.send(Ping())
         kinds = [type(pool.receive()) for _ in range(3)]
-    assert kinds == [Pong, Finished, Finished]
+    assert kinds == [Pong, JobFinished, JobFinished]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_process_ends_when_its_pool_is_gone(
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
-        worker_main._send(theirs, threading.Lock(), Finished(number=1, raw=b"{}", cookies=()))
+        worker_main._send(theirs, threading.Lock(), JobFinished(number=1, raw=b"{}", cookies=()))
     assert ended == [0]
 
 
@@ -180,6 +185,6 @@ def test_process_out_of_memory_answers_and_exits(
     failure = EngineFailure(types=types, message="x", curl_code=curl_code)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        worker_main._send(theirs, threading.Lock(), Failed(number=1, failure=failure))
+        worker_main._send(theirs, threading.Lock(), JobFailed(number=1, failure=failure))
         assert ended == codes
         assert len(ours.recv(1_000)) > 4

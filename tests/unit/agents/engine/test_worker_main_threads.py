@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from agents.engine.interface import EngineJob
-from agents.engine.protocol import Assignment, Failed, Finished, ProtocolError
+from agents.engine.protocol import Assignment, JobFailed, JobFinished, ProtocolError
 from agents.engine.worker_main import RunJob, ThreadPool
 
 SECONDS = 10
@@ -19,7 +19,7 @@ class ThreadPoolHarness:
         self.thread_ids: list[int] = []
         self.thread_of: dict[int, int] = {}
         self._gates: dict[int, threading.Event] = {}
-        self._answers: queue.SimpleQueue[Finished | Failed] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[JobFinished | JobFailed] = queue.SimpleQueue()
         self._started: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.threads = ThreadPool(size, self._create_runner, self._answers.put)
 
@@ -27,11 +27,11 @@ class ThreadPoolHarness:
         thread_id = threading.get_ident()
         self.thread_ids.append(thread_id)
 
-        def run(assignment: Assignment) -> Finished:
+        def run(assignment: Assignment) -> JobFinished:
             self.thread_of[assignment.number] = thread_id
             self._started.put(assignment.number)
             assert self._gates[assignment.number].wait(SECONDS)
-            return Finished(number=assignment.number, raw=b"", cookies=())
+            return JobFinished(number=assignment.number, raw=b"", cookies=())
 
         return run
 
@@ -94,14 +94,14 @@ def test_thread_is_idle_when_its_answer_is_delivered() -> None:
     again: list[Callable[[], None]] = []
     answered = threading.Event()
 
-    def answer(done: Finished | Failed) -> None:
+    def answer(done: JobFinished | JobFailed) -> None:
         if done.number == 0:
             again[0]()
         else:
             answered.set()
 
     threads = ThreadPool(
-        1, lambda: lambda job: Finished(number=job.number, raw=b"", cookies=()), answer
+        1, lambda: lambda job: JobFinished(number=job.number, raw=b"", cookies=()), answer
     )
     again.append(lambda: threads.run(Assignment(number=1, job=JOB, seconds=9)))
     threads.run(Assignment(number=0, job=JOB, seconds=9))

@@ -6,7 +6,7 @@ import pytest
 from schemas.codec import decode
 from schemas.request import Request
 from streams.cli.new_requests import NewRequest, RequestBuilder
-from streams.cli.request_lines import InputError, Line
+from streams.cli.request_lines import InputError, RequestLine
 from streams.topics import REQUEST_BYTES_MAX
 
 
@@ -16,7 +16,7 @@ def build(*texts: str, **given: Any) -> list[NewRequest]:
     requests = [
         new
         for number, text in enumerate(texts, 1)
-        for new in builder.add(Line(f"line {number}", text))
+        for new in builder.add(RequestLine(f"line {number}", text))
     ]
     return [*requests, *builder.flush()]
 
@@ -103,8 +103,8 @@ def test_invalid_line_is_reported_with_the_validation_error(line: str, text: str
 def test_invalid_line_consumes_no_number() -> None:
     builder = RequestBuilder("run", {})
     with pytest.raises(InputError):
-        [*builder.add(Line("line 1", "{"))]
-    assert [each.id for each in builder.add(Line("line 1", "a"))] == ["run-1"]
+        [*builder.add(RequestLine("line 1", "{"))]
+    assert [each.id for each in builder.add(RequestLine("line 1", "a"))] == ["run-1"]
 
 
 def test_every_body_decodes_as_a_request() -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.request_lines import InputError, Line, LineSplitter, read_blocks
+from streams.cli.request_lines import InputError, LineSplitter, RequestLine, read_blocks
 from streams.topics import REQUEST_BYTES_MAX
 
 
-def split(*blocks: bytes) -> list[Line]:
+def split(*blocks: bytes) -> list[RequestLine]:
     splitter = LineSplitter("list.txt")
     lines = [line for block in blocks for line in splitter.feed(block)]
     return [*lines, *splitter.flush()]
