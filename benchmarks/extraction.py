@@ -59,6 +59,21 @@ VARIANTS = (
         {"in_flight": 32, "processes": 1},
         LATENCY_MILLISECONDS,
     ),
+    Variant(
+        "one job per process, 16",
+        "engine_pool",
+        128,
+        300,
+        {"in_flight": 16, "processes": 16, "threads": 1},
+    ),
+    Variant(
+        f"the same, {LATENCY_MILLISECONDS} ms latency",
+        "engine_pool",
+        128,
+        256,
+        {"in_flight": 16, "processes": 16, "threads": 1},
+        LATENCY_MILLISECONDS,
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""Start of a worker process: fork, then a handshake of `Setup` and `Ready`."""
+"""Start of a worker process: fork, then a handshake of `Setup` and `ProcessReady`."""
 
 import asyncio
 import socket

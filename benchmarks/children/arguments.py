@@ -26,6 +26,7 @@ class Extractions(_Arguments):
         variant: one of the child's variants, if it has several.
         in_flight: concurrent extractions, if the child supports it.
         processes: of the engine, if the child has one; 0 for the settings' default.
+        threads: of each process; 0 for the default.
     """
 
     proxy: str
@@ -36,6 +37,7 @@ class Extractions(_Arguments):
     variant: str = ""
     in_flight: int = 1
     processes: int = 0
+    threads: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,8 @@ async def main(arguments: Extractions) -> None:
     settings = engine_settings(load_settings(), preload=(EXTRACTOR,))
     if arguments.processes:
         settings = msgspec.structs.replace(settings, processes=arguments.processes)
+    if arguments.threads:
+        settings = msgspec.structs.replace(settings, threads_per_process=arguments.threads)
     async with EnginePool(settings, egress) as engine:
         await _extract_all(engine, arguments.warm, arguments.in_flight)
         with stopwatch():
