@@ -49,6 +49,9 @@ def read_request(envelope: Envelope) -> Request:
     try:
         request = decode(envelope.data, Request)
     except MalformedMessageError as error:
+        if envelope.data.lstrip().startswith(b"http"):
+            reason = f'{error.reason}; a URL alone is no request: send {{"url": "https://…"}}'
+            error = MalformedMessageError(error.field, reason)
         raise rejection(error) from None
     if (request.url is None) == (request.urls is None):
         reason = "give either `url` or `urls`, not both and not neither"

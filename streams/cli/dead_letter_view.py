@@ -14,6 +14,9 @@ MASK = "***"
 VALUE_CHARACTERS = 20_000
 """Characters of a value that are printed; the rest is only counted."""
 
+HEADER_BYTES = 2_000
+"""Bytes of the key and of each header that are printed."""
+
 _SECRET = ("cookie", "cookies", "set-cookie", "authorization")
 _PACKED = {"topic", "partition", "offset", "value"}
 """Fields of a record embedded in a failure; its value is base64 and may contain secrets."""
@@ -124,7 +127,11 @@ def _header(name: str, value: bytes | None) -> str:
 
 
 def _decode(data: bytes | None) -> str:
-    return "none" if data is None else data.decode(errors="backslashreplace")
+    if data is None:
+        return "none"
+    more = len(data) - HEADER_BYTES
+    shown = data[:HEADER_BYTES].decode(errors="backslashreplace")
+    return f"{shown}… and {more} bytes more" if more > 0 else shown
 
 
 def _printable(text: str) -> str:

@@ -133,6 +133,13 @@ def test_invalid_request_is_rejected_with_field_and_reason(name: str) -> None:
     assert reason in error.message
 
 
+@pytest.mark.parametrize("value", [URL.encode(), b" http://x\n"])
+def test_bare_url_is_rejected_with_the_form_of_a_request(value: bytes) -> None:
+    error = parse_error(make_record(value))
+    assert error.details["field"] == "$"
+    assert 'a URL alone is no request: send {"url": "https://…"}' in error.message
+
+
 @pytest.mark.parametrize(
     "body",
     [

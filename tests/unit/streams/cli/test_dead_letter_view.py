@@ -51,6 +51,11 @@ def test_any_value_can_be_shown(value: bytes | None, text: str) -> None:
     assert text in format_value(value)
 
 
+def test_long_keys_and_headers_are_cut() -> None:
+    text = dead_letter_text(stored_dead_letter(headers=(("a", b"x" * 3_000),)), 1)
+    assert "  a: " + "x" * 2_000 + "… and 1000 bytes more" in text
+
+
 def test_escape_sequences_in_headers_are_not_printed() -> None:
     text = dead_letter_text(
         stored_dead_letter(headers=(("a\x1b[31m", b"\x1b[31m"), ("cookie", b"s3"))), 1
