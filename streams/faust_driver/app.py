@@ -168,7 +168,6 @@ def build_app(stage: str, settings: Settings, member: StaticMember) -> Any:
     )
     app.transport = DirectTransport(app.conf.broker_consumer, app)
     app.transport.member = member
-    app.transport.stage = stage
     return app
 
 

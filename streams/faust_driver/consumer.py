@@ -16,16 +16,20 @@ from faust.types import TP
 
 from streams.cluster.commit_metadata import commit_metadata
 from streams.cluster.record_batches import OBSERVER, BatchObserver, UndecodableBatch
-from streams.faust_driver.static_member import MemberThread, StaticMember
-from streams.observability.loop_delay import measure_loop_delay
+from streams.faust_driver.static_member import MemberConsumer, StaticMember
 
 log = logging.getLogger(__name__)
 
 DELIVERY_AND_SUSPENSION = 2
 """Number of awaitables of Faust for each record: its delivery, and a suspension by a rebalance."""
 
-STREAM_WAIT_MILLISECONDS = 1500
-"""Maximum wait of a fetch (``fetch.max.wait.ms``), as in Faust: poll interval of an idle worker."""
+IDLE_WAIT_MILLISECONDS = 1500
+"""Maximum wait of a fetch (``fetch.max.wait.ms``) of an idle stage, as in Faust."""
+
+BUSY_WAIT_MILLISECONDS = 100
+"""The same while records arrive. aiokafka has one fetch per broker in flight: a partition whose
+records were all delivered waits behind the fetch of the silent ones. At 1500 ms a backlogged stage
+paused for up to 1.2 s."""
 
 RECOVERY_WAIT_MILLISECONDS = 50
 """The same during recovery of the tables. All else waits behind the last, empty fetch of the
@@ -65,10 +69,10 @@ class OffsetReset:
 
 
 class _FetchObserver(BatchObserver):
-    """Queues the fetcher's observations in its thread, for the event loop of the stage.
+    """Queues the observations of the fetcher until its records are delivered.
 
     Attributes:
-        gaps: partition, start and end of offsets without records; append and pop are atomic.
+        gaps: partition, start and end of offsets without records.
     """
 
     def __init__(self) -> None:
@@ -83,13 +87,8 @@ class _FetchObserver(BatchObserver):
         self.gaps.append((partition, start, end))
 
 
-class _ConsumerThread(MemberThread):
-    """Faust's thread; its consumer reads committed records only, its commits carry metadata."""
-
-    async def on_start(self) -> None:
-        """Connect, and measure the event loop of the thread while it runs."""
-        await super().on_start()
-        self.add_future(measure_loop_delay(f"consumer-{self.consumer.transport.stage}"))
+class _CommittedConsumer(MemberConsumer):
+    """Reads committed records only; its commits carry metadata."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         OBSERVER.set(self.consumer.observer)
@@ -147,8 +146,8 @@ class DirectConsumer(Consumer):
         self._metadata: dict[Any, str] = {}
         self.finished_ahead: Callable[[Any], int] = lambda _: 0
 
-    def _new_consumer_thread(self) -> MemberThread:
-        thread = _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> MemberConsumer:
+        thread = _CommittedConsumer(self, loop=self.loop, beacon=self.beacon)
         thread.member = self.transport.member
         return thread
 
@@ -200,22 +199,25 @@ class DirectConsumer(Consumer):
     def resume_flow(self) -> None:
         """Resume all partitions; Faust has cleared the queues by now."""
         if not self.app.in_recovery:
-            self._thread.limit_fetch_wait(STREAM_WAIT_MILLISECONDS)
+            self._thread.limit_fetch_wait(IDLE_WAIT_MILLISECONDS)
         waiting, self._deferred = self._deferred, set()
         super().resume_partitions(waiting)
         super().resume_flow()
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
         try:
-            # A copy: Faust changes the set while the thread reads it, and an empty one means all.
+            # A copy: Faust changes the set during the wait, and an empty one means all.
             records = await super()._getmany(frozenset(active_partitions), timeout)
         except NoOffsetForPartitionError as error:
-            await self._thread.call_thread(self._find_position, error.args[0])
+            await self._find_position(error.args[0])
             return {}
         except OffsetOutOfRangeError as error:
             for partition, offset in error.args[0].items():
                 await self._reset_offset(TP(*partition), offset)
             return {}
+        if not self.app.in_recovery:
+            wait = BUSY_WAIT_MILLISECONDS if records else IDLE_WAIT_MILLISECONDS
+            self._thread.limit_fetch_wait(wait)
         # Reported before the records behind them are delivered.
         while self.observer.gaps:
             partition, start, end = self.observer.gaps.popleft()
@@ -239,10 +241,7 @@ class DirectConsumer(Consumer):
     # Positions
 
     async def _find_position(self, partition: TopicPartition) -> None:
-        """Seek to the beginning of a partition that has neither a commit nor a position.
-
-        Runs in the thread of the consumer.
-        """
+        """Seek to the beginning of a partition that has neither a commit nor a position."""
         consumer = self._thread._ensure_consumer()  # noqa: SLF001
         assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
         if partition in assignment.tps and not assignment.state_value(partition).has_valid_position:
@@ -329,4 +328,3 @@ class DirectTransport(Transport):
 
     Consumer = DirectConsumer
     member: StaticMember
-    stage: str

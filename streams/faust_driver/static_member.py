@@ -20,9 +20,9 @@ from typing import Any
 
 from aiokafka.errors import UnknownMemberIdError
 from aiokafka.protocol.commit import OffsetCommitRequest
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from streams.errors import OperatorError
+from streams.faust_driver.inline_consumer import InlineConsumer
 from streams.file_lock import FileLock
 
 log = logging.getLogger(__name__)
@@ -140,15 +140,15 @@ def _persistent_id(path: Path) -> str:
     return f"{_ILLEGAL.sub('-', socket.gethostname())[:HOST_CHARACTERS]}-{kept}"
 
 
-class MemberThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread as a static member, which leaves its group on a final stop.
+class MemberConsumer(InlineConsumer):
+    """A consumer as a static member, which leaves its group on a final stop.
 
     aiokafka sends the id when it joins, but not with heartbeats and commits, so the broker responds
     to a fenced member with `UnknownMemberIdError`, and aiokafka rejoins with the same id: two
     workers with one id would fence each other forever.
     """
 
-    logger = logging.getLogger("faust.member_thread")
+    logger = logging.getLogger("faust.member_consumer")
     member: StaticMember
 
     def _create_worker_consumer(self, transport: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Event-loop delay: lateness of timers, per thread with an event loop.
+"""Event-loop delay: lateness of timers of the event loop.
 
-A blocked loop (a long function, garbage collection, a busy machine) delays every task of its thread
-by as much.
+A blocked loop (a long function, garbage collection, a busy machine) delays every task of the
+process by as much, heartbeats to the group coordinators included.
 """
 
 import asyncio
@@ -10,16 +10,12 @@ import time
 from streams.observability.metrics import LOOP_DELAY
 
 SAMPLE_SECONDS = 0.5
-"""Sampling interval. A sample takes 20 us, and a process with all stages has ten loops."""
+"""Sampling interval. A sample takes 20 us."""
 
 
-async def measure_loop_delay(thread: str) -> None:
-    """Sample the running event loop for ever.
-
-    Args:
-        thread: label of the loop: ``main``, or ``consumer-<stage>``.
-    """
-    delay = LOOP_DELAY.labels(thread)
+async def measure_loop_delay() -> None:
+    """Sample the running event loop for ever."""
+    delay = LOOP_DELAY.labels("main")
     while True:
         # Not loop.time(): uvloop caches it for each iteration.
         started = time.perf_counter()

@@ -98,7 +98,7 @@ class Worker:
             group.create_task(MemoryMonitor(self._settings.memory, self._memory).run())
             group.create_task(self._back_pressure.run(offsets.measure))
             group.create_task(self._lag.run(offsets))
-            group.create_task(measure_loop_delay("main"))
+            group.create_task(measure_loop_delay())
             start_heartbeats = partial(self._heartbeats, producer, offsets)
             for stage in self._stages:
                 member = members[stage.name]
