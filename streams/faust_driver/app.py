@@ -9,16 +9,12 @@ import faust
 
 from streams.cluster.connection import client_id, client_options
 from streams.faust_driver.aligned_assignor import AlignedAssignor
-from streams.faust_driver.consumer import DirectTransport
+from streams.faust_driver.consumer import POLL_RECORDS, DirectTransport
 from streams.faust_driver.static_member import StaticMember
 from streams.faust_driver.tables import DeclaredTableManager
 from streams.records import Incoming
 from streams.settings import KafkaSettings, Settings
 from streams.topics import Topic
-
-POLL_RECORDS = 64
-"""Records of one poll. The buffer of each topic is five times the records that its partitions can
-deliver in one poll: below that, one backlogged topic stops all others of the process."""
 
 EVENTS_PER_ROUND = 64
 """Events that a stage takes in one iteration of the event loop: about 2 ms."""

@@ -16,24 +16,29 @@ from faust.types import TP
 
 from streams.cluster.commit_metadata import commit_metadata
 from streams.cluster.record_batches import OBSERVER, BatchObserver, UndecodableBatch
-from streams.faust_driver.static_member import MemberConsumer, StaticMember
+from streams.faust_driver.static_member import MemberConsumer, PollLimits, StaticMember
+from streams.faust_driver.tables import restore
 
 log = logging.getLogger(__name__)
+
+POLL_RECORDS = 64
+"""Records of one poll. The buffer of each topic is five times the records that its partitions can
+deliver in one poll: below that, one backlogged topic stops all others of the process."""
 
 DELIVERY_AND_SUSPENSION = 2
 """Number of awaitables of Faust for each record: its delivery, and a suspension by a rebalance."""
 
-IDLE_WAIT_MILLISECONDS = 1500
-"""Maximum wait of a fetch (``fetch.max.wait.ms``) of an idle stage, as in Faust."""
+IDLE = PollLimits(wait_milliseconds=1500, records=POLL_RECORDS)
+"""Of an idle stage; the wait is Faust's."""
 
-BUSY_WAIT_MILLISECONDS = 100
-"""The same while records arrive. aiokafka has one fetch per broker in flight: a partition whose
-records were all delivered waits behind the fetch of the silent ones. At 1500 ms a backlogged stage
-paused for up to 1.2 s."""
+BUSY = PollLimits(wait_milliseconds=100, records=POLL_RECORDS)
+"""While records arrive. aiokafka has one fetch per broker in flight: a partition whose records were
+all delivered waits behind the fetch of the silent ones. At 1500 ms a backlogged stage paused for up
+to 1.2 s."""
 
-RECOVERY_WAIT_MILLISECONDS = 50
-"""The same during recovery of the tables. All else waits behind the last, empty fetch of the
-changelogs: at 1500 ms a stage was ready 1.4 s later after its assignment."""
+RECOVERY = PollLimits(wait_milliseconds=50, records=2_000)
+"""During recovery of the tables. All else waits behind the last, empty fetch of the changelogs: at
+1500 ms a stage was ready 1.4 s later after its assignment. 2,000 rows take about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +199,25 @@ class DirectConsumer(Consumer):
     def stop_flow(self) -> None:
         """Stop the flow for a rebalance."""
         super().stop_flow()
-        self._thread.limit_fetch_wait(RECOVERY_WAIT_MILLISECONDS)
+        self._thread.limit_polls(RECOVERY)
 
     def resume_flow(self) -> None:
         """Resume all partitions; Faust has cleared the queues by now."""
         if not self.app.in_recovery:
-            self._thread.limit_fetch_wait(IDLE_WAIT_MILLISECONDS)
+            self._thread.limit_polls(IDLE)
         waiting, self._deferred = self._deferred, set()
         super().resume_partitions(waiting)
         super().resume_flow()
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109
+        """Restore rows from the changelogs; the records of streams are delivered by Faust."""
+        records, active = await super()._wait_next_records(timeout)
+        # Faust checks flow and generation next, without a wait in between.
+        if records and self.flow_active:
+            changelogs = self.app.tables.recovery.active_tps & records.keys()
+            restored = {tp: restore(self.app, TP(*tp), records[tp]) for tp in changelogs & active}
+            records = {**records, **restored}
+        return records, active
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
         try:
@@ -216,8 +231,7 @@ class DirectConsumer(Consumer):
                 await self._reset_offset(TP(*partition), offset)
             return {}
         if not self.app.in_recovery:
-            wait = BUSY_WAIT_MILLISECONDS if records else IDLE_WAIT_MILLISECONDS
-            self._thread.limit_fetch_wait(wait)
+            self._thread.limit_polls(BUSY if records else IDLE)
         # Reported before the records behind them are delivered.
         while self.observer.gaps:
             partition, start, end = self.observer.gaps.popleft()

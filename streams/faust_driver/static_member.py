@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,14 @@ def _persistent_id(path: Path) -> str:
     return f"{_ILLEGAL.sub('-', socket.gethostname())[:HOST_CHARACTERS]}-{kept}"
 
 
+@dataclass(frozen=True, slots=True)
+class PollLimits:
+    """Limits of a poll: ``fetch.max.wait.ms`` and ``max.poll.records``."""
+
+    wait_milliseconds: int
+    records: int
+
+
 class MemberConsumer(InlineConsumer):
     """A consumer as a static member, which leaves its group on a final stop.
 
@@ -187,9 +196,11 @@ class MemberConsumer(InlineConsumer):
                 self._known_at = now
         return response
 
-    def limit_fetch_wait(self, milliseconds: int) -> None:
-        """Set the maximum wait of fetches (``fetch.max.wait.ms``), from the next one on."""
-        self._ensure_consumer()._fetcher._fetch_max_wait_ms = milliseconds  # noqa: SLF001
+    def limit_polls(self, limits: PollLimits) -> None:
+        """Set the limits of polls and fetches, from the next one on."""
+        consumer = self._ensure_consumer()
+        consumer._fetcher._fetch_max_wait_ms = limits.wait_milliseconds  # noqa: SLF001
+        consumer._max_poll_records = limits.records  # noqa: SLF001
 
     def _become_dynamic(self) -> None:
         self._coordinator()._group_instance_id = None  # noqa: SLF001

@@ -11,7 +11,7 @@ contiguous: a gap may hold writes of another worker, which had the partition whi
 frozen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -35,6 +35,29 @@ class DeclaredTableManager(TableManager):
         """Register the changelogs with the consumer, and start the recovery service."""
         await self._update_channels()
         await self.recovery.start()
+
+
+def restore(app: Any, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
+    """Apply records of a changelog to their table; return the last one, for Faust.
+
+    Faust makes an event, a task and a timer of each record. Here only the last one of a poll goes
+    that way: its offset is known by then, so Faust does not apply it again, and checks whether the
+    recovery is complete.
+    """
+    recovery = app.tables.recovery
+    store = recovery.tp_to_table[tp].data
+    rows, partitions, seen = store.data, store._key_partition, recovery.active_offsets[tp]  # noqa: SLF001
+    for record in records:
+        if seen is not None and record.offset <= seen:
+            continue
+        if record.value is None:
+            rows.pop(record.key, None)
+            partitions.pop(record.key, None)
+        else:
+            rows[record.key] = record.value
+            partitions[record.key] = tp.partition
+    recovery.active_offsets[tp] = max(records[-1].offset, -1 if seen is None else seen)
+    return records[-1:]
 
 
 class StageTable:

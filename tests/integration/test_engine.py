@@ -50,13 +50,13 @@ MAIN = """
 import asyncio, os, signal, sys, time
 from agents.engine.interface import EngineJob
 from agents.engine.pool import EnginePool
-from agents.engine.settings import EngineSettings
+from agents.engine.settings import PoolSettings
 from agents.network.egress import Egress
 from tests.unit.agents.engine.extractors import extractor_path
 
 async def main():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    async with EnginePool(EngineSettings(processes=2), Egress()) as pool:
+    async with EnginePool(PoolSettings(processes=2), Egress()) as pool:
         job = lambda kind: pool.extract(
             EngineJob(url="test:?seconds=50", extractor=extractor_path(kind))
         )

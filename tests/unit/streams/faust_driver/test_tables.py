@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.cluster.producer import Write
-from streams.faust_driver.tables import AHEAD_MAX, StageTable
+from streams.faust_driver.tables import AHEAD_MAX, StageTable, restore
 from streams.records import TableWrite
 
 CHANGELOG = "app-rows-changelog"
@@ -21,7 +21,11 @@ class FakeApp:
         self.options: dict[str, Any] = {}
         self.store = SimpleNamespace(data={}, _key_partition={})
         self.read: dict[TP, int | None] = {}
-        self.tables = SimpleNamespace(recovery=SimpleNamespace(active_offsets=self.read))
+        recovery = SimpleNamespace(
+            active_offsets=self.read,
+            tp_to_table={TP(CHANGELOG, 1): SimpleNamespace(data=self.store)},
+        )
+        self.tables = SimpleNamespace(recovery=recovery)
 
     def Table(self, name: str, **options: Any) -> Any:  # noqa: N802
         self.options = options
@@ -173,3 +177,48 @@ def test_tracked_writes_after_a_gap_are_bounded(table: StageTable, app: FakeApp)
     app.read[TP(CHANGELOG, 0)] = 10
     apply_at(table, *range(12, 12 + 3 * AHEAD_MAX))
     assert sum(map(len, table._ahead.values())) <= AHEAD_MAX
+
+
+def changelog_row(offset: int, key: bytes, value: bytes | None) -> Any:
+    return SimpleNamespace(offset=offset, key=key, value=value)
+
+
+ROWS = [
+    changelog_row(4, b"a", b"1"),
+    changelog_row(5, b"b", b"2"),
+    changelog_row(7, b"a", None),
+    changelog_row(8, b"c", b""),
+]
+
+
+@pytest.mark.parametrize(
+    ("read", "rows", "after"),
+    [
+        (None, {b"b": b"2", b"c": b""}, 8),
+        (-1, {b"b": b"2", b"c": b""}, 8),
+        (4, {b"b": b"2", b"c": b""}, 8),
+        (5, {b"c": b""}, 8),
+        (8, {}, 8),
+        (9, {}, 9),
+    ],
+)
+def test_rows_behind_the_read_offset_are_restored(
+    app: FakeApp, read: int | None, rows: dict[bytes, bytes], after: int
+) -> None:
+    app.read[TP(CHANGELOG, 1)] = read
+    assert restore(app, TP(CHANGELOG, 1), ROWS) == ROWS[-1:]
+    assert app.store.data == rows
+    assert app.store._key_partition == dict.fromkeys(rows, 1)
+    assert app.read[TP(CHANGELOG, 1)] == after
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.binary())))
+def test_polls_of_any_size_restore_the_same_rows(written: list[tuple[bytes, bytes | None]]) -> None:
+    records = [changelog_row(offset, *row) for offset, row in enumerate(written)]
+    expected = {key: value for key, value in dict(written).items() if value is not None}
+    for size in (1, 2, 5):
+        app = FakeApp()
+        app.read[TP(CHANGELOG, 1)] = -1
+        for first in range(0, len(records), size):
+            restore(app, TP(CHANGELOG, 1), records[first : first + size])
+        assert app.store.data == expected
