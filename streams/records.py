@@ -5,7 +5,7 @@ in order before the source offset is committed.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from streams.topics import Topic
@@ -97,6 +97,11 @@ class TableWrite:
     table: str
     key: str
     value: bytes | None
+
+
+def tombstones(table: str, keys: Iterable[str]) -> list[TableWrite]:
+    """Return the writes that delete rows."""
+    return [TableWrite(table, key, None) for key in keys]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,15 @@ A stage is data. `streams.runtime.stage_runner` consumes, schedules, publishes a
 ``clipmill.stages``.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -43,8 +51,9 @@ SlicingHandler = Callable[[Incoming], Awaitable[Sequence[Effect] | Slices]]
 BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
 """Turns an unexpected exception into records, so that no failure is only a log line."""
 
-PeriodicTask = Callable[[], Sequence[Effect]]
-"""A housekeeping function without I/O; returns what is to be written."""
+PeriodicTask = Callable[[], Iterable[Sequence[Effect]]]
+"""A housekeeping function without I/O: iterates over what is to be written, in slices of a few
+milliseconds. The event loop does other work between slices, also after an empty one."""
 
 HealthCheck = Callable[[], str | None]
 """Returns the problem, None when healthy."""
@@ -66,8 +75,8 @@ class Table(Protocol):
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Iterate over a snapshot of all rows."""
 
-    def rows(self) -> Iterator[bytes]:
-        """Iterate over all rows without a copy: complete the iteration before the next await."""
+    def slices(self, rows: int) -> Iterator[list[tuple[str, bytes]]]:
+        """Iterate over slices of so many rows; each has the rows as they are when it is read."""
 
 
 @dataclass(frozen=True, slots=True)

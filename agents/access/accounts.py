@@ -14,7 +14,6 @@ from streams.observability.metrics import (
     ACCOUNT_LAST_SUCCESS,
     ACCOUNT_UNSAVED,
 )
-from streams.records import Effect
 from streams.settings import AuthSettings
 from streams.stage import StageContext
 
@@ -61,9 +60,9 @@ async def stage_authenticator(
     authenticator = open_authenticator(context.settings.auth, hosts)
     gauges = AccountGauges()
 
-    def sweep() -> list[Effect]:
+    def sweep() -> tuple[()]:
         gauges.update(authenticator.health_report())
-        return []
+        return ()
 
     context.periodic.append((SWEEP_SECONDS, sweep))
     try:

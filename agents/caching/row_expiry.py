@@ -1,6 +1,7 @@
-"""Expiry of table rows, and eviction of the earliest-expiring ones beyond a memory limit. Pure."""
+"""Expiry of table rows, and eviction of the first to expire beyond a memory limit. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -9,6 +10,9 @@ from schemas.codec import MalformedMessageError, decode
 
 ROW_OVERHEAD_BYTES = 200
 """Memory of a row without its bytes: keys, and entries of two dictionaries. Measured."""
+
+_SECONDS_MAX = 10**15
+"""Upper bound of an expiry: a row may state infinity."""
 
 CLOCK_SKEW_SECONDS = 60.0
 """Tolerated lead of another worker's clock."""
@@ -31,59 +35,104 @@ def is_expired(row: bytes, now: float) -> bool:
     return expiry_of(row) <= now
 
 
-@dataclass(frozen=True, slots=True)
+Slices = Callable[[int], Iterable[Sequence[tuple[str, bytes]]]]
+"""Reads all rows of a table as they are then, in slices of that many rows."""
+
+SLICE_ROWS = 2_000
+"""Rows of a slice, 2 to 3 ms. The event loop does other work between slices: a sweep of 100,000
+rows in one piece blocked it for 0.1 to 0.2 s."""
+
+
+@dataclass(slots=True)
 class SweepResult:
     """Result of a sweep over all rows.
 
     Attributes:
-        expired: keys of expired and unreadable rows.
-        excess: beyond the memory limit, keys of the rows that expire first.
+        expired: number of expired and unreadable rows.
+        excess: number of rows evicted beyond the memory limit.
         rows: number of all rows.
         size_bytes: of all rows, `ROW_OVERHEAD_BYTES` included.
     """
 
-    expired: list[str]
-    excess: list[str]
-    rows: int
-    size_bytes: int
+    expired: int = 0
+    excess: int = 0
+    rows: int = 0
+    size_bytes: int = 0
 
 
 def sweep(
-    rows: Iterable[tuple[str, bytes]], now: float, bytes_max: int, expiry: Callable[[bytes], float]
-) -> SweepResult:
-    """Find the rows to delete; ``expiry`` reads the expiry (epoch seconds) of a row.
+    slices: Slices, now: float, bytes_max: int, expiry: Callable[[bytes], float]
+) -> Generator[list[str], None, SweepResult]:
+    """Yield the keys of the rows to delete, a list for each slice; return the totals.
 
-    Blocks the event loop, so it must be fast: 0.1 s for 100,000 rows.
+    Rows have to be deleted before the next slice is requested: they may change between slices.
+    First come expired and unreadable rows, then, beyond the memory limit, those that expire first.
+
+    Args:
+        slices: reads the table.
+        now: epoch seconds.
+        bytes_max: memory limit of all rows.
+        expiry: reads the expiry (epoch seconds) of a row.
     """
-    expired: list[str] = []
-    kept: list[tuple[float, str, int]] = []
-    size, kept_size = 0, 0
-    for key, row in rows:
-        weight, expires_at = len(row) + ROW_OVERHEAD_BYTES, expiry(row)
-        size += weight
-        if expires_at <= now:
-            expired.append(key)
-        else:
-            kept.append((expires_at, key, weight))
-            kept_size += weight
-    excess = _first_to_expire(kept, kept_size - bytes_max)
-    return SweepResult(expired, excess, len(expired) + len(kept), size)
+    result = SweepResult()
+    expiring: dict[int, int] = defaultdict(int)
+    for rows in slices(SLICE_ROWS):
+        expired: list[str] = []
+        for key, row in rows:
+            weight, expires_at = len(row) + ROW_OVERHEAD_BYTES, expiry(row)
+            result.size_bytes += weight
+            if expires_at <= now:
+                expired.append(key)
+            else:
+                expiring[_second(expires_at)] += weight
+        result.rows += len(rows)
+        result.expired += len(expired)
+        yield expired
+    excess_bytes = sum(expiring.values()) - bytes_max
+    if excess_bytes > 0:
+        for keys in _evict(slices, now, expiring, excess_bytes, expiry):
+            result.excess += len(keys)
+            yield keys
+    return result
 
 
-def _first_to_expire(kept: list[tuple[float, str, int]], excess_bytes: int) -> list[str]:
-    found: list[str] = []
-    if excess_bytes <= 0:
-        return found
-    kept.sort()
-    for _, key, weight in kept:
-        found.append(key)
-        excess_bytes -= weight
-        if excess_bytes <= 0:
+def _second(expires_at: float) -> int:
+    # NaN is not smaller either.
+    return int(expires_at) if expires_at < _SECONDS_MAX else _SECONDS_MAX
+
+
+def _evict(
+    slices: Slices,
+    now: float,
+    expiring: Mapping[int, int],
+    excess_bytes: int,
+    expiry: Callable[[bytes], float],
+) -> Iterator[list[str]]:
+    """Yield the keys of rows that expire first and have so many bytes.
+
+    The rows of each second are summed instead of sorting all rows, which blocks for 0.3 s with
+    330,000.
+    """
+    last = 0
+    for last in sorted(expiring):
+        if expiring[last] >= excess_bytes:
             break
-    return found
+        excess_bytes -= expiring[last]
+    for rows in slices(SLICE_ROWS):
+        keys: list[str] = []
+        for key, row in rows:
+            expires_at = expiry(row)
+            second = _second(expires_at)
+            if expires_at <= now or second > last:
+                continue
+            if second < last:
+                keys.append(key)
+            elif excess_bytes > 0:
+                excess_bytes -= len(row) + ROW_OVERHEAD_BYTES
+                keys.append(key)
+        yield keys
 
 
-def keys_to_evict(rows: Mapping[str, bytes], now: float, bytes_max: int) -> list[str]:
-    """Return the keys of JSON rows that have expired or exceed the limit, the first to expire."""
-    swept = sweep(rows.items(), now, bytes_max, expiry_of)
-    return [*swept.expired, *swept.excess]
+def keys_to_evict(slices: Slices, now: float, bytes_max: int) -> Iterator[list[str]]:
+    """Yield the keys of JSON rows that have expired or exceed the limit, see `sweep`."""
+    return sweep(slices, now, bytes_max, expiry_of)

@@ -7,7 +7,7 @@ The cache does not write the table: the stage writes the rows that it returns.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from agents.caching.row_codec import (
     pack,
     size_of,
 )
-from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, sweep
+from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, Slices, sweep
 from agents.caching.ttl_lru import BoundedCache
 from schemas.video import Extraction
 
@@ -151,14 +151,13 @@ class VideoInfoCache:
         if self._shared is not None:
             await self._shared.delete(_shared_key(key))
 
-    def sweep(self, rows: Iterable[tuple[str, bytes]]) -> list[str]:
-        """Return the keys of rows to delete: past their stale time, or beyond the memory limit."""
+    def sweep(self, slices: Slices) -> Iterator[list[str]]:
+        """Yield the keys of rows to delete: past their stale time, or beyond the memory limit."""
         now = self._clock() - self._stale
-        swept = sweep(rows, now, self._rows_bytes_max, expiry_of_packed)
-        self._report.record_eviction(NAME, "ttl", len(swept.expired))
-        self._report.record_eviction(NAME, "size", len(swept.excess))
+        swept = yield from sweep(slices, now, self._rows_bytes_max, expiry_of_packed)
+        self._report.record_eviction(NAME, "ttl", swept.expired)
+        self._report.record_eviction(NAME, "size", swept.excess)
         self._report.record_size(NAME, "table", swept.rows, swept.size_bytes)
-        return [*swept.expired, *swept.excess]
 
     def _lookup(self, key: str) -> RowLookup | None:
         row = self._read_row(key)

@@ -6,7 +6,7 @@ the files of the first.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,7 @@ from agents.storage import LocalStorage
 from schemas import ClipmillError, Job, SelectedSource, SelectedVideo, StoredFile
 from streams import ATTEMPTS, PROGRESS, SELECTED, Effect, Handler, Stage, StageContext, TableWrite
 from streams.observability.metrics import CACHE_REQUESTS
+from streams.records import tombstones
 
 NAME = "download"
 SWEEP_SECONDS = 600.0
@@ -192,9 +193,9 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
     settings = context.settings
     table = context.tables[TABLE]
 
-    def sweep() -> Sequence[Effect]:
-        keys = keys_to_evict(dict(table.items()), time.time(), ROWS_BYTES_MAX)
-        return [TableWrite(TABLE, key, None) for key in keys]
+    def sweep() -> Iterator[Sequence[Effect]]:
+        evicted = keys_to_evict(table.slices, time.time(), ROWS_BYTES_MAX)
+        return (tombstones(TABLE, keys) for keys in evicted)
 
     async with AsyncExitStack() as stack:
         fetchers = await open_fetchers(settings, stack)

@@ -4,7 +4,7 @@ Events are keyed by video and processed in order per key, which coalesces concur
 first one extracts the video, the others hit the cache.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -31,6 +31,7 @@ from schemas.events import CacheUse
 from schemas.job import PageUse
 from schemas.video import EngineVersions
 from streams import ATTEMPTS, EXTRACTED, VALIDATED, Effect, Handler, Stage, StageContext, TableWrite
+from streams.records import tombstones
 
 NAME = "extraction"
 TABLE = "video-info"
@@ -247,8 +248,8 @@ def _open_table(caches: StageCaches, context: StageContext) -> VideoInfoCache:
     table = context.tables[TABLE]
     cache = caches.video_info(table)
 
-    def sweep() -> Sequence[Effect]:
-        return [TableWrite(TABLE, key, None) for key in cache.sweep(table.items())]
+    def sweep() -> Iterator[Sequence[Effect]]:
+        return (tombstones(TABLE, keys) for keys in cache.sweep(table.slices))
 
     context.periodic.append((SWEEP_SECONDS, sweep))
     return cache

@@ -5,7 +5,7 @@ start a request for each post, a member of the batch that the request becomes.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -22,7 +22,7 @@ from schemas.events import CacheUse, ValidatedListing, ValidatedVideo
 from schemas.job import BatchMember, Job
 from schemas.listing import ListedPost, Listing
 from schemas.video import EngineVersions, VideoRef
-from streams.records import Effect, TableWrite
+from streams.records import Effect, TableWrite, tombstones
 from streams.stage import StageContext
 
 TABLE = "listings"
@@ -208,8 +208,8 @@ def sweep_listings(context: StageContext) -> None:
     """Schedule the sweep of expired listings."""
     table = context.tables[TABLE]
 
-    def sweep() -> Sequence[Effect]:
-        keys = keys_to_evict(dict(table.items()), time.time(), ROWS_BYTES_MAX)
-        return [TableWrite(TABLE, key, None) for key in keys]
+    def sweep() -> Iterator[Sequence[Effect]]:
+        evicted = keys_to_evict(table.slices, time.time(), ROWS_BYTES_MAX)
+        return (tombstones(TABLE, keys) for keys in evicted)
 
     context.periodic.append((SWEEP_SECONDS, sweep))

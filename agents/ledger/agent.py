@@ -10,10 +10,10 @@ both. A retry is built from the snapshot of the request in its row.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
-from agents.caching.row_expiry import keys_to_evict
+from agents.caching.row_expiry import SLICE_ROWS, Slices, keys_to_evict
 from agents.ledger import batches
 from agents.ledger.batch_records import introduce_batch
 from agents.ledger.batches import Batches, is_about_batch
@@ -51,6 +51,7 @@ from streams import (
     open_envelope,
 )
 from streams.observability.metrics import OPEN_REQUESTS, RESULTS
+from streams.records import tombstones
 from streams.topics import RESULTS as RESULTS_TOPIC
 
 SWEEP_SECONDS = 60.0
@@ -190,9 +191,9 @@ class Ledger:
             return on_bug(record, error, state)
         return [dead_letter(record, error, NAME)]
 
-    def expired_keys(self, rows: Mapping[str, bytes]) -> list[str]:
-        """Return the keys of rows that are expired, or evicted beyond `ROWS_BYTES_MAX`."""
-        return keys_to_evict(rows, self._clock(), ROWS_BYTES_MAX)
+    def expired_keys(self, slices: Slices) -> Iterator[list[str]]:
+        """Yield the keys of rows that are expired, or evicted beyond `ROWS_BYTES_MAX`."""
+        return keys_to_evict(slices, self._clock(), ROWS_BYTES_MAX)
 
 
 def _rejected_job(entry: AuditRecord) -> Job | None:
@@ -233,22 +234,22 @@ async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     )
     ledger = Ledger(table.get, counts, open_seconds=open_seconds, remember_seconds=remember_seconds)
 
-    def count_open() -> Sequence[Effect]:
-        OPEN_REQUESTS.set(sum(map(is_open, table.rows())))
-        return ()
+    def count_open() -> Iterator[Sequence[Effect]]:
+        count = 0
+        for rows in table.slices(SLICE_ROWS):
+            count += sum(is_open(row) for _, row in rows)
+            yield ()
+        OPEN_REQUESTS.set(count)
 
-    def sweep() -> Sequence[Effect]:
+    def sweep() -> Iterator[Sequence[Effect]]:
         ledger.duplicates.log_counts()
-        return [TableWrite(TABLE, key, None) for key in ledger.expired_keys(dict(table.items()))]
-
-    def sweep_batches() -> Sequence[Effect]:
-        return counts.sweep(dict(batch_table.items()))
+        return (tombstones(TABLE, keys) for keys in ledger.expired_keys(table.slices))
 
     RESULTS.labels("completed", "")
     for code in ErrorCode:
         RESULTS.labels(status_of(code), code)
     context.periodic.append((SWEEP_SECONDS, sweep))
-    context.periodic.append((SWEEP_SECONDS, sweep_batches))
+    context.periodic.append((SWEEP_SECONDS, lambda: counts.sweep(batch_table.slices)))
     context.periodic.append((COUNT_SECONDS, count_open))
     yield ledger.handle
 

@@ -8,11 +8,11 @@ because the row names the record that closed it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from agents.caching.row_expiry import expiry_of, sweep
+from agents.caching.row_expiry import Slices, keys_to_evict
 from agents.ledger.batch_records import EXPIRES_AT, expire_batch, publish_summary
 from agents.ledger.batch_state import (
     Batch,
@@ -99,16 +99,16 @@ class Batches:
                 return record
             return replace(record, spans=(*record.spans, *_batch_span(batch_id, batch)))
 
-    def sweep(self, rows: Mapping[str, bytes]) -> list[Effect]:
-        """Expire rows, and evict surplus ones.
+    def sweep(self, slices: Slices) -> Iterator[list[Effect]]:
+        """Expire rows, and evict surplus ones, slice by slice.
 
         The row of a closed batch gets a tombstone. An open batch is closed by a record on its own
         partition: only the order of the partition excludes a race with the report of a member.
         """
         now = self._clock()
-        swept = sweep(rows.items(), now, ROWS_BYTES_MAX, expiry_of)
         at = datetime.fromtimestamp(now, UTC)
-        return [_close_or_delete(key, rows[key], at) for key in (*swept.expired, *swept.excess)]
+        for keys in keys_to_evict(slices, now, ROWS_BYTES_MAX):
+            yield [_close_or_delete(key, self.get(key), at) for key in keys]
 
 
 def _apply(before: Batch | None, entry: AuditRecord, record_id: str) -> Batch | None:
@@ -143,8 +143,7 @@ def _row(batch_id: str, batch: Batch) -> TableWrite:
     return TableWrite(TABLE, batch_id, encode(batch))
 
 
-def _close_or_delete(batch_id: str, row: bytes, at: datetime) -> Effect:
-    batch = read_batch(row)
+def _close_or_delete(batch_id: str, batch: Batch | None, at: datetime) -> Effect:
     if batch is None or batch.closed_by or not batch.size:
         return TableWrite(TABLE, batch_id, None)
     with request_scope(trace_context(batch.trace_id, batch.trace)):

@@ -147,7 +147,7 @@ async def open_monitor(context: StageContext) -> AsyncIterator[Handler]:
         clock=steady_clock(),
     )
     context.periodic.append(
-        (SWEEP_SECONDS, lambda: monitor.sweep(dict(breakers.items()), dict(rates.items())))
+        (SWEEP_SECONDS, lambda: [monitor.sweep(dict(breakers.items()), dict(rates.items()))])
     )
     yield monitor.handle
 

@@ -4,7 +4,7 @@ Composition root of `agents.caching`, which is independent of settings and metri
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -140,10 +140,10 @@ class StageCaches:
         self._stores.append(store)
         return store
 
-    def _sweep(self) -> Sequence[Effect]:
+    def _sweep(self) -> Iterator[Sequence[Effect]]:
         for store in self._stores:
             store.sweep()
-        return ()
+            yield ()
 
     def _shed(self) -> None:
         for store in self._stores:

@@ -96,9 +96,16 @@ class StageTable:
         for key, value in list(self._table.data.data.items()):
             yield key.decode(), value
 
-    def rows(self) -> Iterator[bytes]:
-        """Iterate over all rows without a copy: complete the iteration before the next await."""
-        return iter(self._table.data.data.values())
+    def slices(self, rows: int) -> Iterator[list[tuple[str, bytes]]]:
+        """Iterate over slices of so many rows; each has the rows as they are when it is read."""
+        stored = self._table.data.data
+        keys = list(stored)
+        for first in range(0, len(keys), rows):
+            yield [
+                (key.decode(), row)
+                for key in keys[first : first + rows]
+                if (row := stored.get(key)) is not None
+            ]
 
     def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
         topic = self._table.changelog_topic.get_topic_name()

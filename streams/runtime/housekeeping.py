@@ -59,17 +59,29 @@ class Housekeeping:
         try:
             await self._write([record])
         except Exception as error:  # noqa: BLE001  (best effort: logged only)
-            log.warning("%s: supplement lost: %r", self._stage, error)
+            log.warning("%s: a best-effort record is lost: %r", self._stage, error)
 
     async def run_sweep(self, seconds: float, sweep: PeriodicTask) -> None:
-        """Write the result of a sweep periodically; a failure does not end the loop."""
+        """Write the results of a sweep periodically; a failure does not end the loop."""
         while True:
             await asyncio.sleep(seconds)
             try:
-                await self._write(sweep() if self._ready.is_set() else ())
+                await self._sweep(sweep)
             except Exception:
                 self._metrics.bugs.inc()
                 log.exception("%s: housekeeping failed, next time again", self._stage)
+
+    async def _sweep(self, sweep: PeriodicTask) -> None:
+        if not self._ready.is_set():
+            return
+        for effects in sweep():
+            # A rebalance may have taken the table.
+            if not self._ready.is_set():
+                return
+            if effects:
+                await self._write(effects)
+            else:
+                await asyncio.sleep(0)
 
     async def measure_tables(self) -> None:
         """Report the sizes of the tables to the metrics, until cancelled."""

@@ -109,7 +109,7 @@ async def test_stage_sweeps_account_gauges_and_saves_cookies_on_close(tmp_path: 
             "tiktok", account, AccountUse(subject="tiktok:1", login_required=True)
         )
         ((seconds, sweep),) = context.periodic
-        assert (seconds, sweep()) == (SWEEP_SECONDS, [])
+        assert (seconds, sweep()) == (SWEEP_SECONDS, ())
         assert metric("healthy") == 1.0
         for value in ("first", "last"):
             account.renew((cookie(value=value),))

@@ -19,6 +19,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
 from schemas.video import Extraction
 from tests.unit.agents.builders import VIDEO, Clock
+from tests.unit.agents.caching.slices import keys_in, slices_of
 from tests.unit.agents.platforms.tiktok.extractions import extraction_of, raw_of
 
 pytestmark = pytest.mark.untraced
@@ -99,7 +100,7 @@ async def test_table_rows_stay_within_the_size_limit() -> None:
         rows[key] = await cache.put(key, extraction, None)
         assert await cache.get(key) is not None
         if number % 200 == 0:
-            for evicted in cache.sweep(rows.items()):
+            for evicted in keys_in(cache.sweep(slices_of(rows))):
                 del rows[evicted]
             largest = max(largest, sum(len(row) + ROW_OVERHEAD_BYTES for row in rows.values()))
     assert BYTES_MAX / 2 < largest <= BYTES_MAX

@@ -4,12 +4,14 @@ from hypothesis import strategies as st
 
 from agents.caching.row_expiry import (
     ROW_OVERHEAD_BYTES,
+    SweepResult,
     expiry_of,
     is_expired,
     keys_to_evict,
     sweep,
 )
 from schemas.codec import encode
+from tests.unit.agents.caching.slices import keys_in, slices_of
 
 NOW = 1_000.0
 UNLIMITED = 10**9
@@ -57,7 +59,7 @@ def test_row_is_expired_at_its_end_or_when_unreadable(
 
 def test_expired_rows_are_evicted() -> None:
     rows = {"a": row(NOW), "b": row(NOW + 1), "c": b"\xff"}
-    assert keys_to_evict(rows, NOW, UNLIMITED) == ["a", "c"]
+    assert keys_in(keys_to_evict(slices_of(rows), NOW, UNLIMITED)) == ["a", "c"]
 
 
 ROWS = {"late": row(NOW + 9), "soon": row(NOW + 1), "next": row(NOW + 5)}
@@ -73,13 +75,15 @@ ROWS = {"late": row(NOW + 9), "soon": row(NOW + 1), "next": row(NOW + 5)}
         (0, ["soon", "next", "late"]),
     ],
 )
-def test_rows_that_expire_first_are_evicted_first(bytes_max: int, evicted: list[str]) -> None:
-    assert keys_to_evict(ROWS, NOW, bytes_max) == evicted
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_rows_that_expire_first_are_evicted(bytes_max: int, evicted: list[str], size: int) -> None:
+    found = keys_in(keys_to_evict(slices_of(ROWS, size), NOW, bytes_max))
+    assert sorted(found) == sorted(evicted)
 
 
 def test_expired_rows_are_evicted_before_others() -> None:
     rows = {**ROWS, "expired": row(NOW, size=1_000)}
-    assert keys_to_evict(rows, NOW, weight(*ROWS.values())) == ["expired"]
+    assert keys_in(keys_to_evict(slices_of(rows), NOW, weight(*ROWS.values()))) == ["expired"]
 
 
 @given(
@@ -87,23 +91,37 @@ def test_expired_rows_are_evicted_before_others() -> None:
         st.text(max_size=3), st.tuples(st.floats(0, 2_000), st.integers(0, 500)), max_size=8
     ),
     bytes_max=st.integers(0, 3_000),
+    size=st.integers(1, 4),
 )
 def test_eviction_is_sufficient_and_minimal(
-    rows: dict[str, tuple[float, int]], bytes_max: int
+    rows: dict[str, tuple[float, int]], bytes_max: int, size: int
 ) -> None:
-    encoded = {key: row(expires_at, size) for key, (expires_at, size) in rows.items()}
-    evicted = keys_to_evict(encoded, NOW, bytes_max)
+    encoded = {key: row(expires_at, more) for key, (expires_at, more) in rows.items()}
+    evicted = keys_in(keys_to_evict(slices_of(encoded, size), NOW, bytes_max))
     assert len(set(evicted)) == len(evicted)
     kept = {key: each for key, each in encoded.items() if key not in evicted}
     assert weight(*kept.values()) <= bytes_max
-    unexpired = [key for key in evicted if expiry_of(encoded[key]) > NOW]
+    unexpired = [encoded[key] for key in evicted if expiry_of(encoded[key]) > NOW]
     if unexpired:
-        assert weight(*kept.values(), encoded[unexpired[-1]]) > bytes_max
-        assert all(expiry_of(each) >= expiry_of(encoded[unexpired[-1]]) for each in kept.values())
+        # Rows that expire within one second count as equal.
+        last = max(int(expiry_of(each)) for each in unexpired)
+        marginal = [each for each in unexpired if int(expiry_of(each)) == last]
+        assert weight(*kept.values(), max(marginal, key=len)) > bytes_max
+        assert all(int(expiry_of(each)) >= last for each in kept.values())
 
 
 def test_sweep_uses_the_given_expiry() -> None:
-    rows = [("a", b"1"), ("b", b"22"), ("c", b"333")]
-    swept = sweep(rows, 1.0, weight(b"333"), len)
-    assert (swept.expired, swept.excess) == (["a"], ["b"])
-    assert (swept.rows, swept.size_bytes) == (3, weight(b"1", b"22", b"333"))
+    rows = {"a": b"1", "b": b"22", "c": b"333"}
+    sweeping = sweep(slices_of(rows), 1.0, weight(b"333"), len)
+    assert [next(sweeping), next(sweeping)] == [["a"], ["b"]]
+    with pytest.raises(StopIteration) as end:
+        next(sweeping)
+    assert end.value.value == SweepResult(1, 1, 3, weight(b"1", b"22", b"333"))
+
+
+def test_row_that_is_renewed_between_slices_is_kept() -> None:
+    rows = {"a": row(NOW + 1), "b": row(NOW + 2), "c": row(NOW + 3)}
+    sweeping = keys_to_evict(slices_of(rows, 1), NOW, weight(rows["b"], rows["c"]))
+    assert [next(sweeping) for _ in range(3)] == [[], [], []]
+    rows["a"] = row(NOW + 9)
+    assert keys_in(sweeping) == []

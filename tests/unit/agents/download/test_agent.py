@@ -63,6 +63,7 @@ from tests.unit.agents.builders import (
     transitions,
     writes,
 )
+from tests.unit.agents.caching.slices import effects_in
 from tests.unit.agents.download.downloads import FakeProbe, make_download
 
 BODY = b"x" * 1_000
@@ -470,7 +471,7 @@ async def test_stage_sweep_deletes_expired_and_undecodable_rows(tmp_path: Path) 
         for key, end in rows.items():
             table.apply(TableWrite(TABLE, key, encode(empty_row(end))))
         table.apply(TableWrite(TABLE, "unreadable", b"\xff"))
-        swept = sweep()
+        swept = effects_in(sweep())
     assert seconds == SWEEP_SECONDS
     assert {(each.key, each.value) for each in writes(swept)} == {
         ("old", None),

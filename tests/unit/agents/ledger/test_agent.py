@@ -65,6 +65,7 @@ from tests.unit.agents.builders import (
 from tests.unit.agents.builders import (
     outcome as outcome_of,
 )
+from tests.unit.agents.caching.slices import effects_in, keys_in, slices_of
 
 JOB = make_job(timings={"extraction": 1.5})
 OPEN_SECONDS = 500.0
@@ -224,24 +225,23 @@ async def test_requests_are_independent() -> None:
 async def test_decided_row_expires() -> None:
     harness = LedgerHarness(remember_seconds=100.0)
     await harness.run(proposal(completed_result()))
-    rows = dict(harness.table.items())
     harness.clock.now += 99.9
-    assert harness.ledger.expired_keys(rows) == []
+    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == []
     harness.clock.now += 0.1
-    assert harness.ledger.expired_keys(rows) == ["r1"]
+    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == ["r1"]
 
 
 def test_rows_above_the_byte_limit_are_evicted_by_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = {"a": 5_000.0, "b": 3_000.0, "c": 4_000.0}
     rows = {key: encode(Decided(record_id="p", expires_at=end)) for key, end in ends.items()}
     size = len(rows["a"]) + ROW_OVERHEAD_BYTES
-    assert LedgerHarness().ledger.expired_keys(rows) == []
+    assert keys_in(LedgerHarness().ledger.expired_keys(slices_of(rows))) == []
     monkeypatch.setattr(agents.ledger.agent, "ROWS_BYTES_MAX", 2 * size)
-    assert LedgerHarness().ledger.expired_keys(rows) == ["b"]
+    assert keys_in(LedgerHarness().ledger.expired_keys(slices_of(rows))) == ["b"]
 
 
 def test_undecodable_rows_are_deleted() -> None:
-    assert LedgerHarness().ledger.expired_keys({"a": b"\xff"}) == ["a"]
+    assert keys_in(LedgerHarness().ledger.expired_keys(slices_of({"a": b"\xff"}))) == ["a"]
 
 
 async def test_undecodable_row_counts_as_decided() -> None:
@@ -257,10 +257,10 @@ async def test_stage_sweep_deletes_expired_rows() -> None:
         apply_writes(table, await handle(proposal(completed_result())))
         (seconds, sweep), *_ = context.periodic
         assert seconds == SWEEP_SECONDS
-        assert sweep() == []
+        assert effects_in(sweep()) == []
         row = Decided(record_id="p", expires_at=1.0)
         apply_writes(table, [TableWrite(TABLE, "old", encode(row))])
-        swept = sweep()
+        swept = effects_in(sweep())
         assert [(each.key, each.value) for each in writes(swept)] == [("old", None)]
         apply_writes(table, swept)
         assert table.get("old") is None
@@ -320,7 +320,7 @@ async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
         job = make_job(request_id="a")
         apply_writes(table, await handle(proposal(failed_result(job), job=job, offset=9)))
         count = context.periodic[-1][1]
-        assert count() == ()
+        assert effects_in(count()) == []
     assert REGISTRY.get_sample_value("clipmill_requests_open") == 2
     for status, code in (("completed", ""), ("expired", "request.expired"), *_FAILURES):
         labels = {"status": status, "error_type": code}
@@ -467,9 +467,9 @@ async def test_open_row_expires() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
     harness.clock.now += OPEN_SECONDS - 0.1
-    assert harness.ledger.expired_keys(dict(harness.table.items())) == []
+    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == []
     harness.clock.now += 0.1
-    assert harness.ledger.expired_keys(dict(harness.table.items())) == ["r1"]
+    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == ["r1"]
 
 
 async def test_undecodable_record_ends_an_open_request() -> None:

@@ -48,6 +48,7 @@ from tests.unit.agents.builders import (
     sent_to,
     writes,
 )
+from tests.unit.agents.caching.slices import effects_in
 
 pytestmark = pytest.mark.untraced
 
@@ -120,7 +121,7 @@ class LedgerLogHarness:
         await self.run()
 
     def sweep(self) -> list[Effect]:
-        effects = self.batches.sweep(dict(self.batch_table.items()))
+        effects = effects_in(self.batches.sweep(self.batch_table.slices))
         self.write(effects)
         return effects
 
@@ -386,7 +387,7 @@ async def test_member_before_the_closing_record_keeps_the_batch_open() -> None:
     ledger = LedgerLogHarness()
     await ledger.decide(member(0))
     ledger.clock.now += OPEN_SECONDS
-    closing = sent_to(ledger.batches.sweep(dict(ledger.batch_table.items())), AUDIT)
+    closing = sent_to(effects_in(ledger.batches.sweep(ledger.batch_table.slices)), AUDIT)
     await ledger.decide(member(1))
     ledger.append(*closing)
     await ledger.run()

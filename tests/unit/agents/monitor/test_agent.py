@@ -47,6 +47,7 @@ from tests.unit.agents.builders import (
     sent_to,
     writes,
 )
+from tests.unit.agents.caching.slices import effects_in
 from tests.unit.agents.resilience.calls import (
     BLOCK,
     NOT_FOUND,
@@ -575,7 +576,7 @@ async def test_stage_handles_attempts_and_sweeps() -> None:
             apply_writes(context.tables[TABLE], effects)
         ((seconds, sweep),) = context.periodic
         assert seconds == SWEEP_SECONDS
-        assert len(rows_of(effects) + rows_of(sweep())) >= 1
+        assert len(rows_of(effects) + rows_of(effects_in(sweep()))) >= 1
 
 
 def test_rules_come_from_the_settings() -> None:

@@ -28,6 +28,7 @@ from tests.unit.agents.builders import (
     table_of,
 )
 from tests.unit.agents.caching.backends import DictBackend
+from tests.unit.agents.caching.slices import effects_in, keys_in, slices_of
 
 SHARES = {**EXTRACTION_SHARES, **SELECTION_SHARES}
 NOT_FOUND = ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone")
@@ -136,7 +137,7 @@ async def test_sweeps_update_the_size_metrics() -> None:
         pages, choices = caches.metadata(), caches.format_choices()
         choices.choose(VIDEO, pages.read(TikTok(), VIDEO, make_extraction()), Options())
         for _, sweep in context.periodic:
-            assert list(sweep()) == []
+            assert effects_in(sweep()) == []
     for cache in ("metadata", "format_choice"):
         labels = {"cache": cache, "level": "memory"}
         assert metric_value("cache_entries", "swept", **labels) == 1
@@ -152,7 +153,7 @@ async def test_cache_is_bounded_by_its_memory_share() -> None:
         for number in range(1_000):
             dates.put(f"tiktok:{number}", FUTURE)
         for _, sweep in context.periodic:
-            sweep()
+            effects_in(sweep())
     labels = {"cache": "upload_date", "level": "memory"}
     assert 0 < metric_value("cache_bytes", "tiny", **labels) <= 10_000
 
@@ -181,7 +182,7 @@ async def test_caches_use_the_settings() -> None:
         assert await failures.get(VIDEO.key) is None
         cache = caches.video_info(context.tables["video-info"])
         row = await cache.put(VIDEO.key, make_extraction(), None)
-        assert cache.sweep([(VIDEO.key, row)]) == [VIDEO.key]
+        assert keys_in(cache.sweep(slices_of({VIDEO.key: row}))) == [VIDEO.key]
 
 
 def test_latest_invalidation_counts() -> None:

@@ -1,7 +1,7 @@
 """Periodic sweeps and best-effort records, with a writer that fails on demand."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -69,7 +69,7 @@ async def test_failed_best_effort_record_is_logged_and_the_next_one_published(
     harness.error = RuntimeError("broken")
     harness.housekeeping.publish_best_effort(progress())
     await yield_to_tasks()
-    assert "toy: supplement lost" in caplog.text
+    assert "toy: a best-effort record is lost" in caplog.text
     harness.error = None
     harness.housekeeping.publish_best_effort(progress(b"2"))
     await yield_to_tasks()
@@ -100,11 +100,11 @@ async def test_pending_best_effort_records_are_dropped_on_stop(
 async def test_sweeps_continue_after_an_error(harness: HousekeepingHarness) -> None:
     calls: list[int] = []
 
-    def sweep() -> Sequence[Effect]:
+    def sweep() -> list[list[Effect]]:
         calls.append(1)
         if len(calls) == 1:
             raise ValueError("bug")
-        return [progress()]
+        return [[progress()]]
 
     harness.ready.set()
     await harness.sweep_until(lambda: harness.written, sweep)
@@ -113,15 +113,36 @@ async def test_sweeps_continue_after_an_error(harness: HousekeepingHarness) -> N
 
 async def test_no_sweep_before_the_tables_are_ready(harness: HousekeepingHarness) -> None:
     calls: list[int] = []
-    writes = 0
-
-    async def count(_effects: Sequence[Effect]) -> None:
-        nonlocal writes
-        writes += 1
-
-    harness.housekeeping._write = count
-    await harness.sweep_until(lambda: writes > 3, lambda: calls.append(1))
+    checks = iter(range(20))
+    await harness.sweep_until(lambda: next(checks) > 10, lambda: calls.append(1))
     assert calls == []
+
+
+async def test_other_tasks_run_between_the_slices_of_a_sweep(harness: HousekeepingHarness) -> None:
+    order: list[str] = []
+
+    def sweep() -> Iterator[Sequence[Effect]]:
+        for name in ("a", "b", "c"):
+            order.append(name)
+            asyncio.get_running_loop().call_soon(order.append, f"after {name}")
+            yield ()
+
+    harness.ready.set()
+    await harness.sweep_until(lambda: len(order) >= 6, sweep)
+    assert order[:6] == ["a", "after a", "b", "after b", "c", "after c"]
+
+
+async def test_sweep_ends_at_a_rebalance(harness: HousekeepingHarness) -> None:
+    def sweep() -> Iterator[Sequence[Effect]]:
+        yield [progress(b"1")]
+        harness.ready.clear()
+        yield [progress(b"2")]
+        yield [progress(b"3")]
+
+    harness.ready.set()
+    checks = iter(range(20))
+    await harness.sweep_until(lambda: next(checks) > 10, sweep)
+    assert harness.written == [progress(b"1")]
 
 
 async def test_table_sizes_are_exported(harness: HousekeepingHarness) -> None:
