@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from schemas.redaction import redact
 from streams.settings import (
-    SettingsError,
+    UnknownSettingError,
     config_file,
     load_settings,
     setting_paths,
@@ -26,11 +26,11 @@ Path = tuple[str, ...]
 def config() -> None:
     """Print every setting: value, source, meaning. Secrets are masked.
 
-    Settings that cannot be loaded are reported after a list of all names.
+    An unknown setting is reported after a list of all names.
     """
     try:
         settings = load_settings()
-    except SettingsError:
+    except UnknownSettingError:
         for path, description in setting_paths():
             click.echo(f"{'.'.join(path)}  # {description}")
         raise

@@ -13,7 +13,13 @@ from streams.settings.heartbeat import HeartbeatSettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.kinds import HIGHEST_PORT
 from streams.settings.limits import LimitSettings
-from streams.settings.loading import SettingsError, load_settings, setting_paths, variable_name
+from streams.settings.loading import (
+    SettingsError,
+    UnknownSettingError,
+    load_settings,
+    setting_paths,
+    variable_name,
+)
 from streams.settings.memory import MemorySettings
 from streams.settings.model import Settings, config_file
 from streams.settings.performance import PerformanceSettings
@@ -41,6 +47,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StageSettings",
+    "UnknownSettingError",
     "config_file",
     "load_settings",
     "setting_paths",

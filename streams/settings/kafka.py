@@ -97,7 +97,9 @@ class KafkaSettings(Group):
         for broker in brokers:
             host, _, port = broker.rpartition(":")
             if not (host and port.isdecimal() and 0 < int(port) <= HIGHEST_PORT):
-                raise ValueError(f"{broker[:100]!r} is not HOST:PORT")
+                # What stands before the last @ may be a login.
+                shown = broker.rpartition("@")[2][:100]
+                raise ValueError(f"{shown!r} is not HOST:PORT")
         return ",".join(brokers)
 
     @field_validator("oauth_token_url")

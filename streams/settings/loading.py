@@ -15,6 +15,10 @@ class SettingsError(Exception):
     """A setting is unknown or has a bad value; the text names it."""
 
 
+class UnknownSettingError(SettingsError):
+    """There is no such setting."""
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Load the settings; ``overrides`` are the values from the command line.
 
@@ -26,16 +30,23 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+        errors = error.errors()
+        is_unknown = any(each["type"] == _UNKNOWN for each in errors)
+        kind = UnknownSettingError if is_unknown else SettingsError
+        raise kind("\n".join(map(_explain, errors))) from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{config_file()} or the environment cannot be read: {error}") from None
 
 
 def _explain(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+    if error["type"] == _UNKNOWN:
         return _unknown(name, [".".join(path) for path, _ in setting_paths()])
-    return f"{name} has a bad value: {error['msg']}"
+    return f"{name} has a bad value: {error['msg'].removeprefix('Value error, ')}"
+
+
+_UNKNOWN = "extra_forbidden"
+"""Pydantic's error type of a field that the model does not have."""
 
 
 def _reject_unknown_variables() -> None:
@@ -43,11 +54,11 @@ def _reject_unknown_variables() -> None:
     groups = {name.rpartition("__")[0] for name in known} - {""}
     for name in sorted(os.environ):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known | groups:
-            raise SettingsError(_unknown(name, sorted(known)))
+            raise UnknownSettingError(_unknown(name, sorted(known)))
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
     hint = f"did you mean {close[0]}?" if close else "`clipmill config` lists them all"
     return f"{name} is not a setting; {hint}"
 

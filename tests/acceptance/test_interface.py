@@ -464,7 +464,15 @@ async def test_config_shows_no_secrets(shell: Shell) -> None:
     assert '"http://********@127.0.0.1:3128"' in outcome.out
 
 
-@pytest.mark.parametrize("arguments", [("config",), ("worker", "all"), ("up",), ("status", "x")])
+async def test_unknown_variable_is_reported_after_the_names_of_all_settings(shell: Shell) -> None:
+    outcome = await shell.run("config", CLIPMILL_KAFKA__BOOTSTAP="x")
+    assert outcome.status == 1
+    assert "kafka.bootstrap  # Brokers" in outcome.out
+    expected = "CLIPMILL_KAFKA__BOOTSTAP is not a setting; did you mean CLIPMILL_KAFKA__BOOTSTRAP?"
+    assert outcome.err == f"clipmill: {expected}\n"
+
+
+@pytest.mark.parametrize("arguments", [("worker", "all"), ("up",), ("status", "x")])
 async def test_unknown_variable_is_refused_at_start(
     arguments: tuple[str, ...], shell: Shell
 ) -> None:
@@ -477,6 +485,7 @@ async def test_invalid_value_is_refused_at_start_by_name_without_its_value(shell
     outcome = await shell.run("config", CLIPMILL_KAFKA__BOOTSTRAP="user:secret@nowhere")
     assert is_readable_error(outcome), outcome
     assert "kafka.bootstrap" in outcome.err
+    assert "secret" not in outcome.err
 
 
 async def test_help_lists_the_commands(shell: Shell) -> None:
