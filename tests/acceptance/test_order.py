@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from streams.client import BATCH_FINISHED
 from streams.topics import REQUESTS, RESULTS
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.outage import (
@@ -86,7 +87,10 @@ class Timeline:
                     for records in (await consumer.getmany(timeout_ms=100)).values():
                         now = time.monotonic()
                         for record in records:
-                            self.answered.setdefault(json.loads(record.value)["request_id"], now)
+                            result = json.loads(record.value)
+                            # The end of a batch is no result of a request.
+                            if result["status"] != BATCH_FINISHED:
+                                self.answered.setdefault(result["request_id"], now)
         finally:
             await consumer.stop()
 
