@@ -24,6 +24,11 @@ def release_memory() -> None:
     Without malloc_trim(3) freed memory stays in the process.
     """
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Return free pages to the kernel where supported (glibc); does not hold the GIL."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
