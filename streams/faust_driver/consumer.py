@@ -41,7 +41,8 @@ BACKLOG_RECORDS = POLL_RECORDS // 2
 
 RECOVERY = PollLimits(wait_milliseconds=50, records=500)
 """During recovery of the tables. All else waits behind the last, empty fetch of the changelogs: at
-1500 ms a stage was ready 1.4 s later after its assignment. 500 rows take 0.3 ms; 2,000 are no faster."""
+1500 ms a stage was ready 1.4 s later after its assignment. 500 rows take 0.3 ms; 2,000 are no
+faster."""
 
 
 @dataclass(frozen=True, slots=True)
