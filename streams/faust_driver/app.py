@@ -14,7 +14,7 @@ from streams.faust_driver.static_member import StaticMember
 from streams.faust_driver.tables import DeclaredTableManager
 from streams.records import Incoming
 from streams.settings import KafkaSettings, Settings
-from streams.topics import Topic
+from streams.topics import HEARTBEATS, Topic
 
 EVENTS_PER_ROUND = 64
 """Events that a stage takes in one iteration of the event loop: about 2 ms."""
@@ -164,6 +164,7 @@ def build_app(stage: str, settings: Settings, member: StaticMember) -> Any:
     )
     app.transport = DirectTransport(app.conf.broker_consumer, app)
     app.transport.member = member
+    app.transport.idle_topics = frozenset({HEARTBEATS.kafka_name(kafka.topic_prefix)})
     return app
 
 

@@ -32,12 +32,9 @@ IDLE = PollLimits(wait_milliseconds=1500, records=POLL_RECORDS)
 """Of an idle stage; the wait is Faust's."""
 
 BUSY = PollLimits(wait_milliseconds=100, records=POLL_RECORDS)
-"""Under backlog. aiokafka has one fetch per broker in flight: a partition whose records were all
-delivered waits behind the fetch of the silent ones. At 1500 ms a backlogged stage paused for up to
-1.2 s. Without a backlog the next record ends a fetch, whatever its maximum."""
-
-BACKLOG_RECORDS = POLL_RECORDS // 2
-"""Records of a poll from which the stage counts as backlogged."""
+"""While records arrive. aiokafka has one fetch per broker in flight: a partition whose records were
+all delivered waits behind the fetch of the silent ones. At 1500 ms a stage paused for up to 1.2 s,
+also when it was not backlogged."""
 
 RECOVERY = PollLimits(wait_milliseconds=50, records=500)
 """During recovery of the tables. All else waits behind the last, empty fetch of the changelogs: at
@@ -235,8 +232,8 @@ class DirectConsumer(Consumer):
                 await self._reset_offset(TP(*partition), offset)
             return {}
         if not self.app.in_recovery:
-            count = sum(map(len, records.values()))
-            self._thread.limit_polls(BUSY if count >= BACKLOG_RECORDS else IDLE)
+            is_busy = any(tp.topic not in self.transport.idle_topics for tp in records)
+            self._thread.limit_polls(BUSY if is_busy else IDLE)
         # Reported before the records behind them are delivered.
         while self.observer.gaps:
             partition, start, end = self.observer.gaps.popleft()
@@ -347,3 +344,6 @@ class DirectTransport(Transport):
 
     Consumer = DirectConsumer
     member: StaticMember
+
+    idle_topics: frozenset[str] = frozenset()
+    """Names of topics whose records leave a stage idle."""

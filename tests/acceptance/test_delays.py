@@ -1,6 +1,7 @@
 """Ten thousand delayed events: none is lost, none is early, few are late.
 
-They are published directly to the delay topics; their target is a topic that no stage consumes.
+They are published directly to the delay topics; their target is the audit topic, where the ledger
+ignores them.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from agents.pipeline.events import DUE, TARGET
-from streams.topics import DELAYS, PROGRESS
+from schemas.audit import AuditRecord
+from schemas.codec import encode
+from streams.topics import AUDIT, DELAYS
 from tests.acceptance.client import PipelineClient, page, read_metrics
 from tests.pipeline_process import PipelineProcess, Process
 from tests.standin import video_id
@@ -99,20 +103,26 @@ async def _publish_delayed(pipeline: PipelineProcess, rng: random.Random) -> dic
                 ("ce_specversion", b"1.0"),
                 ("traceparent", b"00-%s-b7ad6b7169203331-01" % secrets.token_hex(16).encode()),
                 (DUE, f"{dues[name]:.3f}".encode()),
-                (TARGET, PROGRESS.name.encode()),
+                (TARGET, AUDIT.name.encode()),
             ]
-            value = _body(16_000 if number % LARGE_EVERY == 0 else 1_500)
+            value = _body(name, 16_000 if number % LARGE_EVERY == 0 else 1_500)
             await producer.send(topics[number % len(topics)], value, key=name, headers=headers)
         await producer.flush()
     assert time.time() < first, "the machine is too slow for this test"
     return dues
 
 
-def _body(size: int) -> bytes:
-    """Return bytes that compress like our events: names repeat, signatures do not."""
-    part = b'{"format_id": "bytevc1_720p", "url": "https://v16.tiktokcdn.com/%s", "width": 720},'
-    parts = (part % secrets.token_urlsafe(60).encode() for _ in range(size // 150))
-    return b"[" + b"".join(parts) + b"{}]"
+def _body(name: bytes, size: int) -> bytes:
+    """Return an audit record that compresses like our events: names repeat, signatures do not."""
+    part = '{"format_id": "bytevc1_720p", "url": "https://v16.tiktokcdn.com/%s", "width": 720},'
+    record = AuditRecord(
+        request_id=name.decode(),
+        step="recovery",
+        transition="parked",
+        at=datetime.now(UTC),
+        detail={"parts": "".join(part % secrets.token_urlsafe(60) for _ in range(size // 150))},
+    )
+    return encode(record)
 
 
 async def _wait_until_held(workers: Sequence[Process], until: float) -> int:
@@ -141,7 +151,7 @@ async def _released(
     """Return the first copy of each released event, and the number of further copies."""
     deadline = max(dues.values()) + 30
     while True:
-        records = [each for each in await client.records(PROGRESS) if each.key in dues]
+        records = [each for each in await client.records(AUDIT) if each.key in dues]
         first: dict[bytes, float] = {}
         for record in records:
             first[record.key] = min(first.get(record.key, record.timestamp), record.timestamp)

@@ -30,7 +30,7 @@ from tests.acceptance.scale import FULL, full_or_short
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
-BACKLOG = int(full_or_short(50_000, 3_000))
+BACKLOG = int(full_or_short(50_000, 10_000))
 VIDEOS = 200
 """Videos of a backlog; their pages are cached, because the order is measured, not extraction."""
 
@@ -211,7 +211,7 @@ def _equal(first: dict[str, Any], copies: Sequence[dict[str, Any]]) -> bool:
 
 @pytest.mark.alone
 async def test_parked_requests_resume_steadily_when_a_breaker_closes(tmp_path: Path) -> None:
-    count = int(full_or_short(1_200, 300))
+    count = 1_200
     settings = {"CLIPMILL_BREAKER__OPEN_SECONDS": "4"}
     async with PipelineProcess(tmp_path, **settings) as pipeline:
         client, load = PipelineClient(pipeline), SteadyLoad(pipeline, 40)
