@@ -265,7 +265,8 @@ class StageRunner:
             self.ready.set()
             self._metrics.ready.set(1)
             # Fetches of a recovery leave free pages between the rows: 32 MiB with 100,000 rows.
-            await asyncio.to_thread(trim_memory)
+            # Not awaited: Faust ends the recovery after this, and the next one may begin meanwhile.
+            asyncio.get_running_loop().run_in_executor(None, trim_memory)
 
         # Faust keeps only weak references to signal receivers.
         self._receivers = (on_revoked, on_assigned, on_complete)
