@@ -4,12 +4,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import iscoroutine
 from typing import Any, Literal
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
@@ -17,7 +23,6 @@ from faust.types import TP
 from streams.cluster.commit_metadata import commit_metadata
 from streams.cluster.record_batches import OBSERVER, BatchObserver, UndecodableBatch
 from streams.faust_driver.static_member import MemberConsumer, PollLimits, StaticMember
-from streams.faust_driver.tables import restore
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +82,16 @@ class OffsetReset:
 class _FetchObserver(BatchObserver):
     """Queues the observations of the fetcher until its records are delivered.
 
+    Args:
+        is_changelog: whether a partition belongs to a changelog; its gaps mean nothing.
+
     Attributes:
         gaps: partition, start and end of offsets without records.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_changelog: Callable[[Any], bool]) -> None:
         super().__init__()
+        self._is_changelog = is_changelog
         self.gaps: deque[tuple[TopicPartition, int, int]] = deque()
 
     def on_undecodable(self, partition: TopicPartition, batch: UndecodableBatch) -> bool:
@@ -90,7 +99,8 @@ class _FetchObserver(BatchObserver):
         return True
 
     def on_gap(self, partition: TopicPartition, start: int, end: int) -> None:
-        self.gaps.append((partition, start, end))
+        if not self._is_changelog(partition):
+            self.gaps.append((partition, start, end))
 
 
 class _CommittedConsumer(MemberConsumer):
@@ -129,8 +139,8 @@ class DirectConsumer(Consumer):
     a third of the cost of a record. With buffers larger than one poll no queue is ever full:
     partitions are paused at 80 % of it.
 
-    Faust resumes streams while it still fetches the committed offsets, and then clears their
-    queues: records read meanwhile are lost. Here streams resume after both.
+    Faust drops the records of a poll that ends during a rebalance, and seeks to the committed
+    offsets beside the recovery, which does the same. Here they are read again.
     """
 
     logger = logging.getLogger("faust.direct_consumer")
@@ -141,13 +151,9 @@ class DirectConsumer(Consumer):
     on_offset_reset: Callable[[OffsetReset], object]
     """Called before the consumer reads a partition from the beginning of its log."""
 
-    on_undecodable: Callable[[Any, UndecodableBatch], object]
-    """Called with partition and batch of a changelog that cannot be decoded."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.observer = _FetchObserver()
+        self.observer = _FetchObserver(self._is_changelog_tp)
         super().__init__(*args, **kwargs)
-        self._deferred: set[Any] = set()
         self._start_offsets: dict[Any, int] = {}
         self._metadata: dict[Any, str] = {}
         self.finished_ahead: Callable[[Any], int] = lambda _: 0
@@ -156,6 +162,11 @@ class DirectConsumer(Consumer):
         thread = _CommittedConsumer(self, loop=self.loop, beacon=self.beacon)
         thread.member = self.transport.member
         return thread
+
+    @property
+    def kafka_consumer(self) -> Any:
+        """The consumer of aiokafka, once it is connected."""
+        return self._thread._ensure_consumer()  # noqa: SLF001
 
     def start_offset(self, tp: Any) -> int | None:
         """Return the offset where reading of a partition resumed after the latest rebalance."""
@@ -186,16 +197,8 @@ class DirectConsumer(Consumer):
     def pause_partitions(self, tps: Iterable[Any]) -> None:
         """Pause partitions, including those that a full buffer has paused already."""
         paused = set(tps)
-        self._deferred -= paused
         self._buffered_partitions -= paused
         super().pause_partitions(paused)
-
-    def resume_partitions(self, tps: Iterable[Any]) -> None:
-        """Resume changelogs at once, streams together with the whole flow."""
-        resumed = set(tps)
-        streams = {tp for tp in resumed if not self._is_changelog_tp(tp)}
-        self._deferred |= streams
-        super().resume_partitions(resumed - streams)
 
     def stop_flow(self) -> None:
         """Stop the flow for a rebalance."""
@@ -203,22 +206,28 @@ class DirectConsumer(Consumer):
         self._thread.limit_polls(RECOVERY)
 
     def resume_flow(self) -> None:
-        """Resume all partitions; Faust has cleared the queues by now."""
-        if not self.app.in_recovery:
-            self._thread.limit_polls(IDLE)
-        waiting, self._deferred = self._deferred, set()
-        super().resume_partitions(waiting)
+        """Resume the flow after the recovery."""
+        self._thread.limit_polls(IDLE)
         super().resume_flow()
 
+    async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
+        """Stop the flow until the recovery ends: of a worker without partitions it is active."""
+        self.stop_flow()
+        await super().on_partitions_assigned(assigned, generation_id)
+
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109
-        """Restore rows from the changelogs; the records of streams are delivered by Faust."""
-        records, active = await super()._wait_next_records(timeout)
-        # Faust checks flow and generation next, without a wait in between.
-        if records and self.flow_active:
-            changelogs = self.app.tables.recovery.active_tps & records.keys()
-            restored = {tp: restore(self.app, TP(*tp), records[tp]) for tp in changelogs & active}
-            records = {**records, **restored}
-        return records, active
+        """Poll until the flow is active at the end of a poll; read other polls again."""
+        while True:
+            records, active = await super()._wait_next_records(timeout)
+            if self.flow_active or self.should_stop:
+                return records, active
+            self._unread(records)
+
+    def _unread(self, records: Mapping[Any, list[Any]]) -> None:
+        """Seek back to the first record of each partition, before any other task can seek."""
+        self.observer.gaps.clear()
+        for tp, found in records.items():
+            self.kafka_consumer.seek(TopicPartition(*tp), found[0].offset)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
         try:
@@ -228,37 +237,25 @@ class DirectConsumer(Consumer):
             await self._find_position(error.args[0])
             return {}
         except OffsetOutOfRangeError as error:
-            for partition, offset in error.args[0].items():
-                await self._reset_offset(TP(*partition), offset)
+            # After a rebalance the first fetch of the new owner gets the same error.
+            with suppress(IllegalStateError):
+                for partition, offset in error.args[0].items():
+                    await self._reset_offset(TP(*partition), offset)
             return {}
-        if not self.app.in_recovery:
+        if self.flow_active:
             is_busy = any(tp.topic not in self.transport.idle_topics for tp in records)
             self._thread.limit_polls(BUSY if is_busy else IDLE)
         # Reported before the records behind them are delivered.
-        while self.observer.gaps:
+        while self.flow_active and self.observer.gaps:
             partition, start, end = self.observer.gaps.popleft()
-            if not self._is_changelog_tp(partition):
-                self.on_gap(TP(*partition), start, end)
-        return {tp: self._changelog_rows(tp, found) for tp, found in records.items()}
-
-    def _changelog_rows(self, tp: Any, records: list[Any]) -> list[Any]:
-        """Replace an undecodable batch of a changelog by a tombstone.
-
-        Recovery ends when the last offset is delivered, so the tombstone has the batch's last
-        offset.
-        """
-        if self._is_changelog_tp(tp):
-            for record in records:
-                if isinstance(batch := record.value, UndecodableBatch):
-                    self.on_undecodable(tp, batch)
-                    record.key, record.value, record.offset = b"", None, batch.next_offset - 1
+            self.on_gap(TP(*partition), start, end)
         return records
 
     # Positions
 
     async def _find_position(self, partition: TopicPartition) -> None:
         """Seek to the beginning of a partition that has neither a commit nor a position."""
-        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+        consumer = self.kafka_consumer
         assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
         if partition in assignment.tps and not assignment.state_value(partition).has_valid_position:
             await consumer.seek_to_beginning(partition)
@@ -272,8 +269,6 @@ class DirectConsumer(Consumer):
         start = (await self.earliest_offsets(tp))[tp]
         end = (await self.highwaters(tp))[tp]
         await self._thread.seek_wait({tp: start})
-        if self._is_changelog_tp(tp):
-            return
         reason: Literal["truncated", "expired"] = "expired" if expected < start else "truncated"
         self._acked[tp].clear()
         self._committed_offset[tp] = self._start_offsets[tp] = start
@@ -282,15 +277,22 @@ class DirectConsumer(Consumer):
         await self._commit({tp: start})
 
     async def perform_seek(self) -> None:
-        """Seek to the committed offsets; without one, to the beginning, which Faust omits."""
-        await super().perform_seek()
+        """Seek streams to their committed offsets; without one, to the beginning of their log.
+
+        Faust sends a request for each partition, and omits those without a commit.
+        """
         streams = {tp for tp in self.assignment() if not self._is_changelog_tp(tp)}
-        fresh = {tp for tp in streams if self._committed_offset[tp] is None}
+        committed = await self._thread.committed(streams)
+        fresh = [TopicPartition(*tp) for tp in streams if not committed[tp]]
+        for tp in streams - set(fresh):
+            self.kafka_consumer.seek(TopicPartition(*tp), committed[tp])
         if fresh:
-            await self._thread.seek_to_beginning(*(TopicPartition(*tp) for tp in fresh))
+            await self._thread.seek_to_beginning(*fresh)
         self._metadata.clear()
+        self._committed_offset |= {tp: committed[tp] or None for tp in streams}
+        self._read_offset.update(committed)
         self._start_offsets = {
-            tp: await self.position(tp) if tp in fresh else self._committed_offset[tp]
+            tp: committed[tp] or await self.kafka_consumer.position(TopicPartition(*tp))
             for tp in streams
         }
 

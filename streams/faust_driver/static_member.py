@@ -19,8 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.errors import UnknownMemberIdError
 from aiokafka.protocol.commit import OffsetCommitRequest
+from faust.types import TP
 
 from streams.errors import OperatorError
 from streams.faust_driver.inline_consumer import InlineConsumer
@@ -195,6 +197,13 @@ class MemberConsumer(InlineConsumer):
             elif UnknownMemberIdError.errno not in codes:
                 self._known_at = now
         return response
+
+    async def committed(self, tps: Iterable[Any]) -> dict[Any, int | None]:
+        """Return the committed offsets of partitions, None without a commit; one request."""
+        partitions = [TopicPartition(*tp) for tp in tps]
+        found = await self._coordinator().fetch_committed_offsets(partitions)
+        offsets = {tp: each.offset for tp, each in found.items() if each.offset >= 0}
+        return {TP(*tp): offsets.get(tp) for tp in partitions}
 
     def limit_polls(self, limits: PollLimits) -> None:
         """Set the limits of polls and fetches, from the next one on."""

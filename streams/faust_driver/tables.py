@@ -5,13 +5,13 @@ writes the row to the changelog, to the event's partition, and applies it once i
 before the event's offset can be committed. So no row is lost by a crash, and recovery reads exactly
 the acknowledged rows.
 
-After a rebalance Faust reads the changelogs of kept partitions from its last read offset, that is,
-all that the worker has written since. So these writes advance the read offset, as long as they are
-contiguous: a gap may hold writes of another worker, which had the partition while this one was
-frozen.
+After a rebalance the recovery reads the changelogs of kept partitions from the last read offset,
+that is, all that the worker has written since. So these writes advance the read offset, as long as
+they are contiguous: a gap may hold writes of another worker, which had the partition while this one
+was frozen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -20,6 +20,7 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 
 from streams.cluster.producer import Write
+from streams.faust_driver.table_recovery import TableRecovery
 from streams.observability.lag import TableProgress
 from streams.records import TableWrite
 
@@ -29,35 +30,28 @@ acknowledged; behind another worker's gap the next recovery reads the rest."""
 
 
 class DeclaredTableManager(TableManager):
-    """Starts without Faust's delay of a second, in which agents may declare tables."""
+    """Recovers by `TableRecovery`.
+
+    Starts without Faust's delay of a second, in which agents may declare tables.
+    """
+
+    _recovery: TableRecovery | None
+
+    @property
+    def recovery(self) -> TableRecovery:
+        """The recovery service, made on first use."""
+        if self._recovery is None:
+            self._recovery = TableRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
+
+    def changelog_table(self, topic: str) -> Any:
+        """Return the Faust table of a changelog topic."""
+        return self._changelogs[topic]
 
     async def on_start(self) -> None:
         """Register the changelogs with the consumer, and start the recovery service."""
         await self._update_channels()
         await self.recovery.start()
-
-
-def restore(app: Any, tp: TP, records: Sequence[Any]) -> Sequence[Any]:
-    """Apply records of a changelog to their table; return the last one, for Faust.
-
-    Faust makes an event, a task and a timer of each record. Here only the last one of a poll goes
-    that way: its offset is known by then, so Faust does not apply it again, and checks whether the
-    recovery is complete.
-    """
-    recovery = app.tables.recovery
-    store = recovery.tp_to_table[tp].data
-    rows, partitions, seen = store.data, store._key_partition, recovery.active_offsets[tp]  # noqa: SLF001
-    for record in records:
-        if seen is not None and record.offset <= seen:
-            continue
-        if record.value is None:
-            rows.pop(record.key, None)
-            partitions.pop(record.key, None)
-        else:
-            rows[record.key] = record.value
-            partitions[record.key] = tp.partition
-    recovery.active_offsets[tp] = max(records[-1].offset, -1 if seen is None else seen)
-    return records[-1:]
 
 
 class StageTable:
@@ -83,8 +77,8 @@ class StageTable:
     def progress(self) -> Iterator[TableProgress]:
         """Yield the recovery offset of each partition."""
         topic = self._table.changelog_topic.get_topic_name()
-        for tp, read in list(self._app.tables.recovery.active_offsets.items()):
-            if tp.topic == topic and read is not None:
+        for tp, read in list(self._app.tables.recovery.read_offsets.items()):
+            if tp.topic == topic:
                 yield TableProgress(self.name, TopicPartition(*tp), read + 1)
 
     def get(self, key: str) -> bytes | None:
@@ -111,21 +105,23 @@ class StageTable:
         topic = self._table.changelog_topic.get_topic_name()
         return Write(topic, write.key.encode(), write.value, partition=partition)
 
-    def apply(self, write: TableWrite, metadata: RecordMetadata | None = None) -> None:
+    def apply(self, write: TableWrite, metadata: RecordMetadata) -> None:
         """Make an acknowledged write visible to readers.
 
-        ``metadata`` is that of its changelog record: Faust drops the rows of a revoked partition,
-        but only rows whose partition it knows.
+        ``metadata`` is that of its changelog record. The row of a partition that has another owner
+        by now is not kept.
         """
-        if metadata is not None:
-            self._advance_read_offset(TP(metadata.topic, metadata.partition), metadata.offset)
+        tp = TP(metadata.topic, metadata.partition)
+        if tp not in self._app.tables.recovery.assigned:
+            return
+        self._app.tables.recovery.extend(tp, metadata.offset)
+        self._advance_read_offset(tp, metadata.offset)
         key, store = write.key.encode(), self._table.data
         if write.value is None:
             store.data.pop(key, None)
             store._key_partition.pop(key, None)  # noqa: SLF001  (no public API)
-            return
-        store.data[key] = write.value
-        if metadata is not None:
+        else:
+            store.data[key] = write.value
             store._key_partition[key] = metadata.partition  # noqa: SLF001
 
     def discard_gaps(self) -> None:
@@ -134,7 +130,7 @@ class StageTable:
 
     def _advance_read_offset(self, tp: TP, offset: int) -> None:
         """Mark a changelog record as read, so that recovery skips it."""
-        read = self._app.tables.recovery.active_offsets
+        read = self._app.tables.recovery.read_offsets
         known = read.get(tp)
         ahead = self._ahead.setdefault(tp, set())
         ahead.add(offset)

@@ -283,7 +283,7 @@ class StageRunner:
         consumer = self.app.consumer
         consumer.on_gap = self._on_gap
         consumer.on_offset_reset = self._on_offset_reset
-        consumer.on_undecodable = self._changelog_undecodable
+        self.app.tables.recovery.on_undecodable = self._changelog_undecodable
 
     def _on_gap(self, tp: Any, start: int, end: int) -> None:
         self.consumption.skip_gap(self._sources[tp.topic], tp, start, end)

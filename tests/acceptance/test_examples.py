@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from streams.topics import REQUESTS
+from streams.topics import REQUESTS, RESULTS
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.java_tools import JavaTools, run
 from tests.conftest import NetworkGuard
@@ -64,8 +64,8 @@ async def test_aiokafka_producer_and_consumer_examples(
     published = (await run([*command, "--codec", codec, "--action", "info", url])).split()
     outcomes = [await client.outcome(each) for each in published]
     assert [each["status"] for each in outcomes] == ["completed"]
-    # All results so far: a new group begins with the oldest one.
-    count = sum(map(len, (await pipeline.read_results(0)).values()))
+    # A new group begins with the oldest result.
+    count = len(await client.records(RESULTS))
     command = (sys.executable, str(EXAMPLES / "consumer.py"), pipeline.bootstrap)
     output = await run([*command, "--group", f"of-{codec}", "--count", str(count)])
     consumed = {each["request_id"]: each["url"] for each in map(json.loads, output.splitlines())}
@@ -79,8 +79,7 @@ async def test_consumer_example_continues_after_its_last_commit(
     command = [sys.executable, str(EXAMPLES / "consumer.py"), pipeline.bootstrap]
     command += ["--group", "two-runs", "--count"]
     await client.request(urls[0], action="info")
-    count = sum(map(len, (await pipeline.read_results(0)).values()))
-    await run([*command, str(count)])
+    await run([*command, str(len(await client.records(RESULTS)))])
     await client.request(urls[1], action="info")
     assert only_result(await run([*command, "1"]))["url"] == urls[1]
 

@@ -1,5 +1,6 @@
 """Posts that need a login: which account is used, which recoveries run, what is reported."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -182,12 +183,10 @@ async def test_ended_session_is_replaced_by_another_account(
 
 
 async def test_accounts_are_exported_as_metrics(pipeline: PipelineProcess) -> None:
-    for _ in range(50):
-        text = await get(f"{pipeline.workers[-1].ready['http']}/metrics")
-        if "clipmill_account_healthy{" in text:
-            break
-        await pipeline.read_results(0.2)
-    assert re.search(r'clipmill_account_healthy{account="b-living",platform="tiktok"} 1', text)
+    healthy = 'clipmill_account_healthy{account="b-living",platform="tiktok"} 1'
+    async with asyncio.timeout(10):  # the gauges are updated every 2 s
+        while healthy not in (text := await get(f"{pipeline.workers[-1].ready['http']}/metrics")):
+            await pipeline.read_results(0.2)
     assert re.search(r'account_uses_total{account="a-limited",outcome="limited",.*} 1', text)
     assert re.search(r'account_uses_total{account="b-living",outcome="success",.*} [89]', text)
 

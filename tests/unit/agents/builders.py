@@ -8,6 +8,9 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import msgspec
+from aiokafka import TopicPartition
+from aiokafka.structs import RecordMetadata
+from faust.types import TP
 
 from agents.access.gate import OutboundGate
 from agents.pipeline.events import EVENT_TOPICS, Event, event_key
@@ -328,6 +331,14 @@ class _FaustTable:
 
 
 class _FaustApp:
+    """Faust app that owns the one changelog partition of its tables."""
+
+    tables = SimpleNamespace(
+        recovery=SimpleNamespace(
+            assigned={TP("changelog", 0)}, read_offsets={}, extend=lambda *_: None
+        )
+    )
+
     def Table(self, name: str, **options: Any) -> _FaustTable:  # noqa: N802  (Faust's name)
         return _FaustTable(name=name, **options)
 
@@ -343,12 +354,17 @@ def make_table(name: str) -> StageTable:
     return StageTable(_FaustApp(), name, 4)
 
 
+ACKNOWLEDGEMENT = RecordMetadata(
+    "changelog", 0, TopicPartition("changelog", 0), 0, None, None, None
+)
+
+
 def apply_writes(table: Table, effects: Sequence[Effect]) -> None:
     """Apply acknowledged table writes, as the runner does."""
     assert isinstance(table, StageTable)
     for write in writes(effects):
         if write.table == table.name:
-            table.apply(write)
+            table.apply(write, ACKNOWLEDGEMENT)
 
 
 def make_settings(**changes: Any) -> Settings:

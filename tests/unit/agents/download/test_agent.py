@@ -294,7 +294,7 @@ async def test_stored_file_above_max_bytes_is_not_reused(harness: DownloadHarnes
 
 
 async def test_undecodable_row_is_a_miss(harness: DownloadHarness) -> None:
-    harness.table.apply(TableWrite(TABLE, VIDEO.key, b"\xff"))
+    apply_writes(harness.table, [TableWrite(TABLE, VIDEO.key, b"\xff")])
     assert not file_of(await harness.run(selected())).reused
 
 
@@ -469,8 +469,8 @@ async def test_stage_sweep_deletes_expired_and_undecodable_rows(tmp_path: Path) 
         ((seconds, sweep),) = context.periodic
         rows = {"old": 1.0, "new": 1e11}
         for key, end in rows.items():
-            table.apply(TableWrite(TABLE, key, encode(empty_row(end))))
-        table.apply(TableWrite(TABLE, "unreadable", b"\xff"))
+            apply_writes(table, [TableWrite(TABLE, key, encode(empty_row(end)))])
+        apply_writes(table, [TableWrite(TABLE, "unreadable", b"\xff")])
         swept = effects_in(sweep())
     assert seconds == SWEEP_SECONDS
     assert {(each.key, each.value) for each in writes(swept)} == {

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from aiokafka.structs import RecordMetadata
 
 from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.interface import LoginSettings
@@ -40,6 +41,7 @@ from streams.runtime.offset_tracker import OffsetTracker
 from streams.runtime.processor import RecordProcessor
 from streams.topics import ATTEMPTS, EXTRACTED, VALIDATED
 from tests.unit.agents.builders import (
+    ACKNOWLEDGEMENT,
     FUTURE,
     URL,
     VIDEO,
@@ -557,10 +559,10 @@ async def test_concurrent_requests_share_one_extraction() -> None:
     written: list[Write] = []
 
     class Broker:
-        async def publish(self, writes: list[Write]) -> list[None]:
+        async def publish(self, writes: list[Write]) -> list[RecordMetadata]:
             await asyncio.sleep(0)
             written.extend(writes)
-            return [None] * len(writes)
+            return [ACKNOWLEDGEMENT] * len(writes)
 
     slots, finished = ConcurrencyLimit(16), asyncio.Queue[Incoming]()
     work = RecordProcessor(

@@ -257,7 +257,7 @@ async def test_refresh_reads_the_listing_again() -> None:
 
 async def test_undecodable_row_is_a_miss() -> None:
     harness = ListingHarness(listing_of(2))
-    harness.table.apply(TableWrite(TABLE, PROFILE.key, b"\xff"))
+    apply_writes(harness.table, [TableWrite(TABLE, PROFILE.key, b"\xff")])
     effects = await harness.run(action="list")
     (row,) = writes(effects)
     assert decode(row.value or b"", ListingRow).listing == listing_of(2)

@@ -246,7 +246,7 @@ def test_undecodable_rows_are_deleted() -> None:
 
 async def test_undecodable_row_counts_as_decided() -> None:
     harness = LedgerHarness()
-    harness.table.apply(TableWrite(TABLE, "r1", b"\xff"))
+    apply_writes(harness.table, [TableWrite(TABLE, "r1", b"\xff")])
     assert await harness.run(proposal(completed_result())) == []
 
 
@@ -748,7 +748,7 @@ async def put_request_state(harness: LedgerHarness, state: str) -> None:
         case "refused":
             await harness.run(proposal(failed_result(code=ErrorCode.REQUEST_INVALID)))
         case "unreadable":
-            harness.table.apply(TableWrite(TABLE, "r1", b"\xff"))
+            apply_writes(harness.table, [TableWrite(TABLE, "r1", b"\xff")])
 
 
 @pytest.mark.parametrize(

@@ -422,7 +422,7 @@ async def test_batches_above_the_byte_limit_are_closed_by_expiry(
 
 def test_undecodable_row_is_deleted() -> None:
     ledger = LedgerLogHarness()
-    ledger.batch_table.apply(TableWrite(batches.TABLE, "b", b"\xff"))
+    apply_writes(ledger.batch_table, [TableWrite(batches.TABLE, "b", b"\xff")])
     assert ledger.batch() is None
     assert [(each.key, each.value) for each in writes(ledger.sweep())] == [("b", None)]
 

@@ -23,6 +23,7 @@ from tests.unit.agents.builders import (
     INFO,
     PAST,
     WRITTEN_AT,
+    apply_writes,
     as_incoming,
     header,
     make_job,
@@ -235,7 +236,7 @@ async def test_open_request_gets_its_outcome_after_another_is_dropped(final: str
 
 async def test_outcome_with_an_undecodable_row_is_counted() -> None:
     harness, counts = LedgerHarness(), CounterChanges()
-    harness.table.apply(TableWrite(TABLE, "r1", b"\xff"))
+    apply_writes(harness.table, [TableWrite(TABLE, "r1", b"\xff")])
     assert await handle_all(harness, completed_proposal(FIRST)) == []
     assert counts.since() == {"unreadable_row": 1.0}
 

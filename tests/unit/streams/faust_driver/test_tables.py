@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.cluster.producer import Write
-from streams.faust_driver.tables import AHEAD_MAX, StageTable, restore
+from streams.faust_driver.tables import AHEAD_MAX, StageTable
 from streams.records import TableWrite
 
 CHANGELOG = "app-rows-changelog"
@@ -20,10 +20,12 @@ class FakeApp:
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
         self.store = SimpleNamespace(data={}, _key_partition={})
-        self.read: dict[TP, int | None] = {}
+        self.read: dict[TP, int] = {}
+        self.extensions: list[tuple[TP, int]] = []
         recovery = SimpleNamespace(
-            active_offsets=self.read,
-            tp_to_table={TP(CHANGELOG, 1): SimpleNamespace(data=self.store)},
+            read_offsets=self.read,
+            assigned={TP(CHANGELOG, number) for number in range(4)},
+            extend=lambda *end: self.extensions.append(end),
         )
         self.tables = SimpleNamespace(recovery=recovery)
 
@@ -57,8 +59,8 @@ def test_changelog_has_the_partition_count_of_the_source() -> None:
 
 def test_size_is_the_bytes_of_keys_and_rows(table: StageTable) -> None:
     assert table.size_bytes == 0
-    table.apply(TableWrite("rows", "ä", b"123"))
-    table.apply(TableWrite("rows", "b", b""))
+    table.apply(TableWrite("rows", "ä", b"123"), metadata_of(0))
+    table.apply(TableWrite("rows", "b", b""), metadata_of(0))
     assert table.size_bytes == 2 + 3 + 1
     assert list(table.slices(1)) == [[("ä", b"123")], [("b", b"")]]
 
@@ -66,7 +68,7 @@ def test_size_is_the_bytes_of_keys_and_rows(table: StageTable) -> None:
 def test_progress_is_the_next_offset_of_each_partition_being_read(
     app: FakeApp, table: StageTable
 ) -> None:
-    app.read.update({TP(CHANGELOG, 0): -1, TP(CHANGELOG, 1): 6, TP(CHANGELOG, 2): None})
+    app.read.update({TP(CHANGELOG, 0): -1, TP(CHANGELOG, 1): 6})
     app.read[TP("another-changelog", 0)] = 5
     assert [(each.partition, each.next) for each in table.progress()] == [
         (TopicPartition(CHANGELOG, 0), 0),
@@ -76,17 +78,17 @@ def test_progress_is_the_next_offset_of_each_partition_being_read(
 
 def test_applied_rows_are_visible(table: StageTable) -> None:
     assert table.get("ä") is None
-    table.apply(TableWrite("rows", "ä", b"1"))
-    table.apply(TableWrite("rows", "b", b""))
+    table.apply(TableWrite("rows", "ä", b"1"), metadata_of(0))
+    table.apply(TableWrite("rows", "b", b""), metadata_of(0))
     assert (table.get("ä"), table.get("b"), len(table)) == (b"1", b"", 2)
-    table.apply(TableWrite("rows", "ä", b"2"))
+    table.apply(TableWrite("rows", "ä", b"2"), metadata_of(0))
     assert dict(table.items()) == {"ä": b"2", "b": b""}
 
 
 def test_tombstone_deletes_a_row_or_is_a_no_op(table: StageTable) -> None:
-    table.apply(TableWrite("rows", "a", b"1"))
+    table.apply(TableWrite("rows", "a", b"1"), metadata_of(0))
     for _ in range(2):
-        table.apply(TableWrite("rows", "a", None))
+        table.apply(TableWrite("rows", "a", None), metadata_of(0))
     assert (table.get("a"), len(table)) == (None, 0)
 
 
@@ -94,7 +96,6 @@ def test_faust_store_has_the_partition_of_a_row_until_its_deletion(
     table: StageTable, app: FakeApp
 ) -> None:
     table.apply(TableWrite("rows", "a", b"1"), metadata_of(7, 3))
-    table.apply(TableWrite("rows", "b", b"1"))
     assert app.store._key_partition == {b"a": 3}
     table.apply(TableWrite("rows", "a", None), metadata_of(8, 3))
     assert app.store._key_partition == {}
@@ -102,10 +103,10 @@ def test_faust_store_has_the_partition_of_a_row_until_its_deletion(
 
 def test_rows_may_change_during_iteration(table: StageTable) -> None:
     for number in range(10):
-        table.apply(TableWrite("rows", str(number), b"x"))
+        table.apply(TableWrite("rows", str(number), b"x"), metadata_of(0))
     for key, value in table.items():
         assert value == b"x"
-        table.apply(TableWrite("rows", key, None))
+        table.apply(TableWrite("rows", key, None), metadata_of(0))
     assert len(table) == 0
 
 
@@ -154,13 +155,20 @@ def test_partitions_are_tracked_separately(table: StageTable, app: FakeApp) -> N
     assert app.read == {TP(CHANGELOG, 0): 11, TP(CHANGELOG, 1): 22}
 
 
-@pytest.mark.parametrize("known", [{}, {TP(CHANGELOG, 0): None}])
-def test_writes_do_not_count_before_the_changelog_is_read(
-    table: StageTable, app: FakeApp, known: dict[TP, None]
-) -> None:
-    app.read |= known
+def test_writes_do_not_count_before_the_changelog_is_read(table: StageTable, app: FakeApp) -> None:
     apply_at(table, 0, 1)
-    assert app.read == known
+    assert app.read == {}
+
+
+def test_running_recovery_reads_up_to_own_writes(table: StageTable, app: FakeApp) -> None:
+    apply_at(table, 7, 5)
+    assert app.extensions == [(TP(CHANGELOG, 0), 7), (TP(CHANGELOG, 0), 5)]
+
+
+def test_row_of_a_lost_partition_is_not_kept(table: StageTable, app: FakeApp) -> None:
+    app.read[TP(CHANGELOG, 7)] = 0
+    apply_at(table, 1, partition=7)
+    assert (len(table), app.store._key_partition, app.read) == (0, {}, {TP(CHANGELOG, 7): 0})
 
 
 def test_gap_from_before_a_rebalance_is_not_closed_after_it(
@@ -177,48 +185,3 @@ def test_tracked_writes_after_a_gap_are_bounded(table: StageTable, app: FakeApp)
     app.read[TP(CHANGELOG, 0)] = 10
     apply_at(table, *range(12, 12 + 3 * AHEAD_MAX))
     assert sum(map(len, table._ahead.values())) <= AHEAD_MAX
-
-
-def changelog_row(offset: int, key: bytes, value: bytes | None) -> Any:
-    return SimpleNamespace(offset=offset, key=key, value=value)
-
-
-ROWS = [
-    changelog_row(4, b"a", b"1"),
-    changelog_row(5, b"b", b"2"),
-    changelog_row(7, b"a", None),
-    changelog_row(8, b"c", b""),
-]
-
-
-@pytest.mark.parametrize(
-    ("read", "rows", "after"),
-    [
-        (None, {b"b": b"2", b"c": b""}, 8),
-        (-1, {b"b": b"2", b"c": b""}, 8),
-        (4, {b"b": b"2", b"c": b""}, 8),
-        (5, {b"c": b""}, 8),
-        (8, {}, 8),
-        (9, {}, 9),
-    ],
-)
-def test_rows_behind_the_read_offset_are_restored(
-    app: FakeApp, read: int | None, rows: dict[bytes, bytes], after: int
-) -> None:
-    app.read[TP(CHANGELOG, 1)] = read
-    assert restore(app, TP(CHANGELOG, 1), ROWS) == ROWS[-1:]
-    assert app.store.data == rows
-    assert app.store._key_partition == dict.fromkeys(rows, 1)
-    assert app.read[TP(CHANGELOG, 1)] == after
-
-
-@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.none() | st.binary())))
-def test_polls_of_any_size_restore_the_same_rows(written: list[tuple[bytes, bytes | None]]) -> None:
-    records = [changelog_row(offset, *row) for offset, row in enumerate(written)]
-    expected = {key: value for key, value in dict(written).items() if value is not None}
-    for size in (1, 2, 5):
-        app = FakeApp()
-        app.read[TP(CHANGELOG, 1)] = -1
-        for first in range(0, len(records), size):
-            restore(app, TP(CHANGELOG, 1), records[first : first + size])
-        assert app.store.data == expected

@@ -10,7 +10,7 @@ from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Outgoing, TableWrite
 from streams.runtime.housekeeping import BEST_EFFORT_MAX, Housekeeping
 from streams.topics import PROGRESS
-from tests.unit.agents.builders import make_table
+from tests.unit.agents.builders import apply_writes, make_table
 
 
 class HousekeepingHarness:
@@ -21,7 +21,7 @@ class HousekeepingHarness:
         self.open.set()
         self.ready = asyncio.Event()
         table = make_table("rows")
-        table.apply(TableWrite("rows", "a", b"12"))
+        apply_writes(table, [TableWrite("rows", "a", b"12")])
         tables = {"rows": table}
         self.housekeeping = Housekeeping("toy", self.write, tables=tables, ready=self.ready)
 
