@@ -66,7 +66,7 @@ def sweep(
     """Yield the keys of the rows to delete, a list for each slice; return the totals.
 
     Rows have to be deleted before the next slice is requested: they may change between slices.
-    First come expired and unreadable rows, then, beyond the memory limit, those that expire first.
+    Expired and unreadable rows are first; rows beyond the memory limit follow, by their expiry.
 
     Args:
         slices: reads the table.

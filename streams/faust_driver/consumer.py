@@ -320,7 +320,7 @@ class DirectConsumer(Consumer):
         return offsets
 
     async def commit_and_end_transactions(self) -> None:
-        """Commit on stop, but not after a crash: its thread may never respond.
+        """Commit on stop, but not after a crash: the coordinator may never respond.
 
         That happens when an ACL is removed. Uncommitted records are read again.
         """
