@@ -147,9 +147,12 @@ class MixedLoad:
         assert status == 0, (output, errors)
 
     async def full_disk(self) -> None:
-        """Files that do not fit on the small disk until others are deleted."""
+        """Files that do not fit on the small disk until others are deleted.
+
+        Those of any two partitions are more than fit on it.
+        """
         worker = self.workers[1]
-        names = [f"large-{number}" for number in range(16)]
+        names = [f"large-{number}" for number in range(28)]
         for number, name in enumerate(names):
             url = page(video_id("size", param=2, serial=number))
             await self.pipeline.publish({"id": name, "url": url})
