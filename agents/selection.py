@@ -45,6 +45,10 @@ class Selection:
         self._dates = dates or UploadDates()
 
     async def work(self, event: ExtractedVideo) -> StepOutcome:
+        """Do `select`; raises `ClipmillError`."""
+        return self.select(event)
+
+    def select(self, event: ExtractedVideo) -> StepOutcome:
         """Forward the video with the sources to download.
 
         Raises:
@@ -77,7 +81,9 @@ async def open_selection(context: StageContext) -> AsyncIterator[Handler]:
             choices=caches.format_choices(),
             dates=caches.upload_dates(),
         )
-        yield step_handler(NAME, ExtractedVideo, work.work, context.shared_state)
+        yield step_handler(
+            NAME, ExtractedVideo, work.work, context.shared_state, work_sync=work.select
+        )
 
 
 stage = Stage(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streams.runtime.processor import dead_letter
     from streams.settings import Settings
     from streams.stage import (
+        FastHandler,
         Handler,
         Slices,
         SlicingHandler,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         StageContext,
         StageMessage,
         Table,
+        synchronous,
     )
     from streams.topics import (
         ATTEMPTS,
@@ -48,6 +50,7 @@ __all__ = [
     "Claim",
     "Effect",
     "Envelope",
+    "FastHandler",
     "Flush",
     "Handler",
     "Incoming",
@@ -66,6 +69,7 @@ __all__ = [
     "dead_letter",
     "open_envelope",
     "seal",
+    "synchronous",
 ]
 
 _MODULES = {
@@ -76,6 +80,7 @@ _MODULES = {
     "streams.runtime.processor": ("dead_letter",),
     "streams.settings": ("Settings",),
     "streams.stage": (
+        "FastHandler",
         "Handler",
         "Slices",
         "SlicingHandler",
@@ -83,6 +88,7 @@ _MODULES = {
         "StageContext",
         "StageMessage",
         "Table",
+        "synchronous",
     ),
     "streams.topics": (
         "ATTEMPTS",

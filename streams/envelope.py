@@ -6,7 +6,7 @@ Kafka protocol binding 1.0, https://github.com/cloudevents/spec.
 """
 
 import base64
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -25,9 +25,6 @@ from streams.tracing.context import (
     trace_digest,
 )
 from streams.tracing.scope import REQUEST_TRACE, producer_span
-
-HeaderReader = Callable[[str], str | None]
-"""Look-up of a record's headers by name; see `Incoming.header_reader`."""
 
 STRUCTURED = "application/cloudevents+json"
 JSON = "application/json"
@@ -80,31 +77,30 @@ def open_envelope(record: Incoming) -> Envelope:
     """
     if record.value is None:
         raise MalformedMessageError("$", "the record has no value")
-    header = record.header_reader()
-    content_type = header("content-type") or JSON
+    content_type = record.header("content-type") or JSON
     media_type = content_type.lower()
     if media_type.startswith(STRUCTURED):
-        return _open_structured(record, record.value, header)
+        return _open_structured(record, record.value)
     if media_type.startswith("application/cloudevents"):
         raise MalformedMessageError(
             "header content-type", f"{content_type[:100]} is not supported, use {STRUCTURED}"
         )
-    return _open_binary(record, record.value, header)
+    return _open_binary(record, record.value)
 
 
-def _open_binary(record: Incoming, value: bytes, header: HeaderReader) -> Envelope:
-    _check_version(header("ce_specversion") or "1.0", "header ce_specversion")
+def _open_binary(record: Incoming, value: bytes) -> Envelope:
+    _check_version(record.header("ce_specversion") or "1.0", "header ce_specversion")
     return Envelope(
-        id=header("ce_id") or record.record_id,
-        type=header("ce_type") or "",
-        correlation_id=header("ce_correlationid"),
-        expires=_moment(header("ce_expirytime"), "header ce_expirytime"),
-        trace_id=_origin(record, header, _header_context(record, header)).trace_id,
+        id=record.header("ce_id") or record.record_id,
+        type=record.header("ce_type") or "",
+        correlation_id=record.header("ce_correlationid"),
+        expires=_moment(record.header("ce_expirytime"), "header ce_expirytime"),
+        trace_id=_origin(record, _header_context(record)).trace_id,
         data=value,
     )
 
 
-def _open_structured(record: Incoming, value: bytes, header: HeaderReader) -> Envelope:
+def _open_structured(record: Incoming, value: bytes) -> Envelope:
     event = decode(value, _Structured)
     _check_version(event.specversion, "$.specversion")
     return Envelope(
@@ -112,7 +108,7 @@ def _open_structured(record: Incoming, value: bytes, header: HeaderReader) -> En
         type=event.type,
         correlation_id=event.correlationid,
         expires=_moment(event.expirytime, "$.expirytime"),
-        trace_id=_origin(record, header, _event_context(event, record, header)).trace_id,
+        trace_id=_origin(record, _event_context(event, record)).trace_id,
         data=_structured_data(event),
     )
 
@@ -146,39 +142,38 @@ def _moment(text: str | None, field: str) -> datetime | None:
     return moment
 
 
-def trace_of(record: Incoming, header: HeaderReader) -> tuple[TraceContext, TraceContext]:
+def trace_of(record: Incoming) -> tuple[TraceContext, TraceContext]:
     """Return the trace context of a record, and that of its request.
 
     The first has no span id when the record carries none. They differ after a long delay, and in a
     batch.
     """
-    context = _header_context(record, header)
-    content_type = header("content-type") or JSON
+    context = _header_context(record)
+    content_type = record.header("content-type") or JSON
     if content_type != JSON and content_type.lower().startswith(STRUCTURED):
         with suppress(MalformedMessageError):
-            context = _event_context(decode(record.value or b"", _Structured), record, header)
-    return context, _origin(record, header, context)
+            context = _event_context(decode(record.value or b"", _Structured), record)
+    return context, _origin(record, context)
 
 
 def trace_id_of(record: Incoming) -> str:
     """Return the trace id of a record whose envelope may be unreadable."""
-    header = record.header_reader()
-    return _origin(record, header, _header_context(record, header)).trace_id
+    return _origin(record, _header_context(record)).trace_id
 
 
-def _header_context(record: Incoming, header: HeaderReader) -> TraceContext:
-    found = parse_context(header("traceparent"), header("tracestate"))
+def _header_context(record: Incoming) -> TraceContext:
+    found = parse_context(record.header("traceparent"), record.header("tracestate"))
     return found or TraceContext(trace_digest(record.record_id))
 
 
-def _event_context(event: _Structured, record: Incoming, header: HeaderReader) -> TraceContext:
+def _event_context(event: _Structured, record: Incoming) -> TraceContext:
     found = parse_context(event.traceparent, event.tracestate) if event.traceparent else None
-    return found or _header_context(record, header)
+    return found or _header_context(record)
 
 
-def _origin(record: Incoming, header: HeaderReader, context: TraceContext) -> TraceContext:
+def _origin(record: Incoming, context: TraceContext) -> TraceContext:
     """Return the client's trace context of a request; every record carries its flags and state."""
-    known = parse_origin(header(REQUEST_TRACE))
+    known = parse_origin(record.header(REQUEST_TRACE))
     if known is None and record.topic in CLIENT_TOPICS:
         return context
     trace_id, span_id = known or (context.trace_id, "")

@@ -17,7 +17,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -43,10 +43,42 @@ Handler = Callable[[Incoming], Awaitable[Sequence[Effect]]]
 """Processes one record and returns everything that is to be written."""
 
 Slices = AsyncIterator[Sequence[Effect]]
-"""Output of a large record in slices; other records are scheduled between them."""
+"""Output_co of a large record in slices; other records are scheduled between them."""
 
 SlicingHandler = Callable[[Incoming], Awaitable[Sequence[Effect] | Slices]]
 """A handler that may return slices."""
+
+SyncHandler = Callable[[Incoming], Sequence[Effect] | None]
+"""Processes a record without waiting. None, or an exception: the asynchronous handler has to
+process it, so nothing was changed by this call."""
+
+
+Output_co = TypeVar("Output_co", bound=Sequence[Effect] | Slices, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FastHandler(Generic[Output_co]):
+    """A handler with a synchronous path, which needs no task for each record.
+
+    The effects of several records are published together.
+    """
+
+    sync: SyncHandler
+    handle: Callable[[Incoming], Awaitable[Output_co]]
+
+    def __call__(self, record: Incoming) -> Awaitable[Output_co]:
+        """Process a record asynchronously."""
+        return self.handle(record)
+
+
+def synchronous(handle: Callable[[Incoming], Sequence[Effect]]) -> FastHandler[Sequence[Effect]]:
+    """Return the handler of a stage that never waits."""
+
+    async def handle_alone(record: Incoming) -> Sequence[Effect]:
+        return handle(record)
+
+    return FastHandler(handle, handle_alone)
+
 
 BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
 """Turns an unexpected exception into records, so that no failure is only a log line."""

@@ -98,11 +98,21 @@ class VideoInfoCache:
 
     async def get(self, key: str) -> CacheHit | None:
         """Return the fresh extraction of a video from the nearest tier."""
+        found = self.get_local(key)
+        if found is not None:
+            return found
+        self._report.record_lookup(NAME, "front", "miss")
+        self._report.record_lookup(NAME, "table", "miss")
+        return await self._get_shared(key)
+
+    def get_local(self, key: str) -> CacheHit | None:
+        """Return the fresh extraction of a video from the tiers of this worker.
+
+        Only a hit is reported: `get` follows a miss.
+        """
         found = self._lookup(key)
         if found is None or not self._is_fresh(key, found.entry):
-            self._report.record_lookup(NAME, "front", "miss")
-            self._report.record_lookup(NAME, "table", "miss")
-            return await self._get_shared(key)
+            return None
         if found.level != "front":
             self._report.record_lookup(NAME, "front", "miss")
         self._report.record_lookup(NAME, found.level, "hit")

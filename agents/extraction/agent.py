@@ -101,6 +101,16 @@ class ExtractionWork:
         row = await self._store(event, extraction)
         return self._to_outcome(event, extraction, "miss", row, reads=1)
 
+    def work_sync(self, event: ValidatedVideo) -> StepOutcome | None:
+        """Do `work` for a video that is in the caches of this worker; None for all others."""
+        key, page = event.video.key, event.job.page
+        if page.read_at is None and _wants_fresh(event.job):
+            return None
+        known = self._cache.get_local(key)
+        if known is None or _is_outdated(known.extraction, page):
+            return None
+        return self._to_outcome(event, known.extraction, _cache_use(known.extraction, page))
+
     async def _lookup(self, event: ValidatedVideo) -> CacheHit | None:
         """Return a cached extraction; a failure in the negative cache is raised.
 
@@ -239,7 +249,13 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
                     NAME, ValidatedListing, listing_work.work, context.shared_state
                 )
             },
-            step_handler(NAME, ValidatedVideo, work.work, context.shared_state),
+            step_handler(
+                NAME,
+                ValidatedVideo,
+                work.work,
+                context.shared_state,
+                work_sync=work.work_sync,
+            ),
         )
 
 

@@ -49,6 +49,7 @@ from streams import (
     TableWrite,
     dead_letter,
     open_envelope,
+    synchronous,
 )
 from streams.observability.metrics import OPEN_REQUESTS, RESULTS
 from streams.records import tombstones
@@ -102,7 +103,7 @@ class Ledger:
         self._clock = clock
         self.duplicates = DuplicateReports()
 
-    async def handle(self, record: Incoming) -> Sequence[Effect]:
+    def handle(self, record: Incoming) -> Sequence[Effect]:
         """Handle a result proposal, a new request, a command or a batch record; ignore others."""
         try:
             envelope = open_envelope(record)
@@ -251,7 +252,7 @@ async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     context.periodic.append((SWEEP_SECONDS, sweep))
     context.periodic.append((SWEEP_SECONDS, lambda: counts.sweep(batch_table.slices)))
     context.periodic.append((COUNT_SECONDS, count_open))
-    yield ledger.handle
+    yield synchronous(ledger.handle)
 
 
 stage = Stage(

@@ -9,7 +9,6 @@ because the row names the record that closed it.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from agents.caching.row_expiry import Slices, keys_to_evict
@@ -97,7 +96,7 @@ class Batches:
             record = publish_summary(summary_of(batch_id, batch), NAME, cause, batch.reply)
             if self._is_request(batch_id):
                 return record
-            return replace(record, spans=(*record.spans, *_batch_span(batch_id, batch)))
+            return record.with_spans(_batch_span(batch_id, batch))
 
     def sweep(self, slices: Slices) -> Iterator[list[Effect]]:
         """Expire rows, and evict surplus ones, slice by slice.

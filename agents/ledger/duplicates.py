@@ -6,7 +6,6 @@ original request.
 
 import logging
 from collections import Counter
-from dataclasses import replace
 from typing import Literal, get_args
 
 import msgspec
@@ -123,7 +122,7 @@ class DuplicateReports:
         by = event.record.header("ce_causationid") or event.record.record_id
         self._log(content, event.entry.request_id, by)
         record = _audit_record(event, content, trace_id, by)
-        return [replace(record, spans=(*record.spans, *_duplicate_span(event, trace_id)))]
+        return [record.with_spans(_duplicate_span(event, trace_id))]
 
     def count_dropped(self, event: LedgerEvent, reason: DropReason) -> None:
         OUTCOMES_DROPPED.labels(reason).inc()

@@ -1,6 +1,5 @@
 """Events of the ledger: an audit record together with the state of its request; and its results."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -100,7 +99,7 @@ def publish_outcome(
     When the deciding record is redelivered, both are published again.
     """
     result = publish_result(request_id, header.status, body, header.trace_id, cause, reply=reply)
-    result = replace(result, spans=(*result.spans, *_request_span(request_id, header)))
+    result = result.with_spans(_request_span(request_id, header))
     place = parse_member_id(request_id)
     if place is None:
         return [result]

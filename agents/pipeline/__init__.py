@@ -3,7 +3,7 @@
 Front door of stages that are steps of the pipeline.
 """
 
-from agents.pipeline.cancellation import RequestCancelledError, cancellable
+from agents.pipeline.cancellation import RequestCancelledError, cancellable, is_cancelled
 from agents.pipeline.events import Event, audit, propose_result, send_event, subject_of
 from agents.pipeline.step import (
     STEP_TOPICS,
@@ -24,6 +24,7 @@ __all__ = [
     "audit",
     "bug_handler",
     "cancellable",
+    "is_cancelled",
     "propose_result",
     "send_event",
     "step_handler",

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.pipeline.cancellation import RequestCancelledError, cancellable
+from agents.pipeline.cancellation import RequestCancelledError, cancellable, is_cancelled
 from agents.pipeline.events import Event, audit, propose_result, send_event
 from agents.pipeline.failures import as_bug, on_unreadable, to_failure
 from agents.pipeline.ownership import received_at
@@ -35,7 +35,7 @@ from streams.observability.metrics import (
     start_at_zero,
 )
 from streams.records import Effect, Flush, Incoming, TableWrite
-from streams.stage import Handler
+from streams.stage import FastHandler
 from streams.topics import AUDIT, ERRORS
 
 E = TypeVar("E", bound=Event)
@@ -72,9 +72,33 @@ StepOutcome = Forward | Complete
 
 
 def step_handler(
-    step: str, kind: type[E], work: Callable[[E], Awaitable[StepOutcome]], shared_state: SharedState
-) -> Handler:
+    step: str,
+    kind: type[E],
+    work: Callable[[E], Awaitable[StepOutcome]],
+    shared_state: SharedState,
+    *,
+    work_sync: Callable[[E], StepOutcome | None] = lambda _: None,
+) -> FastHandler[Sequence[Effect]]:
+    """Return the handler of a step.
+
+    Args:
+        step: its name.
+        kind: type of its events.
+        work: the step.
+        shared_state: shared state with the cancelled requests.
+        work_sync: the step for events that need not wait; None when `work` has to do it. It changes
+            nothing but caches and metrics of hits.
+    """
     start_at_zero(FAILURES, [step], ErrorCode)
+
+    def handle_sync(record: Incoming) -> Sequence[Effect] | None:
+        envelope = open_envelope(record)
+        event = read_event(record, envelope, kind)
+        if is_expired(event.job, datetime.now(UTC)) or is_cancelled(event.job, shared_state):
+            return None
+        started = time.perf_counter()
+        outcome = work_sync(event)
+        return None if outcome is None else _finish(outcome, event.job, envelope, step, started)
 
     async def handle(record: Incoming) -> Sequence[Effect]:
         try:
@@ -90,7 +114,7 @@ def step_handler(
         except RequestCancelledError:
             return [propose_result(event.job, step, cancelled(event.job, step), envelope.id)]
 
-    return handle
+    return FastHandler(handle_sync, handle)
 
 
 def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
@@ -124,11 +148,16 @@ async def _run(
         observe(STEP_DURATION.labels(step, event.job.action, "", "failed"), seconds)
         job = event.job.with_timing(step, seconds)
         return [to_failure(_with_job(event, job), error, step, record, envelope.id)]
+    return _finish(outcome, event.job, envelope, step, started)
+
+
+def _finish(
+    outcome: StepOutcome, job: Job, envelope: Envelope, step: str, started: float
+) -> Sequence[Effect]:
     seconds = time.perf_counter() - started
-    _observe(outcome, event.job, step, seconds)
+    _observe(outcome, job, step, seconds)
     updated = outcome.job if isinstance(outcome, Forward) else None
-    job = updated or event.job
-    return _to_effects(outcome, job.with_timing(step, seconds), step, envelope)
+    return _to_effects(outcome, (updated or job).with_timing(step, seconds), step, envelope)
 
 
 def _observe(outcome: StepOutcome, job: Job, step: str, seconds: float) -> None:

@@ -7,7 +7,7 @@ published again as records of their own (`agents.validation.requested_jobs`).
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from agents.pipeline import (
     RequestCancelledError,
     audit,
     cancellable,
+    is_cancelled,
     propose_result,
     send_event,
 )
@@ -34,7 +35,7 @@ from agents.pipeline.results import (
     expired,
     is_expired,
 )
-from agents.platforms import Platforms
+from agents.platforms import Platforms, Target
 from agents.platforms.links import LinkResolver
 from agents.validation.rejections import NAME, explain_failure, on_bug, reject_record, reject_url
 from agents.validation.requested_jobs import RequestedJob, read_jobs
@@ -50,6 +51,7 @@ from streams import (
     REQUESTS,
     VALIDATED,
     Effect,
+    FastHandler,
     Incoming,
     Outgoing,
     Settings,
@@ -85,6 +87,32 @@ class Validation:
 
     async def handle(self, record: Incoming) -> Sequence[Effect] | Slices:
         """Handle any record of the requests topic; batches yield their effects in slices."""
+        read = self._read(record)
+        if not isinstance(read, _Request):
+            return read
+        if len(read.jobs) == 1:
+            return await self._handle_url(*read.jobs[0], read.cause, record)
+        return self._slices(read.jobs, read.cause, record)
+
+    def handle_sync(self, record: Incoming) -> Sequence[Effect] | None:
+        """Handle a single URL that needs no request; None for all other records."""
+        started = time.perf_counter()
+        read = self._read(record)
+        if not isinstance(read, _Request):
+            return read
+        (job, url), *members = read.jobs
+        if members or is_expired(job, datetime.now(UTC)) or is_cancelled(job, self._shared_state):
+            return None
+        try:
+            target = self._finder.find_sync(job, url)
+        except UnusableUrlError:
+            return None
+        if target is None:
+            return None
+        return _accept(_with_timing(job, started, "passed"), target, read.cause)
+
+    def _read(self, record: Incoming) -> "_Request | Sequence[Effect]":
+        """Return the jobs of a record, or the rejection of an invalid one."""
         try:
             envelope = open_envelope(record)
         except MalformedMessageError as error:
@@ -94,10 +122,7 @@ class Validation:
             check_reply(requested[0][0].reply, self._reply_topics, record)
         except ClipmillError as error:
             return reject_record(record, error, envelope)
-        cause = cause_of(envelope, record)
-        if len(requested) == 1:
-            return await self._handle_url(*requested[0], cause, record)
-        return self._slices(requested, cause, record)
+        return _Request(requested, cause_of(envelope, record))
 
     async def _slices(self, requested: list[RequestedJob], cause: str, record: Incoming) -> Slices:
         for first in range(0, len(requested), SLICE):
@@ -132,13 +157,23 @@ class Validation:
                 _with_timing(job, started, "failed"), as_bug(error), cause, record
             )
         job = _with_timing(job, started, "passed")
-        if target is None:
-            return _postpone(job, cause)
-        event = event_of(job, target)
-        return [
-            send_event(event, NAME, cause),
-            audit(event.job, NAME, "accepted", cause, detail={"video": target.key}),
-        ]
+        return _postpone(job, cause) if target is None else _accept(job, target, cause)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """The jobs of a valid record with their URLs, and the id of the event that causes them."""
+
+    jobs: list[RequestedJob]
+    cause: str
+
+
+def _accept(job: Job, target: Target, cause: str) -> Sequence[Effect]:
+    event = event_of(job, target)
+    return [
+        send_event(event, NAME, cause),
+        audit(event.job, NAME, "accepted", cause, detail={"video": target.key}),
+    ]
 
 
 def _with_timing(job: Job, started: float, outcome: str) -> Job:
@@ -182,7 +217,8 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
             "resolve", tuple(links), context, step=NAME, plugins=installed_plugins()
         )
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
-        yield Validation(finder, context.shared_state, context.settings.kafka.reply_topics).handle
+        work = Validation(finder, context.shared_state, context.settings.kafka.reply_topics)
+        yield FastHandler(work.handle_sync, work.handle)
 
 
 def window(settings: Settings) -> int:

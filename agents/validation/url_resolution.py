@@ -64,9 +64,21 @@ class TargetFinder:
         if isinstance(found, ShortLink):
             if not alone:
                 return None
-            found = await self._resolve(job, found, platform)
+            found = self._cached(found) or await self._resolve(job, found, platform)
         check_action(job, found)
         return found
+
+    def find_sync(self, job: Job, url: Any) -> Target | None:
+        """Do `find` for a URL that needs no request; None for all others.
+
+        Raises:
+            UnusableUrlError: as `find`.
+        """
+        _, found = self._read_link(url)
+        target = self._cached(found) if isinstance(found, ShortLink) else found
+        if target is not None:
+            check_action(job, target)
+        return target
 
     def _read_link(self, url: Any) -> tuple[Platform, Target | ShortLink]:
         try:
@@ -74,11 +86,11 @@ class TargetFinder:
         except ClipmillError as error:
             raise UnusableUrlError(error) from None
 
-    async def _resolve(self, job: Job, link: ShortLink, platform: Platform) -> Target:
+    def _cached(self, link: ShortLink) -> Target | None:
         known = (links.cached(link) for links in self._links.values())
-        target = next((each for each in known if each is not None), None)
-        if target is not None:
-            return target
+        return next((each for each in known if each is not None), None)
+
+    async def _resolve(self, job: Job, link: ShortLink, platform: Platform) -> Target:
         return await self._gate.run(
             job,
             platform=platform.get_capabilities().name,

@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from streams.memory.release import limit_arenas
+from streams.memory.release import collect_less_often, limit_arenas
 from streams.observability.health import Health
 from streams.observability.http_server import serve
 from streams.observability.log_folding import report_repeats
@@ -22,6 +22,7 @@ async def run_stages(
 ) -> None:
     """Run stages until SIGTERM or SIGINT; ``on_ready`` gets the HTTP address once all are ready."""
     limit_arenas()
+    collect_less_often()
     health = Health()
     # The default address falls back to a free port, so that one host can run several workers.
     http = serve(settings.http, health, or_free_port="http" not in settings.model_fields_set)

@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 from aiokafka.structs import RecordMetadata
 
+from streams.cluster.batch_appender import Appended, BatchAppender, retrieve
 from streams.cluster.connection import client_options
 from streams.cluster.producer_metrics import observe_batches
 from streams.cluster.reply_topics import ReplyTopics
@@ -56,8 +57,7 @@ class RecordRefusedError(OperatorError):
     """The cluster will never accept this record."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """A record for a topic. ``partition`` None: chosen by the key.
 
     ``fallback`` is the topic that gets it when ``topic``, a reply topic, does not accept it.
@@ -74,7 +74,7 @@ class Write:
     def for_fallback(self) -> "Write":
         """The same record for the fallback topic."""
         assert self.fallback is not None
-        return replace(self, topic=self.fallback, fallback=None)
+        return msgspec.structs.replace(self, topic=self.fallback, fallback=None)
 
 
 class OutageLog:
@@ -120,6 +120,7 @@ class ReliableProducer:
             request_timeout_ms=20_000,
         )
         observe_batches(self._producer)
+        self._appender = BatchAppender(self._producer)
         self._replies = ReplyTopics(self._in_metadata, self._is_missing)
 
     async def __aenter__(self) -> Self:
@@ -146,11 +147,11 @@ class ReliableProducer:
         Raises:
             RecordRefusedError: a record is larger than the cluster accepts.
         """
+        if not writes:
+            return []
         with self._track_wait():
             if any(write.fallback for write in writes):
                 writes = [await self._route(write) for write in writes]
-            if len(writes) == 1:
-                return [await self._deliver(writes[0])]
             return await self._deliver_all(writes)
 
     def problem(self) -> str | None:
@@ -202,25 +203,32 @@ class ReliableProducer:
             await asyncio.sleep(RETRY_SECONDS[-1])
 
     async def _deliver_all(self, writes: Sequence[Write]) -> list[RecordMetadata]:
-        enqueued = [await self._enqueue(write) for write in writes]
-        outcomes = await asyncio.gather(*enqueued, return_exceptions=True)
+        sent = [self._append(write) or await self._enqueue(write) for write in writes]
+        await asyncio.wait({each.acknowledgement for each in sent})
         acknowledged: list[RecordMetadata] = []
-        for write, outcome in zip(writes, outcomes, strict=True):
-            if isinstance(outcome, KafkaError):
-                acknowledged.append(await self._deliver(write, first_error=outcome))
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                acknowledged.append(outcome)
+        for write, each in zip(writes, sent, strict=True):
+            try:
+                acknowledged.append(each.metadata())
+            except KafkaError as error:
+                acknowledged.append(await self._deliver(write, first_error=error))
         return acknowledged
 
-    async def _enqueue(self, write: Write) -> "asyncio.Future[Any]":
+    def _append(self, write: Write) -> Appended | None:
+        return self._appender.append(
+            write.topic, write.key, write.value, write.headers, write.partition
+        )
+
+    async def _enqueue(self, write: Write) -> Appended:
+        """Send a record that cannot be appended to a batch at once."""
         try:
-            return await self._send(write)
+            future = await self._send(write)
+            # Of a publish that is cancelled before the acknowledgement.
+            future.add_done_callback(retrieve)
+            return Appended(future, 0)
         except KafkaError as error:
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
-            return failed
+            return Appended(failed, 0)
 
     async def _deliver(self, write: Write, first_error: KafkaError | None = None) -> RecordMetadata:
         failures = 0

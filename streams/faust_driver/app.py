@@ -1,7 +1,7 @@
 """The Faust app of a stage: each setting here prevents an event that was lost or stuck."""
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from streams.records import Incoming
 from streams.settings import KafkaSettings, Settings
 from streams.topics import HEARTBEATS, Topic
 
-EVENTS_PER_ROUND = 64
-"""Events that a stage takes in one iteration of the event loop: about 2 ms."""
-
 POLL_INTERVAL_SECONDS = 1_000_000.0
 """``max.poll.interval``, disabled in effect. A consumer that exceeds it in back-pressure leaves its
 group and never rejoins."""
 
+
+POLLS_QUEUED = 5
+"""Polls that the queue of a topic holds for each partition. A partition is paused at 80 % of the
+queue, so one poll of all partitions always fits: a full queue would block a rebalance."""
 
 METADATA_SECONDS = 10
 """Maximum age of metadata. A topic that was deleted and created again is assigned after at most
@@ -94,32 +95,19 @@ def raw_topic(app: Any, kafka_name: str, partitions: int) -> Any:
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
-        maxsize=5 * partitions * POLL_RECORDS,
+        maxsize=POLLS_QUEUED * partitions,
     )
 
 
-def queued_events(stream: Any) -> Iterator[Any]:
-    """Yield events that the stream has queued, `EVENTS_PER_ROUND` at most.
-
-    By itself a stream delivers one event in each iteration of the event loop. An iteration takes
-    milliseconds under load, so a stage could not read ahead.
-    """
-    queue = stream.channel.queue
-    for _ in range(EVENTS_PER_ROUND):
-        if queue.empty():
-            return
-        yield queue.get_nowait()
-
-
-def to_incoming(topic: Topic, message: Any) -> Incoming:
+def to_incoming(topic: Topic, record: Any) -> Incoming:
     return Incoming(
         topic=topic.name,
-        partition=message.partition,
-        offset=message.offset,
-        key=message.key,
-        value=message.value,
-        headers=tuple(message.headers or ()),
-        timestamp=message.timestamp or 0.0,  # None in the oldest format of records
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers or ()),
+        timestamp=(record.timestamp or 0) / 1000,  # None in the oldest format of records
     )
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from inspect import iscoroutine
@@ -19,6 +19,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 
 from streams.cluster.commit_metadata import commit_metadata
 from streams.cluster.record_batches import OBSERVER, BatchObserver, UndecodableBatch
@@ -27,8 +28,7 @@ from streams.faust_driver.static_member import MemberConsumer, PollLimits, Stati
 log = logging.getLogger(__name__)
 
 POLL_RECORDS = 64
-"""Records of one poll. The buffer of each topic is five times the records that its partitions can
-deliver in one poll: below that, one backlogged topic stops all others of the process."""
+"""Records of one poll: 5 to 10 ms of work."""
 
 DELIVERY_AND_SUSPENSION = 2
 """Number of awaitables of Faust for each record: its delivery, and a suspension by a rebalance."""
@@ -132,12 +132,22 @@ class _CommittedConsumer(MemberConsumer):
         return True
 
 
-class DirectConsumer(Consumer):
-    """Delivers records directly to their stream; commits the offset tracker's acknowledgements.
+class PolledRecords(ConsumerMessage):
+    """The records of one partition in one poll, as one message of Faust.
 
-    Faust creates two tasks for every record, so that a full queue cannot block a rebalance; that is
-    a third of the cost of a record. With buffers larger than one poll no queue is ever full:
-    partitions are paused at 80 % of it.
+    Attributes:
+        records: aiokafka's records, in order.
+    """
+
+    records: Sequence[Any]
+
+
+class DirectConsumer(Consumer):
+    """Delivers polls directly to their stream; commits the offset tracker's acknowledgements.
+
+    Faust makes a message, an event, and two tasks for every record, so that a full queue cannot
+    block a rebalance; that is half of the cost of a record. With buffers larger than one poll no
+    queue is ever full: partitions are paused at 80 % of it.
 
     Faust drops the records of a poll that ends during a rebalance, and seeks to the committed
     offsets beside the recovery, which does the same. Here they are read again.
@@ -214,6 +224,30 @@ class DirectConsumer(Consumer):
         """Stop the flow until the recovery ends: of a worker without partitions it is active."""
         self.stop_flow()
         await super().on_partitions_assigned(assigned, generation_id)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, PolledRecords]]:  # noqa: ASYNC109
+        """Poll, and yield one message per partition."""
+        polled, _ = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        for partition, records in () if self.should_stop else polled.items():
+            # A rebalance began during the delivery; it seeks to the committed offsets.
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            tp = TP(*partition)
+            first = self._read_offset[tp] or 0
+            if records[0].offset < first:
+                records = [each for each in records if each.offset >= first]  # noqa: PLW2901
+            if records:
+                yield tp, self._to_polled(tp, records)
+
+    def _to_polled(self, tp: Any, records: Sequence[Any]) -> PolledRecords:
+        last = records[-1]
+        polled = PolledRecords(
+            *tp, last.offset, 0.0, 0, (), None, None, None, 0, 0, tp,
+            generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        polled.records = records
+        return polled
 
     async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:  # noqa: ASYNC109
         """Poll until the flow is active at the end of a poll; read other polls again."""

@@ -1,4 +1,4 @@
-"""Limits of memory retained by the C library after Python has freed it (glibc malloc)."""
+"""Release of memory: malloc of the C library (glibc), and Python's garbage collector."""
 
 import ctypes
 import gc
@@ -16,6 +16,19 @@ def limit_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, ARENAS)
+
+
+COLLECTION_THRESHOLDS = (20_000, 20, 20)
+"""Thresholds of the garbage collector's generations. With Python's own (700, 10, 10) it took 17 %
+of the CPU of a worker with 8,000 requests in flight; with these 3 %, with (100000, 20, 50) 1 %."""
+
+
+def collect_less_often() -> None:
+    """Raise the thresholds of the garbage collector, which finds hardly any cycles here.
+
+    `release_memory` collects when memory is scarce.
+    """
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
 
 
 def release_memory() -> None:

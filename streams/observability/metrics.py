@@ -6,7 +6,7 @@ Prometheus' ``increase()`` misses the first increment of a series that appears a
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 from prometheus_client import (
@@ -359,8 +359,10 @@ class StageMetrics:
         self.ready = READY.labels(stage)
         self.heartbeat = HEARTBEAT_DURATION.labels(stage)
 
-    def record_finished(self, started: float, written: int) -> None:
-        """Count a completed record; ``started`` is its `time.perf_counter`."""
+    def records_finished(self, started: Sequence[float], written: int) -> None:
+        """Count completed records; ``started`` are their `time.perf_counter`."""
         self.records_out.inc(written)
-        observe(self.duration, time.perf_counter() - started)
+        now = time.perf_counter()
+        for each in started:
+            observe(self.duration, now - each)
         self.last_processed.set_to_current_time()

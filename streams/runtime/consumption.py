@@ -9,12 +9,12 @@ acknowledged through `streams.runtime.offset_tracker`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from schemas.signals import CANCEL
 from streams.claims import Claim, cancellable_ids
@@ -30,14 +30,30 @@ from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.concurrency import RESERVED, ConcurrencyLimit, Reservation
 from streams.runtime.delay_queue import DelayQueue
 from streams.runtime.offset_tracker import OffsetTracker, Partition, SkippedOffsetsError
+from streams.runtime.processor import Processed
 from streams.runtime.schedule import Held, Schedule, hold
+from streams.runtime.write_batches import WriteBatches
 from streams.stage import Stage
 from streams.topics import HEARTBEATS, Topic
 
 log = logging.getLogger(__name__)
 
-Run = Callable[[Incoming], Coroutine[Any, Any, None]]
-"""Processes one record; never raises, except when cancelled."""
+
+class Processor(Protocol):
+    """Processes records; no method raises, except when cancelled."""
+
+    async def run(self, record: Incoming) -> None:
+        """Process one record."""
+
+    def run_sync(self, record: Incoming) -> Processed | None:
+        """Process a record without waiting; None when it needs `run`."""
+
+    async def write_batch(self, batch: Sequence[Processed]) -> None:
+        """Write the effects of records that were processed without waiting."""
+
+
+SYNC_RECORDS = 64
+"""Records that one dispatch processes without waiting; then the event loop does other work."""
 
 HELD_BYTES_MAX = 64 * 2**20
 """Bytes of keys, values and headers that one stage holds; further records wait in Kafka. Requests
@@ -64,18 +80,24 @@ class _Slice:
     slot: "asyncio.Future[Reservation]"
 
 
+_Scheduled = tuple[Processed, Held[Incoming | _Slice]]
+"""A synchronously processed record, with its entry in the schedule."""
+
+
 class Consumption:
     """The records that a stage has consumed and not finished.
 
     Attributes:
+        processor: processes the records; set before the first one.
         failure: why the stage must be restarted, None while it consumes.
         delay_queue: holds records until they are due, in stages with a due time.
     """
 
+    processor: Processor
+
     def __init__(
         self,
         stage: Stage,
-        run: Run,
         *,
         app: Any,
         acks: OffsetTracker,
@@ -87,7 +109,6 @@ class Consumption:
         started_max: int,
     ) -> None:
         self._stage = stage
-        self._run = run
         self._app = app
         self._acks = acks
         self._intake = intake
@@ -104,6 +125,8 @@ class Consumption:
         self._tasks: dict[RecordId, asyncio.Task[None]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
         self._started: dict[RecordId, Held[Incoming | _Slice]] = {}
+        self._batches = WriteBatches(self._write, self._on_batch_done)
+        self._redispatch: asyncio.Handle | None = None
         self._slicing = 0
         self._accepting = True
         self._subscriptions = ExitStack()
@@ -131,12 +154,11 @@ class Consumption:
             self._delay_task = asyncio.create_task(self.delay_queue.run())
             self._delay_task.add_done_callback(self._record_failure)
 
-    async def accept(self, topic: Topic, event: Any) -> None:
-        """Take in an event of a topic; return when the next one may be delivered."""
+    async def accept(self, topic: Topic, tp: Any, polled: Any, generation: int) -> None:
+        """Take in a polled record of a topic; return when the next one may be delivered."""
         await self._wait_for_space(topic.name)
-        message = event.message
-        if self._register(topic, message) and self._accepting:
-            record = to_incoming(topic, message)
+        if self._register(topic, tp, polled, generation) and self._accepting:
+            record = to_incoming(topic, polled)
             if self.delay_queue is None:
                 self._hold(record)
             elif isinstance(record.value, UndecodableBatch):
@@ -165,6 +187,7 @@ class Consumption:
         """
         partition = (topic.name, reset.tp.partition)
         self._acks.reset(partition)
+        self._batches.close(partition)
         for record_id in [each for each in self._tasks if each[0] == partition]:
             self._orphans.add(self._tasks.pop(record_id))
         self._drop_held(
@@ -182,6 +205,7 @@ class Consumption:
     def retain(self, partitions: Collection[Partition]) -> None:
         """Cancel the work of all other partitions: they were revoked."""
         self._acks.retain(partitions)
+        self._batches.close_all()
         for (partition, _), task in list(self._tasks.items()):
             if partition not in partitions:
                 task.cancel()
@@ -220,22 +244,21 @@ class Consumption:
         if self.delay_queue is not None:
             await self.delay_queue.wait_for_space(topic)
 
-    def _register(self, topic: Topic, message: Any) -> bool:
+    def _register(self, topic: Topic, tp: Any, polled: Any, generation: int) -> bool:
         """Register a record with the offset tracker; return whether it is to be processed.
 
         It is not when it is of an earlier generation, in flight already, or finished.
         """
         consumer = self._app.consumer
-        if message.generation_id != self._app.consumer_generation_id:
+        if generation != self._app.consumer_generation_id:
             return False
         try:
             return self._acks.deliver(
-                (topic.name, message.partition),
-                message.offset,
-                # Not the event's own ack(): that would keep the whole record while in flight.
-                partial(consumer.acknowledge, message.tp, message.offset),
-                committed=consumer.start_offset(message.tp),
-                timestamp=message.timestamp,
+                (topic.name, polled.partition),
+                polled.offset,
+                partial(consumer.acknowledge, tp, polled.offset),
+                committed=consumer.start_offset(tp),
+                timestamp=(polled.timestamp or 0) / 1000,
             )
         except SkippedOffsetsError as error:
             self.fail(error)
@@ -245,17 +268,26 @@ class Consumption:
 
     def dispatch(self) -> None:
         """Start held records while there are slots, and capacity in the later stages."""
-        while self._schedule and (slot := self._reserve()) is not None:
+        if self._redispatch is not None:
+            return
+        for _ in range(SYNC_RECORDS):
+            if not self._schedule or (slot := self._reserve()) is None:
+                return
             held = self._schedule.pop(self._gate.admits)
             if held is None:
                 slot.withdraw()
-                break
+                return
             self._gate.spend(held.claim)
             if isinstance(held.item, _Slice):
                 held.item.slot.set_result(slot)
             else:
                 self._add_held_bytes(-_size(held.item))
-                self._start(held.item, slot=slot, held=held)
+                self._start_scheduled(held.item, slot, held)
+        self._redispatch = asyncio.get_running_loop().call_soon(self._dispatch_again)
+
+    def _dispatch_again(self) -> None:
+        self._redispatch = None
+        self.dispatch()
 
     def on_capacity(self) -> None:
         """Start, or release, records that waited for capacity of later stages."""
@@ -288,8 +320,12 @@ class Consumption:
     def charge(self, record: Incoming, effects: Sequence[Effect]) -> None:
         """Charge the later stages' capacity for effects beyond a record's expected cost."""
         started = self._started.get(_record_id(record))
-        if started is not None and started.claim.path and len(effects) > MANY_EFFECTS:
-            self._gate.charge(effects, started.claim)
+        if started is not None:
+            self._charge(started.claim, effects)
+
+    def _charge(self, claim: Claim, effects: Sequence[Effect]) -> None:
+        if claim.path and len(effects) > MANY_EFFECTS:
+            self._gate.charge(effects, claim)
 
     def _hold(self, record: Incoming) -> None:
         """Start a record, or hold it until it can be started."""
@@ -330,7 +366,7 @@ class Consumption:
             return False
         self._gate.spend(claim)
         self._schedule.mark_busy(key)
-        self._start(record, slot=slot, held=hold(record, claim, key))
+        self._start_scheduled(record, slot, hold(record, claim, key))
         return True
 
     def _reserve(self) -> Reservation | None:
@@ -354,6 +390,29 @@ class Consumption:
         else:
             self._has_space.clear()
 
+    # Synchronous processing
+
+    def _start_scheduled(
+        self, record: Incoming, slot: Reservation, held: Held[Incoming | _Slice]
+    ) -> None:
+        """Process a record synchronously if that is possible, else in a task of its own."""
+        processed = self.processor.run_sync(record)
+        if processed is None:
+            self._start(record, slot=slot, held=held)
+            return
+        slot.withdraw()
+        self._charge(held.claim, processed.effects)
+        task = self._batches.add(_partition_of(record), (processed, held))
+        self._tasks[_record_id(record)] = task
+
+    async def _write(self, batch: Sequence[_Scheduled]) -> None:
+        await self.processor.write_batch([processed for processed, _ in batch])
+
+    def _on_batch_done(self, batch: Sequence[_Scheduled], task: asyncio.Task[None]) -> None:
+        for processed, held in batch:
+            self._forget(_record_id(processed.record), held, task)
+        self._on_task_done(task)
+
     # Tasks
 
     def _start(
@@ -366,18 +425,35 @@ class Consumption:
         # A fresh context: Faust's own keeps the event, and with it the record.
         context = Context()
         context.run(RESERVED.set, slot)
-        task = asyncio.create_task(self._run(record), context=context)
+        task = asyncio.create_task(self.processor.run(record), context=context)
         record_id = _record_id(record)
         self._tasks[record_id] = task
         if held is not None:
             self._started[record_id] = held
-        task.add_done_callback(partial(self._on_task_done, record_id, slot, held))
+        task.add_done_callback(partial(self._on_record_done, record_id, slot, held))
         return task
 
-    def _on_task_done(
+    def _on_record_done(
         self,
         record_id: RecordId,
         slot: Reservation | None,
+        held: Held[Incoming | _Slice] | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        self._forget(record_id, held, task)
+        if slot is not None:
+            # A task that was cancelled before it began has not claimed its slot.
+            slot.release()
+        self._on_task_done(task)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._orphans.discard(task)
+        self._record_failure(task)
+        self.dispatch()
+
+    def _forget(
+        self,
+        record_id: RecordId,
         held: Held[Incoming | _Slice] | None,
         task: asyncio.Task[None],
     ) -> None:
@@ -387,14 +463,8 @@ class Consumption:
         if self._tasks.get(record_id) is task:
             del self._tasks[record_id]
             self._started.pop(record_id, None)
-        self._orphans.discard(task)
         if held is not None:
             self._schedule.release(held.key)
-        if slot is not None:
-            # A task that was cancelled before it began has not claimed its slot.
-            slot.release()
-        self._record_failure(task)
-        self.dispatch()
 
     def _record_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

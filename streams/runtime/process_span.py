@@ -17,17 +17,17 @@ def begin(record: Incoming, step: str, due: float | None) -> Scope:
         step: the stage that processes it.
         due: epoch second until which it was delayed.
     """
-    header = record.header_reader()
-    incoming, origin = trace_of(record, header)
+    incoming, origin = trace_of(record)
+    is_continued = parse_origin(record.header(REQUEST_TRACE)) is not None
     return open_scope(
         incoming,
         origin,
         record_id=record.record_id,
         step=step,
-        request_id=header("ce_correlationid") or "",
-        from_client=record.topic in CLIENT_TOPICS and parse_origin(header(REQUEST_TRACE)) is None,
+        request_id=record.header("ce_correlationid") or "",
+        from_client=record.topic in CLIENT_TOPICS and not is_continued,
         waited_seconds=0.0 if due is None else due - record.timestamp,
-        replayed=header(REPLAY_OF) is not None,
+        replayed=record.header(REPLAY_OF) is not None,
     )
 
 

@@ -6,6 +6,7 @@ again. An unexpected exception becomes the stage's bug report or a dead letter, 
 record. `streams.runtime.consumption` decides which record is next.
 """
 
+import asyncio
 import logging
 import time
 import traceback
@@ -14,12 +15,15 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from dataclasses import replace
+from contextvars import Context
+from dataclasses import dataclass, replace
 
+import msgspec
 from aiokafka.structs import RecordMetadata
 
 from schemas.codec import MalformedMessageError
@@ -40,7 +44,7 @@ from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime import process_span
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
-from streams.stage import Slices, SlicingHandler, Stage
+from streams.stage import FastHandler, Slices, SlicingHandler, Stage, SyncHandler
 from streams.topics import DEADLETTERS, HEARTBEATS
 from streams.tracing.scope import Scope, record_failure
 from streams.tracing.spans import Recording, after_ack, now
@@ -67,6 +71,25 @@ async def _no_wait(_record: Incoming) -> None:
 
 class UndeclaredTopicError(Exception):
     """A stage writes to a topic that it does not declare; its ACLs would not permit it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """A record that was processed synchronously, and whose effects are to be written.
+
+    Attributes:
+        scope: its tracing state.
+        began: start of its processing, epoch nanoseconds.
+        started: the same by `time.perf_counter`.
+        context: that of its handler.
+    """
+
+    record: Incoming
+    effects: Sequence[Effect]
+    scope: Scope
+    began: int
+    started: float
+    context: Context
 
 
 class RecordProcessor:
@@ -97,6 +120,7 @@ class RecordProcessor:
     ) -> None:
         self._stage = stage
         self._handler = handler
+        self._sync = handler.sync if isinstance(handler, FastHandler) else None
         self._produces = frozenset(stage.produces)
         self._producer = producer
         self._tables = tables
@@ -118,19 +142,88 @@ class RecordProcessor:
             await self._process_heartbeat(record)
             return
         started = time.perf_counter()
+        scope = self._open_scope(record)
+        began = now()
+        self._count_started(record)
+        with self._metrics.in_progress.track_inprogress():
+            written = await self._process(record)
+        self._finish(record, scope, began)
+        self._metrics.records_finished((started,), written)
+
+    def run_sync(self, record: Incoming) -> Processed | None:
+        """Process a record without waiting; None when it needs `run`. Its effects are not written.
+
+        A bug in the handler needs `run`, which reports it.
+        """
+        if (
+            self._sync is None
+            or record.topic == HEARTBEATS.name
+            or isinstance(record.value, UndecodableBatch)
+        ):
+            return None
+        context = Context()
+        return context.run(self._run_sync, self._sync, record, context)
+
+    def _run_sync(self, sync: SyncHandler, record: Incoming, context: Context) -> Processed | None:
+        started = time.perf_counter()
+        scope = self._open_scope(record)
+        began = now()
+        try:
+            effects = sync(record)
+        except Exception:  # noqa: BLE001  (raised again, and reported, by the task of the record)
+            return None
+        if effects is None:
+            return None
+        self._count_started(record)
+        return Processed(record, effects, scope, began, started, context)
+
+    async def write_batch(self, batch: Sequence[Processed]) -> None:
+        """Write the effects of several records, and report these as finished.
+
+        When the cluster refuses a record, those of each source record are written by themselves:
+        copies of what was written before are identical.
+        """
+        self._metrics.in_progress.inc(len(batch))
+        try:
+            try:
+                written = await self._write(
+                    [(effect, each.record) for each in batch for effect in each.effects]
+                )
+            except Exception:  # noqa: BLE001  (reported for the record that it belongs to)
+                written = sum(
+                    [
+                        await asyncio.create_task(self._write_alone(each), context=each.context)
+                        for each in batch
+                    ]
+                )
+        finally:
+            self._metrics.in_progress.dec(len(batch))
+        for each in batch:
+            self._finish(each.record, each.scope, each.began)
+        self._metrics.records_finished([each.started for each in batch], written)
+
+    async def _write_alone(self, processed: Processed) -> int:
+        try:
+            return await self.write(processed.effects, processed.record)
+        except Exception as error:  # noqa: BLE001  (a bug becomes a record, never a lost one)
+            return await self._report_bug(processed.record, error)
+
+    def _open_scope(self, record: Incoming) -> Scope:
+        """Open the tracing scope of a record, and set the variables of its log lines."""
         REQUEST.set(record.header("ce_correlationid") or record.record_id)
         scope = process_span.begin(record, self._stage.name, self._due(record))
         TRACE.set(scope.origin.trace_id)
-        began = now()
+        return scope
+
+    def _count_started(self, record: Incoming) -> None:
         self._metrics.records_in.inc()
         if replays_of(record):
             REPLAYS.labels(self._stage.name).inc()
-        with self._metrics.in_progress.track_inprogress():
-            written = await self._process(record)
+
+    def _finish(self, record: Incoming, scope: Scope, began: int) -> None:
         self._on_finished(record)
         if scope.recorder is not None:
             self._record_processing(scope, record, began)
-        self._metrics.record_finished(started, written)
 
     async def _process_heartbeat(self, record: Incoming) -> None:
         """Finish a heartbeat as soon as a slot is free and the cluster takes records."""
@@ -196,7 +289,7 @@ class RecordProcessor:
         try:
             return await self.write([dead_letter], record)
         except RecordRefusedError:
-            return await self.write([replace(dead_letter, value=None)], record)
+            return await self.write([msgspec.structs.replace(dead_letter, value=None)], record)
 
     def _dead_letter(self, record: Incoming, error: Exception) -> Sequence[Effect]:
         return [dead_letter(record, error, self._stage.name)]
@@ -207,15 +300,16 @@ class RecordProcessor:
         Rows go to the partition of the record, and are visible once they are acknowledged. All
         effects before a `Flush` are acknowledged before the effects behind it are sent.
         """
+        return await self._write([(effect, record) for effect in effects])
+
+    async def _write(self, effects: Sequence[tuple[Effect, Incoming | None]]) -> int:
+        """Write effects, each with the record that caused it."""
+        signals = self._limit.pause_signals([effect for effect, _ in effects], self._stage.name)
         written = 0
-        for part in _split_at_flushes(
-            [*effects, *self._limit.pause_signals(effects, self._stage.name)]
-        ):
+        for part in _split_at_flushes([*effects, *((signal, None) for signal in signals)]):
             started = now()
-            acknowledged = await self._producer.publish(
-                [self.to_write(each, record) for each in part]
-            )
-            for effect, metadata in zip(part, acknowledged, strict=True):
+            acknowledged = await self._producer.publish([self.to_write(*each) for each in part])
+            for (effect, _), metadata in zip(part, acknowledged, strict=True):
                 if isinstance(effect, TableWrite):
                     self._tables[effect.table].apply(effect, metadata)
                 elif effect.spans:
@@ -254,14 +348,16 @@ def _record_sent(effect: Outgoing, metadata: RecordMetadata, started: int) -> No
             )
 
 
-def _split_at_flushes(effects: Sequence[Effect]) -> Iterator[list[Outgoing | TableWrite]]:
-    part: list[Outgoing | TableWrite] = []
-    for effect in effects:
+def _split_at_flushes(
+    effects: Iterable[tuple[Effect, Incoming | None]],
+) -> Iterator[list[tuple[Outgoing | TableWrite, Incoming | None]]]:
+    part: list[tuple[Outgoing | TableWrite, Incoming | None]] = []
+    for effect, record in effects:
         if isinstance(effect, Flush):
             yield part
             part = []
         else:
-            part.append(effect)
+            part.append((effect, record))
     yield part
 
 

@@ -21,11 +21,10 @@ from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import (
     build_app,
     crash_of,
-    queued_events,
     raw_topic,
     start_app,
 )
-from streams.faust_driver.consumer import OffsetReset
+from streams.faust_driver.consumer import OffsetReset, PolledRecords
 from streams.faust_driver.static_member import StaticMember
 from streams.faust_driver.tables import StageTable
 from streams.intake import Intake, apply_signals
@@ -113,7 +112,6 @@ class StageRunner:
         self._slots = ConcurrencyLimit(stage.concurrency(settings))
         self.consumption = Consumption(
             stage,
-            self._run,
             app=self.app,
             acks=self._acks,
             intake=self._intake,
@@ -127,6 +125,7 @@ class StageRunner:
     async def __aenter__(self) -> Self:
         try:
             self._processor = self._build_processor(await self._open())
+            self.consumption.processor = self._processor
             key = f"{INTAKE}{self.stage.name}"
             self._resources.enter_context(
                 self._shared_state.listen(key, apply_signals(self._intake))
@@ -216,10 +215,6 @@ class StageRunner:
             limit=self._settings.deadletters,
         )
 
-    def _run(self, record: Incoming) -> Coroutine[Any, Any, None]:
-        assert self._processor is not None
-        return self._processor.run(record)
-
     def _write(self, effects: Sequence[Effect]) -> Coroutine[Any, Any, int]:
         assert self._processor is not None
         return self._processor.write(effects)
@@ -237,17 +232,16 @@ class StageRunner:
 
         async def consume(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self._accept(topic, event)
-                for more in queued_events(stream):
-                    await self._accept(topic, more)
+                await self._accept(topic, event.message)
 
         self.app.agent(channel, name=f"{self.stage.name}:{topic.name}")(consume)
 
-    async def _accept(self, topic: Topic, event: Any) -> None:
+    async def _accept(self, topic: Topic, polled: PolledRecords) -> None:
         self._has_read = True
-        if isinstance(batch := event.message.value, UndecodableBatch):
-            self._warn(f"{event.message.topic}-{event.message.partition}: {batch.problem}")
-        await self.consumption.accept(topic, event)
+        for record in polled.records:
+            if isinstance(batch := record.value, UndecodableBatch):
+                self._warn(f"{record.topic}-{record.partition}: {batch.problem}")
+            await self.consumption.accept(topic, polled.tp, record, polled.generation_id)
 
     def _connect_rebalance_signals(self) -> None:
         async def on_revoked(_app: Any, _partitions: Any, **_: Any) -> None:

@@ -5,6 +5,7 @@ Source: https://www.w3.org/TR/trace-context-2/
 
 import hashlib
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -23,6 +24,12 @@ LONG_MEMBER_CHARACTERS = 128
 STATE_MEMBERS_MAX = 32
 
 NO_SPAN = "0" * 16
+
+CACHED = 256
+"""Parsed header values that are cached: the scope and the envelope of a record both read them."""
+
+CACHED_CHARACTERS = 128
+"""Length of cached header values; clients may send any."""
 
 _PARENT = re.compile(
     # version (not ff), trace id, span id, flags, and fields of future versions.
@@ -61,6 +68,11 @@ def parse_context(traceparent: str | None, tracestate: str | None) -> TraceConte
 
     An invalid ``tracestate`` is dropped alone.
     """
+    is_small = len(traceparent or "") + len(tracestate or "") <= CACHED_CHARACTERS
+    return (_parse_cached if is_small else _parse_context)(traceparent, tracestate)
+
+
+def _parse_context(traceparent: str | None, tracestate: str | None) -> TraceContext | None:
     found = _PARENT.fullmatch(traceparent or "")
     if found is None:
         return None
@@ -69,6 +81,9 @@ def parse_context(traceparent: str | None, tracestate: str | None) -> TraceConte
         return None
     known = int(flags, 16) & (KNOWN_FLAGS if version == "00" else SAMPLED)
     return TraceContext(trace_id, span_id, known, bounded_state(tracestate))
+
+
+_parse_cached = lru_cache(CACHED)(_parse_context)
 
 
 def bounded_state(tracestate: str | None) -> str:
@@ -93,7 +108,7 @@ def _shortened(members: list[str]) -> str:
 
 def parse_origin(text: str | None) -> tuple[str, str] | None:
     """Parse the header `scope.REQUEST_TRACE` into trace id and parent span id ("" for none)."""
-    found = None if text is None else _ORIGIN.fullmatch(text)
+    found = None if not text else _ORIGIN.fullmatch(text)
     if found is None or not found[1].strip("0"):
         return None
     return found[1], "" if found[2] == NO_SPAN else found[2]
@@ -104,6 +119,7 @@ def digest(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:digits]
 
 
+@lru_cache(CACHED)
 def trace_digest(text: str) -> str:
     return digest(text, 32)
 

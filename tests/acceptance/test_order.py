@@ -30,7 +30,7 @@ from tests.acceptance.scale import FULL, full_or_short
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
-BACKLOG = int(full_or_short(50_000, 10_000))
+BACKLOG = int(full_or_short(50_000, 30_000))
 VIDEOS = 200
 """Videos of a backlog; their pages are cached, because the order is measured, not extraction."""
 

@@ -85,7 +85,7 @@ class RequestCounters:
     def count(self, number: int) -> None:
         text = hostile(number)
         TRACE.set(text[:32])
-        self.stage.record_finished(0.0, 1)
+        self.stage.records_finished((0.0,), 1)
         measure(self._result_header(number, text), ACTIONS[number % len(ACTIONS)])
         failure = self.failures[number % len(self.failures)]
         _count_attempt(Retry(due=WRITTEN_AT), failure, failure.job)

@@ -1,5 +1,4 @@
-from dataclasses import replace
-
+import msgspec
 import pytest
 
 from agents.delay import IN_FLIGHT_PER_TOPIC, MAX_DELAY_SECONDS, due_at, handle, on_bug
@@ -44,7 +43,7 @@ async def forwarded(record: Incoming) -> Outgoing:
     assert isinstance(effect, Outgoing)
     *others, (name, _) = effect.headers
     assert name == "traceparent"
-    return replace(effect, headers=tuple(others))
+    return msgspec.structs.replace(effect, headers=tuple(others))
 
 
 async def test_event_is_forwarded_without_its_delay_headers() -> None:

@@ -37,7 +37,7 @@ from schemas.errors import ErrorCode
 from schemas.events import ExtractedVideo, PendingLink, SelectedVideo, ValidatedVideo
 from streams.cluster.shared_state import SharedState
 from streams.records import Effect, Header, Incoming, Outgoing
-from streams.stage import SlicingHandler, Stage
+from streams.stage import SlicingHandler, Stage, synchronous
 from streams.topics import AUDIT, DEADLETTERS, DELAYS, REQUESTS, Topic
 from tests.unit.agents.builders import (
     URL,
@@ -122,7 +122,7 @@ MAKERS: dict[str, tuple[Stage, Callable[[], SlicingHandler]]] = {
     "delay": (agents.delay.stage, lambda: agents.delay.handle),
     "ledger": (
         agents.ledger.agent.stage,
-        lambda: make_ledger().handle,
+        lambda: synchronous(make_ledger().handle),
     ),
 }
 

@@ -1,7 +1,7 @@
 """The pipeline in memory: each stage consumes what the others produce."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ from schemas.results import (
 )
 from schemas.video import MediaSource
 from streams.cluster.shared_state import SharedState
-from streams.records import Incoming, Outgoing
-from streams.stage import SlicingHandler, StageContext, Table
+from streams.records import Effect, Incoming, Outgoing
+from streams.stage import FastHandler, SlicingHandler, StageContext, Table, synchronous
 from streams.topics import AUDIT, DELAYS, ERRORS, EXTRACTED, REQUESTS, RESULTS, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
     FUTURE,
@@ -106,9 +106,14 @@ class Tools:
 
 
 class Pipeline:
-    """All stages in one loop; every produced record is consumed at once."""
+    """All stages in one loop; every produced record is consumed at once.
 
-    def __init__(self, storage: LocalStorage, folder: Path) -> None:
+    Args:
+        is_sync: take the synchronous path of handlers where it is possible.
+    """
+
+    def __init__(self, storage: LocalStorage, folder: Path, *, is_sync: bool = False) -> None:
+        self.is_sync = is_sync
         self.tools, self.links = Tools(), FakeLinks()
         context, _ = make_context(make_settings(data_dir=folder), "files")
         rows, outcomes = make_table("video-info"), make_table("outcomes")
@@ -138,19 +143,29 @@ class Pipeline:
         self.handlers: dict[str, SlicingHandler] = {
             REQUESTS.name: self.validation(context),
             VALIDATED.name: step_handler(
-                "extraction", ValidatedVideo, extraction.work, SharedState()
+                "extraction",
+                ValidatedVideo,
+                extraction.work,
+                SharedState(),
+                work_sync=extraction.work_sync,
             ),
             EXTRACTED.name: step_handler(
-                "selection", ExtractedVideo, selection.work, SharedState()
+                "selection",
+                ExtractedVideo,
+                selection.work,
+                SharedState(),
+                work_sync=selection.select,
             ),
             SELECTED.name: step_handler("download", SelectedVideo, download.work, SharedState()),
             ERRORS.name: recovery.handle,
-            AUDIT.name: Ledger(
-                outcomes.get,
-                Batches(counts.get, open_seconds=60.0, remember_seconds=60.0),
-                open_seconds=60.0,
-                remember_seconds=60.0,
-            ).handle,
+            AUDIT.name: synchronous(
+                Ledger(
+                    outcomes.get,
+                    Batches(counts.get, open_seconds=60.0, remember_seconds=60.0),
+                    open_seconds=60.0,
+                    remember_seconds=60.0,
+                ).handle
+            ),
             **{topic.name: delay for topic in DELAYS},
         }
         self.written: list[Outgoing] = []
@@ -158,7 +173,8 @@ class Pipeline:
     def validation(self, context: StageContext) -> SlicingHandler:
         gate = make_gate("resolve", context)
         finder = TargetFinder(PLATFORMS, {"direct": self.links}, gate)
-        return Validation(finder, SharedState(), REPLY_TOPICS).handle
+        work = Validation(finder, SharedState(), REPLY_TOPICS)
+        return FastHandler(work.handle_sync, work.handle)
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""
@@ -167,7 +183,7 @@ class Pipeline:
             if not pending:
                 break
             record = pending.pop(0)
-            effects = await collect_effects(await self.handlers[record.topic](record))
+            effects = await self._handle(self.handlers[record.topic], record)
             for table in self.tables:
                 apply_writes(table, effects)
             produced = [each for each in effects if isinstance(each, Outgoing)]
@@ -179,6 +195,13 @@ class Pipeline:
             ]
         return self.results()
 
+    async def _handle(self, handler: SlicingHandler, record: Incoming) -> Sequence[Effect]:
+        if self.is_sync and isinstance(handler, FastHandler):
+            effects = handler.sync(record)
+            if effects is not None:
+                return effects
+        return await collect_effects(await handler(record))
+
     def results(self) -> dict[str, Any]:
         sent = [each for each in self.written if each.topic is RESULTS]
         kind: Any = PublishedResult
@@ -187,10 +210,10 @@ class Pipeline:
         return found
 
 
-@pytest.fixture
-async def pipeline(tmp_path: Path) -> AsyncIterator[Pipeline]:
+@pytest.fixture(params=[False, True], ids=["asynchronous", "synchronous"])
+async def pipeline(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Pipeline]:
     async with LocalStorage.open(tmp_path) as storage:
-        yield Pipeline(storage, tmp_path)
+        yield Pipeline(storage, tmp_path, is_sync=request.param)
 
 
 async def test_request_yields_a_file(pipeline: Pipeline) -> None:

@@ -183,7 +183,7 @@ async def test_outcome_without_a_reply_is_routed_by_the_ledger(code: ErrorCode) 
     ledger.append(failed_proposal(make_job(), code))
     await ledger.run()
     assert routes(ledger.published) == {"r1": ROUTE}
-    again = await ledger.ledger.handle(ledger.log[-1])
+    again = ledger.ledger.handle(ledger.log[-1])
     assert routes(sent_to(again, RESULTS)) == {"r1": ROUTE}
 
 
@@ -194,7 +194,7 @@ async def test_cancellation_is_routed() -> None:
     ledger.append(user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID))
     await ledger.run()
     assert routes(ledger.published) == {"r1": ROUTE}
-    again = await ledger.ledger.handle(ledger.log[-1])
+    again = ledger.ledger.handle(ledger.log[-1])
     assert routes(sent_to(again, RESULTS)) == {"r1": ROUTE}
 
 
@@ -205,7 +205,7 @@ async def test_result_of_an_undecodable_record_or_a_bug_is_routed() -> None:
     headers = [("ce_correlationid", b"r1")]
     undecodable = make_record(b"\xff", topic=AUDIT, headers=headers, offset=1)
     for _ in range(2):
-        effects = await ledger.ledger.handle(undecodable)
+        effects = ledger.ledger.handle(undecodable)
         ledger.write(effects)
         assert routes(sent_to(effects, RESULTS)) == {"r1": ROUTE}
     bug = on_bug(as_incoming(failed_proposal(JOB)), RuntimeError("x"))
@@ -228,7 +228,7 @@ async def test_retry_keeps_the_reply() -> None:
     await ledger.run()
     command = Retry(id="c", new_id="n", request_id="r1", options=OptionChanges(quality="480p"))
     sent = user_command(command, "commands", at=WRITTEN_AT, cause="c", trace_id=TRACE_ID)
-    again = only_record(await ledger.ledger.handle(as_incoming(sent, offset=9)), REQUESTS)
+    again = only_record(ledger.ledger.handle(as_incoming(sent, offset=9)), REQUESTS)
     assert body_of(again, Request).reply_to == "billing"
     assert CORRELATED in again.headers
 

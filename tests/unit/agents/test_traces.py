@@ -138,6 +138,14 @@ class TracedPipeline(Pipeline):
     def _on_effects(self, _record: Incoming, effects: Sequence[Effect]) -> None:
         self.written += [each for each in effects if isinstance(each, Outgoing)]
 
+    async def _process(self, processor: RecordProcessor, record: Incoming) -> None:
+        processed = processor.run_sync(record) if self.is_sync else None
+        if processed is None:
+            await processor.run(record)
+        else:
+            self._on_effects(record, processed.effects)
+            await processor.write_batch([processed])
+
     async def run(self, *records: Incoming) -> dict[str, Any]:
         processors = {
             topic: self.processor(topic, handler) for topic, handler in self.handlers.items()
@@ -146,7 +154,9 @@ class TracedPipeline(Pipeline):
         while pending:
             self.offset += 100
             record, before = pending.pop(0), len(self.written)
-            await asyncio.create_task(processors[record.topic].run(record), context=Context())
+            await asyncio.create_task(
+                self._process(processors[record.topic], record), context=Context()
+            )
             pending += [
                 as_incoming(each, offset=self.offset + position)
                 for position, each in enumerate(self.written[before:])
@@ -157,10 +167,10 @@ class TracedPipeline(Pipeline):
         return {(each.key or b"").decode(): body_of(each, kind) for each in sent}
 
 
-@pytest.fixture
-async def pipeline(tmp_path: Path) -> AsyncIterator[TracedPipeline]:
+@pytest.fixture(params=[False, True], ids=["asynchronous", "synchronous"])
+async def pipeline(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[TracedPipeline]:
     async with LocalStorage.open(tmp_path) as storage:
-        yield TracedPipeline(storage, tmp_path)
+        yield TracedPipeline(storage, tmp_path, is_sync=request.param)
 
 
 @pytest.fixture

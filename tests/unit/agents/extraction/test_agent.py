@@ -548,7 +548,7 @@ async def test_row_older_than_the_page_of_the_job_is_a_miss() -> None:
 # Concurrent requests
 
 
-MESSAGE_FIELDS = ("partition", "offset", "key", "value", "headers", "timestamp")
+RECORD_FIELDS = ("partition", "offset", "key", "value", "headers")
 
 
 async def test_concurrent_requests_share_one_extraction() -> None:
@@ -577,7 +577,6 @@ async def test_concurrent_requests_share_one_extraction() -> None:
     consumer = SimpleNamespace(start_offset=lambda _: None, acknowledge=lambda *_: None)
     consumption = Consumption(
         extraction_stage,
-        work.run,
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
         acks=OffsetTracker(),
         intake=Intake(NAME),
@@ -587,16 +586,14 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         gate=BackPressureGate({}, lambda: 1.0),
         started_max=100,
     )
+    consumption.processor = work
     actions = ["download", "info"] * 10
     events = [validated(action=each, request_id=f"b/{n}") for n, each in enumerate(actions)]
     for offset, event in enumerate(events):
         record = event_record(event, offset=offset)
-        message = SimpleNamespace(
-            tp=None,
-            generation_id=1,
-            **{name: getattr(record, name) for name in MESSAGE_FIELDS},
-        )
-        await consumption.accept(VALIDATED, SimpleNamespace(message=message))
+        polled = SimpleNamespace(**{name: getattr(record, name) for name in RECORD_FIELDS})
+        polled.timestamp = round(record.timestamp * 1000)
+        await consumption.accept(VALIDATED, None, polled, 1)
     for _ in events:
         await finished.get()
     assert len(harness.engine.jobs) == 1

@@ -113,7 +113,7 @@ class LedgerHarness:
         return read_row(self.table.get(request_id))
 
     async def run(self, record: Incoming) -> list[Effect]:
-        effects = list(await self.ledger.handle(record))
+        effects = list(self.ledger.handle(record))
         self.apply(effects)
         return effects
 
@@ -190,9 +190,9 @@ async def test_redelivered_proposal_publishes_the_same_bytes() -> None:
 
 async def test_crash_before_the_row_publishes_the_same_result() -> None:
     harness, record = LedgerHarness(), proposal(completed_result(), offset=4)
-    first = await harness.ledger.handle(record)
+    first = harness.ledger.handle(record)
     harness.clock.now += 30
-    second = await harness.ledger.handle(record)
+    second = harness.ledger.handle(record)
     assert only_record(first, RESULTS).value == only_record(second, RESULTS).value
 
 
@@ -592,7 +592,7 @@ async def test_cancelled_member_has_its_batch_fields() -> None:
 async def test_redelivered_cancellation_publishes_the_same_result() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
-    before_the_row = await harness.ledger.handle(cancel_record())
+    before_the_row = harness.ledger.handle(cancel_record())
     harness.clock.now += 30
     first = await harness.run(cancel_record())
     harness.clock.now += 30
@@ -890,7 +890,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Handle records; without a commit, only some effects of the last one are delivered."""
         batch = self.log[self.committed : self.committed + count]
         for record in batch:
-            effects = _run_now(self.harness.ledger.handle(record))
+            effects = self.harness.ledger.handle(record)
             last = record is batch[-1]
             partial = [each for index, each in enumerate(effects) if index in delivered]
             self._write(partial if last and not commits else effects)
@@ -925,16 +925,6 @@ def _is_final(record: Incoming) -> bool:
 
 def _request_id_of(record: Incoming) -> str:
     return (record.key or b"").decode()
-
-
-def _run_now(work: Any) -> Sequence[Effect]:
-    """Return the result of a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as stop:
-        effects: Sequence[Effect] = stop.value
-        return effects
-    raise AssertionError("the ledger must not wait")
 
 
 TestLedgerModel = LedgerMachine.TestCase

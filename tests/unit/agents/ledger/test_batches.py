@@ -113,7 +113,7 @@ class LedgerLogHarness:
     async def run(self) -> None:
         """Handle the log up to its end."""
         while self.committed < len(self.log):
-            self.write(await self.ledger.handle(self.log[self.committed]))
+            self.write(self.ledger.handle(self.log[self.committed]))
             self.committed += 1
 
     async def decide(self, job: Job, status: str = "completed", after: int = 0) -> None:
@@ -264,10 +264,10 @@ async def test_redelivered_closing_record_publishes_the_same_summary() -> None:
         await ledger.decide(member(index))
     closing = ledger.log[-1]
     for earlier in ledger.log[:-1]:
-        again = await ledger.ledger.handle(earlier)
+        again = ledger.ledger.handle(earlier)
         assert not [each for each in sent_to(again, RESULTS) if each.key == b"b"]
     ledger.clock.now += 30
-    again = await ledger.ledger.handle(closing)
+    again = ledger.ledger.handle(closing)
     assert not writes(again)
     (first,) = [each for each in ledger.published if each.key == b"b"]
     assert only_record(again, RESULTS).value == first.value
@@ -277,10 +277,10 @@ async def test_redelivered_deciding_record_publishes_the_same_report() -> None:
     ledger = LedgerLogHarness()
     await ledger.decide(member(1))
     deciding, report = ledger.log
-    again = only_record(await ledger.ledger.handle(deciding), AUDIT)
+    again = only_record(ledger.ledger.handle(deciding), AUDIT)
     assert again.value == report.value
     copy = make_record(deciding.value, topic=AUDIT, headers=list(deciding.headers), offset=99)
-    assert await ledger.ledger.handle(copy) == []
+    assert ledger.ledger.handle(copy) == []
 
 
 async def test_crash_before_the_row_publishes_the_same_summary() -> None:
@@ -288,11 +288,11 @@ async def test_crash_before_the_row_publishes_the_same_summary() -> None:
     for index in range(2):
         await ledger.decide(member(index))
     ledger.append(propose_result(member(2), "download", outcome(member(2)), "cause"))
-    ledger.write(await ledger.ledger.handle(ledger.log[ledger.committed]))
+    ledger.write(ledger.ledger.handle(ledger.log[ledger.committed]))
     report = ledger.log[-1]
-    first = only_record(await ledger.ledger.handle(report), RESULTS)
+    first = only_record(ledger.ledger.handle(report), RESULTS)
     ledger.clock.now += 30
-    assert only_record(await ledger.ledger.handle(report), RESULTS).value == first.value
+    assert only_record(ledger.ledger.handle(report), RESULTS).value == first.value
 
 
 async def test_duplicate_of_the_last_report_publishes_nothing() -> None:
@@ -301,7 +301,7 @@ async def test_duplicate_of_the_last_report_publishes_nothing() -> None:
     copy = make_record(
         ledger.log[-1].value, topic=AUDIT, headers=list(ledger.log[-1].headers), offset=99
     )
-    assert await ledger.ledger.handle(copy) == []
+    assert ledger.ledger.handle(copy) == []
 
 
 async def test_row_of_1000_members_is_small() -> None:
@@ -339,7 +339,7 @@ def test_bug_at_a_batch_record_ends_nothing() -> None:
 
 def _report(ledger: LedgerLogHarness, job: Job) -> Outgoing:
     record = as_incoming(propose_result(job, "download", outcome(job), "cause"))
-    return sent_to(_run_now(ledger.ledger.handle(record)), AUDIT)[-1]
+    return sent_to(ledger.ledger.handle(record), AUDIT)[-1]
 
 
 # Expiry of rows
@@ -494,7 +494,7 @@ class BatchMachine(RuleBasedStateMachine):
             self.ledger.write([each for index, each in enumerate(effects) if index in delivered])
 
     def _handle(self, offset: int) -> Sequence[Effect]:
-        return _run_now(self.ledger.ledger.handle(self.ledger.log[offset]))
+        return self.ledger.ledger.handle(self.ledger.log[offset])
 
     @invariant()
     def batch_has_at_most_one_correct_summary(self) -> None:
@@ -530,16 +530,6 @@ class BatchMachine(RuleBasedStateMachine):
 
 def _values(counts: BatchCounts) -> list[int]:
     return [getattr(counts, name) for name in counts.__struct_fields__]
-
-
-def _run_now(work: Any) -> Sequence[Effect]:
-    """Return the result of a coroutine that never waits."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        effects: Sequence[Effect] = done.value
-        return effects
-    raise AssertionError("the ledger must not wait")
 
 
 TestBatchModel = BatchMachine.TestCase

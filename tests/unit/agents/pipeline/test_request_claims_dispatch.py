@@ -9,7 +9,7 @@ from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.listing import ListingRef
 from streams.envelope import TYPE_PREFIX
 from streams.records import Effect, Incoming, TableWrite
-from streams.stage import Handler
+from streams.stage import FastHandler, synchronous
 from tests.unit.agents.builders import event_record, make_job, make_record, validated
 
 LISTING = ValidatedListing(
@@ -22,11 +22,8 @@ def row_named(name: str) -> TableWrite:
     return TableWrite("marks", name, b"")
 
 
-def handler_writing(name: str) -> Handler:
-    async def handle(_record: Incoming) -> Sequence[Effect]:
-        return [row_named(name)]
-
-    return handle
+def handler_writing(name: str) -> FastHandler[Sequence[Effect]]:
+    return synchronous(lambda _: [row_named(name)])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +41,7 @@ async def test_record_is_dispatched_to_the_handler_of_its_kind(
     handle = handle_by_kind(
         {ValidatedListing: handler_writing("listings")}, handler_writing("videos")
     )
-    assert await handle(record) == [row_named(expected)]
+    assert await handle(record) == handle.sync(record) == [row_named(expected)]
     on_bug = bug_by_kind(
         {ValidatedListing: lambda _record, error: [row_named(f"listings {error}")]},
         lambda _record, error: [row_named(f"videos {error}")],

@@ -14,6 +14,7 @@ from aiokafka.errors import (
     NotEnoughReplicasError,
     RecordTooLargeError,
 )
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from streams.cluster import producer as module
 from streams.cluster.producer import (
@@ -39,6 +40,8 @@ class FakeProducer:
     def __init__(self, **options: Any) -> None:
         self.options = options
         self.client = self
+        # Without metadata every record is sent by `send`.
+        self.cluster = SimpleNamespace(_partitions={})
         self._sender = SimpleNamespace(_send_produce_req=None)
         self.probe_results: list[bool] = []
         self.probes = 0
@@ -61,16 +64,17 @@ class FakeProducer:
         self.probes += 1
         return self.probe_results.pop(0) if self.probe_results else True
 
-    async def send(self, topic: str, **fields: Any) -> "asyncio.Future[None]":
+    async def send(self, topic: str, **fields: Any) -> "asyncio.Future[RecordMetadata]":
         self.calls.append({"topic": topic} | fields)
         self.on_send()
         if (error := self.send_errors.pop(0) if self.send_errors else None) is not None:
             raise error
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         outcome = self.ack_errors.pop(0) if self.ack_errors else None
         if outcome is None:
             self.sent.append(fields["value"])
-            future.set_result(None)
+            place = TopicPartition(topic, 0)
+            future.set_result(RecordMetadata(topic, 0, place, len(self.sent), None, None, None))
         else:
             future.set_exception(outcome)
         return future
@@ -90,6 +94,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         SimpleNamespace(
             sleep=sleep,
             gather=asyncio.gather,
+            wait=asyncio.wait,
             get_running_loop=asyncio.get_running_loop,
             create_task=asyncio.create_task,
         ),

@@ -169,3 +169,54 @@ async def test_committed_offsets_are_fetched_in_one_request() -> None:
     member._consumer = SimpleNamespace(_coordinator=coordinator)
     assert await member.committed([REQUESTS, COMMANDS]) == {REQUESTS: 82, COMMANDS: None}
     assert calls == [[TopicPartition(*REQUESTS), TopicPartition(*COMMANDS)]]
+
+
+# Delivery
+
+
+async def delivered(consumer: Any) -> list[tuple[TP, list[int]]]:
+    return [
+        (tp, [each.offset for each in polled.records]) async for tp, polled in consumer.getmany(1.0)
+    ]
+
+
+async def test_records_of_a_partition_are_one_message(consumer: Any) -> None:
+    poll = {REQUESTS: records(5, 6, 7), COMMANDS: records(2)}
+    consumer._thread.polls = [(lambda: None, poll)]
+    assert await delivered(consumer) == [(REQUESTS, [5, 6, 7]), (COMMANDS, [2])]
+
+
+async def test_message_has_the_last_offset_and_the_generation(consumer: Any) -> None:
+    consumer.app.consumer_generation_id = 4
+    consumer._thread.polls = [(lambda: None, {REQUESTS: records(5, 6)})]
+    ((_, message),) = [each async for each in consumer.getmany(1.0)]
+    assert (message.tp, message.topic, message.partition) == (REQUESTS, "requests", 0)
+    assert (message.offset, message.generation_id, message.value) == (6, 4, None)
+
+
+@pytest.mark.parametrize(("read", "offsets"), [(None, [5, 6]), (6, [6]), (5, [5, 6]), (9, [])])
+async def test_records_before_the_read_offset_are_not_delivered_again(
+    consumer: Any, read: int | None, offsets: list[int]
+) -> None:
+    consumer._read_offset[REQUESTS] = read
+    consumer._thread.polls = [(lambda: None, {REQUESTS: records(5, 6)})]
+    assert await delivered(consumer) == ([(REQUESTS, offsets)] if offsets else [])
+
+
+@pytest.mark.parametrize("event", ["flow", "generation"])
+async def test_delivery_ends_when_a_rebalance_begins(consumer: Any, event: str) -> None:
+    poll = {REQUESTS: records(5), COMMANDS: records(2)}
+    consumer._thread.polls = [(lambda: None, poll)]
+    seen = []
+    async for tp, _ in consumer.getmany(1.0):
+        seen.append(tp)
+        if event == "flow":
+            consumer.stop_flow()
+        else:
+            consumer.app.consumer_generation_id += 1
+    assert seen == [REQUESTS]
+
+
+async def test_stopped_consumer_delivers_nothing(consumer: Any) -> None:
+    consumer._thread.polls = [(consumer._stopped.set, {REQUESTS: records(5)})]
+    assert await delivered(consumer) == []

@@ -3,7 +3,9 @@ import subprocess
 import sys
 import weakref
 
-from streams.memory.release import ARENAS, release_memory
+import pytest
+
+from streams.memory.release import ARENAS, collect_less_often, release_memory
 
 
 class ReferenceCycle:
@@ -22,6 +24,13 @@ def test_release_collects_garbage() -> None:
         assert reference() is None
     finally:
         gc.enable()
+
+
+def test_collector_runs_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    thresholds: list[int] = []
+    monkeypatch.setattr(gc, "set_threshold", lambda *given: thresholds.extend(given))
+    collect_less_often()
+    assert all(new > old for new, old in zip(thresholds, (700, 10, 10), strict=True))
 
 
 def test_malloc_arenas_are_limited() -> None:

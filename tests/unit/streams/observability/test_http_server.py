@@ -121,7 +121,7 @@ async def test_exemplars_are_in_the_openmetrics_format_only(client: Client) -> N
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     token = TRACE.set(trace)
     try:
-        StageMetrics("exemplary").record_finished(0.0, 1)
+        StageMetrics("exemplary").records_finished((0.0,), 1)
     finally:
         TRACE.reset(token)
     async with client.get("/metrics", headers={"Accept": PROMETHEUS}) as response:

@@ -60,7 +60,7 @@ def test_stage_series_exist_before_the_first_record() -> None:
 
 def test_finished_record_updates_count_duration_and_timestamp() -> None:
     stage = StageMetrics("counted")
-    stage.record_finished(0.0, 3)
+    stage.records_finished((0.0,), 3)
     labels = {"stage": "counted"}
     assert REGISTRY.get_sample_value("clipmill_stage_records_out_total", labels) == 3
     assert REGISTRY.get_sample_value("clipmill_stage_duration_seconds_count", labels) == 1

@@ -1,27 +1,35 @@
 """Consumption of a stage: records are accepted, held, started once, and acknowledged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import Context
+from itertools import islice, pairwise
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.claims import Claim, Path, claim_of
 from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
 from streams.faust_driver.consumer import OffsetReset
 from streams.intake import Intake
-from streams.records import Incoming, Outgoing
+from streams.records import Effect, Incoming, Outgoing
+from streams.runtime import consumption as consumption_module
+from streams.runtime import write_batches
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
 from streams.runtime.concurrency import ConcurrencyLimit, slot_released
 from streams.runtime.consumption import HELD_BYTES_MAX, Consumption
 from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
+from streams.runtime.processor import Processed
 from streams.runtime.stall_detector import Position, StallDetector
 from streams.settings import StageSettings
 from streams.stage import Stage
 from streams.topics import AUDIT, HEARTBEATS, REQUESTS
+from streams.tracing.scope import Scope
 
 P = ("requests", 0)
 TOPIC_PARTITION = ("clipmill.requests.v1", 0)
@@ -80,7 +88,6 @@ class ConsumptionHarness:
                 claim=claim,
                 ordered=ordered,
             ),
-            self.run,
             app=self.app,
             acks=self.acks,
             intake=self.intake,
@@ -90,6 +97,13 @@ class ConsumptionHarness:
             gate=self.gate,
             started_max=started_max,
         )
+        self.consumption.processor = self
+
+    def run_sync(self, _record: Incoming) -> Processed | None:
+        return None
+
+    async def write_batch(self, batch: Sequence[Processed]) -> None:
+        raise NotImplementedError
 
     async def run(self, record: Incoming) -> None:
         async with self.slots.acquire():
@@ -121,38 +135,32 @@ class ConsumptionHarness:
         key: bytes | None = None,
         value: bytes = b"{}",
     ) -> None:
-        event = self.event(offset, generation=generation, key=key, value=value)
+        polled = self.polled(offset, key=key, value=value)
+        now = self.app.consumer_generation_id
         async with asyncio.timeout(1):
-            await self.consumption.accept(REQUESTS, event)
+            await self.consumption.accept(
+                REQUESTS, TOPIC_PARTITION, polled, now if generation is None else generation
+            )
         await yield_to_tasks()
 
-    def event(
-        self,
-        offset: int,
-        *,
-        generation: int | None = None,
-        key: bytes | None = None,
-        value: bytes = b"{}",
-    ) -> Any:
-        message = SimpleNamespace(
+    def polled(self, offset: int, *, key: bytes | None = None, value: bytes = b"{}") -> Any:
+        return SimpleNamespace(
             partition=0,
-            tp=TOPIC_PARTITION,
             offset=offset,
             key=key or str(offset).encode(),
             value=value,
             headers=(("ce_correlationid", b"r%d" % offset),),
-            timestamp=1.5,
-            generation_id=self.app.consumer_generation_id if generation is None else generation,
+            timestamp=1_500,
         )
-        return SimpleNamespace(message=message)
 
     async def heartbeat(self, offset: int, key: bytes = b"0") -> None:
         """Deliver a heartbeat."""
-        event = self.event(offset, key=key)
-        event.message.tp = HEARTBEAT_PARTITION
-        event.message.headers = ()
+        polled = self.polled(offset, key=key)
+        polled.headers = ()
         async with asyncio.timeout(1):
-            await self.consumption.accept(HEARTBEATS, event)
+            await self.consumption.accept(
+                HEARTBEATS, HEARTBEAT_PARTITION, polled, self.app.consumer_generation_id
+            )
         await yield_to_tasks()
 
     def rebalance(self, *partitions: tuple[str, int]) -> None:
@@ -651,7 +659,7 @@ async def test_task_cancelled_before_it_runs_returns_its_slot(
     make_harness: HarnessFactory,
 ) -> None:
     harness = make_harness(concurrency=1)
-    await harness.consumption.accept(REQUESTS, harness.event(0))
+    await harness.consumption.accept(REQUESTS, TOPIC_PARTITION, harness.polled(0), 1)
     harness.rebalance()
     await yield_to_tasks()
     harness.rebalance(P)
@@ -749,7 +757,7 @@ async def test_record_with_a_released_slot_lets_the_next_one_start(
             async with slot_released():
                 await response.wait()
 
-    harness.consumption._run = run_with_slot_released
+    harness.run = run_with_slot_released  # type: ignore[method-assign]
     for offset in range(3):
         await harness.accept(offset)
     assert harness.started == [0, 1, 2]
@@ -892,3 +900,257 @@ async def test_heartbeat_bypasses_the_delay_queue() -> None:
     await harness.heartbeat(0)
     assert (acked_heartbeats(harness), harness.started) == ([0], [])
     await harness.consumption.drain(0)
+
+
+# Synchronous processing
+
+
+class SyncHarness(ConsumptionHarness):
+    """Consumption whose records need no task; a test releases the writes of batches.
+
+    Attributes:
+        processed: offsets, in order.
+        batches: offsets of each batch whose effects are being written.
+        waits: offsets of records that need a task.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.processed: list[int] = []
+        self.batches: list[list[int]] = []
+        self.waits: set[int] = set()
+        self.effects: list[Effect] = []
+        self.acknowledged = asyncio.Event()
+        self.acknowledged.set()
+
+    def run_sync(self, record: Incoming) -> Processed | None:
+        if record.topic == HEARTBEATS.name or record.offset in self.waits:
+            return None
+        self.processed.append(record.offset)
+        return Processed(record, self.effects, cast(Scope, None), 0, 0.0, Context())
+
+    async def write_batch(self, batch: Sequence[Processed]) -> None:
+        self.batches.append([each.record.offset for each in batch])
+        await self.acknowledged.wait()
+        if self.error:
+            raise self.error
+        for each in batch:
+            self.consumption.acknowledge(each.record)
+
+    async def deliver(self, *offsets: int, partition: int = 0, key: bytes | None = None) -> None:
+        """Deliver records in one iteration of the event loop, as from one poll."""
+        async with asyncio.timeout(1):
+            for offset in offsets:
+                polled = self.polled(offset, key=key)
+                polled.partition = partition
+                tp = (TOPIC_PARTITION[0], partition)
+                await self.consumption.accept(REQUESTS, tp, polled, self.app.consumer_generation_id)
+
+
+@pytest.fixture
+async def sync() -> AsyncIterator[SyncHarness]:
+    made = SyncHarness()
+    yield made
+    made.acknowledged.set()
+    await made.consumption.drain(1)
+
+
+async def test_records_of_one_poll_are_written_together(sync: SyncHarness) -> None:
+    await sync.deliver(0, 1, 2)
+    await yield_to_tasks()
+    assert (sync.processed, sync.batches) == ([0, 1, 2], [[0, 1, 2]])
+    assert (sync.acked, sync.held, sync.free) == ([0, 1, 2], 0, 100)
+    await sync.deliver(3)
+    await yield_to_tasks()
+    assert sync.acked == [0, 1, 2, 3]
+
+
+async def test_each_partition_is_written_by_itself(sync: SyncHarness) -> None:
+    await sync.deliver(0, 1)
+    await sync.deliver(0, partition=1)
+    await yield_to_tasks()
+    assert sync.batches == [[0, 1], [0]]
+
+
+async def test_record_that_waits_is_acknowledged_in_order_with_those_that_do_not(
+    sync: SyncHarness,
+) -> None:
+    sync.waits = {1}
+    await sync.deliver(0, 1, 2)
+    await yield_to_tasks()
+    assert (sync.batches, sync.started, sync.acked) == ([[0, 2]], [1], [0])
+    sync.release(1)
+    await yield_to_tasks()
+    assert sync.acked == [0, 1, 2]
+
+
+async def test_records_in_flight_count_until_their_batch_is_written(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1, 2)
+    await yield_to_tasks()
+    assert (sync.acked, sync.held, sync.free) == ([], 3, 97)
+
+
+async def test_next_record_of_a_key_waits_until_the_batch_is_written(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1, key=b"same")
+    await yield_to_tasks()
+    assert sync.processed == [0]
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.processed, sync.batches, sync.acked) == ([0, 1], [[0], [1]], [0, 1])
+
+
+async def test_synchronous_record_keeps_no_slot() -> None:
+    sync = SyncHarness(concurrency=1)
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1, 2)
+    assert sync.processed == [0, 1, 2]
+    assert sync.slots.reserve() is not None
+    sync.acknowledged.set()
+    await sync.consumption.drain(1)
+
+
+async def test_synchronous_record_waits_while_all_slots_are_taken() -> None:
+    sync = SyncHarness(concurrency=1)
+    sync.waits = {0}
+    await sync.accept(0)
+    await sync.deliver(1)
+    assert sync.processed == []
+    sync.release(0)
+    await yield_to_tasks()
+    assert sync.acked == [0, 1]
+
+
+async def test_unwritten_records_are_bounded() -> None:
+    sync = SyncHarness(started_max=3)
+    sync.acknowledged.clear()
+    await sync.deliver(*range(5))
+    assert sync.processed == [0, 1, 2]
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert sync.acked == [0, 1, 2, 3, 4]
+
+
+async def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch, sync: SyncHarness) -> None:
+    monkeypatch.setattr(write_batches, "BATCH_RECORDS", 2)
+    await sync.deliver(*range(5))
+    await yield_to_tasks()
+    assert sync.batches == [[0, 1], [2, 3], [4]]
+    assert sync.acked == [0, 1, 2, 3, 4]
+
+
+async def test_event_loop_is_free_between_the_rounds_of_a_long_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumption_module, "SYNC_RECORDS", 2)
+    sync = SyncHarness(concurrency=1)
+    sync.waits = {0}
+    await sync.deliver(*range(6))
+    sync.release(0)
+    counts = []
+    for _ in range(20):
+        await asyncio.sleep(0)
+        counts.append(len(sync.processed))
+    assert max(later - earlier for earlier, later in pairwise(counts)) <= 3
+    assert sync.acked == [0, 1, 2, 3, 4, 5]
+
+
+async def test_batch_of_a_revoked_partition_is_cancelled(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1)
+    await sync.deliver(0, partition=1)
+    await yield_to_tasks()
+    sync.rebalance(P)
+    await yield_to_tasks()
+    assert sync.held == 2
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.held, sync.free) == (0, 100)
+
+
+async def test_batch_cancelled_before_it_began_is_not_extended(sync: SyncHarness) -> None:
+    await sync.deliver(0, 1)
+    sync.rebalance()
+    sync.consumer.starts[TOPIC_PARTITION] = 0
+    await sync.deliver(0, 1)
+    await yield_to_tasks()
+    assert sync.batches == [[0, 1]]
+    assert (sync.acked, sync.held, sync.free) == ([0, 1], 0, 100)
+
+
+async def test_batch_survives_a_rebalance_and_is_not_processed_again(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1)
+    await yield_to_tasks()
+    sync.rebalance(P)
+    await sync.deliver(0, 1, 2)
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.processed, sync.acked) == ([0, 1, 2], [0, 1, 2])
+
+
+async def test_batch_of_a_truncated_log_acknowledges_nothing(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1)
+    await yield_to_tasks()
+    sync.consumption.reset_partition(REQUESTS, RESET)
+    sync.acknowledged.set()
+    await yield_to_tasks()
+    assert (sync.acked, sync.held, sync.free) == ([], 0, 100)
+
+
+async def test_error_in_a_batch_fails_the_stage(sync: SyncHarness) -> None:
+    sync.error = ValueError("oops")
+    await sync.deliver(0)
+    await yield_to_tasks()
+    assert isinstance(sync.consumption.failure, ValueError)
+    assert sync.acked == []
+
+
+async def test_drain_waits_for_batches(sync: SyncHarness) -> None:
+    sync.acknowledged.clear()
+    await sync.deliver(0, 1)
+    draining = asyncio.create_task(sync.consumption.drain(5))
+    await yield_to_tasks()
+    sync.acknowledged.set()
+    await draining
+    assert sync.acked == [0, 1]
+
+
+async def test_synchronous_output_beyond_the_claim_is_charged() -> None:
+    sync = SyncHarness(claim=ranked(10, 10, path=(AUDIT,)))
+    sync.meter.observe(GroupProgress(end=1, finished=0), 0.0)
+    sync.effects = [Outgoing(AUDIT, None, None)] * 5
+    await sync.deliver(0, 1)
+    assert sync.processed == [0]
+    await sync.consumption.drain(1)
+
+
+@given(
+    waits=st.sets(st.integers(0, 11)),
+    keys=st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=12, max_size=12),
+    rounds=st.lists(st.integers(1, 4), min_size=12),
+)
+def test_all_records_are_acknowledged_in_order_and_each_key_is_processed_in_order(
+    waits: set[int], keys: list[bytes], rounds: list[int]
+) -> None:
+    async def check() -> None:
+        sync = SyncHarness(concurrency=2)
+        sync.waits = waits
+        sync.release(*range(12))
+        offsets = iter(range(12))
+        for size in rounds:
+            for offset in islice(offsets, size):
+                await sync.deliver(offset, key=keys[offset])
+            await asyncio.sleep(0)
+        await yield_to_tasks(200)
+        assert sync.acked == list(range(12))
+        assert sorted([*sync.processed, *sync.started]) == list(range(12))
+        for key in set(keys):
+            own = [n for n in range(12) if keys[n] == key]
+            assert [n for n in sync.processed if n in own] == [n for n in own if n not in waits]
+            assert [n for n in sync.started if n in own] == [n for n in own if n in waits]
+        assert sync.held == 0
+
+    asyncio.run(check())

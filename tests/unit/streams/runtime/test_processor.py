@@ -11,14 +11,23 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 
 from schemas.errors import ClipmillError, ErrorCode
 from streams.cluster.producer import RecordRefusedError, Write
+from streams.cluster.record_batches import UndecodableBatch
 from streams.deadletters.headers import split_headers
 from streams.envelope import trace_id_of
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime.concurrency import ConcurrencyLimit
-from streams.runtime.processor import RecordProcessor, dead_letter
-from streams.stage import Handler, Slices, SlicingHandler, Stage, StageContext
+from streams.runtime.processor import Processed, RecordProcessor, dead_letter
+from streams.stage import (
+    FastHandler,
+    Handler,
+    Slices,
+    SlicingHandler,
+    Stage,
+    StageContext,
+    synchronous,
+)
 from streams.topics import DEADLETTERS, ERRORS, HEARTBEATS, REQUESTS, RESULTS, VALIDATED
 from tests.unit.streams.records import incoming
 
@@ -36,6 +45,7 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.written: list[Write] = []
+        self.calls: list[int] = []
         self.refuse: Callable[[Write], bool] = lambda _: False
         self.open = asyncio.Event()
         self.open.set()
@@ -48,6 +58,7 @@ class FakeProducer:
             if self.refuse(write):
                 raise RecordRefusedError(f"too large for {write.topic}")
         self.written += writes
+        self.calls.append(len(writes))
         return [metadata_of(write) for write in writes]
 
     async def available(self) -> None:
@@ -533,3 +544,154 @@ async def test_heartbeat_is_not_finished_while_the_cluster_is_unavailable() -> N
     harness.producer.availability.set()
     await task
     assert harness.finished == [HEARTBEAT]
+
+
+# Synchronous path
+
+
+def sync_harness(
+    *effects: Effect, waits: Callable[[Incoming], bool] = lambda _: False, **options: Any
+) -> ProcessorHarness:
+    """Return a processor whose handler returns effects, or needs to wait for some records."""
+
+    async def handle(_record: Incoming) -> Sequence[Effect]:
+        return effects
+
+    def sync(record: Incoming) -> Sequence[Effect] | None:
+        return None if waits(record) else effects
+
+    return ProcessorHarness(FastHandler(sync, handle), **options)
+
+
+def run_sync(harness: ProcessorHarness, *offsets: int) -> list[Processed]:
+    found = [harness.processor.run_sync(incoming(offset=offset)) for offset in offsets]
+    return [each for each in found if each is not None]
+
+
+RESULT = Outgoing(VALIDATED, b"k", b"v")
+
+
+async def test_effects_of_several_records_are_published_together() -> None:
+    harness = sync_harness(RESULT, TableWrite("rows", "a", b"1"))
+    batch = run_sync(harness, 0, 1, 2)
+    assert (harness.producer.written, harness.finished) == ([], [])
+    await harness.processor.write_batch(batch)
+    assert harness.producer.calls == [6]
+    assert [each.offset for each in harness.finished] == [0, 1, 2]
+    assert harness.table.rows == {"a": b"1"}
+
+
+async def test_records_of_a_batch_are_not_finished_before_it_is_acknowledged() -> None:
+    harness = sync_harness(RESULT)
+    harness.producer.open.clear()
+    task = asyncio.create_task(harness.processor.write_batch(run_sync(harness, 0, 1)))
+    await yield_to_tasks()
+    assert harness.finished == []
+    harness.producer.open.set()
+    await task
+    assert len(harness.finished) == 2
+
+
+async def test_record_that_has_to_wait_is_not_counted_twice() -> None:
+    def records_in() -> float:
+        return (
+            REGISTRY.get_sample_value("clipmill_stage_records_in_total", {"stage": "test"}) or 0.0
+        )
+
+    harness, before = sync_harness(RESULT, waits=lambda _: True), records_in()
+    assert harness.processor.run_sync(incoming()) is None
+    await harness.processor.run(incoming())
+    assert records_in() - before == 1.0
+    assert harness.finished == [incoming()]
+
+
+async def test_handler_without_a_synchronous_path_needs_a_task() -> None:
+    assert ProcessorHarness(returning(RESULT)).processor.run_sync(incoming()) is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(incoming(), topic=HEARTBEATS.name),
+        incoming(value=UndecodableBatch(b"\0")),
+    ],
+)
+async def test_heartbeats_and_undecodable_batches_need_a_task(record: Incoming) -> None:
+    assert sync_harness(RESULT).processor.run_sync(record) is None
+
+
+async def test_bug_on_the_synchronous_path_is_reported_by_the_task() -> None:
+    def fail(_record: Incoming) -> Sequence[Effect]:
+        raise ValueError("oops")
+
+    harness = ProcessorHarness(synchronous(fail))
+    assert harness.processor.run_sync(incoming()) is None
+    await harness.processor.run(incoming())
+    assert harness.producer.topics == ["p.errors.v1"]
+    assert harness.finished == [incoming()]
+
+
+async def test_flush_in_a_batch_separates_the_effects_of_all_records() -> None:
+    harness = sync_harness(TableWrite("rows", "a", b"1"), Flush(), RESULT)
+    await harness.processor.write_batch(run_sync(harness, 0, 1))
+    assert harness.producer.calls == [1, 2, 1]
+    topic = "p.videos.validated.v1"
+    assert harness.producer.topics == ["changelog", topic, "changelog", topic]
+
+
+@pytest.mark.parametrize("offsets", [(0,), (0, 1, 2)])
+async def test_refused_record_is_reported_for_the_record_that_caused_it(
+    offsets: tuple[int, ...],
+) -> None:
+    def sync(record: Incoming) -> Sequence[Effect]:
+        size = b"huge" if record.offset == 0 else b"small"
+        return [Outgoing(VALIDATED, b"%d" % record.offset, size)]
+
+    harness = ProcessorHarness(synchronous(sync))
+    harness.producer.refuse = lambda write: write.value == b"huge"
+    await harness.processor.write_batch(run_sync(harness, *offsets))
+    assert harness.producer.topics == [
+        "p.errors.v1",
+        *["p.videos.validated.v1"] * (len(offsets) - 1),
+    ]
+    assert [each.offset for each in harness.finished] == list(offsets)
+
+
+@pytest.mark.parametrize("returned", [5, [5], "text"])
+async def test_invalid_result_of_the_synchronous_path_is_reported_as_bug(returned: Any) -> None:
+    harness = ProcessorHarness(synchronous(lambda _: returned))
+    await harness.processor.write_batch(run_sync(harness, 0))
+    assert harness.producer.topics == ["p.errors.v1"]
+    assert len(harness.finished) == 1
+
+
+async def test_cancelled_batch_finishes_nothing() -> None:
+    harness = sync_harness(RESULT)
+    harness.producer.open.clear()
+    task = asyncio.create_task(harness.processor.write_batch(run_sync(harness, 0, 1)))
+    await yield_to_tasks()
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), harness.finished) == (True, [])
+
+
+async def test_each_record_of_a_batch_has_its_own_log_context() -> None:
+    seen: list[str] = []
+
+    def sync(_record: Incoming) -> Sequence[Effect]:
+        seen.append(REQUEST.get())
+        return [Outgoing(VALIDATED, b"k", b"huge")]
+
+    def report(_record: Incoming, _error: Exception) -> Sequence[Effect]:
+        seen.append(REQUEST.get())
+        return []
+
+    harness = ProcessorHarness(synchronous(sync), stage=replace(STAGE, on_bug=report))
+    harness.producer.refuse = lambda _: True
+    batch = [
+        harness.processor.run_sync(incoming(offset=n, headers=(("ce_correlationid", b"r%d" % n),)))
+        for n in (1, 2)
+    ]
+    await harness.processor.write_batch([each for each in batch if each is not None])
+    assert seen == ["r1", "r2", "r1", "r2"]
+    assert REQUEST.get() == ""

@@ -1,0 +1,126 @@
+"""Appends records to the open batches of aiokafka's producer, with one future per batch.
+
+`AIOKafkaProducer.send` creates a future for each record, and looks up the topic and hashes the key
+each time: 27 µs a record, here 9.
+"""
+
+import random
+from asyncio import Future
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import RecordMetadata
+
+from streams.records import Header
+
+PENDING_BATCHES = 8
+"""Unsent batches of a partition; beyond them, `AIOKafkaProducer.send` waits for room."""
+
+RECORD_BYTES_MAX = 65_536
+"""Bytes of key and value; larger records are left to `AIOKafkaProducer.send`, which checks them."""
+
+KEYS = 8_192
+"""Keys whose partition hash is cached: each request has three records of the same key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A record in a batch of the producer.
+
+    Attributes:
+        acknowledgement: result of the batch, whose offset is that of its first record.
+        index: position in the batch.
+    """
+
+    acknowledgement: "Future[RecordMetadata]"
+    index: int
+
+    def metadata(self) -> RecordMetadata:
+        """Return the metadata of an acknowledged record; raises the error of its batch."""
+        first = self.acknowledgement.result()
+        if not self.index:
+            return first
+        return first._replace(offset=first.offset + self.index)
+
+
+class BatchAppender:
+    """Appends to the batches of one producer, which is started."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer: Any = producer
+        self._partitions: dict[str, list[int]] = {}
+        self._metadata: object = None
+
+    def append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[Header],
+        partition: int | None,
+    ) -> Appended | None:
+        """Append a record; None when `AIOKafkaProducer.send` has to: it waits, or raises."""
+        size = len(key or b"") + len(value or b"")
+        if (key is None and value is None) or size > RECORD_BYTES_MAX:
+            return None
+        partitions = self._partitions_of(topic)
+        if partition is None and partitions:
+            partition = _choose(partitions, key)
+        if partition not in partitions:
+            return None
+        tp = TopicPartition(topic, partition)
+        while (batch := self._open_batch(tp)) is not None:
+            # A batch without room for the record is closed.
+            appended = batch._builder.append(  # noqa: SLF001
+                timestamp=None, key=key, value=value, headers=list(headers)
+            )
+            if appended is not None:
+                return Appended(batch.future, appended.offset)
+        return None
+
+    def _open_batch(self, tp: TopicPartition) -> Any:
+        """Return the last batch of a partition, or a new one; None when too many are unsent."""
+        accumulator = self._producer._message_accumulator  # noqa: SLF001
+        if accumulator._closed or accumulator._exception is not None:  # noqa: SLF001
+            return None
+        pending = accumulator._batches.get(tp)  # noqa: SLF001
+        if pending and not pending[-1]._builder.closed():  # noqa: SLF001
+            return pending[-1]
+        if pending and len(pending) >= PENDING_BATCHES:
+            return None
+        batch = accumulator._append_batch(accumulator.create_builder(), tp)  # noqa: SLF001
+        # The error of a batch is retrieved by the futures of its records, and these have none.
+        batch.future.add_done_callback(retrieve)
+        return batch
+
+    def _partitions_of(self, topic: str) -> list[int]:
+        """Return the partitions of a topic, none while they are unknown."""
+        # aiokafka replaces the dictionary when it has new metadata.
+        metadata = self._producer.client.cluster._partitions  # noqa: SLF001
+        if metadata is not self._metadata:
+            self._metadata, self._partitions = metadata, {}
+        if topic not in self._partitions:
+            self._partitions[topic] = sorted(metadata.get(topic, ()))
+        return self._partitions[topic]
+
+
+def _choose(partitions: Sequence[int], key: bytes | None) -> int:
+    """Return the partition of a key, as `aiokafka.partitioner.DefaultPartitioner`."""
+    if key is None:
+        return random.choice(partitions)  # noqa: S311
+    return partitions[_hash(key) % len(partitions)]
+
+
+@lru_cache(KEYS)
+def _hash(key: bytes) -> int:
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+def retrieve(future: "Future[RecordMetadata]") -> None:
+    """Retrieve the error of a future, so that asyncio does not log it."""
+    if not future.cancelled():
+        future.exception()
