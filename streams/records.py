@@ -20,6 +20,13 @@ LAST_TIMESTAMP_SECONDS = 2**63 / 1000
 """Seconds: bound of Kafka's timestamps, 64 bits of milliseconds."""
 
 
+TEXTS_BYTES_MAX = 4_096
+"""Bytes of headers that are kept decoded; a client's may have a megabyte."""
+
+TEXTS_MAX = 32
+"""Number of headers that are kept decoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A consumed record.
@@ -62,9 +69,12 @@ class Incoming:
     def header(self, name: str) -> str | None:
         """Return the last header of a name as text, None when missing or not UTF-8.
 
-        The first call decodes all headers: a record has 15 look-ups.
+        The first call decodes all headers, if they are small: a record has 15 look-ups.
         """
         if not self._texts and self.headers:
+            size = sum(len(key) + len(value or b"") for key, value in self.headers)
+            if size > TEXTS_BYTES_MAX or len(self.headers) > TEXTS_MAX:
+                return _text(self.header_bytes(name))
             self._texts.update({name: _text(value) for name, value in self.headers})
         return self._texts.get(name)
 

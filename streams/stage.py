@@ -43,7 +43,7 @@ Handler = Callable[[Incoming], Awaitable[Sequence[Effect]]]
 """Processes one record and returns everything that is to be written."""
 
 Slices = AsyncIterator[Sequence[Effect]]
-"""Output_co of a large record in slices; other records are scheduled between them."""
+"""Effects of a large record, in slices; other records are scheduled between them."""
 
 SlicingHandler = Callable[[Incoming], Awaitable[Sequence[Effect] | Slices]]
 """A handler that may return slices."""

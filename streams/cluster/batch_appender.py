@@ -23,8 +23,11 @@ PENDING_BATCHES = 8
 RECORD_BYTES_MAX = 65_536
 """Bytes of key and value; larger records are left to `AIOKafkaProducer.send`, which checks them."""
 
-KEYS = 8_192
+CACHED_KEYS = 8_192
 """Keys whose partition hash is cached: each request has three records of the same key."""
+
+CACHED_KEY_BYTES = 256
+"""Length of cached keys: a dead letter has its client's key, of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,15 @@ def _choose(partitions: Sequence[int], key: bytes | None) -> int:
     """Return the partition of a key, as `aiokafka.partitioner.DefaultPartitioner`."""
     if key is None:
         return random.choice(partitions)  # noqa: S311
-    return partitions[_hash(key) % len(partitions)]
+    number = _cached_hash(key) if len(key) <= CACHED_KEY_BYTES else _hash(key)
+    return partitions[number % len(partitions)]
 
 
-@lru_cache(KEYS)
 def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
+
+
+_cached_hash = lru_cache(CACHED_KEYS)(_hash)
 
 
 def retrieve(future: "Future[RecordMetadata]") -> None:

@@ -346,6 +346,9 @@ class DirectConsumer(Consumer):
     def _filter_committable_offsets(self, tps: Iterable[Any]) -> dict[Any, int]:
         """Add partitions where only the number of records finished ahead has changed."""
         offsets: dict[Any, int] = super()._filter_committable_offsets(tps)
+        if not self.flow_active:
+            # A rebalance has dropped the committed offsets; the start offsets are older.
+            return offsets
         for tp, start in self._start_offsets.items():
             metadata = commit_metadata(self.finished_ahead(tp))
             if metadata != self._metadata.get(tp, ""):

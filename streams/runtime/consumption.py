@@ -277,6 +277,9 @@ class Consumption:
             if held is None:
                 slot.withdraw()
                 return
+            if isinstance(held.item, _Slice) and held.item.slot.done():
+                slot.withdraw()  # its task was cancelled, and has not run since
+                continue
             self._gate.spend(held.claim)
             if isinstance(held.item, _Slice):
                 held.item.slot.set_result(slot)

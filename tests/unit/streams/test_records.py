@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.request import RequestId
+from streams.records import TEXTS_BYTES_MAX, TEXTS_MAX
 from tests.unit.streams.records import incoming
 
 
@@ -69,3 +70,20 @@ def test_record_id_is_stable_and_a_valid_request_id(
 )
 def test_header_is_its_last_value_as_text(headers: list[Any], text: str | None) -> None:
     assert incoming(headers=headers).header("a") == text
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_kept"),
+    [
+        pytest.param([("a", b"1"), ("b", b"\xff")], True, id="small"),
+        pytest.param([("a", b"1"), ("b", b"x" * TEXTS_BYTES_MAX)], False, id="large"),
+        pytest.param([("a", b"1")] * (TEXTS_MAX + 1), False, id="many"),
+    ],
+)
+def test_decoded_headers_are_kept_within_bounds(
+    headers: list[tuple[str, bytes]], *, is_kept: bool
+) -> None:
+    record = incoming(headers=headers)
+    assert (record.header("a"), record.header("missing")) == ("1", None)
+    assert bool(record._texts) is is_kept
+    assert record == incoming(headers=headers)

@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.cluster import batch_appender
 from streams.cluster.batch_appender import (
     PENDING_BATCHES,
     RECORD_BYTES_MAX,
@@ -119,6 +120,13 @@ async def test_error_that_is_not_awaited_is_not_logged(
     producer.drain().failure(KafkaConnectionError("away"))
     await asyncio.sleep(0)
     assert caplog.records == []
+
+
+def test_long_keys_are_not_cached() -> None:
+    before = batch_appender._cached_hash.cache_info().currsize
+    for number in range(10):
+        _choose([0, 1], b"%d" % number + b"x" * 60_000)
+    assert batch_appender._cached_hash.cache_info().currsize == before
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,21 @@ async def test_delivery_ends_when_a_rebalance_begins(consumer: Any, event: str) 
 async def test_stopped_consumer_delivers_nothing(consumer: Any) -> None:
     consumer._thread.polls = [(consumer._stopped.set, {REQUESTS: records(5)})]
     assert await delivered(consumer) == []
+
+
+# Commits
+
+
+@pytest.mark.parametrize("flow_active", [True, False])
+async def test_start_offset_is_not_committed_during_a_rebalance(
+    consumer: Any, *, flow_active: bool
+) -> None:
+    """The revocation drops the committed offset, and keeps the older start offset."""
+    consumer._thread.commits = {REQUESTS: 100, COMMANDS: 7}
+    await consumer.perform_seek()
+    consumer._committed_offset.pop(REQUESTS)
+    consumer.finished_ahead = lambda tp: 3 if tp == REQUESTS else 0
+    if not flow_active:
+        consumer.stop_flow()
+    committable = consumer._filter_committable_offsets([REQUESTS])
+    assert committable == ({REQUESTS: 100} if flow_active else {})

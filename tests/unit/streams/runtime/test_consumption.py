@@ -734,6 +734,19 @@ async def test_record_cancelled_between_slices_loses_no_slot(*, has_turn: bool) 
     assert harness.slots.reserve() is not None
 
 
+async def test_cancelled_slice_leaks_no_slot_before_its_task_runs() -> None:
+    harness = SlicingHarness(concurrency=1, claim=ranked(10, path=(AUDIT,), cost=4))
+    harness.meter.observe(GroupProgress(end=0, finished=0), 0.0)
+    await harness.accept(0, value=b"9")
+    harness.meter.observe(GroupProgress(end=0, finished=0), 1.0)
+    harness.gate.reset_spent()
+    harness.rebalance()
+    harness.consumption.on_capacity()
+    await yield_to_tasks()
+    assert (harness.started, harness.held) == ([0], 0)
+    assert harness.slots.reserve() is not None
+
+
 async def test_output_beyond_the_claim_is_charged() -> None:
     harness = ConsumptionHarness(claim=ranked(10, 10, path=(AUDIT,)))
     harness.meter.observe(GroupProgress(end=1, finished=0), 0.0)
