@@ -1,6 +1,6 @@
 """The concurrency limit of a stage: a semaphore whose slots are released during network waits.
 
-Slots are reserved by `streams.runtime.consumption` before a task starts. Handlers call
+Slots are reserved by `streams.runtime.dispatcher` before a task starts. Handlers call
 `slot_released` around network and rate-limiter waits, so the limit bounds running work, not tasks.
 """
 

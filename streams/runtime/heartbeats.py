@@ -29,7 +29,7 @@ from streams.envelope import seal
 from streams.observability.health import Health
 from streams.observability.metrics import HEARTBEAT_AGE, HEARTBEAT_SENT
 from streams.records import Outgoing
-from streams.runtime.consumption import cancel
+from streams.runtime.record_tasks import cancel
 from streams.settings import HeartbeatSettings
 from streams.topics import HEARTBEATS, Topic
 

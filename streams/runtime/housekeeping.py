@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from streams.faust_driver.tables import StageTable
 from streams.observability.metrics import TABLE_BYTES, TABLE_ROWS, StageMetrics
 from streams.records import Effect, Outgoing
-from streams.runtime.consumption import cancel
+from streams.runtime.record_tasks import cancel
 from streams.stage import PeriodicTask
 
 log = logging.getLogger(__name__)

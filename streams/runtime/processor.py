@@ -3,7 +3,7 @@
 For each record: acquire a slot, call the handler, write all effects, and only then report the
 record as finished. A kill at any of these points leaves the record uncommitted, so it is read
 again. An unexpected exception becomes the stage's bug report or a dead letter, never a lost
-record. `streams.runtime.consumption` decides which record is next.
+record. `streams.runtime.dispatcher` decides which record is next.
 """
 
 import asyncio

@@ -41,10 +41,11 @@ from streams.records import Effect, Incoming
 from streams.runtime.assigned_partitions import AssignedPartitions, PartitionShare
 from streams.runtime.back_pressure import BackPressure
 from streams.runtime.concurrency import ConcurrencyLimit
-from streams.runtime.consumption import Consumption, cancel
+from streams.runtime.consumption import Consumption
 from streams.runtime.housekeeping import Housekeeping
 from streams.runtime.offset_tracker import OffsetTracker, Partition
 from streams.runtime.processor import RecordProcessor
+from streams.runtime.record_tasks import cancel
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
@@ -125,7 +126,7 @@ class StageRunner:
     async def __aenter__(self) -> Self:
         try:
             self._processor = self._build_processor(await self._open())
-            self.consumption.processor = self._processor
+            self.consumption.dispatcher.tasks.processor = self._processor
             key = f"{INTAKE}{self.stage.name}"
             self._resources.enter_context(
                 self._shared_state.listen(key, apply_signals(self._intake))
@@ -210,8 +211,8 @@ class StageRunner:
             topic_prefix=self._settings.kafka.topic_prefix,
             on_finished=self._finished,
             reply_topics=self._settings.kafka.reply_topics,
-            next_slice=self.consumption.next_slice,
-            on_effects=self.consumption.charge,
+            next_slice=self.consumption.dispatcher.next_slice,
+            on_effects=self.consumption.dispatcher.charge,
             limit=self._settings.deadletters,
         )
 

@@ -348,7 +348,7 @@ async def test_window_smaller_than_the_backlog_loses_nothing(settings: Settings)
     held: list[int] = []
 
     async def handle(record: Incoming) -> Sequence[Effect]:
-        held.append(len(runner.consumption))
+        held.append(len(runner.consumption.dispatcher.tasks))
         await asyncio.sleep(0.001)
         return [forwarded(record)]
 

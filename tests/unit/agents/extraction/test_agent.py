@@ -586,7 +586,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         gate=BackPressureGate({}, lambda: 1.0),
         started_max=100,
     )
-    consumption.processor = work
+    consumption.dispatcher.tasks.processor = work
     actions = ["download", "info"] * 10
     events = [validated(action=each, request_id=f"b/{n}") for n, each in enumerate(actions)]
     for offset, event in enumerate(events):

@@ -1,4 +1,5 @@
-"""Consumption of a stage: records are accepted, held, started once, and acknowledged."""
+"""Consumption of a stage, with its dispatcher and tasks: records are accepted, held, started once,
+and acknowledged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,11 +19,11 @@ from streams.cluster.shared_state import SharedState
 from streams.faust_driver.consumer import OffsetReset
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
-from streams.runtime import consumption as consumption_module
-from streams.runtime import write_batches
+from streams.runtime import dispatcher, write_batches
 from streams.runtime.back_pressure import BackPressureGate, GroupProgress, Meter
 from streams.runtime.concurrency import ConcurrencyLimit, slot_released
-from streams.runtime.consumption import HELD_BYTES_MAX, Consumption
+from streams.runtime.consumption import Consumption
+from streams.runtime.dispatcher import HELD_BYTES_MAX
 from streams.runtime.offset_tracker import OffsetTracker, SkippedOffsetsError
 from streams.runtime.processor import Processed
 from streams.runtime.stall_detector import Position, StallDetector
@@ -97,7 +98,8 @@ class ConsumptionHarness:
             gate=self.gate,
             started_max=started_max,
         )
-        self.consumption.processor = self
+        self.tasks = self.consumption.dispatcher.tasks
+        self.tasks.processor = self
 
     def run_sync(self, _record: Incoming) -> Processed | None:
         return None
@@ -170,7 +172,7 @@ class ConsumptionHarness:
 
     @property
     def held(self) -> int:
-        return len(self.consumption)
+        return len(self.tasks) + len(self.tasks._orphans)
 
     @property
     def free(self) -> int:
@@ -678,7 +680,7 @@ class SlicingHarness(ConsumptionHarness):
             async with self.slots.acquire():
                 self.started += [record.offset] * (left > 0)
             if left:
-                await self.consumption.next_slice(record)
+                await self.consumption.dispatcher.next_slice(record)
         self.acks.finish((record.topic, record.partition), record.offset)
 
 
@@ -752,7 +754,7 @@ async def test_output_beyond_the_claim_is_charged() -> None:
     harness.meter.observe(GroupProgress(end=1, finished=0), 0.0)
     await harness.accept(0)
     record = Incoming("requests", 0, 0, b"0", b"", (), 1.5)
-    harness.consumption.charge(record, [Outgoing(AUDIT, None, None)] * 5)
+    harness.consumption.dispatcher.charge(record, [Outgoing(AUDIT, None, None)] * 5)
     await harness.accept(1)
     assert harness.started == [0]
     await harness.consumption.drain(0)
@@ -792,8 +794,8 @@ async def test_task_of_a_truncated_log_continues_and_acknowledges_nothing(
     harness.consumption.reset_partition(REQUESTS, RESET)
     await harness.accept(0, key=b"new")
     assert (harness.started, harness.held) == ([0, 0], 2)
-    [old] = harness.consumption._orphans
-    new = harness.consumption._tasks[P, 0]
+    [old] = harness.tasks._orphans
+    new = harness.tasks._tasks[P, 0]
     harness.release(0)
     await yield_to_tasks()
     assert old.done()
@@ -1056,7 +1058,7 @@ async def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch, sync: SyncHa
 async def test_event_loop_is_free_between_the_rounds_of_a_long_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumption_module, "SYNC_RECORDS", 2)
+    monkeypatch.setattr(dispatcher, "SYNC_RECORDS", 2)
     sync = SyncHarness(concurrency=1)
     sync.waits = {0}
     await sync.deliver(*range(6))

@@ -1,0 +1,179 @@
+"""The tasks of a stage's records in progress: one per record, or one per batch of records."""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Any, Protocol
+
+from streams.records import Incoming
+from streams.runtime.concurrency import RESERVED, Reservation
+from streams.runtime.offset_tracker import Partition
+from streams.runtime.processor import Processed
+from streams.runtime.schedule import Held
+from streams.runtime.write_batches import WriteBatches
+
+
+class Processor(Protocol):
+    """Processes records; no method raises, except when cancelled."""
+
+    async def run(self, record: Incoming) -> None:
+        """Process one record."""
+
+    def run_sync(self, record: Incoming) -> Processed | None:
+        """Process a record without waiting; None when it needs `run`."""
+
+    async def write_batch(self, batch: Sequence[Processed]) -> None:
+        """Write the effects of records that were processed without waiting."""
+
+
+RecordId = tuple[Partition, int]
+"""Partition and offset of a record."""
+
+
+class RecordTasks:
+    """The records in progress.
+
+    Args:
+        on_ended: called with each record that ended, finished or cancelled, and its entry in the
+            schedule.
+        on_task_done: called after the records of a task.
+        on_failure: called with an error that ends the stage.
+
+    Attributes:
+        processor: processes the records; set before the first one.
+    """
+
+    processor: Processor
+
+    def __init__(
+        self,
+        *,
+        on_ended: Callable[[RecordId, Held[Any] | None], object],
+        on_task_done: Callable[[], object],
+        on_failure: Callable[[BaseException], object],
+    ) -> None:
+        self._on_ended = on_ended
+        self._on_task_done = on_task_done
+        self._on_failure = on_failure
+        self._tasks: dict[RecordId, asyncio.Task[None]] = {}
+        self._orphans: set[asyncio.Task[None]] = set()
+        self._batches = WriteBatches(self._write, self._on_batch_done)
+
+    def __len__(self) -> int:
+        """The number of records in progress, without orphans."""
+        return len(self._tasks)
+
+    @property
+    def running(self) -> set[asyncio.Task[None]]:
+        """The tasks of all records, orphans included."""
+        return {*self._tasks.values(), *self._orphans}
+
+    def is_current(self, record: Incoming) -> bool:
+        """Return whether the current task is the one of a record, and may acknowledge it."""
+        return self._tasks.get(record_id_of(record)) is asyncio.current_task()
+
+    def start(
+        self,
+        record: Incoming,
+        slot: Reservation | None = None,
+        held: Held[Any] | None = None,
+    ) -> asyncio.Task[None]:
+        """Start the task of a record.
+
+        Args:
+            record: the record.
+            slot: a slot that is reserved for it.
+            held: its entry in the schedule.
+        """
+        # A fresh context: Faust's own keeps the event, and with it the record.
+        context = Context()
+        context.run(RESERVED.set, slot)
+        task = asyncio.create_task(self.processor.run(record), context=context)
+        record_id = record_id_of(record)
+        self._tasks[record_id] = task
+        task.add_done_callback(partial(self._on_record_done, record_id, slot, held))
+        return task
+
+    def write(self, processed: Processed, held: Held[Any]) -> None:
+        """Write the effects of a record in the batch of its partition."""
+        record = processed.record
+        task = self._batches.add(partition_of(record), (processed, held))
+        self._tasks[record_id_of(record)] = task
+
+    def orphan(self, partition: Partition) -> None:
+        """Turn the tasks of a partition into orphans: they go on, but acknowledge nothing."""
+        self._batches.close(partition)
+        for record_id in [each for each in self._tasks if each[0] == partition]:
+            self._orphans.add(self._tasks.pop(record_id))
+
+    def retain(self, partitions: Collection[Partition]) -> None:
+        """Cancel the tasks of all other partitions."""
+        self._batches.close_all()
+        for (partition, _), task in list(self._tasks.items()):
+            if partition not in partitions:
+                task.cancel()
+
+    async def drain(self, grace: float) -> None:
+        """Wait for all tasks up to a grace period, and cancel the rest."""
+        try:
+            if self.running and grace:
+                await asyncio.wait(self.running, timeout=grace)
+        finally:
+            await cancel(*self.running)
+
+    def record_failure(self, task: asyncio.Task[None]) -> None:
+        """Report the error of a task that ended, if any."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+
+    async def _write(self, batch: Sequence[tuple[Processed, Held[Any]]]) -> None:
+        await self.processor.write_batch([processed for processed, _ in batch])
+
+    def _on_batch_done(
+        self, batch: Sequence[tuple[Processed, Held[Any]]], task: asyncio.Task[None]
+    ) -> None:
+        for processed, held in batch:
+            self._forget(record_id_of(processed.record), held, task)
+        self._end(task)
+
+    def _on_record_done(
+        self,
+        record_id: RecordId,
+        slot: Reservation | None,
+        held: Held[Any] | None,
+        task: asyncio.Task[None],
+    ) -> None:
+        self._forget(record_id, held, task)
+        if slot is not None:
+            # A task that was cancelled before it began has not claimed its slot.
+            slot.release()
+        self._end(task)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._orphans.discard(task)
+        self.record_failure(task)
+        self._on_task_done()
+
+    def _forget(
+        self, record_id: RecordId, held: Held[Any] | None, task: asyncio.Task[None]
+    ) -> None:
+        # A reassigned partition may have started the same record again meanwhile.
+        if self._tasks.get(record_id) is task:
+            del self._tasks[record_id]
+        self._on_ended(record_id, held)
+
+
+def partition_of(record: Incoming) -> Partition:
+    return record.topic, record.partition
+
+
+def record_id_of(record: Incoming) -> RecordId:
+    return partition_of(record), record.offset
+
+
+async def cancel(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
