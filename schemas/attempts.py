@@ -27,7 +27,7 @@ class EndpointRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     @property
     def name(self) -> str:
         """Key on the topic ``attempts`` and name of the breaker: ``tiktok:extract:direct``."""
-        return breaker_name(self.platform, self.operation, self.egress)
+        return endpoint_key(self.platform, self.operation, self.egress)
 
 
 class NetworkAttempt(EndpointRecord, frozen=True, kw_only=True, tag="attempt"):
@@ -80,5 +80,5 @@ class BreakerOrder(EndpointRecord, frozen=True, kw_only=True, tag="order"):
 AttemptRecord = NetworkAttempt | TrialRequest | BreakerOrder
 
 
-def breaker_name(platform: str, operation: str, egress: str) -> str:
+def endpoint_key(platform: str, operation: str, egress: str) -> str:
     return f"{platform}:{operation}:{egress}"

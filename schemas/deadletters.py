@@ -7,7 +7,7 @@ import msgspec
 from schemas.codec import Moment
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The latest action on one dead letter.
 
     Key: the dead letter's id, ``<partition>-<offset>-<milliseconds>``.

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.attempts import Operation, breaker_name
+from schemas.attempts import Operation, endpoint_key
 from schemas.codec import Moment
 from schemas.errors import ErrorCode
 
@@ -49,7 +49,7 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Name of the breaker: ``tiktok:extract:direct``."""
-        return breaker_name(self.platform, self.operation, self.egress)
+        return endpoint_key(self.platform, self.operation, self.egress)
 
 
 class RateState(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ class RateState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Name of the endpoint, equal to the breaker's: ``tiktok:extract:direct``."""
-        return breaker_name(self.platform, self.operation, self.egress)
+        return endpoint_key(self.platform, self.operation, self.egress)
 
 
 class CancelSignal(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from streams.runtime.processor import dead_letter
     from streams.settings import Settings
     from streams.stage import (
-        FastHandler,
         Handler,
         Slices,
         SlicingHandler,
         Stage,
         StageContext,
         StageMessage,
+        SyncFirstHandler,
         Table,
         synchronous,
     )
@@ -50,7 +50,6 @@ __all__ = [
     "Claim",
     "Effect",
     "Envelope",
-    "FastHandler",
     "Flush",
     "Handler",
     "Incoming",
@@ -62,6 +61,7 @@ __all__ = [
     "Stage",
     "StageContext",
     "StageMessage",
+    "SyncFirstHandler",
     "Table",
     "TableWrite",
     "Topic",
@@ -80,7 +80,7 @@ _MODULES = {
     "streams.runtime.processor": ("dead_letter",),
     "streams.settings": ("Settings",),
     "streams.stage": (
-        "FastHandler",
+        "SyncFirstHandler",
         "Handler",
         "Slices",
         "SlicingHandler",

@@ -57,7 +57,7 @@ Output_co = TypeVar("Output_co", bound=Sequence[Effect] | Slices, covariant=True
 
 
 @dataclass(frozen=True, slots=True)
-class FastHandler(Generic[Output_co]):
+class SyncFirstHandler(Generic[Output_co]):
     """A handler with a synchronous path, which needs no task for each record.
 
     The effects of several records are published together.
@@ -71,13 +71,15 @@ class FastHandler(Generic[Output_co]):
         return self.handle(record)
 
 
-def synchronous(handle: Callable[[Incoming], Sequence[Effect]]) -> FastHandler[Sequence[Effect]]:
+def synchronous(
+    handle: Callable[[Incoming], Sequence[Effect]],
+) -> SyncFirstHandler[Sequence[Effect]]:
     """Return the handler of a stage that never waits."""
 
     async def handle_alone(record: Incoming) -> Sequence[Effect]:
         return handle(record)
 
-    return FastHandler(handle, handle_alone)
+    return SyncFirstHandler(handle, handle_alone)
 
 
 BugHandler = Callable[[Incoming, Exception], Sequence[Effect]]
@@ -155,7 +157,7 @@ class StageMessage:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One step of the pipeline.
+    """A stage: one consumer group with its source topics, handler and tables.
 
     Attributes:
         name: stage name; with the prefix, also the name of its consumer group.
@@ -169,7 +171,7 @@ class Stage:
         messages: messages on the topics that only this stage has.
         tables: table names; rows are keyed, and so partitioned, like the source records.
         concurrency: maximum number of records processed at a time.
-        window: maximum number of uncommitted records held per source topic; at most
+        window: maximum number of unfinished records per source topic; at most the setting
             ``stage.window`` of them are started.
         ordered: records of one key are processed one at a time, in offset order.
         drains: finish records in flight on SIGTERM; False where they only wait.

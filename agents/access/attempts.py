@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.attempts import AttemptRecord, NetworkAttempt, TrialRequest, breaker_name
+from schemas.attempts import AttemptRecord, NetworkAttempt, TrialRequest, endpoint_key
 from schemas.codec import encode
 from schemas.errors import ClipmillError, Endpoint
 from schemas.job import Job
@@ -36,7 +36,7 @@ class PlannedAttempt:
     @property
     def breaker(self) -> str:
         """Name of its breaker, and key of its records."""
-        return breaker_name(self.endpoint.platform, self.endpoint.operation, self.endpoint.egress)
+        return endpoint_key(self.endpoint.platform, self.endpoint.operation, self.endpoint.egress)
 
     @property
     def state_key(self) -> str:

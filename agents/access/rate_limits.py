@@ -15,7 +15,7 @@ from typing import Literal
 from agents.access.bulkhead import Bulkhead
 from agents.resilience.rate_limiter import FairRateLimiter, Slot
 from agents.resilience.token_bucket import Rate
-from schemas.attempts import Operation, breaker_name
+from schemas.attempts import Operation, endpoint_key
 from schemas.errors import Endpoint
 from schemas.signals import RATE, RateState
 from streams.observability.metrics import (
@@ -155,7 +155,7 @@ class RateLimits:
 
     def _state(self, endpoint: Endpoint) -> RateState | None:
         return self._context.shared_state.read(
-            f"{RATE}{breaker_name(*_labels(endpoint))}", RateState
+            f"{RATE}{endpoint_key(*_labels(endpoint))}", RateState
         )
 
 

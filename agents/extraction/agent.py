@@ -225,7 +225,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         work = ExtractionWork(
             platforms,
             reader,
-            _open_table(caches, context),
+            _open_cache(caches, context),
             failures=caches.negative(lambda platform: bool(authenticator.accounts(platform))),
             pages=caches.metadata(),
             dates=dates,
@@ -259,7 +259,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
         )
 
 
-def _open_table(caches: StageCaches, context: StageContext) -> VideoInfoCache:
+def _open_cache(caches: StageCaches, context: StageContext) -> VideoInfoCache:
     """Return the cache on the stage's table, and schedule the table's sweep."""
     table = context.tables[TABLE]
     cache = caches.video_info(table)

@@ -18,7 +18,7 @@ from streams.claims import Claim, Path, claim_of
 from streams.envelope import STRUCTURED, TYPE_PREFIX, open_envelope
 from streams.priority_queue import DEFAULT_PRIORITY, DEFAULT_RANK, rank_of
 from streams.records import Effect, Incoming
-from streams.stage import BugHandler, FastHandler
+from streams.stage import BugHandler, SyncFirstHandler
 from streams.topics import AUDIT, EXTRACTED, SELECTED, VALIDATED
 
 T = TypeVar("T")
@@ -30,15 +30,15 @@ def kind_of(record: Incoming) -> type[Event] | None:
 
 
 def handle_by_kind(
-    handlers: Mapping[type[Event], FastHandler[Sequence[Effect]]],
-    default: FastHandler[Sequence[Effect]],
-) -> FastHandler[Sequence[Effect]]:
+    handlers: Mapping[type[Event], SyncFirstHandler[Sequence[Effect]]],
+    default: SyncFirstHandler[Sequence[Effect]],
+) -> SyncFirstHandler[Sequence[Effect]]:
     """Return a handler that dispatches a record to the handler of its event type."""
 
     async def handle(record: Incoming) -> Sequence[Effect]:
         return await _select(handlers, record, default)(record)
 
-    return FastHandler(lambda record: _select(handlers, record, default).sync(record), handle)
+    return SyncFirstHandler(lambda record: _select(handlers, record, default).sync(record), handle)
 
 
 def bug_by_kind(handlers: Mapping[type[Event], BugHandler], default: BugHandler) -> BugHandler:

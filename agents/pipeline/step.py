@@ -35,7 +35,7 @@ from streams.observability.metrics import (
     start_at_zero,
 )
 from streams.records import Effect, Flush, Incoming, TableWrite
-from streams.stage import FastHandler
+from streams.stage import SyncFirstHandler
 from streams.topics import AUDIT, ERRORS
 
 E = TypeVar("E", bound=Event)
@@ -78,7 +78,7 @@ def step_handler(
     shared_state: SharedState,
     *,
     work_sync: Callable[[E], StepOutcome | None] = lambda _: None,
-) -> FastHandler[Sequence[Effect]]:
+) -> SyncFirstHandler[Sequence[Effect]]:
     """Return the handler of a step.
 
     Args:
@@ -114,7 +114,7 @@ def step_handler(
         except RequestCancelledError:
             return [propose_result(event.job, step, cancelled(event.job, step), envelope.id)]
 
-    return FastHandler(handle_sync, handle)
+    return SyncFirstHandler(handle_sync, handle)
 
 
 def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:

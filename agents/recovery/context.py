@@ -7,7 +7,7 @@ from agents.access.breaker_client import breaker_state
 from agents.access.egress import egress_names
 from agents.pipeline.events import Event
 from agents.recovery.decisions import RecoveryOptions
-from schemas.attempts import breaker_name
+from schemas.attempts import endpoint_key
 from schemas.events import SelectedVideo
 from schemas.failure import Failure
 from schemas.signals import BreakerState
@@ -51,5 +51,5 @@ def _is_closed(breaker: BreakerState | None) -> bool:
 def _breaker(
     failure: Failure, egress: str, shared_state: SharedState, now: datetime
 ) -> BreakerState | None:
-    name = breaker_name(failure.platform or "", failure.operation or "", egress)
+    name = endpoint_key(failure.platform or "", failure.operation or "", egress)
     return breaker_state(shared_state, name, now)

@@ -51,7 +51,6 @@ from streams import (
     REQUESTS,
     VALIDATED,
     Effect,
-    FastHandler,
     Incoming,
     Outgoing,
     Settings,
@@ -60,6 +59,7 @@ from streams import (
     SlicingHandler,
     Stage,
     StageContext,
+    SyncFirstHandler,
     open_envelope,
 )
 from streams.observability.metrics import FAILURES, STEP_DURATION, observe, start_at_zero
@@ -95,7 +95,7 @@ class Validation:
         return self._slices(read.jobs, read.cause, record)
 
     def handle_sync(self, record: Incoming) -> Sequence[Effect] | None:
-        """Handle a single URL that needs no request; None for all other records."""
+        """Handle an invalid record, or a single URL that needs no network call; else None."""
         started = time.perf_counter()
         read = self._read(record)
         if not isinstance(read, _Request):
@@ -218,7 +218,7 @@ async def open_validation(context: StageContext) -> AsyncIterator[SlicingHandler
         )
         finder = TargetFinder(Platforms.load(context.settings.platforms), links, gate)
         work = Validation(finder, context.shared_state, context.settings.kafka.reply_topics)
-        yield FastHandler(work.handle_sync, work.handle)
+        yield SyncFirstHandler(work.handle_sync, work.handle)
 
 
 def window(settings: Settings) -> int:

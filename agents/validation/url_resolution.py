@@ -69,7 +69,7 @@ class TargetFinder:
         return found
 
     def find_sync(self, job: Job, url: Any) -> Target | None:
-        """Do `find` for a URL that needs no request; None for all others.
+        """Do `find` for a URL that needs no network call; None for all others.
 
         Raises:
             UnusableUrlError: as `find`.

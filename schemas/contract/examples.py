@@ -18,7 +18,7 @@ from schemas.commands import (
     ResumeStage,
     Retry,
 )
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from schemas.error_catalog import explain
 from schemas.errors import ErrorCode
 from schemas.events import (
@@ -359,7 +359,7 @@ RATE_STATES: tuple[RateState, ...] = (
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)
-LETTER_MARK = Mark(
+LETTER_MARK = DeadLetterStatus(
     state="replayed", by="operator", at=_START + timedelta(hours=2), note="yt-dlp was updated"
 )
 

@@ -11,7 +11,7 @@ from schemas.codec import encode
 from schemas.commands import Command
 from schemas.contract import examples
 from schemas.contract.descriptions import describe, structs_of
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from schemas.events import (
     ExtractedVideo,
     PendingLink,
@@ -201,7 +201,7 @@ INTAKE_SIGNAL = Message(
 LETTER_MARK = Message(
     name="letter-mark",
     summary="An operator's action on a dead letter.",
-    kind=Mark,
+    kind=DeadLetterStatus,
     examples=(examples.LETTER_MARK,),
 )
 HEARTBEAT = Message(

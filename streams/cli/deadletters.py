@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.cli.dead_letter_view import dead_letter_fields, dead_letter_table, dead_letter_text
 from streams.cli.errors import readable_errors
 from streams.cli.moments import parse_past
@@ -224,13 +224,13 @@ def _summary(totals: Totals, *, dry_run: bool) -> str:
 def resolve(ids: tuple[str, ...], bootstrap: str | None, note: str, by: str) -> None:
     """Say that nothing needs to be done about dead letters any more."""
     kafka = client_settings(bootstrap).kafka
-    mark = Mark(state="resolved", by=by, at=datetime.now(UTC), note=note)
+    mark = DeadLetterStatus(state="resolved", by=by, at=datetime.now(UTC), note=note)
     with readable_errors():
         asyncio.run(_resolve(kafka, set(ids), mark))
     click.echo(f"{len(set(ids))} resolved")
 
 
-async def _resolve(kafka: KafkaSettings, ids: set[str], mark: Mark) -> None:
+async def _resolve(kafka: KafkaSettings, ids: set[str], mark: DeadLetterStatus) -> None:
     await require_acls(kafka, topic_acls(kafka.topic_prefix, writes=(MARKS,)))
     dead_letters = await _find(kafka, ids)
     for dead_letter in dead_letters:

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.deadletters.headers import (
     BATCH_TYPE,
     REPLAY_OF,
@@ -40,7 +40,7 @@ class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
     value: bytes | None
     headers: tuple[Header, ...]
     metadata: DeadLetterHeaders
-    mark: Mark | None = None
+    mark: DeadLetterStatus | None = None
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -68,7 +68,7 @@ class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-def read_dead_letter(record: Any, marks: dict[str, Mark]) -> DeadLetterRecord:
+def read_dead_letter(record: Any, marks: dict[str, DeadLetterStatus]) -> DeadLetterRecord:
     """Decode a dead letter; a foreign record gets metadata with its timestamp only."""
     headers, metadata = split_headers(record.headers)
     if metadata is None:

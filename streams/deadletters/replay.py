@@ -21,7 +21,7 @@ from aiokafka.errors import (
 )
 
 from schemas.codec import encode
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.cluster.authorization import MissingAclError, explain_missing
 from streams.cluster.connection import client_options, translate_errors
 from streams.cluster.producer import Write
@@ -192,7 +192,7 @@ class Replay:
         if not dead_letters:
             return
         await self._limiter.acquire(len(dead_letters))
-        mark = Mark(state="replayed", by=by, at=datetime.now(UTC))
+        mark = DeadLetterStatus(state="replayed", by=by, at=datetime.now(UTC))
         records = [*map(replay_of, dead_letters), *(mark_record(it, mark) for it in dead_letters)]
         async with self._producer.transaction():
             await asyncio.gather(*[await self._send(record) for record in records])
@@ -207,7 +207,7 @@ class Replay:
         return sent
 
 
-def mark_record(dead_letter: DeadLetterRecord, mark: Mark) -> Outgoing:
+def mark_record(dead_letter: DeadLetterRecord, mark: DeadLetterStatus) -> Outgoing:
     """Return the record of an operator action on a dead letter."""
     metadata = dead_letter.metadata
     origin = (metadata.origin_topic, metadata.origin_partition, metadata.origin_offset)

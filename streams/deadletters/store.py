@@ -6,7 +6,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import MalformedMessageError, decode
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
 from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
@@ -52,11 +52,11 @@ class DeadLetterStore:
                 seen.add(dead_letter.identity)
                 yield dead_letter
 
-    async def _marks(self) -> dict[str, Mark]:
-        marks: dict[str, Mark] = {}
+    async def _marks(self) -> dict[str, DeadLetterStatus]:
+        marks: dict[str, DeadLetterStatus] = {}
         async for record in self._records(MARKS):
             try:
-                marks[_text(record.key)] = decode(record.value or b"", Mark)
+                marks[_text(record.key)] = decode(record.value or b"", DeadLetterStatus)
             except MalformedMessageError:
                 continue
         return marks

@@ -1,4 +1,4 @@
-"""The Faust app of a stage: each setting here prevents an event that was lost or stuck."""
+"""Builds and starts the Faust app of a stage, with settings that lose no record."""
 
 import asyncio
 from collections.abc import Collection
@@ -38,7 +38,7 @@ async def start_app(app: Any) -> None:
     await _start_or_raise(app)
     app.sensors.remove(app.monitor)
     # Without any state of a sensor Faust warns at each rebalance.
-    app.sensors.on_rebalance_start = lambda _app: {"nobody": {}}
+    app.sensors.on_rebalance_start = lambda _app: {"unused": {}}
 
 
 async def _start_or_raise(app: Any) -> None:

@@ -31,7 +31,7 @@ POLL_RECORDS = 64
 """Records of one poll: 5 to 10 ms of work."""
 
 DELIVERY_AND_SUSPENSION = 2
-"""Number of awaitables of Faust for each record: its delivery, and a suspension by a rebalance."""
+"""Number of awaitables of Faust per message: its delivery, and a suspension by a rebalance."""
 
 IDLE = PollLimits(wait_milliseconds=1500, records=POLL_RECORDS)
 """Of an idle stage; the wait is Faust's."""
@@ -41,10 +41,9 @@ BUSY = PollLimits(wait_milliseconds=100, records=POLL_RECORDS)
 all delivered waits behind the fetch of the silent ones. At 1500 ms a stage paused for up to 1.2 s,
 also when it was not backlogged."""
 
-RECOVERY = PollLimits(wait_milliseconds=50, records=500)
-"""During recovery of the tables. All else waits behind the last, empty fetch of the changelogs: at
-1500 ms a stage was ready 1.4 s later after its assignment. 500 rows take 0.3 ms; 2,000 are no
-faster."""
+RECOVERY = PollLimits(wait_milliseconds=50, records=POLL_RECORDS)
+"""During recovery of the tables, whose polls have a limit of their own. All else waits behind the
+last, empty fetch of the changelogs: at 1500 ms a stage was ready 1.4 s later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +145,8 @@ class DirectConsumer(Consumer):
     """Delivers polls directly to their stream; commits the offset tracker's acknowledgements.
 
     Faust makes a message, an event, and two tasks for every record, so that a full queue cannot
-    block a rebalance; that is half of the cost of a record. With buffers larger than one poll no
-    queue is ever full: partitions are paused at 80 % of it.
+    block a rebalance; the tasks alone are a third of the cost of a record. With buffers larger than
+    one poll no queue is ever full: partitions are paused at 80 % of it.
 
     Faust drops the records of a poll that ends during a rebalance, and seeks to the committed
     offsets beside the recovery, which does the same. Here they are read again.

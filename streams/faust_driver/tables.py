@@ -2,8 +2,8 @@
 
 A row is bytes under a text key. Handlers do not write; they return a `TableWrite`. The processor
 writes the row to the changelog, to the event's partition, and applies it once it is acknowledged,
-before the event's offset can be committed. So no row is lost by a crash, and recovery reads exactly
-the acknowledged rows.
+before the event's offset can be committed. So no row is lost by a crash. Recovery also reads rows
+whose acknowledgement was lost; their records are processed again.
 
 After a rebalance the recovery reads the changelogs of kept partitions from the last read offset,
 that is, all that the worker has written since. So these writes advance the read offset, as long as

@@ -41,7 +41,7 @@ class Reservation:
 class ConcurrencyLimit:
     """The slots of one stage.
 
-    `Consumption` reserves a slot for each record that it starts. Waiting tasks are served FIFO, and
+    `Dispatcher` reserves a slot for each record that it starts. Waiting tasks are served FIFO, and
     before new records.
 
     Args:

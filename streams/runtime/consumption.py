@@ -95,7 +95,7 @@ class Consumption:
         if self._register(topic, tp, polled, generation) and self.dispatcher.accepts:
             record = to_incoming(topic, polled)
             if self.delay_queue is None:
-                self.dispatcher.hold(record)
+                self.dispatcher.submit(record)
             elif isinstance(record.value, UndecodableBatch):
                 self.dispatcher.tasks.start(record)
             else:

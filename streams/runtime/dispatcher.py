@@ -22,7 +22,7 @@ from streams.runtime.back_pressure import BackPressureGate
 from streams.runtime.concurrency import RESERVED, ConcurrencyLimit, Reservation
 from streams.runtime.offset_tracker import Partition
 from streams.runtime.record_tasks import RecordId, RecordTasks, partition_of, record_id_of
-from streams.runtime.schedule import Held, Schedule, hold
+from streams.runtime.schedule import Schedule, Scheduled, scheduled
 from streams.stage import Stage
 from streams.topics import HEARTBEATS
 
@@ -93,7 +93,7 @@ class Dispatcher:
         self._held_bytes = 0
         self.has_space = asyncio.Event()
         self.has_space.set()
-        self._started: dict[RecordId, Held[Incoming | _Slice]] = {}
+        self._started: dict[RecordId, Scheduled[Incoming | _Slice]] = {}
         self._redispatch: asyncio.Handle | None = None
         self._slicing = 0
         self.accepts = True
@@ -102,7 +102,7 @@ class Dispatcher:
     def orphan(self, partition: Partition) -> None:
         """Turn the tasks of a partition into orphans, and drop its held records."""
         self.tasks.orphan(partition)
-        self._drop_held(lambda held: isinstance(held, Incoming) and partition_of(held) == partition)
+        self._drop_held(lambda item: isinstance(item, Incoming) and partition_of(item) == partition)
 
     def retain(self, partitions: Collection[Partition]) -> None:
         """Cancel the tasks of all other partitions, and drop their held records."""
@@ -110,10 +110,10 @@ class Dispatcher:
         self._drop_held(partial(_is_revoked, partitions))
 
     def _drop_held(self, is_dropped: Callable[[Incoming | _Slice], bool]) -> None:
-        for held in self._schedule.remove_where(is_dropped):
-            assert isinstance(held, Incoming)
-            self._add_held_bytes(-_size(held))
-            self._on_done(held.topic)
+        for item in self._schedule.remove_where(is_dropped):
+            assert isinstance(item, Incoming)
+            self._add_held_bytes(-_size(item))
+            self._on_done(item.topic)
 
     # Scheduling
 
@@ -124,19 +124,19 @@ class Dispatcher:
         for _ in range(SYNC_RECORDS):
             if not self._schedule or (slot := self._reserve()) is None:
                 return
-            held = self._schedule.pop(self._gate.admits)
-            if held is None:
+            entry = self._schedule.pop(self._gate.admits)
+            if entry is None:
                 slot.withdraw()
                 return
-            if isinstance(held.item, _Slice) and held.item.slot.done():
+            if isinstance(entry.item, _Slice) and entry.item.slot.done():
                 slot.withdraw()  # its task was cancelled, and has not run since
                 continue
-            self._gate.spend(held.claim)
-            if isinstance(held.item, _Slice):
-                held.item.slot.set_result(slot)
+            self._gate.spend(entry.claim)
+            if isinstance(entry.item, _Slice):
+                entry.item.slot.set_result(slot)
             else:
-                self._add_held_bytes(-_size(held.item))
-                self._start(held.item, slot, held)
+                self._add_held_bytes(-_size(entry.item))
+                self._start(entry.item, slot, entry)
         self._redispatch = asyncio.get_running_loop().call_soon(self._dispatch_again)
 
     def _dispatch_again(self) -> None:
@@ -150,7 +150,9 @@ class Dispatcher:
         higher ranks go first, and among waiting batches the one that arrived first.
         """
         # An orphan's entry is gone, or replaced by that of a record of the new log.
-        started = self._started.get(record_id_of(record)) or hold(record, self.claim(record), None)
+        started = self._started.get(record_id_of(record)) or scheduled(
+            record, self.claim(record), None
+        )
         slot: asyncio.Future[Reservation] = asyncio.get_running_loop().create_future()
         entry = self._schedule.push(_Slice(slot), started.claim, arrival=started.arrival)
         self._slicing += 1
@@ -175,7 +177,7 @@ class Dispatcher:
         if claim.path and len(effects) > MANY_EFFECTS:
             self._gate.charge(effects, claim)
 
-    def hold(self, record: Incoming) -> None:
+    def submit(self, record: Incoming) -> None:
         """Start a record, or hold it until it can be started."""
         claim = self.claim(record)
         # A client's key may equal that of a heartbeat, which must not wait behind it.
@@ -209,7 +211,7 @@ class Dispatcher:
             return False
         self._gate.spend(claim)
         self._schedule.mark_busy(key)
-        self._start(record, slot, hold(record, claim, key))
+        self._start(record, slot, scheduled(record, claim, key))
         return True
 
     def _reserve(self) -> Reservation | None:
@@ -233,29 +235,31 @@ class Dispatcher:
         else:
             self.has_space.clear()
 
-    def _start(self, record: Incoming, slot: Reservation, held: Held[Incoming | _Slice]) -> None:
+    def _start(
+        self, record: Incoming, slot: Reservation, entry: Scheduled[Incoming | _Slice]
+    ) -> None:
         """Process a record synchronously if that is possible, else in a task of its own."""
         processed = self.tasks.processor.run_sync(record)
         if processed is None:
-            self._started[record_id_of(record)] = held
-            self.tasks.start(record, slot, held)
+            self._started[record_id_of(record)] = entry
+            self.tasks.start(record, slot, entry)
         else:
             slot.withdraw()
-            self._charge(held.claim, processed.effects)
-            self.tasks.write(processed, held)
+            self._charge(entry.claim, processed.effects)
+            self.tasks.write(processed, entry)
 
-    def _on_ended(self, record_id: RecordId, held: Held[Incoming | _Slice] | None) -> None:
+    def _on_ended(self, record_id: RecordId, entry: Scheduled[Incoming | _Slice] | None) -> None:
         (topic, _), _ = record_id
         self._on_done(topic)
-        if held is not None:
-            if self._started.get(record_id) is held:
+        if entry is not None:
+            if self._started.get(record_id) is entry:
                 del self._started[record_id]
-            self._schedule.release(held.key)
+            self._schedule.release(entry.key)
 
 
-def _is_revoked(partitions: Collection[Partition], held: Incoming | _Slice) -> bool:
+def _is_revoked(partitions: Collection[Partition], item: Incoming | _Slice) -> bool:
     """Return whether a held record was revoked; a slice is not: its task is cancelled instead."""
-    return isinstance(held, Incoming) and partition_of(held) not in partitions
+    return isinstance(item, Incoming) and partition_of(item) not in partitions
 
 
 def _size(record: Incoming) -> int:

@@ -1,9 +1,9 @@
-"""The record processor of a stage: runs the handler over one record, at least once.
+"""The record processor of a stage: runs the handler over records, at-least-once.
 
-For each record: acquire a slot, call the handler, write all effects, and only then report the
-record as finished. A kill at any of these points leaves the record uncommitted, so it is read
-again. An unexpected exception becomes the stage's bug report or a dead letter, never a lost
-record. `streams.runtime.dispatcher` decides which record is next.
+For each record: call the handler, write all effects, and only then report the record as finished;
+records that need not wait are written in batches. A kill at any of these points leaves the record
+uncommitted, so it is read again. An unexpected exception becomes the stage's bug report or a dead
+letter, never a lost record. `streams.runtime.dispatcher` decides which record is next.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime import process_span
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.settings import DeadLetterSettings
-from streams.stage import FastHandler, Slices, SlicingHandler, Stage, SyncHandler
+from streams.stage import Slices, SlicingHandler, Stage, SyncFirstHandler, SyncHandler
 from streams.topics import DEADLETTERS, HEARTBEATS
 from streams.tracing.scope import Scope, record_failure
 from streams.tracing.spans import Recording, after_ack, now
@@ -120,7 +120,7 @@ class RecordProcessor:
     ) -> None:
         self._stage = stage
         self._handler = handler
-        self._sync = handler.sync if isinstance(handler, FastHandler) else None
+        self._sync = handler.sync if isinstance(handler, SyncFirstHandler) else None
         self._produces = frozenset(stage.produces)
         self._producer = producer
         self._tables = tables
@@ -137,7 +137,7 @@ class RecordProcessor:
         start_at_zero(DEAD_LETTERS, DEAD_LETTER_REASONS)
 
     async def run(self, record: Incoming) -> None:
-        """Process one record. Never raises, except when cancelled."""
+        """Process one record. Raises only when cancelled, or when no report can be written."""
         if record.topic == HEARTBEATS.name:
             await self._process_heartbeat(record)
             return
@@ -180,8 +180,8 @@ class RecordProcessor:
     async def write_batch(self, batch: Sequence[Processed]) -> None:
         """Write the effects of several records, and report these as finished.
 
-        When the cluster refuses a record, those of each source record are written by themselves:
-        copies of what was written before are identical.
+        After an error, such as a refused record, those of each source record are written by
+        themselves: copies of what was written before are identical.
         """
         self._metrics.in_progress.inc(len(batch))
         try:

@@ -10,12 +10,12 @@ from streams.records import Incoming
 from streams.runtime.concurrency import RESERVED, Reservation
 from streams.runtime.offset_tracker import Partition
 from streams.runtime.processor import Processed
-from streams.runtime.schedule import Held
+from streams.runtime.schedule import Scheduled
 from streams.runtime.write_batches import WriteBatches
 
 
 class Processor(Protocol):
-    """Processes records; no method raises, except when cancelled."""
+    """Processes records; an error that it raises ends the stage."""
 
     async def run(self, record: Incoming) -> None:
         """Process one record."""
@@ -49,7 +49,7 @@ class RecordTasks:
     def __init__(
         self,
         *,
-        on_ended: Callable[[RecordId, Held[Any] | None], object],
+        on_ended: Callable[[RecordId, Scheduled[Any] | None], object],
         on_task_done: Callable[[], object],
         on_failure: Callable[[BaseException], object],
     ) -> None:
@@ -77,14 +77,14 @@ class RecordTasks:
         self,
         record: Incoming,
         slot: Reservation | None = None,
-        held: Held[Any] | None = None,
+        entry: Scheduled[Any] | None = None,
     ) -> asyncio.Task[None]:
         """Start the task of a record.
 
         Args:
             record: the record.
             slot: a slot that is reserved for it.
-            held: its entry in the schedule.
+            entry: its entry in the schedule.
         """
         # A fresh context: Faust's own keeps the event, and with it the record.
         context = Context()
@@ -92,13 +92,13 @@ class RecordTasks:
         task = asyncio.create_task(self.processor.run(record), context=context)
         record_id = record_id_of(record)
         self._tasks[record_id] = task
-        task.add_done_callback(partial(self._on_record_done, record_id, slot, held))
+        task.add_done_callback(partial(self._on_record_done, record_id, slot, entry))
         return task
 
-    def write(self, processed: Processed, held: Held[Any]) -> None:
+    def write(self, processed: Processed, entry: Scheduled[Any]) -> None:
         """Write the effects of a record in the batch of its partition."""
         record = processed.record
-        task = self._batches.add(partition_of(record), (processed, held))
+        task = self._batches.add(partition_of(record), (processed, entry))
         self._tasks[record_id_of(record)] = task
 
     def orphan(self, partition: Partition) -> None:
@@ -127,24 +127,24 @@ class RecordTasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_failure(error)
 
-    async def _write(self, batch: Sequence[tuple[Processed, Held[Any]]]) -> None:
+    async def _write(self, batch: Sequence[tuple[Processed, Scheduled[Any]]]) -> None:
         await self.processor.write_batch([processed for processed, _ in batch])
 
     def _on_batch_done(
-        self, batch: Sequence[tuple[Processed, Held[Any]]], task: asyncio.Task[None]
+        self, batch: Sequence[tuple[Processed, Scheduled[Any]]], task: asyncio.Task[None]
     ) -> None:
-        for processed, held in batch:
-            self._forget(record_id_of(processed.record), held, task)
+        for processed, entry in batch:
+            self._forget(record_id_of(processed.record), entry, task)
         self._end(task)
 
     def _on_record_done(
         self,
         record_id: RecordId,
         slot: Reservation | None,
-        held: Held[Any] | None,
+        entry: Scheduled[Any] | None,
         task: asyncio.Task[None],
     ) -> None:
-        self._forget(record_id, held, task)
+        self._forget(record_id, entry, task)
         if slot is not None:
             # A task that was cancelled before it began has not claimed its slot.
             slot.release()
@@ -156,12 +156,12 @@ class RecordTasks:
         self._on_task_done()
 
     def _forget(
-        self, record_id: RecordId, held: Held[Any] | None, task: asyncio.Task[None]
+        self, record_id: RecordId, entry: Scheduled[Any] | None, task: asyncio.Task[None]
     ) -> None:
         # A reassigned partition may have started the same record again meanwhile.
         if self._tasks.get(record_id) is task:
             del self._tasks[record_id]
-        self._on_ended(record_id, held)
+        self._on_ended(record_id, entry)
 
 
 def partition_of(record: Incoming) -> Partition:

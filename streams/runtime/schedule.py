@@ -23,7 +23,7 @@ Admits = Callable[[Claim], bool]
 
 
 @dataclass(slots=True, eq=False)
-class Held(QueueEntry[T]):
+class Scheduled(QueueEntry[T]):
     """A scheduled record: waiting, or in progress.
 
     Attributes:
@@ -41,7 +41,7 @@ class Held(QueueEntry[T]):
 class _Chain(Generic[T]):
     """The records of one key, FIFO; the first is queued unless one of the key is in progress."""
 
-    waiting: deque[Held[T]] = field(default_factory=deque)
+    waiting: deque[Scheduled[T]] = field(default_factory=deque)
     ranks: Counter[int] = field(default_factory=Counter)
     busy: bool = False
 
@@ -55,8 +55,8 @@ class Schedule(Generic[T]):
     def __init__(self) -> None:
         self._queues: dict[Path, PriorityQueue[T]] = {}
         self._chains: dict[bytes, _Chain[T]] = {}
-        self._by_name: dict[str, list[Held[T]]] = {}
-        self._entries: set[Held[T]] = set()
+        self._by_name: dict[str, list[Scheduled[T]]] = {}
+        self._entries: set[Scheduled[T]] = set()
         self._served = 0
 
     def __len__(self) -> int:
@@ -64,15 +64,15 @@ class Schedule(Generic[T]):
 
     def push(
         self, item: T, claim: Claim, key: bytes | None = None, *, arrival: int | None = None
-    ) -> Held[T]:
+    ) -> Scheduled[T]:
         """Add a record; with the ``arrival`` of an earlier record it is queued in its place."""
-        held = hold(item, claim, key)
+        entry = scheduled(item, claim, key)
         if arrival is not None:
-            held.arrival = arrival
-        self._add(held)
-        return held
+            entry.arrival = arrival
+        self._add(entry)
+        return entry
 
-    def pop(self, admits: Admits) -> Held[T] | None:
+    def pop(self, admits: Admits) -> Scheduled[T] | None:
         """Remove and return the next record with capacity on its path; None if there is none.
 
         Every `AGEING`-th one is the oldest record among the paths with capacity, whatever its rank.
@@ -101,7 +101,7 @@ class Schedule(Generic[T]):
         chain.busy = False
         self._queue_first(key)
 
-    def remove(self, entry: Held[T]) -> None:
+    def remove(self, entry: Scheduled[T]) -> None:
         if entry not in self._entries:
             return
         self._entries.remove(entry)
@@ -123,28 +123,28 @@ class Schedule(Generic[T]):
 
     def expedite(self, name: str) -> None:
         """Give a cancelled request, or batch, the highest rank and an empty path."""
-        for held in self._by_name.get(name, ()):
-            if held.key is None:
-                self._unqueue(held)
-                self._queue(held, URGENT)
+        for entry in self._by_name.get(name, ()):
+            if entry.key is None:
+                self._unqueue(entry)
+                self._queue(entry, URGENT)
                 continue
-            ranks = self._chains[held.key].ranks
-            ranks[held.own_rank] -= 1
+            ranks = self._chains[entry.key].ranks
+            ranks[entry.own_rank] -= 1
             ranks[URGENT] += 1
-            held.own_rank = URGENT
-            self._queue_first(held.key)
+            entry.own_rank = URGENT
+            self._queue_first(entry.key)
 
-    def _add(self, held: Held[T]) -> None:
-        self._entries.add(held)
-        for name in cancellable_ids(held.claim.request):
-            self._by_name.setdefault(name, []).append(held)
-        if held.key is None:
-            self._queue(held, held.own_rank)
+    def _add(self, entry: Scheduled[T]) -> None:
+        self._entries.add(entry)
+        for name in cancellable_ids(entry.claim.request):
+            self._by_name.setdefault(name, []).append(entry)
+        if entry.key is None:
+            self._queue(entry, entry.own_rank)
             return
-        chain = self._chains.setdefault(held.key, _Chain())
-        chain.waiting.append(held)
-        chain.ranks[held.own_rank] += 1
-        self._queue_first(held.key)
+        chain = self._chains.setdefault(entry.key, _Chain())
+        chain.waiting.append(entry)
+        chain.ranks[entry.own_rank] += 1
+        self._queue_first(entry.key)
 
     def _queue_first(self, key: bytes) -> None:
         """Queue the first record of a key, with the highest rank among all of this key."""
@@ -161,15 +161,15 @@ class Schedule(Generic[T]):
             self._unqueue(first)
             self._queue(first, rank)
 
-    def _queue(self, entry: Held[T], rank: int) -> None:
+    def _queue(self, entry: Scheduled[T], rank: int) -> None:
         entry.rank = rank
         self._queues.setdefault(_effective_path(entry), PriorityQueue()).push(entry)
 
-    def _unqueue(self, entry: Held[T]) -> None:
+    def _unqueue(self, entry: Scheduled[T]) -> None:
         if entry.queued:
             self._queues[_effective_path(entry)].remove(entry)
 
-    def _next(self, admits: Admits) -> Held[T] | None:
+    def _next(self, admits: Admits) -> Scheduled[T] | None:
         ready = [queue for queue in self._queues.values() if queue and admits(_head_claim(queue))]
         if not ready:
             return None
@@ -178,9 +178,9 @@ class Schedule(Generic[T]):
             entry = min((queue.oldest() for queue in ready), key=lambda each: each.arrival)
         else:
             entry = min(queue.best() for queue in ready)
-        return cast("Held[T]", entry)
+        return cast("Scheduled[T]", entry)
 
-    def _unindex(self, entry: Held[T]) -> None:
+    def _unindex(self, entry: Scheduled[T]) -> None:
         for name in cancellable_ids(entry.claim.request):
             entries = self._by_name[name]
             entries.remove(entry)
@@ -188,21 +188,21 @@ class Schedule(Generic[T]):
                 del self._by_name[name]
 
 
-def _effective_path(entry: Held[T]) -> Path:
+def _effective_path(entry: Scheduled[T]) -> Path:
     """Return the path that needs capacity: a cancelled request produces only its result."""
     return () if entry.rank >= URGENT else entry.claim.path
 
 
 def _head_claim(queue: PriorityQueue[T]) -> Claim:
     """Return the claim of the best record, with its effective rank and path."""
-    held = queue.best()
-    assert isinstance(held, Held)
-    claim: Claim = held.claim
-    if claim.rank == held.rank:
+    entry = queue.best()
+    assert isinstance(entry, Scheduled)
+    claim: Claim = entry.claim
+    if claim.rank == entry.rank:
         return claim
-    return msgspec.structs.replace(claim, rank=held.rank, path=_effective_path(held))
+    return msgspec.structs.replace(claim, rank=entry.rank, path=_effective_path(entry))
 
 
-def hold(item: T, claim: Claim, key: bytes | None) -> Held[T]:
+def scheduled(item: T, claim: Claim, key: bytes | None) -> Scheduled[T]:
     """Return an entry for a record that arrives now."""
-    return Held(item, claim.rank, next(arrivals), claim=claim, key=key, own_rank=claim.rank)
+    return Scheduled(item, claim.rank, next(arrivals), claim=claim, key=key, own_rank=claim.rank)

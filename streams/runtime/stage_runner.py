@@ -1,8 +1,9 @@
 """Runs one stage as a Faust app, with at-least-once delivery and concurrent records.
 
 Faust by itself loses events: it acknowledges an event whose handler raised, and commits past events
-in flight. So the agent body below never raises and never acknowledges; it starts bounded tasks, and
-`streams.runtime.offset_tracker` acknowledges their offsets in order.
+in flight. So the agent body below never raises and never acknowledges; it only accepts records.
+`streams.runtime.dispatcher` starts them, and `streams.runtime.offset_tracker` acknowledges their
+offsets in order.
 """
 
 import asyncio
@@ -109,7 +110,7 @@ class StageRunner:
         )
         self._partitions = AssignedPartitions(self.app, self._sources, self._acks, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
-        self._gate = self._back_pressure.gate(self._share)
+        self._back_pressure_gate = self._back_pressure.gate(self._share)
         self._slots = ConcurrencyLimit(stage.concurrency(settings))
         self.consumption = Consumption(
             stage,
@@ -119,7 +120,7 @@ class StageRunner:
             shared_state=self._shared_state,
             window=stage.window(settings),
             slots=self._slots,
-            gate=self._gate,
+            gate=self._back_pressure_gate,
             started_max=settings.stage.window,
         )
 
@@ -136,7 +137,9 @@ class StageRunner:
             self._connect_rebalance_signals()
             self._connect_log_handlers()
             self._resources.enter_context(
-                self._back_pressure.register_gate(self._gate, self.consumption.on_capacity)
+                self._back_pressure.register_gate(
+                    self._back_pressure_gate, self.consumption.on_capacity
+                )
             )
             if self._is_measured:
                 self._resources.enter_context(
@@ -260,7 +263,7 @@ class StageRunner:
             self.ready.set()
             self._metrics.ready.set(1)
             # Fetches of a recovery leave free pages between the rows: 32 MiB with 100,000 rows.
-            # Not awaited: Faust ends the recovery after this, and the next one may begin meanwhile.
+            # Not awaited: the next rebalance may begin meanwhile.
             asyncio.get_running_loop().run_in_executor(None, trim_memory)
 
         # Faust keeps only weak references to signal receivers.
@@ -301,11 +304,11 @@ class StageRunner:
         self._resources.push_async_callback(cancel, asyncio.create_task(work))
 
     async def _watch_progress(self) -> None:
-        watchdog = StallDetector(self._settings.stage.stall_seconds)
+        detector = StallDetector(self._settings.stage.stall_seconds)
         while True:
             await asyncio.sleep(self._settings.stage.stall_seconds / 4)
             try:
-                watchdog.observe(await self._positions())
+                detector.observe(await self._positions())
             except StalledError as error:
                 self.consumption.fail(error)
             except Exception as error:  # noqa: BLE001  (an outage; retried)
@@ -326,7 +329,7 @@ class StageRunner:
 
     def problem(self) -> str | None:
         """Return why the stage is not ready, None when it is."""
-        # Faust reports a rebalance as complete before it resumes reading.
+        # A rebalance has begun before its signal clears the event.
         if not self.ready.is_set() or self.app.rebalancing:
             return "waits for its partitions and tables"
         checks = (self._intake.problem, *self._checks)

@@ -1,4 +1,4 @@
-"""Batches of records whose effects are written together: those of a partition in one poll."""
+"""Batches of records whose effects are written together: those of a partition in one iteration."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from streams.runtime.offset_tracker import Partition
 T = TypeVar("T")
 
 BATCH_RECORDS = 64
-"""Records of a batch: those of one poll, 2 to 10 ms of processing."""
+"""Maximum number of records in a batch, as in a poll: 2 to 10 ms of processing."""
 
 
 @dataclass(slots=True)

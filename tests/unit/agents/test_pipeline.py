@@ -40,7 +40,7 @@ from schemas.results import (
 from schemas.video import MediaSource
 from streams.cluster.shared_state import SharedState
 from streams.records import Effect, Incoming, Outgoing
-from streams.stage import FastHandler, SlicingHandler, StageContext, Table, synchronous
+from streams.stage import SlicingHandler, StageContext, SyncFirstHandler, Table, synchronous
 from streams.topics import AUDIT, DELAYS, ERRORS, EXTRACTED, REQUESTS, RESULTS, SELECTED, VALIDATED
 from tests.unit.agents.builders import (
     FUTURE,
@@ -174,7 +174,7 @@ class Pipeline:
         gate = make_gate("resolve", context)
         finder = TargetFinder(PLATFORMS, {"direct": self.links}, gate)
         work = Validation(finder, SharedState(), REPLY_TOPICS)
-        return FastHandler(work.handle_sync, work.handle)
+        return SyncFirstHandler(work.handle_sync, work.handle)
 
     async def run(self, *records: Incoming) -> dict[str, Any]:
         """Return the results by request id; fails when a request has more than one."""
@@ -196,7 +196,7 @@ class Pipeline:
         return self.results()
 
     async def _handle(self, handler: SlicingHandler, record: Incoming) -> Sequence[Effect]:
-        if self.is_sync and isinstance(handler, FastHandler):
+        if self.is_sync and isinstance(handler, SyncFirstHandler):
             effects = handler.sync(record)
             if effects is not None:
                 return effects

@@ -9,7 +9,7 @@ from schemas.events import ValidatedListing, ValidatedVideo
 from schemas.listing import ListingRef
 from streams.envelope import TYPE_PREFIX
 from streams.records import Effect, Incoming, TableWrite
-from streams.stage import FastHandler, synchronous
+from streams.stage import SyncFirstHandler, synchronous
 from tests.unit.agents.builders import event_record, make_job, make_record, validated
 
 LISTING = ValidatedListing(
@@ -22,7 +22,7 @@ def row_named(name: str) -> TableWrite:
     return TableWrite("marks", name, b"")
 
 
-def handler_writing(name: str) -> FastHandler[Sequence[Effect]]:
+def handler_writing(name: str) -> SyncFirstHandler[Sequence[Effect]]:
     return synchronous(lambda _: [row_named(name)])
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.deadletters.dead_letter import DeadLetterRecord
 from streams.deadletters.headers import DeadLetterHeaders
 from streams.records import Header
@@ -26,5 +26,5 @@ def stored_dead_letter(
         value=value,
         headers=headers,
         metadata=DeadLetterHeaders(**{**defaults, **fields}),
-        mark=Mark(state=state, by="me", at=FAILED_AT) if state else None,
+        mark=DeadLetterStatus(state=state, by="me", at=FAILED_AT) if state else None,
     )

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.deadletters.dead_letter import read_dead_letter, refusal, replay_of
 from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_dead_letter
 from streams.records import Incoming
@@ -84,7 +84,9 @@ def test_recreated_topic_gives_new_identities_at_the_same_offsets(recreated: str
     assert read_dead_letter(old, {}).identity != read_dead_letter(new, {}).identity
     if recreated == "dead letters":
         marks = {
-            read_dead_letter(old, {}).id: Mark(state="replayed", by="me", at=datetime.now(UTC))
+            read_dead_letter(old, {}).id: DeadLetterStatus(
+                state="replayed", by="me", at=datetime.now(UTC)
+            )
         }
         assert read_dead_letter(old, marks).state(1) == "replayed"
         assert read_dead_letter(new, marks).state(1) == "waiting"

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.codec import decode
-from schemas.deadletters import Mark
+from schemas.deadletters import DeadLetterStatus
 from streams.deadletters.filters import Filter
 from streams.deadletters.replay import ReplayPlan, ReplayRateLimiter, Totals, mark_record, to_write
 from streams.topics import MARKS
@@ -54,8 +54,8 @@ def test_matching_but_refused_dead_letters_are_counted_as_skipped() -> None:
 
 
 def test_mark_is_keyed_by_its_dead_letter() -> None:
-    mark = Mark(state="resolved", by="me", at=FAILED_AT, note="known")
+    mark = DeadLetterStatus(state="resolved", by="me", at=FAILED_AT, note="known")
     write = to_write(mark_record(stored_dead_letter(request_id="r1"), mark), "p.")
     assert (write.topic, write.key) == (MARKS.kafka_name("p."), b"0-1")
-    assert decode(write.value or b"", Mark) == mark
+    assert decode(write.value or b"", DeadLetterStatus) == mark
     assert dict(write.headers)["ce_correlationid"] == b"r1"

@@ -384,7 +384,7 @@ async def test_record_that_is_not_due_is_held_without_a_task(delayed: Consumptio
 
 async def test_delayed_records_do_not_count_as_stalled(delayed: ConsumptionHarness) -> None:
     moments = iter([0.0, 10.0, 1_000.0])
-    watchdog = StallDetector(1, lambda: next(moments))
+    detector = StallDetector(1, lambda: next(moments))
     await delayed.accept(0)
     for _ in range(3):
         position = Position(
@@ -393,7 +393,7 @@ async def test_delayed_records_do_not_count_as_stalled(delayed: ConsumptionHarne
             delivered=delayed.acks.delivered(P),
             in_flight=delayed.acks.in_flight(P),
         )
-        watchdog.observe({P: position})
+        detector.observe({P: position})
 
 
 async def test_due_record_overtakes_but_is_acknowledged_in_order(

@@ -20,12 +20,12 @@ from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
 from streams.runtime.concurrency import ConcurrencyLimit
 from streams.runtime.processor import Processed, RecordProcessor, dead_letter
 from streams.stage import (
-    FastHandler,
     Handler,
     Slices,
     SlicingHandler,
     Stage,
     StageContext,
+    SyncFirstHandler,
     synchronous,
 )
 from streams.topics import DEADLETTERS, ERRORS, HEARTBEATS, REQUESTS, RESULTS, VALIDATED
@@ -560,7 +560,7 @@ def sync_harness(
     def sync(record: Incoming) -> Sequence[Effect] | None:
         return None if waits(record) else effects
 
-    return ProcessorHarness(FastHandler(sync, handle), **options)
+    return ProcessorHarness(SyncFirstHandler(sync, handle), **options)
 
 
 def run_sync(harness: ProcessorHarness, *offsets: int) -> list[Processed]:

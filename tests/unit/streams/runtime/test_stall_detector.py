@@ -21,7 +21,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def watchdog(clock: FakeClock) -> StallDetector:
+def detector(clock: FakeClock) -> StallDetector:
     return StallDetector(100, clock)
 
 
@@ -47,40 +47,40 @@ HEALTHY = [
 
 @pytest.mark.parametrize("positions", STALLED)
 def test_partition_without_progress_is_stalled(
-    watchdog: StallDetector, clock: FakeClock, positions: list[Position]
+    detector: StallDetector, clock: FakeClock, positions: list[Position]
 ) -> None:
     for position in positions[:-1]:
-        watchdog.observe({P: position})
+        detector.observe({P: position})
     clock.now += 99
-    watchdog.observe({P: positions[-1]})
+    detector.observe({P: positions[-1]})
     clock.now += 1
     with pytest.raises(StalledError, match=r"requests-0 stands still for 100 s: committed 5"):
-        watchdog.observe({P: positions[-1]})
+        detector.observe({P: positions[-1]})
 
 
 @pytest.mark.parametrize("positions", HEALTHY)
 def test_partition_with_progress_or_in_flight_record_is_not_stalled(
-    watchdog: StallDetector, clock: FakeClock, positions: list[Position]
+    detector: StallDetector, clock: FakeClock, positions: list[Position]
 ) -> None:
     for position in positions:
-        watchdog.observe({P: position})
+        detector.observe({P: position})
         clock.now += 99
 
 
 def test_progress_of_one_partition_does_not_hide_a_stalled_one(
-    watchdog: StallDetector, clock: FakeClock
+    detector: StallDetector, clock: FakeClock
 ) -> None:
     for step in range(4):
-        watchdog.observe({P: at(9, step), Q: at(9, 5)})
+        detector.observe({P: at(9, step), Q: at(9, 5)})
         clock.now += 33
     clock.now += 1
     with pytest.raises(StalledError, match="requests-1"):
-        watchdog.observe({P: at(9, 5), Q: at(9, 5)})
+        detector.observe({P: at(9, 5), Q: at(9, 5)})
 
 
-def test_revoked_partition_is_dropped(watchdog: StallDetector, clock: FakeClock) -> None:
-    watchdog.observe({P: at(9, 5)})
+def test_revoked_partition_is_dropped(detector: StallDetector, clock: FakeClock) -> None:
+    detector.observe({P: at(9, 5)})
     clock.now += 99
-    watchdog.observe({})
+    detector.observe({})
     clock.now += 99
-    watchdog.observe({P: at(9, 5)})
+    detector.observe({P: at(9, 5)})
