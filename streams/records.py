@@ -78,6 +78,10 @@ class Incoming:
             self._texts.update({name: _text(value) for name, value in self.headers})
         return self._texts.get(name)
 
+    def forget_texts(self) -> None:
+        """Forget the decoded headers, of a record that waits."""
+        self._texts.clear()
+
     def header_bytes(self, name: str) -> bytes | None:
         """Return the last header of a name, None when missing or without a value."""
         return next((value for key, value in reversed(self.headers) if key == name), None)

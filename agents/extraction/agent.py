@@ -103,13 +103,10 @@ class ExtractionWork:
 
     def work_sync(self, event: ValidatedVideo) -> StepOutcome | None:
         """Do `work` for a video that is in the caches of this worker; None for all others."""
-        key, page = event.video.key, event.job.page
-        if page.read_at is None and _wants_fresh(event.job):
+        if event.job.page != PageUse() or _wants_fresh(event.job):
             return None
-        known = self._cache.get_local(key)
-        if known is None or _is_outdated(known.extraction, page):
-            return None
-        return self._to_outcome(event, known.extraction, _cache_use(known.extraction, page))
+        known = self._cache.get_local(event.video.key)
+        return None if known is None else self._to_outcome(event, known.extraction, "hit")
 
     async def _lookup(self, event: ValidatedVideo) -> CacheHit | None:
         """Return a cached extraction; a failure in the negative cache is raised.

@@ -7,8 +7,9 @@ once, as a retry may duplicate a record. Redirects records for closed reply topi
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 from typing import Any, Self
 
 import msgspec
@@ -109,7 +110,7 @@ class ReliableProducer:
         self._kafka = kafka
         self._bootstrap = kafka.bootstrap
         self._waiting: dict[object, float] = {}
-        self._latest_error = "no answer"
+        self._latest_error, self._error_at = "", 0.0
         self._background: list[asyncio.Task[None]] = []
         self._producer = AIOKafkaProducer(
             **client_options(kafka, "producer"),
@@ -188,9 +189,10 @@ class ReliableProducer:
     def _outage(self) -> str | None:
         problem = self.problem()
         if problem is None:
-            self._latest_error = "no answer"
             return None
-        return f"{problem}, {len(self._waiting)} wait; latest error: {self._latest_error}"
+        is_of_outage = self._error_at >= min(self._waiting.values())
+        error = self._latest_error if is_of_outage else "no answer"
+        return f"{problem}, {len(self._waiting)} wait; latest error: {error}"
 
     async def _probe(self) -> None:
         while True:
@@ -203,15 +205,46 @@ class ReliableProducer:
             await asyncio.sleep(RETRY_SECONDS[-1])
 
     async def _deliver_all(self, writes: Sequence[Write]) -> list[RecordMetadata]:
-        sent = [self._append(write) or await self._enqueue(write) for write in writes]
-        await asyncio.wait({each.acknowledgement for each in sent})
-        acknowledged: list[RecordMetadata] = []
-        for write, each in zip(writes, sent, strict=True):
+        acknowledged: dict[int, RecordMetadata] = {}
+        waiting = dict(enumerate(writes))
+        for seconds in chain(RETRY_SECONDS, repeat(RETRY_SECONDS[-1])):
+            failed = await self._attempt(waiting, acknowledged)
+            if not failed:
+                break
+            waiting = {
+                number: await self._after_error(waiting[number], error)
+                for number, error in failed.items()
+            }
+            await asyncio.sleep(seconds)
+        return [acknowledged[number] for number in range(len(writes))]
+
+    async def _attempt(
+        self, writes: Mapping[int, Write], acknowledged: dict[int, RecordMetadata]
+    ) -> dict[int, KafkaError]:
+        """Send records in order; add the metadata of the acknowledged ones, return the others."""
+        sent = {
+            number: self._append(write) or await self._enqueue(write)
+            for number, write in writes.items()
+        }
+        await asyncio.wait({each.acknowledgement for each in sent.values()})
+        failed: dict[int, KafkaError] = {}
+        for number, each in sent.items():
             try:
-                acknowledged.append(each.metadata())
+                acknowledged[number] = each.metadata()
             except KafkaError as error:
-                acknowledged.append(await self._deliver(write, first_error=error))
-        return acknowledged
+                failed[number] = error
+        return failed
+
+    async def _after_error(self, write: Write, error: KafkaError) -> Write:
+        """Return the record to send again; raises when the cluster refuses it."""
+        if write.fallback and await self._replies.rejects(write.topic, error):
+            return write.for_fallback
+        if isinstance(error, MessageSizeTooLargeError | RecordTooLargeError):
+            raise RecordRefusedError(
+                f"a record of {len(write.value or b'')} bytes is too large for {write.topic}"
+            ) from error
+        self._latest_error, self._error_at = f"{write.topic}: {error!r}", time.monotonic()
+        return write
 
     def _append(self, write: Write) -> Appended | None:
         return self._appender.append(
@@ -221,7 +254,8 @@ class ReliableProducer:
     async def _enqueue(self, write: Write) -> Appended:
         """Send a record that cannot be appended to a batch at once."""
         try:
-            future = await self._send(write)
+            with self._appender.deferring(write.topic):
+                future = await self._send(write)
             # Of a publish that is cancelled before the acknowledgement.
             future.add_done_callback(retrieve)
             return Appended(future, 0)
@@ -229,22 +263,6 @@ class ReliableProducer:
             failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return Appended(failed, 0)
-
-    async def _deliver(self, write: Write, first_error: KafkaError | None = None) -> RecordMetadata:
-        failures = 0
-        error = first_error
-        while True:
-            if error is not None:
-                if write.fallback and await self._replies.rejects(write.topic, error):
-                    return await self._deliver(write.for_fallback)
-                await self._back_off(write, error, failures)
-                failures += 1
-            try:
-                metadata: RecordMetadata = await (await self._send(write))
-            except KafkaError as caught:
-                error = caught
-            else:
-                return metadata
 
     async def _route(self, write: Write) -> Write:
         """Return the record for its topic, or for its fallback when the topic is closed."""
@@ -280,11 +298,3 @@ class ReliableProducer:
             batch, write.topic, partition=partition
         )
         return future
-
-    async def _back_off(self, write: Write, error: KafkaError, failures: int) -> None:
-        if isinstance(error, MessageSizeTooLargeError | RecordTooLargeError):
-            raise RecordRefusedError(
-                f"a record of {len(write.value or b'')} bytes is too large for {write.topic}"
-            ) from error
-        self._latest_error = f"{write.topic}: {error!r}"
-        await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])

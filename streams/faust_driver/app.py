@@ -95,6 +95,7 @@ def raw_topic(app: Any, kafka_name: str, partitions: int) -> Any:
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
+        acks=False,
         maxsize=POLLS_QUEUED * partitions,
     )
 

@@ -233,11 +233,9 @@ class DirectConsumer(Consumer):
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
             tp = TP(*partition)
-            first = self._read_offset[tp] or 0
-            if records[0].offset < first:
-                records = [each for each in records if each.offset >= first]  # noqa: PLW2901
-            if records:
-                yield tp, self._to_polled(tp, records)
+            # Faust drops what is before it; a poll that a rebalance has ended may have left it.
+            self._read_offset[tp] = None
+            yield tp, self._to_polled(tp, records)
 
     def _to_polled(self, tp: Any, records: Sequence[Any]) -> PolledRecords:
         last = records[-1]
@@ -257,10 +255,16 @@ class DirectConsumer(Consumer):
             self._unread(records)
 
     def _unread(self, records: Mapping[Any, list[Any]]) -> None:
-        """Seek back to the first record of each partition, before any other task can seek."""
-        self.observer.gaps.clear()
-        for tp, found in records.items():
-            self.kafka_consumer.seek(TopicPartition(*tp), found[0].offset)
+        """Seek back to the first record, or gap, of each partition, before any other task can."""
+        starts = {TopicPartition(*tp): found[0].offset for tp, found in records.items()}
+        while self.observer.gaps:
+            partition, start, _ = self.observer.gaps.popleft()
+            # The recovery may have sought since the gap was observed.
+            start = max(start, self._committed_offset.get(TP(*partition)) or 0)
+            starts[partition] = min(start, starts.get(partition, start))
+        for partition, start in starts.items():
+            with suppress(IllegalStateError):
+                self.kafka_consumer.seek(partition, start)
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
         try:

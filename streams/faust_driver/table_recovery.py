@@ -94,13 +94,20 @@ class TableRecovery(Service):
             while not await self._restore_and_seek():  # noqa: ASYNC110  (a backoff)
                 await asyncio.sleep(RETRY_SECONDS)
             await self.app._fetcher.maybe_start()  # noqa: SLF001
-            # A library may have dropped the cancellation (`asyncio.wait_for` of Python 3.11).
-            if self._task is asyncio.current_task():
-                self._resume(streams)
-                await self.app.on_rebalance_complete.send()
+            self._check_current()
+            self._resume(streams)
+            await self.app.on_rebalance_complete.send()
         except Exception as error:  # noqa: BLE001  (the stage restarts)
             if not self.should_stop:
                 await self.crash(error)
+
+    def _check_current(self) -> None:
+        """End a cancelled recovery: libraries may drop the cancellation.
+
+        `asyncio.wait_for` of Python 3.11 does so when its future ends at the same time.
+        """
+        if self._task is not asyncio.current_task():
+            raise asyncio.CancelledError
 
     async def _restore_and_seek(self) -> bool:
         """Restore the tables and seek the streams; return whether no passing error occurred."""
@@ -145,12 +152,14 @@ class TableRecovery(Service):
         count = 0
         while pending := await self._pending():
             rows = await self._poll(pending)
+            self._check_current()
             for tp, found in rows.items():
                 count += self._restore(TP(*tp), found)
             if rows:
                 read_at = time.monotonic()
             elif time.monotonic() - read_at > STEP_SECONDS:
                 raise TimeoutError(f"no row in {STEP_SECONDS} s of {pending}")
+        self._check_current()
         for tp, end in self._ends.items():
             self.read_offsets[tp] = max(end - 1, self.read_offsets[tp])
         self._ends = {}

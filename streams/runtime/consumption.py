@@ -168,10 +168,11 @@ class Consumption:
     def _register(self, topic: Topic, tp: Any, polled: Any, generation: int) -> bool:
         """Register a record with the offset tracker; return whether it is to be processed.
 
-        It is not when it is of an earlier generation, in flight already, or finished.
+        It is not when it is of an earlier generation, or in flight already. During a rebalance the
+        tracker has no position; the record is read again.
         """
         consumer = self._app.consumer
-        if generation != self._app.consumer_generation_id:
+        if generation != self._app.consumer_generation_id or not consumer.flow_active:
             return False
         try:
             return self._acks.deliver(

@@ -186,6 +186,7 @@ class Dispatcher:
         if self._start_at_once(record, claim, key):
             return
         self._add_held_bytes(_size(record))
+        record.forget_texts()
         self._schedule.push(record, claim, key)
         for name in cancellable_ids(claim.request):
             if self._shared_state.get(f"{CANCEL}{name}") is not None:

@@ -86,4 +86,7 @@ def test_decoded_headers_are_kept_within_bounds(
     record = incoming(headers=headers)
     assert (record.header("a"), record.header("missing")) == ("1", None)
     assert bool(record._texts) is is_kept
+    record.forget_texts()
+    assert record._texts == {}
+    assert record.header("a") == "1"
     assert record == incoming(headers=headers)

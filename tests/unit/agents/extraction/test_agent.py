@@ -574,7 +574,9 @@ async def test_concurrent_requests_share_one_extraction() -> None:
         topic_prefix="",
         on_finished=finished.put_nowait,
     )
-    consumer = SimpleNamespace(start_offset=lambda _: None, acknowledge=lambda *_: None)
+    consumer = SimpleNamespace(
+        start_offset=lambda _: None, acknowledge=lambda *_: None, flow_active=True
+    )
     consumption = Consumption(
         extraction_stage,
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),

@@ -122,6 +122,15 @@ async def test_error_that_is_not_awaited_is_not_logged(
     assert caplog.records == []
 
 
+async def test_nothing_is_appended_while_a_record_waits_for_room(producer: Producer) -> None:
+    """Else the batches of small records could pass a large one for ever."""
+    appender = BatchAppender(producer)
+    with appender.deferring("t"), appender.deferring("t"):
+        assert append(producer, b"a", appender=appender) == [None]
+        assert append(producer, b"a", appender=appender, topic="wide", partition=0)[0] is not None
+    assert append(producer, b"a", appender=appender)[0] is not None
+
+
 def test_long_keys_are_not_cached() -> None:
     before = batch_appender._cached_hash.cache_info().currsize
     for number in range(10):

@@ -180,7 +180,7 @@ async def test_send_is_retried_with_backoff_while_the_cluster_is_unavailable(
     error: KafkaError,
     count: int,
 ) -> None:
-    getattr(producer, when).extend([error] * (count + 8))
+    getattr(producer, when).extend([error] * (count * 7 + 1))
     values = [b"%d" % number for number in range(count)]
     await reliable_producer.publish(writes(*values))
     assert sorted(producer.sent) == values
@@ -193,6 +193,15 @@ async def test_only_failed_records_are_retried(
     producer.ack_errors = [None, UNAVAILABLE, None, UNAVAILABLE]
     await reliable_producer.publish(writes(b"a", b"b", b"c"))
     assert producer.sent == [b"a", b"c", b"b"]
+
+
+async def test_all_failed_records_share_one_backoff(
+    reliable_producer: ReliableProducer, producer: FakeProducer, waits: list[float]
+) -> None:
+    producer.ack_errors = [UNAVAILABLE] * 64
+    values = [b"%d" % number for number in range(64)]
+    await reliable_producer.publish(writes(*values))
+    assert (producer.sent, waits) == (values, [RETRY_SECONDS[0]])
 
 
 @pytest.mark.parametrize("error", [TOO_LARGE, RecordTooLargeError("large")])

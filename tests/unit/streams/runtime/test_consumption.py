@@ -42,6 +42,7 @@ class FakeConsumer:
 
     def __init__(self) -> None:
         self.starts: dict[Any, int] = {}
+        self.flow_active = True
         self.acked: list[int] = []
         self.acked_heartbeats: list[int] = []
 
@@ -220,6 +221,26 @@ async def test_in_flight_record_survives_a_rebalance_and_is_not_restarted(
     harness.release(0)
     await yield_to_tasks()
     assert harness.acked == [0]
+
+
+async def test_record_accepted_during_a_rebalance_is_read_again() -> None:
+    """As when the agent waits for space while the partitions are revoked."""
+    harness = ConsumptionHarness(window=1)
+    await harness.accept(0)
+    accepting = asyncio.create_task(harness.accept(1))
+    await yield_to_tasks()
+    harness.acks.suspend()
+    harness.consumer.flow_active = False
+    harness.release(0)
+    await accepting
+    assert (harness.started, harness.consumption.failure, harness.free) == ([0], None, 1)
+    harness.consumer.flow_active = True
+    harness.rebalance(P)
+    harness.release(1)
+    await harness.accept(0)
+    await harness.accept(1)
+    assert (harness.started, harness.acked) == ([0, 1], [0, 1])
+    await harness.consumption.drain(0)
 
 
 async def test_in_flight_record_of_a_revoked_partition_is_cancelled(
