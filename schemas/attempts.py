@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from schemas.codec import Moment
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, endpoint_key
 
 Operation = Literal["resolve", "extract", "download"]
 """Network operation: follow a short link, read a page, download a file."""
@@ -78,7 +78,3 @@ class BreakerOrder(EndpointRecord, frozen=True, kw_only=True, tag="order"):
 
 
 AttemptRecord = NetworkAttempt | TrialRequest | BreakerOrder
-
-
-def endpoint_key(platform: str, operation: str, egress: str) -> str:
-    return f"{platform}:{operation}:{egress}"

@@ -70,6 +70,20 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     operation: Literal["resolve", "extract", "download"]
     egress: str
 
+    @property
+    def key(self) -> str:
+        """Key of its records, and name of its breaker: ``tiktok:extract:direct``."""
+        return endpoint_key(self.platform, self.operation, self.egress)
+
+    @property
+    def labels(self) -> tuple[str, str, str]:
+        """Its metric labels."""
+        return self.platform, self.operation, self.egress
+
+
+def endpoint_key(platform: str, operation: str, egress: str) -> str:
+    return f"{platform}:{operation}:{egress}"
+
 
 class ClipmillError(Exception):
     """The only exception that stages handle: an error code and its facts.

@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
-from schemas.attempts import Operation, endpoint_key
+from schemas.attempts import Operation
 from schemas.codec import Moment
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, endpoint_key
 
 BREAKER = "breaker/"
 CANCEL = "cancel/"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.attempts import AttemptRecord, NetworkAttempt, TrialRequest, endpoint_key
+from schemas.attempts import AttemptRecord, NetworkAttempt, TrialRequest
 from schemas.codec import encode
 from schemas.errors import ClipmillError, Endpoint
 from schemas.job import Job
@@ -36,17 +36,12 @@ class PlannedAttempt:
     @property
     def breaker(self) -> str:
         """Name of its breaker, and key of its records."""
-        return endpoint_key(self.endpoint.platform, self.endpoint.operation, self.endpoint.egress)
+        return self.endpoint.key
 
     @property
     def state_key(self) -> str:
         """Key of its breaker's state in the shared state."""
         return f"{BREAKER}{self.breaker}"
-
-    @property
-    def labels(self) -> tuple[str, str, str]:
-        """Platform, operation and egress, as metric labels."""
-        return self.endpoint.platform, self.endpoint.operation, self.endpoint.egress
 
     @property
     def trial_id(self) -> str:

@@ -17,7 +17,6 @@ import msgspec
 
 from agents.access.attempts import PlannedAttempt, trial_record
 from agents.resilience.circuit_breaker import BUDGET_SECONDS
-from schemas.attempts import endpoint_key
 from schemas.errors import ClipmillError, Endpoint, ErrorCode
 from schemas.job import Job
 from schemas.signals import BREAKER, BreakerState
@@ -77,8 +76,9 @@ def not_permitted_error(state: BreakerState) -> ClipmillError:
 
 def rate_limited_error(endpoint: Endpoint, seconds: float) -> ClipmillError:
     """Return the error of a call that the rate limiter rejected, with its retry-after."""
-    name = endpoint_key(endpoint.platform, endpoint.operation, endpoint.egress)
-    message = f"nothing was tried: {name} is asked as often as it may be; its turn comes later"
+    message = (
+        f"nothing was tried: {endpoint.key} is asked as often as it may be; its turn comes later"
+    )
     error = ClipmillError(ErrorCode.RATE_LIMIT_API, message, retry_after=round(seconds, 3))
     error.endpoint = endpoint
     error.permitted = False

@@ -165,7 +165,7 @@ class OutboundGate:
                 await stack.enter_async_context(permit)
         except RateLimitExceededError as error:
             self._breakers.withdraw(planned)
-            RATE_POSTPONED.labels(*planned.labels).inc()
+            RATE_POSTPONED.labels(*planned.endpoint.labels).inc()
             raise rate_limited_error(planned.endpoint, error.seconds) from None
         except TimeoutError:
             self._breakers.withdraw(planned)

@@ -15,7 +15,7 @@ from typing import Literal
 from agents.access.bulkhead import Bulkhead
 from agents.resilience.rate_limiter import FairRateLimiter, Slot
 from agents.resilience.token_bucket import Rate
-from schemas.attempts import Operation, endpoint_key
+from schemas.attempts import Operation
 from schemas.errors import Endpoint
 from schemas.signals import RATE, RateState
 from streams.observability.metrics import (
@@ -120,7 +120,7 @@ class RateLimits:
                 slot, requeued=requeued, requests=cost.requests, rank=cost.rank
             )
             await stack.enter_async_context(permit)
-            RATE_WAIT.labels(*_labels(endpoint)).inc(time.monotonic() - began)
+            RATE_WAIT.labels(*endpoint.labels).inc(time.monotonic() - began)
             yield
 
     def _limiter(self, endpoint: Endpoint) -> FairRateLimiter:
@@ -130,10 +130,8 @@ class RateLimits:
         return self._limiters[name]
 
     def _open_limiter(self, endpoint: Endpoint) -> FairRateLimiter:
-        RATE_LIMIT.labels(*_labels(endpoint)).set(self._limits.limit_of(endpoint.platform))
-        RATE_ALLOWED.labels(*_labels(endpoint)).set_function(
-            lambda: self._rate(endpoint).per_second
-        )
+        RATE_LIMIT.labels(*endpoint.labels).set(self._limits.limit_of(endpoint.platform))
+        RATE_ALLOWED.labels(*endpoint.labels).set_function(lambda: self._rate(endpoint).per_second)
         return FairRateLimiter(lambda: self._rate(endpoint), self._limits.patience_seconds)
 
     def _rate(self, endpoint: Endpoint) -> Rate:
@@ -154,9 +152,7 @@ class RateLimits:
         return max(0.0, min(left, self._limits.pause_seconds_max))
 
     def _state(self, endpoint: Endpoint) -> RateState | None:
-        return self._context.shared_state.read(
-            f"{RATE}{endpoint_key(*_labels(endpoint))}", RateState
-        )
+        return self._context.shared_state.read(f"{RATE}{endpoint.key}", RateState)
 
 
 def open_bulkhead(
@@ -175,7 +171,3 @@ def open_bulkhead(
     TASKS_RUNNING.labels(label).set_function(lambda: bulkhead.running)
     TASKS_WAITING.labels(label).set_function(lambda: bulkhead.waiting)
     return bulkhead
-
-
-def _labels(endpoint: Endpoint) -> tuple[str, str, str]:
-    return endpoint.platform, endpoint.operation, endpoint.egress

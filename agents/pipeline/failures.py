@@ -27,7 +27,7 @@ def to_failure(
 ) -> Effect:
     """Return the failure record of an event for the recovery stage; counts and traces the error."""
     FAILURES.labels(step, error.code).inc()
-    place, job, details = error.endpoint, event.job, details_of(error)
+    endpoint, job, details = error.endpoint, event.job, details_of(error)
     record_failure(error.code.value, details["reason"])
     failure = Failure(
         job=job,
@@ -42,9 +42,9 @@ def to_failure(
         failed_at=datetime.now(UTC),
         record=failed_record(record),
         retry_after_seconds=error.retry_after,
-        platform=place.platform if place else None,
-        operation=place.operation if place else None,
-        egress=place.egress if place else None,
+        platform=endpoint.platform if endpoint else None,
+        operation=endpoint.operation if endpoint else None,
+        egress=endpoint.egress if endpoint else None,
         permitted=error.permitted,
         subject=subject_of(event),
         account=error.account,

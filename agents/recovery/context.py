@@ -7,7 +7,7 @@ from agents.access.breaker_client import breaker_state
 from agents.access.egress import egress_names
 from agents.pipeline.events import Event
 from agents.recovery.decisions import RecoveryOptions
-from schemas.attempts import endpoint_key
+from schemas.errors import endpoint_key
 from schemas.events import SelectedVideo
 from schemas.failure import Failure
 from schemas.signals import BreakerState

@@ -55,7 +55,7 @@ DELAYS = Row(
     ),
 )
 
-LETTERS = Row(
+DEAD_LETTERS = Row(
     "Dead letters and commands",
     (
         line(
@@ -124,6 +124,6 @@ RECOVERY = Board(
     "recovery",
     "Recovery",
     "Retries, strategies and what they brought, delays, dead letters.",
-    (FAILURES, DELAYS, LETTERS, RECORDS),
+    (FAILURES, DELAYS, DEAD_LETTERS, RECORDS),
     (INSTANCES,),
 )

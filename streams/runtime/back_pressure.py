@@ -226,10 +226,10 @@ class BackPressureGate:
         return share == 1 or not spent or meter.has_share(claim.rank, spent + claim.cost, share)
 
 
-Finished = Mapping[Partition, int]
+FinishedCounts = Mapping[Partition, int]
 """Number of finished records of a partition, counted from offset 0."""
 
-Measure = Callable[[Finished], Awaitable[Mapping[Topic, GroupProgress]]]
+Measure = Callable[[FinishedCounts], Awaitable[Mapping[Topic, GroupProgress]]]
 """Returns the progress of all reading groups, given the finished offsets of local partitions."""
 
 
@@ -246,7 +246,7 @@ class BackPressure:
         self._clock = clock
         self._meters = {topic: Meter(settings, commit_seconds) for topic in READERS}
         self._gates: dict[BackPressureGate, Callable[[], object]] = {}
-        self._readers: list[Callable[[], Finished]] = []
+        self._readers: list[Callable[[], FinishedCounts]] = []
         self._wake_timer: asyncio.TimerHandle | None = None
         self._failing_since: float | None = None
         self._warned = -WARN_SECONDS
@@ -267,7 +267,7 @@ class BackPressure:
             del self._gates[gate]
 
     @contextmanager
-    def register_reader(self, finished: Callable[[], Finished]) -> Iterator[None]:
+    def register_reader(self, finished: Callable[[], FinishedCounts]) -> Iterator[None]:
         """Measure with a local stage's finished offsets, which are newer than its commits."""
         self._readers.append(finished)
         try:

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.cluster.commit_metadata import finished_ahead
 from streams.cluster.connection import client_options
-from streams.runtime.back_pressure import Finished, GroupProgress
+from streams.runtime.back_pressure import FinishedCounts, GroupProgress
 from streams.settings import KafkaSettings
 from streams.topics import BY_NAME, READERS, Topic
 
@@ -70,7 +70,7 @@ class GroupOffsets:
             await offsets._admin.close()
             await offsets._consumer.stop()
 
-    async def measure(self, local: Finished) -> dict[Topic, GroupProgress]:
+    async def measure(self, local: FinishedCounts) -> dict[Topic, GroupProgress]:
         """Return the progress of the readers of each topic.
 
         Args:

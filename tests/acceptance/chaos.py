@@ -45,7 +45,7 @@ class Chaos:
     """Injects faults into a pipeline of one `clipmill worker`, and restarts the worker at once."""
 
     def __init__(self, pipeline: PipelineProcess, rng: random.Random, *stages: str) -> None:
-        self._house = pipeline
+        self._pipeline = pipeline
         self._rng = rng
         self._stages = stages
         self.timeline = Timeline()
@@ -62,7 +62,7 @@ class Chaos:
         return self.worker
 
     def start(self) -> None:
-        self.worker = self._house.spawn_worker(*self._stages)
+        self.worker = self._pipeline.spawn_worker(*self._stages)
 
     async def _worker(self) -> None:
         children = _descendants(self.worker.pid)
@@ -82,7 +82,7 @@ class Chaos:
         self._rng.choice(fork_server_of(worker.pid).children()).kill()
 
     async def _broker(self) -> None:
-        os.kill(self._house.broker.pid, signal.SIGKILL)
+        os.kill(self._pipeline.broker.pid, signal.SIGKILL)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

@@ -99,7 +99,7 @@ def test_that_does_nothing():
 
 
 def test_blocked_attempt_fails_the_test_even_when_it_is_suppressed(tmp_path: Path) -> None:
-    file = tmp_path / "unit" / "test_dialling.py"
+    file = tmp_path / "unit" / "test_connecting.py"
     file.parent.mkdir()
     file.write_text(CONNECTING_TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-q", "--rootdir"]

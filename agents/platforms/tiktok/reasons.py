@@ -7,7 +7,7 @@ from agents.platforms.failure_predicates import (
     exception_type,
     message_contains,
 )
-from agents.platforms.tiktok.signs import (
+from agents.platforms.tiktok.predicates import (
     fact_is,
     has_status_message,
     status_code_is,

@@ -18,7 +18,7 @@ from streams.runtime.back_pressure import (
     UNKNOWN_SECONDS,
     BackPressure,
     BackPressureGate,
-    Finished,
+    FinishedCounts,
     GroupProgress,
     Meter,
 )
@@ -206,9 +206,9 @@ class FakeCluster:
     def __init__(self) -> None:
         self.progress: dict[Topic, GroupProgress] = {}
         self.error: Exception | None = None
-        self.known: list[Finished] = []
+        self.known: list[FinishedCounts] = []
 
-    async def measure(self, known: Finished) -> Mapping[Topic, GroupProgress]:
+    async def measure(self, known: FinishedCounts) -> Mapping[Topic, GroupProgress]:
         self.known.append(known)
         if self.error is not None:
             raise self.error

@@ -476,9 +476,9 @@ async def test_malformed_headers_are_tolerated(header: bytes) -> None:
 )
 def test_dead_letter_has_the_original_record_and_the_error(error: Exception, code: str) -> None:
     record = incoming(b"\xff\x00", key=b"\xfe", headers=[("a", b"1"), ("a", b"\xff")])
-    letter = dead_letter(record, error, "validation")
-    own, metadata = split_headers(letter.headers)
-    assert (letter.topic, letter.key, letter.value) == (DEADLETTERS, b"\xfe", b"\xff\x00")
+    written = dead_letter(record, error, "validation")
+    own, metadata = split_headers(written.headers)
+    assert (written.topic, written.key, written.value) == (DEADLETTERS, b"\xfe", b"\xff\x00")
     assert own == (("a", b"1"), ("a", b"\xff"))
     assert metadata is not None
     assert (metadata.step, metadata.code, metadata.attempts) == ("validation", code, 1)
