@@ -219,6 +219,20 @@ class DirectConsumer(Consumer):
         self._thread.limit_polls(IDLE)
         super().resume_flow()
 
+    async def threadsafe_partitions_revoked(self, _loop: Any, revoked: set[Any]) -> None:
+        """Handle a revocation in the coordinator's task: both are in the same event loop.
+
+        Faust's queue for it ends with a crash of the app. The coordinator then waited without end,
+        and the stage did not stop.
+        """
+        await self.on_partitions_revoked(revoked)
+
+    async def threadsafe_partitions_assigned(
+        self, _loop: Any, assigned: set[Any], generation_id: int = 0
+    ) -> None:
+        """Handle an assignment in the coordinator's task."""
+        await self.on_partitions_assigned(assigned, generation_id)
+
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
         """Stop the flow until the recovery ends: of a worker without partitions it is active."""
         self.stop_flow()

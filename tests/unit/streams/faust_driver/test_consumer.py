@@ -141,6 +141,27 @@ async def test_flow_of_a_worker_without_partitions_stops_at_an_assignment(
     assert flows == [False]
 
 
+async def test_coordinator_waits_for_no_handler_of_a_crashed_app(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebalance after a crash: the coordinator is closed when its task has ended."""
+    calls: list[str] = []
+
+    async def revoked(*_: Any) -> None:
+        calls.append("revoked")
+
+    async def assigned(*_: Any) -> None:
+        calls.append("assigned")
+
+    monkeypatch.setattr(consumer, "on_partitions_revoked", revoked)
+    monkeypatch.setattr(consumer, "on_partitions_assigned", assigned)
+    consumer._crash(ValueError("oops"))
+    async with asyncio.timeout(1):
+        await consumer.threadsafe_partitions_revoked(None, {REQUESTS})
+        await consumer.threadsafe_partitions_assigned(None, {REQUESTS}, 2)
+    assert calls == ["revoked", "assigned"]
+
+
 async def test_lost_partition_is_not_reset(consumer: Any) -> None:
     async def lost(*_: Any) -> Any:
         raise IllegalStateError("Partition is not assigned")
