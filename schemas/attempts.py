@@ -69,7 +69,7 @@ class TrialRequest(EndpointRecord, frozen=True, kw_only=True, tag="trial"):
     withdrawn: bool = False
 
 
-class BreakerOrder(EndpointRecord, frozen=True, kw_only=True, tag="order"):
+class BreakerCommand(EndpointRecord, frozen=True, kw_only=True, tag="order"):
     """An operator forces a breaker open, or resets it. ``by`` names the operator."""
 
     action: Literal["open", "reset"]
@@ -77,4 +77,4 @@ class BreakerOrder(EndpointRecord, frozen=True, kw_only=True, tag="order"):
     at: Moment
 
 
-AttemptRecord = NetworkAttempt | TrialRequest | BreakerOrder
+AttemptRecord = NetworkAttempt | TrialRequest | BreakerCommand

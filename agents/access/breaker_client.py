@@ -31,7 +31,7 @@ for the result of the others; ``no``: not permitted."""
 NO_DEADLINE = datetime.max.replace(tzinfo=UTC)
 
 
-def permission(state: BreakerState | None, trial: str, now: datetime) -> Permission:
+def permission_of(state: BreakerState | None, trial: str, now: datetime) -> Permission:
     """Return what a breaker permits to the event that would request this trial."""
     if state is None or state.state == "closed":
         return "go"
@@ -144,7 +144,7 @@ class BreakerClient:
 
     def permission(self, planned: PlannedAttempt) -> Permission:
         """Return what the attempt's breaker permits now."""
-        return permission(self._state(planned), planned.trial_id, self._clock())
+        return permission_of(self._state(planned), planned.trial_id, self._clock())
 
     def has_free_trials(self, planned: PlannedAttempt) -> bool:
         """Return whether the monitor would grant a trial now."""

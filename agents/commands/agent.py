@@ -27,7 +27,7 @@ from agents.pipeline.events import user_command
 from agents.pipeline.request_parsing import cause_of, rejection
 from agents.platforms import Platforms, ShortLink
 from schemas import ClipmillError, MalformedMessageError, encode
-from schemas.attempts import BreakerOrder, Operation
+from schemas.attempts import BreakerCommand, Operation
 from schemas.commands import (
     Cancel,
     Command,
@@ -164,7 +164,7 @@ class CommandContext(msgspec.Struct, frozen=True):
 
 def _breaker_order(
     command: OpenBreaker | ResetBreaker, platforms: Sequence[str], at: datetime
-) -> BreakerOrder:
+) -> BreakerCommand:
     platform, _, rest = command.breaker.partition(":")
     operation, _, egress = rest.partition(":")
     if not (platform and egress) or operation not in OPERATIONS:
@@ -175,7 +175,7 @@ def _breaker_order(
     if platform not in platforms:
         reason = f"no platform {platform!r}; there are {', '.join(platforms)}"
         raise field_error("$.breaker", reason)
-    return BreakerOrder(
+    return BreakerCommand(
         platform=platform,
         operation=operation,  # type: ignore[arg-type]  # it is one of them
         egress=egress,

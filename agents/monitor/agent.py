@@ -18,7 +18,7 @@ from agents.monitor.rates import MonitoredRates
 from agents.resilience.adaptive_rate import RateRules
 from agents.resilience.breaker_rules import BreakerRules
 from schemas import MalformedMessageError, decode
-from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt
+from schemas.attempts import AttemptRecord, BreakerCommand, NetworkAttempt
 from streams import (
     ATTEMPTS,
     Effect,
@@ -72,7 +72,7 @@ class Monitor:
         match message:
             case NetworkAttempt() if self._breakers.is_closed(message, now):
                 return self._rates.on_attempt(message, cause, now)
-            case BreakerOrder(action="reset"):
+            case BreakerCommand(action="reset"):
                 return self._rates.reset(message, cause, now)
             case _:
                 return ()

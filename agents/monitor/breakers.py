@@ -13,12 +13,12 @@ from agents.resilience.circuit_breaker import (
     is_idle,
     new_breaker,
     on_attempt,
-    on_order,
+    on_command,
     on_trial_request,
     state_of,
 )
 from agents.resilience.sliding_window import error_ratios
-from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt, TrialRequest
+from schemas.attempts import AttemptRecord, BreakerCommand, NetworkAttempt, TrialRequest
 from schemas.codec import encode
 from schemas.errors import ErrorCode
 from schemas.signals import BREAKER
@@ -158,8 +158,8 @@ class MonitoredBreakers:
                 return after
             case TrialRequest():
                 return on_trial_request(breaker, message, self._rules, now)
-            case BreakerOrder():
-                return on_order(breaker, message, now)
+            case BreakerCommand():
+                return on_command(breaker, message, now)
 
     def sweep(self, rows: Mapping[str, bytes], now: float) -> Sequence[Effect]:
         """Return due writes of all breakers whose rows this process owns, and evict the others."""

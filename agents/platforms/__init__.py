@@ -7,8 +7,8 @@ from agents.platforms.base import BasePlatform
 from agents.platforms.description import read_info
 from agents.platforms.errors import to_clipmill_error
 from agents.platforms.failure_predicates import (
+    FailureRow,
     Predicate,
-    Row,
     all_of,
     any_of,
     exception_type,
@@ -36,6 +36,7 @@ __all__ = [
     "Capabilities",
     "EngineFailure",
     "Extractor",
+    "FailureRow",
     "FetchLimits",
     "Fetched",
     "Fields",
@@ -45,7 +46,6 @@ __all__ = [
     "Platform",
     "Platforms",
     "Predicate",
-    "Row",
     "ShortLink",
     "Target",
     "all_of",

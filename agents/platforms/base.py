@@ -10,7 +10,7 @@ from agents.engine.interface import EngineError, EngineFailure, EngineJob, Engin
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms import description, formats
 from agents.platforms.errors import to_clipmill_error
-from agents.platforms.failure_predicates import Row
+from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.fields import Fields, decode_raw
 from agents.platforms.formats import read_expiry
 from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target
@@ -42,7 +42,7 @@ class BasePlatform(ABC):
 
     capabilities: Capabilities
     site: str
-    failures: Sequence[Row]
+    failures: Sequence[FailureRow]
     account_cookies: frozenset[str] = frozenset()
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:

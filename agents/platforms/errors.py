@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from agents.engine.interface import EngineFailure
 from agents.network.retry_after import parse_retry_after
-from agents.platforms.failure_predicates import Row
+from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.failures import BUG
 from schemas.errors import ClipmillError
 from schemas.listing import ListingRef
@@ -17,7 +17,11 @@ MAX_FACTS = 8
 
 
 def to_clipmill_error(
-    failure: EngineFailure, subject: VideoRef | ListingRef, *, site: str, table: Sequence[Row]
+    failure: EngineFailure,
+    subject: VideoRef | ListingRef,
+    *,
+    site: str,
+    table: Sequence[FailureRow],
 ) -> ClipmillError:
     """Return the error of a failed extraction.
 
@@ -32,7 +36,7 @@ def to_clipmill_error(
 
 
 def error_from_row(
-    row: Row, failure: EngineFailure, *, subject: VideoRef | ListingRef, site: str
+    row: FailureRow, failure: EngineFailure, *, subject: VideoRef | ListingRef, site: str
 ) -> ClipmillError:
     """Return the error of a failure that matches a row, which supplies code and text."""
     kind = subject.kind if isinstance(subject, ListingRef) else "video"
@@ -44,12 +48,12 @@ def error_from_row(
     )
 
 
-def find_row(failure: EngineFailure, table: Sequence[Row]) -> Row:
+def find_row(failure: EngineFailure, table: Sequence[FailureRow]) -> FailureRow:
     """Return the first row of the table that matches, `BUG` when none does."""
     return next((row for row in table if row.predicate(failure)), BUG)
 
 
-def _details(row: Row, failure: EngineFailure, platform: str) -> dict[str, str]:
+def _details(row: FailureRow, failure: EngineFailure, platform: str) -> dict[str, str]:
     numbers = {"status": failure.status, "curl_code": failure.curl_code, "errno": failure.errno}
     codes = {name: str(number) for name, number in numbers.items() if number is not None}
     recorded = sorted(failure.facts.items())[:MAX_FACTS]

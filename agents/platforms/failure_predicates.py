@@ -44,7 +44,7 @@ def curl_code(*codes: int) -> Predicate:
     return lambda failure: failure.curl_code in codes
 
 
-class Row(msgspec.Struct, frozen=True):
+class FailureRow(msgspec.Struct, frozen=True):
     """One row of a failure table: maps a kind of failure to an error code.
 
     Attributes:

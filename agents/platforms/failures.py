@@ -5,7 +5,7 @@ are in `transport`.
 """
 
 from agents.platforms.failure_predicates import (
-    Row,
+    FailureRow,
     any_of,
     exception_type,
     http_status,
@@ -17,37 +17,37 @@ from schemas.errors import ErrorCode as Code
 
 # First in every table: a process that died left no other trustworthy detail.
 ENGINE_ROWS = (
-    Row(
+    FailureRow(
         "engine_timeout",
         Code.NETWORK_TIMEOUT,
         exception_type("EngineTimeout"),
         "its page could not be read within the deadline",
     ),
-    Row(
+    FailureRow(
         "engine_crash",
         Code.SYSTEM_ENGINE_CRASH,
         exception_type("EngineCrash", "MemoryError"),
         "the extraction process died",
     ),
-    Row(
+    FailureRow(
         "engine_closed",
         Code.SYSTEM_ENGINE_CRASH,
         exception_type("EngineClosed"),
         "the extraction engine was stopped",
     ),
-    Row(
+    FailureRow(
         "job_too_large",
         Code.SYSTEM_CONFIG,
         exception_type("JobTooLarge"),
         "its account has more cookies than can be sent; export its cookie file again",
     ),
-    Row(
+    FailureRow(
         "answer_too_large",
         Code.CONTENT_UNSUPPORTED,
         exception_type("ResultTooLargeError"),
         "its description is larger than clipmill reads",
     ),
-    Row(
+    FailureRow(
         "unknown_extractor",
         Code.SYSTEM_CONFIG,
         exception_type("UnknownExtractorError"),
@@ -57,19 +57,19 @@ ENGINE_ROWS = (
 
 # Messages of `yt_dlp.extractor.common`, and messages that its extractors share.
 _MESSAGE_ROWS = (
-    Row(
+    FailureRow(
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
         exception_type("GeoRestrictedError"),
         "it is withheld in the region that it was asked from",
     ),
-    Row(
+    FailureRow(
         "live_ended",
         Code.CONTENT_LIVE_ENDED,
         exception_type("UserNotLive"),
         "the live stream is over",
     ),
-    Row(
+    FailureRow(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
         message_contains(
@@ -77,25 +77,25 @@ _MESSAGE_ROWS = (
         ),
         "a login is wanted",
     ),
-    Row(
+    FailureRow(
         "protected",
         Code.CONTENT_UNSUPPORTED,
         message_contains("DRM protected", "DRM-protected"),
         "it is protected by DRM, which only its player can decrypt",
     ),
-    Row(
+    FailureRow(
         "no_formats",
         Code.CONTENT_NO_FORMATS,
         message_contains("No video formats found", "Requested format is not available"),
         "its page offers no file",
     ),
-    Row(
+    FailureRow(
         "private",
         Code.CONTENT_PRIVATE,
         message_contains("video is private", "is a private video"),
         "its author does not show it to everybody",
     ),
-    Row(
+    FailureRow(
         "gone",
         Code.CONTENT_NOT_FOUND,
         message_contains(
@@ -106,7 +106,7 @@ _MESSAGE_ROWS = (
 )
 
 _PAGE_ROWS = (
-    Row(
+    FailureRow(
         "unsupported",
         Code.CONTENT_UNSUPPORTED,
         exception_type("UnsupportedError"),
@@ -114,7 +114,7 @@ _PAGE_ROWS = (
     ),
     # An extraction error of yt-dlp is an unreadable page. So are these Python errors: the extractor
     # raises them when the page's data has another shape than it expects.
-    Row(
+    FailureRow(
         "unreadable",
         Code.PLATFORM_CHANGED,
         any_of(
@@ -125,7 +125,7 @@ _PAGE_ROWS = (
     ),
 )
 
-BUG = Row(
+BUG = FailureRow(
     "bug",
     Code.INTERNAL_BUG,
     lambda failure: bool(failure.types),
@@ -134,7 +134,7 @@ BUG = Row(
 """Default row, for a failure that no row of a table matches."""
 
 
-def failure_table(site: str, platform_rows: tuple[Row, ...] = ()) -> tuple[Row, ...]:
+def failure_table(site: str, platform_rows: tuple[FailureRow, ...] = ()) -> tuple[FailureRow, ...]:
     """Return the failure table of a platform in priority order: the first match applies.
 
     Args:
@@ -153,20 +153,20 @@ def failure_table(site: str, platform_rows: tuple[Row, ...] = ()) -> tuple[Row, 
     )
 
 
-def status_rows(site: str) -> tuple[Row, ...]:
+def status_rows(site: str) -> tuple[FailureRow, ...]:
     """Return the rows of HTTP error statuses, with the site's name in their texts."""
     return (
         *(
-            Row(f"http_{number:d}", code, http_status(number), f"{site} answered {number:d}")
+            FailureRow(f"http_{number:d}", code, http_status(number), f"{site} answered {number:d}")
             for number, code in PAGE_STATUSES.items()
         ),
-        Row(
+        FailureRow(
             "http_5xx",
             Code.NETWORK_SERVER,
             http_status(range(500, 600)),
             f"{site}'s servers failed to answer",
         ),
-        Row(
+        FailureRow(
             "http_other",
             Code.PLATFORM_CHANGED,
             http_status(range(100, 1000)),

@@ -7,7 +7,7 @@ are those of requests, urllib3 and Python, and of yt-dlp where it has its own.
 import errno
 
 from agents.platforms.failure_predicates import (
-    Row,
+    FailureRow,
     all_of,
     any_of,
     curl_code,
@@ -19,7 +19,7 @@ from schemas.errors import ErrorCode as Code
 
 # Before the proxy rows: an invalid URL is not the proxy's failure.
 ADDRESS_ROWS = (
-    Row(
+    FailureRow(
         "bad_address",
         Code.CONTENT_UNSUPPORTED,
         any_of(exception_type("InvalidURL"), message_contains("Unsupported url scheme")),
@@ -45,40 +45,40 @@ _FROM_PROXY = any_of(
 )
 
 
-def proxy_rows(site: str) -> tuple[Row, ...]:
+def proxy_rows(site: str) -> tuple[FailureRow, ...]:
     """Return the rows of proxy failures, with the site's name in their texts."""
     return (*_socks_rows(site), *_http_proxy_rows(site))
 
 
-def _socks_rows(site: str) -> tuple[Row, ...]:
+def _socks_rows(site: str) -> tuple[FailureRow, ...]:
     """Return the rows of SOCKS5 replies; libcurl reports their number, yt-dlp their name."""
     return (
-        Row(
+        FailureRow(
             "socks_login",
             Code.SYSTEM_CONFIG,
             all_of(_FROM_PROXY, message_contains(*_SOCKS_LOGIN)),
             "the SOCKS proxy refused to let clipmill in; correct user and password in its URL",
         ),
-        Row(
+        FailureRow(
             "socks_other",
             Code.SYSTEM_CONFIG,
             all_of(_FROM_PROXY, message_contains("nvalid version", "Invalid response version")),
             "the configured proxy does not speak SOCKS5; check scheme and port of its URL",
         ),
-        Row(
+        FailureRow(
             "socks_denies",
             Code.SYSTEM_CONFIG,
             all_of(_FROM_PROXY, message_contains(". (2)", ". (7)", ". (8)", *_SOCKS_DENIALS)),
             f"the SOCKS proxy denies the way to {site}; check its rules",
         ),
-        Row(
+        FailureRow(
             "socks_expired",
             Code.NETWORK_TIMEOUT,
             all_of(_FROM_PROXY, message_contains(". (6)", "TTL expired")),
             f"{site} did not answer the SOCKS proxy in time",
         ),
         # With a SOCKS proxy, the proxy's own name is the only one that is resolved locally.
-        Row(
+        FailureRow(
             "socks_dns",
             Code.NETWORK_DNS,
             all_of(
@@ -87,7 +87,7 @@ def _socks_rows(site: str) -> tuple[Row, ...]:
             "the host name of the configured proxy could not be resolved;"
             " check its URL and the DNS",
         ),
-        Row(
+        FailureRow(
             "socks_away",
             Code.NETWORK_CONNECTION,
             all_of(message_contains("SocksHTTPSConnection("), exception_type("NewConnectionError")),
@@ -96,9 +96,9 @@ def _socks_rows(site: str) -> tuple[Row, ...]:
     )
 
 
-def _http_proxy_rows(site: str) -> tuple[Row, ...]:
+def _http_proxy_rows(site: str) -> tuple[FailureRow, ...]:
     return (
-        Row(
+        FailureRow(
             "proxy_denies",
             Code.SYSTEM_CONFIG,
             all_of(
@@ -108,7 +108,7 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
             f"the proxy denies the way to {site}; check its rules, user and password",
         ),
         # By number: libcurl's exception class is the same as for a proxy that rejects a request.
-        Row(
+        FailureRow(
             "proxy_dns",
             Code.NETWORK_DNS,
             any_of(
@@ -117,10 +117,10 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
             "the host name of the configured proxy could not be resolved;"
             " check its URL and the DNS",
         ),
-        Row(
+        FailureRow(
             "proxy_fails", Code.NETWORK_CONNECTION, _FROM_PROXY, f"the proxy could not reach {site}"
         ),
-        Row(
+        FailureRow(
             "proxy_unusable",
             Code.SYSTEM_CONFIG,
             exception_type("NoSupportingHandlers", "UnsupportedRequest", "LocationParseError"),
@@ -129,15 +129,15 @@ def _http_proxy_rows(site: str) -> tuple[Row, ...]:
     )
 
 
-def transport_rows(site: str) -> tuple[Row, ...]:
+def transport_rows(site: str) -> tuple[FailureRow, ...]:
     """Return the rows of connection failures, with the site's name in their texts."""
     # Numbers before names: libcurl's code is more specific than the class that yt-dlp wraps it in.
     return (*_unreachable_rows(site), *_rejection_rows(site), *_connection_rows(site))
 
 
-def _unreachable_rows(site: str) -> tuple[Row, ...]:
+def _unreachable_rows(site: str) -> tuple[FailureRow, ...]:
     return (
-        Row(
+        FailureRow(
             "timeout",
             Code.NETWORK_TIMEOUT,
             any_of(
@@ -147,7 +147,7 @@ def _unreachable_rows(site: str) -> tuple[Row, ...]:
             ),
             f"{site} did not answer in time",
         ),
-        Row(
+        FailureRow(
             "dns",
             Code.NETWORK_DNS,
             any_of(curl_code(6), exception_type("gaierror", "NameResolutionError", "DNSError")),
@@ -156,16 +156,16 @@ def _unreachable_rows(site: str) -> tuple[Row, ...]:
     )
 
 
-def _rejection_rows(site: str) -> tuple[Row, ...]:
+def _rejection_rows(site: str) -> tuple[FailureRow, ...]:
     return (
-        Row(
+        FailureRow(
             "certificate",
             Code.SYSTEM_CONFIG,
             any_of(curl_code(58, 60, 77, 83, 90, 91), exception_type("CertificateVerifyError")),
             f"the certificate shown for {site} is not trusted; check the clock, and the file of"
             " roots when a proxy ends TLS",
         ),
-        Row(
+        FailureRow(
             "too_large",
             Code.CONTENT_UNSUPPORTED,
             any_of(
@@ -175,7 +175,7 @@ def _rejection_rows(site: str) -> tuple[Row, ...]:
             ),
             "its page is larger than clipmill reads",
         ),
-        Row(
+        FailureRow(
             "address_refused",
             Code.SYSTEM_CONFIG,
             exception_type("AddressRefusedError"),
@@ -184,28 +184,32 @@ def _rejection_rows(site: str) -> tuple[Row, ...]:
     )
 
 
-def _connection_rows(site: str) -> tuple[Row, ...]:
+def _connection_rows(site: str) -> tuple[FailureRow, ...]:
     return (
-        Row(
+        FailureRow(
             "truncated",
             Code.NETWORK_CONNECTION,
             any_of(curl_code(18), exception_type("IncompleteRead")),
             f"{site} ended the transfer of the page before its end",
         ),
-        Row("undecodable", Code.NETWORK_CONNECTION, curl_code(61), "its page arrived damaged"),
-        Row(
+        FailureRow(
+            "undecodable", Code.NETWORK_CONNECTION, curl_code(61), "its page arrived damaged"
+        ),
+        FailureRow(
             "tls",
             Code.NETWORK_CONNECTION,
             any_of(curl_code(35), exception_type("SSLError", "SSLEOFError")),
             f"TLS with {site} failed",
         ),
-        Row(
+        FailureRow(
             "disk_full",
             Code.SYSTEM_DISK_FULL,
             errno_is(errno.ENOSPC, errno.EDQUOT),
             "the disk of the extraction process is full",
         ),
-        Row("connection", Code.NETWORK_CONNECTION, _BROKEN, f"the connection to {site} broke"),
+        FailureRow(
+            "connection", Code.NETWORK_CONNECTION, _BROKEN, f"the connection to {site} broke"
+        ),
     )
 
 

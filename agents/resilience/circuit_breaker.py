@@ -30,7 +30,7 @@ from agents.resilience.half_open import (
     withdraw,
 )
 from agents.resilience.sliding_window import Call, Window, add, dominant_code, recent
-from schemas.attempts import BreakerOrder, EndpointRecord, NetworkAttempt, Operation, TrialRequest
+from schemas.attempts import BreakerCommand, EndpointRecord, NetworkAttempt, Operation, TrialRequest
 from schemas.errors import ErrorCode
 from schemas.signals import BreakerState
 
@@ -139,7 +139,7 @@ def on_trial_request(
     return msgspec.structs.replace(row, trials=trials)
 
 
-def on_order(row: Breaker, order: BreakerOrder, now: float) -> Breaker:
+def on_command(row: Breaker, order: BreakerCommand, now: float) -> Breaker:
     """Return the breaker forced open, or reset: closed and without history."""
     fresh = new_breaker(row, now)
     if order.action == "reset":

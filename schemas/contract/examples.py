@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.attempts import AttemptRecord, BreakerOrder, NetworkAttempt, TrialRequest
+from schemas.attempts import AttemptRecord, BreakerCommand, NetworkAttempt, TrialRequest
 from schemas.audit import AuditRecord
 from schemas.codec import encode
 from schemas.commands import (
@@ -324,7 +324,7 @@ ATTEMPTS: tuple[AttemptRecord, ...] = (
         at=_ATTEMPT.at,
     ),
     TrialRequest(**_ENDPOINT, trial=_TRIAL, at=_START + timedelta(minutes=2)),
-    BreakerOrder(**_ENDPOINT, action="open", by="ann", at=_START + timedelta(minutes=5)),
+    BreakerCommand(**_ENDPOINT, action="open", by="ann", at=_START + timedelta(minutes=5)),
 )
 
 BREAKER_STATES: tuple[BreakerState, ...] = (

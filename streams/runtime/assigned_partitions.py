@@ -42,16 +42,16 @@ class AssignedPartitions:
     Args:
         app: Faust app of the stage.
         sources: topics that the stage reads, by their names on Kafka.
-        acks: offsets of the stage.
+        offsets: tracker of the stage.
         share: updated at each assignment.
     """
 
     def __init__(
-        self, app: Any, sources: Mapping[str, Topic], acks: OffsetTracker, share: PartitionShare
+        self, app: Any, sources: Mapping[str, Topic], offsets: OffsetTracker, share: PartitionShare
     ) -> None:
         self._app = app
         self._sources = sources
-        self._acks = acks
+        self._offsets = offsets
         self._share = share
         self._assigned: set[Partition] = set()
 
@@ -63,12 +63,12 @@ class AssignedPartitions:
         return self._assigned
 
     def finished_counts(self) -> dict[Partition, int]:
-        counts = ((partition, self._acks.finished(partition)) for partition in self._assigned)
+        counts = ((partition, self._offsets.finished(partition)) for partition in self._assigned)
         return {partition: count for partition, count in counts if count is not None}
 
     def finished_ahead(self, tp: Any) -> int:
         """Return the number of finished records behind one in flight."""
-        return self._acks.finished_ahead((self._sources[tp.topic].name, tp.partition))
+        return self._offsets.finished_ahead((self._sources[tp.topic].name, tp.partition))
 
     def heartbeats(self) -> set[int]:
         """Return the assigned partitions of the heartbeats."""
@@ -82,8 +82,8 @@ class AssignedPartitions:
             positions[partition] = Position(
                 end=end,
                 committed=committed_offset(self._app, tp),
-                delivered=self._acks.delivered(partition),
-                in_flight=self._acks.in_flight(partition),
+                delivered=self._offsets.delivered(partition),
+                in_flight=self._offsets.in_flight(partition),
             )
         return positions
 
@@ -104,5 +104,5 @@ class AssignedPartitions:
         tp = TopicPartition(kafka_name, number)
         # Faust fetches committed offsets at the end of a rebalance; before, they are stale.
         committed = self._app.consumer.committed_or_start(tp) if is_ready else None
-        timestamp = None if committed is None else self._acks.timestamp(partition, committed)
+        timestamp = None if committed is None else self._offsets.timestamp(partition, committed)
         return SourceProgress(topic, tp, committed, timestamp)

@@ -43,7 +43,7 @@ class Consumption:
         stage: Stage,
         *,
         app: Any,
-        acks: OffsetTracker,
+        offsets: OffsetTracker,
         intake: Intake,
         shared_state: SharedState,
         window: int,
@@ -53,7 +53,7 @@ class Consumption:
     ) -> None:
         self._stage = stage
         self._app = app
-        self._acks = acks
+        self._offsets = offsets
         self._intake = intake
         self._shared_state = shared_state
         self._windows = {topic.name: asyncio.Semaphore(window) for topic in stage.reads}
@@ -106,7 +106,7 @@ class Consumption:
     def skip_gap(self, topic: Topic, tp: Any, start: int, end: int) -> None:
         """Account for offsets at which the log has no record."""
         consumer = self._app.consumer
-        self._acks.skip_gap(
+        self._offsets.skip_gap(
             (topic.name, tp.partition),
             start,
             end,
@@ -121,7 +121,7 @@ class Consumption:
         acknowledge nothing, because their offsets now belong to other records.
         """
         partition = (topic.name, reset.tp.partition)
-        self._acks.reset(partition)
+        self._offsets.reset(partition)
         self.dispatcher.orphan(partition)
         for held_topic in self.delay_queue.drop(partition) if self.delay_queue else ():
             self._windows[held_topic].release()
@@ -129,11 +129,11 @@ class Consumption:
     def acknowledge(self, record: Incoming) -> None:
         """Acknowledge a record whose effects are all written; called by its own task."""
         if self.dispatcher.tasks.is_current(record):
-            self._acks.finish(partition_of(record), record.offset)
+            self._offsets.finish(partition_of(record), record.offset)
 
     def retain(self, partitions: Collection[Partition]) -> None:
         """Stop the work of all other partitions: they were revoked."""
-        self._acks.retain(partitions)
+        self._offsets.retain(partitions)
         self.dispatcher.retain(partitions)
         for topic in self.delay_queue.retain(partitions) if self.delay_queue else ():
             self._windows[topic].release()
@@ -175,7 +175,7 @@ class Consumption:
         if generation != self._app.consumer_generation_id or not consumer.flow_active:
             return False
         try:
-            return self._acks.deliver(
+            return self._offsets.deliver(
                 (topic.name, polled.partition),
                 polled.offset,
                 partial(consumer.acknowledge, tp, polled.offset),

@@ -85,7 +85,7 @@ class StageRunner:
         self._intake = Intake(stage.name)
         self._settings = settings
         self._producer = producer
-        self._acks = OffsetTracker()
+        self._offsets = OffsetTracker()
         self._warn = warn
         self._resources = AsyncExitStack()
         self._metrics = StageMetrics(stage.name)
@@ -108,14 +108,14 @@ class StageRunner:
         self._housekeeping = Housekeeping(
             stage.name, self._write, tables=self.tables, ready=self.ready
         )
-        self._partitions = AssignedPartitions(self.app, self._sources, self._acks, self._share)
+        self._partitions = AssignedPartitions(self.app, self._sources, self._offsets, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
         self._back_pressure_gate = self._back_pressure.gate(self._share)
         self._slots = ConcurrencyLimit(stage.concurrency(settings))
         self.consumption = Consumption(
             stage,
             app=self.app,
-            acks=self._acks,
+            offsets=self._offsets,
             intake=self._intake,
             shared_state=self._shared_state,
             window=stage.window(settings),
@@ -250,10 +250,10 @@ class StageRunner:
     def _connect_rebalance_signals(self) -> None:
         async def on_revoked(_app: Any, _partitions: Any, **_: Any) -> None:
             self._not_ready()
-            self._acks.suspend()
+            self._offsets.suspend()
 
         async def on_assigned(_app: Any, partitions: Any, **_: Any) -> None:
-            self._acks.suspend()
+            self._offsets.suspend()
             assigned = self._partitions.assign(partitions)
             for table in self.tables.values():
                 table.discard_gaps()

@@ -1,7 +1,7 @@
 """Platform of Streamable: single videos, read by yt-dlp's stock extractor."""
 
 from agents.platforms.base import BasePlatform
-from agents.platforms.failure_predicates import Row, message_contains
+from agents.platforms.failure_predicates import FailureRow, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.interface import Capabilities, ShortLink, Target
 from agents.platforms.streamable.urls import HOSTS, NAME, read_url
@@ -22,7 +22,7 @@ FAILURES = failure_table(
     SITE,
     platform_rows=(
         # yt-dlp does not report the status: 0 is being uploaded, 1 being processed, 3 failed.
-        Row(
+        FailureRow(
             "not_ready",
             ErrorCode.CONTENT_NOT_FOUND,
             message_contains("currently unavailable"),

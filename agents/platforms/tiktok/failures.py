@@ -5,14 +5,14 @@ The rows common to all platforms are in `agents.platforms.failures` and
 of pages that yt-dlp cannot read, and of lists.
 """
 
-from agents.platforms.failure_predicates import Row, exception_type, message_contains
+from agents.platforms.failure_predicates import FailureRow, exception_type, message_contains
 from agents.platforms.failures import ENGINE_ROWS, status_rows
 from agents.platforms.tiktok.predicates import recorded_status_code, status_code_is
 from agents.platforms.tiktok.reasons import REASONS
 from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
 
-NO_ITEM = Row(
+NO_ITEM = FailureRow(
     "no_item",
     Code.PLATFORM_CHANGED,
     status_code_is(0),
@@ -22,40 +22,40 @@ NO_ITEM = Row(
 
 _PAGE_ROWS = (
     # A challenge concerns all requests from the IP address, not the post.
-    Row(
+    FailureRow(
         "challenge",
         Code.RATE_LIMIT_IP_BLOCK,
         message_contains("challenge"),
         'TikTok sent a challenge ("Please wait...") that cannot be solved here, as it does to'
         " addresses that it mistrusts",
     ),
-    Row(
+    FailureRow(
         "other_post",
         Code.PLATFORM_CHANGED,
         message_contains("describes another post"),
         "its page describes another post, whose file is not taken for this one's",
     ),
-    Row(
+    FailureRow(
         "no_page_data",
         Code.PLATFORM_CHANGED,
         message_contains("Unexpected response from webpage request", "universal data"),
         "its page holds no video data: TikTok sent something else, or changed its pages",
     ),
     NO_ITEM,
-    Row(
+    FailureRow(
         "unknown_code",
         Code.PLATFORM_CHANGED,
         lambda failure: recorded_status_code(failure) is not None,
         "its page holds a status code that clipmill does not know",
     ),
-    Row(
+    FailureRow(
         "unsupported",
         Code.CONTENT_UNSUPPORTED,
         exception_type("UnsupportedError"),
         "the extractor does not know this kind of page",
     ),
     # An extraction error of yt-dlp is an unreadable page.
-    Row(
+    FailureRow(
         "unreadable",
         Code.PLATFORM_CHANGED,
         exception_type("ExtractorError", "RegexNotFoundError", "NotAResultError"),
@@ -65,13 +65,13 @@ _PAGE_ROWS = (
 
 # Lists are read from an API that returns JSON, not from a page.
 _LIST_ROWS = (
-    Row(
+    FailureRow(
         "empty_answer",
         Code.RATE_LIMIT_API,
         exception_type("JSONDecodeError"),
         "TikTok answered with nothing that can be read, as it does to those who ask too much",
     ),
-    Row(
+    FailureRow(
         "same_page",
         Code.NETWORK_SERVER,
         message_contains("keeps sending the same page"),
@@ -79,7 +79,7 @@ _LIST_ROWS = (
     ),
 )
 
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[FailureRow, ...] = (
     *ENGINE_ROWS,
     *ADDRESS_ROWS,
     *proxy_rows("TikTok"),

@@ -11,7 +11,7 @@ from agents.engine.interface import EngineFailure, EngineJob, Extractor
 from agents.network.addresses import is_permitted
 from agents.platforms.base import BasePlatform
 from agents.platforms.errors import error_from_row, find_row
-from agents.platforms.failure_predicates import Row
+from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.fields import Fields, decode_raw, text
 from agents.platforms.interface import Capabilities, ShortLink, Target
 from agents.platforms.tiktok.failures import NO_ITEM, TABLE
@@ -159,7 +159,7 @@ class TikTok(BasePlatform):
         return is_permitted(_host(source), self.capabilities.media_hosts)
 
 
-def _for_story(row: Row) -> Row:
+def _for_story(row: FailureRow) -> FailureRow:
     """Return the row for a story: its page outlives it, and then has no item."""
     if row.code is not ErrorCode.CONTENT_NOT_FOUND and row is not NO_ITEM:
         return row

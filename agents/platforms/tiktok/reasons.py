@@ -1,7 +1,7 @@
 """Failure rows of posts and accounts that TikTok does not show: its own messages and yt-dlp's."""
 
 from agents.platforms.failure_predicates import (
-    Row,
+    FailureRow,
     all_of,
     any_of,
     exception_type,
@@ -18,50 +18,50 @@ from schemas.errors import ErrorCode as Code
 # TikTok's messages before its codes, and both before yt-dlp's messages: 10204 stands for half a
 # dozen reasons, and yt-dlp reports all of them as a blocked IP address.
 REASONS = (
-    Row(
+    FailureRow(
         "notfound",
         Code.CONTENT_NOT_FOUND,
         fact_is("redirect", "notfound"),
         "TikTok leads to its not-found page: it was deleted or never existed",
     ),
-    Row(
+    FailureRow(
         "shop_post",
         Code.CONTENT_NO_FORMATS,
         fact_is("withheld", "shop"),
         "its page withholds the video: it is a shop post, which TikTok shows in its app only",
     ),
-    Row(
+    FailureRow(
         "ad_post",
         Code.CONTENT_NO_FORMATS,
         fact_is("withheld", "ad"),
         "its page withholds the video: it is an ad, which TikTok shows in its app only",
     ),
-    Row(
+    FailureRow(
         "deleted",
         Code.CONTENT_NOT_FOUND,
         status_message_contains("status_deleted", "doesn't exist", "not exist"),
         "it was deleted or never existed",
     ),
-    Row(
+    FailureRow(
         "withheld",
         Code.CONTENT_GEO_BLOCKED,
         status_message_contains("cross_border_violation", "geo_fencing", "geo_filter"),
         "TikTok withholds it in the region that it was asked from",
     ),
     # Like a private post: until the review ends, it exists for its author only.
-    Row(
+    FailureRow(
         "under_review",
         Code.CONTENT_PRIVATE,
         status_message_contains("reviewing"),
         "TikTok is reviewing it and shows it to its author only",
     ),
-    Row(
+    FailureRow(
         "not_approved",
         Code.CONTENT_NOT_FOUND,
         status_message_contains("audit"),
         "TikTok took it down after a review",
     ),
-    Row(
+    FailureRow(
         "classified",
         Code.CONTENT_AGE_RESTRICTED,
         any_of(
@@ -70,7 +70,7 @@ REASONS = (
         ),
         "TikTok shows it to adults who are logged in",
     ),
-    Row(
+    FailureRow(
         "private",
         Code.CONTENT_PRIVATE,
         any_of(
@@ -79,7 +79,7 @@ REASONS = (
         ),
         "its author has made it private, or visible to friends only",
     ),
-    Row(
+    FailureRow(
         "private_account",
         Code.CONTENT_PRIVATE,
         any_of(
@@ -90,49 +90,49 @@ REASONS = (
         ),
         "the account is private",
     ),
-    Row(
+    FailureRow(
         "region_locked",
         Code.CONTENT_GEO_BLOCKED,
         any_of(status_code_is(10231), exception_type("GeoRestrictedError")),
         "TikTok withholds it in the region that it was asked from",
     ),
-    Row(
+    FailureRow(
         "gone",
         Code.CONTENT_NOT_FOUND,
         status_code_is(10217),
         "it was deleted",
     ),
-    Row(
+    FailureRow(
         "no_account",
         Code.CONTENT_NOT_FOUND,
         status_code_is(10221),
         "the account does not exist, or not any more",
     ),
-    Row(
+    FailureRow(
         "unavailable",
         Code.CONTENT_NOT_FOUND,
         all_of(status_code_is(10204), has_status_message),
         "TikTok does not show it, for a reason that clipmill does not know",
     ),
-    Row(
+    FailureRow(
         "ip_block",
         Code.RATE_LIMIT_IP_BLOCK,
         any_of(status_code_is(10204), message_contains("Your IP address is blocked")),
         "TikTok does not show it to the address that it was asked from, and says no more",
     ),
-    Row(
+    FailureRow(
         "login",
         Code.CONTENT_LOGIN_REQUIRED,
         message_contains("requiring login", "Log in for access"),
         "TikTok wants a login",
     ),
-    Row(
+    FailureRow(
         "live_ended",
         Code.CONTENT_LIVE_ENDED,
         exception_type("UserNotLive"),
         "the live stream is over",
     ),
-    Row(
+    FailureRow(
         "no_formats",
         Code.CONTENT_NO_FORMATS,
         message_contains("No video formats found", "Requested format is not available"),

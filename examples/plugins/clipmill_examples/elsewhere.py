@@ -5,7 +5,7 @@ import re
 from agents.platforms import (
     BasePlatform,
     Capabilities,
-    Row,
+    FailureRow,
     ShortLink,
     Target,
     failure_table,
@@ -35,7 +35,7 @@ class Elsewhere(BasePlatform):
     failures = failure_table(
         SITE,
         platform_rows=(
-            Row(
+            FailureRow(
                 "withdrawn",
                 ErrorCode.CONTENT_NOT_FOUND,
                 message_contains("was withdrawn"),

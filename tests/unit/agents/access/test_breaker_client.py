@@ -14,7 +14,7 @@ from agents.access.breaker_client import (
     first_to_permit,
     has_free_trials,
     not_permitted_error,
-    permission,
+    permission_of,
 )
 from schemas.errors import Endpoint, ErrorCode
 from schemas.signals import BreakerState
@@ -47,7 +47,7 @@ PERMISSIONS: dict[str, tuple[BreakerState | None, Permission]] = {
 @pytest.mark.parametrize("name", PERMISSIONS)
 def test_permission_by_breaker_state(name: str) -> None:
     state, expected = PERMISSIONS[name]
-    assert permission(state, "mine", NOW) == expected
+    assert permission_of(state, "mine", NOW) == expected
 
 
 def test_every_permission_is_covered() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agents.commands.agent import Commands, stage
 from agents.commands.command_parsing import NAME, UNKNOWN, on_bug
 from agents.platforms.registry import Platforms
-from schemas.attempts import BreakerOrder
+from schemas.attempts import BreakerCommand
 from schemas.audit import AuditRecord
 from schemas.commands import Cancel, OptionChanges, Retry
 from schemas.errors import ErrorCode
@@ -121,7 +121,7 @@ async def test_breaker_commands_are_sent_to_the_monitor(
     effects = await effects_of(command(command=name, breaker=breaker, by="ann"))
     sent = only_record(effects, ATTEMPTS)
     assert (sent.key, len(effects)) == (breaker.encode(), 1)
-    assert body_of(sent, BreakerOrder) == BreakerOrder(
+    assert body_of(sent, BreakerCommand) == BreakerCommand(
         platform="tiktok", operation=operation, egress="proxy-1", action=action, by="ann", at=NOW
     )
 

@@ -580,7 +580,7 @@ async def test_concurrent_requests_share_one_extraction() -> None:
     consumption = Consumption(
         extraction_stage,
         app=SimpleNamespace(consumer_generation_id=1, consumer=consumer),
-        acks=OffsetTracker(),
+        offsets=OffsetTracker(),
         intake=Intake(NAME),
         shared_state=SharedState(),
         window=100,

@@ -53,7 +53,7 @@ from tests.unit.agents.resilience.calls import (
     NOT_FOUND,
     SERVER,
     attempt,
-    breaker_order,
+    breaker_command,
     to_datetime,
     trial_request,
 )
@@ -203,7 +203,7 @@ async def test_published_state_has_envelope_headers_and_a_stable_id() -> None:
 async def test_different_states_have_different_ids() -> None:
     harness = MonitorHarness()
     first = only_record(await harness.run(*blocked_attempts()), SIGNALS)
-    second = only_record(await harness.run(breaker_order("open")), SIGNALS)
+    second = only_record(await harness.run(breaker_command("open")), SIGNALS)
     assert header(first, "ce_id") != header(second, "ce_id")
 
 
@@ -244,10 +244,10 @@ async def test_breaker_opens_half_opens_and_closes() -> None:
 
 async def test_orders_force_open_and_reset_the_breaker() -> None:
     harness = MonitorHarness()
-    await harness.run(breaker_order("open"))
+    await harness.run(breaker_command("open"))
     assert harness.state is not None
     assert (harness.state.state, harness.state.by) == ("forced_open", "ann")
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     assert harness.state.state == "closed"
 
 
@@ -286,7 +286,7 @@ async def test_restarted_monitor_resumes_from_the_row() -> None:
 async def test_row_of_another_owner_replaces_memory() -> None:
     harness = await harness_with_open_breaker()
     first_monitor, harness.monitor = harness.monitor, harness.new_monitor()
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     harness.monitor = first_monitor
     harness.clock.now += 2
     await harness.run(attempt(1))
@@ -364,7 +364,7 @@ async def test_crash_between_state_and_row_reopens_on_redelivery() -> None:
 async def test_stale_published_state_is_corrected_by_the_sweep() -> None:
     harness = await harness_with_open_breaker()
     open_signal = harness.shared_state.get(KEY)
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     harness.shared_state.put(KEY, open_signal)
     harness.sweep()
     assert harness.state is not None
@@ -395,7 +395,7 @@ async def test_overdue_trials_are_voided_by_the_sweep() -> None:
 
 async def test_idle_breaker_is_deleted_with_its_published_state() -> None:
     harness = await harness_with_open_breaker()
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     harness.clock.now += IDLE_SECONDS - 0.1
     harness.sweep()
     assert len(harness.table) == 1
@@ -419,7 +419,7 @@ async def test_idle_unpublished_breaker_needs_no_tombstone() -> None:
 @pytest.mark.parametrize("action", ["open", "reset"])
 async def test_state_that_is_not_closed_is_republished_daily(action: Any) -> None:
     harness = MonitorHarness()
-    await harness.run(breaker_order("open"), breaker_order(action))
+    await harness.run(breaker_command("open"), breaker_command(action))
     harness.clock.now += REPUBLISH_SECONDS - 0.1
     if action == "reset":
         await harness.run(attempt(1))
@@ -476,9 +476,9 @@ async def test_state_gauge_follows_the_breaker() -> None:
     harness.clock.now += 30
     await harness.run(trial_request("t0"))
     assert gauge_value(BREAKER_STATE, *LABELS) == 1
-    await harness.run(breaker_order("open"))
+    await harness.run(breaker_command("open"))
     assert gauge_value(BREAKER_STATE, *LABELS) == 3
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     assert gauge_value(BREAKER_STATE, *LABELS) == 0
 
 
@@ -685,14 +685,14 @@ async def test_lost_rate_state_is_republished_by_the_sweep() -> None:
 
 async def test_reset_restores_the_full_rate() -> None:
     harness = await harness_with_cut_rate()
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     assert harness.rate_state is not None
     assert harness.rate_state.requests_per_second is None
 
 
 async def test_attempts_started_before_a_reset_do_not_cut() -> None:
     harness = await harness_with_cut_rate()
-    await harness.run(breaker_order("reset"))
+    await harness.run(breaker_command("reset"))
     harness.clock.now += 2
     await harness.run(
         *(rate_limited_attempt(number, harness.clock.now, cuts=1) for number in range(5))
@@ -764,7 +764,7 @@ async def test_other_failures_open_the_breaker_regardless_of_the_rate() -> None:
 
 async def test_open_breaker_does_not_cut_the_rate() -> None:
     harness = MonitorHarness(TEN_PER_SECOND)
-    await harness.run(breaker_order("open"))
+    await harness.run(breaker_command("open"))
     await harness.run(*(rate_limited_attempt(each, 1_000) for each in range(5)))
     assert harness.rate_state is None
 

@@ -6,14 +6,16 @@ import pytest
 
 from agents.engine.interface import EngineFailure
 from agents.platforms.errors import MAX_DETAIL_CHARACTERS, find_row, sanitize, to_clipmill_error
-from agents.platforms.failure_predicates import Row, message_contains
+from agents.platforms.failure_predicates import FailureRow, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.statuses import PAGE_STATUSES
 from schemas.errors import ErrorCode
 from schemas.video import VideoRef
 
 VIDEO = VideoRef(platform="mine", id="a1", url="https://mine.example/a1")
-OWN = Row("own", ErrorCode.CONTENT_PRIVATE, message_contains("for friends"), "it is for friends")
+OWN = FailureRow(
+    "own", ErrorCode.CONTENT_PRIVATE, message_contains("for friends"), "it is for friends"
+)
 TABLE = failure_table("Mine", (OWN,))
 
 
@@ -96,7 +98,7 @@ def test_every_row_has_a_case() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-def test_texts_name_the_platform_and_no_other(row: Row) -> None:
+def test_texts_name_the_platform_and_no_other(row: FailureRow) -> None:
     assert "TikTok" not in row.text
     assert "{" not in row.text
     assert row.text[-1].isalnum()

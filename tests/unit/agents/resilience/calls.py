@@ -7,7 +7,7 @@ import msgspec
 
 from agents.resilience.breaker_rules import BreakerRules
 from agents.resilience.sliding_window import Call, Window
-from schemas.attempts import BreakerOrder, NetworkAttempt, TrialRequest
+from schemas.attempts import BreakerCommand, NetworkAttempt, TrialRequest
 from schemas.errors import ErrorCode
 
 NOW = 1_000.0
@@ -65,5 +65,5 @@ def trial_request(trial: str = "t1", at: float = NOW, *, withdrawn: bool = False
     return TrialRequest(trial=trial, at=to_datetime(at), withdrawn=withdrawn, **ENDPOINT)
 
 
-def breaker_order(action: Any, by: str = "ann", at: float = NOW) -> BreakerOrder:
-    return BreakerOrder(action=action, by=by, at=to_datetime(at), **ENDPOINT)
+def breaker_command(action: Any, by: str = "ann", at: float = NOW) -> BreakerCommand:
+    return BreakerCommand(action=action, by=by, at=to_datetime(at), **ENDPOINT)

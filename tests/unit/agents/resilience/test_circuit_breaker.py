@@ -11,7 +11,7 @@ from agents.resilience.circuit_breaker import (
     is_idle,
     new_breaker,
     on_attempt,
-    on_order,
+    on_command,
     on_trial_request,
     state_of,
 )
@@ -26,7 +26,7 @@ from tests.unit.agents.resilience.calls import (
     RULES,
     SERVER,
     attempt,
-    breaker_order,
+    breaker_command,
     calls,
     rules,
     to_datetime,
@@ -309,7 +309,7 @@ def test_number_of_trials_is_fixed_for_a_half_open_phase() -> None:
 
 @pytest.mark.parametrize("row", [NEW, OPEN, with_granted_trials(3)], ids=lambda row: row.state)
 def test_breaker_is_forced_open_from_any_state(row: Breaker) -> None:
-    forced = on_order(row, breaker_order("open"), NOW + 50)
+    forced = on_command(row, breaker_command("open"), NOW + 50)
     published = state_of(forced)
     assert published == BreakerState(
         state="forced_open", since=to_datetime(NOW + 50), by="ann", **ENDPOINT
@@ -323,16 +323,16 @@ def test_only_a_reset_ends_forced_open() -> None:
     )
     row = on_trial_request(row, trial_request(), RULES, NOW + 9_999)
     assert state_of(row) == state_of(FORCED)
-    row = on_order(row, breaker_order("open", by="bob"), NOW + 10_000)
+    row = on_command(row, breaker_command("open", by="bob"), NOW + 10_000)
     assert state_of(row) == state_of(FORCED)
     assert row.active_at == NOW + 10_000
-    assert on_order(row, breaker_order("reset"), NOW + 10_001).state == "closed"
+    assert on_command(row, breaker_command("reset"), NOW + 10_001).state == "closed"
 
 
 @pytest.mark.parametrize("row", [OPEN, with_granted_trials(3), FORCED], ids=lambda row: row.state)
 def test_reset_closes_and_clears_the_breaker(row: Breaker) -> None:
     full = with_changes(row, window=calls(SERVER, *range(30)))
-    row = on_order(full, breaker_order("reset"), NOW + 50)
+    row = on_command(full, breaker_command("reset"), NOW + 50)
     assert row == new_breaker(NEW, NOW + 50)
 
 
@@ -392,7 +392,7 @@ def test_only_closed_breakers_become_idle(row: Breaker, seconds: float, idle: bo
 def test_every_event_updates_active_at() -> None:
     assert after_attempts(NEW, attempt(), now=NOW + 7).active_at == NOW + 7
     assert on_trial_request(NEW, trial_request(), RULES, NOW + 7).active_at == NOW + 7
-    assert on_order(NEW, breaker_order("reset"), NOW + 7).active_at == NOW + 7
+    assert on_command(NEW, breaker_command("reset"), NOW + 7).active_at == NOW + 7
 
 
 # Withdrawn trials

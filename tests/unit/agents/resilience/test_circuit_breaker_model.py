@@ -13,7 +13,7 @@ from agents.resilience.circuit_breaker import (
     expire_outdated,
     new_breaker,
     on_attempt,
-    on_order,
+    on_command,
     on_trial_request,
     state_of,
 )
@@ -25,7 +25,7 @@ from tests.unit.agents.resilience.calls import (
     NOW,
     SERVER,
     attempt,
-    breaker_order,
+    breaker_command,
     rules,
     trial_request,
 )
@@ -118,7 +118,7 @@ class CircuitBreakerMachine(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(["open", "reset", "reset"]))
     def order_is_applied(self, action: Any) -> None:
-        self._step(on_order(self.row, breaker_order(action), self.now))
+        self._step(on_command(self.row, breaker_command(action), self.now))
         assert self.row.state == ("forced_open" if action == "open" else "closed")
 
     @rule()

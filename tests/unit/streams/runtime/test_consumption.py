@@ -74,7 +74,7 @@ class ConsumptionHarness:
         self.consumer = FakeConsumer()
         self.acked = self.consumer.acked
         self.app = SimpleNamespace(consumer_generation_id=1, consumer=self.consumer)
-        self.acks = OffsetTracker()
+        self.offsets = OffsetTracker()
         self.intake = Intake("toy")
         self.shared_state = SharedState()
         self.meter = Meter(StageSettings(backlog_records=4))
@@ -91,7 +91,7 @@ class ConsumptionHarness:
                 ordered=ordered,
             ),
             app=self.app,
-            acks=self.acks,
+            offsets=self.offsets,
             intake=self.intake,
             shared_state=self.shared_state,
             window=window,
@@ -168,7 +168,7 @@ class ConsumptionHarness:
 
     def rebalance(self, *partitions: tuple[str, int]) -> None:
         self.app.consumer_generation_id += 1
-        self.acks.suspend()
+        self.offsets.suspend()
         self.consumption.retain(set(partitions))
 
     @property
@@ -229,7 +229,7 @@ async def test_record_accepted_during_a_rebalance_is_read_again() -> None:
     await harness.accept(0)
     accepting = asyncio.create_task(harness.accept(1))
     await yield_to_tasks()
-    harness.acks.suspend()
+    harness.offsets.suspend()
     harness.consumer.flow_active = False
     harness.release(0)
     await accepting
@@ -400,7 +400,7 @@ async def delayed() -> AsyncIterator[ConsumptionHarness]:
 async def test_record_that_is_not_due_is_held_without_a_task(delayed: ConsumptionHarness) -> None:
     await delayed.accept(0)
     assert (delayed.started, delayed.held, delayed.free) == ([], 0, 2)
-    assert delayed.acks.in_flight(P) == 1
+    assert delayed.offsets.in_flight(P) == 1
 
 
 async def test_delayed_records_do_not_count_as_stalled(delayed: ConsumptionHarness) -> None:
@@ -411,8 +411,8 @@ async def test_delayed_records_do_not_count_as_stalled(delayed: ConsumptionHarne
         position = Position(
             end=9,
             committed=0,
-            delivered=delayed.acks.delivered(P),
-            in_flight=delayed.acks.in_flight(P),
+            delivered=delayed.offsets.delivered(P),
+            in_flight=delayed.offsets.in_flight(P),
         )
         detector.observe({P: position})
 
@@ -675,7 +675,7 @@ async def test_held_bytes_are_bounded(make_harness: HarnessFactory) -> None:
     harness.release(0)
     await yield_to_tasks()
     await harness.accept(3, value=b"")
-    assert harness.acks.in_flight(P) == 3
+    assert harness.offsets.in_flight(P) == 3
 
 
 async def test_task_cancelled_before_it_runs_returns_its_slot(
@@ -702,7 +702,7 @@ class SlicingHarness(ConsumptionHarness):
                 self.started += [record.offset] * (left > 0)
             if left:
                 await self.consumption.dispatcher.next_slice(record)
-        self.acks.finish((record.topic, record.partition), record.offset)
+        self.offsets.finish((record.topic, record.partition), record.offset)
 
 
 async def test_higher_rank_is_started_between_two_slices() -> None:

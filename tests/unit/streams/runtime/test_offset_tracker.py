@@ -18,11 +18,11 @@ class AckLog:
         return lambda: self.names.append(str(name))
 
 
-def delivered(*offsets: int, log: AckLog) -> OffsetTracker:
-    acks = OffsetTracker()
-    for offset in offsets:
-        assert acks.deliver(P, offset, log.ack(offset))
-    return acks
+def delivered(*delivered_offsets: int, log: AckLog) -> OffsetTracker:
+    offsets = OffsetTracker()
+    for offset in delivered_offsets:
+        assert offsets.deliver(P, offset, log.ack(offset))
+    return offsets
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def delivered(*offsets: int, log: AckLog) -> OffsetTracker:
 )
 def test_finished_prefix_is_acknowledged(finished: list[int], acknowledged: list[str]) -> None:
     log = AckLog()
-    acks = delivered(0, 1, 2, 3, log=log)
+    offsets = delivered(0, 1, 2, 3, log=log)
     for offset in finished:
-        acks.finish(P, offset)
+        offsets.finish(P, offset)
     assert log.names == acknowledged
-    assert len(acks) == 4 - len(acknowledged)
+    assert len(offsets) == 4 - len(acknowledged)
 
 
 def test_partitions_are_independent() -> None:
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.deliver(Q, 5, log.ack("other"))
-    acks.finish(Q, 5)
+    offsets = delivered(0, 1, log=log)
+    offsets.deliver(Q, 5, log.ack("other"))
+    offsets.finish(Q, 5)
     assert log.names == ["other"]
 
 
@@ -59,10 +59,10 @@ def test_partitions_are_independent() -> None:
 
 
 def delivered_with_timestamps(*records: tuple[int, float]) -> OffsetTracker:
-    acks = OffsetTracker()
+    offsets = OffsetTracker()
     for offset, timestamp in records:
-        acks.deliver(P, offset, lambda: None, timestamp=timestamp)
-    return acks
+        offsets.deliver(P, offset, lambda: None, timestamp=timestamp)
+    return offsets
 
 
 @pytest.mark.parametrize(
@@ -79,23 +79,23 @@ def delivered_with_timestamps(*records: tuple[int, float]) -> OffsetTracker:
 def test_timestamp_is_that_of_the_first_uncommitted_record(
     committed: int, timestamp: float | None
 ) -> None:
-    acks = delivered_with_timestamps((0, 100.0), (1, 100.9), (2, 105.0), (3, 105.5), (4, 90.0))
-    assert acks.timestamp(P, committed) == timestamp
+    offsets = delivered_with_timestamps((0, 100.0), (1, 100.9), (2, 105.0), (3, 105.5), (4, 90.0))
+    assert offsets.timestamp(P, committed) == timestamp
 
 
 def test_timestamp_of_a_finished_record_is_kept_until_its_commit() -> None:
-    acks = delivered_with_timestamps((0, 100.0), (1, 200.0))
-    acks.finish(P, 0)
-    acks.finish(P, 1)
-    assert acks.timestamp(P, 0) == 100.0
-    assert acks.timestamp(P, 2) is None
+    offsets = delivered_with_timestamps((0, 100.0), (1, 200.0))
+    offsets.finish(P, 0)
+    offsets.finish(P, 1)
+    assert offsets.timestamp(P, 0) == 100.0
+    assert offsets.timestamp(P, 2) is None
 
 
 @pytest.mark.parametrize("timestamp", [None, 0.0])
 def test_a_record_without_timestamp_has_none(timestamp: float | None) -> None:
-    acks = OffsetTracker()
-    acks.deliver(P, 0, lambda: None, timestamp=timestamp)
-    assert acks.timestamp(P, 0) is None
+    offsets = OffsetTracker()
+    offsets.deliver(P, 0, lambda: None, timestamp=timestamp)
+    assert offsets.timestamp(P, 0) is None
 
 
 def test_an_unknown_partition_has_no_timestamp() -> None:
@@ -103,20 +103,20 @@ def test_an_unknown_partition_has_no_timestamp() -> None:
 
 
 def test_rebalance_drops_the_timestamps_until_redelivery() -> None:
-    acks = delivered_with_timestamps((0, 100.0), (1, 200.0))
-    acks.suspend()
-    assert acks.timestamp(P, 0) is None
-    acks.deliver(P, 0, lambda: None, committed=0, timestamp=100.0)
-    assert acks.timestamp(P, 0) == 100.0
+    offsets = delivered_with_timestamps((0, 100.0), (1, 200.0))
+    offsets.suspend()
+    assert offsets.timestamp(P, 0) is None
+    offsets.deliver(P, 0, lambda: None, committed=0, timestamp=100.0)
+    assert offsets.timestamp(P, 0) == 100.0
 
 
 def test_records_of_one_second_share_one_kept_timestamp() -> None:
-    acks = delivered_with_timestamps(
+    offsets = delivered_with_timestamps(
         *((offset, 100.0 + offset / 2_000) for offset in range(10_000))
     )
-    assert len(acks._partitions[P].timestamps) == 5
-    acks.timestamp(P, 9_000)
-    assert len(acks._partitions[P].timestamps) == 1
+    assert len(offsets._partitions[P].timestamps) == 5
+    offsets.timestamp(P, 9_000)
+    assert len(offsets._partitions[P].timestamps) == 1
 
 
 def test_finish_in_an_unknown_partition_is_a_no_op() -> None:
@@ -125,171 +125,171 @@ def test_finish_in_an_unknown_partition_is_a_no_op() -> None:
 
 def test_stale_event_is_never_acknowledged() -> None:
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.suspend()
-    acks.finish(P, 0)
+    offsets = delivered(0, 1, log=log)
+    offsets.suspend()
+    offsets.finish(P, 0)
     assert log.names == []
 
 
 def test_in_flight_record_is_not_restarted_and_acknowledges_its_redelivery() -> None:
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.suspend()
-    assert not acks.deliver(P, 0, log.ack("0 again"))
-    acks.finish(P, 0)
+    offsets = delivered(0, 1, log=log)
+    offsets.suspend()
+    assert not offsets.deliver(P, 0, log.ack("0 again"))
+    offsets.finish(P, 0)
     assert log.names == ["0 again"]
 
 
 def test_record_finished_during_a_rebalance_is_acknowledged_on_redelivery() -> None:
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.suspend()
-    acks.finish(P, 1)
-    acks.finish(P, 0)
-    assert not acks.deliver(P, 0, log.ack("0 again"))
+    offsets = delivered(0, 1, log=log)
+    offsets.suspend()
+    offsets.finish(P, 1)
+    offsets.finish(P, 0)
+    assert not offsets.deliver(P, 0, log.ack("0 again"))
     assert log.names == ["0 again"]
-    assert not acks.deliver(P, 1, log.ack("1 again"))
+    assert not offsets.deliver(P, 1, log.ack("1 again"))
     assert log.names == ["0 again", "1 again"]
 
 
 def test_acknowledged_but_uncommitted_record_is_processed_again() -> None:
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.finish(P, 0)
-    acks.suspend()
-    assert acks.deliver(P, 0, log.ack("0 again"))
-    assert not acks.deliver(P, 1, log.ack("1 again"))
-    acks.finish(P, 1)
+    offsets = delivered(0, 1, log=log)
+    offsets.finish(P, 0)
+    offsets.suspend()
+    assert offsets.deliver(P, 0, log.ack("0 again"))
+    assert not offsets.deliver(P, 1, log.ack("1 again"))
+    offsets.finish(P, 1)
     assert log.names == ["0"]
-    acks.finish(P, 0)
+    offsets.finish(P, 0)
     assert log.names == ["0", "0 again", "1 again"]
 
 
 def test_records_of_a_revoked_partition_are_dropped() -> None:
     log = AckLog()
-    acks = delivered(0, log=log)
-    acks.deliver(Q, 0, log.ack("other"))
-    acks.suspend()
-    acks.retain({Q})
-    acks.finish(P, 0)
-    assert acks.deliver(P, 0, log.ack("0 again"))
+    offsets = delivered(0, log=log)
+    offsets.deliver(Q, 0, log.ack("other"))
+    offsets.suspend()
+    offsets.retain({Q})
+    offsets.finish(P, 0)
+    assert offsets.deliver(P, 0, log.ack("0 again"))
     assert log.names == []
-    assert len(acks) == 2
+    assert len(offsets) == 2
 
 
 @pytest.mark.parametrize("following", [2, 7], ids=["skipped", "far"])
 def test_non_contiguous_offset_raises(following: int) -> None:
     log = AckLog()
-    acks = delivered(0, log=log)
+    offsets = delivered(0, log=log)
     with pytest.raises(SkippedOffsetsError, match=f"requests-0: 0 is followed by {following}"):
-        acks.deliver(P, following, log.ack(following))
-    assert len(acks) == 1
+        offsets.deliver(P, following, log.ack(following))
+    assert len(offsets) == 1
 
 
 def test_redelivery_without_a_rebalance_does_not_restart_in_flight_records() -> None:
     log = AckLog()
-    acks = delivered(0, 1, 2, log=log)
-    acks.finish(P, 0)
-    assert acks.deliver(P, 0, log.ack("0 again"))
-    assert not acks.deliver(P, 1, log.ack("1 again"))
-    assert not acks.deliver(P, 2, log.ack("2 again"))
+    offsets = delivered(0, 1, 2, log=log)
+    offsets.finish(P, 0)
+    assert offsets.deliver(P, 0, log.ack("0 again"))
+    assert not offsets.deliver(P, 1, log.ack("1 again"))
+    assert not offsets.deliver(P, 2, log.ack("2 again"))
     for offset in (2, 1, 0):
-        acks.finish(P, offset)
+        offsets.finish(P, offset)
     assert log.names == ["0", "0 again", "1 again", "2 again"]
-    assert acks.deliver(P, 3, log.ack(3))
+    assert offsets.deliver(P, 3, log.ack(3))
 
 
 def test_gap_reported_by_the_fetcher_is_skipped() -> None:
     log = AckLog()
-    acks = delivered(0, log=log)
-    acks.skip_gap(P, 1, 3, log.ack("gap"))
-    assert acks.deliver(P, 3, log.ack(3))
-    acks.finish(P, 3)
+    offsets = delivered(0, log=log)
+    offsets.skip_gap(P, 1, 3, log.ack("gap"))
+    assert offsets.deliver(P, 3, log.ack(3))
+    offsets.finish(P, 3)
     assert log.names == []
-    acks.finish(P, 0)
+    offsets.finish(P, 0)
     assert log.names == ["0", "gap", "3"]
-    assert len(acks) == 0
+    assert len(offsets) == 0
 
 
 def test_gap_may_be_reported_before_the_preceding_events_are_delivered() -> None:
     log = AckLog()
-    acks = OffsetTracker()
-    acks.skip_gap(P, 6, 7, log.ack("gap 6"), committed=5)
-    acks.skip_gap(P, 8, 10, log.ack("gap 8"), committed=5)
+    offsets = OffsetTracker()
+    offsets.skip_gap(P, 6, 7, log.ack("gap 6"), committed=5)
+    offsets.skip_gap(P, 8, 10, log.ack("gap 8"), committed=5)
     for offset in (5, 7):
-        assert acks.deliver(P, offset, log.ack(offset), committed=5)
-        acks.finish(P, offset)
+        assert offsets.deliver(P, offset, log.ack(offset), committed=5)
+        offsets.finish(P, offset)
     assert log.names == ["5", "gap 6", "7", "gap 8"]
 
 
 def test_gap_at_the_end_is_acknowledged_when_everything_before_it_is() -> None:
     log = AckLog()
-    acks = delivered(0, log=log)
-    acks.finish(P, 0)
-    acks.skip_gap(P, 1, 2, log.ack("gap"))
+    offsets = delivered(0, log=log)
+    offsets.finish(P, 0)
+    offsets.skip_gap(P, 1, 2, log.ack("gap"))
     assert log.names == ["0", "gap"]
-    assert acks.delivered(P) == 1
+    assert offsets.delivered(P) == 1
 
 
 def test_partition_with_nothing_but_a_leading_gap_is_acknowledged() -> None:
     log = AckLog()
-    acks = OffsetTracker()
-    acks.skip_gap(P, 5, 6, log.ack("gap"), committed=5)
-    assert (log.names, acks.delivered(P), len(acks)) == (["gap"], 5, 0)
+    offsets = OffsetTracker()
+    offsets.skip_gap(P, 5, 6, log.ack("gap"), committed=5)
+    assert (log.names, offsets.delivered(P), len(offsets)) == (["gap"], 5, 0)
 
 
 def test_event_dropped_after_a_reported_gap_raises() -> None:
-    acks = delivered(0, log=AckLog())
-    acks.skip_gap(P, 1, 2, AckLog().ack("gap"))
+    offsets = delivered(0, log=AckLog())
+    offsets.skip_gap(P, 1, 2, AckLog().ack("gap"))
     with pytest.raises(SkippedOffsetsError, match="requests-0: 1 is followed by 3"):
-        acks.deliver(P, 3, AckLog().ack(3))
+        offsets.deliver(P, 3, AckLog().ack(3))
 
 
 def test_event_dropped_before_a_reported_gap_raises() -> None:
-    acks = delivered(0, log=AckLog())
-    acks.skip_gap(P, 2, 3, AckLog().ack("gap"))
+    offsets = delivered(0, log=AckLog())
+    offsets.skip_gap(P, 2, 3, AckLog().ack("gap"))
     with pytest.raises(SkippedOffsetsError, match="requests-0: 0 is followed by 3"):
-        acks.deliver(P, 3, AckLog().ack(3))
+        offsets.deliver(P, 3, AckLog().ack(3))
 
 
 def test_gap_that_is_reported_again_after_a_rebalance_is_acknowledged_once() -> None:
     log = AckLog()
-    acks = delivered(0, log=log)
-    acks.skip_gap(P, 1, 2, log.ack("gap"))
-    acks.suspend()
-    acks.skip_gap(P, 1, 2, log.ack("gap again"), committed=0)
-    assert not acks.deliver(P, 0, log.ack("0 again"), committed=0)
-    assert acks.deliver(P, 2, log.ack(2), committed=0)
-    acks.finish(P, 2)
-    acks.finish(P, 0)
+    offsets = delivered(0, log=log)
+    offsets.skip_gap(P, 1, 2, log.ack("gap"))
+    offsets.suspend()
+    offsets.skip_gap(P, 1, 2, log.ack("gap again"), committed=0)
+    assert not offsets.deliver(P, 0, log.ack("0 again"), committed=0)
+    assert offsets.deliver(P, 2, log.ack(2), committed=0)
+    offsets.finish(P, 2)
+    offsets.finish(P, 0)
     assert log.names == ["0 again", "gap again", "2"]
 
 
 def test_reset_partition_starts_at_the_given_offset_without_old_records() -> None:
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.reset(P)
-    assert acks.deliver(P, 0, log.ack("new 0"), committed=0)
-    assert len(acks) == 1
+    offsets = delivered(0, 1, log=log)
+    offsets.reset(P)
+    assert offsets.deliver(P, 0, log.ack("new 0"), committed=0)
+    assert len(offsets) == 1
 
 
 def test_gap_right_after_a_rebalance_is_accepted() -> None:
     log = AckLog()
-    acks = delivered(0, log=log)
-    acks.finish(P, 0)
-    acks.suspend()
-    assert acks.deliver(P, 5, log.ack(5))
+    offsets = delivered(0, log=log)
+    offsets.finish(P, 0)
+    offsets.suspend()
+    assert offsets.deliver(P, 5, log.ack(5))
 
 
 def test_worker_frozen_while_another_owner_progressed_raises() -> None:
     # Its unfinished events were committed by another owner and are never redelivered: waiting
     # for them would block the partition for ever.
     log = AckLog()
-    acks = delivered(0, 1, log=log)
-    acks.suspend()
-    acks.retain({P})
+    offsets = delivered(0, 1, log=log)
+    offsets.suspend()
+    offsets.retain({P})
     with pytest.raises(SkippedOffsetsError, match="goes on at 2, but 0 is still in flight"):
-        acks.deliver(P, 2, log.ack(2))
+        offsets.deliver(P, 2, log.ack(2))
 
 
 def test_first_event_beyond_the_committed_offset_raises() -> None:
@@ -305,6 +305,6 @@ def test_first_event_up_to_the_committed_offset_is_accepted(
 
 
 def test_committed_offset_applies_to_the_first_event_only() -> None:
-    acks = OffsetTracker()
-    assert acks.deliver(P, 5, AckLog().ack(5), committed=5)
-    assert acks.deliver(P, 6, AckLog().ack(6), committed=5)
+    offsets = OffsetTracker()
+    assert offsets.deliver(P, 5, AckLog().ack(5), committed=5)
+    assert offsets.deliver(P, 6, AckLog().ack(6), committed=5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agents.engine.interface import EngineFailure
 from agents.platforms import errors
 from agents.platforms.errors import MAX_DETAIL_CHARACTERS, sanitize
-from agents.platforms.failure_predicates import Row
+from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.failures import BUG
 from agents.platforms.statuses import PAGE_STATUSES
 from agents.platforms.tiktok.failures import TABLE
@@ -31,7 +31,7 @@ FILE = Path(__file__).parent.parent / "samples" / "tiktok_failures.json"
 to_clipmill_error = TikTok().to_error
 
 
-def find_row(failure: EngineFailure) -> Row:
+def find_row(failure: EngineFailure) -> FailureRow:
     return errors.find_row(failure, TABLE)
 
 
@@ -197,14 +197,14 @@ def test_retry_after_of_a_recorded_failure_is_kept() -> None:
 
 
 @pytest.mark.parametrize("row", [*TABLE, BUG], ids=lambda row: row.name)
-def test_every_row_matches_its_samples(row: Row) -> None:
+def test_every_row_matches_its_samples(row: FailureRow) -> None:
     own = [sample.failure for sample in SAMPLES.values() if sample.row == row.name]
     assert own
     assert all(row.predicate(failure) for failure in own if failure.types)
 
 
 @pytest.mark.parametrize("row", [*TABLE, BUG], ids=lambda row: row.name)
-def test_every_row_matches_a_recorded_failure(row: Row) -> None:
+def test_every_row_matches_a_recorded_failure(row: FailureRow) -> None:
     assert row.name in {ROWS[scenario] for scenario in RECORDED}
 
 
