@@ -6,6 +6,7 @@ an id the dead member stays in the group until its session times out, and no reb
 before: workers that crash more often than that stop the whole group.
 """
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import UnknownMemberIdError
 from aiokafka.protocol.commit import OffsetCommitRequest
 from faust.types import TP
@@ -35,6 +37,9 @@ INSTANCES_MAX = 1_000
 
 ID_BYTES = 4
 """Random part of an id: two data directories of one host must not share an id."""
+
+LEAVE_SECONDS = 1.0
+"""Time for the coordinator to respond when a member leaves, 2 ms; then a join is in progress."""
 
 FENCED_INSTANCE_ID = 82
 """Kafka's error code; aiokafka 0.14 does not define it."""
@@ -176,10 +181,27 @@ class MemberConsumer(InlineConsumer):
         self._known_at = -self.app.conf.broker_session_timeout
 
     async def on_thread_stop(self) -> None:
-        """Leave the group, which aiokafka does for dynamic members only, and disconnect."""
-        if self._consumer is not None and self.member.leaving:
-            self._become_dynamic()
+        """Leave the group, which aiokafka does for dynamic members only, and disconnect.
+
+        aiokafka waits for a join of a running rebalance, that is, for the slowest member of the
+        group, and over TLS for the broker's close, which follows the fetch in progress.
+        """
+        if self._consumer is not None:
+            if self.member.leaving:
+                self._become_dynamic()
+            leaving = asyncio.create_task(self._coordinator().close())
+            await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
+            if not leaving.done():
+                self._abort_connections({ConnectionGroup.COORDINATION})
+            await leaving
+            await self._consumer._fetcher.close()  # noqa: SLF001
+            self._abort_connections(set(ConnectionGroup))
         await super().on_thread_stop()
+
+    def _abort_connections(self, groups: set[ConnectionGroup]) -> None:
+        for (_, group), connection in list(self._ensure_consumer()._client._conns.items()):  # noqa: SLF001
+            if group in groups and connection.connected():
+                connection._writer.transport.abort()  # noqa: SLF001
 
     async def _send(self, send: Any, request: Any) -> Any:
         """Send a request to the coordinator, and detect that this member was fenced.

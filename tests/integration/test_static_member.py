@@ -239,3 +239,14 @@ async def test_worker_has_equal_partitions_in_groups_with_and_without_tables(
     await asyncio.gather(*(member.wait_for_partitions(1) for member in members.values()))
     for (worker, digest), member in members.items():
         assert member.partitions == expected[worker], (worker, digest)
+
+
+async def test_member_stops_at_once_while_a_rebalance_waits_for_another_member(
+    start: Start, long_session: Settings
+) -> None:
+    first, second = await two_members(start, long_session)
+    await second.crash()
+    start(long_session, "third")
+    await wait_until(lambda: first.partitions == set(), LONG_SESSION_SECONDS / 2)
+    async with asyncio.timeout(LONG_SESSION_SECONDS / 5):
+        await first.stop()
