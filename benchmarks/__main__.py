@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import sys
 
-NAMES = ("pipeline", "extraction", "challenges", "media", "caches", "idle", "tracing")
+NAMES = ("pipeline", "extraction", "challenges", "media", "caches", "tables", "idle", "tracing")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import time
 import timeit
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from agents.caching.interface import BackendSettings
 from agents.caching.metadata import MetadataCache
 from agents.caching.redis_backend import open_redis
 from agents.caching.row_codec import _dictionary, pack, unpack
-from agents.caching.row_expiry import ROW_OVERHEAD_BYTES
 from agents.caching.ttl_lru import BoundedCache
 from agents.caching.video_info import VideoInfoCache
 from agents.formats.selection import choose_files
@@ -181,31 +180,12 @@ def fill(count: int) -> dict[str, bytes]:
     return {key: pack(entry) for key, entry in entries(count)}
 
 
-def _slice_milliseconds(cache: VideoInfoCache, rows: dict[str, bytes]) -> list[float]:
-    """Return the time of each slice of a sweep, in which the event loop is blocked."""
-    names = list(rows)
-
-    def slices(size: int) -> Iterator[list[tuple[str, bytes]]]:
-        for first in range(0, len(names), size):
-            yield [(name, rows[name]) for name in names[first : first + size]]
-
-    found: list[float] = []
-    started = time.perf_counter()
-    for _ in cache.sweep(slices):
-        found.append((time.perf_counter() - started) * 1e3)
-        started = time.perf_counter()
-    return found
-
-
 def measure_table(rows: dict[str, bytes]) -> None:
-    """Print the size of the rows and the time of a sweep over them."""
-    size = sum(len(row) + ROW_OVERHEAD_BYTES for row in rows.values())
-    each = size / len(rows)
-    print(f"{len(rows):,} rows            {size / MEBIBYTE:8.0f} MiB counted, {each:.0f} B each")
-    for name, bytes_max in (("all fit", 2 * size), ("a tenth is too many", int(size * 0.9))):
-        cache = VideoInfoCache(rows.get, 1_800.0, rows_bytes_max=bytes_max)
-        slices = _slice_milliseconds(cache, rows)
-        print(f"a sweep, {name:20} {sum(slices):8.0f} ms, longest slice {max(slices):.1f} ms")
+    """Print the size of the rows."""
+    size = sum(len(key) + len(row) for key, row in rows.items())
+    print(
+        f"{len(rows):,} rows            {size / MEBIBYTE:8.0f} MiB, {size / len(rows):.0f} B each"
+    )
 
 
 async def measure_recovery(directory: Path, rows: dict[str, bytes]) -> None:

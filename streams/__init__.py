@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
     from streams.stage import (
         Handler,
+        IndexedTable,
         Slices,
         SlicingHandler,
         Stage,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Table,
         synchronous,
     )
+    from streams.state_stores.interface import RowIndex
     from streams.topics import (
         ATTEMPTS,
         AUDIT,
@@ -53,7 +55,9 @@ __all__ = [
     "Flush",
     "Handler",
     "Incoming",
+    "IndexedTable",
     "Outgoing",
+    "RowIndex",
     "Settings",
     "SharedState",
     "Slices",
@@ -82,6 +86,7 @@ _MODULES = {
     "streams.stage": (
         "SyncFirstHandler",
         "Handler",
+        "IndexedTable",
         "Slices",
         "SlicingHandler",
         "Stage",
@@ -90,6 +95,7 @@ _MODULES = {
         "Table",
         "synchronous",
     ),
+    "streams.state_stores.interface": ("RowIndex",),
     "streams.topics": (
         "ATTEMPTS",
         "AUDIT",

@@ -7,3 +7,7 @@ class OperatorError(Exception):
     A base class and not a list of classes in the command line: a list imports the packages of all
     of them, Faust among them, which took half a second of CPU time at each call of `clipmill`.
     """
+
+
+class StageFailedError(OperatorError):
+    """Fails the stage, which starts again: no record is to blame, so none becomes a bug report."""

@@ -27,6 +27,7 @@ from streams.errors import OperatorError
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
+from streams.state_stores.interface import RowIndex
 from streams.topics import (
     DEADLETTERS,
     HEARTBEATS,
@@ -113,6 +114,20 @@ class Table(Protocol):
         """Iterate over slices of so many rows; each has the rows as they are when it is read."""
 
 
+class IndexedTable(Table, Protocol):
+    """A table on disk, of any size; sweeps use its index instead of reading all rows."""
+
+    @property
+    def counted(self) -> int:
+        """Number of rows that `RowIndex.is_counted` counts."""
+
+    def expired(self, now: float) -> Iterator[list[str]]:
+        """Yield the keys of the expired rows, a slice at a time."""
+
+    def first_to_expire(self, size_bytes: int) -> Iterator[list[str]]:
+        """Yield the keys of the rows that expire first and have so many bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageContext:
     """Dependencies of an open stage.
@@ -120,6 +135,7 @@ class StageContext:
     Attributes:
         settings: all settings.
         tables: tables of the stage by name.
+        indexed_tables: those of them that are on disk.
         publish_best_effort: publishes a record that may be lost (progress); never blocks or raises.
         shared_state: shared state of all workers; read here, written by publishing records.
         intake: pauses and resumes consumption of the stage.
@@ -138,6 +154,7 @@ class StageContext:
     checks: list[HealthCheck] = field(default_factory=list)
     on_memory_pressure: list[Callable[[], None]] = field(default_factory=list)
     partition_share: Callable[[], float] = lambda: 1.0
+    indexed_tables: Mapping[str, IndexedTable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +187,7 @@ class Stage:
         purpose: predicate of a sentence about the stage, for the contract.
         messages: messages on the topics that only this stage has.
         tables: table names; rows are keyed, and so partitioned, like the source records.
+        indexes: the tables of them that are kept on disk, because they may outgrow the memory.
         concurrency: maximum number of records processed at a time.
         window: maximum number of unfinished records per source topic; at most the setting
             ``stage.window`` of them are started.
@@ -190,6 +208,7 @@ class Stage:
     purpose: str = "processes records"
     messages: tuple[StageMessage, ...] = ()
     tables: tuple[str, ...] = ()
+    indexes: Mapping[str, RowIndex] = field(default_factory=dict)
     concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
     window: Callable[[Settings], int] = lambda settings: settings.stage.window
     ordered: bool = True

@@ -1,8 +1,8 @@
 """Expiry of table rows, and eviction of the first to expire beyond a memory limit. Pure."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -43,27 +43,24 @@ SLICE_ROWS = 2_000
 rows in one piece blocked it for 0.1 to 0.2 s."""
 
 
-@dataclass(slots=True)
-class SweepResult:
-    """Result of a sweep over all rows.
+class ExpiryIndex(Protocol):
+    """A table that has its rows sorted by their expiry."""
 
-    Attributes:
-        expired: number of expired and unreadable rows.
-        excess: number of rows evicted beyond the memory limit.
-        rows: number of all rows.
-        size_bytes: of all rows, `ROW_OVERHEAD_BYTES` included.
-    """
+    def __len__(self) -> int: ...
 
-    expired: int = 0
-    excess: int = 0
-    rows: int = 0
-    size_bytes: int = 0
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all keys and rows."""
+
+    def expired(self, now: float) -> Iterable[list[str]]:
+        """Yield the keys of the expired rows, a slice at a time."""
+
+    def first_to_expire(self, size_bytes: int) -> Iterable[list[str]]:
+        """Yield the keys of the rows that expire first and have so many bytes."""
 
 
-def sweep(
-    slices: Slices, now: float, bytes_max: int, expiry: Callable[[bytes], float]
-) -> Generator[list[str], None, SweepResult]:
-    """Yield the keys of the rows to delete, a list for each slice; return the totals.
+def keys_to_evict(slices: Slices, now: float, bytes_max: int) -> Iterator[list[str]]:
+    """Yield the keys of JSON rows to delete, a list for each slice.
 
     Rows have to be deleted before the next slice is requested: they may change between slices.
     Expired and unreadable rows are first; rows beyond the memory limit follow, by their expiry.
@@ -72,28 +69,20 @@ def sweep(
         slices: reads the table.
         now: epoch seconds.
         bytes_max: memory limit of all rows.
-        expiry: reads the expiry (epoch seconds) of a row.
     """
-    result = SweepResult()
     expiring: dict[int, int] = defaultdict(int)
     for rows in slices(SLICE_ROWS):
         expired: list[str] = []
         for key, row in rows:
-            weight, expires_at = len(row) + ROW_OVERHEAD_BYTES, expiry(row)
-            result.size_bytes += weight
+            expires_at = expiry_of(row)
             if expires_at <= now:
                 expired.append(key)
             else:
-                expiring[_second(expires_at)] += weight
-        result.rows += len(rows)
-        result.expired += len(expired)
+                expiring[_second(expires_at)] += len(row) + ROW_OVERHEAD_BYTES
         yield expired
     excess_bytes = sum(expiring.values()) - bytes_max
     if excess_bytes > 0:
-        for keys in _evict(slices, now, expiring, excess_bytes, expiry):
-            result.excess += len(keys)
-            yield keys
-    return result
+        yield from _evict(slices, now, expiring, excess_bytes)
 
 
 def _second(expires_at: float) -> int:
@@ -102,11 +91,7 @@ def _second(expires_at: float) -> int:
 
 
 def _evict(
-    slices: Slices,
-    now: float,
-    expiring: Mapping[int, int],
-    excess_bytes: int,
-    expiry: Callable[[bytes], float],
+    slices: Slices, now: float, expiring: Mapping[int, int], excess_bytes: int
 ) -> Iterator[list[str]]:
     """Yield the keys of rows that expire first and have so many bytes.
 
@@ -121,7 +106,7 @@ def _evict(
     for rows in slices(SLICE_ROWS):
         keys: list[str] = []
         for key, row in rows:
-            expires_at = expiry(row)
+            expires_at = expiry_of(row)
             second = _second(expires_at)
             if expires_at <= now or second > last:
                 continue
@@ -131,8 +116,3 @@ def _evict(
                 excess_bytes -= len(row) + ROW_OVERHEAD_BYTES
                 keys.append(key)
         yield keys
-
-
-def keys_to_evict(slices: Slices, now: float, bytes_max: int) -> Iterator[list[str]]:
-    """Yield the keys of JSON rows that have expired or exceed the limit, see `sweep`."""
-    return sweep(slices, now, bytes_max, expiry_of)

@@ -18,19 +18,18 @@ from agents.caching.row_codec import (
     DecodedRow,
     DecodedRows,
     RowLookup,
-    expiry_of_packed,
     pack,
     size_of,
 )
-from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, Slices, sweep
+from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, ExpiryIndex
 from agents.caching.ttl_lru import BoundedCache
 from schemas.video import Extraction
 
 NAME = "video_info"
 
-ROWS_BYTES_MAX = 320 * 2**20
-"""Default memory limit of all rows of one process. Beyond it, rows that expire first are evicted: a
-stale row for an outage of the platform is worth less than a fresh one."""
+ROWS_BYTES_MAX = 4 * 2**30
+"""Default limit of all rows of one process, on disk. Beyond it, rows that expire first are evicted:
+a stale row for an outage of the platform is worth less than a fresh one."""
 
 
 DROPPED_BYTES_MAX = 8 * 2**20
@@ -62,7 +61,7 @@ class VideoInfoCache:
             served stale.
         front: constructed with `agents.caching.row_codec.size_of`.
         shared: the tier shared with other workers.
-        rows_bytes_max: memory limit of all rows of the table.
+        rows_bytes_max: limit of all rows of the table.
         report: records lookups, evictions and size.
     """
 
@@ -161,13 +160,15 @@ class VideoInfoCache:
         if self._shared is not None:
             await self._shared.delete(_shared_key(key))
 
-    def sweep(self, slices: Slices) -> Iterator[list[str]]:
-        """Yield the keys of rows to delete: past their stale time, or beyond the memory limit."""
-        now = self._clock() - self._stale
-        swept = yield from sweep(slices, now, self._rows_bytes_max, expiry_of_packed)
-        self._report.record_eviction(NAME, "ttl", swept.expired)
-        self._report.record_eviction(NAME, "size", swept.excess)
-        self._report.record_size(NAME, "table", swept.rows, swept.size_bytes)
+    def sweep(self, table: ExpiryIndex) -> Iterator[list[str]]:
+        """Yield the keys of rows to delete: past their stale time, or beyond the limit."""
+        for keys in table.expired(self._clock() - self._stale):
+            self._report.record_eviction(NAME, "ttl", len(keys))
+            yield keys
+        for keys in table.first_to_expire(table.size_bytes - self._rows_bytes_max):
+            self._report.record_eviction(NAME, "size", len(keys))
+            yield keys
+        self._report.record_size(NAME, "table", len(table), table.size_bytes)
 
     def _lookup(self, key: str) -> RowLookup | None:
         row = self._read_row(key)

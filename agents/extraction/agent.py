@@ -14,6 +14,7 @@ from agents.access.accounts import stage_authenticator
 from agents.caching import metadata, negative, upload_date, video_info
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
+from agents.caching.row_codec import expiry_of_packed
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import CacheHit, VideoInfoCache
@@ -30,7 +31,17 @@ from schemas import ClipmillError, ExtractedVideo, Extraction, Job, ValidatedLis
 from schemas.events import CacheUse
 from schemas.job import PageUse
 from schemas.video import EngineVersions
-from streams import ATTEMPTS, EXTRACTED, VALIDATED, Effect, Handler, Stage, StageContext, TableWrite
+from streams import (
+    ATTEMPTS,
+    EXTRACTED,
+    VALIDATED,
+    Effect,
+    Handler,
+    RowIndex,
+    Stage,
+    StageContext,
+    TableWrite,
+)
 from streams.records import tombstones
 
 NAME = "extraction"
@@ -258,11 +269,11 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
 
 def _open_cache(caches: StageCaches, context: StageContext) -> VideoInfoCache:
     """Return the cache on the stage's table, and schedule the table's sweep."""
-    table = context.tables[TABLE]
+    table = context.indexed_tables[TABLE]
     cache = caches.video_info(table)
 
     def sweep() -> Iterator[Sequence[Effect]]:
-        return (tombstones(TABLE, keys) for keys in cache.sweep(table.slices))
+        return (tombstones(TABLE, keys) for keys in cache.sweep(table))
 
     context.periodic.append((SWEEP_SECONDS, sweep))
     return cache
@@ -278,5 +289,6 @@ stage = Stage(
     writes=(EXTRACTED, VALIDATED, ATTEMPTS, *STEP_TOPICS),
     purpose="extracts the page of a post, and the listing of a profile",
     tables=(TABLE, listings.TABLE),
+    indexes={TABLE: RowIndex(expiry_of_packed)},
     claim=claim_of_validated,
 )

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
-from agents.caching.row_expiry import SLICE_ROWS, Slices, keys_to_evict
+from agents.caching.row_expiry import expiry_of
 from agents.ledger import batches
 from agents.ledger.batch_records import introduce_batch
 from agents.ledger.batches import Batches, is_about_batch
@@ -44,6 +44,7 @@ from streams import (
     Effect,
     Handler,
     Incoming,
+    RowIndex,
     Stage,
     StageContext,
     TableWrite,
@@ -58,11 +59,7 @@ from streams.topics import RESULTS as RESULTS_TOPIC
 SWEEP_SECONDS = 60.0
 
 COUNT_SECONDS = 15.0
-"""Interval of counting the open requests: a count takes 50 ns a row, 17 ms for 330,000 rows."""
-
-ROWS_BYTES_MAX = 150 * 2**20
-"""Bytes of the rows of one process: 330,000 typical requests, measured at 470 bytes each. Beyond
-that the rows that expire next are evicted."""
+"""Interval of reporting the number of open requests."""
 
 READ_AHEAD = 10_000
 """Records in flight: four seconds of work, more than back-pressure lets earlier stages queue up."""
@@ -192,10 +189,6 @@ class Ledger:
             return on_bug(record, error, state)
         return [dead_letter(record, error, NAME)]
 
-    def expired_keys(self, slices: Slices) -> Iterator[list[str]]:
-        """Yield the keys of rows that are expired, or evicted beyond `ROWS_BYTES_MAX`."""
-        return keys_to_evict(slices, self._clock(), ROWS_BYTES_MAX)
-
 
 def _rejected_job(entry: AuditRecord) -> Job | None:
     """Return the job of a request that validation ended, and that was never accepted."""
@@ -223,7 +216,7 @@ def _retryable_snapshot(event: LedgerEvent, header: ResultHeader) -> RequestSnap
 
 @asynccontextmanager
 async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
-    table, batch_table = context.tables[TABLE], context.tables[batches.TABLE]
+    table, batch_table = context.indexed_tables[TABLE], context.tables[batches.TABLE]
     settings = context.settings
     open_seconds = settings.retry.total_seconds + LATE_SECONDS
     remember_seconds = settings.ledger.remember_seconds
@@ -236,15 +229,12 @@ async def open_ledger(context: StageContext) -> AsyncIterator[Handler]:
     ledger = Ledger(table.get, counts, open_seconds=open_seconds, remember_seconds=remember_seconds)
 
     def count_open() -> Iterator[Sequence[Effect]]:
-        count = 0
-        for rows in table.slices(SLICE_ROWS):
-            count += sum(is_open(row) for _, row in rows)
-            yield ()
-        OPEN_REQUESTS.set(count)
+        OPEN_REQUESTS.set(table.counted)
+        yield ()
 
     def sweep() -> Iterator[Sequence[Effect]]:
         ledger.duplicates.log_counts()
-        return (tombstones(TABLE, keys) for keys in ledger.expired_keys(table.slices))
+        return (tombstones(TABLE, keys) for keys in table.expired(time.time()))
 
     RESULTS.labels("completed", "")
     for code in ErrorCode:
@@ -263,5 +253,6 @@ stage = Stage(
     writes=(RESULTS_TOPIC, REQUESTS, AUDIT),
     purpose="publishes exactly one outcome per URL",
     tables=(TABLE, batches.TABLE),
+    indexes={TABLE: RowIndex(expiry_of, is_open)},
     window=lambda settings: max(settings.stage.window, READ_AHEAD),
 )

@@ -9,6 +9,7 @@ before: workers that crash more often than that stop the whole group.
 import asyncio
 import hashlib
 import logging
+import os
 import re
 import secrets
 import socket
@@ -65,10 +66,12 @@ class StaticMember:
         leaving: leave the group on stop, so that the other members get its partitions at once.
         failures: consecutive failures of its stage. A stage that fails again leaves the group: the
             cause may be the assignment, which a static member gets back unchanged.
+        state_name: name of the directory of its local rows, which no other process uses.
     """
 
     def __init__(self, instance_id: str | None = None) -> None:
         self.instance_id = instance_id
+        self.state_name = instance_id or f"process-{os.getpid()}-{secrets.token_hex(ID_BYTES)}"
         self.leaving = False
         self.failures = 0
 

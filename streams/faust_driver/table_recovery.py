@@ -22,6 +22,7 @@ from faust.types import TP
 from mode.services import Service
 
 from streams.cluster.record_batches import UndecodableBatch
+from streams.state_stores.interface import Checkpoint, StateStore, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class TableRecovery(Service):
         self.assigned: set[TP] = set()
         self._changelogs: list[TopicPartition] = []
         self._ends: dict[TP, int] = {}
+        self._unverified: dict[TP, Checkpoint] = {}
         self._task: asyncio.Task[None] | None = None
 
     # Rebalances
@@ -79,10 +81,12 @@ class TableRecovery(Service):
         """Start the recovery of a new assignment."""
         self.on_partitions_revoked(revoked)
         changelogs = {tp for tp in assigned if tp.topic in self.tables.changelog_topics}
-        self._drop_rows(self.assigned - changelogs)
+        for topic, store in self.tables.stores.items():
+            store.assign({tp.partition for tp in changelogs if tp.topic == topic})
         self.assigned = changelogs
         self._changelogs = [TopicPartition(*tp) for tp in changelogs]
         self.read_offsets = {tp: at for tp, at in self.read_offsets.items() if tp in changelogs}
+        self._unverified = {tp: at for tp, at in self._unverified.items() if tp in changelogs}
         self._task = asyncio.create_task(self._run(assigned - changelogs), name="recovery")
 
     async def on_stop(self) -> None:
@@ -154,16 +158,20 @@ class TableRecovery(Service):
             rows = await self._poll(pending)
             self._check_current()
             for tp, found in rows.items():
-                count += self._restore(TP(*tp), found)
+                count += await self._restore(TP(*tp), found)
             if rows:
                 read_at = time.monotonic()
             elif time.monotonic() - read_at > STEP_SECONDS:
                 raise TimeoutError(f"no row in {STEP_SECONDS} s of {pending}")
         self._check_current()
+        if self._unverified:
+            await self._drop_unverified()
+            return await self._restore_tables()
         for tp, end in self._ends.items():
             self.read_offsets[tp] = max(end - 1, self.read_offsets[tp])
         self._ends = {}
         log.info("%s: %d rows in %.2f s", self.app.conf.id, count, time.monotonic() - started)
+        return None
 
     async def _seek_changelogs(self) -> None:
         """Seek to the first unread row of each changelog, and get the ends of all."""
@@ -177,7 +185,7 @@ class TableRecovery(Service):
         for partition in self._changelogs:
             tp = TP(*partition)
             self._ends[tp] = ends[partition]
-            first = max(starts[partition], self.read_offsets.get(tp, -1) + 1)
+            first = await self._first_unread(tp, starts[partition], ends[partition])
             self.read_offsets[tp] = first - 1
             consumer.seek(partition, first)
         consumer.resume(*self._changelogs)
@@ -214,28 +222,60 @@ class TableRecovery(Service):
             await self._seek_changelogs()
             return {}
 
-    def _drop_rows(self, lost: Collection[TP]) -> None:
-        """Drop the rows of partitions that have another owner now; costs 0.1 µs for each row."""
-        for topic in {tp.topic for tp in lost}:
-            store = self.tables.changelog_table(topic).data
-            owners = store._key_partition  # noqa: SLF001
-            numbers = {tp.partition for tp in lost if tp.topic == topic}
-            for key in [key for key, number in owners.items() if number in numbers]:
-                del owners[key]
-                store.data.pop(key, None)
+    async def _first_unread(self, tp: TP, start: int, end: int) -> int:
+        """Return the offset from which to read a changelog.
 
-    def _restore(self, tp: TP, rows: Sequence[Any]) -> int:
+        A partition that was not restored by this process is read from its checkpoint, the record of
+        which is read again: it must be the same.
+        """
+        if tp in self.read_offsets:
+            return max(start, self.read_offsets[tp] + 1)
+        store: StateStore = self.tables.stores[tp.topic]
+        checkpoint = store.checkpoint(tp.partition)
+        if checkpoint is not None and start <= checkpoint.offset < end:
+            self._unverified[tp] = checkpoint
+            return checkpoint.offset
+        await self._drop(tp)
+        return start
+
+    async def _drop(self, tp: TP) -> None:
+        for _ in self.tables.stores[tp.topic].drop(tp.partition):
+            await asyncio.sleep(0)
+
+    async def _verify(self, tp: TP, row: Any) -> bool:
+        """Return whether the first record is that of the checkpoint, else drop the local rows.
+
+        Another one was compacted away, or belongs to a topic that was created again.
+        """
+        if self._unverified[tp] != Checkpoint(row.offset, _digest(row)):
+            await self._drop_unverified(tp)
+            await self._seek_changelogs()
+            return False
+        del self._unverified[tp]
+        return True
+
+    async def _drop_unverified(self, *partitions: TP) -> None:
+        """Drop the local rows of these partitions, or of all that are not verified."""
+        for tp in partitions or list(self._unverified):
+            log.info("%s: local rows of %s-%d are outdated", self.app.conf.id, *tp)
+            await self._drop(tp)
+            self._check_current()
+            del self._unverified[tp], self.read_offsets[tp]
+
+    async def _restore(self, tp: TP, rows: Sequence[Any]) -> int:
         """Apply rows of a changelog to their table; return their number."""
-        store = self.tables.changelog_table(tp.topic).data
-        stored, partitions = store.data, store._key_partition  # noqa: SLF001  (no public API)
+        if tp in self._unverified and not await self._verify(tp, rows[0]):
+            return 0
+        store = self.tables.stores[tp.topic]
         for row in rows:
             if isinstance(row.value, UndecodableBatch):
                 self.on_undecodable(tp, row.value)
-            elif row.value is None:
-                stored.pop(row.key, None)
-                partitions.pop(row.key, None)
             else:
-                stored[row.key] = row.value
-                partitions[row.key] = tp.partition
+                store.put(row.key, row.value, tp.partition)
+        store.set_checkpoint(tp.partition, Checkpoint(rows[-1].offset, _digest(rows[-1])))
         self.read_offsets[tp] = max(rows[-1].offset, self.read_offsets[tp])
         return len(rows)
+
+
+def _digest(row: Any) -> int:
+    return 0 if isinstance(row.value, UndecodableBatch) else digest_of(row.key, row.value)

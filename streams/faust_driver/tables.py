@@ -1,4 +1,7 @@
-"""Tables of a stage: key-value state on a changelog topic, kept in memory by Faust.
+"""Tables of a stage: key-value state on a changelog topic, kept in a state store.
+
+Faust declares the changelog and assigns its partitions. Its own stores are not used: they have a
+look-up for each partition, lose rows that were not flushed, and know no expiry.
 
 A row is bytes under a text key. Handlers do not write; they return a `TableWrite`. The processor
 writes the row to the changelog, to the event's partition, and applies it once it is acknowledged,
@@ -8,7 +11,7 @@ whose acknowledgement was lost; their records are processed again.
 After a rebalance the recovery reads the changelogs of kept partitions from the last read offset,
 that is, all that the worker has written since. So these writes advance the read offset, as long as
 they are contiguous: a gap may hold writes of another worker, which had the partition while this one
-was frozen.
+was frozen. The store's checkpoint is the last such record: the next process reads what is behind.
 """
 
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ from streams.cluster.producer import Write
 from streams.faust_driver.table_recovery import TableRecovery
 from streams.observability.lag import TableProgress
 from streams.records import TableWrite
+from streams.state_stores.interface import Checkpoint, IndexedStore, StateStore, digest_of
 
 AHEAD_MAX = 10_000
 """Offsets of writes behind a gap, per partition. A gap of this worker closes when its record is
@@ -30,12 +34,16 @@ acknowledged; behind another worker's gap the next recovery reads the rest."""
 
 
 class DeclaredTableManager(TableManager):
-    """Recovers by `TableRecovery`.
+    """Recovers by `TableRecovery` to `stores`, by the names of their changelogs.
 
     Starts without Faust's delay of a second, in which agents may declare tables.
     """
 
     _recovery: TableRecovery | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.stores: dict[str, StateStore] = {}
 
     @property
     def recovery(self) -> TableRecovery:
@@ -44,10 +52,6 @@ class DeclaredTableManager(TableManager):
             self._recovery = TableRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery
 
-    def changelog_table(self, topic: str) -> Any:
-        """Return the Faust table of a changelog topic."""
-        return self._changelogs[topic]
-
     async def on_start(self) -> None:
         """Register the changelogs with the consumer, and start the recovery service."""
         await self._update_channels()
@@ -55,55 +59,52 @@ class DeclaredTableManager(TableManager):
 
 
 class StageTable:
-    """One table of one stage: the rows of the partitions that this process owns."""
+    """One table of one stage: the rows of the partitions that this process owns.
 
-    def __init__(self, app: Any, name: str, partitions: int) -> None:
+    Attributes:
+        changelog: name of its changelog topic.
+    """
+
+    def __init__(self, app: Any, name: str, partitions: int, store: StateStore) -> None:
         self.name = name
+        self.store = store
         self._app = app
-        self._ahead: dict[TP, set[int]] = {}
+        self._ahead: dict[TP, dict[int, int]] = {}
         self._table = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
         )
+        self.changelog: str = self._table.changelog_topic.get_topic_name()
+        app.tables.stores[self.changelog] = store
 
     def __len__(self) -> int:
-        return len(self._table.data.data)
+        return len(self.store)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all keys and rows; costs 40 ns a row."""
-        rows = self._table.data.data
-        return sum(map(len, rows)) + sum(map(len, rows.values()))
+        """Bytes of all keys and rows."""
+        return self.store.size_bytes
 
     def progress(self) -> Iterator[TableProgress]:
         """Yield the recovery offset of each partition."""
-        topic = self._table.changelog_topic.get_topic_name()
         for tp, read in list(self._app.tables.recovery.read_offsets.items()):
-            if tp.topic == topic:
+            if tp.topic == self.changelog:
                 yield TableProgress(self.name, TopicPartition(*tp), read + 1)
 
     def get(self, key: str) -> bytes | None:
-        row: bytes | None = self._table.data.data.get(key.encode())
-        return row
+        return self.store.get(key.encode())
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """Iterate over a snapshot of all rows."""
-        for key, value in list(self._table.data.data.items()):
-            yield key.decode(), value
+        for rows in self.slices(max(1, len(self.store))):
+            yield from rows
 
     def slices(self, rows: int) -> Iterator[list[tuple[str, bytes]]]:
         """Iterate over slices of so many rows; each has the rows as they are when it is read."""
-        stored = self._table.data.data
-        keys = list(stored)
-        for first in range(0, len(keys), rows):
-            yield [
-                (key.decode(), row)
-                for key in keys[first : first + rows]
-                if (row := stored.get(key)) is not None
-            ]
+        for found in self.store.slices(rows):
+            yield [(key.decode(), row) for key, row in found]
 
     def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
-        topic = self._table.changelog_topic.get_topic_name()
-        return Write(topic, write.key.encode(), write.value, partition=partition)
+        return Write(self.changelog, write.key.encode(), write.value, partition=partition)
 
     def apply(self, write: TableWrite, metadata: RecordMetadata) -> None:
         """Make an acknowledged write visible to readers.
@@ -115,29 +116,47 @@ class StageTable:
         if tp not in self._app.tables.recovery.assigned:
             return
         self._app.tables.recovery.extend(tp, metadata.offset)
-        self._advance_read_offset(tp, metadata.offset)
-        key, store = write.key.encode(), self._table.data
-        if write.value is None:
-            store.data.pop(key, None)
-            store._key_partition.pop(key, None)  # noqa: SLF001  (no public API)
-        else:
-            store.data[key] = write.value
-            store._key_partition[key] = metadata.partition  # noqa: SLF001
+        key = write.key.encode()
+        self.store.put(key, write.value, metadata.partition)
+        self._advance(tp, metadata.offset, digest_of(key, write.value))
 
     def discard_gaps(self) -> None:
         """Discard the writes behind gaps: recovery reads them after a rebalance."""
         self._ahead.clear()
 
-    def _advance_read_offset(self, tp: TP, offset: int) -> None:
-        """Mark a changelog record as read, so that recovery skips it."""
+    def _advance(self, tp: TP, offset: int, digest: int) -> None:
+        """Advance the read offset and the checkpoint over contiguous changelog records."""
         read = self._app.tables.recovery.read_offsets
         known = read.get(tp)
-        ahead = self._ahead.setdefault(tp, set())
-        ahead.add(offset)
+        ahead = self._ahead.setdefault(tp, {})
+        ahead[offset] = digest
         if known is None or len(ahead) > AHEAD_MAX:
             ahead.clear()
             return
         while known + 1 in ahead:
             known += 1
-            ahead.discard(known)
+            self.store.set_checkpoint(tp.partition, Checkpoint(known, ahead.pop(known)))
         read[tp] = known
+
+
+class IndexedStageTable(StageTable):
+    """A table in a store that indexes the rows by their expiry."""
+
+    store: IndexedStore
+
+    @property
+    def counted(self) -> int:
+        """Number of rows that `RowIndex.is_counted` counts."""
+        return self.store.counted
+
+    def expired(self, now: float) -> Iterator[list[str]]:
+        """Yield the keys of the expired rows, a slice at a time."""
+        return _decoded(self.store.expired(now))
+
+    def first_to_expire(self, size_bytes: int) -> Iterator[list[str]]:
+        """Yield the keys of the rows that expire first and have so many bytes."""
+        return _decoded(self.store.first_to_expire(size_bytes))
+
+
+def _decoded(slices: Iterator[list[bytes]]) -> Iterator[list[str]]:
+    return ([key.decode() for key in keys] for keys in slices)

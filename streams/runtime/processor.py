@@ -37,6 +37,7 @@ from streams.deadletters.headers import (
     with_origin_name,
 )
 from streams.deadletters.limit import DeadLetterLimit
+from streams.errors import StageFailedError
 from streams.faust_driver.tables import StageTable
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import DEAD_LETTERS, REPLAYS, StageMetrics, start_at_zero
@@ -189,6 +190,8 @@ class RecordProcessor:
                 written = await self._write(
                     [(effect, each.record) for each in batch for effect in each.effects]
                 )
+            except StageFailedError:
+                raise
             except Exception:  # noqa: BLE001  (reported for the record that it belongs to)
                 written = sum(
                     [
@@ -270,6 +273,8 @@ class RecordProcessor:
 
     async def _report_bug(self, record: Incoming, error: Exception) -> int:
         """Write the stage's own report; if that fails a dead letter, if that fails a stub of it."""
+        if isinstance(error, StageFailedError):
+            raise error
         self._metrics.bugs.inc()
         log.error("%s: bug at %s", self._stage.name, record.position, exc_info=error)
         record_failure(ErrorCode.INTERNAL_BUG, type(error).__name__)

@@ -8,8 +8,9 @@ offsets in order.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
+from shutil import rmtree
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,12 +23,13 @@ from streams.deadletters.headers import make_batch_dead_letter
 from streams.faust_driver.app import (
     build_app,
     crash_of,
+    group_dir,
     raw_topic,
     start_app,
 )
 from streams.faust_driver.consumer import OffsetReset, PolledRecords
 from streams.faust_driver.static_member import StaticMember
-from streams.faust_driver.tables import StageTable
+from streams.faust_driver.tables import IndexedStageTable, StageTable
 from streams.intake import Intake, apply_signals
 from streams.memory import MemoryUsers
 from streams.memory.release import trim_memory
@@ -50,9 +52,14 @@ from streams.runtime.record_tasks import cancel
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
+from streams.state_stores.in_memory import InMemoryStore
+from streams.state_stores.rocksdb import RocksDbStore
 from streams.topics import BY_NAME, READERS, Topic
 
 log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 60.0
+"""Interval of flushing the rows on disk: the rows that a killed worker reads again."""
 
 
 class StageRunner:
@@ -101,9 +108,9 @@ class StageRunner:
         self.ready = asyncio.Event()
         self._member = member or StaticMember()
         self.app = build_app(stage.name, settings, self._member)
-        self.tables = {
-            name: StageTable(self.app, name, settings.kafka.partitions) for name in stage.tables
-        }
+        self._state_directory = group_dir(stage.name, settings) / self._member.state_name
+        self.tables = {name: self._make_table(name) for name in stage.tables}
+        self._sweeps.append((SAVE_SECONDS, self._save_tables))
         self._processor: RecordProcessor | None = None
         self._housekeeping = Housekeeping(
             stage.name, self._write, tables=self.tables, ready=self.ready
@@ -124,8 +131,21 @@ class StageRunner:
             started_max=settings.stage.window,
         )
 
+    def _make_table(self, name: str) -> StageTable:
+        partitions = self._settings.kafka.partitions
+        index = self.stage.indexes.get(name)
+        if index is None:
+            return StageTable(self.app, name, partitions, InMemoryStore())
+        store = RocksDbStore(self._state_directory / name, index)
+        return IndexedStageTable(self.app, name, partitions, store)
+
     async def __aenter__(self) -> Self:
         try:
+            if self._member.instance_id is None:
+                self._resources.callback(rmtree, self._state_directory, ignore_errors=True)
+            for table in self.tables.values():
+                self._resources.callback(table.store.close)
+                table.store.open()
             self._processor = self._build_processor(await self._open())
             self.consumption.dispatcher.tasks.processor = self._processor
             key = f"{INTAKE}{self.stage.name}"
@@ -195,6 +215,11 @@ class StageRunner:
             publish_best_effort=self._housekeeping.publish_best_effort,
             shared_state=self._shared_state,
             intake=self._intake,
+            indexed_tables={
+                name: table
+                for name, table in self.tables.items()
+                if isinstance(table, IndexedStageTable)
+            },
             periodic=self._sweeps,
             checks=self._checks,
             partition_share=self._share,
@@ -324,6 +349,11 @@ class StageRunner:
         is_ready = self.ready.is_set() and not self.app.rebalancing
         tables = () if is_ready else (each for t in self.tables.values() for each in t.progress())
         return StageProgress(self._partitions.progress(is_ready=is_ready), tuple(tables))
+
+    def _save_tables(self) -> Iterator[Sequence[Effect]]:
+        for table in self.tables.values():
+            table.store.save()
+            yield ()
 
     # State for the worker
 

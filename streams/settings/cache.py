@@ -29,7 +29,7 @@ class CacheSettings(Group):
     )
     file_seconds: Seconds = Field(604_800, description="TTL of a stored file in the file index.")
     table_bytes: Bytes = Field(
-        320 * 2**20, description="Memory of extracted pages per process: some 100,000 videos."
+        4 * 2**30, description="Extracted pages per process, on disk: some 1,500,000 videos."
     )
     memory_bytes: Bytes = Field(
         64 * 2**20, description="Memory of all other caches of a stage per process."

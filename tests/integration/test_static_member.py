@@ -5,21 +5,24 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from streams.cluster.producer import ReliableProducer
+from streams.cluster.producer import ReliableProducer, Write
 from streams.faust_driver.aligned_assignor import aligned_partitions
 from streams.faust_driver.static_member import StaticMember
 from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
+from streams.state_stores.interface import RowIndex
+from streams.state_stores.rocksdb import RocksDbStore
 from streams.topics import REQUESTS, RESULTS, changelog_topic
-from tests.integration.kafka_client import create_topics, produce_numbers, read, wait_until
+from tests.integration.kafka_client import admin, create_topics, produce_numbers, read, wait_until
 
 LONG_SESSION_SECONDS = 24.0
 """Longer than any wait in these tests: none may depend on the session timeout."""
@@ -42,6 +45,7 @@ async def opened(_context: StageContext) -> AsyncIterator[Handler]:
 
 
 STAGE = Stage("toy", (REQUESTS,), open=opened, on_bug=lambda *_: (), tables=("rows",))
+ON_DISK = replace(STAGE, indexes={"rows": RowIndex(lambda _row: 2e9)})
 WITHOUT_TABLES = Stage("bare", (RESULTS,), open=opened, on_bug=lambda *_: ())
 
 Start = Callable[..., "Member"]
@@ -209,18 +213,18 @@ async def test_rebalance_rereads_no_row_that_the_worker_wrote(
     await first.wait_for_partitions(2)
     await produce_numbers(settings.kafka, REQUESTS, range(200))
     await read(settings.kafka, RESULTS, lambda records: len(records) >= 200)
-    read_batches: list[int] = []
-    table = first.runner.tables["rows"]._table
-    apply = table.apply_changelog_batch
+    restored: list[bytes] = []
+    store = first.runner.tables["rows"].store
+    put = store.put
 
-    def counting(batch: Sequence[Any]) -> None:
-        read_batches.append(len(batch))
-        apply(batch)
+    def recorded(key: bytes, row: bytes | None, partition: int) -> None:
+        restored.append(key)
+        put(key, row, partition)
 
-    monkeypatch.setattr(table, "apply_changelog_batch", counting)
+    monkeypatch.setattr(store, "put", recorded)
     second = start(settings, "second")
     await asyncio.gather(first.wait_for_partitions(1), second.wait_for_partitions(1))
-    assert sum(read_batches) == 0
+    assert restored == []
     rows = {row for each in (first, second) for row, _ in each.runner.tables["rows"].items()}
     assert rows == {str(number) for number in range(200)}
 
@@ -250,3 +254,84 @@ async def test_member_stops_at_once_while_a_rebalance_waits_for_another_member(
     await wait_until(lambda: first.partitions == set(), LONG_SESSION_SECONDS / 2)
     async with asyncio.timeout(LONG_SESSION_SECONDS / 5):
         await first.stop()
+
+
+# Rows on disk
+
+
+def rows_in(*members: Member) -> set[str]:
+    return {row for each in members for row, _ in each.runner.tables["rows"].items()}
+
+
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The keys that stores put, of recoveries and of records."""
+    keys: list[bytes] = []
+    put = RocksDbStore.put
+
+    def recorded(store: RocksDbStore, key: bytes, row: bytes | None, partition: int) -> None:
+        keys.append(key)
+        put(store, key, row, partition)
+
+    monkeypatch.setattr(RocksDbStore, "put", recorded)
+    return keys
+
+
+@pytest.mark.parametrize("is_crash", [True, False])
+async def test_restarted_member_reads_only_new_rows(
+    start: Start, long_session: Settings, restored: list[bytes], is_crash: bool
+) -> None:
+    member = start(long_session, "first", ON_DISK)
+    await member.wait_for_partitions(2)
+    await produce_numbers(long_session.kafka, REQUESTS, range(200))
+    await read(long_session.kafka, RESULTS, lambda records: len(records) >= 200)
+    await wait_until(lambda: len(member.runner.tables["rows"]) == 200, SOON_SECONDS)
+    await (member.crash() if is_crash else member.stop())
+    restored.clear()
+    member = start(long_session, "first", ON_DISK)
+    await member.wait_for_partitions(2)
+    # The record of each checkpoint is read again.
+    assert len(restored) == 2
+    assert rows_in(member) == {str(number) for number in range(200)}
+
+
+async def test_partition_that_comes_back_has_the_rows_of_both_owners(
+    start: Start, long_session: Settings
+) -> None:
+    first = start(long_session, "first", ON_DISK)
+    await first.wait_for_partitions(2)
+    await produce_numbers(long_session.kafka, REQUESTS, range(100))
+    await read(long_session.kafka, RESULTS, lambda records: len(records) >= 100)
+    second = start(long_session, "second", ON_DISK)
+    await asyncio.gather(first.wait_for_partitions(1), second.wait_for_partitions(1))
+    assert rows_in(first, second) == {str(number) for number in range(100)}
+    assert rows_in(first).isdisjoint(rows_in(second))
+    await produce_numbers(long_session.kafka, REQUESTS, range(100, 200))
+    await read(long_session.kafka, RESULTS, lambda records: len(records) >= 200)
+    await second.stop()
+    await first.wait_for_partitions(2)
+    assert rows_in(first) == {str(number) for number in range(200)}
+
+
+async def test_rows_of_a_changelog_that_was_created_again_are_dropped(
+    start: Start, long_session: Settings
+) -> None:
+    member = start(long_session, "first", ON_DISK)
+    await member.wait_for_partitions(2)
+    await produce_numbers(long_session.kafka, REQUESTS, range(50))
+    await read(long_session.kafka, RESULTS, lambda records: len(records) >= 50)
+    await member.stop()
+    changelog = changelog_topic("toy", "rows")
+    name = changelog.kafka_name(long_session.kafka.topic_prefix)
+    async with admin(long_session.kafka) as client:
+        await client.delete_topics([name])
+        async with asyncio.timeout(SOON_SECONDS):
+            while name in await client.list_topics():  # noqa: ASYNC110  (another process)
+                await asyncio.sleep(0.05)
+    await create_topics(long_session.kafka, changelog)
+    async with ReliableProducer(long_session.kafka) as producer:
+        writes = [Write(name, b"%d" % number, b"new", (), 0) for number in range(900, 1_000)]
+        await producer.publish(writes)
+    member = start(long_session, "first", ON_DISK)
+    await member.wait_for_partitions(2)
+    assert rows_in(member) == {str(number) for number in range(900, 1_000)}

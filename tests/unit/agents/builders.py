@@ -34,12 +34,15 @@ from schemas.video import (
 )
 from streams.cluster.shared_state import SharedState
 from streams.envelope import TYPE_PREFIX
-from streams.faust_driver.tables import StageTable
+from streams.faust_driver.tables import IndexedStageTable, StageTable
 from streams.intake import Intake
 from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
 from streams.stage import Handler, Slices, Stage, StageContext, Table
+from streams.state_stores.in_memory import InMemoryStore
+from streams.state_stores.interface import RowIndex
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
+from tests.state_stores import IndexedInMemoryStore
 from tests.unit.agents.platforms.tiktok.extractions import extraction_of, raw_of, video_of
 
 T = TypeVar("T")
@@ -333,11 +336,11 @@ class _FaustTable:
 class _FaustApp:
     """Faust app that owns the one changelog partition of its tables."""
 
-    tables = SimpleNamespace(
-        recovery=SimpleNamespace(
+    def __init__(self) -> None:
+        recovery = SimpleNamespace(
             assigned={TP("changelog", 0)}, read_offsets={}, extend=lambda *_: None
         )
-    )
+        self.tables = SimpleNamespace(recovery=recovery, stores={})
 
     def Table(self, name: str, **options: Any) -> _FaustTable:  # noqa: N802  (Faust's name)
         return _FaustTable(name=name, **options)
@@ -350,8 +353,16 @@ def table_of(context: StageContext, name: str) -> StageTable:
     return found
 
 
+def make_faust_app() -> Any:
+    return _FaustApp()
+
+
 def make_table(name: str) -> StageTable:
-    return StageTable(_FaustApp(), name, 4)
+    return StageTable(_FaustApp(), name, 4, InMemoryStore())
+
+
+def make_indexed_table(name: str, index: RowIndex) -> IndexedStageTable:
+    return IndexedStageTable(_FaustApp(), name, 4, IndexedInMemoryStore(index))
 
 
 ACKNOWLEDGEMENT = RecordMetadata(
@@ -371,13 +382,17 @@ def make_settings(**changes: Any) -> Settings:
     return Settings(**changes)
 
 
-def make_context(settings: Settings, *tables: str) -> tuple[StageContext, list[Outgoing]]:
+def make_context(
+    settings: Settings, *tables: str, indexes: Mapping[str, RowIndex] | None = None
+) -> tuple[StageContext, list[Outgoing]]:
     """Return the context of a stage, and the list of records published on best effort."""
     best_effort_records: list[Outgoing] = []
-    named = {name: make_table(name) for name in tables}
+    indexed = {name: make_indexed_table(name, index) for name, index in (indexes or {}).items()}
+    named: dict[str, Table] = {name: make_table(name) for name in tables}
     context = StageContext(
         settings=settings,
-        tables=named,
+        tables={**named, **indexed},
+        indexed_tables=indexed,
         publish_best_effort=best_effort_records.append,
         shared_state=SharedState(),
         intake=Intake("toy"),

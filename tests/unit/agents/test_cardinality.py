@@ -182,7 +182,7 @@ INITIAL_SERIES: dict[str, list[tuple[str, dict[str, str]]]] = {
 @pytest.mark.parametrize("name", INITIAL_SERIES)
 async def test_series_of_a_stage_exist_once_it_is_open(name: str) -> None:
     (stage,) = load_stages([name])
-    context, _ = make_context(make_settings(), *stage.tables)
+    context, _ = make_context(make_settings(), *stage.tables, indexes=stage.indexes)
     async with stage.open(context):
         for metric, labels in INITIAL_SERIES[name]:
             assert REGISTRY.get_sample_value(f"clipmill_{metric}", labels) is not None

@@ -11,7 +11,6 @@ from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.negative import NegativeCache
 from agents.caching.row_codec import DecodedRow
-from agents.caching.row_expiry import ROW_OVERHEAD_BYTES
 from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.video_info import VideoInfoCache
 from agents.platforms.tiktok.handler import TikTok
@@ -19,7 +18,7 @@ from schemas.errors import ClipmillError, ErrorCode
 from schemas.request import Options
 from schemas.video import Extraction
 from tests.unit.agents.builders import VIDEO, Clock
-from tests.unit.agents.caching.slices import keys_in, slices_of
+from tests.unit.agents.caching.slices import index_of, keys_in
 from tests.unit.agents.platforms.tiktok.extractions import extraction_of, raw_of
 
 pytestmark = pytest.mark.untraced
@@ -100,9 +99,9 @@ async def test_table_rows_stay_within_the_size_limit() -> None:
         rows[key] = await cache.put(key, extraction, None)
         assert await cache.get(key) is not None
         if number % 200 == 0:
-            for evicted in keys_in(cache.sweep(slices_of(rows))):
+            for evicted in keys_in(cache.sweep(index_of(rows))):
                 del rows[evicted]
-            largest = max(largest, sum(len(row) + ROW_OVERHEAD_BYTES for row in rows.values()))
+            largest = max(largest, index_of(rows).size_bytes)
     assert BYTES_MAX / 2 < largest <= BYTES_MAX
     assert BYTES_MAX / 2 < front.size_bytes <= BYTES_MAX
 

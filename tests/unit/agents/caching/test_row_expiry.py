@@ -4,11 +4,9 @@ from hypothesis import strategies as st
 
 from agents.caching.row_expiry import (
     ROW_OVERHEAD_BYTES,
-    SweepResult,
     expiry_of,
     is_expired,
     keys_to_evict,
-    sweep,
 )
 from schemas.codec import encode
 from tests.unit.agents.caching.slices import keys_in, slices_of
@@ -108,15 +106,6 @@ def test_eviction_is_sufficient_and_minimal(
         marginal = [each for each in unexpired if int(expiry_of(each)) == last]
         assert weight(*kept.values(), max(marginal, key=len)) > bytes_max
         assert all(int(expiry_of(each)) >= last for each in kept.values())
-
-
-def test_sweep_uses_the_given_expiry() -> None:
-    rows = {"a": b"1", "b": b"22", "c": b"333"}
-    sweeping = sweep(slices_of(rows), 1.0, weight(b"333"), len)
-    assert [next(sweeping), next(sweeping)] == [["a"], ["b"]]
-    with pytest.raises(StopIteration) as end:
-        next(sweeping)
-    assert end.value.value == SweepResult(1, 1, 3, weight(b"1", b"22", b"333"))
 
 
 def test_row_that_is_renewed_between_slices_is_kept() -> None:

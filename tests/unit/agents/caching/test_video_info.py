@@ -12,14 +12,14 @@ from agents.caching.row_codec import (
     size_of,
     unpack,
 )
-from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, ROW_OVERHEAD_BYTES
+from agents.caching.row_expiry import CLOCK_SKEW_SECONDS
 from agents.caching.ttl_lru import ENTRY_OVERHEAD_BYTES, BoundedCache
 from agents.caching.video_info import CacheHit, VideoInfoCache
 from schemas.video import Extraction
 from tests.unit.agents.builders import Clock, make_extraction
 from tests.unit.agents.caching.backends import DictBackend
 from tests.unit.agents.caching.reports import CountingReport
-from tests.unit.agents.caching.slices import keys_in, slices_of
+from tests.unit.agents.caching.slices import index_of, keys_in
 
 TTL_SECONDS = 100.0
 STALE_SECONDS = 1_000.0
@@ -134,11 +134,11 @@ async def test_sweep_returns_expired_rows() -> None:
     await harness.put("long")
     await harness.put("short", NOW + 50)
     harness.rows["broken"] = b"\xff"
-    assert keys_in(harness.cache.sweep(slices_of(harness.rows))) == ["broken"]
+    assert keys_in(harness.cache.sweep(index_of(harness.rows))) == ["broken"]
     harness.clock.now = NOW + 50
-    assert keys_in(harness.cache.sweep(slices_of(harness.rows))) == ["short", "broken"]
+    assert keys_in(harness.cache.sweep(index_of(harness.rows))) == ["short", "broken"]
     harness.clock.now = NOW + TTL_SECONDS
-    assert keys_in(harness.cache.sweep(slices_of(harness.rows))) == ["long", "short", "broken"]
+    assert keys_in(harness.cache.sweep(index_of(harness.rows))) == ["long", "short", "broken"]
     assert harness.report.evictions == {("video_info", "ttl"): 6}
 
 
@@ -162,7 +162,7 @@ async def test_expired_entry_is_served_stale_for_some_time(
     harness.clock.now += age
     assert (await harness.get() is not None) is fresh
     assert (harness.cache.get_stale("a") is not None) is stale
-    assert (keys_in(harness.cache.sweep(slices_of(harness.rows))) == []) is stale
+    assert (keys_in(harness.cache.sweep(index_of(harness.rows))) == []) is stale
     assert harness.report.lookups["video_info", "table", "stale"] == stale
 
 
@@ -177,10 +177,10 @@ async def test_rows_that_expire_first_are_evicted_first() -> None:
     harness = VideoInfoHarness(stale_seconds=STALE_SECONDS)
     for number, key in enumerate("cab"):
         await harness.put(key, NOW + 10 + number)
-    size = max(map(len, harness.rows.values())) + ROW_OVERHEAD_BYTES
+    size = max(map(len, harness.rows.values())) + len("a")
     full = VideoInfoHarness(stale_seconds=STALE_SECONDS, rows_bytes_max=2 * size)
     full.rows = harness.rows
-    assert keys_in(full.cache.sweep(slices_of(harness.rows))) == ["c"]
+    assert keys_in(full.cache.sweep(index_of(harness.rows))) == ["c"]
     assert full.report.evictions == {("video_info", "size"): 1}
     entries, total = full.report.sizes["video_info", "table"]
     assert (entries, 2 * size < total <= 3 * size) == (3, True)
@@ -323,7 +323,7 @@ async def test_row_without_a_finite_expiry_is_a_miss_and_swept(expires_at: float
     harness.rows["a"] = pack(entry_at(NOW, expires_at=expires_at))
     assert await harness.get() is None
     assert harness.cache.get_stale("a") is None
-    assert keys_in(harness.cache.sweep(slices_of(harness.rows))) == ["a"]
+    assert keys_in(harness.cache.sweep(index_of(harness.rows))) == ["a"]
 
 
 # Cache levels

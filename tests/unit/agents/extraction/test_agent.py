@@ -32,6 +32,7 @@ from schemas.results import Completed
 from schemas.signals import BREAKER, BreakerState
 from streams.cluster.producer import ReliableProducer, Write
 from streams.cluster.shared_state import SharedState
+from streams.faust_driver.tables import IndexedStageTable
 from streams.intake import Intake
 from streams.records import Effect, Incoming
 from streams.runtime.back_pressure import BackPressureGate
@@ -53,13 +54,12 @@ from tests.unit.agents.builders import (
     make_context,
     make_extraction,
     make_gate,
+    make_indexed_table,
     make_settings,
-    make_table,
     only_record,
     outcome,
     seconds_from_now,
     sent_to,
-    table_of,
     transitions,
     validated,
     writes,
@@ -99,7 +99,7 @@ class ExtractionHarness:
         self.platforms = Platforms(
             [TikTok(lambda: datetime.fromtimestamp(self.clock.now + 0.001, UTC))]
         )
-        self.table = make_table(TABLE)
+        self.table = make_indexed_table(TABLE, extraction_stage.indexes[TABLE])
         self.cache = VideoInfoCache(
             self.table.get, TTL_SECONDS, self.clock, stale_seconds=3_600.0, shared=shared
         )
@@ -553,8 +553,8 @@ RECORD_FIELDS = ("partition", "offset", "key", "value", "headers")
 
 async def test_concurrent_requests_share_one_extraction() -> None:
     harness = ExtractionHarness()
-    context, _ = make_context(make_settings(), TABLE)
-    harness.table = table_of(context, TABLE)
+    context, _ = make_context(make_settings(), indexes=extraction_stage.indexes)
+    harness.table = cast(IndexedStageTable, context.indexed_tables[TABLE])
     harness.cache = VideoInfoCache(harness.table.get, TTL_SECONDS, harness.clock)
     written: list[Write] = []
 

@@ -9,8 +9,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-import agents.ledger.agent
-from agents.caching.row_expiry import ROW_OVERHEAD_BYTES
 from agents.ledger import batches
 from agents.ledger.agent import LATE_SECONDS, SWEEP_SECONDS, Ledger
 from agents.ledger.agent import stage as ledger_stage
@@ -52,6 +50,7 @@ from tests.unit.agents.builders import (
     dead_letters,
     header,
     make_context,
+    make_indexed_table,
     make_job,
     make_record,
     make_settings,
@@ -65,7 +64,7 @@ from tests.unit.agents.builders import (
 from tests.unit.agents.builders import (
     outcome as outcome_of,
 )
-from tests.unit.agents.caching.slices import effects_in, keys_in, slices_of
+from tests.unit.agents.caching.slices import effects_in, keys_in
 
 JOB = make_job(timings={"extraction": 1.5})
 OPEN_SECONDS = 500.0
@@ -92,7 +91,7 @@ class LedgerHarness:
     """A ledger with its tables; effects are applied at once."""
 
     def __init__(self, remember_seconds: float = 100.0) -> None:
-        self.table: StageTable = make_table(TABLE)
+        self.table = make_indexed_table(TABLE, ledger_stage.indexes[TABLE])
         self.batch_table: StageTable = make_table(batches.TABLE)
         self.clock = Clock()
         self.batches = Batches(
@@ -226,22 +225,15 @@ async def test_decided_row_expires() -> None:
     harness = LedgerHarness(remember_seconds=100.0)
     await harness.run(proposal(completed_result()))
     harness.clock.now += 99.9
-    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == []
+    assert keys_in(harness.table.expired(harness.clock())) == []
     harness.clock.now += 0.1
-    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == ["r1"]
-
-
-def test_rows_above_the_byte_limit_are_evicted_by_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = {"a": 5_000.0, "b": 3_000.0, "c": 4_000.0}
-    rows = {key: encode(Decided(record_id="p", expires_at=end)) for key, end in ends.items()}
-    size = len(rows["a"]) + ROW_OVERHEAD_BYTES
-    assert keys_in(LedgerHarness().ledger.expired_keys(slices_of(rows))) == []
-    monkeypatch.setattr(agents.ledger.agent, "ROWS_BYTES_MAX", 2 * size)
-    assert keys_in(LedgerHarness().ledger.expired_keys(slices_of(rows))) == ["b"]
+    assert keys_in(harness.table.expired(harness.clock())) == ["r1"]
 
 
 def test_undecodable_rows_are_deleted() -> None:
-    assert keys_in(LedgerHarness().ledger.expired_keys(slices_of({"a": b"\xff"}))) == ["a"]
+    harness = LedgerHarness()
+    apply_writes(harness.table, [TableWrite(TABLE, "a", b"\xff")])
+    assert keys_in(harness.table.expired(harness.clock())) == ["a"]
 
 
 async def test_undecodable_row_counts_as_decided() -> None:
@@ -251,7 +243,7 @@ async def test_undecodable_row_counts_as_decided() -> None:
 
 
 async def test_stage_sweep_deletes_expired_rows() -> None:
-    context, _ = make_context(make_settings(), TABLE, batches.TABLE)
+    context, _ = make_context(make_settings(), batches.TABLE, indexes=ledger_stage.indexes)
     async with opened_stage(ledger_stage, context) as handle:
         table = context.tables[TABLE]
         apply_writes(table, await handle(proposal(completed_result())))
@@ -309,7 +301,7 @@ async def test_cancelled_request_is_counted_by_its_action() -> None:
 
 
 async def test_open_requests_are_counted_and_results_start_at_zero() -> None:
-    context, _ = make_context(make_settings(), TABLE, batches.TABLE)
+    context, _ = make_context(make_settings(), batches.TABLE, indexes=ledger_stage.indexes)
     async with opened_stage(ledger_stage, context) as handle:
         table = context.tables[TABLE]
         for name in ("a", "b", "c"):
@@ -467,9 +459,9 @@ async def test_open_row_expires() -> None:
     harness = LedgerHarness()
     await harness.run(accepted_record())
     harness.clock.now += OPEN_SECONDS - 0.1
-    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == []
+    assert keys_in(harness.table.expired(harness.clock())) == []
     harness.clock.now += 0.1
-    assert keys_in(harness.ledger.expired_keys(harness.table.slices)) == ["r1"]
+    assert keys_in(harness.table.expired(harness.clock())) == ["r1"]
 
 
 async def test_undecodable_record_ends_an_open_request() -> None:
@@ -481,7 +473,9 @@ async def test_undecodable_record_ends_an_open_request() -> None:
 
 
 async def test_open_rows_outlive_the_total_retry_time() -> None:
-    context, _ = make_context(make_settings(retry={"total_seconds": 50}), TABLE, batches.TABLE)
+    context, _ = make_context(
+        make_settings(retry={"total_seconds": 50}), batches.TABLE, indexes=ledger_stage.indexes
+    )
     async with opened_stage(ledger_stage, context) as handle:
         (row,) = writes(await handle(accepted_record()))
     left = decode(row.value or b"", Open).expires_at - time.time()

@@ -7,6 +7,7 @@ import pytest
 
 from agents.caching.interface import BackendSettings, CacheBackend
 from agents.extraction.agent import MEMORY_SHARES as EXTRACTION_SHARES
+from agents.extraction.agent import stage as extraction_stage
 from agents.pipeline import stage_caches as caches_module
 from agents.pipeline.stage_caches import invalidated_at, open_caches
 from agents.platforms.tiktok.handler import TikTok
@@ -28,14 +29,15 @@ from tests.unit.agents.builders import (
     table_of,
 )
 from tests.unit.agents.caching.backends import DictBackend
-from tests.unit.agents.caching.slices import effects_in, keys_in, slices_of
+from tests.unit.agents.caching.slices import effects_in, index_of, keys_in
 
+INDEXES = extraction_stage.indexes
 SHARES = {**EXTRACTION_SHARES, **SELECTION_SHARES}
 NOT_FOUND = ClipmillError(ErrorCode.CONTENT_NOT_FOUND, "gone")
 
 
 def stage_context(**cache: Any) -> StageContext:
-    return make_context(make_settings(cache=cache), "video-info")[0]
+    return make_context(make_settings(cache=cache), indexes=INDEXES)[0]
 
 
 def metric_value(name: str, stage: str, **labels: str) -> float:
@@ -89,9 +91,9 @@ async def test_backend_is_shared_between_workers_with_equal_settings(backend: Di
     assert after - before == 2
     assert all(key.startswith("clipmill:") for key in backend.values)
     other_settings = make_settings(cache=TOY_BACKEND, egress={"proxy": "http://elsewhere:1"})
-    context, _ = make_context(other_settings, "video-info")
+    context, _ = make_context(other_settings, indexes=INDEXES)
     async with open_caches("elsewhere", context, SHARES) as caches:
-        assert await caches.video_info(context.tables["video-info"]).get(VIDEO.key) is None
+        assert await caches.video_info(context.indexed_tables["video-info"]).get(VIDEO.key) is None
 
 
 async def test_unavailable_backend_does_not_fail_callers(backend: DictBackend) -> None:
@@ -164,7 +166,7 @@ async def test_invalidation_applies_to_all_caches() -> None:
         table = table_of(context, "video-info")
         cache, failures = caches.video_info(table), caches.negative(lambda _: False)
         row = await cache.put(VIDEO.key, make_extraction(), None)
-        table._table.data.data[VIDEO.key.encode()] = row
+        table.store.put(VIDEO.key.encode(), row, 0)
         await failures.put(VIDEO.key, NOT_FOUND)
         assert await cache.get(VIDEO.key)
         assert await failures.get(VIDEO.key)
@@ -180,9 +182,9 @@ async def test_caches_use_the_settings() -> None:
         failures = caches.negative(lambda _: False)
         await failures.put(VIDEO.key, NOT_FOUND)
         assert await failures.get(VIDEO.key) is None
-        cache = caches.video_info(context.tables["video-info"])
+        cache = caches.video_info(context.indexed_tables["video-info"])
         row = await cache.put(VIDEO.key, make_extraction(), None)
-        assert keys_in(cache.sweep(slices_of({VIDEO.key: row}))) == [VIDEO.key]
+        assert keys_in(cache.sweep(index_of({VIDEO.key: row}))) == [VIDEO.key]
 
 
 def test_latest_invalidation_counts() -> None:

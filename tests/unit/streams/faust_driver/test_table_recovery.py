@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from streams.cluster.record_batches import UndecodableBatch
 from streams.faust_driver import table_recovery as module
 from streams.faust_driver.table_recovery import TableRecovery
+from streams.state_stores.in_memory import InMemoryStore
+from streams.state_stores.interface import Checkpoint, digest_of
 
 CHANGELOG = "toy-rows-changelog"
 ROWS = TP(CHANGELOG, 0)
@@ -94,6 +96,24 @@ class Kafka:
         return rows
 
 
+class CheckpointStore(InMemoryStore):
+    """A store in memory that survives its process, as one on disk does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checkpoints: dict[int, Checkpoint] = {}
+
+    def checkpoint(self, partition: int) -> Checkpoint | None:
+        return self.checkpoints.get(partition)
+
+    def set_checkpoint(self, partition: int, checkpoint: Checkpoint) -> None:
+        self.checkpoints[partition] = checkpoint
+
+    def drop(self, partition: int) -> Iterator[None]:
+        self.checkpoints.pop(partition, None)
+        return super().drop(partition)
+
+
 class App:
     """Faust app with one table; records what happens in order."""
 
@@ -101,7 +121,7 @@ class App:
         self.events: list[str] = []
         self.completed = asyncio.Event()
         self.kafka = Kafka()
-        self.store = SimpleNamespace(data={}, _key_partition={})
+        self.store = CheckpointStore()
         self.conf = SimpleNamespace(id="toy")
         self._fetcher = SimpleNamespace(maybe_start=self._done("fetcher"))
         self.flow_control = SimpleNamespace(resume=lambda: None)
@@ -115,7 +135,7 @@ class App:
         )
         tables = SimpleNamespace(
             changelog_topics={CHANGELOG},
-            changelog_table=lambda _: SimpleNamespace(data=self.store),
+            stores={CHANGELOG: self.store},
             on_actives_ready=lambda: None,
             on_standbys_ready=lambda: None,
         )
@@ -132,6 +152,10 @@ class App:
     async def _complete(self) -> None:
         self.events.append("complete")
         self.completed.set()
+
+    @property
+    def rows(self) -> dict[bytes, bytes]:
+        return dict(entry for rows in self.store.slices(100) for entry in rows)
 
     @property
     def resumes(self) -> list[str]:
@@ -161,11 +185,10 @@ WRITTEN = [row(4, b"a", b"1"), row(5, b"b", b"2"), row(7, b"a", None), row(8, b"
 async def test_streams_are_resumed_after_the_tables_are_restored(app: App) -> None:
     app.kafka.write(ROWS, *WRITTEN)
     seen: list[dict[bytes, bytes]] = []
-    app.consumer.resume_partitions = lambda _: seen.append(dict(app.store.data))
+    app.consumer.resume_partitions = lambda _: seen.append(app.rows)
     await app.recover(ROWS, STREAM)
     assert app.events == ["seek", "fetcher", "complete"]
-    assert seen == [app.store.data] == [{b"b": b"2", b"c": b""}]
-    assert app.store._key_partition == {b"b": 0, b"c": 0}
+    assert seen == [app.rows] == [{b"b": b"2", b"c": b""}]
     assert app.recovery.read_offsets == {ROWS: 8}
     assert app.recovery.completed.is_set()
 
@@ -180,17 +203,17 @@ async def test_changelogs_are_paused_after_the_recovery(app: App) -> None:
 @pytest.mark.parametrize("tps", [[], [STREAM], [ROWS]])
 async def test_recovery_of_nothing_ends(app: App, tps: list[TP]) -> None:
     await app.recover(*tps)
-    assert app.store.data == {}
+    assert app.rows == {}
     assert app.recovery.read_offsets == {tp: -1 for tp in tps if tp == ROWS}
 
 
 async def test_only_rows_behind_the_read_offset_are_read_again(app: App) -> None:
     app.kafka.write(ROWS, *WRITTEN[:3])
     await app.recover(ROWS)
-    app.store.data[b"b"] = b"changed"
+    app.store.put(b"b", b"changed", 0)
     app.kafka.write(ROWS, WRITTEN[3])
     await app.recover(ROWS)
-    assert app.store.data == {b"b": b"changed", b"c": b""}
+    assert app.rows == {b"b": b"changed", b"c": b""}
 
 
 async def test_log_may_begin_behind_the_read_offset(app: App) -> None:
@@ -199,7 +222,7 @@ async def test_log_may_begin_behind_the_read_offset(app: App) -> None:
     app.kafka.starts[TopicPartition(*ROWS)] = 8
     app.kafka.write(ROWS, WRITTEN[3])
     await app.recover(ROWS)
-    assert app.store.data == {b"a": b"1", b"c": b""}
+    assert app.rows == {b"a": b"1", b"c": b""}
 
 
 async def test_last_offsets_of_a_log_may_have_no_records(app: App) -> None:
@@ -212,18 +235,107 @@ async def test_rows_of_a_lost_partition_are_dropped(app: App) -> None:
     app.kafka.write(ROWS, row(0, b"mine", b"1"))
     app.kafka.write(OTHER_ROWS, row(0, b"lost", b"2"))
     await app.recover(ROWS, OTHER_ROWS)
-    assert app.store.data == {b"mine": b"1", b"lost": b"2"}
+    assert app.rows == {b"mine": b"1", b"lost": b"2"}
     await app.assign(ROWS)
-    assert app.store.data == {b"mine": b"1"}
+    assert app.rows == {b"mine": b"1"}
     await app.recover(ROWS, OTHER_ROWS)
-    assert app.store.data == {b"mine": b"1", b"lost": b"2"}
+    assert app.rows == {b"mine": b"1", b"lost": b"2"}
 
 
 async def test_undecodable_batch_is_reported_and_the_other_rows_are_restored(app: App) -> None:
     app.kafka.write(ROWS, WRITTEN[0], row(5, None, UndecodableBatch(b"broken")), WRITTEN[3])  # type: ignore[arg-type]
     await app.recover(ROWS)
     assert app.undecodable == [(ROWS, b"broken")]
-    assert app.store.data == {b"a": b"1", b"c": b""}
+    assert app.rows == {b"a": b"1", b"c": b""}
+
+
+# Rows on disk
+
+
+def restarted(app: App) -> App:
+    """Return the app of the next process, with the same store and cluster."""
+    following = App()
+    following.store.__dict__.update(app.store.__dict__)
+    following.kafka.logs, following.kafka.ends = app.kafka.logs, app.kafka.ends
+    return following
+
+
+def seeks_of(app: App) -> list[int]:
+    """Record the offsets that the changelogs are sought to."""
+    offsets: list[int] = []
+    seek = app.kafka.seek
+
+    def recorded(tp: TopicPartition, offset: int) -> None:
+        offsets.append(offset)
+        seek(tp, offset)
+
+    app.kafka.seek = recorded  # type: ignore[method-assign]
+    return offsets
+
+
+async def test_next_process_reads_from_the_checkpoint(app: App) -> None:
+    app.kafka.write(ROWS, *WRITTEN[:3])
+    await app.recover(ROWS)
+    assert app.store.checkpoints == {0: Checkpoint(7, digest_of(b"a", None))}
+    app.kafka.write(ROWS, WRITTEN[3])
+    following = restarted(app)
+    offsets = seeks_of(following)
+    await following.recover(ROWS)
+    assert (offsets, following.rows) == ([7], {b"b": b"2", b"c": b""})
+    assert following.store.checkpoints == {0: Checkpoint(8, digest_of(b"c", b""))}
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param([row(7, b"z", b"9"), row(8, b"y", b"9")], id="another record there"),
+        pytest.param([row(8, b"y", b"9")], id="compacted away"),
+        pytest.param([row(3, b"y", b"9")], id="shorter"),
+        pytest.param([row(12, b"y", b"9")], id="begins behind it"),
+    ],
+)
+async def test_local_rows_of_another_log_are_dropped(app: App, log: list[Any]) -> None:
+    app.kafka.write(ROWS, *WRITTEN[:3])
+    await app.recover(ROWS)
+    following = restarted(app)
+    following.kafka.logs.clear()
+    following.kafka.write(ROWS, *log)
+    following.kafka.starts[TopicPartition(*ROWS)] = log[0].offset
+    await following.recover(ROWS)
+    assert following.rows == {each.key: each.value for each in log}
+
+
+async def test_local_rows_are_dropped_if_the_log_has_no_more_records(app: App) -> None:
+    app.kafka.write(ROWS, *WRITTEN[:3])
+    await app.recover(ROWS)
+    following = restarted(app)
+    following.kafka.logs.clear()
+    following.kafka.ends[TopicPartition(*ROWS)] = 20
+    await following.recover(ROWS)
+    assert following.rows == {}
+
+
+async def test_checkpoint_is_verified_after_a_rebalance_during_the_recovery(app: App) -> None:
+    app.kafka.write(ROWS, *WRITTEN[:3])
+    await app.recover(ROWS)
+    following = restarted(app)
+    following.kafka.logs.clear()
+    following.kafka.write(ROWS, row(9, b"y", b"9"))
+    following.kafka.failures = [TimeoutError()]
+    await following.assign(ROWS)
+    await asyncio.sleep(0)
+    await following.recover(ROWS)
+    assert following.rows == {b"y": b"9"}
+
+
+async def test_partition_that_comes_back_is_read_from_its_checkpoint(app: App) -> None:
+    app.kafka.write(ROWS, *WRITTEN)
+    await app.recover(ROWS)
+    await app.recover()
+    offsets = seeks_of(app)
+    app.store.put(b"b", b"2", 0)
+    await app.recover(ROWS)
+    assert offsets == [8]
 
 
 # Rebalances during a recovery
@@ -261,7 +373,7 @@ async def test_streams_are_resumed_once_after_several_rebalances(app: App, polls
     app.recovery.on_partitions_revoked({ROWS})
     await app.recover(ROWS, STREAM)
     assert app.resumes == [f"resume {[STREAM]}"]
-    assert app.store.data == {b"b": b"2", b"c": b""}
+    assert app.rows == {b"b": b"2", b"c": b""}
 
 
 async def test_stop_cancels_the_recovery(app: App) -> None:
@@ -283,13 +395,13 @@ async def test_recovery_reads_up_to_rows_that_were_written_meanwhile(app: App) -
         app.kafka.before_poll = lambda: None
         app.kafka.write(ROWS, row(1, b"a", b"new"), end=1)
         app.kafka.ends[TopicPartition(*ROWS)] = 2
-        app.store.data[b"a"] = b"new"
+        app.store.put(b"a", b"new", 0)
         app.recovery.extend(ROWS, 1)
 
     app.kafka.before_poll = write
     app.kafka.per_poll = 1
     await app.recover(ROWS)
-    assert app.store.data == {b"a": b"new"}
+    assert app.rows == {b"a": b"new"}
     assert app.recovery.read_offsets == {ROWS: 1}
 
 
@@ -310,7 +422,7 @@ async def test_passing_failure_starts_the_recovery_again(app: App, failure: Exce
     app.kafka.write(ROWS, *WRITTEN)
     app.kafka.failures = [failure, failure]
     await app.recover(ROWS)
-    assert app.store.data == {b"b": b"2", b"c": b""}
+    assert app.rows == {b"b": b"2", b"c": b""}
 
 
 async def test_recovery_without_rows_starts_again(
@@ -330,7 +442,7 @@ async def test_recovery_without_rows_starts_again(
     app.kafka._read = lambda *poll: read(*poll) if len(seeks) > 1 else []  # type: ignore[method-assign]
     await app.recover(ROWS)
     assert seeks == [0, 0]
-    assert app.store.data == {b"b": b"2", b"c": b""}
+    assert app.rows == {b"b": b"2", b"c": b""}
 
 
 async def test_hanging_request_starts_the_recovery_again(
@@ -341,7 +453,7 @@ async def test_hanging_request_starts_the_recovery_again(
     app.kafka.write(ROWS, *WRITTEN)
     app.kafka.before_poll = lambda: hangs.pop().wait() if hangs else None
     await app.recover(ROWS)
-    assert app.store.data == {b"b": b"2", b"c": b""}
+    assert app.rows == {b"b": b"2", b"c": b""}
 
 
 async def test_truncated_changelog_is_read_from_its_beginning(app: App) -> None:
@@ -351,7 +463,7 @@ async def test_truncated_changelog_is_read_from_its_beginning(app: App) -> None:
     app.kafka.write(ROWS, row(0, b"d", b"4"), end=20)
     app.kafka.failures = [OffsetOutOfRangeError({TopicPartition(*ROWS): 9})]
     await app.recover(ROWS)
-    assert app.store.data[b"d"] == b"4"
+    assert app.rows[b"d"] == b"4"
 
 
 async def test_lasting_failure_crashes_the_app(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +488,7 @@ def test_polls_of_any_size_restore_the_same_rows(written: list[tuple[bytes, byte
         if written:
             app.kafka.write(ROWS, *(row(offset, *each) for offset, each in enumerate(written)))
         await app.recover(ROWS)
-        return app.store.data
+        return app.rows
 
     expected = {key: value for key, value in dict(written).items() if value is not None}
     for per_poll in (1, 2, 5):

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from streams.cluster.producer import Write
 from streams.faust_driver.tables import AHEAD_MAX, StageTable
 from streams.records import TableWrite
+from streams.state_stores.in_memory import InMemoryStore
 
 CHANGELOG = "app-rows-changelog"
 
 
 class FakeApp:
-    """Faust app with a table: a dictionary as store, and its changelog."""
+    """Faust app with a table and its changelog."""
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
-        self.store = SimpleNamespace(data={}, _key_partition={})
         self.read: dict[TP, int] = {}
         self.extensions: list[tuple[TP, int]] = []
         recovery = SimpleNamespace(
@@ -27,12 +27,12 @@ class FakeApp:
             assigned={TP(CHANGELOG, number) for number in range(4)},
             extend=lambda *end: self.extensions.append(end),
         )
-        self.tables = SimpleNamespace(recovery=recovery)
+        self.tables = SimpleNamespace(recovery=recovery, stores={})
 
     def Table(self, name: str, **options: Any) -> Any:  # noqa: N802
         self.options = options
         changelog = SimpleNamespace(get_topic_name=lambda: f"app-{name}-changelog")
-        return SimpleNamespace(data=self.store, changelog_topic=changelog)
+        return SimpleNamespace(changelog_topic=changelog)
 
 
 def metadata_of(offset: int, partition: int = 0) -> RecordMetadata:
@@ -47,12 +47,12 @@ def app() -> FakeApp:
 
 @pytest.fixture
 def table(app: FakeApp) -> StageTable:
-    return StageTable(app, "rows", 4)
+    return StageTable(app, "rows", 4, InMemoryStore())
 
 
 def test_changelog_has_the_partition_count_of_the_source() -> None:
     app = FakeApp()
-    StageTable(app, "rows", 4)
+    StageTable(app, "rows", 4, InMemoryStore())
     assert app.options["partitions"] == 4
     assert app.options["store"] == "memory://"
 
@@ -92,15 +92,6 @@ def test_tombstone_deletes_a_row_or_is_a_no_op(table: StageTable) -> None:
     assert (table.get("a"), len(table)) == (None, 0)
 
 
-def test_faust_store_has_the_partition_of_a_row_until_its_deletion(
-    table: StageTable, app: FakeApp
-) -> None:
-    table.apply(TableWrite("rows", "a", b"1"), metadata_of(7, 3))
-    assert app.store._key_partition == {b"a": 3}
-    table.apply(TableWrite("rows", "a", None), metadata_of(8, 3))
-    assert app.store._key_partition == {}
-
-
 def test_rows_may_change_during_iteration(table: StageTable) -> None:
     for number in range(10):
         table.apply(TableWrite("rows", str(number), b"x"), metadata_of(0))
@@ -130,7 +121,7 @@ def test_own_writes_count_as_read_in_any_order_of_acknowledgement(
     order: list[int],
 ) -> None:
     app = FakeApp()
-    table = StageTable(app, "rows", 4)
+    table = StageTable(app, "rows", 4, InMemoryStore())
     app.read[TP(CHANGELOG, 0)] = 10
     apply_at(table, *order[:4])
     so_far = app.read[TP(CHANGELOG, 0)] or 0
@@ -168,7 +159,7 @@ def test_running_recovery_reads_up_to_own_writes(table: StageTable, app: FakeApp
 def test_row_of_a_lost_partition_is_not_kept(table: StageTable, app: FakeApp) -> None:
     app.read[TP(CHANGELOG, 7)] = 0
     apply_at(table, 1, partition=7)
-    assert (len(table), app.store._key_partition, app.read) == (0, {}, {TP(CHANGELOG, 7): 0})
+    assert (len(table), app.read) == (0, {TP(CHANGELOG, 7): 0})
 
 
 def test_gap_from_before_a_rebalance_is_not_closed_after_it(

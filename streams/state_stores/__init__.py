@@ -1,0 +1,1 @@
+"""State stores: the rows of the tables, in memory or on disk."""
