@@ -30,11 +30,6 @@ def expiry_of(row: bytes) -> float:
         return 0.0
 
 
-def is_expired(row: bytes, now: float) -> bool:
-    """Return whether a JSON row has expired or is unreadable."""
-    return expiry_of(row) <= now
-
-
 Slices = Callable[[int], Iterable[Sequence[tuple[str, bytes]]]]
 """Reads all rows of a table as they are then, in slices of that many rows."""
 

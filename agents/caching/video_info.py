@@ -28,8 +28,8 @@ from schemas.video import Extraction
 NAME = "video_info"
 
 ROWS_BYTES_MAX = 4 * 2**30
-"""Default limit of all rows of one process, on disk. Beyond it, rows that expire first are evicted:
-a stale row for an outage of the platform is worth less than a fresh one."""
+"""Default limit of the rows of the assigned partitions, on disk. Beyond it, rows that expire first
+are evicted: a stale row for an outage of the platform is worth less than a fresh one."""
 
 
 DROPPED_BYTES_MAX = 8 * 2**20

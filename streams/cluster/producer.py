@@ -55,7 +55,14 @@ REMIND_SECONDS = 60.0
 
 
 class RecordRefusedError(OperatorError):
-    """The cluster will never accept this record."""
+    """The cluster will never accept this record.
+
+    Attributes:
+        acknowledged: metadata of the other records of the same publish, None for those that were
+            not acknowledged.
+    """
+
+    acknowledged: Sequence[RecordMetadata | None] = ()
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -211,10 +218,14 @@ class ReliableProducer:
             failed = await self._attempt(waiting, acknowledged)
             if not failed:
                 break
-            waiting = {
-                number: await self._after_error(waiting[number], error)
-                for number, error in failed.items()
-            }
+            try:
+                waiting = {
+                    number: await self._after_error(waiting[number], error)
+                    for number, error in failed.items()
+                }
+            except RecordRefusedError as refused:
+                refused.acknowledged = [acknowledged.get(number) for number in range(len(writes))]
+                raise
             await asyncio.sleep(seconds)
         return [acknowledged[number] for number in range(len(writes))]
 

@@ -23,6 +23,10 @@ VISIBLE_POLL_SECONDS = 0.02
 
 MISSING = "does not exist"
 
+DELETE_RETENTION_SECONDS = 86_400.0
+"""Time for which compacted topics keep tombstones. A worker that was away for less than half of it
+reads on from its rows on disk."""
+
 
 class TopicsError(OperatorError):
     """Topics are missing or misconfigured; the text names each one and the remedy."""
@@ -99,7 +103,8 @@ def topic_config(topic: Topic) -> dict[str, str]:
     if topic.segment is not None:
         config["segment.ms"] = str(int(topic.segment.total_seconds() * 1000))
     if topic.compacted and not topic.expires:
-        return config | {"cleanup.policy": "compact"}
+        delete_retention = str(int(DELETE_RETENTION_SECONDS * 1000))
+        return config | {"cleanup.policy": "compact", "delete.retention.ms": delete_retention}
     retention = str(int(topic.retention.total_seconds() * 1000))
     if topic.compacted:
         return config | {"cleanup.policy": "compact,delete", "retention.ms": retention}
@@ -118,14 +123,17 @@ def find_problem(
         return None
     if partitions != wanted:
         return TopicProblem(topic, f"has {partitions} partitions instead of {wanted}")
-    policy = topic_config(topic)["cleanup.policy"]
+    wanted_config = topic_config(topic)
+    policy = wanted_config["cleanup.policy"]
     # The broker lists several policies in any order.
     if set(config.get("cleanup.policy", "").split(",")) != set(policy.split(",")):
         return TopicProblem(
             topic, f"has cleanup.policy={config.get('cleanup.policy')} instead of {policy}"
         )
-    if int(config.get("max.message.bytes", 0)) < MESSAGE_BYTES_MAX:
-        return TopicProblem(topic, f"has max.message.bytes below {MESSAGE_BYTES_MAX}")
+    for name in ("max.message.bytes", "delete.retention.ms"):
+        least = int(wanted_config.get(name, 0))
+        if int(config.get(name, 0)) < least:
+            return TopicProblem(topic, f"has {name} below {least}")
     return None
 
 

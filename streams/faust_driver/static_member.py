@@ -9,7 +9,6 @@ before: workers that crash more often than that stop the whole group.
 import asyncio
 import hashlib
 import logging
-import os
 import re
 import secrets
 import socket
@@ -66,12 +65,13 @@ class StaticMember:
         leaving: leave the group on stop, so that the other members get its partitions at once.
         failures: consecutive failures of its stage. A stage that fails again leaves the group: the
             cause may be the assignment, which a static member gets back unchanged.
-        state_name: name of the directory of its local rows, which no other process uses.
+        lease: name of what it leased, for the directory of its rows, which no other process uses;
+            None for a member without a lease. Neither the host nor the topics are part of it.
     """
 
-    def __init__(self, instance_id: str | None = None) -> None:
+    def __init__(self, instance_id: str | None = None, lease: str | None = None) -> None:
         self.instance_id = instance_id
-        self.state_name = instance_id or f"process-{os.getpid()}-{secrets.token_hex(ID_BYTES)}"
+        self.lease = lease or instance_id
         self.leaving = False
         self.failures = 0
 
@@ -105,40 +105,42 @@ def leased_member(
         InstanceIdError: a worker on the same directory uses the configured id.
     """
     try:
-        lock, instance_id = (
+        lock, lease, instance_id = (
             _lease(directory)
             if configured_id is None
             else _lease_configured(directory, configured_id)
         )
     except OSError as error:
-        # A full disk must not prevent the start of a worker.
+        # A full disk must not prevent the start of the stages that have no rows on disk.
         log.warning("no group instance id can be leased in %s: %s", directory, error)
         yield StaticMember()
         return
     digest = hashlib.sha256("\n".join(sorted(reads)).encode()).hexdigest()[:DIGEST_CHARACTERS]
     try:
-        yield StaticMember(f"{instance_id}-{digest}")
+        yield StaticMember(f"{instance_id}-{digest}", lease)
     finally:
         lock.release()
 
 
-def _lease(directory: Path) -> tuple[FileLock, str]:
+def _lease(directory: Path) -> tuple[FileLock, str, str]:
     for number in range(INSTANCES_MAX):
-        lock = FileLock(directory / f"instance-{number}.lock")
+        lease = f"instance-{number}"
+        lock = FileLock(directory / f"{lease}.lock")
         if lock.try_acquire():
             # The same id in all groups, so that `AlignedAssignor` assigns them alike.
-            return lock, _persistent_id(directory.parent / f"instance-{number}.id")
+            return lock, lease, _persistent_id(directory.parent / f"{lease}.id")
     raise InstanceIdError(f"{INSTANCES_MAX} workers use {directory}: give others a data directory")
 
 
-def _lease_configured(directory: Path, configured_id: str) -> tuple[FileLock, str]:
-    lock = FileLock(directory / f"chosen-{configured_id}.lock")
+def _lease_configured(directory: Path, configured_id: str) -> tuple[FileLock, str, str]:
+    lease = f"chosen-{configured_id}"
+    lock = FileLock(directory / f"{lease}.lock")
     if not lock.try_acquire():
         raise InstanceIdError(
             f"kafka.group_instance_id: {configured_id!r} is used by process {lock.holder()} on the "
             "same data directory: give each worker its own, or leave it out"
         )
-    return lock, configured_id
+    return lock, lease, configured_id
 
 
 def _persistent_id(path: Path) -> str:

@@ -178,13 +178,15 @@ class TableRecovery(Service):
         if not self._changelogs:
             return
         consumer = self.app.consumer.kafka_consumer
+        # From here on rows that are written meanwhile extend the recovery.
+        self._ends = {TP(*each): self._ends.get(TP(*each), 0) for each in self._changelogs}
         async with asyncio.timeout(STEP_SECONDS):
             starts, ends = await asyncio.gather(
                 consumer.beginning_offsets(self._changelogs), consumer.end_offsets(self._changelogs)
             )
+        self._ends = {tp: max(end, ends[TopicPartition(*tp)]) for tp, end in self._ends.items()}
         for partition in self._changelogs:
             tp = TP(*partition)
-            self._ends[tp] = ends[partition]
             first = await self._first_unread(tp, starts[partition], ends[partition])
             self.read_offsets[tp] = first - 1
             consumer.seek(partition, first)

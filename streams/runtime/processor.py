@@ -281,6 +281,8 @@ class RecordProcessor:
         for report in (self._stage.on_bug, self._dead_letter):
             try:
                 return await self.write(report(record, error), record)
+            except StageFailedError:
+                raise
             except Exception:
                 log.exception("%s: %s cannot be reported so", self._stage.name, record.position)
         return await self.write([dead_letter(stub(record), error, self._stage.name)], record)
@@ -313,14 +315,27 @@ class RecordProcessor:
         written = 0
         for part in _split_at_flushes([*effects, *((signal, None) for signal in signals)]):
             started = now()
-            acknowledged = await self._producer.publish([self.to_write(*each) for each in part])
+            try:
+                acknowledged = await self._producer.publish([self.to_write(*each) for each in part])
+            except RecordRefusedError as refused:
+                # They are written again; rows in the changelog that were not applied leave a gap.
+                self._apply_rows(part, refused.acknowledged)
+                raise
+            self._apply_rows(part, acknowledged)
             for (effect, _), metadata in zip(part, acknowledged, strict=True):
-                if isinstance(effect, TableWrite):
-                    self._tables[effect.table].apply(effect, metadata)
-                elif effect.spans:
+                if isinstance(effect, Outgoing) and effect.spans:
                     _record_sent(effect, metadata, started)
             written += len(part)
         return written
+
+    def _apply_rows(
+        self,
+        effects: Sequence[tuple[Effect, Incoming | None]],
+        acknowledged: Sequence[RecordMetadata | None],
+    ) -> None:
+        for (effect, _), metadata in zip(effects, acknowledged, strict=False):
+            if isinstance(effect, TableWrite) and metadata is not None:
+                self._tables[effect.table].apply(effect, metadata)
 
     def to_write(self, effect: Outgoing | TableWrite, record: Incoming | None = None) -> Write:
         """Return the Kafka record of an effect.

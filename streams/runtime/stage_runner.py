@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from shutil import rmtree
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 from schemas.signals import INTAKE
 from streams.cluster.producer import ReliableProducer
@@ -108,12 +109,17 @@ class StageRunner:
         self.ready = asyncio.Event()
         self._member = member or StaticMember()
         self.app = build_app(stage.name, settings, self._member)
-        self._state_directory = group_dir(stage.name, settings) / self._member.state_name
+        lease = self._member.lease or f"unleased-{uuid4()}"
+        self._state_directory = group_dir(stage.name, settings) / "tables" / lease
         self.tables = {name: self._make_table(name) for name in stage.tables}
         self._sweeps.append((SAVE_SECONDS, self._save_tables))
         self._processor: RecordProcessor | None = None
         self._housekeeping = Housekeeping(
-            stage.name, self._write, tables=self.tables, ready=self.ready
+            stage.name,
+            self._write,
+            tables=self.tables,
+            ready=self.ready,
+            fail=self._fail,
         )
         self._partitions = AssignedPartitions(self.app, self._sources, self._offsets, self._share)
         self._is_measured = any(READERS.get(topic) == stage.name for topic in stage.sources)
@@ -131,6 +137,9 @@ class StageRunner:
             started_max=settings.stage.window,
         )
 
+    def _fail(self, error: BaseException) -> None:
+        self.consumption.fail(error)
+
     def _make_table(self, name: str) -> StageTable:
         partitions = self._settings.kafka.partitions
         index = self.stage.indexes.get(name)
@@ -141,7 +150,7 @@ class StageRunner:
 
     async def __aenter__(self) -> Self:
         try:
-            if self._member.instance_id is None:
+            if self._member.lease is None:
                 self._resources.callback(rmtree, self._state_directory, ignore_errors=True)
             for table in self.tables.values():
                 self._resources.callback(table.store.close)

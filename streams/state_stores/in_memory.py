@@ -19,7 +19,7 @@ class InMemoryStore:
         """Do nothing."""
 
     def close(self) -> None:
-        """Do nothing: a stopped stage is not started again."""
+        """Do nothing: the next start has a store of its own."""
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -5,16 +5,16 @@ were not flushed, and the recovery reads them again from the checkpoint. Rows, i
 are in one column family, so what is flushed is a prefix of the writes. (With three of them a flush
 of one, even an "atomic" one, leaves the others behind.)
 
-10,000,000 requests take 171 MiB of memory and 1.1 GB on disk; a look-up takes 15 us, 6 for an
-unknown key, and 100,000 rows a second are restored (`benchmarks/tables.py`).
+With 10,000,000 requests (1.1 GB on disk, 171 MiB of memory) a look-up takes 15 us, 6 for an unknown
+key; 100,000 rows a second are restored, without Kafka (`benchmarks/tables.py`).
 """
 
 import heapq
 import logging
 import struct
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from math import ceil
 from pathlib import Path
@@ -31,7 +31,10 @@ FORMAT = b"1"
 
 AGE_SECONDS_MAX = 12 * 3600.0
 """Maximum age of a checkpoint. Older deletions may be gone from the changelog: Kafka keeps
-tombstones for 24 hours (``delete.retention.ms``)."""
+tombstones for 24 hours (`streams.cluster.topic_admin.DELETE_RETENTION_SECONDS`)."""
+
+CLOCK_STEP_SECONDS = 60.0
+"""Tolerated step back of the clock; after a larger one the age of a checkpoint is unknown."""
 
 BUFFERED_ROWS = 256
 """Rows that are written together, in 1 to 2 ms. One by one a row costs twice as much."""
@@ -75,6 +78,30 @@ class _Totals:
         self.counted += sign * is_counted
 
 
+class _Batch:
+    """An atomic write: entries, and the totals of the partitions after it."""
+
+    def __init__(self, totals: Mapping[int, _Totals]) -> None:
+        self.writes = WriteBatch(raw_mode=True)
+        self.totals = {partition: replace(each) for partition, each in totals.items()}
+
+    def add(self, key: bytes, row: bytes, header: tuple[int, int, bool]) -> None:
+        partition, second, is_counted = header
+        self.writes.put(_ROW + key, _HEADER.pack(*header) + row)
+        index_key = _EXPIRY_KEY.pack(_EXPIRY, partition, second) + key
+        self.writes.put(index_key, _SIZE.pack(len(row)))
+        totals = self.totals.setdefault(partition, _Totals())
+        totals.add(1, key, len(row), is_counted=is_counted)
+
+    def remove(self, key: bytes, stored: bytes) -> None:
+        """Remove a row; raises `KeyError` when its partition has no totals."""
+        partition, second, is_counted = _HEADER.unpack_from(stored)
+        self.writes.delete(_ROW + key)
+        self.writes.delete(_EXPIRY_KEY.pack(_EXPIRY, partition, second) + key)
+        size = len(stored) - _HEADER.size
+        self.totals[partition].add(-1, key, size, is_counted=is_counted)
+
+
 class RocksDbStore:
     """Rows of one table on disk; one process opens a directory at a time.
 
@@ -92,6 +119,7 @@ class RocksDbStore:
         self._files = RocksDbFiles(path, FORMAT)
         self._pending: dict[bytes, tuple[int, bytes | None]] = {}
         self._assigned: frozenset[int] = frozenset()
+        self._assignments = 0
         self._totals: dict[int, _Totals] = {}
         self._checkpoints: dict[int, Checkpoint] = {}
         self._saved_at: dict[int, float] = {}
@@ -100,8 +128,18 @@ class RocksDbStore:
     # Lifecycle
 
     def open(self) -> None:
-        """Open the directory, see `RocksDbFiles.open`."""
+        """Open the directory, see `RocksDbFiles.open`. Without a valid checkpoint it is emptied."""
         self._files.open()
+        try:
+            self._load_states()
+        except StateStoreError as error:
+            self._files.clear(str(error))
+        if self._totals and not any(map(self.checkpoint, self._totals)):
+            self._files.clear("no checkpoint is recent enough")
+            self._totals.clear()
+            self._checkpoints.clear()
+
+    def _load_states(self) -> None:
         for key, state in self._files.scan(_STATE_OF, _STATE_OF):
             _, partition = _PARTITION.unpack(key)
             offset, digest, saved_at, *totals = _STATE.unpack(state)
@@ -119,12 +157,13 @@ class RocksDbStore:
             self._files.flush(wait=True)
         except StateStoreError as error:
             log.warning("it is not flushed, and its changelog is read instead: %s", error)
-        self._files.close()
+        finally:
+            self._files.close()
 
     def save(self) -> None:
         """Write what is buffered, and start the flush of it to disk."""
         self._write_pending()
-        self._write(WriteBatch(raw_mode=True))
+        self._write(_Batch(self._totals))
         self._files.flush(wait=False)
 
     # Rows
@@ -150,6 +189,7 @@ class RocksDbStore:
         """Make the rows of these partitions visible; those of others are kept, and hidden."""
         self._write_pending()
         self._assigned = frozenset(partitions)
+        self._assignments += 1
         self._current &= self._assigned
 
     def get(self, key: bytes) -> bytes | None:
@@ -191,76 +231,78 @@ class RocksDbStore:
     def _write_pending(self) -> None:
         """Write the buffered rows with their index, and the states of the partitions."""
         if self._pending:
-            batch = WriteBatch(raw_mode=True)
+            batch = _Batch(self._totals)
             stored = self._files.get_many([_ROW + key for key in self._pending])
             for (key, (partition, row)), before in zip(self._pending.items(), stored, strict=True):
                 if before is not None and (row is not None or _partition_of(before) == partition):
                     self._remove(batch, key, before)
                 if row is not None:
-                    self._add(batch, key, row, partition)
+                    second = _second(self._index.expires_at(row))
+                    batch.add(key, row, (partition, second, self._index.is_counted(row)))
             self._write(batch)
             self._pending.clear()
 
-    def _add(self, batch: WriteBatch, key: bytes, row: bytes, partition: int) -> None:
-        second = _second(self._index.expires_at(row))
-        is_counted = self._index.is_counted(row)
-        batch.put(_ROW + key, _HEADER.pack(partition, second, is_counted) + row)
-        batch.put(_EXPIRY_KEY.pack(_EXPIRY, partition, second) + key, _SIZE.pack(len(row)))
-        totals = self._totals.setdefault(partition, _Totals())
-        totals.add(1, key, len(row), is_counted=is_counted)
+    def _remove(self, batch: _Batch, key: bytes, stored: bytes) -> None:
+        try:
+            batch.remove(key, stored)
+        except KeyError:
+            self._files.raise_damaged(f"the state of partition {_partition_of(stored)} is missing")
 
-    def _remove(self, batch: WriteBatch, key: bytes, stored: bytes) -> None:
-        partition, second, is_counted = _HEADER.unpack_from(stored)
-        batch.delete(_ROW + key)
-        batch.delete(_EXPIRY_KEY.pack(_EXPIRY, partition, second) + key)
-        size = len(stored) - _HEADER.size
-        self._totals[partition].add(-1, key, size, is_counted=is_counted)
-
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, batch: _Batch) -> None:
         now = self._clock()
-        self._saved_at.update(dict.fromkeys(self._current, now))
-        for partition, totals in self._totals.items():
+        saved_at = self._saved_at | dict.fromkeys(self._current, now)
+        for partition, totals in batch.totals.items():
             checkpoint = self._checkpoints.get(partition, Checkpoint(-1, 0))
             state = _STATE.pack(
-                checkpoint.offset, checkpoint.digest, self._saved_at.get(partition, now),
+                checkpoint.offset, checkpoint.digest, saved_at.get(partition, 0.0),
                 totals.rows, totals.size_bytes, totals.counted,
             )  # fmt: skip
-            batch.put(_PARTITION.pack(_STATE_OF, partition), state)
-        self._files.write(batch)
+            batch.writes.put(_PARTITION.pack(_STATE_OF, partition), state)
+        self._files.write(batch.writes)
+        self._totals, self._saved_at = batch.totals, saved_at
 
     # Expiry
 
     def expired(self, now: float) -> Iterator[list[bytes]]:
-        """Yield the keys of the expired rows, a slice at a time.
+        """Yield the keys of the expired rows, a slice at a time, until the next assignment.
 
         Hidden rows are deleted here; the visible ones are for the caller to delete.
         """
         self._write_pending()
+        assignment = self._assignments
         for partition in list(self._totals):
-            is_visible = partition in self._assigned
             end = _EXPIRY_KEY.pack(_EXPIRY, partition, max(int(now) + 1, 0))
             for keys in self._index_slices(partition, end):
-                if is_visible:
+                if assignment != self._assignments:
+                    return
+                if partition in self._assigned:
                     yield keys
                 else:
                     self._delete(keys)
                     yield []
 
     def first_to_expire(self, size_bytes: int) -> Iterator[list[bytes]]:
-        """Yield the keys of the visible rows that expire first and have so many bytes."""
+        """Yield the keys of the visible rows that expire first and have so many bytes.
+
+        It ends at the next assignment. Rows that were renewed meanwhile are omitted.
+        """
         self._write_pending()
+        assignment = self._assignments
         prefixes = [_PARTITION.pack(_EXPIRY, partition) for partition in sorted(self._assigned)]
         expiring = heapq.merge(
             *(self._files.scan(prefix, prefix) for prefix in prefixes),
             key=lambda entry: entry[0][_PARTITION.size :],
         )
         while size_bytes > 0 and (found := list(islice(expiring, SLICE_ROWS))):
+            self._write_pending()
+            if assignment != self._assignments:
+                return
             keys = []
-            for entry, size in found:
-                if size_bytes <= 0:
-                    break
-                keys.append(entry[_EXPIRY_KEY.size :])
-                size_bytes -= len(keys[-1]) + _SIZE.unpack(size)[0]
+            current = self._files.get_many([entry for entry, _ in found])
+            for (entry, _), size in zip(found, current, strict=True):
+                if size is not None and size_bytes > 0:
+                    keys.append(entry[_EXPIRY_KEY.size :])
+                    size_bytes -= len(keys[-1]) + _SIZE.unpack(size)[0]
             yield keys
 
     def _index_slices(self, partition: int, end: bytes | None = None) -> Iterator[list[bytes]]:
@@ -278,7 +320,7 @@ class RocksDbStore:
             following = found[-1] + b"\0"
 
     def _delete(self, keys: Sequence[bytes]) -> None:
-        batch = WriteBatch(raw_mode=True)
+        batch = _Batch(self._totals)
         found = self._files.get_many([_ROW + key for key in keys])
         for key, stored in zip(keys, found, strict=True):
             if stored is not None:
@@ -289,7 +331,8 @@ class RocksDbStore:
 
     def checkpoint(self, partition: int) -> Checkpoint | None:
         """Return where the recovery may resume; None without one, or when it is too old."""
-        if self._clock() - self._saved_at.get(partition, 0.0) > AGE_SECONDS_MAX:
+        age = self._clock() - self._saved_at.get(partition, 0.0)
+        if not -CLOCK_STEP_SECONDS <= age <= AGE_SECONDS_MAX:
             return None
         return self._checkpoints.get(partition)
 

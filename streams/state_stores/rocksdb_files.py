@@ -2,10 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,12 +28,15 @@ CACHE_BYTES = 64 * 2**20
 """Block cache of all databases of a process, of rows, indexes and Bloom filters."""
 
 WRITE_BUFFER_BYTES = 16 * 2**20
-"""Memtable; a killed process reads at most this much again. Two more may wait for their flush."""
+"""Memtable. With the two that may wait for their flush it is what a killed process reads again."""
 
 _VERSION = b"version"
 
-_DAMAGED = "damaged"
+_DAMAGED_FILE = "damaged"
 """File that marks a database whose reads have failed."""
+
+_DAMAGE = ("Corruption", "Invalid argument", "No such file")
+"""In errors of damaged or missing files; those of a full or failing disk must not delete rows."""
 
 _NO_SPACE = "No space left"
 
@@ -74,19 +76,23 @@ class RocksDbFiles:
         except StateDirectoryLockedError:
             raise
         except Exception as error:  # noqa: BLE001
-            if isinstance(error, OSError) or _NO_SPACE in str(error):
+            if not any(sign in str(error) for sign in _DAMAGE):
                 self._raise(error)
-            log.warning("%s is dropped, and restored from its changelog: %s", self._path, error)
-            self.close()
-            shutil.rmtree(self._path, ignore_errors=True)
-            try:
-                self._open()
-            except Exception as cause:  # noqa: BLE001
-                self._raise(cause)
+            self.clear(str(error))
+
+    def clear(self, reason: str) -> None:
+        """Delete everything, and open an empty database."""
+        log.warning("%s is dropped, and restored from its changelog: %s", self._path, reason)
+        self.close()
+        shutil.rmtree(self._path, ignore_errors=True)
+        try:
+            self._open()
+        except Exception as error:  # noqa: BLE001
+            self._raise(error)
 
     def _open(self) -> None:
-        if (self._path / _DAMAGED).exists():
-            raise StateStoreError("an earlier read has failed")
+        if (self._path / _DAMAGED_FILE).exists():
+            raise StateStoreError("Corruption: an earlier read has failed")
         self._path.mkdir(parents=True, exist_ok=True)
         try:
             self._db = Rdict(str(self._path), _options())
@@ -101,7 +107,7 @@ class RocksDbFiles:
         self._db.set_write_options(options)
         version = self._db.get(_VERSION)
         if version not in {None, self._version}:
-            raise StateStoreError(f"its format is {version!r}, not {self._version!r}")
+            raise StateStoreError(f"Corruption: format {version!r}, not {self._version!r}")
         self._db.put(_VERSION, self._version)
 
     @property
@@ -131,11 +137,22 @@ class RocksDbFiles:
 
     def scan(self, start: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Iterate over a snapshot of the entries from a key on, as long as they have a prefix."""
+        entries = self._db.iter()
         try:
-            entries: Iterable[tuple[bytes, bytes]] = self._db.items(from_key=start)
-            yield from takewhile(lambda entry: entry[0].startswith(prefix), entries)
+            entries.seek(start)
+            while entries.valid():
+                key: bytes = entries.key()
+                if not key.startswith(prefix):
+                    return
+                yield key, entries.value()
+                entries.next()
+            # `Rdict.items` ends at a damaged block like at the last entry.
+            entries.status()
         except Exception as error:  # noqa: BLE001
             self._raise(error)
+        finally:
+            # A traceback that holds it would keep the directory locked.
+            del entries
 
     def write(self, batch: WriteBatch) -> None:
         """Write a batch atomically, to memory."""
@@ -151,11 +168,15 @@ class RocksDbFiles:
         except Exception as error:  # noqa: BLE001
             self._raise(error)
 
+    def raise_damaged(self, reason: str) -> NoReturn:
+        """Raise an inconsistency of the stored values, which the next `open` drops."""
+        self._raise(StateStoreError(f"Corruption: {reason}"))
+
     def _raise(self, error: Exception) -> NoReturn:
         """Raise a failed read or write; damaged files are dropped by the next `open`."""
         if "Corruption" in str(error):
             with suppress(OSError):
-                (self._path / _DAMAGED).touch()
+                (self._path / _DAMAGED_FILE).touch()
         remedy = "; free space on the disk of data_dir" if _NO_SPACE in str(error) else ""
         raise StateStoreError(f"{self._path}: {error}{remedy}") from error
 

@@ -222,6 +222,17 @@ async def test_too_large_record_raises_without_retry(
     assert waits == []
 
 
+async def test_refused_record_names_the_acknowledged_ones_of_its_publish(
+    reliable_producer: ReliableProducer, producer: FakeProducer
+) -> None:
+    producer.ack_errors = [TOO_LARGE]
+    with pytest.raises(RecordRefusedError) as refused:
+        await reliable_producer.publish(writes(b"large", b"small"))
+    first, second = refused.value.acknowledged
+    assert first is None
+    assert second is not None
+
+
 async def test_record_found_too_large_after_an_outage_raises(
     reliable_producer: ReliableProducer, producer: FakeProducer
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from streams.cluster.topic_admin import TopicProblem, find_problem, topic_config
 from streams.settings import KafkaSettings
-from streams.topics import MESSAGE_BYTES_MAX, REQUESTS, SIGNALS, TOPICS, Topic
+from streams.topics import MESSAGE_BYTES_MAX, REQUESTS, SIGNALS, TOPICS, Topic, changelog_topic
 
 KAFKA = KafkaSettings(partitions=3)
 
@@ -27,6 +27,7 @@ def test_compacted_topic_has_no_retention() -> None:
     assert topic_config(Topic("x", "k", "p.", compacted=True)) == {
         "max.message.bytes": str(MESSAGE_BYTES_MAX),
         "cleanup.policy": "compact",
+        "delete.retention.ms": "86400000",
     }
 
 
@@ -75,6 +76,13 @@ def test_order_of_cleanup_policies_is_irrelevant() -> None:
             {"max.message.bytes": "1048588"},
             f"has max.message.bytes below {MESSAGE_BYTES_MAX}",
             id="message limit too small",
+        ),
+        pytest.param(
+            changelog_topic("ledger", "rows"),
+            3,
+            {"delete.retention.ms": "3600000"},
+            "has delete.retention.ms below 86400000",
+            id="tombstones gone too soon",
         ),
     ],
 )

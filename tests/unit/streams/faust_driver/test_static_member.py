@@ -35,6 +35,16 @@ def test_restarted_worker_gets_its_previous_id(group: Path) -> None:
     assert leased_ids(group, 3) == first
 
 
+@pytest.mark.parametrize(("configured", "lease"), [(None, "instance-0"), ("a", "chosen-a")])
+def test_lease_names_neither_host_nor_topics(
+    group: Path, configured: str | None, lease: str
+) -> None:
+    """The directory of the rows stays with a new container, and with other topics."""
+    for topics in (TOPICS, ["others"]):
+        with leased_member(group, topics, configured) as member:
+            assert member.lease == lease
+
+
 def test_released_id_is_leased_next(group: Path) -> None:
     with ExitStack() as others:
         with leased_member(group, TOPICS) as ended:

@@ -321,11 +321,36 @@ async def test_checkpoint_is_verified_after_a_rebalance_during_the_recovery(app:
     following = restarted(app)
     following.kafka.logs.clear()
     following.kafka.write(ROWS, row(9, b"y", b"9"))
-    following.kafka.failures = [TimeoutError()]
+    polled, blocked = asyncio.Event(), asyncio.Event()
+
+    async def block() -> None:
+        following.kafka.before_poll = lambda: None
+        polled.set()
+        await blocked.wait()
+
+    following.kafka.before_poll = block
     await following.assign(ROWS)
-    await asyncio.sleep(0)
+    await polled.wait()
+    assert set(following.recovery._unverified) == {ROWS}
     await following.recover(ROWS)
     assert following.rows == {b"y": b"9"}
+
+
+async def test_rows_written_while_others_are_dropped_extend_the_recovery(app: App) -> None:
+    """Its own changelog is sought after the drop; the older row is read again before the newer."""
+    app.kafka.write(ROWS, row(0, b"a", b"old"))
+    app.kafka.ends[TopicPartition(*ROWS)] = 1
+
+    def drop(_partition: int) -> Iterator[None]:
+        app.kafka.write(ROWS, row(1, b"a", b"new"))
+        app.store.put(b"a", b"new", 0)
+        app.recovery.extend(ROWS, 1)
+        yield
+
+    app.store.drop = drop  # type: ignore[method-assign, assignment]
+    app.kafka.per_poll = 1
+    await app.recover(ROWS)
+    assert app.rows == {b"a": b"new"}
 
 
 async def test_partition_that_comes_back_is_read_from_its_checkpoint(app: App) -> None:

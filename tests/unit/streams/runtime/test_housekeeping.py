@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.errors import StageFailedError
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Outgoing, TableWrite
 from streams.runtime.housekeeping import BEST_EFFORT_MAX, Housekeeping
@@ -23,7 +24,10 @@ class HousekeepingHarness:
         table = make_table("rows")
         apply_writes(table, [TableWrite("rows", "a", b"12")])
         tables = {"rows": table}
-        self.housekeeping = Housekeeping("toy", self.write, tables=tables, ready=self.ready)
+        self.failures: list[BaseException] = []
+        self.housekeeping = Housekeeping(
+            "toy", self.write, tables=tables, ready=self.ready, fail=self.failures.append
+        )
 
     async def write(self, effects: Sequence[Effect]) -> None:
         await self.open.wait()
@@ -153,3 +157,15 @@ async def test_table_sizes_are_exported(harness: HousekeepingHarness) -> None:
     labels = {"stage": "toy", "table": "rows"}
     assert REGISTRY.get_sample_value("clipmill_table_rows", labels) == 1
     assert REGISTRY.get_sample_value("clipmill_table_bytes", labels) == 3
+
+
+async def test_failed_store_fails_the_stage() -> None:
+    harness = HousekeepingHarness()
+    harness.ready.set()
+
+    def sweep() -> Iterator[Sequence[Effect]]:
+        raise StageFailedError("no space")
+        yield ()
+
+    await harness.sweep_until(lambda: harness.failures, sweep)
+    assert str(harness.failures[0]) == "no space"

@@ -14,6 +14,7 @@ from streams.cluster.producer import RecordRefusedError, Write
 from streams.cluster.record_batches import UndecodableBatch
 from streams.deadletters.headers import split_headers
 from streams.envelope import trace_id_of
+from streams.errors import StageFailedError
 from streams.observability.logs import REQUEST, TRACE
 from streams.observability.metrics import REGISTRY
 from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
@@ -47,6 +48,7 @@ class FakeProducer:
         self.written: list[Write] = []
         self.calls: list[int] = []
         self.refuse: Callable[[Write], bool] = lambda _: False
+        self.acknowledged: set[bytes | None] = set()
         self.open = asyncio.Event()
         self.open.set()
         self.availability = asyncio.Event()
@@ -54,9 +56,12 @@ class FakeProducer:
 
     async def publish(self, writes: Sequence[Write]) -> list[RecordMetadata]:
         await self.open.wait()
-        for write in writes:
-            if self.refuse(write):
-                raise RecordRefusedError(f"too large for {write.topic}")
+        if any(map(self.refuse, writes)):
+            error = RecordRefusedError("too large")
+            error.acknowledged = [
+                metadata_of(write) if write.key in self.acknowledged else None for write in writes
+            ]
+            raise error
         self.written += writes
         self.calls.append(len(writes))
         return [metadata_of(write) for write in writes]
@@ -72,12 +77,15 @@ class FakeProducer:
 class FakeTable:
     def __init__(self) -> None:
         self.rows: dict[str, bytes | None] = {}
+        self.error: Exception | None = None
         self.partitions: dict[str, int | None] = {}
 
     def changelog_record(self, write: TableWrite, partition: int | None) -> Write:
         return Write("changelog", write.key.encode(), write.value, partition=partition)
 
     def apply(self, write: TableWrite, metadata: RecordMetadata) -> None:
+        if self.error is not None:
+            raise self.error
         self.partitions[write.key] = metadata.partition
         self.rows[write.key] = write.value
 
@@ -264,6 +272,37 @@ async def test_error_in_the_bug_handler_gives_a_dead_letter() -> None:
     [write] = harness.producer.written
     assert (write.topic, write.key, write.value) == ("p.deadletters.v1", None, b"\xff")
     assert len(harness.finished) == 1
+
+
+@pytest.mark.parametrize("is_sync", [False, True])
+async def test_failed_store_fails_the_stage_and_no_record(is_sync: bool) -> None:
+    """Also when the row of the bug report is the one that cannot be stored."""
+    row = TableWrite("rows", "k", b"v")
+    stage = replace(STAGE, on_bug=lambda *_: [row, Outgoing(ERRORS, b"k", b"v")])
+    handler = synchronous(lambda _record: [row]) if is_sync else raising(ValueError("bad"))
+    harness = ProcessorHarness(handler, stage=stage)
+    harness.table.error = StageFailedError("no space")
+    processed = harness.processor.run_sync(incoming())
+    with pytest.raises(StageFailedError):
+        await (
+            harness.processor.run(incoming())
+            if processed is None
+            else harness.processor.write_batch([processed])
+        )
+    assert harness.finished == []
+    assert "p.deadletters.v1" not in harness.producer.topics
+
+
+async def test_acknowledged_row_beside_a_refused_record_is_applied() -> None:
+    """It is in the changelog: not applied, it would leave a gap in the read offsets."""
+    harness = ProcessorHarness(
+        returning(TableWrite("rows", "k", b"v"), Outgoing(VALIDATED, b"large", b"large"))
+    )
+    harness.producer.refuse = lambda write: write.key == b"large"
+    harness.producer.acknowledged = {b"k"}
+    await harness.processor.run(incoming())
+    assert harness.table.rows == {"k": b"v"}
+    assert harness.producer.topics == ["p.errors.v1"]
 
 
 async def test_too_large_record_is_reported_as_bug_and_its_row_not_applied() -> None:
