@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
+PEERS := $(VENV)/peers
 
-.PHONY: run help test coverage fuzz test-full lint docs bench soak serve watch lock clean
+.PHONY: run help test coverage fuzz test-full lint docs bench bench-peers soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
@@ -56,6 +57,9 @@ docs: $(READY)  ## The documentation as a site in build/docs, without network. W
 bench: $(KAFKA)  ## Measurements, each beside its reference in the same run.
 	$(BIN)/python -m benchmarks
 
+bench-peers: $(KAFKA) $(PEERS)  ## Beside bare aiokafka and Quix Streams, in one run.
+	$(BIN)/python -m benchmarks.peers $(PEERS)/bin/python
+
 soak: $(KAFKA)  ## Soak test: twenty minutes of mixed load; detects leaks.
 	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15
 
@@ -68,6 +72,7 @@ watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the
 lock: $(READY)  ## Resolve and lock the requirements.
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --extra tracing pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group pyproject.toml:peers -o requirements-peers.txt
 
 clean:  ## Remove installed and generated files.
 	rm -rf $(VENV) .run build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -75,6 +80,11 @@ clean:  ## Remove installed and generated files.
 
 $(PROMETHEUS): deploy/prometheus/provide.sh
 	@deploy/prometheus/provide.sh $(VENV)/prometheus
+	@touch $@
+
+$(PEERS): requirements-peers.txt $(READY)
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-peers.txt
 	@touch $@
 
 $(READY): requirements-dev.txt pyproject.toml hatch_build.py agents/engine/proof_of_work.c

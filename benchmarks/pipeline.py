@@ -1,177 +1,156 @@
-"""Throughput and latency from request to result on the cached path (`info`, one process).
+"""Throughput and latency from request to result on the cached path (`info`), beside bare aiokafka.
 
-The reference is a raw aiokafka loop with as many hops (consume, produce) on the same broker.
+Both in one process, four partitions, with the same requests and records of the same number and size
+(`benchmarks.peers.job`); the driver is on librdkafka in a process of its own. The loop on aiokafka
+does nothing but the job: it has no options, rates, traces, metrics or dead letters.
 """
 
 import asyncio
-import statistics
+import itertools
+import json
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
 import psutil
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.pipeline_process import PipelineProcess
+from benchmarks.measuring import load_average
+from benchmarks.peers.job import PARTITIONS, TOPICS
+from benchmarks.peers.job import REQUESTS as PEER_REQUESTS
+from benchmarks.peers.job import RESULTS as PEER_RESULTS
+from streams.topics import REQUESTS, RESULTS
+from tests.pipeline_process import PipelineProcess, Process
 from tests.standin import video_id
 
-VIDEOS = 50
-HOPS = 3
-"""Hops of an `info` request: validation, extraction, ledger."""
+VIDEOS = tuple(video_id(serial=serial + 1) for serial in range(50))
 
-LOADS: tuple[tuple[float | None, int], ...] = ((50, 500), (200, 2_000), (500, 5_000), (None, 8_000))
-"""Requests per second offered (None: all at once) and how many."""
+LOADS = ((50, 500), (200, 2_000), (500, 5_000), (1_000, 10_000), (2_000, 20_000), (0, 20_000))
+"""Requests per second offered (0: all at once) and how many."""
 
-SETTLE_SECONDS = 3
+WARM_UP = 1_000
 
-Body = Callable[[int], bytes]
+SETTLE_SECONDS = 3.0
+"""From the creation of topics to the start of a peer."""
+
+REFERENCE = "bare_aiokafka"
+
+_RUNS = itertools.count()
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Requests per second of a run, and milliseconds from request to result."""
+    """Results per second, milliseconds from request to result, and CPU milliseconds of each."""
 
     rate: float
     p50: float
     p99: float
+    cpu: float
 
     def __str__(self) -> str:
-        return f"{self.rate:8.0f}/s   p50 {self.p50:8.1f} ms   p99 {self.p99:8.1f} ms"
+        return (
+            f"{self.rate:8.0f}/s   p50 {self.p50:7.1f} ms   p99 {self.p99:7.1f} ms   "
+            f"{self.cpu:5.2f} ms CPU each"
+        )
 
 
 @dataclass(frozen=True)
-class LoadTest:
-    """A load test: source and target topic, and the bodies to publish."""
+class System:
+    """A running system under load.
 
+    Attributes:
+        name: of its lines.
+        pid: of its process.
+        bootstrap: of its Kafka.
+        source: topic of the requests.
+        target: topic of the results.
+        log: its standard error.
+    """
+
+    name: str
+    pid: int
     bootstrap: str
     source: str
     target: str
-    body: Body
+    log: Path
 
-    async def run(self, rate: float | None, count: int) -> Figures:
-        """Publish requests (at a rate, or as fast as possible) and measure their latencies."""
-        async with AsyncExitStack() as stack:
-            consumer = AIOKafkaConsumer(self.target, bootstrap_servers=self.bootstrap)
-            await consumer.start()
-            stack.push_async_callback(consumer.stop)
-            for place, end in (await consumer.end_offsets(consumer.assignment())).items():
-                consumer.seek(place, end)
-            producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=1, acks="all")
-            await producer.start()
-            stack.push_async_callback(producer.stop)
-            sent: list[float] = []
-            publishing = asyncio.create_task(self._publish(producer, rate, count, sent))
-            done = await _collect(consumer, count)
-            await publishing
-        latencies = sorted((done[number] - sent[number]) * 1e3 for number in range(count))
-        total = max(done.values()) - sent[0]
-        return Figures(
-            count / total, statistics.median(latencies), latencies[int(len(latencies) * 0.99)]
+    async def drive(self, rate: float, count: int) -> Figures:
+        """Offer requests at a rate, 0 for all at once.
+
+        Raises:
+            RuntimeError: results are missing; the driver shares our standard error.
+        """
+        process = psutil.Process(self.pid)
+        before = sum(process.cpu_times()[:2])
+        run_id = f"run{next(_RUNS)}x{time.time_ns()}"
+        driver = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.peers.driver", self.bootstrap),
+            *(self.source, self.target, run_id, ",".join(VIDEOS), str(rate), str(count)),
+            stdout=asyncio.subprocess.PIPE,
         )
+        output, _ = await driver.communicate()
+        if driver.returncode:
+            log = self.log.read_text()[-2_000:]
+            raise RuntimeError(f"{self.name}: the driver failed at {rate}/s\n{log}")
+        cpu = (sum(process.cpu_times()[:2]) - before) / count * 1e3
+        return Figures(**json.loads(output), cpu=cpu)
 
-    async def _publish(
-        self, producer: Any, rate: float | None, count: int, sent: list[float]
-    ) -> None:
-        start = time.perf_counter()
-        for number in range(count):
-            if rate:
-                await asyncio.sleep(max(0.0, start + number / rate - time.perf_counter()))
-            sent.append(time.perf_counter())
-            await producer.send(self.source, self.body(number))
-        await producer.flush()
-
-
-async def _collect(consumer: Any, count: int) -> dict[int, float]:
-    done: dict[int, float] = {}
-    async with asyncio.timeout(300):
-        while len(done) < count:
-            batches = await consumer.getmany(timeout_ms=1_000)
-            now = time.perf_counter()
-            for records in batches.values():
-                for record in records:
-                    done.setdefault(_number(record.value), now)
-    return done
+    async def measure(self, loads: Sequence[tuple[float, int]] = LOADS) -> float:
+        """Print a line for each load; return the best rate."""
+        await self.drive(0, WARM_UP)
+        best = 0.0
+        for rate, count in loads:
+            figures = await self.drive(rate, count)
+            best = max(best, figures.rate)
+            print(f"{self.name:18} {rate or 'all':>5}  {figures}", flush=True)
+        return best
 
 
-def _number(value: bytes) -> int:
-    message = orjson.loads(value)
-    return int(str(message.get("request_id", message.get("id"))).rpartition("-")[2])
+@asynccontextmanager
+async def running_clipmill(pipeline: PipelineProcess, **variables: str) -> AsyncIterator[System]:
+    """Run a worker of all stages."""
+    worker = await pipeline.start_worker("all", **variables)
+    topics = (REQUESTS.kafka_name(), RESULTS.kafka_name())
+    try:
+        yield System("clipmill", worker.pid, pipeline.bootstrap, *topics, worker.log)
+    finally:
+        worker.terminate()
 
 
-async def raw_hops(bootstrap: str, loads: tuple[tuple[float | None, int], ...]) -> list[Figures]:
-    """Measure HOPS consume-produce loops of plain aiokafka in this process."""
-    topics = [f"raw.{hop}" for hop in range(HOPS + 1)]
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+@asynccontextmanager
+async def running_peer(
+    pipeline: PipelineProcess, name: str, python: str = sys.executable
+) -> AsyncIterator[System]:
+    """Run a module of `benchmarks.peers` with an interpreter that has its packages."""
+    prefix = f"{name}-{next(_RUNS)}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=pipeline.bootstrap)
     await admin.start()
-    await admin.create_topics([NewTopic(topic, 4, 1) for topic in topics])
-    await admin.close()
-    tasks = [
-        asyncio.create_task(_hop(bootstrap, topics[hop], topics[hop + 1])) for hop in range(HOPS)
-    ]
+    names = [f"{prefix}.{topic}" for topic in TOPICS]
+    await admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
+    # A consumer that joins before its topic has leaders gets no partitions for five minutes.
     await asyncio.sleep(SETTLE_SECONDS)
-    load_test = LoadTest(bootstrap, topics[0], topics[-1], _raw_body)
+    await admin.close()
+    command = [python, "-m", f"benchmarks.peers.{name}", pipeline.bootstrap, prefix]
+    process = Process(command, {}, pipeline.directory / f"{prefix}.log")
+    topics = (f"{prefix}.{PEER_REQUESTS}", f"{prefix}.{PEER_RESULTS}")
     try:
-        return [await load_test.run(rate, count) for rate, count in loads]
+        yield System(name, process.pid, pipeline.bootstrap, *topics, process.log)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _hop(bootstrap: str, source: str, target: str) -> None:
-    consumer = AIOKafkaConsumer(source, bootstrap_servers=bootstrap, group_id=f"raw-{source}")
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=1, acks="all")
-    await producer.start()
-    await consumer.start()
-    try:
-        async for record in consumer:
-            await producer.send(target, record.value, key=record.key)
-    finally:
-        await consumer.stop()
-        await producer.stop()
-
-
-def _raw_body(number: int) -> bytes:
-    return orjson.dumps({"id": f"raw-{number}", "padding": "x" * 300})
-
-
-def request_body(name: str) -> Body:
-    run = time.time_ns()
-
-    def body(number: int) -> bytes:
-        video = video_id(serial=number % VIDEOS + 1)
-        url = f"https://www.tiktok.com/@u/video/{video}"
-        return orjson.dumps({"id": f"{name}.{run}-{number}", "url": url, "action": "info"})
-
-    return body
+        process.kill()
 
 
 async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with PipelineProcess(Path(directory)) as pipeline:
-            worker = await pipeline.start_worker("all")
-            process = psutil.Process(worker.pid)
-            names = ("clipmill.requests.v1", "clipmill.results.v1")
-            warm = LoadTest(pipeline.bootstrap, *names, request_body("warm"))
-            await warm.run(None, VIDEOS * 20)
-            best = 0.0
-            for rate, count in LOADS:
-                before = sum(process.cpu_times()[:2])
-                load_test = LoadTest(pipeline.bootstrap, *names, request_body(f"r{rate}"))
-                figures = await load_test.run(rate, count)
-                cpu = (sum(process.cpu_times()[:2]) - before) / count * 1e3
-                best = max(best, figures.rate)
-                print(f"clipmill, offered {rate or 'all':>5}  {figures}   {cpu:.2f} ms CPU each")
-            raw = await raw_hops(pipeline.bootstrap, ((500, 5_000), (None, 30_000)))
-            print(f"aiokafka, offered   500  {raw[0]}")
-            print(f"aiokafka, offered   all  {raw[1]}")
-            print(f"ratio of the best rates  {best / raw[1].rate:8.3f}")
+            async with running_clipmill(pipeline) as system:
+                ours = await system.measure()
+            async with running_peer(pipeline, REFERENCE) as system:
+                reference = await system.measure()
+    print(f"ratio of the best rates {ours / reference:.2f}; {load_average()}")
 
 
 if __name__ == "__main__":
