@@ -1,8 +1,9 @@
 """Throughput and latency from request to result on the cached path (`info`), beside bare aiokafka.
 
-Both in one process, four partitions, with the same requests and records of the same number and size
-(`benchmarks.peers.job`); the driver is on librdkafka in a process of its own. The loop on aiokafka
-does nothing but the job: it has no options, rates, traces, metrics or dead letters.
+Each runs alone, as one process on topics of four partitions, with the same requests and records of
+the same number and size (`benchmarks.peers.job`); the driver is on librdkafka in a process of its
+own. The loop on aiokafka does nothing but the job: it has no options, rates, traces, metrics or
+dead letters.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ class System:
     """A running system under load.
 
     Attributes:
-        name: of its lines.
+        name: label of its printed lines.
         pid: of its process.
         bootstrap: of its Kafka.
         source: topic of the requests.
@@ -82,7 +83,7 @@ class System:
         """Offer requests at a rate, 0 for all at once.
 
         Raises:
-            RuntimeError: results are missing; the driver shares our standard error.
+            RuntimeError: the driver failed, for example because results are missing.
         """
         process = psutil.Process(self.pid)
         before = sum(process.cpu_times()[:2])

@@ -1,7 +1,8 @@
 """Tables on disk: rows of the ledger in RocksDB, beside SQLite and a dictionary.
 
-Each store is measured in a process of its own. Its rows are those of decided requests, written as a
-recovery writes them; the index and the checkpoint are part of it. ``TABLE_ROWS`` sets their number.
+Each store is measured in a process of its own. The rows are those of decided requests, written as a
+recovery writes them; RocksDB and SQLite also write the index and a checkpoint. ``TABLE_ROWS`` sets
+the number of rows.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from agents.ledger.request_state import Decided, RequestSnapshot, is_open
 from benchmarks.measuring import load_average
 from schemas.codec import encode
 from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import Checkpoint, RowIndex
+from streams.state_stores.interface import Checkpoint, RowFields
 from streams.state_stores.rocksdb import RocksDbStore
 
 ROWS = int(os.environ.get("TABLE_ROWS", "1_000_000"))
 LOOK_UPS = 50_000
 PARTITIONS = 4
-SLICE = 500
+POLL_ROWS = 500
 """Rows of a poll of the recovery."""
 
 NOW = 1_764_000_000.0
@@ -40,8 +41,8 @@ Put = Callable[[bytes, bytes, int], None]
 Get = Callable[[bytes], bytes | None]
 
 
-def key(number: int) -> bytes:
-    """Return the id of a request, like a random one."""
+def request_key(number: int) -> bytes:
+    """Return a pseudo-random request id."""
     return b"%016x" % (number * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)
 
 
@@ -81,7 +82,7 @@ def measure_rocksdb(directory: Path) -> None:
 
 
 def _opened(directory: Path) -> RocksDbStore:
-    store = RocksDbStore(directory, RowIndex(expiry_of, is_open))
+    store = RocksDbStore(directory, RowFields(expiry_of, is_open))
     store.open()
     store.assign(range(PARTITIONS))
     return store
@@ -124,12 +125,12 @@ def measure_sqlite(directory: Path) -> None:
 def _fill(put: Put, after_slice: Callable[[int], None]) -> float:
     """Write all rows; print the rate; return the longest time of a slice."""
     longest = spent = 0.0
-    for first in range(0, ROWS, SLICE):
-        rows = [(key(number), row(number)) for number in range(first, first + SLICE)]
+    for first in range(0, ROWS, POLL_ROWS):
+        rows = [(request_key(number), row(number)) for number in range(first, first + POLL_ROWS)]
         started = time.perf_counter()
         for number, (name, value) in enumerate(rows):
             put(name, value, number % PARTITIONS)
-        after_slice(first + SLICE)
+        after_slice(first + POLL_ROWS)
         seconds = time.perf_counter() - started
         longest, spent = max(longest, seconds), spent + seconds
     size = psutil.Process().memory_info().rss / MEBIBYTE
@@ -146,7 +147,7 @@ def _look_up(get: Get) -> None:
 
 def _times(get: Get, offset: int) -> Iterator[float]:
     for number in random.choices(range(ROWS), k=LOOK_UPS):
-        name = key(number + offset)
+        name = request_key(number + offset)
         started = time.perf_counter()
         found = get(name)
         yield time.perf_counter() - started

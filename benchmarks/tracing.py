@@ -68,11 +68,11 @@ async def main() -> None:
             f"tracing {name:>6}  {middle.rate:8.0f}/s ({middle.rate / off.rate - 1:+.1%})"
             f"   {middle.cpu:.2f} ms CPU each ({middle.cpu / off.cpu - 1:+.1%})"
         )
-    print(f"{sink.bytes / 2**20:.1f} MB of spans; {load_average()}")
+    print(f"{sink.bytes / 2**20:.1f} MiB of spans; {load_average()}")
 
 
 def middle_of(rounds: list[Figures]) -> Figures:
-    """Return the median rate and CPU time."""
+    """Return the first round, with the median rate and CPU time."""
     rate = statistics.median(each.rate for each in rounds)
     return replace(rounds[0], rate=rate, cpu=statistics.median(each.cpu for each in rounds))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Table,
         synchronous,
     )
-    from streams.state_stores.interface import RowIndex
+    from streams.state_stores.interface import RowFields
     from streams.topics import (
         ATTEMPTS,
         AUDIT,
@@ -57,7 +57,7 @@ __all__ = [
     "Incoming",
     "IndexedTable",
     "Outgoing",
-    "RowIndex",
+    "RowFields",
     "Settings",
     "SharedState",
     "Slices",
@@ -95,7 +95,7 @@ _MODULES = {
         "Table",
         "synchronous",
     ),
-    "streams.state_stores.interface": ("RowIndex",),
+    "streams.state_stores.interface": ("RowFields",),
     "streams.topics": (
         "ATTEMPTS",
         "AUDIT",

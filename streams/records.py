@@ -2,7 +2,7 @@
 
 A handler performs no writes itself: it returns effects, which `streams.runtime.processor` publishes
 in order before the source offset is committed. Effects are structs of msgspec: each record has
-several, and a frozen dataclass takes 1 µs more.
+several, and a frozen dataclass takes 1 µs more. A row without a value is a tombstone.
 """
 
 import hashlib

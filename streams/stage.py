@@ -27,7 +27,7 @@ from streams.errors import OperatorError
 from streams.intake import Intake
 from streams.records import Effect, Incoming, Outgoing
 from streams.settings import Settings
-from streams.state_stores.interface import RowIndex
+from streams.state_stores.interface import RowFields
 from streams.topics import (
     DEADLETTERS,
     HEARTBEATS,
@@ -119,7 +119,7 @@ class IndexedTable(Table, Protocol):
 
     @property
     def counted(self) -> int:
-        """Number of rows that `RowIndex.is_counted` counts."""
+        """Number of rows that `RowFields.is_counted` counts."""
 
     def expired(self, now: float) -> Iterator[list[str]]:
         """Yield the keys of the expired rows, a slice at a time."""
@@ -208,7 +208,7 @@ class Stage:
     purpose: str = "processes records"
     messages: tuple[StageMessage, ...] = ()
     tables: tuple[str, ...] = ()
-    indexes: Mapping[str, RowIndex] = field(default_factory=dict)
+    indexes: Mapping[str, RowFields] = field(default_factory=dict)
     concurrency: Callable[[Settings], int] = lambda settings: settings.stage.concurrency
     window: Callable[[Settings], int] = lambda settings: settings.stage.window
     ordered: bool = True

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import RowIndex
+from streams.state_stores.interface import RowFields
 
 
 class IndexedInMemoryStore(InMemoryStore):
     """Reads all rows where the store on disk reads its index."""
 
-    def __init__(self, index: RowIndex) -> None:
+    def __init__(self, index: RowFields) -> None:
         super().__init__()
         self._index = index
 

@@ -1,4 +1,4 @@
-"""The session of one account: the current cookies, and write-behind of renewed ones to its file.
+"""The session of one account: its cookie jar in memory, and write-behind of it to its file.
 
 A renewal is used at once; the file is written at most every ``write_seconds``. A session belongs to
 one event loop; only the file write runs in a thread.

@@ -37,7 +37,7 @@ from streams import (
     VALIDATED,
     Effect,
     Handler,
-    RowIndex,
+    RowFields,
     Stage,
     StageContext,
     TableWrite,
@@ -289,6 +289,6 @@ stage = Stage(
     writes=(EXTRACTED, VALIDATED, ATTEMPTS, *STEP_TOPICS),
     purpose="extracts the page of a post, and the listing of a profile",
     tables=(TABLE, listings.TABLE),
-    indexes={TABLE: RowIndex(expiry_of_packed)},
+    indexes={TABLE: RowFields(expiry_of_packed)},
     claim=claim_of_validated,
 )

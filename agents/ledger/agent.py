@@ -1,4 +1,4 @@
-"""ledger: exactly one result per request.
+"""ledger: exactly one result per request; requests are idempotent by their id.
 
 Consumes the audit topic, to which every step reports its transitions. The first result proposed
 for a request is the one that is published and recorded in a table; later ones are dropped. Records
@@ -44,7 +44,7 @@ from streams import (
     Effect,
     Handler,
     Incoming,
-    RowIndex,
+    RowFields,
     Stage,
     StageContext,
     TableWrite,
@@ -253,6 +253,6 @@ stage = Stage(
     writes=(RESULTS_TOPIC, REQUESTS, AUDIT),
     purpose="publishes exactly one outcome per URL",
     tables=(TABLE, batches.TABLE),
-    indexes={TABLE: RowIndex(expiry_of, is_open)},
+    indexes={TABLE: RowFields(expiry_of, is_open)},
     window=lambda settings: max(settings.stage.window, READ_AHEAD),
 )

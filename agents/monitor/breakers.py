@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from agents.monitor.state_store import PublishedState, StateKind, StateStore
+from agents.monitor.write_behind import PublishedState, StateKind, WriteBehindCache
 from agents.resilience.breaker_rules import FAILURES, BreakerRules
 from agents.resilience.circuit_breaker import (
     Breaker,
@@ -130,7 +130,7 @@ class MonitoredBreakers:
         kind = StateKind(TABLE, Breaker, BREAKER, EVENT, to_published, self._on_evict)
         self._rules = rules
         self._slow_only = msgspec.structs.replace(rules, failure_ratio=UNREACHABLE_RATIO)
-        self._store = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
+        self._store = WriteBehindCache(kind, step, read_row=read_row, read_signal=read_signal)
         self._codes: dict[str, frozenset[ErrorCode]] = {}
 
     def is_closed(self, message: AttemptRecord, now: float) -> bool:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from agents.monitor.state_store import PublishedState, StateKind, StateStore
+from agents.monitor.write_behind import PublishedState, StateKind, WriteBehindCache
 from agents.resilience.adaptive_rate import (
     AdaptiveRate,
     RateRules,
@@ -75,7 +75,7 @@ class MonitoredRates:
     ) -> None:
         kind = StateKind(TABLE, AdaptiveRate, RATE, EVENT, to_published)
         self._rules = rules
-        self._store = StateStore(kind, step, read_row=read_row, read_signal=read_signal)
+        self._store = WriteBehindCache(kind, step, read_row=read_row, read_signal=read_signal)
 
     def on_attempt(self, attempt: NetworkAttempt, cause: str, now: float) -> Sequence[Effect]:
         """Adapt the rate to an attempt."""

@@ -1,6 +1,7 @@
 """The caches of one stage: they share its memory budget, its metrics and an optional backend.
 
-Composition root of `agents.caching`, which is independent of settings and metrics.
+Composition root of `agents.caching`, which is independent of settings and metrics. Users invalidate
+entries by the shared state (cache invalidation, `invalidated_at`).
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""Decision about one failure by the retry policy, the breaker and the job's history. Pure."""
+"""Decision about one failure by the retry policy, the breaker and the job's history. Pure.
+
+Waits grow by backoff, with jitter.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

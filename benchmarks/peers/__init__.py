@@ -1,5 +1,5 @@
 """The job of clipmill's cached path in other frameworks, for `make bench-peers`.
 
-Modules with a peer's name run in a virtual environment of their own; they import nothing of
-clipmill.
+`make bench-peers` runs the peers in a virtual environment of their own, so they import nothing of
+clipmill; `make bench` runs `bare_aiokafka` in the project's.
 """

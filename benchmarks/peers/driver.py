@@ -10,7 +10,7 @@ from array import array
 import orjson
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-SECONDS_MAX = 60
+GRACE_SECONDS = 60
 WAIT_SECONDS = 0.05
 
 
@@ -28,18 +28,18 @@ def run(
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "driver", "fetch.wait.max.ms": 10}
     )
-    while not (places := list(consumer.list_topics(target).topics[target].partitions)):
+    while not (partitions := list(consumer.list_topics(target).topics[target].partitions)):
         time.sleep(0.1)  # a new topic
-    ends = [TopicPartition(target, place) for place in places]
-    for place in ends:
-        place.offset = consumer.get_watermark_offsets(place)[1]
-    consumer.assign(ends)
+    assignment = [TopicPartition(target, partition) for partition in partitions]
+    for each in assignment:
+        each.offset = consumer.get_watermark_offsets(each)[1]
+    consumer.assign(assignment)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "acks": "all"})
     sent, done = array("d", bytes(8 * count)), array("d", bytes(8 * count))
     started, offered, completed = time.perf_counter(), 0, 0
     while completed < count:
         now = time.perf_counter()
-        if now - started > SECONDS_MAX + count / (rate or count):
+        if now - started > GRACE_SECONDS + count / (rate or count):
             raise TimeoutError(f"{count - completed} of {count} results are missing")
         due = count if rate == 0 else min(count, int((now - started) * rate) + 1)
         while offered < due:
@@ -55,7 +55,7 @@ def run(
             if offered % 100 == 0:
                 producer.poll(0)
         producer.poll(0)
-        # Until the next request is due: a busy loop would take a core from the measured process.
+        # Wait until the next request is due: a busy loop would take a core from the others.
         next_at = started + offered / rate if rate and offered < count else now + WAIT_SECONDS
         record = consumer.poll(min(WAIT_SECONDS, max(0.0, next_at - time.perf_counter())))
         while record is not None:

@@ -2,7 +2,7 @@
 
 The request is checked, the page of its video is looked up in keyed state, and six records are
 written: the validated event, two audit records, two rows of the request in the changelog of the
-state, and the result. Requests are acknowledged after these.
+state, and the result. The offset of the request is committed after their acknowledgement.
 """
 
 from collections.abc import Iterator, MutableMapping
@@ -39,7 +39,7 @@ State = MutableMapping[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A record to write; its key is that of the request."""
+    """A record to write, keyed by request id; the validated event by video."""
 
     topic: str
     key: str

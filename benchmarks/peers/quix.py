@@ -22,7 +22,7 @@ from benchmarks.peers.job import (
 
 
 class KeyState(dict[str, bytes]):
-    """The state of a key; only its rows of requests are new for each record."""
+    """Adapts Quix's state of one key to `process`; the dictionary itself stays empty."""
 
     def __init__(self, state: State) -> None:
         super().__init__()

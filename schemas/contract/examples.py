@@ -359,7 +359,7 @@ RATE_STATES: tuple[RateState, ...] = (
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)
-LETTER_MARK = DeadLetterStatus(
+DEAD_LETTER_STATUS = DeadLetterStatus(
     state="replayed", by="operator", at=_START + timedelta(hours=2), note="yt-dlp was updated"
 )
 

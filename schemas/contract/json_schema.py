@@ -198,11 +198,11 @@ INTAKE_SIGNAL = Message(
     kind=IntakeSignal,
     examples=(examples.INTAKE_SIGNAL,),
 )
-LETTER_MARK = Message(
+DEAD_LETTER_STATUS = Message(
     name="letter-mark",
     summary="An operator's action on a dead letter.",
     kind=DeadLetterStatus,
-    examples=(examples.LETTER_MARK,),
+    examples=(examples.DEAD_LETTER_STATUS,),
 )
 HEARTBEAT = Message(
     name="heartbeat",
@@ -229,7 +229,7 @@ MESSAGES: tuple[Message, ...] = (
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,
-    LETTER_MARK,
+    DEAD_LETTER_STATUS,
     HEARTBEAT,
 )
 """Every message of the contract, in pipeline order."""

@@ -12,11 +12,11 @@ from schemas.contract.json_schema import (
     BREAKER_STATE,
     CANCEL_SIGNAL,
     COMMAND,
+    DEAD_LETTER_STATUS,
     EXTRACTED_VIDEO,
     FAILURE,
     HEARTBEAT,
     INTAKE_SIGNAL,
-    LETTER_MARK,
     PENDING_LINK,
     PROGRESS,
     RATE_STATE,
@@ -70,7 +70,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     CANCEL_SIGNAL.name: ("cancel.v1",),
     REFRESH_SIGNAL.name: ("refresh.v1",),
     INTAKE_SIGNAL.name: ("intake.v1",),
-    LETTER_MARK.name: ("letter.marked.v1",),
+    DEAD_LETTER_STATUS.name: ("letter.marked.v1",),
     HEARTBEAT.name: ("heartbeat.v1",),
 }
 """CloudEvents types of each message that clipmill produces, without their prefix."""
@@ -90,7 +90,7 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.COMMANDS: (COMMAND,),
     topics.ATTEMPTS: (ATTEMPT,),
     topics.SIGNALS: (BREAKER_STATE, RATE_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
-    topics.MARKS: (LETTER_MARK,),
+    topics.MARKS: (DEAD_LETTER_STATUS,),
     topics.HEARTBEATS: (HEARTBEAT,),
 }
 """Messages of each topic. Dead letters are unchanged records, so they have no schema."""

@@ -152,7 +152,7 @@ class DirectConsumer(Consumer):
     offsets beside the recovery, which does the same. Here they are read again.
     """
 
-    logger = logging.getLogger("faust.direct_consumer")
+    logger = logging.getLogger("faust.consumer")
 
     on_gap: Callable[[Any, int, int], object]
     """Called with partition, start and end of offsets at which the log has no record."""

@@ -65,8 +65,8 @@ class StaticMember:
         leaving: leave the group on stop, so that the other members get its partitions at once.
         failures: consecutive failures of its stage. A stage that fails again leaves the group: the
             cause may be the assignment, which a static member gets back unchanged.
-        lease: name of what it leased, for the directory of its rows, which no other process uses;
-            None for a member without a lease. Neither the host nor the topics are part of it.
+        lease: name of its lease, and of the directory of its rows; independent of host and topics.
+            Without one the instance id, or None.
     """
 
     def __init__(self, instance_id: str | None = None, lease: str | None = None) -> None:

@@ -26,9 +26,9 @@ from streams.state_stores.interface import Checkpoint, StateStore, digest_of
 
 log = logging.getLogger(__name__)
 
-STEP_SECONDS = 30
-"""Time limit of a request, and of a poll without rows; then the recovery starts again. Of a broker
-that restarts."""
+REQUEST_TIMEOUT_SECONDS = 30
+"""Timeout of a request, and of polls without rows; then the recovery starts again. A broker
+restarts in less."""
 
 RETRY_SECONDS = 1
 
@@ -117,12 +117,12 @@ class TableRecovery(Service):
         """Restore the tables and seek the streams; return whether no passing error occurred."""
         try:
             await self._restore_tables()
-            async with asyncio.timeout(STEP_SECONDS):
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 await self.app.consumer.perform_seek()
         except (KafkaError, TimeoutError) as error:
             # No assignment: the next rebalance has begun.
-            is_passing = not isinstance(error, KafkaError) or error.retriable
-            if not is_passing and not isinstance(error, IllegalStateError):
+            is_transient = not isinstance(error, KafkaError) or error.retriable
+            if not is_transient and not isinstance(error, IllegalStateError):
                 raise
             log.warning("%s: the recovery of the tables starts again: %r", self.app.conf.id, error)
             return False
@@ -161,8 +161,8 @@ class TableRecovery(Service):
                 count += await self._restore(TP(*tp), found)
             if rows:
                 read_at = time.monotonic()
-            elif time.monotonic() - read_at > STEP_SECONDS:
-                raise TimeoutError(f"no row in {STEP_SECONDS} s of {pending}")
+            elif time.monotonic() - read_at > REQUEST_TIMEOUT_SECONDS:
+                raise TimeoutError(f"no row in {REQUEST_TIMEOUT_SECONDS} s of {pending}")
         self._check_current()
         if self._unverified:
             await self._drop_unverified()
@@ -180,7 +180,7 @@ class TableRecovery(Service):
         consumer = self.app.consumer.kafka_consumer
         # From here on rows that are written meanwhile extend the recovery.
         self._ends = {TP(*each): self._ends.get(TP(*each), 0) for each in self._changelogs}
-        async with asyncio.timeout(STEP_SECONDS):
+        async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
             starts, ends = await asyncio.gather(
                 consumer.beginning_offsets(self._changelogs), consumer.end_offsets(self._changelogs)
             )
@@ -198,7 +198,7 @@ class TableRecovery(Service):
         The position, not the last row: the last offsets of a log may have no records.
         """
         consumer = self.app.consumer.kafka_consumer
-        async with asyncio.timeout(STEP_SECONDS):
+        async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
             return [
                 partition
                 for partition in self._changelogs
@@ -210,7 +210,7 @@ class TableRecovery(Service):
         await asyncio.sleep(0)
         consumer = self.app.consumer.kafka_consumer
         try:
-            async with asyncio.timeout(STEP_SECONDS):
+            async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
                 rows: Mapping[TopicPartition, Any] = await consumer.getmany(
                     *pending, timeout_ms=POLL_MILLISECONDS, max_records=POLL_ROWS
                 )

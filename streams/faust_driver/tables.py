@@ -28,7 +28,7 @@ from streams.observability.lag import TableProgress
 from streams.records import TableWrite
 from streams.state_stores.interface import Checkpoint, IndexedStore, StateStore, digest_of
 
-AHEAD_MAX = 10_000
+OUT_OF_ORDER_MAX = 10_000
 """Offsets of writes behind a gap, per partition. A gap of this worker closes when its record is
 acknowledged; behind another worker's gap the next recovery reads the rest."""
 
@@ -69,7 +69,7 @@ class StageTable:
         self.name = name
         self.store = store
         self._app = app
-        self._ahead: dict[TP, dict[int, int]] = {}
+        self._out_of_order: dict[TP, dict[int, int]] = {}
         self._table = app.Table(
             name, key_type=bytes, value_type=bytes, partitions=partitions, store="memory://"
         )
@@ -120,17 +120,17 @@ class StageTable:
         self.store.put(key, write.value, metadata.partition)
         self._advance(tp, metadata.offset, digest_of(key, write.value))
 
-    def discard_gaps(self) -> None:
+    def discard_out_of_order(self) -> None:
         """Discard the writes behind gaps: recovery reads them after a rebalance."""
-        self._ahead.clear()
+        self._out_of_order.clear()
 
     def _advance(self, tp: TP, offset: int, digest: int) -> None:
         """Advance the read offset and the checkpoint over contiguous changelog records."""
         read = self._app.tables.recovery.read_offsets
         known = read.get(tp)
-        ahead = self._ahead.setdefault(tp, {})
+        ahead = self._out_of_order.setdefault(tp, {})
         ahead[offset] = digest
-        if known is None or len(ahead) > AHEAD_MAX:
+        if known is None or len(ahead) > OUT_OF_ORDER_MAX:
             ahead.clear()
             return
         while known + 1 in ahead:
@@ -146,7 +146,7 @@ class IndexedStageTable(StageTable):
 
     @property
     def counted(self) -> int:
-        """Number of rows that `RowIndex.is_counted` counts."""
+        """Number of rows that `RowFields.is_counted` counts."""
         return self.store.counted
 
     def expired(self, now: float) -> Iterator[list[str]]:

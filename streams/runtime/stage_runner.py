@@ -290,7 +290,7 @@ class StageRunner:
             self._offsets.suspend()
             assigned = self._partitions.assign(partitions)
             for table in self.tables.values():
-                table.discard_gaps()
+                table.discard_out_of_order()
             self.consumption.retain(assigned)
 
         async def on_complete(_app: Any, **_: Any) -> None:
@@ -361,7 +361,7 @@ class StageRunner:
 
     def _save_tables(self) -> Iterator[Sequence[Effect]]:
         for table in self.tables.values():
-            table.store.save()
+            table.store.start_flush()
             yield ()
 
     # State for the worker

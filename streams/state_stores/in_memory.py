@@ -15,7 +15,7 @@ class InMemoryStore:
     def open(self) -> None:
         """Do nothing."""
 
-    def save(self) -> None:
+    def start_flush(self) -> None:
         """Do nothing."""
 
     def close(self) -> None:

@@ -25,8 +25,8 @@ def digest_of(key: bytes, value: bytes | None) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class RowIndex:
-    """What a store on disk indexes of each row; sweeps would have to read all rows.
+class RowFields:
+    """The fields of a row that a store on disk indexes; sweeps would have to read all rows.
 
     Attributes:
         expires_at: reads the expiry of a row, epoch seconds.
@@ -46,7 +46,7 @@ class StateStore(Protocol):
     def open(self) -> None:
         """Open, before any other call."""
 
-    def save(self) -> None:
+    def start_flush(self) -> None:
         """Start to persist what is not persisted yet."""
 
     def close(self) -> None:
@@ -80,11 +80,11 @@ class StateStore(Protocol):
 
 
 class IndexedStore(StateStore, Protocol):
-    """A store that indexes its rows by `RowIndex`."""
+    """A store that indexes its rows by their `RowFields`."""
 
     @property
     def counted(self) -> int:
-        """Number of visible rows that the index counts."""
+        """Number of visible rows that `RowFields.is_counted` counts."""
 
     def expired(self, now: float) -> Iterator[list[bytes]]:
         """Yield the keys of the expired visible rows, a slice at a time."""

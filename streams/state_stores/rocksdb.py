@@ -21,7 +21,7 @@ from pathlib import Path
 
 from rocksdict import WriteBatch
 
-from streams.state_stores.interface import Checkpoint, RowIndex
+from streams.state_stores.interface import Checkpoint, RowFields
 from streams.state_stores.rocksdb_files import RocksDbFiles, StateStoreError
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FORMAT = b"1"
 """Version of the layout; a store of another version is restored from its changelog."""
 
-AGE_SECONDS_MAX = 12 * 3600.0
+CHECKPOINT_AGE_SECONDS_MAX = 12 * 3600.0
 """Maximum age of a checkpoint. Older deletions may be gone from the changelog: Kafka keeps
 tombstones for 24 hours (`streams.cluster.topic_admin.DELETE_RETENTION_SECONDS`)."""
 
@@ -112,7 +112,7 @@ class RocksDbStore:
     """
 
     def __init__(
-        self, path: Path, index: RowIndex, *, clock: Callable[[], float] = time.time
+        self, path: Path, index: RowFields, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._index = index
         self._clock = clock
@@ -123,7 +123,7 @@ class RocksDbStore:
         self._totals: dict[int, _Totals] = {}
         self._checkpoints: dict[int, Checkpoint] = {}
         self._saved_at: dict[int, float] = {}
-        self._current: set[int] = set()
+        self._confirmed: set[int] = set()
 
     # Lifecycle
 
@@ -153,14 +153,14 @@ class RocksDbStore:
         if not self._files.is_open:
             return
         try:
-            self.save()
+            self.start_flush()
             self._files.flush(wait=True)
         except StateStoreError as error:
             log.warning("it is not flushed, and its changelog is read instead: %s", error)
         finally:
             self._files.close()
 
-    def save(self) -> None:
+    def start_flush(self) -> None:
         """Write what is buffered, and start the flush of it to disk."""
         self._write_pending()
         self._write(_Batch(self._totals))
@@ -178,7 +178,7 @@ class RocksDbStore:
 
     @property
     def counted(self) -> int:
-        """Number of rows that `RowIndex.is_counted` counts."""
+        """Number of rows that `RowFields.is_counted` counts."""
         return sum(each.counted for each in self._visible_totals())
 
     def _visible_totals(self) -> Iterator[_Totals]:
@@ -190,7 +190,7 @@ class RocksDbStore:
         self._write_pending()
         self._assigned = frozenset(partitions)
         self._assignments += 1
-        self._current &= self._assigned
+        self._confirmed &= self._assigned
 
     def get(self, key: bytes) -> bytes | None:
         pending = self._pending.get(key)
@@ -250,7 +250,7 @@ class RocksDbStore:
 
     def _write(self, batch: _Batch) -> None:
         now = self._clock()
-        saved_at = self._saved_at | dict.fromkeys(self._current, now)
+        saved_at = self._saved_at | dict.fromkeys(self._confirmed, now)
         for partition, totals in batch.totals.items():
             checkpoint = self._checkpoints.get(partition, Checkpoint(-1, 0))
             state = _STATE.pack(
@@ -332,18 +332,18 @@ class RocksDbStore:
     def checkpoint(self, partition: int) -> Checkpoint | None:
         """Return where the recovery may resume; None without one, or when it is too old."""
         age = self._clock() - self._saved_at.get(partition, 0.0)
-        if not -CLOCK_STEP_SECONDS <= age <= AGE_SECONDS_MAX:
+        if not -CLOCK_STEP_SECONDS <= age <= CHECKPOINT_AGE_SECONDS_MAX:
             return None
         return self._checkpoints.get(partition)
 
     def set_checkpoint(self, partition: int, checkpoint: Checkpoint) -> None:
         self._checkpoints[partition] = checkpoint
         self._totals.setdefault(partition, _Totals())
-        self._current.add(partition)
+        self._confirmed.add(partition)
 
     def drop(self, partition: int) -> Iterator[None]:
         self._checkpoints.pop(partition, None)
-        self._current.discard(partition)
+        self._confirmed.discard(partition)
         for keys in self._index_slices(partition):
             self._delete(keys)
             yield

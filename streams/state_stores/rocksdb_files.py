@@ -28,7 +28,7 @@ CACHE_BYTES = 64 * 2**20
 """Block cache of all databases of a process, of rows, indexes and Bloom filters."""
 
 WRITE_BUFFER_BYTES = 16 * 2**20
-"""Memtable. With the two that may wait for their flush it is what a killed process reads again."""
+"""Size of a memtable. Up to three of them are lost by a kill, and read again."""
 
 _VERSION = b"version"
 

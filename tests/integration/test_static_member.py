@@ -19,7 +19,7 @@ from streams.records import Effect, Incoming, Outgoing, TableWrite
 from streams.runtime.stage_runner import StageRunner
 from streams.settings import Settings
 from streams.stage import Handler, Stage, StageContext
-from streams.state_stores.interface import RowIndex
+from streams.state_stores.interface import RowFields
 from streams.state_stores.rocksdb import RocksDbStore
 from streams.topics import REQUESTS, RESULTS, changelog_topic
 from tests.integration.kafka_client import admin, create_topics, produce_numbers, read, wait_until
@@ -45,7 +45,7 @@ async def opened(_context: StageContext) -> AsyncIterator[Handler]:
 
 
 STAGE = Stage("toy", (REQUESTS,), open=opened, on_bug=lambda *_: (), tables=("rows",))
-ON_DISK = replace(STAGE, indexes={"rows": RowIndex(lambda _row: 2e9)})
+ON_DISK = replace(STAGE, indexes={"rows": RowFields(lambda _row: 2e9)})
 WITHOUT_TABLES = Stage("bare", (RESULTS,), open=opened, on_bug=lambda *_: ())
 
 Start = Callable[..., "Member"]

@@ -40,7 +40,7 @@ from streams.records import Effect, Header, Incoming, Outgoing, TableWrite
 from streams.settings import Settings
 from streams.stage import Handler, Slices, Stage, StageContext, Table
 from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.interface import RowIndex
+from streams.state_stores.interface import RowFields
 from streams.topics import AUDIT, DEADLETTERS, ERRORS, REQUESTS, Topic
 from tests.state_stores import IndexedInMemoryStore
 from tests.unit.agents.platforms.tiktok.extractions import extraction_of, raw_of, video_of
@@ -361,7 +361,7 @@ def make_table(name: str) -> StageTable:
     return StageTable(_FaustApp(), name, 4, InMemoryStore())
 
 
-def make_indexed_table(name: str, index: RowIndex) -> IndexedStageTable:
+def make_indexed_table(name: str, index: RowFields) -> IndexedStageTable:
     return IndexedStageTable(_FaustApp(), name, 4, IndexedInMemoryStore(index))
 
 
@@ -383,7 +383,7 @@ def make_settings(**changes: Any) -> Settings:
 
 
 def make_context(
-    settings: Settings, *tables: str, indexes: Mapping[str, RowIndex] | None = None
+    settings: Settings, *tables: str, indexes: Mapping[str, RowFields] | None = None
 ) -> tuple[StageContext, list[Outgoing]]:
     """Return the context of a stage, and the list of records published on best effort."""
     best_effort_records: list[Outgoing] = []

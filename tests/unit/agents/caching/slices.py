@@ -5,7 +5,7 @@ from itertools import chain
 
 from agents.caching.row_codec import expiry_of_packed
 from agents.caching.row_expiry import Slices
-from streams import RowIndex
+from streams import RowFields
 from streams.faust_driver.tables import IndexedStageTable
 from streams.records import Effect
 from tests.state_stores import IndexedInMemoryStore
@@ -26,7 +26,7 @@ def slices_of(rows: Mapping[str, bytes], size: int | None = None) -> Slices:
 def index_of(rows: Mapping[str, bytes]) -> IndexedStageTable:
     """Return a table of extractions with these rows."""
     table = IndexedStageTable(
-        make_faust_app(), "rows", 1, IndexedInMemoryStore(RowIndex(expiry_of_packed))
+        make_faust_app(), "rows", 1, IndexedInMemoryStore(RowFields(expiry_of_packed))
     )
     for key, row in rows.items():
         table.store.put(key.encode(), row, 0)

@@ -20,7 +20,7 @@ from agents.monitor.breakers import IDLE_SECONDS, TABLE, MonitoredBreakers, desc
 from agents.monitor.rates import IDLE_SECONDS as RATE_IDLE_SECONDS
 from agents.monitor.rates import TABLE as RATES
 from agents.monitor.rates import MonitoredRates
-from agents.monitor.state_store import REPUBLISH_SECONDS
+from agents.monitor.write_behind import REPUBLISH_SECONDS
 from agents.resilience.adaptive_rate import AdaptiveRate, RateRules
 from agents.resilience.circuit_breaker import Breaker
 from schemas.attempts import AttemptRecord

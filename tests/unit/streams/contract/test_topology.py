@@ -9,7 +9,7 @@ from agents.access import attempts
 from agents.access.attempts import PlannedAttempt
 from agents.commands.agent import CommandContext
 from agents.ledger import batch_records
-from agents.monitor import breakers, rates, state_store
+from agents.monitor import breakers, rates, write_behind
 from agents.pipeline import events
 from schemas.audit import Transition
 from schemas.codec import decode, encode
@@ -20,11 +20,11 @@ from schemas.contract.json_schema import (
     BREAKER_STATE,
     CANCEL_SIGNAL,
     COMMAND,
+    DEAD_LETTER_STATUS,
     EXTRACTED_VIDEO,
     FAILURE,
     HEARTBEAT,
     INTAKE_SIGNAL,
-    LETTER_MARK,
     MESSAGES,
     PENDING_LINK,
     PROGRESS,
@@ -80,7 +80,7 @@ def command_record(topic: Topic, message: object, kind: str) -> Outgoing:
 
 def signal_record(state: BreakerState | RateState, event: str) -> Outgoing:
     """Return a record of shared state that the monitor writes."""
-    return state_store.signal(state.name, encode(state), event, "monitor", "1")
+    return write_behind.signal(state.name, encode(state), event, "monitor", "1")
 
 
 RECORDS: list[tuple[Message, Callable[[], Any]]] = [
@@ -111,7 +111,7 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
-    (LETTER_MARK, lambda: mark_record(stored_dead_letter(), examples.LETTER_MARK)),
+    (DEAD_LETTER_STATUS, lambda: mark_record(stored_dead_letter(), examples.DEAD_LETTER_STATUS)),
     (HEARTBEAT, lambda: heartbeat(0, NOW, "monitor")),
 ]
 

@@ -454,7 +454,7 @@ async def test_recovery_without_rows_starts_again(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when another task had read the rows: the position is behind them, and no row comes."""
-    monkeypatch.setattr(module, "STEP_SECONDS", 0.05)
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 0.05)
     app.kafka.write(ROWS, *WRITTEN)
     seeks: list[int] = []
     seek, read = app.kafka.seek, app.kafka._read
@@ -473,7 +473,7 @@ async def test_recovery_without_rows_starts_again(
 async def test_hanging_request_starts_the_recovery_again(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STEP_SECONDS", 0.02)
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT_SECONDS", 0.02)
     hangs = [asyncio.Event(), asyncio.Event()]
     app.kafka.write(ROWS, *WRITTEN)
     app.kafka.before_poll = lambda: hangs.pop().wait() if hangs else None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.cluster.producer import Write
-from streams.faust_driver.tables import AHEAD_MAX, StageTable
+from streams.faust_driver.tables import OUT_OF_ORDER_MAX, StageTable
 from streams.records import TableWrite
 from streams.state_stores.in_memory import InMemoryStore
 
@@ -167,12 +167,12 @@ def test_gap_from_before_a_rebalance_is_not_closed_after_it(
 ) -> None:
     app.read[TP(CHANGELOG, 0)] = 10
     apply_at(table, 12)
-    table.discard_gaps()
+    table.discard_out_of_order()
     apply_at(table, 11)
     assert app.read == {TP(CHANGELOG, 0): 11}
 
 
 def test_tracked_writes_after_a_gap_are_bounded(table: StageTable, app: FakeApp) -> None:
     app.read[TP(CHANGELOG, 0)] = 10
-    apply_at(table, *range(12, 12 + 3 * AHEAD_MAX))
-    assert sum(map(len, table._ahead.values())) <= AHEAD_MAX
+    apply_at(table, *range(12, 12 + 3 * OUT_OF_ORDER_MAX))
+    assert sum(map(len, table._out_of_order.values())) <= OUT_OF_ORDER_MAX

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from streams.state_stores import rocksdb, rocksdb_files
-from streams.state_stores.interface import Checkpoint, RowIndex
-from streams.state_stores.rocksdb import AGE_SECONDS_MAX, RocksDbStore
+from streams.state_stores.interface import Checkpoint, RowFields
+from streams.state_stores.rocksdb import CHECKPOINT_AGE_SECONDS_MAX, RocksDbStore
 from streams.state_stores.rocksdb_files import StateDirectoryLockedError, StateStoreError
 from tests.state_stores import IndexedInMemoryStore
 
@@ -29,7 +29,7 @@ def row(expires_at: float, more: bytes = b"") -> bytes:
     return _EXPIRY.pack(expires_at) + more
 
 
-INDEX = RowIndex(lambda row: _EXPIRY.unpack_from(row)[0], lambda row: row.endswith(b"open"))
+INDEX = RowFields(lambda row: _EXPIRY.unpack_from(row)[0], lambda row: row.endswith(b"open"))
 
 
 class Clock:
@@ -223,21 +223,21 @@ def test_killed_process_leaves_the_rows_of_a_checkpoint(path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from streams.state_stores.interface import Checkpoint, RowIndex
+from streams.state_stores.interface import Checkpoint, RowFields
 from streams.state_stores.rocksdb import RocksDbStore
-store = RocksDbStore(Path({str(path)!r}), RowIndex(lambda row: 1.0))
+store = RocksDbStore(Path({str(path)!r}), RowFields(lambda row: 1.0))
 store.open()
 store.assign(range(3))
 for number in range(100_000):
     store.put(b"%d" % number, b"x" * 300, number % 3)
     store.set_checkpoint(number % 3, Checkpoint(number, 0))
     if number == 50_000:
-        store.save()
+        store.start_flush()
         store._files.flush(wait=True)
 os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-    store = RocksDbStore(path, RowIndex(lambda _: 1.0))
+    store = RocksDbStore(path, RowFields(lambda _: 1.0))
     store.open()
     with closing(store):
         store.assign(ALL)
@@ -317,21 +317,21 @@ def test_damage_anywhere_serves_no_wrong_row(path: Path, clock: Clock, share: fl
 def test_row_without_the_state_of_its_partition_is_damage(path: Path, clock: Clock) -> None:
     with opened(path, clock) as store:
         store.put(b"a", row(5.0), 0)
-        store.save()
+        store.start_flush()
         store._totals.clear()
         store.put(b"a", row(6.0), 0)
         with pytest.raises(StateStoreError, match="the state of partition 0 is missing"):
-            store.save()
+            store.start_flush()
         store._pending.clear()
     with opened(path, clock) as store:
         assert rows_of(store) == {}
 
 
-@pytest.mark.parametrize("name", ["save", "expired", "drop"])
+@pytest.mark.parametrize("name", ["start_flush", "expired", "drop"])
 def test_failed_write_leaves_the_totals(store: RocksDbStore, name: str) -> None:
     for number, partition in ((1, 0), (2, 1)):
         store.put(b"%d" % number, row(number), partition)
-    store.save()
+    store.start_flush()
     store.assign({0})
     before = (len(store), store.size_bytes)
     database = store._files._db
@@ -344,7 +344,7 @@ def test_failed_write_leaves_the_totals(store: RocksDbStore, name: str) -> None:
     )
     store.put(b"3", row(3), 0)
     calls: dict[str, Callable[[], object]] = {
-        "save": store.save,
+        "start_flush": store.start_flush,
         "expired": lambda: list(store.expired(5.0)),
         "drop": lambda: list(store.drop(0)),
     }
@@ -360,7 +360,7 @@ def test_store_whose_reads_fail_is_dropped_by_the_next_open(path: Path, clock: C
     with opened(path, clock) as store:
         store.put(b"a", row(5.0), 0)
         store.set_checkpoint(0, CHECKPOINT)
-        store.save()
+        store.start_flush()
 
         database = store._files._db
 
@@ -425,7 +425,8 @@ def test_closing_twice_is_harmless(path: Path, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "is_valid"), [(AGE_SECONDS_MAX, True), (AGE_SECONDS_MAX + 1, False)]
+    ("age", "is_valid"),
+    [(CHECKPOINT_AGE_SECONDS_MAX, True), (CHECKPOINT_AGE_SECONDS_MAX + 1, False)],
 )
 def test_old_checkpoint_is_not_valid(path: Path, clock: Clock, age: float, is_valid: bool) -> None:
     with opened(path, clock) as store:
@@ -451,7 +452,7 @@ def test_rows_without_any_valid_checkpoint_are_deleted_at_once(path: Path, clock
     with opened(path, clock) as store:
         store.put(b"a", row(5.0), 0)
         store.set_checkpoint(0, CHECKPOINT)
-    clock.now += 2 * AGE_SECONDS_MAX
+    clock.now += 2 * CHECKPOINT_AGE_SECONDS_MAX
     with opened(path, clock) as store:
         assert (rows_of(store), len(store)) == ({}, 0)
 
@@ -460,8 +461,8 @@ def test_checkpoint_of_an_idle_partition_stays_valid(path: Path, clock: Clock) -
     with opened(path, clock) as store:
         store.set_checkpoint(0, CHECKPOINT)
         for _ in range(3):
-            clock.now += AGE_SECONDS_MAX / 2
-            store.save()
+            clock.now += CHECKPOINT_AGE_SECONDS_MAX / 2
+            store.start_flush()
     with opened(path, clock) as store:
         assert store.checkpoint(0) == CHECKPOINT
 
@@ -469,15 +470,15 @@ def test_checkpoint_of_an_idle_partition_stays_valid(path: Path, clock: Clock) -
 def test_checkpoint_ages_while_another_worker_has_the_partition(path: Path, clock: Clock) -> None:
     with opened(path, clock) as store:
         store.set_checkpoint(0, CHECKPOINT)
-        store.save()
+        store.start_flush()
         store.assign({1})
         for number in range(3):
-            clock.now += AGE_SECONDS_MAX / 2
+            clock.now += CHECKPOINT_AGE_SECONDS_MAX / 2
             store.put(b"a", row(number), 1)
-            store.save()
+            store.start_flush()
         store.assign({0, 1})
         store.put(b"a", row(9), 1)
-        store.save()
+        store.start_flush()
         assert store.checkpoint(0) is None
 
 

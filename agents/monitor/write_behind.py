@@ -1,6 +1,6 @@
-"""State store of the monitor: a write-behind cache of single-writer state.
+"""Write-behind cache of the monitor's rows, each with a single writer.
 
-The partition's owner is the single writer of a row. Rows are coalesced to one write a second. The
+The owner of the partition is that writer. Rows are coalesced to one write a second. The
 state for workers is published to the topic ``signals`` at once when it changes, and again every
 day, ahead of the topic's retention.
 """
@@ -79,8 +79,8 @@ class StateEntry(Generic[R]):
     published_at: float = 0.0
 
 
-class StateStore(Generic[R]):
-    """Rows of one kind in memory, by name.
+class WriteBehindCache(Generic[R]):
+    """Rows of one kind in memory, by name; written at most once a second.
 
     Args:
         kind: of the rows.
