@@ -31,6 +31,8 @@ the stand-in counts arrivals, not departures."""
 REBALANCE_BOUND = 2 * LIMIT
 """The previous and the new owners of the partitions may each use the limit within a second."""
 STEADY_SECONDS = full_or_short(20, 3)
+ADAPTED_SECONDS = full_or_short(20, 12)
+"""The adapted rate rises and is cut every 4 to 5 s, with up to 7 refusals each."""
 STORM_SECONDS = full_or_short(60, 8)
 RECOVERY_SECONDS = full_or_short(60, 5)
 OTHERS = ("validation", "selection", "recovery", "delay", "ledger", "monitor", "commands")
@@ -104,7 +106,10 @@ async def test_workers_share_a_rate_limit_and_adapt_to_the_actual_one(tmp_path: 
         _, *extractors = await asyncio.gather(
             pipeline.start_worker(*OTHERS), *(pipeline.start_worker("extraction") for _ in range(3))
         )
-        count = int(LIMIT * (2 * STEADY_SECONDS + STORM_SECONDS + 2 * RECOVERY_SECONDS + 15))
+        count = int(
+            LIMIT
+            * (2 * STEADY_SECONDS + STORM_SECONDS + ADAPTED_SECONDS + 2 * RECOVERY_SECONDS + 15)
+        )
         async with backlog(pipeline, count):
             await _check_shared_limit(phases, pipeline, extractors)
             await _check_adaptation(phases, client)
@@ -131,11 +136,11 @@ async def _check_shared_limit(
 
 async def _check_adaptation(phases: PhaseLog, client: PipelineClient) -> None:
     await phases.phase("the platform admits less", STORM_SECONDS, TRUE_LIMIT)
-    peak, limited = await phases.phase("it still does", STEADY_SECONDS, TRUE_LIMIT)
+    peak, limited = await phases.phase("it still does", ADAPTED_SECONDS, TRUE_LIMIT)
     rates = await published_rates(client)
     phases.log(f"published: {rates}")
     assert any(rate is not None and rate < TRUE_LIMIT for rate in rates)
-    assert limited <= 2 * STEADY_SECONDS
+    assert limited <= 2 * ADAPTED_SECONDS
     await phases.phase("the platform admits all again", 1)
     await wait_until_full_rate(client, 4 * RECOVERY_SECONDS)
     phases.log("the whole limit is allowed again")
