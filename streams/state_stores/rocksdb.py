@@ -131,16 +131,18 @@ class RocksDbStore:
         """Open the directory, see `RocksDbFiles.open`. Without a valid checkpoint it is emptied."""
         self._files.open()
         try:
-            self._load_states()
+            states = list(self._files.scan(_STATE_OF, _STATE_OF))
         except StateStoreError as error:
             self._files.clear(str(error))
-        if self._totals and not any(map(self.checkpoint, self._totals)):
+            return
+        self._load(states)
+        if states and not any(map(self.checkpoint, self._totals)):
             self._files.clear("no checkpoint is recent enough")
             self._totals.clear()
             self._checkpoints.clear()
 
-    def _load_states(self) -> None:
-        for key, state in self._files.scan(_STATE_OF, _STATE_OF):
+    def _load(self, states: Sequence[tuple[bytes, bytes]]) -> None:
+        for key, state in states:
             _, partition = _PARTITION.unpack(key)
             offset, digest, saved_at, *totals = _STATE.unpack(state)
             self._totals[partition] = _Totals(*totals)

@@ -314,6 +314,32 @@ def test_damage_anywhere_serves_no_wrong_row(path: Path, clock: Clock, share: fl
         assert found in ({}, expected)
 
 
+def test_no_checkpoint_is_left_of_states_that_cannot_be_read(
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint without its rows would lose them."""
+    with opened(path, clock) as store:
+        for partition in ALL:
+            store.put(b"%d" % partition, row(5.0), partition)
+            store.set_checkpoint(partition, CHECKPOINT)
+    scan = rocksdb_files.RocksDbFiles.scan
+
+    def damaged(
+        files: rocksdb_files.RocksDbFiles, start: bytes, prefix: bytes
+    ) -> Iterator[tuple[bytes, bytes]]:
+        yield next(scan(files, start, prefix))
+        files.raise_damaged("a block")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rocksdb_files.RocksDbFiles, "scan", damaged)
+        store = RocksDbStore(path, INDEX, clock=clock)
+        store.open()
+    with closing(store):
+        store.assign(ALL)
+        assert (rows_of(store), len(store)) == ({}, 0)
+        assert [store.checkpoint(partition) for partition in ALL] == [None] * 3
+
+
 def test_row_without_the_state_of_its_partition_is_damage(path: Path, clock: Clock) -> None:
     with opened(path, clock) as store:
         store.put(b"a", row(5.0), 0)
