@@ -31,8 +31,10 @@ class InMemoryStore:
 
     def assign(self, partitions: Collection[int]) -> None:
         """Drop the rows of all other partitions; costs 0.1 µs for each row."""
-        lost = [key for key, number in self._partitions.items() if number not in partitions]
-        for key in lost:
+        self._drop({number for number in self._partitions.values() if number not in partitions})
+
+    def _drop(self, lost: Collection[int]) -> None:
+        for key in [key for key, number in self._partitions.items() if number in lost]:
             del self._rows[key], self._partitions[key]
 
     def get(self, key: bytes) -> bytes | None:
@@ -61,5 +63,5 @@ class InMemoryStore:
         """Do nothing."""
 
     def drop(self, partition: int) -> Iterator[None]:
-        self.assign(set(self._partitions.values()) - {partition})
+        self._drop({partition})
         yield

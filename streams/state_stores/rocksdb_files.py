@@ -177,7 +177,11 @@ class RocksDbFiles:
         if "Corruption" in str(error):
             with suppress(OSError):
                 (self._path / _DAMAGED_FILE).touch()
-        remedy = "; free space on the disk of data_dir" if _NO_SPACE in str(error) else ""
+        remedy = ""
+        if _NO_SPACE in str(error):
+            remedy = "; free space on the disk of data_dir"
+        elif isinstance(error, OSError) or "IO error" in str(error):
+            remedy = "; data_dir has to be a directory that can be read and written"
         raise StateStoreError(f"{self._path}: {error}{remedy}") from error
 
 
