@@ -263,6 +263,15 @@ def test_damaged_files_are_dropped(path: Path, clock: Clock, name: str) -> None:
         assert rows_of(store) == {b"b": row(5.0)}
 
 
+def damage(path: Path, share: float) -> None:
+    """Overwrite 64 bytes of the only table file, at a share of its length."""
+    (table,) = path.glob("*.sst")
+    content = bytearray(table.read_bytes())
+    at = int(share * len(content))
+    content[at : at + 64] = bytes(64)
+    table.write_bytes(content)
+
+
 READERS: dict[str, tuple[float, Callable[[RocksDbStore], object]]] = {
     "slices": (0.1, rows_of),
     "expired": (0.7, lambda store: list(store.expired(10_000.0))),
@@ -279,11 +288,7 @@ def test_damaged_block_is_an_error_and_not_the_end(path: Path, clock: Clock, nam
         for number in range(2_000):
             store.put(b"%016x" % (number * 0x9E3779B97F4A7C15 % 2**64), row(number), 0)
         store.set_checkpoint(0, CHECKPOINT)
-    (table,) = path.glob("*.sst")
-    content = bytearray(table.read_bytes())
-    at = int(share * len(content))
-    content[at : at + 64] = bytes(64)
-    table.write_bytes(content)
+    damage(path, share)
     with opened(path, clock) as store:
         assert len(store) == 2_000
         with pytest.raises(StateStoreError, match="Corruption"):
@@ -299,11 +304,7 @@ def test_damage_anywhere_serves_no_wrong_row(path: Path, clock: Clock, share: fl
         for key, value in expected.items():
             store.put(key, value, 0)
         store.set_checkpoint(0, CHECKPOINT)
-    (table,) = path.glob("*.sst")
-    content = bytearray(table.read_bytes())
-    at = int(share * len(content))
-    content[at : at + 64] = bytes(64)
-    table.write_bytes(content)
+    damage(path, share)
     with opened(path, clock) as store:
         try:
             found = rows_of(store)
