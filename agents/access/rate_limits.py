@@ -4,6 +4,7 @@ The rate belongs to the address that the platform sees, so all workers share it:
 the part of it that its partitions are of all partitions of its stage. Bulkheads are per process.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -12,7 +13,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
-from agents.access.bulkhead import Bulkhead
 from agents.resilience.rate_limiter import FairRateLimiter, Slot
 from agents.resilience.token_bucket import Rate
 from schemas.attempts import Operation
@@ -26,9 +26,65 @@ from streams.observability.metrics import (
     TASKS_RUNNING,
     TASKS_WAITING,
 )
-from streams.priority_queue import DEFAULT_RANK
+from streams.priority_queue import DEFAULT_RANK, PriorityQueue, new_entry
 from streams.settings import LimitSettings
 from streams.stage import StageContext
+
+
+class Bulkhead:
+    """A semaphore with a priority queue.
+
+    Args:
+        limit: number of slots.
+
+    Attributes:
+        running: slots in use.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: PriorityQueue[asyncio.Future[None]] = PriorityQueue()
+        self.running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued callers."""
+        return len(self._waiting)
+
+    @asynccontextmanager
+    async def slot(self, rank: int = DEFAULT_RANK) -> AsyncIterator[None]:
+        """Hold a slot; a caller that is cancelled in the queue leaves it."""
+        await self._acquire(rank)
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._release()
+
+    async def _acquire(self, rank: int) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        entry = new_entry(asyncio.get_running_loop().create_future(), rank)
+        self._waiting.push(entry)
+        try:
+            await entry.item
+        except asyncio.CancelledError:
+            self._waiting.remove(entry)
+            # The slot may have been handed over just before the cancellation.
+            if entry.item.done() and not entry.item.cancelled():
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.pop().item
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self._free += 1
+
 
 RATE_LIMITED = frozenset[Operation]({"resolve", "extract"})
 """Operations that call the platform itself. Files come from its CDN, which bandwidth bounds."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.access.bulkhead import Bulkhead
+from agents.access.rate_limits import Bulkhead
 from agents.resilience.rate_limiter import (
     AGEING,
     POLL_SECONDS,

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from agents.access.bulkhead import Bulkhead
+from agents.access.rate_limits import Bulkhead
 from streams.priority_queue import AGEING, DEFAULT_RANK
 
 
