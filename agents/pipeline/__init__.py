@@ -3,8 +3,8 @@
 Front door of stages that are steps of the pipeline.
 """
 
-from agents.pipeline.cancellation import RequestCancelledError, cancellable, is_cancelled
 from agents.pipeline.events import Event, audit, propose_result, send_event, subject_of
+from agents.pipeline.results import RequestCancelledError, cancellable, is_cancelled
 from agents.pipeline.step import (
     STEP_TOPICS,
     Complete,

@@ -1,5 +1,13 @@
-"""Builds the results of a job, the messages that end it. Callers propose them to the ledger."""
+"""Results of a job, the messages that end it; and deadline and cancellation, which end it early.
 
+Callers propose results to the ledger, which alone decides how a request ends. Cancellation is best
+effort, by shared state: steps of a cancelled request are not started; one in progress is
+interrupted.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +20,8 @@ from schemas.listing import Listing
 from schemas.redaction import redact
 from schemas.results import Cancelled, Completed, Expired, Failed, Rejected, Result
 from schemas.video import EngineVersions, VideoInfo
+from streams.claims import cancel_keys
+from streams.cluster.shared_state import SharedState
 
 _RESULT_TYPES: dict[ErrorCode, type[Rejected | Expired | Cancelled]] = {
     ErrorCode.REQUEST_INVALID: Rejected,
@@ -109,6 +119,46 @@ def details_of(error: ClipmillError) -> dict[str, str]:
 
 def is_expired(job: Job, now: datetime) -> bool:
     return job.deadline is not None and job.deadline <= now
+
+
+class RequestCancelledError(Exception):
+    """The request was cancelled by a command."""
+
+
+def is_cancelled(job: Job, shared_state: SharedState) -> bool:
+    return any(shared_state.get(key) is not None for key in cancel_keys(job.request_id))
+
+
+@contextmanager
+def cancellable(job: Job, shared_state: SharedState) -> Iterator[None]:
+    """Cancel the block, as `asyncio.timeout` does, when a cancel signal of the job arrives.
+
+    Raises:
+        RequestCancelledError: the signal arrived before or during the block.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    is_triggered = False
+
+    def stop() -> None:
+        nonlocal is_triggered
+        if not is_triggered:
+            is_triggered = True
+            task.cancel()
+
+    if is_cancelled(job, shared_state):
+        raise RequestCancelledError
+    with shared_state.watch(*cancel_keys(job.request_id), callback=stop):
+        try:
+            yield
+        except asyncio.CancelledError:
+            if is_triggered and task.uncancel() == 0:
+                raise RequestCancelledError from None
+            raise
+    if is_triggered:
+        # The block swallowed the CancelledError.
+        task.uncancel()
+        raise RequestCancelledError
 
 
 def _common(job: Job, *, attempts: int) -> dict[str, Any]:

@@ -13,11 +13,17 @@ from typing import TypeVar
 
 import msgspec
 
-from agents.pipeline.cancellation import RequestCancelledError, cancellable, is_cancelled
 from agents.pipeline.events import Event, audit, propose_result, send_event
 from agents.pipeline.failures import as_bug, on_unreadable, to_failure
 from agents.pipeline.ownership import received_at
-from agents.pipeline.results import cancelled, expired, is_expired
+from agents.pipeline.results import (
+    RequestCancelledError,
+    cancellable,
+    cancelled,
+    expired,
+    is_cancelled,
+    is_expired,
+)
 from schemas.audit import Transition
 from schemas.codec import MalformedMessageError, decode
 from schemas.errors import ClipmillError, ErrorCode

@@ -11,7 +11,7 @@ from agents.access import breaker_client
 from agents.access.breaker_client import REQUESTS_IN_FLIGHT, by_preference
 from agents.access.gate import NO_PLUGINS, OutboundGate
 from agents.access.rate_limits import Cost
-from agents.pipeline.cancellation import RequestCancelledError, cancellable
+from agents.pipeline.results import RequestCancelledError, cancellable
 from agents.plugins import Plugin, PluginRequest, Plugins
 from schemas.attempts import NetworkAttempt, TrialRequest
 from schemas.codec import decode, encode

@@ -1,6 +1,6 @@
 import pytest
 
-from agents.download.progress import ProgressMeter
+from agents.download.download_task import ProgressMeter
 from agents.pipeline.events import (
     EVENT_TOPICS,
     EVENTS_BY_KIND,

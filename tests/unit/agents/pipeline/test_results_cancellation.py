@@ -3,7 +3,7 @@ from contextlib import suppress
 
 import pytest
 
-from agents.pipeline.cancellation import (
+from agents.pipeline.results import (
     RequestCancelledError,
     cancellable,
     is_cancelled,
