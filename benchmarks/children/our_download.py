@@ -4,7 +4,7 @@ from pathlib import Path
 
 import uvloop
 
-from agents.download.progress import ProgressMeter
+from agents.download.download_task import ProgressMeter
 from agents.network.download import FetchLimits, MediaDownloader
 from agents.network.egress import Egress
 from agents.network.session import open_session

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.download.progress import REPORT_SECONDS, ProgressMeter
+from agents.download.download_task import REPORT_SECONDS, ProgressMeter
 from schemas.progress import Progress
 from schemas.video import VideoFormat
 from tests.unit.agents.builders import FORMAT, Clock
