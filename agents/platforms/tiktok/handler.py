@@ -15,10 +15,14 @@ from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.fields import Fields, decode_raw, text
 from agents.platforms.interface import Capabilities, ShortLink, Target
 from agents.platforms.tiktok.failures import NO_ITEM, TABLE
-from agents.platforms.tiktok.formats import read_expiry, read_sources
+from agents.platforms.tiktok.formats import (
+    missing_pictures,
+    read_expiry,
+    read_pictures,
+    read_sources,
+)
 from agents.platforms.tiktok.link_forms import HOSTS
 from agents.platforms.tiktok.listings import EXTRACTORS, read_listing
-from agents.platforms.tiktok.photos import missing_pictures, read_pictures
 from agents.platforms.tiktok.urls import NAME, is_story, page_url, profile_url, read_url
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.listing import Listing, ListingRef

@@ -4,9 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.platforms.tiktok.formats import read_expiry, read_sources
+from agents.platforms.tiktok.formats import (
+    MAX_PICTURES,
+    Picture,
+    read_expiry,
+    read_pictures,
+    read_sources,
+)
 from agents.platforms.tiktok.handler import TikTok
-from agents.platforms.tiktok.photos import MAX_PICTURES, Picture, read_pictures
 from schemas.video import CONTAINERS, VideoFormat
 from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, raw_of, video_of
 
