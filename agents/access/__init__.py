@@ -3,8 +3,7 @@
 Front door of stages that make requests of a platform.
 """
 
-from agents.access.egress import egress_names, open_egresses
-from agents.access.fetchers import open_fetchers
+from agents.access.egress import egress_names, open_egresses, open_fetchers
 from agents.access.gate import OutboundGate, installed_plugins
 
 __all__ = ["OutboundGate", "egress_names", "installed_plugins", "open_egresses", "open_fetchers"]

@@ -1,8 +1,12 @@
 """Egresses of the settings, shared by all network tools."""
 
+from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
+from agents.network.bandwidth import BandwidthLimiter
+from agents.network.download import MediaDownloader
 from agents.network.egress import DIRECT, Egress
+from agents.network.session import CONNECTIONS, open_session
 from agents.network.trust import write_ca_bundle
 from streams.settings import Settings
 
@@ -41,3 +45,14 @@ def _proxies(settings: Settings) -> dict[str, str | None]:
     if chosen.proxies:
         return dict(chosen.proxies)
     return {DIRECT: None} if chosen.proxy is None else {PROXY: chosen.proxy}
+
+
+async def open_fetchers(settings: Settings, stack: AsyncExitStack) -> dict[str, MediaDownloader]:
+    """Return a downloader per egress; those of one call share the bandwidth limit."""
+    bandwidth = BandwidthLimiter(settings.download.bytes_per_second)
+    connections = max(CONNECTIONS, settings.limits.download_tasks)
+    fetchers: dict[str, MediaDownloader] = {}
+    for name, egress in open_egresses(settings).items():
+        session = await stack.enter_async_context(open_session(egress, connections=connections))
+        fetchers[name] = MediaDownloader(session, bandwidth=bandwidth)
+    return fetchers

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.access.fetchers import open_fetchers
+from agents.access.egress import open_fetchers
 from agents.download.agent import STORAGE_ATTEMPTS_MAX, SWEEP_SECONDS
 from agents.download.agent import stage as download_stage
 from agents.download.bounded_gather import background_task
