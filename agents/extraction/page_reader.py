@@ -8,8 +8,7 @@ from typing import TypeVar
 from agents.access.gate import OutboundGate
 from agents.access.rate_limits import ONE_REQUEST, Cost
 from agents.accounts.interface import Account, AccountUse, Authenticator
-from agents.engine.interface import Extractor
-from agents.extraction.renewing_engine import RenewingEngine
+from agents.engine.interface import EngineJob, EngineResult, Extractor
 from agents.platforms.registry import Platforms
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.job import Job
@@ -228,3 +227,28 @@ def _with_account(error: ClipmillError, account: Account) -> ClipmillError:
     error.account = account.name
     error.details["account"] = account.name
     return error
+
+
+class RenewingEngine:
+    """An `Extractor` that renews an account's session with the cookies of every result.
+
+    Platforms use it like any other extractor.
+
+    Args:
+        engine: runs the extraction.
+        account: the account whose session the requests use.
+    """
+
+    def __init__(self, engine: Extractor, account: Account) -> None:
+        self._engine = engine
+        self._account = account
+
+    async def extract(self, job: EngineJob) -> EngineResult:
+        """Run the extractor and renew the account's session.
+
+        Raises:
+            EngineError: the extractor failed.
+        """
+        result = await self._engine.extract(job)
+        self._account.renew(result.cookies)
+        return result
