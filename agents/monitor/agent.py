@@ -7,6 +7,7 @@ up to a second of counted attempts, but no transition: the record that caused it
 after row and published state are written.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
@@ -29,7 +30,6 @@ from streams import (
     dead_letter,
     open_envelope,
 )
-from streams.runtime.steady_clock import steady_clock
 from streams.settings import BreakerSettings, LimitSettings
 from streams.topics import HEARTBEATS, SIGNALS
 
@@ -162,3 +162,13 @@ stage = Stage(
     tables=TABLES,
     sends_heartbeats=True,
 )
+
+
+def steady_clock() -> Callable[[], float]:
+    """Return a clock: the wall clock of this moment, monotonic from now on.
+
+    Only for times that are compared within one process. Times that other processes or people read
+    need `time.time`.
+    """
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from streams.runtime.steady_clock import steady_clock
+from agents.monitor.agent import steady_clock
 
 
 @pytest.mark.parametrize("jump", [-7_200.0, 3_000.0])
