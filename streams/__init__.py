@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from streams.claims import Claim, claim_of
     from streams.cluster.shared_state import SharedState
     from streams.envelope import Envelope, open_envelope, seal
-    from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite
+    from streams.records import Effect, Flush, Incoming, Outgoing, TableWrite, tombstones
     from streams.runtime.processor import dead_letter
     from streams.settings import Settings
     from streams.stage import (
@@ -74,13 +74,14 @@ __all__ = [
     "open_envelope",
     "seal",
     "synchronous",
+    "tombstones",
 ]
 
 _MODULES = {
     "streams.claims": ("Claim", "claim_of"),
     "streams.cluster.shared_state": ("SharedState",),
     "streams.envelope": ("Envelope", "open_envelope", "seal"),
-    "streams.records": ("Effect", "Flush", "Incoming", "Outgoing", "TableWrite"),
+    "streams.records": ("Effect", "Flush", "Incoming", "Outgoing", "TableWrite", "tombstones"),
     "streams.runtime.processor": ("dead_letter",),
     "streams.settings": ("Settings",),
     "streams.stage": (

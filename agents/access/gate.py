@@ -27,13 +27,12 @@ from agents.network.egress import DIRECT
 from agents.plugins import Plugins, Trouble, describe
 from agents.resilience.breaker_rules import is_conclusive
 from agents.resilience.rate_limiter import RateLimitExceededError
+from schemas import ClipmillError, Endpoint, ErrorCode, Job
 from schemas.attempts import Operation
-from schemas.errors import ClipmillError, Endpoint, ErrorCode
-from schemas.job import Job
+from streams import StageContext
 from streams.observability.metrics import PLUGIN_TROUBLES, RATE_POSTPONED, start_at_zero
 from streams.priority_queue import rank_of
 from streams.runtime.concurrency import slot_released
-from streams.stage import StageContext
 from streams.tracing.attempts import attempt_span
 
 

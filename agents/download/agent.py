@@ -24,15 +24,31 @@ from agents.download.verification import FileVerifier, check_sound
 from agents.media.checking import no_sound_error
 from agents.media.prober import open_prober
 from agents.media.remuxer import open_remuxer
-from agents.pipeline import STEP_TOPICS, Complete, StepOutcome, bug_handler, step_handler
+from agents.pipeline import (
+    STEP_TOPICS,
+    Complete,
+    StepOutcome,
+    bug_handler,
+    completed,
+    expired,
+    step_handler,
+)
 from agents.pipeline.request_claims import claim_of_selected
-from agents.pipeline.results import completed, expired
 from agents.platforms import Platforms
 from agents.storage import LocalStorage
 from schemas import ClipmillError, Job, SelectedSource, SelectedVideo, StoredFile
-from streams import ATTEMPTS, PROGRESS, SELECTED, Effect, Handler, Stage, StageContext, TableWrite
+from streams import (
+    ATTEMPTS,
+    PROGRESS,
+    SELECTED,
+    Effect,
+    Handler,
+    Stage,
+    StageContext,
+    TableWrite,
+    tombstones,
+)
 from streams.observability.metrics import CACHE_REQUESTS
-from streams.records import tombstones
 
 NAME = "download"
 SWEEP_SECONDS = 600.0

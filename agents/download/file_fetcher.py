@@ -12,7 +12,6 @@ from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.remuxer import Remux
 from agents.network.bandwidth import time_limit
 from agents.network.download import (
-    UNKNOWN_TYPE,
     Fetched,
     FetchLimits,
     MediaFetcher,
@@ -20,8 +19,7 @@ from agents.network.download import (
 )
 from agents.pipeline.events import report_progress
 from agents.platforms import Platforms
-from agents.storage import PublishedFile, Storage
-from agents.storage.errors import FileGoneError
+from agents.storage import FileGoneError, PublishedFile, Storage
 from agents.storage.writing import digest_of
 from schemas import (
     ClipmillError,
@@ -33,7 +31,6 @@ from schemas import (
     StoredFile,
 )
 from schemas.progress import Progress
-from schemas.video import MEDIA_TYPES
 from streams import StageContext
 from streams.observability.metrics import BYTES, EGRESS_BYTES
 
@@ -185,7 +182,7 @@ class FileFetcher:
         fetched = Fetched(
             bytes=size,
             sha256=await digest_of(path),
-            mime_type=MEDIA_TYPES.get(extension, UNKNOWN_TYPE),
+            mime_type=media_type(None, expected),
         )
         return PreparedFile(expected, path, fetched, facts, received)
 

@@ -22,9 +22,16 @@ from agents.extraction import listings
 from agents.extraction.engine import open_engine
 from agents.extraction.listings import ListingWork, sweep_listings
 from agents.extraction.page_reader import PageReader
-from agents.pipeline import STEP_TOPICS, Complete, Forward, StepOutcome, bug_handler, step_handler
+from agents.pipeline import (
+    STEP_TOPICS,
+    Complete,
+    Forward,
+    StepOutcome,
+    bug_handler,
+    completed,
+    step_handler,
+)
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
-from agents.pipeline.results import completed
 from agents.pipeline.stage_caches import StageCaches, open_caches
 from agents.platforms import Platforms
 from schemas import ClipmillError, ExtractedVideo, Extraction, Job, ValidatedListing, ValidatedVideo
@@ -41,8 +48,8 @@ from streams import (
     Stage,
     StageContext,
     TableWrite,
+    tombstones,
 )
-from streams.records import tombstones
 
 NAME = "extraction"
 TABLE = "video-info"

@@ -51,9 +51,9 @@ from streams import (
     dead_letter,
     open_envelope,
     synchronous,
+    tombstones,
 )
 from streams.observability.metrics import OPEN_REQUESTS, RESULTS
-from streams.records import tombstones
 from streams.topics import RESULTS as RESULTS_TOPIC
 
 SWEEP_SECONDS = 60.0

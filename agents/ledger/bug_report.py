@@ -13,15 +13,11 @@ from agents.ledger.user_commands import command_result, command_result_id
 from agents.pipeline.failures import as_bug
 from agents.pipeline.ownership import recover_job
 from agents.pipeline.results import details_of, error_result
-from schemas.audit import AuditRecord
-from schemas.codec import MalformedMessageError, decode, encode
+from schemas import AuditRecord, Job, MalformedMessageError, decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.error_catalog import explain
-from schemas.job import Job
 from schemas.request import Reply
-from streams.envelope import open_envelope
-from streams.records import Effect, Incoming, TableWrite
-from streams.runtime.processor import dead_letter
+from streams import Effect, Incoming, TableWrite, dead_letter, open_envelope
 
 BUG_RESULT_TTL_SECONDS = 3_600.0
 """Lifetime of the row of a request that ended by a bug of the ledger."""

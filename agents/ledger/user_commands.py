@@ -19,15 +19,11 @@ from agents.ledger.request_state import (
 from agents.pipeline.events import correlation_headers, propose_result, user_command
 from agents.pipeline.ownership import placeholder_job
 from agents.pipeline.results import error_result
-from schemas.codec import decode, encode
+from schemas import ErrorCode, ErrorContext, Request, Result, decode, encode
 from schemas.commands import Cancel, Retry
 from schemas.error_catalog import explain
-from schemas.errors import ErrorCode, ErrorContext
-from schemas.request import Request
-from schemas.results import Result
+from streams import REQUESTS, Effect, Incoming, Outgoing
 from streams.envelope import seal, trace_id_of
-from streams.records import Effect, Incoming, Outgoing
-from streams.topics import REQUESTS
 from streams.tracing.scope import request_scope
 
 

@@ -4,7 +4,16 @@ Front door of stages that are steps of the pipeline.
 """
 
 from agents.pipeline.events import Event, audit, propose_result, send_event, subject_of
-from agents.pipeline.results import RequestCancelledError, cancellable, is_cancelled
+from agents.pipeline.results import (
+    RequestCancelledError,
+    cancellable,
+    cancelled,
+    completed,
+    error_result,
+    expired,
+    is_cancelled,
+    is_expired,
+)
 from agents.pipeline.step import (
     STEP_TOPICS,
     Complete,
@@ -24,7 +33,12 @@ __all__ = [
     "audit",
     "bug_handler",
     "cancellable",
+    "cancelled",
+    "completed",
+    "error_result",
+    "expired",
     "is_cancelled",
+    "is_expired",
     "propose_result",
     "send_event",
     "step_handler",

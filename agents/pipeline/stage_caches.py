@@ -31,9 +31,9 @@ from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import NAME as VIDEO_INFO
 from agents.caching.video_info import VideoInfoCache
-from schemas.codec import encode
+from schemas import encode
 from schemas.signals import REFRESH, RefreshSignal
-from streams.cluster.shared_state import SharedState
+from streams import Effect, Settings, SharedState, StageContext, Table
 from streams.observability.metrics import (
     CACHE_BYTES,
     CACHE_ENTRIES,
@@ -41,9 +41,6 @@ from streams.observability.metrics import (
     CACHE_REQUESTS,
     SHARED_CACHE_CALLS,
 )
-from streams.records import Effect
-from streams.settings import Settings
-from streams.stage import StageContext, Table
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -24,15 +24,32 @@ from agents.pipeline.results import (
     is_cancelled,
     is_expired,
 )
+from schemas import (
+    ClipmillError,
+    Completed,
+    ErrorCode,
+    ExtractedVideo,
+    Job,
+    MalformedMessageError,
+    Result,
+    SelectedVideo,
+    ValidatedVideo,
+    decode,
+)
 from schemas.audit import Transition
-from schemas.codec import MalformedMessageError, decode
-from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import ExtractedVideo, SelectedVideo, ValidatedVideo
-from schemas.job import Job
-from schemas.results import Completed, Result
-from streams.cluster.shared_state import SharedState
+from streams import (
+    AUDIT,
+    ERRORS,
+    Effect,
+    Envelope,
+    Flush,
+    Incoming,
+    SharedState,
+    SyncFirstHandler,
+    TableWrite,
+    open_envelope,
+)
 from streams.deadletters.headers import replays_of
-from streams.envelope import Envelope, open_envelope
 from streams.observability.metrics import (
     FAILURES,
     RECOVERIES,
@@ -40,9 +57,6 @@ from streams.observability.metrics import (
     observe,
     start_at_zero,
 )
-from streams.records import Effect, Flush, Incoming, TableWrite
-from streams.stage import SyncFirstHandler
-from streams.topics import AUDIT, ERRORS
 
 E = TypeVar("E", bound=Event)
 

@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from agents.access.accounts import open_authenticator
-from agents.pipeline import Event, audit, propose_result, send_event
+from agents.pipeline import Event, audit, error_result, propose_result, send_event
 from agents.pipeline.events import EVENT_SOURCES, delay_event, failed_event, restore_record
 from agents.pipeline.failures import as_bug, on_unreadable
-from agents.pipeline.results import error_result
 from agents.recovery.context import Accounts, breaker_of, options_of
 from agents.recovery.decide import decide
 from agents.recovery.decisions import (
@@ -41,7 +40,6 @@ from schemas import (
     ValidatedVideo,
     decode,
 )
-from schemas.audit import Transition
 from schemas.error_catalog import explain
 from streams import (
     AUDIT,
@@ -213,7 +211,6 @@ def _republish(
 
 
 def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: str) -> Effect:
-    transition: Transition = "parked" if isinstance(decision, Park) else "retrying"
     detail = {
         "code": str(failure.error.error_type),
         "due": decision.due.isoformat(),
@@ -222,7 +219,9 @@ def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: 
     }
     if isinstance(decision, Change):
         detail |= decision.changes.changed
-    return audit(job, NAME, transition, cause, detail=detail)
+    return audit(
+        job, NAME, "parked" if isinstance(decision, Park) else "retrying", cause, detail=detail
+    )
 
 
 def _end_failed(failure: Failure, job: Job, cause: str) -> Sequence[Effect]:

@@ -18,7 +18,11 @@ from agents.pipeline import (
     RequestCancelledError,
     audit,
     cancellable,
+    cancelled,
+    error_result,
+    expired,
     is_cancelled,
+    is_expired,
     propose_result,
     send_event,
 )
@@ -28,12 +32,6 @@ from agents.pipeline.request_claims import SLICE, claim_of_request
 from agents.pipeline.request_parsing import (
     cause_of,
     rejection,
-)
-from agents.pipeline.results import (
-    cancelled,
-    error_result,
-    expired,
-    is_expired,
 )
 from agents.platforms import Platforms, Target
 from agents.platforms.links import LinkResolver

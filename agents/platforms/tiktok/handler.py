@@ -9,11 +9,9 @@ from msgspec.structs import replace
 from agents.accounts.interface import Account
 from agents.engine.interface import EngineFailure, EngineJob, Extractor
 from agents.network.addresses import is_permitted
-from agents.platforms.base import BasePlatform
+from agents.platforms import BasePlatform, Capabilities, FailureRow, ShortLink, Target
 from agents.platforms.errors import error_from_row, find_row
-from agents.platforms.failure_predicates import FailureRow
 from agents.platforms.fields import Fields, decode_raw, text
-from agents.platforms.interface import Capabilities, ShortLink, Target
 from agents.platforms.tiktok.failures import NO_ITEM, TABLE
 from agents.platforms.tiktok.formats import (
     missing_pictures,
@@ -24,9 +22,17 @@ from agents.platforms.tiktok.formats import (
 from agents.platforms.tiktok.link_forms import HOSTS
 from agents.platforms.tiktok.listings import EXTRACTORS, read_listing
 from agents.platforms.tiktok.urls import NAME, is_story, page_url, profile_url, read_url
-from schemas.errors import ClipmillError, ErrorCode
-from schemas.listing import Listing, ListingRef
-from schemas.video import Extraction, MediaSource, VideoFormat, VideoInfo, VideoRef
+from schemas import (
+    ClipmillError,
+    ErrorCode,
+    Extraction,
+    Listing,
+    ListingRef,
+    MediaSource,
+    VideoFormat,
+    VideoInfo,
+    VideoRef,
+)
 
 SITE = "TikTok"
 
