@@ -1,23 +1,25 @@
 """selection: chooses the formats of the video that satisfy the request. Pure rules, no I/O."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from agents.caching import format_choice, metadata, upload_date
 from agents.caching.format_choice import FormatChoices
 from agents.caching.metadata import MetadataCache
 from agents.caching.upload_date import UploadDates
 from agents.pipeline import STEP_TOPICS, Forward, StepOutcome, bug_handler, step_handler
 from agents.pipeline.request_claims import claim_of_extracted
-from agents.pipeline.stage_caches import open_caches
+from agents.pipeline.stage_caches import CacheName, open_caches
 from agents.platforms import Platforms
 from schemas import ExtractedVideo, SelectedVideo
 from streams import EXTRACTED, SELECTED, Handler, Stage, StageContext
 
 NAME = "selection"
 
-
-MEMORY_SHARES = {metadata.NAME: 0.6, format_choice.NAME: 0.3, upload_date.NAME: 0.1}
+MEMORY_SHARES: Mapping[CacheName, float] = {
+    "metadata": 0.6,
+    "format_choice": 0.3,
+    "upload_date": 0.1,
+}
 """Share of ``cache.memory_bytes`` per cache."""
 
 

@@ -5,6 +5,7 @@ changelog, or a lookup in a shared backend costs many times what it would save, 
 """
 
 from collections.abc import Collection, Mapping
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,7 @@ from agents.formats.selection import Choice, choose_files
 from schemas.request import Options
 from schemas.video import MediaSource, SelectedSource, VideoRef
 
-NAME = "format_choice"
+NAME: Final = "format_choice"
 
 TTL_SECONDS = 3_600.0
 """Default TTL."""

@@ -5,13 +5,14 @@ Reading it is most of the cost of a ``video_info`` hit.
 
 import hashlib
 from dataclasses import dataclass
+from typing import Final
 
 from agents.caching.ttl_lru import BoundedCache
 from agents.platforms.interface import Platform
 from schemas.codec import encode
 from schemas.video import Extraction, MediaSource, VideoInfo, VideoRef
 
-NAME = "metadata"
+NAME: Final = "metadata"
 
 TTL_SECONDS = 1_800.0
 """Default TTL, the same as that of the extraction."""

@@ -7,7 +7,7 @@ requests to the platform. It has two tiers: the process, and the shared backend 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,7 @@ from agents.caching.row_expiry import CLOCK_SKEW_SECONDS
 from schemas.codec import MalformedMessageError, Moment, decode, encode
 from schemas.errors import ClipmillError, ErrorCode
 
-NAME = "negative"
+NAME: Final = "negative"
 
 FINAL = frozenset(
     {

@@ -1,6 +1,7 @@
 """Caches publication times of posts: not every page or listing states them."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -8,7 +9,7 @@ from agents.caching.ttl_lru import BoundedCache
 from schemas.listing import ListedPost, Listing
 from schemas.video import VideoInfo
 
-NAME = "upload_date"
+NAME: Final = "upload_date"
 
 TTL_SECONDS = 86_400.0
 """Default TTL. A date never changes; the TTL only removes posts that are not requested any more."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from agents.caching.interface import NULL_REPORT, CacheBackend, CacheReport
 from agents.caching.row_codec import (
@@ -25,7 +26,7 @@ from agents.caching.row_expiry import CLOCK_SKEW_SECONDS, ExpiryIndex
 from agents.caching.ttl_lru import BoundedCache
 from schemas.video import Extraction
 
-NAME = "video_info"
+NAME: Final = "video_info"
 
 ROWS_BYTES_MAX = 4 * 2**30
 """Default limit of the rows of the assigned partitions, on disk. Beyond it, rows that expire first

@@ -4,40 +4,23 @@ Events are keyed by video and processed in order per key, which coalesces concur
 first one extracts the video, the others hit the cache.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-
-import msgspec
 
 from agents.access import OutboundGate, installed_plugins, open_egresses
 from agents.access.accounts import stage_authenticator
-from agents.caching import metadata, negative, upload_date, video_info
-from agents.caching.metadata import MetadataCache
-from agents.caching.negative import NegativeCache
 from agents.caching.row_codec import expiry_of_packed
-from agents.caching.ttl_lru import BoundedCache, MemoryBackend
-from agents.caching.upload_date import UploadDates
-from agents.caching.video_info import CacheHit, VideoInfoCache
+from agents.caching.video_info import VideoInfoCache
 from agents.extraction import listings
 from agents.extraction.engine import open_engine
 from agents.extraction.listings import ListingWork, sweep_listings
 from agents.extraction.page_reader import PageReader
-from agents.pipeline import (
-    STEP_TOPICS,
-    Complete,
-    Forward,
-    StepOutcome,
-    bug_handler,
-    completed,
-    step_handler,
-)
+from agents.extraction.videos import TABLE, VideoWork
+from agents.pipeline import STEP_TOPICS, bug_handler, step_handler
 from agents.pipeline.request_claims import bug_by_kind, claim_of_validated, handle_by_kind
-from agents.pipeline.stage_caches import StageCaches, open_caches
+from agents.pipeline.stage_caches import CacheName, StageCaches, open_caches
 from agents.platforms import Platforms
-from schemas import ClipmillError, ExtractedVideo, Extraction, Job, ValidatedListing, ValidatedVideo
-from schemas.events import CacheUse
-from schemas.job import PageUse
-from schemas.video import EngineVersions
+from schemas import ValidatedListing, ValidatedVideo
 from streams import (
     ATTEMPTS,
     EXTRACTED,
@@ -47,172 +30,20 @@ from streams import (
     RowFields,
     Stage,
     StageContext,
-    TableWrite,
     tombstones,
 )
 
 NAME = "extraction"
-TABLE = "video-info"
 SWEEP_SECONDS = 60.0
 
-MEMORY_SHARES = {
-    video_info.NAME: 0.4,
-    metadata.NAME: 0.4,
-    negative.NAME: 0.1,
-    upload_date.NAME: 0.1,
+MEMORY_SHARES: Mapping[CacheName, float] = {
+    "video_info": 0.4,
+    "metadata": 0.4,
+    "negative": 0.1,
+    "upload_date": 0.1,
 }
 """Share of ``cache.memory_bytes`` per cache. A decoded video takes 14 KB in the front cache, and 28
 KB as metadata."""
-
-
-class ExtractionWork:
-    """The stage's step.
-
-    Args:
-        platforms: the installed platforms.
-        reader: extracts pages.
-        cache: cache of extractions.
-        failures: negative cache of permanent failures; default: a disabled one.
-        pages: cache of parsed page metadata.
-        dates: cache of upload dates.
-        versions: returns the engine versions, None while unknown.
-        authenticates: whether every page of a platform is read with an account.
-    """
-
-    def __init__(
-        self,
-        platforms: Platforms,
-        reader: PageReader,
-        cache: VideoInfoCache,
-        *,
-        failures: NegativeCache | None = None,
-        pages: MetadataCache | None = None,
-        dates: UploadDates | None = None,
-        versions: Callable[[], EngineVersions | None] = lambda: None,
-        authenticates: Callable[[str], bool] = lambda _: False,
-    ) -> None:
-        self._platforms = platforms
-        self._reader = reader
-        self._cache = cache
-        self._failures = failures or NegativeCache(0, MemoryBackend(BoundedCache(negative.NAME, 0)))
-        self._pages = pages or MetadataCache()
-        self._dates = dates or UploadDates()
-        self._versions = versions
-        self._authenticates = authenticates
-
-    async def work(self, event: ValidatedVideo) -> StepOutcome:
-        """Forward the video with its extraction; an ``info`` request completes here.
-
-        Raises:
-            ClipmillError: the platform failed, or the gate rejected the call.
-        """
-        known = await self._lookup(event)
-        if known is not None:
-            use = _cache_use(known.extraction, event.job.page)
-            return self._to_outcome(event, known.extraction, use, known.row)
-        try:
-            extraction = await self._reader.read(event.video, event.job)
-        except ClipmillError as error:
-            error.engine = self._versions()
-            await self._store_failure(event, error)
-            return self._serve_stale(event, error)
-        row = await self._store(event, extraction)
-        return self._to_outcome(event, extraction, "miss", row, reads=1)
-
-    def work_sync(self, event: ValidatedVideo) -> StepOutcome | None:
-        """Do `work` for a video that is in the caches of this worker; None for all others."""
-        if event.job.page != PageUse() or _wants_fresh(event.job):
-            return None
-        known = self._cache.get_local(event.video.key)
-        return None if known is None else self._to_outcome(event, known.extraction, "hit")
-
-    async def _lookup(self, event: ValidatedVideo) -> CacheHit | None:
-        """Return a cached extraction; a failure in the negative cache is raised.
-
-        A ``refresh``, or a page older than the one a retry requires, invalidates the entry.
-        """
-        key, page = event.video.key, event.job.page
-        if page.read_at is None and _wants_fresh(event.job):
-            await self._cache.drop(key)
-            return None
-        found = await self._cache.get(key)
-        if found is not None and _is_outdated(found.extraction, page):
-            await self._cache.drop(key)
-            return None
-        is_retry = page != PageUse() or event.job.retry_of is not None
-        if found is None and self._is_anonymous(event) and not is_retry:
-            failure = await self._failures.get(key)
-            if failure is not None:
-                raise failure.error()
-        return found
-
-    async def _store(self, event: ValidatedVideo, extraction: Extraction) -> bytes:
-        """Cache an extraction; return its row for the table."""
-        platform = self._platforms.by_name(event.video.platform)
-        links_expiry = platform.get_expiry_seconds(extraction)
-        await self._failures.delete(event.video.key)
-        return await self._cache.put(event.video.key, extraction, links_expiry)
-
-    async def _store_failure(self, event: ValidatedVideo, error: ClipmillError) -> None:
-        # An account's failure is not cached: the post may be visible to another account.
-        if self._is_anonymous(event) and error.account is None:
-            await self._failures.put(event.video.key, error)
-
-    def _is_anonymous(self, event: ValidatedVideo) -> bool:
-        """Return whether the page is read without an account by policy.
-
-        A platform that authenticates reads anonymously only while all accounts are paused; its
-        failures bypass the negative cache.
-        """
-        return not (event.job.authenticate or self._authenticates(event.video.platform))
-
-    def _serve_stale(self, event: ValidatedVideo, error: ClipmillError) -> StepOutcome:
-        """Serve a stale extraction to ``info`` if the gate rejected the call; else raise."""
-        job = event.job
-        if error.permitted or job.action != "info" or _wants_fresh(job):
-            raise error
-        stale = self._cache.get_stale(event.video.key)
-        if stale is None:
-            raise error
-        return self._to_outcome(event, stale, "stale")
-
-    def _to_outcome(
-        self,
-        event: ValidatedVideo,
-        extraction: Extraction,
-        cache: CacheUse,
-        row: bytes | None = None,
-        reads: int = 0,
-    ) -> StepOutcome:
-        writes = () if row is None else (TableWrite(TABLE, event.video.key, row),)
-        if event.job.action == "info":
-            platform = self._platforms.by_name(event.video.platform)
-            page = self._pages.read(platform, event.video, extraction)
-            info = self._dates.complete(event.video.key, page.info)
-            outcome = completed(event.job, info, cache=cache, engine=extraction.engine)
-            return Complete(outcome, writes)
-        used = PageUse(read_at=extraction.extracted_at, reads=event.job.page.reads + reads)
-        job = msgspec.structs.replace(event.job, page=used)
-        extracted = ExtractedVideo(job=job, video=event.video, extraction=extraction, cache=cache)
-        return Forward(extracted, "extracted", writes, {"cache": cache}, job)
-
-
-def _wants_fresh(job: Job) -> bool:
-    return job.options.refresh or job.page.outdated
-
-
-def _is_outdated(extraction: Extraction, page: PageUse) -> bool:
-    """Return whether a cached page is older than the oldest one that a job may use."""
-    if page.read_at is None:
-        return False
-    return extraction.extracted_at < page.read_at or (
-        page.outdated and extraction.extracted_at == page.read_at
-    )
-
-
-def _cache_use(extraction: Extraction, page: PageUse) -> CacheUse:
-    """Return the cache use to report: a page that was read for this job counts as a miss."""
-    return "miss" if page.reads and extraction.extracted_at == page.read_at else "hit"
 
 
 @asynccontextmanager
@@ -237,7 +68,7 @@ async def open_extraction(context: StageContext) -> AsyncIterator[Handler]:
             always=settings.auth.always,
         )
         dates = caches.upload_dates()
-        work = ExtractionWork(
+        work = VideoWork(
             platforms,
             reader,
             _open_cache(caches, context),

@@ -5,12 +5,12 @@ entries by the shared state (cache invalidation, `invalidated_at`).
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from agents.caching import format_choice, metadata, negative, row_codec, ttl_lru, upload_date
@@ -45,6 +45,8 @@ from streams.observability.metrics import (
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+CacheName = Literal["video_info", "negative", "metadata", "format_choice", "upload_date"]
+
 SWEEP_SECONDS = 60.0
 
 SHED_SHARE = 0.5
@@ -66,7 +68,7 @@ class StageCaches:
         stage: str,
         context: StageContext,
         shared: CacheBackend | None,
-        shares: dict[str, float],
+        shares: Mapping[CacheName, float],
     ) -> None:
         self._context = context
         self._settings = context.settings.cache
@@ -120,7 +122,7 @@ class StageCaches:
 
     def _store(
         self,
-        name: str,
+        name: CacheName,
         ttl_seconds: float,
         size_of: Callable[[K, V], int],
         *,
@@ -150,7 +152,7 @@ class StageCaches:
 
 @asynccontextmanager
 async def open_caches(
-    stage: str, context: StageContext, shares: dict[str, float]
+    stage: str, context: StageContext, shares: Mapping[CacheName, float]
 ) -> AsyncIterator[StageCaches]:
     """Open the caches of a stage, with the configured backend.
 

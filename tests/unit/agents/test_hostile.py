@@ -20,8 +20,8 @@ from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.interface import LoginSettings
 from agents.caching.video_info import VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.extraction.agent import ExtractionWork
 from agents.extraction.page_reader import PageReader
+from agents.extraction.videos import VideoWork
 from agents.ledger.agent import Ledger
 from agents.ledger.batches import Batches
 from agents.pipeline.events import DUE, TARGET, audit, propose_result
@@ -81,7 +81,7 @@ def make_recovery() -> Recovery:
     return Recovery(make_settings(), SharedState(), ErrorHandlers({}), uniform=lambda: 0.5)
 
 
-def make_extraction_work() -> ExtractionWork:
+def make_extraction_work() -> VideoWork:
     cache = VideoInfoCache(lambda _: None, 60.0)
     reader = PageReader(
         PLATFORMS,
@@ -90,7 +90,7 @@ def make_extraction_work() -> ExtractionWork:
         authenticator=CookieFiles(LoginSettings()),
         deadline_seconds=1.0,
     )
-    return ExtractionWork(PLATFORMS, reader, cache)
+    return VideoWork(PLATFORMS, reader, cache)
 
 
 def make_validation() -> Validation:

@@ -13,8 +13,8 @@ from agents.accounts.interface import LoginSettings
 from agents.caching.video_info import VideoInfoCache
 from agents.delay import handle as delay
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.extraction.agent import ExtractionWork
 from agents.extraction.page_reader import PageReader
+from agents.extraction.videos import VideoWork
 from agents.ledger.agent import Ledger
 from agents.ledger.batches import Batches
 from agents.network.download import Fetched, FetchLimits, OnBytes
@@ -120,7 +120,7 @@ class Pipeline:
         counts = make_table("batches")
         self.tables: list[Table] = [rows, outcomes, counts, context.tables["files"]]
         cache = VideoInfoCache(rows.get, 60.0, lambda: NOW)
-        extraction = ExtractionWork(
+        extraction = VideoWork(
             PLATFORMS,
             PageReader(
                 PLATFORMS,

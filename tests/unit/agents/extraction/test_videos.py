@@ -16,9 +16,10 @@ from agents.caching.ttl_lru import BoundedCache, MemoryBackend
 from agents.caching.upload_date import UploadDates
 from agents.caching.video_info import VideoInfoCache
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult
-from agents.extraction.agent import NAME, TABLE, ExtractionWork
+from agents.extraction.agent import NAME
 from agents.extraction.agent import stage as extraction_stage
 from agents.extraction.page_reader import PageReader
+from agents.extraction.videos import TABLE, VideoWork
 from agents.pipeline.step import step_handler
 from agents.platforms.registry import Platforms
 from agents.platforms.tiktok.handler import TikTok
@@ -115,7 +116,7 @@ class ExtractionHarness:
         self.context, self.best_effort_records = make_context(make_settings())
 
     @property
-    def work(self) -> ExtractionWork:
+    def work(self) -> VideoWork:
         reader = PageReader(
             self.platforms,
             self.engine,
@@ -123,7 +124,7 @@ class ExtractionHarness:
             authenticator=CookieFiles(LoginSettings(cookie_files=self.files)),
             deadline_seconds=DEADLINE_SECONDS,
         )
-        return ExtractionWork(
+        return VideoWork(
             self.platforms,
             reader,
             self.cache,
