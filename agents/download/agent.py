@@ -6,7 +6,7 @@ the files of the first.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -14,15 +14,13 @@ from functools import partial
 import msgspec
 
 from agents.access import OutboundGate, installed_plugins, open_fetchers
-from agents.caching.row_expiry import keys_to_evict
 from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
-from agents.download.file_index import TABLE, StoredFileIndex
+from agents.download.file_index import TABLE, StoredFileIndex, count_lookup, sweep_files
 from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
-from agents.download.verification import FileVerifier, check_sound
+from agents.download.verification import check_sound, open_verifier
 from agents.media.checking import no_sound_error
-from agents.media.prober import open_prober
 from agents.media.remuxer import open_remuxer
 from agents.pipeline import (
     STEP_TOPICS,
@@ -37,25 +35,9 @@ from agents.pipeline.request_claims import claim_of_selected
 from agents.platforms import Platforms
 from agents.storage import LocalStorage
 from schemas import ClipmillError, Job, SelectedSource, SelectedVideo, StoredFile
-from streams import (
-    ATTEMPTS,
-    PROGRESS,
-    SELECTED,
-    Effect,
-    Handler,
-    Stage,
-    StageContext,
-    TableWrite,
-    tombstones,
-)
-from streams.observability.metrics import CACHE_REQUESTS
+from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
 
 NAME = "download"
-SWEEP_SECONDS = 600.0
-
-ROWS_BYTES_MAX = 128 * 2**20
-"""Bytes of all rows of one process: some 200,000 videos at 650 bytes each, or 10,000 photo posts of
-35 pictures. Beyond that the rows that expire next are evicted; their files stay in the storage."""
 
 STORAGE_ATTEMPTS_MAX = 5
 """Attempts of one event that fail by the storage, each after it recovered. Then the event is
@@ -165,18 +147,13 @@ class Download:
         self, row: Mapping[str, StoredFile], source: SelectedSource, event: SelectedVideo
     ) -> StoredFile | None:
         known = await self._index.lookup(row, source, event)
-        _count("table", known)
+        count_lookup("table", known)
         if known is not None:
             return known
         found = await self._index.find_unindexed(row, source, event)
         file = None if found is None else await self._fetcher.adopt(found, source, event)
-        _count("storage", file)
+        count_lookup("storage", file)
         return file
-
-
-def _count(level: str, file: StoredFile | None) -> None:
-    outcome = "miss" if file is None else "hit"
-    CACHE_REQUESTS.labels(NAME, "files", level, outcome).inc()
 
 
 def _as_fetched(file: StoredFile) -> StoredFile:
@@ -207,20 +184,14 @@ def _complete(
 @asynccontextmanager
 async def open_download(context: StageContext) -> AsyncIterator[Handler]:
     settings = context.settings
-    table = context.tables[TABLE]
-
-    def sweep() -> Iterator[Sequence[Effect]]:
-        evicted = keys_to_evict(table.slices, time.time(), ROWS_BYTES_MAX)
-        return (tombstones(TABLE, keys) for keys in evicted)
-
     async with AsyncExitStack() as stack:
         fetchers = await open_fetchers(settings, stack)
         storage = await stack.enter_async_context(LocalStorage.open(settings.data_dir))
         storage_guard = StorageGuard(storage, context.intake, settings.download)
         await stack.enter_async_context(background_task(storage_guard.watch()))
-        prober = await stack.enter_async_context(open_prober())
+        verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))
         remuxer = await stack.enter_async_context(open_remuxer())
-        context.periodic.append((SWEEP_SECONDS, sweep))
+        sweep_files(context)
         fetcher = FileFetcher(
             Platforms.load(context.settings.platforms),
             fetchers,
@@ -229,7 +200,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
                 "download", tuple(fetchers), context, step=NAME, plugins=installed_plugins()
             ),
             storage_guard=storage_guard,
-            verifier=FileVerifier(prober if settings.download.probe else None),
+            verifier=verifier,
             remuxer=remuxer,
             context=context,
         )

@@ -11,12 +11,7 @@ from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
 from agents.media.remuxer import Remux
 from agents.network.bandwidth import time_limit
-from agents.network.download import (
-    Fetched,
-    FetchLimits,
-    MediaFetcher,
-    media_type,
-)
+from agents.network.download import Fetched, FetchLimits, MediaFetcher, media_type
 from agents.pipeline.events import report_progress
 from agents.platforms import Platforms
 from agents.storage import FileGoneError, PublishedFile, Storage

@@ -6,22 +6,30 @@ the same post failed. Files in the storage are always complete, as publication i
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
 
+from agents.caching.row_expiry import keys_to_evict
 from agents.pipeline.stage_caches import invalidated_at
 from agents.storage.interface import PublishedFile, Storage
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import SelectedVideo
 from schemas.files import StoredFile
 from schemas.video import SelectedSource
-from streams.records import TableWrite
+from streams.observability.metrics import CACHE_REQUESTS
+from streams.records import Effect, TableWrite, tombstones
 from streams.stage import StageContext
 
 TABLE = "files"
+
+SWEEP_SECONDS = 600.0
+
+ROWS_BYTES_MAX = 128 * 2**20
+"""Bytes of all rows of one process: some 200,000 videos at 650 bytes each, or 10,000 photo posts of
+35 pictures. Beyond that the rows that expire next are evicted; their files stay in the storage."""
 
 
 class StoredFilesRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +118,23 @@ class StoredFileIndex:
         requested = event.job.received_at if event.job.options.refresh else None
         moments = (refreshed, requested, datetime.fromtimestamp(time.time() - self._seconds, UTC))
         return max(moment.timestamp() for moment in moments if moment is not None)
+
+
+def count_lookup(level: str, file: StoredFile | None) -> None:
+    """Count a lookup: ``table`` for the index, ``storage`` for a file that it does not have."""
+    outcome = "miss" if file is None else "hit"
+    CACHE_REQUESTS.labels("download", TABLE, level, outcome).inc()
+
+
+def sweep_files(context: StageContext) -> None:
+    """Schedule the sweep of expired rows; it deletes no file."""
+    table = context.tables[TABLE]
+
+    def sweep() -> Iterator[Sequence[Effect]]:
+        evicted = keys_to_evict(table.slices, time.time(), ROWS_BYTES_MAX)
+        return (tombstones(TABLE, keys) for keys in evicted)
+
+    context.periodic.append((SWEEP_SECONDS, sweep))
 
 
 def _is_too_large(size: int, event: SelectedVideo) -> bool:

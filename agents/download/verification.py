@@ -1,6 +1,8 @@
 """Verification: probes a file before it is published, and describes the stored file."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -9,7 +11,7 @@ from agents.media.checking import check, damaged_error, no_sound_error
 from agents.media.client import ProcessUnavailableError
 from agents.media.containers import extension_of
 from agents.media.facts import MediaFacts, Unreadable, Unsupported
-from agents.media.prober import Probe
+from agents.media.prober import Probe, open_prober
 from agents.network.download import Fetched
 from schemas.errors import ClipmillError
 from schemas.files import StoredFile
@@ -64,6 +66,13 @@ class FileVerifier:
                 return facts
             case Unsupported():
                 return None
+
+
+@asynccontextmanager
+async def open_verifier(*, probe: bool) -> AsyncIterator[FileVerifier]:
+    """Yield a verifier with a prober of its own; without ``probe`` it accepts all files."""
+    async with open_prober() as prober:
+        yield FileVerifier(prober if probe else None)
 
 
 def extension(source: MediaSource, facts: MediaFacts | None) -> str:

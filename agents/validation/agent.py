@@ -29,10 +29,7 @@ from agents.pipeline import (
 from agents.pipeline.failures import as_bug, to_failure
 from agents.pipeline.reply_routing import check_reply
 from agents.pipeline.request_claims import SLICE, claim_of_request
-from agents.pipeline.request_parsing import (
-    cause_of,
-    rejection,
-)
+from agents.pipeline.request_parsing import cause_of, rejection
 from agents.platforms import Platforms, Target
 from agents.platforms.links import LinkResolver
 from agents.validation.rejections import NAME, explain_failure, on_bug, reject_record, reject_url

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from agents.access.egress import open_fetchers
-from agents.download.agent import STORAGE_ATTEMPTS_MAX, SWEEP_SECONDS
+from agents.download.agent import STORAGE_ATTEMPTS_MAX
 from agents.download.agent import stage as download_stage
 from agents.download.bounded_gather import background_task
-from agents.download.file_index import TABLE, StoredFilesRow
+from agents.download.file_index import SWEEP_SECONDS, TABLE, StoredFilesRow
 from agents.download.storage_guard import StorageGuard
 from agents.media.prober import MediaProber
 from agents.network.bandwidth import BandwidthLimiter
@@ -499,7 +499,7 @@ async def test_files_are_probed_unless_disabled(
     enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probes: list[object] = []
-    monkeypatch.setattr("agents.download.agent.FileVerifier", probes.append)
+    monkeypatch.setattr("agents.download.verification.FileVerifier", probes.append)
     settings = make_settings(data_dir=tmp_path, download=DownloadSettings(probe=enabled))
     async with download_stage.open(make_context(settings, TABLE)[0]):
         assert [isinstance(each, MediaProber) for each in probes] == [enabled]

@@ -3,11 +3,7 @@ from contextlib import suppress
 
 import pytest
 
-from agents.pipeline.results import (
-    RequestCancelledError,
-    cancellable,
-    is_cancelled,
-)
+from agents.pipeline.results import RequestCancelledError, cancellable, is_cancelled
 from schemas.job import Job
 from streams.cluster.shared_state import SharedState
 from tests.unit.agents.builders import make_job, member_job
