@@ -18,19 +18,15 @@ from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
 from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
-from streams.cluster.connection import translate_errors
-from streams.cluster.producer import ReliableProducer
 from streams.contract.role_acls import operator_acls
-from streams.deadletters.dead_letter import STATES, DeadLetterRecord
-from streams.deadletters.filters import Filter
+from streams.deadletters.dead_letter import STATES, DeadLetterRecord, Filter
 from streams.deadletters.replay import (
     Replay,
     ReplayPlan,
     ReplayRateLimiter,
     Totals,
-    mark_record,
     open_replay_producer,
-    to_write,
+    publish_mark,
 )
 from streams.deadletters.store import DeadLetterStore
 from streams.settings import KafkaSettings, Settings
@@ -236,6 +232,4 @@ async def _resolve(kafka: KafkaSettings, ids: set[str], mark: DeadLetterStatus) 
     for dead_letter in dead_letters:
         if dead_letter.mark is not None and dead_letter.mark.state == "replayed":
             raise click.ClickException(f"{dead_letter.id} is replayed, nothing was resolved")
-    async with translate_errors(kafka), ReliableProducer(kafka) as producer:
-        records = [mark_record(dead_letter, mark) for dead_letter in dead_letters]
-        await producer.publish([to_write(each, kafka.topic_prefix) for each in records])
+    await publish_mark(kafka, dead_letters, mark)

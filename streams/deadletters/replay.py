@@ -1,4 +1,4 @@
-"""Replay of dead letters: republishes them to their origin topics.
+"""Replay of dead letters: republishes them to their origin topics; and the marks of operators.
 
 Each chunk of records is published in one Kafka transaction with the marks that say so: an
 interrupted replay loses no dead letter and replays none twice. All replays of a cluster have one
@@ -14,20 +14,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    InvalidProducerEpoch,
-    ProducerFenced,
-    TransactionalIdAuthorizationFailed,
-)
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced, TransactionalIdAuthorizationFailed
 
 from schemas.codec import encode
 from schemas.deadletters import DeadLetterStatus
 from streams.cluster.authorization import MissingAclError, explain_missing
 from streams.cluster.connection import client_options, translate_errors
-from streams.cluster.producer import Write
+from streams.cluster.producer import ReliableProducer, Write
 from streams.contract.role_acls import replay_acl
-from streams.deadletters.dead_letter import DeadLetterRecord, refusal, replay_of
-from streams.deadletters.filters import Filter
+from streams.deadletters.dead_letter import DeadLetterRecord, Filter, refusal, replay_of
 from streams.deadletters.store import DeadLetterStore
 from streams.envelope import seal, trace_id_of
 from streams.errors import OperatorError
@@ -224,6 +219,19 @@ def mark_record(dead_letter: DeadLetterRecord, mark: DeadLetterStatus) -> Outgoi
         request_id=metadata.request_id,
         trace_id=trace_id_of(record),
     )
+
+
+async def publish_mark(
+    kafka: KafkaSettings, dead_letters: Sequence[DeadLetterRecord], mark: DeadLetterStatus
+) -> None:
+    """Mark dead letters without a replay.
+
+    Raises:
+        ClusterUnavailableError: no broker answers.
+    """
+    async with translate_errors(kafka), ReliableProducer(kafka) as producer:
+        records = [mark_record(dead_letter, mark) for dead_letter in dead_letters]
+        await producer.publish([to_write(each, kafka.topic_prefix) for each in records])
 
 
 def to_write(record: Outgoing, topic_prefix: str) -> Write:

@@ -14,8 +14,7 @@ from click.testing import CliRunner, Result
 
 from streams.cli import cli
 from streams.cluster.connection import ClusterUnavailableError
-from streams.deadletters.dead_letter import DeadLetterRecord
-from streams.deadletters.filters import Filter
+from streams.deadletters.dead_letter import DeadLetterRecord, Filter
 from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_dead_letter
 from streams.deadletters.replay import (
     Replay,

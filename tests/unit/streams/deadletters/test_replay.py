@@ -4,7 +4,7 @@ import pytest
 
 from schemas.codec import decode
 from schemas.deadletters import DeadLetterStatus
-from streams.deadletters.filters import Filter
+from streams.deadletters.dead_letter import Filter
 from streams.deadletters.replay import ReplayPlan, ReplayRateLimiter, Totals, mark_record, to_write
 from streams.topics import MARKS
 from tests.unit.streams.deadletters.builders import FAILED_AT, stored_dead_letter

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from streams.deadletters.filters import Filter
+from streams.deadletters.dead_letter import Filter
 from tests.unit.streams.deadletters.builders import FAILED_AT, stored_dead_letter
 
 SECOND = timedelta(seconds=1)
