@@ -31,13 +31,13 @@ _DEFAULT_ID = re.compile(r"(?:requests|commands)-\d+-\d+-(?P<milliseconds>\d{13}
 _REPLAY = re.compile(r"(?P<first>.+)/replay-(?P<number>\d{1,4})")
 
 
-class _Batch(msgspec.Struct, frozen=True):
+class _HistoryBatch(msgspec.Struct, frozen=True):
     id: str
     size: int
 
 
-class _Job(msgspec.Struct, frozen=True):
-    batch: _Batch | None = None
+class _HistoryJob(msgspec.Struct, frozen=True):
+    batch: _HistoryBatch | None = None
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     """Fields of an audit record that name related requests."""
 
     request_id: str
-    job: _Job | None = None
+    job: _HistoryJob | None = None
     outcome: _Outcome | None = None
     member: _Member | None = None
 

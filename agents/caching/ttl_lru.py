@@ -20,13 +20,13 @@ DEFAULT_BYTES_MAX = 4 * 2**20
 """Capacity of a cache without an explicit one."""
 
 
-class _Entry(NamedTuple, Generic[V]):
+class _CachedEntry(NamedTuple, Generic[V]):
     value: V
     size: int
     expires_at: float
 
 
-class _Entries(TLRUCache[K, _Entry[V], float]):
+class _Entries(TLRUCache[K, _CachedEntry[V], float]):
     """cachetools' cache with eviction callbacks, by the overrides that its documentation names."""
 
     def __init__(
@@ -37,13 +37,13 @@ class _Entries(TLRUCache[K, _Entry[V], float]):
         )
         self._on_evict = on_evict
 
-    def expire(self, time: float | None = None) -> list[tuple[K, _Entry[V]]]:
+    def expire(self, time: float | None = None) -> list[tuple[K, _CachedEntry[V]]]:
         expired = list(super().expire(time))
         if expired:
             self._on_evict("ttl", len(expired))
         return expired
 
-    def popitem(self) -> tuple[K, _Entry[V]]:
+    def popitem(self) -> tuple[K, _CachedEntry[V]]:
         pair = super().popitem()
         self._on_evict("lru", 1)
         return pair
@@ -113,7 +113,7 @@ class BoundedCache(Generic[K, V]):
         if ttl <= 0 or size > self._entries.maxsize:
             self.delete(key)
             return
-        self._entries[key] = _Entry(value, size, self._clock() + ttl)
+        self._entries[key] = _CachedEntry(value, size, self._clock() + ttl)
 
     def delete(self, key: K) -> None:
         """Invalidate a key; a missing one is no error."""

@@ -63,25 +63,25 @@ OUTCOME: Path = (AUDIT,)
 """Path of records that end at their step: only the audit topic needs capacity."""
 
 
-class _Request(msgspec.Struct, frozen=True):
+class _ClaimedRequest(msgspec.Struct, frozen=True):
     id: str | int | None = None
     priority: int = DEFAULT_PRIORITY
     action: Action = "download"
     urls: tuple[msgspec.Raw, ...] | None = None
 
 
-class _Job(msgspec.Struct, frozen=True):
+class _ClaimedJob(msgspec.Struct, frozen=True):
     action: Action = "download"
 
 
-class _Event(msgspec.Struct, frozen=True):
-    job: _Job
+class _ClaimedEvent(msgspec.Struct, frozen=True):
+    job: _ClaimedJob
 
 
 _UNREADABLE = (MalformedMessageError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_request = msgspec.json.Decoder(_Request)
-_event = msgspec.json.Decoder(_Event)
+_request = msgspec.json.Decoder(_ClaimedRequest)
+_event = msgspec.json.Decoder(_ClaimedEvent)
 
 
 def claim_of_request(record: Incoming) -> Claim:
@@ -130,7 +130,7 @@ def _path_after_extraction(record: Incoming) -> Path:
     return path_of(event.job.action)
 
 
-def _read_request(record: Incoming) -> _Request | None:
+def _read_request(record: Incoming) -> _ClaimedRequest | None:
     content_type = (record.header("content-type") or "").lower()
     try:
         structured = content_type.startswith(STRUCTURED)

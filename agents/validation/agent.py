@@ -83,7 +83,7 @@ class Validation:
     async def handle(self, record: Incoming) -> Sequence[Effect] | Slices:
         """Handle any record of the requests topic; batches yield their effects in slices."""
         read = self._read(record)
-        if not isinstance(read, _Request):
+        if not isinstance(read, _RequestedJobs):
             return read
         if len(read.jobs) == 1:
             return await self._handle_url(*read.jobs[0], read.cause, record)
@@ -93,7 +93,7 @@ class Validation:
         """Handle an invalid record, or a single URL that needs no network call; else None."""
         started = time.perf_counter()
         read = self._read(record)
-        if not isinstance(read, _Request):
+        if not isinstance(read, _RequestedJobs):
             return read
         (job, url), *members = read.jobs
         if members or is_expired(job, datetime.now(UTC)) or is_cancelled(job, self._shared_state):
@@ -106,7 +106,7 @@ class Validation:
             return None
         return _accept(_with_timing(job, started, "passed"), target, read.cause)
 
-    def _read(self, record: Incoming) -> "_Request | Sequence[Effect]":
+    def _read(self, record: Incoming) -> "_RequestedJobs | Sequence[Effect]":
         """Return the jobs of a record, or the rejection of an invalid one."""
         try:
             envelope = open_envelope(record)
@@ -117,7 +117,7 @@ class Validation:
             check_reply(requested[0][0].reply, self._reply_topics, record)
         except ClipmillError as error:
             return reject_record(record, error, envelope)
-        return _Request(requested, cause_of(envelope, record))
+        return _RequestedJobs(requested, cause_of(envelope, record))
 
     async def _slices(self, requested: list[RequestedJob], cause: str, record: Incoming) -> Slices:
         for first in range(0, len(requested), SLICE):
@@ -156,7 +156,7 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _RequestedJobs:
     """The jobs of a valid record with their URLs, and the id of the event that causes them."""
 
     jobs: list[RequestedJob]

@@ -78,7 +78,7 @@ class _Totals:
         self.counted += sign * is_counted
 
 
-class _Batch:
+class _AtomicWrite:
     """An atomic write: entries, and the totals of the partitions after it."""
 
     def __init__(self, totals: Mapping[int, _Totals]) -> None:
@@ -165,7 +165,7 @@ class RocksDbStore:
     def start_flush(self) -> None:
         """Write what is buffered, and start the flush of it to disk."""
         self._write_pending()
-        self._write(_Batch(self._totals))
+        self._write(_AtomicWrite(self._totals))
         self._files.flush(wait=False)
 
     # Rows
@@ -233,7 +233,7 @@ class RocksDbStore:
     def _write_pending(self) -> None:
         """Write the buffered rows with their index, and the states of the partitions."""
         if self._pending:
-            batch = _Batch(self._totals)
+            batch = _AtomicWrite(self._totals)
             stored = self._files.get_many([_ROW + key for key in self._pending])
             for (key, (partition, row)), before in zip(self._pending.items(), stored, strict=True):
                 if before is not None and (row is not None or _partition_of(before) == partition):
@@ -244,13 +244,13 @@ class RocksDbStore:
             self._write(batch)
             self._pending.clear()
 
-    def _remove(self, batch: _Batch, key: bytes, stored: bytes) -> None:
+    def _remove(self, batch: _AtomicWrite, key: bytes, stored: bytes) -> None:
         try:
             batch.remove(key, stored)
         except KeyError:
             self._files.raise_damaged(f"the state of partition {_partition_of(stored)} is missing")
 
-    def _write(self, batch: _Batch) -> None:
+    def _write(self, batch: _AtomicWrite) -> None:
         now = self._clock()
         saved_at = self._saved_at | dict.fromkeys(self._confirmed, now)
         for partition, totals in batch.totals.items():
@@ -322,7 +322,7 @@ class RocksDbStore:
             following = found[-1] + b"\0"
 
     def _delete(self, keys: Sequence[bytes]) -> None:
-        batch = _Batch(self._totals)
+        batch = _AtomicWrite(self._totals)
         found = self._files.get_many([_ROW + key for key in keys])
         for key, stored in zip(keys, found, strict=True):
             if stored is not None:
