@@ -1,11 +1,66 @@
 """Platform of Streamable: single videos, read by yt-dlp's stock extractor."""
 
+import re
+
 from agents.platforms.base import BasePlatform
 from agents.platforms.failure_predicates import FailureRow, message_contains
 from agents.platforms.failures import failure_table
 from agents.platforms.interface import Capabilities, ShortLink, Target
-from agents.platforms.streamable.urls import HOSTS, NAME, read_url
-from schemas.errors import ErrorCode
+from agents.platforms.urls import Link, parse_link, shorten
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import VideoRef
+
+NAME = "streamable"
+HOSTS = ("streamable.com", "www.streamable.com")
+SUPPORTED = "clipmill fetches single videos, such as https://streamable.com/moo"
+
+RESERVED_PATHS = frozenset(
+    {
+        "about",
+        "contact",
+        "dmca",
+        "documentation",
+        "jobs",
+        "login",
+        "pricing",
+        "privacy",
+        "recover",
+        "settings",
+        "signup",
+        "support",
+        "terms",
+        "upload",
+        "videos",
+    }
+)
+"""First path segments that look like a video id, but are pages of the site itself."""
+
+_VIDEO_PATH = re.compile(r"/(?:[eos]/)?(?P<id>[A-Za-z0-9]{1,32})(?:/[A-Za-z0-9]*)?/?", re.ASCII)
+"""``/e/`` is the embedded player, ``/o/`` has no controls, ``/s/`` is shared with a second code."""
+
+
+def read_url(url: object) -> VideoRef:
+    """Return the canonical video.
+
+    Raises:
+        ClipmillError: ``request.invalid`` or ``request.too_large`` from `parse_link`, and
+            ``content.unsupported`` for another host or a page that is not a single video.
+    """
+    link = parse_link(url, known_hosts=HOSTS)
+    if link.host not in HOSTS:
+        raise _unsupported(f"{link.host} is not a host of Streamable", link)
+    found = _VIDEO_PATH.fullmatch(link.path)
+    if found is None or found["id"] in RESERVED_PATHS:
+        raise _unsupported("this is not a page of a single video", link)
+    return VideoRef(platform=NAME, id=found["id"], url=f"https://streamable.com/{found['id']}")
+
+
+def _unsupported(reason: str, link: Link) -> ClipmillError:
+    message = f"{shorten(link.url)} is not supported: {reason}; {SUPPORTED}."
+    return ClipmillError(
+        ErrorCode.CONTENT_UNSUPPORTED, message, field="url", reason=reason, supported=SUPPORTED
+    )
+
 
 SITE = "Streamable"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from agents.platforms.streamable.urls import RESERVED_PATHS, read_url
+from agents.platforms.streamable.handler import RESERVED_PATHS, read_url
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoRef
 
