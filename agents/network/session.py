@@ -39,7 +39,7 @@ async def open_session(
     """Open an HTTP client for one egress; it is closed at the end of the block.
 
     Bodies are not decompressed, cookies neither stored nor sent, and proxy settings of the
-    environment ignored. Redirects must be followed with `agents.network.redirects.open_response`,
+    environment ignored. Redirects must be followed with `agents.network.transfer.open_response`,
     which checks every hop.
 
     Args:
