@@ -5,7 +5,6 @@ from agents.engine.interface import EngineFailure, Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms.base import BasePlatform
 from agents.platforms.description import read_info
-from agents.platforms.errors import to_clipmill_error
 from agents.platforms.failure_predicates import (
     FailureRow,
     Predicate,
@@ -15,7 +14,7 @@ from agents.platforms.failure_predicates import (
     http_status,
     message_contains,
 )
-from agents.platforms.failures import failure_table
+from agents.platforms.failures import failure_table, to_clipmill_error
 from agents.platforms.fields import Fields, decode_raw
 from agents.platforms.formats import no_formats_error, read_expiry, read_sources
 from agents.platforms.interface import (

@@ -9,8 +9,8 @@ from agents.accounts.interface import Account
 from agents.engine.interface import EngineError, EngineFailure, EngineJob, EngineResult, Extractor
 from agents.network.download import Fetched, FetchLimits, MediaFetcher
 from agents.platforms import description, formats
-from agents.platforms.errors import to_clipmill_error
 from agents.platforms.failure_predicates import FailureRow
+from agents.platforms.failures import to_clipmill_error
 from agents.platforms.fields import Fields, decode_raw
 from agents.platforms.formats import read_expiry
 from agents.platforms.interface import DEFAULT_LIMITS, Capabilities, OnProgress, ShortLink, Target

@@ -7,8 +7,7 @@ of pages that yt-dlp cannot read, and of lists.
 
 from agents.platforms.failure_predicates import FailureRow, exception_type, message_contains
 from agents.platforms.failures import ENGINE_ROWS, status_rows
-from agents.platforms.tiktok.predicates import recorded_status_code, status_code_is
-from agents.platforms.tiktok.reasons import REASONS
+from agents.platforms.tiktok.reasons import REASONS, recorded_status_code, status_code_is
 from agents.platforms.transport import ADDRESS_ROWS, proxy_rows, transport_rows
 from schemas.errors import ErrorCode as Code
 

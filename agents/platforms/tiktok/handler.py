@@ -10,7 +10,7 @@ from agents.accounts.interface import Account
 from agents.engine.interface import EngineFailure, EngineJob, Extractor
 from agents.network.addresses import is_permitted
 from agents.platforms import BasePlatform, Capabilities, FailureRow, ShortLink, Target
-from agents.platforms.errors import error_from_row, find_row
+from agents.platforms.failures import error_from_row, find_row
 from agents.platforms.fields import Fields, decode_raw, text
 from agents.platforms.tiktok.failures import NO_ITEM, TABLE
 from agents.platforms.tiktok.formats import (

@@ -5,9 +5,14 @@ from typing import Any
 import pytest
 
 from agents.engine.interface import EngineFailure
-from agents.platforms.errors import MAX_DETAIL_CHARACTERS, find_row, sanitize, to_clipmill_error
 from agents.platforms.failure_predicates import FailureRow, message_contains
-from agents.platforms.failures import failure_table
+from agents.platforms.failures import (
+    MAX_DETAIL_CHARACTERS,
+    failure_table,
+    find_row,
+    sanitize,
+    to_clipmill_error,
+)
 from agents.platforms.statuses import PAGE_STATUSES
 from schemas.errors import ErrorCode
 from schemas.video import VideoRef

@@ -8,10 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agents.engine.interface import EngineFailure
-from agents.platforms import errors
-from agents.platforms.errors import MAX_DETAIL_CHARACTERS, sanitize
+from agents.platforms import failures
 from agents.platforms.failure_predicates import FailureRow
-from agents.platforms.failures import BUG
+from agents.platforms.failures import BUG, MAX_DETAIL_CHARACTERS, sanitize
 from agents.platforms.statuses import PAGE_STATUSES
 from agents.platforms.tiktok.failures import TABLE
 from agents.platforms.tiktok.handler import TikTok
@@ -32,7 +31,7 @@ to_clipmill_error = TikTok().to_error
 
 
 def find_row(failure: EngineFailure) -> FailureRow:
-    return errors.find_row(failure, TABLE)
+    return failures.find_row(failure, TABLE)
 
 
 class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
