@@ -8,6 +8,7 @@ several, and a frozen dataclass takes 1 µs more. A row without a value is a tom
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -65,6 +66,12 @@ class Incoming:
             return f"{self.position}-{round(self.timestamp * 1000)}"
         content = hashlib.sha256(b"%b\n%b" % (self.key or b"", self.value or b""))
         return f"{self.position}-{content.hexdigest()[:16]}"
+
+    def received_at(self) -> datetime:
+        """Return the timestamp; now, when the producer's clock is ahead or unset."""
+        now = datetime.now(UTC)
+        is_past = 0 < self.timestamp <= now.timestamp()
+        return datetime.fromtimestamp(self.timestamp, UTC) if is_past else now
 
     def header(self, name: str) -> str | None:
         """Return the last header of a name as text, None when missing or not UTF-8.

@@ -7,8 +7,7 @@ from typing import get_args
 import msgspec
 
 from agents.pipeline.events import propose_result
-from agents.pipeline.failures import as_bug
-from agents.pipeline.ownership import placeholder_job
+from agents.pipeline.failures import as_bug, placeholder_job
 from agents.pipeline.request_parsing import check_size, is_json, recover_identity, rejection
 from agents.pipeline.results import details_of, error_result
 from schemas.codec import MalformedMessageError, decode

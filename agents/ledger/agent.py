@@ -34,7 +34,7 @@ from agents.ledger.request_state import (
     snapshot_of,
 )
 from agents.ledger.user_commands import apply_command
-from agents.pipeline.ownership import recover_job
+from agents.pipeline.failures import recover_job
 from agents.pipeline.results import status_of
 from schemas import AuditRecord, ErrorCode, Job, MalformedMessageError, decode
 from schemas.audit import NO_OUTCOME

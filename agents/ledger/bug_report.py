@@ -10,8 +10,7 @@ from agents.ledger.batches import is_about_batch
 from agents.ledger.events import NAME, TABLE, ResultHeader, publish_outcome
 from agents.ledger.request_state import Decided, RequestState, known_reply
 from agents.ledger.user_commands import command_result, command_result_id
-from agents.pipeline.failures import as_bug
-from agents.pipeline.ownership import recover_job
+from agents.pipeline.failures import as_bug, recover_job
 from agents.pipeline.results import details_of, error_result
 from schemas import AuditRecord, Job, MalformedMessageError, decode, encode
 from schemas.commands import Cancel, Retry

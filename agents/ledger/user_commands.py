@@ -17,7 +17,7 @@ from agents.ledger.request_state import (
     with_changes,
 )
 from agents.pipeline.events import correlation_headers, propose_result, user_command
-from agents.pipeline.ownership import placeholder_job
+from agents.pipeline.failures import placeholder_job
 from agents.pipeline.results import error_result
 from schemas import ErrorCode, ErrorContext, Request, Result, decode, encode
 from schemas.commands import Cancel, Retry

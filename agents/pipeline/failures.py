@@ -1,24 +1,35 @@
 """Failures: a failed event goes to the recovery stage with the original record, byte for byte.
 
-Records that no step can decode become dead letters.
+Records that no step can decode become dead letters, and end their request if it can be identified.
 """
 
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
+import msgspec
+
 from agents.pipeline.events import Event, propose_result, publish_failure, subject_of
-from agents.pipeline.ownership import recover_job
 from agents.pipeline.results import DETAIL_CHARACTERS_MAX, details_of, error_result
+from schemas import (
+    ClipmillError,
+    ErrorCode,
+    ExtractedVideo,
+    Job,
+    MalformedMessageError,
+    Options,
+    PendingLink,
+    SelectedVideo,
+    decode,
+)
 from schemas.error_catalog import explain
-from schemas.errors import ClipmillError, ErrorCode
-from schemas.events import ExtractedVideo, PendingLink, SelectedVideo
 from schemas.failure import FailedRecord, Failure
 from schemas.redaction import redact
 from schemas.video import EngineVersions
+from streams import Effect, Incoming, dead_letter
+from streams.envelope import trace_id_of
 from streams.observability.metrics import FAILURES
-from streams.records import Effect, Incoming
-from streams.runtime.processor import dead_letter
 from streams.tracing.scope import record_failure
 
 
@@ -108,3 +119,35 @@ def as_bug(error: Exception) -> ClipmillError:
     """Convert an unexpected exception to ``internal.bug``, with the newest traceback frames."""
     trace = redact("".join(traceback.format_exception(error)))[-DETAIL_CHARACTERS_MAX:]
     return ClipmillError(ErrorCode.INTERNAL_BUG, type(error).__name__, traceback=trace)
+
+
+REQUEST_ID_CHARACTERS = 176
+"""Longest request id: 128 characters of the client, the index in a batch, the replay number."""
+
+
+class _Owned(msgspec.Struct, frozen=True):
+    job: Job
+
+
+def recover_job(record: Incoming) -> Job | None:
+    """Return the job of a record, from its body, else its headers; None when neither has it."""
+    with suppress(MalformedMessageError):
+        return decode(record.value or b"", _Owned).job
+    request_id = record.header("ce_correlationid") or ""
+    return (
+        placeholder_job(request_id, record)
+        if 0 < len(request_id) <= REQUEST_ID_CHARACTERS
+        else None
+    )
+
+
+def placeholder_job(request_id: str, record: Incoming, url: str = "") -> Job:
+    """Return a job with defaults for a record of which little more than the id is known."""
+    return Job(
+        request_id=request_id,
+        url=url,
+        action="download",
+        options=Options(),
+        received_at=record.received_at(),
+        trace_id=trace_id_of(record),
+    )

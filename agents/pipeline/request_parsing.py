@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import orjson
 
-from agents.pipeline.ownership import received_at
 from agents.pipeline.reply_routing import reply_of
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.diagnosis import ViolationError, conform
@@ -131,7 +130,7 @@ def _job(
         url=clip(url),
         action=request.action,
         options=request.options,
-        received_at=received_at(record),
+        received_at=record.received_at(),
         trace_id=envelope.trace_id,
         deadline=request.deadline or envelope.expires,
         priority=request.priority,

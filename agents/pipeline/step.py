@@ -15,7 +15,6 @@ import msgspec
 
 from agents.pipeline.events import Event, audit, propose_result, send_event
 from agents.pipeline.failures import as_bug, on_unreadable, to_failure
-from agents.pipeline.ownership import received_at
 from agents.pipeline.results import (
     RequestCancelledError,
     cancellable,
@@ -150,7 +149,7 @@ def read_event(record: Incoming, envelope: Envelope, kind: type[E]) -> E:
     number = replays_of(record)
     if number <= event.job.replays:
         return event
-    return _with_job(event, event.job.as_replay(number, received_at(record)))
+    return _with_job(event, event.job.as_replay(number, record.received_at()))
 
 
 async def _run(

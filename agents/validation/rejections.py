@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from agents.pipeline import propose_result
-from agents.pipeline.failures import as_bug
-from agents.pipeline.ownership import placeholder_job
+from agents.pipeline.failures import as_bug, placeholder_job
 from agents.pipeline.reply_routing import recover_reply
 from agents.pipeline.request_parsing import cause_of, field_of, is_json, recover_identity
 from agents.pipeline.results import details_of, error_result, rejected

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from agents.pipeline.events import EVENT_TOPICS
-from agents.pipeline.ownership import received_at
 from agents.pipeline.request_parsing import check_size, jobs_of, read_request, rejection
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.events import PendingLink
@@ -42,7 +41,7 @@ def read_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
 
 def as_replay(job: Job, record: Incoming) -> Job:
     number = replays_of(record)
-    return job.as_replay(number, received_at(record)) if number > job.replays else job
+    return job.as_replay(number, record.received_at()) if number > job.replays else job
 
 
 def _requested_jobs(envelope: Envelope, record: Incoming) -> list[RequestedJob]:
@@ -67,7 +66,7 @@ def read_pending(envelope: Envelope, record: Incoming) -> Job:
         _check(job)
     except MalformedMessageError as error:
         raise rejection(error) from None
-    received = min(job.received_at, received_at(record))
+    received = min(job.received_at, record.received_at())
     return msgspec.structs.replace(job, received_at=received, trace_id=envelope.trace_id)
 
 

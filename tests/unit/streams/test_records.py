@@ -1,3 +1,5 @@
+import math
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -90,3 +92,17 @@ def test_decoded_headers_are_kept_within_bounds(
     assert record._texts == {}
     assert record.header("a") == "1"
     assert record == incoming(headers=headers)
+
+
+@pytest.mark.parametrize(
+    "timestamp", [-1.0, -0.001, 0.0, 1e18, -1e18, 1e300, math.inf, -math.inf, math.nan]
+)
+def test_implausible_timestamps_are_replaced_by_now(timestamp: float) -> None:
+    before = datetime.now(UTC)
+    received = incoming(timestamp=timestamp).received_at()
+    assert before <= received <= datetime.now(UTC)
+
+
+def test_record_timestamp_is_the_arrival_time() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    assert incoming(timestamp=moment.timestamp()).received_at() == moment

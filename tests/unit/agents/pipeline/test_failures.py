@@ -1,7 +1,6 @@
 import pytest
 
-from agents.pipeline.failures import as_bug, on_unreadable
-from agents.pipeline.ownership import REQUEST_ID_CHARACTERS
+from agents.pipeline.failures import REQUEST_ID_CHARACTERS, as_bug, on_unreadable
 from agents.pipeline.results import DETAIL_CHARACTERS_MAX
 from schemas.codec import encode
 from schemas.results import Failed

@@ -1,6 +1,4 @@
 import base64
-import math
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -8,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.pipeline.ownership import received_at
 from agents.pipeline.request_parsing import (
     MAX_CAUSE_CHARACTERS,
     cause_of,
@@ -30,7 +27,6 @@ from tests.unit.agents.builders import (
     TRACE_ID,
     TRACEPARENT,
     URL,
-    WRITTEN,
     WRITTEN_AT,
     make_job,
     make_record,
@@ -228,19 +224,6 @@ def test_body_deadline_overrides_the_envelope() -> None:
 def test_long_url_is_truncated() -> None:
     (job,) = parse_jobs(request({"url": "u" * 100_000}))
     assert len(job.url) == MAX_URL_CHARACTERS
-
-
-@pytest.mark.parametrize(
-    "timestamp", [-1.0, -0.001, 0.0, 1e18, -1e18, 1e300, math.inf, -math.inf, math.nan]
-)
-def test_implausible_timestamps_are_replaced_by_now(timestamp: float) -> None:
-    before = datetime.now(UTC)
-    received = received_at(make_record(b"", timestamp=timestamp))
-    assert before <= received <= datetime.now(UTC)
-
-
-def test_record_timestamp_is_the_arrival_time() -> None:
-    assert received_at(make_record(b"", timestamp=WRITTEN)) == WRITTEN_AT
 
 
 @pytest.mark.parametrize(
