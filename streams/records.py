@@ -21,13 +21,6 @@ LAST_TIMESTAMP_SECONDS = 2**63 / 1000
 """Seconds: bound of Kafka's timestamps, 64 bits of milliseconds."""
 
 
-TEXTS_BYTES_MAX = 4_096
-"""Bytes of headers that are kept decoded; a client's may have a megabyte."""
-
-TEXTS_MAX = 32
-"""Number of headers that are kept decoded."""
-
-
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A consumed record.
@@ -44,9 +37,7 @@ class Incoming:
     value: bytes | None
     headers: tuple[Header, ...]
     timestamp: float
-    _texts: dict[str, str | None] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _by_name: dict[str, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def position(self) -> str:
@@ -74,31 +65,25 @@ class Incoming:
         return datetime.fromtimestamp(self.timestamp, UTC) if is_past else now
 
     def header(self, name: str) -> str | None:
-        """Return the last header of a name as text, None when missing or not UTF-8.
-
-        The first call decodes all headers, if they are small: a record has 15 look-ups.
-        """
-        if not self._texts and self.headers:
-            size = sum(len(key) + len(value or b"") for key, value in self.headers)
-            if size > TEXTS_BYTES_MAX or len(self.headers) > TEXTS_MAX:
-                return _text(self.header_bytes(name))
-            self._texts.update({name: _text(value) for name, value in self.headers})
-        return self._texts.get(name)
-
-    def forget_texts(self) -> None:
-        """Forget the decoded headers, of a record that waits."""
-        self._texts.clear()
+        """Return the last header of a name as text, None when missing or not UTF-8."""
+        value = self.header_bytes(name)
+        try:
+            return None if value is None else value.decode()
+        except UnicodeDecodeError:
+            return None
 
     def header_bytes(self, name: str) -> bytes | None:
-        """Return the last header of a name, None when missing or without a value."""
-        return next((value for key, value in reversed(self.headers) if key == name), None)
+        """Return the last header of a name, None when missing or without a value.
 
+        The first call indexes all headers: a record has 20 look-ups.
+        """
+        if not self._by_name:
+            self._by_name.update(self.headers)
+        return self._by_name.get(name)
 
-def _text(value: bytes | None) -> str | None:
-    try:
-        return None if value is None else value.decode()
-    except UnicodeDecodeError:
-        return None
+    def drop_header_index(self) -> None:
+        """Free the index of the headers, of a record that waits: 272 bytes for ten."""
+        self._by_name.clear()
 
 
 class Outgoing(msgspec.Struct, frozen=True):

@@ -186,7 +186,7 @@ class Dispatcher:
         if self._start_at_once(record, claim, key):
             return
         self._add_held_bytes(_size(record))
-        record.forget_texts()
+        record.drop_header_index()
         self._schedule.push(record, claim, key)
         for name in cancellable_ids(claim.request):
             if self._shared_state.get(f"{CANCEL}{name}") is not None:
@@ -265,5 +265,7 @@ def _is_revoked(partitions: Collection[Partition], item: Incoming | _Slice) -> b
 
 def _size(record: Incoming) -> int:
     """Return the approximate size of a record in memory, in bytes."""
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return RECORD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
+    size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size

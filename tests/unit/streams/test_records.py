@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.request import RequestId
-from streams.records import TEXTS_BYTES_MAX, TEXTS_MAX
 from tests.unit.streams.records import incoming
 
 
@@ -74,22 +73,12 @@ def test_header_is_its_last_value_as_text(headers: list[Any], text: str | None) 
     assert incoming(headers=headers).header("a") == text
 
 
-@pytest.mark.parametrize(
-    ("headers", "is_kept"),
-    [
-        pytest.param([("a", b"1"), ("b", b"\xff")], True, id="small"),
-        pytest.param([("a", b"1"), ("b", b"x" * TEXTS_BYTES_MAX)], False, id="large"),
-        pytest.param([("a", b"1")] * (TEXTS_MAX + 1), False, id="many"),
-    ],
-)
-def test_decoded_headers_are_kept_within_bounds(
-    headers: list[tuple[str, bytes]], *, is_kept: bool
-) -> None:
+def test_header_index_that_was_dropped_is_built_again() -> None:
+    headers = [("a", b"1"), ("b", b"\xff")]
     record = incoming(headers=headers)
     assert (record.header("a"), record.header("missing")) == ("1", None)
-    assert bool(record._texts) is is_kept
-    record.forget_texts()
-    assert record._texts == {}
+    record.drop_header_index()
+    assert record._by_name == {}
     assert record.header("a") == "1"
     assert record == incoming(headers=headers)
 
