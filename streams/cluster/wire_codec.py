@@ -126,9 +126,9 @@ def install() -> None:
 def _messages(module: ModuleType) -> Iterator[Any]:
     """Return all versions of the requests and responses of a module."""
     for each in vars(module).values():
-        if isinstance(each, type) and issubclass(each, RequestStruct | Response):
-            if each.__module__ == module.__name__:
-                yield each
+        is_message = isinstance(each, type) and issubclass(each, RequestStruct | Response)
+        if is_message and each.__module__ == module.__name__:
+            yield each
 
 
 def _parts(fields: Sequence[Any]) -> Iterator[tuple[Any, int, int]]:

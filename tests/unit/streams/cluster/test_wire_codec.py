@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from streams.cluster.wire_codec import PackedSchema, install, pack
 
+NEWEST_RESPONSES = {"FetchResponse_v11", "ProduceResponse_v8"}
+
 BITS = {Int8: 8, Int16: 16, Int32: 32, Int64: 64}
 
 
@@ -69,7 +71,9 @@ def test_packed_message_has_the_bytes_and_values_of_aiokafka(
     assert repr(decoded) == repr(original.decode(encoded))
 
 
-@pytest.mark.parametrize(("original", "packed"), MESSAGES)
+@pytest.mark.parametrize(
+    ("original", "packed"), [each for each in MESSAGES if each.id in NEWEST_RESPONSES]
+)
 @given(data=st.data())
 def test_truncated_message_raises_value_error(
     original: Any, packed: Any, data: st.DataObject
