@@ -1,5 +1,6 @@
 """Faust's consumer without its data loss: it drops no record and commits no unfinished one."""
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -193,6 +194,16 @@ class DirectConsumer(Consumer):
         delivery, suspension = coros
         suspension.close()
         return await delivery
+
+    async def sleep(self, n: float) -> None:
+        """Sleep, or yield to the event loop: Faust does so at each poll.
+
+        For each ``sleep(0)`` mode makes a task and a timer.
+        """
+        if n:
+            await super().sleep(n)
+        else:
+            await asyncio.sleep(0)
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Do nothing: `streams.runtime.stall_detector` detects stalled partitions.

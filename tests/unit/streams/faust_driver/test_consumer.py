@@ -261,3 +261,23 @@ async def test_start_offset_is_not_committed_during_a_rebalance(
         consumer.stop_flow()
     committable = consumer._filter_committable_offsets([REQUESTS])
     assert committable == ({REQUESTS: 100} if flow_active else {})
+
+
+async def test_sleep_of_no_time_lets_others_run_without_a_task(consumer: Any) -> None:
+    ran = asyncio.Event()
+    asyncio.get_running_loop().call_soon(ran.set)
+    tasks = len(asyncio.all_tasks())
+    sleeping = consumer.sleep(0)
+    sleeping.send(None)
+    assert len(asyncio.all_tasks()) == tasks
+    with pytest.raises(StopIteration):
+        sleeping.send(None)
+    await consumer.sleep(0)
+    assert ran.is_set()
+
+
+async def test_sleep_ends_when_the_consumer_stops(consumer: Any) -> None:
+    sleeping = asyncio.create_task(consumer.sleep(3_600))
+    await asyncio.sleep(0)
+    consumer._stopped.set()
+    await sleeping
