@@ -1,15 +1,14 @@
-"""A stage's background writes: periodic sweeps of its tables, and best-effort records.
+"""A stage's background writes: periodic sweeps, and best-effort records.
 
 Sweeps are at-least-once like all table writes; best-effort records (progress) may be dropped.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from streams.errors import StageFailedError
-from streams.faust_driver.tables import StageTable
-from streams.observability.metrics import TABLE_BYTES, TABLE_ROWS, StageMetrics
+from streams.observability.metrics import StageMetrics
 from streams.records import Effect, Outgoing
 from streams.runtime.record_tasks import cancel
 from streams.stage import PeriodicTask
@@ -19,15 +18,12 @@ log = logging.getLogger(__name__)
 BEST_EFFORT_MAX = 1_000
 """Best-effort records in flight; during an outage further ones are dropped."""
 
-MEASURE_SECONDS = 15.0
-"""Pause between measurements; measuring a table in memory takes 15 ms for 300,000 rows."""
-
 WriteEffects = Callable[[Sequence[Effect]], Awaitable[object]]
 """Writes effects; returns when they are acknowledged."""
 
 
 class Housekeeping:
-    """Background writes and table metrics of one stage.
+    """Background writes of one stage.
 
     Args:
         ready: set while the stage has its partitions and tables; sweeps are skipped otherwise.
@@ -39,13 +35,11 @@ class Housekeeping:
         stage: str,
         write: WriteEffects,
         *,
-        tables: Mapping[str, StageTable],
         ready: asyncio.Event,
         fail: Callable[[BaseException], object],
     ) -> None:
         self._stage = stage
         self._write = write
-        self._tables = tables
         self._ready = ready
         self._fail = fail
         self._metrics = StageMetrics(stage)
@@ -88,17 +82,6 @@ class Housekeeping:
                 await self._write(effects)
             else:
                 await asyncio.sleep(0)
-
-    async def measure_tables(self) -> None:
-        """Report the sizes of the tables to the metrics, until cancelled."""
-        while True:
-            try:
-                for name, table in self._tables.items():
-                    TABLE_ROWS.labels(self._stage, name).set(len(table))
-                    TABLE_BYTES.labels(self._stage, name).set(table.size_bytes)
-            except StageFailedError as error:
-                self._fail(error)
-            await asyncio.sleep(MEASURE_SECONDS)
 
     async def stop(self) -> None:
         """Cancel the best-effort writes in flight."""

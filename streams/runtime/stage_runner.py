@@ -8,12 +8,10 @@ offsets in order.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from shutil import rmtree
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 from schemas.signals import INTAKE
 from streams.cluster.producer import ReliableProducer
@@ -21,16 +19,9 @@ from streams.cluster.record_batches import UndecodableBatch
 from streams.cluster.shared_state import SharedState
 from streams.cluster.shutdown import STOP_SECONDS, exit_after_timeout
 from streams.deadletters.headers import make_batch_dead_letter
-from streams.faust_driver.app import (
-    build_app,
-    crash_of,
-    group_dir,
-    raw_topic,
-    start_app,
-)
+from streams.faust_driver.app import build_app, crash_of, raw_topic, start_app
 from streams.faust_driver.consumer import OffsetReset, PolledRecords
 from streams.faust_driver.static_member import StaticMember
-from streams.faust_driver.tables import IndexedStageTable, StageTable
 from streams.intake import Intake, apply_signals
 from streams.memory import MemoryUsers
 from streams.memory.release import trim_memory
@@ -50,17 +41,13 @@ from streams.runtime.housekeeping import Housekeeping
 from streams.runtime.offset_tracker import OffsetTracker, Partition
 from streams.runtime.processor import RecordProcessor
 from streams.runtime.record_tasks import cancel
+from streams.runtime.stage_tables import FLUSH_SECONDS, StageTables
 from streams.runtime.stall_detector import Position, StallDetector, StalledError
 from streams.settings import Settings
 from streams.stage import HealthCheck, PeriodicTask, SlicingHandler, Stage, StageContext
-from streams.state_stores.in_memory import InMemoryStore
-from streams.state_stores.rocksdb import RocksDbStore
 from streams.topics import BY_NAME, READERS, Topic
 
 log = logging.getLogger(__name__)
-
-SAVE_SECONDS = 60.0
-"""Interval of flushing the rows on disk: the rows that a killed worker reads again."""
 
 
 class StageRunner:
@@ -109,15 +96,13 @@ class StageRunner:
         self.ready = asyncio.Event()
         self._member = member or StaticMember()
         self.app = build_app(stage.name, settings, self._member)
-        lease = self._member.lease or f"unleased-{uuid4()}"
-        self._state_directory = group_dir(stage.name, settings) / "tables" / lease
-        self.tables = {name: self._make_table(name) for name in stage.tables}
-        self._sweeps.append((SAVE_SECONDS, self._save_tables))
+        self._tables = StageTables(stage, self.app, settings, self._member.lease)
+        self.tables = self._tables.by_name
+        self._sweeps.append((FLUSH_SECONDS, self._tables.flush))
         self._processor: RecordProcessor | None = None
         self._housekeeping = Housekeeping(
             stage.name,
             self._write,
-            tables=self.tables,
             ready=self.ready,
             fail=self._fail,
         )
@@ -140,21 +125,9 @@ class StageRunner:
     def _fail(self, error: BaseException) -> None:
         self.consumption.fail(error)
 
-    def _make_table(self, name: str) -> StageTable:
-        partitions = self._settings.kafka.partitions
-        index = self.stage.indexes.get(name)
-        if index is None:
-            return StageTable(self.app, name, partitions, InMemoryStore())
-        store = RocksDbStore(self._state_directory / name, index)
-        return IndexedStageTable(self.app, name, partitions, store)
-
     async def __aenter__(self) -> Self:
         try:
-            if self._member.lease is None:
-                self._resources.callback(rmtree, self._state_directory, ignore_errors=True)
-            for table in self.tables.values():
-                self._resources.callback(table.store.close)
-                table.store.open()
+            self._resources.enter_context(self._tables)
             self._processor = self._build_processor(await self._open())
             self.consumption.dispatcher.tasks.processor = self._processor
             key = f"{INTAKE}{self.stage.name}"
@@ -182,7 +155,7 @@ class StageRunner:
             self.app.consumer.finished_ahead = self._partitions.finished_ahead
             for seconds, sweep in self._sweeps:
                 self._run_in_background(self._housekeeping.run_sweep(seconds, sweep))
-            self._run_in_background(self._housekeeping.measure_tables())
+            self._run_in_background(self._tables.measure(self._fail))
             self._run_in_background(self._watch_progress())
         except BaseException as error:
             await self._close(error)
@@ -224,11 +197,7 @@ class StageRunner:
             publish_best_effort=self._housekeeping.publish_best_effort,
             shared_state=self._shared_state,
             intake=self._intake,
-            indexed_tables={
-                name: table
-                for name, table in self.tables.items()
-                if isinstance(table, IndexedStageTable)
-            },
+            indexed_tables=self._tables.indexed,
             periodic=self._sweeps,
             checks=self._checks,
             partition_share=self._share,
@@ -289,8 +258,7 @@ class StageRunner:
         async def on_assigned(_app: Any, partitions: Any, **_: Any) -> None:
             self._offsets.suspend()
             assigned = self._partitions.assign(partitions)
-            for table in self.tables.values():
-                table.discard_out_of_order()
+            self._tables.discard_out_of_order()
             self.consumption.retain(assigned)
 
         async def on_complete(_app: Any, **_: Any) -> None:
@@ -356,13 +324,8 @@ class StageRunner:
     def _progress(self) -> StageProgress:
         """Return the stage's progress in its sources, and in its changelogs during recovery."""
         is_ready = self.ready.is_set() and not self.app.rebalancing
-        tables = () if is_ready else (each for t in self.tables.values() for each in t.progress())
+        tables = () if is_ready else self._tables.progress()
         return StageProgress(self._partitions.progress(is_ready=is_ready), tuple(tables))
-
-    def _save_tables(self) -> Iterator[Sequence[Effect]]:
-        for table in self.tables.values():
-            table.store.start_flush()
-            yield ()
 
     # State for the worker
 

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 from streams.errors import StageFailedError
-from streams.observability.metrics import REGISTRY
-from streams.records import Effect, Outgoing, TableWrite
+from streams.records import Effect, Outgoing
 from streams.runtime.housekeeping import BEST_EFFORT_MAX, Housekeeping
 from streams.topics import PROGRESS
-from tests.unit.agents.builders import apply_writes, make_table
 
 
 class HousekeepingHarness:
@@ -21,12 +19,9 @@ class HousekeepingHarness:
         self.open = asyncio.Event()
         self.open.set()
         self.ready = asyncio.Event()
-        table = make_table("rows")
-        apply_writes(table, [TableWrite("rows", "a", b"12")])
-        tables = {"rows": table}
         self.failures: list[BaseException] = []
         self.housekeeping = Housekeeping(
-            "toy", self.write, tables=tables, ready=self.ready, fail=self.failures.append
+            "toy", self.write, ready=self.ready, fail=self.failures.append
         )
 
     async def write(self, effects: Sequence[Effect]) -> None:
@@ -147,16 +142,6 @@ async def test_sweep_ends_at_a_rebalance(harness: HousekeepingHarness) -> None:
     checks = iter(range(20))
     await harness.sweep_until(lambda: next(checks) > 10, sweep)
     assert harness.written == [progress(b"1")]
-
-
-async def test_table_sizes_are_exported(harness: HousekeepingHarness) -> None:
-    task = asyncio.create_task(harness.housekeeping.measure_tables())
-    await yield_to_tasks()
-    task.cancel()
-    await asyncio.wait([task])
-    labels = {"stage": "toy", "table": "rows"}
-    assert REGISTRY.get_sample_value("clipmill_table_rows", labels) == 1
-    assert REGISTRY.get_sample_value("clipmill_table_bytes", labels) == 3
 
 
 async def test_failed_store_fails_the_stage() -> None:
