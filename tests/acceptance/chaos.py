@@ -14,6 +14,10 @@ from tests.acceptance.workload import WorkloadRecord
 from tests.pipeline_process import PipelineProcess, Process
 
 STOP_SECONDS = 15.0
+FROZEN_SECONDS = 12.0
+"""Twice the session timeout of the tests: the broker has given the partitions to others."""
+
+THAWED_SECONDS = 2.0
 ORPHAN_SECONDS = 5.0
 
 
@@ -52,7 +56,7 @@ class Chaos:
         self.worker = pipeline.spawn_worker(*stages)
 
     async def inject(self, fault: str) -> None:
-        """Inject one of the faults ``worker engine broker stop``."""
+        """Inject one of the faults ``worker engine broker stop freeze``."""
         await getattr(self, f"_{fault}")()
         self.timeline.add(fault)
 
@@ -80,6 +84,16 @@ class Chaos:
     async def _engine(self) -> None:
         worker = await self.ready()
         self._rng.choice(fork_server_of(worker.pid).children()).kill()
+
+    async def _freeze(self) -> None:
+        """Freeze a worker beyond its session while another one runs; it thaws, and is killed."""
+        frozen = await self.ready()
+        os.kill(frozen.pid, signal.SIGSTOP)
+        self.start()
+        await asyncio.sleep(FROZEN_SECONDS)
+        os.kill(frozen.pid, signal.SIGCONT)
+        await asyncio.sleep(THAWED_SECONDS)
+        frozen.kill()
 
     async def _broker(self) -> None:
         os.kill(self._pipeline.broker.pid, signal.SIGKILL)
@@ -111,6 +125,8 @@ async def record_results(pipeline: PipelineProcess, timeline: Timeline) -> None:
     while True:
         for request_id, copies in (await pipeline.read_results(0.5)).items():
             timeline.results[request_id] = [copy["_seen_at"] for copy in copies]
+        # Each read returns all results so far.
+        await asyncio.sleep(0.1)
 
 
 async def wait_until_answered(

@@ -1,4 +1,7 @@
-"""kill -9 of any process loses no request, and no request gets a second outcome."""
+"""kill -9 of any process loses no request, and no request gets a second outcome.
+
+Short in CI; with ``FULL_LENGTH=1`` 10,000 requests, twice the kills, and a frozen worker.
+"""
 
 import asyncio
 import os
@@ -16,11 +19,17 @@ from tests.acceptance.end_state import (
     outcomes,
     wait_until_committed,
 )
+from tests.acceptance.scale import FULL
 from tests.acceptance.workload import WorkloadRecord, workload
 from tests.pipeline_process import PipelineProcess
 
-FAULTS = {"worker": 10, "engine": 5, "broker": 2, "stop": 3}
-PAUSE_SECONDS = (2.0, 12.0)
+FAULTS = (
+    {"worker": 20, "engine": 5, "broker": 3, "stop": 3, "freeze": 1}
+    if FULL
+    else {"worker": 10, "engine": 5, "broker": 2, "stop": 3}
+)
+CACHED_REQUESTS = 9_700 if FULL else 0
+PAUSE_SECONDS = (1.0, 4.0) if FULL else (2.0, 12.0)
 DRAIN_SECONDS = 150.0
 COMMIT_SECONDS = 60.0
 SESSION = {"CLIPMILL_KAFKA__SESSION_TIMEOUT_SECONDS": "6"}
@@ -30,7 +39,7 @@ async def test_random_kills_lose_no_request_and_cause_no_second_outcome(tmp_path
     seed = int(os.environ.get("KILL_SEED", time.time_ns() % 1_000_000))
     print(f"\nseed {seed} (set KILL_SEED to repeat it)")
     rng = random.Random(seed)
-    records = workload(rng)
+    records = workload(rng, cached=CACHED_REQUESTS)
     async with PipelineProcess(tmp_path, **SESSION) as pipeline:
         chaos = Chaos(pipeline, rng, "all")
         watching = asyncio.create_task(record_results(pipeline, chaos.timeline))

@@ -1,4 +1,4 @@
-"""A workload of 300 requests of all kinds, with the expected outcome of each."""
+"""A workload of requests of all kinds, with the expected outcome of each."""
 
 import json
 import random
@@ -35,13 +35,18 @@ def request_record(request_id: str, status: str, url: str, **fields: Any) -> Wor
     return WorkloadRecord(json.dumps(body).encode(), {request_id: status})
 
 
-def workload(rng: random.Random) -> list[WorkloadRecord]:
-    """Return 300 records in random order."""
+CACHED_VIDEOS = 50
+"""Videos whose pages the additional requests of a workload share."""
+
+
+def workload(rng: random.Random, *, cached: int = 0) -> list[WorkloadRecord]:
+    """Return 300 records, and so many requests for cached pages, in random order."""
     records = [
         *_slow_downloads(),
         *_quick_downloads(),
         *_batches(),
         *_infos(),
+        *_cached_infos(cached),
         *_permanent_failures(),
         *_transient_failures(),
         *_short_links(),
@@ -86,6 +91,12 @@ def _infos() -> Iterator[WorkloadRecord]:
         yield request_record(
             f"info-{serial}", "completed", page(video_id(serial=serial)), action="info"
         )
+
+
+def _cached_infos(count: int) -> Iterator[WorkloadRecord]:
+    for serial in range(count):
+        url = page(video_id(serial=serial % CACHED_VIDEOS))
+        yield request_record(f"cached-{serial}", "completed", url, action="info")
 
 
 def _permanent_failures() -> Iterator[WorkloadRecord]:
