@@ -10,6 +10,7 @@ reported too: only the fetcher can distinguish them from records that were lost 
 
 import logging
 import struct
+import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -191,10 +192,13 @@ class CheckedBatch:
 
 
 class CheckedRecords(_MemoryRecordsPy):
-    """Replaces aiokafka's `MemoryRecords`: truncated data counts as a batch too."""
+    """Replaces aiokafka's `MemoryRecords`: truncated data counts as a batch too.
 
-    position: Callable[[], int]
-    report: Callable[[UndecodableBatch], bool]
+    Attributes:
+        reader: a weak proxy of the `CheckedPartitionRecords` that reads it.
+    """
+
+    reader: Any
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -220,11 +224,11 @@ class CheckedRecords(_MemoryRecordsPy):
         next_base_offset = self._next_slice
         return CheckedBatch(
             data,
-            position=self.position,
+            position=lambda: self.reader.next_fetch_offset,
             next_base_offset=None
             if next_base_offset is None
             else struct.unpack_from(">q", next_base_offset)[0],
-            report=self.report,
+            report=self.reader.report,
         )
 
 
@@ -233,11 +237,13 @@ class CheckedPartitionRecords(fetcher.PartitionRecords):
 
     def __init__(self, tp: TopicPartition, records: CheckedRecords, *args: Any) -> None:
         self._observer = OBSERVER.get()
-        records.position = lambda: self.next_fetch_offset
-        records.report = self._report
+        # In a cycle the fetched bytes are free only when the garbage collector has found it, which
+        # is rare: 1.2 GiB RSS after a recovery of 10,000,000 rows.
+        records.reader = weakref.proxy(self)
         super().__init__(tp, records, *args)
 
-    def _report(self, batch: UndecodableBatch) -> bool:
+    def report(self, batch: UndecodableBatch) -> bool:
+        """Report an undecodable batch, once; return whether a placeholder is delivered."""
         base = int.from_bytes(batch[:8], "big", signed=True)
         reported, since = self._observer.reported.get(self._tp, (-1, 0))
         if reported == base and batch.first_offset > since:

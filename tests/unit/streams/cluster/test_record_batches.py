@@ -1,6 +1,8 @@
 """Decoding of fetched batches, and stand-ins for undecodable ones."""
 
+import gc
 import itertools
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,6 +84,29 @@ def fetched(
 
 def read(data: bytes, start: int = 0) -> list[tuple[int, bytes | None]]:
     return [(record.offset, record.value) for record in fetched(data, start)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(batch(b"a", b"b"), id="plain"),
+        pytest.param(batch(b"a", codec=ZSTD), id="compressed"),
+        pytest.param(batch(b"a") + flipped(batch(b"b", base=1)), id="undecodable"),
+    ],
+)
+def test_fetched_bytes_are_freed_without_the_garbage_collector(data: bytes) -> None:
+    gc.disable()
+    try:
+        records = CheckedRecords(data)
+        freed = weakref.ref(records)
+        reader = CheckedPartitionRecords(
+            TP, records, None, 0, None, None, True, fetcher.READ_COMMITTED
+        )
+        assert list(reader)
+        del records, reader
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("codec", [NONE, GZIP, SNAPPY, LZ4, ZSTD])
