@@ -122,6 +122,7 @@ class ReliableProducer:
         self._producer = AIOKafkaProducer(
             **client_options(kafka, "producer"),
             acks="all",
+            compression_type=None if kafka.compression_type == "none" else kafka.compression_type,
             linger_ms=LINGER_MS,
             max_batch_size=BATCH_BYTES,
             max_request_size=MESSAGE_BYTES_MAX,
