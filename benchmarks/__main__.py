@@ -4,7 +4,17 @@ import asyncio
 import importlib
 import sys
 
-NAMES = ("pipeline", "extraction", "challenges", "media", "caches", "tables", "idle", "tracing")
+NAMES = (
+    "pipeline",
+    "extraction",
+    "challenges",
+    "media",
+    "caches",
+    "tables",
+    "history",
+    "idle",
+    "tracing",
+)
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ COMMANDS = {
     "results": "streams.cli.results:results",
     "watch": "streams.cli.watch:watch",
     "status": "streams.cli.status:status",
+    "requests": "streams.cli.requests:requests",
+    "console": "streams.cli.console:console",
     "retry": "streams.cli.retry:retry",
     "cancel": "streams.cli.cancel:cancel",
     "refresh": "streams.cli.refresh:refresh",

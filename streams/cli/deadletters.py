@@ -13,7 +13,6 @@ import click
 from schemas.deadletters import DeadLetterStatus
 from streams.cli.dead_letter_view import dead_letter_fields, dead_letter_table, dead_letter_text
 from streams.cli.errors import readable_errors
-from streams.cli.moments import parse_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
 from streams.cluster.acls import topic_acls
@@ -29,6 +28,7 @@ from streams.deadletters.replay import (
     publish_mark,
 )
 from streams.deadletters.store import DeadLetterStore
+from streams.moments import parse_past
 from streams.settings import KafkaSettings, Settings
 from streams.topics import MARKS
 

@@ -25,7 +25,7 @@ from msgspec.inspect import (
 
 from schemas.contract.descriptions import field_descriptions
 from schemas.request import Request
-from streams.cli.moments import parse_future
+from streams.moments import parse_future
 
 ARGUMENTS = frozenset({"url", "urls"})
 """Fields given as arguments and lines instead of options."""

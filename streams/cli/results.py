@@ -11,10 +11,10 @@ import msgspec
 
 from schemas.results import PublishedResult
 from streams.cli.errors import interruptible, readable_errors
-from streams.cli.moments import parse_past
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import result_line
 from streams.cluster.topic_reader import TopicReader
+from streams.moments import parse_past
 from streams.settings import KafkaSettings
 from streams.topics import RESULTS
 

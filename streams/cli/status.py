@@ -10,7 +10,7 @@ from rich.table import Table
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console, safe_markup
-from streams.history import read_history
+from streams.history.audit_lookup import read_history
 
 
 @click.command()

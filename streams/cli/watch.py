@@ -14,7 +14,7 @@ from streams.cli.status import audit_detail
 from streams.cli.waiting import FAILED_STATUS
 from streams.client import is_about, member_ids, members_of
 from streams.cluster.topic_reader import Received, TopicReader
-from streams.history import history_start
+from streams.history.audit_lookup import history_start
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, RESULTS
 

@@ -86,6 +86,16 @@ async def missing_topics(kafka: KafkaSettings, topics: Sequence[Topic]) -> list[
         return await admin.missing(topics)
 
 
+async def cluster_id(kafka: KafkaSettings) -> str:
+    """Return the id that a cluster was formatted with.
+
+    Raises:
+        ClusterUnavailableError: no broker answers.
+    """
+    async with translate_errors(kafka), _Admin(kafka) as admin:
+        return await admin.cluster_id()
+
+
 def _raise_problems(problems: list[TopicProblem], kafka: KafkaSettings) -> None:
     if problems:
         lines = [f"{each.topic.kafka_name(kafka.topic_prefix)}: {each.reason}" for each in problems]
@@ -157,6 +167,9 @@ class _Admin:
 
     def _name(self, topic: Topic) -> str:
         return topic.kafka_name(self._kafka.topic_prefix)
+
+    async def cluster_id(self) -> str:
+        return str((await self._client.describe_cluster())["cluster_id"])
 
     async def check(self, topics: Sequence[Topic]) -> list[TopicProblem]:
         existing = set(await self._client.list_topics())

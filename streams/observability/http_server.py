@@ -73,7 +73,7 @@ async def serve(address: str, health: Health, *, or_free_port: bool = False) -> 
     Raises:
         AddressError: the address is malformed, or binding it fails.
     """
-    host, port = _host_and_port(address)
+    host, port = host_and_port(address)
     runner = web.AppRunner(build_app(health), access_log=None)
     await runner.setup()
     try:
@@ -106,7 +106,7 @@ def _accepts_gzip(accepted: str) -> bool:
     )
 
 
-def _host_and_port(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     # uvloop truncates a larger port modulo 65,536 without an error.
     if not host or not port.isdecimal() or int(port[:6]) > HIGHEST_PORT:

@@ -18,6 +18,7 @@ from streams.settings.download import DownloadSettings
 from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
 from streams.settings.heartbeat import HeartbeatSettings
+from streams.settings.history import HistorySettings
 from streams.settings.kafka import KafkaSettings
 from streams.settings.limits import LimitSettings
 from streams.settings.memory import MemorySettings
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     download: DownloadSettings = DownloadSettings()
     cache: CacheSettings = CacheSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
+    history: HistorySettings = HistorySettings()
     ledger: LedgerSettings = LedgerSettings()
     limits: LimitSettings = LimitSettings()
     memory: MemorySettings = MemorySettings()

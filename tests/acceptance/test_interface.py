@@ -304,6 +304,7 @@ async def test_missing_topics_are_named_with_the_command_to_run(service: Service
         ("up", "--http", "127.0.0.1:0"),
         ("submit", "https://www.tiktok.com/@a/video/1"),
         ("status", "some-id"),
+        ("requests",),
         ("topics", "apply"),
         ("topics", "check"),
     ],
@@ -433,6 +434,42 @@ async def test_status_of_an_unknown_id_is_a_readable_error(service: Service) -> 
     outcome = await service.clipmill("status", "nobody-knows")
     assert is_readable_error(outcome), outcome
     assert "nobody-knows" in outcome.err
+
+
+# requests
+
+
+async def test_requests_are_listed_by_state_and_url(service: Service) -> None:
+    url = page(small(22))
+    (result,) = await submitted(service, url, "--wait")
+    await submitted(service, page(small(24)), "--wait")
+    outcome = await service.clipmill("requests", "--url", url, "--json")
+    (row,) = map(json.loads, outcome.lines)
+    assert (row["id"], row["state"], row["video"]) == (
+        result["request_id"],
+        "completed",
+        f"tiktok:{small(22)}",
+    )
+    since = await service.clipmill("requests", "--since", "2030-01-01", "--json")
+    assert (since.status, since.lines) == (0, [])
+    assert result["request_id"] in (await service.clipmill("requests", "--state", "completed")).out
+
+
+async def test_requests_are_counted_by_state(service: Service) -> None:
+    before = json.loads((await service.clipmill("requests", "--counts", "--json")).out)
+    await submitted(service, page(small(23)), "--wait")
+    after = json.loads((await service.clipmill("requests", "--counts", "--json")).out)
+    assert after["completed"] == before.get("completed", 0) + 1
+    assert (
+        f"{after['completed']}  completed" in (await service.clipmill("requests", "--counts")).out
+    )
+
+
+async def test_malformed_time_of_requests_is_a_readable_error(service: Service) -> None:
+    outcome = await service.clipmill("requests", "--since", "yesterday")
+    assert outcome.status == 2
+    assert "--since" in outcome.err
+    assert "RFC 3339" in outcome.err
 
 
 # config

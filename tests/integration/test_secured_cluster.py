@@ -21,7 +21,7 @@ from streams.cluster.connection import ClusterUnavailableError, client_options, 
 from streams.cluster.topic_admin import apply_topics, check_topics
 from streams.contract.role_acls import client_acls, worker_acls
 from streams.deadletters.replay import open_replay_producer
-from streams.history import read_history
+from streams.history.audit_lookup import read_history
 from streams.settings import KafkaSettings
 from streams.stage import load_stages
 from streams.topics import REQUESTS, RESULTS, TOPICS

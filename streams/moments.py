@@ -1,4 +1,4 @@
-"""Points in time on the command line: RFC 3339, or a time span from now."""
+"""Points in time as people write them: RFC 3339, or a time span from now."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from streams.cli.moments import parse_future, parse_past
+from streams.moments import parse_future, parse_past
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

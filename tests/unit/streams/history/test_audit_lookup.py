@@ -7,7 +7,7 @@ from agents.pipeline.results import listing_result
 from schemas.audit import MemberOutcome
 from schemas.codec import decode
 from schemas.listing import Listing
-from streams.history import HistoryEntry, created_at, related_ids
+from streams.history.audit_lookup import HistoryEntry, created_at, related_ids
 from streams.records import Outgoing
 from tests.unit.agents.builders import ENGINE, PAST, TRACE_ID, make_job, member_job
 

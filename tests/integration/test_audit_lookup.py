@@ -14,7 +14,7 @@ from aiokafka.admin.new_partitions import NewPartitions
 from schemas.codec import encode
 from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.producer import ReliableProducer, Write
-from streams.history import AuditReader, find_records, history_start, read_history
+from streams.history.audit_lookup import AuditReader, find_records, history_start, read_history
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT
 from tests.integration.kafka_client import admin, closed_port, create_topics, produce

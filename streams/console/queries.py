@@ -1,0 +1,109 @@
+"""Query strings of the console and its API: filters, page sizes and cursors."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import msgspec
+
+from schemas.codec import MalformedMessageError, decode, encode
+from streams.history.store import Cursor, RequestFilter, RequestRow
+from streams.moments import parse_past
+
+LIMIT = 50
+LIMIT_MAX = 500
+
+VALUE_CHARACTERS_MAX = 4_096
+"""Longest value of a parameter: more than any URL that is accepted."""
+
+FILTERS = ("state", "error", "platform", "video", "url", "batch", "since")
+
+
+class QueryError(Exception):
+    """A parameter cannot be used.
+
+    Attributes:
+        field: name of the parameter.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+
+
+class PageQuery(msgspec.Struct, frozen=True):
+    """A page of requests.
+
+    Attributes:
+        texts: the filters as they were given, for the form and the links.
+    """
+
+    wanted: RequestFilter
+    limit: int
+    after: Cursor | None
+    texts: Mapping[str, str]
+
+    def next_page(self, rows: list[RequestRow]) -> str | None:
+        """Return the query string of the page behind these rows, None behind the last one."""
+        if len(rows) < self.limit:
+            return None
+        last = rows[-1]
+        after = format_cursor(Cursor(last.received_at, last.id))
+        return urlencode({**self.texts, "limit": self.limit, "after": after})
+
+
+def parse_page(parameters: Mapping[str, str]) -> PageQuery:
+    """Parse the parameters of a page; empty ones, as a form sends them, count as missing.
+
+    Raises:
+        QueryError: a parameter is unknown or malformed.
+    """
+    given = {name: value.strip() for name, value in parameters.items() if value.strip()}
+    for name, value in given.items():
+        if name not in {*FILTERS, "limit", "after"}:
+            raise QueryError(name[:80], f"unknown; there are {', '.join(FILTERS)}, limit, after")
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise QueryError(name, f"longer than {VALUE_CHARACTERS_MAX} characters")
+    texts = {name: given[name] for name in FILTERS if name in given}
+    criteria = {name: value for name, value in texts.items() if name != "since"}
+    return PageQuery(
+        RequestFilter(**criteria, since=_since(texts.get("since"))),
+        _limit(given.get("limit")),
+        parse_cursor(given.get("after")),
+        texts,
+    )
+
+
+def format_cursor(cursor: Cursor) -> str:
+    return base64.urlsafe_b64encode(encode(cursor)).decode().rstrip("=")
+
+
+def parse_cursor(text: str | None) -> Cursor | None:
+    """Parse what `format_cursor` returned.
+
+    Raises:
+        QueryError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        return decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), Cursor)
+    except (MalformedMessageError, binascii.Error, ValueError):
+        raise QueryError("after", "not a cursor that this API returned") from None
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return LIMIT
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= LIMIT_MAX):
+        raise QueryError("limit", f"{text[:20]!r} is not a number from 1 to {LIMIT_MAX}")
+    return int(text)
+
+
+def _since(text: str | None) -> float | None:
+    try:
+        return None if text is None else parse_past(text, datetime.now(UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise QueryError("since", str(error)) from None

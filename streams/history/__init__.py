@@ -1,0 +1,1 @@
+"""The history of requests, from the audit and results topics."""

@@ -1,0 +1,199 @@
+"""What a record of the audit or results topic changes in the history of its request. Pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from schemas.audit import Transition
+from schemas.codec import MalformedMessageError, Moment, decode
+from schemas.request import Action
+from schemas.results import OutcomeStatus
+
+STATES: Mapping[Transition, str] = {
+    "accepted": "accepted",
+    "extracted": "extracted",
+    "selected": "selected",
+    "retrying": "retrying",
+    "parked": "parked",
+}
+"""State of an undecided request after each transition; the others do not change it."""
+
+ATTEMPTS_MAX = 1_000_000
+
+TEXT_CHARACTERS_MAX = 4_096
+"""Longest URL that is accepted, and more than any other text."""
+
+
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
+
+
+class _Batch(msgspec.Struct, frozen=True):
+    id: str
+
+
+class _Job(msgspec.Struct, frozen=True):
+    request_id: str
+    url: str
+    action: Action
+    received_at: Moment
+    batch: _Batch | None = None
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    topic: str | None = None
+
+
+class _Audit(msgspec.Struct, frozen=True):
+    request_id: Text
+    step: Text
+    transition: Transition
+    at: Moment
+    detail: dict[str, str] = {}
+    job: _Job | None = None
+    reply: _Reply | None = None
+    outcome: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error_type: str
+    operation: str
+
+
+class _Video(msgspec.Struct, frozen=True):
+    id: str
+    platform: str
+
+
+class _Result(msgspec.Struct, frozen=True):
+    request_id: Text
+    status: Literal[OutcomeStatus, "batch_finished"]
+    received_at: Moment
+    finished_at: Moment
+    url: str | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=0, le=ATTEMPTS_MAX)] = 0
+    batch_id: str | None = None
+    error: _Error | None = None
+    video: _Video | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A transition of a request.
+
+    Attributes:
+        at: time of the transition, epoch seconds.
+        step: the stage.
+        transition: its name.
+        detail: the step's own texts.
+    """
+
+    at: float
+    step: str
+    transition: str
+    detail: dict[str, str] = {}
+
+
+class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
+    """New values of a request's fields; None leaves a field as it is.
+
+    Attributes:
+        request_id: the request.
+        at: time of the change, epoch seconds.
+        state: state of an undecided request, or status of the result.
+        is_final: the request is decided; later changes of its state are ignored.
+        introduces: the record is of an accepted request, or a result; other records change only
+            requests that the history has.
+        video: key of the post, ``<platform>:<id>``.
+        error: code of the failure.
+        due: time of the next attempt, epoch seconds.
+        event: the transition, None for a result.
+    """
+
+    request_id: str
+    at: float
+    state: str | None = None
+    is_final: bool = False
+    introduces: bool = False
+    step: str | None = None
+    action: str | None = None
+    url: str | None = None
+    video: str | None = None
+    error: str | None = None
+    due: float | None = None
+    attempts: int | None = None
+    batch: str | None = None
+    received_at: float | None = None
+    event: Event | None = None
+
+    @property
+    def platform(self) -> str | None:
+        """The platform of the post."""
+        return None if self.video is None else self.video.partition(":")[0]
+
+
+def change_of_audit(value: bytes) -> RequestChange | None:
+    """Return the change that an audit record makes, None for a record of a foreign producer."""
+    try:
+        record = decode(value, _Audit)
+        at, job, detail = _seconds(record.at), record.job, record.detail
+        received_at = None if job is None else _seconds(job.received_at)
+    except (MalformedMessageError, OverflowError):
+        return None
+    if record.transition == "finished" and record.reply and record.reply.topic:
+        # The results topic does not have it: this proposal is as close as the history comes.
+        return change_of_result(bytes(record.outcome))
+    state = STATES.get(record.transition)
+    # A batch is registered with the job of its first member.
+    own = job if job is not None and job.request_id == record.request_id else None
+    return RequestChange(
+        request_id=record.request_id,
+        at=at,
+        state=state,
+        introduces=job is not None,
+        step=None if state is None else detail.get("step", record.step),
+        action=None if own is None else own.action,
+        url=None if own is None else own.url[:TEXT_CHARACTERS_MAX],
+        video=detail.get("video"),
+        error=detail.get("code"),
+        due=_due(detail.get("due")),
+        batch=None if own is None or own.batch is None else own.batch.id,
+        received_at=received_at,
+        event=Event(at=at, step=record.step, transition=record.transition, detail=detail),
+    )
+
+
+def change_of_result(value: bytes) -> RequestChange | None:
+    """Return the change that a result makes, None for a record of a foreign producer."""
+    try:
+        result = decode(value, _Result)
+        at, received_at = _seconds(result.finished_at), _seconds(result.received_at)
+    except (MalformedMessageError, OverflowError):
+        return None
+    error, video = result.error, result.video
+    return RequestChange(
+        request_id=result.request_id,
+        at=at,
+        state=result.status,
+        is_final=True,
+        introduces=True,
+        step=None if error is None else error.operation,
+        url=None if result.url is None else result.url[:TEXT_CHARACTERS_MAX],
+        video=None if video is None else f"{video.platform}:{video.id}",
+        error=None if error is None else error.error_type,
+        attempts=result.attempts,
+        batch=result.batch_id,
+        received_at=received_at,
+    )
+
+
+def _seconds(moment: datetime) -> float:
+    """Return epoch seconds; raises OverflowError for a time that no UTC date has."""
+    return moment.astimezone(UTC).timestamp()
+
+
+def _due(moment: str | None) -> float | None:
+    try:
+        return None if moment is None else _seconds(datetime.fromisoformat(moment))
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,66 @@
+"""The console of a running pipeline."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.acceptance.client import page
+from tests.pipeline_process import PipelineProcess
+from tests.standin import video_id
+
+SOON_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def running_console(pipeline: PipelineProcess) -> AsyncIterator[aiohttp.ClientSession]:
+    """Run `clipmill console`; it is killed at the end."""
+    process = await pipeline.start_clipmill("console", "--http", "127.0.0.1:0")
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(SOON_SECONDS):
+            ready = json.loads(await process.stdout.readline())
+        async with aiohttp.ClientSession(base_url=ready["console"]) as session:
+            yield session
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def states(session: aiohttp.ClientSession, *names: str) -> list[Any]:
+    """Return the states of requests when all of them have a result."""
+    async with asyncio.timeout(SOON_SECONDS):
+        while True:
+            found = [await (await session.get(f"/api/v1/requests/{name}")).json() for name in names]
+            if all(each.get("is_final") for each in found):
+                return [each["state"] for each in found]
+            await asyncio.sleep(0.1)
+
+
+async def test_console_follows_requests_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path) as pipeline:
+        await pipeline.start_worker("all")
+        video = page(video_id("kilobytes", param=16))
+        async with running_console(pipeline) as session:
+            await pipeline.publish(
+                {"id": "one", "url": video, "action": "info"},
+                {"id": "wrong", "url": "https://example.com/x"},
+                {"id": "b", "urls": [video, page(video_id("deleted"))], "action": "info"},
+            )
+            names = ("one", "wrong", "b/0", "b/1", "b")
+            found = await states(session, *names)
+            assert found == ["completed", "rejected", "completed", "failed", "batch_finished"]
+            story = await (await session.get("/api/v1/requests/one")).json()
+            assert [each["transition"] for each in story["events"]] == ["accepted", "finished"]
+            before = await (await session.get("/api/v1/requests")).json()
+            text = await (await session.get("/?state=failed")).text()
+            assert "content.not_found" in text
+        await pipeline.publish({"id": "meanwhile", "url": video, "action": "info"})
+        async with running_console(pipeline) as session:
+            assert await states(session, "meanwhile") == ["completed"]
+            after = await (await session.get("/api/v1/requests")).json()
+    assert after["requests"][1:] == before["requests"]

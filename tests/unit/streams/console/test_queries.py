@@ -1,0 +1,90 @@
+from contextlib import suppress
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.console.queries import (
+    LIMIT,
+    LIMIT_MAX,
+    VALUE_CHARACTERS_MAX,
+    QueryError,
+    format_cursor,
+    parse_cursor,
+    parse_page,
+)
+from streams.history.store import Cursor, RequestFilter, RequestRow
+
+
+def row(request_id: str) -> RequestRow:
+    return RequestRow(
+        **dict.fromkeys(
+            ("batch", "step", "action", "url", "platform", "video", "error", "due", "attempts")
+        ),
+        id=request_id,
+        state="failed",
+        is_final=True,
+        received_at=7.5,
+        updated_at=8.0,
+    )
+
+
+def test_query_without_parameters_is_the_newest_page() -> None:
+    page = parse_page({"state": "", "url": "  "})
+    assert (page.wanted, page.limit, page.after, page.texts) == (RequestFilter(), LIMIT, None, {})
+
+
+def test_filters_are_kept_for_the_form() -> None:
+    page = parse_page({"state": "failed", "since": "1970-01-01T00:00:07Z", "limit": "7"})
+    assert page.wanted == RequestFilter(state="failed", since=7.0)
+    assert (page.limit, page.texts) == (7, {"state": "failed", "since": "1970-01-01T00:00:07Z"})
+
+
+def test_next_page_continues_behind_the_last_row_with_the_same_filters() -> None:
+    page = parse_page({"state": "failed", "limit": "2"})
+    following = page.next_page([row("a"), row("b/&=?")])
+    assert following is not None
+    again = parse_page(dict(parse_qsl(following)))
+    assert (again.wanted, again.limit, again.after) == (page.wanted, 2, Cursor(7.5, "b/&=?"))
+
+
+def test_last_page_has_no_next() -> None:
+    assert parse_page({"limit": "2"}).next_page([row("a")]) is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ({"colour": "red"}, "colour: unknown; there are state, error"),
+        ({"limit": "0"}, "limit: '0' is not a number from 1 to"),
+        ({"limit": str(LIMIT_MAX + 1)}, "limit"),
+        ({"limit": "9" * 5_000}, "limit: longer"),
+        ({"limit": "\N{SUPERSCRIPT TWO}"}, "limit"),
+        ({"limit": "-1"}, "limit"),
+        ({"since": "yesterday"}, "since: 'yesterday' is neither RFC 3339"),
+        ({"after": "?"}, "after: not a cursor"),
+        ({"after": "AAAA"}, "after: not a cursor"),
+        ({"url": "x" * (VALUE_CHARACTERS_MAX + 1)}, "url: longer than"),
+    ],
+)
+def test_unusable_parameter_is_named(parameters: dict[str, str], problem: str) -> None:
+    with pytest.raises(QueryError) as raised:
+        parse_page(parameters)
+    assert str(raised.value).startswith(problem)
+    assert raised.value.field == next(iter(parameters))
+
+
+@given(at=st.floats(allow_nan=False, allow_infinity=False), request_id=st.text())
+def test_cursor_is_read_as_it_was_written(at: float, request_id: str) -> None:
+    try:
+        text = format_cursor(Cursor(at, request_id))
+    except UnicodeEncodeError:
+        return  # a surrogate, which no JSON text has
+    assert parse_cursor(text) == Cursor(at, request_id)
+
+
+@given(st.text())
+def test_text_of_a_client_is_a_cursor_or_an_error(text: str) -> None:
+    with suppress(QueryError):
+        assert isinstance(parse_cursor(text), Cursor)

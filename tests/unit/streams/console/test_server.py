@@ -1,0 +1,66 @@
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from streams.console.server import ConsoleAddressError, serve_console
+from streams.history.store import HistoryStore
+from streams.observability.http_server import AddressError
+from tests.unit.streams.console.consoles import CHANGES, running_console
+
+
+@pytest.mark.parametrize("path", ["/", "/request?id=x", "/api/v1/counts", "/static/console.css"])
+async def test_every_response_has_the_security_headers(tmp_path: Path, path: str) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        headers = (await client.get(path)).headers
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "[::1]:8090"])
+async def test_loopback_name_is_answered(tmp_path: Path, host: str) -> None:
+    async with running_console(tmp_path) as client:
+        assert (await client.get("/", headers={"Host": host})).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "10.0.0.1", ""]
+)
+@pytest.mark.parametrize("path", ["/", "/api/v1/counts"])
+async def test_name_of_another_host_is_refused(tmp_path: Path, host: str, path: str) -> None:
+    async with running_console(tmp_path) as client:
+        response = await client.get(path, headers={"Host": host})
+    assert response.status == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_console_writes_nothing(tmp_path: Path, method: str) -> None:
+    async with running_console(tmp_path) as client:
+        assert (await client.request(method, "/")).status == 405
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "10.1.2.3:80", "example.com:80"])
+async def test_other_address_than_loopback_is_rejected(tmp_path: Path, address: str) -> None:
+    serving = serve_console(address, HistoryStore(tmp_path / "h.db"))
+    with pytest.raises(ConsoleAddressError, match="no login and listens on loopback only"):
+        await serving.__aenter__()
+
+
+async def test_taken_port_and_malformed_address_are_named(tmp_path: Path) -> None:
+    with HistoryStore(tmp_path / "h.db") as store, socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(ConsoleAddressError, match="cannot listen on 127"):
+            async with serve_console(f"127.0.0.1:{taken.getsockname()[1]}", store):
+                pass
+        with pytest.raises(AddressError, match="'8090' is not HOST:PORT"):
+            async with serve_console("8090", store):
+                pass
+
+
+async def test_free_port_is_served_under_its_url(tmp_path: Path) -> None:
+    with HistoryStore(tmp_path / "h.db") as store:
+        async with serve_console("127.0.0.1:0", store) as url, aiohttp.ClientSession() as session:
+            assert (await session.get(f"{url}/api/v1/counts")).status == 200
