@@ -18,7 +18,8 @@ from confluent_kafka import Producer
 
 from benchmarks.measuring import load_average
 from streams.history.follower import HistoryFollower
-from streams.history.store import HistoryStore, RequestFilter
+from streams.history.rows import RequestFilter
+from streams.history.store import HistoryStore
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
 from streams.topics import AUDIT, RESULTS, Topic

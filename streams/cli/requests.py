@@ -16,8 +16,8 @@ from streams.cli.result_table import COLOURS, open_console, safe_markup, shorten
 from streams.client import BATCH_FINISHED
 from streams.history.changes import STATES as OPEN_STATES
 from streams.history.follower import HistoryFollower
-from streams.history.rows import format_time, row_to_json
-from streams.history.store import FILE_NAME, HistoryStore, RequestFilter, RequestRow
+from streams.history.rows import RequestFilter, RequestRow, format_time, row_to_json
+from streams.history.store import FILE_NAME, HistoryStore
 from streams.moments import parse_past
 from streams.settings import Settings
 

@@ -10,8 +10,8 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from streams.console.queries import FILTERS, parse_page
-from streams.history.rows import format_time
-from streams.history.store import HistoryStore, RequestFilter
+from streams.history.rows import RequestFilter, format_time
+from streams.history.store import HistoryStore
 
 
 class Pages:

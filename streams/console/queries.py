@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from schemas.codec import MalformedMessageError, decode, encode
-from streams.history.store import Cursor, RequestFilter, RequestRow
+from streams.history.rows import Cursor, RequestFilter, RequestRow
 from streams.moments import parse_past
 
 LIMIT = 50

@@ -18,7 +18,8 @@ from streams.cluster.connection import consumer_options, translate_errors
 from streams.cluster.topic_admin import cluster_id
 from streams.cluster.topic_reader import require_topics
 from streams.history.changes import RequestChange, change_of_audit, change_of_result
-from streams.history.store import FoldedRecord, HistoryStore, Position, StaleGenerationError
+from streams.history.statements import FoldedRecord
+from streams.history.store import HistoryStore, Position, StaleGenerationError
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
 from streams.state_stores.interface import digest_of

@@ -1,9 +1,61 @@
-"""Requests and their transitions as JSON."""
+"""Requests of the history: their fields, filters and cursors, and how they look as JSON."""
 
 from datetime import UTC, datetime
 
+import msgspec
+
 from streams.history.changes import Event
-from streams.history.store import RequestRow
+
+
+class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One request. Times are epoch seconds; fields that no record has named are None.
+
+    Attributes:
+        state: ``accepted``, ``extracted``, ``selected``, ``retrying``, ``parked``, or the status of
+            its result.
+        is_final: it has its result.
+        step: the stage that set the state, or whose failure did.
+        due: time of its next attempt.
+    """
+
+    id: str
+    batch: str | None
+    state: str
+    is_final: bool
+    step: str | None
+    action: str | None
+    url: str | None
+    platform: str | None
+    video: str | None
+    error: str | None
+    due: float | None
+    attempts: int | None
+    received_at: float
+    updated_at: float
+
+
+class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which requests to return; None matches all.
+
+    Attributes:
+        platform: a request whose link is not resolved has none.
+        since: received at this time or later, epoch seconds.
+    """
+
+    state: str | None = None
+    error: str | None = None
+    platform: str | None = None
+    video: str | None = None
+    url: str | None = None
+    batch: str | None = None
+    since: float | None = None
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """The last request of a page, behind which the next page begins."""
+
+    received_at: float
+    id: str
 
 
 def row_to_json(row: RequestRow) -> dict[str, object]:

@@ -18,7 +18,9 @@ from streams.cluster.connection import ClusterUnavailableError
 from streams.cluster.topic_admin import cluster_id
 from streams.history.changes import RequestChange
 from streams.history.follower import HistoryFollower
-from streams.history.store import FoldedRecord, HistoryStore, Position, RequestFilter
+from streams.history.rows import RequestFilter
+from streams.history.statements import FoldedRecord
+from streams.history.store import HistoryStore, Position
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
 from streams.topics import AUDIT, RESULTS

@@ -8,7 +8,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from streams.console.server import build_console
 from streams.history.changes import Event, RequestChange
-from streams.history.store import FoldedRecord, HistoryStore
+from streams.history.statements import FoldedRecord
+from streams.history.store import HistoryStore
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\N{RIGHT-TO-LEFT OVERRIDE}"
 

@@ -14,7 +14,7 @@ from streams.console.queries import (
     parse_cursor,
     parse_page,
 )
-from streams.history.store import Cursor, RequestFilter, RequestRow
+from streams.history.rows import Cursor, RequestFilter, RequestRow
 
 
 def row(request_id: str) -> RequestRow:

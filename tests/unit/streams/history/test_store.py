@@ -18,15 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.history.changes import Event, RequestChange
+from streams.history.rows import Cursor, RequestFilter, RequestRow
+from streams.history.statements import FoldedRecord
 from streams.history.store import (
     PRUNED_REQUESTS,
-    Cursor,
-    FoldedRecord,
     HistoryError,
     HistoryStore,
     Position,
-    RequestFilter,
-    RequestRow,
     StaleGenerationError,
 )
 

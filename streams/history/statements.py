@@ -1,0 +1,164 @@
+"""The SQL of the history: its tables, and how a record changes them."""
+
+import sqlite3
+from typing import Any
+
+import msgspec
+
+from schemas.codec import encode
+from streams.history.changes import RequestChange
+from streams.history.rows import Cursor, RequestFilter
+
+APPLICATION_ID = 0x636C6970
+"""Marks the file as clipmill's: that of another program is not touched."""
+
+SCHEMA_VERSION = 1
+"""A file of another version is emptied and filled again."""
+
+_TABLES = ("source", "position", "request", "event")
+
+_SCHEMA = """
+CREATE TABLE source (cluster TEXT, generation INTEGER);
+INSERT INTO source VALUES (NULL, 0);
+CREATE TABLE position (
+    topic TEXT, partition INTEGER, next_offset INTEGER, digest INTEGER,
+    PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE request (
+    id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
+    action TEXT, url TEXT, platform TEXT, video TEXT, error TEXT, due REAL, attempts INTEGER,
+    received_at REAL NOT NULL, updated_at REAL NOT NULL,
+    state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX request_by_time ON request (received_at, id);
+CREATE INDEX request_by_update ON request (updated_at, id);
+CREATE INDEX request_by_state ON request (state, received_at, id);
+CREATE INDEX request_by_error ON request (error, received_at, id) WHERE error IS NOT NULL;
+CREATE INDEX request_by_platform ON request (platform, received_at, id) WHERE platform IS NOT NULL;
+CREATE INDEX request_by_video ON request (video, received_at, id) WHERE video IS NOT NULL;
+CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT NULL;
+CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
+CREATE TABLE event (
+    request TEXT, partition INTEGER, position INTEGER, at REAL, step TEXT, transition TEXT,
+    detail BLOB, PRIMARY KEY (request, partition, position)
+) WITHOUT ROWID;
+"""
+
+# An id that is used again after the ledger has forgotten it: its new result replaces the old one.
+_IS_REUSED = "(:is_final AND is_final AND :received_at > received_at)"
+
+# Records of a request are in one partition, in order. They are in two after partitions were added.
+_IS_LATE = """(is_final AND NOT :is_final OR NOT :is_final AND iif(
+    :partition = state_partition, :offset < state_offset, :at < state_at))"""
+
+_CHANGES_STATE = f"(:state IS NOT NULL AND NOT {_IS_LATE} AND (NOT is_final OR {_IS_REUSED}))"
+
+_COLUMNS = f"""
+    state = iif({_CHANGES_STATE}, :state, state),
+    step = iif({_CHANGES_STATE}, :step, step),
+    due = iif({_CHANGES_STATE}, :due, due),
+    error = iif({_CHANGES_STATE}, iif(:is_final, :error, coalesce(:error, error)), error),
+    state_at = iif({_CHANGES_STATE}, :at, state_at),
+    state_partition = iif({_CHANGES_STATE}, :partition, state_partition),
+    state_offset = iif({_CHANGES_STATE}, :offset, state_offset),
+    batch = coalesce(:batch, batch),
+    attempts = coalesce(:attempts, attempts),
+    action = coalesce(action, :action),
+    url = iif({_IS_REUSED}, :url, coalesce(url, :url)),
+    platform = coalesce(:platform, platform),
+    video = coalesce(:video, video),
+    received_at = iif({_IS_REUSED}, :received_at,
+        min(received_at, coalesce(:received_at, received_at))),
+    updated_at = max(updated_at, :at),
+    is_final = is_final OR :is_final
+"""
+
+_UPSERT = f"""
+INSERT INTO request VALUES (
+    :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
+    :error, :due, :attempts, coalesce(:received_at, :at), :at, :at, :partition, :offset
+) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
+"""  # noqa: S608  (constants)
+
+_UPDATE = f"UPDATE request SET {_COLUMNS} WHERE id = :id"  # noqa: S608  (constants)
+
+_EVENT = """
+INSERT OR IGNORE INTO event SELECT :id, :partition, :offset, :at, :step, :transition, :detail
+WHERE EXISTS (SELECT 1 FROM request WHERE id = :id)
+"""
+
+
+class FoldedRecord(msgspec.Struct, frozen=True):
+    """A record's change, with the position of the record."""
+
+    partition: int
+    offset: int
+    change: RequestChange
+
+
+class ForeignFileError(Exception):
+    """The file is a database of another program."""
+
+
+def create_tables(db: sqlite3.Connection) -> None:
+    """Create the tables, in an empty file or in place of those of another version.
+
+    Raises:
+        ForeignFileError: the file is of another program.
+    """
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (objects,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and objects:
+        raise ForeignFileError
+    if version == SCHEMA_VERSION:
+        return
+    for table in _TABLES:
+        db.execute(f"DROP TABLE IF EXISTS {table}")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def delete_rows(db: sqlite3.Connection, cluster: str) -> int:
+    """Delete all rows in favour of those of a cluster; return the new generation."""
+    for table in ("position", "request", "event"):
+        db.execute(f"DELETE FROM {table}")  # noqa: S608  (a constant)
+    db.execute("UPDATE source SET cluster = ?, generation = generation + 1", (cluster,))
+    (generation,) = db.execute("SELECT generation FROM source").fetchone()
+    return int(generation)
+
+
+def apply_record(db: sqlite3.Connection, record: FoldedRecord) -> None:
+    """Change the request of a record, if the history has it or the record introduces it."""
+    change, event = record.change, record.change.event
+    fields = msgspec.structs.asdict(change) | {
+        "id": change.request_id,
+        "partition": record.partition,
+        "offset": record.offset,
+        "platform": change.platform,
+    }
+    del fields["event"], fields["request_id"]
+    # Other records are of requests that were pruned, or were never accepted.
+    db.execute(_UPSERT if change.introduces else _UPDATE, fields)
+    if event is not None:
+        detail = {"transition": event.transition, "detail": encode(event.detail)}
+        db.execute(_EVENT, fields | {"at": event.at, "step": event.step} | detail)
+
+
+def where_clause(wanted: RequestFilter, after: Cursor | None) -> tuple[str, list[Any]]:
+    """Return the WHERE clause of the requests that match and are older than a cursor."""
+    conditions: list[str] = []
+    values: list[Any] = []
+    for column in ("state", "error", "platform", "video", "url", "batch"):
+        if (value := getattr(wanted, column)) is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    if wanted.since is not None:
+        conditions.append("received_at >= ?")
+        values.append(wanted.since)
+    if after is not None:
+        conditions.append("(received_at, id) < (?, ?)")
+        values += [after.received_at, after.id]
+    return f" WHERE {' AND '.join(conditions)}" if conditions else "", values
