@@ -12,7 +12,7 @@ from streams.console.api import ROOT, Api, error_response
 from streams.console.pages import Pages
 from streams.console.queries import QueryError
 from streams.errors import OperatorError
-from streams.history.store import HistoryStore
+from streams.history.store import HistoryError, HistoryStore
 from streams.observability.http_server import host_and_port
 
 STATIC = Path(__file__).with_name("static")
@@ -52,21 +52,23 @@ def build_console(store: HistoryStore) -> web.Application:
 
 
 async def _respond(request: web.Request, handler: Handler, pages: Pages) -> web.StreamResponse:
-    is_api = request.path.startswith(ROOT)
+    def error(status: int, field: str, message: str) -> web.Response:
+        if request.path.startswith(ROOT):
+            return error_response(status, field, message)
+        return pages.error(status, message)
+
     if not _is_loopback(_host_of(request.host)):
         # The name of another host that resolves to this address (DNS rebinding).
-        message = f"the console answers to loopback names only, not to {request.host[:100]!r}"
-        return error_response(403, "Host", message) if is_api else pages.error(403, message)
+        host = f"the console answers to loopback names only, not to {request.host[:100]!r}"
+        return error(403, "Host", host)
     try:
         return await handler(request)
-    except QueryError as error:
-        return (
-            error_response(400, error.field, str(error)) if is_api else pages.error(400, str(error))
-        )
-    except web.HTTPException as error:
-        message = f"{request.path[:200]}: {error.reason}"
-        status = error.status
-        return error_response(status, "path", message) if is_api else pages.error(status, message)
+    except QueryError as unusable:
+        return error(400, unusable.field, str(unusable))
+    except HistoryError as unreadable:
+        return error(503, "history", str(unreadable))
+    except web.HTTPException as refused:
+        return error(refused.status, "path", f"{request.path[:200]}: {refused.reason}")
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -29,7 +29,7 @@ TEXT_CHARACTERS_MAX = 4_096
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
 
 
-class _Batch(msgspec.Struct, frozen=True):
+class _BatchFields(msgspec.Struct, frozen=True):
     id: str
 
 
@@ -38,7 +38,7 @@ class _Job(msgspec.Struct, frozen=True):
     url: str
     action: Action
     received_at: Moment
-    batch: _Batch | None = None
+    batch: _BatchFields | None = None
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class _Video(msgspec.Struct, frozen=True):
     platform: str
 
 
-class _Result(msgspec.Struct, frozen=True):
+class _ResultFields(msgspec.Struct, frozen=True):
     request_id: Text
     status: Literal[OutcomeStatus, "batch_finished"]
     received_at: Moment
@@ -142,7 +142,8 @@ def change_of_audit(value: bytes) -> RequestChange | None:
         return None
     if record.transition == "finished" and record.reply and record.reply.topic:
         # The results topic does not have it: this proposal is as close as the history comes.
-        return change_of_result(bytes(record.outcome))
+        result = change_of_result(bytes(record.outcome))
+        return result and msgspec.structs.replace(result, event=_event(record, at))
     state = STATES.get(record.transition)
     # A batch is registered with the job of its first member.
     own = job if job is not None and job.request_id == record.request_id else None
@@ -159,14 +160,14 @@ def change_of_audit(value: bytes) -> RequestChange | None:
         due=_due(detail.get("due")),
         batch=None if own is None or own.batch is None else own.batch.id,
         received_at=received_at,
-        event=Event(at=at, step=record.step, transition=record.transition, detail=detail),
+        event=_event(record, at),
     )
 
 
 def change_of_result(value: bytes) -> RequestChange | None:
     """Return the change that a result makes, None for a record of a foreign producer."""
     try:
-        result = decode(value, _Result)
+        result = decode(value, _ResultFields)
         at, received_at = _seconds(result.finished_at), _seconds(result.received_at)
     except (MalformedMessageError, OverflowError):
         return None
@@ -185,6 +186,10 @@ def change_of_result(value: bytes) -> RequestChange | None:
         batch=result.batch_id,
         received_at=received_at,
     )
+
+
+def _event(record: _Audit, at: float) -> Event:
+    return Event(at=at, step=record.step, transition=record.transition, detail=record.detail)
 
 
 def _seconds(moment: datetime) -> float:

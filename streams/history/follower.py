@@ -1,7 +1,8 @@
 """Follows the audit and results topics without a consumer group, into a `HistoryStore`.
 
-Reading resumes at the stored positions. The record before each position is read again: another one
-means another log (a recreated topic), and all of it is read anew, as for another cluster id.
+Reading resumes at the stored positions. The follower reads the record before each position again; a
+different one shows that the topic was recreated. Then, and for another cluster id, it empties the
+store and reads both topics from their beginning.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from streams.cluster.topic_admin import cluster_id
 from streams.cluster.topic_reader import require_topics
 from streams.history.changes import RequestChange, change_of_audit, change_of_result
 from streams.history.statements import FoldedRecord
-from streams.history.store import HistoryStore, Position, StaleGenerationError
+from streams.history.store import HistoryStore, ReadPosition, StaleGenerationError
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
 from streams.state_stores.interface import digest_of
@@ -85,7 +86,7 @@ class HistoryFollower:
         self._cluster = ""
         self._generation = 0
         self._assigned: frozenset[TopicPartition] = frozenset()
-        self._unverified: dict[TopicPartition, Position] = {}
+        self._unverified: dict[TopicPartition, ReadPosition] = {}
         self._consumer = AIOKafkaConsumer(
             *self._sources,
             **consumer_options(kafka, "client"),
@@ -150,15 +151,15 @@ class HistoryFollower:
             for name, source in self._sources.items()
             for partition, position in self._store.positions(source.name).items()
         }
-        if any(each.next_offset > ends.get(tp, 0) for tp, each in positions.items()):
+        # Without the partitions of a deleted topic: its history stays until the topic is back.
+        known = {tp: each for tp, each in positions.items() if tp in self._assigned}
+        if any(each.next_offset > ends[tp] for tp, each in known.items()):
             await self._start_over()
             return
-        self._unverified = {
-            tp: each for tp, each in positions.items() if each.next_offset > starts.get(tp, 0)
-        }
+        self._unverified = {tp: each for tp, each in known.items() if each.next_offset > starts[tp]}
         for tp in self._assigned:
-            known = self._unverified.get(tp)
-            self._consumer.seek(tp, starts[tp] if known is None else known.next_offset - 1)
+            position = self._unverified.get(tp)
+            self._consumer.seek(tp, starts[tp] if position is None else position.next_offset - 1)
 
     async def _start_over(self) -> None:
         log.warning(
@@ -213,5 +214,5 @@ def _folded(
             yield FoldedRecord(record.partition, record.offset, change)
 
 
-def _position_behind(record: Any) -> Position:
-    return Position(record.offset + 1, digest_of(record.key or b"", record.value))
+def _position_behind(record: Any) -> ReadPosition:
+    return ReadPosition(record.offset + 1, digest_of(record.key or b"", record.value))

@@ -55,7 +55,7 @@ class StaleGenerationError(Exception):
     """Another process has emptied the history since this one read its positions."""
 
 
-class Position(msgspec.Struct, frozen=True):
+class ReadPosition(msgspec.Struct, frozen=True):
     """How far a partition was read.
 
     Attributes:
@@ -155,16 +155,16 @@ class HistoryStore:
         with self._transaction() as db:
             return delete_rows(db, cluster)
 
-    def positions(self, topic: str) -> dict[int, Position]:
+    def positions(self, topic: str) -> dict[int, ReadPosition]:
         """Return the positions of a topic by partition."""
         query = "SELECT partition, next_offset, digest FROM position WHERE topic = ?"
-        return {partition: Position(*rest) for partition, *rest in self._rows(query, (topic,))}
+        return {partition: ReadPosition(*rest) for partition, *rest in self._rows(query, (topic,))}
 
     def apply(
         self,
         topic: str,
         records: Sequence[FoldedRecord],
-        positions: Mapping[int, Position],
+        positions: Mapping[int, ReadPosition],
         generation: int,
     ) -> None:
         """Apply records of a topic, and store the positions behind them, in one transaction.

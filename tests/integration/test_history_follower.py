@@ -20,7 +20,7 @@ from streams.history.changes import RequestChange
 from streams.history.follower import HistoryFollower
 from streams.history.rows import RequestFilter
 from streams.history.statements import FoldedRecord
-from streams.history.store import HistoryStore, Position
+from streams.history.store import HistoryStore, ReadPosition
 from streams.settings import KafkaSettings
 from streams.settings.history import HistorySettings
 from streams.topics import AUDIT, RESULTS
@@ -158,13 +158,38 @@ async def test_recreated_topic_is_read_anew(
     assert "it is read again" in caplog.text
 
 
+async def test_topic_that_is_recreated_while_it_is_followed_is_read_anew(
+    kafka: KafkaSettings, store: CountingStore
+) -> None:
+    await create_topics(kafka, AUDIT, RESULTS, partitions=PARTITIONS)
+    await audit(kafka, "old")
+    async with following(kafka, store) as follower:
+        await follower.catch_up()
+        task = asyncio.create_task(follower.follow())
+        client = follower._consumer._client
+        async with admin(kafka) as administrator:
+            await administrator.delete_topics([AUDIT.kafka_name(kafka.topic_prefix)])
+        async with asyncio.timeout(10):
+            while len(follower._consumer.assignment()) > PARTITIONS:
+                await client.force_metadata_update()
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
+        assert store.request("old"), "its history stays while the topic is away"
+        await create_topics(kafka, AUDIT, partitions=PARTITIONS)
+        await audit(kafka, "new")
+        await client.force_metadata_update()
+        await wait_until(lambda: store.request("new") and not store.request("old"))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 @pytest.mark.usefixtures("topics")
 async def test_history_of_another_cluster_is_read_anew(
     kafka: KafkaSettings, store: CountingStore
 ) -> None:
     foreign = RequestChange(request_id="there", at=1.0, introduces=True)
     generation = store.open_generation("another")
-    store.apply(AUDIT.name, [FoldedRecord(0, 6, foreign)], {0: Position(1, 7)}, generation)
+    store.apply(AUDIT.name, [FoldedRecord(0, 6, foreign)], {0: ReadPosition(1, 7)}, generation)
     await audit(kafka, "here")
     assert await catch_up(kafka, store) == {"here": "accepted"}
 
@@ -176,7 +201,7 @@ async def test_position_beyond_the_end_is_of_another_log(
     await audit(kafka, "here")
     await catch_up(kafka, store)
     generation = store.open_generation(await cluster_id(kafka))
-    store.apply(AUDIT.name, [], {0: Position(1_000, 7)}, generation)
+    store.apply(AUDIT.name, [], {0: ReadPosition(1_000, 7)}, generation)
     assert await catch_up(kafka, store) == {"here": "accepted"}
     assert all(each.next_offset < 1_000 for each in store.positions(AUDIT.name).values())
 

@@ -5,7 +5,7 @@ import aiohttp
 import pytest
 
 from streams.console.server import ConsoleAddressError, serve_console
-from streams.history.store import HistoryStore
+from streams.history.store import HistoryError, HistoryStore
 from streams.observability.http_server import AddressError
 from tests.unit.streams.console.consoles import CHANGES, running_console
 
@@ -35,6 +35,20 @@ async def test_name_of_another_host_is_refused(tmp_path: Path, host: str, path: 
     async with running_console(tmp_path) as client:
         response = await client.get(path, headers={"Host": host})
     assert response.status == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/counts"])
+async def test_history_that_cannot_be_read_is_named(
+    tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise HistoryError("history.db: disk I/O error; free space on the disk")
+
+    monkeypatch.setattr(HistoryStore, "counts", fail)
+    async with running_console(tmp_path) as client:
+        response = await client.get(path)
+        assert response.status == 503
+        assert "free space on the disk" in await response.text()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

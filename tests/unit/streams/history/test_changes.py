@@ -158,3 +158,5 @@ def test_proposed_result_for_a_reply_topic_is_final() -> None:
     change = change_of_audit(propose_result(job, "extraction", result, "c").value or b"")
     assert change is not None
     assert (change.state, change.is_final) == ("completed", True)
+    assert change.event is not None
+    assert change.event.transition == "finished"

@@ -24,7 +24,7 @@ from streams.history.store import (
     PRUNED_REQUESTS,
     HistoryError,
     HistoryStore,
-    Position,
+    ReadPosition,
     StaleGenerationError,
 )
 
@@ -258,22 +258,22 @@ def test_pruning_is_done_in_slices(store: HistoryStore) -> None:
 
 def test_positions_are_stored_with_the_rows_or_not_at_all(store: HistoryStore) -> None:
     generation = store.open_generation("cluster")
-    positions = {0: Position(7, 1), 2: Position(3, 2)}
+    positions = {0: ReadPosition(7, 1), 2: ReadPosition(3, 2)}
     store.apply("audit", [FoldedRecord(0, 6, ACCEPTED)], positions, generation)
     assert store.positions("audit") == positions
     assert store.positions("results") == {}
     broken = change("broken", event=Event(at=1.0, step="s", transition="t", detail={1j: ""}))  # type: ignore[dict-item]
     with pytest.raises(TypeError):
-        store.apply("audit", [FoldedRecord(0, 7, broken)], {0: Position(8, 1)}, generation)
-    assert store.positions("audit")[0] == Position(7, 1)
+        store.apply("audit", [FoldedRecord(0, 7, broken)], {0: ReadPosition(8, 1)}, generation)
+    assert store.positions("audit")[0] == ReadPosition(7, 1)
     assert store.request("broken") is None
 
 
 def test_position_never_moves_back(store: HistoryStore) -> None:
     generation = store.open_generation("cluster")
-    store.apply("audit", [], {0: Position(7, 1)}, generation)
-    store.apply("audit", [], {0: Position(3, 2)}, generation)
-    assert store.positions("audit") == {0: Position(7, 1)}
+    store.apply("audit", [], {0: ReadPosition(7, 1)}, generation)
+    store.apply("audit", [], {0: ReadPosition(3, 2)}, generation)
+    assert store.positions("audit") == {0: ReadPosition(7, 1)}
 
 
 def test_history_survives_a_restart(path: Path) -> None:
@@ -296,7 +296,7 @@ def test_reader_of_an_emptied_history_writes_nothing(path: Path) -> None:
         generation = one.open_generation("cluster")
         assert other.clear("cluster") != generation
         with pytest.raises(StaleGenerationError):
-            one.apply("audit", [FoldedRecord(0, 6, ACCEPTED)], {0: Position(7, 1)}, generation)
+            one.apply("audit", [FoldedRecord(0, 6, ACCEPTED)], {0: ReadPosition(7, 1)}, generation)
         assert (states_of(one), one.positions("audit")) == ({}, {})
 
 
@@ -381,7 +381,7 @@ def write_forever(path: Path) -> None:
         generation = store.open_generation("cluster")
         for number in itertools.count():
             record = FoldedRecord(0, number, transition("accepted", number, f"r{number}"))
-            store.apply("audit", [record], {0: Position(number + 1, 0)}, generation)
+            store.apply("audit", [record], {0: ReadPosition(number + 1, 0)}, generation)
 
 
 def test_killed_writer_leaves_the_rows_of_its_position(path: Path) -> None:
