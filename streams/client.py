@@ -23,29 +23,19 @@ BATCH_FINISHED = "batch_finished"
 """Status of a batch summary."""
 
 
-class Client:
-    """Producer of requests and commands, and consumer of their results.
-
-    Records of `results` and `progress` are consumed from the log end at the time of opening.
-
-    Attributes:
-        reader: the consumer; the caller may seek it.
-    """
+class RequestProducer:
+    """Producer of requests and commands."""
 
     _producer: ReliableProducer
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self.reader = TopicReader(kafka, RESULTS, PROGRESS)
         self._stack = AsyncExitStack()
         self._writable: set[Topic] = set()
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.reader)
-            async with translate_errors(self._kafka):
-                self._producer = await stack.enter_async_context(ReliableProducer(self._kafka))
-            self._stack = stack.pop_all()
+        async with translate_errors(self._kafka):
+            self._producer = await self._stack.enter_async_context(ReliableProducer(self._kafka))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -60,21 +50,44 @@ class Client:
         name = self._name(REQUESTS)
         await self._producer.publish([Write(name, None, body) for body in bodies])
 
-    async def send_command(self, command: Command) -> None:
-        """Publish a command; commands of one key are processed in order."""
+    async def send_command(self, *commands: Command) -> None:
+        """Publish commands; those of one key are processed in order."""
         await self._require_write(COMMANDS)
-        key = command_key(command).encode()
-        await self._producer.publish([Write(self._name(COMMANDS), key, encode(command))])
-
-    def records(self) -> AsyncIterator[Received]:
-        """Iterate over results and progress as they arrive; never ends."""
-        return self.reader.records()
+        name = self._name(COMMANDS)
+        await self._producer.publish(
+            [Write(name, command_key(each).encode(), encode(each)) for each in commands]
+        )
 
     async def _require_write(self, topic: Topic) -> None:
         """Fail without the topic or its ACL: a producer would block for ever on metadata."""
         if topic not in self._writable:
             await require_topics(self._kafka, writes=(topic,))
             self._writable.add(topic)
+
+
+class Client(RequestProducer):
+    """Producer of requests and commands, and consumer of their results.
+
+    Records of `results` and `progress` are consumed from the log end at the time of opening.
+
+    Attributes:
+        reader: the consumer; the caller may seek it.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        super().__init__(kafka)
+        self.reader = TopicReader(kafka, RESULTS, PROGRESS)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.reader)
+            await super().__aenter__()
+            self._stack.push_async_exit(stack.pop_all())
+        return self
+
+    def records(self) -> AsyncIterator[Received]:
+        """Iterate over results and progress as they arrive; never ends."""
+        return self.reader.records()
 
 
 def command_key(command: Command) -> str:

@@ -7,12 +7,13 @@ from datetime import datetime
 
 import click
 
-from streams.cli.new_requests import NewRequest, RequestBuilder
 from streams.cli.progress_bars import ProgressBars
-from streams.cli.request_lines import InputError, LineSplitter, RequestLine, read_blocks
+from streams.cli.request_files import display_name, read_blocks
 from streams.cli.result_table import open_console
 from streams.cli.waiting import MISSING_NAMED, ResultOutput, missing_results
 from streams.client import Client, Outstanding
+from streams.new_requests import NewRequest, RequestBuilder
+from streams.request_lines import InputError, LineSplitter, RequestLine
 from streams.settings import KafkaSettings
 from streams.topics import PROGRESS, RESULTS
 
@@ -162,7 +163,7 @@ async def _lines(urls: Sequence[str], files: Sequence[str]) -> AsyncIterator[Ite
     """Iterate over the lines of all sources, block by block."""
     yield iter([RequestLine(f"URL {number}", url) for number, url in enumerate(urls, 1)])
     for name in files:
-        splitter = LineSplitter(name)
+        splitter = LineSplitter(display_name(name))
         async for block in read_blocks(name):
             yield splitter.feed(block)
         yield splitter.flush()

@@ -10,9 +10,9 @@ import click
 import pytest
 
 from streams.cli import submission as module
-from streams.cli.new_requests import RequestBuilder
 from streams.cli.submission import Submission
 from streams.cluster.topic_reader import Received
+from streams.new_requests import RequestBuilder
 from streams.settings import KafkaSettings
 from streams.topics import RESULTS
 

@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.codec import MalformedMessageError, decode, encode
 from schemas.request import Request
-from streams.cli.request_lines import InputError, RequestLine
+from streams.request_lines import InputError, RequestLine
 from streams.topics import REQUEST_BYTES_MAX
 
 MARGIN_BYTES = 64

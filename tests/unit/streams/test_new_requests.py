@@ -5,8 +5,8 @@ import pytest
 
 from schemas.codec import decode
 from schemas.request import Request
-from streams.cli.new_requests import NewRequest, RequestBuilder
-from streams.cli.request_lines import InputError, RequestLine
+from streams.new_requests import NewRequest, RequestBuilder
+from streams.request_lines import InputError, RequestLine
 from streams.topics import REQUEST_BYTES_MAX
 
 

@@ -1,13 +1,10 @@
-import asyncio
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.request_lines import InputError, LineSplitter, RequestLine, read_blocks
+from streams.request_lines import InputError, LineSplitter, RequestLine
 from streams.topics import REQUEST_BYTES_MAX
 
 
@@ -24,10 +21,6 @@ def test_blank_lines_and_comments_are_skipped_and_counted() -> None:
         ("list.txt, line 5", "https://a/2#part"),
         ("list.txt, line 6", "last"),
     ]
-
-
-def test_lines_of_standard_input_are_named() -> None:
-    assert [*LineSplitter("-").feed(b"a\n")] == [("standard input, line 1", "a")]
 
 
 def test_invisible_characters_are_stripped() -> None:
@@ -70,46 +63,3 @@ def test_endless_line_is_not_buffered() -> None:
     endless = (b"a" * 65_536 for _ in range(100))
     with pytest.raises(InputError, match="line 1: longer than 1000000 bytes"):
         split(*endless)
-
-
-async def test_a_file_is_read_in_blocks(tmp_path: Path) -> None:
-    file = tmp_path / "list.txt"
-    file.write_bytes(bytes(range(256)) * 1_000)
-    blocks = [block async for block in read_blocks(str(file))]
-    assert b"".join(blocks) == file.read_bytes()
-    assert len(blocks) > 1
-
-
-async def test_pipe_is_read_before_its_end(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    blocks = read_blocks(str(fifo))
-    first = asyncio.ensure_future(anext(blocks))
-    with await asyncio.to_thread(fifo.open, "wb", buffering=0) as writer:
-        writer.write(b"one\n")
-        assert await asyncio.wait_for(first, 5) == b"one\n"
-        writer.write(b"two\n")
-        assert await anext(blocks) == b"two\n"
-    assert [block async for block in blocks] == []
-
-
-async def test_blocking_read_can_be_cancelled(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    blocks = read_blocks(str(fifo))
-    first = asyncio.ensure_future(anext(blocks))
-    with await asyncio.to_thread(fifo.open, "wb", buffering=0) as writer:
-        writer.write(b"one\n")
-        assert await first == b"one\n"
-        second = asyncio.ensure_future(anext(blocks))
-        await asyncio.sleep(0.05)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(second, 1)
-
-
-@pytest.mark.parametrize("name", ["missing.txt", "."])
-async def test_unreadable_file_is_reported(name: str, tmp_path: Path) -> None:
-    path = str(tmp_path / name)
-    with pytest.raises(InputError, match=r"cannot be read: (No such file|Is a directory)"):
-        await anext(read_blocks(path))
