@@ -1,4 +1,4 @@
-"""`clipmill console`: serve the history of requests as pages and an API."""
+"""`clipmill console`: serve the console and its API."""
 
 import asyncio
 
@@ -8,30 +8,33 @@ import orjson
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.service import stop_signal
+from streams.client import RequestProducer
+from streams.cluster.shared_state import open_shared_state
 from streams.console.server import serve_console
+from streams.console.services import Services
 from streams.history.follower import HistoryFollower
 from streams.history.store import FILE_NAME, HistoryStore
 from streams.observability.logs import configure_logging
 from streams.settings import Settings
 
-ADDRESS = "127.0.0.1:8090"
-
 
 @click.command()
 @bootstrap_option
-@click.option("--http", default=ADDRESS, show_default=True, help="HOST:PORT, on loopback.")
-def console(bootstrap: str | None, http: str) -> None:
-    """Serve the history of requests in a browser; prints one line of JSON when ready."""
+@click.option("--http", help="HOST:PORT; default: the settings', 127.0.0.1:8090.")
+def console(bootstrap: str | None, http: str | None) -> None:
+    """Serve the console in a browser; prints one line of JSON when ready."""
     settings = client_settings(bootstrap)
     configure_logging(settings)
     with readable_errors(), HistoryStore(settings.data_dir / FILE_NAME) as store:
-        asyncio.run(_run(settings, store, http))
+        asyncio.run(_run(settings, store, http or settings.console.http))
 
 
-async def _run(settings: Settings, store: HistoryStore, http: str) -> None:
+async def _run(settings: Settings, store: HistoryStore, address: str) -> None:
     async with (
         HistoryFollower(settings.kafka, store, settings.history) as follower,
-        serve_console(http, store) as url,
+        RequestProducer(settings.kafka) as producer,
+        open_shared_state(settings.kafka) as shared_state,
+        serve_console(address, Services(settings, store, producer, shared_state)) as url,
         stop_signal() as stopped,
         asyncio.TaskGroup() as group,
     ):

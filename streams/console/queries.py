@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from schemas.codec import MalformedMessageError, decode, encode
+from streams.console.errors import CallError
 from streams.history.rows import Cursor, RequestFilter, RequestRow
 from streams.moments import parse_past
 
@@ -21,16 +22,11 @@ VALUE_CHARACTERS_MAX = 4_096
 FILTERS = ("state", "error", "platform", "video", "url", "batch", "since")
 
 
-class QueryError(Exception):
-    """A parameter cannot be used.
-
-    Attributes:
-        field: name of the parameter.
-    """
+class QueryError(CallError):
+    """A parameter cannot be used; ``field`` is its name."""
 
     def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
+        super().__init__(400, field, f"{field}: {reason}")
 
 
 class PageQuery(msgspec.Struct, frozen=True):

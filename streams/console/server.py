@@ -1,29 +1,39 @@
-"""The web application of the console, and its checks of every request."""
+"""The web application of the console, and its middleware."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from streams.console.api import ROOT, Api, error_response
-from streams.console.pages import Pages
-from streams.console.queries import QueryError
+from streams.console.access import USER, AccessRules, Call, is_loopback
+from streams.console.api.requests import RequestApi
+from streams.console.api.responses import ROOT, error_response
+from streams.console.errors import CallError, as_call_error
+from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
+from streams.console.pages.rendering import Renderer, redirect
+from streams.console.pages.requests import RequestPages
+from streams.console.pages.submit import SubmitPages
+from streams.console.services import Services
 from streams.errors import OperatorError
-from streams.history.store import HistoryError, HistoryStore
 from streams.observability.http_server import host_and_port
 
 STATIC = Path(__file__).with_name("static")
 
+BODY_BYTES_MAX = 16 * 2**20
+"""A file of some 200,000 links."""
+
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+        "base-uri 'none'"
     ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -34,74 +44,88 @@ class ConsoleAddressError(OperatorError):
     """The console may not listen on the address; the text says why."""
 
 
-def build_console(store: HistoryStore) -> web.Application:
+def build_console(services: Services) -> web.Application:
     """Return the application."""
-    pages = Pages(store)
+    settings = services.settings.console
+    rules = AccessRules.of(settings)
+    renderer = Renderer(read_only=settings.read_only, has_login=rules.token is not None)
 
     @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await _respond(request, handler, pages)
-        response.headers.update(HEADERS)
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await _respond(request, handler, rules, renderer)
+        if not response.prepared:
+            headers = HEADERS | {"Cache-Control": "max-age=300"} if _is_static(request) else HEADERS
+            response.headers.update(headers)
         return response
 
-    application = web.Application(middlewares=[check])
-    Api(store).add_routes(application.router)
-    pages.add_routes(application.router)
-    application.router.add_static("/static", STATIC)
+    application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
+    router = application.router
+    for module in (
+        RequestApi(services),
+        RequestPages(services, renderer),
+        SubmitPages(services, renderer),
+        LoginPages(rules, renderer),
+    ):
+        module.add_routes(router)
+    router.add_static("/static", STATIC)
     return application
 
 
-async def _respond(request: web.Request, handler: Handler, pages: Pages) -> web.StreamResponse:
-    def error(status: int, field: str, message: str) -> web.Response:
-        if request.path.startswith(ROOT):
-            return error_response(status, field, message)
-        return pages.error(status, message)
+def _is_static(request: web.Request) -> bool:
+    return request.path.startswith("/static/")
 
-    if not _is_loopback(_host_of(request.host)):
-        # The name of another host that resolves to this address (DNS rebinding).
-        host = f"the console answers to loopback names only, not to {request.host[:100]!r}"
-        return error(403, "Host", host)
+
+async def _respond(
+    request: web.Request, handler: Handler, rules: AccessRules, renderer: Renderer
+) -> web.StreamResponse:
+    """Return the response of a handler, or that to its error: JSON for the API, or a page."""
     try:
+        _authorize(request, rules)
         return await handler(request)
-    except QueryError as unusable:
-        return error(400, unusable.field, str(unusable))
-    except HistoryError as unreadable:
-        return error(503, "history", str(unreadable))
     except web.HTTPException as refused:
-        return error(refused.status, "path", f"{request.path[:200]}: {refused.reason}")
+        message = f"{request.path[:200]}: {refused.reason}"
+        error = CallError(refused.status, "path", message)
+    except Exception as failure:
+        found = as_call_error(failure)
+        if found is None:
+            raise
+        error = found
+    if request.path.startswith(ROOT):
+        return error_response(error.status, error.field, str(error))
+    if error.status == web.HTTPUnauthorized.status_code:
+        return redirect("login")
+    return renderer.error(error.status, str(error))
 
 
-def _is_loopback(host: str | None) -> bool:
-    """Return whether a host, without its port, is a loopback name or address."""
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _host_of(header: str) -> str | None:
-    """Return the name in a ``Host`` header, in lower case; None for a malformed one."""
-    try:
-        return urlsplit(f"//{header}").hostname
-    except ValueError:
-        return None
+def _authorize(request: web.Request, rules: AccessRules) -> None:
+    """Reject a request that the rules deny; store its user as ``request[USER]``."""
+    call = Call(
+        method=request.method,
+        headers=request.headers,
+        peer=request.remote or "",
+        session=request.cookies.get(SESSION_COOKIE),
+    )
+    if not (rules.authenticates and (request.path in PATHS or _is_static(request))):
+        request[USER] = rules.authenticate(call, time.time())
+    if request.path not in PATHS:
+        rules.check_change(call)
 
 
 @asynccontextmanager
-async def serve_console(address: str, store: HistoryStore) -> AsyncIterator[str]:
+async def serve_console(address: str, services: Services) -> AsyncIterator[str]:
     """Serve the console while the context lasts; yields its URL. Port 0 selects a free port.
 
     Raises:
-        ConsoleAddressError: the address is not a loopback one: the console has no login.
+        ConsoleAddressError: not a loopback address, and no caller would have to authenticate.
         AddressError: the address is malformed.
     """
     host, port = host_and_port(address)
-    if not _is_loopback(host):
+    if not (is_loopback(host) or AccessRules.of(services.settings.console).authenticates):
         raise ConsoleAddressError(
-            f"{address}: the console has no login and listens on loopback only, such as "
-            "127.0.0.1:8090; publish it through a proxy that authenticates"
+            f"{address} is reached from other hosts; set console.token, or console.user_header "
+            "and console.proxies, or listen on loopback, such as 127.0.0.1:8090"
         )
-    runner = web.AppRunner(build_console(store), access_log=None)
+    runner = web.AppRunner(build_console(services), access_log=None)
     await runner.setup()
     try:
         try:

@@ -6,6 +6,7 @@ module per group of settings.
 
 from streams.settings.auth import AuthSettings
 from streams.settings.cache import CacheSettings, LedgerSettings
+from streams.settings.console import ConsoleSettings
 from streams.settings.download import DownloadSettings
 from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
@@ -33,6 +34,7 @@ __all__ = [
     "BreakerSettings",
     "CacheSettings",
     "ConfiguredSite",
+    "ConsoleSettings",
     "DeadLetterSettings",
     "DownloadSettings",
     "EgressSettings",

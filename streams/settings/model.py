@@ -14,6 +14,7 @@ from pydantic_settings import (
 
 from streams.settings.auth import AuthSettings
 from streams.settings.cache import CacheSettings, LedgerSettings
+from streams.settings.console import ConsoleSettings
 from streams.settings.download import DownloadSettings
 from streams.settings.egress import EgressSettings
 from streams.settings.engine import EngineSettings
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     download: DownloadSettings = DownloadSettings()
     cache: CacheSettings = CacheSettings()
+    console: ConsoleSettings = ConsoleSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     history: HistorySettings = HistorySettings()
     ledger: LedgerSettings = LedgerSettings()

@@ -64,3 +64,27 @@ async def test_console_follows_requests_and_goes_on_after_a_kill(tmp_path: Path)
             assert await states(session, "meanwhile") == ["completed"]
             after = await (await session.get("/api/v1/requests")).json()
     assert after["requests"][1:] == before["requests"]
+
+
+async def test_requests_are_submitted_cancelled_and_retried_over_the_api(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path) as pipeline:
+        await pipeline.start_worker("all")
+        async with running_console(pipeline) as session:
+
+            async def post(path: str, body: object) -> Any:
+                response = await session.post(f"/api/v1/{path}", json=body)
+                assert response.status == 202, await response.text()
+                return await response.json()
+
+            url = page(video_id("kilobytes", param=16))
+            endless = page(video_id("media.takes", param=60))
+            await post("requests", [{"id": "one", "url": url}, {"id": "slow", "url": endless}])
+            assert await states(session, "one") == ["completed"]
+            again = await post("requests/one/retry", {"options": {"quality": "360p"}})
+            assert await states(session, again["id"]) == ["completed"]
+            await post("requests/slow/cancel", {})
+            assert await states(session, "slow") == ["cancelled"]
+            refused = await post("requests/slow-not/retry", {})
+            assert await states(session, refused["id"]) == ["rejected"]
+            story = await (await session.get("/api/v1/requests/slow")).json()
+            assert "console" in json.dumps(story["events"])

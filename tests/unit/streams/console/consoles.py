@@ -1,15 +1,22 @@
-"""A console over a history that a test writes."""
+"""A console over a history that a test writes; what it publishes is recorded."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp.test_utils import TestClient, TestServer
 
+from schemas.codec import decode
+from schemas.commands import Command
+from streams.client import RequestProducer
+from streams.cluster.shared_state import SharedState
 from streams.console.server import build_console
+from streams.console.services import Services
 from streams.history.changes import Event, RequestChange
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore
+from streams.settings import ConsoleSettings, Settings
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\N{RIGHT-TO-LEFT OVERRIDE}"
 
@@ -50,11 +57,60 @@ CHANGES = (
 )
 
 
+TOKEN = "0123456789abcdef-token"
+
+
+class RecordingProducer(RequestProducer):
+    """Records what is published.
+
+    Attributes:
+        requests: the bodies.
+        commands: the commands.
+        error: raised instead, when set.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.commands: list[Command] = []
+        self.error: Exception | None = None
+
+    async def publish(self, bodies: Sequence[bytes]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.requests += [decode(body, dict[str, Any]) for body in bodies]
+
+    async def send_command(self, *commands: Command) -> None:
+        if self.error is not None:
+            raise self.error
+        self.commands += commands
+
+
+def services(store: HistoryStore, **console: Any) -> Services:
+    """Return the services of a console with these settings."""
+    settings = Settings(console=ConsoleSettings(**console))
+    return Services(settings, store, RecordingProducer(), SharedState())
+
+
+class Console(TestClient):  # type: ignore[type-arg]
+    """Client of a console, and what it has published."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(TestServer(build_console(services)))
+        self.services = services
+
+    @property
+    def producer(self) -> RecordingProducer:
+        assert isinstance(self.services.producer, RecordingProducer)
+        return self.services.producer
+
+
 @asynccontextmanager
-async def running_console(directory: Path, *changes: RequestChange) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
-    """Serve a history of these changes."""
+async def running_console(
+    directory: Path, *changes: RequestChange, **console: Any
+) -> AsyncIterator[Console]:
+    """Serve a history of these changes, with these settings of the console."""
     with HistoryStore(directory / "history.db") as store:
         records = [FoldedRecord(0, offset, each) for offset, each in enumerate(changes)]
         store.apply("audit", records, {}, store.open_generation("cluster"))
-        async with TestClient(TestServer(build_console(store))) as client:
+        async with Console(services(store, **console)) as client:
             yield client

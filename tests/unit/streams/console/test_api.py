@@ -3,6 +3,9 @@ from urllib.parse import quote
 
 import pytest
 
+from schemas.commands import Cancel, Retry
+from streams.cluster.authorization import MissingAclError
+from streams.cluster.connection import ClusterUnavailableError
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_console
 
 
@@ -82,3 +85,134 @@ async def test_error_names_its_parameter(
         error = (await response.json())["error"]
     assert (response.status, error["field"]) == (status, field)
     assert error["message"].startswith(message)
+
+
+URL = "https://www.tiktok.com/@a/video/7"
+
+
+async def test_one_request_is_submitted(tmp_path: Path) -> None:
+    async with running_console(tmp_path) as client:
+        response = await client.post(
+            "/api/v1/requests", json={"url": URL, "id": "mine", "options": {"quality": "720p"}}
+        )
+        body = await response.json()
+        published = client.producer.requests
+    assert response.status == 202
+    assert body == {"requests": [{"id": "mine", "url": URL, "href": "requests/mine"}]}
+    assert published == [{"url": URL, "id": "mine", "options": {"quality": "720p"}}]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", f'[{{"url":"{URL}"}},{{"urls":["{URL}","{URL}"]}}]'),
+        ("text/plain", f'# two\n{URL}\n\n{{"urls":["{URL}","{URL}"]}}'),
+        ("application/x-ndjson", f'{{"url":"{URL}"}}\n{{"urls":["{URL}","{URL}"]}}\n'),
+    ],
+)
+async def test_many_requests_are_submitted(tmp_path: Path, content_type: str, body: str) -> None:
+    headers = {"Content-Type": content_type, "Sec-Fetch-Site": "same-origin"}
+    async with running_console(tmp_path) as client:
+        response = await client.post("/api/v1/requests", data=body, headers=headers)
+        single, batch = (await response.json())["requests"]
+        published = client.producer.requests
+    assert (single["url"], batch["batch_size"]) == (URL, 2)
+    assert [each["id"] for each in published] == [single["id"], batch["id"]]
+    assert single["id"].endswith("-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            f'[{{"url":"{URL}"}},{{"url":"{URL}","options":{{"quality":"9p"}}}}]',
+            "$.options.quality",
+        ),
+        (f'[{{"url":"{URL}"}},7]', "$[1]: not a JSON object"),
+        ('{"url":', "$"),
+        ("[]", "the body has no request"),
+        (f'{{"url":"{URL}","color":1}}', "color"),
+        ("\udcff", "$"),
+    ],
+)
+async def test_unusable_request_is_named_and_nothing_is_published(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    data = body.encode(errors="surrogateescape")
+    headers = {"Content-Type": "application/json"}
+    async with running_console(tmp_path) as client:
+        response = await client.post("/api/v1/requests", data=data, headers=headers)
+        error = (await response.json())["error"]
+        published = client.producer.requests
+    assert (response.status, error["field"], published) == (400, "body", [])
+    assert message in error["message"]
+
+
+async def test_other_content_type_is_rejected(tmp_path: Path) -> None:
+    headers = {"Content-Type": "text/xml", "Sec-Fetch-Site": "same-origin"}
+    async with running_console(tmp_path) as client:
+        for path in ("/api/v1/requests", "/api/v1/requests/done/retry"):
+            response = await client.post(path, data="<a/>", headers=headers)
+            assert response.status == 415
+
+
+async def test_request_is_cancelled(tmp_path: Path) -> None:
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    async with running_console(tmp_path) as client:
+        response = await client.post("/api/v1/requests/b%2F0/cancel", headers=headers)
+        body = await response.json()
+        (command,) = client.producer.commands
+    assert isinstance(command, Cancel)
+    assert (response.status, command.request_id, command.by) == (202, "b/0", "console")
+    assert body == {"command": command.id, "request_id": "b/0"}
+
+
+async def test_request_is_retried_with_changes_and_the_user(tmp_path: Path) -> None:
+    proxied = {"user_header": "X-User", "proxies": ["127.0.0.1"]}
+    async with running_console(tmp_path, **proxied) as client:
+        response = await client.post(
+            "/api/v1/requests/done/retry",
+            json={"options": {"quality": "480p", "max_bytes": 5}},
+            headers={"X-User": "ann"},
+        )
+        body = await response.json()
+        (command,) = client.producer.commands
+    assert isinstance(command, Retry)
+    assert (command.request_id, command.by) == ("done", "ann")
+    assert (command.options.quality, command.options.max_bytes) == ("480p", 5)
+    assert body == {"id": command.new_id, "href": f"requests/{command.new_id}"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"options": {"quality": "9p"}}, "$.options.quality"),
+        ({"options": 7}, "$.options"),
+        ({"quality": "480p"}, "`$.quality` is unknown; there is options"),
+    ],
+)
+async def test_malformed_change_is_named(tmp_path: Path, body: object, message: str) -> None:
+    async with running_console(tmp_path) as client:
+        response = await client.post("/api/v1/requests/done/retry", json=body)
+        error = (await response.json())["error"]
+        assert client.producer.commands == []
+    assert response.status == 400
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ClusterUnavailableError("no broker at 127.0.0.1:1; is it running?"), 503),
+        (MissingAclError("the console may not WRITE clipmill.requests.v1"), 403),
+    ],
+)
+async def test_cluster_that_does_not_take_a_request_is_named(
+    tmp_path: Path, error: Exception, status: int
+) -> None:
+    async with running_console(tmp_path) as client:
+        client.producer.error = error
+        response = await client.post("/api/v1/requests", json={"url": URL})
+        body = await response.json()
+    assert response.status == status
+    assert body == {"error": {"field": "kafka", "message": str(error)}}

@@ -4,6 +4,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from schemas.codec import encode
+from schemas.commands import Cancel, Retry
+from streams.console.pages.submit import find_links
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, running_console
 
 
@@ -19,7 +22,7 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.targets += [value or "" for name, value in attrs if name in ("href", "src", "action")]
+        self.targets += [value or "" for name, value in attrs if name in ("href", "src")]
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -79,6 +82,8 @@ async def test_page_without_requests_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
+        ("/cancel?id=nobody", 404, "The history has no request 'nobody'."),
+        ("/retry", 404, "The history has no request ''."),
         ("/request?id=nobody", 404, "The history has no request 'nobody'."),
         ("/request", 404, "The history has no request ''."),
         ("/?limit=x", 400, "limit: 'x' is not a number"),
@@ -91,3 +96,108 @@ async def test_error_is_a_page(tmp_path: Path, path: str, status: int, text: str
         response = await client.get(path)
         assert response.status == status
         assert text in Links(await response.text()).text
+
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+URL = "https://www.tiktok.com/@a/video/7"
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        (URL, [URL]),
+        (f"Look! {URL}, and ({URL}?a=1).", [URL, f"{URL}?a=1"]),
+        (f"{URL}\n{URL}\r\nhttp://b.example/\u200b", [URL, "http://b.example/\u200b"]),
+        ("javascript:alert(1) ftp://a.example", []),
+        ("", []),
+    ],
+)
+def test_links_are_found_in_a_text(text: str, links: list[str]) -> None:
+    assert find_links(text) == links
+
+
+async def test_links_of_a_text_are_submitted_with_options(tmp_path: Path) -> None:
+    form = {"text": f"two: {URL} {URL}8", "action": "info", "quality": "720p", "degrade": "no"}
+    async with running_console(tmp_path) as client:
+        response = await client.post("/submit", data=form, headers=OWN, allow_redirects=False)
+        published = client.producer.requests
+    assert (response.status, response.headers["Location"]) == (303, "./?since=1m")
+    assert [each["url"] for each in published] == [URL, f"{URL}8"]
+    options = {"quality": "720p", "degrade": False}
+    assert all((each["action"], each["options"]) == ("info", options) for each in published)
+
+
+async def test_page_of_a_new_request_waits_for_it(tmp_path: Path) -> None:
+    async with running_console(tmp_path) as client:
+        response = await client.post("/submit", data={"text": URL}, headers=OWN)
+        page = await response.text()
+    assert response.status == 200
+    assert 'http-equiv="refresh"' in page
+    assert str(response.url.query["id"]) in page
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"text": "no link"}, "There is no link in the text"),
+        ({"text": URL, "max_bytes": "many"}, "$.options.max_bytes"),
+        ({"text": URL, "quality": "<9p>"}, "$.options.quality"),
+        ({"text": URL, "action": "x"}, "$.action"),
+    ],
+)
+async def test_unusable_form_is_shown_again_with_the_error(
+    tmp_path: Path, form: dict[str, str], message: str
+) -> None:
+    async with running_console(tmp_path) as client:
+        response = await client.post("/submit", data=form, headers=OWN)
+        text = Links(await response.text()).text
+        assert client.producer.requests == []
+    assert response.status == 400
+    assert message in text
+    assert form["text"] in text
+
+
+async def test_shared_link_fills_the_form(tmp_path: Path) -> None:
+    async with running_console(tmp_path) as client:
+        page = await (await client.get("/submit", params={"text": f"Look {URL} <b>"})).text()
+        assert client.producer.requests == []
+    assert f">{URL}</textarea>" in page
+
+
+async def test_cancel_is_confirmed_with_its_count(tmp_path: Path) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        page = Links(await (await client.get("/cancel?id=b/0")).text())
+        assert "Cancel 1 request" in page.text
+        response = await client.post("/cancel", data={"id": "b/0"}, headers=OWN)
+        (command,) = client.producer.commands
+        text = await response.text()
+    assert isinstance(command, Cancel)
+    assert command.request_id == "b/0"
+    assert "its effect appears below" in text
+
+
+async def test_retry_keeps_what_is_unchanged(tmp_path: Path) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        assert (await client.get("/retry?id=done")).status == 200
+        form = {"id": "done", "quality": "480p", "codec": ""}
+        await client.post("/retry", data=form, headers=OWN, allow_redirects=False)
+        (command,) = client.producer.commands
+    assert isinstance(command, Retry)
+    assert encode(command.options) == b'{"quality":"480p"}'
+
+
+@pytest.mark.parametrize("path", ["/cancel", "/retry"])
+async def test_command_without_a_request_is_rejected(tmp_path: Path, path: str) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        response = await client.post(path, data={}, headers=OWN)
+        assert client.producer.commands == []
+        assert "$.request_id" in Links(await response.text()).text
+    assert response.status == 400
+
+
+async def test_read_only_console_offers_no_change(tmp_path: Path) -> None:
+    async with running_console(tmp_path, *CHANGES, read_only=True) as client:
+        for path in ("/request?id=b/0", "/submit"):
+            assert "<button>" not in await (await client.get(path)).text()
+        response = await client.post("/cancel", data={"id": "b/0"}, headers=OWN)
+        assert (response.status, client.producer.commands) == (403, [])

@@ -1,0 +1,168 @@
+"""Access rules of the console: who may call it, from where, and what a browser may change.
+
+A browser attaches the session cookie to every request to this origin, whichever page caused it. So
+a change needs `Sec-Fetch-Site: same-origin`; browsers send none to an insecure address other than
+loopback, there the `Origin` must name the same host as `Host`. `Authorization` is attached by no
+browser on its own.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Self
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from streams.console.errors import CallError
+from streams.settings import ConsoleSettings
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+SESSION_SECONDS = 7 * 86_400
+"""Lifetime of a login."""
+
+USER_CHARACTERS_MAX = 100
+
+USER = web.RequestKey("user", str)
+"""Key of an accepted request: its user, the author of the commands that it causes."""
+
+ANONYMOUS = "console"
+"""Author of commands when no proxy names the user."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the rules look at in a request.
+
+    Attributes:
+        peer: address of the connection.
+        session: value of the session cookie.
+    """
+
+    method: str
+    headers: Mapping[str, str]
+    peer: str
+    session: str | None
+
+
+@dataclass(frozen=True)
+class AccessRules:
+    """The rules, and the decisions on a call."""
+
+    token: str | None = None
+    hosts: frozenset[str] = frozenset()
+    read_only: bool = False
+    user_header: str | None = None
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def of(cls, settings: ConsoleSettings) -> Self:
+        return cls(
+            token=None if settings.token is None else settings.token.get_secret_value(),
+            hosts=frozenset(each.lower() for each in settings.hosts),
+            read_only=settings.read_only,
+            user_header=settings.user_header,
+            proxies=settings.proxies,
+        )
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether a caller has to authenticate."""
+        return self.token is not None or self.user_header is not None
+
+    def authenticate(self, call: Call, now: float) -> str:
+        """Return the user of a call.
+
+        Raises:
+            CallError: the host is foreign (403), or the caller not authenticated (401).
+        """
+        if not self.authenticates:
+            self._check_host(call.headers.get("Host", ""))
+            return ANONYMOUS
+        if user := self._proxied_user(call):
+            return user
+        if self.has_bearer(call) or self._has_session(call, now):
+            return ANONYMOUS
+        raise CallError(401, "Authorization", "log in, or send `Authorization: Bearer TOKEN`")
+
+    def check_change(self, call: Call) -> None:
+        """Reject a change that the console does not accept, or that a foreign page has caused.
+
+        Raises:
+            CallError: 403.
+        """
+        if call.method in SAFE_METHODS:
+            return
+        if self.read_only:
+            raise CallError(403, "console.read_only", "this console is read-only")
+        if not (self.has_bearer(call) or _is_of_same_origin(call.headers)):
+            message = "the change comes from another page; use the console's own, or a token"
+            raise CallError(403, "Origin", message)
+
+    def has_bearer(self, call: Call) -> bool:
+        scheme, _, given = call.headers.get("Authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and self.is_token(given.strip())
+
+    def is_token(self, given: str) -> bool:
+        """Compare with the token, in constant time."""
+        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+
+    def new_session(self, now: float) -> str:
+        """Return the value of the cookie of a new session."""
+        expires = str(int(now + SESSION_SECONDS))
+        return f"{expires}.{self._signature(expires)}"
+
+    def _has_session(self, call: Call, now: float) -> bool:
+        expires, _, signature = (call.session or "").partition(".")
+        return (
+            self.token is not None
+            and hmac.compare_digest(signature.encode(), self._signature(expires).encode())
+            and now < int(expires)
+        )
+
+    def _signature(self, expires: str) -> str:
+        key = (self.token or "").encode()
+        return hmac.digest(key, f"session {expires}".encode(), hashlib.sha256).hex()
+
+    def _proxied_user(self, call: Call) -> str | None:
+        if self.user_header is None or not any(ip_address(call.peer) in it for it in self.proxies):
+            return None
+        return call.headers.get(self.user_header, "").strip()[:USER_CHARACTERS_MAX] or None
+
+    def _check_host(self, header: str) -> None:
+        """Reject the name of another host that resolves to this address (DNS rebinding)."""
+        host = host_of(header)
+        if not (is_loopback(host) or host in self.hosts):
+            message = (
+                f"the console answers to loopback names only, not to {header[:100]!r}; "
+                "add the name to console.hosts"
+            )
+            raise CallError(403, "Host", message)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether a host, without its port, is a loopback name or address."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(header: str) -> str | None:
+    """Return the name in a ``Host`` header, in lower case; None for a malformed one."""
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
+
+
+def _is_of_same_origin(headers: Mapping[str, str]) -> bool:
+    if (site := headers.get("Sec-Fetch-Site")) is not None:
+        return site == "same-origin"
+    if (origin := headers.get("Origin")) is not None:
+        return origin.partition("://")[2] == headers.get("Host")
+    # Programs send neither. A foreign page cannot: without CORS no browser sends it this type.
+    return headers.get("Content-Type", "").partition(";")[0].strip() == "application/json"

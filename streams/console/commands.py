@@ -1,0 +1,100 @@
+"""Publishes the requests and commands of the console's users."""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from schemas.codec import MalformedMessageError, decode, encode
+from schemas.commands import Cancel, Command, Retry
+from streams.client import RequestProducer
+from streams.console.errors import BrokerTimeoutError, CallError
+from streams.new_requests import NewRequest, RequestBuilder
+from streams.request_lines import LineSplitter
+
+AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+PUBLISH_SECONDS = 15.0
+"""Timeout of the broker's acknowledgement; an election of a new controller takes up to 10 s."""
+
+ID_BYTES = 8
+
+
+def new_id() -> str:
+    return secrets.token_hex(ID_BYTES)
+
+
+def parse_requests(
+    text: bytes, name: str, run_id: str, fields: dict[str, Any] | None = None
+) -> list[NewRequest]:
+    """Parse lines, each a URL or a request as JSON.
+
+    Args:
+        text: the lines.
+        name: name of the source, for error texts.
+        run_id: prefix of the ids of requests without one.
+        fields: defaults of the fields of all requests.
+
+    Raises:
+        InputError: a line is unusable.
+    """
+    splitter = LineSplitter(name)
+    lines = [*splitter.feed(text), *splitter.flush()]
+    builder = RequestBuilder(run_id, fields or {}, single=len(lines) == 1)
+    return [new for line in lines for new in builder.add(line)]
+
+
+def parse_retry(request_id: str, options: object, by: str) -> Retry:
+    """Return the command that retries a request.
+
+    Raises:
+        CallError: an option is malformed.
+    """
+    name = new_id()
+    fields = {"id": name, "new_id": name, "request_id": request_id, "options": options, "by": by}
+    return _parse(fields, "retry", Retry)
+
+
+def parse_cancel(request_id: str, by: str) -> Cancel:
+    """Return the command that cancels a request.
+
+    Raises:
+        CallError: no request has such an id.
+    """
+    return _parse({"id": new_id(), "request_id": request_id, "by": by}, "cancel", Cancel)
+
+
+def _parse(fields: dict[str, object], name: str, kind: type[AnyCommand]) -> AnyCommand:
+    try:
+        return decode(encode({**fields, "command": name}), kind)
+    except MalformedMessageError as error:
+        raise CallError(400, "body", str(error)) from None
+
+
+async def publish_requests(producer: RequestProducer, requests: Sequence[NewRequest]) -> None:
+    """Publish requests and wait for the acknowledgement.
+
+    Raises:
+        BrokerTimeoutError: it did not come in time.
+    """
+    await _acknowledged(producer.publish([each.body for each in requests]))
+
+
+async def publish_commands(producer: RequestProducer, commands: Sequence[Command]) -> None:
+    """Publish commands and wait for the acknowledgement.
+
+    Raises:
+        BrokerTimeoutError: it did not come in time.
+    """
+    await _acknowledged(producer.send_command(*commands))
+
+
+async def _acknowledged(publishing: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            await publishing
+    except TimeoutError:
+        raise BrokerTimeoutError(
+            f"Kafka did not acknowledge within {PUBLISH_SECONDS:.0f} s, and may have the records "
+            "or not; look again, or repeat it with the same ids"
+        ) from None

@@ -1,0 +1,44 @@
+"""The error of a call: its HTTP status, and the parameter that it concerns."""
+
+from streams.cluster.connection import ClusterUnavailableError
+from streams.errors import OperatorError
+from streams.history.store import HistoryError
+from streams.request_lines import InputError
+
+
+class CallError(Exception):
+    """A call is rejected; the text says why, and what the caller can do.
+
+    Attributes:
+        status: HTTP status.
+        field: the parameter, header or service that it concerns.
+    """
+
+    def __init__(self, status: int, field: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.field = field
+
+
+class BrokerTimeoutError(OperatorError):
+    """The broker did not acknowledge in time; whether it has the records is unknown."""
+
+
+_STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
+    (InputError, 400, "body"),
+    (HistoryError, 503, "history"),
+    (BrokerTimeoutError, 503, "kafka"),
+    (ClusterUnavailableError, 503, "kafka"),
+    (OperatorError, 403, "kafka"),
+)
+"""Status and field of errors of the layers below; the first class that matches counts."""
+
+
+def as_call_error(error: Exception) -> CallError | None:
+    """Return the error of the call that an error below has failed; None for a bug."""
+    if isinstance(error, CallError):
+        return error
+    for kind, status, field in _STATUSES:
+        if isinstance(error, kind):
+            return CallError(status, field, str(error))
+    return None

@@ -1,0 +1,100 @@
+"""Form fields generated from a schema, and the values of posted forms."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+from aiohttp import web
+from msgspec.inspect import (
+    BoolType,
+    IntType,
+    LiteralType,
+    Metadata,
+    NoneType,
+    StructType,
+    UnionType,
+    type_info,
+)
+
+from schemas.contract.descriptions import field_descriptions
+from schemas.request import Options
+
+
+class FormField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a form.
+
+    Attributes:
+        description: sentence beside it.
+        choices: permitted texts; empty for a number.
+        parse: converts the text, which the schema then validates.
+    """
+
+    name: str
+    description: str
+    choices: tuple[str, ...]
+    parse: Callable[[str], object]
+
+
+def form_fields(kind: Any) -> tuple[FormField, ...]:
+    """Return the fields of a struct of choices, flags and numbers.
+
+    Raises:
+        TypeError: a field has another type.
+    """
+    struct = type_info(kind)
+    assert isinstance(struct, StructType)
+    sentences, hints = field_descriptions(kind), get_type_hints(kind)
+    return tuple(
+        _form_field(each.name, _bare(each.type), sentences.get(each.name, ""), hints[each.name])
+        for each in struct.fields
+    )
+
+
+def _bare(kind: Any) -> Any:
+    """Return the type of a field without metadata and ``| None``."""
+    match kind:
+        case Metadata(type=inner):
+            return _bare(inner)
+        case UnionType(types=types):
+            rest = [_bare(each) for each in types if not isinstance(each, NoneType)]
+            return rest[0] if len(rest) == 1 else kind
+    return kind
+
+
+def _form_field(name: str, kind: Any, description: str, hint: Any) -> FormField:
+    parse: Callable[[str], object] = str
+    match kind:
+        case LiteralType():
+            choices = get_args(hint)  # in the order of the schema; msgspec sorts them
+        case BoolType():
+            choices, parse = ("yes", "no"), _flag
+        case IntType():
+            choices, parse = (), _number
+        case _:
+            raise TypeError(f"there is no form field for `{name}`, {kind}")
+    return FormField(name=name, description=description, choices=choices, parse=parse)
+
+
+def _flag(text: str) -> object:
+    """Return a flag, or the text, for the schema to reject by its path."""
+    return {"yes": True, "no": False}.get(text, text)
+
+
+def _number(text: str) -> object:
+    """Return a number, or the text, for the schema to reject by its path."""
+    return int(text) if text.isascii() and text.isdecimal() else text
+
+
+async def form_values(request: web.Request) -> dict[str, str]:
+    """Return the texts of a posted form; of a field that is given twice, the last."""
+    form = await request.post()
+    return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
+
+
+OPTION_FIELDS = form_fields(Options)
+"""The options of a file."""
+
+
+def option_values(form: Mapping[str, str]) -> dict[str, object]:
+    """Return the options in a form; an empty one is left out."""
+    return {each.name: each.parse(form[each.name]) for each in OPTION_FIELDS if form.get(each.name)}

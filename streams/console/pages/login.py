@@ -1,0 +1,59 @@
+"""The login page: exchanges the token for a session cookie."""
+
+import asyncio
+import time
+
+from aiohttp import web
+
+from streams.console.access import SESSION_SECONDS, AccessRules
+from streams.console.forms import form_values
+from streams.console.pages.rendering import Renderer, redirect
+
+SESSION_COOKIE = "clipmill_session"
+
+PATHS = frozenset({"/login", "/logout"})
+"""Paths that need no session."""
+
+REJECTED_SECONDS = 1.0
+"""Delay of the answer to a wrong token."""
+
+
+class LoginPages:
+    """The handlers of this page."""
+
+    def __init__(self, rules: AccessRules, renderer: Renderer) -> None:
+        self._rules = rules
+        self._renderer = renderer
+        self._one_at_a_time = asyncio.Lock()
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/login", self.edit)
+        router.add_post("/login", self.log_in)
+        router.add_post("/logout", self.log_out)
+
+    async def edit(self, _request: web.Request) -> web.Response:
+        return self._renderer.page("login.html", error=None)
+
+    async def log_in(self, request: web.Request) -> web.Response:
+        form = await form_values(request)
+        if not self._rules.is_token(form.get("token", "")):
+            # All guesses wait in one line, so more connections do not guess faster.
+            async with self._one_at_a_time:
+                await asyncio.sleep(REJECTED_SECONDS)
+            return self._renderer.page("login.html", 401, error="This is not the token.")
+        response = redirect("./")
+        response.set_cookie(
+            SESSION_COOKIE,
+            self._rules.new_session(time.time()),
+            max_age=SESSION_SECONDS,
+            path="",  # the directory of this page, which only a proxy in front knows
+            secure=request.headers.get("Origin", "").startswith("https:"),
+            httponly=True,
+            samesite="Strict",
+        )
+        return response
+
+    async def log_out(self, _request: web.Request) -> web.Response:
+        response = redirect("login")
+        response.del_cookie(SESSION_COOKIE, path="")
+        return response

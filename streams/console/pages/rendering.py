@@ -1,0 +1,54 @@
+"""Renders the templates of the pages."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from streams.history.rows import format_time
+
+NAVIGATION = (("./", "Requests"), ("submit", "Submit"))
+"""Target and name of the links on all pages."""
+
+
+class Renderer:
+    """Renders pages.
+
+    Args:
+        read_only: no page offers a change.
+        has_login: pages offer to log out.
+    """
+
+    def __init__(self, *, read_only: bool = False, has_login: bool = False) -> None:
+        self._templates = Environment(
+            loader=PackageLoader("streams.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["rfc3339"] = format_time
+        self._templates.filters["time"] = _to_the_second
+        self._templates.filters["query"] = urlencode
+        self._templates.globals.update(
+            navigation=NAVIGATION, read_only=read_only, has_login=has_login
+        )
+
+    def page(self, template: str, status: int = 200, **values: Any) -> web.Response:
+        text = self._templates.get_template(template).render(status=status, **values)
+        return web.Response(text=text, status=status, content_type="text/html")
+
+    def error(self, status: int, message: str) -> web.Response:
+        """Return an error page."""
+        return self.page("error.html", status, message=message)
+
+
+def redirect(location: str, **query: str) -> web.Response:
+    """Return the response to a form: go to a page, relative to this one."""
+    target = f"{location}?{urlencode(query)}" if query else location
+    return web.Response(status=303, headers={"Location": target})
+
+
+def _to_the_second(seconds: float) -> str:
+    return format_time(seconds)[:19].replace("T", " ")

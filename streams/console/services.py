@@ -1,0 +1,24 @@
+"""What the handlers of the console use."""
+
+from dataclasses import dataclass
+
+from streams.client import RequestProducer
+from streams.cluster.shared_state import SharedState
+from streams.history.store import HistoryStore
+from streams.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a running console.
+
+    Attributes:
+        store: history of requests, which another task fills.
+        producer: publishes requests and commands.
+        shared_state: breakers, rates and paused stages.
+    """
+
+    settings: Settings
+    store: HistoryStore
+    producer: RequestProducer
+    shared_state: SharedState

@@ -1,0 +1,38 @@
+"""Settings of the console and its API."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
+
+from streams.settings.kinds import Group
+
+TOKEN_CHARACTERS_MIN = 16
+"""A token of this length from a random source cannot be guessed over the network."""
+
+
+class ConsoleSettings(Group):
+    """The console, and the HTTP API that it serves."""
+
+    http: str = Field("127.0.0.1:8090", description="HOST:PORT that the console listens on.")
+    token: SecretStr | None = Field(
+        None,
+        description="Token of the login page and of `Authorization: Bearer`; required, or "
+        "user_header, to listen on another address than loopback.",
+        min_length=TOKEN_CHARACTERS_MIN,
+    )
+    hosts: tuple[str, ...] = Field(
+        (), description="Names besides localhost under which a console without token is reached."
+    )
+    read_only: bool = Field(default=False, description="Reject every change.")
+    user_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = Field(
+        None, description="Header in which a proxy names the authenticated user."
+    )
+    proxies: tuple[IPvAnyNetwork, ...] = Field(
+        (), description="Networks of the proxies whose user_header is trusted."
+    )
+
+    @model_validator(mode="after")
+    def _check_proxies(self) -> Self:
+        if (self.user_header is None) != (not self.proxies):
+            raise ValueError("user_header and proxies are set together or not at all")
+        return self
