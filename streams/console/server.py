@@ -11,6 +11,7 @@ from streams.console.access import USER, AccessRules, Call, is_loopback
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.errors import CallError, as_call_error
+from streams.console.pages.files import FilePages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.pages.requests import RequestPages
@@ -27,8 +28,8 @@ BODY_BYTES_MAX = 16 * 2**20
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; manifest-src 'self'; form-action 'self'; frame-ancestors 'none'; "
-        "base-uri 'none'"
+        "connect-src 'self'; media-src 'self'; manifest-src 'self'; form-action 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'"
     ),
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -55,7 +56,7 @@ def build_console(services: Services) -> web.Application:
         response = await _respond(request, handler, rules, renderer)
         if not response.prepared:
             headers = HEADERS | {"Cache-Control": "max-age=300"} if _is_static(request) else HEADERS
-            response.headers.update(headers)
+            response.headers.update(headers | dict(response.headers))
         return response
 
     application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
@@ -64,6 +65,7 @@ def build_console(services: Services) -> web.Application:
         RequestApi(services),
         RequestPages(services, renderer),
         SubmitPages(services, renderer),
+        FilePages(services),
         LoginPages(rules, renderer),
     ):
         module.add_routes(router)

@@ -22,6 +22,9 @@ STATES: Mapping[Transition, str] = {
 
 ATTEMPTS_MAX = 1_000_000
 
+FILES_MAX = 1_000
+"""More than any post has pictures."""
+
 TEXT_CHARACTERS_MAX = 4_096
 """Longest URL that is accepted, and more than any other text."""
 
@@ -66,6 +69,14 @@ class _Video(msgspec.Struct, frozen=True):
     platform: str
 
 
+class HistoryFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored file of a result."""
+
+    uri: Text
+    bytes: int
+    mime_type: Text
+
+
 class _ResultFields(msgspec.Struct, frozen=True):
     request_id: Text
     status: Literal[OutcomeStatus, "batch_finished"]
@@ -76,6 +87,7 @@ class _ResultFields(msgspec.Struct, frozen=True):
     batch_id: str | None = None
     error: _Error | None = None
     video: _Video | None = None
+    files: Annotated[tuple[HistoryFile, ...], msgspec.Meta(max_length=FILES_MAX)] = ()
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +119,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
         video: key of the post, ``<platform>:<id>``.
         error: code of the failure.
         due: time of the next attempt, epoch seconds.
+        files: the stored files of a result.
         event: the transition, None for a result.
     """
 
@@ -124,6 +137,7 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int | None = None
     batch: str | None = None
     received_at: float | None = None
+    files: tuple[HistoryFile, ...] = ()
     event: Event | None = None
 
     @property
@@ -185,6 +199,7 @@ def change_of_result(value: bytes) -> RequestChange | None:
         attempts=result.attempts,
         batch=result.batch_id,
         received_at=received_at,
+        files=result.files,
     )
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streams.history.changes import Event
+from streams.history.changes import Event, HistoryFile
 
 
 class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +16,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
         is_final: it has its result.
         step: the stage that set the state, or whose failure did.
         due: time of its next attempt.
+        files: its stored files.
     """
 
     id: str
@@ -32,6 +33,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int | None
     received_at: float
     updated_at: float
+    files: tuple[HistoryFile, ...] = ()
 
 
 class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +65,7 @@ def row_to_json(row: RequestRow) -> dict[str, object]:
     fields = ((name, getattr(row, name)) for name in RequestRow.__struct_fields__)
     return {
         name: format_time(value) if isinstance(value, float) else value for name, value in fields
-    }
+    } | {"files": msgspec.to_builtins(row.files)}
 
 
 def event_to_json(event: Event) -> dict[str, object]:

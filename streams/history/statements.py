@@ -12,7 +12,7 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """A file of another version is emptied and filled again."""
 
 _TABLES = ("source", "position", "request", "event")
@@ -27,7 +27,7 @@ CREATE TABLE position (
 CREATE TABLE request (
     id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
     action TEXT, url TEXT, platform TEXT, video TEXT, error TEXT, due REAL, attempts INTEGER,
-    received_at REAL NOT NULL, updated_at REAL NOT NULL,
+    received_at REAL NOT NULL, updated_at REAL NOT NULL, files BLOB,
     state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX request_by_time ON request (received_at, id);
@@ -70,13 +70,14 @@ _COLUMNS = f"""
     received_at = iif({_IS_REUSED}, :received_at,
         min(received_at, coalesce(:received_at, received_at))),
     updated_at = max(updated_at, :at),
+    files = iif({_IS_REUSED}, :files, coalesce(:files, files)),
     is_final = is_final OR :is_final
 """
 
 _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
-    :error, :due, :attempts, coalesce(:received_at, :at), :at, :at, :partition, :offset
+    :error, :due, :attempts, coalesce(:received_at, :at), :at, :files, :at, :partition, :offset
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
 
@@ -138,6 +139,7 @@ def apply_record(db: sqlite3.Connection, record: FoldedRecord) -> None:
         "partition": record.partition,
         "offset": record.offset,
         "platform": change.platform,
+        "files": encode(change.files) if change.files else None,
     }
     del fields["event"], fields["request_id"]
     # Other records are of requests that were pruned, or were never accepted.

@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.codec import decode
 from streams.errors import OperatorError
-from streams.history.changes import Event
+from streams.history.changes import Event, HistoryFile
 from streams.history.rows import Cursor, RequestFilter, RequestRow
 from streams.history.statements import (
     FoldedRecord,
@@ -245,4 +245,5 @@ class HistoryStore:
 
 def _request_row(values: tuple[Any, ...]) -> RequestRow:
     fields = dict(zip(RequestRow.__struct_fields__, values, strict=True))
-    return RequestRow(**{**fields, "is_final": bool(fields["is_final"])})
+    files = decode(fields["files"] or b"[]", tuple[HistoryFile, ...])
+    return RequestRow(**{**fields, "is_final": bool(fields["is_final"]), "files": files})

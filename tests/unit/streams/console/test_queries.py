@@ -19,10 +19,16 @@ from streams.history.rows import Cursor, RequestFilter, RequestRow
 
 def row(request_id: str) -> RequestRow:
     return RequestRow(
-        **dict.fromkeys(
-            ("batch", "step", "action", "url", "platform", "video", "error", "due", "attempts")
-        ),
         id=request_id,
+        batch=None,
+        step=None,
+        action=None,
+        url=None,
+        platform=None,
+        video=None,
+        error=None,
+        due=None,
+        attempts=None,
         state="failed",
         is_final=True,
         received_at=7.5,
