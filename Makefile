@@ -63,8 +63,8 @@ bench-peers: $(KAFKA) $(PEERS)  ## Beside bare aiokafka and Quix Streams, in one
 soak: $(KAFKA)  ## Soak test: twenty minutes of mixed load; detects leaks.
 	$(BIN)/python -m benchmarks.soak --minutes 20 --rate 15
 
-serve: $(KAFKA)  ## clipmill on this box, against the real platforms: files and broker data in ./data.
-	$(BIN)/clipmill up
+serve: $(KAFKA)  ## clipmill on this box, against the real platforms, with the console in a browser: files and broker data in ./data.
+	$(BIN)/clipmill up --console
 
 watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the boards in a browser.
 	$(BIN)/python -m deploy.watch

@@ -9,6 +9,7 @@ import orjson
 import uvloop
 
 from streams.broker.broker import EmbeddedBroker
+from streams.cli.console_process import supervise_console
 from streams.cli.errors import readable_errors
 from streams.cli.options import http_option
 from streams.cli.service import run_stages
@@ -31,21 +32,27 @@ DEFAULT_PORT = 9_092
     help=f"Port of the embedded Kafka; by default {DEFAULT_PORT} or, if it is taken, a free one.",
 )
 @http_option
+@click.option("--console", "with_console", is_flag=True, help="Serve the console, too.")
 def up(
-    data_dir: Path | None, bootstrap: str | None, kafka_port: int | None, http: str | None
+    *,
+    data_dir: Path | None,
+    bootstrap: str | None,
+    kafka_port: int | None,
+    http: str | None,
+    with_console: bool,
 ) -> None:
     """Run all stages, and an embedded Kafka unless kafka.bootstrap is set.
 
-    Prints one line of JSON when ready.
+    Prints one line of JSON when ready, and another one when the console is.
     """
     kafka = {"bootstrap": bootstrap} if bootstrap else None
     given = {"data_dir": data_dir, "http": http, "kafka": kafka}
     settings = load_settings(**{name: value for name, value in given.items() if value})
     configure_logging(settings)
     if "bootstrap" not in settings.kafka.model_fields_set:
-        running = _run_with_broker(settings, kafka_port)
+        running = _run_with_broker(settings, kafka_port, with_console=with_console)
     elif kafka_port is None:
-        running = _run(settings)
+        running = _run(settings, with_console=with_console)
     else:
         raise click.UsageError(
             "--kafka-port is the port of the embedded Kafka, which is not started: "
@@ -55,12 +62,14 @@ def up(
         uvloop.run(running)
 
 
-async def _run_with_broker(settings: Settings, port: int | None) -> None:
+async def _run_with_broker(settings: Settings, port: int | None, *, with_console: bool) -> None:
     folder = settings.data_dir / "kafka"
     async with EmbeddedBroker(folder, port=port, preferred_port=DEFAULT_PORT) as broker:
         tasks = [
             asyncio.create_task(broker.supervise()),
-            asyncio.create_task(_run(with_bootstrap(settings, broker.bootstrap))),
+            asyncio.create_task(
+                _run(with_bootstrap(settings, broker.bootstrap), with_console=with_console)
+            ),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -72,10 +81,22 @@ async def _run_with_broker(settings: Settings, port: int | None) -> None:
             task.result()
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, *, with_console: bool) -> None:
     stages = load_stages()
     await apply_topics(settings.kafka, topics_of(stages, settings.kafka.reply_topics))
-    await run_stages(stages, settings, lambda http: _announce(settings, http))
+    ready = asyncio.Event()
+
+    def announce(http: str) -> None:
+        _announce(settings, http)
+        ready.set()
+
+    console = asyncio.create_task(supervise_console(settings, ready)) if with_console else None
+    try:
+        await run_stages(stages, settings, announce)
+    finally:
+        if console is not None:
+            console.cancel()
+            await asyncio.gather(console, return_exceptions=True)
 
 
 def with_bootstrap(settings: Settings, bootstrap: str) -> Settings:
