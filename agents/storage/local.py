@@ -9,20 +9,19 @@ because below an unmounted mount point that would fill the wrong disk.
 """
 
 import asyncio
-import hashlib
 import os
-import re
 import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import PublishedFile
+from agents.storage.names import file_name, file_stem
 from agents.storage.scratch import worker_directory
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
@@ -83,11 +82,8 @@ class LocalStorage:
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
-        names = [
-            file_name(platform=platform, video_id=video_id, format_id=format_id, extension=each)
-            for each in sorted(CONTAINERS)
-        ]
-        return await asyncio.to_thread(self._find_newest, [self._files / name for name in names])
+        stem = file_stem(platform=platform, video_id=video_id, format_id=format_id)
+        return await asyncio.to_thread(self._find_newest, self._files / stem)
 
     @asynccontextmanager
     async def reading(self, uri: str) -> AsyncIterator[Path]:
@@ -142,17 +138,18 @@ class LocalStorage:
                 f"{directory} leads out of {self._files} by a link; remove the link",
             )
 
-    def _find_newest(self, paths: list[Path]) -> PublishedFile | None:
-        """Return the newest of the paths; they share one folder, which is listed once."""
+    def _find_newest(self, stem: Path) -> PublishedFile | None:
+        """Return the newest file of a stem with any extension; their folder is listed once."""
+        names = {f"{stem.name}.{extension}" for extension in CONTAINERS}
         with map_file_errors(self._files):
             try:
-                existing = {path.name for path in paths[0].parent.iterdir()}
+                existing = names & {path.name for path in stem.parent.iterdir()}
             except (FileNotFoundError, NotADirectoryError):
                 return None
         found = [
             PublishedFile(uri=path.as_uri(), bytes=status.st_size, published_at=status.st_mtime)
-            for path in paths
-            if path.name in existing and (status := self._stat(path)) is not None
+            for path in map(stem.with_name, sorted(existing))
+            if (status := self._stat(path)) is not None
         ]
         return max(found, key=lambda each: each.published_at, default=None)
 
@@ -204,51 +201,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# No dots and no separators: no part can be "..", hidden, or split a path.
-_PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}(?:~sound)?")
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
-_SHOWN_CHARACTERS = 32
-_DIGEST_CHARACTERS = 16
-_MARK = "~"
-"""Prefix of a digest, or of the suffix for a format's sound. No plain format id contains it, so the
-kinds of names never collide."""
-
-
-def file_name(*, platform: str, video_id: str, format_id: str, extension: str) -> PurePosixPath:
-    """Return the relative path ``<platform>/<id>/<id>.<format>.<ext>``.
-
-    Format ids that are too long or have other characters are shortened, with a digest that keeps
-    them unique. Extensions are limited to `schemas.video.CONTAINERS`: platforms choose format
-    ids and containers, and no file may be of a type that browsers run.
-
-    Raises:
-        ClipmillError: ``content.unsupported``; a part is not a valid name.
-    """
-    _check("platform", platform, _PLATFORM)
-    _check("video id", video_id, _VIDEO_ID)
-    if extension not in CONTAINERS:
-        raise _invalid("file extension", extension)
-    return PurePosixPath(platform, video_id, f"{video_id}.{_safe(format_id)}.{extension}")
-
-
-def _check(part: str, value: str, pattern: re.Pattern[str]) -> None:
-    if not pattern.fullmatch(value):
-        raise _invalid(part, value)
-
-
-def _invalid(part: str, value: str) -> ClipmillError:
-    return ClipmillError(
-        ErrorCode.CONTENT_UNSUPPORTED, f"the {part} {value[:80]!r} cannot be part of a file name"
-    )
-
-
-def _safe(format_id: str) -> str:
-    if _FORMAT_ID.fullmatch(format_id):
-        return format_id
-    digest = hashlib.sha256(format_id.encode("utf-8", "surrogatepass")).hexdigest()
-    shown = _UNSAFE.sub("_", format_id[:_SHOWN_CHARACTERS])
-    return f"{shown}{_MARK}{digest[:_DIGEST_CHARACTERS]}"

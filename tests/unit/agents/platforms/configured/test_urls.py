@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agents.platforms.configured.urls import DIGEST_CHARACTERS, read_page_link
 from agents.platforms.urls import Link, parse_link
-from agents.storage.local import file_name
+from agents.storage.names import file_name
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import VideoRef
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.storage.local import file_name
+from agents.storage.names import file_name
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
 

@@ -1,0 +1,61 @@
+"""Names of published files: relative paths that consist of ids only. Pure."""
+
+import hashlib
+import re
+from pathlib import PurePosixPath
+
+from schemas.errors import ClipmillError, ErrorCode
+from schemas.video import CONTAINERS
+
+# No dots and no separators: no part can be "..", hidden, or split a path.
+_PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_FORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}(?:~sound)?")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_SHOWN_CHARACTERS = 32
+_DIGEST_CHARACTERS = 16
+_MARK = "~"
+"""Prefix of a digest, or of the suffix for a format's sound. No plain format id contains it, so the
+kinds of names never collide."""
+
+
+def file_name(*, platform: str, video_id: str, format_id: str, extension: str) -> PurePosixPath:
+    """Return the relative path ``<platform>/<id>/<id>.<format>.<ext>``.
+
+    Format ids that are too long or have other characters are shortened, with a digest that keeps
+    them unique. Extensions are limited to `schemas.video.CONTAINERS`: platforms choose format
+    ids and containers, and no file may be of a type that browsers run.
+
+    Raises:
+        ClipmillError: ``content.unsupported``; a part is not a valid name.
+    """
+    stem = file_stem(platform=platform, video_id=video_id, format_id=format_id)
+    if extension not in CONTAINERS:
+        raise _invalid("file extension", extension)
+    return stem.with_name(f"{stem.name}.{extension}")
+
+
+def file_stem(*, platform: str, video_id: str, format_id: str) -> PurePosixPath:
+    """Return the relative path of `file_name` without its extension; raises as it does."""
+    _check("platform", platform, _PLATFORM)
+    _check("video id", video_id, _VIDEO_ID)
+    return PurePosixPath(platform, video_id, f"{video_id}.{_safe(format_id)}")
+
+
+def _check(part: str, value: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(value):
+        raise _invalid(part, value)
+
+
+def _invalid(part: str, value: str) -> ClipmillError:
+    return ClipmillError(
+        ErrorCode.CONTENT_UNSUPPORTED, f"the {part} {value[:80]!r} cannot be part of a file name"
+    )
+
+
+def _safe(format_id: str) -> str:
+    if _FORMAT_ID.fullmatch(format_id):
+        return format_id
+    digest = hashlib.sha256(format_id.encode("utf-8", "surrogatepass")).hexdigest()
+    shown = _UNSAFE.sub("_", format_id[:_SHOWN_CHARACTERS])
+    return f"{shown}{_MARK}{digest[:_DIGEST_CHARACTERS]}"
