@@ -9,6 +9,7 @@ are short, so that they are full before that.
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measuring import load_average
-from benchmarks.soaking.driving import run_load
+from benchmarks.soaking.driving import Throughput, run_load
 from benchmarks.soaking.load import mixed_load
 from benchmarks.soaking.outcomes import Outcomes
 from benchmarks.soaking.sampling import ProcessSampler
@@ -52,14 +53,14 @@ class Report:
     Attributes:
         figures: of every process that ran beyond the warm-up.
         outcomes: of the requests.
+        throughput: of the load.
         ended: processes that ended early.
-        seconds: duration of the load.
     """
 
     figures: list[Figures]
     outcomes: Outcomes
+    throughput: Throughput
     ended: list[str]
-    seconds: float
 
     def __str__(self) -> str:
         growing = grows(self.figures)
@@ -69,8 +70,9 @@ class Report:
             else "no memory of ours grows for certain"
         )
         lines = [
-            f"{self.seconds:.0f} s of requests, {load_average()}; after the warm-up:",
+            f"{self.throughput.seconds:.0f} s of requests, {load_average()}; after the warm-up:",
             *map(str, self.figures),
+            f"rates: {self.throughput}",
             "outcomes:",
             *self.outcomes.lines(),
             f"verdict: {verdict}",
@@ -89,19 +91,19 @@ async def soak(
     tail_seconds: float = TAIL_SECONDS,
 ) -> Report:
     """Put a worker under load and report its resource usage and the outcomes."""
-    sampler = ProcessSampler(
-        worker.pid, dict(zip(REFERENCES, (pipeline.broker.pid, _standin_pid()), strict=True))
-    )
+    others = (pipeline.broker.pid, _standin_pid(), os.getpid())
+    sampler = ProcessSampler(worker.pid, dict(zip(REFERENCES, others, strict=True)))
     sampling = asyncio.create_task(sampler.run(sample_seconds))
     try:
-        load = mixed_load(f"soak-{time.time_ns():x}")
-        outcomes = await run_load(pipeline.bootstrap, load, rate, seconds, tail_seconds)
+        load = mixed_load(f"soak-{time.time_ns():x}", rate)
+        outcomes, throughput = await run_load(pipeline.bootstrap, load, rate, seconds, tail_seconds)
         ended = sampler.ended()
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)
-    found = (figures_of(series, seconds * WARM_UP_SHARE) for series in sampler.series)
-    return Report([figures for figures in found if figures], outcomes, ended, seconds)
+    warm_up = seconds * WARM_UP_SHARE
+    found = (figures_of(series, warm_up, seconds) for series in sampler.series)
+    return Report([figures for figures in found if figures], outcomes, throughput, ended)
 
 
 def _standin_pid() -> int:
@@ -123,7 +125,9 @@ async def main(minutes: float = MINUTES, rate: float = RATE) -> Report:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long to ask")
-    parser.add_argument("--rate", type=float, default=RATE, help="requests a second")
+    parser.add_argument(
+        "--rate", type=float, default=RATE, help="requests a second, a batch is one"
+    )
     return parser.parse_args()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -12,13 +13,39 @@ from benchmarks.soaking.load import SoakRequest
 from benchmarks.soaking.outcomes import Outcomes
 from streams.topics import REQUESTS, RESULTS
 
-OPEN_MAX = 1_000
-"""Requests without an outcome; at this number the load skips publishing."""
+
+@dataclass(frozen=True)
+class Throughput:
+    """Rates while the load lasted, without the wait for the last outcomes.
+
+    Attributes:
+        rate: requests per second that were asked for.
+        seconds: duration of the load.
+        published: number of requests; a batch is one.
+        expected: number of their outcomes.
+        received: number of outcomes.
+    """
+
+    rate: float
+    seconds: float
+    published: int
+    expected: int
+    received: int
+
+    def __str__(self) -> str:
+        published, expected, received = (
+            f"{count / self.seconds:.1f}"
+            for count in (self.published, self.expected, self.received)
+        )
+        return (
+            f"{published} of {self.rate:.1f} requests/s published; {received} of {expected} "
+            f"outcomes/s received, {self.expected - self.received} open at the end of the load"
+        )
 
 
 async def run_load(
     bootstrap: str, load: Iterator[SoakRequest], rate: float, seconds: float, tail_seconds: float
-) -> Outcomes:
+) -> tuple[Outcomes, Throughput]:
     """Publish requests for a time, and wait for the outcomes of all.
 
     Args:
@@ -32,12 +59,13 @@ async def run_load(
     async with _clients(bootstrap) as (producer, consumer):
         reading = asyncio.create_task(_read(consumer, outcomes))
         try:
-            await _publish(producer, load, outcomes, rate=rate, seconds=seconds)
+            published = await _publish(producer, load, outcomes, rate=rate, seconds=seconds)
+            expected, received = outcomes.requests.total(), outcomes.counts.total()
             await _wait_until_done(outcomes, tail_seconds)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
-    return outcomes
+    return outcomes, Throughput(rate, seconds, published, expected, received)
 
 
 @asynccontextmanager
@@ -53,17 +81,20 @@ async def _clients(bootstrap: str) -> AsyncIterator[tuple[Any, Any]]:
 
 async def _publish(
     producer: Any, load: Iterator[SoakRequest], outcomes: Outcomes, *, rate: float, seconds: float
-) -> None:
+) -> int:
+    """Return the number of published requests."""
     clock = asyncio.get_running_loop().time
-    due = clock()
+    due, published = clock(), 0
     end = due + seconds
-    while due < end:
-        await asyncio.sleep(max(0.0, due - clock()))
+    while clock() < end:
+        request = next(load)
+        if outcomes.expect(request):
+            # Not awaited: round trips would limit the rate. A lost request has no outcome.
+            await producer.send(REQUESTS.kafka_name(), request.value)
+            published += 1
         due += 1 / rate
-        if len(outcomes.open) < OPEN_MAX:
-            request = next(load)
-            outcomes.expect(request)
-            await producer.send_and_wait(REQUESTS.kafka_name(), request.value)
+        await asyncio.sleep(max(0.0, due - clock()))
+    return published
 
 
 async def _read(consumer: Any, outcomes: Outcomes) -> None:

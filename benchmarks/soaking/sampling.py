@@ -1,4 +1,4 @@
-"""Samples the processes of a pipeline: the worker, its children, Kafka and the stand-in."""
+"""Samples the processes of a soak: the worker, its children, Kafka, the stand-in and the load."""
 
 import asyncio
 import time
@@ -60,8 +60,10 @@ class ProcessSampler:
             return
         with process.oneshot():
             full = process.memory_full_info()
+            cpu = process.cpu_times()
             taken = Sample(
                 time.monotonic() - self._began,
+                cpu.user + cpu.system,
                 full.rss / MEBIBYTE,
                 full.uss / MEBIBYTE,
                 process.num_fds(),

@@ -17,17 +17,18 @@ JUDGED_SECONDS_MIN = 120.0
 SAMPLES_MAX = 600
 """Maximum samples of one process; beyond it every second one is dropped."""
 
-REFERENCES = ("kafka", "stand-in")
-"""Foreign processes: shown without a verdict. Kafka's heap grows up to its own limit."""
+REFERENCES = ("kafka", "stand-in", "load")
+"""Processes other than clipmill's: shown without a verdict. Kafka's heap grows to its own limit."""
 
 Verdict = Literal["flat", "grows", "unclear"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample of a process: seconds since the start, MiB, open files, threads."""
+    """A sample of a process: seconds since the start, CPU seconds, MiB, open files, threads."""
 
     at: float
+    cpu: float
     rss: float
     uss: float
     files: int
@@ -65,12 +66,14 @@ class Figures:
         first: the first sample.
         last: the last sample.
         trend: of the USS in MiB per hour, None when there are too few samples.
+        cpu_share: of one core, while the load lasted.
     """
 
     name: str
     first: Sample
     last: Sample
     trend: Trend | None
+    cpu_share: float
 
     @property
     def verdict(self) -> Verdict:
@@ -84,20 +87,29 @@ class Figures:
     def __str__(self) -> str:
         first, last = self.first, self.last
         return (
-            f"  {self.name:14} RSS {first.rss:6.1f} -> {last.rss:6.1f} MiB"
+            f"  {self.name:14} CPU {self.cpu_share:6.1%}"
+            f"   RSS {first.rss:6.1f} -> {last.rss:6.1f} MiB"
             f"   USS {first.uss:6.1f} -> {last.uss:6.1f} MiB   {_slope(self.trend):38}"
             f" {self.verdict:8} files {first.files} -> {last.files}"
             f"   threads {first.threads} -> {last.threads}"
         )
 
 
-def figures_of(series: Series, warm_up_seconds: float) -> Figures | None:
+def figures_of(series: Series, warm_up_seconds: float, load_seconds: float) -> Figures | None:
     """Return the figures of a process, None when it ended during the warm-up."""
     samples = series.after(warm_up_seconds)
     if not samples:
         return None
     trend = find_trend([(sample.at, sample.uss) for sample in samples])
-    return Figures(series.name, samples[0], samples[-1], trend)
+    share = _cpu_share([sample for sample in samples if sample.at <= load_seconds])
+    return Figures(series.name, samples[0], samples[-1], trend, share)
+
+
+def _cpu_share(samples: Sequence[Sample]) -> float:
+    if len(samples) < 2:
+        return 0.0
+    first, last = samples[0], samples[-1]
+    return (last.cpu - first.cpu) / (last.at - first.at)
 
 
 def _slope(trend: Trend | None) -> str:

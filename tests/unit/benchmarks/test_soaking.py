@@ -5,11 +5,20 @@ import json
 import os
 import random
 from collections import Counter
+from dataclasses import replace
 
 import psutil
 import pytest
 
-from benchmarks.soaking.load import KINDS, RING, mixed_load
+from benchmarks.soaking.driving import Throughput
+from benchmarks.soaking.load import (
+    KINDS,
+    OPEN_SECONDS,
+    REPEAT_SECONDS,
+    ROUND,
+    SoakRequest,
+    mixed_load,
+)
 from benchmarks.soaking.outcomes import Outcomes
 from benchmarks.soaking.sampling import ProcessSampler
 from benchmarks.soaking.series import (
@@ -23,7 +32,7 @@ from benchmarks.soaking.series import (
     grows,
 )
 
-ROUND = sum(kind.weight for kind in KINDS)
+RATE = 15.0
 
 
 def series(per_hour: float, noise: float = 0.1, seconds: float = 1_200) -> Series:
@@ -31,7 +40,7 @@ def series(per_hour: float, noise: float = 0.1, seconds: float = 1_200) -> Serie
     rng, found = random.Random(7), Series("worker")
     for n in range(int(seconds / 5)):
         uss = 80 + per_hour * n * 5 / 3_600 + rng.gauss(0, noise)
-        found.add(Sample(n * 5.0, uss + 20, uss, 70 + n % 2, 18))
+        found.add(Sample(n * 5.0, n * 2.0, uss + 20, uss, 70 + n % 2, 18))
     return found
 
 
@@ -49,14 +58,14 @@ def series(per_hour: float, noise: float = 0.1, seconds: float = 1_200) -> Serie
 def test_verdict_follows_from_growth_and_noise(
     per_hour: float, noise: float, verdict: Verdict
 ) -> None:
-    figures = figures_of(series(per_hour, noise), 300)
+    figures = figures_of(series(per_hour, noise), 300, 1_200)
     assert figures is not None
     assert figures.verdict == verdict
     assert grows([figures]) == (["worker"] if verdict == "grows" else [])
 
 
 def test_growth_of_other_processes_is_ignored() -> None:
-    figures = figures_of(Series("kafka", series(60).samples), 300)
+    figures = figures_of(Series("kafka", series(60).samples), 300, 1_200)
     assert figures is not None
     assert figures.verdict == "grows"
     assert grows([figures]) == []
@@ -64,31 +73,31 @@ def test_growth_of_other_processes_is_ignored() -> None:
 
 def test_warm_up_is_ignored() -> None:
     early = series(0)
-    early.samples[:60] = [Sample(n * 5.0, 0, n, 0, 0) for n in range(60)]
-    figures = figures_of(early, 300)
+    early.samples[:60] = [Sample(n * 5.0, 0, 0, n, 0, 0) for n in range(60)]
+    figures = figures_of(early, 300, 1_200)
     assert figures is not None
     assert figures.verdict == "flat"
     assert figures.first.at == 300
 
 
 def test_process_shorter_than_the_warm_up_has_no_figures() -> None:
-    assert figures_of(series(0, seconds=100), 300) is None
+    assert figures_of(series(0, seconds=100), 300, 1_200) is None
 
 
 def test_short_series_is_unclear() -> None:
-    figures = figures_of(series(5_000, seconds=JUDGED_SECONDS_MIN), 0)
+    figures = figures_of(series(5_000, seconds=JUDGED_SECONDS_MIN), 0, 1_200)
     assert figures is not None
     assert figures.verdict == "unclear"
 
 
 def test_few_samples_are_unclear() -> None:
-    figures = figures_of(series(500, seconds=20), 0)
+    figures = figures_of(series(500, seconds=20), 0, 1_200)
     assert figures is not None
     assert (figures.verdict, "too few samples" in str(figures)) == ("unclear", True)
 
 
 def test_line_has_all_figures() -> None:
-    line = str(figures_of(series(60), 300))
+    line = str(figures_of(series(60), 300, 1_200))
     for part in ("worker", "RSS", "USS", "MiB/h", "grows", "files 70 -> 71", "threads 18 -> 18"):
         assert part in line
 
@@ -102,18 +111,37 @@ def test_samples_are_bounded_and_cover_the_whole_time() -> None:
     assert len(gaps) == 1
 
 
+def test_cpu_share_counts_the_load_only() -> None:
+    samples = [Sample(n * 5.0, min(n, 100) * 2.0, 0, 0, 0, 0) for n in range(200)]
+    figures = figures_of(Series("worker", samples), 300, 500)
+    assert figures is not None
+    assert figures.cpu_share == pytest.approx(0.4)
+    assert "CPU  40.0%" in str(figures)
+
+
+def test_cpu_share_of_one_sample_is_zero() -> None:
+    figures = figures_of(Series("worker", [Sample(300, 5, 0, 0, 0, 0)]), 300, 500)
+    assert figures is not None
+    assert figures.cpu_share == 0
+
+
 # Load
 
 
+def two_of_a_kind(kind: str) -> list[SoakRequest]:
+    requests = (each for each in mixed_load("a", RATE) if each.kind == kind)
+    return list(itertools.islice(requests, 2))
+
+
 def test_round_has_every_kind_by_its_weight() -> None:
-    requests = itertools.islice(mixed_load("a"), 3 * ROUND)
+    requests = itertools.islice(mixed_load("a", RATE), 3 * ROUND)
     counts = Counter(each.kind for each in requests)
     assert counts == {kind.name: 3 * kind.weight for kind in KINDS}
 
 
 def test_request_ids_are_unique_and_derived_from_the_record() -> None:
     names = set[str]()
-    for request in itertools.islice(mixed_load("a"), 500):
+    for request in itertools.islice(mixed_load("a", RATE), 500):
         body = json.loads(request.value)
         members = len(body.get("urls", ()))
         expected = {f"{body['id']}/{n}" for n in range(members)} if members else {body["id"]}
@@ -122,13 +150,19 @@ def test_request_ids_are_unique_and_derived_from_the_record() -> None:
         names |= expected
 
 
-def test_videos_are_repeated() -> None:
-    """Otherwise tables would grow during the whole run."""
-    urls = set[str]()
-    for request in itertools.islice(mixed_load("a"), ROUND * RING * 2):
-        if request.kind == "new file":
-            urls.add(json.loads(request.value)["url"])
-    assert len(urls) == RING
+@pytest.mark.parametrize("rate", [15, 150])
+def test_videos_repeat_after_the_same_time_at_every_rate(rate: float) -> None:
+    """Otherwise tables would grow during the whole run, or all requests hit the caches."""
+    requests = int(rate * REPEAT_SECONDS)
+    count = sum(
+        request.kind == "new file" for request in itertools.islice(mixed_load("a", rate), requests)
+    )
+    urls = {
+        json.loads(request.value)["url"]
+        for request in itertools.islice(mixed_load("a", rate), 3 * requests)
+        if request.kind == "new file"
+    }
+    assert len(urls) == pytest.approx(count, abs=1)
 
 
 # Outcomes
@@ -136,7 +170,7 @@ def test_videos_are_repeated() -> None:
 
 def test_outcome_closes_its_request() -> None:
     outcomes = Outcomes()
-    [batch] = itertools.islice((a for a in mixed_load("a") if a.kind == "batch of 3"), 1)
+    [batch] = itertools.islice((a for a in mixed_load("a", RATE) if a.kind == "batch of 3"), 1)
     outcomes.expect(batch)
     assert len(outcomes.open) == 3
     for name, status in batch.expected.items():
@@ -146,9 +180,45 @@ def test_outcome_closes_its_request() -> None:
     assert "0 without an outcome" in outcomes.lines()[-1]
 
 
+def test_kind_with_too_many_open_requests_is_skipped_and_others_are_not() -> None:
+    outcomes = Outcomes()
+    published = Counter[str]()
+    requests = list(itertools.islice(mixed_load("a", RATE), int(3 * OPEN_SECONDS * RATE)))
+    for request in requests:
+        published[request.kind] += outcomes.expect(request)
+        if request.kind not in {"file comes late", "batch of 3"}:
+            for name, status in request.expected.items():
+                outcomes.record({"request_id": name, "status": status})
+    for kind in KINDS:
+        open_max = kind.count(RATE, OPEN_SECONDS)
+        is_parked = kind.name in {"file comes late", "batch of 3"}
+        assert (published[kind.name] == open_max) == is_parked
+    assert set(outcomes.skipped) == {"file comes late", "batch of 3"}
+    assert any("not published: " in line for line in outcomes.lines())
+
+
+def test_skipped_kind_resumes_with_an_outcome() -> None:
+    outcomes = Outcomes()
+    [first, second] = (replace(each, open_max=1) for each in two_of_a_kind("gone"))
+    assert outcomes.expect(first)
+    assert not outcomes.expect(second)
+    [(name, status)] = first.expected.items()
+    outcomes.record({"request_id": name, "status": status})
+    assert outcomes.expect(second)
+    assert outcomes.requests == {"gone": 2}
+
+
+def test_throughput_has_rates_and_open_requests() -> None:
+    line = str(Throughput(rate=150, seconds=60, published=8_400, expected=9_200, received=9_110))
+    assert line == (
+        "140.0 of 150.0 requests/s published; 151.8 of 153.3 outcomes/s received, "
+        "90 open at the end of the load"
+    )
+
+
 def test_unexpected_outcome_is_reported_with_its_error() -> None:
     outcomes = Outcomes()
-    request = next(mixed_load("a"))
+    request = next(mixed_load("a", RATE))
     outcomes.expect(request)
     [name] = request.expected
     error = {"error_type": "internal.bug"}
@@ -158,7 +228,7 @@ def test_unexpected_outcome_is_reported_with_its_error() -> None:
 
 def test_duplicate_and_unknown_outcomes_do_not_change_the_counts() -> None:
     outcomes = Outcomes()
-    request = next(mixed_load("a"))
+    request = next(mixed_load("a", RATE))
     outcomes.expect(request)
     [(name, status)] = request.expected.items()
     for request_id in (name, name, "somebody else's"):
@@ -169,7 +239,7 @@ def test_duplicate_and_unknown_outcomes_do_not_change_the_counts() -> None:
 
 def test_request_without_an_outcome_is_reported() -> None:
     outcomes = Outcomes()
-    outcomes.expect(next(mixed_load("a")))
+    outcomes.expect(next(mixed_load("a", RATE)))
     assert "1 without an outcome" in outcomes.lines()[-1]
 
 
