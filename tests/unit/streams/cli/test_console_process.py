@@ -34,8 +34,9 @@ async def test_console_starts_when_the_stages_are_ready_and_ends_with_them(
     monkeypatch.setattr(console_process, "_MAIN", script)
     ready = asyncio.Event()
     task = asyncio.create_task(supervise_console(Settings(data_dir=tmp_path), ready))
+    children = {each.pid for each in psutil.Process().children()}
     await asyncio.sleep(0)
-    assert not psutil.Process().children()
+    assert {each.pid for each in psutil.Process().children()} == children
     ready.set()
     async with asyncio.timeout(20):
         while not (tmp_path / "pid").exists():  # noqa: ASYNC110  (another process writes it)
