@@ -98,7 +98,17 @@ class AccessRules:
             return
         if self.read_only:
             raise CallError(403, "console.read_only", "this console is read-only")
-        if not (self.has_bearer(call) or _is_of_same_origin(call.headers)):
+        self.check_origin(call)
+
+    def check_origin(self, call: Call) -> None:
+        """Reject a call, other than one that only reads, that a foreign page has caused.
+
+        Raises:
+            CallError: 403.
+        """
+        if call.method not in SAFE_METHODS and not (
+            self.has_bearer(call) or _is_of_same_origin(call.headers)
+        ):
             message = "the change comes from another page; use the console's own, or a token"
             raise CallError(403, "Origin", message)
 
@@ -108,7 +118,7 @@ class AccessRules:
 
     def is_token(self, given: str) -> bool:
         """Compare with the token, in constant time."""
-        return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
+        return self.token is not None and hmac.compare_digest(_octets(given), self.token.encode())
 
     def new_session(self, now: float) -> str:
         """Return the value of the cookie of a new session."""
@@ -119,18 +129,19 @@ class AccessRules:
         expires, _, signature = (call.session or "").partition(".")
         return (
             self.token is not None
-            and hmac.compare_digest(signature.encode(), self._signature(expires).encode())
+            and hmac.compare_digest(_octets(signature), self._signature(expires).encode())
             and now < int(expires)
         )
 
     def _signature(self, expires: str) -> str:
         key = (self.token or "").encode()
-        return hmac.digest(key, f"session {expires}".encode(), hashlib.sha256).hex()
+        return hmac.digest(key, _octets(f"session {expires}"), hashlib.sha256).hex()
 
     def _proxied_user(self, call: Call) -> str | None:
         if self.user_header is None or not any(ip_address(call.peer) in it for it in self.proxies):
             return None
-        return call.headers.get(self.user_header, "").strip()[:USER_CHARACTERS_MAX] or None
+        name = _octets(call.headers.get(self.user_header, "")).decode(errors="replace")
+        return name.strip()[:USER_CHARACTERS_MAX] or None
 
     def _check_host(self, header: str) -> None:
         """Reject the name of another host that resolves to this address (DNS rebinding)."""
@@ -141,6 +152,11 @@ class AccessRules:
                 "add the name to console.hosts"
             )
             raise CallError(403, "Host", message)
+
+
+def _octets(value: str) -> bytes:
+    """Return a header's value as it was sent; aiohttp hands on what is not UTF-8 as surrogates."""
+    return value.encode(errors="surrogateescape")
 
 
 def is_loopback(host: str | None) -> bool:

@@ -18,6 +18,10 @@ from msgspec.inspect import (
 
 from schemas.contract.descriptions import field_descriptions
 from schemas.request import Options
+from streams.console.bodies import reading
+
+DIGITS_MAX = 19
+"""Digits of the largest number that a schema accepts, 2**63 - 1."""
 
 
 class FormField(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +86,18 @@ def _flag(text: str) -> object:
 
 def _number(text: str) -> object:
     """Return a number, or the text, for the schema to reject by its path."""
-    return int(text) if text.isascii() and text.isdecimal() else text
+    is_number = text.isascii() and text.isdecimal() and len(text) <= DIGITS_MAX
+    return int(text) if is_number else text
 
 
 async def form_values(request: web.Request) -> dict[str, str]:
-    """Return the texts of a posted form; of a field that is given twice, the last."""
-    form = await request.post()
+    """Return the texts of a posted form; of a field that is given twice, the last.
+
+    Raises:
+        CallError: it is not a form, or cannot be read.
+    """
+    async with reading(request):
+        form = await request.post()
     return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
 
 

@@ -16,6 +16,9 @@ from streams.moments import parse_past
 LIMIT = 50
 LIMIT_MAX = 500
 
+_LIMITS = frozenset(map(str, range(1, LIMIT_MAX + 1)))
+"""The texts of all limits: `int` accepts more, such as 5,000 digits, and reads them for long."""
+
 VALUE_CHARACTERS_MAX = 4_096
 """Longest value of a parameter: more than any URL that is accepted."""
 
@@ -93,7 +96,7 @@ def parse_cursor(text: str | None) -> Cursor | None:
 def _limit(text: str | None) -> int:
     if text is None:
         return LIMIT
-    if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= LIMIT_MAX):
+    if text not in _LIMITS:
         raise QueryError("limit", f"{text[:20]!r} is not a number from 1 to {LIMIT_MAX}")
     return int(text)
 

@@ -25,6 +25,9 @@ STATIC = Path(__file__).with_name("static")
 BODY_BYTES_MAX = 16 * 2**20
 """A file of some 200,000 links."""
 
+LINGERING_SECONDS = 1.0
+"""Time for which the rest of a rejected body is still read, so that its caller reads the answer."""
+
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -81,22 +84,37 @@ async def _respond(
     request: web.Request, handler: Handler, rules: AccessRules, renderer: Renderer
 ) -> web.StreamResponse:
     """Return the response of a handler, or that to its error: JSON for the API, or a page."""
+    allowed: set[str] = set()
     try:
         _authorize(request, rules)
         return await handler(request)
     except web.HTTPException as refused:
-        message = f"{request.path[:200]}: {refused.reason}"
-        error = CallError(refused.status, "path", message)
+        error = _as_call_error(request, refused)
+        if isinstance(refused, web.HTTPMethodNotAllowed):
+            allowed = refused.allowed_methods
     except Exception as failure:
         found = as_call_error(failure)
         if found is None:
             raise
         error = found
+    response = _error_response(request, error, renderer)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _error_response(request: web.Request, error: CallError, renderer: Renderer) -> web.Response:
     if request.path.startswith(ROOT):
         return error_response(error.status, error.field, str(error))
     if error.status == web.HTTPUnauthorized.status_code:
         return redirect("login")
     return renderer.error(error.status, str(error))
+
+
+def _as_call_error(request: web.Request, refused: web.HTTPException) -> CallError:
+    if isinstance(refused, web.HTTPRequestEntityTooLarge):
+        return CallError(refused.status, "body", refused.text or "the body is too large")
+    return CallError(refused.status, "path", f"{request.path[:200]}: {refused.reason}")
 
 
 def _authorize(request: web.Request, rules: AccessRules) -> None:
@@ -109,8 +127,12 @@ def _authorize(request: web.Request, rules: AccessRules) -> None:
     )
     if not (rules.authenticates and (request.path in PATHS or _is_static(request))):
         request[USER] = rules.authenticate(call, time.time())
-    if request.path not in PATHS:
+    if request.path in PATHS:
+        rules.check_origin(call)
+    else:
         rules.check_change(call)
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise CallError(413, "body", f"the body is larger than {BODY_BYTES_MAX} bytes")
 
 
 @asynccontextmanager
@@ -127,7 +149,9 @@ async def serve_console(address: str, services: Services) -> AsyncIterator[str]:
             f"{address} is reached from other hosts; set console.token, or console.user_header "
             "and console.proxies, or listen on loopback, such as 127.0.0.1:8090"
         )
-    runner = web.AppRunner(build_console(services), access_log=None)
+    runner = web.AppRunner(
+        build_console(services), access_log=None, lingering_time=LINGERING_SECONDS
+    )
     await runner.setup()
     try:
         try:

@@ -13,6 +13,7 @@ from streams.console.api.responses import (
     json_response,
     read_object,
 )
+from streams.console.bodies import read_body
 from streams.console.commands import (
     new_id,
     parse_cancel,
@@ -78,7 +79,7 @@ class RequestApi:
         Publishing again with the same ids is idempotent.
         """
         requests = await asyncio.to_thread(
-            _parse_body, await request.read(), request.content_type, new_id()
+            _parse_body, await read_body(request), request.content_type, new_id()
         )
         await publish_requests(self._producer, requests)
         return json_response({"requests": [_accepted(each) for each in requests]}, 202)

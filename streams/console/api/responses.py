@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 
 from schemas.codec import MalformedMessageError, decode
+from streams.console.bodies import read_body
 from streams.console.errors import CallError
 
 ROOT = "/api/v1"
@@ -28,7 +29,7 @@ async def read_object(request: web.Request, *allowed: str) -> dict[str, Any]:
     Raises:
         CallError: it is something else, or has a field that is not allowed.
     """
-    data = await request.read()
+    data = await read_body(request)
     if not data:
         return {}
     if request.content_type != "application/json":

@@ -39,7 +39,7 @@ class FilePages:
         request_id, number = request.query.get("id", ""), request.query.get("n", "0")
         row = await asyncio.to_thread(self._store.request, request_id)
         files = () if row is None else row.files
-        if not (number.isascii() and number.isdecimal() and int(number[:9]) < len(files)):
+        if number not in map(str, range(len(files))):
             raise CallError(404, "n", f"The history has no such file of {request_id[:200]!r}.")
         file = files[int(number)]
         path = await asyncio.to_thread(find_file, self._root, file.uri)

@@ -14,6 +14,9 @@ SESSION_COOKIE = "clipmill_session"
 PATHS = frozenset({"/login", "/logout"})
 """Paths that need no session."""
 
+FORM_BYTES_MAX = 4_096
+"""The one form that a caller without login may send."""
+
 REJECTED_SECONDS = 1.0
 """Delay of the answer to a wrong token."""
 
@@ -35,7 +38,7 @@ class LoginPages:
         return self._renderer.page("login.html", error=None)
 
     async def log_in(self, request: web.Request) -> web.Response:
-        form = await form_values(request)
+        form = await form_values(request.clone(client_max_size=FORM_BYTES_MAX))
         if not self._rules.is_token(form.get("token", "")):
             # All guesses wait in one line, so more connections do not guess faster.
             async with self._one_at_a_time:

@@ -1,5 +1,6 @@
 """The page that submits requests; also the target of a bookmarklet and of a phone's share menu."""
 
+import asyncio
 import re
 from typing import get_args
 
@@ -40,13 +41,14 @@ class SubmitPages:
         """Publish a request for each link in the text; an error shows the form again."""
         form = await form_values(request)
         text = form.get("text", "")
-        links = find_links(text)
+        links = await asyncio.to_thread(find_links, text)
         if not links:
             message = "There is no link in the text; a link begins with https://."
             return self._form(text, message, status=400)
         try:
             fields = {"action": form.get("action", ACTIONS[0]), "options": option_values(form)}
-            requests = parse_requests("\n".join(links).encode(), "the text", new_id(), fields)
+            lines = "\n".join(links).encode()
+            requests = await asyncio.to_thread(parse_requests, lines, "the text", new_id(), fields)
         except InputError as error:
             return self._form(text, str(error), status=400)
         await publish_requests(self._producer, requests)

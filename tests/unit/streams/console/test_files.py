@@ -65,7 +65,9 @@ async def test_type_that_a_browser_would_run_is_an_attachment(
     assert response.headers["Content-Disposition"].startswith("attachment;")
 
 
-@pytest.mark.parametrize("query", ["id=done&n=1", "id=done&n=-1", "id=done&n=x", "id=nobody", ""])
+@pytest.mark.parametrize(
+    "query", ["id=done&n=1", "id=done&n=-1", "id=done&n=x", "id=done&n=00", "id=nobody", ""]
+)
 async def test_unknown_file_is_not_found(data_dir: Path, query: str) -> None:
     async with running_console(data_dir, with_file(stored(data_dir).as_uri())) as client:
         assert (await client.get(f"/file?{query}")).status == 404
