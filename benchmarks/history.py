@@ -38,7 +38,13 @@ def records(number: int) -> Iterator[tuple[Topic, dict[str, object]]]:
     """Yield the records of one request."""
     name, failed = f"request-{number}", number % 20 == 0
     url = f"https://www.tiktok.com/@someone/video/{number}"
-    job = {"url": url, "action": "download", "received_at": AT, "padding": "x" * 600}
+    job = {
+        "request_id": name,
+        "url": url,
+        "action": "download",
+        "received_at": AT,
+        "padding": "x" * 600,
+    }
     for transition in TRANSITIONS:
         yield (
             AUDIT,
