@@ -5,7 +5,15 @@ import re
 from typing import Any
 
 from msgspec import Struct
-from msgspec.inspect import DictType, Metadata, StructType, UnionType, VarTupleType, type_info
+from msgspec.inspect import (
+    DictType,
+    Metadata,
+    NoneType,
+    StructType,
+    UnionType,
+    VarTupleType,
+    type_info,
+)
 
 OPAQUE = "Any JSON value, carried as it is."
 
@@ -17,6 +25,17 @@ def structs_of(kind: Any) -> dict[str, type[Struct]]:
     found: dict[str, type[Struct]] = {}
     _collect(type_info(kind), found)
     return found
+
+
+def bare_type(kind: Any) -> Any:
+    """Return the type of a field without metadata and without ``| None``."""
+    match kind:
+        case Metadata(type=inner):
+            return bare_type(inner)
+        case UnionType(types=types):
+            rest = [bare_type(each) for each in types if not isinstance(each, NoneType)]
+            return rest[0] if len(rest) == 1 else kind
+    return kind
 
 
 def _collect(node: Any, found: dict[str, type[Struct]]) -> None:

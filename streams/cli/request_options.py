@@ -15,15 +15,12 @@ from msgspec.inspect import (
     Field,
     IntType,
     LiteralType,
-    Metadata,
-    NoneType,
     StrType,
     StructType,
-    UnionType,
     type_info,
 )
 
-from schemas.contract.descriptions import field_descriptions
+from schemas.contract.descriptions import bare_type, field_descriptions
 from schemas.request import Request
 from streams.moments import parse_future
 
@@ -107,7 +104,7 @@ def field_options(kind: Any = Request, prefix: tuple[str, ...] = ()) -> list[Fie
     sentences = field_descriptions(kind) | SENTENCES
     found: list[FieldOption] = []
     for field in struct.fields:
-        inner = _bare(field.type)
+        inner = bare_type(field.type)
         if isinstance(inner, StructType):
             found += field_options(inner.cls, (*prefix, field.name))
         elif field.name not in ARGUMENTS:
@@ -115,17 +112,6 @@ def field_options(kind: Any = Request, prefix: tuple[str, ...] = ()) -> list[Fie
                 _option(field, inner, (*prefix, field.name), sentences.get(field.name, ""))
             )
     return found
-
-
-def _bare(kind: Any) -> Any:
-    """Return the type of a field without metadata and without ``| None``."""
-    match kind:
-        case Metadata(type=inner):
-            return _bare(inner)
-        case UnionType(types=types):
-            rest = [_bare(each) for each in types if not isinstance(each, NoneType)]
-            return rest[0] if len(rest) == 1 else kind
-    return kind
 
 
 def _option(field: Field, kind: Any, path: tuple[str, ...], sentence: str) -> FieldOption:

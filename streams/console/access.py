@@ -34,7 +34,7 @@ ANONYMOUS = "console"
 
 
 @dataclass(frozen=True)
-class Call:
+class HttpCall:
     """What the rules look at in a request.
 
     Attributes:
@@ -73,7 +73,7 @@ class AccessRules:
         """Whether a caller has to authenticate."""
         return self.token is not None or self.user_header is not None
 
-    def authenticate(self, call: Call, now: float) -> str:
+    def authenticate(self, call: HttpCall, now: float) -> str:
         """Return the user of a call.
 
         Raises:
@@ -88,7 +88,7 @@ class AccessRules:
             return ANONYMOUS
         raise CallError(401, "Authorization", "log in, or send `Authorization: Bearer TOKEN`")
 
-    def check_change(self, call: Call) -> None:
+    def check_change(self, call: HttpCall) -> None:
         """Reject a change that the console does not accept, or that a foreign page has caused.
 
         Raises:
@@ -100,7 +100,7 @@ class AccessRules:
             raise CallError(403, "console.read_only", "this console is read-only")
         self.check_origin(call)
 
-    def check_origin(self, call: Call) -> None:
+    def check_origin(self, call: HttpCall) -> None:
         """Reject a call, other than one that only reads, that a foreign page has caused.
 
         Raises:
@@ -112,7 +112,7 @@ class AccessRules:
             message = "the change comes from another page; use the console's own, or a token"
             raise CallError(403, "Origin", message)
 
-    def has_bearer(self, call: Call) -> bool:
+    def has_bearer(self, call: HttpCall) -> bool:
         scheme, _, given = call.headers.get("Authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self.is_token(given.strip())
 
@@ -125,7 +125,7 @@ class AccessRules:
         expires = str(int(now + SESSION_SECONDS))
         return f"{expires}.{self._signature(expires)}"
 
-    def _has_session(self, call: Call, now: float) -> bool:
+    def _has_session(self, call: HttpCall, now: float) -> bool:
         expires, _, signature = (call.session or "").partition(".")
         return (
             self.token is not None
@@ -137,7 +137,7 @@ class AccessRules:
         key = (self.token or "").encode()
         return hmac.digest(key, _octets(f"session {expires}"), hashlib.sha256).hex()
 
-    def _proxied_user(self, call: Call) -> str | None:
+    def _proxied_user(self, call: HttpCall) -> str | None:
         if self.user_header is None or not any(ip_address(call.peer) in it for it in self.proxies):
             return None
         name = _octets(call.headers.get(self.user_header, "")).decode(errors="replace")

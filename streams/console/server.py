@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from streams.console.access import USER, AccessRules, Call, is_loopback
+from streams.console.access import USER, AccessRules, HttpCall, is_loopback
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.errors import CallError, as_call_error
@@ -119,7 +119,7 @@ def _as_call_error(request: web.Request, refused: web.HTTPException) -> CallErro
 
 def _authorize(request: web.Request, rules: AccessRules) -> None:
     """Reject a request that the rules deny; store its user as ``request[USER]``."""
-    call = Call(
+    call = HttpCall(
         method=request.method,
         headers=request.headers,
         peer=request.remote or "",

@@ -18,7 +18,7 @@ FORM_BYTES_MAX = 4_096
 """The one form that a caller without login may send."""
 
 REJECTED_SECONDS = 1.0
-"""Delay of the answer to a wrong token."""
+"""Delay of the response to a wrong token, which limits the rate of guesses."""
 
 
 class LoginPages:
@@ -27,7 +27,7 @@ class LoginPages:
     def __init__(self, rules: AccessRules, renderer: Renderer) -> None:
         self._rules = rules
         self._renderer = renderer
-        self._one_at_a_time = asyncio.Lock()
+        self._rejecting = asyncio.Lock()
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/login", self.edit)
@@ -40,8 +40,8 @@ class LoginPages:
     async def log_in(self, request: web.Request) -> web.Response:
         form = await form_values(request.clone(client_max_size=FORM_BYTES_MAX))
         if not self._rules.is_token(form.get("token", "")):
-            # All guesses wait in one line, so more connections do not guess faster.
-            async with self._one_at_a_time:
+            # Rejections are serialised, so more connections do not make more attempts per second.
+            async with self._rejecting:
                 await asyncio.sleep(REJECTED_SECONDS)
             return self._renderer.page("login.html", 401, error="This is not the token.")
         response = redirect("./")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
-from streams.console.access import ANONYMOUS, SESSION_SECONDS, AccessRules, Call
+from streams.console.access import ANONYMOUS, SESSION_SECONDS, AccessRules, HttpCall
 from streams.console.errors import CallError
 from streams.settings import ConsoleSettings
 from tests.unit.streams.console.consoles import CHANGES, TOKEN, running_console
@@ -22,9 +22,9 @@ def call(
     peer: str = "127.0.0.1",
     session: str | None = None,
     headers: dict[str, str] | None = None,
-) -> Call:
+) -> HttpCall:
     host = {"Host": "127.0.0.1:8090"}
-    return Call(
+    return HttpCall(
         method=method, headers=CIMultiDict(host | (headers or {})), peer=peer, session=session
     )
 

@@ -4,22 +4,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
 from streams.console.pages.files import find_file
 from streams.history.changes import HistoryFile, RequestChange
-from tests.unit.streams.console.consoles import running_console
+from tests.unit.streams.console.consoles import CHANGES, running_console
 
 
 def with_file(uri: str, mime_type: str = "video/mp4") -> RequestChange:
-    return RequestChange(
-        request_id="done",
-        at=2.0,
-        received_at=1.0,
-        introduces=True,
-        state="completed",
-        is_final=True,
-        files=(HistoryFile(uri=uri, bytes=10, mime_type=mime_type),),
-    )
+    file = HistoryFile(uri=uri, bytes=10, mime_type=mime_type)
+    return replace(CHANGES[0], files=(file,))
 
 
 def stored(directory: Path, name: str = "7 \N{LATIN SMALL LETTER E WITH ACUTE}.mp4") -> Path:
