@@ -44,13 +44,18 @@ def parse_requests(
     return [new for line in lines for new in builder.add(line)]
 
 
-def parse_retry(request_id: str, options: object, by: str) -> Retry:
+def parse_retry(request_id: str, options: object, by: str, *, name: object) -> Retry:
     """Return the command that retries a request.
 
+    Args:
+        request_id: the request.
+        options: changes to its options.
+        by: author of the command.
+        name: id of the new request; a command that is published again makes no second one.
+
     Raises:
-        CallError: an option is malformed.
+        CallError: the id or an option is malformed.
     """
-    name = new_id()
     fields = {"id": name, "new_id": name, "request_id": request_id, "options": options, "by": by}
     return _parse(fields, "retry", Retry)
 

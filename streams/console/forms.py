@@ -1,5 +1,6 @@
 """Form fields generated from a schema, and the values of posted forms."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_type_hints
 
@@ -9,16 +10,15 @@ from msgspec.inspect import (
     BoolType,
     IntType,
     LiteralType,
-    Metadata,
-    NoneType,
     StructType,
-    UnionType,
     type_info,
 )
 
-from schemas.contract.descriptions import field_descriptions
+from schemas.codec import encode
+from schemas.contract.descriptions import bare_type, field_descriptions
 from schemas.request import Options
 from streams.console.bodies import reading
+from streams.console.commands import new_id
 
 DIGITS_MAX = 19
 """Digits of the largest number that a schema accepts, 2**63 - 1."""
@@ -49,20 +49,9 @@ def form_fields(kind: Any) -> tuple[FormField, ...]:
     assert isinstance(struct, StructType)
     sentences, hints = field_descriptions(kind), get_type_hints(kind)
     return tuple(
-        _form_field(each.name, _bare(each.type), sentences.get(each.name, ""), hints[each.name])
+        _form_field(each.name, bare_type(each.type), sentences.get(each.name, ""), hints[each.name])
         for each in struct.fields
     )
-
-
-def _bare(kind: Any) -> Any:
-    """Return the type of a field without metadata and ``| None``."""
-    match kind:
-        case Metadata(type=inner):
-            return _bare(inner)
-        case UnionType(types=types):
-            rest = [_bare(each) for each in types if not isinstance(each, NoneType)]
-            return rest[0] if len(rest) == 1 else kind
-    return kind
 
 
 def _form_field(name: str, kind: Any, description: str, hint: Any) -> FormField:
@@ -99,6 +88,23 @@ async def form_values(request: web.Request) -> dict[str, str]:
     async with reading(request):
         form = await request.post()
     return {name: value.strip() for name, value in form.items() if isinstance(value, str)}
+
+
+NONCE = "nonce"
+"""Hidden field with a random value, another one in each rendered form."""
+
+DERIVED_ID_BYTES = 8
+
+
+def derived_id(form: Mapping[str, str]) -> str:
+    """Return an id derived from the values of a form.
+
+    A form that a browser posts again, because no response arrived, publishes the same ids, which
+    the ledger decides once. The nonce keeps equal entries in two forms apart.
+    """
+    if not form.get(NONCE):
+        return new_id()
+    return hashlib.blake2b(encode(sorted(form.items())), digest_size=DERIVED_ID_BYTES).hexdigest()
 
 
 OPTION_FIELDS = form_fields(Options)

@@ -92,9 +92,17 @@ class RequestApi:
         return json_response({"command": command.id, "request_id": command.request_id}, 202)
 
     async def retry(self, request: web.Request) -> web.Response:
-        """Publish the command that makes a new request of a decided one; it keeps all options."""
-        changes = (await read_object(request, "options")).get("options", {})
-        command = parse_retry(request.match_info["id"], changes, request[USER])
+        """Publish the command that makes a new request of a decided one; it keeps all options.
+
+        Publishing again with the same ``id`` is idempotent.
+        """
+        body = await read_object(request, "id", "options")
+        command = parse_retry(
+            request.match_info["id"],
+            body.get("options", {}),
+            request[USER],
+            name=body.get("id") or new_id(),
+        )
         await publish_commands(self._producer, [command])
         return json_response({"id": command.new_id, "href": f"requests/{command.new_id}"}, 202)
 

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from streams.console.commands import new_id
 from streams.history.rows import format_time
 
 NAVIGATION = (("./", "Requests"), ("submit", "Submit"))
@@ -32,7 +33,7 @@ class Renderer:
         self._templates.filters["time"] = _to_the_second
         self._templates.filters["query"] = urlencode
         self._templates.globals.update(
-            navigation=NAVIGATION, read_only=read_only, has_login=has_login
+            navigation=NAVIGATION, read_only=read_only, has_login=has_login, new_nonce=new_id
         )
 
     def page(self, template: str, status: int = 200, **values: Any) -> web.Response:

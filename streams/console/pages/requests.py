@@ -7,7 +7,7 @@ from aiohttp import web
 from streams.console.access import USER
 from streams.console.commands import parse_cancel, parse_retry, publish_commands
 from streams.console.errors import CallError
-from streams.console.forms import OPTION_FIELDS, form_values, option_values
+from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.queries import FILTERS, parse_page
 from streams.console.services import Services
@@ -85,7 +85,9 @@ class RequestPages:
 
     async def retry(self, request: web.Request) -> web.Response:
         form = await form_values(request)
-        command = parse_retry(form.get("id", ""), option_values(form), request[USER])
+        command = parse_retry(
+            form.get("id", ""), option_values(form), request[USER], name=derived_id(form)
+        )
         await publish_commands(self._producer, [command])
         return redirect("request", id=command.new_id or "", ordered="retry")
 

@@ -7,8 +7,8 @@ from typing import get_args
 from aiohttp import web
 
 from schemas.request import Action
-from streams.console.commands import new_id, parse_requests, publish_requests
-from streams.console.forms import OPTION_FIELDS, form_values, option_values
+from streams.console.commands import parse_requests, publish_requests
+from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.services import Services
 from streams.request_lines import InputError
@@ -48,7 +48,8 @@ class SubmitPages:
         try:
             fields = {"action": form.get("action", ACTIONS[0]), "options": option_values(form)}
             lines = "\n".join(links).encode()
-            requests = await asyncio.to_thread(parse_requests, lines, "the text", new_id(), fields)
+            run_id = derived_id(form)
+            requests = await asyncio.to_thread(parse_requests, lines, "the text", run_id, fields)
         except InputError as error:
             return self._form(text, str(error), status=400)
         await publish_requests(self._producer, requests)

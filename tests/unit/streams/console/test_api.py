@@ -173,7 +173,7 @@ async def test_request_is_retried_with_changes_and_the_user(tmp_path: Path) -> N
     async with running_console(tmp_path, **proxied) as client:
         response = await client.post(
             "/api/v1/requests/done/retry",
-            json={"options": {"quality": "480p", "max_bytes": 5}},
+            json={"id": "again", "options": {"quality": "480p", "max_bytes": 5}},
             headers={"X-User": "ann"},
         )
         body = await response.json()
@@ -181,7 +181,8 @@ async def test_request_is_retried_with_changes_and_the_user(tmp_path: Path) -> N
     assert isinstance(command, Retry)
     assert (command.request_id, command.by) == ("done", "ann")
     assert (command.options.quality, command.options.max_bytes) == ("480p", 5)
-    assert body == {"id": command.new_id, "href": f"requests/{command.new_id}"}
+    assert command.new_id == command.id == "again"
+    assert body == {"id": "again", "href": "requests/again"}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,9 @@ async def test_request_is_retried_with_changes_and_the_user(tmp_path: Path) -> N
     [
         ({"options": {"quality": "9p"}}, "$.options.quality"),
         ({"options": 7}, "$.options"),
-        ({"quality": "480p"}, "`$.quality` is unknown; there is options"),
+        ({"id": "no/slash"}, "$.id"),
+        ({"id": [1]}, "$.id"),
+        ({"quality": "480p"}, "`$.quality` is unknown; there is id, options"),
     ],
 )
 async def test_malformed_change_is_named(tmp_path: Path, body: object, message: str) -> None:

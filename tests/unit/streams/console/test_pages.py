@@ -157,6 +157,38 @@ async def test_unusable_form_is_shown_again_with_the_error(
     assert form["text"] in text
 
 
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/submit", {"text": URL, "quality": "720p"}),
+        ("/submit", {"text": f"{URL} {URL}8"}),
+        ("/retry", {"id": "done", "quality": "480p"}),
+    ],
+)
+async def test_form_that_is_posted_again_publishes_the_same_ids(
+    tmp_path: Path, path: str, form: dict[str, str]
+) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        nonces = []
+        for _ in range(2):
+            page = await (await client.get(f"{path}?id=done")).text()
+            nonces.append(page.split('name="nonce" value="')[1].split('"')[0])
+        for nonce, changes in (
+            (nonces[0], {}),
+            (nonces[0], {}),
+            (nonces[0], {"quality": "360p"}),
+            (nonces[1], {}),
+        ):
+            values = form | changes | {"nonce": nonce}
+            await client.post(path, data=values, headers=OWN, allow_redirects=False)
+        producer = client.producer
+        ids = [each["id"] for each in producer.requests] or [each.id for each in producer.commands]
+    count = len(ids) // 4
+    first, again, changed, other = (ids[index * count : (index + 1) * count] for index in range(4))
+    assert first == again
+    assert len({*first, *changed, *other}) == 3 * count
+
+
 async def test_shared_link_fills_the_form(tmp_path: Path) -> None:
     async with running_console(tmp_path) as client:
         page = await (await client.get("/submit", params={"text": f"Look {URL} <b>"})).text()
