@@ -109,7 +109,10 @@ class AccessRules:
         if call.method not in SAFE_METHODS and not (
             self.has_bearer(call) or _is_of_same_origin(call.headers)
         ):
-            message = "the change comes from another page; use the console's own, or a token"
+            message = (
+                "a change is accepted from the console's own pages, with "
+                "`Authorization: Bearer TOKEN`, or as Content-Type: application/json"
+            )
             raise CallError(403, "Origin", message)
 
     def has_bearer(self, call: HttpCall) -> bool:

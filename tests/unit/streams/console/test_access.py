@@ -131,7 +131,7 @@ def test_change_has_to_come_from_the_console_itself(
     if permitted:
         rules().check_change(change)
         return
-    with pytest.raises(CallError, match="from another page") as denied:
+    with pytest.raises(CallError, match="from the console's own pages") as denied:
         rules().check_change(change)
     assert denied.value.status == 403
 
