@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced, TransactionalIdAuthorizationFailed
+from aiokafka.structs import RecordMetadata
 
 from schemas.codec import encode
 from schemas.deadletters import DeadLetterStatus
@@ -165,9 +166,10 @@ class Replay:
         self._prefix = topic_prefix
         self._limiter = limiter
         self._progress = progress
+        self._marked: dict[TopicPartition, int] = {}
 
     async def run(self, plan: ReplayPlan) -> Totals:
-        """Replay the selected dead letters."""
+        """Replay the selected dead letters; afterwards every reader finds their marks."""
         totals = Totals()
         chunk: list[DeadLetterRecord] = []
         async for dead_letter in self._store.dead_letters():
@@ -179,6 +181,7 @@ class Replay:
                 await self._replay_chunk(chunk, plan.by, totals)
                 chunk = []
         await self._replay_chunk(chunk, plan.by, totals)
+        await self._store.wait_until_readable(self._marked)
         return totals
 
     async def _replay_chunk(
@@ -188,15 +191,20 @@ class Replay:
             return
         await self._limiter.acquire(len(dead_letters))
         mark = DeadLetterStatus(state="replayed", by=by, at=datetime.now(UTC))
-        records = [*map(replay_of, dead_letters), *(mark_record(it, mark) for it in dead_letters)]
+        replays = map(replay_of, dead_letters)
+        marks = [mark_record(dead_letter, mark) for dead_letter in dead_letters]
         async with self._producer.transaction():
-            await asyncio.gather(*[await self._send(record) for record in records])
+            sent = [await self._send(record) for record in (*replays, *marks)]
+            published = await asyncio.gather(*sent)
+        for each in published[-len(marks) :]:
+            last = self._marked.get(each.topic_partition, -1)
+            self._marked[each.topic_partition] = max(last, each.offset)
         totals.replayed += len(dead_letters)
         self._progress(totals)
 
-    async def _send(self, record: Outgoing) -> Awaitable[object]:
+    async def _send(self, record: Outgoing) -> Awaitable[RecordMetadata]:
         write = to_write(record, self._prefix)
-        sent: Awaitable[object] = await self._producer.send(
+        sent: Awaitable[RecordMetadata] = await self._producer.send(
             write.topic, write.value, key=write.key, headers=list(write.headers)
         )
         return sent

@@ -1,6 +1,8 @@
 """Reader of the dead-letter topic and of the marks on dead letters."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +18,11 @@ from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, MARKS, Topic
 
 POLL_MILLISECONDS = 500
+
+READABLE_POLL_SECONDS = 0.02
+READABLE_SECONDS = 10.0
+"""Maximum wait for transaction markers. A broker writes them within milliseconds; one that takes
+longer is failing over, and the replay is committed anyway."""
 
 
 class DeadLetterStore:
@@ -52,6 +59,20 @@ class DeadLetterStore:
                 seen.add(dead_letter.identity)
                 yield dead_letter
 
+    async def wait_until_readable(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Wait until the last stable offsets are past the given offsets, or `READABLE_SECONDS`.
+
+        The coordinator confirms a commit before it writes the transaction markers; until they
+        are written, a consumer of committed records takes the old end offset for the present one.
+        """
+        if not offsets:
+            return
+        async with self._consumer() as consumer:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READABLE_SECONDS):
+                    while not await _are_readable(consumer, offsets):  # noqa: ASYNC110  (a broker sets no event)
+                        await asyncio.sleep(READABLE_POLL_SECONDS)
+
     async def _marks(self) -> dict[str, DeadLetterStatus]:
         marks: dict[str, DeadLetterStatus] = {}
         async for record in self._records(MARKS):
@@ -62,20 +83,30 @@ class DeadLetterStore:
         return marks
 
     async def _records(self, topic: Topic) -> AsyncIterator[Any]:
+        async with self._consumer(topic) as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            for partition in sorted(ends):
+                async for record in _read_until(consumer, partition, ends[partition]):
+                    yield record
+
+    @asynccontextmanager
+    async def _consumer(self, *topics: Topic) -> AsyncIterator[Any]:
         consumer = AIOKafkaConsumer(
-            topic.kafka_name(self._kafka.topic_prefix),
+            *(topic.kafka_name(self._kafka.topic_prefix) for topic in topics),
             **consumer_options(self._kafka, "deadletters"),
             auto_offset_reset="earliest",
         )
         try:
             async with translate_errors(self._kafka):
                 await consumer.start()
-            ends = await consumer.end_offsets(consumer.assignment())
-            for partition in sorted(ends):
-                async for record in _read_until(consumer, partition, ends[partition]):
-                    yield record
+            yield consumer
         finally:
             await consumer.stop()
+
+
+async def _are_readable(consumer: Any, offsets: Mapping[TopicPartition, int]) -> bool:
+    stable = await consumer.end_offsets(list(offsets))
+    return all(stable[partition] > offset for partition, offset in offsets.items())
 
 
 async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> AsyncIterator[Any]:

@@ -153,6 +153,22 @@ async def test_filter_and_limit_select_the_replayed_dead_letters(kafka: KafkaSet
     assert await states(kafka) == ["replayed", "waiting", "waiting"]
 
 
+async def test_finished_replay_is_visible_to_the_next_reader(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, record(1))
+    other = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id="other")
+    async with other, asyncio.TaskGroup() as tasks:
+        await other.begin_transaction()
+        await other.send_and_wait(MARKS.kafka_name(kafka.topic_prefix), b"", b"0-9")
+
+        async def commit_later() -> None:
+            await asyncio.sleep(0.5)
+            await other.commit_transaction()
+
+        tasks.create_task(commit_later())
+        await replay(kafka)
+        assert await states(kafka) == ["replayed"]
+
+
 async def test_dead_letter_that_fails_again_is_parked_until_forced(kafka: KafkaSettings) -> None:
     again = record(1, (*HEADERS, (REPLAYS, b"1"), (REPLAY_OF, b"0-7")))
     await publish_dead_letters(kafka, again)
