@@ -8,7 +8,7 @@ KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
 PEERS := $(VENV)/peers
 
-.PHONY: run help test coverage fuzz test-full lint docs bench bench-peers soak serve watch lock clean
+.PHONY: run help test test-browser coverage fuzz test-full lint docs bench bench-peers soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
@@ -22,8 +22,11 @@ test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially
 	$(BIN)/pytest tests/integration tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@# Each process runs a Kafka and one to three workers. Four of them used two slow cores to 100 %,
 	@# and what waits for a breaker or a rebalance timed out.
-	$(BIN)/pytest tests/acceptance -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest tests/acceptance -m "not alone and not browser" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/acceptance -m alone
+
+test-browser: $(KAFKA)  ## The console in Chromium and behind nginx, which the system has to have.
+	$(BIN)/pytest tests/acceptance -m browser
 
 coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tests, at least 90 %. The tracer doubles their time.
 	$(BIN)/coverage erase

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from tests.acceptance.client import page
+from tests.acceptance.console_process import console_process
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
@@ -18,17 +19,12 @@ SOON_SECONDS = 20.0
 
 @asynccontextmanager
 async def running_console(pipeline: PipelineProcess) -> AsyncIterator[aiohttp.ClientSession]:
-    """Run `clipmill console`; it is killed at the end."""
-    process = await pipeline.start_clipmill("console", "--http", "127.0.0.1:0")
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(SOON_SECONDS):
-            ready = json.loads(await process.stdout.readline())
-        async with aiohttp.ClientSession(base_url=ready["console"]) as session:
-            yield session
-    finally:
-        process.kill()
-        await process.wait()
+    """Run `clipmill console`; yields a session with it."""
+    async with (
+        console_process(pipeline) as url,
+        aiohttp.ClientSession(base_url=url) as session,
+    ):
+        yield session
 
 
 async def states(session: aiohttp.ClientSession, *names: str) -> list[Any]:

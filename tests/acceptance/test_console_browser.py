@@ -1,0 +1,156 @@
+"""The pages of the console in Chromium: every page is clean, and the keyboard does everything."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.acceptance.browser import WatchedPage, chromium, press_on, tab_to
+from tests.acceptance.client import PipelineClient, page
+from tests.acceptance.console_process import console_process
+from tests.pipeline_process import PipelineProcess
+from tests.standin import video_id
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.browser]
+
+WIDTHS = (320, 1_280)
+SCHEMES = ("light", "dark")
+
+PAGES_OF_A_KIND = 3
+"""Pages with the same path and the same parameters that are visited, besides the first ones."""
+
+SOON_MILLISECONDS = 30_000.0
+
+OWN_PAGES = {"", "submit", "request", "cancel", "retry"}
+"""The least that the crawl has to find."""
+
+REQUESTS: dict[str, dict[str, object]] = {
+    "done": {"url": page(video_id("kilobytes", param=16))},
+    "photos": {"url": page(video_id("photo"))},
+    "gone": {"url": page(video_id("deleted"))},
+    "hostile": {"url": page(video_id("hostile"))},
+    "markup": {"url": "https://example.com/<script>alert(1)</script>"},
+    "batch": {"urls": [page(video_id("ok", serial=7)), page(video_id("deleted", serial=7))]},
+}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def console(pipeline: PipelineProcess, client: PipelineClient) -> AsyncIterator[str]:
+    """A console whose history has requests of every kind, one of them in progress."""
+    async with console_process(pipeline) as url:
+        await pipeline.publish(*({"id": name, **each} for name, each in REQUESTS.items()))
+        running = page(video_id("media.takes", param=90, serial=1))
+        await pipeline.publish({"id": "running", "url": running})
+        await client.wait_for([*REQUESTS.keys() - {"batch"}, "batch/0", "batch/1"])
+        yield f"{url}/"
+
+
+def kind_of(url: str) -> tuple[str, ...]:
+    """Return what pages of one kind have in common: path, and names of the parameters."""
+    parts = urlsplit(url)
+    return parts.path, *sorted(name for name, _ in parse_qsl(parts.query))
+
+
+async def test_every_page_is_clean(browser: Browser, console: str) -> None:
+    watched = await WatchedPage.open(browser, console)
+    starts = [console, *(f"{console}request?id={name}" for name in (*REQUESTS, "running"))]
+    unread, seen, kinds = [*starts], {*starts}, Counter[tuple[str, ...]]()
+    while unread:
+        url = unread.pop()
+        kinds[kind_of(url)] += 1
+        if url not in starts and kinds[kind_of(url)] > PAGES_OF_A_KIND:
+            continue
+        if not await is_page(watched.page, url):
+            continue
+        await watched.page.goto(url)
+        for width in WIDTHS:
+            for scheme in SCHEMES:
+                await watched.check_layout(width, scheme)
+        new = [each for each in await watched.links() if each not in seen]
+        assert all(each.startswith(console) for each in new), new
+        seen.update(new)
+        unread += new
+    assert watched.faults == [], "\n".join(watched.faults)
+    assert {path.removeprefix("/") for path, *_ in kinds} >= OWN_PAGES
+
+
+async def is_page(opened: Page, url: str) -> bool:
+    """Return whether a link leads to a page; whatever else it leads to is there."""
+    response = await opened.request.fetch(url, method="HEAD")
+    assert response.ok, f"{url}: {response.status}"
+    return response.headers["content-type"].startswith("text/html")
+
+
+async def submit(opened: Page, text: str) -> None:
+    """Submit a link by keyboard; its page is shown at the end."""
+    await press_on(opened, opened.get_by_role("link", name="Submit"))
+    await tab_to(opened, opened.get_by_role("textbox", name="Links"))
+    await opened.keyboard.type(text)
+    await press_on(opened, opened.get_by_role("button", name="Submit"))
+    await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
+
+
+async def reload_until(opened: Page, text: str) -> None:
+    """Reload a request's page until it shows a state."""
+    state = opened.locator("dd .state", has_text=text)
+    for _ in range(100):
+        if await state.count():
+            return
+        await opened.wait_for_timeout(SOON_MILLISECONDS / 100)
+        await opened.reload()
+    raise AssertionError(await opened.locator("main").inner_text())
+
+
+async def test_failed_request_is_found_and_retried_by_keyboard(
+    browser: Browser, console: str, pipeline: PipelineProcess
+) -> None:
+    video = video_id("ok", serial=70)
+    watched = await WatchedPage.open(browser, console)
+    opened = watched.page
+    pipeline.standin.switch("deleted", video=video)
+    await opened.goto(console)
+    await submit(opened, page(video))
+    await reload_until(opened, "failed")
+    pipeline.standin.clear(video=video)
+
+    await press_on(opened, opened.get_by_role("link", name="Requests"))
+    await tab_to(opened, opened.get_by_role("textbox", name="error"))
+    await opened.keyboard.type("content.not_found")
+    await tab_to(opened, opened.get_by_role("textbox", name="url"))
+    await opened.keyboard.type(page(video))
+    await opened.keyboard.press("Enter")
+    row = opened.locator("tbody tr")
+    await expect(row).to_have_count(1)
+    await press_on(opened, row.locator("td:nth-child(2) a"))
+    await expect(opened.locator("main")).to_contain_text("content.not_found")
+
+    await press_on(opened, opened.get_by_role("link", name="Retry"))
+    await tab_to(opened, opened.locator("select[name=quality]"))
+    await opened.keyboard.type("worst")
+    await press_on(opened, opened.get_by_role("button", name="Retry"))
+    await expect(opened.get_by_text("Received (UTC)")).to_be_visible(timeout=SOON_MILLISECONDS)
+    await reload_until(opened, "completed")
+    await expect(opened.locator(".files")).to_contain_text("540p")
+    assert watched.faults == [], "\n".join(watched.faults)
+
+
+async def test_running_download_is_cancelled_by_keyboard(browser: Browser, console: str) -> None:
+    watched = await WatchedPage.open(browser, console)
+    opened = watched.page
+    await opened.goto(console)
+    await submit(opened, page(video_id("media.takes", param=90, serial=71)))
+    await reload_until(opened, "selected")
+    await press_on(opened, opened.get_by_role("link", name="Cancel"))
+    await expect(opened.get_by_text("1 request will be cancelled")).to_be_visible()
+    await press_on(opened, opened.get_by_role("button", name="Cancel 1 request"))
+    await reload_until(opened, "cancelled")
+    assert watched.faults == [], "\n".join(watched.faults)
