@@ -1,12 +1,17 @@
-"""`python -m docs.generate` writes the reference pages, with `--check` it only compares."""
+"""`python -m docs.generate` writes the reference pages and `openapi.json`.
+
+With `--check` it only compares.
+"""
 
 from pathlib import Path
 
 import click
 
 from docs.generate import alerts, cli, entry_points, errors, metrics, settings, topics
+from schemas.contract.json_schema import render_json
+from streams.console.api.openapi import openapi
 
-FOLDER = Path(__file__).resolve().parents[1] / "reference"
+DOCS = Path(__file__).resolve().parents[1]
 
 
 def pages() -> dict[str, str]:
@@ -25,22 +30,24 @@ def pages() -> dict[str, str]:
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; fail if a page is outdated.")
 def main(*, check: bool) -> None:
-    """Write the reference pages."""
-    wanted = pages()
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.md")}
+    """Write the reference pages and the OpenAPI document."""
+    folder, document = DOCS / "reference", DOCS / "openapi.json"
+    wanted = {folder / name: text for name, text in pages().items()}
+    wanted[document] = render_json(openapi())
+    present = [path for path in (*folder.glob("*.md"), document) if path.exists()]
+    found = {path: path.read_text() for path in present}
     outdated = sorted(
-        name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
+        path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path)
     )
     if check and outdated:
-        raise click.ClickException(
-            f"{', '.join(outdated)}: outdated; run `python -m docs.generate`"
-        )
-    FOLDER.mkdir(exist_ok=True)
-    for name in outdated:
-        if name in wanted:
-            (FOLDER / name).write_text(wanted[name])
+        names = ", ".join(path.name for path in outdated)
+        raise click.ClickException(f"{names}: outdated; run `python -m docs.generate`")
+    folder.mkdir(exist_ok=True)
+    for path in outdated:
+        if path in wanted:
+            path.write_text(wanted[path])
         else:
-            (FOLDER / name).unlink()
+            path.unlink()
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from pathlib import Path
 from aiohttp import web
 
 from streams.console.access import USER, AccessRules, HttpCall, is_loopback
+from streams.console.api.documents import DocumentApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.errors import CallError, as_call_error
 from streams.console.pages.files import FilePages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
+from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.pages.requests import RequestPages
 from streams.console.pages.submit import SubmitPages
@@ -66,9 +68,11 @@ def build_console(services: Services) -> web.Application:
     router = application.router
     for module in (
         RequestApi(services),
+        DocumentApi(),
         RequestPages(services, renderer),
         SubmitPages(services, renderer),
         FilePages(services),
+        ReferencePages(renderer),
         LoginPages(rules, renderer),
     ):
         module.add_routes(router)

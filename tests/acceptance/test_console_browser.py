@@ -24,7 +24,7 @@ PAGES_OF_A_KIND = 3
 
 SOON_MILLISECONDS = 30_000.0
 
-OWN_PAGES = {"", "submit", "request", "cancel", "retry"}
+OWN_PAGES = {"", "api", "submit", "request", "cancel", "retry"}
 """The least that the crawl has to find."""
 
 REQUESTS: dict[str, dict[str, object]] = {

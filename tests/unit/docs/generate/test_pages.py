@@ -1,5 +1,6 @@
 """Reference pages: nothing of the code is missing, and outdated pages are found."""
 
+import json
 from pathlib import Path
 
 import click
@@ -86,11 +87,14 @@ def test_every_entry_point_group_has_its_section() -> None:
 def test_outdated_page_fails_the_check_and_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generator, "FOLDER", tmp_path)
-    (tmp_path / "removed.md").write_text("# Removed\n")
+    monkeypatch.setattr(generator, "DOCS", tmp_path)
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    (folder / "removed.md").write_text("# Removed\n")
     check = CliRunner().invoke(generator.main, ["--check"])
     assert check.exit_code == 1
-    assert "removed.md, settings.md, topics.md: outdated" in check.output
+    assert "openapi.json, alerts.md" in check.output
     assert CliRunner().invoke(generator.main).exit_code == 0
-    assert {each.name for each in tmp_path.iterdir()} == PAGES.keys()
+    assert {each.name for each in folder.iterdir()} == PAGES.keys()
+    assert "/requests" in json.loads((tmp_path / "openapi.json").read_text())["paths"]
     assert CliRunner().invoke(generator.main, ["--check"]).exit_code == 0

@@ -1,0 +1,90 @@
+"""The OpenAPI document is valid, and names exactly the routes of the API."""
+
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from streams.console.api.openapi import DECLARED, openapi
+from streams.console.api.operations import Operation
+from streams.console.api.responses import ROOT
+from streams.console.server import build_console
+from streams.history.store import HistoryStore
+from tests.unit.streams.console.consoles import CHANGES, TOKEN, running_console, services
+
+DOCUMENT = openapi()
+OPERATIONS = [each for module in DECLARED for each in module]
+
+
+def served(directory: Path) -> set[tuple[str, str]]:
+    """Return path and method of every route of the API."""
+    with HistoryStore(directory / "history.db") as store:
+        routes = build_console(services(store)).router.routes()
+        return {
+            (route.resource.canonical.removeprefix(ROOT), route.method.lower())
+            for route in routes
+            if route.resource is not None and route.resource.canonical.startswith(ROOT)
+        }
+
+
+def test_document_is_valid_openapi() -> None:
+    assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
+
+
+def test_every_route_is_declared_and_every_declaration_is_served(tmp_path: Path) -> None:
+    declared = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    # aiohttp answers HEAD wherever it answers GET.
+    assert declared == {each for each in served(tmp_path) if each[1] != "head"}
+
+
+def test_names_of_operations_are_unique() -> None:
+    assert len({each.name for each in OPERATIONS}) == len(OPERATIONS)
+
+
+def resolved(schema: object) -> Draft202012Validator:
+    return Draft202012Validator(
+        {"components": DOCUMENT["components"], "allOf": [schema]},
+        format_checker=Draft202012Validator.FORMAT_CHECKER,
+    )
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_examples_are_valid(operation: Operation) -> None:
+    found = DOCUMENT["paths"][operation.path][operation.method]
+    success = found["responses"][str(operation.status)]["content"][operation.content_type]
+    resolved(success["schema"]).validate(success["example"])
+    if operation.body is not None:
+        body = next(iter(found["requestBody"]["content"].values()))
+        resolved(body["schema"]).validate(body["example"])
+    for parameter in found["parameters"]:
+        if "example" in parameter:
+            resolved(parameter["schema"]).validate(parameter["example"])
+
+
+@pytest.mark.parametrize("path", ["requests", "requests/done", "counts"])
+async def test_response_conforms(tmp_path: Path, path: str) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        body = await (await client.get(f"{ROOT}/{path}")).json()
+    template = "/requests/{id}" if "/" in path else f"/{path}"
+    content = DOCUMENT["paths"][template]["get"]["responses"]["200"]["content"]
+    resolved(content["application/json"]["schema"]).validate(body)
+
+
+@pytest.mark.parametrize("name", ["openapi", "asyncapi"])
+async def test_documents_are_served(tmp_path: Path, name: str) -> None:
+    async with running_console(tmp_path) as client:
+        response = await client.get(f"{ROOT}/{name}.json")
+        assert response.status == 200
+        assert name in await response.json()
+
+
+async def test_page_shows_every_operation_and_schema(tmp_path: Path) -> None:
+    async with running_console(tmp_path, token=TOKEN) as client:
+        response = await client.get("/api", headers={"Authorization": f"Bearer {TOKEN}"})
+        text = await response.text()
+    for operation in OPERATIONS:
+        assert f'id="{operation.name}"' in text
+    for name in DOCUMENT["components"]["schemas"]:
+        assert f"<summary>{name}</summary>" in text
+    assert "-d &#39;{&#34;options&#34;" in text
