@@ -27,6 +27,9 @@ STATIC = Path(__file__).with_name("static")
 BODY_BYTES_MAX = 16 * 2**20
 """A file of some 200,000 links."""
 
+LINE_BYTES_MAX = 64 * 2**10
+"""The longest parameter takes 48 KB: 4,096 characters of four octets, each written as %XX."""
+
 LINGERING_SECONDS = 1.0
 """Time for which the rest of a rejected body is still read, so that its caller reads the answer."""
 
@@ -154,7 +157,10 @@ async def serve_console(address: str, services: Services) -> AsyncIterator[str]:
             "and console.proxies, or listen on loopback, such as 127.0.0.1:8090"
         )
     runner = web.AppRunner(
-        build_console(services), access_log=None, lingering_time=LINGERING_SECONDS
+        build_console(services),
+        access_log=None,
+        lingering_time=LINGERING_SECONDS,
+        max_line_size=LINE_BYTES_MAX,
     )
     await runner.setup()
     try:

@@ -22,9 +22,7 @@ from streams.console.api.shapes import (
     RetryBody,
     StateCounts,
 )
-from streams.console.queries import LIMIT, LIMIT_MAX, VALUE_CHARACTERS_MAX
-
-_TEXT: dict[str, Any] = {"type": "string", "maxLength": VALUE_CHARACTERS_MAX}
+from streams.console.queries import LIMIT, LIMIT_MAX
 
 _SENTENCES = {
     "state": ("State or status, such as `parked` or `failed`.", "failed"),
@@ -40,7 +38,7 @@ _SENTENCES = {
 }
 
 FILTER_PARAMETERS = tuple(
-    Parameter(name=name, description=sentence, schema=_TEXT, example=example)
+    Parameter(name=name, description=sentence, example=example)
     for name, (sentence, example) in _SENTENCES.items()
 )
 
@@ -147,7 +145,7 @@ OPERATIONS = (
         status=202,
         response=AcceptedCommand,
         example={"command": "7f3a", "request_id": "order-4"},
-        errors=CHANGE_ERRORS,
+        errors=(*CHANGE_ERRORS, 404),
     ),
     Operation(
         method="post",
@@ -163,7 +161,7 @@ OPERATIONS = (
         status=202,
         response=AcceptedRetry,
         example={"id": "9c21", "href": "requests/9c21"},
-        errors=CHANGE_ERRORS,
+        errors=(*CHANGE_ERRORS, 404),
     ),
     Operation(
         method="get",

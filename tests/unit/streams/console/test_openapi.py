@@ -16,6 +16,8 @@ from tests.unit.streams.console.consoles import CHANGES, TOKEN, running_console,
 DOCUMENT = openapi()
 OPERATIONS = [each for module in DECLARED for each in module]
 
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
 
 def served(directory: Path) -> set[tuple[str, str]]:
     """Return path and method of every route of the API."""
@@ -88,3 +90,35 @@ async def test_page_shows_every_operation_and_schema(tmp_path: Path) -> None:
     for name in DOCUMENT["components"]["schemas"]:
         assert f"<summary>{name}</summary>" in text
     assert "-d &#39;{&#34;options&#34;" in text
+
+
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+async def test_other_methods_are_answered_with_those_there_are(tmp_path: Path, path: str) -> None:
+    declared = {method.upper() for method in DOCUMENT["paths"][path]}
+    allowed = declared | ({"HEAD"} if "GET" in declared else set())
+    async with running_console(tmp_path, *CHANGES) as client:
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+            # "done/cancel" may also be the id of a request to show.
+            if method not in declared and (method, "{id}/" in path) != ("GET", True):
+                target = f"{ROOT}{path.replace('{id}', 'done').replace('{name}', 'a')}"
+                response = await client.request(method, target, headers=OWN)
+                assert response.status == 405
+                assert set(response.headers["Allow"].split(", ")) >= allowed
+
+
+WITH_BODY = [each for each in OPERATIONS if each.body is not None]
+
+
+@pytest.mark.parametrize("operation", WITH_BODY, ids=lambda each: each.name)
+async def test_other_content_type_is_answered_with_those_there_are(
+    tmp_path: Path, operation: Operation
+) -> None:
+    target = f"{ROOT}{operation.path.replace('{id}', 'done').replace('{name}', 'a')}"
+    async with running_console(tmp_path, *CHANGES) as client:
+        response = await client.request(
+            operation.method, target, data=b"x", headers={**OWN, "Content-Type": "image/png"}
+        )
+        text = await response.text()
+    assert response.status == 415
+    assert operation.body is not None
+    assert all(each in text for each in operation.body.content)
