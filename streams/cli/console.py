@@ -10,6 +10,9 @@ from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.service import stop_signal
 from streams.client import RequestProducer
 from streams.cluster.shared_state import open_shared_state
+from streams.console.jobs.runner import JobRunner
+from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
+from streams.console.jobs.store import JobStore
 from streams.console.server import serve_console
 from streams.console.services import Services
 from streams.history.follower import HistoryFollower
@@ -25,20 +28,27 @@ def console(bootstrap: str | None, http: str | None) -> None:
     """Serve the console in a browser; prints one line of JSON when ready."""
     settings = client_settings(bootstrap)
     configure_logging(settings)
-    with readable_errors(), HistoryStore(settings.data_dir / FILE_NAME) as store:
-        asyncio.run(_run(settings, store, http or settings.console.http))
+    with (
+        readable_errors(),
+        HistoryStore(settings.data_dir / FILE_NAME) as store,
+        JobStore(settings.data_dir / JOBS_FILE_NAME) as jobs,
+    ):
+        asyncio.run(_run(settings, store, jobs, http or settings.console.http))
 
 
-async def _run(settings: Settings, store: HistoryStore, address: str) -> None:
+async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address: str) -> None:
     async with (
         HistoryFollower(settings.kafka, store, settings.history) as follower,
         RequestProducer(settings.kafka) as producer,
         open_shared_state(settings.kafka) as shared_state,
-        serve_console(address, Services(settings, store, producer, shared_state)) as url,
+        serve_console(address, Services(settings, store, jobs, producer, shared_state)) as url,
         stop_signal() as stopped,
         asyncio.TaskGroup() as group,
     ):
-        following = group.create_task(follower.follow())
+        tasks = [group.create_task(follower.follow())]
+        if not settings.console.read_only:
+            tasks.append(group.create_task(JobRunner(jobs, store, producer).run()))
         click.echo(orjson.dumps({"ready": True, "console": url}))
         await stopped.wait()
-        following.cancel()
+        for task in tasks:
+            task.cancel()

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from schemas.codec import MalformedMessageError, decode, encode
-from schemas.commands import Cancel, Command, Retry
+from schemas.commands import Cancel, Command, OptionChanges, Retry
 from streams.client import RequestProducer
 from streams.console.errors import BrokerTimeoutError, CallError
 from streams.new_requests import NewRequest, RequestBuilder
@@ -67,6 +67,15 @@ def parse_cancel(request_id: str, by: str) -> Cancel:
         CallError: no request has such an id.
     """
     return _parse({"id": new_id(), "request_id": request_id, "by": by}, "cancel", Cancel)
+
+
+def parse_options(options: object) -> OptionChanges:
+    """Return the changes that a retry makes.
+
+    Raises:
+        CallError: an option is malformed.
+    """
+    return parse_retry("any", options, by="", name="any").options
 
 
 def _parse(fields: dict[str, object], name: str, kind: type[AnyCommand]) -> AnyCommand:

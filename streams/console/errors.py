@@ -1,6 +1,7 @@
 """The error of a call: its HTTP status, and the parameter that it concerns."""
 
 from streams.cluster.connection import ClusterUnavailableError
+from streams.console.jobs.store import JobStoreError
 from streams.errors import OperatorError
 from streams.history.store import HistoryError
 from streams.request_lines import InputError
@@ -27,6 +28,7 @@ class BrokerTimeoutError(OperatorError):
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (InputError, 400, "body"),
     (HistoryError, 503, "history"),
+    (JobStoreError, 503, "jobs"),
     (BrokerTimeoutError, 503, "kafka"),
     (ClusterUnavailableError, 503, "kafka"),
     (OperatorError, 403, "kafka"),

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -60,19 +60,33 @@ def parse_page(parameters: Mapping[str, str]) -> PageQuery:
         QueryError: a parameter is unknown or malformed.
     """
     given = {name: value.strip() for name, value in parameters.items() if value.strip()}
-    for name, value in given.items():
-        if name not in {*FILTERS, "limit", "after"}:
-            raise QueryError(name[:80], f"unknown; there are {', '.join(FILTERS)}, limit, after")
-        if len(value) > VALUE_CHARACTERS_MAX:
-            raise QueryError(name, f"longer than {VALUE_CHARACTERS_MAX} characters")
+    _check(given, (*FILTERS, "limit", "after"))
     texts = {name: given[name] for name in FILTERS if name in given}
-    criteria = {name: value for name, value in texts.items() if name != "since"}
     return PageQuery(
-        RequestFilter(**criteria, since=_since(texts.get("since"))),
+        parse_filter(texts),
         _limit(given.get("limit")),
         parse_cursor(given.get("after")),
         texts,
     )
+
+
+def parse_filter(texts: Mapping[str, str]) -> RequestFilter:
+    """Parse the criteria of a filter.
+
+    Raises:
+        QueryError: one is unknown or malformed.
+    """
+    _check(texts, FILTERS)
+    criteria = {name: value for name, value in texts.items() if name != "since"}
+    return msgspec.structs.replace(RequestFilter(since=_since(texts.get("since"))), **criteria)
+
+
+def _check(given: Mapping[str, str], allowed: Collection[str]) -> None:
+    for name, value in given.items():
+        if name not in allowed:
+            raise QueryError(name[:80], f"unknown; there are {', '.join(allowed)}")
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise QueryError(name, f"longer than {VALUE_CHARACTERS_MAX} characters")
 
 
 def format_cursor(cursor: Cursor) -> str:

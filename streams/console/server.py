@@ -9,10 +9,12 @@ from aiohttp import web
 
 from streams.console.access import USER, AccessRules, HttpCall, is_loopback
 from streams.console.api.documents import DocumentApi
+from streams.console.api.jobs import JobApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.errors import CallError, as_call_error
 from streams.console.pages.files import FilePages
+from streams.console.pages.jobs import JobPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
 from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
@@ -72,8 +74,10 @@ def build_console(services: Services) -> web.Application:
     for module in (
         RequestApi(services),
         DocumentApi(),
+        JobApi(services),
         RequestPages(services, renderer),
         SubmitPages(services, renderer),
+        JobPages(services, renderer),
         FilePages(services),
         ReferencePages(renderer),
         LoginPages(rules, renderer),

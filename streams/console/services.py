@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
+from streams.console.jobs.store import JobStore
 from streams.history.store import HistoryStore
 from streams.settings import Settings
 
@@ -14,11 +15,13 @@ class Services:
 
     Attributes:
         store: history of requests, which another task fills.
+        jobs: bulk commands, which another task runs.
         producer: publishes requests and commands.
         shared_state: breakers, rates and paused stages.
     """
 
     settings: Settings
     store: HistoryStore
+    jobs: JobStore
     producer: RequestProducer
     shared_state: SharedState

@@ -35,6 +35,11 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: float
     files: tuple[HistoryFile, ...] = ()
 
+    @property
+    def is_open_batch(self) -> bool:
+        """An undecided batch: it is introduced by its first member, so it has no URL."""
+        return not self.is_final and self.url is None
+
 
 class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests to return; None matches all.
@@ -42,6 +47,7 @@ class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         platform: a request whose link is not resolved has none.
         since: received at this time or later, epoch seconds.
+        is_open_batch: only undecided batches.
     """
 
     state: str | None = None
@@ -51,6 +57,7 @@ class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     batch: str | None = None
     since: float | None = None
+    is_open_batch: bool | None = None
 
 
 class Cursor(msgspec.Struct, frozen=True):

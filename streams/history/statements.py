@@ -160,6 +160,8 @@ def where_clause(wanted: RequestFilter, after: Cursor | None) -> tuple[str, list
     if wanted.since is not None:
         conditions.append("received_at >= ?")
         values.append(wanted.since)
+    if wanted.is_open_batch:
+        conditions.append("state = 'accepted' AND url IS NULL")
     if after is not None:
         conditions.append("(received_at, id) < (?, ?)")
         values += [after.received_at, after.id]

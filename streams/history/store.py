@@ -231,6 +231,11 @@ class HistoryStore:
 
     # Reading
 
+    def origin(self) -> str:
+        """Return what the rows are a copy of; another text after they were emptied."""
+        ((cluster, generation),) = self._rows("SELECT cluster, generation FROM source", ())
+        return f"{cluster}/{generation}"
+
     def request(self, request_id: str) -> RequestRow | None:
         query = f"SELECT {_FIELDS} FROM request WHERE id = ?"  # noqa: S608  (constants)
         return next(map(_request_row, self._rows(query, (request_id,))), None)
@@ -254,9 +259,9 @@ class HistoryStore:
         query = f"SELECT {_FIELDS} FROM request{where} ORDER BY received_at DESC, id DESC LIMIT ?"  # noqa: S608  (constants)
         return list(map(_request_row, self._rows(query, (*values, limit))))
 
-    def counts(self, wanted: RequestFilter) -> dict[str, int]:
-        """Return the number of requests that match, by state."""
-        where, values = where_clause(wanted, None)
+    def counts(self, wanted: RequestFilter, after: Cursor | None = None) -> dict[str, int]:
+        """Return the number of requests that match, by state, from behind a cursor."""
+        where, values = where_clause(wanted, after)
         query = f"SELECT state, count(*) FROM request{where} GROUP BY state"  # noqa: S608  (constants)
         return dict(self._rows(query, values))
 

@@ -2,19 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from tests.acceptance.client import page
+from streams.topics import COMMANDS, REQUESTS
+from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.console_process import console_process
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
 SOON_SECONDS = 20.0
+
+JOB_REQUESTS = 300
+"""Three chunks of a job."""
 
 
 @asynccontextmanager
@@ -84,3 +89,62 @@ async def test_requests_are_submitted_cancelled_and_retried_over_the_api(tmp_pat
             assert await states(session, refused["id"]) == ["rejected"]
             story = await (await session.get("/api/v1/requests/slow")).json()
             assert "console" in json.dumps(story["events"])
+
+
+async def soon(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(SOON_SECONDS):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_job_of_a_killed_console_retries_each_request_exactly_once(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path) as pipeline:
+        await pipeline.start_worker("all")
+        client = PipelineClient(pipeline)
+        names = [f"r{number}" for number in range(JOB_REQUESTS)]
+        for number, name in enumerate(names):
+            await pipeline.publish({"id": name, "url": page(video_id("deleted", serial=number))})
+        await pipeline.results(JOB_REQUESTS)
+        async with running_console(pipeline) as session:
+
+            async def all_failed() -> bool:
+                counts = await (await session.get("/api/v1/counts")).json()
+                return bool(counts["states"] == {"failed": JOB_REQUESTS})
+
+            async def has_published() -> bool:
+                return bool(await client.records(COMMANDS))
+
+            await soon(all_failed)
+            order = {
+                "command": "retry",
+                "filter": {"error": "content.not_found"},
+                "options": {"quality": "360p"},
+                "expected": JOB_REQUESTS,
+            }
+            response = await session.post("/api/v1/jobs", json=order)
+            assert response.status == 202, await response.text()
+            job = await response.json()
+            # The console publishes a chunk, and is killed before it has stored the cursor.
+            jobs = sqlite3.connect(pipeline.data_dir / "console.db", isolation_level=None)
+            jobs.execute("BEGIN IMMEDIATE")
+            await soon(has_published)
+        jobs.close()
+        assert len(await client.records(COMMANDS)) < JOB_REQUESTS
+        async with running_console(pipeline) as session:
+
+            async def is_done() -> bool:
+                found = await (await session.get(f"/api/v1/jobs/{job['id']}")).json()
+                return bool(found["state"] == "done")
+
+            await soon(is_done)
+        results = await pipeline.results(2 * JOB_REQUESTS)
+        requests = [json.loads(each.value) for each in await client.records(REQUESTS)]
+        assert len(await client.records(COMMANDS)) > JOB_REQUESTS
+    retried = {each["id"]: each for each in requests if "retry_of" in each}
+    assert sorted(each["retry_of"] for each in retried.values()) == sorted(names)
+    assert all(each["options"]["quality"] == "360p" for each in retried.values())
+    assert results.keys() == {*names, *retried}
+    assert all(len(each) == 1 for each in results.values())

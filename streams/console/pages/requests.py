@@ -8,6 +8,7 @@ from streams.console.access import USER
 from streams.console.commands import parse_cancel, parse_retry, publish_commands
 from streams.console.errors import CallError
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
+from streams.console.jobs.planning import find_matches
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.queries import FILTERS, parse_page
 from streams.console.services import Services
@@ -34,8 +35,10 @@ class RequestPages:
         query = parse_page(request.query)
         rows = await asyncio.to_thread(self._store.requests, query.wanted, query.limit, query.after)
         counts = await asyncio.to_thread(self._store.counts, RequestFilter())
+        matches = await asyncio.to_thread(find_matches, self._store, query.wanted)
         return self._renderer.page(
             "requests.html",
+            matches=matches,
             rows=rows,
             counts=sorted(counts.items(), key=lambda each: -each[1]),
             filters=FILTERS,

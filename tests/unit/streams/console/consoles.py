@@ -11,6 +11,7 @@ from schemas.codec import decode
 from schemas.commands import Command
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
+from streams.console.jobs.store import JobStore
 from streams.console.server import build_console
 from streams.console.services import Services
 from streams.history.changes import Event, RequestChange
@@ -85,10 +86,10 @@ class RecordingProducer(RequestProducer):
         self.commands += commands
 
 
-def services(store: HistoryStore, **console: Any) -> Services:
+def services(store: HistoryStore, jobs: JobStore, **console: Any) -> Services:
     """Return the services of a console with these settings."""
     settings = Settings(console=ConsoleSettings(**console))
-    return Services(settings, store, RecordingProducer(), SharedState())
+    return Services(settings, store, jobs, RecordingProducer(), SharedState())
 
 
 class Console(TestClient):  # type: ignore[type-arg]
@@ -109,8 +110,11 @@ async def running_console(
     directory: Path, *changes: RequestChange, **console: Any
 ) -> AsyncIterator[Console]:
     """Serve a history of these changes, with these settings of the console."""
-    with HistoryStore(directory / "history.db") as store:
+    with (
+        HistoryStore(directory / "history.db") as store,
+        JobStore(directory / "console.db") as jobs,
+    ):
         records = [FoldedRecord(0, offset, each) for offset, each in enumerate(changes)]
         store.apply("audit", records, {}, store.open_generation("cluster"))
-        async with Console(services(store, **console)) as client:
+        async with Console(services(store, jobs, **console)) as client:
             yield client

@@ -5,6 +5,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from streams.console.jobs.store import JobStore
 from streams.console.server import ConsoleAddressError, serve_console
 from streams.history.store import HistoryError, HistoryStore
 from streams.observability.http_server import AddressError
@@ -54,18 +55,21 @@ async def test_history_that_cannot_be_read_is_named(
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", "10.1.2.3:80", "example.com:80"])
 async def test_address_that_others_reach_needs_a_login(tmp_path: Path, address: str) -> None:
-    serving = serve_console(address, services(HistoryStore(tmp_path / "h.db")))
+    stores = HistoryStore(tmp_path / "h.db"), JobStore(tmp_path / "c.db")
+    serving = serve_console(address, services(*stores))
     with pytest.raises(ConsoleAddressError, match=r"reached from other hosts; set console\.token"):
         await serving.__aenter__()
 
 
 async def test_taken_port_and_malformed_address_are_named(tmp_path: Path) -> None:
+    jobs = JobStore(tmp_path / "c.db")
     with HistoryStore(tmp_path / "h.db") as store, socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConsoleAddressError, match="cannot listen on 127"):
-            async with serve_console(f"127.0.0.1:{taken.getsockname()[1]}", services(store)):
+            async with serve_console(url, services(store, jobs)):
                 pass
         with pytest.raises(AddressError, match="'8090' is not HOST:PORT"):
-            async with serve_console("8090", services(store)):
+            async with serve_console("8090", services(store, jobs)):
                 pass
 
 
@@ -82,6 +86,6 @@ async def test_free_port_is_served_under_its_url(
 ) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "X-User": "ann"}
     with HistoryStore(tmp_path / "h.db") as store:
-        serving = serve_console(address, services(store, **settings))
+        serving = serve_console(address, services(store, JobStore(tmp_path / "c.db"), **settings))
         async with serving as url, aiohttp.ClientSession(headers=headers) as session:
             assert (await session.get(f"{url}/api/v1/counts")).status == 200

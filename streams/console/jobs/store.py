@@ -1,0 +1,155 @@
+"""The jobs in SQLite. The file is the truth: any process that has it open may stop a job."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from schemas.codec import decode, encode
+from streams.console.jobs.job import Job
+from streams.errors import OperatorError
+from streams.file_lock import FileLock
+
+FILE_NAME = "console.db"
+"""Name of the file in `data_dir`."""
+
+SCHEMA_VERSION = 1
+
+BUSY_SECONDS = 30.0
+"""Wait for the transaction of another process on the same file."""
+
+JOBS_MAX = 1_000
+"""Jobs that are kept; an ended one takes some 500 bytes."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS job (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS job_by_state ON job (state, number);
+"""
+
+_PRUNE = """
+DELETE FROM job WHERE state <> 'running' AND number <= (SELECT max(number) FROM job) - ?
+"""
+
+
+class JobStoreError(OperatorError):
+    """The file of the jobs cannot be used; the text says why."""
+
+
+class JobStore:
+    """The jobs of the consoles of one data directory. Methods may be called from any thread.
+
+    Attributes:
+        runner_lock: its holder runs the jobs.
+
+    Raises:
+        JobStoreError: by all methods, when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection
+        self.runner_lock = FileLock(path.with_suffix(".lock"))
+
+    def __enter__(self) -> Self:
+        with self._readable_errors():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._create_tables()
+            except BaseException:
+                self._db.close()
+                raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._db.close()
+
+    def _create_tables(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, SCHEMA_VERSION):
+            raise JobStoreError(f"{self._path}: of another version of clipmill; move it away")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        # A crash of the machine may set a cursor back: commands are idempotent.
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise JobStoreError(
+                f"{self._path}: {error}; free space on the disk, give data_dir to this user, or "
+                "move the file away, and its jobs with it"
+            ) from error
+        except OSError as error:
+            raise JobStoreError(f"{error}; data_dir has to be a directory of this user") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._readable_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def add(self, job: Job) -> None:
+        """Add a job; forget the oldest ended ones beyond `JOBS_MAX`."""
+        with self._transaction() as db:
+            values = (job.id, job.state, encode(job))
+            db.execute("INSERT INTO job (id, state, body) VALUES (?, ?, ?)", values)
+            db.execute(_PRUNE, (JOBS_MAX,))
+
+    def update(self, job: Job) -> None:
+        """Store the progress of a job; one that was stopped meanwhile stays so."""
+        with self._transaction() as db:
+            stored = _find(db, job.id)
+            if stored is not None and stored.state != "running":
+                job = job.ended(stored.state, stored.updated_at)
+            _write(db, job)
+
+    def stop(self, job_id: str, now: float) -> Job | None:
+        """Stop a job, unless it has ended; return it, None if there is none of this id."""
+        with self._transaction() as db:
+            job = _find(db, job_id)
+            if job is not None and job.state == "running":
+                job = job.ended("stopped", now)
+                _write(db, job)
+        return job
+
+    def job(self, job_id: str) -> Job | None:
+        return next(iter(self._jobs("WHERE id = ?", (job_id,))), None)
+
+    def first_running(self) -> Job | None:
+        """Return the oldest job that is running."""
+        return next(iter(self._jobs("WHERE state = 'running' ORDER BY number LIMIT 1")), None)
+
+    def latest(self, limit: int) -> list[Job]:
+        """Return the latest jobs, newest first."""
+        return self._jobs("ORDER BY number DESC LIMIT ?", (limit,))
+
+    def _jobs(self, clause: str, values: Sequence[Any] = ()) -> list[Job]:
+        with self._lock, self._readable_errors():
+            rows = self._db.execute(f"SELECT body FROM job {clause}", values).fetchall()  # noqa: S608  (constants)
+        return [decode(body, Job) for (body,) in rows]
+
+
+def _find(db: sqlite3.Connection, job_id: str) -> Job | None:
+    row = db.execute("SELECT body FROM job WHERE id = ?", (job_id,)).fetchone()
+    return None if row is None else decode(row[0], Job)
+
+
+def _write(db: sqlite3.Connection, job: Job) -> None:
+    db.execute("UPDATE job SET state = ?, body = ? WHERE id = ?", (job.state, encode(job), job.id))
