@@ -12,7 +12,7 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """A file of another version is emptied and filled again."""
 
 _TABLES = ("source", "position", "request", "event")
@@ -30,14 +30,18 @@ CREATE TABLE request (
     received_at REAL NOT NULL, updated_at REAL NOT NULL, files BLOB,
     state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX request_by_time ON request (received_at, id);
+CREATE INDEX request_by_time ON request (received_at, id, state);
 CREATE INDEX request_by_update ON request (updated_at, id);
 CREATE INDEX request_by_state ON request (state, received_at, id);
-CREATE INDEX request_by_error ON request (error, received_at, id) WHERE error IS NOT NULL;
-CREATE INDEX request_by_platform ON request (platform, received_at, id) WHERE platform IS NOT NULL;
+CREATE INDEX request_by_error ON request (error, received_at, id, state)
+    WHERE error IS NOT NULL;
+CREATE INDEX request_by_platform ON request (platform, received_at, id, state)
+    WHERE platform IS NOT NULL;
 CREATE INDEX request_by_video ON request (video, received_at, id) WHERE video IS NOT NULL;
 CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT NULL;
 CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
+CREATE INDEX request_open_batch ON request (state, received_at, id)
+    WHERE state = 'accepted' AND url IS NULL;
 CREATE TABLE event (
     request TEXT, partition INTEGER, position INTEGER, at REAL, step TEXT, transition TEXT,
     detail BLOB, PRIMARY KEY (request, partition, position)
