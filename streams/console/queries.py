@@ -78,7 +78,7 @@ def parse_filter(texts: Mapping[str, str]) -> RequestFilter:
     """
     _check(texts, FILTERS)
     criteria = {name: value for name, value in texts.items() if name != "since"}
-    return msgspec.structs.replace(RequestFilter(since=_since(texts.get("since"))), **criteria)
+    return RequestFilter(**criteria, since=_since(texts.get("since")))
 
 
 def _check(given: Mapping[str, str], allowed: Collection[str]) -> None:

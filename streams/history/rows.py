@@ -37,7 +37,7 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_open_batch(self) -> bool:
-        """An undecided batch: it is introduced by its first member, so it has no URL."""
+        """An undecided batch, which has no URL."""
         return not self.is_final and self.url is None
 
 
@@ -47,7 +47,6 @@ class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         platform: a request whose link is not resolved has none.
         since: received at this time or later, epoch seconds.
-        is_open_batch: only undecided batches.
     """
 
     state: str | None = None
@@ -57,7 +56,6 @@ class RequestFilter(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     batch: str | None = None
     since: float | None = None
-    is_open_batch: bool | None = None
 
 
 class Cursor(msgspec.Struct, frozen=True):

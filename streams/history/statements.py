@@ -15,9 +15,12 @@ APPLICATION_ID = 0x636C6970
 SCHEMA_VERSION = 3
 """A file of another version is emptied and filled again."""
 
+OPEN_BATCH = "state = 'accepted' AND url IS NULL"
+"""Condition of an undecided batch; it is introduced by its first member, so it has no URL."""
+
 _TABLES = ("source", "position", "request", "event")
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE source (cluster TEXT, generation INTEGER);
 INSERT INTO source VALUES (NULL, 0);
 CREATE TABLE position (
@@ -40,13 +43,12 @@ CREATE INDEX request_by_platform ON request (platform, received_at, id, state)
 CREATE INDEX request_by_video ON request (video, received_at, id) WHERE video IS NOT NULL;
 CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT NULL;
 CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
-CREATE INDEX request_open_batch ON request (state, received_at, id)
-    WHERE state = 'accepted' AND url IS NULL;
+CREATE INDEX request_open_batch ON request (state, received_at, id) WHERE {OPEN_BATCH};
 CREATE TABLE event (
     request TEXT, partition INTEGER, position INTEGER, at REAL, step TEXT, transition TEXT,
     detail BLOB, PRIMARY KEY (request, partition, position)
 ) WITHOUT ROWID;
-"""
+"""  # noqa: S608  (constants)
 
 # An id that is used again after the ledger has forgotten it: its new result replaces the old one.
 _IS_REUSED = "(:is_final AND is_final AND :received_at > received_at)"
@@ -153,9 +155,11 @@ def apply_record(db: sqlite3.Connection, record: FoldedRecord) -> None:
         db.execute(_EVENT, fields | {"at": event.at, "step": event.step} | detail)
 
 
-def where_clause(wanted: RequestFilter, after: Cursor | None) -> tuple[str, list[Any]]:
+def where_clause(
+    wanted: RequestFilter, after: Cursor | None, *further: str
+) -> tuple[str, list[Any]]:
     """Return the WHERE clause of the requests that match and are older than a cursor."""
-    conditions: list[str] = []
+    conditions = list(further)
     values: list[Any] = []
     for column in ("state", "error", "platform", "video", "url", "batch"):
         if (value := getattr(wanted, column)) is not None:
@@ -164,8 +168,6 @@ def where_clause(wanted: RequestFilter, after: Cursor | None) -> tuple[str, list
     if wanted.since is not None:
         conditions.append("received_at >= ?")
         values.append(wanted.since)
-    if wanted.is_open_batch:
-        conditions.append("state = 'accepted' AND url IS NULL")
     if after is not None:
         conditions.append("(received_at, id) < (?, ?)")
         values += [after.received_at, after.id]

@@ -20,6 +20,7 @@ from streams.errors import OperatorError
 from streams.history.changes import Event, HistoryFile
 from streams.history.rows import Cursor, RequestFilter, RequestRow
 from streams.history.statements import (
+    OPEN_BATCH,
     FoldedRecord,
     ForeignFileError,
     apply_record,
@@ -264,6 +265,12 @@ class HistoryStore:
         where, values = where_clause(wanted, after)
         query = f"SELECT state, count(*) FROM request{where} GROUP BY state"  # noqa: S608  (constants)
         return dict(self._rows(query, values))
+
+    def open_batches(self, wanted: RequestFilter, after: Cursor | None = None) -> int:
+        """Return the number of undecided batches that match."""
+        where, values = where_clause(wanted, after, OPEN_BATCH)
+        ((count,),) = self._rows(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
+        return int(count)
 
     def _rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock, self._readable_errors():

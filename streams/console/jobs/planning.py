@@ -59,8 +59,7 @@ def find_matches(
         until = math.ceil(newest[0].received_at * 1_000) / 1_000 if newest else 0.0
     start = _start(until)
     counts = history.counts(wanted, start)
-    batches = history.counts(msgspec.structs.replace(wanted, is_open_batch=True), start)
-    open_batches = sum(batches.values())
+    open_batches = history.open_batches(wanted, start)
     return Matches(
         until,
         sum(counts.values()),
