@@ -1,9 +1,12 @@
 """The pages of the console in Chromium: every page is clean, and the keyboard does everything."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
@@ -24,7 +27,7 @@ PAGES_OF_A_KIND = 3
 
 SOON_MILLISECONDS = 30_000.0
 
-OWN_PAGES = {"", "api", "submit", "request", "cancel", "retry"}
+OWN_PAGES = {"", "api", "cancel", "job", "jobs", "new-job", "request", "retry", "submit"}
 """The least that the crawl has to find."""
 
 REQUESTS: dict[str, dict[str, object]] = {
@@ -51,7 +54,22 @@ async def console(pipeline: PipelineProcess, client: PipelineClient) -> AsyncIte
         running = page(video_id("media.takes", param=90, serial=1))
         await pipeline.publish({"id": "running", "url": running})
         await client.wait_for([*REQUESTS.keys() - {"batch"}, "batch/0", "batch/1"])
+        await create_job(url)
         yield f"{url}/"
+
+
+async def create_job(url: str) -> None:
+    """Create a job as soon as the history has a request that it applies to."""
+    job = {"command": "retry", "filter": {"error": "content.not_found"}}
+    async with (
+        aiohttp.ClientSession(base_url=url) as session,
+        asyncio.timeout(SOON_MILLISECONDS / 1_000),
+    ):
+        while True:
+            response = await session.post("/api/v1/jobs", json=job)
+            if response.status == HTTPStatus.ACCEPTED:
+                return
+            await asyncio.sleep(0.1)
 
 
 def kind_of(url: str) -> tuple[str, ...]:

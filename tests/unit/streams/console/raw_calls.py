@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from multidict import CIMultiDict
 from yarl import URL
 
+from streams.console.jobs.store import JobStore
 from streams.console.server import serve_console
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore
@@ -84,12 +86,15 @@ def _parse(head: bytes) -> Answer:
 
 
 @asynccontextmanager
-async def raw_console(directory: Path, **console: object) -> AsyncIterator[RawConsole]:
+async def raw_console(directory: Path, **console: Any) -> AsyncIterator[RawConsole]:
     """Serve `CHANGES` with these settings of the console."""
-    with HistoryStore(directory / "history.db") as store:
+    with (
+        HistoryStore(directory / "history.db") as store,
+        JobStore(directory / "console.db") as jobs,
+    ):
         records = [FoldedRecord(0, offset, each) for offset, each in enumerate(CHANGES)]
         store.apply("audit", records, {}, store.open_generation("cluster"))
-        found = services(store, **console)
+        found = services(store, jobs, **console)
         assert isinstance(found.producer, RecordingProducer)
         async with serve_console("127.0.0.1:0", found) as url:
             yield RawConsole(URL(url), found.producer)

@@ -9,6 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from streams.console.api.openapi import DECLARED, openapi
 from streams.console.api.operations import Operation
 from streams.console.api.responses import ROOT
+from streams.console.jobs.store import JobStore
 from streams.console.server import build_console
 from streams.history.store import HistoryStore
 from tests.unit.streams.console.consoles import CHANGES, TOKEN, running_console, services
@@ -21,8 +22,11 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 
 def served(directory: Path) -> set[tuple[str, str]]:
     """Return path and method of every route of the API."""
-    with HistoryStore(directory / "history.db") as store:
-        routes = build_console(services(store)).router.routes()
+    with (
+        HistoryStore(directory / "history.db") as store,
+        JobStore(directory / "console.db") as jobs,
+    ):
+        routes = build_console(services(store, jobs)).router.routes()
         return {
             (route.resource.canonical.removeprefix(ROOT), route.method.lower())
             for route in routes
