@@ -1,9 +1,12 @@
 """Requests of the history: their fields, filters and cursors, and how they look as JSON."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
+from schemas.codec import decode
 from streams.history.changes import Event, HistoryFile
 
 
@@ -63,6 +66,32 @@ class Cursor(msgspec.Struct, frozen=True):
 
     received_at: float
     id: str
+
+
+class Revision(msgspec.Struct, frozen=True):
+    """A state of the history, behind which changes are read.
+
+    Attributes:
+        generation: raised when the history is emptied; no two files begin with the same.
+        number: raised by every applied record, never lowered.
+    """
+
+    generation: int
+    number: int
+
+
+class RowChange(msgspec.Struct, frozen=True):
+    """A request as its last change left it, and the number of the revision of that change."""
+
+    number: int
+    row: RequestRow
+
+
+def request_row(values: Sequence[Any]) -> RequestRow:
+    """Return the request of a row of the table: its fields in the order of the struct."""
+    fields = dict(zip(RequestRow.__struct_fields__, values, strict=True))
+    files = decode(fields["files"] or b"[]", tuple[HistoryFile, ...])
+    return RequestRow(**{**fields, "is_final": bool(fields["is_final"]), "files": files})
 
 
 def row_to_json(row: RequestRow) -> dict[str, object]:

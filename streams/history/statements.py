@@ -12,7 +12,7 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """A file of another version is emptied and filled again."""
 
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
@@ -21,8 +21,8 @@ OPEN_BATCH = "state = 'accepted' AND url IS NULL"
 _TABLES = ("source", "position", "request", "event")
 
 _SCHEMA = f"""
-CREATE TABLE source (cluster TEXT, generation INTEGER);
-INSERT INTO source VALUES (NULL, 0);
+CREATE TABLE source (cluster TEXT, generation INTEGER, revision INTEGER);
+INSERT INTO source VALUES (NULL, CAST(strftime('%s') AS INTEGER), 0);
 CREATE TABLE position (
     topic TEXT, partition INTEGER, next_offset INTEGER, digest INTEGER,
     PRIMARY KEY (topic, partition)
@@ -31,8 +31,10 @@ CREATE TABLE request (
     id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
     action TEXT, url TEXT, platform TEXT, video TEXT, error TEXT, due REAL, attempts INTEGER,
     received_at REAL NOT NULL, updated_at REAL NOT NULL, files BLOB,
-    state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL
+    state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL,
+    revision INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX request_by_revision ON request (revision);
 CREATE INDEX request_by_time ON request (received_at, id, state);
 CREATE INDEX request_by_update ON request (updated_at, id);
 CREATE INDEX request_by_state ON request (state, received_at, id);
@@ -77,13 +79,14 @@ _COLUMNS = f"""
         min(received_at, coalesce(:received_at, received_at))),
     updated_at = max(updated_at, :at),
     files = iif({_IS_REUSED}, :files, coalesce(:files, files)),
-    is_final = is_final OR :is_final
+    is_final = is_final OR :is_final,
+    revision = :revision
 """
 
 _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
-    :error, :due, :attempts, coalesce(:received_at, :at), :at, :files, :at, :partition, :offset
+    :error, :due, :attempts, coalesce(:received_at, :at), :at, :files, :at, :partition, :offset, :revision
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
 
@@ -137,13 +140,14 @@ def delete_rows(db: sqlite3.Connection, cluster: str) -> int:
     return int(generation)
 
 
-def apply_record(db: sqlite3.Connection, record: FoldedRecord) -> None:
+def apply_record(db: sqlite3.Connection, record: FoldedRecord, revision: int) -> None:
     """Change the request of a record, if the history has it or the record introduces it."""
     change, event = record.change, record.change.event
     fields = msgspec.structs.asdict(change) | {
         "id": change.request_id,
         "partition": record.partition,
         "offset": record.offset,
+        "revision": revision,
         "platform": change.platform,
         "files": encode(change.files) if change.files else None,
     }

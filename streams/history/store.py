@@ -17,8 +17,15 @@ import msgspec
 
 from schemas.codec import decode
 from streams.errors import OperatorError
-from streams.history.changes import Event, HistoryFile
-from streams.history.rows import Cursor, RequestFilter, RequestRow
+from streams.history.changes import Event
+from streams.history.rows import (
+    Cursor,
+    RequestFilter,
+    RequestRow,
+    Revision,
+    RowChange,
+    request_row,
+)
 from streams.history.statements import (
     OPEN_BATCH,
     FoldedRecord,
@@ -196,11 +203,13 @@ class HistoryStore:
             StaleGenerationError: another process has called `clear`; nothing was written.
         """
         with self._transaction() as db:
-            (present,) = db.execute("SELECT generation FROM source").fetchone()
+            query = "SELECT generation, revision FROM source"
+            present, revision = db.execute(query).fetchone()
             if present != generation:
                 raise StaleGenerationError
-            for record in records:
-                apply_record(db, record)
+            for number, record in enumerate(records, revision + 1):
+                apply_record(db, record, number)
+            db.execute("UPDATE source SET revision = revision + ?", (len(records),))
             db.executemany(
                 "INSERT INTO position VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                 "next_offset = excluded.next_offset, digest = excluded.digest "
@@ -239,7 +248,7 @@ class HistoryStore:
 
     def request(self, request_id: str) -> RequestRow | None:
         query = f"SELECT {_FIELDS} FROM request WHERE id = ?"  # noqa: S608  (constants)
-        return next(map(_request_row, self._rows(query, (request_id,))), None)
+        return next(map(request_row, self._rows(query, (request_id,))), None)
 
     def events(self, request_id: str) -> list[Event]:
         """Return the transitions of a request, oldest first."""
@@ -258,7 +267,7 @@ class HistoryStore:
         """Return the requests that match, newest first, from behind a cursor."""
         where, values = where_clause(wanted, after)
         query = f"SELECT {_FIELDS} FROM request{where} ORDER BY received_at DESC, id DESC LIMIT ?"  # noqa: S608  (constants)
-        return list(map(_request_row, self._rows(query, (*values, limit))))
+        return list(map(request_row, self._rows(query, (*values, limit))))
 
     def counts(self, wanted: RequestFilter, after: Cursor | None = None) -> dict[str, int]:
         """Return the number of requests that match, by state, from behind a cursor."""
@@ -272,12 +281,22 @@ class HistoryStore:
         ((count,),) = self._rows(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
         return int(count)
 
+    def revision(self) -> Revision:
+        """Return the present revision."""
+        return Revision(*self._rows("SELECT generation, revision FROM source", ())[0])
+
+    def changes(self, after: int, limit: int) -> list[RowChange]:
+        """Return the requests changed behind the number of a revision, earliest change first.
+
+        Of several changes of a request the last one counts.
+        """
+        where = "WHERE revision > ? ORDER BY revision LIMIT ?"
+        query = f"SELECT revision, {_FIELDS} FROM request {where}"  # noqa: S608  (constants)
+        return [
+            RowChange(number, request_row(values))
+            for number, *values in self._rows(query, (after, limit))
+        ]
+
     def _rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self._lock, self._readable_errors():
             return self._db.execute(query, values).fetchall()
-
-
-def _request_row(values: tuple[Any, ...]) -> RequestRow:
-    fields = dict(zip(RequestRow.__struct_fields__, values, strict=True))
-    files = decode(fields["files"] or b"[]", tuple[HistoryFile, ...])
-    return RequestRow(**{**fields, "is_final": bool(fields["is_final"]), "files": files})

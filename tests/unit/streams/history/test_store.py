@@ -279,6 +279,39 @@ def test_position_never_moves_back(store: HistoryStore) -> None:
     assert store.positions("audit") == {0: ReadPosition(7, 1)}
 
 
+def changed(store: HistoryStore, after: int = 0, limit: int = 100) -> list[tuple[int, str, str]]:
+    return [(each.number, each.row.id, each.row.state) for each in store.changes(after, limit)]
+
+
+def test_changed_requests_are_read_behind_a_revision_earliest_first(store: HistoryStore) -> None:
+    apply(store, change("a"), change("b"), change("c"))
+    before = store.revision().number
+    assert changed(store, limit=2) == [(1, "a", "accepted"), (2, "b", "accepted")]
+    apply(store, change("b", state="failed", is_final=True), change("unknown", introduces=False))
+    assert changed(store, before) == [(4, "b", "failed")]
+    assert changed(store, store.revision().number) == []
+    assert [name for _, name, _ in changed(store)] == ["a", "c", "b"]
+
+
+def test_revision_rises_over_restarts_and_in_all_processes(path: Path) -> None:
+    with HistoryStore(path) as store:
+        apply(store, change("a"))
+        first = store.revision()
+    with HistoryStore(path) as one, HistoryStore(path) as other:
+        apply(one, change("b"))
+        apply(other, change("c"))
+        last = one.revision()
+        assert changed(one, first.number) == [(2, "b", "accepted"), (3, "c", "accepted")]
+    assert (last.generation, last.number) == (first.generation, first.number + 2)
+
+
+def test_emptied_or_new_file_is_another_generation(store: HistoryStore, path: Path) -> None:
+    first = store.revision().generation
+    store.clear("cluster")
+    assert store.revision().generation > first
+    assert abs(first - time.time()) < 60, "the time of creation: of a file with other rows, another"
+
+
 def test_history_survives_a_restart(path: Path) -> None:
     with HistoryStore(path) as store:
         apply(store, ACCEPTED)
