@@ -9,10 +9,12 @@ from aiohttp import web
 
 from streams.console.access import USER, AccessRules, HttpCall, is_loopback
 from streams.console.api.documents import DocumentApi
+from streams.console.api.events import EventApi
 from streams.console.api.jobs import JobApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.errors import CallError, as_call_error
+from streams.console.headers import complete
 from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
@@ -35,19 +37,6 @@ LINE_BYTES_MAX = 64 * 2**10
 LINGERING_SECONDS = 1.0
 """Time for which the rest of a rejected body is still read, so that its caller reads the answer."""
 
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; media-src 'self'; manifest-src 'self'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -65,16 +54,18 @@ def build_console(services: Services) -> web.Application:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _respond(request, handler, rules, renderer)
         if not response.prepared:
-            headers = HEADERS | {"Cache-Control": "max-age=300"} if _is_static(request) else HEADERS
-            response.headers.update(headers | dict(response.headers))
+            complete(request, response, is_cached=_is_static(request))
         return response
 
     application = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
     router = application.router
+    events = EventApi(services)
+    application.on_shutdown.append(events.close)
     for module in (
         RequestApi(services),
-        DocumentApi(),
         JobApi(services),
+        events,
+        DocumentApi(),
         RequestPages(services, renderer),
         SubmitPages(services, renderer),
         JobPages(services, renderer),

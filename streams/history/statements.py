@@ -86,7 +86,8 @@ _COLUMNS = f"""
 _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
-    :error, :due, :attempts, coalesce(:received_at, :at), :at, :files, :at, :partition, :offset, :revision
+    :error, :due, :attempts, coalesce(:received_at, :at), :at, :files, :at, :partition, :offset,
+    :revision
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
 

@@ -10,7 +10,12 @@ from schemas.codec import decode, encode
 from schemas.contract.components import REFERENCE, message_schemas
 from schemas.contract.descriptions import describe, structs_of
 from schemas.contract.json_schema import DIALECT, REQUEST
-from streams.console.api import document_operations, job_operations, request_operations
+from streams.console.api import (
+    document_operations,
+    event_operations,
+    job_operations,
+    request_operations,
+)
 from streams.console.api.operations import Body, Operation, Parameter
 from streams.console.api.shapes import Error
 from streams.console.pages.login import SESSION_COOKIE
@@ -18,6 +23,7 @@ from streams.console.pages.login import SESSION_COOKIE
 DECLARED: tuple[tuple[Operation, ...], ...] = (
     request_operations.OPERATIONS,
     job_operations.OPERATIONS,
+    event_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )
 """The operations of every module of the API."""

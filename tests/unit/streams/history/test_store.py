@@ -305,7 +305,7 @@ def test_revision_rises_over_restarts_and_in_all_processes(path: Path) -> None:
     assert (last.generation, last.number) == (first.generation, first.number + 2)
 
 
-def test_emptied_or_new_file_is_another_generation(store: HistoryStore, path: Path) -> None:
+def test_emptied_or_new_file_is_another_generation(store: HistoryStore) -> None:
     first = store.revision().generation
     store.clear("cluster")
     assert store.revision().generation > first
