@@ -7,6 +7,7 @@ from aiohttp import web
 from streams.console.access import USER
 from streams.console.commands import parse_cancel, parse_retry, publish_commands
 from streams.console.errors import CallError
+from streams.console.event_text import format_id
 from streams.console.forms import OPTION_FIELDS, derived_id, form_values, option_values
 from streams.console.jobs.planning import find_matches
 from streams.console.pages.rendering import Renderer, redirect
@@ -33,6 +34,7 @@ class RequestPages:
 
     async def list_requests(self, request: web.Request) -> web.Response:
         query = parse_page(request.query)
+        revision = await asyncio.to_thread(self._store.revision)  # before the rows: none is missed
         rows = await asyncio.to_thread(self._store.requests, query.wanted, query.limit, query.after)
         counts = await asyncio.to_thread(self._store.counts, RequestFilter())
         matches = await asyncio.to_thread(find_matches, self._store, query.wanted)
@@ -40,6 +42,8 @@ class RequestPages:
             "requests.html",
             matches=matches,
             rows=rows,
+            revision=format_id(revision),
+            limit=query.limit,
             counts=sorted(counts.items(), key=lambda each: -each[1]),
             filters=FILTERS,
             texts=query.texts,
@@ -48,6 +52,7 @@ class RequestPages:
 
     async def show_request(self, request: web.Request) -> web.Response:
         request_id = request.query.get("id", "")
+        revision = await asyncio.to_thread(self._store.revision)
         row = await asyncio.to_thread(self._store.request, request_id)
         if row is None and "ordered" in request.query:
             return self._renderer.page("ordered.html", request_id=request_id)
@@ -59,6 +64,7 @@ class RequestPages:
         return self._renderer.page(
             "request.html",
             row=row,
+            revision=format_id(revision),
             events=events,
             has_members=has_members,
             is_ordered="ordered" in request.query,

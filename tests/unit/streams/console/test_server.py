@@ -89,3 +89,14 @@ async def test_free_port_is_served_under_its_url(
         serving = serve_console(address, services(store, JobStore(tmp_path / "c.db"), **settings))
         async with serving as url, aiohttp.ClientSession(headers=headers) as session:
             assert (await session.get(f"{url}/api/v1/counts")).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/console.js", "/api/v1/requests"])
+async def test_text_is_compressed_for_clients_that_accept_it(tmp_path: Path, path: str) -> None:
+    async with running_console(tmp_path, *CHANGES) as client:
+        plain = await client.get(path, headers={"Accept-Encoding": "identity"})
+        compressed = await client.get(path, headers={"Accept-Encoding": "gzip, br"})
+        assert await compressed.text() == await plain.text()
+    assert "Content-Encoding" not in plain.headers
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert plain.headers["Vary"] == compressed.headers["Vary"] == "Accept-Encoding"
