@@ -12,6 +12,7 @@ NAMES = (
     "caches",
     "tables",
     "history",
+    "console",
     "idle",
     "tracing",
 )

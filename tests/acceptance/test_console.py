@@ -1,10 +1,11 @@
 """The console of a running pipeline."""
 
 import asyncio
+import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import aiohttp
 from streams.topics import COMMANDS, REQUESTS
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.console_process import console_process
+from tests.event_stream import EventStream, opened
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
 
@@ -148,3 +150,59 @@ async def test_job_of_a_killed_console_retries_each_request_exactly_once(tmp_pat
     assert all(each["options"]["quality"] == "360p" for each in retried.values())
     assert results.keys() == {*names, *retried}
     assert all(len(each) == 1 for each in results.values())
+
+
+CONSOLES = 4
+CHANGES_OF_CONSOLE = 30
+
+
+async def publish_steadily(pipeline: PipelineProcess, published: list[str]) -> None:
+    """Publish requests that are rejected at once, and add their ids, until cancelled."""
+    for number in itertools.count():
+        await pipeline.publish({"id": f"r{number}", "url": "https://example.com/x"})
+        published.append(f"r{number}")
+        await asyncio.sleep(0.03)
+
+
+async def collect(stream: EventStream, found: dict[str, str]) -> None:
+    """Add the states of changed requests, until the stream breaks off."""
+    while True:
+        try:
+            event = await stream.next("requests", "reset")
+        except (EOFError, aiohttp.ClientError):
+            return
+        assert event.name == "requests"
+        found |= event.states
+
+
+async def until_more(found: dict[str, str], count: int) -> None:
+    async with asyncio.timeout(SOON_SECONDS):
+        while len(found) < count:  # noqa: ASYNC110  (the dictionary has no event)
+            await asyncio.sleep(0.02)
+
+
+async def test_event_stream_goes_on_without_a_gap_after_kills(tmp_path: Path) -> None:
+    found: dict[str, str] = {}
+    published: list[str] = []
+    async with PipelineProcess(tmp_path) as pipeline:
+        await pipeline.start_worker("all")
+        last_id = ""
+        publishing: asyncio.Task[None] | None = None
+        for number in range(CONSOLES):
+            async with AsyncExitStack() as clients:
+                async with console_process(pipeline) as url:
+                    session = aiohttp.ClientSession(base_url=url)
+                    await clients.enter_async_context(session)
+                    stream = await clients.enter_async_context(opened(session, last_id))
+                    publishing = publishing or asyncio.create_task(
+                        publish_steadily(pipeline, published)
+                    )
+                    collecting = asyncio.create_task(collect(stream, found))
+                    await until_more(found, (number + 1) * CHANGES_OF_CONSOLE)
+                    if number == CONSOLES - 1:
+                        publishing.cancel()
+                        await asyncio.gather(publishing, return_exceptions=True)
+                        await until_more(found, len(published))
+                await collecting
+            last_id = stream.last_id
+    assert found == dict.fromkeys(published, "rejected")

@@ -12,8 +12,8 @@ from streams.console import feed
 from streams.history.changes import Event, RequestChange
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryError, HistoryStore
+from tests.event_stream import EventStream, opened
 from tests.unit.streams.console.consoles import CHANGES, HOSTILE, Console, running_console
-from tests.unit.streams.console.event_stream import EventStream, opened
 
 
 @pytest.fixture(autouse=True)

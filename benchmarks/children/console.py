@@ -1,0 +1,31 @@
+"""Serves the console over the history in a directory, without a cluster; prints its URL."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from streams.client import RequestProducer
+from streams.cluster.shared_state import SharedState
+from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
+from streams.console.jobs.store import JobStore
+from streams.console.server import serve_console
+from streams.console.services import Services
+from streams.history.store import FILE_NAME, HistoryStore
+from streams.settings import Settings
+
+
+async def main(directory: Path) -> None:
+    settings = Settings()
+    with (
+        HistoryStore(directory / FILE_NAME) as store,
+        JobStore(directory / JOBS_FILE_NAME) as jobs,
+    ):
+        producer = RequestProducer(settings.kafka)
+        parts = Services(settings, store, jobs, producer, SharedState())
+        async with serve_console("127.0.0.1:0", parts) as url:
+            print(url, flush=True)
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
