@@ -207,8 +207,10 @@ class HistoryStore:
             present, revision = db.execute(query).fetchone()
             if present != generation:
                 raise StaleGenerationError
-            for number, record in enumerate(records, revision + 1):
-                apply_record(db, record, number)
+            # The last of a request's records counts: an unchanged number costs the index little.
+            numbers = {each.change.request_id: n for n, each in enumerate(records, revision + 1)}
+            for record in records:
+                apply_record(db, record, numbers[record.change.request_id])
             db.execute("UPDATE source SET revision = revision + ?", (len(records),))
             db.executemany(
                 "INSERT INTO position VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
