@@ -1,5 +1,6 @@
 """The console behind a real nginx, below a path, with a login."""
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
@@ -74,3 +75,17 @@ async def test_form_over_plain_http_needs_the_host_that_the_browser_sent(
             allow_redirects=False,
         )
     assert response.status == status
+
+
+async def test_changes_arrive_as_they_happen(pipeline: PipelineProcess, tmp_path: Path) -> None:
+    async with (
+        console_process(pipeline) as console,
+        nginx(tmp_path, console, "/a/b/", "") as url,
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}api/v1/events") as stream,
+        asyncio.timeout(SOON_MILLISECONDS / 1_000),
+    ):
+        assert (await stream.content.readline()).startswith(b"retry:")
+        await pipeline.publish({"id": "streamed", "url": page(video_id("deleted", serial=9))})
+        while b'"id":"streamed"' not in await stream.content.readline():
+            pass
