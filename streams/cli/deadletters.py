@@ -2,38 +2,29 @@
 
 import asyncio
 import getpass
-import heapq
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from schemas.deadletters import DeadLetterStatus
-from streams.cli.dead_letter_view import dead_letter_fields, dead_letter_table, dead_letter_text
+from streams.cli.dead_letter_view import dead_letter_table, dead_letter_text
 from streams.cli.errors import readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.result_table import open_console
-from streams.cluster.acls import topic_acls
-from streams.cluster.authorization import require_acls
-from streams.contract.role_acls import operator_acls
+from streams.deadletters import operations
 from streams.deadletters.dead_letter import STATES, DeadLetterRecord, Filter
-from streams.deadletters.replay import (
-    Replay,
-    ReplayPlan,
-    ReplayRateLimiter,
-    Totals,
-    open_replay_producer,
-    publish_mark,
-)
-from streams.deadletters.store import DeadLetterStore
+from streams.deadletters.listing import NewestDeadLetters
+from streams.deadletters.operations import DEFAULT_RATE, open_store
+from streams.deadletters.plan import DryRun, ReplayPlan, Totals
+from streams.deadletters.presentation import dead_letter_fields
+from streams.deadletters.store import require_all
 from streams.moments import parse_past
 from streams.settings import KafkaSettings, Settings
-from streams.topics import MARKS
 
 LIST_LIMIT = 100
-DEFAULT_RATE = 50.0
 
 SHARED = (
     click.option("--code", "codes", multiple=True, help="Error code, or its family."),
@@ -83,35 +74,21 @@ def list_dead_letters(*, bootstrap: str | None, limit: int, as_json: bool, **giv
     """List dead letters, newest first."""
     settings = client_settings(bootstrap)
     wanted = _filter(settings, **given)
+    newest: NewestDeadLetters[DeadLetterRecord] = NewestDeadLetters(wanted, limit)
     with readable_errors():
-        dead_letters, count = asyncio.run(_newest(settings.kafka, wanted, limit))
+        asyncio.run(_newest(settings.kafka, newest))
+    dead_letters = newest.newest_first()
     if as_json:
         for dead_letter in dead_letters:
             click.echo(json.dumps(dead_letter_fields(dead_letter, wanted.replays_max)))
         return
     open_console().print(dead_letter_table(dead_letters, wanted.replays_max))
-    click.echo(f"{len(dead_letters)} of {count}")
+    click.echo(f"{len(dead_letters)} of {newest.count}")
 
 
-async def _newest(
-    kafka: KafkaSettings, wanted: Filter, limit: int
-) -> tuple[list[DeadLetterRecord], int]:
-    """Return the newest ``limit`` matching dead letters, and the number of all that match."""
-    count = 0
-    newest: list[tuple[datetime, str, DeadLetterRecord]] = []
-    async for dead_letter in (await _open_store(kafka)).dead_letters():
-        if wanted.matches(dead_letter):
-            count += 1
-            heapq.heappush(newest, (dead_letter.metadata.failed_at, dead_letter.id, dead_letter))
-            if len(newest) > limit:
-                heapq.heappop(newest)
-    return [dead_letter for *_, dead_letter in sorted(newest, reverse=True)], count
-
-
-async def _open_store(kafka: KafkaSettings) -> DeadLetterStore:
-    store = DeadLetterStore(kafka)
-    await store.require_topics()
-    return store
+async def _newest(kafka: KafkaSettings, newest: NewestDeadLetters[DeadLetterRecord]) -> None:
+    async for dead_letter in (await open_store(kafka)).dead_letters():
+        newest.add(dead_letter)
 
 
 @deadletters.command()
@@ -125,18 +102,8 @@ def show(letter_id: str, bootstrap: str | None) -> None:
     click.echo(dead_letter_text(dead_letter, settings.deadletters.replays))
 
 
-async def _find(kafka: KafkaSettings, ids: set[str]) -> list[DeadLetterRecord]:
-    found = [each async for each in (await _open_store(kafka)).dead_letters() if each.id in ids]
-    _require_all(ids, {dead_letter.id for dead_letter in found})
-    return found
-
-
-def _require_all(ids: set[str] | frozenset[str], found: set[str]) -> None:
-    if missing := sorted(ids - found):
-        raise click.ClickException(
-            f"no dead letter {', '.join(missing)} is there and meant; "
-            "`clipmill deadletters list` shows them"
-        )
+async def _find(kafka: KafkaSettings, ids: Collection[str]) -> list[DeadLetterRecord]:
+    return await (await open_store(kafka)).find(ids)
 
 
 @deadletters.command()
@@ -176,34 +143,25 @@ def replay(
         if dry_run:
             totals = asyncio.run(_dry_run(settings.kafka, plan))
         else:
-            totals = asyncio.run(_replay(settings.kafka, plan, ReplayRateLimiter(rate)))
+            totals = asyncio.run(operations.replay(settings.kafka, plan, rate, _report_progress))
     click.echo(_summary(totals, dry_run=dry_run))
-    _require_all(plan.criteria.ids, totals.seen)
+    with readable_errors():
+        require_all(plan.criteria.ids, totals.seen)
 
 
 async def _dry_run(kafka: KafkaSettings, plan: ReplayPlan) -> Totals:
-    totals = Totals()
-    async for dead_letter in (await _open_store(kafka)).dead_letters():
-        if plan.limit is not None and totals.replayed >= plan.limit:
+    dry_run = DryRun(plan)
+    async for dead_letter in (await open_store(kafka)).dead_letters():
+        if dry_run.is_complete:
             break
-        if plan.selects(dead_letter, totals):
-            totals.replayed += 1
+        if dry_run.add(dead_letter):
             metadata = dead_letter.metadata
             click.echo(f"{dead_letter.id}  {metadata.step}  {metadata.code}  {metadata.request_id}")
-    return totals
+    return dry_run.totals
 
 
-async def _replay(kafka: KafkaSettings, plan: ReplayPlan, limiter: ReplayRateLimiter) -> Totals:
-    await require_acls(kafka, operator_acls(kafka.topic_prefix))
-    store = await _open_store(kafka)
-    async with open_replay_producer(kafka) as producer:
-        return await Replay(
-            store,
-            producer,
-            topic_prefix=kafka.topic_prefix,
-            limiter=limiter,
-            progress=lambda totals: click.echo(f"{totals.replayed} so far", err=True),
-        ).run(plan)
+def _report_progress(totals: Totals) -> None:
+    click.echo(f"{totals.replayed} so far", err=True)
 
 
 def _summary(totals: Totals, *, dry_run: bool) -> str:
@@ -227,9 +185,5 @@ def resolve(ids: tuple[str, ...], bootstrap: str | None, note: str, by: str) -> 
 
 
 async def _resolve(kafka: KafkaSettings, ids: set[str], mark: DeadLetterStatus) -> None:
-    await require_acls(kafka, topic_acls(kafka.topic_prefix, writes=(MARKS,)))
-    dead_letters = await _find(kafka, ids)
-    for dead_letter in dead_letters:
-        if dead_letter.mark is not None and dead_letter.mark.state == "replayed":
-            raise click.ClickException(f"{dead_letter.id} is replayed, nothing was resolved")
-    await publish_mark(kafka, dead_letters, mark)
+    await operations.require_resolving(kafka)
+    await operations.resolve(kafka, await _find(kafka, ids), mark)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streams.client import BATCH_FINISHED
+from streams.printable import printable
 
 URL_CHARACTERS = 46
 """Characters of a URL in a table, enough for the host and the id."""
@@ -23,8 +24,6 @@ FILES_SHOWN = 3
 
 SECONDS_CHARACTERS = 19
 """Characters of an RFC 3339 timestamp up to its seconds."""
-
-UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 
 COLOURS = {"completed": "green", "failed": "red", "rejected": "yellow", "expired": "yellow"}
 
@@ -56,11 +55,6 @@ def results_table(results: list[dict[str, Any]]) -> Table:
 def safe_markup(text: str) -> str:
     """Neutralise Rich markup and terminal control characters in untrusted text."""
     return escape(printable(text))
-
-
-def printable(text: str) -> str:
-    """Replace terminal control characters in untrusted text."""
-    return "".join(char if char.isprintable() else UNPRINTABLE for char in text)
 
 
 def describe(result: dict[str, Any]) -> str:

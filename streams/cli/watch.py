@@ -9,12 +9,13 @@ import click
 from streams.cli.errors import interruptible, readable_errors
 from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.progress_bars import ProgressBars
-from streams.cli.result_table import SECONDS_CHARACTERS, open_console, printable, result_line
+from streams.cli.result_table import SECONDS_CHARACTERS, open_console, result_line
 from streams.cli.status import audit_detail
 from streams.cli.waiting import FAILED_STATUS
 from streams.client import is_about, member_ids, members_of
 from streams.cluster.topic_reader import Received, TopicReader
 from streams.history.audit_lookup import history_start
+from streams.printable import printable
 from streams.settings import KafkaSettings
 from streams.topics import AUDIT, PROGRESS, RESULTS
 

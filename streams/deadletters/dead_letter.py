@@ -1,5 +1,7 @@
 """A dead letter with its metadata and state, a filter of them, and the replay record made of it."""
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
@@ -21,25 +23,23 @@ State = Literal["waiting", "replayed", "parked", "resolved"]
 
 STATES: tuple[State, ...] = get_args(State)
 
+_ID = re.compile(r"(\d{1,9})-(\d{1,18})-\d{1,18}", re.ASCII)
 
-class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumed dead letter.
+
+class DeadLetterSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter without its key, value and headers: what an index keeps.
 
     Attributes:
         id: ``<partition>-<offset>-<timestamp in milliseconds>``; the timestamp makes it unique,
             because marks outlive a topic that is deleted and recreated.
-        key: key of the original record, byte for byte.
-        value: value of the original record, byte for byte.
-        headers: headers of the original record, byte for byte.
         metadata: origin and failure.
+        obstacle: why it can never be replayed, None when it can.
         mark: latest operator action on it.
     """
 
     id: str
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[Header, ...]
     metadata: DeadLetterHeaders
+    obstacle: str | None = None
     mark: DeadLetterStatus | None = None
 
     @property
@@ -57,18 +57,33 @@ class DeadLetterRecord(msgspec.Struct, frozen=True, kw_only=True):
             return self.mark.state
         return "parked" if self.metadata.replays >= replays_max else "waiting"
 
-    def obstacle(self) -> str | None:
-        """Return why it can never be replayed, None when it can."""
-        if self.metadata.origin_topic not in BY_NAME:
-            return "its headers name no topic of clipmill"
-        if ("content-type", BATCH_TYPE.encode()) in self.headers:
-            return "it is a whole record batch that could not be decoded"
-        if self.value is None:
-            return "it has no value: it was empty, or too large to be kept"
-        return None
+
+class DeadLetterRecord(DeadLetterSummary, frozen=True, kw_only=True):
+    """A consumed dead letter.
+
+    Attributes:
+        key: key of the original record, byte for byte.
+        value: value of the original record, byte for byte.
+        headers: headers of the original record, byte for byte.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...]
+
+    def summary(self) -> DeadLetterSummary:
+        return DeadLetterSummary(
+            id=self.id, metadata=self.metadata, obstacle=self.obstacle, mark=self.mark
+        )
 
 
-def read_dead_letter(record: Any, marks: dict[str, DeadLetterStatus]) -> DeadLetterRecord:
+def position_of(dead_letter_id: str) -> tuple[int, int] | None:
+    """Return the partition and the offset in an id, None when it is not one."""
+    match = _ID.fullmatch(dead_letter_id)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
+def read_dead_letter(record: Any, marks: Mapping[str, DeadLetterStatus]) -> DeadLetterRecord:
     """Decode a dead letter; a foreign record gets metadata with its timestamp only."""
     headers, metadata = split_headers(record.headers)
     if metadata is None:
@@ -80,8 +95,22 @@ def read_dead_letter(record: Any, marks: dict[str, DeadLetterStatus]) -> DeadLet
         value=record.value,
         headers=headers,
         metadata=metadata,
+        obstacle=find_obstacle(metadata.origin_topic, headers, record.value),
         mark=marks.get(name),
     )
+
+
+def find_obstacle(
+    origin_topic: str, headers: tuple[Header, ...], value: bytes | None
+) -> str | None:
+    """Return why a record can never be replayed, None when it can."""
+    if origin_topic not in BY_NAME:
+        return "its headers name no topic of clipmill"
+    if ("content-type", BATCH_TYPE.encode()) in headers:
+        return "it is a whole record batch that could not be decoded"
+    if value is None:
+        return "it has no value: it was empty, or too large to be kept"
+    return None
 
 
 def replay_of(dead_letter: DeadLetterRecord) -> Outgoing:
@@ -97,15 +126,15 @@ def replay_of(dead_letter: DeadLetterRecord) -> Outgoing:
     return Outgoing(topic, dead_letter.key, dead_letter.value, (*headers, *added))
 
 
-def refusal(dead_letter: DeadLetterRecord, *, replays_max: int, force: bool) -> str | None:
+def refusal(dead_letter: DeadLetterSummary, *, replays_max: int, force: bool) -> str | None:
     """Return why a dead letter is not replayed now, None when it is.
 
     A replayed one is never replayed again: its replay is a request of its own, and a further
     failure a dead letter of its own.
     """
     state = dead_letter.state(replays_max)
-    if obstacle := dead_letter.obstacle():
-        return obstacle
+    if dead_letter.obstacle is not None:
+        return dead_letter.obstacle
     if state == "replayed":
         return "replayed already"
     if state in ("parked", "resolved") and not force:
@@ -138,7 +167,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     state: State | None = None
     replays_max: int = 1
 
-    def matches(self, dead_letter: DeadLetterRecord) -> bool:
+    def matches(self, dead_letter: DeadLetterSummary) -> bool:
         metadata = dead_letter.metadata
         criteria = (
             (self.platform, metadata.platform),

@@ -7,10 +7,8 @@ transactional id, so a new replay fences a running one, which ends with `ReplayF
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -23,7 +21,8 @@ from streams.cluster.authorization import MissingAclError, explain_missing
 from streams.cluster.connection import client_options, translate_errors
 from streams.cluster.producer import ReliableProducer, Write
 from streams.contract.role_acls import replay_acl
-from streams.deadletters.dead_letter import DeadLetterRecord, Filter, refusal, replay_of
+from streams.deadletters.dead_letter import DeadLetterRecord, replay_of
+from streams.deadletters.plan import ReplayPlan, Totals
 from streams.deadletters.store import DeadLetterStore
 from streams.envelope import seal, trace_id_of
 from streams.errors import OperatorError
@@ -76,21 +75,6 @@ async def open_replay_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaPr
             await producer.stop()
 
 
-@dataclass(slots=True)
-class Totals:
-    """Result of a replay.
-
-    Attributes:
-        replayed: number of dead letters published.
-        skipped: counts of matching but not replayed dead letters, by reason.
-        seen: ids of matching dead letters.
-    """
-
-    replayed: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    seen: set[str] = field(default_factory=set)
-
-
 class ReplayRateLimiter:
     """Paces chunks to a rate of dead letters per second."""
 
@@ -112,33 +96,6 @@ class ReplayRateLimiter:
         if self._next > now:
             await self._sleep(self._next - now)
         self._next = max(now, self._next) + dead_letters / self._per_second
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPlan:
-    """Options of a replay.
-
-    Attributes:
-        criteria: selects dead letters.
-        force: include parked and resolved ones.
-        limit: maximum number, None for all.
-        by: name of the operator, for the marks.
-    """
-
-    criteria: Filter
-    force: bool = False
-    limit: int | None = None
-    by: str = ""
-
-    def selects(self, dead_letter: DeadLetterRecord, totals: Totals) -> bool:
-        """Return whether to replay a dead letter; count it as seen, and as skipped if refused."""
-        if not self.criteria.matches(dead_letter):
-            return False
-        totals.seen.add(dead_letter.id)
-        reason = refusal(dead_letter, replays_max=self.criteria.replays_max, force=self.force)
-        if reason is not None:
-            totals.skipped[reason] += 1
-        return reason is None
 
 
 class Replay:
@@ -173,7 +130,7 @@ class Replay:
         totals = Totals()
         chunk: list[DeadLetterRecord] = []
         async for dead_letter in self._store.dead_letters():
-            if plan.limit is not None and totals.replayed + len(chunk) >= plan.limit:
+            if plan.is_exhausted(totals.replayed + len(chunk)):
                 break
             if plan.selects(dead_letter, totals):
                 chunk.append(dead_letter)

@@ -1,7 +1,7 @@
 """Reader of the dead-letter topic and of the marks on dead letters."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,7 +13,12 @@ from streams.cluster.acls import topic_acls
 from streams.cluster.authorization import require_acls
 from streams.cluster.connection import ClusterUnavailableError, consumer_options, translate_errors
 from streams.cluster.topic_admin import missing_topics
-from streams.deadletters.dead_letter import DeadLetterRecord, read_dead_letter
+from streams.deadletters.dead_letter import (
+    DeadLetterRecord,
+    position_of,
+    read_dead_letter,
+)
+from streams.errors import OperatorError
 from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, MARKS, Topic
 
@@ -23,6 +28,23 @@ READABLE_POLL_SECONDS = 0.02
 READABLE_SECONDS = 10.0
 """Maximum wait for transaction markers. A broker writes them within milliseconds; one that takes
 longer is failing over, and the replay is committed anyway."""
+
+
+class UnknownDeadLetterError(OperatorError):
+    """No dead letter has such an id, or a replay does not mean it."""
+
+
+def require_all(ids: Collection[str], found: Collection[str]) -> None:
+    """Check that all ids are found.
+
+    Raises:
+        UnknownDeadLetterError: some are not.
+    """
+    if missing := sorted(set(ids) - set(found)):
+        raise UnknownDeadLetterError(
+            f"no dead letter {', '.join(missing)} is there and meant; "
+            "`clipmill deadletters list` shows them"
+        )
 
 
 class DeadLetterStore:
@@ -73,11 +95,35 @@ class DeadLetterStore:
                     while not await _are_readable(consumer, offsets):  # noqa: ASYNC110  (a broker sets no event)
                         await asyncio.sleep(READABLE_POLL_SECONDS)
 
+    async def find(
+        self, ids: Collection[str], marks: Mapping[str, DeadLetterStatus] | None = None
+    ) -> list[DeadLetterRecord]:
+        """Read dead letters at their positions.
+
+        Args:
+            ids: all of them must exist.
+            marks: latest marks; None to read them.
+
+        Raises:
+            UnknownDeadLetterError: one does not exist, or not any more.
+        """
+        marks = await self._marks() if marks is None else marks
+        found: dict[str, DeadLetterRecord] = {}
+        async with self._consumer(DEADLETTERS) as consumer:
+            topic = DEADLETTERS.kafka_name(self._kafka.topic_prefix)
+            for partition, offset in sorted(filter(None, map(position_of, ids))):
+                record = await _read_at(consumer, TopicPartition(topic, partition), offset)
+                if record is not None:
+                    dead_letter = read_dead_letter(record, marks)
+                    found[dead_letter.id] = dead_letter
+        require_all(ids, found)
+        return [found[each] for each in dict.fromkeys(ids)]
+
     async def _marks(self) -> dict[str, DeadLetterStatus]:
         marks: dict[str, DeadLetterStatus] = {}
         async for record in self._records(MARKS):
             try:
-                marks[_text(record.key)] = decode(record.value or b"", DeadLetterStatus)
+                marks[mark_key(record)] = decode(record.value or b"", DeadLetterStatus)
             except MalformedMessageError:
                 continue
         return marks
@@ -109,6 +155,22 @@ async def _are_readable(consumer: Any, offsets: Mapping[TopicPartition, int]) ->
     return all(stable[partition] > offset for partition, offset in offsets.items())
 
 
+async def _read_at(consumer: Any, partition: TopicPartition, offset: int) -> Any:
+    """Return the record at an offset, None when there is none."""
+    if partition not in consumer.assignment():
+        return None
+    consumer.pause(*consumer.assignment() - {partition})
+    consumer.resume(partition)
+    start = (await consumer.beginning_offsets([partition]))[partition]
+    end = (await consumer.end_offsets([partition]))[partition]
+    if not start <= offset < end:
+        return None
+    consumer.seek(partition, offset)
+    async for record in _read_until(consumer, partition, offset + 1):
+        return record if record.offset == offset else None
+    return None
+
+
 async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> AsyncIterator[Any]:
     while await consumer.position(partition) < end:
         batches = await consumer.getmany(partition, timeout_ms=POLL_MILLISECONDS)
@@ -117,5 +179,7 @@ async def _read_until(consumer: Any, partition: TopicPartition, end: int) -> Asy
                 yield record
 
 
-def _text(data: bytes | None) -> str:
-    return (data or b"").decode(errors="replace")
+def mark_key(record: Any) -> str:
+    """Return the id of the dead letter that a record of `MARKS` is about."""
+    key: bytes = record.key or b""
+    return key.decode(errors="replace")

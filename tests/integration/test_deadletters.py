@@ -16,15 +16,14 @@ from streams.cli import cli
 from streams.cluster.connection import ClusterUnavailableError
 from streams.deadletters.dead_letter import DeadLetterRecord, Filter
 from streams.deadletters.headers import REPLAY_OF, REPLAYS, make_dead_letter
+from streams.deadletters.plan import ReplayPlan, Totals
 from streams.deadletters.replay import (
     Replay,
     ReplayFencedError,
-    ReplayPlan,
     ReplayRateLimiter,
-    Totals,
     open_replay_producer,
 )
-from streams.deadletters.store import DeadLetterStore
+from streams.deadletters.store import DeadLetterStore, UnknownDeadLetterError
 from streams.records import Header, Incoming
 from streams.settings import KafkaSettings
 from streams.topics import DEADLETTERS, MARKS, REQUESTS, VALIDATED
@@ -223,6 +222,17 @@ async def test_cluster_without_dead_letter_topics_is_named(kafka: KafkaSettings)
     other = kafka.model_copy(update={"topic_prefix": "nothing."})
     with pytest.raises(ClusterUnavailableError, match="topics apply"):
         await DeadLetterStore(other).require_topics()
+
+
+async def test_dead_letters_are_found_at_their_positions(kafka: KafkaSettings) -> None:
+    await publish_dead_letters(kafka, *map(record, range(20)))
+    expected = {each.id: each for each in await dead_letters(kafka)}
+    store = DeadLetterStore(kafka)
+    assert await store.find(list(expected)) == list(expected.values())
+    position, _, timestamp = next(iter(expected)).rpartition("-")
+    for name in ("0-20-1", "9-9-9", "9-9", "", f"{position}-{int(timestamp) + 1}"):
+        with pytest.raises(UnknownDeadLetterError, match=f"no dead letter {name} is there"):
+            await store.find([name])
 
 
 async def run_cli(kafka: KafkaSettings, *arguments: str) -> Result:

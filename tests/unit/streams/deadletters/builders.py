@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas.deadletters import DeadLetterStatus
-from streams.deadletters.dead_letter import DeadLetterRecord
+from streams.deadletters.dead_letter import DeadLetterRecord, find_obstacle
 from streams.deadletters.headers import DeadLetterHeaders
 from streams.records import Header
 
@@ -20,11 +20,13 @@ def stored_dead_letter(
     **fields: Any,
 ) -> DeadLetterRecord:
     defaults = {"origin_topic": "videos.validated", "failed_at": FAILED_AT}
+    metadata = DeadLetterHeaders(**{**defaults, **fields})
     return DeadLetterRecord(
         id=name,
         key=b"k",
         value=value,
         headers=headers,
-        metadata=DeadLetterHeaders(**{**defaults, **fields}),
+        metadata=metadata,
+        obstacle=find_obstacle(metadata.origin_topic, headers, value),
         mark=DeadLetterStatus(state=state, by="me", at=FAILED_AT) if state else None,
     )

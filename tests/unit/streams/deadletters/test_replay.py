@@ -1,11 +1,10 @@
-"""Rate limiter and plan of a replay; tests/integration covers the exchange with Kafka."""
+"""Rate limiter and marks of a replay; tests/integration covers the exchange with Kafka."""
 
 import pytest
 
 from schemas.codec import decode
 from schemas.deadletters import DeadLetterStatus
-from streams.deadletters.dead_letter import Filter
-from streams.deadletters.replay import ReplayPlan, ReplayRateLimiter, Totals, mark_record, to_write
+from streams.deadletters.replay import ReplayRateLimiter, mark_record, to_write
 from streams.topics import MARKS
 from tests.unit.streams.deadletters.builders import FAILED_AT, stored_dead_letter
 
@@ -39,18 +38,6 @@ async def test_limiter_gives_no_credit_for_idle_time() -> None:
     await limiter.acquire(1)
     await limiter.acquire(1)
     assert clock.now == 151
-
-
-def test_matching_but_refused_dead_letters_are_counted_as_skipped() -> None:
-    plan, totals = ReplayPlan(Filter(step="download")), Totals()
-    dead_letters = [
-        stored_dead_letter(name="0-1", step="download"),
-        stored_dead_letter(name="0-2", step="download", replays=1),
-        stored_dead_letter(name="0-3", step="extraction"),
-    ]
-    assert [plan.selects(each, totals) for each in dead_letters] == [True, False, False]
-    assert totals.seen == {"0-1", "0-2"}
-    assert totals.skipped == {"parked, only with --force": 1}
 
 
 def test_mark_is_keyed_by_its_dead_letter() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.errors import ErrorCode
 from streams.cluster.record_batches import UndecodableBatch
-from streams.deadletters.dead_letter import DeadLetterRecord
+from streams.deadletters.dead_letter import find_obstacle
 from streams.deadletters.headers import make_batch_dead_letter, split_headers
 from streams.records import Outgoing
 
@@ -45,7 +45,5 @@ def test_undecodable_batch_cannot_be_replayed() -> None:
     made = batch_dead_letter("requests")
     headers, metadata = split_headers(made.headers)
     assert metadata is not None
-    found = DeadLetterRecord(
-        id="0-1", key=None, value=made.value, headers=headers, metadata=metadata
-    )
-    assert found.obstacle() == "it is a whole record batch that could not be decoded"
+    obstacle = find_obstacle(metadata.origin_topic, headers, made.value)
+    assert obstacle == "it is a whole record batch that could not be decoded"
