@@ -6,6 +6,7 @@ from pathlib import Path
 
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
+from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
 from streams.console.server import serve_console
@@ -21,7 +22,7 @@ async def main(directory: Path) -> None:
         JobStore(directory / JOBS_FILE_NAME) as jobs,
     ):
         producer = RequestProducer(settings.kafka)
-        parts = Services(settings, store, jobs, producer, SharedState())
+        parts = Services(settings, store, jobs, producer, SharedState(), DeadLetters(settings))
         async with serve_console("127.0.0.1:0", parts) as url:
             print(url, flush=True)
             await asyncio.Event().wait()

@@ -1,6 +1,7 @@
 """`clipmill console`: serve the console and its API."""
 
 import asyncio
+from contextlib import aclosing
 
 import click
 import orjson
@@ -10,11 +11,13 @@ from streams.cli.options import bootstrap_option, client_settings
 from streams.cli.service import stop_signal
 from streams.client import RequestProducer
 from streams.cluster.shared_state import open_shared_state
+from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.runner import JobRunner
 from streams.console.jobs.store import FILE_NAME as JOBS_FILE_NAME
 from streams.console.jobs.store import JobStore
 from streams.console.server import serve_console
 from streams.console.services import Services
+from streams.deadletters.follower import DeadLetterFollower
 from streams.history.follower import HistoryFollower
 from streams.history.store import FILE_NAME, HistoryStore
 from streams.observability.logs import configure_logging
@@ -37,15 +40,20 @@ def console(bootstrap: str | None, http: str | None) -> None:
 
 
 async def _run(settings: Settings, store: HistoryStore, jobs: JobStore, address: str) -> None:
+    dead_letters = DeadLetters(settings)
     async with (
+        aclosing(dead_letters.replays),
         HistoryFollower(settings.kafka, store, settings.history) as follower,
         RequestProducer(settings.kafka) as producer,
         open_shared_state(settings.kafka) as shared_state,
-        serve_console(address, Services(settings, store, jobs, producer, shared_state)) as url,
+        serve_console(
+            address, Services(settings, store, jobs, producer, shared_state, dead_letters)
+        ) as url,
         stop_signal() as stopped,
         asyncio.TaskGroup() as group,
     ):
-        tasks = [group.create_task(follower.follow())]
+        indexing = DeadLetterFollower(settings.kafka, dead_letters.index)
+        tasks = [group.create_task(each.follow()) for each in (follower, indexing)]
         if not settings.console.read_only:
             tasks.append(group.create_task(JobRunner(jobs, store, producer).run()))
         click.echo(orjson.dumps({"ready": True, "console": url}))

@@ -2,6 +2,10 @@
 
 from streams.cluster.connection import ClusterUnavailableError
 from streams.console.jobs.store import JobStoreError
+from streams.deadletters.index import IndexIncompleteError
+from streams.deadletters.operations import DecidedDeadLetterError
+from streams.deadletters.replay import ReplayFencedError
+from streams.deadletters.store import UnknownDeadLetterError
 from streams.errors import OperatorError
 from streams.history.store import HistoryError
 from streams.request_lines import InputError
@@ -31,6 +35,10 @@ _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
     (JobStoreError, 503, "jobs"),
     (BrokerTimeoutError, 503, "kafka"),
     (ClusterUnavailableError, 503, "kafka"),
+    (IndexIncompleteError, 503, "kafka"),
+    (UnknownDeadLetterError, 404, "id"),
+    (DecidedDeadLetterError, 409, "id"),
+    (ReplayFencedError, 409, "replay"),
     (OperatorError, 403, "kafka"),
 )
 """Status and field of errors of the layers below; the first class that matches counts."""

@@ -60,11 +60,11 @@ def parse_page(parameters: Mapping[str, str]) -> PageQuery:
         QueryError: a parameter is unknown or malformed.
     """
     given = {name: value.strip() for name, value in parameters.items() if value.strip()}
-    _check(given, (*FILTERS, "limit", "after"))
+    check_names(given, (*FILTERS, "limit", "after"))
     texts = {name: given[name] for name in FILTERS if name in given}
     return PageQuery(
         parse_filter(texts),
-        _limit(given.get("limit")),
+        parse_limit(given.get("limit")),
         parse_cursor(given.get("after")),
         texts,
     )
@@ -76,12 +76,17 @@ def parse_filter(texts: Mapping[str, str]) -> RequestFilter:
     Raises:
         QueryError: one is unknown or malformed.
     """
-    _check(texts, FILTERS)
+    check_names(texts, FILTERS)
     criteria = {name: value for name, value in texts.items() if name != "since"}
     return RequestFilter(**criteria, since=_since(texts.get("since")))
 
 
-def _check(given: Mapping[str, str], allowed: Collection[str]) -> None:
+def check_names(given: Mapping[str, str], allowed: Collection[str]) -> None:
+    """Reject a parameter that does not exist, or is too long.
+
+    Raises:
+        QueryError: of the first one.
+    """
     for name, value in given.items():
         if name not in allowed:
             raise QueryError(name[:80], f"unknown; there are {', '.join(allowed)}")
@@ -107,7 +112,12 @@ def parse_cursor(text: str | None) -> Cursor | None:
         raise QueryError("after", "not a cursor that this API returned") from None
 
 
-def _limit(text: str | None) -> int:
+def parse_limit(text: str | None) -> int:
+    """Parse the number of entries of a page.
+
+    Raises:
+        QueryError: it is none, or too large.
+    """
     if text is None:
         return LIMIT
     if text not in _LIMITS:

@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from streams.console.access import USER, AccessRules, HttpCall, is_loopback
+from streams.console.api.deadletters import DeadLetterApi
 from streams.console.api.documents import DocumentApi
 from streams.console.api.events import EventApi
 from streams.console.api.jobs import JobApi
@@ -15,11 +16,13 @@ from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
+from streams.console.pages.deadletters import DeadLetterPages
 from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
 from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
+from streams.console.pages.replay import ReplayPages
 from streams.console.pages.requests import RequestPages
 from streams.console.pages.submit import SubmitPages
 from streams.console.services import Services
@@ -65,10 +68,13 @@ def build_console(services: Services) -> web.Application:
         RequestApi(services),
         JobApi(services),
         events,
+        DeadLetterApi(services),
         DocumentApi(),
         RequestPages(services, renderer),
         SubmitPages(services, renderer),
         JobPages(services, renderer),
+        DeadLetterPages(services, renderer),
+        ReplayPages(services, renderer),
         FilePages(services),
         ReferencePages(renderer),
         LoginPages(rules, renderer),

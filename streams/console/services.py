@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
+from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.store import JobStore
 from streams.history.store import HistoryStore
 from streams.settings import Settings
@@ -18,6 +19,7 @@ class Services:
         jobs: bulk commands, which another task runs.
         producer: publishes requests and commands.
         shared_state: breakers, rates and paused stages.
+        dead_letters: those of the cluster; another task fills their index.
     """
 
     settings: Settings
@@ -25,3 +27,4 @@ class Services:
     jobs: JobStore
     producer: RequestProducer
     shared_state: SharedState
+    dead_letters: DeadLetters

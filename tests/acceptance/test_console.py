@@ -14,6 +14,7 @@ import aiohttp
 from streams.topics import COMMANDS, REQUESTS
 from tests.acceptance.client import PipelineClient, page
 from tests.acceptance.console_process import console_process
+from tests.acceptance.test_dead_letters import SETTINGS, untrusted_egress
 from tests.event_stream import EventStream, opened
 from tests.pipeline_process import PipelineProcess
 from tests.standin import video_id
@@ -67,6 +68,60 @@ async def test_console_follows_requests_and_goes_on_after_a_kill(tmp_path: Path)
             assert await states(session, "meanwhile") == ["completed"]
             after = await (await session.get("/api/v1/requests")).json()
     assert after["requests"][1:] == before["requests"]
+
+
+async def call(session: aiohttp.ClientSession, method: str, path: str, body: object = None) -> Any:
+    response = await session.request(method, f"/api/v1/{path}", json=body)
+    assert response.ok, await response.text()
+    return await response.json()
+
+
+async def read_until(
+    session: aiohttp.ClientSession, path: str, condition: Callable[[Any], bool]
+) -> Any:
+    """Return the first response that meets a condition."""
+    async with asyncio.timeout(SOON_SECONDS):
+        while not condition(found := await call(session, "GET", path)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def publish_and_fail(
+    pipeline: PipelineProcess, session: aiohttp.ClientSession, *names: str
+) -> dict[str, str]:
+    """Publish requests that become dead letters; return the ids of these."""
+    for serial, name in enumerate(names):
+        url = page(video_id(serial=serial))
+        await pipeline.publish({"id": name, "url": url, "action": "info"})
+    assert await states(session, *names) == ["failed"] * len(names)
+    listed = await read_until(session, "deadletters", lambda found: found["count"] == len(names))
+    return {each["request_id"]: each["id"] for each in listed["deadletters"]}
+
+
+async def test_dead_letters_are_replayed_and_resolved_over_the_api(tmp_path: Path) -> None:
+    async with PipelineProcess(tmp_path, **SETTINGS) as pipeline:
+        worker = await pipeline.start_worker("all", **untrusted_egress(tmp_path))
+        async with running_console(pipeline) as session:
+            ids = await publish_and_fail(pipeline, session, "a", "b", "c")
+            shown = await call(session, "GET", f"deadletters/{ids['c']}")
+            assert (shown["code"], shown["value"]["format"]) == ("system.config", "json")
+            await call(session, "POST", f"deadletters/{ids['c']}/resolve", {"note": "known"})
+            await asyncio.to_thread(worker.terminate)
+            await pipeline.start_worker("all")
+            order = {"filter": {"code": "system"}}
+            replay = "deadletters/replay"
+            dry_run = await call(session, "POST", f"{replay}/dry-run", order)
+            assert set(dry_run["ids"]) == {ids["a"], ids["b"]}
+            assert dry_run["skipped"] == {"resolved, only with --force": 1}
+            await call(session, "POST", replay, order)
+            await read_until(session, replay, lambda it: it["replay"]["state"] == "finished")
+            assert await states(session, "a/replay-1", "b/replay-1") == ["completed"] * 2
+            marked = await read_until(
+                session, "deadletters?state=replayed", lambda it: it["count"] == 2
+            )
+            assert {each["mark"]["by"] for each in marked["deadletters"]} == {"console"}
+            text = await (await session.get("/deadletters")).text()
+            assert all(each in text for each in ids.values())
 
 
 async def test_requests_are_submitted_cancelled_and_retried_over_the_api(tmp_path: Path) -> None:

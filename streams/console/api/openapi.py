@@ -11,6 +11,7 @@ from schemas.contract.components import REFERENCE, message_schemas
 from schemas.contract.descriptions import describe, structs_of
 from schemas.contract.json_schema import DIALECT, REQUEST
 from streams.console.api import (
+    dead_letter_operations,
     document_operations,
     event_operations,
     job_operations,
@@ -24,6 +25,7 @@ DECLARED: tuple[tuple[Operation, ...], ...] = (
     request_operations.OPERATIONS,
     job_operations.OPERATIONS,
     event_operations.OPERATIONS,
+    dead_letter_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )
 """The operations of every module of the API."""

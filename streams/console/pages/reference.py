@@ -118,6 +118,8 @@ def type_text(schema: Node) -> str:
             return " | ".join(map(type_text, options))
         case {"enum": [*values]}:
             return " | ".join(json.dumps(each) for each in values)
+        case {"type": "array", "prefixItems": [*items]}:
+            return f"[{', '.join(map(type_text, items))}]"
         case {"type": "array"}:
             return f"array of {type_text(schema.get('items', {}))}"
         case {"type": str(kind), "format": str(form)}:

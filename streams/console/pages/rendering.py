@@ -9,7 +9,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from streams.console.commands import new_id
 from streams.history.rows import format_time
 
-NAVIGATION = (("./", "Requests"), ("submit", "Submit"), ("jobs", "Jobs"), ("api", "API"))
+NAVIGATION = (
+    ("./", "Requests"),
+    ("submit", "Submit"),
+    ("jobs", "Jobs"),
+    ("deadletters", "Dead letters"),
+    ("api", "API"),
+)
 """Target and name of the links on all pages."""
 
 

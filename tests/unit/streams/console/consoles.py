@@ -1,23 +1,30 @@
 """A console over a history that a test writes; what it publishes is recorded."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from aiohttp.test_utils import TestClient, TestServer
 
 from schemas.codec import decode
 from schemas.commands import Command
+from schemas.deadletters import DeadLetterStatus
 from streams.client import RequestProducer
 from streams.cluster.shared_state import SharedState
+from streams.console.dead_letters import DeadLetters
 from streams.console.jobs.store import JobStore
+from streams.console.replays import ReplayJobs
 from streams.console.server import build_console
 from streams.console.services import Services
+from streams.deadletters.dead_letter import DeadLetterRecord
+from streams.deadletters.plan import ReplayPlan, Totals
 from streams.history.changes import Event, RequestChange
 from streams.history.statements import FoldedRecord
 from streams.history.store import HistoryStore
-from streams.settings import ConsoleSettings, Settings
+from streams.settings import ConsoleSettings, KafkaSettings, Settings
 
 HOSTILE = "</td><script>alert(1)</script>\"'&\N{RIGHT-TO-LEFT OVERRIDE}"
 
@@ -86,10 +93,65 @@ class RecordingProducer(RequestProducer):
         self.commands += commands
 
 
+class RecordingDeadLetters(DeadLetters):
+    """Dead letters of a test, with a complete index; records what is done to them.
+
+    Attributes:
+        resolved: the marks, by id.
+        plans: the replays.
+        error: raised by every action, when set.
+        finish: replays wait for it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, ReplayJobs(settings.kafka, self._replay))
+        self.index.complete()
+        self.resolved: dict[str, DeadLetterStatus] = {}
+        self.plans: list[ReplayPlan] = []
+        self.error: Exception | None = None
+        self.finish = asyncio.Event()
+        self._records: dict[str, DeadLetterRecord] = {}
+
+    def add(self, *dead_letters: DeadLetterRecord) -> None:
+        for each in dead_letters:
+            self.index.add(each.summary())
+            self._records[each.id] = each
+
+    async def _read(
+        self, dead_letter_id: str, marks: Mapping[str, DeadLetterStatus]
+    ) -> DeadLetterRecord:
+        if self.error is not None:
+            raise self.error
+        mark = marks.get(dead_letter_id)
+        return msgspec.structs.replace(self._records[dead_letter_id], mark=mark)
+
+    async def _resolve(self, found: DeadLetterRecord, mark: DeadLetterStatus) -> None:
+        self.resolved[found.id] = mark
+
+    async def _replay(
+        self,
+        _kafka: KafkaSettings,
+        plan: ReplayPlan,
+        _rate: float,
+        progress: Callable[[Totals], object],
+        begun: Callable[[], object],
+    ) -> Totals:
+        if self.error is not None and not self.plans:
+            raise self.error
+        self.plans.append(plan)
+        begun()
+        progress(Totals(replayed=1))
+        await self.finish.wait()
+        if self.error is not None:
+            raise self.error
+        return Totals(replayed=2)
+
+
 def services(store: HistoryStore, jobs: JobStore, **console: Any) -> Services:
     """Return the services of a console with these settings."""
     settings = Settings(console=ConsoleSettings(**console))
-    return Services(settings, store, jobs, RecordingProducer(), SharedState())
+    dead_letters = RecordingDeadLetters(settings)
+    return Services(settings, store, jobs, RecordingProducer(), SharedState(), dead_letters)
 
 
 class Console(TestClient):  # type: ignore[type-arg]
@@ -98,6 +160,11 @@ class Console(TestClient):  # type: ignore[type-arg]
     def __init__(self, services: Services) -> None:
         super().__init__(TestServer(build_console(services)))
         self.services = services
+
+    @property
+    def dead_letters(self) -> RecordingDeadLetters:
+        assert isinstance(self.services.dead_letters, RecordingDeadLetters)
+        return self.services.dead_letters
 
     @property
     def producer(self) -> RecordingProducer:
