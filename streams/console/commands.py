@@ -6,13 +6,24 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from schemas.codec import MalformedMessageError, decode, encode
-from schemas.commands import Cancel, Command, OptionChanges, Retry
+from schemas.commands import (
+    Cancel,
+    Command,
+    OpenBreaker,
+    OptionChanges,
+    ResetBreaker,
+    ResumeStage,
+    Retry,
+)
 from streams.client import RequestProducer
 from streams.console.errors import BrokerTimeoutError, CallError
 from streams.new_requests import NewRequest, RequestBuilder
 from streams.request_lines import LineSplitter
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+SignalCommand = OpenBreaker | ResetBreaker | ResumeStage
+"""A command that changes the shared state."""
 
 PUBLISH_SECONDS = 15.0
 """Timeout of the broker's acknowledgement; an election of a new controller takes up to 10 s."""
@@ -76,6 +87,33 @@ def parse_options(options: object) -> OptionChanges:
         CallError: an option is malformed.
     """
     return parse_retry("any", options, by="", name="any").options
+
+
+def parse_open_breaker(name: str, by: str) -> OpenBreaker:
+    """Return the command that forces a breaker open.
+
+    Raises:
+        CallError: the name is malformed.
+    """
+    return _parse({"id": new_id(), "breaker": name, "by": by}, "open_breaker", OpenBreaker)
+
+
+def parse_reset_breaker(name: str, by: str) -> ResetBreaker:
+    """Return the command that closes a breaker.
+
+    Raises:
+        CallError: the name is malformed.
+    """
+    return _parse({"id": new_id(), "breaker": name, "by": by}, "reset_breaker", ResetBreaker)
+
+
+def parse_resume_stage(name: str, by: str) -> ResumeStage:
+    """Return the command that resumes a stage.
+
+    Raises:
+        CallError: the name is malformed.
+    """
+    return _parse({"id": new_id(), "stage": name, "by": by}, "resume_stage", ResumeStage)
 
 
 def _parse(fields: dict[str, object], name: str, kind: type[AnyCommand]) -> AnyCommand:

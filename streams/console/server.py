@@ -14,6 +14,7 @@ from streams.console.api.events import EventApi
 from streams.console.api.jobs import JobApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
+from streams.console.api.signals import SignalApi
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
 from streams.console.pages.deadletters import DeadLetterPages
@@ -69,6 +70,7 @@ def build_console(services: Services) -> web.Application:
         JobApi(services),
         events,
         DeadLetterApi(services),
+        SignalApi(services),
         DocumentApi(),
         RequestPages(services, renderer),
         SubmitPages(services, renderer),

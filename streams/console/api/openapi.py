@@ -16,6 +16,7 @@ from streams.console.api import (
     event_operations,
     job_operations,
     request_operations,
+    signal_operations,
 )
 from streams.console.api.operations import Body, Operation, Parameter
 from streams.console.api.shapes import Error
@@ -26,6 +27,7 @@ DECLARED: tuple[tuple[Operation, ...], ...] = (
     job_operations.OPERATIONS,
     event_operations.OPERATIONS,
     dead_letter_operations.OPERATIONS,
+    signal_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )
 """The operations of every module of the API."""

@@ -122,10 +122,9 @@ def type_text(schema: Node) -> str:
             return f"[{', '.join(map(type_text, items))}]"
         case {"type": "array"}:
             return f"array of {type_text(schema.get('items', {}))}"
-        case {"type": str(kind), "format": str(form)}:
-            return f"{kind}, {form}"
     kinds = schema.get("type", "any")
-    return kinds if isinstance(kinds, str) else " | ".join(kinds)
+    text = kinds if isinstance(kinds, str) else " | ".join(kinds)
+    return f"{text}, {schema['format']}" if "format" in schema else text
 
 
 def call_text(path: str, method: str, operation: Node) -> str:
