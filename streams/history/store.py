@@ -6,12 +6,9 @@ stored in the transaction of the rows, so a process that was killed resumes wher
 
 import logging
 import sqlite3
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -35,22 +32,12 @@ from streams.history.statements import (
     delete_rows,
     where_clause,
 )
+from streams.sqlite_file import SqliteFile
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "history.db"
 """Name of the file in `data_dir`."""
-
-BUSY_SECONDS = 30.0
-"""Wait for the transaction of another process on the same file: 50 ms, `clear` 2 s."""
-
-BUSY_POLL_SECONDS = 0.01
-
-_PRIMARY_CODE = 0xFF
-"""Bits of an extended error code of SQLite that name its primary code."""
-
-JOURNAL_BYTES = 16 * 2**20
-"""Size to which the write-ahead log is cut."""
 
 PRUNED_REQUESTS = 500
 """Requests that one `HistoryStore.prune` deletes: 35 to 50 ms."""
@@ -63,6 +50,10 @@ DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 class HistoryError(OperatorError):
     """The file of the history cannot be used; the text says why."""
+
+
+class DamagedFileError(HistoryError):
+    """SQLite cannot read the file."""
 
 
 class StaleGenerationError(Exception):
@@ -92,89 +83,40 @@ class HistoryStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection
+        self._file = SqliteFile(path, create_tables, self._explain)
 
     def __enter__(self) -> Self:
-        with self._readable_errors():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._open()
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode not in DAMAGED:
-                    raise
-                damaged = self._path.with_name(f"{self._path.name}.damaged")
-                log.warning("%s: %s; moved to %s, and read again", self._path, error, damaged)
-                self._path.rename(damaged)
-                self._open()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        # SQLite crashes when another thread still reads.
-        with self._lock:
-            self._db.close()
-
-    def _open(self) -> None:
-        self._db = sqlite3.connect(
-            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            create_tables(self._db)
-            self._db.execute("COMMIT")
-            self._use_write_ahead_log()
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _use_write_ahead_log(self) -> None:
-        """Set the journal mode; SQLite's busy timeout does not cover it (2 of 1,440 opens)."""
-        deadline = time.monotonic() + BUSY_SECONDS
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
-                if not is_busy or time.monotonic() > deadline:
-                    raise
-                time.sleep(BUSY_POLL_SECONDS)
-            else:
-                return
-
-    @contextmanager
-    def _readable_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            remedy = "free space on the disk, or give data_dir to this user"
-            if not isinstance(error, sqlite3.OperationalError):
-                remedy = "delete the file; it is read from Kafka again"
-            raise HistoryError(f"{self._path}: {error}; {remedy}") from error
+            self._file.__enter__()
+        except DamagedFileError as error:
+            damaged = self._path.with_name(f"{self._path.name}.damaged")
+            cause = error.__cause__
+            log.warning("%s: %s; moved to %s, and read again", self._path, cause, damaged)
+            self._path.rename(damaged)
+            self._file.__enter__()
         except ForeignFileError:
             raise HistoryError(
                 f"{self._path}: a database of another program; move it away"
             ) from None
-        except OSError as error:
-            raise HistoryError(f"{error}; data_dir has to be a directory of this user") from error
+        return self
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._readable_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def __exit__(self, *exc: object) -> None:
+        self._file.__exit__(*exc)
+
+    def _explain(self, error: sqlite3.DatabaseError | OSError) -> HistoryError:
+        if isinstance(error, OSError):
+            return HistoryError(f"{error}; data_dir has to be a directory of this user")
+        if isinstance(error, sqlite3.OperationalError):
+            remedy = "free space on the disk, or give data_dir to this user"
+            return HistoryError(f"{self._path}: {error}; {remedy}")
+        kind = DamagedFileError if _is_damage(error) else HistoryError
+        return kind(f"{self._path}: {error}; delete the file; it is read from Kafka again")
 
     # Writing
 
     def open_generation(self, cluster: str) -> int:
         """Return the generation of the rows, which are emptied if they are of another cluster."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             known, generation = db.execute("SELECT cluster, generation FROM source").fetchone()
             if known != cluster:
                 return delete_rows(db, cluster)
@@ -182,13 +124,15 @@ class HistoryStore:
 
     def clear(self, cluster: str) -> int:
         """Delete everything: the rows are of another log. Return the new generation."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             return delete_rows(db, cluster)
 
     def positions(self, topic: str) -> dict[int, ReadPosition]:
         """Return the positions of a topic by partition."""
         query = "SELECT partition, next_offset, digest FROM position WHERE topic = ?"
-        return {partition: ReadPosition(*rest) for partition, *rest in self._rows(query, (topic,))}
+        return {
+            partition: ReadPosition(*rest) for partition, *rest in self._file.rows(query, (topic,))
+        }
 
     def apply(
         self,
@@ -202,7 +146,7 @@ class HistoryStore:
         Raises:
             StaleGenerationError: another process has called `clear`; nothing was written.
         """
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             query = "SELECT generation, revision FROM source"
             present, revision = db.execute(query).fetchone()
             if present != generation:
@@ -228,7 +172,7 @@ class HistoryStore:
         At most `PRUNED_REQUESTS`, the least recently updated ones; call it again until it returns
         0.
         """
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             (total,) = db.execute("SELECT count(*) FROM request").fetchone()
             query = "SELECT id, updated_at FROM request ORDER BY updated_at, id LIMIT ?"
             oldest = db.execute(query, (PRUNED_REQUESTS,)).fetchall()
@@ -245,12 +189,12 @@ class HistoryStore:
 
     def origin(self) -> str:
         """Return what the rows are a copy of; another text after they were emptied."""
-        ((cluster, generation),) = self._rows("SELECT cluster, generation FROM source", ())
+        ((cluster, generation),) = self._file.rows("SELECT cluster, generation FROM source", ())
         return f"{cluster}/{generation}"
 
     def request(self, request_id: str) -> RequestRow | None:
         query = f"SELECT {_FIELDS} FROM request WHERE id = ?"  # noqa: S608  (constants)
-        return next(map(request_row, self._rows(query, (request_id,))), None)
+        return next(map(request_row, self._file.rows(query, (request_id,))), None)
 
     def events(self, request_id: str) -> list[Event]:
         """Return the transitions of a request, oldest first."""
@@ -260,7 +204,7 @@ class HistoryStore:
         )
         return [
             Event(at=at, step=step, transition=transition, detail=decode(detail, dict[str, str]))
-            for at, step, transition, detail in self._rows(query, (request_id,))
+            for at, step, transition, detail in self._file.rows(query, (request_id,))
         ]
 
     def requests(
@@ -269,23 +213,23 @@ class HistoryStore:
         """Return the requests that match, newest first, from behind a cursor."""
         where, values = where_clause(wanted, after)
         query = f"SELECT {_FIELDS} FROM request{where} ORDER BY received_at DESC, id DESC LIMIT ?"  # noqa: S608  (constants)
-        return list(map(request_row, self._rows(query, (*values, limit))))
+        return list(map(request_row, self._file.rows(query, (*values, limit))))
 
     def counts(self, wanted: RequestFilter, after: Cursor | None = None) -> dict[str, int]:
         """Return the number of requests that match, by state, from behind a cursor."""
         where, values = where_clause(wanted, after)
         query = f"SELECT state, count(*) FROM request{where} GROUP BY state"  # noqa: S608  (constants)
-        return dict(self._rows(query, values))
+        return dict(self._file.rows(query, values))
 
     def open_batches(self, wanted: RequestFilter, after: Cursor | None = None) -> int:
         """Return the number of undecided batches that match."""
         where, values = where_clause(wanted, after, OPEN_BATCH)
-        ((count,),) = self._rows(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
+        ((count,),) = self._file.rows(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
         return int(count)
 
     def revision(self) -> Revision:
         """Return the present revision."""
-        return Revision(*self._rows("SELECT generation, revision FROM source", ())[0])
+        return Revision(*self._file.rows("SELECT generation, revision FROM source", ())[0])
 
     def changes(self, after: int, limit: int) -> list[RowChange]:
         """Return the requests changed behind the number of a revision, earliest change first.
@@ -296,9 +240,9 @@ class HistoryStore:
         query = f"SELECT revision, {_FIELDS} FROM request {where}"  # noqa: S608  (constants)
         return [
             RowChange(number, request_row(values))
-            for number, *values in self._rows(query, (after, limit))
+            for number, *values in self._file.rows(query, (after, limit))
         ]
 
-    def _rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        with self._lock, self._readable_errors():
-            return self._db.execute(query, values).fetchall()
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in DAMAGED

@@ -1,9 +1,7 @@
 """The jobs in SQLite. The file is the truth: any process that has it open may stop a job."""
 
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,14 +9,12 @@ from schemas.codec import decode, encode
 from streams.console.jobs.job import Job
 from streams.errors import OperatorError
 from streams.file_lock import FileLock
+from streams.sqlite_file import SqliteFile
 
 FILE_NAME = "console.db"
 """Name of the file in `data_dir`."""
 
 SCHEMA_VERSION = 1
-
-BUSY_SECONDS = 30.0
-"""Wait for the transaction of another process on the same file."""
 
 JOBS_MAX = 1_000
 """Jobs that are kept; an ended one takes some 500 bytes."""
@@ -52,69 +48,43 @@ class JobStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection
+        # A crash of the machine may set a cursor back: commands are idempotent.
+        self._file = SqliteFile(path, self._create_tables, self._explain)
         self.runner_lock = FileLock(path.with_suffix(".lock"))
 
     def __enter__(self) -> Self:
-        with self._readable_errors():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._create_tables()
-            except BaseException:
-                self._db.close()
-                raise
+        self._file.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._db.close()
+        self._file.__exit__(*exc)
 
-    def _create_tables(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+    def _create_tables(self, db: sqlite3.Connection) -> None:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
         if version not in (0, SCHEMA_VERSION):
             raise JobStoreError(f"{self._path}: of another version of clipmill; move it away")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # A crash of the machine may set a cursor back: commands are idempotent.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
-        self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    @contextmanager
-    def _readable_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise JobStoreError(
-                f"{self._path}: {error}; free space on the disk, give data_dir to this user, or "
-                "move the file away, and its jobs with it"
-            ) from error
-        except OSError as error:
-            raise JobStoreError(f"{error}; data_dir has to be a directory of this user") from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._readable_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    def _explain(self, error: sqlite3.DatabaseError | OSError) -> JobStoreError:
+        if isinstance(error, OSError):
+            return JobStoreError(f"{error}; data_dir has to be a directory of this user")
+        return JobStoreError(
+            f"{self._path}: {error}; free space on the disk, give data_dir to this user, or "
+            "move the file away, and its jobs with it"
+        )
 
     def add(self, job: Job) -> None:
         """Add a job; forget the oldest ended ones beyond `JOBS_MAX`."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             values = (job.id, job.state, encode(job))
             db.execute("INSERT INTO job (id, state, body) VALUES (?, ?, ?)", values)
             db.execute(_PRUNE, (JOBS_MAX,))
 
     def update(self, job: Job) -> None:
         """Store the progress of a job; one that was stopped meanwhile stays so."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             stored = _find(db, job.id)
             if stored is not None and stored.state != "running":
                 job = job.ended(stored.state, stored.updated_at)
@@ -122,7 +92,7 @@ class JobStore:
 
     def stop(self, job_id: str, now: float) -> Job | None:
         """Stop a job, unless it has ended; return it, None if there is none of this id."""
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             job = _find(db, job_id)
             if job is not None and job.state == "running":
                 job = job.ended("stopped", now)
@@ -141,8 +111,7 @@ class JobStore:
         return self._jobs("ORDER BY number DESC LIMIT ?", (limit,))
 
     def _jobs(self, clause: str, values: Sequence[Any] = ()) -> list[Job]:
-        with self._lock, self._readable_errors():
-            rows = self._db.execute(f"SELECT body FROM job {clause}", values).fetchall()  # noqa: S608  (constants)
+        rows = self._file.rows(f"SELECT body FROM job {clause}", values)  # noqa: S608  (constants)
         return [decode(body, Job) for (body,) in rows]
 
 

@@ -8,9 +8,6 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -381,85 +378,6 @@ def test_file_in_place_of_the_data_directory_is_named(path: Path) -> None:
     path.parent.write_bytes(b"")
     with pytest.raises(HistoryError, match="data_dir has to be a directory"):
         HistoryStore(path).__enter__()
-
-
-def test_lock_of_another_process_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.history.store.BUSY_SECONDS", 0.01)
-    with HistoryStore(path) as store:
-        generation = store.open_generation("cluster")
-        with sqlite3.connect(path, isolation_level=None) as other:
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(HistoryError, match=r"history.db: database is locked"):
-                store.apply("audit", [FoldedRecord(0, 6, ACCEPTED)], {}, generation)
-            other.execute("ROLLBACK")
-        other.close()
-        apply(store, ACCEPTED)
-
-
-class BusyConnection(sqlite3.Connection):
-    """Rejects two changes of the journal mode, as SQLite does when processes open a file at once.
-
-    Attributes:
-        rejections: number of changes that are still rejected.
-    """
-
-    rejections = 2
-
-    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        if "journal_mode" in sql and self.rejections:
-            self.rejections -= 1
-            error = sqlite3.OperationalError("database is locked")
-            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
-            raise error
-        return super().execute(sql, parameters)
-
-
-def test_journal_mode_is_set_when_other_processes_have_opened_the_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=BusyConnection))
-    with HistoryStore(path) as store:
-        apply(store, ACCEPTED)
-    with closing(sqlite3.Connection(path)) as db:
-        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-
-
-def test_file_that_stays_busy_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=BusyConnection))
-    monkeypatch.setattr("streams.history.store.BUSY_SECONDS", -1.0)
-    with pytest.raises(HistoryError, match=r"history.db: database is locked"):
-        HistoryStore(path).__enter__()
-
-
-def test_thread_that_reads_a_closed_history_gets_an_error(path: Path) -> None:
-    def read_forever(store: HistoryStore) -> None:
-        while True:
-            store.requests(ALL, 1_000)
-
-    with ThreadPoolExecutor() as threads:
-        with HistoryStore(path) as store:
-            apply(store, *(change(f"r{number}") for number in range(1_000)))
-            readers = [threads.submit(read_forever, store) for _ in range(4)]
-            time.sleep(0.05)
-        for each in readers:
-            with pytest.raises(HistoryError, match="closed database"):
-                each.result()
-
-
-def open_and_apply(path: Path, number: int) -> None:
-    with HistoryStore(path) as store:
-        apply(store, change(f"r{number}"), partition=number)
-
-
-def test_processes_that_create_the_file_at_once_share_it(path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=open_and_apply, args=(path, each)) for each in range(4)]
-    for each in processes:
-        each.start()
-    for each in processes:
-        each.join()
-    with HistoryStore(path) as store:
-        assert states_of(store).keys() == {"r0", "r1", "r2", "r3"}
 
 
 def write_forever(path: Path) -> None:
