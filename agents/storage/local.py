@@ -15,6 +15,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -23,6 +24,7 @@ from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import PublishedFile
 from agents.storage.names import file_name, file_stem
 from agents.storage.scratch import worker_directory
+from agents.storage.writing import run_on_disk
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
 
@@ -69,7 +71,9 @@ class LocalStorage:
         try:
             yield directory
         finally:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            # Empty once its file is published: a thread would cost more than the removal.
+            if not _remove_empty(directory):
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def publish(
         self, path: Path, *, platform: str, video_id: str, format_id: str, extension: str
@@ -78,7 +82,7 @@ class LocalStorage:
         name = file_name(
             platform=platform, video_id=video_id, format_id=format_id, extension=extension
         )
-        return await asyncio.to_thread(self._publish, path, self._files / name)
+        return await run_on_disk(partial(self._publish, path, self._files / name))
 
     async def find(self, *, platform: str, video_id: str, format_id: str) -> PublishedFile | None:
         """See `Storage.find`."""
@@ -163,6 +167,15 @@ class LocalStorage:
                 return None
             inside = resolved.is_relative_to(self._files.resolve())
         return status if inside and stat.S_ISREG(status.st_mode) else None
+
+
+def _remove_empty(directory: Path) -> bool:
+    """Remove a directory if it is empty; return whether it was."""
+    try:
+        directory.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _path_of(uri: str) -> Path | None:

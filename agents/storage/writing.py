@@ -34,7 +34,7 @@ class HashingFile:
         self._buffered_bytes = 0
 
     async def write(self, chunk: bytes) -> None:
-        """Append bytes. They are buffered: durable only after `finish`.
+        """Append bytes. They are buffered until `finish`, and durable once they are published.
 
         Raises:
             ClipmillError: ``system.disk_full`` or ``system.storage``.
@@ -52,13 +52,13 @@ class HashingFile:
         await self._run(self._truncate)
 
     async def finish(self) -> str:
-        """Flush and fsync the file; return its SHA-256 (hex)."""
-        await self._run(self._sync)
+        """Write what is buffered; return the SHA-256 of the file (hex)."""
+        await self._run(self._flush)
         return self._digest.hexdigest()
 
     async def _run(self, call: Callable[[], T]) -> T:
         with map_file_errors(self._path.parent):
-            return await _run_to_completion(call)
+            return await run_on_disk(call)
 
     def _flush(self) -> None:
         for chunk in self._buffer:
@@ -71,10 +71,6 @@ class HashingFile:
     def _truncate(self) -> None:
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-
-    def _sync(self) -> None:
-        self._flush()
-        os.fsync(self._descriptor)
 
 
 async def digest_of(path: Path) -> str:
@@ -94,7 +90,7 @@ async def digest_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     with map_file_errors(path.parent):
-        return await _run_to_completion(read)
+        return await run_on_disk(read)
 
 
 @asynccontextmanager
@@ -112,10 +108,11 @@ async def open_hashing_file(path: Path) -> AsyncIterator[HashingFile]:
         os.close(descriptor)
 
 
-async def _run_to_completion(call: Callable[[], T]) -> T:
+async def run_on_disk(call: Callable[[], T]) -> T:
     """Run a call in a disk thread; a cancellation is deferred until the thread has finished.
 
-    Otherwise the descriptor could be closed, and its number reused, while the thread writes to it.
+    Otherwise the descriptor could be closed, and its number reused, while the thread writes to it;
+    or the workspace be removed while a file of it is published.
     """
     running = asyncio.get_running_loop().run_in_executor(_DISK, call)
     try:

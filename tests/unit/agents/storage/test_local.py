@@ -2,6 +2,7 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -250,6 +251,29 @@ async def test_publish_error_is_mapped_and_leaves_no_file(
         await publish(storage, b"x")
     assert caught.value.code is code
     assert published_files(root) == []
+
+
+async def test_cancelled_publish_ends_before_the_workspace_is_removed(
+    storage: Storage, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, resume = threading.Event(), threading.Event()
+    real_sync = os.fsync
+
+    def slow(number: int) -> None:
+        started.set()
+        assert resume.wait(10)
+        real_sync(number)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    running = asyncio.create_task(publish(storage, b"whole"))
+    await asyncio.to_thread(started.wait, 10)
+    running.cancel()
+    await asyncio.sleep(0)
+    assert not running.done()
+    resume.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert published_files(root) == [f"tiktok/{VIDEO}/{VIDEO}.play.mp4"]
 
 
 async def test_concurrent_jobs_do_not_interfere(storage: Storage) -> None:

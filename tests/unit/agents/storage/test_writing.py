@@ -83,8 +83,6 @@ async def test_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     [
         ("write", errno.ENOSPC, ErrorCode.SYSTEM_DISK_FULL),
         ("write", errno.EIO, ErrorCode.SYSTEM_STORAGE),
-        ("fsync", errno.EDQUOT, ErrorCode.SYSTEM_DISK_FULL),
-        ("fsync", errno.EIO, ErrorCode.SYSTEM_STORAGE),
     ],
 )
 async def test_disk_error_is_mapped_and_the_file_is_closed(
