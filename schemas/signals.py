@@ -13,8 +13,13 @@ CANCEL = "cancel/"
 REFRESH = "refresh/"
 INTAKE = "intake/"
 RATE = "rate/"
-"""Key prefixes. They are followed by the breaker's name, request id, video key, stage, and for a
-rate by the name that the endpoint's breaker has, too."""
+ACCOUNT = "account/"
+"""Key prefixes. They are followed by the breaker's name, request id, video key, stage, for a rate
+by the name that the endpoint's breaker has, too, and for an account by platform and name."""
+
+ACCOUNT_SECONDS = 300.0
+"""Interval at which the state of an account is published again, changed or not. One that is three
+times as old is of an account that no worker has any more."""
 
 
 class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,3 +113,31 @@ class IntakeSignal(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     by: str
     at: Moment
+
+
+class AccountState(msgspec.Struct, frozen=True, kw_only=True):
+    """An account of a platform, as the worker sees it that has published it last.
+
+    Key: ``account/<platform>/<account>``.
+
+    Attributes:
+        account: name of the account; no secret.
+        healthy: it is usable now.
+        last_success_at: latest success that proves the login; None without one in this worker.
+        expires_at: end of the login; None when that is not known.
+        unsaved: renewed cookies cannot be persisted, and are lost at a restart.
+        at: time of the state.
+    """
+
+    platform: str
+    account: str
+    healthy: bool
+    last_success_at: Moment | None = None
+    expires_at: Moment | None = None
+    unsaved: bool = False
+    at: Moment
+
+    @property
+    def name(self) -> str:
+        """Name of the account among all platforms: ``tiktok/main``."""
+        return f"{self.platform}/{self.account}"

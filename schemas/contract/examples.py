@@ -46,6 +46,7 @@ from schemas.results import (
     Rejected,
 )
 from schemas.signals import (
+    AccountState,
     BreakerState,
     CancelSignal,
     IntakeSignal,
@@ -356,6 +357,14 @@ RATE_STATES: tuple[RateState, ...] = (
         cuts=1,
     ),
     RateState(**_ENDPOINT, since=_START + timedelta(minutes=5), cuts=1),
+)
+ACCOUNT_STATE = AccountState(
+    platform="tiktok",
+    account="main",
+    healthy=True,
+    last_success_at=_START,
+    expires_at=_START + timedelta(days=30),
+    at=_START + timedelta(minutes=5),
 )
 CANCEL_SIGNAL = CancelSignal(by="ann", at=CANCELLED.finished_at)
 REFRESH_SIGNAL = RefreshSignal(by="ann", at=_START)

@@ -25,6 +25,7 @@ from schemas.progress import Progress
 from schemas.request import Request
 from schemas.results import PublishedResult, Result
 from schemas.signals import (
+    AccountState,
     BreakerState,
     CancelSignal,
     IntakeSignal,
@@ -180,6 +181,12 @@ RATE_STATE = Message(
     kind=RateState,
     examples=examples.RATE_STATES,
 )
+ACCOUNT_STATE = Message(
+    name="account-state",
+    summary="An account of a platform.",
+    kind=AccountState,
+    examples=(examples.ACCOUNT_STATE,),
+)
 CANCEL_SIGNAL = Message(
     name="cancel-signal",
     summary="A request or a batch is cancelled.",
@@ -226,6 +233,7 @@ MESSAGES: tuple[Message, ...] = (
     ATTEMPT,
     BREAKER_STATE,
     RATE_STATE,
+    ACCOUNT_STATE,
     CANCEL_SIGNAL,
     REFRESH_SIGNAL,
     INTAKE_SIGNAL,

@@ -7,6 +7,7 @@ from typing import get_args
 
 from schemas.audit import Transition
 from schemas.contract.json_schema import (
+    ACCOUNT_STATE,
     ATTEMPT,
     AUDIT_RECORD,
     BREAKER_STATE,
@@ -67,6 +68,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     ATTEMPT.name: ("network.attempt.v1", "network.trial.v1", "breaker.ordered.v1"),
     BREAKER_STATE.name: ("breaker.changed.v1",),
     RATE_STATE.name: ("rate.changed.v1",),
+    ACCOUNT_STATE.name: ("account.changed.v1",),
     CANCEL_SIGNAL.name: ("cancel.v1",),
     REFRESH_SIGNAL.name: ("refresh.v1",),
     INTAKE_SIGNAL.name: ("intake.v1",),
@@ -89,7 +91,14 @@ MESSAGES_ON: dict[Topic, tuple[Message, ...]] = {
     topics.RESULTS: (RESULT,),
     topics.COMMANDS: (COMMAND,),
     topics.ATTEMPTS: (ATTEMPT,),
-    topics.SIGNALS: (BREAKER_STATE, RATE_STATE, CANCEL_SIGNAL, REFRESH_SIGNAL, INTAKE_SIGNAL),
+    topics.SIGNALS: (
+        BREAKER_STATE,
+        RATE_STATE,
+        ACCOUNT_STATE,
+        CANCEL_SIGNAL,
+        REFRESH_SIGNAL,
+        INTAKE_SIGNAL,
+    ),
     topics.MARKS: (DEAD_LETTER_STATUS,),
     topics.HEARTBEATS: (HEARTBEAT,),
 }

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from schemas.contract.examples import BREAKER_STATES, RATE_STATES
-from schemas.signals import BreakerState, RateState
+from schemas.contract.examples import ACCOUNT_STATE, BREAKER_STATES, RATE_STATES
+from schemas.signals import AccountState, BreakerState, RateState
 from streams.console.api.operations import CHANGE_ERRORS, Body, Operation, Parameter
 from streams.console.api.shapes import EmptyBody
 
@@ -20,6 +20,12 @@ class RateView(RateState, frozen=True, kw_only=True):
     name: str
 
 
+class AccountView(AccountState, frozen=True, kw_only=True):
+    """An account of a platform, as the worker sees it that has published it last."""
+
+    name: str
+
+
 class BreakerList(msgspec.Struct, frozen=True, kw_only=True):
     """All breakers, by name."""
 
@@ -30,6 +36,12 @@ class RateList(msgspec.Struct, frozen=True, kw_only=True):
     """All rates, by name."""
 
     rates: tuple[RateView, ...]
+
+
+class AccountList(msgspec.Struct, frozen=True, kw_only=True):
+    """The accounts that a worker has, by name."""
+
+    accounts: tuple[AccountView, ...]
 
 
 class AcceptedSignal(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +97,14 @@ OPERATIONS = (
         example={
             "rates": [{"name": each.name, **msgspec.to_builtins(each)} for each in RATE_STATES[:1]]
         },
+    ),
+    Operation(
+        method="get",
+        path="/accounts",
+        name="listAccounts",
+        summary="Return the accounts that a worker has, by name.",
+        response=AccountList,
+        example={"accounts": [{"name": ACCOUNT_STATE.name, **msgspec.to_builtins(ACCOUNT_STATE)}]},
     ),
     _change(
         "/breakers/{name}/open",

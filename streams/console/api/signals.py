@@ -1,9 +1,20 @@
 """Shared state: show breakers and rates, open or reset a breaker, resume a stage."""
 
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
 import msgspec
 from aiohttp import web
 
-from schemas.signals import BREAKER, RATE, BreakerState, RateState
+from schemas.signals import (
+    ACCOUNT,
+    ACCOUNT_SECONDS,
+    BREAKER,
+    RATE,
+    AccountState,
+    BreakerState,
+    RateState,
+)
 from streams.console.access import USER
 from streams.console.api.responses import ROOT, json_response, read_object
 from streams.console.commands import (
@@ -15,9 +26,13 @@ from streams.console.commands import (
 )
 from streams.console.services import Services
 
+State = TypeVar("State", AccountState, BreakerState, RateState)
+
+STALE_ACCOUNT = timedelta(seconds=3 * ACCOUNT_SECONDS)
+
 
 class SignalApi:
-    """The handlers of breakers, rates and paused stages."""
+    """The handlers of breakers, rates, accounts and paused stages."""
 
     def __init__(self, services: Services) -> None:
         self._shared_state = services.shared_state
@@ -28,15 +43,23 @@ class SignalApi:
         router.add_post(f"{ROOT}/breakers/{{name}}/open", self.open_breaker)
         router.add_post(f"{ROOT}/breakers/{{name}}/reset", self.reset_breaker)
         router.add_get(f"{ROOT}/rates", self.list_rates)
+        router.add_get(f"{ROOT}/accounts", self.list_accounts)
         router.add_post(f"{ROOT}/stages/{{name}}/resume", self.resume_stage)
 
     async def list_breakers(self, _request: web.Request) -> web.Response:
         """Return all breakers, by name."""
-        return json_response({"breakers": self._states(BREAKER, BreakerState)})
+        return json_response({"breakers": _to_json(self._states(BREAKER, BreakerState))})
 
     async def list_rates(self, _request: web.Request) -> web.Response:
         """Return all rates, by name."""
-        return json_response({"rates": self._states(RATE, RateState)})
+        return json_response({"rates": _to_json(self._states(RATE, RateState))})
+
+    async def list_accounts(self, _request: web.Request) -> web.Response:
+        """Return the accounts that a worker has, by name."""
+        now = datetime.now(UTC)
+        states = self._states(ACCOUNT, AccountState)
+        present = [each for each in states if now - each.at < STALE_ACCOUNT]
+        return json_response({"accounts": _to_json(present)})
 
     async def open_breaker(self, request: web.Request) -> web.Response:
         """Publish the command that forces a breaker open until it is reset."""
@@ -57,11 +80,11 @@ class SignalApi:
         await publish_commands(self._producer, [command])
         return json_response({"command": command.id}, 202)
 
-    def _states(
-        self, prefix: str, kind: type[BreakerState] | type[RateState]
-    ) -> list[dict[str, object]]:
+    def _states(self, prefix: str, kind: type[State]) -> list[State]:
         keys = sorted(key for key, _ in self._shared_state.items(prefix))
         states = (self._shared_state.read(key, kind) for key in keys)
-        return [
-            {"name": each.name, **msgspec.to_builtins(each)} for each in states if each is not None
-        ]
+        return [each for each in states if each is not None]
+
+
+def _to_json(states: list[State]) -> list[dict[str, object]]:
+    return [{"name": each.name, **msgspec.to_builtins(each)} for each in states]

@@ -1,21 +1,29 @@
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
 from agents.access.accounts import (
     SWEEP_SECONDS,
     AccountGauges,
+    AccountStates,
     open_authenticator,
     stage_authenticator,
 )
 from agents.accounts.cookie_files import CookieFiles
 from agents.accounts.interface import AccountStatus, AccountUse
 from agents.platforms.registry import Platforms
+from schemas.codec import decode
 from schemas.errors import ClipmillError, ErrorCode
+from schemas.signals import ACCOUNT_SECONDS, AccountState
 from streams.observability.metrics import REGISTRY
+from streams.records import Outgoing
 from streams.settings import AuthSettings
+from streams.topics import SIGNALS
 from tests.unit.agents.accounts.sessions import LATER, cookie, value_in, write
 from tests.unit.agents.builders import make_context, make_settings
 
@@ -109,11 +117,52 @@ async def test_stage_sweeps_account_gauges_and_saves_cookies_on_close(tmp_path: 
             "tiktok", account, AccountUse(subject="tiktok:1", login_required=True)
         )
         ((seconds, sweep),) = context.periodic
-        assert (seconds, sweep()) == (SWEEP_SECONDS, ())
+        ((record,),) = sweep()
+        assert isinstance(record, Outgoing)
+        assert (seconds, record.key) == (SWEEP_SECONDS, b"account/tiktok/main")
         assert metric("healthy") == 1.0
         for value in ("first", "last"):
             account.renew((cookie(value=value),))
     assert value_in(path) == "last"
+
+
+MAIN = AccountStatus(platform="tiktok", account="main", healthy=True, expires_at=LATER)
+
+
+@pytest.mark.parametrize(
+    ("change", "seconds", "is_published"),
+    [
+        ({}, 2, False),
+        ({}, ACCOUNT_SECONDS, True),
+        ({"last_success_at": 5.0}, 2, False),
+        ({"healthy": False}, 2, True),
+        ({"unsaved": True}, 2, True),
+        ({"expires_at": None}, 2, True),
+        ({"account": "spare"}, 2, True),
+    ],
+)
+def test_state_of_an_account_is_published_when_it_changes_and_now_and_then(
+    change: dict[str, Any], seconds: float, *, is_published: bool
+) -> None:
+    states = AccountStates()
+    (first,) = states.update([MAIN], 100.0)
+    assert decode(first.value or b"", AccountState).expires_at == datetime.fromtimestamp(LATER, UTC)
+    changed = msgspec.structs.replace(MAIN, **change)
+    records = states.update([MAIN, changed] if "account" in change else [changed], 100.0 + seconds)
+    assert bool(records) is is_published
+    assert states.update([changed], 101.0 + seconds)[1:] == []
+
+
+def test_account_that_is_gone_leaves_a_tombstone() -> None:
+    states = AccountStates()
+    states.update([MAIN], 100.0)
+    (tombstone,) = states.update([], 102.0)
+    assert (tombstone.topic, tombstone.key, tombstone.value) == (
+        SIGNALS,
+        b"account/tiktok/main",
+        None,
+    )
+    assert states.update([], 104.0) == []
 
 
 async def test_unsaved_cookies_are_saved_when_the_stage_crashes(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from schemas.codec import encode
 from schemas.commands import Command, OpenBreaker, ResetBreaker, ResumeStage
-from schemas.signals import BREAKER, RATE, BreakerState, RateState
+from schemas.signals import ACCOUNT, BREAKER, RATE, AccountState, BreakerState, RateState
 from streams.console.access import ANONYMOUS
+from streams.console.api.signals import STALE_ACCOUNT
 from tests.unit.streams.console.consoles import running_console
 
 NAME = "tiktok:extract:direct"
@@ -28,6 +29,17 @@ async def test_breakers_and_rates_are_listed_without_malformed_ones(tmp_path: Pa
         rates = (await (await client.get("/api/v1/rates")).json())["rates"]
     assert [(each["name"], each["state"]) for each in breakers] == [(NAME, "open")]
     assert [(each["name"], each["cuts"]) for each in rates] == [(NAME, 2)]
+
+
+async def test_accounts_are_listed_until_no_worker_has_them(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    main = AccountState(platform="tiktok", account="main", healthy=False, at=now)
+    gone = AccountState(platform="tiktok", account="gone", healthy=True, at=now - STALE_ACCOUNT)
+    async with running_console(tmp_path) as client:
+        for each in (main, gone):
+            client.services.shared_state.put(f"{ACCOUNT}{each.name}", encode(each))
+        accounts = (await (await client.get("/api/v1/accounts")).json())["accounts"]
+    assert [(each["name"], each["healthy"]) for each in accounts] == [("tiktok/main", False)]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,7 @@ def test_the_client_sends_requests_and_receives_results() -> None:
         "client.receive.signals": [
             "breaker-state",
             "rate-state",
+            "account-state",
             "cancel-signal",
             "refresh-signal",
             "intake-signal",

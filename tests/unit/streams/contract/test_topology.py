@@ -6,7 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from agents.access import attempts
+from agents.access.accounts import AccountStates
 from agents.access.attempts import PlannedAttempt
+from agents.accounts.interface import AccountStatus
 from agents.commands.agent import CommandContext
 from agents.ledger import batch_records
 from agents.monitor import breakers, rates, write_behind
@@ -15,6 +17,7 @@ from schemas.audit import Transition
 from schemas.codec import decode, encode
 from schemas.contract import examples
 from schemas.contract.json_schema import (
+    ACCOUNT_STATE,
     ATTEMPT,
     AUDIT_RECORD,
     BREAKER_STATE,
@@ -83,6 +86,13 @@ def signal_record(state: BreakerState | RateState, event: str) -> Outgoing:
     return write_behind.signal(state.name, encode(state), event, "monitor", "1")
 
 
+def account_record() -> Outgoing:
+    """Return the record of an account that the extraction stage writes."""
+    main = AccountStatus(platform="tiktok", account="main", healthy=True)
+    (record,) = AccountStates().update([main], NOW.timestamp())
+    return record
+
+
 RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (PENDING_LINK, lambda: events.send_event(examples.PENDING_LINK, "recovery", None)),
     (VALIDATED_VIDEO, lambda: events.send_event(examples.VALIDATED_VIDEO, "validation", "1")),
@@ -108,6 +118,7 @@ RECORDS: list[tuple[Message, Callable[[], Any]]] = [
     (ATTEMPT, lambda: command_record(ATTEMPTS, examples.ATTEMPTS[-1], "breaker.ordered")),
     (BREAKER_STATE, lambda: signal_record(examples.BREAKER_STATES[0], breakers.EVENT)),
     (RATE_STATE, lambda: signal_record(examples.RATE_STATES[0], rates.EVENT)),
+    (ACCOUNT_STATE, account_record),
     (CANCEL_SIGNAL, lambda: command_record(SIGNALS, examples.CANCEL_SIGNAL, "cancel")),
     (REFRESH_SIGNAL, lambda: command_record(SIGNALS, examples.REFRESH_SIGNAL, "refresh")),
     (INTAKE_SIGNAL, lambda: command_record(SIGNALS, examples.INTAKE_SIGNAL, "intake")),
