@@ -25,6 +25,7 @@ from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.pages.replay import ReplayPages
 from streams.console.pages.requests import RequestPages
+from streams.console.pages.search import SearchPages
 from streams.console.pages.submit import SubmitPages
 from streams.console.services import Services
 from streams.errors import OperatorError
@@ -73,6 +74,7 @@ def build_console(services: Services) -> web.Application:
         SignalApi(services),
         DocumentApi(),
         RequestPages(services, renderer),
+        SearchPages(services),
         SubmitPages(services, renderer),
         JobPages(services, renderer),
         DeadLetterPages(services, renderer),

@@ -140,9 +140,10 @@ async def test_failed_request_is_found_and_retried_by_keyboard(
     await reload_until(opened, "failed")
     pipeline.standin.clear(video=video)
 
-    await press_on(opened, opened.get_by_role("link", name="Requests"))
-    await tab_to(opened, opened.get_by_role("textbox", name="error"))
+    await opened.keyboard.press("/")
     await opened.keyboard.type("content.not_found")
+    await opened.keyboard.press("Enter")
+    await expect(opened.get_by_role("textbox", name="error")).to_have_value("content.not_found")
     await tab_to(opened, opened.get_by_role("textbox", name="url"))
     await opened.keyboard.type(page(video))
     await opened.keyboard.press("Enter")

@@ -265,7 +265,7 @@ function openForm(command) {
 
 /** @type {Record<string, () => void>} */
 const SHORTCUTS = {
-  "/": () => /** @type {?HTMLElement} */ (document.querySelector("main form input"))?.focus(),
+  "/": () => /** @type {?HTMLElement} */ (document.querySelector("[role=search] input"))?.focus(),
   "?": () => /** @type {?HTMLDialogElement} */ (byId("help"))?.showModal(),
   j: () => moveFocus(1),
   k: () => moveFocus(-1),
