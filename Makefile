@@ -73,7 +73,7 @@ watch: $(KAFKA) $(PROMETHEUS)  ## The same with Prometheus, Alertmanager and the
 	$(BIN)/python -m deploy.watch
 
 lock: $(READY)  ## Resolve and lock the requirements.
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --extra tracing pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --extra objects --extra tracing pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-header --group pyproject.toml:peers -o requirements-peers.txt
 

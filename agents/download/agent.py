@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from agents.access import OutboundGate, installed_plugins, open_fetchers
+from agents.access import OutboundGate, installed_plugins, open_fetchers, open_storage
 from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
@@ -33,7 +33,6 @@ from agents.pipeline import (
 )
 from agents.pipeline.request_claims import claim_of_selected
 from agents.platforms import Platforms
-from agents.storage import LocalStorage
 from schemas import ClipmillError, Job, SelectedSource, SelectedVideo, StoredFile
 from streams import ATTEMPTS, PROGRESS, SELECTED, Handler, Stage, StageContext, TableWrite
 
@@ -186,7 +185,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
     settings = context.settings
     async with AsyncExitStack() as stack:
         fetchers = await open_fetchers(settings, stack)
-        storage = await stack.enter_async_context(LocalStorage.open(settings.data_dir))
+        storage = await stack.enter_async_context(open_storage(settings))
         storage_guard = StorageGuard(storage, context.intake, settings.download)
         await stack.enter_async_context(background_task(storage_guard.watch()))
         verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))

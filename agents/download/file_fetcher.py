@@ -119,6 +119,7 @@ class FileFetcher:
             video_id=event.video.id,
             format_id=source.file_id,
             extension=extension(prepared.source, prepared.facts),
+            sha256=prepared.fetched.sha256,
         )
         return stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
 

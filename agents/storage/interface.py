@@ -29,11 +29,26 @@ class Storage(Protocol):
         ...
 
     async def publish(
-        self, path: Path, *, platform: str, video_id: str, format_id: str, extension: str
+        self,
+        path: Path,
+        *,
+        platform: str,
+        video_id: str,
+        format_id: str,
+        extension: str,
+        sha256: str,
     ) -> str:
         """Move a finished file of a workspace into the store; returns its URI.
 
         Idempotent: the same names give the same URI; an existing file is replaced atomically.
+
+        Args:
+            path: a regular file under a workspace.
+            platform: name of the platform.
+            video_id: id of the post.
+            format_id: id of the file among those of the post.
+            extension: one of `schemas.video.CONTAINERS`.
+            sha256: digest of the file (hex); a store with metadata keeps it there.
 
         Raises:
             ClipmillError: ``content.unsupported`` when the names cannot be used;

@@ -12,9 +12,8 @@ import asyncio
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -23,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from agents.storage.errors import FileGoneError, map_file_errors
 from agents.storage.interface import PublishedFile
 from agents.storage.names import file_name, file_stem
-from agents.storage.scratch import worker_directory
+from agents.storage.workspaces import Workspaces
 from agents.storage.writing import run_on_disk
 from schemas.errors import ClipmillError, ErrorCode
 from schemas.video import CONTAINERS
@@ -38,11 +37,9 @@ PROBE_BYTES = 65_536
 class LocalStorage:
     """A `Storage` in a directory. Constructed by `LocalStorage.open`."""
 
-    def __init__(self, root: Path, resources: ExitStack) -> None:
+    def __init__(self, root: Path, workspaces: Workspaces) -> None:
         self._files = root / "files"
-        self._temporary = root / "tmp"
-        self._resources = resources
-        self._scratch = resources.enter_context(worker_directory(self._temporary))
+        self._workspaces = workspaces
 
     @classmethod
     @asynccontextmanager
@@ -56,27 +53,22 @@ class LocalStorage:
         """
         with map_file_errors(root):
             absolute = await asyncio.to_thread(_prepare, root)
-            resources = ExitStack()
-            storage = await asyncio.to_thread(cls, absolute, resources)
-        try:
-            yield storage
-        finally:
-            await asyncio.to_thread(resources.close)
+        async with Workspaces.open(absolute / "tmp") as workspaces:
+            yield cls(absolute, workspaces)
 
-    @asynccontextmanager
-    async def workspace(self) -> AsyncIterator[Path]:
+    def workspace(self) -> AbstractAsyncContextManager[Path]:
         """See `Storage.workspace`."""
-        with map_file_errors(self._scratch):
-            directory = Path(tempfile.mkdtemp(dir=self._scratch, prefix="job-"))
-        try:
-            yield directory
-        finally:
-            # Empty once its file is published: a thread would cost more than the removal.
-            if not _remove_empty(directory):
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        return self._workspaces.create()
 
     async def publish(
-        self, path: Path, *, platform: str, video_id: str, format_id: str, extension: str
+        self,
+        path: Path,
+        *,
+        platform: str,
+        video_id: str,
+        format_id: str,
+        extension: str,
+        sha256: str,  # noqa: ARG002 - a file has no metadata
     ) -> str:
         """See `Storage.publish`. ``path`` must be a regular file under a workspace."""
         name = file_name(
@@ -118,9 +110,8 @@ class LocalStorage:
 
     def _probe(self) -> None:
         shutil.disk_usage(f"{self._files}/")
-        if not self._scratch.is_dir():
-            self._scratch = self._resources.enter_context(worker_directory(self._temporary))
-        source, target = self._scratch / PROBE_NAME, self._files / PROBE_NAME
+        self._workspaces.restore()
+        source, target = self._workspaces.directory / PROBE_NAME, self._files / PROBE_NAME
         source.write_bytes(bytes(PROBE_BYTES))
         _sync_file(source)
         source.replace(target)
@@ -167,15 +158,6 @@ class LocalStorage:
                 return None
             inside = resolved.is_relative_to(self._files.resolve())
         return status if inside and stat.S_ISREG(status.st_mode) else None
-
-
-def _remove_empty(directory: Path) -> bool:
-    """Remove a directory if it is empty; return whether it was."""
-    try:
-        directory.rmdir()
-    except OSError:
-        return False
-    return True
 
 
 def _path_of(uri: str) -> Path | None:

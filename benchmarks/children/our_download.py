@@ -35,7 +35,12 @@ async def main(arguments: Download) -> None:
                     source, target, hosts=HOSTS, limits=FetchLimits(), on_bytes=progress
                 )
                 uri = await storage.publish(
-                    target, platform="tiktok", video_id="1", format_id="play", extension="mp4"
+                    target,
+                    platform="tiktok",
+                    video_id="1",
+                    format_id="play",
+                    extension="mp4",
+                    sha256=fetched.sha256,
                 )
         assert await storage.stat(uri) == arguments.size
         assert fetched.sha256 == arguments.sha256

@@ -27,6 +27,7 @@ from streams.settings.performance import PerformanceSettings
 from streams.settings.platforms import ConfiguredSite
 from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
 from streams.settings.stage import StageSettings
+from streams.settings.storage import StorageSettings
 
 __all__ = [
     "HIGHEST_PORT",
@@ -49,6 +50,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StageSettings",
+    "StorageSettings",
     "UnknownSettingError",
     "config_file",
     "load_settings",

@@ -27,6 +27,7 @@ from streams.settings.performance import PerformanceSettings
 from streams.settings.platforms import PlatformName, PlatformSettings
 from streams.settings.recovery import BreakerSettings, DeadLetterSettings, RetrySettings
 from streams.settings.stage import StageSettings
+from streams.settings.storage import StorageSettings
 
 ENV_PREFIX = "CLIPMILL_"
 CONFIG_FILE_VARIABLE = "CLIPMILL_CONFIG"
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     )
     retry: RetrySettings = RetrySettings()
     stage: StageSettings = StageSettings()
+    storage: StorageSettings = StorageSettings()
 
     @classmethod
     def settings_customise_sources(

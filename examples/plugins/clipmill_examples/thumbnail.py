@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from agents.access import OutboundGate, installed_plugins, open_fetchers
+from agents.access import OutboundGate, installed_plugins, open_fetchers, open_storage
 from agents.platforms import Fetched, FetchLimits, MediaFetcher, Platforms
-from agents.storage import LocalStorage, Storage
+from agents.storage import Storage
 from schemas import (
     ClipmillError,
     ErrorCode,
@@ -124,6 +124,7 @@ class ThumbnailStep:
                 video_id=video_id,
                 format_id=NAME,
                 extension=EXTENSIONS.get(fetched.mime_type, "jpg"),
+                sha256=fetched.sha256,
             )
         return _describe(event, uri=uri, size=fetched.bytes)
 
@@ -162,7 +163,7 @@ async def open_thumbnail(context: StageContext) -> AsyncIterator[Handler]:
     """Open the stage: one downloader per egress, behind the breakers of the platform's media."""
     async with AsyncExitStack() as stack:
         fetchers = await open_fetchers(context.settings, stack)
-        storage = await stack.enter_async_context(LocalStorage.open(context.settings.data_dir))
+        storage = await stack.enter_async_context(open_storage(context.settings))
         gate = OutboundGate(
             "download",
             tuple(fetchers),

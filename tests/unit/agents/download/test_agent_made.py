@@ -136,7 +136,7 @@ class DownloadHarness:
         return sorted(path.name for path in self.storage._files.rglob("*") if path.is_file())
 
     def scratch(self) -> list[Path]:
-        return list(self.storage._temporary.rglob("job-*"))
+        return list(self.storage._workspaces.directory.rglob("job-*"))
 
 
 @pytest.fixture

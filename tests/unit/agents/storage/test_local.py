@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import hashlib
 import os
 import shutil
 import threading
@@ -35,7 +36,8 @@ async def publish(storage: Storage, content: bytes, **changes: str) -> str:
     async with storage.workspace() as directory:
         path = directory / "part"
         path.write_bytes(content)
-        return await storage.publish(path, **(names | changes))
+        digest = hashlib.sha256(content).hexdigest()
+        return await storage.publish(path, **(names | changes), sha256=digest)
 
 
 def published_files(root: Path) -> list[str]:
@@ -163,6 +165,7 @@ async def test_only_regular_files_are_published(storage: Storage, tmp_path: Path
                 video_id=VIDEO,
                 format_id="play",
                 extension="mp4",
+                sha256=hashlib.sha256(b"").hexdigest(),
             )
     assert caught.value.code is ErrorCode.SYSTEM_STORAGE
 

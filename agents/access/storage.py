@@ -1,0 +1,43 @@
+"""The storage of the settings: a local directory, or an object store."""
+
+import importlib.util
+from contextlib import AbstractAsyncContextManager
+
+from agents.storage import LocalStorage, Storage
+from schemas.errors import ClipmillError, ErrorCode
+from streams.settings import Settings
+
+
+def open_storage(settings: Settings) -> AbstractAsyncContextManager[Storage]:
+    """Open the storage of finished files; remove leftovers of killed workers.
+
+    Raises:
+        ClipmillError: ``system.config``: the object store cannot be used as it is configured;
+            ``system.storage`` or ``system.disk_full``: the local directory cannot.
+    """
+    chosen = settings.storage
+    if chosen.url is None:
+        return LocalStorage.open(settings.data_dir)
+    if importlib.util.find_spec("obstore") is None:
+        raise ClipmillError(
+            ErrorCode.SYSTEM_CONFIG,
+            "storage.url needs an extra; install clipmill[objects], or remove the setting",
+        )
+    # Lazy import: obstore is an extra.
+    from agents.storage.object_connection import ObjectStoreSettings  # noqa: PLC0415
+    from agents.storage.object_store import ObjectStorage  # noqa: PLC0415
+
+    store = ObjectStoreSettings(
+        url=chosen.url,
+        endpoint=chosen.endpoint,
+        region=chosen.region,
+        ca_file=chosen.ca_file,
+        proxy=chosen.proxy,
+        connect_seconds=chosen.connect_timeout_seconds,
+        request_seconds=chosen.request_timeout_seconds,
+        part_bytes=chosen.part_bytes,
+        parallel_parts=chosen.parallel_parts,
+        single_put_bytes=chosen.single_put_bytes,
+        uploads=chosen.uploads,
+    )
+    return ObjectStorage.open(store, settings.data_dir.absolute())

@@ -1,0 +1,198 @@
+"""Uploads a file to an object store: complete or absent, and with the digest as its metadata.
+
+A file of up to ``single_put_bytes`` is one conditional request: created, or replacing exactly the
+version that was seen before. A larger one is uploaded in parts, which appear together at the end
+and unconditionally: of two concurrent uploads the one that ends last remains, complete.
+"""
+
+import asyncio
+import hashlib
+import mmap
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import obstore
+from obstore.exceptions import AlreadyExistsError, GenericError, PreconditionError
+from obstore.store import ObjectStore
+
+from agents.storage.errors import map_file_errors
+from agents.storage.object_connection import ObjectStoreSettings
+from agents.storage.writing import run_on_disk
+from schemas.errors import ClipmillError, ErrorCode
+
+if TYPE_CHECKING:
+    from obstore import UpdateVersion
+
+DIGEST = "sha256"
+"""Name of the digest in an object's metadata."""
+
+ATTEMPTS = 3
+"""Conditional requests for one file, of which another worker's preceded all."""
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to upload.
+
+    Attributes:
+        path: of the local file.
+        key: of the object.
+        bytes: size of the file.
+        sha256: its digest.
+        mime_type: its media type.
+    """
+
+    path: Path
+    key: str
+    bytes: int
+    sha256: str
+    mime_type: str
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return {"Content-Type": self.mime_type, DIGEST: self.sha256}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """A version of an object.
+
+    Attributes:
+        bytes: its size.
+        sha256: digest from its metadata, None for a foreign object.
+        version: what a conditional request names it by.
+    """
+
+    bytes: int
+    sha256: str | None
+    version: "UpdateVersion"
+
+    def has_content_of(self, upload: Upload) -> bool:
+        return self.bytes == upload.bytes and self.sha256 == upload.sha256
+
+
+class Uploader:
+    """Uploads files; bounds the memory and the connections that uploads take together.
+
+    Args:
+        store: client of the store.
+        settings: sizes and limits.
+    """
+
+    def __init__(self, store: ObjectStore, settings: ObjectStoreSettings) -> None:
+        self._store = store
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.uploads)
+
+    async def upload(self, upload: Upload) -> None:
+        """Upload a file, unless the store has it under its key.
+
+        Raises:
+            obstore.exceptions.BaseError: the store refuses.
+            FileNotFoundError: the bucket is missing.
+            ClipmillError: the file cannot be read, has changed, or other workers keep replacing
+                the object.
+        """
+        is_single = upload.bytes <= self._settings.single_put_bytes
+        async with self._slots:
+            content = await self._map(upload) if is_single else None
+            stored = None if is_single else await self.inspect(upload.key)
+            for _ in range(ATTEMPTS):
+                if stored is not None and stored.has_content_of(upload):
+                    return
+                try:
+                    await self._put(upload, content, stored)
+                except (AlreadyExistsError, PreconditionError):
+                    stored = await self.inspect(upload.key)
+                else:
+                    return
+        raise ClipmillError(
+            ErrorCode.SYSTEM_STORAGE,
+            f"other workers replaced {upload.key} {ATTEMPTS} times meanwhile; check that each"
+            " cluster of workers has a storage.url of its own",
+        )
+
+    async def inspect(self, key: str) -> StoredObject | None:
+        """Return the present version of an object, None without one."""
+        try:
+            found = await obstore.get_async(self._store, key, options={"head": True})
+        except FileNotFoundError:
+            return None
+        version: UpdateVersion = {}
+        # obstore rejects a None.
+        if (e_tag := found.meta["e_tag"]) is not None:
+            version["e_tag"] = e_tag
+        if (generation := found.meta["version"]) is not None:
+            version["version"] = generation
+        return StoredObject(
+            bytes=found.meta["size"], sha256=found.attributes.get(DIGEST), version=version
+        )
+
+    async def _put(
+        self, upload: Upload, content: bytes | mmap.mmap | None, stored: StoredObject | None
+    ) -> None:
+        """Upload the content, if it is the next version after ``stored``; or else the parts."""
+        if content is None:
+            await self._put_parts(upload)
+            return
+        await obstore.put_async(
+            self._store,
+            upload.key,
+            content,
+            attributes=upload.attributes,
+            mode="create" if stored is None else stored.version,
+            use_multipart=False,
+        )
+
+    async def _put_parts(self, upload: Upload) -> None:
+        try:
+            await obstore.put_async(
+                self._store,
+                upload.key,
+                self._parts(upload),
+                attributes=upload.attributes,
+                chunk_size=self._settings.part_bytes,
+                max_concurrency=self._settings.parallel_parts,
+            )
+        except GenericError as error:
+            # Azure discards the blocks of an upload when another of the same blob ends first.
+            if "InvalidBlockList" not in str(error):
+                raise
+            raise PreconditionError from None
+
+    async def _map(self, upload: Upload) -> bytes | mmap.mmap:
+        """Map the file into memory; the pages are the kernel's, and freed with the mapping."""
+
+        def read() -> bytes | mmap.mmap:
+            with upload.path.open("rb", buffering=0) as file:
+                content = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) if upload.bytes else b""
+            _check(upload, hashlib.sha256(content).hexdigest())
+            return content
+
+        with map_file_errors(upload.path.parent):
+            return await run_on_disk(read)
+
+    async def _parts(self, upload: Upload) -> AsyncIterator[bytes]:
+        """Yield the parts; raises before the end of a file whose digest is not the expected one."""
+        digest = hashlib.sha256()
+
+        def read_part() -> bytes:
+            part = file.read(self._settings.part_bytes)
+            digest.update(part)
+            return part
+
+        with map_file_errors(upload.path.parent), upload.path.open("rb", buffering=0) as file:
+            while part := await run_on_disk(read_part):
+                yield part
+        _check(upload, digest.hexdigest())
+
+
+def _check(upload: Upload, digest: str) -> None:
+    if digest != upload.sha256:
+        raise ClipmillError(
+            ErrorCode.SYSTEM_STORAGE,
+            f"{upload.path.name} of {upload.key} changed before its upload; check the disk of"
+            " data_dir",
+        )

@@ -1,0 +1,77 @@
+"""Settings of the storage of finished files."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from streams.settings.kinds import Count, Group, Seconds, check_url
+
+PART_BYTES_MIN = 5 * 2**20
+"""Smallest part of S3, except for the last one of a file."""
+
+_URL = re.compile(
+    r"(?:s3|gs|az)://[a-z0-9][a-z0-9._-]{1,62}(?:/(?!\.)[A-Za-z0-9!_.*'()-]+)*/?", re.ASCII
+)
+_HTTP = ("http://", "https://")
+
+
+class StorageSettings(Group):
+    """The storage of finished files: `data_dir`, or an object store."""
+
+    url: str | None = Field(
+        None,
+        description="Object store: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX;"
+        " none: the directory data_dir/files. See docs/storage.md.",
+    )
+    endpoint: str | None = Field(
+        None, description="URL of an S3-compatible or other service; none: the cloud's own."
+    )
+    region: str | None = Field(None, description="Region of an S3 bucket; none: AWS_REGION.")
+    ca_file: Path | None = Field(None, description="PEM file of additional root certificates.")
+    proxy: str | None = Field(
+        None, description="URL of an HTTP proxy to the store; the egress proxy is never used."
+    )
+    connect_timeout_seconds: Seconds = Field(5, description="Timeout of connecting.")
+    request_timeout_seconds: Seconds = Field(
+        120, description="Timeout of one request, such as the upload of one part."
+    )
+    part_bytes: Annotated[int, Field(ge=PART_BYTES_MIN, le=2**30)] = Field(
+        8 * 2**20, description="Size of the parts in which a large file is uploaded."
+    )
+    parallel_parts: Count = Field(3, description="Parts of one file that are uploaded at once.")
+    single_put_bytes: Annotated[int, Field(ge=0, le=5_000_000_000)] = Field(
+        32 * 2**20,
+        description="Size up to which a file is uploaded by one request, which replaces no file of"
+        " another worker.",
+    )
+    uploads: Count = Field(8, description="Files that a process uploads at once.")
+
+    @field_validator("url")
+    @classmethod
+    def _is_object_store(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        if not _URL.fullmatch(url):
+            raise ValueError(
+                "it must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX;"
+                " credentials come from the cloud's own variables"
+            )
+        return url.rstrip("/")
+
+    @field_validator("endpoint", "proxy")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        if not url.startswith(_HTTP):
+            raise ValueError("it must start with http:// or https://")
+        check_url(url)
+        return url
+
+    @model_validator(mode="after")
+    def _has_a_store(self) -> Self:
+        if self.url is None and (self.endpoint or self.region or self.proxy):
+            raise ValueError("endpoint, region and proxy need url")
+        return self

@@ -1,0 +1,223 @@
+"""The `Storage` protocol on every implementation: one suite, run on real servers.
+
+Files of 3 MB are uploaded by one request, those of 12 MB in parts.
+"""
+
+import asyncio
+import hashlib
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from obstore.store import MemoryStore
+
+from agents.storage import FileGoneError, LocalStorage, Storage
+from agents.storage.object_connection import ObjectStoreSettings
+from agents.storage.object_store import ObjectStorage
+from agents.storage.workspaces import Workspaces
+from schemas.errors import ClipmillError, ErrorCode
+from tests.integration.storage_servers import (
+    StorageServer,
+    azurite,
+    create_azure_container,
+    create_s3_bucket,
+    running,
+    seaweedfs,
+)
+
+NAMES = {"platform": "tiktok", "video_id": "7608826249200356630", "format_id": "play"}
+SMALL, LARGE = 3 * 2**20, 12 * 2**20
+
+_numbers = itertools.count()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["local", "memory", "s3", "az"])
+async def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[str, StorageServer | None]]:
+    """Kind of the store, and the server behind it."""
+    kind, folder = request.param, tmp_path_factory.mktemp("server")
+    if kind in ("local", "memory"):
+        yield kind, None
+        return
+    found = seaweedfs(folder) if kind == "s3" else azurite(folder)
+    if found is None:
+        pytest.skip(f"this host has no server for {kind}")
+    async with running(found):
+        if kind == "az":
+            await asyncio.to_thread(create_azure_container, found, "clips")
+        else:
+            await create_s3_bucket(found, "clips")
+        yield kind, found
+
+
+@asynccontextmanager
+async def open_storage(
+    kind: str, server: StorageServer | None, root: Path
+) -> AsyncIterator[Storage]:
+    settings = ObjectStoreSettings(
+        url=f"{'s3' if server is None else kind}://clips/media/t{root.name}",
+        endpoint=None if server is None else server.endpoint,
+        region="eu-central-1",
+        part_bytes=5 * 2**20,
+        single_put_bytes=4 * 2**20,
+    )
+    async with AsyncExitStack() as stack:
+        if kind == "local":
+            yield await stack.enter_async_context(LocalStorage.open(root))
+        elif kind == "memory":
+            workspaces = await stack.enter_async_context(Workspaces.open(root / "tmp"))
+            yield ObjectStorage(MemoryStore(), settings, workspaces)
+        else:
+            yield await stack.enter_async_context(ObjectStorage.open(settings, root))
+
+
+@pytest.fixture
+async def storage(
+    server: tuple[str, StorageServer | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Storage]:
+    kind, process = server
+    for name, value in (process.variables if process else {}).items():
+        monkeypatch.setenv(name, value)
+    root = tmp_path / str(next(_numbers))
+    root.mkdir()
+    async with open_storage(kind, process, root) as storage:
+        yield storage
+
+
+async def publish(storage: Storage, content: bytes, **changes: str) -> str:
+    names = {**NAMES, "extension": "mp4", "sha256": hashlib.sha256(content).hexdigest()}
+    async with storage.workspace() as directory:
+        path = directory / "part"
+        path.write_bytes(content)
+        return await storage.publish(path, **(names | changes))
+
+
+async def content_of(storage: Storage, uri: str) -> bytes:
+    async with storage.reading(uri) as path:
+        assert path.suffix == Path(uri).suffix
+        return path.read_bytes()
+
+
+def random_bytes(size: int, seed: int = 0) -> bytes:
+    return hashlib.shake_256(bytes([seed])).digest(1000) * (size // 1000 + 1)
+
+
+@pytest.mark.parametrize("size", [1, SMALL, LARGE])
+async def test_published_file_is_read_back(storage: Storage, size: int) -> None:
+    content = random_bytes(size)
+    uri = await publish(storage, content)
+    assert uri.endswith("/tiktok/7608826249200356630/7608826249200356630.play.mp4")
+    assert await storage.stat(uri) == len(content)
+    assert await content_of(storage, uri) == content
+
+
+async def test_published_file_is_found_by_its_names(storage: Storage) -> None:
+    before = time.time()
+    uri = await publish(storage, b"bytes")
+    found = await storage.find(**NAMES)
+    assert found is not None
+    assert (found.uri, found.bytes) == (uri, 5)
+    assert before - 2 <= found.published_at <= time.time() + 2
+    assert await storage.find(**(NAMES | {"format_id": "other"})) is None
+    assert await storage.find(**(NAMES | {"video_id": "1"})) is None
+
+
+async def test_newest_file_of_any_extension_is_found(storage: Storage) -> None:
+    await publish(storage, b"older")
+    await asyncio.sleep(1.1)  # Object stores report whole seconds.
+    uri = await publish(storage, b"newer one", extension="m4a")
+    found = await storage.find(**NAMES)
+    assert found is not None
+    assert (found.uri, found.bytes) == (uri, 9)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_same_names_replace_the_file(storage: Storage, size: int) -> None:
+    older, newer = random_bytes(size), random_bytes(size + 1000, seed=1)
+    first = await publish(storage, older)
+    assert await publish(storage, newer) == first
+    assert await content_of(storage, first) == newer
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_same_file_is_published_once_more_without_a_change(
+    storage: Storage, size: int
+) -> None:
+    content = random_bytes(size)
+    first = await publish(storage, content)
+    assert await publish(storage, content) == first
+    assert await content_of(storage, first) == content
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_file_of_concurrent_workers_is_one_of_theirs(storage: Storage, size: int) -> None:
+    contents = [random_bytes(size, seed) for seed in range(3)]
+    uris = await asyncio.gather(*(publish(storage, each) for each in contents))
+    assert len(set(uris)) == 1
+    assert await content_of(storage, uris[0]) in contents
+
+
+async def test_formats_of_a_video_are_separate_files(storage: Storage) -> None:
+    uris = {await publish(storage, b"x", format_id=each) for each in ("a", "b", "a+b", "a/b")}
+    assert len(uris) == 4
+    assert [await storage.stat(uri) for uri in uris] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"platform": ".."}, {"video_id": "../../x"}, {"extension": "mp4/../../x"}, {"video_id": ""}],
+)
+async def test_unsafe_names_are_refused(changes: dict[str, str], storage: Storage) -> None:
+    with pytest.raises(ClipmillError) as caught:
+        await publish(storage, b"x", **changes)
+    assert caught.value.code is ErrorCode.CONTENT_UNSUPPORTED
+
+
+async def test_only_regular_files_are_published(storage: Storage, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch()
+    async with storage.workspace() as directory:
+        (directory / "part").symlink_to(secret)
+        with pytest.raises(ClipmillError) as caught:
+            await storage.publish(directory / "part", **NAMES, extension="mp4", sha256="")
+    assert caught.value.code is ErrorCode.SYSTEM_STORAGE
+
+
+async def test_foreign_uri_has_no_file(storage: Storage) -> None:
+    uri = await publish(storage, b"x")
+    scheme = uri.partition(":")[0]
+    for foreign in (
+        f"{uri}.gone",
+        f"{uri}/below",
+        f"{uri.rpartition('/')[0]}",
+        f"{uri.rpartition('/')[0]}/../{uri.rpartition('/')[2]}/../other",
+        uri.replace("clips", "other") if "clips" in uri else "file:///etc/hostname",
+        uri.replace(f"{scheme}:", "https:"),
+        "file:///etc/hostname",
+        "",
+    ):
+        assert await storage.stat(foreign) is None, foreign
+        with pytest.raises(FileGoneError):
+            async with storage.reading(foreign):
+                pass
+
+
+async def test_workspace_is_private_and_removed_at_the_end(storage: Storage) -> None:
+    async with storage.workspace() as one, storage.workspace() as two:
+        assert one != two
+        assert one.stat().st_mode & 0o777 == 0o700
+        (one / "half").touch()
+    assert not one.exists()
+    assert not two.exists()
+
+
+async def test_probe_leaves_no_file_that_is_found(storage: Storage) -> None:
+    await storage.probe()
+    await storage.probe()
+    assert await storage.find(**NAMES) is None
+    assert await storage.free_bytes() > 0

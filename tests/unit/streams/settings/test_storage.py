@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streams.settings import StorageSettings
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("s3://clips", "s3://clips"),
+        ("s3://clips/media/tiktok/", "s3://clips/media/tiktok"),
+        ("gs://clips.example.org/a-b_c", "gs://clips.example.org/a-b_c"),
+        ("az://container/a.b", "az://container/a.b"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_object_store_url_is_accepted(url: str | None, expected: str | None) -> None:
+    assert StorageSettings(url=url).url == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "clips/media",
+        "http://clips/media",
+        "file:///data",
+        "s3://",
+        "s3:///media",
+        "s3://key:secret@clips/media",
+        "s3://clips/../other",
+        "s3://clips/.hidden",
+        "s3://clips//media",
+        "s3://clips/media?versionId=1",
+        "s3://clips/media#x",
+        "s3://Clips",
+        "s3://clips/a b",
+        "s3://clips/ä",
+        "s3://clips/media\n",
+    ],
+)
+def test_other_url_is_rejected_and_not_quoted(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        StorageSettings(url=url)
+    reason = caught.value.errors()[0]["msg"]
+    assert "s3://BUCKET/PREFIX" in reason
+    assert "secret" not in reason
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"endpoint": "storage:9000"}, "must start with http"),
+        ({"proxy": "socks5://proxy"}, "must start with http"),
+        ({"endpoint": "http://key:a/b@storage"}, "encode"),
+        ({"part_bytes": 5 * 2**20 - 1}, "greater than or equal"),
+        ({"uploads": 0}, "greater than 0"),
+    ],
+)
+def test_unusable_value_is_rejected(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        StorageSettings(url="s3://clips", **values)
+
+
+@pytest.mark.parametrize("name", ["endpoint", "region", "proxy"])
+def test_setting_of_an_object_store_needs_its_url(name: str) -> None:
+    with pytest.raises(ValidationError, match="need url"):
+        StorageSettings(**{name: "http://storage"})
