@@ -41,7 +41,7 @@ test-full: $(KAFKA) $(PROMETHEUS)  ## The long acceptance tests at full length: 
 	FULL_LENGTH=1 $(BIN)/pytest -s tests/acceptance/test_outage.py tests/acceptance/test_page_change.py \
 	  tests/acceptance/test_ip_block.py tests/acceptance/test_broker_away.py \
 	  tests/acceptance/test_rates.py tests/acceptance/test_silence.py \
-	  tests/acceptance/test_order.py tests/acceptance/test_kill.py
+	  tests/acceptance/test_order.py tests/acceptance/test_kill.py tests/acceptance/test_object_storage.py
 
 lint: $(READY) docs  ## Style, types, import contracts; generated documents are current; the site of the docs builds.
 	$(BIN)/ruff check

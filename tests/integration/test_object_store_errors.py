@@ -15,7 +15,8 @@ from obstore.store import S3Store
 from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from schemas.errors import ClipmillError, ErrorCode
-from tests.integration.storage_servers import (
+from tests.integration.test_storage_protocol import NAMES, publish
+from tests.storage_servers import (
     READER_LOGIN,
     S3_LOGIN,
     WRITER_LOGIN,
@@ -25,7 +26,6 @@ from tests.integration.storage_servers import (
     running,
     seaweedfs,
 )
-from tests.integration.test_storage_protocol import NAMES, publish
 
 LARGE = 12 * 2**20
 WRONG_SECRET = {**S3_LOGIN, "AWS_SECRET_ACCESS_KEY": "not the secret"}

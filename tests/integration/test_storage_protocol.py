@@ -20,7 +20,7 @@ from agents.storage.object_connection import ObjectStoreSettings
 from agents.storage.object_store import ObjectStorage
 from agents.storage.workspaces import Workspaces
 from schemas.errors import ClipmillError, ErrorCode
-from tests.integration.storage_servers import (
+from tests.storage_servers import (
     StorageServer,
     azurite,
     create_azure_container,
