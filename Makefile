@@ -8,7 +8,7 @@ KAFKA := $(VENV)/.kafka
 PROMETHEUS := $(VENV)/.prometheus
 PEERS := $(VENV)/peers
 
-.PHONY: run help test test-browser coverage fuzz test-full lint docs bench bench-peers soak serve watch lock clean
+.PHONY: run help test test-browser test-azure coverage fuzz test-full lint docs bench bench-peers soak serve watch lock clean
 
 run: $(KAFKA)  ## The whole pipeline on a local stand-in of TikTok: real Kafka, real extractor.
 	@$(BIN)/python -m tests.sample
@@ -19,7 +19,7 @@ help:  ## This list. Installs nothing.
 test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially.
 	@# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile the sources.
 	@$(BIN)/python -m compileall -q schemas streams agents tests
-	$(BIN)/pytest tests/integration tests/unit --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest tests/integration tests/unit -m "not azure" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@# Each process runs a Kafka and one to three workers. Four of them used two slow cores to 100 %,
 	@# and what waits for a breaker or a rebalance timed out.
 	$(BIN)/pytest tests/acceptance -m "not alone and not browser" --numprocesses 3 --dist loadfile --no-loadscope-reorder
@@ -28,9 +28,12 @@ test: $(KAFKA) $(PROMETHEUS)  ## All tests; those that measure time run serially
 test-browser: $(KAFKA)  ## The console in Chromium and behind nginx, which the system has to have.
 	$(BIN)/pytest tests/acceptance -m browser
 
+test-azure: $(READY)  ## The storage on Azurite, Microsoft's emulator, which the system has to have (npm).
+	$(BIN)/pytest tests/integration/test_storage_protocol.py -m azure
+
 coverage: $(KAFKA) $(PROMETHEUS)  ## Branch coverage of unit and integration tests, at least 90 %. The tracer doubles their time.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest tests/unit tests/integration -m "not untraced" --numprocesses 2 --dist loadfile
+	$(BIN)/coverage run -m pytest tests/unit tests/integration -m "not untraced and not azure" --numprocesses 2 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,7 +1,7 @@
 """Real object stores for tests: SeaweedFS (S3) and Azurite (Azure).
 
-SeaweedFS is a development dependency. Azurite is a program of npm: it is found on the path or by
-the variable ``AZURITE_BLOB``, and its tests are skipped without it. There is none for Google Cloud:
+SeaweedFS is a development dependency. Azurite is a program of npm, which only `make test-azure`
+needs: it is found on the path or by the variable ``AZURITE_BLOB``. There is none for Google Cloud:
 fake-gcs-server rejects uploads by the XML interface, which the client uses.
 """
 
@@ -151,11 +151,10 @@ def _identity(name: str, login: Mapping[str, str], *actions: str) -> dict[str, o
     }
 
 
-def azurite(folder: Path) -> StorageServer | None:
-    """Return an Azurite; None when this host has none."""
+def azurite(folder: Path) -> StorageServer:
+    """Return an Azurite in a folder."""
     program = os.environ.get("AZURITE_BLOB") or shutil.which("azurite-blob")
-    if program is None:
-        return None
+    assert program, "install azurite with npm, or set AZURITE_BLOB to its program azurite-blob"
     (port,) = free_ports(1)
     address = ("--blobHost", "127.0.0.1", "--blobPort", str(port))
     options = ("--location", str(folder), "--skipApiVersionCheck", "--disableTelemetry")
