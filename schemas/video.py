@@ -39,6 +39,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     saves: int | None = None
 
 
+Protocol = Literal["https", "hls", "dash"]
+"""How a file is transferred: whole, or as the segments that an HLS or DASH manifest lists."""
+
+
 class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
     """One format in which the platform offers a file of the post.
 
@@ -58,6 +62,7 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
         picture: position of a photo post's picture, from 1; None for any other file.
         motion: the moving file of the live photo at that position.
         song: the song that the post names, as a separate file; not the sound of the video.
+        protocol: ``hls`` and ``dash`` for the segments of a manifest.
     """
 
     format_id: str
@@ -75,6 +80,7 @@ class VideoFormat(msgspec.Struct, frozen=True, kw_only=True):
     picture: int | None = None
     motion: bool = False
     song: bool = False
+    protocol: Protocol = "https"
 
     @property
     def smaller_side(self) -> int:
@@ -128,12 +134,18 @@ class Cookie(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MediaSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Source of the bytes of one format: URL, and the headers and cookies that it requires."""
+    """Source of the bytes of one format: URL, and the headers and cookies that it requires.
+
+    Attributes:
+        url: of the file, or of the manifest that lists its segments.
+        representation: id of the format within a DASH manifest.
+    """
 
     format: VideoFormat
     url: str
     headers: dict[str, str] = {}
     cookies: tuple[Cookie, ...] = ()
+    representation: str | None = None
 
 
 class SelectedSource(MediaSource, frozen=True, kw_only=True):

@@ -92,6 +92,7 @@ def _to_selected_source(
         url=source.url,
         headers=source.headers,
         cookies=source.cookies,
+        representation=source.representation,
         sound_only=options.audio_only and chosen.format.video_codec is not None,
         sound_from=sources[sound.format_id] if sound else None,
     )

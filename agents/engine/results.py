@@ -70,7 +70,9 @@ def _to_plain(value: Any, depth: int) -> Any:
 
 def _mapping_to_plain(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     return {
-        _valid_utf8(str(name)): _to_plain(item, depth + 1)
+        # A manifest's segments: the list of a film has megabytes per format, and the download reads
+        # the manifest itself. Whether there are any is kept.
+        _valid_utf8(str(name)): bool(item) if name == "fragments" else _to_plain(item, depth + 1)
         for name, item in value.items()
         if not str(name).startswith("_") or name in _KEPT_PRIVATE_KEYS
     }

@@ -7,15 +7,15 @@
 3. Size of the smaller side: the largest within the requested tier. When there is none, the smallest
    above it; that, and a size below the tier, only with ``degrade``. Unknown sizes are used only
    when no size is known.
-4. Within one size the highest bitrate, then H.264 before others because more players support it,
-   then the name; ``worst`` uses the lowest bitrate.
+4. Within one size whole files before segments of a manifest, then the highest bitrate, then H.264
+   before others because more players support it, then the name; ``worst`` uses the lowest bitrate.
 
 With ``degrade`` a byte limit excludes files known to be larger, so that a smaller picture may be
 chosen; without it, a file of the requested quality that is too large is an error.
 
 When another format of the post has sound, no silent file is chosen: the picture is joined with the
 sound of the other one. That happens when no file with sound fulfils the options, and for ``best``
-when the silent picture is larger than those with sound.
+when the silent picture is larger than those with sound; see `agents.formats.joining`.
 
 Formats whose download has failed are excluded, so the next one by these rules is chosen: the other
 host of the same file, another codec of the same size, a lower size. Without ``degrade``, ``best``
@@ -36,8 +36,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
+from agents.formats.joining import choose_joined_sound, joinable, within_limit_joined
 from agents.formats.refusals import PICTURES_ONLY, no_format, too_large
-from agents.formats.sound_selection import CONTAINERS, best_first, choose_sound, is_sound
+from agents.formats.sound_selection import CONTAINERS, choose_sound, is_sound
 from schemas.request import Options
 from schemas.video import JOIN, VideoFormat, joined_id
 
@@ -137,18 +138,19 @@ def _with_sound(
     if not pictures or not any(map(_is_audible, formats)):
         return Choice(format=_best(pool, formats, options))
     with_sound = [each for each in pool if each.audio_codec is not None]
-    usable = [each for each in formats if _is_audible(each) and each.format_id not in avoided]
+    audible = [each for each in formats if _is_audible(each) and each.format_id not in avoided]
+    sounds = joinable(audible, options)
     # A failed join means that the files are different cuts of the video: no other join can work.
-    joinable = usable and not any(JOIN in each for each in avoided)
-    if not with_sound and not joinable:
-        raise no_format("the download of every file with sound has failed", formats)
-    if not joinable:
+    if not sounds or any(JOIN in each for each in avoided):
+        if not with_sound:
+            raise no_format(_reason_no_sound(audible), formats)
         return Choice(format=_best(with_sound, formats, options))
+    if options.degrade and not with_sound:
+        pictures = within_limit_joined(pictures, sounds, formats, options)
     picture = _best(pictures, formats, options)
     if with_sound and not _is_better(picture, _best(with_sound, formats, options), options):
         return Choice(format=_best(with_sound, formats, options))
-    clean = _prefer(usable, lambda each: not each.watermarked)
-    return Choice(format=picture, sound_from=min(clean, key=best_first))
+    return Choice(format=picture, sound_from=choose_joined_sound(picture, sounds, formats, options))
 
 
 def _is_audible(each: VideoFormat) -> bool:
@@ -290,12 +292,27 @@ def target_side(sides: set[int], options: Options) -> int | None:
     return max(below) if below else min(known)
 
 
-def _highest_bitrate_first(each: VideoFormat) -> tuple[int, bool, str]:
-    return -(each.bits_per_second or 0), each.video_codec != "h264", each.format_id
+def _highest_bitrate_first(each: VideoFormat) -> tuple[bool, int, bool, str]:
+    return _is_segmented(each), -(each.bits_per_second or 0), *_codec_and_name(each)
 
 
-def _lowest_bitrate_first(each: VideoFormat) -> tuple[float, bool, str]:
-    return each.bits_per_second or float("inf"), each.video_codec != "h264", each.format_id
+def _lowest_bitrate_first(each: VideoFormat) -> tuple[bool, float, bool, str]:
+    return _is_segmented(each), each.bits_per_second or float("inf"), *_codec_and_name(each)
+
+
+def _is_segmented(each: VideoFormat) -> bool:
+    """Return whether a manifest lists it. Its bitrate is a peak, so no whole file's is compared."""
+    return each.protocol != "https"
+
+
+def _codec_and_name(each: VideoFormat) -> tuple[bool, str]:
+    return each.video_codec != "h264", each.format_id
+
+
+def _reason_no_sound(audible: Formats) -> str:
+    if audible:
+        return "the sound of none of its files can be joined in the container asked for"
+    return "the download of every file with sound has failed"
 
 
 def _reason_no_video(formats: Formats, options: Options) -> str:

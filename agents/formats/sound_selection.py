@@ -24,7 +24,7 @@ CONTAINERS: Mapping[str, frozenset[str]] = {
 """File extensions per container, audio-only ones included."""
 
 Formats = Sequence[VideoFormat]
-FetchCost = tuple[bool, bool, float, float, str]
+FetchCost = tuple[bool, bool, bool, float, float, str]
 
 
 def is_sound(each: VideoFormat) -> bool:
@@ -94,7 +94,8 @@ def _worst_first(each: VideoFormat) -> tuple[float, FetchCost]:
 def _fetch_cost(each: VideoFormat) -> FetchCost:
     """Return the cost of fetching a file for its sound, audio-only files first."""
     size, rate = each.bytes or float("inf"), each.bits_per_second or float("inf")
-    return not is_sound(each), not each.playable, size, rate, each.format_id
+    segmented = each.protocol != "https"
+    return not is_sound(each), not each.playable, segmented, size, rate, each.format_id
 
 
 def _reason(formats: Formats, options: Options) -> str:

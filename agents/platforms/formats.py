@@ -22,14 +22,29 @@ from agents.platforms.fields import (
     text,
 )
 from schemas.errors import ClipmillError, ErrorCode
-from schemas.video import Cookie, MediaSource, VideoFormat, VideoRef, container_of
+from schemas.video import Cookie, MediaSource, Protocol, VideoFormat, VideoRef, container_of
 
 MAX_FORMATS = 200
+MAX_REPRESENTATION_CHARACTERS = 200
 UNKNOWN_CODEC = "unknown"
 """Codec of a file that has video or audio, but does not name its codec."""
 
-STREAM_EXTENSIONS = frozenset({"m3u8", "mpd", "f4m", "ism"})
-"""Extensions of HLS, DASH, HDS and Smooth Streaming manifests, which list segments."""
+_PROTOCOLS: Mapping[str, Protocol] = {
+    "http": "https",
+    "https": "https",
+    "m3u8": "hls",
+    "m3u8_native": "hls",
+    "http_dash_segments": "dash",
+}
+"""yt-dlp's names of the protocols that can be fetched."""
+
+_MANIFEST_EXTENSIONS: Mapping[str, str] = {
+    "m3u8": "m3u8",
+    "mpd": "http_dash_segments",
+    "f4m": "f4m",
+    "ism": "ism",
+}
+"""yt-dlp's protocol by the extension of a manifest, for entries that do not name it."""
 
 AUDIO_EXTENSIONS = frozenset({"aac", "flac", "m4a", "mp3", "oga", "ogg", "opus", "wav", "weba"})
 """Extensions of files without video."""
@@ -60,7 +75,8 @@ _MAX_HEADER_CHARACTERS = 2_048
 def read_sources(fields: Fields, cookies: tuple[Cookie, ...] = ()) -> tuple[MediaSource, ...]:
     """Return every downloadable file with its URL, in the extractor's order.
 
-    Streams and files protected by DRM are left out, since they cannot be fetched as one file.
+    The URL of an HLS or DASH format is its manifest's. Files protected by DRM and other kinds of
+    streams are left out.
 
     Args:
         fields: info dictionary of the extractor.
@@ -74,6 +90,7 @@ def read_sources(fields: Fields, cookies: tuple[Cookie, ...] = ()) -> tuple[Medi
             url=_url(entry) or "",
             headers={**media_headers(fields), **media_headers(entry)},
             cookies=cookies,
+            representation=_representation(entry),
         )
         for entry, format_id in zip(listed, ids, strict=True)
     )
@@ -111,19 +128,34 @@ def _rejection_reason(entry: Fields) -> str | None:
     """Return why an entry is not a downloadable file, None when it is one."""
     if entry.get("has_drm") is True:
         return "it is protected by DRM"
-    protocol = (text(entry, "protocol", limit=40) or "https").lower()
-    if (
-        protocol not in {"http", "https"}
-        or entry.get("fragments")
-        or _extension(entry) in STREAM_EXTENSIONS
-    ):
-        return "it is offered as a stream (HLS or DASH), and only whole files are fetched"
+    protocol = _protocol(entry)
+    if protocol is None:
+        return "it is offered as a stream, and of those only HLS and DASH are fetched"
+    if protocol == "https" and entry.get("fragments"):
+        return "its parts are listed without a manifest"
+    if protocol == "dash" and _representation(entry) is None:
+        return "its DASH manifest was not read by the extractor"
     return None if _url(entry) else "its file has no address that can be fetched"
+
+
+def _protocol(entry: Fields) -> Protocol | None:
+    """Return how a format is transferred, None when it cannot be fetched that way."""
+    named = (text(entry, "protocol", limit=40) or "https").lower()
+    if named in {"http", "https"}:
+        named = _MANIFEST_EXTENSIONS.get(_extension(entry), named)
+    return _PROTOCOLS.get(named)
+
+
+def _representation(entry: Fields) -> str | None:
+    """Return the id of a DASH format in its manifest: yt-dlp names the format by it."""
+    if _protocol(entry) != "dash" or not isinstance(entry.get("manifest_url"), str):
+        return None
+    return text(entry, "format_id", limit=MAX_REPRESENTATION_CHARACTERS)
 
 
 def _url(entry: Fields) -> str | None:
     """Return the URL, with http replaced by https: nothing is fetched unencrypted."""
-    value = entry.get("url")
+    value = entry.get("manifest_url" if _protocol(entry) == "dash" else "url")
     if not isinstance(value, str) or len(value) > MAX_URL_CHARACTERS:
         return None
     # Extractors pass on the URLs of pages, with spaces and umlauts; yt-dlp encodes them later.
@@ -156,6 +188,7 @@ def _format(entry: Fields, format_id: str) -> VideoFormat:
         audio_bits_per_second=_per_second(number(entry, "abr") or 0),
         bytes=integer(entry, "filesize", minimum=1),
         watermarked="watermark" in (text(entry, "format_note", limit=100) or "").lower(),
+        protocol=_protocol(entry) or "https",
     )
 
 

@@ -68,7 +68,7 @@ async def test_unsupported_page_or_stream_names_the_reason(client: PipelineClien
         client.request("https://hitrecord.org/about"),
     )
     assert stream["error"]["error_type"] == "content.no_formats"
-    assert "HLS or DASH" in stream["error"]["user_message"]
+    assert "HLS and DASH" in stream["error"]["user_message"]
     assert other["error"]["error_type"] == "content.unsupported"
 
 

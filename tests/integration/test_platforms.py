@@ -152,7 +152,7 @@ async def test_site_message_determines_the_error(
 async def test_streams_without_files_name_the_reason(
     harness: EngineHarness, platforms: Platforms, name: str
 ) -> None:
-    with pytest.raises(ClipmillError, match="HLS or DASH"):
+    with pytest.raises(ClipmillError, match="HLS and DASH"):
         await read(harness, platforms.by_name(name), PAGES[name].format(video_id("noformats")))
 
 

@@ -4,8 +4,8 @@ made up, that of the example of a platform by code.
 They use the stand-in's ids (`ids.video_id`), which fit both sites' formats: an id encodes its
 scenario here too. Supported are all scenarios of the surface ``media``; of pages the statuses
 (``page.404``), ``missing`` (the site's own message) and ``login``; of posts ``kilobytes``,
-``size``, ``linklife``, ``noformats`` (streams instead of files) and ``hostile`` (the file is on a
-foreign host).
+``size``, ``linklife``, ``noformats`` (Smooth Streaming instead of files) and ``hostile`` (the file
+is on a foreign host).
 """
 
 import json
@@ -132,6 +132,6 @@ _DESCRIBED = {STREAMABLE_API: _streamable, HITRECORD: _hitrecord, ELSEWHERE_API:
 
 def _address(post: Post, host: str, rendition: str) -> str:
     if not post.play:
-        return f"https://{host}/{post.video_id}/master.m3u8"
+        return f"https://{host}/{post.video_id}/stream.ism/manifest"
     media_host = ELSEWHERE if post.author == ".." else host
     return media_url(post, media_host, rendition, Issue(time.time()))

@@ -50,6 +50,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "generator": ((number for number in (1, 2)), None),
     "private keys": ({"a": {"__private": 1, "_hidden": 2, "b": 3}}, {"a": {"b": 3}}),
     "keys that are no text": ({1: 2}, {"1": 2}),
+    "segments of a manifest": ({"fragments": [{"url": "https://x"}] * 9}, {"fragments": True}),
+    "no segments": ({"fragments": None}, {"fragments": False}),
 }
 
 

@@ -159,23 +159,58 @@ def test_oversized_url_is_dropped() -> None:
     assert read_sources({"url": f"{URL}?{'x' * MAX_URL_CHARACTERS}"}) == ()
 
 
-NOT_FETCHED = {
-    "HLS": entry(protocol="m3u8_native"),
-    "DASH": entry(protocol="http_dash_segments"),
-    "HLS by its URL": entry(url="https://cdn.mine.example/a.m3u8?t=1"),
-    "DASH by its URL": entry(url="https://cdn.mine.example/a.MPD"),
-    "Smooth Streaming": entry(url="https://cdn.mine.example/a.ism/manifest"),
-    "fragments": entry(fragments=[{"url": "https://cdn.mine.example/1"}]),
-    "rtmp": entry(protocol="rtmp", url="rtmp://cdn.mine.example/a"),
+MASTER = "https://cdn.mine.example/master.m3u8"
+MPD = "https://cdn.mine.example/a.mpd"
+
+STREAMS: dict[str, tuple[dict[str, Any], tuple[str, str, str | None]]] = {
+    "HLS": (
+        entry(protocol="m3u8_native", url=MASTER, manifest_url=f"{MASTER}?master"),
+        ("hls", MASTER, None),
+    ),
+    "HLS for ffmpeg": (entry(protocol="m3u8", url=MASTER), ("hls", MASTER, None)),
+    "HLS by its URL": (entry(url=f"{MASTER}?t=1"), ("hls", f"{MASTER}?t=1", None)),
+    "HLS of a plain link": (
+        entry(protocol="m3u8_native", url="http://cdn.mine.example/master.m3u8"),
+        ("hls", MASTER, None),
+    ),
+    "DASH": (
+        entry(
+            protocol="http_dash_segments", manifest_url=MPD, fragments=True, format_id="dash-v/1"
+        ),
+        ("dash", MPD, "dash-v/1"),
+    ),
 }
 
 
-@pytest.mark.parametrize("raw", NOT_FETCHED.values(), ids=NOT_FETCHED.keys())
-def test_streams_are_dropped_with_a_reason(raw: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("raw", "expected"), STREAMS.values(), ids=STREAMS.keys())
+def test_streams_are_read_with_their_manifest(
+    raw: dict[str, Any], expected: tuple[str, str, str | None]
+) -> None:
+    (source,) = read_sources({"formats": [raw]})
+    assert (source.format.protocol, source.url, source.representation) == expected
+
+
+NOT_FETCHED = {
+    "Smooth Streaming": (entry(url="https://cdn.mine.example/a.ism/manifest"), "only HLS and DASH"),
+    "HDS": (entry(url="https://cdn.mine.example/a.f4m"), "only HLS and DASH"),
+    "rtmp": (entry(protocol="rtmp", url="rtmp://cdn.mine.example/a"), "only HLS and DASH"),
+    "storyboard": (entry(protocol="mhtml", fragments=True), "only HLS and DASH"),
+    "fragments": (entry(fragments=[{"url": "https://cdn.mine.example/1"}]), "without a manifest"),
+    "DASH by its URL": (entry(url="https://cdn.mine.example/a.MPD"), "not read by the extractor"),
+    "DASH without a manifest": (entry(protocol="http_dash_segments"), "not read by the extractor"),
+    "HLS in a data URL": (
+        entry(protocol="m3u8_native", url="data:application/x-mpegurl;base64,AAAA"),
+        "no address",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "reason"), NOT_FETCHED.values(), ids=NOT_FETCHED.keys())
+def test_other_streams_are_dropped_with_a_reason(raw: dict[str, Any], reason: str) -> None:
     assert read_sources({"formats": [raw]}) == ()
     error = no_formats_error({"formats": [raw]}, VIDEO, "Mine")
     assert error.code is ErrorCode.CONTENT_NO_FORMATS
-    assert "Mine video a1: it is offered as a stream (HLS or DASH)" in error.message
+    assert reason in error.message
 
 
 @pytest.mark.parametrize(
@@ -188,7 +223,7 @@ def test_streams_are_dropped_with_a_reason(raw: dict[str, Any]) -> None:
         ({"formats": [entry(url="https://[")]}, "no address that can be fetched"),
         ({"formats": [entry(url=None)]}, "no address that can be fetched"),
         (
-            {"formats": [entry(has_drm=True), entry(protocol="m3u8")]},
+            {"formats": [entry(has_drm=True), entry(protocol="rtmp")]},
             "fetched; it is protected by DRM",
         ),
     ],
@@ -198,8 +233,8 @@ def test_no_formats_error_has_the_reason(fields: dict[str, Any], reason: str) ->
     assert reason in no_formats_error(fields, VIDEO, "Mine").message
 
 
-def test_files_beside_streams_are_kept() -> None:
-    sources = read_sources({"formats": [NOT_FETCHED["HLS"], entry(format_id="plain")]})
+def test_files_beside_other_streams_are_kept() -> None:
+    sources = read_sources({"formats": [NOT_FETCHED["rtmp"][0], entry(format_id="plain")]})
     assert [source.format.format_id for source in sources] == ["plain"]
 
 
@@ -236,7 +271,7 @@ JUNK = st.recursive(
 NAMES = st.sampled_from(
     [
         *("url", "ext", "protocol", "format_id", "vcodec", "acodec", "tbr", "filesize"),
-        *("width", "http_headers", "fragments", "has_drm", "format_note"),
+        *("width", "http_headers", "fragments", "has_drm", "format_note", "manifest_url"),
     ]
 )
 

@@ -116,7 +116,7 @@ async def test_page_is_read_by_the_configured_extractors(platform: Platform) -> 
         ({"_type": "url_transparent", "url": "https://["}, ErrorCode.CONTENT_UNSUPPORTED, "leads"),
         ({"_type": "url"}, ErrorCode.CONTENT_UNSUPPORTED, "leads to another page"),
         ({}, ErrorCode.CONTENT_NO_FORMATS, "offers no file"),
-        ({"url": "https://a.example/x.m3u8"}, ErrorCode.CONTENT_NO_FORMATS, "HLS or DASH"),
+        ({"url": "https://a.example/x.f4m"}, ErrorCode.CONTENT_NO_FORMATS, "HLS and DASH"),
         ([], ErrorCode.PLATFORM_CHANGED, "not a description"),
         (None, ErrorCode.PLATFORM_CHANGED, "not a description"),
     ],
