@@ -18,6 +18,8 @@ from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex, count_lookup, sweep_files
+from agents.download.segments.store import SegmentStore
+from agents.download.source_download import SourceDownloader
 from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
 from agents.download.verification import check_sound, open_verifier
 from agents.media.checking import no_sound_error
@@ -191,17 +193,17 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
         verifier = await stack.enter_async_context(open_verifier(probe=settings.download.probe))
         remuxer = await stack.enter_async_context(open_remuxer())
         sweep_files(context)
-        fetcher = FileFetcher(
+        sources = SourceDownloader(
             Platforms.load(context.settings.platforms),
             fetchers,
-            storage,
             gate=OutboundGate(
                 "download", tuple(fetchers), context, step=NAME, plugins=installed_plugins()
             ),
-            storage_guard=storage_guard,
-            verifier=verifier,
-            remuxer=remuxer,
+            segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
+        )
+        fetcher = FileFetcher(
+            sources, storage, storage_guard=storage_guard, verifier=verifier, remuxer=remuxer
         )
         work = Download(
             fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context

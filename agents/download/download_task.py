@@ -9,7 +9,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from agents.media.facts import MUXERS, MediaFacts
+from agents.media.facts import MUXERS, FilePart, MediaFacts, Streams, TrackFile
 from agents.network.answers import too_large_together
 from agents.network.download import Fetched, FetchLimits
 from schemas.events import SelectedVideo
@@ -190,6 +190,33 @@ class DownloadPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A source that was downloaded.
+
+    Attributes:
+        path: of its bytes.
+        bytes: size of the file.
+        parts: of a track, see `FilePart`; empty for a whole file.
+        whole: of a whole file.
+        facts: probed properties of a whole file.
+    """
+
+    path: Path
+    bytes: int
+    parts: tuple[FilePart, ...] = ()
+    whole: Fetched | None = None
+    facts: MediaFacts | None = None
+
+    @property
+    def is_track(self) -> bool:
+        return bool(self.parts)
+
+    def as_track(self, streams: Streams) -> tuple[Path, TrackFile]:
+        """Return what is joined with other tracks; a whole file is a track of one part."""
+        return self.path, TrackFile(parts=self.parts or (FilePart(0),), streams=streams)
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedFile:
     """A verified file that is ready to be published.
 
@@ -235,6 +262,8 @@ def output_format(source: SelectedSource, container: str | None = None) -> Video
             audio_bits_per_second=sound.audio_bits_per_second,
             bytes=None,
         )
+    if chosen.protocol != "https":
+        return replace(chosen, container=container or chosen.container, bytes=None)
     return chosen
 
 

@@ -2,32 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from agents.access import OutboundGate
-from agents.download.download_task import DownloadPart, DownloadTask, PreparedFile, output_format
+from agents.download.download_task import (
+    Downloaded,
+    DownloadPart,
+    DownloadTask,
+    PreparedFile,
+    output_format,
+)
+from agents.download.source_download import SourceDownloader, Workspace
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier, extension, stored_file
+from agents.media.facts import Streams
 from agents.media.remuxer import Remux
-from agents.network.bandwidth import time_limit
-from agents.network.download import Fetched, FetchLimits, MediaFetcher, media_type
-from agents.pipeline.events import report_progress
-from agents.platforms import Platforms
+from agents.network.download import Fetched, media_type
 from agents.storage import FileGoneError, PublishedFile, Storage
 from agents.storage.writing import digest_of
-from schemas import (
-    ClipmillError,
-    ErrorCode,
-    Job,
-    MediaSource,
-    SelectedSource,
-    SelectedVideo,
-    StoredFile,
-)
-from schemas.progress import Progress
-from streams import StageContext
-from streams.observability.metrics import BYTES, EGRESS_BYTES
+from schemas import ClipmillError, MediaSource, SelectedSource, SelectedVideo, StoredFile
+from streams.observability.metrics import BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -36,42 +30,33 @@ class FileFetcher:
     """Puts files into the storage.
 
     Args:
-        platforms: the installed platforms.
-        fetchers: media downloaders by egress.
+        sources: downloads the sources of a file.
         storage: target of the files.
-        gate: access control in front of the downloaders.
         storage_guard: pauses the intake while the storage fails.
         verifier: probes files before they are published.
         remuxer: joins and extracts tracks.
-        context: the stage's.
     """
 
     def __init__(
         self,
-        platforms: Platforms,
-        fetchers: Mapping[str, MediaFetcher],
+        sources: SourceDownloader,
         storage: Storage,
         *,
-        gate: OutboundGate,
         storage_guard: StorageGuard,
         verifier: FileVerifier,
         remuxer: Remux,
-        context: StageContext,
     ) -> None:
-        self._platforms = platforms
-        self._fetchers = fetchers
+        self._sources = sources
         self._storage = storage
-        self._gate = gate
         self._storage_guard = storage_guard
         self._verifier = verifier
         self._remuxer = remuxer
-        self._context = context
 
     async def fetch(self, source: SelectedSource, task: DownloadTask) -> StoredFile:
         """Download a file, or the parts from which it is remuxed, and publish it.
 
         Publication is atomic. A killed worker leaves partial files only in its workspace, which the
-        next process removes.
+        next process removes, and unfinished tracks, which the next attempt continues.
 
         Raises:
             ClipmillError: the platform, the downloader, the gate, the remuxer or the storage
@@ -79,8 +64,10 @@ class FileFetcher:
         """
         event = task.event
         await self._storage_guard.check()
-        async with self._storage.workspace() as directory:
-            prepared = await self._provide(source, task, directory)
+        async with AsyncExitStack() as resources:
+            directory = await resources.enter_async_context(self._storage.workspace())
+            workspace = Workspace(directory, resources)
+            prepared = await self._provide(source, task, workspace)
             file = await self._publish(prepared, source, event)
         BYTES.labels(event.video.platform).inc(prepared.received_bytes)
         self.record_stored(task, source.format_id, prepared.received_bytes)
@@ -124,42 +111,65 @@ class FileFetcher:
         return stored_file(prepared.source, event.info, prepared.fetched, uri, prepared.facts)
 
     async def _provide(
-        self, source: SelectedSource, task: DownloadTask, directory: Path
+        self, source: SelectedSource, task: DownloadTask, workspace: Workspace
     ) -> PreparedFile:
-        path, sound, output = directory / "media", directory / "sound", directory / "made"
+        output = workspace.directory / "made"
         # The sound first: its format may turn out to have none, and the picture is larger.
-        bytes_before = await self._download_sound(source, task, sound)
-        fetched = await self._download(DownloadPart(source, source, bytes_before), task, path)
-        facts = await self._verifier.verify(path, source, task.event.info)
-        received = bytes_before + fetched.bytes
-        if source.sound_only:
-            extension = await self._remuxer.extract_audio(path, output)
-            return await self._prepare(source, task, output, extension, received=received)
-        if source.sound_from is None:
-            return PreparedFile(source, path, fetched, facts, received)
+        sound = await self._download_sound(source, task, workspace)
+        bytes_before = sound.bytes if sound else 0
+        part = DownloadPart(source, source, bytes_before)
+        media = await self._download(part, task, workspace, "media")
+        received = bytes_before + media.bytes
+        if media.whole is not None and sound is None and not source.sound_only:
+            return PreparedFile(source, media.path, media.whole, media.facts, received)
         try:
-            extension = await self._remuxer.mux(path, sound, output)
+            extension = await self._remux(media, sound, output, sound_only=source.sound_only)
             return await self._prepare(source, task, output, extension, received=received)
         except ClipmillError as error:
             # The pair is at fault: each of the two files may be valid by itself.
             error.format_id = source.format_id
             raise
 
-    async def _download_sound(self, file: SelectedSource, task: DownloadTask, target: Path) -> int:
-        """Download the separate sound source of a file, if any; return its size in bytes.
+    async def _remux(
+        self, media: Downloaded, sound: Downloaded | None, output: Path, *, sound_only: bool
+    ) -> str:
+        """Make the file from what was downloaded for it; return its extension."""
+        if media.is_track or (sound is not None and sound.is_track):
+            picture_only = sound is not None
+            streams: Streams = "picture" if picture_only else "sound" if sound_only else "all"
+            tracks = [media.as_track(streams)] + ([sound.as_track("sound")] if sound else [])
+            return await self._remuxer.join(tracks, output)
+        if sound is None:
+            return await self._remuxer.extract_audio(media.path, output)
+        return await self._remuxer.mux(media.path, sound.path, output)
+
+    async def _download_sound(
+        self, file: SelectedSource, task: DownloadTask, workspace: Workspace
+    ) -> Downloaded | None:
+        """Download the separate sound source of a file, if any.
 
         A failure is attributed to the sound's format, so retries do not avoid the picture's.
         """
         source = file.sound_from
         if source is None:
-            return 0
+            return None
         try:
-            fetched = await self._download(DownloadPart(source, file), task, target)
-            await self._verifier.verify(target, source, task.event.info)
+            return await self._download(DownloadPart(source, file), task, workspace, "sound")
         except ClipmillError as error:
             error.format_id = source.format.format_id
             raise
-        return fetched.bytes
+
+    async def _download(
+        self, part: DownloadPart, task: DownloadTask, workspace: Workspace, name: str
+    ) -> Downloaded:
+        """Download a source. Whole files are verified; tracks are, when they are joined."""
+        if part.source.format.protocol != "https":
+            track = await self._sources.download_track(part, task, workspace)
+            return Downloaded(track.path, track.bytes, track.parts)
+        path = workspace.directory / name
+        fetched = await self._sources.download_file(part, task, path)
+        facts = await self._verifier.verify(path, part.source, task.event.info)
+        return Downloaded(path, fetched.bytes, whole=fetched, facts=facts)
 
     async def _prepare(
         self,
@@ -181,16 +191,6 @@ class FileFetcher:
             mime_type=media_type(None, expected),
         )
         return PreparedFile(expected, path, fetched, facts, received)
-
-    async def _download(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
-        event = task.event
-        return await self._gate.run(
-            event.job,
-            platform=event.video.platform,
-            subject=event.video.key,
-            call=lambda egress: self._download_via(egress, part, task, target),
-            part=part.source.format.format_id,
-        )
 
     async def adopt(
         self, found: PublishedFile, source: SelectedSource, event: SelectedVideo
@@ -232,46 +232,5 @@ class FileFetcher:
         self, task: DownloadTask, format_id: str, size: int, *, reused: bool = False
     ) -> None:
         """Report the progress of a stored file."""
-        self._report_progress(task.meter.finish(format_id, size, reused=reused), task.event.job)
-
-    async def _download_via(
-        self, egress: str, part: DownloadPart, task: DownloadTask, target: Path
-    ) -> Fetched:
-        platform = self._platforms.by_name(task.event.video.platform)
-        limits = task.limits if part.is_primary else task.part_limits
-        name, bytes_before = part.file.format_id, part.bytes_before
-        arrived = EGRESS_BYTES.labels(task.event.video.platform, egress)
-        received = 0
-
-        def on_progress(done: int, total: int | None) -> None:
-            nonlocal received
-            # Fewer bytes than before: the transfer restarted from the beginning.
-            arrived.inc(done - received if done > received else 0)
-            received = done
-            if part.is_primary:
-                task.budget.claim(name, max(done, total or 0))
-            sizes = bytes_before + done, None if total is None else bytes_before + total
-            self._report_progress(task.meter.update(name, *sizes), task.event.job)
-
-        try:
-            async with time_limit(limits.total_seconds) as bound:
-                return await platform.download_video(
-                    part.source,
-                    target,
-                    self._fetchers[egress],
-                    limits=limits,
-                    on_progress=on_progress,
-                )
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            raise _too_slow(limits) from None
-
-    def _report_progress(self, progress: Progress | None, job: Job) -> None:
-        if progress is not None:
-            self._context.publish_best_effort(report_progress(progress, job, "download"))
-
-
-def _too_slow(limits: FetchLimits) -> ClipmillError:
-    message = f"the download took longer than {limits.total_seconds:.0f} s"
-    return ClipmillError(ErrorCode.NETWORK_TIMEOUT, message)
+        progress = task.meter.finish(format_id, size, reused=reused)
+        self._sources.report_progress(progress, task.event.job)

@@ -1,7 +1,7 @@
 """Protocol of the media process: tasks, answers, and their encoding."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,13 @@ EXTRACT_AUDIO = b"extract_audio"
 MUX = b"mux"
 """Task: write the video of the first file with the audio of the second to the third."""
 
-TASK_BYTES_MAX = max(map(len, (PROBE, EXTRACT_AUDIO, MUX)))
+JOIN = b"join"
+"""Task, followed by a space and a `JoinPlan`: write the tracks of the files sent along to the last
+of them."""
+
+TASK_BYTES_MAX = 65_536
+"""Limit above the plan of two tracks with a thousand parts."""
+
 FILES_MAX = 3
 """Maximum of files per task."""
 
@@ -40,6 +46,41 @@ MUXERS: Mapping[str, Muxer] = {
     "flac": Muxer("flac", "flac"),
 }
 """Muxer by audio codec."""
+
+
+Streams = Literal["all", "picture", "sound"]
+"""Streams of a file to copy: picture and sound as far as it has them, or one that it must have."""
+
+
+class FilePart(msgspec.Struct, frozen=True):
+    """A part of a joined track: a run of segments with continuous timestamps.
+
+    Attributes:
+        offset: of its first byte in the file.
+        shift_seconds: presentation time minus the file's time. None: the part continues the one
+            before it.
+    """
+
+    offset: int
+    shift_seconds: float | None = None
+
+
+class TrackFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of joined segments.
+
+    Attributes:
+        parts: by offset; a whole file has one.
+        streams: the streams of it to copy.
+    """
+
+    parts: tuple[FilePart, ...]
+    streams: Streams = "all"
+
+
+class JoinPlan(msgspec.Struct, frozen=True):
+    """The tracks of one file."""
+
+    files: tuple[TrackFile, ...]
 
 
 class MediaFacts(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -112,6 +153,18 @@ Message = Answer | RemuxAnswer | Ready
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+_plan_decoder = msgspec.msgpack.Decoder(JoinPlan)
+
+
+def join_task(plan: JoinPlan) -> bytes:
+    """Return the task that joins tracks."""
+    return JOIN + b" " + msgspec.msgpack.encode(plan)
+
+
+def unpack_plan(encoded: bytes) -> JoinPlan:
+    return _plan_decoder.decode(encoded)
 
 
 def pack(message: Message) -> bytes:

@@ -26,16 +26,28 @@ from agents.engine.limits import (
     limit_memory,
 )
 from agents.media.confinement import confine
-from agents.media.facts import EXTRACT_AUDIO, FILES_MAX, MUX, PROBE, TASK_BYTES_MAX, Ready, pack
+from agents.media.facts import (
+    EXTRACT_AUDIO,
+    FILES_MAX,
+    JOIN,
+    MUX,
+    PROBE,
+    TASK_BYTES_MAX,
+    Ready,
+    pack,
+    unpack_plan,
+)
+from agents.media.joining import join
 from agents.media.reading import read_facts
 from agents.media.remuxing import extract_audio, mux
 
-TASKS: dict[bytes, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    PROBE: (read_facts, ("rb",)),
-    EXTRACT_AUDIO: (extract_audio, ("rb", "r+b")),
-    MUX: (mux, ("rb", "rb", "r+b")),
+TASKS: dict[bytes, tuple[Callable[..., Any], bool]] = {
+    PROBE: (read_facts, False),
+    EXTRACT_AUDIO: (extract_audio, True),
+    MUX: (mux, True),
+    JOIN: (join, True),
 }
-"""Function and file modes by task."""
+"""Function by task, and whether it writes the last file."""
 
 
 def main(descriptor: int, parent: int, memory_bytes: int, files: int) -> None:
@@ -63,15 +75,18 @@ def limit_descriptors(count: int) -> None:
 
 def _serve(connection: socket.socket) -> bool:
     packet, descriptors, _, _ = socket.recv_fds(connection, TASK_BYTES_MAX, FILES_MAX)
-    if packet not in TASKS:
+    task, _, plan = packet.partition(b" ")
+    if task not in TASKS:
         return False
-    run, modes = TASKS[packet]
+    run, writes = TASKS[task]
     with ExitStack() as stack:
         files = [
-            stack.enter_context(open(each, mode, buffering=0))  # noqa: PTH123 - a descriptor
-            for each, mode in zip(descriptors, modes, strict=True)
+            stack.enter_context(
+                open(each, "r+b" if writes and each is descriptors[-1] else "rb", buffering=0)  # noqa: PTH123 - a descriptor
+            )
+            for each in descriptors
         ]
-        answer = run(*files)
+        answer = run(unpack_plan(plan), *files) if plan else run(*files)
     connection.sendall(pack(answer))
     return True
 

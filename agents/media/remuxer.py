@@ -12,10 +12,13 @@ from agents.media.facts import (
     EXTRACT_AUDIO,
     FILES_MAX,
     MUX,
+    JoinPlan,
     NotWritten,
     Remuxed,
+    TrackFile,
     Unreadable,
     Unsupported,
+    join_task,
 )
 from agents.media.prober import MEMORY_BYTES
 from agents.storage.errors import map_file_errors
@@ -53,6 +56,14 @@ class Remux(Protocol):
         """
         ...
 
+    async def join(self, tracks: Sequence[tuple[Path, TrackFile]], target: Path) -> str:
+        """Write the tracks of one or two files of segments; return the file extension.
+
+        Raises:
+            ClipmillError: as `extract_audio`.
+        """
+        ...
+
 
 class MediaRemuxer(MediaProcess):
     """A `Remux` with one process.
@@ -79,6 +90,11 @@ class MediaRemuxer(MediaProcess):
     async def mux(self, picture: Path, sound: Path, target: Path) -> str:
         """See `Remux.mux`. One file at a time, in FIFO order."""
         return await self._remux(MUX, [picture, sound], target)
+
+    async def join(self, tracks: Sequence[tuple[Path, TrackFile]], target: Path) -> str:
+        """See `Remux.join`. One file at a time, in FIFO order."""
+        plan = JoinPlan(tuple(file for _, file in tracks))
+        return await self._remux(join_task(plan), [path for path, _ in tracks], target)
 
     async def _remux(self, task: bytes, sources: Sequence[Path], target: Path) -> str:
         try:

@@ -86,7 +86,7 @@ def check_response(
     if status != OK and not (resuming and status == PARTIAL):
         raise from_status(status, headers.get("Retry-After"), host)
     _reject_pages(headers, host)
-    coding = _coding(headers, host)
+    coding = coding_of(headers, host)
     if status == PARTIAL or "Content-Range" in headers:
         partial = _resumed(headers, requested, coding) if resuming else _full_range(headers, host)
     else:
@@ -97,7 +97,7 @@ def check_response(
         raise too_large(host, max_bytes)
     return MediaResponse(
         partial=partial if coding is None else PartialBody(),
-        mime_type=_mime_type(headers),
+        mime_type=mime_type_of(headers),
         delimited=coding is not None or _is_delimited(headers),
         coding=coding,
     )
@@ -111,7 +111,7 @@ def _whole(
     Some servers send the remaining part with status 200: the length is then that of the part, or
     differs from the known one of the same file. Without a range request a 200 is whole.
     """
-    validator, length = _validator(headers), _length(headers)
+    validator, length = _validator(headers), length_of(headers)
     if coding is not None:
         return PartialBody()
     same_file = requested.validator is not None and validator == requested.validator
@@ -132,7 +132,7 @@ def _full_range(headers: Mapping[str, str], host: str) -> PartialBody:
     Raises:
         ClipmillError: ``network.server``; it is only a part of the file.
     """
-    found = _content_range(headers)
+    found = content_range(headers)
     if found is None or (found.first, found.last + 1) != (0, found.total):
         raise ClipmillError(
             ErrorCode.NETWORK_SERVER, f"{host} answered with a part of the file, not the whole"
@@ -147,35 +147,43 @@ def _resumed(
 
     Offsets count transferred bytes, so the remaining part of a compressed body cannot be appended.
     """
-    found, validator = _content_range(headers), _validator(headers)
+    found, validator = content_range(headers), _validator(headers)
     if coding is not None or found is None or found.first != requested.offset:
         return None
     total = requested.total or found.total
     same_size = None in (found.total, requested.total) or found.total == requested.total
     same_file = validator in (None, requested.validator)
-    length = _length(headers)
+    length = length_of(headers)
     same_length = length is None or length == found.last + 1 - found.first
     if total is None or not (same_size and same_file and same_length):
         return None
     return msgspec.structs.replace(requested, total=total)
 
 
-class _ContentRange(NamedTuple):
+class ContentRange(NamedTuple):
+    """The range of a partial response; ``last`` included."""
+
     first: int
     last: int
     total: int | None
 
 
-def _content_range(headers: Mapping[str, str]) -> _ContentRange | None:
+def content_range(headers: Mapping[str, str]) -> ContentRange | None:
+    """Return the stated range, None when it is missing or invalid."""
     match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip().lower())
     if match is None:
         return None
-    found = _ContentRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
+    found = ContentRange(int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3]))
     ordered = found.first <= found.last and (found.total is None or found.last < found.total)
     return found if ordered else None
 
 
-def _coding(headers: Mapping[str, str], host: str) -> str | None:
+def coding_of(headers: Mapping[str, str], host: str) -> str | None:
+    """Return the content coding, None for bytes as they are.
+
+    Raises:
+        ClipmillError: ``network.server``; it cannot be decoded.
+    """
     listed = headers.get("Content-Encoding", "").lower().split(",")
     codings = [name for each in listed if (name := each.strip()) not in {"", "identity"}]
     if not codings:
@@ -197,23 +205,23 @@ def _validator(headers: Mapping[str, str]) -> str | None:
     return headers.get("Last-Modified")
 
 
-def _length(headers: Mapping[str, str]) -> int | None:
+def length_of(headers: Mapping[str, str]) -> int | None:
     text = headers.get("Content-Length", "")
     return int(text) if _LENGTH.fullmatch(text) else None
 
 
 def _is_delimited(headers: Mapping[str, str]) -> bool:
     chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
-    return chunked or _length(headers) is not None
+    return chunked or length_of(headers) is not None
 
 
-def _mime_type(headers: Mapping[str, str]) -> str | None:
+def mime_type_of(headers: Mapping[str, str]) -> str | None:
     text = headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return text if _MEDIA_TYPE.fullmatch(text) else None
 
 
 def _reject_pages(headers: Mapping[str, str], host: str) -> None:
-    mime_type = _mime_type(headers) or ""
+    mime_type = mime_type_of(headers) or ""
     if _PAGES.fullmatch(mime_type):
         raise ClipmillError(
             ErrorCode.CONTENT_LINK_EXPIRED, f"{host} answered with {mime_type} in place of media"

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from agents.network.bandwidth import UNLIMITED, BandwidthLimiter, time_limit
+from agents.network.resource import ResourceDownloader
 from agents.network.transfer import FetchLimits, OnBytes, Sleep, Transfer
 from agents.storage.writing import open_hashing_file
 from schemas.errors import ClipmillError, ErrorCode
@@ -70,8 +71,8 @@ class MediaFetcher(Protocol):
         ...
 
 
-class MediaDownloader:
-    """A `MediaFetcher` over HTTP.
+class MediaDownloader(ResourceDownloader):
+    """A `MediaFetcher` over HTTP, and a `ResourceFetcher`.
 
     Args:
         session: an HTTP client of `agents.network.session.open_session`.
@@ -86,8 +87,7 @@ class MediaDownloader:
         bandwidth: BandwidthLimiter = UNLIMITED,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._session = session
-        self._bandwidth = bandwidth
+        super().__init__(session, bandwidth=bandwidth)
         self._sleep = sleep
 
     async def fetch(

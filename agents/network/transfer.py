@@ -49,6 +49,15 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True):
     redirects: int = 5
     resumes: int = 3
 
+    def timeouts(self) -> aiohttp.ClientTimeout:
+        """Return the timeouts of each request."""
+        return aiohttp.ClientTimeout(
+            total=None,
+            connect=self.connect_seconds,
+            sock_connect=self.connect_seconds,
+            sock_read=self.stall_seconds,
+        )
+
 
 OnBytes = Callable[[int, int | None], None]
 """Called as bytes arrive, with (bytes so far, total or None)."""
@@ -93,12 +102,12 @@ class Transfer:
         Raises:
             ClipmillError: not resumable, or failed after all resumes.
         """
-        backoffs = _backoffs(self._limits.resumes)
+        waits = backoffs(self._limits.resumes)
         while True:
             try:
                 return await self._attempt(file)
             except ClipmillError as error:
-                seconds = next(backoffs, None)
+                seconds = next(waits, None)
                 if seconds is None or error.code not in RESUMABLE or not file.size:
                     raise
             await sleep(seconds)
@@ -111,7 +120,7 @@ class Transfer:
             hosts=self._hosts,
             redirects=self._limits.redirects,
             headers=lambda url: media_headers(self._source, url) | requested.range_headers(),
-            timeouts=self._timeouts(),
+            timeouts=self._limits.timeouts(),
         ) as response:
             accepted = self._check(response, requested)
             if accepted is not None:
@@ -167,16 +176,9 @@ class Transfer:
                 f"{_host(response)} sent {size} of {expected} bytes",
             )
 
-    def _timeouts(self) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(
-            total=None,
-            connect=self._limits.connect_seconds,
-            sock_connect=self._limits.connect_seconds,
-            sock_read=self._limits.stall_seconds,
-        )
 
-
-def _backoffs(resumes: int) -> Iterator[float]:
+def backoffs(resumes: int) -> Iterator[float]:
+    """Yield the seconds to wait before each resume."""
     for number in range(resumes):
         yield min(FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR**number, MAX_BACKOFF_SECONDS)
 

@@ -62,7 +62,7 @@ from tests.unit.agents.builders import (
     request,
     transitions,
 )
-from tests.unit.agents.download.downloads import make_download
+from tests.unit.agents.download.downloads import WholeFiles, make_download
 from tests.unit.agents.platforms.tiktok.extractions import EXTRACTED_AT, TOKEN, VERSIONS
 
 PLATFORMS = Platforms.load()
@@ -70,7 +70,7 @@ REPLY_TOPICS = ("billing", "archive")
 NOW = EXTRACTED_AT.timestamp()
 
 
-class Tools:
+class Tools(WholeFiles):
     """Engine and fetcher that raise the given errors one after the other, then succeed."""
 
     def __init__(self) -> None:

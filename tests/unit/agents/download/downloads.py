@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agents.download.agent import Download
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex
+from agents.download.segments.store import SegmentStore
+from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
 from agents.download.verification import FileVerifier
-from agents.media.facts import Answer
+from agents.media.facts import Answer, TrackFile
 from agents.media.prober import Probe
 from agents.media.remuxer import Remux
-from agents.network.download import MediaFetcher
+from agents.network.resource import Received
 from agents.platforms.registry import Platforms
 from agents.storage.interface import Storage
 from streams.stage import StageContext
@@ -35,6 +38,13 @@ class FakeProbe:
         return answer
 
 
+class WholeFiles:
+    """Base of downloaders of whole files."""
+
+    async def fetch_resource(self, *_args: Any, **_options: Any) -> Received:
+        raise AssertionError("no track is expected")
+
+
 class FakeRemuxer:
     """Writes files made of the bytes of their sources, or raises ``error`` half-way."""
 
@@ -49,6 +59,9 @@ class FakeRemuxer:
     async def mux(self, picture: Path, sound: Path, target: Path) -> str:
         return self._make([picture, b" with the sound of ", sound], target, "mp4")
 
+    async def join(self, tracks: Sequence[tuple[Path, TrackFile]], target: Path) -> str:
+        return self._make([b"joined ", *(path for path, _ in tracks)], target, self.extension)
+
     def _make(self, parts: Sequence[Path | bytes], target: Path, extension: str) -> str:
         body = b"".join(each if isinstance(each, bytes) else each.read_bytes() for each in parts)
         target.write_bytes(body[: len(body) // 2])
@@ -61,7 +74,7 @@ class FakeRemuxer:
 
 def make_download(
     storage: Storage,
-    fetchers: Mapping[str, MediaFetcher],
+    fetchers: Mapping[str, Downloader],
     context: StageContext,
     *,
     probe: Probe | None = None,
@@ -71,15 +84,19 @@ def make_download(
     storage_guard = storage_guard or StorageGuard(
         storage, context.intake, context.settings.download
     )
-    fetcher = FileFetcher(
+    sources = SourceDownloader(
         PLATFORMS,
         fetchers,
-        storage,
         gate=make_gate("download", context),
+        segments=SegmentStore(context.settings.data_dir / "segments"),
+        context=context,
+    )
+    fetcher = FileFetcher(
+        sources,
+        storage,
         storage_guard=storage_guard,
         verifier=FileVerifier(probe),
         remuxer=remuxer or FakeRemuxer(),
-        context=context,
     )
     return Download(
         fetcher, StoredFileIndex(storage, context), storage_guard=storage_guard, context=context

@@ -64,12 +64,12 @@ from tests.unit.agents.builders import (
     writes,
 )
 from tests.unit.agents.caching.slices import effects_in
-from tests.unit.agents.download.downloads import FakeProbe, make_download
+from tests.unit.agents.download.downloads import FakeProbe, WholeFiles, make_download
 
 BODY = b"x" * 1_000
 
 
-class FakeFetcher:
+class FakeFetcher(WholeFiles):
     """Writes `BODY`, reported in four pieces, then awaits ``then``."""
 
     def __init__(

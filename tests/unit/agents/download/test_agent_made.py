@@ -47,7 +47,7 @@ from tests.unit.agents.builders import (
     sent_to,
     writes,
 )
-from tests.unit.agents.download.downloads import FakeProbe, FakeRemuxer, make_download
+from tests.unit.agents.download.downloads import FakeProbe, FakeRemuxer, WholeFiles, make_download
 
 PLAIN = VideoFormat(
     format_id="small",
@@ -67,7 +67,7 @@ FACTS = MediaFacts(duration_seconds=12.5, video_codec="h264", audio_codec="aac",
 AUDIO_FACTS = MediaFacts(duration_seconds=12.5, audio_codec="aac", sample_rate=44_100)
 
 
-class FakeFetcher:
+class FakeFetcher(WholeFiles):
     """Writes a body derived from the format id, or raises."""
 
     def __init__(self) -> None:

@@ -46,7 +46,7 @@ from tests.unit.agents.builders import (
     sent_to,
     writes,
 )
-from tests.unit.agents.download.downloads import FakeProbe, make_download
+from tests.unit.agents.download.downloads import FakeProbe, WholeFiles, make_download
 
 PICTURES = 12
 AsyncCallback = Callable[[], Awaitable[None]]
@@ -80,7 +80,7 @@ def photos(**changes: Any) -> SelectedVideo:
     return msgspec.structs.replace(selected(**changes), sources=SOURCES)
 
 
-class FakeFetcher:
+class FakeFetcher(WholeFiles):
     """Writes a body derived from the format id, then awaits the callback of that format."""
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.media.bounded_target import BoundedTarget, TooLargeError
+from agents.media.copying import SLACK_BYTES
 from agents.media.facts import (
     FILES_MAX,
     MUXERS,
@@ -27,7 +28,7 @@ from agents.media.facts import (
 from agents.media.prober import MEMORY_BYTES
 from agents.media.reading import read_facts
 from agents.media.remuxer import MediaRemuxer, open_remuxer
-from agents.media.remuxing import SLACK_BYTES, extract_audio, mux
+from agents.media.remuxing import extract_audio, mux
 from schemas.errors import ClipmillError, ErrorCode
 from tests.standin.media_marks import Marked, beeps, flashes, marked
 from tests.unit.agents.media.files import PAGE, PICTURE, SILENT, VIDEO, content, write

@@ -1,0 +1,36 @@
+"""Blocking file calls of segment downloads, off the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from agents.storage.errors import map_file_errors
+
+T = TypeVar("T")
+
+# A pool of its own: asyncio's default threads resolve names, and a slow disk must not stop DNS.
+_DISK = ThreadPoolExecutor(max_workers=8, thread_name_prefix="segments")
+
+
+async def run_on_disk(call: Callable[[], T], directory: Path) -> T:
+    """Run a call in a disk thread; a cancellation is deferred until the thread has finished.
+
+    Otherwise a descriptor could be closed, and its number reused, while the thread writes to it.
+
+    Args:
+        call: the file calls.
+        directory: of the files, for the message of an error.
+
+    Raises:
+        ClipmillError: ``system.disk_full`` or ``system.storage``.
+    """
+    with map_file_errors(directory):
+        running = asyncio.get_running_loop().run_in_executor(_DISK, call)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            running.exception()
+            raise

@@ -1,0 +1,180 @@
+"""Fetches a track: its manifest, its keys, and its segments, several at a time, into one file."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from functools import cache, partial
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+import msgspec
+
+from agents.download.bounded_gather import gather_bounded
+from agents.download.segments.decryption import SegmentDecryptor
+from agents.download.segments.disk import run_on_disk
+from agents.download.segments.joined_file import JoinedFile
+from agents.download.segments.manifest import read_manifest
+from agents.download.segments.requests import KeyCache, TrackRequests
+from agents.download.segments.segment_file import segment_file
+from agents.manifests.segments import Resource, TrackPart
+from agents.media.facts import FilePart
+from agents.network.answers import too_large_together
+from agents.network.resource import ResourceFetcher
+from agents.network.transfer import FetchLimits, OnBytes, Sleep
+from schemas.video import MediaSource
+
+SEGMENT_CONCURRENCY = 4
+"""Concurrent segments per track, as for the files of a post."""
+
+SEGMENTS_IN_FLIGHT = 64
+"""Concurrent requests of all tracks of a process, a quarter of the connection pool. Waits are FIFO,
+so tracks progress equally."""
+
+
+class FetchedTrack(msgspec.Struct, frozen=True, kw_only=True):
+    """A track that came completely.
+
+    Attributes:
+        path: of its joined segments.
+        parts: see `FilePart`.
+        bytes: size of the file.
+    """
+
+    path: Path
+    parts: tuple[FilePart, ...]
+    bytes: int
+
+
+class TrackFetcher:
+    """Fetches tracks; one for all tracks of a process.
+
+    Args:
+        sleep: waits before a retry.
+    """
+
+    def __init__(self, sleep: Sleep = asyncio.sleep) -> None:
+        self._in_flight = asyncio.Semaphore(SEGMENTS_IN_FLIGHT)
+        self._sleep = sleep
+
+    async def fetch(
+        self,
+        source: MediaSource,
+        directory: Path,
+        fetcher: ResourceFetcher,
+        *,
+        hosts: tuple[str, ...],
+        limits: FetchLimits,
+        on_bytes: OnBytes,
+    ) -> FetchedTrack:
+        """Fetch a track into a directory, or what is missing there of it.
+
+        Args:
+            source: with the URL of the manifest.
+            directory: see `agents.download.segments.joined_file`.
+            fetcher: of one egress.
+            hosts: permitted host suffixes of manifest, keys and segments.
+            limits: of the track.
+            on_bytes: called for every chunk; the total is not known.
+
+        Raises:
+            ClipmillError: as `MediaFetcher.fetch`; as the parsers of `agents.manifests`;
+                ``content.damaged``, a segment cannot be decrypted.
+        """
+        requests = TrackRequests(source, fetcher, hosts, limits, self._in_flight, self._sleep)
+        parts = await read_manifest(requests)
+        resources = [each for part in parts for each in part.resources]
+        opened = partial(JoinedFile, directory, _fingerprint(resources))
+        joined = await run_on_disk(opened, directory)
+        download = _TrackDownload(joined, requests, on_bytes)
+        missing = [
+            partial(download.fetch, index, each)
+            for index, each in enumerate(resources)
+            if not joined.has(index)
+        ]
+        await gather_bounded(missing, SEGMENT_CONCURRENCY)
+        return await run_on_disk(partial(_fetched, joined, parts), directory)
+
+
+class _TrackDownload:
+    """The segments of one track.
+
+    Args:
+        joined: the file that they go to.
+        requests: of the track.
+        on_bytes: receives progress.
+    """
+
+    def __init__(self, joined: JoinedFile, requests: TrackRequests, on_bytes: OnBytes) -> None:
+        self._joined = joined
+        self._requests = requests
+        self._on_bytes = on_bytes
+        self._keys = KeyCache(requests)
+        self._joining = asyncio.Lock()
+        self._received = joined.bytes_on_disk
+
+    async def fetch(self, index: int, resource: Resource) -> None:
+        key = None if resource.key is None else await self._keys.get(resource.key.url)
+        await self._requests.retried(lambda: self._attempt(index, resource, key))
+        async with self._joining:
+            await run_on_disk(partial(self._joined.finish, index), self._joined.path.parent)
+
+    async def _attempt(self, index: int, resource: Resource, key: bytes | None) -> None:
+        received = 0
+        decryptor = None
+        if key is not None and resource.key is not None:
+            decryptor = SegmentDecryptor(key, resource.key.iv)
+        async with segment_file(self._joined.partial_path(index)) as file:
+
+            async def write(chunk: bytes) -> None:
+                nonlocal received
+                received += len(chunk)
+                self._count(len(chunk))
+                await file.write(chunk if decryptor is None else decryptor.feed(chunk))
+
+            try:
+                await self._requests.stream(resource, write)
+            except BaseException:
+                self._received -= received
+                raise
+            if decryptor is not None:
+                await file.write(decryptor.finish())
+
+    def _count(self, size: int) -> None:
+        self._received += size
+        if self._received > self._requests.limits.max_bytes:
+            raise too_large_together(self._requests.limits.max_bytes)
+        self._on_bytes(self._received, None)
+
+
+def _fetched(joined: JoinedFile, parts: Sequence[TrackPart]) -> FetchedTrack:
+    joined.join_due()
+    firsts = [0]
+    for part in parts:
+        firsts.append(firsts[-1] + len(part.resources))
+    offsets = joined.offsets(firsts)
+    shifts = [part.shift_seconds for part in parts]
+    return FetchedTrack(
+        path=joined.path,
+        parts=tuple(map(FilePart, offsets[:-1], shifts)),
+        bytes=offsets[-1],
+    )
+
+
+def _fingerprint(resources: Sequence[Resource]) -> str:
+    """Return what identifies the segments across readings of the page.
+
+    Hosts, paths and parameters of an address may be signed anew each time; its file name is not.
+    """
+    digest = hashlib.sha256(_boot_id().encode())
+    for each in resources:
+        name = PurePosixPath(urlsplit(each.url).path).name
+        vector = None if each.key is None else each.key.iv
+        digest.update(f"{name} {each.byte_range} {vector!r}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+@cache
+def _boot_id() -> str:
+    """Return the id of the running system: what was not synced is lost when it ends."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""

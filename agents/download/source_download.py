@@ -1,0 +1,158 @@
+"""Downloads one source of a file through the gate: a whole file, or the segments of a track."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from agents.access import OutboundGate
+from agents.download.download_task import DownloadPart, DownloadTask
+from agents.download.segments.fetcher import FetchedTrack, TrackFetcher
+from agents.download.segments.store import SegmentStore
+from agents.network.bandwidth import time_limit
+from agents.network.download import Fetched, FetchLimits, MediaFetcher
+from agents.network.resource import ResourceFetcher
+from agents.network.transfer import OnBytes
+from agents.pipeline.events import report_progress
+from agents.platforms import Platforms
+from schemas import ClipmillError, ErrorCode, Job
+from schemas.progress import Progress
+from streams import StageContext
+from streams.observability.metrics import EGRESS_BYTES
+
+T = TypeVar("T")
+
+Call = Callable[[str, FetchLimits, OnBytes], Awaitable[T]]
+"""Downloads over the egress of that name."""
+
+
+class Downloader(MediaFetcher, ResourceFetcher, Protocol):
+    """Downloads whole files, and the resources of tracks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a file is made.
+
+    Attributes:
+        directory: is removed afterwards.
+        resources: exits at the same time, after the file is published or has failed.
+    """
+
+    directory: Path
+    resources: AsyncExitStack
+
+
+class SourceDownloader:
+    """Downloads sources.
+
+    Args:
+        platforms: the installed platforms.
+        fetchers: downloaders by egress.
+        gate: access control in front of them.
+        segments: directories of unfinished tracks.
+        context: the stage's.
+    """
+
+    def __init__(
+        self,
+        platforms: Platforms,
+        fetchers: Mapping[str, Downloader],
+        *,
+        gate: OutboundGate,
+        segments: SegmentStore,
+        context: StageContext,
+    ) -> None:
+        self._platforms = platforms
+        self._fetchers = fetchers
+        self._gate = gate
+        self._segments = segments
+        self._tracks = TrackFetcher()
+        self._context = context
+
+    async def download_file(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:
+        """Download a whole file.
+
+        Raises:
+            ClipmillError: the platform, the downloader or the gate failed.
+        """
+        platform = self._platforms.by_name(task.event.video.platform)
+
+        async def call(egress: str, limits: FetchLimits, on_bytes: OnBytes) -> Fetched:
+            fetcher = self._fetchers[egress]
+            return await platform.download_video(
+                part.source, target, fetcher, limits=limits, on_progress=on_bytes
+            )
+
+        return await self._attempt(part, task, call)
+
+    async def download_track(
+        self, part: DownloadPart, task: DownloadTask, workspace: Workspace
+    ) -> FetchedTrack:
+        """Download the segments of a track, or those that an earlier attempt did not finish.
+
+        Raises:
+            ClipmillError: see `TrackFetcher.fetch`; the gate or the storage failed.
+        """
+        video, source = task.event.video, part.source
+        lease = self._segments.lease(video.key, source.format.format_id)
+        directory = await workspace.resources.enter_async_context(lease)
+        hosts = self._platforms.by_name(video.platform).get_capabilities().media_hosts
+
+        async def call(egress: str, limits: FetchLimits, on_bytes: OnBytes) -> FetchedTrack:
+            return await self._tracks.fetch(
+                source,
+                directory,
+                self._fetchers[egress],
+                hosts=hosts,
+                limits=limits,
+                on_bytes=on_bytes,
+            )
+
+        return await self._attempt(part, task, call)
+
+    def report_progress(self, progress: Progress | None, job: Job) -> None:
+        if progress is not None:
+            self._context.publish_best_effort(report_progress(progress, job, "download"))
+
+    async def _attempt(self, part: DownloadPart, task: DownloadTask, call: Call[T]) -> T:
+        event = task.event
+        return await self._gate.run(
+            event.job,
+            platform=event.video.platform,
+            subject=event.video.key,
+            call=lambda egress: self._attempt_via(egress, part, task, call),
+            part=part.source.format.format_id,
+        )
+
+    async def _attempt_via(
+        self, egress: str, part: DownloadPart, task: DownloadTask, call: Call[T]
+    ) -> T:
+        limits = task.limits if part.is_primary else task.part_limits
+        name, bytes_before = part.file.format_id, part.bytes_before
+        arrived = EGRESS_BYTES.labels(task.event.video.platform, egress)
+        received = 0
+
+        def on_progress(done: int, total: int | None) -> None:
+            nonlocal received
+            # Fewer bytes than before: the transfer restarted from the beginning.
+            arrived.inc(done - received if done > received else 0)
+            received = done
+            if part.is_primary:
+                task.budget.claim(name, max(done, total or 0))
+            sizes = bytes_before + done, None if total is None else bytes_before + total
+            self.report_progress(task.meter.update(name, *sizes), task.event.job)
+
+        try:
+            async with time_limit(limits.total_seconds) as bound:
+                return await call(egress, limits, on_progress)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise _too_slow(limits) from None
+
+
+def _too_slow(limits: FetchLimits) -> ClipmillError:
+    message = f"the download took longer than {limits.total_seconds:.0f} s"
+    return ClipmillError(ErrorCode.NETWORK_TIMEOUT, message)

@@ -1,0 +1,243 @@
+"""Joins the segments of one or two tracks into one file with FFmpeg's libraries (PyAV).
+
+Only `agents.media.process` may run this: the libraries are C code, and the files are untrusted.
+Packets are copied unchanged; nothing is decoded or encoded.
+
+The segments of a track are appended to one file. It has a part per run of continuous timestamps;
+each part is demuxed by itself, and continues where the one before it ended. Timestamps of picture
+and sound have a common origin, so they stay in sync.
+"""
+
+import io
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import merge
+from typing import Any
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Stream
+
+from agents.media.bounded_target import BoundedTarget, Source
+from agents.media.copying import (
+    MediaStream,
+    MismatchError,
+    NoMuxerError,
+    add_stream,
+    audio_stream,
+    has_format,
+    open_input,
+    open_output,
+    run_copy,
+    start_of,
+    video_stream,
+)
+from agents.media.facts import MUXERS, JoinPlan, RemuxAnswer, TrackFile
+from agents.media.reading import video_streams
+from agents.media.section import Section
+
+BACKSTEP_SECONDS = Fraction(1)
+"""Tolerance of decoding times that step back where two parts meet: by the delay of B-frames."""
+
+_WEBM_CODECS = frozenset({"vp8", "vp9", "av1", "opus", "vorbis"})
+_UNTIMED_FORMATS = ("aac", "mp3", "ac3", "eac3")
+"""Formats without timestamps: packed audio (RFC 8216, section 3.4)."""
+
+_TIMESTAMP_TAG = b"com.apple.streaming.transportStreamTimestamp\0"
+_TAG_BYTES_MAX = 4_096
+_CLOCK = 90_000
+_TIMESTAMP_MAX = 2**33
+
+
+def join(plan: JoinPlan, *files: Source) -> RemuxAnswer:
+    """Write the tracks of the files, but the last, to the last one, which is empty."""
+    *sources, target = files
+    return run_copy(lambda bounded: _join(plan, sources, bounded), sources, target)
+
+
+def _join(plan: JoinPlan, sources: Sequence[Source], target: BoundedTarget) -> str:
+    with ExitStack() as stack:
+        tracks = [
+            _JoinedTrack(file, source) for file, source in zip(plan.files, sources, strict=True)
+        ]
+        firsts = [stack.enter_context(track.opened(0)) for track in tracks]
+        origin = min(part.start for part in firsts)
+        streams = [stream for part in firsts for stream in part.streams]
+        muxer, extension = _muxer_of(firsts, streams)
+        with open_output(target, muxer) as output:
+            copies = {id(stream): add_stream(output, stream) for stream in streams}
+            packets = [
+                track.packets(origin, [copies[id(stream)] for stream in part.streams])
+                for track, part in zip(tracks, firsts, strict=True)
+            ]
+            seen: set[int] = set()
+            for packet in merge(*packets, key=_timestamp):
+                seen.add(packet.stream_index)
+                output.mux(packet)
+            if len(seen) < len(streams):
+                raise MismatchError("there is nothing in one of its streams")
+    return extension
+
+
+def _muxer_of(parts: Sequence["_Part"], streams: Sequence[MediaStream]) -> tuple[str, str]:
+    codecs = [stream.codec_context.codec.canonical_name for stream in streams]
+    if all(stream.type == "audio" for stream in streams):
+        if codecs[0] not in MUXERS:
+            raise NoMuxerError(f"no container for its sound ({codecs[0]})")
+        return MUXERS[codecs[0]]
+    is_webm = all(has_format(part.container, ("webm",)) for part in parts)
+    return ("webm", "webm") if is_webm and _WEBM_CODECS.issuperset(codecs) else ("mp4", "mp4")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """An open part: its streams to copy, and its first presentation time in seconds."""
+
+    container: InputContainer
+    streams: tuple[MediaStream, ...]
+    start: Fraction
+
+
+class _JoinedTrack:
+    """The parts of one file.
+
+    Args:
+        file: its parts, and the streams to copy.
+        source: open file.
+    """
+
+    def __init__(self, file: TrackFile, source: Source) -> None:
+        self._file = file
+        self._source = source
+        self._size = source.seek(0, io.SEEK_END)
+
+    @contextmanager
+    def opened(self, index: int) -> Iterator[_Part]:
+        parts = self._file.parts
+        end = parts[index + 1].offset if index + 1 < len(parts) else self._size
+        section = Section(self._source, parts[index].offset, end)
+        head = section.read(_TAG_BYTES_MAX)
+        section.seek(0)
+        with open_input(section) as container:
+            streams = _select(container, self._file)
+            start = min(map(start_of, streams))
+            if has_format(container, _UNTIMED_FORMATS):
+                start = _packed_start(head)
+            yield _Part(container, streams, start + self._declared_shift(index))
+
+    def _declared_shift(self, index: int) -> Fraction:
+        return Fraction(self._file.parts[index].shift_seconds or 0).limit_denominator(_CLOCK)
+
+    def packets(self, origin: Fraction, copies: Sequence[Stream]) -> Iterator["Packet[Any]"]:
+        """Yield the packets of all parts, with timestamps from the origin on."""
+        clocks = [_Clock() for _ in copies]
+        end: Fraction | None = None
+        expected: list[tuple[object, ...]] | None = None
+        for index, part in enumerate(self._file.parts):
+            with self.opened(index) as opened:
+                found = [_describe(stream) for stream in opened.streams]
+                if expected not in (None, found):
+                    raise MismatchError("its encoding changes within the stream")
+                expected = found
+                start = opened.start - origin
+                if end is not None and part.shift_seconds is None:
+                    start = end
+                yield from _packets_of(opened, start, copies, clocks)
+            end = max(clock.end for clock in clocks)
+
+
+class _Clock:
+    """Timestamps of one stream of the output."""
+
+    def __init__(self) -> None:
+        self.end = Fraction(0)
+        self._last: Fraction | None = None
+        self._duration = Fraction(0)
+
+    def shift(self, packet: "Packet[Any]", seconds: Fraction) -> None:
+        """Shift a packet; decoding times increase strictly."""
+        unit = packet.time_base
+        ticks = round(seconds / unit)
+        dts = packet.pts if packet.dts is None else packet.dts
+        if dts is None:
+            raise MismatchError("a packet has no time")
+        pts = (dts if packet.pts is None else packet.pts) + ticks
+        dts += ticks
+        if self._last is not None and dts * unit <= self._last:
+            if self._last - dts * unit > BACKSTEP_SECONDS:
+                raise MismatchError("its times step back within the stream")
+            dts = int(self._last / unit) + 1
+        packet.dts, packet.pts = dts, max(pts, dts)
+        if self._last is not None:
+            self._duration = dts * unit - self._last
+        self._last = dts * unit
+        length = packet.duration * unit if packet.duration else self._duration
+        self.end = max(self.end, packet.pts * unit + length)
+
+
+def _packets_of(
+    part: _Part, start: Fraction, copies: Sequence[Stream], clocks: Sequence[_Clock]
+) -> Iterator["Packet[Any]"]:
+    """Yield the packets of a part, which starts at that time of the output."""
+    by_index = {
+        stream.index: (copy, clock)
+        for stream, copy, clock in zip(part.streams, copies, clocks, strict=True)
+    }
+    for other in part.container.streams:
+        if other.index not in by_index:
+            other.discard = Discard.all
+    shift = start - min(map(start_of, part.streams))
+    for packet in part.container.demux(*part.streams):
+        if packet.size == 0 and packet.dts is None:
+            continue  # the flush packet at the end
+        copy, clock = by_index[packet.stream_index]
+        clock.shift(packet, shift)
+        packet.stream = copy
+        yield packet
+
+
+def _select(container: InputContainer, file: TrackFile) -> tuple[MediaStream, ...]:
+    """Return the streams to copy.
+
+    Raises:
+        MismatchError: a required one is missing.
+    """
+    match file.streams:
+        case "picture":
+            return (video_stream(container),)
+        case "sound":
+            return (audio_stream(container),)
+        case _:
+            kinds: tuple[tuple[bool, Callable[[InputContainer], MediaStream]], ...] = (
+                (bool(video_streams(container)), video_stream),
+                (bool(container.streams.audio), audio_stream),
+            )
+            found = tuple(select(container) for exists, select in kinds if exists)
+            if not found:
+                raise MismatchError("there is neither picture nor sound in it")
+            return found
+
+
+def _describe(stream: MediaStream) -> tuple[object, ...]:
+    """Return what a file declares once for all packets of a stream."""
+    context = stream.codec_context
+    name = context.codec.canonical_name
+    if stream.type == "audio":
+        return name, getattr(context, "sample_rate", 0), getattr(context, "channels", 0)
+    return name, getattr(context, "width", 0), getattr(context, "height", 0)
+
+
+def _packed_start(head: bytes) -> Fraction:
+    """Return the time that an ID3 tag in front of packed audio declares, else 0."""
+    at = head.find(_TIMESTAMP_TAG)
+    value = head[at + len(_TIMESTAMP_TAG) :][:8]
+    if at < 0 or len(value) < 8:  # noqa: PLR2004 - a 64-bit number
+        return Fraction(0)
+    return Fraction(struct.unpack(">Q", value)[0] % _TIMESTAMP_MAX, _CLOCK)
+
+
+def _timestamp(packet: "Packet[Any]") -> Fraction:
+    return (packet.dts or 0) * packet.time_base
