@@ -72,10 +72,12 @@ class TrackPart(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         resources: the initialization section, if there is one, and the segments.
         shift_seconds: see `Segment`.
+        seconds: duration of the segments.
     """
 
     resources: tuple[Resource, ...]
     shift_seconds: float | None
+    seconds: float
 
 
 def parts_of(segments: Sequence[Segment]) -> tuple[TrackPart, ...]:
@@ -101,7 +103,11 @@ def _part(segments: Sequence[Segment]) -> TrackPart:
     first = segments[0]
     init = () if first.init is None else (first.init,)
     media = tuple(each.media for each in segments)
-    return TrackPart(resources=(*init, *media), shift_seconds=first.shift_seconds)
+    return TrackPart(
+        resources=(*init, *media),
+        shift_seconds=first.shift_seconds,
+        seconds=sum(each.seconds for each in segments),
+    )
 
 
 def check_bounds(segments: Sequence[Segment]) -> tuple[Segment, ...]:

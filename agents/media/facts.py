@@ -57,12 +57,14 @@ class FilePart(msgspec.Struct, frozen=True):
 
     Attributes:
         offset: of its first byte in the file.
-        shift_seconds: presentation time minus the file's time. None: the part continues the one
-            before it.
+        shift_seconds: presentation time minus the file's time, where it is declared. Otherwise the
+            part continues the one before it.
+        position_seconds: duration of all parts before it, according to the manifest.
     """
 
     offset: int
     shift_seconds: float | None = None
+    position_seconds: float = 0.0
 
 
 class TrackFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,9 @@ Only `agents.media.process` may run this: the libraries are C code, and the file
 Packets are copied unchanged; nothing is decoded or encoded.
 
 The segments of a track are appended to one file. It has a part per run of continuous timestamps;
-each part is demuxed by itself, and continues where the one before it ended. Timestamps of picture
-and sound have a common origin, so they stay in sync.
+each part is demuxed by itself. A part starts where the manifest places it, or where the one before
+it ended; sound that overlaps is dropped. Timestamps of picture and sound have a common origin, so
+they stay in sync.
 """
 
 import io
@@ -20,6 +21,8 @@ from typing import Any
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
+from av.video.codeccontext import VideoCodecContext
+from msgspec.structs import replace
 
 from agents.media.bounded_target import BoundedTarget, Source
 from agents.media.copying import (
@@ -35,12 +38,17 @@ from agents.media.copying import (
     start_of,
     video_stream,
 )
-from agents.media.facts import MUXERS, JoinPlan, RemuxAnswer, TrackFile
+from agents.media.facts import MUXERS, FilePart, JoinPlan, RemuxAnswer, TrackFile
 from agents.media.reading import video_streams
 from agents.media.section import Section
 
+DRIFT_SECONDS = Fraction(1, 4)
+"""Tolerance between the durations of a playlist and those of its segments. Within it the playlist
+is right, since it is the same for picture and sound; beyond it, its durations are rounded."""
+
 BACKSTEP_SECONDS = Fraction(1)
-"""Tolerance of decoding times that step back where two parts meet: by the delay of B-frames."""
+"""Tolerance of times that step back where two parts meet: by the delay of B-frames, or by sound
+that is longer than the picture."""
 
 _WEBM_CODECS = frozenset({"vp8", "vp9", "av1", "opus", "vorbis"})
 _UNTIMED_FORMATS = ("aac", "mp3", "ac3", "eac3")
@@ -60,9 +68,8 @@ def join(plan: JoinPlan, *files: Source) -> RemuxAnswer:
 
 def _join(plan: JoinPlan, sources: Sequence[Source], target: BoundedTarget) -> str:
     with ExitStack() as stack:
-        tracks = [
-            _JoinedTrack(file, source) for file, source in zip(plan.files, sources, strict=True)
-        ]
+        files = _with_positions(plan.files)
+        tracks = [_JoinedTrack(file, source) for file, source in zip(files, sources, strict=True)]
         firsts = [stack.enter_context(track.opened(0)) for track in tracks]
         origin = min(part.start for part in firsts)
         streams = [stream for part in firsts for stream in part.streams]
@@ -82,6 +89,26 @@ def _join(plan: JoinPlan, sources: Sequence[Source], target: BoundedTarget) -> s
     return extension
 
 
+def _with_positions(files: Sequence[TrackFile]) -> list[TrackFile]:
+    """Return the files with the positions of the first one's parts, where they correspond.
+
+    Sound is cut at its own frames: each of its parts may differ from that of the picture by one.
+    """
+    positions = [part.position_seconds for part in files[0].parts]
+    return [
+        replace(
+            file,
+            parts=tuple(
+                replace(part, position_seconds=position)
+                for part, position in zip(file.parts, positions, strict=True)
+            ),
+        )
+        if len(file.parts) == len(positions)
+        else file
+        for file in files
+    ]
+
+
 def _muxer_of(parts: Sequence["_Part"], streams: Sequence[MediaStream]) -> tuple[str, str]:
     codecs = [stream.codec_context.codec.canonical_name for stream in streams]
     if all(stream.type == "audio" for stream in streams):
@@ -94,11 +121,27 @@ def _muxer_of(parts: Sequence["_Part"], streams: Sequence[MediaStream]) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """An open part: its streams to copy, and its first presentation time in seconds."""
+    """An open part.
+
+    Attributes:
+        container: of the part.
+        streams: to copy; the first is the picture, if there is one.
+        base: added to all timestamps, in seconds.
+    """
 
     container: InputContainer
     streams: tuple[MediaStream, ...]
-    start: Fraction
+    base: Fraction
+
+    @property
+    def start(self) -> Fraction:
+        """First presentation time."""
+        return min(map(start_of, self.streams)) + self.base
+
+    @property
+    def first_start(self) -> Fraction:
+        """First presentation time of the first stream."""
+        return start_of(self.streams[0]) + self.base
 
 
 class _JoinedTrack:
@@ -123,42 +166,59 @@ class _JoinedTrack:
         section.seek(0)
         with open_input(section) as container:
             streams = _select(container, self._file)
-            start = min(map(start_of, streams))
+            base = Fraction(parts[index].shift_seconds or 0).limit_denominator(_CLOCK)
             if has_format(container, _UNTIMED_FORMATS):
-                start = _packed_start(head)
-            yield _Part(container, streams, start + self._declared_shift(index))
-
-    def _declared_shift(self, index: int) -> Fraction:
-        return Fraction(self._file.parts[index].shift_seconds or 0).limit_denominator(_CLOCK)
+                base += _packed_start(head)
+            yield _Part(container, streams, base)
 
     def packets(self, origin: Fraction, copies: Sequence[Stream]) -> Iterator["Packet[Any]"]:
         """Yield the packets of all parts, with timestamps from the origin on."""
-        clocks = [_Clock() for _ in copies]
-        end: Fraction | None = None
+        clocks = [_Clock(drops=copy.type == "audio") for copy in copies]
+        anchor = Fraction(0)
         expected: list[tuple[object, ...]] | None = None
         for index, part in enumerate(self._file.parts):
             with self.opened(index) as opened:
-                found = [_describe(stream) for stream in opened.streams]
+                found = [_describe(stream, opened.container) for stream in opened.streams]
                 if expected not in (None, found):
                     raise MismatchError("its encoding changes within the stream")
                 expected = found
-                start = opened.start - origin
-                if end is not None and part.shift_seconds is None:
-                    start = end
-                yield from _packets_of(opened, start, copies, clocks)
-            end = max(clock.end for clock in clocks)
+                start = opened.first_start - origin
+                if index == 0:
+                    anchor = start
+                elif part.shift_seconds is None:
+                    start = _start_after(clocks[0].end, anchor, part)
+                shift = start - opened.first_start + opened.base
+                yield from _packets_of(opened, shift, copies, clocks)
+
+
+def _start_after(end: Fraction, anchor: Fraction, part: FilePart) -> Fraction:
+    """Return where a part starts, after one that ends there."""
+    placed = anchor + Fraction(part.position_seconds).limit_denominator(_CLOCK)
+    return placed if abs(placed - end) <= DRIFT_SECONDS else end
 
 
 class _Clock:
-    """Timestamps of one stream of the output."""
+    """Timestamps of one stream of the output.
 
-    def __init__(self) -> None:
+    Args:
+        drops: packets that overlap the ones before them are dropped.
+
+    Attributes:
+        end: of the last packet, in seconds.
+    """
+
+    def __init__(self, *, drops: bool) -> None:
         self.end = Fraction(0)
+        self._drops = drops
         self._last: Fraction | None = None
         self._duration = Fraction(0)
 
-    def shift(self, packet: "Packet[Any]", seconds: Fraction) -> None:
-        """Shift a packet; decoding times increase strictly."""
+    def shift(self, packet: "Packet[Any]", seconds: Fraction) -> bool:
+        """Shift a packet, with strictly increasing decoding times; False to drop it.
+
+        Raises:
+            MismatchError: it has no time, or steps back too far.
+        """
         unit = packet.time_base
         ticks = round(seconds / unit)
         dts = packet.pts if packet.dts is None else packet.dts
@@ -166,22 +226,26 @@ class _Clock:
             raise MismatchError("a packet has no time")
         pts = (dts if packet.pts is None else packet.pts) + ticks
         dts += ticks
+        length = packet.duration * unit if packet.duration else self._duration
         if self._last is not None and dts * unit <= self._last:
             if self._last - dts * unit > BACKSTEP_SECONDS:
                 raise MismatchError("its times step back within the stream")
+            if self._drops:
+                return False
             dts = int(self._last / unit) + 1
+        elif self._drops and pts * unit < self.end - length / 2:
+            return False
         packet.dts, packet.pts = dts, max(pts, dts)
         if self._last is not None:
             self._duration = dts * unit - self._last
         self._last = dts * unit
-        length = packet.duration * unit if packet.duration else self._duration
         self.end = max(self.end, packet.pts * unit + length)
+        return True
 
 
 def _packets_of(
-    part: _Part, start: Fraction, copies: Sequence[Stream], clocks: Sequence[_Clock]
+    part: _Part, shift: Fraction, copies: Sequence[Stream], clocks: Sequence[_Clock]
 ) -> Iterator["Packet[Any]"]:
-    """Yield the packets of a part, which starts at that time of the output."""
     by_index = {
         stream.index: (copy, clock)
         for stream, copy, clock in zip(part.streams, copies, clocks, strict=True)
@@ -189,14 +253,13 @@ def _packets_of(
     for other in part.container.streams:
         if other.index not in by_index:
             other.discard = Discard.all
-    shift = start - min(map(start_of, part.streams))
     for packet in part.container.demux(*part.streams):
         if packet.size == 0 and packet.dts is None:
             continue  # the flush packet at the end
         copy, clock = by_index[packet.stream_index]
-        clock.shift(packet, shift)
-        packet.stream = copy
-        yield packet
+        if clock.shift(packet, shift):
+            packet.stream = copy
+            yield packet
 
 
 def _select(container: InputContainer, file: TrackFile) -> tuple[MediaStream, ...]:
@@ -221,13 +284,15 @@ def _select(container: InputContainer, file: TrackFile) -> tuple[MediaStream, ..
             return found
 
 
-def _describe(stream: MediaStream) -> tuple[object, ...]:
+def _describe(stream: MediaStream, container: InputContainer) -> tuple[object, ...]:
     """Return what a file declares once for all packets of a stream."""
     context = stream.codec_context
-    name = context.codec.canonical_name
-    if stream.type == "audio":
-        return name, getattr(context, "sample_rate", 0), getattr(context, "channels", 0)
-    return name, getattr(context, "width", 0), getattr(context, "height", 0)
+    # The parameter sets of transport streams are among their packets as well.
+    parameters = None if has_format(container, ("mpegts",)) else context.extradata
+    common = container.format.name, context.codec.canonical_name, parameters
+    if isinstance(context, VideoCodecContext):
+        return *common, context.width, context.height
+    return *common, context.rate, context.layout.name
 
 
 def _packed_start(head: bytes) -> Fraction:

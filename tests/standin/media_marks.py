@@ -23,7 +23,13 @@ _STEP = 2
 """Step between analysed samples; every one would take too long."""
 
 _BRIGHT, _DARK, _LOUD = 200, 20, 0.2
-_CODECS = {"h264": "libx264", "h265": "libx265", "opus": "libopus", "mp3": "libmp3lame"}
+_CODECS = {
+    "vp9": "libvpx-vp9",
+    "h264": "libx264",
+    "h265": "libx265",
+    "opus": "libopus",
+    "mp3": "libmp3lame",
+}
 _QUIET = {"preset": "ultrafast", "crf": "35", "x265-params": "log-level=none:pools=none"}
 
 
@@ -42,6 +48,7 @@ class Marked:
         sound_at: Start of the audio in seconds.
         form: FFmpeg's name of the container.
         flags: Options of the container.
+        group: Frames from one key frame to the next.
     """
 
     video: str = "h264"
@@ -54,23 +61,29 @@ class Marked:
     sound_at: float = 0.0
     form: str = "mp4"
     flags: tuple[tuple[str, str], ...] = ()
+    group: int = 250
 
 
 def marked(movie: Marked) -> bytes:
     """The encoded file."""
     out = io.BytesIO()
     with av.open(out, "w", format=movie.form, options=dict(movie.flags)) as container:
-        video = _video_stream(container, movie) if movie.video else None
-        audio = _audio_stream(container, movie) if movie.audio else None
-        if video is not None:
-            for frame in _frames(movie):
-                container.mux(video.encode(frame))
-            container.mux(video.encode(None))
-        if audio is not None:
-            for piece in _pieces(movie):
-                container.mux(audio.encode(piece))
-            container.mux(audio.encode(None))
+        encode_marked(movie, container)
     return out.getvalue()
+
+
+def encode_marked(movie: Marked, container: OutputContainer) -> None:
+    """Encode the movie into an open container."""
+    video = _video_stream(container, movie) if movie.video else None
+    audio = _audio_stream(container, movie) if movie.audio else None
+    if video is not None:
+        for frame in _frames(movie):
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    if audio is not None:
+        for piece in _pieces(movie):
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode(None))
 
 
 def flashes(path: Path) -> list[float]:
@@ -116,7 +129,10 @@ def _video_stream(container: OutputContainer, movie: Marked) -> VideoStream:
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = {**_QUIET, "bf": str(movie.late)}
+    options = {**_QUIET, "bf": str(movie.late), "g": str(movie.group)}
+    stream.codec_context.options = options
+    if movie.video == "vp9":
+        stream.codec_context.options = {"deadline": "realtime", "cpu-used": "8"} | options
     if movie.video == "h265":
         stream.codec_context.codec_tag = "hvc1"
     return stream

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from functools import cache, partial
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -148,14 +149,13 @@ class _TrackDownload:
 
 def _fetched(joined: JoinedFile, parts: Sequence[TrackPart]) -> FetchedTrack:
     joined.join_due()
-    firsts = [0]
-    for part in parts:
-        firsts.append(firsts[-1] + len(part.resources))
+    firsts = [0, *accumulate(len(part.resources) for part in parts)]
+    positions = [0.0, *accumulate(part.seconds for part in parts)]
     offsets = joined.offsets(firsts)
     shifts = [part.shift_seconds for part in parts]
     return FetchedTrack(
         path=joined.path,
-        parts=tuple(map(FilePart, offsets[:-1], shifts)),
+        parts=tuple(map(FilePart, offsets[:-1], shifts, positions)),
         bytes=offsets[-1],
     )
 
