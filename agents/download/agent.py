@@ -18,6 +18,7 @@ from agents.download.bounded_gather import background_task, gather_bounded
 from agents.download.download_task import DownloadTask
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import TABLE, StoredFileIndex, count_lookup, sweep_files
+from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.download.source_download import SourceDownloader
 from agents.download.storage_guard import STORAGE_ERROR_CODES, StorageGuard
@@ -199,6 +200,7 @@ async def open_download(context: StageContext) -> AsyncIterator[Handler]:
             gate=OutboundGate(
                 "download", tuple(fetchers), context, step=NAME, plugins=installed_plugins()
             ),
+            tracks=TrackFetcher(),
             segments=SegmentStore(settings.data_dir / "segments"),
             context=context,
         )

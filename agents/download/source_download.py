@@ -51,6 +51,7 @@ class SourceDownloader:
         platforms: the installed platforms.
         fetchers: downloaders by egress.
         gate: access control in front of them.
+        tracks: fetches the segments of tracks.
         segments: directories of unfinished tracks.
         context: the stage's.
     """
@@ -61,6 +62,7 @@ class SourceDownloader:
         fetchers: Mapping[str, Downloader],
         *,
         gate: OutboundGate,
+        tracks: TrackFetcher,
         segments: SegmentStore,
         context: StageContext,
     ) -> None:
@@ -68,7 +70,7 @@ class SourceDownloader:
         self._fetchers = fetchers
         self._gate = gate
         self._segments = segments
-        self._tracks = TrackFetcher()
+        self._tracks = tracks
         self._context = context
 
     async def download_file(self, part: DownloadPart, task: DownloadTask, target: Path) -> Fetched:

@@ -50,6 +50,9 @@ BACKSTEP_SECONDS = Fraction(1)
 """Tolerance of times that step back where two parts meet: by the delay of B-frames, or by sound
 that is longer than the picture."""
 
+HOLE_SECONDS = Fraction(1)
+"""Gap in the sound of a part from which segments are missing. Pictures may stand still."""
+
 _WEBM_CODECS = frozenset({"vp8", "vp9", "av1", "opus", "vorbis"})
 _UNTIMED_FORMATS = ("aac", "mp3", "ac3", "eac3")
 """Formats without timestamps: packed audio (RFC 8216, section 3.4)."""
@@ -173,7 +176,7 @@ class _JoinedTrack:
 
     def packets(self, origin: Fraction, copies: Sequence[Stream]) -> Iterator["Packet[Any]"]:
         """Yield the packets of all parts, with timestamps from the origin on."""
-        clocks = [_Clock(drops=copy.type == "audio") for copy in copies]
+        clocks = [_Clock(is_sound=copy.type == "audio") for copy in copies]
         anchor = Fraction(0)
         expected: list[tuple[object, ...]] | None = None
         for index, part in enumerate(self._file.parts):
@@ -201,23 +204,27 @@ class _Clock:
     """Timestamps of one stream of the output.
 
     Args:
-        drops: packets that overlap the ones before them are dropped.
+        is_sound: packets that overlap the ones before them are dropped, and gaps are errors.
 
     Attributes:
         end: of the last packet, in seconds.
     """
 
-    def __init__(self, *, drops: bool) -> None:
+    def __init__(self, *, is_sound: bool) -> None:
         self.end = Fraction(0)
-        self._drops = drops
+        self._is_sound = is_sound
+        self._is_continued = False
         self._last: Fraction | None = None
         self._duration = Fraction(0)
+
+    def begin_part(self) -> None:
+        self._is_continued = False
 
     def shift(self, packet: "Packet[Any]", seconds: Fraction) -> bool:
         """Shift a packet, with strictly increasing decoding times; False to drop it.
 
         Raises:
-            MismatchError: it has no time, or steps back too far.
+            MismatchError: it has no time, steps back too far, or comes after a hole.
         """
         unit = packet.time_base
         ticks = round(seconds / unit)
@@ -230,11 +237,14 @@ class _Clock:
         if self._last is not None and dts * unit <= self._last:
             if self._last - dts * unit > BACKSTEP_SECONDS:
                 raise MismatchError("its times step back within the stream")
-            if self._drops:
+            if self._is_sound:
                 return False
             dts = int(self._last / unit) + 1
-        elif self._drops and pts * unit < self.end - length / 2:
+        elif self._is_sound and pts * unit < self.end - length / 2:
             return False
+        elif self._is_sound and self._is_continued and dts * unit > self.end + HOLE_SECONDS:
+            raise MismatchError("segments are missing from it")
+        self._is_continued = True
         packet.dts, packet.pts = dts, max(pts, dts)
         if self._last is not None:
             self._duration = dts * unit - self._last
@@ -250,6 +260,8 @@ def _packets_of(
         stream.index: (copy, clock)
         for stream, copy, clock in zip(part.streams, copies, clocks, strict=True)
     }
+    for clock in clocks:
+        clock.begin_part()
     for other in part.container.streams:
         if other.index not in by_index:
             other.discard = Discard.all

@@ -7,6 +7,7 @@ from typing import Any
 from agents.download.agent import Download
 from agents.download.file_fetcher import FileFetcher
 from agents.download.file_index import StoredFileIndex
+from agents.download.segments.fetcher import TrackFetcher
 from agents.download.segments.store import SegmentStore
 from agents.download.source_download import Downloader, SourceDownloader
 from agents.download.storage_guard import StorageGuard
@@ -36,6 +37,10 @@ class FakeProbe:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+async def no_wait(_seconds: float) -> None:
+    """Return at once, in place of a backoff."""
 
 
 class WholeFiles:
@@ -88,6 +93,7 @@ def make_download(
         PLATFORMS,
         fetchers,
         gate=make_gate("download", context),
+        tracks=TrackFetcher(sleep=no_wait),
         segments=SegmentStore(context.settings.data_dir / "segments"),
         context=context,
     )
