@@ -18,8 +18,10 @@ from streams.topics import Topic
 from tests.acceptance.client import Message, PipelineClient, get, page
 from tests.pipeline_process import PipelineProcess
 from tests.standin import expected_media, video_id
+from tests.standin.media_marks import beeps, flashes
 from tests.standin.other_sites import ELSEWHERE_API, FILES
 from tests.standin.sessions import living_session
+from tests.standin.streams import MOVIE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -86,6 +88,36 @@ async def test_platform_resolves_reads_and_downloads_a_clip(client: PipelineClie
     expected = expected_media(video, FILES["mp4"])
     (file,) = result["files"]
     assert (file["bytes"], file["sha256"]) == (expected.size, expected.sha256)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "protocol", "joined"),
+    [("hls", "hls", ("hls-900", "hls-a-sound")), ("dash", "dash", ("dash-0", "dash-1"))],
+)
+async def test_stream_becomes_a_file_in_sync(
+    client: PipelineClient, scenario: str, protocol: str, joined: tuple[str, str]
+) -> None:
+    result = await client.request(clip(video_id(scenario, serial=30)))
+    assert result["status"] == "completed", result
+    assert {each["protocol"] for each in result["video"]["formats"]} == {protocol}
+    (file,) = result["files"]
+    assert file["format_id"] == "+".join(joined)
+    assert file["duration_seconds"] == pytest.approx(MOVIE.seconds, abs=0.2)
+    path = Path(unquote(urlsplit(file["uri"]).path))
+    shown = flashes(path)
+    assert shown == pytest.approx(MOVIE.marks, abs=0.04)
+    assert beeps(path) == pytest.approx(shown, abs=0.04)
+
+
+async def test_encrypted_rendition_is_decrypted(client: PipelineClient) -> None:
+    result = await client.request(
+        clip(video_id("hls", serial=31)), options={"quality": "360p", "degrade": False}
+    )
+    assert result["status"] == "completed", result
+    (file,) = result["files"]
+    assert (file["format_id"], file["codec"], file["audio_codec"]) == ("hls-300", "h264", "aac")
+    path = Path(unquote(urlsplit(file["uri"]).path))
+    assert beeps(path) == pytest.approx(flashes(path), abs=0.04)
 
 
 async def test_platform_rejects_other_pages_of_its_host(client: PipelineClient) -> None:

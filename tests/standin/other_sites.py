@@ -4,8 +4,8 @@ made up, that of the example of a platform by code.
 They use the stand-in's ids (`ids.video_id`), which fit both sites' formats: an id encodes its
 scenario here too. Supported are all scenarios of the surface ``media``; of pages the statuses
 (``page.404``), ``missing`` (the site's own message) and ``login``; of posts ``kilobytes``,
-``size``, ``linklife``, ``noformats`` (Smooth Streaming instead of files) and ``hostile`` (the file
-is on a foreign host).
+``size``, ``linklife``, ``hls`` and ``dash`` (of the made-up site), ``noformats`` (Smooth Streaming
+instead of files) and ``hostile`` (the file is on a foreign host).
 """
 
 import json
@@ -13,11 +13,13 @@ import re
 import time
 from typing import Any
 
+from tests.standin.ids import case_of_id
 from tests.standin.links import Issue, image_url, media_url
 from tests.standin.media_shapes import shape_of
 from tests.standin.posts import DURATION_SECONDS, Post, media_bytes, post_for
 from tests.standin.scenarios import Case
 from tests.standin.short_links import redirect
+from tests.standin.streams import answer_stream, stream_address
 from tests.standin.switches import Switches
 from tests.standin.wire import Reply, Request, text_reply, whole
 
@@ -50,6 +52,8 @@ def answer_other_page(request: Request, switches: Switches) -> Reply | None:
     """The reply to a metadata request, None for a media request."""
     if request.host == HITRECORD_SHORT and (short := _SHORT.fullmatch(request.path)):
         return redirect(f"https://{HITRECORD}/records/{short['id']}?utm_source=share")
+    if request.host == ELSEWHERE and (stream := answer_stream(request)):
+        return stream
     route = _ROUTES.get(request.host)
     found = route.fullmatch(request.path) if route else None
     if found is None:
@@ -114,13 +118,18 @@ def _hitrecord(post: Post, case: Case) -> dict[str, Any]:
 
 
 def _elsewhere(post: Post, case: Case) -> dict[str, Any]:
-    shape = shape_of(post, FILES["mp4"])
+    shape, scenario = shape_of(post, FILES["mp4"]), case_of_id(post.video_id).scenario.name
+    offered = (
+        {scenario: stream_address(scenario, ELSEWHERE)}
+        if scenario in {"hls", "dash"}
+        else {"file": _address(post, ELSEWHERE, FILES["mp4"])}
+    )
     return {
+        **offered,
         "title": f"Clip {post.video_id}",
         "author": post.author,
         "seconds": DURATION_SECONDS,
         "cover": image_url(post, ELSEWHERE, "cover", Issue(time.time())),
-        "file": _address(post, ELSEWHERE, FILES["mp4"]),
         "width": shape.width,
         "height": shape.height,
         "withdrawn": case.scenario.name == "missing",

@@ -81,6 +81,8 @@ _POSTS = (
     Scenario(30, "pictureonly", "post", "1080p only as a picture without sound, by its path."),
     Scenario(32, "song.long", "post", "The song lasts longer than the video.", "seconds", 60),
     Scenario(33, "song.none", "post", "The video has sound, and the post names no song."),
+    Scenario(34, "hls", "post", "HLS alone, of a site that has it; see `streams`."),
+    Scenario(35, "dash", "post", "DASH alone, of a site that has it; see `streams`."),
 )
 
 _PAGE_STATUSES = tuple(
