@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 
 from benchmarks.measuring import load_average
 from streams.history.follower import HistoryFollower
+from streams.history.library import LibraryFilter
 from streams.history.rows import RequestFilter
 from streams.history.store import HistoryStore
 from streams.settings import KafkaSettings
@@ -33,6 +34,8 @@ PAGE = 50
 AT = datetime.now(UTC).isoformat()
 """Of all records."""
 
+TITLE = "a clip of a length that titles usually have #fyp #clipmill"
+
 
 def records(number: int) -> Iterator[tuple[Topic, dict[str, object]]]:
     """Yield the records of one request."""
@@ -43,6 +46,7 @@ def records(number: int) -> Iterator[tuple[Topic, dict[str, object]]]:
         "url": url,
         "action": "download",
         "received_at": AT,
+        "trace_id": f"{number:032x}",
         "padding": "x" * 600,
     }
     for transition in TRANSITIONS:
@@ -58,7 +62,14 @@ def records(number: int) -> Iterator[tuple[Topic, dict[str, object]]]:
                 "outcome": {"video": "x" * 4_000} if transition == "finished" else None,
             },
         )
-    error = {"error_type": "content.private", "operation": "extraction"} if failed else None
+    error = {
+        "error_type": "content.private",
+        "operation": "extraction",
+        "user_message": "The video is not public.",
+    }
+    author = {"name": f"someone-{number % 500}", "display_name": "Someone"}
+    video = {"platform": "tiktok", "id": str(number), "title": TITLE, "author": author}
+    uri = f"file:///data/files/tiktok/{number}/{number}.h264_1080p_1600000-0.mp4"
     yield (
         RESULTS,
         {
@@ -67,7 +78,10 @@ def records(number: int) -> Iterator[tuple[Topic, dict[str, object]]]:
             "url": url,
             "received_at": AT,
             "finished_at": AT,
-            "error": error,
+            "trace_id": f"{number:032x}",
+            "error": error if failed else None,
+            "video": None if failed else video,
+            "files": [] if failed else [{"uri": uri, "bytes": 2_000_457, "mime_type": "video/mp4"}],
             "padding": "x" * 4_000,
         },
     )
@@ -118,6 +132,15 @@ def print_queries(store: HistoryStore) -> None:
         "its transitions": partial(store.events, "request-7"),
         "counts by state": partial(store.counts, RequestFilter()),
     }
+    libraries = {
+        "newest": LibraryFilter(),
+        "author": LibraryFilter(author="someone-7"),
+        "title": LibraryFilter(title="CLIPMILL"),
+        "no match": LibraryFilter(title="absent"),
+    }
+    for name, wanted in libraries.items():
+        queries[f"library, {name}"] = partial(store.library, wanted, PAGE)
+        queries[f"totals, {name}"] = partial(store.library_totals, wanted)
     for name, query in queries.items():
         print(f"  {name:22} {query_milliseconds(query):7.2f} ms")
 

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
@@ -46,11 +46,16 @@ class PageQuery(msgspec.Struct, frozen=True):
 
     def next_page(self, rows: list[RequestRow]) -> str | None:
         """Return the query string of the page behind these rows, None behind the last one."""
-        if len(rows) < self.limit:
-            return None
-        last = rows[-1]
-        after = format_cursor(Cursor(last.received_at, last.id))
-        return urlencode({**self.texts, "limit": self.limit, "after": after})
+        return next_page(rows, self.limit, self.texts)
+
+
+def next_page(rows: Sequence[RequestRow], limit: int, texts: Mapping[str, str]) -> str | None:
+    """Return the query string of the page behind these rows, None behind the last one."""
+    if len(rows) < limit:
+        return None
+    last = rows[-1]
+    after = format_cursor(Cursor(last.received_at, last.id))
+    return urlencode({**texts, "limit": limit, "after": after})
 
 
 def parse_page(parameters: Mapping[str, str]) -> PageQuery:
@@ -59,8 +64,7 @@ def parse_page(parameters: Mapping[str, str]) -> PageQuery:
     Raises:
         QueryError: a parameter is unknown or malformed.
     """
-    given = {name: value.strip() for name, value in parameters.items() if value.strip()}
-    check_names(given, (*FILTERS, "limit", "after"))
+    given = given_texts(parameters, (*FILTERS, "limit", "after"))
     texts = {name: given[name] for name in FILTERS if name in given}
     return PageQuery(
         parse_filter(texts),
@@ -68,6 +72,17 @@ def parse_page(parameters: Mapping[str, str]) -> PageQuery:
         parse_cursor(given.get("after")),
         texts,
     )
+
+
+def given_texts(parameters: Mapping[str, str], allowed: Collection[str]) -> dict[str, str]:
+    """Return the parameters that are not empty.
+
+    Raises:
+        QueryError: one is unknown or too long.
+    """
+    given = {name: value.strip() for name, value in parameters.items() if value.strip()}
+    check_names(given, allowed)
+    return given
 
 
 def parse_filter(texts: Mapping[str, str]) -> RequestFilter:
@@ -78,7 +93,7 @@ def parse_filter(texts: Mapping[str, str]) -> RequestFilter:
     """
     check_names(texts, FILTERS)
     criteria = {name: value for name, value in texts.items() if name != "since"}
-    return RequestFilter(**criteria, since=_since(texts.get("since")))
+    return RequestFilter(**criteria, since=parse_moment("since", texts.get("since")))
 
 
 def check_names(given: Mapping[str, str], allowed: Collection[str]) -> None:
@@ -125,8 +140,13 @@ def parse_limit(text: str | None) -> int:
     return int(text)
 
 
-def _since(text: str | None) -> float | None:
+def parse_moment(field: str, text: str | None) -> float | None:
+    """Parse a time, or a time span before now, as epoch seconds.
+
+    Raises:
+        QueryError: it is neither.
+    """
     try:
         return None if text is None else parse_past(text, datetime.now(UTC)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise QueryError("since", str(error)) from None
+        raise QueryError(field, str(error)) from None

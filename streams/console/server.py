@@ -12,6 +12,7 @@ from streams.console.api.deadletters import DeadLetterApi
 from streams.console.api.documents import DocumentApi
 from streams.console.api.events import EventApi
 from streams.console.api.jobs import JobApi
+from streams.console.api.library import LibraryApi
 from streams.console.api.requests import RequestApi
 from streams.console.api.responses import ROOT, error_response
 from streams.console.api.signals import SignalApi
@@ -20,6 +21,7 @@ from streams.console.headers import complete
 from streams.console.pages.deadletters import DeadLetterPages
 from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
+from streams.console.pages.library import LibraryPages
 from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
 from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
@@ -72,6 +74,7 @@ def build_console(services: Services) -> web.Application:
         events,
         DeadLetterApi(services),
         SignalApi(services),
+        LibraryApi(services),
         DocumentApi(),
         RequestPages(services, renderer),
         SearchPages(services),
@@ -79,6 +82,7 @@ def build_console(services: Services) -> web.Application:
         JobPages(services, renderer),
         DeadLetterPages(services, renderer),
         ReplayPages(services, renderer),
+        LibraryPages(services, renderer),
         FilePages(services),
         ReferencePages(renderer),
         LoginPages(rules, renderer),

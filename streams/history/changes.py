@@ -1,5 +1,6 @@
 """What a record of the audit or results topic changes in the history of its request. Pure."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -25,9 +26,22 @@ ATTEMPTS_MAX = 1_000_000
 FILES_MAX = 1_000
 """More than any post has pictures."""
 
+FILE_BYTES_MAX = 2**53
+"""Largest file: the sum of `FILES_MAX` of them is an integer of SQLite."""
+
 TEXT_CHARACTERS_MAX = 4_096
 """Longest URL that is accepted, and more than any other text."""
 
+TITLE_CHARACTERS_MAX = 300
+"""Cut of titles, which may be descriptions of 2,200 characters (TikTok): both indexes of the
+library contain them."""
+
+AUTHOR_CHARACTERS_MAX = 100
+
+MESSAGE_CHARACTERS_MAX = 1_000
+"""Cut of user messages: a sentence of the catalogue with a reason of at most 300 characters."""
+
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARACTERS_MAX)]
 
@@ -42,6 +56,7 @@ class _Job(msgspec.Struct, frozen=True):
     action: Action
     received_at: Moment
     batch: _BatchFields | None = None
+    trace_id: str = ""
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -62,18 +77,26 @@ class _Audit(msgspec.Struct, frozen=True):
 class _Error(msgspec.Struct, frozen=True):
     error_type: str
     operation: str
+    user_message: str = ""
+
+
+class _Author(msgspec.Struct, frozen=True):
+    name: str | None = None
+    display_name: str | None = None
 
 
 class _Video(msgspec.Struct, frozen=True):
     id: str
     platform: str
+    title: str = ""
+    author: _Author = _Author()
 
 
 class HistoryFile(msgspec.Struct, frozen=True, kw_only=True):
     """A stored file of a result."""
 
     uri: Text
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=FILE_BYTES_MAX)]
     mime_type: Text
 
 
@@ -83,6 +106,7 @@ class _ResultFields(msgspec.Struct, frozen=True):
     received_at: Moment
     finished_at: Moment
     url: str | None = None
+    trace_id: str = ""
     attempts: Annotated[int, msgspec.Meta(ge=0, le=ATTEMPTS_MAX)] = 0
     batch_id: str | None = None
     error: _Error | None = None
@@ -117,7 +141,11 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
         introduces: the record is of an accepted request, or a result; other records change only
             requests that the history has.
         video: key of the post, ``<platform>:<id>``.
+        author: name of the post's author.
+        title: title of the post, cut.
         error: code of the failure.
+        message: the failure in words, cut.
+        trace_id: W3C trace id of the request's records.
         due: time of the next attempt, epoch seconds.
         files: the stored files of a result.
         event: the transition, None for a result.
@@ -132,7 +160,11 @@ class RequestChange(msgspec.Struct, frozen=True, kw_only=True):
     action: str | None = None
     url: str | None = None
     video: str | None = None
+    author: str | None = None
+    title: str | None = None
     error: str | None = None
+    message: str | None = None
+    trace_id: str | None = None
     due: float | None = None
     attempts: int | None = None
     batch: str | None = None
@@ -172,6 +204,7 @@ def change_of_audit(value: bytes) -> RequestChange | None:
         video=detail.get("video"),
         error=detail.get("code"),
         due=_due(detail.get("due")),
+        trace_id=None if own is None else _trace_id(own.trace_id),
         batch=None if own is None or own.batch is None else own.batch.id,
         received_at=received_at,
         event=_event(record, at),
@@ -195,7 +228,11 @@ def change_of_result(value: bytes) -> RequestChange | None:
         step=None if error is None else error.operation,
         url=None if result.url is None else result.url[:TEXT_CHARACTERS_MAX],
         video=None if video is None else f"{video.platform}:{video.id}",
+        author=None if video is None else _author(video.author),
+        title=None if video is None else video.title[:TITLE_CHARACTERS_MAX] or None,
         error=None if error is None else error.error_type,
+        message=None if error is None else error.user_message[:MESSAGE_CHARACTERS_MAX] or None,
+        trace_id=_trace_id(result.trace_id),
         attempts=result.attempts,
         batch=result.batch_id,
         received_at=received_at,
@@ -205,6 +242,14 @@ def change_of_result(value: bytes) -> RequestChange | None:
 
 def _event(record: _Audit, at: float) -> Event:
     return Event(at=at, step=record.step, transition=record.transition, detail=record.detail)
+
+
+def _author(author: _Author) -> str | None:
+    return (author.name or author.display_name or "")[:AUTHOR_CHARACTERS_MAX] or None
+
+
+def _trace_id(text: str) -> str | None:
+    return text if _TRACE_ID.fullmatch(text) else None
 
 
 def _seconds(moment: datetime) -> float:

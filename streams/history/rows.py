@@ -18,6 +18,10 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
             its result.
         is_final: it has its result.
         step: the stage that set the state, or whose failure did.
+        author: name of the post's author.
+        title: title of the post, at most 300 characters of it.
+        message: the failure in words.
+        trace_id: W3C trace id of its records.
         due: time of its next attempt.
         files: its stored files.
     """
@@ -31,7 +35,11 @@ class RequestRow(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None
     platform: str | None
     video: str | None
+    author: str | None
+    title: str | None
     error: str | None
+    message: str | None
+    trace_id: str | None
     due: float | None
     attempts: int | None
     received_at: float

@@ -12,7 +12,7 @@ from streams.history.rows import Cursor, RequestFilter
 APPLICATION_ID = 0x636C6970
 """Marks the file as clipmill's: that of another program is not touched."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """A file of another version is emptied and filled again."""
 
 OPEN_BATCH = "state = 'accepted' AND url IS NULL"
@@ -29,8 +29,9 @@ CREATE TABLE position (
 ) WITHOUT ROWID;
 CREATE TABLE request (
     id TEXT PRIMARY KEY, batch TEXT, state TEXT NOT NULL, is_final INTEGER NOT NULL, step TEXT,
-    action TEXT, url TEXT, platform TEXT, video TEXT, error TEXT, due REAL, attempts INTEGER,
-    received_at REAL NOT NULL, updated_at REAL NOT NULL, files BLOB,
+    action TEXT, url TEXT, platform TEXT, video TEXT, author TEXT, title TEXT, error TEXT,
+    message TEXT, trace_id TEXT, due REAL, attempts INTEGER, received_at REAL NOT NULL,
+    updated_at REAL NOT NULL, files BLOB, bytes INTEGER,
     state_at REAL NOT NULL, state_partition INTEGER NOT NULL, state_offset INTEGER NOT NULL,
     revision INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -46,6 +47,10 @@ CREATE INDEX request_by_video ON request (video, received_at, id) WHERE video IS
 CREATE INDEX request_by_url ON request (url, received_at, id) WHERE url IS NOT NULL;
 CREATE INDEX request_by_batch ON request (batch, received_at, id) WHERE batch IS NOT NULL;
 CREATE INDEX request_open_batch ON request (state, received_at, id) WHERE {OPEN_BATCH};
+CREATE INDEX library_by_time ON request (received_at, id, bytes, platform, title)
+    WHERE bytes IS NOT NULL;
+CREATE INDEX library_by_author ON request (author, received_at, id, bytes)
+    WHERE bytes IS NOT NULL;
 CREATE TABLE event (
     request TEXT, partition INTEGER, position INTEGER, at REAL, step TEXT, transition TEXT,
     detail BLOB, PRIMARY KEY (request, partition, position)
@@ -66,6 +71,7 @@ _COLUMNS = f"""
     step = iif({_CHANGES_STATE}, :step, step),
     due = iif({_CHANGES_STATE}, :due, due),
     error = iif({_CHANGES_STATE}, iif(:is_final, :error, coalesce(:error, error)), error),
+    message = iif({_CHANGES_STATE}, :message, message),
     state_at = iif({_CHANGES_STATE}, :at, state_at),
     state_partition = iif({_CHANGES_STATE}, :partition, state_partition),
     state_offset = iif({_CHANGES_STATE}, :offset, state_offset),
@@ -75,10 +81,14 @@ _COLUMNS = f"""
     url = iif({_IS_REUSED}, :url, coalesce(url, :url)),
     platform = coalesce(:platform, platform),
     video = coalesce(:video, video),
+    author = iif({_IS_REUSED}, :author, coalesce(:author, author)),
+    title = iif({_IS_REUSED}, :title, coalesce(:title, title)),
+    trace_id = iif({_IS_REUSED}, :trace_id, coalesce(trace_id, :trace_id)),
     received_at = iif({_IS_REUSED}, :received_at,
         min(received_at, coalesce(:received_at, received_at))),
     updated_at = max(updated_at, :at),
     files = iif({_IS_REUSED}, :files, coalesce(:files, files)),
+    bytes = iif({_IS_REUSED}, :bytes, coalesce(:bytes, bytes)),
     is_final = is_final OR :is_final,
     revision = :revision
 """
@@ -86,8 +96,8 @@ _COLUMNS = f"""
 _UPSERT = f"""
 INSERT INTO request VALUES (
     :id, :batch, coalesce(:state, 'accepted'), :is_final, :step, :action, :url, :platform, :video,
-    :error, :due, :attempts, coalesce(:received_at, :at), :at, :files, :at, :partition, :offset,
-    :revision
+    :author, :title, :error, :message, :trace_id, :due, :attempts, coalesce(:received_at, :at), :at,
+    :files, :bytes, :at, :partition, :offset, :revision
 ) ON CONFLICT (id) DO UPDATE SET {_COLUMNS}
 """  # noqa: S608  (constants)
 
@@ -151,6 +161,7 @@ def apply_record(db: sqlite3.Connection, record: FoldedRecord, revision: int) ->
         "revision": revision,
         "platform": change.platform,
         "files": encode(change.files) if change.files else None,
+        "bytes": sum(each.bytes for each in change.files) if change.files else None,
     }
     del fields["event"], fields["request_id"]
     # Other records are of requests that were pruned, or were never accepted.

@@ -15,6 +15,7 @@ import msgspec
 from schemas.codec import decode
 from streams.errors import OperatorError
 from streams.history.changes import Event
+from streams.history.library import LibraryFilter, LibraryTotals, library_clause
 from streams.history.rows import (
     Cursor,
     RequestFilter,
@@ -226,6 +227,25 @@ class HistoryStore:
         where, values = where_clause(wanted, after, OPEN_BATCH)
         ((count,),) = self._file.rows(f"SELECT count(*) FROM request{where}", values)  # noqa: S608  (constants)
         return int(count)
+
+    def library(
+        self, wanted: LibraryFilter, limit: int, after: Cursor | None = None
+    ) -> list[RequestRow]:
+        """Return the requests with files that match, newest first, from behind a cursor."""
+        where, values = library_clause(wanted, after)
+        order = "ORDER BY received_at DESC, id DESC"
+        # The index alone finds the ids: a title that none has takes 5 ms, not 20.
+        found = f"SELECT id FROM request{where} {order} LIMIT ?"  # noqa: S608  (constants)
+        query = f"SELECT {_FIELDS} FROM request WHERE id IN ({found}) {order}"  # noqa: S608  (constants)
+        return list(map(request_row, self._rows(query, (*values, limit))))
+
+    def library_totals(self, wanted: LibraryFilter) -> LibraryTotals:
+        """Return the sums over the requests with files that match."""
+        where, values = library_clause(wanted)
+        # `sum` fails above 2**63, `total` is a float.
+        query = f"SELECT count(*), total(bytes) FROM request{where}"  # noqa: S608  (constants)
+        ((requests, size),) = self._rows(query, values)
+        return LibraryTotals(requests=requests, bytes=int(size))
 
     def revision(self) -> Revision:
         """Return the present revision."""

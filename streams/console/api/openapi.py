@@ -15,6 +15,7 @@ from streams.console.api import (
     document_operations,
     event_operations,
     job_operations,
+    library_operations,
     request_operations,
     signal_operations,
 )
@@ -28,6 +29,7 @@ DECLARED: tuple[tuple[Operation, ...], ...] = (
     event_operations.OPERATIONS,
     dead_letter_operations.OPERATIONS,
     signal_operations.OPERATIONS,
+    library_operations.OPERATIONS,
     document_operations.OPERATIONS,
 )
 """The operations of every module of the API."""

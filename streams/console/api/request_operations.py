@@ -59,7 +59,7 @@ ID = Parameter(
     example="order-4",
 )
 
-_ROW: dict[str, Any] = {
+ROW: dict[str, Any] = {
     "id": "order-4",
     "batch": None,
     "state": "failed",
@@ -69,7 +69,11 @@ _ROW: dict[str, Any] = {
     "url": "https://www.tiktok.com/@a/video/7608826249200356630",
     "platform": "tiktok",
     "video": "tiktok:7608826249200356630",
+    "author": None,
+    "title": None,
     "error": "content.not_found",
+    "message": "The video does not exist, or not any more: TikTok video 7608826249200356630: …",
+    "trace_id": "8df0d17064d2d33c625f610d07a604b4",
     "due": None,
     "attempts": 1,
     "received_at": "2026-11-02T09:00:00.000Z",
@@ -100,7 +104,7 @@ OPERATIONS = (
         parameters=(*FILTER_PARAMETERS, *PAGE_PARAMETERS),
         response=RequestPage,
         example={
-            "requests": [_ROW],
+            "requests": [ROW],
             "next": "requests?state=failed&limit=1&after=WzE3OTU5",
         },
     ),
@@ -132,7 +136,7 @@ OPERATIONS = (
         summary="Return a request with its transitions.",
         parameters=(ID,),
         response=RequestHistory,
-        example={**_ROW, "events": [_EVENT]},
+        example={**ROW, "events": [_EVENT]},
         errors=(*READ_ERRORS, 404),
     ),
     Operation(

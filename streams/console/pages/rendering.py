@@ -12,11 +12,15 @@ from streams.history.rows import format_time
 NAVIGATION = (
     ("./", "Requests"),
     ("submit", "Submit"),
+    ("library", "Library"),
     ("jobs", "Jobs"),
     ("deadletters", "Dead letters"),
     ("api", "API"),
 )
 """Target and name of the links on all pages."""
+
+
+BYTES_PER_UNIT = 1_000
 
 
 class Renderer:
@@ -38,6 +42,7 @@ class Renderer:
         self._templates.filters["rfc3339"] = format_time
         self._templates.filters["time"] = _to_the_second
         self._templates.filters["query"] = urlencode
+        self._templates.filters["size"] = format_size
         self._templates.globals.update(
             navigation=NAVIGATION, read_only=read_only, has_login=has_login, new_nonce=new_id
         )
@@ -49,6 +54,17 @@ class Renderer:
     def error(self, status: int, message: str) -> web.Response:
         """Return an error page."""
         return self.page("error.html", status, message=message)
+
+
+def format_size(octets: float) -> str:
+    """Return a number of bytes in a decimal unit, such as ``2.0 MB``."""
+    if octets < BYTES_PER_UNIT:
+        return f"{octets:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        octets /= BYTES_PER_UNIT
+        if octets < BYTES_PER_UNIT:
+            return f"{octets:.1f} {unit}"
+    return f"{octets / BYTES_PER_UNIT:,.1f} PB"
 
 
 def redirect(location: str, **query: str) -> web.Response:

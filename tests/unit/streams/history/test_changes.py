@@ -13,8 +13,11 @@ from schemas.errors import ErrorCode
 from schemas.job import BatchMember, Job
 from schemas.request import Reply
 from schemas.results import BatchCounts, BatchFinished
+from schemas.video import Author
 from streams.history.changes import (
+    AUTHOR_CHARACTERS_MAX,
     TEXT_CHARACTERS_MAX,
+    TITLE_CHARACTERS_MAX,
     RequestChange,
     change_of_audit,
     change_of_result,
@@ -93,6 +96,38 @@ def test_failed_result_has_its_error_and_step() -> None:
     change = change_of_result(encode(error_result(JOB, error)))
     assert change is not None
     assert (change.state, change.error, change.step) == ("failed", "content.private", "extraction")
+    assert change.message == error.user_message
+
+
+def test_completed_result_names_author_and_title_of_the_post() -> None:
+    info = msgspec.structs.replace(INFO, title="x" * 2_200, author=Author(name="ann"))
+    change = change_of_result(encode(completed(JOB, info, cache="hit", engine=ENGINE)))
+    assert change is not None
+    assert (change.author, change.title) == ("ann", "x" * TITLE_CHARACTERS_MAX)
+
+
+@pytest.mark.parametrize(
+    ("author", "expected"),
+    [
+        ({}, None),
+        ({"name": "", "display_name": "Ann B."}, "Ann B."),
+        ({"name": "y" * 1_000}, "y" * AUTHOR_CHARACTERS_MAX),
+    ],
+)
+def test_author_is_the_name_else_the_display_name(
+    author: dict[str, str], expected: str | None
+) -> None:
+    video = {"id": "7", "platform": "p", "title": "", "author": author}
+    change = change_of_result(encode(RESULT | {"video": video}))
+    assert change is not None
+    assert (change.author, change.title) == (expected, None)
+
+
+def test_trace_id_is_that_of_the_records() -> None:
+    assert audited(JOB, "validation", "accepted").trace_id == JOB.trace_id
+    change = change_of_result(encode(RESULT | {"trace_id": "'><script>"}))
+    assert change is not None
+    assert change.trace_id is None
 
 
 def test_summary_is_the_result_of_its_batch() -> None:
@@ -126,6 +161,8 @@ RESULT: dict[str, Any] = {
         {"received_at": "0001-01-01T00:00:00+14:00"},
         {"finished_at": "9999-12-31T23:59:59-14:00"},
         {"request_id": "x" * 5_000},
+        {"files": [{"uri": "u", "bytes": 2**53 + 1, "mime_type": "m"}]},
+        {"files": [{"uri": "u", "bytes": -1, "mime_type": "m"}]},
     ],
 )
 def test_result_of_a_foreign_producer_is_ignored(fields: dict[str, Any]) -> None:
