@@ -229,8 +229,13 @@ def _sentence(general: str, details: Mapping[str, str]) -> str:
     return f"{general.rstrip('.')}: {reason}." if reason else general
 
 
+def is_typeable(request_id: str) -> bool:
+    """Return whether an id may be part of a command, shell-quoted."""
+    return _TYPEABLE.fullmatch(request_id) is not None
+
+
 def _commands(templates: tuple[str, ...], request_id: str) -> tuple[str, ...]:
-    """Fill in the id, shell-quoted; an id that does not match `_TYPEABLE` gets no commands."""
-    if not _TYPEABLE.fullmatch(request_id):
+    """Fill in the id, shell-quoted; an id that cannot be typed gets no commands."""
+    if not is_typeable(request_id):
         return ()
     return tuple(template.replace(REQUEST, shlex.quote(request_id)) for template in templates)

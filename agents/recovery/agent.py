@@ -41,6 +41,7 @@ from schemas import (
     decode,
 )
 from schemas.error_catalog import explain
+from schemas.errors import endpoint_key
 from streams import (
     AUDIT,
     ERRORS,
@@ -217,6 +218,9 @@ def _report(decision: Retry | Park | Change, failure: Failure, job: Job, cause: 
         "step": failure.step,
         "strategy": strategy_of(decision),
     }
+    if failure.egress is not None:
+        operation = failure.operation or ""
+        detail["endpoint"] = endpoint_key(failure.platform or "", operation, failure.egress)
     if isinstance(decision, Change):
         detail |= decision.changes.changed
     return audit(

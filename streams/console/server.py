@@ -19,6 +19,7 @@ from streams.console.api.signals import SignalApi
 from streams.console.errors import CallError, as_call_error
 from streams.console.headers import complete
 from streams.console.pages.deadletters import DeadLetterPages
+from streams.console.pages.error_codes import ErrorCodePages
 from streams.console.pages.files import FilePages
 from streams.console.pages.jobs import JobPages
 from streams.console.pages.library import LibraryPages
@@ -26,6 +27,7 @@ from streams.console.pages.login import PATHS, SESSION_COOKIE, LoginPages
 from streams.console.pages.reference import ReferencePages
 from streams.console.pages.rendering import Renderer, redirect
 from streams.console.pages.replay import ReplayPages
+from streams.console.pages.request import RequestPage
 from streams.console.pages.requests import RequestPages
 from streams.console.pages.search import SearchPages
 from streams.console.pages.submit import SubmitPages
@@ -78,12 +80,14 @@ def build_console(services: Services) -> web.Application:
         DocumentApi(),
         RequestPages(services, renderer),
         SearchPages(services),
+        RequestPage(services, renderer),
         SubmitPages(services, renderer),
         JobPages(services, renderer),
         DeadLetterPages(services, renderer),
         ReplayPages(services, renderer),
         LibraryPages(services, renderer),
         FilePages(services),
+        ErrorCodePages(renderer),
         ReferencePages(renderer),
         LoginPages(rules, renderer),
     ):

@@ -203,7 +203,7 @@ def change_of_audit(value: bytes) -> RequestChange | None:
         url=None if own is None else own.url[:TEXT_CHARACTERS_MAX],
         video=detail.get("video"),
         error=detail.get("code"),
-        due=_due(detail.get("due")),
+        due=parse_due(detail.get("due")),
         trace_id=None if own is None else _trace_id(own.trace_id),
         batch=None if own is None or own.batch is None else own.batch.id,
         received_at=received_at,
@@ -257,7 +257,8 @@ def _seconds(moment: datetime) -> float:
     return moment.astimezone(UTC).timestamp()
 
 
-def _due(moment: str | None) -> float | None:
+def parse_due(moment: str | None) -> float | None:
+    """Return the time of a next attempt in a detail; None for one of a foreign producer."""
     try:
         return None if moment is None else _seconds(datetime.fromisoformat(moment))
     except (ValueError, OverflowError):

@@ -2,12 +2,15 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from streams.settings.kinds import Group
 
 TOKEN_CHARACTERS_MIN = 16
 """A token of this length from a random source cannot be guessed over the network."""
+
+TRACE_ID = "{trace_id}"
+"""Placeholder in `ConsoleSettings.trace_url`."""
 
 
 class ConsoleSettings(Group):
@@ -30,6 +33,18 @@ class ConsoleSettings(Group):
     proxies: tuple[IPvAnyNetwork, ...] = Field(
         (), description="Networks of the proxies whose user_header is trusted."
     )
+    trace_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
+        None,
+        description="Link to the trace of a request, with {trace_id} in it, such as "
+        "https://jaeger.example/trace/{trace_id}.",
+    )
+
+    @field_validator("trace_url")
+    @classmethod
+    def _check_trace_url(cls, template: str | None) -> str | None:
+        if template is not None and TRACE_ID not in template:
+            raise ValueError(f"it has no {TRACE_ID}")
+        return template
 
     @model_validator(mode="after")
     def _check_proxies(self) -> Self:

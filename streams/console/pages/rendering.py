@@ -22,6 +22,9 @@ NAVIGATION = (
 
 BYTES_PER_UNIT = 1_000
 
+SECONDS_WITH_FRACTION = 10
+"""Durations below are shown with hundredths."""
+
 
 class Renderer:
     """Renders pages.
@@ -43,6 +46,7 @@ class Renderer:
         self._templates.filters["time"] = _to_the_second
         self._templates.filters["query"] = urlencode
         self._templates.filters["size"] = format_size
+        self._templates.filters["duration"] = format_duration
         self._templates.globals.update(
             navigation=NAVIGATION, read_only=read_only, has_login=has_login, new_nonce=new_id
         )
@@ -65,6 +69,18 @@ def format_size(octets: float) -> str:
         if octets < BYTES_PER_UNIT:
             return f"{octets:.1f} {unit}"
     return f"{octets / BYTES_PER_UNIT:,.1f} PB"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in the two largest units, such as ``1 min 30 s``."""
+    if seconds < SECONDS_WITH_FRACTION:
+        return f"{seconds:.2f} s"
+    units = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+    parts, rest = [], round(seconds)
+    for size, unit in units:
+        number, rest = divmod(rest, size)
+        parts += [f"{number} {unit}"] if number else []
+    return " ".join(parts[:2])
 
 
 def redirect(location: str, **query: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""The pages of requests: the list, one request, and the forms that cancel or retry it."""
+"""The pages of requests: the list, and the forms that cancel or retry it."""
 
 import asyncio
 
@@ -26,7 +26,6 @@ class RequestPages:
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_get("/", self.list_requests)
-        router.add_get("/request", self.show_request)
         router.add_get("/cancel", self.confirm_cancel)
         router.add_post("/cancel", self.cancel)
         router.add_get("/retry", self.edit_retry)
@@ -50,30 +49,10 @@ class RequestPages:
             following=query.next_page(rows),
         )
 
-    async def show_request(self, request: web.Request) -> web.Response:
-        request_id = request.query.get("id", "")
-        revision = await asyncio.to_thread(self._store.revision)
-        row = await asyncio.to_thread(self._store.request, request_id)
-        if row is None and "ordered" in request.query:
-            return self._renderer.page("ordered.html", request_id=request_id)
-        if row is None:
-            raise _unknown(request_id)
-        events = await asyncio.to_thread(self._store.events, request_id)
-        members = RequestFilter(batch=request_id)
-        has_members = bool(await asyncio.to_thread(self._store.requests, members, 1))
-        return self._renderer.page(
-            "request.html",
-            row=row,
-            revision=format_id(revision),
-            events=events,
-            has_members=has_members,
-            is_ordered="ordered" in request.query,
-        )
-
     async def confirm_cancel(self, request: web.Request) -> web.Response:
         request_id = request.query.get("id", "")
         if await asyncio.to_thread(self._store.request, request_id) is None:
-            raise _unknown(request_id)
+            raise unknown_request(request_id)
         members = RequestFilter(batch=request_id)
         counts = await asyncio.to_thread(self._store.counts, members)
         count = sum(counts.values()) or 1
@@ -89,7 +68,7 @@ class RequestPages:
         request_id = request.query.get("id", "")
         row = await asyncio.to_thread(self._store.request, request_id)
         if row is None:
-            raise _unknown(request_id)
+            raise unknown_request(request_id)
         return self._renderer.page("retry.html", row=row, fields=OPTION_FIELDS)
 
     async def retry(self, request: web.Request) -> web.Response:
@@ -101,5 +80,5 @@ class RequestPages:
         return redirect("request", id=command.new_id or "", ordered="retry")
 
 
-def _unknown(request_id: str) -> CallError:
+def unknown_request(request_id: str) -> CallError:
     return CallError(404, "id", f"The history has no request {request_id[:200]!r}.")

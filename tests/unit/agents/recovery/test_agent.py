@@ -185,6 +185,13 @@ async def test_retryable_failure_is_delayed_by_its_first_backoff(code: ErrorCode
     assert not outcomes(effects)
 
 
+async def test_retry_names_the_endpoint_of_the_failed_attempt() -> None:
+    failure = make_failure(
+        ErrorCode.NETWORK_TIMEOUT, platform="tiktok", operation="extract", egress="direct"
+    )
+    assert audit_detail(await effects_of(failure))["endpoint"] == "tiktok:extract:direct"
+
+
 @pytest.mark.parametrize("code", OUTAGES)
 async def test_outage_parks_the_job(code: ErrorCode) -> None:
     effects = await effects_of(make_failure(code))

@@ -14,30 +14,8 @@ from streams.console.queries import (
     parse_cursor,
     parse_page,
 )
-from streams.history.rows import Cursor, RequestFilter, RequestRow
-
-
-def row(request_id: str) -> RequestRow:
-    return RequestRow(
-        id=request_id,
-        batch=None,
-        step=None,
-        action=None,
-        url=None,
-        platform=None,
-        video=None,
-        author=None,
-        title=None,
-        error=None,
-        message=None,
-        trace_id=None,
-        due=None,
-        attempts=None,
-        state="failed",
-        is_final=True,
-        received_at=7.5,
-        updated_at=8.0,
-    )
+from streams.history.rows import Cursor, RequestFilter
+from tests.unit.streams.console.rows import row_with
 
 
 def test_query_without_parameters_is_the_newest_page() -> None:
@@ -53,14 +31,14 @@ def test_filters_are_kept_for_the_form() -> None:
 
 def test_next_page_continues_behind_the_last_row_with_the_same_filters() -> None:
     page = parse_page({"state": "failed", "limit": "2"})
-    following = page.next_page([row("a"), row("b/&=?")])
+    following = page.next_page([row_with(id="a"), row_with(id="b/&=?")])
     assert following is not None
     again = parse_page(dict(parse_qsl(following)))
     assert (again.wanted, again.limit, again.after) == (page.wanted, 2, Cursor(7.5, "b/&=?"))
 
 
 def test_last_page_has_no_next() -> None:
-    assert parse_page({"limit": "2"}).next_page([row("a")]) is None
+    assert parse_page({"limit": "2"}).next_page([row_with(id="a")]) is None
 
 
 @pytest.mark.parametrize(

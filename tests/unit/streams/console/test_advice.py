@@ -1,0 +1,123 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from schemas.codec import encode
+from schemas.error_catalog import MESSAGES
+from schemas.errors import ErrorCode
+from schemas.signals import BREAKER, INTAKE, BreakerState, IntakeSignal
+from streams.cluster.shared_state import SharedState
+from streams.console.advice import RECOVERIES, advice_of, commands_of
+from streams.console.waits import waiting_reasons
+from streams.history.changes import Event
+from tests.unit.streams.console.rows import row_with
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_every_recovery_option_of_the_catalogue_has_a_retry() -> None:
+    offered = {each for message in MESSAGES.values() for each in message.recovery_options}
+    assert offered == set(RECOVERIES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels"),
+    [
+        ({"error": "network.timeout"}, ["Retry as it is", "Retry at 480p"]),
+        ({"error": "request.too_large"}, ["Retry at 480p"]),
+        ({"error": "request.too_large", "state": "rejected"}, []),
+        ({"error": "content.private"}, []),
+        ({"error": "network.timeout", "is_final": False, "state": "retrying"}, []),
+        ({"error": "of.another.version"}, []),
+    ],
+)
+def test_retries_are_those_that_apply_to_the_error(
+    fields: dict[str, Any], labels: list[str]
+) -> None:
+    advice = advice_of(row_with(**fields))
+    assert advice is not None
+    assert [each.label for each in advice.recoveries] == labels
+
+
+def test_message_of_the_result_is_preferred() -> None:
+    advice = advice_of(row_with(error="content.private", message="Private: of bob."))
+    assert advice is not None
+    assert (advice.code, advice.message) == (ErrorCode.CONTENT_PRIVATE, "Private: of bob.")
+    advice = advice_of(row_with(error="content.private"))
+    assert advice is not None
+    assert advice.message == "The video is not public."
+
+
+def test_request_without_an_error_needs_no_advice() -> None:
+    assert advice_of(row_with(state="completed")) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "commands"),
+    [
+        (
+            {"is_final": False, "state": "accepted"},
+            ("clipmill status r", "clipmill watch r", "clipmill cancel r"),
+        ),
+        (
+            {"error": "network.timeout"},
+            ("clipmill status r", "clipmill retry r", "clipmill retry r --quality 480p"),
+        ),
+        ({"state": "completed"}, ("clipmill status r", "clipmill retry r")),
+        ({"state": "batch_finished"}, ("clipmill status r",)),
+        ({"id": "a'b"}, ("clipmill status 'a'\"'\"'b'", "clipmill retry 'a'\"'\"'b'")),
+        ({"id": "a\nb"}, ()),
+        ({"id": "--all"}, ()),
+    ],
+)
+def test_commands_are_those_that_apply_to_the_state(
+    fields: dict[str, Any], commands: tuple[str, ...]
+) -> None:
+    assert commands_of(row_with(**fields)) == commands
+
+
+OUTSIDE = "The cause of network.timeout is outside of the request: the wait uses up no attempt."
+ENDPOINT = "tiktok:extract:direct"
+PARKED = Event(
+    at=1.0,
+    step="recovery",
+    transition="parked",
+    detail={"code": "network.timeout", "endpoint": ENDPOINT},
+)
+
+
+def shared_state() -> SharedState:
+    state = SharedState()
+    breaker = BreakerState(
+        platform="tiktok", operation="extract", egress="direct", state="half_open", since=NOW
+    )
+    state.put(f"{BREAKER}{ENDPOINT}", encode(breaker))
+    paused = IntakeSignal(paused=True, reason="dead letters", by="download", at=NOW)
+    state.put(f"{INTAKE}download", encode(paused))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("fields", "reasons"),
+    [
+        ({"is_final": True}, []),
+        (
+            {"state": "parked", "step": "extraction", "due": 9.0},
+            [
+                OUTSIDE,
+                f"The circuit breaker {ENDPOINT} is half open since 2026-01-02 03:04:05 UTC.",
+            ],
+        ),
+        (
+            {"state": "selected", "step": "selection"},
+            [
+                "It is in the queue of the stage download, or processed there.",
+                "The stage download is paused: dead letters",
+            ],
+        ),
+    ],
+)
+def test_wait_has_its_reasons(fields: dict[str, Any], reasons: list[str]) -> None:
+    row = row_with(**{"is_final": False, **fields})
+    assert waiting_reasons(row, [PARKED], shared_state()) == reasons
