@@ -81,14 +81,12 @@ def commands_of(row: RequestRow) -> tuple[str, ...]:
     """Return the commands that apply to a request; none for an id that cannot be typed."""
     if not is_typeable(row.id):
         return ()
-    advice = advice_of(row)
+    templates: list[str] = [STATUS]
     if not row.is_final:
-        templates = (STATUS, WATCH, CANCEL)
-    elif row.state in NOT_RETRIED:
-        templates = (STATUS,)
-    else:
-        more = (
-            () if advice is None or advice.code is None else MESSAGES[advice.code].recovery_options
-        )
-        templates = tuple(dict.fromkeys((STATUS, RETRY, *more)))
+        templates += [WATCH, CANCEL]
+    elif row.state not in NOT_RETRIED:
+        advice = advice_of(row)
+        code = None if advice is None else advice.code
+        more = () if code is None else MESSAGES[code].recovery_options
+        templates += dict.fromkeys((RETRY, *more))
     return tuple(each.replace(REQUEST, shlex.quote(row.id)) for each in templates)

@@ -52,7 +52,9 @@ class LoginPages:
             path="",  # the directory of this page, which only a proxy in front knows
             secure=request.headers.get("Origin", "").startswith("https:"),
             httponly=True,
-            samesite="Strict",
+            # Not Strict: a link that a foreign page opens, as the bookmarklet does, needs it. What
+            # changes something is a POST, which the access rules accept of this origin only.
+            samesite="Lax",
         )
         return response
 

@@ -283,6 +283,16 @@ function onKey(event) {
   SHORTCUTS[event.key]();
 }
 
+/** Name this console in the bookmarklet, and select it for copying. */
+function showBookmarklet() {
+  const address = /** @type {?HTMLTextAreaElement} */ (byId("bookmarklet"));
+  if (!address) return;
+  const submit = new URL("submit", location.href);
+  address.value = address.value.replace("CONSOLE/submit", `${submit.origin}${submit.pathname}`);
+  document.querySelector("[data-without-script]")?.remove();
+  address.addEventListener("focus", () => address.select());
+}
+
 function enableControls() {
   for (const id of ["theme", "keys"]) byId(id)?.removeAttribute("hidden");
   byId("theme")?.addEventListener("click", nextTheme);
@@ -297,4 +307,5 @@ function enableControls() {
 }
 
 enableControls();
+showBookmarklet();
 follow();

@@ -160,7 +160,7 @@ async def test_page_leads_to_the_login_and_the_token_opens_it(tmp_path: Path) ->
         assert "done" in await response.text()
         cookie = response.history[0].headers["Set-Cookie"]
         assert "HttpOnly" in cookie
-        assert "SameSite=Strict" in cookie
+        assert "SameSite=Lax" in cookie
         await client.post("/logout", headers=own)
         assert (await client.get("/", allow_redirects=False)).status == 303
 

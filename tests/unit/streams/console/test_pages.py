@@ -197,6 +197,35 @@ async def test_shared_link_fills_the_form(tmp_path: Path) -> None:
     assert f">{URL}</textarea>" in page
 
 
+@pytest.mark.parametrize(
+    ("query", "links"),
+    [
+        ({"title": "A clip", "text": f"Look! {URL}", "url": ""}, [URL]),
+        ({"title": URL, "url": f"{URL}8"}, [f"{URL}8", URL]),
+        ({"url": "javascript:alert(1)", "text": "no link"}, []),
+    ],
+)
+async def test_share_target_finds_links_in_every_parameter(
+    tmp_path: Path, query: dict[str, str], links: list[str]
+) -> None:
+    async with running_console(tmp_path) as client:
+        manifest = await (await client.get("/static/app.webmanifest")).json(content_type=None)
+        target = manifest["share_target"]
+        assert set(target["params"].values()) >= query.keys()
+        address = urljoin("/static/app.webmanifest", target["action"])
+        page = await (await client.get(address, params=query)).text()
+        assert client.producer.requests == []
+    assert ">" + "\n".join(links) + "</textarea>" in page
+
+
+async def test_bookmarklet_is_offered_where_requests_are_accepted(tmp_path: Path) -> None:
+    for read_only in (False, True):
+        async with running_console(tmp_path, read_only=read_only) as client:
+            page = Links(await (await client.get("/submit")).text())
+        assert ("javascript:void open('CONSOLE/submit?text='" in page.text) is not read_only
+        assert not any(each.startswith("javascript:") for each in page.targets)
+
+
 async def test_cancel_is_confirmed_with_its_count(tmp_path: Path) -> None:
     async with running_console(tmp_path, *CHANGES) as client:
         page = Links(await (await client.get("/cancel?id=b/0")).text())
